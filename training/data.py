@@ -1,0 +1,163 @@
+"""Photos on disk -> arrays in memory, with the split that keeps every lesion on one side.
+
+Two layouts are read: the HAM10000/ISIC one (``metadata.csv`` beside ``images/``) and a plain folder tree
+(``train/benign/*.jpg``, ``train/malignant/*.jpg``, ``val/...``, ``test/...``). Pixels are decoded once into a
+``.npy`` cache, at the working height and with their aspect ratio, so that an epoch costs no JPEG decoding.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+MALIGNANT_DX = frozenset({"mel", "bcc", "akiec"})
+DX_CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")
+"""The seven diagnoses of HAM10000; a photo of a folder tree has none of them."""
+
+SPLITS = ("train", "val", "test")
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+
+
+class DataError(Exception):
+    """The data folder does not hold what training needs; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One labelled photo: where it lies, what it shows, and which lesion it belongs to."""
+
+    path: Path
+    malignant: bool
+    lesion: str
+    dx: str = ""
+    dx_type: str = ""
+    age: str = ""
+    sex: str = ""
+    site: str = ""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One side of the data: ``photos[i]`` belongs to ``pixels[i]``, ``(n, h, w, 3) uint8``."""
+
+    photos: tuple[Photo, ...]
+    pixels: NDArray[np.uint8]
+
+    @property
+    def malignant(self) -> NDArray[np.float32]:
+        """``(n,) float32``, 1 for malignant."""
+        return np.array([p.malignant for p in self.photos], np.float32)
+
+    @property
+    def dx(self) -> NDArray[np.int32]:
+        """``(n,) int32`` index into `DX_CLASSES`, -1 where the diagnosis is not known."""
+        return np.array([DX_CLASSES.index(p.dx) if p.dx in DX_CLASSES else -1 for p in self.photos], np.int32)
+
+    @property
+    def histology(self) -> NDArray[np.bool_]:
+        """``(n,) bool``: the label was proven by histology."""
+        return np.array([p.dx_type == "histo" for p in self.photos], bool)
+
+
+def list_photos(root: Path) -> dict[str, list[Photo]]:
+    """The photos of each split under `root`, in either layout.
+
+    Raises:
+        DataError: `root` holds neither ``metadata.csv`` nor ``train/benign``.
+    """
+    if (root / "metadata.csv").is_file():
+        return _list_isic(root)
+    if (root / "train" / "benign").is_dir():
+        return _list_tree(root)
+    raise DataError(f"{root} holds neither metadata.csv nor train/benign/")
+
+
+def _list_isic(root: Path) -> dict[str, list[Photo]]:
+    found: dict[str, list[Photo]] = {name: [] for name in SPLITS}
+    with (root / "metadata.csv").open(newline="") as stream:
+        for row in csv.DictReader(stream):
+            found[row["split"]].append(
+                Photo(
+                    path=root / "images" / f"{row['image_id']}.jpg",
+                    malignant=row["dx"] in MALIGNANT_DX,
+                    lesion=row["group"] or row["lesion_id"],
+                    dx=row["dx"],
+                    dx_type=row["dx_type"],
+                    age=row["age"],
+                    sex=row["sex"],
+                    site=row["localization"],
+                )
+            )
+    return found
+
+
+def _list_tree(root: Path) -> dict[str, list[Photo]]:
+    return {
+        split: [
+            Photo(path=path, malignant=label == "malignant", lesion=path.stem)
+            for label in ("benign", "malignant")
+            for path in sorted((root / split / label).glob("*"))
+            if path.suffix.lower() in PHOTO_SUFFIXES
+        ]
+        for split in SPLITS
+    }
+
+
+def data_hash(photos: dict[str, list[Photo]]) -> str:
+    """SHA-256 over split, file name, label and lesion of every photo: what a run's manifest calls its data."""
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        for p in photos[split]:
+            digest.update(f"{split}|{p.path.name}|{int(p.malignant)}|{p.lesion}\n".encode())
+    return digest.hexdigest()
+
+
+def check_disjoint(photos: dict[str, list[Photo]]) -> None:
+    """Refuse a split in which one lesion stands on two sides.
+
+    Raises:
+        DataError: names one such lesion.
+    """
+    side: dict[str, str] = {}
+    for split in SPLITS:
+        for p in photos[split]:
+            if side.setdefault(p.lesion, split) != split:
+                raise DataError(f"lesion {p.lesion} is in both {side[p.lesion]} and {split}")
+
+
+def load_split(photos: list[Photo], *, height: int, width: int, cache: Path) -> Split:
+    """Decode `photos` to ``(n, height, width, 3) uint8``, from `cache` when it was done before.
+
+    Photos are scaled to cover the frame and cropped at the centre, never stretched.
+
+    Raises:
+        DataError: there is no photo.
+    """
+    if not photos:
+        raise DataError("a split without photos")
+    key = hashlib.sha256("\n".join(str(p.path) for p in photos).encode()).hexdigest()[:16]
+    file = cache / f"{key}-{height}x{width}.npy"
+    if not file.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        pixels = np.stack([_cover(p.path, height, width) for p in photos])
+        partial = file.with_suffix(".partial.npy")
+        np.save(partial, pixels)
+        partial.rename(file)
+    return Split(tuple(photos), np.load(file))
+
+
+def _cover(path: Path, height: int, width: int) -> NDArray[np.uint8]:
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    scale = max(height / image.height, width / image.width)
+    if scale != 1.0:
+        size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return np.asarray(image.crop((left, top, left + width, top + height)), np.uint8)

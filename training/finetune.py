@@ -1,0 +1,174 @@
+"""Stage 1: the whole network, from ImageNet weights to lesions, without any release.
+
+Two supervised ends: the usual one after the last feature map, and one straight at the cut, so that the map which
+the release is made from already separates the lesions. Both learn malignant/benign and, where it is known, the
+diagnosis. A run is resumable: killed at any moment, the same command goes on from its last finished epoch.
+
+    python -m training.finetune --run build/efficientnetv2b0
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from training import backbones, data
+from training.augment import RECIPES, centre_square, training_batches
+
+SIDE = 150  # pixels, the student project's photo size
+FRAME_WIDTH = 200  # pixels; wider than SIDE so that a random crop may shift along the photo
+
+
+def build_network(name: str, weights: Path | None, *, side: int = SIDE, dropout: float = 0.3) -> keras.Model:
+    """The named backbone with its two supervised ends.
+
+    Returns:
+        ``(n, side, side, 3)`` pixels in 0..255 -> ``{"malignant", "cut_malignant": (n, 1) logits,
+        "dx", "cut_dx": (n, 7) logits}``. The layer of the cut keeps its own name.
+    """
+    backbone = backbones.build(name, side, weights)
+    backbones.freeze_batch_norm(backbone)
+    cut = backbone.get_layer(backbones.BACKBONES[name].cut).output
+    ends = {
+        **_end("", keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output), dropout),
+        **_end("cut_", keras.layers.Dense(128, "silu", name="cut_hidden")(_pool_cut(cut)), dropout),
+    }
+    return keras.Model(backbone.input, ends, name=name)
+
+
+def _pool_cut(cut: Any) -> Any:
+    return keras.layers.GlobalAveragePooling2D(name="cut_pool")(cut)
+
+
+def _end(prefix: str, features: Any, dropout: float) -> dict[str, Any]:
+    features = keras.layers.Dropout(dropout, name=f"{prefix}dropout")(features)
+    return {
+        f"{prefix}malignant": keras.layers.Dense(1, name=f"{prefix}malignant")(features),
+        f"{prefix}dx": keras.layers.Dense(len(data.DX_CLASSES), name=f"{prefix}dx")(features),
+    }
+
+
+def targets_and_weights(split: data.Split, malignant_weight: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Targets by output, and sample weights: a malignant photo counts more, an unknown diagnosis counts nothing."""
+    malignant, dx = split.malignant[:, None], split.dx
+    weight = np.where(split.malignant > 0, malignant_weight, 1.0).astype(np.float32)
+    dx_weight = np.where(dx >= 0, weight, 0.0).astype(np.float32)
+    dx = np.maximum(dx, 0)
+    targets = {"malignant": malignant, "cut_malignant": malignant, "dx": dx, "cut_dx": dx}
+    return targets, {"malignant": weight, "cut_malignant": weight, "dx": dx_weight, "cut_dx": dx_weight}
+
+
+class ValidationAuc(keras.callbacks.Callback):
+    """After each epoch: AUC on the validation photos, into the logs; the best weights are kept."""
+
+    def __init__(self, split: data.Split, best: Path) -> None:
+        super().__init__()
+        self._split = split
+        self._best = best
+        self._record = best.with_suffix(".json")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Score and, where it is the best so far, save."""
+        logits = self.model.predict(centre_square(self._split.pixels), batch_size=64, verbose=0)
+        score = {f"val_auc_{k}": auc(self._split, v) for k, v in logits.items() if k.endswith("malignant")}
+        histology = self._split.histology
+        if histology.any():
+            score["val_auc_histology"] = float(
+                roc_auc_score(self._split.malignant[histology], logits["malignant"][histology, 0])
+            )
+        if logs is not None:
+            logs.update(score)
+        print(f"epoch {epoch + 1}: " + " ".join(f"{k} {v:.4f}" for k, v in score.items()), flush=True)
+        if score["val_auc_malignant"] > self._best_so_far():
+            self.model.save_weights(str(self._best))
+            self._record.write_text(json.dumps({"epoch": epoch + 1, **score}) + "\n")
+
+    def _best_so_far(self) -> float:
+        if not self._record.is_file():
+            return 0.0
+        return float(json.loads(self._record.read_text())["val_auc_malignant"])
+
+
+def auc(split: data.Split, logits: Any) -> float:
+    """Area under the ROC curve of ``(n, 1)`` logits against the labels of `split`."""
+    return float(roc_auc_score(split.malignant, logits[:, 0]))
+
+
+def finetune(
+    root: Path,
+    run: Path,
+    *,
+    backbone: str = "efficientnetv2b0",
+    weights: Path | None = None,
+    recipe: str = "dermoscopy",
+    epochs: int = 20,
+    batch: int = 32,
+    learning_rate: float = 3e-4,
+    seed: int = 1,
+) -> Path:
+    """Fine-tune `backbone` on the photos under `root`; return the file of its best weights under `run`.
+
+    Raises:
+        DataError: the data are missing, or a lesion stands on two sides of the split.
+    """
+    keras.utils.set_random_seed(seed)
+    photos = data.list_photos(root)
+    data.check_disjoint(photos)
+    cache = run.parent / "pixels"
+    train, val = (data.load_split(photos[s], height=SIDE, width=FRAME_WIDTH, cache=cache) for s in ("train", "val"))
+    steps = len(train.photos) // batch
+    model = build_network(backbone, weights)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        learning_rate / 20, steps * (epochs - 1), alpha=0.01, warmup_target=learning_rate, warmup_steps=steps
+    )
+    smooth = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.05)
+    diagnosis = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(
+        keras.optimizers.AdamW(schedule, weight_decay=1e-3, clipnorm=1.0),
+        loss={"malignant": smooth, "cut_malignant": smooth, "dx": diagnosis, "cut_dx": diagnosis},
+        loss_weights={"malignant": 1.0, "cut_malignant": 0.5, "dx": 0.5, "cut_dx": 0.25},
+    )
+    run.mkdir(parents=True, exist_ok=True)
+    best = run / "best.weights.h5"
+    targets, sample_weights = targets_and_weights(train, malignant_weight=2.0)
+    batches = training_batches(
+        train, targets, sample_weights, side=SIDE, batch=batch, recipe=RECIPES[recipe], seed=seed
+    )
+    model.fit(
+        batches,
+        epochs=epochs,
+        steps_per_epoch=steps,
+        verbose=2,
+        callbacks=[
+            ValidationAuc(val, best),
+            keras.callbacks.CSVLogger(str(run / "history.csv"), append=True),
+            keras.callbacks.BackupAndRestore(str(run / "resume"), delete_checkpoint=False),
+        ],
+    )
+    return best
+
+
+def main() -> None:
+    """Command line of this stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser.add_argument("--weights", type=Path, default=None, help="ImageNet weights, a Keras .weights.h5")
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--backbone", choices=sorted(backbones.BACKBONES), default="efficientnetv2b0")
+    parser.add_argument("--recipe", choices=sorted(RECIPES), default="dermoscopy")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--seed", type=int, default=1)
+    args = vars(parser.parse_args())
+    print(finetune(args.pop("data"), args.pop("run"), **args))
+
+
+if __name__ == "__main__":
+    main()
