@@ -1,0 +1,1 @@
+"""Embedding -> release: clip, integer grid, exact noise; what it promises, what was spent, and the attacks that test it."""

@@ -1,0 +1,186 @@
+"""Where the noise of a release comes from: same photo, same noise.
+
+A retry or a second diagnosis of a photo must not hand out a fresh draw, or k releases would average the noise away.
+So the noise is a function of the photo: its key is HMAC-SHA256(device secret, pixels ‖ bundle identity ‖ preset ‖
+variance), every field with its length in front, and its bits are the AES-256-CTR keystream under that key. Without
+the device's secret the bits are indistinguishable from coins, for the server as for anyone else.
+
+The secret is 32 bytes in a file of mode 0600 in a folder of mode 0700, created once and never overwritten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
+
+from securesplit.errors import CredentialError
+from securesplit.privacy.discrete_gaussian import DiscreteGaussian
+from securesplit.privacy.release import ReleaseSpec
+
+STATE_VARIABLE: Final = "SECURESPLIT_STATE"
+SECRET_FILE: Final = "noise.key"  # noqa: S105 - a file name; the secret itself is drawn from the operating system
+SECRET_BYTES: Final = 32
+RELEASE_ID_BYTES: Final = 16
+_CHUNK_BYTES: Final = 4096
+
+
+def state_folder() -> Path:
+    """The device's state: ``$SECURESPLIT_STATE``, else ``securesplit`` in the XDG state folder."""
+    if chosen := os.environ.get(STATE_VARIABLE):
+        return Path(chosen)
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "securesplit"
+
+
+def make_state_folder(folder: Path) -> Path:
+    """Create `folder` for its owner alone; an existing one is left as it is.
+
+    Raises:
+        CredentialError: it cannot be created.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CredentialError(
+            f"cannot create the state folder {folder}: {error.strerror}", hint=f"set {STATE_VARIABLE} to another folder"
+        ) from error
+    return folder
+
+
+def load_secret(folder: Path | None = None) -> bytes:
+    """The device's secret, created on first use.
+
+    Args:
+        folder: where it lies; None: `state_folder`.
+
+    Returns:
+        32 bytes.
+
+    Raises:
+        CredentialError: it cannot be created or read, is not 32 bytes, or others can read it.
+    """
+    folder = make_state_folder(state_folder() if folder is None else folder)
+    file = folder / SECRET_FILE
+    try:
+        if not file.exists():
+            _create(file)
+        mode = file.stat().st_mode & 0o777
+        secret = file.read_bytes()
+    except OSError as error:
+        raise CredentialError(
+            f"cannot read the noise secret {file}: {error.strerror}", hint="check who owns the file"
+        ) from error
+    if mode & 0o077:
+        raise CredentialError(f"the noise secret {file} can be read by others", hint=f"chmod 600 {file}")
+    if len(secret) != SECRET_BYTES:
+        raise CredentialError(
+            f"the noise secret {file} holds {len(secret)} bytes, not {SECRET_BYTES}",
+            hint="restore it; a new one would give photos that were already released a second draw",
+        )
+    return secret
+
+
+def _create(file: Path) -> None:
+    """Write a fresh secret whole or not at all; the first of two processes at once wins and both read it."""
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(secrets.token_bytes(SECRET_BYTES))
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.link(draft, file)  # atomic, and fails where another process was first
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+class BitStream:
+    """Uniform integers from the AES-256-CTR keystream of one key.
+
+    Args:
+        key: 32 bytes, used for this stream alone (the counter starts at zero).
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
+        self._buffer = b""
+        self._at = 0
+
+    def below(self, n: int) -> int:
+        """An integer, uniform in ``[0, n)``, by rejection: exactly uniform, whatever `n`."""
+        bits = (n - 1).bit_length()
+        size, mask = (bits + 7) // 8, (1 << bits) - 1
+        while True:
+            value = int.from_bytes(self._take(size)) & mask
+            if value < n:
+                return value
+
+    def _take(self, size: int) -> bytes:
+        end = self._at + size
+        while end > len(self._buffer):
+            self._buffer = self._buffer[self._at :] + self._cipher.update(bytes(_CHUNK_BYTES))
+            self._at, end = 0, size
+        taken = self._buffer[self._at : end]
+        self._at = end
+        return taken
+
+
+class NoiseSource:
+    """Derives the noise, and the ledger's name, of each photo from the device's secret.
+
+    Args:
+        secret: 32 bytes (`load_secret`).
+
+    Raises:
+        ValueError: the secret is shorter.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) < SECRET_BYTES:
+            raise ValueError(f"the noise secret is shorter than {SECRET_BYTES} bytes")
+        self._secret = secret
+
+    def sampler(self, pixels: NDArray[np.uint8], bundle_identity: bytes, spec: ReleaseSpec) -> DiscreteGaussian | None:
+        """The noise of one photo under one preset; None where the preset has none.
+
+        Args:
+            pixels: ``(h, w, 3) uint8``, as the head gets them.
+            bundle_identity: 32 bytes.
+            spec: the preset.
+
+        Returns:
+            A fresh sampler: the same arguments give the same samples, in the same order.
+        """
+        if not spec.sigma_squared:
+            return None
+        return DiscreteGaussian(spec.sigma_squared, BitStream(self._key(b"noise", pixels, bundle_identity, spec)).below)
+
+    def release_id(self, pixels: NDArray[np.uint8], bundle_identity: bytes, spec: ReleaseSpec) -> bytes:
+        """16 bytes that name this release in the ledger; they say nothing about the photo without the secret."""
+        return self._key(b"ledger", pixels, bundle_identity, spec)[:RELEASE_ID_BYTES]
+
+    def _key(self, purpose: bytes, pixels: NDArray[np.uint8], bundle_identity: bytes, spec: ReleaseSpec) -> bytes:
+        mac = hmac.new(self._secret, b"securesplit-noise-v1", hashlib.sha256)
+        shape = "x".join(map(str, pixels.shape)).encode()
+        fields = (
+            purpose,
+            shape,
+            pixels.tobytes(),
+            bundle_identity,
+            spec.preset.encode(),
+            str(spec.sigma_squared).encode(),
+        )
+        for field in fields:
+            mac.update(len(field).to_bytes(8))
+            mac.update(field)
+        return mac.digest()

@@ -1,0 +1,168 @@
+"""An embedding -> the integers that leave the device.
+
+Invariants:
+
+- `to_grid` clips to the L2 norm ``C`` and then truncates towards zero on the grid, so the integer vector is never
+  longer than ``C / step``. Two photos differ by at most ``2 C / step`` on the grid, *exactly*: no rounding term is
+  left over, and no floating-point error either (the bound is enforced in integers).
+- Noise is added to integers, and the sum is saturated to the release's type afterwards (post-processing, free).
+- A preset that asks for noise never yields a release without it.
+
+Where the noise comes from is `securesplit.privacy.noise`; what it promises is `securesplit.privacy.accounting`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.errors import BundleError
+from securesplit.privacy.discrete_gaussian import DiscreteGaussian
+
+RELEASE_DTYPES: Final = ("int8", "int16")
+SIGMA_SQUARED_DENOMINATOR: Final = 1 << 16
+"""The variance on the grid is rounded up to a multiple of 1/65536: small integers keep the exact sampler fast."""
+
+
+@dataclass(frozen=True)
+class ReleaseSpec:
+    """How one preset turns an embedding into a release.
+
+    Args:
+        preset: ``none``, ``compact`` or ``private``.
+        shape: of the release, without a batch axis.
+        dtype: ``int8`` or ``int16``.
+        step: width of the grid in embedding units.
+        clip_norm: L2 norm ``C`` in embedding units; None: elementwise saturation only, and no formal claim.
+        sigma_per_clip: standard deviation of the noise divided by ``C``; 0: no noise.
+
+    Raises:
+        BundleError: the numbers contradict each other.
+    """
+
+    preset: str
+    shape: tuple[int, ...]
+    dtype: str
+    step: float
+    clip_norm: float | None = None
+    sigma_per_clip: float = 0.0
+
+    def __post_init__(self) -> None:
+        problem = self._problem()
+        if problem:
+            raise BundleError(f"preset {self.preset}: {problem}", hint="fetch or export the bundle again")
+
+    def _problem(self) -> str:
+        if self.dtype not in RELEASE_DTYPES:
+            return f"release type {self.dtype} is none of {', '.join(RELEASE_DTYPES)}"
+        if not self.shape or min(self.shape) < 1:
+            return f"release shape {self.shape} is empty"
+        if not (math.isfinite(self.step) and self.step > 0):
+            return f"grid step {self.step} is not positive"
+        if self.clip_norm is not None and not (math.isfinite(self.clip_norm) and self.clip_norm > 0):
+            return f"clip norm {self.clip_norm} is not positive"
+        if not (math.isfinite(self.sigma_per_clip) and self.sigma_per_clip >= 0):
+            return f"sigma {self.sigma_per_clip} is not a standard deviation"
+        if self.sigma_per_clip and self.clip_norm is None:
+            return "noise without a clip norm promises nothing"
+        return ""
+
+    @property
+    def size(self) -> int:
+        """How many integers one release holds."""
+        return math.prod(self.shape)
+
+    @property
+    def clip_steps(self) -> Fraction | None:
+        """The clip norm in grid steps, exact; None where there is no clip."""
+        return None if self.clip_norm is None else Fraction(self.clip_norm) / Fraction(self.step)
+
+    @property
+    def sigma_squared(self) -> Fraction:
+        """Variance of the noise in squared grid steps, rounded up (never under-noised); 0 without noise."""
+        if self.clip_steps is None or not self.sigma_per_clip:
+            return Fraction(0)
+        exact = (Fraction(self.sigma_per_clip) * self.clip_steps) ** 2
+        return Fraction(math.ceil(exact * SIGMA_SQUARED_DENOMINATOR), SIGMA_SQUARED_DENOMINATOR)
+
+    @property
+    def sensitivity(self) -> float:
+        """Largest L2 distance of two releases before noise, in grid steps: ``2 C / step``."""
+        return math.inf if self.clip_steps is None else float(2 * self.clip_steps)
+
+
+def to_grid(embedding: NDArray[np.floating], spec: ReleaseSpec) -> NDArray[np.int64]:
+    """Clip, then truncate towards zero: the release before its noise.
+
+    Args:
+        embedding: ``spec.shape`` floats.
+        spec: the preset.
+
+    Returns:
+        ``spec.shape`` int64, of L2 norm at most ``spec.clip_steps``.
+
+    Raises:
+        BundleError: the embedding has another shape or holds a number that is not finite.
+    """
+    z = np.asarray(embedding, np.float64)
+    if z.shape != spec.shape or not np.isfinite(z).all():
+        found = f"shape {z.shape}" if z.shape != spec.shape else "a number that is not finite"
+        raise BundleError(
+            f"the head computed {found} for preset {spec.preset}", hint="head and manifest do not fit each other"
+        )
+    if spec.clip_norm is not None:
+        norm = float(np.linalg.norm(z))
+        z = z * min(1.0, spec.clip_norm / norm) if norm else z
+    limits = np.iinfo(np.int64)
+    grid = np.trunc(np.clip(z / spec.step, limits.min / 4, limits.max / 4)).astype(np.int64)
+    return grid if spec.clip_steps is None else _within(grid, spec.clip_steps)
+
+
+def _within(grid: NDArray[np.int64], clip_steps: Fraction) -> NDArray[np.int64]:
+    """Shorten the largest number by a step until the exact norm fits: undoes a float's last-digit error."""
+    flat = [int(v) for v in grid.ravel()]
+    limit = math.floor(clip_steps**2)
+    while sum(v * v for v in flat) > limit:
+        at = max(range(len(flat)), key=lambda i: abs(flat[i]))
+        flat[at] -= 1 if flat[at] > 0 else -1
+    return np.array(flat, np.int64).reshape(grid.shape)
+
+
+def saturate(grid: NDArray[np.int64], spec: ReleaseSpec) -> NDArray[np.integer]:
+    """Grid integers -> ``spec.dtype``, at its limits where they do not fit."""
+    limits = np.iinfo(spec.dtype)
+    return np.clip(grid, limits.min, limits.max).astype(spec.dtype)
+
+
+def release(embedding: NDArray[np.floating], spec: ReleaseSpec, noise: DiscreteGaussian | None) -> NDArray[np.integer]:
+    """What leaves the device for one embedding.
+
+    Args:
+        embedding: ``spec.shape`` floats.
+        spec: the preset.
+        noise: a sampler of variance ``spec.sigma_squared`` (`NoiseSource.sampler`); None only where the preset
+            has no noise. For the grid before the noise use `to_grid` and `saturate`.
+
+    Returns:
+        ``spec.shape`` of ``spec.dtype``.
+
+    Raises:
+        BundleError: the embedding does not fit the preset.
+        ValueError: the noise is missing or has another variance than the preset asks for.
+    """
+    if (noise.sigma_squared if noise else Fraction(0)) != spec.sigma_squared:
+        raise ValueError(f"preset {spec.preset} asks for noise of variance {spec.sigma_squared}")
+    grid = to_grid(embedding, spec)
+    if noise is not None:
+        grid = grid + np.array(noise.samples(spec.size), np.int64).reshape(spec.shape)
+    return saturate(grid, spec)
+
+
+def from_grid(released: NDArray[np.integer], spec: ReleaseSpec) -> NDArray[np.float32]:
+    """Release integers -> embedding units, ``float32`` of the same shape; what the tail computes with."""
+    return (released.astype(np.float64) * spec.step).astype(np.float32)
