@@ -1,1 +1,1 @@
-"""Embedding -> release: clip, integer grid, exact noise; what it promises, what was spent, and the attacks that test it."""
+"""Embedding -> release: clip, grid, exact noise; what it promises, what was spent, and the attacks that test it."""

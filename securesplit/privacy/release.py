@@ -14,14 +14,15 @@ Where the noise comes from is `securesplit.privacy.noise`; what it promises is `
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.errors import BundleError
+from securesplit.errors import BundleError, ConfigError
+from securesplit.privacy.accounting import DELTA, ROUNDING_VARIANCE, Loss, gaussian_mu, loss_of
 from securesplit.privacy.discrete_gaussian import DiscreteGaussian
 
 RELEASE_DTYPES: Final = ("int8", "int16")
@@ -94,6 +95,27 @@ class ReleaseSpec:
     def sensitivity(self) -> float:
         """Largest L2 distance of two releases before noise, in grid steps: ``2 C / step``."""
         return math.inf if self.clip_steps is None else float(2 * self.clip_steps)
+
+    @property
+    def loss(self) -> Loss:
+        """What one release can reveal at most; unbounded without noise."""
+        return loss_of(self.sigma_squared, self.sensitivity, self.size)
+
+    def with_epsilon(self, epsilon: float, delta: float = DELTA) -> ReleaseSpec:
+        """The same release with the least noise for which one photo's ε at `delta` is at most `epsilon`.
+
+        Raises:
+            ConfigError: this preset has no clip norm, or no noise gives that ε.
+        """
+        if self.clip_steps is None:
+            raise ConfigError(f"preset {self.preset} has no clip norm, so no noise gives it an epsilon")
+        if not (math.isfinite(epsilon) and epsilon > 0):
+            raise ConfigError(f"epsilon {epsilon} is not a positive number", hint="4, 8 and 16 are usual")
+        variance = (self.sensitivity / gaussian_mu(epsilon, delta)) ** 2 + ROUNDING_VARIANCE
+        spec = replace(self, sigma_per_clip=math.sqrt(variance) / float(self.clip_steps))
+        while spec.loss.epsilon(delta) > epsilon:  # a float's last digit
+            spec = replace(spec, sigma_per_clip=spec.sigma_per_clip * (1 + 1e-9))
+        return spec
 
 
 def to_grid(embedding: NDArray[np.floating], spec: ReleaseSpec) -> NDArray[np.int64]:

@@ -1,0 +1,259 @@
+"""What a release promises: pure mathematics, no I/O, standard library only.
+
+The model is local: one photo against any other. Both are clipped to the L2 norm ``C``, so their embeddings differ by
+at most ``2 C``, and the noise is discrete Gaussian of variance σ² on the grid. Two descriptions of that are kept, and
+every figure uses the better of them:
+
+- **zCDP**, with ρ = Δ²/(2σ²), holds for every σ (Canonne, Kamath, Steinke 2020, theorem 14).
+- **Smoothing**: a discrete Gaussian of variance σ² is, up to a factor e^±η on every probability, a post-processing
+  of the *continuous* Gaussian of variance σ² − 2, namely of rounding it at random by a discrete Gaussian of
+  variance 2 (the convolution of Peikert, CRYPTO 2010, theorem 3.1). By Poisson's summation η < 6e-17 a coordinate.
+  So the release inherits the continuous mechanism's exact trade-off curve, μ-Gaussian DP with
+  μ = Δ/√(σ² − 2) (Dong, Roth, Su 2019), its composition, and its bound on identification.
+
+Every ε is rounded up and every μ down where a root is searched, so nothing smaller than the truth is ever printed.
+
+Sources: Balle and Wang, ICML 2018 (analytic Gaussian); Canonne, Kamath and Steinke, NeurIPS 2020; Dong, Roth and Su,
+JRSS-B 2022 (Gaussian DP); Hayes, Mahloujifar and Balle, NeurIPS 2023 (reconstruction bound).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from statistics import NormalDist
+from typing import Final
+
+DELTA: Final = 1e-5
+"""The δ of every printed (ε, δ) unless another is asked for."""
+
+ROUNDING_VARIANCE: Final = 2
+"""Variance that the smoothing argument gives away, in squared grid steps; it makes η negligible."""
+
+_THETA: Final = 2 * math.exp(-2 * math.pi**2 * ROUNDING_VARIANCE) * 1.000001
+_ETA_PER_NUMBER: Final = 3 * _THETA  # >= ln((1 + θ) / (1 - θ)), 4.3e-17
+_NORMAL: Final = NormalDist()
+
+
+def log_normal_cdf(x: float) -> float:
+    """The logarithm of Φ(x), to full relative precision far into the lower tail (asymptotic series below -30).
+
+    >>> round(log_normal_cdf(0.0), 6)
+    -0.693147
+    >>> round(log_normal_cdf(-40.0), 4)
+    -804.6084
+    """
+    if x > -30:
+        return math.log(math.erfc(-x / math.sqrt(2)) / 2)
+    s = 1 / (x * x)
+    series = 1 - s + 3 * s**2 - 15 * s**3 + 105 * s**4
+    return -x * x / 2 - math.log(-x) - math.log(2 * math.pi) / 2 + math.log(series)
+
+
+def gaussian_delta(epsilon: float, mu: float) -> float:
+    """Smallest δ for which a Gaussian of sensitivity/σ = `mu` is (ε, δ)-DP: Balle and Wang 2018, theorem 8.
+
+    >>> f"{gaussian_delta(1.0, 2 / 7.46):.1e}"
+    '1.0e-05'
+    """
+    if mu <= 0:
+        return 0.0
+    if math.isinf(mu):
+        return 1.0
+    upper = math.exp(log_normal_cdf(mu / 2 - epsilon / mu))
+    return max(0.0, upper - math.exp(epsilon + log_normal_cdf(-mu / 2 - epsilon / mu)))
+
+
+def _smallest(holds: Callable[[float], bool]) -> float:
+    """The smallest x >= 0 from which on `holds` is true, rounded up; ∞ where it never is."""
+    if holds(0.0):
+        return 0.0
+    high = 1.0
+    while not holds(high):
+        high *= 2
+        if high > 1e12:
+            return math.inf
+    low = 0.0
+    while high - low > 1e-13 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+def gaussian_epsilon(mu: float, delta: float = DELTA) -> float:
+    """Smallest ε for which a Gaussian of sensitivity/σ = `mu` is (ε, δ)-DP.
+
+    >>> round(gaussian_epsilon(2 / 0.69), 1)
+    16.0
+    """
+    _check(delta=delta)
+    return _smallest(lambda epsilon: gaussian_delta(epsilon, mu) <= delta)
+
+
+def gaussian_mu(epsilon: float, delta: float = DELTA) -> float:
+    """Largest sensitivity/σ that a Gaussian may have to be (ε, δ)-DP.
+
+    >>> round(gaussian_mu(8.0), 3)
+    1.666
+    """
+    _check(delta=delta)
+    if not epsilon >= 0:
+        raise ValueError(f"epsilon {epsilon} is negative")
+    return 1 / _smallest(lambda inverse: inverse > 0 and gaussian_delta(epsilon, 1 / inverse) <= delta)
+
+
+def sigma_from_epsilon(epsilon: float, delta: float = DELTA, *, releases: int = 1) -> float:
+    """σ/C of the continuous Gaussian for which `releases` releases together are (ε, δ)-DP; sensitivity 2 C.
+
+    >>> [round(sigma_from_epsilon(e), 2) for e in (1, 2, 4, 8, 16)]
+    [7.46, 3.99, 2.16, 1.2, 0.69]
+    """
+    return 2 * math.sqrt(releases) / gaussian_mu(epsilon, delta)
+
+
+def epsilon_from_sigma(sigma_per_clip: float, delta: float = DELTA, *, releases: int = 1) -> float:
+    """ε of `releases` releases with a continuous Gaussian of that σ/C; the inverse of `sigma_from_epsilon`.
+
+    >>> round(epsilon_from_sigma(sigma_from_epsilon(4.0)), 6)
+    4.0
+    >>> epsilon_from_sigma(0.69, releases=4) > 2 * epsilon_from_sigma(0.69)
+    True
+    """
+    if sigma_per_clip <= 0:
+        return math.inf
+    return gaussian_epsilon(2 * math.sqrt(releases) / sigma_per_clip, delta)
+
+
+def zcdp_delta(epsilon: float, rho: float) -> float:
+    """δ at ε of any ρ-zCDP mechanism: Canonne, Kamath and Steinke 2020, corollary 13.
+
+    >>> zcdp_delta(8.0, 2 / 1.2**2) < 1e-4
+    True
+    """
+    if rho <= 0:
+        return 0.0
+    if math.isinf(rho):
+        return 1.0
+    low, high = 1.0, (epsilon + 1) / (2 * rho) + 2  # the optimal order α lies between
+    for _ in range(200):
+        alpha = (low + high) / 2
+        slope = (2 * alpha - 1) * rho - epsilon + math.log1p(-1 / alpha) if alpha > 1 else -math.inf
+        low, high = (alpha, high) if slope < 0 else (low, alpha)
+    alpha = high
+    exponent = (alpha - 1) * (alpha * rho - epsilon) + alpha * math.log1p(-1 / alpha)
+    return min(1.0, math.exp(min(0.0, exponent - math.log(alpha - 1))))
+
+
+def zcdp_epsilon(rho: float, delta: float = DELTA) -> float:
+    """ε of any ρ-zCDP mechanism at δ.
+
+    >>> gaussian_epsilon(1.5) < zcdp_epsilon(1.5**2 / 2) < 1.15 * gaussian_epsilon(1.5)
+    True
+    """
+    _check(delta=delta)
+    return _smallest(lambda epsilon: zcdp_delta(epsilon, rho) <= delta)
+
+
+def discrete_delta(epsilon: float, sigma_squared: Fraction | float, shift: int) -> float:
+    """Exact δ of the one-dimensional discrete Gaussian between two integers `shift` apart, by summation.
+
+    Canonne, Kamath and Steinke 2020, theorem 7: δ = P[Y > εσ²/Δ − Δ/2] − e^ε P[Y > εσ²/Δ + Δ/2].
+
+    >>> abs(discrete_delta(2.0, 40.0**2, 20) / gaussian_delta(2.0, 0.5) - 1) < 2e-3
+    True
+    """
+    variance = float(sigma_squared)
+    reach = math.ceil(40 * math.sqrt(variance)) + abs(shift)
+
+    def weight(y: int) -> float:
+        return math.exp(-y * y / (2 * variance))
+
+    middle, half = epsilon * variance / shift, shift / 2
+    total = math.fsum(map(weight, range(-reach, reach + 1)))
+    upper = math.fsum(map(weight, range(math.floor(middle - half) + 1, reach + 1)))
+    lower = math.fsum(map(weight, range(math.floor(middle + half) + 1, reach + 1)))
+    return max(0.0, (upper - math.exp(epsilon) * lower) / total)
+
+
+def identification_bound(candidates: int, mu: float) -> float:
+    """Certified: whoever must pick the photo among equally likely candidates succeeds at most this often.
+
+    Φ(Φ⁻¹(1/N) + μ) for a μ-Gaussian-DP release: the trade-off curve is concave, so the average over the
+    candidates of P[pick i | photo i] is at most its value at the average of P[pick i | any one photo] <= 1/N.
+
+    >>> [round(identification_bound(1000, gaussian_mu(e)), 3) for e in (4, 8, 16)]
+    [0.015, 0.077, 0.427]
+    """
+    if candidates < 2 or math.isinf(mu):
+        return 1.0
+    return _NORMAL.cdf(_NORMAL.inv_cdf(1 / candidates) + mu)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What one or several releases can reveal at most, in both descriptions of this module's head.
+
+    Args:
+        rho: zCDP.
+        mu: Gaussian DP, by smoothing.
+        eta: the smoothing's factor e^±η on every probability.
+    """
+
+    rho: float
+    mu: float
+    eta: float
+
+    def epsilon(self, delta: float = DELTA) -> float:
+        """The ε that holds at `delta`; ∞ where nothing is promised."""
+        by_smoothing = gaussian_epsilon(self.mu, delta * math.exp(-self.eta)) + 2 * self.eta
+        return min(by_smoothing, zcdp_epsilon(self.rho, delta))
+
+    def identification_bound(self, candidates: int) -> float:
+        """Certified rate of picking the photo among that many candidates, see `identification_bound`."""
+        return min(1.0, math.exp(self.eta) * identification_bound(candidates, self.mu))
+
+
+NO_LOSS: Final = Loss(0.0, 0.0, 0.0)
+UNBOUNDED: Final = Loss(math.inf, math.inf, 0.0)
+"""A release without noise promises nothing."""
+
+
+def loss_of(sigma_squared: Fraction | float, sensitivity: float, size: int) -> Loss:
+    """What one release can reveal at most.
+
+    Args:
+        sigma_squared: variance of the discrete Gaussian, squared grid steps; 0: no noise.
+        sensitivity: largest L2 distance of two releases before noise, grid steps.
+        size: how many integers the release holds.
+
+    >>> loss = loss_of(48.0**2, 2 * 40.0, 4)
+    >>> gaussian_epsilon(80 / 48) < loss.epsilon() < 1.001 * gaussian_epsilon(80 / 48)
+    True
+    """
+    variance = float(sigma_squared)
+    if variance <= 0 or math.isinf(sensitivity):
+        return UNBOUNDED
+    rest = variance - ROUNDING_VARIANCE
+    mu = sensitivity / math.sqrt(rest) if rest > 0 else math.inf
+    return Loss(rho=sensitivity**2 / (2 * variance), mu=mu, eta=size * _ETA_PER_NUMBER)
+
+
+def compose(losses: Iterable[Loss]) -> Loss:
+    """What several distinct releases reveal together: ρ and η add up, μ adds up in squares.
+
+    >>> compose([loss_of(100.0, 10.0, 2)] * 4).mu == 2 * loss_of(100.0, 10.0, 2).mu
+    True
+    """
+    known = list(losses)
+    return Loss(
+        rho=math.fsum(loss.rho for loss in known),
+        mu=math.sqrt(math.fsum(loss.mu**2 for loss in known)),
+        eta=math.fsum(loss.eta for loss in known),
+    )
+
+
+def _check(*, delta: float) -> None:
+    if not 0 < delta < 1:
+        raise ValueError(f"delta {delta} is not between 0 and 1")
