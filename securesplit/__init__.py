@@ -1,1 +1,51 @@
-"""Privacy-hardened split inference: the photo stays on the device, a small certified release travels."""
+"""Privacy-hardened split inference: the photo stays on the device, a small certified release travels.
+
+The names below load on first use, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from securesplit.client import Client
+    from securesplit.errors import (
+        BudgetError,
+        BundleError,
+        ConfigError,
+        CredentialError,
+        PhotoError,
+        SecureSplitError,
+        TrustError,
+        UnreachableError,
+        WorkerError,
+    )
+    from securesplit.model import Bundle
+    from securesplit.releaser import Releaser
+    from securesplit.results import Diagnosis
+
+__all__ = [
+    "BudgetError",
+    "Bundle",
+    "BundleError",
+    "Client",
+    "ConfigError",
+    "CredentialError",
+    "Diagnosis",
+    "PhotoError",
+    "Releaser",
+    "SecureSplitError",
+    "TrustError",
+    "UnreachableError",
+    "WorkerError",
+]
+
+_MODULES = {"Bundle": "model", "Client": "client", "Diagnosis": "results", "Releaser": "releaser"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'securesplit' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"securesplit.{_MODULES.get(name, 'errors')}"), name)

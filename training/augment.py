@@ -70,7 +70,7 @@ def _factor(half_width: float) -> Any:
 
 
 def training_batches(
-    split: Split, targets: dict[str, Any], weights: dict[str, Any], *, side: int, batch: int, recipe: Recipe, seed: int
+    split: Split, targets: Any, weights: Any, *, side: int, batch: int, recipe: Recipe, seed: int
 ) -> tf.data.Dataset:
     """Shuffled, endless batches of ``(photos (b, side, side, 3) float32, targets, sample weights)``."""
 

@@ -16,7 +16,8 @@ import keras
 class Backbone:
     """A keras.applications network: its builder, the scale of its input and its default cut.
 
-    ``scale`` and ``offset`` map pixels 0..255 to what the network was pre-trained on; the EfficientNetV2 builder does that inside.
+    ``scale`` and ``offset`` map pixels 0..255 to what the network was pre-trained on; the EfficientNetV2 builder does
+    that inside.
     """
 
     builder: str

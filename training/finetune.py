@@ -64,7 +64,7 @@ def targets_and_weights(split: data.Split, malignant_weight: float) -> tuple[dic
     return targets, {"malignant": weight, "cut_malignant": weight, "dx": dx_weight, "cut_dx": dx_weight}
 
 
-class ValidationAuc(keras.callbacks.Callback):
+class ValidationAuc(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
     """After each epoch: AUC on the validation photos, into the logs; the best weights are kept."""
 
     def __init__(self, split: data.Split, best: Path) -> None:

@@ -1,0 +1,192 @@
+"""``securesplit diagnose``: photos in, benign or malignant out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+from securesplit.cli.main import show_error
+from securesplit.cli.options import model_option, photos_argument, privacy_option, warn_undefended
+from securesplit.errors import SecureSplitError
+from securesplit.results import DISCLAIMER, Diagnosis, error_to_json
+
+if TYPE_CHECKING:
+    from securesplit.client import Client
+
+
+@click.command(short_help="Ask benign or malignant; the photo never leaves this device.")
+@photos_argument
+@click.option("--connect", multiple=True, metavar="ENDPOINT", help="Worker at tcp://HOST:PORT; may be repeated.")
+@click.option(
+    "--certs",
+    type=click.Path(path_type=Path),
+    default=Path("certs"),
+    show_default=True,
+    help="Folder that keygen wrote.",
+)
+@click.option(
+    "--client", "client_name", default="device", show_default=True, help="Whose certificate in that folder to use."
+)
+@privacy_option
+@model_option
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.1),
+    default=30.0,
+    show_default=True,
+    help="Seconds to wait for an answer.",
+)
+@click.option("--embedded", is_flag=True, help="Start a private worker for this command; needs no keys.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Text for people, or one JSON object a line.",
+)
+@click.option("--explain", is_flag=True, help="Say what left the device and what it promises.")
+def diagnose(
+    photos: tuple[Path, ...],
+    connect: tuple[str, ...],
+    certs: Path,
+    client_name: str,
+    privacy: str | None,
+    model: Path | None,
+    timeout_s: float,
+    embedded: bool,
+    style: str,
+    explain: bool,
+) -> int:
+    r"""Diagnose each PHOTO with a tail worker; the photo itself never leaves this device.
+
+    \b
+    Examples:
+      securesplit diagnose --embedded mole.jpg
+      securesplit diagnose --connect tcp://clinic:5555 --format json *.jpg
+    """
+    warn_undefended(privacy)
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(
+            _embedded_client(model, privacy, timeout_s)
+            if embedded
+            else _client(connect, certs, client_name, model, privacy, timeout_s)
+        )
+        return _diagnose_all(client, photos, JsonLines() if style == "json" else Text(explain=explain))
+
+
+@contextlib.contextmanager
+def _client(
+    connect: tuple[str, ...], certs: Path, name: str, model: Path | None, privacy: str | None, timeout_s: float
+) -> Iterator[Client]:
+    from securesplit.client import DEFAULT_ENDPOINT, Client
+
+    endpoints = connect or (DEFAULT_ENDPOINT,)
+    with Client(endpoints, certs=certs, name=name, privacy=privacy, bundle=model, timeout_s=timeout_s) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def _embedded_client(model: Path | None, privacy: str | None, timeout_s: float) -> Iterator[Client]:
+    from securesplit.client import Client
+    from securesplit.worker import EmbeddedWorker
+
+    with (
+        EmbeddedWorker(model) as worker,
+        Client(
+            worker.endpoint,
+            credentials=worker.client_credentials,
+            privacy=privacy,
+            bundle=model,
+            timeout_s=timeout_s,
+        ) as client,
+    ):
+        yield client
+
+
+def _diagnose_all(client: Client, photos: tuple[Path, ...], output: Output) -> int:
+    """Diagnose photo by photo, whatever befalls one of them; return the exit code of the first that failed, else 0."""
+    code = 0
+    for number, photo in enumerate(photos, 1):
+        if len(photos) > 1:
+            click.echo(f"photo {number} of {len(photos)}", err=True)
+        try:
+            output.answer(client.diagnose(photo))
+        except SecureSplitError as error:
+            code = code or error.exit_code
+            output.failure(str(photo), error)
+            show_error(error.message if len(photos) == 1 else f"photo {number}: {error.message}", error.hint)
+    output.end()
+    return code
+
+
+class Output(Protocol):
+    """Where results go; every method writes to stdout."""
+
+    def answer(self, diagnosis: Diagnosis) -> None:
+        """One photo's diagnosis."""
+
+    def failure(self, photo: str, error: SecureSplitError) -> None:
+        """One photo without a diagnosis."""
+
+    def end(self) -> None:
+        """After the last photo."""
+
+
+class JsonLines:
+    """The JSON contract: one object a photo, a line each."""
+
+    def answer(self, diagnosis: Diagnosis) -> None:
+        """One photo's diagnosis."""
+        click.echo(json.dumps(diagnosis.to_json()))
+
+    def failure(self, photo: str, error: SecureSplitError) -> None:
+        """One photo without a diagnosis."""
+        click.echo(json.dumps(error_to_json(photo, error)))
+
+    def end(self) -> None:
+        """Nothing follows the last line."""
+
+
+class Text:
+    """For people; `explain` adds what left the device and what that promises."""
+
+    def __init__(self, *, explain: bool) -> None:
+        self._explain = explain
+
+    def answer(self, diagnosis: Diagnosis) -> None:
+        """One photo's diagnosis."""
+        d = diagnosis
+        click.echo(f"{d.photo}: {d.label}")
+        click.echo(f"  probability of malignant {d.malignant:.1%}, called malignant from {d.threshold:.1%} on")
+        for line in explanation(d) if self._explain else ():
+            click.echo(f"  {line}")
+
+    def failure(self, photo: str, error: SecureSplitError) -> None:
+        """One photo without a diagnosis."""
+        click.echo(f"{photo}: no answer ({error.message})")
+
+    def end(self) -> None:
+        """The disclaimer, once."""
+        click.echo(DISCLAIMER)
+
+
+def explanation(diagnosis: Diagnosis) -> list[str]:
+    """What left the device, what it promises and how long each stage took, as lines for people."""
+    privacy, ms = diagnosis.privacy, diagnosis.timing_ms
+    lines = [f"{diagnosis.payload_bytes} bytes of ciphertext left this device; the photo did not"]
+    if privacy.epsilon is None:
+        lines.append(f"preset {privacy.preset}: no formal privacy claim, see docs/privacy.md")
+    else:
+        lines.append(
+            f"preset {privacy.preset}: epsilon {privacy.epsilon:g} at delta {privacy.delta:g}; "
+            f"the server can pick this photo out of 1,000 at most {privacy.identification_bound_n1000:.1%} of the time"
+        )
+    lines.append(f"load {ms.load:.0f} ms, head {ms.head:.0f}, privacy {ms.privacy:.1f}, round trip {ms.round_trip:.0f}")
+    return lines

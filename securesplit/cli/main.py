@@ -1,0 +1,136 @@
+"""``securesplit``: the command line. Commands load when they are used, so ``--help`` stays fast.
+
+Every flag is also an environment variable ``SECURESPLIT_FLAG`` and a key of a TOML file. Results go to stdout and
+nothing else does. Errors print ``error:`` and ``hint:`` and end with the code that `securesplit.errors` lists.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+
+from securesplit import config
+from securesplit.errors import SecureSplitError
+
+COMMANDS = {
+    "keygen": ("keygen", "Create keys and certificates for a worker and its clients."),
+    "tail-worker": ("tail_worker", "Serve the network's tail to authenticated clients."),
+    "diagnose": ("diagnose", "Ask benign or malignant; the photo never leaves this device."),
+    "release": ("release", "Write exactly what would leave the device, as arrays."),
+    "demo": ("demo", "Show the whole journey of one photo, with nothing set up."),
+    "ledger": ("ledger", "Show how much privacy this device has spent."),
+    "audit": ("audit", "Attack a bundle's releases and report what they leak."),
+}
+"""By command: its module (and function) under `securesplit.cli`, and its line in ``--help``."""
+
+_EPILOG = (
+    "Exit codes: 0 done, 1 internal error, 2 usage, 3 unreadable photo, 4 refused photo, 5 credentials, 6 no worker, "
+    "7 not trusted, 8 worker failed, 9 bundle, 10 privacy budget, 130 interrupted."
+)
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when the command is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        """All commands, in the order of a user's journey."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command, give each flag its environment variable, and read its settings."""
+        if cmd_name not in COMMANDS:
+            return None
+        name = COMMANDS[cmd_name][0]
+        command: click.Command = getattr(importlib.import_module(f"securesplit.cli.{name}"), name)
+        options = [p for p in command.params if isinstance(p, click.Option)]
+        for option in options:
+            option.envvar = option.envvar or f"SECURESPLIT_{str(option.name).upper()}"
+        settings = ctx.obj or {}
+        known = {str(option.name) for option in options}
+        ctx.default_map = {cmd_name: config.settings_of(settings, cmd_name, known)}
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"securesplit {version('securesplit')}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Settings file (TOML).")
+@click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.pass_context
+def cli(ctx: click.Context, config_file: Path | None, debug: bool) -> None:  # noqa: ARG001  (main reads --debug)
+    """Privacy-hardened split inference for photos of moles.
+
+    The network's head runs here; only its squeezed, noised and sealed output travels to a tail worker.
+    """
+    found = config.find_config(config_file)
+    ctx.obj = {} if found is None else config.read_config(found)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with the documented code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; errors become ``error:`` and ``hint:`` on stderr and the exit code that is returned."""
+    debug = "--debug" in arguments[: _first_command(arguments)]
+    try:
+        code = cli.main(
+            args=arguments, prog_name="securesplit", standalone_mode=False, auto_envvar_prefix="SECURESPLIT"
+        )
+    except click.exceptions.Exit as stop:
+        return int(stop.exit_code)
+    except click.Abort:
+        return _fail("interrupted", "", 130)
+    except click.ClickException as error:
+        hint = (
+            "securesplit --help"
+            if not isinstance(error, click.UsageError) or error.ctx is None
+            else f"{error.ctx.command_path} --help"
+        )
+        return _fail(error.format_message(), hint, 2)
+    except SecureSplitError as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(error.message, error.hint, error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", "", 130)
+    except Exception as error:  # noqa: BLE001  (the last resort: no traceback for people)
+        if debug:
+            traceback.print_exc()
+        return _fail(f"internal error: {type(error).__name__}: {error}", "run again with --debug and report it", 1)
+    return code if isinstance(code, int) else 0
+
+
+def _first_command(arguments: list[str]) -> int:
+    return next((i for i, argument in enumerate(arguments) if argument in COMMANDS), len(arguments))
+
+
+def _fail(message: str, hint: str, code: int) -> int:
+    show_error(message, hint)
+    return code
+
+
+def show_error(message: str, hint: Any) -> None:
+    """Print ``error:`` and, where there is one, ``hint:`` on stderr."""
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)

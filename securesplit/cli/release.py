@@ -1,0 +1,63 @@
+"""``securesplit release``: what would leave the device, as arrays, for anyone to attack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from securesplit.cli.main import show_error
+from securesplit.cli.options import model_option, photos_argument, privacy_option, warn_undefended
+from securesplit.errors import ConfigError, PhotoError
+
+
+@click.command(short_help="Write exactly what would leave the device, as arrays.")
+@photos_argument
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE.npz",
+    help="File to write; an existing one is replaced.",
+)
+@privacy_option
+@model_option
+@click.option(
+    "--without-noise",
+    is_flag=True,
+    help="The same grid before the noise, as an attacker would compute it for candidates.",
+)
+def release(photos: tuple[Path, ...], out: Path, privacy: str | None, model: Path | None, without_noise: bool) -> int:
+    """Write the release of each PHOTO to FILE.npz; nothing is sent.
+
+    The file holds `release`, an array (n, ...) of the integers as they would travel, and `photo`, the names. Photos
+    that cannot be read are left out and make the exit code 3.
+    """
+    from securesplit.model import Bundle
+    from securesplit.privacy.noise import load_secret
+    from securesplit.releaser import Releaser
+
+    warn_undefended(privacy)
+    releaser = Releaser(Bundle.load(model), load_secret(), privacy=privacy)
+    releases, names, code = [], [], 0
+    for number, photo in enumerate(photos, 1):
+        try:
+            releases.append(releaser.release(photo, with_noise=not without_noise).release)
+            names.append(str(photo))
+        except PhotoError as error:
+            code = error.exit_code
+            show_error(f"photo {number}: {error.message}", error.hint)
+    spec = releaser.preset.spec
+    array = np.stack(releases) if releases else np.empty((0, *spec.shape), spec.dtype)
+    _save(out, release=array, photo=np.array(names, np.str_))
+    click.echo(f"{out}: {len(names)} releases of {spec.dtype} {spec.shape}, preset {spec.preset}")
+    return code
+
+
+def _save(out: Path, **arrays: np.ndarray) -> None:  # type: ignore[type-arg]  # any dtype
+    try:
+        with out.open("wb") as stream:
+            np.savez(stream, **arrays)
+    except OSError as error:
+        raise ConfigError(f"cannot write {out} ({error.strerror})", hint="choose another --out") from None

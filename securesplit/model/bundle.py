@@ -1,0 +1,111 @@
+"""A bundle on disk: ``manifest.json``, ``head.tflite`` and, on a worker, ``tail.tflite``.
+
+Each half is hashed when it is opened and runs from the very bytes that were hashed, so what answers is what the
+manifest names. A client may hold a bundle without the tail.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from securesplit.errors import BundleError
+from securesplit.model import manifest as manifests
+from securesplit.model.manifest import Manifest, Preset
+
+if TYPE_CHECKING:
+    from securesplit.model.litert import Head, Tail
+
+DEFAULT_FOLDER = Path(__file__).parent / "default"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose manifest was read; the halves are opened on demand."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> Bundle:
+        """Read the bundle in `folder`, by default the one that comes with the package.
+
+        Raises:
+            BundleError: there is none, or its manifest is damaged.
+        """
+        folder = DEFAULT_FOLDER if folder is None else folder
+        try:
+            text = (folder / "manifest.json").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise BundleError(f"no bundle in {folder}", hint="name a folder with manifest.json in it") from None
+        return cls(folder, manifests.parse(text))
+
+    @property
+    def identity(self) -> bytes:
+        """What both sides must share, 32 bytes."""
+        return self.manifest.identity
+
+    @property
+    def id(self) -> str:
+        """The identity as people see it, ``sha256:`` and 64 hex digits."""
+        return f"sha256:{self.identity.hex()}"
+
+    @property
+    def presets(self) -> Mapping[str, Preset]:
+        """The presets by name."""
+        return self.manifest.presets
+
+    def preset(self, name: str | None = None) -> Preset:
+        """The named preset, or the default one.
+
+        Raises:
+            BundleError: the bundle has no such preset.
+        """
+        name = name or self.manifest.default_preset
+        if name not in self.presets:
+            raise BundleError(f"the bundle has no preset {name!r}", hint=f"it has: {', '.join(self.presets)}")
+        return self.presets[name]
+
+    def preset_of(self, shape: tuple[int, ...], dtype: str) -> str:
+        """The name of the one preset whose releases have this shape and dtype.
+
+        Raises:
+            BundleError: there is none.
+        """
+        for name, preset in self.presets.items():
+            if (preset.spec.shape, preset.spec.dtype) == (tuple(shape), dtype):
+                return name
+        raise BundleError(f"no preset releases {dtype} numbers of shape {tuple(shape)}")
+
+    def open_head(self, threads: int = 2) -> Head:
+        """Load the device's half.
+
+        Raises:
+            BundleError: missing, altered, or not loadable.
+        """
+        from securesplit.model.litert import Head
+
+        return Head(self._read("head.tflite", self.manifest.head_sha256), threads)
+
+    def open_tail(self, threads: int = 1) -> Tail:
+        """Load the server's half.
+
+        Raises:
+            BundleError: missing, altered, or not loadable.
+        """
+        from securesplit.model.litert import Tail
+
+        specs = {name: preset.spec for name, preset in self.presets.items()}
+        return Tail(self._read("tail.tflite", self.manifest.tail_sha256), specs, threads)
+
+    def _read(self, half: str, sha256: str) -> bytes:
+        try:
+            content = (self.folder / half).read_bytes()
+        except OSError:
+            raise BundleError(f"the bundle in {self.folder} has no {half}", hint="fetch the bundle again") from None
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise BundleError(f"{half} was altered: its hash is not the manifest's", hint="fetch the bundle again")
+        return content

@@ -1,0 +1,138 @@
+"""Photo file -> the release that may leave the device. No network is involved here.
+
+The journey's device half: read the photo, run the head, clip, truncate to the grid, add the photo's own noise. The same
+photo under the same preset always gives the same release.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.errors import ConfigError
+from securesplit.imaging import load_photo
+from securesplit.model import Bundle, Preset
+from securesplit.privacy import accounting
+from securesplit.privacy.noise import NoiseSource
+from securesplit.privacy.release import release, saturate, to_grid
+from securesplit.results import PrivacyInfo
+
+DELTA = accounting.DELTA
+IDENTIFICATION_CANDIDATES = 1000
+
+
+@dataclass(frozen=True)
+class Released:
+    """One photo, ready to send.
+
+    Attributes:
+        pixels: what the head saw, ``(side, side, 3) uint8``; stays on the device.
+        release: the integers that travel, of the preset's shape and dtype.
+        load_ms: reading and scaling the photo.
+        head_ms: running the head.
+        privacy_ms: clip, grid and noise.
+    """
+
+    pixels: NDArray[np.uint8]
+    release: NDArray[Any]
+    load_ms: float
+    head_ms: float
+    privacy_ms: float
+
+
+class Releaser:
+    """Turns photos into releases under one preset.
+
+    Args:
+        bundle: needs its head only.
+        secret: 32 bytes that key the noise, the device's own (`securesplit.privacy.noise.load_secret`).
+        privacy: a preset's name, or an ε in decimal digits for the ``private`` preset with the noise of that ε; None:
+            the bundle's default.
+        threads: CPU threads of the head.
+
+    Raises:
+        BundleError: the bundle has no such preset, or its head cannot be opened.
+        ConfigError: `privacy` is neither a preset nor a positive number.
+    """
+
+    def __init__(self, bundle: Bundle, secret: bytes, *, privacy: str | None = None, threads: int = 2) -> None:
+        self.bundle = bundle
+        self.preset = choose_preset(bundle, privacy)
+        self._source = NoiseSource(secret)
+        self._head = bundle.open_head(threads)
+
+    def release(self, photo: Path, *, with_noise: bool = True) -> Released:
+        """Read one photo and compute what leaves the device for it.
+
+        Args:
+            photo: the file.
+            with_noise: False gives the same grid before the noise, for attackers and auditors; it is never sent.
+
+        Raises:
+            PhotoError: the file is not a photo that can be read safely.
+        """
+        started = time.perf_counter()
+        pixels = load_photo(photo, self.bundle.manifest.side)
+        loaded = time.perf_counter()
+        embedding = self._head(pixels)[self.preset.spec.preset]
+        embedded = time.perf_counter()
+        sent = self._noisy(pixels, embedding) if with_noise else self._clean(embedding)
+        done = time.perf_counter()
+        return Released(pixels, sent, 1e3 * (loaded - started), 1e3 * (embedded - loaded), 1e3 * (done - embedded))
+
+    def _noisy(self, pixels: NDArray[np.uint8], embedding: NDArray[np.float32]) -> NDArray[Any]:
+        spec = self.preset.spec
+        return release(embedding, spec, self._source.sampler(pixels, self.bundle.identity, spec))
+
+    def _clean(self, embedding: NDArray[np.float32]) -> NDArray[Any]:
+        return saturate(to_grid(embedding, self.preset.spec), self.preset.spec)
+
+    def privacy_info(self, releases: int = 1) -> PrivacyInfo:
+        """What `releases` distinct releases of one photo promise together under this preset."""
+        return describe(self.preset, releases)
+
+
+def choose_preset(bundle: Bundle, privacy: str | None) -> Preset:
+    """The preset that a ``--privacy`` value names; a number is the ε of the ``private`` preset.
+
+    Raises:
+        BundleError: no such preset.
+        ConfigError: a number that is not a positive ε.
+    """
+    epsilon = _number(privacy)
+    if epsilon is None:
+        return bundle.preset(privacy)
+    if not 0.01 <= epsilon <= 1000:
+        raise ConfigError(f"epsilon {privacy} is out of range", hint="give a number between 0.01 and 1000, or a preset")
+    private = bundle.preset("private")
+    spec = replace(private.spec, sigma_per_clip=accounting.sigma_from_epsilon(epsilon, DELTA))
+    return replace(private, spec=spec)
+
+
+def describe(preset: Preset, releases: int = 1) -> PrivacyInfo:
+    """The promise of `releases` distinct releases of one photo under `preset`; None where it promises nothing."""
+    spec = preset.spec
+    one = accounting.loss_of(spec.sigma_squared, spec.sensitivity, spec.size)
+    if one == accounting.UNBOUNDED:
+        return PrivacyInfo(spec.preset, None, None, 0.0, releases, None)
+    loss = accounting.compose([one] * releases)
+    return PrivacyInfo(
+        preset=spec.preset,
+        epsilon=round(loss.epsilon(DELTA), 3),
+        delta=DELTA,
+        sigma_per_clip=spec.sigma_per_clip,
+        releases=releases,
+        identification_bound_n1000=round(loss.identification_bound(IDENTIFICATION_CANDIDATES), 6),
+    )
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,103 @@
+"""What a diagnosis says, as one frozen object and as the JSON contract ``securesplit.diagnosis/1``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from securesplit.errors import SecureSplitError
+
+SCHEMA = "securesplit.diagnosis/1"
+DISCLAIMER = (
+    "Research tool, not a diagnosis. It can be wrong in both directions; "
+    "a doctor must look at any mole that worries you."
+)
+
+Label = Literal["benign", "malignant"]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Which network answered: its name, and the identity that both halves proved to share."""
+
+    name: str
+    id: str
+
+
+@dataclass(frozen=True)
+class PrivacyInfo:
+    """What the release gave away.
+
+    Attributes:
+        epsilon: of (ε, δ) differential privacy of the photo; None where the preset makes no formal claim.
+        sigma_per_clip: noise standard deviation over clip norm; 0 without noise.
+        releases: distinct releases of this photo so far, this one included.
+        identification_bound_n1000: certified chance to pick the photo among 1,000; None without a claim.
+    """
+
+    preset: str
+    epsilon: float | None
+    delta: float | None
+    sigma_per_clip: float
+    releases: int
+    identification_bound_n1000: float | None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds by stage; ``tail`` is the server's own figure and lies inside ``round_trip``."""
+
+    load: float
+    head: float
+    privacy: float
+    round_trip: float
+    tail: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The answer for one photo."""
+
+    photo: str
+    malignant: float
+    threshold: float
+    model: ModelInfo
+    privacy: PrivacyInfo
+    payload_bytes: int
+    timing_ms: Timing
+    disclaimer: str = field(default=DISCLAIMER)
+
+    @property
+    def label(self) -> Label:
+        """``malignant`` from the threshold on that was fixed on validation photos."""
+        return "malignant" if self.malignant >= self.threshold else "benign"
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the JSON contract."""
+        return {
+            "schema": SCHEMA,
+            "photo": self.photo,
+            "status": "ok",
+            "probabilities": {"benign": round(1.0 - self.malignant, 6), "malignant": round(self.malignant, 6)},
+            "label": self.label,
+            "threshold": self.threshold,
+            "refusal": None,
+            "model": asdict(self.model),
+            "privacy": asdict(self.privacy),
+            "payload_bytes": self.payload_bytes,
+            "timing_ms": {stage: round(ms, 3) for stage, ms in asdict(self.timing_ms).items()},
+            "disclaimer": self.disclaimer,
+        }
+
+
+def error_to_json(photo: str, error: SecureSplitError) -> dict[str, Any]:
+    """The object of the JSON contract for a photo that has no answer."""
+    return {
+        "schema": SCHEMA,
+        "photo": photo,
+        "status": "error",
+        "refusal": None,
+        "error": {"message": error.message, "hint": error.hint, "exit_code": error.exit_code},
+        "disclaimer": DISCLAIMER,
+    }

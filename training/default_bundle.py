@@ -1,0 +1,142 @@
+r"""The shipped bundle, from ImageNet weights to ``securesplit/model/default``, in one command.
+
+    python -m training.default_bundle --data ../shared/data/ham10000 \\
+        --weights ../shared/weights/efficientnetv2b0_no_top.weights.h5
+
+Every stage is skipped or resumed where its result is there already, so the command may be killed and run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from securesplit.model import Bundle, Calibration, Manifest, Preset
+from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.privacy.release import ReleaseSpec
+from training import backbones, data, encoders, evaluate, export
+from training.finetune import FRAME_WIDTH, SIDE, build_network, finetune
+from training.train_release import Trained, load_cached, split_network, train_compact, train_private
+
+LICENCE = (
+    "CC BY-NC-SA 4.0, non-commercial: trained on HAM10000 (Tschandl, Rosendahl, Kittler, Sci. Data 5:180161, 2018), "
+    "CC BY-NC(-SA) 4.0; started from the Keras ImageNet weights of EfficientNetV2B0 (Apache-2.0)"
+)
+SENSITIVITY = 0.90  # the threshold calls this share of the malignant validation photos
+SECRET = b"securesplit evaluation secret 01"  # 32 bytes; keys the noise of the measurement only
+
+
+def build_halves(head: keras.Model, tail: keras.Model, trained: dict[str, Trained]) -> tuple[bytes, bytes]:
+    """``head.tflite`` and ``tail.tflite`` of all presets; ``none`` is the cut itself."""
+    decoders = {"none": tail, **{name: t.decoder for name, t in trained.items()}}
+    shapes = {"none": tuple(tail.input_shape[1:]), **{name: t.spec.shape for name, t in trained.items()}}
+    encoders_ = {name: t.encoder for name, t in trained.items()}
+    return export.export_head(head, encoders_, SIDE), export.export_tail(decoders, shapes)
+
+
+def measure_and_write(folder: Path, manifest: Manifest, run: Path, root: Path) -> Manifest:
+    """Calibrate on validation, measure on validation and test through the deployed halves, and write the manifest."""
+    bundle = Bundle(folder, manifest)
+    photos = data.list_photos(root)
+    cache = run.parent / "pixels"
+    val, test = (data.load_split(photos[s], height=SIDE, width=FRAME_WIDTH, cache=cache) for s in ("val", "test"))
+    val_logits, test_logits = (evaluate.deployed_logits(bundle, split, SECRET) for split in (val, test))
+    presets = {
+        name: _calibrated(preset, (val_logits[name], val), (test_logits[name], test))
+        for name, preset in manifest.presets.items()
+    }
+    written = replace(manifest, presets=presets)
+    (folder / "manifest.json").write_text(json.dumps(written.to_json(), indent=2) + "\n")
+    return written
+
+
+def _calibrated(preset: Preset, val: tuple[Any, data.Split], test: tuple[Any, data.Split]) -> Preset:
+    (val_logits, val_split), (test_logits, test_split) = val, test
+    calibration = Calibration(*evaluate.platt(val_logits, val_split.malignant))
+    cutoff = evaluate.threshold_for_sensitivity(val_logits, val_split.malignant, SENSITIVITY)
+    quality = {}
+    for name, logits, split in (("validation", val_logits, val_split), ("test", test_logits, test_split)):
+        probability = np.array([calibration.probability(x) for x in logits])
+        ece = evaluate.expected_calibration_error(probability, split.malignant)
+        quality[name] = {**evaluate.scores(logits, split, cutoff), "ece": round(ece, 4)}
+    return replace(preset, calibration=calibration, threshold=calibration.probability(cutoff), quality=quality)
+
+
+def first_manifest(folder: Path, backbone: str, specs: dict[str, ReleaseSpec], provenance: dict[str, Any]) -> Manifest:
+    """The manifest of freshly exported halves, before anything was measured."""
+    digest = {half: hashlib.sha256((folder / half).read_bytes()).hexdigest() for half in ("head.tflite", "tail.tflite")}
+    return Manifest(
+        name=f"{backbone}-ham10000",
+        head_sha256=digest["head.tflite"],
+        tail_sha256=digest["tail.tflite"],
+        side=SIDE,
+        backbone=backbone,
+        cut=backbones.BACKBONES[backbone].cut,
+        presets={name: Preset(spec, Calibration(1.0, 0.0), 0.5, {}) for name, spec in specs.items()},
+        default_preset="compact",
+        licence=LICENCE,
+        provenance=provenance,
+    )
+
+
+def build(args: argparse.Namespace) -> Manifest:
+    """All stages, each skipped or resumed where its result is there."""
+    backbone, run = args.backbone, args.run
+    if not args.reuse_stage_1:
+        finetune(args.data, run, backbone=backbone, weights=args.weights, epochs=args.epochs)
+    train, val = load_cached(run, args.data, backbone, views=args.views)
+    network = build_network(backbone, None)
+    network.load_weights(str(run / "best.weights.h5"))
+    head, tail = split_network(network, backbone)
+    shape = train.maps.shape[1:]
+    trained = {
+        "compact": train_compact(tail, train, val, encoders.compact_spec(shape), epochs=args.compact_epochs),
+        "private": train_private(
+            train, val, encoders.private_spec(args.numbers, args.sigma), epochs=args.private_epochs
+        ),
+    }
+    print({name: f"val AUC {t.val_auc:.4f}" for name, t in trained.items()}, flush=True)
+    export.write_halves(args.out, *build_halves(head, tail, trained))
+    specs = {"none": encoders.none_spec(shape), **{name: t.spec for name, t in trained.items()}}
+    provenance = {
+        "data": "HAM10000, split by lesion",
+        "data_sha256": data.data_hash(data.list_photos(args.data)),
+        "start_weights": "keras.applications ImageNet weights of the backbone",
+        "keras": keras.__version__,
+        "tensorflow": version("tensorflow"),
+        "fine_tuning": json.loads((run / "best.weights.json").read_text()),
+        "command": "python -m training.default_bundle",
+    }
+    return measure_and_write(args.out, first_manifest(args.out, backbone, specs, provenance), run, args.data)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser.add_argument("--weights", type=Path, help="ImageNet weights, a Keras .weights.h5")
+    parser.add_argument("--backbone", choices=sorted(backbones.BACKBONES), default="efficientnetv2b0")
+    parser.add_argument("--run", type=Path, default=Path("build/efficientnetv2b0"), help="checkpoints and caches")
+    parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER)
+    parser.add_argument("--epochs", type=int, default=14, help="of stage 1")
+    parser.add_argument("--reuse-stage-1", action="store_true", help="take the run's best weights as they are")
+    parser.add_argument("--views", type=int, default=3, help="random views of a training photo in stage 2")
+    parser.add_argument("--compact-epochs", type=int, default=8)
+    parser.add_argument("--private-epochs", type=int, default=30)
+    parser.add_argument("--numbers", type=int, default=4, help="d of the private preset")
+    parser.add_argument("--sigma", type=float, default=0.25, help="σ/C of the private preset")
+    manifest = build(parser.parse_args())
+    for split in ("validation", "test"):
+        print(split, evaluate.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Measure a bundle as it is deployed: LiteRT halves, integer releases, exact noise.
+
+Nothing here touches Keras: photo -> head -> release -> tail -> logit, as on a device and a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from securesplit.model import Bundle
+from securesplit.privacy.noise import NoiseSource
+from securesplit.privacy.release import release
+from training.augment import centre_square
+from training.data import Split
+
+
+def deployed_logits(bundle: Bundle, split: Split, secret: bytes) -> dict[str, NDArray[np.float32]]:
+    """Logit of malignant of every photo under every preset, ``(n,) float32`` each.
+
+    Args:
+        bundle: with both halves.
+        split: photos wider than high are cut to their centre square.
+        secret: 32 bytes that key the noise; another secret is another draw.
+    """
+    head, tail, source = bundle.open_head(), bundle.open_tail(threads=2), NoiseSource(secret)
+    logits: dict[str, list[float]] = {name: [] for name in bundle.presets}
+    for photo in centre_square(split.pixels):
+        embeddings = head(photo)
+        for name, preset in bundle.presets.items():
+            noise = source.sampler(photo, bundle.identity, preset.spec)
+            sent = release(embeddings[name], preset.spec, noise)
+            logits[name].append(float(tail(name, sent[None])[0]))
+    return {name: np.array(values, np.float32) for name, values in logits.items()}
+
+
+def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float) -> dict[str, float]:
+    """AUC, AUC on histology-proven photos, and sensitivity and specificity at a threshold fixed elsewhere."""
+    malignant, histology = split.malignant.astype(bool), split.histology
+    called = logits >= threshold_logit
+    sensitivity, specificity = float(called[malignant].mean()), float((~called[~malignant]).mean())
+    result = {
+        "auc": float(roc_auc_score(malignant, logits)),
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "balanced_accuracy": (sensitivity + specificity) / 2,
+    }
+    if histology.any():
+        result["auc_histology"] = float(roc_auc_score(malignant[histology], logits[histology]))
+    return {key: round(value, 4) for key, value in result.items()}
+
+
+def threshold_for_sensitivity(logits: NDArray[np.float32], malignant: NDArray[Any], sensitivity: float) -> float:
+    """The largest logit from which on at least `sensitivity` of the malignant photos are called malignant."""
+    _, reached, thresholds = roc_curve(malignant, logits, drop_intermediate=False)
+    return float(thresholds[np.argmax(reached >= sensitivity)])
+
+
+def platt(logits: NDArray[np.float32], malignant: NDArray[Any]) -> tuple[float, float]:
+    """Scale and offset of Platt scaling (Platt 1999), fitted by maximum likelihood."""
+    from sklearn.linear_model import LogisticRegression
+
+    fitted = LogisticRegression(C=1e6).fit(logits[:, None], malignant)
+    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+
+
+def expected_calibration_error(probability: NDArray[Any], malignant: NDArray[Any], bins: int = 10) -> float:
+    """ECE over equally filled bins (Naeini et al. 2015), in 0..1."""
+    order = np.argsort(probability)
+    groups = np.array_split(order, bins)
+    gaps = [len(g) * abs(float(probability[g].mean()) - float(malignant[g].mean())) for g in groups]
+    return sum(gaps) / len(order)
+
+
+def summary(measured: Mapping[str, Mapping[str, float]]) -> str:
+    """A table for people: a row a preset."""
+    columns = ["auc", "auc_histology", "sensitivity", "specificity", "balanced_accuracy", "ece"]
+    head = f"{'preset':10}" + "".join(f"{c:>19}" for c in columns)
+    rows = [f"{n:10}" + "".join(f"{m.get(c, float('nan')):>19.4f}" for c in columns) for n, m in measured.items()]
+    return "\n".join([head, *rows])

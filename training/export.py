@@ -1,0 +1,67 @@
+"""A trained network and its encoders -> ``head.tflite`` and ``tail.tflite`` of a bundle.
+
+The head has one signature with one output a preset, computed from one pass through the network. The tail has one
+signature a preset. Weights are stored as float16 and computed in float32.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def export_head(head: keras.Model, encoders: Mapping[str, keras.Model], side: int) -> bytes:
+    """``head.tflite``: signature ``head``, input ``photo (1, side, side, 3) float32``, one output a preset.
+
+    Args:
+        head: photo -> cut map.
+        encoders: by preset, cut map -> embedding; ``none`` may be left out and is the cut map itself.
+        side: height and width of the photo in pixels.
+    """
+
+    def embed(photo: Any) -> dict[str, Any]:
+        cut = head(photo, training=False)
+        return {"none": cut, **{name: encode(cut, training=False) for name, encode in encoders.items()}}
+
+    return _convert({"head": (embed, {"photo": (1, side, side, 3)})}, [head, *encoders.values()])
+
+
+def export_tail(decoders: Mapping[str, keras.Model], shapes: Mapping[str, tuple[int, ...]]) -> bytes:
+    """``tail.tflite``: signature a preset, input ``release (1, *shape) float32``, output ``logit (1, 1)``."""
+
+    def answer(decode: keras.Model) -> Callable[[Any], dict[str, Any]]:
+        return lambda release: {"logit": decode(release, training=False)}
+
+    functions = {name: (answer(decode), {"release": (1, *shapes[name])}) for name, decode in decoders.items()}
+    return _convert(functions, list(decoders.values()))
+
+
+def _convert(
+    functions: Mapping[str, tuple[Callable[..., Any], Mapping[str, tuple[int, ...]]]], models: list[Any]
+) -> bytes:
+    module = tf.Module()
+    module.models = models  # tracked, so that their variables are saved
+    signatures = {
+        name: tf.function(function).get_concrete_function(
+            **{key: tf.TensorSpec(shape, tf.float32, name=key) for key, shape in inputs.items()}
+        )
+        for name, (function, inputs) in functions.items()
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+        return bytes(converter.convert())
+
+
+def write_halves(folder: Path, head: bytes, tail: bytes) -> None:
+    """Put both halves into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "head.tflite").write_bytes(head)
+    (folder / "tail.tflite").write_bytes(tail)

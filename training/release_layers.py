@@ -1,0 +1,68 @@
+"""The release as Keras layers, so that a network trains with its clip, its grid and its noise in the loop.
+
+What the device does in exact integers (`securesplit.privacy.release`) is done here in float32 with straight-through
+gradients (Bengio et al. 2013): the same clip, the same truncation, Gaussian noise of the same σ.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from securesplit.privacy.release import ReleaseSpec
+
+
+class ClipNorm(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
+    """``z · min(1, C / ‖z‖₂)`` over each photo's numbers."""
+
+    def __init__(self, clip_norm: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.clip_norm = clip_norm
+
+    def call(self, z: Any) -> Any:
+        """``(n, d) float32`` -> the same, each row of norm at most C."""
+        norm = ops.sqrt(ops.sum(ops.square(z), axis=-1, keepdims=True) + 1e-12)
+        return z * ops.minimum(1.0, self.clip_norm / norm)
+
+
+class TruncateToGrid(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
+    """Towards zero onto multiples of `step`, saturated at `limit` steps; the gradient passes straight through."""
+
+    def __init__(self, step: float, limit: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.step = step
+        self.limit = limit
+
+    def call(self, z: Any) -> Any:
+        """Any shape, float32, unchanged shape."""
+        bound = self.limit * self.step
+        saturated = ops.clip(z, -bound, bound)
+        units = saturated / self.step
+        truncated = ops.sign(units) * ops.floor(ops.abs(units)) * self.step
+        return saturated + ops.stop_gradient(truncated - saturated)
+
+
+class ReleaseNoise(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
+    """Gaussian noise in training **and** at inference, because the deployed release is always noisy."""
+
+    def __init__(self, sigma: float, seed: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sigma = sigma
+        self.seed = keras.random.SeedGenerator(seed)
+
+    def call(self, z: Any) -> Any:
+        """Any shape, float32, unchanged shape."""
+        return z + keras.random.normal(ops.shape(z), stddev=self.sigma, seed=self.seed)
+
+
+def release_layers(spec: ReleaseSpec, z: Any) -> Any:
+    """What `spec` does between encoder and decoder, applied to the embedding `z`."""
+    if spec.clip_norm is not None:
+        z = ClipNorm(spec.clip_norm, name=f"{spec.preset}_clip")(z)
+    limit = 127 if spec.dtype == "int8" else 32767
+    z = TruncateToGrid(spec.step, limit, name=f"{spec.preset}_grid")(z)
+    if spec.sigma_per_clip > 0 and spec.clip_norm is not None:
+        z = ReleaseNoise(spec.sigma_per_clip * spec.clip_norm, name=f"{spec.preset}_noise")(z)
+    return z

@@ -1,0 +1,168 @@
+"""Stage 2: encoders and decoders of the presets, at the cut of a fine-tuned network.
+
+The head stays as stage 1 left it, so its cut maps are computed once (several random views of every training photo) and
+every epoch after that is cheap. Both presets learn the labels and the undefended network's own answer (distillation,
+Hinton et al. 2015), `private` with its noise in the loop, `compact` also to rebuild the cut map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from securesplit.privacy.release import ReleaseSpec
+from training import backbones, data, encoders
+from training.augment import RECIPES, centre_square, training_batches
+from training.finetune import FRAME_WIDTH, SIDE, build_network
+from training.release_layers import release_layers
+
+
+@dataclass(frozen=True)
+class Cached:
+    """Cut maps ``(n, h, w, c) float16`` of one split with what the undefended network made of them.
+
+    ``teacher`` is its logit and ``malignant`` the label, both ``(n, 1) float32``.
+    """
+
+    maps: NDArray[np.float16]
+    teacher: NDArray[np.float32]
+    malignant: NDArray[np.float32]
+    histology: NDArray[np.bool_]
+
+
+def split_network(network: keras.Model, backbone: str) -> tuple[keras.Model, keras.Model]:
+    """The fine-tuned network as (photo -> cut map, cut map -> logit of malignant)."""
+    cut = network.get_layer(backbones.BACKBONES[backbone].cut).output
+    return keras.Model(network.input, cut, name="head"), keras.Model(cut, network.output["malignant"], name="tail")
+
+
+def cache_split(network: keras.Model, backbone: str, split: data.Split, views: int, seed: int) -> Cached:
+    """Cut maps and teacher logits of `split`: the centre square and `views` random views of each photo."""
+    cut = network.get_layer(backbones.BACKBONES[backbone].cut).output
+    both = keras.Model(network.input, [cut, network.output["malignant"]])
+    maps, teacher = both.predict(centre_square(split.pixels), batch_size=64, verbose=0)
+    parts = [(maps.astype(np.float16), teacher, split.malignant[:, None])]
+    batch = 64
+    batches = training_batches(
+        split,
+        split.malignant[:, None],
+        split.malignant,
+        side=SIDE,
+        batch=batch,
+        recipe=RECIPES["dermoscopy"],
+        seed=seed,
+    )
+    for photos, labels, _ in batches.take(views * len(split.photos) // batch):
+        maps, teacher = both.predict_on_batch(photos)
+        parts.append((np.asarray(maps, np.float16), np.asarray(teacher), np.asarray(labels)))
+    maps, teacher, malignant = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Cached(maps, teacher, malignant.astype(np.float32), split.histology)
+
+
+def load_cached(run: Path, root: Path, backbone: str, *, views: int) -> tuple[Cached, Cached]:
+    """Train and validation caches of the run's best weights, from disk where they are still of those weights."""
+    weights = run / "best.weights.h5"
+    photos = data.list_photos(root)
+    network = build_network(backbone, None)
+    network.load_weights(str(weights))
+    caches = []
+    for name, count in (("train", views), ("val", 0)):
+        file = run / f"cut-{name}-{count}.npz"
+        if not file.is_file() or file.stat().st_mtime < weights.stat().st_mtime:
+            split = data.load_split(photos[name], height=SIDE, width=FRAME_WIDTH, cache=run.parent / "pixels")
+            made = cache_split(network, backbone, split, count, seed=2)
+            np.savez(file, **vars(made))
+        with np.load(file) as stored:
+            caches.append(Cached(**stored))
+    return caches[0], caches[1]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A preset's two ends, ready to export: cut map -> embedding, and release -> logit of malignant."""
+
+    spec: ReleaseSpec
+    encoder: keras.Model
+    decoder: keras.Model
+    val_auc: float
+
+
+def distillation_loss(teacher_share: float) -> Any:
+    """Cross-entropy against a mixture of the label (column 0) and the teacher's probability (column 1)."""
+
+    def loss(y: Any, logit: Any) -> Any:
+        target = (1 - teacher_share) * y[:, :1] + teacher_share * y[:, 1:]
+        return ops.mean(ops.binary_crossentropy(target, logit, from_logits=True), axis=-1)
+
+    return loss
+
+
+def train_private(train: Cached, val: Cached, spec: ReleaseSpec, *, epochs: int, seed: int = 1) -> Trained:
+    """Train both ends of `private` with its noise in the loop; keep the epoch of the best noisy validation AUC."""
+    keras.utils.set_random_seed(seed)
+    cut = keras.Input(train.maps.shape[1:])
+    encoder, decoder = encoders.private_encoder(cut.shape[1:], spec), encoders.private_decoder(spec)
+    model = keras.Model(cut, decoder(release_layers(spec, encoder(cut))))
+    model.compile(_optimizer(len(train.maps) // 128 * epochs, weight_decay=1e-3), distillation_loss(0.7))
+    best = _fit(model, train, val, targets(train), epochs, batch=128)
+    return Trained(spec, encoder, decoder, best)
+
+
+def train_compact(
+    tail: keras.Model, train: Cached, val: Cached, spec: ReleaseSpec, *, epochs: int, seed: int = 1
+) -> Trained:
+    """Train both ends of `compact` before the frozen `tail`; keep the epoch of the best validation AUC."""
+    keras.utils.set_random_seed(seed)
+    tail.trainable = False
+    cut = keras.Input(train.maps.shape[1:])
+    shape = cut.shape[1:]
+    encoder, widen = encoders.compact_encoder(shape, spec), encoders.compact_decoder(spec, shape)
+    rebuilt = widen(release_layers(spec, encoder(cut)))
+    model = keras.Model(cut, {"map": rebuilt, "malignant": tail(rebuilt)})
+    scale = float(np.mean(np.square(train.maps[:500].astype(np.float32))))
+    model.compile(
+        _optimizer(len(train.maps) // 64 * epochs, weight_decay=1e-4),
+        loss={"map": "mean_squared_error", "malignant": distillation_loss(0.7)},
+        loss_weights={"map": 0.5 / scale, "malignant": 1.0},
+    )
+    best = _fit(model, train, val, {"map": train.maps, "malignant": targets(train)}, epochs, batch=64)
+    release = keras.Input(spec.shape)
+    return Trained(spec, encoder, keras.Model(release, tail(widen(release))), best)
+
+
+def _optimizer(steps: int, *, weight_decay: float) -> keras.optimizers.Optimizer:
+    schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps, alpha=0.01)
+    return keras.optimizers.AdamW(schedule, weight_decay=weight_decay, clipnorm=1.0)
+
+
+def targets(cached: Cached) -> NDArray[np.float32]:
+    """``(n, 2)``: label and teacher's probability."""
+    return np.concatenate([cached.malignant, 1 / (1 + np.exp(-cached.teacher))], axis=1).astype(np.float32)
+
+
+def _fit(model: keras.Model, train: Cached, val: Cached, y: Any, epochs: int, batch: int) -> float:
+    best, weights = 0.0, model.get_weights()
+    for _ in range(epochs):
+        model.fit(train.maps, y, batch_size=batch, epochs=1, verbose=0)
+        score = noisy_auc(model, val)
+        if score > best:
+            best, weights = score, model.get_weights()
+    model.set_weights(weights)
+    return best
+
+
+def noisy_auc(model: keras.Model, val: Cached, draws: int = 4) -> float:
+    """Mean AUC over `draws` fresh noises."""
+    scores = []
+    for _ in range(draws):
+        answer = model.predict(val.maps, batch_size=256, verbose=0)
+        logit = answer["malignant"] if isinstance(answer, dict) else answer
+        scores.append(roc_auc_score(val.malignant[:, 0], logit[:, 0]))
+    return float(np.mean(scores))
