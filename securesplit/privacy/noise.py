@@ -169,18 +169,21 @@ class NoiseSource:
         """16 bytes that name this release in the ledger; they say nothing about the photo without the secret."""
         return self._key(b"ledger", pixels, bundle_identity, spec)[:RELEASE_ID_BYTES]
 
+    def photo_id(self, pixels: NDArray[np.uint8]) -> bytes:
+        """16 bytes that name the photo in the ledger, whatever the bundle and the preset."""
+        return self._mac(b"photo", *_pixel_fields(pixels))[:RELEASE_ID_BYTES]
+
     def _key(self, purpose: bytes, pixels: NDArray[np.uint8], bundle_identity: bytes, spec: ReleaseSpec) -> bytes:
+        variance = str(spec.sigma_squared).encode()
+        return self._mac(purpose, *_pixel_fields(pixels), bundle_identity, spec.preset.encode(), variance)
+
+    def _mac(self, *fields: bytes) -> bytes:
         mac = hmac.new(self._secret, b"securesplit-noise-v1", hashlib.sha256)
-        shape = "x".join(map(str, pixels.shape)).encode()
-        fields = (
-            purpose,
-            shape,
-            pixels.tobytes(),
-            bundle_identity,
-            spec.preset.encode(),
-            str(spec.sigma_squared).encode(),
-        )
         for field in fields:
             mac.update(len(field).to_bytes(8))
             mac.update(field)
         return mac.digest()
+
+
+def _pixel_fields(pixels: NDArray[np.uint8]) -> tuple[bytes, bytes]:
+    return "x".join(map(str, pixels.shape)).encode(), pixels.tobytes()

@@ -1,0 +1,238 @@
+import json
+import math
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from securesplit.cli import main as cli
+from securesplit.errors import BudgetError
+from securesplit.privacy.accounting import UNBOUNDED, loss_of
+from securesplit.privacy.ledger import LEDGER_FILE, Ledger
+
+LOSS = loss_of(48.0**2, 2 * 40.0, 4)
+NOVEMBER, DECEMBER = 1_793_534_400.0, 1_796_126_400.0  # 2026-11-01 and 2026-12-01, UTC
+
+
+def spend(book, name, *, loss=LOSS, photo=None, budget=None, preset="private"):
+    photo = name if photo is None else photo
+    return book.spend(bytes([name]) * 16, bytes([photo]) * 16, loss, preset=preset, bundle_id="sha256:0", budget=budget)
+
+
+def test_a_distinct_release_counts_once(tmp_path):
+    with Ledger(tmp_path) as book:
+        assert spend(book, 1).first
+        assert not spend(book, 1).first
+        assert spend(book, 2).first
+    with Ledger(tmp_path) as book:
+        total = book.totals()[-1]
+        assert (total.period, total.releases, total.unbounded) == ("total", 2, 0)
+        assert total.loss.epsilon() == pytest.approx(LOSS.times(2).epsilon())
+
+
+def test_releases_of_one_photo_compose(tmp_path):
+    with Ledger(tmp_path) as book:
+        spend(book, 1, photo=9)
+        spend(book, 2)
+        receipt = spend(book, 3, photo=9)
+    assert receipt.photo_releases == 2
+    assert receipt.photo_loss.mu == pytest.approx(LOSS.times(2).mu)
+
+
+def test_periods(tmp_path):
+    now = NOVEMBER
+    with Ledger(tmp_path, clock=lambda: now) as book:
+        spend(book, 1)
+        spend(book, 2)
+        now = DECEMBER
+        spend(book, 3)
+        assert [(t.period, t.releases) for t in book.totals("month")] == [("2026-11", 2), ("2026-12", 1), ("total", 3)]
+        assert [t.period for t in book.totals("day")] == ["2026-11-01", "2026-12-01", "total"]
+        assert [t.period for t in book.totals("year")] == ["2026", "total"]
+
+
+def test_an_empty_ledger(tmp_path):
+    with Ledger(tmp_path) as book:
+        assert [(t.period, t.releases, t.loss.epsilon()) for t in book.totals()] == [("total", 0, 0.0)]
+
+
+def test_the_budget_refuses_before_it_is_overspent(tmp_path):
+    budget = LOSS.times(3).epsilon() * 1.000001
+    with Ledger(tmp_path) as book:
+        for name in (1, 2, 3):
+            spend(book, name, budget=budget)
+        with pytest.raises(BudgetError, match="overspend") as caught:
+            spend(book, 4, budget=budget)
+        assert caught.value.exit_code == 10
+        assert not spend(book, 3, budget=budget).first, "a retry reveals nothing new and stays free"
+        assert book.totals()[-1].releases == 3
+        spend(book, 4)
+
+
+def test_a_release_without_a_promise(tmp_path):
+    with Ledger(tmp_path) as book:
+        with pytest.raises(BudgetError, match="no promise"):
+            spend(book, 1, loss=UNBOUNDED, budget=100.0, preset="compact")
+        spend(book, 1, loss=UNBOUNDED, preset="compact")
+        receipt = spend(book, 2, budget=100.0)
+        total = book.totals()[-1]
+    assert receipt.photo_loss.epsilon() == pytest.approx(LOSS.epsilon())
+    assert (total.releases, total.unbounded) == (2, 1)
+    assert total.loss.mu == pytest.approx(LOSS.mu)
+
+
+def test_the_file_is_private(tmp_path):
+    with Ledger(tmp_path / "state") as book:
+        spend(book, 1)
+        for file in (tmp_path / "state").iterdir():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
+def test_a_broken_ledger_stops_the_release(tmp_path):
+    (tmp_path / LEDGER_FILE).write_bytes(b"this is no database" * 100)
+    with pytest.raises(BudgetError, match="cannot be used"):
+        Ledger(tmp_path)
+
+
+def test_threads_share_one_ledger(tmp_path):
+    with Ledger(tmp_path) as book, ThreadPoolExecutor(8) as pool:
+        firsts = list(pool.map(lambda i: spend(book, i % 50).first, range(400)))
+        assert sum(firsts) == 50
+        assert book.totals()[-1].releases == 50
+
+
+SPENDER = """
+import sys
+from pathlib import Path
+from securesplit.errors import BudgetError
+from securesplit.privacy.accounting import loss_of
+from securesplit.privacy.ledger import Ledger
+state, who, budget = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+book = Ledger(state)
+print("ready", flush=True)
+sys.stdin.readline()
+for i in range(100_000):
+    name = bytes([who]) + i.to_bytes(15)
+    try:
+        book.spend(name, name, loss_of(48.0**2, 80.0, 4), preset="private", bundle_id="b", budget=budget)
+    except BudgetError:
+        break
+    print(name.hex(), flush=True)
+"""
+
+
+def start(state, who, budget):
+    return subprocess.Popen(
+        [sys.executable, "-c", SPENDER, str(state), str(who), str(budget)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def test_two_processes_at_once_do_not_overspend(tmp_path):
+    budget = LOSS.times(40).epsilon() * 1.000001
+    racers = [start(tmp_path, who, budget) for who in (1, 2)]
+    for racer in racers:
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    granted = [racer.communicate(timeout=60)[0].split() for racer in racers]
+    assert sum(map(len, granted)) == 40
+    with Ledger(tmp_path) as book:
+        total = book.totals()[-1]
+    assert total.releases == 40
+    assert total.loss.within(budget)
+
+
+@pytest.mark.parametrize("after", [1, 7, 20])
+def test_a_kill_loses_nothing_that_was_granted(tmp_path, after):
+    """kill -9 while rows are being written: every grant that the process had announced is in the ledger."""
+    victim = start(tmp_path, 1, math.inf)
+    assert victim.stdout.readline() == "ready\n"
+    victim.stdin.write("\n")
+    victim.stdin.flush()
+    granted = [victim.stdout.readline().strip() for _ in range(after)]
+    os.kill(victim.pid, signal.SIGKILL)
+    rest = victim.communicate(timeout=30)[0].split("\n")
+    granted += [line for line in rest[:-1] if len(line) == 32]
+    with Ledger(tmp_path) as book:
+        releases = book.totals()[-1].releases
+        assert spend(book, 255).first, "the ledger goes on"
+    with sqlite3.connect(tmp_path / LEDGER_FILE) as db:
+        names = {row[0].hex() for row in db.execute("SELECT release FROM releases")}
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    db.close()
+    assert set(granted) <= names
+    assert releases - len(granted) <= 1, "at most the one whose announcement the kill cut off"
+
+
+def test_spending_is_fast(tmp_path):
+    """The defence may cost 10 ms; the ledger's share is a row on the disk."""
+    with Ledger(tmp_path) as book:
+        times = []
+        for name in range(100):
+            start_s = time.perf_counter()
+            spend(book, name, budget=1e6)
+            times.append(time.perf_counter() - start_s)
+    assert sorted(times)[50] < 0.010
+
+
+def run_cli(capsys, *arguments):
+    code = cli.run(["ledger", *arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_command_text(tmp_path, capsys):
+    with Ledger(tmp_path, clock=lambda: NOVEMBER) as book:
+        spend(book, 1)
+        spend(book, 2, loss=UNBOUNDED, preset="compact")
+    code, out, err = run_cli(capsys, "--state", str(tmp_path), "--budget", "100")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[1].split() == ["2026-11", "2", f"{LOSS.epsilon():.2f}", "1"]
+    assert lines[2].split()[0] == "total"
+    left = int(lines[-1].split("about ")[1].split()[0])
+    assert LOSS.times(1 + left).within(100)
+    assert not LOSS.times(2 + left).within(100)
+
+
+def test_command_json(tmp_path, capsys):
+    with Ledger(tmp_path, clock=lambda: NOVEMBER) as book:
+        spend(book, 1)
+    code, out, _ = run_cli(capsys, "--state", str(tmp_path), "--format", "json")
+    answer = json.loads(out)
+    assert code == 0
+    assert answer["schema"] == "securesplit.ledger/1"
+    assert answer["total"] == {
+        "period": "total",
+        "releases": 1,
+        "without_promise": 0,
+        "epsilon": round(LOSS.epsilon(), 4),
+    }
+    assert [p["period"] for p in answer["periods"]] == ["2026-11"]
+
+
+def test_command_on_a_new_device(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("SECURESPLIT_STATE", str(tmp_path / "new"))
+    code, out, _ = run_cli(capsys, "--budget", "8")
+    assert code == 0
+    assert "no release yet" in out
+
+
+def test_command_on_a_broken_ledger(tmp_path, capsys):
+    (tmp_path / LEDGER_FILE).write_bytes(b"no database" * 100)
+    code, out, err = run_cli(capsys, "--state", str(tmp_path))
+    assert (code, out) == (10, "")
+    assert err.startswith("error: the privacy ledger")
+    assert "hint:" in err

@@ -1,0 +1,132 @@
+import os
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from securesplit.errors import CredentialError
+from securesplit.privacy.noise import SECRET_FILE, NoiseSource, load_secret, state_folder
+from securesplit.privacy.release import ReleaseSpec, release
+
+SPEC = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.3)
+BUNDLE = bytes(range(32))
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(3).integers(0, 256, (150, 150, 3), np.uint8)
+
+
+def released(source, pixels, bundle=BUNDLE, spec=SPEC):
+    return release(np.full(4, 0.2, np.float32), spec, source.sampler(pixels, bundle, spec)).tobytes()
+
+
+def test_same_photo_same_noise(pixels):
+    """64 diagnoses of one photo are one release, also after a restart of the program."""
+    secret = bytes(range(1, 33))
+    assert len({released(NoiseSource(secret), pixels.copy()) for _ in range(64)}) == 1
+
+
+def test_anything_else_changes_the_noise(pixels):
+    source = NoiseSource(bytes(32))
+    other = pixels.copy()
+    other[0, 0, 0] ^= 1
+    turned = pixels.reshape(75, 300, 3)
+    draws = [
+        released(source, pixels),
+        released(source, other),
+        released(source, turned),
+        released(source, pixels, bundle=bytes(32)),
+        released(source, pixels, spec=replace(SPEC, preset="other")),
+        released(source, pixels, spec=replace(SPEC, sigma_per_clip=0.300001)),
+        released(NoiseSource(b"\1" * 32), pixels),
+    ]
+    assert len(set(draws)) == len(draws)
+
+
+def test_names_in_the_ledger(pixels):
+    source = NoiseSource(bytes(32))
+    assert source.release_id(pixels, BUNDLE, SPEC) == source.release_id(pixels.copy(), BUNDLE, SPEC)
+    assert source.release_id(pixels, BUNDLE, SPEC) != source.release_id(pixels, bytes(32), SPEC)
+    assert source.photo_id(pixels) != source.photo_id(pixels[::-1])
+    assert source.photo_id(pixels) != NoiseSource(b"\1" * 32).photo_id(pixels)
+
+
+def test_no_noise_where_the_preset_has_none(pixels):
+    compact = ReleaseSpec("compact", (4,), "int8", step=0.1)
+    assert NoiseSource(bytes(32)).sampler(pixels, BUNDLE, compact) is None
+
+
+def test_a_short_secret_is_refused():
+    with pytest.raises(ValueError, match="shorter"):
+        NoiseSource(b"x" * 31)
+
+
+def test_the_secret_is_made_once_for_its_owner_alone(tmp_path):
+    folder = tmp_path / "state"
+    first = load_secret(folder)
+    assert len(first) == 32
+    assert load_secret(folder) == first
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / SECRET_FILE).stat().st_mode) == 0o600
+    assert [f.name for f in folder.iterdir()] == [SECRET_FILE]
+    assert load_secret(tmp_path / "other") != first
+
+
+def test_many_at_once_get_one_secret(tmp_path):
+    with ThreadPoolExecutor(16) as pool:
+        assert len(set(pool.map(lambda _: load_secret(tmp_path), range(64)))) == 1
+
+
+def test_a_readable_secret_is_refused(tmp_path):
+    load_secret(tmp_path)
+    (tmp_path / SECRET_FILE).chmod(0o640)
+    with pytest.raises(CredentialError, match="read by others") as caught:
+        load_secret(tmp_path)
+    assert "chmod 600" in caught.value.hint
+
+
+def test_a_truncated_secret_is_not_replaced(tmp_path):
+    load_secret(tmp_path)
+    (tmp_path / SECRET_FILE).write_bytes(b"short")
+    with pytest.raises(CredentialError, match="5 bytes"):
+        load_secret(tmp_path)
+    assert (tmp_path / SECRET_FILE).read_bytes() == b"short"
+
+
+def test_a_file_in_place_of_the_folder_is_explained(tmp_path):
+    (tmp_path / "state").write_text("")
+    with pytest.raises(CredentialError, match="state folder"):
+        load_secret(tmp_path / "state")
+
+
+def test_where_the_state_lies(monkeypatch, tmp_path):
+    monkeypatch.setenv("SECURESPLIT_STATE", str(tmp_path / "a"))
+    assert state_folder() == tmp_path / "a"
+    monkeypatch.delenv("SECURESPLIT_STATE")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert state_folder() == tmp_path / "securesplit"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert state_folder() == tmp_path / ".local" / "state" / "securesplit"
+
+
+def test_two_processes_draw_the_same_noise(tmp_path, pixels):
+    """What a device releases does not depend on the process, so a retry after a crash reveals nothing new."""
+    np.save(tmp_path / "pixels.npy", pixels)
+    code = (
+        "import sys, numpy as np\n"
+        "from securesplit.privacy.noise import NoiseSource, load_secret\n"
+        "from securesplit.privacy.release import ReleaseSpec\n"
+        "spec = ReleaseSpec('private', (4,), 'int16', step=1 / 64, clip_norm=1.0, sigma_per_clip=0.3)\n"
+        "source = NoiseSource(load_secret())\n"
+        "print(source.sampler(np.load(sys.argv[1]), bytes(range(32)), spec).samples(16))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "pixels.npy")]
+    environment = os.environ | {"SECURESPLIT_STATE": str(tmp_path / "state")}
+    runs = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
+    assert runs[0].stdout == runs[1].stdout != ""

@@ -1,0 +1,128 @@
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from securesplit.errors import BundleError, ConfigError
+from securesplit.privacy.noise import NoiseSource
+from securesplit.privacy.release import ReleaseSpec, from_grid, release, saturate, to_grid
+
+PRIVATE = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.3)
+COMPACT = ReleaseSpec("compact", (2, 3), "int8", step=0.05)
+
+floats = st.floats(-(2.0**100), 2.0**100, width=32)
+steps = st.floats(1e-6, 10.0)
+norms = st.floats(1e-3, 1e3)
+
+
+@given(hnp.arrays(np.float32, 7, elements=floats), steps, norms)
+@settings(max_examples=300, deadline=None)
+def test_truncation_never_raises_the_norm(embedding, step, clip_norm):
+    spec = ReleaseSpec("private", (7,), "int16", step, clip_norm, 1.0)
+    grid = to_grid(embedding, spec)
+    assert sum(int(v) ** 2 for v in grid) <= (Fraction(clip_norm) / Fraction(step)) ** 2
+    within = np.linalg.norm(embedding.astype(np.float64)) <= clip_norm
+    if within:
+        assert (np.abs(grid) * step <= np.abs(embedding.astype(np.float64)) * (1 + 1e-9)).all()
+
+
+def test_an_embedding_on_the_sphere_stays_within_exactly():
+    # 3-4-5: the norm is the clip norm itself, where a rounding error would show
+    spec = ReleaseSpec("private", (2,), "int16", step=0.1, clip_norm=0.5, sigma_per_clip=1.0)
+    for angle in np.linspace(0, 2 * math.pi, 10_001):
+        grid = to_grid(np.array([math.cos(angle), math.sin(angle)], np.float32) * 7, spec)
+        assert int(grid @ grid) <= spec.clip_steps**2
+
+
+def test_without_a_clip_norm_only_the_type_limits():
+    embedding = np.array([[0.049, 0.05, -0.12], [9.0, -9.0, 0.0]], np.float32)
+    assert to_grid(embedding, COMPACT).tolist() == [[0, 1, -2], [180, -180, 0]]
+    out = release(embedding, COMPACT, None)
+    assert out.dtype == np.int8
+    assert out[1].tolist() == [127, -128, 0]
+
+
+def test_round_trip_is_within_a_step():
+    embedding = np.random.default_rng(1).normal(0, 1, (2, 3)).astype(np.float32)
+    back = from_grid(release(embedding, COMPACT, None), COMPACT)
+    assert back.dtype == np.float32
+    assert np.abs(back - embedding).max() <= COMPACT.step
+
+
+def test_noise_is_added_on_the_grid_and_saturated():
+    spec = ReleaseSpec("private", (4,), "int8", step=1 / 64, clip_norm=1.0, sigma_per_clip=4.0)
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    embedding = np.full(4, 0.5, np.float32)
+    source = NoiseSource(bytes(32))
+    expected = to_grid(embedding, spec) + np.array(source.sampler(pixels, bytes(32), spec).samples(4))
+    assert (release(embedding, spec, source.sampler(pixels, bytes(32), spec)) == saturate(expected, spec)).all()
+    assert np.abs(expected).max() > 127, "the case must exercise the saturation"
+
+
+def test_a_private_preset_never_goes_without_its_noise():
+    with pytest.raises(ValueError, match="asks for noise"):
+        release(np.zeros(4, np.float32), PRIVATE, None)
+
+
+def test_noise_of_another_variance_is_refused():
+    other = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.1)
+    sampler = NoiseSource(bytes(32)).sampler(np.zeros((1, 1, 3), np.uint8), bytes(32), other)
+    with pytest.raises(ValueError, match="asks for noise"):
+        release(np.zeros(4, np.float32), PRIVATE, sampler)
+
+
+@pytest.mark.parametrize(
+    "embedding", [np.zeros(5, np.float32), np.array([0, 0, 0, np.nan]), np.array([0, 0, 0, np.inf])]
+)
+def test_a_broken_embedding_is_refused(embedding):
+    with pytest.raises(BundleError):
+        to_grid(embedding, PRIVATE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dtype": "float32"},
+        {"shape": ()},
+        {"shape": (0,)},
+        {"step": 0.0},
+        {"step": math.nan},
+        {"clip_norm": -1.0},
+        {"clip_norm": None},
+        {"sigma_per_clip": -0.1},
+    ],
+)
+def test_a_contradictory_preset_is_refused(change):
+    good = {"preset": "private", "shape": (4,), "dtype": "int16", "step": 0.1, "clip_norm": 1.0, "sigma_per_clip": 0.3}
+    ReleaseSpec(**good)
+    with pytest.raises(BundleError):
+        ReleaseSpec(**(good | change))
+
+
+@given(steps, norms, st.floats(1e-3, 100))
+def test_the_variance_is_never_rounded_down(step, clip_norm, sigma):
+    spec = ReleaseSpec("private", (4,), "int16", step, clip_norm, sigma)
+    assert spec.sigma_squared >= (Fraction(sigma) * Fraction(clip_norm) / Fraction(step)) ** 2
+
+
+@given(st.floats(0.05, 200))
+@settings(max_examples=50, deadline=None)
+def test_asking_for_an_epsilon_gives_at_most_that_epsilon(epsilon):
+    spec = PRIVATE.with_epsilon(epsilon)
+    assert epsilon * 0.999 <= spec.loss.epsilon() <= epsilon
+    assert (spec.shape, spec.dtype, spec.step, spec.clip_norm) == (PRIVATE.shape, "int16", PRIVATE.step, 1.0)
+
+
+@pytest.mark.parametrize("epsilon", [0, -1, math.nan, math.inf])
+def test_a_senseless_epsilon_is_refused(epsilon):
+    with pytest.raises(ConfigError):
+        PRIVATE.with_epsilon(epsilon)
+
+
+def test_no_epsilon_without_a_clip_norm():
+    with pytest.raises(ConfigError, match="no clip norm"):
+        COMPACT.with_epsilon(8.0)
