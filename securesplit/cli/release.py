@@ -50,14 +50,10 @@ def release(photos: tuple[Path, ...], out: Path, privacy: str | None, model: Pat
             show_error(f"photo {number}: {error.message}", error.hint)
     spec = releaser.preset.spec
     array = np.stack(releases) if releases else np.empty((0, *spec.shape), spec.dtype)
-    _save(out, release=array, photo=np.array(names, np.str_))
-    click.echo(f"{out}: {len(names)} releases of {spec.dtype} {spec.shape}, preset {spec.preset}")
-    return code
-
-
-def _save(out: Path, **arrays: np.ndarray) -> None:  # type: ignore[type-arg]  # any dtype
     try:
         with out.open("wb") as stream:
-            np.savez(stream, **arrays)
+            np.savez(stream, release=array, photo=np.array(names, np.str_))
     except OSError as error:
         raise ConfigError(f"cannot write {out} ({error.strerror})", hint="choose another --out") from None
+    click.echo(f"{out}: {len(names)} releases of {spec.dtype} {spec.shape}, preset {spec.preset}")
+    return code

@@ -1,8 +1,8 @@
 """``manifest.json`` of a bundle: what the halves are, what may be released, and how well it did.
 
 The identity of a bundle is the SHA-256 over the hashes of both halves and over the release contract (shape, dtype,
-step and clip norm of every preset), so two sides that share it read the same integers the same way. Calibration, threshold and
-measured quality may be rewritten without changing it.
+step and clip norm of every preset), so two sides that share it read the same integers the same way. Calibration,
+threshold and measured quality may be rewritten without changing it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,46 @@
+# Two commands for a newcomer: `make demo` and `make test`. Everything lives in .venv in this checkout.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check bench bundle build clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/.base: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train]'
+	@touch $@
+
+demo: $(VENV)/.base  ## keys, a worker, a photo, its diagnosis, and a picture of what left the device
+	$(BIN)/securesplit demo --out demo.png
+
+test: $(VENV)/.dev  ## the test suite; real photos are used where SECURESPLIT_DATA or ../shared/data is there
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev  ## linters, types, import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev  ## the tables of figures, printed and saved under build/bench
+	$(BIN)/python -m benchmarks.all
+
+bundle: $(VENV)/.train  ## train the default bundle anew: make bundle DATA=... WEIGHTS=...
+	$(BIN)/python -m training.default_bundle --data $(DATA) --weights $(WEIGHTS)
+
+build: $(VENV)/.dev  ## the wheel, under dist
+	$(BIN)/python -m build --wheel
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) build dist demo.png

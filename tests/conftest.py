@@ -1,0 +1,62 @@
+"""Fixtures that every folder of tests shares: photos drawn on the spot, and the real ones where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from securesplit.imaging.synthetic import draw_lesion
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+def real_data_folder() -> Path | None:
+    """The folder with ``ham10000/`` in it: ``SECURESPLIT_DATA``, else ``../shared/data`` beside the checkout."""
+    named = os.environ.get("SECURESPLIT_DATA")
+    folder = Path(named) if named else REPO.parent / "shared" / "data"
+    return folder if (folder / "ham10000" / "metadata.csv").is_file() else None
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's own state, settings or environment."""
+    for name in [n for n in os.environ if n.startswith("SECURESPLIT_") and n != "SECURESPLIT_DATA"]:
+        monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    monkeypatch.setenv("SECURESPLIT_STATE", str(home / "state"))
+
+
+@pytest.fixture
+def draw_photo(tmp_path: Path) -> Callable[..., Path]:
+    """``draw_photo(seed, suffix=".png")`` draws a synthetic lesion to a file and returns its path."""
+
+    def draw(seed: int, suffix: str = ".png", side: int = 300) -> Path:
+        path = tmp_path / f"mole-{seed}{suffix}"
+        Image.fromarray(draw_lesion(seed, side)).save(path)
+        return path
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real photos; without it the test is skipped and the summary says so."""
+    folder = real_data_folder()
+    if folder is None:
+        pytest.skip("real photos are not at hand (SECURESPLIT_DATA)")
+    return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line which tests on real photos did not run."""
+    skipped = [
+        r.nodeid for r in terminalreporter.getreports("skipped") if "real photos are not at hand" in str(r.longrepr)
+    ]
+    if skipped:
+        terminalreporter.write_line(f"real-data tests skipped ({len(skipped)}): {', '.join(skipped)}")
