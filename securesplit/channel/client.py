@@ -1,0 +1,244 @@
+"""The client's side of the channel: a handshake, then sealed requests; bytes in, bytes and events out.
+
+Invariants:
+
+- The session counts as open only after the first reply that verified under its keys.
+- A frame that does not verify raises FrameError and changes nothing. An ERR is a hint and changes nothing either,
+  unless it carries an alert that TLS itself accepts while the handshake runs.
+- ``hello()`` is legal at any time and forgets the session before it; a fresh handshake is the cure for everything.
+- No I/O, no waiting, no retries: the transport owns these. One channel belongs to one thread at a time.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+import time
+from collections.abc import Callable
+
+from cryptography import x509
+
+from securesplit.channel import sealing, tls, verdicts
+from securesplit.channel.credentials import Credentials
+from securesplit.channel.events import ClientEvent, HandshakeReady, Refused, Reply
+from securesplit.channel.frames import (
+    NO_SESSION,
+    SESSION_BYTES,
+    Code,
+    ErrorBody,
+    Frame,
+    FrameError,
+    FrameType,
+    Reason,
+    decode,
+    encode,
+)
+from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
+from securesplit.channel.states import CLIENT, ClientState, ClientStep, ProtocolError, advance
+
+MAX_AGE_S = 3600.0
+MAX_IDLE_S = 300.0
+FIN_LENGTH = struct.Struct(">H")
+
+_DETAILS = {
+    Code.BAD: "the worker could not read the request",
+    Code.UNKNOWN_SESSION: "the worker does not know this session",
+    Code.BUSY: "the worker is busy",
+    Code.TLS: "the worker refused the handshake",
+    Code.TOO_BIG: "the request is too big",
+    Code.WORKER: "the worker could not compute this request",
+    Code.DRAIN: "the worker is shutting down",
+}
+
+
+class ClientChannel:
+    """One client's channel to one server.
+
+    Args:
+        credentials: the client's.
+        bundle_identity: 32 bytes; both sides must hold the same bundle.
+        server_name: the host name or address that the server's certificate must hold.
+        clock: a monotonic clock, in seconds.
+        random_bytes: source of the handshake's id; its argument is a number of bytes.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        bundle_identity: bytes,
+        server_name: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._context = tls.client_context(credentials)
+        self._own_print = bytes.fromhex(credentials.fingerprint)
+        self._identity = bundle_identity
+        self._server_name = server_name
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._state = ClientState.IDLE
+        self._handshake: tls.Handshake | None = None
+        self._sealer: Sealer | None = None
+        self._opener: Opener | None = None
+        self._peer: x509.Certificate | None = None
+        self._session = self._handshake_id = NO_SESSION
+        self._flight = b""
+        self._ready_at = self._used_at = 0.0
+
+    @property
+    def state(self) -> ClientState:
+        """Where the channel stands."""
+        return self._state
+
+    @property
+    def can_request(self) -> bool:
+        """Whether ``request()`` is legal now."""
+        return self._state in (ClientState.FINISHING, ClientState.FIN_SENT, ClientState.OPEN)
+
+    @property
+    def needs_new_handshake(self) -> bool:
+        """Whether the session is missing, has sealed 4,096 requests, is 1 h old or was idle for 5 min."""
+        if not self.can_request or self._sealer is None:
+            return True
+        now = self._clock()
+        return (
+            self._sealer.sequence >= MAX_SEQUENCE
+            or now - self._ready_at >= MAX_AGE_S
+            or now - self._used_at >= MAX_IDLE_S
+        )
+
+    @property
+    def server_certificate(self) -> x509.Certificate | None:
+        """The server's certificate, from FINISHING on."""
+        return self._peer
+
+    def hello(self) -> bytes:
+        """Start a fresh handshake and return its first frame.
+
+        Raises:
+            ProtocolError: the channel is closed.
+        """
+        state = advance(CLIENT, self._state, ClientStep.SEND_HELLO)
+        self._forget()
+        self._handshake = tls.Handshake(self._context, self._server_name)
+        self._session = self._random_bytes(SESSION_BYTES)
+        flight = self._handshake.step()
+        self._state = state
+        return encode(Frame(FrameType.HELLO, session=self._session, body=self._identity + flight))
+
+    def request(self, ref: int, plaintext: bytes) -> bytes:
+        """Seal a request; in FINISHING the frame also ends the handshake.
+
+        Args:
+            ref: the request's id; use the same one for a retry.
+            plaintext: what only the server may read.
+
+        Raises:
+            ProtocolError: there is no session yet, or it has sealed its last message.
+        """
+        first = self._state is ClientState.FINISHING
+        state = advance(CLIENT, self._state, ClientStep.SEND_FIN if first else ClientStep.SEND_REQ)
+        assert self._sealer is not None  # noqa: S101 - the table grants it
+        if first:
+            body = FIN_LENGTH.pack(len(self._flight)) + self._flight
+            frame = Frame(FrameType.FIN, ref=ref, session=self._handshake_id, body=body)
+        else:
+            frame = Frame(FrameType.REQ, ref=ref, session=self._session)
+        sealed = self._sealer.seal(frame, plaintext)
+        self._state = state
+        self._used_at = self._clock()
+        return encode(sealed)
+
+    def receive(self, data: bytes) -> ClientEvent:
+        """Take one frame of the server.
+
+        Raises:
+            FrameError: the frame is malformed, out of place, or does not verify; nothing has changed, ignore it.
+            TrustError: one side refused the other; the channel is IDLE again.
+        """
+        frame = decode(data)
+        match frame.type:
+            case FrameType.ERR:
+                return self._on_error(frame)
+            case FrameType.HREPLY:
+                return self._on_server_flight(frame)
+            case FrameType.FREPLY | FrameType.REP:
+                return self._on_reply(frame)
+            case _:
+                raise FrameError(f"a server does not send {frame.type.name}")
+
+    def close(self) -> None:
+        """Forget the keys; the channel cannot be used again."""
+        if self._state is not ClientState.CLOSED:
+            self._state = advance(CLIENT, self._state, ClientStep.CLOSE)
+            self._forget()
+
+    def _on_server_flight(self, frame: Frame) -> HandshakeReady:
+        state = self._legal(ClientStep.SERVER_FLIGHT)
+        if frame.session != self._session or self._handshake is None:
+            raise FrameError("the reply belongs to another handshake")
+        try:
+            self._flight = self._handshake.step(frame.body)
+            if not self._handshake.complete:
+                raise tls.HandshakeError("the worker has no key-exchange group in common", b"", None, None)
+        except tls.HandshakeError as failure:
+            raise self._refuse(verdicts.on_client(failure, self._server_name)) from None
+        self._peer = self._handshake.peer
+        keys = sealing.derive(
+            self._handshake.export, self._identity, self._own_print, tls.certificate_print(self._peer)
+        )
+        self._handshake_id, self._session = self._session, keys.session
+        self._sealer, self._opener = Sealer(*keys.client), Opener(*keys.server)
+        self._ready_at = self._used_at = self._clock()
+        self._state = state
+        return HandshakeReady()
+
+    def _on_reply(self, frame: Frame) -> Reply:
+        state = self._legal(ClientStep.REPLY)
+        if frame.session != self._session or self._opener is None:
+            raise FrameError("the reply belongs to another session")
+        plaintext = self._opener.open(frame)
+        self._handshake = None
+        self._state = state
+        return Reply(frame.ref, plaintext)
+
+    def _on_error(self, frame: Frame) -> Refused:
+        body = ErrorBody.decode(frame.body)
+        self._legal(ClientStep.HINT)
+        in_handshake = frame.session in (self._session, self._handshake_id)
+        if frame.code is Code.TLS and in_handshake and (self._state, ClientStep.REFUSED) in CLIENT:
+            self._on_refusal(body)
+        return Refused(frame.ref, frame.code, _DETAILS[frame.code], body.retry_after_ms / 1000)
+
+    def _on_refusal(self, body: ErrorBody) -> None:
+        """Raise TrustError where the refusal is one that this state believes, else return."""
+        if body.reason is Reason.BUNDLE and self._state is ClientState.HELLO_SENT:
+            raise self._refuse(verdicts.other_bundle(self._identity, body.detail))
+        if body.reason is Reason.ALERT and self._handshake is not None:
+            try:
+                if self._handshake.complete:
+                    self._handshake.read_alert(body.detail)
+                else:
+                    self._handshake.step(body.detail)
+            except tls.HandshakeError as failure:
+                raise self._refuse(verdicts.on_client(failure, self._server_name)) from None
+
+    def _refuse(self, error: Exception) -> Exception:
+        self._state = ClientState.IDLE
+        self._forget()
+        return error
+
+    def _legal(self, step: ClientStep) -> ClientState:
+        try:
+            return advance(CLIENT, self._state, step)
+        except ProtocolError as error:
+            raise FrameError(f"a frame came out of place: {error}") from None
+
+    def _forget(self) -> None:
+        for keyed in (self._sealer, self._opener):
+            if keyed is not None:
+                keyed.wipe()
+        self._handshake = self._sealer = self._opener = self._peer = None
+        self._session = self._handshake_id = NO_SESSION
+        self._flight = b""

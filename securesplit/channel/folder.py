@@ -1,0 +1,86 @@
+"""Files of the certs folder: their names, and writing them so that no key is ever exposed, lost or half written.
+
+Invariants: the folder is 0700 and its files 0600 from the moment they exist; a new file is created with O_EXCL and
+never follows a link; a file that changes is replaced in one step (``rename``), after its new bytes are on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from securesplit.errors import CredentialError
+
+CA_CERTIFICATE = "ca.crt"
+CA_KEY = "ca.key"
+CRL = "crl.pem"
+ALLOWED = "allowed-clients.txt"
+ISSUED = "issued.txt"
+SERVER = "server"
+CLIENTS = "clients"
+
+_KEYGEN = "securesplit keygen makes this folder; give it with --certs"
+
+
+def make(folder: Path) -> None:
+    """Make a folder of mode 0700, or narrow the mode of one that is there.
+
+    Raises:
+        CredentialError: it cannot be made, or is no folder of ours.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise CredentialError(
+            f"the folder {folder} cannot be made: {error.strerror}", hint="give another one with --out"
+        ) from error
+
+
+def create(path: Path, data: bytes) -> None:
+    """Write a file that does not exist yet.
+
+    Raises:
+        CredentialError: it exists, or cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        raise CredentialError(f"{path} exists already and is not overwritten", hint="move it away first") from None
+    except OSError as error:
+        raise CredentialError(
+            f"{path} cannot be written: {error.strerror}", hint="check the disk and rights"
+        ) from error
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a file in one step, whether it exists or not.
+
+    Raises:
+        CredentialError: it cannot be written; the old file is as it was.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    fresh.unlink(missing_ok=True)
+    create(fresh, data)
+    fresh.replace(path)
+
+
+def read(path: Path, *, secret: bool = False) -> bytes:
+    """Read a file; a secret one must not be readable by everybody.
+
+    Raises:
+        CredentialError: it is missing, unreadable, or exposed.
+    """
+    try:
+        if secret and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+            raise CredentialError(f"{path} can be read by everybody on this machine", hint=f"chmod 600 {path}")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise CredentialError(f"{path} is missing", hint=_KEYGEN) from None
+    except OSError as error:
+        raise CredentialError(f"{path} cannot be read: {error.strerror}", hint="check who owns the file") from error

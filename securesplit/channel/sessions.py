@@ -1,0 +1,161 @@
+"""The server's two tables: handshakes that wait for their second flight, and sessions.
+
+Invariants: both are bounded and evict (``limits.py``); a session's state moves only along ``states.SERVER``; nothing
+here looks at bytes of a peer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from securesplit.channel.limits import Limits
+from securesplit.channel.sealing import Opener, Sealer
+from securesplit.channel.states import SERVER, ServerState, ServerStep, advance
+from securesplit.channel.tls import Handshake
+
+HandshakeKey = tuple[bytes, bytes]  # the peer's routing id, the handshake's id
+
+
+@dataclass(slots=True)
+class HalfOpen:
+    """A handshake whose HREPLY was sent.
+
+    Attributes:
+        handshake: its TLS state.
+        since_s: when HELLO came, by the server's clock.
+    """
+
+    handshake: Handshake
+    since_s: float
+    state: ServerState = ServerState.HALF_OPEN
+
+
+@dataclass(slots=True)
+class Session:
+    """A client that has proved itself.
+
+    Attributes:
+        id: 16 bytes.
+        client: NAME of the certificate.
+        fingerprint: of the certificate, hex; the session is bound to it.
+        serial: of the certificate, for revocation.
+        sealer: replies.
+        opener: requests.
+        since_s: when FIN came, by the server's clock.
+        used_s: when the last authenticated request came.
+        state: ACCEPTED or OPEN.
+    """
+
+    id: bytes
+    client: str
+    fingerprint: str
+    issuer: bytes
+    serial: int
+    sealer: Sealer
+    opener: Opener
+    since_s: float
+    used_s: float
+    state: ServerState = ServerState.ACCEPTED
+
+    def move(self, step: ServerStep) -> None:
+        """Move along the table.
+
+        Raises:
+            ProtocolError: the step is illegal now; nothing has changed.
+        """
+        self.state = advance(SERVER, self.state, step)
+
+    def end(self) -> None:
+        """Forget the keys."""
+        self.move(ServerStep.EXPIRE)
+        self.sealer.wipe()
+        self.opener.wipe()
+
+
+class HalfOpenTable:
+    """Handshakes in the order of their HELLO, keyed by peer and handshake so that no peer can touch another's."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._entries: OrderedDict[HandshakeKey, HalfOpen] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, key: HandshakeKey, handshake: Handshake, now_s: float) -> None:
+        """Remember a handshake; a HELLO again under the same key replaces it, and a full table loses its oldest."""
+        self._entries.pop(key, None)
+        self._entries[key] = HalfOpen(handshake, now_s, advance(SERVER, ServerState.ABSENT, ServerStep.HELLO))
+        if len(self._entries) > self._limits.max_half_open:
+            self._entries.popitem(last=False)
+
+    def take(self, key: HandshakeKey, now_s: float) -> Handshake | None:
+        """Remove and return a handshake that is young enough."""
+        entry = self._entries.pop(key, None)
+        return entry.handshake if entry and now_s - entry.since_s <= self._limits.half_open_s else None
+
+    def expire(self, now_s: float) -> None:
+        """Drop what waited too long."""
+        while self._entries:
+            key, entry = next(iter(self._entries.items()))
+            if now_s - entry.since_s <= self._limits.half_open_s:
+                return
+            del self._entries[key]
+
+
+class SessionTable:
+    """Sessions, the least recently used first."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._entries: OrderedDict[bytes, Session] = OrderedDict()
+        self._per_client: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, session: Session) -> None:
+        """Remember a session; evict the client's own oldest over its share, else the oldest over the bound."""
+        self._entries[session.id] = session
+        self._per_client[session.fingerprint] += 1
+        if self._per_client[session.fingerprint] > self._limits.max_sessions_per_client:
+            self._end(next(s for s in self._entries.values() if s.fingerprint == session.fingerprint))
+        elif len(self._entries) > self._limits.max_sessions:
+            self._end(next(iter(self._entries.values())))
+
+    def find(self, session_id: bytes, now_s: float) -> Session | None:
+        """Return a session that is still good; looking changes nothing."""
+        session = self._entries.get(session_id)
+        return session if session and not self._is_over(session, now_s) else None
+
+    def touch(self, session: Session, now_s: float) -> None:
+        """Note an authenticated request."""
+        session.used_s = now_s
+        self._entries.move_to_end(session.id)
+
+    def expire(self, now_s: float) -> None:
+        """End what is too old or was idle too long."""
+        self.end_where(lambda session: self._is_over(session, now_s))
+
+    def end_where(self, condition: Callable[[Session], bool]) -> int:
+        """End every session for which the condition holds and return how many."""
+        ended: Iterable[Session] = [session for session in self._entries.values() if condition(session)]
+        for session in ended:
+            self._end(session)
+        return len(list(ended))
+
+    def _is_over(self, session: Session, now_s: float) -> bool:
+        grace_s = self._limits.grace_s
+        return (
+            now_s - session.since_s > self._limits.max_age_s + grace_s
+            or now_s - session.used_s > self._limits.max_idle_s + grace_s
+        )
+
+    def _end(self, session: Session) -> None:
+        del self._entries[session.id]
+        self._per_client[session.fingerprint] -= 1
+        if not self._per_client[session.fingerprint]:
+            del self._per_client[session.fingerprint]
+        session.end()

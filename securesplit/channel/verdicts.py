@@ -1,0 +1,123 @@
+"""What a refused handshake means, in words: X509_V_ERR numbers and TLS alerts to TrustError.
+
+A refusal has one of two directions. *We* refuse the server: OpenSSL gives the error number of the check that failed
+(``x509_vfy.h``). *The server* refuses us: it sends an alert (RFC 8446, section 6.2), which OpenSSL chooses by the
+check that failed over there (``ssl_x509err2alert``), so each cause still has its own number. The texts are what the
+user reads.
+"""
+
+from __future__ import annotations
+
+from securesplit.channel.tls import NOT_ALLOWED, HandshakeError
+from securesplit.errors import TrustError
+
+_FILES = "copy ca.crt and crl.pem from the folder where keygen issued the worker's certificate"
+
+SERVER_REFUSED = {
+    2: ("unknown-ca", "the worker's certificate was issued by a CA that this device does not trust", _FILES),
+    3: ("no-crl", "this device has no revocation list of the worker's CA", _FILES),
+    9: (
+        "not-yet-valid",
+        "the worker's certificate is not valid yet",
+        "check the clock of this device and of the worker",
+    ),
+    10: ("expired", "the worker's certificate has expired", "run securesplit keygen --renew for the worker"),
+    11: ("crl-not-yet-valid", "the revocation list on this device is not valid yet", "check the clock of this device"),
+    12: ("crl-expired", "the revocation list on this device has expired", _FILES),
+    23: ("revoked", "the worker's certificate was revoked", "do not use this worker; ask its operator for a new one"),
+    26: (
+        "wrong-usage",
+        "the worker's certificate may not be used by a server",
+        "start the worker with server.crt and server.key, not with a client's certificate",
+    ),
+    62: (
+        "wrong-name",
+        "the worker's certificate is not for the name {name}",
+        "connect by a name in the certificate, or issue it with securesplit keygen --renew --server-name {name}",
+    ),
+}
+_SAME = {18: 2, 19: 2, 20: 2, 21: 2, 7: 2, 64: 62, 63: 62, 79: 26}
+
+CLIENT_REFUSED = {
+    42: (
+        "certificate-not-accepted",
+        "the worker does not accept this device's certificate (not valid yet on its clock, or malformed)",
+        "check the clocks of both machines, then securesplit keygen --renew",
+    ),
+    43: (
+        "client-wrong-usage",
+        "the worker refused this device's certificate, since it is not for clients",
+        "use clients/NAME.crt and clients/NAME.key, not the server's",
+    ),
+    44: ("client-revoked", "this device's certificate was revoked", "ask the operator of the worker for a new one"),
+    45: (
+        "client-expired",
+        "the worker refused this device's certificate or its own revocation list as expired",
+        "run securesplit keygen --renew and copy the new files to both machines",
+    ),
+    46: (
+        "client-not-allowed",
+        "this device is not on the worker's allow-list",
+        "add it with securesplit keygen --client NAME, then reload the worker",
+    ),
+    48: (
+        "client-unknown-ca",
+        "the worker does not trust the CA of this device's certificate",
+        "use a client certificate from the folder where keygen issued the worker's certificate",
+    ),
+    116: (
+        "no-certificate",
+        "the worker wants a certificate, and this device showed none",
+        "give --certs a folder with clients/NAME.crt and clients/NAME.key",
+    ),
+    120: ("protocol", "the worker does not speak securesplit/1", "use the same version of securesplit on both sides"),
+}
+
+
+def server_refusal(error: int, server_name: str) -> tuple[str, TrustError]:
+    """Why this device refuses the server: a short reason for metrics, and the error."""
+    known = SERVER_REFUSED.get(_SAME.get(error, error))
+    if known is None:
+        message = f"the worker's certificate failed verification (OpenSSL error {error})"
+        return "certificate", TrustError(message, hint="make new certificates with securesplit keygen")
+    reason, message, hint = known
+    return reason, TrustError(message.format(name=server_name), hint=hint.format(name=server_name))
+
+
+def client_refusal(alert: int) -> tuple[str, TrustError]:
+    """Why the server refused this device: a short reason for metrics, and the error."""
+    known = CLIENT_REFUSED.get(alert)
+    if known is None:
+        message = f"the worker broke the handshake off (TLS alert {alert})"
+        return "alert", TrustError(message, hint="compare the versions of securesplit on both sides")
+    reason, message, hint = known
+    return reason, TrustError(message, hint=hint)
+
+
+def on_client(failure: HandshakeError, server_name: str) -> TrustError:
+    """The error that a user of the client sees for a failed handshake."""
+    if failure.verify_error is not None:
+        return server_refusal(failure.verify_error, server_name)[1]
+    if failure.alert is not None:
+        return client_refusal(failure.alert)[1]
+    return TrustError(
+        f"the handshake with the worker failed: {failure}", hint="compare the versions of securesplit on both sides"
+    )
+
+
+def on_server(failure: HandshakeError) -> str:
+    """A short reason for the server's log and metrics; never a name or a certificate."""
+    if failure.verify_error == NOT_ALLOWED:
+        return "not-allowed"
+    if failure.verify_error is not None:
+        return server_refusal(failure.verify_error, "")[0]
+    return "alert" if failure.alert is not None else "handshake"
+
+
+def other_bundle(ours: bytes, theirs: bytes) -> TrustError:
+    """The error for a worker that serves another bundle; both identities are 32 bytes, or ``theirs`` is empty."""
+    served = f"sha256:{theirs.hex()[:16]}…" if theirs else "another one"
+    return TrustError(
+        f"this device holds the bundle sha256:{ours.hex()[:16]}…, the worker serves {served}",
+        hint="give both sides the same --model",
+    )
