@@ -18,8 +18,9 @@ from securesplit.errors import ConfigError
 from securesplit.imaging import load_photo
 from securesplit.model import Bundle, Preset
 from securesplit.privacy import accounting
+from securesplit.privacy.ledger import Ledger, Receipt
 from securesplit.privacy.noise import NoiseSource
-from securesplit.privacy.release import release, saturate, to_grid
+from securesplit.privacy.release import ReleaseSpec, release, saturate, to_grid
 from securesplit.results import PrivacyInfo
 
 DELTA = accounting.DELTA
@@ -92,9 +93,30 @@ class Releaser:
     def _clean(self, embedding: NDArray[np.float32]) -> NDArray[Any]:
         return saturate(to_grid(embedding, self.preset.spec), self.preset.spec)
 
-    def privacy_info(self, releases: int = 1) -> PrivacyInfo:
-        """What `releases` distinct releases of one photo promise together under this preset."""
-        return describe(self.preset, releases)
+    def spend(self, released: Released, ledger: Ledger, budget: float | None = None) -> PrivacyInfo:
+        """Write the release down before it is sent; a release that is there already costs nothing.
+
+        Args:
+            released: of this releaser.
+            ledger: the device's.
+            budget: largest ε at δ = 1e-5 of all releases of this device together; None: no limit.
+
+        Returns:
+            What the distinct releases of this photo promise together.
+
+        Raises:
+            BudgetError: the budget would be overspent, or the ledger cannot be used. Nothing was written.
+        """
+        spec, identity = self.preset.spec, self.bundle.identity
+        receipt = ledger.spend(
+            self._source.release_id(released.pixels, identity, spec),
+            self._source.photo_id(released.pixels),
+            accounting.loss_of(spec.sigma_squared, spec.sensitivity, spec.size),
+            preset=spec.preset,
+            bundle_id=self.bundle.id,
+            budget=budget,
+        )
+        return describe(spec, receipt)
 
 
 def choose_preset(bundle: Bundle, privacy: str | None) -> Preset:
@@ -114,20 +136,18 @@ def choose_preset(bundle: Bundle, privacy: str | None) -> Preset:
     return replace(private, spec=spec)
 
 
-def describe(preset: Preset, releases: int = 1) -> PrivacyInfo:
-    """The promise of `releases` distinct releases of one photo under `preset`; None where it promises nothing."""
-    spec = preset.spec
-    one = accounting.loss_of(spec.sigma_squared, spec.sensitivity, spec.size)
-    if one == accounting.UNBOUNDED:
-        return PrivacyInfo(spec.preset, None, None, 0.0, releases, None)
-    loss = accounting.compose([one] * releases)
+def describe(spec: ReleaseSpec, receipt: Receipt) -> PrivacyInfo:
+    """What the distinct releases of one photo promise together; None where one of them promises nothing."""
+    loss = receipt.photo_loss
+    promises = loss != accounting.UNBOUNDED
+    bound = loss.identification_bound(IDENTIFICATION_CANDIDATES)
     return PrivacyInfo(
         preset=spec.preset,
-        epsilon=round(loss.epsilon(DELTA), 3),
-        delta=DELTA,
+        epsilon=round(loss.epsilon(DELTA), 3) if promises else None,
+        delta=DELTA if promises else None,
         sigma_per_clip=spec.sigma_per_clip,
-        releases=releases,
-        identification_bound_n1000=round(loss.identification_bound(IDENTIFICATION_CANDIDATES), 6),
+        releases=receipt.photo_releases,
+        identification_bound_n1000=round(bound, 6) if promises else None,
     )
 
 

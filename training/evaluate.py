@@ -76,6 +76,30 @@ def expected_calibration_error(probability: NDArray[Any], malignant: NDArray[Any
     return sum(gaps) / len(order)
 
 
+def auc_interval(
+    scores_: NDArray[Any], malignant: NDArray[Any], lesions: NDArray[Any], *, draws: int = 500, seed: int = 1
+) -> tuple[float, float, float]:
+    """AUC with its 95 % interval, by bootstrap over lesions (photos of one lesion are drawn together).
+
+    Args:
+        scores_: ``(n,)``, larger for malignant.
+        malignant: ``(n,)`` labels.
+        lesions: ``(n,)`` which lesion each photo shows.
+        draws: bootstrap samples.
+        seed: of the bootstrap.
+    """
+    rng = np.random.default_rng(seed)
+    _, group = np.unique(lesions, return_inverse=True)
+    members = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
+    sampled = []
+    for _ in range(draws):
+        rows = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
+        if 0 < malignant[rows].sum() < len(rows):
+            sampled.append(roc_auc_score(malignant[rows], scores_[rows]))
+    low, high = np.quantile(sampled, [0.025, 0.975])
+    return float(roc_auc_score(malignant, scores_)), float(low), float(high)
+
+
 def summary(measured: Mapping[str, Mapping[str, float]]) -> str:
     """A table for people: a row a preset."""
     columns = ["auc", "auc_histology", "sensitivity", "specificity", "balanced_accuracy", "ece"]

@@ -111,7 +111,7 @@ def train_private(train: Cached, val: Cached, spec: ReleaseSpec, *, epochs: int,
     encoder, decoder = encoders.private_encoder(cut.shape[1:], spec), encoders.private_decoder(spec)
     model = keras.Model(cut, decoder(release_layers(spec, encoder(cut))))
     model.compile(_optimizer(len(train.maps) // 128 * epochs, weight_decay=1e-3), distillation_loss(0.7))
-    best = _fit(model, train, val, targets(train), epochs, batch=128)
+    best = _fit(model, train, val, targets(train), epochs, batch=128, draws=4)
     return Trained(spec, encoder, decoder, best)
 
 
@@ -132,7 +132,7 @@ def train_compact(
         loss={"map": "mean_squared_error", "malignant": distillation_loss(0.7)},
         loss_weights={"map": 0.5 / scale, "malignant": 1.0},
     )
-    best = _fit(model, train, val, {"map": train.maps, "malignant": targets(train)}, epochs, batch=64)
+    best = _fit(model, train, val, {"map": train.maps, "malignant": targets(train)}, epochs, batch=64, draws=1)
     release = keras.Input(spec.shape)
     return Trained(spec, encoder, keras.Model(release, tail(widen(release))), best)
 
@@ -147,19 +147,19 @@ def targets(cached: Cached) -> NDArray[np.float32]:
     return np.concatenate([cached.malignant, 1 / (1 + np.exp(-cached.teacher))], axis=1).astype(np.float32)
 
 
-def _fit(model: keras.Model, train: Cached, val: Cached, y: Any, epochs: int, batch: int) -> float:
+def _fit(model: keras.Model, train: Cached, val: Cached, y: Any, epochs: int, batch: int, draws: int) -> float:
     best, weights = 0.0, model.get_weights()
     for _ in range(epochs):
         model.fit(train.maps, y, batch_size=batch, epochs=1, verbose=0)
-        score = noisy_auc(model, val)
+        score = mean_auc(model, val, draws)
         if score > best:
             best, weights = score, model.get_weights()
     model.set_weights(weights)
     return best
 
 
-def noisy_auc(model: keras.Model, val: Cached, draws: int = 4) -> float:
-    """Mean AUC over `draws` fresh noises."""
+def mean_auc(model: keras.Model, val: Cached, draws: int) -> float:
+    """Mean validation AUC over `draws` fresh noises."""
     scores = []
     for _ in range(draws):
         answer = model.predict(val.maps, batch_size=256, verbose=0)

@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seconds to wait for an answer.",
 )
+@click.option(
+    "--budget", type=click.FloatRange(min=0, min_open=True), help="Largest epsilon that this device may spend."
+)
 @click.option("--embedded", is_flag=True, help="Start a private worker for this command; needs no keys.")
 @click.option(
     "--format",
@@ -60,6 +63,7 @@ def diagnose(
     privacy: str | None,
     model: Path | None,
     timeout_s: float,
+    budget: float | None,
     embedded: bool,
     style: str,
     explain: bool,
@@ -72,40 +76,28 @@ def diagnose(
       securesplit diagnose --connect tcp://clinic:5555 --format json *.jpg
     """
     warn_undefended(privacy)
-    with contextlib.ExitStack() as stack:
-        client = stack.enter_context(
-            _embedded_client(model, privacy, timeout_s)
-            if embedded
-            else _client(connect, certs, client_name, model, privacy, timeout_s)
-        )
-        return _diagnose_all(client, photos, JsonLines() if style == "json" else Text(explain=explain))
+    settings = {"privacy": privacy, "bundle": model, "timeout_s": timeout_s, "budget": budget}
+    output = JsonLines() if style == "json" else Text(explain=explain)
+    with _embedded(settings) if embedded else _connected(connect, certs, client_name, settings) as client:
+        return _diagnose_all(client, photos, output)
 
 
 @contextlib.contextmanager
-def _client(
-    connect: tuple[str, ...], certs: Path, name: str, model: Path | None, privacy: str | None, timeout_s: float
-) -> Iterator[Client]:
+def _connected(connect: tuple[str, ...], certs: Path, name: str, settings: dict[str, Any]) -> Iterator[Client]:
     from securesplit.client import DEFAULT_ENDPOINT, Client
 
-    endpoints = connect or (DEFAULT_ENDPOINT,)
-    with Client(endpoints, certs=certs, name=name, privacy=privacy, bundle=model, timeout_s=timeout_s) as client:
+    with Client(connect or (DEFAULT_ENDPOINT,), certs=certs, name=name, **settings) as client:
         yield client
 
 
 @contextlib.contextmanager
-def _embedded_client(model: Path | None, privacy: str | None, timeout_s: float) -> Iterator[Client]:
+def _embedded(settings: dict[str, Any]) -> Iterator[Client]:
     from securesplit.client import Client
     from securesplit.worker import EmbeddedWorker
 
     with (
-        EmbeddedWorker(model) as worker,
-        Client(
-            worker.endpoint,
-            credentials=worker.client_credentials,
-            privacy=privacy,
-            bundle=model,
-            timeout_s=timeout_s,
-        ) as client,
+        EmbeddedWorker(settings["bundle"]) as worker,
+        Client(worker.endpoint, credentials=worker.client_credentials, **settings) as client,
     ):
         yield client
 

@@ -1,0 +1,1 @@
+"""Scripts that print and save the tables of figures; each runs alone: ``python -m benchmarks.NAME``."""

@@ -1,0 +1,85 @@
+"""AUC on the test photos, through the real client and worker, with the floor that needs no network.
+
+python -m benchmarks.accuracy [--data ../shared/data/ham10000] [--preset compact]...
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from benchmarks.table import show
+from securesplit.client import Client
+from securesplit.imaging import load_photo
+from securesplit.model import Bundle
+from securesplit.worker import EmbeddedWorker
+from training.data import Photo, list_photos
+from training.evaluate import auc_interval
+
+
+def colour_statistics(photos: list[Photo]) -> NDArray[np.float64]:
+    """Mean, spread and seven quantiles of each colour channel, ``(n, 27) float64``."""
+    rows = []
+    for photo in photos:
+        pixels = load_photo(photo.path, 64).reshape(-1, 3).astype(np.float64)
+        quantiles = np.quantile(pixels, [0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98], axis=0)
+        rows.append(np.concatenate([pixels.mean(0), pixels.std(0), quantiles.ravel()]))
+    return np.array(rows)
+
+
+def labels(photos: list[Photo]) -> NDArray[np.bool_]:
+    """``(n,) bool``, True for malignant."""
+    return np.array([p.malignant for p in photos])
+
+
+def colour_floor(train: list[Photo], test: list[Photo]) -> NDArray[np.float64]:
+    """Scores of gradient-boosted trees on colour statistics alone."""
+    model = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.05, random_state=1)
+    model.fit(colour_statistics(train), labels(train))
+    return np.asarray(model.predict_proba(colour_statistics(test))[:, 1])
+
+
+def through_the_wire(bundle: Bundle, preset: str, photos: list[Photo]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Probabilities and labels (called malignant) of a real client and a real worker."""
+    with (
+        EmbeddedWorker(bundle.folder) as worker,
+        Client(worker.endpoint, credentials=worker.client_credentials, privacy=preset, bundle=bundle.folder) as client,
+    ):
+        answers = [client.diagnose(p.path) for p in photos]
+    return np.array([a.malignant for a in answers]), np.array([a.label == "malignant" for a in answers])
+
+
+def row(
+    name: str, probability: NDArray[np.float64], called: NDArray[np.bool_] | None, photos: list[Photo]
+) -> list[object]:
+    """AUC with its interval, AUC on histology-proven photos, and the figures at the threshold."""
+    malignant = labels(photos)
+    histology = np.array([p.dx_type == "histo" for p in photos])
+    lesions = np.array([p.lesion for p in photos])
+    auc, low, high = auc_interval(probability, malignant, lesions)
+    proven, _, _ = auc_interval(probability[histology], malignant[histology], lesions[histology])
+    sensitivity = called[malignant].mean() if called is not None else float("nan")
+    specificity = (~called[~malignant]).mean() if called is not None else float("nan")
+    return [name, auc, f"{low:.3f} to {high:.3f}", proven, float(sensitivity), float(specificity)]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser.add_argument("--model", type=Path, default=None)
+    parser.add_argument("--preset", action="append")
+    args = parser.parse_args()
+    bundle, photos = Bundle.load(args.model), list_photos(args.data)
+    rows = [row("colour only, no network", colour_floor(photos["train"], photos["test"]), None, photos["test"])]
+    test = photos["test"]
+    rows += [row(name, *through_the_wire(bundle, name, test), test) for name in args.preset or bundle.presets]
+    show("accuracy", ["preset", "AUC", "95 % interval", "AUC histology", "sensitivity", "specificity"], rows)
+
+
+if __name__ == "__main__":
+    main()

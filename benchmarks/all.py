@@ -1,0 +1,15 @@
+"""Every benchmark that needs no data set, one after the other: ``python -m benchmarks.all``."""
+
+from __future__ import annotations
+
+from benchmarks import channel, footprint, transport
+
+
+def main() -> None:
+    """Run them."""
+    for benchmark in (footprint, channel, transport):
+        benchmark.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Size of a base install, start-up time, and the cold time of one diagnosis against a running worker.
+
+    python -m benchmarks.footprint
+
+Builds the wheel, installs it alone into a fresh environment, and runs it there as a user would.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+from statistics import median
+
+from benchmarks.table import show
+
+REPEATS = 7
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        command = install(folder)
+        run([command, "keygen", "--out", "certs"], folder)
+        run([command.with_name("python"), "-c", DRAW], folder)
+        help_s = [timed([command, "--help"], folder) for _ in range(REPEATS)]
+        imports = run(
+            [
+                command.with_name("python"),
+                "-X",
+                "importtime",
+                "-m",
+                "securesplit",
+                "diagnose",
+                "--embedded",
+                "mole.png",
+            ],
+            folder,
+        )
+        worker = subprocess.Popen(
+            [command, "tail-worker", "--bind", "tcp://127.0.0.1:47555", "--workers", "1"],
+            cwd=folder,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert worker.stderr is not None
+        worker.stderr.readline()
+        cold = [command, "diagnose", "--connect", "tcp://127.0.0.1:47555", "mole.png"]
+        cold_s = [timed(cold, folder) for _ in range(REPEATS)]
+        embedded_s = [timed([command, "diagnose", "--embedded", "mole.png"], folder) for _ in range(REPEATS)]
+        worker.terminate()
+        worker.communicate()
+        show(
+            "footprint",
+            ["what", "measured", "wanted"],
+            [
+                ["base install, MB on disk", size_mb(folder / "venv"), "<= 300"],
+                ["TensorFlow imported by diagnose", "tensorflow" in imports, "False"],
+                ["--help, s (median)", median(help_s), "<= 0.4"],
+                ["diagnose, cold, running worker, s (median)", median(cold_s), "<= 1.5"],
+                ["diagnose --embedded, cold, s (median)", median(embedded_s), "-"],
+            ],
+        )
+
+
+DRAW = """
+from PIL import Image
+from securesplit.imaging.synthetic import draw_lesion
+Image.fromarray(draw_lesion(7)).save("mole.png")
+"""
+
+
+def install(folder: Path) -> Path:
+    """The wheel alone in ``folder/venv``; returns its console script."""
+    run([sys.executable, "-m", "build", "--wheel", "--outdir", folder, "."], Path.cwd())
+    venv.create(folder / "venv", with_pip=True)
+    wheel = next(folder.glob("*.whl"))
+    run([folder / "venv/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel], folder)
+    return folder / "venv/bin/securesplit"
+
+
+def run(command: list[Path | str], folder: Path) -> str:
+    """Run to success; return what it said on stderr."""
+    done = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{command[0]} failed:\n{done.stderr}")
+    return done.stderr
+
+
+def timed(command: list[Path | str], folder: Path) -> float:
+    """Seconds from process start to its end."""
+    started = time.perf_counter()
+    run(command, folder)
+    return time.perf_counter() - started
+
+
+def size_mb(folder: Path) -> float:
+    """Size of what was installed, pip itself left out, in 10⁶ bytes."""
+    files = [f for f in folder.rglob("*") if f.is_file() and not f.is_symlink()]
+    return sum(f.stat().st_size for f in files if "site-packages/pip/" not in str(f)) / 1e6
+
+
+if __name__ == "__main__":
+    main()

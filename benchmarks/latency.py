@@ -1,0 +1,100 @@
+"""Head and tail against the same network unsplit, and what a warm request costs besides the network.
+
+    python -m benchmarks.latency
+
+The unsplit network is the bundle's backbone with a pooled end, converted to LiteRT here (this needs the ``train``
+extra); its weights are random, which changes nothing about its time. All are run in turn with one thread count.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
+
+from benchmarks.table import median_ms, show
+from securesplit.client import Client
+from securesplit.imaging.synthetic import draw_lesion
+from securesplit.model import Bundle
+from securesplit.privacy.release import saturate, to_grid
+from securesplit.worker import EmbeddedWorker
+
+THREADS = 1
+REPEATS = 60
+
+
+def unsplit(backbone: str, side: int) -> bytes:
+    """The backbone with a pooled end as one LiteRT model."""
+    import keras
+
+    from training import backbones, export
+
+    network = backbones.build(backbone, side, None)
+    pooled = keras.layers.GlobalAveragePooling2D()(network.output)
+    whole = keras.Model(network.input, keras.layers.Dense(1)(pooled))
+    return export.export_tail({"whole": whole}, {"whole": (side, side, 3)})
+
+
+def split_against_unsplit(bundle: Bundle) -> None:
+    """Median ms of head, tail and the unsplit network, by preset."""
+    side = bundle.manifest.side
+    photo = draw_lesion(7, side)
+    head, tail = bundle.open_head(THREADS), bundle.open_tail(THREADS)
+    interpreter = Interpreter(model_content=unsplit(bundle.manifest.backbone, side), num_threads=THREADS)
+    whole = interpreter.get_signature_runner("whole")
+    embeddings = head(photo)
+    pixels = photo[None].astype(np.float32)
+    rows = []
+    for name, preset in bundle.presets.items():
+        sent = saturate(to_grid(embeddings[name], preset.spec), preset.spec)[None]
+        one, front, back = median_ms(
+            REPEATS, lambda: whole(release=pixels), lambda: head(photo), lambda n=name, s=sent: tail(n, s)
+        )
+        rows.append([name, one, front, back, (front + back) / one, "<= 1.1"])
+    show("split", ["preset", "unsplit ms", "head ms", "tail ms", "(head + tail) / unsplit", "wanted"], rows)
+
+
+def warm_overhead(bundle: Bundle) -> None:
+    """Median ms of a warm request by stage, through a real worker."""
+    rows = []
+    with TemporaryDirectory() as folder, EmbeddedWorker(bundle.folder) as worker:
+        photo = Path(folder) / "mole.png"
+        Image.fromarray(draw_lesion(7, 300)).save(photo)
+        for name in bundle.presets:
+            with Client(
+                worker.endpoint, credentials=worker.client_credentials, privacy=name, bundle=bundle.folder
+            ) as client:
+                answers = [client.diagnose(photo) for _ in range(REPEATS)][10:]
+            ms = [a.timing_ms for a in answers]
+            rest = median(t.privacy + t.round_trip - t.tail for t in ms)
+            rows.append(
+                [
+                    name,
+                    median(t.load for t in ms),
+                    median(t.head for t in ms),
+                    median(t.privacy for t in ms),
+                    median(t.tail for t in ms),
+                    median(t.round_trip - t.tail for t in ms),
+                    rest,
+                    "<= 5",
+                    answers[0].payload_bytes,
+                    "<= 4096",
+                ]
+            )
+    columns = ["preset", "load", "head", "release", "tail", "sealing + sockets", "release + sealing + sockets"]
+    show("warm-request-ms", [*columns, "wanted", "request bytes", "wanted"], rows)
+
+
+def main() -> None:
+    """Measure and print."""
+    bundle = Bundle.load()
+    warm_overhead(bundle)
+    split_against_unsplit(bundle)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""``securesplit demo``: the whole journey of one photo on this machine, with nothing set up."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from securesplit.cli.diagnose import explanation
+from securesplit.cli.options import model_option, privacy_option
+from securesplit.errors import ConfigError, UnreachableError
+
+START_TIMEOUT_S = 60.0  # a busy two-core machine took 3 s
+SEED = 7  # of the lesion that is drawn where no photo is given
+
+
+@click.command(short_help="Show the whole journey of one photo, with nothing set up.")
+@click.argument("photo", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("demo.png"), show_default=True, help="Picture to write."
+)
+@privacy_option
+@model_option
+def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None) -> None:
+    """Make keys in a temporary folder, start a tail worker, diagnose PHOTO (or a drawn lesion), show what left.
+
+    The picture has three panels: the photo, which stays here; the integers that left the device; the bytes that the
+    wire carried.
+    """
+    with tempfile.TemporaryDirectory(prefix="securesplit-demo-") as scratch:
+        folder = Path(scratch)
+        certs = folder / "certs"
+        click.echo("1. keys: a private CA, one server, one client", err=True)
+        _run_self("keygen", "--out", str(certs))
+        photo = photo or _drawn(folder)
+        click.echo("2. a tail worker on a loopback port", err=True)
+        with _worker(certs, model) as endpoint:
+            click.echo(f"3. the photo's journey to {endpoint}", err=True)
+            _journey(photo, endpoint, certs, out, privacy, model)
+
+
+def _journey(photo: Path, endpoint: str, certs: Path, out: Path, privacy: str | None, model: Path | None) -> None:
+    from securesplit.cli.picture import journey_picture
+    from securesplit.client import Client
+
+    with Client(endpoint, certs=certs, privacy=privacy, bundle=model) as client:
+        diagnosis, trace = client.trace(photo)
+    try:
+        journey_picture(trace.pixels, trace.release, trace.wire).save(out)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot write the picture {out} ({error})", hint="choose another --out, such as demo.png"
+        ) from None
+    click.echo(f"{diagnosis.label}: probability of malignant {diagnosis.malignant:.1%}")
+    for line in explanation(diagnosis):
+        click.echo(f"  {line}")
+    click.echo(f"picture: {out}")
+    click.echo(diagnosis.disclaimer)
+
+
+def _drawn(folder: Path) -> Path:
+    from PIL import Image
+
+    from securesplit.imaging.synthetic import draw_lesion
+
+    click.echo("   no photo given: drawing a lesion", err=True)
+    path = folder / "drawn.png"
+    Image.fromarray(draw_lesion(SEED)).save(path)
+    return path
+
+
+@contextlib.contextmanager
+def _worker(certs: Path, model: Path | None) -> Iterator[str]:
+    """A real ``tail-worker`` process; gives its endpoint and ends it by SIGTERM."""
+    extra = [] if model is None else ["--model", str(model)]
+    command = ["tail-worker", "--bind", "tcp://127.0.0.1:0", "--workers", "1", "--certs", str(certs), *extra]
+    with subprocess.Popen(_self(*command), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        try:
+            yield _endpoint(process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate()
+
+
+def _endpoint(process: subprocess.Popen[str]) -> str:
+    """The endpoint in the worker's ready line; what it says before that is passed on."""
+    assert process.stderr is not None  # noqa: S101  (Popen was given PIPE)
+    said = []
+    for line in process.stderr:
+        if found := re.search(r"tcp://[\w.:\[\]-]+", line):
+            click.echo(f"   {line.strip()}", err=True)
+            return found.group()
+        said.append(line.strip())
+    raise UnreachableError("the worker did not start", hint=" / ".join(said[-2:]))
+
+
+def _run_self(*arguments: str) -> None:
+    done = subprocess.run(_self(*arguments), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ConfigError(f"{arguments[0]} failed: {done.stderr.strip()}", hint="check the temporary folder")
+
+
+def _self(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "securesplit", *arguments]
