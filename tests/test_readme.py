@@ -1,0 +1,54 @@
+"""Every command of the README runs here as printed, in its order, in one folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from securesplit.imaging.synthetic import draw_lesion
+from tests.conftest import REPO
+
+BIN = Path(sys.executable).parent
+BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", (REPO / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+MAKE = ("make demo\n", "make test\n")
+WORKER = "tail-worker"
+
+
+def test_continuous_integration_runs_the_make_commands() -> None:
+    steps = (REPO / ".ci" / "run").read_text()
+    assert [code for kind, code in BLOCKS if kind == "sh" and code in MAKE] == list(MAKE)
+    assert all(command in steps for command in MAKE)
+
+
+@pytest.mark.timeout(180)
+def test_every_other_command_runs_as_printed(
+    tmp_path: Path, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(draw_lesion(7)).save(tmp_path / "mole.jpg")
+    port = free_port()
+    worker: subprocess.Popen[str] | None = None
+    try:
+        for kind, code in BLOCKS:
+            if code in MAKE:
+                continue
+            here = code.replace("127.0.0.1:5555", f"127.0.0.1:{port}").replace(".venv/bin/", f"{BIN}/")
+            if WORKER in code:
+                worker = subprocess.Popen(here.split(), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+                assert worker.stderr is not None
+                assert str(port) in worker.stderr.readline()
+                continue
+            command = [sys.executable, "-c", here] if kind == "python" else here.split()
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, env={**os.environ})
+            assert done.returncode == 0, (code, done.stderr)
+    finally:
+        if worker is not None:
+            worker.terminate()
+            assert worker.wait(20) == 0
+    assert (tmp_path / "release.npz").is_file()
