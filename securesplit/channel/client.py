@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from cryptography import x509
 
-from securesplit.channel import sealing, tls, verdicts
+from securesplit.channel import context, sealing, tls, verdicts
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import ClientEvent, HandshakeReady, Refused, Reply
 from securesplit.channel.frames import (
@@ -71,7 +71,7 @@ class ClientChannel:
         clock: Callable[[], float] = time.monotonic,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        self._context = tls.client_context(credentials)
+        self._context = context.client_context(credentials)
         self._own_print = bytes.fromhex(credentials.fingerprint)
         self._identity = bundle_identity
         self._server_name = server_name
@@ -122,10 +122,10 @@ class ClientChannel:
         state = advance(CLIENT, self._state, ClientStep.SEND_HELLO)
         self._forget()
         self._handshake = tls.Handshake(self._context, self._server_name)
-        self._session = self._random_bytes(SESSION_BYTES)
+        self._handshake_id = self._random_bytes(SESSION_BYTES)
         flight = self._handshake.step()
         self._state = state
-        return encode(Frame(FrameType.HELLO, session=self._session, body=self._identity + flight))
+        return encode(Frame(FrameType.HELLO, session=self._handshake_id, body=self._identity + flight))
 
     def request(self, ref: int, plaintext: bytes) -> bytes:
         """Seal a request; in FINISHING the frame also ends the handshake.
@@ -176,7 +176,7 @@ class ClientChannel:
 
     def _on_server_flight(self, frame: Frame) -> HandshakeReady:
         state = self._legal(ClientStep.SERVER_FLIGHT)
-        if frame.session != self._session or self._handshake is None:
+        if frame.session != self._handshake_id or self._handshake is None:
             raise FrameError("the reply belongs to another handshake")
         try:
             self._flight = self._handshake.step(frame.body)
@@ -188,7 +188,7 @@ class ClientChannel:
         keys = sealing.derive(
             self._handshake.export, self._identity, self._own_print, tls.certificate_print(self._peer)
         )
-        self._handshake_id, self._session = self._session, keys.session
+        self._session = keys.session
         self._sealer, self._opener = Sealer(*keys.client), Opener(*keys.server)
         self._ready_at = self._used_at = self._clock()
         self._state = state
@@ -206,8 +206,9 @@ class ClientChannel:
     def _on_error(self, frame: Frame) -> Refused:
         body = ErrorBody.decode(frame.body)
         self._legal(ClientStep.HINT)
-        in_handshake = frame.session in (self._session, self._handshake_id)
-        if frame.code is Code.TLS and in_handshake and (self._state, ClientStep.REFUSED) in CLIENT:
+        if frame.session not in (self._session, self._handshake_id, NO_SESSION):
+            raise FrameError("the hint belongs to another session")
+        if frame.code is Code.TLS and (self._state, ClientStep.REFUSED) in CLIENT:
             self._on_refusal(body)
         return Refused(frame.ref, frame.code, _DETAILS[frame.code], body.retry_after_ms / 1000)
 

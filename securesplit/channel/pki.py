@@ -34,7 +34,7 @@ CA_LIFETIME = timedelta(days=3650)
 CRL_MARGIN = timedelta(days=7)  # a list outlives the leaves that were issued with it
 MAX_DAYS = 825  # days; what the CA/Browser Forum once allowed, and more than a private leaf should live
 
-_CLIENT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
+_CLIENT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _DNS_NAME = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
 )
@@ -101,12 +101,12 @@ def check_client_name(name: str) -> str:
     """Return a name that is safe in a file name, a URI and a list.
 
     Raises:
-        ConfigError: it has other characters than a-z 0-9 . _ -, starts or ends with a sign, or has over 63.
+        ConfigError: it has other characters than A-Z a-z 0-9 . _ -, starts or ends with a sign, or has over 63.
     """
     if not _CLIENT_NAME.fullmatch(name):
         raise ConfigError(
             f"{name!r} cannot be the name of a client",
-            hint="use 1 to 63 of a-z, 0-9, '.', '_' and '-', starting and ending with a letter or digit",
+            hint="use 1 to 63 of A-Z, a-z, 0-9, '.', '_' and '-', starting and ending with a letter or digit",
         )
     return name
 

@@ -102,9 +102,12 @@ class Opener(_Keyed):
         """Verify and decrypt ``sealed`` (the frame's body where None) under the frame's header.
 
         Raises:
-            FrameError: the number does not rise, or the tag does not verify; nothing has changed.
+            FrameError: the number does not rise or passes ``MAX_SEQUENCE``, or the tag does not verify; nothing has
+                changed.
         """
         cipher = self._cipher()
+        if frame.seq > MAX_SEQUENCE:
+            raise FrameError(f"message {frame.seq} is past the last one of a session, {MAX_SEQUENCE}")
         if frame.seq <= self.sequence:
             raise FrameError(f"message {frame.seq} is a replay or out of order, {self.sequence} was accepted already")
         try:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from securesplit.channel import pki, sealing, tls, verdicts
+from securesplit.channel import context, pki, sealing, tls, verdicts
 from securesplit.channel.client import FIN_LENGTH
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Drop, Request, Send, ServerEvent
@@ -23,7 +23,7 @@ from securesplit.channel.frames import Code, ErrorBody, Frame, FrameError, Frame
 from securesplit.channel.limits import Limits, TokenBuckets
 from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
 from securesplit.channel.sessions import HalfOpenTable, Session, SessionTable
-from securesplit.channel.states import ServerState, ServerStep
+from securesplit.channel.states import ProtocolError, ServerState, ServerStep
 
 IDENTITY_BYTES = 32
 
@@ -133,7 +133,7 @@ class ServerChannel:
         self._sessions.expire(now_s)
 
     def _use(self, credentials: Credentials) -> None:
-        self._context = tls.server_context(credentials)
+        self._context = context.server_context(credentials)
         self._own_print = bytes.fromhex(credentials.fingerprint)
 
     def _on_hello(self, peer: bytes, frame: Frame, address: str) -> ServerEvent:
@@ -158,29 +158,35 @@ class ServerChannel:
         return Send(encode(Frame(FrameType.HREPLY, session=frame.session, body=reply)))
 
     def _on_fin(self, peer: bytes, frame: Frame) -> ServerEvent:
-        now_s = self._clock()
         length = FIN_LENGTH.unpack_from(frame.body)[0] if len(frame.body) >= FIN_LENGTH.size else len(frame.body)
         flight, sealed = frame.body[FIN_LENGTH.size :][:length], frame.body[FIN_LENGTH.size + length :]
         if not sealed:
             return Drop("malformed")
-        handshake = self._half_open.take((peer, frame.session), now_s)
-        if handshake is None:
+        now_s = self._clock()
+        entry = self._half_open.take((peer, frame.session), now_s)
+        if entry is None:
             return Send(self.error(Code.UNKNOWN_SESSION, frame.ref, frame.session), "unknown-session")
         try:
-            handshake.step(flight)
-        except tls.HandshakeError as failure:
-            return Send(self._refusal(frame.session, Reason.ALERT, failure.outgoing), verdicts.on_server(failure))
-        if not handshake.complete:
-            return Send(self.error(Code.BAD, frame.ref, frame.session), "malformed")
-        session = self._session_of(handshake, now_s)
-        try:
+            entry.handshake.step(flight)
+            session = self._session_of(entry.handshake, now_s)
             plaintext = session.opener.open(frame, sealed)
-        except FrameError:
+        except tls.HandshakeError as failure:
+            entry.move(ServerStep.REFUSE)
+            return Send(self._refusal(frame.session, Reason.ALERT, failure.outgoing), verdicts.on_server(failure))
+        except (FrameError, ProtocolError):
+            entry.move(ServerStep.REFUSE)
             return Send(self.error(Code.BAD, frame.ref, frame.session), "bad-tag")
+        entry.move(ServerStep.FIN)
+        session.state = entry.state
         self._sessions.add(session)
         return Request(session.id, frame.ref, plaintext, session.client)
 
     def _session_of(self, handshake: tls.Handshake, now_s: float) -> Session:
+        """The session of a handshake.
+
+        Raises:
+            ProtocolError: the handshake is not complete.
+        """
         peer = handshake.peer
         keys = sealing.derive(handshake.export, self._identity, tls.certificate_print(peer), self._own_print)
         return Session(

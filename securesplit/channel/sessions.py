@@ -7,8 +7,8 @@ here looks at bytes of a peer.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from securesplit.channel.limits import Limits
 from securesplit.channel.sealing import Opener, Sealer
@@ -19,7 +19,22 @@ HandshakeKey = tuple[bytes, bytes]  # the peer's routing id, the handshake's id
 
 
 @dataclass(slots=True)
-class HalfOpen:
+class _Machine:
+    """A place in ``states.SERVER``."""
+
+    state: ServerState = field(default=ServerState.ABSENT, kw_only=True)
+
+    def move(self, step: ServerStep) -> None:
+        """Move along the table.
+
+        Raises:
+            ProtocolError: the step is illegal now; nothing has changed.
+        """
+        self.state = advance(SERVER, self.state, step)
+
+
+@dataclass(slots=True)
+class HalfOpen(_Machine):
     """A handshake whose HREPLY was sent.
 
     Attributes:
@@ -29,23 +44,22 @@ class HalfOpen:
 
     handshake: Handshake
     since_s: float
-    state: ServerState = ServerState.HALF_OPEN
 
 
 @dataclass(slots=True)
-class Session:
+class Session(_Machine):
     """A client that has proved itself.
 
     Attributes:
         id: 16 bytes.
         client: NAME of the certificate.
         fingerprint: of the certificate, hex; the session is bound to it.
+        issuer: DER name of who issued it.
         serial: of the certificate, for revocation.
         sealer: replies.
         opener: requests.
         since_s: when FIN came, by the server's clock.
         used_s: when the last authenticated request came.
-        state: ACCEPTED or OPEN.
     """
 
     id: bytes
@@ -57,15 +71,6 @@ class Session:
     opener: Opener
     since_s: float
     used_s: float
-    state: ServerState = ServerState.ACCEPTED
-
-    def move(self, step: ServerStep) -> None:
-        """Move along the table.
-
-        Raises:
-            ProtocolError: the step is illegal now; nothing has changed.
-        """
-        self.state = advance(SERVER, self.state, step)
 
     def end(self) -> None:
         """Forget the keys."""
@@ -86,15 +91,18 @@ class HalfOpenTable:
 
     def add(self, key: HandshakeKey, handshake: Handshake, now_s: float) -> None:
         """Remember a handshake; a HELLO again under the same key replaces it, and a full table loses its oldest."""
-        self._entries.pop(key, None)
-        self._entries[key] = HalfOpen(handshake, now_s, advance(SERVER, ServerState.ABSENT, ServerStep.HELLO))
+        if key in self._entries:
+            self._drop(key)
+        entry = HalfOpen(handshake, now_s)
+        entry.move(ServerStep.HELLO)
+        self._entries[key] = entry
         if len(self._entries) > self._limits.max_half_open:
-            self._entries.popitem(last=False)
+            self._drop(next(iter(self._entries)))
 
-    def take(self, key: HandshakeKey, now_s: float) -> Handshake | None:
+    def take(self, key: HandshakeKey, now_s: float) -> HalfOpen | None:
         """Remove and return a handshake that is young enough."""
-        entry = self._entries.pop(key, None)
-        return entry.handshake if entry and now_s - entry.since_s <= self._limits.half_open_s else None
+        self.expire(now_s)
+        return self._entries.pop(key, None)
 
     def expire(self, now_s: float) -> None:
         """Drop what waited too long."""
@@ -102,7 +110,10 @@ class HalfOpenTable:
             key, entry = next(iter(self._entries.items()))
             if now_s - entry.since_s <= self._limits.half_open_s:
                 return
-            del self._entries[key]
+            self._drop(key)
+
+    def _drop(self, key: HandshakeKey) -> None:
+        self._entries.pop(key).move(ServerStep.EXPIRE)
 
 
 class SessionTable:
@@ -141,10 +152,10 @@ class SessionTable:
 
     def end_where(self, condition: Callable[[Session], bool]) -> int:
         """End every session for which the condition holds and return how many."""
-        ended: Iterable[Session] = [session for session in self._entries.values() if condition(session)]
+        ended = [session for session in self._entries.values() if condition(session)]
         for session in ended:
             self._end(session)
-        return len(list(ended))
+        return len(ended)
 
     def _is_over(self, session: Session, now_s: float) -> bool:
         grace_s = self._limits.grace_s

@@ -2,44 +2,30 @@
 
 Invariants:
 
-- TLS 1.3 only, both sides show a certificate, AES-GCM suites only, ALPN ``securesplit/1`` on both sides, groups
-  X25519MLKEM768, X25519 and P-256, no tickets and no resumption.
-- The peer's certificate is checked for chain, dates, revocation, usage (exactly one, the right one) and name; a server
-  takes only client certificates on its allow-list. Each check happens inside the handshake, so that a refusal goes
-  out as a TLS alert.
-- ``Handshake.export`` and ``Handshake.peer`` raise until the handshake is complete.
+- ``Handshake.export``, ``peer``, ``group`` and ``suite`` raise until the handshake is complete: a server could export
+  before it knows the client (RFC 8446, section 7.5).
+- A client's handshake always has a name that the server's certificate must hold; OpenSSL checks none unless told to.
+- A handshake is complete only if both sides agreed on the ALPN protocol.
 
-pyOpenSSL has no public call for the list of groups or for the expected host name; ``_set_groups`` and
-``_expect_name`` reach for the binding that it wraps, and nothing else in securesplit does (ADR 010). OpenSSL judges
-dates by the system's clock.
+What is negotiated and who is trusted is for ``context.py``. pyOpenSSL has no public call for the expected name;
+``_expect_name`` reaches for the binding that it wraps (ADR 010).
 """
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
-from dataclasses import dataclass, field
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 
-from securesplit.channel import pki
-from securesplit.channel.credentials import Credentials
+from securesplit.channel.context import Record, binding
 from securesplit.channel.sealing import PROTOCOL
 from securesplit.channel.states import ProtocolError
+from securesplit.errors import ConfigError
 
-SUITES = b"TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"
-# "*" sends a key share for the group at once (OpenSSL 3.5), so that a peer without ML-KEM needs no second round trip.
-GROUPS = b"*X25519MLKEM768:*X25519:P-256"
-GROUPS_BEFORE_3_5 = b"X25519:P-256"
 MAX_FLIGHT_BYTES = 16384  # bytes; a server's flight with one intermediate takes about 3,000
-NOT_ALLOWED = -1  # beside OpenSSL's X509_V_ERR numbers: the certificate is good, but not on the allow-list
-WRONG_USAGE = 26  # X509_V_ERR_INVALID_PURPOSE
-
-_lib: Any = SSL._lib  # noqa: SLF001 - see the module's docstring
 
 
 class HandshakeError(Exception):
@@ -59,28 +45,6 @@ class HandshakeError(Exception):
         self.alert = alert
 
 
-@dataclass
-class _Record:
-    """What the callbacks of one handshake saw."""
-
-    verify_errors: list[int] = field(default_factory=list)
-    alerts: list[int] = field(default_factory=list)
-
-
-def client_context(credentials: Credentials) -> SSL.Context:
-    """The settings of every handshake that a client with these credentials makes."""
-    context = _context(credentials, ExtendedKeyUsageOID.SERVER_AUTH, None)
-    context.set_alpn_protos([PROTOCOL])
-    return context
-
-
-def server_context(credentials: Credentials) -> SSL.Context:
-    """The settings of every handshake that a server with these credentials takes."""
-    context = _context(credentials, ExtendedKeyUsageOID.CLIENT_AUTH, credentials.allowed_clients)
-    context.set_alpn_select_callback(lambda _connection, offered: PROTOCOL if PROTOCOL in offered else b"")
-    return context
-
-
 class Handshake:
     """One handshake of one side.
 
@@ -90,7 +54,7 @@ class Handshake:
     """
 
     def __init__(self, context: SSL.Context, server_name: str | None = None) -> None:
-        self._record = _Record()
+        self._record = Record()
         self._connection = SSL.Connection(context, None)
         self._connection.set_app_data(self._record)
         self.complete = False
@@ -193,96 +157,31 @@ def certificate_print(certificate: x509.Certificate) -> bytes:
     return hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
 
 
-def _context(
-    credentials: Credentials, peer_usage: x509.ObjectIdentifier, allowed: frozenset[str] | None
-) -> SSL.Context:
-    context = SSL.Context(SSL.TLS_METHOD)
-    context.set_min_proto_version(SSL.TLS1_3_VERSION)
-    context.set_max_proto_version(SSL.TLS1_3_VERSION)
-    context.set_tls13_ciphersuites(SUITES)
-    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    _set_groups(context)
-    _load_own(context, credentials)
-    _load_trust(context, credentials)
-    context.set_verify(
-        SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
-        lambda connection, certificate, error, depth, ok: _verify(
-            connection.get_app_data(), certificate, (error, depth, bool(ok)), peer_usage, allowed
-        ),
-    )
-    context.set_info_callback(_note_alert)
-    return context
-
-
-def _load_own(context: SSL.Context, credentials: Credentials) -> None:
-    if not credentials.certificate:
-        return
-    leaf, *intermediates = x509.load_pem_x509_certificates(credentials.certificate)
-    context.use_certificate(leaf)
-    for certificate in intermediates:
-        context.add_extra_chain_cert(certificate)
-    context.use_privatekey(pki.load_key(credentials.private_key))
-
-
-def _load_trust(context: SSL.Context, credentials: Credentials) -> None:
-    store = context.get_cert_store()
-    for certificate in x509.load_pem_x509_certificates(credentials.ca):
-        store.add_cert(crypto.X509.from_cryptography(certificate))
-    for crl in pki.load_crls(credentials.crl):
-        store.add_crl(crl)
-    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.X509_STRICT)
-
-
-def _verify(
-    record: _Record,
-    certificate: crypto.X509,
-    verdict: tuple[int, int, bool],
-    usage: x509.ObjectIdentifier,
-    allowed: frozenset[str] | None,
-) -> bool:
-    """Add to OpenSSL's verdict on one certificate of the chain what OpenSSL does not check; note each refusal."""
-    error, depth, ok = verdict
-    if ok and depth == 0:
-        leaf = certificate.to_cryptography()
-        if not pki.has_only_usage(leaf, usage):
-            ok, error = False, WRONG_USAGE
-        elif allowed is not None and (pki.fingerprint(leaf) not in allowed or pki.client_name_of(leaf) is None):
-            ok, error = False, NOT_ALLOWED
-    if not ok:
-        record.verify_errors.append(error)
-    return ok
-
-
-def _note_alert(connection: SSL.Connection, where: int, value: int) -> None:
-    if where & SSL.SSL_CB_READ_ALERT == SSL.SSL_CB_READ_ALERT:
-        connection.get_app_data().alerts.append(value & 0xFF)
-
-
-def _set_groups(context: SSL.Context) -> None:
-    raw = context._context  # noqa: SLF001 - see the module's docstring
-    if _lib.SSL_CTX_set1_curves_list(raw, GROUPS) == 1:
-        return
-    _drop_errors()
-    if _lib.SSL_CTX_set1_curves_list(raw, GROUPS_BEFORE_3_5) != 1:
-        raise ProtocolError("this OpenSSL has none of the needed key-exchange groups")
-
-
 def _expect_name(connection: SSL.Connection, name: str) -> None:
-    param = _lib.SSL_get0_param(connection._ssl)  # noqa: SLF001 - see the module's docstring
-    _lib.X509_VERIFY_PARAM_set_hostflags(
-        param, _lib.X509_CHECK_FLAG_NO_WILDCARDS | _lib.X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
-    )
-    try:
-        address = ipaddress.ip_address(name.strip("[]")).packed
-        done = _lib.X509_VERIFY_PARAM_set1_ip(param, address, len(address))
-    except ValueError:
-        encoded = name.encode("idna")
-        done = _lib.X509_VERIFY_PARAM_set1_host(param, encoded, len(encoded))
+    param = binding.SSL_get0_param(connection._ssl)  # noqa: SLF001 - see the module's docstring
+    flags = binding.X509_CHECK_FLAG_NO_WILDCARDS | binding.X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
+    binding.X509_VERIFY_PARAM_set_hostflags(param, flags)
+    if address := _address(name):
+        done = binding.X509_VERIFY_PARAM_set1_ip(param, address, len(address))
+    else:
+        encoded = _dns_name(name)
+        done = binding.X509_VERIFY_PARAM_set1_host(param, encoded, len(encoded))
     if done != 1:
         raise ProtocolError(f"{name!r} cannot be the name of a server")
 
 
-def _drop_errors() -> None:
-    while _lib.ERR_get_error():
-        pass
+def _address(name: str) -> bytes | None:
+    try:
+        return ipaddress.ip_address(name.strip("[]")).packed
+    except ValueError:
+        return None
+
+
+def _dns_name(name: str) -> bytes:
+    try:
+        encoded = name.encode("idna")
+    except UnicodeError:
+        encoded = b""
+    if not encoded or b"\0" in encoded:
+        raise ConfigError(f"{name!r} cannot be the name of a server", hint="check the host in --connect")
+    return encoded

@@ -8,7 +8,8 @@ user reads.
 
 from __future__ import annotations
 
-from securesplit.channel.tls import NOT_ALLOWED, HandshakeError
+from securesplit.channel.context import NOT_ALLOWED
+from securesplit.channel.tls import HandshakeError
 from securesplit.errors import TrustError
 
 _FILES = "copy ca.crt and crl.pem from the folder where keygen issued the worker's certificate"

@@ -1,0 +1,148 @@
+"""What both sides insist on in a TLS handshake, as pyOpenSSL contexts.
+
+Invariants:
+
+- TLS 1.3 only, both sides show a certificate, AES-GCM suites only, ALPN ``securesplit/1``, groups X25519MLKEM768,
+  X25519 and P-256, no tickets and no resumption.
+- The peer's certificate is checked for chain, dates, revocation and usage (exactly one, the right one); a server takes
+  only client certificates on its allow-list. Each check happens inside the handshake, so that a refusal goes out as a
+  TLS alert. The name of a server is for ``tls.py``.
+
+pyOpenSSL has no public call for the list of groups; ``_set_groups`` reaches for the binding that it wraps (ADR 010).
+OpenSSL judges dates by the system's clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import SSL, crypto
+
+from securesplit.channel import pki
+from securesplit.channel.credentials import Credentials
+from securesplit.channel.sealing import PROTOCOL
+from securesplit.channel.states import ProtocolError
+
+SUITES = b"TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"
+# "*" sends a key share for the group at once (OpenSSL 3.5), so that a peer without ML-KEM needs no second round trip.
+GROUPS = b"*X25519MLKEM768:*X25519:P-256"
+GROUPS_BEFORE_3_5 = b"X25519:P-256"
+NOT_ALLOWED = -1  # beside OpenSSL's X509_V_ERR numbers: the certificate is good, but not on the allow-list
+UNREADABLE = -2  # likewise: OpenSSL can read it, cryptography cannot
+WRONG_USAGE = 26  # X509_V_ERR_INVALID_PURPOSE
+
+binding: Any = SSL._lib  # noqa: SLF001 - see the module's docstring
+
+
+@dataclass
+class Record:
+    """What the callbacks of one handshake saw."""
+
+    verify_errors: list[int] = field(default_factory=list)
+    alerts: list[int] = field(default_factory=list)
+
+
+def client_context(credentials: Credentials) -> SSL.Context:
+    """The settings of every handshake that a client with these credentials makes."""
+    context = _context(credentials, ExtendedKeyUsageOID.SERVER_AUTH, None)
+    context.set_alpn_protos([PROTOCOL])
+    return context
+
+
+def server_context(credentials: Credentials) -> SSL.Context:
+    """The settings of every handshake that a server with these credentials takes."""
+    context = _context(credentials, ExtendedKeyUsageOID.CLIENT_AUTH, credentials.allowed_clients)
+    context.set_alpn_select_callback(lambda _connection, offered: PROTOCOL if PROTOCOL in offered else b"")
+    return context
+
+
+def _context(
+    credentials: Credentials, peer_usage: x509.ObjectIdentifier, allowed: frozenset[str] | None
+) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_max_proto_version(SSL.TLS1_3_VERSION)
+    context.set_tls13_ciphersuites(SUITES)
+    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    _set_groups(context)
+    _load_own(context, credentials)
+    _load_trust(context, credentials)
+    context.set_verify(
+        SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
+        lambda connection, certificate, error, depth, ok: _verify(
+            connection.get_app_data(), certificate, (error, depth, bool(ok)), peer_usage, allowed
+        ),
+    )
+    context.set_info_callback(_note_alert)
+    return context
+
+
+def _load_own(context: SSL.Context, credentials: Credentials) -> None:
+    if not credentials.certificate:
+        return
+    leaf, *intermediates = x509.load_pem_x509_certificates(credentials.certificate)
+    context.use_certificate(leaf)
+    for certificate in intermediates:
+        context.add_extra_chain_cert(certificate)
+    context.use_privatekey(pki.load_key(credentials.private_key))
+
+
+def _load_trust(context: SSL.Context, credentials: Credentials) -> None:
+    store = context.get_cert_store()
+    for certificate in x509.load_pem_x509_certificates(credentials.ca):
+        store.add_cert(crypto.X509.from_cryptography(certificate))
+    for crl in pki.load_crls(credentials.crl):
+        store.add_crl(crl)
+    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.X509_STRICT)
+
+
+def _verify(
+    record: Record,
+    certificate: crypto.X509,
+    verdict: tuple[int, int, bool],
+    usage: x509.ObjectIdentifier,
+    allowed: frozenset[str] | None,
+) -> bool:
+    """Add to OpenSSL's verdict on one certificate of the chain what OpenSSL does not check; note each refusal."""
+    error, depth, ok = verdict
+    if ok and depth == 0:
+        error = _judge_leaf(certificate, usage, allowed)
+        ok = error == 0
+    if not ok:
+        record.verify_errors.append(error)
+    return ok
+
+
+def _judge_leaf(certificate: crypto.X509, usage: x509.ObjectIdentifier, allowed: frozenset[str] | None) -> int:
+    try:
+        leaf = certificate.to_cryptography()
+        if not pki.has_only_usage(leaf, usage):
+            return WRONG_USAGE
+        if allowed is not None and (pki.fingerprint(leaf) not in allowed or pki.client_name_of(leaf) is None):
+            return NOT_ALLOWED
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return UNREADABLE
+    return 0
+
+
+def _note_alert(connection: SSL.Connection, where: int, value: int) -> None:
+    if where & SSL.SSL_CB_READ_ALERT == SSL.SSL_CB_READ_ALERT:
+        connection.get_app_data().alerts.append(value & 0xFF)
+
+
+def _set_groups(context: SSL.Context) -> None:
+    raw = context._context  # noqa: SLF001 - see the module's docstring
+    if binding.SSL_CTX_set1_curves_list(raw, GROUPS) == 1:
+        return
+    _drop_errors()
+    if binding.SSL_CTX_set1_curves_list(raw, GROUPS_BEFORE_3_5) != 1:
+        raise ProtocolError("this OpenSSL has none of the needed key-exchange groups")
+
+
+def _drop_errors() -> None:
+    while binding.ERR_get_error():
+        pass

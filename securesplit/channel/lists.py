@@ -1,0 +1,101 @@
+"""The lists of the certs folder: who is allowed, what was ever issued, what is revoked.
+
+Invariants:
+
+- ``allowed-clients.txt`` has one line ``FINGERPRINT NAME`` a certificate, and at most two certificates a name: after a
+  renewal the certificate before stays, so that a device works until its new files reach it.
+- ``issued.txt`` has one line ``FINGERPRINT SERIAL EXPIRY NAME`` a client certificate ever issued, so that all of them
+  can be revoked. It is for the CA's folder only and need not be copied anywhere.
+- ``crl.pem`` is signed anew as a whole, with a rising number; it never forgets an entry, nor another CA's list.
+
+Each file is replaced in one step. Two ``keygen`` at once on one folder are not supported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from securesplit.channel import folder as files
+from securesplit.channel import pki
+from securesplit.channel.pki import Identity
+from securesplit.errors import CredentialError
+
+FINGERPRINT_DIGITS = 64
+
+
+def allowed(folder: Path) -> list[list[str]]:
+    """The lines [fingerprint, name] of the allow-list; none where there is no file.
+
+    Raises:
+        CredentialError: the file cannot be read, or has another line.
+    """
+    path = folder / files.ALLOWED
+    lines = _lines(path, 2)
+    for line in lines:
+        if len(line[0]) != FINGERPRINT_DIGITS or not set(line[0]) <= set("0123456789abcdef"):
+            raise CredentialError(f"{path} has a line that is not FINGERPRINT NAME", hint="mend or remove the line")
+    return lines
+
+
+def allow(folder: Path, certificate: x509.Certificate, name: str) -> None:
+    """Put a certificate on the allow-list and keep the one before it, not more."""
+    lines = allowed(folder)
+    before = [line for line in lines if line[1] == name][-1:]
+    others = [line for line in lines if line[1] != name]
+    _write(folder / files.ALLOWED, [*others, *before, [pki.fingerprint(certificate), name]])
+
+
+def disallow(folder: Path, name: str) -> None:
+    """Take a client off the allow-list."""
+    _write(folder / files.ALLOWED, [line for line in allowed(folder) if line[1] != name])
+
+
+def note_issued(folder: Path, certificate: x509.Certificate, name: str) -> None:
+    """Remember a client certificate before it is handed out."""
+    expiry = certificate.not_valid_after_utc.isoformat()
+    line = [pki.fingerprint(certificate), f"{certificate.serial_number:x}", expiry, name]
+    _write(folder / files.ISSUED, [*_lines(folder / files.ISSUED, 4), line])
+
+
+def issued_to(folder: Path, name: str) -> list[tuple[str, int, datetime]]:
+    """Fingerprint, serial number and expiry of every certificate that a client ever had."""
+    lines = _lines(folder / files.ISSUED, 4)
+    return [(line[0], int(line[1], 16), datetime.fromisoformat(line[2])) for line in lines if line[3] == name]
+
+
+def sign_crl(folder: Path, authority: Identity, serials: Iterable[int] = (), *, days: int, now: datetime) -> None:
+    """Sign the revocation list again, with further serial numbers; lists of other CAs in the file stay."""
+    path = folder / files.CRL
+    lists = pki.load_crls(files.read(path)) if path.exists() else []
+    subject = authority.certificate.subject
+    own = [crl for crl in lists if crl.issuer == subject]
+    known = {entry.serial_number: entry for crl in own for entry in crl}
+    for serial in serials:
+        known.setdefault(serial, pki.revocation(serial, now=now))
+    numbers = [crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number for crl in own]
+    signed = pki.new_crl(authority, known.values(), number=1 + max(numbers, default=0), days=days, now=now)
+    files.replace(path, signed + b"".join(pki.crl_pem(crl) for crl in lists if crl.issuer != subject))
+
+
+def fresh_until(folder: Path) -> datetime | None:
+    """When the first of the revocation lists must have been replaced."""
+    lists = pki.load_crls(files.read(folder / files.CRL))
+    return min((crl.next_update_utc for crl in lists if crl.next_update_utc), default=None)
+
+
+def _lines(path: Path, words: int) -> list[list[str]]:
+    if not path.exists():
+        return []
+    text = files.read(path).decode("utf-8", "replace")
+    lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    if any(len(line) != words for line in lines):
+        raise CredentialError(f"{path} has a line that does not have {words} words", hint="mend or remove the line")
+    return lines
+
+
+def _write(path: Path, lines: Iterable[Sequence[str]]) -> None:
+    files.replace(path, "".join(" ".join(line) + "\n" for line in lines).encode())
