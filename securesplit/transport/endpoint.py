@@ -1,0 +1,71 @@
+"""Addresses as people write them: ``tcp://HOST:PORT``, with an IPv6 address in brackets."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from dataclasses import dataclass
+
+from securesplit.errors import ConfigError, UnreachableError
+
+_FORM = re.compile(r"tcp://(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[\w.*-]+)):(?P<port>\d{1,5})")
+_MAX_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A host (name or address, without brackets) and a TCP port."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str, *, listening: bool = False) -> Endpoint:
+        """Read ``tcp://HOST:PORT``; the host ``*`` and the port 0 are for listening only.
+
+        Raises:
+            ConfigError: the text has another form.
+        """
+        match = _FORM.fullmatch(text)
+        if match is None:
+            raise ConfigError(f"{text!r} is no address", hint="write tcp://HOST:PORT, such as tcp://127.0.0.1:5555")
+        endpoint = cls(match["v6"] or match["host"], int(match["port"]))
+        if endpoint.port > _MAX_PORT:
+            raise ConfigError(f"{text!r} has no valid port", hint="ports end at 65535")
+        if not listening and (endpoint.port == 0 or endpoint.host == "*"):
+            raise ConfigError(f"{text!r} is no address to connect to", hint="name the worker's host and port")
+        return endpoint
+
+    def __str__(self) -> str:
+        return f"tcp://[{self.host}]:{self.port}" if ":" in self.host else f"tcp://{self.host}:{self.port}"
+
+    @property
+    def is_ipv6(self) -> bool:
+        """Whether the host is an IPv6 address."""
+        return ":" in self.host
+
+    def resolve(self) -> list[Endpoint]:
+        """Every address of the host, as endpoints, in the system's order; ``*`` stays as it is.
+
+        ZeroMQ resolves a name to one address only, and is silent when there is none; hence this step before it.
+
+        Raises:
+            UnreachableError: the name has no address.
+        """
+        if self.host == "*" or _is_address(self.host):
+            return [self]
+        try:
+            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            hint = "check the host name"
+            raise UnreachableError(f"the name {self.host!r} has no address ({error.strerror})", hint=hint) from None
+        return list(dict.fromkeys(Endpoint(str(address[0]), self.port) for *_, address in found))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,159 @@
+"""One worker as a client sees it: a link, the channel over it, and what its answers mean for the next try.
+
+Every way in which an exchange can fail becomes a `Retry`, which says when and where to try again, or a final error. A
+session outlives its link: after a reconnect the same keys go on, and a worker that has forgotten them says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import zmq
+
+from securesplit.channel.client import ClientChannel
+from securesplit.channel.credentials import Credentials
+from securesplit.channel.events import HandshakeReady, Refused, Reply
+from securesplit.channel.frames import Code, FrameError
+from securesplit.channel.states import ClientState
+from securesplit.errors import TrustError, UnreachableError, WorkerError
+from securesplit.transport.endpoint import Endpoint
+from securesplit.transport.link import Fault, Link, LinkError
+from securesplit.transport.sockets import Limits
+
+_EventT = TypeVar("_EventT", HandshakeReady, Reply)
+_FINAL = {Code.WORKER, Code.TOO_BIG}
+_HINT = "the worker's log has the cause; the request itself may be damaged"
+
+
+class Retry(Exception):  # noqa: N818  (an instruction, no error)
+    """Try again.
+
+    Args:
+        why: the cause, for the error at the deadline.
+        after_s: how long the worker asked us to wait.
+        elsewhere: whether another endpoint should be tried first.
+        absent: whether nothing that could be a worker was met at all.
+        at_once: whether nothing is gained by waiting.
+    """
+
+    def __init__(
+        self, why: str, *, after_s: float = 0.0, elsewhere: bool = False, absent: bool = False, at_once: bool = False
+    ) -> None:
+        super().__init__(why)
+        self.why, self.after_s, self.elsewhere, self.absent, self.at_once = why, after_s, elsewhere, absent, at_once
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request that was answered.
+
+    Attributes:
+        plaintext: the answer.
+        frame: the frame that carried the request, as sent.
+    """
+
+    plaintext: bytes
+    frame: bytes
+
+
+class Peer:
+    """One endpoint, its link and its session.
+
+    Args:
+        endpoint: of the worker.
+        credentials: ours.
+        bundle_identity: 32 bytes.
+        server_name: the name that the worker's certificate must hold.
+        limits: bounds on what the worker may send.
+        connect_timeout_s: how long opening a connection may take.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        credentials: Credentials,
+        bundle_identity: bytes,
+        *,
+        server_name: str,
+        limits: Limits,
+        connect_timeout_s: float,
+    ) -> None:
+        self.endpoint = endpoint
+        self._channel = ClientChannel(credentials, bundle_identity, server_name)
+        self._limits, self._connect_timeout_s = limits, connect_timeout_s
+        self._addresses: list[Endpoint] = []
+        self._turn = 0
+        self._link: Link | None = None
+        self._forgotten = False
+
+    def ask(self, context: zmq.Context[zmq.Socket[bytes]], ref: int, plaintext: bytes, timeout_s: float) -> Exchange:
+        """One try: connect and shake hands where needed, send the request, return the answer.
+
+        Raises:
+            Retry: it did not work this time.
+            TrustError: one side refused the other.
+            WorkerError: the worker cannot compute this request.
+        """
+        try:
+            link = self._link = self._link or self._open(context)
+            if self._forgotten or self._channel.needs_new_handshake or self._channel.state is ClientState.FINISHING:
+                self._forgotten = True
+                self._expect(HandshakeReady, link.exchange(self._channel.hello(), timeout_s), ref)
+                self._forgotten = False
+            frame = self._channel.request(ref, plaintext)
+            event = self._expect(Reply, link.exchange(frame, timeout_s), ref)
+        except LinkError as error:
+            self.disconnect()
+            raise self._failed(error.fault) from None
+        return Exchange(event.plaintext, frame)
+
+    def disconnect(self) -> None:
+        """Close the link and keep the session."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def close(self) -> None:
+        """Close the link and forget the session."""
+        self.disconnect()
+        self._channel.close()
+
+    def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> Link:
+        """Connect to one of the host's addresses, the one that worked last if there is one."""
+        try:
+            self._addresses = self._addresses or self.endpoint.resolve()
+        except UnreachableError as error:
+            raise Retry(error.message, elsewhere=True, absent=True) from None
+        address = self._addresses[self._turn % len(self._addresses)]
+        return Link(context, address, connect_timeout_s=self._connect_timeout_s, limits=self._limits)
+
+    def _failed(self, fault: Fault) -> Retry:
+        absent = fault in (Fault.REFUSED, Fault.STRANGER)
+        self._turn += absent
+        more = absent and self._turn % len(self._addresses) != 0
+        return Retry(fault.value, elsewhere=not more, absent=absent, at_once=more)
+
+    def _expect(self, kind: type[_EventT], answer: bytes, ref: int) -> _EventT:
+        try:
+            event = self._channel.receive(answer)
+        except FrameError as error:
+            self.disconnect()
+            raise Retry(f"the worker's answer makes no sense ({error.message})") from None
+        except TrustError:
+            self.disconnect()
+            raise
+        if isinstance(event, Refused):
+            raise self._refused(event)
+        if not isinstance(event, kind) or (isinstance(event, Reply) and event.ref != ref):
+            raise Retry("the worker answered something else")
+        return event
+
+    def _refused(self, refusal: Refused) -> WorkerError | Retry:
+        if refusal.code in _FINAL:
+            return WorkerError(refusal.detail, hint=_HINT)
+        if refusal.code in (Code.BUSY, Code.DRAIN):
+            return Retry(refusal.detail, after_s=refusal.retry_after_s, elsewhere=True)
+        known = self._channel.state is ClientState.OPEN
+        self._forgotten = True
+        return Retry(refusal.detail, at_once=known)

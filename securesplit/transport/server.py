@@ -1,0 +1,96 @@
+"""The front's socket towards the clients: one message in, who sent it, one message back.
+
+Clients are REQ sockets, so a message is ``[routing id, (request id,) empty, body]``. What has another form is dropped
+here. The envelope is kept as the *route* of the answer. Sending never blocks: a peer that does not read loses its
+answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import zmq
+
+from securesplit.errors import ConfigError, UnreachableError
+from securesplit.transport.endpoint import Endpoint
+from securesplit.transport.sockets import Limits, front_socket, new_context
+
+_MAX_PARTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message of a client.
+
+    Attributes:
+        route: the envelope to answer with.
+        address: the peer's IP address.
+        body: the message itself.
+    """
+
+    route: tuple[bytes, ...]
+    address: str
+    body: bytes
+
+
+class FrontSocket:
+    """A bound ROUTER.
+
+    Args:
+        bind: ``tcp://HOST:PORT``; host ``*`` listens everywhere, port 0 lets the system choose.
+        limits: bounds on what peers may do.
+
+    Raises:
+        ConfigError: the address cannot be bound.
+    """
+
+    def __init__(self, bind: str, limits: Limits | None = None) -> None:
+        asked = _address_of(bind)
+        self._context = new_context()
+        self._socket = front_socket(self._context, limits or Limits(), ipv6=asked.is_ipv6)
+        try:
+            self._socket.bind(str(asked))
+        except zmq.ZMQError as error:
+            self.close()
+            hint = "another program may listen there; choose another port, or 0 for a free one"
+            raise ConfigError(f"cannot listen on {bind} ({error.strerror})", hint=hint) from None
+
+    @property
+    def endpoint(self) -> str:
+        """Where it really listens, ``tcp://HOST:PORT``."""
+        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    @property
+    def readable(self) -> zmq.Socket[bytes]:
+        """What a `Poller` watches."""
+        return self._socket
+
+    def receive(self) -> Incoming | None:
+        """The next message that has the right form, or None where nothing waits."""
+        while True:
+            try:
+                parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return None
+            if 3 <= len(parts) <= _MAX_PARTS and len(parts[-2]) == 0:
+                address = str(parts[-1].get("Peer-Address"))
+                return Incoming(tuple(part.bytes for part in parts[:-1]), address, parts[-1].bytes)
+
+    def send(self, route: tuple[bytes, ...], body: bytes) -> None:
+        """Answer; a peer that is gone or does not read gets nothing."""
+        try:
+            self._socket.send_multipart([*route, body], zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+    def close(self, *, flush_s: float = 0.0) -> None:
+        """Stop listening; give answers on their way `flush_s` seconds to leave."""
+        self._socket.close(linger=round(flush_s * 1_000))
+        self._context.term()
+
+
+def _address_of(bind: str) -> Endpoint:
+    try:
+        return Endpoint.parse(bind, listening=True).resolve()[0]
+    except UnreachableError as error:
+        raise ConfigError(f"cannot listen on {bind}: {error.message}", hint="name an address of this machine") from None

@@ -1,0 +1,82 @@
+"""Every ZeroMQ socket is made here, with every bound that holds on it.
+
+libzmq bounds each frame, not the number of frames in one message; `Limits.max_message_bytes` is hence enforced per
+frame and a service manager's memory limit stands behind it (ADR 022).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import zmq
+
+from securesplit.channel.frames import HEADER_BYTES, MAX_BODY_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a socket that faces the network.
+
+    Attributes:
+        max_message_bytes: a peer that sends a longer frame is disconnected.
+        messages_per_peer: how many wait in each direction before a peer is held back (in) or its replies dropped (out).
+        greeting_ms: a peer that has not finished ZeroMQ's own greeting by then is disconnected.
+        heartbeat_ms: how often a silent peer is pinged; after three times this it is disconnected.
+        backlog: connections that the system may hold before they are accepted.
+    """
+
+    max_message_bytes: int = HEADER_BYTES + MAX_BODY_BYTES
+    messages_per_peer: int = 64
+    greeting_ms: int = 5_000
+    heartbeat_ms: int = 20_000
+    backlog: int = 1_024
+
+
+def new_context(io_threads: int = 1) -> zmq.Context[zmq.Socket[bytes]]:
+    """A context of its own, so that closing it ends its threads."""
+    return zmq.Context(io_threads)
+
+
+def request_socket(context: zmq.Context[zmq.Socket[bytes]], limits: Limits, *, ipv6: bool) -> zmq.Socket[bytes]:
+    """The client's REQ: one TCP connection, which is never repaired behind our back (`Link` opens a new one)."""
+    made = context.socket(zmq.REQ)
+    _harden(made, limits)
+    made.setsockopt(zmq.IPV6, int(ipv6))
+    made.setsockopt(zmq.RECONNECT_IVL, -1)
+    return made
+
+
+def front_socket(context: zmq.Context[zmq.Socket[bytes]], limits: Limits, *, ipv6: bool) -> zmq.Socket[bytes]:
+    """The worker's ROUTER, which faces all clients."""
+    made = context.socket(zmq.ROUTER)
+    _harden(made, limits)
+    made.setsockopt(zmq.IPV6, int(ipv6))
+    made.setsockopt(zmq.BACKLOG, limits.backlog)
+    made.setsockopt(zmq.ROUTER_HANDOVER, 0)
+    return made
+
+
+def pool_socket(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    """The front's ROUTER towards its tails; sending to a tail that is gone raises."""
+    made = context.socket(zmq.ROUTER)
+    made.setsockopt(zmq.LINGER, 0)
+    made.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    return made
+
+
+def tail_socket(context: zmq.Context[zmq.Socket[bytes]], identity: bytes) -> zmq.Socket[bytes]:
+    """A tail's DEALER towards its front."""
+    made = context.socket(zmq.DEALER)
+    made.setsockopt(zmq.LINGER, 1_000)
+    made.setsockopt(zmq.ROUTING_ID, identity)
+    return made
+
+
+def _harden(made: zmq.Socket[bytes], limits: Limits) -> None:
+    made.setsockopt(zmq.LINGER, 0)
+    made.setsockopt(zmq.MAXMSGSIZE, limits.max_message_bytes)
+    made.setsockopt(zmq.RCVHWM, limits.messages_per_peer)
+    made.setsockopt(zmq.SNDHWM, limits.messages_per_peer)
+    made.setsockopt(zmq.HANDSHAKE_IVL, limits.greeting_ms)
+    made.setsockopt(zmq.HEARTBEAT_IVL, limits.heartbeat_ms)
+    made.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3 * limits.heartbeat_ms)

@@ -1,0 +1,85 @@
+"""A private worker inside another program: its own keys, loopback only, one tail process, gone with the program.
+
+It returns before its tail is ready, so that the caller's own loading runs at the same time; requests wait meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from securesplit.channel import keystore
+from securesplit.channel.credentials import Credentials
+from securesplit.errors import SecureSplitError
+from securesplit.worker.front import Front
+from securesplit.worker.served import Served
+from securesplit.worker.settings import PoolSettings
+
+
+class EmbeddedWorker:
+    """A context manager; inside it `endpoint` and `client_credentials` are what a client needs.
+
+    Args:
+        bundle: folder of the bundle; None for the one in the package.
+        workers: tail processes.
+        served: anything else to serve, instead of a bundle.
+    """
+
+    def __init__(self, bundle: Path | None = None, *, workers: int = 1, served: Served | None = None) -> None:
+        self._bundle, self._served = bundle, served
+        self._settings = PoolSettings(workers=workers)
+        self._server_credentials, self.client_credentials = _fresh_credentials()
+        self._started = threading.Event()
+        self._front: Front | None = None
+        self._failure: SecureSplitError | None = None
+        self._thread = threading.Thread(target=self._run, name="securesplit-front", daemon=True)
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens."""
+        return self.front.endpoint
+
+    @property
+    def front(self) -> Front:
+        """The running front."""
+        if self._front is None:
+            raise RuntimeError("the embedded worker is not running; use it in a with statement")
+        return self._front
+
+    def __enter__(self) -> Self:
+        """Start listening.
+
+        Raises:
+            BundleError: the bundle is broken.
+        """
+        self._thread.start()
+        self._started.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.front.stop(0.0)
+        self._thread.join()
+
+    def _run(self) -> None:
+        """The thread: it owns the sockets, and is the parent of the tails (Linux ends them when it ends)."""
+        try:
+            served = self._served or Served.from_bundle(self._bundle)
+            self._front = Front("tcp://127.0.0.1:0", served, self._server_credentials, self._settings)
+        except SecureSplitError as failure:
+            self._failure = failure
+            return
+        finally:
+            self._started.set()
+        self._front.run()
+
+
+def _fresh_credentials() -> tuple[Credentials, Credentials]:
+    return keystore.ephemeral(datetime.now(UTC))

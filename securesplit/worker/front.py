@@ -1,0 +1,230 @@
+"""The front of a worker: owns the socket, the sessions and all keys; decrypts, checks, queues and seals.
+
+Invariants:
+
+- One thread, one loop, nothing that blocks. Other threads and signals only set a wish and wake the loop.
+- Everything that waits is bounded: messages and handshakes (`Intake`), jobs in all and a session (`PoolSettings`),
+  remembered answers (`InFlight`). What is over a bound is told BUSY and when to come back.
+- A request is computed once while its answer is remembered, however often it is sent.
+- Nothing is written anywhere, and no log line holds a key, a release or an answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from securesplit.channel.credentials import Credentials
+from securesplit.channel.events import Request, Send
+from securesplit.channel.frames import Code, FrameError, FrameType, decode
+from securesplit.channel.server import ServerChannel
+from securesplit.channel.tensor import TensorError
+from securesplit.errors import SecureSplitError
+from securesplit.transport.poll import Poller, Wakeup
+from securesplit.transport.server import FrontSocket, Incoming
+from securesplit.worker import request as requests
+from securesplit.worker.inflight import Answers, InFlight
+from securesplit.worker.intake import Intake
+from securesplit.worker.jobs import Fate, Job, Outcome
+from securesplit.worker.pool import Pool
+from securesplit.worker.served import Served
+from securesplit.worker.settings import PoolSettings
+
+_log = logging.getLogger(__name__)
+_TICK_S = 0.1
+_MESSAGES_A_TURN = 256
+_MAX_BUDGET_S = 300.0
+_FLUSH_S = 1.0
+_DRAIN_RETRY_MS = 200
+
+
+class Front:
+    """A worker without its life cycle: construct it, call `run`, and `stop` it from elsewhere.
+
+    Args:
+        bind: ``tcp://HOST:PORT``; port 0 lets the system choose.
+        served: what it serves.
+        credentials: the server's.
+        settings: of the pool.
+        clock: seconds, rising.
+
+    Raises:
+        ConfigError: the address cannot be bound.
+    """
+
+    def __init__(
+        self,
+        bind: str,
+        served: Served,
+        credentials: Credentials,
+        settings: PoolSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._served, self._settings, self._clock = served, settings, clock
+        self._channel = ServerChannel(credentials, served.identity, clock=clock)
+        self._socket = FrontSocket(bind)
+        self.endpoint = self._socket.endpoint
+        self.wakeup = Wakeup()
+        self._poller = Poller()
+        self._poller.add(self._socket)
+        self._poller.add(self.wakeup)
+        self._intake, self._in_flight, self._answers = Intake(), InFlight(), Answers()
+        self._stop_by: float | None = None
+        self._new_credentials: Callable[[], Credentials] | None = None
+        self._tail_s = 0.0
+        self._ticked_at = clock()
+        try:
+            self.pool = Pool(served.engine, settings, self._poller, clock)
+        except SecureSplitError:
+            self._socket.close()
+            self.wakeup.close()
+            raise
+
+    def run(self, on_ready: Callable[[], None] | None = None) -> None:
+        """Serve until `stop`, then finish what was accepted, and close everything.
+
+        Args:
+            on_ready: called once when all tails can compute.
+
+        Raises:
+            SecureSplitError: no tail can start; only where `on_ready` is given.
+        """
+        try:
+            while not self._is_over():
+                if on_ready is not None:
+                    if self.pool.failure is not None:
+                        raise self.pool.failure
+                    if self.pool.ready == self._settings.workers:
+                        on_ready()
+                        on_ready = None
+                self._turn()
+        finally:
+            self.pool.close()
+            self._socket.close(flush_s=_FLUSH_S)
+            self.wakeup.close()
+
+    def stop(self, within_s: float) -> None:
+        """Accept nothing new, finish what was accepted within this time, and end `run`; from any thread or signal."""
+        by = self._clock() + within_s
+        self._stop_by = by if self._stop_by is None else min(by, self._stop_by)
+        self.wakeup.wake()
+
+    def reload(self, load: Callable[[], Credentials]) -> None:
+        """Use new credentials, which `load` reads; from any thread or signal. Where it fails the old ones stay."""
+        self._new_credentials = load
+        self.wakeup.wake()
+
+    def _is_over(self) -> bool:
+        return self._stop_by is not None and (not len(self._in_flight) or self._clock() >= self._stop_by)
+
+    def _turn(self) -> None:
+        ready = self._poller.wait(_TICK_S if self._intake.is_empty else 0.0)
+        if self.wakeup in ready:
+            self.wakeup.clear()
+            self._reload()
+        for _ in range(_MESSAGES_A_TURN):
+            message = self._socket.receive()
+            if message is None:
+                break
+            self._intake.add(message)
+        for message in self._intake.turn():
+            self._handle(message)
+        for outcome in self.pool.step(ready):
+            self._conclude(outcome)
+        if self._clock() - self._ticked_at >= 1.0:
+            self._ticked_at = self._clock()
+            self._channel.tick()
+
+    def _reload(self) -> None:
+        load, self._new_credentials = self._new_credentials, None
+        if load is None:
+            return
+        try:
+            credentials = load()
+            ended = self._channel.reload(credentials)
+        except SecureSplitError as error:
+            _log.error("certificates not reloaded, the old ones stay: %s", error.message)
+        else:
+            _log.info("certificates reloaded, valid until %s; %d sessions ended", credentials.expires_at.date(), ended)
+
+    def _handle(self, message: Incoming) -> None:
+        if self._stop_by is not None and message.body[4:5] == bytes([FrameType.HELLO]):
+            self._refuse_newcomer(message)
+            return
+        event = self._channel.receive(message.route[0], message.body, address=message.address)
+        if isinstance(event, Request):
+            self._accept(event, message.route)
+        elif isinstance(event, Send):
+            self._socket.send(message.route, event.frame)
+            if event.reason:
+                _log.info("refused a peer: %s", event.reason)
+
+    def _refuse_newcomer(self, message: Incoming) -> None:
+        try:
+            session = decode(message.body).session
+        except FrameError:
+            return
+        error = self._channel.error(Code.DRAIN, session=session, retry_after_ms=_DRAIN_RETRY_MS)
+        self._socket.send(message.route, error)
+
+    def _accept(self, event: Request, route: tuple[bytes, ...]) -> None:
+        """Answer from memory, follow a retry, or queue a new job."""
+        key = (event.session, event.ref)
+        answer, job = self._answers.find(key), self._in_flight.find(key)
+        if answer is not None:
+            self._reply(key, route, answer)
+        elif job is not None:
+            job.route = route
+        elif self._stop_by is not None:
+            self._refuse(Code.DRAIN, event, route, _DRAIN_RETRY_MS)
+        elif self._in_flight.of_session(event.session) >= self._settings.session_limit:
+            self._refuse(Code.BUSY, event, route, self._wait_ms())
+        else:
+            self._queue(event, route)
+
+    def _queue(self, event: Request, route: tuple[bytes, ...]) -> None:
+        try:
+            wanted = requests.parse(event.plaintext, self._served.presets)
+        except TensorError as error:
+            _log.warning("refused a request of client %s: %s", event.client, error.message)
+            self._refuse(Code.WORKER, event, route)
+            return
+        job = Job(
+            key=(event.session, event.ref),
+            client=event.client,
+            preset=self._served.presets[wanted.spec],
+            release=wanted.release,
+            expires_at=self._clock() + min(wanted.budget_s, _MAX_BUDGET_S),
+            route=route,
+        )
+        if self.pool.submit(job):
+            self._in_flight.add(job)
+        else:
+            self._refuse(Code.BUSY, event, route, self._wait_ms())
+
+    def _conclude(self, outcome: Outcome) -> None:
+        job = outcome.job
+        self._in_flight.remove(job)
+        if outcome.fate is Fate.EXPIRED:
+            return
+        plaintext = b""
+        if outcome.fate is Fate.DONE:
+            plaintext = requests.answer(outcome.logit, outcome.tail_ms)
+            self._tail_s += 0.1 * (outcome.tail_ms / 1_000 - self._tail_s)
+        self._answers.add(job.key, plaintext, self._clock())
+        self._reply(job.key, job.route, plaintext)
+
+    def _reply(self, key: tuple[bytes, int], route: tuple[bytes, ...], plaintext: bytes) -> None:
+        session, ref = key
+        sealed = self._channel.seal_reply(session, ref, plaintext) if plaintext else None
+        self._socket.send(route, sealed or self._channel.error(Code.WORKER, ref, session))
+
+    def _refuse(self, code: Code, event: Request, route: tuple[bytes, ...], retry_after_ms: int = 0) -> None:
+        self._socket.send(route, self._channel.error(code, event.ref, event.session, retry_after_ms=retry_after_ms))
+
+    def _wait_ms(self) -> int:
+        """When half of what waits now will have been computed, at the present speed; 10 ms to 5 s."""
+        wait_s = self.pool.waiting * self._tail_s / max(1, self.pool.ready) / 2
+        return round(1_000 * min(5.0, max(0.01, wait_s)))

@@ -1,0 +1,67 @@
+"""Requests that are being computed, and the last answers: a retry is answered without computing twice.
+
+Both tables live in memory only, and are keyed by session and request id, so no client can reach another's answer. The
+answers are small (about 50 bytes) and bounded in number and in age.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+
+from securesplit.worker.jobs import Job, JobKey
+
+_ANSWERS = 4_096
+_ANSWER_AGE_S = 60.0
+
+
+class InFlight:
+    """The jobs of a front by key, and how many each session has."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[JobKey, Job] = {}
+        self._per_session: Counter[bytes] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def find(self, key: JobKey) -> Job | None:
+        """The job of this request, if it is being computed."""
+        return self._jobs.get(key)
+
+    def of_session(self, session: bytes) -> int:
+        """How many jobs of this session are being computed."""
+        return self._per_session[session]
+
+    def add(self, job: Job) -> None:
+        """Remember a job."""
+        self._jobs[job.key] = job
+        self._per_session[job.key[0]] += 1
+
+    def remove(self, job: Job) -> None:
+        """Forget a job that has ended."""
+        del self._jobs[job.key]
+        session = job.key[0]
+        self._per_session[session] -= 1
+        if not self._per_session[session]:
+            del self._per_session[session]
+
+
+class Answers:
+    """The last answers."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[JobKey, tuple[float, bytes]] = OrderedDict()
+
+    def find(self, key: JobKey) -> bytes | None:
+        """The plaintext of the answer (empty: it cannot be computed), if it was given lately."""
+        found = self._answers.get(key)
+        return None if found is None else found[1]
+
+    def add(self, key: JobKey, plaintext: bytes, now: float) -> None:
+        """Remember an answer, and forget the old ones."""
+        self._answers[key] = (now, plaintext)
+        while self._answers:
+            oldest = next(iter(self._answers))
+            if len(self._answers) <= _ANSWERS and now - self._answers[oldest][0] <= _ANSWER_AGE_S:
+                return
+            del self._answers[oldest]

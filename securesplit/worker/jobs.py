@@ -1,0 +1,60 @@
+"""What a client has asked for, on its way through queue and pool."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
+
+JobKey: TypeAlias = tuple[bytes, int]
+"""Session id and request id: the same on every retry of a request."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One request of one client.
+
+    Attributes:
+        key: session and request id.
+        client: who asks; clients take turns, and sessions of one client take turns within.
+        preset: name of the preset that `release` belongs to.
+        release: the preset's shape, integers.
+        expires_at: on the front's clock; nobody waits for the answer any more.
+        route: the envelope of the client's latest message.
+        deaths: tails that died or hung while they had this job.
+    """
+
+    key: JobKey
+    client: str
+    preset: str
+    release: NDArray[Any]
+    expires_at: float
+    route: tuple[bytes, ...] = ()
+    deaths: int = 0
+
+
+class Fate(enum.Enum):
+    """How a job ended."""
+
+    DONE = enum.auto()
+    POISON = enum.auto()
+    EXPIRED = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        job: the job.
+        fate: how it ended.
+        logit: of malignant, where done.
+        tail_ms: what the tail took for it, in milliseconds (its share of the batch).
+    """
+
+    job: Job
+    fate: Fate
+    logit: float = 0.0
+    tail_ms: float = 0.0

@@ -1,0 +1,219 @@
+"""The pool of tail processes: jobs in, outcomes out, whatever happens to the processes.
+
+Invariants:
+
+- A tail has at most one batch; a batch is whatever waits when a tail is free, shared out among all free tails, and a
+  lone job never waits for company.
+- A batch whose tail died or hung is given back, and its jobs then run alone. A job that took `max_deaths` tails with
+  it, or that failed alone, is poison.
+- While no tail can start at all, `failure` says why and what waits is given up.
+- Nothing here blocks: the owner waits with its `Poller` and calls `step`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Collection
+from math import ceil
+
+import numpy as np
+
+from securesplit.errors import SecureSplitError, WorkerError
+from securesplit.transport.poll import Poller, Source
+from securesplit.transport.pool import PoolSocket
+from securesplit.worker.folder import PoolFolder
+from securesplit.worker.jobs import Fate, Job, Outcome
+from securesplit.worker.messages import DONE, FAILED, READY, Batch, Report
+from securesplit.worker.process import TailProcess
+from securesplit.worker.queue import FairQueue
+from securesplit.worker.settings import EngineSpec, PoolSettings
+from securesplit.worker.slot import Slot, SlotState
+
+_log = logging.getLogger(__name__)
+_SWEEP_S = 0.1
+_SILENT_DEATHS = 2
+
+
+class Pool:
+    """Tails and the jobs that wait for them.
+
+    Args:
+        engine: what the tails run.
+        settings: bounds and patience.
+        poller: where the pool's socket and processes are watched.
+        clock: seconds, rising.
+
+    Raises:
+        ConfigError: the temporary folder's name is too long for a socket.
+    """
+
+    def __init__(self, engine: EngineSpec, settings: PoolSettings, poller: Poller, clock: Callable[[], float]) -> None:
+        self._engine, self._settings, self._poller, self._clock = engine, settings, poller, clock
+        self._folder = PoolFolder()
+        try:
+            self._socket = PoolSocket(self._folder.path / "pool")
+        except SecureSplitError:
+            self._folder.close()
+            raise
+        poller.add(self._socket)
+        self._queue = FairQueue(settings.queue_limit)
+        self._numbers = itertools.count()
+        self._killed: list[TailProcess] = []
+        self._outcomes: list[Outcome] = []
+        self._swept_at = clock()
+        self.failure: SecureSplitError | None = None
+        self.deaths = 0
+        self._slots = [Slot() for _ in range(settings.workers)]
+        for slot in self._slots:
+            self._start(slot)
+
+    @property
+    def ready(self) -> int:
+        """How many tails can compute."""
+        return sum(slot.state in (SlotState.IDLE, SlotState.BUSY) for slot in self._slots)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a tail."""
+        return len(self._queue)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no job waits or runs."""
+        return not len(self._queue) and not any(slot.batch for slot in self._slots)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes of the pool."""
+        return [slot.process.pid for slot in self._slots if slot.process is not None]
+
+    def submit(self, job: Job) -> bool:
+        """Take on a job; False where too many wait."""
+        return self._queue.put(job)
+
+    def step(self, ready: Collection[Source] = ()) -> list[Outcome]:
+        """Do all that can be done now.
+
+        Args:
+            ready: what the poller has found readable.
+
+        Returns:
+            the jobs that have ended since the last step.
+        """
+        now = self._clock()
+        self._read_reports()
+        for slot in self._slots:
+            if slot.process is not None and slot.process in ready:
+                self._bury(slot, "died")
+            elif slot.state in (SlotState.STARTING, SlotState.BUSY) and now >= slot.until:
+                self._bury(slot, "hung")
+            elif slot.state is SlotState.RESTING and now >= slot.until:
+                self._start(slot)
+        if now - self._swept_at >= _SWEEP_S:
+            self._swept_at = now
+            self._outcomes += [Outcome(job, Fate.EXPIRED) for job in self._queue.drop_expired(now)]
+            self._killed = [process for process in self._killed if not process.is_gone()]
+        self._dispatch(now)
+        if self.failure is not None:
+            self._outcomes += [Outcome(job, Fate.POISON) for job in self._queue.take_all()]
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    def close(self) -> None:
+        """End all tails, finished or not."""
+        for slot in self._slots:
+            if slot.process is not None:
+                self._discard(slot.process)
+        for process in self._killed:
+            process.wait()
+        self._poller.remove(self._socket)
+        self._socket.close()
+        self._folder.close()
+
+    def _start(self, slot: Slot) -> None:
+        name = f"tail-{next(self._numbers)}".encode()
+        process = TailProcess(name, self._engine, self._socket.address, show_errors=self._settings.show_tail_errors)
+        self._poller.add(process)
+        slot.started(process, until=self._clock() + self._settings.start_timeout_s)
+
+    def _discard(self, process: TailProcess) -> None:
+        self._poller.remove(process)
+        process.kill()
+        self._killed.append(process)
+
+    def _read_reports(self) -> None:
+        slots = {slot.process.name: slot for slot in self._slots if slot.process is not None}
+        while (message := self._socket.receive()) is not None:
+            tail, parts = message
+            slot, report = slots.get(tail), Report.decode(parts)
+            if slot is None:
+                continue
+            if report.event == READY:
+                self.failure = None
+                slot.ready()
+            elif slot.state is SlotState.BUSY and report.batch == slot.number:
+                self._settle(slot.finished(), report)
+
+    def _settle(self, jobs: list[Job], report: Report) -> None:
+        if report.event == DONE and report.logits is not None:
+            share = report.milliseconds / len(jobs)
+            self._outcomes += [Outcome(j, Fate.DONE, float(x), share) for j, x in zip(jobs, report.logits, strict=True)]
+        elif report.event == FAILED and len(jobs) == 1:
+            _log.warning("a request cannot be computed: %s", report.reason)
+            self._outcomes.append(Outcome(jobs[0], Fate.POISON))
+        else:
+            for job in jobs:
+                self._queue.give_back(job)
+
+    def _bury(self, slot: Slot, how: str) -> None:
+        process, state = slot.process, slot.state
+        assert process is not None  # noqa: S101  (states with a process only)
+        self.deaths += 1
+        _log.warning("%s (process %d) %s while %s", process.name.decode(), process.pid, how, state.name.lower())
+        if state is SlotState.STARTING:
+            self.failure = self._why(slot, how)
+        self._discard(process)
+        for job in slot.batch:
+            job.deaths += 1
+            if job.deaths >= self._settings.max_deaths:
+                self._outcomes.append(Outcome(job, Fate.POISON))
+            else:
+                self._queue.give_back(job)
+        pause = slot.died(self._settings.backoff_s, self._settings.backoff_cap_s)
+        slot.until = self._clock() + pause
+        if not pause:
+            self._start(slot)
+
+    def _why(self, slot: Slot, how: str) -> SecureSplitError | None:
+        """Why no tail can start, as far as is known: what a tail says itself, or that several died without a word."""
+        if self.ready or slot.process is None:
+            return None
+        words = slot.process.last_words() if how == "died" else None
+        if words is None and slot.barren >= _SILENT_DEATHS:
+            return WorkerError(f"the tails {how} while they were starting", hint="see why with --log-level debug")
+        return words
+
+    def _dispatch(self, now: float) -> None:
+        free = [slot for slot in self._slots if slot.state is SlotState.IDLE]
+        while free and len(self._queue):
+            share = min(self._settings.max_batch, ceil(len(self._queue) / len(free)))
+            slot, jobs = free.pop(), []
+            for job in self._queue.take(share):
+                if job.expires_at <= now:
+                    self._outcomes.append(Outcome(job, Fate.EXPIRED))
+                else:
+                    jobs.append(job)
+            if jobs:
+                self._send(slot, jobs, now)
+            else:
+                free.append(slot)
+
+    def _send(self, slot: Slot, jobs: list[Job], now: float) -> None:
+        batch = Batch(next(self._numbers), jobs[0].preset, np.stack([job.release for job in jobs]))
+        assert slot.process is not None  # noqa: S101  (an idle slot has one)
+        slot.busy(jobs, batch.number, until=now + self._settings.job_timeout_s)
+        if not self._socket.send(slot.process.name, batch.encode()):
+            for job in slot.finished():
+                self._queue.give_back(job)
+            self._bury(slot, "vanished")

@@ -1,0 +1,106 @@
+"""Run a worker in this process until a signal ends it.
+
+SIGTERM and SIGINT drain: nothing new is accepted, what was accepted is finished; a second one ends the worker at once.
+SIGHUP reads the certificates again. Only this module touches signals, and it puts the old handlers back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from securesplit.channel import keystore
+from securesplit.channel.credentials import Credentials
+from securesplit.errors import ConfigError
+from securesplit.worker.front import Front
+from securesplit.worker.served import Served
+from securesplit.worker.settings import WorkerSettings, usable_cores
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a worker says when it can compute.
+
+    Attributes:
+        endpoint: where it listens, with the real port.
+        bundle_id: ``sha256:<hex>`` of what it serves.
+        expires_at: when its certificate ends.
+        workers: tail processes.
+    """
+
+    endpoint: str
+    bundle_id: str
+    expires_at: datetime
+    workers: int
+
+
+def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int:
+    """Serve a bundle until a signal ends it; only from a program's main thread.
+
+    Args:
+        settings: what to serve, where, and with which keys.
+        on_ready: called once when all tails can compute.
+
+    Returns:
+        the exit code, 0.
+
+    Raises:
+        BundleError: the bundle is broken.
+        ConfigError: the address cannot be bound, or no credentials were given.
+        CredentialError: the certificates are missing, broken or expired.
+        WorkerError: the tails cannot start.
+    """
+    return serve_tail(Served.from_bundle(settings.bundle), settings, on_ready=on_ready)
+
+
+def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int:
+    """The same for anything that can be served, not only a bundle."""
+    credentials = _load(settings)
+    workers = settings.workers or usable_cores()
+    front = Front(settings.bind, served, credentials, replace(settings.pool, workers=workers))
+    ready = Ready(front.endpoint, served.id, credentials.expires_at, workers)
+    with _signals(front, settings):
+        front.run(lambda: on_ready(ready))
+    return 0
+
+
+def _load(settings: WorkerSettings) -> Credentials:
+    if settings.credentials is not None:
+        return settings.credentials
+    if settings.certs is None:
+        raise ConfigError("a worker needs certificates", hint="securesplit keygen, then --certs certs")
+    return _read(settings.certs)
+
+
+def _read(folder: Path) -> Credentials:
+    return keystore.load_server(folder, now=datetime.now(UTC))
+
+
+@contextlib.contextmanager
+def _signals(front: Front, settings: WorkerSettings) -> Iterator[None]:
+    """Handle the three signals while the front runs."""
+    times = 0
+
+    def end(_signal: int, _frame: object) -> None:
+        nonlocal times
+        times += 1
+        front.stop(settings.drain_s if times == 1 else 0.0)
+
+    def reload(_signal: int, _frame: object) -> None:
+        if settings.certs is not None:
+            folder = settings.certs
+            front.reload(lambda: _read(folder))
+
+    handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reload}
+    old = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    old_fd = signal.set_wakeup_fd(front.wakeup.signal_fd, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(old_fd)
+        for number, handler in old.items():
+            signal.signal(number, handler)

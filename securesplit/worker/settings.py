@@ -1,0 +1,105 @@
+"""What a worker is told when it starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from securesplit.channel.credentials import Credentials
+from securesplit.errors import ConfigError
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """How a tail process builds its engine; travels to it as JSON.
+
+    Attributes:
+        factory: ``module:function``; called with `options`, it returns a `securesplit.worker.engine.Engine`.
+        options: keyword arguments of JSON types.
+    """
+
+    factory: str
+    options: Mapping[str, str | int | float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """Bounds and patience of the pool.
+
+    Attributes:
+        workers: tail processes.
+        max_batch: jobs that one tail gets at once.
+        queue_limit: jobs that may wait; one more is refused.
+        session_limit: jobs of one session that may wait or run; one more is refused.
+        job_timeout_s: a tail that computes one batch for longer hangs, and is killed.
+        start_timeout_s: a tail that is not ready by then hangs, and is killed.
+        max_deaths: the tails that one job may take with it before it is called poison.
+        backoff_s: pause before a tail that died without any answer is started again; doubles each time.
+        backoff_cap_s: the longest such pause.
+        show_tail_errors: let the tails write to our stderr.
+    """
+
+    workers: int = 1
+    max_batch: int = 8
+    queue_limit: int = 1_024
+    session_limit: int = 8
+    job_timeout_s: float = 5.0
+    start_timeout_s: float = 60.0
+    max_deaths: int = 3
+    backoff_s: float = 0.1
+    backoff_cap_s: float = 5.0
+    show_tail_errors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """A ``tail-worker``.
+
+    Attributes:
+        bind: ``tcp://HOST:PORT``; port 0 lets the system choose.
+        certs: folder that `keygen` wrote; read again on SIGHUP. None where `credentials` are given instead.
+        credentials: the server's, where they come from no folder.
+        bundle: folder of the bundle; None for the one in the package.
+        workers: tail processes; 0 for one a usable core.
+        drain_s: how long a stopping worker goes on with what it has accepted.
+        pool: everything else about the pool; its `workers` is not used.
+    """
+
+    bind: str
+    certs: Path | None = None
+    credentials: Credentials | None = None
+    bundle: Path | None = None
+    workers: int = 0
+    drain_s: float = 20.0
+    pool: PoolSettings = field(default_factory=PoolSettings)
+
+
+def parse_workers(text: str) -> int:
+    """Read ``--workers``: a number from 1 to 1024, or ``auto`` for one tail a usable core.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if text == "auto":
+        return usable_cores()
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_024:
+        raise ConfigError(f"--workers {text!r} is no number of tails", hint="give a number from 1 to 1024, or auto")
+    return int(text)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its CPU mask and, in a container, its quota (cgroup v2); at least 1."""
+    masked = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(masked, _quota_cores(masked)))
+
+
+def _quota_cores(otherwise: int) -> int:
+    try:
+        quota, period = _QUOTA.read_text(encoding="ascii").split()
+        return int(quota) // int(period)
+    except (OSError, ValueError):
+        return otherwise

@@ -1,0 +1,72 @@
+"""One place in the pool, and the life of the tail that has it.
+
+::
+
+    STARTING -ready-> IDLE -batch-> BUSY -answer-> IDLE
+    STARTING, IDLE, BUSY -death-> RESTING -pause is over-> STARTING
+
+The pause is nil after a tail that has answered at least once, and doubles with every tail in a row that has not.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from securesplit.worker.jobs import Job
+from securesplit.worker.process import TailProcess
+
+
+class SlotState(enum.Enum):
+    """What the tail of a slot does."""
+
+    STARTING = enum.auto()
+    IDLE = enum.auto()
+    BUSY = enum.auto()
+    RESTING = enum.auto()
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """A place for one tail.
+
+    Attributes:
+        state: what its tail does.
+        process: the tail; None while resting.
+        until: when the state must have ended (starting, busy) or ends (resting), on the pool's clock.
+        batch: the jobs that the tail computes.
+        number: of that batch.
+        barren: tails in a row that died without an answer.
+    """
+
+    state: SlotState = SlotState.RESTING
+    process: TailProcess | None = None
+    until: float = 0.0
+    batch: list[Job] = field(default_factory=list)
+    number: int = -1
+    barren: int = 0
+
+    def started(self, process: TailProcess, until: float) -> None:
+        """A tail was started; it must be ready by `until`."""
+        self.state, self.process, self.until = SlotState.STARTING, process, until
+
+    def ready(self) -> None:
+        """The tail can compute."""
+        self.state = SlotState.IDLE
+
+    def busy(self, batch: list[Job], number: int, until: float) -> None:
+        """The tail has got a batch; it must answer by `until`."""
+        self.state, self.batch, self.number, self.until = SlotState.BUSY, batch, number, until
+
+    def finished(self) -> list[Job]:
+        """The tail has answered; returns its batch."""
+        done, self.batch = self.batch, []
+        self.state, self.barren = SlotState.IDLE, 0
+        return done
+
+    def died(self, first_pause_s: float, cap_s: float) -> float:
+        """The tail is gone; returns how long to rest before the next one, in seconds."""
+        pause_s = min(cap_s, first_pause_s * 2.0 ** min(self.barren - 1, 32)) if self.barren else 0.0
+        self.state, self.process, self.batch = SlotState.RESTING, None, []
+        self.barren += 1
+        return pause_s

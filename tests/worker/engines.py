@@ -1,0 +1,68 @@
+"""Small real engines for real tail processes; each takes ``(n, 8) int8`` releases."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DEADLY, HANGING, RAISING, NAN = -1, -2, -3, -4
+"""What a release's first number makes `Moody` do."""
+
+
+class Sum:
+    """Adds up each release, after a pause."""
+
+    def __init__(self, pause_s: float = 0.0) -> None:
+        self._pause_s = pause_s
+
+    def warm_up(self) -> None:
+        """Nothing to warm up."""
+
+    def __call__(self, preset: str, releases: NDArray[Any]) -> NDArray[np.float32]:  # noqa: ARG002  (the interface)
+        time.sleep(self._pause_s)
+        return releases.sum(axis=1, dtype=np.float32)
+
+
+class Moody(Sum):
+    """Adds up, unless a release tells it to die, hang, raise or answer nonsense."""
+
+    def __call__(self, preset: str, releases: NDArray[Any]) -> NDArray[np.float32]:
+        moods = set(releases[:, 0].tolist())
+        if DEADLY in moods:
+            os._exit(3)
+        if HANGING in moods:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if RAISING in moods:
+            raise ValueError("no such release")
+        return np.full(len(releases), np.nan) if NAN in moods else super().__call__(preset, releases)
+
+
+class Counting(Sum):
+    """Adds up, and appends a line to a file for each release that it computes."""
+
+    def __init__(self, log: str, pause_s: float = 0.0) -> None:
+        super().__init__(pause_s)
+        self._log = Path(log)
+
+    def __call__(self, preset: str, releases: NDArray[Any]) -> NDArray[np.float32]:
+        with self._log.open("a") as stream:
+            stream.writelines(f"{release.tolist()}\n" for release in releases)
+        return super().__call__(preset, releases)
+
+
+def broken() -> Sum:
+    """No engine at all."""
+    from securesplit.errors import BundleError
+
+    raise BundleError("tail.tflite was altered", hint="fetch the bundle again")
+
+
+def suicidal() -> Sum:
+    """Dies while it starts, without a word."""
+    os._exit(9)
