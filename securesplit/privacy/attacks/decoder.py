@@ -1,0 +1,133 @@
+"""A3: a decoder trained through the defended pipeline, with fresh noise in every epoch.
+
+The learned inverse of Dosovitskiy and Brox (CVPR 2016) and Yang et al. (CCS 2019), which published defences that only
+resist optimisation fail against. The photo is predicted in the space of its principal components; under the
+squared error the best answer is the mean of all photos that explain the release, and a network with fresh noise
+approaches just that. Maps are also decoded cell by cell with shared weights, as a convolution would. Which way, and how
+many epochs, is chosen on a tenth of the attacker's own photos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.privacy.attacks import patches, ridge
+from securesplit.privacy.attacks.setting import Known, Releases
+from securesplit.privacy.metrics import Photos, mse
+
+COMPONENTS = 128
+HIDDEN = (256, 256)
+EPOCHS = 60
+PATIENCE = 4  # looks at the held-out tenth without a better one
+LOOK_EVERY = 5  # epochs
+
+Codec = tuple[Callable[[Releases], NDArray[np.float32]], Callable[[NDArray[np.float32]], Photos]]
+"""(release -> network input, network output -> photos)."""
+
+
+def reconstruct(known: Known, observed: Releases, sigma: float, seed: int) -> Photos:
+    """Rebuild photos from releases; see `securesplit.privacy.attacks.setting.Reconstruction`."""
+    return fit(known, sigma, seed)(observed)
+
+
+def fit(known: Known, sigma: float, seed: int, *, epochs: int = EPOCHS) -> ridge.Predictor:
+    """Train every kind of decoder that the release's shape allows; return the best on the held-out tenth."""
+    fitted, _ = ridge.split(known)
+    ways = [_whole(fitted, known, sigma, seed, epochs)]
+    if known.clean.ndim == 4:
+        ways.append(_by_cell(fitted, known, sigma, seed, epochs))
+    return ridge.best(ways, known, sigma, seed)
+
+
+def _whole(fitted: Known, known: Known, sigma: float, seed: int, epochs: int) -> ridge.Predictor:
+    from sklearn.decomposition import PCA
+
+    flat = fitted.photos.reshape(len(fitted.photos), -1)
+    count = min(COMPONENTS, len(flat) - 1)
+    photo_space = PCA(count, svd_solver="randomized", random_state=seed).fit(flat)
+    scale = np.sqrt(photo_space.explained_variance_[0])
+    squeeze = _release_space(fitted.clean, sigma, seed)
+    shape = fitted.photos.shape[1:]
+
+    def decode(output: NDArray[np.float32]) -> Photos:
+        rebuilt = photo_space.inverse_transform(output * scale)
+        return np.clip(rebuilt, 0, 1).reshape(-1, *shape).astype(np.float32)
+
+    targets = photo_space.transform(flat) / scale
+    return _train(squeeze, decode, fitted.clean, targets, known, sigma, seed, epochs)
+
+
+def _release_space(clean: Releases, sigma: float, seed: int) -> Callable[[Releases], NDArray[np.float32]]:
+    """Standardise, in the releases' own principal components where there are many numbers."""
+    from sklearn.decomposition import PCA
+
+    flat = clean.reshape(len(clean), -1)
+    mean = flat.mean(0)
+    if flat.shape[1] <= COMPONENTS:
+        spread = np.sqrt(flat.var(0) + sigma**2 + 1e-12)
+        return lambda seen: np.asarray((seen.reshape(len(seen), -1) - mean) / spread, np.float32)
+    space = PCA(min(2 * COMPONENTS, len(flat) - 1), svd_solver="randomized", random_state=seed).fit(flat)
+    size = np.sqrt(space.explained_variance_[0] + sigma**2)
+    return lambda seen: np.asarray(space.transform(seen.reshape(len(seen), -1)) / size, np.float32)
+
+
+def _by_cell(fitted: Known, known: Known, sigma: float, seed: int, epochs: int) -> ridge.Predictor:
+    side, cells = fitted.photos.shape[1], fitted.clean.shape[1]
+    features = patches.cell_features(fitted.clean[:200])
+    axes = tuple(range(features.ndim - 1))
+    mean, spread = features.mean(axes), features.std(axes) + 1e-6
+
+    def encode(seen: Releases) -> NDArray[np.float32]:
+        seen_features = (patches.cell_features(seen) - mean) / spread
+        return np.asarray(seen_features.reshape(-1, features.shape[-1]), np.float32)
+
+    def decode(output: NDArray[np.float32]) -> Photos:
+        return patches.from_patches(output.reshape(-1, cells, cells, output.shape[-1]) + 0.5, side)
+
+    count = max(20, 2 * ridge.CELLS_TO_FIT // cells**2)
+    chosen = fitted.first(count)
+    targets = patches.to_patches(chosen.photos, cells).reshape(len(chosen.photos) * cells * cells, -1) - 0.5
+    return _train(encode, decode, chosen.clean, targets, known, sigma, seed, max(5, epochs // 3))
+
+
+def _train(
+    encode: Callable[[Releases], NDArray[np.float32]],
+    decode: Callable[[NDArray[np.float32]], Photos],
+    clean: Releases,
+    targets: NDArray[Any],
+    known: Known,
+    sigma: float,
+    seed: int,
+    epochs: int,
+) -> ridge.Predictor:
+    """Adam on squared error, fresh noise every epoch; stops when the held-out tenth no longer gets better."""
+    from sklearn.neural_network import MLPRegressor
+
+    _, held_out = ridge.split(known)
+    rng = np.random.default_rng(seed)
+
+    def noisy(releases: Releases) -> Releases:
+        return (releases + rng.normal(0, 1, releases.shape) * sigma).astype(np.float32) if sigma else releases
+
+    network = MLPRegressor(HIDDEN, learning_rate_init=1e-3, alpha=1e-4, random_state=seed)
+    seen = noisy(held_out.clean)
+    best, weights, misses = np.inf, None, 0
+    for epoch in range(1, epochs + 1):
+        network.partial_fit(encode(noisy(clean)), targets)
+        if epoch % LOOK_EVERY and epoch != epochs:
+            continue
+        error = float(mse(held_out.photos, decode(network.predict(encode(seen)))).mean())
+        if error < best:
+            best, misses = error, 0
+            weights = [w.copy() for w in network.coefs_], [b.copy() for b in network.intercepts_]
+        else:
+            misses += 1
+        if misses == PATIENCE:
+            break
+    if weights is not None:
+        network.coefs_, network.intercepts_ = weights
+    return lambda releases: decode(network.predict(encode(releases)))

@@ -1,0 +1,58 @@
+"""A6: which of N known photos was it?
+
+The attacker has the N candidates, computes their clean releases and takes the nearest: the maximum-likelihood choice
+for isotropic noise and equally likely candidates, so no attacker does better on one release. With a whole batch of
+releases of distinct photos it solves the assignment problem (Kuhn 1955), which can do better.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.privacy.attacks.floors import squared_distances
+from securesplit.privacy.attacks.setting import Releases
+from securesplit.privacy.metrics import top_k
+
+
+def rank(gallery: Releases, observed: Releases, truth: NDArray[np.integer], k: int = 1) -> NDArray[np.bool_]:
+    """Whether each observed release's photo is among the `k` nearest of the gallery.
+
+    Args:
+        gallery: ``(n, *shape)`` clean releases of the candidates.
+        observed: ``(m, *shape)`` noisy releases.
+        truth: ``(m,)`` index of each one's photo in the gallery.
+        k: how many guesses the attacker has.
+    """
+    return top_k(-squared_distances(gallery, observed), truth, k)
+
+
+def assign(gallery: Releases, observed: Releases) -> NDArray[np.bool_]:
+    """The whole batch at once: ``observed[i]`` is of ``gallery[i]``; whether each was assigned rightly."""
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(squared_distances(gallery, observed))
+    right = np.zeros(len(observed), bool)
+    right[rows] = rows == columns
+    return right
+
+
+def label_only(
+    gallery: NDArray[np.bool_], observed: NDArray[np.bool_], truth: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """The floor: how often a guess among the candidates with the answer that was seen is right, ``(m,)``.
+
+    Args:
+        gallery: ``(n,)`` the tail's answer to each candidate's clean release.
+        observed: ``(m,)`` the tail's answer to each noisy release.
+        truth: ``(m,)`` as in `rank`.
+    """
+    counts = {answer: max(1, int((gallery == answer).sum())) for answer in (False, True)}
+    sizes = np.array([counts[bool(answer)] for answer in observed])
+    return np.where(gallery[truth] == observed, 1 / sizes, 0.0)
+
+
+def draw_galleries(photos: int, size: int, rounds: int, seed: int) -> list[NDArray[np.intp]]:
+    """`rounds` random sets of `size` photos to choose among."""
+    rng = np.random.default_rng(seed)
+    return [rng.permutation(photos)[:size] for _ in range(rounds)]
