@@ -97,11 +97,10 @@ def build(args: argparse.Namespace) -> Manifest:
     network.load_weights(str(run / "best.weights.h5"))
     head, tail = split_network(network, backbone)
     shape = train.maps.shape[1:]
+    private = encoders.private_spec(args.numbers, args.sigma)
     trained = {
-        "compact": train_compact(tail, train, val, encoders.compact_spec(shape), epochs=args.compact_epochs),
-        "private": train_private(
-            train, val, encoders.private_spec(args.numbers, args.sigma), epochs=args.private_epochs
-        ),
+        "compact": train_compact(tail, train, val, encoders.compact_spec(shape), run, epochs=args.compact_epochs),
+        "private": train_private(train, val, private, run, epochs=args.private_epochs),
     }
     print({name: f"val AUC {t.val_auc:.4f}" for name, t in trained.items()}, flush=True)
     export.write_halves(args.out, *build_halves(head, tail, trained))

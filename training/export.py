@@ -44,17 +44,15 @@ def export_tail(decoders: Mapping[str, keras.Model], shapes: Mapping[str, tuple[
 def _convert(
     functions: Mapping[str, tuple[Callable[..., Any], Mapping[str, tuple[int, ...]]]], models: list[Any]
 ) -> bytes:
-    module = tf.Module()
-    module.models = models  # tracked, so that their variables are saved
-    signatures = {
-        name: tf.function(function).get_concrete_function(
-            **{key: tf.TensorSpec(shape, tf.float32, name=key) for key, shape in inputs.items()}
-        )
-        for name, (function, inputs) in functions.items()
-    }
+    archive = keras.export.ExportArchive()
+    for model in models:
+        archive.track(model)
+    for name, (function, inputs) in functions.items():
+        signature = [tf.TensorSpec(shape, tf.float32, name=key) for key, shape in inputs.items()]
+        archive.add_endpoint(name, function, input_signature=signature)
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures=signatures)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(functions))
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
         return bytes(converter.convert())

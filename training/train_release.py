@@ -7,6 +7,7 @@ Hinton et al. 2015), `private` with its noise in the loop, `compact` also to reb
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,19 +105,20 @@ def distillation_loss(teacher_share: float) -> Any:
     return loss
 
 
-def train_private(train: Cached, val: Cached, spec: ReleaseSpec, *, epochs: int, seed: int = 1) -> Trained:
+def train_private(train: Cached, val: Cached, spec: ReleaseSpec, run: Path, *, epochs: int, seed: int = 1) -> Trained:
     """Train both ends of `private` with its noise in the loop; keep the epoch of the best noisy validation AUC."""
     keras.utils.set_random_seed(seed)
     cut = keras.Input(train.maps.shape[1:])
     encoder, decoder = encoders.private_encoder(cut.shape[1:], spec), encoders.private_decoder(spec)
     model = keras.Model(cut, decoder(release_layers(spec, encoder(cut))))
     model.compile(_optimizer(len(train.maps) // 128 * epochs, weight_decay=1e-3), distillation_loss(0.7))
-    best = _fit(model, train, val, targets(train), epochs, batch=128, draws=4)
+    file = run / f"private-{spec.shape[0]}-{spec.sigma_per_clip:g}.weights.h5"
+    best = _fit(model, train, val, targets(train), file, epochs=epochs, batch=128, draws=4)
     return Trained(spec, encoder, decoder, best)
 
 
 def train_compact(
-    tail: keras.Model, train: Cached, val: Cached, spec: ReleaseSpec, *, epochs: int, seed: int = 1
+    tail: keras.Model, train: Cached, val: Cached, spec: ReleaseSpec, run: Path, *, epochs: int, seed: int = 1
 ) -> Trained:
     """Train both ends of `compact` before the frozen `tail`; keep the epoch of the best validation AUC."""
     keras.utils.set_random_seed(seed)
@@ -132,7 +134,8 @@ def train_compact(
         loss={"map": "mean_squared_error", "malignant": distillation_loss(0.7)},
         loss_weights={"map": 0.5 / scale, "malignant": 1.0},
     )
-    best = _fit(model, train, val, {"map": train.maps, "malignant": targets(train)}, epochs, batch=64, draws=1)
+    y = {"map": train.maps, "malignant": targets(train)}
+    best = _fit(model, train, val, y, run / "compact.weights.h5", epochs=epochs, batch=64, draws=1)
     release = keras.Input(spec.shape)
     return Trained(spec, encoder, keras.Model(release, tail(widen(release))), best)
 
@@ -147,14 +150,24 @@ def targets(cached: Cached) -> NDArray[np.float32]:
     return np.concatenate([cached.malignant, 1 / (1 + np.exp(-cached.teacher))], axis=1).astype(np.float32)
 
 
-def _fit(model: keras.Model, train: Cached, val: Cached, y: Any, epochs: int, batch: int, draws: int) -> float:
-    best, weights = 0.0, model.get_weights()
-    for _ in range(epochs):
+def _fit(
+    model: keras.Model, train: Cached, val: Cached, y: Any, file: Path, *, epochs: int, batch: int, draws: int
+) -> float:
+    """Train, keeping the best epoch in `file`; a run that was finished before is read back from there."""
+    record = file.with_suffix(".json")
+    if record.is_file() and record.stat().st_mtime > (file.parent / "best.weights.h5").stat().st_mtime:
+        model.load_weights(str(file))
+        return float(json.loads(record.read_text())["val_auc"])
+    best = 0.0
+    for epoch in range(epochs):
         model.fit(train.maps, y, batch_size=batch, epochs=1, verbose=0)
         score = mean_auc(model, val, draws)
+        print(f"{file.stem} epoch {epoch + 1}: val_auc {score:.4f}", flush=True)
         if score > best:
-            best, weights = score, model.get_weights()
-    model.set_weights(weights)
+            best = score
+            model.save_weights(str(file))
+    model.load_weights(str(file))
+    record.write_text(json.dumps({"val_auc": best, "epochs": epochs}) + "\n")
     return best
 
 
