@@ -1,0 +1,33 @@
+"""``python -m tests.worker.run_worker CERTS ENGINE BIND WORKERS [OPTION=VALUE]...``: tail-worker with a small engine."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from securesplit.errors import SecureSplitError
+from securesplit.worker.service import Ready, serve_tail
+from securesplit.worker.settings import PoolSettings, WorkerSettings
+from tests.worker.serving import serve_engine
+
+
+def announce(ready: Ready) -> None:
+    sys.stderr.write(f"ready at {ready.endpoint} with {ready.workers}\n")
+
+
+def main(certs: str, engine: str, bind: str, workers: str, *options: str) -> int:
+    logging.basicConfig(level="INFO", format="%(levelname)s %(message)s")
+    named = dict(option.split("=", 1) for option in options)
+    pool = PoolSettings(job_timeout_s=float(named.pop("job_timeout_s", "5")))
+    chosen = {name: float(value) if name.endswith("_s") else value for name, value in named.items()}
+    settings = WorkerSettings(bind, certs=Path(certs), workers=int(workers), pool=pool)
+    try:
+        return serve_tail(serve_engine(engine, **chosen), settings, on_ready=announce)
+    except SecureSplitError as error:
+        sys.stderr.write(f"error: {error.message}\nhint: {error.hint}\n")
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,204 @@
+"""The pool with real processes: they die, hang, raise and never start, and no job is lost or computed by the wrong one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from securesplit.errors import BundleError, ConfigError, WorkerError
+from securesplit.transport.poll import Poller
+from securesplit.worker.jobs import Fate, Job, Outcome
+from securesplit.worker.pool import Pool
+from securesplit.worker.settings import PoolSettings
+from tests.worker.engines import DEADLY, HANGING, NAN, RAISING
+from tests.worker.serving import release, serve_engine, wait_until
+
+
+class Driver:
+    """Drives a pool as a front does."""
+
+    def __init__(self, engine: str = "Moody", options: dict[str, Any] | None = None, **settings: Any) -> None:
+        self._poller = Poller()
+        self._refs = itertools.count()
+        served = serve_engine(engine, **(options or {}))
+        self.pool = Pool(served.engine, PoolSettings(**settings), self._poller, time.monotonic)
+        self.outcomes: list[Outcome] = []
+
+    def submit(self, first: int, dtype: str = "int8", within_s: float = 60.0) -> Job:
+        job = Job((b"s", next(self._refs)), "a", {"int8": "compact", "int16": "private"}[dtype], release(first, dtype), 0.0)
+        job.expires_at = time.monotonic() + within_s
+        assert self.pool.submit(job)
+        return job
+
+    def until(self, condition: Callable[[], bool], within_s: float = 20.0) -> None:
+        def step() -> bool:
+            self.outcomes += self.pool.step(self._poller.wait(0.05))
+            return condition()
+
+        wait_until(step, within_s)
+
+    def ready(self, workers: int = 1) -> None:
+        self.until(lambda: self.pool.ready == workers)
+
+    def fates(self, *jobs: Job) -> list[Fate]:
+        self.until(lambda: len({id(outcome.job) for outcome in self.outcomes} & {id(job) for job in jobs}) == len(jobs))
+        return [next(o.fate for o in self.outcomes if o.job is job) for job in jobs]
+
+
+@pytest.fixture
+def drive() -> Iterator[Callable[..., Driver]]:
+    drivers: list[Driver] = []
+
+    def start(*arguments: Any, **settings: Any) -> Driver:
+        drivers.append(Driver(*arguments, **settings))
+        return drivers[-1]
+
+    yield start
+    for driver in drivers:
+        driver.pool.close()
+
+
+def test_jobs_of_all_presets_are_computed(drive: Callable[..., Driver]) -> None:
+    driver = drive(workers=2)
+    jobs = [driver.submit(n, dtype) for n in range(20) for dtype in ("int8", "int16")]
+    assert set(driver.fates(*jobs)) == {Fate.DONE}
+    assert all(outcome.logit == outcome.job.release[0] for outcome in driver.outcomes)
+    assert len(driver.outcomes) == len(jobs)
+    assert driver.pool.is_idle
+
+
+def test_batches_form_from_what_waits(drive: Callable[..., Driver], tmp_path: Path) -> None:
+    driver = drive("Sum", {"pause_s": 0.2}, workers=1, max_batch=8)
+    driver.ready()
+    start = time.monotonic()
+    jobs = [driver.submit(n) for n in range(16)]
+    driver.fates(*jobs)
+    assert time.monotonic() - start < 16 * 0.2 / 2, "two batches of eight, not sixteen of one"
+
+
+def test_a_dead_tail_is_replaced_and_its_jobs_done_by_others(drive: Callable[..., Driver]) -> None:
+    driver = drive("Sum", {"pause_s": 0.3}, workers=1)
+    driver.ready()
+    (pid,) = driver.pool.pids
+    job = driver.submit(5)
+    driver.until(lambda: driver.pool.waiting == 0)
+    os.kill(pid, signal.SIGKILL)
+    assert driver.fates(job) == [Fate.DONE]
+    assert driver.pool.pids != [pid]
+    assert job.deaths == 1
+
+
+def test_a_hung_tail_is_killed_and_replaced(drive: Callable[..., Driver]) -> None:
+    driver = drive(workers=1, job_timeout_s=0.3, max_deaths=2)
+    driver.ready()
+    (pid,) = driver.pool.pids
+    hanging, good = driver.submit(HANGING), driver.submit(4)
+    assert driver.fates(hanging, good) == [Fate.POISON, Fate.DONE]
+    assert hanging.deaths == 2
+    assert not Path(f"/proc/{pid}").exists() or _is_zombie(pid)
+
+
+def test_poison_takes_three_tails_and_nobody_with_it(drive: Callable[..., Driver]) -> None:
+    driver = drive(workers=2)
+    driver.ready(2)
+    jobs = [driver.submit(n) for n in (1, 2, DEADLY, 3, 4)]
+    assert driver.fates(*jobs) == [Fate.DONE, Fate.DONE, Fate.POISON, Fate.DONE, Fate.DONE]
+    assert jobs[2].deaths == 3
+    assert driver.pool.deaths == 3
+    driver.ready(2)
+
+
+@pytest.mark.parametrize("mood", [RAISING, NAN])
+def test_an_exception_is_poison_for_its_own_job_only(drive: Callable[..., Driver], mood: int) -> None:
+    driver = drive(workers=1)
+    driver.ready()
+    jobs = [driver.submit(n) for n in (1, mood, 2)]
+    assert driver.fates(*jobs) == [Fate.DONE, Fate.POISON, Fate.DONE]
+    assert driver.pool.deaths == 0
+
+
+def test_what_nobody_waits_for_is_dropped(drive: Callable[..., Driver]) -> None:
+    driver = drive("Sum", {"pause_s": 0.3}, workers=1, max_batch=1)
+    driver.ready()
+    jobs = [driver.submit(1), driver.submit(2, within_s=0.05)]
+    assert driver.fates(*jobs) == [Fate.DONE, Fate.EXPIRED]
+
+
+def test_a_full_queue_refuses(drive: Callable[..., Driver]) -> None:
+    driver = drive(workers=1, queue_limit=3)
+    jobs = [driver.submit(n) for n in range(3)]
+    assert not driver.pool.submit(jobs[0])
+    assert set(driver.fates(*jobs)) == {Fate.DONE}
+
+
+def test_an_engine_that_cannot_start_says_why_and_what_waits_is_given_up(drive: Callable[..., Driver]) -> None:
+    driver = drive("broken", workers=1)
+    job = driver.submit(1)
+    assert driver.fates(job) == [Fate.POISON]
+    assert isinstance(driver.pool.failure, BundleError)
+    assert driver.pool.failure.message == "tail.tflite was altered"
+    assert driver.pool.failure.hint
+
+
+def test_tails_that_die_without_a_word_are_noticed_and_restarted_ever_more_slowly(drive: Callable[..., Driver]) -> None:
+    driver = drive("suicidal", workers=1, backoff_s=0.05)
+    driver.until(lambda: driver.pool.failure is not None)
+    assert isinstance(driver.pool.failure, WorkerError)
+    assert driver.pool.deaths <= 4
+
+
+def test_a_tail_that_hangs_while_it_starts_is_replaced(drive: Callable[..., Driver]) -> None:
+    driver = drive(workers=1)
+    (pid,) = driver.pool.pids
+    os.kill(pid, signal.SIGSTOP)
+    driver.pool._slots[0].until = time.monotonic() + 0.2
+    driver.ready()
+    assert driver.pool.pids != [pid]
+
+
+def test_the_socket_lies_in_a_private_folder_that_goes_away() -> None:
+    driver = Driver(workers=1)
+    folder = driver.pool._folder.path
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    driver.pool.close()
+    assert not folder.exists()
+
+
+def test_a_folder_left_by_a_killed_worker_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    live = Driver(workers=1)
+    left = tmp_path / "securesplit-pool-left"
+    left.mkdir()
+    (left / "lock").touch()
+    for folder in (left, live.pool._folder.path):
+        os.utime(folder, (1.0, 1.0))
+    young = tmp_path / "securesplit-pool-young"
+    young.mkdir()
+    Driver(workers=1).pool.close()
+    assert not left.exists()
+    assert live.pool._folder.path.exists()
+    assert young.exists()
+    live.pool.close()
+
+
+def test_a_temporary_folder_with_too_long_a_name_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with pytest.raises(ConfigError, match="too long a name") as caught:
+        Driver(workers=1)
+    assert "TMPDIR" in caught.value.hint
+    assert not list(long.iterdir())
+
+
+def _is_zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"

@@ -1,0 +1,79 @@
+"""The queue is bounded and fair, whatever comes in whatever order."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from securesplit.worker.jobs import Job
+from securesplit.worker.queue import FairQueue
+
+
+def job(client: str = "a", session: int = 0, ref: int = 0, preset: str = "p", expires_at: float = 1e9) -> Job:
+    return Job((bytes([session]), ref), client, preset, np.zeros(8, np.int8), expires_at)
+
+
+def names(jobs: list[Job]) -> list[tuple[str, bytes, int]]:
+    return [(j.client, *j.key) for j in jobs]
+
+
+def test_clients_take_turns_and_sessions_of_a_client_share_its_turn() -> None:
+    queue = FairQueue(100)
+    for ref in range(6):
+        assert queue.put(job("greedy", session=ref % 2, ref=ref))
+    assert queue.put(job("modest", session=9, ref=0))
+    assert names(queue.take(4)) == [("greedy", b"\0", 0), ("modest", b"\x09", 0), ("greedy", b"\1", 1), ("greedy", b"\0", 2)]
+
+
+def test_a_full_queue_takes_nothing_but_what_a_dead_tail_gives_back() -> None:
+    queue = FairQueue(1)
+    first = job(ref=1)
+    assert queue.put(first)
+    assert not queue.put(job(ref=2))
+    queue.give_back(job(ref=3))
+    assert [j.key[1] for j in queue.take(8)] == [3], "it goes first, and alone"
+    assert queue.take(8) == [first]
+    assert queue.take(8) == []
+    assert len(queue) == 0
+
+
+def test_a_batch_holds_one_preset() -> None:
+    queue = FairQueue(10)
+    for ref, preset in enumerate(["p", "p", "q"]):
+        queue.put(job(ref=ref, preset=preset))
+    assert [j.preset for j in queue.take(8)] == ["p", "p"]
+    assert [j.preset for j in queue.take(8)] == ["q"]
+
+
+def test_what_nobody_waits_for_is_dropped_also_among_the_given_back() -> None:
+    queue = FairQueue(10)
+    stale, returned, fresh = job(ref=1, expires_at=1.0), job(ref=2, expires_at=1.0), job(ref=3, expires_at=3.0)
+    queue.put(stale)
+    queue.put(fresh)
+    queue.give_back(returned)
+    assert {j.key[1] for j in queue.drop_expired(2.0)} == {1, 2}
+    assert len(queue) == 1
+    assert queue.take_all() == [fresh]
+    assert len(queue) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2)), max_size=60), st.integers(1, 8))
+def test_every_job_comes_out_once_and_nobody_gets_more_than_a_turn_ahead(
+    asks: list[tuple[str, int]], most: int
+) -> None:
+    queue = FairQueue(1_000)
+    for ref, (client, session) in enumerate(asks):
+        assert queue.put(job(client, session, ref))
+    left = [client for client, _ in asks]
+    taken = {client: 0 for client in "abc"}
+    seen = set()
+    while len(queue):
+        for got in queue.take(most):
+            assert got.key not in seen
+            seen.add(got.key)
+            left.remove(got.client)
+            taken[got.client] += 1
+            waiting = [taken[client] for client in set(left)]
+            assert all(taken[got.client] <= other + 1 for other in waiting)
+    assert len(seen) == len(asks)
