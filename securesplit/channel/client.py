@@ -35,6 +35,7 @@ from securesplit.channel.frames import (
 )
 from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
 from securesplit.channel.states import CLIENT, ClientState, ClientStep, ProtocolError, advance
+from securesplit.errors import TrustError
 
 MAX_AGE_S = 3600.0
 MAX_IDLE_S = 300.0
@@ -181,7 +182,7 @@ class ClientChannel:
         try:
             self._flight = self._handshake.step(frame.body)
             if not self._handshake.complete:
-                raise tls.HandshakeError("the worker has no key-exchange group in common", b"", None, None)
+                raise tls.HandshakeError("the worker has no key-exchange group in common")
         except tls.HandshakeError as failure:
             raise self._refuse(verdicts.on_client(failure, self._server_name)) from None
         self._peer = self._handshake.peer
@@ -225,8 +226,8 @@ class ClientChannel:
             except tls.HandshakeError as failure:
                 raise self._refuse(verdicts.on_client(failure, self._server_name)) from None
 
-    def _refuse(self, error: Exception) -> Exception:
-        self._state = ClientState.IDLE
+    def _refuse(self, error: TrustError) -> TrustError:
+        self._state = advance(CLIENT, self._state, ClientStep.REFUSED)
         self._forget()
         return error
 

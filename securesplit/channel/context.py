@@ -43,6 +43,7 @@ class Record:
 
     verify_errors: list[int] = field(default_factory=list)
     alerts: list[int] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
 
 
 def client_context(credentials: Credentials) -> SSL.Context:
@@ -130,8 +131,9 @@ def _judge_leaf(certificate: crypto.X509, usage: x509.ObjectIdentifier, allowed:
 
 
 def _note_alert(connection: SSL.Connection, where: int, value: int) -> None:
-    if where & SSL.SSL_CB_READ_ALERT == SSL.SSL_CB_READ_ALERT:
-        connection.get_app_data().alerts.append(value & 0xFF)
+    if where in (SSL.SSL_CB_READ_ALERT, SSL.SSL_CB_WRITE_ALERT):
+        record: Record = connection.get_app_data()
+        (record.alerts if where == SSL.SSL_CB_READ_ALERT else record.sent).append(value & 0xFF)
 
 
 def _set_groups(context: SSL.Context) -> None:

@@ -36,13 +36,23 @@ class HandshakeError(Exception):
         outgoing: the alert to send, as TLS wrote it; may be empty.
         verify_error: why the peer's certificate was refused (X509_V_ERR number), or None.
         alert: the alert that the peer sent and TLS accepted (RFC 8446, section 6), or None.
+        sent: the alert in ``outgoing``, or None.
     """
 
-    def __init__(self, reason: str, outgoing: bytes, verify_error: int | None, alert: int | None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        outgoing: bytes = b"",
+        *,
+        verify_error: int | None = None,
+        alert: int | None = None,
+        sent: int | None = None,
+    ) -> None:
         super().__init__(reason)
         self.outgoing = outgoing
         self.verify_error = verify_error
         self.alert = alert
+        self.sent = sent
 
 
 class Handshake:
@@ -79,7 +89,7 @@ class Handshake:
         except SSL.Error as error:
             raise self._failure(error) from None
         if self._connection.get_alpn_proto_negotiated() != PROTOCOL:
-            raise HandshakeError("the peer did not agree on the protocol", b"", None, None)
+            raise HandshakeError("the peer did not agree on the protocol")
         self.complete = True
         return self._outgoing()
 
@@ -144,11 +154,13 @@ class Handshake:
     def _failure(self, error: SSL.Error) -> HandshakeError:
         reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
         reason = str(reasons[0][-1]) if reasons else "the handshake was broken off"
+        record = self._record
         return HandshakeError(
             reason,
             self._outgoing(),
-            next(iter(self._record.verify_errors), None),
-            next(iter(self._record.alerts), None),
+            verify_error=next(iter(record.verify_errors), None),
+            alert=next(iter(record.alerts), None),
+            sent=next(iter(record.sent), None),
         )
 
 

@@ -53,18 +53,19 @@ CLIENT_REFUSED = {
     44: ("client-revoked", "this device's certificate was revoked", "ask the operator of the worker for a new one"),
     45: (
         "client-expired",
-        "the worker refused this device's certificate or its own revocation list as expired",
+        "this device's certificate has expired (or the worker's revocation list has)",
         "run securesplit keygen --renew and copy the new files to both machines",
-    ),
-    46: (
-        "client-not-allowed",
-        "this device is not on the worker's allow-list",
-        "add it with securesplit keygen --client NAME, then reload the worker",
     ),
     48: (
         "client-unknown-ca",
         "the worker does not trust the CA of this device's certificate",
         "use a client certificate from the folder where keygen issued the worker's certificate",
+    ),
+    # Our own check refuses where OpenSSL found nothing wrong; OpenSSL then has no number to send but internal_error.
+    80: (
+        "client-not-allowed",
+        "this device is not on the worker's allow-list",
+        "add it with securesplit keygen --client NAME, then reload the worker",
     ),
     116: (
         "no-certificate",
@@ -112,6 +113,8 @@ def on_server(failure: HandshakeError) -> str:
         return "not-allowed"
     if failure.verify_error is not None:
         return server_refusal(failure.verify_error, "")[0]
+    if failure.sent in CLIENT_REFUSED:
+        return CLIENT_REFUSED[failure.sent][0]
     return "alert" if failure.alert is not None else "handshake"
 
 

@@ -1,0 +1,161 @@
+"""Keys, nonces and counters."""
+
+import multiprocessing
+import os
+from multiprocessing.connection import Connection
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from securesplit.channel.frames import Frame, FrameError, FrameType
+from securesplit.channel.sealing import KEY_BYTES, MAX_SEQUENCE, Opener, Sealer, derive, exporter_context
+from securesplit.channel.states import ProtocolError
+
+KEY, IV = bytes(range(32)), bytes(range(12))
+FRAME = Frame(FrameType.REQ, ref=7, session=b"s" * 16)
+
+
+def test_sealed_bytes_are_aes_256_gcm_with_the_documented_nonce_and_header() -> None:
+    sealer = Sealer(KEY, IV)
+    for sequence in (1, 2, 3):
+        sealed = sealer.seal(FRAME, b"plain")
+        nonce = (int.from_bytes(IV, "big") ^ sequence).to_bytes(12, "big")
+        assert sealed.seq == sequence
+        assert AESGCM(KEY).decrypt(nonce, sealed.body, sealed.header) == b"plain"
+
+
+@given(st.lists(st.binary(max_size=50), max_size=20))
+def test_what_is_sealed_in_order_opens_in_order(messages: list[bytes]) -> None:
+    sealer, opener = Sealer(KEY, IV), Opener(KEY, IV)
+    assert [opener.open(sealer.seal(FRAME, message)) for message in messages] == messages
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30))
+def test_of_any_delivery_exactly_the_rising_part_is_accepted(order: list[int]) -> None:
+    """Replays, reordering and gaps at once: the model is a running maximum."""
+    sealer, opener = Sealer(KEY, IV), Opener(KEY, IV)
+    sent = [sealer.seal(FRAME, bytes([index])) for index in range(10)]
+    highest = -1
+    for index in order:
+        if index > highest:
+            assert opener.open(sent[index]) == bytes([index])
+            highest = index
+        else:
+            with pytest.raises(FrameError, match="replay or out of order"):
+                opener.open(sent[index])
+        assert opener.sequence == highest + 1
+
+
+@settings(max_examples=10)
+@given(st.lists(st.sampled_from(["seal", "retry", "fail", "restart"]), min_size=1, max_size=300))
+def test_a_nonce_never_repeats_over_retries_failures_and_restarts(actions: list[str]) -> None:
+    """A restart is a new handshake, hence a new key; (key, nonce) is what must not repeat."""
+    used: set[tuple[int, int]] = set()
+    key_number = 0
+    sealer = Sealer(KEY, IV)
+    for action in actions:
+        if action == "restart":
+            key_number += 1
+            sealer = Sealer(os.urandom(KEY_BYTES), os.urandom(12))
+        elif action == "fail":
+            with pytest.raises(TypeError):
+                sealer.seal(FRAME, None)  # type: ignore[arg-type]  # a caller's bug must not rewind the counter
+        else:
+            sealed = sealer.seal(FRAME, b"same plaintext on a retry")
+            assert (key_number, sealed.seq) not in used
+            used.add((key_number, sealed.seq))
+
+
+@pytest.mark.slow
+def test_a_million_messages_use_a_million_nonces() -> None:
+    used = bytearray(1_000_001)
+    sealer = Sealer(KEY, IV, max_sequence=1_000_000)
+    for _ in range(1_000_000):
+        sealer.seal(FRAME, b"")
+        assert not used[sealer.sequence]
+        used[sealer.sequence] = 1
+    with pytest.raises(ProtocolError):
+        sealer.seal(FRAME, b"")
+
+
+def test_a_key_seals_its_last_message_and_then_refuses() -> None:
+    sealer = Sealer(KEY, IV)
+    for _ in range(MAX_SEQUENCE):
+        last = sealer.seal(FRAME, b"")
+    assert last.seq == MAX_SEQUENCE
+    with pytest.raises(ProtocolError, match="sealed its last message"):
+        sealer.seal(FRAME, b"")
+    assert sealer.sequence == MAX_SEQUENCE
+
+
+def test_an_opener_takes_nothing_past_the_last_message() -> None:
+    sealer, opener = Sealer(KEY, IV, max_sequence=MAX_SEQUENCE + 1), Opener(KEY, IV)
+    sealer.sequence = MAX_SEQUENCE
+    with pytest.raises(FrameError, match="past the last"):
+        opener.open(sealer.seal(FRAME, b""))
+    assert opener.sequence == 0
+
+
+def test_a_wiped_key_is_gone() -> None:
+    sealer, opener = Sealer(KEY, IV), Opener(KEY, IV)
+    sealed = sealer.seal(FRAME, b"")
+    sealer.wipe()
+    opener.wipe()
+    for use in (lambda: sealer.seal(FRAME, b""), lambda: opener.open(sealed)):
+        with pytest.raises(ProtocolError, match="wiped") as caught:
+            use()
+        assert "spawn" in caught.value.hint
+
+
+def _use_in_child(pipe: Connection, sealer: Sealer, opener: Opener, sealed: Frame) -> None:
+    said = []
+    for use in (lambda: sealer.seal(FRAME, b"child"), lambda: opener.open(sealed)):
+        try:
+            use()
+            said.append("repeated a nonce")
+        except ProtocolError as error:
+            said.append(error.message)
+    pipe.send(said)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_process_finds_its_keys_wiped_and_the_parent_does_not() -> None:
+    sealer, opener = Sealer(KEY, IV), Opener(KEY, IV)
+    sealed = sealer.seal(FRAME, b"")
+    here, there = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(target=_use_in_child, args=(there, sealer, opener, sealed))
+    child.start()
+    assert here.recv() == ["this session's keys were wiped"] * 2
+    child.join()
+    assert opener.open(sealed) == b""
+    assert sealer.seal(FRAME, b"").seq == 2
+
+
+def test_nothing_of_a_key_shows_in_a_representation() -> None:
+    assert KEY.hex() not in repr(vars(Sealer(KEY, IV)))
+    assert "wiped" not in repr(Sealer(KEY, IV))
+
+
+def test_keys_depend_on_each_of_their_inputs() -> None:
+    def export(label: bytes, length: int, context: bytes) -> bytes:
+        assert label == b"EXPORTER-securesplit-v1"
+        return (context * 4)[:length]
+
+    base = derive(export, b"i" * 32, b"c" * 32, b"s" * 32)
+    parts = {base.session, *base.client, *base.server}
+    assert len(parts) == 5
+    for other in (
+        derive(export, b"I" * 32, b"c" * 32, b"s" * 32),
+        derive(export, b"i" * 32, b"C" * 32, b"s" * 32),
+        derive(export, b"i" * 32, b"c" * 32, b"S" * 32),
+    ):
+        assert parts.isdisjoint({other.session, *other.client, *other.server})
+
+
+def test_the_exporter_context_is_the_documented_hash() -> None:
+    import hashlib
+
+    assert exporter_context(b"i" * 32, b"client") == hashlib.sha256(b"securesplit/1" + b"i" * 32 + b"client").digest()

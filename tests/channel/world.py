@@ -1,0 +1,122 @@
+"""A small world to test in: one CA, a server, clients, and a clock that stands still until it is moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from securesplit.channel import frames, pki
+from securesplit.channel.client import ClientChannel
+from securesplit.channel.credentials import Credentials
+from securesplit.channel.events import HandshakeReady, Reply, Request, Send
+from securesplit.channel.frames import Frame
+from securesplit.channel.limits import Limits
+from securesplit.channel.pki import Identity
+from securesplit.channel.server import ServerChannel
+
+BUNDLE = bytes(range(32))
+PEER = b"peer-1"
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+@dataclass
+class Clock:
+    """A clock that a test moves."""
+
+    now_s: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@dataclass
+class Authority:
+    """A CA with what it signed; every credential is made as wanted, checked or not."""
+
+    now: datetime = NOW
+    identity: Identity = field(default_factory=lambda: pki.new_ca(now=NOW))
+    revoked: list[int] = field(default_factory=list)
+
+    @property
+    def pem(self) -> bytes:
+        return self.identity.certificate_pem
+
+    def crl(self, now: datetime | None = None, days: int = 90) -> bytes:
+        entries = [pki.revocation(serial, now=self.now) for serial in self.revoked]
+        return pki.new_crl(self.identity, entries, number=1, days=days, now=now or self.now)
+
+    def server(self, *names: str, now: datetime | None = None, days: int = 90) -> Identity:
+        return pki.new_server(self.identity, names or ("localhost", "127.0.0.1"), days=days, now=now or self.now)
+
+    def client(self, name: str = "device", now: datetime | None = None, days: int = 90) -> Identity:
+        return pki.new_client(self.identity, name, days=days, now=now or self.now)
+
+    def credentials(self, own: Identity, *allowed: Identity) -> Credentials:
+        """Credentials without a check, so that bad ones can be made."""
+        return Credentials(
+            certificate=own.certificate_pem,
+            private_key=own.key_pem,
+            ca=self.pem,
+            crl=self.crl(),
+            allowed_clients=frozenset(pki.fingerprint(one.certificate) for one in allowed),
+            expires_at=own.certificate.not_valid_after_utc,
+            fingerprint=pki.fingerprint(own.certificate),
+        )
+
+
+class World:
+    """A server and a way to make clients of it."""
+
+    def __init__(self, limits: Limits | None = None, client: Identity | None = None) -> None:
+        self.authority = Authority()
+        self.client_identity = client or self.authority.client()
+        self.server_identity = self.authority.server()
+        self.server_credentials = self.authority.credentials(self.server_identity, self.client_identity)
+        self.client_credentials = self.authority.credentials(self.client_identity)
+        self.clock = Clock()
+        self.server = ServerChannel(self.server_credentials, BUNDLE, clock=self.clock, limits=limits)
+
+    def client(self, credentials: Credentials | None = None, *, bundle: bytes = BUNDLE) -> ClientChannel:
+        return ClientChannel(credentials or self.client_credentials, bundle, "localhost", clock=self.clock)
+
+    def say_hello(self, client: ClientChannel, peer: bytes = PEER) -> None:
+        """HELLO and HREPLY: the client is FINISHING."""
+        answer = self.server.receive(peer, client.hello())
+        assert isinstance(answer, Send)
+        assert client.receive(answer.frame) == HandshakeReady()
+
+    def ask(self, client: ClientChannel, plaintext: bytes = b"ask", ref: int = 1, peer: bytes = PEER) -> Request:
+        """The server's event for one request of the client."""
+        request = self.server.receive(peer, client.request(ref, plaintext))
+        assert isinstance(request, Request), request
+        return request
+
+    def answer(self, client: ClientChannel, request: Request, plaintext: bytes = b"answer") -> Reply:
+        reply = client.receive(self.server.seal_reply(request.session, request.ref, plaintext))
+        assert isinstance(reply, Reply)
+        return reply
+
+    def open(self, peer: bytes = PEER, credentials: Credentials | None = None) -> tuple[ClientChannel, bytes]:
+        """A client with an open session, and the session's id."""
+        client = self.client(credentials)
+        self.say_hello(client, peer)
+        request = self.ask(client, peer=peer)
+        self.answer(client, request)
+        return client, request.session
+
+
+def change(data: bytes, **fields: Any) -> bytes:
+    """A frame with other header fields, or another body."""
+    return frames.encode(replace(frames.decode(data), **fields))
+
+
+def sent(event: object) -> bytes:
+    """The bytes that a Send carries."""
+    assert isinstance(event, Send), event
+    return event.frame
+
+
+def parse(event: object) -> Frame:
+    """The frame that a Send carries."""
+    return frames.decode(sent(event))
