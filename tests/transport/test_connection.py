@@ -1,0 +1,232 @@
+"""The client's connection against real workers that are there, absent, restarted, busy, or somebody else."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from securesplit.channel import keystore
+from securesplit.channel.sealing import MAX_SEQUENCE
+from securesplit.errors import ConfigError, TrustError, UnreachableError, WorkerError
+from securesplit.transport.client import Connection, Patience
+from tests.worker.engines import RAISING
+from tests.worker.serving import IDENTITY, now, release, running, serve_engine
+
+KEYS = keystore.ephemeral(now())
+CLIENT = KEYS[1]
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def stranger() -> Iterator[str]:
+    """A TCP server that is no worker: it says something else and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_one_session_serves_many_requests() -> None:
+    with running() as worker, worker.connect() as connection:
+        answers = [connection.request(release(n)) for n in range(20)]
+        assert [a.logit for a in answers] == list(range(20))
+        assert worker.front._channel.session_count == 1
+        assert len({a.payload_bytes for a in answers}) == 1
+        assert len(answers[5].frame) == answers[5].payload_bytes == 40 + 8 + 32 + 8 + 16
+        assert all(0 <= a.tail_ms < a.round_trip_ms for a in answers)
+
+
+def test_any_thread_may_ask() -> None:
+    with running(workers=2) as worker, worker.connect() as connection, ThreadPoolExecutor(8) as threads:
+        answers = threads.map(lambda n: connection.request(release(n)).logit, range(100))
+        assert list(answers) == list(range(100))
+
+
+def test_the_wire_never_shows_the_release() -> None:
+    secret = np.array([11, 22, 33, 44, 55, 66, 77, 88], np.int8)
+    with running() as worker, worker.connect() as connection:
+        for _ in range(2):
+            assert secret.tobytes() not in connection.request(secret).frame
+
+
+def test_nothing_listening_is_noticed_within_seconds(free_port: int) -> None:
+    start = time.monotonic()
+    with Connection([f"tcp://127.0.0.1:{free_port}"], CLIENT, IDENTITY) as connection:
+        with pytest.raises(UnreachableError, match="nothing listens there") as caught:
+            connection.request(release(1))
+    assert time.monotonic() - start < 4.0
+    assert f"tail-worker --bind tcp://127.0.0.1:{free_port}" in caught.value.hint
+
+
+def test_a_name_without_an_address_is_noticed_within_seconds() -> None:
+    with Connection(["tcp://no-such-host.invalid:5"], CLIENT, IDENTITY) as connection:
+        with pytest.raises(UnreachableError, match="no address"):
+            connection.request(release(1))
+
+
+def test_a_stranger_at_the_address_is_noticed_within_seconds(stranger: str) -> None:
+    with Connection([stranger], CLIENT, IDENTITY) as connection:
+        with pytest.raises(UnreachableError, match="no worker"):
+            connection.request(release(1))
+
+
+def test_a_silent_peer_costs_the_deadline_and_no_more() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        endpoint = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        patience = Patience(total_s=1.5, connect_s=0.5)
+        with Connection([endpoint], CLIENT, IDENTITY, patience=patience) as connection:
+            start = time.monotonic()
+            with pytest.raises(UnreachableError, match="no answer came"):
+                connection.request(release(1))
+        assert time.monotonic() - start < 3.0
+
+
+def test_a_worker_that_is_started_a_little_late_is_found(free_port: int) -> None:
+    endpoint = f"tcp://127.0.0.1:{free_port}"
+    with Connection([endpoint], CLIENT, IDENTITY) as connection, ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(connection.request, release(7))
+        time.sleep(0.5)
+        with running(keys=KEYS, bind=endpoint):
+            assert asked.result(20).logit == 7
+
+
+def test_the_next_endpoint_is_asked_where_one_does_not_answer(free_port: int) -> None:
+    with running(keys=KEYS) as worker:
+        endpoints = [f"tcp://127.0.0.1:{free_port}", worker.front.endpoint]
+        with Connection(endpoints, CLIENT, IDENTITY) as connection:
+            assert connection.request(release(3)).logit == 3
+            assert connection.request(release(4)).round_trip_ms < 500, "it stays with the one that works"
+
+
+def test_a_name_with_several_addresses_is_tried_at_each() -> None:
+    with running(keys=KEYS) as worker:
+        port = worker.front.endpoint.rpartition(":")[2]
+        with Connection([f"tcp://localhost:{port}"], CLIENT, IDENTITY) as connection:
+            assert connection.request(release(3)).logit == 3
+
+
+def test_a_front_that_is_restarted_between_requests_costs_nothing() -> None:
+    with running(keys=KEYS) as first, first.connect() as connection:
+        assert connection.request(release(1)).logit == 1
+        endpoint = first.front.endpoint
+        first.stop()
+        with running(keys=KEYS, bind=endpoint):
+            assert connection.request(release(2)).logit == 2
+
+
+def test_a_worker_that_dies_half_way_is_retried_until_the_deadline_and_then_given_up_sooner() -> None:
+    with running(serve_engine("Sum", pause_s=5.0), keys=KEYS) as worker:
+        connection = worker.connect(patience=Patience(total_s=3.0, absent_s=0.5))
+        with connection, ThreadPoolExecutor(1) as threads:
+            start = time.monotonic()
+            asked = threads.submit(connection.request, release(1))
+            time.sleep(0.5)
+            worker.stop()
+            with pytest.raises(UnreachableError, match="within 3 s"):
+                asked.result(20)
+            assert time.monotonic() - start < 5.0
+            start = time.monotonic()
+            with pytest.raises(UnreachableError):
+                connection.request(release(2))
+            assert time.monotonic() - start < 2.0, "the next photo does not wait as long"
+
+
+def test_what_cannot_be_computed_is_an_error_at_once_and_the_next_request_is_fine() -> None:
+    with running(serve_engine("Moody")) as worker, worker.connect() as connection:
+        with pytest.raises(WorkerError, match="could not compute") as caught:
+            connection.request(release(RAISING))
+        assert caught.value.hint
+        assert connection.request(release(2)).logit == 2
+
+
+def test_a_release_of_another_shape_is_an_error_at_once() -> None:
+    with running() as worker, worker.connect() as connection:
+        with pytest.raises(WorkerError):
+            connection.request(np.zeros((3, 3), np.int8))
+        assert connection.request(release(2)).logit == 2
+
+
+def test_refused_identities_are_final() -> None:
+    foreign = keystore.ephemeral(now())[1]
+    cases = [
+        ("bundle", CLIENT, bytes(32), None),
+        ("CA", foreign, IDENTITY, None),
+        ("name", CLIENT, IDENTITY, "elsewhere.example"),
+    ]
+    with running(keys=KEYS) as worker:
+        for word, credentials, identity, name in cases:
+            start = time.monotonic()
+            with Connection([worker.front.endpoint], credentials, identity, server_name=name) as connection:
+                with pytest.raises(TrustError, match=word) as caught:
+                    connection.request(release(1))
+            assert caught.value.hint
+            assert time.monotonic() - start < 2.0
+
+
+def test_a_server_certificate_that_has_expired_is_final() -> None:
+    old = keystore.ephemeral(now() - timedelta(days=400))
+    with running(keys=old) as worker, worker.connect() as connection, pytest.raises(TrustError, match="expired"):
+        connection.request(release(1))
+
+
+@pytest.mark.slow
+def test_a_session_that_is_used_up_is_replaced_without_losing_a_request() -> None:
+    with running() as worker, worker.connect() as connection:
+        for n in range(MAX_SEQUENCE + 20):
+            assert connection.request(release(n % 100)).logit == n % 100
+        assert worker.front._channel.session_count == 2
+
+
+def test_a_forked_process_makes_its_own_session() -> None:
+    with running(keys=KEYS) as worker, worker.connect() as connection:
+        assert connection.request(release(1)).logit == 1
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                code = 0 if connection.request(release(2)).logit == 2 else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert connection.request(release(3)).logit == 3
+        assert worker.front._channel.session_count == 2
+
+
+def test_there_must_be_an_endpoint() -> None:
+    with pytest.raises(ConfigError):
+        Connection([], CLIENT, IDENTITY)
+    with pytest.raises(ConfigError):
+        Connection(["nonsense"], CLIENT, IDENTITY)
+
+
+def test_closing_twice_is_fine() -> None:
+    connection = Connection(["tcp://127.0.0.1:5"], CLIENT, IDENTITY)
+    connection.close()
+    connection.close()

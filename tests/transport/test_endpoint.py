@@ -1,0 +1,45 @@
+"""Addresses as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from securesplit.errors import ConfigError, UnreachableError
+from securesplit.transport.endpoint import Endpoint
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("tcp://127.0.0.1:5555", "127.0.0.1", 5555),
+        ("tcp://clinic.example:1", "clinic.example", 1),
+        ("tcp://[::1]:65535", "::1", 65535),
+        ("tcp://[fe80::1%eth0]:80", "fe80::1%eth0", 80),
+    ],
+)
+def test_an_address_is_read_and_written_alike(text: str, host: str, port: int) -> None:
+    endpoint = Endpoint.parse(text)
+    assert (endpoint.host, endpoint.port) == (host, port)
+    assert str(endpoint) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "5555", "host:5555", "tcp://host", "tcp://:5555", "tcp://::1:5555", "tcp://host:65536", "tcp://host:0", "tcp://*:5",
+     "http://host:5555", "ipc:///tmp/x", "tcp://host:5555/", "tcp://ho st:5555"],
+)  # fmt: skip
+def test_anything_else_is_an_error_with_a_hint(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Endpoint.parse(text)
+    assert caught.value.hint
+
+
+def test_wildcards_are_for_listening() -> None:
+    assert Endpoint.parse("tcp://*:0", listening=True) == Endpoint("*", 0)
+
+
+def test_a_name_becomes_all_its_addresses_and_an_address_stays() -> None:
+    assert Endpoint("127.0.0.1", 1).resolve() == [Endpoint("127.0.0.1", 1)]
+    assert Endpoint("127.0.0.1", 1) in Endpoint("localhost", 1).resolve()
+    with pytest.raises(UnreachableError, match="no address"):
+        Endpoint("no-such-host.invalid", 1).resolve()
