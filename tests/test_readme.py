@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+
 import re
 import subprocess
 import sys
@@ -45,7 +45,7 @@ def test_every_other_command_runs_as_printed(
                 assert str(port) in worker.stderr.readline()
                 continue
             command = [sys.executable, "-c", here] if kind == "python" else here.split()
-            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, env={**os.environ})
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
             assert done.returncode == 0, (code, done.stderr)
     finally:
         if worker is not None:

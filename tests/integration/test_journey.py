@@ -1,0 +1,168 @@
+"""The whole journey through the command line, against a worker in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from securesplit import Client
+from securesplit.model import Bundle
+from tests.integration.conftest import Command, Worker, start_worker, stop_worker
+
+DrawPhoto = Callable[..., Path]
+CONTRACT = {
+    "schema", "photo", "status", "probabilities", "label", "threshold", "refusal", "model", "privacy", "payload_bytes",
+    "timing_ms", "disclaimer",
+}  # fmt: skip
+
+
+def test_the_ready_line_says_where_what_and_until_when(worker: Worker) -> None:
+    assert worker.endpoint in worker.ready_line
+    assert Bundle.load().id in worker.ready_line
+    assert "certificate until 20" in worker.ready_line
+
+
+@pytest.mark.parametrize("preset", ["compact", "private", "none", "8"])
+def test_json_is_the_contract(worker: Worker, securesplit: Command, draw_photo: DrawPhoto, preset: str) -> None:
+    where = ["--connect", worker.endpoint, "--certs", worker.certs]
+    done = securesplit("diagnose", draw_photo(1), *where, "--privacy", preset, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert set(answer) == CONTRACT
+    assert (answer["schema"], answer["status"], answer["refusal"]) == ("securesplit.diagnosis/1", "ok", None)
+    assert sum(answer["probabilities"].values()) == pytest.approx(1)
+    assert (answer["label"] == "malignant") == (answer["probabilities"]["malignant"] >= answer["threshold"])
+    assert answer["model"] == {"name": Bundle.load().manifest.name, "id": Bundle.load().id}
+    assert set(answer["timing_ms"]) == {"load", "head", "privacy", "round_trip", "tail", "total"}
+    noisy = preset in {"private", "8"}
+    assert answer["privacy"]["preset"] == ("private" if noisy else preset)
+    assert (answer["privacy"]["epsilon"] is not None) == noisy
+    if preset == "8":
+        assert answer["privacy"]["epsilon"] == pytest.approx(8, rel=0.01)
+        assert answer["privacy"]["identification_bound_n1000"] == pytest.approx(0.077, rel=0.02)
+    if preset != "none":
+        assert answer["payload_bytes"] <= 4096
+    assert ("warning" in done.stderr) == (preset == "none")
+
+
+def test_several_photos_share_one_session_and_progress_is_on_stderr(
+    worker: Worker, securesplit: Command, draw_photo: DrawPhoto
+) -> None:
+    photos = [draw_photo(seed) for seed in (1, 2, 3)]
+    done = securesplit("diagnose", *photos, "--connect", worker.endpoint, "--certs", worker.certs, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["photo"] for line in done.stdout.splitlines()] == [str(p) for p in photos]
+    assert [line for line in done.stderr.splitlines() if line] == [f"photo {n} of 3" for n in (1, 2, 3)]
+
+
+def test_text_is_for_people(worker: Worker, securesplit: Command, draw_photo: DrawPhoto) -> None:
+    photo = draw_photo(1)
+    done = securesplit("diagnose", photo, "--connect", worker.endpoint, "--certs", worker.certs, "--explain")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{photo}: ")
+    assert "probability of malignant" in done.stdout
+    assert "bytes of ciphertext left this device" in done.stdout
+    assert "Research tool, not a diagnosis" in done.stdout
+    assert str(photo) not in done.stderr
+
+
+def test_embedded_needs_nothing(securesplit: Command, draw_photo: DrawPhoto) -> None:
+    done = securesplit("diagnose", "--embedded", draw_photo(4), "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["status"] == "ok"
+
+
+def test_the_same_photo_gives_the_same_answer_even_with_noise(worker: Worker, draw_photo: DrawPhoto) -> None:
+    photo = draw_photo(5)
+    with Client(worker.endpoint, certs=worker.certs, privacy="private") as client:
+        answers = [client.diagnose(photo) for _ in range(3)]
+    assert len({a.malignant for a in answers}) == 1
+    assert {a.privacy.releases for a in answers} == {1}
+
+
+def test_a_budget_refuses_before_anything_is_sent(worker: Worker, securesplit: Command, draw_photo: DrawPhoto) -> None:
+    common = ["--connect", worker.endpoint, "--certs", worker.certs, "--privacy", "2", "--format", "json"]
+    done = securesplit("diagnose", draw_photo(1), draw_photo(2), *common, "--budget", "2.5")
+    assert done.returncode == 10
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first["status"] == "ok"
+    assert (second["status"], second["error"]["exit_code"]) == ("error", 10)
+
+
+def test_release_is_what_the_client_sends(
+    worker: Worker, securesplit: Command, draw_photo: DrawPhoto, tmp_path: Path
+) -> None:
+    photos = [draw_photo(seed) for seed in (1, 2)]
+    done = securesplit("release", *photos, "--out", tmp_path / "r.npz", "--privacy", "private")
+    assert done.returncode == 0, done.stderr
+    spec = Bundle.load().preset("private").spec
+    with (
+        np.load(tmp_path / "r.npz", allow_pickle=False) as stored,
+        Client(worker.endpoint, certs=worker.certs, privacy="private") as client,
+    ):
+        assert stored["photo"].tolist() == [str(p) for p in photos]
+        assert stored["release"].shape == (2, *spec.shape)
+        assert stored["release"].dtype == spec.dtype
+        for photo, row in zip(photos, stored["release"], strict=True):
+            assert (client.trace(photo)[1].release == row).all()
+
+
+def test_release_without_noise_is_the_clean_grid(securesplit: Command, draw_photo: DrawPhoto, tmp_path: Path) -> None:
+    rows = []
+    for extra in ([], ["--without-noise"]):
+        out = tmp_path / f"{len(extra)}.npz"
+        assert securesplit("release", draw_photo(1), "--out", out, "--privacy", "1", *extra).returncode == 0
+        with np.load(out) as stored:
+            rows.append(stored["release"][0].astype(int))
+    spec = Bundle.load().preset("private").spec
+    noisy, clean = rows
+    assert (noisy != clean).any()
+    assert np.linalg.norm(clean) * spec.step <= spec.clip_norm
+
+
+def test_demo_shows_the_journey(securesplit: Command, tmp_path: Path) -> None:
+    done = securesplit("demo", "--out", tmp_path / "demo.png")
+    assert done.returncode == 0, done.stderr
+    assert "bytes of ciphertext left this device" in done.stdout
+    with Image.open(tmp_path / "demo.png") as picture:
+        assert picture.width > 900
+        assert np.asarray(picture).std() > 20
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_worker_cleanly(worker: Worker, number: int) -> None:
+    started = start_worker(worker.certs)
+    started.process.send_signal(number)
+    _, said = started.process.communicate(timeout=20)
+    assert started.process.returncode == 0
+    assert "Traceback" not in said
+
+
+def test_a_restarted_worker_goes_on_with_the_same_client(worker: Worker, draw_photo: DrawPhoto) -> None:
+    first = start_worker(worker.certs)
+    with Client(first.endpoint, certs=worker.certs) as client:
+        before = client.diagnose(draw_photo(1))
+        stop_worker(first)
+        second = start_worker(worker.certs, first.endpoint)
+        after = client.diagnose(draw_photo(1))
+        stop_worker(second)
+    assert before.malignant == after.malignant
+
+
+def test_deployed_commands_import_no_tensorflow(worker: Worker, draw_photo: DrawPhoto) -> None:
+    code = (
+        "import sys; from securesplit import Client\n"
+        f"with Client({worker.endpoint!r}, certs={str(worker.certs)!r}) as c: c.diagnose({str(draw_photo(1))!r})\n"
+        "import securesplit.worker.tail\n"
+        "assert not {'tensorflow', 'keras', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
