@@ -1,0 +1,70 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from securesplit.cli.main import COMMANDS, LazyGroup, cli, run
+
+
+def test_help_lists_every_command_without_importing_it() -> None:
+    code = (
+        "import sys; from securesplit.cli.main import run; run(['--help'])\n"
+        "heavy = {'numpy', 'zmq', 'OpenSSL', 'PIL', 'ai_edge_litert'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_environment_variables(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([name, "--help"]) == 0
+    assert "Usage: securesplit" in capsys.readouterr().out
+    assert isinstance(cli, LazyGroup)
+    command = cli.get_command(cli.make_context("securesplit", [name, "--help"], resilient_parsing=True), name)
+    assert command is not None
+    for option in command.params:
+        if option.param_type_name == "option":
+            assert str(option.envvar).startswith("SECURESPLIT_")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["diagnos"], "No such command 'diagnos'"),
+        (["diagnose"], "Missing argument 'PHOTO...'"),
+        (["--config", "missing.toml", "keygen"], "no settings file at missing.toml"),
+        (["tail-worker"], "Missing option '--bind'"),
+    ],
+)
+def test_wrong_usage_is_an_error_a_hint_and_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"error: {message}")
+    assert "hint: " in said.err
+
+
+def test_flag_wins_over_environment_over_file_over_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("securesplit.toml").write_text('[keygen]\nout = "from-file"\n')
+    assert run(["keygen"]) == 0
+    monkeypatch.setenv("SECURESPLIT_OUT", "from-environment")
+    assert run(["keygen"]) == 0
+    assert run(["keygen", "--out", "from-flag"]) == 0
+    capsys.readouterr()
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["from-environment", "from-file", "from-flag"]
+
+
+def test_debug_shows_a_traceback_and_nothing_else_does(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["release", "missing.jpg", "--out", "/nonexistent/r.npz", "--model", "/nonexistent"]
+    assert run(arguments) == run(["--debug", *arguments]) == 9
+    plain, _, debugged = capsys.readouterr().err.partition("Traceback")
+    assert "no bundle in /nonexistent" in plain
+    assert "BundleError" in debugged

@@ -1,0 +1,117 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from securesplit.errors import BundleError
+from securesplit.imaging.synthetic import draw_lesion
+from securesplit.model import Bundle, Calibration
+from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.privacy.release import saturate, to_grid
+
+MAX_BUNDLE_BYTES = 20_000_000
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the default bundle that a test may spoil."""
+    return Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle"))
+
+
+def test_the_default_bundle_is_whole_and_small() -> None:
+    assert {p.name for p in DEFAULT_FOLDER.iterdir()} == {"manifest.json", "head.tflite", "tail.tflite"}
+    assert sum(p.stat().st_size for p in DEFAULT_FOLDER.iterdir()) < MAX_BUNDLE_BYTES
+
+
+def test_the_manifest_says_what_was_measured() -> None:
+    manifest = Bundle.load().manifest
+    assert {"none", "compact", "private"} <= set(manifest.presets)
+    for preset in manifest.presets.values():
+        assert 0.5 < preset.quality["test"]["auc"] < 1
+        assert 0 < preset.threshold < 1
+    assert "NC" in manifest.licence
+    assert manifest.presets["private"].spec.sigma_per_clip > 0
+    assert manifest.default_preset != "none"
+
+
+@pytest.mark.parametrize("preset", ["none", "compact", "private"])
+def test_head_and_tail_fit_each_other(preset: str) -> None:
+    bundle = Bundle.load()
+    head, tail = bundle.open_head(), bundle.open_tail()
+    spec = bundle.preset(preset).spec
+    embeddings = [head(draw_lesion(seed, bundle.manifest.side))[preset] for seed in (1, 2)]
+    assert all(e.shape == spec.shape and e.dtype == np.float32 for e in embeddings)
+    releases = np.stack([saturate(to_grid(e, spec), spec) for e in embeddings])
+    logits = tail(preset, releases)
+    assert logits.shape == (2,)
+    assert np.isfinite(logits).all()
+    assert logits[0] != logits[1]
+    assert tail(preset, releases[:1])[0] == logits[0]
+
+
+def test_every_release_has_a_shape_of_its_own() -> None:
+    bundle = Bundle.load()
+    for name, preset in bundle.presets.items():
+        assert bundle.preset_of(preset.spec.shape, preset.spec.dtype) == name
+    with pytest.raises(BundleError, match="no preset releases"):
+        bundle.preset_of((1, 2, 3), "int8")
+
+
+def test_a_client_needs_no_tail(copy: Path) -> None:
+    (copy / "tail.tflite").unlink()
+    bundle = Bundle.load(copy)
+    assert bundle.open_head()
+    with pytest.raises(BundleError, match=r"no tail\.tflite"):
+        bundle.open_tail()
+
+
+def flip_head(folder: Path) -> None:
+    content = bytearray((folder / "head.tflite").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "head.tflite").write_bytes(content)
+
+
+def rewrite(change: Callable[[dict[str, object]], object]) -> Callable[[Path], None]:
+    """Change the manifest's JSON."""
+
+    def spoil(folder: Path) -> None:
+        raw = json.loads((folder / "manifest.json").read_text())
+        change(raw)
+        (folder / "manifest.json").write_text(json.dumps(raw))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (flip_head, "head.tflite was altered"),
+        (lambda f: (f / "manifest.json").unlink(), "no bundle in"),
+        (lambda f: (f / "manifest.json").write_text("{"), "manifest is damaged"),
+        (rewrite(lambda raw: raw.update(schema="securesplit.bundle/9")), "schema is 'securesplit.bundle/9'"),
+        (rewrite(lambda raw: raw.pop("presets")), "manifest is damaged"),
+        (rewrite(lambda raw: raw["presets"]["private"]["release"].update(step=1)), "was altered"),
+        (rewrite(lambda raw: raw.update(default_preset="best")), "not among its presets"),
+        (rewrite(lambda raw: raw["presets"]["private"]["release"].update(dtype="float64")), "float64"),
+    ],
+)
+def test_a_spoiled_bundle_is_refused(copy: Path, spoil: Callable[[Path], None], message: str) -> None:
+    spoil(copy)
+    with pytest.raises(BundleError, match=message) as caught:
+        Bundle.load(copy).open_head()
+    assert caught.value.exit_code == 9
+
+
+def test_the_manifest_reads_back_what_it_wrote() -> None:
+    manifest = Bundle.load().manifest
+    assert manifest.to_json() == json.loads((DEFAULT_FOLDER / "manifest.json").read_text())
+
+
+@pytest.mark.parametrize("logit", [-800.0, -1.0, 0.0, 3.0, 800.0])
+def test_calibration_never_overflows(logit: float) -> None:
+    p = Calibration(1.5, -0.2).probability(logit)
+    assert 0.0 <= p <= 1.0
+    assert p + Calibration(-1.5, 0.2).probability(logit) == pytest.approx(1)
