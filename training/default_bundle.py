@@ -91,7 +91,7 @@ def build(args: argparse.Namespace) -> Manifest:
     """All stages, each skipped or resumed where its result is there."""
     backbone, run = args.backbone, args.run
     if not args.reuse_stage_1:
-        finetune(args.data, run, backbone=backbone, weights=args.weights, epochs=args.epochs)
+        finetune(args.data, run, backbone=backbone, weights=args.weights, epochs=args.epochs, batch=args.batch)
     train, val = load_cached(run, args.data, backbone, views=args.views)
     network = build_network(backbone, None)
     network.load_weights(str(run / "best.weights.h5"))
@@ -126,6 +126,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("build/efficientnetv2b0"), help="checkpoints and caches")
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER)
     parser.add_argument("--epochs", type=int, default=14, help="of stage 1")
+    parser.add_argument("--batch", type=int, default=32, help="photos a step in stage 1")
     parser.add_argument("--reuse-stage-1", action="store_true", help="take the run's best weights as they are")
     parser.add_argument("--views", type=int, default=3, help="random views of a training photo in stage 2")
     parser.add_argument("--compact-epochs", type=int, default=8)

@@ -1,0 +1,100 @@
+"""From drawn lesions to a bundle that answers: every stage of the training, small. Needs TensorFlow."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
+
+import keras
+
+from securesplit.model import Bundle
+from securesplit.privacy.release import from_grid, saturate, to_grid
+from tests.training.test_data import draw_isic
+from training import backbones, encoders, export
+from training.finetune import build_network
+from training.release_layers import ClipNorm, TruncateToGrid, release_layers
+from training.train_release import split_network
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+
+SIDE = 96
+
+
+def test_the_trained_release_is_the_deployed_one() -> None:
+    spec = encoders.private_spec(4, 0.0)
+    z = np.random.default_rng(1).normal(0, 0.8, (64, 4)).astype(np.float32)
+    trained = keras.ops.convert_to_numpy(TruncateToGrid(spec.step, 32767)(ClipNorm(1.0)(z)))
+    deployed = np.stack([from_grid(saturate(to_grid(row, spec), spec), spec) for row in z])
+    assert np.abs(trained - deployed).max() <= spec.step + 1e-6
+    assert (trained == deployed).mean() > 0.95
+
+
+def test_gradients_pass_the_grid_and_noise_is_there_at_inference() -> None:
+    spec = encoders.private_spec(2, 0.5)
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, release_layers(spec, keras.layers.Dense(2)(inputs)))
+    x = np.ones((8, 2), np.float32)
+    assert (model.predict(x, verbose=0) != model.predict(x, verbose=0)).any()
+    before = model.get_weights()[0].copy()
+    model.compile("sgd", "mse")
+    model.fit(x, 5 * x, verbose=0)
+    assert (model.get_weights()[0] != before).any()
+
+
+@pytest.mark.parametrize("backbone", ["efficientnetv2b0", "mobilenet_v2"])
+def test_head_and_tail_are_the_whole_network(backbone: str) -> None:
+    network = build_network(backbone, None, side=SIDE)
+    head, tail = split_network(network, backbone)
+    photo = np.random.default_rng(1).uniform(0, 255, (2, SIDE, SIDE, 3)).astype(np.float32)
+    whole = network(photo, training=False)["malignant"]
+    assert np.abs(keras.ops.convert_to_numpy(tail(head(photo)) - whole)).max() < 1e-5
+
+
+def test_export_computes_what_keras_computes() -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    network = backbones.build("mobilenet_v2", SIDE, None)
+    content = export.export_tail({"whole": network}, {"whole": (SIDE, SIDE, 3)})
+    photo = np.random.default_rng(1).uniform(0, 255, (1, SIDE, SIDE, 3)).astype(np.float32)
+    expected = keras.ops.convert_to_numpy(network(photo, training=False))
+    found = Interpreter(model_content=content).get_signature_runner("whole")(release=photo)["logit"]
+    assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max() + 1e-3
+
+
+def test_one_command_makes_a_bundle_and_goes_on_after_a_kill(tmp_path: Path) -> None:
+    draw_isic(tmp_path / "data")
+    command = [
+        *(sys.executable, "-m", "training.default_bundle", "--data", tmp_path / "data", "--run", tmp_path / "run"),
+        *("--out", tmp_path / "bundle", "--backbone", "mobilenet_v2", "--batch", "2", "--views", "1"),
+        *("--compact-epochs", "1", "--private-epochs", "1", "--epochs"),
+    ]
+    first = subprocess.Popen([*map(str, command), "9"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert first.stdout is not None
+    for line in first.stdout:
+        if line.startswith("epoch 2:"):
+            break
+    first.kill()
+    first.communicate()
+    second = subprocess.run([*map(str, command), "3"], capture_output=True, text=True, check=False)
+    assert second.returncode == 0, second.stderr[-2000:]
+    assert "epoch 1:" not in second.stdout
+    bundle = Bundle.load(tmp_path / "bundle")
+    head, tail = bundle.open_head(), bundle.open_tail()
+    photo = np.zeros((150, 150, 3), np.uint8)
+    for name, preset in bundle.presets.items():
+        sent = saturate(to_grid(head(photo)[name], preset.spec), preset.spec)
+        assert np.isfinite(tail(name, sent[None])).all()
+
+
+def test_arguments_have_help() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "training.default_bundle", "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert "--weights" in done.stdout
