@@ -60,6 +60,12 @@ def server_context(credentials: Credentials) -> SSL.Context:
     return context
 
 
+def drop_errors() -> None:
+    """Empty OpenSSL's queue, so that an error which was handled does not show up in a later call."""
+    while binding.ERR_get_error():
+        pass
+
+
 def _context(
     credentials: Credentials, peer_usage: x509.ObjectIdentifier, allowed: frozenset[str] | None
 ) -> SSL.Context:
@@ -140,11 +146,6 @@ def _set_groups(context: SSL.Context) -> None:
     raw = context._context  # noqa: SLF001 - see the module's docstring
     if binding.SSL_CTX_set1_curves_list(raw, GROUPS) == 1:
         return
-    _drop_errors()
+    drop_errors()
     if binding.SSL_CTX_set1_curves_list(raw, GROUPS_BEFORE_3_5) != 1:
         raise ProtocolError("this OpenSSL has none of the needed key-exchange groups")
-
-
-def _drop_errors() -> None:
-    while binding.ERR_get_error():
-        pass

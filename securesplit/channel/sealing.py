@@ -20,7 +20,7 @@ import hashlib
 import os
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -85,10 +85,9 @@ class Sealer(_Keyed):
         if self.sequence >= self._max_sequence:
             raise ProtocolError("this session has sealed its last message", hint="make a new handshake")
         self.sequence += 1
-        numbered = replace(frame, seq=self.sequence)
-        return replace(
-            numbered, body=frame.body + cipher.encrypt(self._nonce(self.sequence), plaintext, numbered.header)
-        )
+        header = Frame(frame.type, frame.code, self.sequence, frame.ref, frame.session).header
+        body = frame.body + cipher.encrypt(self._nonce(self.sequence), plaintext, header)
+        return Frame(frame.type, frame.code, self.sequence, frame.ref, frame.session, body)
 
 
 class Opener(_Keyed):

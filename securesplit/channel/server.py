@@ -22,7 +22,7 @@ from securesplit.channel.events import Drop, Request, Send, ServerEvent
 from securesplit.channel.frames import Code, ErrorBody, Frame, FrameError, FrameType, Reason, decode, encode
 from securesplit.channel.limits import Limits, TokenBuckets
 from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
-from securesplit.channel.sessions import HalfOpenTable, Session, SessionTable
+from securesplit.channel.sessions import HalfOpen, HalfOpenTable, Session, SessionTable
 from securesplit.channel.states import ProtocolError, ServerState, ServerStep
 
 IDENTITY_BYTES = 32
@@ -118,13 +118,7 @@ class ServerChannel:
     def reload(self, credentials: Credentials) -> int:
         """Use new credentials from now on, end the sessions that they no longer allow, and return how many ended."""
         self._use(credentials)
-        revoked = {
-            (crl.issuer.public_bytes(), entry.serial_number) for crl in pki.load_crls(credentials.crl) for entry in crl
-        }
-        allowed = credentials.allowed_clients
-        return self._sessions.end_where(
-            lambda session: session.fingerprint not in allowed or (session.issuer, session.serial) in revoked
-        )
+        return self._sessions.end_where(lambda session: not self._is_allowed(session))
 
     def tick(self) -> None:
         """End what has lived too long."""
@@ -135,6 +129,13 @@ class ServerChannel:
     def _use(self, credentials: Credentials) -> None:
         self._context = context.server_context(credentials)
         self._own_print = bytes.fromhex(credentials.fingerprint)
+        self._allowed = credentials.allowed_clients
+        self._revoked = {
+            (crl.issuer.public_bytes(), entry.serial_number) for crl in pki.load_crls(credentials.crl) for entry in crl
+        }
+
+    def _is_allowed(self, session: Session) -> bool:
+        return session.fingerprint in self._allowed and (session.issuer, session.serial) not in self._revoked
 
     def _on_hello(self, peer: bytes, frame: Frame, address: str) -> ServerEvent:
         now_s = self._clock()
@@ -154,7 +155,7 @@ class ServerChannel:
             return Send(self._refusal(frame.session, Reason.ALERT, failure.outgoing), verdicts.on_server(failure))
         if not reply:
             return Drop("malformed")
-        self._half_open.add((peer, frame.session), handshake, now_s)
+        self._half_open.add((peer, frame.session), HalfOpen(handshake, self._own_print, now_s))
         return Send(encode(Frame(FrameType.HREPLY, session=frame.session, body=reply)))
 
     def _on_fin(self, peer: bytes, frame: Frame) -> ServerEvent:
@@ -168,7 +169,7 @@ class ServerChannel:
             return Send(self.error(Code.UNKNOWN_SESSION, frame.ref, frame.session), "unknown-session")
         try:
             entry.handshake.step(flight)
-            session = self._session_of(entry.handshake, now_s)
+            session = self._session_of(entry, now_s)
             plaintext = session.opener.open(frame, sealed)
         except tls.HandshakeError as failure:
             entry.move(ServerStep.REFUSE)
@@ -176,19 +177,22 @@ class ServerChannel:
         except (FrameError, ProtocolError):
             entry.move(ServerStep.REFUSE)
             return Send(self.error(Code.BAD, frame.ref, frame.session), "bad-tag")
+        if not self._is_allowed(session):  # a reload came between the two flights
+            entry.move(ServerStep.REFUSE)
+            return Send(self.error(Code.UNKNOWN_SESSION, frame.ref, frame.session), "not-allowed")
         entry.move(ServerStep.FIN)
         session.state = entry.state
         self._sessions.add(session)
         return Request(session.id, frame.ref, plaintext, session.client)
 
-    def _session_of(self, handshake: tls.Handshake, now_s: float) -> Session:
+    def _session_of(self, entry: HalfOpen, now_s: float) -> Session:
         """The session of a handshake.
 
         Raises:
             ProtocolError: the handshake is not complete.
         """
-        peer = handshake.peer
-        keys = sealing.derive(handshake.export, self._identity, tls.certificate_print(peer), self._own_print)
+        peer = entry.handshake.peer
+        keys = sealing.derive(entry.handshake.export, self._identity, tls.certificate_print(peer), entry.own_print)
         return Session(
             id=keys.session,
             client=pki.client_name_of(peer) or "",

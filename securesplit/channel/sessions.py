@@ -39,10 +39,12 @@ class HalfOpen(_Machine):
 
     Attributes:
         handshake: its TLS state.
+        own_print: SHA-256 of the certificate that the server showed, which a reload may have replaced meanwhile.
         since_s: when HELLO came, by the server's clock.
     """
 
     handshake: Handshake
+    own_print: bytes
     since_s: float
 
 
@@ -89,11 +91,10 @@ class HalfOpenTable:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, key: HandshakeKey, handshake: Handshake, now_s: float) -> None:
+    def add(self, key: HandshakeKey, entry: HalfOpen) -> None:
         """Remember a handshake; a HELLO again under the same key replaces it, and a full table loses its oldest."""
         if key in self._entries:
             self._drop(key)
-        entry = HalfOpen(handshake, now_s)
         entry.move(ServerStep.HELLO)
         self._entries[key] = entry
         if len(self._entries) > self._limits.max_half_open:

@@ -27,7 +27,7 @@ MAGIC = b"SST1"
 HEADER_BYTES = 32
 MAX_DIMS = 4
 _HEADER = struct.Struct(">4sBBH4IQ")
-_DTYPES = {"int8": 1, "uint8": 2, "int16": 3, "int32": 4, "float16": 5, "float32": 6}
+DTYPES = {"int8": 1, "uint8": 2, "int16": 3, "int32": 4, "float16": 5, "float32": 6}
 
 
 class TensorError(SecureSplitError):
@@ -51,14 +51,14 @@ class TensorSpec:
     def __post_init__(self) -> None:
         if not 1 <= len(self.shape) <= MAX_DIMS or not all(0 < n < 1 << 32 for n in self.shape):
             raise TensorError(f"a tensor of shape {self.shape} cannot travel: 1 to 4 positive dimensions are needed")
-        if self.dtype not in _DTYPES:
-            raise TensorError(f"a tensor of {self.dtype} cannot travel: {', '.join(_DTYPES)} can")
+        if self.dtype not in DTYPES:
+            raise TensorError(f"a tensor of {self.dtype} cannot travel: {', '.join(DTYPES)} can")
 
     @cached_property
     def header(self) -> bytes:
         """The one 32-byte header that a tensor of this spec has."""
         dims = self.shape + (0,) * (MAX_DIMS - len(self.shape))
-        return _HEADER.pack(MAGIC, _DTYPES[self.dtype], len(self.shape), 0, *dims, self.nbytes)
+        return _HEADER.pack(MAGIC, DTYPES[self.dtype], len(self.shape), 0, *dims, self.nbytes)
 
     @property
     def nbytes(self) -> int:

@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
-from securesplit.channel.context import Record, binding
+from securesplit.channel.context import Record, binding, drop_errors
 from securesplit.channel.sealing import PROTOCOL
 from securesplit.channel.states import ProtocolError
 from securesplit.errors import ConfigError
@@ -179,7 +179,8 @@ def _expect_name(connection: SSL.Connection, name: str) -> None:
         encoded = _dns_name(name)
         done = binding.X509_VERIFY_PARAM_set1_host(param, encoded, len(encoded))
     if done != 1:
-        raise ProtocolError(f"{name!r} cannot be the name of a server")
+        drop_errors()
+        raise _no_name(name)
 
 
 def _address(name: str) -> bytes | None:
@@ -195,5 +196,9 @@ def _dns_name(name: str) -> bytes:
     except UnicodeError:
         encoded = b""
     if not encoded or b"\0" in encoded:
-        raise ConfigError(f"{name!r} cannot be the name of a server", hint="check the host in --connect")
+        raise _no_name(name)
     return encoded
+
+
+def _no_name(name: str) -> ConfigError:
+    return ConfigError(f"{name!r} cannot be the name of a server", hint="check the host in --connect")

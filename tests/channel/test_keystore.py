@@ -1,0 +1,328 @@
+"""The certs folder: modes, nothing overwritten, renewal, revocation, and errors that say what to do."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from securesplit.channel import folder as files
+from securesplit.channel import keystore, pki
+from securesplit.channel.client import ClientChannel
+from securesplit.channel.credentials import Credentials
+from securesplit.channel.events import Request
+from securesplit.channel.server import ServerChannel
+from securesplit.errors import ConfigError, CredentialError, TrustError
+from tests.channel.world import BUNDLE, NOW, PEER, Authority, sent
+
+DAY = timedelta(days=1)
+LATER = NOW + 30 * DAY
+
+
+@pytest.fixture
+def certs(tmp_path: Path) -> Path:
+    folder = tmp_path / "deep" / "certs"
+    keystore.create(folder, clients=["device", "clinic"], days=90, now=NOW)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def talk(server: Credentials, client: Credentials) -> str:
+    """Run a handshake and one request; the client's name as the server knows it."""
+    front, device = ServerChannel(server, BUNDLE), ClientChannel(client, BUNDLE, "localhost")
+    device.receive(sent(front.receive(PEER, device.hello())))
+    event = front.receive(PEER, device.request(1, b"ask"))
+    if not isinstance(event, Request):
+        device.receive(sent(event))
+    assert isinstance(event, Request)
+    return event.client
+
+
+def test_a_new_folder_has_what_design_says_and_nobody_else_can_read_it(certs: Path) -> None:
+    assert sorted(contents(certs)) == [
+        "allowed-clients.txt",
+        "ca.crt",
+        "ca.key",
+        "clients/clinic.crt",
+        "clients/clinic.key",
+        "clients/device.crt",
+        "clients/device.key",
+        "crl.pem",
+        "issued.txt",
+        "server.crt",
+        "server.key",
+    ]
+    for path in (certs, *certs.rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_what_was_made_works_for_each_client(certs: Path) -> None:
+    server = keystore.load_server(certs, now=NOW)
+    for name in ("device", "clinic"):
+        assert talk(server, keystore.load_client(certs, name, now=NOW)) == name
+
+
+def test_a_second_run_overwrites_nothing_and_says_so(certs: Path) -> None:
+    before = contents(certs)
+    report = keystore.create(certs, clients=["device"], days=90, now=LATER)
+    assert contents(certs) == before
+    assert {entry.action for entry in report.entries} == {"kept"}
+    assert "nothing was overwritten: CA, server, client device" in report.notes[0]
+
+
+def test_a_second_run_without_names_lists_what_is_there_and_adds_nobody(tmp_path: Path) -> None:
+    keystore.create(tmp_path / "certs", clients=["alice"], days=90, now=NOW)
+    report = keystore.create(tmp_path / "certs", days=90, now=LATER)
+    assert [entry.title for entry in report.entries] == ["CA", "server", "client alice"]
+
+
+def test_a_new_client_is_added_and_everything_else_is_kept(certs: Path) -> None:
+    before = contents(certs)
+    report = keystore.create(certs, clients=["alice"], days=30, now=NOW)
+    assert [(entry.title, entry.action) for entry in report.entries] == [
+        ("CA", "kept"),
+        ("server", "kept"),
+        ("client alice", "created"),
+    ]
+    after = contents(certs)
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert changed == {"clients/alice.crt", "clients/alice.key", "allowed-clients.txt", "issued.txt", "crl.pem"}
+    assert after["allowed-clients.txt"].startswith(before["allowed-clients.txt"])
+    assert talk(keystore.load_server(certs, now=NOW), keystore.load_client(certs, "alice", now=NOW)) == "alice"
+
+
+def test_other_server_names_on_a_second_run_are_pointed_out(certs: Path) -> None:
+    report = keystore.create(certs, server_names=["tail.example.org", "LOCALHOST"], days=90, now=NOW)
+    assert "not for tail.example.org; --renew --server-name" in report.notes[1]
+
+
+def test_without_the_ca_s_key_nothing_is_issued_and_nothing_is_written(certs: Path) -> None:
+    (certs / "ca.key").unlink()
+    before = contents(certs)
+    runs: list[Callable[[], object]] = [
+        lambda: keystore.create(certs, clients=["alice"], days=90, now=NOW),
+        lambda: keystore.renew(certs, days=90, now=NOW),
+        lambda: keystore.revoke(certs, "device", now=NOW),
+    ]
+    for run in runs:
+        with pytest.raises(CredentialError, match=r"ca\.key is not here") as caught:
+            run()
+        assert caught.value.hint
+    assert contents(certs) == before
+    keystore.create(certs, days=90, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"clients": ["../evil"]}, {"server_names": ["a b"]}, {"days": 0}],
+    ids=["client", "server name", "days"],
+)
+def test_bad_arguments_write_nothing(tmp_path: Path, arguments: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        keystore.create(tmp_path / "certs", **({"days": 90, "now": NOW} | arguments))  # type: ignore[arg-type]
+    assert not (tmp_path / "certs").exists()
+
+
+def test_renewal_replaces_keys_and_keeps_names(certs: Path) -> None:
+    before = contents(certs)
+    keystore.renew(certs, days=60, now=LATER)
+    after = contents(certs)
+    assert {name for name in after if after[name] == before.get(name)} == {"ca.crt", "ca.key"}
+    server = keystore.load_server(certs, now=LATER)
+    assert server.expires_at == LATER + 60 * DAY
+    leaf = x509.load_pem_x509_certificate(after["server.crt"])
+    assert pki.server_names_of(leaf) == ["localhost", "127.0.0.1", "::1"]
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in certs.rglob("*") if path.is_file())
+
+
+def test_renewal_can_change_the_server_s_names(certs: Path) -> None:
+    keystore.renew(certs, server_names=["tail.example.org"], days=90, now=NOW)
+    leaf = x509.load_pem_x509_certificate((certs / "server.crt").read_bytes())
+    assert pki.server_names_of(leaf) == ["tail.example.org"]
+
+
+def test_renewal_of_one_client_leaves_the_rest(certs: Path) -> None:
+    before = contents(certs)
+    keystore.renew(certs, clients=["clinic"], days=90, now=NOW)
+    after = contents(certs)
+    assert after["server.crt"] == before["server.crt"]
+    assert after["clients/device.crt"] == before["clients/device.crt"]
+    assert after["clients/clinic.crt"] != before["clients/clinic.crt"]
+    with pytest.raises(CredentialError, match=r"nobody\.crt is missing"):
+        keystore.renew(certs, clients=["nobody"], days=90, now=NOW)
+
+
+def test_a_device_works_with_its_old_certificate_until_the_next_renewal_but_one(certs: Path) -> None:
+    old = keystore.load_client(certs, now=NOW)
+    keystore.renew(certs, days=90, now=NOW)
+    assert talk(keystore.load_server(certs, now=NOW), old) == "device"
+    keystore.renew(certs, days=90, now=NOW)
+    with pytest.raises(TrustError, match="allow-list"):
+        talk(keystore.load_server(certs, now=NOW), old)
+
+
+def test_revocation_covers_every_certificate_that_the_client_ever_had(certs: Path) -> None:
+    first = keystore.load_client(certs, "clinic", now=NOW)
+    keystore.renew(certs, days=90, now=NOW)
+    second = keystore.load_client(certs, "clinic", now=NOW)
+    report = keystore.revoke(certs, "clinic", now=NOW)
+    assert {entry.fingerprint for entry in report.entries} == {first.fingerprint, second.fingerprint}
+    assert "clinic" not in (certs / "allowed-clients.txt").read_text()
+    assert not list((certs / "clients").glob("clinic*"))
+    server = keystore.load_server(certs, now=NOW)
+    for credentials in (first, second):
+        with pytest.raises(TrustError, match="was revoked"):
+            talk(server, credentials)
+    assert talk(server, keystore.load_client(certs, now=NOW)) == "device"
+
+
+def test_a_revoked_name_can_be_issued_again_and_the_old_certificate_stays_revoked(certs: Path) -> None:
+    old = keystore.load_client(certs, "clinic", now=NOW)
+    keystore.revoke(certs, "clinic", now=NOW)
+    keystore.create(certs, clients=["clinic"], days=90, now=NOW)
+    server = keystore.load_server(certs, now=NOW)
+    assert talk(server, keystore.load_client(certs, "clinic", now=NOW)) == "clinic"
+    with pytest.raises(TrustError, match="was revoked"):
+        talk(server, old)
+
+
+def test_the_revocation_list_forgets_nothing_and_counts_up(certs: Path) -> None:
+    numbers = []
+    actions: list[Callable[[], object]] = [
+        lambda: keystore.revoke(certs, "clinic", now=NOW),
+        lambda: keystore.renew(certs, days=90, now=NOW),
+        lambda: keystore.revoke(certs, "device", now=NOW),
+    ]
+    for action in actions:
+        action()
+        (crl,) = pki.load_crls((certs / "crl.pem").read_bytes())
+        numbers.append(crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number)
+    assert numbers == [2, 3, 4]
+    assert len(list(crl)) == 3
+
+
+def test_lists_of_another_ca_in_the_file_survive(certs: Path) -> None:
+    other = Authority()
+    for name, pem in (("ca.crt", other.pem), ("crl.pem", other.crl())):
+        files.replace(certs / name, (certs / name).read_bytes() + pem)
+    keystore.revoke(certs, "clinic", now=NOW)
+    assert {crl.issuer for crl in pki.load_crls((certs / "crl.pem").read_bytes())} == {
+        one.subject for one in x509.load_pem_x509_certificates((certs / "ca.crt").read_bytes())
+    }
+
+
+def test_an_unknown_client_cannot_be_revoked(certs: Path) -> None:
+    with pytest.raises(CredentialError, match="no certificate was issued to the client 'nobody'"):
+        keystore.revoke(certs, "nobody", now=NOW)
+
+
+def test_credentials_can_be_pickled_and_do_not_show_their_key(certs: Path) -> None:
+    server = keystore.load_server(certs, now=NOW)
+    assert pickle.loads(pickle.dumps(server)) == server  # noqa: S301 - our own bytes
+    assert "PRIVATE" not in repr(server)
+
+
+def test_ephemeral_credentials_work_and_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    server, client = keystore.ephemeral(NOW)
+    assert talk(server, client) == "device"
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(TrustError):
+        talk(server, keystore.ephemeral(NOW)[1])
+
+
+def spoil(certs: Path, name: str, data: bytes | None) -> None:
+    (certs / name).unlink()
+    if data is not None:
+        files.create(certs / name, data)
+
+
+OTHER = pki.new_ca(now=NOW)
+BROKEN = [
+    ("server.crt", None, r"server\.crt is missing", "keygen"),
+    ("server.key", None, r"server\.key is missing", "keygen"),
+    ("ca.crt", None, r"ca\.crt is missing", "keygen"),
+    ("crl.pem", None, r"crl\.pem is missing", "keygen"),
+    ("server.crt", b"junk", "certificates cannot be read", "keygen"),
+    ("ca.crt", b"junk", "certificates cannot be read", "keygen"),
+    ("server.key", b"junk", "private key cannot be read", "keygen"),
+    ("server.key", OTHER.key_pem, "does not belong to its certificate", "keygen"),
+    ("crl.pem", b"", "revocation list is empty", "keygen"),
+    ("allowed-clients.txt", b"one two three\n", "does not have 2 words", "line"),
+    ("allowed-clients.txt", b"nothex device\n", "not FINGERPRINT NAME", "line"),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "message", "hint"), BROKEN, ids=lambda v: str(v)[:20])
+def test_a_broken_file_is_an_error_with_a_hint(
+    certs: Path, name: str, data: bytes | None, message: str, hint: str
+) -> None:
+    spoil(certs, name, data)
+    with pytest.raises(CredentialError, match=message) as caught:
+        keystore.load_server(certs, now=NOW)
+    assert hint in caught.value.hint
+
+
+def test_a_key_that_everybody_can_read_is_refused(certs: Path) -> None:
+    (certs / "server.key").chmod(0o644)
+    with pytest.raises(CredentialError, match="read by everybody") as caught:
+        keystore.load_server(certs, now=NOW)
+    assert caught.value.hint.startswith("chmod 600")
+
+
+def test_dates_are_checked_against_the_given_time(certs: Path) -> None:
+    with pytest.raises(CredentialError, match="server certificate expired 3 days ago") as caught:
+        keystore.load_server(certs, now=NOW + 93 * DAY)
+    assert "keygen --renew" in caught.value.hint
+    with pytest.raises(CredentialError, match="client certificate expired 2 hours ago"):
+        keystore.load_client(certs, now=NOW + 90 * DAY + timedelta(hours=2))
+    with pytest.raises(CredentialError, match="valid only from"):
+        keystore.load_client(certs, now=NOW - timedelta(minutes=6))
+    keystore.load_client(certs, now=NOW - timedelta(minutes=4))
+
+
+def test_an_ended_revocation_list_is_named(certs: Path) -> None:
+    old = pki.new_crl(OTHER, (), number=1, days=1, now=NOW)
+    files.replace(certs / "crl.pem", old)
+    with pytest.raises(CredentialError, match="revocation list ended 2 days ago"):
+        keystore.load_server(certs, now=NOW + 10 * DAY)
+
+
+def test_a_client_name_cannot_leave_the_folder(certs: Path) -> None:
+    with pytest.raises(ConfigError):
+        keystore.load_client(certs, "../server", now=NOW)
+
+
+def test_a_symbolic_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    (tmp_path / "link").symlink_to(target)
+    with pytest.raises(CredentialError, match="exists already"):
+        files.create(tmp_path / "link", b"secret")
+    assert not target.exists()
+
+
+def test_an_existing_file_is_never_overwritten_by_create(tmp_path: Path) -> None:
+    files.create(tmp_path / "key", b"old")
+    with pytest.raises(CredentialError, match="not overwritten"):
+        files.create(tmp_path / "key", b"new")
+    assert (tmp_path / "key").read_bytes() == b"old"
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_with_a_hint(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(CredentialError, match="cannot be made") as caught:
+        keystore.create(tmp_path / "file" / "certs", days=90, now=NOW)
+    assert "--out" in caught.value.hint
+
+
+def test_a_loose_folder_is_narrowed(tmp_path: Path) -> None:
+    (tmp_path / "certs").mkdir(mode=0o755)
+    keystore.create(tmp_path / "certs", days=90, now=NOW)
+    assert (tmp_path / "certs").stat().st_mode & 0o777 == 0o700

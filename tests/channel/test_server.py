@@ -1,0 +1,289 @@
+"""A server's bounds: half-open handshakes, sessions, ages, reloads, rates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from securesplit.channel import frames
+from securesplit.channel.client import ClientChannel
+from securesplit.channel.events import Request, Send
+from securesplit.channel.frames import Code, ErrorBody, Frame, FrameType, Reason
+from securesplit.channel.limits import Limits, TokenBuckets
+from securesplit.channel.sealing import MAX_SEQUENCE
+from securesplit.channel.states import ProtocolError
+from tests.channel.world import BUNDLE, NOW, PEER, Authority, World, parse, sent
+
+
+def test_a_flood_of_hellos_is_bounded_and_evicts_the_oldest() -> None:
+    world = World(Limits(max_half_open=8))
+    clients = [world.client() for _ in range(12)]
+    for number, client in enumerate(clients):
+        world.say_hello(client, b"peer-%d" % number)
+        assert world.server.half_open_count <= 8
+    answers = [
+        world.server.receive(b"peer-%d" % number, client.request(1, b"ask")) for number, client in enumerate(clients)
+    ]
+    assert [isinstance(answer, Request) for answer in answers] == [False] * 4 + [True] * 8
+    assert {parse(answer).code for answer in answers[:4]} == {Code.UNKNOWN_SESSION}
+
+
+def test_honest_clients_get_through_a_flood_between_their_two_flights() -> None:
+    """The default bounds: 255 hostile HELLOs may come between an honest HELLO and its FIN."""
+    world = World()
+    hello = world.client().hello()
+    honest = world.client()
+    world.say_hello(honest)
+    for number in range(255):
+        world.server.receive(b"bad-%d" % number, hello)
+    assert world.server.half_open_count == Limits().max_half_open == 256
+    world.answer(honest, world.ask(honest))
+
+
+def test_half_open_handshakes_expire_after_five_seconds() -> None:
+    world = World()
+    late, in_time = world.client(), world.client()
+    world.say_hello(late, b"late")
+    world.clock.now_s += 1.0
+    world.say_hello(in_time, b"in time")
+    world.clock.now_s += 4.5
+    assert parse(world.server.receive(b"late", late.request(1, b"ask"))).code is Code.UNKNOWN_SESSION
+    world.ask(in_time, peer=b"in time")
+    world.say_hello(late, b"late")
+    world.clock.now_s += 5.1
+    world.server.tick()
+    assert world.server.half_open_count == 0
+
+
+def test_a_repeated_hello_replaces_its_handshake() -> None:
+    world = World()
+    client = world.client()
+    hello = client.hello()
+    world.server.receive(PEER, hello)
+    client.receive(sent(world.server.receive(PEER, hello)))
+    assert world.server.half_open_count == 1
+    world.ask(client)
+
+
+def test_open_sessions_are_bounded_and_the_least_recently_used_goes() -> None:
+    world = World(Limits(max_sessions=3))
+    clients = [world.open(b"peer-%d" % number)[0] for number in range(3)]
+    world.ask(clients[0], ref=2)
+    world.open(b"newcomer")
+    assert world.server.session_count == 3
+    codes = [
+        Code.OK if isinstance(answer, Request) else parse(answer).code
+        for answer in (world.server.receive(PEER, client.request(3, b"ask")) for client in clients)
+    ]
+    assert codes == [Code.OK, Code.UNKNOWN_SESSION, Code.OK]
+
+
+def test_a_forged_request_does_not_refresh_a_session() -> None:
+    world = World(Limits(max_sessions=2))
+    stale, session = world.open(b"stale")
+    fresh, _ = world.open(b"fresh")
+    world.server.receive(b"stale", frames.encode(Frame(FrameType.REQ, seq=5, session=session, body=bytes(99))))
+    world.open(b"newcomer")
+    assert parse(world.server.receive(b"stale", stale.request(2, b"ask"))).code is Code.UNKNOWN_SESSION
+    world.ask(fresh, ref=2)
+
+
+def test_one_client_cannot_push_out_the_others() -> None:
+    world = World(Limits(max_sessions=100, max_sessions_per_client=2))
+    other = world.authority.client("other")
+    both = world.authority.credentials(world.server_identity, world.client_identity, other)
+    world.server.reload(both)
+    patient, _ = world.open(credentials=world.authority.credentials(other))
+    greedy = [world.open(b"greedy")[0] for _ in range(5)]
+    assert world.server.session_count == 3
+    world.ask(patient, ref=2)
+    assert parse(world.server.receive(b"greedy", greedy[2].request(2, b"ask"))).code is Code.UNKNOWN_SESSION
+    world.ask(greedy[3], ref=2)
+
+
+def test_sessions_end_by_age_and_by_idleness() -> None:
+    world = World()
+    idle, _ = world.open(b"idle")
+    busy, _ = world.open(b"busy")
+    for minute in range(1, 60):
+        world.clock.now_s += 60.0
+        world.ask(busy, ref=minute, peer=b"busy")
+        world.server.tick()
+        assert world.server.session_count == (2 if minute <= 5 else 1)
+    world.clock.now_s += 71.0
+    assert parse(world.server.receive(b"busy", busy.request(99, b"ask"))).code is Code.UNKNOWN_SESSION
+    world.server.tick()
+    assert world.server.session_count == 0
+    assert idle
+
+
+@pytest.mark.parametrize(("wait_s", "needed"), [(299.0, False), (300.0, True)])
+def test_a_client_makes_a_new_handshake_after_five_idle_minutes(wait_s: float, *, needed: bool) -> None:
+    world = World()
+    client, _ = world.open()
+    world.clock.now_s += wait_s
+    assert client.needs_new_handshake is needed
+
+
+def test_a_client_makes_a_new_handshake_after_an_hour() -> None:
+    world = World()
+    client, _ = world.open()
+    for ref in range(2, 62):
+        world.clock.now_s += 59.9
+        assert not client.needs_new_handshake
+        world.answer(client, world.ask(client, ref=ref))
+    world.clock.now_s += 10.0
+    assert client.needs_new_handshake
+
+
+def test_the_client_gives_a_session_up_before_the_server_does() -> None:
+    for wait_s in (299.9, 300.0, 305.0):
+        world = World()
+        client, _ = world.open()
+        world.clock.now_s += wait_s
+        assert isinstance(world.server.receive(PEER, client.request(2, b"ask")), Request)
+
+
+def test_rekey_after_4096_requests_loses_none() -> None:
+    world = World()
+    client = world.client()
+    sessions = set()
+    for ref in range(MAX_SEQUENCE + 2):
+        if client.needs_new_handshake:
+            world.say_hello(client)
+        request = world.ask(client, b"%d" % ref, ref=ref)
+        sessions.add(request.session)
+        assert request.plaintext == b"%d" % ref
+        world.answer(client, request)
+    assert len(sessions) == 2
+
+
+def test_a_client_that_does_not_rekey_is_stopped_by_its_own_counter() -> None:
+    world = World()
+    client, _ = world.open()
+    for ref in range(MAX_SEQUENCE - 1):
+        client.request(ref, b"")
+    with pytest.raises(ProtocolError, match="sealed its last message"):
+        client.request(0, b"")
+
+
+def test_a_reply_to_a_session_that_is_gone_is_a_hint_to_ask_again() -> None:
+    world = World(Limits(max_sessions=1))
+    client, session = world.open()
+    request = world.ask(client, ref=2)
+    world.open(b"newcomer")
+    frame = frames.decode(world.server.seal_reply(request.session, 2, b"answer"))
+    assert (frame.type, frame.code, frame.ref, frame.session) == (FrameType.ERR, Code.UNKNOWN_SESSION, 2, session)
+
+
+def revoked(world: World) -> None:
+    world.authority.revoked.append(world.client_identity.certificate.serial_number)
+
+
+def test_a_reload_ends_the_sessions_of_revoked_clients_at_once() -> None:
+    world = World()
+    client, _ = world.open()
+    revoked(world)
+    still_listed = world.authority.credentials(world.server_identity, world.client_identity)
+    assert world.server.reload(still_listed) == 1
+    assert parse(world.server.receive(PEER, client.request(2, b"ask"))).code is Code.UNKNOWN_SESSION
+
+
+def test_a_reload_ends_the_sessions_of_clients_off_the_allow_list_and_no_others() -> None:
+    world = World()
+    other = world.authority.client("other")
+    world.server.reload(world.authority.credentials(world.server_identity, world.client_identity, other))
+    leaving, _ = world.open()
+    staying, _ = world.open(credentials=world.authority.credentials(other))
+    assert world.server.reload(world.authority.credentials(world.server_identity, other)) == 1
+    world.ask(staying, ref=2)
+    assert parse(world.server.receive(PEER, leaving.request(2, b"ask"))).code is Code.UNKNOWN_SESSION
+
+
+def test_a_reload_with_a_renewed_certificate_keeps_open_sessions_and_serves_new_ones() -> None:
+    world = World()
+    client, _ = world.open()
+    renewed = world.authority.server(now=NOW + timedelta(seconds=1))
+    assert world.server.reload(world.authority.credentials(renewed, world.client_identity)) == 0
+    world.answer(client, world.ask(client, ref=2))
+    newcomer, _ = world.open(b"newcomer")
+    certificate = newcomer.server_certificate
+    assert certificate is not None
+    assert certificate.serial_number == renewed.certificate.serial_number
+
+
+def test_a_handshake_that_began_before_a_reload_ends_under_the_old_certificate_s_keys() -> None:
+    """The session's keys cover both certificates, so the server must remember which one it showed."""
+    world = World()
+    client = world.client()
+    world.say_hello(client)
+    renewed = world.authority.server(now=NOW + timedelta(seconds=1))
+    world.server.reload(world.authority.credentials(renewed, world.client_identity))
+    world.answer(client, world.ask(client))
+
+
+def test_a_client_revoked_between_its_two_flights_gets_no_session() -> None:
+    world = World()
+    client = world.client()
+    world.say_hello(client)
+    revoked(world)
+    world.server.reload(world.authority.credentials(world.server_identity))
+    assert not isinstance(world.server.receive(PEER, client.request(1, b"ask")), Request)
+    assert world.server.session_count == 0
+
+
+def test_too_big_is_said_and_not_read() -> None:
+    world = World(Limits(max_body_bytes=4096))
+    assert parse(world.server.receive(PEER, bytes(4096 + 41))).code is Code.TOO_BIG
+    long_hello = frames.encode(Frame(FrameType.HELLO, body=BUNDLE + bytes(16385)))
+    assert parse(World().server.receive(PEER, long_hello)).code is Code.TOO_BIG
+
+
+def test_a_handshake_rate_is_kept_for_each_address() -> None:
+    world = World(Limits(handshakes_per_s=1.0, handshake_burst=2.0))
+    hello = world.client().hello()
+    answers = [parse(world.server.receive(PEER, hello, address="10.0.0.1")) for _ in range(3)]
+    assert [answer.type for answer in answers] == [FrameType.HREPLY, FrameType.HREPLY, FrameType.ERR]
+    assert answers[2].code is Code.BUSY
+    assert 0 < ErrorBody.decode(answers[2].body).retry_after_ms <= 1001
+    assert parse(world.server.receive(PEER, hello, address="10.0.0.2")).type is FrameType.HREPLY
+    world.clock.now_s += 1.0
+    assert parse(world.server.receive(PEER, hello, address="10.0.0.1")).type is FrameType.HREPLY
+
+
+def test_buckets_are_bounded_and_never_overfull() -> None:
+    buckets = TokenBuckets(1.0, 2.0, max_addresses=3)
+    for number in range(10):
+        assert buckets.take(f"10.0.0.{number}", 0.0) == 0.0
+    assert len(buckets._buckets) == 3
+    assert [buckets.take("a", 1000.0) > 0 for _ in range(3)] == [False, False, True]
+    assert buckets.take("a", 1000.5) == pytest.approx(0.5)
+
+
+def test_an_answer_to_a_stranger_is_never_larger_than_a_handshake_reply() -> None:
+    world = World()
+    client = world.client()
+    hello = client.hello()
+    longest = len(sent(world.server.receive(PEER, hello)))
+    assert longest < 4096
+    for kind in (FrameType.FIN, FrameType.REQ):
+        event = world.server.receive(PEER, frames.encode(Frame(kind, seq=1, body=bytes(100))))
+        assert len(sent(event)) < 100
+
+
+def test_a_refusal_names_its_reason_for_metrics_and_says_no_more() -> None:
+    stranger = Authority()
+    world = World()
+    credentials = replace(
+        stranger.credentials(stranger.client("secret-name")), ca=world.authority.pem, crl=world.authority.crl()
+    )
+    client = ClientChannel(credentials, BUNDLE, "localhost")
+    world.say_hello(client)
+    event = world.server.receive(PEER, client.request(1, b"ask"))
+    assert isinstance(event, Send)
+    assert event.reason == "unknown-ca"
+    body = ErrorBody.decode(parse(event).body)
+    assert body.reason is Reason.ALERT
+    assert b"secret-name" not in event.frame

@@ -1,0 +1,57 @@
+"""``securesplit keygen`` as a person uses it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from securesplit.cli.keygen import keygen
+from securesplit.errors import SecureSplitError
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "certs"
+
+
+def run(out: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(keygen, ["--out", str(out), *arguments], catch_exceptions=False)
+
+
+def test_it_shows_paths_fingerprints_and_expiry(out: Path) -> None:
+    said = run(out, "--client", "clinic-1", "--days", "30")
+    assert said.exit_code == 0
+    for name in ("ca.crt", "ca.key", "server.crt", "clients/clinic-1.key", "crl.pem", "allowed-clients.txt"):
+        assert str(out / name) in said.stdout
+    assert len(re.findall(r"sha256 +[0-9a-f]{64}$", said.stdout, re.MULTILINE)) == 3
+    assert len(re.findall(r"expires +\d{4}-\d\d-\d\d \d\d:\d\d UTC$", said.stdout, re.MULTILINE)) == 3
+    assert "PRIVATE" not in said.stdout
+
+
+def test_a_second_run_says_that_it_overwrote_nothing(out: Path) -> None:
+    run(out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    said = run(out)
+    assert "nothing was overwritten" in said.stdout
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_renew_and_revoke_say_what_they_did(out: Path) -> None:
+    run(out, "--client", "a", "--client", "b")
+    assert run(out, "--renew").stdout.count(": renewed") == 3
+    said = run(out, "--revoke", "a", "--revoke", "b")
+    assert said.stdout.count("client a: revoked") == 2
+    assert "reload" in said.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--client", "../x"), ("--revoke", "a", "--renew"), ("--days", "0"), ("--revoke", "nobody")]
+)
+def test_errors_are_ours_with_a_hint(out: Path, arguments: tuple[str, ...]) -> None:
+    with pytest.raises(SecureSplitError) as caught:
+        run(out, *arguments)
+    assert caught.value.hint
+    assert caught.value.exit_code in (2, 5)
