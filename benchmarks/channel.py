@@ -1,6 +1,7 @@
 """Time of the channel without any socket: ``python -m benchmarks.channel``.
 
-Both sides run in one process and are counted together. CPU time, since the machine may be shared; the median of many, and the best twentieth, which a quiet machine comes near.
+Both sides run in one process and are counted together. CPU time, since the machine may be shared: the median of many,
+and the best twentieth, which a quiet machine comes near.
 """
 
 from __future__ import annotations
