@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import re
 import subprocess
 import sys
@@ -50,5 +49,6 @@ def test_every_other_command_runs_as_printed(
     finally:
         if worker is not None:
             worker.terminate()
-            assert worker.wait(20) == 0
+            worker.communicate(timeout=20)
+            assert worker.returncode == 0
     assert (tmp_path / "release.npz").is_file()

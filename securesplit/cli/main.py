@@ -42,17 +42,13 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command, give each flag its environment variable, and read its settings."""
+        """Import the command and give each of its flags its environment variable."""
         if cmd_name not in COMMANDS:
             return None
         name = COMMANDS[cmd_name][0]
         command: click.Command = getattr(importlib.import_module(f"securesplit.cli.{name}"), name)
-        options = [p for p in command.params if isinstance(p, click.Option)]
-        for option in options:
+        for option in _options(command):
             option.envvar = option.envvar or f"SECURESPLIT_{str(option.name).upper()}"
-        settings = ctx.obj or {}
-        known = {str(option.name) for option in options}
-        ctx.default_map = {cmd_name: config.settings_of(settings, cmd_name, known)}
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -80,7 +76,15 @@ def cli(ctx: click.Context, config_file: Path | None, debug: bool) -> None:  # n
     The network's head runs here; only its squeezed, noised and sealed output travels to a tail worker.
     """
     found = config.find_config(config_file)
-    ctx.obj = {} if found is None else config.read_config(found)
+    name = ctx.invoked_subcommand
+    command = None if name is None else cli.get_command(ctx, name)
+    if found is not None and name is not None and command is not None:
+        known = {str(option.name) for option in _options(command)}
+        ctx.default_map = {name: config.settings_of(config.read_config(found), name, known)}
+
+
+def _options(command: click.Command) -> list[click.Option]:
+    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
 
 
 def main(arguments: list[str] | None = None) -> None:

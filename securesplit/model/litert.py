@@ -5,7 +5,11 @@ An interpreter is not thread-safe; each half owns one and is used from one threa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,9 +20,36 @@ from securesplit.errors import BundleError
 from securesplit.privacy.release import ReleaseSpec, from_grid
 
 
+_CHATTER = b"INFO: "
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Hold back what the runtime's C++ logger tells stderr for information; warnings and errors pass.
+
+    LiteRT has no setting for it, and standard error belongs to our own progress and errors.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held:
+                if not line.startswith(_CHATTER):
+                    os.write(2, line)
+
+
 def _interpreter(model: bytes, threads: int) -> Any:
     try:
-        return Interpreter(model_content=model, num_threads=threads)
+        with _without_chatter():
+            interpreter = Interpreter(model_content=model, num_threads=threads)
+            interpreter.allocate_tensors()  # prepares the delegate now rather than at the first photo
+            return interpreter
     except (ValueError, RuntimeError) as error:
         raise BundleError(f"LiteRT cannot load the half ({error})", hint="build the bundle again") from None
 
