@@ -41,7 +41,7 @@ class LazyGroup(click.Group):
         """All commands, in the order of a user's journey."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  (click's signature)
         """Import the command and give each of its flags its environment variable."""
         if cmd_name not in COMMANDS:
             return None

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from securesplit.errors import BundleError
 from securesplit.privacy.release import ReleaseSpec, from_grid
 
-
 _CHATTER = b"INFO: "
 
 
