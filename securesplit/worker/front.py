@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Request, Send
-from securesplit.channel.frames import Code, FrameError, FrameType, decode
+from securesplit.channel.frames import Code, FrameError, decode
 from securesplit.channel.server import ServerChannel
 from securesplit.channel.tensor import TensorError
 from securesplit.errors import SecureSplitError
@@ -25,7 +25,7 @@ from securesplit.transport.poll import Poller, Wakeup
 from securesplit.transport.server import FrontSocket, Incoming
 from securesplit.worker import request as requests
 from securesplit.worker.inflight import Answers, InFlight
-from securesplit.worker.intake import Intake
+from securesplit.worker.intake import Intake, is_hello
 from securesplit.worker.jobs import Fate, Job, Outcome
 from securesplit.worker.pool import Pool
 from securesplit.worker.served import Served
@@ -150,7 +150,7 @@ class Front:
             _log.info("certificates reloaded, valid until %s; %d sessions ended", credentials.expires_at.date(), ended)
 
     def _handle(self, message: Incoming) -> None:
-        if self._stop_by is not None and message.body[4:5] == bytes([FrameType.HELLO]):
+        if self._stop_by is not None and is_hello(message):
             self._refuse_newcomer(message)
             return
         event = self._channel.receive(message.route[0], message.body, address=message.address)

@@ -92,9 +92,8 @@ def test_a_name_without_an_address_is_noticed_within_seconds() -> None:
 
 
 def test_a_stranger_at_the_address_is_noticed_within_seconds(stranger: str) -> None:
-    with Connection([stranger], CLIENT, IDENTITY) as connection:
-        with pytest.raises(UnreachableError, match="no worker"):
-            connection.request(release(1))
+    with Connection([stranger], CLIENT, IDENTITY) as connection, pytest.raises(UnreachableError, match="no worker"):
+        connection.request(release(1))
 
 
 def test_a_silent_peer_costs_the_deadline_and_no_more() -> None:

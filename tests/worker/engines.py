@@ -24,7 +24,7 @@ class Sum:
     def warm_up(self) -> None:
         """Nothing to warm up."""
 
-    def __call__(self, preset: str, releases: NDArray[Any]) -> NDArray[np.float32]:  # noqa: ARG002  (the interface)
+    def __call__(self, preset: str, releases: NDArray[Any]) -> NDArray[np.float32]:
         time.sleep(self._pause_s)
         return releases.sum(axis=1, dtype=np.float32)
 

@@ -1,4 +1,4 @@
-"""``python -m tests.worker.run_worker CERTS ENGINE BIND WORKERS [OPTION=VALUE]...``: tail-worker with a small engine."""
+"""tail-worker with a small engine: ``python -m tests.worker.run_worker CERTS ENGINE BIND WORKERS [OPTION=VALUE]...``."""
 
 from __future__ import annotations
 

@@ -58,7 +58,9 @@ class Running:
         credentials: of a client that it trusts.
     """
 
-    def __init__(self, served: Served, settings: PoolSettings, keys: tuple[Credentials, Credentials], bind: str) -> None:
+    def __init__(
+        self, served: Served, settings: PoolSettings, keys: tuple[Credentials, Credentials], bind: str
+    ) -> None:
         server, self.credentials = keys
         self.front = Front(bind, served, server, settings)
         self._thread = threading.Thread(target=self.front.run)

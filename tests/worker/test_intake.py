@@ -11,15 +11,15 @@ def message(kind: FrameType, ref: int = 0) -> Incoming:
     return Incoming((b"peer", b""), "127.0.0.1", encode(Frame(kind, ref=ref)))
 
 
-def test_requests_first_then_a_few_handshakes_those_that_end_first() -> None:
+def test_what_belongs_to_a_session_first_in_its_order_then_a_few_handshakes() -> None:
     intake = Intake()
     hellos = [message(FrameType.HELLO, ref) for ref in range(6)]
     fin, request = message(FrameType.FIN), message(FrameType.REQ)
     for each in [*hellos, fin, request]:
         intake.add(each)
-    assert intake.turn() == [request, fin, *hellos[:3]]
+    assert intake.turn() == [fin, request, *hellos[:4]]
     assert not intake.is_empty
-    assert intake.turn() == hellos[3:]
+    assert intake.turn() == hellos[4:]
     assert intake.is_empty
 
 

@@ -1,4 +1,4 @@
-"""The pool with real processes: they die, hang, raise and never start, and no job is lost or computed by the wrong one."""
+"""The pool with real processes: they die, hang, raise and never start, and no job is lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class Driver:
         self.outcomes: list[Outcome] = []
 
     def submit(self, first: int, dtype: str = "int8", within_s: float = 60.0) -> Job:
-        job = Job((b"s", next(self._refs)), "a", {"int8": "compact", "int16": "private"}[dtype], release(first, dtype), 0.0)
+        job = Job(
+            (b"s", next(self._refs)), "a", {"int8": "compact", "int16": "private"}[dtype], release(first, dtype), 0.0
+        )
         job.expires_at = time.monotonic() + within_s
         assert self.pool.submit(job)
         return job
@@ -190,7 +192,9 @@ def test_a_folder_left_by_a_killed_worker_is_swept(tmp_path: Path, monkeypatch: 
     live.pool.close()
 
 
-def test_a_temporary_folder_with_too_long_a_name_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_temporary_folder_with_too_long_a_name_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     long = tmp_path / ("x" * 100)
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))

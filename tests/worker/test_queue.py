@@ -23,7 +23,12 @@ def test_clients_take_turns_and_sessions_of_a_client_share_its_turn() -> None:
     for ref in range(6):
         assert queue.put(job("greedy", session=ref % 2, ref=ref))
     assert queue.put(job("modest", session=9, ref=0))
-    assert names(queue.take(4)) == [("greedy", b"\0", 0), ("modest", b"\x09", 0), ("greedy", b"\1", 1), ("greedy", b"\0", 2)]
+    assert names(queue.take(4)) == [
+        ("greedy", b"\0", 0),
+        ("modest", b"\x09", 0),
+        ("greedy", b"\1", 1),
+        ("greedy", b"\0", 2),
+    ]
 
 
 def test_a_full_queue_takes_nothing_but_what_a_dead_tail_gives_back() -> None:
@@ -66,7 +71,7 @@ def test_every_job_comes_out_once_and_nobody_gets_more_than_a_turn_ahead(
     for ref, (client, session) in enumerate(asks):
         assert queue.put(job(client, session, ref))
     left = [client for client, _ in asks]
-    taken = {client: 0 for client in "abc"}
+    taken = dict.fromkeys("abc", 0)
     seen = set()
     while len(queue):
         for got in queue.take(most):

@@ -1,0 +1,57 @@
+"""The private worker inside another program."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from securesplit.errors import BundleError
+from securesplit.transport.client import Connection
+from securesplit.worker import EmbeddedWorker
+from tests.worker.serving import IDENTITY, release, serve_engine, wait_until
+
+
+def test_it_answers_its_own_client_on_loopback_only_and_leaves_nothing_behind() -> None:
+    with EmbeddedWorker(served=serve_engine()) as worker:
+        assert worker.endpoint.startswith("tcp://127.0.0.1:")
+        pids = worker.front.pool.pids
+        with Connection([worker.endpoint], worker.client_credentials, IDENTITY) as connection:
+            assert connection.request(release(4)).logit == 4
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_it_does_not_wait_for_its_tail() -> None:
+    start = time.monotonic()
+    with EmbeddedWorker(served=serve_engine()) as worker:
+        assert worker.front.pool.ready == 0
+        assert time.monotonic() - start < 0.5
+        wait_until(lambda: worker.front.pool.ready == 1)
+
+
+def test_a_broken_bundle_is_told_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(BundleError), EmbeddedWorker(tmp_path):
+        pass
+
+
+def test_two_of_them_do_not_trust_each_other() -> None:
+    from securesplit.errors import TrustError
+
+    with EmbeddedWorker(served=serve_engine()) as one, EmbeddedWorker(served=serve_engine()) as other:
+        with Connection([one.endpoint], other.client_credentials, IDENTITY) as connection:
+            with pytest.raises(TrustError):
+                connection.request(release(1))
+
+
+def test_it_must_be_entered() -> None:
+    with pytest.raises(RuntimeError, match="with statement"):
+        _ = EmbeddedWorker(served=serve_engine()).endpoint
+
+
+def test_a_tail_process_loads_no_key_handling_and_no_user_interface() -> None:
+    look = "import sys, securesplit.worker.tail; print(*sorted(m.partition('.')[0] for m in sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"cryptography", "OpenSSL", "click", "PIL", "tensorflow", "asyncio"} & set(loaded)

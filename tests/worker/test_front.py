@@ -1,0 +1,201 @@
+"""The front over real sockets: once computed, fair, bounded, and honest about being busy."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+
+from securesplit.channel import keystore, tensor
+from securesplit.channel.client import ClientChannel
+from securesplit.channel.events import HandshakeReady, Refused, Reply
+from securesplit.channel.frames import Code
+from securesplit.errors import TrustError
+from securesplit.transport.client import Connection
+from tests.worker.serving import IDENTITY, Running, now, release, running, serve_engine, wait_until
+
+
+class Raw:
+    """A client that sends what it likes and when: the real channel over a DEALER."""
+
+    def __init__(self, worker: Running, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self._socket = context.socket(zmq.DEALER)
+        self._socket.connect(worker.front.endpoint)
+        self.channel = ClientChannel(worker.credentials, IDENTITY, "127.0.0.1")
+        self.send(self.channel.hello())
+        assert isinstance(self.receive(), HandshakeReady)
+
+    def send(self, frame: bytes) -> None:
+        self._socket.send_multipart([b"", frame])
+
+    def ask(self, ref: int, first: int = 1, budget_ms: int = 20_000) -> None:
+        self.send(self.channel.request(ref, struct.pack(">II", budget_ms, 0) + tensor.encode(release(first))))
+
+    def receive(self, within_s: float = 10.0) -> HandshakeReady | Reply | Refused | None:
+        if not self._socket.poll(round(within_s * 1_000)):
+            return None
+        return self.channel.receive(self._socket.recv_multipart()[-1])
+
+    def close(self) -> None:
+        self._socket.close(linger=0)
+
+
+RawClient = Callable[[Running], Raw]
+
+
+@pytest.fixture
+def raw() -> Iterator[RawClient]:
+    context, clients = zmq.Context(), []
+
+    def make(worker: Running) -> Raw:
+        clients.append(Raw(worker, context))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+    context.term()
+
+
+def logit(event: object) -> float:
+    assert isinstance(event, Reply)
+    return float(np.frombuffer(event.plaintext, "<f4", offset=32)[0])
+
+
+def test_a_repeated_request_is_computed_once_while_it_runs_and_after(raw: RawClient, tmp_path: Path) -> None:
+    log = tmp_path / "computed"
+    with running(serve_engine("Counting", log=str(log), pause_s=0.4)) as worker:
+        client = raw(worker)
+        for _ in range(3):
+            client.ask(ref=1, first=9)
+        assert logit(client.receive()) == 9
+        assert client.receive(0.6) is None, "one answer for the repetitions that came before it"
+        client.ask(ref=1, first=9)
+        assert logit(client.receive()) == 9
+        assert len(log.read_text().splitlines()) == 1
+
+
+def test_a_session_has_a_cap_in_flight_and_hears_when_to_come_back(raw: RawClient) -> None:
+    with running(serve_engine("Sum", pause_s=0.3), session_limit=3) as worker:
+        client = raw(worker)
+        for ref in range(1, 6):
+            client.ask(ref)
+        events = [client.receive() for _ in range(5)]
+        refused = [event for event in events if isinstance(event, Refused)]
+        assert [event.ref for event in refused] == [4, 5]
+        assert all(event.code is Code.BUSY and event.retry_after_s > 0 for event in refused)
+        client.ask(4)
+        assert logit(client.receive()) == 1
+
+
+def test_a_full_queue_answers_busy_and_everyone_is_served_in_the_end() -> None:
+    with running(serve_engine("Sum", pause_s=0.02), queue_limit=2, max_batch=1) as worker:
+        connections = [worker.connect() for _ in range(8)]
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(lambda n: connections[n].request(release(n)).logit, range(8)))
+        assert answers == list(range(8))
+        for connection in connections:
+            connection.close()
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed(raw: RawClient, tmp_path: Path) -> None:
+    log = tmp_path / "computed"
+    with running(serve_engine("Counting", log=str(log), pause_s=0.5), max_batch=1) as worker:
+        client = raw(worker)
+        client.ask(1, first=1)
+        client.ask(2, first=2, budget_ms=100)
+        assert logit(client.receive()) == 1
+        assert client.receive(0.8) is None
+        assert [line[1] for line in log.read_text().splitlines()] == ["1"]
+        client.ask(3, first=3)
+        assert logit(client.receive()) == 3
+
+
+def test_a_greedy_client_does_not_slow_the_others(raw: RawClient, certs: Path) -> None:
+    """Six sessions of one client, each with all that it may have in flight, against one request at a time of another."""
+    keys = (keystore.load_server(certs, now=now()), keystore.load_client(certs, now=now()))
+    other = keystore.load_client(certs, "other", now=now())
+    with running(serve_engine("Sum", pause_s=0.02), keys=keys, max_batch=1) as worker:
+        modest = Connection([worker.front.endpoint], other, IDENTITY)
+        alone = median_ms(modest)
+        greedy, stop = [raw(worker) for _ in range(6)], threading.Event()
+        thread = threading.Thread(target=keep_full, args=(greedy, stop))
+        thread.start()
+        wait_until(lambda: worker.front.pool.waiting >= 40)
+        beside = median_ms(modest)
+        assert worker.front.pool.waiting >= 40
+        stop.set()
+        thread.join()
+        modest.close()
+    assert beside < 3.5 * alone, "what already runs, at most one of the other's, its own"
+
+
+def median_ms(connection: Connection) -> float:
+    return statistics.median(connection.request(release(1)).round_trip_ms for _ in range(15))
+
+
+def keep_full(clients: list[Raw], stop: threading.Event) -> None:
+    """Keep eight requests of each client in flight."""
+    refs = itertools.count(1)
+    for client in clients * 8:
+        client.ask(next(refs))
+    while not stop.is_set():
+        for client in clients:
+            if client.receive(0.001) is not None:
+                client.ask(next(refs))
+
+
+def test_the_client_learns_that_it_was_revoked_on_an_open_session() -> None:
+    keys = keystore.ephemeral(now())
+    with running(keys=keys) as worker, worker.connect() as connection:
+        assert connection.request(release(1)).logit == 1
+        changed = keystore.ephemeral(now())[0]
+        worker.front.reload(lambda: changed)
+        wait_until(lambda: worker.front._channel.session_count == 0)
+        with pytest.raises(TrustError):
+            connection.request(release(2))
+
+
+def test_a_reload_that_fails_leaves_the_old_certificates(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    with running() as worker, worker.connect() as connection:
+        worker.front.reload(lambda: keystore.load_server(tmp_path, now=now()))
+        wait_until(lambda: "not reloaded" in caplog.text)
+        assert connection.request(release(1)).logit == 1
+
+
+def test_a_draining_front_finishes_what_it_has_and_takes_nothing_new(raw: RawClient) -> None:
+    with running(serve_engine("Sum", pause_s=0.6)) as worker:
+        client, late = raw(worker), raw(worker)
+        client.ask(1, first=5)
+        wait_until(lambda: not worker.front.pool.is_idle)
+        worker.front.stop(10.0)
+        client.ask(2)
+        late.ask(1)
+        refusals = [client.receive(), late.receive()]
+        assert all(isinstance(event, Refused) and event.code is Code.DRAIN for event in refusals)
+        late.send(late.channel.hello())
+        event = late.receive()
+        assert isinstance(event, Refused)
+        assert event.code is Code.DRAIN
+        assert logit(client.receive()) == 5
+
+
+def test_a_client_goes_elsewhere_when_its_worker_drains(raw: RawClient) -> None:
+    keys = keystore.ephemeral(now())
+    with running(serve_engine("Sum", pause_s=0.5), keys=keys) as first, running(keys=keys) as second:
+        with Connection([first.front.endpoint, second.front.endpoint], keys[1], IDENTITY) as connection:
+            assert connection.request(release(1)).logit == 1
+            blocker = raw(first)
+            blocker.ask(1)
+            wait_until(lambda: not first.front.pool.is_idle)
+            first.front.stop(5.0)
+            assert connection.request(release(2)).logit == 2
+            assert logit(blocker.receive()) == 1

@@ -1,0 +1,123 @@
+"""A worker in a process of its own, from its ready line to its exit code, under real signals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from securesplit.channel import issuing, keystore
+from securesplit.errors import ConfigError, TrustError, UnreachableError
+from securesplit.transport.client import Connection
+from securesplit.worker.settings import parse_workers, usable_cores
+from tests.worker.serving import IDENTITY, Process, now, process, release, wait_until
+
+
+@contextlib.contextmanager
+def connect(worker: Process, certs: Path, name: str = "device") -> Iterator[Connection]:
+    with Connection([worker.endpoint], keystore.load_client(certs, name, now=now()), IDENTITY) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_finishes_what_was_accepted_and_ends_it_cleanly(certs: Path, number: int) -> None:
+    with process(certs, pause_s=0.8) as worker, ThreadPoolExecutor(1) as threads, connect(worker, certs) as connection:
+        asked = threads.submit(connection.request, release(6))
+        time.sleep(0.4)
+        tails = worker.tails()
+        worker.signal(number)
+        assert asked.result(10).logit == 6
+        assert worker.wait(10) == 0
+        assert tails
+        assert not any(Path(f"/proc/{pid}").exists() for pid in tails)
+        assert not [line for line in worker.log if "Traceback" in line]
+
+
+def test_an_idle_worker_ends_at_once(certs: Path) -> None:
+    with process(certs, workers=2) as worker:
+        start = time.monotonic()
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(5) == 0
+        assert time.monotonic() - start < 1.0
+
+
+def test_a_second_signal_does_not_wait(certs: Path) -> None:
+    with process(certs, pause_s=30.0, job_timeout_s=60.0) as worker, ThreadPoolExecutor(1) as threads:
+        credentials = keystore.load_client(certs, now=now())
+        with Connection([worker.endpoint], credentials, IDENTITY, timeout_s=3.0) as connection:
+            asked = threads.submit(connection.request, release(6))
+            time.sleep(0.5)
+            worker.signal(signal.SIGTERM)
+            time.sleep(0.3)
+            start = time.monotonic()
+            worker.signal(signal.SIGTERM)
+            assert worker.wait(5) == 0
+            assert time.monotonic() - start < 2.0
+            with pytest.raises(UnreachableError):
+                asked.result(10)
+
+
+def test_tails_do_not_outlive_a_killed_front_not_even_stopped_ones(certs: Path) -> None:
+    with process(certs, workers=2) as worker:
+        tails = worker.tails()
+        assert len(tails) == 2
+        os.kill(tails[0], signal.SIGSTOP)
+        worker.signal(signal.SIGKILL)
+        wait_until(lambda: not any(_alive(pid) for pid in tails), 5.0)
+
+
+def test_signals_for_the_whole_group_are_for_the_front(certs: Path) -> None:
+    with process(certs) as worker, connect(worker, certs) as connection:
+        for pid in worker.tails():
+            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGINT)
+        before = worker.tails()
+        assert connection.request(release(1)).logit == 1
+        assert worker.tails() == before
+
+
+def test_sighup_revokes_an_open_session_within_a_second(certs: Path) -> None:
+    with process(certs) as worker, connect(worker, certs) as device, connect(worker, certs, "other") as other:
+        assert device.request(release(1)).logit == 1
+        assert other.request(release(2)).logit == 2
+        issuing.revoke(certs, "device", now=now())
+        start = time.monotonic()
+        worker.signal(signal.SIGHUP)
+        wait_until(lambda: any("certificates reloaded" in line for line in worker.log), 5.0)
+        assert time.monotonic() - start < 1.0
+        with pytest.raises(TrustError, match="revoked"):
+            device.request(release(3))
+        assert other.request(release(4)).logit == 4
+
+
+def test_a_worker_whose_tails_cannot_start_says_so_and_ends(certs: Path) -> None:
+    with process(certs, "broken") as worker:
+        assert worker.wait(10) == 9
+        assert worker.log[-2:] == ["error: tail.tflite was altered", "hint: fetch the bundle again"]
+
+
+def test_a_worker_without_certificates_says_so_and_ends(tmp_path: Path) -> None:
+    with process(tmp_path / "nothing") as worker:
+        assert worker.wait(10) == 5
+        assert any(line.startswith("hint: ") and "keygen" in line for line in worker.log)
+
+
+def test_the_number_of_tails_is_a_number_or_auto() -> None:
+    assert parse_workers("3") == 3
+    assert parse_workers("auto") == usable_cores() >= 1
+    for text in ("0", "-1", "many", "", "1.5", "9999"):
+        with pytest.raises(ConfigError, match="--workers"):
+            parse_workers(text)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
