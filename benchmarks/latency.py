@@ -62,13 +62,14 @@ def warm_overhead(bundle: Bundle) -> None:
     """Median ms of a warm request by stage, through a real worker."""
     rows = []
     with TemporaryDirectory() as folder, EmbeddedWorker(bundle.folder) as worker:
-        photo = Path(folder) / "mole.png"
-        Image.fromarray(draw_lesion(7, 300)).save(photo)
+        photos = [Path(folder) / f"mole-{seed}.png" for seed in range(REPEATS)]
+        for seed, photo in enumerate(photos):
+            Image.fromarray(draw_lesion(seed, 300)).save(photo)
         for name in bundle.presets:
             with Client(
                 worker.endpoint, credentials=worker.client_credentials, privacy=name, bundle=bundle.folder
             ) as client:
-                answers = [client.diagnose(photo) for _ in range(REPEATS)][10:]
+                answers = [client.diagnose(photo) for photo in photos][10:]
             ms = [a.timing_ms for a in answers]
             rest = median(t.privacy + t.round_trip - t.tail for t in ms)
             rows.append(

@@ -54,6 +54,7 @@ class Client:
         name: whose certificate under ``certs/clients`` to use.
         privacy: a preset of the bundle or an ε; None: the bundle's default preset.
         budget: largest ε (at δ = 1e-5) of all that this device ever releases; None: no limit.
+        state: folder of the device's noise secret and ledger; None: the user's own.
         bundle: its folder; None: the bundle that comes with the package.
         timeout_s: seconds from a request's start until its answer is given up.
         credentials: already loaded, instead of `certs`.
@@ -72,16 +73,17 @@ class Client:
         name: str = "device",
         privacy: str | None = None,
         budget: float | None = None,
+        state: Path | None = None,
         bundle: str | Path | None = None,
         timeout_s: float = 30.0,
         credentials: Credentials | None = None,
     ) -> None:
         credentials = credentials or keystore.load_client(Path(certs), name, now=datetime.now(UTC))
         opened = Bundle.load(None if bundle is None else Path(bundle))
-        self.releaser = Releaser(opened, load_secret(), privacy=privacy)
+        self.releaser = Releaser(opened, load_secret(state), privacy=privacy)
         endpoints = [connect] if isinstance(connect, str) else list(connect)
         self._connection = Connection(endpoints, credentials, opened.identity, timeout_s=timeout_s)
-        self._ledger, self._budget = Ledger(), budget
+        self._ledger, self._budget = Ledger(state), budget
         self._model = ModelInfo(opened.manifest.name, opened.id)
 
     def diagnose(self, photo: str | Path) -> Diagnosis:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -43,14 +44,16 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
         click.echo("2. a tail worker on a loopback port", err=True)
         with _worker(certs, model) as endpoint:
             click.echo(f"3. the photo's journey to {endpoint}", err=True)
-            _journey(photo, endpoint, certs, out, privacy, model)
+            settings = {"certs": certs, "privacy": privacy, "bundle": model, "state": folder / "state"}
+            _journey(photo, endpoint, out, settings)
 
 
-def _journey(photo: Path, endpoint: str, certs: Path, out: Path, privacy: str | None, model: Path | None) -> None:
+def _journey(photo: Path, endpoint: str, out: Path, settings: dict[str, Any]) -> None:
     from securesplit.cli.picture import journey_picture
     from securesplit.client import Client
 
-    with Client(endpoint, certs=certs, privacy=privacy, bundle=model) as client:
+    with Client(endpoint, **settings) as client:
+        client.diagnose(photo)  # its frame also ends the handshake; the next one is a request and nothing else
         diagnosis, trace = client.trace(photo)
     try:
         journey_picture(trace.pixels, trace.release, trace.wire).save(out)

@@ -173,7 +173,9 @@ def explanation(diagnosis: Diagnosis) -> list[str]:
     """What left the device, what it promises and how long each stage took, as lines for people."""
     privacy, ms = diagnosis.privacy, diagnosis.timing_ms
     lines = [f"{diagnosis.payload_bytes} bytes of ciphertext left this device; the photo did not"]
-    if privacy.epsilon is None:
+    if privacy.epsilon is None and privacy.sigma_per_clip > 0:
+        lines.append(f"preset {privacy.preset}: nothing can be promised, this photo was also released without noise")
+    elif privacy.epsilon is None:
         lines.append(f"preset {privacy.preset}: no formal privacy claim, see docs/privacy.md")
     else:
         lines.append(

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 PANEL = 300  # pixels, edge of a panel
 MARGIN = 24  # pixels
 TEXT = 64  # pixels of caption under a panel
+LIGHTEST = 225  # grey of the largest value; the gaps between are white
 
 
 def journey_picture(pixels: NDArray[np.uint8], release: NDArray[Any], wire: bytes) -> Image.Image:
@@ -72,7 +73,7 @@ def _square(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _grey(values: NDArray[np.float64]) -> Image.Image:
-    """Smallest value black, largest white, nothing at all white."""
+    """Smallest value black, largest light grey, nothing at all white."""
     low, high = np.nanmin(values), np.nanmax(values)
-    scaled = (values - low) / max(high - low, 1e-9) * 255
+    scaled = (values - low) / max(high - low, 1e-9) * LIGHTEST
     return Image.fromarray(np.nan_to_num(scaled, nan=255).astype(np.uint8))
