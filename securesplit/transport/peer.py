@@ -106,6 +106,9 @@ class Peer:
         except LinkError as error:
             self.disconnect()
             raise self._failed(error.fault) from None
+        except KeyboardInterrupt:
+            self.disconnect()
+            raise
         return Exchange(event.plaintext, frame)
 
     def disconnect(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from securesplit.channel.credentials import Credentials
@@ -71,6 +72,7 @@ class Front:
         self._poller.add(self._socket)
         self._poller.add(self.wakeup)
         self._intake, self._in_flight, self._answers = Intake(), InFlight(), Answers()
+        self._refusals: Counter[str] = Counter()
         self._stop_by: float | None = None
         self._new_credentials: Callable[[], Credentials] | None = None
         self._tail_s = 0.0
@@ -136,6 +138,15 @@ class Front:
         if self._clock() - self._ticked_at >= 1.0:
             self._ticked_at = self._clock()
             self._channel.tick()
+            self._log_refusals()
+
+    def _log_refusals(self) -> None:
+        """One line a second at most, however many peers are refused."""
+        if +self._refusals:
+            _log.info(
+                "refused: %s", ", ".join(f"{reason} {times}" for reason, times in sorted((+self._refusals).items()))
+            )
+            self._refusals.clear()
 
     def _reload(self) -> None:
         load, self._new_credentials = self._new_credentials, None
@@ -158,8 +169,9 @@ class Front:
             self._accept(event, message.route)
         elif isinstance(event, Send):
             self._socket.send(message.route, event.frame)
-            if event.reason:
-                _log.info("refused a peer: %s", event.reason)
+            self._refusals[event.reason] += bool(event.reason)
+        else:
+            self._refusals[event.reason] += 1
 
     def _refuse_newcomer(self, message: Incoming) -> None:
         try:

@@ -1,4 +1,4 @@
-"""tail-worker with a small engine: ``python -m tests.worker.run_worker CERTS ENGINE BIND WORKERS [OPTION=VALUE]...``."""
+"""tail-worker with a small engine: ``python -m tests.worker.run_worker CERTS ENGINE BIND WORKERS [NAME=VALUE]...``."""
 
 from __future__ import annotations
 

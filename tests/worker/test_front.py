@@ -120,7 +120,7 @@ def test_what_nobody_waits_for_any_more_is_not_computed(raw: RawClient, tmp_path
 
 
 def test_a_greedy_client_does_not_slow_the_others(raw: RawClient, certs: Path) -> None:
-    """Six sessions of one client, each with all that it may have in flight, against one request at a time of another."""
+    """Six sessions of one client with all that they may have in flight, and one request at a time of another client."""
     keys = (keystore.load_server(certs, now=now()), keystore.load_client(certs, now=now()))
     other = keystore.load_client(certs, "other", now=now())
     with running(serve_engine("Sum", pause_s=0.02), keys=keys, max_batch=1) as worker:

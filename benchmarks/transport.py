@@ -1,0 +1,143 @@
+"""What sockets, sealing, queue and processes add to a request: ``python -m benchmarks.transport``.
+
+An engine that computes nothing stands in for the network, so that a round trip is all overhead; the last rows take the
+default bundle and subtract what its tail says it took.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.table import show
+from securesplit.channel import issuing, keystore
+from securesplit.channel.credentials import Credentials
+from securesplit.channel.tensor import TensorSpec
+from securesplit.errors import BundleError, UnreachableError
+from securesplit.model import Bundle
+from securesplit.transport.client import Connection
+from securesplit.worker import EmbeddedWorker, WorkerSettings
+from securesplit.worker.served import Served
+from securesplit.worker.service import Ready, serve_tail
+from securesplit.worker.settings import EngineSpec
+
+SHAPE = (384,)
+NOTHING = Served(bytes(32), "nothing", {TensorSpec(SHAPE, "int8"): "p"}, EngineSpec("benchmarks.transport:Nothing"))
+REPEATS = 1_000
+CLIENTS = 8
+
+
+class Nothing:
+    """An engine that computes nothing."""
+
+    def warm_up(self) -> None:
+        """Nothing to warm up."""
+
+    def __call__(self, _preset: str, releases: NDArray[Any]) -> NDArray[np.float32]:
+        """``(n, *shape)`` -> ``(n,)`` zeros."""
+        return np.zeros(len(releases), np.float32)
+
+
+def main() -> None:
+    """Print and save the table."""
+    release = np.zeros(SHAPE, np.int8)
+    rows: list[list[object]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        certs = Path(folder) / "certs"
+        issuing.create(certs, server_names=["127.0.0.1"], clients=["device"], days=1, now=datetime.now(UTC))
+        credentials = keystore.load_client(certs, now=datetime.now(UTC))
+        with _process(certs) as endpoint:
+            rows.append(["warm request", *_warm(endpoint, credentials, NOTHING.identity, release), "<= 1"])
+            rows.append(["first request (connect, handshake)", *_first(endpoint, credentials, release), ""])
+            rows.append([f"requests/s, {CLIENTS} clients", _throughput(endpoint, credentials, release), "", ""])
+        with EmbeddedWorker(served=NOTHING) as worker:
+            warm = _warm(worker.endpoint, worker.client_credentials, NOTHING.identity, release)
+            rows.append(["warm request, embedded worker", *warm, ""])
+        rows.append(["error where nothing listens", _absent_ms(credentials, release), "", "<= 5000"])
+    show("transport", ["what", "median ms", "p99 ms", "wanted"], rows + _bundle_rows())
+
+
+def _bundle_rows() -> list[list[object]]:
+    try:
+        bundle = Bundle.load()
+    except BundleError:
+        return []
+    rows = []
+    with EmbeddedWorker() as worker:
+        for name, preset in bundle.presets.items():
+            release = np.zeros(preset.spec.shape, preset.spec.dtype)
+            timed = _warm(worker.endpoint, worker.client_credentials, bundle.identity, release)
+            rows.append([f"warm request less its tail, preset {name}, embedded", *timed, "<= 5"])
+    return rows
+
+
+def _warm(endpoint: str, credentials: Credentials, identity: bytes, release: NDArray[Any]) -> tuple[float, float]:
+    with Connection([endpoint], credentials, identity) as connection:
+        answers = [connection.request(release) for _ in range(REPEATS + 50)][50:]
+    return _summary([answer.round_trip_ms - answer.tail_ms for answer in answers])
+
+
+def _first(endpoint: str, credentials: Credentials, release: NDArray[Any]) -> tuple[float, float]:
+    def connect() -> float:
+        with Connection([endpoint], credentials, NOTHING.identity) as connection:
+            return connection.request(release).round_trip_ms
+
+    return _summary([connect() for _ in range(100)])
+
+
+def _throughput(endpoint: str, credentials: Credentials, release: NDArray[Any]) -> float:
+    """Requests a second, in the column of the milliseconds."""
+
+    def ask(connection: Connection) -> None:
+        with connection:
+            for _ in range(REPEATS // 2):
+                connection.request(release)
+
+    connections = [Connection([endpoint], credentials, NOTHING.identity) for _ in range(CLIENTS)]
+    start = time.perf_counter()
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        list(threads.map(ask, connections))
+    return CLIENTS * (REPEATS // 2) / (time.perf_counter() - start)
+
+
+def _absent_ms(credentials: Credentials, release: NDArray[Any]) -> float:
+    start = time.perf_counter()
+    nowhere = Connection(["tcp://127.0.0.1:1"], credentials, NOTHING.identity)
+    with nowhere, contextlib.suppress(UnreachableError):
+        nowhere.request(release)
+    return (time.perf_counter() - start) * 1_000
+
+
+def _summary(milliseconds: list[float]) -> tuple[float, float]:
+    return float(np.median(milliseconds)), float(np.percentile(milliseconds, 99))
+
+
+@contextlib.contextmanager
+def _process(certs: Path) -> Iterator[str]:
+    """A worker in a process of its own; yields where it listens."""
+    command = [sys.executable, "-m", "benchmarks.transport", str(certs)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        yield worker.stdout.readline().strip()
+        worker.terminate()
+
+
+def _serve(certs: Path, announce: Callable[[Ready], None]) -> int:
+    return serve_tail(NOTHING, WorkerSettings("tcp://127.0.0.1:0", certs=certs, workers=1), on_ready=announce)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        sys.exit(_serve(Path(sys.argv[1]), lambda ready: print(ready.endpoint, flush=True)))
+    main()

@@ -1,0 +1,46 @@
+"""The engine of a real bundle computes in a tail process what the bundle computes here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from securesplit.model import Bundle
+from securesplit.transport.client import Connection
+from securesplit.worker import EmbeddedWorker
+from securesplit.worker.engine import LiteRTEngine
+from securesplit.worker.served import Served
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.load()
+
+
+def test_a_batch_of_every_preset_is_what_the_tail_says(bundle: Bundle) -> None:
+    engine, tail = LiteRTEngine(str(bundle.folder)), bundle.open_tail()
+    engine.warm_up()
+    draw = np.random.default_rng(3)
+    for name, preset in bundle.presets.items():
+        releases = draw.integers(-3, 4, (3, *preset.spec.shape)).astype(preset.spec.dtype)
+        np.testing.assert_array_equal(engine(name, releases), tail(name, releases))
+
+
+def test_the_answer_over_the_wire_is_the_same(bundle: Bundle) -> None:
+    tail = bundle.open_tail()
+    draw = np.random.default_rng(4)
+    with (
+        EmbeddedWorker() as worker,
+        Connection([worker.endpoint], worker.client_credentials, bundle.identity) as connection,
+    ):
+        for name, preset in bundle.presets.items():
+            release = draw.integers(-3, 4, preset.spec.shape).astype(preset.spec.dtype)
+            answer = connection.request(release)
+            assert answer.logit == pytest.approx(tail(name, release[None])[0], abs=1e-5)
+            assert answer.tail_ms > 0
+
+
+def test_a_bundle_is_served_under_its_own_identity(bundle: Bundle) -> None:
+    served = Served.from_bundle(None)
+    assert (served.identity, served.id) == (bundle.identity, bundle.id)
+    assert set(served.presets.values()) == set(bundle.presets)
