@@ -45,15 +45,24 @@ class FrontSocket:
     """
 
     def __init__(self, bind: str, limits: Limits | None = None) -> None:
-        asked = _address_of(bind)
+        self._limits = limits or Limits()
+        self._open(_address_of(bind))
+
+    def _open(self, address: Endpoint) -> None:
         self._context = new_context()
-        self._socket = front_socket(self._context, limits or Limits(), ipv6=asked.is_ipv6)
+        self._socket = front_socket(self._context, self._limits, ipv6=address.is_ipv6)
         try:
-            self._socket.bind(str(asked))
+            self._socket.bind(str(address))
         except zmq.ZMQError as error:
             self.close()
             hint = "another program may listen there; choose another port, or 0 for a free one"
-            raise ConfigError(f"cannot listen on {bind} ({error.strerror})", hint=hint) from None
+            raise ConfigError(f"cannot listen on {address} ({error.strerror})", hint=hint) from None
+
+    def reopen(self) -> None:
+        """Drop all connections and what came in over them, and listen again at the same address."""
+        address = Endpoint.parse(self.endpoint, listening=True)
+        self.close()
+        self._open(address)
 
     @property
     def endpoint(self) -> str:

@@ -1,7 +1,6 @@
 """Every ZeroMQ socket is made here, with every bound that holds on it.
 
-libzmq bounds each frame, not the number of frames in one message; `Limits.max_message_bytes` is hence enforced per
-frame and a service manager's memory limit stands behind it (ADR 022).
+libzmq bounds each frame, not the number of frames in one message; what that leaves open the front closes (ADR 022).
 """
 
 from __future__ import annotations

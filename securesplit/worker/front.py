@@ -28,12 +28,14 @@ from securesplit.worker import request as requests
 from securesplit.worker.inflight import Answers, InFlight
 from securesplit.worker.intake import Intake, is_hello
 from securesplit.worker.jobs import Fate, Job, Outcome
+from securesplit.worker.memory import MemoryGuard
 from securesplit.worker.pool import Pool
 from securesplit.worker.served import Served
 from securesplit.worker.settings import PoolSettings
 
 _log = logging.getLogger(__name__)
 _TICK_S = 0.1
+_WEIGH_S = 0.1
 _MESSAGES_A_TURN = 256
 _MAX_BUDGET_S = 300.0
 _FLUSH_S = 1.0
@@ -48,6 +50,7 @@ class Front:
         served: what it serves.
         credentials: the server's.
         settings: of the pool.
+        memory: guards the size of this process; None where the front shares it with a program.
         clock: seconds, rising.
 
     Raises:
@@ -61,8 +64,10 @@ class Front:
         credentials: Credentials,
         settings: PoolSettings,
         *,
+        memory: MemoryGuard | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._memory = memory
         self._served, self._settings, self._clock = served, settings, clock
         self._channel = ServerChannel(credentials, served.identity, clock=clock)
         self._socket = FrontSocket(bind)
@@ -76,7 +81,7 @@ class Front:
         self._stop_by: float | None = None
         self._new_credentials: Callable[[], Credentials] | None = None
         self._tail_s = 0.0
-        self._ticked_at = clock()
+        self._ticked_at = self._weighed_at = clock()
         try:
             self.pool = Pool(served.engine, settings, self._poller, clock)
         except SecureSplitError:
@@ -135,10 +140,22 @@ class Front:
             self._handle(message)
         for outcome in self.pool.step(ready):
             self._conclude(outcome)
+        if self._clock() - self._weighed_at >= _WEIGH_S:
+            self._weighed_at = self._clock()
+            self._shed_memory()
         if self._clock() - self._ticked_at >= 1.0:
             self._ticked_at = self._clock()
             self._channel.tick()
             self._log_refusals()
+
+    def _shed_memory(self) -> None:
+        """Where someone makes us grow, drop all connections: sessions go on, and clients ask again at once."""
+        if self._memory is not None and self._memory.is_exceeded():
+            _log.warning("a peer makes this process grow; all connections are dropped, sessions stay")
+            self._poller.remove(self._socket)
+            self._socket.reopen()
+            self._poller.add(self._socket)
+            self._memory.rebase()
 
     def _log_refusals(self) -> None:
         """One line a second at most, however many peers are refused."""

@@ -17,6 +17,7 @@ from securesplit.channel import keystore
 from securesplit.channel.credentials import Credentials
 from securesplit.errors import ConfigError
 from securesplit.worker.front import Front
+from securesplit.worker.memory import MemoryGuard
 from securesplit.worker.served import Served
 from securesplit.worker.settings import WorkerSettings, usable_cores
 
@@ -61,7 +62,8 @@ def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[
     """The same for anything that can be served, not only a bundle."""
     credentials = _load(settings)
     workers = settings.workers or usable_cores()
-    front = Front(settings.bind, served, credentials, replace(settings.pool, workers=workers))
+    pool, memory = replace(settings.pool, workers=workers), MemoryGuard(settings.growth_bytes)
+    front = Front(settings.bind, served, credentials, pool, memory=memory)
     ready = Ready(front.endpoint, served.id, credentials.expires_at, workers)
     with _signals(front, settings):
         front.run(lambda: on_ready(ready))

@@ -66,6 +66,7 @@ class WorkerSettings:
         bundle: folder of the bundle; None for the one in the package.
         workers: tail processes; 0 for one a usable core.
         drain_s: how long a stopping worker goes on with what it has accepted.
+        growth_bytes: memory that this process may grow by before it drops all connections (sessions stay).
         pool: everything else about the pool; its `workers` is not used.
     """
 
@@ -75,6 +76,7 @@ class WorkerSettings:
     bundle: Path | None = None
     workers: int = 0
     drain_s: float = 20.0
+    growth_bytes: int = 256 << 20
     pool: PoolSettings = field(default_factory=PoolSettings)
 
 

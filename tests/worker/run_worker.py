@@ -20,8 +20,9 @@ def main(certs: str, engine: str, bind: str, workers: str, *options: str) -> int
     logging.basicConfig(level="INFO", format="%(levelname)s %(message)s")
     named = dict(option.split("=", 1) for option in options)
     pool = PoolSettings(job_timeout_s=float(named.pop("job_timeout_s", "5")))
+    growth = int(named.pop("growth_bytes", 256 << 20))
     chosen = {name: float(value) if name.endswith("_s") else value for name, value in named.items()}
-    settings = WorkerSettings(bind, certs=Path(certs), workers=int(workers), pool=pool)
+    settings = WorkerSettings(bind, certs=Path(certs), workers=int(workers), growth_bytes=growth, pool=pool)
     try:
         return serve_tail(serve_engine(engine, **chosen), settings, on_ready=announce)
     except SecureSplitError as error:
