@@ -10,6 +10,7 @@ from __future__ import annotations
 import keras
 
 from securesplit.privacy.release import ReleaseSpec
+from training.release_layers import Squash
 
 
 def compact_spec(cut_shape: tuple[int, ...], channels: int = 16) -> ReleaseSpec:
@@ -53,7 +54,8 @@ def private_encoder(cut_shape: tuple[int, ...], spec: ReleaseSpec) -> keras.Mode
     pools = [keras.layers.GlobalAveragePooling2D()(x), keras.layers.GlobalMaxPooling2D()(x)]
     x = keras.layers.Dropout(0.3)(keras.layers.Concatenate()(pools))
     x = keras.layers.Dense(64, activation="silu")(x)
-    return keras.Model(cut, keras.layers.Dense(spec.shape[-1])(x), name="private_encoder")
+    embedding = Squash(spec.clip_norm or 1.0)(keras.layers.Dense(spec.shape[-1])(x))
+    return keras.Model(cut, embedding, name="private_encoder")
 
 
 def private_decoder(spec: ReleaseSpec) -> keras.Model:

@@ -24,7 +24,7 @@ from training.release_layers import release_layers
 from training.train_release import Cached, load_cached, train_private
 
 CANDIDATES = 1000
-POINTS = ((1, 0.1), (1, 0.2), (2, 0.2), (2, 0.3), (2, 0.42), (2, 0.69), (3, 0.25), (4, 0.25), (4, 0.42), (8, 0.42))
+POINTS = ((1, 0.2), (2, 0.3), (2, 0.42), (2, 0.69), (1, 0.42), (4, 0.42), (4, 0.69), (4, 0.25), (8, 0.69))
 
 
 def identified(clean: NDArray[np.float32], sigma: float, *, rounds: int = 20, seed: int = 1) -> float:

@@ -27,6 +27,23 @@ class ClipNorm(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
         return z * ops.minimum(1.0, self.clip_norm / norm)
 
 
+class Squash(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
+    """``z · C / √(C² + ‖z‖₂²)``: into the ball of radius C, smoothly.
+
+    The hard clip has no gradient along the radius; in one dimension an encoder that starts outside never comes back
+    (d = 1 stayed at AUC 0.51). Behind this layer the hard clip is still there and changes nothing.
+    """
+
+    def __init__(self, clip_norm: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.clip_norm = clip_norm
+
+    def call(self, z: Any) -> Any:
+        """``(n, d) float32`` -> the same, each row of norm below C."""
+        square = ops.sum(ops.square(z), axis=-1, keepdims=True)
+        return z * self.clip_norm / ops.sqrt(self.clip_norm**2 + square)
+
+
 class TruncateToGrid(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
     """Towards zero onto multiples of `step`, saturated at `limit` steps; the gradient passes straight through."""
 
