@@ -86,7 +86,9 @@ class ValidationAuc(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is
             logs.update(score)
         print(f"epoch {epoch + 1}: " + " ".join(f"{k} {v:.4f}" for k, v in score.items()), flush=True)
         if score["val_auc_malignant"] > self._best_so_far():
-            self.model.save_weights(str(self._best))
+            partial = self._best.with_name("partial.weights.h5")
+            self.model.save_weights(str(partial))
+            partial.replace(self._best)  # whole or not at all, should the run be killed here
             self._record.write_text(json.dumps({"epoch": epoch + 1, **score}) + "\n")
 
     def _best_so_far(self) -> float:
@@ -148,7 +150,7 @@ def finetune(
         callbacks=[
             ValidationAuc(val, best),
             keras.callbacks.CSVLogger(str(run / "history.csv"), append=True),
-            keras.callbacks.BackupAndRestore(str(run / "resume"), delete_checkpoint=False),
+            keras.callbacks.BackupAndRestore(str(run / "resume"), double_checkpoint=True, delete_checkpoint=False),
         ],
     )
     return best

@@ -141,7 +141,7 @@ def train_compact(
 
 
 def _optimizer(steps: int, *, weight_decay: float) -> keras.optimizers.Optimizer:
-    schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps, alpha=0.01)
+    schedule = keras.optimizers.schedules.CosineDecay(2e-3, max(1, steps), alpha=0.01)
     return keras.optimizers.AdamW(schedule, weight_decay=weight_decay, clipnorm=1.0)
 
 

@@ -18,7 +18,7 @@ from securesplit.privacy.release import from_grid, saturate, to_grid
 from tests.training.test_data import draw_isic
 from training import backbones, encoders, export
 from training.finetune import build_network
-from training.release_layers import ClipNorm, TruncateToGrid, release_layers
+from training.release_layers import ClipNorm, Squash, TruncateToGrid, release_layers
 from training.train_release import split_network
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
@@ -33,6 +33,16 @@ def test_the_trained_release_is_the_deployed_one() -> None:
     deployed = np.stack([from_grid(saturate(to_grid(row, spec), spec), spec) for row in z])
     assert np.abs(trained - deployed).max() <= spec.step + 1e-6
     assert (trained == deployed).mean() > 0.95
+
+
+@pytest.mark.parametrize("numbers", [1, 2, 8])
+def test_squashed_embeddings_lie_within_the_clip_and_keep_their_direction(numbers: int) -> None:
+    z = np.random.default_rng(1).normal(0, 5, (64, numbers)).astype(np.float32)
+    squashed = keras.ops.convert_to_numpy(Squash(2.0)(z))
+    norms = np.linalg.norm(squashed, axis=1)
+    assert norms.max() < 2.0
+    assert np.allclose(squashed / norms[:, None], z / np.linalg.norm(z, axis=1)[:, None], atol=1e-5)
+    assert np.allclose(keras.ops.convert_to_numpy(ClipNorm(2.0)(squashed)), squashed)
 
 
 def test_gradients_pass_the_grid_and_noise_is_there_at_inference() -> None:
