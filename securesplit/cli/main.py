@@ -24,6 +24,9 @@ COMMANDS = {
     "release": ("release", "Write exactly what would leave the device, as arrays."),
     "demo": ("demo", "Show the whole journey of one photo, with nothing set up."),
     "ledger": ("ledger", "Show how much privacy this device has spent."),
+    "doctor": ("doctor", "Check keys, bundle, settings and state, and a worker."),
+    "cuts": ("cuts", "List the layers at which a network can be split."),
+    "split": ("split", "Split a Keras network into the head and tail of a bundle."),
     "audit": ("audit", "Attack a bundle's releases and report what they leak."),
 }
 """By command: its module (and function) under `securesplit.cli`, and its line in ``--help``."""

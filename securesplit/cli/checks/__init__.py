@@ -1,0 +1,57 @@
+"""What ``securesplit doctor`` looks at, a module a subject.
+
+Every check is a generator of findings and goes on after an error, so that one run shows all there is to mend. A check
+changes nothing: it makes no folder, no key and no ledger.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from securesplit.errors import SecureSplitError
+
+Level = Literal["ok", "warning", "error"]
+SOON_DAYS = 30  # certificates and lists that end within this time are warned of
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        check: its subject, a word or two.
+        level: "ok", "warning" (works today) or "error" (something will fail).
+        message: what was found, in one sentence without a full stop.
+        hint: what to do now; empty for "ok".
+        exit_code: of the command if this is its first error; 0 unless an error.
+    """
+
+    check: str
+    level: Level
+    message: str
+    hint: str = ""
+    exit_code: int = 0
+
+
+def ok(check: str, message: str) -> Finding:
+    """Nothing to do."""
+    return Finding(check, "ok", message)
+
+
+def warning(check: str, message: str, hint: str) -> Finding:
+    """Something that works today."""
+    return Finding(check, "warning", message, hint)
+
+
+def failure(check: str, error: SecureSplitError) -> Finding:
+    """An error as its exception says it."""
+    return Finding(check, "error", error.message, error.hint, error.exit_code)
+
+
+def until(check: str, what: str, end: datetime, now: datetime, hint: str, *, soon_days: int = SOON_DAYS) -> Finding:
+    """How long something is still good; a warning within `soon_days`. For what has ended, use `failure`."""
+    days = (end - now).days
+    message = f"{what}, until {end:%Y-%m-%d} ({days} day{'' if days == 1 else 's'})"
+    return warning(check, message, hint) if days < soon_days else ok(check, message)

@@ -1,0 +1,70 @@
+"""The bundle: hashes, whether its halves load, and how long the head takes here."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from securesplit.cli.checks import Finding, failure, ok, warning
+from securesplit.errors import SecureSplitError
+
+if TYPE_CHECKING:
+    from securesplit.model import Bundle
+
+REPEATS = 5
+SLOW_MS = 500.0  # ten times what the default head takes on one old core
+SEED = 7  # of the lesion that is drawn
+
+
+def check_bundle(folder: Path | None) -> Iterator[Finding]:
+    """That the manifest is whole, and that each half that is here has its hash and loads."""
+    from securesplit.model import Bundle
+
+    try:
+        bundle = Bundle.load(folder)
+        yield ok("bundle", f"{bundle.manifest.name}, {bundle.id}, presets {', '.join(bundle.presets)}")
+        yield _head(bundle)
+        if (bundle.folder / "tail.tflite").exists():
+            bundle.open_tail()
+            yield ok("bundle", "the tail has its hash and loads")
+        else:
+            yield ok("bundle", "no tail here, a device needs none")
+    except SecureSplitError as error:
+        yield failure("bundle", error)
+
+
+def _head(bundle: Bundle) -> Finding:
+    from securesplit.imaging.synthetic import draw_lesion
+
+    head, pixels = bundle.open_head(), draw_lesion(SEED, bundle.manifest.side)
+    times = []
+    for _ in range(REPEATS + 1):  # the first one warms the runtime up
+        started = time.perf_counter()
+        head(pixels)
+        times.append(1e3 * (time.perf_counter() - started))
+    taken = median(times[1:])
+    message = f"the head has its hash and takes {taken:.1f} ms (median of {REPEATS})"
+    if taken > SLOW_MS:
+        return warning("bundle", message, "this machine is busy or slow; a smaller bundle may suit it")
+    return ok("bundle", message)
+
+
+def synthetic_release(bundle: Bundle) -> NDArray[Any]:
+    """The release of a drawn lesion under the default preset, with noise that is keyed by a secret made for it alone.
+
+    It concerns nobody, so it needs no place in the ledger and leaves the device's own secret alone.
+    """
+    from securesplit.imaging.synthetic import draw_lesion
+    from securesplit.privacy.noise import NoiseSource
+    from securesplit.privacy.release import release
+
+    spec, pixels = bundle.preset().spec, draw_lesion(SEED, bundle.manifest.side)
+    source = NoiseSource(secrets.token_bytes(32))
+    embedding = bundle.open_head()(pixels)[spec.preset]
+    return release(embedding, spec, source.sampler(pixels, bundle.identity, spec))

@@ -1,0 +1,192 @@
+"""The certs folder of a CA machine, a worker or a device: whatever lies in it is checked as the channel will."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import crypto
+
+from securesplit.channel import folder as files
+from securesplit.channel import keystore, lists, pki
+from securesplit.channel.credentials import Credentials
+from securesplit.cli.checks import Finding, failure, ok, until, warning
+from securesplit.errors import CredentialError, SecureSplitError
+
+SUBJECT = "certificates"
+_RENEW = "securesplit keygen --renew on the CA machine, then copy the new files"
+_REPLACE = "replace the CA; docs/operations.md says how"
+_CA_SOON_DAYS = 120  # leaves of 90 days that are issued later than this would outlive their CA
+
+
+@dataclass(frozen=True)
+class CertsCheck:
+    """A look at one certs folder.
+
+    Attributes:
+        folder: where `keygen` wrote, or where its files were copied to.
+        client: name of the client whose files must be here; None where it does not matter.
+        now: an aware datetime.
+    """
+
+    folder: Path
+    client: str | None
+    now: datetime
+
+    def run(self) -> Iterator[Finding]:
+        """Everything about the folder."""
+        if not self.folder.is_dir():
+            yield self._absent()
+            return
+        yield from self._modes()
+        yield from self._authorities()
+        yield from self._sides()
+
+    def _absent(self) -> Finding:
+        message = f"no folder {self.folder}"
+        if self.client is not None:
+            hint = "securesplit keygen makes it; or name it with --certs"
+            return failure(SUBJECT, CredentialError(message, hint=hint))
+        return warning(SUBJECT, f"{message}, so only --embedded works here", "securesplit keygen, or --certs")
+
+    def _modes(self) -> Iterator[Finding]:
+        """Keys and folder are for their owner alone, and nothing here can be changed by others."""
+        exposed = [path for path in sorted(self.folder.rglob("*.key")) if _mode(path) & 0o077]
+        changeable = [path for path in sorted(self.folder.rglob("*")) if path.is_file() and _mode(path) & 0o022]
+        if _mode(self.folder) & 0o077:
+            message = f"{self.folder} is open to others (mode {_mode(self.folder):o})"
+            yield warning("modes", message, f"chmod 700 {self.folder}")
+        for path in dict.fromkeys([*exposed, *changeable]):
+            message = f"{path} is open to others (mode {_mode(path):o})"
+            yield warning("modes", message, f"chmod 600 {path}")
+        if not exposed and not changeable and not _mode(self.folder) & 0o077:
+            yield ok("modes", "the certs folder and its keys are for their owner alone")
+
+    def _authorities(self) -> Iterator[Finding]:
+        try:
+            trusted = _load(self.folder / files.CA_CERTIFICATE)
+            revocations = pki.load_crls(files.read(self.folder / files.CRL))
+            if len(trusted) > 1:
+                yield ok("CA", f"{len(trusted)} CAs are trusted, as while one is being replaced")
+            for authority in trusted:
+                yield from self._authority(authority, revocations)
+        except SecureSplitError as error:
+            yield failure("CA", error)
+        except ValueError as error:
+            yield failure("CA", CredentialError(f"the revocation list cannot be read: {error}", hint=_RENEW))
+        if (self.folder / files.CA_KEY).exists():
+            yield ok("CA", "ca.key is here, so this is the CA machine; no worker or device needs it")
+
+    def _authority(
+        self, authority: x509.Certificate, revocations: list[x509.CertificateRevocationList]
+    ) -> Iterator[Finding]:
+        name = authority.subject.rfc4514_string()
+        end = authority.not_valid_after_utc
+        if end < self.now:
+            raise CredentialError(f"the CA {name} has expired", hint=_REPLACE)
+        yield until("CA", f"{name} is trusted", end, self.now, _REPLACE, soon_days=_CA_SOON_DAYS)
+        own = [crl for crl in revocations if crl.issuer == authority.subject and _is_signed(crl, authority)]
+        if not own:
+            raise CredentialError(f"there is no revocation list of the CA {name}", hint="copy its crl.pem here")
+        for crl in own:
+            end = crl.next_update_utc or self.now
+            if end <= self.now:
+                raise CredentialError(f"the revocation list ended on {end:%Y-%m-%d}", hint=_RENEW)
+            yield until("revocation list", f"{len(list(crl))} revoked, good", end, self.now, _RENEW)
+
+    def _sides(self) -> Iterator[Finding]:
+        """The server's files and those of each client, where they are here; the named client's must be."""
+        names = {path.stem for path in (self.folder / files.CLIENTS).glob("*.crt")}
+        names |= {self.client} if self.client is not None else set()
+        server = any((self.folder / f"{files.SERVER}.{kind}").exists() for kind in ("crt", "key"))
+        if not server and not names:
+            hint = "copy server.* to a worker, clients/NAME.* to a device"
+            yield failure(SUBJECT, CredentialError("there is no certificate of a worker or a device here", hint=hint))
+        if server:
+            yield from self._server()
+        for name in sorted(names):
+            yield from self._client(name)
+
+    def _server(self) -> Iterator[Finding]:
+        try:
+            loaded = keystore.load_server(self.folder, now=self.now)
+            leaf = self._verified(loaded, ExtendedKeyUsageOID.SERVER_AUTH, "server")
+        except SecureSplitError as error:
+            yield failure(SUBJECT, error)
+            return
+        names = ", ".join(pki.server_names_of(leaf))
+        yield until(SUBJECT, f"the worker's certificate is for {names}", loaded.expires_at, self.now, _RENEW)
+        if not loaded.allowed_clients:
+            yield warning(SUBJECT, "the allow-list is empty, no device can connect", "securesplit keygen --client NAME")
+
+    def _client(self, name: str) -> Iterator[Finding]:
+        try:
+            loaded = keystore.load_client(self.folder, name, now=self.now)
+            leaf = self._verified(loaded, ExtendedKeyUsageOID.CLIENT_AUTH, f"client {name}")
+            allowed = lists.allowed(self.folder)
+        except SecureSplitError as error:
+            yield failure(SUBJECT, error)
+            return
+        if pki.client_name_of(leaf) != name:
+            message = f"clients/{name}.crt is the certificate of {pki.client_name_of(leaf)}"
+            yield warning(SUBJECT, message, "the worker knows a device by its certificate; rename the files")
+        yield until(SUBJECT, f"device {name} has a certificate", loaded.expires_at, self.now, _RENEW)
+        if (self.folder / files.ALLOWED).exists() and loaded.fingerprint not in {line[0] for line in allowed}:
+            yield warning(SUBJECT, f"device {name} is not on the allow-list", f"securesplit keygen --client {name}")
+
+    def _verified(self, loaded: Credentials, usage: x509.ObjectIdentifier, whose: str) -> x509.Certificate:
+        """The leaf, after the check that the peer's OpenSSL will make: chain, revocation, usage.
+
+        Raises:
+            CredentialError: it does not pass.
+        """
+        leaf, *between = x509.load_pem_x509_certificates(loaded.certificate)
+        store = crypto.X509Store()
+        for authority in x509.load_pem_x509_certificates(loaded.ca):
+            store.add_cert(crypto.X509.from_cryptography(authority))
+        for crl in pki.load_crls(loaded.crl):
+            store.add_crl(crl)
+        store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.X509_STRICT)
+        store.set_time(self.now)
+        chain = [crypto.X509.from_cryptography(certificate) for certificate in between]
+        try:
+            crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf), chain).verify_certificate()
+        except crypto.X509StoreContextError as error:
+            message = f"a peer will refuse the {whose} certificate: {error}"
+            raise CredentialError(message, hint="copy ca.crt, crl.pem and the certificate from one folder") from None
+        if not pki.has_only_usage(leaf, usage):
+            raise CredentialError(f"the {whose} certificate is not for this use", hint="copy the right file")
+        return leaf
+
+
+def newest_date(folder: Path) -> datetime | None:
+    """The newest date in the past that a file of the folder proves: the clock cannot be before it."""
+    dates = []
+    for path in [*folder.glob("*.crt"), *(folder / files.CLIENTS).glob("*.crt")]:
+        try:
+            dates += [certificate.not_valid_before_utc for certificate in _load(path)]
+        except SecureSplitError:
+            continue  # reported by the check of the certificates
+    return max(dates, default=None)
+
+
+def _load(path: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(files.read(path))
+    except ValueError:
+        raise CredentialError(f"{path} is not a certificate", hint="copy it again from the CA machine") from None
+
+
+def _is_signed(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
+    key = authority.public_key()
+    return isinstance(key, ec.EllipticCurvePublicKey) and crl.is_signature_valid(key)
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)

@@ -1,0 +1,41 @@
+"""One real exchange with a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from securesplit.cli.checks import Finding, failure, ok
+from securesplit.errors import SecureSplitError
+
+
+def check_connections(
+    endpoints: tuple[str, ...], certs: Path, client: str, model: Path | None, timeout_s: float, now: datetime
+) -> Iterator[Finding]:
+    """That each worker is met, trusted, trusts this device, and computes.
+
+    A handshake alone would not do: in TLS 1.3 it is complete here before the worker has judged this device. So one
+    release is sent, of a lesion that is drawn; it concerns nobody and is not written to the ledger.
+    """
+    from securesplit.channel import keystore
+    from securesplit.cli.checks.bundle import synthetic_release
+    from securesplit.model import Bundle
+    from securesplit.transport.client import Connection
+
+    try:
+        credentials = keystore.load_client(certs, client, now=now)
+        bundle = Bundle.load(model)
+        release = synthetic_release(bundle)
+    except SecureSplitError as error:
+        yield failure("connection", error)
+        return
+    for endpoint in endpoints:
+        try:
+            with Connection([endpoint], credentials, bundle.identity, timeout_s=timeout_s) as connection:
+                first, warm = connection.request(release), connection.request(release)
+        except SecureSplitError as error:
+            yield failure("connection", error)
+            continue
+        times = f"{first.round_trip_ms:.1f} ms with the handshake, {warm.round_trip_ms:.1f} ms without"
+        yield ok("connection", f"{endpoint} answered a drawn lesion: {times}, {warm.payload_bytes} bytes sent")

@@ -1,0 +1,96 @@
+"""Libraries and the settings file."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import re
+from collections.abc import Callable, Collection, Iterator
+from importlib import metadata
+from pathlib import Path
+
+from securesplit import config
+from securesplit.cli.checks import Finding, failure, ok, warning
+from securesplit.errors import ConfigError, SecureSplitError
+
+_LIBRARY = re.compile(r"([\w.-]+)>=([\d.]+)$")
+_MODULES = {"pyopenssl": "OpenSSL", "pyzmq": "zmq", "pillow": "PIL", "ai-edge-litert": "ai_edge_litert.interpreter"}
+_ML_KEM = 0x3_05_00_000  # OpenSSL 3.5, the first with X25519MLKEM768
+_REINSTALL = "install securesplit again in a fresh environment"
+
+
+def check_libraries() -> Iterator[Finding]:
+    """That every library of the base install loads and is new enough, and that OpenSSL has a post-quantum group."""
+    version = metadata.version("securesplit")
+    python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield ok("version", f"securesplit {version}, {python}")
+    found = []
+    for line in metadata.requires("securesplit") or ():
+        if match := _LIBRARY.match(line):
+            name, least = match.groups()
+            try:
+                found.append(f"{name} {_loaded(name, least)}")
+            except SecureSplitError as error:
+                yield failure("libraries", error)
+    yield ok("libraries", ", ".join(found))
+    yield from _check_openssl()
+
+
+def _loaded(name: str, least: str) -> str:
+    try:
+        importlib.import_module(_MODULES.get(name.lower(), name))
+        version = metadata.version(name)
+    except (ImportError, OSError) as error:
+        raise SecureSplitError(f"{name} cannot be loaded ({error})", hint=_REINSTALL) from None
+    if _numbers(version) < _numbers(least):
+        raise SecureSplitError(f"{name} {version} is too old, {least} is needed", hint=_REINSTALL)
+    return version
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def _check_openssl() -> Iterator[Finding]:
+    from OpenSSL import SSL
+
+    version = SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()
+    if SSL.OPENSSL_VERSION_NUMBER >= _ML_KEM:
+        yield ok("OpenSSL", f"{version}, with the post-quantum group X25519MLKEM768")
+    else:
+        hint = "install a newer cryptography, whose wheels bring OpenSSL 3.5 or later"
+        yield warning("OpenSSL", f"{version} has no post-quantum group; X25519 is used", hint)
+
+
+def check_settings(
+    file: Path | None, commands: Collection[str], keys_of: Callable[[str], Collection[str]]
+) -> Iterator[Finding]:
+    """That every table and key of the settings file is one that some command knows.
+
+    Args:
+        file: the settings file, or None where there is none.
+        commands: names of all commands.
+        keys_of: by command, the keys that it knows.
+    """
+    if file is None:
+        yield ok("settings", "no settings file")
+        return
+    try:
+        settings = config.read_config(file)
+        known = {name.replace("-", "_"): name for name in commands}
+        for name, table in settings.items():
+            if not isinstance(table, dict):
+                _check_common_key(name, commands, keys_of)
+            elif name not in known:
+                raise ConfigError(f"[{name}] in {file} is no command", hint=f"commands: {', '.join(commands)}")
+            else:
+                config.settings_of(settings, known[name], keys_of(known[name]))
+    except ConfigError as error:
+        yield failure("settings", error)
+    else:
+        yield ok("settings", f"{file}")
+
+
+def _check_common_key(key: str, commands: Collection[str], keys_of: Callable[[str], Collection[str]]) -> None:
+    if not any(key in keys_of(command) for command in commands):
+        raise ConfigError(f"no command knows the setting {key!r}", hint="check its spelling; see docs/operations.md")

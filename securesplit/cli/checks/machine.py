@@ -1,0 +1,72 @@
+"""This machine: its clock, and the state folder of a device with its noise secret and ledger."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from securesplit.cli.checks import Finding, failure, ok, warning
+from securesplit.errors import CredentialError, SecureSplitError
+
+
+def check_clock(now: datetime, proofs: dict[str, datetime | None]) -> Iterator[Finding]:
+    """That the clock is not behind what was already made; whether it is ahead, only a peer can tell.
+
+    Args:
+        now: by this machine's clock, aware.
+        proofs: by what was made, when.
+    """
+    for what, made in proofs.items():
+        if made is not None and made > now:
+            message = f"the clock says {now:%Y-%m-%d %H:%M} UTC, but {what} was made on {made:%Y-%m-%d %H:%M}"
+            yield failure("clock", CredentialError(message, hint="set this machine's clock"))
+            return
+    yield ok("clock", f"{now:%Y-%m-%d %H:%M} UTC, later than all that was made")
+
+
+def installed_at() -> datetime:
+    """When this copy of securesplit was written to the disk."""
+    return datetime.fromtimestamp(Path(__file__).stat().st_mtime, UTC)
+
+
+def check_state(folder: Path | None) -> Iterator[Finding]:
+    """The device's state folder, where there is one; nothing is created.
+
+    Args:
+        folder: None for the user's own.
+    """
+    from securesplit.privacy.ledger import LEDGER_FILE
+    from securesplit.privacy.noise import SECRET_FILE, load_secret, state_folder
+
+    folder = folder or state_folder()
+    if not folder.is_dir():
+        yield ok("state", f"no folder {folder} yet; the first diagnosis makes it")
+        return
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & 0o077:
+        yield warning("state", f"{folder} is open to others (mode {mode:o})", f"chmod 700 {folder}")
+    else:
+        yield ok("state", f"{folder} is for its owner alone")
+    try:
+        if (folder / SECRET_FILE).exists():
+            load_secret(folder)
+            yield ok("noise secret", "32 bytes, for its owner alone")
+        elif (folder / LEDGER_FILE).exists():
+            yield warning("noise secret", "there is a ledger but no noise secret", "restore noise.key from a backup")
+    except SecureSplitError as error:
+        yield failure("noise secret", error)
+    if (folder / LEDGER_FILE).exists():
+        yield _ledger(folder)
+
+
+def _ledger(folder: Path) -> Finding:
+    from securesplit.privacy.ledger import Ledger
+
+    try:
+        with Ledger(folder) as book:
+            total = book.totals()[-1]
+    except SecureSplitError as error:
+        return failure("ledger", error)
+    return ok("ledger", f"{total.releases} distinct releases")

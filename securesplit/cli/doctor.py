@@ -1,0 +1,140 @@
+"""``securesplit doctor``: look at everything that can be wrong on this machine, and change nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from securesplit import config
+from securesplit.cli.checks import Finding
+from securesplit.cli.options import model_option
+
+SCHEMA = "securesplit.doctor/1"
+DEFAULT_CERTS = Path("certs")
+
+
+@click.command("doctor")
+@click.option("--connect", multiple=True, metavar="ENDPOINT", help="Also ask the worker at tcp://HOST:PORT.")
+@click.option(
+    "--certs",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_CERTS,
+    show_default=True,
+    help="Folder that keygen wrote.",
+)
+@click.option(
+    "--client", "client_name", help="Whose certificate must be in that folder.  [default with --connect: device]"
+)
+@model_option
+@click.option(
+    "--state", type=click.Path(path_type=Path), help="Folder of noise secret and ledger.  [default: the user's]"
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.1),
+    default=10.0,
+    show_default=True,
+    help="Seconds to wait for a worker.",
+)
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Form of the report.",
+)
+def doctor(
+    connect: tuple[str, ...],
+    certs: Path,
+    client_name: str | None,
+    model: Path | None,
+    state: Path | None,
+    timeout_s: float,
+    style: str,
+) -> int:
+    r"""Check libraries, settings, bundle, certificates, clock, and this device's state; nothing is changed.
+
+    With --connect also one real exchange: a handshake and the release of a lesion that is drawn for it. It concerns
+    nobody and is not written to the ledger.
+
+    The exit code is 0 where nothing is wrong (warnings included), else that of the first error.
+
+    \b
+    Examples:
+      securesplit doctor
+      securesplit doctor --connect tcp://tail.example.org:5555 --client clinic-1
+    """
+    name = client_name or ("device" if connect else None)
+    findings = []
+    for finding in _examine(connect, certs, name, model, state, timeout_s):
+        findings.append(finding)
+        if style == "text":
+            _show(finding)
+    code = next((f.exit_code for f in findings if f.level == "error"), 0)
+    if style == "json":
+        click.echo(json.dumps(_as_json(findings, code)))
+    else:
+        click.echo(_summary(findings))
+    return code
+
+
+def _examine(
+    connect: tuple[str, ...], certs: Path, client: str | None, model: Path | None, state: Path | None, timeout_s: float
+) -> Iterator[Finding]:
+    from securesplit.cli.checks import installation
+
+    now = datetime.now(UTC)
+    yield from installation.check_libraries()
+    yield from installation.check_settings(_settings_file(), _commands(), _keys_of)
+    from securesplit.cli.checks import bundle, certificates, connection, machine
+
+    yield from bundle.check_bundle(model)
+    proofs = {"this copy of securesplit": machine.installed_at(), "a certificate": certificates.newest_date(certs)}
+    yield from machine.check_clock(now, proofs)
+    yield from certificates.CertsCheck(certs, client, now).run()
+    yield from machine.check_state(state)
+    if connect and client is not None:
+        yield from connection.check_connections(connect, certs, client, model, timeout_s, now)
+
+
+def _settings_file() -> Path | None:
+    parent = click.get_current_context().parent
+    return config.find_config(None if parent is None else parent.params.get("config_file"))
+
+
+def _commands() -> list[str]:
+    from securesplit.cli.main import COMMANDS
+
+    return list(COMMANDS)
+
+
+def _keys_of(name: str) -> set[str]:
+    from securesplit.cli.main import cli
+
+    command = cli.get_command(click.get_current_context(), name)
+    return {str(parameter.name) for parameter in command.params} if command is not None else set()
+
+
+def _show(finding: Finding) -> None:
+    click.echo(f"{finding.level:<8} {finding.check}: {finding.message}")
+    if finding.hint:
+        click.echo(f"{'':<8} hint: {finding.hint}")
+
+
+def _summary(findings: list[Finding]) -> str:
+    errors, warnings = (sum(f.level == level for f in findings) for level in ("error", "warning"))
+    return f"{errors} error{'' if errors == 1 else 's'}, {warnings} warning{'' if warnings == 1 else 's'}"
+
+
+def _as_json(findings: list[Finding], code: int) -> dict[str, Any]:
+    levels = {f.level for f in findings}
+    status = next((level for level in ("error", "warning") if level in levels), "ok")
+    rows = [{"check": f.check, "level": f.level, "message": f.message, "hint": f.hint or None} for f in findings]
+    return {"schema": SCHEMA, "status": status, "exit_code": code, "findings": rows}

@@ -1,0 +1,298 @@
+"""``doctor`` finds what is wrong, says what to do, changes nothing, and exits with the first error's code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from securesplit.channel import keystore
+from securesplit.cli.checks.certificates import CertsCheck
+from securesplit.cli.checks.machine import check_clock, installed_at
+from securesplit.cli.main import run
+from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.privacy.ledger import Ledger
+from securesplit.privacy.noise import load_secret, state_folder
+from tests.integration.conftest import Worker, start_worker, stop_worker
+
+NOW = datetime.now(UTC)
+Doctor = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def certs(tmp_path: Path) -> Path:
+    folder = tmp_path / "certs"
+    keystore.create(folder, days=90, now=NOW)
+    return folder
+
+
+@pytest.fixture
+def doctor(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Doctor:
+    """``doctor(...)`` runs the command in an empty folder and returns its JSON report, checked against the code."""
+
+    def call(*arguments: object) -> dict[str, Any]:
+        monkeypatch.chdir(tmp_path)
+        code = run(["doctor", "--format", "json", *map(str, arguments)])
+        report: dict[str, Any] = json.loads(capsys.readouterr().out)
+        assert report["schema"] == "securesplit.doctor/1"
+        assert report["exit_code"] == code
+        assert all(bool(f["hint"]) == (f["level"] != "ok") for f in report["findings"])
+        return report
+
+    return call
+
+
+def said(report: dict[str, Any], level: str) -> list[str]:
+    return [finding["message"] for finding in report["findings"] if finding["level"] == level]
+
+
+def test_a_sound_machine_is_ok_and_left_as_it_was(doctor: Doctor, certs: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    report = doctor()
+    assert (report["status"], report["exit_code"]) == ("ok", 0)
+    text = " ".join(said(report, "ok"))
+    for part in (
+        "pyzmq",
+        "OpenSSL",
+        "sha256:",
+        "the head has its hash",
+        "the tail has",
+        "ca.key",
+        "localhost",
+        "device",
+    ):
+        assert part in text
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not state_folder().exists()
+
+
+def test_text_is_a_line_a_finding_and_a_summary(
+    certs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    certs.chmod(0o755)
+    assert run(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "0 errors, 1 warning"
+    assert any(line.startswith("warning  modes: certs is open to others (mode 755)") for line in lines)
+    assert "         hint: chmod 700 certs" in lines
+
+
+def test_without_certificates_only_embedded_works(doctor: Doctor) -> None:
+    report = doctor()
+    assert (report["status"], report["exit_code"]) == ("warning", 0)
+    assert said(report, "warning") == ["no folder certs, so only --embedded works here"]
+    assert doctor("--client", "clinic-1")["exit_code"] == 5
+
+
+def test_a_worker_and_a_device_have_only_their_own_files(doctor: Doctor, certs: Path) -> None:
+    for name in ("ca.key", "issued.txt", "clients/device.key", "clients/device.crt"):
+        (certs / name).unlink()
+    assert doctor()["status"] == "ok"
+    for name in ("server.key", "server.crt"):
+        (certs / name).unlink()
+    assert said(doctor(), "error") == ["there is no certificate of a worker or a device here"]
+
+
+def expose_the_key(certs: Path) -> None:
+    (certs / "server.key").chmod(0o644)
+
+
+def swap_the_keys(certs: Path) -> None:
+    shutil.copy(certs / "clients" / "device.key", certs / "server.key")
+
+
+def use_a_client_as_server(certs: Path) -> None:
+    for kind in ("crt", "key"):
+        shutil.copy(certs / "clients" / f"device.{kind}", certs / f"server.{kind}")
+
+
+def forget_the_list(certs: Path) -> None:
+    (certs / "crl.pem").write_bytes(b"")
+
+
+def spoil_the_list(certs: Path) -> None:
+    (certs / "crl.pem").write_bytes(b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n")
+
+
+def spoil_the_ca(certs: Path) -> None:
+    (certs / "ca.crt").write_bytes(b"nothing")
+
+
+def trust_another_ca(certs: Path) -> None:
+    keystore.create(certs.parent / "other", days=90, now=NOW)
+    for name in ("ca.crt", "crl.pem"):
+        shutil.copy(certs.parent / "other" / name, certs / name)
+
+
+def revoke_but_keep(certs: Path) -> None:
+    files = {path: path.read_bytes() for path in (certs / "clients").iterdir()}
+    keystore.revoke(certs, "device", now=NOW)
+    for path, content in files.items():
+        path.write_bytes(content)
+        path.chmod(0o600)
+
+
+def spoil_the_allow_list(certs: Path) -> None:
+    (certs / "allowed-clients.txt").write_text("who?\n")
+
+
+ERRORS: list[tuple[Callable[[Path], None], str]] = [
+    (expose_the_key, "server.key can be read by everybody"),
+    (swap_the_keys, "private key does not belong"),
+    (use_a_client_as_server, "the server certificate is not for this use"),
+    (forget_the_list, "there is no revocation list of the CA"),
+    (spoil_the_list, "the revocation list cannot be read"),
+    (spoil_the_ca, "ca.crt is not a certificate"),
+    (trust_another_ca, "a peer will refuse the server certificate"),
+    (revoke_but_keep, "a peer will refuse the client device certificate: certificate revoked"),
+    (spoil_the_allow_list, "has a line that does not have 2 words"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), ERRORS, ids=lambda value: getattr(value, "__name__", ""))
+def test_what_a_peer_would_refuse_is_an_error(
+    doctor: Doctor, certs: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    spoil(certs)
+    report = doctor()
+    assert report["exit_code"] == 5
+    assert any(message in line for line in said(report, "error")), said(report, "error")
+
+
+def findings(folder: Path, now: datetime) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {"ok": [], "warning": [], "error": []}
+    for finding in CertsCheck(folder, None, now).run():
+        found[finding.level].append(finding.message)
+    return found
+
+
+def test_what_ends_within_thirty_days_is_a_warning_and_what_has_ended_an_error(certs: Path) -> None:
+    assert not findings(certs, NOW + timedelta(days=59))["warning"]
+    soon = findings(certs, NOW + timedelta(days=61))
+    assert len(soon["warning"]) == 2
+    assert "(28 days)" in soon["warning"][0] or "(29 days)" in soon["warning"][0]
+    assert not soon["error"]
+    assert any("revocation list" in m or "revoked, good" in m for m in findings(certs, NOW + timedelta(68))["warning"])
+    late = findings(certs, NOW + timedelta(days=98))
+    assert any("server certificate expired 8 days ago" in message for message in late["error"])
+    assert any("the revocation list ended on" in message for message in late["error"])
+    assert any("is trusted" in message for message in findings(certs, NOW + timedelta(days=3600))["warning"])
+    assert any("has expired" in message for message in findings(certs, NOW + timedelta(days=3651))["error"])
+
+
+def test_two_cas_and_an_unlisted_device_are_seen(certs: Path, tmp_path: Path) -> None:
+    keystore.create(tmp_path / "new", days=90, now=NOW)
+    for name in ("ca.crt", "crl.pem"):
+        (certs / name).write_bytes((certs / name).read_bytes() + (tmp_path / "new" / name).read_bytes())
+    (certs / "allowed-clients.txt").write_text("")
+    found = findings(certs, NOW)
+    assert any("2 CAs are trusted" in message for message in found["ok"])
+    assert "the allow-list is empty, no device can connect" in found["warning"]
+    assert "device device is not on the allow-list" in found["warning"]
+
+
+def test_a_clock_that_is_behind_is_an_error() -> None:
+    (finding,) = check_clock(installed_at() - timedelta(days=1), {"this copy": installed_at()})
+    assert (finding.level, finding.exit_code) == ("error", 5)
+    assert "this copy was made on" in finding.message
+    (finding,) = check_clock(NOW + timedelta(days=1), {"this copy": installed_at(), "a certificate": None})
+    assert finding.level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "message"),
+    [
+        (lambda folder: (folder / "noise.key").chmod(0o644), 5, "can be read by others"),
+        (lambda folder: (folder / "noise.key").write_bytes(b"short"), 5, "holds 5 bytes"),
+        (lambda folder: (folder / "ledger.sqlite3").write_bytes(b"x" * 4096), 10, "cannot be used"),
+        (lambda folder: (folder / "noise.key").unlink(), 0, "no noise secret"),
+        (lambda folder: folder.chmod(0o755), 0, "open to others (mode 755)"),
+        (lambda folder: None, 0, ""),
+    ],
+    ids=["exposed", "short", "ledger", "lost", "open", "good"],
+)
+def test_the_state_of_a_device(
+    doctor: Doctor, certs: Path, spoil: Callable[[Path], object], code: int, message: str
+) -> None:
+    folder = state_folder()
+    load_secret(folder)
+    Ledger(folder).close()
+    spoil(folder)
+    report = doctor()
+    assert report["exit_code"] == code
+    problems = said(report, "error") + said(report, "warning")
+    assert [message in problem for problem in problems] == ([True] if message else [])
+
+
+def test_a_bundle_that_was_altered_is_an_error_and_one_without_tail_is_not(
+    doctor: Doctor, certs: Path, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(DEFAULT_FOLDER, bundle)
+    (bundle / "tail.tflite").unlink()
+    report = doctor("--model", bundle)
+    assert report["status"] == "ok"
+    assert "no tail here, a device needs none" in said(report, "ok")
+    with (bundle / "head.tflite").open("r+b") as file:
+        file.write(b"altered")
+    report = doctor("--model", bundle)
+    assert (report["exit_code"], said(report, "error")) == (
+        9,
+        ["head.tflite was altered: its hash is not the manifest's"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[diagnose]\nconect = 'tcp://x:1'\n", "unknown setting 'conect' for diagnose"),
+        ("[diagnos]\nprivacy = 'private'\n", "[diagnos] in securesplit.toml is no command"),
+        ("cert = 'certs'\n", "no command knows the setting 'cert'"),
+    ],
+)
+def test_a_setting_that_nobody_knows_is_an_error(
+    doctor: Doctor, certs: Path, tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "securesplit.toml").write_text(text)
+    report = doctor()
+    assert (report["exit_code"], said(report, "error")) == (2, [message])
+
+
+def test_known_settings_are_ok(doctor: Doctor, certs: Path, tmp_path: Path) -> None:
+    (tmp_path / "securesplit.toml").write_text("certs = 'certs'\n[diagnose]\nprivacy = 'compact'\n")
+    assert "securesplit.toml" in said(doctor(), "ok")
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    certs = tmp_path_factory.mktemp("keys") / "certs"
+    keystore.create(certs, clients=["device", "stranger"], days=90, now=NOW)
+    lines = (certs / "allowed-clients.txt").read_text().splitlines()
+    (certs / "allowed-clients.txt").write_text("".join(f"{line}\n" for line in lines if "stranger" not in line))
+    started = start_worker(certs)
+    yield started
+    assert stop_worker(started) == 0
+
+
+def test_a_worker_is_asked_for_real_and_the_ledger_stays_empty(doctor: Doctor, worker: Worker) -> None:
+    report = doctor("--connect", worker.endpoint, "--certs", worker.certs)
+    assert report["exit_code"] == 0
+    assert "answered a drawn lesion" in said(report, "ok")[-1]
+    assert not state_folder().exists()
+    report = doctor("--connect", worker.endpoint, "--certs", worker.certs, "--client", "stranger")
+    assert (report["exit_code"], said(report, "error")) == (7, ["this device is not on the worker's allow-list"])
+
+
+def test_a_worker_that_is_not_there_is_an_error(
+    doctor: Doctor, certs: Path, free_port: Callable[[], int], worker: Worker
+) -> None:
+    absent = f"tcp://127.0.0.1:{free_port()}"
+    report = doctor("--connect", absent, "--connect", worker.endpoint, "--certs", worker.certs, "--timeout", 5)
+    assert report["exit_code"] == 6
+    assert "answered a drawn lesion" in said(report, "ok")[-1]
