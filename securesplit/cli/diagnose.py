@@ -68,7 +68,7 @@ def diagnose(
     style: str,
     explain: bool,
 ) -> int:
-    r"""Diagnose each PHOTO with a tail worker; the photo itself never leaves this device.
+    """Diagnose each PHOTO with a tail worker; the photo itself never leaves this device.
 
     \b
     Examples:

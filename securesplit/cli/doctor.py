@@ -59,7 +59,7 @@ def doctor(
     timeout_s: float,
     style: str,
 ) -> int:
-    r"""Check libraries, settings, bundle, certificates, clock, and this device's state; nothing is changed.
+    """Check libraries, settings, bundle, certificates, clock, and this device's state; nothing is changed.
 
     With --connect also one real exchange: a handshake and the release of a lesion that is drawn for it. It concerns
     nobody and is not written to the ledger.

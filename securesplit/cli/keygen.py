@@ -47,7 +47,7 @@ def keygen(
     renew: bool,
     revoked: tuple[str, ...],
 ) -> None:
-    r"""Make the private CA, a server certificate and one for each client.
+    """Make the private CA, a server certificate and one for each client.
 
     Run again, it overwrites nothing and issues only what is missing, such as a new --client.
 

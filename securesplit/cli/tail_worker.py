@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @model_option
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), default="info", show_default=True)
 def tail_worker(bind: str, workers: str, certs: Path, model: Path | None, log_level: str) -> int:
-    r"""Serve the network's tail to clients with a certificate that `keygen` issued.
+    """Serve the network's tail to clients with a certificate that `keygen` issued.
 
     SIGTERM and Ctrl-C finish what was accepted and end the worker; a second one ends it at once. SIGHUP reads the
     certificates and the revocation list again.
