@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-COPIES = 4
-"""Noisy copies of each known release that the probe learns from."""
+MAX_FEATURES_WITH_ANSWER = 64
+"""Up to so many numbers the probe of a release also sees the answer that the tail computes from it."""
 
 
 def probe(train: NDArray[Any], train_labels: NDArray[Any], test: NDArray[Any], *, seed: int) -> NDArray[np.float64]:
@@ -32,14 +32,15 @@ def probe(train: NDArray[Any], train_labels: NDArray[Any], test: NDArray[Any], *
 
 
 def _probes(seed: int, features: int) -> list[Any]:
+    from sklearn.decomposition import PCA
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
-    if features > 64:
-        return [linear]
+    if features > MAX_FEATURES_WITH_ANSWER + 1:
+        return [make_pipeline(PCA(MAX_FEATURES_WITH_ANSWER, svd_solver="randomized", random_state=seed), linear)]
     return [linear, HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=8, random_state=seed)]
 
 

@@ -55,7 +55,7 @@ def _whole(fitted: Known, known: Known, sigma: float, seed: int, epochs: int) ->
 
     def decode(output: NDArray[np.float32]) -> Photos:
         rebuilt = photo_space.inverse_transform(output * scale)
-        return np.clip(rebuilt, 0, 1).reshape(-1, *shape).astype(np.float32)
+        return np.asarray(np.clip(rebuilt, 0, 1).reshape(-1, *shape), np.float32)
 
     targets = photo_space.transform(flat) / scale
     return _train(squeeze, decode, fitted.clean, targets, known, sigma, seed, epochs)
@@ -76,22 +76,25 @@ def _release_space(clean: Releases, sigma: float, seed: int) -> Callable[[Releas
 
 
 def _by_cell(fitted: Known, known: Known, sigma: float, seed: int, epochs: int) -> ridge.Predictor:
+    from sklearn.decomposition import PCA
+
     side, cells = fitted.photos.shape[1], fitted.clean.shape[1]
-    features = patches.cell_features(fitted.clean[:200])
-    axes = tuple(range(features.ndim - 1))
-    mean, spread = features.mean(axes), features.std(axes) + 1e-6
+    chosen = fitted.first(max(20, ridge.CELLS_TO_FIT // 2 // cells**2))
+    sample, _ = ridge.cells_to_fit(chosen, seed)
+    centre, spread = sample.mean(0), sample.std(0) + 1e-6
+    count = min(2 * COMPONENTS, sample.shape[1])
+    space = PCA(count, svd_solver="randomized", random_state=seed).fit((sample - centre) / spread)
+    size = np.sqrt(space.explained_variance_[0])
 
     def encode(seen: Releases) -> NDArray[np.float32]:
-        seen_features = (patches.cell_features(seen) - mean) / spread
-        return np.asarray(seen_features.reshape(-1, features.shape[-1]), np.float32)
+        features = (patches.cell_features(seen) - centre) / spread
+        return np.asarray(space.transform(features.reshape(-1, features.shape[-1])) / size, np.float32)
 
     def decode(output: NDArray[np.float32]) -> Photos:
         return patches.from_patches(output.reshape(-1, cells, cells, output.shape[-1]) + 0.5, side)
 
-    count = max(20, 2 * ridge.CELLS_TO_FIT // cells**2)
-    chosen = fitted.first(count)
     targets = patches.to_patches(chosen.photos, cells).reshape(len(chosen.photos) * cells * cells, -1) - 0.5
-    return _train(encode, decode, chosen.clean, targets, known, sigma, seed, max(5, epochs // 3))
+    return _train(encode, decode, chosen.clean, targets, known, sigma, seed, epochs)
 
 
 def _train(
@@ -111,16 +114,17 @@ def _train(
     rng = np.random.default_rng(seed)
 
     def noisy(releases: Releases) -> Releases:
-        return (releases + rng.normal(0, 1, releases.shape) * sigma).astype(np.float32) if sigma else releases
+        return (releases + rng.normal(0, 1, releases.shape) * sigma).astype(np.float32)
 
-    network = MLPRegressor(HIDDEN, learning_rate_init=1e-3, alpha=1e-4, random_state=seed)
-    seen = noisy(held_out.clean)
+    network = MLPRegressor(hidden_layer_sizes=HIDDEN, learning_rate_init=1e-3, alpha=1e-4, random_state=seed)
+    seen = encode(noisy(held_out.clean))
+    once = None if sigma else encode(clean)
     best, weights, misses = np.inf, None, 0
     for epoch in range(1, epochs + 1):
-        network.partial_fit(encode(noisy(clean)), targets)
+        network.partial_fit(encode(noisy(clean)) if once is None else once, targets)
         if epoch % LOOK_EVERY and epoch != epochs:
             continue
-        error = float(mse(held_out.photos, decode(network.predict(encode(seen)))).mean())
+        error = float(mse(held_out.photos, decode(network.predict(seen))).mean())
         if error < best:
             best, misses = error, 0
             weights = [w.copy() for w in network.coefs_], [b.copy() for b in network.intercepts_]

@@ -1,8 +1,9 @@
 """A6: which of N known photos was it?
 
-The attacker has the N candidates, computes their clean releases and takes the nearest: the maximum-likelihood choice
-for isotropic noise and equally likely candidates, so no attacker does better on one release. With a whole batch of
-releases of distinct photos it solves the assignment problem (Kuhn 1955), which can do better.
+The attacker has the N candidates, computes their clean releases and takes the nearest (`floors.squared_distances` and
+`metrics.top_k`): the maximum-likelihood choice for isotropic noise and equally likely candidates, so no attacker does
+better on one release. With a whole batch of releases of distinct photos it solves the assignment problem (Kuhn 1955),
+which can do better.
 """
 
 from __future__ import annotations
@@ -10,29 +11,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.privacy.attacks.floors import squared_distances
-from securesplit.privacy.attacks.setting import Releases
-from securesplit.privacy.metrics import top_k
 
-
-def rank(gallery: Releases, observed: Releases, truth: NDArray[np.integer], k: int = 1) -> NDArray[np.bool_]:
-    """Whether each observed release's photo is among the `k` nearest of the gallery.
+def assign(distances: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The whole batch at once: release i is of candidate i; whether each was assigned rightly.
 
     Args:
-        gallery: ``(n, *shape)`` clean releases of the candidates.
-        observed: ``(m, *shape)`` noisy releases.
-        truth: ``(m,)`` index of each one's photo in the gallery.
-        k: how many guesses the attacker has.
+        distances: ``(n, n)`` from every observed release to every candidate's clean one.
     """
-    return top_k(-squared_distances(gallery, observed), truth, k)
-
-
-def assign(gallery: Releases, observed: Releases) -> NDArray[np.bool_]:
-    """The whole batch at once: ``observed[i]`` is of ``gallery[i]``; whether each was assigned rightly."""
     from scipy.optimize import linear_sum_assignment
 
-    rows, columns = linear_sum_assignment(squared_distances(gallery, observed))
-    right = np.zeros(len(observed), bool)
+    rows, columns = linear_sum_assignment(distances)
+    right = np.zeros(len(distances), bool)
     right[rows] = rows == columns
     return right
 
@@ -45,7 +34,7 @@ def label_only(
     Args:
         gallery: ``(n,)`` the tail's answer to each candidate's clean release.
         observed: ``(m,)`` the tail's answer to each noisy release.
-        truth: ``(m,)`` as in `rank`.
+        truth: ``(m,)`` index of each one's photo in the gallery.
     """
     counts = {answer: max(1, int((gallery == answer).sum())) for answer in (False, True)}
     sizes = np.array([counts[bool(answer)] for answer in observed])
@@ -53,6 +42,6 @@ def label_only(
 
 
 def draw_galleries(photos: int, size: int, rounds: int, seed: int) -> list[NDArray[np.intp]]:
-    """`rounds` random sets of `size` photos to choose among."""
+    """`rounds` random sets of `size` photos to choose among; one where it takes them all."""
     rng = np.random.default_rng(seed)
-    return [rng.permutation(photos)[:size] for _ in range(rounds)]
+    return [rng.permutation(photos)[:size] for _ in range(rounds if size < photos else 1)]

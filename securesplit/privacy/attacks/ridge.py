@@ -8,7 +8,9 @@ weights. Which way and which penalty is chosen on a tenth of the attacker's own 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +21,10 @@ from securesplit.privacy.metrics import Photos, mse
 
 PENALTIES = (1e-4, 1e-2, 1.0)
 """Shares of the features' mean variance."""
-CELLS_TO_FIT = 60_000
+CELLS_TO_FIT = 30_000
 
 Predictor = Callable[[Releases], Photos]
+Linear = Callable[[NDArray[Any]], NDArray[np.float64]]
 
 
 def reconstruct(known: Known, observed: Releases, sigma: float, seed: int) -> Photos:
@@ -32,14 +35,16 @@ def reconstruct(known: Known, observed: Releases, sigma: float, seed: int) -> Ph
 def candidates(known: Known, sigma: float, seed: int) -> Iterable[Predictor]:
     """Every way to invert, fitted on nine tenths of what is known."""
     fit, _ = split(known)
-    ways = [_whole, _by_cell] if known.clean.ndim == 4 else [_whole]
-    return (way(fit, sigma, penalty, seed) for way in ways for penalty in PENALTIES)
+    yield from _whole(fit, sigma)
+    if known.clean.ndim == 4:
+        yield from _by_cell(fit, sigma, seed)
 
 
 def split(known: Known) -> tuple[Known, Known]:
     """Nine tenths to fit, one tenth to choose."""
     last = np.arange(len(known.photos)) % 10 == 9
-    return tuple(Known(known.photos[m], known.clean[m], known.malignant[m]) for m in (~last, last))  # type: ignore[return-value]
+    fit, held_out = (Known(known.photos[m], known.clean[m], known.malignant[m]) for m in (~last, last))
+    return fit, held_out
 
 
 def best(ways: Iterable[Predictor], known: Known, sigma: float, seed: int) -> Predictor:
@@ -50,25 +55,28 @@ def best(ways: Iterable[Predictor], known: Known, sigma: float, seed: int) -> Pr
     return min(ways, key=lambda way: float(mse(held_out.photos, way(seen)).mean()))
 
 
-def _whole(known: Known, sigma: float, penalty: float, _seed: int) -> Predictor:
-    x = known.clean.reshape(len(known.clean), -1).astype(np.float64)
-    y = known.photos.reshape(len(known.photos), -1).astype(np.float64)
-    predict = solve(x, y, sigma, penalty)
+def _whole(known: Known, sigma: float) -> Iterable[Predictor]:
     shape = known.photos.shape[1:]
-    return lambda seen: np.clip(predict(seen.reshape(len(seen), -1)), 0, 1).reshape(-1, *shape).astype(np.float32)
+
+    def as_photos(linear: Linear) -> Predictor:
+        return lambda seen: np.clip(linear(seen.reshape(len(seen), -1)), 0, 1).reshape(-1, *shape).astype(np.float32)
+
+    x, y = (a.reshape(len(a), -1) for a in (known.clean, known.photos))
+    return (as_photos(linear) for linear in solve(x, y, sigma))
 
 
-def _by_cell(known: Known, sigma: float, penalty: float, seed: int) -> Predictor:
+def _by_cell(known: Known, sigma: float, seed: int) -> Iterable[Predictor]:
     side = known.photos.shape[1]
-    x, y = cells_to_fit(known, seed)
-    predict = solve(x.astype(np.float64), y.astype(np.float64), sigma, penalty)
 
-    def rebuild(seen: Releases) -> Photos:
-        features = patches.cell_features(seen)
-        flat = predict(features.reshape(-1, features.shape[-1]))
-        return patches.from_patches(flat.reshape(*features.shape[:3], -1).astype(np.float32), side)
+    def as_photos(linear: Linear) -> Predictor:
+        def rebuild(seen: Releases) -> Photos:
+            features = patches.cell_features(seen)
+            flat = linear(features.reshape(-1, features.shape[-1]))
+            return patches.from_patches(flat.reshape(*features.shape[:3], -1).astype(np.float32), side)
 
-    return rebuild
+        return rebuild
+
+    return (as_photos(linear) for linear in solve(*cells_to_fit(known, seed), sigma))
 
 
 def cells_to_fit(known: Known, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -83,16 +91,24 @@ def cells_to_fit(known: Known, seed: int) -> tuple[NDArray[np.float32], NDArray[
     return x[chosen], y[chosen]
 
 
-def solve(
-    x: NDArray[np.float64], y: NDArray[np.float64], sigma: float, penalty: float
-) -> Callable[[NDArray[np.floating]], NDArray[np.float64]]:
-    """Ridge regression of ``(n, q)`` on ``(n, p)``; in its dual form where there are more features than photos."""
-    mean_x, mean_y = x.mean(0), y.mean(0)
-    x, y = x - mean_x, y - mean_y
-    n, p = x.shape
-    weight = n * (sigma**2 + penalty * float(np.square(x).mean()) + 1e-12)
-    if p <= n:
-        coefficients = np.linalg.solve(x.T @ x + weight * np.eye(p), x.T @ y)
-    else:
-        coefficients = x.T @ np.linalg.solve(x @ x.T + weight * np.eye(n), y)
-    return lambda seen: np.asarray((seen - mean_x) @ coefficients + mean_y)
+def solve(x: NDArray[np.float32], y: NDArray[np.float32], sigma: float) -> Iterable[Linear]:
+    """Ridge regression of ``(n, q)`` on ``(n, p)``, one for each penalty; dual where features outnumber photos."""
+    mean_x, mean_y = x.mean(0, dtype=np.float64), y.mean(0, dtype=np.float64)
+    centred, right = x - mean_x, y - mean_y  # float64
+    n, p = centred.shape
+    primal = p <= n
+    gram = centred.T @ centred if primal else centred @ centred.T
+    right = centred.T @ right if primal else right
+    variance = float(np.square(centred).mean())
+    for penalty in PENALTIES:
+        weight = n * (sigma**2 + penalty * variance + 1e-12)
+        solved = np.linalg.solve(gram + weight * np.eye(len(gram)), right)
+        # the dual's coefficients, x.T @ solved, may fill the memory: they are applied factor by factor
+        factors = [solved] if primal else [centred.T, solved]
+        yield functools.partial(_predict, mean_x, mean_y, factors)
+
+
+def _predict(
+    mean_x: NDArray[np.float64], mean_y: NDArray[np.float64], factors: list[NDArray[np.float64]], seen: NDArray[Any]
+) -> NDArray[np.float64]:
+    return np.asarray(functools.reduce(np.matmul, factors, seen - mean_x) + mean_y)

@@ -1,0 +1,112 @@
+"""What every step of an audit works on, and how a rebuilt photo is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.audit.effort import Effort
+from securesplit.audit.exposure import Exposed
+from securesplit.audit.photos import Collection
+from securesplit.model import Bundle
+from securesplit.privacy import metrics
+from securesplit.privacy.attacks import floors, patches
+from securesplit.privacy.attacks.setting import Known, Releases
+from securesplit.privacy.metrics import Photos
+
+GALLERY = 8
+"""Photos that the report shows beside what was rebuilt of them."""
+
+Rebuild = Callable[[int, Releases, NDArray[np.bool_]], Photos]
+
+Result = dict[str, Any]
+"""What a step stores: JSON values only."""
+
+
+def as_photos(pixels: NDArray[np.uint8], side: int) -> Photos:
+    """``(n, s, s, 3) uint8`` -> ``(n, side, side, 3)`` in [0, 1]."""
+    return patches.resize((pixels / 255).astype(np.float32), side)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An audit under way.
+
+    Args:
+        bundle: what is audited.
+        collection: on which photos.
+        exposed: by preset, what it shows of them.
+        effort: how much is done.
+        pictures: folder for rebuilt photos.
+    """
+
+    bundle: Bundle
+    collection: Collection
+    exposed: dict[str, Exposed]
+    effort: Effort
+    pictures: Path
+
+    @cached_property
+    def own_photos(self) -> Photos:
+        """The attacker's photos at the attacks' resolution."""
+        return as_photos(self.collection.own.pixels, self.effort.side)
+
+    @cached_property
+    def rebuilt_photos(self) -> Photos:
+        """The victims' photos that are rebuilt."""
+        return as_photos(self.collection.victims.pixels[: self.effort.rebuilt], self.effort.side)
+
+    def known(self, preset: str) -> Known:
+        """What the attacker holds against one preset."""
+        exposed = self.exposed[preset]
+        return Known(self.own_photos, exposed.own, exposed.says_malignant(exposed.own_answers))
+
+    def score(self, preset: str, attack: str, rebuild: Rebuild, **about: Any) -> Result:
+        """Run one reconstruction for every seed and score it beside the class mean.
+
+        Args:
+            preset: what is attacked.
+            attack: ``A0`` to ``A5``, for the report.
+            rebuild: (seed, observed, says malignant) -> photos, of the first victims if it gives fewer.
+            about: what else the report should say of it.
+        """
+        releases = int(about.get("releases", 1))
+        exposed, known, most = self.exposed[preset], self.known(preset), self.effort.rebuilt
+        seeds = self.effort.seeds if exposed.surface.sigma or attack == "A3" else self.effort.seeds[:1]
+        rebuilt, means, count = [], [], 0
+        for seed in seeds:
+            observed, logits = exposed.observe(seed=seed, releases=releases)
+            malignant = exposed.says_malignant(logits[:most])
+            rebuilt.append(rebuild(seed, observed[:most], malignant))
+            count = len(rebuilt[-1])
+            means.append(floors.class_mean(known, malignant[:count]))
+        truth = self.rebuilt_photos[:count]
+        label = "-".join([preset, attack, *(str(v) for v in about.values())])
+        np.savez(self.pictures / f"{label}.npz", rebuilt=rebuilt[0][:GALLERY].astype(np.float16))
+        many = np.concatenate([truth] * len(rebuilt))
+        ours, floor = np.concatenate(rebuilt), np.concatenate(means)
+        similarity, floor_similarity = (_by_photo(metrics.ssim(many, p), len(rebuilt)) for p in (ours, floor))
+        return {
+            "kind": "reconstruction",
+            "preset": preset,
+            "attack": attack,
+            **about,
+            "photos": count,
+            "seeds": len(rebuilt),
+            "mse": round(float(metrics.mse(many, ours).mean()), 6),
+            "skill": metrics.skill(many, ours, floor).to_json(),
+            "ssim": metrics.bootstrap(similarity).to_json(),
+            "ssim_gain": metrics.bootstrap(similarity - floor_similarity).to_json(),
+            "picture": f"{label}.npz",
+        }
+
+
+def _by_photo(values: NDArray[np.float64], seeds: int) -> NDArray[np.float64]:
+    """Mean over the seeds, so that the bootstrap resamples photos."""
+    return np.asarray(values.reshape(seeds, -1).mean(0))

@@ -1,0 +1,68 @@
+"""How much an audit does: quick for a first look within minutes, full for figures that are quoted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Sizes of one audit.
+
+    Args:
+        name: ``quick`` or ``full``.
+        own: the attacker's photos, at most.
+        victims: photos to identify, at most.
+        rebuilt: of those, how many are rebuilt.
+        side: resolution of the rebuilt photos, pixels.
+        seeds: of the noise and of the attacker.
+        decoder_photos: sizes of the attacker's collection for A3.
+        decoder_epochs: most epochs of A3.
+        search_photos: how many photos A2 and A4 search for; 0: not in this effort.
+        search_steps: steps of Adam of A2 and A4.
+        averaged: numbers of releases for A5.
+        candidates: numbers of candidates for A6.
+        rounds: random galleries for each number of candidates.
+        epsilons: points of the frontier.
+    """
+
+    name: str
+    own: int
+    victims: int
+    rebuilt: int
+    side: int
+    seeds: tuple[int, ...]
+    decoder_photos: tuple[int, ...]
+    decoder_epochs: int
+    search_photos: int
+    search_steps: int
+    averaged: tuple[int, ...] = (1, 4, 16, 64)
+    candidates: tuple[int, ...] = (10, 100, 1000)
+    rounds: int = 5
+    epsilons: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+
+
+QUICK = Effort(
+    name="quick",
+    own=1000,
+    victims=1000,
+    rebuilt=200,
+    side=64,
+    seeds=(1,),
+    decoder_photos=(1000,),
+    decoder_epochs=40,
+    search_photos=0,
+    search_steps=0,
+)
+FULL = Effort(
+    name="full",
+    own=5000,
+    victims=2000,
+    rebuilt=200,
+    side=64,
+    seeds=(1, 2, 3),
+    decoder_photos=(100, 1000, 5000),
+    decoder_epochs=100,
+    search_photos=16,
+    search_steps=300,
+)

@@ -1,0 +1,139 @@
+"""What each preset of a bundle shows of the photos: clean releases, the tail's answers, the defence's own time.
+
+Computed once through the deployed halves, and kept on disk, so that a resumed audit does not compute it again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.audit.photos import Collection, Side
+from securesplit.model import Bundle, Preset
+from securesplit.privacy.attacks.setting import Releases, Surface
+from securesplit.privacy.noise import NoiseSource
+from securesplit.privacy.release import from_grid, release, saturate, to_grid
+
+Answers = NDArray[np.float32]
+"""The tail's logits, ``(n,)``."""
+
+Progress = Callable[[str], None]
+PHOTOS_PER_LINE = 250
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """One preset on all photos.
+
+    Args:
+        preset: as in the manifest.
+        own: clean releases of the attacker's photos, embedding units.
+        victims: clean releases of the victims' photos.
+        own_answers: what the tail answers to `own`.
+        victims_answers: what the tail answers to `victims`.
+        answer: what the tail answers to releases in embedding units, logits.
+    """
+
+    preset: Preset
+    own: Releases
+    victims: Releases
+    own_answers: Answers
+    victims_answers: Answers
+    answer: Callable[[Releases], Answers]
+
+    @property
+    def surface(self) -> Surface:
+        """For the attacks."""
+        return Surface(self.preset.spec.preset, self.preset.spec)
+
+    def observe(self, *, seed: int, releases: int = 1) -> tuple[Releases, Answers]:
+        """What the server has of every victim, and what it answers (`Surface.observe`)."""
+        if not self.surface.sigma:
+            return self.victims, self.victims_answers
+        observed = self.surface.observe(self.victims, seed=seed, releases=releases)
+        return observed, self.answer(observed)
+
+    def says_malignant(self, logits: Answers) -> NDArray[np.bool_]:
+        """The label that a user would see."""
+        probability = [self.preset.calibration.probability(float(x)) for x in logits]
+        return np.array(probability) >= self.preset.threshold
+
+
+def expose(bundle: Bundle, collection: Collection, cache: Path, progress: Progress) -> dict[str, Exposed]:
+    """Every preset of `bundle` on all photos of `collection`, from `cache` where it is there.
+
+    Args:
+        bundle: with both halves.
+        collection: the audit's photos.
+        cache: folder that holds nothing but this audit's files.
+        progress: gets a line now and then.
+    """
+    grids = {
+        name: _stored(cache / f"releases-{name}.npz", partial(_embed, bundle, side, name, progress))
+        for name, side in (("own", collection.own), ("victims", collection.victims))
+    }
+    tail = bundle.open_tail(threads=2)
+
+    def answer(preset: str, step: float, releases: Releases) -> Answers:
+        return tail(preset, np.rint(releases / step).astype(np.int64))
+
+    def answers(name: str) -> Mapping[str, NDArray[Any]]:
+        progress(f"tail: {name}")
+        return {preset: tail(preset, grid) for preset, grid in grids[name].items()}
+
+    logits = {name: _stored(cache / f"answers-{name}.npz", partial(answers, name)) for name in grids}
+    exposed = {}
+    for name, preset in bundle.presets.items():
+        own, victims = (from_grid(grids[side][name], preset.spec) for side in ("own", "victims"))
+        own_answers, victims_answers = (logits[side][name] for side in ("own", "victims"))
+        answer_of = partial(answer, name, preset.spec.step)
+        exposed[name] = Exposed(preset, own, victims, own_answers, victims_answers, answer_of)
+    return exposed
+
+
+def _stored(file: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """The arrays in `file`; made and written, whole or not at all, where it is not there."""
+    if not file.is_file():
+        draft = file.with_suffix(".draft.npz")
+        np.savez(draft, allow_pickle=False, **make())
+        draft.rename(file)
+    with np.load(file) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _embed(bundle: Bundle, side: Side, name: str, progress: Progress) -> Mapping[str, NDArray[np.integer]]:
+    """Clean releases by preset, as integers."""
+    head = bundle.open_head(threads=2)
+    grids: dict[str, list[NDArray[np.integer]]] = {preset: [] for preset in bundle.presets}
+    for number, photo in enumerate(side.pixels):
+        if number % PHOTOS_PER_LINE == 0:
+            progress(f"head: {name}, photo {number + 1} of {len(side.pixels)}")
+        embeddings = head(photo)
+        for preset, spec in ((p, bundle.presets[p].spec) for p in grids):
+            grids[preset].append(saturate(to_grid(embeddings[preset], spec), spec))
+    return {preset: np.stack(values) for preset, values in grids.items()}
+
+
+def defence_ms(bundle: Bundle, exposed: Exposed, pixels: NDArray[np.uint8], *, times: int = 100) -> float:
+    """Median milliseconds that clip, grid, key and exact noise take on this machine."""
+    source, spec = NoiseSource(bytes(32)), exposed.preset.spec
+    taken = []
+    for number in range(times):
+        photo, embedding = pixels[number % len(pixels)], exposed.victims[number % len(pixels)]
+        started = time.perf_counter()
+        release(embedding, spec, source.sampler(photo, bundle.identity, spec))
+        taken.append(time.perf_counter() - started)
+    return 1e3 * float(np.median(taken))
+
+
+def distinct_releases(bundle: Bundle, exposed: Exposed, photo: NDArray[np.uint8], *, times: int = 64) -> int:
+    """How many different releases `times` diagnoses of one photo yield: 1 by the same-noise rule."""
+    spec, source, embedding = exposed.preset.spec, NoiseSource(bytes(range(32))), exposed.victims[0]
+    return len({release(embedding, spec, source.sampler(photo, bundle.identity, spec)).tobytes() for _ in range(times)})

@@ -1,0 +1,152 @@
+"""The photos of an audit: the attacker's own and the victims', of different lesions.
+
+Three sources: a folder with ``metadata.csv`` in the layout of HAM10000 (its ``val`` and ``train`` splits are the
+attacker's, its ``test`` split the victims'); any other folder, whose photos are halved; or, without a folder, lesions
+that are drawn.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.errors import ConfigError, PhotoError
+from securesplit.imaging import load_photo
+from securesplit.imaging.synthetic import draw_lesion
+
+MALIGNANT_DX = frozenset({"mel", "bcc", "akiec"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
+MIN_PHOTOS = 40
+"""On either side; with fewer no attack could be trained and no rate measured."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One photo: where it lies (or its seed, for a drawn one) and what is known of it; empty where nothing is."""
+
+    source: Path | int
+    lesion: str
+    malignant: bool | None = None
+    age: str = ""
+    sex: str = ""
+    site: str = ""
+
+
+@dataclass(frozen=True)
+class Side:
+    """The attacker's photos or the victims': ``entries[i]`` belongs to ``pixels[i]``, ``(n, side, side, 3) uint8``."""
+
+    entries: tuple[Entry, ...]
+    pixels: NDArray[np.uint8]
+
+    @property
+    def lesions(self) -> list[str]:
+        """Which lesion each photo shows."""
+        return [e.lesion for e in self.entries]
+
+    @property
+    def malignant(self) -> NDArray[np.bool_] | None:
+        """``(n,)`` labels; None where any is unknown."""
+        labels = [e.malignant for e in self.entries]
+        return None if None in labels else np.array(labels, bool)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """All photos of an audit.
+
+    Args:
+        name: what they are, for the report.
+        own: the attacker's.
+        victims: of lesions that the attacker does not have.
+    """
+
+    name: str
+    own: Side
+    victims: Side
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all pixels: what a resumed audit checks."""
+        return hashlib.sha256(self.own.pixels.tobytes() + self.victims.pixels.tobytes()).hexdigest()
+
+
+def load(folder: Path | None, side: int, *, own: int, victims: int) -> Collection:
+    """Read at most `own` and `victims` photos, in a fixed random order; draw them where `folder` is None.
+
+    Raises:
+        ConfigError: the folder holds too few photos.
+    """
+    if folder is None:
+        name, mine, theirs = "synthetic lesions", _drawn(0, own), _drawn(1_000_000, victims)
+    elif (folder / "metadata.csv").is_file():
+        name, mine, theirs = folder.name, *_listed(folder)
+    else:
+        name, mine, theirs = folder.name, *_halved(folder)
+    return Collection(name, _read(mine, side, own), _read(theirs, side, victims))
+
+
+def _drawn(first_seed: int, count: int) -> list[Entry]:
+    return [Entry(first_seed + i, f"drawn {first_seed + i}") for i in range(count)]
+
+
+def _listed(folder: Path) -> tuple[list[Entry], list[Entry]]:
+    splits: dict[str, list[Entry]] = {"train": [], "val": [], "test": []}
+    with (folder / "metadata.csv").open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            entry = Entry(
+                source=folder / "images" / f"{row['image_id']}.jpg",
+                lesion=row.get("group") or row["lesion_id"],
+                malignant=row["dx"] in MALIGNANT_DX,
+                age=row["age"],
+                sex=row["sex"],
+                site=row["localization"],
+            )
+            splits[row["split"]].append(entry)
+    # the network was not fitted to `val`: its releases look most like a victim's
+    return _shuffled(splits["val"]) + _shuffled(splits["train"]), _shuffled(splits["test"])
+
+
+def _halved(folder: Path) -> tuple[list[Entry], list[Entry]]:
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+    labels = {"benign": False, "malignant": True}
+    entries = [Entry(f, f.stem, labels.get(f.parent.name.lower())) for f in files]
+    entries = _shuffled(entries)
+    half = len(entries) // 2
+    return entries[:half], entries[half:]
+
+
+def _shuffled(entries: list[Entry]) -> list[Entry]:
+    return [entries[i] for i in np.random.default_rng(0).permutation(len(entries))]
+
+
+def _read(entries: Iterable[Entry], side: int, count: int) -> Side:
+    """The first `count` that can be read."""
+    kept: list[Entry] = []
+    pixels = []
+    for entry in entries:
+        if len(kept) == count:
+            break
+        try:
+            pixels.append(_pixels(entry, side))
+        except PhotoError:
+            continue  # a user's folder may hold other things; the report says how many photos were used
+        kept.append(entry)
+    if len(kept) < MIN_PHOTOS:
+        raise ConfigError(
+            f"only {len(kept)} photos for one side of the audit, at least {MIN_PHOTOS} are needed",
+            hint=f"give --data a folder with {2 * MIN_PHOTOS} photos or more, or leave it out to draw lesions",
+        )
+    return Side(tuple(kept), np.stack(pixels))
+
+
+def _pixels(entry: Entry, side: int) -> NDArray[np.uint8]:
+    if isinstance(entry.source, int):
+        return draw_lesion(entry.source, side)
+    return load_photo(entry.source, side)

@@ -1,0 +1,225 @@
+"""The steps that recognise rather than rebuild: A6, A7, A8, the accuracy that the defence costs, and the frontier."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.audit.bench import Bench, Result
+from securesplit.audit.exposure import Answers, Exposed, defence_ms, distinct_releases
+from securesplit.audit.photos import Side
+from securesplit.audit.rebuilding import not_run
+from securesplit.privacy import accounting, metrics
+from securesplit.privacy.attacks import attributes, floors, identify, lesion, ridge
+from securesplit.privacy.attacks.floors import squared_distances
+from securesplit.privacy.attacks.setting import Releases
+
+REQUEST_OVERHEAD_BYTES = 96
+"""Frame header 40, tensor header 32, budget 8, AES-GCM tag 16: what a request weighs beyond its numbers."""
+MIN_PAIRS = 20
+
+
+def summary(bench: Bench, preset: str) -> Result:
+    """What the preset is: its size, its promise, its accuracy here, and what the defence costs."""
+    exposed = bench.exposed[preset]
+    spec, loss = exposed.preset.spec, exposed.preset.spec.loss
+    bounded = math.isfinite(loss.rho)
+    photo = bench.collection.victims.pixels[0]
+    return {
+        "kind": "summary",
+        "preset": preset,
+        "shape": list(spec.shape),
+        "dtype": spec.dtype,
+        "request_bytes": spec.size * np.dtype(spec.dtype).itemsize + REQUEST_OVERHEAD_BYTES,
+        "sigma_per_clip": spec.sigma_per_clip,
+        "epsilon": round(loss.epsilon(), 4) if bounded else None,
+        "delta": accounting.DELTA if bounded else None,
+        "auc": auc(bench, exposed, bench.effort.seeds),
+        "defence_ms": round(defence_ms(bench.bundle, exposed, bench.collection.victims.pixels), 3),
+        "distinct_releases_of_64": distinct_releases(bench.bundle, exposed, photo),
+    }
+
+
+def auc(bench: Bench, exposed: Exposed, seeds: tuple[int, ...]) -> dict[str, float] | None:
+    """AUC of the tail's answers to the victims' releases with its interval; None where labels are unknown."""
+    labels = bench.collection.victims.malignant
+    if labels is None:
+        return None
+    seeds = seeds if exposed.surface.sigma else seeds[:1]
+    draws = [metrics.auc_interval(labels, exposed.observe(seed=s)[1]) for s in seeds]
+    return _mean_interval(draws)
+
+
+def a6(bench: Bench, preset: str, candidates: int, releases: int) -> Result:
+    """Identification among that many candidates, from the mean of that many releases."""
+    exposed = bench.exposed[preset]
+    if len(exposed.victims) < candidates:
+        return not_run(preset, "A6", f"{len(exposed.victims)} photos cannot make a gallery of {candidates}")
+    hits: dict[str, list[NDArray[Any]]] = {"top1": [], "top5": [], "assigned": [], "label_only": []}
+    clean_answers = exposed.says_malignant(exposed.victims_answers)
+    truth = np.arange(candidates)
+    for seed in bench.effort.seeds if exposed.surface.sigma else bench.effort.seeds[:1]:
+        observed, logits = exposed.observe(seed=seed, releases=releases)
+        answers = exposed.says_malignant(logits)
+        for members in identify.draw_galleries(len(observed), candidates, bench.effort.rounds, seed):
+            distances = squared_distances(exposed.victims[members], observed[members])
+            hits["top1"].append(metrics.top_k(-distances, truth, 1))
+            hits["top5"].append(metrics.top_k(-distances, truth, 5))
+            hits["assigned"].append(identify.assign(distances))
+            hits["label_only"].append(identify.label_only(clean_answers[members], answers[members], truth))
+    rates = {name: metrics.bootstrap(np.concatenate(found)).to_json() for name, found in hits.items()}
+    bound = exposed.preset.spec.loss.times(releases).identification_bound(candidates)
+    return {
+        "kind": "identification",
+        "preset": preset,
+        "attack": "A6",
+        "candidates": candidates,
+        "releases": releases,
+        **rates,
+        "certified_bound": round(bound, 6),
+    }
+
+
+def a7(bench: Bench, preset: str) -> Result:
+    """Lesion re-identification; one of each lesion's two photos is in the gallery, the other is released."""
+    exposed, victims, own = bench.exposed[preset], bench.collection.victims, bench.collection.own
+    found, own_found = lesion.pairs(victims.lesions), lesion.pairs(own.lesions)
+    if len(found) < MIN_PAIRS:
+        return not_run(preset, "A7", f"{len(found)} lesions have two photos, {MIN_PAIRS} are needed")
+    gallery = exposed.victims[found[:, 1]]
+    learned = (exposed.own[own_found[:, 0]], exposed.own[own_found[:, 1]]) if len(own_found) else None
+    clean_answers = exposed.says_malignant(exposed.victims_answers[found[:, 1]])
+    truth = np.arange(len(found))
+    hits: dict[str, list[NDArray[Any]]] = {"top1": [], "top5": [], "label_only": []}
+    for seed in bench.effort.seeds:
+        observed, logits = exposed.observe(seed=seed)
+        seen = observed[found[:, 0]]
+        ways = lesion.scores(gallery, seen, exposed.surface.sigma, learned)
+        best = max(ways, key=lambda scores: float(metrics.top_k(scores, truth, 5).mean()))
+        hits["top1"].append(metrics.top_k(best, truth, 1))
+        hits["top5"].append(metrics.top_k(best, truth, 5))
+        answers = exposed.says_malignant(logits[found[:, 0]])
+        hits["label_only"].append(identify.label_only(clean_answers, answers, truth))
+    rates = {name: metrics.bootstrap(np.stack(values).mean(0)).to_json() for name, values in hits.items()}
+    return {"kind": "lesion", "preset": preset, "attack": "A7", "lesions": len(found), **rates}
+
+
+ATTRIBUTES = ("age", "sex", "site")
+OLD_AGE = 50.0
+"""Years; the split that the age attack must guess."""
+
+
+def a8(bench: Bench, preset: str, attribute: str) -> Result:
+    """One attribute from the release, beside the same from the answer alone."""
+    exposed = bench.exposed[preset]
+    classes = _classes(bench.collection.own, attribute)
+    own, victims = (_labels(side, attribute, classes) for side in (bench.collection.own, bench.collection.victims))
+    if len(classes) < 2 or min(np.sum(own >= 0), np.sum(victims >= 0)) < MIN_PAIRS:
+        return not_run(preset, "A8", f"the photos come without {attribute}")
+    rates: dict[str, list[tuple[float, float, float]]] = {"release": [], "label_only": [], "answer_only": []}
+    for seed in bench.effort.seeds if exposed.surface.sigma else bench.effort.seeds[:1]:
+        mine = exposed.surface.observe(exposed.own, seed=1000 + seed)
+        mine_answers = exposed.answer(mine) if exposed.surface.sigma else exposed.own_answers
+        seen, seen_answers = exposed.observe(seed=seed)
+        views = (
+            _views(exposed, mine[own >= 0], mine_answers[own >= 0]),
+            _views(exposed, seen[victims >= 0], seen_answers[victims >= 0]),
+        )
+        for name, found in rates.items():
+            scores = attributes.probe(views[0][name], own[own >= 0], views[1][name], seed=seed)
+            labels = victims[victims >= 0]
+            found.append((attributes.macro_auc(labels, scores), *attributes.interval(labels, scores)))
+    result = {name: _mean_interval(found) for name, found in rates.items()}
+    return {"kind": "attribute", "preset": preset, "attack": "A8", "attribute": attribute, "classes": classes, **result}
+
+
+def _mean_interval(found: list[tuple[float, float, float]]) -> dict[str, float]:
+    mean, low, high = np.array(found).mean(0)
+    return {"mean": round(float(mean), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+
+
+def _views(exposed: Exposed, releases: Releases, logits: Answers) -> dict[str, NDArray[Any]]:
+    flat = releases.reshape(len(releases), -1)
+    return {
+        "release": flat if flat.shape[1] > attributes.MAX_FEATURES_WITH_ANSWER else np.c_[flat, logits],
+        "label_only": exposed.says_malignant(logits)[:, None].astype(np.float32),
+        "answer_only": logits[:, None],
+    }
+
+
+def _classes(side: Side, attribute: str) -> list[str]:
+    """The values that at least one photo in twenty has."""
+    if attribute == "age":
+        return (
+            [f"below {OLD_AGE:g}", f"{OLD_AGE:g} or more"] if any(_age(e.age) is not None for e in side.entries) else []
+        )
+    values = [getattr(e, attribute) for e in side.entries]
+    known = {v for v in values if v not in ("", "unknown")}
+    return sorted(v for v in known if values.count(v) >= len(values) / 20)
+
+
+def _labels(side: Side, attribute: str, classes: list[str]) -> NDArray[np.int64]:
+    """Index of each photo's class, -1 where it is not known."""
+    if attribute == "age":
+        ages = [_age(e.age) for e in side.entries]
+        return np.array([-1 if age is None else int(age >= OLD_AGE) for age in ages], np.int64)
+    values = [getattr(e, attribute) for e in side.entries]
+    return np.array([classes.index(v) if v in classes else -1 for v in values], np.int64)
+
+
+def _age(text: str) -> float | None:
+    try:
+        age = float(text)
+    except ValueError:
+        return None
+    return age if math.isfinite(age) else None
+
+
+def frontier(bench: Bench, preset: str, epsilon: float | None) -> Result:
+    """One point: accuracy against leakage, at the preset's own noise or at that of another ε."""
+    shipped = bench.exposed[preset]
+    spec = shipped.preset.spec if epsilon is None else shipped.preset.spec.with_epsilon(epsilon)
+    exposed = replace(shipped, preset=replace(shipped.preset, spec=spec))
+    candidates = max((n for n in bench.effort.candidates if n <= len(exposed.victims)), default=len(exposed.victims))
+    seed = bench.effort.seeds[0]
+    observed, logits = exposed.observe(seed=seed)
+    hits = [
+        metrics.top_k(-squared_distances(exposed.victims[m], observed[m]), np.arange(candidates), 1)
+        for m in identify.draw_galleries(len(observed), candidates, bench.effort.rounds, seed)
+    ]
+    known, most = bench.known(preset), bench.effort.rebuilt
+    rebuilt = ridge.reconstruct(known, observed[:most], exposed.surface.sigma, seed)
+    floor = floors.class_mean(known, exposed.says_malignant(logits[:most]))
+    return {
+        "kind": "frontier",
+        "preset": preset,
+        "shipped": epsilon is None,
+        "epsilon": round(spec.loss.epsilon(), 4) if math.isfinite(spec.loss.rho) else None,
+        "sigma_per_clip": spec.sigma_per_clip,
+        "auc": auc(bench, exposed, bench.effort.seeds),
+        "candidates": candidates,
+        "identified": metrics.bootstrap(np.concatenate(hits)).to_json(),
+        "certified_bound": round(spec.loss.identification_bound(candidates), 6),
+        "ridge_skill": metrics.skill(bench.rebuilt_photos, rebuilt, floor).to_json(),
+    }
+
+
+def steps(bench: Bench, preset: str) -> dict[str, partial[Result]]:
+    """Every step of this module for one preset, by name."""
+    effort, noisy = bench.effort, bool(bench.exposed[preset].surface.sigma)
+    found = {f"{preset} summary": partial(summary, bench, preset)}
+    for candidates in effort.candidates:
+        for releases in effort.averaged if noisy else effort.averaged[:1]:
+            found[f"{preset} A6 {candidates} {releases}"] = partial(a6, bench, preset, candidates, releases)
+    found[f"{preset} A7"] = partial(a7, bench, preset)
+    for attribute in ATTRIBUTES:
+        found[f"{preset} A8 {attribute}"] = partial(a8, bench, preset, attribute)
+    found[f"{preset} frontier shipped"] = partial(frontier, bench, preset, None)
+    for epsilon in effort.epsilons if noisy else ():
+        found[f"{preset} frontier {epsilon:g}"] = partial(frontier, bench, preset, epsilon)
+    return found

@@ -1,0 +1,47 @@
+"""An audit's results -> ``audit.json``, three plots and ``report.html``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from securesplit.audit import goals, page, plots
+from securesplit.audit.bench import GALLERY, Bench
+from securesplit.audit.rebuilding import CONTROL_SSIM
+
+Audit = dict[str, Any]
+
+
+def finish(audit: Audit) -> Audit:
+    """Add the verdict: ``goals``, and ``valid``, which is false where the positive control failed."""
+    control = next(r for r in audit["results"] if r["kind"] == "control")
+    valid = control["ssim"]["mean"] >= CONTROL_SSIM
+    return audit | {"valid": valid, "goals": [goal.to_json() for goal in goals.judge(audit)]}
+
+
+def write(audit: Audit, bench: Bench, out: Path) -> list[Path]:
+    """Write everything into `out`; return the files."""
+    pictures = {
+        "frontier": plots.frontier(audit),
+        "identification": plots.identification(audit),
+        "gallery": plots.gallery(audit, bench.rebuilt_photos[:GALLERY], bench.pictures),
+    }
+    files = {f"{name}.png": content for name, content in pictures.items()}
+    files["audit.json"] = (json.dumps(audit, indent=1) + "\n").encode()
+    files["report.html"] = page.render(audit, pictures).encode()
+    for name, content in files.items():
+        (out / name).write_bytes(content)
+    return [out / name for name in files]
+
+
+def verdict(audit: Audit) -> str:
+    """The goals as lines for people."""
+    words = {True: "met", False: "missed", None: "not measured"}
+    lines = [f"{'preset':<10}{'claim':<60}{'measured':>10}{'limit':>10}"]
+    for goal in audit["goals"]:
+        value = "-" if goal["value"] is None else f"{goal['value']:.4g}"
+        lines.append(f"{goal['preset']:<10}{goal['claim']:<60}{value:>10}{goal['limit']:>10.4g}  {words[goal['met']]}")
+    left_out = [r for r in audit["results"] if r["kind"] == "not run"]
+    lines += [f"{r['preset']:<10}{r['attack']} not run: {r['reason']}" for r in left_out]
+    return "\n".join(lines)
