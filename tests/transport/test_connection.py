@@ -148,7 +148,7 @@ def test_a_worker_that_dies_half_way_is_retried_until_the_deadline_and_then_give
             asked = threads.submit(connection.request, release(1))
             time.sleep(0.5)
             worker.stop()
-            with pytest.raises(UnreachableError, match="within [23] s"):
+            with pytest.raises(UnreachableError, match=r"within [23] s"):
                 asked.result(20)
             assert time.monotonic() - start < 5.0
             start = time.monotonic()
