@@ -1,0 +1,39 @@
+"""What a scanner finds through the adapter: TLS 1.3 and AES-GCM, nothing else."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.channel.world import World
+from tests.interop.adapter import Adapter
+
+LESS = (
+    "--no-heartbleed",
+    "--no-check-certificate",
+    "--no-renegotiation",
+    "--no-compression",
+    "--no-fallback",
+    "--no-groups",
+)
+
+
+@pytest.mark.skipif(shutil.which("sslscan") is None, reason="sslscan is not on this machine")
+def test_sslscan_finds_tls_1_3_with_aes_gcm_only(tmp_path: Path) -> None:
+    with Adapter(World().server) as adapter:
+        target = f"127.0.0.1:{adapter.port}"
+        done = subprocess.run(
+            ["sslscan", "--no-colour", *LESS, target],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    said = done.stdout
+    assert set(re.findall(r"^(\S+)\s+enabled$", said, re.MULTILINE)) == {"TLSv1.3"}, said
+    ciphers = re.findall(r"^(?:Preferred|Accepted)\s+(\S+)\s+\d+ bits\s+(\S+)", said, re.MULTILINE)
+    assert set(ciphers) == {("TLSv1.3", "TLS_AES_256_GCM_SHA384"), ("TLSv1.3", "TLS_AES_128_GCM_SHA256")}, said
