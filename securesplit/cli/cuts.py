@@ -1,0 +1,69 @@
+"""``securesplit cuts``: where a network can be split, and what lies on each side."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from securesplit.cli.network import network_argument, network_options
+from securesplit.model.cuts import Cut
+
+SCHEMA = "securesplit.cuts/1"
+
+
+@click.command(short_help="List the layers at which a network can be split.")
+@network_argument
+@network_options
+@click.option(
+    "--format", "style", type=click.Choice(["text", "json"]), default="text", help="Text, or one JSON object."
+)
+def cuts(model: str, side: int, weights: Path | None, output: str | None, style: str) -> None:
+    """List the valid cuts of MODEL, from input to output.
+
+    MODEL is a .keras file, or a backbone by name: inception_resnet_v2, inception_v3, efficientnetv2b0, mobilenet_v2. A
+    layer is a valid cut when every path from input to output passes through it. Parameters and multiply-adds (of one
+    photo; convolutions and dense layers) are given for both sides.
+    """
+    from securesplit.model import splitting
+
+    network = splitting.load_network(model, side, weights)
+    if output is not None:
+        network = splitting.choose_output(network, output)
+    found = splitting.list_cuts(network)
+    if style == "json":
+        shape = [int(n) for n in network.input_shape[1:]]
+        rows = [{**asdict(cut), "shape": list(cut.shape), "float32_bytes": cut.float32_bytes} for cut in found]
+        click.echo(json.dumps({"schema": SCHEMA, "model": network.name, "input_shape": shape, "cuts": rows}))
+    else:
+        click.echo(_table(found))
+
+
+def _table(found: list[Cut]) -> str:
+    columns = ("layer", "shape", "float32 bytes", "parameters head : tail", "multiply-adds head : tail")
+    rows = [
+        (
+            cut.layer,
+            "×".join(map(str, cut.shape)),
+            f"{cut.float32_bytes:,}",
+            f"{_short(cut.head_parameters)} : {_short(cut.tail_parameters)}",
+            f"{_short(cut.head_multiply_adds)} : {_short(cut.tail_multiply_adds)}",
+        )
+        for cut in found
+    ]
+    widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in (columns, *rows)
+    )
+
+
+def _short(number: int) -> str:
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return str(number)

@@ -1,0 +1,36 @@
+"""The argument and the options of the commands that take a Keras network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+DEFAULT_SIDE = 150  # pixels
+
+network_argument = click.argument("model", metavar="MODEL")
+
+
+def network_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--side``, ``--weights`` and ``--output``."""
+    options = (
+        click.option(
+            "--side",
+            type=click.IntRange(min=32, max=2048),
+            default=DEFAULT_SIDE,
+            show_default=True,
+            help="Pixels of a photo, where the network leaves them open.",
+        ),
+        click.option(
+            "--weights",
+            type=click.Path(path_type=Path),
+            metavar="FILE.weights.h5",
+            help="Weights of a backbone that is named.  [default: random]",
+        ),
+        click.option("--output", metavar="NAME", help="Which output, of a network that has several."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,0 +1,150 @@
+"""``securesplit split``: a Keras network becomes a bundle of head and tail."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from securesplit.cli.network import network_argument, network_options
+from securesplit.errors import ConfigError, PhotoError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_CALIBRATION_PHOTOS = 64
+DRAWN_PHOTOS = 16
+
+
+@click.command(short_help="Split a Keras network into the head and tail of a bundle.")
+@network_argument
+@click.option("--at", "layer", required=True, metavar="LAYER", help="Where to cut; `securesplit cuts MODEL` lists it.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="BUNDLE", help="Folder of the bundle to make.")
+@click.option(
+    "--head-only", type=click.Path(path_type=Path), metavar="FILE.tflite", help="Write the head alone, for a phone."
+)
+@network_options
+@click.option(
+    "--pixels",
+    type=click.Choice(["0..255", "0..1", "-1..1"]),
+    default="0..255",
+    show_default=True,
+    help="What the network expects of a photo; the head does the scaling.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "float16", "int8"]),
+    default="float16",
+    show_default=True,
+    help="Of the weights; int8 also of the arithmetic.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help=f"Photos that set the ranges; up to {MAX_CALIBRATION_PHOTOS} are used.  [default: drawn lesions]",
+)
+@click.option("--name", metavar="TEXT", help="Name of the bundle.  [default: the network's, at the layer]")
+@click.option("--licence", metavar="TEXT", default="not stated", show_default=True, help="Of the weights.")
+@click.option("--provenance", metavar="KEY=VALUE", multiple=True, help="For the manifest; may be repeated.")
+def split(
+    model: str,
+    layer: str,
+    out: Path | None,
+    head_only: Path | None,
+    side: int,
+    weights: Path | None,
+    output: str | None,
+    pixels: str,
+    precision: str,
+    calibration: Path | None,
+    name: str | None,
+    licence: str,
+    provenance: tuple[str, ...],
+) -> None:
+    """Split MODEL at LAYER into a bundle with the preset `none`, the undefended cut.
+
+    MODEL is a .keras file, or a backbone by name. A bundle needs a network that ends in one logit or probability of
+    malignant, or in two of (benign, malignant). Nothing that exists is overwritten.
+
+    \b
+    Example:
+      securesplit split mine.keras --at block5e_add --out mine
+      securesplit diagnose --embedded --model mine --privacy none mole.jpg
+    """
+    about = {"licence": licence, "provenance": _pairs(provenance)}
+    _check_targets(out, head_only)
+    from securesplit.model import packing, splitting
+
+    network = splitting.choose_output(splitting.load_network(model, side, weights), output)
+    head, tail, cut = splitting.split_at(network, layer)
+    photos = _photos(calibration, network.input_shape[1:])
+    if out is None:
+        content = packing.pack_head(head, photos, precision=precision, pixels=pixels)
+    else:
+        packed = packing.pack(head, tail, photos, precision=precision, pixels=pixels)
+        content = packed.head
+        manifest = packing.write_bundle(
+            out,
+            packed,
+            name=name or f"{network.name}-{layer}",
+            backbone=network.name,
+            cut=layer,
+            side=int(network.input_shape[1]),
+            about=about,
+        )
+        click.echo(f"{out}: bundle sha256:{manifest.identity.hex()}, preset none, {cut.shape} int16")
+        click.echo(packed.parity.line())
+    if head_only is not None:
+        _write_new(head_only, content)
+        click.echo(f"{head_only}: head up to {layer}, {len(content) / 1e6:.2f} MB, answers {cut.shape}")
+
+
+def _check_targets(out: Path | None, head_only: Path | None) -> None:
+    """Refuse before minutes of work rather than after."""
+    if out is None and head_only is None:
+        raise ConfigError("nothing to write", hint="give --out BUNDLE or --head-only FILE")
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is there already", hint="choose another --out")
+    if head_only is not None and head_only.exists():
+        raise ConfigError(f"{head_only} is there already", hint="choose another --head-only")
+
+
+def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
+    for text in texts:
+        if "=" not in text:
+            raise ConfigError(f"--provenance {text!r} is no KEY=VALUE", hint="for example --provenance data=HAM10000")
+    return dict(text.split("=", 1) for text in texts)
+
+
+def _photos(folder: Path | None, shape: tuple[Any, ...]) -> NDArray[np.uint8]:
+    """``(n, side, side, 3) uint8`` to calibrate with."""
+    from securesplit.imaging import load_photo
+    from securesplit.imaging.synthetic import draw_lesion
+
+    side = int(shape[0])
+    if shape[0] != shape[1]:
+        raise ConfigError(f"the network takes photos of {shape[0]}×{shape[1]}, not square ones")
+    if folder is None:
+        return np.stack([draw_lesion(seed, side) for seed in range(DRAWN_PHOTOS)])
+    found = []
+    for path in itertools.islice(sorted(folder.glob("*")), 4 * MAX_CALIBRATION_PHOTOS):
+        try:
+            found.append(load_photo(path, side))
+        except PhotoError:
+            continue  # a folder of photos may hold a list or a thumbnail database too
+    if not found:
+        raise ConfigError(f"no photo in {folder}", hint="name a folder of photos, or leave --calibration out")
+    return np.stack(found[:MAX_CALIBRATION_PHOTOS])
+
+
+def _write_new(file: Path, content: bytes) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("xb") as stream:
+            stream.write(content)
+    except OSError as error:
+        raise ConfigError(f"cannot write {file} ({error.strerror})", hint="choose another --head-only") from None

@@ -1,0 +1,118 @@
+"""Keras networks -> LiteRT, in float32, float16 or int8, and how far the result is from Keras.
+
+``float16`` stores weights in half precision and computes in float32. ``int8`` quantises weights and activations with
+ranges measured on calibration samples (Jacob et al. 2018); inputs and outputs stay float32, so the halves of a bundle
+look the same from outside in every precision.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.errors import ConfigError
+from securesplit.model.quiet import quiet_stderr
+from securesplit.model.splitting import load_keras
+
+PRECISIONS = ("float32", "float16", "int8")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One signature of a LiteRT file.
+
+    Attributes:
+        function: keyword tensors -> a dict of named tensors.
+        inputs: shape of each keyword, with its batch axis of one.
+        samples: for int8, ``(n, ...) float32`` of each keyword: what the signature will see.
+    """
+
+    function: Callable[..., Mapping[str, Any]]
+    inputs: Mapping[str, tuple[int, ...]]
+    samples: Mapping[str, NDArray[np.float32]] | None = None
+
+
+def convert(endpoints: Mapping[str, Endpoint], networks: Sequence[Any], precision: str = "float32") -> bytes:
+    """A LiteRT file with one signature an endpoint.
+
+    Args:
+        endpoints: by signature.
+        networks: the Keras models that the functions call; their weights go into the file.
+        precision: of `PRECISIONS`.
+
+    Raises:
+        ConfigError: no such precision, or int8 without samples, or TensorFlow is missing.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"no precision is called {precision!r}", hint=f"choose one of {', '.join(PRECISIONS)}")
+    if precision == "int8" and any(e.samples is None for e in endpoints.values()):
+        raise ConfigError("int8 needs calibration samples for every signature")
+    keras = load_keras()
+    import tensorflow as tf
+
+    archive = keras.export.ExportArchive()
+    for network in networks:
+        archive.track(network)
+    for name, endpoint in endpoints.items():
+        signature = [tf.TensorSpec(shape, tf.float32, name=key) for key, shape in endpoint.inputs.items()]
+        archive.add_endpoint(name, endpoint.function, input_signature=signature)
+    with tempfile.TemporaryDirectory() as folder, quiet_stderr():
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(endpoints))
+        _set_precision(converter, precision, endpoints)
+        return bytes(converter.convert())
+
+
+def _set_precision(converter: Any, precision: str, endpoints: Mapping[str, Endpoint]) -> None:
+    import tensorflow as tf
+
+    if precision == "float32":
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    else:
+        converter.representative_dataset = lambda: _samples(endpoints)
+
+
+def _samples(endpoints: Mapping[str, Endpoint]) -> Iterator[tuple[str, dict[str, NDArray[np.float32]]]]:
+    for name, endpoint in endpoints.items():
+        samples = endpoint.samples or {}
+        for row in zip(*samples.values(), strict=True):
+            yield name, {key: value[None] for key, value in zip(samples, row, strict=True)}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far LiteRT is from Keras in float32 on the same photos.
+
+    Attributes:
+        precision: of the halves.
+        head_bytes: size of ``head.tflite``.
+        tail_bytes: size of ``tail.tflite``.
+        head_error: largest absolute difference of the cut tensor, as a share of its largest number.
+        answer_error: largest absolute difference of the answer, head to tail.
+        answer_range: largest less smallest answer of Keras on these photos, to compare the error with.
+        photos: how many.
+    """
+
+    precision: str
+    head_bytes: int
+    tail_bytes: int
+    head_error: float
+    answer_error: float
+    answer_range: float
+    photos: int
+
+    def line(self) -> str:
+        """For people, one line."""
+        return (
+            f"{self.precision}: head {self.head_bytes / 1e6:.2f} MB, tail {self.tail_bytes / 1e6:.2f} MB; on "
+            f"{self.photos} photos the cut differs from Keras by at most {self.head_error:.2g} of its largest number, "
+            f"the answer by {self.answer_error:.2g} (answers span {self.answer_range:.2g})"
+        )

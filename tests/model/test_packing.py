@@ -1,0 +1,130 @@
+"""A Keras network becomes a bundle that answers what the network answers. Needs TensorFlow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
+
+import keras
+from click.testing import CliRunner
+from PIL import Image
+
+from securesplit.cli.main import cli, run
+from securesplit.imaging.synthetic import draw_lesion
+from securesplit.model import Bundle
+from securesplit.model.litert import Head
+from securesplit.model.packing import logit_of
+from securesplit.privacy.release import saturate, to_grid
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
+
+SIDE = 40
+
+
+def small_network(activation: str | None, units: int = 1) -> Any:
+    """A residual network of a student: pixels 0..1 -> sigmoid, softmax or logit."""
+    keras.utils.set_random_seed(3)
+    photo = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="stem")(photo)
+    branch = keras.layers.Conv2D(8, 3, padding="same", activation="relu", name="branch")(x)
+    x = keras.layers.Add(name="join")([x, branch])
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(photo, keras.layers.Dense(units, activation, name="answer")(x), name="small")
+
+
+def true_logit(answer: Any, activation: str | None) -> Any:
+    if activation == "sigmoid":
+        return np.log(answer / (1 - answer))[:, 0]
+    if answer.shape[-1] == 2:
+        return (np.log(answer) if activation == "softmax" else answer) @ np.array([-1.0, 1.0])
+    return answer[:, 0]
+
+
+@pytest.mark.parametrize(("activation", "units"), [(None, 1), ("sigmoid", 1), ("softmax", 2), (None, 2)])
+def test_answers_become_one_logit(activation: str | None, units: int) -> None:
+    network = small_network(activation, units)
+    photos = np.random.default_rng(1).uniform(0, 1, (5, SIDE, SIDE, 3)).astype(np.float32)
+    answer = network.predict(photos, verbose=0)
+    found = keras.ops.convert_to_numpy(logit_of(network, photos))[:, 0]
+    assert np.abs(found - true_logit(answer, activation)).max() < 1e-4
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_split_makes_a_bundle_that_answers(tmp_path: Path, precision: str) -> None:
+    network = small_network("sigmoid")
+    network.save(tmp_path / "small.keras")
+    arguments = [
+        *("split", str(tmp_path / "small.keras"), "--at", "join", "--out", str(tmp_path / "bundle")),
+        *("--head-only", str(tmp_path / "phone.tflite"), "--pixels", "0..1", "--precision", precision),
+        *("--licence", "CC0", "--provenance", "data=drawn", "--provenance", "author=me"),
+    ]
+    assert run(arguments) == 0
+    bundle = Bundle.load(tmp_path / "bundle")
+    assert (bundle.manifest.licence, bundle.manifest.provenance) == ("CC0", {"data": "drawn", "author": "me"})
+    assert (bundle.manifest.cut, bundle.manifest.side, list(bundle.presets)) == ("join", SIDE, ["none"])
+    head, tail, spec = bundle.open_head(), bundle.open_tail(), bundle.preset("none").spec
+    photos = np.stack([draw_lesion(seed, SIDE) for seed in (31, 32, 33)])
+    expected = true_logit(network.predict(photos / 255.0, verbose=0), "sigmoid")
+    found = tail("none", np.stack([saturate(to_grid(head(p)["none"], spec), spec) for p in photos]))
+    allowed = {"float32": 1e-3, "float16": 1e-2, "int8": 0.1}[precision]
+    assert np.abs(found - expected).max() <= allowed * max(1.0, float(np.ptp(expected)))
+    parity = bundle.preset("none").quality["parity"]
+    assert parity["precision"] == precision
+    assert parity["answer_error"] <= allowed
+    phone = Head((tmp_path / "phone.tflite").read_bytes(), threads=1)
+    assert (phone(photos[0])["none"] == head(photos[0])["none"]).all()
+
+
+def test_the_bundle_diagnoses(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    small_network(None).save(tmp_path / "small.keras")
+    Image.fromarray(draw_lesion(5)).save(tmp_path / "mole.png")
+    assert run(["split", str(tmp_path / "small.keras"), "--at", "pool", "--out", str(tmp_path / "bundle")]) == 0
+    capfd.readouterr()
+    arguments = ["--embedded", "--model", str(tmp_path / "bundle"), "--privacy", "none", "--format", "json"]
+    assert run(["diagnose", *arguments, str(tmp_path / "mole.png")]) == 0
+    answer = json.loads(capfd.readouterr().out)
+    assert answer["status"] == "ok"
+    assert answer["model"]["name"] == "small-pool"
+
+
+def test_refusals(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    small_network(None, units=7).save(tmp_path / "seven.keras")
+    seven = str(tmp_path / "seven.keras")
+    for arguments, message in (
+        (["--at", "pool"], "nothing to write"),
+        (["--at", "pool", "--out", str(tmp_path)], "is there already"),
+        (["--at", "pool", "--head-only", seven], "is there already"),
+        (["--at", "branch", "--out", str(tmp_path / "b")], "nearest valid cuts are stem and join"),
+        (["--at", "pool", "--out", str(tmp_path / "b")], "not in one logit"),
+        (["--at", "pool", "--out", str(tmp_path / "b"), "--provenance", "x"], "is no KEY=VALUE"),
+        (["--at", "pool", "--out", str(tmp_path / "b"), "--calibration", str(tmp_path)], "no photo in"),
+    ):
+        assert run(["split", seven, *arguments]) == 2, arguments
+        error = capfd.readouterr().err
+        assert message in error
+        assert "hint: " in error
+    assert not (tmp_path / "b").exists()
+    assert run(["split", seven, "--at", "pool", "--head-only", str(tmp_path / "head.tflite")]) == 0
+
+
+def test_cuts_in_text_and_json(tmp_path: Path) -> None:
+    small_network(None).save(tmp_path / "small.keras")
+    text = CliRunner().invoke(cli, ["cuts", str(tmp_path / "small.keras")]).output
+    assert [line.split()[0] for line in text.splitlines()] == ["layer", "stem", "join", "pool"]
+    answer = json.loads(CliRunner().invoke(cli, ["cuts", str(tmp_path / "small.keras"), "--format", "json"]).output)
+    assert answer["schema"] == "securesplit.cuts/1"
+    assert answer["cuts"][1] == {
+        "layer": "join",
+        "shape": [19, 19, 8],
+        "float32_bytes": 4 * 19 * 19 * 8,
+        "head_parameters": 808,
+        "tail_parameters": 9,
+        "head_multiply_adds": 19 * 19 * (27 * 8 + 72 * 8),
+        "tail_multiply_adds": 8,
+    }

@@ -1,0 +1,141 @@
+"""Real Keras networks, cut: head∘tail is the whole. Needs TensorFlow.
+
+``SECURESPLIT_ALL_CUTS=1`` tries every valid cut of all four backbones (273 cuts, minutes); otherwise three of each.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
+
+import keras
+
+from securesplit.errors import BundleError, ConfigError
+from securesplit.model.splitting import (
+    BACKBONES,
+    choose_output,
+    graph_of,
+    list_cuts,
+    load_network,
+    split_at,
+    unfold,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+
+SIDE = 75  # pixels, the least that the Inception networks take
+EVERY_CUT = os.environ.get("SECURESPLIT_ALL_CUTS") == "1"
+PHOTOS = np.random.default_rng(1).uniform(0, 255, (2, SIDE, SIDE, 3)).astype(np.float32)
+
+
+def run(network: Any, inputs: Any) -> Any:
+    return keras.ops.convert_to_numpy(network(inputs, training=False))
+
+
+@cache
+def settled(name: str) -> Any:
+    """A backbone of random weights whose batch norms fit the photos, so that its answers differ from each other."""
+    network = load_network(name, SIDE)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    network(PHOTOS, training=True)
+    return network
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_head_and_tail_are_the_whole(name: str) -> None:
+    network = settled(name)
+    whole = run(network, PHOTOS)
+    assert np.abs(whole[0] - whole[1]).max() > 1e-3
+    cuts = list_cuts(network)
+    for cut in cuts if EVERY_CUT else (cuts[0], cuts[len(cuts) // 2], cuts[-1]):
+        head, tail, _ = split_at(network, cut.layer)
+        sent = run(head, PHOTOS)
+        assert sent.shape[1:] == cut.shape
+        assert np.abs(run(tail, sent) - whole).max() <= 1e-5, cut.layer
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_parameters_add_up(name: str) -> None:
+    network = settled(name)
+    for cut in list_cuts(network):
+        assert cut.head_parameters + cut.tail_parameters == network.count_params()
+
+
+def test_multiply_adds_are_the_published_ones() -> None:
+    cut = list_cuts(load_network("mobilenet_v2", 224))[0]  # nothing but scaling lies before it
+    assert cut.tail_multiply_adds == pytest.approx(300e6, rel=0.02)  # Sandler et al. 2018, table 4, without the top
+
+
+def test_names_do_not_depend_on_what_was_built_before() -> None:
+    first = [cut.layer for cut in list_cuts(load_network("inception_v3", SIDE))]
+    assert [cut.layer for cut in list_cuts(load_network("inception_v3", SIDE))] == first
+
+
+def test_a_network_inside_a_network_is_unfolded() -> None:
+    inner = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3))
+    layers = [keras.layers.Rescaling(1 / 255), inner, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1)]
+    network = keras.Sequential(layers)
+    network.build((None, SIDE, SIDE, 3))
+    flat = unfold(network, SIDE)
+    assert "block_13_expand_relu" in [cut.layer for cut in list_cuts(flat)]
+    assert np.abs(run(flat, PHOTOS) - run(network, PHOTOS)).max() <= 1e-5
+
+
+def test_functions_shared_layers_and_open_sizes() -> None:
+    photo = keras.Input((None, None, 3))
+    shared = keras.layers.Conv2D(3, 3, padding="same", name="shared")
+    x = keras.ops.relu(shared(shared(photo))) * 2.0
+    network = unfold(keras.Model(photo, keras.layers.GlobalAveragePooling2D(name="pool")(x)), SIDE)
+    cuts = list_cuts(network)
+    names = [cut.layer for cut in cuts]
+    assert len(set(names)) == len(names) == 4
+    assert all(cut.shape == (SIDE, SIDE, 3) for cut in cuts)
+    assert [(cut.head_parameters, cut.tail_parameters) for cut in cuts] == [(84, 84), (84, 0), (84, 0), (84, 0)]
+    for name in names:
+        head, tail, _ = split_at(network, name)
+        assert np.abs(run(tail, run(head, PHOTOS)) - run(network, PHOTOS)).max() <= 1e-5
+
+
+def test_a_branch_is_refused_with_its_neighbours() -> None:
+    with pytest.raises(ConfigError, match="cannot be cut at 'block_2_expand'") as caught:
+        split_at(settled("mobilenet_v2"), "block_2_expand")
+    assert "block_1_project_BN and block_2_add" in caught.value.hint
+
+
+def test_one_of_several_outputs() -> None:
+    photo = keras.Input((SIDE, SIDE, 3))
+    features = keras.layers.GlobalAveragePooling2D(name="pool")(photo)
+    ends = {"malignant": keras.layers.Dense(1)(features), "dx": keras.layers.Dense(7)(features)}
+    network = unfold(keras.Model(photo, ends), SIDE)
+    assert len(graph_of(network).outputs) == 2
+    assert choose_output(network, "dx").output_shape == (None, 7)
+    with pytest.raises(ConfigError, match="several outputs") as caught:
+        choose_output(network, None)
+    assert "malignant, dx" in caught.value.hint
+    with pytest.raises(ConfigError, match="no output 'age'"):
+        choose_output(network, "age")
+
+
+def test_what_is_no_network_from_a_photo(tmp_path: Any) -> None:
+    numbers = keras.Input((4,))
+    with pytest.raises(BundleError, match="not one RGB photo"):
+        unfold(keras.Model(numbers, keras.layers.Dense(1)(numbers)), SIDE)
+    (tmp_path / "broken.keras").write_bytes(b"PK no zip")
+    with pytest.raises(BundleError, match="Keras cannot load"):
+        load_network(str(tmp_path / "broken.keras"), SIDE)
+    with pytest.raises(ConfigError, match="no such file"):
+        load_network(str(tmp_path / "absent.keras"), SIDE)
+    with pytest.raises(ConfigError, match="no network is called 'vgg'") as caught:
+        load_network("vgg", SIDE)
+    assert "inception_resnet_v2" in caught.value.hint
+    with pytest.raises(ConfigError, match="cannot be built"):
+        load_network("inception_v3", 40)
