@@ -87,11 +87,28 @@ def first_manifest(folder: Path, backbone: str, specs: dict[str, ReleaseSpec], p
     )
 
 
+def stage_1(args: argparse.Namespace) -> Path:
+    """Fine-tune, then polish with averaged weights; return the run folder of the better one on validation."""
+    run: Path = args.run
+    polished = run.with_name(f"{run.name}-polished")
+    if not args.reuse_stage_1:
+        common = {"backbone": args.backbone, "batch": args.batch}
+        best = finetune(args.data, run, weights=args.weights, epochs=args.epochs, **common)
+        if args.polish_epochs:
+            polish = {"epochs": args.polish_epochs, "learning_rate": 1.5e-4, "ema": 0.998}
+            finetune(args.data, polished, start=best, **polish, **common)
+    done = [folder for folder in (run, polished) if (folder / "best.weights.json").is_file()]
+    return max(done, key=lambda folder: float(_record(folder)["val_auc_malignant"]))
+
+
+def _record(run: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((run / "best.weights.json").read_text())
+    return record
+
+
 def build(args: argparse.Namespace) -> Manifest:
     """All stages, each skipped or resumed where its result is there."""
-    backbone, run = args.backbone, args.run
-    if not args.reuse_stage_1:
-        finetune(args.data, run, backbone=backbone, weights=args.weights, epochs=args.epochs, batch=args.batch)
+    backbone, run = args.backbone, stage_1(args)
     train, val = load_cached(run, args.data, backbone, views=args.views)
     network = build_network(backbone, None)
     network.load_weights(str(run / "best.weights.h5"))
@@ -111,7 +128,7 @@ def build(args: argparse.Namespace) -> Manifest:
         "start_weights": "keras.applications ImageNet weights of the backbone",
         "keras": keras.__version__,
         "tensorflow": version("tensorflow"),
-        "fine_tuning": json.loads((run / "best.weights.json").read_text()),
+        "fine_tuning": {"run": run.name, **_record(run)},
         "command": "python -m training.default_bundle",
     }
     return measure_and_write(args.out, first_manifest(args.out, backbone, specs, provenance), run, args.data)
@@ -126,8 +143,11 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("build/efficientnetv2b0"), help="checkpoints and caches")
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER)
     parser.add_argument("--epochs", type=int, default=14, help="of stage 1")
+    parser.add_argument("--polish-epochs", type=int, default=4, help="of stage 1 with averaged weights; 0: none")
     parser.add_argument("--batch", type=int, default=32, help="photos a step in stage 1")
-    parser.add_argument("--reuse-stage-1", action="store_true", help="take the run's best weights as they are")
+    parser.add_argument(
+        "--reuse-stage-1", action="store_true", help="take the best weights in the run folders as they are"
+    )
     parser.add_argument("--views", type=int, default=3, help="random views of a training photo in stage 2")
     parser.add_argument("--compact-epochs", type=int, default=8)
     parser.add_argument("--private-epochs", type=int, default=30)

@@ -112,9 +112,24 @@ def finetune(
     epochs: int = 20,
     batch: int = 32,
     learning_rate: float = 3e-4,
+    start: Path | None = None,
+    ema: float | None = None,
     seed: int = 1,
 ) -> Path:
     """Fine-tune `backbone` on the photos under `root`; return the file of its best weights under `run`.
+
+    Args:
+        root: data folder, see `training.data`.
+        run: folder for checkpoints, history and the best weights.
+        backbone: a key of `training.backbones.BACKBONES`.
+        weights: ImageNet weights of the backbone alone; None: random.
+        recipe: a key of `training.augment.RECIPES`.
+        epochs: over the training photos.
+        batch: photos a step.
+        learning_rate: peak, reached after one epoch, then down by a cosine.
+        start: best weights of an earlier run of the whole network, to go on from.
+        ema: momentum of an exponential moving average of the weights (Polyak), which is then what is measured and kept.
+        seed: of initial weights, order and augmentation.
 
     Raises:
         DataError: the data are missing, or a lesion stands on two sides of the split.
@@ -126,13 +141,17 @@ def finetune(
     train, val = (data.load_split(photos[s], height=SIDE, width=FRAME_WIDTH, cache=cache) for s in ("train", "val"))
     steps = len(train.photos) // batch
     model = build_network(backbone, weights)
+    if start is not None:
+        model.load_weights(str(start))
     schedule = keras.optimizers.schedules.CosineDecay(
         learning_rate / 20, steps * (epochs - 1), alpha=0.01, warmup_target=learning_rate, warmup_steps=steps
     )
     smooth = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.05)
     diagnosis = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(
-        keras.optimizers.AdamW(schedule, weight_decay=1e-3, clipnorm=1.0),
+        keras.optimizers.AdamW(
+            schedule, weight_decay=1e-3, clipnorm=1.0, use_ema=ema is not None, ema_momentum=ema or 0.99
+        ),
         loss={"malignant": smooth, "cut_malignant": smooth, "dx": diagnosis, "cut_dx": diagnosis},
         loss_weights={"malignant": 1.0, "cut_malignant": 0.5, "dx": 0.5, "cut_dx": 0.25},
     )
@@ -148,9 +167,10 @@ def finetune(
         steps_per_epoch=steps,
         verbose=2,
         callbacks=[
+            keras.callbacks.BackupAndRestore(str(run / "resume"), double_checkpoint=True, delete_checkpoint=False),
+            *([] if ema is None else [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]),
             ValidationAuc(val, best),
             keras.callbacks.CSVLogger(str(run / "history.csv"), append=True),
-            keras.callbacks.BackupAndRestore(str(run / "resume"), double_checkpoint=True, delete_checkpoint=False),
         ],
     )
     return best
@@ -167,6 +187,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--start", type=Path, help="best weights of an earlier run, to go on from")
+    parser.add_argument("--ema", type=float, help="momentum of a moving average of the weights")
     parser.add_argument("--seed", type=int, default=1)
     args = vars(parser.parse_args())
     print(finetune(args.pop("data"), args.pop("run"), **args))
