@@ -6,6 +6,7 @@ photo under the same preset always gives the same release.
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from securesplit.errors import ConfigError
 from securesplit.imaging import load_photo
 from securesplit.model import Bundle, Preset
 from securesplit.privacy import accounting
+from securesplit.privacy.accounting import Loss
 from securesplit.privacy.ledger import Ledger, Receipt
 from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.release import ReleaseSpec, release, saturate, to_grid
@@ -140,15 +142,21 @@ def describe(spec: ReleaseSpec, receipt: Receipt) -> PrivacyInfo:
     """What the distinct releases of one photo promise together; None where one of them promises nothing."""
     loss = receipt.photo_loss
     promises = loss != accounting.UNBOUNDED
-    bound = loss.identification_bound(IDENTIFICATION_CANDIDATES)
+    epsilon, bound = _promise(loss) if promises else (0.0, 0.0)
     return PrivacyInfo(
         preset=spec.preset,
-        epsilon=round(loss.epsilon(DELTA), 3) if promises else None,
+        epsilon=round(epsilon, 3) if promises else None,
         delta=DELTA if promises else None,
         sigma_per_clip=spec.sigma_per_clip,
         releases=receipt.photo_releases,
         identification_bound_n1000=round(bound, 6) if promises else None,
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _promise(loss: Loss) -> tuple[float, float]:
+    """ε at `DELTA` and the bound on identification; a search of 2 ms that gives the same for most photos."""
+    return loss.epsilon(DELTA), loss.identification_bound(IDENTIFICATION_CANDIDATES)
 
 
 def _number(text: str | None) -> float | None:

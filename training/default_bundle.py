@@ -81,7 +81,7 @@ def first_manifest(folder: Path, backbone: str, specs: dict[str, ReleaseSpec], p
         backbone=backbone,
         cut=backbones.BACKBONES[backbone].cut,
         presets={name: Preset(spec, Calibration(1.0, 0.0), 0.5, {}) for name, spec in specs.items()},
-        default_preset="compact",
+        default_preset="private",
         licence=LICENCE,
         provenance=provenance,
     )
@@ -148,11 +148,11 @@ def main() -> None:
     parser.add_argument(
         "--reuse-stage-1", action="store_true", help="take the best weights in the run folders as they are"
     )
-    parser.add_argument("--views", type=int, default=3, help="random views of a training photo in stage 2")
-    parser.add_argument("--compact-epochs", type=int, default=8)
-    parser.add_argument("--private-epochs", type=int, default=30)
-    parser.add_argument("--numbers", type=int, default=4, help="d of the private preset")
-    parser.add_argument("--sigma", type=float, default=0.25, help="σ/C of the private preset")
+    parser.add_argument("--views", type=int, default=2, help="random views of a training photo in stage 2")
+    parser.add_argument("--compact-epochs", type=int, default=4)
+    parser.add_argument("--private-epochs", type=int, default=20)
+    parser.add_argument("--numbers", type=int, default=2, help="d of the private preset")
+    parser.add_argument("--sigma", type=float, default=0.42, help="σ/C of the private preset")
     manifest = build(parser.parse_args())
     for split in ("validation", "test"):
         print(split, evaluate.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")
