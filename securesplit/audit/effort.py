@@ -17,7 +17,7 @@ class Effort:
         side: resolution of the rebuilt photos, pixels.
         seeds: of the noise and of the attacker.
         decoder_photos: sizes of the attacker's collection for A3.
-        decoder_epochs: most epochs of A3.
+        decoder_updates: most steps of Adam of A3.
         search_photos: how many photos A2 and A4 search for; 0: not in this effort.
         search_steps: steps of Adam of A2 and A4.
         averaged: numbers of releases for A5.
@@ -33,7 +33,7 @@ class Effort:
     side: int
     seeds: tuple[int, ...]
     decoder_photos: tuple[int, ...]
-    decoder_epochs: int
+    decoder_updates: int
     search_photos: int
     search_steps: int
     averaged: tuple[int, ...] = (1, 4, 16, 64)
@@ -50,7 +50,7 @@ QUICK = Effort(
     side=64,
     seeds=(1,),
     decoder_photos=(1000,),
-    decoder_epochs=40,
+    decoder_updates=2000,
     search_photos=0,
     search_steps=0,
 )
@@ -62,7 +62,7 @@ FULL = Effort(
     side=64,
     seeds=(1, 2, 3),
     decoder_photos=(100, 1000, 5000),
-    decoder_epochs=100,
+    decoder_updates=6000,
     search_photos=16,
     search_steps=300,
 )

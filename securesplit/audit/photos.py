@@ -22,6 +22,8 @@ from securesplit.imaging.synthetic import draw_lesion
 
 MALIGNANT_DX = frozenset({"mel", "bcc", "akiec"})
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
+COLLECTION = "ham10000"
+"""A folder of collections is taken to mean this one."""
 MIN_PHOTOS = 40
 """On either side; with fewer no attack could be trained and no rate measured."""
 
@@ -83,6 +85,8 @@ def load(folder: Path | None, side: int, *, own: int, victims: int) -> Collectio
     Raises:
         ConfigError: the folder holds too few photos.
     """
+    if folder is not None and (folder / COLLECTION / "metadata.csv").is_file():
+        folder = folder / COLLECTION
     if folder is None:
         name, mine, theirs = "synthetic lesions", _drawn(0, own), _drawn(1_000_000, victims)
     elif (folder / "metadata.csv").is_file():

@@ -77,7 +77,7 @@ def a3(bench: Bench, preset: str, photos: int) -> Result:
     known, sigma = bench.known(preset).first(photos), bench.exposed[preset].surface.sigma
 
     def rebuild(seed: int, seen: Releases, _answers: NDArray[np.bool_]) -> metrics.Photos:
-        return decoder.fit(known, sigma, seed, epochs=bench.effort.decoder_epochs)(seen)
+        return decoder.fit(known, sigma, seed, updates=bench.effort.decoder_updates)(seen)
 
     return bench.score(preset, "A3", rebuild, own_photos=len(known.photos))
 
@@ -99,7 +99,7 @@ def _search(bench: Bench, preset: str, attack: str) -> Result:
         seen = seen[: effort.search_photos]
         start = None
         if attack == "A4":
-            start = decoder.fit(known, surface.sigma, seed, epochs=effort.decoder_epochs)(seen)
+            start = decoder.fit(known, surface.sigma, seed, updates=effort.decoder_updates)(seen)
         return optimise.reconstruct(box, surface, known, seen, search=search, start=start)
 
     return bench.score(preset, attack, rebuild, steps=effort.search_steps)
@@ -111,7 +111,7 @@ def a5(bench: Bench, preset: str, releases: int) -> Result:
     sigma = surface.sigma_of_mean(releases)
 
     def by_decoder(seed: int, seen: Releases, _answers: NDArray[np.bool_]) -> metrics.Photos:
-        return decoder.fit(known, sigma, seed, epochs=bench.effort.decoder_epochs)(seen)
+        return decoder.fit(known, sigma, seed, updates=bench.effort.decoder_updates)(seen)
 
     ways = {
         "ridge": bench.score(

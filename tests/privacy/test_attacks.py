@@ -1,0 +1,241 @@
+"""Each attack on releases made here, where what it can get is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from securesplit.privacy import metrics
+from securesplit.privacy.attacks import attributes, decoder, floors, identify, lesion, patches, ridge
+from securesplit.privacy.attacks.setting import Known, Surface, exact_noise
+from securesplit.privacy.release import ReleaseSpec, from_grid, to_grid
+
+pytest.importorskip("sklearn")
+SIDE = 16
+
+
+def smooth_photos(count, seed, degrees=12):
+    """Photos from a few smooth components: a world in which `degrees` numbers say everything."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
+    basis = np.random.default_rng(99)
+    components = np.stack(
+        [
+            np.cos(np.pi * (basis.integers(0, 4) * x + basis.integers(0, 4) * y) + basis.random() * 6)
+            for _ in range(degrees)
+        ]
+    )
+    colours = basis.normal(size=(degrees, 3))
+    weights = rng.normal(size=(count, degrees)) * 0.06
+    photos = 0.5 + np.einsum("nd,dhw,dc->nhwc", weights, components, colours)
+    return np.clip(photos, 0, 1).astype(np.float32), weights.astype(np.float32)
+
+
+def known_and_victims(encode, count=600, victims=60):
+    photos, _ = smooth_photos(count, 1)
+    target, _ = smooth_photos(victims, 2)
+    return Known(photos, encode(photos), photos.mean((1, 2, 3)) > 0.5), target, encode(target)
+
+
+def linear(photos):
+    mix = np.random.default_rng(7).normal(size=(SIDE * SIDE * 3, 24)).astype(np.float32)
+    return (photos - 0.5).reshape(len(photos), -1) @ mix / 20
+
+
+def mean_floor(known, target):
+    return floors.mean_image(known, len(target))
+
+
+def test_ridge_inverts_a_linear_map():
+    known, target, seen = known_and_victims(linear)
+    rebuilt = ridge.reconstruct(known, seen, 0.0, 1)
+    assert metrics.skill(target, rebuilt, mean_floor(known, target)).mean > 0.98
+
+
+def test_ridge_inverts_a_map_of_patches():
+    """A strided stem, patch by patch, also with far fewer photos than numbers in the map."""
+
+    def stem(photos):
+        mix = np.random.default_rng(8).normal(size=(12, 16)).astype(np.float32)
+        return np.maximum(patches.to_patches(photos, SIDE // 2) @ mix, -0.1)
+
+    known, target, seen = known_and_victims(stem, count=40, victims=10)
+    rebuilt = ridge.reconstruct(known, seen, 0.0, 1)
+    assert metrics.ssim(target, rebuilt).mean() > 0.9
+
+
+def test_ridge_knows_the_noise():
+    """With noise as large as the signal it falls back to the mean image and never does worse than it."""
+    known, target, clean = known_and_victims(linear)
+    for sigma in (0.3, 3.0, 30.0):
+        seen = (clean + np.random.default_rng(3).normal(0, sigma, clean.shape)).astype(np.float32)
+        skill = metrics.skill(target, ridge.reconstruct(known, seen, sigma, 1), mean_floor(known, target))
+        assert skill.mean > -0.02
+    assert skill.mean < 0.05
+
+
+def test_the_decoder_finds_what_ridge_cannot():
+    """One number says where along a curve a blob lies: no linear function of it draws the blob."""
+
+    def blobs(count, seed):
+        at = np.random.default_rng(seed).random((count, 1)).astype(np.float32)
+        y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
+        t = at[:, :, None]
+        blob = np.exp(-((x - t) ** 2 + (y - 4 * (t - 0.5) ** 2) ** 2) / 0.03)
+        return np.repeat(blob[..., None], 3, axis=-1).astype(np.float32), at
+
+    (photos, clean), (target, seen) = blobs(400, 1), blobs(60, 2)
+    known = Known(photos, clean, clean[:, 0] > 0.5)
+    floor = mean_floor(known, target)
+    by_ridge = metrics.skill(target, ridge.reconstruct(known, seen, 0.0, 1), floor).mean
+    by_decoder = metrics.skill(target, decoder.reconstruct(known, seen, 0.0, 1), floor).mean
+    assert by_ridge < 0.5
+    assert by_decoder > 0.8
+
+
+def test_more_releases_rebuild_better():
+    """A5: without the same-noise rule, 64 independent releases give away what one does not."""
+    known, target, clean = known_and_victims(linear)
+    skills = []
+    for releases in (1, 64):
+        sigma = 3.0 / math.sqrt(releases)
+        seen = (clean + np.random.default_rng(3).normal(0, sigma, clean.shape)).astype(np.float32)
+        skills.append(metrics.skill(target, ridge.reconstruct(known, seen, sigma, 1), mean_floor(known, target)).mean)
+    assert skills[1] > skills[0] + 0.3
+
+
+def test_patches_there_and_back():
+    photos, _ = smooth_photos(3, 1)
+    assert patches.from_patches(patches.to_patches(photos, 4), SIDE) == pytest.approx(photos, abs=1e-6)
+    assert patches.cell_features(np.zeros((2, 4, 4, 5), np.float32)).shape == (2, 4, 4, 55)
+
+
+def test_floors():
+    known, _, _ = known_and_victims(linear)
+    answers = np.array([True] * 30 + [False] * 30)
+    by_class = floors.class_mean(known, answers)
+    assert by_class[0] == pytest.approx(known.photos[known.malignant].mean(0), abs=1e-6)
+    assert by_class[-1] == pytest.approx(known.photos[~known.malignant].mean(0), abs=1e-6)
+    assert (floors.nearest(known, known.clean[:5]) == known.photos[:5]).all()
+    picked = floors.random_of_class(known, answers, 1)
+    assert all((known.photos[known.malignant] == p).all((1, 2, 3)).any() for p in picked[:30])
+
+
+def test_floors_where_a_class_is_never_seen():
+    photos, weights = smooth_photos(10, 1)
+    known = Known(photos, weights, np.zeros(10, bool))
+    assert floors.class_mean(known, np.array([True])).shape == (1, SIDE, SIDE, 3)
+    assert floors.random_of_class(known, np.array([True]), 1).shape == (1, SIDE, SIDE, 3)
+
+
+SPEC = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.5)
+
+
+def gallery(count, seed=1, spec=SPEC):
+    points = np.random.default_rng(seed).normal(size=(count, *spec.shape)) * 2
+    return np.stack([from_grid(to_grid(p, spec), spec) for p in points])
+
+
+@pytest.mark.parametrize("sigma", [0.3, 0.69, 1.2, 2.16])
+@pytest.mark.parametrize("candidates", [10, 100, 1000])
+def test_identification_never_beats_its_certified_bound(sigma, candidates):
+    """The optimal attacker, exact noise, and a gallery on the clip sphere, the attacker's best case."""
+    spec = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=sigma)
+    clean = gallery(candidates, spec=spec)
+    observed = Surface("private", spec).observe(clean, seed=5)
+    hits = metrics.top_k(-floors.squared_distances(clean, observed), np.arange(candidates), 1)
+    bound = spec.loss.identification_bound(candidates)
+    assert hits.mean() <= bound + 3 * math.sqrt(bound * (1 - bound) / candidates)
+
+
+def test_two_opposite_photos_meet_the_exact_rate():
+    """Two candidates 2 C apart: the optimal attacker is right Φ(C/σ) of the time, no more and no less."""
+    clean = np.array([[1.0, 0, 0, 0], [-1.0, 0, 0, 0]] * 4000, np.float32)
+    observed = Surface("private", SPEC).observe(clean, seed=6)
+    picks = floors.nearest_index(clean[:2], observed)
+    rate = (picks == np.arange(len(clean)) % 2).mean()
+    expected = (1 + math.erf(1 / 0.5 / math.sqrt(2))) / 2
+    assert rate == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / len(clean)))
+    assert rate <= SPEC.loss.identification_bound(2)
+
+
+def test_the_whole_batch_is_assigned_when_there_is_no_noise():
+    clean = gallery(50)
+    assert identify.assign(floors.squared_distances(clean, clean)).all()
+
+
+def test_the_whole_batch_at_once_helps():
+    spec = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.2)
+    clean = gallery(60, spec=spec)
+    observed = Surface("private", spec).observe(clean, seed=2)
+    distances = floors.squared_distances(clean, observed)
+    assert identify.assign(distances).mean() > metrics.top_k(-distances, np.arange(60), 1).mean()
+
+
+def test_label_only_is_a_guess_within_the_class():
+    answers = np.array([True] * 10 + [False] * 90)
+    rates = identify.label_only(answers, answers, np.arange(100))
+    assert rates[:10] == pytest.approx(0.1)
+    assert rates[10:] == pytest.approx(1 / 90)
+    assert rates.mean() == pytest.approx(2 / 100)
+    wrong = identify.label_only(answers, ~answers, np.arange(100))
+    assert wrong.max() == 0.0
+
+
+def test_galleries():
+    drawn = identify.draw_galleries(30, 10, 4, 1)
+    assert [len(set(members)) for members in drawn] == [10] * 4
+    assert len(identify.draw_galleries(30, 30, 4, 1)) == 1
+
+
+def test_lesion_pairs():
+    assert lesion.pairs(["a", "b", "a", "c", "c", "c"]).tolist() == [[0, 2], [3, 4]]
+    assert lesion.pairs(["a", "b"]).shape == (0, 2)
+
+
+def test_a_learned_distance_recognises_lesions_that_the_plain_one_does_not():
+    """Two photos of a lesion differ wildly in two numbers and hardly in the others."""
+    rng = np.random.default_rng(3)
+
+    def make(count):
+        base = rng.normal(size=(count, 6))
+        wild = np.array([20, 20, 0.1, 0.1, 0.1, 0.1])
+        return [(base + rng.normal(size=base.shape) * wild).astype(np.float32) for _ in range(2)]
+
+    own, (first, second) = tuple(make(400)), make(100)
+    plain, learned = lesion.scores(second, first, 0.05, own)
+    truth = np.arange(100)
+    assert metrics.top_k(plain, truth, 1).mean() < 0.2
+    assert metrics.top_k(learned, truth, 1).mean() > 0.8
+
+
+def test_attribute_probe():
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 2, 600)
+    told = np.c_[labels + rng.normal(0, 0.5, 600), rng.normal(size=600)]
+    untold = rng.normal(size=(600, 2))
+    for features, low, high in ((told, 0.85, 1.0), (untold, 0.35, 0.65)):
+        scores = attributes.probe(features[:400], labels[:400], features[400:], seed=1)
+        assert low <= attributes.macro_auc(labels[400:], scores) <= high
+    low, high = attributes.interval(labels[400:], scores)
+    assert low < 0.5 + 0.1
+    assert high > 0.5 - 0.1
+
+
+def test_observation_of_several_releases_is_their_mean():
+    clean = np.zeros((400, 4), np.float32)
+    surface = Surface("private", SPEC)
+    for releases in (1, 4, 16):
+        spread = surface.observe(clean, seed=1, releases=releases).std()
+        assert spread == pytest.approx(surface.sigma_of_mean(releases), rel=0.06)
+    assert surface.sigma == pytest.approx(0.5)
+
+
+def test_exact_noise_repeats_for_its_seed():
+    assert (exact_noise(SPEC, (3, 4), 1) == exact_noise(SPEC, (3, 4), 1)).all()
+    assert (exact_noise(SPEC, (3, 4), 1) != exact_noise(SPEC, (3, 4), 2)).any()
+
+
+def test_no_noise_where_there_is_none():
+    clean = np.ones((3, 4), np.float32)
+    assert Surface("stem").observe(clean, seed=1) is clean
