@@ -77,15 +77,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--backbone", default="efficientnetv2b0")
-    parser.add_argument("--views", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--views", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--point", type=float, nargs=2, action="append", metavar=("D", "SIGMA"), help="instead of all")
     args = parser.parse_args()
     train, val = load_cached(args.run, args.data, args.backbone, views=args.views)
     called = val.teacher[:, 0] > np.quantile(val.teacher, 0.7)
     print(f"label-only attacker: {label_only(called):.2%} of {CANDIDATES}")
     rows = []
-    for numbers, sigma in POINTS:
-        rows.append(measure(train, val, args.run, numbers, sigma, args.epochs))
+    for numbers, sigma in args.point or POINTS:
+        rows.append(measure(train, val, args.run, int(numbers), sigma, args.epochs))
         print(json.dumps(rows[-1]), flush=True)
     (args.run / "frontier.json").write_text(json.dumps(rows, indent=1) + "\n")
 
