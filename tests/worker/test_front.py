@@ -135,7 +135,8 @@ def test_a_greedy_client_does_not_slow_the_others(raw: RawClient, certs: Path) -
         stop.set()
         thread.join()
         modest.close()
-    assert beside < 3.5 * alone, "what already runs, at most one of the other's, its own"
+    queue_ms = 40 * 20  # what stands in front of a request where nobody takes turns
+    assert beside < max(3.5 * alone, queue_ms / 2), "what already runs, at most one of the other's, its own"
 
 
 def median_ms(connection: Connection) -> float:
