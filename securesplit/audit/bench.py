@@ -65,7 +65,7 @@ class Bench:
     def known(self, preset: str) -> Known:
         """What the attacker holds against one preset."""
         exposed = self.exposed[preset]
-        return Known(self.own_photos, exposed.own, exposed.says_malignant(exposed.own_answers))
+        return Known(self.own_photos, exposed.own, exposed.own_malignant)
 
     def score(self, preset: str, attack: str, rebuild: Rebuild, **about: Any) -> Result:
         """Run one reconstruction for every seed and score it beside the class mean.

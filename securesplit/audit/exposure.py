@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ Answers = NDArray[np.float32]
 
 Progress = Callable[[str], None]
 PHOTOS_PER_LINE = 250
+OWN_SEED = 1000
+"""Of the noise on the attacker's own photos; the victims' seeds lie below."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,13 @@ class Exposed:
             return self.victims, self.victims_answers
         observed = self.surface.observe(self.victims, seed=seed, releases=releases)
         return observed, self.answer(observed)
+
+    @cached_property
+    def own_malignant(self) -> NDArray[np.bool_]:
+        """The label of each of the attacker's own photos, seen through the noise as a victim's is."""
+        if not self.surface.sigma:
+            return self.says_malignant(self.own_answers)
+        return self.says_malignant(self.answer(self.surface.observe(self.own, seed=OWN_SEED)))
 
     def says_malignant(self, logits: Answers) -> NDArray[np.bool_]:
         """The label that a user would see."""

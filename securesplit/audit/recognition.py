@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.audit.bench import Bench, Result
-from securesplit.audit.exposure import Answers, Exposed, defence_ms, distinct_releases
+from securesplit.audit.exposure import OWN_SEED, Answers, Exposed, defence_ms, distinct_releases
 from securesplit.audit.photos import Side
 from securesplit.audit.rebuilding import not_run
 from securesplit.privacy import accounting, metrics
 from securesplit.privacy.attacks import attributes, floors, identify, lesion, ridge
 from securesplit.privacy.attacks.floors import squared_distances
-from securesplit.privacy.attacks.setting import Releases
+from securesplit.privacy.attacks.setting import Known, Releases
 
 REQUEST_OVERHEAD_BYTES = 96
 """Frame header 40, tensor header 32, budget 8, AES-GCM tag 16: what a request weighs beyond its numbers."""
@@ -123,7 +123,7 @@ def a8(bench: Bench, preset: str, attribute: str) -> Result:
         return not_run(preset, "A8", f"the photos come without {attribute}")
     rates: dict[str, list[tuple[float, float, float]]] = {"release": [], "label_only": [], "answer_only": []}
     for seed in bench.effort.seeds if exposed.surface.sigma else bench.effort.seeds[:1]:
-        mine = exposed.surface.observe(exposed.own, seed=1000 + seed)
+        mine = exposed.surface.observe(exposed.own, seed=OWN_SEED + seed)
         mine_answers = exposed.answer(mine) if exposed.surface.sigma else exposed.own_answers
         seen, seen_answers = exposed.observe(seed=seed)
         views = (
@@ -192,7 +192,7 @@ def frontier(bench: Bench, preset: str, epsilon: float | None) -> Result:
         metrics.top_k(-squared_distances(exposed.victims[m], observed[m]), np.arange(candidates), 1)
         for m in identify.draw_galleries(len(observed), candidates, bench.effort.rounds, seed)
     ]
-    known, most = bench.known(preset), bench.effort.rebuilt
+    known, most = Known(bench.own_photos, exposed.own, exposed.own_malignant), bench.effort.rebuilt
     rebuilt = ridge.reconstruct(known, observed[:most], exposed.surface.sigma, seed)
     floor = floors.class_mean(known, exposed.says_malignant(logits[:most]))
     return {

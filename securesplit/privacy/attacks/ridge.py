@@ -83,7 +83,7 @@ def cells_to_fit(known: Known, seed: int) -> tuple[NDArray[np.float32], NDArray[
     """Features and pixels of at most `CELLS_TO_FIT` random cells of the known maps."""
     per_map = known.clean.shape[1] * known.clean.shape[2]
     rng = np.random.default_rng(seed)
-    photos = rng.permutation(len(known.clean))[: max(1, 4 * CELLS_TO_FIT // per_map)]
+    photos = rng.permutation(len(known.clean))[: max(1, 2 * CELLS_TO_FIT // per_map)]
     features = patches.cell_features(known.clean[photos])
     targets = patches.to_patches(known.photos[photos], known.clean.shape[1])
     x, y = features.reshape(-1, features.shape[-1]), targets.reshape(-1, targets.shape[-1])

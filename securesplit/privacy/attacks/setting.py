@@ -28,7 +28,7 @@ class Known:
     Args:
         photos: ``(n, side, side, 3) float32`` in [0, 1], at the resolution of the attack.
         clean: ``(n, *shape)``, their releases before the noise; the attacker knows the head.
-        malignant: ``(n,) bool``, what the tail answers to each.
+        malignant: ``(n,) bool``, what the tail answers to each, seen through the noise as a victim's is.
     """
 
     photos: Photos
