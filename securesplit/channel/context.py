@@ -22,9 +22,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL, crypto
 
 from securesplit.channel import pki
-from securesplit.channel.credentials import Credentials
+from securesplit.channel.credentials import REMAKE, Credentials
 from securesplit.channel.sealing import PROTOCOL
 from securesplit.channel.states import ProtocolError
+from securesplit.errors import CredentialError
 
 SUITES = b"TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"
 # "*" sends a key share for the group at once (OpenSSL 3.5), so that a peer without ML-KEM needs no second round trip.
@@ -47,14 +48,22 @@ class Record:
 
 
 def client_context(credentials: Credentials) -> SSL.Context:
-    """The settings of every handshake that a client with these credentials makes."""
+    """The settings of every handshake that a client with these credentials makes.
+
+    Raises:
+        CredentialError: OpenSSL cannot use them.
+    """
     context = _context(credentials, ExtendedKeyUsageOID.SERVER_AUTH, None)
     context.set_alpn_protos([PROTOCOL])
     return context
 
 
 def server_context(credentials: Credentials) -> SSL.Context:
-    """The settings of every handshake that a server with these credentials takes."""
+    """The settings of every handshake that a server with these credentials takes.
+
+    Raises:
+        CredentialError: OpenSSL cannot use them.
+    """
     context = _context(credentials, ExtendedKeyUsageOID.CLIENT_AUTH, credentials.allowed_clients)
     context.set_alpn_select_callback(lambda _connection, offered: PROTOCOL if PROTOCOL in offered else b"")
     return context
@@ -76,8 +85,12 @@ def _context(
     context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     _set_groups(context)
-    _load_own(context, credentials)
-    _load_trust(context, credentials)
+    try:
+        _load_own(context, credentials)
+        _load_trust(context, credentials)
+    except (SSL.Error, crypto.Error, ValueError) as error:  # OpenSSL is stricter than the parser that let them pass
+        drop_errors()
+        raise CredentialError(f"OpenSSL cannot use the certificates: {error}", hint=REMAKE) from None
     context.set_verify(
         SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
         lambda connection, certificate, error, depth, ok: _verify(

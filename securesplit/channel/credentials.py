@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from securesplit.channel import pki
 from securesplit.errors import CredentialError
 
-_REMAKE = "check the files, or make a new folder with securesplit keygen --out DIR"
+REMAKE = "check the files, or make a new folder with securesplit keygen --out DIR"
 _RENEW = "securesplit keygen --renew, then copy the new files"
 
 
@@ -68,14 +69,15 @@ def check(
     """
     try:
         leaf = x509.load_pem_x509_certificates(certificate)[0]
+        public_key = leaf.public_key()
         x509.load_pem_x509_certificates(ca)
         lists = pki.load_crls(crl)
-    except ValueError as error:
-        raise CredentialError(f"the {side}'s certificates cannot be read: {error}", hint=_REMAKE) from error
-    if pki.load_key(private_key).public_key() != leaf.public_key():
-        raise CredentialError(f"the {side}'s private key does not belong to its certificate", hint=_REMAKE)
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+        raise CredentialError(f"the {side}'s certificates cannot be read: {error}", hint=REMAKE) from error
+    if pki.load_key(private_key).public_key() != public_key:
+        raise CredentialError(f"the {side}'s private key does not belong to its certificate", hint=REMAKE)
     if not lists:
-        raise CredentialError("the revocation list is empty", hint=_REMAKE)
+        raise CredentialError("the revocation list is empty", hint=REMAKE)
     _check_dates(leaf, lists, side, now)
     return Credentials(
         certificate, private_key, ca, crl, allowed_clients, leaf.not_valid_after_utc, pki.fingerprint(leaf)

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
@@ -147,6 +148,23 @@ class CertsCheck:
             CredentialError: it does not pass.
         """
         leaf, *between = x509.load_pem_x509_certificates(loaded.certificate)
+        hint = "copy ca.crt, crl.pem and the certificate from one folder"
+        try:
+            store = self._store(loaded)
+            chain = [crypto.X509.from_cryptography(certificate) for certificate in between]
+            crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf), chain).verify_certificate()
+        except crypto.X509StoreContextError as error:
+            raise CredentialError(f"a peer will refuse the {whose} certificate: {error}", hint=hint) from None
+        except crypto.Error as error:
+            raise CredentialError(
+                f"OpenSSL cannot read the {whose} certificate or its CA: {error}", hint=hint
+            ) from None
+        if not pki.has_only_usage(leaf, usage):
+            raise CredentialError(f"the {whose} certificate is not for this use", hint="copy the right file")
+        return leaf
+
+    def _store(self, loaded: Credentials) -> crypto.X509Store:
+        """What the channel trusts, with the same strictness."""
         store = crypto.X509Store()
         for authority in x509.load_pem_x509_certificates(loaded.ca):
             store.add_cert(crypto.X509.from_cryptography(authority))
@@ -154,15 +172,7 @@ class CertsCheck:
             store.add_crl(crl)
         store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.X509_STRICT)
         store.set_time(self.now)
-        chain = [crypto.X509.from_cryptography(certificate) for certificate in between]
-        try:
-            crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf), chain).verify_certificate()
-        except crypto.X509StoreContextError as error:
-            message = f"a peer will refuse the {whose} certificate: {error}"
-            raise CredentialError(message, hint="copy ca.crt, crl.pem and the certificate from one folder") from None
-        if not pki.has_only_usage(leaf, usage):
-            raise CredentialError(f"the {whose} certificate is not for this use", hint="copy the right file")
-        return leaf
+        return store
 
 
 def newest_date(folder: Path) -> datetime | None:
@@ -178,8 +188,11 @@ def newest_date(folder: Path) -> datetime | None:
 
 def _load(path: Path) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates(files.read(path))
-    except ValueError:
+        found = x509.load_pem_x509_certificates(files.read(path))
+        for certificate in found:
+            certificate.public_key()
+        return found
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm):
         raise CredentialError(f"{path} is not a certificate", hint="copy it again from the CA machine") from None
 
 

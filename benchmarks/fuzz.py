@@ -1,0 +1,119 @@
+"""The fuzz targets for as long as wanted: ``python -m benchmarks.fuzz --minutes 30 [--target server] [--seed 7]``.
+
+Each target gets an equal share of the time. Printed and saved: how many inputs, how many a second, what came of them,
+the longest single one, and how much the process grew after the first tenth. A finding is printed with the mutation
+that made it, saved under ``build/fuzz``, and makes the exit code 1; the run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import gc
+import random
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.table import show
+from tests.fuzz import targets
+from tests.fuzz.mutation import Mutation, draw
+
+FOUND = Path("build/fuzz")
+HANG_S = 5.0  # an input that takes longer is a finding; the machine may be busy
+
+
+@dataclass
+class Run:
+    """What a run of one target has seen.
+
+    Attributes:
+        inputs: how many.
+        words: what came of them.
+        longest_s: the longest single one, in seconds.
+        findings: by place and kind, the first mutation that led there.
+        base_kib: resident memory after the first tenth of the time.
+        grown_kib: how much more at the end.
+        spent_s: seconds.
+    """
+
+    inputs: int = 0
+    words: collections.Counter[str] = field(default_factory=collections.Counter)
+    longest_s: float = 0.0
+    findings: dict[str, Mutation] = field(default_factory=dict)
+    base_kib: int = 0
+    grown_kib: int = 0
+    spent_s: float = 0.0
+
+
+def main() -> int:
+    """Run, print, save; 1 where something was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--target", choices=targets.NAMES, action="append")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    chosen = parser.parse_args()
+    names = chosen.target or targets.NAMES
+    rows, failed = [], False
+    print(f"seed {chosen.seed}")
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            source = random.Random(chosen.seed)  # noqa: S311 - a run must be repeatable
+            run = fuzz(targets.make(name, Path(folder)), 60 * chosen.minutes / len(names), source)
+        failed = failed or bool(run.findings)
+        save(name, run)
+        words = ", ".join(f"{word} {count:,}" for word, count in run.words.most_common())
+        speed, slowest = run.inputs / run.spent_s, 1e3 * run.longest_s
+        rows.append([name, f"{run.inputs:,}", speed, slowest, run.grown_kib / 1024, len(run.findings), words])
+        print(f"{name}: {run.inputs:,} inputs, {len(run.findings)} findings", flush=True)
+    show("fuzz", ["target", "inputs", "inputs/s", "longest ms", "growth MiB", "findings", "what came of them"], rows)
+    return int(failed)
+
+
+def fuzz(target: targets.Target, seconds: float, source: random.Random) -> Run:
+    """Hand a target one mutation after the other."""
+    run, started = Run(), time.perf_counter()
+    before = started
+    while before - started < seconds:
+        mutation = draw(source)
+        try:
+            run.words[target(mutation)] += 1
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what we look for
+            run.findings.setdefault(_place(error), mutation)
+        after = time.perf_counter()
+        run.longest_s = max(run.longest_s, after - before)
+        if after - before > HANG_S:
+            run.findings.setdefault("it hung", mutation)
+        run.inputs += 1
+        before = after
+        if not run.base_kib and before - started > seconds / 10:
+            run.base_kib = _resident_kib()
+    run.spent_s = time.perf_counter() - started
+    run.grown_kib = _resident_kib() - run.base_kib
+    return run
+
+
+def save(name: str, run: Run) -> None:
+    """Print each finding and keep its mutation, as Python that makes it again."""
+    for number, (place, mutation) in enumerate(run.findings.items()):
+        print(f"FOUND in {name}: {place}\n  {mutation!r}", file=sys.stderr)
+        FOUND.mkdir(parents=True, exist_ok=True)
+        (FOUND / f"{name}-{number}.txt").write_text(f"{place}\n{mutation!r}\n")
+
+
+def _place(error: Exception) -> str:
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
+    return f"{type(error).__name__}: {str(error)[:200]} at {Path(frames[-1].filename).name}:{frames[-1].lineno}"
+
+
+def _resident_kib() -> int:
+    gc.collect()
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

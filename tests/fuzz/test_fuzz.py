@@ -1,0 +1,42 @@
+"""A few seconds of each fuzz target, the same every time; ``python -m benchmarks.fuzz`` runs them as long as wanted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.fuzz import targets
+from tests.fuzz.mutation import Mutation, mutations
+
+EXAMPLES = {
+    "frames": 400,
+    "tensors": 400,
+    "junk": 400,
+    "server": 300,
+    "client": 120,
+    "certificates": 150,
+    "photos": 300,
+    "texts": 200,
+}
+
+
+@pytest.mark.parametrize("name", targets.NAMES)
+def test_no_input_does_more_than_to_be_refused(name: str, tmp_path: Path) -> None:
+    target = targets.make(name, tmp_path)
+    seen: set[str] = set()
+
+    @settings(
+        max_examples=EXAMPLES[name],
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(mutations)
+    def fuzz(mutation: Mutation) -> None:
+        seen.add(target(mutation))
+
+    fuzz()
+    assert len(seen) > 1, "the mutations are too wild or too tame to tell anything"
