@@ -1,0 +1,155 @@
+"""The audit as a whole, in its smallest size: it resumes, it reports, it refuses to mix audits."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from securesplit.audit import photos, report, suite
+from securesplit.audit.effort import FULL, QUICK
+from securesplit.cli import main as cli
+from securesplit.errors import BundleError, ConfigError
+from securesplit.imaging.synthetic import draw_lesion
+from securesplit.model import Bundle
+
+pytest.importorskip("sklearn")
+pytest.importorskip("scipy")
+pytest.importorskip("matplotlib")
+
+TINY = replace(
+    QUICK,
+    own=60,
+    victims=50,
+    rebuilt=10,
+    decoder_photos=(60,),
+    decoder_updates=40,
+    averaged=(1, 4),
+    candidates=(10, 100),
+    rounds=2,
+    epsilons=(8.0,),
+)
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    out = tmp_path_factory.mktemp("audit")
+    bench = suite.prepare(Bundle.load(), None, out, TINY, ("none", "private"), lambda _: None)
+    audit = report.finish(suite.run(bench, lambda _: None))
+    return bench, audit, report.write(audit, bench, out), out
+
+
+def test_it_writes_json_plots_and_one_page(audited):
+    _, audit, files, out = audited
+    assert {f.name for f in files} == {
+        "audit.json",
+        "report.html",
+        "frontier.png",
+        "identification.png",
+        "gallery.png",
+    }
+    assert json.loads((out / "audit.json").read_text()) == json.loads(json.dumps(audit))
+    assert audit["valid"] is True
+    for plot in ("frontier", "identification", "gallery"):
+        with Image.open(out / f"{plot}.png") as image:
+            assert min(image.size) > 100
+
+
+def test_the_page_stands_alone(audited):
+    page = (audited[3] / "report.html").read_text()
+    assert not re.search(r"(src|href)=[\"'](?!data:)", page)
+    assert page.count("data:image/png;base64,") == 3
+    assert "positive control" in page
+    for goal in audited[1]["goals"]:
+        assert goal["claim"].split(",")[0].replace("'", "&#x27;") in page
+
+
+def test_every_attack_is_run_or_says_why_not(audited):
+    _, audit, _, _ = audited
+    for preset in ("none", "private"):
+        mine = [r for r in audit["results"] if r.get("preset") == preset]
+        assert {f"A{i}" for i in (0, 1, 2, 3, 4, 6, 7, 8)} <= {r.get("attack") for r in mine}
+        assert all(r["reason"] for r in mine if r["kind"] == "not run")
+    assert "A5" in {r.get("attack") for r in audit["results"] if r.get("preset") == "private"}
+    left_out = {r["reason"] for r in audit["results"] if r["kind"] == "not run"}
+    assert "50 photos cannot make a gallery of 100" in left_out
+
+
+def test_a_second_run_goes_on_where_the_first_ended(audited):
+    bench, audit, _, out = audited
+    lines = []
+    again = suite.prepare(Bundle.load(), None, out, TINY, ("none", "private"), lines.append)
+    repeated = suite.run(again, lines.append)
+    assert lines == ["reading the photos"]
+    assert repeated["results"] == audit["results"]
+    step = next((out / "work").glob("step-*.json"))
+    step.unlink()
+    suite.run(bench, lines.append)
+    assert len(lines) == 2
+    assert step.is_file()
+
+
+def test_another_audit_is_not_mixed_in(audited):
+    with pytest.raises(ConfigError, match="another bundle, other photos or another effort"):
+        suite.prepare(Bundle.load(), None, audited[3], replace(TINY, rebuilt=9), (), lambda _: None)
+
+
+def test_an_unknown_preset_is_refused(tmp_path):
+    with pytest.raises(BundleError, match="no preset"):
+        suite.prepare(Bundle.load(), None, tmp_path, TINY, ("secret",), lambda _: None)
+
+
+def test_the_verdict_is_for_people(audited):
+    text = report.verdict(audited[1])
+    assert "positive control: SSIM at the undefended stem" in text
+    assert "not run: not part of the quick audit" in text
+
+
+def test_a_folder_of_a_user_s_own_photos(tmp_path):
+    for label in ("benign", "malignant"):
+        (tmp_path / label).mkdir()
+        for i in range(45):
+            Image.fromarray(draw_lesion(i, 40)).save(tmp_path / label / f"{i}.png")
+    (tmp_path / "notes.txt").write_text("no photo")
+    (tmp_path / "broken.jpg").write_bytes(b"no photo either")
+    found = photos.load(tmp_path, 32, own=100, victims=41)
+    assert len(found.own.entries) + len(found.victims.entries) <= 86
+    assert len(found.victims.entries) == 41
+    assert found.own.pixels.shape[1:] == (32, 32, 3)
+    assert {True, False} <= set(found.victims.lesions and [e.malignant for e in found.victims.entries])
+
+
+def test_real_photos_share_no_lesion_between_the_sides(real_data):
+    found = photos.load(real_data, 32, own=200, victims=200)
+    assert found.name == "ham10000"
+    assert not set(found.own.lesions) & set(found.victims.lesions)
+    assert found.victims.malignant is not None
+    assert 0.1 < np.mean(found.victims.malignant) < 0.3
+
+
+def test_full_does_more_than_quick():
+    assert FULL.own > QUICK.own
+    assert len(FULL.seeds) >= 3
+    assert FULL.rebuilt >= 200
+    assert FULL.search_photos >= 16
+
+
+def test_command_names_a_missing_folder(capsys, tmp_path):
+    assert cli.run(["audit", "--data", str(tmp_path / "nowhere")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "no folder of photos" in captured.err
+
+
+def test_command_names_a_missing_extra(capsys, monkeypatch):
+    monkeypatch.setattr("securesplit.cli.audit.EXTRA_MODULES", ("a_module_that_is_not_there",))
+    assert cli.run(["audit"]) == 2
+    assert "securesplit[audit]" in capsys.readouterr().err
+
+
+def test_command_has_help(capsys):
+    assert cli.run(["audit", "--help"]) == 0
+    assert "Attack a bundle" in capsys.readouterr().out
