@@ -13,7 +13,7 @@ import pytest
 
 from securesplit.channel import keystore
 from securesplit.cli.checks.certificates import CertsCheck
-from securesplit.cli.checks.machine import check_clock, installed_at
+from securesplit.cli.checks.machine import check_clock, check_state, installed_at
 from securesplit.cli.main import run
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.privacy.ledger import Ledger
@@ -96,7 +96,8 @@ def test_a_worker_and_a_device_have_only_their_own_files(doctor: Doctor, certs: 
     assert doctor()["status"] == "ok"
     for name in ("server.key", "server.crt"):
         (certs / name).unlink()
-    assert said(doctor(), "error") == ["there is no certificate of a worker or a device here"]
+    report = doctor()
+    assert (report["exit_code"], said(report, "error")) == (5, ["there is no certificate of a worker or a device here"])
 
 
 def expose_the_key(certs: Path) -> None:
@@ -156,13 +157,11 @@ ERRORS: list[tuple[Callable[[Path], None], str]] = [
 
 
 @pytest.mark.parametrize(("spoil", "message"), ERRORS, ids=lambda value: getattr(value, "__name__", ""))
-def test_what_a_peer_would_refuse_is_an_error(
-    doctor: Doctor, certs: Path, spoil: Callable[[Path], None], message: str
-) -> None:
+def test_what_a_peer_would_refuse_is_an_error(certs: Path, spoil: Callable[[Path], None], message: str) -> None:
     spoil(certs)
-    report = doctor()
-    assert report["exit_code"] == 5
-    assert any(message in line for line in said(report, "error")), said(report, "error")
+    found = [finding for finding in CertsCheck(certs, None, NOW).run() if finding.level == "error"]
+    assert any(message in finding.message for finding in found), found
+    assert all(finding.exit_code == 5 and finding.hint for finding in found)
 
 
 def findings(folder: Path, now: datetime) -> dict[str, list[str]]:
@@ -217,17 +216,14 @@ def test_a_clock_that_is_behind_is_an_error() -> None:
     ],
     ids=["exposed", "short", "ledger", "lost", "open", "good"],
 )
-def test_the_state_of_a_device(
-    doctor: Doctor, certs: Path, spoil: Callable[[Path], object], code: int, message: str
-) -> None:
+def test_the_state_of_a_device(spoil: Callable[[Path], object], code: int, message: str) -> None:
     folder = state_folder()
     load_secret(folder)
     Ledger(folder).close()
     spoil(folder)
-    report = doctor()
-    assert report["exit_code"] == code
-    problems = said(report, "error") + said(report, "warning")
-    assert [message in problem for problem in problems] == ([True] if message else [])
+    problems = [finding for finding in check_state(None) if finding.level != "ok"]
+    assert [message in problem.message for problem in problems] == ([True] if message else [])
+    assert all(problem.exit_code == code and problem.hint for problem in problems)
 
 
 def test_a_bundle_that_was_altered_is_an_error_and_one_without_tail_is_not(

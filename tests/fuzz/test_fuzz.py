@@ -11,14 +11,14 @@ from tests.fuzz import targets
 from tests.fuzz.mutation import Mutation, mutations
 
 EXAMPLES = {
-    "frames": 400,
-    "tensors": 400,
-    "junk": 400,
-    "server": 300,
-    "client": 120,
-    "certificates": 150,
-    "photos": 300,
-    "texts": 200,
+    "frames": 250,
+    "tensors": 250,
+    "junk": 250,
+    "server": 150,
+    "client": 80,
+    "certificates": 100,
+    "photos": 150,
+    "texts": 100,
 }
 
 
