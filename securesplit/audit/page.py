@@ -27,8 +27,8 @@ def render(audit: Audit, plots: dict[str, bytes]) -> str:
     """
     photos = audit["photos"]
     void = "" if audit["valid"] else "<p class='void'>Void: the positive control did not recover the photos.</p>"
-    by_kind = {kind: [r for r in audit["results"] if r["kind"] == kind] for kind in _SECTIONS}
-    sections = [f"<h2>{title}</h2>{table(columns, by_kind[kind])}" for kind, (title, columns) in _SECTIONS.items()]
+    by_kind = {kind: [r for r in audit["results"] if r["kind"] == kind] for kind in SECTIONS}
+    sections = [f"<h2>{title}</h2>{table(columns, by_kind[kind])}" for kind, (title, columns) in SECTIONS.items()]
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Privacy audit of {html.escape(audit["bundle"]["name"])}</title><style>{_STYLE}</style>
@@ -49,7 +49,9 @@ release.</p>
 
 
 Column = tuple[str, str]
-_SECTIONS: dict[str, tuple[str, Sequence[Column]]] = {
+"""(title, key of the result); a dot leads into a nested object."""
+
+SECTIONS: dict[str, tuple[str, Sequence[Column]]] = {
     "summary": (
         "Presets",
         (
@@ -131,7 +133,9 @@ _SECTIONS: dict[str, tuple[str, Sequence[Column]]] = {
 def table(columns: Sequence[Column], results: Iterable[dict[str, Any]]) -> str:
     """An HTML table, a row a result; an interval is shown as mean and range."""
     head = "".join(f"<th>{html.escape(title)}</th>" for title, _ in columns)
-    rows = "".join("<tr>" + "".join(f"<td>{_cell(r, key)}</td>" for _, key in columns) + "</tr>" for r in results)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell(r, key))}</td>" for _, key in columns) + "</tr>" for r in results
+    )
     return f"<table><tr>{head}</tr>{rows}</table>" if rows else "<p>Nothing.</p>"
 
 
@@ -148,16 +152,17 @@ def goals_table(goals: Iterable[dict[str, Any]]) -> str:
     return f"<table>{head}{''.join(rows)}</table>"
 
 
-def _cell(result: dict[str, Any], key: str) -> str:
+def cell(result: dict[str, Any], key: str) -> str:
+    """One figure as text; an interval is shown as mean and range."""
     if key == "about":
         known = ("floor", "own_photos", "releases", "by", "steps")
-        return html.escape(", ".join(f"{k.replace('_', ' ')} {result[k]}" for k in known if k in result))
+        return ", ".join(f"{k.replace('_', ' ')} {result[k]}" for k in known if k in result)
     value: Any = result
     for part in key.split("."):
         value = value[part]
     if isinstance(value, dict):
-        return f"{value['mean']:.4f} <small>({value['low']:.4f} to {value['high']:.4f})</small>"
-    return html.escape(_number(value))
+        return f"{value['mean']:.4f} ({value['low']:.4f} to {value['high']:.4f})"
+    return _number(value)
 
 
 def _number(value: Any) -> str:

@@ -35,59 +35,68 @@ def png(made: Any) -> bytes:
 
 
 def frontier(audit: Audit) -> bytes:
-    """AUC against identification and against reconstruction; a marker's size is the request's."""
+    """AUC against identification and against reconstruction; a marker's area grows with the request."""
     made, (left, right) = figure(10, 4, 2)
     sizes = {r["preset"]: r["request_bytes"] for r in audit["results"] if r["kind"] == "summary"}
     for preset in audit["presets"]:
         points = [r for r in audit["results"] if r["kind"] == "frontier" and r["preset"] == preset and r["auc"]]
         for r in sorted(points, key=lambda r: r["epsilon"] or 0):
-            size = 25 + 25 * np.log2(sizes[preset] / 64)
-            style = {"color": _colour(preset), "s": size, "marker": "o" if r["shipped"] else ".", "alpha": 0.8}
+            size = 5 * np.sqrt(sizes[preset])
+            style = {"color": _colour(preset), "s": size if r["shipped"] else 12, "alpha": 0.7}
             for axes, value in ((left, r["identified"]["mean"]), (right, r["ridge_skill"]["mean"])):
                 axes.scatter(value, r["auc"]["mean"], **style, label=preset if r["shipped"] else None)
                 if r["epsilon"] and not r["shipped"]:
                     axes.annotate(f"ε {r['epsilon']:.3g}", (value, r["auc"]["mean"]), fontsize=7)
-    left.set(xlabel="picked out of the gallery (A6, top-1)", ylabel="AUC of the answer", xscale="symlog")
+    left.set(xlabel="picked out of the gallery (A6, top-1)", ylabel="AUC of the answer")
     left.set_xscale("symlog", linthresh=0.01)
     right.set(xlabel="MSE skill over the class mean (A1)", ylabel="AUC of the answer")
     for axes in (left, right):
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=8, title="size: bytes on the wire", title_fontsize=7)
+            axes.legend(fontsize=8, title="area: bytes on the wire", title_fontsize=7, markerscale=0.5)
     return png(made)
 
 
 def identification(audit: Audit) -> bytes:
-    """A6 against the number of candidates and of releases, with the certified bound and the label-only floor."""
-    made, axes = figure(10, 4, 2)
+    """A6 against N, k and ε, with the label-only floor and, where it says anything, the certified bound."""
+    made, axes = figure(13, 4, 3)
     results = [r for r in audit["results"] if r["kind"] == "identification"]
+    most = max((r["candidates"] for r in results), default=0)
     for preset in audit["presets"]:
         mine = [r for r in results if r["preset"] == preset]
-        single = [r for r in mine if r["releases"] == 1]
-        _with_bound(axes[0], preset, single, "candidates")
-        most = max((r["candidates"] for r in mine), default=0)
+        _attack(axes[0], preset, [r for r in mine if r["releases"] == 1], "candidates", "top1")
         averaged = [r for r in mine if r["candidates"] == most]
         if len(averaged) > 1:
-            _with_bound(axes[1], preset, averaged, "releases")
-            axes[1].set_title(f"among {most}", fontsize=9)
-    axes[0].set(xlabel="candidates N", ylabel="identified (A6, top-1)", xscale="log", yscale="log", title="one release")
-    axes[1].set(xlabel="independent releases k (rule off)", xscale="log", yscale="log")
+            _attack(axes[1], preset, averaged, "releases", "top1")
+        points = [r for r in audit["results"] if r["kind"] == "frontier" and r["preset"] == preset and r["epsilon"]]
+        points.sort(key=lambda r: float(r["epsilon"]))
+        if points:
+            _attack(axes[2], preset, points, "epsilon", "identified")
+    _floor(axes[0], [r for r in results if r["releases"] == 1 and r["preset"] == audit["presets"][-1]], "candidates")
+    _floor(axes[1], [r for r in results if r["candidates"] == most and r["preset"] == audit["presets"][-1]], "releases")
+    axes[0].set(xlabel="candidates N", ylabel="identified (A6, top-1)", title="one release")
+    axes[1].set(xlabel="independent releases k (same-noise rule off)", title=f"among {most}")
+    axes[2].set(xlabel="ε of one release", title="attack and certified bound")
     for a in axes:
+        a.set(xscale="log", yscale="log")
         if a.get_legend_handles_labels()[0]:
             a.legend(fontsize=7)
     return png(made)
 
 
-def _with_bound(axes: Any, preset: str, results: list[dict[str, Any]], along: str) -> None:
+def _attack(axes: Any, preset: str, results: list[dict[str, Any]], along: str, rate: str) -> None:
+    """The measured rate with its interval, and the bound that it may not pass."""
     x = [r[along] for r in results]
-    top = np.array([r["top1"]["mean"] for r in results])
-    low, high = (np.array([r["top1"][side] for r in results]) for side in ("low", "high"))
-    spread = np.abs(np.array([top - low, high - top]))
-    axes.errorbar(x, top, spread, color=_colour(preset), marker="o", ms=4, label=f"{preset}, attack")
-    if all(r["certified_bound"] < 1 for r in results):
-        axes.plot(x, [r["certified_bound"] for r in results], "--", color=_colour(preset), label=f"{preset}, bound")
-    if preset == "private" or len(results) > 1:
-        floor = [r["label_only"]["mean"] for r in results]
-        axes.plot(x, floor, ":", color=_FLOOR, lw=1, label=None if axes.lines[:-1] == [] else "label-only")
+    mean, low, high = (np.array([r[rate][key] for r in results]) for key in ("mean", "low", "high"))
+    colour = _colour(preset)
+    axes.errorbar(x, mean, np.abs([mean - low, high - mean]), color=colour, marker="o", ms=4, label=f"{preset}, attack")
+    if any(r["certified_bound"] < 1 for r in results):
+        axes.plot(x, [r["certified_bound"] for r in results], "--", color=colour, label=f"{preset}, certified bound")
+
+
+def _floor(axes: Any, results: list[dict[str, Any]], along: str) -> None:
+    means = [r["label_only"]["mean"] for r in results]
+    if means:
+        axes.plot([r[along] for r in results], means, ":", color=_FLOOR, lw=1, label="label-only")
 
 
 def gallery(audit: Audit, originals: Photos, pictures: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""An audit's results -> ``audit.json``, three plots and ``report.html``."""
+"""An audit's results -> ``audit.json``, three plots, ``report.md`` and ``report.html``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from securesplit.audit import goals, page, plots
+from securesplit.audit import goals, markdown, page, plots
 from securesplit.audit.bench import GALLERY, Bench
 from securesplit.audit.rebuilding import CONTROL_SSIM
 
@@ -29,6 +29,7 @@ def write(audit: Audit, bench: Bench, out: Path) -> list[Path]:
     }
     files = {f"{name}.png": content for name, content in pictures.items()}
     files["audit.json"] = (json.dumps(audit, indent=1) + "\n").encode()
+    files["report.md"] = markdown.tables(audit).encode()
     files["report.html"] = page.render(audit, pictures).encode()
     for name, content in files.items():
         (out / name).write_bytes(content)

@@ -47,6 +47,7 @@ def test_it_writes_json_plots_and_one_page(audited):
     assert {f.name for f in files} == {
         "audit.json",
         "report.html",
+        "report.md",
         "frontier.png",
         "identification.png",
         "gallery.png",
@@ -65,6 +66,14 @@ def test_the_page_stands_alone(audited):
     assert "positive control" in page
     for goal in audited[1]["goals"]:
         assert goal["claim"].split(",")[0].replace("'", "&#x27;") in page
+
+
+def test_the_tables_can_be_quoted(audited):
+    text = (audited[3] / "report.md").read_text()
+    assert audited[1]["bundle"]["id"][:23] in text
+    for line in (line for line in text.splitlines() if line.startswith("|")):
+        assert line.count("|") >= 4
+    assert "### Identification (A6)" in text
 
 
 def test_every_attack_is_run_or_says_why_not(audited):

@@ -1,0 +1,46 @@
+"""The audit's figures as Markdown tables, for documents that quote them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from securesplit.audit.page import SECTIONS, Column, cell
+
+Audit = dict[str, Any]
+QUOTED = ("summary", "control", "reconstruction", "identification", "lesion", "attribute", "frontier", "not run")
+
+
+def tables(audit: Audit) -> str:
+    """Every section of the report with its intervals, the verdict first."""
+    photos = audit["photos"]
+    about = (
+        f"Bundle `{audit['bundle']['id'][:23]}…`, a {audit['effort']} audit on {photos['from']}: {photos['own']} photos "
+        f"of the attacker's, {photos['victims']} to recognise, {photos['rebuilt']} to rebuild at {photos['side']} px."
+    )
+    parts = [about, _goals(audit["goals"])]
+    for kind in QUOTED:
+        title, columns = SECTIONS[kind]
+        results = [r for r in audit["results"] if r["kind"] == kind]
+        if results:
+            parts.append(f"### {title}\n\n{table(columns, results)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def table(columns: Sequence[Column], results: Iterable[dict[str, Any]]) -> str:
+    """One Markdown table, a row a result."""
+    head = [title for title, _ in columns]
+    return _rows([head, ["---"] * len(head), *([cell(r, key) for _, key in columns] for r in results)])
+
+
+def _goals(goals: Iterable[dict[str, Any]]) -> str:
+    words = {True: "met", False: "**missed**", None: "not measured"}
+    rows = [["preset", "claim", "measured", "limit", ""], ["---"] * 5]
+    for goal in goals:
+        measured = "–" if goal["value"] is None else f"{goal['value']:.4g}"
+        rows.append([goal["preset"], goal["claim"], measured, f"{goal['limit']:.4g}", words[goal["met"]]])
+    return _rows(rows)
+
+
+def _rows(rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
