@@ -15,14 +15,15 @@ class Effort:
         victims: photos to identify, at most.
         rebuilt: of those, how many are rebuilt.
         side: resolution of the rebuilt photos, pixels.
-        seeds: of the noise and of the attacker.
+        seeds: of the attacker that rebuilds photos, and of the noise that it meets.
+        draws: seeds of the noise for everything else.
         decoder_photos: sizes of the attacker's collection for A3.
         decoder_updates: most steps of Adam of A3.
         search_photos: how many photos A2 and A4 search for; 0: not in this effort.
         search_steps: steps of Adam of A2 and A4.
         averaged: numbers of releases for A5.
         candidates: numbers of candidates for A6.
-        rounds: random galleries for each number of candidates.
+        decisions: how many photos are picked at least for each number of candidates, in random galleries.
         epsilons: points of the frontier.
     """
 
@@ -32,13 +33,14 @@ class Effort:
     rebuilt: int
     side: int
     seeds: tuple[int, ...]
+    draws: tuple[int, ...]
     decoder_photos: tuple[int, ...]
     decoder_updates: int
     search_photos: int
     search_steps: int
     averaged: tuple[int, ...] = (1, 4, 16, 64)
     candidates: tuple[int, ...] = (10, 100, 1000)
-    rounds: int = 5
+    decisions: int = 2000
     epsilons: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 
 
@@ -49,6 +51,7 @@ QUICK = Effort(
     rebuilt=200,
     side=64,
     seeds=(1,),
+    draws=(1, 2, 3),
     decoder_photos=(1000,),
     decoder_updates=2000,
     search_photos=0,
@@ -61,6 +64,7 @@ FULL = Effort(
     rebuilt=200,
     side=64,
     seeds=(1, 2, 3),
+    draws=(1, 2, 3),
     decoder_photos=(100, 1000, 5000),
     decoder_updates=6000,
     search_photos=16,

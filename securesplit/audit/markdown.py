@@ -15,8 +15,9 @@ def tables(audit: Audit) -> str:
     """Every section of the report with its intervals, the verdict first."""
     photos = audit["photos"]
     about = (
-        f"Bundle `{audit['bundle']['id'][:23]}…`, a {audit['effort']} audit on {photos['from']}: {photos['own']} photos "
-        f"of the attacker's, {photos['victims']} to recognise, {photos['rebuilt']} to rebuild at {photos['side']} px."
+        f"Bundle `{audit['bundle']['id'][:23]}…`, a {audit['effort']} audit on {photos['from']}: "
+        f"{photos['own']} photos of the attacker's, {photos['victims']} to recognise, "
+        f"{photos['rebuilt']} to rebuild at {photos['side']} px."
     )
     parts = [about, _goals(audit["goals"])]
     for kind in QUOTED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -39,20 +40,42 @@ def summary(bench: Bench, preset: str) -> Result:
         "sigma_per_clip": spec.sigma_per_clip,
         "epsilon": round(loss.epsilon(), 4) if bounded else None,
         "delta": accounting.DELTA if bounded else None,
-        "auc": auc(bench, exposed, bench.effort.seeds),
+        "auc": auc(bench, exposed),
         "defence_ms": round(defence_ms(bench.bundle, exposed, bench.collection.victims.pixels), 3),
         "distinct_releases_of_64": distinct_releases(bench.bundle, exposed, photo),
     }
 
 
-def auc(bench: Bench, exposed: Exposed, seeds: tuple[int, ...]) -> dict[str, float] | None:
+def auc(bench: Bench, exposed: Exposed) -> dict[str, float] | None:
     """AUC of the tail's answers to the victims' releases with its interval; None where labels are unknown."""
     labels = bench.collection.victims.malignant
     if labels is None:
         return None
-    seeds = seeds if exposed.surface.sigma else seeds[:1]
-    draws = [metrics.auc_interval(labels, exposed.observe(seed=s)[1]) for s in seeds]
+    draws = [metrics.auc_interval(labels, exposed.observe(seed=s)[1]) for s in _draws(bench, exposed)]
     return _mean_interval(draws)
+
+
+def _draws(bench: Bench, exposed: Exposed) -> tuple[int, ...]:
+    """Seeds of the noise; one where there is none."""
+    return bench.effort.draws if exposed.surface.sigma else bench.effort.draws[:1]
+
+
+class Tally:
+    """Rates by photo over several galleries and draws, so that the bootstrap resamples photos."""
+
+    def __init__(self, photos: int) -> None:
+        self._hits: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(photos))
+        self._tries: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(photos))
+
+    def add(self, name: str, members: NDArray[np.intp], hits: NDArray[Any]) -> None:
+        """One gallery: which photos were in it, and how often each was picked rightly."""
+        self._hits[name][members] += hits
+        self._tries[name][members] += 1
+
+    def rate(self, name: str) -> metrics.Estimate:
+        """Over all photos that were in a gallery."""
+        tried = self._tries[name] > 0
+        return metrics.bootstrap(self._hits[name][tried] / self._tries[name][tried])
 
 
 def a6(bench: Bench, preset: str, candidates: int, releases: int) -> Result:
@@ -60,19 +83,20 @@ def a6(bench: Bench, preset: str, candidates: int, releases: int) -> Result:
     exposed = bench.exposed[preset]
     if len(exposed.victims) < candidates:
         return not_run(preset, "A6", f"{len(exposed.victims)} photos cannot make a gallery of {candidates}")
-    hits: dict[str, list[NDArray[Any]]] = {"top1": [], "top5": [], "assigned": [], "label_only": []}
+    tally = Tally(len(exposed.victims))
     clean_answers = exposed.says_malignant(exposed.victims_answers)
     truth = np.arange(candidates)
-    for seed in bench.effort.seeds if exposed.surface.sigma else bench.effort.seeds[:1]:
+    for seed in _draws(bench, exposed):
         observed, logits = exposed.observe(seed=seed, releases=releases)
         answers = exposed.says_malignant(logits)
-        for members in identify.draw_galleries(len(observed), candidates, bench.effort.rounds, seed):
+        for members in identify.draw_galleries(len(observed), candidates, bench.effort.decisions, seed):
             distances = squared_distances(exposed.victims[members], observed[members])
-            hits["top1"].append(metrics.top_k(-distances, truth, 1))
-            hits["top5"].append(metrics.top_k(-distances, truth, 5))
-            hits["assigned"].append(identify.assign(distances))
-            hits["label_only"].append(identify.label_only(clean_answers[members], answers[members], truth))
-    rates = {name: metrics.bootstrap(np.concatenate(found)).to_json() for name, found in hits.items()}
+            tally.add("top1", members, metrics.top_k(-distances, truth, 1))
+            tally.add("top5", members, metrics.top_k(-distances, truth, 5))
+            tally.add("assigned", members, identify.assign(distances))
+            label_only = identify.label_only(clean_answers[members], answers[members], truth)
+            tally.add("label_only", members, label_only)
+    rates = {name: tally.rate(name).to_json() for name in ("top1", "top5", "assigned", "label_only")}
     bound = exposed.preset.spec.loss.times(releases).identification_bound(candidates)
     return {
         "kind": "identification",
@@ -96,7 +120,7 @@ def a7(bench: Bench, preset: str) -> Result:
     clean_answers = exposed.says_malignant(exposed.victims_answers[found[:, 1]])
     truth = np.arange(len(found))
     hits: dict[str, list[NDArray[Any]]] = {"top1": [], "top5": [], "label_only": []}
-    for seed in bench.effort.seeds:
+    for seed in _draws(bench, exposed):
         observed, logits = exposed.observe(seed=seed)
         seen = observed[found[:, 0]]
         ways = lesion.scores(gallery, seen, exposed.surface.sigma, learned)
@@ -122,7 +146,7 @@ def a8(bench: Bench, preset: str, attribute: str) -> Result:
     if len(classes) < 2 or min(np.sum(own >= 0), np.sum(victims >= 0)) < MIN_PAIRS:
         return not_run(preset, "A8", f"the photos come without {attribute}")
     rates: dict[str, list[tuple[float, float, float]]] = {"release": [], "label_only": [], "answer_only": []}
-    for seed in bench.effort.seeds if exposed.surface.sigma else bench.effort.seeds[:1]:
+    for seed in _draws(bench, exposed):
         mine = exposed.surface.observe(exposed.own, seed=OWN_SEED + seed)
         mine_answers = exposed.answer(mine) if exposed.surface.sigma else exposed.own_answers
         seen, seen_answers = exposed.observe(seed=seed)
@@ -186,12 +210,14 @@ def frontier(bench: Bench, preset: str, epsilon: float | None) -> Result:
     spec = shipped.preset.spec if epsilon is None else shipped.preset.spec.with_epsilon(epsilon)
     exposed = replace(shipped, preset=replace(shipped.preset, spec=spec))
     candidates = max((n for n in bench.effort.candidates if n <= len(exposed.victims)), default=len(exposed.victims))
+    tally = Tally(len(exposed.victims))
+    for seed in _draws(bench, exposed):
+        observed, _ = exposed.observe(seed=seed)
+        for members in identify.draw_galleries(len(observed), candidates, bench.effort.decisions, seed):
+            distances = squared_distances(exposed.victims[members], observed[members])
+            tally.add("top1", members, metrics.top_k(-distances, np.arange(candidates), 1))
     seed = bench.effort.seeds[0]
     observed, logits = exposed.observe(seed=seed)
-    hits = [
-        metrics.top_k(-squared_distances(exposed.victims[m], observed[m]), np.arange(candidates), 1)
-        for m in identify.draw_galleries(len(observed), candidates, bench.effort.rounds, seed)
-    ]
     known, most = Known(bench.own_photos, exposed.own, exposed.own_malignant), bench.effort.rebuilt
     rebuilt = ridge.reconstruct(known, observed[:most], exposed.surface.sigma, seed)
     floor = floors.class_mean(known, exposed.says_malignant(logits[:most]))
@@ -201,9 +227,9 @@ def frontier(bench: Bench, preset: str, epsilon: float | None) -> Result:
         "shipped": epsilon is None,
         "epsilon": round(spec.loss.epsilon(), 4) if math.isfinite(spec.loss.rho) else None,
         "sigma_per_clip": spec.sigma_per_clip,
-        "auc": auc(bench, exposed, bench.effort.seeds),
+        "auc": auc(bench, exposed),
         "candidates": candidates,
-        "identified": metrics.bootstrap(np.concatenate(hits)).to_json(),
+        "identified": tally.rate("top1").to_json(),
         "certified_bound": round(spec.loss.identification_bound(candidates), 6),
         "ridge_skill": metrics.skill(bench.rebuilt_photos, rebuilt, floor).to_json(),
     }

@@ -183,7 +183,7 @@ def test_label_only_is_a_guess_within_the_class():
 
 
 def test_galleries():
-    drawn = identify.draw_galleries(30, 10, 4, 1)
+    drawn = identify.draw_galleries(30, 10, 35, 1)
     assert [len(set(members)) for members in drawn] == [10] * 4
     assert len(identify.draw_galleries(30, 30, 4, 1)) == 1
 

@@ -28,7 +28,8 @@ TINY = replace(
     decoder_updates=40,
     averaged=(1, 4),
     candidates=(10, 100),
-    rounds=2,
+    draws=(1, 2),
+    decisions=20,
     epsilons=(8.0,),
 )
 pytestmark = pytest.mark.timeout(600)

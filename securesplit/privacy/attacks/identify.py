@@ -41,7 +41,8 @@ def label_only(
     return np.where(gallery[truth] == observed, 1 / sizes, 0.0)
 
 
-def draw_galleries(photos: int, size: int, rounds: int, seed: int) -> list[NDArray[np.intp]]:
-    """`rounds` random sets of `size` photos to choose among; one where it takes them all."""
+def draw_galleries(photos: int, size: int, decisions: int, seed: int) -> list[NDArray[np.intp]]:
+    """Random sets of `size` photos to choose among, so many that `decisions` photos are picked; one if it takes all."""
     rng = np.random.default_rng(seed)
-    return [rng.permutation(photos)[:size] for _ in range(rounds if size < photos else 1)]
+    rounds = -(-decisions // size) if size < photos else 1
+    return [rng.permutation(photos)[:size] for _ in range(rounds)]
