@@ -149,10 +149,10 @@ def main() -> None:
         "--reuse-stage-1", action="store_true", help="take the best weights in the run folders as they are"
     )
     parser.add_argument("--views", type=int, default=2, help="random views of a training photo in stage 2")
-    parser.add_argument("--compact-epochs", type=int, default=4)
-    parser.add_argument("--private-epochs", type=int, default=20)
-    parser.add_argument("--numbers", type=int, default=2, help="d of the private preset")
-    parser.add_argument("--sigma", type=float, default=0.42, help="σ/C of the private preset")
+    parser.add_argument("--compact-epochs", type=int, default=2)
+    parser.add_argument("--private-epochs", type=int, default=6)
+    parser.add_argument("--numbers", type=int, default=1, help="d of the private preset")
+    parser.add_argument("--sigma", type=float, default=0.2, help="σ/C of the private preset")
     manifest = build(parser.parse_args())
     for split in ("validation", "test"):
         print(split, evaluate.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")

@@ -52,7 +52,7 @@ def private_encoder(cut_shape: tuple[int, ...], spec: ReleaseSpec) -> keras.Mode
     x = keras.layers.DepthwiseConv2D(5, strides=2, padding="same", activation="silu")(x)
     x = keras.layers.Conv2D(192, 1, activation="silu")(x)
     pools = [keras.layers.GlobalAveragePooling2D()(x), keras.layers.GlobalMaxPooling2D()(x)]
-    x = keras.layers.Dropout(0.3)(keras.layers.Concatenate()(pools))
+    x = keras.layers.Dropout(0.5)(keras.layers.Concatenate()(pools))
     x = keras.layers.Dense(64, activation="silu")(x)
     embedding = Squash(spec.clip_norm or 1.0)(keras.layers.Dense(spec.shape[-1])(x))
     return keras.Model(cut, embedding, name="private_encoder")

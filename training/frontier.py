@@ -24,7 +24,19 @@ from training.release_layers import release_layers
 from training.train_release import Cached, load_cached, train_private
 
 CANDIDATES = 1000
-POINTS = ((1, 0.2), (2, 0.3), (2, 0.42), (2, 0.69), (1, 0.42), (4, 0.42), (4, 0.69), (4, 0.25), (8, 0.69))
+POINTS = (
+    (1, 0.2),
+    (1, 0.25),
+    (1, 0.3),
+    (1, 0.42),
+    (2, 0.2),
+    (2, 0.3),
+    (2, 0.42),
+    (2, 0.69),
+    (4, 0.25),
+    (4, 0.42),
+    (8, 0.42),
+)
 
 
 def identified(clean: NDArray[np.float32], sigma: float, *, rounds: int = 20, seed: int = 1) -> float:
@@ -78,7 +90,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--backbone", default="efficientnetv2b0")
     parser.add_argument("--views", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--point", type=float, nargs=2, action="append", metavar=("D", "SIGMA"), help="instead of all")
     args = parser.parse_args()
     train, val = load_cached(args.run, args.data, args.backbone, views=args.views)

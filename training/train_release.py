@@ -111,7 +111,8 @@ def train_private(train: Cached, val: Cached, spec: ReleaseSpec, run: Path, *, e
     cut = keras.Input(train.maps.shape[1:])
     encoder, decoder = encoders.private_encoder(cut.shape[1:], spec), encoders.private_decoder(spec)
     model = keras.Model(cut, decoder(release_layers(spec, encoder(cut))))
-    model.compile(_optimizer(len(train.maps) // 128 * epochs, weight_decay=1e-3), distillation_loss(0.7))
+    steps = len(train.maps) // 128 * epochs
+    model.compile(_optimizer(steps, learning_rate=7e-4, weight_decay=1e-2), distillation_loss(0.7))
     file = run / f"private-{spec.shape[0]}-{spec.sigma_per_clip:g}.weights.h5"
     best = _fit(model, train, val, targets(train), file, epochs=epochs, batch=128, draws=4)
     return Trained(spec, encoder, decoder, best)
@@ -130,7 +131,7 @@ def train_compact(
     model = keras.Model(cut, {"map": rebuilt, "malignant": tail(rebuilt)})
     scale = float(np.mean(np.square(train.maps[:500].astype(np.float32))))
     model.compile(
-        _optimizer(len(train.maps) // 64 * epochs, weight_decay=1e-4),
+        _optimizer(len(train.maps) // 64 * epochs, learning_rate=2e-3, weight_decay=1e-4),
         loss={"map": "mean_squared_error", "malignant": distillation_loss(0.7)},
         loss_weights={"map": 0.5 / scale, "malignant": 1.0},
     )
@@ -140,8 +141,8 @@ def train_compact(
     return Trained(spec, encoder, keras.Model(release, tail(widen(release))), best)
 
 
-def _optimizer(steps: int, *, weight_decay: float) -> keras.optimizers.Optimizer:
-    schedule = keras.optimizers.schedules.CosineDecay(2e-3, max(1, steps), alpha=0.01)
+def _optimizer(steps: int, *, learning_rate: float, weight_decay: float) -> keras.optimizers.Optimizer:
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, max(1, steps), alpha=0.01)
     return keras.optimizers.AdamW(schedule, weight_decay=weight_decay, clipnorm=1.0)
 
 
