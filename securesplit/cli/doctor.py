@@ -116,10 +116,10 @@ def _commands() -> list[str]:
 
 
 def _keys_of(name: str) -> set[str]:
-    from securesplit.cli.main import cli
+    from securesplit.cli.main import cli, settings_keys
 
     command = cli.get_command(click.get_current_context(), name)
-    return {str(parameter.name) for parameter in command.params} if command is not None else set()
+    return set(settings_keys(command)) if command is not None else set()
 
 
 def _show(finding: Finding) -> None:

@@ -7,6 +7,7 @@ nothing else does. Errors print ``error:`` and ``hint:`` and end with the code t
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -50,8 +51,8 @@ class LazyGroup(click.Group):
             return None
         name = COMMANDS[cmd_name][0]
         command: click.Command = getattr(importlib.import_module(f"securesplit.cli.{name}"), name)
-        for option in _options(command):
-            option.envvar = option.envvar or f"SECURESPLIT_{str(option.name).upper()}"
+        for key, option in settings_keys(command).items():
+            option.envvar = f"SECURESPLIT_{key.upper()}"
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -69,8 +70,14 @@ def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None
 
 
 @click.group(cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Settings file (TOML).")
-@click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    envvar="SECURESPLIT_CONFIG",
+    help="Settings file (TOML).",
+)
+@click.option("--debug", is_flag=True, envvar="SECURESPLIT_DEBUG", help="Show a traceback when something fails.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 @click.pass_context
 def cli(ctx: click.Context, config_file: Path | None, debug: bool) -> None:  # noqa: ARG001  (main reads --debug)
@@ -82,12 +89,15 @@ def cli(ctx: click.Context, config_file: Path | None, debug: bool) -> None:  # n
     name = ctx.invoked_subcommand
     command = None if name is None else cli.get_command(ctx, name)
     if found is not None and name is not None and command is not None:
-        known = {str(option.name) for option in _options(command)}
-        ctx.default_map = {name: config.settings_of(config.read_config(found), name, known)}
+        keys = settings_keys(command)
+        chosen = config.settings_of(config.read_config(found), name, keys)
+        ctx.default_map = {name: {str(keys[key].name): value for key, value in chosen.items()}}
 
 
-def _options(command: click.Command) -> list[click.Option]:
-    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+def settings_keys(command: click.Command) -> dict[str, click.Option]:
+    """By key of the settings file (the long flag with ``_``), the command's options."""
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    return {max(option.opts, key=len).strip("-").replace("-", "_"): option for option in options}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -98,11 +108,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command; errors become ``error:`` and ``hint:`` on stderr and the exit code that is returned."""
-    debug = "--debug" in arguments[: _first_command(arguments)]
+    debug = "--debug" in arguments[: _first_command(arguments)] or bool(os.environ.get("SECURESPLIT_DEBUG"))
     try:
-        code = cli.main(
-            args=arguments, prog_name="securesplit", standalone_mode=False, auto_envvar_prefix="SECURESPLIT"
-        )
+        code = cli.main(args=arguments, prog_name="securesplit", standalone_mode=False)
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
     except click.Abort:

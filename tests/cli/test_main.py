@@ -27,7 +27,8 @@ def test_every_command_has_help_and_environment_variables(name: str, capsys: pyt
     assert command is not None
     for option in command.params:
         if option.param_type_name == "option":
-            assert str(option.envvar).startswith("SECURESPLIT_")
+            flag = max(option.opts, key=len)
+            assert option.envvar == f"SECURESPLIT_{flag.strip('-').replace('-', '_').upper()}"
 
 
 @pytest.mark.parametrize(
