@@ -10,37 +10,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmarks.table import show
 from securesplit.client import Client
-from securesplit.imaging import load_photo
 from securesplit.model import Bundle
 from securesplit.worker import EmbeddedWorker
 from training.data import Photo, list_photos
 from training.evaluate import auc_interval
-
-
-def colour_statistics(photos: list[Photo]) -> NDArray[np.float64]:
-    """Mean, spread and seven quantiles of each colour channel, ``(n, 27) float64``."""
-    rows = []
-    for photo in photos:
-        pixels = load_photo(photo.path, 64).reshape(-1, 3).astype(np.float64)
-        quantiles = np.quantile(pixels, [0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98], axis=0)
-        rows.append(np.concatenate([pixels.mean(0), pixels.std(0), quantiles.ravel()]))
-    return np.array(rows)
-
-
-def labels(photos: list[Photo]) -> NDArray[np.bool_]:
-    """``(n,) bool``, True for malignant."""
-    return np.array([p.malignant for p in photos])
-
-
-def colour_floor(train: list[Photo], test: list[Photo]) -> NDArray[np.float64]:
-    """Scores of gradient-boosted trees on colour statistics alone."""
-    model = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.05, random_state=1)
-    model.fit(colour_statistics(train), labels(train))
-    return np.asarray(model.predict_proba(colour_statistics(test))[:, 1])
+from training.floor import colour_floor, labels
 
 
 def through_the_wire(bundle: Bundle, preset: str, photos: list[Photo]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
