@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--compact-epochs", type=int, default=2)
     parser.add_argument("--private-epochs", type=int, default=6)
     parser.add_argument("--numbers", type=int, default=1, help="d of the private preset")
-    parser.add_argument("--sigma", type=float, default=0.2, help="σ/C of the private preset")
+    parser.add_argument("--sigma", type=float, default=0.12, help="σ/C of the private preset")
     manifest = build(parser.parse_args())
     for split in ("validation", "test"):
         print(split, evaluate.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")
