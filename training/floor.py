@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from securesplit.imaging import load_photo
 from training.data import Photo
@@ -33,5 +34,6 @@ def labels(photos: list[Photo]) -> NDArray[np.bool_]:
 def colour_floor(train: list[Photo], test: list[Photo]) -> NDArray[np.float64]:
     """Scores of `test`, ``(n,) float64``, by gradient-boosted trees on the colour statistics of `train`."""
     model = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.05, random_state=1)
-    model.fit(colour_statistics(train), labels(train))
-    return np.asarray(model.predict_proba(colour_statistics(test))[:, 1])
+    with threadpool_limits(1):  # so little work that threads only wait for each other, for minutes on a busy machine
+        model.fit(colour_statistics(train), labels(train))
+        return np.asarray(model.predict_proba(colour_statistics(test))[:, 1])
