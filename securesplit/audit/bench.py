@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from securesplit.audit.effort import Effort
 from securesplit.audit.exposure import Exposed
 from securesplit.audit.photos import Collection
+from securesplit.errors import BundleError
 from securesplit.model import Bundle
 from securesplit.privacy import metrics
 from securesplit.privacy.attacks import floors, patches
@@ -61,6 +63,18 @@ class Bench:
     def rebuilt_photos(self) -> Photos:
         """The victims' photos that are rebuilt."""
         return as_photos(self.collection.victims.pixels[: self.effort.rebuilt], self.effort.side)
+
+    @cached_property
+    def head(self) -> bytes:
+        """The deployed head's file, for the attacks that open it.
+
+        Raises:
+            BundleError: it is not the one that the manifest names, so it was replaced under the audit.
+        """
+        content = (self.bundle.folder / "head.tflite").read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.bundle.manifest.head_sha256:
+            raise BundleError("head.tflite is not the manifest's", hint="run the audit again with one whole bundle")
+        return content
 
     def known(self, preset: str) -> Known:
         """What the attacker holds against one preset."""

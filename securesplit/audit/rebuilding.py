@@ -23,10 +23,9 @@ CONTROL_SSIM = 0.9
 
 def control(bench: Bench) -> Result:
     """A1 on the undefended stem of the very head that is audited, at the stem's own resolution."""
-    head = (bench.bundle.folder / "head.tflite").read_bytes()
     own = bench.collection.own.pixels[:CONTROL_OWN]
     victims = bench.collection.victims.pixels[:CONTROL_VICTIMS]
-    maps, seen = graph.stem_maps(head, own), graph.stem_maps(head, victims)
+    maps, seen = graph.stem_maps(bench.head, own), graph.stem_maps(bench.head, victims)
     side = maps.shape[1]
     known = Known(as_photos(own, side), maps, np.zeros(len(own), bool))
     truth = as_photos(victims, side)
@@ -90,7 +89,7 @@ def a4(bench: Bench, preset: str) -> Result:
 def _search(bench: Bench, preset: str, attack: str) -> Result:
     if importlib.util.find_spec("tensorflow") is None:
         return not_run(preset, attack, "needs TensorFlow for the head's gradients: pip install 'securesplit[train]'")
-    box = WhiteBox((bench.bundle.folder / "head.tflite").read_bytes())
+    box = WhiteBox(bench.head)
     known, surface = bench.known(preset), bench.exposed[preset].surface
     effort = bench.effort
     search = Search(steps=effort.search_steps, nearness=1.0 if attack == "A4" else 0.0)
