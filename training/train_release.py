@@ -24,7 +24,6 @@ from training.augment import RECIPES, centre_square, training_batches
 from training.finetune import FRAME_WIDTH, SIDE, build_network
 from training.release_layers import release_layers
 
-
 EMA_MOMENTUM = 0.99
 """Of the weights' moving average, which Keras puts in their place at the end of every epoch: the AUC jumps less."""
 
