@@ -111,7 +111,7 @@ def _train(
 ) -> ridge.Predictor:
     """Adam on squared error, fresh noise every epoch; the best look at the held-out tenth counts."""
     from sklearn.neural_network import MLPRegressor
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no stubs
+    from threadpoolctl import threadpool_limits
 
     _, held_out = ridge.split(known)
     rng = np.random.default_rng(seed)
