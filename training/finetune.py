@@ -144,7 +144,7 @@ def finetune(
     if start is not None:
         model.load_weights(str(start))
     schedule = keras.optimizers.schedules.CosineDecay(
-        learning_rate / 20, steps * (epochs - 1), alpha=0.01, warmup_target=learning_rate, warmup_steps=steps
+        learning_rate / 20, max(1, steps * (epochs - 1)), alpha=0.01, warmup_target=learning_rate, warmup_steps=steps
     )
     smooth = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.05)
     diagnosis = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
