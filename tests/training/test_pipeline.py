@@ -93,7 +93,8 @@ def test_one_command_makes_a_bundle_and_goes_on_after_a_kill(tmp_path: Path) -> 
     first.communicate()
     second = subprocess.run([*map(str, command), "3"], capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stderr[-2000:]
-    assert "epoch 1:" not in second.stdout
+    assert "Epoch 3/3" in second.stdout
+    assert "Epoch 1/3" not in second.stdout
     bundle = Bundle.load(tmp_path / "bundle")
     head, tail = bundle.open_head(), bundle.open_tail()
     photo = np.zeros((150, 150, 3), np.uint8)
