@@ -169,6 +169,10 @@ class Text:
         click.echo(DISCLAIMER)
 
 
+VOID_BOUND = 0.99
+"""A certified bound from here on says nothing that anyone would call a bound."""
+
+
 def explanation(diagnosis: Diagnosis) -> list[str]:
     """What left the device, what it promises and how long each stage took, as lines for people."""
     privacy, ms = diagnosis.privacy, diagnosis.timing_ms
@@ -178,9 +182,12 @@ def explanation(diagnosis: Diagnosis) -> list[str]:
     elif privacy.epsilon is None:
         lines.append(f"preset {privacy.preset}: no formal privacy claim, see docs/privacy.md")
     else:
-        lines.append(
-            f"preset {privacy.preset}: epsilon {privacy.epsilon:g} at delta {privacy.delta:g}; "
-            f"the server can pick this photo out of 1,000 at most {privacy.identification_bound_n1000:.1%} of the time"
+        bound = privacy.identification_bound_n1000 or 0.0
+        picked = (
+            f"the server picks this photo out of 1,000 at most {bound:.1%} of the time"
+            if bound < VOID_BOUND
+            else "so little noise certifies nothing about picking this photo out of 1,000, see docs/privacy.md"
         )
+        lines.append(f"preset {privacy.preset}: epsilon {privacy.epsilon:g} at delta {privacy.delta:g}; {picked}")
     lines.append(f"load {ms.load:.0f} ms, head {ms.head:.0f}, privacy {ms.privacy:.1f}, round trip {ms.round_trip:.0f}")
     return lines
