@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from training.data import Split
 
@@ -33,13 +32,6 @@ RECIPES = {
     "student": Recipe(turn=False, min_zoom=0.9, brightness=0.0, contrast=0.0, cast=0.0, saturation=0.0),
     "dermoscopy": Recipe(turn=True, min_zoom=0.72, brightness=0.12, contrast=0.25, cast=0.08, saturation=0.25),
 }
-
-
-def centre_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """``(n, h, w, 3)`` with w >= h -> ``(n, h, h, 3)``, the convention at inference."""
-    height, width = pixels.shape[1:3]
-    left = (width - height) // 2
-    return pixels[:, :, left : left + height]
 
 
 def augment(pixels: Any, side: int, recipe: Recipe) -> Any:

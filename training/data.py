@@ -161,3 +161,10 @@ def _cover(path: Path, height: int, width: int) -> NDArray[np.uint8]:
         image = image.resize(size, Image.Resampling.BICUBIC)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return np.asarray(image.crop((left, top, left + width, top + height)), np.uint8)
+
+
+def centre_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``(n, h, w, 3)`` with w >= h -> ``(n, h, h, 3)``, the convention at inference."""
+    height, width = pixels.shape[1:3]
+    left = (width - height) // 2
+    return pixels[:, :, left : left + height]

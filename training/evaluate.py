@@ -15,8 +15,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from securesplit.model import Bundle
 from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.release import release
-from training.augment import centre_square
-from training.data import Split
+from training.data import Split, centre_square
 
 
 def deployed_logits(bundle: Bundle, split: Split, secret: bytes) -> dict[str, NDArray[np.float32]]:

@@ -19,7 +19,8 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from training import backbones, data
-from training.augment import RECIPES, centre_square, training_batches
+from training.augment import RECIPES, training_batches
+from training.data import centre_square
 
 SIDE = 150  # pixels, the student project's photo size
 FRAME_WIDTH = 200  # pixels; wider than SIDE so that a random crop may shift along the photo

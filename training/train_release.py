@@ -20,7 +20,8 @@ from sklearn.metrics import roc_auc_score
 
 from securesplit.privacy.release import ReleaseSpec
 from training import backbones, data, encoders
-from training.augment import RECIPES, centre_square, training_batches
+from training.augment import RECIPES, training_batches
+from training.data import centre_square
 from training.finetune import FRAME_WIDTH, SIDE, build_network
 from training.release_layers import release_layers
 
