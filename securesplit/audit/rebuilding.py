@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.audit.bench import Bench, Rebuild, Result, as_photos
+from securesplit.audit.exposure import OWN_SEED
 from securesplit.privacy import metrics
 from securesplit.privacy.attacks import decoder, floors, graph, optimise, patches, ridge
-from securesplit.privacy.attacks.optimise import Search
+from securesplit.privacy.attacks.optimise import Search, Start
 from securesplit.privacy.attacks.setting import Known, Releases
 from securesplit.privacy.attacks.whitebox import WhiteBox
 
@@ -92,13 +93,16 @@ def _search(bench: Bench, preset: str, attack: str) -> Result:
     box = WhiteBox(bench.head)
     known, surface = bench.known(preset), bench.exposed[preset].surface
     effort = bench.effort
-    search = Search(steps=effort.search_steps, nearness=1.0 if attack == "A4" else 0.0)
+    search = Search(steps=effort.search_steps)
 
     def rebuild(seed: int, seen: Releases, _answers: NDArray[np.bool_]) -> metrics.Photos:
         seen = seen[: effort.search_photos]
         start = None
         if attack == "A4":
-            start = decoder.fit(known, surface.sigma, seed, updates=effort.decoder_updates)(seen)
+            decode = decoder.fit(known, surface.sigma, seed, updates=effort.decoder_updates)
+            _, held_out = ridge.split(known)
+            again = decode(surface.observe(held_out.clean, seed=OWN_SEED))
+            start = Start(decode(seen), float(metrics.mse(held_out.photos, again).mean()))
         return optimise.reconstruct(box, surface, known, seen, search=search, start=start)
 
     return bench.score(preset, attack, rebuild, steps=effort.search_steps)
