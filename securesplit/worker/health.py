@@ -138,6 +138,7 @@ def _listen(address: str, *, anywhere: bool) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((found[0].host, found[0].port))
+        made.listen(_BACKLOG)
     except OSError as error:
         made.close()
         hint = "another program may listen there; choose another port, or 0 for a free one"
