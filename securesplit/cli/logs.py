@@ -130,19 +130,19 @@ def logging_to_stderr(level: str, form: Form) -> Iterator[None]:
     """Send log lines to stderr while a worker runs.
 
     Args:
-        level: the lowest that is shown.
+        level: the lowest that is shown of this project's; of libraries, warnings are.
         form: of a line.
     """
     handler = PatientHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_TEXT))
     handler.addFilter(Quota())
-    root = logging.getLogger()
-    before = root.level
+    root, ours = logging.getLogger(), logging.getLogger("securesplit")
+    before = ours.level
     root.addHandler(handler)
-    root.setLevel(level.upper())
+    ours.setLevel(level.upper())
     try:
         yield
     finally:
         root.removeHandler(handler)
-        root.setLevel(before)
+        ours.setLevel(before)
         handler.close()

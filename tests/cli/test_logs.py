@@ -49,7 +49,8 @@ def test_of_one_kind_only_so_many_lines_a_second_pass_and_the_rest_is_counted() 
 
 def test_a_reader_that_stands_still_holds_nobody_up_and_lost_lines_are_told() -> None:
     reading, writing = os.pipe()
-    handler = PatientHandler(os.fdopen(writing, "w"))
+    stream = os.fdopen(writing, "w")
+    handler = PatientHandler(stream)
     handler.setFormatter(logging.Formatter("%(message)s"))
     start = time.monotonic()
     for n in range(12_000):
@@ -67,6 +68,7 @@ def test_a_reader_that_stands_still_holds_nobody_up_and_lost_lines_are_told() ->
     assert lost > 0
     assert len(kept) + lost == 12_000
     handler.close()
+    stream.close()
 
 
 class FullOnce(io.StringIO):
@@ -94,9 +96,10 @@ def test_a_full_disk_costs_lines_and_nothing_else() -> None:
 
 
 def test_logging_is_put_back_as_it_was(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    root = logging.getLogger()
-    before = (root.level, list(root.handlers))
+    root, ours = logging.getLogger(), logging.getLogger("securesplit")
+    before = (root.level, ours.level, list(root.handlers))
     with logging_to_stderr("info", "json"):
-        logging.getLogger("securesplit").info("inside", extra={"event": "here"})
-    assert (root.level, list(root.handlers)) == before
+        ours.info("inside", extra={"event": "here"})
+        logging.getLogger("asyncio").info("nothing that anybody needs")
+    assert (root.level, ours.level, list(root.handlers)) == before
     assert json.loads(capsys.readouterr().err)["event"] == "here"
