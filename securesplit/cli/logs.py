@@ -17,7 +17,6 @@ import logging
 import queue
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -120,9 +119,9 @@ class PatientHandler(logging.Handler):
 
 
 def _lost_record(lines: int) -> logging.LogRecord:
-    made = logging.LogRecord("securesplit", logging.WARNING, "", 0, "%(lines)d log lines were lost", None, None)
-    made.args, made.event, made.created = {"lines": lines}, "log-lost", time.time()
-    return made
+    fields = {"msg": "%(lines)d log lines were lost", "args": {"lines": lines}, "event": "log-lost"}
+    level = {"levelno": logging.WARNING, "levelname": "WARNING"}
+    return logging.makeLogRecord({"name": __name__, **level, **fields})
 
 
 @contextlib.contextmanager

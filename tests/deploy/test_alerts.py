@@ -29,9 +29,9 @@ def names_of_a_worker() -> set[str]:
     )
     status = Status(1, 0, 0, 0, {"idle": 1}, (), was_ready=True, is_draining=False, silent_s=0.0, expires_at=end)
     families = list(text_string_to_metric_families(collector.page(status).decode()))
-    return {sample.name for family in families for sample in family.samples} | {
-        f"{family.name}_total" for family in families if family.type == "counter"
-    }
+    samples = {sample.name for family in families for sample in family.samples}
+    counters = {f"{family.name}_total" for family in families if family.type == "counter"}
+    return samples | counters | {family.name for family in families}
 
 
 def promtool(verb: str, file: str) -> subprocess.CompletedProcess[str]:
