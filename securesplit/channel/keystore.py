@@ -6,7 +6,8 @@
 
 A worker needs ``ca.crt crl.pem allowed-clients.txt server.crt server.key``, a device ``ca.crt crl.pem clients/NAME.crt
 clients/NAME.key``. ``ca.crt`` and ``crl.pem`` may hold several CAs and their lists, while one is being replaced.
-Loading never writes. ``now`` is an aware datetime and always an argument. ``issuing.py`` makes the files.
+Loading never writes. ``now`` is an aware datetime and always an argument. ``issuing.py`` makes the files,
+``revoking.py`` takes them back.
 """
 
 from __future__ import annotations
@@ -17,17 +18,10 @@ from pathlib import Path
 from securesplit.channel import folder as files
 from securesplit.channel import lists, pki
 from securesplit.channel.credentials import Credentials, check
-from securesplit.channel.issuing import (
-    DEFAULT_CLIENT,
-    DEFAULT_DAYS,
-    DEFAULT_SERVER_NAMES,
-    Entry,
-    KeygenReport,
-    create,
-    renew,
-    revoke,
-)
+from securesplit.channel.holdings import Entry, KeygenReport
+from securesplit.channel.issuing import DEFAULT_CLIENT, DEFAULT_DAYS, DEFAULT_SERVER_NAMES, create, renew
 from securesplit.channel.pki import Identity
+from securesplit.channel.revoking import revoke
 
 __all__ = [
     "DEFAULT_CLIENT",

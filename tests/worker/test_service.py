@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.channel import issuing, keystore
+from securesplit.channel import keystore
 from securesplit.errors import ConfigError, TrustError, UnreachableError
 from securesplit.transport.client import Connection
 from securesplit.worker.settings import parse_workers, usable_cores
@@ -86,7 +86,7 @@ def test_sighup_revokes_an_open_session_within_a_second(certs: Path) -> None:
     with process(certs) as worker, connect(worker, certs) as device, connect(worker, certs, "other") as other:
         assert device.request(release(1)).logit == 1
         assert other.request(release(2)).logit == 2
-        issuing.revoke(certs, "device", now=now())
+        keystore.revoke(certs, "device", now=now())
         start = time.monotonic()
         worker.signal(signal.SIGHUP)
         wait_until(lambda: any("certificates reloaded" in line for line in worker.log), 5.0)
