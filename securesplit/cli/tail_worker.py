@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default=Path("certs"),
     show_default=True,
-    help="Folder that keygen wrote; read again on SIGHUP.",
+    help="Folder that keygen wrote; read again when it changes.",
 )
 @model_option
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), default="info", show_default=True)
 def tail_worker(bind: str, workers: str, certs: Path, model: Path | None, log_level: str) -> int:
     """Serve the network's tail to clients with a certificate that `keygen` issued.
 
-    SIGTERM and Ctrl-C finish what was accepted and end the worker; a second one ends it at once. SIGHUP reads the
-    certificates and the revocation list again.
+    SIGTERM and Ctrl-C finish what was accepted and end the worker; a second one ends it at once. Changed
+    certificates and revocation lists are in force within a second; SIGHUP reads them at once.
 
     \b
     Example:
