@@ -26,7 +26,7 @@ from securesplit.channel.server import IDENTITY_BYTES
 from securesplit.channel.tls import MAX_FLIGHT_BYTES
 from securesplit.transport.server import Incoming
 
-HELLO_SHARE = 1 / 3  # of the front's time
+HELLO_SHARE = 1 / 5  # of the front's time
 _TYPE_AT = 4  # offset of the type in a frame's header
 _LINE = 256
 _AGAIN_TURN = 4  # every fourth turn of an address is for connections that had a HELLO answered before
