@@ -51,7 +51,9 @@ class _Address:
         return len(self._new) + len(self._again)
 
     def add(self, message: Incoming, *, again: bool) -> None:
-        (self._again if again else self._new)[message.route[0]] = message
+        connection = message.route[0]
+        again = connection in self._again or (again and connection not in self._new)
+        (self._again if again else self._new)[connection] = message
 
     def take(self) -> Incoming:
         self._turn += 1
