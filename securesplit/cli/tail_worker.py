@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
     type=click.Path(path_type=Path),
     default=Path("certs"),
     show_default=True,
-    help="Folder that keygen wrote; read again on SIGHUP.",
+    help="Folder that keygen wrote; read again when it changes.",
 )
 @model_option
 @click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics, /livez and /readyz there.  [default: nowhere]")
@@ -44,8 +44,8 @@ _log = logging.getLogger(__name__)
 def tail_worker(log_level: str, log_format: Form, **options: Any) -> int:
     """Serve the network's tail to clients with a certificate that `keygen` issued.
 
-    SIGTERM and Ctrl-C finish what was accepted and end the worker; a second one ends it at once. SIGHUP reads the
-    certificates and the revocation list again, and reopens the audit log.
+    SIGTERM and Ctrl-C finish what was accepted and end the worker; a second one ends it at once. Changed
+    certificates and revocation lists are in force within a second; SIGHUP reads them at once and reopens the audit log.
 
     \b
     Example:

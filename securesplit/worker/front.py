@@ -19,6 +19,7 @@ from collections.abc import Callable
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Request, Send
 from securesplit.channel.frames import Code, FrameError, decode
+from securesplit.channel.limits import Limits
 from securesplit.channel.server import ServerChannel
 from securesplit.channel.tensor import TensorError
 from securesplit.errors import SecureSplitError
@@ -41,6 +42,7 @@ _MESSAGES_A_TURN = 256
 _MAX_BUDGET_S = 300.0
 _FLUSH_S = 1.0
 _DRAIN_RETRY_MS = 200
+_CROWD_RETRY_MS = 250
 
 
 class Front:
@@ -72,18 +74,19 @@ class Front:
     ) -> None:
         self._memory = memory
         self._served, self._settings, self._clock = served, settings, clock
+        limits = Limits()
         self._watch = watch or Watch()
         self.meters = self._watch.meters
         self.meters.turned_at = clock()
         self._expires_at, self._was_ready = credentials.expires_at, False
-        self._channel = ServerChannel(credentials, served.identity, clock=clock, observer=self._watch)
+        self._channel = ServerChannel(credentials, served.identity, clock=clock, limits=limits, observer=self._watch)
         self._socket = FrontSocket(bind)
         self.endpoint = self._socket.endpoint
         self.wakeup = Wakeup()
         self._poller = Poller()
         self._poller.add(self._socket)
         self._poller.add(self.wakeup)
-        self._intake, self._in_flight, self._answers = Intake(), InFlight(), Answers()
+        self._intake, self._in_flight, self._answers = Intake(limits, clock), InFlight(), Answers()
         self._refusals: Counter[str] = Counter()
         self._stop_by: float | None = None
         self._new_credentials: Callable[[], Credentials] | None = None
@@ -151,20 +154,14 @@ class Front:
         return self._stop_by is not None and (not len(self._in_flight) or self._clock() >= self._stop_by)
 
     def _turn(self) -> None:
-        ready = self._poller.wait(_TICK_S if self._intake.is_empty else 0.0)
+        ready = self._poller.wait(self._intake.pause_s(_TICK_S))
         since = self._clock()
         if self.wakeup in ready:
             self.wakeup.clear()
             self._reload()
             if self._stop_by is not None:
                 self._watch.draining()
-        for _ in range(_MESSAGES_A_TURN):
-            message = self._socket.receive()
-            if message is None:
-                break
-            self._intake.add(message)
-        for message in self._intake.turn():
-            self._handle(message)
+        self._take_in()
         for outcome in self.pool.step(ready):
             self._conclude(outcome)
         self._was_ready = self._was_ready or self.pool.ready == self._settings.workers
@@ -177,6 +174,21 @@ class Front:
             self._log_refusals()
             self._watch.tick()
         self.meters.turned(since, self._clock())
+
+    def _take_in(self) -> None:
+        """Receive what has come, and handle what `Intake` lets through in this turn."""
+        for _ in range(_MESSAGES_A_TURN):
+            message = self._socket.receive()
+            if message is None:
+                break
+            if (outrun := self._intake.add(message)) is not None:
+                self._refuse_newcomer(outrun, Code.BUSY, _CROWD_RETRY_MS)
+        for message in self._intake.messages():
+            self._handle(message)
+        if (newcomer := self._intake.newcomer()) is not None:
+            began = self._clock()
+            self._handle(newcomer)
+            self._intake.spent(self._clock() - began)
 
     def _shed_memory(self) -> None:
         """Where someone makes us grow, drop all connections: sessions go on, and clients ask again at once."""
@@ -226,7 +238,7 @@ class Front:
 
     def _handle(self, message: Incoming) -> None:
         if self._stop_by is not None and is_hello(message):
-            self._refuse_newcomer(message)
+            self._refuse_newcomer(message, Code.DRAIN, _DRAIN_RETRY_MS)
             return
         event = self._channel.receive(message.route[0], message.body, address=message.address)
         if isinstance(event, Request):
@@ -237,13 +249,13 @@ class Front:
         else:
             self._refusals[event.reason] += 1
 
-    def _refuse_newcomer(self, message: Incoming) -> None:
+    def _refuse_newcomer(self, message: Incoming, code: Code, retry_after_ms: int) -> None:
         try:
             session = decode(message.body).session
         except FrameError:
             return
-        error = self._channel.error(Code.DRAIN, session=session, retry_after_ms=_DRAIN_RETRY_MS)
-        self._socket.send(message.route, error)
+        self._refusals["draining" if code is Code.DRAIN else "handshake-crowd"] += 1
+        self._socket.send(message.route, self._channel.error(code, session=session, retry_after_ms=retry_after_ms))
 
     def _accept(self, event: Request, route: tuple[bytes, ...]) -> None:
         """Answer from memory, follow a retry, or queue a new job."""

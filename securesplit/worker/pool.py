@@ -2,8 +2,8 @@
 
 Invariants:
 
-- A tail has at most one batch; a batch is whatever waits when a tail is free, shared out among all free tails, and a
-  lone job never waits for company.
+- A tail has at most one batch; a batch is whatever waits when a tail is free, shared out among all free tails, no more
+  than takes `batch_s`, and a lone job never waits for company.
 - A batch whose tail died or hung is given back, and its jobs then run alone. A job that took `max_deaths` tails with
   it, or that failed alone, is poison.
 - While no tail can start at all, `failure` says why and what waits is given up.
@@ -35,6 +35,7 @@ from securesplit.worker.slot import Slot, SlotState
 _log = logging.getLogger(__name__)
 _SWEEP_S = 0.1
 _SILENT_DEATHS = 2
+_LEARN = 0.2
 
 
 class Pool:
@@ -70,6 +71,7 @@ class Pool:
         poller.add(self._socket)
         self._queue = FairQueue(settings.queue_limit)
         self._numbers = itertools.count()
+        self._pace_s: dict[str, float] = {}
         self._killed: list[TailProcess] = []
         self._outcomes: list[Outcome] = []
         self._swept_at = clock()
@@ -175,6 +177,8 @@ class Pool:
     def _settle(self, jobs: list[Job], report: Report) -> None:
         if report.event == DONE and report.logits is not None:
             share = report.milliseconds / len(jobs)
+            pace_s = self._pace_s.setdefault(jobs[0].preset, share / 1_000)
+            self._pace_s[jobs[0].preset] = pace_s + _LEARN * (share / 1_000 - pace_s)
             self._outcomes += [Outcome(j, Fate.DONE, float(x), share) for j, x in zip(jobs, report.logits, strict=True)]
         elif report.event == FAILED and len(jobs) == 1:
             _log.warning(
@@ -223,7 +227,7 @@ class Pool:
         while free and len(self._queue):
             share = min(self._settings.max_batch, ceil(len(self._queue) / len(free)))
             slot, jobs = free.pop(), []
-            for job in self._queue.take(share):
+            for job in self._queue.take(share, self._affordable):
                 if job.expires_at <= now:
                     self._outcomes.append(Outcome(job, Fate.EXPIRED))
                 else:
@@ -232,6 +236,10 @@ class Pool:
                 self._send(slot, jobs, now)
             else:
                 free.append(slot)
+
+    def _affordable(self, preset: str) -> int:
+        """How many jobs of a preset a batch may hold so that its tail is free again soon."""
+        return max(1, int(self._settings.batch_s / max(1e-6, self._pace_s.get(preset, 0.0))))
 
     def _send(self, slot: Slot, jobs: list[Job], now: float) -> None:
         self._meters.batch.observe(len(jobs))

@@ -1,14 +1,17 @@
 """Run a worker in this process until a signal ends it.
 
 SIGTERM and SIGINT drain: nothing new is accepted, what was accepted is finished; a second one ends the worker at once.
-SIGHUP reads the certificates again and reopens the audit log. Only this module touches signals, and it puts the old
-handlers back.
+SIGHUP reads the certificates again and reopens the audit log; a change of the certificates' files does the same, and is
+noticed by a thread that does nothing else: a disk that hangs holds up no request. Only this module touches signals, and
+it puts the old handlers back.
 """
 
 from __future__ import annotations
 
 import contextlib
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,12 +19,16 @@ from pathlib import Path
 
 from securesplit.channel import keystore
 from securesplit.channel.credentials import Credentials
+from securesplit.channel.watch import FileWatch
 from securesplit.errors import ConfigError
 from securesplit.worker.front import Front
 from securesplit.worker.memory import MemoryGuard
 from securesplit.worker.operations import Operations
 from securesplit.worker.served import Served
 from securesplit.worker.settings import WorkerSettings, usable_cores
+
+_LOOK_S = 0.1
+_SETTLE_S = 0.3  # longer than a copy of a few small files pauses; a revocation must be in force within a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,8 @@ def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int
 
 def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int:
     """The same for anything that can be served, not only a bundle."""
+    paths = [] if settings.certs is None else keystore.server_files(settings.certs)
+    files = FileWatch(paths, settle_s=_SETTLE_S, clock=time.monotonic)
     credentials = _load(settings)
     workers = settings.workers or usable_cores()
     pool, memory = replace(settings.pool, workers=workers), MemoryGuard(settings.growth_bytes)
@@ -77,7 +86,7 @@ def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[
             watch.ready()
             on_ready(ready)
 
-        with _signals(front, settings):
+        with _reloads(front, settings.certs, files) as reload, _signals(front, settings, reload):
             front.run(announce)
     finally:
         watch.close()
@@ -97,7 +106,33 @@ def _read(folder: Path) -> Credentials:
 
 
 @contextlib.contextmanager
-def _signals(front: Front, settings: WorkerSettings) -> Iterator[None]:
+def _reloads(front: Front, folder: Path | None, files: FileWatch) -> Iterator[Callable[[], None]]:
+    """Reload whenever the watched files of `folder` change; yields what reloads at once."""
+    if folder is None:
+        yield lambda: None
+        return
+    over = threading.Event()
+
+    def read() -> Credentials:
+        files.mark()
+        return _read(folder)
+
+    def look() -> None:
+        while not over.wait(_LOOK_S):
+            if files.has_changed():
+                front.reload(read)
+
+    thread = threading.Thread(target=look, name="securesplit-watch", daemon=True)
+    thread.start()
+    try:
+        yield lambda: front.reload(read)
+    finally:
+        over.set()
+        thread.join(1.0)
+
+
+@contextlib.contextmanager
+def _signals(front: Front, settings: WorkerSettings, reload: Callable[[], None]) -> Iterator[None]:
     """Handle the three signals while the front runs."""
     times = 0
 
@@ -106,12 +141,10 @@ def _signals(front: Front, settings: WorkerSettings) -> Iterator[None]:
         times += 1
         front.stop(settings.drain_s if times == 1 else 0.0)
 
-    def reload(_signal: int, _frame: object) -> None:
-        if settings.certs is not None:
-            folder = settings.certs
-            front.reload(lambda: _read(folder))
+    def hang_up(_signal: int, _frame: object) -> None:
+        reload()
 
-    handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reload}
+    handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: hang_up}
     old = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     old_fd = signal.set_wakeup_fd(front.wakeup.signal_fd, warn_on_full_buffer=False)
     try:
