@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from securesplit.model import Bundle
 from training import data, evaluate, floor
+from training.measure import SECRET
 
-SECRET = b"securesplit evaluation secret 01"  # 32 bytes; keys the noise of the measurement only
 SPLITS = ("val", "test")
 
 
