@@ -6,7 +6,6 @@ it, ``inception`` the same network as the student's, taught by the shipped bundl
 
 from __future__ import annotations
 
-import types
 import typing
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +23,8 @@ CHOICES = {
     "batch_norm": ("frozen", "trained"),
     "monitor": ("auc", "accuracy", "balanced_accuracy"),
 }
+
+_WORDS: dict[Any, str] = {int: "a whole number", float: "a number"}
 
 
 @dataclass(frozen=True)
@@ -148,10 +149,6 @@ def changed(config: Config, settings: Iterable[str]) -> Config:
             values[key] = kinds[key](text)
         except ValueError:
             raise ConfigError(
-                f"{key} takes {_words(kinds[key])}, not {text!r}", hint="see training/config.py"
+                f"{key} takes {_WORDS.get(kinds[key], 'a word')}, not {text!r}", hint="see training/config.py"
             ) from None
     return replace(config, **values)
-
-
-def _words(kind: type | types.UnionType) -> str:
-    return {int: "a whole number", float: "a number"}.get(kind, "a word")  # type: ignore[call-overload, no-any-return]

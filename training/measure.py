@@ -31,8 +31,8 @@ def measure_and_write(folder: Path, manifest: Manifest, run: Path, root: Path) -
     """
     bundle = Bundle(folder, manifest)
     photos = data.list_photos(root)
-    frame = {"height": manifest.side, "width": manifest.side * 4 // 3, "cache": run.parent / "pixels"}
-    val, test = (data.load_split(photos[s], **frame) for s in ("val", "test"))
+    height, width, cache = manifest.side, manifest.side * 4 // 3, run.parent / "pixels"
+    val, test = (data.load_split(photos[s], height=height, width=width, cache=cache) for s in ("val", "test"))
     val_logits, test_logits = (evaluate.deployed_logits(bundle, split, SECRET) for split in (val, test))
     presets = {
         name: _calibrated(preset, (val_logits[name], val), (test_logits[name], test))

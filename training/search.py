@@ -80,7 +80,7 @@ def take_up(study: optuna.Study) -> list[int]:
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that came to an answer: complete, or stopped early."""
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return list(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
 
 def search(config: Config, root: Path, out: Path, *, trials: int, keep_runs: bool = False, **options: Any) -> Any:

@@ -29,7 +29,8 @@ def _short(value: Any) -> str:
 
 def best_figure(trial: FrozenTrial) -> float | None:
     """The best figure of any epoch; a trial that was stopped early has one too."""
-    return max(trial.intermediate_values.values(), default=trial.value)
+    figures: list[float] = list(trial.intermediate_values.values())
+    return max(figures, default=trial.value)
 
 
 def _figure(trial: FrozenTrial) -> str:
@@ -78,8 +79,8 @@ def markdown(content: dict[str, Any], trials: list[FrozenTrial]) -> str:
     size = f"{around['photos']} photos" if around["photos"] else "all photos"
     head = (
         f"# Search around `{around['backbone']}`\n\n{around['side']} pixels, {size} to train, "
-        f"{around['epochs']} epochs a trial; the figure is the best {around['monitor']} of any epoch on validation photos. "
-        "It ranks settings at this size; a larger network, more photos or more epochs may rank them otherwise.\n"
+        f"{around['epochs']} epochs a trial; the figure is the best {around['monitor']} of any epoch on validation "
+        "photos. It ranks settings at this size; a larger network, more photos or more epochs may rank them otherwise.\n"
     )
     rows = [
         "| trial | learning rate | dropout | batch | strength of augmentation | figure | |",

@@ -98,8 +98,8 @@ def load(config: Config, root: Path, cache: Path, side: int) -> tuple[dict[str, 
         for name, count in (("train", config.photos), ("val", config.photos // 2)):
             drawn = np.random.default_rng(0).permutation(len(photos[name]))[:count]
             chosen[name] = [photos[name][i] for i in sorted(drawn)]
-    frame = {"height": side, "width": side * 4 // 3, "cache": cache}
-    return photos, [data.load_split(members, **frame) for members in chosen.values()]
+    width = side * 4 // 3
+    return photos, [data.load_split(c, height=side, width=width, cache=cache) for c in chosen.values()]
 
 
 def train(
@@ -176,6 +176,7 @@ def train(
             batches(source, record.first_epoch),
             epochs=config.epochs,
             steps_per_epoch=source.steps,
+            shuffle=False,
             verbose=verbose if machine.is_chief else 0,
             callbacks=[*_callbacks(run, config, keep, chief=machine.is_chief), *extra],
         )

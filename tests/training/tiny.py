@@ -1,0 +1,32 @@
+"""A backbone that costs next to nothing, for tests of everything in the training but the networks themselves.
+
+``python -m tests.training.tiny training.train --set backbone=tiny ...`` is that command, with this backbone known to it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import keras
+
+from training import backbones, command
+
+
+def build(*, include_top: bool, weights: None, input_tensor: Any) -> keras.Model:
+    assert not include_top
+    assert weights is None
+    x = keras.layers.Conv2D(8, 3, strides=4, activation="relu", name="stem")(input_tensor)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.Conv2D(16, 3, strides=2, activation="relu", name="middle")(x)
+    x = keras.layers.Conv2D(16, 1, activation="relu", name="end")(x)
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+
+keras.applications.Tiny = build
+backbones.BACKBONES["tiny"] = backbones.Backbone("Tiny", cut="middle")
+
+if __name__ == "__main__":
+    module = importlib.import_module(sys.argv.pop(1))
+    command.run(module.main)
