@@ -78,8 +78,9 @@ def markdown(content: dict[str, Any], trials: list[FrozenTrial]) -> str:
     around = content["around"]
     size = f"{around['photos']} photos" if around["photos"] else "all photos"
     head = (
-        f"# Search around `{around['backbone']}`\n\n{around['side']} pixels, {size} to train, {around['epochs']} epochs "
-        f"a trial; the figure is the best {around['monitor']} of any epoch on validation photos.\n"
+        f"# Search around `{around['backbone']}`\n\n"
+        f"{around['side']} pixels, {size} to train, {around['epochs']} epochs a trial; the figure is the best "
+        f"{around['monitor']} of any epoch on validation photos.\n"
         "It ranks settings at this size; a larger network, more photos or more epochs may rank them otherwise.\n"
     )
     rows = [

@@ -22,9 +22,9 @@ from PIL import Image
 from tests.conftest import REPO
 from tests.training.test_data import draw_isic
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore")]
 
-PATIENCE_S = 400  # for a process on a busy machine
+PATIENCE_S = 600  # for a process on a busy machine
 
 
 def states(file: Path) -> list[str]:

@@ -27,9 +27,9 @@ from tests.conftest import REPO
 from tests.training.test_data import draw_isic
 from tests.training.test_division import draw_folders
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore")]
 
-PATIENCE_S = 400  # for a process on a busy machine; most of it is the import of TensorFlow
+PATIENCE_S = 600  # for a process on a busy machine; most of it is the import of TensorFlow
 
 
 def command(folder: Path, run: str, *settings: str, config: str = "dermoscopy") -> list[str]:
@@ -142,6 +142,14 @@ def test_two_machines_on_the_loopback_train_one_network(tmp_path: Path, free_por
     assert "val_auc" not in logs[1]
     hardware = record(tmp_path / "run")["sessions"][0]["hardware"]
     assert (hardware["machines"], hardware["strategy"]) == (2, "CollectiveAllReduceStrategy")
+
+
+def test_all_devices_of_a_machine_train_one_network(tmp_path: Path) -> None:
+    draw_isic(tmp_path / "data")
+    done = run(command(tmp_path, "run", "epochs=2", "teacher_share=0.5"), TINY_DEVICES="2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert record(tmp_path / "run")["sessions"][0]["hardware"]["strategy"] == "MirroredStrategy"
+    assert epochs_of(tmp_path / "run") == [0, 1]
 
 
 def test_another_backend_trains_the_same_network(tmp_path: Path) -> None:
