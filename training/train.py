@@ -196,7 +196,7 @@ def _squares(split: data.Split, side: int) -> Any:
     squares = centre_square(split.pixels)
     if squares.shape[1] == side:
         return squares
-    return np.asarray(keras.ops.convert_to_numpy(keras.layers.Resizing(side, side)(squares)))
+    return np.asarray(keras.ops.convert_to_numpy(keras.layers.Resizing(side, side, dtype="float32")(squares)))
 
 
 def _callbacks(

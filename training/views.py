@@ -28,6 +28,7 @@ class Recipe:
     cast: float = 0.0
 
 
+PLAIN: dict[str, Any] = {"dtype": "float32"}  # pixels keep their precision, whatever the network computes in
 RECIPES = {
     "student": Recipe("horizontal", turn=0.05, shift=0.05, zoom=0.1),
     "dermoscopy": Recipe(
@@ -72,11 +73,11 @@ def layers(name: str, strength: float, seed: int) -> list[keras.layers.Layer]:
     """
     if name == "none":
         return []
-    recipe, fill = RECIPES[name], {"fill_mode": "reflect", "interpolation": "bilinear"}
+    recipe, fill = RECIPES[name], {"fill_mode": "reflect", "interpolation": "bilinear", **PLAIN}
     shift = min(0.5, recipe.shift * strength)
     turn = recipe.turn if recipe.turn == 0.5 else min(0.5, recipe.turn * strength)
     zoom = min(0.9, recipe.zoom * strength)
-    stack: list[keras.layers.Layer] = [keras.layers.RandomFlip(recipe.flip, seed=seed)]
+    stack: list[keras.layers.Layer] = [keras.layers.RandomFlip(recipe.flip, seed=seed, **PLAIN)]
     if shift:
         stack.append(keras.layers.RandomTranslation(shift, shift, seed=seed + 1, **fill))
     if turn:
@@ -84,7 +85,7 @@ def layers(name: str, strength: float, seed: int) -> list[keras.layers.Layer]:
     if zoom:
         stack.append(keras.layers.RandomZoom((-zoom, 0.0), seed=seed + 3, **fill))
     if recipe.cast and strength:
-        stack.append(Light(recipe, strength, seed + 4))
+        stack.append(Light(recipe, strength, seed + 4, **PLAIN))
     return stack
 
 
@@ -102,10 +103,9 @@ class Views:
     def __init__(self, name: str, strength: float, frame: tuple[int, int], side: int, seed: int) -> None:
         height, width = frame
         self._random = layers(name, strength, seed)
-        self._square = keras.layers.Cropping2D(
-            ((0, 0), ((width - height) // 2, width - height - (width - height) // 2))
-        )
-        self._resize = keras.layers.Resizing(side, side, interpolation="bilinear") if side != height else None
+        left = (width - height) // 2
+        self._square = keras.layers.Cropping2D(((0, 0), (left, width - height - left)), **PLAIN)
+        self._resize = keras.layers.Resizing(side, side, interpolation="bilinear", **PLAIN) if side != height else None
 
     def square(self, frames: Any) -> Any:
         """``(n, h, w, 3) float32`` -> random ``(n, h, h, 3)``."""

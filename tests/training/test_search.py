@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -13,16 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
-pytest.importorskip("optuna", reason="optuna is not installed (the train extra)")
-
 from PIL import Image
 
 from tests.conftest import REPO
 from tests.training.test_data import draw_isic
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore")]
+NEEDED = ("tensorflow", "optuna")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(not all(map(importlib.util.find_spec, NEEDED)), reason="the train extra is not installed"),
+]
 
 PATIENCE_S = 600  # for a process on a busy machine
 

@@ -20,14 +20,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
-
 from securesplit.model import Bundle
 from tests.conftest import REPO
 from tests.training.test_data import draw_isic
 from tests.training.test_division import draw_folders
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed"),
+]
 
 PATIENCE_S = 600  # for a process on a busy machine; most of it is the import of TensorFlow
 
