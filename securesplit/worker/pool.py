@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection
 from math import ceil
 
@@ -25,6 +26,7 @@ from securesplit.transport.pool import PoolSocket
 from securesplit.worker.folder import PoolFolder
 from securesplit.worker.jobs import Fate, Job, Outcome
 from securesplit.worker.messages import DONE, FAILED, READY, Batch, Report
+from securesplit.worker.meters import Meters
 from securesplit.worker.process import TailProcess
 from securesplit.worker.queue import FairQueue
 from securesplit.worker.settings import EngineSpec, PoolSettings
@@ -43,13 +45,22 @@ class Pool:
         settings: bounds and patience.
         poller: where the pool's socket and processes are watched.
         clock: seconds, rising.
+        meters: where batches, starts and deaths are counted.
 
     Raises:
         ConfigError: the temporary folder's name is too long for a socket.
     """
 
-    def __init__(self, engine: EngineSpec, settings: PoolSettings, poller: Poller, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        engine: EngineSpec,
+        settings: PoolSettings,
+        poller: Poller,
+        clock: Callable[[], float],
+        meters: Meters | None = None,
+    ) -> None:
         self._engine, self._settings, self._poller, self._clock = engine, settings, poller, clock
+        self._meters = meters or Meters()
         self._folder = PoolFolder()
         try:
             self._socket = PoolSocket(self._folder.path / "pool")
@@ -74,6 +85,11 @@ class Pool:
         return sum(slot.state in (SlotState.IDLE, SlotState.BUSY) for slot in self._slots)
 
     @property
+    def tails(self) -> Counter[str]:
+        """How many tails are in each state, by its name in small letters; safe from any thread."""
+        return Counter(slot.state.name.lower() for slot in self._slots)
+
+    @property
     def waiting(self) -> int:
         """How many jobs wait for a tail."""
         return len(self._queue)
@@ -86,7 +102,7 @@ class Pool:
     @property
     def pids(self) -> list[int]:
         """The processes of the pool."""
-        return [slot.process.pid for slot in self._slots if slot.process is not None]
+        return [process.pid for slot in self._slots if (process := slot.process) is not None]
 
     def submit(self, job: Job) -> bool:
         """Take on a job; False where too many wait."""
@@ -135,6 +151,7 @@ class Pool:
         name = f"tail-{next(self._numbers)}".encode()
         process = TailProcess(name, self._engine, self._socket.address, show_errors=self._settings.show_tail_errors)
         self._poller.add(process)
+        self._meters.tail_starts += 1
         slot.started(process, until=self._clock() + self._settings.start_timeout_s)
 
     def _discard(self, process: TailProcess) -> None:
@@ -160,7 +177,9 @@ class Pool:
             share = report.milliseconds / len(jobs)
             self._outcomes += [Outcome(j, Fate.DONE, float(x), share) for j, x in zip(jobs, report.logits, strict=True)]
         elif report.event == FAILED and len(jobs) == 1:
-            _log.warning("a request cannot be computed: %s", report.reason)
+            _log.warning(
+                "a request cannot be computed: %(reason)s", {"reason": report.reason}, extra={"event": "request-failed"}
+            )
             self._outcomes.append(Outcome(jobs[0], Fate.POISON))
         else:
             for job in jobs:
@@ -170,7 +189,12 @@ class Pool:
         process, state = slot.process, slot.state
         assert process is not None  # noqa: S101  (states with a process only)
         self.deaths += 1
-        _log.warning("%s (process %d) %s while %s", process.name.decode(), process.pid, how, state.name.lower())
+        self._meters.tail_deaths[how] += 1
+        _log.warning(
+            "%(tail)s (process %(pid)d) %(how)s while %(state)s",
+            {"tail": process.name.decode(), "pid": process.pid, "how": how, "state": state.name.lower()},
+            extra={"event": "tail-lost"},
+        )
         if state is SlotState.STARTING:
             self.failure = self._why(slot, how)
         self._discard(process)
@@ -210,6 +234,9 @@ class Pool:
                 free.append(slot)
 
     def _send(self, slot: Slot, jobs: list[Job], now: float) -> None:
+        self._meters.batch.observe(len(jobs))
+        for job in jobs:
+            job.taken = now
         batch = Batch(next(self._numbers), jobs[0].preset, np.stack([job.release for job in jobs]))
         assert slot.process is not None  # noqa: S101  (an idle slot has one)
         slot.busy(jobs, batch.number, until=now + self._settings.job_timeout_s)

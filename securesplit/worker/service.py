@@ -1,7 +1,8 @@
 """Run a worker in this process until a signal ends it.
 
 SIGTERM and SIGINT drain: nothing new is accepted, what was accepted is finished; a second one ends the worker at once.
-SIGHUP reads the certificates again. Only this module touches signals, and it puts the old handlers back.
+SIGHUP reads the certificates again and reopens the audit log. Only this module touches signals, and it puts the old
+handlers back.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from securesplit.channel.credentials import Credentials
 from securesplit.errors import ConfigError
 from securesplit.worker.front import Front
 from securesplit.worker.memory import MemoryGuard
+from securesplit.worker.operations import Operations
 from securesplit.worker.served import Served
 from securesplit.worker.settings import WorkerSettings, usable_cores
 
@@ -31,12 +33,14 @@ class Ready:
         bundle_id: ``sha256:<hex>`` of what it serves.
         expires_at: when its certificate ends.
         workers: tail processes.
+        metrics: where health and metrics are, ``HOST:PORT``; None where they are nowhere.
     """
 
     endpoint: str
     bundle_id: str
     expires_at: datetime
     workers: int
+    metrics: str | None
 
 
 def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int:
@@ -51,7 +55,7 @@ def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int
 
     Raises:
         BundleError: the bundle is broken.
-        ConfigError: the address cannot be bound, or no credentials were given.
+        ConfigError: an address cannot be bound, the audit log cannot be opened, or no credentials were given.
         CredentialError: the certificates are missing, broken or expired.
         WorkerError: the tails cannot start.
     """
@@ -63,10 +67,20 @@ def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[
     credentials = _load(settings)
     workers = settings.workers or usable_cores()
     pool, memory = replace(settings.pool, workers=workers), MemoryGuard(settings.growth_bytes)
-    front = Front(settings.bind, served, credentials, pool, memory=memory)
-    ready = Ready(front.endpoint, served.id, credentials.expires_at, workers)
-    with _signals(front, settings):
-        front.run(lambda: on_ready(ready))
+    watch = Operations(replace(settings, pool=pool), credentials, served.id)
+    try:
+        front = Front(settings.bind, served, credentials, pool, memory=memory, watch=watch)
+        watch.attach(front)
+        ready = Ready(front.endpoint, served.id, credentials.expires_at, workers, watch.address)
+
+        def announce() -> None:
+            watch.ready()
+            on_ready(ready)
+
+        with _signals(front, settings):
+            front.run(announce)
+    finally:
+        watch.close()
     return 0
 
 

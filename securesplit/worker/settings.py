@@ -67,6 +67,9 @@ class WorkerSettings:
         workers: tail processes; 0 for one a usable core.
         drain_s: how long a stopping worker goes on with what it has accepted.
         growth_bytes: memory that this process may grow by before it drops all connections (sessions stay).
+        metrics: ``HOST:PORT`` for health and metrics; None for neither.
+        metrics_anywhere: let `metrics` be an address that other machines can reach.
+        audit_log: file of the sessions; None for none.
         pool: everything else about the pool; its `workers` is not used.
     """
 
@@ -77,6 +80,9 @@ class WorkerSettings:
     workers: int = 0
     drain_s: float = 20.0
     growth_bytes: int = 256 << 20
+    metrics: str | None = None
+    metrics_anywhere: bool = False
+    audit_log: Path | None = None
     pool: PoolSettings = field(default_factory=PoolSettings)
 
 
