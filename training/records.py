@@ -79,30 +79,33 @@ class Record:
     about: Mapping[str, Any]
     first_epoch: int
 
-    def begin(self) -> None:
-        """Check the folder and note that a session begins.
+    def check(self) -> None:
+        """Refuse a folder of another run.
 
         Raises:
             ConfigError: the folder holds a run that was made from something else.
         """
+        if not (self.run / FILE).is_file():
+            return
+        earlier = read(self.run)["made_from"]
+        changed = [key for key, value in self.made_from.items() if earlier.get(key) != value]
+        if changed:
+            raise ConfigError(
+                f"{self.run} holds a run of other {' and '.join(changed)}",
+                hint="give another --run, or delete that folder",
+            )
+
+    def begin(self) -> None:
+        """Note that a session begins."""
         self._started_s = time.monotonic()
-        sessions: list[dict[str, Any]] = []
-        if (self.run / FILE).is_file():
-            earlier = read(self.run)
-            changed = [key for key, value in self.made_from.items() if earlier["made_from"].get(key) != value]
-            if changed:
-                raise ConfigError(
-                    f"{self.run} holds a run of other {' and '.join(changed)}",
-                    hint="give another --run, or delete that folder",
-                )
-            sessions = earlier["sessions"]
+        earlier = read(self.run)["sessions"] if (self.run / FILE).is_file() else []
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self._session: dict[str, Any] = {"started": now, "first_epoch": self.first_epoch + 1, **self.about}
         self._content: dict[str, Any] = {
             "schema": SCHEMA,
             "status": "running",
             "made_from": dict(self.made_from),
-            "sessions": [*sessions, self._session],
+            "sessions": [*earlier, self._session],
         }
         self._write()
 

@@ -20,7 +20,7 @@ from training import backbones, command, data, records
 from training.config import Config
 from training.evaluate import summary
 from training.measure import measure_and_write
-from training.train import build_model
+from training.network import build_model
 
 CALIBRATION_PHOTOS = 64
 

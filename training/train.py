@@ -22,67 +22,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from securesplit.errors import ConfigError
-from training import backbones, command, data, devices, records, scores
+from training import command, data, devices, records, scores
 from training.config import CONFIGS, Config, named
 from training.data import centre_square
-from training.finetune import add_ends, targets_and_weights
+from training.finetune import targets_and_weights
 from training.inputs import Source, batches
+from training.network import build_model, compile_model
 from training.teacher import Teacher
 
-LOSS_WEIGHTS = {"malignant": 1.0, "cut_malignant": 0.5, "dx": 0.5, "cut_dx": 0.25}
+BEST = "best.weights.h5"
 NEVER = sys.maxsize  # steps between the backups of a machine that leaves them to the chief
-
-
-def build_model(config: Config, weights: Path | None = None) -> keras.Model:
-    """The network of `config`: ``(n, side, side, 3)`` pixels in 0..255 -> logits by name, ``malignant`` among them.
-
-    Args:
-        config: names backbone, ends and what batch norm does.
-        weights: ImageNet weights of the backbone; None: random ones.
-
-    Raises:
-        ConfigError: no such backbone, it takes no photos this small, or the weights are not its own.
-    """
-    if config.backbone not in backbones.BACKBONES:
-        names = ", ".join(backbones.BACKBONES)
-        raise ConfigError(f"no backbone is called {config.backbone!r}", hint=f"choose one of {names}")
-    try:
-        backbone = backbones.build(config.backbone, config.side, weights, unit_scale=config.pixels == "0..1")
-    except (ValueError, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"{config.backbone} cannot be built: {reason}", hint="check side and --weights") from None
-    (backbones.freeze_batch_norm if config.batch_norm == "frozen" else backbones.train_batch_norm)(backbone)
-    if config.ends == "cut":
-        return add_ends(backbone, config.backbone, config.dropout)
-    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
-    dropped = keras.layers.Dropout(config.dropout, name="dropout")(pooled)
-    logit = keras.layers.Dense(1, dtype="float32", name="malignant")(dropped)
-    return keras.Model(backbone.input, {"malignant": logit}, name=config.backbone)
-
-
-def compile_model(model: keras.Model, config: Config, steps: int) -> None:
-    """Give `model` the losses and the optimizer of `config`; `steps` is batches an epoch."""
-    rate: Any = config.learning_rate
-    if config.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(
-            rate / 20, max(1, steps * (config.epochs - 1)), alpha=0.01, warmup_target=rate, warmup_steps=steps
-        )
-    averaged = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
-    optimizer = (
-        keras.optimizers.Adam(rate, **averaged)
-        if config.optimizer == "adam"
-        else keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, clipnorm=1.0, **averaged)
-    )
-    smooth = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
-    diagnosis = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    names = list(model.output)
-    model.compile(
-        optimizer,
-        loss={name: smooth if "malignant" in name else diagnosis for name in names},
-        loss_weights={name: LOSS_WEIGHTS[name] for name in names},
-    )
-    optimizer.build(model.trainable_variables)
 
 
 def load(config: Config, root: Path, cache: Path, side: int) -> tuple[dict[str, list[data.Photo]], list[data.Split]]:
@@ -135,41 +84,27 @@ def train(
     keras.mixed_precision.set_dtype_policy(policy)
     keras.utils.set_random_seed(config.seed)
     guide = Teacher(teacher) if config.teacher_share else None
-    photos, (train_split, val_split) = load(
-        config, root, run.parent / "pixels", max(config.side, guide.side if guide else 0)
-    )
-    record = records.Record(
-        run,
-        made_from={
-            "config": config.to_json(),
-            "data_sha256": data.data_hash(photos),
-            "weights": weights.name if weights else None,
-            "teacher": guide.id if guide else None,
-        },
-        about={
-            "versions": records.versions(),
-            "backend": keras.backend.backend(),
-            "commit": records.commit(),
-            "hardware": devices.hardware(machine),
-            "precision": policy,
-        },
-        first_epoch=first_epoch(run),
-    )
+    side = max(config.side, guide.side if guide else 0)
+    photos, (train_split, val_split) = load(config, root, run.parent / "pixels", side)
+    made_from = {
+        "config": config.to_json(),
+        "data_sha256": data.data_hash(photos),
+        "weights": weights.name if weights else None,
+        "teacher": guide.id if guide else None,
+    }
+    record = records.Record(run, made_from, _about(machine, policy), first_epoch(run))
+    record.check()
+    if record.first_epoch >= config.epochs and records.read(run)["status"] == "finished":
+        return dict(records.read(run)["result"])
     if machine.is_chief:
         record.begin()
     with machine.scope():
         network = build_model(config, weights)
     model = machine.for_training(network)
-    targets, sample_weights = targets_and_weights(train_split, config.malignant_weight)
-    targets, sample_weights = ({n: group[n] for n in network.output} for group in (targets, sample_weights))
+    groups = targets_and_weights(train_split, config.malignant_weight)
+    targets, sample_weights = ({name: group[name] for name in network.output} for group in groups)
     source = Source(train_split, targets, sample_weights, config, guide, machine.shard)
-    shown = _squares(val_split, config.side)
-    best = run / "best.weights.h5"
-    keep = scores.KeepBest(
-        lambda fitted: scores.figures(val_split, machine.answers(fitted, shown)["malignant"][:, 0]),
-        f"val_{config.monitor}",
-        best,
-    )
+    keep = _keeper(val_split, config, machine, run)
     with machine.scope():
         compile_model(model, config, source.steps)
         model.fit(
@@ -180,10 +115,32 @@ def train(
             verbose=verbose if machine.is_chief else 0,
             callbacks=[*_callbacks(run, config, keep, chief=machine.is_chief), *extra],
         )
-    result: dict[str, Any] = json.loads(best.with_suffix(".json").read_text()) if machine.is_chief else {}
-    if machine.is_chief:
-        record.end(result)
+    if not machine.is_chief:
+        return {}
+    result: dict[str, Any] = json.loads((run / BEST).with_suffix(".json").read_text())
+    record.end(result)
     return result
+
+
+def _about(machine: devices.Devices, policy: str) -> dict[str, Any]:
+    """What may differ between the sessions of one run."""
+    return {
+        "versions": records.versions(),
+        "backend": keras.backend.backend(),
+        "commit": records.commit(),
+        "hardware": devices.hardware(machine),
+        "precision": policy,
+    }
+
+
+def _keeper(split: data.Split, config: Config, machine: devices.Devices, run: Path) -> scores.KeepBest:
+    """Keeps the epoch that is best on the centre squares of `split`."""
+    shown = _squares(split, config.side)
+
+    def measure(fitted: keras.Model) -> dict[str, float]:
+        return scores.figures(split, machine.answers(fitted, shown)["malignant"][:, 0])
+
+    return scores.KeepBest(measure, f"val_{config.monitor}", run / BEST)
 
 
 def first_epoch(run: Path) -> int:
