@@ -15,6 +15,7 @@ import argparse
 import importlib.util
 import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,9 @@ def train(
     groups = targets_and_weights(train_split, config.malignant_weight)
     targets, sample_weights = ({name: group[name] for name in network.output} for group in groups)
     source = Source(train_split, targets, sample_weights, config, guide, machine.shard)
-    keep = _keeper(val_split, config, machine, run)
-    with machine.scope():
+    with tempfile.TemporaryDirectory() as aside, machine.scope():
+        files = run if machine.is_chief else Path(aside)
+        keep = _keeper(val_split, config, machine, files / BEST)
         compile_model(model, config, source.steps)
         model.fit(
             batches(source, record.first_epoch),
@@ -113,7 +115,7 @@ def train(
             steps_per_epoch=source.steps,
             shuffle=False,
             verbose=verbose if machine.is_chief else 0,
-            callbacks=[*_callbacks(run, config, keep, chief=machine.is_chief), *extra],
+            callbacks=[*_callbacks(run, files, config, keep), *extra],
         )
     if not machine.is_chief:
         return {}
@@ -133,14 +135,14 @@ def _about(machine: devices.Devices, policy: str) -> dict[str, Any]:
     }
 
 
-def _keeper(split: data.Split, config: Config, machine: devices.Devices, run: Path) -> scores.KeepBest:
+def _keeper(split: data.Split, config: Config, machine: devices.Devices, best: Path) -> scores.KeepBest:
     """Keeps the epoch that is best on the centre squares of `split`."""
     shown = _squares(split, config.side)
 
     def measure(fitted: keras.Model) -> dict[str, float]:
         return scores.figures(split, machine.answers(fitted, shown)["malignant"][:, 0])
 
-    return scores.KeepBest(measure, f"val_{config.monitor}", run / BEST)
+    return scores.KeepBest(measure, f"val_{config.monitor}", best)
 
 
 def first_epoch(run: Path) -> int:
@@ -157,18 +159,20 @@ def _squares(split: data.Split, side: int) -> Any:
 
 
 def _callbacks(
-    run: Path, config: Config, keep: keras.callbacks.Callback, *, chief: bool
+    run: Path, files: Path, config: Config, keep: keras.callbacks.Callback
 ) -> list[keras.callbacks.Callback]:
+    """The same on every machine, for each computes something together with the others; `files` is `run` on the chief.
+
+    Other machines write aside, and read the chief's backups.
+    """
     backup = keras.callbacks.BackupAndRestore(
-        str(run / "resume"), "epoch" if chief else NEVER, double_checkpoint=True, delete_checkpoint=False
+        str(run / "resume"), "epoch" if files == run else NEVER, double_checkpoint=True, delete_checkpoint=False
     )
     averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if config.ema else []
-    if not chief:
-        return [backup, *averaged]
     boards = []
     if importlib.util.find_spec("tensorflow") and importlib.util.find_spec("tensorboard"):
-        boards = [keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False)]
-    history = keras.callbacks.CSVLogger(str(run / "history.csv"), append=True)
+        boards = [keras.callbacks.TensorBoard(str(files / "tensorboard"), write_graph=False)]
+    history = keras.callbacks.CSVLogger(str(files / "history.csv"), append=True)
     return [backup, *averaged, keep, history, *boards]
 
 
