@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     help="Folder that keygen wrote; read again on SIGHUP.",
 )
 @model_option
+@click.option("--pin", is_flag=True, help="A core of its own for each tail; for a machine that does nothing else.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), default="info", show_default=True)
-def tail_worker(bind: str, workers: str, certs: Path, model: Path | None, log_level: str) -> int:
+def tail_worker(bind: str, workers: str, certs: Path, model: Path | None, pin: bool, log_level: str) -> int:
     """Serve the network's tail to clients with a certificate that `keygen` issued.
 
     SIGTERM and Ctrl-C finish what was accepted and end the worker; a second one ends it at once. SIGHUP reads the
@@ -40,7 +41,7 @@ def tail_worker(bind: str, workers: str, certs: Path, model: Path | None, log_le
     from securesplit.worker.settings import PoolSettings, WorkerSettings, parse_workers
 
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    pool = PoolSettings(show_tail_errors=log_level == "debug")
+    pool = PoolSettings(show_tail_errors=log_level == "debug", pin=pin)
     settings = WorkerSettings(bind, certs=certs, bundle=model, workers=parse_workers(workers), pool=pool)
     return serve(settings, on_ready=_announce)
 

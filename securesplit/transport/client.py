@@ -126,7 +126,7 @@ class Connection:
                 self._open()
             start = time.perf_counter()
             exchange = self._persist(next(self._refs), body)
-        logit, tail_ms = _parse(exchange.plaintext)
+        logit, tail_ms = parse_answer(exchange.plaintext)
         round_trip_ms = (time.perf_counter() - start) * 1_000
         size = HEADER_BYTES + _PREFIX.size + len(body) + _TAG_BYTES
         return Answer(logit, tail_ms, round_trip_ms, size, exchange.frame)
@@ -200,7 +200,12 @@ class Connection:
         )
 
 
-def _parse(plaintext: bytes) -> tuple[float, float]:
+def parse_answer(plaintext: bytes) -> tuple[float, float]:
+    """Read an answer: the logit, and the milliseconds that the tail took.
+
+    Raises:
+        WorkerError: it is no answer.
+    """
     try:
         logit, tail_ms = tensor.decode(plaintext, [_ANSWER])
     except tensor.TensorError as error:

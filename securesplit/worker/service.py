@@ -16,10 +16,12 @@ from pathlib import Path
 from securesplit.channel import keystore
 from securesplit.channel.credentials import Credentials
 from securesplit.errors import ConfigError
+from securesplit.worker.cores import usable_cores
+from securesplit.worker.descriptors import DescriptorGuard, raise_limit
 from securesplit.worker.front import Front
 from securesplit.worker.memory import MemoryGuard
 from securesplit.worker.served import Served
-from securesplit.worker.settings import WorkerSettings, usable_cores
+from securesplit.worker.settings import WorkerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int
 
     Raises:
         BundleError: the bundle is broken.
-        ConfigError: the address cannot be bound, or no credentials were given.
+        ConfigError: the address cannot be bound, no credentials were given, or too few files may be open.
         CredentialError: the certificates are missing, broken or expired.
         WorkerError: the tails cannot start.
     """
@@ -62,8 +64,10 @@ def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[
     """The same for anything that can be served, not only a bundle."""
     credentials = _load(settings)
     workers = settings.workers or usable_cores()
-    pool, memory = replace(settings.pool, workers=workers), MemoryGuard(settings.growth_bytes)
-    front = Front(settings.bind, served, credentials, pool, memory=memory)
+    raise_limit()
+    pool = replace(settings.pool, workers=workers)
+    guards = MemoryGuard(settings.growth_bytes), DescriptorGuard(workers)
+    front = Front(settings.bind, served, credentials, pool, guards=guards)
     ready = Ready(front.endpoint, served.id, credentials.expires_at, workers)
     with _signals(front, settings):
         front.run(lambda: on_ready(ready))

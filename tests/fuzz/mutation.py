@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 KINDS = ("flip", "set", "drop", "insert", "copy", "cut", "number", "garbage")
+_STEP_BYTES = 5
+_MAX_STEPS = 8
 NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, (1 << 64) - 1)
 
 
@@ -72,6 +74,23 @@ class Mutation:
         for step in self.steps:
             data = step.apply(data)
         return data
+
+
+def parse(data: bytes) -> Mutation:
+    """A mutation out of raw bytes, for a fuzzer that is guided by coverage; any bytes are one.
+
+    Two bytes of `pick`, a byte that says how, and the rest: 0 to 127 is the input itself, whatever the message was, and
+    128 to 255 are steps of ``kind, where (2), size, length, data``.
+    """
+    pick, how, rest = int.from_bytes(data[:2], "big"), data[2:3], data[3:]
+    if how < b"\x80":
+        return Mutation(pick, (Step("garbage", 0, 0, rest),))
+    found = []
+    while len(rest) >= _STEP_BYTES and len(found) < _MAX_STEPS:
+        kind, where, size, length = rest[0], int.from_bytes(rest[1:3], "big"), rest[3], rest[4]
+        found.append(Step(KINDS[kind % len(KINDS)], where, size, rest[5 : 5 + length] or b"\0"))
+        rest = rest[5 + length :]
+    return Mutation(pick, tuple(found))
 
 
 places = st.integers(0, 1 << 16)

@@ -26,11 +26,12 @@ from securesplit.channel.server import ServerChannel
 from securesplit.channel.states import ClientState
 from securesplit.channel.tensor import TensorError, TensorSpec
 from securesplit.cli.checks.certificates import CertsCheck
-from securesplit.errors import BundleError, ConfigError, CredentialError, PhotoError, TrustError
+from securesplit.errors import BundleError, ConfigError, CredentialError, PhotoError, TrustError, WorkerError
 from securesplit.imaging import load_photo
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import manifest
 from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.transport.client import parse_answer
 from securesplit.worker import request as requests
 from tests.channel.world import BUNDLE, PEER, World
 from tests.fuzz.mutation import Mutation
@@ -78,6 +79,23 @@ class Tensors:
         assert wanted.spec in self._allowed
         assert tensor.encode(wanted.release) == data[8:]
         return "decoded"
+
+
+class Answers:
+    """The answer's plaintext as a client reads it: two numbers, or a WorkerError; and what a worker writes is read."""
+
+    def __init__(self) -> None:
+        self._seeds = [requests.answer(logit, 3.5) for logit in (-2.25, 0.0, 7.5)]
+
+    def __call__(self, mutation: Mutation) -> str:
+        data = mutation.apply(self._seeds[mutation.pick % len(self._seeds)])
+        try:
+            logit, tail_ms = parse_answer(data)
+        except WorkerError:
+            return "refused"
+        assert len(data) == len(self._seeds[0])
+        assert np.array([logit, tail_ms], np.float32).tobytes() == data[-8:] or np.isnan([logit, tail_ms]).any()
+        return "read"
 
 
 class Junk:
@@ -357,6 +375,7 @@ def make(name: str, folder: Path) -> Target:
 IN_MEMORY: Mapping[str, Callable[[], Target]] = {
     "frames": Frames,
     "tensors": Tensors,
+    "answers": Answers,
     "junk": Junk,
     "server": Server,
     "client": Client,
