@@ -17,7 +17,7 @@ from tests.faults.load import Load
 from tests.worker.serving import process
 
 RESET = struct.pack("ii", 1, 0)  # close without TIME_WAIT, or the ports would run out
-SLICE = 20_000
+SLICE = 50_000
 
 
 def garbage(certs: Path, count: int, engine: str = "bundle") -> list[object]:
@@ -57,6 +57,6 @@ def send(endpoint: str, count: int, seed: int) -> None:
             peer.bind((f"127.0.0.{2 + n % 200}", 0))
             peer.connect((host, int(port)))
             peer.sendall(draw(source))
-            if n % 16 == 0:  # let it be read before the connection goes
+            if n % 128 == 0:  # let it be read before the connection goes
                 peer.settimeout(0.02)
                 peer.recv(4_096)

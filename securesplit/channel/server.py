@@ -20,7 +20,7 @@ from securesplit.channel.client import FIN_LENGTH
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Drop, Request, Send, ServerEvent
 from securesplit.channel.frames import Code, ErrorBody, Frame, FrameError, FrameType, Reason, decode, encode
-from securesplit.channel.limits import Limits, TokenBuckets
+from securesplit.channel.limits import Limits
 from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
 from securesplit.channel.sessions import HalfOpen, HalfOpenTable, Session, SessionTable
 from securesplit.channel.states import ProtocolError, ServerState, ServerStep
@@ -51,7 +51,6 @@ class ServerChannel:
         self._limits = limits = limits or Limits()
         self._half_open = HalfOpenTable(limits)
         self._sessions = SessionTable(limits)
-        self._buckets = TokenBuckets(limits.handshakes_per_s, limits.handshake_burst, limits.max_addresses)
         self._use(credentials)
 
     @property
@@ -70,7 +69,8 @@ class ServerChannel:
         Args:
             peer: the connection's routing id; a handshake must end on the connection where it began.
             data: the frame.
-            address: where the connection comes from, for the token bucket; empty for no limit.
+            address: where the connection comes from; in a flood the address with the most half-open handshakes loses
+                them first.
         """
         if len(data) > self._limits.max_body_bytes:
             return Send(self.error(Code.TOO_BIG), "too-big")
@@ -139,9 +139,6 @@ class ServerChannel:
 
     def _on_hello(self, peer: bytes, frame: Frame, address: str) -> ServerEvent:
         now_s = self._clock()
-        if address and (wait_s := self._buckets.take(address, now_s)):
-            wait_ms = int(wait_s * 1000) + 1
-            return Send(self.error(Code.BUSY, session=frame.session, retry_after_ms=wait_ms), "handshake-rate")
         identity, flight = frame.body[:IDENTITY_BYTES], frame.body[IDENTITY_BYTES:]
         if len(flight) > tls.MAX_FLIGHT_BYTES:
             return Send(self.error(Code.TOO_BIG, session=frame.session), "too-big")
@@ -155,7 +152,7 @@ class ServerChannel:
             return Send(self._refusal(frame.session, Reason.ALERT, failure.outgoing), verdicts.on_server(failure))
         if not reply:
             return Drop("malformed")
-        self._half_open.add((peer, frame.session), HalfOpen(handshake, self._own_print, now_s))
+        self._half_open.add((peer, frame.session), HalfOpen(handshake, self._own_print, now_s, address))
         return Send(encode(Frame(FrameType.HREPLY, session=frame.session, body=reply)))
 
     def _on_fin(self, peer: bytes, frame: Frame) -> ServerEvent:

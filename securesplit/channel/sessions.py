@@ -41,11 +41,13 @@ class HalfOpen(_Machine):
         handshake: its TLS state.
         own_print: SHA-256 of the certificate that the server showed, which a reload may have replaced meanwhile.
         since_s: when HELLO came, by the server's clock.
+        address: where it came from.
     """
 
     handshake: Handshake
     own_print: bytes
     since_s: float
+    address: str = ""
 
 
 @dataclass(slots=True)
@@ -87,23 +89,29 @@ class HalfOpenTable:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._entries: OrderedDict[HandshakeKey, HalfOpen] = OrderedDict()
+        self._per_address: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def add(self, key: HandshakeKey, entry: HalfOpen) -> None:
-        """Remember a handshake; a HELLO again under the same key replaces it, and a full table loses its oldest."""
+        """Remember a handshake; a HELLO again under the same key replaces it.
+
+        A full table loses the oldest of the address that has the most.
+        """
         if key in self._entries:
             self._drop(key)
         entry.move(ServerStep.HELLO)
         self._entries[key] = entry
+        self._per_address[entry.address] += 1
         if len(self._entries) > self._limits.max_half_open:
-            self._drop(next(iter(self._entries)))
+            ((crowded, _),) = self._per_address.most_common(1)
+            self._drop(next(key for key, one in self._entries.items() if one.address == crowded))
 
     def take(self, key: HandshakeKey, now_s: float) -> HalfOpen | None:
         """Remove and return a handshake that is young enough."""
         self.expire(now_s)
-        return self._entries.pop(key, None)
+        return self._forget(key) if key in self._entries else None
 
     def expire(self, now_s: float) -> None:
         """Drop what waited too long."""
@@ -114,7 +122,14 @@ class HalfOpenTable:
             self._drop(key)
 
     def _drop(self, key: HandshakeKey) -> None:
-        self._entries.pop(key).move(ServerStep.EXPIRE)
+        self._forget(key).move(ServerStep.EXPIRE)
+
+    def _forget(self, key: HandshakeKey) -> HalfOpen:
+        entry = self._entries.pop(key)
+        self._per_address[entry.address] -= 1
+        if not self._per_address[entry.address]:
+            del self._per_address[entry.address]
+        return entry
 
 
 class SessionTable:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default=Path("certs"),
     show_default=True,
-    help="Folder that keygen wrote; read again on SIGHUP.",
+    help="Folder that keygen wrote; read again when it changes.",
 )
 @model_option
 @click.option("--pin", is_flag=True, help="A core of its own for each tail; for a machine that does nothing else.")
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 def tail_worker(bind: str, workers: str, certs: Path, model: Path | None, pin: bool, log_level: str) -> int:
     """Serve the network's tail to clients with a certificate that `keygen` issued.
 
-    SIGTERM and Ctrl-C finish what was accepted and end the worker; a second one ends it at once. SIGHUP reads the
-    certificates and the revocation list again.
+    SIGTERM and Ctrl-C finish what was accepted and end the worker; a second one ends it at once. Changed
+    certificates and revocation lists are in force within a second; SIGHUP reads them at once.
 
     \b
     Example:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Request, Send
 from securesplit.channel.frames import Code, FrameError, decode
+from securesplit.channel.limits import Limits
 from securesplit.channel.server import ServerChannel
 from securesplit.channel.tensor import TensorError
 from securesplit.errors import SecureSplitError
@@ -40,6 +41,7 @@ _MESSAGES_A_TURN = 256
 _MAX_BUDGET_S = 300.0
 _FLUSH_S = 1.0
 _DRAIN_RETRY_MS = 200
+_CROWD_RETRY_MS = 250
 
 
 class Front:
@@ -69,14 +71,15 @@ class Front:
     ) -> None:
         self._guards = guards
         self._served, self._settings, self._clock = served, settings, clock
-        self._channel = ServerChannel(credentials, served.identity, clock=clock)
+        limits = Limits()
+        self._channel = ServerChannel(credentials, served.identity, clock=clock, limits=limits)
         self._socket = FrontSocket(bind)
         self.endpoint = self._socket.endpoint
         self.wakeup = Wakeup()
         self._poller = Poller()
         self._poller.add(self._socket)
         self._poller.add(self.wakeup)
-        self._intake, self._in_flight, self._answers = Intake(), InFlight(), Answers()
+        self._intake, self._in_flight, self._answers = Intake(limits, clock), InFlight(), Answers()
         self._refusals: Counter[str] = Counter()
         self._stop_by: float | None = None
         self._new_credentials: Callable[[], Credentials] | None = None
@@ -127,7 +130,7 @@ class Front:
         return self._stop_by is not None and (not len(self._in_flight) or self._clock() >= self._stop_by)
 
     def _turn(self) -> None:
-        ready = self._poller.wait(_TICK_S if self._intake.is_empty else 0.0)
+        ready = self._poller.wait(self._intake.pause_s(_TICK_S))
         if self.wakeup in ready:
             self.wakeup.clear()
             self._reload()
@@ -135,9 +138,14 @@ class Front:
             message = self._socket.receive()
             if message is None:
                 break
-            self._intake.add(message)
-        for message in self._intake.turn():
+            if (outrun := self._intake.add(message)) is not None:
+                self._refuse_newcomer(outrun, Code.BUSY, _CROWD_RETRY_MS)
+        for message in self._intake.messages():
             self._handle(message)
+        if (newcomer := self._intake.newcomer()) is not None:
+            began = self._clock()
+            self._handle(newcomer)
+            self._intake.spent(self._clock() - began)
         for outcome in self.pool.step(ready):
             self._conclude(outcome)
         if self._clock() - self._weighed_at >= _WEIGH_S:
@@ -180,7 +188,7 @@ class Front:
 
     def _handle(self, message: Incoming) -> None:
         if self._stop_by is not None and is_hello(message):
-            self._refuse_newcomer(message)
+            self._refuse_newcomer(message, Code.DRAIN, _DRAIN_RETRY_MS)
             return
         event = self._channel.receive(message.route[0], message.body, address=message.address)
         if isinstance(event, Request):
@@ -191,13 +199,13 @@ class Front:
         else:
             self._refusals[event.reason] += 1
 
-    def _refuse_newcomer(self, message: Incoming) -> None:
+    def _refuse_newcomer(self, message: Incoming, code: Code, retry_after_ms: int) -> None:
         try:
             session = decode(message.body).session
         except FrameError:
             return
-        error = self._channel.error(Code.DRAIN, session=session, retry_after_ms=_DRAIN_RETRY_MS)
-        self._socket.send(message.route, error)
+        self._refusals["draining" if code is Code.DRAIN else "handshake-crowd"] += 1
+        self._socket.send(message.route, self._channel.error(code, session=session, retry_after_ms=retry_after_ms))
 
     def _accept(self, event: Request, route: tuple[bytes, ...]) -> None:
         """Answer from memory, follow a retry, or queue a new job."""

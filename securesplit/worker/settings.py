@@ -61,7 +61,7 @@ class WorkerSettings:
 
     Attributes:
         bind: ``tcp://HOST:PORT``; port 0 lets the system choose.
-        certs: folder that `keygen` wrote; read again on SIGHUP. None where `credentials` are given instead.
+        certs: folder that `keygen` wrote; read again when it changes and on SIGHUP. None where `credentials` are given.
         credentials: the server's, where they come from no folder.
         bundle: folder of the bundle; None for the one in the package.
         workers: tail processes; 0 for one a usable core.

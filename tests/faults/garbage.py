@@ -20,7 +20,7 @@ def message(*parts: bytes) -> bytes:
     return b"".join(bytes([n < last, len(part)]) + part for n, part in enumerate(parts))
 
 
-def _channel(source: random.Random) -> bytes:
+def channel_frame(source: random.Random) -> bytes:
     """A frame of our own channel that belongs to nothing, its type and session at random."""
     kind = source.choice(list(frames.FrameType)[:-1])
     return frames.encode(frames.Frame(kind, seq=1, ref=2, session=source.randbytes(16), body=source.randbytes(60)))
@@ -39,7 +39,7 @@ KINDS: list[Callable[[random.Random], bytes]] = [
     lambda source: GREETING + READY + message(source.randbytes(20)),
     lambda source: GREETING + READY + message(*[b""] * 9),
     lambda source: GREETING + READY + message(b"", source.randbytes(60)),
-    lambda source: GREETING + READY + message(b"", _channel(source)) * 3,
+    lambda source: GREETING + READY + message(b"", channel_frame(source)) * 3,
 ]
 
 

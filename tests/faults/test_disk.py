@@ -58,7 +58,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     if mounted.returncode:
         pytest.skip(f"a small disk cannot be mounted here ({mounted.stderr.strip()})")
     yield Disk(folder)
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def spend(ledger: Ledger, number: int) -> None:
@@ -71,11 +71,17 @@ def test_the_ledger_grants_nothing_that_it_cannot_write_and_keeps_what_it_grante
         spend(ledger, 0)
         granted += 1
         disk.fill()
-        with pytest.raises(BudgetError, match="cannot be used") as caught:
-            for number in range(1, 200):
-                spend(ledger, number)
+        refusal = None
+        while refusal is None:
+            assert granted < 200, "the ledger's log cannot have had so much room"
+            try:
+                spend(ledger, granted)
+            except BudgetError as error:
+                refusal = error
+            else:
                 granted += 1
-        assert "nothing was released" in caught.value.hint
+        assert "cannot be used" in refusal.message
+        assert "nothing was released" in refusal.hint
         assert ledger.totals()[-1].releases == granted
         disk.empty()
         spend(ledger, 250)
@@ -122,9 +128,9 @@ def test_keygen_half_way_can_be_run_again(disk: Disk) -> None:
     room = 0
     while (done := run("keygen", "--out", certs)).returncode:
         clear(done, 5)
-        room += 8_192
+        room += 16_384
         assert room < 200_000, "keygen never comes to an end"
-        os.truncate(disk.folder / "filler", (disk.folder / "filler").stat().st_size - 8_192)
+        os.truncate(disk.folder / "filler", (disk.folder / "filler").stat().st_size - 16_384)
     with process(certs) as worker:
         assert worker.endpoint
 

@@ -159,7 +159,7 @@ class CertsCheck:
             raise CredentialError(
                 f"OpenSSL cannot read the {whose} certificate or its CA: {error}", hint=hint
             ) from None
-        if not pki.has_only_usage(leaf, usage):
+        if not pki.has_only_usage(leaf, usage) or not pki.may_sign_handshakes(leaf):
             raise CredentialError(f"the {whose} certificate is not for this use", hint="copy the right file")
         return leaf
 
