@@ -18,12 +18,14 @@ from tests.worker.serving import Process, now, process, wait_until
 CALM_S = 4.0
 BLOCK = 20  # faults between two calm phases
 CLIENTS, PAUSE_S = 4, 0.02
+TAILS = 4
+READY_THREADS = 4  # see tests/worker/test_cores.py
 
 
-def kill_tails(certs: Path, count: int, engine: str = "Sum", every_s: float = 0.6) -> list[object]:
-    """``kill -9`` of one of two tails, whatever it does, at random moments `every_s` apart on average."""
+def kill_tails(certs: Path, count: int, engine: str = "Sum") -> list[object]:
+    """``kill -9`` of one of `TAILS`, whatever it does, at random moments but not before most of the others are back."""
     draw = random.Random(1)  # noqa: S311  (a run must be repeatable)
-    with process(certs, engine, workers=2, **_options(engine)) as worker:
+    with process(certs, engine, workers=TAILS, **_options(engine)) as worker:
         trial = Trial(_load(worker.endpoint, certs, engine))
         trial.load.answers(50, 60)
         while trial.faults < count:
@@ -32,13 +34,23 @@ def kill_tails(certs: Path, count: int, engine: str = "Sum", every_s: float = 0.
             trial.weigh(worker.pid)
             with trial.phase("faults"):
                 for _ in range(min(BLOCK, count - trial.faults)):
-                    time.sleep(draw.uniform(0.5, 1.5) * every_s)
-                    with contextlib.suppress(ProcessLookupError, IndexError):  # it was killed just before
-                        os.kill(draw.choice(worker.tails()), signal.SIGKILL)
-                        trial.faults += 1
-            time.sleep(2.0)
+                    time.sleep(draw.uniform(0.0, 0.4))
+                    wait_until(lambda: len(_ready_tails(worker)) >= TAILS - 1, 60)
+                    os.kill(draw.choice(_ready_tails(worker)), signal.SIGKILL)
+                    trial.faults += 1
+            wait_until(lambda: len(_ready_tails(worker)) == TAILS, 60)
         trial.weigh(worker.pid)
-        return trial.row(f"kill -9 of a tail, engine {engine}")
+        return trial.row(f"kill -9 of one of {TAILS} tails, engine {engine}")
+
+
+def _ready_tails(worker: Process) -> list[int]:
+    """The tails that can compute: they have the two threads of their socket."""
+    found = []
+    for pid in worker.tails():
+        with contextlib.suppress(OSError):  # it ends right now
+            if len(list(Path(f"/proc/{pid}/task").iterdir())) == READY_THREADS:
+                found.append(pid)
+    return found
 
 
 def kill_fronts(certs: Path, count: int, engine: str = "Sum") -> list[object]:
@@ -89,10 +101,11 @@ def rotate(certs: Path, count: int, engine: str = "bundle") -> list[object]:
                 time.sleep(2.0)
             trial.weigh(worker.pid)
             with trial.phase("faults"):
+                before = _reloads(worker)
                 issuing.renew(certs, days=1 + trial.faults % 5, now=now())
                 trial.faults += 1
                 worker.signal(signal.SIGHUP)
-                wait_until(lambda: _reloads(worker) == trial.faults, 30)
+                wait_until(lambda before=before: _reloads(worker) > before, 30)
                 trial.load.refresh()  # the devices get their files after the worker
                 time.sleep(1.0)
         trial.weigh(worker.pid)

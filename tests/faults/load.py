@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ SUMS = Questions(IDENTITY, [release(n) for n in range(100)], range(100))
 """For the engines of `tests.worker.engines`."""
 
 
+@functools.cache
 def of_bundle(preset: str = "compact", many: int = 50) -> Questions:
     """Random releases of the default bundle, and what its tail says to them here."""
     bundle = Bundle.load()
@@ -82,7 +84,7 @@ class Load:
         self._generation = 0
         self._stop = threading.Event()
         self._count = threading.Lock()
-        self._threads = [threading.Thread(target=self._run, args=[n]) for n in range(clients)]
+        self._threads = [threading.Thread(target=self._run, args=[n], daemon=True) for n in range(clients)]
         self.sent = 0
         self.answered: list[tuple[float, float]] = []
         self.lost: list[str] = []
@@ -125,7 +127,9 @@ class Load:
     def answers(self, more: int, within_s: float = 30.0) -> None:
         """Wait until so many more requests were answered."""
         goal = len(self.answered) + more
-        wait_until(lambda: len(self.answered) >= goal, within_s, lambda: f"no progress; lost: {self.lost}")
+        wait_until(
+            lambda: len(self.answered) >= goal, within_s, lambda: f"no progress; {len(self.lost)} lost: {self.lost[:3]}"
+        )
 
     def stop(self) -> None:
         """Finish what was asked, and hang up."""

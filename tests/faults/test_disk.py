@@ -21,7 +21,7 @@ from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import load_secret
 from tests.worker.serving import process
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 
 @dataclass
