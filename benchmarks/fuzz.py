@@ -23,7 +23,7 @@ from pathlib import Path
 
 from benchmarks.table import show
 from tests.fuzz import targets
-from tests.fuzz.mutation import Mutation, draw
+from tests.fuzz.mutation import Mutation, draw, spell
 
 FOUND = Path("build/fuzz")
 SHARES = {
@@ -48,6 +48,7 @@ class Run:
     Attributes:
         inputs: how many.
         words: what came of them.
+        firsts: by what came of them, the first mutation.
         longest_s: the longest single one, in seconds.
         findings: by place and kind, the first mutation that led there.
         base_kib: resident memory after the first tenth of the time.
@@ -57,6 +58,7 @@ class Run:
 
     inputs: int = 0
     words: collections.Counter[str] = field(default_factory=collections.Counter)
+    firsts: dict[str, Mutation] = field(default_factory=dict)
     longest_s: float = 0.0
     findings: dict[str, Mutation] = field(default_factory=dict)
     base_kib: int = 0
@@ -71,6 +73,7 @@ def main() -> int:
     parser.add_argument("--inputs", type=int)
     parser.add_argument("--target", choices=targets.NAMES, action="append")
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--keep", type=Path, help="folder for the first input of each outcome, as in tests/fuzz/corpus")
     chosen = parser.parse_args()
     names = chosen.target or targets.NAMES
     rows, failed, total = [], False, 0
@@ -84,6 +87,8 @@ def main() -> int:
             run = fuzz(targets.make(name, Path(folder)), bound, source)
         failed, total = failed or bool(run.findings), total + run.inputs
         save(name, run)
+        if chosen.keep is not None:
+            keep(chosen.keep / name, run)
         words = ", ".join(f"{word} {count:,}" for word, count in run.words.most_common())
         speed, slowest = run.inputs / run.spent_s, 1e3 * run.longest_s
         rows.append([name, f"{run.inputs:,}", speed, slowest, run.grown_kib / 1024, len(run.findings), words])
@@ -112,7 +117,9 @@ def fuzz(target: targets.Target, bound: Bound, source: random.Random) -> Run:
     while (part := bound.part(before - started, run.inputs)) < 1.0:
         mutation = draw(source)
         try:
-            run.words[target(mutation)] += 1
+            word = target(mutation)
+            run.words[word] += 1
+            run.firsts.setdefault(word, mutation)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what we look for
             run.findings.setdefault(_place(error), mutation)
         after = time.perf_counter()
@@ -134,6 +141,13 @@ def save(name: str, run: Run) -> None:
         print(f"FOUND in {name}: {place}\n  {mutation!r}", file=sys.stderr)
         FOUND.mkdir(parents=True, exist_ok=True)
         (FOUND / f"{name}-{number}.txt").write_text(f"{place}\n{mutation!r}\n")
+
+
+def keep(folder: Path, run: Run) -> None:
+    """Write the first input of each outcome, as `tests.fuzz.mutation.parse` reads it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for word, mutation in run.firsts.items():
+        (folder / word.replace(" ", "-")).write_bytes(spell(mutation))
 
 
 def _place(error: Exception) -> str:

@@ -93,7 +93,16 @@ def parse(data: bytes) -> Mutation:
     return Mutation(pick, tuple(found))
 
 
-places = st.integers(0, 1 << 16)
+def spell(mutation: Mutation) -> bytes:
+    """The bytes that `parse` reads as this mutation, for a corpus."""
+    parts = [
+        bytes([KINDS.index(step.kind)]) + step.where.to_bytes(2, "big") + bytes([step.size, len(step.data)]) + step.data
+        for step in mutation.steps
+    ]
+    return mutation.pick.to_bytes(2, "big") + b"\x80" + b"".join(parts)
+
+
+places = st.integers(0, (1 << 16) - 1)
 steps = st.builds(Step, st.sampled_from(KINDS), places, st.integers(0, 255), st.binary(min_size=1, max_size=40))
 mutations = st.builds(Mutation, places, st.lists(steps, min_size=1, max_size=4).map(tuple))
 
