@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
+from benchmarks.faults.trial import Bound
 from tests.faults.far import Far, far
 from tests.faults.wire import WORKER, Wire, missing, wire
 from tests.worker.serving import process
@@ -12,15 +13,15 @@ from tests.worker.serving import process
 LOSS, DELAY_S = 0.1, 0.1
 
 
-def loss(certs: Path, count: int, _engine: str) -> list[object]:
-    """`count` requests over the bad wire, after as many over one that is only slow."""
+def loss(certs: Path, bound: Bound, _engine: str) -> list[object]:
+    """`bound.count` requests over the bad wire, after as many over one that is only slow."""
     if reason := missing():
         raise SystemExit(f"cannot run here: {reason}")
     with wire() as line, process(certs, "Sum", bind=f"tcp://{WORKER}:5555", inside=line.at_worker):
         line.set(delay_s=DELAY_S)
-        calm = _ask(line, certs, count)
+        calm = _ask(line, certs, bound.count)
         line.set(loss=LOSS, delay_s=DELAY_S)
-        bad = _ask(line, certs, count)
+        bad = _ask(line, certs, bound.count)
         lost = f"{line.lost:,} of {line.carried + line.lost:,} packets lost; engine Sum"
     quantiles = [
         statistics.quantiles(run.result["milliseconds"], n=100)[rank - 1] for rank in (50, 99) for run in (calm, bad)

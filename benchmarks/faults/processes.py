@@ -10,30 +10,30 @@ import statistics
 import time
 from pathlib import Path
 
-from benchmarks.faults.trial import Trial
+from benchmarks.faults.trial import Bound, Trial
 from securesplit.channel import issuing
 from tests.faults.load import SUMS, Load, Questions, of_bundle
 from tests.worker.serving import Process, now, process, wait_until
 
 CALM_S = 4.0
-BLOCK = 20  # faults between two calm phases
+BLOCK = 10  # faults between two calm phases
 CLIENTS, PAUSE_S = 4, 0.02
 TAILS = 4
 READY_THREADS = 4  # see tests/worker/test_cores.py
 
 
-def kill_tails(certs: Path, count: int, engine: str = "Sum") -> list[object]:
+def kill_tails(certs: Path, bound: Bound, engine: str = "Sum") -> list[object]:
     """``kill -9`` of one of `TAILS`, whatever it does, at random moments but not before most of the others are back."""
     draw = random.Random(1)  # noqa: S311  (a run must be repeatable)
     with process(certs, engine, workers=TAILS, **_options(engine)) as worker:
-        trial = Trial(_load(worker.endpoint, certs, engine))
+        trial = Trial(_load(worker.endpoint, certs, engine), bound)
         trial.load.answers(50, 60)
-        while trial.faults < count:
+        while block := trial.left(BLOCK):
             with trial.phase("calm"):
                 time.sleep(CALM_S)
             trial.weigh(worker.pid)
             with trial.phase("faults"):
-                for _ in range(min(BLOCK, count - trial.faults)):
+                for _ in range(block):
                     time.sleep(draw.uniform(0.0, 0.4))
                     wait_until(lambda: len(_ready_tails(worker)) >= TAILS - 1, 60)
                     os.kill(draw.choice(_ready_tails(worker)), signal.SIGKILL)
@@ -53,28 +53,28 @@ def _ready_tails(worker: Process) -> list[int]:
     return found
 
 
-def kill_fronts(certs: Path, count: int, engine: str = "Sum") -> list[object]:
+def kill_fronts(certs: Path, bound: Bound, engine: str = "Sum") -> list[object]:
     """``kill -9`` of the front; a supervisor starts the next one at once, at the same address."""
-    return _replace_fronts(certs, count, engine, signal.SIGKILL, "kill -9 of the front")
+    return _replace_fronts(certs, bound, engine, signal.SIGKILL, "kill -9 of the front")
 
 
-def drain(certs: Path, count: int, engine: str = "Sum") -> list[object]:
+def drain(certs: Path, bound: Bound, engine: str = "Sum") -> list[object]:
     """SIGTERM of the front; a supervisor starts the next one when it has ended."""
-    return _replace_fronts(certs, count, engine, signal.SIGTERM, "SIGTERM (drain) of the front")
+    return _replace_fronts(certs, bound, engine, signal.SIGTERM, "SIGTERM (drain) of the front")
 
 
-def _replace_fronts(certs: Path, count: int, engine: str, number: signal.Signals, what: str) -> list[object]:
+def _replace_fronts(certs: Path, bound: Bound, engine: str, number: signal.Signals, what: str) -> list[object]:
     recoveries, codes = [], []
     worker = Process(certs, engine, "tcp://127.0.0.1:0", 1, _options(engine))
     endpoint = worker.endpoint
-    trial = Trial(_load(endpoint, certs, engine))
+    trial = Trial(_load(endpoint, certs, engine), bound)
     try:
         trial.load.answers(20, 60)
-        while trial.faults < count:
+        while block := trial.left(BLOCK):
             with trial.phase("calm"):
                 time.sleep(CALM_S)
             with trial.phase("faults"):
-                for _ in range(min(BLOCK, count - trial.faults)):
+                for _ in range(block):
                     at = time.monotonic()
                     worker.signal(number)
                     codes.append(worker.wait(60))
@@ -91,12 +91,12 @@ def _replace_fronts(certs: Path, count: int, engine: str, number: signal.Signals
         worker.close()
 
 
-def rotate(certs: Path, count: int, engine: str = "bundle") -> list[object]:
+def rotate(certs: Path, bound: Bound, engine: str = "bundle") -> list[object]:
     """New certificates of the server and the clients, a SIGHUP, and the clients connect anew with theirs."""
     with process(certs, engine, **_options(engine)) as worker:
-        trial = Trial(_load(worker.endpoint, certs, engine))
+        trial = Trial(_load(worker.endpoint, certs, engine), bound)
         trial.load.answers(50, 60)
-        while trial.faults < count:
+        while trial.left(1):
             with trial.phase("calm"):
                 time.sleep(2.0)
             trial.weigh(worker.pid)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.faults.garbage import send
 from benchmarks.faults.processes import questions
-from benchmarks.faults.trial import Trial, descriptors, resident_mib
+from benchmarks.faults.trial import Bound, Trial, descriptors, resident_mib
 from benchmarks.table import show
 from tests.faults.load import Load
 from tests.worker.serving import process
@@ -22,11 +22,11 @@ CLIENTS, PAUSE_S = 4, 0.2
 COLUMNS = ("process", "samples", "MiB first third", "MiB last third", "MiB slope an hour", "fds first", "fds last")
 
 
-def soak(certs: Path, minutes: float, engine: str = "bundle") -> list[object]:
+def soak(certs: Path, bound: Bound, engine: str = "bundle") -> list[object]:
     """Load for so long; each minute a tail is killed, every second one SIGHUP comes, a guest asks, garbage arrives."""
-    end = time.monotonic() + 60 * minutes
+    end = time.monotonic() + 60 * bound.minutes
     with process(certs, engine, workers=2) as worker:
-        trial = Trial(Load([worker.endpoint], certs, CLIENTS, questions=questions(engine), pause_s=PAUSE_S))
+        trial = Trial(Load([worker.endpoint], certs, CLIENTS, questions=questions(engine), pause_s=PAUSE_S), bound)
         trial.load.answers(50, 60)
         oldest = worker.tails()[0]  # this one is left alone, and watched
         watched = {"front": worker.pid, "tail": oldest, "clients": os.getpid()}
@@ -46,7 +46,7 @@ def soak(certs: Path, minutes: float, engine: str = "bundle") -> list[object]:
             turn += 1
         trial.weigh(worker.pid)
         show("faults-soak-memory", COLUMNS, [_flat(name, taken) for name, taken in samples.items()])
-        return trial.row(f"soak of {minutes:g} min, engine {engine}", "memory: faults-soak-memory")
+        return trial.row(f"soak of {bound.minutes:g} min, engine {engine}", "memory: faults-soak-memory")
 
 
 def _mishap(front: int, tails: Sequence[int], endpoint: str, turn: int) -> None:

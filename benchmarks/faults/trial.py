@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import statistics
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.load import Load
@@ -39,18 +41,41 @@ def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
+@dataclass(frozen=True)
+class Bound:
+    """When a trial ends.
+
+    Attributes:
+        count: faults, at most.
+        minutes: at most, about.
+    """
+
+    count: int
+    minutes: float
+
+
 class Trial:
     """Notes when what was done to a worker.
 
+    Args:
+        load: the clients.
+        bound: when it ends.
+
     Attributes:
         faults: how many there were.
-        load: the clients.
     """
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, bound: Bound) -> None:
         self.load, self.faults = load, 0
+        self._count, self._end = bound.count, time.monotonic() + 60 * bound.minutes
         self._spans: dict[str, list[tuple[float, float]]] = {"calm": [], "faults": []}
         self._sizes: list[tuple[float, int]] = []
+
+    def left(self, block: int) -> int:
+        """How many faults come next, `block` at most; 0 at the end."""
+        lost = len(self.load.lost)
+        print(f"{self.faults:,} faults, {self.load.sent:,} requests, {lost} lost", file=sys.stderr, flush=True)
+        return min(block, self._count - self.faults) if time.monotonic() < self._end else 0
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
