@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from securesplit.channel import keystore
 from securesplit.channel.credentials import Credentials
-from securesplit.channel.watch import Watch
+from securesplit.channel.watch import FileWatch
 from securesplit.errors import CredentialError
 from securesplit.model import Bundle
 from securesplit.privacy.ledger import Ledger
@@ -142,7 +142,7 @@ class DeviceKeys:
     def __init__(self, folder: Path, name: str, given: Credentials | None = None) -> None:
         self._folder, self._name = folder, name
         paths = keystore.client_files(folder, name) if given is None else []
-        self._watch = Watch(paths, settle_s=0.0, clock=time.monotonic)
+        self._watch = FileWatch(paths, settle_s=0.0, clock=time.monotonic)
         self._lock = threading.Lock()
         self.current = given or self._load()
 

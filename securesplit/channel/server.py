@@ -22,7 +22,7 @@ from securesplit.channel.events import Drop, Request, Send, ServerEvent
 from securesplit.channel.frames import Code, ErrorBody, Frame, FrameError, FrameType, Reason, decode, encode
 from securesplit.channel.limits import Limits
 from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
-from securesplit.channel.sessions import HalfOpen, HalfOpenTable, Session, SessionTable
+from securesplit.channel.sessions import Ended, HalfOpen, HalfOpenTable, Session, SessionObserver, SessionTable
 from securesplit.channel.states import ProtocolError, ServerState, ServerStep
 
 IDENTITY_BYTES = 32
@@ -36,6 +36,7 @@ class ServerChannel:
         bundle_identity: 32 bytes; clients with another bundle are refused.
         clock: a monotonic clock, in seconds.
         limits: bounds.
+        observer: is told of sessions.
     """
 
     def __init__(
@@ -45,12 +46,13 @@ class ServerChannel:
         *,
         clock: Callable[[], float] = time.monotonic,
         limits: Limits | None = None,
+        observer: SessionObserver | None = None,
     ) -> None:
         self._identity = bundle_identity
         self._clock = clock
         self._limits = limits = limits or Limits()
         self._half_open = HalfOpenTable(limits)
-        self._sessions = SessionTable(limits)
+        self._sessions = SessionTable(limits, observer)
         self._use(credentials)
 
     @property
@@ -118,7 +120,11 @@ class ServerChannel:
     def reload(self, credentials: Credentials) -> int:
         """Use new credentials from now on, end the sessions that they no longer allow, and return how many ended."""
         self._use(credentials)
-        return self._sessions.end_where(lambda session: not self._is_allowed(session))
+        return self._sessions.end_where(lambda session: None if self._is_allowed(session) else Ended.NOT_ALLOWED)
+
+    def close(self) -> None:
+        """End all sessions and forget their keys."""
+        self._sessions.end_where(lambda _session: Ended.STOPPED)
 
     def tick(self) -> None:
         """End what has lived too long."""

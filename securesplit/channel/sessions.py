@@ -1,4 +1,4 @@
-"""The server's two tables: handshakes that wait for their second flight, and sessions.
+"""The server's two tables: handshakes that wait for their second flight, and sessions; and who is told of them.
 
 Invariants: both are bounded and evict (``limits.py``); a session's state moves only along ``states.SERVER``; nothing
 here looks at bytes of a peer.
@@ -6,9 +6,11 @@ here looks at bytes of a peer.
 
 from __future__ import annotations
 
+import enum
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from securesplit.channel.limits import Limits
 from securesplit.channel.sealing import Opener, Sealer
@@ -64,6 +66,7 @@ class Session(_Machine):
         opener: requests.
         since_s: when FIN came, by the server's clock.
         used_s: when the last authenticated request came.
+        requests: authenticated requests so far, repeated ones included.
     """
 
     id: bytes
@@ -75,12 +78,34 @@ class Session(_Machine):
     opener: Opener
     since_s: float
     used_s: float
+    requests: int = 1
 
     def end(self) -> None:
         """Forget the keys."""
         self.move(ServerStep.EXPIRE)
         self.sealer.wipe()
         self.opener.wipe()
+
+
+class Ended(enum.Enum):
+    """Why a session has ended; the values are words for logs and metrics."""
+
+    AGE = "age"
+    IDLE = "idle"
+    SHARE = "own-share"
+    FULL = "table-full"
+    NOT_ALLOWED = "not-allowed"
+    STOPPED = "worker-stopped"
+
+
+class SessionObserver(Protocol):
+    """Somebody who is told when sessions begin and end; it must not wait and must not change them."""
+
+    def opened(self, session: Session) -> None:
+        """A client has proved itself."""
+
+    def ended(self, session: Session, why: Ended) -> None:
+        """A session is gone, and with it its keys."""
 
 
 class HalfOpenTable:
@@ -135,8 +160,9 @@ class HalfOpenTable:
 class SessionTable:
     """Sessions, the least recently used first."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, observer: SessionObserver | None = None) -> None:
         self._limits = limits
+        self._observer = observer
         self._entries: OrderedDict[bytes, Session] = OrderedDict()
         self._per_client: Counter[str] = Counter()
 
@@ -147,42 +173,47 @@ class SessionTable:
         """Remember a session; evict the client's own oldest over its share, else the oldest over the bound."""
         self._entries[session.id] = session
         self._per_client[session.fingerprint] += 1
+        if self._observer is not None:
+            self._observer.opened(session)
         if self._per_client[session.fingerprint] > self._limits.max_sessions_per_client:
-            self._end(next(s for s in self._entries.values() if s.fingerprint == session.fingerprint))
+            self._end(next(s for s in self._entries.values() if s.fingerprint == session.fingerprint), Ended.SHARE)
         elif len(self._entries) > self._limits.max_sessions:
-            self._end(next(iter(self._entries.values())))
+            self._end(next(iter(self._entries.values())), Ended.FULL)
 
     def find(self, session_id: bytes, now_s: float) -> Session | None:
         """Return a session that is still good; looking changes nothing."""
         session = self._entries.get(session_id)
-        return session if session and not self._is_over(session, now_s) else None
+        return session if session and self._over(session, now_s) is None else None
 
     def touch(self, session: Session, now_s: float) -> None:
         """Note an authenticated request."""
         session.used_s = now_s
+        session.requests += 1
         self._entries.move_to_end(session.id)
 
     def expire(self, now_s: float) -> None:
         """End what is too old or was idle too long."""
-        self.end_where(lambda session: self._is_over(session, now_s))
+        self.end_where(lambda session: self._over(session, now_s))
 
-    def end_where(self, condition: Callable[[Session], bool]) -> int:
-        """End every session for which the condition holds and return how many."""
-        ended = [session for session in self._entries.values() if condition(session)]
-        for session in ended:
-            self._end(session)
+    def end_where(self, verdict: Callable[[Session], Ended | None]) -> int:
+        """End every session for which there is a reason and return how many."""
+        judged = [(session, verdict(session)) for session in self._entries.values()]
+        ended = [(session, why) for session, why in judged if why is not None]
+        for session, why in ended:
+            self._end(session, why)
         return len(ended)
 
-    def _is_over(self, session: Session, now_s: float) -> bool:
+    def _over(self, session: Session, now_s: float) -> Ended | None:
         grace_s = self._limits.grace_s
-        return (
-            now_s - session.since_s > self._limits.max_age_s + grace_s
-            or now_s - session.used_s > self._limits.max_idle_s + grace_s
-        )
+        if now_s - session.since_s > self._limits.max_age_s + grace_s:
+            return Ended.AGE
+        return Ended.IDLE if now_s - session.used_s > self._limits.max_idle_s + grace_s else None
 
-    def _end(self, session: Session) -> None:
+    def _end(self, session: Session, why: Ended) -> None:
         del self._entries[session.id]
         self._per_client[session.fingerprint] -= 1
         if not self._per_client[session.fingerprint]:
             del self._per_client[session.fingerprint]
         session.end()
+        if self._observer is not None:
+            self._observer.ended(session, why)

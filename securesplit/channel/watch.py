@@ -13,7 +13,7 @@ from pathlib import Path
 _Stamp = tuple[tuple[int, ...] | None, ...]
 
 
-class Watch:
+class FileWatch:
     """Looks at some files.
 
     Args:

@@ -5,8 +5,9 @@ slows neither the open sessions nor the honest newcomers (ADR 013):
 
 - each turn of the front's loop handles everything else that has come and at most one HELLO, and after a HELLO the next
   one waits until the HELLOs have had no more than `HELLO_SHARE` of the time;
-- of the HELLOs that wait, addresses take turns, and within an address its connections; an address is held to its token
-  bucket, but what it has no token for *waits*, so that an honest neighbour behind the same NAT has its turn too;
+- of the HELLOs that wait, addresses take turns, and within an address its connections, of which those that had none
+  answered yet have three turns of four; an address is held to its token bucket, but what it has no token for *waits*.
+  So an honest neighbour behind the flooder's own NAT has its turn too;
 - a connection has one HELLO at most, its latest. The line as a whole is bounded; when it is full the oldest of the most
   crowded address is told BUSY.
 
@@ -25,15 +26,42 @@ from securesplit.channel.server import IDENTITY_BYTES
 from securesplit.channel.tls import MAX_FLIGHT_BYTES
 from securesplit.transport.server import Incoming
 
-HELLO_SHARE = 1 / 3  # of the front's time
+HELLO_SHARE = 1 / 5  # of the front's time
 _TYPE_AT = 4  # offset of the type in a frame's header
 _LINE = 256
+_AGAIN_TURN = 4  # every fourth turn of an address is for connections that had a HELLO answered before
+_REMEMBERED = 4_096  # such connections
 _MAX_HELLO_BYTES = HEADER_BYTES + IDENTITY_BYTES + MAX_FLIGHT_BYTES
 
 
 def is_hello(message: Incoming) -> bool:
     """Whether a message claims to begin a handshake, and is short enough to be worth a place in the line."""
     return message.body[_TYPE_AT : _TYPE_AT + 1] == bytes([FrameType.HELLO]) and len(message.body) <= _MAX_HELLO_BYTES
+
+
+class _Address:
+    """The HELLOs of one address, one a connection."""
+
+    def __init__(self) -> None:
+        self._new: OrderedDict[bytes, Incoming] = OrderedDict()
+        self._again: OrderedDict[bytes, Incoming] = OrderedDict()
+        self._turn = 0
+
+    def __len__(self) -> int:
+        return len(self._new) + len(self._again)
+
+    def add(self, message: Incoming, *, again: bool) -> None:
+        connection = message.route[0]
+        again = connection in self._again or (again and connection not in self._new)
+        (self._again if again else self._new)[connection] = message
+
+    def take(self) -> Incoming:
+        self._turn += 1
+        first, second = (self._again, self._new) if self._turn % _AGAIN_TURN == 0 else (self._new, self._again)
+        return (first or second).popitem(last=False)[1]
+
+    def lose(self) -> Incoming:
+        return (self._again or self._new).popitem(last=False)[1]
 
 
 class Line:
@@ -45,7 +73,8 @@ class Line:
 
     def __init__(self, limits: Limits) -> None:
         self._buckets = TokenBuckets(limits.handshakes_per_s, limits.handshake_burst, limits.max_addresses)
-        self._addresses: OrderedDict[str, OrderedDict[bytes, Incoming]] = OrderedDict()
+        self._addresses: OrderedDict[str, _Address] = OrderedDict()
+        self._answered: OrderedDict[bytes, None] = OrderedDict()
         self._waiting = 0
 
     def __len__(self) -> int:
@@ -53,10 +82,11 @@ class Line:
 
     def add(self, message: Incoming) -> Incoming | None:
         """Let a HELLO wait; returns the one that lost its place for it."""
-        connections = self._addresses.setdefault(message.address, OrderedDict())
-        self._waiting += message.route[0] not in connections
-        connections[message.route[0]] = message
-        return self._pop(max(self._addresses, key=self._crowd)) if self._waiting > _LINE else None
+        address = self._addresses.setdefault(message.address, _Address())
+        before = len(address)
+        address.add(message, again=message.route[0] in self._answered)
+        self._waiting += len(address) - before
+        return self._remove(max(self._addresses, key=self._crowd), _Address.lose) if self._waiting > _LINE else None
 
     def take(self, now_s: float) -> Incoming | float:
         """The HELLO whose turn it is, or the seconds until an address that waits may have one."""
@@ -65,19 +95,25 @@ class Line:
             wait_s = self._buckets.take(address, now_s)
             if not wait_s:
                 self._addresses.move_to_end(address)
-                return self._pop(address)
+                return self._remember(self._remove(address, _Address.take))
             shortest_s = min(shortest_s, wait_s)
         return shortest_s
 
     def _crowd(self, address: str) -> int:
         return len(self._addresses[address])
 
-    def _pop(self, address: str) -> Incoming:
-        connections = self._addresses[address]
-        _, message = connections.popitem(last=False)
+    def _remove(self, address: str, choose: Callable[[_Address], Incoming]) -> Incoming:
+        crowd = self._addresses[address]
+        message = choose(crowd)
         self._waiting -= 1
-        if not connections:
+        if not len(crowd):
             del self._addresses[address]
+        return message
+
+    def _remember(self, message: Incoming) -> Incoming:
+        self._answered[message.route[0]] = None
+        if len(self._answered) > _REMEMBERED:
+            self._answered.popitem(last=False)
         return message
 
 

@@ -1,8 +1,9 @@
 """Run a worker in this process until a signal ends it.
 
 SIGTERM and SIGINT drain: nothing new is accepted, what was accepted is finished; a second one ends the worker at once.
-SIGHUP reads the certificates again; so does a change of their files, which a thread notices that does nothing else: a
-disk that hangs holds up no request. Only this module touches signals, and it puts the old handlers back.
+SIGHUP reads the certificates again and reopens the audit log; a change of the certificates' files does the same, and is
+noticed by a thread that does nothing else: a disk that hangs holds up no request. Only this module touches signals, and
+it puts the old handlers back.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from pathlib import Path
 
 from securesplit.channel import keystore
 from securesplit.channel.credentials import Credentials
-from securesplit.channel.watch import Watch
+from securesplit.channel.watch import FileWatch
 from securesplit.errors import ConfigError
 from securesplit.worker.cores import usable_cores
 from securesplit.worker.descriptors import DescriptorGuard, raise_limit
 from securesplit.worker.front import Front
 from securesplit.worker.memory import MemoryGuard
+from securesplit.worker.operations import Operations
 from securesplit.worker.served import Served
 from securesplit.worker.settings import WorkerSettings
 
@@ -40,12 +42,14 @@ class Ready:
         bundle_id: ``sha256:<hex>`` of what it serves.
         expires_at: when its certificate ends.
         workers: tail processes.
+        metrics: where health and metrics are, ``HOST:PORT``; None where they are nowhere.
     """
 
     endpoint: str
     bundle_id: str
     expires_at: datetime
     workers: int
+    metrics: str | None
 
 
 def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int:
@@ -60,7 +64,8 @@ def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int
 
     Raises:
         BundleError: the bundle is broken.
-        ConfigError: the address cannot be bound, no credentials were given, or too few files may be open.
+        ConfigError: an address cannot be bound, the audit log cannot be opened, no credentials were given, or too few
+            files may be open.
         CredentialError: the certificates are missing, broken or expired.
         WorkerError: the tails cannot start.
     """
@@ -70,16 +75,26 @@ def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int
 def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int:
     """The same for anything that can be served, not only a bundle."""
     paths = [] if settings.certs is None else keystore.server_files(settings.certs)
-    watch = Watch(paths, settle_s=_SETTLE_S, clock=time.monotonic)
+    files = FileWatch(paths, settle_s=_SETTLE_S, clock=time.monotonic)
     credentials = _load(settings)
     workers = settings.workers or usable_cores()
     raise_limit()
     pool = replace(settings.pool, workers=workers)
     guards = MemoryGuard(settings.growth_bytes), DescriptorGuard(workers)
-    front = Front(settings.bind, served, credentials, pool, guards=guards)
-    ready = Ready(front.endpoint, served.id, credentials.expires_at, workers)
-    with _reloads(front, settings.certs, watch) as reload, _signals(front, settings, reload):
-        front.run(lambda: on_ready(ready))
+    watch = Operations(replace(settings, pool=pool), credentials, served.id)
+    try:
+        front = Front(settings.bind, served, credentials, pool, guards=guards, watch=watch)
+        watch.attach(front)
+        ready = Ready(front.endpoint, served.id, credentials.expires_at, workers, watch.address)
+
+        def announce() -> None:
+            watch.ready()
+            on_ready(ready)
+
+        with _reloads(front, settings.certs, files) as reload, _signals(front, settings, reload):
+            front.run(announce)
+    finally:
+        watch.close()
     return 0
 
 
@@ -96,7 +111,7 @@ def _read(folder: Path) -> Credentials:
 
 
 @contextlib.contextmanager
-def _reloads(front: Front, folder: Path | None, watch: Watch) -> Iterator[Callable[[], None]]:
+def _reloads(front: Front, folder: Path | None, files: FileWatch) -> Iterator[Callable[[], None]]:
     """Reload whenever the watched files of `folder` change; yields what reloads at once."""
     if folder is None:
         yield lambda: None
@@ -104,12 +119,12 @@ def _reloads(front: Front, folder: Path | None, watch: Watch) -> Iterator[Callab
     over = threading.Event()
 
     def read() -> Credentials:
-        watch.mark()
+        files.mark()
         return _read(folder)
 
     def look() -> None:
         while not over.wait(_LOOK_S):
-            if watch.has_changed():
+            if files.has_changed():
                 front.reload(read)
 
     thread = threading.Thread(target=look, name="securesplit-watch", daemon=True)

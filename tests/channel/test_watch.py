@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.channel.watch import Watch
+from securesplit.channel.watch import FileWatch
 from tests.channel.world import Clock
 
 
@@ -34,7 +34,7 @@ CHANGES: list[Callable[[Path], object]] = [
 @pytest.mark.parametrize("change", CHANGES, ids=["replaced", "written in place", "gone", "appeared"])
 def test_a_change_is_told_once_after_it_has_settled(folder: Path, change: Callable[[Path], object]) -> None:
     clock = Clock()
-    watch = Watch([folder / "a", folder / "b", folder / "later"], settle_s=0.3, clock=clock)
+    watch = FileWatch([folder / "a", folder / "b", folder / "later"], settle_s=0.3, clock=clock)
     assert not watch.has_changed()
     change(folder / "a")
     told = []
@@ -47,7 +47,7 @@ def test_a_change_is_told_once_after_it_has_settled(folder: Path, change: Callab
 
 def test_a_copy_that_goes_on_is_waited_for(folder: Path) -> None:
     clock = Clock()
-    watch = Watch([folder / "a", folder / "b"], settle_s=0.3, clock=clock)
+    watch = FileWatch([folder / "a", folder / "b"], settle_s=0.3, clock=clock)
     for turn in range(10):
         (folder / "ab"[turn % 2]).write_text("x" * turn)
         assert not watch.has_changed()
@@ -58,7 +58,7 @@ def test_a_copy_that_goes_on_is_waited_for(folder: Path) -> None:
 
 def test_what_was_marked_is_known(folder: Path) -> None:
     clock = Clock()
-    watch = Watch([folder / "a"], settle_s=0.0, clock=clock)
+    watch = FileWatch([folder / "a"], settle_s=0.0, clock=clock)
     replace(folder / "a")
     watch.mark()
     assert not watch.has_changed()
@@ -67,6 +67,6 @@ def test_what_was_marked_is_known(folder: Path) -> None:
 
 
 def test_a_look_that_is_the_first_after_a_change_and_needs_no_settling_tells_it(folder: Path) -> None:
-    watch = Watch([folder / "a"], settle_s=0.0, clock=Clock())
+    watch = FileWatch([folder / "a"], settle_s=0.0, clock=Clock())
     replace(folder / "a")
     assert [watch.has_changed(), watch.has_changed()] == [True, False]
