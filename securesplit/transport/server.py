@@ -13,7 +13,7 @@ import zmq
 
 from securesplit.errors import ConfigError, UnreachableError
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.sockets import Limits, front_socket, new_context
+from securesplit.transport.sockets import Limits, front_socket, new_context, require_descriptors
 
 _MAX_PARTS = 4
 
@@ -41,10 +41,11 @@ class FrontSocket:
         limits: bounds on what peers may do.
 
     Raises:
-        ConfigError: the address cannot be bound.
+        ConfigError: the address cannot be bound, or this process may open no more files.
     """
 
     def __init__(self, bind: str, limits: Limits | None = None) -> None:
+        require_descriptors()
         self._limits = limits or Limits()
         self._open(_address_of(bind))
 

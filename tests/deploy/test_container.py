@@ -90,7 +90,7 @@ def as_user(command: list[str]) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="containers are for Linux")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_its_very_commands_install_start_and_check_a_worker_that_writes_nothing_but_its_tmp(
     tmp_path: Path, free_port: Callable[[], int]
 ) -> None:

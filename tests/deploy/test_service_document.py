@@ -33,7 +33,7 @@ SYSTEMCTL = """#!/bin/sh
 unit="$ETC/systemd/system/securesplit-tail.service"
 case "$1" in
 enable)
-  $(sed -n 's/^ExecStart=//p' "$unit") 2> "$ETC/log" & echo $! > "$ETC/pid"
+  $(sed -n 's/^ExecStart=//p' "$unit") > /dev/null 2> "$ETC/log" & echo $! > "$ETC/pid"
   until grep -q '"ready"' "$ETC/log"; do kill -0 "$(cat "$ETC/pid")" || exit 1; sleep 0.2; done;;
 reload) MAINPID=$(cat "$ETC/pid"); eval "$(sed -n 's/^ExecReload=//p' "$unit")";;
 esac
@@ -51,7 +51,7 @@ def commands(machine: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="needs Debian's package systemd")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_service_is_installed_started_and_reloaded_as_printed(tmp_path: Path, free_port: Callable[[], int]) -> None:
     checkout, etc, port, health = tmp_path / "checkout", tmp_path / "etc", free_port(), free_port()
     copy_into(checkout)
