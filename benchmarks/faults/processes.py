@@ -16,7 +16,7 @@ from tests.faults.load import SUMS, Load, Questions, of_bundle
 from tests.worker.serving import Process, now, process, wait_until
 
 CALM_S = 4.0
-BLOCK = 10  # faults between two calm phases
+BLOCK = 3  # faults between two calm phases
 CLIENTS, PAUSE_S = 4, 0.02
 TAILS = 4
 READY_THREADS = 4  # see tests/worker/test_cores.py
