@@ -1,8 +1,8 @@
 """The front's socket towards the clients: one message in, who sent it, one message back.
 
 Clients are REQ sockets, so a message is ``[routing id, (request id,) empty, body]``. What has another form is dropped
-here, and so is what comes from a peer without an address. The envelope is kept as the *route* of the answer. Sending never blocks: a peer that does not read loses its
-answers.
+here, and so is what comes from a peer without an address. The envelope is kept as the *route* of the answer. Sending
+never blocks: a peer that does not read loses its answers.
 """
 
 from __future__ import annotations
