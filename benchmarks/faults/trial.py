@@ -73,8 +73,8 @@ class Trial:
 
     def left(self, block: int) -> int:
         """How many faults come next, `block` at most; 0 at the end."""
-        lost = len(self.load.lost)
-        print(f"{self.faults:,} faults, {self.load.sent:,} requests, {lost} lost", file=sys.stderr, flush=True)
+        lost = f"{len(self.load.lost)} lost {self.load.lost[:1]}"
+        print(f"{self.faults:,} faults, {self.load.sent:,} requests, {lost}", file=sys.stderr, flush=True)
         return min(block, self._count - self.faults) if time.monotonic() < self._end else 0
 
     @contextlib.contextmanager

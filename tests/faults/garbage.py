@@ -20,6 +20,16 @@ def message(*parts: bytes) -> bytes:
     return b"".join(bytes([n < last, len(part)]) + part for n, part in enumerate(parts))
 
 
+# ZMTP 1.0 (rfc.zeromq.org/spec/13): no greeting but an identity, here none; a frame's length counts its flags.
+OLD_GREETING = b"\x01\x00"
+
+
+def old_message(*parts: bytes) -> bytes:
+    """A ZMTP 1.0 message of short frames."""
+    last = len(parts) - 1
+    return b"".join(bytes([len(part) + 1, n < last]) + part for n, part in enumerate(parts))
+
+
 def channel_frame(source: random.Random) -> bytes:
     """A frame of our own channel that belongs to nothing, its type and session at random."""
     kind = source.choice(list(frames.FrameType)[:-1])
@@ -40,6 +50,7 @@ KINDS: list[Callable[[random.Random], bytes]] = [
     lambda source: GREETING + READY + message(*[b""] * 9),
     lambda source: GREETING + READY + message(b"", source.randbytes(60)),
     lambda source: GREETING + READY + message(b"", channel_frame(source)) * 3,
+    lambda source: OLD_GREETING + old_message(b"", channel_frame(source)),
 ]
 
 

@@ -49,6 +49,22 @@ def test_garbage_of_every_kind_leaves_nothing_behind(worker: Process, load: Call
     assert not any("Traceback" in line for line in worker.log)
 
 
+def test_a_peer_of_an_older_zeromq_is_ignored(worker: Process, load: Callable[..., Load]) -> None:
+    """libzmq has no metadata for ZMTP 1 and 2, so it cannot say where their messages come from; and random bytes can be
+    ZMTP 1."""
+    clients = load(worker.endpoint, clients=1)
+    clients.answers(5)
+    for _ in range(5):
+        with connect(worker) as peer, contextlib.suppress(OSError):
+            peer.sendall(garbage.OLD_GREETING + garbage.old_message(b"", garbage.channel_frame(random.Random(1))))
+            peer.settimeout(0.3)
+            while peer.recv(100):
+                pass
+    clients.answers(5)
+    clients.check()
+    assert worker.tails()
+
+
 def test_greetings_that_do_not_end_are_cut_off(worker: Process) -> None:
     """A byte a second (slowloris), half a greeting, and not a word: after 5 s the worker hangs up on all of them."""
     before, peers = open_files(worker), [connect(worker) for _ in range(20)]
