@@ -195,8 +195,8 @@ class Front:
         for guard in self._guards:
             if guard.is_exceeded():
                 _log.warning(
-                    "%s; all connections are dropped, sessions stay",
-                    guard.complaint,
+                    "%(why)s; all connections are dropped, sessions stay",
+                    {"why": guard.complaint},
                     extra={"event": "connections-dropped"},
                 )
                 self.meters.connection_drops += 1

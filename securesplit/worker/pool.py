@@ -167,7 +167,7 @@ class Pool:
 
     def _rest(self, slot: Slot, error: OSError) -> None:
         """The system has no room for a tail now; try again after a pause."""
-        _log.warning("a tail cannot be started: %s", error.strerror, extra={"event": "tail-not-started"})
+        _log.warning("a tail cannot be started: %(why)s", {"why": error.strerror}, extra={"event": "tail-not-started"})
         pause_s = max(self._settings.backoff_s, slot.died(self._settings.backoff_s, self._settings.backoff_cap_s))
         slot.until = self._clock() + pause_s
         if not self._has_served and slot.barren >= _SILENT_DEATHS:
