@@ -47,7 +47,7 @@ def test_a_file_that_one_parser_takes_and_another_does_not(tmp_path: Path, name:
 
 @pytest.mark.parametrize("version", [bytes.fromhex("020103"), bytes.fromhex("020100")])
 def test_a_revocation_list_of_an_unknown_version(tmp_path: Path, version: bytes) -> None:
-    """`cryptography` says InvalidVersion, which is no ValueError; `doctor` and `keygen` ended as if by a bug of ours."""
+    """`cryptography` says InvalidVersion, which is no ValueError; `doctor` and `keygen` blamed themselves."""
     certs = tmp_path / "certs"
     keystore.create(certs, days=90, now=NOW)
     spoil(certs / "crl.pem", bytes.fromhex("020101"), version)
