@@ -53,7 +53,12 @@ def require_descriptors(many: int = 24) -> None:
 
 
 def new_context(io_threads: int = 1) -> zmq.Context[zmq.Socket[bytes]]:
-    """A context of its own, so that closing it ends its threads."""
+    """A context of its own, so that closing it ends its threads.
+
+    Raises:
+        ConfigError: this process may open no more files.
+    """
+    require_descriptors()
     return zmq.Context(io_threads)
 
 
