@@ -68,7 +68,7 @@ def test_a_peer_of_an_older_zeromq_is_ignored(worker: Process, load: Callable[..
 
 
 def test_strangers_that_look_like_an_older_zeromq_cost_no_memory(worker: Process) -> None:
-    """A TLS ClientHello does; libzmq kept 10 kB of each for ever, until it was told to refuse ZMTP 1 (`front_socket`)."""
+    """A TLS ClientHello does. libzmq kept 10 kB of each for ever, until it was told to refuse ZMTP 1."""
     sizes = []
     for _ in range(2):
         for _ in range(CONNECTIONS):
