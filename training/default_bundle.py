@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -135,8 +135,11 @@ def build(args: argparse.Namespace) -> Manifest:
         "keras": keras.__version__,
         "tensorflow": version("tensorflow"),
         "fine_tuning": {"run": run.name, **_record(run)},
+        "private": asdict(recipe),
         "command": "python -m training.default_bundle",
     }
+    if args.provenance:
+        provenance |= json.loads(args.provenance.read_text())
     return measure_and_write(args.out, first_manifest(args.out, backbone, specs, provenance), run, args.data)
 
 
@@ -162,6 +165,7 @@ def main() -> None:
     parser.add_argument("--towers", type=int, default=3, help="encoders of the private preset, averaged")
     parser.add_argument("--regulariser", choices=NAMES, default="none", help="of the private preset")
     parser.add_argument("--regulariser-weight", type=float, default=0.0)
+    parser.add_argument("--provenance", type=Path, help="JSON object to add to the manifest's provenance")
     manifest = build(parser.parse_args())
     for split in ("validation", "test"):
         print(split, evaluate.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")

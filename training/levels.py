@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,7 @@ def _ascend(
 
 
 def _log_odds(
-    counts: list[NDArray[np.float64]], noise: NDArray[np.float64], values: NDArray[np.int64]
+    counts: list[NDArray[Any]], noise: NDArray[np.float64], values: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Released integers and their log-odds, made to rise, and to go on rising out to ±`FAR`."""
     most = len(noise) // 2

@@ -6,12 +6,12 @@ gradients (Bengio et al. 2013): the same clip, the same truncation, Gaussian noi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from securesplit.privacy.release import ReleaseSpec
 
@@ -54,7 +54,7 @@ class PiecewiseLinear(keras.layers.Layer):  # type: ignore[misc]  # Keras is unt
         y: as many.
     """
 
-    def __init__(self, x: Sequence[float], y: Sequence[float], **kwargs: Any) -> None:
+    def __init__(self, x: NDArray[Any], y: NDArray[Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.x = np.asarray(x, np.float32)
         self.y = np.asarray(y, np.float32)

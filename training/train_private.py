@@ -26,7 +26,7 @@ from training.train_release import Cached, Trained, targets
 
 TEACHER_SHARE = 0.7
 """Of the target that is the undefended network's answer; the rest is the label."""
-EMA_MOMENTUM = 0.995
+EMA_MOMENTUM = 0.98
 BATCH = 128
 
 
@@ -102,7 +102,7 @@ def _towers(train: Cached, recipe: Recipe) -> list[keras.Model]:
 
 
 def trained_score(train: Cached, secrets: NDArray[np.float32], recipe: Recipe) -> tuple[keras.Model, list[float]]:
-    """Minimise the sum of the towers' losses and the regulariser.
+    """Minimise the mean of the towers' losses and the regulariser.
 
     Args:
         train: cached views.
@@ -130,7 +130,7 @@ def trained_score(train: Cached, secrets: NDArray[np.float32], recipe: Recipe) -
             answers = [z * scale[0] + scale[1] for z, scale in zip(seen, scales, strict=True)]
             losses = [tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=a) for a in answers]
             mean, noisy = tf.add_n(clean) / len(clean), tf.add_n(seen) / len(seen)
-            loss = tf.reduce_mean(tf.add_n(losses)) + term(maps, mean, noisy, secret, malignant)
+            loss = tf.reduce_mean(tf.add_n(losses)) / len(towers) + term(maps, mean, noisy, secret, malignant)
         adam.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return loss
 

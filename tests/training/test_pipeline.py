@@ -76,7 +76,7 @@ def test_towers_learn_and_regularisers_hold_them_back(name: str) -> None:
     maps = rng.normal(size=(512, 4, 4, 6)) + 3 * np.c_[malignant, site, np.zeros((512, 4))][:, None, None]
     thumbnail = np.repeat(site, 3, axis=1)[:, None, None].astype(np.float16) / 4 + 0.5
     cached = Cached(maps.astype(np.float16), 8 * malignant - 4, malignant, np.arange(512), thumbnail)
-    recipe = Recipe(towers=2, epochs=6, regulariser=name, weight=0.0 if name == "none" else 0.2, learning_rate=3e-3)
+    recipe = Recipe(towers=2, epochs=20, regulariser=name, weight=0.0 if name == "none" else 0.1, learning_rate=5e-3)
     score, losses = train_private.trained_score(cached, site, recipe)
     assert roc_auc_score(malignant[:, 0], train_private.scores_of(score, cached)) > 0.9
     assert losses[-1] < losses[0]
