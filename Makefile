@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench bundle build clean
+.PHONY: help demo test check bench bundle inception build clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -18,7 +18,7 @@ $(VENV)/.dev: $(VENV)/.base
 	@touch $@
 
 $(VENV)/.train: $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train,jax]'
 	@touch $@
 
 demo: $(VENV)/.base  ## keys, a worker, a photo, its diagnosis, and a picture of what left the device
@@ -38,6 +38,10 @@ bench: $(VENV)/.dev  ## the tables of figures, printed and saved under build/ben
 
 bundle: $(VENV)/.train  ## train the default bundle anew: make bundle DATA=... WEIGHTS=...
 	$(BIN)/python -m training.default_bundle --data $(DATA) --weights $(WEIGHTS)
+
+inception: $(VENV)/.train  ## train InceptionResNetV2, taught by the default bundle: make inception DATA=...
+	$(BIN)/python -m training.train --config inception --data $(DATA) --run build/inception \
+		--bundle build/inception-bundle --licence "CC BY-NC-SA 4.0, non-commercial, from HAM10000"
 
 build: $(VENV)/.dev  ## the wheel, under dist
 	$(BIN)/python -m build --wheel

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks import channel, footprint, transport
+from benchmarks import channel, footprint, operations, transport
 
 
 def main() -> None:
     """Run them."""
-    for benchmark in (footprint, channel, transport):
+    for benchmark in (footprint, channel, transport, operations):
         benchmark.main()
 
 

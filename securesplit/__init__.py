@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from securesplit.async_client import AsyncClient
     from securesplit.client import Client
     from securesplit.errors import (
         BudgetError,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from securesplit.results import Diagnosis
 
 __all__ = [
+    "AsyncClient",
     "BudgetError",
     "Bundle",
     "BundleError",
@@ -41,7 +43,13 @@ __all__ = [
     "WorkerError",
 ]
 
-_MODULES = {"Bundle": "model", "Client": "client", "Diagnosis": "results", "Releaser": "releaser"}
+_MODULES = {
+    "AsyncClient": "async_client",
+    "Bundle": "model",
+    "Client": "client",
+    "Diagnosis": "results",
+    "Releaser": "releaser",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,46 +7,24 @@ with Client("tcp://host:5555", certs="certs") as client:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from securesplit.channel import keystore
 from securesplit.channel.credentials import Credentials
-from securesplit.model import Bundle
-from securesplit.privacy.ledger import Ledger
-from securesplit.privacy.noise import load_secret
+from securesplit.journey import DeviceKeys, Journey, Trace
 from securesplit.releaser import Releaser
-from securesplit.results import Diagnosis, ModelInfo, Timing
+from securesplit.results import Diagnosis
 from securesplit.transport.client import Connection
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 
 
-@dataclass(frozen=True)
-class Trace:
-    """What one photo became on its way.
-
-    Attributes:
-        pixels: as the head saw them, ``(side, side, 3) uint8``.
-        release: the integers that left the device.
-        wire: the request's frame as the wire carried it.
-    """
-
-    pixels: NDArray[np.uint8]
-    release: NDArray[Any]
-    wire: bytes
-
-
 class Client:
-    """Diagnoses photos through tail workers; many photos share one session.
+    """Diagnoses photos through tail workers; many photos share one session. Any number of threads may call it.
+
+    New files in `certs` (a renewed certificate, a new revocation list) are used from the next photo on.
 
     Args:
         connect: endpoints ``tcp://host:port`` of workers; the next one is tried where one does not answer.
@@ -78,13 +56,15 @@ class Client:
         timeout_s: float = 30.0,
         credentials: Credentials | None = None,
     ) -> None:
-        credentials = credentials or keystore.load_client(Path(certs), name, now=datetime.now(UTC))
-        opened = Bundle.load(None if bundle is None else Path(bundle))
-        self.releaser = Releaser(opened, load_secret(state), privacy=privacy)
+        self._keys = DeviceKeys(Path(certs), name, credentials)
+        self._journey = Journey(privacy=privacy, budget=budget, state=state, bundle=bundle)
         endpoints = [connect] if isinstance(connect, str) else list(connect)
-        self._connection = Connection(endpoints, credentials, opened.identity, timeout_s=timeout_s)
-        self._ledger, self._budget = Ledger(state), budget
-        self._model = ModelInfo(opened.manifest.name, opened.id)
+        self._connection = Connection(endpoints, self._keys.current, self._journey.identity, timeout_s=timeout_s)
+
+    @property
+    def releaser(self) -> Releaser:
+        """What turns photos into releases."""
+        return self._journey.releaser
 
     def diagnose(self, photo: str | Path) -> Diagnosis:
         """Ask about one photo.
@@ -100,34 +80,15 @@ class Client:
 
     def trace(self, photo: str | Path) -> tuple[Diagnosis, Trace]:
         """`diagnose`, with what the photo became on its way; raises the same errors."""
-        started = time.perf_counter()
-        ready = self.releaser.release(Path(photo))
-        privacy = self.releaser.spend(ready, self._ledger, self._budget)
-        spent_ms = 1e3 * (time.perf_counter() - started) - ready.load_ms - ready.head_ms
-        answer = self._connection.request(ready.release)
-        preset = self.releaser.preset
-        diagnosis = Diagnosis(
-            photo=str(photo),
-            malignant=preset.calibration.probability(answer.logit),
-            threshold=preset.threshold,
-            model=self._model,
-            privacy=privacy,
-            payload_bytes=answer.payload_bytes,
-            timing_ms=Timing(
-                load=ready.load_ms,
-                head=ready.head_ms,
-                privacy=spent_ms,
-                round_trip=answer.round_trip_ms,
-                tail=answer.tail_ms,
-                total=1e3 * (time.perf_counter() - started),
-            ),
-        )
-        return diagnosis, Trace(ready.pixels, ready.release, answer.frame)
+        prepared = self._journey.prepare(photo)
+        if renewed := self._keys.renewed():
+            self._connection.renew(renewed)
+        return self._journey.conclude(prepared, self._connection.request(prepared.ready.release))
 
     def close(self) -> None:
         """End the session."""
         self._connection.close()
-        self._ledger.close()
+        self._journey.close()
 
     def __enter__(self) -> Self:
         return self

@@ -20,14 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data import MALIGNANT_DX, SPLITS, DataError
+from training.data import MALIGNANT_DX, DataError
+from training.division import SPLITS, allocate
 from training.duplicates import grey_picture, groups
 
 COLUMNS = (
     *("image_id", "split", "label", "dx", "lesion_id", "group", "dx_type", "age", "sex", "localization"),
     "copyright_license",
 )
-SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 DIAGNOSES = (
     ("melanoma", "mel"),
     ("basal cell carcinoma", "bcc"),
@@ -152,20 +152,12 @@ def _group(folder: Path, rows: Sequence[Row], records: Iterable[Mapping[str, str
 
 
 def _split(rows: Sequence[Row], seed: int) -> None:
-    """Give each group to the split that lacks most of it, malignant groups first, in an order drawn from `seed`."""
-    members: dict[str, list[Row]] = {}
+    members: dict[str, list[bool]] = {}
     for row in rows:
-        members.setdefault(row["group"], []).append(row)
-    names = sorted(members)
-    np.random.default_rng(seed).shuffle(names)
-    for malignant in (True, False):
-        chosen = [n for n in names if any(r["label"] == "malignant" for r in members[n]) == malignant]
-        total, given = sum(len(members[n]) for n in chosen), dict.fromkeys(SPLITS, 0)
-        for name in chosen:
-            split = max(SPLITS, key=lambda s: SHARES[s] * total - given[s])
-            given[split] += len(members[name])
-            for row in members[name]:
-                row["split"] = split
+        members.setdefault(row["group"], []).append(row["label"] == "malignant")
+    side = allocate(members, seed)
+    for row in rows:
+        row["split"] = side[row["group"]]
 
 
 def _write(file: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:

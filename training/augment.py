@@ -1,7 +1,6 @@
-"""Training photos as a `tf.data` pipeline: random view, random light, batches.
+"""Training photos as a `tf.data` pipeline for the shipped bundle's stages: random view, random light, batches.
 
-Recipes are named. ``student`` is the student project's own: flips and small shifts, nothing of colour.
-``dermoscopy`` adds any turn (a mole has no upright), zoom, and a colour cast, because the hospitals of the
+``dermoscopy`` allows any turn (a mole has no upright), zoom, and a colour cast, because the hospitals of the
 public collections differ in colour and a network learns the hospital before it learns the lesion.
 """
 
@@ -29,7 +28,6 @@ class Recipe:
 
 
 RECIPES = {
-    "student": Recipe(turn=False, min_zoom=0.9, brightness=0.0, contrast=0.0, cast=0.0, saturation=0.0),
     "dermoscopy": Recipe(turn=True, min_zoom=0.72, brightness=0.12, contrast=0.25, cast=0.08, saturation=0.25),
 }
 

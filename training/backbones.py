@@ -17,30 +17,32 @@ class Backbone:
     """A keras.applications network: its builder, the scale of its input and its default cut.
 
     ``scale`` and ``offset`` map pixels 0..255 to what the network was pre-trained on; the EfficientNetV2 builder does
-    that inside.
+    that inside (``scales_inside``).
     """
 
     builder: str
     cut: str
     scale: float = 1.0
     offset: float = 0.0
+    scales_inside: bool = False
 
 
 BACKBONES = {
-    "efficientnetv2b0": Backbone("EfficientNetV2B0", cut="block5e_add"),
+    "efficientnetv2b0": Backbone("EfficientNetV2B0", cut="block5e_add", scales_inside=True),
     "mobilenet_v2": Backbone("MobileNetV2", cut="block_13_expand_relu", scale=1 / 127.5, offset=-1.0),
     "inception_v3": Backbone("InceptionV3", cut="mixed7", scale=1 / 127.5, offset=-1.0),
     "inception_resnet_v2": Backbone("InceptionResNetV2", cut="block17_10_ac", scale=1 / 127.5, offset=-1.0),
 }
 
 
-def build(name: str, side: int, weights: Path | None) -> keras.Model:
+def build(name: str, side: int, weights: Path | None, *, unit_scale: bool = False) -> keras.Model:
     """The named network without its top: ``(n, side, side, 3)`` pixels in 0..255 -> last feature map.
 
     Args:
         name: a key of `BACKBONES`.
         side: height and width of the photo in pixels.
         weights: a Keras ``.weights.h5`` of the same network, or None for random weights.
+        unit_scale: scale pixels by 1/255, whatever the ImageNet weights of the network expect.
 
     Raises:
         KeyError: no such backbone.
@@ -48,10 +50,12 @@ def build(name: str, side: int, weights: Path | None) -> keras.Model:
     spec = BACKBONES[name]
     photo = keras.Input((side, side, 3), name="photo")
     scaled = photo
-    if (spec.scale, spec.offset) != (1.0, 0.0):
-        scaled = keras.layers.Rescaling(spec.scale, spec.offset, name="preprocess")(photo)
+    scale, offset = (1 / 255, 0.0) if unit_scale else (spec.scale, spec.offset)
+    if (scale, offset) != (1.0, 0.0):
+        scaled = keras.layers.Rescaling(scale, offset, name="preprocess")(photo)
     builder: Any = getattr(keras.applications, spec.builder)
-    model: keras.Model = builder(include_top=False, weights=None, input_tensor=scaled)
+    own = {"include_preprocessing": False} if unit_scale and spec.scales_inside else {}
+    model: keras.Model = builder(include_top=False, weights=None, input_tensor=scaled, **own)
     if weights is not None:
         model.load_weights(str(weights))
     return model
@@ -66,3 +70,10 @@ def freeze_batch_norm(model: keras.Model) -> None:
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
+
+
+def train_batch_norm(model: keras.Model, momentum: float = 0.9) -> None:
+    """Let batch norm follow the photos, and fast: at Keras' own momentum (MobileNetV2: 0.999) it lags for an epoch."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = momentum

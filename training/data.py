@@ -1,8 +1,9 @@
 """Photos on disk -> arrays in memory, with the split that keeps every lesion on one side.
 
-Two layouts are read: the HAM10000/ISIC one (``metadata.csv`` beside ``images/``) and a plain folder tree
-(``train/benign/*.jpg``, ``train/malignant/*.jpg``, ``val/...``, ``test/...``). Pixels are decoded once into a
-``.npy`` cache, at the working height and with their aspect ratio, so that an epoch costs no JPEG decoding.
+Three layouts are read: the HAM10000/ISIC one (``metadata.csv`` beside ``images/``), a folder tree that is split already
+(``train/benign/*.jpg``, ``train/malignant/*.jpg``, ``val/...``, ``test/...``), and two folders, ``benign/`` and
+``malignant/``, which `training.division` splits. Pixels are decoded once into a ``.npy`` cache, at the working height
+and with their aspect ratio, so that an epoch costs no JPEG decoding.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from training.division import SPLITS, divide
+
 MALIGNANT_DX = frozenset({"mel", "bcc", "akiec"})
 DX_CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")
 """The seven diagnoses of HAM10000; a photo of a folder tree has none of them."""
 
-SPLITS = ("train", "val", "test")
+LABELS = ("benign", "malignant")
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
 
@@ -66,16 +69,18 @@ class Split:
 
 
 def list_photos(root: Path) -> dict[str, list[Photo]]:
-    """The photos of each split under `root`, in either layout.
+    """The photos of each split under `root`, in any of the layouts.
 
     Raises:
-        DataError: `root` holds neither ``metadata.csv`` nor ``train/benign``.
+        DataError: `root` is in none of them, or holds other photos than its ``division.csv`` names.
     """
     if (root / "metadata.csv").is_file():
         return _list_isic(root)
     if (root / "train" / "benign").is_dir():
         return _list_tree(root)
-    raise DataError(f"{root} holds neither metadata.csv nor train/benign/")
+    if all((root / label).is_dir() for label in LABELS):
+        return _list_folders(root)
+    raise DataError(f"{root} holds neither metadata.csv nor train/benign/ nor benign/ and malignant/")
 
 
 def _list_isic(root: Path) -> dict[str, list[Photo]]:
@@ -101,12 +106,30 @@ def _list_tree(root: Path) -> dict[str, list[Photo]]:
     return {
         split: [
             Photo(path=path, malignant=label == "malignant", lesion=path.stem)
-            for label in ("benign", "malignant")
-            for path in sorted((root / split / label).glob("*"))
-            if path.suffix.lower() in PHOTO_SUFFIXES
+            for label in LABELS
+            for path in _photos_in(root / split / label)
         ]
         for split in SPLITS
     }
+
+
+def _list_folders(root: Path) -> dict[str, list[Photo]]:
+    paths = [path for label in LABELS for path in _photos_in(root / label)]
+    if not paths:
+        raise DataError(f"{root} holds no photo in benign/ and malignant/")
+    try:
+        divided = divide(root, paths)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    found: dict[str, list[Photo]] = {name: [] for name in SPLITS}
+    for path in paths:
+        split, group = divided[str(path.relative_to(root))]
+        found[split].append(Photo(path=path, malignant=path.parent.name == "malignant", lesion=group))
+    return found
+
+
+def _photos_in(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*")) if path.suffix.lower() in PHOTO_SUFFIXES]
 
 
 def data_hash(photos: dict[str, list[Photo]]) -> str:

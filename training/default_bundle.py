@@ -11,19 +11,19 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from securesplit.model import Bundle, Calibration, Manifest, Preset
+from securesplit.model import Calibration, Manifest, Preset
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.privacy.release import ReleaseSpec
 from training import backbones, data, encoders, evaluate, export
-from training.finetune import FRAME_WIDTH, SIDE, build_network, finetune
+from training.finetune import SIDE, build_network, finetune
+from training.measure import measure_and_write
 from training.regularisers import NAMES, secrets_of
 from training.train_private import Recipe, train_private
 from training.train_release import Trained, load_cached, split_network, train_compact
@@ -32,8 +32,6 @@ LICENCE = (
     "CC BY-NC-SA 4.0, non-commercial: trained on HAM10000 (Tschandl, Rosendahl, Kittler, Sci. Data 5:180161, 2018), "
     "CC BY-NC(-SA) 4.0; started from the Keras ImageNet weights of EfficientNetV2B0 (Apache-2.0)"
 )
-SENSITIVITY = 0.90  # the threshold calls this share of the malignant validation photos
-SECRET = b"securesplit evaluation secret 01"  # 32 bytes; keys the noise of the measurement only
 
 
 def build_halves(head: keras.Model, tail: keras.Model, trained: dict[str, Trained]) -> tuple[bytes, bytes]:
@@ -42,34 +40,6 @@ def build_halves(head: keras.Model, tail: keras.Model, trained: dict[str, Traine
     shapes = {"none": tuple(tail.input_shape[1:]), **{name: t.spec.shape for name, t in trained.items()}}
     encoders_ = {name: t.encoder for name, t in trained.items()}
     return export.export_head(head, encoders_, SIDE), export.export_tail(decoders, shapes)
-
-
-def measure_and_write(folder: Path, manifest: Manifest, run: Path, root: Path) -> Manifest:
-    """Calibrate on validation, measure on validation and test through the deployed halves, and write the manifest."""
-    bundle = Bundle(folder, manifest)
-    photos = data.list_photos(root)
-    cache = run.parent / "pixels"
-    val, test = (data.load_split(photos[s], height=SIDE, width=FRAME_WIDTH, cache=cache) for s in ("val", "test"))
-    val_logits, test_logits = (evaluate.deployed_logits(bundle, split, SECRET) for split in (val, test))
-    presets = {
-        name: _calibrated(preset, (val_logits[name], val), (test_logits[name], test))
-        for name, preset in manifest.presets.items()
-    }
-    written = replace(manifest, presets=presets)
-    (folder / "manifest.json").write_text(json.dumps(written.to_json(), indent=2) + "\n")
-    return written
-
-
-def _calibrated(preset: Preset, val: tuple[Any, data.Split], test: tuple[Any, data.Split]) -> Preset:
-    (val_logits, val_split), (test_logits, test_split) = val, test
-    calibration = Calibration(*evaluate.platt(val_logits, val_split.malignant))
-    cutoff = evaluate.threshold_for_sensitivity(val_logits, val_split.malignant, SENSITIVITY)
-    quality = {}
-    for name, logits, split in (("validation", val_logits, val_split), ("test", test_logits, test_split)):
-        probability = np.array([calibration.probability(x) for x in logits])
-        ece = evaluate.expected_calibration_error(probability, split.malignant)
-        quality[name] = {**evaluate.scores(logits, split, cutoff), "ece": round(ece, 4)}
-    return replace(preset, calibration=calibration, threshold=calibration.probability(cutoff), quality=quality)
 
 
 def first_manifest(folder: Path, backbone: str, specs: dict[str, ReleaseSpec], provenance: dict[str, Any]) -> Manifest:

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.data import SPLITS, Photo
+from training.data import Photo
+from training.division import SPLITS
 
 GREY_SIDE = 32  # pixels
 HASH_SIDE = 8  # lowest frequencies in each direction
+BLOCK = 1024  # photos compared with all others at once, which bounds the memory
 MAX_BITS = 10  # of 64 that may differ
 MIN_CORRELATION = 0.985  # of the grey pictures; among HAM10000's splits different moles reach 0.977, a copy has 0.999
 
@@ -71,11 +73,14 @@ def near_duplicates(
     best: dict[tuple[int, int], tuple[int, float]] = {}
     bits = hash_bits(grey)
     for turned in _orientations(others):
-        differing = (HASH_SIDE**2 - bits @ hash_bits(turned).T) / 2
-        for i, j in zip(*np.nonzero(differing <= max_bits), strict=True):
-            correlation = float((grey[i] * turned[j]).sum())
-            if correlation >= min_correlation and correlation > best.get((int(i), int(j)), (0, 0.0))[1]:
-                best[int(i), int(j)] = int(differing[i, j]), correlation
+        other_bits = hash_bits(turned)
+        for start in range(0, len(grey), BLOCK):
+            differing = (HASH_SIDE**2 - bits[start : start + BLOCK] @ other_bits.T) / 2
+            for row, j in zip(*np.nonzero(differing <= max_bits), strict=True):
+                pair = start + int(row), int(j)
+                correlation = float((grey[pair[0]] * turned[pair[1]]).sum())
+                if correlation >= min_correlation and correlation > best.get(pair, (0, 0.0))[1]:
+                    best[pair] = int(differing[row, j]), correlation
     return [(i, j, *found) for (i, j), found in sorted(best.items())]
 
 

@@ -53,7 +53,7 @@ def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float) ->
     return {key: round(value, 4) for key, value in result.items()}
 
 
-def threshold_for_sensitivity(logits: NDArray[np.float32], malignant: NDArray[Any], sensitivity: float) -> float:
+def threshold_for_sensitivity(logits: NDArray[Any], malignant: NDArray[Any], sensitivity: float) -> float:
     """The largest logit from which on at least `sensitivity` of the malignant photos are called malignant."""
     _, reached, thresholds = roc_curve(malignant, logits, drop_intermediate=False)
     return float(thresholds[np.argmax(reached >= sensitivity)])

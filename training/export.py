@@ -6,13 +6,13 @@ signature a preset. Weights are stored as float16 and computed in float32.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
+
+from securesplit.model.convert import Endpoint, convert
 
 
 def export_head(head: keras.Model, encoders: Mapping[str, keras.Model], side: int) -> bytes:
@@ -28,7 +28,8 @@ def export_head(head: keras.Model, encoders: Mapping[str, keras.Model], side: in
         cut = head(photo, training=False)
         return {"none": cut, **{name: encode(cut, training=False) for name, encode in encoders.items()}}
 
-    return _convert({"head": (embed, {"photo": (1, side, side, 3)})}, [head, *encoders.values()])
+    endpoint = Endpoint(embed, {"photo": (1, side, side, 3)})
+    return convert({"head": endpoint}, [head, *encoders.values()], "float16")
 
 
 def export_tail(decoders: Mapping[str, keras.Model], shapes: Mapping[str, tuple[int, ...]]) -> bytes:
@@ -37,25 +38,8 @@ def export_tail(decoders: Mapping[str, keras.Model], shapes: Mapping[str, tuple[
     def answer(decode: keras.Model) -> Callable[[Any], dict[str, Any]]:
         return lambda release: {"logit": decode(release, training=False)}
 
-    functions = {name: (answer(decode), {"release": (1, *shapes[name])}) for name, decode in decoders.items()}
-    return _convert(functions, list(decoders.values()))
-
-
-def _convert(
-    functions: Mapping[str, tuple[Callable[..., Any], Mapping[str, tuple[int, ...]]]], models: list[Any]
-) -> bytes:
-    archive = keras.export.ExportArchive()
-    for model in models:
-        archive.track(model)
-    for name, (function, inputs) in functions.items():
-        signature = [tf.TensorSpec(shape, tf.float32, name=key) for key, shape in inputs.items()]
-        archive.add_endpoint(name, function, input_signature=signature)
-    with tempfile.TemporaryDirectory() as folder:
-        archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(functions))
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
-        return bytes(converter.convert())
+    endpoints = {n: Endpoint(answer(decode), {"release": (1, *shapes[n])}) for n, decode in decoders.items()}
+    return convert(endpoints, list(decoders.values()), "float16")
 
 
 def write_halves(folder: Path, head: bytes, tail: bytes) -> None:

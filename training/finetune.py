@@ -2,7 +2,8 @@
 
 Two supervised ends: the usual one after the last feature map, and one straight at the cut, so that the map which
 the release is made from already separates the lesions. Both learn malignant/benign and, where it is known, the
-diagnosis. A run is resumable: killed at any moment, the same command goes on from its last finished epoch.
+diagnosis. A run is resumable: killed at any moment, the same call goes on from its last finished epoch. This is a stage
+of the shipped bundle (`training.default_bundle`); `training.train` trains any backbone by a named configuration.
 
     python -m training.finetune --run build/efficientnetv2b0
 """
@@ -10,7 +11,7 @@ diagnosis. A run is resumable: killed at any moment, the same command goes on fr
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,26 @@ from sklearn.metrics import roc_auc_score
 from training import backbones, data
 from training.augment import RECIPES, training_batches
 from training.data import centre_square
+from training.scores import KeepBest
 
 SIDE = 150  # pixels, the student project's photo size
 FRAME_WIDTH = 200  # pixels; wider than SIDE so that a random crop may shift along the photo
 
 
 def build_network(name: str, weights: Path | None, *, side: int = SIDE, dropout: float = 0.3) -> keras.Model:
-    """The named backbone with its two supervised ends.
+    """The named backbone, its batch norm frozen, with its two supervised ends (`add_ends`)."""
+    backbone = backbones.build(name, side, weights)
+    backbones.freeze_batch_norm(backbone)
+    return add_ends(backbone, name, dropout)
+
+
+def add_ends(backbone: keras.Model, name: str, dropout: float) -> keras.Model:
+    """`backbone`, called `name` in `training.backbones`, with its two supervised ends.
 
     Returns:
         ``(n, side, side, 3)`` pixels in 0..255 -> ``{"malignant", "cut_malignant": (n, 1) logits,
         "dx", "cut_dx": (n, 7) logits}``. The layer of the cut keeps its own name.
     """
-    backbone = backbones.build(name, side, weights)
-    backbones.freeze_batch_norm(backbone)
     cut = backbone.get_layer(backbones.BACKBONES[name].cut).output
     ends = {
         **_end("", keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output), dropout),
@@ -50,8 +57,8 @@ def _pool_cut(cut: Any) -> Any:
 def _end(prefix: str, features: Any, dropout: float) -> dict[str, Any]:
     features = keras.layers.Dropout(dropout, name=f"{prefix}dropout")(features)
     return {
-        f"{prefix}malignant": keras.layers.Dense(1, name=f"{prefix}malignant")(features),
-        f"{prefix}dx": keras.layers.Dense(len(data.DX_CLASSES), name=f"{prefix}dx")(features),
+        f"{prefix}malignant": keras.layers.Dense(1, dtype="float32", name=f"{prefix}malignant")(features),
+        f"{prefix}dx": keras.layers.Dense(len(data.DX_CLASSES), dtype="float32", name=f"{prefix}dx")(features),
     }
 
 
@@ -65,37 +72,18 @@ def targets_and_weights(split: data.Split, malignant_weight: float) -> tuple[dic
     return targets, {"malignant": weight, "cut_malignant": weight, "dx": dx_weight, "cut_dx": dx_weight}
 
 
-class ValidationAuc(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
-    """After each epoch: AUC on the validation photos, into the logs; the best weights are kept."""
+def validation_figures(split: data.Split) -> Callable[[keras.Model], dict[str, float]]:
+    """What measures a network of `build_network` on `split`: the AUC of both ends, and by histology."""
 
-    def __init__(self, split: data.Split, best: Path) -> None:
-        super().__init__()
-        self._split = split
-        self._best = best
-        self._record = best.with_suffix(".json")
+    def measure(network: keras.Model) -> dict[str, float]:
+        logits = network.predict(centre_square(split.pixels), batch_size=64, verbose=0)
+        found = {f"val_auc_{k}": auc(split, v) for k, v in logits.items() if k.endswith("malignant")}
+        proven = split.histology
+        if proven.any():
+            found["val_auc_histology"] = float(roc_auc_score(split.malignant[proven], logits["malignant"][proven, 0]))
+        return found
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Score and, where it is the best so far, save."""
-        logits = self.model.predict(centre_square(self._split.pixels), batch_size=64, verbose=0)
-        score = {f"val_auc_{k}": auc(self._split, v) for k, v in logits.items() if k.endswith("malignant")}
-        histology = self._split.histology
-        if histology.any():
-            score["val_auc_histology"] = float(
-                roc_auc_score(self._split.malignant[histology], logits["malignant"][histology, 0])
-            )
-        if logs is not None:
-            logs.update(score)
-        print(f"epoch {epoch + 1}: " + " ".join(f"{k} {v:.4f}" for k, v in score.items()), flush=True)
-        if score["val_auc_malignant"] > self._best_so_far():
-            partial = self._best.with_name("partial.weights.h5")
-            self.model.save_weights(str(partial))
-            partial.replace(self._best)  # whole or not at all, should the run be killed here
-            self._record.write_text(json.dumps({"epoch": epoch + 1, **score}) + "\n")
-
-    def _best_so_far(self) -> float:
-        if not self._record.is_file():
-            return 0.0
-        return float(json.loads(self._record.read_text())["val_auc_malignant"])
+    return measure
 
 
 def auc(split: data.Split, logits: Any) -> float:
@@ -170,7 +158,7 @@ def finetune(
         callbacks=[
             keras.callbacks.BackupAndRestore(str(run / "resume"), double_checkpoint=True, delete_checkpoint=False),
             *([] if ema is None else [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]),
-            ValidationAuc(val, best),
+            KeepBest(validation_figures(val), "val_auc_malignant", best),
             keras.callbacks.CSVLogger(str(run / "history.csv"), append=True),
         ],
     )

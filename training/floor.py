@@ -33,7 +33,12 @@ def labels(photos: list[Photo]) -> NDArray[np.bool_]:
 
 def colour_floor(train: list[Photo], test: list[Photo]) -> NDArray[np.float64]:
     """Scores of `test`, ``(n,) float64``, by gradient-boosted trees on the colour statistics of `train`."""
+    return colour_floors(train, [test])[0]
+
+
+def colour_floors(train: list[Photo], others: list[list[Photo]]) -> list[NDArray[np.float64]]:
+    """Scores of several sets of photos, each a probability ``(n,) float64``, from one fit on `train`."""
     model = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.05, random_state=1)
     with threadpool_limits(1):  # so little work that threads only wait for each other, for minutes on a busy machine
         model.fit(colour_statistics(train), labels(train))
-        return np.asarray(model.predict_proba(colour_statistics(test))[:, 1])
+        return [np.asarray(model.predict_proba(colour_statistics(photos))[:, 1]) for photos in others]

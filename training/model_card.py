@@ -105,6 +105,7 @@ def _calibration(measured: Mapping[str, Any]) -> str:
         ]
         for name, p in measured["presets"].items()
     ]
+    rows.append(["colour only, no network", f"{measured['floor']['ece'].value:.3f}", "–", "–", "–"])
     columns = ["preset", "ECE before", "after temperature alone", "as shipped (Platt)", "called malignant from"]
     return (
         "Expected calibration error over ten equally filled bins, on the test photos; both calibrations are fitted on "
@@ -116,11 +117,11 @@ def _strata(rows: Sequence[Mapping[str, Any]]) -> str:
     cells = [
         [
             *(row["stratum"], row["photos"], row["malignant"], row.get("auc", "–")),
-            *(f"{row[name]:.3f}" if name in row else "–" for name in ("sensitivity", "specificity")),
+            *(f"{row[name]:.3f}" if name in row else "–" for name in ("floor_auc", "sensitivity", "specificity")),
         ]
         for row in rows
     ]
-    return _table(["group", "photos", "malignant", "AUC", "sensitivity", "specificity"], cells)
+    return _table(["group", "photos", "malignant", "AUC", "AUC, colour only", "sensitivity", "specificity"], cells)
 
 
 def _privacy(measured: Mapping[str, Any]) -> str:

@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 
 from securesplit.model import Bundle
 from training import data, evaluate, floor
+from training.measure import SECRET
 
-SECRET = b"securesplit evaluation secret 01"  # 32 bytes; keys the noise of the measurement only
 SPLITS = ("val", "test")
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits by split and preset, and the floor's scores of the test photos; rows follow `photos`."""
+    """Logits by split and preset, and the floor's scores by split; rows follow `photos`."""
 
     photos: dict[str, tuple[data.Photo, ...]]
     logits: dict[str, dict[str, NDArray[np.float32]]]
-    floor: NDArray[np.float64]
+    floor: dict[str, NDArray[np.float64]]
 
     def malignant(self, split: str) -> NDArray[np.bool_]:
         """``(n,) bool``."""
@@ -52,10 +52,10 @@ def predict(bundle: Bundle, root: Path, cache: Path) -> Predictions:
     key = f"{bundle.identity.hex()[:16]}-{data.data_hash(photos)[:16]}"
     logits = {split: _cached(cache / f"{key}-{split}.npz", _logits(bundle, photos[split], cache)) for split in SPLITS}
     scores = _cached(
-        cache / f"floor-{data.data_hash(photos)[:16]}.npz",
-        lambda: {"floor": floor.colour_floor(photos["train"], photos["test"])},
+        cache / f"floors-{data.data_hash(photos)[:16]}.npz",
+        lambda: dict(zip(SPLITS, floor.colour_floors(photos["train"], [photos[s] for s in SPLITS]), strict=True)),
     )
-    return Predictions({s: tuple(photos[s]) for s in SPLITS}, logits, scores["floor"])
+    return Predictions({s: tuple(photos[s]) for s in SPLITS}, logits, scores)
 
 
 def _logits(bundle: Bundle, photos: list[data.Photo], cache: Path) -> Callable[[], dict[str, Any]]:

@@ -18,6 +18,8 @@ import numpy as np
 
 from securesplit.model import Bundle, Preset
 from training import figures, model_card, plots
+from training.evaluate import threshold_for_sensitivity
+from training.measure import SENSITIVITY
 from training.predictions import Predictions, predict
 
 DRAWS = 1000
@@ -34,15 +36,14 @@ def measure(bundle: Bundle, predictions: Predictions, draws: int = DRAWS) -> dic
         "name": bundle.manifest.name,
         "counts": {split: _counts(predictions, split) for split in predictions.photos},
         "presets": presets,
-        "floor": figures.bootstrap(
-            lambda rows: figures.ranking(predictions.floor[rows], malignant[rows], predictions.histology("test")[rows]),
-            predictions.lesions("test"),
-            malignant,
-            draws=draws,
-        ),
+        "floor": _floor(predictions, draws),
         "default_preset": default.spec.preset,
         "strata": figures.by_stratum(
-            probability, malignant, photos, threshold=default.threshold, draws=max(10, draws // 4)
+            probability,
+            *(malignant, photos),
+            threshold=default.threshold,
+            draws=max(10, draws // 4),
+            floor=predictions.floor["test"],
         ),
     }
 
@@ -55,6 +56,19 @@ def _counts(predictions: Predictions, split: str) -> dict[str, int]:
         "lesions": len(set(predictions.lesions(split))),
         "histology": int(predictions.histology(split).sum()),
     }
+
+
+def _floor(predictions: Predictions, draws: int) -> dict[str, figures.Figure]:
+    """The colour-only model as a preset is measured: its threshold too is fixed on validation photos."""
+    threshold = threshold_for_sensitivity(predictions.floor["val"], predictions.malignant("val"), SENSITIVITY)
+    return figures.deployed(
+        predictions.floor["test"],
+        predictions.malignant("test"),
+        predictions.histology("test"),
+        predictions.lesions("test"),
+        threshold=threshold,
+        draws=draws,
+    )
 
 
 def _probability(predictions: Predictions, preset: Preset) -> dict[str, Any]:
@@ -103,7 +117,7 @@ def write(out: Path, bundle: Bundle, predictions: Predictions, measured: dict[st
     out.mkdir(parents=True, exist_ok=True)
     (out / "figures.json").write_text(json.dumps(measured, indent=1, default=asdict) + "\n")
     malignant = predictions.malignant("test")
-    scores: dict[str, Any] = {**predictions.logits["test"], "colour only": predictions.floor}
+    scores: dict[str, Any] = {**predictions.logits["test"], "colour only": predictions.floor["test"]}
     plots.roc(scores, malignant, predictions.histology("test"), out / "roc.png")
     calibrated = {name: _probability(predictions, preset)["test"] for name, preset in bundle.presets.items()}
     raw = _sigmoid(predictions.logits["test"][bundle.preset().spec.preset].astype(np.float64))

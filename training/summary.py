@@ -16,12 +16,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from securesplit.imaging import load_photo
-from training.data import SPLITS, Photo, check_disjoint, data_hash, list_photos
+from training.data import LABELS, Photo, check_disjoint, data_hash, list_photos
+from training.division import SPLITS
 from training.duplicates import Pair, across_splits
 
 TILE = 96  # pixels
 COLUMNS = 10
-LABELS = ("benign", "malignant")
 
 
 def count(photos: Mapping[str, Sequence[Photo]]) -> dict[str, dict[str, Any]]:

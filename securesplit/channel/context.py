@@ -4,9 +4,9 @@ Invariants:
 
 - TLS 1.3 only, both sides show a certificate, AES-GCM suites only, ALPN ``securesplit/1``, groups X25519MLKEM768,
   X25519 and P-256, no tickets and no resumption.
-- The peer's certificate is checked for chain, dates, revocation and usage (exactly one, the right one); a server takes
-  only client certificates on its allow-list. Each check happens inside the handshake, so that a refusal goes out as a
-  TLS alert. The name of a server is for ``tls.py``.
+- The peer's certificate is checked for chain, dates, revocation and usage (exactly one, the right one, and a key that
+  may sign); a server takes only client certificates on its allow-list. Each check happens inside the handshake, so that
+  a refusal goes out as a TLS alert. The name of a server is for ``tls.py``.
 
 pyOpenSSL has no public call for the list of groups; ``_set_groups`` reaches for the binding that it wraps (ADR 010).
 OpenSSL judges dates by the system's clock.
@@ -38,6 +38,10 @@ WRONG_USAGE = 26  # X509_V_ERR_INVALID_PURPOSE
 binding: Any = SSL._lib  # noqa: SLF001 - see the module's docstring
 
 
+class OtherProtocolError(Exception):
+    """The client offers ALPN protocols, but not ours; raised by a handshake's step."""
+
+
 @dataclass
 class Record:
     """What the callbacks of one handshake saw."""
@@ -65,8 +69,15 @@ def server_context(credentials: Credentials) -> SSL.Context:
         CredentialError: OpenSSL cannot use them.
     """
     context = _context(credentials, ExtendedKeyUsageOID.CLIENT_AUTH, credentials.allowed_clients)
-    context.set_alpn_select_callback(lambda _connection, offered: PROTOCOL if PROTOCOL in offered else b"")
+    context.set_alpn_select_callback(_choose_protocol)
     return context
+
+
+def _choose_protocol(_connection: SSL.Connection, offered: list[bytes]) -> bytes:
+    """Choose ours; an exception is what makes pyOpenSSL send no_application_protocol (RFC 7301, section 3.2)."""
+    if PROTOCOL not in offered:
+        raise OtherProtocolError("the peer offers another protocol")
+    return PROTOCOL
 
 
 def drop_errors() -> None:
@@ -140,7 +151,7 @@ def _verify(
 def _judge_leaf(certificate: crypto.X509, usage: x509.ObjectIdentifier, allowed: frozenset[str] | None) -> int:
     try:
         leaf = certificate.to_cryptography()
-        if not pki.has_only_usage(leaf, usage):
+        if not pki.has_only_usage(leaf, usage) or not pki.may_sign_handshakes(leaf):
             return WRONG_USAGE
         if allowed is not None and (pki.fingerprint(leaf) not in allowed or pki.client_name_of(leaf) is None):
             return NOT_ALLOWED

@@ -15,6 +15,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from securesplit.channel import pki
 from securesplit.errors import CredentialError
 
+SOON_DAYS = 30  # certificates and lists that end within this time are warned of
+CA_SOON_DAYS = 120  # leaves of 90 days that are issued later than this would outlive their CA
 REMAKE = "check the files, or make a new folder with securesplit keygen --out DIR"
 _RENEW = "securesplit keygen --renew, then copy the new files"
 
@@ -82,6 +84,20 @@ def check(
     return Credentials(
         certificate, private_key, ca, crl, allowed_clients, leaf.not_valid_after_utc, pki.fingerprint(leaf)
     )
+
+
+def ends(credentials: Credentials) -> dict[str, datetime]:
+    """When the ``server`` certificate, the first ``ca`` and the first ``revocation-list`` end, aware.
+
+    While one CA replaces another, the old one's end counts until it is no longer trusted.
+    """
+    authorities = x509.load_pem_x509_certificates(credentials.ca)
+    lists = [crl.next_update_utc for crl in pki.load_crls(credentials.crl)]
+    return {
+        "server": credentials.expires_at,
+        "ca": min(authority.not_valid_after_utc for authority in authorities),
+        "revocation-list": min((end for end in lists if end is not None), default=credentials.expires_at),
+    }
 
 
 def _check_dates(leaf: x509.Certificate, lists: list[x509.CertificateRevocationList], side: str, now: datetime) -> None:

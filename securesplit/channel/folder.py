@@ -2,12 +2,16 @@
 
 Invariants: the folder is 0700 and its files 0600 from the moment they exist; a new file is created with O_EXCL and
 never follows a link; a file that changes is replaced in one step (``rename``), after its new bytes are on the disk.
+Whoever writes several files that belong together holds the folder's lock; readers need none.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from securesplit.errors import CredentialError
@@ -19,6 +23,8 @@ ALLOWED = "allowed-clients.txt"
 ISSUED = "issued.txt"
 SERVER = "server"
 CLIENTS = "clients"
+
+LOCK_WAIT_S = 10.0  # a run takes milliseconds
 
 _KEYGEN = "securesplit keygen makes this folder; give it with --certs"
 
@@ -36,6 +42,35 @@ def make(folder: Path) -> None:
         raise CredentialError(
             f"the folder {folder} cannot be made: {error.strerror}", hint="give another one with --out"
         ) from error
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
+    """Be the only writer of a folder; the lock is on the folder itself, leaves no file, and ends with the process.
+
+    Raises:
+        CredentialError: another process has held it for ``wait_s``, or the folder cannot be opened.
+    """
+    import fcntl  # only the machine that makes keys needs it
+
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise CredentialError(f"the folder {folder} cannot be opened: {error.strerror}", hint=_KEYGEN) from error
+    try:
+        give_up_at = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= give_up_at:
+                    hint = "wait until the other securesplit keygen has ended"
+                    raise CredentialError(f"another process is writing to {folder}", hint=hint) from None
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def create(path: Path, data: bytes) -> None:

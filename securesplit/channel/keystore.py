@@ -6,7 +6,8 @@
 
 A worker needs ``ca.crt crl.pem allowed-clients.txt server.crt server.key``, a device ``ca.crt crl.pem clients/NAME.crt
 clients/NAME.key``. ``ca.crt`` and ``crl.pem`` may hold several CAs and their lists, while one is being replaced.
-Loading never writes. ``now`` is an aware datetime and always an argument. ``issuing.py`` makes the files.
+Loading never writes. ``now`` is an aware datetime and always an argument. ``issuing.py`` makes the files,
+``revoking.py`` takes them back.
 """
 
 from __future__ import annotations
@@ -17,17 +18,10 @@ from pathlib import Path
 from securesplit.channel import folder as files
 from securesplit.channel import lists, pki
 from securesplit.channel.credentials import Credentials, check
-from securesplit.channel.issuing import (
-    DEFAULT_CLIENT,
-    DEFAULT_DAYS,
-    DEFAULT_SERVER_NAMES,
-    Entry,
-    KeygenReport,
-    create,
-    renew,
-    revoke,
-)
+from securesplit.channel.holdings import Entry, KeygenReport
+from securesplit.channel.issuing import DEFAULT_CLIENT, DEFAULT_DAYS, DEFAULT_SERVER_NAMES, create, renew
 from securesplit.channel.pki import Identity
+from securesplit.channel.revoking import revoke
 
 __all__ = [
     "DEFAULT_CLIENT",
@@ -36,12 +30,14 @@ __all__ = [
     "Credentials",
     "Entry",
     "KeygenReport",
+    "client_files",
     "create",
     "ephemeral",
     "load_client",
     "load_server",
     "renew",
     "revoke",
+    "server_files",
 ]
 
 
@@ -64,6 +60,16 @@ def load_client(folder: Path, name: str = DEFAULT_CLIENT, *, now: datetime) -> C
     return _load(folder, f"{files.CLIENTS}/{pki.check_client_name(name)}", "client", frozenset(), now)
 
 
+def server_files(folder: Path) -> list[Path]:
+    """The files that ``load_server`` reads."""
+    return [*_files(folder, files.SERVER), folder / files.ALLOWED]
+
+
+def client_files(folder: Path, name: str = DEFAULT_CLIENT) -> list[Path]:
+    """The files that ``load_client`` reads."""
+    return _files(folder, f"{files.CLIENTS}/{name}")
+
+
 def ephemeral(now: datetime) -> tuple[Credentials, Credentials]:
     """Credentials of a server on the loopback interface and of its one client, with a CA that is forgotten at once."""
     ca = pki.new_ca(now=now)
@@ -75,6 +81,11 @@ def ephemeral(now: datetime) -> tuple[Credentials, Credentials]:
         _credentials(server, ca, crl, allowed, "server", now),
         _credentials(client, ca, crl, frozenset(), "client", now),
     )
+
+
+def _files(folder: Path, stem: str) -> list[Path]:
+    names = f"{stem}.crt", f"{stem}.key", files.CA_CERTIFICATE, files.CRL
+    return [folder / name for name in names]
 
 
 def _load(folder: Path, stem: str, side: str, allowed: frozenset[str], now: datetime) -> Credentials:

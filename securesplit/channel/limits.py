@@ -1,7 +1,8 @@
 """Bounds of a server's channel, and the token buckets that keep one address from taking all handshakes.
 
 Every table of a server has a bound here; a full one evicts, it never refuses newcomers. (In a flood, refusing new
-half-open handshakes failed 112 of 126 honest clients, evicting the oldest 0 of 402.)
+half-open handshakes failed 112 of 126 honest clients, evicting the oldest 0 of 402.) The buckets are for who decides
+which HELLO the channel sees next.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ class Limits:
     """Bounds of one server.
 
     Attributes:
-        max_half_open: handshakes that wait for their second flight; the oldest is evicted.
+        max_half_open: handshakes that wait for their second flight; the oldest of the address with the most is evicted.
         half_open_s: seconds that one may wait.
         max_sessions: open sessions; the least recently used is evicted.
         max_sessions_per_client: of one certificate; its own least recently used is evicted.
@@ -24,8 +25,8 @@ class Limits:
         grace_s: seconds that the server waits longer than the client, so that the client is the one that ends a
             session.
         max_body_bytes: of one frame.
-        handshakes_per_s: of one address, sustained. One core makes about a thousand a second.
-        handshake_burst: of one address, at once.
+        handshakes_per_s: of one address, sustained. One core answers about a thousand HELLOs a second.
+        handshake_burst: of one address, at once: so many devices behind one NAT come back in a second.
         max_addresses: buckets that are remembered.
     """
 
@@ -37,8 +38,8 @@ class Limits:
     max_idle_s: float = 300.0
     grace_s: float = 10.0
     max_body_bytes: int = 1 << 20
-    handshakes_per_s: float = 500.0
-    handshake_burst: float = 1000.0
+    handshakes_per_s: float = 200.0
+    handshake_burst: float = 400.0
     max_addresses: int = 4096
 
 

@@ -4,11 +4,12 @@ Invariants:
 
 - ``allowed-clients.txt`` has one line ``FINGERPRINT NAME`` a certificate, and at most two certificates a name: after a
   renewal the certificate before stays, so that a device works until its new files reach it.
-- ``issued.txt`` has one line ``FINGERPRINT SERIAL EXPIRY NAME`` a client certificate ever issued, so that all of them
-  can be revoked. It is for the CA's folder only and need not be copied anywhere.
+- ``issued.txt`` has one line ``FINGERPRINT SERIAL EXPIRY NAME`` a certificate ever issued, so that all of them can be
+  revoked; NAME of a server's is ``server:NAME,NAME``, which no client can be called. It is for the CA's folder only and
+  need not be copied anywhere.
 - ``crl.pem`` is signed anew as a whole, with a rising number; it never forgets an entry, nor another CA's list.
 
-Each file is replaced in one step. Two ``keygen`` at once on one folder are not supported.
+Each file is replaced in one step; who changes one holds the folder's lock (``folder.locked``).
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from securesplit.channel.pki import Identity
 from securesplit.errors import CredentialError
 
 FINGERPRINT_DIGITS = 64
+SERVER_PREFIX = "server:"
+
+Issued = tuple[str, int, datetime]
+"""Fingerprint, serial number and expiry of a certificate."""
 
 
 def allowed(folder: Path) -> list[list[str]]:
@@ -55,16 +60,30 @@ def disallow(folder: Path, name: str) -> None:
 
 
 def note_issued(folder: Path, certificate: x509.Certificate, name: str) -> None:
-    """Remember a client certificate before it is handed out."""
+    """Remember a certificate before it is handed out."""
     expiry = certificate.not_valid_after_utc.isoformat()
     line = [pki.fingerprint(certificate), f"{certificate.serial_number:x}", expiry, name]
     _write(folder / files.ISSUED, [*_lines(folder / files.ISSUED, 4), line])
 
 
-def issued_to(folder: Path, name: str) -> list[tuple[str, int, datetime]]:
-    """Fingerprint, serial number and expiry of every certificate that a client ever had."""
-    lines = _lines(folder / files.ISSUED, 4)
-    return [(line[0], int(line[1], 16), datetime.fromisoformat(line[2])) for line in lines if line[3] == name]
+def note_server(folder: Path, certificate: x509.Certificate) -> None:
+    """Remember a server's certificate before it is handed out."""
+    note_issued(folder, certificate, SERVER_PREFIX + ",".join(pki.server_names_of(certificate)))
+
+
+def issued_to(folder: Path, name: str) -> list[Issued]:
+    """Every certificate that a client ever had."""
+    return [_issued(line) for line in _lines(folder / files.ISSUED, 4) if line[3] == name]
+
+
+def issued_to_server(folder: Path, name: str) -> list[Issued]:
+    """Every certificate that a server of this DNS name or address ever had."""
+    lines = [line for line in _lines(folder / files.ISSUED, 4) if line[3].startswith(SERVER_PREFIX)]
+    return [_issued(line) for line in lines if name in line[3].removeprefix(SERVER_PREFIX).split(",")]
+
+
+def _issued(line: Sequence[str]) -> Issued:
+    return line[0], int(line[1], 16), datetime.fromisoformat(line[2])
 
 
 def sign_crl(folder: Path, authority: Identity, serials: Iterable[int] = (), *, days: int, now: datetime) -> None:

@@ -98,6 +98,17 @@ def has_only_usage(certificate: x509.Certificate, usage: x509.ObjectIdentifier) 
     return list(usages) == [usage]
 
 
+def may_sign_handshakes(certificate: x509.Certificate) -> bool:
+    """Whether the key usage allows digital signatures, which is all that a leaf does in TLS 1.3 (RFC 8446, 4.4.2.2).
+
+    OpenSSL also takes a leaf whose key usage is for key agreement, or that has none.
+    """
+    try:
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
+    except x509.ExtensionNotFound:
+        return False
+
+
 def check_client_name(name: str) -> str:
     """Return a name that is safe in a file name, a URI and a list.
 

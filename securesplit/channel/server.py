@@ -20,9 +20,9 @@ from securesplit.channel.client import FIN_LENGTH
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Drop, Request, Send, ServerEvent
 from securesplit.channel.frames import Code, ErrorBody, Frame, FrameError, FrameType, Reason, decode, encode
-from securesplit.channel.limits import Limits, TokenBuckets
+from securesplit.channel.limits import Limits
 from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
-from securesplit.channel.sessions import HalfOpen, HalfOpenTable, Session, SessionTable
+from securesplit.channel.sessions import Ended, HalfOpen, HalfOpenTable, Session, SessionObserver, SessionTable
 from securesplit.channel.states import ProtocolError, ServerState, ServerStep
 
 IDENTITY_BYTES = 32
@@ -36,6 +36,7 @@ class ServerChannel:
         bundle_identity: 32 bytes; clients with another bundle are refused.
         clock: a monotonic clock, in seconds.
         limits: bounds.
+        observer: is told of sessions.
     """
 
     def __init__(
@@ -45,13 +46,13 @@ class ServerChannel:
         *,
         clock: Callable[[], float] = time.monotonic,
         limits: Limits | None = None,
+        observer: SessionObserver | None = None,
     ) -> None:
         self._identity = bundle_identity
         self._clock = clock
         self._limits = limits = limits or Limits()
         self._half_open = HalfOpenTable(limits)
-        self._sessions = SessionTable(limits)
-        self._buckets = TokenBuckets(limits.handshakes_per_s, limits.handshake_burst, limits.max_addresses)
+        self._sessions = SessionTable(limits, observer)
         self._use(credentials)
 
     @property
@@ -70,7 +71,8 @@ class ServerChannel:
         Args:
             peer: the connection's routing id; a handshake must end on the connection where it began.
             data: the frame.
-            address: where the connection comes from, for the token bucket; empty for no limit.
+            address: where the connection comes from; in a flood the address with the most half-open handshakes loses
+                them first.
         """
         if len(data) > self._limits.max_body_bytes:
             return Send(self.error(Code.TOO_BIG), "too-big")
@@ -118,7 +120,11 @@ class ServerChannel:
     def reload(self, credentials: Credentials) -> int:
         """Use new credentials from now on, end the sessions that they no longer allow, and return how many ended."""
         self._use(credentials)
-        return self._sessions.end_where(lambda session: not self._is_allowed(session))
+        return self._sessions.end_where(lambda session: None if self._is_allowed(session) else Ended.NOT_ALLOWED)
+
+    def close(self) -> None:
+        """End all sessions and forget their keys."""
+        self._sessions.end_where(lambda _session: Ended.STOPPED)
 
     def tick(self) -> None:
         """End what has lived too long."""
@@ -139,9 +145,6 @@ class ServerChannel:
 
     def _on_hello(self, peer: bytes, frame: Frame, address: str) -> ServerEvent:
         now_s = self._clock()
-        if address and (wait_s := self._buckets.take(address, now_s)):
-            wait_ms = int(wait_s * 1000) + 1
-            return Send(self.error(Code.BUSY, session=frame.session, retry_after_ms=wait_ms), "handshake-rate")
         identity, flight = frame.body[:IDENTITY_BYTES], frame.body[IDENTITY_BYTES:]
         if len(flight) > tls.MAX_FLIGHT_BYTES:
             return Send(self.error(Code.TOO_BIG, session=frame.session), "too-big")
@@ -155,7 +158,7 @@ class ServerChannel:
             return Send(self._refusal(frame.session, Reason.ALERT, failure.outgoing), verdicts.on_server(failure))
         if not reply:
             return Drop("malformed")
-        self._half_open.add((peer, frame.session), HalfOpen(handshake, self._own_print, now_s))
+        self._half_open.add((peer, frame.session), HalfOpen(handshake, self._own_print, now_s, address))
         return Send(encode(Frame(FrameType.HREPLY, session=frame.session, body=reply)))
 
     def _on_fin(self, peer: bytes, frame: Frame) -> ServerEvent:

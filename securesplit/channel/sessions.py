@@ -1,4 +1,4 @@
-"""The server's two tables: handshakes that wait for their second flight, and sessions.
+"""The server's two tables: handshakes that wait for their second flight, and sessions; and who is told of them.
 
 Invariants: both are bounded and evict (``limits.py``); a session's state moves only along ``states.SERVER``; nothing
 here looks at bytes of a peer.
@@ -6,9 +6,11 @@ here looks at bytes of a peer.
 
 from __future__ import annotations
 
+import enum
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from securesplit.channel.limits import Limits
 from securesplit.channel.sealing import Opener, Sealer
@@ -41,11 +43,13 @@ class HalfOpen(_Machine):
         handshake: its TLS state.
         own_print: SHA-256 of the certificate that the server showed, which a reload may have replaced meanwhile.
         since_s: when HELLO came, by the server's clock.
+        address: where it came from.
     """
 
     handshake: Handshake
     own_print: bytes
     since_s: float
+    address: str = ""
 
 
 @dataclass(slots=True)
@@ -62,6 +66,7 @@ class Session(_Machine):
         opener: requests.
         since_s: when FIN came, by the server's clock.
         used_s: when the last authenticated request came.
+        requests: authenticated requests so far, repeated ones included.
     """
 
     id: bytes
@@ -73,6 +78,7 @@ class Session(_Machine):
     opener: Opener
     since_s: float
     used_s: float
+    requests: int = 1
 
     def end(self) -> None:
         """Forget the keys."""
@@ -81,29 +87,56 @@ class Session(_Machine):
         self.opener.wipe()
 
 
+class Ended(enum.Enum):
+    """Why a session has ended; the values are words for logs and metrics."""
+
+    AGE = "age"
+    IDLE = "idle"
+    SHARE = "own-share"
+    FULL = "table-full"
+    NOT_ALLOWED = "not-allowed"
+    STOPPED = "worker-stopped"
+
+
+class SessionObserver(Protocol):
+    """Somebody who is told when sessions begin and end; it must not wait and must not change them."""
+
+    def opened(self, session: Session) -> None:
+        """A client has proved itself."""
+
+    def ended(self, session: Session, why: Ended) -> None:
+        """A session is gone, and with it its keys."""
+
+
 class HalfOpenTable:
     """Handshakes in the order of their HELLO, keyed by peer and handshake so that no peer can touch another's."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._entries: OrderedDict[HandshakeKey, HalfOpen] = OrderedDict()
+        self._per_address: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def add(self, key: HandshakeKey, entry: HalfOpen) -> None:
-        """Remember a handshake; a HELLO again under the same key replaces it, and a full table loses its oldest."""
+        """Remember a handshake; a HELLO again under the same key replaces it.
+
+        A full table loses the oldest of the address that has the most.
+        """
         if key in self._entries:
             self._drop(key)
         entry.move(ServerStep.HELLO)
         self._entries[key] = entry
+        self._per_address[entry.address] += 1
         if len(self._entries) > self._limits.max_half_open:
-            self._drop(next(iter(self._entries)))
+            ((crowded, _),) = self._per_address.most_common(1)
+            self._drop(next(key for key, one in self._entries.items() if one.address == crowded))
 
     def take(self, key: HandshakeKey, now_s: float) -> HalfOpen | None:
         """Remove and return a handshake that is young enough."""
         self.expire(now_s)
-        return self._entries.pop(key, None)
+        return self._forget(key) if key in self._entries else None
 
     def expire(self, now_s: float) -> None:
         """Drop what waited too long."""
@@ -114,14 +147,22 @@ class HalfOpenTable:
             self._drop(key)
 
     def _drop(self, key: HandshakeKey) -> None:
-        self._entries.pop(key).move(ServerStep.EXPIRE)
+        self._forget(key).move(ServerStep.EXPIRE)
+
+    def _forget(self, key: HandshakeKey) -> HalfOpen:
+        entry = self._entries.pop(key)
+        self._per_address[entry.address] -= 1
+        if not self._per_address[entry.address]:
+            del self._per_address[entry.address]
+        return entry
 
 
 class SessionTable:
     """Sessions, the least recently used first."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, observer: SessionObserver | None = None) -> None:
         self._limits = limits
+        self._observer = observer
         self._entries: OrderedDict[bytes, Session] = OrderedDict()
         self._per_client: Counter[str] = Counter()
 
@@ -132,42 +173,47 @@ class SessionTable:
         """Remember a session; evict the client's own oldest over its share, else the oldest over the bound."""
         self._entries[session.id] = session
         self._per_client[session.fingerprint] += 1
+        if self._observer is not None:
+            self._observer.opened(session)
         if self._per_client[session.fingerprint] > self._limits.max_sessions_per_client:
-            self._end(next(s for s in self._entries.values() if s.fingerprint == session.fingerprint))
+            self._end(next(s for s in self._entries.values() if s.fingerprint == session.fingerprint), Ended.SHARE)
         elif len(self._entries) > self._limits.max_sessions:
-            self._end(next(iter(self._entries.values())))
+            self._end(next(iter(self._entries.values())), Ended.FULL)
 
     def find(self, session_id: bytes, now_s: float) -> Session | None:
         """Return a session that is still good; looking changes nothing."""
         session = self._entries.get(session_id)
-        return session if session and not self._is_over(session, now_s) else None
+        return session if session and self._over(session, now_s) is None else None
 
     def touch(self, session: Session, now_s: float) -> None:
         """Note an authenticated request."""
         session.used_s = now_s
+        session.requests += 1
         self._entries.move_to_end(session.id)
 
     def expire(self, now_s: float) -> None:
         """End what is too old or was idle too long."""
-        self.end_where(lambda session: self._is_over(session, now_s))
+        self.end_where(lambda session: self._over(session, now_s))
 
-    def end_where(self, condition: Callable[[Session], bool]) -> int:
-        """End every session for which the condition holds and return how many."""
-        ended = [session for session in self._entries.values() if condition(session)]
-        for session in ended:
-            self._end(session)
+    def end_where(self, verdict: Callable[[Session], Ended | None]) -> int:
+        """End every session for which there is a reason and return how many."""
+        judged = [(session, verdict(session)) for session in self._entries.values()]
+        ended = [(session, why) for session, why in judged if why is not None]
+        for session, why in ended:
+            self._end(session, why)
         return len(ended)
 
-    def _is_over(self, session: Session, now_s: float) -> bool:
+    def _over(self, session: Session, now_s: float) -> Ended | None:
         grace_s = self._limits.grace_s
-        return (
-            now_s - session.since_s > self._limits.max_age_s + grace_s
-            or now_s - session.used_s > self._limits.max_idle_s + grace_s
-        )
+        if now_s - session.since_s > self._limits.max_age_s + grace_s:
+            return Ended.AGE
+        return Ended.IDLE if now_s - session.used_s > self._limits.max_idle_s + grace_s else None
 
-    def _end(self, session: Session) -> None:
+    def _end(self, session: Session, why: Ended) -> None:
         del self._entries[session.id]
         self._per_client[session.fingerprint] -= 1
         if not self._per_client[session.fingerprint]:
             del self._per_client[session.fingerprint]
         session.end()
+        if self._observer is not None:
+            self._observer.ended(session, why)

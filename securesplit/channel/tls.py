@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
-from securesplit.channel.context import Record, binding, drop_errors
+from securesplit.channel.context import OtherProtocolError, Record, binding, drop_errors
 from securesplit.channel.sealing import PROTOCOL
 from securesplit.channel.states import ProtocolError
 from securesplit.errors import ConfigError
@@ -87,7 +87,10 @@ class Handshake:
         except SSL.WantReadError:
             return self._outgoing()
         except SSL.Error as error:
-            raise self._failure(error) from None
+            raise self._failure(_reason(error)) from None
+        except OtherProtocolError as error:
+            drop_errors()
+            raise self._failure(str(error)) from None
         if self._connection.get_alpn_proto_negotiated() != PROTOCOL:
             raise HandshakeError("the peer did not agree on the protocol")
         self.complete = True
@@ -107,7 +110,7 @@ class Handshake:
         except SSL.WantReadError:
             return
         except SSL.Error as error:
-            failure = self._failure(error)
+            failure = self._failure(_reason(error))
             if failure.alert is not None:
                 raise failure from None
 
@@ -151,9 +154,7 @@ class Handshake:
         except SSL.WantReadError:
             return b""
 
-    def _failure(self, error: SSL.Error) -> HandshakeError:
-        reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
-        reason = str(reasons[0][-1]) if reasons else "the handshake was broken off"
+    def _failure(self, reason: str) -> HandshakeError:
         record = self._record
         return HandshakeError(
             reason,
@@ -167,6 +168,11 @@ class Handshake:
 def certificate_print(certificate: x509.Certificate) -> bytes:
     """SHA-256 of the DER certificate, 32 bytes."""
     return hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
+
+
+def _reason(error: SSL.Error) -> str:
+    reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return str(reasons[0][-1]) if reasons else "the handshake was broken off"
 
 
 def _expect_name(connection: SSL.Connection, name: str) -> None:

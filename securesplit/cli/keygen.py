@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 )
 @click.option("--days", type=int, default=90, show_default=True, help="Lifetime of the certificates.")
 @click.option("--renew", is_flag=True, help="Issue server and clients anew in place of the old files.")
-@click.option("--revoke", "revoked", multiple=True, metavar="NAME", help="Take a client's certificates back.")
+@click.option(
+    "--revoke", "revoked", multiple=True, metavar="NAME", help="Take a client's or a server's certificates back."
+)
 def keygen(
     out: Path,
     server_names: tuple[str, ...],
@@ -56,6 +58,7 @@ def keygen(
       securesplit keygen --server-name tail.example.org --client clinic-1
       securesplit keygen --renew
       securesplit keygen --revoke clinic-1
+      securesplit keygen --revoke tail.example.org
     """
     from securesplit.channel import keystore
 

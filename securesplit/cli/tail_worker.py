@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from securesplit.cli.options import model_option
+from securesplit.errors import SecureSplitError
 
 if TYPE_CHECKING:
+    from securesplit.cli.logs import Form
     from securesplit.worker.service import Ready
+    from securesplit.worker.settings import WorkerSettings
+
+_log = logging.getLogger(__name__)
 
 
 @click.command(short_help="Serve the network's tail to authenticated clients.")
@@ -22,32 +28,84 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default=Path("certs"),
     show_default=True,
-    help="Folder that keygen wrote; read again on SIGHUP.",
+    help="Folder that keygen wrote; read again when it changes.",
 )
 @model_option
+@click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics, /livez and /readyz there.  [default: nowhere]")
+@click.option("--metrics-anywhere", is_flag=True, help="Let other machines reach --metrics.")
+@click.option(
+    "--audit-log",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Append a line for each session that begins or ends; opened again on SIGHUP.  [default: none]",
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), default="info", show_default=True)
-def tail_worker(bind: str, workers: str, certs: Path, model: Path | None, log_level: str) -> int:
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def tail_worker(log_level: str, log_format: Form, **options: Any) -> int:
     """Serve the network's tail to clients with a certificate that `keygen` issued.
 
-    SIGTERM and Ctrl-C finish what was accepted and end the worker; a second one ends it at once. SIGHUP reads the
-    certificates and the revocation list again.
+    SIGTERM and Ctrl-C finish what was accepted and end the worker; a second one ends it at once. Changed
+    certificates and revocation lists are in force within a second; SIGHUP reads them at once and reopens the audit log.
 
     \b
     Example:
-      securesplit tail-worker --bind tcp://0.0.0.0:5555 --workers 4
+      securesplit tail-worker --bind tcp://0.0.0.0:5555 --workers 4 --metrics 127.0.0.1:9090
     """
+    from securesplit.cli.logs import logging_to_stderr
     from securesplit.worker.service import serve
+
+    settings = _settings(show_tail_errors=log_level == "debug", **options)
+    with logging_to_stderr(log_level, log_format):
+        if log_format == "text":
+            return serve(settings, on_ready=_announce)
+        try:
+            return serve(settings, on_ready=_log_ready)
+        except SecureSplitError as error:
+            fields = {"why": error.message, "hint": error.hint, "exit_code": error.exit_code}
+            _log.error("%(why)s (hint: %(hint)s)", fields, extra={"event": "failed"})
+            return error.exit_code
+
+
+def _settings(
+    *,
+    bind: str,
+    workers: str,
+    certs: Path,
+    model: Path | None,
+    metrics: str | None,
+    metrics_anywhere: bool,
+    audit_log: Path | None,
+    show_tail_errors: bool,
+) -> WorkerSettings:
     from securesplit.worker.settings import PoolSettings, WorkerSettings, parse_workers
 
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    pool = PoolSettings(show_tail_errors=log_level == "debug")
-    settings = WorkerSettings(bind, certs=certs, bundle=model, workers=parse_workers(workers), pool=pool)
-    return serve(settings, on_ready=_announce)
+    return WorkerSettings(
+        bind,
+        certs=certs,
+        bundle=model,
+        workers=parse_workers(workers),
+        metrics=metrics,
+        metrics_anywhere=metrics_anywhere,
+        audit_log=audit_log,
+        pool=PoolSettings(show_tail_errors=show_tail_errors),
+    )
 
 
 def _announce(ready: Ready) -> None:
     tails = f"{ready.workers} tail{'s' if ready.workers > 1 else ''}"
     expiry = f"{ready.expires_at:%Y-%m-%d %H:%M} UTC"
-    click.echo(
-        f"ready at {ready.endpoint} with {tails}, bundle {ready.bundle_id}, certificate until {expiry}", err=True
-    )
+    health = f", health and metrics at http://{ready.metrics}" if ready.metrics else ""
+    line = f"ready at {ready.endpoint} with {tails}, bundle {ready.bundle_id}, certificate until {expiry}{health}"
+    with contextlib.suppress(OSError):  # a full disk behind stderr
+        click.echo(line, err=True)
+
+
+def _log_ready(ready: Ready) -> None:
+    fields = {
+        "endpoint": ready.endpoint,
+        "tails": ready.workers,
+        "bundle": ready.bundle_id,
+        "expires": ready.expires_at.isoformat(),
+        "metrics": ready.metrics,
+    }
+    _log.info("ready at %(endpoint)s with %(tails)d tails", fields, extra={"event": "ready"})

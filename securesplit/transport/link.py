@@ -16,15 +16,15 @@ import zmq
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.sockets import Limits, request_socket
 
-_MONITOR_EVENT = struct.Struct("=hi")
-_DOWN = {
+MONITOR_EVENT = struct.Struct("=hi")
+DOWN = {
     zmq.EVENT_CLOSED,
     zmq.EVENT_DISCONNECTED,
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
     zmq.EVENT_HANDSHAKE_FAILED_AUTH,
 }
-_WATCHED = zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | sum(_DOWN)
+WATCHED = zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | sum(DOWN)
 
 
 class Fault(enum.Enum):
@@ -64,7 +64,7 @@ class Link:
         self._up_by = time.monotonic() + connect_timeout_s
         self._connected = self._up = False
         self._socket = request_socket(context, limits, ipv6=address.is_ipv6)
-        self._monitor = self._socket.get_monitor_socket(_WATCHED)
+        self._monitor = self._socket.get_monitor_socket(WATCHED)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
@@ -96,8 +96,8 @@ class Link:
 
     def _watch(self) -> None:
         while self._monitor.poll(0):
-            event, _ = _MONITOR_EVENT.unpack(self._monitor.recv_multipart()[0])
-            if event in _DOWN:
+            event, _ = MONITOR_EVENT.unpack(self._monitor.recv_multipart()[0])
+            if event in DOWN:
                 raise LinkError(Fault.LOST if self._up else Fault.STRANGER if self._connected else Fault.REFUSED)
             self._connected = True
             self._up = self._up or event == zmq.EVENT_HANDSHAKE_SUCCEEDED

@@ -23,6 +23,7 @@ from securesplit.transport.sockets import Limits
 
 _EventT = TypeVar("_EventT", HandshakeReady, Reply)
 _FINAL = {Code.WORKER, Code.TOO_BIG}
+_LATER = {Code.BUSY, Code.DRAIN}
 _HINT = "the worker's log has the cause; the request itself may be damaged"
 
 
@@ -57,6 +58,61 @@ class Exchange:
     frame: bytes
 
 
+class Addresses:
+    """The addresses of one endpoint's host: where one is absent the next is tried.
+
+    Args:
+        endpoint: of the worker.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._found: list[Endpoint] = []
+        self._turn = 0
+
+    def resolve(self) -> None:
+        """Look the host's name up, where that was not done yet; may block for as long as the system does.
+
+        Raises:
+            Retry: the name has no address.
+        """
+        try:
+            self._found = self._found or self._endpoint.resolve()
+        except UnreachableError as error:
+            raise Retry(error.message, elsewhere=True, absent=True) from None
+
+    @property
+    def current(self) -> Endpoint:
+        """The one that worked last, or the next to be tried."""
+        return self._found[self._turn % len(self._found)]
+
+    def failed(self, fault: Fault) -> Retry:
+        """What to do after a link to `current` failed."""
+        absent = fault in (Fault.REFUSED, Fault.STRANGER)
+        self._turn += absent
+        more = absent and self._turn % len(self._found) != 0
+        return Retry(fault.value, elsewhere=not more, absent=absent, at_once=more)
+
+
+def ends_session(refusal: Refused) -> bool:
+    """Whether a new handshake must come before the next try."""
+    return refusal.code not in _FINAL | _LATER
+
+
+def refused(refusal: Refused, *, known: bool) -> WorkerError | Retry:
+    """What a worker's refusal of a request means for the next try.
+
+    Args:
+        refusal: the hint.
+        known: whether the worker has answered under this session before.
+    """
+    if refusal.code in _FINAL:
+        return WorkerError(refusal.detail, hint=_HINT)
+    if refusal.code in _LATER:
+        return Retry(refusal.detail, after_s=refusal.retry_after_s, elsewhere=True)
+    return Retry(refusal.detail, at_once=known)
+
+
 class Peer:
     """One endpoint, its link and its session.
 
@@ -79,11 +135,9 @@ class Peer:
         limits: Limits,
         connect_timeout_s: float,
     ) -> None:
-        self.endpoint = endpoint
         self._channel = ClientChannel(credentials, bundle_identity, server_name)
         self._limits, self._connect_timeout_s = limits, connect_timeout_s
-        self._addresses: list[Endpoint] = []
-        self._turn = 0
+        self._addresses = Addresses(endpoint)
         self._link: Link | None = None
         self._forgotten = False
 
@@ -105,7 +159,7 @@ class Peer:
             event = self._expect(Reply, link.exchange(frame, timeout_s), ref)
         except LinkError as error:
             self.disconnect()
-            raise self._failed(error.fault) from None
+            raise self._addresses.failed(error.fault) from None
         except KeyboardInterrupt:
             self.disconnect()
             raise
@@ -124,18 +178,9 @@ class Peer:
 
     def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> Link:
         """Connect to one of the host's addresses, the one that worked last if there is one."""
-        try:
-            self._addresses = self._addresses or self.endpoint.resolve()
-        except UnreachableError as error:
-            raise Retry(error.message, elsewhere=True, absent=True) from None
-        address = self._addresses[self._turn % len(self._addresses)]
-        return Link(context, address, connect_timeout_s=self._connect_timeout_s, limits=self._limits)
-
-    def _failed(self, fault: Fault) -> Retry:
-        absent = fault in (Fault.REFUSED, Fault.STRANGER)
-        self._turn += absent
-        more = absent and self._turn % len(self._addresses) != 0
-        return Retry(fault.value, elsewhere=not more, absent=absent, at_once=more)
+        self._addresses.resolve()
+        timeout_s = self._connect_timeout_s
+        return Link(context, self._addresses.current, connect_timeout_s=timeout_s, limits=self._limits)
 
     def _expect(self, kind: type[_EventT], answer: bytes, ref: int) -> _EventT:
         try:
@@ -153,10 +198,6 @@ class Peer:
         return event
 
     def _refused(self, refusal: Refused) -> WorkerError | Retry:
-        if refusal.code in _FINAL:
-            return WorkerError(refusal.detail, hint=_HINT)
-        if refusal.code in (Code.BUSY, Code.DRAIN):
-            return Retry(refusal.detail, after_s=refusal.retry_after_s, elsewhere=True)
         known = self._channel.state is ClientState.OPEN
-        self._forgotten = True
-        return Retry(refusal.detail, at_once=known)
+        self._forgotten = self._forgotten or ends_session(refusal)
+        return refused(refusal, known=known)

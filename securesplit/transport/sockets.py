@@ -6,8 +6,10 @@ libzmq bounds each frame, not the number of frames in one message; what that lea
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import zmq
+import zmq.asyncio
 
 from securesplit.channel.frames import HEADER_BYTES, MAX_BODY_BYTES
 
@@ -45,6 +47,15 @@ def request_socket(context: zmq.Context[zmq.Socket[bytes]], limits: Limits, *, i
     return made
 
 
+def line_socket(context: zmq.asyncio.Context, limits: Limits, *, ipv6: bool) -> zmq.asyncio.Socket:
+    """The asyncio client's DEALER, which speaks as a REQ does, but need not take turns; not repaired either."""
+    made = context.socket(zmq.DEALER)
+    _harden(made, limits)
+    made.setsockopt(zmq.IPV6, int(ipv6))
+    made.setsockopt(zmq.RECONNECT_IVL, -1)
+    return made
+
+
 def front_socket(context: zmq.Context[zmq.Socket[bytes]], limits: Limits, *, ipv6: bool) -> zmq.Socket[bytes]:
     """The worker's ROUTER, which faces all clients."""
     made = context.socket(zmq.ROUTER)
@@ -71,7 +82,7 @@ def tail_socket(context: zmq.Context[zmq.Socket[bytes]], identity: bytes) -> zmq
     return made
 
 
-def _harden(made: zmq.Socket[bytes], limits: Limits) -> None:
+def _harden(made: zmq.Socket[Any], limits: Limits) -> None:
     made.setsockopt(zmq.LINGER, 0)
     made.setsockopt(zmq.MAXMSGSIZE, limits.max_message_bytes)
     made.setsockopt(zmq.RCVHWM, limits.messages_per_peer)

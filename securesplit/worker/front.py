@@ -6,7 +6,7 @@ Invariants:
 - Everything that waits is bounded: messages and handshakes (`Intake`), jobs in all and a session (`PoolSettings`),
   remembered answers (`InFlight`). What is over a bound is told BUSY and when to come back.
 - A request is computed once while its answer is remembered, however often it is sent.
-- Nothing is written anywhere, and no log line holds a key, a release or an answer.
+- Nothing is written here, and no log line holds a key, a release or an answer. A `Watch` hears what happens.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Request, Send
 from securesplit.channel.frames import Code, FrameError, decode
+from securesplit.channel.limits import Limits
 from securesplit.channel.server import ServerChannel
 from securesplit.channel.tensor import TensorError
 from securesplit.errors import SecureSplitError
@@ -32,6 +33,7 @@ from securesplit.worker.memory import MemoryGuard
 from securesplit.worker.pool import Pool
 from securesplit.worker.served import Served
 from securesplit.worker.settings import PoolSettings
+from securesplit.worker.watch import Status, Watch
 
 _log = logging.getLogger(__name__)
 _TICK_S = 0.1
@@ -40,6 +42,7 @@ _MESSAGES_A_TURN = 256
 _MAX_BUDGET_S = 300.0
 _FLUSH_S = 1.0
 _DRAIN_RETRY_MS = 200
+_CROWD_RETRY_MS = 250
 
 
 class Front:
@@ -51,6 +54,7 @@ class Front:
         credentials: the server's.
         settings: of the pool.
         memory: guards the size of this process; None where the front shares it with a program.
+        watch: hears what happens; None for one that only counts.
         clock: seconds, rising.
 
     Raises:
@@ -65,25 +69,31 @@ class Front:
         settings: PoolSettings,
         *,
         memory: MemoryGuard | None = None,
+        watch: Watch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._memory = memory
         self._served, self._settings, self._clock = served, settings, clock
-        self._channel = ServerChannel(credentials, served.identity, clock=clock)
+        limits = Limits()
+        self._watch = watch or Watch()
+        self.meters = self._watch.meters
+        self.meters.turned_at = clock()
+        self._expires_at, self._was_ready = credentials.expires_at, False
+        self._channel = ServerChannel(credentials, served.identity, clock=clock, limits=limits, observer=self._watch)
         self._socket = FrontSocket(bind)
         self.endpoint = self._socket.endpoint
         self.wakeup = Wakeup()
         self._poller = Poller()
         self._poller.add(self._socket)
         self._poller.add(self.wakeup)
-        self._intake, self._in_flight, self._answers = Intake(), InFlight(), Answers()
+        self._intake, self._in_flight, self._answers = Intake(limits, clock), InFlight(), Answers()
         self._refusals: Counter[str] = Counter()
         self._stop_by: float | None = None
         self._new_credentials: Callable[[], Credentials] | None = None
         self._tail_s = 0.0
         self._ticked_at = self._weighed_at = clock()
         try:
-            self.pool = Pool(served.engine, settings, self._poller, clock)
+            self.pool = Pool(served.engine, settings, self._poller, clock, self.meters)
         except SecureSplitError:
             self._socket.close()
             self.wakeup.close()
@@ -103,11 +113,13 @@ class Front:
                 if on_ready is not None:
                     if self.pool.failure is not None:
                         raise self.pool.failure
-                    if self.pool.ready == self._settings.workers:
+                    if self._was_ready:
                         on_ready()
                         on_ready = None
                 self._turn()
         finally:
+            self._watch.draining()
+            self._channel.close()
             self.pool.close()
             self._socket.close(flush_s=_FLUSH_S)
             self.wakeup.close()
@@ -123,23 +135,36 @@ class Front:
         self._new_credentials = load
         self.wakeup.wake()
 
+    def status(self) -> Status:
+        """How it is now; from any thread."""
+        return Status(
+            sessions=self._channel.session_count,
+            half_open=self._channel.half_open_count,
+            waiting=self.pool.waiting,
+            in_flight=len(self._in_flight),
+            tails=self.pool.tails,
+            pids=tuple(self.pool.pids),
+            was_ready=self._was_ready,
+            is_draining=self._stop_by is not None,
+            silent_s=self._clock() - self.meters.turned_at,
+            expires_at=self._expires_at,
+        )
+
     def _is_over(self) -> bool:
         return self._stop_by is not None and (not len(self._in_flight) or self._clock() >= self._stop_by)
 
     def _turn(self) -> None:
-        ready = self._poller.wait(_TICK_S if self._intake.is_empty else 0.0)
+        ready = self._poller.wait(self._intake.pause_s(_TICK_S))
+        since = self._clock()
         if self.wakeup in ready:
             self.wakeup.clear()
             self._reload()
-        for _ in range(_MESSAGES_A_TURN):
-            message = self._socket.receive()
-            if message is None:
-                break
-            self._intake.add(message)
-        for message in self._intake.turn():
-            self._handle(message)
+            if self._stop_by is not None:
+                self._watch.draining()
+        self._take_in()
         for outcome in self.pool.step(ready):
             self._conclude(outcome)
+        self._was_ready = self._was_ready or self.pool.ready == self._settings.workers
         if self._clock() - self._weighed_at >= _WEIGH_S:
             self._weighed_at = self._clock()
             self._shed_memory()
@@ -147,11 +172,32 @@ class Front:
             self._ticked_at = self._clock()
             self._channel.tick()
             self._log_refusals()
+            self._watch.tick()
+        self.meters.turned(since, self._clock())
+
+    def _take_in(self) -> None:
+        """Receive what has come, and handle what `Intake` lets through in this turn."""
+        for _ in range(_MESSAGES_A_TURN):
+            message = self._socket.receive()
+            if message is None:
+                break
+            if (outrun := self._intake.add(message)) is not None:
+                self._refuse_newcomer(outrun, Code.BUSY, _CROWD_RETRY_MS)
+        for message in self._intake.messages():
+            self._handle(message)
+        if (newcomer := self._intake.newcomer()) is not None:
+            began = self._clock()
+            self._handle(newcomer)
+            self._intake.spent(self._clock() - began)
 
     def _shed_memory(self) -> None:
         """Where someone makes us grow, drop all connections: sessions go on, and clients ask again at once."""
         if self._memory is not None and self._memory.is_exceeded():
-            _log.warning("a peer makes this process grow; all connections are dropped, sessions stay")
+            _log.warning(
+                "a peer makes this process grow; all connections are dropped, sessions stay",
+                extra={"event": "connections-dropped"},
+            )
+            self.meters.connection_drops += 1
             self._poller.remove(self._socket)
             self._socket.reopen()
             self._poller.add(self._socket)
@@ -159,27 +205,40 @@ class Front:
 
     def _log_refusals(self) -> None:
         """One line a second at most, however many peers are refused."""
-        if +self._refusals:
-            _log.info(
-                "refused: %s", ", ".join(f"{reason} {times}" for reason, times in sorted((+self._refusals).items()))
-            )
+        counts = dict(sorted((+self._refusals).items()))
+        if counts:
+            what = ", ".join(f"{reason} {times}" for reason, times in counts.items())
+            _log.info("refused: %(what)s", {"what": what, "counts": counts}, extra={"event": "refused"})
+            self.meters.refused.update(counts)
             self._refusals.clear()
 
     def _reload(self) -> None:
         load, self._new_credentials = self._new_credentials, None
         if load is None:
             return
+        self._watch.reloading()
         try:
             credentials = load()
             ended = self._channel.reload(credentials)
         except SecureSplitError as error:
-            _log.error("certificates not reloaded, the old ones stay: %s", error.message)
+            _log.error(
+                "certificates not reloaded, the old ones stay: %(why)s",
+                {"why": error.message},
+                extra={"event": "reload-failed"},
+            )
+            self._watch.reloaded(None)
         else:
-            _log.info("certificates reloaded, valid until %s; %d sessions ended", credentials.expires_at.date(), ended)
+            _log.info(
+                "certificates reloaded, valid until %(until)s; %(ended)d sessions ended",
+                {"until": str(credentials.expires_at.date()), "ended": ended},
+                extra={"event": "reloaded"},
+            )
+            self._expires_at = credentials.expires_at
+            self._watch.reloaded(credentials)
 
     def _handle(self, message: Incoming) -> None:
         if self._stop_by is not None and is_hello(message):
-            self._refuse_newcomer(message)
+            self._refuse_newcomer(message, Code.DRAIN, _DRAIN_RETRY_MS)
             return
         event = self._channel.receive(message.route[0], message.body, address=message.address)
         if isinstance(event, Request):
@@ -190,26 +249,27 @@ class Front:
         else:
             self._refusals[event.reason] += 1
 
-    def _refuse_newcomer(self, message: Incoming) -> None:
+    def _refuse_newcomer(self, message: Incoming, code: Code, retry_after_ms: int) -> None:
         try:
             session = decode(message.body).session
         except FrameError:
             return
-        error = self._channel.error(Code.DRAIN, session=session, retry_after_ms=_DRAIN_RETRY_MS)
-        self._socket.send(message.route, error)
+        self._refusals["draining" if code is Code.DRAIN else "handshake-crowd"] += 1
+        self._socket.send(message.route, self._channel.error(code, session=session, retry_after_ms=retry_after_ms))
 
     def _accept(self, event: Request, route: tuple[bytes, ...]) -> None:
         """Answer from memory, follow a retry, or queue a new job."""
         key = (event.session, event.ref)
         answer, job = self._answers.find(key), self._in_flight.find(key)
+        self.meters.repeated += answer is not None or job is not None
         if answer is not None:
             self._reply(key, route, answer)
         elif job is not None:
             job.route = route
         elif self._stop_by is not None:
-            self._refuse(Code.DRAIN, event, route, _DRAIN_RETRY_MS)
+            self._refuse("draining", Code.DRAIN, event, route, _DRAIN_RETRY_MS)
         elif self._in_flight.of_session(event.session) >= self._settings.session_limit:
-            self._refuse(Code.BUSY, event, route, self._wait_ms())
+            self._refuse("session-limit", Code.BUSY, event, route, self._wait_ms())
         else:
             self._queue(event, route)
 
@@ -217,25 +277,32 @@ class Front:
         try:
             wanted = requests.parse(event.plaintext, self._served.presets)
         except TensorError as error:
-            _log.warning("refused a request of client %s: %s", event.client, error.message)
-            self._refuse(Code.WORKER, event, route)
+            _log.warning(
+                "refused a request of client %(client)s: %(why)s",
+                {"client": event.client, "why": error.message},
+                extra={"event": "request-refused"},
+            )
+            self._refuse("bad-release", Code.WORKER, event, route)
             return
+        now = self._clock()
         job = Job(
             key=(event.session, event.ref),
             client=event.client,
             preset=self._served.presets[wanted.spec],
             release=wanted.release,
-            expires_at=self._clock() + min(wanted.budget_s, _MAX_BUDGET_S),
+            expires_at=now + min(wanted.budget_s, _MAX_BUDGET_S),
             route=route,
+            since=now,
         )
         if self.pool.submit(job):
             self._in_flight.add(job)
         else:
-            self._refuse(Code.BUSY, event, route, self._wait_ms())
+            self._refuse("queue-full", Code.BUSY, event, route, self._wait_ms())
 
     def _conclude(self, outcome: Outcome) -> None:
         job = outcome.job
         self._in_flight.remove(job)
+        self.meters.requests[outcome.fate.name.lower()] += 1
         if outcome.fate is Fate.EXPIRED:
             return
         plaintext = b""
@@ -244,13 +311,16 @@ class Front:
             self._tail_s += 0.1 * (outcome.tail_ms / 1_000 - self._tail_s)
         self._answers.add(job.key, plaintext, self._clock())
         self._reply(job.key, job.route, plaintext)
+        if outcome.fate is Fate.DONE:
+            self.meters.computed(job.taken - job.since, outcome.tail_ms / 1_000, self._clock() - job.since)
 
     def _reply(self, key: tuple[bytes, int], route: tuple[bytes, ...], plaintext: bytes) -> None:
         session, ref = key
         sealed = self._channel.seal_reply(session, ref, plaintext) if plaintext else None
         self._socket.send(route, sealed or self._channel.error(Code.WORKER, ref, session))
 
-    def _refuse(self, code: Code, event: Request, route: tuple[bytes, ...], retry_after_ms: int = 0) -> None:
+    def _refuse(self, why: str, code: Code, event: Request, route: tuple[bytes, ...], retry_after_ms: int = 0) -> None:
+        self.meters.turned_away[why] += 1
         self._socket.send(route, self._channel.error(code, event.ref, event.session, retry_after_ms=retry_after_ms))
 
     def _wait_ms(self) -> int:

@@ -24,6 +24,8 @@ class Job:
         expires_at: on the front's clock; nobody waits for the answer any more.
         route: the envelope of the client's latest message.
         deaths: tails that died or hung while they had this job.
+        since: when it was accepted, on the front's clock.
+        taken: when a tail last got it, on the same clock.
     """
 
     key: JobKey
@@ -33,6 +35,8 @@ class Job:
     expires_at: float
     route: tuple[bytes, ...] = ()
     deaths: int = 0
+    since: float = 0.0
+    taken: float = 0.0
 
 
 class Fate(enum.Enum):

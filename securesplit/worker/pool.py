@@ -2,8 +2,8 @@
 
 Invariants:
 
-- A tail has at most one batch; a batch is whatever waits when a tail is free, shared out among all free tails, and a
-  lone job never waits for company.
+- A tail has at most one batch; a batch is whatever waits when a tail is free, shared out among all free tails, no more
+  than takes `batch_s`, and a lone job never waits for company.
 - A batch whose tail died or hung is given back, and its jobs then run alone. A job that took `max_deaths` tails with
   it, or that failed alone, is poison.
 - While no tail can start at all, `failure` says why and what waits is given up.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection
 from math import ceil
 
@@ -25,6 +26,7 @@ from securesplit.transport.pool import PoolSocket
 from securesplit.worker.folder import PoolFolder
 from securesplit.worker.jobs import Fate, Job, Outcome
 from securesplit.worker.messages import DONE, FAILED, READY, Batch, Report
+from securesplit.worker.meters import Meters
 from securesplit.worker.process import TailProcess
 from securesplit.worker.queue import FairQueue
 from securesplit.worker.settings import EngineSpec, PoolSettings
@@ -33,6 +35,7 @@ from securesplit.worker.slot import Slot, SlotState
 _log = logging.getLogger(__name__)
 _SWEEP_S = 0.1
 _SILENT_DEATHS = 2
+_LEARN = 0.2
 
 
 class Pool:
@@ -43,13 +46,22 @@ class Pool:
         settings: bounds and patience.
         poller: where the pool's socket and processes are watched.
         clock: seconds, rising.
+        meters: where batches, starts and deaths are counted.
 
     Raises:
         ConfigError: the temporary folder's name is too long for a socket.
     """
 
-    def __init__(self, engine: EngineSpec, settings: PoolSettings, poller: Poller, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        engine: EngineSpec,
+        settings: PoolSettings,
+        poller: Poller,
+        clock: Callable[[], float],
+        meters: Meters | None = None,
+    ) -> None:
         self._engine, self._settings, self._poller, self._clock = engine, settings, poller, clock
+        self._meters = meters or Meters()
         self._folder = PoolFolder()
         try:
             self._socket = PoolSocket(self._folder.path / "pool")
@@ -59,6 +71,7 @@ class Pool:
         poller.add(self._socket)
         self._queue = FairQueue(settings.queue_limit)
         self._numbers = itertools.count()
+        self._pace_s: dict[str, float] = {}
         self._killed: list[TailProcess] = []
         self._outcomes: list[Outcome] = []
         self._swept_at = clock()
@@ -74,6 +87,11 @@ class Pool:
         return sum(slot.state in (SlotState.IDLE, SlotState.BUSY) for slot in self._slots)
 
     @property
+    def tails(self) -> Counter[str]:
+        """How many tails are in each state, by its name in small letters; safe from any thread."""
+        return Counter(slot.state.name.lower() for slot in self._slots)
+
+    @property
     def waiting(self) -> int:
         """How many jobs wait for a tail."""
         return len(self._queue)
@@ -86,7 +104,7 @@ class Pool:
     @property
     def pids(self) -> list[int]:
         """The processes of the pool."""
-        return [slot.process.pid for slot in self._slots if slot.process is not None]
+        return [process.pid for slot in self._slots if (process := slot.process) is not None]
 
     def submit(self, job: Job) -> bool:
         """Take on a job; False where too many wait."""
@@ -135,6 +153,7 @@ class Pool:
         name = f"tail-{next(self._numbers)}".encode()
         process = TailProcess(name, self._engine, self._socket.address, show_errors=self._settings.show_tail_errors)
         self._poller.add(process)
+        self._meters.tail_starts += 1
         slot.started(process, until=self._clock() + self._settings.start_timeout_s)
 
     def _discard(self, process: TailProcess) -> None:
@@ -158,9 +177,13 @@ class Pool:
     def _settle(self, jobs: list[Job], report: Report) -> None:
         if report.event == DONE and report.logits is not None:
             share = report.milliseconds / len(jobs)
+            pace_s = self._pace_s.setdefault(jobs[0].preset, share / 1_000)
+            self._pace_s[jobs[0].preset] = pace_s + _LEARN * (share / 1_000 - pace_s)
             self._outcomes += [Outcome(j, Fate.DONE, float(x), share) for j, x in zip(jobs, report.logits, strict=True)]
         elif report.event == FAILED and len(jobs) == 1:
-            _log.warning("a request cannot be computed: %s", report.reason)
+            _log.warning(
+                "a request cannot be computed: %(reason)s", {"reason": report.reason}, extra={"event": "request-failed"}
+            )
             self._outcomes.append(Outcome(jobs[0], Fate.POISON))
         else:
             for job in jobs:
@@ -170,7 +193,12 @@ class Pool:
         process, state = slot.process, slot.state
         assert process is not None  # noqa: S101  (states with a process only)
         self.deaths += 1
-        _log.warning("%s (process %d) %s while %s", process.name.decode(), process.pid, how, state.name.lower())
+        self._meters.tail_deaths[how] += 1
+        _log.warning(
+            "%(tail)s (process %(pid)d) %(how)s while %(state)s",
+            {"tail": process.name.decode(), "pid": process.pid, "how": how, "state": state.name.lower()},
+            extra={"event": "tail-lost"},
+        )
         if state is SlotState.STARTING:
             self.failure = self._why(slot, how)
         self._discard(process)
@@ -199,7 +227,7 @@ class Pool:
         while free and len(self._queue):
             share = min(self._settings.max_batch, ceil(len(self._queue) / len(free)))
             slot, jobs = free.pop(), []
-            for job in self._queue.take(share):
+            for job in self._queue.take(share, self._affordable):
                 if job.expires_at <= now:
                     self._outcomes.append(Outcome(job, Fate.EXPIRED))
                 else:
@@ -209,7 +237,14 @@ class Pool:
             else:
                 free.append(slot)
 
+    def _affordable(self, preset: str) -> int:
+        """How many jobs of a preset a batch may hold so that its tail is free again soon."""
+        return max(1, int(self._settings.batch_s / max(1e-6, self._pace_s.get(preset, 0.0))))
+
     def _send(self, slot: Slot, jobs: list[Job], now: float) -> None:
+        self._meters.batch.observe(len(jobs))
+        for job in jobs:
+            job.taken = now
         batch = Batch(next(self._numbers), jobs[0].preset, np.stack([job.release for job in jobs]))
         assert slot.process is not None  # noqa: S101  (an idle slot has one)
         slot.busy(jobs, batch.number, until=now + self._settings.job_timeout_s)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
+from collections.abc import Callable
 
 from securesplit.worker.jobs import Job
 
@@ -45,8 +46,8 @@ class FairQueue:
         """Let a job wait whose tail died; it goes first."""
         self._returned.append(job)
 
-    def take(self, most: int) -> list[Job]:
-        """The next batch, 0 to `most` jobs of one preset."""
+    def take(self, most: int, affordable: Callable[[str], int] | None = None) -> list[Job]:
+        """The next batch, 0 to `most` jobs of one preset, and no more than are `affordable` of that preset."""
         if self._returned:
             return [self._returned.popleft()]
         batch: list[Job] = []
@@ -54,6 +55,8 @@ class FairQueue:
             job = self._next(batch[0].preset if batch else None)
             if job is None:
                 break
+            if not batch and affordable is not None:
+                most = min(most, affordable(job.preset))
             batch.append(job)
         return batch
 

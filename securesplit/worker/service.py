@@ -1,13 +1,17 @@
 """Run a worker in this process until a signal ends it.
 
 SIGTERM and SIGINT drain: nothing new is accepted, what was accepted is finished; a second one ends the worker at once.
-SIGHUP reads the certificates again. Only this module touches signals, and it puts the old handlers back.
+SIGHUP reads the certificates again and reopens the audit log; a change of the certificates' files does the same, and is
+noticed by a thread that does nothing else: a disk that hangs holds up no request. Only this module touches signals, and
+it puts the old handlers back.
 """
 
 from __future__ import annotations
 
 import contextlib
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,11 +19,16 @@ from pathlib import Path
 
 from securesplit.channel import keystore
 from securesplit.channel.credentials import Credentials
+from securesplit.channel.watch import FileWatch
 from securesplit.errors import ConfigError
 from securesplit.worker.front import Front
 from securesplit.worker.memory import MemoryGuard
+from securesplit.worker.operations import Operations
 from securesplit.worker.served import Served
 from securesplit.worker.settings import WorkerSettings, usable_cores
+
+_LOOK_S = 0.1
+_SETTLE_S = 0.3  # longer than a copy of a few small files pauses; a revocation must be in force within a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +40,14 @@ class Ready:
         bundle_id: ``sha256:<hex>`` of what it serves.
         expires_at: when its certificate ends.
         workers: tail processes.
+        metrics: where health and metrics are, ``HOST:PORT``; None where they are nowhere.
     """
 
     endpoint: str
     bundle_id: str
     expires_at: datetime
     workers: int
+    metrics: str | None
 
 
 def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int:
@@ -51,7 +62,7 @@ def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int
 
     Raises:
         BundleError: the bundle is broken.
-        ConfigError: the address cannot be bound, or no credentials were given.
+        ConfigError: an address cannot be bound, the audit log cannot be opened, or no credentials were given.
         CredentialError: the certificates are missing, broken or expired.
         WorkerError: the tails cannot start.
     """
@@ -60,13 +71,25 @@ def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int
 
 def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int:
     """The same for anything that can be served, not only a bundle."""
+    paths = [] if settings.certs is None else keystore.server_files(settings.certs)
+    files = FileWatch(paths, settle_s=_SETTLE_S, clock=time.monotonic)
     credentials = _load(settings)
     workers = settings.workers or usable_cores()
     pool, memory = replace(settings.pool, workers=workers), MemoryGuard(settings.growth_bytes)
-    front = Front(settings.bind, served, credentials, pool, memory=memory)
-    ready = Ready(front.endpoint, served.id, credentials.expires_at, workers)
-    with _signals(front, settings):
-        front.run(lambda: on_ready(ready))
+    watch = Operations(replace(settings, pool=pool), credentials, served.id)
+    try:
+        front = Front(settings.bind, served, credentials, pool, memory=memory, watch=watch)
+        watch.attach(front)
+        ready = Ready(front.endpoint, served.id, credentials.expires_at, workers, watch.address)
+
+        def announce() -> None:
+            watch.ready()
+            on_ready(ready)
+
+        with _reloads(front, settings.certs, files) as reload, _signals(front, settings, reload):
+            front.run(announce)
+    finally:
+        watch.close()
     return 0
 
 
@@ -83,7 +106,33 @@ def _read(folder: Path) -> Credentials:
 
 
 @contextlib.contextmanager
-def _signals(front: Front, settings: WorkerSettings) -> Iterator[None]:
+def _reloads(front: Front, folder: Path | None, files: FileWatch) -> Iterator[Callable[[], None]]:
+    """Reload whenever the watched files of `folder` change; yields what reloads at once."""
+    if folder is None:
+        yield lambda: None
+        return
+    over = threading.Event()
+
+    def read() -> Credentials:
+        files.mark()
+        return _read(folder)
+
+    def look() -> None:
+        while not over.wait(_LOOK_S):
+            if files.has_changed():
+                front.reload(read)
+
+    thread = threading.Thread(target=look, name="securesplit-watch", daemon=True)
+    thread.start()
+    try:
+        yield lambda: front.reload(read)
+    finally:
+        over.set()
+        thread.join(1.0)
+
+
+@contextlib.contextmanager
+def _signals(front: Front, settings: WorkerSettings, reload: Callable[[], None]) -> Iterator[None]:
     """Handle the three signals while the front runs."""
     times = 0
 
@@ -92,12 +141,10 @@ def _signals(front: Front, settings: WorkerSettings) -> Iterator[None]:
         times += 1
         front.stop(settings.drain_s if times == 1 else 0.0)
 
-    def reload(_signal: int, _frame: object) -> None:
-        if settings.certs is not None:
-            folder = settings.certs
-            front.reload(lambda: _read(folder))
+    def hang_up(_signal: int, _frame: object) -> None:
+        reload()
 
-    handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reload}
+    handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: hang_up}
     old = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     old_fd = signal.set_wakeup_fd(front.wakeup.signal_fd, warn_on_full_buffer=False)
     try:

@@ -33,6 +33,8 @@ class PoolSettings:
     Attributes:
         workers: tail processes.
         max_batch: jobs that one tail gets at once.
+        batch_s: a batch holds no more jobs than take so long at their present pace, but at least one, since all of its
+            answers leave at its end. For engines that compute a batch at once, choose more.
         queue_limit: jobs that may wait; one more is refused.
         session_limit: jobs of one session that may wait or run; one more is refused.
         job_timeout_s: a tail that computes one batch for longer hangs, and is killed.
@@ -45,6 +47,7 @@ class PoolSettings:
 
     workers: int = 1
     max_batch: int = 8
+    batch_s: float = 0.002
     queue_limit: int = 1_024
     session_limit: int = 8
     job_timeout_s: float = 5.0
@@ -61,12 +64,15 @@ class WorkerSettings:
 
     Attributes:
         bind: ``tcp://HOST:PORT``; port 0 lets the system choose.
-        certs: folder that `keygen` wrote; read again on SIGHUP. None where `credentials` are given instead.
+        certs: folder that `keygen` wrote; read again when it changes and on SIGHUP. None where `credentials` are given.
         credentials: the server's, where they come from no folder.
         bundle: folder of the bundle; None for the one in the package.
         workers: tail processes; 0 for one a usable core.
         drain_s: how long a stopping worker goes on with what it has accepted.
         growth_bytes: memory that this process may grow by before it drops all connections (sessions stay).
+        metrics: ``HOST:PORT`` for health and metrics; None for neither.
+        metrics_anywhere: let `metrics` be an address that other machines can reach.
+        audit_log: file of the sessions; None for none.
         pool: everything else about the pool; its `workers` is not used.
     """
 
@@ -77,6 +83,9 @@ class WorkerSettings:
     workers: int = 0
     drain_s: float = 20.0
     growth_bytes: int = 256 << 20
+    metrics: str | None = None
+    metrics_anywhere: bool = False
+    audit_log: Path | None = None
     pool: PoolSettings = field(default_factory=PoolSettings)
 
 

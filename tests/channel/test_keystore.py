@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -219,8 +221,85 @@ def test_lists_of_another_ca_in_the_file_survive(certs: Path) -> None:
 
 
 def test_an_unknown_client_cannot_be_revoked(certs: Path) -> None:
-    with pytest.raises(CredentialError, match="no certificate was issued to the client 'nobody'"):
+    with pytest.raises(CredentialError, match="no certificate was issued to 'nobody'"):
         keystore.revoke(certs, "nobody", now=NOW)
+
+
+def test_revocation_of_a_server_covers_every_certificate_that_it_ever_had(certs: Path) -> None:
+    devices = {name: keystore.load_client(certs, name, now=NOW) for name in ("device", "clinic")}
+    first = keystore.load_server(certs, now=NOW)
+    keystore.renew(certs, days=90, now=NOW)
+    second = keystore.load_server(certs, now=NOW)
+    report = keystore.revoke(certs, "localhost", now=NOW)
+    assert {entry.fingerprint for entry in report.entries} == {first.fingerprint, second.fingerprint}
+    assert {entry.title for entry in report.entries} == {"server localhost"}
+    assert not list(certs.glob("server.*"))
+    assert len((certs / "allowed-clients.txt").read_text().splitlines()) == 4, "clients are as they were"
+    for stolen in (first, second):
+        assert talk(stolen, devices["device"]) == "device", "a device with the old list cannot know"
+        for name in devices:
+            with pytest.raises(TrustError, match="the worker's certificate was revoked"):
+                talk(stolen, keystore.load_client(certs, name, now=NOW))
+    keystore.create(certs, server_names=["localhost"], days=90, now=NOW)
+    assert talk(keystore.load_server(certs, now=NOW), keystore.load_client(certs, now=NOW)) == "device"
+
+
+def test_a_server_of_another_name_is_left_alone(certs: Path) -> None:
+    old = keystore.load_server(certs, now=NOW)
+    keystore.renew(certs, server_names=["tail.example.org"], days=90, now=NOW)
+    report = keystore.revoke(certs, "127.0.0.1", now=NOW)
+    assert [entry.fingerprint for entry in report.entries] == [old.fingerprint]
+    assert (certs / "server.crt").exists(), "it is for another name now"
+
+
+def test_a_server_from_before_servers_were_written_down_can_be_revoked(certs: Path) -> None:
+    lines = (certs / "issued.txt").read_text().splitlines(keepends=True)
+    files.replace(certs / "issued.txt", "".join(line for line in lines if "server:" not in line).encode())
+    here = keystore.load_server(certs, now=NOW)
+    assert [entry.fingerprint for entry in keystore.revoke(certs, "localhost", now=NOW).entries] == [here.fingerprint]
+
+
+def test_a_name_of_a_client_and_of_a_server_must_be_told_apart(certs: Path) -> None:
+    keystore.create(certs, clients=["localhost"], days=90, now=NOW)
+    before = contents(certs)
+    with pytest.raises(ConfigError, match="of a client and of a server") as caught:
+        keystore.revoke(certs, "localhost", now=NOW)
+    assert "--revoke client:localhost or --revoke server:localhost" in caught.value.hint
+    assert contents(certs) == before
+    assert keystore.revoke(certs, "client:localhost", now=NOW).entries[0].title == "client localhost"
+    assert keystore.revoke(certs, "server:localhost", now=NOW).entries[0].title == "server localhost"
+
+
+@pytest.mark.parametrize("name", ["../x", "server:a b", "client:", ""])
+def test_what_can_be_nobody_s_name_is_an_error(certs: Path, name: str) -> None:
+    with pytest.raises(ConfigError):
+        keystore.revoke(certs, name, now=NOW)
+
+
+def test_several_keygens_at_once_on_one_folder_wait_for_each_other(tmp_path: Path) -> None:
+    """Without the lock: two CAs, lost lines of the lists, or a key that does not fit its certificate."""
+    names = [f"clinic-{number}" for number in range(4)]
+    command = [sys.executable, "-m", "securesplit", "keygen", "--out", str(tmp_path / "certs"), "--client"]
+    runs = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for name in names]
+    said = [run.communicate(timeout=60)[0].decode() for run in runs]
+    assert [run.returncode for run in runs] == [0] * 4, said
+    assert sum("CA: created" in text for text in said) == 1
+    folder = tmp_path / "certs"
+    now = datetime.now(UTC)
+    server = keystore.load_server(folder, now=now)
+    assert {talk(server, keystore.load_client(folder, name, now=now)) for name in names} == set(names)
+    assert len((folder / "issued.txt").read_text().splitlines()) == 5
+    (crl,) = pki.load_crls((folder / "crl.pem").read_bytes())
+    assert crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number == 4
+
+
+def test_a_keygen_that_waits_too_long_for_another_says_so(certs: Path) -> None:
+    before = contents(certs)
+    with files.locked(certs), pytest.raises(CredentialError, match="another process is writing") as caught:
+        with files.locked(certs, wait_s=0.1):
+            pass
+    assert "keygen" in caught.value.hint
+    assert contents(certs) == before
 
 
 def test_credentials_can_be_pickled_and_do_not_show_their_key(certs: Path) -> None:

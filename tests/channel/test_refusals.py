@@ -190,6 +190,11 @@ def client_with_two_usages(authority: Authority) -> Case:
     return client_with(authority, reissue(authority, plain, names, usages))
 
 
+def stale_crl_on_the_worker(authority: Authority) -> Case:
+    case = good(authority)
+    return replace(case, server=replace(case.server, crl=authority.crl(now=NOW - 200 * DAY)))
+
+
 def reissue(
     authority: Authority, plain: pki.Identity, names: x509.SubjectAlternativeName, usages: list[x509.ObjectIdentifier]
 ) -> pki.Identity:
@@ -222,6 +227,7 @@ THE_WORKER_REFUSES = [
     (client_without_a_certificate, "wants a certificate, and this device showed none", "--certs", "no-certificate"),
     (client_without_a_name, "not on the worker's allow-list", "keygen --client", "not-allowed"),
     (client_with_two_usages, "not on the worker's allow-list", "keygen --client", "wrong-usage"),
+    (stale_crl_on_the_worker, "(or the worker's revocation list has)", "keygen --renew", "crl-expired"),
 ]
 
 
@@ -254,7 +260,20 @@ def test_the_messages_are_distinct() -> None:
     assert len(set(messages)) == len(messages)
 
 
-EXTRA_CASES = {"client_without_a_name", "client_with_two_usages"}
+EXTRA_CASES = {"client_without_a_name", "client_with_two_usages", "stale_crl_on_the_worker"}
+
+
+def test_a_device_of_another_protocol_is_told_so() -> None:
+    client, server, run = connect(good(Authority()))
+    client._context.set_alpn_protos([b"securesplit/2", b"h2"])
+    with pytest.raises(TrustError, match="does not speak securesplit/1") as caught:
+        run()
+    assert "same version" in caught.value.hint
+    assert client.state is ClientState.IDLE
+    refusal = server.receive(PEER, client.hello())
+    assert isinstance(refusal, Send)
+    assert refusal.reason == "protocol"
+    assert server.half_open_count == 0
 
 
 def test_the_good_case_is_good() -> None:

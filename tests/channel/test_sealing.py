@@ -2,16 +2,22 @@
 
 import multiprocessing
 import os
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from securesplit.channel import sealing
+from securesplit.channel.client import ClientChannel
+from securesplit.channel.events import Request
 from securesplit.channel.frames import Frame, FrameError, FrameType
-from securesplit.channel.sealing import KEY_BYTES, MAX_SEQUENCE, Opener, Sealer, derive, exporter_context
+from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer, derive, exporter_context
+from securesplit.channel.server import ServerChannel
 from securesplit.channel.states import ProtocolError
+from tests.channel.world import BUNDLE, PEER, World
 
 KEY, IV = bytes(range(32)), bytes(range(12))
 FRAME = Frame(FrameType.REQ, ref=7, session=b"s" * 16)
@@ -48,34 +54,95 @@ def test_of_any_delivery_exactly_the_rising_part_is_accepted(order: list[int]) -
         assert opener.sequence == highest + 1
 
 
-@settings(max_examples=10)
-@given(st.lists(st.sampled_from(["seal", "retry", "fail", "restart"]), min_size=1, max_size=300))
-def test_a_nonce_never_repeats_over_retries_failures_and_restarts(actions: list[str]) -> None:
-    """A restart is a new handshake, hence a new key; (key, nonce) is what must not repeat."""
-    used: set[tuple[int, int]] = set()
-    key_number = 0
-    sealer = Sealer(KEY, IV)
+class Recorder:
+    """The real cipher, and before it whoever wants to know under which key and nonce it is to encrypt."""
+
+    note: Callable[[bytes, int], None]
+
+    def __init__(self, key: bytes) -> None:
+        self._key, self._cipher = key, AESGCM(key)
+
+    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes) -> bytes:
+        Recorder.note(self._key, int.from_bytes(nonce, "big"))
+        return self._cipher.encrypt(nonce, data, associated_data)
+
+    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes) -> bytes:
+        return self._cipher.decrypt(nonce, data, associated_data)
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> set[tuple[bytes, int]]:
+    """Every (key, nonce) that anything encrypted under; a repetition fails at once."""
+    seen: set[tuple[bytes, int]] = set()
+
+    def note(key: bytes, nonce: int) -> None:
+        assert (key, nonce) not in seen, "a nonce was used twice under one key"
+        seen.add((key, nonce))
+
+    monkeypatch.setattr(sealing, "AESGCM", Recorder)
+    Recorder.note = note
+    return seen
+
+
+ACTIONS = ("seal", "retry", "fail", "restart", "lost", "reply", "rekey", "reload", "idle")
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=80))
+def test_a_nonce_never_repeats_over_retries_failures_and_restarts(
+    used: set[tuple[bytes, int]], actions: list[str]
+) -> None:
+    """Both sides of the real channel, through whatever may happen to them; (key, nonce) is what must not repeat."""
+    world, before = World(), len(used)
+    client, ref = world.client(), 0
     for action in actions:
-        if action == "restart":
-            key_number += 1
-            sealer = Sealer(os.urandom(KEY_BYTES), os.urandom(12))
-        elif action == "fail":
-            with pytest.raises(TypeError):
-                sealer.seal(FRAME, None)  # type: ignore[arg-type]  # a caller's bug must not rewind the counter
-        else:
-            sealed = sealer.seal(FRAME, b"same plaintext on a retry")
-            assert (key_number, sealed.seq) not in used
-            used.add((key_number, sealed.seq))
+        ref += action not in ("retry", "fail")
+        client = disturb(world, client, action, in_turn=ref % 2 == 0)
+        if client.needs_new_handshake:
+            world.say_hello(client)
+        event = world.server.receive(PEER, client.request(ref, b"the same plaintext on a retry"))
+        if not isinstance(event, Request):
+            world.say_hello(client)
+        elif action != "lost":
+            for _ in range(2 if action == "reply" else 1):  # an answer is sealed anew each time that it is sent
+                sealed = world.server.seal_reply(event.session, event.ref, b"answer")
+            client.receive(sealed)
+    assert len(used) > before
+
+
+def disturb(world: World, client: ClientChannel, action: str, *, in_turn: bool) -> ClientChannel:
+    """What may befall a session before its next request; returns the client that goes on."""
+    if action == "restart" and in_turn:
+        return world.client()
+    if action == "restart":
+        world.server = ServerChannel(world.server_credentials, BUNDLE, clock=world.clock)
+    elif action == "reload":
+        world.server.reload(world.server_credentials)
+    elif action == "idle":
+        world.clock.now_s += 299.0
+    elif action == "rekey":
+        world.say_hello(client)
+    elif action == "fail" and client.can_request:
+        with pytest.raises(TypeError):
+            client.request(1, None)  # type: ignore[arg-type]  # a caller's bug must not rewind the counter
+    return client
 
 
 @pytest.mark.slow
-def test_a_million_messages_use_a_million_nonces() -> None:
-    used = bytearray(1_000_001)
+@pytest.mark.timeout(600)  # 6 s on a free core
+def test_a_million_messages_use_a_million_nonces(monkeypatch: pytest.MonkeyPatch) -> None:
+    used, iv = bytearray(1_000_001), int.from_bytes(IV, "big")
+
+    def note(_key: bytes, nonce: int) -> None:
+        assert not used[nonce ^ iv]
+        used[nonce ^ iv] = 1
+
+    monkeypatch.setattr(sealing, "AESGCM", Recorder)
+    Recorder.note = note
     sealer = Sealer(KEY, IV, max_sequence=1_000_000)
     for _ in range(1_000_000):
         sealer.seal(FRAME, b"")
-        assert not used[sealer.sequence]
-        used[sealer.sequence] = 1
+    assert sum(used) == 1_000_000
     with pytest.raises(ProtocolError):
         sealer.seal(FRAME, b"")
 

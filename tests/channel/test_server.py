@@ -241,16 +241,18 @@ def test_too_big_is_said_and_not_read() -> None:
     assert parse(World().server.receive(PEER, long_hello)).code is Code.TOO_BIG
 
 
-def test_a_handshake_rate_is_kept_for_each_address() -> None:
-    world = World(Limits(handshakes_per_s=1.0, handshake_burst=2.0))
+def test_in_a_crowd_the_address_with_the_most_half_open_handshakes_loses_them() -> None:
+    """An honest client over a slow line: thousands of HELLOs of another address come between its two flights."""
+    world = World()
     hello = world.client().hello()
-    answers = [parse(world.server.receive(PEER, hello, address="10.0.0.1")) for _ in range(3)]
-    assert [answer.type for answer in answers] == [FrameType.HREPLY, FrameType.HREPLY, FrameType.ERR]
-    assert answers[2].code is Code.BUSY
-    assert 0 < ErrorBody.decode(answers[2].body).retry_after_ms <= 1001
-    assert parse(world.server.receive(PEER, hello, address="10.0.0.2")).type is FrameType.HREPLY
-    world.clock.now_s += 1.0
-    assert parse(world.server.receive(PEER, hello, address="10.0.0.1")).type is FrameType.HREPLY
+    honest = world.client()
+    answer = world.server.receive(b"honest", honest.hello(), address="10.0.0.1")
+    for number in range(1_000):
+        world.server.receive(b"bad-%d" % number, hello, address="10.0.0.2")
+    assert world.server.half_open_count == 256
+    honest.receive(sent(answer))
+    world.answer(honest, world.ask(honest, peer=b"honest"))
+    assert sum(world.server._half_open._per_address.values()) == world.server.half_open_count == 255
 
 
 def test_buckets_are_bounded_and_never_overfull() -> None:

@@ -44,7 +44,10 @@ def test_renew_and_revoke_say_what_they_did(out: Path) -> None:
     assert run(out, "--renew").stdout.count(": renewed") == 3
     said = run(out, "--revoke", "a", "--revoke", "b")
     assert said.stdout.count("client a: revoked") == 2
-    assert "reload" in said.stdout
+    assert "notices within a second" in said.stdout
+    said = run(out, "--revoke", "localhost")
+    assert "server localhost: revoked" in said.stdout
+    assert "copy crl.pem to every device" in said.stdout
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ class Plan:
 
     Attributes:
         ca: whether it may sign others.
-        usage: fields of the key usage that are set.
+        usage: fields of the key usage that are set; none for a certificate without one.
         days: begin and end, in days from now.
         more: extensions besides the usual ones, with their criticality.
         basic: whether it has basic constraints.
@@ -80,8 +80,10 @@ def issue(signer: Identity | None, names: Sequence[x509.GeneralName], usage: Obj
         .not_valid_after(NOW + plan.days[1] * DAY)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False)
-        .add_extension(x509.KeyUsage(**{name: name in plan.usage for name in _USAGES}), critical=True)
     )
+    if plan.usage:
+        usages = x509.KeyUsage(**{name: name in plan.usage for name in _USAGES})
+        builder = builder.add_extension(usages, critical=True)
     if plan.basic:
         builder = builder.add_extension(x509.BasicConstraints(ca=plan.ca, path_length=None), critical=True)
     if not plan.ca:
@@ -131,6 +133,15 @@ def usage_for_revocation_lists_only(authority: Authority, leaf: Leaf) -> Path:
     return Path((leaf(authority.identity, Plan(usage=("crl_sign",))),))
 
 
+def leaf_that_may_agree_on_keys_and_not_sign(authority: Authority, leaf: Leaf) -> Path:
+    """OpenSSL takes it; in TLS 1.3 a leaf does nothing but sign (RFC 8446, section 4.4.2.2)."""
+    return Path((leaf(authority.identity, Plan(usage=("key_agreement",))),))
+
+
+def leaf_without_key_usage(authority: Authority, leaf: Leaf) -> Path:
+    return Path((leaf(authority.identity, Plan(usage=())),))
+
+
 def leaf_that_says_it_is_a_ca(authority: Authority, leaf: Leaf) -> Path:
     """It names no host, and is not for this use."""
     return Path((issue(authority.identity, (), ExtendedKeyUsageOID.SERVER_AUTH, CA),))
@@ -151,6 +162,8 @@ UNDER_OUR_CA: list[Build] = [
     intermediate_under_a_ca_without_intermediates,
     leaf_that_signs_a_leaf,
     usage_for_revocation_lists_only,
+    leaf_that_may_agree_on_keys_and_not_sign,
+    leaf_without_key_usage,
     leaf_that_says_it_is_a_ca,
     unknown_critical_extension,
     ends_before_it_begins,

@@ -32,6 +32,7 @@ def test_the_card_is_written_and_the_second_run_reads_the_cache(
     for words in ("not a diagnosis", "colour only, no network", "## Licence", "NC", "sex: female", "`private`"):
         assert words in card
     assert {line.count("|") for line in card.splitlines() if line.startswith("| `compact`")} == {8, 6, 5}
+    assert {line.count("|") for line in card.splitlines() if line.startswith("| colour only")} == {8, 6}
     figures = json.loads((tmp_path / "card" / "figures.json").read_text())
     assert figures["bundle"] == Bundle.load().id
     assert figures["presets"]["compact"]["test"]["auc"]["low"] <= figures["presets"]["compact"]["test"]["auc"]["high"]

@@ -203,6 +203,19 @@ def test_a_session_that_is_used_up_is_replaced_without_losing_a_request() -> Non
         assert worker.front._channel.session_count == 2
 
 
+@pytest.mark.parametrize("limit", ["requests", "age"])
+def test_rekeying_between_requests_loses_none(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """The same with smaller limits, and by age: the worker has several sessions, the caller notices nothing."""
+    monkeypatch.setattr("securesplit.channel.client.MAX_SEQUENCE", 20 if limit == "requests" else MAX_SEQUENCE)
+    monkeypatch.setattr("securesplit.channel.client.MAX_AGE_S", 3600.0 if limit == "requests" else 0.1)
+    with running() as worker, worker.connect() as connection:
+        start, n = time.monotonic(), 0
+        while n < 100 or time.monotonic() - start < 0.5:
+            assert connection.request(release(n % 100)).logit == n % 100
+            n += 1
+        assert worker.front._channel.session_count >= 4
+
+
 def test_a_forked_process_makes_its_own_session() -> None:
     with running(keys=KEYS) as worker, worker.connect() as connection:
         assert connection.request(release(1)).logit == 1

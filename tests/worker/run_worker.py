@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 
+from securesplit.cli.logs import logging_to_stderr
 from securesplit.errors import SecureSplitError
 from securesplit.worker.service import Ready, serve_tail
 from securesplit.worker.settings import PoolSettings, WorkerSettings
@@ -13,18 +13,23 @@ from tests.worker.serving import serve_engine
 
 
 def announce(ready: Ready) -> None:
-    sys.stderr.write(f"ready at {ready.endpoint} with {ready.workers}\n")
+    sys.stderr.write(f"ready at {ready.endpoint} with {ready.workers} metrics {ready.metrics}\n")
 
 
 def main(certs: str, engine: str, bind: str, workers: str, *options: str) -> int:
-    logging.basicConfig(level="INFO", format="%(levelname)s %(message)s")
     named = dict(option.split("=", 1) for option in options)
     pool = PoolSettings(job_timeout_s=float(named.pop("job_timeout_s", "5")))
     growth = int(named.pop("growth_bytes", 256 << 20))
+    form = named.pop("log_format", "text")
+    shown = {
+        "metrics": named.pop("metrics", None),
+        "audit_log": Path(named.pop("audit_log")) if "audit_log" in named else None,
+    }
     chosen = {name: float(value) if name.endswith("_s") else value for name, value in named.items()}
-    settings = WorkerSettings(bind, certs=Path(certs), workers=int(workers), growth_bytes=growth, pool=pool)
+    settings = WorkerSettings(bind, certs=Path(certs), workers=int(workers), growth_bytes=growth, pool=pool, **shown)
     try:
-        return serve_tail(serve_engine(engine, **chosen), settings, on_ready=announce)
+        with logging_to_stderr("info", form):
+            return serve_tail(serve_engine(engine, **chosen), settings, on_ready=announce)
     except SecureSplitError as error:
         sys.stderr.write(f"error: {error.message}\nhint: {error.hint}\n")
         return error.exit_code

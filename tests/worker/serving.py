@@ -97,6 +97,7 @@ class Process:
 
     Attributes:
         endpoint: where it listens.
+        metrics: ``HOST:PORT`` of health and metrics; "None" where there are none.
         log: lines that it wrote to stderr so far.
     """
 
@@ -115,7 +116,8 @@ class Process:
         self._reader.start()
         self.pid = self._process.pid
         assert self._ready.wait(30), self.log
-        self.endpoint = next((line.split()[2] for line in self.log if line.startswith("ready at ")), "")
+        words = next((line.split() for line in self.log if line.startswith("ready at ")), [""] * 7)
+        self.endpoint, self.metrics = words[2], words[6]
 
     def _read(self) -> None:
         assert self._process.stderr is not None

@@ -1,50 +1,208 @@
-"""Requests of open sessions do not wait behind handshakes, and handshakes do not starve."""
+"""Requests of open sessions do not wait behind handshakes; newcomers have their turn, whoever crowds in beside them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from securesplit.channel.frames import Frame, FrameType, encode
+from securesplit.channel.limits import Limits
 from securesplit.transport.server import Incoming
-from securesplit.worker.intake import Intake
+from securesplit.worker.intake import HELLO_SHARE, Intake, Line, is_hello
+
+FREE = Limits(handshakes_per_s=1e9, handshake_burst=1e9)
 
 
-def message(kind: FrameType, ref: int = 0) -> Incoming:
-    return Incoming((b"peer", b""), "127.0.0.1", encode(Frame(kind, ref=ref)))
+@dataclass
+class Clock:
+    now_s: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
-def test_what_belongs_to_a_session_first_in_its_order_then_a_few_handshakes() -> None:
-    intake = Intake()
-    hellos = [message(FrameType.HELLO, ref) for ref in range(6)]
+def message(kind: FrameType, ref: int = 0, peer: bytes = b"peer", address: str = "127.0.0.1") -> Incoming:
+    return Incoming((peer, b""), address, encode(Frame(kind, ref=ref)))
+
+
+def hello(peer: int, address: str = "127.0.0.1", ref: int = 0) -> Incoming:
+    return message(FrameType.HELLO, ref, b"%d" % peer, address)
+
+
+def test_what_belongs_to_a_session_in_its_order_and_one_handshake_a_turn() -> None:
+    clock = Clock()
+    intake = Intake(FREE, clock)
+    hellos = [hello(peer) for peer in range(3)]
     fin, request = message(FrameType.FIN), message(FrameType.REQ)
     for each in [*hellos, fin, request]:
         intake.add(each)
-    assert intake.turn() == [fin, request, *hellos[:4]]
-    assert not intake.is_empty
-    assert intake.turn() == hellos[4:]
-    assert intake.is_empty
+    assert intake.messages() == [fin, request]
+    assert intake.messages() == []
+    assert [intake.newcomer() for _ in range(4)] == [*hellos, None]
+
+
+def test_handshakes_have_no_more_than_their_share_of_the_time() -> None:
+    clock = Clock()
+    intake = Intake(FREE, clock)
+    for peer in range(200):
+        intake.add(hello(peer))
+    start, busy_s = clock.now_s, 0.0
+    while clock.now_s < start + 0.3:
+        if intake.newcomer() is None:
+            clock.now_s += min(0.0001, intake.pause_s(0.1) or 0.0001)
+        else:
+            clock.now_s += 0.001
+            busy_s += 0.001
+            intake.spent(0.001)
+    assert 0.9 * HELLO_SHARE < busy_s / 0.3 <= 1.02 * HELLO_SHARE
+
+
+def test_a_front_with_nothing_else_to_do_sleeps_until_the_next_handshake_is_due() -> None:
+    clock = Clock()
+    intake = Intake(FREE, clock)
+    assert intake.pause_s(0.1) == 0.1
+    intake.add(hello(1))
+    assert intake.pause_s(0.1) == 0.0
+    assert intake.newcomer() is not None
+    intake.spent(0.01)
+    assert intake.pause_s(0.1) == 0.1, "nobody waits"
+    intake.add(hello(2))
+    others_s = 0.01 * (1 / HELLO_SHARE - 1)
+    assert abs(intake.pause_s(0.1) - others_s) < 1e-9
+    assert intake.newcomer() is None
+    clock.now_s += others_s + 0.001
+    assert intake.newcomer() is not None
+
+
+def test_addresses_take_turns_and_so_do_the_connections_of_each() -> None:
+    line = Line(FREE)
+    for peer in range(4):
+        line.add(hello(peer, "flood"))
+    line.add(hello(9, "honest"))
+    order = [line.take(0.0) for _ in range(5)]
+    assert [(m.address, m.route[0]) for m in order if isinstance(m, Incoming)] == [
+        ("flood", b"0"),
+        ("honest", b"9"),
+        ("flood", b"1"),
+        ("flood", b"2"),
+        ("flood", b"3"),
+    ]
+
+
+def test_an_honest_neighbour_behind_the_flooder_s_address_has_its_turn() -> None:
+    """A hundred connections repeat HELLOs without end; a newcomer of the same address is next, or the one after."""
+    line = Line(FREE)
+    for turn in range(200):
+        for peer in range(100):
+            line.add(hello(peer, ref=turn))
+        line.take(0.0)
+    for number in range(20):
+        newcomer = hello(1_000 + number)
+        line.add(newcomer)
+        taken = [line.take(0.0), line.take(0.0)]
+        assert newcomer in taken
+        for each in taken:
+            if isinstance(each, Incoming) and each != newcomer:
+                line.add(each)
+
+
+def test_who_shakes_hands_again_is_not_starved_by_newcomers_of_its_address() -> None:
+    line = Line(FREE)
+    line.add(hello(1))
+    line.take(0.0)
+    line.add(hello(1, ref=2))
+    for peer in range(2, 50):
+        line.add(hello(peer))
+    assert hello(1, ref=2) in [line.take(0.0) for _ in range(4)]
+
+
+def test_in_a_full_line_those_lose_first_that_had_an_answer_before() -> None:
+    line = Line(FREE)
+    line.add(hello(1))
+    line.take(0.0)
+    for peer in range(100, 356):
+        line.add(hello(peer))
+    again = hello(1, ref=2)
+    assert line.add(again) == again
+
+
+def test_a_connection_has_one_handshake_in_the_line_its_latest() -> None:
+    line = Line(FREE)
+    for ref in range(10_000):
+        assert line.add(hello(1, ref=ref)) is None
+    assert len(line) == 1
+    assert line.take(0.0) == hello(1, ref=9_999)
+
+
+def test_a_full_line_loses_the_oldest_of_the_most_crowded_address() -> None:
+    line = Line(FREE)
+    quiet = [hello(peer, f"10.0.0.{peer}") for peer in range(20)]
+    for each in quiet:
+        line.add(each)
+    lost = [line.add(hello(peer, "flood")) for peer in range(1_000)]
+    assert len(line) == 256
+    assert [each for each in lost if each] == [hello(peer, "flood") for peer in range(1_000 - 236)]
+    left = set()
+    while len(line):
+        left.add(line.take(0.0))
+    assert set(quiet) <= left
+
+
+def test_an_address_without_a_token_waits_and_does_not_hold_up_the_others() -> None:
+    line = Line(Limits(handshakes_per_s=10.0, handshake_burst=2.0))
+    for peer in range(4):
+        line.add(hello(peer, "busy"))
+    line.add(hello(9, "honest"))
+    got = [line.take(0.0) for _ in range(4)]
+    assert [m.route[0] for m in got if isinstance(m, Incoming)] == [b"0", b"9", b"1"]
+    assert got[3] == 0.1
+    assert isinstance(line.take(0.11), Incoming)
+
+
+def test_the_front_sleeps_until_there_is_a_token() -> None:
+    clock = Clock()
+    intake = Intake(Limits(handshakes_per_s=10.0, handshake_burst=1.0), clock)
+    for peer in range(2):
+        intake.add(hello(peer))
+    assert intake.newcomer() is not None
+    assert intake.newcomer() is None
+    assert abs(intake.pause_s(1.0) - 0.1) < 1e-9
+    clock.now_s += 0.1001
+    assert intake.newcomer() is not None
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.booleans()), max_size=200))
+def test_the_line_counts_right_and_loses_nobody_unseen(steps: list[tuple[str, int, bool]]) -> None:
+    line, waiting = Line(FREE), {}
+    for address, peer, take in steps:
+        if take:
+            taken = line.take(0.0)
+            if isinstance(taken, Incoming):
+                del waiting[taken.address, taken.route[0]]
+            else:
+                assert not waiting
+        else:
+            assert line.add(hello(peer, address)) is None
+            waiting[address, b"%d" % peer] = True
+        assert len(line) == len(waiting)
 
 
 def test_many_requests_do_not_starve_handshakes() -> None:
-    intake = Intake()
-    hello = message(FrameType.HELLO)
-    intake.add(hello)
+    intake = Intake(FREE, Clock())
+    intake.add(hello(1))
     for ref in range(50):
         intake.add(message(FrameType.REQ, ref))
-    assert hello in intake.turn()
+    intake.messages()
+    assert intake.newcomer() == hello(1)
 
 
-def test_a_flood_of_handshakes_is_bounded_and_loses_the_oldest() -> None:
-    intake = Intake()
-    for ref in range(10_000):
-        intake.add(message(FrameType.HELLO, ref))
-    seen = []
-    while not intake.is_empty:
-        seen += intake.turn()
-    assert len(seen) == 256
-    assert seen[-1] == message(FrameType.HELLO, 9_999)
-
-
-def test_garbage_goes_through_to_the_channel() -> None:
-    intake = Intake()
-    for body in (b"", b"x", b"SSP1"):
-        intake.add(Incoming((b"peer", b""), "", body))
-    assert [m.body for m in intake.turn()] == [b"", b"x", b"SSP1"]
+def test_garbage_and_oversized_hellos_go_to_the_channel_and_take_no_place_in_the_line() -> None:
+    intake = Intake(FREE, Clock())
+    huge = Incoming((b"peer", b""), "", encode(Frame(FrameType.HELLO, body=bytes(1 << 18))))
+    bodies = [Incoming((b"peer", b""), "", body) for body in (b"", b"x", b"SSP1")]
+    for each in (*bodies, huge):
+        intake.add(each)
+    assert not is_hello(huge)
+    assert intake.messages() == [*bodies, huge]

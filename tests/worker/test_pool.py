@@ -79,7 +79,7 @@ def test_jobs_of_all_presets_are_computed(drive: Callable[..., Driver]) -> None:
 
 
 def test_batches_form_from_what_waits(drive: Callable[..., Driver], tmp_path: Path) -> None:
-    driver = drive("Sum", {"pause_s": 0.2}, workers=1, max_batch=8)
+    driver = drive("Sum", {"pause_s": 0.2}, workers=1, max_batch=8, batch_s=1.0)
     driver.ready()
     start = time.monotonic()
     jobs = [driver.submit(n) for n in range(16)]

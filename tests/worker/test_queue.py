@@ -82,3 +82,11 @@ def test_every_job_comes_out_once_and_nobody_gets_more_than_a_turn_ahead(
             waiting = [taken[client] for client in set(left)]
             assert all(taken[got.client] <= other + 1 for other in waiting)
     assert len(seen) == len(asks)
+
+
+def test_a_batch_holds_no_more_than_is_affordable_of_its_preset() -> None:
+    queue = FairQueue(100)
+    for ref in range(6):
+        queue.put(job("a", 0, ref))
+    assert len(queue.take(8, lambda preset: 2)) == 2
+    assert len(queue.take(8, lambda preset: 100)) == 4

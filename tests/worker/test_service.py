@@ -86,7 +86,7 @@ def test_sighup_revokes_an_open_session_within_a_second(certs: Path) -> None:
     with process(certs) as worker, connect(worker, certs) as device, connect(worker, certs, "other") as other:
         assert device.request(release(1)).logit == 1
         assert other.request(release(2)).logit == 2
-        issuing.revoke(certs, "device", now=now())
+        keystore.revoke(certs, "device", now=now())
         start = time.monotonic()
         worker.signal(signal.SIGHUP)
         wait_until(lambda: any("certificates reloaded" in line for line in worker.log), 5.0)
@@ -94,6 +94,48 @@ def test_sighup_revokes_an_open_session_within_a_second(certs: Path) -> None:
         with pytest.raises(TrustError, match="revoked"):
             device.request(release(3))
         assert other.request(release(4)).logit == 4
+
+
+def test_a_revocation_is_in_force_within_a_second_without_a_signal(certs: Path) -> None:
+    with process(certs) as worker, connect(worker, certs) as device, connect(worker, certs, "other") as other:
+        assert device.request(release(1)).logit == 1
+        assert other.request(release(2)).logit == 2
+        keystore.revoke(certs, "device", now=now())
+        start = time.monotonic()
+        wait_until(lambda: _is_refused(device, "revoked"), 5.0)
+        assert time.monotonic() - start < 1.0
+        assert other.request(release(4)).logit == 4
+        assert sum("certificates reloaded" in line for line in worker.log) == 1
+
+
+def test_a_new_device_and_a_renewed_certificate_need_no_signal(certs: Path) -> None:
+    with process(certs) as worker, connect(worker, certs) as device:
+        assert device.request(release(1)).logit == 1
+        issuing.create(certs, clients=["third"], days=1, now=now())
+        issuing.renew(certs, days=1, now=now())
+        wait_until(lambda: any("certificates reloaded" in line for line in worker.log), 5.0)
+        with connect(worker, certs, "third") as third:
+            assert third.request(release(2)).logit == 2
+        assert device.request(release(3)).logit == 3, "the session with the certificate before goes on"
+        shown = keystore.load_server(certs, now=now()).expires_at
+        assert str(shown.date()) in next(line for line in worker.log if "certificates reloaded" in line)
+
+
+def test_half_written_files_leave_the_old_ones_in_force_with_one_line(certs: Path) -> None:
+    newcomer = keystore.load_client(certs, "other", now=now())
+    with process(certs) as worker, connect(worker, certs) as device:
+        assert device.request(release(1)).logit == 1
+        whole = (certs / "crl.pem").read_bytes()
+        (certs / "crl.pem").write_bytes(whole[: len(whole) // 2])
+        (certs / "allowed-clients.txt").rename(certs / "elsewhere")
+        wait_until(lambda: any("not reloaded, the old ones stay" in line for line in worker.log), 5.0)
+        with Connection([worker.endpoint], newcomer, IDENTITY) as connection:
+            assert connection.request(release(2)).logit == 2
+        (certs / "crl.pem").write_bytes(whole)
+        (certs / "elsewhere").rename(certs / "allowed-clients.txt")
+        wait_until(lambda: any("certificates reloaded" in line for line in worker.log), 5.0)
+        assert device.request(release(3)).logit == 3
+        assert sum("not reloaded" in line for line in worker.log) == 1
 
 
 def test_a_worker_whose_tails_cannot_start_says_so_and_ends(certs: Path) -> None:
@@ -114,6 +156,14 @@ def test_the_number_of_tails_is_a_number_or_auto() -> None:
     for text in ("0", "-1", "many", "", "1.5", "9999"):
         with pytest.raises(ConfigError, match="--workers"):
             parse_workers(text)
+
+
+def _is_refused(connection: Connection, why: str) -> bool:
+    try:
+        connection.request(release(3))
+    except TrustError as error:
+        return why in error.message
+    return False
 
 
 def _alive(pid: int) -> bool:

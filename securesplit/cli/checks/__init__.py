@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from securesplit.channel.credentials import SOON_DAYS
 from securesplit.errors import SecureSplitError
 
 Level = Literal["ok", "warning", "error"]
-SOON_DAYS = 30  # certificates and lists that end within this time are warned of
 
 
 @dataclass(frozen=True)

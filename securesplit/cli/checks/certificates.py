@@ -16,14 +16,13 @@ from OpenSSL import crypto
 
 from securesplit.channel import folder as files
 from securesplit.channel import keystore, lists, pki
-from securesplit.channel.credentials import Credentials
+from securesplit.channel.credentials import CA_SOON_DAYS, Credentials
 from securesplit.cli.checks import Finding, failure, ok, until, warning
 from securesplit.errors import CredentialError, SecureSplitError
 
 SUBJECT = "certificates"
 _RENEW = "securesplit keygen --renew on the CA machine, then copy the new files"
 _REPLACE = "replace the CA; docs/operations.md says how"
-_CA_SOON_DAYS = 120  # leaves of 90 days that are issued later than this would outlive their CA
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class CertsCheck:
         end = authority.not_valid_after_utc
         if end < self.now:
             raise CredentialError(f"the CA {name} has expired", hint=_REPLACE)
-        yield until("CA", f"{name} is trusted", end, self.now, _REPLACE, soon_days=_CA_SOON_DAYS)
+        yield until("CA", f"{name} is trusted", end, self.now, _REPLACE, soon_days=CA_SOON_DAYS)
         own = [crl for crl in revocations if crl.issuer == authority.subject and _is_signed(crl, authority)]
         if not own:
             raise CredentialError(f"there is no revocation list of the CA {name}", hint="copy its crl.pem here")
@@ -159,7 +158,7 @@ class CertsCheck:
             raise CredentialError(
                 f"OpenSSL cannot read the {whose} certificate or its CA: {error}", hint=hint
             ) from None
-        if not pki.has_only_usage(leaf, usage):
+        if not pki.has_only_usage(leaf, usage) or not pki.may_sign_handshakes(leaf):
             raise CredentialError(f"the {whose} certificate is not for this use", hint="copy the right file")
         return leaf
 

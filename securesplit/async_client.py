@@ -1,0 +1,120 @@
+"""The whole journey, device side, for asyncio: many photos at once over one session.
+
+from securesplit import AsyncClient
+async with AsyncClient("tcp://host:5555", certs="certs") as client:
+    print(await asyncio.gather(*(client.diagnose(photo) for photo in photos)))
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from securesplit.channel.credentials import Credentials
+from securesplit.client import DEFAULT_ENDPOINT
+from securesplit.errors import UnreachableError
+from securesplit.journey import DeviceKeys, Journey, Prepared, Trace
+from securesplit.releaser import Releaser
+from securesplit.results import Diagnosis
+from securesplit.transport.aio import AsyncConnection
+
+
+class AsyncClient:
+    """As `Client`, for one event loop: its photos wait for workers side by side, eight at a time over one session.
+
+    Reading photos, the head and the ledger run in a thread of the client's own, one photo after the other, so that the
+    loop goes on meanwhile. A diagnosis that is cancelled is given up at once and costs the others nothing; where its
+    release had been written down already, the ledger goes on to count it.
+
+    Args:
+        connect: endpoints ``tcp://host:port`` of workers; the next one is tried where one does not answer.
+        certs: the folder that ``securesplit keygen`` wrote.
+        name: whose certificate under ``certs/clients`` to use.
+        privacy: a preset of the bundle or an ε; None: the bundle's default preset.
+        budget: largest ε (at δ = 1e-5) of all that this device ever releases; None: no limit.
+        state: folder of the device's noise secret and ledger; None: the user's own.
+        bundle: its folder; None: the bundle that comes with the package.
+        timeout_s: seconds from a request's start until its answer is given up.
+        credentials: already loaded, instead of `certs`.
+
+    Raises:
+        BundleError: the bundle cannot be read or has no such preset.
+        ConfigError: `privacy` or an endpoint makes no sense.
+        CredentialError: keys or certificates are missing or not valid.
+    """
+
+    def __init__(
+        self,
+        connect: str | Sequence[str] = DEFAULT_ENDPOINT,
+        *,
+        certs: str | Path = "certs",
+        name: str = "device",
+        privacy: str | None = None,
+        budget: float | None = None,
+        state: Path | None = None,
+        bundle: str | Path | None = None,
+        timeout_s: float = 30.0,
+        credentials: Credentials | None = None,
+    ) -> None:
+        self._keys = DeviceKeys(Path(certs), name, credentials)
+        self._journey = Journey(privacy=privacy, budget=budget, state=state, bundle=bundle)
+        endpoints = [connect] if isinstance(connect, str) else list(connect)
+        self._connection = AsyncConnection(endpoints, self._keys.current, self._journey.identity, timeout_s=timeout_s)
+        self._is_closed = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="securesplit-head")
+
+    @property
+    def releaser(self) -> Releaser:
+        """What turns photos into releases."""
+        return self._journey.releaser
+
+    async def diagnose(self, photo: str | Path) -> Diagnosis:
+        """Ask about one photo.
+
+        Raises:
+            PhotoError: the file is not a photo that can be read safely.
+            BudgetError: the release would overspend the budget; nothing was sent.
+            UnreachableError: no worker answered in time, or the client was closed.
+            TrustError: a worker or this client was refused.
+            WorkerError: the worker could not compute the answer.
+        """
+        return (await self.trace(photo))[0]
+
+    async def trace(self, photo: str | Path) -> tuple[Diagnosis, Trace]:
+        """`diagnose`, with what the photo became on its way; raises the same errors."""
+        self._check_open()
+        prepared = await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare, photo)
+        if renewed := self._keys.renewed():
+            self._connection.renew(renewed)
+        return self._journey.conclude(prepared, await self._connection.request(prepared.ready.release))
+
+    async def close(self) -> None:
+        """End the session; diagnoses that still wait raise UnreachableError."""
+        self._is_closed = True
+        await self._connection.close()
+        await asyncio.get_running_loop().run_in_executor(None, self._shut)
+
+    def _prepare(self, photo: str | Path) -> Prepared:
+        self._check_open()
+        return self._journey.prepare(photo)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise UnreachableError("the client was closed", hint="keep it open until the last answer")
+
+    def _shut(self) -> None:
+        """Wait for the photo that is at the head, and close the ledger."""
+        self._thread.shutdown()
+        self._journey.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

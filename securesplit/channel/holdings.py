@@ -1,0 +1,113 @@
+"""The pairs of a certs folder, one by one, and the report of a run that changed some of them.
+
+Who writes holds the folder's lock (``folder.locked``); what is written when is for ``issuing.py`` and ``revoking.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from securesplit.channel import folder as files
+from securesplit.channel import lists, pki
+from securesplit.channel.pki import Identity
+from securesplit.errors import CredentialError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One certificate of a report.
+
+    Attributes:
+        title: whose it is: "CA", "server" or "client NAME".
+        action: "created", "renewed", "kept" or "revoked".
+        certificate: path of the certificate.
+        key: path of its key.
+        fingerprint: SHA-256, hex.
+        expires_at: when it ends.
+    """
+
+    title: str
+    action: str
+    certificate: Path
+    key: Path
+    fingerprint: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class KeygenReport:
+    """What a run did.
+
+    Attributes:
+        folder: the certs folder.
+        entries: the certificates, the CA first.
+        crl: path of the revocation list.
+        crl_until: when the list must have been replaced.
+        allowed: path of the allow-list.
+        notes: what the person at the terminal should know, in sentences.
+    """
+
+    folder: Path
+    entries: tuple[Entry, ...]
+    crl: Path
+    crl_until: datetime | None
+    allowed: Path
+    notes: tuple[str, ...]
+
+
+def authority_of(folder: Path) -> Identity:
+    """The CA that signs: the first of ca.crt whose key ca.key is.
+
+    Raises:
+        CredentialError: its key is not here, or belongs to none of them.
+    """
+    if not (folder / files.CA_KEY).exists():
+        raise CredentialError(
+            f"{folder / files.CA_KEY} is not here, and nothing can be issued without it",
+            hint="run this where the CA was made",
+        )
+    key = pki.load_key(files.read(folder / files.CA_KEY, secret=True))
+    for certificate in x509.load_pem_x509_certificates(files.read(folder / files.CA_CERTIFICATE)):
+        if certificate.public_key() == key.public_key():
+            return Identity(certificate, key)
+    raise CredentialError("ca.key belongs to none of the certificates in ca.crt", hint="restore the pair from a backup")
+
+
+def certificate_of(folder: Path, stem: str) -> x509.Certificate:
+    """The certificate ``STEM.crt``.
+
+    Raises:
+        CredentialError: it is missing, or no certificate.
+    """
+    path = folder / f"{stem}.crt"
+    try:
+        return x509.load_pem_x509_certificates(files.read(path))[0]
+    except ValueError as error:
+        raise CredentialError(
+            f"{path} is not a certificate", hint="restore it, or move it away and run keygen"
+        ) from error
+
+
+def write_pair(folder: Path, stem: str, identity: Identity, *, fresh: bool) -> None:
+    """Write key and certificate, the key first; a fresh pair overwrites nothing."""
+    put = files.create if fresh else files.replace
+    put(folder / f"{stem}.key", identity.key_pem)
+    put(folder / f"{stem}.crt", identity.certificate_pem)
+
+
+def entry_of(folder: Path, stem: str, title: str, action: str) -> Entry:
+    """The report's line on the pair ``STEM``."""
+    leaf = certificate_of(folder, stem)
+    paths = folder / f"{stem}.crt", folder / f"{stem}.key"
+    return Entry(title, action, *paths, pki.fingerprint(leaf), leaf.not_valid_after_utc)
+
+
+def report_of(folder: Path, entries: Sequence[Entry], notes: tuple[str, ...]) -> KeygenReport:
+    """The report of a run that ended as the folder is now."""
+    until = lists.fresh_until(folder)
+    return KeygenReport(folder, tuple(entries), folder / files.CRL, until, folder / files.ALLOWED, notes)

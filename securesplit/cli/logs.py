@@ -1,0 +1,147 @@
+"""Where a worker's log lines go and how they look: text for people, or one JSON object a line for machines.
+
+Invariants:
+
+- Whoever logs never waits: a thread writes to stderr. Where stderr takes nothing (a full disk, a reader that stands
+  still) lines wait, 10,000 at most; what is over is dropped, and their number is told in the next line that is written.
+- At most 20 lines a second of one kind, the rest is counted: a peer cannot fill the disk.
+- A JSON line has ``time``, ``level``, ``event`` (a fixed word), ``message``, and the event's own fields.
+- Only this project's loggers and warnings of others pass; nothing here adds anything to what a caller says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import queue
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Literal, TextIO
+
+Form = Literal["text", "json"]
+_TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_WAITING_LINES = 10_000
+_LINES_A_SECOND = 20
+_CLOSE_S = 2.0
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Turn a record into a line; where its one argument is a mapping, its items become fields."""
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, object] = {
+            "time": when,
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", record.name),
+            "message": record.getMessage(),
+        }
+        if isinstance(record.args, dict):
+            line |= {name: value for name, value in record.args.items() if name not in line}
+        return json.dumps(line, default=str)
+
+
+class Quota(logging.Filter):
+    """Lets so many records of one kind pass in a second, and counts the rest on the next that passes."""
+
+    def __init__(self, lines_a_second: int = _LINES_A_SECOND) -> None:
+        super().__init__()
+        self._most = lines_a_second
+        self._second = 0
+        self._seen: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record passes."""
+        kind = getattr(record, "event", record.name)
+        if int(record.created) != self._second:
+            self._second = int(record.created)
+            self._seen.clear()
+        self._seen[kind] += 1
+        if self._seen[kind] > self._most:
+            self._left_out[kind] += 1
+            return False
+        if left_out := self._left_out.pop(kind, 0):
+            record.msg = f"{record.msg} ({left_out} such lines were left out)"
+        return True
+
+
+class PatientHandler(logging.Handler):
+    """Writes lines in a thread of its own, and drops them rather than wait.
+
+    Args:
+        stream: where they go; only that thread touches it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._queue: queue.Queue[str | None] = queue.Queue(_WAITING_LINES)
+        self._overflowed = 0  # by whoever logs: too many waited
+        self._failed = 0  # by the thread: the stream took nothing
+        self._told = 0  # of both
+        self._thread = threading.Thread(target=self._run, name="securesplit-log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Let a line wait for the thread."""
+        try:
+            self._queue.put_nowait(self.format(record))
+        except queue.Full:
+            self._overflowed += 1
+
+    def close(self) -> None:
+        """Write what waits, for at most 2 s."""
+        with contextlib.suppress(queue.Full):
+            self._queue.put(None, timeout=_CLOSE_S)
+            self._thread.join(_CLOSE_S)
+        super().close()
+
+    def _run(self) -> None:
+        while (line := self._queue.get()) is not None:
+            lost = self._overflowed + self._failed
+            if lost > self._told and self._write(self.format(_lost_record(lost - self._told))):
+                self._told = lost
+            self._failed += not self._write(line)
+
+    def _write(self, line: str) -> bool:
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            return False
+        return True
+
+
+def _lost_record(lines: int) -> logging.LogRecord:
+    fields = {"msg": "%(lines)d log lines were lost", "args": {"lines": lines}, "event": "log-lost"}
+    level = {"levelno": logging.WARNING, "levelname": "WARNING"}
+    return logging.makeLogRecord({"name": __name__, **level, **fields})
+
+
+@contextlib.contextmanager
+def logging_to_stderr(level: str, form: Form) -> Iterator[None]:
+    """Send log lines to stderr while a worker runs.
+
+    Args:
+        level: the lowest that is shown of this project's; of libraries, warnings are.
+        form: of a line.
+    """
+    handler = PatientHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_TEXT))
+    handler.addFilter(Quota())
+    root, ours = logging.getLogger(), logging.getLogger("securesplit")
+    before = ours.level
+    root.addHandler(handler)
+    ours.setLevel(level.upper())
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        ours.setLevel(before)
+        handler.close()

@@ -1,0 +1,161 @@
+"""The device's part of a diagnosis on both sides of the network: photo -> release, and answer -> diagnosis.
+
+`Client` and `AsyncClient` differ in how they wait for the worker and in nothing else; what they share is here. Any
+thread may call it; photos take turns at the head, which is not thread-safe.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.channel import keystore
+from securesplit.channel.credentials import Credentials
+from securesplit.channel.watch import FileWatch
+from securesplit.errors import CredentialError
+from securesplit.model import Bundle
+from securesplit.privacy.ledger import Ledger
+from securesplit.privacy.noise import load_secret
+from securesplit.releaser import Released, Releaser
+from securesplit.results import Diagnosis, ModelInfo, PrivacyInfo, Timing
+from securesplit.transport.answer import Answer
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one photo became on its way.
+
+    Attributes:
+        pixels: as the head saw them, ``(side, side, 3) uint8``.
+        release: the integers that left the device.
+        wire: the request's frame as the wire carried it.
+    """
+
+    pixels: NDArray[np.uint8]
+    release: NDArray[Any]
+    wire: bytes
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A photo whose release may be sent: it is written down.
+
+    Attributes:
+        photo: its name, as the caller gave it.
+        ready: the release and how it came about.
+        privacy: what it promises.
+        started_s: when the work on it began, by ``time.perf_counter``.
+        spent_ms: clip, grid, noise and the ledger.
+    """
+
+    photo: str
+    ready: Released
+    privacy: PrivacyInfo
+    started_s: float
+    spent_ms: float
+
+
+class Journey:
+    """A device's head, noise and ledger.
+
+    Args:
+        privacy: a preset of the bundle or an ε; None: the bundle's default preset.
+        budget: largest ε (at δ = 1e-5) of all that this device ever releases; None: no limit.
+        state: folder of the device's noise secret and ledger; None: the user's own.
+        bundle: its folder; None: the bundle that comes with the package.
+
+    Raises:
+        BundleError: the bundle cannot be read or has no such preset.
+        ConfigError: `privacy` makes no sense.
+    """
+
+    def __init__(
+        self, *, privacy: str | None, budget: float | None, state: Path | None, bundle: str | Path | None
+    ) -> None:
+        opened = Bundle.load(None if bundle is None else Path(bundle))
+        self.identity = opened.identity
+        self.releaser = Releaser(opened, load_secret(state), privacy=privacy)
+        self._ledger, self._budget = Ledger(state), budget
+        self._model = ModelInfo(opened.manifest.name, opened.id)
+        self._head = threading.Lock()
+
+    def prepare(self, photo: str | Path) -> Prepared:
+        """Everything up to the moment when the release may leave the device.
+
+        Raises:
+            PhotoError: the file is not a photo that can be read safely.
+            BudgetError: the release would overspend the budget.
+        """
+        with self._head:
+            started_s = time.perf_counter()
+            ready = self.releaser.release(Path(photo))
+        privacy = self.releaser.spend(ready, self._ledger, self._budget)
+        spent_ms = 1e3 * (time.perf_counter() - started_s) - ready.load_ms - ready.head_ms
+        return Prepared(str(photo), ready, privacy, started_s, spent_ms)
+
+    def conclude(self, prepared: Prepared, answer: Answer) -> tuple[Diagnosis, Trace]:
+        """The diagnosis that an answer means."""
+        ready, preset = prepared.ready, self.releaser.preset
+        diagnosis = Diagnosis(
+            photo=prepared.photo,
+            malignant=preset.calibration.probability(answer.logit),
+            threshold=preset.threshold,
+            model=self._model,
+            privacy=prepared.privacy,
+            payload_bytes=answer.payload_bytes,
+            timing_ms=Timing(
+                load=ready.load_ms,
+                head=ready.head_ms,
+                privacy=prepared.spent_ms,
+                round_trip=answer.round_trip_ms,
+                tail=answer.tail_ms,
+                total=1e3 * (time.perf_counter() - prepared.started_s),
+            ),
+        )
+        return diagnosis, Trace(ready.pixels, ready.release, answer.frame)
+
+    def close(self) -> None:
+        """Close the ledger; what was spent is on the disk already."""
+        self._ledger.close()
+
+
+class DeviceKeys:
+    """A device's credentials, read again when their files have changed: a renewed certificate, a new revocation list.
+
+    Args:
+        folder: the certs folder.
+        name: whose certificate.
+        given: already loaded; then the folder is not looked at.
+
+    Raises:
+        CredentialError: keys or certificates are missing or not valid.
+        ConfigError: the name cannot be one of a client.
+    """
+
+    def __init__(self, folder: Path, name: str, given: Credentials | None = None) -> None:
+        self._folder, self._name = folder, name
+        paths = keystore.client_files(folder, name) if given is None else []
+        self._watch = FileWatch(paths, settle_s=0.0, clock=time.monotonic)
+        self._lock = threading.Lock()
+        self.current = given or self._load()
+
+    def renewed(self) -> Credentials | None:
+        """The new credentials where the files have changed since the last call, and are good; else None."""
+        with self._lock:
+            if not self._watch.has_changed():
+                return None
+            try:
+                self.current = self._load()
+            except CredentialError:
+                return None  # half a copy: the old ones serve until the rest of it is there
+            return self.current
+
+    def _load(self) -> Credentials:
+        return keystore.load_client(self._folder, self._name, now=datetime.now(UTC))

@@ -1,0 +1,188 @@
+"""One session over one TCP connection for asyncio: many requests in flight, each answered when it is done.
+
+The same frames as a `Peer` sends, from a DEALER in place of a REQ, so that a request need not wait for the answer to
+the one before. A line is never repaired: after a failure everything that waits on it is told, and its owner opens
+another one. A request that is cancelled leaves nothing behind; its answer is dropped when it comes.
+
+All of it belongs to one event loop. What blocks the loop is the handshake's own arithmetic, 1 to 2 ms a session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import zmq
+import zmq.asyncio
+
+from securesplit.channel.client import ClientChannel
+from securesplit.channel.events import HandshakeReady, Refused, Reply
+from securesplit.channel.frames import FrameError
+from securesplit.channel.states import ClientState
+from securesplit.errors import TrustError
+from securesplit.transport.endpoint import Endpoint
+from securesplit.transport.link import DOWN, MONITOR_EVENT, WATCHED, Fault, LinkError
+from securesplit.transport.peer import Exchange, ends_session, refused
+from securesplit.transport.sockets import Limits, line_socket
+
+_Moment = asyncio.Future[None]
+
+
+class Line:
+    """A connection and a session of its own; `open` makes one.
+
+    Args:
+        context: makes the sockets.
+        address: of the worker; no name, see `Endpoint.resolve`.
+        channel: fresh.
+        limits: bounds on what the worker may send.
+    """
+
+    def __init__(
+        self, context: zmq.asyncio.Context, address: Endpoint, channel: ClientChannel, *, limits: Limits
+    ) -> None:
+        self._channel = channel
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._moment: _Moment | None = asyncio.get_running_loop().create_future()
+        self._connected = self._up = self._retired = self._closed = False
+        self._socket = line_socket(context, limits, ipv6=address.is_ipv6)
+        self._monitor: zmq.asyncio.Socket = self._socket.get_monitor_socket(WATCHED)
+        self._tasks = [asyncio.ensure_future(self._read()), asyncio.ensure_future(self._watch())]
+        self._socket.connect(str(address))
+
+    async def open(self, connect_timeout_s: float) -> None:
+        """Wait for the connection, then for the worker's half of the handshake.
+
+        Raises:
+            LinkError: the connection failed.
+            Retry: the worker has no time for a handshake now.
+            TrustError: one side refused the other.
+        """
+        try:
+            try:
+                async with asyncio.timeout(connect_timeout_s):
+                    await self._next()
+            except TimeoutError:
+                raise LinkError(Fault.SILENT) from None
+            self._moment = asyncio.get_running_loop().create_future()
+            self._send(self._channel.hello())
+            await self._next()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether another request may be sent."""
+        return not self._closed and not self._retired and not self._channel.needs_new_handshake
+
+    async def ask(self, ref: int, plaintext: bytes) -> Exchange:
+        """Send a request and wait for its answer.
+
+        Raises:
+            LinkError: the connection was lost.
+            Retry: the worker refused it for now.
+            TrustError: one side refused the other.
+            WorkerError: the worker cannot compute this request.
+        """
+        if self._closed:
+            raise LinkError(Fault.LOST)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[ref] = answer
+        try:
+            frame = self._channel.request(ref, plaintext)
+            self._send(frame)
+            return Exchange(await answer, frame)
+        finally:
+            self._waiting.pop(ref, None)
+            if self._retired and not self._waiting:
+                self.close()
+
+    def retire(self) -> None:
+        """Take no more requests, and close once the last answer has come."""
+        self._retired = True
+        if not self._waiting:
+            self.close()
+
+    def fail(self, error: Exception) -> None:
+        """Tell everyone who waits, and close."""
+        if self._moment is not None and not self._moment.done():
+            self._moment.set_exception(error)
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(error)
+        self.close()
+
+    def close(self) -> None:
+        """Close at once and forget the session."""
+        if self._closed:
+            return
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
+        self._socket.close(linger=0)
+        self._channel.close()
+
+    async def _next(self) -> None:
+        assert self._moment is not None  # noqa: S101 - set by who waits
+        try:
+            await self._moment
+        finally:
+            self._moment = None
+
+    def _arrived(self) -> None:
+        if self._moment is not None and not self._moment.done():
+            self._moment.set_result(None)
+
+    def _send(self, frame: bytes) -> None:
+        """Never waits: a request more than `Limits.messages_per_peer` is queued by the socket's own future."""
+        self._socket.send_multipart([b"", frame])
+
+    async def _read(self) -> None:
+        """Hand what the worker says to those who wait for it, until the line is closed."""
+        with contextlib.suppress(asyncio.CancelledError, zmq.ZMQError):
+            while not self._closed:
+                parts = await self._socket.recv_multipart()
+                self._receive(parts[-1])
+
+    def _receive(self, data: bytes) -> None:
+        try:
+            event = self._channel.receive(data)
+        except FrameError:
+            return  # nothing has changed; a request whose answer this was is sent again when its time is up
+        except TrustError as error:
+            self.fail(error)
+            return
+        match event:
+            case HandshakeReady():
+                self._arrived()
+            case Reply():
+                answer = self._waiting.get(event.ref)
+                if answer is not None and not answer.done():
+                    answer.set_result(event.plaintext)
+            case Refused():
+                self._refused(event)
+
+    def _refused(self, refusal: Refused) -> None:
+        error = refused(refusal, known=self._channel.state is ClientState.OPEN)
+        answer = self._waiting.get(refusal.ref)
+        if answer is None or ends_session(refusal):
+            self.fail(error)
+        elif not answer.done():
+            answer.set_exception(error)
+
+    async def _watch(self) -> None:
+        """Notice that the connection is up, or is no more."""
+        with contextlib.suppress(asyncio.CancelledError, zmq.ZMQError):
+            while not self._closed:
+                event, _ = MONITOR_EVENT.unpack((await self._monitor.recv_multipart())[0])
+                if event in DOWN:
+                    fault = Fault.LOST if self._up else Fault.STRANGER if self._connected else Fault.REFUSED
+                    self.fail(LinkError(fault))
+                    return
+                self._connected = True
+                if event == zmq.EVENT_HANDSHAKE_SUCCEEDED and not self._up:
+                    self._up = True
+                    self._arrived()

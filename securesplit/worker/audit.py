@@ -1,0 +1,171 @@
+"""The audit log: who had a session, when, how many requests, why it ended; one JSON object a line.
+
+Invariants:
+
+- The file is 0600 and only ever appended to; what is not a regular file of ours is refused.
+- A line names a certificate (NAME and fingerprint) and counts; it holds no address, no release, no answer and no key.
+- Whoever records never waits for the disk: a thread writes, and what it cannot write is counted, warned of once a
+  minute, and told in a line ``lost`` as soon as the disk takes lines again. Serving goes on.
+- Each batch of lines is on the disk (``fsync``) before the next one is written. A session without a line ``ended``
+  before the next line ``started`` ended with the worker's process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import stat
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from securesplit.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+_WAITING_LINES = 10_000  # about 3 MB
+_WARN_EVERY_S = 60.0
+_CLOSE_S = 5.0
+_RETRY_S = 1.0
+_BATCH_LINES = 1_000
+
+
+class AuditLog:
+    """An append-only file of sessions.
+
+    Args:
+        path: of the file; it is made where it is missing, in a folder that exists.
+
+    Attributes:
+        written: lines on the disk.
+
+    Raises:
+        ConfigError: it cannot be opened for us alone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = _open(path)
+        self._queue: queue.Queue[dict[str, str | int] | None] = queue.Queue(_WAITING_LINES)
+        self._reopen, self._over = threading.Event(), threading.Event()
+        self._torn = False
+        self._dropped = 0  # by whoever records: the queue was full
+        self._failed = 0  # by the thread: the disk was
+        self._told = 0  # of both, in the file
+        self._warned_at = -_WARN_EVERY_S
+        self.written = 0
+        self._thread = threading.Thread(target=self._run, name="securesplit-audit", daemon=True)
+        self._thread.start()
+
+    @property
+    def lost(self) -> int:
+        """Lines that never reached the file."""
+        return self._dropped + self._failed
+
+    def record(self, event: str, **fields: str | int) -> None:
+        """Append a line, soon; never waits."""
+        line: dict[str, str | int] = {"time": _now(), "event": event, **fields}
+        try:
+            self._queue.put_nowait(line)
+        except queue.Full:
+            self._dropped += 1
+
+    def reopen(self) -> None:
+        """Open the path again before the next line, since the file was rotated away; never waits."""
+        self._reopen.set()
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
+
+    def close(self) -> None:
+        """Write what waits, for at most 5 s, and close the file."""
+        self._over.set()
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
+        self._thread.join(_CLOSE_S)
+
+    def _run(self) -> None:
+        while not (self._over.is_set() and self._queue.empty()):
+            lines = self._take()
+            if self._reopen.is_set():
+                self._reopen.clear()
+                self._open_again()
+            if lines or self.lost > self._told:
+                self._append(lines)
+        os.close(self._file)
+
+    def _take(self) -> list[dict[str, str | int]]:
+        """Wait for a line, and return all that wait with it."""
+        found = []
+        with contextlib.suppress(queue.Empty):
+            found.append(self._queue.get(timeout=_RETRY_S if self.lost > self._told else None))
+            while len(found) < _BATCH_LINES:
+                found.append(self._queue.get_nowait())
+        return [line for line in found if line is not None]
+
+    def _open_again(self) -> None:
+        try:
+            fresh = _open(self._path)
+        except ConfigError as error:
+            self._warn(f"{error.message}; the file before it is used on")
+            return
+        os.close(self._file)
+        self._file, self._torn = fresh, False
+
+    def _append(self, lines: list[dict[str, str | int]]) -> None:
+        lost = self.lost
+        gap = [{"time": _now(), "event": "lost", "lines": lost - self._told}] if lost > self._told else []
+        texts = [f"{json.dumps(line)}\n" for line in [*gap, *lines]]
+        data = (("\n" if self._torn else "") + "".join(texts)).encode()
+        done, error = self._write(data)
+        whole = data[:done].count(b"\n") - (self._torn and done > 0)
+        if done:
+            self._torn = not data[:done].endswith(b"\n")
+        if gap and whole:
+            self._told = lost
+        self.written += max(0, whole - len(gap))
+        if error is not None:
+            self._failed += len(lines) - max(0, whole - len(gap))
+            self._warn(f"{error.strerror}; {self.lost} lines are lost so far, serving goes on")
+
+    def _write(self, data: bytes) -> tuple[int, OSError | None]:
+        """Write what the disk takes; returns how many bytes those were."""
+        done = 0
+        try:
+            while done < len(data):
+                done += os.write(self._file, data[done:])
+            os.fsync(self._file)
+        except OSError as error:
+            return done, error
+        return done, None
+
+    def _warn(self, why: str) -> None:
+        if time.monotonic() - self._warned_at >= _WARN_EVERY_S:
+            self._warned_at = time.monotonic()
+            _log.error("the audit log cannot be written: %(why)s", {"why": why}, extra={"event": "audit-failed"})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _open(path: Path) -> int:
+    """Open for appending, 0600.
+
+    Raises:
+        ConfigError: it is no regular file of ours, or cannot be opened.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        file = os.open(path, flags, 0o600)
+    except OSError as error:
+        hint = "name a file in a folder that this user may write"
+        raise ConfigError(f"the audit log {path} cannot be opened ({error.strerror})", hint=hint) from None
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+        os.close(file)
+        raise ConfigError(f"the audit log {path} is no file of this user", hint="name a new file")
+    os.fchmod(file, 0o600)
+    return file

@@ -1,0 +1,53 @@
+"""When what a worker shows and trusts ends, and a warning from 30 days before (the CA: 120), once a day.
+
+`doctor` warns at the same times, of files; this looks at what is in use.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from securesplit.channel.credentials import CA_SOON_DAYS, SOON_DAYS, Credentials, ends
+
+_log = logging.getLogger(__name__)
+_AGAIN = timedelta(days=1)
+_SOON_DAYS = {"server": SOON_DAYS, "revocation-list": SOON_DAYS, "ca": CA_SOON_DAYS}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class ExpiryWatch:
+    """Warns in the log of what ends soon.
+
+    Args:
+        credentials: in use.
+        now: an aware datetime; by the wall clock, since certificates live by it.
+    """
+
+    def __init__(self, credentials: Credentials, now: Callable[[], datetime] = _now) -> None:
+        self._now = now
+        self.use(credentials)
+
+    def use(self, credentials: Credentials) -> None:
+        """Watch other credentials from now on, and warn of them at the next look."""
+        self.ends = ends(credentials)
+        self._look_at = self._now()
+
+    def look(self) -> None:
+        """Warn where it is time; cheap, to be called as often as one likes."""
+        now = self._now()
+        if now < self._look_at:
+            return
+        self._look_at = now + _AGAIN
+        for what, end in self.ends.items():
+            days = (end - now).days
+            if days < _SOON_DAYS[what]:
+                _log.warning(
+                    "%(what)s ends in %(days)d days, on %(until)s; renew it (docs/operations.md)",
+                    {"what": what, "days": days, "until": str(end.date())},
+                    extra={"event": "expires-soon"},
+                )

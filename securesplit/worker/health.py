@@ -1,0 +1,146 @@
+"""A small HTTP server beside the front: ``/livez``, ``/readyz`` and ``/metrics``, for this machine only.
+
+Invariants:
+
+- It runs in a thread of its own and only reads, so nobody who asks here can make the front wait for him.
+- It listens on loopback unless told otherwise in so many words: whoever reaches it sees how busy the worker is.
+- A connection is one GET, with 2 s and 8 KiB for it; of more than 32 at once the oldest is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from securesplit.errors import ConfigError, SecureSplitError
+from securesplit.transport.endpoint import Endpoint
+
+TEXT = "text/plain; charset=utf-8"
+_REQUEST_BYTES = 8_192
+_REQUEST_S = 2.0
+_CONNECTIONS = 32
+_BACKLOG = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a path shows.
+
+    Attributes:
+        status: of HTTP.
+        body: its bytes.
+        content_type: of the body.
+    """
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = TEXT
+
+
+class HealthServer:
+    """Serves pages until it is closed.
+
+    Args:
+        address: ``HOST:PORT``; port 0 lets the system choose.
+        pages: by path, what makes the page; called in this server's thread.
+        anywhere: listen also where other machines may reach it.
+
+    Attributes:
+        address: where it really listens, ``HOST:PORT``.
+
+    Raises:
+        ConfigError: the address is none of this machine's, is taken, or is reachable by others.
+    """
+
+    def __init__(self, address: str, pages: Mapping[str, Callable[[], Page]], *, anywhere: bool = False) -> None:
+        self._pages = pages
+        self._socket = _listen(address, anywhere=anywhere)
+        self.address = str(Endpoint(*self._socket.getsockname()[:2])).removeprefix("tcp://")
+        self._open: OrderedDict[asyncio.StreamWriter, None] = OrderedDict()
+        self._loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="securesplit-health", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening and end the thread."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._until_stopped())
+
+    async def _until_stopped(self) -> None:
+        server = await asyncio.start_server(self._serve, sock=self._socket, limit=_REQUEST_BYTES, backlog=_BACKLOG)
+        async with server:
+            await self._stop.wait()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open[writer] = None
+        if len(self._open) > _CONNECTIONS:
+            next(iter(self._open)).transport.abort()
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+            async with asyncio.timeout(_REQUEST_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(self._answer(head))
+                await writer.drain()
+        del self._open[writer]
+        writer.close()
+
+    def _answer(self, head: bytes) -> bytes:
+        words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+        page = self._page(words)
+        line = f"HTTP/1.1 {page.status.value} {page.status.phrase}\r\n"
+        fields = f"Content-Type: {page.content_type}\r\nContent-Length: {len(page.body)}\r\n"
+        ending = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
+        return (line + fields + ending).encode("latin-1") + (b"" if words[0] == "HEAD" else page.body)
+
+    def _page(self, words: list[str]) -> Page:
+        if len(words) != 3 or not words[2].startswith("HTTP/1."):
+            return _text(HTTPStatus.BAD_REQUEST, "not HTTP/1.1")
+        if words[0] not in ("GET", "HEAD"):
+            return _text(HTTPStatus.METHOD_NOT_ALLOWED, "GET only")
+        make = self._pages.get(words[1].partition("?")[0])
+        return _text(HTTPStatus.NOT_FOUND, " ".join(self._pages)) if make is None else make()
+
+
+def _text(status: HTTPStatus, text: str) -> Page:
+    return Page(status, f"{text}\n".encode())
+
+
+def _listen(address: str, *, anywhere: bool) -> socket.socket:
+    """Bind.
+
+    Raises:
+        ConfigError: as for `HealthServer`.
+    """
+    try:
+        endpoint = Endpoint.parse(f"tcp://{address}", listening=True)
+        found = [Endpoint("0.0.0.0", endpoint.port)] if endpoint.host == "*" else endpoint.resolve()  # noqa: S104
+    except SecureSplitError as error:
+        hint = "write --metrics HOST:PORT, such as 127.0.0.1:9090"
+        raise ConfigError(f"--metrics {address!r} is no address of this machine", hint=hint) from error
+    reachable = [each.host for each in found if not ipaddress.ip_address(each.host.partition("%")[0]).is_loopback]
+    if reachable and not anywhere:
+        raise ConfigError(
+            f"--metrics {address} can be reached from other machines ({reachable[0]})",
+            hint="use 127.0.0.1, or add --metrics-anywhere and close the port in the firewall to all but your monitor",
+        )
+    family = socket.AF_INET6 if found[0].is_ipv6 else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((found[0].host, found[0].port))
+        made.listen(_BACKLOG)
+    except OSError as error:
+        made.close()
+        hint = "another program may listen there; choose another port, or 0 for a free one"
+        raise ConfigError(f"cannot listen on {address} for --metrics ({error.strerror})", hint=hint) from None
+    return made

@@ -1,0 +1,160 @@
+"""The numbers of a worker in Prometheus's text format (prometheus.io/docs/instrumenting/exposition_formats).
+
+Everything is read when it is asked for, from `Meters` and `Status`, so the front pays for nothing but its own counting.
+Names end in their unit. No label holds a client, an address or anything of a request: labels are a fixed set of
+words, so the number of series is bounded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from importlib.metadata import version
+from itertools import accumulate
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+from securesplit.worker.meters import Histogram, Meters
+from securesplit.worker.settings import PoolSettings
+from securesplit.worker.slot import SlotState
+from securesplit.worker.watch import Status
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+_PREFIX = "securesplit_"
+
+
+class WorkerCollector(Collector):
+    """Reads a worker's numbers.
+
+    Args:
+        meters: of the front.
+        bundle_id: what it serves.
+        pool: its bounds.
+        ends: gives when certificates and lists end, by what they are.
+        audit: gives lines of the audit log that are written and lost; None where there is none.
+    """
+
+    def __init__(
+        self,
+        meters: Meters,
+        *,
+        bundle_id: str,
+        pool: PoolSettings,
+        ends: Callable[[], Mapping[str, datetime]],
+        audit: Callable[[], Mapping[str, int]] | None = None,
+    ) -> None:
+        self._meters = meters
+        self._bundle_id, self._pool, self._ends, self._audit = bundle_id, pool, ends, audit
+        self._status: Status | None = None
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def page(self, status: Status | None) -> bytes:
+        """All of it, as text.
+
+        Args:
+            status: of the front; None while there is none yet.
+        """
+        self._status = status
+        return generate_latest(self._registry)
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing needs to be known before it is read."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Every family, with its numbers of now."""
+        yield _info("build_info", "What runs here.", {"version": version("securesplit"), "bundle": self._bundle_id})
+        yield from self._work()
+        if self._status is not None:
+            yield from self._now(self._status)
+        end_times = {what: end.timestamp() for what, end in self._ends().items()}
+        yield _gauges("expiry_timestamp_seconds", "When what is in use ends, Unix time.", "of", end_times)
+        if self._audit is not None:
+            yield _counters("audit_lines_total", "Lines of the audit log.", "result", self._audit())
+
+    def _work(self) -> Iterable[Metric]:
+        """What has been counted since the start."""
+        m = self._meters
+        what = "Computed requests: waiting for a tail, in the tail (share of the batch), in the worker altogether."
+        yield _histograms("stage_seconds", what, "stage", m.stages)
+        yield _histograms("batch_size", "Requests in a batch.", "", {"": m.batch})
+        yield _counters("requests_total", "Ends of accepted requests.", "outcome", m.requests)
+        yield _counter("repeated_requests_total", "Retries answered from memory, or joined to the first.", m.repeated)
+        yield _counters("turned_away_total", "Authenticated requests that were not accepted.", "reason", m.turned_away)
+        busy = m.turned_away["session-limit"] + m.turned_away["queue-full"]
+        yield _counter("busy_answers_total", "Requests that were answered BUSY.", busy)
+        yield _counters("refused_frames_total", "Frames that the channel refused.", "reason", m.refused)
+        yield _counter("handshakes_total", "Handshakes that became a session.", m.opened)
+        yield _counters("sessions_ended_total", "Sessions that have ended.", "reason", m.ended)
+        yield _counter("tail_starts_total", "Tail processes that were started.", m.tail_starts)
+        yield _counters("tail_deaths_total", "Tail processes that were lost.", "how", m.tail_deaths)
+        yield _counters("reloads_total", "Reloads of the certificates.", "result", m.reloads)
+        yield _counter("connection_drops_total", "Times all connections were dropped.", m.connection_drops)
+        yield _counter("front_busy_seconds_total", "Time that the front's loop worked; 1/s is a full core.", m.busy_s)
+
+    def _now(self, status: Status) -> Iterable[Metric]:
+        """What is, right now."""
+        yield _gauge("sessions", "Open sessions.", status.sessions)
+        yield _gauge("half_open_handshakes", "Handshakes that wait for their second flight.", status.half_open)
+        yield _gauge("queue_jobs", "Requests that wait for a tail.", status.waiting)
+        yield _gauge("queue_limit_jobs", "Requests that may wait.", self._pool.queue_limit)
+        yield _gauge("in_flight_jobs", "Requests that wait or are computed.", status.in_flight)
+        states = {state.name.lower(): status.tails.get(state.name.lower(), 0) for state in SlotState}
+        yield _gauges("tails", "Tails by what they do.", "state", states)
+        yield _gauge("tails_resident_memory_bytes", "All tails together.", sum(map(_resident_bytes, status.pids)))
+        yield _gauge("draining", "1 while the worker finishes what it has, and takes nothing new.", status.is_draining)
+        yield _gauge("front_silent_seconds", "Since the front's loop last came round.", status.silent_s)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(_PREFIX + name, text, value=value)
+
+
+def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(_PREFIX + name, text, labels=[label])
+    for word, value in values.items():
+        family.add_metric([word], value)
+    return family
+
+
+def _info(name: str, text: str, labels: Mapping[str, str]) -> Metric:
+    family = GaugeMetricFamily(_PREFIX + name, text, labels=list(labels))
+    family.add_metric(list(labels.values()), 1)
+    return family
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(_PREFIX + name, text, value=value)
+
+
+def _counters(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(_PREFIX + name, text, labels=[label])
+    for word, value in sorted(dict(values).items()):
+        family.add_metric([word], value)
+    return family
+
+
+def _histograms(name: str, text: str, label: str, histograms: Mapping[str, Histogram]) -> Metric:
+    family = HistogramMetricFamily(_PREFIX + name, text, labels=[label] if label else [])
+    for word, histogram in histograms.items():
+        counts, total = list(histogram.counts), histogram.total
+        bounds = [*map(str, map(float, histogram.bounds)), "+Inf"]
+        buckets = list(zip(bounds, accumulate(counts), strict=True))
+        family.add_metric([word] if label else [], buckets, total)
+    return family
+
+
+def _resident_bytes(pid: int) -> int:
+    """0 where the process has just ended, or where there is no ``/proc``."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

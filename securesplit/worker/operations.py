@@ -1,0 +1,158 @@
+"""What a ``tail-worker`` shows to its operator: health and metrics, the audit log, warnings of expiry, systemd's ear.
+
+One object a worker, made before the front and closed after it. The front calls it as its `Watch`; none of its methods
+waits: the audit log and the health server have threads of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from securesplit.channel.credentials import Credentials
+from securesplit.channel.sessions import Ended, Session
+from securesplit.errors import ConfigError
+from securesplit.worker.audit import AuditLog
+from securesplit.worker.expiry import ExpiryWatch
+from securesplit.worker.notify import Notifier
+from securesplit.worker.probes import why_not_alive, why_not_ready
+from securesplit.worker.settings import WorkerSettings
+from securesplit.worker.watch import Status, Watch
+
+if TYPE_CHECKING:
+    from securesplit.worker.front import Front
+    from securesplit.worker.health import HealthServer
+
+_SESSION_DIGITS = 16
+
+
+class Operations(Watch):
+    """Watches a front for its operator.
+
+    Args:
+        settings: of the worker.
+        credentials: that it starts with.
+
+        bundle_id: of what it serves.
+
+    Raises:
+        ConfigError: the audit log cannot be opened, or the address of ``--metrics`` not be used.
+    """
+
+    def __init__(self, settings: WorkerSettings, credentials: Credentials, bundle_id: str) -> None:
+        super().__init__()
+        self._expiry = ExpiryWatch(credentials)
+        self._notifier = Notifier()
+        self._front: Front | None = None
+        self._server: HealthServer | None = None
+        self._is_ready = self._is_draining = False
+        self._audit = None if settings.audit_log is None else AuditLog(settings.audit_log)
+        try:
+            if settings.metrics is not None:
+                self._server = self._serve(settings.metrics, settings, bundle_id)
+        except ConfigError:
+            self.close()
+            raise
+        self._record("started", bundle=bundle_id, pid=os.getpid())
+
+    @property
+    def address(self) -> str | None:
+        """Where health and metrics are, ``HOST:PORT``; None where they are nowhere."""
+        return None if self._server is None else self._server.address
+
+    def attach(self, front: Front) -> None:
+        """Watch this front; until then the worker is alive and not ready."""
+        self._front = front
+
+    def _serve(self, address: str, settings: WorkerSettings, bundle_id: str) -> HealthServer:
+        from securesplit.worker.health import HealthServer, Page
+        from securesplit.worker.metrics import CONTENT_TYPE, WorkerCollector
+
+        log = self._audit
+        collector = WorkerCollector(
+            self.meters,
+            bundle_id=bundle_id,
+            pool=settings.pool,
+            ends=lambda: self._expiry.ends,
+            audit=None if log is None else lambda: {"written": log.written, "lost": log.lost},
+        )
+
+        def verdict(why_not: Callable[[Status], str], otherwise: str) -> Page:
+            why = otherwise if self._front is None else why_not(self._front.status())
+            return Page(HTTPStatus.SERVICE_UNAVAILABLE if why else HTTPStatus.OK, f"{why or 'ok'}\n".encode())
+
+        def metrics() -> Page:
+            status = None if self._front is None else self._front.status()
+            return Page(HTTPStatus.OK, collector.page(status), CONTENT_TYPE)
+
+        pages = {
+            "/livez": lambda: verdict(why_not_alive, ""),
+            "/readyz": lambda: verdict(lambda status: why_not_ready(status, datetime.now(UTC)), "starting"),
+            "/metrics": metrics,
+        }
+        return HealthServer(address, pages, anywhere=settings.metrics_anywhere)
+
+    def ready(self) -> None:
+        """All tails can compute."""
+        self._is_ready = True
+        self._notifier.ready("serving")
+
+    def opened(self, session: Session) -> None:
+        """A client has proved itself."""
+        super().opened(session)
+        self._record("opened", **_who(session))
+
+    def ended(self, session: Session, why: Ended) -> None:
+        """A session is gone."""
+        super().ended(session, why)
+        self._record("ended", **_who(session), requests=session.requests, why=why.value)
+
+    def tick(self) -> None:
+        """Warn of what ends soon; tell the service manager that the loop turns."""
+        self._expiry.look()
+        self._notifier.alive()
+
+    def reloading(self) -> None:
+        """SIGHUP: the certificates are read again, and the audit log, which may have been rotated, is opened again."""
+        self._notifier.reloading(time.monotonic())
+        if self._audit is not None:
+            self._audit.reopen()
+
+    def reloaded(self, credentials: Credentials | None) -> None:
+        """New credentials are in use, or the old ones stay."""
+        super().reloaded(credentials)
+        if credentials is not None:
+            self._expiry.use(credentials)
+        if self._is_ready:
+            self._notifier.ready("serving" if credentials is not None else "serving; the last reload failed")
+
+    def draining(self) -> None:
+        """Nothing new is accepted."""
+        if not self._is_draining:
+            self._is_draining = True
+            self._notifier.stopping()
+
+    def close(self) -> None:
+        """End the threads; the last lines of the audit log are written."""
+        if self._server is not None:
+            self._server.close()
+        if self._audit is not None:
+            self._record("stopped", pid=os.getpid())
+            self._audit.close()
+        self._notifier.close()
+
+    def _record(self, event: str, **fields: str | int) -> None:
+        if self._audit is not None:
+            self._audit.record(event, **fields)
+
+
+def _who(session: Session) -> dict[str, str | int]:
+    return {
+        "session": session.id.hex()[:_SESSION_DIGITS],
+        "client": session.client,
+        "fingerprint": session.fingerprint,
+    }

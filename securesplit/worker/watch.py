@@ -1,0 +1,81 @@
+"""What a front tells about itself while it runs, and to whom.
+
+A front has one `Watch` and calls it from its own thread. The base class only counts, which is all that a worker inside
+another program needs; ``operations.py`` has the one of a ``tail-worker``. No method may wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from securesplit.channel.credentials import Credentials
+from securesplit.channel.sessions import Ended, Session
+from securesplit.worker.meters import Meters
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A front at one moment.
+
+    Attributes:
+        sessions: open ones.
+        half_open: handshakes that wait for their second flight.
+        waiting: requests that wait for a tail.
+        in_flight: requests that were accepted and not answered.
+        tails: how many tails are in each state of `securesplit.worker.slot.SlotState`, by its name in small letters.
+        pids: processes of the tails.
+        was_ready: all tails could compute at some time.
+        is_draining: nothing new is accepted.
+        silent_s: seconds since the loop last came round.
+        expires_at: when the server's certificate ends.
+    """
+
+    sessions: int
+    half_open: int
+    waiting: int
+    in_flight: int
+    tails: Mapping[str, int]
+    pids: tuple[int, ...]
+    was_ready: bool
+    is_draining: bool
+    silent_s: float
+    expires_at: datetime
+
+    @property
+    def ready_tails(self) -> int:
+        """Tails that can compute."""
+        return self.tails.get("idle", 0) + self.tails.get("busy", 0)
+
+
+class Watch:
+    """Counts, and tells nobody.
+
+    Attributes:
+        meters: the counts.
+    """
+
+    def __init__(self) -> None:
+        self.meters = Meters()
+
+    def opened(self, session: Session) -> None:  # noqa: ARG002  (for those who override it)
+        """A client has proved itself."""
+        self.meters.opened += 1
+
+    def ended(self, session: Session, why: Ended) -> None:  # noqa: ARG002  (likewise)
+        """A session is gone."""
+        self.meters.ended[why.value] += 1
+
+    def tick(self) -> None:
+        """About a second has passed; called from the loop, so it also says that the loop turns."""
+
+    def reloading(self) -> None:
+        """An operator asked to read the files again."""
+
+    def reloaded(self, credentials: Credentials | None) -> None:
+        """New credentials are in use; None: the old ones stay."""
+        self.meters.reloads["failed" if credentials is None else "done"] += 1
+
+    def draining(self) -> None:
+        """Nothing new is accepted from now on; may be called more than once."""

@@ -1,0 +1,72 @@
+"""A change of files is noticed once, and only when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from securesplit.channel.watch import FileWatch
+from tests.channel.world import Clock
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("old")
+    return tmp_path
+
+
+def replace(path: Path) -> None:
+    path.with_name("new").write_text("new")
+    path.with_name("new").replace(path)
+
+
+CHANGES: list[Callable[[Path], object]] = [
+    replace,
+    lambda path: path.write_text("longer than before"),
+    lambda path: path.unlink(),
+    lambda path: path.with_name("later").write_text("x"),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=["replaced", "written in place", "gone", "appeared"])
+def test_a_change_is_told_once_after_it_has_settled(folder: Path, change: Callable[[Path], object]) -> None:
+    clock = Clock()
+    watch = FileWatch([folder / "a", folder / "b", folder / "later"], settle_s=0.3, clock=clock)
+    assert not watch.has_changed()
+    change(folder / "a")
+    told = []
+    for _ in range(12):
+        told.append(watch.has_changed())
+        clock.now_s += 0.1
+    assert told.count(True) == 1
+    assert told.index(True) in (3, 4)
+
+
+def test_a_copy_that_goes_on_is_waited_for(folder: Path) -> None:
+    clock = Clock()
+    watch = FileWatch([folder / "a", folder / "b"], settle_s=0.3, clock=clock)
+    for turn in range(10):
+        (folder / "ab"[turn % 2]).write_text("x" * turn)
+        assert not watch.has_changed()
+        clock.now_s += 0.25
+    clock.now_s += 0.1
+    assert watch.has_changed()
+
+
+def test_what_was_marked_is_known(folder: Path) -> None:
+    clock = Clock()
+    watch = FileWatch([folder / "a"], settle_s=0.0, clock=clock)
+    replace(folder / "a")
+    watch.mark()
+    assert not watch.has_changed()
+    replace(folder / "a")
+    assert watch.has_changed()
+
+
+def test_a_look_that_is_the_first_after_a_change_and_needs_no_settling_tells_it(folder: Path) -> None:
+    watch = FileWatch([folder / "a"], settle_s=0.0, clock=Clock())
+    replace(folder / "a")
+    assert [watch.has_changed(), watch.has_changed()] == [True, False]

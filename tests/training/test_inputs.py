@@ -1,0 +1,112 @@
+"""Order, balance and views of training photos. Needs TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
+
+import keras
+
+from securesplit.imaging.synthetic import draw_lesion
+from training.config import CONFIGS, Config
+from training.data import Photo, Split, centre_square
+from training.inputs import ArrayBatches, Shard, Source, epoch_order, tensorflow_batches
+from training.teacher import Teacher
+from training.views import RECIPES, Views
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
+
+CONFIG = Config(backbone="tiny", side=32, batch=4, epochs=3, pixels="0..1", views="student")
+FRAMES = np.stack([draw_lesion(seed, 40)[4:36] for seed in range(14)])  # 32 high, 40 wide
+
+
+WHOLE = Shard()
+
+
+def source(config: Config, teacher: Teacher | None = None, shard: Shard = WHOLE) -> Source:
+    photos = tuple(Photo(Path(f"{i}.png"), malignant=i < 3, lesion=str(i)) for i in range(14))
+    split = Split(photos, FRAMES)
+    targets = {"malignant": split.malignant[:, None]}
+    return Source(split, targets, {"malignant": np.arange(14, dtype=np.float32)}, config, teacher, shard)
+
+
+def test_both_classes_come_equally_often_and_every_photo_of_the_smaller_one_does() -> None:
+    malignant = np.array([1, 1, 1] + [0] * 11)
+    order = epoch_order(malignant, CONFIG, epoch=0)
+    assert len(order) == 22
+    assert malignant[order].sum() == 11
+    assert set(np.bincount(order, minlength=14)[:3]) == {3, 4}
+    assert set(np.bincount(order, minlength=14)[3:]) == {1}
+    few = epoch_order(malignant, replace(CONFIG, per_class=5), epoch=0)
+    assert (len(few), malignant[few].sum(), len(set(few[malignant[few] == 0]))) == (10, 5, 5)
+    assert sorted(epoch_order(malignant, replace(CONFIG, balance="none"), epoch=0)) == list(range(14))
+    assert (epoch_order(malignant, CONFIG, 1) != order).any()
+    with pytest.raises(ValueError, match="both classes"):
+        epoch_order(np.zeros(5), CONFIG, 0)
+
+
+def test_machines_share_an_epoch_between_them() -> None:
+    whole = source(CONFIG).rows(1)
+    parts = [source(CONFIG, shard=Shard(i, 2)).rows(1) for i in range(2)]
+    assert sorted(np.concatenate(parts)) == sorted(whole)
+    assert len(whole) == source(CONFIG).steps * CONFIG.batch == 20
+
+
+@pytest.mark.parametrize("make", [tensorflow_batches, ArrayBatches])
+def test_batches_are_the_epoch_s_photos_also_when_a_run_goes_on(make: type) -> None:
+    still = replace(CONFIG, views="none")
+    made = source(still)
+    batches = make(made, 2)
+    found = [batches[i] for i in range(len(batches))] if make is ArrayBatches else list(batches.take(made.steps))
+    rows = np.concatenate([np.asarray(weights["malignant"]) for _, _, weights in found]).astype(int)
+    assert (rows == made.rows(2)).all()
+    photos = np.concatenate([np.asarray(photos) for photos, _, _ in found])
+    assert np.abs(photos - centre_square(FRAMES)[rows]).max() == 0
+    assert (np.concatenate([np.asarray(t["malignant"]) for _, t, _ in found])[:, 0] == (rows < 3)).all()
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_views_differ_stay_pixels_and_widen_with_strength(name: str) -> None:
+    frames = keras.ops.convert_to_tensor(FRAMES.astype(np.float32))
+    centre = centre_square(FRAMES).astype(np.float32)
+    distance = []
+    for strength in (0.0, 0.5, 1.5):
+        views = Views(name, strength, (32, 40), 24, seed=1)
+        squares = keras.ops.convert_to_numpy(views.square(frames))
+        assert squares.shape == (14, 32, 32, 3)
+        assert squares.min() >= -1e-3
+        assert squares.max() <= 255.001
+        assert views.fit(squares).shape == (14, 24, 24, 3)
+        mirrored = np.stack([centre, centre[:, :, ::-1]])
+        distance.append(np.abs(mirrored - squares).mean((2, 3, 4)).min(0).mean())
+    if name == "student":
+        assert distance[0] == 0  # a flip at most
+    assert distance[0] < distance[1] < distance[2]
+    again = Views(name, 1.0, (32, 40), 24, seed=1)
+    assert (
+        np.abs(
+            keras.ops.convert_to_numpy(again.square(frames)) - keras.ops.convert_to_numpy(again.square(frames))
+        ).max()
+        > 1
+    )
+
+
+def test_the_teacher_is_the_deployed_bundle_and_its_share_is_in_the_target() -> None:
+    teacher = Teacher()
+    taught = replace(CONFIG, views="none", teacher_share=0.7)
+    made = source(taught, teacher)
+    _, targets, weights = next(iter(tensorflow_batches(made, 0)))
+    rows = np.asarray(weights["malignant"]).astype(int)
+    expected = 0.3 * (rows < 3) + 0.7 * teacher.probability(centre_square(FRAMES)[rows])[:, 0]
+    assert np.allclose(np.asarray(targets["malignant"])[:, 0], expected, atol=1e-6)
+    _, arrays, _ = ArrayBatches(made, 0)[0]
+    assert np.allclose(arrays["malignant"], targets["malignant"], atol=1e-6)
+
+
+def test_the_default_configurations_name_views_that_exist() -> None:
+    assert {config.views for config in CONFIGS.values()} <= set(RECIPES)

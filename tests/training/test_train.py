@@ -1,0 +1,194 @@
+"""`training.train` as a command: killed and resumed, on two machines, on another backend, refused. Needs TensorFlow.
+
+The commands run with a tiny backbone (`tests.training.tiny`); the four real ones are built in `tests.model`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from securesplit.model import Bundle
+from tests.conftest import REPO
+from tests.training.test_data import draw_isic
+from tests.training.test_division import draw_folders
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed"),
+]
+
+PATIENCE_S = 600  # for a process on a busy machine; most of it is the import of TensorFlow
+
+
+def command(folder: Path, run: str, *settings: str, config: str = "dermoscopy") -> list[str]:
+    values = [part for setting in ("backbone=tiny", "side=48", "batch=4", *settings) for part in ("--set", setting)]
+    places = ["--data", str(folder / "data"), "--run", str(folder / run)]
+    return [sys.executable, "-m", "tests.training.tiny", "training.train", "--config", config, *values, *places]
+
+
+def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=REPO,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+def epochs_of(run: Path) -> list[int]:
+    with (run / "history.csv").open() as stream:
+        return [int(row["epoch"]) for row in csv.DictReader(stream)]
+
+
+def record(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "run.json").read_text())
+    return found
+
+
+def test_a_run_killed_in_the_middle_of_an_epoch_ends_like_one_that_was_not(tmp_path: Path) -> None:
+    draw_isic(tmp_path / "data")
+    settings = ("epochs=3", "ends=one", "balance=equal", "per_class=1200")  # 600 steps an epoch: seconds
+    whole = run(command(tmp_path, "whole", *settings))
+    assert whole.returncode == 0, whole.stderr[-3000:]
+    slow = command(tmp_path, "killed", *settings)
+    first = subprocess.Popen(slow, cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + PATIENCE_S
+    while not (tmp_path / "killed" / "history.csv").is_file() or epochs_of(tmp_path / "killed") == []:
+        assert first.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.2)  # into the second epoch
+    os.kill(first.pid, signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    assert record(tmp_path / "killed")["status"] == "running"
+    assert epochs_of(tmp_path / "killed") == [0]
+    second = run(slow)
+    assert second.returncode == 0, second.stderr[-3000:]
+    assert epochs_of(tmp_path / "killed") == epochs_of(tmp_path / "whole") == [0, 1, 2]
+    resumed = record(tmp_path / "killed")
+    assert [session["first_epoch"] for session in resumed["sessions"]] == [1, 2]
+    assert resumed["status"] == "finished"
+    assert resumed["made_from"] == record(tmp_path / "whole")["made_from"]
+
+
+def test_raw_folders_the_student_s_recipe_and_a_bundle_in_one_command(tmp_path: Path) -> None:
+    draw_folders(tmp_path / "data", benign=24, malignant=16)
+    arguments = command(tmp_path, "run", "epochs=2", config="student")
+    done = run([*arguments, "--bundle", str(tmp_path / "bundle"), "--licence", "CC0"])
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = record(tmp_path / "run")
+    assert made["made_from"]["config"]["seed"] == 1
+    assert len(made["made_from"]["data_sha256"]) == 64
+    session = made["sessions"][0]
+    assert {"tensorflow", "keras", "python"} <= set(session["versions"])
+    assert session["hardware"]["cores"] == os.cpu_count()
+    assert session["seconds"] > 0
+    assert made["result"] == json.loads((tmp_path / "run" / "best.weights.json").read_text())
+    assert list((tmp_path / "run" / "tensorboard" / "train").glob("events*"))
+    bundle = Bundle.load(tmp_path / "bundle")
+    assert (bundle.manifest.licence, bundle.manifest.cut, bundle.manifest.side) == ("CC0", "middle", 48)
+    quality = bundle.preset("none").quality
+    assert set(quality) == {"parity", "validation", "test"}
+    head, tail = bundle.open_head(), bundle.open_tail()
+    spec = bundle.preset("none").spec
+    cut = head(np.zeros((48, 48, 3), np.uint8))["none"]
+    assert np.isfinite(tail("none", np.rint(cut / spec.step).astype(spec.dtype)[None])).all()
+    again = run([*arguments, "--bundle", str(tmp_path / "bundle")])
+    assert again.returncode == 2
+    assert "is not empty" in again.stderr
+    other = run([*arguments, "--set", "batch=8"])
+    assert other.returncode == 2
+    assert "holds a run of other config" in other.stderr
+    assert "hint: give another --run" in other.stderr
+    assert "Traceback" not in other.stderr
+
+
+def test_two_machines_on_the_loopback_train_one_network(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    draw_isic(tmp_path / "data")
+    workers = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    arguments = command(tmp_path, "run", "epochs=2", "batch=4", "balance=equal")
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for index in range(2):
+            cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+            environment = {**os.environ, "TF_CONFIG": json.dumps(cluster), "TF_CPP_MIN_LOG_LEVEL": "3"}
+            log = stack.enter_context((tmp_path / f"{index}.log").open("w"))
+            processes.append(subprocess.Popen(arguments, cwd=REPO, env=environment, stdout=log, stderr=log))
+            stack.callback(processes[-1].kill)
+        codes = [process.wait(PATIENCE_S) for process in processes]
+    logs = [(tmp_path / f"{index}.log").read_text() for index in range(2)]
+    assert codes == [0, 0], logs
+    sums = [line for log in logs for line in log.splitlines() if line.startswith("weights ")]
+    assert len(sums) == 2
+    assert sums[0] == sums[1]
+    assert epochs_of(tmp_path / "run") == [0, 1]
+    hardware = record(tmp_path / "run")["sessions"][0]["hardware"]
+    assert (hardware["machines"], hardware["strategy"]) == (2, "CollectiveAllReduceStrategy")
+
+
+def test_all_devices_of_a_machine_train_one_network(tmp_path: Path) -> None:
+    draw_isic(tmp_path / "data")
+    done = run(command(tmp_path, "run", "epochs=2", "teacher_share=0.5"), TINY_DEVICES="2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert record(tmp_path / "run")["sessions"][0]["hardware"]["strategy"] == "MirroredStrategy"
+    assert epochs_of(tmp_path / "run") == [0, 1]
+
+
+def test_another_backend_trains_the_same_network(tmp_path: Path) -> None:
+    backend = next((name for name in ("jax", "torch") if importlib.util.find_spec(name)), None)
+    if backend is None:
+        pytest.skip("neither jax nor torch is installed")
+    draw_isic(tmp_path / "data")
+    done = run(command(tmp_path, "run", "epochs=2", "views=dermoscopy", "teacher_share=0.5"), KERAS_BACKEND=backend)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert record(tmp_path / "run")["sessions"][0]["backend"] == backend
+    assert epochs_of(tmp_path / "run") == [0, 1]
+
+
+def test_mixed_precision_keeps_weights_and_answers_in_float32(tmp_path: Path) -> None:
+    draw_isic(tmp_path / "data")
+    done = run([*command(tmp_path, "run", "epochs=1", "ema=0.9"), "--precision", "mixed_bfloat16"])
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert record(tmp_path / "run")["sessions"][0]["precision"] == "mixed_bfloat16"
+    import h5py
+
+    with h5py.File(tmp_path / "run" / "best.weights.h5") as weights:
+        kinds: list[str] = []
+        weights["layers"].visititems(lambda _, item: kinds.append(str(getattr(item, "dtype", ""))))
+    assert "float32" in kinds
+    assert not any("float16" in kind for kind in kinds)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--set", "backbone=vgg"], 2, "no backbone is called 'vgg'"),
+        (["--config", "other"], 2, "no configuration is called 'other'"),
+        (["--data", "/nowhere"], 3, "holds neither metadata.csv"),
+    ],
+)
+def test_refusals_have_a_hint_and_no_traceback(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+    draw_isic(tmp_path / "data")
+    done = run([*command(tmp_path, "run"), *arguments])
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "hint: " in done.stderr
+    assert "Traceback" not in done.stderr

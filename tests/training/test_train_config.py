@@ -1,0 +1,51 @@
+"""Named configurations and what is refused. No TensorFlow."""
+
+import pytest
+
+from securesplit.errors import ConfigError
+from training.config import CONFIGS, changed, named
+
+
+def test_the_student_s_recipe() -> None:
+    student = named("student")
+    assert (student.backbone, student.side, student.pixels, student.batch) == ("inception_resnet_v2", 150, "0..1", 64)
+    assert (student.ends, student.balance, student.epochs, student.monitor) == ("one", "equal", 20, "balanced_accuracy")
+    assert (student.label_smoothing, student.teacher_share, student.batch_norm) == (0.0, 0.0, "trained")
+
+
+def test_every_configuration_runs_twenty_epochs_and_survives_json() -> None:
+    for name, config in CONFIGS.items():
+        assert config.epochs == 20
+        assert type(config)(**named(name).to_json()) == config
+
+
+def test_settings_replace_values_by_their_type() -> None:
+    config = named("dermoscopy", ["learning_rate=1e-3", "batch=8", "views=student"])
+    assert (config.learning_rate, config.batch, config.views) == (1e-3, 8, "student")
+    assert changed(config, []) == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("batch=many", "batch takes a whole number, not 'many'"),
+        ("dropout=half", "dropout takes a number, not 'half'"),
+        ("colour=red", "no KEY=VALUE"),
+        ("batch", "no KEY=VALUE"),
+        ("views=wild", "views is 'wild'"),
+        ("epochs=0", "epochs is 0"),
+        ("dropout=1", "dropout is 1.0"),
+        ("teacher_share=1.5", "out of its range"),
+    ],
+)
+def test_what_is_no_setting_is_refused_with_a_hint(setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        named("student", [setting])
+    assert caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+def test_an_unknown_configuration_names_those_that_are() -> None:
+    with pytest.raises(ConfigError, match="no configuration is called 'teacher'") as caught:
+        named("teacher")
+    assert "student, dermoscopy" in caught.value.hint

@@ -1,0 +1,52 @@
+"""A backbone that costs next to nothing, for tests of everything in the training but the networks themselves.
+
+``python -m tests.training.tiny training.train --set backbone=tiny ...`` is that command, and knows this backbone; with
+``TINY_DEVICES=2`` it finds two devices.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import sys
+from typing import Any
+
+import keras
+
+from training import backbones, command, train
+
+
+def build(*, include_top: bool, weights: None, input_tensor: Any) -> keras.Model:
+    assert not include_top
+    assert weights is None
+    x = keras.layers.Conv2D(8, 3, strides=4, activation="relu", name="stem")(input_tensor)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.Conv2D(16, 3, strides=2, activation="relu", name="middle")(x)
+    x = keras.layers.Conv2D(16, 1, activation="relu", name="end")(x)
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+
+keras.applications.Tiny = build
+backbones.BACKBONES["tiny"] = backbones.Backbone("Tiny", cut="middle")
+
+trained: list[keras.Model] = []
+compile_model = train.compile_model
+
+
+def remember(model: keras.Model, *rest: Any) -> None:
+    trained.append(model)
+    compile_model(model, *rest)
+
+
+if __name__ == "__main__":
+    if "TINY_DEVICES" in os.environ:  # so many, out of one CPU
+        import tensorflow as tf
+
+        parts = [tf.config.LogicalDeviceConfiguration()] * int(os.environ["TINY_DEVICES"])
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+    train.compile_model = remember
+    module = importlib.import_module(sys.argv.pop(1))
+    command.run(module.main)
+    values = [keras.ops.convert_to_numpy(variable).tobytes() for variable in trained[-1].trainable_variables]
+    print("weights", hashlib.sha256(b"".join(values)).hexdigest())

@@ -1,0 +1,31 @@
+"""Ask a worker's health port, and read its metrics with Prometheus's own parser."""
+
+from __future__ import annotations
+
+import http.client
+
+from prometheus_client.parser import text_string_to_metric_families
+
+
+def get(address: str, path: str, method: str = "GET", timeout_s: float = 10.0) -> tuple[int, str]:
+    """Status and body of a page."""
+    connection = http.client.HTTPConnection(address, timeout=timeout_s)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def metrics(address: str) -> dict[str, float]:
+    """Every sample by ``name{label=value,...}``, without the prefix ``securesplit_``."""
+    status, text = get(address, "/metrics")
+    assert status == 200, text
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            name = sample.name.removeprefix("securesplit_")
+            found[f"{name}{{{labels}}}" if labels else name] = sample.value
+    return found

@@ -1,0 +1,160 @@
+"""The audit log: on its own, and of a real worker under rotation and with a disk that is full."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from securesplit.channel import issuing, keystore
+from securesplit.errors import ConfigError, SecureSplitError
+from securesplit.transport.client import Connection
+from securesplit.worker.audit import AuditLog
+from tests.worker.pages import metrics
+from tests.worker.serving import IDENTITY, Process, now, process, release, wait_until
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines() if line]
+
+
+def ask(worker: Process, certs: Path, times: int = 1, name: str = "device") -> None:
+    with Connection([worker.endpoint], keystore.load_client(certs, name, now=now()), IDENTITY) as connection:
+        for n in range(times):
+            assert connection.request(release(n)).logit == n
+
+
+def test_it_says_who_when_how_many_and_why_it_ended(certs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    with process(certs, audit_log=path) as worker:
+        ask(worker, certs, 3)
+        ask(worker, certs, 1, "other")
+        issuing.revoke(certs, "device", now=now())
+        worker.signal(signal.SIGHUP)
+        wait_until(lambda: "not-allowed" in path.read_text())
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(10) == 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    seen = lines(path)
+    assert [line["event"] for line in seen] == ["started", "opened", "opened", "ended", "ended", "stopped"]
+    prints = {text.split()[3]: text.split()[0] for text in (certs / "issued.txt").read_text().splitlines()}
+    assert [(line["client"], line["fingerprint"]) for line in seen[1:3]] == [*prints.items()]
+    assert [(line["client"], line["requests"], line["why"]) for line in seen[3:5]] == [
+        ("device", 3, "not-allowed"),
+        ("other", 1, "worker-stopped"),
+    ]
+    assert [line["session"] for line in seen[1:3]] == [line["session"] for line in seen[3:5]]
+    times = [line["time"] for line in seen]
+    assert times == sorted(times)
+
+
+def test_a_rotated_file_is_left_alone_and_a_new_one_begun_at_sighup(certs: Path, tmp_path: Path) -> None:
+    path, old = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
+    with process(certs, audit_log=path) as worker:
+        ask(worker, certs)
+        wait_until(lambda: len(lines(path)) == 2)
+        path.rename(old)
+        ask(worker, certs)
+        wait_until(lambda: len(lines(old)) == 3)
+        worker.signal(signal.SIGHUP)
+        wait_until(path.exists)
+        ask(worker, certs)
+        wait_until(lambda: len(lines(path)) == 1)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(10) == 0
+    assert [line["event"] for line in lines(old)] == ["started", "opened", "opened"]
+    assert [line["event"] for line in lines(path)] == ["opened", *["ended"] * 3, "stopped"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_full_disk_is_warned_of_and_counted_and_does_not_stop_serving(certs: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the disk: the same call fails, in the middle of a line."""
+    path = tmp_path / "audit.jsonl"
+    with process(certs, audit_log=path, metrics="127.0.0.1:0") as worker:
+        ask(worker, certs)
+        wait_until(lambda: len(lines(path)) == 2)
+        _, hard = resource.prlimit(worker.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (path.stat().st_size + 40, hard))
+        for _ in range(5):
+            ask(worker, certs)
+        wait_until(lambda: metrics(worker.metrics)["audit_lines_total{result=lost}"] == 5)
+        assert len([line for line in worker.log if "audit log cannot be written" in line]) == 1
+        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        ask(worker, certs)
+        wait_until(lambda: "lost" in path.read_text())
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(10) == 0
+    whole = []
+    for line in path.read_text().splitlines():
+        try:
+            whole.append(json.loads(line))
+        except ValueError:
+            assert line.startswith('{"time": '), "the line that the full disk cut"
+    assert [line["lines"] for line in whole if line["event"] == "lost"] == [5]
+    assert [line["event"] for line in whole if line["event"] != "ended"] == [
+        "started", "opened", "lost", "opened", "stopped",
+    ]  # fmt: skip
+    assert sum(line["event"] == "ended" for line in whole) == 7
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[AuditLog]:
+    made = AuditLog(tmp_path / "audit.jsonl")
+    yield made
+    made.close()
+
+
+def test_recording_never_waits_and_what_is_over_is_counted(log: AuditLog, tmp_path: Path) -> None:
+    start = time.perf_counter()
+    for n in range(30_000):
+        log.record("opened", n=n)
+    each = (time.perf_counter() - start) / 30_000
+    assert each < 200e-6
+    log.close()
+    found = lines(tmp_path / "audit.jsonl")
+    told = sum(int(line["lines"]) for line in found if line["event"] == "lost")
+    kept = [line["n"] for line in found if line["event"] == "opened"]
+    assert kept == sorted(kept)
+    assert len(kept) + log.lost == 30_000
+    assert told <= log.lost
+
+
+def test_many_threads_may_record(log: AuditLog, tmp_path: Path) -> None:
+    threads = [threading.Thread(target=lambda: [log.record("opened", n=n) for n in range(200)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log.close()
+    assert len(lines(tmp_path / "audit.jsonl")) == 1_600
+
+
+def test_an_existing_file_is_appended_to_and_closed_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.write_text('{"event": "before"}\n')
+    path.chmod(0o644)
+    made = AuditLog(path)
+    made.record("after")
+    made.close()
+    assert [line["event"] for line in lines(path)] == ["before", "after"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_is_no_file_of_ours_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe", "missing/audit.jsonl", "."):
+        with pytest.raises(ConfigError, match="audit log") as caught:
+            AuditLog(tmp_path / name)
+        assert caught.value.hint
+        assert isinstance(caught.value, SecureSplitError)
+    assert not (tmp_path / "elsewhere").exists()

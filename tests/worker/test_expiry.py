@@ -1,0 +1,90 @@
+"""What ends soon is warned of in the log, from the same days on as `doctor` does, and shown as a metric."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from securesplit.channel import issuing, keystore
+from securesplit.channel.credentials import ends
+from securesplit.worker.expiry import ExpiryWatch
+from tests.worker.pages import metrics
+from tests.worker.serving import now, process, wait_until
+
+
+class Clock:
+    """A wall clock that a test sets."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = [record.args["what"] for record in caplog.records if isinstance(record.args, dict)]
+    caplog.clear()
+    return found
+
+
+def test_it_warns_once_a_day_from_30_days_before_and_of_the_ca_from_120(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    issuing.create(tmp_path / "certs", server_names=["127.0.0.1"], clients=["device"], days=90, now=now())
+    credentials = keystore.load_server(tmp_path / "certs", now=now())
+    when = ends(credentials)
+    assert when["server"] < when["revocation-list"] < when["ca"]
+    clock = Clock(now())
+    watch = ExpiryWatch(credentials, clock)
+    watch.look()
+    assert warned(caplog) == []
+    clock.at = when["server"] - timedelta(days=30) + timedelta(minutes=1)
+    watch.look()
+    assert warned(caplog) == ["server"]
+    clock.at += timedelta(hours=23)
+    watch.look()
+    assert warned(caplog) == []
+    clock.at += timedelta(hours=2)
+    watch.look()
+    assert warned(caplog) == ["server"]
+    clock.at = when["revocation-list"] - timedelta(days=29)
+    watch.look()
+    assert warned(caplog) == ["server", "revocation-list"]
+    clock.at = when["ca"] - timedelta(days=119)
+    watch.look()
+    assert warned(caplog) == ["server", "ca", "revocation-list"]
+
+
+def test_new_credentials_end_the_warnings(certs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    watch = ExpiryWatch(keystore.load_server(certs, now=now()))
+    watch.look()
+    assert warned(caplog) == ["server", "revocation-list"]
+    issuing.create(tmp_path / "new", server_names=["127.0.0.1"], clients=["device"], days=90, now=now())
+    watch.use(keystore.load_server(tmp_path / "new", now=now()))
+    watch.look()
+    assert warned(caplog) == []
+
+
+def test_a_worker_warns_when_it_starts_and_shows_when_it_ends(certs: Path) -> None:
+    with process(certs, metrics="127.0.0.1:0") as worker:
+        end = keystore.load_server(certs, now=now()).expires_at
+        assert metrics(worker.metrics)["expiry_timestamp_seconds{of=server}"] == end.timestamp()
+        wait_until(lambda: any("server ends in 0 days" in line for line in worker.log))
+        time.sleep(2.5)
+        assert sum("server ends in" in line for line in worker.log) == 1, "once a day"
+
+
+def test_while_two_cas_are_trusted_the_first_that_ends_counts(certs: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    issuing.create(other, server_names=["127.0.0.1"], clients=["device"], days=90, now=now() - timedelta(days=10))
+    (certs / "ca.crt").write_bytes((certs / "ca.crt").read_bytes() + (other / "ca.crt").read_bytes())
+    both = keystore.load_server(certs, now=now())
+    alone = keystore.load_server(other, now=now())
+    assert ends(both)["ca"] == ends(alone)["ca"]

@@ -1,0 +1,163 @@
+"""What a real worker shows on its health port while real requests, refusals and deaths happen to it."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from securesplit.channel import issuing, keystore
+from securesplit.errors import SecureSplitError, WorkerError
+from securesplit.transport.client import Connection, Patience
+from securesplit.worker.meters import Histogram, Meters
+from tests.worker.engines import DEADLY, RAISING
+from tests.worker.pages import get, metrics
+from tests.worker.serving import IDENTITY, Process, now, process, release, running, serve_engine, wait_until
+
+LOOPBACK = "127.0.0.1:0"
+
+
+def connect(worker: Process, certs: Path, name: str = "device", **options: object) -> Connection:
+    return Connection([worker.endpoint], keystore.load_client(certs, name, now=now()), IDENTITY, **options)
+
+
+def test_requests_are_counted_by_what_became_of_them_and_how_long_each_stage_took(certs: Path) -> None:
+    with process(certs, "Moody", pause_s=0.03, metrics=LOOPBACK) as worker, connect(worker, certs) as connection:
+        for n in range(5):
+            connection.request(release(n))
+        for bad in (RAISING, DEADLY):
+            with pytest.raises(WorkerError):
+                connection.request(release(bad))
+        wait_until(lambda: metrics(worker.metrics)["tails{state=idle}"] == 1)
+        seen = metrics(worker.metrics)
+    assert seen["requests_total{outcome=done}"] == 5
+    assert seen["requests_total{outcome=poison}"] == 2
+    assert seen["tail_deaths_total{how=died}"] == 3
+    assert seen["tail_starts_total"] == 4
+    assert seen["handshakes_total"] == seen["sessions"] == 1
+    assert seen["batch_size_count"] == 5 + 1 + 3
+    assert seen["batch_size_sum"] == seen["batch_size_count"]
+    for stage in ("queue", "tail", "worker"):
+        assert seen[f"stage_seconds_count{{stage={stage}}}"] == 5
+    assert 5 * 0.03 <= seen["stage_seconds_sum{stage=tail}"] <= seen["stage_seconds_sum{stage=worker}"]
+    assert seen["stage_seconds_bucket{le=0.025,stage=tail}"] == 0
+    assert seen["queue_jobs"] == seen["in_flight_jobs"] == seen["draining"] == 0
+    assert seen["queue_limit_jobs"] == 1_024
+    assert seen["tails{state=idle}"] == 1
+    assert seen["build_info{bundle=sha256:" + IDENTITY.hex() + ",version=0.1.0}"] == 1
+    for of in ("server", "revocation-list", "ca"):
+        assert seen[f"expiry_timestamp_seconds{{of={of}}}"] > time.time()
+    assert seen["tails_resident_memory_bytes"] > 5e6
+    assert seen["process_resident_memory_bytes"] > 5e6
+    assert seen["front_busy_seconds_total"] > 0
+
+
+def test_refusals_busy_answers_and_revoked_sessions_have_their_reasons(certs: Path) -> None:
+    patience = Patience(total_s=20.0)
+    with process(certs, pause_s=0.1, metrics=LOOPBACK) as worker:
+        with connect(worker, certs, patience=patience) as device:
+            device.request(release(1))
+            issuing.revoke(certs, "device", now=now())
+            worker.signal(signal.SIGHUP)
+            wait_until(lambda: metrics(worker.metrics)["sessions"] == 0)
+            with pytest.raises(SecureSplitError):
+                device.request(release(2))
+        wait_until(lambda: metrics(worker.metrics).get("refused_frames_total{reason=revoked}", 0) >= 1)
+        seen = metrics(worker.metrics)
+    assert seen["sessions_ended_total{reason=not-allowed}"] == 1
+    assert seen["reloads_total{result=done}"] == 1
+    assert seen["reloads_total{result=failed}"] == 0
+
+
+def test_busy_answers_are_counted_by_their_cause() -> None:
+    with running(serve_engine("Sum", pause_s=0.05), queue_limit=2, max_batch=1) as worker:
+        connections = [worker.connect() for _ in range(6)]
+        with ThreadPoolExecutor(6) as threads:
+            list(threads.map(lambda n: connections[n].request(release(n)), range(6)))
+        for connection in connections:
+            connection.close()
+        assert worker.front.meters.turned_away["queue-full"] > 0
+        assert worker.front.meters.requests["done"] == 6
+
+
+def test_it_is_ready_when_its_tails_are_and_not_while_it_drains(certs: Path) -> None:
+    with process(certs, pause_s=1.0, metrics=LOOPBACK) as worker, ThreadPoolExecutor(1) as threads:
+        assert get(worker.metrics, "/readyz") == (200, "ok\n")
+        assert get(worker.metrics, "/livez") == (200, "ok\n")
+        with connect(worker, certs) as connection:
+            asked = threads.submit(connection.request, release(3))
+            wait_until(lambda: metrics(worker.metrics)["in_flight_jobs"] == 1)
+            worker.signal(signal.SIGTERM)
+            wait_until(lambda: get(worker.metrics, "/readyz")[0] == 503)
+            assert get(worker.metrics, "/readyz") == (503, "draining\n")
+            assert get(worker.metrics, "/livez") == (200, "ok\n")
+            assert metrics(worker.metrics)["draining"] == 1
+            assert asked.result(10).logit == 3
+        assert worker.wait(10) == 0
+        assert not [line for line in worker.log if "Traceback" in line]
+
+
+def test_it_is_unready_while_it_starts_and_when_no_tail_is_left(certs: Path) -> None:
+    with process(certs, "Moody", workers=2, metrics=LOOPBACK) as worker:
+        one, other = worker.tails()
+        os.kill(one, signal.SIGSTOP)
+        os.kill(one, signal.SIGKILL)
+        assert get(worker.metrics, "/readyz")[0] == 200, "one tail that dies does not take the worker away"
+        os.kill(other, signal.SIGKILL)
+        reasons = set()
+
+        def gone_and_back() -> bool:
+            status, text = get(worker.metrics, "/readyz")
+            reasons.add(text)
+            return status == 200 and len(reasons) > 1
+
+        wait_until(gone_and_back)
+        assert "no tail can compute\n" in reasons
+
+
+def test_the_front_hardly_notices_who_asks(certs: Path) -> None:
+    """The pages are made in another thread; the CPU that they take is not the front's."""
+
+    def front_cpu_s() -> float:
+        return int(Path(f"/proc/{worker.pid}/schedstat").read_text().split()[0]) / 1e9
+
+    with process(certs, metrics=LOOPBACK) as worker:
+        idle_since, before = time.monotonic(), front_cpu_s()
+        time.sleep(3.0)
+        idle = (front_cpu_s() - before) / (time.monotonic() - idle_since)
+        in_all = metrics(worker.metrics)["process_cpu_seconds_total"]
+        asked_since, before = time.monotonic(), front_cpu_s()
+        for _ in range(200):
+            get(worker.metrics, "/metrics")
+        of_front = front_cpu_s() - before - idle * (time.monotonic() - asked_since)
+        pages = metrics(worker.metrics)["process_cpu_seconds_total"] - in_all
+    assert of_front < 0.2 * pages
+
+
+def test_a_histogram_counts_each_value_once_at_its_bound() -> None:
+    histogram = Histogram((1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 2.0, 9.0):
+        histogram.observe(value)
+    assert histogram.counts == [2, 2, 1]
+    assert histogram.total == 14.0
+
+
+def test_counting_costs_a_few_microseconds_a_request() -> None:
+    meters = Meters()
+
+    def count(times: int) -> float:
+        start = time.perf_counter()
+        for _ in range(times):
+            meters.computed(0.001, 0.002, 0.004)
+            meters.batch.observe(1)
+            meters.requests["done"] += 1
+            meters.turned(1.0, 1.001)
+        return (time.perf_counter() - start) / times
+
+    assert min(count(2_000) for _ in range(5)) < 20e-6
+    assert math.isclose(meters.busy_s, 10_000 * 0.001)

@@ -1,0 +1,43 @@
+"""Alive and ready: what a front's state means for whoever asks."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from securesplit.channel.credentials import Credentials
+from securesplit.errors import CredentialError
+from securesplit.worker import probes
+from securesplit.worker.probes import why_not_alive, why_not_ready
+from tests.worker.serving import now, running, wait_until
+
+
+def test_a_loop_that_stands_still_is_noticed_and_forgiven_when_it_turns_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "ALIVE_S", 0.5)
+
+    def stand_still() -> Credentials:
+        time.sleep(2.0)
+        raise CredentialError("nothing new")
+
+    with running() as worker:
+        wait_until(lambda: why_not_ready(worker.front.status(), now()) == "")
+        worker.front.reload(stand_still)
+        wait_until(lambda: why_not_alive(worker.front.status()) != "", 2.0)
+        assert "stands still" in why_not_ready(worker.front.status(), now())
+        wait_until(lambda: why_not_alive(worker.front.status()) == "")
+
+
+def test_it_is_ready_from_the_moment_all_tails_were_until_none_is_left_or_it_drains_or_expires() -> None:
+    with running(workers=2) as worker:
+        assert why_not_ready(worker.front.status(), now()).startswith("starting: 0 of 2")
+        wait_until(lambda: worker.front.status().was_ready)
+        status = worker.front.status()
+        assert why_not_ready(status, now()) == ""
+        assert why_not_ready(status, now() + timedelta(days=2)) == "the certificate has expired"
+        assert why_not_ready(replace(status, tails={"busy": 1, "resting": 1}), now()) == ""
+        assert why_not_ready(replace(status, tails={"starting": 2}), now()) == "no tail can compute"
+        worker.front.stop(5.0)
+        assert why_not_ready(worker.front.status(), now()) == "draining"

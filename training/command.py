@@ -1,0 +1,28 @@
+"""What the commands of the training share: errors as ``error:`` and ``hint:``, never a traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from securesplit.errors import SecureSplitError
+from training.data import DataError
+
+BAD_DATA = 3  # exit code: the photos cannot be used
+INTERRUPTED = 130
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run `main` and leave the process with the exit code of its error, if any (`securesplit.errors`)."""
+    try:
+        main()
+    except SecureSplitError as error:
+        hint = f"hint: {error.hint}\n" if error.hint else ""
+        sys.stderr.write(f"error: {error.message}\n{hint}")
+        sys.exit(error.exit_code)
+    except DataError as error:
+        sys.stderr.write(f"error: {error}\nhint: training/data.py says how the photos must lie\n")
+        sys.exit(BAD_DATA)
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted\nhint: the same command goes on from the last finished epoch\n")
+        sys.exit(INTERRUPTED)

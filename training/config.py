@@ -1,0 +1,154 @@
+"""How a network is trained, as named configurations; one command runs any of them (`training.train`).
+
+``student`` is the recipe of the student project that this one grew out of. ``dermoscopy`` is the stronger one beside
+it, ``inception`` the same network as the student's, taught by the shipped bundle (distillation).
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from securesplit.errors import ConfigError
+
+CHOICES = {
+    "pixels": ("pretrained", "0..1"),
+    "views": ("none", "student", "dermoscopy"),
+    "balance": ("equal", "none"),
+    "ends": ("one", "cut"),
+    "optimizer": ("adam", "adamw"),
+    "schedule": ("constant", "cosine"),
+    "batch_norm": ("frozen", "trained"),
+    "monitor": ("auc", "accuracy", "balanced_accuracy"),
+}
+
+_WORDS: dict[Any, str] = {int: "a whole number", float: "a number"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a run of `training.train` depends on, beside the photos, the start weights and the machine.
+
+    Attributes:
+        backbone: a key of `training.backbones.BACKBONES`.
+        side: height and width of a photo in pixels.
+        pixels: ``0..1``: scaled by 1/255; ``pretrained``: as the ImageNet weights of the backbone expect.
+        views: a key of `training.views.RECIPES`, or ``none``.
+        strength: times the widths of that recipe.
+        balance: ``equal``: both classes appear equally often in an epoch, the smaller one in more views; or ``none``.
+        per_class: photos of each class in a balanced epoch; 0: as many as the larger class has.
+        malignant_weight: of a malignant photo in the loss.
+        ends: ``one`` (pooling, dropout, dense) or ``cut`` (a second end at the cut, and the diagnoses where known).
+        dropout: share before each dense layer.
+        batch: photos a step, over all devices and machines together.
+        epochs: of training.
+        optimizer: ``adam`` or ``adamw``.
+        schedule: ``constant``, or one epoch of warm-up and a ``cosine`` down to 1 %.
+        learning_rate: its peak.
+        weight_decay: of ``adamw``.
+        label_smoothing: of the malignant/benign loss.
+        ema: momentum of a moving average of the weights, which is then measured and kept; 0: none.
+        batch_norm: ``frozen`` at its start statistics, or ``trained`` with momentum 0.9.
+        teacher_share: of the target that is the teacher's probability rather than the label; 0: no teacher.
+        monitor: the figure on validation photos whose best epoch is kept.
+        photos: at most so many photos of the training split, for a search; 0: all.
+        seed: of weights, order and views.
+    """
+
+    backbone: str
+    side: int = 150
+    pixels: str = "pretrained"
+    views: str = "dermoscopy"
+    strength: float = 1.0
+    balance: str = "equal"
+    per_class: int = 0
+    malignant_weight: float = 1.0
+    ends: str = "one"
+    dropout: float = 0.3
+    batch: int = 32
+    epochs: int = 20
+    optimizer: str = "adamw"
+    schedule: str = "cosine"
+    learning_rate: float = 3e-4
+    weight_decay: float = 1e-3
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+    batch_norm: str = "trained"
+    teacher_share: float = 0.0
+    monitor: str = "auc"
+    photos: int = 0
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}", hint=f"choose one of {', '.join(choices)}")
+        for name in ("side", "batch", "epochs", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}", hint="give a positive number")
+        for name in ("dropout", "label_smoothing", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}", hint="give a number from 0 to below 1")
+        if not 0 <= self.teacher_share <= 1 or min(self.strength, self.per_class, self.photos, self.weight_decay) < 0:
+            raise ConfigError("a share, strength or count is out of its range", hint="see training/config.py")
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field, as JSON types."""
+        return asdict(self)
+
+
+CONFIGS = {
+    "student": Config(
+        backbone="inception_resnet_v2",
+        pixels="0..1",
+        views="student",
+        batch=64,
+        optimizer="adam",
+        schedule="constant",
+        learning_rate=1e-3,
+        monitor="balanced_accuracy",  # the student's validation photos were balanced, where this is the accuracy
+    ),
+    "dermoscopy": Config(
+        backbone="efficientnetv2b0",
+        balance="none",
+        malignant_weight=2.0,
+        ends="cut",
+        label_smoothing=0.05,
+        batch_norm="frozen",
+    ),
+    "inception": Config(backbone="inception_resnet_v2", learning_rate=1e-3, teacher_share=0.7),
+}
+
+
+def named(name: str, settings: Iterable[str] = ()) -> Config:
+    """The configuration called `name`, with ``KEY=VALUE`` settings instead of its own.
+
+    Raises:
+        ConfigError: no such configuration or key, or a value of the wrong type or out of range.
+    """
+    if name not in CONFIGS:
+        raise ConfigError(f"no configuration is called {name!r}", hint=f"choose one of {', '.join(CONFIGS)}")
+    return changed(CONFIGS[name], settings)
+
+
+def changed(config: Config, settings: Iterable[str]) -> Config:
+    """`config` with ``KEY=VALUE`` settings instead of its own.
+
+    Raises:
+        ConfigError: no such key, or a value of the wrong type or out of range.
+    """
+    kinds = typing.get_type_hints(Config)
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, _, text = setting.partition("=")
+        if key not in kinds or not text:
+            raise ConfigError(f"{setting!r} is no KEY=VALUE of a configuration", hint=f"keys: {', '.join(kinds)}")
+        try:
+            values[key] = kinds[key](text)
+        except ValueError:
+            raise ConfigError(
+                f"{key} takes {_WORDS.get(kinds[key], 'a word')}, not {text!r}", hint="see training/config.py"
+            ) from None
+    return replace(config, **values)

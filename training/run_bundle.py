@@ -1,0 +1,99 @@
+"""The best network of a run, split, converted, calibrated and measured: a bundle that can be served.
+
+    python -m training.run_bundle --run build/inception --out build/bundle
+
+It has the one preset ``none``, as whatever the splitter makes; `training.train_release` trains presets that defend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from securesplit.errors import ConfigError
+from securesplit.model import Manifest, convert, packing, splitting
+from training import backbones, command, data, records
+from training.config import Config
+from training.evaluate import summary
+from training.measure import measure_and_write
+from training.network import build_model
+
+CALIBRATION_PHOTOS = 64
+
+
+def make_bundle(
+    run: Path, root: Path, out: Path, *, at: str | None = None, precision: str = "float16", licence: str = "not stated"
+) -> Manifest:
+    """Split the best network of `run` at the layer `at` (None: its backbone's default cut) into the folder `out`.
+
+    Args:
+        run: folder of a run of `training.train`, finished or cut short; the manifest says which.
+        root: the photos that it was trained on: validation photos calibrate, test photos are measured.
+        out: must be empty or absent.
+        at: a valid cut of the network.
+        precision: of the halves: ``float32``, ``float16`` or ``int8``.
+        licence: of the weights, in words.
+
+    Raises:
+        ConfigError: the run has no finished epoch, the cut is not valid, `out` is taken, or the photos are others.
+    """
+    record = records.read(run)
+    photos = data.list_photos(root)
+    best = run / "best.weights.h5"
+    if not best.is_file():
+        raise ConfigError(f"the run in {run} has no finished epoch", hint="give the same command again, it goes on")
+    if data.data_hash(photos) != record["made_from"]["data_sha256"]:
+        raise ConfigError(f"the run in {run} was made from other photos", hint="give the folder that it was trained on")
+    config = Config(**record["made_from"]["config"])
+    keras.mixed_precision.set_dtype_policy("float32")
+    network = build_model(config)
+    network.load_weights(str(best))
+    layer = at or backbones.BACKBONES[config.backbone].cut
+    head, tail, _ = splitting.split_at(splitting.choose_output(network, "malignant"), layer)
+    few = np.random.default_rng(config.seed).permutation(len(photos["val"]))[:CALIBRATION_PHOTOS]
+    shown = data.load_split(
+        [photos["val"][i] for i in few], height=config.side, width=config.side * 4 // 3, cache=run.parent / "pixels"
+    )
+    packed = packing.pack(head, tail, data.centre_square(shown.pixels), precision=precision)
+    provenance = {
+        **record["made_from"],
+        "run_is": record["status"],
+        "best_epoch": json.loads(best.with_suffix(".json").read_text()),
+        "command": f"python -m training.train --run {run.name} --bundle {out.name}",
+    }
+    about = {"licence": licence, "provenance": provenance}
+    manifest = packing.write_bundle(
+        out,
+        packed,
+        name=f"{config.backbone}-{layer}",
+        backbone=config.backbone,
+        cut=layer,
+        side=config.side,
+        about=about,
+    )
+    print(packed.parity.line(), flush=True)
+    measured = measure_and_write(out, manifest, run, root)
+    for split in ("validation", "test"):
+        print(split, summary({n: p.quality[split] for n, p in measured.presets.items()}), sep="\n")
+    return measured
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle to make")
+    parser.add_argument("--at", help="layer to split at (default: the backbone's)")
+    parser.add_argument("--precision", choices=convert.PRECISIONS, default="float16", help="of the halves")
+    parser.add_argument("--licence", default="not stated", help="of the weights")
+    args = vars(parser.parse_args())
+    make_bundle(args.pop("run"), args.pop("data"), args.pop("out"), **args)
+
+
+if __name__ == "__main__":
+    command.run(main)

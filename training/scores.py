@@ -1,0 +1,63 @@
+"""Figures on validation photos after each epoch, and the epoch that is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from training.data import Split
+
+
+def figures(split: Split, logits: NDArray[Any]) -> dict[str, float]:
+    """By name, of ``(n,)`` logits: AUC, accuracy and balanced accuracy at probability one half, AUC by histology."""
+    malignant, proven = split.malignant.astype(bool), split.histology
+    found = {
+        "val_auc": float(roc_auc_score(malignant, logits)),
+        "val_accuracy": float(((logits >= 0) == malignant).mean()),
+        "val_balanced_accuracy": float(balanced_accuracy_score(malignant, logits >= 0)),
+    }
+    if 0 < malignant[proven].sum() < proven.sum():
+        found["val_auc_histology"] = float(roc_auc_score(malignant[proven], logits[proven]))
+    return found
+
+
+class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
+    """After each epoch: `measure` the model, tell the logs, and keep the weights where `monitor` is best so far.
+
+    Args:
+        measure: the model -> figures by name.
+        monitor: the name of the figure that decides.
+        best: ``.weights.h5`` file; beside it, in ``.json``, stand the epoch's number and figures.
+    """
+
+    def __init__(self, measure: Callable[[keras.Model], Mapping[str, float]], monitor: str, best: Path) -> None:
+        super().__init__()
+        self._measure, self._monitor, self._best = measure, monitor, best
+        self._record = best.with_suffix(".json")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Measure; write whole files or none, should the run be killed here."""
+        score = dict(self._measure(self.model))
+        if logs is not None:
+            logs.update(score)
+        print(f"epoch {epoch + 1}: " + " ".join(f"{k} {v:.4f}" for k, v in score.items()), flush=True)
+        if score[self._monitor] > self.best_so_far():
+            partial = self._best.with_name("partial.weights.h5")
+            self.model.save_weights(str(partial))
+            partial.replace(self._best)
+            written = self._record.with_suffix(".partial")
+            written.write_text(json.dumps({"epoch": epoch + 1, **score}) + "\n")
+            written.replace(self._record)
+
+    def best_so_far(self) -> float:
+        """The best figure that was kept, −∞ where there is none."""
+        if not self._record.is_file():
+            return -np.inf
+        return float(json.loads(self._record.read_text())[self._monitor])

@@ -1,0 +1,217 @@
+r"""Train any of the backbones by a named configuration, in one command.
+
+    python -m training.train --config student --data ../photos --run build/student
+    python -m training.train --config inception --set side=96 --set epochs=4 --run build/inception --bundle build/bundle
+
+``--data`` is a folder in any layout of `training.data`. The command uses every device that it finds and, told by
+``TF_CONFIG``, several machines; it may be killed at any moment, and the same command goes on. In the run folder:
+``run.json`` (seed, data, versions, machine, result), ``best.weights.h5`` with its figures in ``best.weights.json``,
+``history.csv`` and ``tensorboard/``. ``--bundle`` splits the best network into a measured bundle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from training import command, data, devices, records, scores
+from training.config import CONFIGS, Config, named
+from training.data import centre_square
+from training.finetune import targets_and_weights
+from training.inputs import Source, batches
+from training.network import build_model, compile_model
+from training.teacher import Teacher
+
+BEST = "best.weights.h5"
+NEVER = sys.maxsize  # steps between the backups of a machine that leaves them to the chief
+
+
+def load(config: Config, root: Path, cache: Path, side: int) -> tuple[dict[str, list[data.Photo]], list[data.Split]]:
+    """All photos of `root`, and its train and val splits in memory, `side` pixels high.
+
+    Raises:
+        DataError: the photos are missing, or a lesion stands on two sides of the split.
+    """
+    photos = data.list_photos(root)
+    data.check_disjoint(photos)
+    chosen = {"train": photos["train"], "val": photos["val"]}
+    if config.photos:
+        for name, count in (("train", config.photos), ("val", config.photos // 2)):
+            drawn = np.random.default_rng(0).permutation(len(photos[name]))[:count]
+            chosen[name] = [photos[name][i] for i in sorted(drawn)]
+    width = side * 4 // 3
+    return photos, [data.load_split(c, height=side, width=width, cache=cache) for c in chosen.values()]
+
+
+def train(
+    config: Config,
+    root: Path,
+    run: Path,
+    *,
+    weights: Path | None = None,
+    teacher: Path | None = None,
+    precision: str = "auto",
+    extra: Sequence[keras.callbacks.Callback] = (),
+    verbose: int = 2,
+) -> dict[str, Any]:
+    """Train `config` on the photos under `root`; return epoch and figures of the best epoch on validation.
+
+    Args:
+        config: everything that is not about this machine.
+        root: data folder, see `training.data`.
+        run: folder of the run; one that was begun goes on, one that is finished is only read.
+        weights: ImageNet weights of the backbone alone; None: random ones.
+        teacher: bundle to learn from where the configuration wants a teacher; None: the one in the package.
+        precision: of `training.devices.PRECISIONS`.
+        extra: further callbacks, run after those that measure and keep.
+        verbose: 0 nothing, 1 a progress bar, 2 a line an epoch.
+
+    Raises:
+        ConfigError: the configuration cannot be run, or `run` holds a run of another one.
+        DataError: the photos are missing, or a lesion stands on two sides of the split.
+        BundleError: the teacher cannot be opened.
+    """
+    machine = devices.find()
+    policy = devices.precision(precision)
+    keras.mixed_precision.set_dtype_policy(policy)
+    keras.utils.set_random_seed(config.seed)
+    guide = Teacher(teacher) if config.teacher_share else None
+    side = max(config.side, guide.side if guide else 0)
+    photos, (train_split, val_split) = load(config, root, run.parent / "pixels", side)
+    made_from = {
+        "config": config.to_json(),
+        "data_sha256": data.data_hash(photos),
+        "weights": weights.name if weights else None,
+        "teacher": guide.id if guide else None,
+    }
+    record = records.Record(run, made_from, _about(machine, policy), first_epoch(run))
+    record.check()
+    if record.first_epoch >= config.epochs and records.read(run)["status"] == "finished":
+        return dict(records.read(run)["result"])
+    if machine.is_chief:
+        record.begin()
+    with machine.scope():
+        network = build_model(config, weights)
+    model = machine.for_training(network)
+    groups = targets_and_weights(train_split, config.malignant_weight)
+    targets, sample_weights = ({name: group[name] for name in network.output} for group in groups)
+    source = Source(train_split, targets, sample_weights, config, guide, machine.shard)
+    with tempfile.TemporaryDirectory() as aside, machine.scope():
+        files = run if machine.is_chief else Path(aside)
+        keep = _keeper(val_split, config, machine, files / BEST)
+        compile_model(model, config, source.steps)
+        model.fit(
+            batches(source, record.first_epoch),
+            epochs=config.epochs,
+            steps_per_epoch=source.steps,
+            shuffle=False,
+            verbose=verbose if machine.is_chief else 0,
+            callbacks=[*_callbacks(run, files, config, keep), *extra],
+        )
+    if not machine.is_chief:
+        return {}
+    result: dict[str, Any] = json.loads((run / BEST).with_suffix(".json").read_text())
+    record.end(result)
+    return result
+
+
+def _about(machine: devices.Devices, policy: str) -> dict[str, Any]:
+    """What may differ between the sessions of one run."""
+    return {
+        "versions": records.versions(),
+        "backend": keras.backend.backend(),
+        "commit": records.commit(),
+        "hardware": devices.hardware(machine),
+        "precision": policy,
+    }
+
+
+def _keeper(split: data.Split, config: Config, machine: devices.Devices, best: Path) -> scores.KeepBest:
+    """Keeps the epoch that is best on the centre squares of `split`."""
+    shown = _squares(split, config.side)
+
+    def measure(fitted: keras.Model) -> dict[str, float]:
+        return scores.figures(split, machine.answers(fitted, shown)["malignant"][:, 0])
+
+    return scores.KeepBest(measure, f"val_{config.monitor}", best)
+
+
+def first_epoch(run: Path) -> int:
+    """How many epochs the run in `run` has behind it."""
+    file = run / "resume" / "training_metadata.json"
+    return int(json.loads(file.read_text())["epoch"]) if file.is_file() else 0
+
+
+def _squares(split: data.Split, side: int) -> Any:
+    squares = centre_square(split.pixels)
+    if squares.shape[1] == side:
+        return squares
+    return np.asarray(keras.ops.convert_to_numpy(keras.layers.Resizing(side, side, dtype="float32")(squares)))
+
+
+def _callbacks(
+    run: Path, files: Path, config: Config, keep: keras.callbacks.Callback
+) -> list[keras.callbacks.Callback]:
+    """The same on every machine, for each computes something together with the others; `files` is `run` on the chief.
+
+    Other machines write aside, and read the chief's backups.
+    """
+    backup = keras.callbacks.BackupAndRestore(
+        str(run / "resume"), "epoch" if files == run else NEVER, double_checkpoint=True, delete_checkpoint=False
+    )
+    averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if config.ema else []
+    boards = []
+    if importlib.util.find_spec("tensorflow") and importlib.util.find_spec("tensorboard"):
+        boards = [keras.callbacks.TensorBoard(str(files / "tensorboard"), write_graph=False)]
+    history = keras.callbacks.CSVLogger(str(files / "history.csv"), append=True)
+    return [backup, *averaged, keep, history, *boards]
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="dermoscopy", help=f"one of {', '.join(CONFIGS)}")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="instead of the configuration's"
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--weights", type=Path, help="ImageNet weights of the backbone, a Keras .weights.h5")
+    parser.add_argument("--teacher", type=Path, help="bundle to learn from (default: the one in the package)")
+    parser.add_argument("--precision", choices=devices.PRECISIONS, default="auto")
+    parser.add_argument("--bundle", type=Path, help="split the best network into this folder")
+    parser.add_argument("--at", help="layer to split at (default: the backbone's)")
+    parser.add_argument("--licence", default="not stated", help="of the weights, for the bundle")
+    return parser
+
+
+def main() -> None:
+    """Train, and split where a bundle is wanted."""
+    args = arguments().parse_args()
+    config = named(args.config, args.set)
+    bar = 1 if sys.stdout.isatty() else 2
+    best = train(
+        *(config, args.data, args.run),
+        weights=args.weights,
+        teacher=args.teacher,
+        precision=args.precision,
+        verbose=bar,
+    )
+    print(f"{args.run}: best epoch {json.dumps(best)}")
+    if args.bundle is not None and best:
+        from training.run_bundle import make_bundle
+
+        make_bundle(args.run, args.data, args.bundle, at=args.at, licence=args.licence)
+
+
+if __name__ == "__main__":
+    command.run(main)
