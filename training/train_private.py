@@ -45,10 +45,10 @@ class Recipe:
     """
 
     towers: int = 3
-    epochs: int = 6
+    epochs: int = 3
     noise: float = 0.15
-    regulariser: str = "none"
-    weight: float = 0.0
+    regulariser: str = "distance correlation"
+    weight: float = 0.17
     learning_rate: float = 7e-4
     seed: int = 1
 
@@ -115,7 +115,7 @@ def trained_score(train: Cached, secrets: NDArray[np.float32], recipe: Recipe) -
     towers = _towers(train, recipe)
     score = encoders.private_score(towers)
     scales = [keras.Variable([4.0, 0.0], name=f"scale_{i}") for i in range(len(towers))]
-    term, extra = regulariser(score, secrets.shape[1], train.thumbnail[0].size, recipe)
+    term, extra = regulariser(score, secrets.shape[1] + train.thumbnail[0].size, recipe)
     variables = [v for tower in towers for v in tower.trainable_variables] + scales + extra
     steps = max(1, len(train.maps) // BATCH) * recipe.epochs
     schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps, alpha=0.01)
@@ -157,7 +157,7 @@ def _batches(train: Cached, secrets: NDArray[np.float32], seed: int) -> Any:
 Term = Callable[[Any, Any, Any, Any, Any], Any]
 
 
-def regulariser(score: keras.Model, attributes: int, thumbnail: int, recipe: Recipe) -> tuple[Term, list[Any]]:
+def regulariser(score: keras.Model, hidden: int, recipe: Recipe) -> tuple[Term, list[Any]]:
     """The recipe's term of (maps, score, noisy score, secrets, malignant), and the variables that it trains itself.
 
     Raises:
@@ -167,19 +167,13 @@ def regulariser(score: keras.Model, attributes: int, thumbnail: int, recipe: Rec
     if recipe.regulariser == "none":
         return lambda *_: 0.0, []
     if recipe.regulariser == "distance correlation":
-        blocks = [slice(0, 1), slice(1, attributes), slice(attributes, None)]  # age; sex and site; thumbnail
-        return (
-            lambda _m, z, _n, secret, y: (
-                weight * sum(regularisers.distance_correlation(z, secret[:, block], y) for block in blocks)
-            ),
-            [],
-        )
+        return lambda _m, z, _n, secret, y: weight * regularisers.distance_correlation(z, secret, y), []
     if recipe.regulariser == "class spread":
         return lambda _m, z, _n, _s, y: weight * regularisers.class_spread(z, y), []
     if recipe.regulariser == "jacobian":
         return lambda maps, *_: weight * regularisers.jacobian(score, maps), []
     if recipe.regulariser == "adversary":
-        adversary = Adversary(attributes + thumbnail)
+        adversary = Adversary(hidden)
         variables = adversary.network.trainable_variables
         return lambda _m, _z, noisy, secret, y: weight * adversary.loss(noisy, secret, y), variables
     raise ValueError(f"no regulariser {recipe.regulariser}; there are {', '.join(regularisers.NAMES)}")
