@@ -89,7 +89,11 @@ def build(args: argparse.Namespace) -> Manifest:
     private = encoders.private_spec(args.levels, args.sigma)
     secrets = secrets_of(data.list_photos(args.data)["train"])
     recipe = Recipe(
-        towers=args.towers, epochs=args.private_epochs, regulariser=args.regulariser, weight=args.regulariser_weight
+        towers=args.towers,
+        epochs=args.private_epochs,
+        levels=args.levels,
+        regulariser=args.regulariser,
+        weight=args.regulariser_weight,
     )
     trained = {
         "compact": train_compact(tail, train, val, encoders.compact_spec(shape), run, epochs=args.compact_epochs),
@@ -130,11 +134,11 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=2, help="random views of a training photo in stage 2")
     parser.add_argument("--compact-epochs", type=int, default=2)
     parser.add_argument("--private-epochs", type=int, default=3)
-    parser.add_argument("--levels", type=int, default=5, help="values of a release of the private preset before noise")
-    parser.add_argument("--sigma", type=float, default=0.15, help="σ/C of the private preset")
+    parser.add_argument("--levels", type=int, default=6, help="values of a release of the private preset before noise")
+    parser.add_argument("--sigma", type=float, default=0.1167, help="σ/C of the private preset")
     parser.add_argument("--towers", type=int, default=3, help="encoders of the private preset, averaged")
     parser.add_argument("--regulariser", choices=NAMES, default="distance correlation", help="of private")
-    parser.add_argument("--regulariser-weight", type=float, default=0.17)
+    parser.add_argument("--regulariser-weight", type=float, default=0.08)
     parser.add_argument("--provenance", type=Path, help="JSON object to add to the manifest's provenance")
     manifest = build(parser.parse_args())
     for split in ("validation", "test"):

@@ -24,8 +24,11 @@ def compact_spec(cut_shape: tuple[int, ...], channels: int = 16) -> ReleaseSpec:
 
 
 def private_spec(levels: int, sigma_per_clip: float) -> ReleaseSpec:
-    """The ``private`` release: one integer of `levels` (odd) values, -L to L, with discrete Gaussian noise."""
-    return ReleaseSpec("private", (1,), "int16", step=2 / (levels - 1), clip_norm=1.0, sigma_per_clip=sigma_per_clip)
+    """The ``private`` release: one integer of `levels` values with discrete Gaussian noise.
+
+    The grid is symmetric, -(levels // 2) to levels // 2; an even number leaves its highest value unused.
+    """
+    return ReleaseSpec("private", (1,), "int16", step=1 / (levels // 2), clip_norm=1.0, sigma_per_clip=sigma_per_clip)
 
 
 def none_spec(cut_shape: tuple[int, ...]) -> ReleaseSpec:
@@ -75,8 +78,8 @@ def private_encoder(score: keras.Model, levels: Levels, spec: ReleaseSpec) -> ke
     Truncation is towards zero, so level 0 lies within ±1 step, level 1 from 1 to 2 steps, and so on: the thresholds
     go to those edges, and half a step beyond the last ones the embedding stays, for the clip to cut.
     """
-    most = len(levels.thresholds) // 2
-    edges = np.r_[np.arange(-most, 0), np.arange(1, most + 1)] * spec.step
+    count = len(levels.thresholds) + 1
+    edges = np.r_[-np.arange(count // 2, 0, -1), np.arange(1, count - count // 2)] * spec.step
     spread = np.diff(levels.thresholds)[[0, -1]] / 2
     x = np.r_[levels.thresholds[0] - spread[0], levels.thresholds, levels.thresholds[-1] + spread[1]]
     y = np.r_[edges[0] - spec.step / 2, edges, edges[-1] + spec.step / 2]

@@ -38,6 +38,7 @@ class Recipe:
         towers: size of the ensemble.
         epochs: over all cached views.
         noise: standard deviation in the loop, in units of the score.
+        levels: values of a release before its noise.
         regulariser: one of `training.regularisers.NAMES`.
         weight: of that term.
         learning_rate: at the start; it falls as a cosine.
@@ -47,8 +48,9 @@ class Recipe:
     towers: int = 3
     epochs: int = 3
     noise: float = 0.15
+    levels: int = 6
     regulariser: str = "distance correlation"
-    weight: float = 0.17
+    weight: float = 0.08
     learning_rate: float = 7e-4
     seed: int = 1
 
@@ -67,14 +69,9 @@ def train_private(
         recipe: how.
     """
     score = train_score(train, secrets, run / "private.weights.h5", run / "best.weights.h5", recipe)
-    fitted = levels.fit(scores_of(score, val), val.malignant[:, 0] > 0, levels_of(spec), float(spec.sigma_squared))
+    fitted = levels.fit(scores_of(score, val), val.malignant[:, 0] > 0, recipe.levels, float(spec.sigma_squared))
     encoder, decoder = encoders.private_encoder(score, fitted, spec), encoders.private_decoder(fitted, spec)
     return Trained(spec, encoder, decoder, fitted.auc)
-
-
-def levels_of(spec: ReleaseSpec) -> int:
-    """How many values a release has before its noise."""
-    return 2 * int(spec.sensitivity / 2) + 1
 
 
 def scores_of(score: keras.Model, cached: Cached) -> NDArray[np.float64]:
@@ -86,14 +83,19 @@ def train_score(train: Cached, secrets: NDArray[np.float32], file: Path, backbon
     """The ensemble's score, trained; or from `file` where that is of this recipe and newer than `backbone`."""
     record = file.with_suffix(".json")
     newer = record.is_file() and record.stat().st_mtime > backbone.stat().st_mtime
-    if newer and json.loads(record.read_text()) == asdict(recipe):
+    if newer and json.loads(record.read_text()) == _of_towers(recipe):
         score = encoders.private_score(_towers(train, recipe))
         score.load_weights(str(file))
         return score
     score, _ = trained_score(train, secrets[train.photo], recipe)
     score.save_weights(str(file))
-    record.write_text(json.dumps(asdict(recipe)) + "\n")
+    record.write_text(json.dumps(_of_towers(recipe)) + "\n")
     return score
+
+
+def _of_towers(recipe: Recipe) -> dict[str, Any]:
+    """What the towers depend on: everything but the levels, which are fitted afterwards."""
+    return {name: value for name, value in asdict(recipe).items() if name != "levels"}
 
 
 def _towers(train: Cached, recipe: Recipe) -> list[keras.Model]:

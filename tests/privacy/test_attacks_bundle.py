@@ -76,10 +76,10 @@ def test_no_attack_beats_its_certified_bound(bench):
 
 
 def test_the_shipped_preset_is_certified():
-    """At most five times a guess, from one release and from any number of them, whatever the attack."""
+    """At most seven times a guess, from one release and from any number of them, whatever the attack."""
     spec = Bundle.load().preset("private").spec
     for releases in (1, 4, 64, 10**6):
-        assert spec.repeated(releases).identification_bound(1000) <= 5.001e-3
+        assert spec.repeated(releases).identification_bound(1000) <= 7.001e-3
 
 
 def test_a_lot_of_noise_leaves_nothing(bench):

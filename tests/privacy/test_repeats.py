@@ -27,7 +27,7 @@ def edited(bundle):
         versions = [photo]
         for _ in range(EDITS):
             version = photo.copy()
-            row, column, channel = rng.integers(0, side, 2).tolist() + [int(rng.integers(3))]
+            row, column, channel = [*rng.integers(0, side, 2).tolist(), int(rng.integers(3))]
             version[row, column, channel] ^= 1
             versions.append(version)
         lesions.append([(version, head(version)["private"]) for version in versions])

@@ -16,7 +16,7 @@ MALIGNANT = RNG.random(20_000) < 0.2
 SCORES = RNG.normal(size=20_000) + MALIGNANT * 1.968  # normal in each class, AUC 0.918
 
 
-@pytest.mark.parametrize(("count", "auc"), [(3, 0.8843), (5, 0.9063), (7, 0.9121)])
+@pytest.mark.parametrize(("count", "auc"), [(3, 0.8843), (5, 0.9063), (6, 0.9099), (7, 0.9121)])
 def test_levels_lose_no_more_auc_than_the_best_quantiser(count: int, auc: float) -> None:
     """The optima of the normal model, found apart by a simplex search."""
     fitted = levels.fit(SCORES, MALIGNANT, count, 0.0)
@@ -53,9 +53,16 @@ def test_log_odds_are_the_truth_s() -> None:
         assert np.interp(value, fitted.values, fitted.logits) == pytest.approx(expected, abs=0.3), base
 
 
-def test_an_even_number_of_levels_is_refused() -> None:
-    with pytest.raises(ValueError, match="odd number"):
-        levels.fit(SCORES, MALIGNANT, 4, 0.0)
+def test_one_threshold_is_too_few() -> None:
+    with pytest.raises(ValueError, match="at least 3"):
+        levels.fit(SCORES, MALIGNANT, 2, 0.0)
+
+
+def test_smoothed_thresholds_hold_on_other_photos() -> None:
+    """Fitted to 600 photos, measured on 20,000: near the optimum of all."""
+    fitted = [levels.fit(SCORES[i : i + 600], MALIGNANT[i : i + 600], 5, 0.0) for i in range(0, 12_000, 600)]
+    held = np.mean([metrics.auc(MALIGNANT, f.level(SCORES)) for f in fitted])
+    assert held > levels.fit(SCORES, MALIGNANT, 5, 0.0).auc - 0.004
 
 
 def side(seed: int, tells: bool) -> Side:
