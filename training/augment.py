@@ -60,7 +60,7 @@ def _factor(half_width: float) -> Any:
 
 
 def training_batches(
-    split: Split, targets: Any, weights: Any, *, side: int, batch: int, recipe: Recipe, seed: int
+    split: Split, targets: Any, weights: Any, *, side: int, batch: int, recipe: Recipe, seed: int, mixup: float = 0.0
 ) -> tf.data.Dataset:
     """Shuffled, endless batches of ``(photos (b, side, side, 3) float32, targets, sample weights)``."""
 
@@ -72,4 +72,28 @@ def training_batches(
     indices = np.arange(len(split.photos))
     data = tf.data.Dataset.from_tensor_slices((indices, targets, weights))
     data = data.shuffle(len(indices), seed=seed).repeat()
-    return data.map(view, num_parallel_calls=2).batch(batch, drop_remainder=True).prefetch(2)
+    data = data.map(view, num_parallel_calls=2).batch(batch, drop_remainder=True)
+    if mixup > 0:
+        data = data.map(lambda photos, y, w: mixed(photos, y, w, mixup))
+    return data.prefetch(2)
+
+
+def mixed(photos: Any, targets: Any, weights: Any, alpha: float) -> Any:
+    """A batch whose every photo is blended with the next one (mixup, Zhang et al., ICLR 2018).
+
+    Args:
+        photos: ``(b, h, w, 3) float32``.
+        targets: by end, ``(b, ...)``, blended alike.
+        weights: by end, ``(b,)``, blended alike.
+        alpha: the larger share of a blend is drawn from Beta(alpha, alpha), folded into 0.5..1.
+    """
+    count = tf.shape(photos)[0]
+    one, other = tf.random.gamma([count], alpha), tf.random.gamma([count], alpha)
+    share = tf.clip_by_value(tf.maximum(one, other) / (one + other + 1e-9), 0.5, 1.0)
+
+    def blend(values: Any) -> Any:
+        values = tf.cast(values, tf.float32)
+        part = tf.reshape(share, [-1, *[1] * (len(values.shape) - 1)])
+        return part * values + (1 - part) * tf.roll(values, 1, 0)
+
+    return blend(photos), tf.nest.map_structure(blend, targets), tf.nest.map_structure(blend, weights)

@@ -62,10 +62,28 @@ def _end(prefix: str, features: Any, dropout: float) -> dict[str, Any]:
     }
 
 
-def targets_and_weights(split: data.Split, malignant_weight: float) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Targets by output, and sample weights: a malignant photo counts more, an unknown diagnosis counts nothing."""
+def freeze_until(network: keras.Model, layer: str) -> None:
+    """Hold every layer up to `layer`; what is held costs no backward pass.
+
+    Raises:
+        ValueError: the network has no such layer.
+    """
+    names = [found.name for found in network.layers]
+    for held in network.layers[: names.index(layer) + 1]:
+        held.trainable = False
+
+
+def targets_and_weights(
+    split: data.Split, malignant_weight: float, histology_weight: float = 1.0
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Targets by output, and sample weights.
+
+    A malignant photo counts more, and so does a benign one that was proven by histology; an unknown diagnosis counts
+    nothing.
+    """
     malignant, dx = split.malignant[:, None], split.dx
-    weight = np.where(split.malignant > 0, malignant_weight, 1.0).astype(np.float32)
+    benign_weight = np.where(split.histology, histology_weight, 1.0)
+    weight = np.where(split.malignant > 0, malignant_weight, benign_weight).astype(np.float32)
     dx_weight = np.where(dx >= 0, weight, 0.0).astype(np.float32)
     dx = np.maximum(dx, 0)
     targets = {"malignant": malignant, "cut_malignant": malignant, "dx": dx, "cut_dx": dx}
@@ -103,6 +121,9 @@ def finetune(
     learning_rate: float = 3e-4,
     start: Path | None = None,
     ema: float | None = None,
+    freeze: str | None = None,
+    mixup: float = 0.0,
+    histology_weight: float = 1.0,
     seed: int = 1,
 ) -> Path:
     """Fine-tune `backbone` on the photos under `root`; return the file of its best weights under `run`.
@@ -118,10 +139,14 @@ def finetune(
         learning_rate: peak, reached after one epoch, then down by a cosine.
         start: best weights of an earlier run of the whole network, to go on from.
         ema: momentum of an exponential moving average of the weights (Polyak), which is then what is measured and kept.
+        freeze: name of the last layer that is held as it starts; None: nothing is.
+        mixup: alpha of the Beta distribution of mixup's shares (see `training.augment.mixed`); 0: none.
+        histology_weight: of a benign photo proven by histology, in the loss.
         seed: of initial weights, order and augmentation.
 
     Raises:
         DataError: the data are missing, or a lesion stands on two sides of the split.
+        ValueError: the network has no layer `freeze`.
     """
     keras.utils.set_random_seed(seed)
     photos = data.list_photos(root)
@@ -132,11 +157,13 @@ def finetune(
     model = build_network(backbone, weights)
     if start is not None:
         model.load_weights(str(start))
+    if freeze is not None:
+        freeze_until(model, freeze)
     schedule = keras.optimizers.schedules.CosineDecay(
         learning_rate / 20, max(1, steps * (epochs - 1)), alpha=0.01, warmup_target=learning_rate, warmup_steps=steps
     )
     smooth = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.05)
-    diagnosis = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    diagnosis = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.05)
     model.compile(
         keras.optimizers.AdamW(
             schedule, weight_decay=1e-3, clipnorm=1.0, use_ema=ema is not None, ema_momentum=ema or 0.99
@@ -146,9 +173,11 @@ def finetune(
     )
     run.mkdir(parents=True, exist_ok=True)
     best = run / "best.weights.h5"
-    targets, sample_weights = targets_and_weights(train, malignant_weight=2.0)
+    targets, sample_weights = targets_and_weights(train, malignant_weight=2.0, histology_weight=histology_weight)
+    for end in ("dx", "cut_dx"):
+        targets[end] = np.eye(len(data.DX_CLASSES), dtype=np.float32)[targets[end]]
     batches = training_batches(
-        train, targets, sample_weights, side=SIDE, batch=batch, recipe=RECIPES[recipe], seed=seed
+        train, targets, sample_weights, side=SIDE, batch=batch, recipe=RECIPES[recipe], seed=seed, mixup=mixup
     )
     model.fit(
         batches,
@@ -178,6 +207,9 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--start", type=Path, help="best weights of an earlier run, to go on from")
     parser.add_argument("--ema", type=float, help="momentum of a moving average of the weights")
+    parser.add_argument("--freeze", metavar="LAYER", help="hold everything up to this layer")
+    parser.add_argument("--mixup", type=float, default=0.0, help="alpha; 0: none")
+    parser.add_argument("--histology-weight", type=float, default=1.0, help="of proven benign photos")
     parser.add_argument("--seed", type=int, default=1)
     args = vars(parser.parse_args())
     print(finetune(args.pop("data"), args.pop("run"), **args))

@@ -35,11 +35,15 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         measure: the model -> figures by name.
         monitor: the name of the figure that decides.
         best: ``.weights.h5`` file; beside it, in ``.json``, stand the epoch's number and figures.
+        together: save every epoch and keep the best: on several machines saving is a collective operation, and their
+            figures may differ in the last digit.
     """
 
-    def __init__(self, measure: Callable[[keras.Model], Mapping[str, float]], monitor: str, best: Path) -> None:
+    def __init__(
+        self, measure: Callable[[keras.Model], Mapping[str, float]], monitor: str, best: Path, *, together: bool = False
+    ) -> None:
         super().__init__()
-        self._measure, self._monitor, self._best = measure, monitor, best
+        self._measure, self._monitor, self._best, self._together = measure, monitor, best, together
         self._record = best.with_suffix(".json")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -48,9 +52,11 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         if logs is not None:
             logs.update(score)
         print(f"epoch {epoch + 1}: " + " ".join(f"{k} {v:.4f}" for k, v in score.items()), flush=True)
-        if score[self._monitor] > self.best_so_far():
-            partial = self._best.with_name("partial.weights.h5")
+        better = score[self._monitor] > self.best_so_far()
+        partial = self._best.with_name("partial.weights.h5")
+        if better or self._together:
             self.model.save_weights(str(partial))
+        if better:
             partial.replace(self._best)
             written = self._record.with_suffix(".partial")
             written.write_text(json.dumps({"epoch": epoch + 1, **score}) + "\n")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -32,7 +33,6 @@ from training.network import build_model, compile_model
 from training.teacher import Teacher
 
 BEST = "best.weights.h5"
-NEVER = sys.maxsize  # steps between the backups of a machine that leaves them to the chief
 
 
 def load(config: Config, root: Path, cache: Path, side: int) -> tuple[dict[str, list[data.Photo]], list[data.Split]]:
@@ -106,7 +106,7 @@ def train(
     targets, sample_weights = ({name: group[name] for name in network.output} for group in groups)
     source = Source(train_split, targets, sample_weights, config, guide, machine.shard)
     with tempfile.TemporaryDirectory() as aside, machine.scope():
-        files = run if machine.is_chief else Path(aside)
+        files = run if machine.is_chief else _copy_backup(run, Path(aside))
         keep = _keeper(val_split, config, machine, files / BEST)
         compile_model(model, config, source.steps)
         model.fit(
@@ -115,7 +115,7 @@ def train(
             steps_per_epoch=source.steps,
             shuffle=False,
             verbose=verbose if machine.is_chief else 0,
-            callbacks=[*_callbacks(run, files, config, keep), *extra],
+            callbacks=[*_callbacks(files, config, keep), *extra],
         )
     if not machine.is_chief:
         return {}
@@ -142,7 +142,7 @@ def _keeper(split: data.Split, config: Config, machine: devices.Devices, best: P
     def measure(fitted: keras.Model) -> dict[str, float]:
         return scores.figures(split, machine.answers(fitted, shown)["malignant"][:, 0])
 
-    return scores.KeepBest(measure, f"val_{config.monitor}", best)
+    return scores.KeepBest(measure, f"val_{config.monitor}", best, together=machine.shard.count > 1)
 
 
 def first_epoch(run: Path) -> int:
@@ -158,16 +158,16 @@ def _squares(split: data.Split, side: int) -> Any:
     return np.asarray(keras.ops.convert_to_numpy(keras.layers.Resizing(side, side, dtype="float32")(squares)))
 
 
-def _callbacks(
-    run: Path, files: Path, config: Config, keep: keras.callbacks.Callback
-) -> list[keras.callbacks.Callback]:
-    """The same on every machine, for each computes something together with the others; `files` is `run` on the chief.
+def _copy_backup(run: Path, aside: Path) -> Path:
+    """`aside`, with the chief's backup of `run` in it, if there is one."""
+    if (run / "resume").is_dir():
+        shutil.copytree(run / "resume", aside / "resume")
+    return aside
 
-    Other machines write aside, and read the chief's backups.
-    """
-    backup = keras.callbacks.BackupAndRestore(
-        str(run / "resume"), "epoch" if files == run else NEVER, double_checkpoint=True, delete_checkpoint=False
-    )
+
+def _callbacks(files: Path, config: Config, keep: keras.callbacks.Callback) -> list[keras.callbacks.Callback]:
+    """The same on every machine, for reading and saving weights are done together; only the chief's `files` stay."""
+    backup = keras.callbacks.BackupAndRestore(str(files / "resume"), double_checkpoint=True, delete_checkpoint=False)
     averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if config.ema else []
     boards = []
     if importlib.util.find_spec("tensorflow") and importlib.util.find_spec("tensorboard"):

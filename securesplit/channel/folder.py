@@ -11,7 +11,7 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from securesplit.errors import CredentialError
@@ -74,23 +74,29 @@ def locked(folder: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
 
 
 def create(path: Path, data: bytes) -> None:
-    """Write a file that does not exist yet.
+    """Write a file that does not exist yet, whole or not at all.
 
     Raises:
         CredentialError: it exists, or cannot be written.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    except FileExistsError:
+        raise CredentialError(f"{path} exists already and is not overwritten", hint="move it away first") from None
+    except OSError as error:
+        raise _unwritten(path, error) from error
+    try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    except FileExistsError:
-        raise CredentialError(f"{path} exists already and is not overwritten", hint="move it away first") from None
     except OSError as error:
-        raise CredentialError(
-            f"{path} cannot be written: {error.strerror}", hint="check the disk and rights"
-        ) from error
+        path.unlink()
+        raise _unwritten(path, error) from error
+
+
+def _unwritten(path: Path, error: OSError) -> CredentialError:
+    return CredentialError(f"{path} cannot be written: {error.strerror}", hint="check the disk and rights")
 
 
 def replace(path: Path, data: bytes) -> None:
@@ -99,10 +105,33 @@ def replace(path: Path, data: bytes) -> None:
     Raises:
         CredentialError: it cannot be written; the old file is as it was.
     """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    fresh.unlink(missing_ok=True)
-    create(fresh, data)
-    fresh.replace(path)
+    with staged({path: data}):
+        pass
+
+
+@contextlib.contextmanager
+def staged(contents: Mapping[Path, bytes]) -> Iterator[None]:
+    """Write files that belong together, each in one step, at the end of the with statement and only if it ends well.
+
+    Their bytes are on the disk before it begins, so that a full disk changes none of them.
+
+    Args:
+        contents: by path, in the order in which they are put in place.
+
+    Raises:
+        CredentialError: they cannot be written; the old files are as they were.
+    """
+    drafts = {path: path.with_name(f".{path.name}.{os.getpid()}.new") for path in contents}
+    try:
+        for path, draft in drafts.items():
+            draft.unlink(missing_ok=True)
+            create(draft, contents[path])
+        yield
+        for path, draft in drafts.items():
+            draft.replace(path)
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
 
 
 def read(path: Path, *, secret: bool = False) -> bytes:

@@ -5,7 +5,9 @@ Who writes holds the folder's lock (``folder.locked``); what is written when is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -93,11 +95,19 @@ def certificate_of(folder: Path, stem: str) -> x509.Certificate:
         ) from error
 
 
-def write_pair(folder: Path, stem: str, identity: Identity, *, fresh: bool) -> None:
-    """Write key and certificate, the key first; a fresh pair overwrites nothing."""
-    put = files.create if fresh else files.replace
-    put(folder / f"{stem}.key", identity.key_pem)
-    put(folder / f"{stem}.crt", identity.certificate_pem)
+@contextlib.contextmanager
+def written_pair(folder: Path, stem: str, identity: Identity, *, fresh: bool) -> Iterator[None]:
+    """Write key and certificate at the end of the with statement, the key first; a fresh pair overwrites nothing.
+
+    Raises:
+        CredentialError: they cannot be written, or a fresh one is there already; nothing was changed.
+    """
+    pair = {folder / f"{stem}.key": identity.key_pem, folder / f"{stem}.crt": identity.certificate_pem}
+    for path in pair:
+        if fresh and os.path.lexists(path):
+            raise CredentialError(f"{path} exists already and is not overwritten", hint="move it away first")
+    with files.staged(pair):
+        yield
 
 
 def entry_of(folder: Path, stem: str, title: str, action: str) -> Entry:

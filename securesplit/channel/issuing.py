@@ -25,7 +25,7 @@ from securesplit.channel.holdings import (
     certificate_of,
     entry_of,
     report_of,
-    write_pair,
+    written_pair,
 )
 from securesplit.channel.pki import Identity
 
@@ -62,7 +62,8 @@ def _create(
 ) -> KeygenReport:
     is_new = not (folder / files.CA_CERTIFICATE).exists()
     if is_new:
-        write_pair(folder, "ca", pki.new_ca(now=now), fresh=True)
+        with written_pair(folder, "ca", pki.new_ca(now=now), fresh=True):
+            pass
     entries = [entry_of(folder, "ca", "CA", "created" if is_new else "kept")]
     if (folder / "server.crt").exists():
         entries.append(entry_of(folder, files.SERVER, "server", "kept"))
@@ -135,17 +136,17 @@ def _create_client(folder: Path, name: str, days: int, now: datetime) -> Entry:
 
 def _issue_client(folder: Path, authority: Identity, name: str, *, fresh: bool, days: int, now: datetime) -> None:
     client = pki.new_client(authority, name, days=days, now=now)
-    lists.note_issued(folder, client.certificate, name)
-    write_pair(folder, f"{files.CLIENTS}/{name}", client, fresh=fresh)
-    lists.allow(folder, client.certificate, name)
+    with written_pair(folder, f"{files.CLIENTS}/{name}", client, fresh=fresh):
+        lists.note_issued(folder, client.certificate, name)
+        lists.allow(folder, client.certificate, name)
 
 
 def _issue_server(
     folder: Path, authority: Identity, names: Sequence[str], *, fresh: bool, days: int, now: datetime
 ) -> None:
     server = pki.new_server(authority, names, days=days, now=now)
-    lists.note_server(folder, server.certificate)
-    write_pair(folder, files.SERVER, server, fresh=fresh)
+    with written_pair(folder, files.SERVER, server, fresh=fresh):
+        lists.note_server(folder, server.certificate)
 
 
 def _client_names(folder: Path) -> list[str]:

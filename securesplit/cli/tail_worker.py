@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
     help="Folder that keygen wrote; read again when it changes.",
 )
 @model_option
+@click.option("--pin", is_flag=True, help="A core of its own for each tail; for a machine that does nothing else.")
 @click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics, /livez and /readyz there.  [default: nowhere]")
 @click.option("--metrics-anywhere", is_flag=True, help="Let other machines reach --metrics.")
 @click.option(
@@ -75,6 +76,7 @@ def _settings(
     metrics: str | None,
     metrics_anywhere: bool,
     audit_log: Path | None,
+    pin: bool,
     show_tail_errors: bool,
 ) -> WorkerSettings:
     from securesplit.worker.settings import PoolSettings, WorkerSettings, parse_workers
@@ -87,7 +89,7 @@ def _settings(
         metrics=metrics,
         metrics_anywhere=metrics_anywhere,
         audit_log=audit_log,
-        pool=PoolSettings(show_tail_errors=show_tail_errors),
+        pool=PoolSettings(show_tail_errors=show_tail_errors, pin=pin),
     )
 
 

@@ -53,6 +53,8 @@ def load_photo(path: Path, side: int) -> NDArray[np.uint8]:
     except Image.DecompressionBombError:
         raise PhotoError(_too_large(), hint="scale the photo down first") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's own, not Pillow's
+            raise _unreachable(error) from None
         raise PhotoError(
             f"the image is damaged or truncated ({error})", hint="copy the photo again from its source"
         ) from None
@@ -72,8 +74,7 @@ def _check_file(path: Path) -> None:
     except FileNotFoundError:
         raise PhotoError("no such file", hint="check the path") from None
     except OSError as error:
-        reason = errno.errorcode.get(error.errno or 0, "OSError")
-        raise PhotoError(f"the file cannot be reached ({reason})", hint="check the path and its permissions") from None
+        raise _unreachable(error) from None
     if stat.S_ISDIR(status.st_mode):
         raise PhotoError("this is a directory, not a photo", hint="name the photos in it, for example with a * pattern")
     if not stat.S_ISREG(status.st_mode):
@@ -82,6 +83,14 @@ def _check_file(path: Path) -> None:
         raise PhotoError("the file is empty", hint="copy the photo again from its source")
     if status.st_size > MAX_FILE_BYTES:
         raise PhotoError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB", hint="save it as a JPEG")
+
+
+def _unreachable(error: OSError) -> PhotoError:
+    reason = errno.errorcode.get(error.errno or 0, "OSError")
+    hint = (
+        "close other files, or ulimit -n 1024" if error.errno == errno.EMFILE else "check the path and its permissions"
+    )
+    return PhotoError(f"the file cannot be reached ({reason})", hint=hint)
 
 
 def _check_size(image: Image.Image) -> None:

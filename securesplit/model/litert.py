@@ -26,11 +26,17 @@ _CHATTER = b"INFO: "
 def _without_chatter() -> Iterator[None]:
     """Hold back what the runtime's C++ logger tells stderr for information; warnings and errors pass.
 
-    LiteRT has no setting for it, and standard error belongs to our own progress and errors.
+    LiteRT has no setting for it, and standard error belongs to our own progress and errors. Where the disk is full it
+    is let through.
     """
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        stderr = os.dup(2)
+    with contextlib.ExitStack() as opened:
+        try:
+            held = opened.enter_context(tempfile.TemporaryFile())
+            stderr = os.dup(2)
+        except OSError:
+            yield
+            return
         os.dup2(held.fileno(), 2)
         try:
             yield
@@ -40,7 +46,8 @@ def _without_chatter() -> Iterator[None]:
             held.seek(0)
             for line in held:
                 if not line.startswith(_CHATTER):
-                    os.write(2, line)
+                    with contextlib.suppress(OSError):  # standard error may be on a full disk
+                        os.write(2, line)
 
 
 def _interpreter(model: bytes, threads: int) -> Any:

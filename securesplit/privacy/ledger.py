@@ -101,10 +101,14 @@ class Ledger:
         with self._explained():
             file.touch(mode=0o600)
             self._db = sqlite3.connect(file, timeout=LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")  # the row is on the disk before the release is on the wire
-            self._db.executescript(_SCHEMA)
-            self._add_column()
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")  # the row is on the disk before the release is on the wire
+                self._db.executescript(_SCHEMA)
+                self._add_column()
+            except sqlite3.Error:
+                self._db.close()
+                raise
 
     def _add_column(self) -> None:
         with self._immediate():

@@ -72,6 +72,7 @@ class Connection:
             UnreachableError: no worker answered in time, or nothing listens at any endpoint.
             TrustError: one side refused the other; nothing is repeated.
             WorkerError: the worker cannot compute this request.
+            ConfigError: this process may open no more files.
         """
         body = tensor.encode(release)
         with self._lock:

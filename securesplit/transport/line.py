@@ -23,7 +23,7 @@ from securesplit.errors import TrustError
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.link import DOWN, MONITOR_EVENT, WATCHED, Fault, LinkError
 from securesplit.transport.peer import Exchange, ends_session, refused
-from securesplit.transport.sockets import Limits, line_socket
+from securesplit.transport.sockets import Limits, line_socket, require_descriptors
 
 _Moment = asyncio.Future[None]
 
@@ -41,6 +41,7 @@ class Line:
     def __init__(
         self, context: zmq.asyncio.Context, address: Endpoint, channel: ClientChannel, *, limits: Limits
     ) -> None:
+        require_descriptors()
         self._channel = channel
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._moment: _Moment | None = asyncio.get_running_loop().create_future()

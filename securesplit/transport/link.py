@@ -14,7 +14,7 @@ from math import ceil
 import zmq
 
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.sockets import Limits, request_socket
+from securesplit.transport.sockets import Limits, request_socket, require_descriptors
 
 MONITOR_EVENT = struct.Struct("=hi")
 DOWN = {
@@ -56,11 +56,15 @@ class Link:
         address: of the worker; no name, see `Endpoint.resolve`.
         connect_timeout_s: how long the connection itself may take.
         limits: bounds on what the worker may send.
+
+    Raises:
+        ConfigError: this process may open no more files.
     """
 
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], address: Endpoint, *, connect_timeout_s: float, limits: Limits
     ) -> None:
+        require_descriptors()
         self._up_by = time.monotonic() + connect_timeout_s
         self._connected = self._up = False
         self._socket = request_socket(context, limits, ipv6=address.is_ipv6)

@@ -148,6 +148,7 @@ class Peer:
             Retry: it did not work this time.
             TrustError: one side refused the other.
             WorkerError: the worker cannot compute this request.
+            ConfigError: this process may open no more files.
         """
         try:
             link = self._link = self._link or self._open(context)

@@ -7,7 +7,7 @@ from pathlib import Path
 import zmq
 
 from securesplit.errors import ConfigError
-from securesplit.transport.sockets import new_context, pool_socket, tail_socket
+from securesplit.transport.sockets import new_context, pool_socket, require_descriptors, tail_socket
 
 _MAX_PATH_BYTES = 100  # sun_path holds 108 on Linux and 104 on macOS
 
@@ -19,7 +19,7 @@ class PoolSocket:
         path: of the socket file, in a folder of mode 0700.
 
     Raises:
-        ConfigError: the path is too long for a socket.
+        ConfigError: the path is too long for a socket, the disk is full, or this process may open no more files.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,10 +27,16 @@ class PoolSocket:
             raise ConfigError(
                 f"the temporary folder {path.parent} has too long a name", hint="set TMPDIR to a shorter one"
             )
+        require_descriptors()
         self._context = new_context()
         self._socket = pool_socket(self._context)
         self.address = f"ipc://{path}"
-        self._socket.bind(self.address)
+        try:
+            self._socket.bind(self.address)
+        except zmq.ZMQError as error:
+            self.close()
+            hint = "make room there, or set TMPDIR to another folder"
+            raise ConfigError(f"no socket can be made in {path.parent} ({error.strerror})", hint=hint) from None
 
     @property
     def readable(self) -> zmq.Socket[bytes]:

@@ -1,8 +1,8 @@
 """The front's socket towards the clients: one message in, who sent it, one message back.
 
 Clients are REQ sockets, so a message is ``[routing id, (request id,) empty, body]``. What has another form is dropped
-here. The envelope is kept as the *route* of the answer. Sending never blocks: a peer that does not read loses its
-answers.
+here, and so is what comes from a peer without an address. The envelope is kept as the *route* of the answer. Sending
+never blocks: a peer that does not read loses its answers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import zmq
 
 from securesplit.errors import ConfigError, UnreachableError
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.sockets import Limits, front_socket, new_context
+from securesplit.transport.sockets import Limits, front_socket, new_context, require_descriptors
 
 _MAX_PARTS = 4
 
@@ -41,10 +41,11 @@ class FrontSocket:
         limits: bounds on what peers may do.
 
     Raises:
-        ConfigError: the address cannot be bound.
+        ConfigError: the address cannot be bound, or this process may open no more files.
     """
 
     def __init__(self, bind: str, limits: Limits | None = None) -> None:
+        require_descriptors()
         self._limits = limits or Limits()
         self._open(_address_of(bind))
 
@@ -81,8 +82,7 @@ class FrontSocket:
                 parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return None
-            if 3 <= len(parts) <= _MAX_PARTS and len(parts[-2]) == 0:
-                address = str(parts[-1].get("Peer-Address"))
+            if 3 <= len(parts) <= _MAX_PARTS and len(parts[-2]) == 0 and (address := _address(parts[-1])):
                 return Incoming(tuple(part.bytes for part in parts[:-1]), address, parts[-1].bytes)
 
     def send(self, route: tuple[bytes, ...], body: bytes) -> None:
@@ -96,6 +96,14 @@ class FrontSocket:
         """Stop listening; give answers on their way `flush_s` seconds to leave."""
         self._socket.close(linger=round(flush_s * 1_000))
         self._context.term()
+
+
+def _address(body: zmq.Frame) -> str:
+    """The peer's address; empty for a peer of ZMTP 1 or 2, which is none of ours: libzmq keeps no metadata for it."""
+    try:
+        return str(body.get("Peer-Address"))
+    except zmq.ZMQError:
+        return ""
 
 
 def _address_of(bind: str) -> Endpoint:

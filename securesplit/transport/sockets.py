@@ -1,10 +1,13 @@
 """Every ZeroMQ socket is made here, with every bound that holds on it.
 
 libzmq bounds each frame, not the number of frames in one message; what that leaves open the front closes (ADR 022).
+Where it can open no file it ends the whole process (``epoll.cpp``, ``signaler.cpp``); hence `require_descriptors`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +15,7 @@ import zmq
 import zmq.asyncio
 
 from securesplit.channel.frames import HEADER_BYTES, MAX_BODY_BYTES
+from securesplit.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,21 @@ class Limits:
     greeting_ms: int = 5_000
     heartbeat_ms: int = 20_000
     backlog: int = 1_024
+
+
+def require_descriptors(many: int = 24) -> None:
+    """Make sure that this process may open so many more files; sockets of one connection take up to 12.
+
+    Raises:
+        ConfigError: it may not.
+    """
+    with contextlib.ExitStack() as spare:
+        try:
+            for _ in range(many):
+                spare.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            limit = f"this process has too many files open for a connection ({error.strerror})"
+            raise ConfigError(limit, hint="ulimit -n 1024, or close some") from None
 
 
 def new_context(io_threads: int = 1) -> zmq.Context[zmq.Socket[bytes]]:

@@ -9,18 +9,28 @@ import tempfile
 import time
 from pathlib import Path
 
+from securesplit.errors import ConfigError
+
 _PREFIX = "securesplit-pool-"
 _GRACE_S = 60.0
 
 
 class PoolFolder:
-    """A fresh temporary folder that only its owner may enter, held by a lock that the system drops with the process."""
+    """A fresh temporary folder that only its owner may enter, held by a lock that the system drops with the process.
+
+    Raises:
+        ConfigError: there is no temporary folder, or nothing can be made in it.
+    """
 
     def __init__(self) -> None:
-        _sweep(Path(tempfile.gettempdir()))
-        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            _sweep(Path(tempfile.gettempdir()))
+            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            hint = "make room there, or set TMPDIR to another folder"
+            raise ConfigError(f"the temporary folder cannot be used: {error.strerror}", hint=hint) from error
 
     def close(self) -> None:
         """Remove the folder."""

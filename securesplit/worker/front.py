@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Request, Send
@@ -26,10 +26,10 @@ from securesplit.errors import SecureSplitError
 from securesplit.transport.poll import Poller, Wakeup
 from securesplit.transport.server import FrontSocket, Incoming
 from securesplit.worker import request as requests
+from securesplit.worker.guard import Guard
 from securesplit.worker.inflight import Answers, InFlight
 from securesplit.worker.intake import Intake, is_hello
 from securesplit.worker.jobs import Fate, Job, Outcome
-from securesplit.worker.memory import MemoryGuard
 from securesplit.worker.pool import Pool
 from securesplit.worker.served import Served
 from securesplit.worker.settings import PoolSettings
@@ -53,7 +53,7 @@ class Front:
         served: what it serves.
         credentials: the server's.
         settings: of the pool.
-        memory: guards the size of this process; None where the front shares it with a program.
+        guards: of this process; none where the front shares it with a program.
         watch: hears what happens; None for one that only counts.
         clock: seconds, rising.
 
@@ -68,11 +68,11 @@ class Front:
         credentials: Credentials,
         settings: PoolSettings,
         *,
-        memory: MemoryGuard | None = None,
+        guards: Sequence[Guard] = (),
         watch: Watch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._memory = memory
+        self._guards = guards
         self._served, self._settings, self._clock = served, settings, clock
         limits = Limits()
         self._watch = watch or Watch()
@@ -167,7 +167,7 @@ class Front:
         self._was_ready = self._was_ready or self.pool.ready == self._settings.workers
         if self._clock() - self._weighed_at >= _WEIGH_S:
             self._weighed_at = self._clock()
-            self._shed_memory()
+            self._shed()
         if self._clock() - self._ticked_at >= 1.0:
             self._ticked_at = self._clock()
             self._channel.tick()
@@ -190,18 +190,20 @@ class Front:
             self._handle(newcomer)
             self._intake.spent(self._clock() - began)
 
-    def _shed_memory(self) -> None:
-        """Where someone makes us grow, drop all connections: sessions go on, and clients ask again at once."""
-        if self._memory is not None and self._memory.is_exceeded():
-            _log.warning(
-                "a peer makes this process grow; all connections are dropped, sessions stay",
-                extra={"event": "connections-dropped"},
-            )
-            self.meters.connection_drops += 1
-            self._poller.remove(self._socket)
-            self._socket.reopen()
-            self._poller.add(self._socket)
-            self._memory.rebase()
+    def _shed(self) -> None:
+        """Where peers take too much of us, drop all connections: sessions go on, and clients ask again at once."""
+        for guard in self._guards:
+            if guard.is_exceeded():
+                _log.warning(
+                    "%(why)s; all connections are dropped, sessions stay",
+                    {"why": guard.complaint},
+                    extra={"event": "connections-dropped"},
+                )
+                self.meters.connection_drops += 1
+                self._poller.remove(self._socket)
+                self._socket.reopen()
+                self._poller.add(self._socket)
+                guard.rebase()
 
     def _log_refusals(self) -> None:
         """One line a second at most, however many peers are refused."""

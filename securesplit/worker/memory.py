@@ -18,6 +18,8 @@ class MemoryGuard:
         allowance_bytes: growth that is still fine.
     """
 
+    complaint = "a peer makes this process grow"
+
     def __init__(self, allowance_bytes: int) -> None:
         self._allowance = allowance_bytes
         self.rebase()

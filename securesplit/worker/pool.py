@@ -6,7 +6,8 @@ Invariants:
   than takes `batch_s`, and a lone job never waits for company.
 - A batch whose tail died or hung is given back, and its jobs then run alone. A job that took `max_deaths` tails with
   it, or that failed alone, is poison.
-- While no tail can start at all, `failure` says why and what waits is given up.
+- While no tail can start at all, `failure` says why and what waits is given up. That tails die without a word counts
+  only before the first one was ready; later it may pass, and what waits goes on waiting until its client's deadline.
 - Nothing here blocks: the owner waits with its `Poller` and calls `step`.
 """
 
@@ -23,6 +24,7 @@ import numpy as np
 from securesplit.errors import SecureSplitError, WorkerError
 from securesplit.transport.poll import Poller, Source
 from securesplit.transport.pool import PoolSocket
+from securesplit.worker.cores import places
 from securesplit.worker.folder import PoolFolder
 from securesplit.worker.jobs import Fate, Job, Outcome
 from securesplit.worker.messages import DONE, FAILED, READY, Batch, Report
@@ -77,7 +79,9 @@ class Pool:
         self._swept_at = clock()
         self.failure: SecureSplitError | None = None
         self.deaths = 0
-        self._slots = [Slot() for _ in range(settings.workers)]
+        self._has_served = False
+        cores = places(settings.workers) if settings.pin else [None] * settings.workers
+        self._slots = [Slot(core) for core in cores]
         for slot in self._slots:
             self._start(slot)
 
@@ -151,10 +155,24 @@ class Pool:
 
     def _start(self, slot: Slot) -> None:
         name = f"tail-{next(self._numbers)}".encode()
-        process = TailProcess(name, self._engine, self._socket.address, show_errors=self._settings.show_tail_errors)
-        self._poller.add(process)
-        self._meters.tail_starts += 1
-        slot.started(process, until=self._clock() + self._settings.start_timeout_s)
+        shown = self._settings.show_tail_errors
+        try:
+            process = TailProcess(name, self._engine, self._socket.address, show_errors=shown, core=slot.core)
+        except OSError as error:
+            self._rest(slot, error)
+        else:
+            self._poller.add(process)
+            self._meters.tail_starts += 1
+            slot.started(process, until=self._clock() + self._settings.start_timeout_s)
+
+    def _rest(self, slot: Slot, error: OSError) -> None:
+        """The system has no room for a tail now; try again after a pause."""
+        _log.warning("a tail cannot be started: %(why)s", {"why": error.strerror}, extra={"event": "tail-not-started"})
+        pause_s = max(self._settings.backoff_s, slot.died(self._settings.backoff_s, self._settings.backoff_cap_s))
+        slot.until = self._clock() + pause_s
+        if not self._has_served and slot.barren >= _SILENT_DEATHS:
+            hint = "allow more processes, memory and open files (ulimit -a)"
+            self.failure = WorkerError(f"a tail cannot be started ({error.strerror})", hint=hint)
 
     def _discard(self, process: TailProcess) -> None:
         self._poller.remove(process)
@@ -170,6 +188,7 @@ class Pool:
                 continue
             if report.event == READY:
                 self.failure = None
+                self._has_served = True
                 slot.ready()
             elif slot.state is SlotState.BUSY and report.batch == slot.number:
                 self._settle(slot.finished(), report)
@@ -218,7 +237,7 @@ class Pool:
         if self.ready or slot.process is None:
             return None
         words = slot.process.last_words() if how == "died" else None
-        if words is None and slot.barren >= _SILENT_DEATHS:
+        if words is None and slot.barren >= _SILENT_DEATHS and not self._has_served:
             return WorkerError(f"the tails {how} while they were starting", hint="see why with --log-level debug")
         return words
 

@@ -1,12 +1,12 @@
 """The front's handle on one tail process.
 
 The process is started anew (no fork), from this interpreter and with this process's import path, and shares one thing
-with
-us: a socket that is its standard input. While we hold our end it lives; when it dies our end becomes readable.
+with us: a socket that is its standard input. While we hold our end it lives; when it dies our end becomes readable.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -29,31 +29,32 @@ class TailProcess:
         engine: what it runs.
         address: of the pool's socket.
         show_errors: let it write to our stderr.
+        core: the only one that it may run on; None: as this process.
+
+    Raises:
+        OSError: it cannot be started now: no descriptor, process or memory is left.
     """
 
-    def __init__(self, name: bytes, engine: EngineSpec, address: str, *, show_errors: bool) -> None:
+    def __init__(
+        self, name: bytes, engine: EngineSpec, address: str, *, show_errors: bool, core: int | None = None
+    ) -> None:
         self.name = name
-        self._lifeline, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "securesplit.worker.tail"],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=None if show_errors else subprocess.DEVNULL,
-                env={
-                    **os.environ,
-                    **_ONE_THREAD,
-                    "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
-                },
-                start_new_session=True,
-            )
         settings = {
             "name": name.decode(),
             "address": address,
             "factory": engine.factory,
             "options": dict(engine.options),
+            "core": core,
         }
-        self._lifeline.sendall(json.dumps(settings).encode() + b"\n")
+        self._lifeline, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._process = _start(theirs.fileno(), show_errors=show_errors)
+        except OSError:
+            self._lifeline.close()
+            raise
+        with contextlib.suppress(OSError):  # where it is dead already, its end of file says so
+            self._lifeline.sendall(json.dumps(settings).encode() + b"\n")
 
     @property
     def pid(self) -> int:
@@ -89,3 +90,18 @@ class TailProcess:
     def wait(self) -> None:
         """Wait until a killed process has ended."""
         self._process.wait()
+
+
+def _start(lifeline: int, *, show_errors: bool) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "securesplit.worker.tail"],
+        stdin=lifeline,
+        stdout=subprocess.DEVNULL,
+        stderr=None if show_errors else subprocess.DEVNULL,
+        env={
+            **os.environ,
+            **_ONE_THREAD,
+            "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+        },
+        start_new_session=True,
+    )

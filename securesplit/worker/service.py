@@ -21,11 +21,13 @@ from securesplit.channel import keystore
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.watch import FileWatch
 from securesplit.errors import ConfigError
+from securesplit.worker.cores import usable_cores
+from securesplit.worker.descriptors import DescriptorGuard, raise_limit
 from securesplit.worker.front import Front
 from securesplit.worker.memory import MemoryGuard
 from securesplit.worker.operations import Operations
 from securesplit.worker.served import Served
-from securesplit.worker.settings import WorkerSettings, usable_cores
+from securesplit.worker.settings import WorkerSettings
 
 _LOOK_S = 0.1
 _SETTLE_S = 0.3  # longer than a copy of a few small files pauses; a revocation must be in force within a second
@@ -62,7 +64,8 @@ def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int
 
     Raises:
         BundleError: the bundle is broken.
-        ConfigError: an address cannot be bound, the audit log cannot be opened, or no credentials were given.
+        ConfigError: an address cannot be bound, the audit log cannot be opened, no credentials were given, or too few
+            files may be open.
         CredentialError: the certificates are missing, broken or expired.
         WorkerError: the tails cannot start.
     """
@@ -75,10 +78,12 @@ def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[
     files = FileWatch(paths, settle_s=_SETTLE_S, clock=time.monotonic)
     credentials = _load(settings)
     workers = settings.workers or usable_cores()
-    pool, memory = replace(settings.pool, workers=workers), MemoryGuard(settings.growth_bytes)
+    raise_limit()
+    pool = replace(settings.pool, workers=workers)
+    guards = MemoryGuard(settings.growth_bytes), DescriptorGuard(workers)
     watch = Operations(replace(settings, pool=pool), credentials, served.id)
     try:
-        front = Front(settings.bind, served, credentials, pool, memory=memory, watch=watch)
+        front = Front(settings.bind, served, credentials, pool, guards=guards, watch=watch)
         watch.attach(front)
         ready = Ready(front.endpoint, served.id, credentials.expires_at, workers, watch.address)
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from securesplit.channel.credentials import Credentials
 from securesplit.errors import ConfigError
-
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+from securesplit.worker.cores import usable_cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +41,7 @@ class PoolSettings:
         backoff_s: pause before a tail that died without any answer is started again; doubles each time.
         backoff_cap_s: the longest such pause.
         show_tail_errors: let the tails write to our stderr.
+        pin: give each tail a core of its own, where there are as many.
     """
 
     workers: int = 1
@@ -56,6 +55,7 @@ class PoolSettings:
     backoff_s: float = 0.1
     backoff_cap_s: float = 5.0
     show_tail_errors: bool = False
+    pin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +100,3 @@ def parse_workers(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_024:
         raise ConfigError(f"--workers {text!r} is no number of tails", hint="give a number from 1 to 1024, or auto")
     return int(text)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: its CPU mask and, in a container, its quota (cgroup v2); at least 1."""
-    masked = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(masked, _quota_cores(masked)))
-
-
-def _quota_cores(otherwise: int) -> int:
-    try:
-        quota, period = _QUOTA.read_text(encoding="ascii").split()
-        return int(quota) // int(period)
-    except (OSError, ValueError):
-        return otherwise

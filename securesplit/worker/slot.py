@@ -31,6 +31,7 @@ class Slot:
     """A place for one tail.
 
     Attributes:
+        core: where its tails run; None: anywhere.
         state: what its tail does.
         process: the tail; None while resting.
         until: when the state must have ended (starting, busy) or ends (resting), on the pool's clock.
@@ -39,6 +40,7 @@ class Slot:
         barren: tails in a row that died without an answer.
     """
 
+    core: int | None = None
     state: SlotState = SlotState.RESTING
     process: TailProcess | None = None
     until: float = 0.0

@@ -37,6 +37,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _die_with_parent()
     settings = json.loads(_read_line())
+    if settings["core"] is not None:
+        os.sched_setaffinity(0, {settings["core"]})  # before any thread is started: they inherit it
     threading.Thread(target=_exit_with_front, daemon=True).start()
     try:
         engine = build_engine(settings["factory"], settings["options"])

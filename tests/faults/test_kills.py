@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Load
+from tests.faults.load import Load
 from tests.worker.serving import process
 
 pytestmark = pytest.mark.faults
@@ -27,8 +27,7 @@ def test_tails_that_are_killed_under_load_lose_nothing(certs: Path, load: LoadOn
             clients.answers(20)
             os.kill(draw.choice(worker.tails()), signal.SIGKILL)
         clients.answers(50)
-        clients.stop()
-        assert clients.lost == []
+        clients.check()
 
 
 def test_tails_that_hang_under_load_lose_nothing(certs: Path, load: LoadOn) -> None:
@@ -38,8 +37,7 @@ def test_tails_that_hang_under_load_lose_nothing(certs: Path, load: LoadOn) -> N
             clients.answers(20)
             os.kill(worker.tails()[turn % 2], signal.SIGSTOP)
         clients.answers(50)
-        clients.stop()
-        assert clients.lost == []
+        clients.check()
 
 
 def test_fronts_that_are_killed_under_load_lose_nothing_and_are_found_again_soon(certs: Path, load: LoadOn) -> None:
@@ -59,8 +57,7 @@ def test_fronts_that_are_killed_under_load_lose_nothing_and_are_found_again_soon
             worker.wait()
     with process(certs, bind=endpoint, pause_s=0.005):
         clients.answers(20)
-        clients.stop()
-    assert clients.lost == []
+        clients.check()
 
 
 def test_drains_under_load_lose_nothing(certs: Path, load: LoadOn) -> None:
@@ -76,8 +73,7 @@ def test_drains_under_load_lose_nothing(certs: Path, load: LoadOn) -> None:
     assert clients is not None
     with process(certs, bind=endpoint, pause_s=0.02):
         clients.answers(20)
-        clients.stop()
-    assert clients.lost == []
+        clients.check()
 
 
 def test_rotating_certificates_under_load_loses_nothing(certs: Path, load: LoadOn) -> None:
@@ -89,5 +85,4 @@ def test_rotating_certificates_under_load_loses_nothing(certs: Path, load: LoadO
             while sum("certificates reloaded" in line for line in worker.log) <= turn:
                 time.sleep(0.01)
         clients.answers(10)
-        clients.stop()
-        assert clients.lost == []
+        clients.check()

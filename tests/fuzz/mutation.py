@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 KINDS = ("flip", "set", "drop", "insert", "copy", "cut", "number", "garbage")
+_STEP_BYTES = 5
+_MAX_STEPS = 8
 NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, (1 << 64) - 1)
 
 
@@ -74,7 +76,33 @@ class Mutation:
         return data
 
 
-places = st.integers(0, 1 << 16)
+def parse(data: bytes) -> Mutation:
+    """A mutation out of raw bytes, for a fuzzer that is guided by coverage; any bytes are one.
+
+    Two bytes of `pick`, a byte that says how, and the rest: 0 to 127 is the input itself, whatever the message was, and
+    128 to 255 are steps of ``kind, where (2), size, length, data``.
+    """
+    pick, how, rest = int.from_bytes(data[:2], "big"), data[2:3], data[3:]
+    if how < b"\x80":
+        return Mutation(pick, (Step("garbage", 0, 0, rest),))
+    found = []
+    while len(rest) >= _STEP_BYTES and len(found) < _MAX_STEPS:
+        kind, where, size, length = rest[0], int.from_bytes(rest[1:3], "big"), rest[3], rest[4]
+        found.append(Step(KINDS[kind % len(KINDS)], where, size, rest[5 : 5 + length] or b"\0"))
+        rest = rest[5 + length :]
+    return Mutation(pick, tuple(found))
+
+
+def spell(mutation: Mutation) -> bytes:
+    """The bytes that `parse` reads as this mutation, for a corpus."""
+    parts = [
+        bytes([KINDS.index(step.kind)]) + step.where.to_bytes(2, "big") + bytes([step.size, len(step.data)]) + step.data
+        for step in mutation.steps
+    ]
+    return mutation.pick.to_bytes(2, "big") + b"\x80" + b"".join(parts)
+
+
+places = st.integers(0, (1 << 16) - 1)
 steps = st.builds(Step, st.sampled_from(KINDS), places, st.integers(0, 255), st.binary(min_size=1, max_size=40))
 mutations = st.builds(Mutation, places, st.lists(steps, min_size=1, max_size=4).map(tuple))
 

@@ -26,11 +26,12 @@ from securesplit.channel.server import ServerChannel
 from securesplit.channel.states import ClientState
 from securesplit.channel.tensor import TensorError, TensorSpec
 from securesplit.cli.checks.certificates import CertsCheck
-from securesplit.errors import BundleError, ConfigError, CredentialError, PhotoError, TrustError
+from securesplit.errors import BundleError, ConfigError, CredentialError, PhotoError, TrustError, WorkerError
 from securesplit.imaging import load_photo
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import manifest
 from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.transport import answer as answers
 from securesplit.worker import request as requests
 from tests.channel.world import BUNDLE, PEER, World
 from tests.fuzz.mutation import Mutation
@@ -44,14 +45,14 @@ class Frames:
 
     def __init__(self) -> None:
         error = ErrorBody(250, frames.Reason.ALERT, b"alert").encode()
-        self._seeds = [
+        self.seeds = [
             frames.encode(frames.Frame(kind, code, 7, 9, bytes(range(16)), error))
             for kind in frames.FrameType
             for code in (Code.BUSY if kind is frames.FrameType.ERR else Code.OK,)
         ]
 
     def __call__(self, mutation: Mutation) -> str:
-        data = mutation.apply(self._seeds[mutation.pick % len(self._seeds)])
+        data = mutation.apply(self.seeds[mutation.pick % len(self.seeds)])
         try:
             frame = frames.decode(data, max_body_bytes=512)
             assert frames.encode(frame) == data
@@ -67,10 +68,10 @@ class Tensors:
 
     def __init__(self) -> None:
         self._allowed = [TensorSpec((8,), "int8"), TensorSpec((4, 4, 2), "int16"), TensorSpec((2,), "float32")]
-        self._seeds = [tensor.encode(np.ones(spec.shape, spec.dtype)) for spec in self._allowed]
+        self.seeds = [bytes(8) + tensor.encode(np.ones(spec.shape, spec.dtype)) for spec in self._allowed]
 
     def __call__(self, mutation: Mutation) -> str:
-        data = mutation.apply(bytes(8) + self._seeds[mutation.pick % len(self._seeds)])
+        data = mutation.apply(self.seeds[mutation.pick % len(self.seeds)])
         try:
             wanted = requests.parse(data, self._allowed)
         except TensorError:
@@ -80,6 +81,23 @@ class Tensors:
         return "decoded"
 
 
+class Answers:
+    """The answer's plaintext as a client reads it: two numbers, or a WorkerError; and what a worker writes is read."""
+
+    def __init__(self) -> None:
+        self.seeds = [requests.answer(logit, 3.5) for logit in (-2.25, 0.0, 7.5)]
+
+    def __call__(self, mutation: Mutation) -> str:
+        data = mutation.apply(self.seeds[mutation.pick % len(self.seeds)])
+        try:
+            logit, tail_ms = answers.read(data)
+        except WorkerError:
+            return "refused"
+        assert len(data) == len(self.seeds[0])
+        assert np.array([logit, tail_ms], np.float32).tobytes() == data[-8:] or np.isnan([logit, tail_ms]).any()
+        return "read"
+
+
 class Junk:
     """ServerChannel.receive without a handshake: frames of every type that belong to no session."""
 
@@ -87,14 +105,14 @@ class Junk:
         self._world = World()
         self._world.open()
         body = bytes(32) + (20).to_bytes(2, "big") + bytes(60)
-        self._seeds = [
+        self.seeds = [
             frames.encode(frames.Frame(kind, seq=1, ref=2, session=bytes(16), body=body))
             for kind in frames.FrameType
             if kind is not frames.FrameType.ERR
         ]
 
     def __call__(self, mutation: Mutation) -> str:
-        event = self._world.server.receive(PEER, mutation.apply(self._seeds[mutation.pick % len(self._seeds)]))
+        event = self._world.server.receive(PEER, mutation.apply(self.seeds[mutation.pick % len(self.seeds)]))
         assert isinstance(event, Send | Drop), event
         assert self._world.server.session_count == 1
         return f"{_word(event)} {event.reason}"
@@ -297,18 +315,24 @@ class Photos:
         picture = Image.fromarray(draw_lesion(3, 48))
         exif = Image.Exif()
         exif[0x0112] = 6
-        self._seeds = []
+        self.seeds: list[bytes] = []
+        self._kinds: list[str] = []
         for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP"):
             with io.BytesIO() as buffer:
                 picture.save(buffer, kind, **({"exif": exif} if kind in ("JPEG", "PNG", "WEBP") else {}))
-                self._seeds.append((kind, buffer.getvalue()))
+                self._add(kind, buffer.getvalue())
         with io.BytesIO() as buffer:
             picture.save(buffer, "TIFF", compression="tiff_lzw")
-            self._seeds.append(("TIFF", buffer.getvalue()))
+            self._add("TIFF", buffer.getvalue())
+
+    def _add(self, kind: str, seed: bytes) -> None:
+        self._kinds.append(kind)
+        self.seeds.append(seed)
 
     def __call__(self, mutation: Mutation) -> str:
-        kind, seed = self._seeds[mutation.pick % len(self._seeds)]
-        self._file.write_bytes(mutation.apply(seed))
+        which = mutation.pick % len(self.seeds)
+        kind = self._kinds[which]
+        self._file.write_bytes(mutation.apply(self.seeds[which]))
         try:
             pixels = load_photo(self._file, 32)
         except PhotoError:
@@ -357,6 +381,7 @@ def make(name: str, folder: Path) -> Target:
 IN_MEMORY: Mapping[str, Callable[[], Target]] = {
     "frames": Frames,
     "tensors": Tensors,
+    "answers": Answers,
     "junk": Junk,
     "server": Server,
     "client": Client,

@@ -13,6 +13,7 @@ from tests.fuzz.mutation import Mutation, mutations
 EXAMPLES = {
     "frames": 250,
     "tensors": 250,
+    "answers": 250,
     "junk": 250,
     "server": 150,
     "client": 80,

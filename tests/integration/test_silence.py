@@ -25,7 +25,7 @@ import pytest
 from numpy.typing import NDArray
 
 from securesplit import Client
-from securesplit.channel import issuing, keystore, sealing
+from securesplit.channel import keystore, sealing
 from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
 from securesplit.transport.client import Answer, Connection
@@ -42,7 +42,8 @@ FIELDS = {
     "tail-lost": {"tail", "pid", "how", "state"},
     "reloaded": {"until", "ended"},
     "reload-failed": {"why"},
-    "connections-dropped": set(),
+    "connections-dropped": {"why"},
+    "tail-not-started": {"why"},
     "audit-failed": {"why"},
     "log-lost": {"lines"},
     "failed": {"why", "hint", "exit_code"},
@@ -170,7 +171,7 @@ def test_no_line_and_no_metric_holds_a_release_an_answer_a_name_of_a_file_or_a_k
     worker.kill_tail()
     worker.signal_and_see(signal.SIGHUP, "reloaded")
     with worker.connect("other") as stranger:
-        issuing.revoke(worker.certs, "other", now=now())
+        keystore.revoke(worker.certs, "other", now=now())
         worker.signal_and_see(signal.SIGHUP, "reloaded")
         with pytest.raises(SecureSplitError):
             stranger.request(release)

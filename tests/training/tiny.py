@@ -48,5 +48,6 @@ if __name__ == "__main__":
     train.compile_model = remember
     module = importlib.import_module(sys.argv.pop(1))
     command.run(module.main)
-    values = [keras.ops.convert_to_numpy(variable).tobytes() for variable in trained[-1].trainable_variables]
-    print("weights", hashlib.sha256(b"".join(values)).hexdigest())
+    for model in trained[-1:]:
+        values = [keras.ops.convert_to_numpy(variable).tobytes() for variable in model.trainable_variables]
+        print("weights", hashlib.sha256(b"".join(values)).hexdigest())

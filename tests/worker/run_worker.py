@@ -1,12 +1,17 @@
-"""tail-worker with a small engine: ``python -m tests.worker.run_worker CERTS ENGINE BIND WORKERS [NAME=VALUE]...``."""
+"""tail-worker with a small engine: ``python -m tests.worker.run_worker CERTS ENGINE BIND WORKERS [NAME=VALUE]...``.
+
+The engine ``bundle`` is the real one: the default bundle's tail.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from securesplit.cli.logs import logging_to_stderr
 from securesplit.errors import SecureSplitError
+from securesplit.worker.served import Served
 from securesplit.worker.service import Ready, serve_tail
 from securesplit.worker.settings import PoolSettings, WorkerSettings
 from tests.worker.serving import serve_engine
@@ -17,8 +22,9 @@ def announce(ready: Ready) -> None:
 
 
 def main(certs: str, engine: str, bind: str, workers: str, *options: str) -> int:
+    os.environ.pop("LD_PRELOAD", None)  # what a test puts into a front is not for its tails
     named = dict(option.split("=", 1) for option in options)
-    pool = PoolSettings(job_timeout_s=float(named.pop("job_timeout_s", "5")))
+    pool = PoolSettings(job_timeout_s=float(named.pop("job_timeout_s", "5")), pin=bool(named.pop("pin", "")))
     growth = int(named.pop("growth_bytes", 256 << 20))
     form = named.pop("log_format", "text")
     shown = {
@@ -28,8 +34,9 @@ def main(certs: str, engine: str, bind: str, workers: str, *options: str) -> int
     chosen = {name: float(value) if name.endswith("_s") else value for name, value in named.items()}
     settings = WorkerSettings(bind, certs=Path(certs), workers=int(workers), growth_bytes=growth, pool=pool, **shown)
     try:
+        served = Served.from_bundle(None) if engine == "bundle" else serve_engine(engine, **chosen)
         with logging_to_stderr("info", form):
-            return serve_tail(serve_engine(engine, **chosen), settings, on_ready=announce)
+            return serve_tail(served, settings, on_ready=announce)
     except SecureSplitError as error:
         sys.stderr.write(f"error: {error.message}\nhint: {error.hint}\n")
         return error.exit_code

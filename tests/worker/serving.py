@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,13 @@ def release(first: int, dtype: str = "int8") -> np.ndarray[Any, Any]:
     return np.array([first, 0, 0, 0, 0, 0, 0, 0], dtype)
 
 
-def wait_until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
-    """Wait until `condition` holds, or fail."""
+def wait_until(
+    condition: Callable[[], bool], within_s: float = 20.0, why: Callable[[], str] = lambda: "it did not happen in time"
+) -> None:
+    """Wait until `condition` holds, or fail and say why."""
     end = time.monotonic() + within_s
     while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
+        assert time.monotonic() < end, why()
         time.sleep(0.005)
 
 
@@ -95,27 +97,45 @@ def running(
 class Process:
     """A worker in a process of its own, as ``tail-worker`` runs it.
 
+    Args:
+        certs: its keys.
+        engine: of `tests.worker.engines`, or ``bundle``.
+        bind: where it listens.
+        workers: tails.
+        options: of the engine and of `tests.worker.run_worker`.
+        inside: a command that runs the rest of its line, such as ``prlimit --nofile=128``.
+        env: more environment variables.
+
     Attributes:
         endpoint: where it listens.
         metrics: ``HOST:PORT`` of health and metrics; "None" where there are none.
         log: lines that it wrote to stderr so far.
     """
 
-    def __init__(self, certs: Path, engine: str, bind: str, workers: int, options: dict[str, Any]) -> None:
-        command = [sys.executable, "-m", "tests.worker.run_worker", str(certs), engine, bind, str(workers)]
+    def __init__(
+        self,
+        certs: Path,
+        engine: str,
+        bind: str,
+        workers: int,
+        options: dict[str, Any],
+        inside: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        command = [*inside, sys.executable, "-m", "tests.worker.run_worker", str(certs), engine, bind, str(workers)]
         self._process = subprocess.Popen(
             [*command, *(f"{name}={value}" for name, value in options.items())],
             stderr=subprocess.PIPE,
             text=True,
             cwd=REPO,
-            env={**os.environ, "PYTHONPATH": str(REPO)},
+            env={**os.environ, "PYTHONPATH": str(REPO), **(env or {})},
         )
         self.log: list[str] = []
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         self.pid = self._process.pid
-        assert self._ready.wait(30), self.log
+        assert self._ready.wait(60), self.log
         words = next((line.split() for line in self.log if line.startswith("ready at ")), [""] * 7)
         self.endpoint, self.metrics = words[2], words[6]
 
@@ -155,10 +175,17 @@ class Process:
 
 @contextlib.contextmanager
 def process(
-    certs: Path, engine: str = "Sum", *, bind: str = "tcp://127.0.0.1:0", workers: int = 1, **options: Any
+    certs: Path,
+    engine: str = "Sum",
+    *,
+    bind: str = "tcp://127.0.0.1:0",
+    workers: int = 1,
+    inside: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> Iterator[Process]:
     """Run a worker in a process of its own."""
-    worker = Process(certs, engine, bind, workers, options)
+    worker = Process(certs, engine, bind, workers, options, inside, env)
     try:
         yield worker
     finally:

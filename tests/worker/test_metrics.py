@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.channel import issuing, keystore
+from securesplit.channel import keystore
 from securesplit.errors import SecureSplitError, WorkerError
 from securesplit.transport.client import Connection, Patience
 from securesplit.worker.meters import Histogram, Meters
@@ -62,7 +62,7 @@ def test_refusals_busy_answers_and_revoked_sessions_have_their_reasons(certs: Pa
     with process(certs, pause_s=0.1, metrics=LOOPBACK) as worker:
         with connect(worker, certs, patience=patience) as device:
             device.request(release(1))
-            issuing.revoke(certs, "device", now=now())
+            keystore.revoke(certs, "device", now=now())
             worker.signal(signal.SIGHUP)
             wait_until(lambda: metrics(worker.metrics)["sessions"] == 0)
             with pytest.raises(SecureSplitError):

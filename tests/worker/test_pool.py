@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import signal
 import stat
 import tempfile
@@ -156,6 +157,40 @@ def test_tails_that_die_without_a_word_are_noticed_and_restarted_ever_more_slowl
     driver.until(lambda: driver.pool.failure is not None)
     assert isinstance(driver.pool.failure, WorkerError)
     assert driver.pool.deaths <= 4
+
+
+def test_once_it_has_served_what_waits_survives_tails_that_die_while_they_start(drive: Callable[..., Driver]) -> None:
+    """A burst of kills, or a machine that is out of memory for a while, is no reason to give up what waits."""
+    driver = drive(workers=1, backoff_s=0.05)
+    driver.ready()
+    job = driver.submit(7)
+    for _ in range(4):
+        driver.until(lambda: bool(driver.pool.pids))
+        os.kill(driver.pool.pids[0], signal.SIGKILL)
+        deaths = driver.pool.deaths
+        driver.until(lambda deaths=deaths: driver.pool.deaths > deaths)
+        assert driver.pool.failure is None
+    assert driver.fates(job) == [Fate.DONE]
+
+
+def test_a_tail_that_the_system_has_no_descriptor_for_is_started_later(drive: Callable[..., Driver]) -> None:
+    driver = drive(workers=1, backoff_s=0.05)
+    driver.ready()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        os.kill(driver.pool.pids[0], signal.SIGKILL)
+        driver.until(lambda: not driver.pool.pids)
+        job = driver.submit(7)
+        end = time.monotonic() + 0.5
+        driver.until(lambda: time.monotonic() > end)
+        assert driver.pool.failure is None
+        assert driver.outcomes == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert driver.fates(job) == [Fate.DONE]
 
 
 def test_a_tail_that_hangs_while_it_starts_is_replaced(drive: Callable[..., Driver]) -> None:

@@ -38,7 +38,7 @@ def check_libraries() -> Iterator[Finding]:
 
 def _loaded(name: str, least: str) -> str:
     try:
-        importlib.import_module(_MODULES.get(name.lower(), name))
+        importlib.import_module(_MODULES.get(name.lower(), name.replace("-", "_")))
         version = metadata.version(name)
     except (ImportError, OSError) as error:
         raise SecureSplitError(f"{name} cannot be loaded ({error})", hint=_REINSTALL) from None

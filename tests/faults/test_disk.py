@@ -1,0 +1,178 @@
+"""A full disk: a clear error, nothing released, nothing lost of what was there; and it works again with some room.
+
+The disk is a tmpfs of a few pages that the test mounts and fills (that needs root; the test says so where it cannot).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from securesplit.errors import BudgetError, CredentialError
+from securesplit.privacy.accounting import Loss
+from securesplit.privacy.ledger import Ledger
+from securesplit.privacy.noise import load_secret
+from tests.worker.serving import process
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+
+
+@dataclass
+class Disk:
+    """A small disk.
+
+    Attributes:
+        folder: where it is mounted.
+    """
+
+    folder: Path
+
+    def fill(self) -> None:
+        """Leave not one byte."""
+        with (self.folder / "filler").open("ab", buffering=0) as filler:
+            for size in (4_096, 1):
+                try:
+                    while True:
+                        filler.write(bytes(size))
+                except OSError:
+                    continue
+
+    def empty(self) -> None:
+        """Give the room back."""
+        (self.folder / "filler").unlink()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here ({mounted.stderr.strip()})")
+    yield Disk(folder)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def spend(ledger: Ledger, number: int) -> None:
+    ledger.spend(bytes([number]) * 16, bytes([number]) * 16, Loss(0.1, 0.2, 0.0), preset="p", bundle_id="b")
+
+
+def test_the_ledger_grants_nothing_that_it_cannot_write_and_keeps_what_it_granted(disk: Disk) -> None:
+    granted = 0
+    with Ledger(disk.folder) as ledger:
+        spend(ledger, 0)
+        granted += 1
+        disk.fill()
+        refusal = None
+        while refusal is None:
+            assert granted < 200, "the ledger's log cannot have had so much room"
+            try:
+                spend(ledger, granted)
+            except BudgetError as error:
+                refusal = error
+            else:
+                granted += 1
+        assert "cannot be used" in refusal.message
+        assert "nothing was released" in refusal.hint
+        assert ledger.totals()[-1].releases == granted
+        disk.empty()
+        spend(ledger, 250)
+    with Ledger(disk.folder) as ledger:
+        assert ledger.totals()[-1].releases == granted + 1
+
+
+def test_a_ledger_that_cannot_be_made_is_a_clear_error(disk: Disk) -> None:
+    disk.fill()
+    with pytest.raises(BudgetError, match="cannot be used"):
+        Ledger(disk.folder)
+    disk.empty()
+    with Ledger(disk.folder) as ledger:
+        spend(ledger, 1)
+
+
+def test_the_noise_secret_is_written_whole_or_not_at_all(disk: Disk) -> None:
+    disk.fill()
+    with pytest.raises(CredentialError, match="noise secret"):
+        load_secret(disk.folder)
+    assert [file.name for file in disk.folder.iterdir()] == ["filler"]
+    disk.empty()
+    assert len(load_secret(disk.folder)) == 32
+    assert load_secret(disk.folder) == load_secret(disk.folder)
+
+
+def run(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "securesplit", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=90, env={**os.environ, **env})
+
+
+def clear(done: subprocess.CompletedProcess[str], code: int) -> None:
+    assert done.returncode == code, done.stderr
+    assert "error: " in done.stderr
+    assert "hint: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "internal error" not in done.stderr
+
+
+def test_keygen_half_way_can_be_run_again(disk: Disk) -> None:
+    """Each run has a little more room: whatever was left half written, the last one makes a folder that works."""
+    certs = disk.folder / "certs"
+    disk.fill()
+    room = 0
+    while (done := run("keygen", "--out", certs)).returncode:
+        clear(done, 5)
+        room += 16_384
+        assert room < 200_000, "keygen never comes to an end"
+        os.truncate(disk.folder / "filler", (disk.folder / "filler").stat().st_size - 16_384)
+    with process(certs) as worker:
+        assert worker.endpoint
+
+
+def test_renewing_on_a_full_disk_leaves_files_that_work(disk: Disk, draw_photo: Callable[..., Path]) -> None:
+    certs = disk.folder / "certs"
+    assert run("keygen", "--out", certs).returncode == 0
+    disk.fill()
+    clear(run("keygen", "--out", certs, "--renew"), 5)
+    disk.empty()
+    assert run("keygen", "--out", certs, "--renew").returncode == 0
+    with process(certs, "bundle") as worker:
+        answer = run("diagnose", draw_photo(1), "--connect", worker.endpoint, "--certs", certs)
+        assert answer.returncode == 0, answer.stderr
+
+
+def test_a_device_whose_disk_is_full_sends_nothing(disk: Disk, certs: Path, draw_photo: Callable[..., Path]) -> None:
+    photo, state = draw_photo(1), disk.folder / "state"
+    with process(certs, "bundle") as worker:
+        ask = ("diagnose", photo, "--connect", worker.endpoint, "--certs", certs, "--format", "json")
+        disk.fill()
+        clear(run(*ask, SECURESPLIT_STATE=str(state), TMPDIR=str(disk.folder)), 5)
+        disk.empty()
+        assert run(*ask, SECURESPLIT_STATE=str(state), TMPDIR=str(disk.folder)).returncode == 0
+        disk.fill()
+        other = ("diagnose", draw_photo(2), *ask[2:])
+        for _ in range(3):  # the ledger's log may have a page left
+            done = run(*other, SECURESPLIT_STATE=str(state))
+            if done.returncode:
+                clear(done, 10)
+        disk.empty()
+        done = run(*other, SECURESPLIT_STATE=str(state))
+        assert json.loads(done.stdout)["status"] == "ok"
+    totals = run("ledger", SECURESPLIT_STATE=str(state))
+    assert totals.returncode == 0
+
+
+def test_a_worker_whose_temporary_folder_is_full_says_so(disk: Disk, certs: Path) -> None:
+    disk.fill()
+    with process(certs, env={"TMPDIR": str(disk.folder)}) as worker:
+        if worker.endpoint:  # this kernel makes files and sockets without a page: then it serves
+            return
+        assert worker.wait(20) == 2
+        assert any("temporary folder" in line or "no socket can be made" in line for line in worker.log)
+        assert any(line.startswith("hint: ") for line in worker.log)

@@ -1,0 +1,118 @@
+"""Peers that are slow, silent or talk nonsense: they are thrown out or ignored, and honest clients do not notice."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults import garbage
+from tests.faults.garbage import GREETING, KINDS, READY, draw, message
+from tests.faults.load import Load
+from tests.worker.serving import Process, process, wait_until
+
+pytestmark = pytest.mark.faults
+CONNECTIONS = 1_000
+
+
+@pytest.fixture
+def worker(certs: Path) -> Iterator[Process]:
+    with process(certs) as started:
+        yield started
+
+
+def connect(worker: Process) -> socket.socket:
+    host, port = worker.endpoint.removeprefix("tcp://").split(":")
+    return socket.create_connection((host, int(port)), 5.0)
+
+
+def open_files(worker: Process) -> int:
+    return len(list(Path(f"/proc/{worker.pid}/fd").iterdir()))
+
+
+def test_garbage_of_every_kind_leaves_nothing_behind(worker: Process, load: Callable[..., Load]) -> None:
+    clients = load(worker.endpoint, clients=2, pause_s=0.01)
+    clients.answers(20)
+    before, source = open_files(worker), random.Random(7)
+    for n in range(CONNECTIONS):
+        with contextlib.suppress(OSError), connect(worker) as peer:
+            peer.sendall(KINDS[n](source) if n < len(KINDS) else draw(source))
+    clients.answers(20)
+    wait_until(lambda: open_files(worker) <= before, 15)
+    clients.check()
+    assert not any("Traceback" in line for line in worker.log)
+
+
+def test_a_peer_of_an_older_zeromq_is_ignored(worker: Process, load: Callable[..., Load]) -> None:
+    """libzmq has no metadata for ZMTP 1 and 2, so it cannot say where their messages come from; and random bytes can be
+    ZMTP 1."""
+    clients = load(worker.endpoint, clients=1)
+    clients.answers(5)
+    for _ in range(5):
+        with connect(worker) as peer, contextlib.suppress(OSError):
+            peer.sendall(garbage.OLD_GREETING + garbage.old_message(b"", garbage.channel_frame(random.Random(1))))
+            peer.settimeout(0.3)
+            while peer.recv(100):
+                pass
+    clients.answers(5)
+    clients.check()
+    assert worker.tails()
+
+
+def test_greetings_that_do_not_end_are_cut_off(worker: Process) -> None:
+    """A byte a second (slowloris), half a greeting, and not a word: after 5 s the worker hangs up on all of them."""
+    before, peers = open_files(worker), [connect(worker) for _ in range(20)]
+    start, sent = time.monotonic(), 0
+    wait_until(lambda: open_files(worker) >= before + 20)
+    while open_files(worker) > before:
+        assert time.monotonic() - start < 20
+        for peer in peers[:10]:
+            with contextlib.suppress(OSError):
+                peer.sendall(GREETING[sent : sent + 1])
+        sent += 1
+        time.sleep(0.5)
+    assert time.monotonic() - start > 4, "an honest peer on a slow network has time"
+    for peer in peers:
+        peer.close()
+
+
+def test_a_request_that_comes_byte_by_byte_holds_up_nobody(worker: Process, load: Callable[..., Load]) -> None:
+    clients, stop = load(worker.endpoint, clients=2), threading.Event()
+    clients.answers(20)
+
+    def dribble() -> None:
+        with connect(worker) as peer:
+            peer.sendall(GREETING + READY)
+            for byte in message(b"", bytes(250)) * 8:
+                if stop.wait(0.01):
+                    return
+                peer.sendall(bytes([byte]))
+
+    threads = [threading.Thread(target=dribble) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    clients.answers(100)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    clients.check()
+
+
+def test_a_peer_that_never_reads_costs_a_bounded_amount(worker: Process, load: Callable[..., Load]) -> None:
+    """It sends what has to be answered and takes no answer; past the high-water mark its answers are dropped."""
+    clients = load(worker.endpoint, clients=1)
+    clients.answers(10)
+    frame = garbage.channel_frame(random.Random(1))
+    with connect(worker) as peer, contextlib.suppress(OSError):
+        peer.settimeout(2.0)
+        peer.sendall(GREETING + READY)
+        for _ in range(3_000):
+            peer.sendall(message(b"", frame))
+    clients.answers(20)
+    clients.check()
