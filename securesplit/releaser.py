@@ -113,7 +113,7 @@ class Releaser:
         receipt = ledger.spend(
             self._source.release_id(released.pixels, identity, spec),
             self._source.photo_id(released.pixels),
-            accounting.loss_of(spec.sigma_squared, spec.sensitivity, spec.size),
+            spec.loss,
             preset=spec.preset,
             bundle_id=self.bundle.id,
             budget=budget,
@@ -134,8 +134,7 @@ def choose_preset(bundle: Bundle, privacy: str | None) -> Preset:
     if not 0.01 <= epsilon <= 1000:
         raise ConfigError(f"epsilon {privacy} is out of range", hint="give a number between 0.01 and 1000, or a preset")
     private = bundle.preset("private")
-    spec = replace(private.spec, sigma_per_clip=accounting.sigma_from_epsilon(epsilon, DELTA))
-    return replace(private, spec=spec)
+    return replace(private, spec=private.spec.with_epsilon(epsilon, DELTA))
 
 
 def describe(spec: ReleaseSpec, receipt: Receipt) -> PrivacyInfo:

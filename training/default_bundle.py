@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from securesplit.privacy.release import ReleaseSpec
 from training import backbones, data, encoders, evaluate, export
 from training.finetune import SIDE, build_network, finetune
 from training.measure import measure_and_write
-from training.train_release import Trained, load_cached, split_network, train_compact, train_private
+from training.regularisers import NAMES, secrets_of
+from training.train_private import Recipe, train_private
+from training.train_release import Trained, load_cached, split_network, train_compact
 
 LICENCE = (
     "CC BY-NC-SA 4.0, non-commercial: trained on HAM10000 (Tschandl, Rosendahl, Kittler, Sci. Data 5:180161, 2018), "
@@ -83,10 +86,18 @@ def build(args: argparse.Namespace) -> Manifest:
     network.load_weights(str(run / "best.weights.h5"))
     head, tail = split_network(network, backbone)
     shape = train.maps.shape[1:]
-    private = encoders.private_spec(args.numbers, args.sigma)
+    private = encoders.private_spec(args.levels, args.sigma)
+    secrets = secrets_of(data.list_photos(args.data)["train"])
+    recipe = Recipe(
+        towers=args.towers,
+        epochs=args.private_epochs,
+        levels=args.levels,
+        regulariser=args.regulariser,
+        weight=args.regulariser_weight,
+    )
     trained = {
         "compact": train_compact(tail, train, val, encoders.compact_spec(shape), run, epochs=args.compact_epochs),
-        "private": train_private(train, val, private, run, epochs=args.private_epochs),
+        "private": train_private(train, val, secrets, private, run, recipe),
     }
     print({name: f"val AUC {t.val_auc:.4f}" for name, t in trained.items()}, flush=True)
     export.write_halves(args.out, *build_halves(head, tail, trained))
@@ -98,8 +109,11 @@ def build(args: argparse.Namespace) -> Manifest:
         "keras": keras.__version__,
         "tensorflow": version("tensorflow"),
         "fine_tuning": {"run": run.name, **_record(run)},
+        "private": asdict(recipe),
         "command": "python -m training.default_bundle",
     }
+    if args.provenance:
+        provenance |= json.loads(args.provenance.read_text())
     return measure_and_write(args.out, first_manifest(args.out, backbone, specs, provenance), run, args.data)
 
 
@@ -119,9 +133,13 @@ def main() -> None:
     )
     parser.add_argument("--views", type=int, default=2, help="random views of a training photo in stage 2")
     parser.add_argument("--compact-epochs", type=int, default=2)
-    parser.add_argument("--private-epochs", type=int, default=6)
-    parser.add_argument("--numbers", type=int, default=1, help="d of the private preset")
-    parser.add_argument("--sigma", type=float, default=0.12, help="σ/C of the private preset")
+    parser.add_argument("--private-epochs", type=int, default=3)
+    parser.add_argument("--levels", type=int, default=6, help="values of a release of the private preset before noise")
+    parser.add_argument("--sigma", type=float, default=0.1167, help="σ/C of the private preset")
+    parser.add_argument("--towers", type=int, default=3, help="encoders of the private preset, averaged")
+    parser.add_argument("--regulariser", choices=NAMES, default="distance correlation", help="of private")
+    parser.add_argument("--regulariser-weight", type=float, default=0.08)
+    parser.add_argument("--provenance", type=Path, help="JSON object to add to the manifest's provenance")
     manifest = build(parser.parse_args())
     for split in ("validation", "test"):
         print(split, evaluate.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")

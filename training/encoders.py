@@ -1,16 +1,20 @@
 """Encoders of the presets at the cut, and their decoders.
 
 ``compact``: a strided convolution squeezes the cut map to a small map of int8; its decoder rebuilds the cut map for the
-rest of the network. ``private``: a few numbers that keep the diagnosis and little else; its decoder is a small tail of
-its own, since from so few numbers there is no map to rebuild.
+rest of the network. ``private``: one integer of a few values that keeps the diagnosis and little else; its decoder is
+those values' log-odds, since from so little there is no map to rebuild.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
+import numpy as np
 
 from securesplit.privacy.release import ReleaseSpec
-from training.release_layers import Squash
+from training.levels import Levels
+from training.release_layers import PiecewiseLinear, Squash
 
 
 def compact_spec(cut_shape: tuple[int, ...], channels: int = 16) -> ReleaseSpec:
@@ -19,9 +23,12 @@ def compact_spec(cut_shape: tuple[int, ...], channels: int = 16) -> ReleaseSpec:
     return ReleaseSpec("compact", (height, width, channels), "int8", step=1 / 16, clip_norm=None, sigma_per_clip=0.0)
 
 
-def private_spec(numbers: int, sigma_per_clip: float) -> ReleaseSpec:
-    """The ``private`` release: `numbers` integers on a grid of C/256 with discrete Gaussian noise."""
-    return ReleaseSpec("private", (numbers,), "int16", step=1 / 256, clip_norm=1.0, sigma_per_clip=sigma_per_clip)
+def private_spec(levels: int, sigma_per_clip: float) -> ReleaseSpec:
+    """The ``private`` release: one integer of `levels` values with discrete Gaussian noise.
+
+    The grid is symmetric, -(levels // 2) to levels // 2; an even number leaves its highest value unused.
+    """
+    return ReleaseSpec("private", (1,), "int16", step=1 / (levels // 2), clip_norm=1.0, sigma_per_clip=sigma_per_clip)
 
 
 def none_spec(cut_shape: tuple[int, ...]) -> ReleaseSpec:
@@ -45,8 +52,8 @@ def compact_decoder(spec: ReleaseSpec, cut_shape: tuple[int, ...]) -> keras.Mode
     return keras.Model(release, keras.layers.Cropping2D(surplus)(x), name="compact_decoder")
 
 
-def private_encoder(cut_shape: tuple[int, ...], spec: ReleaseSpec) -> keras.Model:
-    """Cut map ``(n, h, w, c)`` -> embedding ``(n, d)``."""
+def private_tower(cut_shape: tuple[int, ...]) -> keras.Model:
+    """Cut map ``(n, h, w, c)`` -> score ``(n, 1)`` in ±1, larger for malignant: one of an ensemble."""
     cut = keras.Input(cut_shape)
     x = keras.layers.Conv2D(128, 1, activation="silu")(cut)
     x = keras.layers.DepthwiseConv2D(5, strides=2, padding="same", activation="silu")(x)
@@ -54,13 +61,33 @@ def private_encoder(cut_shape: tuple[int, ...], spec: ReleaseSpec) -> keras.Mode
     pools = [keras.layers.GlobalAveragePooling2D()(x), keras.layers.GlobalMaxPooling2D()(x)]
     x = keras.layers.Dropout(0.5)(keras.layers.Concatenate()(pools))
     x = keras.layers.Dense(64, activation="silu")(x)
-    embedding = Squash(spec.clip_norm or 1.0)(keras.layers.Dense(spec.shape[-1])(x))
-    return keras.Model(cut, embedding, name="private_encoder")
+    return keras.Model(cut, Squash(1.0)(keras.layers.Dense(1)(x)))
 
 
-def private_decoder(spec: ReleaseSpec) -> keras.Model:
-    """Release ``(n, d)`` -> logit of malignant ``(n, 1)``."""
+def private_score(towers: Sequence[keras.Model]) -> keras.Model:
+    """Cut map -> the towers' mean score ``(n, 1)``."""
+    cut = keras.Input(towers[0].input_shape[1:])
+    scores = [tower(cut) for tower in towers]
+    mean = keras.layers.Average()(scores) if len(scores) > 1 else scores[0]
+    return keras.Model(cut, mean, name="private_score")
+
+
+def private_encoder(score: keras.Model, levels: Levels, spec: ReleaseSpec) -> keras.Model:
+    """Cut map -> embedding ``(n, 1)`` that the grid truncates to the level of the score.
+
+    Truncation is towards zero, so level 0 lies within ±1 step, level 1 from 1 to 2 steps, and so on: the thresholds
+    go to those edges, and half a step beyond the last ones the embedding stays, for the clip to cut.
+    """
+    count = len(levels.thresholds) + 1
+    edges = np.r_[-np.arange(count // 2, 0, -1), np.arange(1, count - count // 2)] * spec.step
+    spread = np.diff(levels.thresholds)[[0, -1]] / 2
+    x = np.r_[levels.thresholds[0] - spread[0], levels.thresholds, levels.thresholds[-1] + spread[1]]
+    y = np.r_[edges[0] - spec.step / 2, edges, edges[-1] + spec.step / 2]
+    cut = keras.Input(score.input_shape[1:])
+    return keras.Model(cut, PiecewiseLinear(x, y)(score(cut)), name="private_encoder")
+
+
+def private_decoder(levels: Levels, spec: ReleaseSpec) -> keras.Model:
+    """Release ``(n, 1)`` -> logit of malignant ``(n, 1)``: each released integer's log-odds."""
     release = keras.Input(spec.shape)
-    x = keras.layers.Dense(64, activation="silu")(release)
-    x = keras.layers.Dense(64, activation="silu")(x)
-    return keras.Model(release, keras.layers.Dense(1)(x), name="private_decoder")
+    return keras.Model(release, PiecewiseLinear(levels.values * spec.step, levels.logits)(release))

@@ -1,86 +1,87 @@
-"""The frontier of the ``private`` preset: accuracy against identification, by d and σ.
+"""The frontier of the ``private`` preset: accuracy against leakage, by regulariser, number of levels and noise.
 
     python -m training.frontier --run build/efficientnetv2b0
 
-Each point trains its own encoder and decoder on the cached cut maps of stage 2, with its noise in the loop, and is
-measured on validation photos: AUC with noise, and how often the matched filter (the optimal attacker for known
-candidates) picks the photo among 1,000, beside an attacker who sees only the predicted label. Finished points are
-kept in the run folder and not trained again.
+Each regulariser trains its own encoder on the cached cut maps of stage 2, small and short so that a point is cheap;
+every number of levels and every noise is then measured on that encoder. All figures are of validation photos
+(`training.tables`). Finished encoders are kept in the run folder and not trained again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.privacy import accounting
+from securesplit.audit.plots import figure, png
+from training import data, levels, tables
 from training.encoders import private_spec
-from training.release_layers import release_layers
-from training.train_release import Cached, load_cached, train_private
+from training.regularisers import secrets_of
+from training.tables import Side
+from training.train_private import Recipe, scores_of, train_score
+from training.train_release import Cached, load_cached
 
-CANDIDATES = 1000
 POINTS = (
-    (1, 0.2),
-    (1, 0.25),
-    (1, 0.3),
-    (1, 0.42),
-    (2, 0.2),
-    (2, 0.3),
-    (2, 0.42),
-    (2, 0.69),
-    (4, 0.25),
-    (4, 0.42),
-    (8, 0.42),
+    ("none", 0.0),
+    ("distance correlation", 0.3),
+    ("distance correlation", 1.0),
+    ("adversary", 0.3),
+    ("adversary", 1.0),
+    ("class spread", 0.3),
+    ("class spread", 1.0),
+    ("jacobian", 0.03),
+    ("jacobian", 0.3),
 )
+RELEASES = ((3, 0.3), (5, 0.15), (5, 0.2), (6, 0.1167), (6, 0.15), (7, 0.1), (7, 0.1333), (9, 0.1))
+"""(levels, σ/C)."""
+SHIPPED = (6, 0.1167)
 
 
-def identified(clean: NDArray[np.float32], sigma: float, *, rounds: int = 20, seed: int = 1) -> float:
-    """Share of photos that the matched filter picks among `CANDIDATES` random ones.
-
-    Args:
-        clean: releases before noise, ``(n, d) float32``.
-        sigma: noise standard deviation, same units.
-        rounds: galleries that are drawn.
-        seed: of galleries and noise.
-    """
-    rng = np.random.default_rng(seed)
-    hits = []
-    for _ in range(rounds):
-        gallery = clean[rng.permutation(len(clean))[:CANDIDATES]]
-        noisy = gallery + rng.normal(0, sigma, gallery.shape)
-        distance = ((noisy[:, None] - gallery[None]) ** 2).sum(-1)
-        ties = distance <= distance.min(1, keepdims=True)  # equal candidates are guessed among
-        hits.append((np.diagonal(ties) / ties.sum(1)).mean())
-    return float(np.mean(hits))
-
-
-def label_only(called: NDArray[np.bool_]) -> float:
-    """The same for an attacker who sees only the predicted label: one guess in each of the two classes."""
-    share = called.mean()
-    return float(sum(1.0 for part in (share, 1 - share) if part > 0) / CANDIDATES)
+def measured(
+    scores: tuple[NDArray[np.float64], NDArray[np.float64]],
+    photos: dict[str, list[data.Photo]],
+    cached: tuple[Cached, Cached],
+) -> list[dict[str, Any]]:
+    """A row for every release of `RELEASES` from the scores of the training and validation photos' centre squares."""
+    rows = []
+    for count, sigma in RELEASES:
+        spec = private_spec(count, sigma)
+        variance = float(spec.sigma_squared)
+        fitted = levels.fit(scores[1], cached[1].malignant[:, 0] > 0, count, variance)
+        own, victims = (
+            Side(photos[split], fitted.level(s), c.malignant[: len(s), 0] > 0, c.thumbnail[: len(s)].astype(np.float32))
+            for split, s, c in zip(("train", "val"), scores, cached, strict=True)
+        )
+        point = {"levels": count, "sigma_per_clip": sigma, "epsilon": round(spec.loss.epsilon(), 1)}
+        bound = {"A6 bound": round(spec.loss.identification_bound(tables.CANDIDATES), 5)}
+        rows.append(point | tables.measure(own, victims, fitted, variance) | bound)
+    return rows
 
 
-def measure(train: Cached, val: Cached, run: Path, numbers: int, sigma: float, epochs: int) -> dict[str, Any]:
-    """Train and measure one point."""
-    spec = private_spec(numbers, sigma)
-    trained = train_private(train, val, spec, run, epochs=epochs)
-    embedding = trained.encoder.predict(val.maps, batch_size=256, verbose=0)
-    quiet = private_spec(numbers, 0.0)
-    clean = np.asarray(release_layers(quiet, embedding))
-    loss = accounting.loss_of(spec.sigma_squared, spec.sensitivity, spec.size)
-    return {
-        "d": numbers,
-        "sigma_per_clip": sigma,
-        "epsilon": round(loss.epsilon(), 2),
-        "val_auc": round(trained.val_auc, 4),
-        "identified": round(identified(clean, sigma), 4),
-        "bound": round(loss.identification_bound(CANDIDATES), 4),
-    }
+def plot(rows: list[dict[str, Any]], undefended: float) -> bytes:
+    """AUC lost against each leak beyond what the label gives, by regulariser, as PNG."""
+    made, axes = figure(13, 4, 3)
+    chosen = [r for r in rows if (r["levels"], r["sigma_per_clip"]) == SHIPPED]
+    for axis, leak in zip(axes, ("A7", "age", "site"), strict=True):
+        for name in dict.fromkeys(r["regulariser"] for r in chosen):
+            mine = [r for r in chosen if r["regulariser"] == name]
+            x, y = ([r[leak] - r[f"{leak} label"] for r in mine], [100 * (undefended - r["auc"]) for r in mine])
+            axis.plot(x, y, "o-", ms=5, label=name)
+        axis.set(xlabel=f"{leak} beyond the label", ylabel="AUC lost, points")
+        axis.legend(fontsize=7)
+    return png(made)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    columns = list(rows[0])
+    lines = [columns, ["---"] * len(columns), *([str(row[c]) for c in columns] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def main() -> None:
@@ -89,18 +90,39 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--backbone", default="efficientnetv2b0")
-    parser.add_argument("--views", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--point", type=float, nargs=2, action="append", metavar=("D", "SIGMA"), help="instead of all")
+    parser.add_argument("--views", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--towers", type=int, default=1)
     args = parser.parse_args()
-    train, val = load_cached(args.run, args.data, args.backbone, views=args.views)
-    called = val.teacher[:, 0] > np.quantile(val.teacher, 0.7)
-    print(f"label-only attacker: {label_only(called):.2%} of {CANDIDATES}")
-    rows = []
-    for numbers, sigma in args.point or POINTS:
-        rows.append(measure(train, val, args.run, int(numbers), sigma, args.epochs))
-        print(json.dumps(rows[-1]), flush=True)
-    (args.run / "frontier.json").write_text(json.dumps(rows, indent=1) + "\n")
+    photos = data.list_photos(args.data)
+    cached = load_cached(args.run, args.data, args.backbone, views=args.views)
+    secrets = secrets_of(photos["train"])
+    undefended = levels.released_auc(*_histograms(cached[1]))
+    rows: list[dict[str, Any]] = []
+    recipe = Recipe(towers=args.towers, epochs=args.epochs)
+    centre = replace(cached[0], maps=cached[0].maps[: len(photos["train"])])
+    for name, weight in POINTS:
+        file = args.run / f"point-{name.replace(' ', '-')}-{weight:g}.weights.h5"
+        chosen = replace(recipe, regulariser=name, weight=weight)
+        score = train_score(cached[0], secrets, file, args.run / "best.weights.h5", chosen)
+        scores = (scores_of(score, centre), scores_of(score, cached[1]))
+        about = {"regulariser": name, "weight": weight}
+        rows += [about | row for row in measured(scores, photos, cached)]
+        print(
+            json.dumps(next(r for r in rows[-len(RELEASES) :] if (r["levels"], r["sigma_per_clip"]) == SHIPPED)),
+            flush=True,
+        )
+    (args.run / "frontier.json").write_text(json.dumps({"recipe": asdict(recipe), "rows": rows}, indent=1) + "\n")
+    (args.run / "frontier.md").write_text(table(rows))
+    (args.run / "frontier.png").write_bytes(plot(rows, float(undefended)))
+
+
+def _histograms(val: Cached) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Class shares at each distinct undefended logit, in rising order."""
+    malignant = val.malignant[:, 0] > 0
+    values = np.unique(val.teacher[:, 0], return_inverse=True)[1]
+    benign, positive = (np.bincount(values[m], minlength=values.max() + 1) / m.sum() for m in (~malignant, malignant))
+    return benign, positive
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from securesplit.privacy.release import ReleaseSpec
 
@@ -44,6 +46,26 @@ class Squash(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
         return z * self.clip_norm / ops.sqrt(self.clip_norm**2 + square)
 
 
+class PiecewiseLinear(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
+    """Linear between given points, constant outside: ReLUs and sums only, so that it deploys and has a gradient.
+
+    Args:
+        x: rising.
+        y: as many.
+    """
+
+    def __init__(self, x: NDArray[Any], y: NDArray[Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.x = np.asarray(x, np.float32)
+        self.y = np.asarray(y, np.float32)
+
+    def call(self, z: Any) -> Any:
+        """``(n, 1) float32`` -> ``(n, 1)``."""
+        share = (z - self.x[:-1]) / np.diff(self.x)
+        ramps = ops.relu(share) - ops.relu(share - 1.0)
+        return self.y[0] + ops.sum(ramps * np.diff(self.y), axis=-1, keepdims=True)
+
+
 class TruncateToGrid(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
     """Towards zero onto multiples of `step`, saturated at `limit` steps; the gradient passes straight through."""
 
@@ -56,7 +78,7 @@ class TruncateToGrid(keras.layers.Layer):  # type: ignore[misc]  # Keras is unty
         """Any shape, float32, unchanged shape."""
         bound = self.limit * self.step
         saturated = ops.clip(z, -bound, bound)
-        units = saturated / self.step
+        units = saturated / self.step * (1 + 1e-6)  # float32's last digits do not cost a step
         truncated = ops.sign(units) * ops.floor(ops.abs(units)) * self.step
         return saturated + ops.stop_gradient(truncated - saturated)
 

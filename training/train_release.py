@@ -1,8 +1,8 @@
 """Stage 2: encoders and decoders of the presets, at the cut of a fine-tuned network.
 
 The head stays as stage 1 left it, so its cut maps are computed once (several random views of every training photo) and
-every epoch after that is cheap. Both presets learn the labels and the undefended network's own answer (distillation,
-Hinton et al. 2015), `private` with its noise in the loop, `compact` also to rebuild the cut map.
+every epoch after that is cheap. `compact` learns the labels, the undefended network's own answer (distillation, Hinton
+et al. 2015) and to rebuild the cut map; `private` is `training.train_private`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from training.data import centre_square
 from training.finetune import FRAME_WIDTH, SIDE, build_network
 from training.release_layers import release_layers
 
+THUMBNAIL = 8
+"""Pixels of the picture of each view that the regularisers keep the release independent of."""
+
 EMA_MOMENTUM = 0.99
 """Of the weights' moving average, which Keras puts in their place at the end of every epoch: the AUC jumps less."""
 
@@ -33,13 +36,15 @@ EMA_MOMENTUM = 0.99
 class Cached:
     """Cut maps ``(n, h, w, c) float16`` of one split with what the undefended network made of them.
 
-    ``teacher`` is its logit and ``malignant`` the label, both ``(n, 1) float32``.
+    ``teacher`` is its logit and ``malignant`` the label, both ``(n, 1) float32``; ``photo`` the index in the split's
+    list that a view was made of, ``(n,)``; ``thumbnail`` the view itself at 8 pixels, ``(n, 8, 8, 3) float16`` in 0..1.
     """
 
     maps: NDArray[np.float16]
     teacher: NDArray[np.float32]
     malignant: NDArray[np.float32]
-    histology: NDArray[np.bool_]
+    photo: NDArray[np.int64]
+    thumbnail: NDArray[np.float16]
 
 
 def split_network(network: keras.Model, backbone: str) -> tuple[keras.Model, keras.Model]:
@@ -52,23 +57,26 @@ def cache_split(network: keras.Model, backbone: str, split: data.Split, views: i
     """Cut maps and teacher logits of `split`: the centre square and `views` random views of each photo."""
     cut = network.get_layer(backbones.BACKBONES[backbone].cut).output
     both = keras.Model(network.input, [cut, network.output["malignant"]])
-    maps, teacher = both.predict(centre_square(split.pixels), batch_size=64, verbose=0)
-    parts = [(maps.astype(np.float16), teacher, split.malignant[:, None])]
+    square, index = centre_square(split.pixels), np.arange(len(split.photos))
+    maps, teacher = both.predict(square, batch_size=64, verbose=0)
+    parts = [(maps.astype(np.float16), teacher, index, _thumbnails(square))]
     batch = 64
     batches = training_batches(
-        split,
-        split.malignant[:, None],
-        split.malignant,
-        side=SIDE,
-        batch=batch,
-        recipe=RECIPES["dermoscopy"],
-        seed=seed,
+        split, index, split.malignant, side=SIDE, batch=batch, recipe=RECIPES["dermoscopy"], seed=seed
     )
-    for photos, labels, _ in batches.take(views * len(split.photos) // batch):
+    for photos, which, _ in batches.take(views * len(index) // batch):
         maps, teacher = both.predict_on_batch(photos)
-        parts.append((np.asarray(maps, np.float16), np.asarray(teacher), np.asarray(labels)))
-    maps, teacher, malignant = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Cached(maps, teacher, malignant.astype(np.float32), split.histology)
+        parts.append((np.asarray(maps, np.float16), np.asarray(teacher), np.asarray(which), _thumbnails(photos)))
+    maps, teacher, which, thumbnails = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Cached(maps, teacher, split.malignant[which][:, None], which, thumbnails)
+
+
+def _thumbnails(photos: Any) -> NDArray[np.float16]:
+    """``(n, side, side, 3)`` in 0..255 -> ``(n, 8, 8, 3)`` in 0..1."""
+    edges = np.linspace(0, photos.shape[1], THUMBNAIL + 1).astype(int)[:-1]
+    sums = np.add.reduceat(np.add.reduceat(np.asarray(photos), edges, axis=1, dtype=np.float32), edges, axis=2)
+    lengths = np.diff(edges, append=photos.shape[1])
+    return np.asarray(sums / (255 * lengths[:, None] * lengths)[..., None], np.float16)
 
 
 def load_cached(run: Path, root: Path, backbone: str, *, views: int) -> tuple[Cached, Cached]:
@@ -79,7 +87,7 @@ def load_cached(run: Path, root: Path, backbone: str, *, views: int) -> tuple[Ca
     network.load_weights(str(weights))
     caches = []
     for name, count in (("train", views), ("val", 0)):
-        file = run / f"cut-{name}-{count}.npz"
+        file = run / f"views-{name}-{count}.npz"
         if not file.is_file() or file.stat().st_mtime < weights.stat().st_mtime:
             split = data.load_split(photos[name], height=SIDE, width=FRAME_WIDTH, cache=run.parent / "pixels")
             made = cache_split(network, backbone, split, count, seed=2)
@@ -107,19 +115,6 @@ def distillation_loss(teacher_share: float) -> Any:
         return ops.mean(ops.binary_crossentropy(target, logit, from_logits=True), axis=-1)
 
     return loss
-
-
-def train_private(train: Cached, val: Cached, spec: ReleaseSpec, run: Path, *, epochs: int, seed: int = 1) -> Trained:
-    """Train both ends of `private` with its noise in the loop; keep the epoch of the best noisy validation AUC."""
-    keras.utils.set_random_seed(seed)
-    cut = keras.Input(train.maps.shape[1:])
-    encoder, decoder = encoders.private_encoder(cut.shape[1:], spec), encoders.private_decoder(spec)
-    model = keras.Model(cut, decoder(release_layers(spec, encoder(cut))))
-    steps = len(train.maps) // 128 * epochs
-    model.compile(_optimizer(steps, learning_rate=7e-4, weight_decay=1e-2), distillation_loss(0.7))
-    file = run / f"private-{spec.shape[0]}-{spec.sigma_per_clip:g}.weights.h5"
-    best = _fit(model, train, val, targets(train), file, epochs=epochs, batch=128, draws=4)
-    return Trained(spec, encoder, decoder, best)
 
 
 def train_compact(

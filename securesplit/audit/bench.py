@@ -19,6 +19,7 @@ from securesplit.errors import BundleError
 from securesplit.model import Bundle
 from securesplit.privacy import metrics
 from securesplit.privacy.attacks import floors, patches
+from securesplit.privacy.attacks.ridge import Predictor
 from securesplit.privacy.attacks.setting import Known, Releases
 from securesplit.privacy.metrics import Photos
 
@@ -81,46 +82,64 @@ class Bench:
         exposed = self.exposed[preset]
         return Known(self.own_photos, exposed.own, exposed.own_malignant)
 
-    def score(self, preset: str, attack: str, rebuild: Rebuild, **about: Any) -> Result:
+    @cached_property
+    def decoders(self) -> dict[tuple[Any, ...], Predictor]:
+        """Trained decoders that more than one step needs, by what they were trained on."""
+        return {}
+
+    def score(
+        self,
+        preset: str,
+        attack: str,
+        rebuild: Rebuild,
+        *,
+        photos: int | None = None,
+        apart: bool = False,
+        **about: Any,
+    ) -> Result:
         """Run one reconstruction for every seed and score it beside the class mean.
 
         Args:
             preset: what is attacked.
             attack: ``A0`` to ``A5``, for the report.
-            rebuild: (seed, observed, says malignant) -> photos, of the first victims if it gives fewer.
+            rebuild: (seed, observed, says malignant) -> photos.
+            photos: how many victims; None: all that are rebuilt.
+            apart: each victim meets one of the seeds, for attacks that cost too much to meet all of them.
             about: what else the report should say of it.
         """
         releases = int(about.get("releases", 1))
-        exposed, known, most = self.exposed[preset], self.known(preset), self.effort.rebuilt
+        exposed, known = self.exposed[preset], self.known(preset)
+        count = min(photos or self.effort.rebuilt, len(self.rebuilt_photos))
         seeds = self.effort.seeds if exposed.surface.sigma or attack == "A3" else self.effort.seeds[:1]
-        rebuilt, means, count = [], [], 0
-        for seed in seeds:
+        rows, rebuilt, means = [], [], []
+        for number, seed in enumerate(seeds):
             observed, logits = exposed.observe(seed=seed, releases=releases)
-            malignant = exposed.says_malignant(logits[:most])
-            rebuilt.append(rebuild(seed, observed[:most], malignant))
-            count = len(rebuilt[-1])
-            means.append(floors.class_mean(known, malignant[:count]))
-        truth = self.rebuilt_photos[:count]
+            mine = np.arange(count)[number :: len(seeds)] if apart else np.arange(count)
+            malignant = exposed.says_malignant(logits[mine])
+            rows.append(mine)
+            rebuilt.append(rebuild(seed, observed[mine], malignant))
+            means.append(floors.class_mean(known, malignant))
         label = "-".join([preset, attack, *(str(v) for v in about.values())])
-        np.savez(self.pictures / f"{label}.npz", rebuilt=rebuilt[0][:GALLERY].astype(np.float16))
-        many = np.concatenate([truth] * len(rebuilt))
-        ours, floor = np.concatenate(rebuilt), np.concatenate(means)
-        similarity, floor_similarity = (_by_photo(metrics.ssim(many, p), len(rebuilt)) for p in (ours, floor))
+        first = rebuilt[0] if not apart else np.concatenate(rebuilt)[np.argsort(np.concatenate(rows))]
+        np.savez(self.pictures / f"{label}.npz", rebuilt=first[:GALLERY].astype(np.float16))
+        row = np.concatenate(rows)
+        truth, ours, floor = self.rebuilt_photos[row], np.concatenate(rebuilt), np.concatenate(means)
+        similarity, floor_similarity = (_by_photo(metrics.ssim(truth, p), row) for p in (ours, floor))
         return {
             "kind": "reconstruction",
             "preset": preset,
             "attack": attack,
             **about,
             "photos": count,
-            "seeds": len(rebuilt),
-            "mse": round(float(metrics.mse(many, ours).mean()), 6),
-            "skill": metrics.skill(many, ours, floor).to_json(),
+            "seeds": len(seeds),
+            "mse": round(float(metrics.mse(truth, ours).mean()), 6),
+            "skill": metrics.skill(truth, ours, floor).to_json(),
             "ssim": metrics.bootstrap(similarity).to_json(),
             "ssim_gain": metrics.bootstrap(similarity - floor_similarity).to_json(),
             "picture": f"{label}.npz",
         }
 
 
-def _by_photo(values: NDArray[np.float64], seeds: int) -> NDArray[np.float64]:
-    """Mean over the seeds, so that the bootstrap resamples photos."""
-    return np.asarray(values.reshape(seeds, -1).mean(0))
+def _by_photo(values: NDArray[np.float64], row: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Mean over the seeds that each photo met, so that the bootstrap resamples photos."""
+    return np.asarray(np.bincount(row, values) / np.bincount(row))

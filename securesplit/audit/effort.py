@@ -19,7 +19,8 @@ class Effort:
         draws: seeds of the noise for everything else.
         decoder_photos: sizes of the attacker's collection for A3.
         decoder_updates: most steps of Adam of A3.
-        search_photos: how many photos A2 and A4 search for; 0: not in this effort.
+        search_photos: how many photos A2 and A4 search for where a release is a map; 0: not in this effort.
+        search_photos_few: the same where it is a few numbers, which are found in few steps.
         search_steps: steps of Adam of A2 and A4.
         averaged: numbers of releases for A5.
         candidates: numbers of candidates for A6.
@@ -37,6 +38,7 @@ class Effort:
     decoder_photos: tuple[int, ...]
     decoder_updates: int
     search_photos: int
+    search_photos_few: int
     search_steps: int
     averaged: tuple[int, ...] = (1, 4, 16, 64)
     candidates: tuple[int, ...] = (10, 100, 1000)
@@ -55,6 +57,7 @@ QUICK = Effort(
     decoder_photos=(1000,),
     decoder_updates=2000,
     search_photos=0,
+    search_photos_few=0,
     search_steps=0,
 )
 FULL = Effort(
@@ -68,5 +71,6 @@ FULL = Effort(
     decoder_photos=(100, 1000, 5000),
     decoder_updates=6000,
     search_photos=16,
+    search_photos_few=200,
     search_steps=300,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from functools import partial
 
 import numpy as np
@@ -18,6 +19,8 @@ from securesplit.privacy.attacks.whitebox import WhiteBox
 
 CONTROL_OWN, CONTROL_VICTIMS = 48, 16
 """Photos of the positive control."""
+FEW_NUMBERS = 16
+"""Up to so many numbers A2 and A4 need few steps."""
 CONTROL_SSIM = 0.9
 """What the same code must reach on the undefended stem, or the audit is void."""
 
@@ -74,12 +77,10 @@ def a2(bench: Bench, preset: str) -> Result:
 
 def a3(bench: Bench, preset: str, photos: int) -> Result:
     """The trained decoder with that many photos of its own."""
-    known, sigma = bench.known(preset).first(photos), bench.exposed[preset].surface.sigma
-
-    def rebuild(seed: int, seen: Releases, _answers: NDArray[np.bool_]) -> metrics.Photos:
-        return decoder.fit(known, sigma, seed, updates=bench.effort.decoder_updates)(seen)
-
-    return bench.score(preset, "A3", rebuild, own_photos=len(known.photos))
+    photos = min(photos, len(bench.own_photos))
+    return bench.score(
+        preset, "A3", lambda seed, seen, _: _decoder(bench, preset, photos, seed)(seen), own_photos=photos
+    )
 
 
 def a4(bench: Bench, preset: str) -> Result:
@@ -95,17 +96,28 @@ def _search(bench: Bench, preset: str, attack: str) -> Result:
     effort = bench.effort
     search = Search(steps=effort.search_steps)
 
+    few = math.prod(known.clean.shape[1:]) <= FEW_NUMBERS
+
     def rebuild(seed: int, seen: Releases, _answers: NDArray[np.bool_]) -> metrics.Photos:
-        seen = seen[: effort.search_photos]
         start = None
         if attack == "A4":
-            decode = decoder.fit(known, surface.sigma, seed, updates=effort.decoder_updates)
+            decode = _decoder(bench, preset, len(known.photos), seed)
             _, held_out = ridge.split(known)
             again = decode(surface.observe(held_out.clean, seed=OWN_SEED))
             start = Start(decode(seen), float(metrics.mse(held_out.photos, again).mean()))
         return optimise.reconstruct(box, surface, known, seen, search=search, start=start)
 
-    return bench.score(preset, attack, rebuild, steps=effort.search_steps)
+    photos = effort.search_photos_few if few else effort.search_photos
+    return bench.score(preset, attack, rebuild, photos=photos, apart=True, steps=effort.search_steps)
+
+
+def _decoder(bench: Bench, preset: str, photos: int, seed: int) -> ridge.Predictor:
+    """A3's decoder, trained once for A3 and A4."""
+    key = (preset, photos, seed)
+    if key not in bench.decoders:
+        known, sigma = bench.known(preset).first(photos), bench.exposed[preset].surface.sigma
+        bench.decoders[key] = decoder.fit(known, sigma, seed, updates=bench.effort.decoder_updates)
+    return bench.decoders[key]
 
 
 def a5(bench: Bench, preset: str, releases: int) -> Result:

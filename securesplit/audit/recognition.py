@@ -93,11 +93,11 @@ def a6(bench: Bench, preset: str, candidates: int, releases: int) -> Result:
             distances = squared_distances(exposed.victims[members], observed[members])
             tally.add("top1", members, metrics.top_k(-distances, truth, 1))
             tally.add("top5", members, metrics.top_k(-distances, truth, 5))
-            tally.add("assigned", members, identify.assign(distances))
+            tally.add("assigned", members, identify.assign(distances, seed))
             label_only = identify.label_only(clean_answers[members], answers[members], truth)
             tally.add("label_only", members, label_only)
     rates = {name: tally.rate(name).to_json() for name in ("top1", "top5", "assigned", "label_only")}
-    bound = exposed.preset.spec.loss.times(releases).identification_bound(candidates)
+    bound = exposed.preset.spec.repeated(releases).identification_bound(candidates)
     return {
         "kind": "identification",
         "preset": preset,

@@ -184,7 +184,7 @@ def explanation(diagnosis: Diagnosis) -> list[str]:
     else:
         bound = privacy.identification_bound_n1000 or 0.0
         picked = (
-            f"the server picks this photo out of 1,000 at most {bound:.1%} of the time"
+            f"the server picks this photo out of 1,000 at most {bound:.2%} of the time"
             if bound < VOID_BOUND
             else "so little noise certifies nothing about picking this photo out of 1,000, see docs/privacy.md"
         )

@@ -11,6 +11,8 @@ every figure uses the better of them:
   So the release inherits the continuous mechanism's exact trade-off curve, μ-Gaussian DP with
   μ = Δ/√(σ² − 2) (Dong, Roth, Su 2019), its composition, and its bound on identification.
 
+A third figure, maximal leakage (`securesplit.privacy.leakage`), bounds identification alone, and much better.
+
 Every ε is rounded up and every μ down where a root is searched, so nothing smaller than the truth is ever printed.
 
 Sources: Balle and Wang, ICML 2018 (analytic Gaussian); Canonne, Kamath and Steinke, NeurIPS 2020; Dong, Roth and Su,
@@ -21,10 +23,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from statistics import NormalDist
 from typing import Final
+
+from securesplit.privacy.leakage import maximal_leakage
 
 DELTA: Final = 1e-5
 """The δ of every printed (ε, δ) unless another is asked for."""
@@ -193,17 +197,19 @@ def identification_bound(candidates: int, mu: float) -> float:
 
 @dataclass(frozen=True)
 class Loss:
-    """What one or several releases can reveal at most, in both descriptions of this module's head.
+    """What one or several releases can reveal at most, in the descriptions of this module's head.
 
     Args:
         rho: zCDP.
         mu: Gaussian DP, by smoothing.
         eta: the smoothing's factor e^±η on every probability.
+        leakage: maximal leakage in nats; ∞ where it is not known.
     """
 
     rho: float
     mu: float
     eta: float
+    leakage: float = math.inf
 
     def epsilon(self, delta: float = DELTA) -> float:
         """The ε that holds at `delta`; ∞ where nothing is promised."""
@@ -213,10 +219,10 @@ class Loss:
     def times(self, count: float) -> Loss:
         """What `count` distinct releases like this one reveal together.
 
-        >>> Loss(1.0, 2.0, 0.0).times(4)
-        Loss(rho=4.0, mu=4.0, eta=0.0)
+        >>> Loss(1.0, 2.0, 0.0, 0.5).times(4)
+        Loss(rho=4.0, mu=4.0, eta=0.0, leakage=2.0)
         """
-        return Loss(self.rho * count, self.mu * math.sqrt(count), self.eta * count)
+        return Loss(self.rho * count, self.mu * math.sqrt(count), self.eta * count, self.leakage * count)
 
     def within(self, epsilon: float, delta: float = DELTA) -> bool:
         """Whether (`epsilon`, `delta`)-DP holds; cheaper than finding the smallest ε."""
@@ -224,22 +230,30 @@ class Loss:
         return min(by_smoothing, zcdp_delta(epsilon, self.rho)) <= delta
 
     def identification_bound(self, candidates: int) -> float:
-        """Certified rate of picking the photo among that many candidates, see `identification_bound`."""
-        return min(1.0, math.exp(self.eta) * identification_bound(candidates, self.mu))
+        """Certified rate of picking the photo among that many candidates: the better of the two bounds.
+
+        >>> round(Loss(1.0, 2.0, 0.0, math.log(5)).identification_bound(1000), 6)
+        0.005
+        """
+        by_smoothing = math.exp(self.eta) * identification_bound(candidates, self.mu)
+        by_leakage = math.exp(min(self.leakage, 700.0)) / candidates
+        return min(1.0, by_smoothing, by_leakage)
 
 
-NO_LOSS: Final = Loss(0.0, 0.0, 0.0)
+NO_LOSS: Final = Loss(0.0, 0.0, 0.0, 0.0)
 UNBOUNDED: Final = Loss(math.inf, math.inf, 0.0)
 """A release without noise promises nothing."""
 
 
-def loss_of(sigma_squared: Fraction | float, sensitivity: float, size: int) -> Loss:
-    """What one release can reveal at most.
+def loss_of(sigma_squared: Fraction | float, sensitivity: float, size: int, *, releases: int = 1) -> Loss:
+    """What one release, or several independent ones of the same photo, can reveal at most.
 
     Args:
         sigma_squared: variance of the discrete Gaussian, squared grid steps; 0: no noise.
         sensitivity: largest L2 distance of two releases before noise, grid steps.
         size: how many integers the release holds.
+        releases: how many of them there are. For maximal leakage they reveal less than as many releases of different
+            photos, `Loss.times`.
 
     >>> loss = loss_of(48.0**2, 2 * 40.0, 4)
     >>> gaussian_epsilon(80 / 48) < loss.epsilon() < 1.001 * gaussian_epsilon(80 / 48)
@@ -250,7 +264,9 @@ def loss_of(sigma_squared: Fraction | float, sensitivity: float, size: int) -> L
         return UNBOUNDED
     rest = variance - ROUNDING_VARIANCE
     mu = sensitivity / math.sqrt(rest) if rest > 0 else math.inf
-    return Loss(rho=sensitivity**2 / (2 * variance), mu=mu, eta=size * _ETA_PER_NUMBER)
+    eta = size * _ETA_PER_NUMBER
+    leakage = maximal_leakage(variance, sensitivity / 2, size, smooth_variance=rest, eta=eta, releases=releases)
+    return replace(Loss(sensitivity**2 / (2 * variance), mu, eta).times(releases), leakage=leakage)
 
 
 def compose(losses: Iterable[Loss]) -> Loss:
@@ -264,6 +280,7 @@ def compose(losses: Iterable[Loss]) -> Loss:
         rho=math.fsum(loss.rho for loss in known),
         mu=math.sqrt(math.fsum(loss.mu**2 for loss in known)),
         eta=math.fsum(loss.eta for loss in known),
+        leakage=math.fsum(loss.leakage for loss in known),
     )
 
 

@@ -38,11 +38,15 @@ CREATE TABLE IF NOT EXISTS releases (
     bundle TEXT NOT NULL,      -- bundle id
     rho REAL NOT NULL,         -- zCDP; infinite without a promise
     mu_squared REAL NOT NULL,  -- Gaussian DP, squared so that it adds up
-    eta REAL NOT NULL          -- smoothing slack
+    eta REAL NOT NULL,         -- smoothing slack
+    leakage REAL NOT NULL DEFAULT 9e999  -- maximal leakage in nats; infinite where it was not kept
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS releases_by_photo ON releases (photo);
 """
-_SUMS: Final = "COUNT(*), COALESCE(SUM(rho), 0.0), COALESCE(SUM(mu_squared), 0.0), COALESCE(SUM(eta), 0.0)"
+_ADD_LEAKAGE: Final = "ALTER TABLE releases ADD COLUMN leakage REAL NOT NULL DEFAULT 9e999"
+"""For a ledger that was begun before this column was."""
+_SUMMED: Final = ("rho", "mu_squared", "eta", "leakage")
+_SUMS: Final = ", ".join(["COUNT(*)", *(f"COALESCE(SUM({column}), 0.0)" for column in _SUMMED)])
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,16 @@ class Ledger:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")  # the row is on the disk before the release is on the wire
                 self._db.executescript(_SCHEMA)
+                self._add_column()
             except sqlite3.Error:
                 self._db.close()
                 raise
+
+    def _add_column(self) -> None:
+        with self._immediate():
+            columns = [row[1] for row in self._db.execute("PRAGMA table_info(releases)")]
+            if "leakage" not in columns:
+                self._db.execute(_ADD_LEAKAGE)
 
     def spend(
         self,
@@ -136,8 +147,9 @@ class Ledger:
             if not known:
                 if budget is not None:
                     self._check(loss, budget, delta, preset)
-                row = (release_id, photo_id, self._clock(), preset, bundle_id, loss.rho, loss.mu**2, loss.eta)
-                self._db.execute("INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+                sums = (loss.rho, loss.mu**2, loss.eta, loss.leakage)
+                row = (release_id, photo_id, self._clock(), preset, bundle_id, *sums)
+                self._db.execute("INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             count, photo_loss = self._sum("photo = ?", photo_id)
         return Receipt(first=not known, photo_releases=count, photo_loss=photo_loss)
 
@@ -157,8 +169,8 @@ class Ledger:
 
     def _sum(self, where: str, *values: bytes) -> tuple[int, Loss]:
         row = self._db.execute(f"SELECT {_SUMS} FROM releases WHERE {where}", values).fetchone()  # noqa: S608  (constants)
-        count, rho, mu_squared, eta = row
-        return int(count), _loss(rho, mu_squared, eta) if count else NO_LOSS
+        count, *sums = row
+        return int(count), _loss(*sums) if count else NO_LOSS
 
     def totals(self, by: Period = "month") -> list[Total]:
         """One row a period that has releases, oldest first, and ``total`` at the end.
@@ -168,7 +180,7 @@ class Ledger:
         """
         period = f"strftime('{_PERIOD_FORMAT[by]}', at, 'unixepoch')"
         bounded = "CASE WHEN rho < 9e999 THEN {} ELSE 0.0 END"
-        sums = ", ".join(f"COALESCE(SUM({bounded.format(c)}), 0.0)" for c in ("rho", "mu_squared", "eta"))
+        sums = ", ".join(f"COALESCE(SUM({bounded.format(c)}), 0.0)" for c in _SUMMED)
         columns = f"COUNT(*), COALESCE(SUM(rho >= 9e999), 0), {sums}"
         grouped = f"SELECT {period} AS period, {columns} FROM releases GROUP BY period ORDER BY period"  # noqa: S608
         together = f"SELECT 'total', {columns} FROM releases"  # noqa: S608  (both are built from constants of this module)
@@ -207,5 +219,5 @@ class Ledger:
             ) from error
 
 
-def _loss(rho: float, mu_squared: float, eta: float) -> Loss:
-    return UNBOUNDED if math.isinf(rho) else Loss(rho, math.sqrt(mu_squared), eta)
+def _loss(rho: float, mu_squared: float, eta: float, leakage: float) -> Loss:
+    return UNBOUNDED if math.isinf(rho) else Loss(rho, math.sqrt(mu_squared), eta, leakage)

@@ -86,14 +86,18 @@ def _window_mean(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return x
 
 
-def top_k(scores: NDArray[Any], truth: NDArray[np.integer], k: int) -> NDArray[np.bool_]:
-    """Whether the true candidate is among the `k` of the highest score, ``(n, candidates)`` -> ``(n,)``.
+def top_k(scores: NDArray[Any], truth: NDArray[np.integer], k: int) -> NDArray[np.float64]:
+    """Chance that the true candidate is among `k` named ones of the highest score, ``(n, candidates)`` -> ``(n,)``.
 
-    Ties are broken against the attacker's luck: a tied candidate counts as ahead with the rank in the middle.
+    Among candidates of one score the attacker names at random, so a tie counts with the share of it that is named: a
+    release of few values ties many candidates, and counting ties as misses would flatter it.
+
+    >>> top_k(np.array([[1.0, 1.0, 0.0], [2.0, 1.0, 1.0]]), np.array([0, 2]), 1).tolist()
+    [0.5, 0.0]
     """
     own = scores[np.arange(len(truth)), truth][:, None]
-    ahead = (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2
-    return np.asarray(ahead < k)
+    ahead, tied = (scores > own).sum(1), (scores == own).sum(1)
+    return np.asarray(np.clip((k - ahead) / tied, 0.0, 1.0))
 
 
 def auc(labels: NDArray[Any], scores: NDArray[Any]) -> float:

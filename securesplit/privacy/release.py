@@ -30,6 +30,11 @@ SIGMA_SQUARED_DENOMINATOR: Final = 1 << 16
 """The variance on the grid is rounded up to a multiple of 1/65536: small integers keep the exact sampler fast."""
 
 
+CLIP_SLACK: Final = 1e-12
+"""What is clipped to C exactly must land on C / step, not, by a float's last digit, a whole coarse step below. The
+integer norm is enforced afterwards, so nothing depends on this but accuracy."""
+
+
 @dataclass(frozen=True)
 class ReleaseSpec:
     """How one preset turns an embedding into a release.
@@ -101,6 +106,10 @@ class ReleaseSpec:
         """What one release can reveal at most; unbounded without noise."""
         return loss_of(self.sigma_squared, self.sensitivity, self.size)
 
+    def repeated(self, releases: int) -> Loss:
+        """What that many independent releases of one photo reveal at most (attack A5)."""
+        return loss_of(self.sigma_squared, self.sensitivity, self.size, releases=releases)
+
     def with_epsilon(self, epsilon: float, delta: float = DELTA) -> ReleaseSpec:
         """The same release with the least noise for which one photo's ε at `delta` is at most `epsilon`.
 
@@ -111,11 +120,17 @@ class ReleaseSpec:
             raise ConfigError(f"preset {self.preset} has no clip norm, so no noise gives it an epsilon")
         if not (math.isfinite(epsilon) and epsilon > 0):
             raise ConfigError(f"epsilon {epsilon} is not a positive number", hint="4, 8 and 16 are usual")
+        low, high = 0.0, self._enough(epsilon, delta)
+        while high - low > 1e-9 * high:
+            middle = (low + high) / 2
+            promised = replace(self, sigma_per_clip=middle).loss.within(epsilon, delta)
+            low, high = (low, middle) if promised else (middle, high)
+        return replace(self, sigma_per_clip=high)
+
+    def _enough(self, epsilon: float, delta: float) -> float:
+        """Noise that surely gives that ε, as σ/C; on a coarse grid less may do."""
         variance = (self.sensitivity / gaussian_mu(epsilon, delta)) ** 2 + ROUNDING_VARIANCE
-        spec = replace(self, sigma_per_clip=math.sqrt(variance) / float(self.clip_steps))
-        while spec.loss.epsilon(delta) > epsilon:  # a float's last digit
-            spec = replace(spec, sigma_per_clip=spec.sigma_per_clip * (1 + 1e-9))
-        return spec
+        return math.sqrt(variance) / (self.sensitivity / 2) * (1 + 1e-6)
 
 
 def to_grid(embedding: NDArray[np.floating], spec: ReleaseSpec) -> NDArray[np.int64]:
@@ -141,7 +156,8 @@ def to_grid(embedding: NDArray[np.floating], spec: ReleaseSpec) -> NDArray[np.in
         norm = float(np.linalg.norm(z))
         z = z * min(1.0, spec.clip_norm / norm) if norm else z
     limits = np.iinfo(np.int64)
-    grid = np.trunc(np.clip(z / spec.step, limits.min / 4, limits.max / 4)).astype(np.int64)
+    units = z / spec.step * (1 + CLIP_SLACK)
+    grid = np.trunc(np.clip(units, limits.min / 4, limits.max / 4)).astype(np.int64)
     return grid if spec.clip_steps is None else _within(grid, spec.clip_steps)
 
 

@@ -161,7 +161,7 @@ def test_two_opposite_photos_meet_the_exact_rate():
 
 def test_the_whole_batch_is_assigned_when_there_is_no_noise():
     clean = gallery(50)
-    assert identify.assign(floors.squared_distances(clean, clean)).all()
+    assert identify.assign(floors.squared_distances(clean, clean), 1).all()
 
 
 def test_the_whole_batch_at_once_helps():
@@ -169,7 +169,50 @@ def test_the_whole_batch_at_once_helps():
     clean = gallery(60, spec=spec)
     observed = Surface("private", spec).observe(clean, seed=2)
     distances = floors.squared_distances(clean, observed)
-    assert identify.assign(distances).mean() > metrics.top_k(-distances, np.arange(60), 1).mean()
+    assert identify.assign(distances, 1).mean() > metrics.top_k(-distances, np.arange(60), 1).mean()
+
+
+def test_nobody_s_position_tells_whose_release_it_is():
+    """Without any difference a batch is assigned as by chance, whatever order the solver works in."""
+    rates = [identify.assign(np.zeros((50, 50)), seed).mean() for seed in range(200)]
+    assert np.mean(rates) == pytest.approx(1 / 50, abs=4 * math.sqrt(1 / 50 / 50 / 200) * 2)
+
+
+COARSE = ReleaseSpec("private", (1,), "int8", step=0.5, clip_norm=1.0, sigma_per_clip=0.15)
+
+
+@pytest.mark.parametrize("releases", [1, 4, 64])
+def test_few_values_bound_identification_whatever_is_repeated(releases):
+    """The optimal attacker on five values: at most five times a guess, from one release or from many."""
+    clean = gallery(1000, spec=COARSE)
+    observed = Surface("private", COARSE).observe(clean, seed=3, releases=releases)
+    hits = metrics.top_k(-floors.squared_distances(clean, observed), np.arange(1000), 1)
+    bound = COARSE.repeated(releases).identification_bound(1000)
+    assert hits.mean() <= bound <= 5.001e-3
+    assert hits.mean() > 0.8 * bound  # the attack is as strong as the bound allows, nearly
+
+
+def test_the_noise_of_a_coarse_grid_is_smaller_than_its_parameter():
+    surface = Surface("private", COARSE)
+    drawn = surface.observe(np.zeros((4000, 1), np.float32), seed=1)
+    assert surface.sigma == pytest.approx(float(drawn.std()), rel=0.2)
+    assert surface.sigma < 0.5 * COARSE.sigma_per_clip
+
+
+def test_counted_pairs_recognise_where_distance_does_not():
+    """Values that swap between two photos of a lesion: counting finds it, distance cannot."""
+    rng = np.random.default_rng(3)
+    swapped = np.array([2.0, 0.0, 1.0], np.float32)  # 0 -> 2, 1 -> 0, 2 -> 1
+
+    def make(count):
+        first = rng.integers(0, 3, count)
+        return first[:, None].astype(np.float32), swapped[first][:, None]
+
+    own, (first, second) = make(400), make(90)
+    ways = lesion.scores(second, first, 0.0, own)
+    truth = np.arange(90)
+    rates = [metrics.top_k(scores, truth, 1).mean() for scores in ways]
+    assert rates[-1] > 1.5 * rates[0]
 
 
 def test_label_only_is_a_guess_within_the_class():

@@ -236,3 +236,19 @@ def test_command_on_a_broken_ledger(tmp_path, capsys):
     assert (code, out) == (10, "")
     assert err.startswith("error: the privacy ledger")
     assert "hint:" in err
+
+
+def test_a_ledger_begun_before_leakage_was_kept_goes_on(tmp_path):
+    """Its old rows promise nothing about maximal leakage; new ones do."""
+    with Ledger(tmp_path) as book:
+        spend(book, 1)
+    db = sqlite3.connect(tmp_path / LEDGER_FILE)
+    db.execute("ALTER TABLE releases DROP COLUMN leakage")
+    db.commit()
+    db.close()
+    for _ in range(2):
+        with Ledger(tmp_path) as book:
+            assert book.totals()[-1].loss.leakage == math.inf
+            assert book.totals()[-1].loss.rho == pytest.approx(LOSS.rho)
+    with Ledger(tmp_path) as book:
+        assert spend(book, 2).photo_loss.leakage == pytest.approx(LOSS.leakage)

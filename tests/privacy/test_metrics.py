@@ -42,12 +42,15 @@ def test_skill_is_one_for_the_photo_and_zero_for_the_floor():
     assert metrics.skill(PHOTOS, 1 - PHOTOS, floor).mean < 0
 
 
-def test_ties_do_not_help_the_attacker():
+def test_a_tie_counts_with_its_share():
+    """An attacker who cannot tell candidates apart guesses among them: no more, and no less."""
     scores = np.zeros((3, 10))
     truth = np.array([0, 4, 9])
-    assert not metrics.top_k(scores, truth, 1).any()
-    assert metrics.top_k(scores, truth, 10).all()
-    assert metrics.top_k(np.eye(10)[truth], truth, 1).all()
+    assert metrics.top_k(scores, truth, 1) == pytest.approx(0.1)
+    assert metrics.top_k(scores, truth, 5) == pytest.approx(0.5)
+    assert metrics.top_k(scores, truth, 10) == pytest.approx(1.0)
+    assert metrics.top_k(np.eye(10)[truth], truth, 1) == pytest.approx(1.0)
+    assert metrics.top_k(1 - np.eye(10)[truth], truth, 9) == pytest.approx(0.0)
 
 
 def test_bootstrap_interval():

@@ -12,14 +12,16 @@ import pytest
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
 
 import keras
+from sklearn.metrics import roc_auc_score
 
 from securesplit.model import Bundle
-from securesplit.privacy.release import from_grid, saturate, to_grid
+from securesplit.privacy.release import ReleaseSpec, from_grid, saturate, to_grid
 from tests.training.test_data import draw_isic
-from training import backbones, encoders, export
+from training import backbones, encoders, export, levels, regularisers, train_private
 from training.finetune import build_network
 from training.release_layers import ClipNorm, Squash, TruncateToGrid, release_layers
-from training.train_release import split_network
+from training.train_private import Recipe
+from training.train_release import Cached, split_network
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
@@ -27,7 +29,7 @@ SIDE = 96
 
 
 def test_the_trained_release_is_the_deployed_one() -> None:
-    spec = encoders.private_spec(4, 0.0)
+    spec = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0)
     z = np.random.default_rng(1).normal(0, 0.8, (64, 4)).astype(np.float32)
     trained = keras.ops.convert_to_numpy(TruncateToGrid(spec.step, 32767)(ClipNorm(1.0)(z)))
     deployed = np.stack([from_grid(saturate(to_grid(row, spec), spec), spec) for row in z])
@@ -45,8 +47,59 @@ def test_squashed_embeddings_lie_within_the_clip_and_keep_their_direction(number
     assert np.allclose(keras.ops.convert_to_numpy(ClipNorm(2.0)(squashed)), squashed)
 
 
+@pytest.mark.parametrize("count", [3, 5, 6, 7])
+def test_the_encoder_releases_the_level_of_the_score(count: int) -> None:
+    """Through the embedding, the clip and the grid of the device; the decoder answers each level's log-odds."""
+    rng = np.random.default_rng(1)
+    malignant = rng.random(400) < 0.3
+    scores = np.tanh(rng.normal(size=400) + malignant).astype(np.float32)
+    spec = encoders.private_spec(count, 0.15)
+    fitted = levels.fit(scores.astype(np.float64), malignant, count, float(spec.sigma_squared))
+    passed = keras.Input((1,))
+    score = keras.Model(passed, keras.layers.Identity()(passed))
+    embedding = encoders.private_encoder(score, fitted, spec).predict(scores[:, None], verbose=0)
+    sent = np.array([to_grid(row, spec)[0] for row in embedding])
+    near = np.abs(scores[:, None] - fitted.thresholds).min(1) < 1e-5  # float32 may put a score on either side
+    assert (sent == fitted.level(scores))[~near].all()
+    assert set(sent) == set(range(-(count // 2), count - count // 2))
+    answers = encoders.private_decoder(fitted, spec).predict((np.arange(-9, 10) * spec.step)[:, None], verbose=0)[:, 0]
+    assert (np.diff(answers) > 0).all()
+    reached = np.abs(fitted.values) <= 9
+    assert answers[(fitted.values[reached] + 9).astype(int)] == pytest.approx(fitted.logits[reached], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", regularisers.NAMES)
+def test_towers_learn_and_regularisers_hold_them_back(name: str) -> None:
+    """Maps whose mean says malignant and site: the score follows the label, and every term costs it something."""
+    rng = np.random.default_rng(1)
+    malignant = (rng.random(512) < 0.4).astype(np.float32)[:, None]
+    site = rng.choice([-1.0, 1.0], (512, 1)).astype(np.float32)
+    maps = rng.normal(size=(512, 4, 4, 6)) + 3 * np.c_[malignant, site, np.zeros((512, 4))][:, None, None]
+    thumbnail = np.repeat(site, 3, axis=1)[:, None, None].astype(np.float16) / 4 + 0.5
+    cached = Cached(maps.astype(np.float16), 8 * malignant - 4, malignant, np.arange(512), thumbnail)
+    recipe = Recipe(towers=2, epochs=20, regulariser=name, weight=0.0 if name == "none" else 0.1, learning_rate=5e-3)
+    score, losses = train_private.trained_score(cached, site, recipe)
+    assert roc_auc_score(malignant[:, 0], train_private.scores_of(score, cached)) > 0.9
+    assert losses[-1] < losses[0]
+
+
+def test_terms_are_large_where_the_score_tells_and_small_where_it_does_not() -> None:
+    rng = np.random.default_rng(2)
+    malignant = (rng.random((300, 1)) < 0.5).astype(np.float32)
+    secret = rng.normal(size=(300, 3)).astype(np.float32)
+    telling, silent = secret[:, :1], rng.normal(size=(300, 1)).astype(np.float32)
+    far, near = (float(regularisers.distance_correlation(z, secret, malignant)) for z in (telling, silent))
+    assert far > 5 * near
+    assert float(regularisers.class_spread(malignant, malignant)) == pytest.approx(0.0, abs=1e-6)
+    assert float(regularisers.class_spread(silent, malignant)) == pytest.approx(1.0, rel=0.2)
+    passed = keras.Input((2, 2, 1))
+    steep = keras.Model(passed, keras.layers.Lambda(lambda m: 3.0 * keras.ops.sum(m, (1, 2)))(passed))
+    maps = keras.ops.convert_to_tensor(rng.normal(size=(200, 2, 2, 1)).astype(np.float32))
+    assert float(regularisers.jacobian(steep, maps)) == pytest.approx(9 * 4, rel=0.2)
+
+
 def test_gradients_pass_the_grid_and_noise_is_there_at_inference() -> None:
-    spec = encoders.private_spec(2, 0.5)
+    spec = ReleaseSpec("private", (2,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.5)
     inputs = keras.Input((2,))
     model = keras.Model(inputs, release_layers(spec, keras.layers.Dense(2)(inputs)))
     x = np.ones((8, 2), np.float32)

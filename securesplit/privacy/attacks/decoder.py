@@ -9,6 +9,7 @@ shared weights, as a convolution would. Which way, and how long, is chosen on a 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -46,11 +47,8 @@ def fit(known: Known, sigma: float, seed: int, *, updates: int = UPDATES) -> rid
 
 
 def _whole(fitted: Known, known: Known, sigma: float, seed: int, updates: int) -> ridge.Predictor:
-    from sklearn.decomposition import PCA
-
     flat = fitted.photos.reshape(len(fitted.photos), -1)
-    count = min(COMPONENTS, len(flat) - 1)
-    photo_space = PCA(count, svd_solver="randomized", random_state=seed).fit(flat)
+    photo_space = _photo_space(flat)
     scale = np.sqrt(photo_space.explained_variance_[0])
     squeeze = _release_space(fitted.clean, sigma, seed)
     shape = fitted.photos.shape[1:]
@@ -61,6 +59,23 @@ def _whole(fitted: Known, known: Known, sigma: float, seed: int, updates: int) -
 
     targets = photo_space.transform(flat) / scale
     return _train(squeeze, decode, fitted.clean, targets, known, sigma, seed, updates)
+
+
+_SPACES: dict[bytes, Any] = {}
+_MAX_SPACES = 4
+
+
+def _photo_space(flat: NDArray[np.float32]) -> Any:
+    """Principal components of ``(n, pixels)``; kept, since many decoders are trained on the same photos."""
+    from sklearn.decomposition import PCA
+
+    key = hashlib.blake2b(np.ascontiguousarray(flat).tobytes(), digest_size=16).digest()
+    if key not in _SPACES:
+        while len(_SPACES) >= _MAX_SPACES:
+            del _SPACES[next(iter(_SPACES))]
+        count = min(COMPONENTS, len(flat) - 1)
+        _SPACES[key] = PCA(count, svd_solver="randomized", random_state=0).fit(flat)
+    return _SPACES[key]
 
 
 def _release_space(clean: Releases, sigma: float, seed: int) -> Callable[[Releases], NDArray[np.float32]]:

@@ -12,17 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def assign(distances: NDArray[np.float64]) -> NDArray[np.bool_]:
+def assign(distances: NDArray[np.float64], seed: int) -> NDArray[np.bool_]:
     """The whole batch at once: release i is of candidate i; whether each was assigned rightly.
 
     Args:
         distances: ``(n, n)`` from every observed release to every candidate's clean one.
+        seed: of the candidates' order. Where many assignments are equally good the solver takes one by position, and
+            nobody's position may tell whose release it is.
     """
     from scipy.optimize import linear_sum_assignment
 
-    rows, columns = linear_sum_assignment(distances)
+    order = np.random.default_rng(seed).permutation(len(distances))
+    rows, columns = linear_sum_assignment(distances[:, order])
     right = np.zeros(len(distances), bool)
-    right[rows] = rows == columns
+    right[rows] = rows == order[columns]
     return right
 
 

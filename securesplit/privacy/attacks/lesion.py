@@ -2,7 +2,9 @@
 
 Person re-identification's setting. The attacker learns from pairs of its own how far two photos of one lesion lie apart
 and adds the noise, both as covariances: the Mahalanobis distance is then the likelihood-ratio score of Gaussian
-models (KISSME, Köstinger et al., CVPR 2012). The plain distance is tried too and the better one counts.
+models (KISSME, Köstinger et al., CVPR 2012). A release of one number of few values is also compared by the likelihood
+itself: how often, among the attacker's own pairs, that value was seen beside that one. The plain distance is tried too
+and the best way counts.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from securesplit.privacy.attacks.setting import Releases
 
 MAX_NUMBERS = 512
 """Longer releases are compared by the plain distance only."""
+MAX_VALUES = 64
+"""Up to so many different clean values of a one-number release are counted."""
 
 
 def pairs(lesions: Sequence[str]) -> NDArray[np.intp]:
@@ -44,7 +48,25 @@ def scores(
     if own_pairs is not None and len(own_pairs[0]) > numbers and numbers <= MAX_NUMBERS:
         whiten = _whitening(*own_pairs, sigma)
         ways.append(-squared_distances(_flat(gallery) @ whiten, _flat(observed) @ whiten))
+        values = np.unique(np.concatenate([np.ravel(releases) for releases in (*own_pairs, gallery)]))
+        if numbers == 1 and len(values) <= MAX_VALUES:
+            ways.append(_counted(values, gallery, observed, sigma, own_pairs))
     return ways
+
+
+def _counted(
+    values: Releases, gallery: Releases, observed: Releases, sigma: float, own_pairs: tuple[Releases, Releases]
+) -> NDArray[np.float64]:
+    """Ln P[observed | gallery] over the clean values in between, from counts of pairs in both orders."""
+    first, second = (np.searchsorted(values, np.ravel(releases)) for releases in own_pairs)
+    counts = np.full((len(values), len(values)), 1 / len(values))  # one pseudo-count a row
+    np.add.at(counts, (first, second), 1.0)
+    np.add.at(counts, (second, first), 1.0)
+    beside = counts / counts.sum(1, keepdims=True)  # P[clean value of the one photo | clean value of the other]
+    distances = np.square(np.ravel(observed)[:, None].astype(np.float64) - values)
+    seen = np.exp(-distances / (2 * sigma**2)) if sigma else (distances == distances.min(1, keepdims=True)) * 1.0
+    likelihood = seen @ beside[np.searchsorted(values, np.ravel(gallery))].T
+    return np.asarray(np.log(likelihood + 1e-300))
 
 
 def _whitening(first: Releases, second: Releases, sigma: float) -> NDArray[np.float32]:

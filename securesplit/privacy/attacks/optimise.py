@@ -11,6 +11,7 @@ A3), so neither is ever reported alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,15 +29,25 @@ BESIDE_START = 0.1
 
 @dataclass(frozen=True)
 class Search:
-    """How the search runs.
+    """How the search runs: Adam until the loss falls no further, then finer, then finer still.
 
     Args:
-        steps: of Adam.
-        learning_rate: at the first step; it falls as a cosine.
+        steps: at most.
+        learning_rate: at the first step.
+        look: steps between two looks at the loss.
+        least_gain: share of the loss that must have been gained between two looks; else the rate is divided by `finer`.
+        finer: divisor of the rate.
+        rates: how many rates are tried; the search ends when the last one gains nothing.
+        batch: photos that are searched for at once.
     """
 
     steps: int = 300
     learning_rate: float = 0.02
+    look: int = 10
+    least_gain: float = 0.01
+    finer: float = 4.0
+    rates: int = 3
+    batch: int = 16
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class Start:
 def reconstruct(
     box: WhiteBox, surface: Surface, known: Known, observed: Releases, *, search: Search, start: Start | None = None
 ) -> Photos:
-    """Rebuild photos by optimisation, all at once.
+    """Rebuild photos by optimisation.
 
     Args:
         box: the head, differentiable.
@@ -68,16 +79,34 @@ def reconstruct(
     Returns:
         ``(m, side, side, 3)`` in [0, 1].
     """
-    import tensorflow as tf
-
     mean = np.repeat(known.photos.mean(0, keepdims=True), len(observed), axis=0)
     first, nearness = (mean, 0.0) if start is None else (start.photos, 1 / (2 * start.error))
     smoothness = _smoothness(known) * (1.0 if start is None else BESIDE_START)
-    anchor = tf.constant(first, tf.float32)
-    photos = tf.Variable(anchor)
-    schedule = tf.keras.optimizers.schedules.CosineDecay(search.learning_rate, search.steps)
-    adam = tf.keras.optimizers.Adam(schedule)
-    target = tf.constant(observed, tf.float32)
+    size = min(search.batch, len(observed))
+    find = _searcher(box, surface, known, (size, *first.shape[1:]), smoothness, nearness, search)
+    rebuilt = []
+    for at in range(0, len(observed), size):
+        rows = np.minimum(np.arange(at, at + size), len(observed) - 1)  # the last batch repeats its last photo
+        rebuilt.append(find(first[rows], observed[rows]))
+    return np.concatenate(rebuilt)[: len(observed)]
+
+
+def _searcher(
+    box: WhiteBox,
+    surface: Surface,
+    known: Known,
+    shape: tuple[int, ...],
+    smoothness: float,
+    nearness: float,
+    search: Search,
+) -> Callable[[Photos, Releases], Photos]:
+    """(start, observed) -> rebuilt, for batches of one shape; compiled once."""
+    import tensorflow as tf
+
+    photos, anchor = (tf.Variable(np.zeros(shape, np.float32), trainable=t) for t in (True, False))
+    target = tf.Variable(np.zeros((shape[0], *known.clean.shape[1:]), np.float32), trainable=False)
+    adam = tf.keras.optimizers.Adam(search.learning_rate)
+    adam.build([photos])
     weight = _data_weight(tf, box, surface, known)
 
     @tf.function  # type: ignore[untyped-decorator]
@@ -92,9 +121,27 @@ def reconstruct(
         photos.assign(tf.clip_by_value(photos, 0.0, 1.0))
         return loss
 
-    for _ in range(search.steps):
-        step()
-    return np.asarray(photos.numpy(), np.float32)
+    def find(first: Photos, observed: Releases) -> Photos:
+        for variable in adam.variables:
+            variable.assign(tf.zeros_like(variable))
+        for variable, value in ((photos, first), (anchor, first), (target, observed)):
+            variable.assign(value)
+        rates = iter(search.learning_rate / search.finer**i for i in range(search.rates))
+        adam.learning_rate = next(rates)
+        before = np.inf
+        for number in range(search.steps):
+            loss = step()
+            if number % search.look:
+                continue
+            if (now := float(loss)) > (1 - search.least_gain) * before:
+                rate = next(rates, None)
+                if rate is None:
+                    break
+                adam.learning_rate = rate
+            before = now
+        return np.asarray(photos.numpy(), np.float32)
+
+    return find
 
 
 def _released(tf: Any, box: WhiteBox, surface: Surface, photos: Any) -> Any:

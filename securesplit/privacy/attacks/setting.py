@@ -5,6 +5,7 @@ Releases are handled in embedding units, as the tail reads them (`securesplit.pr
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Protocol
@@ -49,8 +50,11 @@ class Surface:
 
     @property
     def sigma(self) -> float:
-        """Standard deviation of one release's noise, embedding units."""
-        return 0.0 if self.spec is None else math.sqrt(self.spec.sigma_squared) * self.spec.step
+        """Standard deviation of one release's noise, embedding units: on a coarse grid less than the parameter σ."""
+        if self.spec is None or not self.spec.sigma_squared:
+            return 0.0
+        values, mass = discrete_gaussian(float(self.spec.sigma_squared))
+        return math.sqrt(float(values**2 @ mass)) * self.spec.step
 
     def sigma_of_mean(self, releases: int) -> float:
         """The same for the mean of that many independent releases."""
@@ -59,9 +63,9 @@ class Surface:
     def observe(self, clean: Releases, *, seed: int, releases: int = 1) -> Releases:
         """What the server can make of `releases` independent releases of each photo: their mean (attack A5).
 
-        One release is drawn by the device's own exact sampler. A mean of several is simulated with rounded Gaussian
-        noise, which no attack can tell apart at the shipped σ of many grid steps. The device itself would repeat
-        its one release (`securesplit.privacy.noise`); independent draws show what that rule is for.
+        One release is drawn by the device's own exact sampler. Several are drawn from the same distribution in floating
+        point; their mean is a sufficient statistic. The device itself would repeat its one release
+        (`securesplit.privacy.noise`); independent draws show what that rule is for.
         """
         if self.spec is None or not self.sigma:
             return clean
@@ -69,9 +73,18 @@ class Surface:
             noise = exact_noise(self.spec, clean.shape, seed)
         else:
             rng = np.random.default_rng(seed)
-            scale = math.sqrt(self.spec.sigma_squared)
-            noise = np.mean([np.rint(rng.normal(0, scale, clean.shape)) for _ in range(releases)], axis=0)
+            values, mass = discrete_gaussian(float(self.spec.sigma_squared))
+            noise = np.mean([rng.choice(values, clean.shape, p=mass) for _ in range(releases)], axis=0)
         return (clean + noise * self.spec.step).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=32)
+def discrete_gaussian(variance: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Integers and their probabilities under the discrete Gaussian of that σ², out to nine σ."""
+    reach = math.ceil(9 * math.sqrt(variance)) + 1
+    values = np.arange(-reach, reach + 1, dtype=np.float64)
+    mass = np.exp(-(values**2) / (2 * variance))
+    return values, mass / mass.sum()
 
 
 def exact_noise(spec: ReleaseSpec, shape: tuple[int, ...], seed: int) -> NDArray[np.float64]:

@@ -1,0 +1,181 @@
+"""`private`: an ensemble of small encoders at the cut, trained with noise in the loop, then cut into a few levels.
+
+The towers learn a score between -1 and 1 from the labels and the undefended network's own answer (distillation, Hinton
+et al. 2015), each behind Gaussian noise, so that they spread the classes against it. Their mean is more accurate than
+the best of them and moves less from run to run. Nothing is chosen by looking at validation photos but the thresholds
+of the levels (`training.levels`); what is kept is the moving average of the weights at the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from securesplit.privacy.release import ReleaseSpec
+from training import encoders, levels, regularisers
+from training.regularisers import Adversary
+from training.train_release import Cached, Trained, targets
+
+TEACHER_SHARE = 0.7
+"""Of the target that is the undefended network's answer; the rest is the label."""
+EMA_MOMENTUM = 0.98
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the towers are trained.
+
+    Args:
+        towers: size of the ensemble.
+        epochs: over all cached views.
+        noise: standard deviation in the loop, in units of the score.
+        levels: values of a release before its noise.
+        regulariser: one of `training.regularisers.NAMES`.
+        weight: of that term.
+        learning_rate: at the start; it falls as a cosine.
+        seed: of weights, order and noise.
+    """
+
+    towers: int = 3
+    epochs: int = 3
+    noise: float = 0.15
+    levels: int = 6
+    regulariser: str = "distance correlation"
+    weight: float = 0.08
+    learning_rate: float = 7e-4
+    seed: int = 1
+
+
+def train_private(
+    train: Cached, val: Cached, secrets: NDArray[np.float32], spec: ReleaseSpec, run: Path, recipe: Recipe
+) -> Trained:
+    """Both ends of `private`, ready to export.
+
+    Args:
+        train: cached views of the training photos.
+        val: of the validation photos, on which the levels are fitted.
+        secrets: `regularisers.secrets_of` the training photos; used by regularisers only.
+        spec: the release, one integer.
+        run: folder for the weights; towers that were trained there by the same recipe are used again.
+        recipe: how.
+    """
+    score = train_score(train, secrets, run / "private.weights.h5", run / "best.weights.h5", recipe)
+    fitted = levels.fit(scores_of(score, val), val.malignant[:, 0] > 0, recipe.levels, float(spec.sigma_squared))
+    encoder, decoder = encoders.private_encoder(score, fitted, spec), encoders.private_decoder(fitted, spec)
+    return Trained(spec, encoder, decoder, fitted.auc)
+
+
+def scores_of(score: keras.Model, cached: Cached) -> NDArray[np.float64]:
+    """``(n,)``."""
+    return np.asarray(score.predict(cached.maps, batch_size=256, verbose=0)[:, 0], np.float64)
+
+
+def train_score(train: Cached, secrets: NDArray[np.float32], file: Path, backbone: Path, recipe: Recipe) -> keras.Model:
+    """The ensemble's score, trained; or from `file` where that is of this recipe and newer than `backbone`."""
+    record = file.with_suffix(".json")
+    newer = record.is_file() and record.stat().st_mtime > backbone.stat().st_mtime
+    if newer and json.loads(record.read_text()) == _of_towers(recipe):
+        score = encoders.private_score(_towers(train, recipe))
+        score.load_weights(str(file))
+        return score
+    score, _ = trained_score(train, secrets[train.photo], recipe)
+    score.save_weights(str(file))
+    record.write_text(json.dumps(_of_towers(recipe)) + "\n")
+    return score
+
+
+def _of_towers(recipe: Recipe) -> dict[str, Any]:
+    """What the towers depend on: everything but the levels, which are fitted afterwards."""
+    return {name: value for name, value in asdict(recipe).items() if name != "levels"}
+
+
+def _towers(train: Cached, recipe: Recipe) -> list[keras.Model]:
+    keras.utils.set_random_seed(recipe.seed)
+    return [encoders.private_tower(train.maps.shape[1:]) for _ in range(recipe.towers)]
+
+
+def trained_score(train: Cached, secrets: NDArray[np.float32], recipe: Recipe) -> tuple[keras.Model, list[float]]:
+    """Minimise the mean of the towers' losses and the regulariser.
+
+    Args:
+        train: cached views.
+        secrets: ``(n, q)``, of each view.
+        recipe: how.
+
+    Returns:
+        The ensemble's score, and each epoch's mean loss.
+    """
+    towers = _towers(train, recipe)
+    score = encoders.private_score(towers)
+    scales = [keras.Variable([4.0, 0.0], name=f"scale_{i}") for i in range(len(towers))]
+    term, extra = regulariser(score, secrets.shape[1] + train.thumbnail[0].size, recipe)
+    variables = [v for tower in towers for v in tower.trainable_variables] + scales + extra
+    steps = max(1, len(train.maps) // BATCH) * recipe.epochs
+    schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps, alpha=0.01)
+    adam = keras.optimizers.AdamW(schedule, 1e-2, clipnorm=1.0, use_ema=True, ema_momentum=EMA_MOMENTUM)
+    adam.build(variables)
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def step(maps: Any, target: Any, malignant: Any, secret: Any) -> Any:
+        with tf.GradientTape() as tape:
+            clean = [tower(maps, training=True) for tower in towers]
+            seen = [z + tf.random.normal(tf.shape(z), stddev=recipe.noise) for z in clean]
+            answers = [z * scale[0] + scale[1] for z, scale in zip(seen, scales, strict=True)]
+            losses = [tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=a) for a in answers]
+            mean, noisy = tf.add_n(clean) / len(clean), tf.add_n(seen) / len(seen)
+            loss = tf.reduce_mean(tf.add_n(losses)) / len(towers) + term(maps, mean, noisy, secret, malignant)
+        adam.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    history = []
+    for epoch in range(recipe.epochs):
+        losses = [step(*map(tf.constant, batch)) for batch in _batches(train, secrets, recipe.seed + epoch)]
+        history.append(float(np.mean(losses)))
+        print(f"private epoch {epoch + 1}: loss {history[-1]:.4f}", flush=True)
+    adam.finalize_variable_values(variables)
+    return score, history
+
+
+def _batches(train: Cached, secrets: NDArray[np.float32], seed: int) -> Any:
+    """Shuffled ``(maps, target, malignant, secrets and thumbnail)``, float32."""
+    soft = targets(train)
+    mixed = (1 - TEACHER_SHARE) * soft[:, :1] + TEACHER_SHARE * soft[:, 1:]
+    flat = train.thumbnail.reshape(len(train.thumbnail), -1).astype(np.float32)
+    hidden = np.concatenate([secrets, (flat - flat.mean(0)) / (flat.std(0) + 1e-6)], axis=1)
+    order = np.random.default_rng(seed).permutation(len(train.maps))
+    for rows in np.array_split(order, max(1, len(order) // BATCH)):
+        yield train.maps[rows].astype(np.float32), mixed[rows], train.malignant[rows], hidden[rows]
+
+
+Term = Callable[[Any, Any, Any, Any, Any], Any]
+
+
+def regulariser(score: keras.Model, hidden: int, recipe: Recipe) -> tuple[Term, list[Any]]:
+    """The recipe's term of (maps, score, noisy score, secrets, malignant), and the variables that it trains itself.
+
+    Raises:
+        ValueError: there is no regulariser of that name.
+    """
+    weight = recipe.weight
+    if recipe.regulariser == "none":
+        return lambda *_: 0.0, []
+    if recipe.regulariser == "distance correlation":
+        return lambda _m, z, _n, secret, y: weight * regularisers.distance_correlation(z, secret, y), []
+    if recipe.regulariser == "class spread":
+        return lambda _m, z, _n, _s, y: weight * regularisers.class_spread(z, y), []
+    if recipe.regulariser == "jacobian":
+        return lambda maps, *_: weight * regularisers.jacobian(score, maps), []
+    if recipe.regulariser == "adversary":
+        adversary = Adversary(hidden)
+        variables = adversary.network.trainable_variables
+        return lambda _m, _z, noisy, secret, y: weight * adversary.loss(noisy, secret, y), variables
+    raise ValueError(f"no regulariser {recipe.regulariser}; there are {', '.join(regularisers.NAMES)}")
