@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +133,7 @@ def choose_preset(bundle: Bundle, privacy: str | None) -> Preset:
         return bundle.preset(privacy)
     if not 0.01 <= epsilon <= 1000:
         raise ConfigError(f"epsilon {privacy} is out of range", hint="give a number between 0.01 and 1000, or a preset")
-    private = bundle.preset("private")
-    return replace(private, spec=private.spec.with_epsilon(epsilon, DELTA))
+    return bundle.preset("private").with_epsilon(epsilon, DELTA)
 
 
 def describe(spec: ReleaseSpec, receipt: Receipt) -> PrivacyInfo:

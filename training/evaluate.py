@@ -5,7 +5,8 @@ Nothing here touches Keras: photo -> head -> release -> tail -> logit, as on a d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,35 @@ def deployed_logits(bundle: Bundle, split: Split, secret: bytes) -> dict[str, ND
             sent = release(embeddings[name], preset.spec, noise)
             logits[name].append(float(tail(name, sent[None])[0]))
     return {name: np.array(values, np.float32) for name, values in logits.items()}
+
+
+def noisier_logits(
+    bundle: Bundle, name: str, split: Split, sigmas_per_clip: Sequence[float], secrets: Sequence[bytes]
+) -> dict[float, NDArray[np.float32]]:
+    """Logits of one preset under other noises, by σ/C: ``(draws * n,) float32``, all photos of a draw together.
+
+    Args:
+        bundle: with both halves.
+        name: a preset with a clip norm.
+        split: photos wider than high are cut to their centre square.
+        sigmas_per_clip: the noises.
+        secrets: 32 bytes each; every one is a draw.
+    """
+    head, tail = bundle.open_head(), bundle.open_tail(threads=2)
+    photos, spec = centre_square(split.pixels), bundle.presets[name].spec
+    embeddings = [head(photo)[name] for photo in photos]
+    answers: dict[bytes, float] = {}
+    found: dict[float, list[float]] = {sigma: [] for sigma in sigmas_per_clip}
+    for sigma in sigmas_per_clip:
+        noisy = replace(spec, sigma_per_clip=sigma)
+        for source in map(NoiseSource, secrets):
+            for photo, embedding in zip(photos, embeddings, strict=True):
+                sent = release(embedding, noisy, source.sampler(photo, bundle.identity, noisy))
+                key = sent.tobytes()  # of few values many are alike
+                if key not in answers:
+                    answers[key] = float(tail(name, sent[None])[0])
+                found[sigma].append(answers[key])
+    return {sigma: np.array(values, np.float32) for sigma, values in found.items()}
 
 
 def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float) -> dict[str, float]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from securesplit.errors import BundleError
@@ -35,6 +35,21 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How an answer is read where the device adds other noise than the preset's own.
+
+    Attributes:
+        sigma_per_clip: the noise, σ/C.
+        calibration: fitted on validation photos with this noise: the more noise, the less an answer says.
+        threshold: probability from which on the label is malignant, likewise.
+    """
+
+    sigma_per_clip: float
+    calibration: Calibration
+    threshold: float
+
+
+@dataclass(frozen=True)
 class Preset:
     """One way to release: the integers that travel, and how their answer is read.
 
@@ -43,12 +58,43 @@ class Preset:
         calibration: from the tail's logit to a probability, fitted on validation photos with this preset's noise.
         threshold: probability from which on the label is malignant, chosen on validation photos.
         quality: measured figures by name, for people and reports.
+        readings: for more noise than the preset's own, by rising σ; may be empty.
     """
 
     spec: ReleaseSpec
     calibration: Calibration
     threshold: float
     quality: Mapping[str, Any]
+    readings: tuple[Reading, ...] = ()
+
+    def with_epsilon(self, epsilon: float, delta: float) -> Preset:
+        """This preset with the noise of (ε, δ) instead of its own, and answers read as that noise asks.
+
+        Between two measured noises, scale, offset and threshold are interpolated over ln σ; beyond them, the nearest.
+        """
+        spec = self.spec.with_epsilon(epsilon, delta)
+        own = Reading(self.spec.sigma_per_clip, self.calibration, self.threshold)
+        known = [own, *(r for r in self.readings if r.sigma_per_clip > own.sigma_per_clip)]
+        if spec.sigma_per_clip <= own.sigma_per_clip:
+            return replace(self, spec=spec)
+        noisier = next((r for r in known if r.sigma_per_clip >= spec.sigma_per_clip), known[-1])
+        read = _between(known[max(0, known.index(noisier) - 1)], noisier, spec.sigma_per_clip)
+        return replace(self, spec=spec, calibration=read.calibration, threshold=read.threshold)
+
+
+def _between(less: Reading, more: Reading, sigma_per_clip: float) -> Reading:
+    if sigma_per_clip >= more.sigma_per_clip:
+        return more
+    whole = math.log(more.sigma_per_clip / less.sigma_per_clip)
+    part = math.log(sigma_per_clip / less.sigma_per_clip) / whole
+
+    def mix(a: float, b: float) -> float:
+        return a + part * (b - a)
+
+    calibration = Calibration(
+        mix(less.calibration.scale, more.calibration.scale), mix(less.calibration.offset, more.calibration.offset)
+    )
+    return Reading(sigma_per_clip, calibration, mix(less.threshold, more.threshold))
 
 
 @dataclass(frozen=True)
@@ -131,17 +177,30 @@ def _preset(name: str, raw: Mapping[str, Any]) -> Preset:
         clip_norm=None if clip is None else float(clip),
         sigma_per_clip=float(raw["release"]["sigma_per_clip"]),
     )
-    calibration = Calibration(float(raw["calibration"]["scale"]), float(raw["calibration"]["offset"]))
-    return Preset(spec, calibration, float(raw["threshold"]), dict(raw["quality"]))
+    readings = tuple(
+        Reading(float(r["sigma_per_clip"]), _calibration(r["calibration"]), float(r["threshold"]))
+        for r in raw.get("more_noise", ())
+    )
+    return Preset(spec, _calibration(raw["calibration"]), float(raw["threshold"]), dict(raw["quality"]), readings)
+
+
+def _calibration(raw: Mapping[str, Any]) -> Calibration:
+    return Calibration(float(raw["scale"]), float(raw["offset"]))
 
 
 def _preset_to_json(preset: Preset) -> dict[str, Any]:
+    readings = [{"sigma_per_clip": r.sigma_per_clip, **_reading_to_json(r)} for r in preset.readings]
     return {
         "release": _spec_to_json(preset.spec, noise=True),
-        "calibration": {"scale": preset.calibration.scale, "offset": preset.calibration.offset},
-        "threshold": preset.threshold,
+        **_reading_to_json(preset),
         "quality": dict(preset.quality),
+        **({"more_noise": readings} if readings else {}),
     }
+
+
+def _reading_to_json(read: Preset | Reading) -> dict[str, Any]:
+    calibration = {"scale": read.calibration.scale, "offset": read.calibration.offset}
+    return {"calibration": calibration, "threshold": read.threshold}
 
 
 def _spec_to_json(spec: ReleaseSpec, *, noise: bool) -> dict[str, Any]:
