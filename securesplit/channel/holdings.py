@@ -89,7 +89,7 @@ def certificate_of(folder: Path, stem: str) -> x509.Certificate:
     path = folder / f"{stem}.crt"
     try:
         return x509.load_pem_x509_certificates(files.read(path))[0]
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise CredentialError(
             f"{path} is not a certificate", hint="restore it, or move it away and run keygen"
         ) from error

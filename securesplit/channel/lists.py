@@ -89,7 +89,7 @@ def _issued(line: Sequence[str]) -> Issued:
 def sign_crl(folder: Path, authority: Identity, serials: Iterable[int] = (), *, days: int, now: datetime) -> None:
     """Sign the revocation list again, with further serial numbers; lists of other CAs in the file stay."""
     path = folder / files.CRL
-    lists = pki.load_crls(files.read(path)) if path.exists() else []
+    lists = _revocations(path) if path.exists() else []
     subject = authority.certificate.subject
     own = [crl for crl in lists if crl.issuer == subject]
     known = {entry.serial_number: entry for crl in own for entry in crl}
@@ -102,8 +102,15 @@ def sign_crl(folder: Path, authority: Identity, serials: Iterable[int] = (), *, 
 
 def fresh_until(folder: Path) -> datetime | None:
     """When the first of the revocation lists must have been replaced."""
-    lists = pki.load_crls(files.read(folder / files.CRL))
+    lists = _revocations(folder / files.CRL)
     return min((crl.next_update_utc for crl in lists if crl.next_update_utc), default=None)
+
+
+def _revocations(path: Path) -> list[x509.CertificateRevocationList]:
+    try:
+        return pki.load_crls(files.read(path))
+    except ValueError as error:
+        raise CredentialError(f"{path} is no revocation list", hint="restore it from a backup") from error
 
 
 def _lines(path: Path, words: int) -> list[list[str]]:

@@ -228,7 +228,10 @@ def load_crls(pem: bytes) -> list[x509.CertificateRevocationList]:
         ValueError: one of them cannot be parsed.
     """
     end = b"-----END X509 CRL-----"
-    return [x509.load_pem_x509_crl(part + end) for part in pem.split(end)[:-1]]
+    try:
+        return [x509.load_pem_x509_crl(part + end) for part in pem.split(end)[:-1]]
+    except x509.InvalidVersion as error:  # which is no ValueError
+        raise ValueError(str(error)) from error
 
 
 def crl_pem(crl: x509.CertificateRevocationList) -> bytes:

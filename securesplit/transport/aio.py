@@ -27,7 +27,7 @@ from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.line import Line
 from securesplit.transport.link import Fault, LinkError
 from securesplit.transport.peer import Addresses, Exchange, Retry
-from securesplit.transport.sockets import Limits
+from securesplit.transport.sockets import Limits, require_descriptors
 
 IN_FLIGHT = 8  # what a worker takes of one session at once
 
@@ -62,6 +62,7 @@ class AsyncConnection:
         self._credentials, self._identity, self._server_name = credentials, bundle_identity, server_name
         self._refs = itertools.count(1)
         self._turns = asyncio.Semaphore(IN_FLIGHT)
+        require_descriptors()
         self._context = zmq.asyncio.Context()
         self._peers = self._new_peers()
 

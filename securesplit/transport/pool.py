@@ -7,7 +7,7 @@ from pathlib import Path
 import zmq
 
 from securesplit.errors import ConfigError
-from securesplit.transport.sockets import new_context, pool_socket, require_descriptors, tail_socket
+from securesplit.transport.sockets import new_context, pool_socket, tail_socket
 
 _MAX_PATH_BYTES = 100  # sun_path holds 108 on Linux and 104 on macOS
 
@@ -27,7 +27,6 @@ class PoolSocket:
             raise ConfigError(
                 f"the temporary folder {path.parent} has too long a name", hint="set TMPDIR to a shorter one"
             )
-        require_descriptors()
         self._context = new_context()
         self._socket = pool_socket(self._context)
         self.address = f"ipc://{path}"

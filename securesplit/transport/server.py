@@ -13,7 +13,7 @@ import zmq
 
 from securesplit.errors import ConfigError, UnreachableError
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.sockets import Limits, front_socket, new_context, require_descriptors
+from securesplit.transport.sockets import Limits, front_socket, new_context
 
 _MAX_PARTS = 4
 
@@ -45,7 +45,6 @@ class FrontSocket:
     """
 
     def __init__(self, bind: str, limits: Limits | None = None) -> None:
-        require_descriptors()
         self._limits = limits or Limits()
         self._open(_address_of(bind))
 

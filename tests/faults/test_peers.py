@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -63,6 +65,19 @@ def test_a_peer_of_an_older_zeromq_is_ignored(worker: Process, load: Callable[..
     clients.answers(5)
     clients.check()
     assert worker.tails()
+
+
+def test_strangers_that_look_like_an_older_zeromq_cost_no_memory(worker: Process) -> None:
+    """A TLS ClientHello does. libzmq kept 10 kB of each for ever, until it was told to refuse ZMTP 1."""
+    sizes = []
+    for _ in range(2):
+        for _ in range(CONNECTIONS):
+            with connect(worker) as peer:
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # frees the port at once
+                peer.sendall(garbage.TLS_HELLO)
+        time.sleep(0.5)
+        sizes.append(int(Path(f"/proc/{worker.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    assert sizes[1] - sizes[0] < CONNECTIONS * 2_000  # bytes
 
 
 def test_greetings_that_do_not_end_are_cut_off(worker: Process) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from securesplit.channel import keystore
 from securesplit.channel.server import ServerChannel
+from securesplit.cli.checks.certificates import CertsCheck
 from securesplit.errors import CredentialError
 from tests.channel.world import BUNDLE, World
 from tests.fuzz.targets import der, pem
@@ -42,6 +43,19 @@ def test_a_file_that_one_parser_takes_and_another_does_not(tmp_path: Path, name:
     spoil(tmp_path / "certs" / name, old, new)
     with pytest.raises(CredentialError):
         ServerChannel(keystore.load_server(tmp_path / "certs", now=NOW), BUNDLE)
+
+
+@pytest.mark.parametrize("version", [bytes.fromhex("020103"), bytes.fromhex("020100")])
+def test_a_revocation_list_of_an_unknown_version(tmp_path: Path, version: bytes) -> None:
+    """`cryptography` says InvalidVersion, which is no ValueError; `doctor` and `keygen` blamed themselves."""
+    certs = tmp_path / "certs"
+    keystore.create(certs, days=90, now=NOW)
+    spoil(certs / "crl.pem", bytes.fromhex("020101"), version)
+    assert any("cannot be read" in finding.message for finding in CertsCheck(certs, None, NOW).run())
+    with pytest.raises(CredentialError, match="no revocation list"):
+        keystore.renew(certs, days=90, now=NOW)
+    with pytest.raises(CredentialError):
+        keystore.load_server(certs, now=NOW)
 
 
 def test_a_reload_that_fails_leaves_the_server_as_it_was() -> None:
