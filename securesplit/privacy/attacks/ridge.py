@@ -94,9 +94,9 @@ def cells_to_fit(known: Known, seed: int) -> tuple[NDArray[np.float32], NDArray[
 def solve(x: NDArray[np.float32], y: NDArray[np.float32], sigma: float) -> Iterable[Linear]:
     """Ridge regression of ``(n, q)`` on ``(n, p)``, one for each penalty; dual where features outnumber photos."""
     mean_x, mean_y = x.mean(0, dtype=np.float64), y.mean(0, dtype=np.float64)
-    centred, right = (x - mean_x).astype(np.float32), (y - mean_y).astype(np.float32)
+    centred, right = x - mean_x, (y - mean_y).astype(np.float32)  # Gram matrices need float64: penalties are small
     n, p = centred.shape
-    variance = float(np.square(centred).mean(dtype=np.float64))
+    variance = float(np.square(centred).mean())
     weights = [n * (sigma**2 + penalty * variance + 1e-12) for penalty in PENALTIES]
     if p <= n:
         return _primal(centred, right, mean_x, mean_y, weights)
@@ -104,26 +104,26 @@ def solve(x: NDArray[np.float32], y: NDArray[np.float32], sigma: float) -> Itera
 
 
 def _primal(
-    x: NDArray[np.float32], y: NDArray[np.float32], mean_x: Any, mean_y: Any, weights: list[float]
+    x: NDArray[np.float64], y: NDArray[np.float32], mean_x: Any, mean_y: Any, weights: list[float]
 ) -> Iterable[Linear]:
-    gram, right = (np.asarray(x.T @ other, np.float64) for other in (x, y))
+    gram, right = x.T @ x, x.T @ y
     for weight in weights:
         solved = np.linalg.solve(gram + weight * np.eye(len(gram)), right)
         yield functools.partial(lambda solved, seen: (seen - mean_x) @ solved + mean_y, solved)
 
 
 def _dual(
-    x: NDArray[np.float32], y: NDArray[np.float32], mean_x: Any, mean_y: Any, weights: list[float]
+    x: NDArray[np.float64], y: NDArray[np.float32], mean_x: Any, mean_y: Any, weights: list[float]
 ) -> Iterable[Linear]:
     """The same solution without its coefficients: what is seen is expressed by the known photos, which are few."""
     from scipy.linalg import cho_factor, cho_solve
 
-    gram = np.asarray(x @ x.T, np.float64)
+    gram = x @ x.T
     for weight in weights:
         factor = cho_factor(gram + weight * np.eye(len(gram)), overwrite_a=True, check_finite=False)
 
         def predict(seen: NDArray[Any], factor: Any = factor) -> NDArray[np.float64]:
-            shares = cho_solve(factor, x @ (seen - mean_x).astype(np.float32).T, check_finite=False).T
+            shares = cho_solve(factor, x @ (seen - mean_x).T, check_finite=False).T
             return np.asarray(shares.astype(np.float32) @ y + mean_y, np.float64)
 
         yield predict
