@@ -103,7 +103,19 @@ def settings_keys(command: click.Command) -> dict[str, click.Option]:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the documented code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    sys.exit(run(arguments))
+    code = run(arguments)
+    _give_up_full_stderr()
+    sys.exit(code)
+
+
+def _give_up_full_stderr() -> None:
+    """What a full disk behind stderr did not take must not become Python's own exit code at its last flush, 120."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
 
 
 def run(arguments: list[str]) -> int:
