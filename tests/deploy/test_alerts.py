@@ -66,3 +66,11 @@ def test_the_documentation_says_what_to_do_about_every_alert() -> None:
     document = (REPO / "docs" / "operations.md").read_text()
     assert len(alerts) == len(set(alerts)) > 10
     assert re.findall(r"^\| `(Securesplit\w+)` \|", document, re.MULTILINE) == alerts
+
+
+def test_rules_name_reasons_that_the_code_gives() -> None:
+    code = "".join(path.read_text() for path in (REPO / "securesplit").rglob("*.py"))
+    chosen = re.findall(r'reason=~?"([^"]+)"', (FOLDER / "alerts.yml").read_text())
+    reasons = {word for choice in chosen for word in choice.split("|")}
+    assert len(reasons) >= 3
+    assert not {reason for reason in reasons if f'"{reason}"' not in code}
