@@ -157,7 +157,7 @@ def test_optimisation_lowers_its_loss(bench):
 def test_refinement_starts_from_the_decoder(bench):
     """A4 on a noisy preset, a few steps: the whole chain of decoder, prior and gradients."""
     pytest.importorskip("tensorflow", reason="A2 and A4 need securesplit[train]")
-    short = replace(bench, effort=replace(bench.effort, search_photos=2, search_steps=5, decoder_updates=40))
+    short = replace(bench, effort=replace(bench.effort, search_photos_few=2, search_steps=5, decoder_updates=40))
     found = rebuilding.a4(short, "private")
     assert (found["attack"], found["photos"], found["steps"]) == ("A4", 2, 5)
     assert found["skill"]["mean"] > -1
