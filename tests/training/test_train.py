@@ -144,14 +144,6 @@ def test_two_machines_on_the_loopback_train_one_network(tmp_path: Path, free_por
     assert (hardware["machines"], hardware["strategy"]) == (2, "CollectiveAllReduceStrategy")
 
 
-def test_all_devices_of_a_machine_train_one_network(tmp_path: Path) -> None:
-    draw_isic(tmp_path / "data")
-    done = run(command(tmp_path, "run", "epochs=2", "teacher_share=0.5"), TINY_DEVICES="2")
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert record(tmp_path / "run")["sessions"][0]["hardware"]["strategy"] == "MirroredStrategy"
-    assert epochs_of(tmp_path / "run") == [0, 1]
-
-
 def test_another_backend_trains_the_same_network(tmp_path: Path) -> None:
     backend = next((name for name in ("jax", "torch") if importlib.util.find_spec(name)), None)
     if backend is None:
