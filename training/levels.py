@@ -84,6 +84,8 @@ def fit(scores: NDArray[np.floating], malignant: NDArray[np.bool_], levels: int,
     if levels < 3:
         raise ValueError(f"{levels} levels: at least 3 are needed")
     cuts = np.unique(np.quantile(scores, np.linspace(0, 1, CANDIDATES + 2)[1:-1]))
+    if len(cuts) < levels:  # fewer distinct scores than levels: places between them
+        cuts = np.linspace(float(scores.min()) - 1e-3, float(scores.max()) + 1e-3, CANDIDATES)
     cumulative = [np.r_[0, _smoothed(scores, m, cuts), 1] for m in (~malignant, malignant)]
     noise, values = channel(levels, variance)
 

@@ -32,7 +32,7 @@ def photos(draw_photo: DrawPhoto) -> list[Path]:
 @pytest.fixture
 def expected(worker: Worker, photos: list[Path]) -> dict[str, float]:
     """What each photo's diagnosis is, asked one by one."""
-    with Client(worker.endpoint, certs=worker.certs) as client:
+    with Client(worker.endpoint, certs=worker.certs, privacy="compact") as client:
         return {str(photo): client.diagnose(photo).malignant for photo in photos}
 
 
@@ -40,7 +40,7 @@ def test_any_number_of_threads_may_ask_one_client(
     worker: Worker, photos: list[Path], expected: dict[str, float]
 ) -> None:
     """The head's interpreter, the noise, the ledger and the session are shared; no answer may change hands."""
-    with Client(worker.endpoint, certs=worker.certs) as client, ThreadPoolExecutor(12) as threads:
+    with Client(worker.endpoint, certs=worker.certs, privacy="compact") as client, ThreadPoolExecutor(12) as threads:
         answers = list(threads.map(client.trace, photos * TURNS))
     assert len(set(expected.values())) == PHOTOS, "a mix-up would show"
     for diagnosis, trace in answers:
@@ -71,7 +71,7 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
 
 def test_many_photos_at_once_over_one_session(worker: Worker, photos: list[Path], expected: dict[str, float]) -> None:
     async def scenario() -> None:
-        async with AsyncClient(worker.endpoint, certs=worker.certs) as client:
+        async with AsyncClient(worker.endpoint, certs=worker.certs, privacy="compact") as client:
             answers = await asyncio.gather(*(client.diagnose(photo) for photo in photos * TURNS))
             assert [answer.photo for answer in answers] == [str(photo) for photo in photos * TURNS]
             assert all(answer.malignant == expected[answer.photo] for answer in answers)
@@ -107,7 +107,7 @@ def test_errors_and_cancellations_of_some_leave_the_others_alone(
     broken.write_bytes(b"no photo")
 
     async def scenario() -> None:
-        async with AsyncClient(worker.endpoint, certs=worker.certs) as client:
+        async with AsyncClient(worker.endpoint, certs=worker.certs, privacy="compact") as client:
             for turn in range(4):
                 doomed = [asyncio.create_task(client.diagnose(photo)) for photo in photos[:3]]
                 good = [asyncio.create_task(client.diagnose(photo)) for photo in photos]
