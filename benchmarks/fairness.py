@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.processes import line, process, serve_default
 from benchmarks.table import show
 from securesplit.channel import issuing, keystore
 from securesplit.channel.credentials import Credentials
@@ -27,7 +26,6 @@ from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
 from securesplit.transport.aio import IN_FLIGHT, AsyncConnection
 from securesplit.transport.client import Connection
-from securesplit.worker import Ready, WorkerSettings, serve
 
 ROUNDS = 3
 HALF_S = 4.0
@@ -71,8 +69,8 @@ def main() -> None:
         certs = Path(folder) / "certs"
         clients = [*MODEST, "greedy"]
         issuing.create(certs, server_names=["127.0.0.1"], clients=clients, days=1, now=datetime.now(UTC))
-        with _process("serve", str(certs)) as worker:
-            endpoint = _line(worker)
+        with process("benchmarks.fairness", "serve", str(certs)) as worker:
+            endpoint = line(worker)
             rows.extend([preset, *_compare(endpoint, certs, preset)] for preset in PRESETS)
     columns = ["preset", "greedy requests/s", "others' p50 ms quiet", "greedy", "ratio", "wanted"]
     show("fairness", [*columns, "p99 ms quiet", "greedy"], rows)
@@ -88,13 +86,13 @@ def _compare(endpoint: str, certs: Path, preset: str) -> list[object]:
         modest.seen = quiet
         time.sleep(HALF_S)
         modest.seen = []
-        with _process("greedy", endpoint, str(certs), preset, str(HALF_S + 1.0)) as process:
-            _line(process)
+        with process("benchmarks.fairness", "greedy", endpoint, str(certs), preset, str(HALF_S + 1.0)) as load:
+            line(load)
             time.sleep(0.5)
             modest.seen = greedy
             time.sleep(HALF_S)
             modest.seen = []
-            rates.append(float(_line(process)))
+            rates.append(float(line(load)))
         time.sleep(0.5)
     modest.stop()
     (p50, p99), (greedy_p50, greedy_p99) = (np.percentile(times, (50, 99)) for times in (quiet, greedy))
@@ -126,29 +124,10 @@ async def _greedy(endpoint: str, certs: Path, preset: str, seconds: float) -> No
         await connection.close()
 
 
-@contextlib.contextmanager
-def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "benchmarks.fairness", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-
-
-def _line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def _announce(ready: Ready) -> None:
-    print(ready.endpoint, flush=True)
-
-
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["serve", certs]:
-            sys.exit(serve(WorkerSettings("tcp://127.0.0.1:0", certs=Path(certs), workers=1), on_ready=_announce))
+            sys.exit(serve_default(Path(certs)))
         case ["greedy", endpoint, certs, preset, seconds]:
             asyncio.run(_greedy(endpoint, Path(certs), preset, float(seconds)))
         case _:

@@ -12,12 +12,10 @@ sessions <= 2 x quiet, newcomers >= 99 %.
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import zmq
 
+from benchmarks.processes import line, process, serve_default
 from benchmarks.table import show
 from securesplit.channel import frames, issuing, keystore
 from securesplit.channel.client import ClientChannel
@@ -34,7 +33,6 @@ from securesplit.channel.frames import Frame, FrameType
 from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
 from securesplit.transport.client import Connection
-from securesplit.worker import Ready, WorkerSettings, serve
 
 RATE = 1_000  # HELLOs in a second
 ROUNDS = 3
@@ -116,8 +114,8 @@ def main() -> None:
         certs = Path(folder) / "certs"
         issuing.create(certs, server_names=["127.0.0.1"], clients=["device"], days=1, now=datetime.now(UTC))
         credentials = keystore.load_client(certs, now=datetime.now(UTC))
-        with _process("serve", str(certs)) as worker:
-            endpoint = _line(worker)
+        with process("benchmarks.flood", "serve", str(certs)) as worker:
+            endpoint = line(worker)
             for name, (address, addresses, connections) in FLOODS.items():
                 quiet, flooded, sent = _compare(endpoint, credentials, address, addresses, connections)
                 rows.append([name, sent, *_row(quiet, flooded)])
@@ -134,14 +132,16 @@ def _compare(
     for _ in range(ROUNDS):
         clients.seen = quiet
         time.sleep(HALF_S)
-        with _process("flood", endpoint, address, str(addresses), str(connections), str(HALF_S + 1.0)) as flood:
-            _line(flood)
+        with process(
+            "benchmarks.flood", "flood", endpoint, address, str(addresses), str(connections), str(HALF_S + 1.0)
+        ) as flood:
+            line(flood)
             clients.seen = Seen()  # half a second for the flood to be felt
             time.sleep(0.5)
             clients.seen = flooded
             time.sleep(HALF_S)
             clients.seen = Seen()
-            rates.append(float(_line(flood)))
+            rates.append(float(line(flood)))
         time.sleep(0.5)
     clients.stop()
     return quiet, flooded, float(np.mean(rates))
@@ -194,29 +194,10 @@ def _flood(endpoint: str, first: str, addresses: int, connections: int, seconds:
             socket.close()
 
 
-@contextlib.contextmanager
-def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "benchmarks.flood", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-
-
-def _line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def _announce(ready: Ready) -> None:
-    print(ready.endpoint, flush=True)
-
-
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["serve", certs]:
-            sys.exit(serve(WorkerSettings("tcp://127.0.0.1:0", certs=Path(certs), workers=1), on_ready=_announce))
+            sys.exit(serve_default(Path(certs)))
         case ["flood", endpoint, first, addresses, connections, seconds]:
             _flood(endpoint, first, int(addresses), int(connections), float(seconds))
         case _:

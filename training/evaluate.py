@@ -15,31 +15,46 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from securesplit.model import Bundle
 from securesplit.privacy.noise import NoiseSource
-from securesplit.privacy.release import release
+from securesplit.privacy.release import ReleaseSpec, release
 from training.data import Split, centre_square
 
+Embeddings = Mapping[str, Sequence[NDArray[np.float32]]]
+"""By preset, the embedding of every photo."""
 
-def deployed_logits(bundle: Bundle, split: Split, secret: bytes) -> dict[str, NDArray[np.float32]]:
+
+def embed(bundle: Bundle, split: Split) -> Embeddings:
+    """What the head makes of every photo; photos wider than high are cut to their centre square."""
+    head = bundle.open_head()
+    embedded = [head(photo) for photo in centre_square(split.pixels)]
+    return {name: [found[name] for found in embedded] for name in bundle.presets}
+
+
+def deployed_logits(
+    bundle: Bundle, split: Split, secret: bytes, embeddings: Embeddings | None = None
+) -> dict[str, NDArray[np.float32]]:
     """Logit of malignant of every photo under every preset, ``(n,) float32`` each.
 
     Args:
         bundle: with both halves.
         split: photos wider than high are cut to their centre square.
         secret: 32 bytes that key the noise; another secret is another draw.
+        embeddings: of `embed`, where they are known already.
     """
-    head, tail, source = bundle.open_head(), bundle.open_tail(threads=2), NoiseSource(secret)
-    logits: dict[str, list[float]] = {name: [] for name in bundle.presets}
-    for photo in centre_square(split.pixels):
-        embeddings = head(photo)
-        for name, preset in bundle.presets.items():
-            noise = source.sampler(photo, bundle.identity, preset.spec)
-            sent = release(embeddings[name], preset.spec, noise)
-            logits[name].append(float(tail(name, sent[None])[0]))
-    return {name: np.array(values, np.float32) for name, values in logits.items()}
+    embeddings = embed(bundle, split) if embeddings is None else embeddings
+    answer = Answers(bundle, split)
+    return {
+        name: np.array(answer(preset.spec, embeddings[name], NoiseSource(secret)), np.float32)
+        for name, preset in bundle.presets.items()
+    }
 
 
 def noisier_logits(
-    bundle: Bundle, name: str, split: Split, sigmas_per_clip: Sequence[float], secrets: Sequence[bytes]
+    bundle: Bundle,
+    name: str,
+    split: Split,
+    embeddings: Sequence[NDArray[np.float32]],
+    sigmas_per_clip: Sequence[float],
+    secrets: Sequence[bytes],
 ) -> dict[float, NDArray[np.float32]]:
     """Logits of one preset under other noises, by σ/C: ``(draws * n,) float32``, all photos of a draw together.
 
@@ -47,24 +62,39 @@ def noisier_logits(
         bundle: with both halves.
         name: a preset with a clip norm.
         split: photos wider than high are cut to their centre square.
+        embeddings: of that preset, see `embed`.
         sigmas_per_clip: the noises.
         secrets: 32 bytes each; every one is a draw.
     """
-    head, tail = bundle.open_head(), bundle.open_tail(threads=2)
-    photos, spec = centre_square(split.pixels), bundle.presets[name].spec
-    embeddings = [head(photo)[name] for photo in photos]
-    answers: dict[bytes, float] = {}
-    found: dict[float, list[float]] = {sigma: [] for sigma in sigmas_per_clip}
-    for sigma in sigmas_per_clip:
-        noisy = replace(spec, sigma_per_clip=sigma)
-        for source in map(NoiseSource, secrets):
-            for photo, embedding in zip(photos, embeddings, strict=True):
-                sent = release(embedding, noisy, source.sampler(photo, bundle.identity, noisy))
-                key = sent.tobytes()  # of few values many are alike
-                if key not in answers:
-                    answers[key] = float(tail(name, sent[None])[0])
-                found[sigma].append(answers[key])
-    return {sigma: np.array(values, np.float32) for sigma, values in found.items()}
+    answer, spec = Answers(bundle, split), bundle.presets[name].spec
+    return {
+        sigma: np.concatenate(
+            [answer(replace(spec, sigma_per_clip=sigma), embeddings, NoiseSource(s)) for s in secrets]
+        ).astype(np.float32)
+        for sigma in sigmas_per_clip
+    }
+
+
+class Answers:
+    """Embeddings -> releases with their noise -> logits of the tail; equal releases are computed once."""
+
+    def __init__(self, bundle: Bundle, split: Split) -> None:
+        self._identity, self._tail = bundle.identity, bundle.open_tail(threads=2)
+        self._photos = centre_square(split.pixels)
+        self._known: dict[tuple[str, bytes], float] = {}
+
+    def __call__(
+        self, spec: ReleaseSpec, embeddings: Sequence[NDArray[np.float32]], source: NoiseSource
+    ) -> list[float]:
+        """One logit a photo."""
+        logits = []
+        for photo, embedding in zip(self._photos, embeddings, strict=True):
+            sent = release(embedding, spec, source.sampler(photo, self._identity, spec))
+            key = spec.preset, sent.tobytes()
+            if key not in self._known:
+                self._known[key] = float(self._tail(spec.preset, sent[None])[0])
+            logits.append(self._known[key])
+        return logits
 
 
 def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float) -> dict[str, float]:

@@ -63,7 +63,7 @@ def channel(levels: int, variance: float) -> tuple[NDArray[np.float64], NDArray[
     return mass, values
 
 
-def released_auc(benign: NDArray[np.float64], malignant: NDArray[np.float64]) -> NDArray[np.float64]:
+def released_auc(benign: NDArray[Any], malignant: NDArray[Any]) -> NDArray[np.float64]:
     """AUC, ties counted half, of ordered values with these class probabilities ``(..., values)``."""
     below = np.cumsum(benign, axis=-1) - benign
     return np.asarray((malignant * (below + benign / 2)).sum(-1))

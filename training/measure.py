@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from securesplit.model import Bundle, Calibration, Manifest, Preset, Reading
 from training import data, evaluate
@@ -39,13 +41,15 @@ def measure_and_write(folder: Path, manifest: Manifest, run: Path, root: Path) -
     photos = data.list_photos(root)
     height, width, cache = manifest.side, manifest.side * 4 // 3, run.parent / "pixels"
     val, test = (data.load_split(photos[s], height=height, width=width, cache=cache) for s in ("val", "test"))
-    val_logits, test_logits = (evaluate.deployed_logits(bundle, split, SECRET) for split in (val, test))
+    embeddings = evaluate.embed(bundle, val)
+    val_logits = evaluate.deployed_logits(bundle, val, SECRET, embeddings)
+    test_logits = evaluate.deployed_logits(bundle, test, SECRET)
     presets = {
         name: _calibrated(preset, (val_logits[name], val), (test_logits[name], test))
         for name, preset in manifest.presets.items()
     }
     presets |= {
-        name: replace(preset, readings=_readings(bundle, name, val))
+        name: replace(preset, readings=_readings(bundle, name, val, embeddings[name]))
         for name, preset in presets.items()
         if preset.spec.sigma_per_clip
     }
@@ -71,13 +75,15 @@ def _calibrated(preset: Preset, val: tuple[Any, data.Split], test: tuple[Any, da
     )
 
 
-def _readings(bundle: Bundle, name: str, val: data.Split) -> tuple[Reading, ...]:
+def _readings(
+    bundle: Bundle, name: str, val: data.Split, embeddings: Sequence[NDArray[np.float32]]
+) -> tuple[Reading, ...]:
     """How answers are read under more noise than the preset's own."""
     sigmas = [sigma for sigma in MORE_NOISE if sigma > bundle.presets[name].spec.sigma_per_clip]
     secrets = [bytes([draw]) + SECRET[1:] for draw in range(DRAWS)]
     labels = np.tile(val.malignant, DRAWS)
     readings = []
-    for sigma, logits in evaluate.noisier_logits(bundle, name, val, sigmas, secrets).items():
+    for sigma, logits in evaluate.noisier_logits(bundle, name, val, embeddings, sigmas, secrets).items():
         calibration = Calibration(*evaluate.platt(logits, labels))
         cutoff = evaluate.threshold_for_sensitivity(logits, labels, SENSITIVITY)
         readings.append(Reading(sigma, calibration, calibration.probability(cutoff)))

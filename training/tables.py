@@ -7,19 +7,18 @@ noise are exact sums.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit.audit.recognition import OLD_AGE
+from securesplit.privacy.attacks.lesion import pairs
 from training.data import Photo
-from training.levels import Levels, channel
+from training.levels import Levels, channel, released_auc
+from training.measure import SENSITIVITY
 
 CANDIDATES = 1000
-SENSITIVITY = 0.9
-"""Share of the malignant photos that the label calls; the label-only attacker sees that label."""
-OLD_AGE = 50.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,10 @@ def measure(own: Side, victims: Side, fitted: Levels, variance: float) -> dict[s
 
 
 def _least_called(values: NDArray[np.int64], noise: NDArray[np.float64], victims: Side) -> int:
-    """The released integer from which on a photo is called malignant, at the threshold of `SENSITIVITY`."""
+    """The released integer from which on a photo is called malignant, at the threshold of `SENSITIVITY`.
+
+    The label-only attacker sees what it says.
+    """
     counts = np.bincount(victims.level[victims.malignant] + len(noise) // 2, minlength=len(noise))
     reached = np.cumsum((counts / counts.sum() @ noise)[::-1])[::-1]
     return int(values[np.flatnonzero(reached >= SENSITIVITY)[-1]])
@@ -62,17 +64,9 @@ def _identified(noise: NDArray[np.float64], victims: Side, levels: int) -> float
     return float(noise[occupied].max(0).sum() / CANDIDATES)
 
 
-def pairs(photos: list[Photo]) -> NDArray[np.intp]:
-    """``(p, 2)`` indices of two photos of each lesion that has two."""
-    members: dict[str, list[int]] = defaultdict(list)
-    for index, photo in enumerate(photos):
-        members[photo.lesion].append(index)
-    return np.array([found[:2] for found in members.values() if len(found) > 1], np.intp).reshape(-1, 2)
-
-
 def _lesions(own: Side, victims: Side, noise: NDArray[np.float64], levels: int) -> float:
     """A7, how many times better than a guess: the gallery's clean levels ranked by P[seen | other photo's level]."""
-    mine, theirs = (pairs(side.photos) for side in (own, victims))
+    mine, theirs = (pairs([p.lesion for p in side.photos]) for side in (own, victims))
     counts = np.full((levels, levels), 1 / levels)
     for a, b in ((0, 1), (1, 0)):
         np.add.at(counts, (own.level[mine[:, a]] + levels // 2, own.level[mine[:, b]] + levels // 2), 1.0)
@@ -90,7 +84,7 @@ def _lesions(own: Side, victims: Side, noise: NDArray[np.float64], levels: int) 
 
 def _same_label(victims: Side, called: NDArray[np.float64], clean: NDArray[np.bool_], levels: int) -> float:
     """The floor of A7: a guess among the gallery's photos of the label that was seen."""
-    theirs = pairs(victims.photos)
+    theirs = pairs([p.lesion for p in victims.photos])
     total = 0.0
     for a, b in ((0, 1), (1, 0)):
         released, gallery = (victims.level[theirs[:, i]] + levels // 2 for i in (a, b))
@@ -137,8 +131,7 @@ def _expected_auc(labels: NDArray[np.bool_], seen: NDArray[np.float64], told: ND
     positive, negative = (seen[m].mean(0)[order] for m in (labels, ~labels))
     group = np.unique(np.round(told[order], 12), return_inverse=True)[1]
     positive, negative = (np.bincount(group, weights=p) for p in (positive, negative))
-    below = np.cumsum(negative) - negative
-    return float((positive * (below + negative / 2)).sum())
+    return float(released_auc(negative, positive))
 
 
 def _classes(photos: list[Photo], name: str) -> NDArray[np.str_]:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit.privacy.attacks.floors import nearest_index
+
 MAX_FEATURES_WITH_ANSWER = 64
 """Up to so many numbers the probe of a release also sees the answer that the tail computes from it."""
 
@@ -44,8 +46,6 @@ def _counted(
     values: NDArray[Any], train: NDArray[Any], train_labels: NDArray[Any], test: NDArray[Any]
 ) -> NDArray[np.float64]:
     """Each class's share among the attacker's photos of the nearest value, drawn a little towards its share overall."""
-    from securesplit.privacy.attacks.floors import nearest_index
-
     counts = np.zeros((len(values), int(train_labels.max()) + 1))
     np.add.at(counts, (nearest_index(values, train), train_labels), 1.0)
     shares = counts.sum(0) / counts.sum()
