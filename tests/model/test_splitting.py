@@ -17,8 +17,8 @@ pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train
 import keras
 
 from securesplit.errors import BundleError, ConfigError
+from securesplit.model.backbones import BACKBONES
 from securesplit.model.splitting import (
-    BACKBONES,
     choose_output,
     graph_of,
     list_cuts,
@@ -61,6 +61,11 @@ def test_head_and_tail_are_the_whole(name: str) -> None:
         sent = run(head, PHOTOS)
         assert sent.shape[1:] == cut.shape
         assert np.abs(run(tail, sent) - whole).max() <= 1e-5, cut.layer
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_the_default_cut_is_valid(name: str) -> None:
+    assert BACKBONES[name].cut in [cut.layer for cut in list_cuts(settled(name))]
 
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))

@@ -12,7 +12,8 @@ from typing import Any
 
 import keras
 
-from training import backbones, command, train
+from securesplit.model import backbones
+from training import command, train
 
 
 def build(*, include_top: bool, weights: None, input_tensor: Any) -> keras.Model:
