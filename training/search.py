@@ -60,14 +60,16 @@ class Report(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untype
 def open_study(out: Path, name: str, seed: int) -> optuna.Study:
     """The study in ``search.db`` under `out`, made where it is not there."""
     out.mkdir(parents=True, exist_ok=True)
-    return optuna.create_study(
+    study = optuna.create_study(
         storage=f"sqlite:///{(out / 'search.db').resolve()}",
         study_name=name,
         direction="maximize",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARM_UP_EPOCHS),
     )
+    begun = len(study.get_trials(deepcopy=False))  # a sampler of the same seed would draw the first trials once more
+    study.sampler = optuna.samplers.TPESampler(seed=seed + begun, n_startup_trials=STARTUP_TRIALS)
+    return study
 
 
 def take_up(study: optuna.Study) -> list[int]:

@@ -68,6 +68,7 @@ def test_a_killed_search_goes_on_and_reports(tmp_path: Path) -> None:
     report = json.loads((out / "search.json").read_text())
     trials = {trial["trial"]: trial for trial in report["trials"]}
     assert set(trials) == {0, 2, 3}
+    assert trials[3]["parameters"] not in (trials[0]["parameters"], trials[2]["parameters"])
     assert report["around"]["backbone"] == "tiny"
     assert report["best"]["figure"] == max(max(t["figure_by_epoch"].values()) for t in trials.values())
     lines = (out / "search.md").read_text().splitlines()
