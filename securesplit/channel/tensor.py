@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from typing import Any
 
@@ -72,8 +72,13 @@ def encode(array: NDArray[Any]) -> bytes:
     Raises:
         TensorError: the dtype or the shape cannot travel.
     """
-    spec = TensorSpec(array.shape, array.dtype.name)
+    spec = _spec(array.shape, array.dtype)
     return spec.header + np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+
+
+@lru_cache(maxsize=64)
+def _spec(shape: tuple[int, ...], dtype: np.dtype[Any]) -> TensorSpec:
+    return TensorSpec(shape, dtype.name)
 
 
 def decode(data: bytes, allowed: Collection[TensorSpec]) -> NDArray[Any]:

@@ -92,12 +92,7 @@ class Front:
         self._new_credentials: Callable[[], Credentials] | None = None
         self._tail_s = 0.0
         self._ticked_at = self._weighed_at = clock()
-        try:
-            self.pool = Pool(served.engine, settings, self._poller, clock, self.meters)
-        except SecureSplitError:
-            self._socket.close()
-            self.wakeup.close()
-            raise
+        self.pool = Pool(served.engine, settings, self._poller, clock, self.meters)
 
     def run(self, on_ready: Callable[[], None] | None = None) -> None:
         """Serve until `stop`, then finish what was accepted, and close everything.
@@ -161,7 +156,7 @@ class Front:
             self._reload()
             if self._stop_by is not None:
                 self._watch.draining()
-        self._take_in()
+        self._take_in(more=self._socket in ready)
         for outcome in self.pool.step(ready):
             self._conclude(outcome)
         self._was_ready = self._was_ready or self.pool.ready == self._settings.workers
@@ -175,9 +170,9 @@ class Front:
             self._watch.tick()
         self.meters.turned(since, self._clock())
 
-    def _take_in(self) -> None:
-        """Receive what has come, and handle what `Intake` lets through in this turn."""
-        for _ in range(_MESSAGES_A_TURN):
+    def _take_in(self, *, more: bool) -> None:
+        """Receive what has come, if there is `more`, and handle what `Intake` lets through in this turn."""
+        for _ in range(_MESSAGES_A_TURN if more else 0):
             message = self._socket.receive()
             if message is None:
                 break

@@ -1,7 +1,7 @@
-"""Front <-> tail, on ipc: a JSON header and raw numbers.
+"""Front <-> tail: a JSON head and raw numbers.
 
-Front to tail: a batch. Tail to front: ready, done, failed (this batch raised), broken (the engine cannot be built).
-Both ends are one program of one user, so nothing here is hardened; what came from a client was checked before.
+Front to tail: how to build the engine, then batches. Tail to front: ready, done, failed (this batch raised), broken
+(the engine cannot be built). What came from a client was checked before; what a tail says is checked by the front.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from securesplit.transport.pipe import Message, PipeError
 
 READY, DONE, FAILED, BROKEN = "ready", "done", "failed", "broken"
 
@@ -30,21 +32,21 @@ class Batch:
     preset: str
     releases: NDArray[Any]
 
-    def encode(self) -> list[bytes]:
-        """Turn the batch into message parts."""
+    def encode(self) -> Message:
+        """Turn the batch into a message."""
         head = {
             "batch": self.number,
             "preset": self.preset,
             "shape": self.releases.shape,
             "dtype": self.releases.dtype.str,
         }
-        return [json.dumps(head).encode(), self.releases.tobytes()]
+        return json.dumps(head).encode(), self.releases.tobytes()
 
     @classmethod
-    def decode(cls, parts: list[bytes]) -> Batch:
-        """Parse message parts."""
-        head = json.loads(parts[0])
-        releases = np.frombuffer(parts[1], dtype=head["dtype"]).reshape(head["shape"])
+    def decode(cls, message: Message) -> Batch:
+        """Parse a message."""
+        head = json.loads(message[0])
+        releases = np.frombuffer(message[1], dtype=head["dtype"]).reshape(head["shape"])
         return cls(head["batch"], head["preset"], releases)
 
 
@@ -58,7 +60,8 @@ class Report:
         logits: (n,) float32, where done.
         milliseconds: how long the tail computed.
         reason: why it failed or is broken.
-        error: name of the error's class.
+        error: name of the error's class, where broken.
+        hint: what helps, where broken.
     """
 
     event: str
@@ -67,22 +70,32 @@ class Report:
     milliseconds: float = 0.0
     reason: str = ""
     error: str = ""
+    hint: str = ""
 
-    def encode(self) -> list[bytes]:
-        """Turn the report into message parts."""
+    def encode(self) -> Message:
+        """Turn the report into a message."""
         head = {
             "event": self.event,
             "batch": self.batch,
             "ms": self.milliseconds,
             "reason": self.reason,
             "error": self.error,
+            "hint": self.hint,
         }
         numbers = b"" if self.logits is None else np.asarray(self.logits, np.float32).tobytes()
-        return [json.dumps(head).encode(), numbers]
+        return json.dumps(head).encode(), numbers
 
     @classmethod
-    def decode(cls, parts: list[bytes]) -> Report:
-        """Parse message parts."""
-        head = json.loads(parts[0])
-        logits = np.frombuffer(parts[1], np.float32) if head["event"] == DONE else None
-        return cls(head["event"], head["batch"], logits, head["ms"], head["reason"], head["error"])
+    def decode(cls, message: Message) -> Report:
+        """Parse a message.
+
+        Raises:
+            PipeError: it is no report.
+        """
+        try:
+            head = json.loads(message[0])
+            logits = np.frombuffer(message[1], np.float32) if head["event"] == DONE else None
+            numbers = int(head["batch"]), logits, float(head["ms"])
+            return cls(str(head["event"]), *numbers, str(head["reason"]), str(head["error"]), str(head["hint"]))
+        except (ValueError, TypeError, LookupError):
+            raise PipeError("a tail's message is no report") from None

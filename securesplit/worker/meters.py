@@ -52,7 +52,7 @@ class Meters:
         opened: sessions.
         ended: sessions, by reason.
         tail_starts: processes.
-        tail_deaths: processes, by what they did: ``died``, ``hung``, ``vanished``.
+        tail_deaths: processes, by what they did: ``died``, ``hung``.
         reloads: of the certificates: ``done``, ``failed``.
         connection_drops: times that all connections were dropped to save memory or descriptors.
         busy_s: seconds that the front's loop worked, all else it waited.
@@ -69,7 +69,7 @@ class Meters:
         self.opened = 0
         self.ended: Counter[str] = Counter()
         self.tail_starts = 0
-        self.tail_deaths: Counter[str] = Counter(died=0, hung=0, vanished=0)
+        self.tail_deaths: Counter[str] = Counter(died=0, hung=0)
         self.reloads: Counter[str] = Counter(done=0, failed=0)
         self.connection_drops = 0
         self.busy_s = 0.0

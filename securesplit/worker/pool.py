@@ -21,13 +21,13 @@ from math import ceil
 
 import numpy as np
 
+from securesplit import errors
 from securesplit.errors import SecureSplitError, WorkerError
+from securesplit.transport.pipe import PipeError
 from securesplit.transport.poll import Poller, Source
-from securesplit.transport.pool import PoolSocket
 from securesplit.worker.cores import places
-from securesplit.worker.folder import PoolFolder
 from securesplit.worker.jobs import Fate, Job, Outcome
-from securesplit.worker.messages import DONE, FAILED, READY, Batch, Report
+from securesplit.worker.messages import BROKEN, DONE, FAILED, READY, Batch, Report
 from securesplit.worker.meters import Meters
 from securesplit.worker.process import TailProcess
 from securesplit.worker.queue import FairQueue
@@ -49,9 +49,6 @@ class Pool:
         poller: where the pool's socket and processes are watched.
         clock: seconds, rising.
         meters: where batches, starts and deaths are counted.
-
-    Raises:
-        ConfigError: the temporary folder's name is too long for a socket.
     """
 
     def __init__(
@@ -64,13 +61,6 @@ class Pool:
     ) -> None:
         self._engine, self._settings, self._poller, self._clock = engine, settings, poller, clock
         self._meters = meters or Meters()
-        self._folder = PoolFolder()
-        try:
-            self._socket = PoolSocket(self._folder.path / "pool")
-        except SecureSplitError:
-            self._folder.close()
-            raise
-        poller.add(self._socket)
         self._queue = FairQueue(settings.queue_limit)
         self._numbers = itertools.count()
         self._pace_s: dict[str, float] = {}
@@ -124,11 +114,10 @@ class Pool:
             the jobs that have ended since the last step.
         """
         now = self._clock()
-        self._read_reports()
         for slot in self._slots:
             if slot.process is not None and slot.process in ready:
-                self._bury(slot, "died")
-            elif slot.state in (SlotState.STARTING, SlotState.BUSY) and now >= slot.until:
+                self._hear(slot, slot.process)
+            if slot.state in (SlotState.STARTING, SlotState.BUSY) and now >= slot.until:
                 self._bury(slot, "hung")
             elif slot.state is SlotState.RESTING and now >= slot.until:
                 self._start(slot)
@@ -149,15 +138,12 @@ class Pool:
                 self._discard(slot.process)
         for process in self._killed:
             process.wait()
-        self._poller.remove(self._socket)
-        self._socket.close()
-        self._folder.close()
 
     def _start(self, slot: Slot) -> None:
-        name = f"tail-{next(self._numbers)}".encode()
+        name = f"tail-{next(self._numbers)}"
         shown = self._settings.show_tail_errors
         try:
-            process = TailProcess(name, self._engine, self._socket.address, show_errors=shown, core=slot.core)
+            process = TailProcess(name, self._engine, show_errors=shown, core=slot.core)
         except OSError as error:
             self._rest(slot, error)
         else:
@@ -179,19 +165,27 @@ class Pool:
         process.kill()
         self._killed.append(process)
 
-    def _read_reports(self) -> None:
-        slots = {slot.process.name: slot for slot in self._slots if slot.process is not None}
-        while (message := self._socket.receive()) is not None:
-            tail, parts = message
-            slot, report = slots.get(tail), Report.decode(parts)
-            if slot is None:
-                continue
-            if report.event == READY:
-                self.failure = None
-                self._has_served = True
-                slot.ready()
-            elif slot.state is SlotState.BUSY and report.batch == slot.number:
-                self._settle(slot.finished(), report)
+    def _hear(self, slot: Slot, process: TailProcess) -> None:
+        """Take what a tail says, and notice that it is dead."""
+        try:
+            for report in process.receive():
+                self._note(slot, report)
+        except PipeError:
+            self._bury(slot, "died")
+            return
+        if process.must_write:
+            process.flush()
+        self._poller.watch(process, writes=process.must_write)
+
+    def _note(self, slot: Slot, report: Report) -> None:
+        if report.event == READY:
+            self.failure = None
+            self._has_served = True
+            slot.ready()
+        elif report.event == BROKEN:
+            slot.complaint = _complaint(report)
+        elif slot.state is SlotState.BUSY and report.batch == slot.number:
+            self._settle(slot.finished(), report)
 
     def _settle(self, jobs: list[Job], report: Report) -> None:
         if report.event == DONE and report.logits is not None:
@@ -215,7 +209,7 @@ class Pool:
         self._meters.tail_deaths[how] += 1
         _log.warning(
             "%(tail)s (process %(pid)d) %(how)s while %(state)s",
-            {"tail": process.name.decode(), "pid": process.pid, "how": how, "state": state.name.lower()},
+            {"tail": process.name, "pid": process.pid, "how": how, "state": state.name.lower()},
             extra={"event": "tail-lost"},
         )
         if state is SlotState.STARTING:
@@ -236,10 +230,9 @@ class Pool:
         """Why no tail can start, as far as is known: what a tail says itself, or that several died without a word."""
         if self.ready or slot.process is None:
             return None
-        words = slot.process.last_words() if how == "died" else None
-        if words is None and slot.barren >= _SILENT_DEATHS and not self._has_served:
+        if slot.complaint is None and slot.barren >= _SILENT_DEATHS and not self._has_served:
             return WorkerError(f"the tails {how} while they were starting", hint="see why with --log-level debug")
-        return words
+        return slot.complaint
 
     def _dispatch(self, now: float) -> None:
         free = [slot for slot in self._slots if slot.state is SlotState.IDLE]
@@ -267,7 +260,14 @@ class Pool:
         batch = Batch(next(self._numbers), jobs[0].preset, np.stack([job.release for job in jobs]))
         assert slot.process is not None  # noqa: S101  (an idle slot has one)
         slot.busy(jobs, batch.number, until=now + self._settings.job_timeout_s)
-        if not self._socket.send(slot.process.name, batch.encode()):
-            for job in slot.finished():
-                self._queue.give_back(job)
-            self._bury(slot, "vanished")
+        slot.process.send(batch)
+        if slot.process.must_write:
+            self._poller.watch(slot.process, writes=True)
+
+
+def _complaint(report: Report) -> SecureSplitError:
+    """Why a tail cannot start, as an error of ours."""
+    kind = getattr(errors, report.error, None)
+    if isinstance(kind, type) and issubclass(kind, SecureSplitError):
+        return kind(report.reason, hint=report.hint)
+    return WorkerError(f"a tail cannot start ({report.error}: {report.reason})", hint="check the installation")
