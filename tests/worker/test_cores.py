@@ -96,7 +96,7 @@ def test_pinned_tails_have_a_core_each_and_so_do_those_that_replace_them(certs: 
 
 
 def test_a_tail_computes_on_one_thread_whatever_the_machine_has(certs: Path) -> None:
-    """Its main thread, the one that watches the front, and two of ZeroMQ that sleep; no pool of a runtime's own."""
+    """Its main thread and the one that watches the front, which sleeps; no pool of a runtime's own."""
     with process(certs, "bundle") as worker:
         load = Load([worker.endpoint], certs, 1, questions=of_bundle("none", 5))
         load.answers(20, 60)
