@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Request, Send
-from securesplit.channel.frames import Code, FrameError, decode
+from securesplit.channel.frames import Code, FrameError, decode, session_of
 from securesplit.channel.limits import Limits
 from securesplit.channel.server import ServerChannel
 from securesplit.channel.tensor import TensorError
@@ -146,7 +146,9 @@ class Front:
         )
 
     def _is_over(self) -> bool:
-        return self._stop_by is not None and (not len(self._in_flight) or self._clock() >= self._stop_by)
+        if self._stop_by is None:
+            return False
+        return self._clock() >= self._stop_by or not (len(self._in_flight) or len(self._intake))
 
     def _turn(self) -> None:
         ready = self._poller.wait(self._intake.pause_s(_TICK_S))
@@ -176,14 +178,24 @@ class Front:
             message = self._socket.receive()
             if message is None:
                 break
-            if (outrun := self._intake.add(message)) is not None:
-                self._refuse_newcomer(outrun, Code.BUSY, _CROWD_RETRY_MS)
+            self._sort(message)
         for message in self._intake.messages():
             self._handle(message)
         if (newcomer := self._intake.newcomer()) is not None:
             began = self._clock()
             self._handle(newcomer)
             self._intake.spent(self._clock() - began)
+
+    def _sort(self, message: Incoming) -> None:
+        """Let a message wait for its turn, or handle it at once where it costs little."""
+        if is_hello(message):
+            if (outrun := self._intake.add_hello(message)) is not None:
+                self._refuse_newcomer(outrun, Code.BUSY, _CROWD_RETRY_MS)
+        elif not (client := self._channel.client_of(session_of(message.body))):
+            self._handle(message)
+        elif not self._intake.add(client, message):
+            self.meters.turned_away["client-limit"] += 1
+            self._tell(message, Code.BUSY, self._wait_ms())
 
     def _shed(self) -> None:
         """Where peers take too much of us, drop all connections: sessions go on, and clients ask again at once."""
@@ -247,12 +259,18 @@ class Front:
             self._refusals[event.reason] += 1
 
     def _refuse_newcomer(self, message: Incoming, code: Code, retry_after_ms: int) -> None:
+        if self._tell(message, code, retry_after_ms):
+            self._refusals["draining" if code is Code.DRAIN else "handshake-crowd"] += 1
+
+    def _tell(self, message: Incoming, code: Code, retry_after_ms: int) -> bool:
+        """Answer a message that was not opened; False where it is no frame."""
         try:
-            session = decode(message.body).session
+            frame = decode(message.body)
         except FrameError:
-            return
-        self._refusals["draining" if code is Code.DRAIN else "handshake-crowd"] += 1
-        self._socket.send(message.route, self._channel.error(code, session=session, retry_after_ms=retry_after_ms))
+            return False
+        error = self._channel.error(code, frame.ref, frame.session, retry_after_ms=retry_after_ms)
+        self._socket.send(message.route, error)
+        return True
 
     def _accept(self, event: Request, route: tuple[bytes, ...]) -> None:
         """Answer from memory, follow a retry, or queue a new job."""

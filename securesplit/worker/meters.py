@@ -47,7 +47,7 @@ class Meters:
         batch: requests in a batch.
         requests: ends of accepted requests: ``done``, ``poison``, ``expired``.
         repeated: retries that were answered from memory or joined to the request that is computed.
-        turned_away: authenticated requests that were not accepted, by reason.
+        turned_away: requests of open sessions that were not accepted, by reason.
         refused: frames that were refused, by the channel's reason.
         opened: sessions.
         ended: sessions, by reason.
@@ -64,7 +64,9 @@ class Meters:
         self.batch = Histogram(BATCHES)
         self.requests: Counter[str] = Counter(done=0, poison=0, expired=0)
         self.repeated = 0
-        self.turned_away: Counter[str] = Counter({"session-limit": 0, "queue-full": 0, "draining": 0, "bad-release": 0})
+        self.turned_away: Counter[str] = Counter(
+            {"session-limit": 0, "client-limit": 0, "queue-full": 0, "draining": 0, "bad-release": 0}
+        )
         self.refused: Counter[str] = Counter()
         self.opened = 0
         self.ended: Counter[str] = Counter()
