@@ -100,9 +100,11 @@ def test_a_session_has_a_cap_in_flight_and_hears_when_to_come_back(raw: RawClien
 def test_a_client_has_a_bounded_place_in_line_and_is_told_before_anything_is_opened(
     raw: RawClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "MESSAGES_A_CLIENT", 0)
     with running(serve_engine()) as worker:
         client = raw(worker)
+        client.ask(6)
+        assert logit(client.receive()) == 1, "the first one comes with the end of the handshake, and waits for nobody"
+        monkeypatch.setattr(intake, "MESSAGES_A_CLIENT", 0)
         client.ask(7)
         refused = client.receive()
         assert isinstance(refused, Refused)
