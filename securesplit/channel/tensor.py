@@ -72,8 +72,17 @@ def encode(array: NDArray[Any]) -> bytes:
     Raises:
         TensorError: the dtype or the shape cannot travel.
     """
-    spec = _spec(array.shape, array.dtype)
+    spec = spec_of(array)
     return spec.header + np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+
+
+def spec_of(array: NDArray[Any]) -> TensorSpec:
+    """The spec of an array.
+
+    Raises:
+        TensorError: the dtype or the shape cannot travel.
+    """
+    return _spec(array.shape, array.dtype)
 
 
 @lru_cache(maxsize=64)

@@ -1,13 +1,15 @@
-"""Front <-> tail: a JSON head and raw numbers.
+"""Front <-> tail: a head of words and raw numbers.
 
-Front to tail: how to build the engine, then batches. Tail to front: ready, done, failed (this batch raised), broken
-(the engine cannot be built). What came from a client was checked before; what a tail says is checked by the front.
+Front to tail: how to build the engine (JSON), then batches, ``NUMBER DTYPE SHAPE PRESET``. Tail to front: ``ready``,
+``done NUMBER MILLISECONDS`` with the logits, ``failed NUMBER WHY`` (this batch raised), and ``broken`` with the cause in
+JSON (the engine cannot be built). What came from a client was checked before; what a tail says is checked by the front.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -34,20 +36,15 @@ class Batch:
 
     def encode(self) -> Message:
         """Turn the batch into a message."""
-        head = {
-            "batch": self.number,
-            "preset": self.preset,
-            "shape": self.releases.shape,
-            "dtype": self.releases.dtype.str,
-        }
-        return json.dumps(head).encode(), self.releases.tobytes()
+        shape = "x".join(map(str, self.releases.shape))
+        return f"{self.number} {self.releases.dtype.str} {shape} {self.preset}".encode(), self.releases.tobytes()
 
     @classmethod
     def decode(cls, message: Message) -> Batch:
         """Parse a message."""
-        head = json.loads(message[0])
-        releases = np.frombuffer(message[1], dtype=head["dtype"]).reshape(head["shape"])
-        return cls(head["batch"], head["preset"], releases)
+        number, dtype, shape, preset = message[0].decode().split(" ", 3)
+        releases = np.frombuffer(message[1], dtype=dtype).reshape([int(length) for length in shape.split("x")])
+        return cls(int(number), preset, releases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +63,7 @@ class Report:
 
     event: str
     batch: int = -1
-    logits: NDArray[np.float32] | None = None
+    logits: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     milliseconds: float = 0.0
     reason: str = ""
     error: str = ""
@@ -74,16 +71,14 @@ class Report:
 
     def encode(self) -> Message:
         """Turn the report into a message."""
-        head = {
-            "event": self.event,
-            "batch": self.batch,
-            "ms": self.milliseconds,
-            "reason": self.reason,
-            "error": self.error,
-            "hint": self.hint,
-        }
-        numbers = b"" if self.logits is None else np.asarray(self.logits, np.float32).tobytes()
-        return json.dumps(head).encode(), numbers
+        match self.event:
+            case "done":
+                return f"done {self.batch} {self.milliseconds}".encode(), self.logits.tobytes()
+            case "failed":
+                return f"failed {self.batch} {self.reason}".encode(), b""
+            case "broken":
+                return b"broken", json.dumps([self.error, self.reason, self.hint]).encode()
+        return self.event.encode(), b""
 
     @classmethod
     def decode(cls, message: Message) -> Report:
@@ -93,9 +88,18 @@ class Report:
             PipeError: it is no report.
         """
         try:
-            head = json.loads(message[0])
-            logits = np.frombuffer(message[1], np.float32) if head["event"] == DONE else None
-            numbers = int(head["batch"]), logits, float(head["ms"])
-            return cls(str(head["event"]), *numbers, str(head["reason"]), str(head["error"]), str(head["hint"]))
-        except (ValueError, TypeError, LookupError):
-            raise PipeError("a tail's message is no report") from None
+            match message[0].decode().split(" ", 2):
+                case ["ready"]:
+                    return cls(READY)
+                case ["done", number, milliseconds]:
+                    logits = np.frombuffer(message[1], np.float32)
+                    if 0.0 <= float(milliseconds) < inf and np.isfinite(logits).all():
+                        return cls(DONE, int(number), logits, float(milliseconds))
+                case ["failed", number, reason]:
+                    return cls(FAILED, int(number), reason=reason)
+                case ["broken"]:
+                    error, reason, hint = map(str, json.loads(message[1]))
+                    return cls(BROKEN, error=error, reason=reason, hint=hint)
+        except (ValueError, TypeError):
+            pass
+        raise PipeError("a tail's message is no report")

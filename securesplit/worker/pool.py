@@ -18,8 +18,10 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection
 from math import ceil
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from securesplit import errors
 from securesplit.errors import SecureSplitError, WorkerError
@@ -27,7 +29,7 @@ from securesplit.transport.pipe import PipeError
 from securesplit.transport.poll import Poller, Source
 from securesplit.worker.cores import places
 from securesplit.worker.jobs import Fate, Job, Outcome
-from securesplit.worker.messages import BROKEN, DONE, FAILED, READY, Batch, Report
+from securesplit.worker.messages import Batch, Report
 from securesplit.worker.meters import Meters
 from securesplit.worker.process import TailProcess
 from securesplit.worker.queue import FairQueue
@@ -175,32 +177,42 @@ class Pool:
             return
         if process.must_write:
             process.flush()
-        self._poller.watch(process, writes=process.must_write)
+            self._poller.watch(process, writes=process.must_write)
 
     def _note(self, slot: Slot, report: Report) -> None:
-        if report.event == READY:
-            self.failure = None
-            self._has_served = True
-            slot.ready()
-        elif report.event == BROKEN:
-            slot.complaint = _complaint(report)
-        elif slot.state is SlotState.BUSY and report.batch == slot.number:
-            self._settle(slot.finished(), report)
+        """Believe a report that fits what its tail was told.
+
+        Raises:
+            PipeError: it does not.
+        """
+        match slot.state, report.event:
+            case SlotState.STARTING, "ready":
+                self.failure = None
+                self._has_served = True
+                slot.ready()
+            case SlotState.STARTING, "broken":
+                slot.complaint = _complaint(report)
+            case SlotState.BUSY, "done" if report.batch == slot.number and len(report.logits) == len(slot.batch):
+                self._settle(slot.finished(), report)
+            case SlotState.BUSY, "failed" if report.batch == slot.number:
+                self._give_up(slot.finished(), report.reason)
+            case _:
+                raise PipeError("a tail reports what it was not asked")
 
     def _settle(self, jobs: list[Job], report: Report) -> None:
-        if report.event == DONE and report.logits is not None:
-            share = report.milliseconds / len(jobs)
-            pace_s = self._pace_s.setdefault(jobs[0].preset, share / 1_000)
-            self._pace_s[jobs[0].preset] = pace_s + _LEARN * (share / 1_000 - pace_s)
-            self._outcomes += [Outcome(j, Fate.DONE, float(x), share) for j, x in zip(jobs, report.logits, strict=True)]
-        elif report.event == FAILED and len(jobs) == 1:
-            _log.warning(
-                "a request cannot be computed: %(reason)s", {"reason": report.reason}, extra={"event": "request-failed"}
-            )
-            self._outcomes.append(Outcome(jobs[0], Fate.POISON))
-        else:
+        share = report.milliseconds / len(jobs)
+        pace_s = self._pace_s.setdefault(jobs[0].preset, share / 1_000)
+        self._pace_s[jobs[0].preset] = pace_s + _LEARN * (share / 1_000 - pace_s)
+        self._outcomes += [Outcome(j, Fate.DONE, float(x), share) for j, x in zip(jobs, report.logits, strict=True)]
+
+    def _give_up(self, jobs: list[Job], reason: str) -> None:
+        """What failed in company is tried alone; what failed alone is poison."""
+        if len(jobs) > 1:
             for job in jobs:
                 self._queue.give_back(job)
+            return
+        _log.warning("a request cannot be computed: %(reason)s", {"reason": reason}, extra={"event": "request-failed"})
+        self._outcomes.append(Outcome(jobs[0], Fate.POISON))
 
     def _bury(self, slot: Slot, how: str) -> None:
         process, state = slot.process, slot.state
@@ -257,12 +269,17 @@ class Pool:
         self._meters.batch.observe(len(jobs))
         for job in jobs:
             job.taken = now
-        batch = Batch(next(self._numbers), jobs[0].preset, np.stack([job.release for job in jobs]))
+        batch = Batch(next(self._numbers), jobs[0].preset, _stack(jobs))
         assert slot.process is not None  # noqa: S101  (an idle slot has one)
         slot.busy(jobs, batch.number, until=now + self._settings.job_timeout_s)
         slot.process.send(batch)
         if slot.process.must_write:
             self._poller.watch(slot.process, writes=True)
+
+
+def _stack(jobs: list[Job]) -> NDArray[Any]:
+    """The releases of a batch; a lone one, the usual case, is not copied."""
+    return jobs[0].release[np.newaxis] if len(jobs) == 1 else np.stack([job.release for job in jobs])
 
 
 def _complaint(report: Report) -> SecureSplitError:
