@@ -1,8 +1,8 @@
 """Front <-> tail: a head of words and raw numbers.
 
 Front to tail: how to build the engine (JSON), then batches, ``NUMBER DTYPE SHAPE PRESET``. Tail to front: ``ready``,
-``done NUMBER MILLISECONDS`` with the logits, ``failed NUMBER WHY`` (this batch raised), and ``broken`` with the cause in
-JSON (the engine cannot be built). What came from a client was checked before; what a tail says is checked by the front.
+``done NUMBER MILLISECONDS`` with the logits, ``failed NUMBER WHY`` (this batch raised), and ``broken`` with the cause
+in JSON (the engine cannot be built). What came from a client was checked before; what a tail says is checked by the front.
 """
 
 from __future__ import annotations
