@@ -1,8 +1,8 @@
 """What sockets, sealing, queue and processes add to a request: ``python -m benchmarks.transport``.
 
 An engine that computes nothing stands in for the network, so that a round trip is all overhead; the last rows take the
-default bundle and subtract what its tail says it took. Wanted of those: at the median 3 % of the tail or 1 ms, at p99 10 % of
-the tail or 1 ms, whichever is more.
+default bundle and subtract what its tail says it took. Wanted of those: at the median 3 % of the tail or 1 ms, at p99
+10 % of the tail or 1 ms, whichever is more.
 """
 
 from __future__ import annotations
