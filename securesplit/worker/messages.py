@@ -2,7 +2,8 @@
 
 Front to tail: how to build the engine (JSON), then batches, ``NUMBER DTYPE SHAPE PRESET``. Tail to front: ``ready``,
 ``done NUMBER MILLISECONDS`` with the logits, ``failed NUMBER WHY`` (this batch raised), and ``broken`` with the cause
-in JSON (the engine cannot be built). What came from a client was checked before; what a tail says is checked by the front.
+in JSON (the engine cannot be built). What came from a client was checked before; what a tail says is checked by the
+front.
 """
 
 from __future__ import annotations
