@@ -65,8 +65,7 @@ CLIENT_REFUSED = {
     80: (
         "client-not-allowed",
         "this device is not on the worker's allow-list",
-        "add it with securesplit keygen --client NAME, then reload the worker; a certificate from elsewhere must be for "
-        "clients and nothing else",
+        "add it with securesplit keygen --client NAME, then reload the worker; one from elsewhere must be for clients only",
     ),
     116: (
         "no-certificate",
