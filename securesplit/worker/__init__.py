@@ -3,8 +3,7 @@
 ``service.py`` runs a worker until it is told to stop and ``embedded.py`` a private one inside another program; both
 drive a ``front.py``. It takes messages in turn (``intake.py``), opens them, queues the jobs (``dispatcher.py``,
 ``queue.py``) and hands batches to the ``pool.py`` of tail processes (``tail.py``), each of which runs an engine
-(``engine.py``). At-least-once computation, one accepted answer, nothing
-durable.
+(``engine.py``). At-least-once computation, one accepted answer, nothing durable.
 """
 
 from __future__ import annotations
