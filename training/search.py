@@ -29,7 +29,7 @@ from training.config import CONFIGS, Config, named
 from training.train import train
 
 STARTUP_TRIALS = 4  # drawn at random, and never stopped early
-WARM_UP_EPOCHS = 1  # no trial is judged by its first epoch, in which the learning rate still rises
+FIRST_JUDGED_EPOCH = 2  # in the first one the learning rate still rises
 
 
 def suggest(trial: optuna.Trial, config: Config) -> Config:
@@ -65,7 +65,7 @@ def open_study(out: Path, name: str, seed: int) -> optuna.Study:
         study_name=name,
         direction="maximize",
         load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARM_UP_EPOCHS),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=FIRST_JUDGED_EPOCH),
     )
     begun = len(study.get_trials(deepcopy=False))  # a sampler of the same seed would draw the first trials once more
     study.sampler = optuna.samplers.TPESampler(seed=seed + begun, n_startup_trials=STARTUP_TRIALS)

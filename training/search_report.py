@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ LABELS = {
     "strength": "strength of augmentation",
 }
 PARAMETERS = tuple(LABELS)
-MIN_TRIALS_FOR_IMPORTANCE = 4
+MIN_TRIALS_FOR_IMPORTANCE = 8
 
 
 def line(trial: FrozenTrial) -> str:
@@ -117,11 +116,11 @@ def plot(trials: list[FrozenTrial], monitor: str, file: Path) -> None:
     known = [trial for trial in trials if best_figure(trial) is not None]
     best = np.maximum.accumulate([best_figure(trial) or 0.0 for trial in known])
     axes[0].step([t.number for t in known], best, color=COLOUR, where="post", linewidth=1, alpha=0.6)
-    _points(axes[0], known, lambda trial: trial.number)
+    _points(axes[0], known, [trial.number for trial in known])
     axes[0].set(xlabel="trial", ylabel=f"validation {_title(monitor)}")
     axes[0].xaxis.get_major_locator().set_params(integer=True)
     for place, name in zip(axes[1:], PARAMETERS, strict=True):
-        _points(place, known, lambda trial, name=name: _place(name, trial.params[name]))
+        _points(place, known, [_place(name, trial.params[name]) for trial in known])
         place.set(xlabel=LABELS[name], xscale="log" if name == "learning_rate" else "linear")
         if name == "batch":
             place.set_xticks(range(len(BATCHES)), [str(batch) for batch in BATCHES])
@@ -134,17 +133,18 @@ def plot(trials: list[FrozenTrial], monitor: str, file: Path) -> None:
     figure.savefig(file, dpi=DOTS_PER_INCH)
 
 
-def _points(place: Axes, trials: list[FrozenTrial], across: Callable[[FrozenTrial], float]) -> None:
-    """Whole trials filled, those that were stopped early hollow, and the best whole one larger."""
-    whole = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    top = max(whole, key=lambda trial: best_figure(trial) or 0.0)
-    kinds: tuple[tuple[str, list[FrozenTrial], dict[str, Any]], ...] = (
-        ("complete", [trial for trial in whole if trial is not top], {"color": COLOUR, "s": 36}),
-        ("stopped early", [t for t in trials if t not in whole], {"facecolors": "none", "edgecolors": "0.5", "s": 36}),
-        ("best", [top], {"color": BEST_COLOUR, "marker": "*", "s": 150, "zorder": 3}),
+def _points(place: Axes, trials: list[FrozenTrial], across: list[float]) -> None:
+    """Whole trials filled, those that were stopped early hollow, and the best whole one a star."""
+    heights = np.array([best_figure(trial) or 0.0 for trial in trials])
+    whole = np.array([trial.state == TrialState.COMPLETE for trial in trials])
+    best = whole & (heights == heights[whole].max())
+    kinds: tuple[tuple[str, Any, dict[str, Any]], ...] = (
+        ("complete", whole & ~best, {"color": COLOUR, "s": 36}),
+        ("stopped early", ~whole, {"facecolors": "none", "edgecolors": "0.5", "s": 36}),
+        ("best", best, {"color": BEST_COLOUR, "marker": "*", "s": 150, "zorder": 3}),
     )
     for label, members, style in kinds:
-        place.scatter([across(t) for t in members], [best_figure(t) for t in members], label=label, **style)
+        place.scatter(np.array(across)[members], heights[members], label=label, **style)
 
 
 def _place(name: str, value: float) -> float:
