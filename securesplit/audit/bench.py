@@ -14,19 +14,23 @@ from numpy.typing import NDArray
 
 from securesplit.audit.effort import Effort
 from securesplit.audit.exposure import Exposed
+from securesplit.audit.pace import Allowance
 from securesplit.audit.photos import Collection
 from securesplit.errors import BundleError
 from securesplit.model import Bundle
 from securesplit.privacy import metrics
 from securesplit.privacy.attacks import floors, patches
+from securesplit.privacy.attacks.optimise import Searcher
 from securesplit.privacy.attacks.ridge import Predictor
-from securesplit.privacy.attacks.setting import Known, Releases
+from securesplit.privacy.attacks.setting import Known, More, Releases
+from securesplit.privacy.attacks.whitebox import WhiteBox
 from securesplit.privacy.metrics import Photos
 
 GALLERY = 8
 """Photos that the report shows beside what was rebuilt of them."""
 
-Rebuild = Callable[[int, Releases, NDArray[np.bool_]], Photos]
+Rebuild = Callable[[int, Releases, NDArray[np.bool_], More], Photos]
+"""(seed, observed, says malignant, is there time for more?) -> photos."""
 
 Result = dict[str, Any]
 """What a step stores: JSON values only."""
@@ -44,16 +48,20 @@ class Bench:
     Args:
         bundle: what is audited.
         collection: on which photos.
-        exposed: by preset, what it shows of them.
+        exposed: by preset of the bundle, what it shows of them.
+        presets: which of them are attacked.
         effort: how much is done.
         pictures: folder for rebuilt photos.
+        seconds: what its preparation took.
     """
 
     bundle: Bundle
     collection: Collection
     exposed: dict[str, Exposed]
+    presets: tuple[str, ...]
     effort: Effort
     pictures: Path
+    seconds: float
 
     @cached_property
     def own_photos(self) -> Photos:
@@ -87,6 +95,16 @@ class Bench:
         """Trained decoders that more than one step needs, by what they were trained on."""
         return {}
 
+    @cached_property
+    def white_box(self) -> WhiteBox:
+        """The deployed head with gradients; needs TensorFlow."""
+        return WhiteBox(self.head)
+
+    @cached_property
+    def searchers(self) -> dict[str, Searcher]:
+        """A2's and A4's searches, by preset."""
+        return {}
+
     def score(
         self,
         preset: str,
@@ -95,6 +113,7 @@ class Bench:
         *,
         photos: int | None = None,
         apart: bool = False,
+        allowance: Allowance | None = None,
         **about: Any,
     ) -> Result:
         """Run one reconstruction for every seed and score it beside the class mean.
@@ -102,13 +121,14 @@ class Bench:
         Args:
             preset: what is attacked.
             attack: ``A0`` to ``A5``, for the report.
-            rebuild: (seed, observed, says malignant) -> photos.
+            rebuild: the attack.
             photos: how many victims; None: all that are rebuilt.
             apart: each victim meets one of the seeds, for attacks that cost too much to meet all of them.
+            allowance: the time that it may take, shared by the seeds; None: without a limit.
             about: what else the report should say of it.
         """
         releases = int(about.get("releases", 1))
-        exposed, known = self.exposed[preset], self.known(preset)
+        exposed, known, allowance = self.exposed[preset], self.known(preset), allowance or Allowance()
         count = min(photos or self.effort.rebuilt, len(self.rebuilt_photos))
         seeds = self.effort.seeds if exposed.surface.sigma or attack == "A3" else self.effort.seeds[:1]
         rows, rebuilt, means = [], [], []
@@ -117,7 +137,7 @@ class Bench:
             mine = np.arange(count)[number :: len(seeds)] if apart else np.arange(count)
             malignant = exposed.says_malignant(logits[mine])
             rows.append(mine)
-            rebuilt.append(rebuild(seed, observed[mine], malignant))
+            rebuilt.append(rebuild(seed, observed[mine], malignant, allowance.part(len(seeds) - number)))
             means.append(floors.class_mean(known, malignant))
         label = "-".join([preset, attack, *(str(v) for v in about.values())])
         first = rebuilt[0] if not apart else np.concatenate(rebuilt)[np.argsort(np.concatenate(rows))]
@@ -137,6 +157,7 @@ class Bench:
             "ssim": metrics.bootstrap(similarity).to_json(),
             "ssim_gain": metrics.bootstrap(similarity - floor_similarity).to_json(),
             "picture": f"{label}.npz",
+            **({"cut_short": f"after {allowance.seconds:.0f} s"} if allowance.cut_short else {}),
         }
 
 
