@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -127,10 +127,51 @@ class Bench:
             allowance: the time that it may take, shared by the seeds; None: without a limit.
             about: what else the report should say of it.
         """
-        releases = int(about.get("releases", 1))
-        exposed, known, allowance = self.exposed[preset], self.known(preset), allowance or Allowance()
-        count = min(photos or self.effort.rebuilt, len(self.rebuilt_photos))
-        seeds = self.effort.seeds if exposed.surface.sigma or attack == "A3" else self.effort.seeds[:1]
+        allowance = allowance or Allowance()
+        several = bool(self.exposed[preset].surface.sigma) or attack == "A3"
+        seeds = self.effort.seeds if several else self.effort.seeds[:1]
+        row, ours, floor = self._rebuilt(
+            preset,
+            rebuild,
+            count=min(photos or self.effort.rebuilt, len(self.rebuilt_photos)),
+            seeds=seeds,
+            apart=apart,
+            allowance=allowance,
+            releases=int(about.get("releases", 1)),
+        )
+        picture = "-".join([preset, attack, *(str(v) for v in about.values())]) + ".npz"
+        first = np.unique(row, return_index=True)[1][:GALLERY]
+        np.savez(self.pictures / picture, rebuilt=ours[first].astype(np.float16))
+        truth = self.rebuilt_photos[row]
+        similarity, floor_similarity = (_by_photo(metrics.ssim(truth, p), row) for p in (ours, floor))
+        return {
+            "kind": "reconstruction",
+            "preset": preset,
+            "attack": attack,
+            **about,
+            "photos": len(similarity),
+            "seeds": len(seeds),
+            "mse": round(float(metrics.mse(truth, ours).mean()), 6),
+            "skill": metrics.skill(truth, ours, floor).to_json(),
+            "ssim": metrics.bootstrap(similarity).to_json(),
+            "ssim_gain": metrics.bootstrap(similarity - floor_similarity).to_json(),
+            "picture": picture,
+            **({"cut_short": f"after {allowance.seconds:.0f} s"} if allowance.cut_short else {}),
+        }
+
+    def _rebuilt(
+        self,
+        preset: str,
+        rebuild: Rebuild,
+        *,
+        count: int,
+        seeds: Sequence[int],
+        apart: bool,
+        allowance: Allowance,
+        releases: int,
+    ) -> tuple[NDArray[np.intp], Photos, Photos]:
+        """Index of the victim, the rebuilt photo and the class mean, seed after seed."""
+        exposed, known = self.exposed[preset], self.known(preset)
         rows, rebuilt, means = [], [], []
         for number, seed in enumerate(seeds):
             observed, logits = exposed.observe(seed=seed, releases=releases)
@@ -139,26 +180,7 @@ class Bench:
             rows.append(mine)
             rebuilt.append(rebuild(seed, observed[mine], malignant, allowance.part(len(seeds) - number)))
             means.append(floors.class_mean(known, malignant))
-        label = "-".join([preset, attack, *(str(v) for v in about.values())])
-        first = rebuilt[0] if not apart else np.concatenate(rebuilt)[np.argsort(np.concatenate(rows))]
-        np.savez(self.pictures / f"{label}.npz", rebuilt=first[:GALLERY].astype(np.float16))
-        row = np.concatenate(rows)
-        truth, ours, floor = self.rebuilt_photos[row], np.concatenate(rebuilt), np.concatenate(means)
-        similarity, floor_similarity = (_by_photo(metrics.ssim(truth, p), row) for p in (ours, floor))
-        return {
-            "kind": "reconstruction",
-            "preset": preset,
-            "attack": attack,
-            **about,
-            "photos": count,
-            "seeds": len(seeds),
-            "mse": round(float(metrics.mse(truth, ours).mean()), 6),
-            "skill": metrics.skill(truth, ours, floor).to_json(),
-            "ssim": metrics.bootstrap(similarity).to_json(),
-            "ssim_gain": metrics.bootstrap(similarity - floor_similarity).to_json(),
-            "picture": f"{label}.npz",
-            **({"cut_short": f"after {allowance.seconds:.0f} s"} if allowance.cut_short else {}),
-        }
+        return np.concatenate(rows), np.concatenate(rebuilt), np.concatenate(means)
 
 
 def _by_photo(values: NDArray[np.float64], row: NDArray[np.intp]) -> NDArray[np.float64]:
