@@ -75,6 +75,6 @@ FULL = Effort(
     decoder_photos=(100, 1000, 5000),
     decoder_updates=6000,
     search_photos=16,
-    search_photos_few=36,
+    search_photos_few=18,
     search_steps=300,
 )

@@ -31,10 +31,14 @@ BESIDE_START = 0.1
 class Search:
     """How the search runs: Adam until the loss falls no further, then finer, then finer still.
 
+    Adam moves every pixel by about its rate, however little the release depends on it. A release of a few numbers
+    needs a far smaller rate than a map, or the search only makes noise that it must take away again. So the first few
+    steps are tried at several rates, and the search goes on from its start at the one that got furthest.
+
     Args:
-        steps: at most.
-        learning_rate: at the first step.
-        look: steps between two looks at the loss.
+        steps: at most, those of the trials aside.
+        first_rates: which are tried.
+        look: steps of a trial, and between two looks at the loss.
         least_gain: share of the loss that must have been gained between two looks; else the rate is divided by `finer`.
         finer: divisor of the rate.
         rates: how many rates are tried; the search ends when the last one gains nothing.
@@ -42,7 +46,7 @@ class Search:
     """
 
     steps: int = 300
-    learning_rate: float = 0.02
+    first_rates: tuple[float, ...] = (0.02, 0.005, 0.00125)
     look: int = 10
     least_gain: float = 0.01
     finer: float = 4.0
@@ -143,7 +147,7 @@ class _Descent:
         self._photos, self._anchor = (tf.Variable(np.zeros(shape, np.float32), trainable=t) for t in (True, False))
         self._smoothness, self._nearness = (tf.Variable(0.0, trainable=False) for _ in range(2))
         self._target, data_loss = data
-        self._adam = tf.keras.optimizers.Adam(search.learning_rate)
+        self._adam = tf.keras.optimizers.Adam()
         self._adam.build([self._photos])
 
         def step() -> Any:
@@ -160,28 +164,45 @@ class _Descent:
     def __call__(
         self, first: Photos, observed: Releases, smoothness: float, nearness: float, more: More
     ) -> tuple[Photos, int, float]:
-        """The photos, how many steps were taken, and the loss."""
-        for variable in self._adam.variables:
-            variable.assign(np.zeros(variable.shape, variable.dtype))
-        values = (first, first, observed, smoothness, nearness)
-        variables = (self._photos, self._anchor, self._target, self._smoothness, self._nearness)
+        """The photos, how many steps were taken from `first`, and the loss."""
+        values = (first, observed, smoothness, nearness)
+        variables = (self._anchor, self._target, self._smoothness, self._nearness)
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-        search, before, number = self._search, np.inf, 0
-        rates = iter(search.learning_rate / search.finer**i for i in range(search.rates))
-        self._adam.learning_rate = next(rates)
-        loss = np.float32(np.inf)
-        while number < search.steps and more():
-            loss, number = self._step(), number + 1
-            if number % search.look:
-                continue
-            if (now := float(loss)) > (1 - search.least_gain) * before:
-                rate = next(rates, None)
-                if rate is None:
-                    break
-                self._adam.learning_rate = rate
-            before = now
-        return np.asarray(self._photos.numpy(), np.float32), number, float(loss)
+        search = self._search
+        tried = {}
+        for rate in search.first_rates:
+            self._begin(rate)
+            tried[rate] = self._few(search.look, more)[1]
+        rate = min(tried, key=lambda r: tried[r])
+        self._begin(rate)
+        steps, before, loss, finer = 0, np.inf, np.inf, 0
+        while steps < search.steps and finer < search.rates:
+            taken, loss = self._few(min(search.look, search.steps - steps), more)
+            steps += taken
+            if taken < search.look:
+                break
+            if loss > (1 - search.least_gain) * before:
+                finer += 1
+                self._adam.learning_rate = rate / search.finer**finer
+            before = loss
+        return np.asarray(self._photos.numpy(), np.float32), steps, loss
+
+    def _begin(self, rate: float) -> None:
+        """Back to the start, at that rate."""
+        for variable in self._adam.variables:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+        self._photos.assign(self._anchor)
+        self._adam.learning_rate = rate
+
+    def _few(self, steps: int, more: More) -> tuple[int, float]:
+        """How many of so many steps there was time for, and the loss before the last of them."""
+        loss: Any = np.inf
+        for number in range(steps):
+            if not more():
+                return number, float(loss)
+            loss = self._step()
+        return steps, float(loss)
 
 
 def _released(tf: Any, box: WhiteBox, surface: Surface, photos: Any) -> Any:
