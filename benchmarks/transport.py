@@ -2,7 +2,8 @@
 
 An engine that computes nothing stands in for the network, so that a round trip is all overhead; the last rows take the
 default bundle and subtract what its tail says it took. Wanted of those: at the median 3 % of the tail or 1 ms, at p99
-10 % of the tail or 1 ms, whichever is more.
+10 % of the tail or 1 ms, whichever is more. Beside each stands the floor: a bare ZeroMQ REP that works for as long as
+that tail and answers, without sessions, keys, queue or processes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import zmq
 from numpy.typing import NDArray
 
 from benchmarks.processes import line, process, serve_default
@@ -86,7 +88,35 @@ def _bundle_rows(certs: Path, credentials: Credentials) -> list[list[object]]:
             wanted = f"<= {max(1.0, 0.03 * tail[0]):.2g}, {max(1.0, 0.1 * tail[1]):.2g}"
             what = f"warm request over its tail of {tail[0]:.2g} ms, preset {name}"
             rows.append([what, *_summary([answer.round_trip_ms - answer.tail_ms for answer in answers]), wanted])
+            rows.append(["    bare REQ/REP over as long", *_summary(_bare(tail[0], answers[0].payload_bytes)), ""])
     return rows
+
+
+def _bare(busy_ms: float, size: int) -> list[float]:
+    """What a bare ZeroMQ round trip with so many bytes takes over a server's work of `busy_ms`, in milliseconds."""
+    with process("benchmarks.transport", "bare", str(busy_ms)) as server, zmq.Context() as context:
+        socket = context.socket(zmq.REQ)
+        socket.connect(f"tcp://127.0.0.1:{line(server)}")
+        times = []
+        for _ in range(REPEATS + 50):
+            start = time.perf_counter()
+            socket.send(bytes(size))
+            worked_ms = float(socket.recv())
+            times.append((time.perf_counter() - start) * 1_000 - worked_ms)
+        socket.close(linger=0)
+        return times[50:]
+
+
+def _serve_bare(busy_ms: float) -> None:
+    with zmq.Context() as context:
+        socket = context.socket(zmq.REP)
+        print(socket.bind_to_random_port("tcp://127.0.0.1"), flush=True)
+        while True:
+            socket.recv()
+            start = time.perf_counter()
+            while (worked_ms := (time.perf_counter() - start) * 1_000) < busy_ms:
+                pass
+            socket.send(str(worked_ms).encode())
 
 
 def _warm(endpoint: str, credentials: Credentials, identity: bytes, release: NDArray[Any]) -> tuple[float, float]:
@@ -142,6 +172,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["nothing", certs]:
             sys.exit(_serve(Path(certs), lambda ready: print(ready.endpoint, flush=True)))
+        case ["bare", busy_ms]:
+            _serve_bare(float(busy_ms))
         case ["bundle", certs]:
             sys.exit(serve_default(Path(certs)))
         case _:

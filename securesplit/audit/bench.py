@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,19 +14,23 @@ from numpy.typing import NDArray
 
 from securesplit.audit.effort import Effort
 from securesplit.audit.exposure import Exposed
+from securesplit.audit.pace import Allowance
 from securesplit.audit.photos import Collection
 from securesplit.errors import BundleError
 from securesplit.model import Bundle
 from securesplit.privacy import metrics
 from securesplit.privacy.attacks import floors, patches
+from securesplit.privacy.attacks.optimise import Searcher
 from securesplit.privacy.attacks.ridge import Predictor
-from securesplit.privacy.attacks.setting import Known, Releases
+from securesplit.privacy.attacks.setting import Known, More, Releases
+from securesplit.privacy.attacks.whitebox import WhiteBox
 from securesplit.privacy.metrics import Photos
 
 GALLERY = 8
 """Photos that the report shows beside what was rebuilt of them."""
 
-Rebuild = Callable[[int, Releases, NDArray[np.bool_]], Photos]
+Rebuild = Callable[[int, Releases, NDArray[np.bool_], More], Photos]
+"""(seed, observed, says malignant, is there time for more?) -> photos."""
 
 Result = dict[str, Any]
 """What a step stores: JSON values only."""
@@ -44,16 +48,20 @@ class Bench:
     Args:
         bundle: what is audited.
         collection: on which photos.
-        exposed: by preset, what it shows of them.
+        exposed: by preset of the bundle, what it shows of them.
+        presets: which of them are attacked.
         effort: how much is done.
         pictures: folder for rebuilt photos.
+        seconds: what its preparation took.
     """
 
     bundle: Bundle
     collection: Collection
     exposed: dict[str, Exposed]
+    presets: tuple[str, ...]
     effort: Effort
     pictures: Path
+    seconds: float
 
     @cached_property
     def own_photos(self) -> Photos:
@@ -87,6 +95,16 @@ class Bench:
         """Trained decoders that more than one step needs, by what they were trained on."""
         return {}
 
+    @cached_property
+    def white_box(self) -> WhiteBox:
+        """The deployed head with gradients; needs TensorFlow."""
+        return WhiteBox(self.head)
+
+    @cached_property
+    def searchers(self) -> dict[str, Searcher]:
+        """A2's and A4's searches, by preset."""
+        return {}
+
     def score(
         self,
         preset: str,
@@ -95,6 +113,7 @@ class Bench:
         *,
         photos: int | None = None,
         apart: bool = False,
+        allowance: Allowance | None = None,
         **about: Any,
     ) -> Result:
         """Run one reconstruction for every seed and score it beside the class mean.
@@ -102,42 +121,66 @@ class Bench:
         Args:
             preset: what is attacked.
             attack: ``A0`` to ``A5``, for the report.
-            rebuild: (seed, observed, says malignant) -> photos.
+            rebuild: the attack.
             photos: how many victims; None: all that are rebuilt.
             apart: each victim meets one of the seeds, for attacks that cost too much to meet all of them.
+            allowance: the time that it may take, shared by the seeds; None: without a limit.
             about: what else the report should say of it.
         """
-        releases = int(about.get("releases", 1))
-        exposed, known = self.exposed[preset], self.known(preset)
-        count = min(photos or self.effort.rebuilt, len(self.rebuilt_photos))
-        seeds = self.effort.seeds if exposed.surface.sigma or attack == "A3" else self.effort.seeds[:1]
-        rows, rebuilt, means = [], [], []
-        for number, seed in enumerate(seeds):
-            observed, logits = exposed.observe(seed=seed, releases=releases)
-            mine = np.arange(count)[number :: len(seeds)] if apart else np.arange(count)
-            malignant = exposed.says_malignant(logits[mine])
-            rows.append(mine)
-            rebuilt.append(rebuild(seed, observed[mine], malignant))
-            means.append(floors.class_mean(known, malignant))
-        label = "-".join([preset, attack, *(str(v) for v in about.values())])
-        first = rebuilt[0] if not apart else np.concatenate(rebuilt)[np.argsort(np.concatenate(rows))]
-        np.savez(self.pictures / f"{label}.npz", rebuilt=first[:GALLERY].astype(np.float16))
-        row = np.concatenate(rows)
-        truth, ours, floor = self.rebuilt_photos[row], np.concatenate(rebuilt), np.concatenate(means)
+        allowance = allowance or Allowance()
+        several = bool(self.exposed[preset].surface.sigma) or attack == "A3"
+        seeds = self.effort.seeds if several else self.effort.seeds[:1]
+        row, ours, floor = self._rebuilt(
+            preset,
+            rebuild,
+            count=min(photos or self.effort.rebuilt, len(self.rebuilt_photos)),
+            seeds=seeds,
+            apart=apart,
+            allowance=allowance,
+            releases=int(about.get("releases", 1)),
+        )
+        picture = "-".join([preset, attack, *(str(v) for v in about.values())]) + ".npz"
+        first = np.unique(row, return_index=True)[1][:GALLERY]
+        np.savez(self.pictures / picture, rebuilt=ours[first].astype(np.float16))
+        truth = self.rebuilt_photos[row]
         similarity, floor_similarity = (_by_photo(metrics.ssim(truth, p), row) for p in (ours, floor))
         return {
             "kind": "reconstruction",
             "preset": preset,
             "attack": attack,
             **about,
-            "photos": count,
+            "photos": len(similarity),
             "seeds": len(seeds),
             "mse": round(float(metrics.mse(truth, ours).mean()), 6),
             "skill": metrics.skill(truth, ours, floor).to_json(),
             "ssim": metrics.bootstrap(similarity).to_json(),
             "ssim_gain": metrics.bootstrap(similarity - floor_similarity).to_json(),
-            "picture": f"{label}.npz",
+            "picture": picture,
+            **({"cut_short": f"after {allowance.seconds:.0f} s"} if allowance.cut_short else {}),
         }
+
+    def _rebuilt(
+        self,
+        preset: str,
+        rebuild: Rebuild,
+        *,
+        count: int,
+        seeds: Sequence[int],
+        apart: bool,
+        allowance: Allowance,
+        releases: int,
+    ) -> tuple[NDArray[np.intp], Photos, Photos]:
+        """Index of the victim, the rebuilt photo and the class mean, seed after seed."""
+        exposed, known = self.exposed[preset], self.known(preset)
+        rows, rebuilt, means = [], [], []
+        for number, seed in enumerate(seeds):
+            observed, logits = exposed.observe(seed=seed, releases=releases)
+            mine = np.arange(count)[number :: len(seeds)] if apart else np.arange(count)
+            malignant = exposed.says_malignant(logits[mine])
+            rows.append(mine)
+            rebuilt.append(rebuild(seed, observed[mine], malignant, allowance.part(len(seeds) - number)))
+            means.append(floors.class_mean(known, malignant))
+        return np.concatenate(rows), np.concatenate(rebuilt), np.concatenate(means)
 
 
 def _by_photo(values: NDArray[np.float64], row: NDArray[np.intp]) -> NDArray[np.float64]:

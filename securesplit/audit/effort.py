@@ -11,6 +11,7 @@ class Effort:
 
     Args:
         name: ``quick`` or ``full``.
+        minutes: that the whole may take; attacks that are not through by then are cut short and say so.
         own: the attacker's photos, at most.
         victims: photos to identify, at most.
         rebuilt: of those, how many are rebuilt.
@@ -29,6 +30,7 @@ class Effort:
     """
 
     name: str
+    minutes: float
     own: int
     victims: int
     rebuilt: int
@@ -48,6 +50,7 @@ class Effort:
 
 QUICK = Effort(
     name="quick",
+    minutes=5.0,
     own=1000,
     victims=1000,
     rebuilt=200,
@@ -62,6 +65,7 @@ QUICK = Effort(
 )
 FULL = Effort(
     name="full",
+    minutes=60.0,
     own=5000,
     victims=2000,
     rebuilt=200,
@@ -71,6 +75,6 @@ FULL = Effort(
     decoder_photos=(100, 1000, 5000),
     decoder_updates=6000,
     search_photos=16,
-    search_photos_few=32,
+    search_photos_few=18,
     search_steps=300,
 )

@@ -6,7 +6,7 @@ Floors come from the same audit; a bound that was missed is reported as missed.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 Audit = dict[str, Any]
@@ -31,7 +31,9 @@ class Goal:
         claim: in words.
         value: what was measured; None: not measured.
         limit: what it is held against.
-        met: None: not measured.
+        met: None: not measured, or an attack was cut short that might have missed it.
+        excess: what the paired difference of value and floor is with its 95 % interval, where photos are compared with
+            themselves: at most 0 where the goal is met; where 0 lies within, photos are too few to tell.
     """
 
     preset: str
@@ -39,6 +41,7 @@ class Goal:
     value: float | None
     limit: float
     met: bool | None
+    excess: dict[str, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For the audit's JSON."""
@@ -46,13 +49,29 @@ class Goal:
 
 
 def judge(audit: Audit) -> list[Goal]:
-    """The positive control's goal and every preset's."""
-    control = next(r for r in audit["results"] if r["kind"] == "control")
-    goals = [_at_least("control", "positive control: SSIM at the undefended stem", control["ssim"]["mean"], 0.9)]
+    """The positive controls' goals and every preset's."""
+    goals = [
+        _at_least("control", f"positive control: SSIM at the undefended stem ({r['attack']})", r["ssim"]["mean"], 0.9)
+        for r in audit["results"]
+        if r["kind"] == "control"
+    ]
     for preset in audit["presets"]:
         results = [r for r in audit["results"] if r.get("preset") == preset and r["kind"] != "not run"]
-        goals += [*_rebuilding(preset, results), *_recognition(preset, results), *_costs(preset, results, audit)]
+        goals += [*_rebuilding(preset, results), *_recognition(preset, results), *_costs(preset, results)]
     return goals
+
+
+def word(goal: dict[str, Any]) -> str:
+    """The verdict on a goal in a word or two."""
+    if goal["value"] is None:
+        return "not measured"
+    return {True: "met", False: "missed", None: "open: cut short"}[goal["met"]]
+
+
+def difference(goal: dict[str, Any]) -> str:
+    """The paired difference with its interval; empty where there is none."""
+    found = goal["excess"]
+    return "" if found is None else f"{found['mean']:+.4f} ({found['low']:+.4f} to {found['high']:+.4f})"
 
 
 def best(results: Iterable[Result], measure: str) -> Result | None:
@@ -70,8 +89,15 @@ def _rebuilding(preset: str, results: list[Result]) -> Iterable[Goal]:
         ("ssim_gain", MAX_SSIM_GAIN, "best SSIM above the class mean's"),
     ):
         found = best(results, measure)
-        by = f" ({found['attack']})" if found else ""
-        yield _at_most(preset, claim + by, found[measure]["mean"] if found else None, limit)
+        by = f" ({found['attack']}{_cut_short(results)})" if found else ""
+        goal = _at_most(preset, claim + by, found[measure]["mean"] if found else None, limit)
+        yield replace(goal, met=None) if goal.met and _cut_short(results) else goal
+
+
+def _cut_short(results: Iterable[Result]) -> str:
+    """Which attacks had no time to end, as words for a claim; empty where all had."""
+    names = sorted({r["attack"] for r in results if "cut_short" in r and r["attack"] in REBUILDING})
+    return f"; {', '.join(names)} cut short" if names else ""
 
 
 def _recognition(preset: str, results: list[Result]) -> Iterable[Goal]:
@@ -79,23 +105,25 @@ def _recognition(preset: str, results: list[Result]) -> Iterable[Goal]:
     for r in single[-1:]:
         strongest = max(r["top1"]["mean"], r["assigned"]["mean"])
         limit = MAX_IDENTIFIED * r["label_only"]["mean"]
-        yield _at_most(preset, f"A6 top-1 of {r['candidates']}, 3 × label-only", strongest, limit)
+        goal = _at_most(preset, f"A6 top-1 of {r['candidates']}, 3 × label-only", strongest, limit)
+        yield replace(goal, excess=r["excess"])
     for r in (r for r in results if r["kind"] == "identification" and r["certified_bound"] < 1):
         claim = f"A6 top-1 of {r['candidates']} from {r['releases']} releases, certified bound"
         yield _at_most(preset, claim, r["top1"]["low"], r["certified_bound"])
     for r in (r for r in results if r["kind"] == "lesion"):
         limit = MAX_LESIONS * r["label_only"]["mean"]
-        yield _at_most(preset, f"A7 top-1 of {r['lesions']}, 2 × label-only", r["top1"]["mean"], limit)
+        goal = _at_most(preset, f"A7 top-1 of {r['lesions']}, 2 × label-only", r["top1"]["mean"], limit)
+        yield replace(goal, excess=r["excess"])
     for r in (r for r in results if r["kind"] == "attribute"):
         claim = f"A8 AUC of {r['attribute']}, label-only's interval"
-        yield _at_most(preset, claim, r["release"]["mean"], r["label_only"]["high"])
+        yield replace(_at_most(preset, claim, r["release"]["mean"], r["label_only"]["high"]), excess=r["excess"])
 
 
-def _costs(preset: str, results: list[Result], audit: Audit) -> Iterable[Goal]:
+def _costs(preset: str, results: list[Result]) -> Iterable[Goal]:
     for r in (r for r in results if r["kind"] == "summary"):
-        undefended = next((o for o in audit["results"] if o["kind"] == "summary" and o["preset"] == "none"), None)
-        loss = undefended["auc"]["mean"] - r["auc"]["mean"] if undefended and r["auc"] and undefended["auc"] else None
-        yield _at_most(preset, "AUC lost against undefended", loss, MAX_AUC_LOSS)
+        lost = r["auc_lost"]
+        goal = _at_most(preset, "AUC lost against undefended", lost["mean"] if lost else None, MAX_AUC_LOSS)
+        yield replace(goal, excess=lost and {key: round(value - MAX_AUC_LOSS, 5) for key, value in lost.items()})
         yield _at_most(preset, "request in bytes", float(r["request_bytes"]), MAX_REQUEST_BYTES)
         yield _at_most(preset, "defence in ms", r["defence_ms"], MAX_DEFENCE_MS)
         yield _at_most(preset, "distinct releases of 64 diagnoses of a photo", float(r["distinct_releases_of_64"]), 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from securesplit.audit import goals
 from securesplit.audit.page import SECTIONS, Column, cell
 
 Audit = dict[str, Any]
@@ -34,12 +35,13 @@ def table(columns: Sequence[Column], results: Iterable[dict[str, Any]]) -> str:
     return _rows([head, ["---"] * len(head), *([cell(r, key) for _, key in columns] for r in results)])
 
 
-def _goals(goals: Iterable[dict[str, Any]]) -> str:
-    words = {True: "met", False: "**missed**", None: "not measured"}
-    rows = [["preset", "claim", "measured", "limit", ""], ["---"] * 5]
-    for goal in goals:
+def _goals(judged: Iterable[dict[str, Any]]) -> str:
+    rows = [["preset", "claim", "measured", "limit", "beyond the floor, paired", ""], ["---"] * 6]
+    for goal in judged:
         measured = "–" if goal["value"] is None else f"{goal['value']:.4g}"
-        rows.append([goal["preset"], goal["claim"], measured, f"{goal['limit']:.4g}", words[goal["met"]]])
+        word = goals.word(goal) if goal["met"] is not False else "**missed**"
+        cells = [goal["preset"], goal["claim"], measured, f"{goal['limit']:.4g}", goals.difference(goal), word]
+        rows.append(cells)
     return _rows(rows)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit.goals import best
+from securesplit.audit.goals import MAX_SKILL, best
 from securesplit.privacy.metrics import Photos
 
 Audit = dict[str, Any]
@@ -46,14 +46,30 @@ def frontier(audit: Audit) -> bytes:
             for axes, value in ((left, r["identified"]["mean"]), (right, r["ridge_skill"]["mean"])):
                 axes.scatter(value, r["auc"]["mean"], **style, label=preset if r["shipped"] else None)
                 if r["epsilon"] and not r["shipped"]:
-                    axes.annotate(f"ε {r['epsilon']:.3g}", (value, r["auc"]["mean"]), fontsize=7)
-    left.set(xlabel="picked out of the gallery (A6, top-1)", ylabel="AUC of the answer")
-    left.set_xscale("symlog", linthresh=0.01)
+                    place = {"xytext": (5, -3), "textcoords": "offset points"}
+                    axes.annotate(f"ε {r['epsilon']:.3g}", (value, r["auc"]["mean"]), fontsize=7, **place)
+    left.set(xlabel="picked out of the gallery (A6, top-1)", ylabel="AUC of the answer", xscale="log")
+    _percent(left.xaxis)
     right.set(xlabel="MSE skill over the class mean (A1)", ylabel="AUC of the answer")
+    right.set_xlim(min(-0.06, right.get_xlim()[0]), max(0.1, right.get_xlim()[1]))  # noise around 0 is no frontier
+    right.axvline(MAX_SKILL, color=_FLOOR, ls=":", lw=1, label="goal")
+    _percent(right.xaxis)
     for axes in (left, right):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=8, title="area: bytes on the wire", title_fontsize=7, markerscale=0.5)
     return png(made)
+
+
+def _percent(axis: Any) -> None:
+    """Ticks as percentages; on a logarithmic axis also between the powers of ten where they are few."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
+    if axis.get_scale() == "log":
+        low, high = axis.get_view_interval()
+        subs = (1.0,) if high > 100 * low else (1.0, 2.0, 5.0) if high > 10 * low else range(1, 10)
+        axis.set_major_locator(LogLocator(subs=subs))
+        axis.set_minor_locator(LogLocator(subs=()))
 
 
 def identification(audit: Audit) -> bytes:
@@ -78,6 +94,7 @@ def identification(audit: Audit) -> bytes:
     axes[2].set(xlabel="ε of one release", title="attack and certified bound")
     for a in axes:
         a.set(xscale="log", yscale="log")
+        _percent(a.yaxis)
         if a.get_legend_handles_labels()[0]:
             a.legend(fontsize=7)
     return png(made)

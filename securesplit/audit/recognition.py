@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit.audit import goals
 from securesplit.audit.bench import Bench, Result
 from securesplit.audit.exposure import OWN_SEED, Answers, Exposed, defence_ms, distinct_releases
 from securesplit.audit.photos import Side
@@ -23,6 +25,8 @@ from securesplit.privacy.attacks.setting import Known, Releases
 REQUEST_OVERHEAD_BYTES = 96
 """Frame header 40, tensor header 32, budget 8, AES-GCM tag 16: what a request weighs beyond its numbers."""
 MIN_PAIRS = 20
+UNDEFENDED = "none"
+"""The preset whose accuracy the others are held against."""
 
 
 def summary(bench: Bench, preset: str) -> Result:
@@ -41,6 +45,7 @@ def summary(bench: Bench, preset: str) -> Result:
         "epsilon": round(loss.epsilon(), 4) if bounded else None,
         "delta": accounting.DELTA if bounded else None,
         "auc": auc(bench, exposed),
+        "auc_lost": auc_lost(bench, exposed),
         "defence_ms": round(defence_ms(bench.bundle, exposed, bench.collection.victims.pixels), 3),
         "distinct_releases_of_64": distinct_releases(bench.bundle, exposed, photo),
     }
@@ -53,6 +58,15 @@ def auc(bench: Bench, exposed: Exposed) -> dict[str, float] | None:
         return None
     draws = [metrics.auc_interval(labels, exposed.observe(seed=s)[1]) for s in _draws(bench, exposed)]
     return _mean_interval(draws)
+
+
+def auc_lost(bench: Bench, exposed: Exposed) -> dict[str, float] | None:
+    """How much less that is than the undefended preset's AUC on the same photos; None where either is unknown."""
+    labels, undefended = bench.collection.victims.malignant, bench.exposed.get(UNDEFENDED)
+    if labels is None or undefended is None:
+        return None
+    after = [exposed.observe(seed=s)[1] for s in _draws(bench, exposed)]
+    return _mean_interval([metrics.auc_lost(labels, undefended.victims_answers, after)])
 
 
 def _draws(bench: Bench, exposed: Exposed) -> tuple[int, ...]:
@@ -77,6 +91,11 @@ class Tally:
         tried = self._tries[name] > 0
         return metrics.bootstrap(self._hits[name][tried] / self._tries[name][tried])
 
+    def excess(self, name: str, floor: str, times: float) -> metrics.Estimate:
+        """The rate minus so many times the floor's, photo by photo; both were tried in the same galleries."""
+        tried = self._tries[name] > 0
+        return metrics.bootstrap((self._hits[name] - times * self._hits[floor])[tried] / self._tries[name][tried])
+
 
 def a6(bench: Bench, preset: str, candidates: int, releases: int) -> Result:
     """Identification among that many candidates, from the mean of that many releases."""
@@ -97,6 +116,7 @@ def a6(bench: Bench, preset: str, candidates: int, releases: int) -> Result:
             label_only = identify.label_only(clean_answers[members], answers[members], truth)
             tally.add("label_only", members, label_only)
     rates = {name: tally.rate(name).to_json() for name in ("top1", "top5", "assigned", "label_only")}
+    strongest = max(("top1", "assigned"), key=lambda name: rates[name]["mean"])
     bound = exposed.preset.spec.repeated(releases).identification_bound(candidates)
     return {
         "kind": "identification",
@@ -105,6 +125,7 @@ def a6(bench: Bench, preset: str, candidates: int, releases: int) -> Result:
         "candidates": candidates,
         "releases": releases,
         **rates,
+        "excess": tally.excess(strongest, "label_only", goals.MAX_IDENTIFIED).to_json(),
         "certified_bound": round(bound, 6),
     }
 
@@ -129,8 +150,10 @@ def a7(bench: Bench, preset: str) -> Result:
         hits["top5"].append(metrics.top_k(best, truth, 5))
         answers = exposed.says_malignant(logits[found[:, 0]])
         hits["label_only"].append(identify.label_only(clean_answers, answers, truth))
-    rates = {name: metrics.bootstrap(np.stack(values).mean(0)).to_json() for name, values in hits.items()}
-    return {"kind": "lesion", "preset": preset, "attack": "A7", "lesions": len(found), **rates}
+    by_lesion = {name: np.stack(values).mean(0) for name, values in hits.items()}
+    rates = {name: metrics.bootstrap(values).to_json() for name, values in by_lesion.items()}
+    excess = metrics.bootstrap(by_lesion["top1"] - goals.MAX_LESIONS * by_lesion["label_only"]).to_json()
+    return {"kind": "lesion", "preset": preset, "attack": "A7", "lesions": len(found), **rates, "excess": excess}
 
 
 ATTRIBUTES = ("age", "sex", "site")
@@ -145,7 +168,9 @@ def a8(bench: Bench, preset: str, attribute: str) -> Result:
     own, victims = (_labels(side, attribute, classes) for side in (bench.collection.own, bench.collection.victims))
     if len(classes) < 2 or min(np.sum(own >= 0), np.sum(victims >= 0)) < MIN_PAIRS:
         return not_run(preset, "A8", f"the photos come without {attribute}")
-    rates: dict[str, list[tuple[float, float, float]]] = {"release": [], "label_only": [], "answer_only": []}
+    rates: dict[str, list[tuple[float, float, float]]] = {
+        name: [] for name in ("release", "label_only", "answer_only", "excess")
+    }
     for seed in _draws(bench, exposed):
         mine = exposed.surface.observe(exposed.own, seed=OWN_SEED + seed)
         mine_answers = exposed.answer(mine) if exposed.surface.sigma else exposed.own_answers
@@ -154,11 +179,14 @@ def a8(bench: Bench, preset: str, attribute: str) -> Result:
             _views(exposed, mine[own >= 0], mine_answers[own >= 0]),
             _views(exposed, seen[victims >= 0], seen_answers[victims >= 0]),
         )
-        for name, found in rates.items():
-            scores = attributes.probe(views[0][name], own[own >= 0], views[1][name], seed=seed)
-            labels = victims[victims >= 0]
-            found.append((attributes.macro_auc(labels, scores), *attributes.interval(labels, scores)))
-    result = {name: _mean_interval(found) for name, found in rates.items()}
+        labels, scores = victims[victims >= 0], {}
+        for name, mine_seen in views[0].items():
+            scores[name] = attributes.probe(mine_seen, own[own >= 0], views[1][name], seed=seed)
+            found = attributes.macro_auc(labels, scores[name])
+            rates[name].append((found, *attributes.interval(labels, scores[name])))
+        gain = attributes.gain_interval(labels, scores["release"], scores["label_only"])
+        rates["excess"].append((rates["release"][-1][0] - rates["label_only"][-1][0], *gain))
+    result = {name: _mean_interval(triples) for name, triples in rates.items()}
     return {"kind": "attribute", "preset": preset, "attack": "A8", "attribute": attribute, "classes": classes, **result}
 
 
@@ -235,10 +263,10 @@ def frontier(bench: Bench, preset: str, epsilon: float | None) -> Result:
     }
 
 
-def steps(bench: Bench, preset: str) -> dict[str, partial[Result]]:
+def steps(bench: Bench, preset: str) -> dict[str, Callable[[], Result]]:
     """Every step of this module for one preset, by name."""
     effort, noisy = bench.effort, bool(bench.exposed[preset].surface.sigma)
-    found = {f"{preset} summary": partial(summary, bench, preset)}
+    found: dict[str, Callable[[], Result]] = {f"{preset} summary": partial(summary, bench, preset)}
     for candidates in effort.candidates:
         for releases in effort.averaged if noisy else effort.averaged[:1]:
             found[f"{preset} A6 {candidates} {releases}"] = partial(a6, bench, preset, candidates, releases)

@@ -1,18 +1,25 @@
-"""Runs an audit step by step. Each result is on the disk before the next step begins, so a killed audit goes on."""
+"""Runs an audit step by step. Each result is on the disk before the next step begins, so a killed audit goes on.
+
+What takes what it takes comes first; then the attacks that could go on for ever share the time that is left, so that
+the whole keeps its minutes on a slow machine too. Time between a kill and the next start does not count.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from securesplit.audit import exposure, photos, rebuilding, recognition
+from securesplit.audit import control, exposure, photos, rebuilding, recognition
 from securesplit.audit.bench import Bench, Result
 from securesplit.audit.effort import Effort
+from securesplit.audit.pace import Allowance, share
+from securesplit.audit.rebuilding import Endless
+from securesplit.audit.store import Store
 from securesplit.errors import ConfigError
 from securesplit.model import Bundle
 
@@ -37,20 +44,24 @@ def prepare(
         BundleError: a half is missing, or there is no such preset.
         ConfigError: too few photos, or `out` holds another audit.
     """
+    started = time.monotonic()
     chosen = [bundle.preset(name).spec.preset for name in presets] or list(bundle.presets)
+    chosen.sort(key=lambda name: bundle.presets[name].spec.size)  # what promises most is attacked first
     progress("reading the photos")
     collection = photos.load(data, bundle.manifest.side, own=effort.own, victims=effort.victims)
     work = out / "work"
     (work / "pictures").mkdir(parents=True, exist_ok=True)
     _claim(work / "audit.json", bundle, collection.digest, effort)
     exposed = exposure.expose(bundle, collection, work, progress)
-    return Bench(bundle, collection, {name: exposed[name] for name in chosen}, effort, work / "pictures")
+    seconds = time.monotonic() - started
+    return Bench(bundle, collection, exposed, tuple(chosen), effort, work / "pictures", seconds)
 
 
 def _claim(file: Path, bundle: Bundle, photos_digest: str, effort: Effort) -> None:
     """Mark the folder as this audit's, or refuse it where it is another's."""
     specs = {name: repr(preset.spec) for name, preset in bundle.presets.items()}
-    mine = {"bundle": bundle.id, "presets": specs, "photos": photos_digest, "effort": repr(effort)}
+    lasting = repr(replace(effort, minutes=0.0))  # an audit that was cut short may be given more time
+    mine = {"bundle": bundle.id, "presets": specs, "photos": photos_digest, "effort": lasting}
     if not file.is_file():
         file.write_text(json.dumps(mine))
     elif json.loads(file.read_text()) != mine:
@@ -66,23 +77,13 @@ def run(bench: Bench, progress: Progress) -> dict[str, Any]:
     Returns:
         The audit's JSON without its goals.
     """
-    results = []
-    todo = steps(bench)
-    for number, (name, step) in enumerate(todo.items(), 1):
-        file = bench.pictures.parent / f"step-{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
-        if not file.is_file():
-            progress(f"step {number} of {len(todo)}: {name}")
-            started = time.perf_counter()
-            result = step() | {"step": name, "seconds": round(time.perf_counter() - started, 1)}
-            partial_file = file.with_suffix(".partial")
-            partial_file.write_text(json.dumps(result))
-            partial_file.rename(file)
-        results.append(json.loads(file.read_text()))
     collection = bench.collection
+    results = _results(bench, progress)
     return {
         "schema": SCHEMA,
         "bundle": {"name": bench.bundle.manifest.name, "id": bench.bundle.id},
         "effort": bench.effort.name,
+        "minutes": bench.effort.minutes,
         "photos": {
             "from": collection.name,
             "own": len(collection.own.entries),
@@ -90,15 +91,35 @@ def run(bench: Bench, progress: Progress) -> dict[str, Any]:
             "rebuilt": len(bench.rebuilt_photos),
             "side": bench.effort.side,
         },
-        "presets": list(bench.exposed),
+        "presets": list(bench.presets),
         "seconds": round(sum(r["seconds"] for r in results), 1),
         "results": results,
     }
 
 
-def steps(bench: Bench) -> dict[str, partial[Result]]:
-    """Every step by name, the positive control first."""
-    todo: dict[str, partial[Result]] = {"positive control": partial(rebuilding.control, bench)}
-    for preset in bench.exposed:
-        todo |= recognition.steps(bench, preset) | rebuilding.steps(bench, preset)
-    return todo
+def _results(bench: Bench, progress: Progress) -> list[Result]:
+    store = Store(bench.pictures.parent, bench.effort.minutes)
+    plain, endless = steps(bench)
+    found: dict[str, Result | None] = {name: store.read(name) for name in (*plain, *endless)}
+    for number, name in enumerate(found, 1):
+        if found[name] is not None:
+            continue
+        progress(f"step {number} of {len(found)}: {name}")
+        if name in plain:
+            found[name] = store.make(name, plain[name])
+            continue
+        left = 60 * bench.effort.minutes - bench.seconds - sum(r["seconds"] for r in found.values() if r)
+        ahead = sum(step.weight for other, step in endless.items() if found[other] is None)
+        allowance = Allowance(share(left, endless[name].weight, ahead))
+        found[name] = store.make(name, partial(endless[name].run, allowance))
+    return [result for result in found.values() if result is not None]
+
+
+def steps(bench: Bench) -> tuple[dict[str, Callable[[], Result]], dict[str, Endless]]:
+    """Every step by name, the positive control first: those that take what they take, and those that share the rest."""
+    plain: dict[str, Callable[[], Result]] = control.steps(bench)
+    endless: dict[str, Endless] = {}
+    for preset in bench.presets:
+        plain |= recognition.steps(bench, preset) | rebuilding.steps(bench, preset)
+        endless |= rebuilding.endless_steps(bench, preset)
+    return plain, endless

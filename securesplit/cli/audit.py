@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -24,9 +25,22 @@ class VoidAuditError(SecureSplitError):
 )
 @click.option("--preset", "presets", multiple=True, help="Preset to attack; may be repeated (default: all).")
 @click.option("--full", is_flag=True, help="Everything, within the hour; without it a quick audit of some minutes.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0.1),
+    help="How long it may take (default: 5, with --full 60); attacks that are cut short say so.",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("audit"), help="Folder for the report.")
 @click.option("--format", "output", type=click.Choice(["text", "json"]), default="text", help="Form of the answer.")
-def audit(bundle: Path | None, data: Path | None, presets: tuple[str, ...], full: bool, out: Path, output: str) -> None:
+def audit(
+    bundle: Path | None,
+    data: Path | None,
+    presets: tuple[str, ...],
+    full: bool,
+    minutes: float | None,
+    out: Path,
+    output: str,
+) -> None:
     """Attack a bundle's releases and report what they leak.
 
     Writes audit.json, plots and report.html into the folder. The same command goes on where it was stopped.
@@ -41,6 +55,7 @@ def audit(bundle: Path | None, data: Path | None, presets: tuple[str, ...], full
     if data is not None and not data.is_dir():
         raise ConfigError(f"no folder of photos at {data}", hint="check --data, or leave it out to draw lesions")
     chosen = effort.FULL if full else effort.QUICK
+    chosen = replace(chosen, minutes=minutes or chosen.minutes)
     try:
         bench = suite.prepare(Bundle.load(bundle), data, out, chosen, presets, progress)
         found = report.finish(suite.run(bench, progress))

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from securesplit.audit import goals, photos, rebuilding, recognition, suite
-from securesplit.audit.effort import QUICK
+from securesplit.audit import control, goals, photos, rebuilding, recognition, suite
+from securesplit.audit.effort import FULL, QUICK
+from securesplit.audit.pace import Allowance
 from securesplit.model import Bundle
 from securesplit.privacy.attacks import graph
 from tests.conftest import real_data_folder
@@ -37,9 +38,17 @@ def bench(request, tmp_path_factory):
 
 def test_positive_control(bench):
     """The same code recovers the photos from the undefended stem; else nothing here means anything."""
-    found = rebuilding.control(bench)
+    found = control.by_ridge(bench)
     assert found["ssim"]["mean"] >= TRIVIAL_SSIM
     assert found["ssim"]["mean"] > found["ssim_floor"]
+
+
+def test_positive_control_of_the_search(bench):
+    """The very search of A2 and A4 does too, in as many steps as the full audit gives it."""
+    pytest.importorskip("tensorflow", reason="A2 and A4 need securesplit[train]")
+    found = control.by_search(replace(bench, effort=replace(bench.effort, search_steps=FULL.search_steps)))
+    assert found["ssim"]["mean"] >= TRIVIAL_SSIM
+    assert found["ssim"]["mean"] > found["ssim_floor"] + 0.2
 
 
 def test_the_undefended_cut_leaks(bench):
@@ -136,14 +145,21 @@ def test_the_white_box_is_the_deployed_head(bench):
 def test_optimisation_lowers_its_loss(bench):
     """A2 finds photos whose undefended cut is nearer to the one that was seen than the mean photo's is."""
     pytest.importorskip("tensorflow", reason="A2 and A4 need securesplit[train]")
-    from securesplit.privacy.attacks.optimise import Search, reconstruct
+    from securesplit.privacy.attacks.optimise import Search, Searcher
     from securesplit.privacy.attacks.whitebox import WhiteBox
 
     box = WhiteBox(bench.head)
     exposed, known = bench.exposed["none"], bench.known("none")
     seen = exposed.victims[:2]
-    rebuilt = reconstruct(box, exposed.surface, known, seen, search=Search(steps=40))
+    searcher = Searcher(box, exposed.surface, known, Search(steps=40))
+    found = searcher.find(seen)
+    rebuilt = found.photos
     assert rebuilt.shape == (2, 64, 64, 3)
+    assert found.steps == 40
+    tried = 10 * len(Search().first_rates)
+    again = searcher.find(seen, more=iter([True] * (tried + 10) + [False]).__next__)
+    assert again.steps == 10  # no time for more
+    assert again.loss > found.loss
 
     def distance(images):
         import tensorflow as tf
@@ -161,6 +177,28 @@ def test_refinement_starts_from_the_decoder(bench):
     found = rebuilding.a4(short, "private")
     assert (found["attack"], found["photos"], found["steps"]) == ("A4", 2, 5)
     assert found["skill"]["mean"] > -1
+    assert "cut_short" not in found
+
+
+def test_a_search_without_time_says_so(bench):
+    pytest.importorskip("tensorflow", reason="A2 and A4 need securesplit[train]")
+    short = replace(bench, effort=replace(bench.effort, search_photos_few=2, search_steps=5))
+    found = rebuilding.a2(short, "private", Allowance(0.0))
+    assert found["steps"] == 0
+    assert found["cut_short"] == "after 0 s"
+
+
+def test_the_accuracy_that_is_lost_is_measured_photo_by_photo(bench):
+    """Against the undefended preset, whether that is attacked or not; it loses nothing against itself."""
+    assert recognition.auc_lost(bench, bench.exposed["none"]) in (None, {"mean": 0.0, "low": 0.0, "high": 0.0})
+    lost = recognition.auc_lost(bench, bench.exposed["private"])
+    if bench.collection.victims.malignant is None:
+        assert lost is None
+    else:
+        apart = recognition.auc(bench, bench.exposed["none"])["mean"]
+        apart -= recognition.auc(bench, bench.exposed["private"])["mean"]
+        assert lost["mean"] == pytest.approx(apart, abs=2e-4)
+        assert lost["low"] < lost["mean"] < lost["high"]
 
 
 def test_sides_share_no_lesion(bench):
@@ -173,10 +211,10 @@ def test_goals_are_judged_by_the_strongest():
         for a, s in (("A0", 0.9), ("A1", 0.01), ("A3", 0.2), ("A5", 0.8))
     ]
     assert goals.best(results, "skill")["attack"] == "A3"
-    control = {"kind": "control", "ssim": {"mean": 0.95}}
-    judged = {g.claim: g for g in goals.judge({"presets": ["p"], "results": [control, *results]})}
+    stem = {"kind": "control", "attack": "A1", "ssim": {"mean": 0.95}}
+    judged = {g.claim: g for g in goals.judge({"presets": ["p"], "results": [stem, *results]})}
     assert judged["best MSE skill over the class mean (A3)"].met is False
-    assert judged["positive control: SSIM at the undefended stem"].met is True
+    assert judged["positive control: SSIM at the undefended stem (A1)"].met is True
 
 
 def test_too_few_photos_are_explained(tmp_path):

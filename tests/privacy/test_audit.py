@@ -21,6 +21,7 @@ pytest.importorskip("matplotlib")
 
 TINY = replace(
     QUICK,
+    minutes=60.0,
     own=60,
     victims=50,
     rebuilt=10,

@@ -80,6 +80,19 @@ def macro_auc(labels: NDArray[Any], scores: NDArray[np.float64]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
+def gain_interval(
+    labels: NDArray[Any], scores: NDArray[np.float64], floor: NDArray[np.float64], *, resamples: int = 300
+) -> tuple[float, float]:
+    """95 % bootstrap interval of `macro_auc` of `scores` minus that of `floor`; photos are resampled in pairs."""
+    rng = np.random.default_rng(0)
+    draws = [
+        macro_auc(labels[i], scores[i]) - macro_auc(labels[i], floor[i])
+        for i in rng.integers(0, len(labels), (resamples, len(labels)))
+    ]
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def interval(labels: NDArray[Any], scores: NDArray[np.float64], *, resamples: int = 300) -> tuple[float, float]:
     """95 % bootstrap interval of `macro_auc` over photos."""
     rng = np.random.default_rng(0)

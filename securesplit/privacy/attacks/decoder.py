@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.privacy.attacks import patches, ridge
-from securesplit.privacy.attacks.setting import Known, Releases
+from securesplit.privacy.attacks.setting import Known, More, Releases, always
 from securesplit.privacy.metrics import Photos, mse
 
 COMPONENTS = 128
@@ -37,16 +37,23 @@ def reconstruct(known: Known, observed: Releases, sigma: float, seed: int) -> Ph
     return fit(known, sigma, seed)(observed)
 
 
-def fit(known: Known, sigma: float, seed: int, *, updates: int = UPDATES) -> ridge.Predictor:
-    """Train every kind of decoder that the release's shape allows; return the best on the held-out tenth."""
+def fit(known: Known, sigma: float, seed: int, *, updates: int = UPDATES, more: More = always) -> ridge.Predictor:
+    """Train every kind of decoder that the release's shape allows; return the best on the held-out tenth.
+
+    Args:
+        known: what the attacker holds.
+        sigma: of the noise, embedding units.
+        seed: of weights, order and noise.
+        updates: steps of Adam at most.
+        more: asked before each pass over the photos; where it says no, the best look so far counts.
+    """
     fitted, _ = ridge.split(known)
-    ways = [_whole(fitted, known, sigma, seed, updates)]
-    if known.clean.ndim == 4:
-        ways.append(_by_cell(fitted, known, sigma, seed, updates))
+    ways = [_by_cell(fitted, known, sigma, seed, updates, more)] if known.clean.ndim == 4 else []
+    ways.append(_whole(fitted, known, sigma, seed, updates, more))
     return ridge.best(ways, known, sigma, seed)
 
 
-def _whole(fitted: Known, known: Known, sigma: float, seed: int, updates: int) -> ridge.Predictor:
+def _whole(fitted: Known, known: Known, sigma: float, seed: int, updates: int, more: More) -> ridge.Predictor:
     flat = fitted.photos.reshape(len(fitted.photos), -1)
     photo_space = _photo_space(flat)
     scale = np.sqrt(photo_space.explained_variance_[0])
@@ -58,7 +65,7 @@ def _whole(fitted: Known, known: Known, sigma: float, seed: int, updates: int) -
         return np.asarray(np.clip(rebuilt, 0, 1).reshape(-1, *shape), np.float32)
 
     targets = photo_space.transform(flat) / scale
-    return _train(squeeze, decode, fitted.clean, targets, known, sigma, seed, updates)
+    return _train(squeeze, decode, fitted.clean, targets, known, sigma, seed, updates, more)
 
 
 _SPACES: dict[bytes, Any] = {}
@@ -92,7 +99,7 @@ def _release_space(clean: Releases, sigma: float, seed: int) -> Callable[[Releas
     return lambda seen: np.asarray(space.transform(seen.reshape(len(seen), -1)) / size, np.float32)
 
 
-def _by_cell(fitted: Known, known: Known, sigma: float, seed: int, updates: int) -> ridge.Predictor:
+def _by_cell(fitted: Known, known: Known, sigma: float, seed: int, updates: int, more: More) -> ridge.Predictor:
     from sklearn.decomposition import PCA
 
     side, cells = fitted.photos.shape[1], fitted.clean.shape[1]
@@ -111,7 +118,7 @@ def _by_cell(fitted: Known, known: Known, sigma: float, seed: int, updates: int)
         return patches.from_patches(output.reshape(-1, cells, cells, output.shape[-1]) + 0.5, side)
 
     targets = patches.to_patches(chosen.photos, cells).reshape(len(chosen.photos) * cells * cells, -1) - 0.5
-    return _train(encode, decode, chosen.clean, targets, known, sigma, seed, updates)
+    return _train(encode, decode, chosen.clean, targets, known, sigma, seed, updates, more)
 
 
 def _train(
@@ -123,6 +130,7 @@ def _train(
     sigma: float,
     seed: int,
     updates: int,
+    more: More,
 ) -> ridge.Predictor:
     """Adam on squared error, fresh noise every epoch; the best look at the held-out tenth counts."""
     from sklearn.neural_network import MLPRegressor
@@ -149,6 +157,8 @@ def _train(
     best, weights, misses = error(line(seen)), None, 0
     with threadpool_limits(1):  # the products are small: more threads only wait for each other
         for epoch in range(1, epochs + 1):
+            if not more():
+                break
             features = encode(noisy(clean)) if once is None else once
             network.partial_fit(features, np.asarray(targets - line(features), np.float32))
             if epoch % (epochs // LOOKS):

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from securesplit.privacy.attacks.setting import Known, Releases, Surface
+from securesplit.privacy.attacks.setting import Known, More, Releases, Surface, always
 from securesplit.privacy.attacks.whitebox import WhiteBox
 from securesplit.privacy.metrics import Photos
 
@@ -31,10 +31,14 @@ BESIDE_START = 0.1
 class Search:
     """How the search runs: Adam until the loss falls no further, then finer, then finer still.
 
+    Adam moves every pixel by about its rate, however little the release depends on it. A release of a few numbers
+    needs a far smaller rate than a map, or the search only makes noise that it must take away again. So the first few
+    steps are tried at several rates, and the search goes on from its start at the one that got furthest.
+
     Args:
-        steps: at most.
-        learning_rate: at the first step.
-        look: steps between two looks at the loss.
+        steps: at most, those of the trials aside.
+        first_rates: which are tried.
+        look: steps of a trial, and between two looks at the loss.
         least_gain: share of the loss that must have been gained between two looks; else the rate is divided by `finer`.
         finer: divisor of the rate.
         rates: how many rates are tried; the search ends when the last one gains nothing.
@@ -42,7 +46,7 @@ class Search:
     """
 
     steps: int = 300
-    learning_rate: float = 0.02
+    first_rates: tuple[float, ...] = (0.02, 0.005, 0.00125)
     look: int = 10
     least_gain: float = 0.01
     finer: float = 4.0
@@ -63,85 +67,142 @@ class Start:
     error: float
 
 
-def reconstruct(
-    box: WhiteBox, surface: Surface, known: Known, observed: Releases, *, search: Search, start: Start | None = None
-) -> Photos:
-    """Rebuild photos by optimisation.
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Args:
+        photos: ``(m, side, side, 3)`` in [0, 1].
+        steps: of Adam, the most of any batch.
+        loss: at the end, mean over photos.
+    """
+
+    photos: Photos
+    steps: int
+    loss: float
+
+
+class Searcher:
+    """Searches for photos behind one preset's releases; the step is compiled once for each size of a batch.
 
     Args:
         box: the head, differentiable.
         surface: which of its outputs was released, and how.
         known: the attacker's photos; their mean is A2's start, and the weights are measured on them.
-        observed: ``(m, *shape)`` what was sent.
         search: its settings.
-        start: A3's answer for A4; None: the mean photo.
-
-    Returns:
-        ``(m, side, side, 3)`` in [0, 1].
     """
-    mean = np.repeat(known.photos.mean(0, keepdims=True), len(observed), axis=0)
-    first, nearness = (mean, 0.0) if start is None else (start.photos, 1 / (2 * start.error))
-    smoothness = _smoothness(known) * (1.0 if start is None else BESIDE_START)
-    size = min(search.batch, len(observed))
-    find = _searcher(box, surface, known, (size, *first.shape[1:]), smoothness, nearness, search)
-    rebuilt = []
-    for at in range(0, len(observed), size):
-        rows = np.minimum(np.arange(at, at + size), len(observed) - 1)  # the last batch repeats its last photo
-        rebuilt.append(find(first[rows], observed[rows]))
-    return np.concatenate(rebuilt)[: len(observed)]
+
+    def __init__(self, box: WhiteBox, surface: Surface, known: Known, search: Search) -> None:
+        import tensorflow as tf
+
+        self._tf, self._box, self._surface, self._known, self._search = tf, box, surface, known, search
+        self._weight = _data_weight(tf, box, surface, known)
+        self._smoothness = _smoothness(known)
+        self._descents: dict[int, _Descent] = {}
+
+    def find(self, observed: Releases, *, start: Start | None = None, more: More = always) -> Found:
+        """Rebuild photos by optimisation.
+
+        Args:
+            observed: ``(m, *shape)`` what was sent.
+            start: A3's answer for A4; None: the mean photo.
+            more: asked before each step; where it says no, photos are returned as far as they were found.
+        """
+        mean = np.repeat(self._known.photos.mean(0, keepdims=True), len(observed), axis=0)
+        first, nearness = (mean, 0.0) if start is None else (start.photos, 1 / (2 * start.error))
+        smoothness = self._smoothness * (1.0 if start is None else BESIDE_START)
+        size = min(self._search.batch, len(observed))
+        found, steps, losses = [], 0, []
+        for at in range(0, len(observed), size):
+            rows = np.minimum(np.arange(at, at + size), len(observed) - 1)  # the last batch repeats its last photo
+            photos, taken, loss = self._descent(size)(first[rows], observed[rows], smoothness, nearness, more)
+            found.append(photos)
+            losses.append(loss / size)
+            steps = max(steps, taken)
+        return Found(np.concatenate(found)[: len(observed)], steps, float(np.mean(losses)))
+
+    def _descent(self, size: int) -> _Descent:
+        if size not in self._descents:
+            shape = (size, *self._known.photos.shape[1:])
+            self._descents[size] = _Descent(self._tf, shape, self._data_loss(size), self._search)
+        return self._descents[size]
+
+    def _data_loss(self, size: int) -> tuple[Any, Callable[[Any], Any]]:
+        """A variable for what was seen of a batch, and how badly photos explain it."""
+        shape = (size, *self._known.clean.shape[1:])
+        target = self._tf.Variable(np.zeros(shape, np.float32), trainable=False)
+
+        def loss(photos: Any) -> Any:
+            residual = _released(self._tf, self._box, self._surface, photos) - target
+            return self._tf.reduce_sum(self._tf.square(residual)) * self._weight
+
+        return target, loss
 
 
-def _searcher(
-    box: WhiteBox,
-    surface: Surface,
-    known: Known,
-    shape: tuple[int, ...],
-    smoothness: float,
-    nearness: float,
-    search: Search,
-) -> Callable[[Photos, Releases], Photos]:
-    """(start, observed) -> rebuilt, for batches of one shape; compiled once."""
-    import tensorflow as tf
+class _Descent:
+    """Adam on one batch of photos ``(n, side, side, 3)``."""
 
-    photos, anchor = (tf.Variable(np.zeros(shape, np.float32), trainable=t) for t in (True, False))
-    target = tf.Variable(np.zeros((shape[0], *known.clean.shape[1:]), np.float32), trainable=False)
-    adam = tf.keras.optimizers.Adam(search.learning_rate)
-    adam.build([photos])
-    weight = _data_weight(tf, box, surface, known)
+    def __init__(self, tf: Any, shape: tuple[int, ...], data: tuple[Any, Callable[[Any], Any]], search: Search) -> None:
+        self._search = search
+        self._photos, self._anchor = (tf.Variable(np.zeros(shape, np.float32), trainable=t) for t in (True, False))
+        self._smoothness, self._nearness = (tf.Variable(0.0, trainable=False) for _ in range(2))
+        self._target, data_loss = data
+        self._adam = tf.keras.optimizers.Adam()
+        self._adam.build([self._photos])
 
-    @tf.function  # type: ignore[untyped-decorator]
-    def step() -> Any:
-        with tf.GradientTape() as tape:
-            residual = _released(tf, box, surface, photos) - target
-            data = tf.reduce_sum(tf.square(residual)) * weight
-            smooth = smoothness * tf.reduce_sum(tf.image.total_variation(photos))
-            near = nearness * tf.reduce_sum(tf.square(photos - anchor))
-            loss = data + smooth + near
-        adam.apply_gradients([(tape.gradient(loss, photos), photos)])
-        photos.assign(tf.clip_by_value(photos, 0.0, 1.0))
-        return loss
+        def step() -> Any:
+            with tf.GradientTape() as tape:
+                smooth = self._smoothness * tf.reduce_sum(tf.image.total_variation(self._photos))
+                near = self._nearness * tf.reduce_sum(tf.square(self._photos - self._anchor))
+                loss = data_loss(self._photos) + smooth + near
+            self._adam.apply_gradients([(tape.gradient(loss, self._photos), self._photos)])
+            self._photos.assign(tf.clip_by_value(self._photos, 0.0, 1.0))
+            return loss
 
-    def find(first: Photos, observed: Releases) -> Photos:
-        for variable in adam.variables:
-            variable.assign(tf.zeros_like(variable))
-        for variable, value in ((photos, first), (anchor, first), (target, observed)):
+        self._step = tf.function(step)
+
+    def __call__(
+        self, first: Photos, observed: Releases, smoothness: float, nearness: float, more: More
+    ) -> tuple[Photos, int, float]:
+        """The photos, how many steps were taken from `first`, and the loss."""
+        values = (first, observed, smoothness, nearness)
+        variables = (self._anchor, self._target, self._smoothness, self._nearness)
+        for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-        rates = iter(search.learning_rate / search.finer**i for i in range(search.rates))
-        adam.learning_rate = next(rates)
-        before = np.inf
-        for number in range(search.steps):
-            loss = step()
-            if number % search.look:
-                continue
-            if (now := float(loss)) > (1 - search.least_gain) * before:
-                rate = next(rates, None)
-                if rate is None:
-                    break
-                adam.learning_rate = rate
-            before = now
-        return np.asarray(photos.numpy(), np.float32)
+        search = self._search
+        tried = {}
+        for rate in search.first_rates:
+            self._begin(rate)
+            tried[rate] = self._few(search.look, more)[1]
+        rate = min(tried, key=lambda r: tried[r])
+        self._begin(rate)
+        steps, before, loss, finer = 0, np.inf, np.inf, 0
+        while steps < search.steps and finer < search.rates:
+            taken, loss = self._few(min(search.look, search.steps - steps), more)
+            steps += taken
+            if taken < search.look:
+                break
+            if loss > (1 - search.least_gain) * before:
+                finer += 1
+                self._adam.learning_rate = rate / search.finer**finer
+            before = loss
+        return np.asarray(self._photos.numpy(), np.float32), steps, loss
 
-    return find
+    def _begin(self, rate: float) -> None:
+        """Back to the start, at that rate."""
+        for variable in self._adam.variables:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+        self._photos.assign(self._anchor)
+        self._adam.learning_rate = rate
+
+    def _few(self, steps: int, more: More) -> tuple[int, float]:
+        """How many of so many steps there was time for, and the loss before the last of them."""
+        loss: Any = np.inf
+        for number in range(steps):
+            if not more():
+                return number, float(loss)
+            loss = self._step()
+        return steps, float(loss)
 
 
 def _released(tf: Any, box: WhiteBox, surface: Surface, photos: Any) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +21,14 @@ from securesplit.privacy.release import ReleaseSpec
 
 Releases = NDArray[np.float32]
 """``(n, *shape)`` in embedding units."""
+
+More = Callable[[], bool]
+"""Asked by an attack that has something left to do: is there time for it?"""
+
+
+def always() -> bool:
+    """`More` without a limit."""
+    return True
 
 
 @dataclass(frozen=True)

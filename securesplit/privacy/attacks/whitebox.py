@@ -7,6 +7,7 @@ computes, up to the last digits. Operations that it does not know are refused by
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,11 @@ import numpy as np
 
 from securesplit.privacy.attacks import graph as graphs
 from securesplit.privacy.attacks.graph import Operation
+
+
+def available() -> bool:
+    """Whether TensorFlow is installed (``securesplit[train]``)."""
+    return importlib.util.find_spec("tensorflow") is not None
 
 
 class WhiteBox:

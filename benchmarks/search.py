@@ -1,0 +1,80 @@
+"""Does A2's search lose anything by stopping where it stops? The audit's beside one that goes on far longer.
+
+    python -m benchmarks.search [--data DIR] [--photos 8] [--surface compact]...
+
+The same photos, start and weights, on the undefended stem (where the photo must come back) and on every preset. The
+long search has twice the steps, one rate more, and goes on as long as ten steps gain 0.1 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.table import show
+from securesplit.audit import suite
+from securesplit.audit.bench import Bench
+from securesplit.audit.control import Stem
+from securesplit.audit.effort import FULL
+from securesplit.model import Bundle
+from securesplit.privacy import metrics
+from securesplit.privacy.attacks import floors
+from securesplit.privacy.attacks.optimise import Found, Search, Searcher
+from securesplit.privacy.attacks.setting import Known, Releases, Surface
+
+OWN = 400
+SEARCHES = {
+    "audit": Search(steps=FULL.search_steps),
+    "long": Search(steps=2 * FULL.search_steps, least_gain=0.001, rates=4),
+}
+COLUMNS = ["surface", "search", "photos", "steps", "loss", "skill", "SSIM", "CPU s", "CPU s a step"]
+
+
+def attacked(bench: Bench, name: str, photos: int) -> tuple[Surface, Known, Releases]:
+    """A surface, what the attacker holds, and what it sees of the first victims."""
+    if name != "stem":
+        exposed = bench.exposed[name]
+        return exposed.surface, bench.known(name), exposed.observe(seed=1)[0][:photos]
+    stem = Stem(bench, bench.effort.side)
+    return Surface("stem"), stem.known, stem.seen[:photos]
+
+
+def row(bench: Bench, name: str, search: str, photos: int) -> list[object]:
+    """One search, scored over the attacker's mean photo."""
+    surface, known, seen = attacked(bench, name, photos)
+    searcher = Searcher(bench.white_box, surface, known, replace(SEARCHES[search], batch=photos))
+    searcher.find(seen, more=iter([True, *[False] * 9]).__next__)  # compiles
+    started = time.process_time()
+    found: Found = searcher.find(seen)
+    cpu = time.process_time() - started
+    truth, floor = bench.rebuilt_photos[:photos], floors.mean_image(known, photos)
+    skill, similarity = metrics.skill(truth, found.photos, floor), metrics.bootstrap(metrics.ssim(truth, found.photos))
+    scores = [f"{e.mean:.3f} ({e.low:.3f} to {e.high:.3f})" for e in (skill, similarity)]
+    return [name, search, photos, found.steps, found.loss, *scores, cpu, cpu / found.steps]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser.add_argument("--bundle", type=Path, default=None)
+    parser.add_argument("--photos", type=int, default=8)
+    parser.add_argument("--surface", action="append")
+    args = parser.parse_args()
+    bundle = Bundle.load(args.bundle)
+    with tempfile.TemporaryDirectory() as folder:
+        effort = replace(FULL, own=OWN, victims=max(40, args.photos), rebuilt=args.photos)
+        bench = suite.prepare(bundle, args.data, Path(folder), effort, (), lambda _: None)
+        rows = []
+        for name in args.surface or ["stem", *bench.presets[::-1]]:
+            for search in SEARCHES:
+                rows.append(row(bench, name, search, args.photos))
+                print(*rows[-1], flush=True)
+    show("search", COLUMNS, rows)
+
+
+if __name__ == "__main__":
+    main()
