@@ -31,7 +31,8 @@ def unsplit(backbone: str, side: int) -> bytes:
     """The backbone with a pooled end as one LiteRT model."""
     import keras
 
-    from training import backbones, export
+    from securesplit.model import backbones
+    from training import export
 
     network = backbones.build(backbone, side, None)
     pooled = keras.layers.GlobalAveragePooling2D()(network.output)

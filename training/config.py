@@ -32,7 +32,7 @@ class Config:
     """Everything that a run of `training.train` depends on, beside the photos, the start weights and the machine.
 
     Attributes:
-        backbone: a key of `training.backbones.BACKBONES`.
+        backbone: a key of `securesplit.model.backbones.BACKBONES`.
         side: height and width of a photo in pixels.
         pixels: ``0..1``: scaled by 1/255; ``pretrained``: as the ImageNet weights of the backbone expect.
         views: a key of `training.views.RECIPES`, or ``none``.

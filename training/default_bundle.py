@@ -18,10 +18,10 @@ from typing import Any
 
 import keras
 
-from securesplit.model import Calibration, Manifest, Preset
+from securesplit.model import Calibration, Manifest, Preset, backbones
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.privacy.release import ReleaseSpec
-from training import backbones, data, encoders, evaluate, export
+from training import data, encoders, evaluate, export
 from training.finetune import SIDE, build_network, finetune
 from training.measure import measure_and_write
 from training.regularisers import NAMES, secrets_of

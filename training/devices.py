@@ -48,9 +48,9 @@ class Devices:
 
     def for_training(self, network: keras.Model) -> keras.Model:
         """`network`, made within `scope`, as a model whose `fit` runs on all devices; it shares its weights."""
-        if self.strategy is None:
+        if self.shard.count == 1:
             return network
-        return _DataParallel(network.inputs, network.output, name=network.name)
+        return _SeveralMachines(network.inputs, network.output, name=network.name)
 
     def answers(self, network: keras.Model, photos: NDArray[np.uint8], batch: int = 64) -> dict[str, NDArray[Any]]:
         """Outputs for ``(n, h, w, 3)`` photos, computed on this machine alone."""
@@ -63,8 +63,8 @@ class Devices:
         return {name: np.concatenate([keras.ops.convert_to_numpy(part[name]) for part in parts]) for name in parts[0]}
 
 
-class _DataParallel(keras.Model):  # type: ignore[misc]  # Keras is untyped
-    """Two ways around Keras 3.15, whose `fit` fails under a strategy of several machines.
+class _SeveralMachines(keras.Model):  # type: ignore[misc]  # Keras is untyped
+    """Two ways around Keras 3.15, whose `fit` fails under a strategy of several machines, and only there.
 
     It is made outside the strategy's scope, or `fit` reduces a nested batch that cannot be reduced; and it hands out
     its figures in one dimension, because `fit` averages them over an axis that a scalar lacks.

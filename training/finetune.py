@@ -19,8 +19,10 @@ import keras
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from training import backbones, data
+from securesplit.model import backbones
+from training import data
 from training.augment import RECIPES, training_batches
+from training.batch_norm import freeze_batch_norm
 from training.data import centre_square
 from training.scores import KeepBest
 
@@ -31,12 +33,12 @@ FRAME_WIDTH = 200  # pixels; wider than SIDE so that a random crop may shift alo
 def build_network(name: str, weights: Path | None, *, side: int = SIDE, dropout: float = 0.3) -> keras.Model:
     """The named backbone, its batch norm frozen, with its two supervised ends (`add_ends`)."""
     backbone = backbones.build(name, side, weights)
-    backbones.freeze_batch_norm(backbone)
+    freeze_batch_norm(backbone)
     return add_ends(backbone, name, dropout)
 
 
 def add_ends(backbone: keras.Model, name: str, dropout: float) -> keras.Model:
-    """`backbone`, called `name` in `training.backbones`, with its two supervised ends.
+    """`backbone`, called `name` in `securesplit.model.backbones`, with its two supervised ends.
 
     Returns:
         ``(n, side, side, 3)`` pixels in 0..255 -> ``{"malignant", "cut_malignant": (n, 1) logits,
@@ -131,7 +133,7 @@ def finetune(
     Args:
         root: data folder, see `training.data`.
         run: folder for checkpoints, history and the best weights.
-        backbone: a key of `training.backbones.BACKBONES`.
+        backbone: a key of `securesplit.model.backbones.BACKBONES`.
         weights: ImageNet weights of the backbone alone; None: random.
         recipe: a key of `training.augment.RECIPES`.
         epochs: over the training photos.

@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
-from securesplit.errors import ConfigError
-from training import backbones
+from securesplit.model import backbones
+from training.batch_norm import freeze_batch_norm, train_batch_norm
 from training.config import Config
 from training.finetune import add_ends
 
@@ -25,15 +25,8 @@ def build_model(config: Config, weights: Path | None = None) -> keras.Model:
     Raises:
         ConfigError: no such backbone, it takes no photos this small, or the weights are not its own.
     """
-    if config.backbone not in backbones.BACKBONES:
-        names = ", ".join(backbones.BACKBONES)
-        raise ConfigError(f"no backbone is called {config.backbone!r}", hint=f"choose one of {names}")
-    try:
-        backbone = backbones.build(config.backbone, config.side, weights, unit_scale=config.pixels == "0..1")
-    except (ValueError, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"{config.backbone} cannot be built: {reason}", hint="check side and --weights") from None
-    (backbones.freeze_batch_norm if config.batch_norm == "frozen" else backbones.train_batch_norm)(backbone)
+    backbone = backbones.build(config.backbone, config.side, weights, unit_scale=config.pixels == "0..1")
+    (freeze_batch_norm if config.batch_norm == "frozen" else train_batch_norm)(backbone)
     if config.ends == "cut":
         return add_ends(backbone, config.backbone, config.dropout)
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 
 from securesplit.errors import ConfigError
-from securesplit.model import Manifest, convert, packing, splitting
-from training import backbones, command, data, records
+from securesplit.model import Manifest, backbones, convert, packing, splitting
+from training import command, data, records
 from training.config import Config
 from training.evaluate import summary
 from training.measure import measure_and_write

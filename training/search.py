@@ -4,9 +4,10 @@ r"""Search learning rate, dropout, batch size and strength of augmentation with 
         --set epochs=3 --weights WEIGHTS --data DIR --out build/search --trials 20
 
 Every trial trains the configuration with other values and reports its validation figure after each epoch; one that
-falls behind the median of the others at the same epoch is stopped. Trials stand in ``search.db`` (SQLite), so a search
-that was killed goes on, and the trial it was killed in is tried again. A search that is affordable on two cores uses a
-small backbone, few pixels, few photos and few epochs, as above: it ranks settings of *that*, and the report says so.
+falls behind the median of the others at the same epoch, the second or a later one, is stopped. Trials stand in
+``search.db`` (SQLite), so a search that was killed goes on, and the trial it was killed in is tried again. A search
+that is affordable on two cores uses a small backbone, few pixels, few photos and few epochs, as above: it ranks
+settings of *that*, and the report says so.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from training.config import CONFIGS, Config, named
 from training.train import train
 
 STARTUP_TRIALS = 4  # drawn at random, and never stopped early
-BATCHES = (16, 32, 64)
+FIRST_JUDGED_EPOCH = 2  # in the first one the learning rate still rises
 
 
 def suggest(trial: optuna.Trial, config: Config) -> Config:
@@ -37,7 +38,7 @@ def suggest(trial: optuna.Trial, config: Config) -> Config:
         config,
         learning_rate=trial.suggest_float("learning_rate", 1e-5, 3e-3, log=True),
         dropout=trial.suggest_float("dropout", 0.0, 0.6, step=0.1),
-        batch=trial.suggest_categorical("batch", BATCHES),
+        batch=trial.suggest_categorical("batch", search_report.BATCHES),
         strength=trial.suggest_float("strength", 0.0, 1.5, step=0.25),
     )
 
@@ -59,14 +60,16 @@ class Report(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untype
 def open_study(out: Path, name: str, seed: int) -> optuna.Study:
     """The study in ``search.db`` under `out`, made where it is not there."""
     out.mkdir(parents=True, exist_ok=True)
-    return optuna.create_study(
+    study = optuna.create_study(
         storage=f"sqlite:///{(out / 'search.db').resolve()}",
         study_name=name,
         direction="maximize",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=FIRST_JUDGED_EPOCH),
     )
+    begun = len(study.get_trials(deepcopy=False))  # a sampler of the same seed would draw the first trials once more
+    study.sampler = optuna.samplers.TPESampler(seed=seed + begun, n_startup_trials=STARTUP_TRIALS)
+    return study
 
 
 def take_up(study: optuna.Study) -> list[int]:

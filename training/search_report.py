@@ -7,14 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import optuna
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
 mpl.use("Agg")
-DOTS_PER_INCH = 100
-PARAMETERS = ("learning_rate", "dropout", "batch", "strength")
-MIN_TRIALS_FOR_IMPORTANCE = 4
+DOTS_PER_INCH = 110
+COLOUR, BEST_COLOUR = "#2166ac", "#b2182b"
+BATCHES = (16, 32, 64)
+LABELS = {
+    "learning_rate": "learning rate",
+    "dropout": "dropout",
+    "batch": "batch",
+    "strength": "strength of augmentation",
+}
+PARAMETERS = tuple(LABELS)
+MIN_TRIALS_FOR_IMPORTANCE = 8
 
 
 def line(trial: FrozenTrial) -> str:
@@ -80,12 +90,12 @@ def markdown(content: dict[str, Any], trials: list[FrozenTrial]) -> str:
     head = (
         f"# Search around `{around['backbone']}`\n\n"
         f"{around['side']} pixels, {size} to train, {around['epochs']} epochs a trial; the figure is the best "
-        f"{around['monitor']} of any epoch on validation photos.\n"
+        f"{_title(around['monitor'])} of any epoch on validation photos.\n"
         "It ranks settings at this size; a larger network, more photos or more epochs may rank them otherwise.\n"
     )
     rows = [
-        "| trial | learning rate | dropout | batch | strength of augmentation | figure | |",
-        "|---|---|---|---|---|---|---|",
+        f"| trial | {' | '.join(LABELS.values())} | {_title(around['monitor'])} | |",
+        "|---" * (len(LABELS) + 3) + "|",
     ]
     for trial in sorted(trials, key=lambda t: -(best_figure(t) or 0.0)):
         values = " | ".join(_short(trial.params[name]) for name in PARAMETERS)
@@ -94,28 +104,53 @@ def markdown(content: dict[str, Any], trials: list[FrozenTrial]) -> str:
             f"| {trial.number} | {values} | {_figure(trial)} | {stopped if trial.state == TrialState.PRUNED else ''} |"
         )
     found = content["importance"]
-    shares = ", ".join(f"{name.replace('_', ' ')} {share:.0%}" for name, share in found.items())
+    shares = ", ".join(f"{LABELS[name]} {share:.0%}" for name, share in found.items())
     tail = f"\nExplained variance of the figure (fANOVA, complete trials): {shares}.\n" if found else ""
     return head + "\n" + "\n".join(rows) + "\n" + tail
 
 
 def plot(trials: list[FrozenTrial], monitor: str, file: Path) -> None:
-    """The figure of each trial over each parameter, and the best so far over the trials."""
-    figure = Figure(figsize=(15, 3.2), layout="constrained")
-    axes = figure.subplots(1, 5, sharey=True)
+    """The best so far over the trials, and the figure of each trial over each parameter; the best one is marked."""
+    figure = Figure(figsize=(13, 3.4), layout="constrained")
+    axes = figure.subplots(1, 1 + len(PARAMETERS), sharey=True)
     known = [trial for trial in trials if best_figure(trial) is not None]
-    for kind, marker in ((TrialState.COMPLETE, "o"), (TrialState.PRUNED, "x")):
-        members = [trial for trial in known if trial.state == kind]
-        heights = [best_figure(trial) for trial in members]
-        axes[0].plot([t.number for t in members], heights, marker, label=kind.name.lower())
-        for place, name in zip(axes[1:], PARAMETERS, strict=True):
-            place.plot([t.params[name] for t in members], heights, marker)
-    best: list[float] = []
-    for trial in known:
-        best.append(max([best_figure(trial) or 0.0, *best[-1:]]))
-    axes[0].step([t.number for t in known], best, color="grey", where="post", linewidth=1)
-    axes[0].set(xlabel="trial", ylabel=f"validation {monitor.replace('_', ' ')}")
-    axes[0].legend(loc="lower right")
+    best = np.maximum.accumulate([best_figure(trial) or 0.0 for trial in known])
+    axes[0].step([t.number for t in known], best, color=COLOUR, where="post", linewidth=1, alpha=0.6)
+    _points(axes[0], known, [trial.number for trial in known])
+    axes[0].set(xlabel="trial", ylabel=f"validation {_title(monitor)}")
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
     for place, name in zip(axes[1:], PARAMETERS, strict=True):
-        place.set(xlabel=name.replace("_", " "), xscale="log" if name == "learning_rate" else "linear")
+        _points(place, known, [_place(name, trial.params[name]) for trial in known])
+        place.set(xlabel=LABELS[name], xscale="log" if name == "learning_rate" else "linear")
+        if name == "batch":
+            place.set_xticks(range(len(BATCHES)), [str(batch) for batch in BATCHES])
+            place.set_xlim(-0.6, len(BATCHES) - 0.4)
+    for place in axes:
+        place.grid(color="0.92", linewidth=0.8)
+        place.set_axisbelow(True)
+        place.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(file, dpi=DOTS_PER_INCH)
+
+
+def _points(place: Axes, trials: list[FrozenTrial], across: list[float]) -> None:
+    """Whole trials filled, those that were stopped early hollow, and the best whole one a star."""
+    heights = np.array([best_figure(trial) or 0.0 for trial in trials])
+    whole = np.array([trial.state == TrialState.COMPLETE for trial in trials])
+    best = whole & (heights == heights[whole].max())
+    kinds: tuple[tuple[str, Any, dict[str, Any]], ...] = (
+        ("complete", whole & ~best, {"color": COLOUR, "s": 36}),
+        ("stopped early", ~whole, {"facecolors": "none", "edgecolors": "0.5", "s": 36}),
+        ("best", best, {"color": BEST_COLOUR, "marker": "*", "s": 150, "zorder": 3}),
+    )
+    for label, members, style in kinds:
+        place.scatter(np.array(across)[members], heights[members], label=label, **style)
+
+
+def _place(name: str, value: float) -> float:
+    """Where a value stands on its axis; batch sizes are three choices, not a scale."""
+    return BATCHES.index(int(value)) if name == "batch" else value
+
+
+def _title(monitor: str) -> str:
+    return {"auc": "AUC"}.get(monitor, monitor.replace("_", " "))

@@ -1,11 +1,12 @@
-"""A deployed bundle as a teacher: its undefended answer on the very view that the student network sees.
+"""Deployed bundles as a teacher: their mean undefended answer on the very view that the student network sees.
 
 LiteRT answers, so a teacher costs about as much as it does on a device, and any bundle can teach
-(distillation, Hinton et al. 2015).
+(distillation, Hinton et al. 2015), also several together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +22,34 @@ class Teacher:
     """Answers for views of photos.
 
     Args:
-        folder: of the bundle; None: the one that comes with the package.
-        threads: CPU threads of either half.
+        folders: of the bundles; none: the one that comes with the package.
+        threads: CPU threads of either half of each.
 
     Raises:
-        BundleError: the bundle cannot be opened, or has no preset ``none``.
+        BundleError: a bundle cannot be opened, or has no preset ``none``.
     """
 
-    def __init__(self, folder: Path | None = None, threads: int = 2) -> None:
-        bundle = Bundle.load(folder)
+    def __init__(self, folders: Sequence[Path] = (), threads: int = 2) -> None:
+        self._members = [_Member(Bundle.load(folder), threads) for folder in folders or (None,)]
+        self.id = " and ".join(member.id for member in self._members)
+        self.side = max(member.side for member in self._members)
+
+    def probability(self, squares: NDArray[Any]) -> NDArray[np.float32]:
+        """``(n, h, h, 3)`` in 0..255 -> uncalibrated probability of malignant, ``(n, 1)``, the mean of all bundles."""
+        photos = np.clip(np.rint(squares), 0, 255).astype(np.uint8)
+        logits = np.array([[member.logit(photo) for member in self._members] for photo in photos])
+        return np.asarray((1 / (1 + np.exp(-logits))).mean(axis=1, keepdims=True), np.float32)
+
+
+class _Member:
+    """One bundle that teaches."""
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
         self.id, self.side = bundle.id, bundle.manifest.side
         self._spec = bundle.preset("none").spec
         self._head, self._tail = bundle.open_head(threads), bundle.open_tail(threads)
 
-    def probability(self, squares: NDArray[Any]) -> NDArray[np.float32]:
-        """``(n, h, h, 3)`` in 0..255 -> uncalibrated probability of malignant, ``(n, 1)``."""
-        photos = np.clip(np.rint(squares), 0, 255).astype(np.uint8)
-        logits = [self._logit(photo) for photo in photos]
-        return np.array([[1 / (1 + np.exp(-logit))] for logit in logits], np.float32)
-
-    def _logit(self, photo: NDArray[np.uint8]) -> float:
+    def logit(self, photo: NDArray[np.uint8]) -> float:
         if len(photo) != self.side:
             photo = np.asarray(Image.fromarray(photo).resize((self.side, self.side), Image.Resampling.BILINEAR))
         cut = self._head(photo)["none"]

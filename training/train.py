@@ -58,7 +58,7 @@ def train(
     run: Path,
     *,
     weights: Path | None = None,
-    teacher: Path | None = None,
+    teachers: Sequence[Path] = (),
     precision: str = "auto",
     extra: Sequence[keras.callbacks.Callback] = (),
     verbose: int = 2,
@@ -70,7 +70,7 @@ def train(
         root: data folder, see `training.data`.
         run: folder of the run; one that was begun goes on, one that is finished is only read.
         weights: ImageNet weights of the backbone alone; None: random ones.
-        teacher: bundle to learn from where the configuration wants a teacher; None: the one in the package.
+        teachers: bundles to learn from where the configuration wants a teacher; none: the one in the package.
         precision: of `training.devices.PRECISIONS`.
         extra: further callbacks, run after those that measure and keep.
         verbose: 0 nothing, 1 a progress bar, 2 a line an epoch.
@@ -78,13 +78,13 @@ def train(
     Raises:
         ConfigError: the configuration cannot be run, or `run` holds a run of another one.
         DataError: the photos are missing, or a lesion stands on two sides of the split.
-        BundleError: the teacher cannot be opened.
+        BundleError: a teacher cannot be opened.
     """
     machine = devices.find()
     policy = devices.precision(precision)
     keras.mixed_precision.set_dtype_policy(policy)
     keras.utils.set_random_seed(config.seed)
-    guide = Teacher(teacher) if config.teacher_share else None
+    guide = Teacher(teachers) if config.teacher_share else None
     side = max(config.side, guide.side if guide else 0)
     photos, (train_split, val_split) = load(config, root, run.parent / "pixels", side)
     made_from = {
@@ -186,7 +186,14 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
     parser.add_argument("--weights", type=Path, help="ImageNet weights of the backbone, a Keras .weights.h5")
-    parser.add_argument("--teacher", type=Path, help="bundle to learn from (default: the one in the package)")
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="BUNDLE",
+        help="to learn from (default: the one in the package); given again: from their mean answer",
+    )
     parser.add_argument("--precision", choices=devices.PRECISIONS, default="auto")
     parser.add_argument("--bundle", type=Path, help="split the best network into this folder")
     parser.add_argument("--at", help="layer to split at (default: the backbone's)")
@@ -202,7 +209,7 @@ def main() -> None:
     best = train(
         *(config, args.data, args.run),
         weights=args.weights,
-        teacher=args.teacher,
+        teachers=args.teacher,
         precision=args.precision,
         verbose=bar,
     )

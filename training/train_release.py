@@ -18,8 +18,9 @@ from keras import ops
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from securesplit.model import backbones
 from securesplit.privacy.release import ReleaseSpec
-from training import backbones, data, encoders
+from training import data, encoders
 from training.augment import RECIPES, training_batches
 from training.data import centre_square
 from training.finetune import FRAME_WIDTH, SIDE, build_network

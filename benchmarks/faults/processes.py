@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
@@ -13,19 +12,19 @@ from pathlib import Path
 from benchmarks.faults.trial import Bound, Trial
 from securesplit.channel import issuing
 from tests.faults.load import SUMS, Load, Questions, of_bundle
+from tests.worker.pages import metrics
 from tests.worker.serving import Process, now, process, wait_until
 
 CALM_S = 4.0
 BLOCK = 5  # faults between two calm phases
 CLIENTS, PAUSE_S = 4, 0.02
 TAILS = 4
-READY_THREADS = 4  # see tests/worker/test_cores.py
 
 
 def kill_tails(certs: Path, bound: Bound, engine: str = "Sum") -> list[object]:
     """``kill -9`` of one of `TAILS`, whatever it does, at random moments but not before most of the others are back."""
     draw = random.Random(1)  # noqa: S311  (a run must be repeatable)
-    with process(certs, engine, workers=TAILS, **_options(engine)) as worker:
+    with process(certs, engine, workers=TAILS, metrics="127.0.0.1:0", **_options(engine)) as worker:
         trial = Trial(_load(worker.endpoint, certs, engine), bound)
         trial.load.answers(50, 60)
         while block := trial.left(BLOCK):
@@ -35,22 +34,18 @@ def kill_tails(certs: Path, bound: Bound, engine: str = "Sum") -> list[object]:
             with trial.phase("faults"):
                 for _ in range(block):
                     time.sleep(draw.uniform(0.0, 0.4))
-                    wait_until(lambda: len(_ready_tails(worker)) >= TAILS - 1, 60)
-                    os.kill(draw.choice(_ready_tails(worker)), signal.SIGKILL)
+                    wait_until(lambda: _ready_tails(worker) >= TAILS - 1, 60)
+                    os.kill(draw.choice(worker.tails()), signal.SIGKILL)
                     trial.faults += 1
-            wait_until(lambda: len(_ready_tails(worker)) == TAILS, 60)
+            wait_until(lambda: _ready_tails(worker) == TAILS, 60)
         trial.weigh(worker.pid)
         return trial.row(f"kill -9 of one of {TAILS} tails, engine {engine}")
 
 
-def _ready_tails(worker: Process) -> list[int]:
-    """The tails that can compute: they have the two threads of their socket."""
-    found = []
-    for pid in worker.tails():
-        with contextlib.suppress(OSError):  # it ends right now
-            if len(list(Path(f"/proc/{pid}/task").iterdir())) == READY_THREADS:
-                found.append(pid)
-    return found
+def _ready_tails(worker: Process) -> float:
+    """How many tails can compute."""
+    seen = metrics(worker.metrics)
+    return seen["tails{state=idle}"] + seen["tails{state=busy}"]
 
 
 def kill_fronts(certs: Path, bound: Bound, engine: str = "Sum") -> list[object]:

@@ -121,6 +121,11 @@ def decode(data: bytes, *, max_body_bytes: int = MAX_BODY_BYTES) -> Frame:
     return frame
 
 
+def session_of(data: bytes) -> bytes:
+    """The session that bytes claim to belong to, without parsing the rest; short for what is no frame."""
+    return data[HEADER_BYTES - SESSION_BYTES : HEADER_BYTES]
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
     """The clear-text body of ERR: a hint that nobody has authenticated.

@@ -90,6 +90,11 @@ class ServerChannel:
             case _:
                 return Drop("wrong-direction")
 
+    def client_of(self, session: bytes) -> str:
+        """Who a session was established with, empty where there is none; says nothing about who sent a frame of it."""
+        found = self._sessions.find(session, self._clock())
+        return "" if found is None else found.client
+
     def seal_reply(self, session: bytes, ref: int, plaintext: bytes) -> bytes:
         """Seal the answer to a request: FREPLY for a session's first, REP after.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from typing import Any
 
@@ -72,8 +72,22 @@ def encode(array: NDArray[Any]) -> bytes:
     Raises:
         TensorError: the dtype or the shape cannot travel.
     """
-    spec = TensorSpec(array.shape, array.dtype.name)
+    spec = spec_of(array)
     return spec.header + np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+
+
+def spec_of(array: NDArray[Any]) -> TensorSpec:
+    """The spec of an array.
+
+    Raises:
+        TensorError: the dtype or the shape cannot travel.
+    """
+    return _spec(array.shape, array.dtype)
+
+
+@lru_cache(maxsize=64)
+def _spec(shape: tuple[int, ...], dtype: np.dtype[Any]) -> TensorSpec:
+    return TensorSpec(shape, dtype.name)
 
 
 def decode(data: bytes, allowed: Collection[TensorSpec]) -> NDArray[Any]:

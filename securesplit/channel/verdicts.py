@@ -65,7 +65,7 @@ CLIENT_REFUSED = {
     80: (
         "client-not-allowed",
         "this device is not on the worker's allow-list",
-        "add it with securesplit keygen --client NAME, then reload the worker",
+        "add it with securesplit keygen --client NAME, then reload the worker; one from elsewhere must be for clients",
     ),
     116: (
         "no-certificate",

@@ -14,27 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from securesplit.errors import BundleError, ConfigError
+from securesplit.model import backbones
 from securesplit.model.cuts import Cut, LayerNode, find_cut, valid_cuts
 from securesplit.model.quiet import quiet_stderr
 
 SUFFIXES = (".keras", ".h5")
 
-
-@dataclass(frozen=True)
-class Backbone:
-    """A keras.applications network: its builder, and how pixels 0..255 become what it was pre-trained on."""
-
-    builder: str
-    scale: float
-    offset: float
-
-
-BACKBONES = {
-    "inception_resnet_v2": Backbone("InceptionResNetV2", 1 / 127.5, -1.0),
-    "inception_v3": Backbone("InceptionV3", 1 / 127.5, -1.0),
-    "efficientnetv2b0": Backbone("EfficientNetV2B0", 1.0, 0.0),  # rescales inside
-    "mobilenet_v2": Backbone("MobileNetV2", 1 / 127.5, -1.0),
-}
 
 PIXELS = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}
 """What a network may expect, by name: scale and offset from pixels in 0..255."""
@@ -63,7 +48,7 @@ def load_network(model: str, side: int, weights: Path | None = None) -> Any:
     """The network that a user names, unfolded, for one photo of ``(side, side, 3)``.
 
     Args:
-        model: a ``.keras`` or ``.h5`` file, or a name in `BACKBONES`, which ends in one logit of malignant.
+        model: a ``.keras`` or ``.h5`` file, or a name in `backbones.BACKBONES`, which ends in one logit of malignant.
         side: height and width in pixels; a file with a size of its own keeps that.
         weights: for a name: a Keras ``.weights.h5`` of the backbone without its top; None: random weights.
 
@@ -71,27 +56,20 @@ def load_network(model: str, side: int, weights: Path | None = None) -> Any:
         ConfigError: neither a file nor a name that is known, or TensorFlow is missing.
         BundleError: the file cannot be loaded, or is no network from a photo.
     """
-    if model in BACKBONES:
+    if model in backbones.BACKBONES:
         return _backbone(model, side, weights)
     if Path(model).suffix not in SUFFIXES:
-        raise ConfigError(f"no network is called {model!r}", hint=f"name a .keras file or: {', '.join(BACKBONES)}")
+        names = ", ".join(backbones.BACKBONES)
+        raise ConfigError(f"no network is called {model!r}", hint=f"name a .keras file or: {names}")
     return unfold(_from_file(Path(model)), side)
 
 
 def _backbone(name: str, side: int, weights: Path | None) -> Any:
-    keras, spec = load_keras(), BACKBONES[name]
+    keras = load_keras()
     keras.utils.clear_session()  # layers are then numbered from one, so their names do not depend on what ran before
-    photo = scaled = keras.Input((side, side, 3), name="photo")
-    if (spec.scale, spec.offset) != (1.0, 0.0):
-        scaled = keras.layers.Rescaling(spec.scale, spec.offset, name="preprocess")(photo)
-    try:
-        body = getattr(keras.applications, spec.builder)(include_top=False, weights=None, input_tensor=scaled)
-        if weights is not None:
-            body.load_weights(str(weights))
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"{name} cannot be built: {_line(error)}", hint="check --side and --weights") from None
+    body = backbones.build(name, side, weights)
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(body.output)
-    return keras.Model(photo, keras.layers.Dense(1, name="malignant")(pooled), name=name)
+    return keras.Model(body.input, keras.layers.Dense(1, name="malignant")(pooled), name=name)
 
 
 def _from_file(file: Path) -> Any:

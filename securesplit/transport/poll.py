@@ -28,13 +28,17 @@ class Poller:
         self._sources[source.readable] = source
         self._poller.register(source.readable, zmq.POLLIN)
 
+    def watch(self, source: Source, *, writes: bool) -> None:
+        """Tell also when a source that was added takes writes again, or no longer."""
+        self._poller.modify(source.readable, zmq.POLLIN | zmq.POLLOUT if writes else zmq.POLLIN)
+
     def remove(self, source: Source) -> None:
         """Watch `source` no longer; it must still be open."""
         if self._sources.pop(source.readable, None) is not None:
             self._poller.unregister(source.readable)
 
     def wait(self, timeout_s: float) -> list[Source]:
-        """The sources that are readable now, or after at most `timeout_s` seconds (possibly none)."""
+        """The sources that are ready now, or after at most `timeout_s` seconds (possibly none)."""
         ready = self._poller.poll(max(0, round(timeout_s * 1_000 + 0.5)))
         return [self._sources[key] for key, _ in ready]
 

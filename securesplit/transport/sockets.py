@@ -17,7 +17,7 @@ from securesplit.channel.frames import HEADER_BYTES, MAX_BODY_BYTES
 from securesplit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from zmq.asyncio import Context as AsyncContext  # a tail, which needs no asyncio, imports this module
+    from zmq.asyncio import Context as AsyncContext  # the blocking client needs no asyncio
     from zmq.asyncio import Socket as AsyncSocket
 
 
@@ -91,22 +91,6 @@ def front_socket(context: zmq.Context[zmq.Socket[bytes]], limits: Limits, *, ipv
     made.setsockopt(zmq.BACKLOG, limits.backlog)
     made.setsockopt(zmq.ROUTER_HANDOVER, 0)
     made.setsockopt(zmq.ZAP_DOMAIN, b"securesplit")  # libzmq then refuses ZMTP 1 and 2, which leak 10 kB a peer
-    return made
-
-
-def pool_socket(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
-    """The front's ROUTER towards its tails; sending to a tail that is gone raises."""
-    made = context.socket(zmq.ROUTER)
-    made.setsockopt(zmq.LINGER, 0)
-    made.setsockopt(zmq.ROUTER_MANDATORY, 1)
-    return made
-
-
-def tail_socket(context: zmq.Context[zmq.Socket[bytes]], identity: bytes) -> zmq.Socket[bytes]:
-    """A tail's DEALER towards its front."""
-    made = context.socket(zmq.DEALER)
-    made.setsockopt(zmq.LINGER, 1_000)
-    made.setsockopt(zmq.ROUTING_ID, identity)
     return made
 
 

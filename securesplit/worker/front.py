@@ -1,11 +1,12 @@
-"""The front of a worker: owns the socket, the sessions and all keys; decrypts, checks, queues and seals.
+"""The front of a worker: owns the socket, the sessions and all keys, and runs the loop that everything happens in.
+
+What a message means is the business of the channel, in which order messages have their turn that of `Intake`, what
+becomes of a request that of `Dispatcher`, and the tails that of `Pool`.
 
 Invariants:
 
 - One thread, one loop, nothing that blocks. Other threads and signals only set a wish and wake the loop.
-- Everything that waits is bounded: messages and handshakes (`Intake`), jobs in all and a session (`PoolSettings`),
-  remembered answers (`InFlight`). What is over a bound is told BUSY and when to come back.
-- A request is computed once while its answer is remembered, however often it is sent.
+- Everything that waits is bounded, and what is over a bound is told BUSY and when to come back.
 - Nothing is written here, and no log line holds a key, a release or an answer. A `Watch` hears what happens.
 """
 
@@ -18,18 +19,15 @@ from collections.abc import Callable, Sequence
 
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Request, Send
-from securesplit.channel.frames import Code, FrameError, decode
+from securesplit.channel.frames import Code, FrameError, decode, session_of
 from securesplit.channel.limits import Limits
 from securesplit.channel.server import ServerChannel
-from securesplit.channel.tensor import TensorError
 from securesplit.errors import SecureSplitError
 from securesplit.transport.poll import Poller, Wakeup
 from securesplit.transport.server import FrontSocket, Incoming
-from securesplit.worker import request as requests
+from securesplit.worker.dispatcher import Dispatcher
 from securesplit.worker.guard import Guard
-from securesplit.worker.inflight import Answers, InFlight
 from securesplit.worker.intake import Intake, is_hello
-from securesplit.worker.jobs import Fate, Job, Outcome
 from securesplit.worker.pool import Pool
 from securesplit.worker.served import Served
 from securesplit.worker.settings import PoolSettings
@@ -39,7 +37,6 @@ _log = logging.getLogger(__name__)
 _TICK_S = 0.1
 _WEIGH_S = 0.1
 _MESSAGES_A_TURN = 256
-_MAX_BUDGET_S = 300.0
 _FLUSH_S = 1.0
 _DRAIN_RETRY_MS = 200
 _CROWD_RETRY_MS = 250
@@ -73,7 +70,7 @@ class Front:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._guards = guards
-        self._served, self._settings, self._clock = served, settings, clock
+        self._settings, self._clock = settings, clock
         limits = Limits()
         self._watch = watch or Watch()
         self.meters = self._watch.meters
@@ -86,18 +83,14 @@ class Front:
         self._poller = Poller()
         self._poller.add(self._socket)
         self._poller.add(self.wakeup)
-        self._intake, self._in_flight, self._answers = Intake(limits, clock), InFlight(), Answers()
+        self._intake = Intake(limits, clock)
         self._refusals: Counter[str] = Counter()
         self._stop_by: float | None = None
         self._new_credentials: Callable[[], Credentials] | None = None
-        self._tail_s = 0.0
         self._ticked_at = self._weighed_at = clock()
-        try:
-            self.pool = Pool(served.engine, settings, self._poller, clock, self.meters)
-        except SecureSplitError:
-            self._socket.close()
-            self.wakeup.close()
-            raise
+        self.pool = Pool(served.engine, settings, self._poller, clock, self.meters)
+        send = self._socket.send
+        self._dispatcher = Dispatcher(self._channel, self.pool, served, settings, self.meters, send=send, clock=clock)
 
     def run(self, on_ready: Callable[[], None] | None = None) -> None:
         """Serve until `stop`, then finish what was accepted, and close everything.
@@ -141,7 +134,7 @@ class Front:
             sessions=self._channel.session_count,
             half_open=self._channel.half_open_count,
             waiting=self.pool.waiting,
-            in_flight=len(self._in_flight),
+            in_flight=len(self._dispatcher),
             tails=self.pool.tails,
             pids=tuple(self.pool.pids),
             was_ready=self._was_ready,
@@ -151,7 +144,9 @@ class Front:
         )
 
     def _is_over(self) -> bool:
-        return self._stop_by is not None and (not len(self._in_flight) or self._clock() >= self._stop_by)
+        if self._stop_by is None:
+            return False
+        return self._clock() >= self._stop_by or not (len(self._dispatcher) or len(self._intake))
 
     def _turn(self) -> None:
         ready = self._poller.wait(self._intake.pause_s(_TICK_S))
@@ -161,9 +156,9 @@ class Front:
             self._reload()
             if self._stop_by is not None:
                 self._watch.draining()
-        self._take_in()
+        self._take_in(more=self._socket in ready)
         for outcome in self.pool.step(ready):
-            self._conclude(outcome)
+            self._dispatcher.conclude(outcome)
         self._was_ready = self._was_ready or self.pool.ready == self._settings.workers
         if self._clock() - self._weighed_at >= _WEIGH_S:
             self._weighed_at = self._clock()
@@ -175,20 +170,30 @@ class Front:
             self._watch.tick()
         self.meters.turned(since, self._clock())
 
-    def _take_in(self) -> None:
-        """Receive what has come, and handle what `Intake` lets through in this turn."""
-        for _ in range(_MESSAGES_A_TURN):
+    def _take_in(self, *, more: bool) -> None:
+        """Receive what has come, if there is `more`, and handle what `Intake` lets through in this turn."""
+        for _ in range(_MESSAGES_A_TURN if more else 0):
             message = self._socket.receive()
             if message is None:
                 break
-            if (outrun := self._intake.add(message)) is not None:
-                self._refuse_newcomer(outrun, Code.BUSY, _CROWD_RETRY_MS)
+            self._sort(message)
         for message in self._intake.messages():
             self._handle(message)
         if (newcomer := self._intake.newcomer()) is not None:
             began = self._clock()
             self._handle(newcomer)
             self._intake.spent(self._clock() - began)
+
+    def _sort(self, message: Incoming) -> None:
+        """Let a message wait for its turn, or handle it at once where it costs little."""
+        if is_hello(message):
+            if (outrun := self._intake.add_hello(message)) is not None:
+                self._refuse_newcomer(outrun, Code.BUSY, _CROWD_RETRY_MS)
+        elif not (client := self._channel.client_of(session_of(message.body))):
+            self._handle(message)
+        elif not self._intake.add(client, message):
+            self.meters.turned_away["client-limit"] += 1
+            self._tell(message, Code.BUSY, self._dispatcher.wait_ms)
 
     def _shed(self) -> None:
         """Where peers take too much of us, drop all connections: sessions go on, and clients ask again at once."""
@@ -244,7 +249,8 @@ class Front:
             return
         event = self._channel.receive(message.route[0], message.body, address=message.address)
         if isinstance(event, Request):
-            self._accept(event, message.route)
+            drain_ms = None if self._stop_by is None else _DRAIN_RETRY_MS
+            self._dispatcher.accept(event, message.route, drain_ms=drain_ms)
         elif isinstance(event, Send):
             self._socket.send(message.route, event.frame)
             self._refusals[event.reason] += bool(event.reason)
@@ -252,80 +258,15 @@ class Front:
             self._refusals[event.reason] += 1
 
     def _refuse_newcomer(self, message: Incoming, code: Code, retry_after_ms: int) -> None:
+        if self._tell(message, code, retry_after_ms):
+            self._refusals["draining" if code is Code.DRAIN else "handshake-crowd"] += 1
+
+    def _tell(self, message: Incoming, code: Code, retry_after_ms: int) -> bool:
+        """Answer a message that was not opened; False where it is no frame."""
         try:
-            session = decode(message.body).session
+            frame = decode(message.body)
         except FrameError:
-            return
-        self._refusals["draining" if code is Code.DRAIN else "handshake-crowd"] += 1
-        self._socket.send(message.route, self._channel.error(code, session=session, retry_after_ms=retry_after_ms))
-
-    def _accept(self, event: Request, route: tuple[bytes, ...]) -> None:
-        """Answer from memory, follow a retry, or queue a new job."""
-        key = (event.session, event.ref)
-        answer, job = self._answers.find(key), self._in_flight.find(key)
-        self.meters.repeated += answer is not None or job is not None
-        if answer is not None:
-            self._reply(key, route, answer)
-        elif job is not None:
-            job.route = route
-        elif self._stop_by is not None:
-            self._refuse("draining", Code.DRAIN, event, route, _DRAIN_RETRY_MS)
-        elif self._in_flight.of_session(event.session) >= self._settings.session_limit:
-            self._refuse("session-limit", Code.BUSY, event, route, self._wait_ms())
-        else:
-            self._queue(event, route)
-
-    def _queue(self, event: Request, route: tuple[bytes, ...]) -> None:
-        try:
-            wanted = requests.parse(event.plaintext, self._served.presets)
-        except TensorError as error:
-            _log.warning(
-                "refused a request of client %(client)s: %(why)s",
-                {"client": event.client, "why": error.message},
-                extra={"event": "request-refused"},
-            )
-            self._refuse("bad-release", Code.WORKER, event, route)
-            return
-        now = self._clock()
-        job = Job(
-            key=(event.session, event.ref),
-            client=event.client,
-            preset=self._served.presets[wanted.spec],
-            release=wanted.release,
-            expires_at=now + min(wanted.budget_s, _MAX_BUDGET_S),
-            route=route,
-            since=now,
-        )
-        if self.pool.submit(job):
-            self._in_flight.add(job)
-        else:
-            self._refuse("queue-full", Code.BUSY, event, route, self._wait_ms())
-
-    def _conclude(self, outcome: Outcome) -> None:
-        job = outcome.job
-        self._in_flight.remove(job)
-        self.meters.requests[outcome.fate.name.lower()] += 1
-        if outcome.fate is Fate.EXPIRED:
-            return
-        plaintext = b""
-        if outcome.fate is Fate.DONE:
-            plaintext = requests.answer(outcome.logit, outcome.tail_ms)
-            self._tail_s += 0.1 * (outcome.tail_ms / 1_000 - self._tail_s)
-        self._answers.add(job.key, plaintext, self._clock())
-        self._reply(job.key, job.route, plaintext)
-        if outcome.fate is Fate.DONE:
-            self.meters.computed(job.taken - job.since, outcome.tail_ms / 1_000, self._clock() - job.since)
-
-    def _reply(self, key: tuple[bytes, int], route: tuple[bytes, ...], plaintext: bytes) -> None:
-        session, ref = key
-        sealed = self._channel.seal_reply(session, ref, plaintext) if plaintext else None
-        self._socket.send(route, sealed or self._channel.error(Code.WORKER, ref, session))
-
-    def _refuse(self, why: str, code: Code, event: Request, route: tuple[bytes, ...], retry_after_ms: int = 0) -> None:
-        self.meters.turned_away[why] += 1
-        self._socket.send(route, self._channel.error(code, event.ref, event.session, retry_after_ms=retry_after_ms))
-
-    def _wait_ms(self) -> int:
-        """When half of what waits now will have been computed, at the present speed; 10 ms to 5 s."""
-        wait_s = self.pool.waiting * self._tail_s / max(1, self.pool.ready) / 2
-        return round(1_000 * min(5.0, max(0.01, wait_s)))
+            return False
+        error = self._channel.error(code, frame.ref, frame.session, retry_after_ms=retry_after_ms)
+        self._socket.send(message.route, error)
+        return True

@@ -1,4 +1,10 @@
-"""The order in which waiting messages are handled: what belongs to a session first, new handshakes with the time left.
+"""The order in which waiting messages are handled: clients take turns, new handshakes have the time that is left.
+
+What an open session sends costs the front a decryption, a job and an answer, so it waits for its turn (ADR 018):
+clients take turns, and the connections of one client within its turn. A client has no more than `MESSAGES_A_CLIENT`
+in line; one more is told BUSY before it costs anything. A session's owner is looked up, not proved: who forges a
+session's id gets a share of that client's turns and of no other's. Messages of no session are cheap, or end a
+handshake, and never wait.
 
 A handshake costs the front about ten times what a request does, and anybody may ask for one. So that a flood of them
 slows neither the open sessions nor the honest newcomers (ADR 013):
@@ -11,8 +17,8 @@ slows neither the open sessions nor the honest newcomers (ADR 013):
 - a connection has one HELLO at most, its latest. The line as a whole is bounded; when it is full the oldest of the most
   crowded address is told BUSY.
 
-The FIN that ends a handshake needs no such care: there are no more of them than HELLOs that were answered. Other
-messages keep their order, so that a FIN comes before what follows it.
+The FIN that ends a handshake needs no such care: there are no more of them than HELLOs that were answered. Messages of
+one connection keep their order.
 """
 
 from __future__ import annotations
@@ -25,10 +31,13 @@ from securesplit.channel.limits import Limits, TokenBuckets
 from securesplit.channel.server import IDENTITY_BYTES
 from securesplit.channel.tls import MAX_FLIGHT_BYTES
 from securesplit.transport.server import Incoming
+from securesplit.worker.turns import Turns
 
 HELLO_SHARE = 1 / 5  # of the front's time
 _TYPE_AT = 4  # offset of the type in a frame's header
 _LINE = 256
+MESSAGES_A_CLIENT = 64  # what eight sessions may have in flight (`PoolSettings.session_limit`)
+_MESSAGES_A_TURN = 4
 _AGAIN_TURN = 4  # every fourth turn of an address is for connections that had a HELLO answered before
 _REMEMBERED = 4_096  # such connections
 _MAX_HELLO_BYTES = HEADER_BYTES + IDENTITY_BYTES + MAX_FLIGHT_BYTES
@@ -127,21 +136,27 @@ class Intake:
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._messages: list[Incoming] = []
+        self._turns: Turns[Incoming] = Turns()
         self._line = Line(limits)
         self._next_hello_at = 0.0
 
-    def add(self, message: Incoming) -> Incoming | None:
-        """Let a message wait for its turn; returns the HELLO that lost its place for it."""
-        if is_hello(message):
-            return self._line.add(message)
-        self._messages.append(message)
-        return None
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def add_hello(self, message: Incoming) -> Incoming | None:
+        """Let a HELLO wait for its turn; returns the one that lost its place for it."""
+        return self._line.add(message)
+
+    def add(self, client: str, message: Incoming) -> bool:
+        """Let a message of a client's session wait for its turn; False where too many of the client's do."""
+        if self._turns.of(client) >= MESSAGES_A_CLIENT:
+            return False
+        self._turns.put(client, message.route[0], message)
+        return True
 
     def messages(self) -> list[Incoming]:
-        """All that are not HELLOs, in order."""
-        messages, self._messages = self._messages, []
-        return messages
+        """Those whose turn it is now."""
+        return [self._turns.take() for _ in range(min(_MESSAGES_A_TURN, len(self._turns)))]
 
     def newcomer(self) -> Incoming | None:
         """The HELLO to handle in this turn, if any; `spent` must follow."""
@@ -160,4 +175,6 @@ class Intake:
 
     def pause_s(self, most_s: float) -> float:
         """How long the front may sleep where nothing else comes."""
+        if len(self._turns):
+            return 0.0
         return min(most_s, max(0.0, self._next_hello_at - self._clock())) if len(self._line) else most_s

@@ -1,17 +1,22 @@
-"""Front <-> tail, on ipc: a JSON header and raw numbers.
+"""Front <-> tail: a head of words and raw numbers.
 
-Front to tail: a batch. Tail to front: ready, done, failed (this batch raised), broken (the engine cannot be built).
-Both ends are one program of one user, so nothing here is hardened; what came from a client was checked before.
+Front to tail: how to build the engine (JSON), then batches, ``NUMBER DTYPE SHAPE PRESET``. Tail to front: ``ready``,
+``done NUMBER MILLISECONDS`` with the logits, ``failed NUMBER WHY`` (this batch raised), and ``broken`` with the cause
+in JSON (the engine cannot be built). What came from a client was checked before; what a tail says is checked by the
+front.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from securesplit.transport.pipe import Message, PipeError
 
 READY, DONE, FAILED, BROKEN = "ready", "done", "failed", "broken"
 
@@ -30,22 +35,17 @@ class Batch:
     preset: str
     releases: NDArray[Any]
 
-    def encode(self) -> list[bytes]:
-        """Turn the batch into message parts."""
-        head = {
-            "batch": self.number,
-            "preset": self.preset,
-            "shape": self.releases.shape,
-            "dtype": self.releases.dtype.str,
-        }
-        return [json.dumps(head).encode(), self.releases.tobytes()]
+    def encode(self) -> Message:
+        """Turn the batch into a message."""
+        shape = "x".join(map(str, self.releases.shape))
+        return f"{self.number} {self.releases.dtype.str} {shape} {self.preset}".encode(), self.releases.tobytes()
 
     @classmethod
-    def decode(cls, parts: list[bytes]) -> Batch:
-        """Parse message parts."""
-        head = json.loads(parts[0])
-        releases = np.frombuffer(parts[1], dtype=head["dtype"]).reshape(head["shape"])
-        return cls(head["batch"], head["preset"], releases)
+    def decode(cls, message: Message) -> Batch:
+        """Parse a message."""
+        number, dtype, shape, preset = message[0].decode().split(" ", 3)
+        releases = np.frombuffer(message[1], dtype=dtype).reshape([int(length) for length in shape.split("x")])
+        return cls(int(number), preset, releases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,31 +58,49 @@ class Report:
         logits: (n,) float32, where done.
         milliseconds: how long the tail computed.
         reason: why it failed or is broken.
-        error: name of the error's class.
+        error: name of the error's class, where broken.
+        hint: what helps, where broken.
     """
 
     event: str
     batch: int = -1
-    logits: NDArray[np.float32] | None = None
+    logits: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     milliseconds: float = 0.0
     reason: str = ""
     error: str = ""
+    hint: str = ""
 
-    def encode(self) -> list[bytes]:
-        """Turn the report into message parts."""
-        head = {
-            "event": self.event,
-            "batch": self.batch,
-            "ms": self.milliseconds,
-            "reason": self.reason,
-            "error": self.error,
-        }
-        numbers = b"" if self.logits is None else np.asarray(self.logits, np.float32).tobytes()
-        return [json.dumps(head).encode(), numbers]
+    def encode(self) -> Message:
+        """Turn the report into a message."""
+        match self.event:
+            case "done":
+                return f"done {self.batch} {self.milliseconds}".encode(), self.logits.tobytes()
+            case "failed":
+                return f"failed {self.batch} {self.reason}".encode(), b""
+            case "broken":
+                return b"broken", json.dumps([self.error, self.reason, self.hint]).encode()
+        return self.event.encode(), b""
 
     @classmethod
-    def decode(cls, parts: list[bytes]) -> Report:
-        """Parse message parts."""
-        head = json.loads(parts[0])
-        logits = np.frombuffer(parts[1], np.float32) if head["event"] == DONE else None
-        return cls(head["event"], head["batch"], logits, head["ms"], head["reason"], head["error"])
+    def decode(cls, message: Message) -> Report:
+        """Parse a message.
+
+        Raises:
+            PipeError: it is no report.
+        """
+        try:
+            match message[0].decode().split(" ", 2):
+                case ["ready"]:
+                    return cls(READY)
+                case ["done", number, milliseconds]:
+                    logits = np.frombuffer(message[1], np.float32)
+                    if 0.0 <= float(milliseconds) < inf and np.isfinite(logits).all():
+                        return cls(DONE, int(number), logits, float(milliseconds))
+                case ["failed", number, reason]:
+                    return cls(FAILED, int(number), reason=reason)
+                case ["broken"]:
+                    error, reason, hint = map(str, json.loads(message[1]))
+                    return cls(BROKEN, error=error, reason=reason, hint=hint)
+        except (ValueError, TypeError):
+            pass
+        raise PipeError("a tail's message is no report")

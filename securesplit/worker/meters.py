@@ -47,12 +47,12 @@ class Meters:
         batch: requests in a batch.
         requests: ends of accepted requests: ``done``, ``poison``, ``expired``.
         repeated: retries that were answered from memory or joined to the request that is computed.
-        turned_away: authenticated requests that were not accepted, by reason.
+        turned_away: requests of open sessions that were not accepted, by reason.
         refused: frames that were refused, by the channel's reason.
         opened: sessions.
         ended: sessions, by reason.
         tail_starts: processes.
-        tail_deaths: processes, by what they did: ``died``, ``hung``, ``vanished``.
+        tail_deaths: processes, by what they did: ``died``, ``hung``.
         reloads: of the certificates: ``done``, ``failed``.
         connection_drops: times that all connections were dropped to save memory or descriptors.
         busy_s: seconds that the front's loop worked, all else it waited.
@@ -64,12 +64,14 @@ class Meters:
         self.batch = Histogram(BATCHES)
         self.requests: Counter[str] = Counter(done=0, poison=0, expired=0)
         self.repeated = 0
-        self.turned_away: Counter[str] = Counter({"session-limit": 0, "queue-full": 0, "draining": 0, "bad-release": 0})
+        self.turned_away: Counter[str] = Counter(
+            {"session-limit": 0, "client-limit": 0, "queue-full": 0, "draining": 0, "bad-release": 0}
+        )
         self.refused: Counter[str] = Counter()
         self.opened = 0
         self.ended: Counter[str] = Counter()
         self.tail_starts = 0
-        self.tail_deaths: Counter[str] = Counter(died=0, hung=0, vanished=0)
+        self.tail_deaths: Counter[str] = Counter(died=0, hung=0)
         self.reloads: Counter[str] = Counter(done=0, failed=0)
         self.connection_drops = 0
         self.busy_s = 0.0

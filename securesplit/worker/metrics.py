@@ -87,8 +87,8 @@ class WorkerCollector(Collector):
         yield _histograms("batch_size", "Requests in a batch.", "", {"": m.batch})
         yield _counters("requests_total", "Ends of accepted requests.", "outcome", m.requests)
         yield _counter("repeated_requests_total", "Retries answered from memory, or joined to the first.", m.repeated)
-        yield _counters("turned_away_total", "Authenticated requests that were not accepted.", "reason", m.turned_away)
-        busy = m.turned_away["session-limit"] + m.turned_away["queue-full"]
+        yield _counters("turned_away_total", "Requests in sessions that were not accepted.", "reason", m.turned_away)
+        busy = sum(m.turned_away[why] for why in ("session-limit", "client-limit", "queue-full"))
         yield _counter("busy_answers_total", "Requests that were answered BUSY.", busy)
         yield _counters("refused_frames_total", "Frames that the channel refused.", "reason", m.refused)
         yield _counter("handshakes_total", "Handshakes that became a session.", m.opened)

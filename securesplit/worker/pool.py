@@ -18,16 +18,18 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection
 from math import ceil
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from securesplit import errors
 from securesplit.errors import SecureSplitError, WorkerError
+from securesplit.transport.pipe import PipeError
 from securesplit.transport.poll import Poller, Source
-from securesplit.transport.pool import PoolSocket
 from securesplit.worker.cores import places
-from securesplit.worker.folder import PoolFolder
 from securesplit.worker.jobs import Fate, Job, Outcome
-from securesplit.worker.messages import DONE, FAILED, READY, Batch, Report
+from securesplit.worker.messages import Batch, Report
 from securesplit.worker.meters import Meters
 from securesplit.worker.process import TailProcess
 from securesplit.worker.queue import FairQueue
@@ -49,9 +51,6 @@ class Pool:
         poller: where the pool's socket and processes are watched.
         clock: seconds, rising.
         meters: where batches, starts and deaths are counted.
-
-    Raises:
-        ConfigError: the temporary folder's name is too long for a socket.
     """
 
     def __init__(
@@ -64,13 +63,6 @@ class Pool:
     ) -> None:
         self._engine, self._settings, self._poller, self._clock = engine, settings, poller, clock
         self._meters = meters or Meters()
-        self._folder = PoolFolder()
-        try:
-            self._socket = PoolSocket(self._folder.path / "pool")
-        except SecureSplitError:
-            self._folder.close()
-            raise
-        poller.add(self._socket)
         self._queue = FairQueue(settings.queue_limit)
         self._numbers = itertools.count()
         self._pace_s: dict[str, float] = {}
@@ -124,11 +116,10 @@ class Pool:
             the jobs that have ended since the last step.
         """
         now = self._clock()
-        self._read_reports()
         for slot in self._slots:
             if slot.process is not None and slot.process in ready:
-                self._bury(slot, "died")
-            elif slot.state in (SlotState.STARTING, SlotState.BUSY) and now >= slot.until:
+                self._hear(slot, slot.process)
+            if slot.state in (SlotState.STARTING, SlotState.BUSY) and now >= slot.until:
                 self._bury(slot, "hung")
             elif slot.state is SlotState.RESTING and now >= slot.until:
                 self._start(slot)
@@ -149,15 +140,12 @@ class Pool:
                 self._discard(slot.process)
         for process in self._killed:
             process.wait()
-        self._poller.remove(self._socket)
-        self._socket.close()
-        self._folder.close()
 
     def _start(self, slot: Slot) -> None:
-        name = f"tail-{next(self._numbers)}".encode()
+        name = f"tail-{next(self._numbers)}"
         shown = self._settings.show_tail_errors
         try:
-            process = TailProcess(name, self._engine, self._socket.address, show_errors=shown, core=slot.core)
+            process = TailProcess(name, self._engine, show_errors=shown, core=slot.core)
         except OSError as error:
             self._rest(slot, error)
         else:
@@ -179,34 +167,52 @@ class Pool:
         process.kill()
         self._killed.append(process)
 
-    def _read_reports(self) -> None:
-        slots = {slot.process.name: slot for slot in self._slots if slot.process is not None}
-        while (message := self._socket.receive()) is not None:
-            tail, parts = message
-            slot, report = slots.get(tail), Report.decode(parts)
-            if slot is None:
-                continue
-            if report.event == READY:
+    def _hear(self, slot: Slot, process: TailProcess) -> None:
+        """Take what a tail says, and notice that it is dead."""
+        try:
+            for report in process.receive():
+                self._note(slot, report)
+        except PipeError:
+            self._bury(slot, "died")
+            return
+        if process.must_write:
+            process.flush()
+            self._poller.watch(process, writes=process.must_write)
+
+    def _note(self, slot: Slot, report: Report) -> None:
+        """Believe a report that fits what its tail was told.
+
+        Raises:
+            PipeError: it does not.
+        """
+        match slot.state, report.event:
+            case SlotState.STARTING, "ready":
                 self.failure = None
                 self._has_served = True
                 slot.ready()
-            elif slot.state is SlotState.BUSY and report.batch == slot.number:
+            case SlotState.STARTING, "broken":
+                slot.complaint = _complaint(report)
+            case SlotState.BUSY, "done" if report.batch == slot.number and len(report.logits) == len(slot.batch):
                 self._settle(slot.finished(), report)
+            case SlotState.BUSY, "failed" if report.batch == slot.number:
+                self._give_up(slot.finished(), report.reason)
+            case _:
+                raise PipeError("a tail reports what it was not asked")
 
     def _settle(self, jobs: list[Job], report: Report) -> None:
-        if report.event == DONE and report.logits is not None:
-            share = report.milliseconds / len(jobs)
-            pace_s = self._pace_s.setdefault(jobs[0].preset, share / 1_000)
-            self._pace_s[jobs[0].preset] = pace_s + _LEARN * (share / 1_000 - pace_s)
-            self._outcomes += [Outcome(j, Fate.DONE, float(x), share) for j, x in zip(jobs, report.logits, strict=True)]
-        elif report.event == FAILED and len(jobs) == 1:
-            _log.warning(
-                "a request cannot be computed: %(reason)s", {"reason": report.reason}, extra={"event": "request-failed"}
-            )
-            self._outcomes.append(Outcome(jobs[0], Fate.POISON))
-        else:
+        share = report.milliseconds / len(jobs)
+        pace_s = self._pace_s.setdefault(jobs[0].preset, share / 1_000)
+        self._pace_s[jobs[0].preset] = pace_s + _LEARN * (share / 1_000 - pace_s)
+        self._outcomes += [Outcome(j, Fate.DONE, float(x), share) for j, x in zip(jobs, report.logits, strict=True)]
+
+    def _give_up(self, jobs: list[Job], reason: str) -> None:
+        """What failed in company is tried alone; what failed alone is poison."""
+        if len(jobs) > 1:
             for job in jobs:
                 self._queue.give_back(job)
+            return
+        _log.warning("a request cannot be computed: %(reason)s", {"reason": reason}, extra={"event": "request-failed"})
+        self._outcomes.append(Outcome(jobs[0], Fate.POISON))
 
     def _bury(self, slot: Slot, how: str) -> None:
         process, state = slot.process, slot.state
@@ -215,7 +221,7 @@ class Pool:
         self._meters.tail_deaths[how] += 1
         _log.warning(
             "%(tail)s (process %(pid)d) %(how)s while %(state)s",
-            {"tail": process.name.decode(), "pid": process.pid, "how": how, "state": state.name.lower()},
+            {"tail": process.name, "pid": process.pid, "how": how, "state": state.name.lower()},
             extra={"event": "tail-lost"},
         )
         if state is SlotState.STARTING:
@@ -236,10 +242,9 @@ class Pool:
         """Why no tail can start, as far as is known: what a tail says itself, or that several died without a word."""
         if self.ready or slot.process is None:
             return None
-        words = slot.process.last_words() if how == "died" else None
-        if words is None and slot.barren >= _SILENT_DEATHS and not self._has_served:
+        if slot.complaint is None and slot.barren >= _SILENT_DEATHS and not self._has_served:
             return WorkerError(f"the tails {how} while they were starting", hint="see why with --log-level debug")
-        return words
+        return slot.complaint
 
     def _dispatch(self, now: float) -> None:
         free = [slot for slot in self._slots if slot.state is SlotState.IDLE]
@@ -264,10 +269,22 @@ class Pool:
         self._meters.batch.observe(len(jobs))
         for job in jobs:
             job.taken = now
-        batch = Batch(next(self._numbers), jobs[0].preset, np.stack([job.release for job in jobs]))
+        batch = Batch(next(self._numbers), jobs[0].preset, _stack(jobs))
         assert slot.process is not None  # noqa: S101  (an idle slot has one)
         slot.busy(jobs, batch.number, until=now + self._settings.job_timeout_s)
-        if not self._socket.send(slot.process.name, batch.encode()):
-            for job in slot.finished():
-                self._queue.give_back(job)
-            self._bury(slot, "vanished")
+        slot.process.send(batch)
+        if slot.process.must_write:
+            self._poller.watch(slot.process, writes=True)
+
+
+def _stack(jobs: list[Job]) -> NDArray[Any]:
+    """The releases of a batch; a lone one, the usual case, is not copied."""
+    return jobs[0].release[np.newaxis] if len(jobs) == 1 else np.stack([job.release for job in jobs])
+
+
+def _complaint(report: Report) -> SecureSplitError:
+    """Why a tail cannot start, as an error of ours."""
+    kind = getattr(errors, report.error, None)
+    if isinstance(kind, type) and issubclass(kind, SecureSplitError):
+        return kind(report.reason, hint=report.hint)
+    return WorkerError(f"a tail cannot start ({report.error}: {report.reason})", hint="check the installation")

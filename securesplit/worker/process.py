@@ -1,21 +1,20 @@
 """The front's handle on one tail process.
 
 The process is started anew (no fork), from this interpreter and with this process's import path, and shares one thing
-with us: a socket that is its standard input. While we hold our end it lives; when it dies our end becomes readable.
+with us: a socket that is its standard input. Its settings, batches and reports travel on it. While we hold our end it
+lives; when it dies our end says so.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from securesplit import errors
-from securesplit.errors import SecureSplitError, WorkerError
+from securesplit.transport.pipe import FrontPipe
+from securesplit.worker.messages import Batch, Report
 from securesplit.worker.settings import EngineSpec
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -25,9 +24,8 @@ class TailProcess:
     """A started tail.
 
     Args:
-        name: unique in its pool.
+        name: for people; unique in its pool.
         engine: what it runs.
-        address: of the pool's socket.
         show_errors: let it write to our stderr.
         core: the only one that it may run on; None: as this process.
 
@@ -35,26 +33,17 @@ class TailProcess:
         OSError: it cannot be started now: no descriptor, process or memory is left.
     """
 
-    def __init__(
-        self, name: bytes, engine: EngineSpec, address: str, *, show_errors: bool, core: int | None = None
-    ) -> None:
+    def __init__(self, name: str, engine: EngineSpec, *, show_errors: bool, core: int | None = None) -> None:
         self.name = name
-        settings = {
-            "name": name.decode(),
-            "address": address,
-            "factory": engine.factory,
-            "options": dict(engine.options),
-            "core": core,
-        }
-        self._lifeline, theirs = socket.socketpair()
+        self._pipe = FrontPipe()
         try:
-            with theirs:
-                self._process = _start(theirs.fileno(), show_errors=show_errors)
+            self._process = _start(self._pipe.theirs.fileno(), show_errors=show_errors)
         except OSError:
-            self._lifeline.close()
+            self._pipe.close()
             raise
-        with contextlib.suppress(OSError):  # where it is dead already, its end of file says so
-            self._lifeline.sendall(json.dumps(settings).encode() + b"\n")
+        self._pipe.hand_over()
+        settings = {"factory": engine.factory, "options": dict(engine.options), "core": core}
+        self._pipe.send((json.dumps(settings).encode(), b""))
 
     @property
     def pid(self) -> int:
@@ -63,25 +52,34 @@ class TailProcess:
 
     @property
     def readable(self) -> int:
-        """A descriptor that becomes readable when the process has died (for a `Poller`)."""
-        return self._lifeline.fileno()
+        """A descriptor that becomes readable with a report, and when the process has died (for a `Poller`)."""
+        return self._pipe.readable
 
-    def last_words(self) -> SecureSplitError | None:
-        """Why a dead tail could not start, if it could tell."""
-        self._lifeline.setblocking(False)  # noqa: FBT003  (the standard library's signature)
-        try:
-            words = json.loads(self._lifeline.recv(65_536))
-        except (OSError, ValueError):
-            return None
-        kind = getattr(errors, words["error"], None)
-        if isinstance(kind, type) and issubclass(kind, SecureSplitError):
-            return kind(words["message"], hint=words["hint"])
-        return WorkerError(f"a tail cannot start ({words['error']}: {words['message']})", hint="check the installation")
+    @property
+    def must_write(self) -> bool:
+        """Whether the process has not taken all of what was sent."""
+        return self._pipe.must_write
+
+    def send(self, batch: Batch) -> None:
+        """Hand over a batch, without waiting; where the process is dead `receive` says so."""
+        self._pipe.send(batch.encode())
+
+    def flush(self) -> None:
+        """Hand over more of what was sent."""
+        self._pipe.flush()
+
+    def receive(self) -> list[Report]:
+        """What it has said since the last call.
+
+        Raises:
+            PipeError: it is dead, or says what is no report.
+        """
+        return [Report.decode(message) for message in self._pipe.receive()]
 
     def kill(self) -> None:
         """End the process now, hung or stopped or not; `is_gone` tells when the system has done so."""
         self._process.kill()
-        self._lifeline.close()
+        self._pipe.close()
 
     def is_gone(self) -> bool:
         """Whether the process has ended; collects its exit status, and never waits."""
@@ -92,10 +90,10 @@ class TailProcess:
         self._process.wait()
 
 
-def _start(lifeline: int, *, show_errors: bool) -> subprocess.Popen[bytes]:
+def _start(theirs: int, *, show_errors: bool) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "securesplit.worker.tail"],
-        stdin=lifeline,
+        stdin=theirs,
         stdout=subprocess.DEVNULL,
         stderr=None if show_errors else subprocess.DEVNULL,
         env={

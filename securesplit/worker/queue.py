@@ -10,11 +10,11 @@ Invariants:
 
 from __future__ import annotations
 
-import math
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 
 from securesplit.worker.jobs import Job
+from securesplit.worker.turns import Turns
 
 
 class FairQueue:
@@ -26,20 +26,17 @@ class FairQueue:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._clients: OrderedDict[str, OrderedDict[bytes, deque[Job]]] = OrderedDict()
+        self._turns: Turns[Job] = Turns()
         self._returned: deque[Job] = deque()
-        self._waiting = 0
 
     def __len__(self) -> int:
-        return self._waiting + len(self._returned)
+        return len(self._turns) + len(self._returned)
 
     def put(self, job: Job) -> bool:
         """Let a new job wait; False where the queue is full."""
         if len(self) >= self._limit:
             return False
-        sessions = self._clients.setdefault(job.client, OrderedDict())
-        sessions.setdefault(job.key[0], deque()).append(job)
-        self._waiting += 1
+        self._turns.put(job.client, job.key[0], job)
         return True
 
     def give_back(self, job: Job) -> None:
@@ -51,50 +48,23 @@ class FairQueue:
         if self._returned:
             return [self._returned.popleft()]
         batch: list[Job] = []
-        while len(batch) < most:
-            job = self._next(batch[0].preset if batch else None)
-            if job is None:
-                break
+        while len(batch) < most and (job := self._turns.peek()) is not None:
             if not batch and affordable is not None:
                 most = min(most, affordable(job.preset))
-            batch.append(job)
+            if batch and job.preset != batch[0].preset:
+                break
+            batch.append(self._turns.take())
         return batch
-
-    def _next(self, preset: str | None) -> Job | None:
-        """Take the job whose turn it is, unless it is of another preset."""
-        if not self._clients:
-            return None
-        client, sessions = next(iter(self._clients.items()))
-        session, jobs = next(iter(sessions.items()))
-        if preset is not None and jobs[0].preset != preset:
-            return None
-        job = jobs.popleft()
-        self._waiting -= 1
-        sessions.move_to_end(session)
-        self._clients.move_to_end(client)
-        if not jobs:
-            del sessions[session]
-        if not sessions:
-            del self._clients[client]
-        return job
 
     def take_all(self) -> list[Job]:
         """Remove and return every job."""
-        return self.drop_expired(math.inf)
+        return self._remove_where(lambda _job: True)
 
     def drop_expired(self, now: float) -> list[Job]:
         """Remove and return the jobs that nobody waits for any more."""
-        dropped = [job for job in self._returned if job.expires_at <= now]
-        self._returned = deque(job for job in self._returned if job.expires_at > now)
-        for client in list(self._clients):
-            sessions = self._clients[client]
-            for session in list(sessions):
-                jobs = sessions[session]
-                dropped += [job for job in jobs if job.expires_at <= now]
-                sessions[session] = deque(job for job in jobs if job.expires_at > now)
-                if not sessions[session]:
-                    del sessions[session]
-            if not sessions:
-                del self._clients[client]
-        self._waiting = sum(len(jobs) for sessions in self._clients.values() for jobs in sessions.values())
-        return dropped
+        return self._remove_where(lambda job: job.expires_at <= now)
+
+    def _remove_where(self, is_over: Callable[[Job], bool]) -> list[Job]:
+        removed = [job for job in self._returned if is_over(job)]
+        self._returned = deque(job for job in self._returned if not is_over(job))
+        return removed + self._turns.remove_where(is_over)

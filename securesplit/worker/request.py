@@ -46,7 +46,7 @@ def parse(plaintext: bytes, allowed: Collection[TensorSpec]) -> Wanted:
     if reserved:
         raise TensorError("the request uses a reserved field")
     release = tensor.decode(plaintext[_PREFIX.size :], allowed)
-    return Wanted(budget_ms / 1_000, TensorSpec(release.shape, release.dtype.name), release)
+    return Wanted(budget_ms / 1_000, tensor.spec_of(release), release)
 
 
 def answer(logit: float, tail_ms: float) -> bytes:

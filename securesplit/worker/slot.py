@@ -13,6 +13,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from securesplit.errors import SecureSplitError
 from securesplit.worker.jobs import Job
 from securesplit.worker.process import TailProcess
 
@@ -38,6 +39,7 @@ class Slot:
         batch: the jobs that the tail computes.
         number: of that batch.
         barren: tails in a row that died without an answer.
+        complaint: why the latest tail cannot start, if it could tell.
     """
 
     core: int | None = None
@@ -47,10 +49,12 @@ class Slot:
     batch: list[Job] = field(default_factory=list)
     number: int = -1
     barren: int = 0
+    complaint: SecureSplitError | None = None
 
     def started(self, process: TailProcess, until: float) -> None:
         """A tail was started; it must be ready by `until`."""
         self.state, self.process, self.until = SlotState.STARTING, process, until
+        self.complaint = None
 
     def ready(self) -> None:
         """The tail can compute."""

@@ -3,8 +3,8 @@
 Invariants:
 
 - It holds no key and imports nothing that could use one; it sees releases and computes logits.
-- It dies with its front. Standard input is a socket to the front: settings come in on it, the last words of a tail that
-  cannot start go out, and its end is the end of this process. Linux adds a signal that reaches a stopped process too.
+- It dies with its front. Standard input is a socket to the front: settings and batches come in on it, reports go out,
+  and its end is the end of this process. Linux adds a signal that reaches a stopped process too.
 - Ctrl-C and a service manager's SIGTERM reach whole groups of processes; both are for the front, which drains first.
 """
 
@@ -23,11 +23,10 @@ from typing import Any
 import numpy as np
 
 from securesplit.errors import SecureSplitError
-from securesplit.transport.pool import TailSocket
+from securesplit.transport.pipe import PipeError, TailPipe
 from securesplit.worker.engine import Engine
-from securesplit.worker.messages import DONE, FAILED, READY, Batch, Report
+from securesplit.worker.messages import BROKEN, DONE, FAILED, READY, Batch, Report
 
-_LIFELINE = 0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -36,20 +35,28 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _die_with_parent()
-    settings = json.loads(_read_line())
+    pipe = TailPipe(sys.stdin.fileno())
+    try:
+        _serve(pipe, json.loads(pipe.receive()[0]))
+    except PipeError:
+        return 0
+    return 1
+
+
+def _serve(pipe: TailPipe, settings: dict[str, Any]) -> None:
+    """Until the front is gone; returns where the engine cannot be built."""
     if settings["core"] is not None:
         os.sched_setaffinity(0, {settings["core"]})  # before any thread is started: they inherit it
-    threading.Thread(target=_exit_with_front, daemon=True).start()
+    threading.Thread(target=_exit_with_front, args=(pipe,), daemon=True).start()
     try:
         engine = build_engine(settings["factory"], settings["options"])
         engine.warm_up()
     except Exception as error:  # noqa: BLE001  (whatever it is, the front has to hear of it)
-        os.write(_LIFELINE, json.dumps(_last_words(error)).encode())
-        return 1
-    socket = TailSocket(settings["address"], settings["name"].encode())
-    socket.send(Report(READY).encode())
+        pipe.send(_last_words(error).encode())
+        return
+    pipe.send(Report(READY).encode())
     while True:
-        socket.send(compute(engine, Batch.decode(socket.receive())).encode())
+        pipe.send(compute(engine, Batch.decode(pipe.receive())).encode())
 
 
 def build_engine(factory: str, options: dict[str, Any]) -> Engine:
@@ -71,19 +78,9 @@ def compute(engine: Engine, batch: Batch) -> Report:
     return Report(DONE, batch.number, logits, (time.perf_counter() - start) * 1_000)
 
 
-def _read_line() -> bytes:
-    line = bytearray()
-    while not line.endswith(b"\n"):
-        got = os.read(_LIFELINE, 65_536)
-        if not got:
-            os._exit(0)
-        line += got
-    return bytes(line)
-
-
-def _exit_with_front() -> None:
-    while os.read(_LIFELINE, 1):
-        pass
+def _exit_with_front(pipe: TailPipe) -> None:
+    """End also what still computes, or hangs."""
+    pipe.wait_for_end()
     os._exit(0)
 
 
@@ -92,9 +89,9 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _last_words(error: Exception) -> dict[str, str]:
+def _last_words(error: Exception) -> Report:
     hint = error.hint if isinstance(error, SecureSplitError) else ""
-    return {"error": type(error).__name__, "message": str(error), "hint": hint}
+    return Report(BROKEN, reason=str(error), error=type(error).__name__, hint=hint)
 
 
 if __name__ == "__main__":

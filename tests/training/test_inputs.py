@@ -13,6 +13,8 @@ pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train
 import keras
 
 from securesplit.imaging.synthetic import draw_lesion
+from securesplit.model import packing, splitting
+from securesplit.model.bundle import DEFAULT_FOLDER
 from training.config import CONFIGS, Config
 from training.data import Photo, Split, centre_square
 from training.inputs import ArrayBatches, Shard, Source, epoch_order, tensorflow_batches
@@ -106,6 +108,23 @@ def test_the_teacher_is_the_deployed_bundle_and_its_share_is_in_the_target() -> 
     assert np.allclose(np.asarray(targets["malignant"])[:, 0], expected, atol=1e-6)
     _, arrays, _ = ArrayBatches(made, 0)[0]
     assert np.allclose(arrays["malignant"], targets["malignant"], atol=1e-6)
+
+
+def test_several_bundles_teach_their_mean(tmp_path: Path) -> None:
+    photo = keras.Input((24, 24, 3))
+    cut = keras.layers.Conv2D(4, 3, strides=4, activation="relu", name="cut")(photo)
+    answer = keras.layers.Dense(1, name="answer")(keras.layers.GlobalAveragePooling2D()(cut))
+    head, tail, _ = splitting.split_at(keras.Model(photo, answer), "cut")
+    packed = packing.pack(head, tail, np.zeros((2, 24, 24, 3), np.uint8), precision="float32")
+    names = {"name": "other", "backbone": "small", "cut": "cut", "side": 24}
+    packing.write_bundle(tmp_path / "other", packed, **names, about={"licence": "CC0", "provenance": {}})
+    squares = centre_square(FRAMES)[:3]
+    alone = [Teacher(folders) for folders in ([], [tmp_path / "other"])]
+    both = Teacher([DEFAULT_FOLDER, tmp_path / "other"])
+    assert (both.side, both.id) == (150, f"{alone[0].id} and {alone[1].id}")
+    parts = [teacher.probability(squares) for teacher in alone]
+    assert np.abs(parts[0] - parts[1]).max() > 0.01
+    assert np.allclose(both.probability(squares), (parts[0] + parts[1]) / 2, atol=1e-6)
 
 
 def test_the_default_configurations_name_views_that_exist() -> None:

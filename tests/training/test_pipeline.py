@@ -14,10 +14,10 @@ pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train
 import keras
 from sklearn.metrics import roc_auc_score
 
-from securesplit.model import Bundle
+from securesplit.model import Bundle, backbones
 from securesplit.privacy.release import ReleaseSpec, from_grid, saturate, to_grid
 from tests.training.test_data import draw_isic
-from training import backbones, encoders, export, levels, regularisers, train_private
+from training import encoders, export, levels, regularisers, train_private
 from training.finetune import build_network
 from training.release_layers import ClipNorm, Squash, TruncateToGrid, release_layers
 from training.train_private import Recipe

@@ -39,6 +39,21 @@ def states(file: Path) -> list[str]:
             return []
 
 
+def test_the_first_epoch_stops_no_trial_and_the_second_may(tmp_path: Path) -> None:
+    search = pytest.importorskip("training.search")  # it loads optuna and Keras
+    study = search.open_study(tmp_path, "search", seed=1)
+    for _ in range(search.STARTUP_TRIALS):
+        earlier = study.ask()
+        for epoch in (1, 2):
+            earlier.report(0.8, epoch)
+        study.tell(earlier, 0.8)
+    trial = study.ask()
+    trial.report(0.3, 1)
+    assert not trial.should_prune()
+    trial.report(0.3, 2)
+    assert trial.should_prune()
+
+
 def test_a_killed_search_goes_on_and_reports(tmp_path: Path) -> None:
     draw_isic(tmp_path / "data")
     out = tmp_path / "search"
@@ -68,6 +83,7 @@ def test_a_killed_search_goes_on_and_reports(tmp_path: Path) -> None:
     report = json.loads((out / "search.json").read_text())
     trials = {trial["trial"]: trial for trial in report["trials"]}
     assert set(trials) == {0, 2, 3}
+    assert trials[3]["parameters"] not in (trials[0]["parameters"], trials[2]["parameters"])
     assert report["around"]["backbone"] == "tiny"
     assert report["best"]["figure"] == max(max(t["figure_by_epoch"].values()) for t in trials.values())
     lines = (out / "search.md").read_text().splitlines()

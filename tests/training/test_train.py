@@ -53,9 +53,13 @@ def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-def epochs_of(run: Path) -> list[int]:
+def history(run: Path) -> list[dict[str, float]]:
     with (run / "history.csv").open() as stream:
-        return [int(row["epoch"]) for row in csv.DictReader(stream)]
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+
+
+def epochs_of(run: Path) -> list[int]:
+    return [int(row["epoch"]) for row in history(run)]
 
 
 def record(run: Path) -> dict[str, Any]:
@@ -142,6 +146,28 @@ def test_two_machines_on_the_loopback_train_one_network(tmp_path: Path, free_por
     assert epochs_of(tmp_path / "run") == [0, 1]
     hardware = record(tmp_path / "run")["sessions"][0]["hardware"]
     assert (hardware["machines"], hardware["strategy"]) == (2, "CollectiveAllReduceStrategy")
+
+
+def test_two_devices_of_a_machine_learn_what_one_learns(tmp_path: Path) -> None:
+    draw_isic(tmp_path / "data")
+    plain = ("optimizer=adam", "schedule=constant", "learning_rate=1e-3", "dropout=0", "views=none", "pixels=0..1")
+    settings = ("epochs=2", "balance=equal", "per_class=16", *plain)  # 8 steps an epoch; four losses
+    for devices in ("1", "2"):
+        done = run(command(tmp_path, devices, *settings), TINY_DEVICES=devices)
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert record(tmp_path / "2")["sessions"][0]["hardware"]["strategy"] == "MirroredStrategy"
+    one, two = ([{k: v for k, v in row.items() if "loss" in k} for row in history(tmp_path / n)] for n in "12")
+    assert len(one[0]) == 5
+    assert one[1]["loss"] < one[0]["loss"] - 0.01
+    for epoch in (0, 1):
+        assert two[epoch] == pytest.approx(one[epoch], rel=1e-5)
+
+
+def test_two_devices_with_a_teacher_clipping_and_averaged_weights(tmp_path: Path) -> None:
+    draw_isic(tmp_path / "data")
+    done = run(command(tmp_path, "run", "epochs=2", "teacher_share=0.5", "ema=0.9"), TINY_DEVICES="2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert epochs_of(tmp_path / "run") == [0, 1]
 
 
 def test_another_backend_trains_the_same_network(tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
 """Named configurations and what is refused. No TensorFlow."""
 
+import subprocess
+import sys
+
 import pytest
 
 from securesplit.errors import ConfigError
+from securesplit.model.backbones import BACKBONES, build
 from training.config import CONFIGS, changed, named
 
 
@@ -17,6 +21,14 @@ def test_every_configuration_runs_twenty_epochs_and_survives_json() -> None:
     for name, config in CONFIGS.items():
         assert config.epochs == 20
         assert type(config)(**named(name).to_json()) == config
+
+
+def test_the_table_of_backbones_loads_no_keras_and_knows_every_configuration_s() -> None:
+    assert {config.backbone for config in CONFIGS.values()} <= set(BACKBONES)
+    look = "import sys, securesplit.model.backbones; sys.exit('keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
+    with pytest.raises(ConfigError, match="no backbone is called 'vgg'"):
+        build("vgg", 64, None)
 
 
 def test_settings_replace_values_by_their_type() -> None:

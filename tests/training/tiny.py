@@ -1,18 +1,21 @@
 """A backbone that costs next to nothing, for tests of everything in the training but the networks themselves.
 
-``python -m tests.training.tiny training.train --set backbone=tiny ...`` is that command, and knows this backbone.
+``python -m tests.training.tiny training.train --set backbone=tiny ...`` is that command, and knows this backbone; with
+``TINY_DEVICES=2`` it finds two devices.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import sys
 from typing import Any
 
 import keras
 
-from training import backbones, command, train
+from securesplit.model import backbones
+from training import command, train
 
 
 def build(*, include_top: bool, weights: None, input_tensor: Any) -> keras.Model:
@@ -38,6 +41,11 @@ def remember(model: keras.Model, *rest: Any) -> None:
 
 
 if __name__ == "__main__":
+    if "TINY_DEVICES" in os.environ:  # so many, out of one CPU
+        import tensorflow as tf
+
+        parts = [tf.config.LogicalDeviceConfiguration()] * int(os.environ["TINY_DEVICES"])
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
     train.compile_model = remember
     module = importlib.import_module(sys.argv.pop(1))
     command.run(module.main)

@@ -80,7 +80,7 @@ def test_no_more_is_in_flight_than_a_worker_takes_of_one_session() -> None:
             tasks = [asyncio.create_task(ask(connection, n)) for n in range(40)]
             most = 0
             while not all(task.done() for task in tasks):
-                most = max(most, len(worker.front._in_flight))
+                most = max(most, worker.front.status().in_flight)
                 await asyncio.sleep(0.005)
             assert [task.result() for task in tasks] == list(range(40))
             assert 2 <= most <= IN_FLIGHT

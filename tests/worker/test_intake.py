@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from securesplit.channel.frames import Frame, FrameType, encode
 from securesplit.channel.limits import Limits
 from securesplit.transport.server import Incoming
-from securesplit.worker.intake import HELLO_SHARE, Intake, Line, is_hello
+from securesplit.worker.intake import HELLO_SHARE, MESSAGES_A_CLIENT, Intake, Line, is_hello
 
 FREE = Limits(handshakes_per_s=1e9, handshake_burst=1e9)
 
@@ -31,23 +31,49 @@ def hello(peer: int, address: str = "127.0.0.1", ref: int = 0) -> Incoming:
     return message(FrameType.HELLO, ref, b"%d" % peer, address)
 
 
+def requests(peer: bytes, many: int) -> list[Incoming]:
+    return [message(FrameType.REQ, ref, peer) for ref in range(many)]
+
+
 def test_what_belongs_to_a_session_in_its_order_and_one_handshake_a_turn() -> None:
     clock = Clock()
     intake = Intake(FREE, clock)
     hellos = [hello(peer) for peer in range(3)]
-    fin, request = message(FrameType.FIN), message(FrameType.REQ)
-    for each in [*hellos, fin, request]:
-        intake.add(each)
-    assert intake.messages() == [fin, request]
+    first, second = requests(b"peer", 2)
+    for each in hellos:
+        intake.add_hello(each)
+    for each in (first, second):
+        intake.add("device", each)
+    assert intake.messages() == [first, second]
     assert intake.messages() == []
     assert [intake.newcomer() for _ in range(4)] == [*hellos, None]
+
+
+def test_a_client_with_many_connections_delays_another_by_one_message() -> None:
+    intake = Intake(FREE, Clock())
+    for n in range(MESSAGES_A_CLIENT):
+        assert intake.add("greedy", message(FrameType.REQ, n, b"%d" % (n % 16)))
+    modest = message(FrameType.REQ, 1, b"modest")
+    assert intake.add("modest", modest)
+    assert intake.pause_s(0.1) == 0.0, "what waits is not slept over"
+    assert modest in intake.messages()[:2]
+
+
+def test_a_client_has_a_bounded_place_in_line_and_takes_nobody_elses() -> None:
+    intake = Intake(FREE, Clock())
+    assert all(intake.add("greedy", each) for each in requests(b"peer", MESSAGES_A_CLIENT))
+    assert not intake.add("greedy", message(FrameType.REQ))
+    assert intake.add("modest", message(FrameType.REQ))
+    taken = len(intake.messages())
+    assert 0 < taken < len(intake), "a turn is short, so that answers leave between two"
+    assert intake.add("greedy", message(FrameType.REQ))
 
 
 def test_handshakes_have_no_more_than_their_share_of_the_time() -> None:
     clock = Clock()
     intake = Intake(FREE, clock)
     for peer in range(200):
-        intake.add(hello(peer))
+        intake.add_hello(hello(peer))
     start, busy_s = clock.now_s, 0.0
     while clock.now_s < start + 0.3:
         if intake.newcomer() is None:
@@ -63,12 +89,12 @@ def test_a_front_with_nothing_else_to_do_sleeps_until_the_next_handshake_is_due(
     clock = Clock()
     intake = Intake(FREE, clock)
     assert intake.pause_s(0.1) == 0.1
-    intake.add(hello(1))
+    intake.add_hello(hello(1))
     assert intake.pause_s(0.1) == 0.0
     assert intake.newcomer() is not None
     intake.spent(0.01)
     assert intake.pause_s(0.1) == 0.1, "nobody waits"
-    intake.add(hello(2))
+    intake.add_hello(hello(2))
     others_s = 0.01 * (1 / HELLO_SHARE - 1)
     assert abs(intake.pause_s(0.1) - others_s) < 1e-9
     assert intake.newcomer() is None
@@ -165,7 +191,7 @@ def test_the_front_sleeps_until_there_is_a_token() -> None:
     clock = Clock()
     intake = Intake(Limits(handshakes_per_s=10.0, handshake_burst=1.0), clock)
     for peer in range(2):
-        intake.add(hello(peer))
+        intake.add_hello(hello(peer))
     assert intake.newcomer() is not None
     assert intake.newcomer() is None
     assert abs(intake.pause_s(1.0) - 0.1) < 1e-9
@@ -191,18 +217,14 @@ def test_the_line_counts_right_and_loses_nobody_unseen(steps: list[tuple[str, in
 
 def test_many_requests_do_not_starve_handshakes() -> None:
     intake = Intake(FREE, Clock())
-    intake.add(hello(1))
+    intake.add_hello(hello(1))
     for ref in range(50):
-        intake.add(message(FrameType.REQ, ref))
+        intake.add("device", message(FrameType.REQ, ref))
     intake.messages()
     assert intake.newcomer() == hello(1)
 
 
-def test_garbage_and_oversized_hellos_go_to_the_channel_and_take_no_place_in_the_line() -> None:
-    intake = Intake(FREE, Clock())
+def test_garbage_and_oversized_hellos_take_no_place_in_the_line() -> None:
     huge = Incoming((b"peer", b""), "", encode(Frame(FrameType.HELLO, body=bytes(1 << 18))))
     bodies = [Incoming((b"peer", b""), "", body) for body in (b"", b"x", b"SSP1")]
-    for each in (*bodies, huge):
-        intake.add(each)
-    assert not is_hello(huge)
-    assert intake.messages() == [*bodies, huge]
+    assert not any(is_hello(each) for each in (*bodies, huge))

@@ -6,21 +6,20 @@ import itertools
 import os
 import resource
 import signal
-import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from securesplit.errors import BundleError, ConfigError, WorkerError
+from securesplit.errors import BundleError, WorkerError
 from securesplit.transport.poll import Poller
 from securesplit.worker.jobs import Fate, Job, Outcome
 from securesplit.worker.pool import Pool
 from securesplit.worker.settings import PoolSettings
-from tests.worker.engines import DEADLY, HANGING, NAN, RAISING
+from tests.worker.engines import BABBLING, DEADLY, HANGING, NAN, RAISING
 from tests.worker.serving import release, serve_engine, wait_until
 
 
@@ -202,41 +201,30 @@ def test_a_tail_that_hangs_while_it_starts_is_replaced(drive: Callable[..., Driv
     assert driver.pool.pids != [pid]
 
 
-def test_the_socket_lies_in_a_private_folder_that_goes_away() -> None:
-    driver = Driver(workers=1)
-    folder = driver.pool._folder.path
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    driver.pool.close()
-    assert not folder.exists()
+def test_a_tail_that_speaks_nonsense_is_replaced(drive: Callable[..., Driver]) -> None:
+    """What a release might make of a tail can reach the front as bytes only, and bytes are checked."""
+    driver = drive(workers=1, max_deaths=2)
+    driver.ready()
+    babbling, good = driver.submit(BABBLING), driver.submit(4)
+    assert driver.fates(babbling, good) == [Fate.POISON, Fate.DONE]
+    assert babbling.deaths == 2
 
 
-def test_a_folder_left_by_a_killed_worker_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    live = Driver(workers=1)
-    left = tmp_path / "securesplit-pool-left"
-    left.mkdir()
-    (left / "lock").touch()
-    for folder in (left, live.pool._folder.path):
-        os.utime(folder, (1.0, 1.0))
-    young = tmp_path / "securesplit-pool-young"
-    young.mkdir()
-    Driver(workers=1).pool.close()
-    assert not left.exists()
-    assert live.pool._folder.path.exists()
-    assert young.exists()
-    live.pool.close()
-
-
-def test_a_temporary_folder_with_too_long_a_name_is_a_clear_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    long = tmp_path / ("x" * 100)
-    long.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(long))
-    with pytest.raises(ConfigError, match="too long a name") as caught:
-        Driver(workers=1)
-    assert "TMPDIR" in caught.value.hint
-    assert not list(long.iterdir())
+def test_a_batch_that_a_stopped_tail_does_not_take_holds_up_nobody(drive: Callable[..., Driver]) -> None:
+    """More than the system keeps for a reader: it is written bit by bit, once the tail reads again."""
+    driver = drive(workers=1, max_batch=32, batch_s=60.0, job_timeout_s=20.0)
+    driver.ready()
+    large = np.zeros(100_000, "int8")
+    jobs = [driver.submit(1) for _ in range(8)]
+    for job in jobs:
+        job.release = large
+    os.kill(driver.pool.pids[0], signal.SIGSTOP)
+    start = time.monotonic()
+    driver.until(lambda: driver.pool.waiting == 0)
+    assert time.monotonic() - start < 5
+    os.kill(driver.pool.pids[0], signal.SIGCONT)
+    assert set(driver.fates(*jobs)) == {Fate.DONE}
+    assert driver.pool.deaths == 0
 
 
 def _is_zombie(pid: int) -> bool:

@@ -17,6 +17,7 @@ from securesplit.errors import ConfigError, TrustError, UnreachableError
 from securesplit.transport.client import Connection
 from securesplit.worker.cores import usable_cores
 from securesplit.worker.settings import parse_workers
+from tests.worker.pages import metrics
 from tests.worker.serving import IDENTITY, Process, now, process, release, wait_until
 
 
@@ -28,9 +29,13 @@ def connect(worker: Process, certs: Path, name: str = "device") -> Iterator[Conn
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_finishes_what_was_accepted_and_ends_it_cleanly(certs: Path, number: int) -> None:
-    with process(certs, pause_s=0.8) as worker, ThreadPoolExecutor(1) as threads, connect(worker, certs) as connection:
+    with (
+        process(certs, pause_s=0.8, metrics="127.0.0.1:0") as worker,
+        ThreadPoolExecutor(1) as threads,
+        connect(worker, certs) as connection,
+    ):
         asked = threads.submit(connection.request, release(6))
-        time.sleep(0.4)
+        wait_until(lambda: metrics(worker.metrics)["in_flight_jobs"] == 1)
         tails = worker.tails()
         worker.signal(number)
         assert asked.result(10).logit == 6

@@ -1,0 +1,146 @@
+"""Opened requests in, sealed answers out: from memory, from a job that runs already, or from a new one.
+
+Invariants:
+
+- A request is computed once while its answer is remembered, however often it is sent.
+- What waits is bounded, in all and a session (`PoolSettings`); what is over a bound is told BUSY and when to come back.
+- No log line holds a key, a release or an answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeAlias
+
+from securesplit.channel.events import Request
+from securesplit.channel.frames import Code
+from securesplit.channel.server import ServerChannel
+from securesplit.channel.tensor import TensorError
+from securesplit.worker import request as requests
+from securesplit.worker.inflight import Answers, InFlight
+from securesplit.worker.jobs import Fate, Job, JobKey, Outcome
+from securesplit.worker.meters import Meters
+from securesplit.worker.pool import Pool
+from securesplit.worker.served import Served
+from securesplit.worker.settings import PoolSettings
+
+_log = logging.getLogger(__name__)
+_MAX_BUDGET_S = 300.0
+_LEARN = 0.1
+
+Route: TypeAlias = tuple[bytes, ...]
+"""The envelope that an answer goes out in."""
+
+
+class Dispatcher:
+    """Between the channel and the pool.
+
+    Args:
+        channel: seals the answers.
+        pool: computes them.
+        served: what it computes.
+        settings: of the pool.
+        meters: where everything is counted.
+        send: puts a frame on its way.
+        clock: seconds, rising.
+    """
+
+    def __init__(
+        self,
+        channel: ServerChannel,
+        pool: Pool,
+        served: Served,
+        settings: PoolSettings,
+        meters: Meters,
+        *,
+        send: Callable[[Route, bytes], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._channel, self._pool, self._served, self._settings = channel, pool, served, settings
+        self._meters, self._send, self._clock = meters, send, clock
+        self._in_flight, self._answers = InFlight(), Answers()
+        self._tail_s = 0.0
+
+    def __len__(self) -> int:
+        """Requests that were accepted and not answered yet."""
+        return len(self._in_flight)
+
+    @property
+    def wait_ms(self) -> int:
+        """When half of what waits now will have been computed, at the present speed; 10 ms to 5 s."""
+        wait_s = self._pool.waiting * self._tail_s / max(1, self._pool.ready) / 2
+        return round(1_000 * min(5.0, max(0.01, wait_s)))
+
+    def accept(self, event: Request, route: Route, *, drain_ms: int | None = None) -> None:
+        """Answer from memory, follow a retry, or queue a new job.
+
+        Args:
+            event: the request.
+            route: where its answer goes.
+            drain_ms: where nothing new is accepted, when another worker may be asked.
+        """
+        key = (event.session, event.ref)
+        answer, job = self._answers.find(key), self._in_flight.find(key)
+        self._meters.repeated += answer is not None or job is not None
+        if answer is not None:
+            self._reply(key, route, answer)
+        elif job is not None:
+            job.route = route
+        elif drain_ms is not None:
+            self._refuse("draining", Code.DRAIN, event, route, drain_ms)
+        elif self._in_flight.of_session(event.session) >= self._settings.session_limit:
+            self._refuse("session-limit", Code.BUSY, event, route, self.wait_ms)
+        else:
+            self._queue(event, route)
+
+    def conclude(self, outcome: Outcome) -> None:
+        """Answer a job that has ended, and remember the answer."""
+        job = outcome.job
+        self._in_flight.remove(job)
+        self._meters.requests[outcome.fate.name.lower()] += 1
+        if outcome.fate is Fate.EXPIRED:
+            return
+        plaintext = b""
+        if outcome.fate is Fate.DONE:
+            plaintext = requests.answer(outcome.logit, outcome.tail_ms)
+            self._tail_s += _LEARN * (outcome.tail_ms / 1_000 - self._tail_s)
+        self._answers.add(job.key, plaintext, self._clock())
+        self._reply(job.key, job.route, plaintext)
+        if outcome.fate is Fate.DONE:
+            self._meters.computed(job.taken - job.since, outcome.tail_ms / 1_000, self._clock() - job.since)
+
+    def _queue(self, event: Request, route: Route) -> None:
+        try:
+            wanted = requests.parse(event.plaintext, self._served.presets)
+        except TensorError as error:
+            _log.warning(
+                "refused a request of client %(client)s: %(why)s",
+                {"client": event.client, "why": error.message},
+                extra={"event": "request-refused"},
+            )
+            self._refuse("bad-release", Code.WORKER, event, route)
+            return
+        now = self._clock()
+        job = Job(
+            key=(event.session, event.ref),
+            client=event.client,
+            preset=self._served.presets[wanted.spec],
+            release=wanted.release,
+            expires_at=now + min(wanted.budget_s, _MAX_BUDGET_S),
+            route=route,
+            since=now,
+        )
+        if self._pool.submit(job):
+            self._in_flight.add(job)
+        else:
+            self._refuse("queue-full", Code.BUSY, event, route, self.wait_ms)
+
+    def _reply(self, key: JobKey, route: Route, plaintext: bytes) -> None:
+        session, ref = key
+        sealed = self._channel.seal_reply(session, ref, plaintext) if plaintext else None
+        self._send(route, sealed or self._channel.error(Code.WORKER, ref, session))
+
+    def _refuse(self, why: str, code: Code, event: Request, route: Route, retry_after_ms: int = 0) -> None:
+        self._meters.turned_away[why] += 1
+        self._send(route, self._channel.error(code, event.ref, event.session, retry_after_ms=retry_after_ms))

@@ -1,0 +1,80 @@
+"""Messages between front and tail come back as they were; what is none is refused, whatever it is."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as numbers
+
+from securesplit.transport.pipe import Message, PipeError
+from securesplit.worker.messages import BROKEN, DONE, FAILED, READY, Batch, Report
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+@given(
+    numbers.arrays(st.sampled_from(["i1", "u1", "<i2", "<f2"]), numbers.array_shapes(max_dims=4), fill=st.just(0)),
+    st.text(min_size=1, max_size=20).filter(lambda name: name.encode(errors="ignore") == name.encode(errors="replace")),
+)
+def test_a_batch_comes_back(releases: np.ndarray, preset: str) -> None:
+    back = Batch.decode(Batch(7, preset, releases).encode())
+    assert (back.number, back.preset, back.releases.dtype) == (7, preset, releases.dtype)
+    np.testing.assert_array_equal(back.releases, releases)
+
+
+@given(
+    numbers.arrays("<f4", st.integers(0, 32), elements=st.floats(-100, 100, width=32)),
+    st.floats(0, 1e6, allow_nan=False),
+)
+def test_an_answer_comes_back(logits: np.ndarray, milliseconds: float) -> None:
+    back = Report.decode(Report(DONE, 3, logits, milliseconds).encode())
+    assert (back.event, back.batch, back.milliseconds) == (DONE, 3, milliseconds)
+    np.testing.assert_array_equal(back.logits, logits)
+
+
+@given(WORDS, WORDS, WORDS)
+def test_causes_come_back(error: str, reason: str, hint: str) -> None:
+    for report in (
+        Report(READY),
+        Report(FAILED, 5, reason=reason),
+        Report(BROKEN, error=error, reason=reason, hint=hint),
+    ):
+        back = Report.decode(report.encode())
+        told = back.event, back.batch, back.error, back.reason, back.hint
+        assert told == (report.event, report.batch, report.error, report.reason, report.hint)
+
+
+@given(
+    st.tuples(
+        st.binary(max_size=60) | st.sampled_from([b"done 1 1.0", b"failed 1", b"broken", b"ready"]),
+        st.binary(max_size=60),
+    )
+)
+def test_what_is_no_report_is_refused(message: Message) -> None:
+    with contextlib.suppress(PipeError):
+        Report.decode(message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        (b"", b""),
+        (b"\xff", b""),
+        (b"done 1", b""),
+        (b"done one 1.0", b""),
+        (b"done 1 nan", bytes(4)),
+        (b"done 1 -1", bytes(4)),
+        (b"done 1 1.0", bytes(3)),
+        (b"done 1 1.0", np.float32(np.nan).tobytes()),
+        (b"broken", b"{"),
+        (b"broken", b'["one", "two"]'),
+        (b"dead 1 1.0", b""),
+    ],
+)
+def test_a_report_that_makes_no_sense_is_none(message: Message) -> None:
+    with pytest.raises(PipeError):
+        Report.decode(message)
