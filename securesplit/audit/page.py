@@ -12,11 +12,12 @@ from securesplit.audit import goals
 Audit = dict[str, Any]
 
 _STYLE = """
+p { overflow-wrap: anywhere; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
 table { border-collapse: collapse; margin: 1rem 0; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid #ddd; padding: .25rem .6rem; text-align: left; }
 .met { color: #1a7f37; } .missed { color: #b2182b; font-weight: 600; } .open { color: #777; }
-p { overflow-wrap: anywhere; } img { max-width: 100%; } h2 { margin-top: 2.2rem; } .void { background: #b2182b; color: #fff; padding: .5rem 1rem; }
+img { max-width: 100%; } h2 { margin-top: 2.2rem; } .void { background: #b2182b; color: #fff; padding: .5rem 1rem; }
 """
 
 
