@@ -12,6 +12,7 @@ from securesplit.audit import goals
 Audit = dict[str, Any]
 
 _STYLE = """
+p { overflow-wrap: anywhere; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
 table { border-collapse: collapse; margin: 1rem 0; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid #ddd; padding: .25rem .6rem; text-align: left; }
