@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import re
-import sys
 from pathlib import Path
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "privacy.md"
@@ -19,4 +19,9 @@ def put(audit: Path) -> None:
 
 
 if __name__ == "__main__":
-    put(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("audit", type=Path, help="folder that `securesplit audit` wrote")
+    chosen = parser.parse_args().audit
+    if not (chosen / "report.md").is_file():
+        parser.error(f"{chosen} holds no report.md")
+    put(chosen)
