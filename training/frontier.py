@@ -9,10 +9,8 @@ every number of levels and every noise is then measured on that encoder. All fig
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ from training.encoders import private_spec
 from training.regularisers import secrets_of
 from training.tables import Side
 from training.train_private import Recipe, scores_of, train_score
-from training.train_release import Cached, load_cached
+from training.train_release import Cached, cache_arguments, load_cached
 
 POINTS = (
     ("none", 0.0),
@@ -86,11 +84,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--backbone", default="efficientnetv2b0")
-    parser.add_argument("--views", type=int, default=1)
+    parser = cache_arguments(__doc__)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--towers", type=int, default=1)
     args = parser.parse_args()

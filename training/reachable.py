@@ -10,7 +10,6 @@ a goal missed or met by luck shows as such. All figures are of validation photos
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from training.levels import Levels
 from training.regularisers import secrets_of
 from training.tables import Side
 from training.train_private import Recipe, scores_of, train_score
-from training.train_release import Cached, load_cached
+from training.train_release import Cached, cache_arguments, load_cached
 
 RESAMPLES = 200
 LABEL_ONLY_HALF = {"age": 0.0232, "sex": 0.0262, "site": 0.0136}
@@ -130,11 +129,7 @@ def _of(listed: list[data.Photo], score: keras.Model, cached: Cached) -> Photos:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--backbone", default="efficientnetv2b0")
-    parser.add_argument("--views", type=int, default=1)
+    parser = cache_arguments(__doc__)
     parser.add_argument("--release", action="append", help="levels,σ/C; may be repeated (default: what ships)")
     args = parser.parse_args()
     own, victims = read(args.run, args.data, args.backbone, args.views, Recipe())

@@ -7,6 +7,7 @@ et al. 2015) and to rebuild the cut map; `private` is `training.train_private`.
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,16 @@ def _thumbnails(photos: Any) -> NDArray[np.float16]:
     sums = np.add.reduceat(np.add.reduceat(np.asarray(photos), edges, axis=1, dtype=np.float32), edges, axis=2)
     lengths = np.diff(edges, append=photos.shape[1])
     return np.asarray(sums / (255 * lengths[:, None] * lengths)[..., None], np.float16)
+
+
+def cache_arguments(description: str | None) -> argparse.ArgumentParser:
+    """The command line of what works on the caches of a run: what `load_cached` takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--backbone", default="efficientnetv2b0")
+    parser.add_argument("--views", type=int, default=1)
+    return parser
 
 
 def load_cached(run: Path, root: Path, backbone: str, *, views: int) -> tuple[Cached, Cached]:
