@@ -36,7 +36,7 @@ from securesplit.worker.watch import Status, Watch
 _log = logging.getLogger(__name__)
 _TICK_S = 0.1
 _WEIGH_S = 0.1
-_MESSAGES_A_TURN = 256
+_RECEIVED_A_TURN = 256
 _FLUSH_S = 1.0
 _DRAIN_RETRY_MS = 200
 _CROWD_RETRY_MS = 250
@@ -172,7 +172,7 @@ class Front:
 
     def _take_in(self, *, more: bool) -> None:
         """Receive what has come, if there is `more`, and handle what `Intake` lets through in this turn."""
-        for _ in range(_MESSAGES_A_TURN if more else 0):
+        for _ in range(_RECEIVED_A_TURN if more else 0):
             message = self._socket.receive()
             if message is None:
                 break

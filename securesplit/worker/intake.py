@@ -37,7 +37,7 @@ HELLO_SHARE = 1 / 5  # of the front's time
 _TYPE_AT = 4  # offset of the type in a frame's header
 _LINE = 256
 MESSAGES_A_CLIENT = 64  # what eight sessions may have in flight (`PoolSettings.session_limit`)
-_MESSAGES_A_TURN = 4
+_HANDLED_A_TURN = 4
 _AGAIN_TURN = 4  # every fourth turn of an address is for connections that had a HELLO answered before
 _REMEMBERED = 4_096  # such connections
 _MAX_HELLO_BYTES = HEADER_BYTES + IDENTITY_BYTES + MAX_FLIGHT_BYTES
@@ -156,7 +156,7 @@ class Intake:
 
     def messages(self) -> list[Incoming]:
         """Those whose turn it is now."""
-        return [self._turns.take() for _ in range(min(_MESSAGES_A_TURN, len(self._turns)))]
+        return [self._turns.take() for _ in range(min(_HANDLED_A_TURN, len(self._turns)))]
 
     def newcomer(self) -> Incoming | None:
         """The HELLO to handle in this turn, if any; `spent` must follow."""

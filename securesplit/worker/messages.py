@@ -72,14 +72,12 @@ class Report:
 
     def encode(self) -> Message:
         """Turn the report into a message."""
-        match self.event:
-            case "done":
-                return f"done {self.batch} {self.milliseconds}".encode(), self.logits.tobytes()
-            case "failed":
-                return f"failed {self.batch} {self.reason}".encode(), b""
-            case "broken":
-                return b"broken", json.dumps([self.error, self.reason, self.hint]).encode()
-        return self.event.encode(), b""
+        if self.event == DONE:
+            return f"{DONE} {self.batch} {self.milliseconds}".encode(), self.logits.tobytes()
+        if self.event == FAILED:
+            return f"{FAILED} {self.batch} {self.reason}".encode(), b""
+        cause = json.dumps([self.error, self.reason, self.hint]).encode() if self.event == BROKEN else b""
+        return self.event.encode(), cause
 
     @classmethod
     def decode(cls, message: Message) -> Report:

@@ -27,6 +27,7 @@ from securesplit import errors
 from securesplit.errors import SecureSplitError, WorkerError
 from securesplit.transport.pipe import PipeError
 from securesplit.transport.poll import Poller, Source
+from securesplit.worker import messages
 from securesplit.worker.cores import places
 from securesplit.worker.jobs import Fate, Job, Outcome
 from securesplit.worker.messages import Batch, Report
@@ -186,15 +187,15 @@ class Pool:
             PipeError: it does not.
         """
         match slot.state, report.event:
-            case SlotState.STARTING, "ready":
+            case SlotState.STARTING, messages.READY:
                 self.failure = None
                 self._has_served = True
                 slot.ready()
-            case SlotState.STARTING, "broken":
+            case SlotState.STARTING, messages.BROKEN:
                 slot.complaint = _complaint(report)
-            case SlotState.BUSY, "done" if report.batch == slot.number and len(report.logits) == len(slot.batch):
+            case SlotState.BUSY, messages.DONE if report.batch == slot.number and len(report.logits) == len(slot.batch):
                 self._settle(slot.finished(), report)
-            case SlotState.BUSY, "failed" if report.batch == slot.number:
+            case SlotState.BUSY, messages.FAILED if report.batch == slot.number:
                 self._give_up(slot.finished(), report.reason)
             case _:
                 raise PipeError("a tail reports what it was not asked")
