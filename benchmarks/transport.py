@@ -87,7 +87,7 @@ def _bundle_rows(certs: Path, credentials: Credentials) -> list[list[object]]:
             tail = _summary([answer.tail_ms for answer in answers])
             wanted = f"<= {max(1.0, 0.03 * tail[0]):.2g}, {max(1.0, 0.1 * tail[1]):.2g}"
             what = f"warm request over its tail of {tail[0]:.2g} ms, preset {name}"
-            rows.append([what, *_summary([answer.round_trip_ms - answer.tail_ms for answer in answers]), wanted])
+            rows.append([what, *_over_tail(answers), wanted])
             rows.append(["    bare REQ/REP over as long", *_summary(_bare(tail[0], answers[0].payload_bytes)), ""])
     return rows
 
@@ -120,7 +120,10 @@ def _serve_bare(busy_ms: float) -> None:
 
 
 def _warm(endpoint: str, credentials: Credentials, identity: bytes, release: NDArray[Any]) -> tuple[float, float]:
-    answers = _answers(endpoint, credentials, identity, release)
+    return _over_tail(_answers(endpoint, credentials, identity, release))
+
+
+def _over_tail(answers: list[Answer]) -> tuple[float, float]:
     return _summary([answer.round_trip_ms - answer.tail_ms for answer in answers])
 
 
