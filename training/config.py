@@ -24,7 +24,16 @@ CHOICES = {
     "monitor": ("auc", "accuracy", "balanced_accuracy"),
 }
 
+NOT_NEGATIVE = (
+    *("strength", "hairs", "mixup", "cutmix", "per_class", "malignant_weight", "histology_weight", "weight_decay"),
+    *("focal", "photos"),
+)
+
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number"}
+
+
+SIDE = 150
+"""Pixels, the student project's photo size."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +46,13 @@ class Config:
         pixels: ``0..1``: scaled by 1/255; ``pretrained``: as the ImageNet weights of the backbone expect.
         views: a key of `training.views.RECIPES`, or ``none``.
         strength: times the widths of that recipe.
+        hairs: at most so many dark hairs are drawn over a view.
+        mixup: alpha of the Beta distribution by which photos are blended (`training.mixing`); 0: none.
+        cutmix: the same for pieces of photos put into others; 0: none.
         balance: ``equal``: both classes appear equally often in an epoch, the smaller one in more views; or ``none``.
         per_class: photos of each class in a balanced epoch; 0: as many as the larger class has.
         malignant_weight: of a malignant photo in the loss.
+        histology_weight: of a benign photo that was proven by histology, in the loss.
         ends: ``one`` (pooling, dropout, dense) or ``cut`` (a second end at the cut, and the diagnoses where known).
         dropout: share before each dense layer.
         batch: photos a step, over all devices and machines together.
@@ -48,9 +61,12 @@ class Config:
         schedule: ``constant``, or one epoch of warm-up and a ``cosine`` down to 1 %.
         learning_rate: its peak.
         weight_decay: of ``adamw``.
-        label_smoothing: of the malignant/benign loss.
+        label_smoothing: of every loss.
+        focal: gamma of a focal loss for malignant/benign (Lin et al., ICCV 2017); 0: cross-entropy.
         ema: momentum of a moving average of the weights, which is then measured and kept; 0: none.
         batch_norm: ``frozen`` at its start statistics, or ``trained`` with momentum 0.9.
+        freeze: the last layer that is held as it starts; empty: none is. Unfreezing in stages is a run with it and then
+            one without, started from the first one's weights.
         teacher_share: of the target that is the teacher's probability rather than the label; 0: no teacher.
         monitor: the figure on validation photos whose best epoch is kept.
         photos: at most so many photos of the training split, for a search; 0: all.
@@ -58,13 +74,17 @@ class Config:
     """
 
     backbone: str
-    side: int = 150
+    side: int = SIDE
     pixels: str = "pretrained"
     views: str = "dermoscopy"
     strength: float = 1.0
+    hairs: int = 0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     balance: str = "equal"
     per_class: int = 0
     malignant_weight: float = 1.0
+    histology_weight: float = 1.0
     ends: str = "one"
     dropout: float = 0.3
     batch: int = 32
@@ -74,8 +94,10 @@ class Config:
     learning_rate: float = 3e-4
     weight_decay: float = 1e-3
     label_smoothing: float = 0.0
+    focal: float = 0.0
     ema: float = 0.0
     batch_norm: str = "trained"
+    freeze: str = ""
     teacher_share: float = 0.0
     monitor: str = "auc"
     photos: int = 0
@@ -91,8 +113,10 @@ class Config:
         for name in ("dropout", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}", hint="give a number from 0 to below 1")
-        if not 0 <= self.teacher_share <= 1 or min(self.strength, self.per_class, self.photos, self.weight_decay) < 0:
+        if not 0 <= self.teacher_share <= 1 or min(getattr(self, name) for name in NOT_NEGATIVE) < 0:
             raise ConfigError("a share, strength or count is out of its range", hint="see training/config.py")
+        if self.mixup and self.cutmix:
+            raise ConfigError("mixup and cutmix exclude each other", hint="set one of them to 0")
 
     def to_json(self) -> dict[str, Any]:
         """Every field, as JSON types."""

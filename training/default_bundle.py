@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ from securesplit.model import Calibration, Manifest, Preset, backbones
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.privacy.release import ReleaseSpec
 from training import data, encoders, evaluate, export
-from training.finetune import SIDE, build_network, finetune
+from training.config import CONFIGS, SIDE
 from training.measure import measure_and_write
+from training.network import shipped_network
 from training.regularisers import NAMES, secrets_of
+from training.train import BEST, train
 from training.train_private import Recipe, train_private
 from training.train_release import Trained, load_cached, split_network, train_compact
 
@@ -64,17 +66,17 @@ def stage_1(args: argparse.Namespace) -> Path:
     run: Path = args.run
     polished = run.with_name(f"{run.name}-polished")
     if not args.reuse_stage_1:
-        common = {"backbone": args.backbone, "batch": args.batch}
-        best = finetune(args.data, run, weights=args.weights, epochs=args.epochs, **common)
+        config = replace(CONFIGS["dermoscopy"], backbone=args.backbone, batch=args.batch, epochs=args.epochs)
+        train(config, args.data, run, weights=args.weights)
         if args.polish_epochs:
-            polish = {"epochs": args.polish_epochs, "learning_rate": 1.5e-4, "ema": 0.998}
-            finetune(args.data, polished, start=best, **polish, **common)
-    done = [folder for folder in (run, polished) if (folder / "best.weights.json").is_file()]
-    return max(done, key=lambda folder: float(_record(folder)["val_auc_malignant"]))
+            polish = replace(config, epochs=args.polish_epochs, learning_rate=1.5e-4, ema=0.998)
+            train(polish, args.data, polished, start=run / BEST)
+    done = [folder for folder in (run, polished) if (folder / BEST).with_suffix(".json").is_file()]
+    return max(done, key=lambda folder: float(_record(folder)["val_auc"]))
 
 
 def _record(run: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((run / "best.weights.json").read_text())
+    record: dict[str, Any] = json.loads((run / BEST).with_suffix(".json").read_text())
     return record
 
 
@@ -82,8 +84,8 @@ def build(args: argparse.Namespace) -> Manifest:
     """All stages, each skipped or resumed where its result is there."""
     backbone, run = args.backbone, stage_1(args)
     train, val = load_cached(run, args.data, backbone, views=args.views)
-    network = build_network(backbone, None)
-    network.load_weights(str(run / "best.weights.h5"))
+    network = shipped_network(backbone)
+    network.load_weights(str(run / BEST))
     head, tail = split_network(network, backbone)
     shape = train.maps.shape[1:]
     private = encoders.private_spec(args.levels, args.sigma)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from training.config import Config
 from training.data import Split
+from training.mixing import Mixing
 from training.teacher import Teacher
 from training.views import Views
 
@@ -55,7 +56,12 @@ class Source:
         """Fresh layers, seeded so that machines show different views."""
         height, width = self.split.pixels.shape[1:3]
         seed = self.config.seed * 1000 + 10 * self.shard.index
-        return Views(self.config.views, self.config.strength, (height, width), self.config.side, seed)
+        config = self.config
+        return Views(config.views, config.strength, (height, width), config.side, seed, config.hairs)
+
+    def mixing(self) -> Mixing:
+        """Seeded like `views`."""
+        return Mixing(self.config, self.config.seed * 1000 + 10 * self.shard.index + 9)
 
     def taught(self, targets: dict[str, Any], probability: Any) -> dict[str, Any]:
         """Targets of malignant outputs, mixed with the teacher's `probability` ``(n, 1)``."""
@@ -89,7 +95,7 @@ def tensorflow_batches(source: Source, first_epoch: int) -> Any:
     """A `tf.data.Dataset` of ``(photos (b, side, side, 3) float32, targets, weights)``, from `first_epoch` on."""
     import tensorflow as tf
 
-    views, config, pixels = source.views(), source.config, source.split.pixels
+    views, mixing, config, pixels = source.views(), source.mixing(), source.config, source.split.pixels
 
     def epoch_batches(epoch: Any) -> Any:
         rows = tf.numpy_function(lambda e: source.rows(int(e)), [epoch], tf.int64)
@@ -115,7 +121,7 @@ def tensorflow_batches(source: Source, first_epoch: int) -> Any:
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]  # TensorFlow is untyped
     def fit(squares: Any, targets: Any, weights: Any) -> Any:
-        return views.fit(squares), targets, weights
+        return mixing(views.fit(squares), targets, weights)
 
     data = tf.data.Dataset.range(first_epoch, config.epochs + 1).flat_map(epoch_batches)  # one epoch as a reserve
     data = data.batch(config.batch, drop_remainder=True).map(show, num_parallel_calls=2)
@@ -132,7 +138,7 @@ class ArrayBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is unt
 
     def __init__(self, source: Source, first_epoch: int) -> None:
         super().__init__()
-        self._source, self._epoch, self._views = source, first_epoch, source.views()
+        self._source, self._epoch, self._views, self._mixing = source, first_epoch, source.views(), source.mixing()
 
     def __len__(self) -> int:
         return self._source.steps
@@ -148,8 +154,9 @@ class ArrayBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is unt
         targets: dict[str, Any] = {name: values[rows] for name, values in source.targets.items()}
         if source.teacher is not None:
             targets = source.taught(targets, source.teacher.probability(keras.ops.convert_to_numpy(squares)))
-        photos = keras.ops.convert_to_numpy(self._views.fit(squares))
-        return photos, targets, {name: values[rows] for name, values in source.weights.items()}
+        weights = {name: values[rows] for name, values in source.weights.items()}
+        mixed = self._mixing(self._views.fit(squares), targets, weights)
+        return keras.tree.map_structure(keras.ops.convert_to_numpy, mixed)
 
 
 def batches(source: Source, first_epoch: int) -> Any:

@@ -7,10 +7,11 @@ from typing import Any
 
 import keras
 
+from securesplit.errors import ConfigError
 from securesplit.model import backbones
+from training import data
 from training.batch_norm import freeze_batch_norm, train_batch_norm
-from training.config import Config
-from training.finetune import add_ends
+from training.config import SIDE, Config
 
 LOSS_WEIGHTS = {"malignant": 1.0, "cut_malignant": 0.5, "dx": 0.5, "cut_dx": 0.25}
 
@@ -35,6 +36,52 @@ def build_model(config: Config, weights: Path | None = None) -> keras.Model:
     return keras.Model(backbone.input, {"malignant": logit}, name=config.backbone)
 
 
+def shipped_network(backbone: str, side: int = SIDE) -> keras.Model:
+    """The kind of network that the shipped bundle is made from, with random weights: `backbone` with both ends."""
+    return build_model(Config(backbone, side=side, ends="cut", batch_norm="frozen"))
+
+
+def add_ends(backbone: keras.Model, name: str, dropout: float) -> keras.Model:
+    """`backbone`, called `name` in `securesplit.model.backbones`, with two supervised ends.
+
+    One is the usual one after the last feature map, the other stands straight at the cut, so that the map which the
+    release is made from already separates the lesions.
+
+    Returns:
+        ``(n, side, side, 3)`` pixels in 0..255 -> ``{"malignant", "cut_malignant": (n, 1) logits,
+        "dx", "cut_dx": (n, 7) logits}``. The layer of the cut keeps its own name.
+    """
+    cut = keras.layers.GlobalAveragePooling2D(name="cut_pool")(backbone.get_layer(backbones.BACKBONES[name].cut).output)
+    ends = {
+        **_end("", keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output), dropout),
+        **_end("cut_", keras.layers.Dense(128, "silu", name="cut_hidden")(cut), dropout),
+    }
+    return keras.Model(backbone.input, ends, name=name)
+
+
+def _end(prefix: str, features: Any, dropout: float) -> dict[str, Any]:
+    features = keras.layers.Dropout(dropout, name=f"{prefix}dropout")(features)
+    return {
+        f"{prefix}malignant": keras.layers.Dense(1, dtype="float32", name=f"{prefix}malignant")(features),
+        f"{prefix}dx": keras.layers.Dense(len(data.DX_CLASSES), dtype="float32", name=f"{prefix}dx")(features),
+    }
+
+
+def freeze_until(network: keras.Model, layer: str) -> None:
+    """Hold every layer up to `layer`; what is held costs no backward pass.
+
+    Raises:
+        ConfigError: the network has no such layer.
+    """
+    names = [found.name for found in network.layers]
+    if layer not in names:
+        raise ConfigError(
+            f"the network has no layer {layer!r} to freeze up to", hint="`securesplit cuts` lists the layers of a model"
+        )
+    for held in network.layers[: names.index(layer) + 1]:
+        held.trainable = False
+
+
 def compile_model(model: keras.Model, config: Config, steps: int) -> None:
     """Give `model` the losses and the optimizer of `config`; `steps` is batches an epoch."""
     rate: Any = config.learning_rate
@@ -48,12 +95,17 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> None:
         if config.optimizer == "adam"
         else keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, clipnorm=1.0, **averaged)
     )
-    smooth = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
-    diagnosis = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    smooth = {"from_logits": True, "label_smoothing": config.label_smoothing}
+    malignant = (
+        keras.losses.BinaryFocalCrossentropy(gamma=config.focal, **smooth)
+        if config.focal
+        else keras.losses.BinaryCrossentropy(**smooth)
+    )
+    diagnosis = keras.losses.CategoricalCrossentropy(**smooth)
     names = list(model.output)
     model.compile(
         optimizer,
-        loss={name: smooth if "malignant" in name else diagnosis for name in names},
+        loss={name: malignant if "malignant" in name else diagnosis for name in names},
         loss_weights={name: LOSS_WEIGHTS[name] for name in names},
     )
     optimizer.build(model.trainable_variables)

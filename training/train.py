@@ -1,6 +1,7 @@
 r"""Train any of the backbones by a named configuration, in one command.
 
     python -m training.train --config student --data ../photos --run build/student
+    python -m training.train --set freeze=block3b_add --set mixup=0.2 --start build/warm/best.weights.h5 --run build/on
     python -m training.train --config inception --set side=96 --set epochs=4 --run build/inception --bundle build/bundle
 
 ``--data`` is a folder in any layout of `training.data`. The command uses every device that it finds and, told by
@@ -12,6 +13,7 @@ r"""Train any of the backbones by a named configuration, in one command.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -24,12 +26,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from securesplit.errors import ConfigError
 from training import command, data, devices, records, scores
 from training.config import CONFIGS, Config, named
 from training.data import centre_square
-from training.finetune import targets_and_weights
 from training.inputs import Source, batches
-from training.network import build_model, compile_model
+from training.network import build_model, compile_model, freeze_until
+from training.targets import targets_and_weights
 from training.teacher import Teacher
 
 BEST = "best.weights.h5"
@@ -58,6 +61,7 @@ def train(
     run: Path,
     *,
     weights: Path | None = None,
+    start: Path | None = None,
     teachers: Sequence[Path] = (),
     precision: str = "auto",
     extra: Sequence[keras.callbacks.Callback] = (),
@@ -70,13 +74,15 @@ def train(
         root: data folder, see `training.data`.
         run: folder of the run; one that was begun goes on, one that is finished is only read.
         weights: ImageNet weights of the backbone alone; None: random ones.
+        start: best weights of another run of such a network, to go on from.
         teachers: bundles to learn from where the configuration wants a teacher; none: the one in the package.
         precision: of `training.devices.PRECISIONS`.
         extra: further callbacks, run after those that measure and keep.
         verbose: 0 nothing, 1 a progress bar, 2 a line an epoch.
 
     Raises:
-        ConfigError: the configuration cannot be run, or `run` holds a run of another one.
+        ConfigError: the configuration cannot be run, `start` holds weights of another network, or `run` a run of
+            another configuration.
         DataError: the photos are missing, or a lesion stands on two sides of the split.
         BundleError: a teacher cannot be opened.
     """
@@ -92,6 +98,7 @@ def train(
         "data_sha256": data.data_hash(photos),
         "weights": weights.name if weights else None,
         "teacher": guide.id if guide else None,
+        "start": hashlib.sha256(_bytes_of(start)).hexdigest() if start else None,
     }
     record = records.Record(run, made_from, _about(machine, policy), first_epoch(run))
     record.check()
@@ -101,8 +108,12 @@ def train(
         record.begin()
     with machine.scope():
         network = build_model(config, weights)
+        if start is not None:
+            _load(network, start)
+    if config.freeze:
+        freeze_until(network, config.freeze)
     model = machine.for_training(network)
-    groups = targets_and_weights(train_split, config.malignant_weight)
+    groups = targets_and_weights(train_split, config)
     targets, sample_weights = ({name: group[name] for name in network.output} for group in groups)
     source = Source(train_split, targets, sample_weights, config, guide, machine.shard)
     with tempfile.TemporaryDirectory() as aside, machine.scope():
@@ -122,6 +133,21 @@ def train(
     result: dict[str, Any] = json.loads((run / BEST).with_suffix(".json").read_text())
     record.end(result)
     return result
+
+
+def _bytes_of(start: Path) -> bytes:
+    try:
+        return start.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"no weights in {start}: {error.strerror}", hint="give best.weights.h5 of a run") from None
+
+
+def _load(network: keras.Model, start: Path) -> None:
+    try:
+        network.load_weights(str(start))
+    except (ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ConfigError(f"{start} does not fit: {reason}", hint="give weights of a run of this network") from None
 
 
 def _about(machine: devices.Devices, policy: str) -> dict[str, Any]:
@@ -186,6 +212,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
     parser.add_argument("--weights", type=Path, help="ImageNet weights of the backbone, a Keras .weights.h5")
+    parser.add_argument("--start", type=Path, help="best.weights.h5 of another run of such a network, to go on from")
     parser.add_argument(
         "--teacher",
         type=Path,
@@ -209,6 +236,7 @@ def main() -> None:
     best = train(
         *(config, args.data, args.run),
         weights=args.weights,
+        start=args.start,
         teachers=args.teacher,
         precision=args.precision,
         verbose=bar,

@@ -22,10 +22,11 @@ from sklearn.metrics import roc_auc_score
 from securesplit.model import backbones
 from securesplit.privacy.release import ReleaseSpec
 from training import data, encoders
-from training.augment import RECIPES, training_batches
+from training.config import SIDE
 from training.data import centre_square
-from training.finetune import FRAME_WIDTH, SIDE, build_network
+from training.network import shipped_network
 from training.release_layers import release_layers
+from training.views import Views
 
 THUMBNAIL = 8
 """Pixels of the picture of each view that the regularisers keep the release independent of."""
@@ -62,13 +63,12 @@ def cache_split(network: keras.Model, backbone: str, split: data.Split, views: i
     square, index = centre_square(split.pixels), np.arange(len(split.photos))
     maps, teacher = both.predict(square, batch_size=64, verbose=0)
     parts = [(maps.astype(np.float16), teacher, index, _thumbnails(square))]
-    batch = 64
-    batches = training_batches(
-        split, index, split.malignant, side=SIDE, batch=batch, recipe=RECIPES["dermoscopy"], seed=seed
-    )
-    for photos, which, _ in batches.take(views * len(index) // batch):
+    random = Views("dermoscopy", 1.0, split.pixels.shape[1:3], SIDE, seed)
+    for which in np.array_split(np.tile(index, views), max(1, views * len(index) // 64)) if views else ():
+        frames = ops.convert_to_tensor(split.pixels[which].astype(np.float32))
+        photos = ops.convert_to_numpy(random.fit(random.square(frames)))
         maps, teacher = both.predict_on_batch(photos)
-        parts.append((np.asarray(maps, np.float16), np.asarray(teacher), np.asarray(which), _thumbnails(photos)))
+        parts.append((np.asarray(maps, np.float16), np.asarray(teacher), which, _thumbnails(photos)))
     maps, teacher, which, thumbnails = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Cached(maps, teacher, split.malignant[which][:, None], which, thumbnails)
 
@@ -95,13 +95,13 @@ def load_cached(run: Path, root: Path, backbone: str, *, views: int) -> tuple[Ca
     """Train and validation caches of the run's best weights, from disk where they are still of those weights."""
     weights = run / "best.weights.h5"
     photos = data.list_photos(root)
-    network = build_network(backbone, None)
+    network = shipped_network(backbone)
     network.load_weights(str(weights))
     caches = []
     for name, count in (("train", views), ("val", 0)):
         file = run / f"views-{name}-{count}.npz"
         if not file.is_file() or file.stat().st_mtime < weights.stat().st_mtime:
-            split = data.load_split(photos[name], height=SIDE, width=FRAME_WIDTH, cache=run.parent / "pixels")
+            split = data.load_split(photos[name], height=SIDE, width=SIDE * 4 // 3, cache=run.parent / "pixels")
             made = cache_split(network, backbone, split, count, seed=2)
             np.savez(file, **vars(made))
         with np.load(file) as stored:

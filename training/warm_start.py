@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from securesplit.model import Bundle
 from securesplit.model.bundle import DEFAULT_FOLDER
 from training.data import DataError
-from training.finetune import build_network
+from training.network import shipped_network
 
 _WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 _HALVES = (("head.tflite", b"head"), ("tail.tflite", b"none"))
@@ -33,12 +33,12 @@ def network_of(bundle: Bundle) -> keras.Model:
     """The undefended network of `bundle`, ready to be trained on.
 
     Returns:
-        what `training.finetune.build_network` builds, computing what the bundle's preset ``none`` computes.
+        what `training.network.shipped_network` builds, computing what the bundle's preset ``none`` computes.
 
     Raises:
         DataError: a half lacks weights that the bundle's backbone has, or holds them in another shape.
     """
-    network = build_network(bundle.manifest.backbone, None, side=bundle.manifest.side)
+    network = shipped_network(bundle.manifest.backbone, bundle.manifest.side)
     found = {
         name: values
         for file, signature in _HALVES
@@ -143,7 +143,7 @@ def main() -> None:
     args.run.mkdir(parents=True, exist_ok=True)
     network_of(bundle).save_weights(str(args.run / "best.weights.h5"))
     quality = bundle.presets["none"].quality["validation"]
-    record = {"epoch": 0, "val_auc_malignant": quality["auc"], "bundle": bundle.id}
+    record = {"epoch": 0, "val_auc": quality["auc"], "bundle": bundle.id}
     (args.run / "best.weights.json").write_text(json.dumps(record) + "\n")
 
 

@@ -19,7 +19,7 @@ from training.config import CONFIGS, Config
 from training.data import Photo, Split, centre_square
 from training.inputs import ArrayBatches, Shard, Source, epoch_order, tensorflow_batches
 from training.teacher import Teacher
-from training.views import RECIPES, Views
+from training.views import RECIPES, Hairs, Views
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 
@@ -96,6 +96,27 @@ def test_views_differ_stay_pixels_and_widen_with_strength(name: str) -> None:
         ).max()
         > 1
     )
+
+
+def test_hairs_are_thin_dark_lines_on_some_photos() -> None:
+    plain = np.full((200, 150, 200, 3), 180, np.float32)
+    drawn = keras.ops.convert_to_numpy(Hairs(3, seed=1)(plain))
+    assert drawn.max() == 180
+    assert drawn.min() < 80
+    dark = (drawn[..., 0] < 170).mean((1, 2))
+    assert 0.1 < (dark == 0).mean() < 0.6  # a quarter get none, and some hairs pass outside
+    assert 0.003 < np.median(dark[dark > 0]) < 0.06
+
+
+@pytest.mark.parametrize("make", [tensorflow_batches, ArrayBatches])
+def test_every_trick_together_makes_batches_of_the_right_form(make: type) -> None:
+    made = source(replace(CONFIG, views="dermoscopy", hairs=2, cutmix=1.0))
+    batches = make(made, 0)
+    photos, targets, weights = batches[0] if make is ArrayBatches else next(iter(batches))
+    assert photos.shape == (4, 32, 32, 3)
+    assert targets["malignant"].shape == (4, 1)
+    assert weights["malignant"].shape == (4,)
+    assert np.isfinite(np.asarray(photos)).all()
 
 
 def test_the_teacher_is_the_deployed_bundle_and_its_share_is_in_the_target() -> None:

@@ -18,7 +18,7 @@ from securesplit.model import Bundle, backbones
 from securesplit.privacy.release import ReleaseSpec, from_grid, saturate, to_grid
 from tests.training.test_data import draw_isic
 from training import encoders, export, levels, regularisers, train_private
-from training.finetune import build_network
+from training.network import shipped_network
 from training.release_layers import ClipNorm, Squash, TruncateToGrid, release_layers
 from training.train_private import Recipe
 from training.train_release import Cached, split_network
@@ -112,7 +112,7 @@ def test_gradients_pass_the_grid_and_noise_is_there_at_inference() -> None:
 
 @pytest.mark.parametrize("backbone", ["efficientnetv2b0", "mobilenet_v2"])
 def test_head_and_tail_are_the_whole_network(backbone: str) -> None:
-    network = build_network(backbone, None, side=SIDE)
+    network = shipped_network(backbone, SIDE)
     head, tail = split_network(network, backbone)
     photo = np.random.default_rng(1).uniform(0, 255, (2, SIDE, SIDE, 3)).astype(np.float32)
     whole = network(photo, training=False)["malignant"]
@@ -135,16 +135,16 @@ def test_one_command_makes_a_bundle_and_goes_on_after_a_kill(tmp_path: Path) -> 
     command = [
         *(sys.executable, "-m", "training.default_bundle", "--data", tmp_path / "data", "--run", tmp_path / "run"),
         *("--out", tmp_path / "bundle", "--backbone", "mobilenet_v2", "--batch", "2", "--views", "1"),
-        *("--compact-epochs", "1", "--private-epochs", "1", "--polish-epochs", "1", "--epochs"),
+        *("--compact-epochs", "1", "--private-epochs", "1", "--polish-epochs", "1", "--epochs", "3"),
     ]
-    first = subprocess.Popen([*map(str, command), "9"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    first = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert first.stdout is not None
     for line in first.stdout:
         if line.startswith("epoch 2:"):
             break
     first.kill()
     first.communicate()
-    second = subprocess.run([*map(str, command), "3"], capture_output=True, text=True, check=False)
+    second = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stderr[-2000:]
     assert "Epoch 3/3" in second.stdout
     assert "Epoch 1/3" not in second.stdout

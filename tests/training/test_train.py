@@ -181,6 +181,34 @@ def test_another_backend_trains_the_same_network(tmp_path: Path) -> None:
     assert epochs_of(tmp_path / "run") == [0, 1]
 
 
+def test_stages_of_unfreezing_go_on_from_the_weights_before(tmp_path: Path) -> None:
+    draw_isic(tmp_path / "data")
+    first = run(command(tmp_path, "first", "epochs=1", "freeze=middle"))
+    assert first.returncode == 0, first.stderr[-3000:]
+    start = tmp_path / "first" / "best.weights.h5"
+    tricks = ("epochs=1", "mixup=0.2", "focal=2", "hairs=2", "histology_weight=1.5", "ema=0.9", "freeze=stem")
+    second = [*command(tmp_path, "second", *tricks), "--start", str(start)]
+    done = run(second)
+    assert done.returncode == 0, done.stderr[-3000:]
+    stems = [kernel_of(tmp_path / name / "best.weights.h5", "conv2d") for name in ("first", "second")]
+    assert (stems[0] == stems[1]).all()  # held in both
+    ends = [kernel_of(tmp_path / name / "best.weights.h5", "dense_1") for name in ("first", "second")]
+    assert (ends[0] != ends[1]).any()
+    assert len(record(tmp_path / "second")["made_from"]["start"]) == 64
+    for wrong, message in (("nowhere.weights.h5", "no weights in"), ("second/run.json", "does not fit")):
+        refused = run([*command(tmp_path, "third", "epochs=1"), "--start", str(tmp_path / wrong)])
+        assert refused.returncode == 2
+        assert message in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+def kernel_of(weights: Path, layer: str) -> Any:
+    import h5py
+
+    with h5py.File(weights) as file:
+        return np.asarray(file[f"layers/{layer}/vars/0"])
+
+
 def test_mixed_precision_keeps_weights_and_answers_in_float32(tmp_path: Path) -> None:
     draw_isic(tmp_path / "data")
     done = run([*command(tmp_path, "run", "epochs=1", "ema=0.9"), "--precision", "mixed_bfloat16"])

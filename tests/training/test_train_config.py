@@ -48,6 +48,7 @@ def test_settings_replace_values_by_their_type() -> None:
         ("epochs=0", "epochs is 0"),
         ("dropout=1", "dropout is 1.0"),
         ("teacher_share=1.5", "out of its range"),
+        ("focal=-1", "out of its range"),
     ],
 )
 def test_what_is_no_setting_is_refused_with_a_hint(setting: str, message: str) -> None:
@@ -55,6 +56,11 @@ def test_what_is_no_setting_is_refused_with_a_hint(setting: str, message: str) -
         named("student", [setting])
     assert caught.value.hint
     assert caught.value.exit_code == 2
+
+
+def test_photos_are_mixed_one_way_or_the_other() -> None:
+    with pytest.raises(ConfigError, match="exclude each other"):
+        named("dermoscopy", ["mixup=0.2", "cutmix=1"])
 
 
 def test_an_unknown_configuration_names_those_that_are() -> None:

@@ -1,0 +1,29 @@
+"""What each output of a network is taught, and how much each photo counts."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.config import Config
+from training.data import DX_CLASSES, Split
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+def targets_and_weights(split: Split, config: Config) -> tuple[Arrays, Arrays]:
+    """By output of a network with two ends (`training.network.add_ends`), for every photo of `split`.
+
+    A malignant photo counts `config.malignant_weight`, a benign one that was proven by histology
+    `config.histology_weight`; a diagnosis that is not known counts nothing.
+
+    Returns:
+        targets, ``(n, 1)`` for malignant and ``(n, 7)`` one-hot for the diagnosis, and sample weights ``(n,)``.
+    """
+    malignant = split.malignant[:, None]
+    benign_weight = np.where(split.histology, config.histology_weight, 1.0)
+    weight = np.where(split.malignant > 0, config.malignant_weight, benign_weight).astype(np.float32)
+    dx_weight = np.where(split.dx >= 0, weight, 0.0).astype(np.float32)
+    dx = np.eye(len(DX_CLASSES), dtype=np.float32)[np.maximum(split.dx, 0)]
+    targets = {"malignant": malignant, "cut_malignant": malignant, "dx": dx, "cut_dx": dx}
+    return targets, {"malignant": weight, "cut_malignant": weight, "dx": dx_weight, "cut_dx": dx_weight}
