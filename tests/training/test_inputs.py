@@ -19,7 +19,7 @@ from training.config import CONFIGS, Config
 from training.data import Photo, Split, centre_square
 from training.inputs import ArrayBatches, Shard, Source, epoch_order, tensorflow_batches
 from training.teacher import Teacher
-from training.views import RECIPES, Hairs, Views
+from training.views import RECIPES, Hairs, Move, Recipe, Views
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 
@@ -96,6 +96,25 @@ def test_views_differ_stay_pixels_and_widen_with_strength(name: str) -> None:
         ).max()
         > 1
     )
+
+
+def test_a_disc_is_turned_about_its_centre_and_only_zoom_changes_its_size() -> None:
+    y, x = np.mgrid[:61, :81] - np.array([30, 40])[:, None, None]
+    disc = np.broadcast_to(np.clip(12.5 - np.hypot(x, y), 0, 1)[None, ..., None] * 255, (40, 61, 81, 3))
+    photos = keras.ops.convert_to_tensor(disc.astype(np.float32))
+    turned = keras.ops.convert_to_numpy(Move(Recipe("horizontal_and_vertical", 0.5, 0.0, 0.0), 1.0, seed=1)(photos))
+    difference = np.abs(turned - disc)[:, 10:51, 20:61]  # in the corners stands the mirror image of a turned disc
+    assert difference.max() < 80  # of 255, on the rim, from interpolation
+    assert difference.mean() < 2
+    areas = keras.ops.convert_to_numpy(Move(Recipe("", 0.0, 0.0, 0.3), 1.0, seed=1)(photos)).mean((1, 2, 3))
+    grown = areas / disc[0].mean()
+    assert 0.98 < grown.min() < 1.2
+    assert 1.7 < grown.max() < 1 / 0.7**2 + 0.02
+    shifted = keras.ops.convert_to_numpy(Move(Recipe("", 0.0, 0.1, 0.0), 1.0, seed=1)(photos))[..., 0]
+    weights = shifted / shifted.sum((1, 2), keepdims=True)
+    centres = np.stack([(weights * x).sum((1, 2)), (weights * y).sum((1, 2))])
+    assert np.abs(centres).max() < 6.2
+    assert (np.abs(centres).max(1) > 4).all()
 
 
 def test_hairs_are_thin_dark_lines_on_some_photos() -> None:
