@@ -1,0 +1,58 @@
+"""AUC on photos of a kind that the shipped network never saw: clinical ones, taken with phones (PAD-UFES-20).
+
+    python -m benchmarks.phone_photos [--data ../shared/data/smartphone] [--model BUNDLE] [--preset none]...
+
+Through the real client and worker. ``metadata.csv`` there has a row a photo: its file, its label, its patient. An
+actinic keratosis counts as malignant in HAM10000, on which the shipped bundle learned, and as a kind of its own here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.accuracy import through_the_wire
+from benchmarks.table import show
+from securesplit.model import Bundle
+from training.data import Photo
+from training.evaluate import auc_interval
+
+KINDS = ("benign", "malignant", "actinic_keratosis")
+
+
+def list_phone_photos(root: Path) -> list[Photo]:
+    """The photos under `root`; the patient stands for the lesion, so that a bootstrap draws patients."""
+    with (root / "metadata.csv").open(newline="") as stream:
+        return [
+            Photo(root / "images" / row["file"], row["label"] != "benign", row["patient_id"], dx=row["label"])
+            for row in csv.DictReader(stream)
+        ]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/smartphone"))
+    parser.add_argument("--model", type=Path, default=None)
+    parser.add_argument("--preset", action="append")
+    args = parser.parse_args()
+    bundle, photos = Bundle.load(args.model), list_phone_photos(args.data)
+    kinds = np.array([p.dx for p in photos])
+    rows: list[list[object]] = []
+    for preset in args.preset or bundle.presets:
+        probability, called = through_the_wire(bundle, preset, photos)
+        for name, chosen in (("malignant", kinds != "actinic_keratosis"), ("either", kinds != "")):
+            kept = [p for p, keep in zip(photos, chosen, strict=True) if keep]
+            malignant, patients = np.array([p.malignant for p in kept]), np.array([p.lesion for p in kept])
+            auc, low, high = auc_interval(probability[chosen], malignant, patients)
+            rows.append([preset, name, len(kept), auc, f"{low:.2f} to {high:.2f}"])
+            rows[-1] += [f"{called[kinds == kind].sum()} of {(kinds == kind).sum()}" for kind in KINDS]
+    columns = ["preset", "against benign", "photos", "AUC", "95 % interval", *(f"called: {kind}" for kind in KINDS)]
+    show("phone_photos", columns, rows)
+
+
+if __name__ == "__main__":
+    main()
