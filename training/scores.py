@@ -67,3 +67,35 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         if not self._record.is_file():
             return -np.inf
         return float(json.loads(self._record.read_text())[self._monitor])
+
+
+class OfAveragedWeights(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
+    """`inner` at the end of each epoch, while the moving average of the weights stands in their place.
+
+    Afterwards the weights themselves do again, so a backup that follows holds what training goes on from.
+    """
+
+    def __init__(self, inner: keras.callbacks.Callback) -> None:
+        super().__init__()
+        self._inner, self._swap = inner, keras.callbacks.SwapEMAWeights()
+
+    def set_model(self, model: keras.Model) -> None:
+        """Tell both."""
+        super().set_model(model)
+        self._inner.set_model(model)
+        self._swap.set_model(model)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Swap, run `inner`, swap back."""
+        self._swap.on_test_begin()
+        self._inner.on_epoch_end(epoch, logs)
+        self._swap.on_test_end()
+
+
+def forget_from(history: Path, epoch: int) -> None:
+    """Strike the rows of `epoch` (from 0) and later from a ``history.csv``: a run that was killed repeats them."""
+    if history.is_file():
+        head, *rows = history.read_text().splitlines(keepends=True)
+        partial = history.with_suffix(".partial")
+        partial.write_text("".join([head, *(row for row in rows if int(row.split(",")[0]) < epoch)]))
+        partial.replace(history)

@@ -36,6 +36,7 @@ from training.targets import targets_and_weights
 from training.teacher import Teacher
 
 BEST = "best.weights.h5"
+HISTORY = "history.csv"
 
 
 def load(config: Config, root: Path, cache: Path, side: int) -> tuple[dict[str, list[data.Photo]], list[data.Split]]:
@@ -106,6 +107,7 @@ def train(
         return dict(records.read(run)["result"])
     if machine.is_chief:
         record.begin()
+        scores.forget_from(run / HISTORY, record.first_epoch)
     with machine.scope():
         network = build_model(config, weights)
         if start is not None:
@@ -192,14 +194,17 @@ def _copy_backup(run: Path, aside: Path) -> Path:
 
 
 def _callbacks(files: Path, config: Config, keep: keras.callbacks.Callback) -> list[keras.callbacks.Callback]:
-    """The same on every machine, for reading and saving weights are done together; only the chief's `files` stay."""
-    backup = keras.callbacks.BackupAndRestore(str(files / "resume"), double_checkpoint=True, delete_checkpoint=False)
-    averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if config.ema else []
+    """The same on every machine, for reading and saving weights are done together; only the chief's `files` stay.
+
+    The backup comes last: what was not measured and kept yet is not behind the run, should it be killed here.
+    """
+    measured = scores.OfAveragedWeights(keep) if config.ema else keep
     boards = []
     if importlib.util.find_spec("tensorflow") and importlib.util.find_spec("tensorboard"):
         boards = [keras.callbacks.TensorBoard(str(files / "tensorboard"), write_graph=False)]
-    history = keras.callbacks.CSVLogger(str(files / "history.csv"), append=True)
-    return [backup, *averaged, keep, history, *boards]
+    history = keras.callbacks.CSVLogger(str(files / HISTORY), append=True)
+    backup = keras.callbacks.BackupAndRestore(str(files / "resume"), double_checkpoint=True, delete_checkpoint=False)
+    return [measured, history, *boards, backup]
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -84,6 +84,8 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_like_one_that_was_not(tmp_p
     assert first.wait() == -signal.SIGKILL
     assert record(tmp_path / "killed")["status"] == "running"
     assert epochs_of(tmp_path / "killed") == [0]
+    with (tmp_path / "killed" / "history.csv").open("a") as log:  # as if killed between the second epoch and its backup
+        log.write((tmp_path / "whole" / "history.csv").read_text().splitlines()[2] + "\n")
     second = run(slow)
     assert second.returncode == 0, second.stderr[-3000:]
     assert epochs_of(tmp_path / "killed") == epochs_of(tmp_path / "whole") == [0, 1, 2]
@@ -200,6 +202,26 @@ def test_stages_of_unfreezing_go_on_from_the_weights_before(tmp_path: Path) -> N
         assert refused.returncode == 2
         assert message in refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+def test_an_epoch_that_was_backed_up_was_measured_on_averaged_weights(tmp_path: Path) -> None:
+    """The kept weights are the average's, and the backup holds those that training goes on from."""
+    draw_isic(tmp_path / "data")
+    done = run(command(tmp_path, "run", "epochs=1", "ema=0.99", "balance=equal", "per_class=40"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    kept = kernel_of(tmp_path / "run" / "best.weights.h5", "conv2d")
+    with_rest = kernel_of(tmp_path / "run" / "resume" / "latest.weights.h5", "conv2d")
+    averages = average_of(tmp_path / "run" / "resume" / "latest.weights.h5", kept.shape)
+    assert (kept != with_rest).any()
+    assert any(np.array_equal(kept, average) for average in averages)
+
+
+def average_of(weights: Path, shape: tuple[int, ...]) -> list[Any]:
+    """Everything of the optimizer in a backup that has this shape."""
+    import h5py
+
+    with h5py.File(weights) as file:
+        return [np.asarray(v) for v in file["optimizer/vars"].values() if v.shape == shape]
 
 
 def kernel_of(weights: Path, layer: str) -> Any:
