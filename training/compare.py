@@ -1,6 +1,6 @@
 r"""What each change of a configuration brings on validation photos, side by side, over several seeds.
 
-    python -m training.compare mixup=0.2 cutmix=1 focal=2 malignant_weight=4,label_smoothing=0 --config dermoscopy \\
+    python -m training.compare mixup=0 mixup=0,cutmix=1 focal=2 hairs=3 --config dermoscopy --set ema=0 \\
         --set backbone=mobilenet_v2 --set side=96 --set photos=1000 --set epochs=4 --weights WEIGHTS --out build/compare
 
 Each word is one variant: ``KEY=VALUE``, several joined by commas. The configuration itself and every variant are

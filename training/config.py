@@ -63,7 +63,8 @@ class Config:
         weight_decay: of ``adamw``.
         label_smoothing: of every loss.
         focal: gamma of a focal loss for malignant/benign (Lin et al., ICCV 2017); 0: cross-entropy.
-        ema: momentum of a moving average of the weights, which is then measured and kept; 0: none.
+        ema: momentum of a moving average of the weights, which is then measured and kept; 0: none. It reaches back
+            1 / (1 - ema) steps, so a run of few steps wants a smaller one, or none.
         batch_norm: ``frozen`` at its start statistics, or ``trained`` with momentum 0.9.
         freeze: the last layer that is held as it starts; empty: none is. Unfreezing in stages is a run with it and then
             one without, started from the first one's weights.
@@ -136,10 +137,14 @@ CONFIGS = {
     ),
     "dermoscopy": Config(
         backbone="efficientnetv2b0",
+        mixup=0.2,
         balance="none",
         malignant_weight=2.0,
+        histology_weight=1.5,
         ends="cut",
+        learning_rate=1.5e-4,
         label_smoothing=0.05,
+        ema=0.997,
         batch_norm="frozen",
     ),
     "inception": Config(backbone="inception_resnet_v2", learning_rate=1e-3, teacher_share=0.7),

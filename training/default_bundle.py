@@ -61,18 +61,10 @@ def first_manifest(folder: Path, backbone: str, specs: dict[str, ReleaseSpec], p
     )
 
 
-def stage_1(args: argparse.Namespace) -> Path:
-    """Fine-tune, then polish with averaged weights; return the run folder of the better one on validation."""
-    run: Path = args.run
-    polished = run.with_name(f"{run.name}-polished")
-    if not args.reuse_stage_1:
-        config = replace(CONFIGS["dermoscopy"], backbone=args.backbone, batch=args.batch, epochs=args.epochs)
-        train(config, args.data, run, weights=args.weights)
-        if args.polish_epochs:
-            polish = replace(config, epochs=args.polish_epochs, learning_rate=1.5e-4, ema=0.998)
-            train(polish, args.data, polished, start=run / BEST)
-    done = [folder for folder in (run, polished) if (folder / BEST).with_suffix(".json").is_file()]
-    return max(done, key=lambda folder: float(_record(folder)["val_auc"]))
+def stage_1(args: argparse.Namespace) -> None:
+    """Train the whole network, from ImageNet weights to lesions, without any release."""
+    config = replace(CONFIGS["dermoscopy"], backbone=args.backbone, batch=args.batch, epochs=args.epochs)
+    train(config, args.data, args.run, weights=args.weights)
 
 
 def _record(run: Path) -> dict[str, Any]:
@@ -82,7 +74,9 @@ def _record(run: Path) -> dict[str, Any]:
 
 def build(args: argparse.Namespace) -> Manifest:
     """All stages, each skipped or resumed where its result is there."""
-    backbone, run = args.backbone, stage_1(args)
+    backbone, run = args.backbone, args.run
+    if not args.reuse_stage_1:
+        stage_1(args)
     train, val = load_cached(run, args.data, backbone, views=args.views)
     network = shipped_network(backbone)
     network.load_weights(str(run / BEST))
@@ -127,11 +121,10 @@ def main() -> None:
     parser.add_argument("--backbone", choices=sorted(backbones.BACKBONES), default="efficientnetv2b0")
     parser.add_argument("--run", type=Path, default=Path("build/efficientnetv2b0"), help="checkpoints and caches")
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER)
-    parser.add_argument("--epochs", type=int, default=14, help="of stage 1")
-    parser.add_argument("--polish-epochs", type=int, default=4, help="of stage 1 with averaged weights; 0: none")
+    parser.add_argument("--epochs", type=int, default=9, help="of stage 1")
     parser.add_argument("--batch", type=int, default=32, help="photos a step in stage 1")
     parser.add_argument(
-        "--reuse-stage-1", action="store_true", help="take the best weights in the run folders as they are"
+        "--reuse-stage-1", action="store_true", help="take the best weights in the run folder as they are"
     )
     parser.add_argument("--views", type=int, default=2, help="random views of a training photo in stage 2")
     parser.add_argument("--compact-epochs", type=int, default=2)

@@ -1,7 +1,7 @@
 r"""Search learning rate, dropout, batch size and strength of augmentation with optuna (Akiba et al. 2019).
 
     python -m training.search --config dermoscopy --set backbone=mobilenet_v2 --set side=96 --set photos=1500 \\
-        --set epochs=3 --weights WEIGHTS --data DIR --out build/search --trials 20
+        --set epochs=3 --set ema=0 --weights WEIGHTS --data DIR --out build/search --trials 20
 
 Every trial trains the configuration with other values and reports its validation figure after each epoch; one that
 falls behind the median of the others at the same epoch, the second or a later one, is stopped. Trials stand in

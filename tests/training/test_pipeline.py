@@ -135,7 +135,7 @@ def test_one_command_makes_a_bundle_and_goes_on_after_a_kill(tmp_path: Path) -> 
     command = [
         *(sys.executable, "-m", "training.default_bundle", "--data", tmp_path / "data", "--run", tmp_path / "run"),
         *("--out", tmp_path / "bundle", "--backbone", "mobilenet_v2", "--batch", "2", "--views", "1"),
-        *("--compact-epochs", "1", "--private-epochs", "1", "--polish-epochs", "1", "--epochs", "3"),
+        *("--compact-epochs", "1", "--private-epochs", "1", "--epochs", "3"),
     ]
     first = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert first.stdout is not None

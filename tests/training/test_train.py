@@ -153,6 +153,7 @@ def test_two_machines_on_the_loopback_train_one_network(tmp_path: Path, free_por
 def test_two_devices_of_a_machine_learn_what_one_learns(tmp_path: Path) -> None:
     draw_isic(tmp_path / "data")
     plain = ("optimizer=adam", "schedule=constant", "learning_rate=1e-3", "dropout=0", "views=none", "pixels=0..1")
+    plain += ("mixup=0", "ema=0")
     settings = ("epochs=2", "balance=equal", "per_class=16", *plain)  # 8 steps an epoch; four losses
     for devices in ("1", "2"):
         done = run(command(tmp_path, devices, *settings), TINY_DEVICES=devices)
