@@ -1,6 +1,6 @@
 r"""What each change of a configuration brings on validation photos, side by side, over several seeds.
 
-    python -m training.compare mixup=0 mixup=0,cutmix=1 focal=2 hairs=3 --config dermoscopy --set ema=0 \\
+    python -m training.compare mixup=0 mixup=0,cutmix=1 focal=2 hairs=3 --config dermoscopy --set ema=0 \
         --set backbone=mobilenet_v2 --set side=96 --set photos=1000 --set epochs=4 --weights WEIGHTS --out build/compare
 
 Each word is one variant: ``KEY=VALUE``, several joined by commas. The configuration itself and every variant are
@@ -10,7 +10,6 @@ trained once a seed; a variant's figure is the mean of its differences to the co
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,9 +21,9 @@ import keras
 import numpy as np
 
 from securesplit.errors import ConfigError
-from training import command, devices
-from training.config import CONFIGS, Config, changed, named
-from training.train import train
+from training import command
+from training.config import Config, changed, named
+from training.train import common_arguments, starts_from, train
 
 SCHEMA = "securesplit.comparison/1"
 FILE = "compare.json"
@@ -48,7 +47,7 @@ def compare(
         ConfigError: a variant is no configuration, or `out` holds a comparison around another one.
     """
     wanted = {BASE: config, **{variant: changed(config, variant.split(",")) for variant in variants}}
-    around = {**config.to_json(), "weights": str(options.get("weights"))}
+    around = {**config.to_json(), **starts_from(options)}
     file = out / FILE
     content: dict[str, Any] = {"schema": SCHEMA, "around": around, "runs": {}}
     if file.is_file():
@@ -122,18 +121,10 @@ def _title(figure: str) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common_arguments(__doc__)
     parser.add_argument("variants", nargs="+", metavar="KEY=VALUE[,KEY=VALUE]")
-    parser.add_argument("--config", default="dermoscopy", help=f"what is changed: one of {', '.join(CONFIGS)}")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="instead of the configuration's, in every run"
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--out", type=Path, default=Path("build/compare"))
-    parser.add_argument("--weights", type=Path, help="ImageNet weights of the backbone, a Keras .weights.h5")
-    parser.add_argument("--start", type=Path, help="best.weights.h5 of another run of such a network, to go on from")
     parser.add_argument("--seeds", type=int, default=2, help="runs of each variant")
-    parser.add_argument("--precision", choices=devices.PRECISIONS, default="auto")
     args: Mapping[str, Any] = vars(parser.parse_args())
     content = compare(
         *(named(args["config"], args["set"]), args["variants"], args["data"], args["out"]),

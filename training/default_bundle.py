@@ -1,6 +1,6 @@
 r"""The shipped bundle, from ImageNet weights to ``securesplit/model/default``, in one command.
 
-    python -m training.default_bundle --data ../shared/data/ham10000 \\
+    python -m training.default_bundle --data ../shared/data/ham10000 \
         --weights ../shared/weights/efficientnetv2b0_no_top.weights.h5
 
 Every stage is skipped or resumed where its result is there already, so the command may be killed and run again.

@@ -1,6 +1,6 @@
 r"""Search learning rate, dropout, batch size and strength of augmentation with optuna (Akiba et al. 2019).
 
-    python -m training.search --config dermoscopy --set backbone=mobilenet_v2 --set side=96 --set photos=1500 \\
+    python -m training.search --config dermoscopy --set backbone=mobilenet_v2 --set side=96 --set photos=1500 \
         --set epochs=3 --set ema=0 --weights WEIGHTS --data DIR --out build/search --trials 20
 
 Every trial trains the configuration with other values and reports its validation figure after each epoch; one that
@@ -12,7 +12,6 @@ settings of *that*, and the report says so.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,9 +23,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from securesplit.errors import ConfigError
-from training import command, devices, search_report
-from training.config import CONFIGS, Config, named
-from training.train import train
+from training import command, search_report
+from training.config import Config, named
+from training.train import common_arguments, starts_from, train
 
 STARTUP_TRIALS = 4  # drawn at random, and never stopped early
 FIRST_JUDGED_EPOCH = 2  # in the first one the learning rate still rises
@@ -102,7 +101,7 @@ def search(config: Config, root: Path, out: Path, *, trials: int, keep_runs: boo
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(out, "search", config.seed)
-    around = {**config.to_json(), "weights": str(options.get("weights"))}
+    around = {**config.to_json(), **starts_from(options)}
     if study.user_attrs.setdefault("around", around) != around:
         raise ConfigError(f"{out} holds a search around another configuration", hint="give another --out")
     study.set_user_attr("around", around)
@@ -129,21 +128,14 @@ def search(config: Config, root: Path, out: Path, *, trials: int, keep_runs: boo
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="dermoscopy", help=f"what to search around: one of {', '.join(CONFIGS)}")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="instead of the configuration's"
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser = common_arguments(__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/search"))
-    parser.add_argument("--weights", type=Path, help="ImageNet weights of the backbone, a Keras .weights.h5")
     parser.add_argument("--trials", type=int, default=20, help="in all, with those of earlier sessions")
     parser.add_argument("--keep-runs", action="store_true", help="keep the weights of every trial")
-    parser.add_argument("--precision", choices=devices.PRECISIONS, default="auto")
     args: Mapping[str, Any] = vars(parser.parse_args())
     study = search(
         *(named(args["config"], args["set"]), args["data"], args["out"]),
-        **{name: args[name] for name in ("trials", "keep_runs", "weights", "precision")},
+        **{name: args[name] for name in ("trials", "keep_runs", "weights", "start", "precision")},
     )
     print(f"best: {study.best_params}, {study.best_value:.4f}; {args['out']}/search.md, search.json, search.png")
 

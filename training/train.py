@@ -19,7 +19,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,17 +207,29 @@ def _callbacks(files: Path, config: Config, keep: keras.callbacks.Callback) -> l
     return [measured, history, *boards, backup]
 
 
-def arguments() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def common_arguments(description: str | None) -> argparse.ArgumentParser:
+    """The command line of everything that trains a configuration: which one, on what, from what."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="dermoscopy", help=f"one of {', '.join(CONFIGS)}")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="instead of the configuration's"
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
-    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
     parser.add_argument("--weights", type=Path, help="ImageNet weights of the backbone, a Keras .weights.h5")
     parser.add_argument("--start", type=Path, help="best.weights.h5 of another run of such a network, to go on from")
+    parser.add_argument("--precision", choices=devices.PRECISIONS, default="auto")
+    return parser
+
+
+def starts_from(options: Mapping[str, Any]) -> dict[str, str]:
+    """The start of a run by its options for `train`, for the record of what several runs were made around."""
+    return {name: str(options[name]) for name in ("weights", "start") if options.get(name)}
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = common_arguments(__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
     parser.add_argument(
         "--teacher",
         type=Path,
@@ -226,7 +238,6 @@ def arguments() -> argparse.ArgumentParser:
         metavar="BUNDLE",
         help="to learn from (default: the one in the package); given again: from their mean answer",
     )
-    parser.add_argument("--precision", choices=devices.PRECISIONS, default="auto")
     parser.add_argument("--bundle", type=Path, help="split the best network into this folder")
     parser.add_argument("--at", help="layer to split at (default: the backbone's)")
     parser.add_argument("--licence", default="not stated", help="of the weights, for the bundle")
