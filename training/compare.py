@@ -23,6 +23,7 @@ import numpy as np
 from securesplit.errors import ConfigError
 from training import command
 from training.config import Config, changed, named
+from training.records import write_whole
 from training.train import common_arguments, starts_from, train
 
 SCHEMA = "securesplit.comparison/1"
@@ -65,15 +66,9 @@ def compare(
             keras.backend.clear_session()
             done[str(seed)] = train(replace(variant, seed=seed), root, run, verbose=0, **options)
             shutil.rmtree(run)
-            _write(file, json.dumps(content, indent=1) + "\n")
-            _write(out / "compare.md", markdown(content))
+            write_whole(file, json.dumps(content, indent=1) + "\n")
+            write_whole(out / "compare.md", markdown(content))
     return content
-
-
-def _write(file: Path, text: str) -> None:
-    partial = file.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
 
 
 def differences(content: Mapping[str, Any], figure: str) -> dict[str, list[float]]:

@@ -63,6 +63,13 @@ def commit() -> str | None:
     return described.stdout.strip() or None
 
 
+def write_whole(file: Path, text: str) -> None:
+    """Write `file` or leave it as it was, should this process be killed meanwhile."""
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
+
+
 @dataclass
 class Record:
     """A run that is under way; only the chief of several machines writes it.
@@ -117,6 +124,4 @@ class Record:
 
     def _write(self) -> None:
         self.run.mkdir(parents=True, exist_ok=True)
-        partial = self.run / f"{FILE}.partial"
-        partial.write_text(json.dumps(self._content, indent=1) + "\n", encoding="utf-8")
-        partial.replace(self.run / FILE)
+        write_whole(self.run / FILE, json.dumps(self._content, indent=1) + "\n")

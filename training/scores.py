@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from training.data import Split
+from training.records import write_whole
 
 
 def figures(split: Split, logits: NDArray[Any]) -> dict[str, float]:
@@ -58,9 +59,7 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
             self.model.save_weights(str(partial))
         if better:
             partial.replace(self._best)
-            written = self._record.with_suffix(".partial")
-            written.write_text(json.dumps({"epoch": epoch + 1, **score}) + "\n")
-            written.replace(self._record)
+            write_whole(self._record, json.dumps({"epoch": epoch + 1, **score}) + "\n")
 
     def best_so_far(self) -> float:
         """The best figure that was kept, −∞ where there is none."""
@@ -96,6 +95,4 @@ def forget_from(history: Path, epoch: int) -> None:
     """Strike the rows of `epoch` (from 0) and later from a ``history.csv``: a run that was killed repeats them."""
     if history.is_file():
         head, *rows = history.read_text().splitlines(keepends=True)
-        partial = history.with_suffix(".partial")
-        partial.write_text("".join([head, *(row for row in rows if int(row.split(",")[0]) < epoch)]))
-        partial.replace(history)
+        write_whole(history, "".join([head, *(row for row in rows if int(row.split(",")[0]) < epoch)]))
