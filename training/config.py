@@ -26,7 +26,7 @@ CHOICES = {
 
 NOT_NEGATIVE = (
     *("strength", "hairs", "mixup", "cutmix", "per_class", "malignant_weight", "histology_weight", "weight_decay"),
-    *("focal", "photos"),
+    *("focal", "photos", "cut_weight"),
 )
 
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number"}
@@ -54,6 +54,7 @@ class Config:
         malignant_weight: of a malignant photo in the loss.
         histology_weight: of a benign photo that was proven by histology, in the loss.
         ends: ``one`` (pooling, dropout, dense) or ``cut`` (a second end at the cut, and the diagnoses where known).
+        cut_weight: of the losses of the end at the cut, beside those of the usual end.
         dropout: share before each dense layer.
         batch: photos a step, over all devices and machines together.
         epochs: of training.
@@ -87,6 +88,7 @@ class Config:
     malignant_weight: float = 1.0
     histology_weight: float = 1.0
     ends: str = "one"
+    cut_weight: float = 0.5
     dropout: float = 0.3
     batch: int = 32
     epochs: int = 20

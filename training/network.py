@@ -13,7 +13,8 @@ from training import data
 from training.batch_norm import freeze_batch_norm, train_batch_norm
 from training.config import SIDE, Config
 
-LOSS_WEIGHTS = {"malignant": 1.0, "cut_malignant": 0.5, "dx": 0.5, "cut_dx": 0.25}
+DIAGNOSIS_WEIGHT = 0.5
+"""Of the loss of an end for the seven diagnoses, beside that of the end for malignant."""
 
 
 def build_model(config: Config, weights: Path | None = None) -> keras.Model:
@@ -106,6 +107,10 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> None:
     model.compile(
         optimizer,
         loss={name: malignant if "malignant" in name else diagnosis for name in names},
-        loss_weights={name: LOSS_WEIGHTS[name] for name in names},
+        loss_weights={name: _loss_weight(name, config) for name in names},
     )
     optimizer.build(model.trainable_variables)
+
+
+def _loss_weight(end: str, config: Config) -> float:
+    return (DIAGNOSIS_WEIGHT if end.endswith("dx") else 1.0) * (config.cut_weight if end.startswith("cut_") else 1.0)
