@@ -67,3 +67,18 @@ def test_a_focal_loss_counts_what_is_known_less() -> None:
     right = 1 / (1 + np.exp(-np.array([-2.0, 0.0, 2.0])))
     np.testing.assert_allclose(losses[0.0], -np.log(right), rtol=1e-4)
     np.testing.assert_allclose(losses[2.0], -((1 - right) ** 2) * np.log(right), rtol=1e-4)
+
+
+def test_the_end_at_the_cut_can_count_more() -> None:
+    """No end knows anything, so each loss is the logarithm of how many classes it has: 2 and 7."""
+    losses = {}
+    for cut_weight in (0.0, 0.5, 2.0):
+        logit = keras.Input((1,))
+        sizes = {"malignant": 1, "dx": 7, "cut_malignant": 1, "cut_dx": 7}
+        ends = {n: keras.layers.Dense(k, kernel_initializer="zeros", name=n)(logit) for n, k in sizes.items()}
+        model = keras.Model(logit, ends)
+        compile_model(model, Config("tiny", schedule="constant", optimizer="adam", cut_weight=cut_weight), steps=1)
+        known = {n: np.eye(max(k, 2), dtype=np.float32)[:1, -k:] for n, k in sizes.items()}
+        losses[cut_weight] = model.evaluate(np.ones((1, 1)), known, verbose=0, return_dict=True)["loss"]
+    one_end = np.log(2) + np.log(7) / 2
+    assert losses == pytest.approx({weight: (1 + weight) * one_end for weight in losses}, rel=1e-5)
