@@ -1,7 +1,8 @@
 """How a network is trained, as named configurations; one command runs any of them (`training.train`).
 
 ``student`` is the recipe of the student project that this one grew out of. ``dermoscopy`` is the stronger one beside
-it, ``inception`` the same network as the student's, taught by the shipped bundle (distillation).
+it; ``born_again`` goes on from its weights, taught by the network that it starts from (self-distillation, Furlanello et
+al., Born-Again Neural Networks, ICML 2018). ``inception`` is the student's network, taught by the shipped bundle.
 """
 
 from __future__ import annotations
@@ -126,6 +127,19 @@ class Config:
         return asdict(self)
 
 
+_DERMOSCOPY = Config(
+    backbone="efficientnetv2b0",
+    mixup=0.2,
+    balance="none",
+    malignant_weight=2.0,
+    histology_weight=1.5,
+    ends="cut",
+    learning_rate=1.5e-4,
+    label_smoothing=0.05,
+    ema=0.997,
+    batch_norm="frozen",
+)
+
 CONFIGS = {
     "student": Config(
         backbone="inception_resnet_v2",
@@ -137,17 +151,16 @@ CONFIGS = {
         learning_rate=1e-3,
         monitor="balanced_accuracy",  # the student's validation photos were balanced, where this is the accuracy
     ),
-    "dermoscopy": Config(
-        backbone="efficientnetv2b0",
-        mixup=0.2,
-        balance="none",
-        malignant_weight=2.0,
-        histology_weight=1.5,
-        ends="cut",
-        learning_rate=1.5e-4,
-        label_smoothing=0.05,
-        ema=0.997,
-        batch_norm="frozen",
+    "dermoscopy": _DERMOSCOPY,
+    "born_again": replace(
+        _DERMOSCOPY,
+        hairs=3,
+        balance="equal",
+        malignant_weight=1.0,
+        cut_weight=1.0,
+        learning_rate=1e-4,
+        epochs=3,
+        teacher_share=0.6,
     ),
     "inception": Config(backbone="inception_resnet_v2", learning_rate=1e-3, teacher_share=0.7),
 }

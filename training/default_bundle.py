@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,7 @@ from training.config import CONFIGS, SIDE
 from training.measure import measure_and_write
 from training.network import shipped_network
 from training.regularisers import NAMES, secrets_of
+from training.run_bundle import make_bundle
 from training.train import BEST, train
 from training.train_private import Recipe, train_private
 from training.train_release import Trained, load_cached, split_network, train_compact
@@ -61,10 +63,33 @@ def first_manifest(folder: Path, backbone: str, specs: dict[str, ReleaseSpec], p
     )
 
 
-def stage_1(args: argparse.Namespace) -> None:
-    """Train the whole network, from ImageNet weights to lesions, without any release."""
-    config = replace(CONFIGS["dermoscopy"], backbone=args.backbone, batch=args.batch, epochs=args.epochs)
-    train(config, args.data, args.run, weights=args.weights)
+def stage_1(args: argparse.Namespace) -> Path:
+    """Train the whole network, from ImageNet weights to lesions, without any release.
+
+    Every generation after the first goes on from the one before, taught by all that were before it.
+
+    Returns:
+        Folder of the last generation's run.
+    """
+    run: Path = args.run
+    own = {"backbone": args.backbone, "batch": args.batch}
+    train(replace(CONFIGS["dermoscopy"], epochs=args.epochs, **own), args.data, run, weights=args.weights)
+    teachers: list[Path] = []
+    for number in range(2, args.generations + 1):
+        teachers.append(_teacher(run, args.data))
+        start, run = run / BEST, args.run.with_name(f"{args.run.name}-generation-{number}")
+        train(replace(CONFIGS["born_again"], **own), args.data, run, start=start, teachers=teachers)
+    return run
+
+
+def _teacher(run: Path, root: Path) -> Path:
+    """The finished network of `run` as a bundle that teaches; a marker beside it tells that it is whole."""
+    bundle, whole = run / "teacher", run / "teacher.whole"
+    if not whole.is_file():
+        shutil.rmtree(bundle, ignore_errors=True)
+        make_bundle(run, root, bundle, licence=LICENCE)
+        whole.touch()
+    return bundle
 
 
 def _record(run: Path) -> dict[str, Any]:
@@ -74,9 +99,8 @@ def _record(run: Path) -> dict[str, Any]:
 
 def build(args: argparse.Namespace) -> Manifest:
     """All stages, each skipped or resumed where its result is there."""
-    backbone, run = args.backbone, args.run
-    if not args.reuse_stage_1:
-        stage_1(args)
+    backbone = args.backbone
+    run = args.run if args.reuse_stage_1 else stage_1(args)
     train, val = load_cached(run, args.data, backbone, views=args.views)
     network = shipped_network(backbone)
     network.load_weights(str(run / BEST))
@@ -121,7 +145,10 @@ def main() -> None:
     parser.add_argument("--backbone", choices=sorted(backbones.BACKBONES), default="efficientnetv2b0")
     parser.add_argument("--run", type=Path, default=Path("build/efficientnetv2b0"), help="checkpoints and caches")
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER)
-    parser.add_argument("--epochs", type=int, default=9, help="of stage 1")
+    parser.add_argument("--epochs", type=int, default=9, help="of the first generation")
+    parser.add_argument(
+        "--generations", type=int, default=2, help="of the network, each after the first taught by those before it"
+    )
     parser.add_argument("--batch", type=int, default=32, help="photos a step in stage 1")
     parser.add_argument(
         "--reuse-stage-1", action="store_true", help="take the best weights in the run folder as they are"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 from securesplit.model import Bundle, backbones
 from securesplit.privacy.release import ReleaseSpec, from_grid, saturate, to_grid
 from tests.training.test_data import draw_isic
-from training import encoders, export, levels, regularisers, train_private
+from training import encoders, export, levels, records, regularisers, train_private
 from training.network import shipped_network
 from training.release_layers import ClipNorm, Squash, TruncateToGrid, release_layers
 from training.train_private import Recipe
@@ -135,7 +136,7 @@ def test_one_command_makes_a_bundle_and_goes_on_after_a_kill(tmp_path: Path) -> 
     command = [
         *(sys.executable, "-m", "training.default_bundle", "--data", tmp_path / "data", "--run", tmp_path / "run"),
         *("--out", tmp_path / "bundle", "--backbone", "mobilenet_v2", "--batch", "2", "--views", "1"),
-        *("--compact-epochs", "1", "--private-epochs", "1", "--epochs", "3"),
+        *("--compact-epochs", "1", "--private-epochs", "1", "--epochs", "4", "--generations", "2"),
     ]
     first = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert first.stdout is not None
@@ -146,8 +147,14 @@ def test_one_command_makes_a_bundle_and_goes_on_after_a_kill(tmp_path: Path) -> 
     first.communicate()
     second = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stderr[-2000:]
-    assert "Epoch 3/3" in second.stdout
-    assert "Epoch 1/3" not in second.stdout
+    assert "Epoch 4/4" in second.stdout
+    assert "Epoch 1/4" not in second.stdout
+    born_again = records.read(tmp_path / "run-generation-2")
+    teacher = Bundle.load(tmp_path / "run" / "teacher")
+    assert (born_again["status"], born_again["made_from"]["teacher"]) == ("finished", teacher.id)
+    assert json.loads((tmp_path / "bundle" / "manifest.json").read_text())["provenance"]["fine_tuning"]["run"] == (
+        "run-generation-2"
+    )
     bundle = Bundle.load(tmp_path / "bundle")
     head, tail = bundle.open_head(), bundle.open_tail()
     photo = np.zeros((150, 150, 3), np.uint8)
