@@ -27,7 +27,7 @@ import keras
 import numpy as np
 
 from securesplit.errors import ConfigError
-from training import command, data, devices, records, scores
+from training import backup, command, data, devices, records, scores
 from training.config import CONFIGS, Config, named
 from training.data import centre_square
 from training.inputs import Source, batches
@@ -37,6 +37,7 @@ from training.teacher import Teacher
 
 BEST = "best.weights.h5"
 HISTORY = "history.csv"
+RESUME = "resume"
 
 
 def load(config: Config, root: Path, cache: Path, side: int) -> tuple[dict[str, list[data.Photo]], list[data.Split]]:
@@ -101,7 +102,7 @@ def train(
         "teacher": guide.id if guide else None,
         "start": hashlib.sha256(_bytes_of(start)).hexdigest() if start else None,
     }
-    record = records.Record(run, made_from, _about(machine, policy), first_epoch(run))
+    record = records.Record(run, made_from, _about(machine, policy), backup.epochs_behind(run / RESUME))
     record.check()
     if record.first_epoch >= config.epochs and records.read(run)["status"] == "finished":
         return dict(records.read(run)["result"])
@@ -124,6 +125,7 @@ def train(
         compile_model(model, config, source.steps)
         model.fit(
             batches(source, record.first_epoch),
+            initial_epoch=record.first_epoch,
             epochs=config.epochs,
             steps_per_epoch=source.steps,
             shuffle=False,
@@ -173,12 +175,6 @@ def _keeper(split: data.Split, config: Config, machine: devices.Devices, best: P
     return scores.KeepBest(measure, f"val_{config.monitor}", best, together=machine.shard.count > 1)
 
 
-def first_epoch(run: Path) -> int:
-    """How many epochs the run in `run` has behind it."""
-    file = run / "resume" / "training_metadata.json"
-    return int(json.loads(file.read_text())["epoch"]) if file.is_file() else 0
-
-
 def _squares(split: data.Split, side: int) -> Any:
     squares = centre_square(split.pixels)
     if squares.shape[1] == side:
@@ -188,8 +184,8 @@ def _squares(split: data.Split, side: int) -> Any:
 
 def _copy_backup(run: Path, aside: Path) -> Path:
     """`aside`, with the chief's backup of `run` in it, if there is one."""
-    if (run / "resume").is_dir():
-        shutil.copytree(run / "resume", aside / "resume")
+    if (run / RESUME).is_dir():
+        shutil.copytree(run / RESUME, aside / RESUME)
     return aside
 
 
@@ -203,8 +199,7 @@ def _callbacks(files: Path, config: Config, keep: keras.callbacks.Callback) -> l
     if importlib.util.find_spec("tensorflow") and importlib.util.find_spec("tensorboard"):
         boards = [keras.callbacks.TensorBoard(str(files / "tensorboard"), write_graph=False)]
     history = keras.callbacks.CSVLogger(str(files / HISTORY), append=True)
-    backup = keras.callbacks.BackupAndRestore(str(files / "resume"), double_checkpoint=True, delete_checkpoint=False)
-    return [measured, history, *boards, backup]
+    return [measured, history, *boards, backup.Backup(files / RESUME)]
 
 
 def common_arguments(description: str | None) -> argparse.ArgumentParser:

@@ -211,8 +211,8 @@ def test_an_epoch_that_was_backed_up_was_measured_on_averaged_weights(tmp_path: 
     done = run(command(tmp_path, "run", "epochs=1", "ema=0.99", "balance=equal", "per_class=40"))
     assert done.returncode == 0, done.stderr[-3000:]
     kept = kernel_of(tmp_path / "run" / "best.weights.h5", "conv2d")
-    with_rest = kernel_of(tmp_path / "run" / "resume" / "latest.weights.h5", "conv2d")
-    averages = average_of(tmp_path / "run" / "resume" / "latest.weights.h5", kept.shape)
+    with_rest = kernel_of(tmp_path / "run" / "resume" / "after-1.weights.h5", "conv2d")
+    averages = average_of(tmp_path / "run" / "resume" / "after-1.weights.h5", kept.shape)
     assert (kept != with_rest).any()
     assert any(np.array_equal(kept, average) for average in averages)
 
