@@ -28,7 +28,7 @@ def weights_of(folder: Path, epochs: int) -> Path:
 
 
 class Backup(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
-    """Begin with what `folder` holds, and put the model there after each epoch.
+    """Begin with what `folder` holds, and put the model, whose optimizer is built, there after each epoch.
 
     An epoch counts from the moment at which the note that names its file is renamed into place. On several machines
     every one needs a folder of its own, for saving and loading are collective operations.
@@ -42,8 +42,6 @@ class Backup(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untype
         """Load weights and optimizer, if an epoch was kept."""
         epochs = epochs_behind(self._folder)
         if epochs:
-            if not self.model.optimizer.built:
-                self.model.optimizer.build(self.model.trainable_variables)
             self.model.load_weights(str(weights_of(self._folder, epochs)))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002

@@ -24,6 +24,7 @@ def trained(folder: Path, epochs: int, *, begun: int = 0) -> keras.Model:
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     model.compile(keras.optimizers.Adam(0.1), "mse")
+    model.optimizer.build(model.trainable_variables)
     x = np.arange(12, dtype=np.float32).reshape(4, 3) / 12
     model.fit(
         x, x[:, :2] ** 2, initial_epoch=begun, epochs=epochs, shuffle=False, verbose=0, callbacks=[Backup(folder)]

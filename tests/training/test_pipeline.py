@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -152,10 +151,8 @@ def test_one_command_makes_a_bundle_and_goes_on_after_a_kill(tmp_path: Path) -> 
     born_again = records.read(tmp_path / "run-generation-2")
     teacher = Bundle.load(tmp_path / "run" / "teacher")
     assert (born_again["status"], born_again["made_from"]["teacher"]) == ("finished", teacher.id)
-    assert json.loads((tmp_path / "bundle" / "manifest.json").read_text())["provenance"]["fine_tuning"]["run"] == (
-        "run-generation-2"
-    )
     bundle = Bundle.load(tmp_path / "bundle")
+    assert bundle.manifest.provenance["fine_tuning"]["run"] == "run-generation-2"
     head, tail = bundle.open_head(), bundle.open_tail()
     photo = np.zeros((150, 150, 3), np.uint8)
     for name, preset in bundle.presets.items():
