@@ -45,8 +45,8 @@ class Recipe:
         seed: of weights, order and noise.
     """
 
-    towers: int = 3
-    epochs: int = 3
+    towers: int = 6
+    epochs: int = 4
     noise: float = 0.15
     levels: int = 6
     regulariser: str = "distance correlation"

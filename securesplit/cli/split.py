@@ -72,7 +72,7 @@ def split(
 
     \b
     Example:
-      securesplit split mine.keras --at block5e_add --out mine
+      securesplit split mine.keras --at block6b_add --out mine
       securesplit diagnose --embedded --model mine --privacy none mole.jpg
     """
     about = {"licence": licence, "provenance": _pairs(provenance)}

@@ -30,7 +30,7 @@ class Backbone:
 
 
 BACKBONES = {
-    "efficientnetv2b0": Backbone("EfficientNetV2B0", cut="block5e_add", scales_inside=True),
+    "efficientnetv2b0": Backbone("EfficientNetV2B0", cut="block6b_add", scales_inside=True),
     "mobilenet_v2": Backbone("MobileNetV2", cut="block_13_expand_relu", scale=1 / 127.5, offset=-1.0),
     "inception_v3": Backbone("InceptionV3", cut="mixed7", scale=1 / 127.5, offset=-1.0),
     "inception_resnet_v2": Backbone("InceptionResNetV2", cut="block17_10_ac", scale=1 / 127.5, offset=-1.0),
