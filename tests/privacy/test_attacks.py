@@ -93,6 +93,19 @@ def test_the_decoder_finds_what_ridge_cannot():
     assert by_decoder > 0.8
 
 
+@pytest.mark.parametrize("shape", [(3, 3, 16), (200,)])
+def test_the_decoder_takes_releases_of_any_size(shape):
+    """Fewer numbers than principal components are asked for, and many more photos than either."""
+
+    def encode(photos):
+        mix = np.random.default_rng(7).normal(size=(SIDE * SIDE * 3, math.prod(shape))).astype(np.float32)
+        return ((photos - 0.5).reshape(len(photos), -1) @ mix / 20).reshape(-1, *shape)
+
+    known, target, seen = known_and_victims(encode)
+    rebuilt = decoder.fit(known, 0.0, 1, updates=300)(seen)
+    assert metrics.skill(target, rebuilt, mean_floor(known, target)).mean > 0.5
+
+
 def test_more_releases_rebuild_better():
     """A5: without the same-noise rule, 64 independent releases give away what one does not."""
     known, target, clean = known_and_victims(linear)

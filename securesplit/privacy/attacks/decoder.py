@@ -94,7 +94,8 @@ def _release_space(clean: Releases, sigma: float, seed: int) -> Callable[[Releas
     if flat.shape[1] <= COMPONENTS:
         spread = np.sqrt(flat.var(0) + sigma**2 + 1e-12)
         return lambda seen: np.asarray((seen.reshape(len(seen), -1) - mean) / spread, np.float32)
-    space = PCA(min(2 * COMPONENTS, len(flat) - 1), svd_solver="randomized", random_state=seed).fit(flat)
+    count = min(2 * COMPONENTS, flat.shape[1], len(flat) - 1)
+    space = PCA(count, svd_solver="randomized", random_state=seed).fit(flat)
     size = np.sqrt(space.explained_variance_[0] + sigma**2)
     return lambda seen: np.asarray(space.transform(seen.reshape(len(seen), -1)) / size, np.float32)
 
