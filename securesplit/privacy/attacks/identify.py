@@ -11,22 +11,30 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+ORDERS = 16
+"""Of the candidates, over which the assignment of a batch is averaged."""
 
-def assign(distances: NDArray[np.float64], seed: int) -> NDArray[np.bool_]:
-    """The whole batch at once: release i is of candidate i; whether each was assigned rightly.
+
+def assign(distances: NDArray[np.float64], seed: int, *, orders: int = ORDERS) -> NDArray[np.float64]:
+    """The whole batch at once: release i is of candidate i; how often each is assigned rightly, ``(n,)`` in 0..1.
+
+    Where many assignments are equally good the solver takes one by the candidates' position, which may not tell whose
+    release it is and makes of one assignment a guess: so the share is that over several random orders of them.
 
     Args:
         distances: ``(n, n)`` from every observed release to every candidate's clean one.
-        seed: of the candidates' order. Where many assignments are equally good the solver takes one by position, and
-            nobody's position may tell whose release it is.
+        seed: of the orders.
+        orders: how many.
     """
     from scipy.optimize import linear_sum_assignment
 
-    order = np.random.default_rng(seed).permutation(len(distances))
-    rows, columns = linear_sum_assignment(distances[:, order])
-    right = np.zeros(len(distances), bool)
-    right[rows] = rows == order[columns]
-    return right
+    rng = np.random.default_rng(seed)
+    right = np.zeros(len(distances))
+    for _ in range(orders):
+        order = rng.permutation(len(distances))
+        rows, columns = linear_sum_assignment(distances[:, order])
+        right[rows] += rows == order[columns]
+    return right / orders
 
 
 def label_only(
