@@ -155,12 +155,14 @@ def main() -> None:
     )
     parser.add_argument("--views", type=int, default=1, help="random views of a training photo in stage 2")
     parser.add_argument("--compact-epochs", type=int, default=3)
-    parser.add_argument("--private-epochs", type=int, default=4)
-    parser.add_argument("--levels", type=int, default=6, help="values of a release of the private preset before noise")
+    parser.add_argument("--private-epochs", type=int, default=Recipe.epochs)
+    parser.add_argument(
+        "--levels", type=int, default=Recipe.levels, help="values of a release of the private preset before noise"
+    )
     parser.add_argument("--sigma", type=float, default=0.1167, help="σ/C of the private preset")
-    parser.add_argument("--towers", type=int, default=6, help="encoders of the private preset, averaged")
-    parser.add_argument("--regulariser", choices=NAMES, default="distance correlation", help="of private")
-    parser.add_argument("--regulariser-weight", type=float, default=0.08)
+    parser.add_argument("--towers", type=int, default=Recipe.towers, help="encoders of the private preset, averaged")
+    parser.add_argument("--regulariser", choices=NAMES, default=Recipe.regulariser, help="of private")
+    parser.add_argument("--regulariser-weight", type=float, default=Recipe.weight)
     parser.add_argument("--provenance", type=Path, help="JSON object to add to the manifest's provenance")
     manifest = build(parser.parse_args())
     for split in ("validation", "test"):

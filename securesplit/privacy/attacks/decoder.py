@@ -74,41 +74,40 @@ _MAX_SPACES = 4
 
 def _photo_space(flat: NDArray[np.float32]) -> Any:
     """Principal components of ``(n, pixels)``; kept, since many decoders are trained on the same photos."""
-    from sklearn.decomposition import PCA
-
     key = hashlib.blake2b(np.ascontiguousarray(flat).tobytes(), digest_size=16).digest()
     if key not in _SPACES:
         while len(_SPACES) >= _MAX_SPACES:
             del _SPACES[next(iter(_SPACES))]
-        count = min(COMPONENTS, len(flat) - 1)
-        _SPACES[key] = PCA(count, svd_solver="randomized", random_state=0).fit(flat)
+        _SPACES[key] = _components(flat, COMPONENTS, seed=0)
     return _SPACES[key]
+
+
+def _components(values: NDArray[np.float32], count: int, seed: int) -> Any:
+    """That many principal components of ``(n, features)``, or as many as it has."""
+    from sklearn.decomposition import PCA
+
+    count = min(count, values.shape[1], len(values) - 1)
+    return PCA(count, svd_solver="randomized", random_state=seed).fit(values)
 
 
 def _release_space(clean: Releases, sigma: float, seed: int) -> Callable[[Releases], NDArray[np.float32]]:
     """Standardise, in the releases' own principal components where there are many numbers."""
-    from sklearn.decomposition import PCA
-
     flat = clean.reshape(len(clean), -1)
     mean = flat.mean(0)
     if flat.shape[1] <= COMPONENTS:
         spread = np.sqrt(flat.var(0) + sigma**2 + 1e-12)
         return lambda seen: np.asarray((seen.reshape(len(seen), -1) - mean) / spread, np.float32)
-    count = min(2 * COMPONENTS, flat.shape[1], len(flat) - 1)
-    space = PCA(count, svd_solver="randomized", random_state=seed).fit(flat)
+    space = _components(flat, 2 * COMPONENTS, seed)
     size = np.sqrt(space.explained_variance_[0] + sigma**2)
     return lambda seen: np.asarray(space.transform(seen.reshape(len(seen), -1)) / size, np.float32)
 
 
 def _by_cell(fitted: Known, known: Known, sigma: float, seed: int, updates: int, more: More) -> ridge.Predictor:
-    from sklearn.decomposition import PCA
-
     side, cells = fitted.photos.shape[1], fitted.clean.shape[1]
     chosen = fitted.first(max(20, ridge.CELLS_TO_FIT // 2 // cells**2))
     sample, _ = ridge.cells_to_fit(chosen, seed)
     centre, spread = sample.mean(0), sample.std(0) + 1e-6
-    count = min(2 * COMPONENTS, sample.shape[1])
-    space = PCA(count, svd_solver="randomized", random_state=seed).fit((sample - centre) / spread)
+    space = _components((sample - centre) / spread, 2 * COMPONENTS, seed)
     size = np.sqrt(space.explained_variance_[0])
 
     def encode(seen: Releases) -> NDArray[np.float32]:
