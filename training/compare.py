@@ -23,7 +23,7 @@ import numpy as np
 from securesplit.errors import ConfigError
 from training import command
 from training.config import Config, changed, named
-from training.records import write_whole
+from training.drafts import write_whole
 from training.train import common_arguments, starts_from, train
 
 SCHEMA = "securesplit.comparison/1"

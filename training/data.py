@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.division import SPLITS, divide
+from training.drafts import draft
 
 MALIGNANT_DX = frozenset({"mel", "bcc", "akiec"})
 DX_CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")
@@ -169,9 +170,8 @@ def load_split(photos: list[Photo], *, height: int, width: int, cache: Path) -> 
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         pixels = np.stack([_cover(p.path, height, width) for p in photos])
-        partial = file.with_suffix(".partial.npy")
-        np.save(partial, pixels)
-        partial.rename(file)
+        with draft(file) as own:
+            np.save(own, pixels)
     return Split(tuple(photos), np.load(file))
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from training.drafts import draft
+
 SPLITS = ("train", "val", "test")
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 RECORD = "division.csv"
@@ -72,9 +74,7 @@ def divide(root: Path, photos: Sequence[Path], seed: int = 1) -> dict[str, tuple
 
 
 def _write(record: Path, divided: Mapping[str, tuple[str, str]]) -> None:
-    partial = record.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
+    with draft(record) as own, own.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("photo", "split", "group"))
         writer.writerows((name, *where) for name, where in sorted(divided.items()))
-    partial.replace(record)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from securesplit.model import Bundle
 from training import data, evaluate, floor
+from training.drafts import draft
 from training.measure import SECRET
 
 SPLITS = ("val", "test")
@@ -70,8 +71,7 @@ def _logits(bundle: Bundle, photos: list[data.Photo], cache: Path) -> Callable[[
 def _cached(file: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial.npz")
-        np.savez(partial, **compute())
-        partial.rename(file)
+        with draft(file) as own:
+            np.savez(own, **compute())
     with np.load(file) as stored:
         return dict(stored)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from securesplit.errors import ConfigError
+from training.drafts import write_whole
 
 SCHEMA = "securesplit.run/1"
 FILE = "run.json"
@@ -61,13 +62,6 @@ def commit() -> str | None:
         check=False,
     )
     return described.stdout.strip() or None
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write `file` or leave it as it was, should this process be killed meanwhile."""
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
 
 
 @dataclass

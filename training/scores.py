@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from training.data import Split
-from training.records import write_whole
+from training.drafts import write_whole
 
 
 def figures(split: Split, logits: NDArray[Any]) -> dict[str, float]:

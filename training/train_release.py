@@ -24,6 +24,7 @@ from securesplit.privacy.release import ReleaseSpec
 from training import data, encoders
 from training.config import SIDE
 from training.data import centre_square
+from training.drafts import draft
 from training.network import shipped_network
 from training.release_layers import release_layers
 from training.views import Views
@@ -103,7 +104,8 @@ def load_cached(run: Path, root: Path, backbone: str, *, views: int) -> tuple[Ca
         if not file.is_file() or file.stat().st_mtime < weights.stat().st_mtime:
             split = data.load_split(photos[name], height=SIDE, width=SIDE * 4 // 3, cache=run.parent / "pixels")
             made = cache_split(network, backbone, split, count, seed=2)
-            np.savez(file, **vars(made))
+            with draft(file) as own:
+                np.savez(own, **vars(made))
         with np.load(file) as stored:
             caches.append(Cached(**stored))
     return caches[0], caches[1]
