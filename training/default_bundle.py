@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shutil
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -83,12 +82,10 @@ def stage_1(args: argparse.Namespace) -> Path:
 
 
 def _teacher(run: Path, root: Path) -> Path:
-    """The finished network of `run` as a bundle that teaches; a marker beside it tells that it is whole."""
-    bundle, whole = run / "teacher", run / "teacher.whole"
-    if not whole.is_file():
-        shutil.rmtree(bundle, ignore_errors=True)
+    """The finished network of `run` as a bundle that teaches."""
+    bundle = run / "teacher"
+    if not bundle.is_dir():
         make_bundle(run, root, bundle, licence=LICENCE)
-        whole.touch()
     return bundle
 
 
@@ -159,7 +156,7 @@ def main() -> None:
     parser.add_argument(
         "--levels", type=int, default=Recipe.levels, help="values of a release of the private preset before noise"
     )
-    parser.add_argument("--sigma", type=float, default=0.1167, help="σ/C of the private preset")
+    parser.add_argument("--sigma", type=float, default=encoders.SHIPPED[1], help="σ/C of the private preset")
     parser.add_argument("--towers", type=int, default=Recipe.towers, help="encoders of the private preset, averaged")
     parser.add_argument("--regulariser", choices=NAMES, default=Recipe.regulariser, help="of private")
     parser.add_argument("--regulariser-weight", type=float, default=Recipe.weight)

@@ -1,11 +1,14 @@
-"""Files that are there whole or not at all, whoever is killed or writes the same file meanwhile."""
+"""Files and folders that are there whole or not at all, whoever is killed or writes the same file meanwhile."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from securesplit.errors import ConfigError
 
 
 @contextlib.contextmanager
@@ -21,6 +24,27 @@ def draft(file: Path) -> Iterator[Path]:
         own.replace(file)
     finally:
         own.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_draft(folder: Path) -> Iterator[Path]:
+    """The same for a folder, which is not there yet or empty; the draft is an empty folder beside it.
+
+    Raises:
+        ConfigError: `folder` holds something already, or nothing can be written beside it.
+    """
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigError(f"{folder} is not empty", hint="choose another --out")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = tempfile.TemporaryDirectory(prefix="partial-", dir=folder.parent)
+    except OSError as error:
+        raise ConfigError(f"cannot write {folder} ({error.strerror})", hint="choose another --out") from None
+    with aside as name:
+        own = Path(name) / folder.name
+        own.mkdir()
+        yield own
+        own.replace(folder)
 
 
 def write_whole(file: Path, text: str) -> None:

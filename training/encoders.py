@@ -16,6 +16,9 @@ from securesplit.privacy.release import ReleaseSpec
 from training.levels import Levels
 from training.release_layers import PiecewiseLinear, Squash
 
+SHIPPED = (6, 0.1167)
+"""Levels and σ/C of the ``private`` that ships (ADR 006)."""
+
 
 def compact_spec(cut_shape: tuple[int, ...], channels: int = 16) -> ReleaseSpec:
     """The ``compact`` release for a cut map ``(h, w, c)``: half its height and width, `channels` deep, int8."""

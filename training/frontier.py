@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from securesplit.audit.plots import figure, png
 from training import data, levels, tables
-from training.encoders import private_spec
+from training.encoders import SHIPPED, private_spec
 from training.regularisers import secrets_of
 from training.tables import Side
 from training.train_private import Recipe, scores_of, train_score
@@ -37,7 +37,6 @@ POINTS = (
 )
 RELEASES = ((3, 0.3), (5, 0.15), (5, 0.2), (6, 0.1167), (6, 0.15), (7, 0.1), (7, 0.1333), (9, 0.1))
 """(levels, σ/C)."""
-SHIPPED = (6, 0.1167)
 
 
 def measured(

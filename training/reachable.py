@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from securesplit.audit import goals
 from training import data, levels, tables
-from training.encoders import private_spec
+from training.encoders import SHIPPED, private_spec
 from training.levels import Levels
 from training.regularisers import secrets_of
 from training.tables import Side
@@ -127,18 +127,22 @@ def _of(listed: list[data.Photo], score: keras.Model, cached: Cached) -> Photos:
     return Photos(listed, *columns, scores_of(score, centre))
 
 
+def _release(text: str) -> tuple[int, float]:
+    levels, sigma = text.split(",")
+    return int(levels), float(sigma)
+
+
 def main() -> None:
     """Command line."""
     parser = cache_arguments(__doc__)
-    parser.add_argument("--release", action="append", help="levels,σ/C; may be repeated (default: what ships)")
+    parser.add_argument(
+        "--release", type=_release, action="append", help="levels,σ/C; may be repeated (default: what ships)"
+    )
     args = parser.parse_args()
     own, victims = read(args.run, args.data, args.backbone, args.views, Recipe())
-    for text in args.release or ["6,0.1167"]:
-        count, sigma = text.split(",")
-        for name, found in compare(own, victims, int(count), float(sigma)).items():
-            print(
-                json.dumps({"levels": int(count), "sigma_per_clip": float(sigma), "release": name} | found), flush=True
-            )
+    for count, sigma in args.release or [SHIPPED]:
+        for name, found in compare(own, victims, count, sigma).items():
+            print(json.dumps({"levels": count, "sigma_per_clip": sigma, "release": name} | found), flush=True)
 
 
 if __name__ == "__main__":

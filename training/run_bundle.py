@@ -18,6 +18,7 @@ from securesplit.errors import ConfigError
 from securesplit.model import Manifest, backbones, convert, packing, splitting
 from training import command, data, records
 from training.config import Config
+from training.drafts import folder_draft
 from training.evaluate import summary
 from training.measure import measure_and_write
 from training.network import build_model
@@ -29,6 +30,8 @@ def make_bundle(
     run: Path, root: Path, out: Path, *, at: str | None = None, precision: str = "float16", licence: str = "not stated"
 ) -> Manifest:
     """Split the best network of `run` at the layer `at` (None: its backbone's default cut) into the folder `out`.
+
+    `out` holds a whole bundle or nothing, should this process be killed.
 
     Args:
         run: folder of a run of `training.train`, finished or cut short; the manifest says which.
@@ -58,25 +61,25 @@ def make_bundle(
     shown = data.load_split(
         [photos["val"][i] for i in few], height=config.side, width=config.side * 4 // 3, cache=run.parent / "pixels"
     )
-    packed = packing.pack(head, tail, data.centre_square(shown.pixels), precision=precision)
     provenance = {
         **record["made_from"],
         "run_is": record["status"],
         "best_epoch": json.loads(best.with_suffix(".json").read_text()),
         "command": f"python -m training.train --run {run.name} --bundle {out.name}",
     }
-    about = {"licence": licence, "provenance": provenance}
-    manifest = packing.write_bundle(
-        out,
-        packed,
-        name=f"{config.backbone}-{layer}",
-        backbone=config.backbone,
-        cut=layer,
-        side=config.side,
-        about=about,
-    )
-    print(packed.parity.line(), flush=True)
-    measured = measure_and_write(out, manifest, run, root)
+    with folder_draft(out) as own:
+        packed = packing.pack(head, tail, data.centre_square(shown.pixels), precision=precision)
+        print(packed.parity.line(), flush=True)
+        manifest = packing.write_bundle(
+            own,
+            packed,
+            name=f"{config.backbone}-{layer}",
+            backbone=config.backbone,
+            cut=layer,
+            side=config.side,
+            about={"licence": licence, "provenance": provenance},
+        )
+        measured = measure_and_write(own, manifest, run, root)
     for split in ("validation", "test"):
         print(split, summary({n: p.quality[split] for n, p in measured.presets.items()}), sep="\n")
     return measured

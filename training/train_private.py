@@ -48,7 +48,7 @@ class Recipe:
     towers: int = 6
     epochs: int = 4
     noise: float = 0.15
-    levels: int = 6
+    levels: int = encoders.SHIPPED[0]
     regulariser: str = "distance correlation"
     weight: float = 0.08
     learning_rate: float = 7e-4

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from training.drafts import draft, write_whole
+from securesplit.errors import ConfigError
+from training.drafts import draft, folder_draft, write_whole
 
 
 def test_two_that_make_one_file_at_once_both_succeed(tmp_path: Path) -> None:
@@ -29,3 +30,24 @@ def test_a_draft_ends_as_its_file_does(tmp_path: Path) -> None:
     with draft(tmp_path / "best.weights.h5") as own:
         assert own.name.endswith("-best.weights.h5")
         own.touch()
+
+
+def test_a_folder_is_there_when_all_of_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "teacher"
+    with pytest.raises(TypeError), folder_draft(folder) as own:
+        (own / "head.tflite").write_text(1)  # type: ignore[arg-type]  # opens it, and fails
+    assert not folder.exists()
+    folder.mkdir()
+    with folder_draft(folder) as own:
+        (own / "head.tflite").touch()
+        assert not any(folder.iterdir())
+    assert [file.name for file in folder.iterdir()] == ["head.tflite"]
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mole.jpg").touch()
+    with pytest.raises(ConfigError, match="is not empty"), folder_draft(tmp_path):
+        pytest.fail("there is no draft")
+    with pytest.raises(ConfigError, match="cannot write"), folder_draft(tmp_path / "mole.jpg" / "bundle"):
+        pytest.fail("there is no draft")
