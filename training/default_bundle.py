@@ -28,7 +28,7 @@ from training.network import shipped_network
 from training.regularisers import NAMES, secrets_of
 from training.run_bundle import make_bundle
 from training.train import BEST, train
-from training.train_private import Recipe, train_private
+from training.train_private import REGULARISERS, Recipe, train_private
 from training.train_release import Trained, load_cached, split_network, train_compact
 
 LICENCE = (
@@ -109,8 +109,7 @@ def build(args: argparse.Namespace) -> Manifest:
         towers=args.towers,
         epochs=args.private_epochs,
         levels=args.levels,
-        regulariser=args.regulariser,
-        weight=args.regulariser_weight,
+        regularisers=dict(args.regulariser or REGULARISERS),
     )
     trained = {
         "compact": train_compact(tail, train, val, encoders.compact_spec(shape), run, epochs=args.compact_epochs),
@@ -132,6 +131,13 @@ def build(args: argparse.Namespace) -> Manifest:
     if args.provenance:
         provenance |= json.loads(args.provenance.read_text())
     return measure_and_write(args.out, first_manifest(args.out, backbone, specs, provenance), run, args.data)
+
+
+def _regulariser(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    if name not in NAMES:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(NAMES)}")
+    return name, float(weight)
 
 
 def main() -> None:
@@ -158,8 +164,13 @@ def main() -> None:
     )
     parser.add_argument("--sigma", type=float, default=encoders.SHIPPED[1], help="σ/C of the private preset")
     parser.add_argument("--towers", type=int, default=Recipe.towers, help="encoders of the private preset, averaged")
-    parser.add_argument("--regulariser", choices=NAMES, default=Recipe.regulariser, help="of private")
-    parser.add_argument("--regulariser-weight", type=float, default=Recipe.weight)
+    parser.add_argument(
+        "--regulariser",
+        type=_regulariser,
+        action="append",
+        metavar="NAME=WEIGHT",
+        help=f"of the private preset, may be repeated, of {', '.join(NAMES)} (default: those that ship)",
+    )
     parser.add_argument("--provenance", type=Path, help="JSON object to add to the manifest's provenance")
     manifest = build(parser.parse_args())
     for split in ("validation", "test"):

@@ -10,6 +10,7 @@ every number of levels and every noise is then measured on that encoder. All fig
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -21,20 +22,22 @@ from training import data, levels, tables
 from training.encoders import SHIPPED, private_spec
 from training.regularisers import secrets_of
 from training.tables import Side
-from training.train_private import Recipe, scores_of, train_score
+from training.train_private import REGULARISERS, Recipe, scores_of, train_score
 from training.train_release import Cached, cache_arguments, load_cached
 
-POINTS = (
-    ("none", 0.0),
-    ("distance correlation", 0.3),
-    ("distance correlation", 1.0),
-    ("adversary", 0.3),
-    ("adversary", 1.0),
-    ("class spread", 0.3),
-    ("class spread", 1.0),
-    ("jacobian", 0.03),
-    ("jacobian", 0.3),
+POINTS: tuple[Mapping[str, float], ...] = (
+    {},
+    {"distance correlation": 0.3},
+    {"distance correlation": 1.0},
+    {"age correlation": 0.3},
+    {"adversary": 0.3},
+    {"adversary": 1.0},
+    {"class spread": 0.3},
+    {"class spread": 2.0},
+    {"jacobian": 0.3},
+    REGULARISERS,
 )
+"""Weights of regularisers, tried side by side."""
 RELEASES = ((3, 0.3), (5, 0.15), (5, 0.2), (6, 0.1167), (6, 0.15), (7, 0.1), (7, 0.1333), (9, 0.1))
 """(levels, σ/C)."""
 
@@ -61,14 +64,12 @@ def measured(
 
 
 def plot(rows: list[dict[str, Any]], undefended: float) -> bytes:
-    """AUC lost against each leak beyond what the label gives, by regulariser, as PNG."""
+    """AUC lost against each leak beyond what the label gives, by regularisers, as PNG."""
     made, axes = figure(13, 4, 3)
     chosen = [r for r in rows if (r["levels"], r["sigma_per_clip"]) == SHIPPED]
     for axis, leak in zip(axes, ("A7", "age", "site"), strict=True):
-        for name in dict.fromkeys(r["regulariser"] for r in chosen):
-            mine = [r for r in chosen if r["regulariser"] == name]
-            x, y = ([r[leak] - r[f"{leak} label"] for r in mine], [100 * (undefended - r["auc"]) for r in mine])
-            axis.plot(x, y, "o-", ms=5, label=name)
+        for r in chosen:
+            axis.plot(r[leak] - r[f"{leak} label"], 100 * (undefended - r["auc"]), "o", ms=5, label=r["regularisers"])
         axis.set(xlabel=f"{leak} beyond the label", ylabel="AUC lost, points")
         axis.legend(fontsize=7)
     return png(made)
@@ -94,12 +95,13 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     recipe = Recipe(towers=args.towers, epochs=args.epochs)
     centre = replace(cached[0], maps=cached[0].maps[: len(photos["train"])])
-    for name, weight in POINTS:
-        file = args.run / f"point-{name.replace(' ', '-')}-{weight:g}.weights.h5"
-        chosen = replace(recipe, regulariser=name, weight=weight)
+    for point in POINTS:
+        name = ", ".join(f"{term} {weight:g}" for term, weight in point.items()) or "none"
+        file = args.run / f"point-{name.replace(', ', '-').replace(' ', '-')}.weights.h5"
+        chosen = replace(recipe, regularisers=point)
         score = train_score(cached[0], secrets, file, args.run / "best.weights.h5", chosen)
         scores = (scores_of(score, centre), scores_of(score, cached[1]))
-        about = {"regulariser": name, "weight": weight}
+        about = {"regularisers": name}
         rows += [about | row for row in measured(scores, photos, cached)]
         print(
             json.dumps(next(r for r in rows[-len(RELEASES) :] if (r["levels"], r["sigma_per_clip"]) == SHIPPED)),

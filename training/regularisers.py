@@ -1,10 +1,10 @@
-"""Terms that keep a score from saying more than the label: four ways, tried side by side by `training.frontier`.
+"""Terms that keep a score from saying more than the label, tried side by side by `training.frontier`.
 
 Each is added to the loss with a weight. What they keep away are the *secrets* of a photo (age, sex, site) and its
 thumbnail, beyond what the label says of them already; or, without naming any secret, whatever varies within a class.
 
 - `distance_correlation`: between score and secrets within each class (Székely et al. 2007; NoPeek, Vepakomma et al.
-  2020).
+  2020); over all of them, among which the thumbnail weighs most, or over age alone.
 - `Adversary`: a network guesses secrets and thumbnail from noisy score and label, and its gradient is reversed on the
   way to the encoder (Ganin and Lempitsky 2015; adversarial reconstruction as in Xiao et al. 2020).
 - `class_spread`: the score's variance within a class, which bounds its conditional entropy (centre loss, Wen et al.
@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 
 from training.data import Photo
 
-NAMES = ("none", "distance correlation", "adversary", "class spread", "jacobian")
+NAMES = ("distance correlation", "age correlation", "adversary", "class spread", "jacobian")
+AGE = slice(0, 1)
+"""The column of `secrets_of` that is the age."""
 
 
 def secrets_of(photos: list[Photo]) -> NDArray[np.float32]:

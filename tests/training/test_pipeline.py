@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +69,8 @@ def test_the_encoder_releases_the_level_of_the_score(count: int) -> None:
     assert answers[(fitted.values[reached] + 9).astype(int)] == pytest.approx(fitted.logits[reached], abs=1e-3)
 
 
-@pytest.mark.parametrize("name", regularisers.NAMES)
-def test_towers_learn_and_regularisers_hold_them_back(name: str) -> None:
+@pytest.mark.parametrize("names", [(), *((name,) for name in regularisers.NAMES), train_private.REGULARISERS])
+def test_towers_learn_and_regularisers_hold_them_back(names: Iterable[str]) -> None:
     """Maps whose mean says malignant and site: the score follows the label, and every term costs it something."""
     rng = np.random.default_rng(1)
     malignant = (rng.random(512) < 0.4).astype(np.float32)[:, None]
@@ -77,7 +78,7 @@ def test_towers_learn_and_regularisers_hold_them_back(name: str) -> None:
     maps = rng.normal(size=(512, 4, 4, 6)) + 3 * np.c_[malignant, site, np.zeros((512, 4))][:, None, None]
     thumbnail = np.repeat(site, 3, axis=1)[:, None, None].astype(np.float16) / 4 + 0.5
     cached = Cached(maps.astype(np.float16), 8 * malignant - 4, malignant, np.arange(512), thumbnail)
-    recipe = Recipe(towers=2, epochs=20, regulariser=name, weight=0.0 if name == "none" else 0.1, learning_rate=5e-3)
+    recipe = Recipe(towers=2, epochs=20, regularisers=dict.fromkeys(names, 0.1), learning_rate=5e-3)
     score, losses = train_private.trained_score(cached, site, recipe)
     assert roc_auc_score(malignant[:, 0], train_private.scores_of(score, cached)) > 0.9
     assert losses[-1] < losses[0]
