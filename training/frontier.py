@@ -71,7 +71,7 @@ def plot(rows: list[dict[str, Any]], undefended: float) -> bytes:
         for r in chosen:
             axis.plot(r[leak] - r[f"{leak} label"], 100 * (undefended - r["auc"]), "o", ms=5, label=r["regularisers"])
         axis.set(xlabel=f"{leak} beyond the label", ylabel="AUC lost, points")
-        axis.legend(fontsize=7)
+    made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
     return png(made)
 
 
