@@ -157,7 +157,7 @@ def main() -> None:
         "--reuse-stage-1", action="store_true", help="take the best weights in the run folder as they are"
     )
     parser.add_argument("--views", type=int, default=1, help="random views of a training photo in stage 2")
-    parser.add_argument("--compact-epochs", type=int, default=3)
+    parser.add_argument("--compact-epochs", type=int, default=4)
     parser.add_argument("--private-epochs", type=int, default=Recipe.epochs)
     parser.add_argument(
         "--levels", type=int, default=Recipe.levels, help="values of a release of the private preset before noise"
