@@ -20,10 +20,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from securesplit.drafts import write_whole
 from securesplit.errors import ConfigError
 from training import command
 from training.config import Config, changed, named
-from training.drafts import write_whole
 from training.train import common_arguments, starts_from, train
 
 SCHEMA = "securesplit.comparison/1"

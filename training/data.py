@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from securesplit.drafts import draft
 from training.division import SPLITS, divide
-from training.drafts import draft
 
 MALIGNANT_DX = frozenset({"mel", "bcc", "akiec"})
 DX_CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")

@@ -137,7 +137,10 @@ def _regulariser(text: str) -> tuple[str, float]:
     name, _, weight = text.partition("=")
     if name not in NAMES:
         raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(NAMES)}")
-    return name, float(weight)
+    try:
+        return name, float(weight)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=WEIGHT") from None
 
 
 def main() -> None:

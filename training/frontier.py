@@ -66,13 +66,17 @@ def measured(
 def plot(rows: list[dict[str, Any]], undefended: float) -> bytes:
     """AUC lost against each leak beyond what the label gives, by regularisers, as PNG."""
     made, axes = figure(13, 4, 3)
-    chosen = [r for r in rows if (r["levels"], r["sigma_per_clip"]) == SHIPPED]
     for axis, leak in zip(axes, ("A7", "age", "site"), strict=True):
-        for r in chosen:
+        for r in _as_shipped(rows):
             axis.plot(r[leak] - r[f"{leak} label"], 100 * (undefended - r["auc"]), "o", ms=5, label=r["regularisers"])
         axis.set(xlabel=f"{leak} beyond the label", ylabel="AUC lost, points")
     made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
     return png(made)
+
+
+def _as_shipped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of the release that ships."""
+    return [r for r in rows if (r["levels"], r["sigma_per_clip"]) == SHIPPED]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -103,10 +107,7 @@ def main() -> None:
         scores = (scores_of(score, centre), scores_of(score, cached[1]))
         about = {"regularisers": name}
         rows += [about | row for row in measured(scores, photos, cached)]
-        print(
-            json.dumps(next(r for r in rows[-len(RELEASES) :] if (r["levels"], r["sigma_per_clip"]) == SHIPPED)),
-            flush=True,
-        )
+        print(json.dumps(_as_shipped(rows)[-1]), flush=True)
     (args.run / "frontier.json").write_text(json.dumps({"recipe": asdict(recipe), "rows": rows}, indent=1) + "\n")
     (args.run / "frontier.md").write_text(table(rows))
     (args.run / "frontier.png").write_bytes(plot(rows, float(undefended)))

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit.drafts import draft
 from securesplit.model import Bundle
 from training import data, evaluate, floor
-from training.drafts import draft
 from training.measure import SECRET
 
 SPLITS = ("val", "test")

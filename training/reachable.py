@@ -10,6 +10,7 @@ a goal missed or met by luck shows as such. All figures are of validation photos
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -128,8 +129,11 @@ def _of(listed: list[data.Photo], score: keras.Model, cached: Cached) -> Photos:
 
 
 def _release(text: str) -> tuple[int, float]:
-    levels, sigma = text.split(",")
-    return int(levels), float(sigma)
+    try:
+        levels, sigma = text.split(",")
+        return int(levels), float(sigma)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not levels,σ/C, as 6,0.1167 is") from None
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from securesplit.drafts import write_whole
 from securesplit.errors import ConfigError
-from training.drafts import write_whole
 
 SCHEMA = "securesplit.run/1"
 FILE = "run.json"

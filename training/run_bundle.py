@@ -14,11 +14,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from securesplit.drafts import folder_draft
 from securesplit.errors import ConfigError
 from securesplit.model import Manifest, backbones, convert, packing, splitting
 from training import command, data, records
 from training.config import Config
-from training.drafts import folder_draft
 from training.evaluate import summary
 from training.measure import measure_and_write
 from training.network import build_model

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from securesplit.drafts import write_whole
 from training.data import Split
-from training.drafts import write_whole
 
 
 def figures(split: Split, logits: NDArray[Any]) -> dict[str, float]:

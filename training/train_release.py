@@ -19,12 +19,12 @@ from keras import ops
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from securesplit.drafts import draft
 from securesplit.model import backbones
 from securesplit.privacy.release import ReleaseSpec
 from training import data, encoders
 from training.config import SIDE
 from training.data import centre_square
-from training.drafts import draft
 from training.network import shipped_network
 from training.release_layers import release_layers
 from training.views import Views

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.audit.photos import Collection, Side
+from securesplit.drafts import draft
 from securesplit.model import Bundle, Preset
 from securesplit.privacy.attacks.setting import Releases, Surface
 from securesplit.privacy.noise import NoiseSource
@@ -110,9 +111,8 @@ def expose(bundle: Bundle, collection: Collection, cache: Path, progress: Progre
 def _stored(file: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     """The arrays in `file`; made and written, whole or not at all, where it is not there."""
     if not file.is_file():
-        draft = file.with_suffix(".draft.npz")
-        np.savez(draft, allow_pickle=False, **make())
-        draft.rename(file)
+        with draft(file) as own:
+            np.savez(own, allow_pickle=False, **make())
     with np.load(file) as stored:
         return {name: stored[name] for name in stored.files}
 

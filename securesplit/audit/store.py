@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from securesplit.drafts import write_whole
+
 Result = dict[str, Any]
 
 
@@ -38,9 +40,7 @@ class Store:
         result = step() | {"step": name, "minutes": self._minutes}
         result["seconds"] = round(time.perf_counter() - started, 1)
         text = json.dumps(result)
-        draft = self._file(name).with_suffix(".partial")
-        draft.write_text(text)
-        draft.rename(self._file(name))
+        write_whole(self._file(name), text)
         again: Result = json.loads(text)  # what a later run reads
         return again
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit import drafts
 from securesplit.errors import ConfigError
 from securesplit.model.convert import Endpoint, Parity, convert
 from securesplit.model.litert import Head, Tail
@@ -181,11 +182,10 @@ def write_bundle(
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise ConfigError(f"{folder} is not empty", hint="choose another --out")
+        drafts.refuse_taken(folder)
         (folder / "head.tflite").write_bytes(packed.head)
         (folder / "tail.tflite").write_bytes(packed.tail)
         (folder / "manifest.json").write_text(json.dumps(manifest.to_json(), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"cannot write {folder} ({error.strerror})", hint="choose another --out") from None
+        raise drafts.cannot_write(folder, error) from None
     return manifest

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from securesplit.drafts import draft, folder_draft, write_whole
 from securesplit.errors import ConfigError
-from training.drafts import draft, folder_draft, write_whole
 
 
 def test_two_that_make_one_file_at_once_both_succeed(tmp_path: Path) -> None:

@@ -34,17 +34,30 @@ def folder_draft(folder: Path) -> Iterator[Path]:
         ConfigError: `folder` holds something already, or nothing can be written beside it.
     """
     try:
-        if folder.exists() and any(folder.iterdir()):
-            raise ConfigError(f"{folder} is not empty", hint="choose another --out")
+        refuse_taken(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = tempfile.TemporaryDirectory(prefix="partial-", dir=folder.parent)
     except OSError as error:
-        raise ConfigError(f"cannot write {folder} ({error.strerror})", hint="choose another --out") from None
+        raise cannot_write(folder, error) from None
     with aside as name:
         own = Path(name) / folder.name
         own.mkdir()
         yield own
-        own.replace(folder)
+        try:
+            own.replace(folder)
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+
+
+def refuse_taken(folder: Path) -> None:
+    """Raise ConfigError where `folder` holds something already."""
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty", hint="choose another --out")
+
+
+def cannot_write(folder: Path, error: OSError) -> ConfigError:
+    """What to say of a folder that the system does not let us write."""
+    return ConfigError(f"cannot write {folder} ({error.strerror})", hint="choose another --out")
 
 
 def write_whole(file: Path, text: str) -> None:
