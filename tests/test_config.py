@@ -1,8 +1,12 @@
+import math
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from securesplit.config import find_config, read_config, settings_of
+from securesplit.config import check_budget, check_count, check_timeout_s, find_config, read_config, settings_of
 from securesplit.errors import ConfigError
 
 
@@ -27,8 +31,13 @@ def test_nonsense_is_refused(tmp_path: Path, text: str, message: str) -> None:
         settings_of(read_config(tmp_path / "s.toml"), "diagnose", {"timeout_s"})
 
 
-def test_broken_toml_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "s.toml").write_text("[[[")
+@pytest.mark.parametrize(
+    "text",
+    ["[[[", "a = 1" + "0" * 5000, "a = " + "[" * 100_000, "a = '\0'"],
+    ids=["brackets", "digits", "nesting", "nul"],
+)
+def test_broken_toml_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "s.toml").write_text(text)
     with pytest.raises(ConfigError, match="no valid TOML"):
         read_config(tmp_path / "s.toml")
 
@@ -45,3 +54,26 @@ def test_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_config(None) == Path("securesplit.toml")
     with pytest.raises(ConfigError, match="no settings file"):
         find_config(tmp_path / "missing.toml")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, 1e-9, math.inf, -math.inf, math.nan, 1e300, 10**5000, "30", True, b"1", [1], 1j],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize(
+    "check", [check_timeout_s, check_budget, lambda value: check_count(value, "n", least=1, most=9)]
+)
+def test_what_is_no_number_in_range_is_refused_with_a_hint(check: Callable[[object], object], value: object) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be|must be") as caught:
+        check(value)
+    assert caught.value.hint
+
+
+def test_numbers_of_every_kind_are_taken() -> None:
+    values = [1, 2.5, np.float32(2.5), np.float64(3), np.int64(4), Fraction(1, 2)]
+    assert [check_timeout_s(value) for value in values] == [float(value) for value in values]
+    assert [check_budget(None), check_budget(np.float32(4))] == [None, 4.0]
+    assert check_count(np.int64(3), "n", least=1, most=9) == 3
+    with pytest.raises(ConfigError, match="whole number"):
+        check_count(2.5, "n", least=1, most=9)
