@@ -16,18 +16,18 @@ from securesplit.errors import ConfigError
 
 CHOICES = {
     "pixels": ("pretrained", "0..1"),
-    "views": ("none", "student", "dermoscopy"),
+    "views": ("none", "student", "dermoscopy", "cameras"),
     "balance": ("equal", "none"),
     "ends": ("one", "cut"),
     "optimizer": ("adam", "adamw"),
     "schedule": ("constant", "cosine"),
     "batch_norm": ("frozen", "trained"),
-    "monitor": ("auc", "accuracy", "balanced_accuracy"),
+    "monitor": ("auc", "accuracy", "balanced_accuracy", "mean_auc"),
 }
 
 NOT_NEGATIVE = (
     *("strength", "hairs", "mixup", "cutmix", "per_class", "malignant_weight", "histology_weight", "weight_decay"),
-    *("focal", "photos", "cut_weight"),
+    *("focal", "photos", "cut_weight", "source_balance"),
 )
 
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number"}
@@ -52,6 +52,10 @@ class Config:
         cutmix: the same for pieces of photos put into others; 0: none.
         balance: ``equal``: both classes appear equally often in an epoch, the smaller one in more views; or ``none``.
         per_class: photos of each class in a balanced epoch; 0: as many as the larger class has.
+        phone_repeat: how often an epoch without balance shows each phone photo.
+        source_balance: how far the classes of each source are weighted towards the ratio of all sources together, from
+            0 (not at all) to 1 (whole, within a factor of `training.targets.LARGEST_FACTOR`).
+        hold_out: sources kept out of training and measured instead, with commas between them.
         malignant_weight: of a malignant photo in the loss.
         histology_weight: of a benign photo that was proven by histology, in the loss.
         ends: ``one`` (pooling, dropout, dense) or ``cut`` (a second end at the cut, and the diagnoses where known).
@@ -86,6 +90,9 @@ class Config:
     cutmix: float = 0.0
     balance: str = "equal"
     per_class: int = 0
+    phone_repeat: int = 1
+    source_balance: float = 0.0
+    hold_out: str = ""
     malignant_weight: float = 1.0
     histology_weight: float = 1.0
     ends: str = "one"
@@ -111,7 +118,7 @@ class Config:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}", hint=f"choose one of {', '.join(choices)}")
-        for name in ("side", "batch", "epochs", "learning_rate"):
+        for name in ("side", "batch", "epochs", "learning_rate", "phone_repeat"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", hint="give a positive number")
         for name in ("dropout", "label_smoothing", "ema"):
@@ -161,6 +168,17 @@ CONFIGS = {
         learning_rate=1e-4,
         epochs=3,
         teacher_share=0.6,
+    ),
+    "collection": replace(
+        _DERMOSCOPY,
+        views="cameras",
+        hairs=2,
+        malignant_weight=1.5,
+        source_balance=0.7,
+        phone_repeat=2,
+        cut_weight=1.0,
+        epochs=6,
+        monitor="mean_auc",
     ),
     "inception": Config(backbone="inception_resnet_v2", learning_rate=1e-3, teacher_share=0.7),
 }

@@ -1,9 +1,10 @@
 """Photos on disk -> arrays in memory, with the split that keeps every lesion on one side.
 
-Three layouts are read: the HAM10000/ISIC one (``metadata.csv`` beside ``images/``), a folder tree that is split already
-(``train/benign/*.jpg``, ``train/malignant/*.jpg``, ``val/...``, ``test/...``), and two folders, ``benign/`` and
-``malignant/``, which `training.division` splits. Pixels are decoded once into a ``.npy`` cache, at the working height
-and with their aspect ratio, so that an epoch costs no JPEG decoding.
+Four layouts are read: the HAM10000/ISIC one (``metadata.csv`` beside ``images/``), a folder tree that is split already
+(``train/benign/*.jpg``, ``train/malignant/*.jpg``, ``val/...``, ``test/...``), two folders, ``benign/`` and
+``malignant/``, which `training.division` splits, and a collection of several data sets (`training.collection`). Pixels
+are decoded once into a ``.npy`` cache, at the working height and with their aspect ratio, so that an epoch costs no
+JPEG decoding.
 """
 
 from __future__ import annotations
@@ -18,32 +19,28 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from securesplit.drafts import draft
+from training.collection import is_collection, merged
 from training.division import SPLITS, divide
+from training.photo import DX_CLASSES, MALIGNANT_DX, DataError, Photo
 
-MALIGNANT_DX = frozenset({"mel", "bcc", "akiec"})
-DX_CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")
-"""The seven diagnoses of HAM10000; a photo of a folder tree has none of them."""
+__all__ = [
+    "DX_CLASSES",
+    "LABELS",
+    "MALIGNANT_DX",
+    "PHOTO_SUFFIXES",
+    "SPLITS",
+    "DataError",
+    "Photo",
+    "Split",
+    "centre_square",
+    "check_disjoint",
+    "data_hash",
+    "list_photos",
+    "load_split",
+]
 
 LABELS = ("benign", "malignant")
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
-
-
-class DataError(Exception):
-    """The data folder does not hold what training needs; the message says what is missing."""
-
-
-@dataclass(frozen=True)
-class Photo:
-    """One labelled photo: where it lies, what it shows, and which lesion it belongs to."""
-
-    path: Path
-    malignant: bool
-    lesion: str
-    dx: str = ""
-    dx_type: str = ""
-    age: str = ""
-    sex: str = ""
-    site: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,21 @@ class Split:
         return np.array([DX_CLASSES.index(p.dx) if p.dx in DX_CLASSES else -1 for p in self.photos], np.int32)
 
     @property
+    def source(self) -> NDArray[np.str_]:
+        """``(n,)`` where each photo comes from, see `training.photo.Photo`."""
+        return np.array([p.source for p in self.photos])
+
+    @property
+    def is_phone(self) -> NDArray[np.bool_]:
+        """``(n,) bool``: taken with a phone, without a dermatoscope."""
+        return np.array([p.kind == "phone" for p in self.photos], bool)
+
+    @property
+    def is_counted(self) -> NDArray[np.bool_]:
+        """``(n,) bool``: counts in benign against malignant."""
+        return np.array([not p.is_premalignant for p in self.photos], bool)
+
+    @property
     def histology(self) -> NDArray[np.bool_]:
         """``(n,) bool``: the label was proven by histology."""
         return np.array([p.dx_type == "histo" for p in self.photos], bool)
@@ -75,13 +87,15 @@ def list_photos(root: Path) -> dict[str, list[Photo]]:
     Raises:
         DataError: `root` is in none of them, or holds other photos than its ``division.csv`` names.
     """
+    if is_collection(root):
+        return merged(_list_isic(root / "ham10000"), root)
     if (root / "metadata.csv").is_file():
         return _list_isic(root)
     if (root / "train" / "benign").is_dir():
         return _list_tree(root)
     if all((root / label).is_dir() for label in LABELS):
         return _list_folders(root)
-    raise DataError(f"{root} holds neither metadata.csv nor train/benign/ nor benign/ and malignant/")
+    raise DataError(f"{root} holds none of ham10000/, metadata.csv, train/benign/, and benign/ with malignant/")
 
 
 def _list_isic(root: Path) -> dict[str, list[Photo]]:
@@ -158,7 +172,8 @@ def check_disjoint(photos: dict[str, list[Photo]]) -> None:
 def load_split(photos: list[Photo], *, height: int, width: int, cache: Path) -> Split:
     """Decode `photos` to ``(n, height, width, 3) uint8``, from `cache` when it was done before.
 
-    Photos are scaled to cover the frame and cropped at the centre, never stretched.
+    A photo's short side becomes `height`; what is wider or higher than the frame is cropped at the centre, what is
+    narrower is continued by its mirror image, so that the centre square is the one that a device would show the head.
 
     Raises:
         DataError: there is no photo.
@@ -166,24 +181,26 @@ def load_split(photos: list[Photo], *, height: int, width: int, cache: Path) -> 
     if not photos:
         raise DataError("a split without photos")
     key = hashlib.sha256("\n".join(str(p.path) for p in photos).encode()).hexdigest()[:16]
-    file = cache / f"{key}-{height}x{width}.npy"
+    file = cache / f"{key}-{height}x{width}-mirrored.npy"
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        pixels = np.stack([_cover(p.path, height, width) for p in photos])
+        pixels = np.stack([_frame(p.path, height, width) for p in photos])
         with draft(file) as own:
             np.save(own, pixels)
     return Split(tuple(photos), np.load(file))
 
 
-def _cover(path: Path, height: int, width: int) -> NDArray[np.uint8]:
+def _frame(path: Path, height: int, width: int) -> NDArray[np.uint8]:
     with Image.open(path) as opened:
         image = opened.convert("RGB")
-    scale = max(height / image.height, width / image.width)
+    scale = height / min(image.size)
     if scale != 1.0:
-        size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+        size = (max(height, round(image.width * scale)), max(height, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.BICUBIC)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return np.asarray(image.crop((left, top, left + width, top + height)), np.uint8)
+    left, top = max(0, (image.width - width) // 2), (image.height - height) // 2
+    cropped = np.asarray(image.crop((left, top, left + min(width, image.width), top + height)), np.uint8)
+    missing = width - cropped.shape[1]
+    return np.pad(cropped, ((0, 0), (missing // 2, missing - missing // 2), (0, 0)), mode="symmetric")
 
 
 def centre_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

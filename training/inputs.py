@@ -44,13 +44,17 @@ class Source:
     @property
     def steps(self) -> int:
         """Batches of an epoch."""
-        return max(1, len(epoch_order(self.split.malignant, self.config, 0)) // self.config.batch)
+        return max(1, len(self._order(0)) // self.config.batch)
 
     def rows(self, epoch: int) -> NDArray[np.int64]:
         """This machine's share of an epoch's photos: whole batches."""
-        order = epoch_order(self.split.malignant, self.config, epoch)
+        order = self._order(epoch)
         whole = math.ceil(self.steps * self.config.batch / len(order))
         return np.tile(order, whole)[: self.steps * self.config.batch][self.shard.index :: self.shard.count]
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        repeats = np.where(self.split.is_phone, self.config.phone_repeat, 1)
+        return epoch_order(self.split.malignant, self.config, epoch, repeats)
 
     def views(self) -> Views:
         """Fresh layers, seeded so that machines show different views."""
@@ -71,8 +75,12 @@ class Source:
         }
 
 
-def epoch_order(malignant: NDArray[Any], config: Config, epoch: int) -> NDArray[np.int64]:
+def epoch_order(
+    malignant: NDArray[Any], config: Config, epoch: int, repeats: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
     """Photo numbers of one epoch, shuffled. With ``balance = "equal"`` both classes come equally often.
+
+    Without balance every photo comes as often as `repeats` says, once where it is None.
 
     A class with too few photos repeats them, each equally often but for one; of a class with too many, others are left
     out in every epoch.
@@ -82,7 +90,8 @@ def epoch_order(malignant: NDArray[Any], config: Config, epoch: int) -> NDArray[
     """
     rng = np.random.default_rng([config.seed, epoch])
     if config.balance == "none":
-        return rng.permutation(len(malignant)).astype(np.int64)
+        numbers = np.arange(len(malignant), dtype=np.int64)
+        return rng.permutation(numbers if repeats is None else np.repeat(numbers, repeats))
     classes = [np.flatnonzero(malignant == label) for label in (0, 1)]
     if not all(map(len, classes)):
         raise ValueError("both classes are needed to balance them")

@@ -17,8 +17,13 @@ from training.data import Split
 
 
 def figures(split: Split, logits: NDArray[Any]) -> dict[str, float]:
-    """By name, of ``(n,)`` logits: AUC, accuracy and balanced accuracy at probability one half, AUC by histology."""
-    malignant, proven = split.malignant.astype(bool), split.histology
+    """By name, of ``(n,)`` logits: AUC, accuracy and balanced accuracy at probability one half, AUC by histology.
+
+    Where the split holds several sources, also the AUC of each and their mean, the folds of the phone photos counting
+    as one source. Premalignant lesions are left out.
+    """
+    counted = split.is_counted
+    logits, proven, malignant = logits[counted], split.histology[counted], split.malignant[counted].astype(bool)
     found = {
         "val_auc": float(roc_auc_score(malignant, logits)),
         "val_accuracy": float(((logits >= 0) == malignant).mean()),
@@ -26,7 +31,18 @@ def figures(split: Split, logits: NDArray[Any]) -> dict[str, float]:
     }
     if 0 < malignant[proven].sum() < proven.sum():
         found["val_auc_histology"] = float(roc_auc_score(malignant[proven], logits[proven]))
-    return found
+    return found | _by_source(split.source[counted], malignant, logits)
+
+
+def _by_source(source: NDArray[np.str_], malignant: NDArray[np.bool_], logits: NDArray[Any]) -> dict[str, float]:
+    """AUC of every source with both classes, and their mean; nothing where there are no sources."""
+    of = np.array([name.split("/")[0] for name in source])
+    found = {
+        f"val_auc_{name}": float(roc_auc_score(malignant[of == name], logits[of == name]))
+        for name in np.unique(of)
+        if name and 0 < malignant[of == name].sum() < (of == name).sum()
+    }
+    return found | ({"val_mean_auc": float(np.mean(list(found.values())))} if found else {})
 
 
 class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped

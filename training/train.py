@@ -28,6 +28,7 @@ import numpy as np
 
 from securesplit.errors import ConfigError
 from training import backup, command, data, devices, records, scores
+from training.collection import hold_out
 from training.config import CONFIGS, Config, named
 from training.data import centre_square
 from training.inputs import Source, batches
@@ -47,6 +48,8 @@ def load(config: Config, root: Path, cache: Path, side: int) -> tuple[dict[str, 
         DataError: the photos are missing, or a lesion stands on two sides of the split.
     """
     photos = data.list_photos(root)
+    if config.hold_out:
+        photos = hold_out(photos, config.hold_out.split(","))
     data.check_disjoint(photos)
     chosen = {"train": photos["train"], "val": photos["val"]}
     if config.photos:

@@ -17,7 +17,12 @@ from keras import ops
 
 @dataclass(frozen=True)
 class Recipe:
-    """How far a view may differ from its photo; shares of the photo's side, of a turn, and of the light."""
+    """How far a view may differ from its photo; shares of the photo's side, of a turn, and of the light.
+
+    Attributes:
+        sharpness: a view is blurred or sharpened by up to this share of what a 3×3 mean takes away.
+        frame: share of the views that get the round dark frame of a dermatoscope.
+    """
 
     flip: str
     turn: float
@@ -27,6 +32,8 @@ class Recipe:
     contrast: float = 0.0
     brightness: float = 0.0
     cast: float = 0.0
+    sharpness: float = 0.0
+    frame: float = 0.0
 
 
 ANY_TURN = 0.5
@@ -35,6 +42,15 @@ RECIPES = {
     "student": Recipe("horizontal", turn=0.05, shift=0.05, zoom=0.1),
     "dermoscopy": Recipe(
         *("horizontal_and_vertical", ANY_TURN, 0.1, 0.28), saturation=0.25, contrast=0.25, brightness=0.12, cast=0.08
+    ),
+    "cameras": Recipe(
+        *("horizontal_and_vertical", ANY_TURN, 0.1, 0.35),
+        saturation=0.4,
+        contrast=0.4,
+        brightness=0.2,
+        cast=0.15,
+        sharpness=0.9,
+        frame=0.25,
     ),
 }
 
@@ -105,6 +121,35 @@ class Light(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
         return keras.random.uniform(shape, 1 - half, 1 + half, seed=self.seeds)
 
 
+class Camera(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
+    """Random sharpness of each photo, and the round dark frame of a dermatoscope around some of them.
+
+    Collections differ in both, and in how many of their lesions are malignant, so a network could learn either instead.
+    """
+
+    def __init__(self, recipe: Recipe, strength: float, seed: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sharpness = min(1.0, recipe.sharpness * strength)
+        self.frame = recipe.frame
+        self.seeds = keras.random.SeedGenerator(seed)
+
+    def call(self, photos: Any) -> Any:
+        """``(n, h, w, 3) float32`` in 0..255 -> the same."""
+        count, height, width = ops.shape(photos)[0], photos.shape[1], photos.shape[2]
+        share = keras.random.uniform((count, 1, 1, 1), -self.sharpness / 2, self.sharpness, seed=self.seeds)
+        blurred = ops.average_pool(photos, 3, strides=1, padding="same")
+        photos = ops.clip(photos + share * (blurred - photos), 0.0, 255.0)
+        y, x = (ops.arange(length, dtype="float32") / height for length in (height, width))
+        radius, down, across, wanted = (
+            keras.random.uniform((count, 1, 1), low, high, seed=self.seeds)
+            for low, high in ((0.46, 0.68), (0.45, 0.55), (0.45, 0.55), (0, 1))
+        )
+        middle = width / height / 2 - 0.5
+        distance = ops.sqrt((y[None, :, None] - down) ** 2 + (x[None, None, :] - middle - across) ** 2)
+        outside = ops.clip((distance - radius) * height / 2, 0.0, 1.0) * ops.cast(wanted < self.frame, "float32")
+        return photos * (1 - outside[..., None])
+
+
 class Hairs(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
     """Dark hairs drawn over each photo, from none to `most`: parabolas anywhere, one to three pixels of 150 wide.
 
@@ -150,6 +195,8 @@ def layers(name: str, strength: float, seed: int, hairs: int = 0) -> list[keras.
     stack: list[keras.layers.Layer] = [Move(recipe, strength, seed, **PLAIN)]
     if recipe.cast and strength:
         stack.append(Light(recipe, strength, seed + 1, **PLAIN))
+    if recipe.sharpness and strength:
+        stack.append(Camera(recipe, strength, seed + 3, **PLAIN))
     if hairs:
         stack.append(Hairs(hairs, seed + 2, **PLAIN))
     return stack

@@ -1,0 +1,43 @@
+"""One labelled photo, as every reader of data sets lists it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MALIGNANT_DX = frozenset({"mel", "bcc", "akiec"})
+DX_CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")
+"""The seven diagnoses of HAM10000; a photo of a folder tree has none of them."""
+
+
+class DataError(Exception):
+    """The data folder does not hold what training needs; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """Where a photo lies, what it shows, and which lesion it belongs to.
+
+    Attributes:
+        path: of its file.
+        malignant: its label.
+        lesion: photos with the same name here never stand on two sides of a split.
+        dx: one of `DX_CLASSES`, or empty where the diagnosis is not known.
+        dx_type: how the label was found; ``histo`` for histopathology.
+        age, sex, site: of the patient and on the body, empty where not known.
+        source: what a shortcut could hang on: the collection, camera or clinic; empty where there is only one.
+        kind: ``dermoscopy`` or ``phone``.
+        is_premalignant: labelled malignant for training, and left out of benign against malignant (actinic keratosis).
+    """
+
+    path: Path
+    malignant: bool
+    lesion: str
+    dx: str = ""
+    dx_type: str = ""
+    age: str = ""
+    sex: str = ""
+    site: str = ""
+    source: str = ""
+    kind: str = "dermoscopy"
+    is_premalignant: bool = False
