@@ -1,8 +1,9 @@
 """Several data sets as one: dermoscopy of two hospitals, dermoscopy of other cameras, and phone photos.
 
-A collection is a folder that holds ``ham10000/`` and any of ``isic_archive/`` and ``phone/``, each with ``images/`` and
-``metadata.csv``. HAM10000 brings its own splits. The others have none and are for training, unless a source is held out
-(`hold_out`), which is how a network is measured on cameras and clinics that it never saw.
+A collection is a folder that holds ``ham10000/`` and any of ``isic_archive/``, ``phone/`` and ``smartphone/``, each
+with ``images/`` and ``metadata.csv``. HAM10000 brings its own splits. The others have none: ``smartphone`` is for
+testing, and the rest for training, unless a source is held out (`hold_out`), which is how a network is measured on
+cameras and clinics that it never saw.
 
 A photo's *source* is what a shortcut could hang on: ``ham10000``, a collection within the ISIC archive (``komour``,
 ``isic2017``, ``isic9``), or ``phone/F`` for one of `FOLDS` folds over patients. Its *kind* is ``dermoscopy`` or
@@ -70,25 +71,38 @@ def list_phone(root: Path) -> list[Photo]:
     Raises:
         DataError: a diagnosis is unknown.
     """
-    found = []
-    for row in _rows(root):
-        dx = _diagnosis(row["dx"])
-        found.append(
-            Photo(
-                path=root / "images" / row["file"],
-                malignant=dx in MALIGNANT_DX,
-                lesion=row["patient_id"],
-                dx=dx,
-                dx_type="histo" if row["biopsied"] == "True" else "",
-                age=row["age"],
-                sex=row["sex"].lower(),
-                site=row["region"].lower(),
-                source=f"phone/{fold_of(row['patient_id'])}",
-                kind="phone",
-                is_premalignant=row["label"] == "actinic_keratosis",
-            )
-        )
-    return found
+    return [
+        _phone(root, row, dx=row["dx"], biopsied=row["biopsied"], source=f"phone/{fold_of(row['patient_id'])}")
+        for row in _rows(root)
+    ]
+
+
+def list_smartphone(root: Path) -> list[Photo]:
+    """Phone photos of other patients of the same data set, which are for testing only.
+
+    Raises:
+        DataError: a diagnosis is unknown.
+    """
+    return [
+        _phone(root, row, dx=row["diagnostic"], biopsied=row["biopsed"], source="smartphone") for row in _rows(root)
+    ]
+
+
+def _phone(root: Path, row: dict[str, str], *, dx: str, biopsied: str, source: str) -> Photo:
+    diagnosis = _diagnosis(dx)
+    return Photo(
+        path=root / "images" / row["file"],
+        malignant=diagnosis in MALIGNANT_DX,
+        lesion=row["patient_id"],
+        dx=diagnosis,
+        dx_type="histo" if biopsied == "True" else "",
+        age=row["age"],
+        sex=(row.get("sex") or row.get("gender") or "").lower(),
+        site=row["region"].lower(),
+        source=source,
+        kind="phone",
+        is_premalignant=row["label"] == "actinic_keratosis",
+    )
 
 
 def fold_of(patient: str) -> int:
@@ -97,7 +111,7 @@ def fold_of(patient: str) -> int:
 
 
 def merged(ham10000: dict[str, list[Photo]], root: Path) -> dict[str, list[Photo]]:
-    """The splits of HAM10000 with every other data set under `root` in training.
+    """The splits of HAM10000 with the other data sets under `root`: in training, ``smartphone`` in test.
 
     Raises:
         DataError: a diagnosis is unknown.
@@ -109,6 +123,8 @@ def merged(ham10000: dict[str, list[Photo]], root: Path) -> dict[str, list[Photo
         others += list_phone(root / "phone")
     splits = {split: [replace(photo, source="ham10000") for photo in ham10000[split]] for split in SPLITS}
     splits["train"] += others
+    if (root / "smartphone").is_dir():
+        splits["test"] += list_smartphone(root / "smartphone")
     return splits
 
 

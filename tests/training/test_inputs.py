@@ -19,7 +19,7 @@ from training.config import CONFIGS, Config
 from training.data import Photo, Split, centre_square
 from training.inputs import ArrayBatches, Shard, Source, epoch_order, tensorflow_batches
 from training.teacher import Teacher
-from training.views import RECIPES, Hairs, Move, Recipe, Views
+from training.views import RECIPES, Camera, Hairs, Move, Recipe, Views
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 
@@ -125,6 +125,32 @@ def test_hairs_are_thin_dark_lines_on_some_photos() -> None:
     dark = (drawn[..., 0] < 170).mean((1, 2))
     assert 0.1 < (dark == 0).mean() < 0.6  # a quarter get none, and some hairs pass outside
     assert 0.003 < np.median(dark[dark > 0]) < 0.06
+
+
+def test_some_views_are_blurred_some_sharpened_and_some_framed() -> None:
+    edge = np.zeros((64, 40, 40, 3), np.float32)
+    edge[:, :, 20:] = 200
+    shown = keras.ops.convert_to_numpy(Camera(replace(RECIPES["cameras"], frame=0.0), 1.0, seed=1)(edge))
+    step = shown[:, 20, 20, 0] - shown[:, 20, 19, 0]
+    assert (step < 150).any()
+    assert (step >= 200).any()
+    assert (shown[:, 20, 5] == 0).all(), "flat parts stay as they are"
+    white = np.full((200, 40, 50, 3), 200, np.float32)
+    corner = keras.ops.convert_to_numpy(Camera(RECIPES["cameras"], 1.0, seed=1)(white))[:, 0, 0, 0]
+    assert 0.1 < (corner == 0).mean() < 0.4
+    middle = keras.ops.convert_to_numpy(Camera(RECIPES["cameras"], 1.0, seed=1)(white))[:, 20, 25, 0]
+    assert np.allclose(middle, 200, atol=0.01)
+
+
+def test_phone_photos_come_as_often_as_wanted() -> None:
+    malignant, phone = np.array([1, 0, 0, 1]), np.array([1, 1, 3, 3])
+    order = epoch_order(malignant, replace(CONFIG, balance="none"), 0, phone)
+    assert np.bincount(order).tolist() == [1, 1, 3, 3]
+    made = source(replace(CONFIG, balance="none", phone_repeat=3))
+    phones = tuple(replace(photo, kind="phone") if i < 2 else photo for i, photo in enumerate(made.split.photos))
+    shown = replace(made, split=Split(phones, FRAMES)).rows(0)
+    assert (made.steps, len(shown)) == (3, 16)
+    assert np.bincount(shown)[:2].sum() >= 4, "two of eighteen are left out of whole batches"
 
 
 @pytest.mark.parametrize("make", [tensorflow_batches, ArrayBatches])
