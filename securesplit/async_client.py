@@ -53,7 +53,7 @@ class AsyncClient:
         *,
         certs: str | Path = "certs",
         name: str = "device",
-        privacy: str | None = None,
+        privacy: str | float | None = None,
         budget: float | None = None,
         state: Path | None = None,
         bundle: str | Path | None = None,

@@ -46,7 +46,7 @@ def check_number(value: object, name: str, *, least: float, most: float, hint: s
     except OverflowError:
         number = math.inf
     if not least <= number <= most:  # not-a-number fails every comparison
-        raise ConfigError(f"{name} cannot be {number:g}", hint=hint)
+        raise ConfigError(f"{name} {number:g} is out of range", hint=hint)
     return number
 
 

@@ -77,7 +77,7 @@ class Journey:
     """
 
     def __init__(
-        self, *, privacy: str | None, budget: float | None, state: Path | None, bundle: str | Path | None
+        self, *, privacy: str | float | None, budget: float | None, state: Path | None, bundle: str | Path | None
     ) -> None:
         opened = Bundle.load(None if bundle is None else Path(bundle))
         self.identity = opened.identity

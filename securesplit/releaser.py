@@ -7,14 +7,18 @@ photo under the same preset always gives the same release.
 from __future__ import annotations
 
 import functools
+import logging
+import math
 import time
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit.config import check_number
 from securesplit.errors import ConfigError
 from securesplit.imaging import load_photo
 from securesplit.model import Bundle, Preset
@@ -27,6 +31,11 @@ from securesplit.results import PrivacyInfo
 
 DELTA = accounting.DELTA
 IDENTIFICATION_CANDIDATES = 1000
+PRIVACY_LOGGER = "securesplit.privacy"
+"""Where a preset without protection is warned of, once a releaser and so once a client; without any logging set up,
+Python writes such warnings to stderr."""
+
+_log = logging.getLogger(PRIVACY_LOGGER)
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,9 @@ class Released:
 class Releaser:
     """Turns photos into releases under one preset.
 
+    A preset that makes no privacy claim (`none`, `compact`) is warned of on the logger `PRIVACY_LOGGER`, wherever the
+    choice came from: named by the caller, or the bundle's own default.
+
     Args:
         bundle: needs its head only.
         secret: 32 bytes that key the noise, the device's own (`securesplit.privacy.noise.load_secret`).
@@ -63,9 +75,11 @@ class Releaser:
         ConfigError: `privacy` is neither a preset nor a positive number.
     """
 
-    def __init__(self, bundle: Bundle, secret: bytes, *, privacy: str | None = None, threads: int = 2) -> None:
+    def __init__(self, bundle: Bundle, secret: bytes, *, privacy: str | float | None = None, threads: int = 2) -> None:
         self.bundle = bundle
         self.preset = choose_preset(bundle, privacy)
+        if warning := unprotected(self.preset.spec):
+            _log.warning(warning)
         self._source = NoiseSource(secret)
         self._head = bundle.open_head(threads)
 
@@ -121,19 +135,35 @@ class Releaser:
         return describe(spec, receipt)
 
 
-def choose_preset(bundle: Bundle, privacy: str | None) -> Preset:
+def choose_preset(bundle: Bundle, privacy: str | float | None) -> Preset:
     """The preset that a ``--privacy`` value names; a number is the ε of the ``private`` preset.
 
     Raises:
         BundleError: no such preset.
-        ConfigError: a number that is not a positive ε.
+        ConfigError: a number that is no usable ε, or neither text nor a number.
     """
+    if privacy is None:
+        return bundle.preset()
+    if privacy == "" or isinstance(privacy, bool) or not isinstance(privacy, str | Real):
+        raise ConfigError(f"privacy cannot be {privacy!r}", hint=f"give {', '.join(bundle.presets)}, or an epsilon")
     epsilon = _number(privacy)
     if epsilon is None:
-        return bundle.preset(privacy)
-    if not 0.01 <= epsilon <= 1000:
-        raise ConfigError(f"epsilon {privacy} is out of range", hint="give a number between 0.01 and 1000, or a preset")
+        return bundle.preset(str(privacy))
+    hint = "give a number between 0.01 and 1000, or a preset"
+    check_number(epsilon, "epsilon", least=0.01, most=1000, hint=hint)
     return bundle.preset("private").with_epsilon(epsilon, DELTA)
+
+
+def unprotected(spec: ReleaseSpec) -> str | None:
+    """What the worker gets under a preset that adds no noise, as a sentence of warning; None for the others."""
+    if spec.sigma_per_clip:
+        return None
+    what = "the undefended feature map" if spec.preset == "none" else "a feature map without noise"
+    shape = "×".join(map(str, spec.shape))
+    return (
+        f"preset {spec.preset} does not protect the photo: the worker gets {what} ({shape} {spec.dtype}), from which "
+        "the photo can largely be rebuilt"
+    )
 
 
 def describe(spec: ReleaseSpec, receipt: Receipt) -> PrivacyInfo:
@@ -143,6 +173,7 @@ def describe(spec: ReleaseSpec, receipt: Receipt) -> PrivacyInfo:
     epsilon, bound = _promise(loss) if promises else (0.0, 0.0)
     return PrivacyInfo(
         preset=spec.preset,
+        claim="proven" if promises else "none",
         epsilon=round(epsilon, 3) if promises else None,
         delta=DELTA if promises else None,
         sigma_per_clip=spec.sigma_per_clip,
@@ -157,8 +188,10 @@ def _promise(loss: Loss) -> tuple[float, float]:
     return loss.epsilon(DELTA), loss.identification_bound(IDENTIFICATION_CANDIDATES)
 
 
-def _number(text: str | None) -> float | None:
+def _number(privacy: str | float) -> float | None:
     try:
-        return None if text is None else float(text)
+        return float(privacy)
+    except OverflowError:
+        return math.inf
     except ValueError:
         return None

@@ -14,6 +14,8 @@ DISCLAIMER = (
 )
 
 Label = Literal["benign", "malignant"]
+Claim = Literal["none", "measured", "proven", "cryptographic"]
+"""What a preset's protection rests on: nothing, attacks that were measured, a proof, or encryption."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class PrivacyInfo:
     """What the release gave away.
 
     Attributes:
+        preset: its name.
+        claim: what the protection of this photo rests on; "none" also where it was released without noise before.
         epsilon: of (ε, δ) differential privacy of the photo; None where the preset makes no formal claim.
         sigma_per_clip: noise standard deviation over clip norm; 0 without noise.
         releases: distinct releases of this photo so far, this one included.
@@ -36,6 +40,7 @@ class PrivacyInfo:
     """
 
     preset: str
+    claim: Claim
     epsilon: float | None
     delta: float | None
     sigma_per_clip: float

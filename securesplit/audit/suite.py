@@ -22,6 +22,7 @@ from securesplit.audit.rebuilding import Endless
 from securesplit.audit.store import Store
 from securesplit.errors import ConfigError
 from securesplit.model import Bundle
+from securesplit.releaser import unprotected
 
 Progress = Callable[[str], None]
 SCHEMA = "securesplit.audit/1"
@@ -47,6 +48,9 @@ def prepare(
     started = time.monotonic()
     chosen = [bundle.preset(name).spec.preset for name in presets] or list(bundle.presets)
     chosen.sort(key=lambda name: bundle.presets[name].spec.size)  # what promises most is attacked first
+    for name in chosen:
+        if warning := unprotected(bundle.presets[name].spec):
+            progress(f"warning: {warning}")
     progress("reading the photos")
     collection = photos.load(data, bundle.manifest.side, own=effort.own, victims=effort.victims)
     work = out / "work"

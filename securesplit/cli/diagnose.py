@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from securesplit.cli.main import show_error
-from securesplit.cli.options import model_option, photos_argument, privacy_option, warn_undefended
+from securesplit.cli.options import model_option, photos_argument, privacy_option
 from securesplit.errors import SecureSplitError
 from securesplit.results import DISCLAIMER, Diagnosis, error_to_json
 
@@ -75,7 +75,6 @@ def diagnose(
       securesplit diagnose --embedded mole.jpg
       securesplit diagnose --connect tcp://clinic:5555 --format json *.jpg
     """
-    warn_undefended(privacy)
     settings = {"privacy": privacy, "bundle": model, "timeout_s": timeout_s, "budget": budget}
     output = JsonLines() if style == "json" else Text(explain=explain)
     with _embedded(settings) if embedded else _connected(connect, certs, client_name, settings) as client:

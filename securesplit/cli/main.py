@@ -6,10 +6,13 @@ nothing else does. Errors print ``error:`` and ``hint:`` and end with the code t
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import logging
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +88,7 @@ def cli(ctx: click.Context, config_file: Path | None, debug: bool) -> None:  # n
 
     The network's head runs here; only its squeezed, noised and sealed output travels to a tail worker.
     """
+    ctx.with_resource(_privacy_warnings())
     found = config.find_config(config_file)
     name = ctx.invoked_subcommand
     command = None if name is None else cli.get_command(ctx, name)
@@ -92,6 +96,26 @@ def cli(ctx: click.Context, config_file: Path | None, debug: bool) -> None:  # n
         keys = settings_keys(command)
         chosen = config.settings_of(config.read_config(found), name, keys)
         ctx.default_map = {name: {str(keys[key].name): value for key, value in chosen.items()}}
+
+
+class _WarningHandler(logging.Handler):
+    """Shows what is logged as ``warning:`` on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line."""
+        with contextlib.suppress(OSError, ValueError):  # nothing takes what is written to stderr
+            click.echo(f"warning: {record.getMessage()}", err=True)
+
+
+@contextlib.contextmanager
+def _privacy_warnings() -> Iterator[None]:
+    """Show what `securesplit.releaser` warns of, whatever command chose the preset."""
+    logger, handler = logging.getLogger("securesplit.privacy"), _WarningHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def settings_keys(command: click.Command) -> dict[str, click.Option]:

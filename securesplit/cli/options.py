@@ -18,9 +18,3 @@ model_option = click.option(
     metavar="BUNDLE",
     help="Bundle folder.  [default: the one in the package]",
 )
-
-
-def warn_undefended(privacy: str | None) -> None:
-    """Say on stderr what preset ``none`` means, since it is never a default."""
-    if privacy == "none":
-        click.echo("warning: preset none sends the undefended feature map; the photo can be rebuilt from it", err=True)

@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from securesplit.cli.main import show_error
-from securesplit.cli.options import model_option, photos_argument, privacy_option, warn_undefended
+from securesplit.cli.options import model_option, photos_argument, privacy_option
 from securesplit.errors import ConfigError, PhotoError
 
 
@@ -38,7 +38,6 @@ def release(photos: tuple[Path, ...], out: Path, privacy: str | None, model: Pat
     from securesplit.privacy.noise import load_secret
     from securesplit.releaser import Releaser
 
-    warn_undefended(privacy)
     releaser = Releaser(Bundle.load(model), load_secret(), privacy=privacy)
     releases, names, code = [], [], 0
     for number, photo in enumerate(photos, 1):

@@ -50,7 +50,8 @@ def test_json_is_the_contract(worker: Worker, securesplit: Command, draw_photo: 
         assert 0.001 < answer["privacy"]["identification_bound_n1000"] <= 0.0017
     if preset != "none":
         assert answer["payload_bytes"] <= 4096
-    assert ("warning" in done.stderr) == (preset == "none")
+    assert answer["privacy"]["claim"] == ("proven" if noisy else "none")
+    assert ("warning: preset" in done.stderr) == (not noisy)
 
 
 def test_several_photos_share_one_session_and_progress_is_on_stderr(

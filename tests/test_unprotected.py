@@ -1,0 +1,120 @@
+"""Who uses a preset without protection is told so, once a client, wherever the choice came from."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from securesplit import AsyncClient, Bundle, Client, ConfigError, Releaser
+from securesplit.channel import keystore
+from securesplit.cli.main import run
+from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.releaser import PRIVACY_LOGGER
+from securesplit.worker import EmbeddedWorker
+from tests.worker.serving import now
+
+UNPROTECTED = ("none", "compact")
+DrawPhoto = Callable[..., Path]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way to come by a preset."""
+
+    flags: tuple[str, ...] = ()
+    environment: dict[str, str] | None = None
+    settings: str = ""
+
+
+def bundle_with_default(folder: Path, preset: str) -> Path:
+    shutil.copytree(DEFAULT_FOLDER, folder)
+    manifest = json.loads((folder / "manifest.json").read_text()) | {"default_preset": preset}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def choices(preset: str, bundle: Path) -> dict[str, Choice]:
+    return {
+        "flag": Choice(flags=("--privacy", preset)),
+        "environment": Choice(environment={"SECURESPLIT_PRIVACY": preset}),
+        "file": Choice(settings=f'privacy = "{preset}"\n'),
+        "bundle": Choice(flags=("--model", str(bundle))),
+    }
+
+
+@pytest.mark.parametrize("way", ["flag", "environment", "file", "bundle"])
+@pytest.mark.parametrize("preset", UNPROTECTED)
+def test_every_way_to_choose_it_warns(
+    way: str,
+    preset: str,
+    tmp_path: Path,
+    draw_photo: DrawPhoto,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    choice = choices(preset, bundle_with_default(tmp_path / "bundle", preset))[way]
+    for name, value in (choice.environment or {}).items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "s.toml").write_text(choice.settings)
+    out = ["--out", str(tmp_path / "r.npz")]
+    assert run(["--config", str(tmp_path / "s.toml"), "release", str(draw_photo(1)), *out, *choice.flags]) == 0
+    shape = "×".join(map(str, Bundle.load().preset(preset).spec.shape))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: preset {preset} does not protect the photo: the worker gets")
+    assert shape in line
+
+
+@pytest.mark.parametrize("privacy", ["private", "8", 8, 8.0, None])
+def test_a_preset_with_noise_warns_of_nothing(privacy: str | float | None, caplog: pytest.LogCaptureFixture) -> None:
+    Releaser(Bundle.load(), bytes(32), privacy=privacy)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "privacy", ["", "nan", "inf", 0, -1, 1e9, 10**5000, True, b"4", [4]], ids=lambda v: str(type(v))
+)
+def test_what_is_no_preset_and_no_epsilon_is_refused(privacy: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Releaser(Bundle.load(), bytes(32), privacy=privacy)
+    assert caught.value.hint
+
+
+def test_a_client_says_it_once_and_in_every_answer(draw_photo: DrawPhoto, caplog: pytest.LogCaptureFixture) -> None:
+    with EmbeddedWorker() as worker:
+        own = {"credentials": worker.client_credentials}
+        with Client(worker.endpoint, privacy="compact", **own) as client:
+            answers = [client.diagnose(draw_photo(seed)) for seed in (1, 2)]
+        assert [record.name for record in caplog.records] == [PRIVACY_LOGGER]
+        assert caplog.records[0].levelno == logging.WARNING
+        with Client(worker.endpoint, **own) as client:
+            promised = client.diagnose(draw_photo(3))
+            after = client.diagnose(draw_photo(1))
+    assert [answer.to_json()["privacy"]["claim"] for answer in answers] == ["none", "none"]
+    assert (promised.privacy.claim, after.privacy.claim) == ("proven", "none")
+    assert len(caplog.records) == 1
+
+
+def test_the_asyncio_client_says_it_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    keystore.create(tmp_path / "certs", days=1, now=now())
+
+    async def open_and_close() -> None:
+        async with AsyncClient("tcp://127.0.0.1:1", certs=tmp_path / "certs", privacy="none"):
+            pass
+
+    asyncio.run(open_and_close())
+    assert [record.name for record in caplog.records] == [PRIVACY_LOGGER]
+
+
+def test_without_logging_set_up_python_writes_it_to_stderr(tmp_path: Path) -> None:
+    code = "from securesplit import Bundle, Releaser; Releaser(Bundle.load(), bytes(32), privacy='none')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.startswith("preset none does not protect the photo: the worker gets the undefended feature map")
