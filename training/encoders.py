@@ -29,9 +29,18 @@ def compact_spec(cut_shape: tuple[int, ...], channels: int = 16) -> ReleaseSpec:
 def private_spec(levels: int, sigma_per_clip: float) -> ReleaseSpec:
     """The ``private`` release: one integer of `levels` values with discrete Gaussian noise.
 
-    The grid is symmetric, -(levels // 2) to levels // 2; an even number leaves its highest value unused.
+    The grid is symmetric, -(levels // 2) to levels // 2; of an even number the highest value is left out.
     """
-    return ReleaseSpec("private", (1,), "int16", step=1 / (levels // 2), clip_norm=1.0, sigma_per_clip=sigma_per_clip)
+    lowest = -(levels // 2)
+    return ReleaseSpec(
+        "private",
+        (1,),
+        "int16",
+        step=1 / (levels // 2),
+        clip_norm=1.0,
+        sigma_per_clip=sigma_per_clip,
+        levels=(lowest, lowest + levels - 1),
+    )
 
 
 def none_spec(cut_shape: tuple[int, ...]) -> ReleaseSpec:

@@ -176,12 +176,21 @@ def _preset(name: str, raw: Mapping[str, Any]) -> Preset:
         step=float(raw["release"]["step"]),
         clip_norm=None if clip is None else float(clip),
         sigma_per_clip=float(raw["release"]["sigma_per_clip"]),
+        levels=_levels(raw["release"].get("levels")),
     )
     readings = tuple(
         Reading(float(r["sigma_per_clip"]), _calibration(r["calibration"]), float(r["threshold"]))
         for r in raw.get("more_noise", ())
     )
     return Preset(spec, _calibration(raw["calibration"]), float(raw["threshold"]), dict(raw["quality"]), readings)
+
+
+def _levels(raw: Any) -> tuple[int, int] | None:
+    """Lowest and highest level; manifests of before have none, and all that the clip norm allows counts."""
+    if raw is None:
+        return None
+    lowest, highest = raw
+    return int(lowest), int(highest)
 
 
 def _calibration(raw: Mapping[str, Any]) -> Calibration:
@@ -204,5 +213,9 @@ def _reading_to_json(read: Preset | Reading) -> dict[str, Any]:
 
 
 def _spec_to_json(spec: ReleaseSpec, *, noise: bool) -> dict[str, Any]:
+    """The release contract; with `noise` also what a device does on its own within it: noise, and levels that occur."""
     contract = {"shape": list(spec.shape), "dtype": spec.dtype, "step": spec.step, "clip_norm": spec.clip_norm}
-    return {**contract, "sigma_per_clip": spec.sigma_per_clip} if noise else contract
+    if not noise:
+        return contract
+    levels = {} if spec.levels is None else {"levels": list(spec.levels)}
+    return {**contract, "sigma_per_clip": spec.sigma_per_clip, **levels}

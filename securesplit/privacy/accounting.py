@@ -1,9 +1,10 @@
 """What a release promises: pure mathematics, no I/O, standard library only.
 
 The model is local: one photo against any other. Both are clipped to the L2 norm ``C``, so their embeddings differ by
-at most ``2 C``, and the noise is discrete Gaussian of variance σ² on the grid. Two descriptions of that are kept, and
-every figure uses the better of them:
+at most ``2 C``, and the noise is discrete Gaussian of variance σ² on the grid. Up to three descriptions of that are
+kept, and every figure uses the best of them:
 
+- **Exact**: where every release is one integer, its privacy loss is summed (`securesplit.privacy.exact`).
 - **zCDP**, with ρ = Δ²/(2σ²), holds for every σ (Canonne, Kamath, Steinke 2020, theorem 14).
 - **Smoothing**: a discrete Gaussian of variance σ² is, up to a factor e^±η on every probability, a post-processing
   of the *continuous* Gaussian of variance σ² − 2, namely of rounding it at random by a discrete Gaussian of
@@ -11,7 +12,7 @@ every figure uses the better of them:
   So the release inherits the continuous mechanism's exact trade-off curve, μ-Gaussian DP with
   μ = Δ/√(σ² − 2) (Dong, Roth, Su 2019), its composition, and its bound on identification.
 
-A third figure, maximal leakage (`securesplit.privacy.leakage`), bounds identification alone, and much better.
+A further figure, maximal leakage (`securesplit.privacy.leakage`), bounds identification alone, and much better.
 
 Every ε is rounded up and every μ down where a root is searched, so nothing smaller than the truth is ever printed.
 
@@ -23,12 +24,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from statistics import NormalDist
 from typing import Final
 
-from securesplit.privacy.leakage import maximal_leakage
+from securesplit.privacy import exact
+from securesplit.privacy.exact import IntegerReleases
+from securesplit.privacy.leakage import maximal_leakage, support_leakage
 
 DELTA: Final = 1e-5
 """The δ of every printed (ε, δ) unless another is asked for."""
@@ -38,6 +42,7 @@ ROUNDING_VARIANCE: Final = 2
 
 _THETA: Final = 2 * math.exp(-2 * math.pi**2 * ROUNDING_VARIANCE) * 1.000001
 _ETA_PER_NUMBER: Final = 3 * _THETA  # >= ln((1 + θ) / (1 - θ)), 4.3e-17
+_SLACK: Final = 1 + 1e-12  # a float's last digit must not take a whole value away
 _NORMAL: Final = NormalDist()
 
 
@@ -160,27 +165,6 @@ def zcdp_epsilon(rho: float, delta: float = DELTA) -> float:
     return _smallest(lambda epsilon: zcdp_delta(epsilon, rho) <= delta)
 
 
-def discrete_delta(epsilon: float, sigma_squared: Fraction | float, shift: int) -> float:
-    """Exact δ of the one-dimensional discrete Gaussian between two integers `shift` apart, by summation.
-
-    Canonne, Kamath and Steinke 2020, theorem 7: δ = P[Y > εσ²/Δ − Δ/2] − e^ε P[Y > εσ²/Δ + Δ/2].
-
-    >>> abs(discrete_delta(2.0, 40.0**2, 20) / gaussian_delta(2.0, 0.5) - 1) < 2e-3
-    True
-    """
-    variance = float(sigma_squared)
-    reach = math.ceil(40 * math.sqrt(variance)) + abs(shift)
-
-    def weight(y: int) -> float:
-        return math.exp(-y * y / (2 * variance))
-
-    middle, half = epsilon * variance / shift, shift / 2
-    total = math.fsum(map(weight, range(-reach, reach + 1)))
-    upper = math.fsum(map(weight, range(math.floor(middle - half) + 1, reach + 1)))
-    lower = math.fsum(map(weight, range(math.floor(middle + half) + 1, reach + 1)))
-    return max(0.0, (upper - math.exp(epsilon) * lower) / total)
-
-
 def identification_bound(candidates: int, mu: float) -> float:
     """Certified: whoever must pick the photo among equally likely candidates succeeds at most this often.
 
@@ -204,30 +188,49 @@ class Loss:
         mu: Gaussian DP, by smoothing.
         eta: the smoothing's factor e^±η on every probability.
         leakage: maximal leakage in nats; ∞ where it is not known.
+        support: maximal leakage in nats that no number of releases of the same photos exceeds; ∞ where it is not known.
+        integers: the releases themselves, where each of them is one integer; else None.
     """
 
     rho: float
     mu: float
     eta: float
     leakage: float = math.inf
+    support: float = math.inf
+    integers: tuple[IntegerReleases, ...] | None = None
 
     def epsilon(self, delta: float = DELTA) -> float:
         """The ε that holds at `delta`; ∞ where nothing is promised."""
+        _check(delta=delta)
         by_smoothing = gaussian_epsilon(self.mu, delta * math.exp(-self.eta)) + 2 * self.eta
-        return min(by_smoothing, zcdp_epsilon(self.rho, delta))
+        bounds = [by_smoothing, zcdp_epsilon(self.rho, delta)]
+        if self.integers is not None:
+            known = self.integers
+            bounds.append(_smallest(lambda epsilon: exact.delta(epsilon, known) <= delta))
+        return min(bounds)
 
-    def times(self, count: float) -> Loss:
-        """What `count` distinct releases like this one reveal together.
+    def times(self, count: float | Fraction) -> Loss:
+        """What `count` distinct releases of other photos like this one reveal together.
 
-        >>> Loss(1.0, 2.0, 0.0, 0.5).times(4)
-        Loss(rho=4.0, mu=4.0, eta=0.0, leakage=2.0)
+        >>> Loss(1.0, 2.0, 0.0, 0.5, 1.0).times(4)
+        Loss(rho=4.0, mu=4.0, eta=0.0, leakage=2.0, support=4.0, integers=None)
         """
-        return Loss(self.rho * count, self.mu * math.sqrt(count), self.eta * count, self.leakage * count)
+        many = float(count)
+        return Loss(
+            self.rho * many,
+            self.mu * math.sqrt(many),
+            self.eta * many,
+            self.leakage * many,
+            self.support * many,
+            _repeated(self.integers, count),
+        )
 
     def within(self, epsilon: float, delta: float = DELTA) -> bool:
         """Whether (`epsilon`, `delta`)-DP holds; cheaper than finding the smallest ε."""
         by_smoothing = math.exp(self.eta) * gaussian_delta(max(0.0, epsilon - 2 * self.eta), self.mu)
-        return min(by_smoothing, zcdp_delta(epsilon, self.rho)) <= delta
+        if min(by_smoothing, zcdp_delta(epsilon, self.rho)) <= delta:
+            return True
+        return self.integers is not None and exact.delta(epsilon, self.integers) <= delta
 
     def identification_bound(self, candidates: int) -> float:
         """Certified rate of picking the photo among that many candidates: the better of the two bounds.
@@ -236,11 +239,20 @@ class Loss:
         0.005
         """
         by_smoothing = math.exp(self.eta) * identification_bound(candidates, self.mu)
-        by_leakage = math.exp(min(self.leakage, 700.0)) / candidates
+        by_leakage = math.exp(min(self.leakage, self.support, 700.0)) / candidates
         return min(1.0, by_smoothing, by_leakage)
 
 
-NO_LOSS: Final = Loss(0.0, 0.0, 0.0, 0.0)
+def _repeated(
+    integers: tuple[IntegerReleases, ...] | None, count: float | Fraction
+) -> tuple[IntegerReleases, ...] | None:
+    """Each of them `count` times; None where that is no whole number of releases."""
+    if integers is None or any(part.count * count % 1 for part in integers):
+        return None
+    return tuple(IntegerReleases(part.variance, part.shift, int(part.count * count)) for part in integers)
+
+
+NO_LOSS: Final = Loss(0.0, 0.0, 0.0, 0.0, 0.0, ())
 UNBOUNDED: Final = Loss(math.inf, math.inf, 0.0)
 """A release without noise promises nothing."""
 
@@ -258,6 +270,8 @@ def loss_of(sigma_squared: Fraction | float, sensitivity: float, size: int, *, r
     >>> loss = loss_of(48.0**2, 2 * 40.0, 4)
     >>> gaussian_epsilon(80 / 48) < loss.epsilon() < 1.001 * gaussian_epsilon(80 / 48)
     True
+    >>> round(loss_of(0.35**2, 5, 1).epsilon(), 1)
+    142.9
     """
     variance = float(sigma_squared)
     if variance <= 0 or math.isinf(sensitivity):
@@ -265,8 +279,16 @@ def loss_of(sigma_squared: Fraction | float, sensitivity: float, size: int, *, r
     rest = variance - ROUNDING_VARIANCE
     mu = sensitivity / math.sqrt(rest) if rest > 0 else math.inf
     eta = size * _ETA_PER_NUMBER
-    leakage = maximal_leakage(variance, sensitivity / 2, size, smooth_variance=rest, eta=eta, releases=releases)
-    return replace(Loss(sensitivity**2 / (2 * variance), mu, eta).times(releases), leakage=leakage)
+    radius = sensitivity / 2
+    values = 1 + (math.floor(sensitivity * _SLACK) if size == 1 else 2 * math.floor(radius * _SLACK))
+    return Loss(
+        releases * sensitivity**2 / (2 * variance),
+        mu * math.sqrt(releases),
+        eta * releases,
+        maximal_leakage(variance, values, size, radius=radius, smooth_variance=rest, eta=eta, releases=releases),
+        support_leakage(values, size),
+        (IntegerReleases(variance, values - 1, releases),) if size == 1 else None,
+    )
 
 
 def compose(losses: Iterable[Loss]) -> Loss:
@@ -281,7 +303,18 @@ def compose(losses: Iterable[Loss]) -> Loss:
         mu=math.sqrt(math.fsum(loss.mu**2 for loss in known)),
         eta=math.fsum(loss.eta for loss in known),
         leakage=math.fsum(loss.leakage for loss in known),
+        support=math.fsum(loss.support for loss in known),
+        integers=_together([loss.integers for loss in known]),
     )
+
+
+def _together(parts: list[tuple[IntegerReleases, ...] | None]) -> tuple[IntegerReleases, ...] | None:
+    """One entry a noise, in order; None where one of the losses has none."""
+    counts: dict[tuple[float, int], int] = {}
+    for part in chain.from_iterable(known for known in parts if known is not None):
+        noise = part.variance, part.shift
+        counts[noise] = counts.get(noise, 0) + part.count
+    return None if None in parts else tuple(IntegerReleases(*noise, n) for noise, n in sorted(counts.items()))
 
 
 def _check(*, delta: float) -> None:

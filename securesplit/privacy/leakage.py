@@ -5,12 +5,14 @@ theorem 1): whoever guesses any secret that the photo carries, from a release, i
 without it. For a photo, or a lesion, among N equally likely ones that is at most e^L / N. Unlike the bound through
 Gaussian DP it stays small where ε is large, because a short release simply has few values to tell photos apart by.
 
-On the integers, with clean releases of norm at most R = C / step, |x| <= L = ⌊R⌋ in each number and noise of mass p:
+On the integers, with clean releases in a ball of radius R grid steps, m clean values a number, side by side, and noise
+of mass p:
 
-- **box**: max_x P[y | x] = p(0) for |y| <= L, and p(|y| - L) beyond, so the sum is 1 + 2 L p(0) a number, exactly;
+- **box**: max_x P[y | x] = p(0) for y among the m values, and the mass at the nearest of them beyond, so the sum is
+  1 + (m - 1) p(0) a number, exactly;
 - **ball**: through the continuous Gaussian of variance σ² - 2, of which the discrete one is a post-processing up to
-  e^±η (see `securesplit.privacy.accounting`): Steiner's formula for the ball of radius R;
-- **support**: without any noise there are 2 L + 1 values a number. This one holds for any number of releases.
+  e^±η (see `securesplit.privacy.accounting`): Steiner's formula for the ball;
+- **support**: without any noise there are m values a number. This one holds for any number of releases of a photo.
 
 Standard library only.
 """
@@ -25,33 +27,41 @@ _ROUNDING: Final = 1e-12
 """Added to every result: more than all floating-point errors in it together."""
 
 
+def support_leakage(values: int, size: int) -> float:
+    """Nats that no number of releases of one photo exceeds: each of `size` numbers has `values` clean values.
+
+    >>> round(math.exp(support_leakage(6, 1)), 6)
+    6.0
+    """
+    return size * math.log(values) + _ROUNDING
+
+
 def maximal_leakage(
-    variance: float, radius: float, size: int, *, smooth_variance: float, eta: float, releases: int = 1
+    variance: float, values: int, size: int, *, radius: float, smooth_variance: float, eta: float, releases: int = 1
 ) -> float:
     """Nats that `releases` independent releases of one photo leak at most.
 
     Args:
         variance: σ² of the discrete Gaussian, squared grid steps.
-        radius: largest norm of a release before noise, grid steps.
+        values: how many neighbouring integers each number of a release may be before noise.
         size: how many integers one release holds.
+        radius: of a ball that holds every release before noise, grid steps.
         smooth_variance: variance of the continuous Gaussian behind one release; not positive: there is none.
         eta: its factor e^±η, of one release.
         releases: how many of the same photo.
 
-    >>> one = maximal_leakage(0.3**2, 2.0, 1, smooth_variance=-1.91, eta=0.0)
+    >>> one = maximal_leakage(0.3**2, 5, 1, radius=2.0, smooth_variance=-1.91, eta=0.0)
     >>> round(math.exp(one), 2)
     4.97
-    >>> many = maximal_leakage(0.3**2, 2.0, 1, smooth_variance=-1.91, eta=0.0, releases=10**6)
+    >>> many = maximal_leakage(0.3**2, 5, 1, radius=2.0, smooth_variance=-1.91, eta=0.0, releases=10**6)
     >>> round(math.exp(many), 6)
     5.0
     """
-    steps = math.floor(radius * (1 + _ROUNDING))
-    box = releases * size * math.log1p(2 * steps * _mass_at_zero(variance))
-    support = size * math.log(2 * steps + 1)
+    box = releases * size * math.log1p((values - 1) * _mass_at_zero(variance)) + _ROUNDING
     ball = math.inf
     if smooth_variance > 0:
-        ball = _ball(radius * math.sqrt(releases / smooth_variance), size) + releases * eta
-    return min(box, support, ball) + _ROUNDING
+        ball = _ball(radius * math.sqrt(releases / smooth_variance), size) + releases * eta + _ROUNDING
+    return min(box, ball, support_leakage(values, size))
 
 
 @functools.lru_cache(maxsize=64)

@@ -5,6 +5,8 @@ Invariants:
 - `to_grid` clips to the L2 norm ``C`` and then truncates towards zero on the grid, so the integer vector is never
   longer than ``C / step``. Two photos differ by at most ``2 C / step`` on the grid, *exactly*: no rounding term is
   left over, and no floating-point error either (the bound is enforced in integers).
+- A release of one number is also clipped, on the grid, to the levels that its head uses; two photos then differ by at
+  most their number less one.
 - Noise is added to integers, and the sum is saturated to the release's type afterwards (post-processing, free).
 - A preset that asks for noise never yields a release without it.
 
@@ -46,6 +48,8 @@ class ReleaseSpec:
         step: width of the grid in embedding units.
         clip_norm: L2 norm ``C`` in embedding units; None: elementwise saturation only, and no formal claim.
         sigma_per_clip: standard deviation of the noise divided by ``C``; 0: no noise.
+        levels: lowest and highest grid integer that is released before noise, for a release of one number; None: all
+            that the clip norm allows. Others are clipped to them.
 
     Raises:
         BundleError: the numbers contradict each other.
@@ -57,6 +61,7 @@ class ReleaseSpec:
     step: float
     clip_norm: float | None = None
     sigma_per_clip: float = 0.0
+    levels: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         problem = self._problem()
@@ -76,6 +81,13 @@ class ReleaseSpec:
             return f"sigma {self.sigma_per_clip} is not a standard deviation"
         if self.sigma_per_clip and self.clip_norm is None:
             return "noise without a clip norm promises nothing"
+        return "" if self.levels is None else self._problem_of_levels(*self.levels)
+
+    def _problem_of_levels(self, lowest: int, highest: int) -> str:
+        if self.size != 1 or self.clip_steps is None:
+            return "only a clipped release of one number has levels"
+        if not -self.clip_steps <= lowest < highest <= self.clip_steps:
+            return f"levels {lowest} to {highest} do not lie within the clip norm"
         return ""
 
     @property
@@ -98,8 +110,13 @@ class ReleaseSpec:
 
     @property
     def sensitivity(self) -> float:
-        """Largest L2 distance of two releases before noise, in grid steps: ``2 C / step``."""
-        return math.inf if self.clip_steps is None else float(2 * self.clip_steps)
+        """Largest L2 distance of two releases before noise, in grid steps: ``2 C / step``, or from level to level."""
+        if self.clip_steps is None:
+            return math.inf
+        if self.size > 1:
+            return float(2 * self.clip_steps)
+        lowest, highest = self.levels or (-math.floor(self.clip_steps), math.floor(self.clip_steps))
+        return float(highest - lowest)
 
     @property
     def loss(self) -> Loss:
@@ -111,7 +128,7 @@ class ReleaseSpec:
         return loss_of(self.sigma_squared, self.sensitivity, self.size, releases=releases)
 
     def with_epsilon(self, epsilon: float, delta: float = DELTA) -> ReleaseSpec:
-        """The same release with the least noise for which one photo's ε at `delta` is at most `epsilon`.
+        """The same release with so much noise that one photo's ε at `delta` is at most `epsilon`, and hardly less.
 
         Raises:
             ConfigError: this preset has no clip norm, or no noise gives that ε.
@@ -130,7 +147,7 @@ class ReleaseSpec:
     def _enough(self, epsilon: float, delta: float) -> float:
         """Noise that surely gives that ε, as σ/C; on a coarse grid less may do."""
         variance = (self.sensitivity / gaussian_mu(epsilon, delta)) ** 2 + ROUNDING_VARIANCE
-        return math.sqrt(variance) / (self.sensitivity / 2) * (1 + 1e-6)
+        return math.sqrt(variance) / float(self.clip_steps or 1) * (1 + 1e-6)
 
 
 def to_grid(embedding: NDArray[np.floating], spec: ReleaseSpec) -> NDArray[np.int64]:
@@ -141,7 +158,7 @@ def to_grid(embedding: NDArray[np.floating], spec: ReleaseSpec) -> NDArray[np.in
         spec: the preset.
 
     Returns:
-        ``spec.shape`` int64, of L2 norm at most ``spec.clip_steps``.
+        ``spec.shape`` int64, of L2 norm at most ``spec.clip_steps`` and within ``spec.levels``.
 
     Raises:
         BundleError: the embedding has another shape or holds a number that is not finite.
@@ -158,7 +175,8 @@ def to_grid(embedding: NDArray[np.floating], spec: ReleaseSpec) -> NDArray[np.in
     limits = np.iinfo(np.int64)
     units = z / spec.step * (1 + CLIP_SLACK)
     grid = np.trunc(np.clip(units, limits.min / 4, limits.max / 4)).astype(np.int64)
-    return grid if spec.clip_steps is None else _within(grid, spec.clip_steps)
+    grid = grid if spec.clip_steps is None else _within(grid, spec.clip_steps)
+    return grid if spec.levels is None else grid.clip(*spec.levels)
 
 
 def _within(grid: NDArray[np.int64], clip_steps: Fraction) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ import pytest
 from securesplit.errors import BundleError
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, Calibration
+from securesplit.model import manifest as manifests
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.privacy.release import saturate, to_grid
 
@@ -50,6 +51,25 @@ def test_head_and_tail_fit_each_other(preset: str) -> None:
     assert np.isfinite(logits).all()
     assert len(set(logits)) == len({r.tobytes() for r in releases}) > 1  # `private` has six values in all
     assert tail(preset, releases[:1])[0] == logits[0]
+
+
+def test_levels_lie_outside_of_the_identity_and_a_manifest_without_them_loads(copy: Path) -> None:
+    """What a device never sends within the contract is its own business, as its noise is."""
+    file = copy / "manifest.json"
+    raw = json.loads(file.read_text())
+    assert raw["presets"]["private"]["release"].pop("levels") == [-3, 2]
+    file.write_text(json.dumps(raw))
+    old, new = Bundle.load(copy), Bundle.load()
+    assert old.id == new.id
+    assert old.preset("private").spec.levels is None
+    assert new.preset("private").spec.loss.epsilon() < 0.8 * old.preset("private").spec.loss.epsilon()
+
+
+def test_levels_survive_a_round_trip_of_the_manifest() -> None:
+    manifest = Bundle.load().manifest
+    again = manifests.parse(json.dumps(manifest.to_json()))
+    assert {name: p.spec for name, p in again.presets.items()} == {n: p.spec for n, p in manifest.presets.items()}
+    assert again.presets["private"].spec.levels == (-3, 2)
 
 
 def test_every_release_has_a_shape_of_its_own() -> None:

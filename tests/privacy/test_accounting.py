@@ -14,7 +14,6 @@ from securesplit.privacy.accounting import (
     UNBOUNDED,
     Loss,
     compose,
-    discrete_delta,
     epsilon_from_sigma,
     gaussian_delta,
     gaussian_epsilon,
@@ -25,6 +24,7 @@ from securesplit.privacy.accounting import (
     zcdp_delta,
     zcdp_epsilon,
 )
+from securesplit.privacy.exact import delta as exact_delta
 
 epsilons = st.floats(0.05, 60)
 mus = st.floats(0.05, 12)
@@ -110,7 +110,7 @@ def test_the_integer_bounds_hold_where_the_truth_is_known(sigma, ratio, epsilon)
     """One dimension: the exact sum never exceeds what zCDP and what smoothing promise, and smoothing is close."""
     shift = max(1, round(ratio * sigma))
     loss = loss_of(sigma**2, float(shift), 1)
-    exact = discrete_delta(epsilon, sigma**2, shift)
+    exact = exact_delta(epsilon, loss.integers)
     smoothed = math.exp(loss.eta) * gaussian_delta(epsilon - 2 * loss.eta, loss.mu)
     assert exact <= smoothed * (1 + 1e-9) + 1e-15
     assert exact <= zcdp_delta(epsilon, loss.rho) * (1 + 1e-9) + 1e-15

@@ -1,6 +1,7 @@
 """Maximal leakage: against brute force, against integrals, and against the best attacker."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,12 +15,26 @@ from securesplit.privacy.release import ReleaseSpec
 COARSE = ReleaseSpec("private", (1,), "int16", step=0.5, clip_norm=1.0, sigma_per_clip=0.15)
 
 
-def channel(variance, most):
+SIX = replace(COARSE, step=1 / 3, sigma_per_clip=0.1167, levels=(-3, 2))
+
+
+def channel(variance, most, least=None):
     """``P[y | x]`` of the one-number mechanism for every clean value, by its definition."""
+    least = -most if least is None else least
     reach = math.ceil(12 * math.sqrt(variance)) + 2
-    values = np.arange(-most - reach, most + reach + 1)
-    mass = np.exp(-((values[None] - np.arange(-most, most + 1)[:, None]) ** 2) / (2 * variance))
+    values = np.arange(least - reach, most + reach + 1)
+    mass = np.exp(-((values[None] - np.arange(least, most + 1)[:, None]) ** 2) / (2 * variance))
     return mass / mass.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.1167, 0.3, 2.0])
+def test_levels_that_no_head_uses_do_not_count(sigma):
+    """Six levels on a grid of seven: the sum over six, not over seven, and at most six times a guess."""
+    spec = replace(SIX, sigma_per_clip=sigma)
+    exact = channel(float(spec.sigma_squared), 2, -3).max(0).sum()
+    assert exact == pytest.approx(math.exp(spec.loss.leakage), rel=1e-9)
+    assert spec.repeated(10**6).identification_bound(1000) == pytest.approx(6e-3, rel=1e-6)
+    assert replace(spec, levels=None).repeated(10**6).identification_bound(1000) == pytest.approx(7e-3, rel=1e-6)
 
 
 @pytest.mark.parametrize("variance", [0.01, 0.09, 0.5, 4.0, 300.0])
@@ -27,7 +42,8 @@ def channel(variance, most):
 def test_one_number_is_exact(variance, most):
     """Σ_y max_x P[y | x], summed."""
     exact = channel(variance, most).max(0).sum()
-    found = maximal_leakage(variance, most, 1, smooth_variance=variance - ROUNDING_VARIANCE, eta=1e-16)
+    rest = variance - ROUNDING_VARIANCE
+    found = maximal_leakage(variance, 2 * most + 1, 1, radius=most, smooth_variance=rest, eta=1e-16)
     assert exact <= math.exp(found) * (1 + 1e-9)
     assert math.exp(found) == pytest.approx(exact, rel=2e-3)
 
@@ -50,7 +66,8 @@ def test_the_ball_in_two_dimensions_by_integration(ratio):
     axis = np.linspace(-radius - 8 * sigma, radius + 8 * sigma, 1201)
     outside = np.maximum(np.hypot(axis[:, None], axis[None]) - radius, 0.0) / sigma
     exact = np.exp(-(outside**2) / 2).sum() * (axis[1] - axis[0]) ** 2 / (2 * np.pi * sigma**2)
-    found = maximal_leakage(sigma**2 + 2, radius, 2, smooth_variance=sigma**2, eta=1e-16)
+    values = 2 * int(radius) + 1
+    found = maximal_leakage(sigma**2 + 2, values, 2, radius=radius, smooth_variance=sigma**2, eta=1e-16)
     assert math.exp(found) == pytest.approx(exact, rel=2e-3)
 
 
@@ -71,7 +88,8 @@ def test_the_best_attacker_stays_below(numbers):
 @given(st.floats(0.05, 50), st.floats(1, 60), st.integers(1, 16), st.integers(1, 50))
 def test_more_noise_leaks_less_and_more_releases_leak_more(sigma, radius, size, releases):
     def leak(s, r, k):
-        return maximal_leakage(s * s, r, size, smooth_variance=s * s - 2, eta=1e-16, releases=k)
+        values = 2 * math.floor(r) + 1
+        return maximal_leakage(s * s, values, size, radius=r, smooth_variance=s * s - 2, eta=1e-16, releases=k)
 
     assert 0 <= leak(1.1 * sigma, radius, releases) <= leak(sigma, radius, releases) + 1e-9
     assert leak(sigma, radius + 1, releases) >= leak(sigma, radius, releases) - 1e-9
@@ -90,3 +108,5 @@ def test_leakage_adds_up():
     assert compose([one, one]).leakage == pytest.approx(2 * one.leakage)
     assert one.times(3).leakage == pytest.approx(3 * one.leakage)
     assert COARSE.repeated(3).leakage < one.times(3).leakage
+    assert one.times(3).support == pytest.approx(3 * math.log(5))
+    assert COARSE.repeated(3).support == pytest.approx(math.log(5))

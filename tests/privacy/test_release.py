@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -81,6 +82,34 @@ def test_noise_of_another_variance_is_refused():
 def test_a_broken_embedding_is_refused(embedding):
     with pytest.raises(BundleError):
         to_grid(embedding, PRIVATE)
+
+
+SIX = ReleaseSpec("private", (1,), "int16", step=1 / 3, clip_norm=1.0, sigma_per_clip=0.1167, levels=(-3, 2))
+
+
+@given(st.floats(-10, 10, width=32))
+def test_a_release_of_levels_is_one_of_them_before_its_noise(score):
+    [found] = to_grid(np.array([score], np.float32), SIX)
+    [unlimited] = to_grid(np.array([score], np.float32), replace(SIX, levels=None))
+    assert found == min(max(unlimited, -3), 2)
+    assert SIX.sensitivity == 5
+    assert replace(SIX, levels=None).sensitivity == 6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"levels": (-4, 2)},
+        {"levels": (-3, 4)},
+        {"levels": (2, -3)},
+        {"levels": (1, 1)},
+        {"levels": (-3, 2), "shape": (2,)},
+        {"levels": (-3, 2), "clip_norm": None, "sigma_per_clip": 0.0},
+    ],
+)
+def test_levels_that_cannot_be_are_refused(change):
+    with pytest.raises(BundleError, match="level"):
+        replace(SIX, **change)
 
 
 @pytest.mark.parametrize(
