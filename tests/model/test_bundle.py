@@ -9,7 +9,6 @@ import pytest
 from securesplit.errors import BundleError
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, Calibration
-from securesplit.model import manifest as manifests
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.privacy.release import saturate, to_grid
 
@@ -65,13 +64,6 @@ def test_levels_lie_outside_of_the_identity_and_a_manifest_without_them_loads(co
     assert new.preset("private").spec.loss.epsilon() < 0.8 * old.preset("private").spec.loss.epsilon()
 
 
-def test_levels_survive_a_round_trip_of_the_manifest() -> None:
-    manifest = Bundle.load().manifest
-    again = manifests.parse(json.dumps(manifest.to_json()))
-    assert {name: p.spec for name, p in again.presets.items()} == {n: p.spec for n, p in manifest.presets.items()}
-    assert again.presets["private"].spec.levels == (-3, 2)
-
-
 def test_every_release_has_a_shape_of_its_own() -> None:
     bundle = Bundle.load()
     for name, preset in bundle.presets.items():
@@ -113,7 +105,7 @@ def rewrite(change: Callable[[dict[str, object]], object]) -> Callable[[Path], N
         (lambda f: (f / "manifest.json").write_text("{"), "manifest is damaged"),
         (rewrite(lambda raw: raw.update(schema="securesplit.bundle/9")), "schema is 'securesplit.bundle/9'"),
         (rewrite(lambda raw: raw.pop("presets")), "manifest is damaged"),
-        (rewrite(lambda raw: raw["presets"]["private"]["release"].update(step=1)), "was altered"),
+        (rewrite(lambda raw: raw["presets"]["private"]["release"].update(step=0.3)), "was altered"),
         (rewrite(lambda raw: raw.update(default_preset="best")), "not among its presets"),
         (rewrite(lambda raw: raw["presets"]["private"]["release"].update(dtype="float64")), "float64"),
     ],
