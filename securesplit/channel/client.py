@@ -4,7 +4,9 @@ Invariants:
 
 - The session counts as open only after the first reply that verified under its keys.
 - A frame that does not verify raises FrameError and changes nothing. An ERR is a hint and changes nothing either,
-  unless it carries an alert that TLS itself accepts while the handshake runs.
+  unless it carries an alert protected under keys that the handshake has agreed on with the verified server.
+- TrustError is raised for a certificate that was seen and refused here, and for such an alert; never for clear text,
+  whatever it says. A server's flight that is no handshake ends the handshake, for its TLS state is spent.
 - ``hello()`` is legal at any time and forgets the session before it; a fresh handshake is the cure for everything.
 - No I/O, no waiting, no retries: the transport owns these. One channel belongs to one thread at a time.
 """
@@ -35,20 +37,19 @@ from securesplit.channel.frames import (
 )
 from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
 from securesplit.channel.states import CLIENT, ClientState, ClientStep, ProtocolError, advance
-from securesplit.errors import TrustError
 
 MAX_AGE_S = 3600.0
 MAX_IDLE_S = 300.0
 FIN_LENGTH = struct.Struct(">H")
 
 _DETAILS = {
-    Code.BAD: "the worker could not read the request",
-    Code.UNKNOWN_SESSION: "the worker does not know this session",
-    Code.BUSY: "the worker is busy",
-    Code.TLS: "the worker refused the handshake",
+    Code.BAD: "it could not read the request",
+    Code.UNKNOWN_SESSION: "it does not know this session",
+    Code.BUSY: "it is busy",
+    Code.TLS: "it refused the handshake",
     Code.TOO_BIG: "the request is too big",
-    Code.WORKER: "the worker could not compute this request",
-    Code.DRAIN: "the worker is shutting down",
+    Code.WORKER: "it could not compute this request",
+    Code.DRAIN: "it is shutting down",
 }
 
 
@@ -175,7 +176,7 @@ class ClientChannel:
             self._state = advance(CLIENT, self._state, ClientStep.CLOSE)
             self._forget()
 
-    def _on_server_flight(self, frame: Frame) -> HandshakeReady:
+    def _on_server_flight(self, frame: Frame) -> HandshakeReady | Refused:
         state = self._legal(ClientStep.SERVER_FLIGHT)
         if frame.session != self._handshake_id or self._handshake is None:
             raise FrameError("the reply belongs to another handshake")
@@ -184,7 +185,10 @@ class ClientChannel:
             if not self._handshake.complete:
                 raise tls.HandshakeError("the worker has no key-exchange group in common")
         except tls.HandshakeError as failure:
-            raise self._refuse(verdicts.on_client(failure, self._server_name)) from None
+            self._end_handshake()
+            if failure.verify_error is None:  # clear text, or bytes that are no flight: anybody can send them
+                return Refused(0, Code.TLS, verdicts.broken_off(failure.alert), 0.0)
+            raise verdicts.on_client(failure, self._server_name) from None
         self._peer = self._handshake.peer
         keys = sealing.derive(
             self._handshake.export, self._identity, self._own_print, tls.certificate_print(self._peer)
@@ -209,27 +213,30 @@ class ClientChannel:
         self._legal(ClientStep.HINT)
         if frame.session not in (self._session, self._handshake_id, NO_SESSION):
             raise FrameError("the hint belongs to another session")
-        if frame.code is Code.TLS and (self._state, ClientStep.REFUSED) in CLIENT:
-            self._on_refusal(body)
-        return Refused(frame.ref, frame.code, _DETAILS[frame.code], body.retry_after_ms / 1000)
+        if frame.code is Code.TLS and body.reason is Reason.ALERT and self._state is ClientState.FIN_SENT:
+            self._on_alert(body.detail)
+        return Refused(frame.ref, frame.code, self._claim(frame.code, body), body.retry_after_ms / 1000)
 
-    def _on_refusal(self, body: ErrorBody) -> None:
-        """Raise TrustError where the refusal is one that this state believes, else return."""
-        if body.reason is Reason.BUNDLE and self._state is ClientState.HELLO_SENT:
-            raise self._refuse(verdicts.other_bundle(self._identity, body.detail))
-        if body.reason is Reason.ALERT and self._handshake is not None:
-            try:
-                if self._handshake.complete:
-                    self._handshake.read_alert(body.detail)
-                else:
-                    self._handshake.step(body.detail)
-            except tls.HandshakeError as failure:
-                raise self._refuse(verdicts.on_client(failure, self._server_name)) from None
+    def _on_alert(self, protected: bytes) -> None:
+        """Raise TrustError where TLS accepts an alert of the server, which has proved itself by now; else return."""
+        assert self._handshake is not None  # noqa: S101 - kept until the first reply
+        try:
+            self._handshake.read_alert(protected)
+        except tls.HandshakeError as failure:
+            self._end_handshake()
+            raise verdicts.on_client(failure, self._server_name) from None
 
-    def _refuse(self, error: TrustError) -> TrustError:
+    def _claim(self, code: Code, body: ErrorBody) -> str:
+        """What an ERR says, in words that do not hide that it is clear text."""
+        if code is Code.TLS and body.reason is Reason.BUNDLE:
+            return verdicts.other_bundle(self._identity, body.detail)
+        if code is Code.TLS and body.reason is Reason.ALERT:
+            return verdicts.broken_off(tls.clear_alert(body.detail))
+        return _DETAILS[code]
+
+    def _end_handshake(self) -> None:
         self._state = advance(CLIENT, self._state, ClientStep.REFUSED)
         self._forget()
-        return error
 
     def _legal(self, step: ClientStep) -> ClientState:
         try:

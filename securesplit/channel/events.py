@@ -27,7 +27,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Client: a hint in clear text that a request was refused; the session's state has not changed.
+    """Client: a hint in clear text that a request or a handshake was refused; an open session has not changed.
 
     Attributes:
         ref: the request that is meant.

@@ -25,6 +25,8 @@ from securesplit.channel.sealing import PROTOCOL
 from securesplit.channel.states import ProtocolError
 from securesplit.errors import ConfigError
 
+_ALERT_TYPE = 21
+_ALERT_BYTES = 7  # bytes; a header of 5, the level, the number
 MAX_FLIGHT_BYTES = 16384  # bytes; a server's flight with one intermediate takes about 3,000
 
 
@@ -163,6 +165,11 @@ class Handshake:
             alert=next(iter(record.alerts), None),
             sent=next(iter(record.sent), None),
         )
+
+
+def clear_alert(record: bytes) -> int | None:
+    """The number of the alert in a TLS record without protection (RFC 8446, sections 5.1 and 6); None if it is none."""
+    return record[_ALERT_BYTES - 1] if len(record) == _ALERT_BYTES and record[0] == _ALERT_TYPE else None
 
 
 def certificate_print(certificate: x509.Certificate) -> bytes:

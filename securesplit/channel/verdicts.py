@@ -75,6 +75,14 @@ CLIENT_REFUSED = {
     120: ("protocol", "the worker does not speak securesplit/1", "use the same version of securesplit on both sides"),
 }
 
+CLEAR_ALERTS = {
+    40: "no common suite or group",
+    70: "no common TLS version",
+    80: "an error of its own",
+    120: "it does not speak securesplit/1",
+}
+"""Alerts that a server sends before there are keys (RFC 8446, section 6.2)."""
+
 
 def server_refusal(error: int, server_name: str) -> tuple[str, TrustError]:
     """Why this device refuses the server: a short reason for metrics, and the error."""
@@ -97,14 +105,10 @@ def client_refusal(alert: int) -> tuple[str, TrustError]:
 
 
 def on_client(failure: HandshakeError, server_name: str) -> TrustError:
-    """The error that a user of the client sees for a failed handshake."""
+    """The error that a user of the client sees where a certificate was refused, here or by the server."""
     if failure.verify_error is not None:
         return server_refusal(failure.verify_error, server_name)[1]
-    if failure.alert is not None:
-        return client_refusal(failure.alert)[1]
-    return TrustError(
-        f"the handshake with the worker failed: {failure}", hint="compare the versions of securesplit on both sides"
-    )
+    return client_refusal(failure.alert or 0)[1]
 
 
 def on_server(failure: HandshakeError) -> str:
@@ -118,10 +122,15 @@ def on_server(failure: HandshakeError) -> str:
     return "alert" if failure.alert is not None else "handshake"
 
 
-def other_bundle(ours: bytes, theirs: bytes) -> TrustError:
-    """The error for a worker that serves another bundle; both identities are 32 bytes, or ``theirs`` is empty."""
-    served = f"sha256:{theirs.hex()[:16]}…" if theirs else "another one"
-    return TrustError(
-        f"this device holds the bundle sha256:{ours.hex()[:16]}…, the worker serves {served}",
-        hint="give both sides the same --model",
-    )
+def other_bundle(ours: bytes, theirs: bytes) -> str:
+    """What a server claims that serves another bundle; ``ours`` is 32 bytes, and so is ``theirs`` if it tells it."""
+    served = f"sha256:{theirs.hex()[:16]}…" if len(theirs) == len(ours) else "another one"
+    return f"this device holds the bundle sha256:{ours.hex()[:16]}…, the worker serves {served}"
+
+
+def broken_off(alert: int | None) -> str:
+    """What a handshake that was ended in clear text says. Of certificates it says nothing: none was looked at yet."""
+    if alert is None:
+        return "it broke the handshake off"
+    what = CLEAR_ALERTS.get(alert)
+    return f"it broke the handshake off (TLS alert {alert}{f', {what}' if what else ''})"

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import zmq.asyncio
 from numpy.typing import NDArray
@@ -19,17 +19,24 @@ from numpy.typing import NDArray
 from securesplit.channel import tensor
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.credentials import Credentials
-from securesplit.errors import UnreachableError
+from securesplit.errors import TrustError, UnreachableError
 from securesplit.transport import answer
 from securesplit.transport.answer import Answer
-from securesplit.transport.course import Attempts, Course, Patience
+from securesplit.transport.course import Attempts, Course, Patience, too_crowded
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.line import Line
 from securesplit.transport.link import Fault, LinkError
-from securesplit.transport.peer import Addresses, Exchange, Retry
+from securesplit.transport.peer import Addresses, Exchange
+from securesplit.transport.refusal import Retry, proven
 from securesplit.transport.sockets import Limits, require_descriptors
 
 IN_FLIGHT = 8  # what a worker takes of one session at once
+
+BeforeSending: TypeAlias = Callable[[], Awaitable[None]]
+
+
+async def _nothing() -> None:
+    """Nothing is to be done before a request leaves."""
 
 
 class AsyncConnection:
@@ -66,22 +73,29 @@ class AsyncConnection:
         self._context = zmq.asyncio.Context()
         self._peers = self._new_peers()
 
-    async def request(self, release: NDArray[Any]) -> Answer:
+    async def request(self, release: NDArray[Any], *, before_sending: BeforeSending = _nothing) -> Answer:
         """Have one release computed.
 
         Args:
             release: a preset's shape and integer dtype.
+            before_sending: called once a worker has proved who it is and the release is about to leave, again before
+                each retry; nothing leaves if it raises. One that has returned says nothing of what arrived.
 
         Raises:
             UnreachableError: no worker answered in time, nothing listens at any endpoint, or the connection was closed.
-            TrustError: one side refused the other; nothing is repeated.
-            WorkerError: the worker cannot compute this request.
+            TrustError: one side refused the other, at every endpoint.
+            WorkerError: no worker can compute this request.
         """
-        body, start = tensor.encode(release), time.perf_counter()
-        exchange = await self._persist(next(self._refs), body, Attempts(self._patience))
-        logit, tail_ms = answer.read(exchange.plaintext)
-        round_trip_ms = (time.perf_counter() - start) * 1_000
-        return Answer(logit, tail_ms, round_trip_ms, answer.payload_bytes(body), exchange.frame)
+        body, attempts, start_s = tensor.encode(release), Attempts(self._patience), time.perf_counter()
+        try:
+            async with asyncio.timeout(attempts.deadline.left_s):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise too_crowded() from None
+        try:
+            return await self._persist(next(self._refs), body, attempts, before_sending, start_s)
+        finally:
+            self._turns.release()
 
     def renew(self, credentials: Credentials) -> None:
         """Use other credentials from the next request on; sessions under the old ones end with their last answer."""
@@ -111,36 +125,25 @@ class AsyncConnection:
 
     def _peer(self, endpoint: Endpoint) -> _Peer:
         credentials, name = self._credentials, self._server_name or endpoint.host
-        return _Peer(
-            self._context, endpoint, lambda: ClientChannel(credentials, self._identity, name), self._patience.connect_s
-        )
+        return _Peer(self._context, endpoint, lambda: ClientChannel(credentials, self._identity, name), self._patience)
 
-    async def _persist(self, ref: int, body: bytes, attempts: Attempts) -> Exchange:
-        """Wait for a turn, then try until there is an answer, a final error, or no time."""
-        try:
-            async with asyncio.timeout(attempts.deadline.left_s):
-                await self._turns.acquire()
-        except TimeoutError:
-            hint = "ask for less at once, or wait longer"
-            raise UnreachableError("other requests of this client took all the time", hint=hint) from None
-        try:
-            return await self._try(ref, body, attempts)
-        finally:
-            self._turns.release()
-
-    async def _try(self, ref: int, body: bytes, attempts: Attempts) -> Exchange:
+    async def _persist(
+        self, ref: int, body: bytes, attempts: Attempts, before_sending: BeforeSending, start_s: float
+    ) -> Answer:
+        """Try until there is an answer, no endpoint is left, or no time."""
         while True:
             if self._context.closed:
                 raise UnreachableError("the connection was closed", hint="keep it open until the last answer")
-            tried = self._course.current
-            plaintext = answer.request(attempts.budget_ms, body)
+            tried = self._course.choose(attempts)
+            plaintext, try_s = answer.request(attempts.budget_ms, body), self._course.try_s(attempts)
             try:
-                exchange = await self._peers[tried].ask(ref, plaintext, attempts.try_s)
+                exchange = await self._peers[tried].ask(ref, plaintext, try_s, before_sending)
+                found = answer.conclude(exchange, body, start_s)
             except Retry as retry:
                 await asyncio.sleep(self._course.failed(retry, tried, attempts))
             else:
-                self._course.succeeded()
-                return exchange
+                self._course.succeeded(tried)
+                return found
 
 
 class _Peer:
@@ -150,7 +153,7 @@ class _Peer:
         context: makes the sockets.
         endpoint: of the worker.
         new_channel: makes a channel for a session.
-        connect_timeout_s: how long opening a connection may take.
+        patience: how long opening a connection and a session may take.
     """
 
     def __init__(
@@ -158,32 +161,33 @@ class _Peer:
         context: zmq.asyncio.Context,
         endpoint: Endpoint,
         new_channel: Callable[[], ClientChannel],
-        connect_timeout_s: float,
+        patience: Patience,
     ) -> None:
-        self._context, self._new_channel, self._connect_timeout_s = context, new_channel, connect_timeout_s
-        self._addresses = Addresses(endpoint)
+        self._context, self._new_channel, self._patience = context, new_channel, patience
+        self._addresses, self._closed = Addresses(endpoint), False
         self._line: Line | None = None
         self._opening: asyncio.Task[Line] | None = None
 
-    async def ask(self, ref: int, plaintext: bytes, timeout_s: float) -> Exchange:
+    async def ask(self, ref: int, plaintext: bytes, timeout_s: float, before_sending: BeforeSending) -> Exchange:
         """One try.
 
         Raises:
             Retry: it did not work this time.
-            TrustError: one side refused the other.
-            WorkerError: the worker cannot compute this request.
         """
-        line: Line | None = None
+        line, start_s = None, time.monotonic()
         try:
             async with asyncio.timeout(timeout_s):
-                line = await self._usable(timeout_s)
+                line = await self._usable()
+                await before_sending()
                 return await line.ask(ref, plaintext)
         except TimeoutError:
-            if line is not None:
-                line.fail(LinkError(Fault.SILENT))
+            if line is not None and line.heard_s < start_s:
+                line.retire()  # those who wait on it have their own time
             raise Retry(Fault.SILENT.value, elsewhere=True) from None
         except LinkError as error:
-            raise self._addresses.failed(error.fault) from None
+            raise Retry(error.fault.value, elsewhere=True) from None
+        except TrustError as error:
+            raise proven(error) from None
 
     def retire(self) -> None:
         """Take no more requests; those that wait are answered."""
@@ -192,27 +196,43 @@ class _Peer:
 
     def close(self) -> None:
         """Close at once; requests that wait fail."""
+        self._closed = True
         if self._line is not None:
             self._line.fail(LinkError(Fault.LOST))
 
-    async def _usable(self, timeout_s: float) -> Line:
+    async def _usable(self) -> Line:
         """The line in use, or a new one; all that wait for a new one share it, or the failure to open it."""
         if self._line is not None and self._line.is_usable and self._opening is None:
             return self._line
         if self._opening is None:
             self.retire()
-            self._opening = asyncio.ensure_future(self._open(timeout_s))
+            self._opening = asyncio.ensure_future(self._open())
             self._opening.add_done_callback(self._opened)
         return await asyncio.shield(self._opening)
 
-    async def _open(self, timeout_s: float) -> Line:
+    async def _open(self) -> Line:
+        """A line to the host's next address.
+
+        Raises:
+            Retry: there is none now; one failure of many that wait for it is one failure of the address.
+        """
         await asyncio.get_running_loop().run_in_executor(None, self._addresses.resolve)
+        if self._closed:
+            raise Retry(Fault.LOST.value)
         self._line = Line(self._context, self._addresses.current, self._new_channel(), limits=Limits())
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._line.open(self._connect_timeout_s)
+            async with asyncio.timeout(self._patience.try_s):
+                await self._line.open(self._patience.connect_s)
         except TimeoutError:
-            raise LinkError(Fault.SILENT) from None
+            raise self._addresses.failed(Fault.SILENT) from None
+        except LinkError as error:
+            raise self._addresses.failed(error.fault) from None
+        except TrustError as error:
+            raise proven(error, more_addresses=self._addresses.move_on()) from None
+        except Retry as retry:
+            if retry.limit is not None:
+                self._addresses.move_on()
+            raise
         return self._line
 
     def _opened(self, opening: asyncio.Task[Line]) -> None:

@@ -2,8 +2,8 @@
 
 The Lazy Pirate pattern (ZeroMQ guide, chapter 4) with a total deadline: a try that fails is repeated with the same
 request id, after a pause with jitter, on the next endpoint where the last one failed. A worker computes the same id
-once and the answer is accepted once. Not repeated: a refused identity (TrustError) and a request that cannot be
-computed (WorkerError).
+once and the answer is accepted once. An endpoint that refuses an identity (TrustError) or a request (WorkerError) is
+given up for this request, and the error raised once every endpoint is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,9 +22,10 @@ from securesplit.channel import tensor
 from securesplit.channel.credentials import Credentials
 from securesplit.transport import answer
 from securesplit.transport.answer import Answer
-from securesplit.transport.course import Attempts, Course, Patience
+from securesplit.transport.course import Attempts, Course, Patience, too_crowded
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.peer import Exchange, Peer, Retry
+from securesplit.transport.peer import Peer
+from securesplit.transport.refusal import Retry
 from securesplit.transport.sockets import Limits, new_context
 
 __all__ = ["Answer", "Connection", "Patience"]
@@ -62,27 +63,30 @@ class Connection:
         self._lock = threading.Lock()
         self._open()
 
-    def request(self, release: NDArray[Any]) -> Answer:
+    def request(self, release: NDArray[Any], *, before_sending: Callable[[], None] = lambda: None) -> Answer:
         """Have one release computed.
 
         Args:
             release: a preset's shape and integer dtype.
+            before_sending: called once a worker has proved who it is and the release is about to leave, again before
+                each retry; nothing leaves if it raises. One that has returned says nothing of what arrived.
 
         Raises:
-            UnreachableError: no worker answered in time, or nothing listens at any endpoint.
-            TrustError: one side refused the other; nothing is repeated.
-            WorkerError: the worker cannot compute this request.
+            UnreachableError: no worker answered in time, nothing listens at any endpoint, or other threads took all
+                the time.
+            TrustError: one side refused the other, at every endpoint.
+            WorkerError: no worker can compute this request.
             ConfigError: this process may open no more files.
         """
-        body = tensor.encode(release)
-        with self._lock:
+        body, attempts, start_s = tensor.encode(release), Attempts(self._patience), time.perf_counter()
+        if not self._lock.acquire(timeout=attempts.deadline.left_s):
+            raise too_crowded()
+        try:
             if self._pid != os.getpid():
                 self._open()
-            start = time.perf_counter()
-            exchange = self._persist(next(self._refs), body)
-        logit, tail_ms = answer.read(exchange.plaintext)
-        round_trip_ms = (time.perf_counter() - start) * 1_000
-        return Answer(logit, tail_ms, round_trip_ms, answer.payload_bytes(body), exchange.frame)
+            return self._persist(next(self._refs), body, attempts, before_sending, start_s)
+        finally:
+            self._lock.release()
 
     def renew(self, credentials: Credentials) -> None:
         """Use other credentials from the next request on; sessions under the old ones end."""
@@ -127,16 +131,18 @@ class Connection:
             connect_timeout_s=self._patience.connect_s,
         )
 
-    def _persist(self, ref: int, body: bytes) -> Exchange:
-        """Try until there is an answer, a final error, or no time."""
-        attempts = Attempts(self._patience)
+    def _persist(
+        self, ref: int, body: bytes, attempts: Attempts, before_sending: Callable[[], None], start_s: float
+    ) -> Answer:
+        """Try until there is an answer, no endpoint is left, or no time."""
         while True:
-            tried = self._course.current
-            plaintext = answer.request(attempts.budget_ms, body)
+            tried = self._course.choose(attempts)
+            plaintext, try_s = answer.request(attempts.budget_ms, body), self._course.try_s(attempts)
             try:
-                exchange = self._peers[tried].ask(self._context, ref, plaintext, attempts.try_s)
+                exchange = self._peers[tried].ask(self._context, ref, plaintext, try_s, before_sending=before_sending)
+                found = answer.conclude(exchange, body, start_s)
             except Retry as retry:
                 time.sleep(self._course.failed(retry, tried, attempts))
             else:
-                self._course.succeeded()
-                return exchange
+                self._course.succeeded(tried)
+                return found

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from math import inf
 
 import zmq
 import zmq.asyncio
@@ -22,10 +24,12 @@ from securesplit.channel.states import ClientState
 from securesplit.errors import TrustError
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.link import DOWN, MONITOR_EVENT, WATCHED, Fault, LinkError
-from securesplit.transport.peer import Exchange, ends_session, refused
+from securesplit.transport.peer import Exchange
+from securesplit.transport.refusal import Retry, ends_session, refused
 from securesplit.transport.sockets import Limits, line_socket, require_descriptors
 
 _Moment = asyncio.Future[None]
+_HANDSHAKE = {ClientState.IDLE, ClientState.HELLO_SENT}
 
 
 class Line:
@@ -36,6 +40,9 @@ class Line:
         address: of the worker; no name, see `Endpoint.resolve`.
         channel: fresh.
         limits: bounds on what the worker may send.
+
+    Attributes:
+        heard_s: when the last answer that verified came, by ``time.monotonic``; -inf before the first.
     """
 
     def __init__(
@@ -46,6 +53,7 @@ class Line:
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._moment: _Moment | None = asyncio.get_running_loop().create_future()
         self._connected = self._up = self._retired = self._closed = False
+        self.heard_s = -inf
         self._socket = line_socket(context, limits, ipv6=address.is_ipv6)
         self._monitor: zmq.asyncio.Socket = self._socket.get_monitor_socket(WATCHED)
         self._tasks = [asyncio.ensure_future(self._read()), asyncio.ensure_future(self._watch())]
@@ -82,12 +90,14 @@ class Line:
 
         Raises:
             LinkError: the connection was lost.
-            Retry: the worker refused it for now.
+            Retry: the worker refused it, or the session is used up.
             TrustError: one side refused the other.
-            WorkerError: the worker cannot compute this request.
         """
         if self._closed:
             raise LinkError(Fault.LOST)
+        if not self.is_usable:
+            self.retire()
+            raise Retry("the session was used up", at_once=True)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[ref] = answer
         try:
@@ -102,7 +112,7 @@ class Line:
     def retire(self) -> None:
         """Take no more requests, and close once the last answer has come."""
         self._retired = True
-        if not self._waiting:
+        if not self._waiting and self._moment is None:
             self.close()
 
     def fail(self, error: Exception) -> None:
@@ -160,6 +170,7 @@ class Line:
             case HandshakeReady():
                 self._arrived()
             case Reply():
+                self.heard_s = time.monotonic()
                 answer = self._waiting.get(event.ref)
                 if answer is not None and not answer.done():
                     answer.set_result(event.plaintext)
@@ -167,12 +178,13 @@ class Line:
                 self._refused(event)
 
     def _refused(self, refusal: Refused) -> None:
-        error = refused(refusal, known=self._channel.state is ClientState.OPEN)
-        answer = self._waiting.get(refusal.ref)
-        if answer is None or ends_session(refusal):
-            self.fail(error)
-        elif not answer.done():
-            answer.set_exception(error)
+        retry = refused(refusal, known=self._channel.state is ClientState.OPEN)
+        waiting = self._moment if self._channel.state in _HANDSHAKE else self._waiting.get(refusal.ref)
+        if waiting is None or waiting.done():
+            return
+        waiting.set_exception(retry)
+        if ends_session(refusal):
+            self.retire()
 
     async def _watch(self) -> None:
         """Notice that the connection is up, or is no more."""

@@ -1,11 +1,12 @@
 """One worker as a client sees it: a link, the channel over it, and what its answers mean for the next try.
 
-Every way in which an exchange can fail becomes a `Retry`, which says when and where to try again, or a final error. A
+Every way in which an exchange can fail becomes a `Retry`, which says when and where to try again (`refusal.py`). A
 session outlives its link: after a reconnect the same keys go on, and a worker that has forgotten them says so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,35 +15,15 @@ import zmq
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import HandshakeReady, Refused, Reply
-from securesplit.channel.frames import Code, FrameError
+from securesplit.channel.frames import FrameError
 from securesplit.channel.states import ClientState
-from securesplit.errors import TrustError, UnreachableError, WorkerError
+from securesplit.errors import SecureSplitError, TrustError, UnreachableError
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.link import Fault, Link, LinkError
+from securesplit.transport.refusal import Retry, ends_session, nonsense, proven, refused
 from securesplit.transport.sockets import Limits
 
 _EventT = TypeVar("_EventT", HandshakeReady, Reply)
-_FINAL = {Code.WORKER, Code.TOO_BIG}
-_LATER = {Code.BUSY, Code.DRAIN}
-_HINT = "the worker's log has the cause; the request itself may be damaged"
-
-
-class Retry(Exception):  # noqa: N818  (an instruction, no error)
-    """Try again.
-
-    Args:
-        why: the cause, for the error at the deadline.
-        after_s: how long the worker asked us to wait.
-        elsewhere: whether another endpoint should be tried first.
-        absent: whether nothing that could be a worker was met at all.
-        at_once: whether nothing is gained by waiting.
-    """
-
-    def __init__(
-        self, why: str, *, after_s: float = 0.0, elsewhere: bool = False, absent: bool = False, at_once: bool = False
-    ) -> None:
-        super().__init__(why)
-        self.why, self.after_s, self.elsewhere, self.absent, self.at_once = why, after_s, elsewhere, absent, at_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +70,13 @@ class Addresses:
     def failed(self, fault: Fault) -> Retry:
         """What to do after a link to `current` failed."""
         absent = fault in (Fault.REFUSED, Fault.STRANGER)
-        self._turn += absent
-        more = absent and self._turn % len(self._found) != 0
+        more = absent and self.move_on()
         return Retry(fault.value, elsewhere=not more, absent=absent, at_once=more)
 
-
-def ends_session(refusal: Refused) -> bool:
-    """Whether a new handshake must come before the next try."""
-    return refusal.code not in _FINAL | _LATER
-
-
-def refused(refusal: Refused, *, known: bool) -> WorkerError | Retry:
-    """What a worker's refusal of a request means for the next try.
-
-    Args:
-        refusal: the hint.
-        known: whether the worker has answered under this session before.
-    """
-    if refusal.code in _FINAL:
-        return WorkerError(refusal.detail, hint=_HINT)
-    if refusal.code in _LATER:
-        return Retry(refusal.detail, after_s=refusal.retry_after_s, elsewhere=True)
-    return Retry(refusal.detail, at_once=known)
+    def move_on(self) -> bool:
+        """Let the next address be tried; False where each has had its turn."""
+        self._turn += 1
+        return self._turn % len(self._found) != 0
 
 
 class Peer:
@@ -141,13 +107,27 @@ class Peer:
         self._link: Link | None = None
         self._forgotten = False
 
-    def ask(self, context: zmq.Context[zmq.Socket[bytes]], ref: int, plaintext: bytes, timeout_s: float) -> Exchange:
+    def ask(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        ref: int,
+        plaintext: bytes,
+        timeout_s: float,
+        *,
+        before_sending: Callable[[], None],
+    ) -> Exchange:
         """One try: connect and shake hands where needed, send the request, return the answer.
+
+        Args:
+            context: makes the sockets.
+            ref: the request's id.
+            plaintext: the request.
+            timeout_s: how long each answer may take.
+            before_sending: called when the worker has proved who it is and the request is about to leave; what it
+                raises ends the try.
 
         Raises:
             Retry: it did not work this time.
-            TrustError: one side refused the other.
-            WorkerError: the worker cannot compute this request.
             ConfigError: this process may open no more files.
         """
         try:
@@ -156,12 +136,15 @@ class Peer:
                 self._forgotten = True
                 self._expect(HandshakeReady, link.exchange(self._channel.hello(), timeout_s), ref)
                 self._forgotten = False
+            before_sending()
             frame = self._channel.request(ref, plaintext)
             event = self._expect(Reply, link.exchange(frame, timeout_s), ref)
         except LinkError as error:
             self.disconnect()
             raise self._addresses.failed(error.fault) from None
-        except KeyboardInterrupt:
+        except (Retry, SecureSplitError):
+            raise
+        except BaseException:  # a signal's handler may raise anything anywhere; half an exchange cannot be used again
             self.disconnect()
             raise
         return Exchange(event.plaintext, frame)
@@ -184,21 +167,31 @@ class Peer:
         return Link(context, self._addresses.current, connect_timeout_s=timeout_s, limits=self._limits)
 
     def _expect(self, kind: type[_EventT], answer: bytes, ref: int) -> _EventT:
+        """The event that was waited for.
+
+        Raises:
+            Retry: something else came.
+        """
         try:
             event = self._channel.receive(answer)
         except FrameError as error:
+            raise self._leave(nonsense(error.message)) from None
+        except TrustError as error:
             self.disconnect()
-            raise Retry(f"the worker's answer makes no sense ({error.message})") from None
-        except TrustError:
-            self.disconnect()
-            raise
+            raise proven(error, more_addresses=self._addresses.move_on()) from None
         if isinstance(event, Refused):
             raise self._refused(event)
         if not isinstance(event, kind) or (isinstance(event, Reply) and event.ref != ref):
-            raise Retry("the worker answered something else")
+            raise self._leave(nonsense("an answer to another request"))
         return event
 
-    def _refused(self, refusal: Refused) -> WorkerError | Retry:
-        known = self._channel.state is ClientState.OPEN
+    def _refused(self, refusal: Refused) -> Retry:
+        retry = refused(refusal, known=self._channel.state is ClientState.OPEN)
         self._forgotten = self._forgotten or ends_session(refusal)
-        return refused(refusal, known=known)
+        return retry if retry.at_once or retry.limit is None else self._leave(retry)
+
+    def _leave(self, retry: Retry) -> Retry:
+        """Let the next address of the host be tried, for what is there may be somebody else."""
+        if self._addresses.move_on():
+            self.disconnect()
+        return retry

@@ -11,11 +11,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from securesplit.channel import pki
+from securesplit.channel import frames, pki
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.credentials import Credentials
-from securesplit.channel.events import Request, Send
-from securesplit.channel.frames import Code
+from securesplit.channel.events import Refused, Reply, Request, Send
+from securesplit.channel.frames import NO_SESSION, Code, ErrorBody, Frame, FrameType, Reason
 from securesplit.channel.server import ServerChannel
 from securesplit.channel.states import ClientState
 from securesplit.errors import TrustError
@@ -120,11 +120,6 @@ WE_REFUSE = [
     (revoked_server, "the worker's certificate was revoked", "do not use"),
     (stale_crl_on_the_client, "revocation list on this device has expired", "crl.pem"),
     (no_crl_on_the_client, "no revocation list", "crl.pem"),
-    (
-        other_bundle,
-        "this device holds the bundle sha256:0000000000000000…, the worker serves sha256:0001020304",
-        "--model",
-    ),
 ]
 
 
@@ -263,17 +258,65 @@ def test_the_messages_are_distinct() -> None:
 EXTRA_CASES = {"client_without_a_name", "client_with_two_usages", "stale_crl_on_the_worker"}
 
 
+CERTIFICATE_WORDS = ("certificate", "revoked", "expired", "allow-list", "CA ", "trust")
+
+
+def claimed(client: ClientChannel, data: bytes) -> str:
+    """What clear text claims; the channel makes a hint of it and nothing else."""
+    event = client.receive(data)
+    assert isinstance(event, Refused)
+    assert not any(word in event.detail for word in CERTIFICATE_WORDS), event.detail
+    return event.detail
+
+
 def test_a_device_of_another_protocol_is_told_so() -> None:
-    client, server, run = connect(good(Authority()))
+    client, server, _ = connect(good(Authority()))
     client._context.set_alpn_protos([b"securesplit/2", b"h2"])
-    with pytest.raises(TrustError, match="does not speak securesplit/1") as caught:
-        run()
-    assert "same version" in caught.value.hint
-    assert client.state is ClientState.IDLE
     refusal = server.receive(PEER, client.hello())
     assert isinstance(refusal, Send)
     assert refusal.reason == "protocol"
     assert server.half_open_count == 0
+    assert "does not speak securesplit/1" in claimed(client, refusal.frame)
+
+
+def test_another_bundle_is_a_claim_in_clear_text() -> None:
+    client, server, _ = connect(other_bundle(Authority()))
+    said = claimed(client, sent(server.receive(PEER, client.hello())))
+    assert said.startswith("this device holds the bundle sha256:0000000000000000…, the worker serves sha256:0001020304")
+
+
+@pytest.mark.parametrize("stage", [ClientState.HELLO_SENT, ClientState.FINISHING, ClientState.FIN_SENT])
+@pytest.mark.parametrize("level", [1, 2])
+def test_a_clear_alert_says_nothing_of_certificates_at_any_stage(stage: ClientState, level: int) -> None:
+    """Every number, whether the handshake has keys already or not; the honest handshake can go on after each."""
+    client, server, _ = connect(good(Authority()))
+    reply = sent(server.receive(PEER, client.hello()))
+    fin = b""
+    if stage is not ClientState.HELLO_SENT:
+        client.receive(reply)
+    if stage is ClientState.FIN_SENT:
+        fin = client.request(1, b"ask")
+    for number in range(256):
+        alert = bytes([21, 3, 3, 0, 2, level, number])
+        for session in (frames.decode(reply).session, NO_SESSION):
+            body = ErrorBody(0, Reason.ALERT, alert).encode()
+            forged = frames.encode(Frame(FrameType.ERR, Code.TLS, session=session, body=body))
+            assert str(number) in claimed(client, forged)
+        assert client.state is stage
+    if stage is ClientState.HELLO_SENT:
+        client.receive(reply)
+    request = server.receive(PEER, fin or client.request(1, b"ask"))
+    assert isinstance(request, Request)
+    assert client.receive(server.seal_reply(request.session, 1, b"answer")) == Reply(1, b"answer")
+
+
+@pytest.mark.parametrize("number", [0, 42, 44, 45, 48, 80, 90, 116, 255])
+def test_an_alert_in_place_of_a_server_flight_is_a_claim_too(number: int) -> None:
+    client, _, _ = connect(good(Authority()))
+    hello = frames.decode(client.hello())
+    alert = Frame(FrameType.HREPLY, session=hello.session, body=bytes([21, 3, 3, 0, 2, 2, number]))
+    claimed(client, frames.encode(alert))
+    assert client.state is ClientState.IDLE
 
 
 def test_the_good_case_is_good() -> None:

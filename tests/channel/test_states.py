@@ -59,7 +59,7 @@ def test_a_client_ignores_every_frame_that_is_illegal_or_does_not_verify(state: 
     body = ErrorBody(retry_after_ms=500).encode() if kind is FrameType.ERR else bytes(64)
     forged = frames.encode(Frame(kind, code, seq=99, body=body))
     if kind is FrameType.ERR and (state, ClientStep.HINT) in CLIENT:
-        assert client.receive(forged) == Refused(0, Code.BUSY, "the worker is busy", 0.5)
+        assert client.receive(forged) == Refused(0, Code.BUSY, "it is busy", 0.5)
     else:
         with pytest.raises(FrameError):
             client.receive(forged)

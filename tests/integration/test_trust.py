@@ -12,15 +12,11 @@ from securesplit.errors import TrustError
 from securesplit.model import Bundle
 from securesplit.transport.client import Connection
 from securesplit.worker.served import Served
-from tests.channel.test_refusals import THE_WORKER_REFUSES, WE_REFUSE, Case, good, other_bundle
+from tests.channel.test_refusals import THE_WORKER_REFUSES, WE_REFUSE, Case, good
 from tests.channel.world import Authority
 from tests.worker.serving import Running, running
 
-REFUSALS = [
-    (spoil, message, hint)
-    for spoil, message, hint, *_ in [*WE_REFUSE, *THE_WORKER_REFUSES]
-    if spoil is not other_bundle  # its message quotes the identities, see below
-]
+REFUSALS = [(spoil, message, hint) for spoil, message, hint, *_ in [*WE_REFUSE, *THE_WORKER_REFUSES]]
 
 
 @pytest.fixture
@@ -68,8 +64,10 @@ def test_a_refusal_is_one_clear_error(
 
 def test_another_bundle_is_refused_by_name(authority: Authority, serve: Callable[[Case], Running]) -> None:
     case = good(authority)
-    with pytest.raises(TrustError, match=f"the worker serves {Bundle.load().id[:15]}"):
+    with pytest.raises(TrustError, match=f"the worker serves {Bundle.load().id[:15]}") as caught:
         ask(serve(case), case, bytes(32))
+    assert "in clear text" in caught.value.message
+    assert "--model" in caught.value.hint
 
 
 def test_the_good_case_is_answered(authority: Authority, serve: Callable[[Case], Running]) -> None:
