@@ -26,9 +26,9 @@ from securesplit.transport.aio import AsyncConnection
 class AsyncClient:
     """As `Client`, for one event loop: its photos wait for workers side by side, eight at a time over one session.
 
-    Reading photos, the head and the ledger run in a thread of the client's own, one photo after the other, so that the
-    loop goes on meanwhile. A diagnosis that is cancelled is given up at once and costs the others nothing; where its
-    release had been written down already, the ledger goes on to count it.
+    Reading photos and the head run in a thread of the client's own, one photo after the other, so that the loop goes on
+    meanwhile; the ledger has another. A diagnosis that is cancelled is given up at once and costs the others nothing;
+    the ledger counts it if its release was about to leave or had left.
 
     Args:
         connect: endpoints ``tcp://host:port`` of workers; the next one is tried where one does not answer.
@@ -66,6 +66,7 @@ class AsyncClient:
         self._connection = AsyncConnection(endpoints, self._keys.current, self._journey.identity, timeout_s=timeout_s)
         self._is_closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="securesplit-head")
+        self._ledger_thread = ThreadPoolExecutor(1, thread_name_prefix="securesplit-ledger")
 
     @property
     def releaser(self) -> Releaser:
@@ -90,7 +91,12 @@ class AsyncClient:
         prepared = await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare, photo)
         if renewed := self._keys.renewed():
             self._connection.renew(renewed)
-        return self._journey.conclude(prepared, await self._connection.request(prepared.ready.release))
+
+        async def charge() -> None:
+            await asyncio.get_running_loop().run_in_executor(self._ledger_thread, prepared.charge)
+
+        answer = await self._connection.request(prepared.ready.release, before_sending=charge)
+        return self._journey.conclude(prepared, answer)
 
     async def close(self) -> None:
         """End the session; diagnoses that still wait raise UnreachableError."""
@@ -107,8 +113,9 @@ class AsyncClient:
             raise UnreachableError("the client was closed", hint="keep it open until the last answer")
 
     def _shut(self) -> None:
-        """Wait for the photo that is at the head, and close the ledger."""
+        """Wait for the photo that is at the head and for what is being written down, and close the ledger."""
         self._thread.shutdown()
+        self._ledger_thread.shutdown()
         self._journey.close()
 
     async def __aenter__(self) -> Self:

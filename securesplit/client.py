@@ -83,7 +83,8 @@ class Client:
         prepared = self._journey.prepare(photo)
         if renewed := self._keys.renewed():
             self._connection.renew(renewed)
-        return self._journey.conclude(prepared, self._connection.request(prepared.ready.release))
+        answer = self._connection.request(prepared.ready.release, before_sending=prepared.charge)
+        return self._journey.conclude(prepared, answer)
 
     def close(self) -> None:
         """End the session."""

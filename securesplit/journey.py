@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +20,8 @@ from numpy.typing import NDArray
 from securesplit.channel import keystore
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.watch import FileWatch
-from securesplit.errors import CredentialError
-from securesplit.model import Bundle
+from securesplit.errors import BundleError, CredentialError
+from securesplit.model import Bundle, Preset
 from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import load_secret
 from securesplit.releaser import Released, Releaser
@@ -45,21 +46,43 @@ class Trace:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A photo whose release may be sent: it is written down.
+    """A photo whose release may be sent once it is written down, by `charge`.
 
     Attributes:
         photo: its name, as the caller gave it.
         ready: the release and how it came about.
-        privacy: what it promises.
         started_s: when the work on it began, by ``time.perf_counter``.
-        spent_ms: clip, grid, noise and the ledger.
+        charge: writes the release down, at the last moment before it leaves the device.
     """
 
     photo: str
     ready: Released
-    privacy: PrivacyInfo
     started_s: float
-    spent_ms: float
+    charge: Charge
+
+
+class Charge:
+    """One release's entry in the ledger: written by the first call, found by all others.
+
+    Args:
+        spend: writes it.
+    """
+
+    def __init__(self, spend: Callable[[], PrivacyInfo]) -> None:
+        self._spend = spend
+        self.privacy: PrivacyInfo | None = None
+        self.ms = 0.0
+
+    def __call__(self) -> None:
+        """Write the release down, unless that was done.
+
+        Raises:
+            BudgetError: it would overspend the budget, or the ledger cannot be used; the release must not leave.
+        """
+        if self.privacy is None:
+            started_s = time.perf_counter()
+            self.privacy = self._spend()
+            self.ms = 1e3 * (time.perf_counter() - started_s)
 
 
 class Journey:
@@ -87,33 +110,36 @@ class Journey:
         self._head = threading.Lock()
 
     def prepare(self, photo: str | Path) -> Prepared:
-        """Everything up to the moment when the release may leave the device.
+        """Everything up to the moment when a worker is asked.
 
         Raises:
             PhotoError: the file is not a photo that can be read safely.
-            BudgetError: the release would overspend the budget.
         """
         with self._head:
             started_s = time.perf_counter()
             ready = self.releaser.release(Path(photo))
-        privacy = self.releaser.spend(ready, self._ledger, self._budget)
-        spent_ms = 1e3 * (time.perf_counter() - started_s) - ready.load_ms - ready.head_ms
-        return Prepared(str(photo), ready, privacy, started_s, spent_ms)
+        charge = Charge(lambda: self.releaser.spend(ready, self._ledger, self._budget))
+        return Prepared(str(photo), ready, started_s, charge)
 
     def conclude(self, prepared: Prepared, answer: Answer) -> tuple[Diagnosis, Trace]:
-        """The diagnosis that an answer means."""
-        ready, preset = prepared.ready, self.releaser.preset
+        """The diagnosis that an answer means.
+
+        Raises:
+            BundleError: the bundle's calibration gives no probability for it.
+        """
+        ready, preset, charge = prepared.ready, self.releaser.preset, prepared.charge
+        assert charge.privacy is not None  # noqa: S101 - nothing is answered that was not sent
         diagnosis = Diagnosis(
             photo=prepared.photo,
-            malignant=preset.calibration.probability(answer.logit),
+            malignant=_probability(preset, answer.logit),
             threshold=preset.threshold,
             model=self._model,
-            privacy=prepared.privacy,
+            privacy=charge.privacy,
             payload_bytes=answer.payload_bytes,
             timing_ms=Timing(
                 load=ready.load_ms,
                 head=ready.head_ms,
-                privacy=prepared.spent_ms,
+                privacy=ready.privacy_ms + charge.ms,
                 round_trip=answer.round_trip_ms,
                 tail=answer.tail_ms,
                 total=1e3 * (time.perf_counter() - prepared.started_s),
@@ -124,6 +150,18 @@ class Journey:
     def close(self) -> None:
         """Close the ledger; what was spent is on the disk already."""
         self._ledger.close()
+
+
+def _probability(preset: Preset, logit: float) -> float:
+    """The calibrated probability of malignant.
+
+    Raises:
+        BundleError: there is none.
+    """
+    malignant = preset.calibration.probability(logit)
+    if not 0.0 <= malignant <= 1.0:
+        raise BundleError(f"the bundle's calibration makes {malignant} of an answer", hint="fetch the bundle again")
+    return malignant
 
 
 class DeviceKeys:
