@@ -56,7 +56,7 @@ def make_bundle(
     network = build_model(config)
     network.load_weights(str(best))
     layer = at or backbones.BACKBONES[config.backbone].cut
-    head, tail, _ = splitting.split_at(splitting.choose_output(network, "malignant"), layer)
+    network = splitting.choose_output(network, "malignant")
     few = np.random.default_rng(config.seed).permutation(len(photos["val"]))[:CALIBRATION_PHOTOS]
     shown = data.load_split(
         [photos["val"][i] for i in few], height=config.side, width=config.side * 4 // 3, cache=run.parent / "pixels"
@@ -68,7 +68,7 @@ def make_bundle(
         "command": f"python -m training.train --run {run.name} --bundle {out.name}",
     }
     with folder_draft(out) as own:
-        packed = packing.pack(head, tail, data.centre_square(shown.pixels), precision=precision)
+        packed = packing.pack(network, layer, data.centre_square(shown.pixels), precision=precision)
         print(packed.parity.line(), flush=True)
         manifest = packing.write_bundle(
             own,

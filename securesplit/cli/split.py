@@ -80,12 +80,12 @@ def split(
     from securesplit.model import packing, splitting
 
     network = splitting.choose_output(splitting.load_network(model, side, weights), output)
-    head, tail, cut = splitting.split_at(network, layer)
+    shape = splitting.split_at(network, layer)[2].shape
     photos = _photos(calibration, network.input_shape[1:])
     if out is None:
-        content = packing.pack_head(head, photos, precision=precision, pixels=pixels)
+        content = packing.pack_head(network, layer, photos, precision=precision, pixels=pixels)
     else:
-        packed = packing.pack(head, tail, photos, precision=precision, pixels=pixels)
+        packed = packing.pack(network, layer, photos, precision=precision, pixels=pixels)
         content = packed.head
         manifest = packing.write_bundle(
             out,
@@ -96,11 +96,11 @@ def split(
             side=int(network.input_shape[1]),
             about=about,
         )
-        click.echo(f"{out}: bundle sha256:{manifest.identity.hex()}, preset none, {cut.shape} int16")
+        click.echo(f"{out}: bundle sha256:{manifest.identity.hex()}, preset none, {shape} int16")
         click.echo(packed.parity.line())
     if head_only is not None:
         _write_new(head_only, content)
-        click.echo(f"{head_only}: head up to {layer}, {len(content) / 1e6:.2f} MB, answers {cut.shape}")
+        click.echo(f"{head_only}: head up to {layer}, {len(content) / 1e6:.2f} MB, answers {shape}")
 
 
 def _check_targets(out: Path | None, head_only: Path | None) -> None:

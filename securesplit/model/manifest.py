@@ -135,6 +135,14 @@ class Manifest:
             "provenance": dict(self.provenance),
         }
 
+    def to_text(self) -> str:
+        """The content of ``manifest.json``.
+
+        Raises:
+            ValueError: a number is not finite, so no reader would take it.
+        """
+        return json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n"
+
 
 def parse(text: str) -> Manifest:
     """Read a manifest.

@@ -6,10 +6,12 @@ needs an encoder that was trained for it, which is the work of `training`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
+import itertools
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit import drafts
-from securesplit.errors import ConfigError
+from securesplit.errors import BundleError, ConfigError, SecureSplitError
 from securesplit.model.convert import Endpoint, Parity, convert
 from securesplit.model.litert import Head, Tail
+from securesplit.model.logits import logit_network
 from securesplit.model.manifest import Calibration, Manifest, Preset
-from securesplit.model.splitting import PIXELS, load_keras
+from securesplit.model.splitting import PIXELS, load_keras, split_at
 from securesplit.privacy.release import ReleaseSpec, saturate, to_grid
 
 GRID_LIMIT = 32767
+SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+NO_SPAN = 1e-5  # of the largest number: what float32 arithmetic makes of equal photos
+CLOSE = {"float32": 0.01, "float16": 0.05, "int8": 0.25}
+"""How far halves may be from Keras: the cut as a share of its largest number, the answer of 1 + its span in logits."""
 HEADROOM = 2.0  # the grid reaches twice as far as the largest number seen on the calibration photos
 
 
@@ -39,37 +46,112 @@ class Packed:
     parity: Parity
 
 
-def pack(head: Any, tail: Any, photos: NDArray[np.uint8], *, precision: str, pixels: str = "0..255") -> Packed:
-    """Convert both halves and compare them with Keras.
+def pack(network: Any, layer: str, photos: NDArray[np.uint8], *, precision: str, pixels: str = "0..255") -> Packed:
+    """Cut the network, convert both halves and compare them with Keras.
 
     Args:
-        head: photo -> cut tensor.
-        tail: cut tensor -> answer.
+        network: functional, unfolded, one output; its logit of malignant becomes the tail's answer.
+        layer: a valid cut.
         photos: ``(n, side, side, 3) uint8``; they set the grid, the ranges of int8, and the parity report.
         precision: ``float32``, ``float16`` or ``int8``.
-        pixels: what `head` expects, a key of `securesplit.model.splitting.PIXELS`.
+        pixels: what `network` expects, a key of `securesplit.model.splitting.PIXELS`.
 
     Raises:
-        ConfigError: the cut has more than three dimensions, or the precision is unknown.
+        ConfigError: the network has no logit of malignant, the cut has more than three dimensions or is not valid, or
+            the precision is unknown.
+        BundleError: the network or its halves answer nothing finite, the same to every photo, or something else than
+            each other; or LiteRT cannot express a layer.
     """
-    head = _from_bytes(head, pixels)
+    head, tail, _ = split_at(logit_network(network), layer)
     shape = tuple(int(n) for n in tail.input_shape[1:])
     if len(shape) > 3:
         raise ConfigError(f"a cut of shape {shape} is no release", hint="cut where the tensor has 1 to 3 dimensions")
+    head, tail = _from_bytes(_named_for_tensorflow(head), pixels), _named_for_tensorflow(tail)
     inputs = photos.astype(np.float32)
-    cut = np.asarray(head.predict(inputs, batch_size=8, verbose=0))
-    expected = np.asarray(logit_of(tail, cut))
+    cut = _predicted(head, inputs, "cut")
+    expected = _predicted(tail, cut, "answer")
     spec = none_spec(shape, float(np.abs(cut).max()))
-    head_file = convert({"head": _head_endpoint(head, inputs)}, [head], precision)
-    tail_file = convert({"none": _tail_endpoint(tail, shape, cut)}, [tail], precision)
+    head_file = _converted({"head": _head_endpoint(head, inputs)}, head, precision)
+    tail_file = _converted({"none": _tail_endpoint(tail, shape, cut)}, tail, precision)
     parity = _parity((head_file, tail_file), spec, photos, (cut, expected), precision)
     return Packed(head_file, tail_file, spec, parity)
 
 
-def pack_head(head: Any, photos: NDArray[np.uint8], *, precision: str, pixels: str = "0..255") -> bytes:
-    """The head alone, for a phone: signature ``head``, ``photo (1, side, side, 3) float32`` in 0..255 -> ``none``."""
-    head = _from_bytes(head, pixels)
-    return convert({"head": _head_endpoint(head, photos.astype(np.float32))}, [head], precision)
+def pack_head(network: Any, layer: str, photos: NDArray[np.uint8], *, precision: str, pixels: str = "0..255") -> bytes:
+    """The head alone, for a phone: signature ``head``, ``photo (1, side, side, 3) float32`` in 0..255 -> ``none``.
+
+    Raises:
+        ConfigError: the cut is not valid, or the precision is unknown.
+        BundleError: as `pack`, of the cut alone.
+    """
+    head, _, _ = split_at(network, layer)
+    head, inputs = _from_bytes(_named_for_tensorflow(head), pixels), photos.astype(np.float32)
+    cut = _predicted(head, inputs, "cut")
+    content = _converted({"head": _head_endpoint(head, inputs)}, head, precision)
+    _head_error(Head(content, threads=2), photos, cut, precision)
+    return content
+
+
+def _named_for_tensorflow(network: Any) -> Any:
+    """The same network, or, where TensorFlow does not take a name for a scope (spaces, umlauts), a copy with others."""
+    if all(SCOPE.fullmatch(operation.name) for operation in network.operations):
+        return network
+    keras = load_keras()
+    numbers = itertools.count()
+
+    def renamed(layer: Any) -> Any:
+        return type(layer).from_config({**layer.get_config(), "name": f"layer_{next(numbers)}"})
+
+    copy = keras.models.clone_model(network, clone_function=renamed)
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+@contextlib.contextmanager
+def _refusing(task: str) -> Iterator[None]:
+    """Whatever Keras, TensorFlow and LiteRT let through while they do `task` becomes a BundleError."""
+    try:
+        yield
+    except SecureSplitError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or "no reason given").splitlines()[0][:200]
+        raise BundleError(
+            f"the network cannot be {task} ({type(error).__name__}: {reason})",
+            hint="use layers of Keras that LiteRT knows, computing in float32",
+        ) from error
+
+
+def _predicted(half: Any, inputs: NDArray[np.float32], what: str) -> NDArray[np.float32]:
+    """What Keras computes.
+
+    Raises:
+        BundleError: it fails, is not finite, or is the same for every photo, so that nothing could be compared.
+    """
+    if not len(inputs):
+        raise BundleError("there is no photo to compare the halves on", hint="give --calibration a folder of photos")
+    with _refusing("run"):
+        found = np.asarray(half.predict(inputs, batch_size=8, verbose=0), np.float32)
+    if not np.isfinite(found).all():
+        raise BundleError(
+            f"the network's {what} holds numbers that are not finite", hint="check its weights, and what --pixels says"
+        )
+    if _span(found) <= NO_SPAN * max(float(np.abs(found).max()), 1e-30):
+        raise BundleError(
+            f"the network's {what} is the same for all {len(inputs)} photos, so nothing can be compared",
+            hint="check its weights and --pixels, or give --calibration a folder of photos that differ",
+        )
+    return found
+
+
+def _span(values: NDArray[np.float32]) -> float:
+    """Largest difference that one number shows between photos."""
+    return float(np.ptp(values, axis=0).max())
+
+
+def _converted(endpoints: Mapping[str, Endpoint], half: Any, precision: str) -> bytes:
+    with _refusing(f"converted to {precision}"):
+        return convert(endpoints, [half], precision)
 
 
 def _from_bytes(head: Any, pixels: str) -> Any:
@@ -88,37 +170,6 @@ def none_spec(shape: tuple[int, ...], largest: float) -> ReleaseSpec:
     return ReleaseSpec("none", shape, "int16", step=step, clip_norm=None, sigma_per_clip=0.0)
 
 
-def logit_of(tail: Any, cut: Any) -> Any:
-    """The tail's answer as a logit of malignant, ``(n, 1)``, where it ends in one.
-
-    One sigmoid p becomes log p − log(1 − p); two numbers (benign, malignant) become one, softmax or not.
-
-    Raises:
-        ConfigError: it ends in more than that.
-    """
-    from keras import ops
-
-    if tail.output_shape[1:] not in ((1,), (2,)):
-        raise ConfigError(
-            f"the network ends in {tail.output_shape[1:]} numbers, not in one logit or probability of malignant",
-            hint="choose another --output, or export the head alone with --head-only FILE",
-        )
-    answer, activation = tail(cut, training=False), _activation(tail)
-    if activation in ("sigmoid", "softmax"):
-        answer = ops.clip(answer, 1e-7, 1 - 1e-7)
-    if answer.shape[-1] == 1:
-        return ops.log(answer) - ops.log(1 - answer) if activation == "sigmoid" else answer
-    both = ops.log(answer) if activation in ("sigmoid", "softmax") else answer
-    return both[:, 1:] - both[:, :1]
-
-
-def _activation(tail: Any) -> str:
-    """Name of the function that the tail ends in, in small letters."""
-    last = tail.outputs[0]._keras_history.operation  # noqa: SLF001  (Keras' own way back from a tensor)
-    function = getattr(last, "activation", None)
-    return str(getattr(function, "__name__", type(last).__name__)).lower()
-
-
 def _head_endpoint(head: Any, photos: NDArray[np.float32]) -> Endpoint:
     return Endpoint(
         lambda photo: {"none": head(photo, training=False)}, {"photo": (1, *photos.shape[1:])}, {"photo": photos}
@@ -126,7 +177,9 @@ def _head_endpoint(head: Any, photos: NDArray[np.float32]) -> Endpoint:
 
 
 def _tail_endpoint(tail: Any, shape: tuple[int, ...], cut: NDArray[np.float32]) -> Endpoint:
-    return Endpoint(lambda release: {"logit": logit_of(tail, release)}, {"release": (1, *shape)}, {"release": cut})
+    return Endpoint(
+        lambda release: {"logit": tail(release, training=False)}, {"release": (1, *shape)}, {"release": cut}
+    )
 
 
 def _parity(
@@ -136,18 +189,48 @@ def _parity(
     expected: tuple[NDArray[Any], NDArray[Any]],
     precision: str,
 ) -> Parity:
-    """Through the deployed path: LiteRT head, integer grid, LiteRT tail."""
+    """Through the deployed path: LiteRT head, integer grid, LiteRT tail.
+
+    Raises:
+        BundleError: it is not finite, or not close to Keras.
+    """
     (cut, answer), head, tail = expected, Head(halves[0], threads=2), Tail(halves[1], {"none": spec}, threads=2)
-    cuts = np.stack([head(photo)["none"] for photo in photos])
+    cuts, head_error = _head_error(head, photos, cut, precision)
     answers = tail("none", np.stack([saturate(to_grid(z, spec), spec) for z in cuts]))
+    answer_error = _close(answers, answer[:, 0], precision, "answer")
     return Parity(
         precision=precision,
         head_bytes=len(halves[0]),
         tail_bytes=len(halves[1]),
-        head_error=float(np.abs(cuts - cut).max() / max(float(np.abs(cut).max()), 1e-12)),
-        answer_error=float(np.abs(answers - answer[:, 0]).max()),
-        answer_range=float(np.ptp(answer)),
+        head_error=head_error / float(np.abs(cut).max()),
+        answer_error=answer_error,
+        answer_range=_span(answer),
         photos=len(photos),
+    )
+
+
+def _head_error(
+    head: Head, photos: NDArray[np.uint8], cut: NDArray[np.float32], precision: str
+) -> tuple[NDArray[np.float32], float]:
+    """The converted head's cuts of the photos, and their largest difference from Keras."""
+    cuts = np.stack([head(photo)["none"] for photo in photos])
+    return cuts, _close(cuts, cut, precision, "cut")
+
+
+def _close(found: NDArray[Any], expected: NDArray[Any], precision: str, what: str) -> float:
+    """The largest difference.
+
+    Raises:
+        BundleError: `found` is not finite, or further from Keras than `CLOSE` allows.
+    """
+    largest, share = float(np.abs(found - expected).max()), CLOSE[precision]
+    allowed = share * (float(np.abs(expected).max()) if what == "cut" else 1.0 + _span(expected))
+    if largest <= allowed:  # never so for NaN
+        return largest
+    told = f"differs by {largest:.2g}, more than {allowed:.2g}" if np.isfinite(largest) else "is not finite"
+    raise BundleError(
+        f"the {what} of the {precision} halves {told}, so they are not this network",
+        hint="choose a --precision that keeps more, another layer, or --calibration photos that are like yours",
     )
 
 
@@ -180,12 +263,8 @@ def write_bundle(
         licence=str(about["licence"]),
         provenance=dict(about["provenance"]),
     )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        drafts.refuse_taken(folder)
-        (folder / "head.tflite").write_bytes(packed.head)
-        (folder / "tail.tflite").write_bytes(packed.tail)
-        (folder / "manifest.json").write_text(json.dumps(manifest.to_json(), indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise drafts.cannot_write(folder, error) from None
+    with drafts.folder_draft(folder) as own:
+        (own / "head.tflite").write_bytes(packed.head)
+        (own / "tail.tflite").write_bytes(packed.tail)
+        (own / "manifest.json").write_text(manifest.to_text(), encoding="utf-8")
     return manifest

@@ -16,10 +16,8 @@ from typing import Any
 from securesplit.errors import BundleError, ConfigError
 from securesplit.model import backbones
 from securesplit.model.cuts import Cut, LayerNode, find_cut, valid_cuts
+from securesplit.model.formats import check_network_file
 from securesplit.model.quiet import quiet_stderr
-
-SUFFIXES = (".keras", ".h5")
-
 
 PIXELS = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}
 """What a network may expect, by name: scale and offset from pixels in 0..255."""
@@ -53,15 +51,12 @@ def load_network(model: str, side: int, weights: Path | None = None) -> Any:
         weights: for a name: a Keras ``.weights.h5`` of the backbone without its top; None: random weights.
 
     Raises:
-        ConfigError: neither a file nor a name that is known, or TensorFlow is missing.
-        BundleError: the file cannot be loaded, or is no network from a photo.
+        ConfigError: neither a Keras file nor a name that is known, or TensorFlow is missing.
+        BundleError: the file cannot be loaded, or is no network in float32 from a photo.
     """
     if model in backbones.BACKBONES:
         return _backbone(model, side, weights)
-    if Path(model).suffix not in SUFFIXES:
-        names = ", ".join(backbones.BACKBONES)
-        raise ConfigError(f"no network is called {model!r}", hint=f"name a .keras file or: {names}")
-    return unfold(_from_file(Path(model)), side)
+    return unfold(_in_float32(_from_file(check_network_file(model))), side)
 
 
 def _backbone(name: str, side: int, weights: Path | None) -> Any:
@@ -74,8 +69,6 @@ def _backbone(name: str, side: int, weights: Path | None) -> Any:
 
 def _from_file(file: Path) -> Any:
     keras = load_keras()
-    if not file.is_file():
-        raise ConfigError(f"no such file: {file}", hint="check the path")
     try:
         return keras.models.load_model(str(file), compile=False)
     except Exception as error:  # noqa: BLE001  (Keras lets through whatever its layers raise)
@@ -83,6 +76,23 @@ def _from_file(file: Path) -> Any:
             f"Keras cannot load the network ({type(error).__name__}: {_line(error)})",
             hint="save it again with model.save('NAME.keras'), with layers of Keras only",
         ) from None
+
+
+def _in_float32(network: Any) -> Any:
+    """The network, whose layers compute as their weights are kept, where training mixed float16 or bfloat16 in.
+
+    Raises:
+        BundleError: it keeps weights in something else than float32.
+    """
+    for layer in getattr(network, "_flatten_layers", list)():
+        if layer.variable_dtype != "float32" and layer.weights:
+            raise BundleError(
+                f"layer {layer.name!r} keeps its weights in {layer.variable_dtype}, not in float32",
+                hint="build the network under the policy float32, load its weights, and save it again",
+            )
+        if layer.compute_dtype != "float32":
+            layer.dtype_policy = "float32"
+    return network
 
 
 def _line(error: Exception) -> str:

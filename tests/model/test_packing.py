@@ -19,7 +19,7 @@ from securesplit.cli.main import cli, run
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from securesplit.model.litert import Head
-from securesplit.model.packing import logit_of
+from securesplit.model.logits import logit_network
 from securesplit.privacy.release import saturate, to_grid
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
@@ -51,7 +51,7 @@ def test_answers_become_one_logit(activation: str | None, units: int) -> None:
     network = small_network(activation, units)
     photos = np.random.default_rng(1).uniform(0, 1, (5, SIDE, SIDE, 3)).astype(np.float32)
     answer = network.predict(photos, verbose=0)
-    found = keras.ops.convert_to_numpy(logit_of(network, photos))[:, 0]
+    found = logit_network(network).predict(photos, verbose=0)[:, 0]
     assert np.abs(found - true_logit(answer, activation)).max() < 1e-4
 
 
@@ -111,6 +111,44 @@ def test_refusals(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         assert "hint: " in error
     assert not (tmp_path / "b").exists()
     assert run(["split", seven, "--at", "pool", "--head-only", str(tmp_path / "head.tflite")]) == 0
+
+
+def test_mixed_precision_and_odd_names(tmp_path: Path) -> None:
+    """Weights are kept in float32 under a mixed policy, and TensorFlow takes no such names for its scopes."""
+    keras.mixed_precision.set_dtype_policy("mixed_float16")
+    try:
+        small_network("sigmoid").save(tmp_path / "mixed.keras")
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+    photo = keras.Input((SIDE, SIDE, 3), name="ein Foto")
+    x = keras.layers.Conv2D(4, 3, strides=2, name="erste Schicht")(photo)
+    x = keras.layers.GlobalAveragePooling2D(name="größe>1 é")(x)
+    keras.Model(photo, keras.layers.Dense(1, "sigmoid", name="ja oder nein?")(x), name="ein Netz").save(
+        tmp_path / "odd.keras"
+    )
+    for model, layer in (("mixed", "join"), ("odd", "erste Schicht"), ("odd", "größe>1 é")):
+        out = tmp_path / f"{model}-{len(layer)}"
+        assert run(["split", str(tmp_path / f"{model}.keras"), "--at", layer, "--out", str(out)]) == 0
+        assert Bundle.load(out).manifest.cut == layer
+        assert np.isfinite(
+            Bundle.load(out).open_tail()("none", np.ones((1, *Bundle.load(out).presets["none"].spec.shape)))
+        )
+
+
+def test_networks_that_are_kept_in_half_or_named_twice(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    keras.config.set_dtype_policy("float16")
+    try:
+        small_network(None).save(tmp_path / "half.keras")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    inner = small_network(None)
+    outer = keras.Sequential([keras.Input((SIDE, SIDE, 3)), keras.layers.Conv2D(3, 1, name="stem"), inner])
+    outer.save(tmp_path / "twice.keras")
+    for model, message in (("half", "in float16"), ("twice", '"stem" is used 2 times')):
+        assert run(["cuts", str(tmp_path / f"{model}.keras")]) == 9
+        error = capfd.readouterr().err
+        assert message in error
+        assert "hint: " in error
 
 
 def test_cuts_in_text_and_json(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train
 import keras
 
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.model import packing, splitting
+from securesplit.model import packing
 from securesplit.model.bundle import DEFAULT_FOLDER
 from training.config import CONFIGS, Config
 from training.data import Photo, Split, centre_square
@@ -180,8 +180,8 @@ def test_several_bundles_teach_their_mean(tmp_path: Path) -> None:
     photo = keras.Input((24, 24, 3))
     cut = keras.layers.Conv2D(4, 3, strides=4, activation="relu", name="cut")(photo)
     answer = keras.layers.Dense(1, name="answer")(keras.layers.GlobalAveragePooling2D()(cut))
-    head, tail, _ = splitting.split_at(keras.Model(photo, answer), "cut")
-    packed = packing.pack(head, tail, np.zeros((2, 24, 24, 3), np.uint8), precision="float32")
+    photos = np.random.default_rng(1).integers(0, 256, (2, 24, 24, 3), np.uint8)
+    packed = packing.pack(keras.Model(photo, answer), "cut", photos, precision="float32")
     names = {"name": "other", "backbone": "small", "cut": "cut", "side": 24}
     packing.write_bundle(tmp_path / "other", packed, **names, about={"licence": "CC0", "provenance": {}})
     squares = centre_square(FRAMES)[:3]

@@ -1,0 +1,66 @@
+"""What a file that is no Keras network is, for people who name one: by its name, else by its first bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from securesplit.errors import ConfigError
+from securesplit.model.backbones import BACKBONES
+
+SUFFIXES = (".keras", ".h5")
+WEIGHTS = ".weights.h5"
+TAKEN = f"taken are a .keras or .h5 file that Keras saved, or a backbone by name: {', '.join(BACKBONES)}"
+NAMES = {
+    ".onnx": "an ONNX network",
+    ".pt": "a PyTorch file",
+    ".pth": "a PyTorch file",
+    ".ckpt": "a checkpoint",
+    ".safetensors": "a safetensors file of weights",
+    ".tflite": "a LiteRT file, converted already",
+    ".pb": "a TensorFlow graph",
+    ".mlmodel": "a Core ML network",
+}
+MAGIC = {b"\x89HDF": "an HDF5 file", b"PK\x03\x04": "a zip archive", b"TFL3": "a LiteRT file, converted already"}
+MAGIC_BYTES = 8
+
+
+def check_network_file(model: str) -> Path:
+    """The path of the Keras network that `model` names.
+
+    Raises:
+        ConfigError: nothing is there, or something else than a file that Keras saved a network to; it says what.
+    """
+    path = Path(model)
+    try:
+        if path.name.endswith(WEIGHTS):
+            raise ConfigError(
+                f"{model} holds weights without their network", hint="name the backbone, and give the file to --weights"
+            )
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            return path
+        raise _refusal(path)
+    except OSError as error:
+        raise ConfigError(f"cannot read {model!r} ({error.strerror})", hint=TAKEN) from None
+
+
+def _refusal(path: Path) -> ConfigError:
+    if "\0" in str(path):
+        return ConfigError(f"{str(path)!r} is not a path", hint=TAKEN)
+    if not path.exists():
+        if path.suffix or len(path.parts) > 1:
+            return ConfigError(f"no such file: {path}", hint=TAKEN)
+        return ConfigError(f"no network is called {str(path)!r}", hint=TAKEN)
+    return ConfigError(f"{path} is {_told(path)}, which cannot be split", hint=TAKEN)
+
+
+def _told(path: Path) -> str:
+    if path.is_dir():
+        saved = (path / "saved_model.pb").exists()
+        return "a SavedModel folder, whose layers are gone" if saved else "a folder"
+    if not path.is_file():
+        return "no regular file"
+    if path.suffix.lower() in NAMES:
+        return NAMES[path.suffix.lower()]
+    with path.open("rb") as stream:
+        start = stream.read(MAGIC_BYTES)
+    return next((told for magic, told in MAGIC.items() if magic in start), "a file of another kind")
