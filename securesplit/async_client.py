@@ -40,6 +40,8 @@ class AsyncClient:
         bundle: its folder; None: the bundle that comes with the package.
         timeout_s: seconds from a request's start until its answer is given up.
         credentials: already loaded, instead of `certs`.
+        local: the worker is a part of this very program (`securesplit.worker.EmbeddedWorker`): nothing leaves the
+            device, so the ledger is left alone and no budget is spent.
 
     Raises:
         BundleError: the bundle cannot be read or has no such preset.
@@ -59,9 +61,10 @@ class AsyncClient:
         bundle: str | Path | None = None,
         timeout_s: float = 30.0,
         credentials: Credentials | None = None,
+        local: bool = False,
     ) -> None:
         self._keys = DeviceKeys(Path(certs), name, credentials)
-        self._journey = Journey(privacy=privacy, budget=budget, state=state, bundle=bundle)
+        self._journey = Journey(privacy=privacy, budget=budget, state=state, bundle=bundle, local=local)
         endpoints = [connect] if isinstance(connect, str) else list(connect)
         self._connection = AsyncConnection(endpoints, self._keys.current, self._journey.identity, timeout_s=timeout_s)
         self._is_closed = False

@@ -24,7 +24,7 @@ from securesplit.errors import BundleError, CredentialError
 from securesplit.model import Bundle, Preset
 from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import load_secret
-from securesplit.releaser import Released, Releaser
+from securesplit.releaser import Released, Releaser, describe
 from securesplit.results import Diagnosis, ModelInfo, PrivacyInfo, Timing
 from securesplit.transport.answer import Answer
 
@@ -93,19 +93,29 @@ class Journey:
         budget: largest ε (at δ = 1e-5) of all that this device ever releases; None: no limit.
         state: folder of the device's noise secret and ledger; None: the user's own.
         bundle: its folder; None: the bundle that comes with the package.
+        local: the worker is a part of this program, so nothing leaves the device and no account is kept.
 
     Raises:
         BundleError: the bundle cannot be read or has no such preset.
         ConfigError: `privacy` makes no sense.
+        BudgetError: the ledger cannot be used.
     """
 
     def __init__(
-        self, *, privacy: str | float | None, budget: float | None, state: Path | None, bundle: str | Path | None
+        self,
+        *,
+        privacy: str | float | None,
+        budget: float | None,
+        state: Path | None,
+        bundle: str | Path | None,
+        local: bool = False,
     ) -> None:
         opened = Bundle.load(None if bundle is None else Path(bundle))
         self.identity = opened.identity
         self.releaser = Releaser(opened, load_secret(state), privacy=privacy)
-        self._ledger, self._budget = Ledger(state), budget
+        self._ledger, self._budget = None if local else Ledger(state), budget
+        if self._ledger is not None:
+            self.releaser.check_secret(self._ledger)
         self._model = ModelInfo(opened.manifest.name, opened.id)
         self._head = threading.Lock()
 
@@ -118,8 +128,13 @@ class Journey:
         with self._head:
             started_s = time.perf_counter()
             ready = self.releaser.release(Path(photo))
-        charge = Charge(lambda: self.releaser.spend(ready, self._ledger, self._budget))
-        return Prepared(str(photo), ready, started_s, charge)
+        return Prepared(str(photo), ready, started_s, Charge(lambda: self._account(ready)))
+
+    def _account(self, ready: Released) -> PrivacyInfo:
+        """What the release promises, once it is written down where it is to leave the device."""
+        if self._ledger is None:
+            return describe(self.releaser.preset.spec, None)
+        return self.releaser.spend(ready, self._ledger, self._budget)
 
     def conclude(self, prepared: Prepared, answer: Answer) -> tuple[Diagnosis, Trace]:
         """The diagnosis that an answer means.
@@ -135,7 +150,7 @@ class Journey:
             threshold=preset.threshold,
             model=self._model,
             privacy=charge.privacy,
-            payload_bytes=answer.payload_bytes,
+            payload_bytes=0 if self._ledger is None else answer.payload_bytes,
             timing_ms=Timing(
                 load=ready.load_ms,
                 head=ready.head_ms,
@@ -149,7 +164,8 @@ class Journey:
 
     def close(self) -> None:
         """Close the ledger; what was spent is on the disk already."""
-        self._ledger.close()
+        if self._ledger is not None:
+            self._ledger.close()
 
 
 def _probability(preset: Preset, logit: float) -> float:

@@ -24,10 +24,10 @@ from securesplit.imaging import load_photo
 from securesplit.model import Bundle, Preset
 from securesplit.privacy import accounting
 from securesplit.privacy.accounting import Loss
-from securesplit.privacy.ledger import Ledger, Receipt
+from securesplit.privacy.ledger import Ledger, Receipt, Total
 from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.release import ReleaseSpec, release, saturate, to_grid
-from securesplit.results import PrivacyInfo
+from securesplit.results import DevicePrivacy, PrivacyInfo
 
 DELTA = accounting.DELTA
 IDENTIFICATION_CANDIDATES = 1000
@@ -109,6 +109,18 @@ class Releaser:
     def _clean(self, embedding: NDArray[np.float32]) -> NDArray[Any]:
         return saturate(to_grid(embedding, self.preset.spec), self.preset.spec)
 
+    def check_secret(self, ledger: Ledger) -> None:
+        """Warn where the ledger was kept under another noise secret.
+
+        Raises:
+            BudgetError: the ledger cannot be used.
+        """
+        if not ledger.recognise(self._source.fingerprint):
+            _log.warning(
+                "the noise secret of this device is not the one that its ledger was kept under: a photo that was "
+                "diagnosed before is released with a second draw of noise, and counts as a new photo"
+            )
+
     def spend(self, released: Released, ledger: Ledger, budget: float | None = None) -> PrivacyInfo:
         """Write the release down before it is sent; a release that is there already costs nothing.
 
@@ -118,7 +130,7 @@ class Releaser:
             budget: largest ε at δ = 1e-5 of all releases of this device together; None: no limit.
 
         Returns:
-            What the distinct releases of this photo promise together.
+            What the distinct releases of this photo, and of this device, promise together.
 
         Raises:
             BudgetError: the budget would be overspent, or the ledger cannot be used. Nothing was written.
@@ -166,26 +178,53 @@ def unprotected(spec: ReleaseSpec) -> str | None:
     )
 
 
-def describe(spec: ReleaseSpec, receipt: Receipt) -> PrivacyInfo:
-    """What the distinct releases of one photo promise together; None where one of them promises nothing."""
-    loss = receipt.photo_loss
-    promises = loss != accounting.UNBOUNDED
-    epsilon, bound = _promise(loss) if promises else (0.0, 0.0)
+def describe(spec: ReleaseSpec, receipt: Receipt | None) -> PrivacyInfo:
+    """What the distinct releases of one photo promise together; None where one of them promises nothing.
+
+    Args:
+        spec: of this release.
+        receipt: of the ledger; None: nothing leaves the device, and what the release would promise is described.
+    """
+    epsilon, bound = _promise(spec.loss if receipt is None else receipt.photo_loss)
     return PrivacyInfo(
         preset=spec.preset,
-        claim="proven" if promises else "none",
-        epsilon=round(epsilon, 3) if promises else None,
-        delta=DELTA if promises else None,
+        claim="none" if epsilon is None else "proven",
+        epsilon=epsilon,
+        delta=None if epsilon is None else DELTA,
         sigma_per_clip=spec.sigma_per_clip,
-        releases=receipt.photo_releases,
-        identification_bound_n1000=round(bound, 6) if promises else None,
+        releases=0 if receipt is None else receipt.photo_releases,
+        identification_bound_n1000=bound,
+        device=None if receipt is None else _describe_device(receipt.device),
+    )
+
+
+def _describe_device(total: Total) -> DevicePrivacy:
+    epsilon, bound = _promise(accounting.UNBOUNDED if total.unbounded else total.loss)
+    return DevicePrivacy(
+        photos=total.photos,
+        releases=total.releases,
+        without_promise=total.unbounded,
+        epsilon=epsilon,
+        delta=None if epsilon is None else DELTA,
+        identification_bound_n1000=bound,
     )
 
 
 @functools.lru_cache(maxsize=256)
-def _promise(loss: Loss) -> tuple[float, float]:
-    """ε at `DELTA` and the bound on identification; a search of 2 ms that gives the same for most photos."""
-    return loss.epsilon(DELTA), loss.identification_bound(IDENTIFICATION_CANDIDATES)
+def _promise(loss: Loss) -> tuple[float | None, float | None]:
+    """ε at `DELTA` and the bound on identification, rounded up; None where nothing is promised.
+
+    A search of some milliseconds that gives the same for most photos.
+    """
+    if loss == accounting.UNBOUNDED:
+        return None, None
+    return _rounded_up(loss.epsilon(DELTA), 3), _rounded_up(loss.identification_bound(IDENTIFICATION_CANDIDATES), 6)
+
+
+def _rounded_up(value: float, digits: int) -> float:
+    """A promise is never printed smaller than it is."""
+    scale: int = 10**digits
+    return math.ceil(value * scale - 1e-6) / scale
 
 
 def _number(privacy: str | float) -> float | None:

@@ -27,6 +27,27 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
+class DevicePrivacy:
+    """What all releases of this device gave away together: the worker knows which device asks, so they are linked.
+
+    Attributes:
+        photos: distinct ones so far, this one included; an edited copy and a re-take are photos of their own.
+        releases: distinct ones of these photos.
+        without_promise: how many of them came without noise.
+        epsilon: of (ε, δ) differential privacy of all photos together; None where a release came without noise.
+        identification_bound_n1000: certified chance to pick the person whose photos these are among 1,000; None
+            likewise.
+    """
+
+    photos: int
+    releases: int
+    without_promise: int
+    epsilon: float | None
+    delta: float | None
+    identification_bound_n1000: float | None
+
+
+@dataclass(frozen=True)
 class PrivacyInfo:
     """What the release gave away.
 
@@ -35,8 +56,9 @@ class PrivacyInfo:
         claim: what the protection of this photo rests on; "none" also where it was released without noise before.
         epsilon: of (ε, δ) differential privacy of the photo; None where the preset makes no formal claim.
         sigma_per_clip: noise standard deviation over clip norm; 0 without noise.
-        releases: distinct releases of this photo so far, this one included.
+        releases: distinct releases of this photo so far, this one included; 0 where nothing left the device.
         identification_bound_n1000: certified chance to pick the photo among 1,000; None without a claim.
+        device: the same of all photos of this device together; None where no account is kept.
     """
 
     preset: str
@@ -46,6 +68,7 @@ class PrivacyInfo:
     sigma_per_clip: float
     releases: int
     identification_bound_n1000: float | None
+    device: DevicePrivacy | None = None
 
 
 @dataclass(frozen=True)

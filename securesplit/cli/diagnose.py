@@ -13,7 +13,7 @@ import click
 from securesplit.cli.main import show_error
 from securesplit.cli.options import model_option, photos_argument, privacy_option
 from securesplit.errors import SecureSplitError
-from securesplit.results import DISCLAIMER, Diagnosis, error_to_json
+from securesplit.results import DISCLAIMER, DevicePrivacy, Diagnosis, PrivacyInfo, error_to_json
 
 if TYPE_CHECKING:
     from securesplit.client import Client
@@ -96,7 +96,7 @@ def _embedded(settings: dict[str, Any]) -> Iterator[Client]:
 
     with (
         EmbeddedWorker(settings["bundle"]) as worker,
-        Client(worker.endpoint, credentials=worker.client_credentials, **settings) as client,
+        Client(worker.endpoint, credentials=worker.client_credentials, local=True, **settings) as client,
     ):
         yield client
 
@@ -175,18 +175,40 @@ VOID_BOUND = 0.99
 def explanation(diagnosis: Diagnosis) -> list[str]:
     """What left the device, what it promises and how long each stage took, as lines for people."""
     privacy, ms = diagnosis.privacy, diagnosis.timing_ms
-    lines = [f"{diagnosis.payload_bytes} bytes of ciphertext left this device; the photo did not"]
-    if privacy.epsilon is None and privacy.sigma_per_clip > 0:
-        lines.append(f"preset {privacy.preset}: nothing can be promised, this photo was also released without noise")
-    elif privacy.epsilon is None:
-        lines.append(f"preset {privacy.preset}: no formal privacy claim, see docs/privacy.md")
+    if privacy.device is None:
+        lines = ["nothing left this device: the worker is a part of this program, and no account is kept"]
     else:
-        bound = privacy.identification_bound_n1000 or 0.0
-        picked = (
-            f"the server picks this photo out of 1,000 at most {bound:.2%} of the time"
-            if bound < VOID_BOUND
-            else "so little noise certifies nothing about picking this photo out of 1,000, see docs/privacy.md"
-        )
-        lines.append(f"preset {privacy.preset}: epsilon {privacy.epsilon:g} at delta {privacy.delta:g}; {picked}")
+        lines = [f"{diagnosis.payload_bytes} bytes of ciphertext left this device; the photo did not"]
+    lines.append(_of_the_photo(privacy))
+    if privacy.device is not None:
+        lines += _of_the_device(privacy.device)
     lines.append(f"load {ms.load:.0f} ms, head {ms.head:.0f}, privacy {ms.privacy:.1f}, round trip {ms.round_trip:.0f}")
     return lines
+
+
+def _of_the_photo(privacy: PrivacyInfo) -> str:
+    """What the releases of this photo promise."""
+    if privacy.epsilon is None and privacy.sigma_per_clip > 0:
+        return f"preset {privacy.preset}: nothing can be promised, this photo was also released without noise"
+    if privacy.epsilon is None:
+        return f"preset {privacy.preset}: no formal privacy claim, see docs/privacy.md"
+    which = "this photo" if privacy.device is not None else "this photo, if it were sent"
+    picked = _picked("this photo", privacy.identification_bound_n1000)
+    return f"{which}, preset {privacy.preset}: epsilon {privacy.epsilon:g} at delta {privacy.delta:g}; {picked}"
+
+
+def _of_the_device(device: DevicePrivacy) -> Iterator[str]:
+    """What all releases of this device promise together."""
+    photos = f"this device, {device.photos} photo{'s' * (device.photos != 1)}"
+    if device.epsilon is None:
+        yield f"{photos}: nothing can be promised, {device.without_promise} of its releases came without noise"
+    else:
+        picked = _picked("the person whose photos these are", device.identification_bound_n1000)
+        yield f"{photos}, which the server can link: epsilon {device.epsilon:g} at delta {device.delta:g}; {picked}"
+    yield "an edited copy or a re-take of a photo is a photo of its own, and counts"
+
+
+def _picked(whom: str, bound: float | None) -> str:
+    if bound is None or bound >= VOID_BOUND:
+        return f"nothing is certified about picking {whom} out of 1,000, see docs/privacy.md"
+    return f"the server picks {whom} out of 1,000 at most {bound:.2%} of the time"

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,46 +26,107 @@ SCHEMA = "securesplit.ledger/1"
 def ledger(by: str, budget: float | None, output: str, state: Path | None) -> None:
     """Show how much privacy this device has spent.
 
-    Every distinct photo, preset and model counts once. Epsilons are composed, not added; all are at delta 1e-5.
+    Every distinct photo, preset and model counts once; an edited copy and a re-take are photos of their own. The
+    worker knows which device asks, so the figures are those of its owner, over all photos together. Epsilons are
+    composed, not added; all are at delta 1e-5.
     """
     with Ledger(state) as book:
-        totals = book.totals(cast("Period", by))
-    if output == "json":
-        click.echo(json.dumps(_as_json(totals, budget)))
-    else:
-        click.echo(_as_text(totals, budget))
+        account = Account(
+            book.totals(cast("Period", by)), book.most_released_photo(), list(book.noise_keys().values()), budget
+        )
+    click.echo(json.dumps(_as_json(account)) if output == "json" else _as_text(account))
 
 
-def _as_json(totals: list[Total], budget: float | None) -> dict[str, Any]:
-    rows = [
-        {"period": t.period, "releases": t.releases, "without_promise": t.unbounded, "epsilon": _epsilon(t)}
-        for t in totals
-    ]
-    answer = {"schema": SCHEMA, "delta": DELTA, "periods": rows[:-1], "total": rows[-1]}
-    if budget is not None:
-        answer |= {"budget": budget, "releases_left": _releases_left(totals[-1], budget)}
+@dataclass(frozen=True)
+class Account:
+    """What the ledger says.
+
+    Attributes:
+        totals: a row a period, and the total.
+        photo: the one whose releases reveal most.
+        keys: since when each noise secret has been in use, Unix times.
+        budget: ε of the whole device; None: not asked for.
+    """
+
+    totals: list[Total]
+    photo: Total
+    keys: list[float]
+    budget: float | None
+
+
+def _as_json(account: Account) -> dict[str, Any]:
+    rows = [_row(total) for total in account.totals]
+    photo = _row(account.photo)
+    answer = {
+        "schema": SCHEMA,
+        "delta": DELTA,
+        "periods": rows[:-1],
+        "total": rows[-1],
+        "photo": {name: photo[name] for name in ("releases", "epsilon", "identification_bound_n1000")},
+        "noise_keys": len(account.keys),
+    }
+    if account.budget is not None:
+        answer |= {"budget": account.budget, "releases_left": _releases_left(account.totals[-1], account.budget)}
     return answer
 
 
-def _as_text(totals: list[Total], budget: float | None) -> str:
-    lines = [f"{'period':<12}{'releases':>10}{'epsilon':>10}{'without promise':>18}"]
-    for t in totals:
-        epsilon = _epsilon(t)
-        shown = "-" if epsilon is None else f"{epsilon:.2f}"
-        lines.append(f"{t.period:<12}{t.releases:>10}{shown:>10}{t.unbounded:>18}")
-    lines.append(f"epsilon at delta {DELTA:g}, composed over distinct releases")
-    if budget is not None:
-        left = _releases_left(totals[-1], budget)
+def _row(total: Total) -> dict[str, Any]:
+    return {
+        "period": total.period,
+        "releases": total.releases,
+        "without_promise": total.unbounded,
+        "epsilon": _epsilon(total),
+        "photos": total.photos,
+        "identification_bound_n1000": _identified(total),
+    }
+
+
+def _as_text(account: Account) -> str:
+    lines = [
+        f"{'period':<12}{'releases':>10}{'epsilon':>10}{'without promise':>18}{'photos':>10}{'owner of 1,000':>18}"
+    ]
+    for t in account.totals:
+        epsilon, identified = _epsilon(t), _identified(t)
+        spent = "-" if epsilon is None else f"{epsilon:.2f}"
+        named = "-" if identified is None else f"{identified:.2%}"
+        lines.append(f"{t.period:<12}{t.releases:>10}{spent:>10}{t.unbounded:>18}{t.photos:>10}{named:>18}")
+    lines += [
+        f"epsilon at delta {DELTA:g}, composed over distinct releases; owner of 1,000: the rate, at most, at which the",
+        "worker, which knows which device asks, picks the person whose photos these are among 1,000",
+        *_photo(account.photo),
+        *_keys(account.keys),
+    ]
+    if account.budget is not None:
+        left = _releases_left(account.totals[-1], account.budget)
         lines.append(
-            f"budget {budget:g}: "
+            f"budget {account.budget:g}: "
             + ("no release yet" if left is None else f"about {left} releases like these are left")
         )
     return "\n".join(lines)
 
 
+def _photo(photo: Total) -> Iterator[str]:
+    """What one photo reveals, beside what the device does."""
+    epsilon, identified = _epsilon(photo), _identified(photo)
+    if epsilon is not None and identified is not None:
+        yield f"one photo: epsilon at most {epsilon:.2f}, picked among 1,000 at most {identified:.2%} of the time"
+
+
+def _keys(keys: list[float]) -> Iterator[str]:
+    """That the noise secret was replaced, where it was."""
+    if len(keys) > 1:
+        last = datetime.fromtimestamp(keys[-1], UTC).date()
+        yield f"the noise secret was replaced, last on {last}: photos from before that were diagnosed again count twice"
+
+
 def _epsilon(total: Total) -> float | None:
     """ε of the releases that made a promise; None where none did."""
     return round(total.loss.epsilon(), 4) if total.releases > total.unbounded else None
+
+
+def _identified(total: Total) -> float | None:
+    """Certified rate of picking a person among 1,000; None where nothing was released, or something without noise."""
+    return round(total.loss.identification_bound(1000), 6) if total.releases and not total.unbounded else None
 
 
 def _releases_left(total: Total, budget: float) -> int | None:
@@ -71,7 +136,7 @@ def _releases_left(total: Total, budget: float) -> int | None:
         return None
     left, step = 0, 1 << 30
     while step:
-        if total.loss.times((promised + left + step) / promised).within(budget):
+        if total.loss.times(Fraction(promised + left + step, promised)).within(budget):
             left += step
         step //= 2
     return left

@@ -5,7 +5,11 @@ release leaves the device: a crash can only count too much, and the retry of a p
 Budget check and row are one ``BEGIN IMMEDIATE`` transaction, so two processes at once cannot both spend what is left.
 
 The names in it are keyed hashes (`NoiseSource.release_id`): without the device's secret the ledger says how many
-photos were diagnosed and when, and nothing about them.
+photos were diagnosed and when, and nothing about them. So it also keeps the secret's fingerprint: under another secret
+the photos of before have other names, are released with other noise, and count again.
+
+A worker sees which device a request comes from. So what all photos of the device reveal together is summed beside what
+one of them does.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from typing import Final, Literal, Self
 
 from securesplit.errors import BudgetError
 from securesplit.privacy.accounting import DELTA, NO_LOSS, UNBOUNDED, Loss, compose
+from securesplit.privacy.exact import IntegerReleases
 from securesplit.privacy.noise import make_state_folder, state_folder
 
 LEDGER_FILE: Final = "ledger.sqlite3"
@@ -39,14 +44,34 @@ CREATE TABLE IF NOT EXISTS releases (
     rho REAL NOT NULL,         -- zCDP; infinite without a promise
     mu_squared REAL NOT NULL,  -- Gaussian DP, squared so that it adds up
     eta REAL NOT NULL,         -- smoothing slack
-    leakage REAL NOT NULL DEFAULT 9e999  -- maximal leakage in nats; infinite where it was not kept
+    leakage REAL NOT NULL DEFAULT 9e999,  -- maximal leakage in nats; infinite where it was not kept
+    support REAL NOT NULL DEFAULT 9e999,  -- leakage that no number of releases of the photo exceeds; likewise
+    variance REAL,             -- of a release of one integer: its noise, squared grid steps
+    shift INTEGER              -- and its sensitivity, grid steps
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS releases_by_photo ON releases (photo);
+CREATE TABLE IF NOT EXISTS noise_keys (
+    fingerprint BLOB PRIMARY KEY,
+    since REAL NOT NULL        -- Unix time in seconds, UTC
+) WITHOUT ROWID;
 """
-_ADD_LEAKAGE: Final = "ALTER TABLE releases ADD COLUMN leakage REAL NOT NULL DEFAULT 9e999"
-"""For a ledger that was begun before this column was."""
-_SUMMED: Final = ("rho", "mu_squared", "eta", "leakage")
-_SUMS: Final = ", ".join(["COUNT(*)", *(f"COALESCE(SUM({column}), 0.0)" for column in _SUMMED)])
+_ADDED: Final = {
+    "leakage": "REAL NOT NULL DEFAULT 9e999",
+    "support": "REAL NOT NULL DEFAULT 9e999",
+    "variance": "REAL",
+    "shift": "INTEGER",
+}
+"""Columns that ledgers which were begun by earlier versions lack."""
+_PROMISED: Final = "rho < 9e999"
+"""Releases that make a promise."""
+_SUMS: Final = """
+SELECT COALESCE(SUM(releases), 0), SUM(rho), SUM(mu_squared), SUM(eta),
+       SUM(MIN(leakage, support)), SUM(support)
+FROM (SELECT photo, COUNT(*) AS releases, SUM(rho) AS rho, SUM(mu_squared) AS mu_squared, SUM(eta) AS eta,
+             SUM(leakage) AS leakage, MAX(support) AS support
+      FROM releases WHERE {where} GROUP BY photo, bundle, preset)
+"""
+"""Releases of a photo by one preset are made from the same grid, so together they leak no more than it can hold."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +82,13 @@ class Receipt:
         first: this release was not in the ledger before.
         photo_releases: distinct releases of this photo, this one included.
         photo_loss: what those reveal together.
+        device: all releases of this device, this one included.
     """
 
     first: bool
     photo_releases: int
     photo_loss: Loss
+    device: Total
 
 
 @dataclass(frozen=True)
@@ -72,13 +99,15 @@ class Total:
         period: ``2026-11``, or ``total``.
         releases: how many.
         unbounded: how many of them came without a promise (no noise); `loss` leaves them out.
-        loss: what the others reveal together.
+        loss: what the others reveal together of the device's owner, whose photos are linked.
+        photos: how many distinct photos.
     """
 
     period: str
     releases: int
     unbounded: int
     loss: Loss
+    photos: int
 
 
 class Ledger:
@@ -105,16 +134,44 @@ class Ledger:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")  # the row is on the disk before the release is on the wire
                 self._db.executescript(_SCHEMA)
-                self._add_column()
+                self._add_columns()
             except sqlite3.Error:
                 self._db.close()
                 raise
 
-    def _add_column(self) -> None:
+    def _add_columns(self) -> None:
         with self._immediate():
-            columns = [row[1] for row in self._db.execute("PRAGMA table_info(releases)")]
-            if "leakage" not in columns:
-                self._db.execute(_ADD_LEAKAGE)
+            present = {row[1] for row in self._db.execute("PRAGMA table_info(releases)")}
+            for name, declaration in _ADDED.items():
+                if name not in present:
+                    self._db.execute(f"ALTER TABLE releases ADD COLUMN {name} {declaration}")
+
+    def recognise(self, fingerprint: bytes) -> bool:
+        """Whether releases so far were made under this noise secret; another one is written down from now on.
+
+        A ledger without releases, or of a version that kept no fingerprint, recognises any.
+
+        Args:
+            fingerprint: `NoiseSource.fingerprint`.
+
+        Raises:
+            BudgetError: the ledger cannot be used.
+        """
+        with self._lock, self._explained(), self._immediate():
+            known = {row[0] for row in self._db.execute("SELECT fingerprint FROM noise_keys")}
+            if fingerprint not in known:
+                self._db.execute("INSERT INTO noise_keys VALUES (?, ?)", (fingerprint, self._clock()))
+            used = self._db.execute("SELECT EXISTS (SELECT 1 FROM releases)").fetchone()[0]
+        return fingerprint in known or not known or not used
+
+    def noise_keys(self) -> dict[bytes, float]:
+        """Fingerprints of the noise secrets under which this ledger was kept, and since when: Unix times, rising.
+
+        Raises:
+            BudgetError: the ledger cannot be read.
+        """
+        with self._lock, self._explained():
+            return dict(self._db.execute("SELECT fingerprint, since FROM noise_keys ORDER BY since").fetchall())
 
     def spend(
         self,
@@ -147,11 +204,18 @@ class Ledger:
             if not known:
                 if budget is not None:
                     self._check(loss, budget, delta, preset)
-                sums = (loss.rho, loss.mu**2, loss.eta, loss.leakage)
-                row = (release_id, photo_id, self._clock(), preset, bundle_id, *sums)
-                self._db.execute("INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-            count, photo_loss = self._sum("photo = ?", photo_id)
-        return Receipt(first=not known, photo_releases=count, photo_loss=photo_loss)
+                self._insert(release_id, photo_id, preset, bundle_id, loss)
+            photo, device = self._total("photo", "photo = ?", photo_id), self._total("total")
+        photo_loss = UNBOUNDED if photo.unbounded else photo.loss
+        return Receipt(first=not known, photo_releases=photo.releases, photo_loss=photo_loss, device=device)
+
+    def _insert(self, release_id: bytes, photo_id: bytes, preset: str, bundle_id: str, loss: Loss) -> None:
+        variance, shift = next(((part.variance, part.shift) for part in loss.integers or ()), (None, None))
+        row = {"release": release_id, "photo": photo_id, "at": self._clock(), "preset": preset, "bundle": bundle_id}
+        row |= {"rho": loss.rho, "mu_squared": loss.mu**2, "eta": loss.eta, "leakage": loss.leakage}
+        row |= {"support": loss.support, "variance": variance, "shift": shift}
+        columns, places = ", ".join(row), ", ".join(f":{name}" for name in row)
+        self._db.execute(f"INSERT INTO releases ({columns}) VALUES ({places})", row)  # noqa: S608  (our own text)
 
     def _check(self, loss: Loss, budget: float, delta: float, preset: str) -> None:
         if math.isinf(loss.rho):
@@ -159,18 +223,36 @@ class Ledger:
                 f"preset {preset} makes no promise, so no budget can hold it",
                 hint="use --privacy private, or no --budget",
             )
-        releases, spent = self._sum("rho < 9e999")
-        if not compose([spent, loss]).within(budget, delta):
+        spent = self._total("total")
+        if not compose([spent.loss, loss]).within(budget, delta):
             raise BudgetError(
-                f"this release would overspend the privacy budget of {budget:g} "
-                f"({spent.epsilon(delta):.2f} is spent by {releases} releases)",
+                f"this release would overspend the privacy budget of {budget:g} of this device "
+                f"({spent.loss.epsilon(delta):.2f} is spent by {spent.releases - spent.unbounded} releases)",
                 hint="raise --budget, or ask for more noise with a smaller --privacy EPSILON",
             )
 
-    def _sum(self, where: str, *values: bytes) -> tuple[int, Loss]:
-        row = self._db.execute(f"SELECT {_SUMS} FROM releases WHERE {where}", values).fetchone()  # noqa: S608  (constants)
-        count, *sums = row
-        return int(count), _loss(*sums) if count else NO_LOSS
+    def _total(self, name: str, where: str = "TRUE", *values: object) -> Total:
+        """The releases for which the condition `where`, a text of this module, holds."""
+        count = f"SELECT COUNT(*), COUNT(DISTINCT photo) FROM releases WHERE {where}"  # noqa: S608  (our own text)
+        releases, photos = self._db.execute(count, values).fetchone()
+        promised, loss = self._loss(f"{_PROMISED} AND {where}", *values)
+        return Total(name, releases, releases - promised, loss, photos)
+
+    def _loss(self, where: str, *values: object) -> tuple[int, Loss]:
+        """How many releases those are, which all make a promise, and what they reveal together."""
+        count, *sums = self._db.execute(_SUMS.format(where=where), values).fetchone()
+        if not count:
+            return 0, NO_LOSS
+        rho, mu_squared, eta, leakage, support = sums
+        return count, Loss(rho, math.sqrt(mu_squared), eta, leakage, support, self._integers(where, *values))
+
+    def _integers(self, where: str, *values: object) -> tuple[IntegerReleases, ...] | None:
+        noises = (
+            f"SELECT variance, shift, COUNT(*) FROM releases WHERE {where} "  # noqa: S608  (our own text)
+            "GROUP BY variance, shift ORDER BY variance, shift"
+        )
+        rows = self._db.execute(noises, values).fetchall()
+        return None if any(variance is None for variance, *_ in rows) else tuple(IntegerReleases(*row) for row in rows)
 
     def totals(self, by: Period = "month") -> list[Total]:
         """One row a period that has releases, oldest first, and ``total`` at the end.
@@ -179,14 +261,24 @@ class Ledger:
             BudgetError: the ledger cannot be read.
         """
         period = f"strftime('{_PERIOD_FORMAT[by]}', at, 'unixepoch')"
-        bounded = "CASE WHEN rho < 9e999 THEN {} ELSE 0.0 END"
-        sums = ", ".join(f"COALESCE(SUM({bounded.format(c)}), 0.0)" for c in _SUMMED)
-        columns = f"COUNT(*), COALESCE(SUM(rho >= 9e999), 0), {sums}"
-        grouped = f"SELECT {period} AS period, {columns} FROM releases GROUP BY period ORDER BY period"  # noqa: S608
-        together = f"SELECT 'total', {columns} FROM releases"  # noqa: S608  (both are built from constants of this module)
         with self._lock, self._explained():
-            rows = self._db.execute(grouped).fetchall() + self._db.execute(together).fetchall()
-        return [Total(name, count, unbounded, _loss(*sums)) for name, count, unbounded, *sums in rows]
+            names = self._db.execute(f"SELECT DISTINCT {period} FROM releases ORDER BY 1").fetchall()  # noqa: S608
+            rows = [self._total(name, f"{period} = ?", name) for (name,) in names]
+            return [*rows, self._total("total")]
+
+    def most_released_photo(self) -> Total:
+        """The photo whose releases reveal most together, of those that make a promise; no releases where there is none.
+
+        Raises:
+            BudgetError: the ledger cannot be read.
+        """
+        most = (
+            f"SELECT photo FROM releases WHERE {_PROMISED} "  # noqa: S608  (our own text)
+            "GROUP BY photo ORDER BY SUM(rho) DESC LIMIT 1"
+        )
+        with self._lock, self._explained():
+            found = self._db.execute(most).fetchone() or (b"",)
+            return self._total("photo", "photo = ?", *found)
 
     def close(self) -> None:
         """Close the file; what was spent is on the disk already."""
@@ -217,7 +309,3 @@ class Ledger:
                 f"the privacy ledger {self._file} cannot be used: {error}",
                 hint="nothing was released; check the file, its folder and the free space",
             ) from error
-
-
-def _loss(rho: float, mu_squared: float, eta: float, leakage: float) -> Loss:
-    return UNBOUNDED if math.isinf(rho) else Loss(rho, math.sqrt(mu_squared), eta, leakage)

@@ -150,6 +150,11 @@ class NoiseSource:
             raise ValueError(f"the noise secret is shorter than {SECRET_BYTES} bytes")
         self._secret = secret
 
+    @property
+    def fingerprint(self) -> bytes:
+        """16 bytes by which the ledger recognises the secret, and nobody learns it."""
+        return self._mac(b"fingerprint")[:RELEASE_ID_BYTES]
+
     def sampler(self, pixels: NDArray[np.uint8], bundle_identity: bytes, spec: ReleaseSpec) -> DiscreteGaussian | None:
         """The noise of one photo under one preset; None where the preset has none.
 

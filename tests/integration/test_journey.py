@@ -45,6 +45,7 @@ def test_json_is_the_contract(worker: Worker, securesplit: Command, draw_photo: 
     noisy = preset in {"private", "8"}
     assert answer["privacy"]["preset"] == ("private" if noisy else preset)
     assert (answer["privacy"]["epsilon"] is not None) == noisy
+    assert answer["privacy"]["device"]["photos"] >= 1
     if preset == "8":
         assert answer["privacy"]["epsilon"] == pytest.approx(8, rel=0.01)
         assert 0.001 < answer["privacy"]["identification_bound_n1000"] <= 0.0017
@@ -79,6 +80,56 @@ def test_embedded_needs_nothing(securesplit: Command, draw_photo: DrawPhoto) -> 
     done = securesplit("diagnose", "--embedded", draw_photo(4), "--format", "json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["status"] == "ok"
+
+
+def test_embedded_says_that_nothing_left_and_keeps_no_account(
+    securesplit: Command, draw_photo: DrawPhoto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECURESPLIT_STATE", str(tmp_path / "state"))
+    done = securesplit("diagnose", "--embedded", draw_photo(4), "--format", "json", "--privacy", "8", "--budget", "1")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["payload_bytes"], answer["privacy"]["releases"], answer["privacy"]["device"]) == (0, 0, None)
+    assert answer["privacy"]["epsilon"] == pytest.approx(8, rel=0.01)
+    assert not list((tmp_path / "state").glob("ledger*"))
+    text = securesplit("diagnose", "--embedded", draw_photo(4), "--explain").stdout
+    assert "nothing left this device" in text
+    assert "bytes of ciphertext" not in text
+
+
+def test_every_promise_is_per_photo_and_per_device(
+    worker: Worker, securesplit: Command, draw_photo: DrawPhoto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four photos name their owner where one names hardly a photo; the same photo under two noises stays at 6 / N."""
+    monkeypatch.setenv("SECURESPLIT_STATE", str(tmp_path / "state"))
+    where = ["--connect", worker.endpoint, "--certs", worker.certs]
+    photos = [draw_photo(seed) for seed in range(1, 5)]
+    done = securesplit("diagnose", *photos, *where, "--format", "json")
+    promises = [json.loads(line)["privacy"] for line in done.stdout.splitlines()]
+    assert [p["device"]["photos"] for p in promises] == [1, 2, 3, 4]
+    assert [p["identification_bound_n1000"] for p in promises] == [promises[0]["identification_bound_n1000"]] * 4
+    named = [p["device"]["identification_bound_n1000"] for p in promises]
+    assert named == pytest.approx([min(1.0, 5.84**k / 1000) for k in (1, 2, 3, 4)], rel=0.01)
+    assert promises[3]["device"]["epsilon"] > 3 * promises[3]["epsilon"]
+    again = json.loads(securesplit("diagnose", photos[0], *where, "--privacy", "16", "--format", "json").stdout)
+    assert again["privacy"]["releases"] == 2
+    assert again["privacy"]["identification_bound_n1000"] <= 6.001e-3
+    assert again["privacy"]["device"]["photos"] == 4
+    text = securesplit("diagnose", photos[0], *where, "--explain").stdout
+    assert "this photo, preset private: epsilon" in text
+    assert "this device, 4 photos, which the server can link: epsilon" in text
+    assert "nothing is certified about picking the person" in text
+
+
+def test_a_lost_noise_secret_is_told(
+    worker: Worker, securesplit: Command, draw_photo: DrawPhoto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECURESPLIT_STATE", str(tmp_path / "state"))
+    ask = ["diagnose", draw_photo(1), "--connect", worker.endpoint, "--certs", worker.certs]
+    assert "noise secret" not in securesplit(*ask).stderr
+    (tmp_path / "state" / "noise.key").unlink()
+    assert "the noise secret of this device is not the one" in securesplit(*ask).stderr
+    assert "the noise secret was replaced" in securesplit("ledger").stdout
 
 
 def test_the_same_photo_gives_the_same_answer_even_with_noise(worker: Worker, draw_photo: DrawPhoto) -> None:

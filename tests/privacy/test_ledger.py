@@ -13,7 +13,7 @@ import pytest
 
 from securesplit.cli import main as cli
 from securesplit.errors import BudgetError
-from securesplit.privacy.accounting import UNBOUNDED, loss_of
+from securesplit.privacy.accounting import UNBOUNDED, compose, loss_of, zcdp_epsilon
 from securesplit.privacy.ledger import LEDGER_FILE, Ledger
 
 LOSS = loss_of(48.0**2, 2 * 40.0, 4)
@@ -200,8 +200,10 @@ def test_command_text(tmp_path, capsys):
     code, out, err = run_cli(capsys, "--state", str(tmp_path), "--budget", "100")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[1].split() == ["2026-11", "2", f"{LOSS.epsilon():.2f}", "1"]
+    assert lines[1].split() == ["2026-11", "2", f"{LOSS.epsilon():.2f}", "1", "2", "-"]
     assert lines[2].split()[0] == "total"
+    assert f"one photo: epsilon at most {LOSS.epsilon():.2f}" in out
+    assert "noise secret" not in out
     left = int(lines[-1].split("about ")[1].split()[0])
     assert LOSS.times(1 + left).within(100)
     assert not LOSS.times(2 + left).within(100)
@@ -219,7 +221,13 @@ def test_command_json(tmp_path, capsys):
         "releases": 1,
         "without_promise": 0,
         "epsilon": round(LOSS.epsilon(), 4),
+        "photos": 1,
+        "identification_bound_n1000": round(LOSS.identification_bound(1000), 6),
     }
+    assert answer["photo"] == {
+        name: answer["total"][name] for name in ("releases", "epsilon", "identification_bound_n1000")
+    }
+    assert answer["noise_keys"] == 0
     assert [p["period"] for p in answer["periods"]] == ["2026-11"]
 
 
@@ -238,17 +246,99 @@ def test_command_on_a_broken_ledger(tmp_path, capsys):
     assert "hint:" in err
 
 
-def test_a_ledger_begun_before_leakage_was_kept_goes_on(tmp_path):
-    """Its old rows promise nothing about maximal leakage; new ones do."""
+ADDED = ("leakage", "support", "variance", "shift")
+
+
+def test_a_ledger_of_an_earlier_version_goes_on(tmp_path):
+    """Its old rows promise nothing about maximal leakage and have no exact loss; new ones do."""
     with Ledger(tmp_path) as book:
         spend(book, 1)
     db = sqlite3.connect(tmp_path / LEDGER_FILE)
-    db.execute("ALTER TABLE releases DROP COLUMN leakage")
+    for column in ADDED:
+        db.execute(f"ALTER TABLE releases DROP COLUMN {column}")
+    db.execute("DROP TABLE noise_keys")
     db.commit()
     db.close()
     for _ in range(2):
         with Ledger(tmp_path) as book:
+            assert book.recognise(b"f" * 16)
             assert book.totals()[-1].loss.leakage == math.inf
+            assert book.totals()[-1].loss.integers is None
             assert book.totals()[-1].loss.rho == pytest.approx(LOSS.rho)
     with Ledger(tmp_path) as book:
         assert spend(book, 2).photo_loss.leakage == pytest.approx(LOSS.leakage)
+
+
+SIX = loss_of(0.35**2, 5, 1)
+QUIET = loss_of(2.0, 5, 1)
+
+
+def test_one_integer_is_accounted_exactly_over_the_device(tmp_path):
+    """Also under several noises; one release of another kind leaves the bounds."""
+    with Ledger(tmp_path) as book:
+        for name in range(10):
+            receipt = spend(book, name, loss=SIX)
+        assert receipt.device.loss.integers == SIX.times(10).integers
+        assert receipt.device.loss.epsilon() == pytest.approx(SIX.times(10).epsilon())
+        mixed = spend(book, 20, loss=QUIET).device.loss
+        assert mixed.integers == compose([SIX.times(10), QUIET]).integers
+        assert spend(book, 21, loss=LOSS).device.loss.integers is None
+
+
+def test_releases_of_one_photo_leak_no_more_than_its_level(tmp_path):
+    """Whatever noises it was released under; photos and presets of their own add up."""
+    with Ledger(tmp_path) as book:
+        for name in range(5):
+            receipt = spend(book, name, photo=9, loss=(SIX, QUIET)[name % 2])
+        assert SIX.times(5).leakage > math.log(6) + 1
+        assert receipt.photo_loss.identification_bound(1000) <= 6.0001e-3
+        assert receipt.photo_loss.epsilon() > SIX.times(3).epsilon(), "the differences between photos do compose"
+        other = spend(book, 30, photo=9, loss=SIX, preset="other")
+        assert other.photo_loss.leakage == pytest.approx(math.log(6) + SIX.leakage)
+        two = spend(book, 31, photo=10, loss=SIX).device
+        assert (two.photos, two.releases) == (2, 7)
+        assert two.loss.leakage == pytest.approx(math.log(6) + 2 * SIX.leakage)
+
+
+@pytest.mark.parametrize("photos", [1, 2, 3, 4])
+def test_k_photos_identify_a_person_up_to_the_power_of_k(tmp_path, photos):
+    with Ledger(tmp_path) as book:
+        for name in range(photos):
+            receipt = spend(book, name, loss=SIX)
+    bound = receipt.device.loss.identification_bound(1000)
+    assert bound == pytest.approx(min(1.0, math.exp(SIX.leakage) ** photos / 1000))
+    assert receipt.photo_loss.identification_bound(1000) == pytest.approx(math.exp(SIX.leakage) / 1000)
+
+
+def test_a_replaced_noise_secret_is_noticed(tmp_path):
+    with Ledger(tmp_path, clock=lambda: NOVEMBER) as book:
+        assert book.recognise(b"a" * 16)
+        assert book.recognise(b"b" * 16), "nothing was released yet, so nothing is released twice"
+        spend(book, 1)
+    with Ledger(tmp_path, clock=lambda: DECEMBER) as book:
+        assert book.recognise(b"b" * 16)
+        assert not book.recognise(b"c" * 16)
+        assert book.recognise(b"b" * 16), "a secret that was restored"
+        assert list(book.noise_keys().values()) == [NOVEMBER, NOVEMBER, DECEMBER]
+
+
+def test_the_command_tells_of_a_replaced_noise_secret(tmp_path, capsys):
+    with Ledger(tmp_path, clock=lambda: NOVEMBER) as book:
+        book.recognise(b"a" * 16)
+        spend(book, 1)
+    with Ledger(tmp_path, clock=lambda: DECEMBER) as book:
+        book.recognise(b"b" * 16)
+    _, out, _ = run_cli(capsys, "--state", str(tmp_path))
+    assert "the noise secret was replaced, last on 2026-12-01" in out
+    assert json.loads(run_cli(capsys, "--state", str(tmp_path), "--format", "json")[1])["noise_keys"] == 2
+
+
+def test_the_budget_knows_the_exact_loss(tmp_path):
+    """Ten releases fit a budget that zCDP would call overspent."""
+    budget = SIX.times(10).epsilon() * 1.000001
+    assert zcdp_epsilon(SIX.times(10).rho) > 1.03 * budget
+    with Ledger(tmp_path) as book:
+        for name in range(10):
+            spend(book, name, loss=SIX, budget=budget)
+        with pytest.raises(BudgetError, match="of this device"):
+            spend(book, 11, loss=SIX, budget=budget)

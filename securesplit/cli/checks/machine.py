@@ -63,10 +63,14 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
 
 def _ledger(folder: Path) -> Finding:
     from securesplit.privacy.ledger import Ledger
+    from securesplit.privacy.noise import SECRET_FILE, NoiseSource, load_secret
 
     try:
         with Ledger(folder) as book:
-            total = book.totals()[-1]
+            total, keys = book.totals()[-1], book.noise_keys()
+        is_other = keys and (folder / SECRET_FILE).exists() and NoiseSource(load_secret(folder)).fingerprint not in keys
     except SecureSplitError as error:
         return failure("ledger", error)
-    return ok("ledger", f"{total.releases} distinct releases")
+    if is_other and total.releases:
+        return warning("ledger", "it was kept under another noise secret", "restore noise.key from a backup")
+    return ok("ledger", f"{total.releases} distinct releases of {total.photos} photos")
