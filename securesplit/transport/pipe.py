@@ -127,6 +127,10 @@ class TailPipe:
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
+        # The end is told even to those who asked for nothing. epoll where there is one: a process that may open no more
+        # descriptors may not poll the one that it has either (EINVAL, getrlimit(2)).
+        self._watch = select.epoll() if hasattr(select, "epoll") else select.poll()
+        self._watch.register(self._socket, 0)
 
     def send(self, message: Message) -> None:
         """Write a message.
@@ -150,9 +154,7 @@ class TailPipe:
 
     def wait_for_end(self) -> None:
         """Return when the front is gone; for a thread of its own, reads nothing."""
-        poller = select.poll()
-        poller.register(self._socket, 0)  # the end is told even to those who asked for nothing
-        poller.poll()
+        self._watch.poll()
 
     def close(self) -> None:
         """Close this end."""

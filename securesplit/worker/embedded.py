@@ -14,6 +14,7 @@ from typing import Self
 from securesplit.channel import keystore
 from securesplit.channel.credentials import Credentials
 from securesplit.errors import SecureSplitError
+from securesplit.worker import confinement
 from securesplit.worker.front import Front
 from securesplit.worker.served import Served
 from securesplit.worker.settings import PoolSettings
@@ -21,6 +22,9 @@ from securesplit.worker.settings import PoolSettings
 
 class EmbeddedWorker:
     """A context manager; inside it `endpoint` and `client_credentials` are what a client needs.
+
+    From then on the program's memory is closed to other processes of its user, debuggers and core files included
+    (Linux), so that its tail cannot read photos and keys there.
 
     Args:
         bundle: folder of the bundle; None for the one in the package.
@@ -55,6 +59,7 @@ class EmbeddedWorker:
         Raises:
             BundleError: the bundle is broken.
         """
+        confinement.shield()
         self._thread.start()
         self._started.wait()
         if self._failure is not None:

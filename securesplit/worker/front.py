@@ -141,6 +141,7 @@ class Front:
             is_draining=self._stop_by is not None,
             silent_s=self._clock() - self.meters.turned_at,
             expires_at=self._expires_at,
+            confinement=self.pool.confinement,
         )
 
     def _is_over(self) -> bool:

@@ -1,9 +1,9 @@
 """Front <-> tail: a head of words and raw numbers.
 
-Front to tail: how to build the engine (JSON), then batches, ``NUMBER DTYPE SHAPE PRESET``. Tail to front: ``ready``,
-``done NUMBER MILLISECONDS`` with the logits, ``failed NUMBER WHY`` (this batch raised), and ``broken`` with the cause
-in JSON (the engine cannot be built). What came from a client was checked before; what a tail says is checked by the
-front.
+Front to tail: how to build the engine (JSON), then batches, ``NUMBER DTYPE SHAPE PRESET``. Tail to front: ``ready``
+with the layers of its confinement, ``done NUMBER MILLISECONDS`` with the logits, ``failed NUMBER WHY`` (this batch
+raised), and ``broken`` with the cause in JSON (the engine cannot be built). What came from a client was checked before;
+what a tail says is checked by the front.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Report:
         batch: number of the batch that is done or failed.
         logits: (n,) float32, where done.
         milliseconds: how long the tail computed.
-        reason: why it failed or is broken.
+        reason: why it failed or is broken; where ready, the layers of its confinement, separated by spaces.
         error: name of the error's class, where broken.
         hint: what helps, where broken.
     """
@@ -76,8 +76,10 @@ class Report:
             return f"{DONE} {self.batch} {self.milliseconds}".encode(), self.logits.tobytes()
         if self.event == FAILED:
             return f"{FAILED} {self.batch} {self.reason}".encode(), b""
-        cause = json.dumps([self.error, self.reason, self.hint]).encode() if self.event == BROKEN else b""
-        return self.event.encode(), cause
+        broken = self.event == BROKEN
+        return self.event.encode(), (
+            json.dumps([self.error, self.reason, self.hint]) if broken else self.reason
+        ).encode()
 
     @classmethod
     def decode(cls, message: Message) -> Report:
@@ -89,7 +91,7 @@ class Report:
         try:
             match message[0].decode().split(" ", 2):
                 case ["ready"]:
-                    return cls(READY)
+                    return cls(READY, reason=message[1].decode())
                 case ["done", number, milliseconds]:
                     logits = np.frombuffer(message[1], np.float32)
                     if 0.0 <= float(milliseconds) < inf and np.isfinite(logits).all():

@@ -19,6 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from securesplit.worker.confinement import LAYERS
 from securesplit.worker.meters import Histogram, Meters
 from securesplit.worker.settings import PoolSettings
 from securesplit.worker.slot import SlotState
@@ -109,6 +110,9 @@ class WorkerCollector(Collector):
         states = {state.name.lower(): status.tails.get(state.name.lower(), 0) for state in SlotState}
         yield _gauges("tails", "Tails by what they do.", "state", states)
         yield _gauge("tails_resident_memory_bytes", "All tails together.", sum(map(_resident_bytes, status.pids)))
+        if status.confinement is not None:
+            held = {layer: layer in status.confinement for layer in LAYERS}
+            yield _gauges("tail_confinement", "1 for each layer that confines the tails.", "layer", held)
         yield _gauge("draining", "1 while the worker finishes what it has, and takes nothing new.", status.is_draining)
         yield _gauge("front_silent_seconds", "Since the front's loop last came round.", status.silent_s)
 

@@ -52,6 +52,11 @@ class Pool:
         poller: where the pool's socket and processes are watched.
         clock: seconds, rising.
         meters: where batches, starts and deaths are counted.
+
+    Attributes:
+        failure: why no tail can start; None while one may.
+        deaths: tails that were lost.
+        confinement: layers that hold for the latest tail that became ready (``confinement.py``); None before the first.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class Pool:
         self._swept_at = clock()
         self.failure: SecureSplitError | None = None
         self.deaths = 0
+        self.confinement: tuple[str, ...] | None = None
         self._has_served = False
         cores = places(settings.workers) if settings.pin else [None] * settings.workers
         self._slots = [Slot(core) for core in cores]
@@ -144,9 +150,9 @@ class Pool:
 
     def _start(self, slot: Slot) -> None:
         name = f"tail-{next(self._numbers)}"
-        shown = self._settings.show_tail_errors
+        shown, confine = self._settings.show_tail_errors, self._settings.confine
         try:
-            process = TailProcess(name, self._engine, show_errors=shown, core=slot.core)
+            process = TailProcess(name, self._engine, show_errors=shown, core=slot.core, confine=confine)
         except OSError as error:
             self._rest(slot, error)
         else:
@@ -190,6 +196,7 @@ class Pool:
             case SlotState.STARTING, messages.READY:
                 self.failure = None
                 self._has_served = True
+                self.confinement = tuple(report.reason.split())
                 slot.ready()
             case SlotState.STARTING, messages.BROKEN:
                 slot.complaint = _complaint(report)

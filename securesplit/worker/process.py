@@ -17,6 +17,10 @@ from securesplit.transport.pipe import FrontPipe
 from securesplit.worker.messages import Batch, Report
 from securesplit.worker.settings import EngineSpec
 
+_PASSED_ON = (
+    "PATH", "LANG", "LC_", "TZ", "LD_", "DYLD_", "PYTHON", "VIRTUAL_ENV", "COVERAGE", "MALLOC_", "GLIBC_", "SYSTEMROOT",
+)  # fmt: skip
+"""Beginnings of names of the variables that a tail gets: none that may be a secret, or a way to another service."""
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -28,12 +32,15 @@ class TailProcess:
         engine: what it runs.
         show_errors: let it write to our stderr.
         core: the only one that it may run on; None: as this process.
+        confine: let it do nothing but compute (``confinement.py``).
 
     Raises:
         OSError: it cannot be started now: no descriptor, process or memory is left.
     """
 
-    def __init__(self, name: str, engine: EngineSpec, *, show_errors: bool, core: int | None = None) -> None:
+    def __init__(
+        self, name: str, engine: EngineSpec, *, show_errors: bool, core: int | None = None, confine: bool = True
+    ) -> None:
         self.name = name
         self._pipe = FrontPipe()
         try:
@@ -42,7 +49,13 @@ class TailProcess:
             self._pipe.close()
             raise
         self._pipe.hand_over()
-        settings = {"factory": engine.factory, "options": dict(engine.options), "core": core}
+        settings = {
+            "factory": engine.factory,
+            "options": dict(engine.options),
+            "readable": list(engine.readable),
+            "core": core,
+            "confine": confine,
+        }
         self._pipe.send((json.dumps(settings).encode(), b""))
 
     @property
@@ -97,7 +110,7 @@ def _start(theirs: int, *, show_errors: bool) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=None if show_errors else subprocess.DEVNULL,
         env={
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name.upper().startswith(_PASSED_ON)},
             **_ONE_THREAD,
             "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         },

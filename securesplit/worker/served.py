@@ -38,4 +38,6 @@ class Served:
         bundle = Bundle.load(folder)
         presets = {TensorSpec(p.spec.shape, p.spec.dtype): name for name, p in bundle.presets.items()}
         options: dict[str, str | int | float | None] = {"bundle": str(bundle.folder.resolve()), "threads": 1}
-        return cls(bundle.identity, bundle.id, presets, EngineSpec("securesplit.worker.engine:LiteRTEngine", options))
+        readable = tuple(str((bundle.folder / name).resolve()) for name in ("manifest.json", "tail.tflite"))
+        engine = EngineSpec("securesplit.worker.engine:LiteRTEngine", options, readable)
+        return cls(bundle.identity, bundle.id, presets, engine)

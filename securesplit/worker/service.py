@@ -9,6 +9,7 @@ it puts the old handlers back.
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import threading
 import time
@@ -21,6 +22,7 @@ from securesplit.channel import keystore
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.watch import FileWatch
 from securesplit.errors import ConfigError
+from securesplit.worker import confinement
 from securesplit.worker.cores import usable_cores
 from securesplit.worker.descriptors import DescriptorGuard, raise_limit
 from securesplit.worker.front import Front
@@ -29,6 +31,7 @@ from securesplit.worker.operations import Operations
 from securesplit.worker.served import Served
 from securesplit.worker.settings import WorkerSettings
 
+_log = logging.getLogger(__name__)
 _LOOK_S = 0.1
 _SETTLE_S = 0.3  # longer than a copy of a few small files pauses; a revocation must be in force within a second
 
@@ -79,6 +82,7 @@ def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[
     credentials = _load(settings)
     workers = settings.workers or usable_cores()
     raise_limit()
+    confinement.shield()
     pool = replace(settings.pool, workers=workers)
     guards = MemoryGuard(settings.growth_bytes), DescriptorGuard(workers)
     watch = Operations(replace(settings, pool=pool), credentials, served.id)
@@ -89,6 +93,7 @@ def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[
 
         def announce() -> None:
             watch.ready()
+            _log_confinement(front.pool.confinement or ())
             on_ready(ready)
 
         with _reloads(front, settings.certs, files) as reload, _signals(front, settings, reload):
@@ -96,6 +101,16 @@ def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[
     finally:
         watch.close()
     return 0
+
+
+def _log_confinement(held: tuple[str, ...]) -> None:
+    """Say what a subverted tail is held to, and what this machine cannot hold it to."""
+    fields = {"held": ", ".join(held) or "nothing", "missing": ", ".join(confinement.missing(held))}
+    if fields["missing"]:
+        text = "tails are confined by %(held)s, but not by %(missing)s; docs/operations.md says what that means"
+        _log.warning(text, fields, extra={"event": "confined-in-part"})
+    else:
+        _log.info("tails are confined by %(held)s", fields, extra={"event": "confined"})
 
 
 def _load(settings: WorkerSettings) -> Credentials:

@@ -18,10 +18,12 @@ class EngineSpec:
     Attributes:
         factory: ``module:function``; called with `options`, it returns a `securesplit.worker.engine.Engine`.
         options: keyword arguments of JSON types.
+        readable: files and folders that it reads besides code; a confined tail can read no others.
     """
 
     factory: str
     options: Mapping[str, str | int | float | None] = field(default_factory=dict)
+    readable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class PoolSettings:
         backoff_cap_s: the longest such pause.
         show_tail_errors: let the tails write to our stderr.
         pin: give each tail a core of its own, where there are as many.
+        confine: let tails do nothing but compute, as far as this machine can (``confinement.py``); without it an engine
+            may write files, and a subverted one may read whatever the worker's user can.
     """
 
     workers: int = 1
@@ -56,6 +60,7 @@ class PoolSettings:
     backoff_cap_s: float = 5.0
     show_tail_errors: bool = False
     pin: bool = False
+    confine: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 Invariants:
 
 - It holds no key and imports nothing that could use one; it sees releases and computes logits.
+- It is confined before it reads the bundle, and more tightly before it is given a release (``confinement.py``); code is
+  loaded before that. Whatever of it this machine cannot do is part of the report that it is ready.
 - It dies with its front. Standard input is a socket to the front: settings and batches come in on it, reports go out,
   and its end is the end of this process. Linux adds a signal that reaches a stopped process too.
 - Ctrl-C and a service manager's SIGTERM reach whole groups of processes; both are for the front, which drains first.
@@ -18,12 +20,14 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from securesplit.errors import SecureSplitError
 from securesplit.transport.pipe import PipeError, TailPipe
+from securesplit.worker import confinement
 from securesplit.worker.engine import Engine
 from securesplit.worker.messages import BROKEN, DONE, FAILED, READY, Batch, Report
 
@@ -47,23 +51,28 @@ def _serve(pipe: TailPipe, settings: dict[str, Any]) -> None:
     """Until the front is gone; returns where the engine cannot be built."""
     if settings["core"] is not None:
         os.sched_setaffinity(0, {settings["core"]})  # before any thread is started: they inherit it
-    threading.Thread(target=_exit_with_front, args=(pipe,), daemon=True).start()
     try:
-        engine = build_engine(settings["factory"], settings["options"])
+        factory, held = load_factory(settings["factory"]), []
+        if settings["confine"]:
+            held += confinement.for_loading(settings["factory"].partition(":")[0], settings["readable"])
+        threading.Thread(target=_exit_with_front, args=(pipe,), daemon=True).start()
+        engine = factory(**settings["options"])
         engine.warm_up()
+        if settings["confine"]:
+            held += confinement.for_computing()
     except Exception as error:  # noqa: BLE001  (whatever it is, the front has to hear of it)
         pipe.send(_last_words(error).encode())
         return
-    pipe.send(Report(READY).encode())
+    pipe.send(Report(READY, reason=" ".join(held)).encode())
     while True:
         pipe.send(compute(engine, Batch.decode(pipe.receive())).encode())
 
 
-def build_engine(factory: str, options: dict[str, Any]) -> Engine:
-    """Call ``module:function`` with `options`."""
-    module, _, function = factory.partition(":")
-    built: Engine = getattr(importlib.import_module(module), function)(**options)
-    return built
+def load_factory(name: str) -> Callable[..., Engine]:
+    """Import ``module:function``, which builds the engine."""
+    module, _, function = name.partition(":")
+    factory: Callable[..., Engine] = getattr(importlib.import_module(module), function)
+    return factory
 
 
 def compute(engine: Engine, batch: Batch) -> Report:

@@ -30,6 +30,7 @@ class Status:
         is_draining: nothing new is accepted.
         silent_s: seconds since the loop last came round.
         expires_at: when the server's certificate ends.
+        confinement: layers that hold for the tails (``confinement.py``); None before one was ready.
     """
 
     sessions: int
@@ -42,6 +43,7 @@ class Status:
     is_draining: bool
     silent_s: float
     expires_at: datetime
+    confinement: tuple[str, ...] | None = None
 
     @property
     def ready_tails(self) -> int:

@@ -24,7 +24,11 @@ def announce(ready: Ready) -> None:
 def main(certs: str, engine: str, bind: str, workers: str, *options: str) -> int:
     os.environ.pop("LD_PRELOAD", None)  # what a test puts into a front is not for its tails
     named = dict(option.split("=", 1) for option in options)
-    pool = PoolSettings(job_timeout_s=float(named.pop("job_timeout_s", "5")), pin=bool(named.pop("pin", "")))
+    pool = PoolSettings(
+        job_timeout_s=float(named.pop("job_timeout_s", "5")),
+        pin=bool(named.pop("pin", "")),
+        confine=bool(named.pop("confine", "yes")),
+    )
     growth = int(named.pop("growth_bytes", 256 << 20))
     form = named.pop("log_format", "text")
     shown = {

@@ -32,9 +32,10 @@ def now() -> datetime:
 
 
 def serve_engine(name: str = "Sum", **options: Any) -> Served:
-    """A served engine of `tests.worker.engines`."""
+    """A served engine of `tests.worker.engines`, or the intruder."""
+    module = "intruder" if name == "Intruder" else "engines"
     presets = {TensorSpec((8,), "int8"): "compact", TensorSpec((8,), "int16"): "private"}
-    return Served(IDENTITY, f"sha256:{IDENTITY.hex()}", presets, EngineSpec(f"tests.worker.engines:{name}", options))
+    return Served(IDENTITY, f"sha256:{IDENTITY.hex()}", presets, EngineSpec(f"tests.worker.{module}:{name}", options))
 
 
 def release(first: int, dtype: str = "int8") -> np.ndarray[Any, Any]:

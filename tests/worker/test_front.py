@@ -73,7 +73,7 @@ def logit(event: object) -> float:
 
 def test_a_repeated_request_is_computed_once_while_it_runs_and_after(raw: RawClient, tmp_path: Path) -> None:
     log = tmp_path / "computed"
-    with running(serve_engine("Counting", log=str(log), pause_s=0.4)) as worker:
+    with running(serve_engine("Counting", log=str(log), pause_s=0.4), confine=False) as worker:
         client = raw(worker)
         for _ in range(3):
             client.ask(ref=1, first=9)
@@ -127,7 +127,7 @@ def test_a_full_queue_answers_busy_and_everyone_is_served_in_the_end() -> None:
 
 def test_what_nobody_waits_for_any_more_is_not_computed(raw: RawClient, tmp_path: Path) -> None:
     log = tmp_path / "computed"
-    with running(serve_engine("Counting", log=str(log), pause_s=0.5), max_batch=1) as worker:
+    with running(serve_engine("Counting", log=str(log), pause_s=0.5), max_batch=1, confine=False) as worker:
         client = raw(worker)
         client.ask(1, first=1)
         client.ask(2, first=2, budget_ms=100)

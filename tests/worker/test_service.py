@@ -111,6 +111,7 @@ def test_a_revocation_is_in_force_within_a_second_without_a_signal(certs: Path) 
         wait_until(lambda: _is_refused(device, "revoked"), 5.0)
         assert time.monotonic() - start < 1.0
         assert other.request(release(4)).logit == 4
+        wait_until(lambda: any("certificates reloaded" in line for line in worker.log), 5.0)
         assert sum("certificates reloaded" in line for line in worker.log) == 1
 
 

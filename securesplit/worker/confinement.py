@@ -1,0 +1,157 @@
+"""What a tail process may still do, should an input ever subvert it; and who may look into a process with keys.
+
+A tail is confined twice. Before it reads the bundle (`for_loading`): no privilege, no core file, nobody of its user may
+read its memory, and, where the kernel has Landlock, it reads only libraries and the bundle, and reaches no network and
+no other process. Once it is warm (`for_computing`): no new descriptor, so nothing can be opened or connected any more,
+whatever the kernel; no new process; and, where libseccomp is there, only the system calls that computing takes.
+
+A process that holds keys calls `shield`. Each layer stands alone, and those that this machine does not have are said
+(`missing`): ADR 063 has which layer stops what. None of it applies to what the tail is given: releases, of all clients
+whose batches it computes, and its answers to them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+import sysconfig
+from collections.abc import Iterable
+from pathlib import Path
+
+from securesplit.worker import landlock, syscalls
+
+LANDLOCK, FILTER, DESCRIPTORS, MEMORY, PRIVILEGES = "landlock", "syscall-filter", "descriptors", "memory", "privileges"
+LAYERS = {
+    LANDLOCK: "reads libraries and the bundle only, reaches no network and no other process (Landlock)",
+    FILTER: "makes only the system calls that computing takes (seccomp)",
+    DESCRIPTORS: "opens and connects to nothing once it is warm",
+    MEMORY: "its memory, and its front's, is closed to processes of the same user",
+    PRIVILEGES: "holds no capability and can gain none",
+}
+"""By layer, what a tail is held to; the names are those of the metric and the log."""
+
+_SET_DUMPABLE, _SET_NO_NEW_PRIVILEGES, _DROP_BOUNDING, _AMBIENT, _CLEAR_ALL = 4, 38, 24, 47, 4  # linux/prctl.h
+_CAPABILITY_VERSION = 0x20080522  # linux/capability.h
+_CAPABILITIES = 64
+_SYSTEM = (
+    "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/etc/ld.so.cache",
+    "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu", "/dev/null", "/dev/urandom",
+)  # fmt: skip
+
+
+def shield() -> bool:
+    """Close the memory of this process, and its core file, to others of its user; whether that could be done (Linux).
+
+    It also ends attaching a debugger, for whoever is not root; children are not affected.
+    """
+    return sys.platform == "linux" and _prctl(_SET_DUMPABLE, 0)
+
+
+def for_loading(module: str, readable: Iterable[str]) -> list[str]:
+    """Confine this process before it reads anything but code; only while it has a single thread.
+
+    Args:
+        module: of the engine, which is imported.
+        readable: files that the engine reads.
+
+    Returns:
+        the layers that hold from now on.
+    """
+    held = []
+    if shield():
+        held.append(MEMORY)
+    if sys.platform == "linux":
+        _limit("RLIMIT_CORE")
+        if _drop_privileges():
+            held.append(PRIVILEGES)
+        with contextlib.suppress(OSError):
+            _require_one_thread()
+            landlock.restrict([*map(Path, readable), *library_paths(module)])
+            held.append(LANDLOCK)
+    return held
+
+
+def for_computing() -> list[str]:
+    """Confine this process once it has all that it needs.
+
+    Returns:
+        the further layers that hold from now on.
+    """
+    held = []
+    seccomp = syscalls.library()
+    _limit("RLIMIT_NPROC")
+    if _limit("RLIMIT_NOFILE"):
+        held.append(DESCRIPTORS)
+    if seccomp is not None:
+        with contextlib.suppress(OSError):
+            syscalls.compute_only(seccomp)
+            held.append(FILTER)
+    return held
+
+
+def available() -> list[str]:
+    """The layers that this machine offers; nothing is confined."""
+    if sys.platform != "linux":
+        return [] if sys.platform == "win32" else [DESCRIPTORS]
+    offered = {LANDLOCK: landlock.abi() > 0, FILTER: syscalls.library() is not None}
+    return [layer for layer in LAYERS if offered.get(layer, True)]
+
+
+def missing(held: Iterable[str]) -> list[str]:
+    """The layers that are not among `held`."""
+    return [layer for layer in LAYERS if layer not in set(held)]
+
+
+def library_paths(module: str) -> list[Path]:
+    """What Python and an engine load code from: no folder of `sys.path` that may hold anything else.
+
+    Args:
+        module: of the engine, imported.
+    """
+    installed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages", "lib-dynload")]
+    standard = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return [*map(Path, (*standard, *installed, *_SYSTEM)), *_homes("securesplit"), *_homes(module)]
+
+
+def _homes(module: str) -> list[Path]:
+    """The folders of a module's package, or its own file where it is in none."""
+    package = sys.modules[module.partition(".")[0]]
+    folders = getattr(package, "__path__", None) or [package.__file__]
+    return [Path(folder) for folder in folders if folder]
+
+
+def _drop_privileges() -> bool:
+    """Give up every capability, for good; they matter where a worker runs as root."""
+    can_gain_none = _prctl(_SET_NO_NEW_PRIVILEGES, 1)
+    _prctl(_AMBIENT, _CLEAR_ALL)
+    for capability in range(_CAPABILITIES):
+        _prctl(_DROP_BOUNDING, capability)  # fails without the capability to do so, which is as good
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    none = (ctypes.c_uint32 * 6)()
+    return bool(ctypes.CDLL(None).capset(header, none) == 0) and can_gain_none
+
+
+def _require_one_thread() -> None:
+    """Landlock confines the thread that asks for it and those that it starts.
+
+    Raises:
+        OSError: another runs already.
+    """
+    if len(list(Path("/proc/self/task").iterdir())) != 1:
+        raise OSError("another thread runs already")
+
+
+def _limit(name: str) -> bool:
+    """Set a resource limit to nothing; without a capability it cannot be raised again."""
+    try:
+        import resource  # not on Windows
+
+        resource.setrlimit(getattr(resource, name), (0, 0))
+    except (ImportError, AttributeError, OSError, ValueError):
+        return False
+    return True
+
+
+def _prctl(option: int, value: int) -> bool:
+    return bool(ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), *[ctypes.c_ulong(0)] * 3) == 0)

@@ -1,0 +1,163 @@
+"""A tail that tries to get out: at keys, at the front's memory, at the network, at files and at other processes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from securesplit.channel import keystore
+from securesplit.model import Bundle
+from securesplit.transport.client import Connection, Patience
+from securesplit.worker import EmbeddedWorker, confinement, landlock, syscalls
+from tests.conftest import REPO
+from tests.worker.intruder import ATTEMPTS, MEMORY
+from tests.worker.serving import IDENTITY, Process, now, process, release, running, serve_engine, wait_until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the layers are Linux's")
+NAMES = [attempt.__name__ for attempt in ATTEMPTS]
+needs_landlock = pytest.mark.skipif(landlock.abi() < 6, reason="this kernel's Landlock has no scopes (ABI 6)")
+needs_seccomp = pytest.mark.skipif(syscalls.library() is None, reason="no libseccomp here")
+
+
+@pytest.fixture
+def targets(tmp_path: Path, certs: Path) -> Iterator[dict[str, str]]:
+    """What an intruder aims at, all of it real and within reach of a process of this user."""
+    victim, folder = tmp_path / "victim", tmp_path / "folder"
+    victim.touch(0o600)
+    folder.mkdir()
+    name = f"securesplit-test-{os.getpid()}"
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as tcp, socket.socket(socket.AF_UNIX) as abstract:
+        abstract.bind(f"\0{name}")
+        abstract.listen(16)
+        yield {
+            "key": str(certs / "server.key"),
+            "victim": str(victim),
+            "folder": str(folder),
+            "tcp": str(tcp.getsockname()[1]),
+            "abstract": name,
+        }
+
+
+def successes(worker: Process, certs: Path) -> set[str]:
+    """The attempts that succeed in a worker's tail."""
+    keys = keystore.load_client(certs, "device", now=now())
+    with Connection([worker.endpoint], keys, IDENTITY, patience=Patience(total_s=30.0)) as connection:
+        return {name for number, name in enumerate(NAMES) if connection.request(release(number)).logit}
+
+
+@needs_landlock
+@needs_seccomp
+def test_a_subverted_tail_reaches_nothing(certs: Path, targets: dict[str, str]) -> None:
+    with process(certs, "Intruder", **targets) as worker:
+        assert successes(worker, certs) == set()
+        assert any("tails are confined by" in line and "not by" not in line for line in worker.log)
+
+
+def test_without_confinement_every_attempt_succeeds(certs: Path, targets: dict[str, str]) -> None:
+    """The positive control; the front's memory is closed to all but root by the front itself."""
+    with process(certs, "Intruder", confine="", **targets) as worker:
+        closed = set() if os.geteuid() == 0 else MEMORY
+        assert successes(worker, certs) == set(NAMES) - closed
+        assert any("tails are confined by nothing, but not by landlock" in line for line in worker.log)
+
+
+WHAT_A_LAYER_LEAVES = {
+    confinement.PRIVILEGES: set(NAMES) - MEMORY,  # of a process that called shield()
+    confinement.LANDLOCK: {"send_by_udp", "change_a_limit", "open_a_file_to_others", "fork"},
+    confinement.DESCRIPTORS: {
+        "read_memory_by_a_call",
+        "trace",
+        "send_a_signal",
+        "change_a_limit",
+        "open_a_file_to_others",
+        "replace_a_file",
+        "fork",
+    },
+    confinement.FILTER: set[str](),
+    f"{confinement.PRIVILEGES},{confinement.DESCRIPTORS}": {
+        "send_a_signal",
+        "change_a_limit",
+        "open_a_file_to_others",
+        "replace_a_file",
+        "fork",
+    },
+}
+"""The table of ADR 063: attempts that still succeed under one layer alone, for root too."""
+
+
+@needs_landlock
+@needs_seccomp
+@pytest.mark.parametrize("layers", WHAT_A_LAYER_LEAVES)
+def test_what_each_layer_stops_alone(layers: str, certs: Path, targets: dict[str, str]) -> None:
+    shielded = confinement.PRIVILEGES in layers
+    wait = f"from securesplit.worker import confinement as c; {shielded} and c.shield(); print(flush=True); input()"
+    command = [sys.executable, "-c", wait]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPO) as front:
+        assert front.stdout is not None
+        front.stdout.readline()
+        words = [f"{name}={value}" for name, value in {**targets, "front": str(front.pid)}.items()]
+        command = [sys.executable, "-m", "tests.worker.intruder", layers, *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPO, timeout=60)
+        front.kill()
+    assert set(done.stdout.split()) == WHAT_A_LAYER_LEAVES[layers]
+
+
+@needs_landlock
+@needs_seccomp
+def test_an_embedded_worker_s_tail_is_confined_too_and_every_preset_is_computed() -> None:
+    bundle = Bundle.load()
+    with EmbeddedWorker() as worker:
+        with Connection([worker.endpoint], worker.client_credentials, bundle.identity) as connection:
+            for preset in bundle.presets.values():
+                assert np.isfinite(connection.request(np.zeros(preset.spec.shape, preset.spec.dtype)).logit)
+        assert confinement.missing(worker.front.pool.confinement or ()) == []
+
+
+def test_keys_beside_the_code_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A checkout has ``certs/`` in it, and is on the import path: none of what a tail may read holds it."""
+    monkeypatch.syspath_prepend(REPO)
+    keys = REPO / "certs" / "server.key"
+    readable = [path.resolve() for path in confinement.library_paths("tests")]
+    assert not [path for path in readable if keys.is_relative_to(path)]
+    assert Path(confinement.__file__).resolve().parents[1] in readable, "it would have been found"
+
+
+def test_a_tail_gets_no_variable_that_may_be_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_PASSWORD", "hunter2")
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/notify")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    with running(serve_engine()) as worker:
+        wait_until(lambda: worker.front.pool.ready == 1)
+        pid = worker.front.pool.pids[0]
+        if os.geteuid() != 0:
+            pytest.skip("only root reads the variables of a process whose memory is closed")
+        got = Path(f"/proc/{pid}/environ").read_bytes()
+    assert b"LC_ALL=C.UTF-8" in got
+    assert b"hunter2" not in got
+    assert b"NOTIFY_SOCKET" not in got
+
+
+def test_the_metrics_say_which_layers_hold(certs: Path) -> None:
+    from tests.worker.pages import get
+
+    with process(certs, metrics="127.0.0.1:0") as worker:
+        page = get(worker.metrics, "/metrics")[1]
+    held = {layer: f'securesplit_tail_confinement{{layer="{layer}"}} 1.0' in page for layer in confinement.LAYERS}
+    assert [layer for layer in confinement.LAYERS if held[layer]] == confinement.available()
+
+
+def test_a_process_with_another_thread_does_not_claim_what_holds_for_one_thread_only() -> None:
+    code = (
+        "import threading; from securesplit.worker import confinement as c;"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start();"
+        "import sys, os; print(c.LANDLOCK in c.for_loading('securesplit', [])); sys.stdout.flush(); os._exit(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO)
+    assert done.stdout == "False\n"
