@@ -100,6 +100,7 @@ def _examine(
     yield from machine.check_clock(now, proofs)
     yield from certificates.CertsCheck(certs, client, now).run()
     yield from machine.check_state(state)
+    yield machine.check_confinement()
     if connect and client is not None:
         yield from connection.check_connections(connect, certs, client, model, timeout_s, now)
 

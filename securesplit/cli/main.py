@@ -127,9 +127,17 @@ def settings_keys(command: click.Command) -> dict[str, click.Option]:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the documented code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _close_memory()
     code = run(arguments)
     _give_up_full_stderr()
     sys.exit(code)
+
+
+def _close_memory() -> None:
+    """Most commands hold keys, or photos: no other program of this user reads them here, nor a core file."""
+    from securesplit.worker.confinement import shield
+
+    shield()
 
 
 def _give_up_full_stderr() -> None:

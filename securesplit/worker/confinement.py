@@ -1,9 +1,10 @@
 """What a tail process may still do, should an input ever subvert it; and who may look into a process with keys.
 
 A tail is confined twice. Before it reads the bundle (`for_loading`): no privilege, no core file, nobody of its user may
-read its memory, and, where the kernel has Landlock, it reads only libraries and the bundle, and reaches no network and
-no other process. Once it is warm (`for_computing`): no new descriptor, so nothing can be opened or connected any more,
-whatever the kernel; no new process; and, where libseccomp is there, only the system calls that computing takes.
+read its memory; where the kernel has Landlock, it reads only libraries and the bundle, and reaches no network and no
+other process; where libseccomp is there, it makes only the system calls of loading. Once it is warm (`for_computing`):
+no new descriptor, so nothing can be opened or connected any more, whatever the kernel; no new process; and only the
+system calls of computing.
 
 A process that holds keys calls `shield`. Each layer stands alone, and those that this machine does not have are said
 (`missing`): ADR 063 has which layer stops what. None of it applies to what the tail is given: releases, of all clients
@@ -69,6 +70,9 @@ def for_loading(module: str, readable: Iterable[str]) -> list[str]:
             _require_one_thread()
             landlock.restrict([*map(Path, readable), *library_paths(module)])
             held.append(LANDLOCK)
+    if (seccomp := syscalls.library()) is not None:
+        with contextlib.suppress(OSError):
+            syscalls.load_only(seccomp)
     return held
 
 
@@ -127,9 +131,15 @@ def _drop_privileges() -> bool:
     _prctl(_AMBIENT, _CLEAR_ALL)
     for capability in range(_CAPABILITIES):
         _prctl(_DROP_BOUNDING, capability)  # fails without the capability to do so, which is as good
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    none = (ctypes.c_uint32 * 6)()
-    return bool(ctypes.CDLL(None).capset(header, none) == 0) and can_gain_none
+    if _holds_capabilities():  # a service manager that took them all may forbid the call itself
+        ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)())
+    return can_gain_none and not _holds_capabilities()
+
+
+def _holds_capabilities() -> bool:
+    """Whether any is effective, permitted or inheritable; true where that cannot be told."""
+    held = (ctypes.c_uint32 * 6)()
+    return ctypes.CDLL(None).capget((ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), held) != 0 or any(held)
 
 
 def _require_one_thread() -> None:

@@ -1,7 +1,8 @@
 """A filter on system calls, by libseccomp where the machine has it (Debian, Ubuntu, Fedora and their images do).
 
-What is left is what computing takes: memory, clocks, threads that exist, and reading and writing what is open. No
-process is started, traced or signalled, nothing is opened, connected, renamed or removed, and no limit is changed.
+What is left to `compute` is memory, clocks, threads that exist, and reading and writing what is open. No process is
+started, traced or signalled, nothing is opened, connected, renamed or removed, and no limit is changed. To `load` may
+open files too, and start threads. Filters add up: a call must pass all of them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import ctypes
 import errno
 import os
 import sys
+from collections.abc import Iterable, Mapping
 
 COMPUTING = (
     "read", "write", "readv", "writev", "recvfrom", "sendto", "recvmsg", "sendmsg", "close", "fstat", "lseek",
@@ -20,9 +22,18 @@ COMPUTING = (
     "getpid", "gettid", "getcpu", "getrusage", "sysinfo", "sched_getaffinity", "getrandom",
     "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "exit", "exit_group",
 )  # fmt: skip
-"""The calls that pass; every other one fails with EPERM."""
+"""The calls of computing; every other one fails with EPERM."""
+LOADING = (
+    "open", "openat", "stat", "lstat", "newfstatat", "statx", "statfs", "fstatfs", "access", "faccessat", "faccessat2",
+    "readlink", "readlinkat", "getdents64", "getcwd", "pread64", "ioctl", "fcntl", "dup", "dup2", "dup3",
+    "pipe2", "eventfd2", "epoll_create1", "epoll_ctl", "clone", "clone3", "set_tid_address", "arch_prctl", "uname",
+    "getuid", "geteuid", "getgid", "getegid", "getppid", "get_mempolicy", "prctl", "seccomp",
+)  # fmt: skip
+"""What loading a model takes besides."""
 TO_ITSELF = ("kill", "tgkill")
 """The calls that pass where they name this very process: ``abort`` and ``raise`` use them."""
+LIMITS = ("prlimit64",)
+"""Likewise, but this process is called 0, as ``setrlimit`` does; for loading only."""
 
 _LIBRARY = "libseccomp.so.2"
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000  # seccomp.h
@@ -51,20 +62,34 @@ def library() -> ctypes.CDLL | None:
     return found
 
 
-def compute_only(seccomp: ctypes.CDLL) -> None:
-    """Let all threads of this process make the calls of `COMPUTING` from now on, and no others.
+def load_only(seccomp: ctypes.CDLL) -> None:
+    """Let all threads of this process make the calls of loading and computing from now on, and no others.
 
     Raises:
         OSError: the kernel, or a filter around this process, does not let us.
     """
+    _filter(seccomp, (*COMPUTING, *LOADING), {os.getpid(): TO_ITSELF, 0: LIMITS})
+
+
+def compute_only(seccomp: ctypes.CDLL) -> None:
+    """Let all threads of this process make the calls of computing from now on, and no others.
+
+    Raises:
+        OSError: the kernel, or a filter around this process, does not let us.
+    """
+    _filter(seccomp, COMPUTING, {os.getpid(): TO_ITSELF})
+
+
+def _filter(seccomp: ctypes.CDLL, names: Iterable[str], on_process: Mapping[int, Iterable[str]]) -> None:
+    """Load a filter that lets calls pass by name, and some only where their first argument is a process's number."""
     context = ctypes.c_void_p(seccomp.seccomp_init(ctypes.c_uint32(_ERRNO | errno.EPERM)))
     try:
         _must(seccomp.seccomp_attr_set(context, _ALL_THREADS, 1))
-        for name in COMPUTING:
+        for name in names:
             _allow(seccomp, context, name)
-        itself = _Comparison(0, _EQUALS, os.getpid(), 0)
-        for name in TO_ITSELF:
-            _allow(seccomp, context, name, itself)
+        for process, limited in on_process.items():
+            for name in limited:
+                _allow(seccomp, context, name, _Comparison(0, _EQUALS, process, 0))
         _must(seccomp.seccomp_load(context))
     finally:
         seccomp.seccomp_release(context)

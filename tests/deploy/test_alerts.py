@@ -27,7 +27,9 @@ def names_of_a_worker() -> set[str]:
     collector = WorkerCollector(
         Meters(), bundle_id="", pool=PoolSettings(), ends=lambda: {"server": end}, audit=lambda: counts
     )
-    status = Status(1, 0, 0, 0, {"idle": 1}, (), was_ready=True, is_draining=False, silent_s=0.0, expires_at=end)
+    status = Status(
+        1, 0, 0, 0, {"idle": 1}, (), was_ready=True, is_draining=False, silent_s=0.0, expires_at=end, confinement=()
+    )
     families = list(text_string_to_metric_families(collector.page(status).decode()))
     samples = {sample.name for family in families for sample in family.samples}
     counters = {f"{family.name}_total" for family in families if family.type == "counter"}

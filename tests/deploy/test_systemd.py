@@ -168,7 +168,9 @@ def test_every_system_call_of_a_serving_worker_is_allowed(tmp_path: Path, free_p
         tracer.kill()
         tracer.wait()
     made = set(re.findall(r"^(\w+)$", calls.read_text(), re.MULTILINE)) - {"syscall", "total"}
-    assert {"execve", "epoll_wait", "fsync", "sendto"} <= made
+    assert {"execve", "epoll_wait", "fsync", "sendto", "seccomp"} <= made
+    if os.geteuid() == 0:
+        made -= {"capset"}  # made to give up capabilities, and only where there are some; the service has none
     assert made - allowed() == set()
 
 

@@ -35,6 +35,8 @@ from tests.worker.serving import now, wait_until
 
 FIELDS = {
     "ready": {"endpoint", "tails", "bundle", "expires", "metrics"},
+    "confined": {"held", "missing"},
+    "confined-in-part": {"held", "missing"},
     "expires-soon": {"what", "days", "until"},
     "refused": {"what", "counts"},
     "request-refused": {"client", "why"},
@@ -55,7 +57,7 @@ AUDITED = {
     "lost": {"lines"},
     "stopped": {"pid"},
 }
-LABELS = {"le", "stage", "outcome", "reason", "how", "result", "of", "state", "bundle", "version"}
+LABELS = {"le", "stage", "outcome", "reason", "how", "result", "of", "state", "layer", "bundle", "version"}
 
 
 class Operated:

@@ -161,3 +161,22 @@ def test_a_process_with_another_thread_does_not_claim_what_holds_for_one_thread_
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO)
     assert done.stdout == "False\n"
+
+
+def test_doctor_says_what_tails_are_held_to_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    from securesplit.cli.checks.machine import check_confinement
+
+    assert check_confinement().level == ("warning" if confinement.missing(confinement.available()) else "ok")
+    monkeypatch.setattr(landlock, "abi", lambda: 0)
+    found = check_confinement()
+    assert found.level == "warning"
+    assert "but not by landlock" in found.message
+
+
+def test_the_command_line_closes_its_memory(certs: Path) -> None:
+    code = (
+        "import sys, ctypes; from securesplit.cli import main as m;"
+        "m.run = lambda _: ctypes.CDLL(None).prctl(3, 0, 0, 0, 0); m.main([])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, cwd=REPO)
+    assert done.returncode == 0, "PR_GET_DUMPABLE"

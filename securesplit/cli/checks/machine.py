@@ -61,6 +61,20 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
         yield _ledger(folder)
 
 
+def check_confinement() -> Finding:
+    """What the tails of a worker on this machine, an embedded one included, are held to."""
+    from securesplit.worker import confinement, landlock
+
+    held = [f"{layer} (ABI {landlock.abi()})" if layer == "landlock" else layer for layer in confinement.available()]
+    message = f"tails are confined by {', '.join(held) or 'nothing'}"
+    if absent := confinement.missing(confinement.available()):
+        hint = (
+            "run workers where nobody else's files are; Linux 6.12 with libseccomp has every layer (docs/operations.md)"
+        )
+        return warning("confinement", f"{message}, but not by {', '.join(absent)}", hint)
+    return ok("confinement", message)
+
+
 def _ledger(folder: Path) -> Finding:
     from securesplit.privacy.ledger import Ledger
     from securesplit.privacy.noise import SECRET_FILE, NoiseSource, load_secret
