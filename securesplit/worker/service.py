@@ -93,8 +93,8 @@ def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[
 
         def announce() -> None:
             watch.ready()
-            _log_confinement(front.pool.confinement or ())
             on_ready(ready)
+            _log_confinement(front.pool.confinement or ())
 
         with _reloads(front, settings.certs, files) as reload, _signals(front, settings, reload):
             front.run(announce)
