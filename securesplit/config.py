@@ -110,7 +110,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as stream:
-            parsed: dict[str, Any] = _underscored(tomllib.load(stream))
+            parsed: dict[str, Any] = _underscored(tomllib.loads(stream.read().decode("utf-8-sig")))
     except OSError as error:
         raise ConfigError(f"cannot read {path} ({error.strerror})", hint="check its permissions") from None
     except (ValueError, RecursionError) as error:  # of which TOML and UTF-8 errors are two; a number of 5,000 digits

@@ -10,15 +10,18 @@ code  meaning
 1     an error of securesplit itself (please report it)
 2     wrong usage of the command line, or a bad configuration
 3     a photo could not be read
-4     a photo was refused (it is no usable picture of a lesion)
+4     reserved for refused photos; nothing refuses one yet
 5     keys or certificates are missing, broken or expired here
 6     no worker answered in time
 7     one side refused the other's identity
 8     the worker could not compute an answer
 9     the bundle is broken or does not fit
 10    the privacy budget would be overspent
+11    an answer could not be written to stdout
 130   interrupted
 ====  ==========================================================
+
+A command that SIGTERM or SIGHUP ends cleans up and then dies by that signal: shells report 143 and 129.
 """
 
 from __future__ import annotations
@@ -92,3 +95,17 @@ class BudgetError(SecureSplitError):
     """The release would spend more privacy than the budget allows."""
 
     exit_code = 10
+
+
+class OutputError(SecureSplitError):
+    """An answer could not be written to stdout: the disk is full, or whoever read it is gone."""
+
+    exit_code = 11
+
+    @classmethod
+    def of(cls, error: OSError | ValueError) -> OutputError:
+        """What the system's refusal means."""
+        if isinstance(error, BrokenPipeError):
+            return cls("the program that read the answers is gone", hint="answers after that were not written")
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "stdout is closed"
+        return cls(f"an answer could not be written ({reason})", hint="send stdout to a file or program that takes it")

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from securesplit.errors import SecureSplitError
+from securesplit.text import well_formed
 
 SCHEMA = "securesplit.diagnosis/1"
 DISCLAIMER = (
@@ -102,10 +103,10 @@ class Diagnosis:
         return "malignant" if self.malignant >= self.threshold else "benign"
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the JSON contract."""
+        """The object of the JSON contract. ``refusal`` is always None so far: nothing refuses a photo yet."""
         return {
             "schema": SCHEMA,
-            "photo": self.photo,
+            "photo": well_formed(self.photo),
             "status": "ok",
             "probabilities": {"benign": round(1.0 - self.malignant, 6), "malignant": round(self.malignant, 6)},
             "label": self.label,
@@ -123,9 +124,9 @@ def error_to_json(photo: str, error: SecureSplitError) -> dict[str, Any]:
     """The object of the JSON contract for a photo that has no answer."""
     return {
         "schema": SCHEMA,
-        "photo": photo,
+        "photo": well_formed(photo),
         "status": "error",
         "refusal": None,
-        "error": {"message": error.message, "hint": error.hint, "exit_code": error.exit_code},
+        "error": {"message": well_formed(error.message), "hint": well_formed(error.hint), "exit_code": error.exit_code},
         "disclaimer": DISCLAIMER,
     }

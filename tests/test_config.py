@@ -77,3 +77,9 @@ def test_numbers_of_every_kind_are_taken() -> None:
     assert check_count(np.int64(3), "n", least=1, most=9) == 3
     with pytest.raises(ConfigError, match="whole number"):
         check_count(2.5, "n", least=1, most=9)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('certs = "c"\n', encoding="utf-8-sig")  # as Windows editors save it
+    assert read_config(file) == {"certs": "c"}

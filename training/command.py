@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from securesplit.errors import SecureSplitError
+from securesplit.text import printable
 from training.data import DataError
 
 BAD_DATA = 3  # exit code: the photos cannot be used
@@ -17,11 +18,11 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except SecureSplitError as error:
-        hint = f"hint: {error.hint}\n" if error.hint else ""
-        sys.stderr.write(f"error: {error.message}\n{hint}")
+        hint = f"hint: {printable(error.hint)}\n" if error.hint else ""
+        sys.stderr.write(f"error: {printable(error.message)}\n{hint}")
         sys.exit(error.exit_code)
     except DataError as error:
-        sys.stderr.write(f"error: {error}\nhint: training/data.py says how the photos must lie\n")
+        sys.stderr.write(f"error: {printable(error)}\nhint: training/data.py says how the photos must lie\n")
         sys.exit(BAD_DATA)
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\nhint: the same command goes on from the last finished epoch\n")

@@ -34,7 +34,7 @@ def write(audit: Audit, bench: Bench, out: Path) -> list[Path]:
     return [out / name for name in files]
 
 
-def verdict(audit: Audit) -> str:
+def verdict(audit: Audit) -> list[str]:
     """The goals as lines for people."""
     lines = [f"{'preset':<10}{'claim':<60}{'measured':>10}{'limit':>10}"]
     for goal in audit["goals"]:
@@ -46,4 +46,4 @@ def verdict(audit: Audit) -> str:
         lines.append(f"{audit['minutes']:g} minutes were not enough: the same command with more --minutes goes on")
     left_out = [r for r in audit["results"] if r["kind"] == "not run"]
     lines += [f"{r['preset']:<10}{r['attack']} not run: {r['reason']}" for r in left_out]
-    return "\n".join(lines)
+    return lines

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from securesplit.cli import native_stderr, terminal
 from securesplit.errors import ConfigError, SecureSplitError
 
 EXTRA_MODULES = ("sklearn", "scipy", "matplotlib")
@@ -46,24 +46,26 @@ def audit(
     Writes audit.json, plots and report.html into the folder. The same command goes on where it was stopped.
     """
     _check_extra()
+    native_stderr.quiet_litert()
     from securesplit.audit import effort, report, suite
     from securesplit.model import Bundle
-
-    def progress(line: str) -> None:
-        click.echo(line, err=True)
 
     if data is not None and not data.is_dir():
         raise ConfigError(f"no folder of photos at {data}", hint="check --data, or leave it out to draw lesions")
     chosen = effort.FULL if full else effort.QUICK
     chosen = replace(chosen, minutes=minutes or chosen.minutes)
     try:
-        bench = suite.prepare(Bundle.load(bundle), data, out, chosen, presets, progress)
-        found = report.finish(suite.run(bench, progress))
+        bench = suite.prepare(Bundle.load(bundle), data, out, chosen, presets, terminal.note)
+        found = report.finish(suite.run(bench, terminal.note))
         files = report.write(found, bench, out)
     except OSError as error:
         raise ConfigError(f"cannot write the report: {error}", hint="give --out another folder") from error
-    click.echo(json.dumps(found) if output == "json" else report.verdict(found))
-    click.echo(f"wrote {', '.join(f.name for f in files)} to {out}", err=True)
+    if output == "json":
+        terminal.answer_json(found)
+    else:
+        for line in report.verdict(found):
+            terminal.answer(line)
+    terminal.note(f"wrote {', '.join(f.name for f in files)} to {out}")
     if not found["valid"]:
         raise VoidAuditError(
             "void: the attacks did not recover the photos even from the undefended stem",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from securesplit.cli import native_stderr, terminal
 from securesplit.cli.network import network_argument, network_options
 from securesplit.model.cuts import Cut
 
@@ -20,6 +20,7 @@ SCHEMA = "securesplit.cuts/1"
 @click.option(
     "--format", "style", type=click.Choice(["text", "json"]), default="text", help="Text, or one JSON object."
 )
+@native_stderr.held_back()
 def cuts(model: str, side: int, weights: Path | None, output: str | None, style: str) -> None:
     """List the valid cuts of MODEL, from input to output.
 
@@ -36,12 +37,13 @@ def cuts(model: str, side: int, weights: Path | None, output: str | None, style:
     if style == "json":
         shape = [int(n) for n in network.input_shape[1:]]
         rows = [{**asdict(cut), "shape": list(cut.shape), "float32_bytes": cut.float32_bytes} for cut in found]
-        click.echo(json.dumps({"schema": SCHEMA, "model": network.name, "input_shape": shape, "cuts": rows}))
+        terminal.answer_json({"schema": SCHEMA, "model": network.name, "input_shape": shape, "cuts": rows})
     else:
-        click.echo(_table(found))
+        for line in _table(found):
+            terminal.answer(line)
 
 
-def _table(found: list[Cut]) -> str:
+def _table(found: list[Cut]) -> list[str]:
     columns = ("layer", "shape", "float32 bytes", "parameters head : tail", "multiply-adds head : tail")
     rows = [
         (
@@ -54,12 +56,12 @@ def _table(found: list[Cut]) -> str:
         for cut in found
     ]
     widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
-    return "\n".join(
+    return [
         "  ".join(
             cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
         for row in (columns, *rows)
-    )
+    ]
 
 
 def _short(number: int) -> str:

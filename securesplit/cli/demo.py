@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from securesplit.cli import native_stderr, terminal
 from securesplit.cli.diagnose import explanation
 from securesplit.cli.options import model_option, privacy_option
 from securesplit.errors import ConfigError, UnreachableError
@@ -35,15 +36,16 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
     The picture has three panels: the photo, which stays here; the integers that left the device; the bytes that the
     wire carried.
     """
+    native_stderr.quiet_litert()
     with tempfile.TemporaryDirectory(prefix="securesplit-demo-") as scratch:
         folder = Path(scratch)
         certs = folder / "certs"
-        click.echo("1. keys: a private CA, one server, one client", err=True)
+        terminal.note("1. keys: a private CA, one server, one client")
         _run_self("keygen", "--out", str(certs))
         photo = photo or _drawn(folder)
-        click.echo("2. a tail worker on a loopback port", err=True)
+        terminal.note("2. a tail worker on a loopback port")
         with _worker(certs, model) as endpoint:
-            click.echo(f"3. the photo's journey to {endpoint}", err=True)
+            terminal.note(f"3. the photo's journey to {endpoint}")
             settings = {"certs": certs, "privacy": privacy, "bundle": model, "state": folder / "state"}
             _journey(photo, endpoint, out, settings)
 
@@ -61,11 +63,11 @@ def _journey(photo: Path, endpoint: str, out: Path, settings: dict[str, Any]) ->
         raise ConfigError(
             f"cannot write the picture {out} ({error})", hint="choose another --out, such as demo.png"
         ) from None
-    click.echo(f"{diagnosis.label}: probability of malignant {diagnosis.malignant:.1%}")
+    terminal.answer(f"{diagnosis.label}: probability of malignant {diagnosis.malignant:.1%}")
     for line in explanation(diagnosis):
-        click.echo(f"  {line}")
-    click.echo(f"picture: {out}")
-    click.echo(diagnosis.disclaimer)
+        terminal.answer(f"  {line}")
+    terminal.answer(f"picture: {out}")
+    terminal.answer(diagnosis.disclaimer)
 
 
 def _drawn(folder: Path) -> Path:
@@ -73,7 +75,7 @@ def _drawn(folder: Path) -> Path:
 
     from securesplit.imaging.synthetic import draw_lesion
 
-    click.echo("   no photo given: drawing a lesion", err=True)
+    terminal.note("   no photo given: drawing a lesion")
     path = folder / "drawn.png"
     Image.fromarray(draw_lesion(SEED)).save(path)
     return path
@@ -98,7 +100,7 @@ def _endpoint(process: subprocess.Popen[str]) -> str:
     said = []
     for line in process.stderr:
         if found := re.search(r"tcp://[\w.:\[\]-]+", line):
-            click.echo(f"   {line.strip()}", err=True)
+            terminal.note(f"   {line.strip()}")
             return found.group()
         said.append(line.strip())
     raise UnreachableError("the worker did not start", hint=" / ".join(said[-2:]))
@@ -107,7 +109,9 @@ def _endpoint(process: subprocess.Popen[str]) -> str:
 def _run_self(*arguments: str) -> None:
     done = subprocess.run(_self(*arguments), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ConfigError(f"{arguments[0]} failed: {done.stderr.strip()}", hint="check the temporary folder")
+        raise ConfigError(
+            f"{arguments[0]} failed: {' / '.join(done.stderr.splitlines())}", hint="check the temporary folder"
+        )
 
 
 def _self(*arguments: str) -> list[str]:

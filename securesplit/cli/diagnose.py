@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from securesplit.cli.main import show_error
+from securesplit.cli import native_stderr, terminal
 from securesplit.cli.options import model_option, photos_argument, privacy_option
 from securesplit.errors import SecureSplitError
 from securesplit.results import DISCLAIMER, DevicePrivacy, Diagnosis, PrivacyInfo, error_to_json
@@ -75,6 +74,7 @@ def diagnose(
       securesplit diagnose --embedded mole.jpg
       securesplit diagnose --connect tcp://clinic:5555 --format json *.jpg
     """
+    native_stderr.quiet_litert()
     settings = {"privacy": privacy, "bundle": model, "timeout_s": timeout_s, "budget": budget}
     output = JsonLines() if style == "json" else Text(explain=explain)
     with _embedded(settings) if embedded else _connected(connect, certs, client_name, settings) as client:
@@ -106,13 +106,16 @@ def _diagnose_all(client: Client, photos: tuple[Path, ...], output: Output) -> i
     code = 0
     for number, photo in enumerate(photos, 1):
         if len(photos) > 1:
-            click.echo(f"photo {number} of {len(photos)}", err=True)
+            terminal.note(f"photo {number} of {len(photos)}")
         try:
-            output.answer(client.diagnose(photo))
+            diagnosis = client.diagnose(photo)
         except SecureSplitError as error:
             code = code or error.exit_code
             output.failure(str(photo), error)
-            show_error(error.message if len(photos) == 1 else f"photo {number}: {error.message}", error.hint)
+            message = error.message if len(photos) == 1 else f"photo {number}: {error.message}"
+            terminal.show_error(message, error.hint)
+        else:
+            output.answer(diagnosis)
     output.end()
     return code
 
@@ -135,11 +138,11 @@ class JsonLines:
 
     def answer(self, diagnosis: Diagnosis) -> None:
         """One photo's diagnosis."""
-        click.echo(json.dumps(diagnosis.to_json()))
+        terminal.answer_json(diagnosis.to_json())
 
     def failure(self, photo: str, error: SecureSplitError) -> None:
         """One photo without a diagnosis."""
-        click.echo(json.dumps(error_to_json(photo, error)))
+        terminal.answer_json(error_to_json(photo, error))
 
     def end(self) -> None:
         """Nothing follows the last line."""
@@ -154,18 +157,18 @@ class Text:
     def answer(self, diagnosis: Diagnosis) -> None:
         """One photo's diagnosis."""
         d = diagnosis
-        click.echo(f"{d.photo}: {d.label}")
-        click.echo(f"  probability of malignant {d.malignant:.1%}, called malignant from {d.threshold:.1%} on")
+        terminal.answer(f"{d.photo}: {d.label}")
+        terminal.answer(f"  probability of malignant {d.malignant:.1%}, called malignant from {d.threshold:.1%} on")
         for line in explanation(d) if self._explain else ():
-            click.echo(f"  {line}")
+            terminal.answer(f"  {line}")
 
     def failure(self, photo: str, error: SecureSplitError) -> None:
         """One photo without a diagnosis."""
-        click.echo(f"{photo}: no answer ({error.message})")
+        terminal.answer(f"{photo}: no answer ({error.message})")
 
     def end(self) -> None:
         """The disclaimer, once."""
-        click.echo(DISCLAIMER)
+        terminal.answer(DISCLAIMER)
 
 
 VOID_BOUND = 0.99

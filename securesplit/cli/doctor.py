@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import click
 
 from securesplit import config
+from securesplit.cli import native_stderr, terminal
 from securesplit.cli.checks import Finding
 from securesplit.cli.options import model_option
 
@@ -71,6 +71,7 @@ def doctor(
       securesplit doctor
       securesplit doctor --connect tcp://tail.example.org:5555 --client clinic-1
     """
+    native_stderr.quiet_litert()
     name = client_name or ("device" if connect else None)
     findings = []
     for finding in _examine(connect, certs, name, model, state, timeout_s):
@@ -79,9 +80,9 @@ def doctor(
             _show(finding)
     code = next((f.exit_code for f in findings if f.level == "error"), 0)
     if style == "json":
-        click.echo(json.dumps(_as_json(findings, code)))
+        terminal.answer_json(_as_json(findings, code))
     else:
-        click.echo(_summary(findings))
+        terminal.answer(_summary(findings))
     return code
 
 
@@ -124,9 +125,9 @@ def _keys_of(name: str) -> set[str]:
 
 
 def _show(finding: Finding) -> None:
-    click.echo(f"{finding.level:<8} {finding.check}: {finding.message}")
+    terminal.answer(f"{finding.level:<8} {finding.check}: {finding.message}")
     if finding.hint:
-        click.echo(f"{'':<8} hint: {finding.hint}")
+        terminal.answer(f"{'':<8} hint: {finding.hint}")
 
 
 def _summary(findings: list[Finding]) -> str:

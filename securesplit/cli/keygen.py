@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from securesplit.cli import terminal
 from securesplit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def keygen(
         reports = [keystore.create(out, server_names=server_names, clients=clients, days=days, now=now)]
     for report in reports:
         for line in describe(report):
-            click.echo(line)
+            terminal.answer(line)
 
 
 def describe(report: KeygenReport) -> list[str]:

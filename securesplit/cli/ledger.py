@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Any, cast
 
 import click
 
+from securesplit.cli import terminal
 from securesplit.privacy.accounting import DELTA
 from securesplit.privacy.ledger import Ledger, Period, Total
 
@@ -34,7 +34,11 @@ def ledger(by: str, budget: float | None, output: str, state: Path | None) -> No
         account = Account(
             book.totals(cast("Period", by)), book.most_released_photo(), list(book.noise_keys().values()), budget
         )
-    click.echo(json.dumps(_as_json(account)) if output == "json" else _as_text(account))
+    if output == "json":
+        terminal.answer_json(_as_json(account))
+    else:
+        for line in _as_text(account):
+            terminal.answer(line)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def _row(total: Total) -> dict[str, Any]:
     }
 
 
-def _as_text(account: Account) -> str:
+def _as_text(account: Account) -> list[str]:
     lines = [
         f"{'period':<12}{'releases':>10}{'epsilon':>10}{'without promise':>18}{'photos':>10}{'owner of 1,000':>18}"
     ]
@@ -102,7 +106,7 @@ def _as_text(account: Account) -> str:
             f"budget {account.budget:g}: "
             + ("no release yet" if left is None else f"about {left} releases like these are left")
         )
-    return "\n".join(lines)
+    return lines
 
 
 def _photo(photo: Total) -> Iterator[str]:

@@ -12,7 +12,6 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import queue
 import sys
@@ -21,6 +20,8 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal, TextIO
+
+from securesplit.text import json_line, printable
 
 Form = Literal["text", "json"]
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -43,7 +44,18 @@ class JsonFormatter(logging.Formatter):
         }
         if isinstance(record.args, dict):
             line |= {name: value for name, value in record.args.items() if name not in line}
-        return json.dumps(line, default=str)
+        return json_line(line)
+
+
+class LineFormatter(logging.Formatter):
+    """One line a record, for people, whatever a name or a peer's word in it holds."""
+
+    def __init__(self) -> None:
+        super().__init__(_TEXT)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return printable(super().format(record))
 
 
 class Quota(logging.Filter):
@@ -133,7 +145,7 @@ def logging_to_stderr(level: str, form: Form) -> Iterator[None]:
         form: of a line.
     """
     handler = PatientHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonFormatter() if form == "json" else LineFormatter())
     handler.addFilter(Quota())
     root, ours = logging.getLogger(), logging.getLogger("securesplit")
     before = ours.level

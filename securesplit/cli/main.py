@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from typing import Any
 import click
 
 from securesplit import config
+from securesplit.cli import process, terminal
 from securesplit.errors import SecureSplitError
 
 COMMANDS = {
@@ -36,9 +38,22 @@ COMMANDS = {
 """By command: its module (and function) under `securesplit.cli`, and its line in ``--help``."""
 
 _EPILOG = (
-    "Exit codes: 0 done, 1 internal error, 2 usage, 3 unreadable photo, 4 refused photo, 5 credentials, 6 no worker, "
-    "7 not trusted, 8 worker failed, 9 bundle, 10 privacy budget, 130 interrupted."
+    "Exit codes: 0 done, 1 internal error, 2 usage, 3 unreadable photo, 5 credentials, 6 no worker, 7 not trusted, "
+    "8 worker failed, 9 bundle, 10 privacy budget, 11 answer not written, 130 interrupted."
 )
+
+
+class _InterruptedError(Exception):
+    """A signal ended the command."""
+
+
+@contextlib.contextmanager
+def _kept_from_click() -> Iterator[None]:
+    """At an interrupt click writes a line to stderr of its own accord, and fails where that is full."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise _InterruptedError from None
 
 
 class LazyGroup(click.Group):
@@ -58,6 +73,16 @@ class LazyGroup(click.Group):
             option.envvar = f"SECURESPLIT_{key.upper()}"
         return command
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the arguments."""
+        with _kept_from_click():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _kept_from_click():
+            return super().invoke(ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
         with formatter.section("Commands"):
@@ -68,7 +93,7 @@ def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None
     if wanted:
         from importlib.metadata import version
 
-        click.echo(f"securesplit {version('securesplit')}")
+        terminal.answer(f"securesplit {version('securesplit')}")
         ctx.exit()
 
 
@@ -103,8 +128,7 @@ class _WarningHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one line."""
-        with contextlib.suppress(OSError, ValueError):  # nothing takes what is written to stderr
-            click.echo(f"warning: {record.getMessage()}", err=True)
+        terminal.note(f"warning: {record.getMessage()}")
 
 
 @contextlib.contextmanager
@@ -126,11 +150,16 @@ def settings_keys(command: click.Command) -> dict[str, click.Option]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the documented code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    process.prepare()
     _close_memory()
-    code = run(arguments)
-    _give_up_full_stderr()
-    sys.exit(code)
+    signals = process.Signals()
+    try:
+        code = run(sys.argv[1:] if arguments is None else arguments, signals)
+    except KeyboardInterrupt:  # while another error was being reported
+        code = _interrupted(signals)
+    signals.ignore()
+    process.give_up_unwritten()
+    signals.leave(code)
 
 
 def _close_memory() -> None:
@@ -140,43 +169,57 @@ def _close_memory() -> None:
     shield()
 
 
-def _give_up_full_stderr() -> None:
-    """What a full disk behind stderr did not take must not become Python's own exit code at its last flush, 120."""
-    try:
-        sys.stderr.flush()
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stderr.fileno())
-        os.close(nowhere)
+def run(arguments: list[str], signals: process.Signals | None = None) -> int:
+    """Run one command; errors become ``error:`` and ``hint:`` on stderr and the exit code that is returned.
 
-
-def run(arguments: list[str]) -> int:
-    """Run one command; errors become ``error:`` and ``hint:`` on stderr and the exit code that is returned."""
+    Args:
+        arguments: of the command line.
+        signals: what is to end the command; None: whatever the caller does about signals.
+    """
     debug = "--debug" in arguments[: _first_command(arguments)] or bool(os.environ.get("SECURESPLIT_DEBUG"))
     try:
-        code = cli.main(args=arguments, prog_name="securesplit", standalone_mode=False)
+        if signals is not None:
+            signals.watch()
+        code = cli.main(args=arguments or ["--help"], prog_name="securesplit", standalone_mode=False)
+        _flush_answers()
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
-    except click.Abort:
-        return _fail("interrupted", "", 130)
-    except click.ClickException as error:
-        hint = (
-            "securesplit --help"
-            if not isinstance(error, click.UsageError) or error.ctx is None
-            else f"{error.ctx.command_path} --help"
-        )
-        return _fail(error.format_message(), hint, 2)
-    except SecureSplitError as error:
-        if debug:
-            traceback.print_exc()
-        return _fail(error.message, error.hint, error.exit_code)
-    except KeyboardInterrupt:
-        return _fail("interrupted", "", 130)
+    except (click.Abort, KeyboardInterrupt, _InterruptedError):
+        return _interrupted(signals)
     except Exception as error:  # noqa: BLE001  (the last resort: no traceback for people)
-        if debug:
-            traceback.print_exc()
-        return _fail(f"internal error: {type(error).__name__}: {error}", "run again with --debug and report it", 1)
+        if signals is not None and signals.received is not None:  # a library made another error of the interrupt
+            return _interrupted(signals)
+        _show_traceback(wanted=debug and not isinstance(error, click.ClickException))
+        return _failed(error)
     return code if isinstance(code, int) else 0
+
+
+def _failed(error: Exception) -> int:
+    if isinstance(error, SecureSplitError):
+        return _fail(error.message, error.hint, error.exit_code)
+    if isinstance(error, click.ClickException):
+        return _fail(" ".join(error.format_message().split()), _usage_hint(error), 2)
+    return _fail(f"internal error: {type(error).__name__}: {error}", "run again with --debug and report it", 1)
+
+
+def _flush_answers() -> None:
+    """Raises OutputError where an answer is still on its way and is not taken."""
+    terminal.write_answer("")
+
+
+def _interrupted(signals: process.Signals | None) -> int:
+    number = signal.SIGINT if signals is None or signals.received is None else signals.received
+    return _fail("interrupted" if number == signal.SIGINT else "ended by a signal", "", 128 + number)
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{'securesplit' if context is None else context.command_path} --help"
+
+
+def _show_traceback(*, wanted: bool) -> None:
+    for line in traceback.format_exc().splitlines() if wanted else ():
+        terminal.note(line)
 
 
 def _first_command(arguments: list[str]) -> int:
@@ -184,12 +227,5 @@ def _first_command(arguments: list[str]) -> int:
 
 
 def _fail(message: str, hint: str, code: int) -> int:
-    show_error(message, hint)
+    terminal.show_error(message, hint)
     return code
-
-
-def show_error(message: str, hint: Any) -> None:
-    """Print ``error:`` and, where there is one, ``hint:`` on stderr."""
-    click.echo(f"error: {message}", err=True)
-    if hint:
-        click.echo(f"hint: {hint}", err=True)

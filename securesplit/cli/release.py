@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from securesplit.cli.main import show_error
+from securesplit.cli import native_stderr, terminal
 from securesplit.cli.options import model_option, photos_argument, privacy_option
 from securesplit.errors import ConfigError, PhotoError
 
@@ -38,6 +38,7 @@ def release(photos: tuple[Path, ...], out: Path, privacy: str | None, model: Pat
     from securesplit.privacy.noise import load_secret
     from securesplit.releaser import Releaser
 
+    native_stderr.quiet_litert()
     releaser = Releaser(Bundle.load(model), load_secret(), privacy=privacy)
     releases, names, code = [], [], 0
     for number, photo in enumerate(photos, 1):
@@ -46,7 +47,7 @@ def release(photos: tuple[Path, ...], out: Path, privacy: str | None, model: Pat
             names.append(str(photo))
         except PhotoError as error:
             code = error.exit_code
-            show_error(f"photo {number}: {error.message}", error.hint)
+            terminal.show_error(f"photo {number}: {error.message}", error.hint)
     spec = releaser.preset.spec
     array = np.stack(releases) if releases else np.empty((0, *spec.shape), spec.dtype)
     try:
@@ -54,5 +55,5 @@ def release(photos: tuple[Path, ...], out: Path, privacy: str | None, model: Pat
             np.savez(stream, release=array, photo=np.array(names, np.str_))
     except OSError as error:
         raise ConfigError(f"cannot write {out} ({error.strerror})", hint="choose another --out") from None
-    click.echo(f"{out}: {len(names)} releases of {spec.dtype} {spec.shape}, preset {spec.preset}")
+    terminal.answer(f"{out}: {len(names)} releases of {spec.dtype} {spec.shape}, preset {spec.preset}")
     return code

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from securesplit.cli import native_stderr, terminal
 from securesplit.cli.network import network_argument, network_options
 from securesplit.errors import ConfigError, PhotoError
 
@@ -50,6 +51,7 @@ DRAWN_PHOTOS = 16
 @click.option("--name", metavar="TEXT", help="Name of the bundle.  [default: the network's, at the layer]")
 @click.option("--licence", metavar="TEXT", default="not stated", show_default=True, help="Of the weights.")
 @click.option("--provenance", metavar="KEY=VALUE", multiple=True, help="For the manifest; may be repeated.")
+@native_stderr.held_back()
 def split(
     model: str,
     layer: str,
@@ -96,11 +98,11 @@ def split(
             side=int(network.input_shape[1]),
             about=about,
         )
-        click.echo(f"{out}: bundle sha256:{manifest.identity.hex()}, preset none, {shape} int16")
-        click.echo(packed.parity.line())
+        terminal.answer(f"{out}: bundle sha256:{manifest.identity.hex()}, preset none, {shape} int16")
+        terminal.answer(packed.parity.line())
     if head_only is not None:
         _write_new(head_only, content)
-        click.echo(f"{head_only}: head up to {layer}, {len(content) / 1e6:.2f} MB, answers {shape}")
+        terminal.answer(f"{head_only}: head up to {layer}, {len(content) / 1e6:.2f} MB, answers {shape}")
 
 
 def _check_targets(out: Path | None, head_only: Path | None) -> None:

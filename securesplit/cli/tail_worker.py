@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from securesplit.cli import terminal
 from securesplit.cli.options import model_option
 from securesplit.errors import SecureSplitError
 
@@ -98,8 +98,7 @@ def _announce(ready: Ready) -> None:
     expiry = f"{ready.expires_at:%Y-%m-%d %H:%M} UTC"
     health = f", health and metrics at http://{ready.metrics}" if ready.metrics else ""
     line = f"ready at {ready.endpoint} with {tails}, bundle {ready.bundle_id}, certificate until {expiry}{health}"
-    with contextlib.suppress(OSError):  # a full disk behind stderr
-        click.echo(line, err=True)
+    terminal.note(line)
 
 
 def _log_ready(ready: Ready) -> None:

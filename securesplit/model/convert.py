@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.errors import ConfigError
-from securesplit.model.quiet import quiet_stderr
 from securesplit.model.splitting import load_keras
 
 PRECISIONS = ("float32", "float16", "int8")
@@ -61,7 +60,7 @@ def convert(endpoints: Mapping[str, Endpoint], networks: Sequence[Any], precisio
     for name, endpoint in endpoints.items():
         signature = [tf.TensorSpec(shape, tf.float32, name=key) for key, shape in endpoint.inputs.items()]
         archive.add_endpoint(name, endpoint.function, input_signature=signature)
-    with tempfile.TemporaryDirectory() as folder, quiet_stderr():
+    with tempfile.TemporaryDirectory() as folder:
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(endpoints))
         _set_precision(converter, precision, endpoints)

@@ -1,61 +1,43 @@
 """LiteRT runs a half: pixels in, embeddings out; or a release in, a logit out.
 
 An interpreter is not thread-safe; each half owns one and is used from one thread at a time.
+
+LiteRT writes one line to standard error when a process first uses it ("INFO: Created TensorFlow Lite XNNPACK delegate
+for CPU."), and has no setting for it. It is left alone here, since descriptor 2 belongs to the whole process and cannot
+be redirected while other threads run; the command line holds it back (`securesplit.cli.native_stderr`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+import platform
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from securesplit.errors import BundleError
+from securesplit.errors import BundleError, ConfigError
 from securesplit.privacy.release import ReleaseSpec, from_grid
 
-_CHATTER = b"INFO: "
 
+def open_interpreter(model: bytes, threads: int) -> Any:
+    """LiteRT's interpreter of one network, ready to run.
 
-@contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Hold back what the runtime's C++ logger tells stderr for information; warnings and errors pass.
-
-    LiteRT has no setting for it, and standard error belongs to our own progress and errors. Where the disk is full it
-    is let through.
+    Raises:
+        BundleError: LiteRT cannot load it.
+        ConfigError: LiteRT is not installed, as on platforms that it has no wheel for.
     """
-    sys.stderr.flush()
-    with contextlib.ExitStack() as opened:
-        try:
-            held = opened.enter_context(tempfile.TemporaryFile())
-            stderr = os.dup(2)
-        except OSError:
-            yield
-            return
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            held.seek(0)
-            for line in held:
-                if not line.startswith(_CHATTER):
-                    with contextlib.suppress(OSError):  # standard error may be on a full disk
-                        os.write(2, line)
-
-
-def _interpreter(model: bytes, threads: int) -> Any:
     try:
-        with _without_chatter():
-            interpreter = Interpreter(model_content=model, num_threads=threads)
-            interpreter.allocate_tensors()  # prepares the delegate now rather than at the first photo
-            return interpreter
+        from ai_edge_litert.interpreter import Interpreter
+    except (ImportError, OSError) as error:
+        raise ConfigError(
+            f"LiteRT, which runs the network, cannot be loaded on {platform.system()} {platform.machine()} ({error})",
+            hint="README.md lists the platforms that LiteRT has a wheel for; there, install securesplit again",
+        ) from None
+    try:
+        interpreter = Interpreter(model_content=model, num_threads=threads)
+        interpreter.allocate_tensors()  # prepares the delegate now rather than at the first photo
+        return interpreter
     except (ValueError, RuntimeError) as error:
         raise BundleError(f"LiteRT cannot load the half ({error})", hint="build the bundle again") from None
 
@@ -69,7 +51,7 @@ class Head:
     """
 
     def __init__(self, model: bytes, threads: int) -> None:
-        self._run = _interpreter(model, threads).get_signature_runner("head")
+        self._run = open_interpreter(model, threads).get_signature_runner("head")
 
     def __call__(self, photo: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
         """``(side, side, 3) uint8`` -> preset name -> embedding ``float32`` of the preset's shape."""
@@ -88,7 +70,7 @@ class Tail:
 
     def __init__(self, model: bytes, specs: Mapping[str, ReleaseSpec], threads: int) -> None:
         self._specs = specs
-        interpreter = _interpreter(model, threads)
+        interpreter = open_interpreter(model, threads)
         self._runs = {preset: interpreter.get_signature_runner(preset) for preset in specs}
 
     def __call__(self, preset: str, releases: NDArray[Any]) -> NDArray[np.float32]:

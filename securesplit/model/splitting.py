@@ -17,7 +17,6 @@ from securesplit.errors import BundleError, ConfigError
 from securesplit.model import backbones
 from securesplit.model.cuts import Cut, LayerNode, find_cut, valid_cuts
 from securesplit.model.formats import check_network_file
-from securesplit.model.quiet import quiet_stderr
 
 PIXELS = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}
 """What a network may expect, by name: scale and offset from pixels in 0..255."""
@@ -30,11 +29,10 @@ def load_keras() -> Any:
         ConfigError: TensorFlow is not installed.
     """
     try:
-        with quiet_stderr():  # TensorFlow tells about CPU features and absent GPUs, when loaded and when first asked
-            import keras
-            import tensorflow as tf
+        import keras
+        import tensorflow as tf
 
-            tf.config.list_logical_devices()
+        tf.config.list_logical_devices()  # makes TensorFlow find its devices now
     except ImportError:
         raise ConfigError(
             "splitting a network needs TensorFlow, which is not installed", hint="pip install 'securesplit[train]'"

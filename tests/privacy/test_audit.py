@@ -114,7 +114,7 @@ def test_an_unknown_preset_is_refused(tmp_path):
 
 
 def test_the_verdict_is_for_people(audited):
-    text = report.verdict(audited[1])
+    text = "\n".join(report.verdict(audited[1]))
     assert "positive control: SSIM at the undefended stem" in text
     assert "not run: not part of the quick audit" in text
 

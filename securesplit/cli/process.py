@@ -1,0 +1,128 @@
+"""What the command line does to its own process, once, before any thread: descriptors, stdout, signals.
+
+Only the entry point (`securesplit.cli.main.main`) calls this; a program that uses the package as a library keeps its
+descriptors, streams and signals as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Final, NoReturn
+
+from securesplit.errors import OutputError
+
+_STANDARD: Final = (os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)
+"""How to open what is missing of stdin, stdout and stderr. The first two the wrong way round, so that reading and
+writing fail as they should; a note that nobody can see may go nowhere."""
+_AGAIN_S: Final = 0.02
+_ENDING: Final = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+
+
+def prepare() -> None:
+    """Make descriptors 0 to 2 this process's own, and answers that are not taken errors."""
+    _open_missing()
+    sys.stdout = _answers(sys.stdout)
+
+
+def _answers(stdout: object) -> _Answers:
+    """The same stream, as `_Answers`; where stdout was closed (None), one that refuses every answer."""
+    if isinstance(stdout, io.TextIOWrapper):
+        encoding = stdout.encoding
+        return _Answers(stdout.detach(), encoding=encoding, errors="backslashreplace")
+    return _Answers(open(1, "wb", closefd=False), encoding="utf-8", errors="backslashreplace")
+
+
+def _open_missing() -> None:
+    """Where a caller has closed one of them, a key file or a socket would get its number, and be written to."""
+    for descriptor, flags in enumerate(_STANDARD):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            opened = os.open(os.devnull, flags)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+
+
+class _Answers(io.TextIOWrapper):
+    """Stdout, whose refusals are `OutputError` whoever writes: click ends with exit code 1 at a broken pipe."""
+
+    def write(self, text: str) -> int:
+        with _refusals():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _refusals():
+            super().flush()
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise OutputError.of(error) from None
+
+
+class Signals:
+    """Ends a command by KeyboardInterrupt, whichever signal asks for it, and remembers which one it was."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def watch(self) -> None:
+        """Handle what this process does not ignore already, as under nohup or in a shell's background."""
+        for number in _ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
+        sys.unraisablehook = self._on_unraisable
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if self.received is not None:  # the second one: at once
+            os._exit(128 + number)
+        self.received = number
+        raise KeyboardInterrupt
+
+    def _on_unraisable(self, event: sys.UnraisableHookArgs) -> None:
+        """An interrupt that fell into a callback of a library, where exceptions end unseen, comes again after it."""
+        if isinstance(event.exc_value, KeyboardInterrupt) and self.received is not None:
+            number, self.received = self.received, None
+            again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+        else:
+            sys.__unraisablehook__(event)
+
+    def ignore(self) -> None:
+        """All is said and the exit code is the right one: Ctrl-C changes nothing any more."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def leave(self, code: int) -> NoReturn:
+        """Leave the process with `code`, or by SIGTERM or SIGHUP where one of them ended the command.
+
+        After Ctrl-C Python must not: where the interrupt went through an ``exec`` it would die by the signal.
+        """
+        if self.received is None:
+            sys.exit(code)
+        if self.received != signal.SIGINT:
+            signal.signal(self.received, signal.SIG_DFL)
+            signal.raise_signal(self.received)
+        os._exit(code)
+
+
+def give_up_unwritten() -> None:
+    """What was not taken must not become Python's own exit code at its last flush, 120."""
+    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError, OutputError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)

@@ -1,0 +1,54 @@
+r"""Text that came from outside (file names, certificates, manifests, a peer), made fit to be shown.
+
+`printable` is for terminals and logs, `well_formed` for JSON, which escapes control characters itself. Both write a
+byte that is not UTF-8 (Python keeps it as a lone surrogate, PEP 383) as the four characters ``\xNN``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Any
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_UNSHOWN = {
+    "Cc",  # control characters: escape sequences, line ends
+    "Cf",  # format characters: marks that turn the direction of writing (CVE-2021-42574), invisible ones
+    "Co",  # private use: what a terminal's font makes of it is unknown
+    "Cs",  # lone surrogates
+    "Zl",  # line separator
+    "Zp",  # paragraph separator
+}
+
+
+def printable(text: object) -> str:
+    """One line that can move no cursor, start no line and hide nothing; what could is written as its escape."""
+    return "".join(_escaped(c) if unicodedata.category(c) in _UNSHOWN else c for c in str(text))
+
+
+def well_formed(value: Any) -> Any:
+    """The same strings, lists and mappings without lone surrogates, which no UTF-8 and few JSON readers can hold."""
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub(lambda found: _escaped(found.group()), value)
+    if isinstance(value, dict):
+        return {well_formed(key): well_formed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [well_formed(item) for item in value]
+    return value
+
+
+def json_line(value: Any) -> str:
+    """One line of JSON in ASCII, hence in any encoding.
+
+    Raises:
+        ValueError: a number is infinite or not a number.
+    """
+    return json.dumps(well_formed(value), allow_nan=False, default=lambda other: well_formed(str(other)))
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,243 @@
+"""Commands as processes: closed and full streams, signals, and names that would forge lines of output."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from securesplit.model import Bundle
+
+RUN = [sys.executable, "-m", "securesplit"]
+STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
+
+
+def start(*arguments: str | bytes | Path, stdout: int = subprocess.PIPE, cwd: Path | None = None, close: str = ""):
+    command = " ".join(['exec "$0" "$@"', *(f"{STREAMS[name]}>&-" for name in close.split())])
+    return subprocess.Popen(
+        ["sh", "-c", command, *RUN, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        cwd=cwd,
+    )
+
+
+def finish(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=60)
+    assert b"Traceback" not in err
+    assert b"internal error" not in err
+    assert b"Exception ignored" not in err
+    return process.returncode, (out or b"").decode(), err.decode()
+
+
+@pytest.fixture
+def lines(draw_photo: Callable[..., Path], tmp_path: Path) -> dict[str, list[str]]:
+    """By command, arguments with which it writes an answer in a moment."""
+    photo = str(draw_photo(1))
+    return {
+        "keygen": ["keygen", "--out", str(tmp_path / "certs")],
+        "diagnose": ["diagnose", "--embedded", photo],
+        "release": ["release", photo, "--out", str(tmp_path / "r.npz")],
+        "demo": ["demo", "--out", str(tmp_path / "demo.png")],
+        "ledger": ["ledger"],
+        "doctor": ["doctor", "--format", "json"],
+        "--version": ["--version"],
+        "--help": ["--help"],
+    }
+
+
+def test_an_answer_that_a_full_disk_does_not_take_is_an_error_of_every_command(lines: dict[str, list[str]]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        running = {name: start(*line, stdout=full.fileno()) for name, line in lines.items()}
+    for name, process in running.items():
+        code, _, err = finish(process)
+        assert code == 11, name
+        assert "error: an answer could not be written (No space left on device)\nhint: " in err, name
+
+
+@pytest.mark.parametrize("name", ["tail-worker", "cuts", "split", "audit"])
+def test_help_that_is_not_taken_is_an_error(name: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        assert finish(start(name, "--help", stdout=full.fileno()))[0] == 11
+
+
+@pytest.mark.parametrize("closed", ["stdin", "stdout", "stderr", "stdin stderr", "stdin stdout stderr"])
+def test_closed_streams_change_nothing_but_the_answer_that_is_lost(closed: str, lines: dict[str, list[str]]) -> None:
+    for name in ("diagnose", "--version", "ledger"):
+        code, out, err = finish(start(*lines[name], close=closed))
+        if "stdout" in closed:
+            assert code == 11, name
+            assert ("an answer could not be written" in err) == ("stderr" not in closed)
+        else:
+            assert (code, bool(out), err) == (0, True, ""), name
+
+
+def test_a_reader_that_has_gone_ends_the_command_before_the_next_photo(
+    draw_photo: Callable[..., Path], tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    photos = [draw_photo(seed) for seed in range(3)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    os.environ["SECURESPLIT_STATE"] = str(state)
+    code, _, err = finish(start("diagnose", "--embedded", *photos, stdout=writing))
+    os.close(writing)
+    assert code == 11
+    assert "error: the program that read the answers is gone" in err
+    assert "photo 2 of 3" not in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGHUP, -1)])
+def test_a_signal_at_any_time_ends_a_command_with_its_code(
+    number: signal.Signals, code: int, lines: dict[str, list[str]]
+) -> None:
+    said = "error: interrupted\n" if number == signal.SIGINT else "error: ended by a signal\n"
+    for delay_s in (0.0, 0.15, 0.3, 0.5, 0.8):
+        process = start(*lines["diagnose"])
+        _wait_until_watched(process.pid, signal.SIGHUP)  # the last of the three to get its handler
+        time.sleep(delay_s)
+        process.send_signal(number)
+        found, out, err = finish(process)
+        if found == 0:
+            assert "probability of malignant" in out  # it was done before
+        else:
+            assert (found, err) == (code, said)
+
+
+def _wait_until_watched(pid: int, number: signal.Signals) -> None:
+    status = Path(f"/proc/{pid}/status")
+    for _ in range(2000):
+        caught = next(line for line in status.read_text().splitlines() if line.startswith("SigCgt"))
+        if int(caught.split()[1], 16) >> (number - 1) & 1:
+            return
+        time.sleep(0.005)
+    raise AssertionError("the command watches for no signal")
+
+
+def test_ctrl_c_while_libraries_load_needs_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = "import os, time\nos.write(2, b'loading\\n')\ntime.sleep(60)\n"
+    (tmp_path / "click.py").write_text(slow)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    process = start("--version")
+    assert process.stderr is not None
+    assert process.stderr.readline() == b"loading\n"
+    process.send_signal(signal.SIGINT)
+    assert finish(process) == (130, "", "error: interrupted\n")
+
+
+def test_sigterm_leaves_nothing_of_a_demo_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    process = start("demo", "--out", tmp_path / "demo.png")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if b"ready at" in line:
+            break
+    assert list(tmp_path.glob("securesplit-demo-*"))
+    process.send_signal(signal.SIGTERM)
+    assert finish(process)[0] == -signal.SIGTERM
+    assert not list(tmp_path.glob("securesplit-demo-*"))
+
+
+FORGED = "a\nb.png: benign\r\x1b[2J\x9b\u202ex.png"
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_names_can_forge_no_line_of_output(style: str, draw_photo: Callable[..., Path], tmp_path: Path) -> None:
+    names = [os.fsencode(FORGED), b"not-utf8-\xff.png", b"missing-\xfe\n.png"]
+    for name in names[:2]:
+        os.link(draw_photo(3), tmp_path / os.fsdecode(name))
+    code, out, err = finish(start("diagnose", "--embedded", "--format", style, *names, cwd=tmp_path))
+    assert code == 3
+    for line in (out + err).splitlines():
+        assert line.isprintable()
+    if style == "json":
+        photos = [json.loads(line)["photo"] for line in out.splitlines()]
+        assert photos == [FORGED, "not-utf8-\\xff.png", "missing-\\xfe\n.png"]
+    else:
+        starts = [line for line in out.splitlines() if not line.startswith("  ")]
+        assert len(starts) == 4  # a line a photo, and the disclaimer
+        assert starts[1].startswith("not-utf8-\\xff.png: ")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["--config", FORGED, "ledger"],
+        [FORGED],
+        ["ledger", f"--{FORGED}"],
+        ["ledger", "--by", FORGED],
+        ["ledger", "--budget", FORGED],
+        ["ledger", "--state", f"/proc/{FORGED}"],
+        ["keygen", "--out", "/dev/null/" + FORGED],
+        ["keygen", "--client", FORGED],
+        ["keygen", "--server-name", FORGED],
+        ["diagnose", "--connect", FORGED, "x.png"],
+        ["diagnose", "--certs", FORGED, "x.png"],
+        ["diagnose", "--privacy", FORGED, "--embedded", "x.png"],
+        ["diagnose", "--client", FORGED, "x.png"],
+        ["diagnose", "--model", FORGED, "--embedded", "x.png"],
+        ["release", "x.png", "--out", f"/dev/null/{FORGED}"],
+        ["tail-worker", "--bind", FORGED],
+        ["tail-worker", "--bind", "tcp://127.0.0.1:0", "--workers", FORGED],
+        ["audit", "--data", FORGED],
+        ["doctor", "--certs", FORGED, "--client", "device"],
+    ],
+)
+def test_arguments_can_forge_no_line_of_an_error(
+    line: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from securesplit.cli.main import run
+
+    monkeypatch.chdir(tmp_path)
+    assert run(line) in {2, 3, 5, 6, 9, 10}
+    said = capfd.readouterr()
+    assert all(text.isprintable() for text in (said.out + said.err).split("\n"))
+    assert not said.err or said.err.startswith(("error: ", "warning: "))
+
+
+def test_threads_that_open_heads_leave_descriptor_2_alone() -> None:
+    bundle = Bundle.load(None)
+    before = os.fstat(2)
+    seen = set()
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            with contextlib.suppress(OSError):
+                seen.add((os.fstat(2).st_dev, os.fstat(2).st_ino))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    for _ in range(5):
+        threads = [threading.Thread(target=bundle.open_head, args=(1,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    ended.set()
+    watcher.join()
+    assert seen == {(before.st_dev, before.st_ino)}
+
+
+def test_the_network_that_quiets_litert_is_one_abs(tmp_path: Path) -> None:
+    """It is what LiteRT's own schema makes of one operation, and makes the process's only line come out."""
+    code = (
+        "from securesplit.model.litert import open_interpreter as o; from securesplit.model import Bundle\n"
+        "import importlib.resources as r, sys\n"
+        "o(r.files('securesplit.model').joinpath('one_operation.tflite').read_bytes(), 1)\n"
+        "sys.stderr.write('then\\n'); Bundle.load(None).open_head(1)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, then, *more = done.stderr.splitlines()
+    assert first.startswith("INFO: ")
+    assert (then, more) == ("then", [])

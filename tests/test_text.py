@@ -1,0 +1,63 @@
+"""Text from outside, made fit for terminals, logs and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from securesplit.errors import PhotoError
+from securesplit.results import error_to_json
+from securesplit.text import json_line, printable, well_formed
+
+ANY_TEXT = st.text(st.characters(codec=None))  # type: ignore[arg-type]  (lone surrogates too)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("mole.jpg", "mole.jpg"),
+        ("Muttermal µ 痣.jpg", "Muttermal µ 痣.jpg"),
+        ("a\nmole.jpg: benign", "a\\x0amole.jpg: benign"),
+        ("\x1b[2K\rmole", "\\x1b[2K\\x0dmole"),
+        ("\x9b2J", "\\x9b2J"),  # an escape sequence in one C1 character
+        ("a\u202egpj.exe", "a\\u202egpj.exe"),  # turns the direction of writing
+        ("a\u2028b", "a\\u2028b"),
+        (os.fsdecode(b"m\xff.jpg"), "m\\xff.jpg"),
+        ("\U000e0041", "\\U000e0041"),  # an invisible tag
+    ],
+)
+def test_what_could_forge_a_line_is_shown_as_its_escape(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(ANY_TEXT)
+def test_printable_text_is_one_line_of_utf8(text: str) -> None:
+    shown = printable(text)
+    assert shown.encode().decode() == shown
+    assert len(shown.splitlines()) <= 1
+    assert not any(unicodedata.category(c).startswith("C") and unicodedata.category(c) != "Cn" for c in shown)
+
+
+@given(st.recursive(ANY_TEXT, lambda inner: st.lists(inner) | st.dictionaries(ANY_TEXT, inner), max_leaves=5))
+def test_json_is_ascii_and_any_reader_takes_it(value: object) -> None:
+    line = json_line(value)
+    assert line.isascii()
+    assert "\n" not in line
+    json.dumps(json.loads(line), ensure_ascii=False).encode()  # no lone surrogate is left in it
+
+
+def test_json_refuses_what_is_not_finite() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_line({"a": float("nan")})
+
+
+def test_the_json_contract_holds_no_lone_surrogate() -> None:
+    name = os.fsdecode(b"m\xff.jpg")
+    found = error_to_json(name, PhotoError(f"{name} is odd"))
+    assert (found["photo"], found["error"]["message"]) == ("m\\xff.jpg", "m\\xff.jpg is odd")
+    assert well_formed(found) == found
