@@ -1,0 +1,197 @@
+"""Clear text is never a verdict: whatever is forged, at whatever stage, an honest worker's answer comes.
+
+The forger holds no key. It stands between the device and a worker, or listens where a worker should; the honest
+worker is behind it, or is the second endpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from securesplit.channel import frames, keystore
+from securesplit.channel.frames import NO_SESSION, Code, Frame, FrameType, Reason
+from securesplit.errors import SecureSplitError, TrustError, UnreachableError, WorkerError
+from securesplit.transport.aio import AsyncConnection
+from securesplit.transport.client import Connection, Patience
+from tests.channel.test_refusals import CERTIFICATE_WORDS
+from tests.transport.middleman import Forge, err, middleman
+from tests.worker.serving import IDENTITY, Running, now, release, running
+
+KEYS = keystore.ephemeral(now())
+CLIENT = KEYS[1]
+NEVER_MS = 0xFFFFFFFF  # 49 days
+PATIENCE = Patience(total_s=10.0, try_s=0.2, absent_s=0.5)
+
+
+def alert(number: int) -> bytes:
+    return bytes([21, 3, 3, 0, 2, 2, number])
+
+
+def sealed(frame: Frame, kind: FrameType) -> list[bytes]:
+    return [frames.encode(Frame(kind, seq=1, ref=frame.ref, session=frame.session, body=bytes(56)))]
+
+
+FORGERIES: dict[str, Forge] = {
+    "bad": lambda f: err(Code.BAD, f),
+    "unknown-session": lambda f: err(Code.UNKNOWN_SESSION, f),
+    "busy": lambda f: err(Code.BUSY, f),
+    "busy-49-days": lambda f: err(Code.BUSY, f, retry_after_ms=NEVER_MS),
+    "drain-49-days": lambda f: err(Code.DRAIN, f, retry_after_ms=NEVER_MS),
+    "too-big": lambda f: err(Code.TOO_BIG, f),
+    "worker": lambda f: err(Code.WORKER, f),
+    "tls": lambda f: err(Code.TLS, f),
+    "other-bundle": lambda f: err(Code.TLS, f, reason=Reason.BUNDLE, detail=b"\xab" * 32),
+    "other-bundle-short": lambda f: err(Code.TLS, f, reason=Reason.BUNDLE, detail=b"\x1b[2J"),
+    **{
+        f"alert-{n}": lambda f, n=n: err(Code.TLS, f, reason=Reason.ALERT, detail=alert(n))  # type: ignore[misc]
+        for n in (44, 45, 80)
+    },
+    "alert-noise": lambda f: err(Code.TLS, f, reason=Reason.ALERT, detail=bytes(200)),
+    "any-session": lambda f: err(Code.WORKER, f, session=NO_SESSION),
+    "other-session": lambda f: err(Code.UNKNOWN_SESSION, f, session=b"x" * 16),
+    "other-ref": lambda f: err(Code.WORKER, f, ref=f.ref + 7),
+    "flight": lambda f: sealed(f, FrameType.HREPLY),
+    "flight-alert": lambda f: [frames.encode(Frame(FrameType.HREPLY, session=f.session, body=alert(44)))],
+    "first-reply": lambda f: sealed(f, FrameType.FREPLY),
+    "reply": lambda f: sealed(f, FrameType.REP),
+    "echo": lambda f: [frames.encode(f)],
+    "short": lambda _: [b"SSP1"],
+    "empty": lambda _: [b""],
+    "silence": lambda _: [],
+}
+STAGES = {"hello": FrameType.HELLO, "fin": FrameType.FIN, "req": FrameType.REQ}
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Running]:
+    with running(keys=KEYS) as started:
+        yield started
+
+
+def ask_blocking(endpoints: list[str], patience: Patience, numbers: list[int]) -> list[float]:
+    with Connection(endpoints, CLIENT, IDENTITY, patience=patience) as connection:
+        return [connection.request(release(n)).logit for n in numbers]
+
+
+def ask_asyncio(endpoints: list[str], patience: Patience, numbers: list[int]) -> list[float]:
+    async def scenario() -> list[float]:
+        async with AsyncConnection(endpoints, CLIENT, IDENTITY, patience=patience) as connection:
+            return [(await connection.request(release(n))).logit for n in numbers]
+
+    return asyncio.run(scenario())
+
+
+CLIENTS = [ask_blocking, ask_asyncio]
+
+
+@pytest.mark.parametrize("ask", CLIENTS)
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("name", FORGERIES)
+def test_the_honest_second_endpoint_answers(worker: Running, name: str, stage: str, ask: Any) -> None:
+    """The forger relays what comes before its stage, so that a session is half or wholly open when it begins."""
+    with middleman(worker.front.endpoint, STAGES[stage], FORGERIES[name]) as forger:
+        start = time.monotonic()
+        assert ask([forger.endpoint, worker.front.endpoint], PATIENCE, [3, 4]) == [3, 4]
+        assert forger.forged >= 1
+        assert time.monotonic() - start < 4.0
+
+
+@pytest.mark.parametrize("ask", CLIENTS)
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("name", [name for name in FORGERIES if "49-days" not in name])
+def test_one_forged_frame_costs_a_retry(worker: Running, name: str, stage: str, ask: Any) -> None:
+    with middleman(worker.front.endpoint, STAGES[stage], FORGERIES[name], times=1) as forger:
+        assert ask([forger.endpoint], PATIENCE, [3, 4]) == [3, 4]
+        assert forger.forged == 1
+
+
+ALONE = [
+    *("alert-44", "alert-80", "flight-alert", "tls", "other-bundle"),
+    *("worker", "too-big", "any-session", "unknown-session", "busy-49-days"),
+]
+KINDS = {"worker": WorkerError, "too-big": WorkerError, "any-session": WorkerError, "other-bundle": TrustError}
+
+
+@pytest.mark.parametrize("ask", CLIENTS)
+@pytest.mark.parametrize("name", ALONE)
+def test_a_listener_without_a_key_alone_gets_no_verdict(name: str, ask: Any) -> None:
+    """The error says that it was clear text, and nothing of certificates, after a bounded number of tries."""
+    patience = Patience(total_s=4.0, try_s=0.4)
+    with middleman(None, None, FORGERIES[name]) as forger:
+        with pytest.raises(SecureSplitError, match="in clear text") as caught:
+            ask([forger.endpoint], patience, [3])
+        assert forger.seen <= 10
+    message = caught.value.message.replace("something at", "")
+    assert forger.endpoint in message
+    assert not any(word in message for word in CERTIFICATE_WORDS)
+    assert "\x1b" not in message
+    claims_more = name.startswith(("alert", "flight", "tls", "other-bundle"))
+    assert type(caught.value) is KINDS.get(name, TrustError if claims_more else UnreachableError)
+
+
+@pytest.mark.parametrize("ask", CLIENTS)
+def test_clear_text_beside_an_absent_worker_says_both(free_port: Any, ask: Any) -> None:
+    absent = f"tcp://127.0.0.1:{free_port()}"
+    with middleman(None, None, FORGERIES["other-bundle"]) as forger:
+        with pytest.raises(UnreachableError) as caught:
+            ask([forger.endpoint, absent], PATIENCE, [3])
+    assert f"{absent}: nothing listens there" in caught.value.message
+    assert f"{forger.endpoint}: something answered in clear text" in caught.value.message
+
+
+@pytest.mark.parametrize("ask", CLIENTS)
+def test_a_foreign_certificate_does_not_keep_others_from_answering(worker: Running, ask: Any) -> None:
+    """Proven refusals likewise: who listens with keys of its own making is passed by, and named where it is alone."""
+    with running(keys=keystore.ephemeral(now())) as foreign:
+        assert ask([foreign.front.endpoint, worker.front.endpoint], PATIENCE, [3]) == [3]
+        with pytest.raises(TrustError, match="a CA that this device does not trust"):
+            ask([foreign.front.endpoint, foreign.front.endpoint], PATIENCE, [3])
+
+
+@pytest.mark.parametrize("code", [code for code in Code if code is not Code.OK])
+def test_neighbours_of_a_refused_request_do_not_notice(worker: Running, code: Code) -> None:
+    """Six requests wait on one session while ERRs come for nobody, for a cancelled one, and for one of them."""
+
+    def forge(frame: Frame) -> list[bytes]:
+        nobody = [*err(code, frame, ref=0), *err(code, frame, ref=9_999), *err(code, frame, ref=0, session=NO_SESSION)]
+        return [*nobody, *err(code, frame)]
+
+    async def scenario(forger_endpoint: str) -> None:
+        async with AsyncConnection([forger_endpoint], CLIENT, IDENTITY, patience=PATIENCE) as connection:
+            await connection.request(release(1))
+            tasks = [asyncio.create_task(connection.request(release(n))) for n in range(7)]
+            await asyncio.sleep(0)
+            tasks[6].cancel()
+            answers = await asyncio.gather(*tasks[:6])
+            assert [found.logit for found in answers] == list(range(6))
+
+    with middleman(worker.front.endpoint, FrameType.REQ, forge, times=1) as forger:
+        asyncio.run(scenario(forger.endpoint))
+        assert forger.connections <= 2, "one session, and one for the request that was told to leave it"
+
+
+def test_a_cancelled_request_that_cannot_be_computed_leaves_its_neighbours_alone() -> None:
+    """Its refusal comes when nobody waits for it; 60 of 120 neighbours were lost with it."""
+
+    async def scenario(worker: Running) -> None:
+        async with AsyncConnection([worker.front.endpoint], CLIENT, IDENTITY) as connection:
+            await connection.request(release(1))
+            for _ in range(20):
+                others = [asyncio.create_task(connection.request(release(n))) for n in range(6)]
+                doomed = asyncio.create_task(connection.request(np.zeros((7,), np.int8)))
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                doomed.cancel()
+                assert [found.logit for found in await asyncio.gather(*others)] == list(range(6))
+                with pytest.raises(asyncio.CancelledError):
+                    await doomed
+
+    with running(keys=KEYS) as worker:
+        asyncio.run(scenario(worker))
+        assert worker.front._channel.session_count == 1
