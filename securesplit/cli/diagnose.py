@@ -11,7 +11,7 @@ import click
 
 from securesplit.cli import native_stderr, terminal
 from securesplit.cli.options import model_option, photos_argument, privacy_option
-from securesplit.errors import SecureSplitError
+from securesplit.errors import SecureSplitError, TrustError, UnreachableError, WorkerError
 from securesplit.results import DISCLAIMER, DevicePrivacy, Diagnosis, PrivacyInfo, error_to_json
 
 if TYPE_CHECKING:
@@ -101,9 +101,13 @@ def _embedded(settings: dict[str, Any]) -> Iterator[Client]:
         yield client
 
 
+GIVE_UP_AFTER = 3
+"""So many photos in a row for which no worker could be met or trusted, and the rest is not tried."""
+
+
 def _diagnose_all(client: Client, photos: tuple[Path, ...], output: Output) -> int:
     """Diagnose photo by photo, whatever befalls one of them; return the exit code of the first that failed, else 0."""
-    code = 0
+    code = in_vain = 0
     for number, photo in enumerate(photos, 1):
         if len(photos) > 1:
             terminal.note(f"photo {number} of {len(photos)}")
@@ -111,13 +115,32 @@ def _diagnose_all(client: Client, photos: tuple[Path, ...], output: Output) -> i
             diagnosis = client.diagnose(photo)
         except SecureSplitError as error:
             code = code or error.exit_code
+            in_vain = _in_vain(error, in_vain)
             output.failure(str(photo), error)
             message = error.message if len(photos) == 1 else f"photo {number}: {error.message}"
             terminal.show_error(message, error.hint)
         else:
+            in_vain = 0
             output.answer(diagnosis)
+        if in_vain == GIVE_UP_AFTER and number < len(photos):
+            _give_up(photos[number:], output)
+            break
     output.end()
     return code
+
+
+def _in_vain(error: SecureSplitError, before: int) -> int:
+    """How many photos in a row met no worker, after one that failed; a photo's own fault says nothing of workers."""
+    if isinstance(error, UnreachableError | TrustError):
+        return before + 1
+    return 0 if isinstance(error, WorkerError) else before
+
+
+def _give_up(photos: tuple[Path, ...], output: Output) -> None:
+    """Say of the photos that are left that they were not tried."""
+    error = UnreachableError(f"not tried, since {GIVE_UP_AFTER} photos in a row met no worker", hint="try again later")
+    output.untried([str(photo) for photo in photos], error)
+    terminal.show_error(f"{len(photos)} photos were {error.message}; nothing of them was sent or counted", error.hint)
 
 
 class Output(Protocol):
@@ -128,6 +151,9 @@ class Output(Protocol):
 
     def failure(self, photo: str, error: SecureSplitError) -> None:
         """One photo without a diagnosis."""
+
+    def untried(self, photos: list[str], error: SecureSplitError) -> None:
+        """The photos that were left when it was given up."""
 
     def end(self) -> None:
         """After the last photo."""
@@ -143,6 +169,11 @@ class JsonLines:
     def failure(self, photo: str, error: SecureSplitError) -> None:
         """One photo without a diagnosis."""
         terminal.answer_json(error_to_json(photo, error))
+
+    def untried(self, photos: list[str], error: SecureSplitError) -> None:
+        """The photos that were left when it was given up."""
+        for photo in photos:
+            self.failure(photo, error)
 
     def end(self) -> None:
         """Nothing follows the last line."""
@@ -165,6 +196,10 @@ class Text:
     def failure(self, photo: str, error: SecureSplitError) -> None:
         """One photo without a diagnosis."""
         terminal.answer(f"{photo}: no answer ({error.message})")
+
+    def untried(self, photos: list[str], error: SecureSplitError) -> None:
+        """The photos that were left when it was given up."""
+        terminal.answer(f"{len(photos)} more photos: {error.message}")
 
     def end(self) -> None:
         """The disclaimer, once."""
