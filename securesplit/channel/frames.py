@@ -126,6 +126,11 @@ def session_of(data: bytes) -> bytes:
     return data[HEADER_BYTES - SESSION_BYTES : HEADER_BYTES]
 
 
+def ref_of(data: bytes) -> int:
+    """The id of the request that bytes claim to be, likewise."""
+    return int.from_bytes(data[16:24], "big")
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
     """The clear-text body of ERR: a hint that nobody has authenticated.

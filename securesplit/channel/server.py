@@ -19,7 +19,18 @@ from securesplit.channel import context, pki, sealing, tls, verdicts
 from securesplit.channel.client import FIN_LENGTH
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Drop, Request, Send, ServerEvent
-from securesplit.channel.frames import Code, ErrorBody, Frame, FrameError, FrameType, Reason, decode, encode
+from securesplit.channel.frames import (
+    Code,
+    ErrorBody,
+    Frame,
+    FrameError,
+    FrameType,
+    Reason,
+    decode,
+    encode,
+    ref_of,
+    session_of,
+)
 from securesplit.channel.limits import Limits
 from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
 from securesplit.channel.sessions import Ended, HalfOpen, HalfOpenTable, Session, SessionObserver, SessionTable
@@ -75,7 +86,7 @@ class ServerChannel:
                 them first.
         """
         if len(data) > self._limits.max_body_bytes:
-            return Send(self.error(Code.TOO_BIG), "too-big")
+            return Send(self.error(Code.TOO_BIG, ref_of(data), session_of(data)), "too-big")
         try:
             frame = decode(data, max_body_bytes=self._limits.max_body_bytes)
         except FrameError:

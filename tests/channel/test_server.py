@@ -236,7 +236,12 @@ def test_a_client_revoked_between_its_two_flights_gets_no_session() -> None:
 
 def test_too_big_is_said_and_not_read() -> None:
     world = World(Limits(max_body_bytes=4096))
-    assert parse(world.server.receive(PEER, bytes(4096 + 41))).code is Code.TOO_BIG
+    refusal = parse(world.server.receive(PEER, bytes(16) + b"ref-of-8" + b"session-of-sixteen"[:16] + bytes(4096)))
+    assert (refusal.code, refusal.ref, refusal.session) == (
+        Code.TOO_BIG,
+        int.from_bytes(b"ref-of-8", "big"),
+        b"session-of-sixte",
+    ), "a client with several requests in flight learns which one it was"
     long_hello = frames.encode(Frame(FrameType.HELLO, body=BUNDLE + bytes(16385)))
     assert parse(World().server.receive(PEER, long_hello)).code is Code.TOO_BIG
 
