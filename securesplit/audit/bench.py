@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,6 @@ from securesplit.audit.effort import Effort
 from securesplit.audit.exposure import Exposed
 from securesplit.audit.pace import Allowance
 from securesplit.audit.photos import Collection
-from securesplit.errors import BundleError
 from securesplit.model import Bundle
 from securesplit.privacy import metrics
 from securesplit.privacy.attacks import floors, patches
@@ -80,10 +78,7 @@ class Bench:
         Raises:
             BundleError: it is not the one that the manifest names, so it was replaced under the audit.
         """
-        content = (self.bundle.folder / "head.tflite").read_bytes()
-        if hashlib.sha256(content).hexdigest() != self.bundle.manifest.head_sha256:
-            raise BundleError("head.tflite is not the manifest's", hint="run the audit again with one whole bundle")
-        return content
+        return self.bundle.read_head()
 
     def known(self, preset: str) -> Known:
         """What the attacker holds against one preset."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from securesplit.errors import BundleError
 from securesplit.model import manifest as manifests
+from securesplit.model.files import MAX_HALF_BYTES, MAX_MANIFEST_BYTES, read_file
 from securesplit.model.manifest import Manifest, Preset
 
 if TYPE_CHECKING:
@@ -34,14 +35,14 @@ class Bundle:
         """Read the bundle in `folder`, by default the one that comes with the package.
 
         Raises:
-            BundleError: there is none, or its manifest is damaged.
+            BundleError: there is none, or its manifest is damaged, too large, or no regular file of that folder.
         """
         folder = DEFAULT_FOLDER if folder is None else folder
         try:
-            text = (folder / "manifest.json").read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+            content = read_file(folder, "manifest.json", MAX_MANIFEST_BYTES)
+        except FileNotFoundError:
             raise BundleError(f"no bundle in {folder}", hint="name a folder with manifest.json in it") from None
-        return cls(folder, manifests.parse(text))
+        return cls(folder, manifests.parse(content))
 
     @property
     def identity(self) -> bytes:
@@ -84,17 +85,27 @@ class Bundle:
         """Load the device's half.
 
         Raises:
-            BundleError: missing, altered, or not loadable.
+            BundleError: missing, altered, not loadable, or of other shapes than the manifest says.
         """
         from securesplit.model.litert import Head
 
-        return Head(self._read("head.tflite", self.manifest.head_sha256), threads)
+        head = Head(self.read_head(), threads)
+        head.check(self.manifest.side, {name: preset.spec.shape for name, preset in self.presets.items()})
+        return head
+
+    def read_head(self) -> bytes:
+        """The content of ``head.tflite``.
+
+        Raises:
+            BundleError: missing or altered.
+        """
+        return self._read("head.tflite", self.manifest.head_sha256)
 
     def open_tail(self, threads: int = 1) -> Tail:
         """Load the server's half.
 
         Raises:
-            BundleError: missing, altered, or not loadable.
+            BundleError: missing, altered, not loadable, or of other shapes than the manifest says.
         """
         from securesplit.model.litert import Tail
 
@@ -103,8 +114,8 @@ class Bundle:
 
     def _read(self, half: str, sha256: str) -> bytes:
         try:
-            content = (self.folder / half).read_bytes()
-        except OSError:
+            content = read_file(self.folder, half, MAX_HALF_BYTES)
+        except FileNotFoundError:
             raise BundleError(f"the bundle in {self.folder} has no {half}", hint="fetch the bundle again") from None
         if hashlib.sha256(content).hexdigest() != sha256:
             raise BundleError(f"{half} was altered: its hash is not the manifest's", hint="fetch the bundle again")

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from securesplit.errors import BundleError, ConfigError
 from securesplit.privacy.release import ReleaseSpec, from_grid
 
+_HINT = "fetch or build the bundle again"
+
 
 def open_interpreter(model: bytes, threads: int) -> Any:
     """LiteRT's interpreter of one network, ready to run.
@@ -42,6 +44,23 @@ def open_interpreter(model: bytes, threads: int) -> Any:
         raise BundleError(f"LiteRT cannot load the half ({error})", hint="build the bundle again") from None
 
 
+def _signature(interpreter: Any, name: str) -> Any:
+    try:
+        return interpreter.get_signature_runner(name)
+    except (ValueError, KeyError):
+        raise BundleError(f"the half has no signature {name!r}", hint=_HINT) from None
+
+
+def _check(half: str, found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise BundleError where a tensor is missing, of another shape, or not float32."""
+    for name, shape in expected.items():
+        tensor = found.get(name)
+        has = None if tensor is None else tuple(int(n) for n in tensor["shape"])
+        if tensor is None or has != shape or tensor["dtype"] != np.float32:
+            told = "is missing" if tensor is None else f"is {np.dtype(tensor['dtype']).name} {has}"
+            raise BundleError(f"{name} of the {half} {told}, the manifest says float32 {shape}", hint=_HINT)
+
+
 class Head:
     """The device's half: one photo -> the embedding of every preset.
 
@@ -51,7 +70,20 @@ class Head:
     """
 
     def __init__(self, model: bytes, threads: int) -> None:
-        self._run = open_interpreter(model, threads).get_signature_runner("head")
+        self._run = _signature(open_interpreter(model, threads), "head")
+
+    def check(self, side: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Compare what the file takes and answers with what its manifest says.
+
+        Args:
+            side: height and width of the photo in pixels.
+            shapes: of the embedding, by preset.
+
+        Raises:
+            BundleError: they differ.
+        """
+        _check("head", self._run.get_input_details(), {"photo": (1, side, side, 3)})
+        _check("head", self._run.get_output_details(), {name: (1, *shape) for name, shape in shapes.items()})
 
     def __call__(self, photo: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
         """``(side, side, 3) uint8`` -> preset name -> embedding ``float32`` of the preset's shape."""
@@ -66,12 +98,18 @@ class Tail:
         model: bytes of ``tail.tflite``, with one signature a preset.
         specs: by preset, how its integers are read.
         threads: CPU threads of the runtime.
+
+    Raises:
+        BundleError: LiteRT cannot load the file, or it takes other shapes than `specs` say.
     """
 
     def __init__(self, model: bytes, specs: Mapping[str, ReleaseSpec], threads: int) -> None:
         self._specs = specs
         interpreter = open_interpreter(model, threads)
-        self._runs = {preset: interpreter.get_signature_runner(preset) for preset in specs}
+        self._runs = {preset: _signature(interpreter, preset) for preset in specs}
+        for preset, spec in specs.items():
+            _check("tail", self._runs[preset].get_input_details(), {"release": (1, *spec.shape)})
+            _check("tail", self._runs[preset].get_output_details(), {"logit": (1, 1)})
 
     def __call__(self, preset: str, releases: NDArray[Any]) -> NDArray[np.float32]:
         """``(n, *shape)`` integers of one preset -> ``(n,) float32``.

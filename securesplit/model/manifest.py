@@ -8,16 +8,35 @@ threshold and measured quality may be rewritten without changing it.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from securesplit.errors import BundleError
+from securesplit.model import fields
 from securesplit.privacy.release import ReleaseSpec
 
 SCHEMA = "securesplit.bundle/1"
+SIDES = (8, 2048)
+"""Of a photo, in pixels."""
+MAX_PRESETS, MAX_READINGS = 16, 64
+PRESET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
+"""Presets name files of an audit too."""
+MAX_DIMENSIONS, MAX_NUMBERS = 3, 1 << 24
+"""Of a release."""
+STEPS = (1e-12, 1e12)
+MAX_CLIP_STEPS = 1 << 15
+"""What an int16 release can tell apart; more of it would be saturated."""
+SIGMAS = (1e-3, 1e4)
+"""Noise per clip norm where there is any: from ε beyond 10^6 to ε below 0.001."""
+MAX_NOISE_STEPS = 1 << 15
+"""More noise than that drowns in the saturation of int16, and its exact accounting takes minutes."""
+MAX_CALIBRATION = 1e4
+SHARES = frozenset({"auc", "auc_histology", "sensitivity", "specificity", "balanced_accuracy", "ece"})
 _HINT = "fetch or build the bundle again"
 
 
@@ -144,30 +163,20 @@ class Manifest:
         return json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n"
 
 
-def parse(text: str) -> Manifest:
-    """Read a manifest.
+def parse(content: bytes) -> Manifest:
+    """Read the content of ``manifest.json``.
 
     Raises:
-        BundleError: it is no JSON, of another schema, or lacks a field.
+        BundleError: it is no JSON, of another schema, lacks a field, or holds one of another type or out of range.
     """
     try:
-        raw = json.loads(text)
-        if raw["schema"] != SCHEMA:
-            raise BundleError(f"the bundle's schema is {raw['schema']!r}, this version reads {SCHEMA!r}", hint=_HINT)
-        manifest = Manifest(
-            name=str(raw["name"]),
-            head_sha256=str(raw["halves"]["head.tflite"]),
-            tail_sha256=str(raw["halves"]["tail.tflite"]),
-            side=int(raw["preprocessing"]["side"]),
-            backbone=str(raw["backbone"]),
-            cut=str(raw["cut"]),
-            presets={name: _preset(name, value) for name, value in raw["presets"].items()},
-            default_preset=str(raw["default_preset"]),
-            licence=str(raw["licence"]),
-            provenance=dict(raw["provenance"]),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"the bundle's manifest is damaged ({type(error).__name__}: {error})", hint=_HINT) from None
+        raw = fields.parse_object(content.decode("utf-8"))
+        if raw.get("schema") != SCHEMA:
+            told = str(raw.get("schema"))[:60]
+            raise BundleError(f"the bundle's schema is {told!r}, this version reads {SCHEMA!r}", hint=_HINT)
+        manifest = _manifest(raw)
+    except ValueError as error:
+        raise BundleError(f"the bundle's manifest is damaged: {error}", hint=_HINT) from None
     if manifest.default_preset not in manifest.presets:
         raise BundleError("the bundle's default preset is not among its presets", hint=_HINT)
     if raw.get("identity") != f"sha256:{manifest.identity.hex()}":
@@ -175,34 +184,96 @@ def parse(text: str) -> Manifest:
     return manifest
 
 
+def _manifest(raw: Mapping[str, Any]) -> Manifest:
+    halves, presets = fields.section(raw, "halves"), fields.section(raw, "presets")
+    if not 0 < len(presets) <= MAX_PRESETS:
+        raise ValueError(f"presets are not 1 to {MAX_PRESETS}")
+    return Manifest(
+        name=fields.name(raw, "name"),
+        head_sha256=fields.sha256(halves, "head.tflite"),
+        tail_sha256=fields.sha256(halves, "tail.tflite"),
+        side=fields.whole(fields.section(raw, "preprocessing").get("side"), "side", *SIDES),
+        backbone=fields.name(raw, "backbone"),
+        cut=fields.name(raw, "cut"),
+        presets={name: _preset(name, fields.section(presets, name)) for name in presets},
+        default_preset=fields.name(raw, "default_preset"),
+        licence=fields.paragraph(raw, "licence"),
+        provenance=fields.section(raw, "provenance"),
+    )
+
+
 def _preset(name: str, raw: Mapping[str, Any]) -> Preset:
-    clip = raw["release"]["clip_norm"]
+    if not PRESET_NAME.fullmatch(name):
+        raise ValueError("the name of a preset is not 1 to 32 letters, digits, dots, dashes and underscores")
+    spec = _spec(name, fields.section(raw, "release"))
+    quality = fields.section(raw, "quality")
+    _check_shares(quality)
+    return Preset(spec, _calibration(raw), _threshold(raw), quality, _readings(raw))
+
+
+def _spec(name: str, raw: Mapping[str, Any]) -> ReleaseSpec:
+    shape = tuple(
+        fields.whole(n, "a length of shape", 1, MAX_NUMBERS) for n in fields.items(raw, "shape", most=MAX_DIMENSIONS)
+    )
+    if math.prod(shape) > MAX_NUMBERS:
+        raise ValueError(f"shape holds more than {MAX_NUMBERS} numbers")
+    step = fields.number(raw, "step", *STEPS)
     spec = ReleaseSpec(
         preset=name,
-        shape=tuple(int(n) for n in raw["release"]["shape"]),
-        dtype=str(raw["release"]["dtype"]),
-        step=float(raw["release"]["step"]),
-        clip_norm=None if clip is None else float(clip),
-        sigma_per_clip=float(raw["release"]["sigma_per_clip"]),
-        levels=_levels(raw["release"].get("levels")),
+        shape=shape,
+        dtype=fields.name(raw, "dtype"),
+        step=step,
+        clip_norm=fields.optional_number(raw, "clip_norm", step, step * MAX_CLIP_STEPS),
+        sigma_per_clip=fields.number(raw, "sigma_per_clip", *SIGMAS) if raw.get("sigma_per_clip") != 0 else 0.0,
+        levels=_levels(raw),
     )
-    readings = tuple(
-        Reading(float(r["sigma_per_clip"]), _calibration(r["calibration"]), float(r["threshold"]))
-        for r in raw.get("more_noise", ())
-    )
-    return Preset(spec, _calibration(raw["calibration"]), float(raw["threshold"]), dict(raw["quality"]), readings)
+    if spec.sigma_squared > MAX_NOISE_STEPS**2:
+        raise ValueError(f"sigma_per_clip is more than {MAX_NOISE_STEPS} steps")
+    return spec
 
 
-def _levels(raw: Any) -> tuple[int, int] | None:
+def _levels(raw: Mapping[str, Any]) -> tuple[int, int] | None:
     """Lowest and highest level; manifests of before have none, and all that the clip norm allows counts."""
-    if raw is None:
+    if raw.get("levels") is None:
         return None
-    lowest, highest = raw
-    return int(lowest), int(highest)
+    ends = fields.items(raw, "levels", most=2)
+    lowest, highest = (fields.whole(n, "a level", -MAX_CLIP_STEPS, MAX_CLIP_STEPS) for n in ends)
+    return lowest, highest
+
+
+def _readings(raw: Mapping[str, Any]) -> tuple[Reading, ...]:
+    """By rising noise, as `Preset.with_epsilon` needs them."""
+    if "more_noise" not in raw:
+        return ()
+    found = tuple(map(_reading, fields.objects(raw, "more_noise", most=MAX_READINGS)))
+    if any(more.sigma_per_clip <= less.sigma_per_clip for less, more in itertools.pairwise(found)):
+        raise ValueError("more_noise is not in the order of rising sigma_per_clip")
+    return found
+
+
+def _reading(raw: Mapping[str, Any]) -> Reading:
+    return Reading(fields.number(raw, "sigma_per_clip", *SIGMAS), _calibration(raw), _threshold(raw))
 
 
 def _calibration(raw: Mapping[str, Any]) -> Calibration:
-    return Calibration(float(raw["scale"]), float(raw["offset"]))
+    inner = fields.section(raw, "calibration")
+    return Calibration(
+        fields.number(inner, "scale", -MAX_CALIBRATION, MAX_CALIBRATION),
+        fields.number(inner, "offset", -MAX_CALIBRATION, MAX_CALIBRATION),
+    )
+
+
+def _threshold(raw: Mapping[str, Any]) -> float:
+    return fields.number(raw, "threshold", 0.0, 1.0)
+
+
+def _check_shares(quality: Mapping[str, Any]) -> None:
+    """Raise ValueError where a rate or an area, however deep, lies outside 0..1."""
+    for key, value in quality.items():
+        if isinstance(value, dict):
+            _check_shares(value)
+        elif key in SHARES:
+            fields.number(quality, key, 0.0, 1.0)
 
 
 def _preset_to_json(preset: Preset) -> dict[str, Any]:

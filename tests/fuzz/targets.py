@@ -356,8 +356,8 @@ class Texts:
 
     def __call__(self, mutation: Mutation) -> str:
         if mutation.pick % 2:
-            with contextlib.suppress(BundleError, UnicodeDecodeError):  # the bundle's reader catches the latter
-                manifest.parse(mutation.apply(self._manifest).decode())
+            with contextlib.suppress(BundleError):
+                manifest.parse(mutation.apply(self._manifest))
                 return "manifest read"
             return "manifest refused"
         self._file.write_bytes(mutation.apply(self._settings))
