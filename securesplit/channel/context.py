@@ -4,9 +4,9 @@ Invariants:
 
 - TLS 1.3 only, both sides show a certificate, AES-GCM suites only, ALPN ``securesplit/1``, groups X25519MLKEM768,
   X25519 and P-256, no tickets and no resumption.
-- The peer's certificate is checked for chain, dates, revocation and usage (exactly one, the right one, and a key that
-  may sign); a server takes only client certificates on its allow-list. Each check happens inside the handshake, so that
-  a refusal goes out as a TLS alert. The name of a server is for ``tls.py``.
+- The peer's certificate is checked for chain, dates, revocation (of each certificate of the chain) and usage (exactly
+  one, the right one, and a key that may sign); a server takes only client certificates on its allow-list. Each check
+  happens inside the handshake, so that a refusal goes out as a TLS alert. The name of a server is for ``tls.py``.
 
 pyOpenSSL has no public call for the list of groups; ``_set_groups`` reaches for the binding that it wraps (ADR 010).
 OpenSSL judges dates by the system's clock.
@@ -33,6 +33,8 @@ GROUPS = b"*X25519MLKEM768:*X25519:P-256"
 GROUPS_BEFORE_3_5 = b"X25519:P-256"
 NOT_ALLOWED = -1  # beside OpenSSL's X509_V_ERR numbers: the certificate is good, but not on the allow-list
 UNREADABLE = -2  # likewise: OpenSSL can read it, cryptography cannot
+STRICT = crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL | crypto.X509StoreFlags.X509_STRICT
+"""Every certificate of a chain is checked for revocation, CAs too, and a list of its issuer must be there to do so."""
 WRONG_USAGE = 26  # X509_V_ERR_INVALID_PURPOSE
 
 binding: Any = SSL._lib  # noqa: SLF001 - see the module's docstring
@@ -44,9 +46,9 @@ class OtherProtocolError(Exception):
 
 @dataclass
 class Record:
-    """What the callbacks of one handshake saw."""
+    """What the callbacks of one handshake saw; of a refused certificate the error, and how far above the leaf it is."""
 
-    verify_errors: list[int] = field(default_factory=list)
+    verify_errors: list[tuple[int, int]] = field(default_factory=list)
     alerts: list[int] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)
 
@@ -128,7 +130,7 @@ def _load_trust(context: SSL.Context, credentials: Credentials) -> None:
         store.add_cert(crypto.X509.from_cryptography(certificate))
     for crl in pki.load_crls(credentials.crl):
         store.add_crl(crl)
-    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.X509_STRICT)
+    store.set_flags(STRICT)
 
 
 def _verify(
@@ -144,7 +146,7 @@ def _verify(
         error = _judge_leaf(certificate, usage, allowed)
         ok = error == 0
     if not ok:
-        record.verify_errors.append(error)
+        record.verify_errors.append((error, depth))
     return ok
 
 

@@ -35,6 +35,7 @@ from securesplit.channel.limits import Limits
 from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
 from securesplit.channel.sessions import Ended, HalfOpen, HalfOpenTable, Session, SessionObserver, SessionTable
 from securesplit.channel.states import ProtocolError, ServerState, ServerStep
+from securesplit.channel.trust import Chain, Trust
 
 IDENTITY_BYTES = 32
 
@@ -151,13 +152,10 @@ class ServerChannel:
     def _use(self, credentials: Credentials) -> None:
         self._context = context.server_context(credentials)
         self._own_print = bytes.fromhex(credentials.fingerprint)
-        self._allowed = credentials.allowed_clients
-        self._revoked = {
-            (crl.issuer.public_bytes(), entry.serial_number) for crl in pki.load_crls(credentials.crl) for entry in crl
-        }
+        self._trust = Trust(credentials)
 
     def _is_allowed(self, session: Session) -> bool:
-        return session.fingerprint in self._allowed and (session.issuer, session.serial) not in self._revoked
+        return self._trust.allows(session.fingerprint, session.chain)
 
     def _on_hello(self, peer: bytes, frame: Frame, address: str) -> ServerEvent:
         now_s = self._clock()
@@ -216,8 +214,7 @@ class ServerChannel:
             id=keys.session,
             client=pki.client_name_of(peer) or "",
             fingerprint=pki.fingerprint(peer),
-            issuer=peer.issuer.public_bytes(),
-            serial=peer.serial_number,
+            chain=Chain.of(entry.handshake.peer_chain),
             sealer=Sealer(*keys.server),
             opener=Opener(*keys.client),
             since_s=now_s,

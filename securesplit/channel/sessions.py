@@ -16,6 +16,7 @@ from securesplit.channel.limits import Limits
 from securesplit.channel.sealing import Opener, Sealer
 from securesplit.channel.states import SERVER, ServerState, ServerStep, advance
 from securesplit.channel.tls import Handshake
+from securesplit.channel.trust import Chain
 
 HandshakeKey = tuple[bytes, bytes]  # the peer's routing id, the handshake's id
 
@@ -60,8 +61,7 @@ class Session(_Machine):
         id: 16 bytes.
         client: NAME of the certificate.
         fingerprint: of the certificate, hex; the session is bound to it.
-        issuer: DER name of who issued it.
-        serial: of the certificate, for revocation.
+        chain: what the certificate's chain depends on, for revocation.
         sealer: replies.
         opener: requests.
         since_s: when FIN came, by the server's clock.
@@ -72,8 +72,7 @@ class Session(_Machine):
     id: bytes
     client: str
     fingerprint: str
-    issuer: bytes
-    serial: int
+    chain: Chain
     sealer: Sealer
     opener: Opener
     since_s: float

@@ -36,7 +36,8 @@ class HandshakeError(Exception):
     Args:
         reason: what OpenSSL said.
         outgoing: the alert to send, as TLS wrote it; may be empty.
-        verify_error: why the peer's certificate was refused (X509_V_ERR number), or None.
+        verify_error: why a certificate of the peer's chain was refused (X509_V_ERR number), or None.
+        verify_depth: which one: 0 for the peer's own, 1 for that of the CA above it, and so on.
         alert: the alert that the peer sent and TLS accepted (RFC 8446, section 6), or None.
         sent: the alert in ``outgoing``, or None.
     """
@@ -47,12 +48,14 @@ class HandshakeError(Exception):
         outgoing: bytes = b"",
         *,
         verify_error: int | None = None,
+        verify_depth: int = 0,
         alert: int | None = None,
         sent: int | None = None,
     ) -> None:
         super().__init__(reason)
         self.outgoing = outgoing
         self.verify_error = verify_error
+        self.verify_depth = verify_depth
         self.alert = alert
         self.sent = sent
 
@@ -126,6 +129,15 @@ class Handshake:
         return certificate
 
     @property
+    def peer_chain(self) -> list[x509.Certificate]:
+        """The peer's certificates as they were verified, its own first and a trusted CA's last."""
+        self._require_complete()
+        chain = self._connection.get_verified_chain(as_cryptography=True)
+        if not chain:
+            raise ProtocolError("the peer showed no certificate")
+        return list(chain)
+
+    @property
     def group(self) -> str:
         """The name of the key-exchange group that was agreed on."""
         self._require_complete()
@@ -158,10 +170,12 @@ class Handshake:
 
     def _failure(self, reason: str) -> HandshakeError:
         record = self._record
+        error, depth = next(iter(record.verify_errors), (None, 0))
         return HandshakeError(
             reason,
             self._outgoing(),
-            verify_error=next(iter(record.verify_errors), None),
+            verify_error=error,
+            verify_depth=depth,
             alert=next(iter(record.alerts), None),
             sent=next(iter(record.sent), None),
         )

@@ -16,7 +16,11 @@ _FILES = "copy ca.crt and crl.pem from the folder where keygen issued the worker
 
 SERVER_REFUSED = {
     2: ("unknown-ca", "the worker's certificate was issued by a CA that this device does not trust", _FILES),
-    3: ("no-crl", "this device has no revocation list of the worker's CA", _FILES),
+    3: (
+        "no-crl",
+        "this device has no revocation list of a CA in the worker's chain",
+        "crl.pem holds one list after the other, of each CA from the worker's up to the one in ca.crt; " + _FILES,
+    ),
     9: (
         "not-yet-valid",
         "the worker's certificate is not valid yet",
@@ -37,6 +41,8 @@ SERVER_REFUSED = {
         "connect by a name in the certificate, or issue it with securesplit keygen --renew --server-name {name}",
     ),
 }
+_WORKER, _ITS_CA = "the worker's certificate", "a CA that the worker's certificate comes from"
+"""What a message is about, where what was refused is the worker's own, and where it stands above it in the chain."""
 _SAME = {18: 2, 19: 2, 20: 2, 21: 2, 7: 2, 64: 62, 63: 62, 79: 26}
 
 CLIENT_REFUSED = {
@@ -50,7 +56,11 @@ CLIENT_REFUSED = {
         "the worker refused this device's certificate, since it is not for clients",
         "use clients/NAME.crt and clients/NAME.key, not the server's",
     ),
-    44: ("client-revoked", "this device's certificate was revoked", "ask the operator of the worker for a new one"),
+    44: (
+        "client-revoked",
+        "this device's certificate was revoked, or a CA that it comes from",
+        "ask the operator of the worker for a new one",
+    ),
     45: (
         "client-expired",
         "this device's certificate has expired (or the worker's revocation list has)",
@@ -58,7 +68,7 @@ CLIENT_REFUSED = {
     ),
     48: (
         "client-unknown-ca",
-        "the worker does not trust the CA of this device's certificate",
+        "the worker does not trust the CA of this device's certificate, or has no revocation list of it",
         "use a client certificate from the folder where keygen issued the worker's certificate",
     ),
     # Our own check refuses where OpenSSL found nothing wrong; OpenSSL then has no number to send but internal_error.
@@ -84,13 +94,21 @@ CLEAR_ALERTS = {
 """Alerts that a server sends before there are keys (RFC 8446, section 6.2)."""
 
 
-def server_refusal(error: int, server_name: str) -> tuple[str, TrustError]:
-    """Why this device refuses the server: a short reason for metrics, and the error."""
+def server_refusal(error: int, server_name: str, depth: int = 0) -> tuple[str, TrustError]:
+    """Why this device refuses the server: a short reason for metrics, and the error.
+
+    Args:
+        error: X509_V_ERR number.
+        server_name: that was expected.
+        depth: of the certificate that was refused; 0 for the server's own.
+    """
     known = SERVER_REFUSED.get(_SAME.get(error, error))
     if known is None:
         message = f"the worker's certificate failed verification (OpenSSL error {error})"
         return "certificate", TrustError(message, hint="make new certificates with securesplit keygen")
     reason, message, hint = known
+    if depth:
+        message = message.replace(_WORKER, _ITS_CA)
     return reason, TrustError(message.format(name=server_name), hint=hint.format(name=server_name))
 
 
@@ -107,7 +125,7 @@ def client_refusal(alert: int) -> tuple[str, TrustError]:
 def on_client(failure: HandshakeError, server_name: str) -> TrustError:
     """The error that a user of the client sees where a certificate was refused, here or by the server."""
     if failure.verify_error is not None:
-        return server_refusal(failure.verify_error, server_name)[1]
+        return server_refusal(failure.verify_error, server_name, failure.verify_depth)[1]
     return client_refusal(failure.alert or 0)[1]
 
 

@@ -16,6 +16,7 @@ from OpenSSL import crypto
 
 from securesplit.channel import folder as files
 from securesplit.channel import keystore, lists, pki
+from securesplit.channel.context import STRICT
 from securesplit.channel.credentials import CA_SOON_DAYS, Credentials
 from securesplit.cli.checks import Finding, failure, ok, until, warning
 from securesplit.errors import CredentialError, SecureSplitError
@@ -169,7 +170,7 @@ class CertsCheck:
             store.add_cert(crypto.X509.from_cryptography(authority))
         for crl in pki.load_crls(loaded.crl):
             store.add_crl(crl)
-        store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.X509_STRICT)
+        store.set_flags(STRICT)
         store.set_time(self.now)
         return store
 

@@ -1,0 +1,60 @@
+"""Whether a session that was opened under one set of credentials may go on under another.
+
+A handshake has OpenSSL verify the peer's whole chain. When lists and CAs are read again, verifying thousands of open
+sessions at once would hold up all of them, so what a chain depends on is kept and looked up instead: who issued each
+certificate, under which serial number, and which CA it ends in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from cryptography import x509
+
+from securesplit.channel import pki
+from securesplit.channel.credentials import Credentials
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What a verified chain depends on.
+
+    Attributes:
+        issued: of each certificate, the leaf first, the DER name of its issuer and its serial number.
+        anchor: fingerprint of the CA that it ends in.
+    """
+
+    issued: tuple[tuple[bytes, int], ...]
+    anchor: str
+
+    @classmethod
+    def of(cls, certificates: Sequence[x509.Certificate]) -> Self:
+        """The chain of verified certificates, the leaf first."""
+        issued = tuple((one.issuer.public_bytes(), one.serial_number) for one in certificates)
+        return cls(issued, pki.fingerprint(certificates[-1]))
+
+
+class Trust:
+    """Which peers some credentials trust.
+
+    Args:
+        credentials: of this side, checked.
+    """
+
+    def __init__(self, credentials: Credentials) -> None:
+        lists = pki.load_crls(credentials.crl)
+        self._allowed = credentials.allowed_clients
+        self._anchors = {pki.fingerprint(one) for one in x509.load_pem_x509_certificates(credentials.ca)}
+        self._listed = {crl.issuer.public_bytes() for crl in lists}
+        self._revoked = {(crl.issuer.public_bytes(), entry.serial_number) for crl in lists for entry in crl}
+
+    def allows(self, fingerprint: str, chain: Chain) -> bool:
+        """Whether a client is on the allow-list, its CA still trusted, and nothing in its chain revoked or unlisted."""
+        return (
+            fingerprint in self._allowed
+            and chain.anchor in self._anchors
+            and all(issuer in self._listed for issuer, _ in chain.issued)
+            and self._revoked.isdisjoint(chain.issued)
+        )
