@@ -1,7 +1,7 @@
 """One session over one TCP connection for asyncio: many requests in flight, each answered when it is done.
 
-The same frames as a `Peer` sends, from a DEALER in place of a REQ, so that a request need not wait for the answer to
-the one before. A line is never repaired: after a failure everything that waits on it is told, and its owner opens
+The same frames as a `Peer` sends, as a DEALER in place of a REQ, so that a request need not wait for the answer to the
+one before. A line is never repaired: after a failure everything that waits on it is told, and its owner opens
 another one. A request that is cancelled leaves nothing behind; its answer is dropped when it comes.
 
 All of it belongs to one event loop. What blocks the loop is the handshake's own arithmetic, 1 to 2 ms a session.
@@ -23,10 +23,10 @@ from securesplit.channel.frames import FrameError
 from securesplit.channel.states import ClientState
 from securesplit.errors import TrustError
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.link import DOWN, MONITOR_EVENT, WATCHED, Fault, LinkError
+from securesplit.transport.link import DOWN, MONITOR_EVENT, WATCHED, Fault, LinkError, Wire
 from securesplit.transport.peer import Exchange
 from securesplit.transport.refusal import Retry, ends_session, refused
-from securesplit.transport.sockets import Limits, line_socket, require_descriptors
+from securesplit.transport.sockets import WORKER, Limits, async_client_socket, require_descriptors
 
 _Moment = asyncio.Future[None]
 _HANDSHAKE = {ClientState.IDLE, ClientState.HELLO_SENT}
@@ -52,12 +52,14 @@ class Line:
         self._channel = channel
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._moment: _Moment | None = asyncio.get_running_loop().create_future()
-        self._connected = self._up = self._retired = self._closed = False
+        self._up = self._retired = self._closed = False
         self.heard_s = -inf
-        self._socket = line_socket(context, limits, ipv6=address.is_ipv6)
+        self._wire = Wire(b"DEALER", limits)
+        self._socket = async_client_socket(context, ipv6=address.is_ipv6)
         self._monitor: zmq.asyncio.Socket = self._socket.get_monitor_socket(WATCHED)
         self._tasks = [asyncio.ensure_future(self._read()), asyncio.ensure_future(self._watch())]
         self._socket.connect(str(address))
+        self._push(self._wire.output())
 
     async def open(self, connect_timeout_s: float) -> None:
         """Wait for the connection, then for the worker's half of the handshake.
@@ -148,15 +150,38 @@ class Line:
             self._moment.set_result(None)
 
     def _send(self, frame: bytes) -> None:
-        """Never waits: a request more than `Limits.messages_per_peer` is queued by the socket's own future."""
-        self._socket.send_multipart([b"", frame])
+        self._push(self._wire.message(frame))
+
+    def _push(self, data: bytes) -> None:
+        """Send without waiting; what the socket does not take at once its own future sends later."""
+        if data:
+            self._socket.send_multipart((WORKER, data))
 
     async def _read(self) -> None:
         """Hand what the worker says to those who wait for it, until the line is closed."""
         with contextlib.suppress(asyncio.CancelledError, zmq.ZMQError):
             while not self._closed:
-                parts = await self._socket.recv_multipart()
-                self._receive(parts[-1])
+                _, chunk = await self._socket.recv_multipart()
+                try:
+                    self._take(chunk)
+                except LinkError as error:
+                    self.fail(error)
+
+    def _take(self, chunk: bytes) -> None:
+        """Read a chunk.
+
+        Raises:
+            LinkError: the connection has ended, or the other end is no worker.
+        """
+        self._wire.receive(chunk)
+        while not self._closed and (message := self._wire.next_message()) is not None:
+            self._receive(message)
+        if self._closed:
+            return
+        self._push(self._wire.output())
+        if self._wire.is_up and not self._up:
+            self._up = True
+            self._arrived()
 
     def _receive(self, data: bytes) -> None:
         try:
@@ -187,15 +212,9 @@ class Line:
             self.retire()
 
     async def _watch(self) -> None:
-        """Notice that the connection is up, or is no more."""
+        """Notice that there is no connection, or no more."""
         with contextlib.suppress(asyncio.CancelledError, zmq.ZMQError):
             while not self._closed:
                 event, _ = MONITOR_EVENT.unpack((await self._monitor.recv_multipart())[0])
                 if event in DOWN:
-                    fault = Fault.LOST if self._up else Fault.STRANGER if self._connected else Fault.REFUSED
-                    self.fail(LinkError(fault))
-                    return
-                self._connected = True
-                if event == zmq.EVENT_HANDSHAKE_SUCCEEDED and not self._up:
-                    self._up = True
-                    self._arrived()
+                    self.fail(LinkError(self._wire.lost()))

@@ -1,11 +1,12 @@
-"""One TCP connection of a client: a REQ socket and the monitor that tells at once when it cannot be, or is no more.
+"""One TCP connection of a client that speaks as a REQ, and the monitor that tells at once when it cannot be.
 
-A link is never repaired. After a `LinkError` its owner closes it and opens another one, since a REQ socket that waits
-for an answer that was lost can do nothing else (the Lazy Pirate of the ZeroMQ guide, chapter 4).
+A link is never repaired. After a `LinkError` its owner closes it and opens another one (the Lazy Pirate of the ZeroMQ
+guide, chapter 4). What the other end sends is bounded while it arrives (`zmtp`), and it has authenticated nothing yet.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import struct
 import time
@@ -13,18 +14,16 @@ from math import ceil
 
 import zmq
 
+from securesplit.transport import zmtp
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.sockets import Limits, request_socket, require_descriptors
+from securesplit.transport.sockets import WORKER, Limits, client_socket, require_descriptors
+from securesplit.transport.zmtp import ZmtpError
 
 MONITOR_EVENT = struct.Struct("=hi")
-DOWN = {
-    zmq.EVENT_CLOSED,
-    zmq.EVENT_DISCONNECTED,
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH,
-}
-WATCHED = zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | sum(DOWN)
+DOWN = {zmq.EVENT_CLOSED, zmq.EVENT_DISCONNECTED}
+WATCHED = sum(DOWN)
+_UNASKED = 64  # messages that are ignored: somebody on the wire can add some, and should gain nothing by it
+_CHUNKS = 64  # read before time and connection are looked at again
 
 
 class Fault(enum.Enum):
@@ -48,6 +47,70 @@ class LinkError(Exception):
         self.fault = fault
 
 
+class Wire:
+    """A client's bytes: what both kinds of client have in common, without any I/O.
+
+    Args:
+        kind: our socket type, ``REQ`` or ``DEALER``.
+        limits: bounds on what the worker may send.
+    """
+
+    def __init__(self, kind: bytes, limits: Limits) -> None:
+        self._zmtp = zmtp.Connection(kind, (b"REP", b"ROUTER"), limits.max_message_bytes)
+        self._connected = False
+        self._unanswered = 0
+
+    @property
+    def is_up(self) -> bool:
+        """Whether messages may be sent."""
+        return self._zmtp.is_ready
+
+    def output(self) -> bytes:
+        """Return, once, what must be sent now."""
+        return self._zmtp.output()
+
+    def message(self, body: bytes) -> bytes:
+        """The bytes of a message to send; it may be answered once."""
+        self._unanswered += 1
+        return zmtp.encode((b"", body))
+
+    def receive(self, chunk: bytes) -> None:
+        """Take a chunk of the socket's; an empty one says that the connection begins or ends.
+
+        Raises:
+            LinkError: it ends.
+        """
+        if chunk:
+            self._zmtp.receive(chunk, time.monotonic())
+        elif self._connected:
+            raise LinkError(self.lost())
+        else:
+            self._connected = True
+
+    def next_message(self) -> bytes | None:
+        """The body of the next message that has come whole, or None.
+
+        Raises:
+            LinkError: the other end breaks the protocol, exceeds a bound, or says much that nobody asked for.
+        """
+        try:
+            parts = self._zmtp.next_message()
+        except ZmtpError:
+            raise LinkError(Fault.STRANGER) from None
+        if parts is None:
+            return None
+        self._unanswered -= 1
+        if self._unanswered < -_UNASKED:
+            raise LinkError(Fault.STRANGER)
+        return parts[-1]
+
+    def lost(self) -> Fault:
+        """Why a connection that has ended is of no more use."""
+        if self.is_up:
+            return Fault.LOST
+        return Fault.STRANGER if self._connected else Fault.REFUSED
+
+
 class Link:
     """A connection that is being opened to one address.
 
@@ -66,31 +129,38 @@ class Link:
     ) -> None:
         require_descriptors()
         self._up_by = time.monotonic() + connect_timeout_s
-        self._connected = self._up = False
-        self._socket = request_socket(context, limits, ipv6=address.is_ipv6)
+        self._wire = Wire(b"REQ", limits)
+        self._unsent = b""
+        self._socket = client_socket(context, ipv6=address.is_ipv6)
         self._monitor = self._socket.get_monitor_socket(WATCHED)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
         self._socket.connect(str(address))
+        self._flush()
 
     def exchange(self, message: bytes, timeout_s: float) -> bytes:
         """Send a message and wait for its answer.
 
         Raises:
-            LinkError: refused, lost, or silent for `timeout_s`; the link must be closed.
+            LinkError: refused, lost, silent for `timeout_s`, or no worker; the link must be closed.
         """
-        self._watch()
-        self._socket.send(message, zmq.NOBLOCK)
+        while self._read() is not None:
+            pass  # what came unasked is no answer to what is asked now
+        self._unsent = self._wire.message(message)
+        self._flush()
         end = time.monotonic() + timeout_s
         while True:
-            until = end if self._up else min(end, self._up_by)
-            ready = dict(self._poller.poll(max(0, ceil((until - time.monotonic()) * 1_000))))
-            if self._socket in ready:
-                return b"".join(self._socket.recv_multipart(zmq.NOBLOCK))
-            if not ready:
+            until = end if self._wire.is_up else min(end, self._up_by)
+            left_s = until - time.monotonic()
+            ready = dict(self._poller.poll(max(0, ceil(left_s * 1_000))))
+            if not ready or left_s < 0.0:
                 raise LinkError(Fault.SILENT)
-            self._watch()
+            is_down = self._monitor in ready and self._is_down()
+            if (answer := self._read()) is not None:
+                return answer
+            if is_down:
+                raise LinkError(self._wire.lost())
 
     def close(self) -> None:
         """Close at once; what was not sent yet is dropped."""
@@ -98,10 +168,31 @@ class Link:
         self._monitor.close(linger=0)
         self._socket.close(linger=0)
 
-    def _watch(self) -> None:
+    def _read(self) -> bytes | None:
+        """Take what has come, a bounded number of chunks, up to the end of the next message."""
+        for _ in range(_CHUNKS):
+            if (message := self._wire.next_message()) is not None:
+                return message
+            self._flush()
+            try:
+                _, chunk = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return None
+            self._wire.receive(chunk)
+        return None
+
+    def _flush(self) -> None:
+        """Send what can be sent now. What the other end does not read stays small: a request, and answers to PING."""
+        output = self._wire.output()
+        if self._wire.is_up:
+            output, self._unsent = output + self._unsent, b""
+        if output:
+            with contextlib.suppress(zmq.ZMQError):  # the end of the connection is told by what is read
+                self._socket.send_multipart((WORKER, output), zmq.NOBLOCK)
+
+    def _is_down(self) -> bool:
         while self._monitor.poll(0):
             event, _ = MONITOR_EVENT.unpack(self._monitor.recv_multipart()[0])
             if event in DOWN:
-                raise LinkError(Fault.LOST if self._up else Fault.STRANGER if self._connected else Fault.REFUSED)
-            self._connected = True
-            self._up = self._up or event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+                return True
+        return False

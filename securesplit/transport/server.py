@@ -1,54 +1,51 @@
-"""The front's socket towards the clients: one message in, who sent it, one message back.
+"""The front's socket towards the clients: messages in, who sent each, one message back.
 
-Clients are REQ sockets, so a message is ``[routing id, (request id,) empty, body]``. What has another form is dropped
-here, and so is what comes from a peer without an address. The envelope is kept as the *route* of the answer. Sending
-never blocks: a peer that does not read loses its answers.
+A STREAM socket gives the bytes of each TCP connection, and `zmtp` reads them, so that every bound holds while a message
+arrives (ADR 019). Clients are REQ sockets, or DEALERs that speak like one: a message is ``[empty, body]``, possibly
+after ids of a proxy or of the request. The envelope is kept as the *route* of the answer. Sending never blocks. A peer
+that breaks a rule is disconnected at once, and so is one that does not read.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable
 
 import zmq
 
 from securesplit.errors import ConfigError, UnreachableError
 from securesplit.transport.endpoint import Endpoint
+from securesplit.transport.remote import Incoming, PeerTable, RemotePeer
 from securesplit.transport.sockets import Limits, front_socket, new_context
+from securesplit.transport.zmtp import ZmtpError, encode
 
-_MAX_PARTS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A message of a client.
-
-    Attributes:
-        route: the envelope to answer with.
-        address: the peer's IP address.
-        body: the message itself.
-    """
-
-    route: tuple[bytes, ...]
-    address: str
-    body: bytes
+__all__ = ["FrontSocket", "Incoming"]
 
 
 class FrontSocket:
-    """A bound ROUTER.
+    """A bound socket that speaks as a ROUTER.
 
     Args:
         bind: ``tcp://HOST:PORT``; host ``*`` listens everywhere, port 0 lets the system choose.
         limits: bounds on what peers may do.
+        clock: seconds, rising.
+
+    Attributes:
+        dropped: how many peers were disconnected by reason, since the owner last emptied it.
 
     Raises:
         ConfigError: the address cannot be bound, or this process may open no more files.
     """
 
-    def __init__(self, bind: str, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits()
+    def __init__(self, bind: str, limits: Limits | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits, self._clock = limits or Limits(), clock
+        self.dropped: Counter[str] = Counter()
         self._open(_address_of(bind))
 
     def _open(self, address: Endpoint) -> None:
+        self._peers = PeerTable(self._limits)
         self._context = new_context()
         self._socket = front_socket(self._context, self._limits, ipv6=address.is_ipv6)
         try:
@@ -74,33 +71,103 @@ class FrontSocket:
         """What a `Poller` watches."""
         return self._socket
 
-    def receive(self) -> Incoming | None:
-        """The next message that has the right form, or None where nothing waits."""
-        while True:
-            try:
-                parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return None
-            if 3 <= len(parts) <= _MAX_PARTS and len(parts[-2]) == 0 and (address := _address(parts[-1])):
-                return Incoming(tuple(part.bytes for part in parts[:-1]), address, parts[-1].bytes)
+    @property
+    def has_waiting(self) -> bool:
+        """Whether messages wait that were received already, of which a `Poller` knows nothing."""
+        return self._peers.has_waiting
+
+    def receive(self) -> list[Incoming]:
+        """The messages of one turn, at most `Limits.messages_a_turn`: peers take turns."""
+        now_s, frames = self._clock(), 0
+        for _ in range(self._limits.chunks_a_turn):
+            read = self._read(now_s)
+            if read < 0 or frames > self._limits.frames_a_turn:
+                break
+            frames += read
+        messages: list[Incoming] = []
+        while len(messages) < self._limits.messages_a_turn and (message := self._peers.next_message()) is not None:
+            messages.append(message)
+        return messages
 
     def send(self, route: tuple[bytes, ...], body: bytes) -> None:
         """Answer; a peer that is gone or does not read gets nothing."""
-        try:
-            self._socket.send_multipart([*route, body], zmq.NOBLOCK)
-        except zmq.Again:
-            return
+        peer = self._peers.find(route[0])
+        if peer is not None:
+            self._write(peer, encode((*route[1:], body)))
+
+    def tick(self) -> None:
+        """Disconnect peers whose deadline has passed, and PING the silent ones; about once a second."""
+        for peer in self._peers.tick(self._clock()):
+            self._write(peer, peer.ping())
+        self._disconnect()
 
     def close(self, *, flush_s: float = 0.0) -> None:
         """Stop listening; give answers on their way `flush_s` seconds to leave."""
         self._socket.close(linger=round(flush_s * 1_000))
         self._context.term()
 
+    def _read(self, now_s: float) -> int:
+        """Take one chunk; returns how many frames it completed, or -1 where nothing waits."""
+        try:
+            name = self._socket.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return -1
+        peer = self._peers.find(name)
+        if peer is None:
+            self._meet(name, self._socket.recv(zmq.NOBLOCK, copy=False), now_s)
+            return 0
+        data = self._socket.recv(zmq.NOBLOCK)
+        if not data:
+            self._peers.forget(name)
+            return 0
+        before = peer.zmtp.frames
+        if output := self._peers.receive(peer, data, now_s):
+            self._push(peer, output)
+        self._disconnect()
+        return peer.zmtp.frames - before
 
-def _address(body: zmq.Frame) -> str:
-    """The peer's address; empty for a peer of ZMTP 1 or 2, which is none of ours: libzmq keeps no metadata for it."""
+    def _meet(self, name: bytes, data: zmq.Frame, now_s: float) -> None:
+        """An empty chunk of somebody unknown begins a connection; other ones are the rest of one that was dropped."""
+        if len(data):
+            self._close_peer(name)
+            return
+        peer = self._peers.add(name, _address(data), now_s)
+        self._write(peer, peer.zmtp.output())
+        self._disconnect()
+
+    def _write(self, peer: RemotePeer, data: bytes) -> None:
+        try:
+            data = peer.sent(data)
+        except ZmtpError:
+            self._peers.drop(peer, "peer-unread")
+            self._disconnect()
+        else:
+            self._push(peer, data)
+
+    def _push(self, peer: RemotePeer, data: bytes) -> None:
+        try:
+            self._socket.send_multipart((peer.name, data), zmq.NOBLOCK)
+        except zmq.ZMQError:  # it has gone; that its queue is full cannot be (`sockets._CHUNKS_OUT`)
+            self._peers.forget(peer.name)
+            self._close_peer(peer.name)
+
+    def _disconnect(self) -> None:
+        """Close the connections of those who were dropped."""
+        while self._peers.dropped:
+            name, why = self._peers.dropped.pop()
+            self.dropped[why] += 1
+            self._close_peer(name)
+
+    def _close_peer(self, name: bytes) -> None:
+        """An empty chunk closes a connection."""
+        with contextlib.suppress(zmq.ZMQError):  # it has gone by itself
+            self._socket.send_multipart((name, b""), zmq.NOBLOCK)
+
+
+def _address(data: zmq.Frame) -> str:
+    """The peer's address; empty where it has gone already."""
     try:
-        return str(body.get("Peer-Address"))
+        return str(data.get("Peer-Address"))
     except zmq.ZMQError:
         return ""
 

@@ -1,7 +1,8 @@
 """Every ZeroMQ socket is made here, with every bound that holds on it.
 
-libzmq bounds each frame, not the number of frames in one message; what that leaves open the front closes (ADR 022).
-Where it can open no file it ends the whole process (``epoll.cpp``, ``signaler.cpp``); hence `require_descriptors`.
+All are STREAM sockets, whose bytes `zmtp` reads: libzmq's own REQ, DEALER and ROUTER bound each frame and not the
+number of frames in a message (ADR 019). Where libzmq can open no file it ends the whole process (``epoll.cpp``,
+``signaler.cpp``); hence `require_descriptors`.
 """
 
 from __future__ import annotations
@@ -21,22 +22,45 @@ if TYPE_CHECKING:
     from zmq.asyncio import Socket as AsyncSocket
 
 
+WORKER = b"worker"
+"""The id of a client's only connection."""
+
+_CHUNKS_IN = 4  # of a connection, 8 KiB each, before libzmq reads no more of it
+_CHUNKS_OUT = 256  # beyond twice what a peer may leave unread, so that it can always be disconnected
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of a socket that faces the network.
 
     Attributes:
-        max_message_bytes: a peer that sends a longer frame is disconnected.
-        messages_per_peer: how many wait in each direction before a peer is held back (in) or its replies dropped (out).
-        greeting_ms: a peer that has not finished ZeroMQ's own greeting by then is disconnected.
-        heartbeat_ms: how often a silent peer is pinged; after three times this it is disconnected.
+        max_message_bytes: of all parts of one message together; a peer that announces more is disconnected.
+        waiting_messages: whole messages of one peer that may wait; with one more it is disconnected.
+        unread_messages: answers that a peer may leave unread; with one more it is disconnected.
+        held_bytes_per_peer: what may be held of one peer, whole messages and an unfinished one.
+        held_bytes: what may be held of all peers together.
+        max_peers: connections; over it some are disconnected.
+        greeting_s: a peer that has not finished ZeroMQ's own handshake by then is disconnected.
+        message_s: so long may a message take to arrive; longer than any client waits for an answer.
+        heartbeat_s: how often a silent peer is pinged; after three times this it is disconnected.
+        chunks_a_turn: pieces of at most 8 KiB that are received in one turn of the front's loop.
+        frames_a_turn: frames of these that are read in one turn, before the next chunk waits for the next turn.
+        messages_a_turn: messages that are handled in one turn.
         backlog: connections that the system may hold before they are accepted.
     """
 
-    max_message_bytes: int = HEADER_BYTES + MAX_BODY_BYTES
-    messages_per_peer: int = 64
-    greeting_ms: int = 5_000
-    heartbeat_ms: int = 20_000
+    max_message_bytes: int = HEADER_BYTES + MAX_BODY_BYTES + 512
+    waiting_messages: int = 64
+    unread_messages: int = 64
+    held_bytes_per_peer: int = 4 << 20
+    held_bytes: int = 16 << 20
+    max_peers: int = 4_096
+    greeting_s: float = 5.0
+    message_s: float = 30.0
+    heartbeat_s: float = 20.0
+    chunks_a_turn: int = 256
+    frames_a_turn: int = 1_024
+    messages_a_turn: int = 256
     backlog: int = 1_024
 
 
@@ -65,40 +89,34 @@ def new_context(io_threads: int = 1) -> zmq.Context[zmq.Socket[bytes]]:
     return zmq.Context(io_threads)
 
 
-def request_socket(context: zmq.Context[zmq.Socket[bytes]], limits: Limits, *, ipv6: bool) -> zmq.Socket[bytes]:
-    """The client's REQ: one TCP connection, which is never repaired behind our back (`Link` opens a new one)."""
-    made = context.socket(zmq.REQ)
-    _harden(made, limits)
-    made.setsockopt(zmq.IPV6, int(ipv6))
+def client_socket(context: zmq.Context[zmq.Socket[bytes]], *, ipv6: bool) -> zmq.Socket[bytes]:
+    """A client's STREAM: one TCP connection, which is never repaired behind our back (`Link` opens a new one)."""
+    made = context.socket(zmq.STREAM)
+    _bound(made, ipv6=ipv6)
     made.setsockopt(zmq.RECONNECT_IVL, -1)
+    made.setsockopt(zmq.CONNECT_ROUTING_ID, WORKER)
     return made
 
 
-def line_socket(context: AsyncContext, limits: Limits, *, ipv6: bool) -> AsyncSocket:
-    """The asyncio client's DEALER, which speaks as a REQ does, but need not take turns; not repaired either."""
-    made = context.socket(zmq.DEALER)
-    _harden(made, limits)
-    made.setsockopt(zmq.IPV6, int(ipv6))
+def async_client_socket(context: AsyncContext, *, ipv6: bool) -> AsyncSocket:
+    """The same for asyncio."""
+    made = context.socket(zmq.STREAM)
+    _bound(made, ipv6=ipv6)
     made.setsockopt(zmq.RECONNECT_IVL, -1)
+    made.setsockopt(zmq.CONNECT_ROUTING_ID, WORKER)
     return made
 
 
 def front_socket(context: zmq.Context[zmq.Socket[bytes]], limits: Limits, *, ipv6: bool) -> zmq.Socket[bytes]:
-    """The worker's ROUTER, which faces all clients."""
-    made = context.socket(zmq.ROUTER)
-    _harden(made, limits)
-    made.setsockopt(zmq.IPV6, int(ipv6))
+    """The worker's STREAM, which faces all clients."""
+    made = context.socket(zmq.STREAM)
+    _bound(made, ipv6=ipv6)
     made.setsockopt(zmq.BACKLOG, limits.backlog)
-    made.setsockopt(zmq.ROUTER_HANDOVER, 0)
-    made.setsockopt(zmq.ZAP_DOMAIN, b"securesplit")  # libzmq then refuses ZMTP 1 and 2, which leak 10 kB a peer
     return made
 
 
-def _harden(made: zmq.Socket[Any], limits: Limits) -> None:
+def _bound(made: zmq.Socket[Any], *, ipv6: bool) -> None:
     made.setsockopt(zmq.LINGER, 0)
-    made.setsockopt(zmq.MAXMSGSIZE, limits.max_message_bytes)
-    made.setsockopt(zmq.RCVHWM, limits.messages_per_peer)
-    made.setsockopt(zmq.SNDHWM, limits.messages_per_peer)
-    made.setsockopt(zmq.HANDSHAKE_IVL, limits.greeting_ms)
-    made.setsockopt(zmq.HEARTBEAT_IVL, limits.heartbeat_ms)
-    made.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3 * limits.heartbeat_ms)
+    made.setsockopt(zmq.RCVHWM, _CHUNKS_IN)
+    made.setsockopt(zmq.SNDHWM, _CHUNKS_OUT)
+    made.setsockopt(zmq.IPV6, int(ipv6))

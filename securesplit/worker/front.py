@@ -36,7 +36,6 @@ from securesplit.worker.watch import Status, Watch
 _log = logging.getLogger(__name__)
 _TICK_S = 0.1
 _WEIGH_S = 0.1
-_RECEIVED_A_TURN = 256
 _FLUSH_S = 1.0
 _DRAIN_RETRY_MS = 200
 _CROWD_RETRY_MS = 250
@@ -77,7 +76,7 @@ class Front:
         self.meters.turned_at = clock()
         self._expires_at, self._was_ready = credentials.expires_at, False
         self._channel = ServerChannel(credentials, served.identity, clock=clock, limits=limits, observer=self._watch)
-        self._socket = FrontSocket(bind)
+        self._socket = FrontSocket(bind, clock=clock)
         self.endpoint = self._socket.endpoint
         self.wakeup = Wakeup()
         self._poller = Poller()
@@ -150,14 +149,14 @@ class Front:
         return self._clock() >= self._stop_by or not (len(self._dispatcher) or len(self._intake))
 
     def _turn(self) -> None:
-        ready = self._poller.wait(self._intake.pause_s(_TICK_S))
+        ready = self._poller.wait(0.0 if self._socket.has_waiting else self._intake.pause_s(_TICK_S))
         since = self._clock()
         if self.wakeup in ready:
             self.wakeup.clear()
             self._reload()
             if self._stop_by is not None:
                 self._watch.draining()
-        self._take_in(more=self._socket in ready)
+        self._take_in(more=self._socket in ready or self._socket.has_waiting)
         for outcome in self.pool.step(ready):
             self._dispatcher.conclude(outcome)
         self._was_ready = self._was_ready or self.pool.ready == self._settings.workers
@@ -167,16 +166,16 @@ class Front:
         if self._clock() - self._ticked_at >= 1.0:
             self._ticked_at = self._clock()
             self._channel.tick()
+            self._socket.tick()
+            self._refusals.update(self._socket.dropped)
+            self._socket.dropped.clear()
             self._log_refusals()
             self._watch.tick()
         self.meters.turned(since, self._clock())
 
     def _take_in(self, *, more: bool) -> None:
         """Receive what has come, if there is `more`, and handle what `Intake` lets through in this turn."""
-        for _ in range(_RECEIVED_A_TURN if more else 0):
-            message = self._socket.receive()
-            if message is None:
-                break
+        for message in self._socket.receive() if more else ():
             self._sort(message)
         for message in self._intake.messages():
             self._handle(message)
