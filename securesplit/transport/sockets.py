@@ -39,7 +39,7 @@ class Limits:
         unread_messages: answers that a peer may leave unread; with one more it is disconnected.
         held_bytes_per_peer: what may be held of one peer, whole messages and an unfinished one.
         held_bytes: what may be held of all peers together.
-        max_peers: connections; over it some are disconnected.
+        max_peers: connections, about 50 kB each; over it some are disconnected.
         greeting_s: a peer that has not finished ZeroMQ's own handshake by then is disconnected.
         message_s: so long may a message take to arrive; longer than any client waits for an answer.
         heartbeat_s: how often a silent peer is pinged; after three times this it is disconnected.
@@ -54,7 +54,7 @@ class Limits:
     unread_messages: int = 64
     held_bytes_per_peer: int = 4 << 20
     held_bytes: int = 16 << 20
-    max_peers: int = 4_096
+    max_peers: int = 2_048
     greeting_s: float = 5.0
     message_s: float = 30.0
     heartbeat_s: float = 20.0

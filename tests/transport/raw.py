@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from typing import Self
 
-from securesplit.transport.zmtp import GREETING, encode
+from securesplit.transport.zmtp import GREETING, Connection, encode
 
 
 def command(name: bytes, data: bytes = b"") -> bytes:
@@ -31,6 +33,41 @@ def connect(endpoint: str, hello: bytes = REQ) -> socket.socket:
     peer = socket.create_connection((host, int(port)), 5.0)
     peer.sendall(hello)
     return peer
+
+
+class Probe:
+    """A peer that shakes hands, asks what needs no session, and answers PINGs."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._zmtp = Connection(b"REQ", (b"ROUTER",), 1 << 20)
+        self._peer = connect(endpoint, self._zmtp.output())
+        self._now_s = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._peer.close()
+
+    def ask_ms(self) -> float:
+        """Ask, and return how long the answer took, in milliseconds."""
+        while not self._zmtp.is_ready:
+            assert self._answer(once=True) is None
+        start = time.perf_counter()
+        self._peer.sendall(UNKNOWN)
+        assert self._answer() is not None
+        return (time.perf_counter() - start) * 1_000
+
+    def _answer(self, *, once: bool = False) -> list[bytes] | None:
+        while True:
+            chunk = self._peer.recv(1 << 14)
+            assert chunk, "the front hung up"
+            self._now_s += 1.0
+            self._zmtp.receive(chunk, self._now_s)
+            message = self._zmtp.next_message()
+            self._peer.sendall(self._zmtp.output())
+            if message is not None or once:
+                return message
 
 
 def ends(peer: socket.socket, within_s: float) -> bool:
