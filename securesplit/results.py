@@ -97,6 +97,15 @@ class Diagnosis:
     timing_ms: Timing
     disclaimer: str = field(default=DISCLAIMER)
 
+    def __post_init__(self) -> None:
+        """Refuse what no label can be made of; NaN compares false with everything, which would read as benign.
+
+        Raises:
+            ValueError: the probability or the threshold is none.
+        """
+        if not (0.0 <= self.malignant <= 1.0 and 0.0 <= self.threshold <= 1.0):
+            raise ValueError(f"no probability, or no threshold of one: {self.malignant}, {self.threshold}")
+
     @property
     def label(self) -> Label:
         """``malignant`` from the threshold on that was fixed on validation photos."""

@@ -7,8 +7,11 @@ byte that is not UTF-8 (Python keeps it as a lone surrogate, PEP 383) as the fou
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -45,6 +48,23 @@ def json_line(value: Any) -> str:
         ValueError: a number is infinite or not a number.
     """
     return json.dumps(well_formed(value), allow_nan=False, default=lambda other: well_formed(str(other)))
+
+
+def figures_json(value: Any, *, indent: int | None = None) -> str:
+    """Measured figures as JSON, dataclasses as objects; null for one that is undefined or infinite."""
+    return json.dumps(_defined(value), indent=indent, allow_nan=False)
+
+
+def _defined(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if is_dataclass(value) and not isinstance(value, type):
+        return _defined(asdict(value))
+    if isinstance(value, Mapping):
+        return {key: _defined(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_defined(item) for item in value]
+    return value
 
 
 def _escaped(character: str) -> str:

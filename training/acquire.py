@@ -181,7 +181,7 @@ def main() -> None:
     if not args.arrange_only:
         args.out.mkdir(parents=True, exist_ok=True)
         download(args.out / "images", **asked)
-        (args.out / "acquired.json").write_text(json.dumps(asked, indent=1) + "\n")
+        (args.out / "acquired.json").write_text(json.dumps(asked, indent=1, allow_nan=False) + "\n")
     counts = arrange(args.out, seed=args.seed)
     print(", ".join(f"{name} {counts[name]}" for name in (*SPLITS, "dropped")))
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from securesplit.drafts import write_whole
 from securesplit.errors import ConfigError
+from securesplit.text import figures_json
 from training import command
 from training.config import Config, changed, named
 from training.train import common_arguments, starts_from, train
@@ -66,7 +67,7 @@ def compare(
             keras.backend.clear_session()
             done[str(seed)] = train(replace(variant, seed=seed), root, run, verbose=0, **options)
             shutil.rmtree(run)
-            write_whole(file, json.dumps(content, indent=1) + "\n")
+            write_whole(file, figures_json(content, indent=1) + "\n")
             write_whole(out / "compare.md", markdown(content))
     return content
 

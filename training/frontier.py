@@ -9,7 +9,6 @@ every number of levels and every noise is then measured on that encoder. All fig
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.audit.plots import figure, png
+from securesplit.text import figures_json
 from training import data, levels, tables
 from training.encoders import SHIPPED, private_spec
 from training.regularisers import secrets_of
@@ -107,8 +107,8 @@ def main() -> None:
         scores = (scores_of(score, centre), scores_of(score, cached[1]))
         about = {"regularisers": name}
         rows += [about | row for row in measured(scores, photos, cached)]
-        print(json.dumps(_as_shipped(rows)[-1]), flush=True)
-    (args.run / "frontier.json").write_text(json.dumps({"recipe": asdict(recipe), "rows": rows}, indent=1) + "\n")
+        print(figures_json(_as_shipped(rows)[-1]), flush=True)
+    (args.run / "frontier.json").write_text(figures_json({"recipe": asdict(recipe), "rows": rows}, indent=1) + "\n")
     (args.run / "frontier.md").write_text(table(rows))
     (args.run / "frontier.png").write_bytes(plot(rows, float(undefended)))
 

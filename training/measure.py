@@ -54,7 +54,7 @@ def measure_and_write(folder: Path, manifest: Manifest, run: Path, root: Path) -
         if preset.spec.sigma_per_clip
     }
     written = replace(manifest, presets=presets)
-    (folder / "manifest.json").write_text(json.dumps(written.to_json(), indent=2) + "\n")
+    (folder / "manifest.json").write_text(json.dumps(written.to_json(), indent=2, allow_nan=False) + "\n")
     return written
 
 

@@ -55,9 +55,13 @@ def render(manifest: Manifest, measured: Mapping[str, Any], command: str) -> str
         f"## Privacy of what is sent\n\n{_privacy(measured)}",
         f"## Limits\n\n{_LIMITS}",
         f"## Licence\n\n{manifest.licence}",
-        f"## Provenance\n\n```json\n{json.dumps(dict(manifest.provenance), indent=1, sort_keys=True)}\n```",
+        f"## Provenance\n\n```json\n{_provenance(manifest)}\n```",
     )
     return "\n\n".join(sections) + "\n"
+
+
+def _provenance(manifest: Manifest) -> str:
+    return json.dumps(dict(manifest.provenance), indent=1, sort_keys=True, allow_nan=False)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -11,7 +11,6 @@ a goal missed or met by luck shows as such. All figures are of validation photos
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from securesplit.audit import goals
+from securesplit.text import figures_json
 from training import data, levels, tables
 from training.encoders import SHIPPED, private_spec
 from training.levels import Levels
@@ -146,7 +146,10 @@ def main() -> None:
     own, victims = read(args.run, args.data, args.backbone, args.views, Recipe())
     for count, sigma in args.release or [SHIPPED]:
         for name, found in compare(own, victims, count, sigma).items():
-            print(json.dumps({"levels": count, "sigma_per_clip": sigma, "release": name} | found), flush=True)
+            print(
+                figures_json({"levels": count, "sigma_per_clip": sigma, "release": name} | found),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

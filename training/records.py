@@ -20,6 +20,7 @@ from typing import Any
 
 from securesplit.drafts import write_whole
 from securesplit.errors import ConfigError
+from securesplit.text import figures_json
 
 SCHEMA = "securesplit.run/1"
 FILE = "run.json"
@@ -118,4 +119,4 @@ class Record:
 
     def _write(self) -> None:
         self.run.mkdir(parents=True, exist_ok=True)
-        write_whole(self.run / FILE, json.dumps(self._content, indent=1) + "\n")
+        write_whole(self.run / FILE, figures_json(self._content, indent=1) + "\n")

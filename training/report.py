@@ -9,14 +9,13 @@ photos. ``figures.json`` holds every number of the card.
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from securesplit.model import Bundle, Preset
+from securesplit.text import figures_json
 from training import figures, model_card, plots
 from training.evaluate import threshold_for_sensitivity
 from training.measure import SENSITIVITY
@@ -115,7 +114,7 @@ def _sigmoid(logits: Any) -> Any:
 def write(out: Path, bundle: Bundle, predictions: Predictions, measured: dict[str, Any], command: str) -> None:
     """``figures.json``, ``roc.png``, ``reliability.png`` and ``MODEL_CARD.md`` in `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "figures.json").write_text(json.dumps(measured, indent=1, default=asdict) + "\n")
+    (out / "figures.json").write_text(figures_json(measured, indent=1) + "\n")
     malignant = predictions.malignant("test")
     scores: dict[str, Any] = {**predictions.logits["test"], "colour only": predictions.floor["test"]}
     plots.roc(scores, malignant, predictions.histology("test"), out / "roc.png")

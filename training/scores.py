@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from securesplit.drafts import write_whole
+from securesplit.text import figures_json
 from training.data import Split
 
 
@@ -75,7 +76,7 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
             self.model.save_weights(str(partial))
         if better:
             partial.replace(self._best)
-            write_whole(self._record, json.dumps({"epoch": epoch + 1, **score}) + "\n")
+            write_whole(self._record, figures_json({"epoch": epoch + 1, **score}) + "\n")
 
     def best_so_far(self) -> float:
         """The best figure that was kept, −∞ where there is none."""

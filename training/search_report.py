@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
+
+from securesplit.text import figures_json
 
 mpl.use("Agg")
 DOTS_PER_INCH = 110
@@ -70,7 +71,7 @@ def write(study: optuna.Study, out: Path) -> None:
             for trial in trials
         ],
     }
-    (out / "search.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    (out / "search.json").write_text(figures_json(content, indent=1) + "\n", encoding="utf-8")
     (out / "search.md").write_text(markdown(content, trials), encoding="utf-8")
     plot(trials, study.user_attrs["around"]["monitor"], out / "search.png")
 

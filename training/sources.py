@@ -136,7 +136,7 @@ def main() -> None:
     if not ham10000:
         raise DataError(f"{args.data} is no collection of data sets")
     if args.run is not None:
-        made_of: dict[str, Any] = json.loads(json.dumps(read(args.run)["config"]))
+        made_of: dict[str, Any] = json.loads(json.dumps(read(args.run)["config"], allow_nan=False))
         config = Config(**made_of)
         held = hold_out(photos, config.hold_out.split(",")) if config.hold_out else photos
         shown = {"val": held["val"], **({"test": photos["test"]} if args.test else {})}

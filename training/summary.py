@@ -86,7 +86,7 @@ def main() -> None:
     counts, pairs = count(photos), name_pairs(across_splits(photos), photos)
     args.out.mkdir(parents=True, exist_ok=True)
     report = {"data_sha256": data_hash(photos), "counts": counts, "near_duplicates_across_splits": pairs}
-    (args.out / "summary.json").write_text(json.dumps(report, indent=1) + "\n")
+    (args.out / "summary.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
     contact_sheet(photos).save(args.out / "contact_sheet.png")
     print(table(counts))
     for pair in pairs:

@@ -27,6 +27,7 @@ import keras
 import numpy as np
 
 from securesplit.errors import ConfigError
+from securesplit.text import figures_json
 from training import backup, command, data, devices, records, scores
 from training.collection import hold_out
 from training.config import CONFIGS, Config, named
@@ -255,7 +256,7 @@ def main() -> None:
         precision=args.precision,
         verbose=bar,
     )
-    print(f"{args.run}: best epoch {json.dumps(best)}")
+    print(f"{args.run}: best epoch {figures_json(best)}")
     if args.bundle is not None and best:
         from training.run_bundle import make_bundle
 

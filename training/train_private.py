@@ -91,7 +91,7 @@ def train_score(train: Cached, secrets: NDArray[np.float32], file: Path, backbon
         return score
     score, _ = trained_score(train, secrets[train.photo], recipe)
     score.save_weights(str(file))
-    record.write_text(json.dumps(_of_towers(recipe)) + "\n")
+    record.write_text(json.dumps(_of_towers(recipe), allow_nan=False) + "\n")
     return score
 
 

@@ -183,7 +183,7 @@ def _fit(
             best = score
             model.save_weights(str(file))
     model.load_weights(str(file))
-    record.write_text(json.dumps({"val_auc": best, "epochs": epochs}) + "\n")
+    record.write_text(json.dumps({"val_auc": best, "epochs": epochs}, allow_nan=False) + "\n")
     return best
 
 

@@ -144,7 +144,7 @@ def main() -> None:
     network_of(bundle).save_weights(str(args.run / "best.weights.h5"))
     quality = bundle.presets["none"].quality["validation"]
     record = {"epoch": 0, "val_auc": quality["auc"], "bundle": bundle.id}
-    (args.run / "best.weights.json").write_text(json.dumps(record) + "\n")
+    (args.run / "best.weights.json").write_text(json.dumps(record, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -52,9 +52,9 @@ def summary(bench: Bench, preset: str) -> Result:
 
 
 def auc(bench: Bench, exposed: Exposed) -> dict[str, float] | None:
-    """AUC of the tail's answers to the victims' releases with its interval; None where labels are unknown."""
+    """AUC of the tail's answers to the victims' releases with its interval; None without labels of both kinds."""
     labels = bench.collection.victims.malignant
-    if labels is None:
+    if labels is None or len(np.unique(labels)) == 1:
         return None
     draws = [metrics.auc_interval(labels, exposed.observe(seed=s)[1]) for s in _draws(bench, exposed)]
     return _mean_interval(draws)
@@ -63,7 +63,7 @@ def auc(bench: Bench, exposed: Exposed) -> dict[str, float] | None:
 def auc_lost(bench: Bench, exposed: Exposed) -> dict[str, float] | None:
     """How much less that is than the undefended preset's AUC on the same photos; None where either is unknown."""
     labels, undefended = bench.collection.victims.malignant, bench.exposed.get(UNDEFENDED)
-    if labels is None or undefended is None:
+    if labels is None or undefended is None or len(np.unique(labels)) == 1:
         return None
     after = [exposed.observe(seed=s)[1] for s in _draws(bench, exposed)]
     return _mean_interval([metrics.auc_lost(labels, undefended.victims_answers, after)])

@@ -26,7 +26,7 @@ def write(audit: Audit, bench: Bench, out: Path) -> list[Path]:
         "gallery": plots.gallery(audit, bench.rebuilt_photos[:GALLERY], bench.pictures),
     }
     files = {f"{name}.png": content for name, content in pictures.items()}
-    files["audit.json"] = (json.dumps(audit, indent=1) + "\n").encode()
+    files["audit.json"] = (json.dumps(audit, indent=1, allow_nan=False) + "\n").encode()
     files["report.md"] = markdown.tables(audit).encode()
     files["report.html"] = page.render(audit, pictures).encode()
     for name, content in files.items():

@@ -39,7 +39,7 @@ class Store:
         started = time.perf_counter()
         result = step() | {"step": name, "minutes": self._minutes}
         result["seconds"] = round(time.perf_counter() - started, 1)
-        text = json.dumps(result)
+        text = json.dumps(result, allow_nan=False)
         write_whole(self._file(name), text)
         again: Result = json.loads(text)  # what a later run reads
         return again

@@ -67,7 +67,7 @@ def _claim(file: Path, bundle: Bundle, photos_digest: str, effort: Effort) -> No
     lasting = repr(replace(effort, minutes=0.0))  # an audit that was cut short may be given more time
     mine = {"bundle": bundle.id, "presets": specs, "photos": photos_digest, "effort": lasting}
     if not file.is_file():
-        file.write_text(json.dumps(mine))
+        file.write_text(json.dumps(mine, allow_nan=False))
     elif json.loads(file.read_text()) != mine:
         raise ConfigError(
             f"{file.parent.parent} holds an audit of another bundle, other photos or another effort",

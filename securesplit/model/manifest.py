@@ -135,7 +135,7 @@ class Manifest:
     def identity(self) -> bytes:
         """What client and worker must share, 32 bytes."""
         contract = {name: _spec_to_json(p.spec, noise=False) for name, p in self.presets.items()}
-        fields = [SCHEMA, self.head_sha256, self.tail_sha256, json.dumps(contract, sort_keys=True)]
+        fields = [SCHEMA, self.head_sha256, self.tail_sha256, json.dumps(contract, sort_keys=True, allow_nan=False)]
         return hashlib.sha256("\n".join(fields).encode()).digest()
 
     def to_json(self) -> dict[str, Any]:

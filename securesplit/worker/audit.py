@@ -117,7 +117,7 @@ class AuditLog:
     def _append(self, lines: list[dict[str, str | int]]) -> None:
         lost = self.lost
         gap = [{"time": _now(), "event": "lost", "lines": lost - self._told}] if lost > self._told else []
-        texts = [f"{json.dumps(line)}\n" for line in [*gap, *lines]]
+        texts = [f"{json.dumps(line, allow_nan=False)}\n" for line in [*gap, *lines]]
         data = (("\n" if self._torn else "") + "".join(texts)).encode()
         done, error = self._write(data)
         whole = data[:done].count(b"\n") - (self._torn and done > 0)

@@ -78,7 +78,7 @@ class Report:
             return f"{FAILED} {self.batch} {self.reason}".encode(), b""
         broken = self.event == BROKEN
         return self.event.encode(), (
-            json.dumps([self.error, self.reason, self.hint]) if broken else self.reason
+            json.dumps([self.error, self.reason, self.hint], allow_nan=False) if broken else self.reason
         ).encode()
 
     @classmethod

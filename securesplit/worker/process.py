@@ -56,7 +56,7 @@ class TailProcess:
             "core": core,
             "confine": confine,
         }
-        self._pipe.send((json.dumps(settings).encode(), b""))
+        self._pipe.send((json.dumps(settings, allow_nan=False).encode(), b""))
 
     @property
     def pid(self) -> int:
