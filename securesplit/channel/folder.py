@@ -1,19 +1,20 @@
 """Files of the certs folder: their names, and writing them so that no key is ever exposed, lost or half written.
 
-Invariants: the folder is 0700 and its files 0600 from the moment they exist; a new file is created with O_EXCL and
-never follows a link; a file that changes is replaced in one step (``rename``), after its new bytes are on the disk.
-Whoever writes several files that belong together holds the folder's lock; readers need none.
+Invariants: a folder that is made is 0700, one that was there keeps its mode, and files are 0600 from the moment they
+exist; a new file is created with O_EXCL and never follows a link; a file that changes is replaced in one step
+(``rename``), after its new bytes are on the disk. Whoever writes several files that belong together holds the folder's
+lock; readers need none.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from securesplit.channel import access
 from securesplit.errors import CredentialError
 
 CA_CERTIFICATE = "ca.crt"
@@ -30,14 +31,14 @@ _KEYGEN = "securesplit keygen makes this folder; give it with --certs"
 
 
 def make(folder: Path) -> None:
-    """Make a folder of mode 0700, or narrow the mode of one that is there.
+    """Make a folder of mode 0700; one that is there stays as it is.
 
     Raises:
-        CredentialError: it cannot be made, or is no folder of ours.
+        CredentialError: it cannot be made, belongs to another user, or can be changed by others.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
+        access.check_folder(folder)
     except OSError as error:
         raise CredentialError(
             f"the folder {folder} cannot be made: {error.strerror}", hint="give another one with --out"
@@ -135,15 +136,14 @@ def staged(contents: Mapping[Path, bytes]) -> Iterator[None]:
 
 
 def read(path: Path, *, secret: bool = False) -> bytes:
-    """Read a file; a secret one must not be readable by everybody.
+    """Read a file; who else may read or change it is for ``access.py``.
 
     Raises:
-        CredentialError: it is missing, unreadable, or exposed.
+        CredentialError: it is missing, unreadable, or open to others.
     """
     try:
-        if secret and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
-            raise CredentialError(f"{path} can be read by everybody on this machine", hint=f"chmod 600 {path}")
-        return path.read_bytes()
+        with os.fdopen(access.open_checked(path, secret=secret), "rb") as file:
+            return file.read()
     except FileNotFoundError:
         raise CredentialError(f"{path} is missing", hint=_KEYGEN) from None
     except OSError as error:

@@ -35,6 +35,13 @@ _log = logging.getLogger(__name__)
 @click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics, /livez and /readyz there.  [default: nowhere]")
 @click.option("--metrics-anywhere", is_flag=True, help="Let other machines reach --metrics.")
 @click.option(
+    "--metrics-host",
+    "metrics_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name that --metrics is asked by, besides its addresses and localhost; may be repeated.",
+)
+@click.option(
     "--audit-log",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -75,6 +82,7 @@ def _settings(
     model: Path | None,
     metrics: str | None,
     metrics_anywhere: bool,
+    metrics_hosts: tuple[str, ...],
     audit_log: Path | None,
     pin: bool,
     show_tail_errors: bool,
@@ -88,6 +96,7 @@ def _settings(
         workers=parse_workers(workers),
         metrics=metrics,
         metrics_anywhere=metrics_anywhere,
+        metrics_hosts=metrics_hosts,
         audit_log=audit_log,
         pool=PoolSettings(show_tail_errors=show_tail_errors, pin=pin),
     )

@@ -4,6 +4,9 @@ Invariants:
 
 - It runs in a thread of its own and only reads, so nobody who asks here can make the front wait for him.
 - It listens on loopback unless told otherwise in so many words: whoever reaches it sees how busy the worker is.
+- It answers to loopback's names, the addresses that it is reached at, and names that the operator lists. A web page
+  cannot reach it through a browser by giving its own name one of these addresses (DNS rebinding). What sends no Host
+  is no browser, and is answered (HAProxy's checks are such).
 - A connection is one GET, with 2 s and 8 KiB for it; of more than 32 at once the oldest is dropped.
 """
 
@@ -15,7 +18,7 @@ import ipaddress
 import socket
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -27,6 +30,8 @@ _REQUEST_BYTES = 8_192
 _REQUEST_S = 2.0
 _CONNECTIONS = 32
 _BACKLOG = 64
+_LOOPBACK_NAMES = ("localhost", "ip6-localhost")
+_ASKED = "not asked by a name of this worker; list it with --metrics-host"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class HealthServer:
         address: ``HOST:PORT``; port 0 lets the system choose.
         pages: by path, what makes the page; called in this server's thread.
         anywhere: listen also where other machines may reach it.
+        hosts: further names that it is asked by.
 
     Attributes:
         address: where it really listens, ``HOST:PORT``.
@@ -59,8 +65,17 @@ class HealthServer:
         ConfigError: the address is none of this machine's, is taken, or is reachable by others.
     """
 
-    def __init__(self, address: str, pages: Mapping[str, Callable[[], Page]], *, anywhere: bool = False) -> None:
+    def __init__(
+        self,
+        address: str,
+        pages: Mapping[str, Callable[[], Page]],
+        *,
+        anywhere: bool = False,
+        hosts: Collection[str] = (),
+    ) -> None:
         self._pages = pages
+        named = address.rpartition(":")[0]
+        self._names = {_host_name(name) for name in (*_LOOPBACK_NAMES, named, *hosts)}
         self._socket = _listen(address, anywhere=anywhere)
         self.address = str(Endpoint(*self._socket.getsockname()[:2])).removeprefix("tcp://")
         self._open: OrderedDict[asyncio.StreamWriter, None] = OrderedDict()
@@ -89,18 +104,28 @@ class HealthServer:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
             async with asyncio.timeout(_REQUEST_S):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(self._answer(head))
+                writer.write(self._answer(head, str(writer.get_extra_info("sockname")[0])))
                 await writer.drain()
         del self._open[writer]
         writer.close()
 
-    def _answer(self, head: bytes) -> bytes:
-        words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
-        page = self._page(words)
+    def _answer(self, head: bytes, reached_at: str) -> bytes:
+        first, *fields = head.decode("latin-1").split("\r\n")
+        words = first.split(" ")
+        page = (
+            self._page(words) if self._is_meant(fields, reached_at) else _text(HTTPStatus.MISDIRECTED_REQUEST, _ASKED)
+        )
         line = f"HTTP/1.1 {page.status.value} {page.status.phrase}\r\n"
-        fields = f"Content-Type: {page.content_type}\r\nContent-Length: {len(page.body)}\r\n"
+        about = f"Content-Type: {page.content_type}\r\nContent-Length: {len(page.body)}\r\n"
         ending = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
-        return (line + fields + ending).encode("latin-1") + (b"" if words[0] == "HEAD" else page.body)
+        return (line + about + ending).encode("latin-1") + (b"" if words[0] == "HEAD" else page.body)
+
+    def _is_meant(self, fields: list[str], reached_at: str) -> bool:
+        """Whether every Host of a request is one of ours; `reached_at` is our end of its connection."""
+        asked = [value for name, _, value in (field.partition(":") for field in fields) if name.lower() == "host"]
+        return all(
+            _is_loopback(name) or name in self._names | {_host_name(reached_at)} for name in map(_without_port, asked)
+        )
 
     def _page(self, words: list[str]) -> Page:
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
@@ -109,6 +134,30 @@ class HealthServer:
             return _text(HTTPStatus.METHOD_NOT_ALLOWED, "GET only")
         make = self._pages.get(words[1].partition("?")[0])
         return _text(HTTPStatus.NOT_FOUND, " ".join(self._pages)) if make is None else make()
+
+
+def _without_port(host: str) -> str:
+    """The name or address of a Host field (RFC 9110, section 7.2)."""
+    text = host.strip()
+    return _host_name(text if text.endswith("]") or ":" not in text else text.rpartition(":")[0])
+
+
+def _host_name(text: str) -> str:
+    """A name or address as it is compared: without brackets, in lowercase, an address in its shortest form."""
+    name = text.strip("[]").partition("%")[0].lower().removesuffix(".")
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return name
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _text(status: HTTPStatus, text: str) -> Page:

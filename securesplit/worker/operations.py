@@ -94,7 +94,7 @@ class Operations(Watch):
             "/readyz": lambda: verdict(lambda status: why_not_ready(status, datetime.now(UTC)), "starting"),
             "/metrics": metrics,
         }
-        return HealthServer(address, pages, anywhere=settings.metrics_anywhere)
+        return HealthServer(address, pages, anywhere=settings.metrics_anywhere, hosts=settings.metrics_hosts)
 
     def ready(self) -> None:
         """All tails can compute."""

@@ -77,6 +77,7 @@ class WorkerSettings:
         growth_bytes: memory that this process may grow by before it drops all connections (sessions stay).
         metrics: ``HOST:PORT`` for health and metrics; None for neither.
         metrics_anywhere: let `metrics` be an address that other machines can reach.
+        metrics_hosts: further names that `metrics` is asked by.
         audit_log: file of the sessions; None for none.
         pool: everything else about the pool; its `workers` is not used.
     """
@@ -90,6 +91,7 @@ class WorkerSettings:
     growth_bytes: int = 256 << 20
     metrics: str | None = None
     metrics_anywhere: bool = False
+    metrics_hosts: tuple[str, ...] = ()
     audit_log: Path | None = None
     pool: PoolSettings = field(default_factory=PoolSettings)
 

@@ -401,7 +401,24 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_a_hint(tmp_path: Path) ->
     assert "--out" in caught.value.hint
 
 
-def test_a_loose_folder_is_narrowed(tmp_path: Path) -> None:
-    (tmp_path / "certs").mkdir(mode=0o755)
-    keystore.create(tmp_path / "certs", days=90, now=NOW)
-    assert (tmp_path / "certs").stat().st_mode & 0o777 == 0o700
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_the_mode_of_an_existing_folder_is_left_alone(tmp_path: Path, through_a_link: bool) -> None:
+    there = tmp_path / "there"
+    there.mkdir(mode=0o755)
+    (there / "clients").mkdir(mode=0o750)
+    out = tmp_path / "link" if through_a_link else there
+    if through_a_link:
+        out.symlink_to(there)
+    keystore.create(out, days=90, now=NOW)
+    assert [folder.stat().st_mode & 0o777 for folder in (there, there / "clients")] == [0o755, 0o750]
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in there.rglob("*") if path.is_file())
+
+
+def test_keys_are_not_made_where_others_could_replace_them(tmp_path: Path) -> None:
+    (tmp_path / "certs").mkdir()
+    (tmp_path / "certs").chmod(0o777)
+    with pytest.raises(CredentialError, match="others can change the folder") as caught:
+        keystore.create(tmp_path / "certs", days=90, now=NOW)
+    assert caught.value.hint.startswith("chmod go-w")
+    assert (tmp_path / "certs").stat().st_mode & 0o777 == 0o777
+    assert list((tmp_path / "certs").iterdir()) == []

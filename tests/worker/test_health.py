@@ -16,8 +16,10 @@ from tests.worker.pages import get
 
 
 @contextlib.contextmanager
-def serving(address: str = "127.0.0.1:0", *, anywhere: bool = False) -> Iterator[HealthServer]:
-    server = HealthServer(address, {"/livez": lambda: Page(HTTPStatus.OK, b"ok\n")}, anywhere=anywhere)
+def serving(
+    address: str = "127.0.0.1:0", *, anywhere: bool = False, hosts: tuple[str, ...] = ()
+) -> Iterator[HealthServer]:
+    server = HealthServer(address, {"/livez": lambda: Page(HTTPStatus.OK, b"ok\n")}, anywhere=anywhere, hosts=hosts)
     try:
         yield server
     finally:
@@ -85,3 +87,60 @@ def test_endless_and_silent_requests_are_dropped_and_others_served_meanwhile() -
             peer.close()
         assert time.monotonic() - start < 8.0
         assert get(server.address, "/livez") == (200, "ok\n")
+
+
+def status(address: str, *hosts: str) -> int:
+    """Of a request with these Host fields."""
+    fields = "".join(f"Host: {host}\r\n" for host in hosts)
+    return int(say(address, f"GET /livez HTTP/1.1\r\n{fields}\r\n".encode()).split(b" ")[1])
+
+
+OURS = ["localhost", "localhost:9090", "LocalHost.", "127.0.0.1", "127.0.0.1:1", "127.8.9.1", "[::1]:9090", "[::1]"]
+OTHERS = [
+    "evil.example",
+    "evil.example:9090",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "10.0.0.1",
+    "",
+    "[::2]",
+]
+
+
+@pytest.mark.parametrize("host", OURS)
+def test_loopback_is_asked_by_loopback_s_names(host: str) -> None:
+    with serving() as server:
+        assert status(server.address, host) == 200
+
+
+@pytest.mark.parametrize("host", OTHERS)
+def test_a_web_page_cannot_ask_by_a_name_of_its_own(host: str) -> None:
+    """DNS rebinding: its name leads to our address, and the browser sends the name."""
+    with serving() as server:
+        assert status(server.address, host) == 421
+        assert status(server.address, "localhost", host) == 421
+
+
+def test_who_sends_no_host_is_no_browser() -> None:
+    with serving() as server:
+        assert say(server.address, b"GET /livez HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
+
+
+def own_address() -> str:
+    """An address of this machine that is not loopback's; nothing is sent."""
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has loopback only")
+        return str(probe.getsockname()[0])
+
+
+def test_a_pod_is_asked_by_its_address_and_by_names_that_are_listed() -> None:
+    with serving("0.0.0.0:0", anywhere=True, hosts=("tail.example.org",)) as server:
+        reached = f"{own_address()}:{server.address.rpartition(':')[2]}"
+        assert status(reached, reached) == 200
+        assert status(reached, "tail.example.org:9090") == 200
+        assert status(reached, "TAIL.example.org") == 200
+        assert status(reached, "evil.example") == 421
+        assert status(reached, "192.0.2.1") == 421

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
+from securesplit.channel import access, keystore, lists, pki
 from securesplit.channel import folder as files
-from securesplit.channel import keystore, lists, pki
 from securesplit.channel.context import STRICT
 from securesplit.channel.credentials import CA_SOON_DAYS, Credentials
 from securesplit.cli.checks import Finding, failure, ok, until, warning
@@ -58,16 +59,18 @@ class CertsCheck:
 
     def _modes(self) -> Iterator[Finding]:
         """Keys and folder are for their owner alone, and nothing here can be changed by others."""
-        exposed = [path for path in sorted(self.folder.rglob("*.key")) if _mode(path) & 0o077]
-        changeable = [path for path in sorted(self.folder.rglob("*")) if path.is_file() and _mode(path) & 0o022]
+        findings = []
         if _mode(self.folder) & 0o077:
             message = f"{self.folder} is open to others (mode {_mode(self.folder):o})"
-            yield warning("modes", message, f"chmod 700 {self.folder}")
-        for path in dict.fromkeys([*exposed, *changeable]):
-            message = f"{path} is open to others (mode {_mode(path):o})"
-            yield warning("modes", message, f"chmod 600 {path}")
-        if not exposed and not changeable and not _mode(self.folder) & 0o077:
-            yield ok("modes", "the certs folder and its keys are for their owner alone")
+            findings.append(warning("modes", message, f"chmod 700 {self.folder}"))
+        for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+            try:
+                os.close(access.open_checked(path, secret=path.suffix == ".key"))
+            except CredentialError as error:
+                findings.append(failure("modes", error))
+            except OSError:
+                continue  # reported where it is read
+        yield from findings or [ok("modes", "the certs folder and its keys are for their owner alone")]
 
     def _authorities(self) -> Iterator[Finding]:
         try:
