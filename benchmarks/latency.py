@@ -68,7 +68,7 @@ def warm_overhead(bundle: Bundle) -> None:
             Image.fromarray(draw_lesion(seed, 300)).save(photo)
         for name in bundle.presets:
             with Client(
-                worker.endpoint, credentials=worker.client_credentials, privacy=name, bundle=bundle.folder
+                worker.endpoint, credentials=worker.client_credentials, privacy=name, model=bundle.folder
             ) as client:
                 answers = [client.diagnose(photo) for photo in photos][10:]
             ms = [a.timing_ms for a in answers]

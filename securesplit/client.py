@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from securesplit.channel.credentials import Credentials
+from securesplit.config import check_path, renamed
 from securesplit.journey import DeviceKeys, Journey, Trace
 from securesplit.releaser import Releaser
 from securesplit.results import Diagnosis
@@ -29,19 +30,21 @@ class Client:
     Args:
         connect: endpoints ``tcp://host:port`` of workers; the next one is tried where one does not answer.
         certs: the folder that ``securesplit keygen`` wrote.
-        name: whose certificate under ``certs/clients`` to use.
+        client: whose certificate under ``certs/clients`` to use.
         privacy: a preset of the bundle or an ε; None: the bundle's default preset.
         budget: largest ε (at δ = 1e-5) of all that this device ever releases; None: no limit.
         state: folder of the device's noise secret and ledger; None: the user's own.
-        bundle: its folder; None: the bundle that comes with the package.
+        model: folder of the bundle; None: the one that comes with the package.
         timeout_s: seconds from a request's start until its answer is given up.
         credentials: already loaded, instead of `certs`.
         local: the worker is a part of this very program (`securesplit.worker.EmbeddedWorker`): nothing leaves the
             device, so the ledger is left alone and no budget is spent.
+        bundle: earlier name of `model`.
+        name: earlier name of `client`.
 
     Raises:
         BundleError: the bundle cannot be read or has no such preset.
-        ConfigError: `privacy` or an endpoint makes no sense.
+        ConfigError: an argument makes no sense.
         CredentialError: keys or certificates are missing or not valid.
     """
 
@@ -50,17 +53,20 @@ class Client:
         connect: str | Sequence[str] = DEFAULT_ENDPOINT,
         *,
         certs: str | Path = "certs",
-        name: str = "device",
+        client: str = "device",
         privacy: str | float | None = None,
         budget: float | None = None,
-        state: Path | None = None,
-        bundle: str | Path | None = None,
+        state: str | Path | None = None,
+        model: str | Path | None = None,
         timeout_s: float = 30.0,
         credentials: Credentials | None = None,
         local: bool = False,
+        bundle: str | Path | None = None,
+        name: str | None = None,
     ) -> None:
-        self._keys = DeviceKeys(Path(certs), name, credentials)
-        self._journey = Journey(privacy=privacy, budget=budget, state=state, bundle=bundle, local=local)
+        model = renamed(model, "model", bundle, "bundle")
+        self._keys = DeviceKeys(check_path(certs, "certs"), renamed(client, "client", name, "name"), credentials)
+        self._journey = Journey(privacy=privacy, budget=budget, state=state, model=model, local=local)
         endpoints = [connect] if isinstance(connect, str) else list(connect)
         self._connection = Connection(endpoints, self._keys.current, self._journey.identity, timeout_s=timeout_s)
 

@@ -1,20 +1,24 @@
 """Settings: the rules for their values, and the TOML file of the command line (flag > environment > file > default).
 
-The file is the one named by ``--config`` or ``SECURESPLIT_CONFIG``, else ``securesplit.toml`` in the working folder,
-else ``securesplit/config.toml`` in the user's configuration folder. Top-level keys hold for every command, a table
-``[diagnose]`` for one command; keys are the long flags with ``-`` or ``_``.
+The file is the one named by ``--config`` or ``SECURESPLIT_CONFIG``, else ``securesplit/config.toml`` in the user's own
+configuration folder. A file in the working folder is never read unless it is named: whoever hands over a folder of
+photos must not decide where they go (ADR 060). Top-level keys hold for every command, a table ``[diagnose]`` for one
+command; keys are the long flags with ``-`` or ``_``, and relative paths start at the file's own folder.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import reprlib
+import stat
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from securesplit.errors import ConfigError
 
@@ -23,6 +27,7 @@ MOST_TIMEOUT_S: Final = 86_400.0
 """A day. Waiting times of the system's own calls end at 24.8 days (2³¹ ms), which nobody wants to meet."""
 LEAST_BUDGET: Final = 1e-6
 MOST_BUDGET: Final = 1e9
+MOST_FILE_BYTES: Final = 1 << 16
 
 
 def check_number(value: object, name: str, *, least: float, most: float, hint: str = "") -> float:
@@ -85,57 +90,124 @@ def check_budget(value: object, name: str = "budget") -> float | None:
     return check_number(value, name, least=LEAST_BUDGET, most=MOST_BUDGET, hint=hint)
 
 
+def check_path(value: object, name: str) -> Path:
+    """A file or folder, made absolute: a program that changes its working folder later goes on to use the same one.
+
+    Raises:
+        ConfigError: it is empty, holds a zero byte, or is neither text nor a path.
+    """
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+        raise ConfigError(f"{name} cannot be {reprlib.repr(value)}", hint="name a file or folder")
+    return Path(value).absolute()
+
+
+T = TypeVar("T")
+
+
+def renamed(value: T, name: str, earlier_value: T | None, earlier_name: str) -> T:
+    """The value of an argument that had another name; the earlier one is accepted, with a hint, until version 0.2."""
+    if earlier_value is None:
+        return value
+    logging.getLogger("securesplit").warning("hint: %s= is now %s=", earlier_name, name)
+    return earlier_value
+
+
+@dataclass(frozen=True)
+class SettingsFile:
+    """A parsed settings file.
+
+    Attributes:
+        path: absolute.
+        text: its content.
+        values: parsed, with ``_`` in place of ``-`` in the keys of the top level and of its tables.
+    """
+
+    path: Path
+    text: str
+    values: Mapping[str, Any]
+
+    def where(self, key: str, table: str | None = None) -> str:
+        """``PATH:LINE`` of a key, at the top level or in a table."""
+        lines = self.text.splitlines()
+        start = 1
+        for end in range(1, len(lines) + 1):
+            try:
+                found = _parse("\n".join(lines[:end]))
+            except ValueError:
+                continue  # within a value of several lines
+            if key in (found if table is None else found.get(table, {})):
+                return f"{self.path}:{start}"
+            start = end + 1
+        return str(self.path)
+
+
 def find_config(explicit: Path | None) -> Path | None:
-    """The settings file to read, or None where there is none.
+    """The settings file to read, absolute, or None where there is none.
 
     Raises:
         ConfigError: `explicit` does not exist.
     """
     if explicit is not None:
         if not explicit.is_file():
-            raise ConfigError(f"no settings file at {explicit}", hint="check --config or SECURESPLIT_CONFIG")
-        return explicit
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser())
-    for candidate in (Path("securesplit.toml"), home / "securesplit" / "config.toml"):
-        if candidate.is_file():
-            return candidate
-    return None
+            raise ConfigError(f"no settings file at {explicit.absolute()}", hint="check --config or SECURESPLIT_CONFIG")
+        return explicit.absolute()
+    try:
+        own = user_folder("XDG_CONFIG_HOME", ".config") / "securesplit" / "config.toml"
+    except ConfigError:
+        return None  # a user without a home folder, as in a container
+    return own if own.is_file() else None
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Parse the file into a nested dict with ``_`` in place of ``-`` in every key.
+def user_folder(variable: str, below_home: str) -> Path:
+    """A base folder of the user, absolute: what the XDG `variable` names, else `below_home` in the home folder.
+
+    The XDG base directory specification has relative values ignored: they would lie in the working folder.
 
     Raises:
-        ConfigError: it cannot be read or is no TOML.
+        ConfigError: the user has no home folder.
+    """
+    chosen = Path(os.environ.get(variable, ""))
+    if chosen.is_absolute():
+        return chosen
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = Path()
+    if not home.is_absolute():
+        raise ConfigError("this user has no home folder", hint=f"set HOME or {variable} to an absolute path")
+    return home / below_home
+
+
+def read_config(path: Path) -> SettingsFile:
+    """Read and parse a settings file.
+
+    Raises:
+        ConfigError: it cannot be read, others can change it, it is too large or no TOML.
     """
     try:
+        if os.name == "posix" and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o022:
+            raise ConfigError(f"{path} can be changed by others (mode {mode:o})", hint=f"chmod go-w {path}")
         with path.open("rb") as stream:
-            parsed: dict[str, Any] = _underscored(tomllib.loads(stream.read().decode("utf-8-sig")))
+            content = stream.read(MOST_FILE_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {path} ({error.strerror})", hint="check its permissions") from None
+    if len(content) > MOST_FILE_BYTES:
+        raise ConfigError(f"{path} is larger than {MOST_FILE_BYTES >> 10} kB", hint="name a settings file")
+    try:
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")  # editors on Windows put a mark in front
+        return SettingsFile(path, text, _parse(text))
     except (ValueError, RecursionError) as error:  # of which TOML and UTF-8 errors are two; a number of 5,000 digits
         raise ConfigError(f"{path} is no valid TOML: {error}", hint="see docs/operations.md for an example") from None
-    return parsed
 
 
-def settings_of(config: Mapping[str, Any], command: str, known: Collection[str]) -> dict[str, Any]:
-    """The settings for one command: top-level keys that it knows, then its own table.
-
-    Raises:
-        ConfigError: the command's table holds a key that the command does not know.
-    """
-    table = config.get(command.replace("-", "_"), {})
-    if not isinstance(table, dict):
-        raise ConfigError(f"[{command}] must be a table", hint=f"write [{command}] on a line of its own")
-    unknown = sorted(set(table) - set(known))
-    if unknown:
-        hint = f"known keys: {', '.join(sorted(known))}"
-        raise ConfigError(f"unknown setting {unknown[0]!r} for {command}", hint=hint)
-    common = {key: value for key, value in config.items() if key in known and not isinstance(value, dict)}
-    return {**common, **table}
+def _parse(text: str) -> dict[str, Any]:
+    parsed = _underscored(tomllib.loads(text))
+    return {key: _underscored(value) if isinstance(value, dict) else value for key, value in parsed.items()}
 
 
-def _underscored(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key.replace("-", "_"): _underscored(item) for key, item in value.items()}
-    return value
+def _underscored(table: Mapping[str, Any]) -> dict[str, Any]:
+    renamed = {key.replace("-", "_"): value for key, value in table.items()}
+    if len(renamed) < len(table):
+        twice = next(key for key in table if "-" in key and key.replace("-", "_") in table)
+        raise ValueError(f"{twice} is set twice, with - and with _")
+    return renamed

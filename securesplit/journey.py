@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from securesplit.channel import keystore
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.watch import FileWatch
+from securesplit.config import check_budget, check_path
 from securesplit.errors import BundleError, CredentialError
 from securesplit.model import Bundle, Preset
 from securesplit.privacy.ledger import Ledger
@@ -92,12 +93,12 @@ class Journey:
         privacy: a preset of the bundle or an ε; None: the bundle's default preset.
         budget: largest ε (at δ = 1e-5) of all that this device ever releases; None: no limit.
         state: folder of the device's noise secret and ledger; None: the user's own.
-        bundle: its folder; None: the bundle that comes with the package.
+        model: folder of the bundle; None: the one that comes with the package.
         local: the worker is a part of this program, so nothing leaves the device and no account is kept.
 
     Raises:
         BundleError: the bundle cannot be read or has no such preset.
-        ConfigError: `privacy` makes no sense.
+        ConfigError: an argument makes no sense.
         BudgetError: the ledger cannot be used.
     """
 
@@ -106,14 +107,16 @@ class Journey:
         *,
         privacy: str | float | None,
         budget: float | None,
-        state: Path | None,
-        bundle: str | Path | None,
+        state: str | Path | None,
+        model: str | Path | None,
         local: bool = False,
     ) -> None:
-        opened = Bundle.load(None if bundle is None else Path(bundle))
+        self._budget = check_budget(budget)
+        state = None if state is None else check_path(state, "state")
+        opened = Bundle.load(None if model is None else check_path(model, "model"))
         self.identity = opened.identity
         self.releaser = Releaser(opened, load_secret(state), privacy=privacy)
-        self._ledger, self._budget = None if local else Ledger(state), budget
+        self._ledger = None if local else Ledger(state)
         if self._ledger is not None:
             self.releaser.check_secret(self._ledger)
         self._model = ModelInfo(opened.manifest.name, opened.id)

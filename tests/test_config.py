@@ -1,4 +1,5 @@
 import math
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -6,34 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securesplit.config import check_budget, check_count, check_timeout_s, find_config, read_config, settings_of
+from securesplit.config import check_budget, check_count, check_path, check_timeout_s, find_config, read_config
 from securesplit.errors import ConfigError
-
-
-def test_common_keys_hold_for_every_command_and_tables_win(tmp_path: Path) -> None:
-    file = tmp_path / "s.toml"
-    file.write_text(
-        'certs = "common"\n[tail-worker]\nbind = "tcp://0.0.0.0:1"\ncerts = "own"\n[diagnose]\ntimeout-s = 3\n'
-    )
-    config = read_config(file)
-    assert settings_of(config, "tail-worker", {"bind", "certs"}) == {"bind": "tcp://0.0.0.0:1", "certs": "own"}
-    assert settings_of(config, "diagnose", {"timeout_s", "certs"}) == {"timeout_s": 3, "certs": "common"}
-    assert settings_of(config, "keygen", {"out"}) == {}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("[diagnose]\nspeed = 3\n", "unknown setting 'speed'"), ("diagnose = 3\n", "must be a table")],
-)
-def test_nonsense_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "s.toml").write_text(text)
-    with pytest.raises(ConfigError, match=message):
-        settings_of(read_config(tmp_path / "s.toml"), "diagnose", {"timeout_s"})
+from securesplit.privacy.noise import state_folder
 
 
 @pytest.mark.parametrize(
     "text",
-    ["[[[", "a = 1" + "0" * 5000, "a = " + "[" * 100_000, "a = '\0'"],
+    ["[[[", "a = 1" + "0" * 5000, "a = " + "[" * 60_000, "a = '\0'"],
     ids=["brackets", "digits", "nesting", "nul"],
 )
 def test_broken_toml_is_refused(tmp_path: Path, text: str) -> None:
@@ -42,18 +23,58 @@ def test_broken_toml_is_refused(tmp_path: Path, text: str) -> None:
         read_config(tmp_path / "s.toml")
 
 
-def test_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_named_file_or_the_users_own_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    Path("securesplit.toml").write_text("")
     assert find_config(None) is None
     (tmp_path / "home" / "securesplit").mkdir(parents=True)
     user = tmp_path / "home" / "securesplit" / "config.toml"
     user.write_text("")
     assert find_config(None) == user
-    Path("securesplit.toml").write_text("")
-    assert find_config(None) == Path("securesplit.toml")
+    assert find_config(Path("securesplit.toml")) == tmp_path / "securesplit.toml"
     with pytest.raises(ConfigError, match="no settings file"):
         find_config(tmp_path / "missing.toml")
+
+
+@pytest.mark.parametrize("value", [".", "home", "", "../x"])
+def test_a_relative_base_folder_is_not_looked_for_in_the_working_folder(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for base in (Path(value), Path(value) / ".config"):
+        (base / "securesplit").mkdir(parents=True, exist_ok=True)
+        (base / "securesplit" / "config.toml").write_text("")
+    monkeypatch.setenv("XDG_CONFIG_HOME", value)
+    assert find_config(None) is None
+    monkeypatch.setenv("XDG_STATE_HOME", value)
+    monkeypatch.delenv("SECURESPLIT_STATE")
+    assert state_folder() == Path.home() / ".local/state/securesplit"
+    monkeypatch.setenv("HOME", "home")
+    assert find_config(None) is None
+    with pytest.raises(ConfigError, match="no home folder"):
+        state_folder()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX's")
+@pytest.mark.parametrize("mode", [0o602, 0o620, 0o666])
+def test_a_file_that_others_can_change_is_refused(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "s.toml").write_text("")
+    (tmp_path / "s.toml").chmod(mode)
+    with pytest.raises(ConfigError, match="can be changed by others"):
+        read_config(tmp_path / "s.toml")
+
+
+def test_lines_are_found_behind_comments_and_long_values(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_bytes(
+        b'\xef\xbb\xbf# first\r\ncerts = "c"\r\n\r\n[diagnose]\r\n# connect = 1\r\nconnect = [\r\n  "tcp://a:1",\r\n]\r\n'
+        b'"log-level" = """\r\nbudget = 3\r\n"""\r\nbudget = 4\r\n'
+    )
+    file = read_config(tmp_path / "s.toml")
+    assert file.values["diagnose"]["budget"] == 4
+    where = {key: file.where(key, "diagnose").rpartition(":")[2] for key in ("connect", "log_level", "budget")}
+    assert where == {"connect": "6", "log_level": "9", "budget": "12"}
+    assert file.where("certs") == f"{tmp_path / 's.toml'}:2"
 
 
 @pytest.mark.parametrize(
@@ -82,4 +103,10 @@ def test_numbers_of_every_kind_are_taken() -> None:
 def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
     file.write_text('certs = "c"\n', encoding="utf-8-sig")  # as Windows editors save it
-    assert read_config(file) == {"certs": "c"}
+    assert read_config(file).values == {"certs": "c"}
+
+
+@pytest.mark.parametrize("value", ["", "a\0b", b"certs", None, 5, True])
+def test_what_is_no_path_is_refused(value: object) -> None:
+    with pytest.raises(ConfigError, match="certs cannot be"):
+        check_path(value, "certs")

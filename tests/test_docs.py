@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
 from PIL import Image
 
-from securesplit import config, errors
+from securesplit import errors
 from securesplit.channel import keystore
-from securesplit.cli.main import COMMANDS, LazyGroup, cli, run, settings_keys
+from securesplit.cli.main import COMMANDS
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
+from securesplit.privacy.accounting import DELTA
 from securesplit.transport.client import Connection
 from tests.conftest import REPO
 
@@ -69,9 +69,18 @@ class Machines:
         )
         assert done.returncode == 0, (code, done.stdout, done.stderr)
 
+    def write_settings(self, machine: str, code: str) -> Path:
+        """As the document says: beside the worker's certs, or into the device's own configuration folder."""
+        own = self.root / machine / ".config" / "securesplit" / "config.toml"
+        file = self.root / machine / "worker.toml" if machine == "worker" else own
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(self.local(code))
+        file.chmod(0o600)
+        return file
+
     def local(self, code: str) -> str:
         local = code.replace("tail.example.org", "localhost").replace("//0.0.0.0:", "//127.0.0.1:")
-        return local.replace(":5555", f":{self.port}").replace(":9090", f":{self.health_port}")
+        return local.replace(":5555", f":{self.port}").replace(":9464", f":{self.health_port}")
 
     def ask(self, device: str) -> float:
         """A fresh handshake and one request with the device's files as they are now; the answer's logit."""
@@ -124,6 +133,8 @@ def test_every_command_runs_as_printed_and_the_ca_is_replaced_without_a_refused_
     reloads = 0  # at least: a worker also reads again by itself
     for kind, title, code in BLOCKS:
         machine, *words = title.split() or [""]
+        if kind == "toml":
+            machines.write_settings(machine, code)
         if kind != "sh" or machine in ELSEWHERE:
             continue
         machines.run(machine, code)
@@ -144,36 +155,50 @@ def test_every_command_runs_as_printed_and_the_ca_is_replaced_without_a_refused_
         assert all(path.stat().st_mode & 0o077 == 0 for path in (machines.root / folder / "certs").rglob("*.key"))
 
 
-def command_of(name: str) -> click.Command:
-    assert isinstance(cli, LazyGroup)
-    command = cli.get_command(cli.make_context("securesplit", [name, "--help"], resilient_parsing=True), name)
-    assert command is not None
-    return command
+def test_the_settings_serve_and_diagnose(machines: Machines) -> None:
+    """Every settings file of the documents runs: the worker's serves, and each device's gets an answer from it."""
+    blocks = {title.strip(): code for kind, title, code in BLOCKS if kind == "toml"}
+    assert set(blocks) == {"worker", *DEVICES}
+    certs = machines.root / "worker" / "certs"
+    keystore.create(certs, server_names=["localhost"], clients=DEVICES, days=1, now=datetime.now(UTC))
+    for device in DEVICES:
+        shutil.copytree(certs, machines.root / device / "certs")
+        machines.write_settings(device, blocks[device])
+    command = [
+        sys.executable,
+        "-m",
+        "securesplit",
+        "--config",
+        str(machines.write_settings("worker", blocks["worker"])),
+    ]
+    with subprocess.Popen([*command, "tail-worker"], stderr=subprocess.PIPE, text=True) as worker:
+        try:
+            assert worker.stderr is not None
+            assert any(line.startswith("ready at") for line in worker.stderr)
+            for device in DEVICES:
+                machines.run(device, "securesplit diagnose mole.jpg")
+        finally:
+            worker.terminate()
+            worker.communicate(timeout=30)
+    assert (machines.root / "worker" / "sessions.jsonl").stat().st_size
+    assert not [file for file in REPO.glob("*.md") if "```toml" in file.read_text(encoding="utf-8")]
+    assert [file.name for file in (REPO / "docs").rglob("*.md") if "```toml" in file.read_text(encoding="utf-8")] == [
+        "operations.md"
+    ]
 
 
-@pytest.mark.parametrize("machine", ["worker", "device"])
-def test_the_settings_parse_and_every_key_is_known(machine: str, tmp_path: Path) -> None:
-    text = next(code for kind, title, code in BLOCKS if (kind, title.strip()) == ("toml", machine))
-    file = tmp_path / "securesplit.toml"
-    file.write_text(text)
-    settings = config.read_config(file)
-    tables = {name: table for name, table in settings.items() if isinstance(table, dict)}
-    assert tables
-    for name, table in tables.items():
-        command = command_of(name.replace("_", "-"))
-        keys = settings_keys(command)
-        chosen = config.settings_of(settings, name.replace("_", "-"), keys)
-        assert set(table) <= set(chosen)
-        for key, value in chosen.items():
-            keys[key].type_cast_value(click.Context(command), value)
-    assert tomllib.loads(text)
-
-
-def test_the_settings_reach_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = next(code for kind, title, code in BLOCKS if (kind, title.strip()) == ("toml", "device"))
-    (tmp_path / "device.toml").write_text(text)
-    monkeypatch.chdir(tmp_path)
-    assert run(["--config", "device.toml", "ledger", "--format", "json"]) == 0
+def test_what_is_said_of_budgets_is_so() -> None:
+    said = re.search(
+        r"epsilon of ([\d,]+) for one photo and ([\d,]+) for ten.*?(\d+) lasts for (\d+) photos", TEXT, re.DOTALL
+    )
+    assert said is not None
+    one, ten, budget, photos = (int(number.replace(",", "")) for number in said.groups())
+    private = Bundle.load().preset("private")
+    losses = [private.spec.loss.times(count).epsilon(DELTA) for count in (1, 10)]
+    assert [round(loss) for loss in losses] == [one, ten]
+    strict = private.with_epsilon(8, DELTA).spec.loss
+    assert strict.times(photos).within(budget)
+    assert not strict.times(photos + 1).within(budget)
 
 
 def test_exit_codes_are_those_of_the_errors_module() -> None:
@@ -196,5 +221,5 @@ def test_log_lines_are_those_of_the_worker() -> None:
 
 
 def test_every_command_named_in_the_text_exists() -> None:
-    named = set(re.findall(r"(?:^|`|-- )securesplit ([a-z-]+)", TEXT, re.MULTILINE))
+    named = set(re.findall(r"(?:^|`|-- )securesplit (?:--config \S+ |--debug )?([a-z-]+)", TEXT, re.MULTILINE))
     assert {"keygen", "tail-worker", "diagnose"} <= named <= set(COMMANDS)

@@ -22,6 +22,7 @@ from securesplit.channel.holdings import Entry, KeygenReport
 from securesplit.channel.issuing import DEFAULT_CLIENT, DEFAULT_DAYS, DEFAULT_SERVER_NAMES, create, renew
 from securesplit.channel.pki import Identity
 from securesplit.channel.revoking import revoke
+from securesplit.errors import CredentialError
 
 __all__ = [
     "DEFAULT_CLIENT",
@@ -57,6 +58,8 @@ def load_client(folder: Path, name: str = DEFAULT_CLIENT, *, now: datetime) -> C
         CredentialError: a file is missing or exposed, the key does not fit, or something has expired.
         ConfigError: the name cannot be one of a client.
     """
+    if not (folder / files.CLIENTS / f"{pki.check_client_name(name)}.crt").exists():
+        raise _no_client(folder, name)
     return _load(folder, f"{files.CLIENTS}/{pki.check_client_name(name)}", "client", frozenset(), now)
 
 
@@ -86,6 +89,21 @@ def ephemeral(now: datetime) -> tuple[Credentials, Credentials]:
 def _files(folder: Path, stem: str) -> list[Path]:
     names = f"{stem}.crt", f"{stem}.key", files.CA_CERTIFICATE, files.CRL
     return [folder / name for name in names]
+
+
+def _no_client(folder: Path, name: str) -> CredentialError:
+    """Say what lies in the folder instead of the client's certificate, and what to do about it."""
+    others = sorted(path.stem for path in (folder / files.CLIENTS).glob("*.crt"))
+    if others:
+        hint = f"it has files of {', '.join(others[:5])}: give --client {others[0]}"
+        return CredentialError(f"{folder} has no certificate of client {name}", hint=hint)
+    if (folder / files.CA_KEY).exists():
+        return CredentialError(
+            f"{folder} has no certificate of client {name}", hint=f"securesplit keygen --out {folder} --client {name}"
+        )
+    found = f"{folder} has no certificate of a client" if folder.is_dir() else f"there is no folder {folder}"
+    hint = "make keys with securesplit keygen, name their folder with --certs, or try --embedded, which needs none"
+    return CredentialError(found, hint=hint)
 
 
 def _load(folder: Path, stem: str, side: str, allowed: frozenset[str], now: datetime) -> Credentials:

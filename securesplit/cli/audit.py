@@ -8,7 +8,9 @@ from pathlib import Path
 
 import click
 
-from securesplit.cli import native_stderr, terminal
+from securesplit.cli import native_stderr, terminal, values
+from securesplit.cli.options import model_option
+from securesplit.cli.settings import command
 from securesplit.errors import ConfigError, SecureSplitError
 
 EXTRA_MODULES = ("sklearn", "scipy", "matplotlib")
@@ -18,22 +20,22 @@ class VoidAuditError(SecureSplitError):
     """The positive control failed, so the audit's other figures mean nothing."""
 
 
-@click.command("audit")
-@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle (default: the built-in one).")
+@command("audit")
+@model_option
+@click.option("--data", type=values.Location(), help="Folder of photos (default: SECURESPLIT_DATA, else drawn).")
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="Folder of photos (default: SECURESPLIT_DATA, else drawn)."
+    "--privacy", "presets", multiple=True, metavar="PRESET", help="Preset to attack; may be repeated (default: all)."
 )
-@click.option("--preset", "presets", multiple=True, help="Preset to attack; may be repeated (default: all).")
 @click.option("--full", is_flag=True, help="Everything, within the hour; without it a quick audit of some minutes.")
 @click.option(
     "--minutes",
-    type=click.FloatRange(min=0.1),
+    type=values.MINUTES,
     help="How long it may take (default: 5, with --full 60); attacks that are cut short say so.",
 )
-@click.option("--out", type=click.Path(path_type=Path), default=Path("audit"), help="Folder for the report.")
+@click.option("--out", type=values.Location(), default=Path("audit"), help="Folder for the report.")
 @click.option("--format", "output", type=click.Choice(["text", "json"]), default="text", help="Form of the answer.")
 def audit(
-    bundle: Path | None,
+    model: Path | None,
     data: Path | None,
     presets: tuple[str, ...],
     full: bool,
@@ -55,7 +57,7 @@ def audit(
     chosen = effort.FULL if full else effort.QUICK
     chosen = replace(chosen, minutes=minutes or chosen.minutes)
     try:
-        bench = suite.prepare(Bundle.load(bundle), data, out, chosen, presets, terminal.note)
+        bench = suite.prepare(Bundle.load(model), data, out, chosen, presets, terminal.note)
         found = report.finish(suite.run(bench, terminal.note))
         files = report.write(found, bench, out)
     except OSError as error:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from securesplit.cli import native_stderr, terminal
 from securesplit.cli.network import network_argument, network_options
-from securesplit.model.cuts import Cut
+from securesplit.cli.settings import command
+
+if TYPE_CHECKING:
+    from securesplit.model.cuts import Cut
 
 SCHEMA = "securesplit.cuts/1"
 
 
-@click.command(short_help="List the layers at which a network can be split.")
+@command(short_help="List the layers at which a network can be split.")
 @network_argument
 @network_options
 @click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -14,20 +15,19 @@ from typing import Any
 
 import click
 
-from securesplit.cli import native_stderr, terminal
+from securesplit.cli import native_stderr, terminal, values
 from securesplit.cli.diagnose import explanation
 from securesplit.cli.options import model_option, privacy_option
+from securesplit.cli.settings import command
 from securesplit.errors import ConfigError, UnreachableError
 
 START_TIMEOUT_S = 60.0  # a busy two-core machine took 3 s
 SEED = 7  # of the lesion that is drawn where no photo is given
 
 
-@click.command(short_help="Show the whole journey of one photo, with nothing set up.")
+@command(short_help="Show the whole journey of one photo, with nothing set up.")
 @click.argument("photo", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("demo.png"), show_default=True, help="Picture to write."
-)
+@click.option("--out", type=values.Location(), default=Path("demo.png"), show_default=True, help="Picture to write.")
 @privacy_option
 @model_option
 def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None) -> None:
@@ -46,7 +46,7 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
         terminal.note("2. a tail worker on a loopback port")
         with _worker(certs, model) as endpoint:
             terminal.note(f"3. the photo's journey to {endpoint}")
-            settings = {"certs": certs, "privacy": privacy, "bundle": model, "state": folder / "state"}
+            settings = {"certs": certs, "privacy": privacy, "model": model, "state": folder / "state"}
             _journey(photo, endpoint, out, settings)
 
 
@@ -86,7 +86,9 @@ def _worker(certs: Path, model: Path | None) -> Iterator[str]:
     """A real ``tail-worker`` process; gives its endpoint and ends it by SIGTERM."""
     extra = [] if model is None else ["--model", str(model)]
     command = ["tail-worker", "--bind", "tcp://127.0.0.1:0", "--workers", "1", "--certs", str(certs), *extra]
-    with subprocess.Popen(_self(*command), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        _self(*command), env=_environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as process:
         try:
             yield _endpoint(process)
         finally:
@@ -107,7 +109,7 @@ def _endpoint(process: subprocess.Popen[str]) -> str:
 
 
 def _run_self(*arguments: str) -> None:
-    done = subprocess.run(_self(*arguments), capture_output=True, text=True, check=False)
+    done = subprocess.run(_self(*arguments), env=_environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise ConfigError(
             f"{arguments[0]} failed: {' / '.join(done.stderr.splitlines())}", hint="check the temporary folder"
@@ -115,4 +117,9 @@ def _run_self(*arguments: str) -> None:
 
 
 def _self(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "securesplit", *arguments]
+    return [sys.executable, "-P", "-m", "securesplit", *arguments]
+
+
+def _environment() -> dict[str, str]:
+    """This process's import path and no other: without it, and without -P, Python imports from the working folder."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

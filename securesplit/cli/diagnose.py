@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from securesplit.cli import native_stderr, terminal
-from securesplit.cli.options import model_option, photos_argument, privacy_option
+from securesplit.cli import native_stderr, terminal, values
+from securesplit.cli.options import (
+    certs_option,
+    check_certs,
+    connect_option,
+    model_option,
+    photos_argument,
+    privacy_option,
+    state_option,
+    timeout_option,
+)
+from securesplit.cli.settings import command
 from securesplit.errors import SecureSplitError, TrustError, UnreachableError, WorkerError
 from securesplit.results import DISCLAIMER, DevicePrivacy, Diagnosis, PrivacyInfo, error_to_json
 
@@ -18,32 +28,23 @@ if TYPE_CHECKING:
     from securesplit.client import Client
 
 
-@click.command(short_help="Ask benign or malignant; the photo never leaves this device.")
+@command(short_help="Ask benign or malignant; the photo never leaves this device.")
 @photos_argument
-@click.option("--connect", multiple=True, metavar="ENDPOINT", help="Worker at tcp://HOST:PORT; may be repeated.")
+@connect_option
+@certs_option
 @click.option(
-    "--certs",
-    type=click.Path(path_type=Path),
-    default=Path("certs"),
+    "--client",
+    "client_name",
+    type=values.CLIENT_NAME,
+    default="device",
     show_default=True,
-    help="Folder that keygen wrote.",
-)
-@click.option(
-    "--client", "client_name", default="device", show_default=True, help="Whose certificate in that folder to use."
+    help="Whose certificate in that folder to use.",
 )
 @privacy_option
 @model_option
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0.1),
-    default=30.0,
-    show_default=True,
-    help="Seconds to wait for an answer.",
-)
-@click.option(
-    "--budget", type=click.FloatRange(min=0, min_open=True), help="Largest epsilon that this device may spend."
-)
+@state_option
+@timeout_option(30.0, "an answer")
+@click.option("--budget", type=values.BUDGET, help="Largest epsilon that this device may spend.")
 @click.option("--embedded", is_flag=True, help="Start a private worker for this command; needs no keys.")
 @click.option(
     "--format",
@@ -61,6 +62,7 @@ def diagnose(
     client_name: str,
     privacy: str | None,
     model: Path | None,
+    state: Path | None,
     timeout_s: float,
     budget: float | None,
     embedded: bool,
@@ -75,7 +77,9 @@ def diagnose(
       securesplit diagnose --connect tcp://clinic:5555 --format json *.jpg
     """
     native_stderr.quiet_litert()
-    settings = {"privacy": privacy, "bundle": model, "timeout_s": timeout_s, "budget": budget}
+    if not embedded:
+        check_certs(click.get_current_context())
+    settings = {"privacy": privacy, "model": model, "state": state, "timeout_s": timeout_s, "budget": budget}
     output = JsonLines() if style == "json" else Text(explain=explain)
     with _embedded(settings) if embedded else _connected(connect, certs, client_name, settings) as client:
         return _diagnose_all(client, photos, output)
@@ -85,7 +89,7 @@ def diagnose(
 def _connected(connect: tuple[str, ...], certs: Path, name: str, settings: dict[str, Any]) -> Iterator[Client]:
     from securesplit.client import DEFAULT_ENDPOINT, Client
 
-    with Client(connect or (DEFAULT_ENDPOINT,), certs=certs, name=name, **settings) as client:
+    with Client(connect or (DEFAULT_ENDPOINT,), certs=certs, client=name, **settings) as client:
         yield client
 
 
@@ -95,7 +99,7 @@ def _embedded(settings: dict[str, Any]) -> Iterator[Client]:
     from securesplit.worker import EmbeddedWorker
 
     with (
-        EmbeddedWorker(settings["bundle"]) as worker,
+        EmbeddedWorker(settings["model"]) as worker,
         Client(worker.endpoint, credentials=worker.client_credentials, local=True, **settings) as client,
     ):
         yield client

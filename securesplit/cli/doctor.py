@@ -5,43 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from securesplit import config
-from securesplit.cli import native_stderr, terminal
-from securesplit.cli.checks import Finding
-from securesplit.cli.options import model_option
+from securesplit.cli import native_stderr, terminal, values
+from securesplit.cli.options import (
+    certs_option,
+    check_certs,
+    connect_option,
+    model_option,
+    state_option,
+    timeout_option,
+)
+from securesplit.cli.settings import command, settings_of
+from securesplit.errors import SecureSplitError
+
+if TYPE_CHECKING:
+    from securesplit.cli.checks import Finding
 
 SCHEMA = "securesplit.doctor/1"
-DEFAULT_CERTS = Path("certs")
 
 
-@click.command("doctor")
-@click.option("--connect", multiple=True, metavar="ENDPOINT", help="Also ask the worker at tcp://HOST:PORT.")
+@command("doctor")
+@connect_option
+@certs_option
 @click.option(
-    "--certs",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_CERTS,
-    show_default=True,
-    help="Folder that keygen wrote.",
-)
-@click.option(
-    "--client", "client_name", help="Whose certificate must be in that folder.  [default with --connect: device]"
+    "--client",
+    "client_name",
+    type=values.CLIENT_NAME,
+    help="Whose certificate must be in that folder.  [default with --connect: device]",
 )
 @model_option
-@click.option(
-    "--state", type=click.Path(path_type=Path), help="Folder of noise secret and ledger.  [default: the user's]"
-)
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0.1),
-    default=10.0,
-    show_default=True,
-    help="Seconds to wait for a worker.",
-)
+@state_option
+@timeout_option(10.0, "a worker")
 @click.option(
     "--format",
     "style",
@@ -89,11 +86,11 @@ def doctor(
 def _examine(
     connect: tuple[str, ...], certs: Path, client: str | None, model: Path | None, state: Path | None, timeout_s: float
 ) -> Iterator[Finding]:
-    from securesplit.cli.checks import installation
+    from securesplit.cli.checks import failure, installation
 
-    now = datetime.now(UTC)
+    ctx, now = click.get_current_context(), datetime.now(UTC)
     yield from installation.check_libraries()
-    yield from installation.check_settings(_settings_file(), _commands(), _keys_of)
+    yield from installation.check_settings(settings_of(ctx))
     from securesplit.cli.checks import bundle, certificates, connection, machine
 
     yield from bundle.check_bundle(model)
@@ -103,25 +100,12 @@ def _examine(
     yield from machine.check_state(state)
     yield machine.check_confinement()
     if connect and client is not None:
+        try:
+            check_certs(ctx)
+        except SecureSplitError as error:
+            yield failure("connection", error)
+            return
         yield from connection.check_connections(connect, certs, client, model, timeout_s, now)
-
-
-def _settings_file() -> Path | None:
-    parent = click.get_current_context().parent
-    return config.find_config(None if parent is None else parent.params.get("config_file"))
-
-
-def _commands() -> list[str]:
-    from securesplit.cli.main import COMMANDS
-
-    return list(COMMANDS)
-
-
-def _keys_of(name: str) -> set[str]:
-    from securesplit.cli.main import cli, settings_keys
-
-    command = cli.get_command(click.get_current_context(), name)
-    return set(settings_keys(command)) if command is not None else set()
 
 
 def _show(finding: Finding) -> None:

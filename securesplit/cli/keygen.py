@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from securesplit.cli import terminal
+from securesplit.cli import terminal, values
+from securesplit.cli.settings import command
 from securesplit.errors import ConfigError
 
 if TYPE_CHECKING:
     from securesplit.channel.keystore import KeygenReport
 
 
-@click.command(short_help="Make keys and certificates, renew or revoke them.")
+@command(short_help="Make keys and certificates, renew or revoke them.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=values.Location(file_okay=False),
     default=Path("certs"),
     show_default=True,
     help="Folder to write; an existing file is never overwritten.",
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--server-name",
     "server_names",
+    type=values.SERVER_NAME,
     multiple=True,
     metavar="NAME",
     help="DNS name or address of the worker; may be repeated.  [default: localhost, 127.0.0.1, ::1]",
@@ -33,11 +35,12 @@ if TYPE_CHECKING:
 @click.option(
     "--client",
     "clients",
+    type=values.CLIENT_NAME,
     multiple=True,
     metavar="NAME",
     help="A client to issue a certificate to; may be repeated.  [default: device]",
 )
-@click.option("--days", type=int, default=90, show_default=True, help="Lifetime of the certificates.")
+@click.option("--days", type=values.DAYS, default=90, show_default=True, help="Lifetime of the certificates.")
 @click.option("--renew", is_flag=True, help="Issue server and clients anew in place of the old files.")
 @click.option(
     "--revoke", "revoked", multiple=True, metavar="NAME", help="Take a client's or a server's certificates back."

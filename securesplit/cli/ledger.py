@@ -7,22 +7,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from securesplit.cli import terminal
-from securesplit.privacy.accounting import DELTA
-from securesplit.privacy.ledger import Ledger, Period, Total
+from securesplit.cli import terminal, values
+from securesplit.cli.options import state_option
+from securesplit.cli.settings import command
+
+if TYPE_CHECKING:
+    from securesplit.privacy.ledger import Period, Total
 
 SCHEMA = "securesplit.ledger/1"
 
 
-@click.command("ledger")
+@command("ledger")
 @click.option("--by", type=click.Choice(["day", "month", "year"]), default="month", help="Length of a period.")
-@click.option("--budget", type=click.FloatRange(min=0, min_open=True), help="Show what is left of this epsilon.")
+@click.option("--budget", type=values.BUDGET, help="Show what is left of this epsilon.")
 @click.option("--format", "output", type=click.Choice(["text", "json"]), default="text", help="Form of the answer.")
-@click.option("--state", type=click.Path(path_type=Path), help="Folder of the ledger (default: this device's).")
+@state_option
 def ledger(by: str, budget: float | None, output: str, state: Path | None) -> None:
     """Show how much privacy this device has spent.
 
@@ -30,6 +33,8 @@ def ledger(by: str, budget: float | None, output: str, state: Path | None) -> No
     worker knows which device asks, so the figures are those of its owner, over all photos together. Epsilons are
     composed, not added; all are at delta 1e-5.
     """
+    from securesplit.privacy.ledger import Ledger
+
     with Ledger(state) as book:
         account = Account(
             book.totals(cast("Period", by)), book.most_released_photo(), list(book.noise_keys().values()), budget
@@ -59,6 +64,8 @@ class Account:
 
 
 def _as_json(account: Account) -> dict[str, Any]:
+    from securesplit.privacy.accounting import DELTA
+
     rows = [_row(total) for total in account.totals]
     photo = _row(account.photo)
     answer = {
@@ -86,6 +93,8 @@ def _row(total: Total) -> dict[str, Any]:
 
 
 def _as_text(account: Account) -> list[str]:
+    from securesplit.privacy.accounting import DELTA
+
     lines = [
         f"{'period':<12}{'releases':>10}{'epsilon':>10}{'without promise':>18}{'photos':>10}{'owner of 1,000':>18}"
     ]

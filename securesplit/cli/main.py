@@ -19,8 +19,7 @@ from typing import Any
 
 import click
 
-from securesplit import config
-from securesplit.cli import process, terminal
+from securesplit.cli import process, settings, settings_check, terminal
 from securesplit.errors import SecureSplitError
 
 COMMANDS = {
@@ -30,6 +29,7 @@ COMMANDS = {
     "release": ("release", "Write exactly what would leave the device, as arrays."),
     "demo": ("demo", "Show the whole journey of one photo, with nothing set up."),
     "ledger": ("ledger", "Show how much privacy this device has spent."),
+    "config": ("config", "Show every setting, its value and where it came from."),
     "doctor": ("doctor", "Check keys, bundle, settings and state, and a worker."),
     "cuts": ("cuts", "List the layers at which a network can be split."),
     "split": ("split", "Split a Keras network into the head and tail of a bundle."),
@@ -69,8 +69,10 @@ class LazyGroup(click.Group):
             return None
         name = COMMANDS[cmd_name][0]
         command: click.Command = getattr(importlib.import_module(f"securesplit.cli.{name}"), name)
-        for key, option in settings_keys(command).items():
-            option.envvar = f"SECURESPLIT_{key.upper()}"
+        keys = settings_check.known_keys(command)
+        for option in dict.fromkeys(keys.values()):
+            names = [f"{settings_check.PREFIX}{key.upper()}" for key, each in keys.items() if each is option]
+            option.envvar = names if len(names) > 1 else names[0]
         return command
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
@@ -103,7 +105,7 @@ def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None
     "config_file",
     type=click.Path(path_type=Path),
     envvar="SECURESPLIT_CONFIG",
-    help="Settings file (TOML).",
+    help="Settings file (TOML).  [default: securesplit/config.toml in the user's configuration folder]",
 )
 @click.option("--debug", is_flag=True, envvar="SECURESPLIT_DEBUG", help="Show a traceback when something fails.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
@@ -114,13 +116,22 @@ def cli(ctx: click.Context, config_file: Path | None, debug: bool) -> None:  # n
     The network's head runs here; only its squeezed, noised and sealed output travels to a tail worker.
     """
     ctx.with_resource(_privacy_warnings())
-    found = config.find_config(config_file)
-    name = ctx.invoked_subcommand
-    command = None if name is None else cli.get_command(ctx, name)
-    if found is not None and name is not None and command is not None:
-        keys = settings_keys(command)
-        chosen = config.settings_of(config.read_config(found), name, keys)
-        ctx.default_map = {name: {str(keys[key].name): value for key, value in chosen.items()}}
+    name = ctx.invoked_subcommand or ""
+    command = cli.get_command(ctx, name)
+    if command is None:
+        return
+    ctx.obj = loaded = settings.load(config_file, os.environ, all_commands, name)
+    if loaded.problems and name != "doctor":  # which reports all of them
+        raise loaded.problems[0]
+    for line in loaded.notes:
+        terminal.note(line)
+    ctx.default_map = {name: loaded.of(command)}
+
+
+def all_commands() -> dict[str, click.Command]:
+    """Every command by name, imported."""
+    ctx = click.Context(cli)
+    return {name: command for name in COMMANDS if (command := cli.get_command(ctx, name)) is not None}
 
 
 class _WarningHandler(logging.Handler):
@@ -140,12 +151,6 @@ def _privacy_warnings() -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
-
-
-def settings_keys(command: click.Command) -> dict[str, click.Option]:
-    """By key of the settings file (the long flag with ``_``), the command's options."""
-    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
-    return {max(option.opts, key=len).strip("-").replace("-", "_"): option for option in options}
 
 
 def main(arguments: list[str] | None = None) -> None:

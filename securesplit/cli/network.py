@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
+
+from securesplit.cli import values
 
 DEFAULT_SIDE = 150  # pixels
 
@@ -25,7 +26,7 @@ def network_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--weights",
-            type=click.Path(path_type=Path),
+            type=values.Location(),
             metavar="FILE.weights.h5",
             help="Weights of a backbone that is named.  [default: random]",
         ),

@@ -2,19 +2,88 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
+from securesplit.cli import values
+from securesplit.cli.settings import source_of
+from securesplit.errors import ConfigError
+
+DEFAULT_CERTS = Path("certs")
+Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
+
+
+def _absolute(_ctx: click.Context, _option: click.Parameter, folder: Path) -> Path:
+    return folder.absolute()
+
+
 photos_argument = click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PHOTO...")
+connect_option = click.option(
+    "--connect",
+    multiple=True,
+    type=values.ENDPOINT,
+    metavar="ENDPOINT",
+    help="Worker at tcp://HOST:PORT; may be repeated.",
+)
+certs_option = click.option(
+    "--certs",
+    type=values.Location(),
+    default=DEFAULT_CERTS,
+    callback=_absolute,
+    show_default="certs in the working folder",
+    help="Folder that keygen wrote.",
+)
 privacy_option = click.option(
     "--privacy",
+    type=values.PRIVACY,
     metavar="PRESET",
     help="Preset of the bundle (compact, private, ...) or an epsilon.  [default: the bundle's]",
 )
 model_option = click.option(
     "--model",
-    type=click.Path(path_type=Path),
+    type=values.Location(),
     metavar="BUNDLE",
     help="Bundle folder.  [default: the one in the package]",
 )
+state_option = click.option(
+    "--state", type=values.Location(), help="Folder of noise secret and ledger.  [default: the user's]"
+)
+
+
+def timeout_option(default: float, what: str) -> Callable[[Command], Command]:
+    """``--timeout`` in seconds."""
+    return click.option(
+        "--timeout",
+        "timeout_s",
+        type=values.TIMEOUT,
+        default=default,
+        show_default=True,
+        help=f"Seconds to wait for {what}.",
+    )
+
+
+def check_certs(ctx: click.Context) -> None:
+    """Refuse the working folder's ``certs`` where it would decide whom to trust and nobody has named it.
+
+    A folder of photos may hold a stranger's ``certs``. It is taken as the default only where the worker was named on
+    this very command line (or is the default on this machine), and where it belongs to this user.
+
+    Raises:
+        ConfigError: the worker's address comes from elsewhere, or the folder is another user's.
+    """
+    if source_of(ctx, "certs").kind != "default":
+        return
+    folder, hint = ctx.params["certs"], "name the folder that keygen wrote with --certs, or with certs in your settings"
+    connect = source_of(ctx, "connect")
+    if connect.kind not in ("flag", "default"):
+        raise ConfigError(f"{connect} names a worker, but nothing says which keys to use for it", hint=hint)
+    if folder.is_dir() and _is_foreign(folder):
+        raise ConfigError(f"{folder} belongs to another user", hint=hint)
+
+
+def _is_foreign(folder: Path) -> bool:
+    return os.name == "posix" and folder.stat().st_uid not in (os.geteuid(), 0)

@@ -5,41 +5,51 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import numpy as np
 
-from securesplit.cli import native_stderr, terminal
-from securesplit.cli.options import model_option, photos_argument, privacy_option
+from securesplit.cli import native_stderr, terminal, values
+from securesplit.cli.options import model_option, photos_argument, privacy_option, state_option
+from securesplit.cli.settings import command
 from securesplit.errors import ConfigError, PhotoError
 
 
-@click.command(short_help="Write exactly what would leave the device, as arrays.")
+@command(short_help="Write exactly what would leave the device, as arrays.")
 @photos_argument
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=values.Location(),
     required=True,
     metavar="FILE.npz",
     help="File to write; an existing one is replaced.",
 )
 @privacy_option
 @model_option
+@state_option
 @click.option(
     "--without-noise",
     is_flag=True,
     help="The same grid before the noise, as an attacker would compute it for candidates.",
 )
-def release(photos: tuple[Path, ...], out: Path, privacy: str | None, model: Path | None, without_noise: bool) -> int:
+def release(
+    photos: tuple[Path, ...],
+    out: Path,
+    privacy: str | None,
+    model: Path | None,
+    state: Path | None,
+    without_noise: bool,
+) -> int:
     """Write the release of each PHOTO to FILE.npz; nothing is sent.
 
     The file holds `release`, an array (n, ...) of the integers as they would travel, and `photo`, the names. Photos
     that cannot be read are left out and make the exit code 3.
     """
+    import numpy as np
+
     from securesplit.model import Bundle
     from securesplit.privacy.noise import load_secret
     from securesplit.releaser import Releaser
 
     native_stderr.quiet_litert()
-    releaser = Releaser(Bundle.load(model), load_secret(), privacy=privacy)
+    releaser = Releaser(Bundle.load(model), load_secret(state), privacy=privacy)
     releases, names, code = [], [], 0
     for number, photo in enumerate(photos, 1):
         try:

@@ -7,26 +7,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
-from securesplit.cli import native_stderr, terminal
+from securesplit.cli import native_stderr, terminal, values
 from securesplit.cli.network import network_argument, network_options
+from securesplit.cli.settings import command
 from securesplit.errors import ConfigError, PhotoError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 MAX_CALIBRATION_PHOTOS = 64
 DRAWN_PHOTOS = 16
 
 
-@click.command(short_help="Split a Keras network into the head and tail of a bundle.")
+@command(short_help="Split a Keras network into the head and tail of a bundle.")
 @network_argument
 @click.option("--at", "layer", required=True, metavar="LAYER", help="Where to cut; `securesplit cuts MODEL` lists it.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="BUNDLE", help="Folder of the bundle to make.")
-@click.option(
-    "--head-only", type=click.Path(path_type=Path), metavar="FILE.tflite", help="Write the head alone, for a phone."
-)
+@click.option("--out", type=values.Location(), metavar="BUNDLE", help="Folder of the bundle to make.")
+@click.option("--head-only", type=values.Location(), metavar="FILE.tflite", help="Write the head alone, for a phone.")
 @network_options
 @click.option(
     "--pixels",
@@ -44,7 +43,7 @@ DRAWN_PHOTOS = 16
 )
 @click.option(
     "--calibration",
-    type=click.Path(path_type=Path),
+    type=values.Location(),
     metavar="FOLDER",
     help=f"Photos that set the ranges; up to {MAX_CALIBRATION_PHOTOS} are used.  [default: drawn lesions]",
 )
@@ -124,6 +123,8 @@ def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
 
 def _photos(folder: Path | None, shape: tuple[Any, ...]) -> NDArray[np.uint8]:
     """``(n, side, side, 3) uint8`` to calibrate with."""
+    import numpy as np
+
     from securesplit.imaging import load_photo
     from securesplit.imaging.synthetic import draw_lesion
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from securesplit.cli import terminal
-from securesplit.cli.options import model_option
+from securesplit.cli import terminal, values
+from securesplit.cli.options import certs_option, model_option
+from securesplit.cli.settings import command
 from securesplit.errors import SecureSplitError
 
 if TYPE_CHECKING:
@@ -20,19 +21,27 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-@click.command(short_help="Serve the network's tail to authenticated clients.")
-@click.option("--bind", required=True, metavar="ENDPOINT", help="Where to listen, tcp://HOST:PORT; port 0: any.")
-@click.option("--workers", default="auto", show_default=True, metavar="N", help="Tail processes; auto: one a core.")
+@command(short_help="Serve the network's tail to authenticated clients.")
 @click.option(
-    "--certs",
-    type=click.Path(path_type=Path),
-    default=Path("certs"),
-    show_default=True,
-    help="Folder that keygen wrote; read again when it changes.",
+    "--bind", required=True, type=values.BIND, metavar="ENDPOINT", help="Where to listen, tcp://HOST:PORT; port 0: any."
 )
+@click.option(
+    "--workers",
+    type=values.WORKERS,
+    default="auto",
+    show_default=True,
+    metavar="N",
+    help="Tail processes; auto: one a core.",
+)
+@certs_option
 @model_option
 @click.option("--pin", is_flag=True, help="A core of its own for each tail; for a machine that does nothing else.")
-@click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics, /livez and /readyz there.  [default: nowhere]")
+@click.option(
+    "--metrics",
+    type=values.HEALTH,
+    metavar="HOST:PORT",
+    help="Serve /metrics, /livez and /readyz there.  [default: nowhere]",
+)
 @click.option("--metrics-anywhere", is_flag=True, help="Let other machines reach --metrics.")
 @click.option(
     "--metrics-host",
@@ -43,7 +52,7 @@ _log = logging.getLogger(__name__)
 )
 @click.option(
     "--audit-log",
-    type=click.Path(path_type=Path),
+    type=values.Location(),
     metavar="FILE",
     help="Append a line for each session that begins or ends; opened again on SIGHUP.  [default: none]",
 )
@@ -57,7 +66,7 @@ def tail_worker(log_level: str, log_format: Form, **options: Any) -> int:
 
     \b
     Example:
-      securesplit tail-worker --bind tcp://0.0.0.0:5555 --workers 4 --metrics 127.0.0.1:9090
+      securesplit tail-worker --bind tcp://0.0.0.0:5555 --workers 4 --metrics 127.0.0.1:9464
     """
     from securesplit.cli.logs import logging_to_stderr
     from securesplit.worker.service import serve

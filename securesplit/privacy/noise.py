@@ -21,6 +21,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
+from securesplit.config import user_folder
 from securesplit.errors import CredentialError
 from securesplit.privacy.discrete_gaussian import DiscreteGaussian
 from securesplit.privacy.release import ReleaseSpec
@@ -33,11 +34,14 @@ _CHUNK_BYTES: Final = 4096
 
 
 def state_folder() -> Path:
-    """The device's state: ``$SECURESPLIT_STATE``, else ``securesplit`` in the XDG state folder."""
+    """The device's state: ``$SECURESPLIT_STATE``, else ``securesplit`` in the XDG state folder.
+
+    Raises:
+        ConfigError: the user has no home folder.
+    """
     if chosen := os.environ.get(STATE_VARIABLE):
         return Path(chosen)
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "securesplit"
+    return user_folder("XDG_STATE_HOME", ".local/state") / "securesplit"
 
 
 def make_state_folder(folder: Path) -> Path:

@@ -1,6 +1,6 @@
 """Ask the worker on this machine how it is: ``python -m securesplit.worker.ask /readyz``, a container's health check.
 
-The address is ``SECURESPLIT_METRICS``, by default 127.0.0.1:9090. Exit code 0: yes; 1: no, or nobody answers.
+The address is ``SECURESPLIT_METRICS``, by default 127.0.0.1:9464. Exit code 0: yes; 1: no, or nobody answers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _TIMEOUT_S = 2.0
 
 def main(path: str) -> int:
     """Ask, and pass the answer on."""
-    connection = http.client.HTTPConnection(os.environ.get("SECURESPLIT_METRICS", "127.0.0.1:9090"), timeout=_TIMEOUT_S)
+    connection = http.client.HTTPConnection(os.environ.get("SECURESPLIT_METRICS", "127.0.0.1:9464"), timeout=_TIMEOUT_S)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

@@ -35,9 +35,10 @@ def certs(tmp_path: Path) -> Path:
 def doctor(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Doctor:
     """``doctor(...)`` runs the command in an empty folder and returns its JSON report, checked against the code."""
 
-    def call(*arguments: object) -> dict[str, Any]:
+    def call(*arguments: object, config: Path | None = None) -> dict[str, Any]:
         monkeypatch.chdir(tmp_path)
-        code = run(["doctor", "--format", "json", *map(str, arguments)])
+        file = [] if config is None else ["--config", str(config)]
+        code = run([*file, "doctor", "--format", "json", *map(str, arguments)])
         report: dict[str, Any] = json.loads(capsys.readouterr().out)
         assert report["schema"] == "securesplit.doctor/1"
         assert report["exit_code"] == code
@@ -79,14 +80,14 @@ def test_text_is_a_line_a_finding_and_a_summary(
     assert run(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "0 errors, 1 warning"
-    assert any(line.startswith("warning  modes: certs is open to others (mode 755)") for line in lines)
-    assert "         hint: chmod 700 certs" in lines
+    assert any(line.startswith(f"warning  modes: {certs} is open to others (mode 755)") for line in lines)
+    assert f"         hint: chmod 700 {certs}" in lines
 
 
-def test_without_certificates_only_embedded_works(doctor: Doctor) -> None:
+def test_without_certificates_only_embedded_works(doctor: Doctor, tmp_path: Path) -> None:
     report = doctor()
     assert (report["status"], report["exit_code"]) == ("warning", 0)
-    assert said(report, "warning") == ["no folder certs, so only --embedded works here"]
+    assert said(report, "warning") == [f"no folder {tmp_path / 'certs'}, so only --embedded works here"]
     assert doctor("--client", "clinic-1")["exit_code"] == 5
 
 
@@ -247,22 +248,22 @@ def test_a_bundle_that_was_altered_is_an_error_and_one_without_tail_is_not(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[diagnose]\nconect = 'tcp://x:1'\n", "unknown setting 'conect' for diagnose"),
-        ("[diagnos]\nprivacy = 'private'\n", "[diagnos] in securesplit.toml is no command"),
-        ("cert = 'certs'\n", "no command knows the setting 'cert'"),
+        ("[diagnose]\nconect = 'tcp://x:1'\n", "FILE:2: unknown setting 'conect' for diagnose"),
+        ("[diagnos]\nprivacy = 'private'\n", "[diagnos] in FILE is no command"),
+        ("cert = 'certs'\n", "FILE:1: no command knows the setting 'cert'"),
     ],
 )
 def test_a_setting_that_nobody_knows_is_an_error(
     doctor: Doctor, certs: Path, tmp_path: Path, text: str, message: str
 ) -> None:
-    (tmp_path / "securesplit.toml").write_text(text)
-    report = doctor()
-    assert (report["exit_code"], said(report, "error")) == (2, [message])
+    (tmp_path / "s.toml").write_text(text)
+    report = doctor(config=tmp_path / "s.toml")
+    assert (report["exit_code"], said(report, "error")) == (2, [message.replace("FILE", str(tmp_path / "s.toml"))])
 
 
 def test_known_settings_are_ok(doctor: Doctor, certs: Path, tmp_path: Path) -> None:
-    (tmp_path / "securesplit.toml").write_text("certs = 'certs'\n[diagnose]\nprivacy = 'compact'\n")
-    assert "securesplit.toml" in said(doctor(), "ok")
+    (tmp_path / "s.toml").write_text("certs = 'certs'\n[diagnose]\nprivacy = 'compact'\n")
+    assert str(tmp_path / "s.toml") in said(doctor(config=tmp_path / "s.toml"), "ok")
 
 
 @pytest.fixture(scope="module")

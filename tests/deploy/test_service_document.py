@@ -65,7 +65,7 @@ def test_a_service_is_installed_started_and_reloaded_as_printed(tmp_path: Path, 
 
     def here(text: str) -> str:
         text = re.sub(r"(?<![\w.])/(opt|etc|var/log)/", rf"{tmp_path}/\1/", text)
-        text = text.replace("0.0.0.0:5555", f"127.0.0.1:{port}").replace(":9090", f":{health}")
+        text = text.replace("0.0.0.0:5555", f"127.0.0.1:{port}").replace(":9464", f":{health}")
         owner = f"-o {getpass.getuser()} -g {grp.getgrgid(os.getegid()).gr_name}"
         return text.replace("-o securesplit -g securesplit", owner)
 

@@ -15,12 +15,12 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-import click
 import pytest
 
-from securesplit import config, errors
+from securesplit import errors
 from securesplit.channel import issuing
-from securesplit.cli.main import settings_keys
+from securesplit.cli import settings
+from securesplit.cli.main import all_commands
 from securesplit.cli.tail_worker import tail_worker
 from securesplit.worker.settings import WorkerSettings
 from tests.conftest import REPO
@@ -86,12 +86,12 @@ def test_it_runs_as_its_own_user_and_stops_and_reloads_as_the_worker_wants() -> 
     assert set(map(int, unit["RestartPreventExitStatus"][0].split())) == codes
 
 
-def test_its_settings_are_known_and_its_paths_are_those_of_the_unit() -> None:
-    settings = config.read_config(FOLDER / "worker.toml")
-    keys = settings_keys(tail_worker)
-    chosen = config.settings_of(settings, "tail-worker", keys)
-    for key, value in chosen.items():
-        keys[key].type_cast_value(click.Context(tail_worker), value)
+def test_its_settings_are_sound_and_its_paths_are_those_of_the_unit(tmp_path: Path) -> None:
+    installed = tmp_path / "worker.toml"
+    installed.write_bytes((FOLDER / "worker.toml").read_bytes())
+    loaded = settings.load(installed, {}, all_commands, "tail-worker")
+    assert not loaded.problems
+    assert loaded.of(tail_worker)["certs"] == Path("/etc/securesplit/certs")
     audit = Path(tomllib.loads((FOLDER / "worker.toml").read_text())["tail-worker"]["audit-log"])
     assert audit.parent == Path("/var/log") / service()["LogsDirectory"][0]
     assert f"{audit.parent}/*{audit.suffix}" in (FOLDER / "securesplit.logrotate").read_text()

@@ -25,7 +25,9 @@ from securesplit.channel.frames import Code, ErrorBody, FrameError
 from securesplit.channel.server import ServerChannel
 from securesplit.channel.states import ClientState
 from securesplit.channel.tensor import TensorError, TensorSpec
+from securesplit.cli import settings_check
 from securesplit.cli.checks.certificates import CertsCheck
+from securesplit.cli.main import all_commands
 from securesplit.errors import BundleError, ConfigError, CredentialError, PhotoError, TrustError, WorkerError
 from securesplit.imaging import load_photo
 from securesplit.imaging.synthetic import draw_lesion
@@ -352,7 +354,8 @@ class Texts:
     def __init__(self, folder: Path) -> None:
         self._file = folder / "settings.toml"
         self._manifest = (DEFAULT_FOLDER / "manifest.json").read_bytes()
-        self._settings = b'certs = "certs"\n[diagnose]\nconnect = ["tcp://localhost:1"]\ntimeout-s = 3.5\n'
+        self._commands = all_commands()
+        self._settings = b'certs = "certs"\n[diagnose]\nconnect = ["tcp://localhost:1"]\ntimeout = 3.5\n'
 
     def __call__(self, mutation: Mutation) -> str:
         if mutation.pick % 2:
@@ -363,10 +366,9 @@ class Texts:
         self._file.write_bytes(mutation.apply(self._settings))
         try:
             settings = config.read_config(self._file)
-            config.settings_of(settings, "diagnose", {"connect", "timeout_s", "certs"})
         except ConfigError:
             return "settings refused"
-        return "settings read"
+        return "settings wrong" if list(settings_check.check_file(settings, self._commands)) else "settings read"
 
 
 def make(name: str, folder: Path) -> Target:

@@ -58,7 +58,7 @@ def test_every_loopback_address_will_do(address: str) -> None:
 def test_what_is_no_address_is_a_clear_error(address: str) -> None:
     with pytest.raises(ConfigError, match="--metrics") as caught:
         HealthServer(address, {})
-    assert "127.0.0.1:9090" in caught.value.hint
+    assert "127.0.0.1:9464" in caught.value.hint
 
 
 def test_a_taken_port_is_a_clear_error() -> None:

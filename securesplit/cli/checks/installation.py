@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import platform
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
 
-from securesplit import config
 from securesplit.cli.checks import Finding, failure, ok, warning
-from securesplit.errors import ConfigError, SecureSplitError
+from securesplit.cli.settings import Settings
+from securesplit.errors import SecureSplitError
 
 _LIBRARY = re.compile(r"([\w.-]+)>=([\d.]+)$")
 _MODULES = {"pyopenssl": "OpenSSL", "pyzmq": "zmq", "pillow": "PIL", "ai-edge-litert": "ai_edge_litert.interpreter"}
@@ -62,35 +61,13 @@ def _check_openssl() -> Iterator[Finding]:
         yield warning("OpenSSL", f"{version} has no post-quantum group; X25519 is used", hint)
 
 
-def check_settings(
-    file: Path | None, commands: Collection[str], keys_of: Callable[[str], Collection[str]]
-) -> Iterator[Finding]:
-    """That every table and key of the settings file is one that some command knows.
-
-    Args:
-        file: the settings file, or None where there is none.
-        commands: names of all commands.
-        keys_of: by command, the keys that it knows.
-    """
-    if file is None:
-        yield ok("settings", "no settings file")
-        return
-    try:
-        settings = config.read_config(file)
-        known = {name.replace("-", "_"): name for name in commands}
-        for name, table in settings.items():
-            if not isinstance(table, dict):
-                _check_common_key(name, commands, keys_of)
-            elif name not in known:
-                raise ConfigError(f"[{name}] in {file} is no command", hint=f"commands: {', '.join(commands)}")
-            else:
-                config.settings_of(settings, known[name], keys_of(known[name]))
-    except ConfigError as error:
-        yield failure("settings", error)
-    else:
-        yield ok("settings", f"{file}")
-
-
-def _check_common_key(key: str, commands: Collection[str], keys_of: Callable[[str], Collection[str]]) -> None:
-    if not any(key in keys_of(command) for command in commands):
-        raise ConfigError(f"no command knows the setting {key!r}", hint="check its spelling; see docs/operations.md")
+def check_settings(settings: Settings) -> Iterator[Finding]:
+    """What the one check of settings file and environment found; the same that every other command refuses."""
+    for problem in settings.problems:
+        yield failure("settings", problem)
+    for variable in settings.strangers:
+        yield warning(
+            "settings", f"no command knows the variable {variable}", "unset it, unless it is another program's"
+        )
+    if not settings.problems:
+        yield ok("settings", f"{settings.path or 'no settings file'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,7 +41,12 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
     from securesplit.privacy.ledger import LEDGER_FILE
     from securesplit.privacy.noise import SECRET_FILE, load_secret, state_folder
 
-    folder = folder or state_folder()
+    try:
+        folder = (folder or state_folder()).absolute()
+        _try_to_write(folder)
+    except SecureSplitError as error:
+        yield failure("state", error)
+        return
     if not folder.is_dir():
         yield ok("state", f"no folder {folder} yet; the first diagnosis makes it")
         return
@@ -73,6 +79,21 @@ def check_confinement() -> Finding:
         )
         return warning("confinement", f"{message}, but not by {', '.join(absent)}", hint)
     return ok("confinement", message)
+
+
+def _try_to_write(folder: Path) -> None:
+    """Write a file without a name into the folder, or into the one above that it would be made in.
+
+    Raises:
+        CredentialError: that fails, so a diagnosis would.
+    """
+    place = next(each for each in (folder, *folder.parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place) as probe:
+            probe.write(b"securesplit doctor")
+    except OSError as error:
+        message = f"the state folder {folder} cannot be written: {place}: {error.strerror}"
+        raise CredentialError(message, hint="set SECURESPLIT_STATE to a folder of yours") from None
 
 
 def _ledger(folder: Path) -> Finding:

@@ -1,0 +1,147 @@
+"""Types of option values: the rules that flags, environment, settings file and Python API share, as click types.
+
+Each raises `ConfigError`, with the hint of the rule. `toml` names the TOML types that a settings file may hold for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from securesplit import config
+from securesplit.errors import ConfigError
+
+MOST_DAYS = 825  # `securesplit.channel.pki.MAX_DAYS`, without loading cryptography
+
+
+class Number(click.ParamType):  # type: ignore[type-arg]  # generic in newer click only
+    """A number within a rule of `securesplit.config`.
+
+    Args:
+        name: of the kind of number, for ``--help``.
+        check: takes value and flag, returns the number or raises `ConfigError`.
+        toml: TOML types that stand for it.
+    """
+
+    def __init__(
+        self, name: str, check: Callable[[object, str], float | None], *, toml: tuple[type, ...] = (int, float)
+    ) -> None:
+        self.name = name
+        self.toml = toml
+        self._check = check
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        """Text of the command line, or a number of the settings file."""
+        try:
+            number = float(value) if isinstance(value, str) else value
+        except ValueError:
+            self.fail(f"{value!r} is not a valid float.", param, ctx)
+        return self._check(number, name_of(param, ctx))
+
+
+class Location(click.Path):
+    """A file or folder; never the empty text, which would mean the working folder."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A path, as it was written."""
+        if not str(value) or "\0" in str(value):
+            raise ConfigError(f"{name_of(param, ctx)} is not a path", hint="name a file or folder")
+        return super().convert(value, param, ctx)
+
+
+class Text(click.ParamType):  # type: ignore[type-arg]  # likewise
+    """Text under a rule.
+
+    Args:
+        name: of the kind of text.
+        check: returns normally or raises `ConfigError`.
+        toml: TOML types that stand for it, such as a number for an ε.
+    """
+
+    def __init__(self, name: str, check: Callable[[str], object], *, toml: tuple[type, ...] = (str,)) -> None:
+        self.name = name
+        self.toml = toml
+        self._check = check
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text itself."""
+        text = str(value)
+        try:
+            self._check(text)
+        except ConfigError as error:
+            raise ConfigError(f"{name_of(param, ctx)}: {error.message}", hint=error.hint) from None
+        return text
+
+
+def name_of(param: click.Parameter | None, ctx: click.Context | None) -> str:
+    """What messages call the value: its variable where it came from the environment, else ``--flag``."""
+    if not isinstance(param, click.Option):
+        return "value"
+    if ctx is not None and ctx.get_parameter_source(str(param.name)) is ParameterSource.ENVIRONMENT:
+        return param.envvar if isinstance(param.envvar, str) else str((param.envvar or [""])[0])
+    return max(param.opts, key=len)
+
+
+def _endpoint(text: str) -> object:
+    from securesplit.transport.endpoint import Endpoint
+
+    return Endpoint.parse(text)
+
+
+def _listening(text: str) -> object:
+    from securesplit.transport.endpoint import Endpoint
+
+    return Endpoint.parse(text, listening=True)
+
+
+def _health(text: str) -> object:
+    from securesplit.transport.endpoint import Endpoint
+
+    try:
+        return Endpoint.parse(f"tcp://{text}", listening=True)
+    except ConfigError:
+        raise ConfigError(f"{text!r} is not HOST:PORT", hint="write HOST:PORT, such as 127.0.0.1:9464") from None
+
+
+def _client(text: str) -> object:
+    from securesplit.channel.pki import check_client_name
+
+    return check_client_name(text)
+
+
+def _server(text: str) -> object:
+    from securesplit.channel.pki import check_server_name
+
+    return check_server_name(text)
+
+
+def _workers(text: str) -> object:
+    from securesplit.worker.settings import parse_workers
+
+    return parse_workers(text)
+
+
+def _privacy(text: str) -> object:
+    if not text.strip():
+        raise ConfigError("it is empty", hint="name a preset of the bundle, or give an epsilon")
+    return text
+
+
+TIMEOUT = Number("seconds", config.check_timeout_s)
+BUDGET = Number("epsilon", config.check_budget)
+MINUTES = Number("minutes", lambda value, flag: config.check_number(value, flag, least=0.1, most=10_080))
+DAYS = Number("days", lambda value, flag: config.check_count(value, flag, least=1, most=MOST_DAYS), toml=(int,))
+ENDPOINT = Text("endpoint", _endpoint)
+BIND = Text("endpoint", _listening)
+HEALTH = Text("address", _health)
+CLIENT_NAME = Text("name", _client)
+SERVER_NAME = Text("name", _server)
+WORKERS = Text("number", _workers, toml=(str, int))
+PRIVACY = Text("preset", _privacy, toml=(str, int, float))
