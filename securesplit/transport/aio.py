@@ -182,7 +182,7 @@ class _Peer:
                 return await line.ask(ref, plaintext)
         except TimeoutError:
             if line is not None and line.heard_s < start_s:
-                line.retire()  # those who wait on it have their own time
+                line.doubt(start_s)
             raise Retry(Fault.SILENT.value, elsewhere=True) from None
         except LinkError as error:
             raise Retry(error.fault.value, elsewhere=True) from None

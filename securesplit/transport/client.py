@@ -101,7 +101,7 @@ class Connection:
         with self._lock:
             if self._pid == os.getpid() and not self._context.closed:
                 self._close_peers()
-                self._context.term()
+                self._context.destroy(linger=0)  # a signal in the middle of opening a link may have left a socket
 
     def __enter__(self) -> Self:
         return self

@@ -2,7 +2,9 @@
 
 The same frames as a `Peer` sends, as a DEALER in place of a REQ, so that a request need not wait for the answer to the
 one before. A line is never repaired: after a failure everything that waits on it is told, and its owner opens
-another one. A request that is cancelled leaves nothing behind; its answer is dropped when it comes.
+another one. A request that is cancelled leaves nothing behind: its answer or its refusal, like a duplicate or one that
+was forged, is dropped when it comes, since nobody waits for it. A refusal in clear text concerns the one request that
+it names; the others go on waiting.
 
 All of it belongs to one event loop. What blocks the loop is the handshake's own arithmetic, 1 to 2 ms a session.
 """
@@ -43,6 +45,7 @@ class Line:
 
     Attributes:
         heard_s: when the last answer that verified came, by ``time.monotonic``; -inf before the first.
+        doubted_s: when a request was last given up in silence, likewise.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class Line:
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._moment: _Moment | None = asyncio.get_running_loop().create_future()
         self._up = self._retired = self._closed = False
-        self.heard_s = -inf
+        self.heard_s = self.doubted_s = -inf
         self._wire = Wire(b"DEALER", limits)
         self._socket = async_client_socket(context, ipv6=address.is_ipv6)
         self._monitor: zmq.asyncio.Socket = self._socket.get_monitor_socket(WATCHED)
@@ -110,6 +113,17 @@ class Line:
             self._waiting.pop(ref, None)
             if self._retired and not self._waiting:
                 self.close()
+
+    def doubt(self, since_s: float) -> None:
+        """A request that was sent at `since_s` was given up, and nothing has been heard since.
+
+        After the first time it is sent again here, where a worker that is only slow has its answer; a second one, begun
+        after that, says that the line is dead.
+        """
+        if self.heard_s < self.doubted_s <= since_s:
+            self.retire()
+        else:
+            self.doubted_s = time.monotonic()
 
     def retire(self) -> None:
         """Take no more requests, and close once the last answer has come."""

@@ -75,10 +75,10 @@ def test_nothing_is_counted_where_nothing_listens(
     ask: Any, draw_photo: DrawPhoto, tmp_path: Path, free_port: Callable[[], int]
 ) -> None:
     photos, start = [draw_photo(seed) for seed in range(PHOTOS)], time.monotonic()
-    errors = ask(f"tcp://127.0.0.1:{free_port()}", photos, {"state": tmp_path, "timeout_s": 0.3})
+    errors = ask(f"tcp://127.0.0.1:{free_port()}", photos, {"state": tmp_path, "timeout_s": 0.2})
     assert all(isinstance(error, UnreachableError) for error in errors), errors
     assert counted(tmp_path) == 0
-    assert time.monotonic() - start < 0.3 * PHOTOS + 4.0
+    assert time.monotonic() - start < 0.2 * PHOTOS + 4.0
 
 
 @pytest.mark.parametrize("ask", CLIENTS)
@@ -130,7 +130,7 @@ def test_the_command_gives_up_after_a_few_photos(
     style: str, securesplit: Command, draw_photo: DrawPhoto, certs: Path, free_port: Callable[[], int]
 ) -> None:
     photos = [draw_photo(seed) for seed in range(PHOTOS)]
-    where = ["--connect", f"tcp://127.0.0.1:{free_port()}", "--certs", certs, "--timeout", "0.3", "--format", style]
+    where = ["--connect", f"tcp://127.0.0.1:{free_port()}", "--certs", certs, "--timeout", "0.1", "--format", style]
     done = securesplit("diagnose", *photos, *where)
     assert done.returncode == 6
     assert f"photo 3 of {PHOTOS}" in done.stderr
@@ -151,7 +151,7 @@ def test_unreadable_photos_between_do_not_keep_the_command_trying(
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no photo")
     photos = [draw_photo(1), broken, draw_photo(2), broken, draw_photo(3), broken, draw_photo(4)]
-    where = ["--connect", f"tcp://127.0.0.1:{free_port()}", "--certs", certs, "--timeout", "0.3"]
+    where = ["--connect", f"tcp://127.0.0.1:{free_port()}", "--certs", certs, "--timeout", "0.1"]
     done = securesplit("diagnose", *photos, *where)
     assert done.returncode == 6
     assert "2 photos were not tried" in done.stderr

@@ -1,0 +1,169 @@
+"""Interrupted, cancelled, late, renewed: what happens to one request leaves the connection and its neighbours whole."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from securesplit.channel.frames import Code
+from securesplit.errors import UnreachableError
+from securesplit.transport.aio import AsyncConnection
+from securesplit.transport.client import Connection, Patience
+from securesplit.transport.endpoint import Endpoint
+from tests.transport.middleman import err, middleman
+from tests.transport.test_forged import CLIENT, CLIENTS, FORGERIES, KEYS, PATIENCE
+from tests.worker.serving import IDENTITY, Running, release, running, serve_engine
+
+ROUNDS = 60
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Running]:
+    with running(keys=KEYS) as started:
+        yield started
+
+
+class Stopped(Exception):  # noqa: N818  (what somebody's signal handler raises, such as a time limit)
+    """Not one of ours."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # cffi swallows one in its callbacks
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Stopped])
+def test_a_signal_in_the_middle_of_a_request_leaves_the_connection_whole(
+    worker: Running, kind: type[BaseException]
+) -> None:
+    """At some sixty moments of connecting, shaking hands and waiting; the same connection then answers the next."""
+
+    def stop(_number: int, _frame: Any) -> None:
+        raise kind
+
+    before, stopped = signal.signal(signal.SIGUSR1, stop), 0
+    try:
+        connection = worker.connect()
+        for turn in range(ROUNDS):
+            if turn % 3 == 0:
+                connection.close()
+                connection = worker.connect()
+            timer = threading.Timer(0.0002 * turn, os.kill, (os.getpid(), signal.SIGUSR1))
+            try:
+                timer.start()
+                connection.request(release(turn))
+                timer.join()
+                time.sleep(0)  # a place for a signal that came late
+            except kind:
+                stopped += 1
+            timer.join()
+            start = time.monotonic()
+            assert connection.request(release(7)).logit == 7
+            assert time.monotonic() - start < 3.0
+        connection.close()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert stopped > ROUNDS // 2
+
+
+def test_threads_wait_for_their_turn_no_longer_than_their_own_time() -> None:
+    """Behind a worker that says nothing each thread waited for all before it: 6 × 1 s."""
+    with middleman(None, None, lambda _: []) as silent, ThreadPoolExecutor(6) as threads:
+        patience = Patience(total_s=1.0)
+        with Connection([silent.endpoint], CLIENT, IDENTITY, patience=patience) as connection:
+            start = time.monotonic()
+            asked = [threads.submit(connection.request, release(n)) for n in range(6)]
+            assert all(isinstance(one.exception(), UnreachableError) for one in asked)
+            assert time.monotonic() - start < 3.0
+
+
+@pytest.mark.parametrize("ask", CLIENTS)
+def test_an_answer_that_comes_after_its_try_is_that_request_s_answer_still(ask: Any) -> None:
+    with running(serve_engine("Sum", pause_s=0.5), keys=KEYS) as worker:
+        assert ask([worker.front.endpoint], Patience(total_s=20.0, try_s=0.35), [3, 4, 5]) == [3, 4, 5]
+
+
+def test_tries_that_are_too_short_for_the_queue_do_not_end_the_session() -> None:
+    """Eight at once on one tail: the last waits three tries long, while the others' answers show that it is alive."""
+
+    async def scenario(worker: Running) -> None:
+        patience = Patience(total_s=20.0, try_s=0.3)
+        async with AsyncConnection([worker.front.endpoint], CLIENT, IDENTITY, patience=patience) as connection:
+            await connection.request(release(1))
+            opened = worker.front._channel.session_count
+            answers = await asyncio.gather(*(connection.request(release(n)) for n in range(24)))
+            assert [found.logit for found in answers] == list(range(24))
+            assert worker.front._channel.session_count == opened
+
+    with running(serve_engine("Sum", pause_s=0.1), keys=KEYS, max_batch=1) as worker:
+        asyncio.run(scenario(worker))
+
+
+def test_a_request_at_the_end_of_its_time_does_not_take_the_line_from_the_others() -> None:
+    async def scenario(worker: Running) -> None:
+        async with AsyncConnection([worker.front.endpoint], CLIENT, IDENTITY) as connection:
+            await connection.request(release(1))
+            long = [asyncio.create_task(connection.request(release(n))) for n in range(3)]
+            await asyncio.sleep(0)
+            connection._patience = Patience(total_s=0.05)
+            short = [asyncio.create_task(connection.request(release(n))) for n in range(3)]
+            ended = await asyncio.gather(*short, return_exceptions=True)
+            assert all(isinstance(error, UnreachableError) for error in ended), ended
+            assert [found.logit for found in await asyncio.gather(*long)] == [0, 1, 2]
+            assert worker.front._channel.session_count == 1
+
+    with running(serve_engine("Sum", pause_s=0.3), keys=KEYS, max_batch=1) as worker:
+        asyncio.run(scenario(worker))
+
+
+def test_new_credentials_in_the_middle_of_a_handshake_hold_up_nobody(worker: Running) -> None:
+    async def scenario() -> None:
+        for turn in range(10):
+            async with AsyncConnection([worker.front.endpoint], CLIENT, IDENTITY) as connection:
+                waiting = [asyncio.create_task(connection.request(release(n))) for n in range(4)]
+                await asyncio.sleep(0.0005 * turn)
+                connection.renew(CLIENT)
+                waiting += [asyncio.create_task(connection.request(release(n))) for n in range(4, 8)]
+                async with asyncio.timeout(5.0):
+                    assert [found.logit for found in await asyncio.gather(*waiting)] == list(range(8))
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("ask", CLIENTS)
+@pytest.mark.parametrize("name", ["worker", "tls", "alert-44", "other-bundle", "flight", "unknown-session"])
+def test_a_forger_at_one_address_of_a_name_is_passed_by(
+    worker: Running, name: str, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with middleman(None, None, FORGERIES[name]) as forger:
+        found = [Endpoint.parse(forger.endpoint), Endpoint.parse(worker.front.endpoint)]
+        monkeypatch.setattr(Endpoint, "resolve", lambda _: found)
+        assert ask(["tcp://127.0.0.1:1"], PATIENCE, [3, 4]) == [3, 4]
+
+
+def test_one_absent_address_is_one_failure_however_many_wait(
+    worker: Running, free_port: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [Endpoint("127.0.0.1", free_port()), Endpoint.parse(worker.front.endpoint)]
+    monkeypatch.setattr(Endpoint, "resolve", lambda _: found)
+
+    async def scenario() -> None:
+        async with AsyncConnection(["tcp://127.0.0.1:1"], CLIENT, IDENTITY) as connection:
+            start = time.monotonic()
+            answers = await asyncio.gather(*(connection.request(release(n)) for n in range(8)))
+            assert [one.logit for one in answers] == list(range(8))
+            assert time.monotonic() - start < 1.0
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("ask", CLIENTS)
+def test_a_busy_worker_s_wish_is_granted_up_to_a_bound(worker: Running, ask: Any) -> None:
+    with middleman(worker.front.endpoint, None, lambda f: err(Code.BUSY, f, retry_after_ms=400), times=1) as forger:
+        start = time.monotonic()
+        assert ask([forger.endpoint], Patience(total_s=10.0), [3]) == [3]
+        assert 0.4 <= time.monotonic() - start < 3.0
