@@ -22,7 +22,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL, crypto
 
 from securesplit.channel import pki
-from securesplit.channel.credentials import REMAKE, Credentials
+from securesplit.channel.credentials import Credentials
+from securesplit.channel.parsing import REMAKE
 from securesplit.channel.sealing import PROTOCOL
 from securesplit.channel.states import ProtocolError
 from securesplit.errors import CredentialError
@@ -32,6 +33,7 @@ SUITES = b"TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"
 GROUPS = b"*X25519MLKEM768:*X25519:P-256"
 GROUPS_BEFORE_3_5 = b"X25519:P-256"
 NOT_ALLOWED = -1  # beside OpenSSL's X509_V_ERR numbers: the certificate is good, but not on the allow-list
+NO_NAME = -3  # likewise: it is on the list, but names no client
 UNREADABLE = -2  # likewise: OpenSSL can read it, cryptography cannot
 STRICT = crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL | crypto.X509StoreFlags.X509_STRICT
 """Every certificate of a chain is checked for revocation, CAs too, and a list of its issuer must be there to do so."""
@@ -155,8 +157,10 @@ def _judge_leaf(certificate: crypto.X509, usage: x509.ObjectIdentifier, allowed:
         leaf = certificate.to_cryptography()
         if not pki.has_only_usage(leaf, usage) or not pki.may_sign_handshakes(leaf):
             return WRONG_USAGE
-        if allowed is not None and (pki.fingerprint(leaf) not in allowed or pki.client_name_of(leaf) is None):
+        if allowed is not None and pki.fingerprint(leaf) not in allowed:
             return NOT_ALLOWED
+        if allowed is not None and pki.client_name_of(leaf) is None:
+            return NO_NAME
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return UNREADABLE
     return 0

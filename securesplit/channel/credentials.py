@@ -6,18 +6,22 @@ rules of the check are here, so that files and in-memory keys pass the same one.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from securesplit.channel import pki
+from securesplit.channel import parsing, pki
+from securesplit.channel.parsing import REMAKE
+from securesplit.channel.pki import Identity
 from securesplit.errors import CredentialError
 
 SOON_DAYS = 30  # certificates and lists that end within this time are warned of
 CA_SOON_DAYS = 120  # leaves of 90 days that are issued later than this would outlive their CA
-REMAKE = "check the files, or make a new folder with securesplit keygen --out DIR"
 _RENEW = "securesplit keygen --renew, then copy the new files"
 
 
@@ -45,6 +49,26 @@ class Credentials:
     fingerprint: str
 
 
+@dataclass(frozen=True)
+class Sources:
+    """Where the parts of credentials were read, as people know it.
+
+    Attributes:
+        certificate: of the own certificate.
+        private_key: of its key.
+        ca: of the CAs.
+        crl: of the lists.
+    """
+
+    certificate: str
+    private_key: str
+    ca: str
+    crl: str
+
+
+_UNNAMED = Sources("the certificate", "the key", "the CA", "the list")
+
+
 def check(
     *,
     certificate: bytes,
@@ -54,36 +78,74 @@ def check(
     allowed_clients: frozenset[str],
     side: str,
     now: datetime,
+    sources: Sources | None = None,
 ) -> Credentials:
-    """Parse and check PEM files and return them as credentials.
+    """Parse and check files and return them as credentials, whose bytes are PEM whatever the files were.
 
     Args:
-        certificate: PEM, the leaf first.
-        private_key: PEM.
-        ca: PEM, one or more.
-        crl: PEM, one or more.
+        certificate: PEM, the leaf first; or DER.
+        private_key: PEM or DER.
+        ca: PEM, one or more; or DER.
+        crl: PEM, one or more; or DER.
         allowed_clients: fingerprints, hex.
         side: "server" or "client", for messages.
         now: an aware datetime.
+        sources: where each of the first four was read, for messages.
 
     Raises:
-        CredentialError: something cannot be parsed, the key does not fit, or a date does not.
+        CredentialError: something cannot be parsed, the key does not fit, a date does not, or every peer would refuse
+            the leaf.
     """
-    try:
-        leaf = x509.load_pem_x509_certificates(certificate)[0]
-        public_key = leaf.public_key()
-        x509.load_pem_x509_certificates(ca)
-        lists = pki.load_crls(crl)
-    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
-        raise CredentialError(f"the {side}'s certificates cannot be read: {error}", hint=REMAKE) from error
-    if pki.load_key(private_key).public_key() != public_key:
-        raise CredentialError(f"the {side}'s private key does not belong to its certificate", hint=REMAKE)
+    where = _UNNAMED if sources is None else sources
+    chain = parsing.certificates(certificate, what=f"the {side}'s certificates", where=where.certificate)
+    authorities = parsing.certificates(ca, what=f"the {side}'s certificates", where=where.ca)
+    lists = parsing.revocation_lists(crl, what="the revocation list", where=where.crl)
+    key = parsing.private_key(private_key, what=f"the {side}'s private key", where=where.private_key)
     if not lists:
         raise CredentialError("the revocation list is empty", hint=REMAKE)
-    _check_dates(leaf, lists, side, now)
+    _check_pair(chain, key, side, where)
+    _check_purpose(chain[0], side, where.certificate)
+    _check_dates(chain[0], lists, side, now)
     return Credentials(
-        certificate, private_key, ca, crl, allowed_clients, leaf.not_valid_after_utc, pki.fingerprint(leaf)
+        _pem(chain),
+        Identity(chain[0], key).key_pem,
+        _pem(authorities),
+        b"".join(map(pki.crl_pem, lists)),
+        allowed_clients,
+        chain[0].not_valid_after_utc,
+        pki.fingerprint(chain[0]),
     )
+
+
+def _pem(certificates: Iterable[x509.Certificate]) -> bytes:
+    return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
+
+
+def _check_pair(chain: list[x509.Certificate], key: ec.EllipticCurvePrivateKey, side: str, where: Sources) -> None:
+    """That the first certificate is the key's."""
+    owners = [number for number, one in enumerate(chain) if one.public_key() == key.public_key()]
+    if owners and owners[0]:
+        message = f"{where.certificate} has its certificates in the wrong order: number {owners[0] + 1} is the {side}'s"
+        raise CredentialError(message, hint="put that one first, then each CA that issued the one before it")
+    if not owners:
+        hint = f"{where.certificate} and {where.private_key} must come from one run of keygen; or {REMAKE}"
+        raise CredentialError(f"the {side}'s private key does not belong to its certificate", hint=hint)
+
+
+def _check_purpose(leaf: x509.Certificate, side: str, where: str) -> None:
+    """That a peer will take the leaf for what this side is; it would break the handshake off without saying why."""
+    wanted = ExtendedKeyUsageOID.SERVER_AUTH if side == "server" else ExtendedKeyUsageOID.CLIENT_AUTH
+    this = f"the {side} certificate is not for this use: {where}"
+    name = f"{wanted._name}"  # noqa: SLF001  (cryptography has no public name of an OID)
+    if not pki.has_only_usage(leaf, wanted):
+        usages = ", ".join(pki.usages_of(leaf)) or "none"
+        hint = f"issue it with extendedKeyUsage = {name} and no other; a worker needs serverAuth, a device clientAuth"
+        raise CredentialError(f"{this} has the extended key usage {usages}, and needs {name} alone", hint=hint)
+    if not pki.may_sign_handshakes(leaf):
+        raise CredentialError(f"{this} may not sign", hint="issue it with keyUsage = digitalSignature")
+    if side == "client" and pki.client_name_of(leaf) is None:
+        hint = f"issue it with subjectAltName = URI:{pki.CLIENT_URI}NAME and no other URI, or with securesplit keygen"
+        raise CredentialError(f"{this} names no device", hint=hint)
 
 
 def ends(credentials: Credentials) -> dict[str, datetime]:
@@ -105,7 +167,8 @@ def _check_dates(leaf: x509.Certificate, lists: list[x509.CertificateRevocationL
         raise CredentialError(f"the {side} certificate expired {_ago(now - leaf.not_valid_after_utc)} ago", hint=_RENEW)
     if now < leaf.not_valid_before_utc:
         when = leaf.not_valid_before_utc.astimezone(UTC).isoformat()
-        raise CredentialError(f"the {side} certificate is valid only from {when}", hint="check this machine's clock")
+        hint = f"check this machine's clock, which says {now:%Y-%m-%d %H:%M} UTC"
+        raise CredentialError(f"the {side} certificate is valid only from {when}", hint=hint)
     for crl in lists:
         if crl.next_update_utc is not None and now > crl.next_update_utc:
             raise CredentialError(f"the revocation list ended {_ago(now - crl.next_update_utc)} ago", hint=_RENEW)

@@ -15,7 +15,7 @@ from pathlib import Path
 from cryptography import x509
 
 from securesplit.channel import folder as files
-from securesplit.channel import lists, pki
+from securesplit.channel import lists, parsing, pki
 from securesplit.channel.pki import Identity
 from securesplit.errors import CredentialError
 
@@ -73,8 +73,10 @@ def authority_of(folder: Path) -> Identity:
             f"{folder / files.CA_KEY} is not here, and nothing can be issued without it",
             hint="run this where the CA was made",
         )
-    key = pki.load_key(files.read(folder / files.CA_KEY, secret=True))
-    for certificate in x509.load_pem_x509_certificates(files.read(folder / files.CA_CERTIFICATE)):
+    data = files.read(folder / files.CA_KEY, secret=True)
+    key = parsing.private_key(data, what="the CA's private key", where=str(folder / files.CA_KEY))
+    path = folder / files.CA_CERTIFICATE
+    for certificate in parsing.certificates(files.read(path), what="the CA's certificate", where=str(path)):
         if certificate.public_key() == key.public_key():
             return Identity(certificate, key)
     raise CredentialError("ca.key belongs to none of the certificates in ca.crt", hint="restore the pair from a backup")
@@ -87,12 +89,7 @@ def certificate_of(folder: Path, stem: str) -> x509.Certificate:
         CredentialError: it is missing, or no certificate.
     """
     path = folder / f"{stem}.crt"
-    try:
-        return x509.load_pem_x509_certificates(files.read(path))[0]
-    except (ValueError, x509.InvalidVersion) as error:
-        raise CredentialError(
-            f"{path} is not a certificate", hint="restore it, or move it away and run keygen"
-        ) from error
+    return parsing.certificates(files.read(path), what="a certificate", where=str(path))[0]
 
 
 @contextlib.contextmanager

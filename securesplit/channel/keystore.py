@@ -17,7 +17,7 @@ from pathlib import Path
 
 from securesplit.channel import folder as files
 from securesplit.channel import lists, pki
-from securesplit.channel.credentials import Credentials, check
+from securesplit.channel.credentials import Credentials, Sources, check
 from securesplit.channel.holdings import Entry, KeygenReport
 from securesplit.channel.issuing import DEFAULT_CLIENT, DEFAULT_DAYS, DEFAULT_SERVER_NAMES, create, renew
 from securesplit.channel.pki import Identity
@@ -107,14 +107,16 @@ def _no_client(folder: Path, name: str) -> CredentialError:
 
 
 def _load(folder: Path, stem: str, side: str, allowed: frozenset[str], now: datetime) -> Credentials:
+    certificate, private_key, ca, crl = paths = _files(folder, stem)
     return check(
-        certificate=files.read(folder / f"{stem}.crt"),
-        private_key=files.read(folder / f"{stem}.key", secret=True),
-        ca=files.read(folder / files.CA_CERTIFICATE),
-        crl=files.read(folder / files.CRL),
+        certificate=files.read(certificate),
+        private_key=files.read(private_key, secret=True),
+        ca=files.read(ca),
+        crl=files.read(crl),
         allowed_clients=allowed,
         side=side,
         now=now,
+        sources=Sources(*map(str, paths)),
     )
 
 

@@ -2,8 +2,9 @@
 
 Invariants:
 
-- ``allowed-clients.txt`` has one line ``FINGERPRINT NAME`` a certificate, and at most two certificates a name: after a
-  renewal the certificate before stays, so that a device works until its new files reach it.
+- ``allowed-clients.txt`` has one line ``FINGERPRINT NAME`` a certificate, in any usual spelling, and ``keygen`` keeps
+  at most two certificates a name: after a renewal the certificate before stays, so that a device works until its new
+  files reach it.
 - ``issued.txt`` has one line ``FINGERPRINT SERIAL EXPIRY NAME`` a certificate ever issued, so that all of them can be
   revoked; NAME of a server's is ``server:NAME,NAME``, which no client can be called. It is for the CA's folder only and
   need not be copied anywhere.
@@ -14,6 +15,7 @@ Each file is replaced in one step; who changes one holds the folder's lock (``fo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -21,11 +23,16 @@ from pathlib import Path
 from cryptography import x509
 
 from securesplit.channel import folder as files
-from securesplit.channel import pki
+from securesplit.channel import parsing, pki
 from securesplit.channel.pki import Identity
 from securesplit.errors import CredentialError
 
 FINGERPRINT_DIGITS = 64
+_SHA1_DIGITS = 40
+_HEX = set("0123456789abcdef")
+_PREFIX = re.compile(r"^(?:sha-?256)?[\s:]*(?:fingerprint)?\s*[=:]?\s*", re.IGNORECASE)
+_SEPARATORS = re.compile(r"[:\s-]")
+_LINE = "mend or remove the line"
 SERVER_PREFIX = "server:"
 
 Issued = tuple[str, int, datetime]
@@ -39,11 +46,28 @@ def allowed(folder: Path) -> list[list[str]]:
         CredentialError: the file cannot be read, or has another line.
     """
     path = folder / files.ALLOWED
-    lines = _lines(path, 2)
-    for line in lines:
-        if len(line[0]) != FINGERPRINT_DIGITS or not set(line[0]) <= set("0123456789abcdef"):
-            raise CredentialError(f"{path} has a line that is not FINGERPRINT NAME", hint="mend or remove the line")
-    return lines
+    return [_allowed(path, line) for line in _rows(path)]
+
+
+def _allowed(path: Path, line: str) -> list[str]:
+    """One line, its fingerprint as 64 digits in lowercase.
+
+    It may be spelled as ``openssl x509 -fingerprint -sha256`` and certificate viewers do: with colons, spaces or dashes
+    between bytes, capitals, and ``SHA256 Fingerprint=`` before it.
+    """
+    *words, name = line.split()
+    if not words:
+        raise CredentialError(f"{path} has a line that does not have 2 words: FINGERPRINT NAME", hint=_LINE)
+    digits = _SEPARATORS.sub("", _PREFIX.sub("", " ".join(words))).lower()
+    if len(digits) == FINGERPRINT_DIGITS and set(digits) <= _HEX:
+        return [digits, name]
+    if len(digits) == _SHA1_DIGITS and set(digits) <= _HEX:
+        hint = "openssl x509 -noout -fingerprint -sha256 -in NAME.crt prints the right one"
+        raise CredentialError(f"{path} has a fingerprint of SHA-1, and SHA-256 is needed", hint=hint)
+    why = (
+        "is not FINGERPRINT NAME" if len(words) == 1 else "does not have 2 words, or no fingerprint of 64 digits first"
+    )
+    raise CredentialError(f"{path} has a line that {why}", hint=_LINE)
 
 
 def allow(folder: Path, certificate: x509.Certificate, name: str) -> None:
@@ -107,19 +131,21 @@ def fresh_until(folder: Path) -> datetime | None:
 
 
 def _revocations(path: Path) -> list[x509.CertificateRevocationList]:
-    try:
-        return pki.load_crls(files.read(path))
-    except ValueError as error:
-        raise CredentialError(f"{path} is no revocation list", hint="restore it from a backup") from error
+    return parsing.revocation_lists(files.read(path), what="the revocation list", where=str(path))
+
+
+def _rows(path: Path) -> list[str]:
+    """The lines of a list that are not empty and no comment; none where there is no file."""
+    if not path.exists():
+        return []
+    text = files.read(path).decode("utf-8-sig", "replace")
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
 def _lines(path: Path, words: int) -> list[list[str]]:
-    if not path.exists():
-        return []
-    text = files.read(path).decode("utf-8", "replace")
-    lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    lines = [row.split() for row in _rows(path)]
     if any(len(line) != words for line in lines):
-        raise CredentialError(f"{path} has a line that does not have {words} words", hint="mend or remove the line")
+        raise CredentialError(f"{path} has a line that does not have {words} words", hint=_LINE)
     return lines
 
 

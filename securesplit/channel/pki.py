@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from securesplit.errors import ConfigError, CredentialError
+from securesplit.channel import parsing
+from securesplit.errors import ConfigError
 
 CLIENT_URI = "spiffe://securesplit/client/"
 BACKDATING = timedelta(minutes=5)
@@ -96,6 +96,15 @@ def has_only_usage(certificate: x509.Certificate, usage: x509.ObjectIdentifier) 
     except x509.ExtensionNotFound:
         return False
     return list(usages) == [usage]
+
+
+def usages_of(certificate: x509.Certificate) -> list[str]:
+    """The extended key usages of a certificate, by their names in RFC 5280 where they have one."""
+    try:
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return []
+    return [usage._name if usage._name != "Unknown OID" else usage.dotted_string for usage in usages]  # noqa: SLF001
 
 
 def may_sign_handshakes(certificate: x509.Certificate) -> bool:
@@ -206,19 +215,13 @@ def revocation(serial: int, *, now: datetime) -> x509.RevokedCertificate:
     return x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
 
 
-def load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+def load_key(data: bytes) -> ec.EllipticCurvePrivateKey:
     """Parse a private key.
 
     Raises:
         CredentialError: it is no unencrypted elliptic-curve key.
     """
-    try:
-        key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise CredentialError("a private key cannot be read", hint="use the key files of securesplit keygen") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise CredentialError("a private key is of the wrong kind", hint="use the P-256 keys of securesplit keygen")
-    return key
+    return parsing.private_key(data, what="a private key", where="it")
 
 
 def load_crls(pem: bytes) -> list[x509.CertificateRevocationList]:

@@ -8,7 +8,7 @@ user reads.
 
 from __future__ import annotations
 
-from securesplit.channel.context import NOT_ALLOWED
+from securesplit.channel.context import NO_NAME, NOT_ALLOWED
 from securesplit.channel.tls import HandshakeError
 from securesplit.errors import TrustError
 
@@ -43,6 +43,7 @@ SERVER_REFUSED = {
 }
 _WORKER, _ITS_CA = "the worker's certificate", "a CA that the worker's certificate comes from"
 """What a message is about, where what was refused is the worker's own, and where it stands above it in the chain."""
+_OUR_CHECKS: dict[int | None, str] = {NOT_ALLOWED: "not-allowed", NO_NAME: "no-client-name"}
 _SAME = {18: 2, 19: 2, 20: 2, 21: 2, 7: 2, 64: 62, 63: 62, 79: 26}
 
 CLIENT_REFUSED = {
@@ -131,8 +132,8 @@ def on_client(failure: HandshakeError, server_name: str) -> TrustError:
 
 def on_server(failure: HandshakeError) -> str:
     """A short reason for the server's log and metrics; never a name or a certificate."""
-    if failure.verify_error == NOT_ALLOWED:
-        return "not-allowed"
+    if failure.verify_error in _OUR_CHECKS:
+        return _OUR_CHECKS[failure.verify_error]
     if failure.verify_error is not None:
         return server_refusal(failure.verify_error, "")[0]
     if failure.sent in CLIENT_REFUSED:

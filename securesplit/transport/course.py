@@ -168,6 +168,9 @@ class Course:
         return self._unreachable(attempts)
 
     def _unreachable(self, attempts: Attempts) -> UnreachableError:
+        nowhere = [retry.nowhere for retry in attempts.last.values() if retry.nowhere is not None]
+        if len(nowhere) == len(self.endpoints):  # no worker was asked, so none failed to answer
+            return UnreachableError("; ".join(error.message for error in nowhere), hint=nowhere[0].hint)
         where = ", ".join(str(endpoint) for endpoint in self.endpoints)
         whys = {endpoint: attempts.last[endpoint].why for endpoint in sorted(attempts.last)}
         several = len(self.endpoints) > 1

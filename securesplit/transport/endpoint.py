@@ -11,6 +11,7 @@ from securesplit.errors import ConfigError, UnreachableError
 
 _FORM = re.compile(r"tcp://(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[\w.*-]+)):(?P<port>\d{1,5})")
 _MAX_PORT = 65535
+_UNRESOLVED = "check the name's spelling, and this machine's network and DNS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,9 @@ class Endpoint:
             return [self]
         try:
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            hint = "check the host name"
-            raise UnreachableError(f"the name {self.host!r} has no address ({error.strerror})", hint=hint) from None
+        except (OSError, UnicodeError) as error:  # the latter for a label that is empty or has over 63 characters
+            why = getattr(error, "strerror", None) or "it is not a valid name"
+            raise UnreachableError(f"the name {self.host!r} has no address ({why})", hint=_UNRESOLVED) from None
         return list(dict.fromkeys(Endpoint(str(address[0]), self.port) for *_, address in found))
 
 

@@ -60,7 +60,7 @@ class Addresses:
         try:
             self._found = self._found or self._endpoint.resolve()
         except UnreachableError as error:
-            raise Retry(error.message, elsewhere=True, absent=True) from None
+            raise Retry(error.message, elsewhere=True, absent=True, nowhere=error) from None
 
     @property
     def current(self) -> Endpoint:

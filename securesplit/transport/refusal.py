@@ -41,6 +41,7 @@ class Retry(Exception):  # noqa: N818  (an instruction, no error)
         limit: failed tries of one request after which this endpoint is given up; None: as many as there is time for.
         verdict: the error of a worker that proved who it is; None where nothing is proven.
         claim: the kind of error that clear text claims, and its hint.
+        nowhere: the error where the endpoint's name has no address; None where something could be asked.
     """
 
     def __init__(
@@ -54,10 +55,11 @@ class Retry(Exception):  # noqa: N818  (an instruction, no error)
         limit: int | None = None,
         verdict: SecureSplitError | None = None,
         claim: tuple[type[SecureSplitError], str] = (UnreachableError, _HINT),
+        nowhere: UnreachableError | None = None,
     ) -> None:
         super().__init__(why)
         self.why, self.after_s, self.elsewhere, self.absent, self.at_once = why, after_s, elsewhere, absent, at_once
-        self.limit, self.verdict, self.claim = limit, verdict, claim
+        self.limit, self.verdict, self.claim, self.nowhere = limit, verdict, claim, nowhere
 
     def error(self, endpoint: Endpoint) -> SecureSplitError:
         """What the user is told where this ended the tries at an endpoint."""

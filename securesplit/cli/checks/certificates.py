@@ -10,12 +10,11 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
-from securesplit.channel import access, keystore, lists, pki
+from securesplit.channel import access, keystore, lists, parsing, pki
 from securesplit.channel import folder as files
 from securesplit.channel.context import STRICT
 from securesplit.channel.credentials import CA_SOON_DAYS, Credentials
@@ -75,15 +74,14 @@ class CertsCheck:
     def _authorities(self) -> Iterator[Finding]:
         try:
             trusted = _load(self.folder / files.CA_CERTIFICATE)
-            revocations = pki.load_crls(files.read(self.folder / files.CRL))
+            path = self.folder / files.CRL
+            revocations = parsing.revocation_lists(files.read(path), what="the revocation list", where=str(path))
             if len(trusted) > 1:
                 yield ok("CA", f"{len(trusted)} CAs are trusted, as while one is being replaced")
             for authority in trusted:
                 yield from self._authority(authority, revocations)
         except SecureSplitError as error:
             yield failure("CA", error)
-        except ValueError as error:
-            yield failure("CA", CredentialError(f"the revocation list cannot be read: {error}", hint=_RENEW))
         if (self.folder / files.CA_KEY).exists():
             yield ok("CA", "ca.key is here, so this is the CA machine; no worker or device needs it")
 
@@ -190,13 +188,8 @@ def newest_date(folder: Path) -> datetime | None:
 
 
 def _load(path: Path) -> list[x509.Certificate]:
-    try:
-        found = x509.load_pem_x509_certificates(files.read(path))
-        for certificate in found:
-            certificate.public_key()
-        return found
-    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm):
-        raise CredentialError(f"{path} is not a certificate", hint="copy it again from the CA machine") from None
+    what = "the CA" if path.name == files.CA_CERTIFICATE else "a certificate"
+    return parsing.certificates(files.read(path), what=what, where=str(path))
 
 
 def _is_signed(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
