@@ -35,7 +35,8 @@ class AsyncClient:
         connect: endpoints ``tcp://host:port`` of workers; the next one is tried where one does not answer.
         certs: the folder that ``securesplit keygen`` wrote.
         client: whose certificate under ``certs/clients`` to use.
-        privacy: a preset of the bundle or an ε; None: the bundle's default preset.
+        privacy: a preset of the bundle or an ε; None: the bundle's default preset. One that does not protect the photo
+            is warned of, once, on the logger ``securesplit.privacy``, and has the claim "none" in every result.
         budget: largest ε (at δ = 1e-5) of all that this device ever releases; None: no limit.
         state: folder of the device's noise secret and ledger; None: the user's own.
         model: folder of the bundle; None: the one that comes with the package.

@@ -7,9 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from securesplit import AsyncClient, Bundle, Client
+from securesplit.channel import keystore
 from securesplit.config import check_budget, check_count, check_path, check_timeout_s, find_config, read_config
 from securesplit.errors import ConfigError
+from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import state_folder
+from securesplit.worker import EmbeddedWorker
+from tests.worker.serving import now
 
 
 @pytest.mark.parametrize(
@@ -110,3 +116,49 @@ def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path: Path) -> None:
 def test_what_is_no_path_is_refused(value: object) -> None:
     with pytest.raises(ConfigError, match="certs cannot be"):
         check_path(value, "certs")
+
+
+@pytest.mark.parametrize("budget", [math.nan, math.inf, 0, -1])
+def test_no_account_takes_a_budget_that_limits_nothing(budget: float, tmp_path: Path) -> None:
+    spec = Bundle.load().preset().spec
+    with Ledger(tmp_path) as ledger, pytest.raises(ConfigError, match="out of range"):
+        ledger.spend(b"r" * 16, b"p" * 16, spec.loss, preset="private", bundle_id="sha256:", budget=budget)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"budget": math.nan}, {"budget": "4"}, {"certs": ""}, {"state": b"x"}, {"model": "a\0b"}, {"client": "../x"}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_the_api_holds_its_arguments_to_the_same_rules(
+    kind: type[Client] | type[AsyncClient], wrong: dict[str, object], tmp_path: Path
+) -> None:
+    keystore.create(tmp_path / "certs", days=1, now=now())
+    with pytest.raises(ConfigError) as caught:
+        kind("tcp://127.0.0.1:1", **{"certs": tmp_path / "certs", **wrong})
+    assert caught.value.hint
+
+
+def test_a_client_keeps_its_keys_where_they_were_when_the_program_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New files in `certs` are read again; those of another folder of that name must not be."""
+    keystore.create(tmp_path / "mine" / "certs", days=1, now=now())
+    keystore.create(tmp_path / "photos" / "certs", days=1, now=now())
+    monkeypatch.chdir(tmp_path / "mine")
+    with EmbeddedWorker() as worker, Client(worker.endpoint) as client:
+        before = client._keys.current.fingerprint
+        monkeypatch.chdir(tmp_path / "photos")
+        assert client._keys.renewed() is None
+        assert client._keys.current.fingerprint == before
+
+
+def test_earlier_names_of_arguments_are_taken_with_a_hint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    keystore.create(tmp_path, clients=["clinic-1"], days=1, now=now())
+    with Client("tcp://127.0.0.1:1", certs=tmp_path, name="clinic-1", bundle=DEFAULT_FOLDER):
+        pass
+    assert [record.getMessage() for record in caplog.records] == [
+        "hint: bundle= is now model=",
+        "hint: name= is now client=",
+    ]

@@ -187,6 +187,15 @@ def test_the_settings_serve_and_diagnose(machines: Machines) -> None:
     ]
 
 
+def test_no_example_takes_the_port_of_prometheus_itself() -> None:
+    files = [
+        REPO / "README.md",
+        *(REPO / "docs").glob("*.md"),
+        *(p for p in (REPO / "deploy").rglob("*") if p.is_file()),
+    ]
+    assert not [file for file in files if "9090" in file.read_text(encoding="utf-8")]
+
+
 def test_what_is_said_of_budgets_is_so() -> None:
     said = re.search(
         r"epsilon of ([\d,]+) for one photo and ([\d,]+) for ten.*?(\d+) lasts for (\d+) photos", TEXT, re.DOTALL

@@ -11,7 +11,7 @@ from securesplit.cli import values
 
 DEFAULT_SIDE = 150  # pixels
 
-network_argument = click.argument("model", metavar="MODEL")
+network_argument = click.argument("model", metavar="NETWORK")
 
 
 def network_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -23,7 +23,9 @@ DRAWN_PHOTOS = 16
 
 @command(short_help="Split a Keras network into the head and tail of a bundle.")
 @network_argument
-@click.option("--at", "layer", required=True, metavar="LAYER", help="Where to cut; `securesplit cuts MODEL` lists it.")
+@click.option(
+    "--at", "layer", required=True, metavar="LAYER", help="Where to cut; `securesplit cuts NETWORK` lists it."
+)
 @click.option("--out", type=values.Location(), metavar="BUNDLE", help="Folder of the bundle to make.")
 @click.option("--head-only", type=values.Location(), metavar="FILE.tflite", help="Write the head alone, for a phone.")
 @network_options
@@ -66,9 +68,9 @@ def split(
     licence: str,
     provenance: tuple[str, ...],
 ) -> None:
-    """Split MODEL at LAYER into a bundle with the preset `none`, the undefended cut.
+    """Split NETWORK at LAYER into a bundle with the preset `none`, the undefended cut.
 
-    MODEL is a .keras file, or a backbone by name. A bundle needs a network that ends in one logit or probability of
+    NETWORK is a .keras file, or a backbone by name. A bundle needs a network that ends in one logit or probability of
     malignant, or in two of (benign, malignant). Nothing that exists is overwritten.
 
     \b

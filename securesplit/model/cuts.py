@@ -126,7 +126,7 @@ def find_cut(graph: Sequence[LayerNode], outputs: Iterable[str], layer: str) -> 
     near = nearest(names, [cut.layer for cut in cuts], layer)
     raise ConfigError(
         f"the network cannot be cut at {layer!r}: not every path passes through it",
-        hint=f"the nearest valid cuts are {' and '.join(near)}; `securesplit cuts MODEL` lists all",
+        hint=f"the nearest valid cuts are {' and '.join(near)}; `securesplit cuts NETWORK` lists all",
     )
 
 
@@ -140,4 +140,4 @@ def nearest(names: Sequence[str], cuts: Sequence[str], layer: str) -> list[str]:
 
 def _similar(layer: str, cuts: Sequence[str]) -> str:
     close = difflib.get_close_matches(layer, cuts, n=2, cutoff=0.0)
-    return f"valid cuts of a similar name: {', '.join(close)}; `securesplit cuts MODEL` lists all"
+    return f"valid cuts of a similar name: {', '.join(close)}; `securesplit cuts NETWORK` lists all"

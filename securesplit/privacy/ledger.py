@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Self
 
+from securesplit.config import check_budget
 from securesplit.errors import BudgetError
 from securesplit.privacy.accounting import DELTA, NO_LOSS, UNBOUNDED, Loss, compose
 from securesplit.privacy.exact import IntegerReleases
@@ -198,7 +199,9 @@ class Ledger:
         Raises:
             BudgetError: it would overspend, or the ledger cannot be written; nothing was written, so nothing
                 may be sent.
+            ConfigError: `budget` is no positive, finite number.
         """
+        budget = check_budget(budget)
         with self._lock, self._explained(), self._immediate():
             known = self._db.execute("SELECT 1 FROM releases WHERE release = ?", (release_id,)).fetchone()
             if not known:

@@ -21,8 +21,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from securesplit.channel import issuing
+from securesplit.imaging.synthetic import draw_lesion
 from tests.conftest import REPO
 from tests.deploy.test_container import copy_into, instructions
 from tests.integration.conftest import run_command
@@ -102,6 +104,11 @@ def test_a_service_is_installed_started_and_reloaded_as_printed(tmp_path: Path, 
         wait_until(lambda: '"reloaded"' in (etc / "log").read_text())
         asked = run_command("doctor", "--connect", f"tcp://127.0.0.1:{port}", "--certs", checkout / "certs")
         assert asked.returncode == 0, asked.stdout
+        photo = tmp_path / "mole.png"
+        Image.fromarray(draw_lesion(7)).save(photo)
+        where = ["--connect", f"tcp://127.0.0.1:{port}", "--certs", checkout / "certs"]
+        diagnosed = run_command("diagnose", photo, *where)
+        assert diagnosed.returncode == 0, diagnosed.stderr
     finally:
         if (etc / "pid").exists():
             os.kill(int((etc / "pid").read_text()), 15)

@@ -30,7 +30,7 @@ def command(tmp_path_factory):
         where = folder / ("malignant" if i % 4 == 0 else "benign")
         where.mkdir(exist_ok=True)
         Image.fromarray(draw_lesion(i, 60)).save(where / f"{i:03}.png")
-    base = [sys.executable, "-m", "securesplit", "audit", "--data", str(folder), "--preset", "private"]
+    base = [sys.executable, "-m", "securesplit", "audit", "--data", str(folder), "--privacy", "private"]
     return lambda out: [*base, "--minutes", "60", "--format", "json", "--out", str(out)]
 
 
