@@ -1,5 +1,15 @@
-"""Photo file -> pixels: size bounds before decoding, EXIF turn, centre square, one fixed size."""
+"""Photo -> pixels: bounds before decoding, one upright turn, sRGB, centre square, one fixed size."""
 
-from securesplit.imaging.photo import MAX_FILE_BYTES, MAX_PIXELS, load_photo, to_square
+from securesplit.imaging.memory import MAX_DECODED_BYTES, MAX_PIXELS
+from securesplit.imaging.photo import load_photo, to_square
+from securesplit.imaging.source import MAX_FILE_BYTES, PhotoSource, photo_name
 
-__all__ = ["MAX_FILE_BYTES", "MAX_PIXELS", "load_photo", "to_square"]
+__all__ = [
+    "MAX_DECODED_BYTES",
+    "MAX_FILE_BYTES",
+    "MAX_PIXELS",
+    "PhotoSource",
+    "load_photo",
+    "photo_name",
+    "to_square",
+]

@@ -1,63 +1,56 @@
 """Read a photo that may come from anywhere, without trusting it.
 
-Invariants: nothing is decoded before its format and its announced size were checked, so a decompression bomb costs no
-memory; a FIFO or device is never opened; what leaves this module is pixels only, so EXIF, GPS and thumbnails stay here.
+Invariants: nothing is decoded before its format, its announced size and the memory that it needs were checked, so a
+decompression bomb costs no memory; a FIFO or device is never waited for; a decoder gets pixels only, so EXIF, GPS and
+thumbnails reach neither it nor the head; whatever a decoder raises is a PhotoError of that photo.
 The square is cut from the centre and scaled, never stretched, as the network was trained.
 """
 
 from __future__ import annotations
 
-import errno
-import stat
+import contextlib
+import io
 import warnings
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from securesplit.errors import PhotoError
+from securesplit.imaging import bmp, formats, integrity, jpeg, png, tiff, webp
+from securesplit.imaging.container import Container
+from securesplit.imaging.jpeg import Jpeg
+from securesplit.imaging.memory import check_memory, check_size, too_large
+from securesplit.imaging.picture import facts_of
+from securesplit.imaging.pixels import to_upright_rgb
+from securesplit.imaging.source import PhotoSource, check_array, read_source
 
-MAX_FILE_BYTES = 64 * 2**20  # bytes; a 50-megapixel phone JPEG is about 20 MB
-MAX_PIXELS = 120_000_000  # pixels; the largest phone sensors have 108 to 200 megapixels and bin them by default
-MIN_SIDE = 32  # pixels; below this there is nothing to see
-FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
-
-_HINT_FORMATS = "use a JPEG, PNG, TIFF, BMP or WebP photo"
+_READERS = {"PNG": png.read, "TIFF": tiff.read, "BMP": bmp.read, "WEBP": webp.read}
 
 
-def load_photo(path: Path, side: int) -> NDArray[np.uint8]:
-    """Read, turn upright, crop to the centre square and scale to `side`.
+def load_photo(photo: PhotoSource, side: int) -> NDArray[np.uint8]:
+    """Read, turn upright, convert to sRGB, crop to the centre square and scale to `side`.
+
+    Args:
+        photo: a path, a binary file object, a PIL image, or an array ``(h, w, 3) uint8`` of upright sRGB pixels.
+        side: pixels.
 
     Returns:
         ``(side, side, 3) uint8`` RGB.
 
     Raises:
-        PhotoError: no such file, no permission, not a regular file, empty, not an image of a known format, truncated,
-            or beyond `MAX_FILE_BYTES` / `MAX_PIXELS` / `MIN_SIDE`.
+        PhotoError: no such file, no permission, not a regular file, empty, not an image of a known format, damaged,
+            of samples that may mean anything, or beyond `MAX_FILE_BYTES`, `MAX_PIXELS`, `MAX_DECODED_BYTES` or
+            `MIN_SIDE`; or `photo` is of another kind.
     """
-    _check_file(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Pillow warns of odd metadata; our own bounds are stricter than its bomb warning
-            with Image.open(path, formats=FORMATS) as image:
-                _check_size(image)
-                image.draft("RGB", (2 * side, 2 * side))  # a JPEG decodes at 1/2, 1/4 or 1/8 scale where that suffices
-                return to_square(_rgb(ImageOps.exif_transpose(image)), side)
-    except UnidentifiedImageError:
-        raise PhotoError("not an image of a known format", hint=_HINT_FORMATS) from None
-    except PermissionError:
-        raise PhotoError("no permission to read the file", hint="check the file's permissions") from None
-    except Image.DecompressionBombError:
-        raise PhotoError(_too_large(), hint="scale the photo down first") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the system's own, not Pillow's
-            raise _unreachable(error) from None
-        raise PhotoError(
-            f"the image is damaged or truncated ({error})", hint="copy the photo again from its source"
-        ) from None
+    with _refusing():
+        if isinstance(photo, np.ndarray):
+            return to_square(_sized(Image.fromarray(check_array(photo))), side)
+        if isinstance(photo, Image.Image):
+            _sized(photo).load()
+            return to_square(to_upright_rgb(photo, facts_of(photo), side), side)
+        return _read_file(read_source(photo), side)
 
 
 def to_square(image: Image.Image, side: int) -> NDArray[np.uint8]:
@@ -68,47 +61,66 @@ def to_square(image: Image.Image, side: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, box=box), np.uint8)
 
 
-def _check_file(path: Path) -> None:
+def _read_file(content: bytes, side: int) -> NDArray[np.uint8]:
+    kind = formats.identify(content)
+    if kind == "JPEG":
+        container, taken_apart = jpeg.read(content)
+        del content
+        image = _decode_jpeg(container, taken_apart, side)
+    else:
+        container = _READERS[kind](content)
+        del content
+        image = _decode(container, side)
+        integrity.check_blank_end(image, container)
+    return to_square(to_upright_rgb(image, container, side), side)
+
+
+def _decode_jpeg(container: Container, taken_apart: Jpeg, side: int) -> Image.Image:
+    if not taken_apart.coding:
+        integrity.check_jpeg_structure(taken_apart)
+        image = _decode(container, side)
+        integrity.check_jpeg_data(taken_apart, image, _wanted(side))
+        return image
     try:
-        status = path.stat()
-    except FileNotFoundError:
-        raise PhotoError("no such file", hint="check the path") from None
-    except OSError as error:
-        raise _unreachable(error) from None
-    if stat.S_ISDIR(status.st_mode):
-        raise PhotoError("this is a directory, not a photo", hint="name the photos in it, for example with a * pattern")
-    if not stat.S_ISREG(status.st_mode):
-        raise PhotoError("not a regular file", hint="save the photo to a file first")
-    if status.st_size == 0:
-        raise PhotoError("the file is empty", hint="copy the photo again from its source")
-    if status.st_size > MAX_FILE_BYTES:
-        raise PhotoError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB", hint="save it as a JPEG")
+        return _decode(container, side)
+    except (OSError, SyntaxError):  # it depends on Pillow's build
+        raise PhotoError(
+            f"a JPEG of {taken_apart.coding} coding cannot be read", hint="save it as an ordinary JPEG, or as a PNG"
+        ) from None
 
 
-def _unreachable(error: OSError) -> PhotoError:
-    reason = errno.errorcode.get(error.errno or 0, "OSError")
-    hint = (
-        "close other files, or ulimit -n 1024" if error.errno == errno.EMFILE else "check the path and its permissions"
-    )
-    return PhotoError(f"the file cannot be reached ({reason})", hint=hint)
+def _decode(container: Container, side: int) -> Image.Image:
+    image = Image.open(io.BytesIO(container.stream), formats=[container.format])
+    _sized(image).draft("RGB", _wanted(side))
+    check_memory(image, container)
+    image.load()
+    return image
 
 
-def _check_size(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise PhotoError(_too_large(), hint="scale the photo down first")
-    if min(image.size) < MIN_SIDE:
-        raise PhotoError(f"the photo is smaller than {MIN_SIDE} pixels", hint="take the photo at full resolution")
+def _wanted(side: int) -> tuple[int, int]:
+    """A JPEG decodes at 1/2, 1/4 or 1/8 scale where that suffices."""
+    return 2 * side, 2 * side
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode -> RGB; what is transparent becomes white, 16-bit grey is scaled rather than cut off."""
-    if image.mode in {"I;16", "I;16B", "I;16L", "I"}:
-        image = Image.fromarray((np.asarray(image, np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+def _sized(image: Image.Image) -> Image.Image:
+    check_size(image)
+    return image
 
 
-def _too_large() -> str:
-    return f"the photo has more than {MAX_PIXELS // 1_000_000} megapixels"
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """Whatever befalls a photo is a PhotoError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # our own bounds are stricter than Pillow's warning of bombs
+            yield
+    except PhotoError:
+        raise
+    except Image.DecompressionBombError:
+        raise too_large() from None
+    except Exception as error:  # noqa: BLE001  (decoders raise whatever they come upon, MemoryError included)
+        reason = " ".join("".join(c if c.isprintable() else " " for c in str(error)[:200]).split())
+        raise PhotoError(
+            f"the image is damaged or truncated ({reason or type(error).__name__})",
+            hint="copy the photo again from its source",
+        ) from None

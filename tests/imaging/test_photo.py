@@ -121,7 +121,7 @@ def write_sparse(path: Path) -> None:
     [
         (write_text, "not an image"),
         (write_truncated, "damaged or truncated"),
-        (write_gif, "not an image of a known format"),
+        (write_gif, "not an image of a known format, but a GIF"),
         (write_tiny, "smaller than 32 pixels"),
         (write_sparse, "larger than 64 MiB"),
         (lambda path: path.write_bytes(b""), "empty"),

@@ -1,0 +1,31 @@
+"""BMP: nothing but the embedded profile of a BITMAPV5HEADER is looked at beside the pixels."""
+
+from __future__ import annotations
+
+import struct
+
+from securesplit.imaging.container import Colour, Container
+
+_V5_BYTES = 124
+_UNCOMPRESSED = (0, 3)  # BI_RGB, BI_BITFIELDS
+
+
+def read(content: bytes) -> Container:
+    """Take a BMP apart."""
+    if len(content) < 14 + 40:  # file header and BITMAPINFOHEADER
+        return Container("BMP", content)
+    height, compression = struct.unpack_from("<i", content, 22)[0], struct.unpack_from("<I", content, 30)[0]
+    return Container(
+        "BMP",
+        content,
+        colour=Colour(icc=_profile(content)),
+        is_uncompressed=compression in _UNCOMPRESSED,
+        is_bottom_up=height > 0,
+    )
+
+
+def _profile(content: bytes) -> bytes:
+    if content[14:18] != struct.pack("<I", _V5_BYTES) or content[70:74] != b"DEBM":  # PROFILE_EMBEDDED, little-endian
+        return b""
+    offset, size = struct.unpack_from("<II", content, 14 + 112) if len(content) >= 14 + _V5_BYTES else (0, 0)
+    return content[14 + offset : 14 + offset + size]

@@ -1,0 +1,30 @@
+"""zlib streams (RFC 1950) from untrusted files: inflated within a bound, or checked without being kept."""
+
+from __future__ import annotations
+
+import zlib
+
+MAX_METADATA_BYTES = 4 * 2**20  # inflated; as much as the largest colour profile
+_STEP_BYTES = 2**20
+
+
+def inflate(packed: bytes) -> bytes:
+    """What zlib has packed, if that is whole and at most `MAX_METADATA_BYTES`; else nothing."""
+    inflater = zlib.decompressobj()
+    try:
+        plain = inflater.decompress(packed, MAX_METADATA_BYTES)
+    except zlib.error:
+        return b""
+    return plain if inflater.eof else b""
+
+
+def is_whole_zlib(packed: bytes) -> bool:
+    """Whether a stream ends where it says and its checksum holds."""
+    inflater = zlib.decompressobj()
+    try:
+        while packed and not inflater.eof:
+            inflater.decompress(packed, _STEP_BYTES)
+            packed = inflater.unconsumed_tail
+    except zlib.error:
+        return False
+    return inflater.eof

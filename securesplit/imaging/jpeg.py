@@ -1,0 +1,307 @@
+"""JPEG (ITU-T T.81) taken apart into segments and scans.
+
+A decoder gets the tables, frames and scans of the first picture and the two segments that say how its colours are
+coded, JFIF and Adobe; EXIF, profiles, thumbnails, second pictures and videos behind the end are not for it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+
+from securesplit.errors import PhotoError
+from securesplit.imaging.container import Colour, Container
+from securesplit.imaging.orientation import find_orientation
+
+START, END = b"\xff\xd8", b"\xff\xd9"
+MAX_SCANS = 100  # a progressive photo has about 10; each one costs a pass over the whole picture
+
+_SOS, _EOI, _APP0, _APP1, _APP2, _ADOBE, _DRI, _SOI = 0xDA, 0xD9, 0xE0, 0xE1, 0xE2, 0xEE, 0xDD, 0xD8
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SEQUENTIAL, _PROGRESSIVE = frozenset({0xC0, 0xC1}), frozenset({0xC2, 0xCA})
+_DECODING = frozenset({_APP0, _ADOBE, 0xC4, 0xCC, 0xDB, _DRI})  # with tables for Huffman, arithmetic, quantisation
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # within a scan, 00 and RST0 to RST7 are data
+_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
+_PROFILE, _EXIF, _XMP = b"ICC_PROFILE\0", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_CODINGS = {0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical"}
+_COEFFICIENT_BYTES = 2
+_AGAIN = "copy the photo again from its source"
+
+
+@dataclass(frozen=True)
+class Component:
+    """One channel: its identifier, and how many of its blocks lie side by side and one above the other in an MCU."""
+
+    id: int
+    across: int
+    down: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """SOF.
+
+    Attributes:
+        start: offset of its marker.
+        marker: which coding.
+        bits: of a sample.
+        width: pixels.
+        height: pixels.
+        components: the channels.
+    """
+
+    start: int
+    marker: int
+    bits: int
+    width: int
+    height: int
+    components: tuple[Component, ...]
+
+    def blocks(self, component: Component) -> tuple[int, int]:
+        """How many blocks of 8×8 a component has across and down."""
+        across, down = max(c.across for c in self.components), max(c.down for c in self.components)
+        return (
+            math.ceil(math.ceil(self.width * component.across / across) / 8),
+            math.ceil(math.ceil(self.height * component.down / down) / 8),
+        )
+
+    @property
+    def mcu_rows(self) -> int:
+        """Pixels from one row of MCUs to the next."""
+        return 8 * max(c.down for c in self.components)
+
+    @property
+    def mcus(self) -> int:
+        """MCUs of a scan of all components."""
+        across, down = 8 * max(c.across for c in self.components), self.mcu_rows
+        return math.ceil(self.width / across) * math.ceil(self.height / down)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """SOS with its data.
+
+    Attributes:
+        components: identifiers.
+        band: first and last coefficient.
+        bit: the lowest bit of the coefficients that it brings; 0 at the end.
+        data: start and end of the data.
+        interval: MCUs between two restart markers; 0 for none.
+    """
+
+    components: tuple[int, ...]
+    band: tuple[int, int]
+    bit: int
+    data: tuple[int, int]
+    interval: int
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """The first picture of a file.
+
+    Attributes:
+        stream: only what decodes it.
+        frame: its SOF.
+        scans: in order, with offsets into `stream`.
+        profile: its ICC profile; empty for none.
+        orientation: 1 to 8, as EXIF numbers them.
+    """
+
+    stream: bytes
+    frame: Frame
+    scans: tuple[Scan, ...]
+    profile: bytes
+    orientation: int
+
+    @property
+    def is_progressive(self) -> bool:
+        """Each scan adds to what the earlier ones brought."""
+        return self.frame.marker in _PROGRESSIVE
+
+    @property
+    def coding(self) -> str:
+        """The name of its coding where that is none of the two in use; else empty."""
+        return "" if self.frame.marker in _SEQUENTIAL | {0xC2} else _CODINGS.get(self.frame.marker, "arithmetic")
+
+    @property
+    def is_sequential(self) -> bool:
+        """Baseline or extended, Huffman-coded, all components in one scan."""
+        return self.frame.marker in _SEQUENTIAL and len(self.scans) == 1
+
+    def with_data_after_scans(self, data: bytes) -> bytes:
+        """The stream with `data` behind the data of every scan and of every restart interval."""
+        parts, at = [], 0
+        for scan in self.scans:
+            start, end = scan.data
+            parts += [self.stream[at:start], _RESTART.sub(lambda m: data + m[0], self.stream[start:end]), data]
+            at = end
+        return b"".join([*parts, self.stream[at:]])
+
+    def with_height(self, height: int) -> bytes:
+        """The stream, announced to be of another height."""
+        at = self.frame.start + 5
+        return self.stream[:at] + height.to_bytes(2, "big") + self.stream[at + 2 :]
+
+    def restarts(self, scan: Scan) -> list[int]:
+        """The numbers of the restart markers in a scan, 0 to 7."""
+        return [match[1][0] - 0xD0 for match in _RESTART.finditer(self.stream, *scan.data)]
+
+
+@dataclass
+class _Parts:
+    """What was found so far."""
+
+    kept: list[bytes] = field(default_factory=lambda: [START])
+    size: int = 2
+    frame: Frame | None = None
+    scans: list[Scan] = field(default_factory=list)
+    interval: int = 0
+    exif: bytes = b""
+    xmp: bytes = b""
+    profile: dict[int, bytes] = field(default_factory=dict)
+
+    def keep(self, part: bytes) -> None:
+        self.kept.append(part)
+        self.size += len(part)
+
+
+def read(content: bytes) -> tuple[Container, Jpeg]:
+    """Take a JPEG apart.
+
+    Raises:
+        PhotoError: it is damaged, or of a kind that cannot be read, which is named.
+    """
+    parts = _walk(content)
+    if parts.frame is None or not parts.scans:
+        raise PhotoError("the JPEG is damaged or truncated (it has no picture)", hint=_AGAIN)
+    _check_frame(parts.frame)
+    orientation = find_orientation(parts.exif, parts.xmp)
+    jpeg = Jpeg(b"".join([*parts.kept, END]), parts.frame, tuple(parts.scans), _profile(parts.profile), orientation)
+    container = Container(
+        "JPEG",
+        jpeg.stream,
+        codec_bytes=_coefficient_bytes(jpeg),
+        orientation=orientation,
+        colour=Colour(icc=jpeg.profile),
+    )
+    return container, jpeg
+
+
+def _walk(content: bytes) -> _Parts:
+    """Segment by segment, to the end of the picture or of the file."""
+    parts, at = _Parts(), len(START)
+    while match := _MARKER.search(content, at):
+        marker, at = match[1][0], match.end()
+        if marker == _EOI:
+            break
+        if marker == 1:  # TEM stands alone
+            continue
+        size = int.from_bytes(content[at : at + 2], "big")
+        if size < 2 or at + size > len(content) or marker == _SOI or 2 <= marker < min(_FRAMES):
+            raise PhotoError("the JPEG is damaged or truncated (in a header)", hint=_AGAIN)
+        at = _take(parts, content, marker, at, at + size)
+    return parts
+
+
+def _take(parts: _Parts, content: bytes, marker: int, at: int, end: int) -> int:
+    """Put one segment where it belongs; returns where the next one begins."""
+    body, segment = content[at + 2 : end], b"\xff" + bytes([marker]) + content[at:end]
+    if marker in _FRAMES:
+        if parts.frame is not None:
+            raise PhotoError("the JPEG is damaged (it has two frames)", hint=_AGAIN)
+        parts.frame = _frame(parts.size, marker, body)
+        parts.keep(segment)
+    elif marker == _SOS:
+        parts.keep(segment)
+        return _take_scan(parts, content, body, end)
+    elif marker in _DECODING:
+        if marker == _DRI:
+            parts.interval = int.from_bytes(body[:2], "big")
+        parts.keep(segment)
+    else:
+        _take_metadata(parts, marker, body)
+    return end
+
+
+def _take_scan(parts: _Parts, content: bytes, header: bytes, start: int) -> int:
+    match = _MARKER.search(content, start)
+    end = len(content) if match is None else match.start()
+    names = header[1 : -3 or None : 2]
+    if len(header) != 4 + 2 * (header[0] if header else 0) or len(parts.scans) == MAX_SCANS:
+        raise PhotoError("the JPEG is damaged (in the header of a scan, or of too many)", hint=_AGAIN)
+    data = content[start:end].rstrip(b"\xff")  # what fills up to a marker
+    place = (parts.size, parts.size + len(data))
+    parts.scans.append(Scan(tuple(names), (header[-3], header[-2]), header[-1] & 15, place, parts.interval))
+    parts.keep(data)
+    return end
+
+
+def _take_metadata(parts: _Parts, marker: int, body: bytes) -> None:
+    if marker == _APP1 and body.startswith(_EXIF):
+        parts.exif = parts.exif or body
+    elif marker == _APP1 and body.startswith(_XMP):
+        parts.xmp = parts.xmp or body
+    elif marker == _APP2 and body.startswith(_PROFILE) and len(body) > len(_PROFILE) + 2:
+        parts.profile.setdefault(body[len(_PROFILE)], body[len(_PROFILE) + 2 :])
+
+
+def _profile(chunks: dict[int, bytes]) -> bytes:
+    """A profile's chunks in their order; nothing where one is missing."""
+    whole = sorted(chunks) == list(range(1, len(chunks) + 1))
+    return b"".join(chunks[number] for number in sorted(chunks)) if whole else b""
+
+
+def _frame(start: int, marker: int, body: bytes) -> Frame:
+    count = body[5] if len(body) > 5 else 0
+    if len(body) != 6 + 3 * count:
+        raise PhotoError("the JPEG is damaged (in its frame header)", hint=_AGAIN)
+    components = [Component(body[i], body[i + 1] >> 4, body[i + 1] & 15) for i in range(6, len(body), 3)]
+    if not components or any(not 1 <= factor <= 4 for c in components for factor in (c.across, c.down)):
+        raise PhotoError("the JPEG is damaged (in its frame header)", hint=_AGAIN)
+    height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
+    return Frame(start, marker, body[0], width, height, tuple(components))
+
+
+def _check_frame(frame: Frame) -> None:
+    hint = "save it as an ordinary JPEG of 8 bits, or as a PNG"
+    if frame.bits != 8:
+        raise PhotoError(f"a JPEG with {frame.bits} bits a sample cannot be read, only one with 8", hint=hint)
+    if frame.width == 0 or frame.height == 0:
+        raise PhotoError("the JPEG is damaged (it announces no pixels)", hint=_AGAIN)
+    if len(frame.components) not in {1, 3, 4}:
+        raise PhotoError(f"a JPEG of {len(frame.components)} channels cannot be read", hint=hint)
+
+
+def _coefficient_bytes(jpeg: Jpeg) -> int:
+    """Where a picture comes in several scans, its decoder keeps all coefficients of all components."""
+    if not jpeg.is_progressive and len(jpeg.scans) == 1:
+        return 0
+    sizes = (jpeg.frame.blocks(component) for component in jpeg.frame.components)
+    return sum(across * down * 64 * _COEFFICIENT_BYTES for across, down in sizes)
+
+
+def missing(jpeg: Jpeg) -> str:
+    """What a picture of several scans lacks, in words; empty where it is whole."""
+    seen: dict[tuple[int, int], int] = {}
+    for scan in jpeg.scans:
+        for name in scan.components:
+            for coefficient in range(scan.band[0], min(scan.band[1], 63) + 1):
+                seen[name, coefficient] = scan.bit
+    wanted = range(64) if jpeg.is_progressive else range(1)
+    lacking = [(c.id, k) for c in jpeg.frame.components for k in wanted if seen.get((c.id, k), 1) != 0]
+    return f"{len(lacking)} of its frequencies are missing or coarse" if lacking else ""
+
+
+def missing_restarts(jpeg: Jpeg, scan: Scan) -> bool:
+    """Whether the restart markers of a scan are not all there, or not in order."""
+    if not scan.interval:
+        return False
+    if len(scan.components) == len(jpeg.frame.components) > 1:
+        mcus = jpeg.frame.mcus
+    else:
+        component = next((c for c in jpeg.frame.components if c.id in scan.components), jpeg.frame.components[0])
+        mcus = math.prod(jpeg.frame.blocks(component))
+    expected = [number % 8 for number in range(math.ceil(mcus / scan.interval) - 1)]
+    return jpeg.restarts(scan) != expected

@@ -1,0 +1,55 @@
+"""How much memory a photo may take, known before any of it is decoded."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from securesplit.errors import PhotoError
+from securesplit.imaging.container import Container
+
+MAX_PIXELS = 120_000_000  # pixels; the largest phone sensors have 108 to 200 megapixels and bin them by default
+MAX_DECODED_BYTES = 256 * 2**20
+"""Of the decoded picture and its codec together: 67 megapixels of an RGB PNG. With the file and its copies (at most
+3 × 64 MiB) and what comes after, reading any photo stays below 500 MB; a baseline JPEG decodes at a reduced scale."""
+MIN_SIDE = 32  # pixels; below this there is nothing to see
+
+_PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # of Pillow's modes; all others have 4
+_CODEC_PIXEL_BYTES = {"WEBP": 16}  # its decoder holds the canvas twice, the picture, and a copy to hand out
+
+
+def check_size(image: Image.Image) -> None:
+    """Refuse a picture that is too large or too small.
+
+    Raises:
+        PhotoError: beyond `MAX_PIXELS` or `MIN_SIDE`.
+    """
+    if image.width * image.height > MAX_PIXELS:
+        raise too_large()
+    if min(image.size) < MIN_SIDE:
+        raise PhotoError(f"the photo is smaller than {MIN_SIDE} pixels", hint="take the photo at full resolution")
+
+
+def check_memory(image: Image.Image, container: Container) -> None:
+    """Refuse a picture that would take too much memory to decode.
+
+    Args:
+        image: opened and not yet decoded, with the scale that it will be decoded at.
+        container: its file.
+
+    Raises:
+        PhotoError: beyond `MAX_DECODED_BYTES`.
+    """
+    pixels = image.width * image.height
+    each = _PIXEL_BYTES.get(image.mode, 4) + _CODEC_PIXEL_BYTES.get(container.format, 0)
+    if pixels * each + container.codec_bytes > MAX_DECODED_BYTES:
+        raise PhotoError(
+            f"decoding this {container.format} would take more than {MAX_DECODED_BYTES // 2**20} MiB of memory",
+            hint="scale the photo down first, or save it as a baseline (not progressive) JPEG",
+        )
+
+
+def too_large() -> PhotoError:
+    """The refusal of a picture beyond `MAX_PIXELS`."""
+    return PhotoError(
+        f"the photo has more than {MAX_PIXELS // 1_000_000} megapixels", hint="scale the photo down first"
+    )

@@ -1,0 +1,120 @@
+"""PNG (third edition, W3C 2025) taken apart into chunks.
+
+A decoder gets the chunks that hold pixels and no others: text, EXIF, profiles and animation frames are not for it.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+
+from securesplit.errors import PhotoError
+from securesplit.imaging.container import Colour, Container, Samples
+from securesplit.imaging.deflate import inflate
+from securesplit.imaging.orientation import find_orientation
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_AGAIN = "copy the photo again from its source"
+_XMP_KEYWORD = b"XML:com.adobe.xmp"
+_EXIF_KEYWORDS = (b"Raw profile type exif", b"Raw profile type APP1")  # ImageMagick's, from before eXIf
+
+
+def read(content: bytes) -> Container:
+    """Take a PNG apart.
+
+    Raises:
+        PhotoError: it is no plain PNG, or a chunk with pixels is damaged.
+    """
+    kept = [SIGNATURE]
+    metadata: dict[bytes, bytes] = {}
+    for kind, start, end in _chunks(content):
+        body = content[start + 8 : end - 4]
+        is_whole = end <= len(content) and zlib.crc32(content[start + 4 : end - 4]) == _crc(content, end)
+        if kind == b"CgBI":
+            raise PhotoError("a PNG in Apple's own variant, as apps hold them", hint="save it as a plain PNG or a JPEG")
+        if kind in _PIXELS and not is_whole:
+            raise PhotoError(f"the PNG is damaged or truncated (in {kind.decode()})", hint=_AGAIN)
+        if kind in _PIXELS:
+            kept.append(content[start:end])
+        elif is_whole:
+            metadata.setdefault(_key(kind, body), body)
+    if kept[-1][4:8] != b"IEND":
+        kept.append(struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND")))
+    return Container(
+        "PNG",
+        b"".join(kept),
+        orientation=_orientation(metadata),
+        colour=_colour(metadata),
+        samples=_samples(content),
+    )
+
+
+def _samples(content: bytes) -> Samples:
+    """PNG's numbers always use their whole range; programs that do not know this write 12 bits as they are."""
+    bits = content[24] if len(content) > 24 else 8
+    return Samples(bits, 0, 2**bits - 1, is_assumed=True)
+
+
+def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Type, start and end of each chunk, up to IEND or to what is no chunk."""
+    at = len(SIGNATURE)
+    kind = b""
+    while at + 8 <= len(content) and kind != b"IEND":
+        kind = content[at + 4 : at + 8]
+        if not kind.isalpha():
+            return
+        end = at + 12 + int.from_bytes(content[at : at + 4], "big")
+        yield kind, at, end
+        at = end
+
+
+def _crc(content: bytes, end: int) -> int:
+    return int.from_bytes(content[end - 4 : end], "big")
+
+
+def _key(kind: bytes, body: bytes) -> bytes:
+    """A text chunk is known by its keyword, any other by its type."""
+    return body.split(b"\0", 1)[0] if kind in {b"tEXt", b"zTXt", b"iTXt"} else kind
+
+
+def _orientation(metadata: Mapping[bytes, bytes]) -> int:
+    exif = metadata.get(b"eXIf", b"")
+    for keyword in _EXIF_KEYWORDS:
+        exif = exif or _raw_profile(metadata.get(keyword, b""))
+    return find_orientation(exif, _text(metadata.get(_XMP_KEYWORD, b"")))
+
+
+def _raw_profile(body: bytes) -> bytes:
+    """ImageMagick's form: a name and a length, a line each, then hexadecimal digits."""
+    lines = _text(body).strip().split(b"\n", 2)
+    try:
+        return bytes.fromhex(lines[-1].decode("ascii"))
+    except ValueError:
+        return b""
+
+
+def _text(body: bytes) -> bytes:
+    """The text of a tEXt, zTXt or iTXt chunk; the keyword tells which is meant, so what inflates is inflated."""
+    text = body.partition(b"\0")[2]
+    if body.startswith(_XMP_KEYWORD):  # iTXt: is compressed, method, language, translated keyword
+        is_compressed, text = text[:1] == b"\1", text[2:].split(b"\0", 2)[-1]
+        return inflate(text) if is_compressed else text
+    return inflate(text[1:]) if text[:1] == b"\0" else text
+
+
+def _colour(metadata: Mapping[bytes, bytes]) -> Colour:
+    """The chunk that counts (section 4.3): cICP, iCCP, sRGB, then gAMA with cHRM."""
+    cicp = metadata.get(b"cICP", b"")
+    if len(cicp) == 4 and cicp[2:] == b"\0\1":
+        return Colour(cicp=(cicp[0], cicp[1]))
+    if profile := inflate(metadata.get(b"iCCP", b"").partition(b"\0")[2][1:]):
+        return Colour(icc=profile)
+    if b"sRGB" in metadata:
+        return Colour()
+    gamma = int.from_bytes(metadata.get(b"gAMA", b"")[:4], "big") / 100_000
+    corners = metadata.get(b"cHRM", b"")
+    known = tuple(value / 100_000 for value in struct.unpack(">8I", corners)) if len(corners) == 32 else None
+    return Colour(gamma=gamma or None, chromaticities=known)

@@ -1,0 +1,169 @@
+"""B4: a picture whose data is not all there is refused, and a whole one never is."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from securesplit.errors import PhotoError
+from securesplit.imaging import load_photo
+from tests.imaging.files import chunk, lesion, saved
+
+END = b"\xff\xd9"
+JPEGS = {
+    "baseline": saved(lesion(300), "JPEG", quality=92),
+    "progressive": saved(lesion(300), "JPEG", quality=92, progressive=True),
+    "restarts": saved(lesion(300), "JPEG", quality=92, restart_marker_rows=1),
+    "full chroma": saved(lesion(300), "JPEG", quality=92, subsampling=0, optimize=True),
+    "grey": saved(lesion(300).convert("L"), "JPEG", quality=92),
+    "inks": saved(lesion(300).convert("CMYK"), "JPEG", quality=92),
+    "large": saved(lesion(1400), "JPEG", quality=85),
+}
+OTHERS = {
+    "PNG": saved(lesion(300), "PNG"),
+    "TIFF": saved(lesion(300), "TIFF"),
+    "TIFF, deflated": saved(lesion(300), "TIFF", compression="tiff_adobe_deflate"),
+    "TIFF, LZW": saved(lesion(300), "TIFF", compression="tiff_lzw"),
+    "BMP": saved(lesion(300), "BMP"),
+    "WebP": saved(lesion(300), "WEBP", quality=95),
+}
+
+
+def read(content: bytes) -> np.ndarray:
+    return load_photo(io.BytesIO(content), 150).astype(int)
+
+
+def refused(content: bytes) -> bool:
+    try:
+        read(content)
+    except PhotoError as error:
+        assert error.hint
+        return True
+    return False
+
+
+@pytest.mark.parametrize("share", [0.4, 0.75, 0.97])
+@pytest.mark.parametrize("name", JPEGS)
+def test_a_jpeg_that_was_cut_off(name: str, share: float) -> None:
+    whole = JPEGS[name]
+    cut = whole[: int(share * len(whole))]
+    rest = len(whole) - len(cut) - len(END)
+    for damaged in (cut, cut + END, cut + bytes(rest) + END, cut + bytes(rest + 2), cut + b"\xff" * (rest + 2)):
+        assert refused(damaged)
+
+
+@pytest.mark.parametrize("name", JPEGS)
+def test_a_whole_jpeg(name: str) -> None:
+    whole = JPEGS[name]
+    plain = read(whole)
+    for harmless in (whole[: -len(END)], whole + b"trailing" * 100, whole + whole, whole + bytes(4096)):
+        assert (read(harmless) == plain).all()
+
+
+@pytest.mark.parametrize("grey", [0, 128, 255])
+def test_a_flat_jpeg_is_not_a_damaged_one(grey: int) -> None:
+    """Grey is what a decoder makes of missing data."""
+    pixels = np.asarray(lesion(300)).copy()
+    pixels[200:] = grey
+    for options in ({}, {"progressive": True}, {"optimize": True}):
+        assert not refused(saved(Image.fromarray(pixels), "JPEG", **options))
+        assert not refused(saved(Image.new("RGB", (300, 300), (grey,) * 3), "JPEG", **options))
+
+
+def test_bit_rot_in_a_jpeg_is_mostly_found() -> None:
+    """Where it leaves the number of blocks as it was, no decoder could know."""
+    source = random.Random(5)
+    whole = JPEGS["baseline"]
+    start = whole.index(b"\xff\xda") + 14
+    found = 0
+    for _ in range(40):
+        at = source.randrange(start, len(whole) - 210)
+        found += refused(whole[:at] + source.randbytes(200) + whole[at + 200 :])
+    assert found >= 32
+
+
+def test_a_restart_interval_that_is_lost() -> None:
+    whole = JPEGS["restarts"]
+    first = whole.index(b"\xff\xd3")
+    assert refused(whole[:first] + whole[whole.index(b"\xff\xd4") :])
+
+
+@pytest.mark.parametrize("share", [0.4, 0.9])
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_formats_that_were_cut_off(name: str, share: float) -> None:
+    whole = OTHERS[name]
+    cut = whole[: int(share * len(whole))]
+    assert refused(cut)
+    if share < 0.5:
+        assert refused(cut + bytes(len(whole) - len(cut)))
+
+
+@pytest.mark.parametrize("fill", [b"\0", b"\xff"])
+@pytest.mark.parametrize("kind", ["BMP", "TIFF"])
+def test_an_uncompressed_copy_that_was_not_finished(kind: str, fill: bytes) -> None:
+    whole = OTHERS[kind]
+    pixels = whole.index(np.asarray(lesion(300))[0].tobytes()) if kind == "TIFF" else 54
+    end = pixels + 300 * 900
+    cut = pixels + int(0.6 * 300 * 900) + 121
+    assert refused(whole[:cut] + fill * (end - cut) + whole[end:])
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF"])
+def test_black_bars_and_corners_are_no_damage(kind: str) -> None:
+    pixels = np.asarray(lesion(300)).copy()
+    barred = pixels.copy()
+    barred[:40] = barred[-40:] = 0
+    y, x = np.mgrid[0:300, 0:300]
+    round_field = np.where(((x - 150) ** 2 + (y - 150) ** 2 < 120**2)[..., None], pixels, 0)
+    for whole in (barred, round_field, np.zeros_like(pixels), np.full_like(pixels, 255)):
+        assert not refused(saved(Image.fromarray(whole.astype(np.uint8)), kind))
+
+
+def test_a_png_with_a_damaged_chunk_of_pixels() -> None:
+    whole = OTHERS["PNG"]
+    at = whole.index(b"IDAT") + 1000
+    assert refused(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    assert refused(whole[:33] + chunk(b"PLTE", b"\0" * 3)[:-1] + b"!" + whole[33:])
+
+
+def test_a_deflated_tiff_whose_checksum_fails() -> None:
+    whole = bytearray(OTHERS["TIFF, deflated"])
+    offsets = Image.open(io.BytesIO(whole)).tag_v2[273]
+    sizes = Image.open(io.BytesIO(whole)).tag_v2[279]
+    at = offsets[0] + sizes[0] - 1
+    whole[at] ^= 1
+    assert refused(bytes(whole))
+
+
+def test_a_lossy_webp_with_a_hole() -> None:
+    whole = OTHERS["WebP"]
+    middle = len(whole) // 2
+    assert refused(whole[:middle] + bytes(1024) + whole[middle + 1024 :])
+
+
+def test_scans_without_end() -> None:
+    """Each costs a pass over the whole picture."""
+    whole = JPEGS["progressive"]
+    at = whole.rindex(b"\xff\xda")
+    assert refused(whole[:at] + whole[at : -len(END)] * 200 + END)
+
+
+@pytest.mark.parametrize("marker", [0xC0, 0xD8, 0x02])
+def test_markers_where_none_belongs(marker: int) -> None:
+    whole = JPEGS["baseline"]
+    at = whole.index(b"\xff\xda") + 3000
+    assert refused(whole[:at] + bytes([0xFF, marker]) + struct.pack(">H", 4) + b"ab" + whole[at:])
+
+
+@pytest.mark.real_data
+def test_no_real_photo_is_called_damaged(real_data: Path) -> None:
+    photos = sorted(real_data.rglob("*.jpg"))[::70]
+    assert len(photos) > 100
+    for photo in photos:
+        assert load_photo(photo, 150).shape == (150, 150, 3)

@@ -1,0 +1,132 @@
+"""B5: no file that is accepted costs more than 500 MB, and what would is refused before it is decoded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from securesplit.errors import PhotoError
+from securesplit.imaging import load_photo
+from tests.imaging.files import chunk, lesion, png_with, saved
+
+MAX_GROWTH_MB = 500
+MEASURE = """
+import json, sys
+from securesplit.errors import PhotoError
+from securesplit.imaging import load_photo
+
+def kib(field):
+    return int(open("/proc/self/status").read().split(field)[1].split()[0])
+
+load_photo(sys.argv[1], 150)
+before = kib("VmRSS:")
+try:
+    load_photo(sys.argv[2], 150)
+    outcome = "read"
+except PhotoError as error:
+    outcome = error.message
+print(json.dumps([outcome, (kib("VmHWM:") - before) / 1000]))
+"""
+
+
+def flat_png(path: Path, side: int, *, colour: int = 2, bits: int = 8) -> None:
+    """A PNG of side × side pixels in a hundred kilobytes."""
+    row = b"\0" + bytes([200]) * (side * {0: 1, 2: 3, 6: 4}[colour] * bits // 8)
+    packer = zlib.compressobj(1)
+    body = b"".join([*(packer.compress(row) for _ in range(side)), packer.flush()])
+    header = side.to_bytes(4, "big") * 2 + bytes([bits, colour, 0, 0, 0])
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b""))
+
+
+def large(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    return lesion(64).convert(mode).resize((width, height), Image.Resampling.NEAREST)
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "the largest RGB PNG": lambda path: flat_png(path, 8150),
+    "grey PNG of 16 bits": lambda path: flat_png(path, 10_900, colour=0, bits=16),
+    "progressive JPEG": lambda path: large(9000, 8000).save(path, "JPEG", progressive=True, quality=30),
+    "JPEG": lambda path: large(11_900, 10_000).save(path, "JPEG", quality=30),
+    "WebP": lambda path: large(3650, 3600).save(path, "WEBP", quality=10, method=0),
+    "TIFF of one strip": lambda path: large(6000, 5500).save(
+        path, "TIFF", compression="tiff_adobe_deflate", tiffinfo={278: 5500}
+    ),
+    "uncompressed BMP": lambda path: large(4700, 4600).save(path, "BMP"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_is_accepted_stays_within_bounds(name: str, tmp_path: Path) -> None:
+    small, photo = tmp_path / "small.png", tmp_path / "photo"
+    small.write_bytes(saved(lesion(200), "PNG"))
+    WRITERS[name](photo)
+    command = [sys.executable, "-c", MEASURE, str(small), str(photo)]
+    outcome, growth_mb = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert outcome == "read"
+    assert growth_mb < MAX_GROWTH_MB
+
+
+def refused_at_once(photo: Path, message: str) -> None:
+    started = time.perf_counter()
+    with pytest.raises(PhotoError, match=message) as caught:
+        load_photo(photo, 150)
+    assert time.perf_counter() - started < 1.0
+    assert caught.value.hint
+
+
+def test_a_png_of_120_megapixels_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    """118 kB that cost 1.5 GB and 6 s."""
+    flat_png(tmp_path / "photo", 10_900)
+    refused_at_once(tmp_path / "photo", "MiB of memory")
+
+
+def announced(content: bytes, width: int, height: int) -> bytes:
+    """A JPEG that says it is of another size."""
+    at = max(content.find(b"\xff\xc0"), content.find(b"\xff\xc2")) + 5
+    return content[:at] + height.to_bytes(2, "big") + width.to_bytes(2, "big") + content[at + 4 :]
+
+
+def test_a_progressive_jpeg_that_announces_too_much(tmp_path: Path) -> None:
+    (tmp_path / "photo").write_bytes(announced(saved(lesion(64), "JPEG", progressive=True), 11_900, 10_000))
+    refused_at_once(tmp_path / "photo", "MiB of memory")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "WEBP", "BMP"])
+def test_the_other_formats(kind: str, tmp_path: Path) -> None:
+    content = bytearray(saved(lesion(64), kind, **({"lossless": False} if kind == "WEBP" else {})))
+    if kind == "BMP":
+        content[18:26] = (11_000).to_bytes(4, "little") * 2
+    elif kind == "WEBP":
+        at = content.index(b"\x9d\x01\x2a") + 3
+        content[at : at + 4] = (11_000).to_bytes(2, "little") * 2
+    else:
+        content = bytearray(content.replace(b"\0\1\4\0\1\0\0\0\x40\0\0\0", b"\0\1\4\0\1\0\0\0\xf8\x2a\0\0"))
+        content = bytearray(content.replace(b"\1\1\4\0\1\0\0\0\x40\0\0\0", b"\1\1\4\0\1\0\0\0\xf8\x2a\0\0"))
+    (tmp_path / "photo").write_bytes(content)
+    refused_at_once(tmp_path / "photo", "MiB of memory|megapixels|truncated")
+
+
+def test_a_large_photo_looks_like_a_small_one(tmp_path: Path) -> None:
+    """Beyond `MAX_WHOLE_PIXELS` it is reduced strip by strip."""
+    side = 3950
+    lesion(600).resize((side + 300, side), Image.Resampling.BICUBIC).save(tmp_path / "large.png", compress_level=1)
+    lesion(600).resize((600 + 43, 600), Image.Resampling.BICUBIC).save(tmp_path / "small.png")
+    distance = np.abs(load_photo(tmp_path / "large.png", 150).astype(int) - load_photo(tmp_path / "small.png", 150))
+    assert distance.mean() < 2
+
+
+def test_animation_and_bombs_beside_the_pixels(tmp_path: Path) -> None:
+    bomb = zlib.compress(bytes(100 * 2**20))
+    frames = [chunk(b"acTL", bytes(8)), chunk(b"iCCP", b"p\0\0" + bomb), chunk(b"zTXt", b"Comment\0\0" + bomb)]
+    (tmp_path / "photo").write_bytes(png_with(lesion(150), *frames))
+    assert (load_photo(tmp_path / "photo", 150) == np.asarray(lesion(150))).all()

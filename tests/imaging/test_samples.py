@@ -1,0 +1,162 @@
+"""B3: numbers that are not 8 bits wide are scaled where the file says how, and refused where it does not."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from securesplit.errors import PhotoError
+from securesplit.imaging import load_photo
+from tests.imaging.files import Entry, chunk, grey, lesion, long, saved, short, tiff
+
+SIDE = 64
+
+
+def read(content: bytes) -> NDArray[Any]:
+    return load_photo(io.BytesIO(content), SIDE).astype(int)
+
+
+def expected() -> NDArray[Any]:
+    return read(saved(Image.fromarray(grey()), "PNG"))
+
+
+def float_tag(tag: int, value: float) -> Entry:
+    return tag, 11, 1, struct.pack("<f", value)
+
+
+def signed_tag(tag: int, value: int) -> Entry:
+    return tag, 9, 1, struct.pack("<i", value)
+
+
+def in_16_bits(bits: int) -> NDArray[np.uint16]:
+    return (grey() / 255 * (2**bits - 1)).round().astype(np.uint16)
+
+
+TOLD = {
+    "uint16": tiff(in_16_bits(16)),
+    "uint16, white is 0": tiff(65535 - in_16_bits(16), photometric=0),
+    "uint8, white is 0": tiff(255 - grey(), photometric=0),
+    "12 bits, SMaxSampleValue": tiff(in_16_bits(12), short(340, 0), short(341, 4095)),
+    "12 bits, white is 0": tiff(4095 - in_16_bits(12), short(340, 0), short(341, 4095), photometric=0),
+    "12 bits, MaxSampleValue": tiff(in_16_bits(12), short(281, 4095)),
+    "14 bits, MaxSampleValue of the picture": tiff(in_16_bits(14), short(281, int(in_16_bits(14).max()))),
+    "float 0..1": tiff((grey() / 255).astype(np.float32), float_tag(340, 0), float_tag(341, 1)),
+    "float 0..255": tiff(grey().astype(np.float32), float_tag(340, 0), float_tag(341, 255)),
+    "float -1..1": tiff((grey() / 127.5 - 1).astype(np.float32), float_tag(340, -1), float_tag(341, 1)),
+    "int16": tiff(in_16_bits(15).astype(np.int16), signed_tag(340, 0), signed_tag(341, 32767)),
+    "int16 around 0": tiff(
+        (in_16_bits(16).astype(int) - 32768).astype(np.int16), signed_tag(340, -32768), signed_tag(341, 32767)
+    ),
+    "int32": tiff(grey().astype(np.int32) * 1000, signed_tag(340, 0), signed_tag(341, 255_000)),
+    "uint32": tiff(grey().astype(np.uint32) * (2**32 // 255)),
+    "uint32, SMaxSampleValue": tiff(grey().astype(np.uint32), long(340, 0), long(341, 255)),
+}
+UNTOLD = {
+    "8 in 16 bits": tiff(grey().astype(np.uint16)),
+    "10 in 16 bits": tiff(in_16_bits(10)),
+    "12 in 16 bits": tiff(in_16_bits(12)),
+    "14 in 16 bits": tiff(in_16_bits(14)),
+    "12 in 16 bits, white is 0": tiff(4095 - in_16_bits(12), photometric=0),
+    "float 0..1": tiff((grey() / 255).astype(np.float32)),
+    "float 0..255": tiff(grey().astype(np.float32)),
+    "float, void range": tiff(grey().astype(np.float32), float_tag(340, 1), float_tag(341, 1)),
+    "float, range not a number": tiff(grey().astype(np.float32), float_tag(340, 0), float_tag(341, float("nan"))),
+    "float, not a number": tiff(np.full((64, 64), np.nan, np.float32), float_tag(340, 0), float_tag(341, 1)),
+    "int16": tiff(in_16_bits(15).astype(np.int16)),
+    "int32": tiff(grey().astype(np.int32)),
+    "uint32": tiff(grey().astype(np.uint32)),
+    "int8": tiff((grey() // 2).astype(np.int8)),
+    "12 in 16 bits, PNG": saved(Image.fromarray(in_16_bits(12)), "PNG"),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_scaled_where_the_file_says_how(name: str) -> None:
+    assert np.abs(read(TOLD[name]) - expected()).max() <= 2
+
+
+@pytest.mark.parametrize("name", UNTOLD)
+def test_refused_where_it_does_not(name: str) -> None:
+    with pytest.raises(PhotoError) as caught:
+        read(UNTOLD[name])
+    assert "sample" in caught.value.message or "numbers" in caught.value.message or "finite" in caught.value.message
+    assert "damaged" not in caught.value.message
+    assert caught.value.hint
+
+
+def test_16_bit_pngs() -> None:
+    reference = expected()
+    assert np.abs(read(saved(Image.fromarray(in_16_bits(16)), "PNG")) - reference).max() <= 1
+    colour = np.asarray(lesion())
+    content = png_of_16_bits(colour.astype(np.uint16) * 257)
+    assert np.abs(read(content) - read(saved(lesion(), "PNG"))).max() <= 1
+    with pytest.raises(PhotoError, match="16 bits"):
+        read(png_of_16_bits(colour.astype(np.uint16) * 16))  # 12 bits, not scaled
+
+
+def png_of_16_bits(pixels: NDArray[np.uint16]) -> bytes:
+    height, width = pixels.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+THUMBNAIL = [long(254, 1), long(256, 40), long(257, 40), short(258, 8), short(262, 1), long(273, 8), long(279, 1600)]
+MASK = [long(254, 4), *THUMBNAIL[1:]]
+OLD_THUMBNAIL = [short(255, 2), *THUMBNAIL[1:]]
+
+
+@pytest.mark.parametrize("pages", [[], [THUMBNAIL], [THUMBNAIL, MASK], [OLD_THUMBNAIL], [[]]])
+def test_a_thumbnail_is_not_the_photo(pages: list[list[Entry]]) -> None:
+    assert (read(tiff(grey(), pages=pages)) == expected()).all()
+
+
+def test_a_photo_in_a_page_of_the_thumbnail() -> None:
+    inner = tiff(grey())
+    first = struct.unpack_from("<I", inner, 4)[0]
+    outer = tiff(grey(40), long(254, 1), long(330, first))
+    shifted = len(inner) + len(inner) % 2
+    assert (read(_behind(inner, outer, shifted)) == expected()).all()
+
+
+def _behind(inner: bytes, outer: bytes, shift: int) -> bytes:
+    """`inner`, with the directory and pixels of `outer` behind it, as the first page."""
+    start = struct.unpack_from("<I", outer, 4)[0]
+    body = bytearray(outer)
+    (count,) = struct.unpack_from("<H", body, start)
+    for at in range(start + 2, start + 2 + 12 * count, 12):
+        if struct.unpack_from("<H", body, at)[0] == 273:
+            struct.pack_into("<I", body, at + 8, 8 + shift)
+    return inner[:4] + struct.pack("<I", start + shift) + inner[8:].ljust(shift - 8, b"\0") + bytes(body)
+
+
+def test_only_thumbnails() -> None:
+    with pytest.raises(PhotoError, match="thumbnails only"):
+        read(tiff(grey(), long(254, 1)))
+
+
+def test_big_endian() -> None:
+    content = bytearray(saved(Image.fromarray(in_16_bits(16).astype(">u2")), "TIFF"))
+    assert content[:2] == b"MM"
+    assert np.abs(read(bytes(content)) - expected()).max() <= 1
+
+
+@pytest.mark.parametrize("make", [lambda c: c, lambda c: c + b"trailing"])
+def test_odd_tags_of_a_tiff_decide_nothing(make: Callable[[bytes], bytes]) -> None:
+    odd: list[Entry] = [
+        (282, 2, 6, b"300dpi"),
+        (283, 5, 1, struct.pack("<2I", 1, 0)),
+        (296, 12, 1, struct.pack("<d", float("nan"))),
+        (306, 9, 2, b"\xff" * 8),
+        (34665, 2, 8, b"not here"),
+        (270, 7, 2**31, b"\xff" * 8),
+    ]
+    assert (read(make(tiff(grey(), *odd))) == expected()).all()
