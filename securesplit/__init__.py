@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from securesplit.releaser import Releaser
     from securesplit.results import Diagnosis
 
+    __version__: str
+
 __all__ = [
     "AsyncClient",
     "BudgetError",
@@ -43,6 +45,7 @@ __all__ = [
     "TrustError",
     "UnreachableError",
     "WorkerError",
+    "__version__",
 ]
 
 _MODULES = {
@@ -55,7 +58,9 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its module (PEP 562)."""
+    """Import a public name from its module (PEP 562); the version is the installed package's."""
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("securesplit")
     if name not in __all__:
         raise AttributeError(f"module 'securesplit' has no attribute {name!r}")
     return getattr(importlib.import_module(f"securesplit.{_MODULES.get(name, 'errors')}"), name)

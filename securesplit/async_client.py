@@ -18,6 +18,7 @@ from securesplit.channel.credentials import Credentials
 from securesplit.client import DEFAULT_ENDPOINT
 from securesplit.config import check_path, renamed
 from securesplit.errors import UnreachableError
+from securesplit.imaging import PhotoSource
 from securesplit.journey import DeviceKeys, Journey, Prepared, Trace
 from securesplit.releaser import Releaser
 from securesplit.results import Diagnosis
@@ -83,11 +84,15 @@ class AsyncClient:
         """What turns photos into releases."""
         return self._journey.releaser
 
-    async def diagnose(self, photo: str | Path) -> Diagnosis:
+    async def diagnose(self, photo: PhotoSource) -> Diagnosis:
         """Ask about one photo.
 
+        Args:
+            photo: a path (str or Path), a binary file object, a PIL image, or an array ``(h, w, 3) uint8`` of upright
+                sRGB pixels.
+
         Raises:
-            PhotoError: the file is not a photo that can be read safely.
+            PhotoError: this is not a photo that can be read safely.
             BudgetError: the release would overspend the budget; nothing was sent.
             UnreachableError: no worker answered in time, or the client was closed.
             TrustError: a worker or this client was refused.
@@ -95,7 +100,7 @@ class AsyncClient:
         """
         return (await self.trace(photo))[0]
 
-    async def trace(self, photo: str | Path) -> tuple[Diagnosis, Trace]:
+    async def trace(self, photo: PhotoSource) -> tuple[Diagnosis, Trace]:
         """`diagnose`, with what the photo became on its way; raises the same errors."""
         self._check_open()
         prepared = await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare, photo)
@@ -114,7 +119,7 @@ class AsyncClient:
         await self._connection.close()
         await asyncio.get_running_loop().run_in_executor(None, self._shut)
 
-    def _prepare(self, photo: str | Path) -> Prepared:
+    def _prepare(self, photo: PhotoSource) -> Prepared:
         self._check_open()
         return self._journey.prepare(photo)
 

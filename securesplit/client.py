@@ -14,6 +14,7 @@ from typing import Self
 
 from securesplit.channel.credentials import Credentials
 from securesplit.config import check_path, renamed
+from securesplit.imaging import PhotoSource
 from securesplit.journey import DeviceKeys, Journey, Trace
 from securesplit.releaser import Releaser
 from securesplit.results import Diagnosis
@@ -76,11 +77,15 @@ class Client:
         """What turns photos into releases."""
         return self._journey.releaser
 
-    def diagnose(self, photo: str | Path) -> Diagnosis:
+    def diagnose(self, photo: PhotoSource) -> Diagnosis:
         """Ask about one photo.
 
+        Args:
+            photo: a path (str or Path), a binary file object, a PIL image, or an array ``(h, w, 3) uint8`` of upright
+                sRGB pixels.
+
         Raises:
-            PhotoError: the file is not a photo that can be read safely.
+            PhotoError: this is not a photo that can be read safely.
             BudgetError: the release would overspend the budget; nothing was sent.
             UnreachableError: no worker answered in time.
             TrustError: a worker or this client was refused.
@@ -88,7 +93,7 @@ class Client:
         """
         return self.trace(photo)[0]
 
-    def trace(self, photo: str | Path) -> tuple[Diagnosis, Trace]:
+    def trace(self, photo: PhotoSource) -> tuple[Diagnosis, Trace]:
         """`diagnose`, with what the photo became on its way; raises the same errors."""
         prepared = self._journey.prepare(photo)
         if renewed := self._keys.renewed():

@@ -22,6 +22,7 @@ from securesplit.channel.credentials import Credentials
 from securesplit.channel.watch import FileWatch
 from securesplit.config import check_budget, check_path
 from securesplit.errors import BundleError, CredentialError
+from securesplit.imaging import PhotoSource, photo_name
 from securesplit.model import Bundle, Preset
 from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import load_secret
@@ -50,7 +51,7 @@ class Prepared:
     """A photo whose release may be sent once it is written down, by `charge`.
 
     Attributes:
-        photo: its name, as the caller gave it.
+        photo: its path as the caller gave it, the name of an open file, or the kind of object in angle brackets.
         ready: the release and how it came about.
         started_s: when the work on it began, by ``time.perf_counter``.
         charge: writes the release down, at the last moment before it leaves the device.
@@ -122,16 +123,19 @@ class Journey:
         self._model = ModelInfo(opened.manifest.name, opened.id)
         self._head = threading.Lock()
 
-    def prepare(self, photo: str | Path) -> Prepared:
+    def prepare(self, photo: PhotoSource) -> Prepared:
         """Everything up to the moment when a worker is asked.
 
+        Args:
+            photo: as `Releaser.release` takes it.
+
         Raises:
-            PhotoError: the file is not a photo that can be read safely.
+            PhotoError: this is not a photo that can be read safely.
         """
         with self._head:
             started_s = time.perf_counter()
-            ready = self.releaser.release(Path(photo))
-        return Prepared(str(photo), ready, started_s, Charge(lambda: self._account(ready)))
+            ready = self.releaser.release(photo)
+        return Prepared(photo_name(photo), ready, started_s, Charge(lambda: self._account(ready)))
 
     def _account(self, ready: Released) -> PrivacyInfo:
         """What the release promises, once it is written down where it is to leave the device."""

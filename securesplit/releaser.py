@@ -12,7 +12,6 @@ import math
 import time
 from dataclasses import dataclass
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from securesplit.config import check_number
 from securesplit.errors import ConfigError
-from securesplit.imaging import load_photo
+from securesplit.imaging import PhotoSource, load_photo
 from securesplit.model import Bundle, Preset
 from securesplit.privacy import accounting
 from securesplit.privacy.accounting import Loss
@@ -83,15 +82,18 @@ class Releaser:
         self._source = NoiseSource(secret)
         self._head = bundle.open_head(threads)
 
-    def release(self, photo: Path, *, with_noise: bool = True) -> Released:
+    def release(self, photo: PhotoSource, *, with_noise: bool = True) -> Released:
         """Read one photo and compute what leaves the device for it.
 
+        The same pixels give the same release, whatever they came in.
+
         Args:
-            photo: the file.
+            photo: a path (str or Path), a binary file object, a PIL image, or an array ``(h, w, 3) uint8`` of upright
+                sRGB pixels.
             with_noise: False gives the same grid before the noise, for attackers and auditors; it is never sent.
 
         Raises:
-            PhotoError: the file is not a photo that can be read safely.
+            PhotoError: this is not a photo that can be read safely.
         """
         started = time.perf_counter()
         pixels = load_photo(photo, self.bundle.manifest.side)
