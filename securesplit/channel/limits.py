@@ -18,7 +18,7 @@ class Limits:
     Attributes:
         max_half_open: handshakes that wait for their second flight; the oldest of the address with the most is evicted.
         half_open_s: seconds that one may wait.
-        max_sessions: open sessions; the least recently used is evicted.
+        max_sessions: open sessions; the least recently used of the client that has most is evicted.
         max_sessions_per_client: of one certificate; its own least recently used is evicted.
         max_age_s: seconds after which a session ends.
         max_idle_s: seconds without a request after which a session ends.

@@ -169,15 +169,18 @@ class SessionTable:
         return len(self._entries)
 
     def add(self, session: Session) -> None:
-        """Remember a session; evict the client's own oldest over its share, else the oldest over the bound."""
+        """Remember a session; over its share a client loses its own least recently used.
+
+        A full table takes from the client that has most: who has fewer than others keeps what it has.
+        """
         self._entries[session.id] = session
         self._per_client[session.fingerprint] += 1
         if self._observer is not None:
             self._observer.opened(session)
         if self._per_client[session.fingerprint] > self._limits.max_sessions_per_client:
-            self._end(next(s for s in self._entries.values() if s.fingerprint == session.fingerprint), Ended.SHARE)
+            self._end(self._oldest_of(session.fingerprint), Ended.SHARE)
         elif len(self._entries) > self._limits.max_sessions:
-            self._end(next(iter(self._entries.values())), Ended.FULL)
+            self._end(self._oldest_of(max(self._per_client, key=self._per_client.__getitem__)), Ended.FULL)
 
     def find(self, session_id: bytes, now_s: float) -> Session | None:
         """Return a session that is still good; looking changes nothing."""
@@ -201,6 +204,9 @@ class SessionTable:
         for session, why in ended:
             self._end(session, why)
         return len(ended)
+
+    def _oldest_of(self, fingerprint: str) -> Session:
+        return next(session for session in self._entries.values() if session.fingerprint == fingerprint)
 
     def _over(self, session: Session, now_s: float) -> Ended | None:
         grace_s = self._limits.grace_s

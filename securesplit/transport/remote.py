@@ -3,17 +3,18 @@
 Invariants:
 
 - Of one peer at most `Limits.waiting_messages` whole messages and `Limits.held_bytes_per_peer` bytes are held; of all
-  together `Limits.held_bytes`. Over the last bound the address that holds most loses its connections.
+  together `Limits.held_bytes`. Over the last bound the owner that holds most loses its connections.
 - There are at most `Limits.max_peers`; over it those that have not finished their greeting go first, then the longest
-  silent of the most crowded addresses.
-- Peers take turns, a message each.
+  silent of the owner that has most.
+- Owners take turns, a message each, and the peers of an owner within its turn. A peer's owner is its address, until it
+  is `claimed` for the client that has proved who it is: so many connections give nobody more than one does.
 
 No I/O: what is dropped here has to be closed by the owner, who finds it in `dropped`.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass
 
 from securesplit.transport import zmtp
@@ -59,6 +60,7 @@ class RemotePeer:
         "held_bytes",
         "limits",
         "name",
+        "owner",
         "since_s",
         "unfinished_since_s",
         "waiting",
@@ -67,6 +69,7 @@ class RemotePeer:
 
     def __init__(self, name: bytes, address: str, limits: Limits, now_s: float) -> None:
         self.name, self.address, self.limits = name, address, limits
+        self.owner = f"@{address}"  # no client's name has such a sign
         self.zmtp = zmtp.Connection(_KIND, _PARTNERS, limits.max_message_bytes)
         self.since_s = self.heard_s = self.unfinished_since_s = now_s
         self.waiting: deque[Incoming] = deque()
@@ -156,7 +159,7 @@ class PeerTable:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._peers: dict[bytes, RemotePeer] = {}
-        self._pending: deque[RemotePeer] = deque()
+        self._pending: OrderedDict[str, deque[RemotePeer]] = OrderedDict()
         self._held_bytes = 0
         self.dropped: list[tuple[bytes, str]] = []
 
@@ -190,24 +193,36 @@ class PeerTable:
             return b""
         self._held_bytes += peer.held_bytes - before
         if peer.waiting and not waited:
-            self._pending.append(peer)
+            self._pending.setdefault(peer.owner, deque()).append(peer)
         if self._held_bytes > self._limits.held_bytes:
             self._lighten()
         return output
 
+    def claimed(self, name: bytes, client: str) -> None:
+        """A client has proved that this connection is its own."""
+        peer = self._peers.get(name)
+        if peer is not None:
+            peer.owner = client
+
     def next_message(self) -> Incoming | None:
-        """The message whose turn it is: peers take turns."""
+        """The message whose turn it is."""
         while self._pending:
-            peer = self._pending.popleft()
-            if not peer.waiting:
-                continue
-            before = peer.held_bytes
-            message = peer.take()
-            self._held_bytes += peer.held_bytes - before
+            owner, peers = self._pending.popitem(last=False)
+            peer = peers.popleft()
+            message = self._take(peer) if peer.waiting else None
+            if peers:
+                self._pending[owner] = peers
             if peer.waiting:
-                self._pending.append(peer)
-            return message
+                self._pending.setdefault(peer.owner, deque()).append(peer)
+            if message is not None:
+                return message
         return None
+
+    def _take(self, peer: RemotePeer) -> Incoming:
+        before = peer.held_bytes
+        message = peer.take()
+        self._held_bytes += peer.held_bytes - before
+        return message
 
     def drop(self, peer: RemotePeer, why: str) -> None:
         """Forget a peer that has to go, and what waits of it."""
@@ -231,10 +246,10 @@ class PeerTable:
 
     def _thin_out(self, newest: RemotePeer) -> None:
         """Drop a sixteenth of all at once, so that a flood of connections does not pay for a look at all for each."""
-        crowd = Counter(peer.address for peer in self._peers.values())
+        crowd = Counter(peer.owner for peer in self._peers.values())
 
         def importance(peer: RemotePeer) -> tuple[bool, int, float]:
-            return peer.zmtp.is_ready, -crowd[peer.address], peer.heard_s
+            return peer.zmtp.is_ready, -crowd[peer.owner], peer.heard_s
 
         most = max(1, self._limits.max_peers // 16)
         for peer in sorted(self._peers.values(), key=importance)[:most]:
@@ -242,13 +257,13 @@ class PeerTable:
                 self.drop(peer, "peer-crowd")
 
     def _lighten(self) -> None:
-        """Drop what holds most of the address that holds most, down to three quarters of the bound."""
+        """Drop what holds most of the owner that holds most, down to three quarters of the bound."""
         while self._held_bytes > self._limits.held_bytes * 3 // 4:
             held: Counter[str] = Counter()
             for peer in self._peers.values():
-                held[peer.address] += peer.held_bytes
-            ((address, _),) = held.most_common(1)
-            heaviest = [peer for peer in self._peers.values() if peer.address == address and peer.held_bytes]
+                held[peer.owner] += peer.held_bytes
+            ((owner, _),) = held.most_common(1)
+            heaviest = [peer for peer in self._peers.values() if peer.owner == owner and peer.held_bytes]
             for peer in sorted(heaviest, key=lambda peer: -peer.held_bytes):
                 self.drop(peer, "peer-memory")
                 if self._held_bytes <= self._limits.held_bytes * 3 // 4:

@@ -77,7 +77,7 @@ class FrontSocket:
         return self._peers.has_waiting
 
     def receive(self) -> list[Incoming]:
-        """The messages of one turn, at most `Limits.messages_a_turn`: peers take turns."""
+        """The messages of one turn, at most `Limits.messages_a_turn`: clients take turns, and strangers by address."""
         now_s, frames = self._clock(), 0
         for _ in range(self._limits.chunks_a_turn):
             read = self._read(now_s)
@@ -94,6 +94,10 @@ class FrontSocket:
         peer = self._peers.find(route[0])
         if peer is not None:
             self._write(peer, encode((*route[1:], body)))
+
+    def claimed(self, route: tuple[bytes, ...], client: str) -> None:
+        """A client has proved that the connection of this route is its own: its connections share its turns."""
+        self._peers.claimed(route[0], client)
 
     def tick(self) -> None:
         """Disconnect peers whose deadline has passed, and PING the silent ones; about once a second."""

@@ -58,9 +58,9 @@ class Limits:
     greeting_s: float = 5.0
     message_s: float = 30.0
     heartbeat_s: float = 20.0
-    chunks_a_turn: int = 256
-    frames_a_turn: int = 1_024
-    messages_a_turn: int = 256
+    chunks_a_turn: int = 128
+    frames_a_turn: int = 512
+    messages_a_turn: int = 32
     backlog: int = 1_024
 
 

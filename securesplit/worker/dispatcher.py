@@ -3,7 +3,8 @@
 Invariants:
 
 - A request is computed once while its answer is remembered, however often it is sent.
-- What waits is bounded, in all and a session (`PoolSettings`); what is over a bound is told BUSY and when to come back.
+- What waits is bounded, in all, by client and by session (`PoolSettings`). What is over a bound is refused with BUSY
+  and the time after which to come back; a full queue takes from the client that has most.
 - No log line holds a key, a release or an answer.
 """
 
@@ -91,6 +92,8 @@ class Dispatcher:
             self._refuse("draining", Code.DRAIN, event, route, drain_ms)
         elif self._in_flight.of_session(event.session) >= self._settings.session_limit:
             self._refuse("session-limit", Code.BUSY, event, route, self.wait_ms)
+        elif self._in_flight.of_client(event.client) >= self._settings.client_limit:
+            self._refuse("client-limit", Code.BUSY, event, route, self.wait_ms)
         else:
             self._queue(event, route)
 
@@ -131,10 +134,19 @@ class Dispatcher:
             route=route,
             since=now,
         )
-        if self._pool.submit(job):
+        lost = self._pool.submit(job)
+        if lost is not job:
             self._in_flight.add(job)
-        else:
-            self._refuse("queue-full", Code.BUSY, event, route, self.wait_ms)
+        if lost is not None:
+            self._give_up(lost)
+
+    def _give_up(self, job: Job) -> None:
+        """The queue is full and has no place for this job, a new one or one that waited."""
+        if self._in_flight.find(job.key) is job:
+            self._in_flight.remove(job)
+        session, ref = job.key
+        self._meters.turned_away["queue-full"] += 1
+        self._send(job.route, self._channel.error(Code.BUSY, ref, session, retry_after_ms=self.wait_ms))
 
     def _reply(self, key: JobKey, route: Route, plaintext: bytes) -> None:
         session, ref = key

@@ -249,6 +249,7 @@ class Front:
             return
         event = self._channel.receive(message.route[0], message.body, address=message.address)
         if isinstance(event, Request):
+            self._socket.claimed(message.route, event.client)
             drain_ms = None if self._stop_by is None else _DRAIN_RETRY_MS
             self._dispatcher.accept(event, message.route, drain_ms=drain_ms)
         elif isinstance(event, Send):

@@ -7,19 +7,22 @@ answers are small (about 50 bytes) and bounded in number and in age.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from typing import TypeVar
 
 from securesplit.worker.jobs import Job, JobKey
 
+_Key = TypeVar("_Key", bytes, str)
 _ANSWERS = 4_096
 _ANSWER_AGE_S = 60.0
 
 
 class InFlight:
-    """The jobs of a front by key, and how many each session has."""
+    """The jobs of a front by key, and how many each session and each client has."""
 
     def __init__(self) -> None:
         self._jobs: dict[JobKey, Job] = {}
         self._per_session: Counter[bytes] = Counter()
+        self._per_client: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -32,18 +35,27 @@ class InFlight:
         """How many jobs of this session are being computed."""
         return self._per_session[session]
 
+    def of_client(self, client: str) -> int:
+        """How many jobs of this client are being computed, also of sessions that have ended."""
+        return self._per_client[client]
+
     def add(self, job: Job) -> None:
         """Remember a job."""
         self._jobs[job.key] = job
         self._per_session[job.key[0]] += 1
+        self._per_client[job.client] += 1
 
     def remove(self, job: Job) -> None:
         """Forget a job that has ended."""
         del self._jobs[job.key]
-        session = job.key[0]
-        self._per_session[session] -= 1
-        if not self._per_session[session]:
-            del self._per_session[session]
+        _less(self._per_session, job.key[0])
+        _less(self._per_client, job.client)
+
+
+def _less(counts: Counter[_Key], key: _Key) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
 
 
 class Answers:

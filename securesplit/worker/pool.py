@@ -109,8 +109,8 @@ class Pool:
         """The processes of the pool."""
         return [process.pid for slot in self._slots if (process := slot.process) is not None]
 
-    def submit(self, job: Job) -> bool:
-        """Take on a job; False where too many wait."""
+    def submit(self, job: Job) -> Job | None:
+        """Take on a job; returns the one that has no place where too many wait, this or another one."""
         return self._queue.put(job)
 
     def step(self, ready: Collection[Source] = ()) -> list[Outcome]:

@@ -4,7 +4,9 @@ Invariants:
 
 - Clients take turns; the sessions of one client take turns within that client's turn. So neither many requests nor many
   sessions give anyone more than its share.
-- At most `limit` jobs wait. A job that was given back by a dead tail goes first and is never refused.
+- At most `limit` jobs wait. A full queue takes from the client that has most, and of it from the session that has most:
+  the latest job loses its place. So who has less than others always finds one, whatever the others do.
+- A job that was given back by a dead tail goes first and is never refused.
 - A batch holds jobs of one preset and at most one that has already cost a tail, alone.
 """
 
@@ -32,12 +34,15 @@ class FairQueue:
     def __len__(self) -> int:
         return len(self._turns) + len(self._returned)
 
-    def put(self, job: Job) -> bool:
-        """Let a new job wait; False where the queue is full."""
+    def put(self, job: Job) -> Job | None:
+        """Let a new job wait; returns the one that has no place: another one, `job` itself, or none."""
+        lost = None
         if len(self) >= self._limit:
-            return False
+            if not len(self._turns) or self._turns.of(job.client) >= self._turns.of(most := self._turns.most()):
+                return job
+            lost = self._turns.take_latest(most)
         self._turns.put(job.client, job.key[0], job)
-        return True
+        return lost
 
     def give_back(self, job: Job) -> None:
         """Let a job wait whose tail died; it goes first."""

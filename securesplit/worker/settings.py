@@ -35,7 +35,8 @@ class PoolSettings:
         max_batch: jobs that one tail gets at once.
         batch_s: a batch holds no more jobs than take so long at their present pace, but at least one, since all of its
             answers leave at its end. For engines that compute a batch at once, choose more.
-        queue_limit: jobs that may wait; one more is refused.
+        queue_limit: jobs that may wait; for one more the client that has most loses one.
+        client_limit: jobs of one client that may wait or run, over all its sessions; one more is refused.
         session_limit: jobs of one session that may wait or run; one more is refused.
         job_timeout_s: a tail that computes one batch for longer hangs, and is killed.
         start_timeout_s: a tail that is not ready by then hangs, and is killed.
@@ -52,6 +53,7 @@ class PoolSettings:
     max_batch: int = 8
     batch_s: float = 0.002
     queue_limit: int = 1_024
+    client_limit: int = 256
     session_limit: int = 8
     job_timeout_s: float = 5.0
     start_timeout_s: float = 60.0

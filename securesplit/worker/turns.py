@@ -59,6 +59,22 @@ class Turns(Generic[Item]):
         self._count(owner, -1)
         return item
 
+    def most(self) -> str:
+        """The owner of whom most waits; something must wait."""
+        return max(self._waiting, key=lambda owner: self._waiting[owner])
+
+    def take_latest(self, owner: str) -> Item:
+        """Remove and return the last item of the longest lane of an owner of whom something waits."""
+        lanes = self._owners[owner]
+        lane = max(reversed(lanes), key=lambda name: len(lanes[name]))
+        item = lanes[lane].pop()
+        if not lanes[lane]:
+            del lanes[lane]
+        if not lanes:
+            del self._owners[owner]
+        self._count(owner, -1)
+        return item
+
     def remove_where(self, is_over: Callable[[Item], bool]) -> list[Item]:
         """Remove and return the items that a condition holds for."""
         removed = []

@@ -103,6 +103,21 @@ def test_one_client_cannot_push_out_the_others() -> None:
     world.ask(greedy[3], ref=2)
 
 
+def test_a_full_table_takes_from_the_client_that_has_most() -> None:
+    """Three greedy clients, each within its own share, fill the table; two others were there before."""
+    world = World(Limits(max_sessions=8, max_sessions_per_client=4))
+    own = [world.authority.client(name) for name in ("modest", "patient", "one", "two", "three")]
+    world.server.reload(world.authority.credentials(world.server_identity, *own))
+    modest, patient, *greedy = (world.authority.credentials(identity) for identity in own)
+    kept = [world.open(credentials=credentials)[0] for credentials in (modest, patient)]
+    for _ in range(5):
+        for credentials in greedy:
+            world.open(b"greedy", credentials=credentials)
+    assert world.server.session_count == 8
+    for client in kept:
+        world.ask(client, ref=2)
+
+
 def test_sessions_end_by_age_and_by_idleness() -> None:
     world = World()
     idle, _ = world.open(b"idle")

@@ -179,7 +179,7 @@ def test_peers_over_the_bound_go_those_without_a_greeting_first() -> None:
     assert {why for _, why in table.dropped} == {"peer-crowd"}
 
 
-def test_peers_over_the_bound_go_of_the_most_crowded_address() -> None:
+def test_peers_over_the_bound_go_of_the_owner_that_has_most() -> None:
     table = PeerTable(Limits(max_peers=32))
     honest = [bytes([n]) for n in range(8)]
     for n in range(1_000):
@@ -189,7 +189,7 @@ def test_peers_over_the_bound_go_of_the_most_crowded_address() -> None:
     assert all(table.find(name) is not None for name in honest)
 
 
-def test_bytes_over_the_bound_cost_the_address_that_holds_most() -> None:
+def test_bytes_over_the_bound_cost_the_owner_that_holds_most() -> None:
     table = PeerTable(Limits(held_bytes=1_000_000))
     slow = table.add(b"slow", "10.0.0.1", 0.0)
     table.receive(slow, REQ + b"\x01\x00\x02" + (900_000).to_bytes(8, "big") + bytes(300_000), 0.0)
@@ -200,6 +200,22 @@ def test_bytes_over_the_bound_cost_the_address_that_holds_most() -> None:
         table.receive(table.add(b"y%d" % n, "10.0.1.1", 0.0), flood, 0.0)
     assert table.find(b"slow") is slow
     assert {why for _, why in table.dropped} >= {"peer-memory"}
+
+
+def test_many_connections_give_a_client_no_more_than_one_does() -> None:
+    table, names = PeerTable(Limits()), [b"x%d" % n for n in range(50)]
+    for name in [*names, b"modest"]:
+        table.receive(table.add(name, "10.0.0.1", 0.0), REQ, 0.0)
+        table.claimed(name, "modest" if name == b"modest" else "greedy")
+    for name in [*names, b"modest"]:
+        peer = table.find(name)
+        assert peer is not None
+        table.receive(peer, encode([b"", b"x"]) * 3, 0.0)
+    order = [message.route[0] for _ in range(153) if (message := table.next_message()) is not None]
+    assert [place for place, name in enumerate(order) if name == b"modest"] == [1, 3, 5]
+    assert [order[place] for place in (0, 2, 4, 6)] == names[:4]
+    assert len(order) == 153
+    assert not table.has_waiting
 
 
 def test_every_deadline_ends_a_peer() -> None:
@@ -246,14 +262,14 @@ CLIENT_FLOODS = {
 
 def asks_once(endpoint: str) -> None:
     _, credentials = keystore.ephemeral(datetime.now(UTC))
-    with Connection([endpoint], credentials, IDENTITY, patience=Patience(total_s=3.0)) as connection:
+    with Connection([endpoint], credentials, IDENTITY, patience=Patience(total_s=1.5)) as connection:
         connection.request(release(1))
 
 
 def asks_once_async(endpoint: str) -> None:
     async def ask() -> None:
         _, credentials = keystore.ephemeral(datetime.now(UTC))
-        async with AsyncConnection([endpoint], credentials, IDENTITY, patience=Patience(total_s=3.0)) as connection:
+        async with AsyncConnection([endpoint], credentials, IDENTITY, patience=Patience(total_s=1.5)) as connection:
             await connection.request(release(1))
 
     asyncio.run(ask())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import statistics
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -14,8 +13,9 @@ import numpy as np
 import pytest
 import zmq
 
-from securesplit.channel import keystore, tensor
+from securesplit.channel import issuing, keystore, tensor
 from securesplit.channel.client import ClientChannel
+from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import HandshakeReady, Refused, Reply
 from securesplit.channel.frames import Code
 from securesplit.errors import TrustError
@@ -27,10 +27,12 @@ from tests.worker.serving import IDENTITY, Running, now, release, running, serve
 class Raw:
     """A client that sends what it likes and when: the real channel over a DEALER."""
 
-    def __init__(self, worker: Running, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(
+        self, worker: Running, context: zmq.Context[zmq.Socket[bytes]], credentials: Credentials | None = None
+    ) -> None:
         self._socket = context.socket(zmq.DEALER)
         self._socket.connect(worker.front.endpoint)
-        self.channel = ClientChannel(worker.credentials, IDENTITY, "127.0.0.1")
+        self.channel = ClientChannel(credentials or worker.credentials, IDENTITY, "127.0.0.1")
         self.send(self.channel.hello())
         assert isinstance(self.receive(), HandshakeReady)
 
@@ -49,15 +51,16 @@ class Raw:
         self._socket.close(linger=0)
 
 
-RawClient = Callable[[Running], Raw]
+RawClient = Callable[..., Raw]
+REFS = itertools.count(1)
 
 
 @pytest.fixture
 def raw() -> Iterator[RawClient]:
     context, clients = zmq.Context(), []
 
-    def make(worker: Running) -> Raw:
-        clients.append(Raw(worker, context))
+    def make(worker: Running, credentials: Credentials | None = None) -> Raw:
+        clients.append(Raw(worker, context, credentials))
         return clients[-1]
 
     yield make
@@ -138,39 +141,68 @@ def test_what_nobody_waits_for_any_more_is_not_computed(raw: RawClient, tmp_path
         assert logit(client.receive()) == 3
 
 
-def test_a_greedy_client_does_not_slow_the_others(raw: RawClient, certs: Path) -> None:
-    """Six sessions of one client with all that they may have in flight, and one request at a time of another client."""
-    keys = (keystore.load_server(certs, now=now()), keystore.load_client(certs, now=now()))
-    other = keystore.load_client(certs, "other", now=now())
-    with running(serve_engine("Sum", pause_s=0.02), keys=keys, max_batch=1) as worker:
-        modest = Connection([worker.front.endpoint], other, IDENTITY)
-        alone = median_ms(modest)
-        greedy, stop = [raw(worker) for _ in range(6)], threading.Event()
+GREEDY = ("greedy-1", "greedy-2", "greedy-3")
+
+
+@pytest.fixture
+def crowd(tmp_path: Path) -> dict[str, tuple[Credentials, Credentials]]:
+    """The worker's credentials and those of a modest client and of greedy ones, by the client's name."""
+    names = ["modest", *GREEDY]
+    issuing.create(tmp_path / "crowd", server_names=["127.0.0.1"], clients=names, days=1, now=now())
+    server = keystore.load_server(tmp_path / "crowd", now=now())
+    return {name: (server, keystore.load_client(tmp_path / "crowd", name, now=now())) for name in names}
+
+
+def test_greedy_clients_that_fill_the_queue_take_no_place_of_others(
+    raw: RawClient, crowd: dict[str, tuple[Credentials, Credentials]]
+) -> None:
+    """Three clients with 36 sessions want 288 places of 64, and more as soon as they have one."""
+    with running(serve_engine("Sum", pause_s=0.01), keys=crowd["modest"], max_batch=1, queue_limit=64) as worker:
+        modest, stop, meters = raw(worker), threading.Event(), worker.front.meters
+        greedy = [raw(worker, crowd[name][1]) for name in GREEDY for _ in range(12)]
         thread = threading.Thread(target=keep_full, args=(greedy, stop))
         thread.start()
-        wait_until(lambda: worker.front.pool.waiting >= 40)
-        beside = median_ms(modest)
-        assert worker.front.pool.waiting >= 40
+        wait_until(lambda: meters.turned_away["queue-full"] > 100)
+        before_its_own = []
+        for _ in range(25):
+            done = meters.requests["done"]
+            assert is_answered(modest), "never refused"
+            before_its_own.append(meters.requests["done"] - done - 1)
+        assert worker.front.pool.waiting > 48, "the queue is full all the time"
         stop.set()
         thread.join()
-        modest.close()
-    queue_ms = 40 * 20  # what stands in front of a request where nobody takes turns
-    assert beside < max(2.5 * alone, queue_ms / 2), "what already runs, and its own"
+    assert np.median(before_its_own) <= 4, "what runs already, and what is done until it is read and sent"
 
 
-def median_ms(connection: Connection) -> float:
-    return statistics.median(connection.request(release(1)).round_trip_ms for _ in range(15))
+def test_a_client_has_a_share_over_all_its_sessions(
+    raw: RawClient, crowd: dict[str, tuple[Credentials, Credentials]]
+) -> None:
+    with running(serve_engine("Sum", pause_s=0.2), keys=crowd["modest"], client_limit=10) as worker:
+        greedy = [raw(worker, crowd[GREEDY[0]][1]) for _ in range(4)]
+        for turn in range(8):
+            for client in greedy:
+                client.ask(turn + 1)
+        events = [client.receive() for client in greedy for _ in range(8)]
+        assert sum(isinstance(event, Reply) for event in events) == 10
+        assert all(event.code is Code.BUSY for event in events if isinstance(event, Refused))
+        assert is_answered(raw(worker))
+
+
+def is_answered(client: Raw) -> bool:
+    """Whether one more request is answered and not refused."""
+    client.ask(next(REFS))
+    return isinstance(client.receive(), Reply)
 
 
 def keep_full(clients: list[Raw], stop: threading.Event) -> None:
-    """Keep eight requests of each client in flight."""
-    refs = itertools.count(1)
+    """Keep eight requests of each client in flight, and ask again at once where one was refused."""
     for client in clients * 8:
-        client.ask(next(refs))
+        client.ask(next(REFS))
     while not stop.is_set():
         for client in clients:
-            if client.receive(0.001) is not None:
-                client.ask(next(refs))
+            while client.receive(0.0) is not None:
+                client.ask(next(REFS))
+        stop.wait(0.005)
 
 
 def test_the_client_learns_that_it_was_revoked_on_an_open_session() -> None:

@@ -38,7 +38,7 @@ class Driver:
             (b"s", next(self._refs)), "a", {"int8": "compact", "int16": "private"}[dtype], release(first, dtype), 0.0
         )
         job.expires_at = time.monotonic() + within_s
-        assert self.pool.submit(job)
+        assert self.pool.submit(job) is None
         return job
 
     def until(self, condition: Callable[[], bool], within_s: float = 20.0) -> None:
@@ -138,7 +138,7 @@ def test_what_nobody_waits_for_is_dropped(drive: Callable[..., Driver]) -> None:
 def test_a_full_queue_refuses(drive: Callable[..., Driver]) -> None:
     driver = drive(workers=1, queue_limit=3)
     jobs = [driver.submit(n) for n in range(3)]
-    assert not driver.pool.submit(jobs[0])
+    assert driver.pool.submit(jobs[0]) is jobs[0]
     assert set(driver.fates(*jobs)) == {Fate.DONE}
 
 

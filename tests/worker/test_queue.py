@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,8 +23,8 @@ def names(jobs: list[Job]) -> list[tuple[str, bytes, int]]:
 def test_clients_take_turns_and_sessions_of_a_client_share_its_turn() -> None:
     queue = FairQueue(100)
     for ref in range(6):
-        assert queue.put(job("greedy", session=ref % 2, ref=ref))
-    assert queue.put(job("modest", session=9, ref=0))
+        assert queue.put(job("greedy", session=ref % 2, ref=ref)) is None
+    assert queue.put(job("modest", session=9, ref=0)) is None
     assert names(queue.take(4)) == [
         ("greedy", b"\0", 0),
         ("modest", b"\x09", 0),
@@ -34,13 +36,51 @@ def test_clients_take_turns_and_sessions_of_a_client_share_its_turn() -> None:
 def test_a_full_queue_takes_nothing_but_what_a_dead_tail_gives_back() -> None:
     queue = FairQueue(1)
     first = job(ref=1)
-    assert queue.put(first)
-    assert not queue.put(job(ref=2))
+    assert queue.put(first) is None
+    second = job(ref=2)
+    assert queue.put(second) is second
     queue.give_back(job(ref=3))
     assert [j.key[1] for j in queue.take(8)] == [3], "it goes first, and alone"
     assert queue.take(8) == [first]
     assert queue.take(8) == []
     assert len(queue) == 0
+
+
+def test_a_full_queue_takes_the_latest_job_of_the_client_and_session_that_have_most() -> None:
+    queue = FairQueue(6)
+    for session, ref in [(1, 0), (2, 0), (2, 1), (2, 2)]:
+        queue.put(job("greedy", session, ref))
+    queue.put(job("other", 3, 0))
+    queue.put(job("other", 3, 1))
+    (lost,) = names([queue.put(job("modest", 4, 0)) or job()])
+    assert lost == ("greedy", b"\2", 2)
+    own = job("greedy", 1, 9)
+    assert queue.put(own) is own, "it has more than anybody"
+
+
+def test_a_full_queue_of_given_back_jobs_refuses() -> None:
+    queue = FairQueue(1)
+    queue.give_back(job(ref=1))
+    refused = job("b", ref=2)
+    assert queue.put(refused) is refused
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3)), max_size=200), st.integers(1, 12))
+def test_whoever_has_less_than_another_finds_a_place(asks: list[tuple[str, int]], limit: int) -> None:
+    queue, has = FairQueue(limit), Counter[str]()
+    for ref, (client, session) in enumerate(asks):
+        asked, most, was_full = job(client, session, ref), max(has.values(), default=0), len(queue) == limit
+        lost = queue.put(asked)
+        has[client] += 1
+        if lost is not None:
+            has[lost.client] -= 1
+            assert was_full
+        if lost is asked:
+            assert has[client] == most
+        elif lost is not None:
+            assert has[lost.client] == most - 1
+        assert len(queue) == sum(has.values()) <= limit
+    assert Counter(each.client for each in queue.take_all()) == +has
 
 
 def test_a_batch_holds_one_preset() -> None:
@@ -69,7 +109,7 @@ def test_every_job_comes_out_once_and_nobody_gets_more_than_a_turn_ahead(
 ) -> None:
     queue = FairQueue(1_000)
     for ref, (client, session) in enumerate(asks):
-        assert queue.put(job(client, session, ref))
+        assert queue.put(job(client, session, ref)) is None
     left = [client for client, _ in asks]
     taken = dict.fromkeys("abc", 0)
     seen = set()
