@@ -145,8 +145,8 @@ class Link:
         Raises:
             LinkError: refused, lost, silent for `timeout_s`, or no worker; the link must be closed.
         """
-        while self._read() is not None:
-            pass  # what came unasked is no answer to what is asked now
+        while self._wire.next_message() is not None or self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            self._read()  # what came unasked is no answer to what is asked now
         self._unsent = self._wire.message(message)
         self._flush()
         end = time.monotonic() + timeout_s

@@ -127,7 +127,8 @@ class FrontSocket:
         before = peer.zmtp.frames
         if output := self._peers.receive(peer, data, now_s):
             self._push(peer, output)
-        self._disconnect()
+        if self._peers.dropped:
+            self._disconnect()
         return peer.zmtp.frames - before
 
     def _meet(self, name: bytes, data: zmq.Frame, now_s: float) -> None:

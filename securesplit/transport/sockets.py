@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 WORKER = b"worker"
 """The id of a client's only connection."""
 
-_CHUNKS_IN = 4  # of a connection, 8 KiB each, before libzmq reads no more of it
+_CHUNKS_IN = 8  # of one of many connections, 8 KiB each, before libzmq reads no more of it; fewer cost it more signals
+_CHUNKS_OF_WORKER = 64
 _CHUNKS_OUT = 256  # beyond twice what a peer may leave unread, so that it can always be disconnected
 
 
@@ -92,18 +93,14 @@ def new_context(io_threads: int = 1) -> zmq.Context[zmq.Socket[bytes]]:
 def client_socket(context: zmq.Context[zmq.Socket[bytes]], *, ipv6: bool) -> zmq.Socket[bytes]:
     """A client's STREAM: one TCP connection, which is never repaired behind our back (`Link` opens a new one)."""
     made = context.socket(zmq.STREAM)
-    _bound(made, ipv6=ipv6)
-    made.setsockopt(zmq.RECONNECT_IVL, -1)
-    made.setsockopt(zmq.CONNECT_ROUTING_ID, WORKER)
+    _bound_client(made, ipv6=ipv6)
     return made
 
 
 def async_client_socket(context: AsyncContext, *, ipv6: bool) -> AsyncSocket:
     """The same for asyncio."""
     made = context.socket(zmq.STREAM)
-    _bound(made, ipv6=ipv6)
-    made.setsockopt(zmq.RECONNECT_IVL, -1)
-    made.setsockopt(zmq.CONNECT_ROUTING_ID, WORKER)
+    _bound_client(made, ipv6=ipv6)
     return made
 
 
@@ -111,12 +108,19 @@ def front_socket(context: zmq.Context[zmq.Socket[bytes]], limits: Limits, *, ipv
     """The worker's STREAM, which faces all clients."""
     made = context.socket(zmq.STREAM)
     _bound(made, ipv6=ipv6)
+    made.setsockopt(zmq.RCVHWM, _CHUNKS_IN)
     made.setsockopt(zmq.BACKLOG, limits.backlog)
     return made
 
 
+def _bound_client(made: zmq.Socket[Any], *, ipv6: bool) -> None:
+    _bound(made, ipv6=ipv6)
+    made.setsockopt(zmq.RCVHWM, _CHUNKS_OF_WORKER)
+    made.setsockopt(zmq.RECONNECT_IVL, -1)
+    made.setsockopt(zmq.CONNECT_ROUTING_ID, WORKER)
+
+
 def _bound(made: zmq.Socket[Any], *, ipv6: bool) -> None:
     made.setsockopt(zmq.LINGER, 0)
-    made.setsockopt(zmq.RCVHWM, _CHUNKS_IN)
     made.setsockopt(zmq.SNDHWM, _CHUNKS_OUT)
     made.setsockopt(zmq.IPV6, int(ipv6))
