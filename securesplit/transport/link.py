@@ -145,7 +145,7 @@ class Link:
         Raises:
             LinkError: refused, lost, silent for `timeout_s`, or no worker; the link must be closed.
         """
-        while self._wire.next_message() is not None or self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        while self._wire.next_message() is not None or int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._read()  # what came unasked is no answer to what is asked now
         self._unsent = self._wire.message(message)
         self._flush()
