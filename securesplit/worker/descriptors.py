@@ -1,7 +1,7 @@
 """File descriptors: as many as the system grants, and some kept free for new tails whatever peers do.
 
-libzmq has no bound on connections, and a stranger's counts as much as a client's. Without a bound of ours a peer that
-only connects would leave the front no descriptor to start a tail with.
+libzmq accepts every connection before the front can look at it, and a stranger's counts as much as a client's. Where
+few files may be open, peers that only connect would leave the front no descriptor to start a tail with.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ class DescriptorGuard:
         ConfigError: the limit is too low for so many.
     """
 
-    complaint = "peers take all file descriptors"
-
     def __init__(self, tails: int) -> None:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         reserve = _FRONT + _TAIL * tails
@@ -47,9 +45,6 @@ class DescriptorGuard:
                 hint=f"ulimit -n {2 * reserve} or more, or fewer --workers",
             )
         self._last = limit - reserve
-
-    def rebase(self) -> None:
-        """Nothing to do: the limit stays."""
 
     def is_exceeded(self) -> bool:
         """Whether fewer descriptors than the reserve are free; the system gives out the lowest free number."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Request, Send
@@ -25,8 +25,8 @@ from securesplit.channel.server import ServerChannel
 from securesplit.errors import SecureSplitError
 from securesplit.transport.poll import Poller, Wakeup
 from securesplit.transport.server import FrontSocket, Incoming
+from securesplit.worker.descriptors import DescriptorGuard
 from securesplit.worker.dispatcher import Dispatcher
-from securesplit.worker.guard import Guard
 from securesplit.worker.intake import Intake, is_hello
 from securesplit.worker.pool import Pool
 from securesplit.worker.served import Served
@@ -49,7 +49,7 @@ class Front:
         served: what it serves.
         credentials: the server's.
         settings: of the pool.
-        guards: of this process; none where the front shares it with a program.
+        descriptors: watches those of this process; None where the front shares it with a program.
         watch: hears what happens; None for one that only counts.
         clock: seconds, rising.
 
@@ -64,11 +64,11 @@ class Front:
         credentials: Credentials,
         settings: PoolSettings,
         *,
-        guards: Sequence[Guard] = (),
+        descriptors: DescriptorGuard | None = None,
         watch: Watch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._guards = guards
+        self._descriptors = descriptors
         self._settings, self._clock = settings, clock
         limits = Limits()
         self._watch = watch or Watch()
@@ -196,19 +196,16 @@ class Front:
             self._tell(message, Code.BUSY, self._dispatcher.wait_ms)
 
     def _shed(self) -> None:
-        """Where peers take too much of us, drop all connections: sessions go on, and clients ask again at once."""
-        for guard in self._guards:
-            if guard.is_exceeded():
-                _log.warning(
-                    "%(why)s; all connections are dropped, sessions stay",
-                    {"why": guard.complaint},
-                    extra={"event": "connections-dropped"},
-                )
-                self.meters.connection_drops += 1
-                self._poller.remove(self._socket)
-                self._socket.reopen()
-                self._poller.add(self._socket)
-                guard.rebase()
+        """Where peers take all descriptors, drop all connections: sessions go on, and clients ask again at once."""
+        if self._descriptors is not None and self._descriptors.is_exceeded():
+            _log.warning(
+                "peers take all file descriptors; all connections are dropped, sessions stay",
+                extra={"event": "connections-dropped"},
+            )
+            self.meters.connection_drops += 1
+            self._poller.remove(self._socket)
+            self._socket.reopen()
+            self._poller.add(self._socket)
 
     def _log_refusals(self) -> None:
         """One line a second at most, however many peers are refused."""

@@ -26,7 +26,6 @@ from securesplit.worker import confinement
 from securesplit.worker.cores import usable_cores
 from securesplit.worker.descriptors import DescriptorGuard, raise_limit
 from securesplit.worker.front import Front
-from securesplit.worker.memory import MemoryGuard
 from securesplit.worker.operations import Operations
 from securesplit.worker.served import Served
 from securesplit.worker.settings import WorkerSettings
@@ -84,10 +83,10 @@ def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[
     raise_limit()
     confinement.shield()
     pool = replace(settings.pool, workers=workers)
-    guards = MemoryGuard(settings.growth_bytes), DescriptorGuard(workers)
+    descriptors = DescriptorGuard(workers)
     watch = Operations(replace(settings, pool=pool), credentials, served.id)
     try:
-        front = Front(settings.bind, served, credentials, pool, guards=guards, watch=watch)
+        front = Front(settings.bind, served, credentials, pool, descriptors=descriptors, watch=watch)
         watch.attach(front)
         ready = Ready(front.endpoint, served.id, credentials.expires_at, workers, watch.address)
 

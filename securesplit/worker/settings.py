@@ -76,7 +76,6 @@ class WorkerSettings:
         bundle: folder of the bundle; None for the one in the package.
         workers: tail processes; 0 for one a usable core.
         drain_s: how long a stopping worker goes on with what it has accepted.
-        growth_bytes: memory that this process may grow by before it drops all connections (sessions stay).
         metrics: ``HOST:PORT`` for health and metrics; None for neither.
         metrics_anywhere: let `metrics` be an address that other machines can reach.
         metrics_hosts: further names that `metrics` is asked by.
@@ -90,7 +89,6 @@ class WorkerSettings:
     bundle: Path | None = None
     workers: int = 0
     drain_s: float = 20.0
-    growth_bytes: int = 256 << 20
     metrics: str | None = None
     metrics_anywhere: bool = False
     metrics_hosts: tuple[str, ...] = ()

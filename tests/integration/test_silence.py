@@ -44,7 +44,7 @@ FIELDS = {
     "tail-lost": {"tail", "pid", "how", "state"},
     "reloaded": {"until", "ended"},
     "reload-failed": {"why"},
-    "connections-dropped": {"why"},
+    "connections-dropped": set(),
     "tail-not-started": {"why"},
     "audit-failed": {"why"},
     "log-lost": {"lines"},

@@ -29,14 +29,13 @@ def main(certs: str, engine: str, bind: str, workers: str, *options: str) -> int
         pin=bool(named.pop("pin", "")),
         confine=bool(named.pop("confine", "yes")),
     )
-    growth = int(named.pop("growth_bytes", 256 << 20))
     form = named.pop("log_format", "text")
     shown = {
         "metrics": named.pop("metrics", None),
         "audit_log": Path(named.pop("audit_log")) if "audit_log" in named else None,
     }
     chosen = {name: float(value) if name.endswith("_s") else value for name, value in named.items()}
-    settings = WorkerSettings(bind, certs=Path(certs), workers=int(workers), growth_bytes=growth, pool=pool, **shown)
+    settings = WorkerSettings(bind, certs=Path(certs), workers=int(workers), pool=pool, **shown)
     try:
         served = Served.from_bundle(None) if engine == "bundle" else serve_engine(engine, **chosen)
         with logging_to_stderr("info", form):
