@@ -155,6 +155,7 @@ class Journey:
             photo=prepared.photo,
             malignant=_probability(preset, answer.logit),
             threshold=preset.threshold,
+            accuracy=preset.accuracy,
             model=self._model,
             privacy=charge.privacy,
             payload_bytes=0 if self._ledger is None else answer.payload_bytes,

@@ -60,7 +60,7 @@ class Releaser:
     """Turns photos into releases under one preset.
 
     A preset that makes no privacy claim (`none`, `compact`) is warned of on the logger `PRIVACY_LOGGER`, wherever the
-    choice came from: named by the caller, or the bundle's own default.
+    choice came from: named by the caller, or the bundle's own default. So is noise that makes answers chance.
 
     Args:
         bundle: needs its head only.
@@ -79,6 +79,8 @@ class Releaser:
         self.preset = choose_preset(bundle, privacy)
         if warning := unprotected(self.preset.spec):
             _log.warning(warning)
+        if self.preset.accuracy is not None and self.preset.accuracy.is_chance:
+            _log.warning("with so much noise the answers are chance: no label is given; a larger epsilon gives one")
         self._source = NoiseSource(secret)
         self._head = bundle.open_head(threads)
 

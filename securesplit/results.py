@@ -72,6 +72,37 @@ class PrivacyInfo:
     device: DevicePrivacy | None = None
 
 
+CHANCE_AUC = 0.55
+"""A label is given only where the AUC of such answers is above this, by the lower end of its 95 % interval: below, the
+data cannot tell the labels from those of a coin by as much as anyone would notice."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How good answers like this one were on photos that the network had not seen, with the noise that was added.
+
+    Attributes:
+        auc: area under the ROC curve; 0.5 is chance.
+        auc_low: lower end of its 95 % interval; None where the bundle does not say, as all below.
+        auc_high: upper end.
+        sensitivity: share of malignant lesions that are called so.
+        specificity: share of benign lesions that are called so.
+        measured_on: ``test`` or ``validation`` photos.
+    """
+
+    auc: float
+    auc_low: float | None
+    auc_high: float | None
+    sensitivity: float | None
+    specificity: float | None
+    measured_on: str
+
+    @property
+    def is_chance(self) -> bool:
+        """Whether answers cannot be told from chance."""
+        return not (self.auc if self.auc_low is None else self.auc_low) > CHANCE_AUC
+
+
 @dataclass(frozen=True)
 class Timing:
     """Milliseconds by stage; ``tail`` is the server's own figure and lies inside ``round_trip``."""
@@ -95,6 +126,7 @@ class Diagnosis:
     privacy: PrivacyInfo
     payload_bytes: int
     timing_ms: Timing
+    accuracy: Accuracy | None = None
     disclaimer: str = field(default=DISCLAIMER)
 
     def __post_init__(self) -> None:
@@ -107,8 +139,15 @@ class Diagnosis:
             raise ValueError(f"no probability, or no threshold of one: {self.malignant}, {self.threshold}")
 
     @property
-    def label(self) -> Label:
-        """``malignant`` from the threshold on that was fixed on validation photos."""
+    def label_withheld(self) -> Literal["chance"] | None:
+        """Why there is no label: with the noise that was added, it would be chance."""
+        return "chance" if self.accuracy is not None and self.accuracy.is_chance else None
+
+    @property
+    def label(self) -> Label | None:
+        """``malignant`` from the threshold on that was fixed on validation photos; None where it would be chance."""
+        if self.label_withheld:
+            return None
         return "malignant" if self.malignant >= self.threshold else "benign"
 
     def to_json(self) -> dict[str, Any]:
@@ -119,6 +158,8 @@ class Diagnosis:
             "status": "ok",
             "probabilities": {"benign": round(1.0 - self.malignant, 6), "malignant": round(self.malignant, 6)},
             "label": self.label,
+            "label_withheld": self.label_withheld,
+            "accuracy": None if self.accuracy is None else asdict(self.accuracy),
             "threshold": self.threshold,
             "refusal": None,
             "model": asdict(self.model),

@@ -97,13 +97,23 @@ class Answers:
         return logits
 
 
-def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float) -> dict[str, float]:
-    """AUC, AUC on histology-proven photos, and sensitivity and specificity at a threshold fixed elsewhere."""
-    malignant, histology = split.malignant.astype(bool), split.histology
+def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float, *, draws: int = 1) -> dict[str, float]:
+    """AUC with its interval and on histology-proven photos, and sensitivity and specificity at a fixed threshold.
+
+    Args:
+        logits: ``(draws * n,)``, all photos of a draw together.
+        split: ``n`` photos.
+        threshold_logit: from which on a photo is called malignant.
+        draws: how often the noise of each photo was drawn.
+    """
+    malignant, histology = np.tile(split.malignant.astype(bool), draws), np.tile(split.histology, draws)
+    auc, low, high = auc_interval(logits, malignant, np.tile([p.lesion for p in split.photos], draws))
     called = logits >= threshold_logit
     sensitivity, specificity = float(called[malignant].mean()), float((~called[~malignant]).mean())
     result = {
-        "auc": float(roc_auc_score(malignant, logits)),
+        "auc": auc,
+        "auc_low": low,
+        "auc_high": high,
         "sensitivity": sensitivity,
         "specificity": specificity,
         "balanced_accuracy": (sensitivity + specificity) / 2,
@@ -114,9 +124,19 @@ def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float) ->
 
 
 def threshold_for_sensitivity(logits: NDArray[Any], malignant: NDArray[Any], sensitivity: float) -> float:
-    """The largest logit from which on at least `sensitivity` of the malignant photos are called malignant."""
+    """From where on at least `sensitivity` of the malignant photos are called malignant.
+
+    It lies halfway between the least logit that is called so and the next smaller one: a release of a few levels has
+    few logits, and none of them may depend on the last bit of a comparison.
+    """
     _, reached, thresholds = roc_curve(malignant, logits, drop_intermediate=False)
-    return float(thresholds[np.argmax(reached >= sensitivity)])
+    least = float(thresholds[np.argmax(reached >= sensitivity)])
+    below = logits[logits < least]
+    return (least + float(below.max())) / 2 if below.size else least - 1.0
+
+
+LEAST_SCALE = 1e-3
+"""A larger logit never means a smaller probability, also where noise has left hardly a slope to fit."""
 
 
 def platt(logits: NDArray[np.float32], malignant: NDArray[Any]) -> tuple[float, float]:
@@ -124,7 +144,7 @@ def platt(logits: NDArray[np.float32], malignant: NDArray[Any]) -> tuple[float, 
     from sklearn.linear_model import LogisticRegression
 
     fitted = LogisticRegression(C=1e6).fit(logits[:, None], malignant)
-    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    return max(LEAST_SCALE, float(fitted.coef_[0, 0])), float(fitted.intercept_[0])
 
 
 def expected_calibration_error(probability: NDArray[Any], malignant: NDArray[Any], bins: int = 10) -> float:

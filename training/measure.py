@@ -11,21 +11,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.model import Bundle, Calibration, Manifest, Preset, Reading
+from securesplit.errors import BundleError
+from securesplit.model import Bundle, Calibration, Manifest, Reading
+from securesplit.privacy.release import ReleaseSpec
 from training import data, evaluate
 
 SENSITIVITY = 0.90  # the threshold calls this share of the malignant validation photos
 SECRET = b"securesplit evaluation secret 01"  # 32 bytes; keys the noise of the measurement only
-MORE_NOISE = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # σ/C; an ε from about 70 down to 0.5
-DRAWS = 4
+MORE_NOISE = tuple(round(0.25 * 2 ** (n / 2), 4) for n in range(-1, 13))  # σ/C; an ε from about 80 down to 0.4
+DRAWS = 16  # of the noise of each photo
+MARGIN = 1e-7  # least distance of a threshold from every probability that can be answered
 
 
 def measure_and_write(folder: Path, manifest: Manifest, run: Path, root: Path) -> Manifest:
@@ -41,53 +43,93 @@ def measure_and_write(folder: Path, manifest: Manifest, run: Path, root: Path) -
     photos = data.list_photos(root)
     height, width, cache = manifest.side, manifest.side * 4 // 3, run.parent / "pixels"
     val, test = (data.load_split(photos[s], height=height, width=width, cache=cache) for s in ("val", "test"))
-    embeddings = evaluate.embed(bundle, val)
-    val_logits = evaluate.deployed_logits(bundle, val, SECRET, embeddings)
-    test_logits = evaluate.deployed_logits(bundle, test, SECRET)
-    presets = {
-        name: _calibrated(preset, (val_logits[name], val), (test_logits[name], test))
-        for name, preset in manifest.presets.items()
-    }
-    presets |= {
-        name: replace(preset, readings=_readings(bundle, name, val, embeddings[name]))
-        for name, preset in presets.items()
-        if preset.spec.sigma_per_clip
-    }
+    splits = {"validation": val, "test": test}
+    embeddings = {split: evaluate.embed(bundle, photos) for split, photos in splits.items()}
+    logits = {split: evaluate.deployed_logits(bundle, splits[split], SECRET, e) for split, e in embeddings.items()}
+    presets = {}
+    for name, preset in manifest.presets.items():
+        own = {split: found[name] for split, found in logits.items()}
+        read = _read(preset.spec, own, splits)
+        readings = _readings(bundle, name, splits, {s: e[name] for s, e in embeddings.items()})
+        presets[name] = replace(
+            preset,
+            calibration=read.calibration,
+            threshold=read.threshold,
+            quality={**preset.quality, **read.quality},
+            readings=readings,
+        )
     written = replace(manifest, presets=presets)
     (folder / "manifest.json").write_text(json.dumps(written.to_json(), indent=2, allow_nan=False) + "\n")
     return written
 
 
-def _calibrated(preset: Preset, val: tuple[Any, data.Split], test: tuple[Any, data.Split]) -> Preset:
-    (val_logits, val_split), (test_logits, test_split) = val, test
-    calibration = Calibration(*evaluate.platt(val_logits, val_split.malignant))
-    cutoff = evaluate.threshold_for_sensitivity(val_logits, val_split.malignant, SENSITIVITY)
-    quality: dict[str, Any] = {}
-    for name, logits, split in (("validation", val_logits, val_split), ("test", test_logits, test_split)):
-        probability = np.array([calibration.probability(x) for x in logits])
-        ece = evaluate.expected_calibration_error(probability, split.malignant)
-        quality[name] = {**evaluate.scores(logits, split, cutoff), "ece": round(ece, 4)}
-    return replace(
-        preset,
-        calibration=calibration,
-        threshold=calibration.probability(cutoff),
-        quality={**preset.quality, **quality},
-    )
+def _read(
+    spec: ReleaseSpec, logits: Mapping[str, NDArray[np.float32]], splits: Mapping[str, data.Split], draws: int = 1
+) -> Reading:
+    """How answers under that noise are read, fitted on validation photos, and how good they are.
+
+    Args:
+        spec: the release and its noise.
+        logits: by split, ``(draws * n,)``.
+        splits: ``validation`` and ``test``.
+        draws: of the noise of each photo.
+
+    Raises:
+        BundleError: a probability that can be answered lies at the threshold.
+    """
+    fitted = np.tile(splits["validation"].malignant, draws)
+    calibration = Calibration(*evaluate.platt(logits["validation"], fitted))
+    cutoff = evaluate.threshold_for_sensitivity(logits["validation"], fitted, SENSITIVITY)
+    threshold = calibration.probability(cutoff)
+    quality = {}
+    for name, split in splits.items():
+        probability = np.array([calibration.probability(x) for x in logits[name]])
+        if spec.levels is not None:
+            check_threshold(threshold, probability)
+        ece = evaluate.expected_calibration_error(probability, np.tile(split.malignant, draws))
+        quality[name] = {**evaluate.scores(logits[name], split, cutoff, draws=draws), "ece": round(ece, 4)}
+    return Reading(spec.sigma_per_clip, calibration, threshold, quality)
+
+
+def check_threshold(threshold: float, probabilities: NDArray[np.float64]) -> None:
+    """No answer of a release of a few levels may hang on the last bit of a comparison.
+
+    Raises:
+        BundleError: a probability lies within `MARGIN` of the threshold.
+    """
+    nearest = float(probabilities[np.abs(probabilities - threshold).argmin()])
+    if abs(nearest - threshold) <= MARGIN:
+        raise BundleError(
+            f"the threshold {threshold} lies at the probability {nearest}, which the tail answers",
+            hint="choose it between two levels",
+        )
 
 
 def _readings(
-    bundle: Bundle, name: str, val: data.Split, embeddings: Sequence[NDArray[np.float32]]
+    bundle: Bundle,
+    name: str,
+    splits: Mapping[str, data.Split],
+    embeddings: Mapping[str, Sequence[NDArray[np.float32]]],
 ) -> tuple[Reading, ...]:
-    """How answers are read under more noise than the preset's own."""
-    sigmas = [sigma for sigma in MORE_NOISE if sigma > bundle.presets[name].spec.sigma_per_clip]
+    """How answers are read under more noise than the preset's own, and what they are worth then."""
+    spec = bundle.presets[name].spec
+    if not spec.sigma_per_clip:
+        return ()
+    sigmas = [sigma for sigma in MORE_NOISE if sigma > spec.sigma_per_clip]
     secrets = [bytes([draw]) + SECRET[1:] for draw in range(DRAWS)]
-    labels = np.tile(val.malignant, DRAWS)
-    readings = []
-    for sigma, logits in evaluate.noisier_logits(bundle, name, val, embeddings, sigmas, secrets).items():
-        calibration = Calibration(*evaluate.platt(logits, labels))
-        cutoff = evaluate.threshold_for_sensitivity(logits, labels, SENSITIVITY)
-        readings.append(Reading(sigma, calibration, calibration.probability(cutoff)))
-    return tuple(readings)
+    found = {
+        split: evaluate.noisier_logits(bundle, name, photos, embeddings[split], sigmas, secrets)
+        for split, photos in splits.items()
+    }
+    return tuple(
+        _read(
+            replace(spec, sigma_per_clip=sigma),
+            {split: logits[sigma] for split, logits in found.items()},
+            splits,
+            DRAWS,
+        )
+        for sigma in sigmas
+    )
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
 """What an audit should show of a preset, and whether it did: the goal list of the project, as code.
 
-Floors come from the same audit; a bound that was missed is reported as missed.
+Floors come from the same audit; a bound that was missed is reported as missed. A goal that a certified bound implies
+is not judged by an attack, which could not miss it; the bound's own line stands for it. An attribute is judged by the
+paired difference and its interval, so that fewer photos never make the goal easier to meet.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ MAX_SKILL = 0.05
 MAX_SSIM_GAIN = 0.02
 MAX_IDENTIFIED = 3.0  # times the label-only floor
 MAX_LESIONS = 2.0  # times the label-only floor
+MAX_ATTRIBUTE_GAIN = 0.05  # of AUC beyond the label-only probe
 MAX_AUC_LOSS = 0.010
 MAX_REQUEST_BYTES = 1000
 MAX_DEFENCE_MS = 10.0
@@ -31,7 +34,7 @@ class Goal:
         claim: in words.
         value: what was measured; None: not measured.
         limit: what it is held against.
-        met: None: not measured, or an attack was cut short that might have missed it.
+        met: None: not measured, or an attack was cut short that might have missed it, or the photos are too few.
         excess: what the paired difference of value and floor is with its 95 % interval, where photos are compared with
             themselves: at most 0 where the goal is met; where 0 lies within, photos are too few to tell.
     """
@@ -65,7 +68,8 @@ def word(goal: dict[str, Any]) -> str:
     """The verdict on a goal in a word or two."""
     if goal["value"] is None:
         return "not measured"
-    return {True: "met", False: "missed", None: "open: cut short"}[goal["met"]]
+    undecided = "open: cut short" if goal["excess"] is None else "open: too few photos"
+    return {True: "met", False: "missed", None: undecided}[goal["met"]]
 
 
 def difference(goal: dict[str, Any]) -> str:
@@ -105,6 +109,8 @@ def _recognition(preset: str, results: list[Result]) -> Iterable[Goal]:
     for r in single[-1:]:
         strongest = max(r["top1"]["mean"], r["assigned"]["mean"])
         limit = MAX_IDENTIFIED * r["label_only"]["mean"]
+        if r["certified_bound"] <= limit:
+            continue
         goal = _at_most(preset, f"A6 top-1 of {r['candidates']}, 3 × label-only", strongest, limit)
         yield replace(goal, excess=r["excess"])
     for r in (r for r in results if r["kind"] == "identification" and r["certified_bound"] < 1):
@@ -114,9 +120,15 @@ def _recognition(preset: str, results: list[Result]) -> Iterable[Goal]:
         limit = MAX_LESIONS * r["label_only"]["mean"]
         goal = _at_most(preset, f"A7 top-1 of {r['lesions']}, 2 × label-only", r["top1"]["mean"], limit)
         yield replace(goal, excess=r["excess"])
-    for r in (r for r in results if r["kind"] == "attribute"):
-        claim = f"A8 AUC of {r['attribute']}, label-only's interval"
-        yield replace(_at_most(preset, claim, r["release"]["mean"], r["label_only"]["high"]), excess=r["excess"])
+    yield from (_attribute(preset, r) for r in results if r["kind"] == "attribute")
+
+
+def _attribute(preset: str, found: Result) -> Goal:
+    """Met where the whole interval of the paired difference lies below the limit, missed where all of it lies above."""
+    excess = found["excess"]
+    met = True if excess["high"] <= MAX_ATTRIBUTE_GAIN else False if excess["low"] > MAX_ATTRIBUTE_GAIN else None
+    claim = f"A8 AUC of {found['attribute']} beyond label-only, paired"
+    return replace(_at_most(preset, claim, excess["mean"], MAX_ATTRIBUTE_GAIN), met=met, excess=excess)
 
 
 def _costs(preset: str, results: list[Result]) -> Iterable[Goal]:

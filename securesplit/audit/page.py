@@ -47,7 +47,8 @@ to rebuild at {photos["side"]} × {photos["side"]} pixels; {audit["seconds"]:.0f
 <p>Skill is 1 − MSE / MSE(class mean); a floor stands beside every figure; intervals are 95 % bootstrap over photos.
 Beyond the floor stands the paired difference of the attack and its floor (for A6 and A7 times 3 and 2, for A8 the
 label-only probe, for the AUC the goal): a goal that is missed with 0 in that interval is missed by no more than these
-photos can tell.
+photos can tell. A8 is judged by that interval as a whole. Where a certified bound alone implies 3 × label-only, the
+bound's own line stands for it.
 A5 averages independent releases, as if the same-noise rule were off; with it, all diagnoses of a photo are one
 release.</p>
 </html>

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from securesplit.cli import native_stderr, terminal, values
-from securesplit.cli.diagnose import explanation
+from securesplit.cli.diagnose import explanation, worth
 from securesplit.cli.options import model_option, privacy_option
 from securesplit.cli.settings import command
 from securesplit.errors import ConfigError, UnreachableError
@@ -63,7 +63,8 @@ def _journey(photo: Path, endpoint: str, out: Path, settings: dict[str, Any]) ->
         raise ConfigError(
             f"cannot write the picture {out} ({error})", hint="choose another --out, such as demo.png"
         ) from None
-    terminal.answer(f"{diagnosis.label}: probability of malignant {diagnosis.malignant:.1%}")
+    terminal.answer(f"{diagnosis.label or 'no label'}: probability of malignant {diagnosis.malignant:.1%}")
+    terminal.answer(f"  {worth(diagnosis.accuracy)}")
     for line in explanation(diagnosis):
         terminal.answer(f"  {line}")
     terminal.answer(f"picture: {out}")

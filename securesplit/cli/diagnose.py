@@ -22,7 +22,7 @@ from securesplit.cli.options import (
 )
 from securesplit.cli.settings import command
 from securesplit.errors import SecureSplitError, TrustError, UnreachableError, WorkerError
-from securesplit.results import DISCLAIMER, DevicePrivacy, Diagnosis, PrivacyInfo, error_to_json
+from securesplit.results import DISCLAIMER, Accuracy, DevicePrivacy, Diagnosis, PrivacyInfo, error_to_json
 
 if TYPE_CHECKING:
     from securesplit.client import Client
@@ -192,8 +192,10 @@ class Text:
     def answer(self, diagnosis: Diagnosis) -> None:
         """One photo's diagnosis."""
         d = diagnosis
-        terminal.answer(f"{d.photo}: {d.label}")
-        terminal.answer(f"  probability of malignant {d.malignant:.1%}, called malignant from {d.threshold:.1%} on")
+        terminal.answer(f"{d.photo}: {d.label or 'no label, it would be chance'}")
+        threshold = f", called malignant from {d.threshold:.1%} on" if d.label else ""
+        terminal.answer(f"  probability of malignant {d.malignant:.1%}{threshold}")
+        terminal.answer(f"  {worth(d.accuracy)}")
         for line in explanation(d) if self._explain else ():
             terminal.answer(f"  {line}")
 
@@ -208,6 +210,15 @@ class Text:
     def end(self) -> None:
         """The disclaimer, once."""
         terminal.answer(DISCLAIMER)
+
+
+def worth(accuracy: Accuracy | None) -> str:
+    """How good answers with this noise are, as a line for people."""
+    if accuracy is None:
+        return "how good answers with this noise are was not measured"
+    known = None not in (accuracy.auc_low, accuracy.auc_high)
+    interval = f" ({accuracy.auc_low:.2f} to {accuracy.auc_high:.2f})" if known else ""
+    return f"answers like this one have an AUC of {accuracy.auc:.2f}{interval} on {accuracy.measured_on} photos"
 
 
 VOID_BOUND = 0.99

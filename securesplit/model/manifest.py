@@ -13,12 +13,13 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from securesplit.errors import BundleError
 from securesplit.model import fields
 from securesplit.privacy.release import ReleaseSpec
+from securesplit.results import Accuracy
 
 SCHEMA = "securesplit.bundle/1"
 SIDES = (8, 2048)
@@ -36,7 +37,11 @@ SIGMAS = (1e-3, 1e4)
 MAX_NOISE_STEPS = 1 << 15
 """More noise than that drowns in the saturation of int16, and its exact accounting takes minutes."""
 MAX_CALIBRATION = 1e4
-SHARES = frozenset({"auc", "auc_histology", "sensitivity", "specificity", "balanced_accuracy", "ece"})
+SHARES = frozenset(
+    {"auc", "auc_low", "auc_high", "auc_histology", "sensitivity", "specificity", "balanced_accuracy", "ece"}
+)
+SPLITS = ("test", "validation")
+"""By which quality is measured; the first that there is counts."""
 _HINT = "fetch or build the bundle again"
 
 
@@ -61,11 +66,13 @@ class Reading:
         sigma_per_clip: the noise, σ/C.
         calibration: fitted on validation photos with this noise: the more noise, the less an answer says.
         threshold: probability from which on the label is malignant, likewise.
+        quality: measured figures with this noise, as those of `Preset`; empty where nothing was measured.
     """
 
     sigma_per_clip: float
     calibration: Calibration
     threshold: float
+    quality: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class Preset:
         spec: shape, dtype, grid, clip norm and noise of the release.
         calibration: from the tail's logit to a probability, fitted on validation photos with this preset's noise.
         threshold: probability from which on the label is malignant, chosen on validation photos.
-        quality: measured figures by name, for people and reports.
+        quality: measured figures by split of the data (``validation``, ``test``) and name.
         readings: for more noise than the preset's own, by rising σ; may be empty.
     """
 
@@ -87,18 +94,37 @@ class Preset:
     readings: tuple[Reading, ...] = ()
 
     def with_epsilon(self, epsilon: float, delta: float) -> Preset:
-        """This preset with the noise of (ε, δ) instead of its own, and answers read as that noise asks.
+        """This preset with the noise of (ε, δ) instead of its own, and answers read and judged as that noise asks.
 
-        Between two measured noises, scale, offset and threshold are interpolated over ln σ; beyond them, the nearest.
+        Between two measured noises, scale, offset, threshold and figures are interpolated over ln σ; beyond them, the
+        nearest. What was measured with less noise says nothing of more, so a bundle without readings has no figures.
         """
         spec = self.spec.with_epsilon(epsilon, delta)
-        own = Reading(self.spec.sigma_per_clip, self.calibration, self.threshold)
+        own = Reading(self.spec.sigma_per_clip, self.calibration, self.threshold, self.quality)
         known = [own, *(r for r in self.readings if r.sigma_per_clip > own.sigma_per_clip)]
         if spec.sigma_per_clip <= own.sigma_per_clip:
             return replace(self, spec=spec)
+        if len(known) == 1:
+            return replace(self, spec=spec, quality={})
         noisier = next((r for r in known if r.sigma_per_clip >= spec.sigma_per_clip), known[-1])
         read = _between(known[max(0, known.index(noisier) - 1)], noisier, spec.sigma_per_clip)
-        return replace(self, spec=spec, calibration=read.calibration, threshold=read.threshold)
+        return replace(self, spec=spec, calibration=read.calibration, threshold=read.threshold, quality=read.quality)
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """What answers are worth, on test photos where those were measured; None where nothing was."""
+        for split in SPLITS:
+            figures = self.quality.get(split)
+            if isinstance(figures, Mapping) and "auc" in figures:
+                return Accuracy(
+                    auc=float(figures["auc"]),
+                    auc_low=_figure(figures, "auc_low"),
+                    auc_high=_figure(figures, "auc_high"),
+                    sensitivity=_figure(figures, "sensitivity"),
+                    specificity=_figure(figures, "specificity"),
+                    measured_on=split,
+                )
+        return None
 
 
 def _between(less: Reading, more: Reading, sigma_per_clip: float) -> Reading:
@@ -113,7 +139,17 @@ def _between(less: Reading, more: Reading, sigma_per_clip: float) -> Reading:
     calibration = Calibration(
         mix(less.calibration.scale, more.calibration.scale), mix(less.calibration.offset, more.calibration.offset)
     )
-    return Reading(sigma_per_clip, calibration, mix(less.threshold, more.threshold))
+    figures = {}
+    for split in SPLITS:
+        one, other = (read.quality.get(split) for read in (less, more))
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            shared = sorted(SHARES & one.keys() & other.keys())
+            figures[split] = {name: round(mix(one[name], other[name]), 4) for name in shared}
+    return Reading(sigma_per_clip, calibration, mix(less.threshold, more.threshold), figures)
+
+
+def _figure(figures: Mapping[str, Any], name: str) -> float | None:
+    return None if figures.get(name) is None else float(figures[name])
 
 
 @dataclass(frozen=True)
@@ -206,9 +242,7 @@ def _preset(name: str, raw: Mapping[str, Any]) -> Preset:
     if not PRESET_NAME.fullmatch(name):
         raise ValueError("the name of a preset is not 1 to 32 letters, digits, dots, dashes and underscores")
     spec = _spec(name, fields.section(raw, "release"))
-    quality = fields.section(raw, "quality")
-    _check_shares(quality)
-    return Preset(spec, _calibration(raw), _threshold(raw), quality, _readings(raw))
+    return Preset(spec, _calibration(raw), _threshold(raw), _quality(raw), _readings(raw))
 
 
 def _spec(name: str, raw: Mapping[str, Any]) -> ReleaseSpec:
@@ -252,7 +286,8 @@ def _readings(raw: Mapping[str, Any]) -> tuple[Reading, ...]:
 
 
 def _reading(raw: Mapping[str, Any]) -> Reading:
-    return Reading(fields.number(raw, "sigma_per_clip", *SIGMAS), _calibration(raw), _threshold(raw))
+    sigma_per_clip = fields.number(raw, "sigma_per_clip", *SIGMAS)
+    return Reading(sigma_per_clip, _calibration(raw), _threshold(raw), _quality(raw) if "quality" in raw else {})
 
 
 def _calibration(raw: Mapping[str, Any]) -> Calibration:
@@ -265,6 +300,12 @@ def _calibration(raw: Mapping[str, Any]) -> Calibration:
 
 def _threshold(raw: Mapping[str, Any]) -> float:
     return fields.number(raw, "threshold", 0.0, 1.0)
+
+
+def _quality(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    quality = fields.section(raw, "quality")
+    _check_shares(quality)
+    return quality
 
 
 def _check_shares(quality: Mapping[str, Any]) -> None:
@@ -281,14 +322,14 @@ def _preset_to_json(preset: Preset) -> dict[str, Any]:
     return {
         "release": _spec_to_json(preset.spec, noise=True),
         **_reading_to_json(preset),
-        "quality": dict(preset.quality),
         **({"more_noise": readings} if readings else {}),
     }
 
 
 def _reading_to_json(read: Preset | Reading) -> dict[str, Any]:
     calibration = {"scale": read.calibration.scale, "offset": read.calibration.offset}
-    return {"calibration": calibration, "threshold": read.threshold}
+    figures = {"quality": dict(read.quality)} if read.quality or isinstance(read, Preset) else {}
+    return {"calibration": calibration, "threshold": read.threshold, **figures}
 
 
 def _spec_to_json(spec: ReleaseSpec, *, noise: bool) -> dict[str, Any]:

@@ -48,6 +48,30 @@ def test_anything_else_changes_the_noise(pixels):
     assert len(set(draws)) == len(draws)
 
 
+def test_every_field_of_the_key_starts_another_stream(pixels):
+    """Another reading of the same random bits would tie two releases together; each field must change the bits."""
+    source = NoiseSource(bytes(32))
+    other = pixels.copy()
+    other[0, 0, 0] ^= 1
+    samplers = [
+        source.sampler(pixels, BUNDLE, SPEC),
+        source.sampler(other, BUNDLE, SPEC),
+        source.sampler(pixels.reshape(75, 300, 3), BUNDLE, SPEC),
+        source.sampler(pixels, bytes(32), SPEC),
+        source.sampler(pixels, BUNDLE, replace(SPEC, preset="other")),
+        source.sampler(pixels, BUNDLE, replace(SPEC, sigma_per_clip=0.300001)),
+        NoiseSource(b"\1" * 32).sampler(pixels, BUNDLE, SPEC),
+    ]
+    assert len({sampler._uniform(1 << 128) for sampler in samplers}) == len(samplers)
+
+
+def test_the_fingerprint_tells_secrets_apart_and_is_no_other_name(pixels):
+    source = NoiseSource(bytes(32))
+    assert source.fingerprint == NoiseSource(bytes(32)).fingerprint
+    assert source.fingerprint != NoiseSource(b"\1" * 32).fingerprint
+    assert source.fingerprint not in {source.photo_id(pixels), source.release_id(pixels, BUNDLE, SPEC), bytes(16)}
+
+
 def test_names_in_the_ledger(pixels):
     source = NoiseSource(bytes(32))
     assert source.release_id(pixels, BUNDLE, SPEC) == source.release_id(pixels.copy(), BUNDLE, SPEC)
