@@ -20,7 +20,7 @@ from tests.integration.conftest import Command, Worker, start_worker, stop_worke
 DrawPhoto = Callable[..., Path]
 CONTRACT = {
     "schema", "photo", "status", "probabilities", "label", "threshold", "refusal", "model", "privacy", "payload_bytes",
-    "timing_ms", "disclaimer",
+    "timing_ms", "disclaimer", "label_withheld", "accuracy",
 }  # fmt: skip
 
 
@@ -49,10 +49,33 @@ def test_json_is_the_contract(worker: Worker, securesplit: Command, draw_photo: 
     if preset == "8":
         assert answer["privacy"]["epsilon"] == pytest.approx(8, rel=0.01)
         assert 0.001 < answer["privacy"]["identification_bound_n1000"] <= 0.0017
+    assert answer["accuracy"]["auc_low"] < answer["accuracy"]["auc"] < answer["accuracy"]["auc_high"]
+    assert answer["label_withheld"] is None
     if preset != "none":
         assert answer["payload_bytes"] <= 4096
     assert answer["privacy"]["claim"] == ("proven" if noisy else "none")
     assert ("warning: preset" in done.stderr) == (not noisy)
+
+
+def test_an_epsilon_says_what_it_is_worth_and_gives_no_label_where_that_is_chance(
+    worker: Worker, securesplit: Command, draw_photo: DrawPhoto
+) -> None:
+    ask = ["diagnose", draw_photo(1), "--connect", worker.endpoint, "--certs", worker.certs, "--privacy"]
+    some = json.loads(securesplit(*ask, "4", "--format", "json").stdout)
+    assert some["label"] in {"benign", "malignant"}
+    assert some["accuracy"]["auc"] == pytest.approx(0.64, abs=0.01)
+    assert some["accuracy"]["measured_on"] == "test"
+    text = securesplit(*ask, "4")
+    assert "answers like this one have an AUC of 0.64 (0.62 to 0.65) on test photos" in text.stdout
+    none = securesplit(*ask, "1", "--format", "json")
+    assert none.returncode == 0
+    answer = json.loads(none.stdout)
+    assert (answer["status"], answer["label"], answer["label_withheld"]) == ("ok", None, "chance")
+    assert answer["probabilities"]["malignant"] > 0
+    assert "warning: with so much noise the answers are chance" in none.stderr
+    text = securesplit(*ask, "1")
+    assert "no label, it would be chance" in text.stdout
+    assert "called malignant" not in text.stdout
 
 
 def test_several_photos_share_one_session_and_progress_is_on_stderr(

@@ -10,14 +10,24 @@ import pytest
 from securesplit.model import Bundle, Calibration, Preset, Reading
 from securesplit.privacy.release import ReleaseSpec
 from securesplit.releaser import DELTA, choose_preset
+from securesplit.results import Accuracy
 
 SPEC = ReleaseSpec("private", (1,), "int16", step=1 / 3, clip_norm=1.0, sigma_per_clip=0.1)
+
+
+def measured(auc: float) -> dict[str, dict[str, float]]:
+    return {"test": {"auc": auc, "auc_low": auc - 0.02, "auc_high": auc + 0.02, "sensitivity": auc, "specificity": 0.4}}
+
+
 OWN = Preset(
     SPEC,
     Calibration(1.0, 0.0),
     0.1,
-    {},
-    readings=(Reading(1.0, Calibration(0.5, -1.0), 0.2), Reading(10.0, Calibration(0.1, -1.5), 0.3)),
+    {**measured(0.9), "parity": {"max_difference": 1e-6}},
+    readings=(
+        Reading(1.0, Calibration(0.5, -1.0), 0.2, measured(0.7)),
+        Reading(10.0, Calibration(0.1, -1.5), 0.3, measured(0.5)),
+    ),
 )
 
 
@@ -36,6 +46,7 @@ def test_between_two_measured_noises_the_reading_lies_between() -> None:
     assert read.calibration.scale == pytest.approx(0.3, abs=1e-3)
     assert read.calibration.offset == pytest.approx(-1.25, abs=1e-3)
     assert read.threshold == pytest.approx(0.25, abs=1e-3)
+    assert read.accuracy == Accuracy(0.6, 0.58, 0.62, 0.6, 0.4, "test")
 
 
 def test_beyond_the_largest_the_largest_counts() -> None:
@@ -48,6 +59,45 @@ def test_a_bundle_without_readings_keeps_its_own() -> None:
     read = replace(OWN, readings=()).with_epsilon(1.0, DELTA)
     assert read.spec.sigma_per_clip > 1
     assert read.calibration == OWN.calibration
+    assert read.accuracy is None, "what was measured with less noise says nothing of more"
+
+
+def test_a_bundle_that_measured_no_interval_is_judged_by_its_auc() -> None:
+    for auc, is_chance in ((0.54, True), (0.9, False)):
+        accuracy = replace(OWN, quality={"validation": {"auc": auc}}).accuracy
+        assert accuracy == Accuracy(auc, None, None, None, None, "validation")
+        assert accuracy.is_chance == is_chance
+    assert replace(OWN, quality={"parity": {}}).accuracy is None
+
+
+@pytest.mark.parametrize(("epsilon", "auc"), [(4, 0.639), (8, 0.727), (16, 0.819)])
+def test_what_an_epsilon_of_the_default_bundle_is_worth(epsilon: float, auc: float) -> None:
+    """Held-out AUC with each photo's noise drawn many times."""
+    preset = choose_preset(Bundle.load(), epsilon)
+    assert preset.accuracy is not None
+    assert preset.accuracy.auc == pytest.approx(auc, abs=0.008)
+    assert preset.accuracy.measured_on == "test"
+    assert not preset.accuracy.is_chance
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.5, 1])
+def test_an_epsilon_that_leaves_nothing_is_called_chance(epsilon: float) -> None:
+    preset = choose_preset(Bundle.load(), epsilon)
+    assert preset.accuracy is not None
+    assert preset.accuracy.is_chance
+
+
+def test_no_threshold_of_the_default_bundle_lies_at_an_answer() -> None:
+    """A release of few levels has few answers; none of them may hang on the last bit of a comparison."""
+    bundle = Bundle.load()
+    preset, tail = bundle.preset("private"), bundle.open_tail()
+    lowest, highest = preset.spec.levels or (0, 0)
+    logits = [float(tail("private", np.array([[y]], np.int16))[0]) for y in range(lowest - 100, highest + 101)]
+    own = Reading(preset.spec.sigma_per_clip, preset.calibration, preset.threshold)
+    for read in (own, *preset.readings):
+        distances = [abs(read.calibration.probability(logit) - read.threshold) for logit in logits]
+        assert min(distances) > 1e-6, read.sigma_per_clip
+    assert min(abs(preset.calibration.probability(x) - preset.threshold) for x in logits) > 0.02
 
 
 def test_with_the_noise_of_epsilon_1_no_answer_of_the_default_bundle_is_sure() -> None:

@@ -1,0 +1,46 @@
+"""Thresholds lie between answers, and calibration never turns them around."""
+
+import numpy as np
+import pytest
+
+from securesplit.errors import BundleError
+
+pytest.importorskip("sklearn")
+from training import evaluate, measure
+
+
+def test_a_threshold_lies_halfway_between_two_levels():
+    logits = np.array([-2.0, -2.0, -1.0, 1.0, 1.0, 3.0], np.float32)
+    malignant = np.array([0, 0, 0, 1, 1, 1], bool)
+    assert evaluate.threshold_for_sensitivity(logits, malignant, 0.9) == 0.0
+    assert evaluate.threshold_for_sensitivity(logits, malignant, 0.3) == 2.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_answer_lies_at_the_threshold_and_the_sensitivity_is_reached(seed):
+    rng = np.random.default_rng(seed)
+    levels = np.sort(rng.normal(size=6)).astype(np.float32)
+    malignant = rng.integers(0, 2, 300).astype(bool)
+    logits = levels[np.clip(rng.integers(0, 6, 300) + malignant, 0, 5)]
+    cutoff = evaluate.threshold_for_sensitivity(logits, malignant, 0.9)
+    assert (logits[malignant] >= cutoff).mean() >= 0.9
+    assert cutoff not in levels
+    calibration = measure.Calibration(*evaluate.platt(logits, malignant))
+    measure.check_threshold(calibration.probability(cutoff), np.array([calibration.probability(x) for x in levels]))
+
+
+def test_all_called_malignant_leaves_the_threshold_below_the_least_answer():
+    logits, malignant = np.array([0.5, 1.0], np.float32), np.array([1, 0], bool)
+    assert evaluate.threshold_for_sensitivity(logits, malignant, 0.9) < 0.5
+
+
+def test_a_threshold_at_an_answer_is_refused():
+    with pytest.raises(BundleError, match="lies at the probability") as caught:
+        measure.check_threshold(0.11321719266075732, np.array([0.02, 0.11321719266075733, 0.4]))
+    assert "between two levels" in caught.value.hint
+
+
+def test_a_slope_that_noise_has_turned_is_not_followed():
+    """Fitted to nothing but noise the slope may be negative; a larger logit never means a smaller probability."""
+    scale, _ = evaluate.platt(np.array([0.0, 1.0, 2.0, 3.0], np.float32), np.array([1, 1, 0, 0]))
+    assert scale == evaluate.LEAST_SCALE
