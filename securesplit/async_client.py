@@ -16,8 +16,9 @@ from typing import Self
 
 from securesplit.channel.credentials import Credentials
 from securesplit.client import DEFAULT_ENDPOINT
-from securesplit.config import check_path, renamed
+from securesplit.config import check_path, check_timeout_s, renamed
 from securesplit.errors import UnreachableError
+from securesplit.forking import MadeHere
 from securesplit.imaging import PhotoSource
 from securesplit.journey import DeviceKeys, Journey, Prepared, Trace
 from securesplit.releaser import Releaser
@@ -41,7 +42,7 @@ class AsyncClient:
         budget: largest ε (at δ = 1e-5) of all that this device ever releases; None: no limit.
         state: folder of the device's noise secret and ledger; None: the user's own.
         model: folder of the bundle; None: the one that comes with the package.
-        timeout_s: seconds from a request's start until its answer is given up.
+        timeout_s: seconds from a request's start until its answer is given up, 0.1 to 86,400.
         credentials: already loaded, instead of `certs`.
         local: the worker is a part of this very program (`securesplit.worker.EmbeddedWorker`): nothing leaves the
             device, so the ledger is left alone and no budget is spent.
@@ -70,12 +71,14 @@ class AsyncClient:
         bundle: str | Path | None = None,
         name: str | None = None,
     ) -> None:
+        timeout_s = check_timeout_s(timeout_s)
         model = renamed(model, "model", bundle, "bundle")
         self._keys = DeviceKeys(check_path(certs, "certs"), renamed(client, "client", name, "name"), credentials)
         self._journey = Journey(privacy=privacy, budget=budget, state=state, model=model, local=local)
         endpoints = [connect] if isinstance(connect, str) else list(connect)
         self._connection = AsyncConnection(endpoints, self._keys.current, self._journey.identity, timeout_s=timeout_s)
         self._is_closed = False
+        self._made = MadeHere("AsyncClient")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="securesplit-head")
         self._ledger_thread = ThreadPoolExecutor(1, thread_name_prefix="securesplit-ledger")
 
@@ -97,6 +100,7 @@ class AsyncClient:
             UnreachableError: no worker answered in time, or the client was closed.
             TrustError: a worker or this client was refused.
             WorkerError: the worker could not compute the answer.
+            ConfigError: this process is a fork of the one that made the client.
         """
         return (await self.trace(photo))[0]
 
@@ -114,8 +118,10 @@ class AsyncClient:
         return self._journey.conclude(prepared, answer)
 
     async def close(self) -> None:
-        """End the session; diagnoses that still wait raise UnreachableError."""
+        """End the session; diagnoses that still wait raise UnreachableError. In a fork, the parent's goes on."""
         self._is_closed = True
+        if self._made.is_inherited:
+            return
         await self._connection.close()
         await asyncio.get_running_loop().run_in_executor(None, self._shut)
 
@@ -124,6 +130,7 @@ class AsyncClient:
         return self._journey.prepare(photo)
 
     def _check_open(self) -> None:
+        self._made.check()
         if self._is_closed:
             raise UnreachableError("the client was closed", hint="keep it open until the last answer")
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from securesplit.channel.credentials import Credentials
-from securesplit.config import check_path, renamed
+from securesplit.config import check_path, check_timeout_s, renamed
 from securesplit.imaging import PhotoSource
 from securesplit.journey import DeviceKeys, Journey, Trace
 from securesplit.releaser import Releaser
@@ -37,7 +37,7 @@ class Client:
         budget: largest ε (at δ = 1e-5) of all that this device ever releases; None: no limit.
         state: folder of the device's noise secret and ledger; None: the user's own.
         model: folder of the bundle; None: the one that comes with the package.
-        timeout_s: seconds from a request's start until its answer is given up.
+        timeout_s: seconds from a request's start until its answer is given up, 0.1 to 86,400.
         credentials: already loaded, instead of `certs`.
         local: the worker is a part of this very program (`securesplit.worker.EmbeddedWorker`): nothing leaves the
             device, so the ledger is left alone and no budget is spent.
@@ -66,6 +66,7 @@ class Client:
         bundle: str | Path | None = None,
         name: str | None = None,
     ) -> None:
+        timeout_s = check_timeout_s(timeout_s)
         model = renamed(model, "model", bundle, "bundle")
         self._keys = DeviceKeys(check_path(certs, "certs"), renamed(client, "client", name, "name"), credentials)
         self._journey = Journey(privacy=privacy, budget=budget, state=state, model=model, local=local)

@@ -6,7 +6,6 @@ thread may call it; photos take turns at the head, which is not thread-safe.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from securesplit.channel.credentials import Credentials
 from securesplit.channel.watch import FileWatch
 from securesplit.config import check_budget, check_path
 from securesplit.errors import BundleError, CredentialError
+from securesplit.forking import own_lock
 from securesplit.imaging import PhotoSource, photo_name
 from securesplit.model import Bundle, Preset
 from securesplit.privacy.ledger import Ledger
@@ -121,7 +121,7 @@ class Journey:
         if self._ledger is not None:
             self.releaser.check_secret(self._ledger)
         self._model = ModelInfo(opened.manifest.name, opened.id)
-        self._head = threading.Lock()
+        self._head = own_lock()
 
     def prepare(self, photo: PhotoSource) -> Prepared:
         """Everything up to the moment when a worker is asked.
@@ -132,7 +132,7 @@ class Journey:
         Raises:
             PhotoError: this is not a photo that can be read safely.
         """
-        with self._head:
+        with self._head.value:
             started_s = time.perf_counter()
             ready = self.releaser.release(photo)
         return Prepared(photo_name(photo), ready, started_s, Charge(lambda: self._account(ready)))
@@ -205,12 +205,12 @@ class DeviceKeys:
         self._folder, self._name = folder, name
         paths = keystore.client_files(folder, name) if given is None else []
         self._watch = FileWatch(paths, settle_s=0.0, clock=time.monotonic)
-        self._lock = threading.Lock()
+        self._lock = own_lock()
         self.current = given or self._load()
 
     def renewed(self) -> Credentials | None:
         """The new credentials where the files have changed since the last call, and are good; else None."""
-        with self._lock:
+        with self._lock.value:
             if not self._watch.has_changed():
                 return None
             try:

@@ -10,13 +10,14 @@ be redirected while other threads run; the command line holds it back (`securesp
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.errors import BundleError, ConfigError
+from securesplit.forking import PerProcess
 from securesplit.privacy.release import ReleaseSpec, from_grid
 
 _HINT = "fetch or build the bundle again"
@@ -61,6 +62,10 @@ def _check(half: str, found: Mapping[str, Any], expected: Mapping[str, tuple[int
             raise BundleError(f"{name} of the {half} {told}, the manifest says float32 {shape}", hint=_HINT)
 
 
+def _signatures(interpreter: Any, names: Iterable[str]) -> dict[str, Any]:
+    return {name: _signature(interpreter, name) for name in names}
+
+
 class Head:
     """The device's half: one photo -> the embedding of every preset.
 
@@ -70,7 +75,7 @@ class Head:
     """
 
     def __init__(self, model: bytes, threads: int) -> None:
-        self._run = _signature(open_interpreter(model, threads), "head")
+        self._runner = PerProcess(lambda: _signature(open_interpreter(model, threads), "head"))
 
     def check(self, side: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Compare what the file takes and answers with what its manifest says.
@@ -82,12 +87,12 @@ class Head:
         Raises:
             BundleError: they differ.
         """
-        _check("head", self._run.get_input_details(), {"photo": (1, side, side, 3)})
-        _check("head", self._run.get_output_details(), {name: (1, *shape) for name, shape in shapes.items()})
+        _check("head", self._runner.value.get_input_details(), {"photo": (1, side, side, 3)})
+        _check("head", self._runner.value.get_output_details(), {name: (1, *shape) for name, shape in shapes.items()})
 
     def __call__(self, photo: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
         """``(side, side, 3) uint8`` -> preset name -> embedding ``float32`` of the preset's shape."""
-        outputs = self._run(photo=photo[None].astype(np.float32))
+        outputs = self._runner.value(photo=photo[None].astype(np.float32))
         return {name: value[0] for name, value in outputs.items()}
 
 
@@ -105,11 +110,11 @@ class Tail:
 
     def __init__(self, model: bytes, specs: Mapping[str, ReleaseSpec], threads: int) -> None:
         self._specs = specs
-        interpreter = open_interpreter(model, threads)
-        self._runs = {preset: _signature(interpreter, preset) for preset in specs}
+        self._runners = PerProcess(lambda: _signatures(open_interpreter(model, threads), specs))
         for preset, spec in specs.items():
-            _check("tail", self._runs[preset].get_input_details(), {"release": (1, *spec.shape)})
-            _check("tail", self._runs[preset].get_output_details(), {"logit": (1, 1)})
+            runner = self._runners.value[preset]
+            _check("tail", runner.get_input_details(), {"release": (1, *spec.shape)})
+            _check("tail", runner.get_output_details(), {"logit": (1, 1)})
 
     def __call__(self, preset: str, releases: NDArray[Any]) -> NDArray[np.float32]:
         """``(n, *shape)`` integers of one preset -> ``(n,) float32``.
@@ -117,6 +122,6 @@ class Tail:
         Raises:
             KeyError: the tail has no such preset.
         """
-        run, spec = self._runs[preset], self._specs[preset]
+        run, spec = self._runners.value[preset], self._specs[preset]
         embeddings = from_grid(releases, spec)
         return np.array([run(release=embedding[None])["logit"].item() for embedding in embeddings], np.float32)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from typing import Final, Literal, Self
 
 from securesplit.config import check_budget
 from securesplit.errors import BudgetError
+from securesplit.forking import ClosedAtFork
 from securesplit.privacy.accounting import DELTA, NO_LOSS, UNBOUNDED, Loss, compose
 from securesplit.privacy.exact import IntegerReleases
 from securesplit.privacy.noise import make_state_folder, state_folder
@@ -112,7 +112,7 @@ class Total:
 
 
 class Ledger:
-    """The device's ledger; safe for threads and for several processes at once.
+    """The device's ledger; safe for threads, forks, and several processes at once.
 
     Args:
         folder: the state folder; None: `state_folder`.
@@ -127,18 +127,30 @@ class Ledger:
         file = make_state_folder(state_folder() if folder is None else folder) / LEDGER_FILE
         self._file = file
         self._clock = clock
-        self._lock = threading.Lock()
         with self._explained():
             file.touch(mode=0o600)
-            self._db = sqlite3.connect(file, timeout=LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
+            self._connection = ClosedAtFork(self._connect, sqlite3.Connection.close)
             try:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=FULL")  # the row is on the disk before the release is on the wire
-                self._db.executescript(_SCHEMA)
-                self._add_columns()
+                with self._connection.lock:
+                    self._db.executescript(_SCHEMA)
+                    self._add_columns()
             except sqlite3.Error:
-                self._db.close()
+                self._connection.end()
                 raise
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._file, timeout=LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")  # the row is on the disk before the release is on the wire
+        except sqlite3.Error:
+            db.close()
+            raise
+        return db
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        return self._connection.value
 
     def _add_columns(self) -> None:
         with self._immediate():
@@ -158,7 +170,7 @@ class Ledger:
         Raises:
             BudgetError: the ledger cannot be used.
         """
-        with self._lock, self._explained(), self._immediate():
+        with self._connection.lock, self._explained(), self._immediate():
             known = {row[0] for row in self._db.execute("SELECT fingerprint FROM noise_keys")}
             if fingerprint not in known:
                 self._db.execute("INSERT INTO noise_keys VALUES (?, ?)", (fingerprint, self._clock()))
@@ -171,7 +183,7 @@ class Ledger:
         Raises:
             BudgetError: the ledger cannot be read.
         """
-        with self._lock, self._explained():
+        with self._connection.lock, self._explained():
             return dict(self._db.execute("SELECT fingerprint, since FROM noise_keys ORDER BY since").fetchall())
 
     def spend(
@@ -202,7 +214,7 @@ class Ledger:
             ConfigError: `budget` is no positive, finite number.
         """
         budget = check_budget(budget)
-        with self._lock, self._explained(), self._immediate():
+        with self._connection.lock, self._explained(), self._immediate():
             known = self._db.execute("SELECT 1 FROM releases WHERE release = ?", (release_id,)).fetchone()
             if not known:
                 if budget is not None:
@@ -264,7 +276,7 @@ class Ledger:
             BudgetError: the ledger cannot be read.
         """
         period = f"strftime('{_PERIOD_FORMAT[by]}', at, 'unixepoch')"
-        with self._lock, self._explained():
+        with self._connection.lock, self._explained():
             names = self._db.execute(f"SELECT DISTINCT {period} FROM releases ORDER BY 1").fetchall()  # noqa: S608
             rows = [self._total(name, f"{period} = ?", name) for (name,) in names]
             return [*rows, self._total("total")]
@@ -279,13 +291,13 @@ class Ledger:
             f"SELECT photo FROM releases WHERE {_PROMISED} "  # noqa: S608  (our own text)
             "GROUP BY photo ORDER BY SUM(rho) DESC LIMIT 1"
         )
-        with self._lock, self._explained():
+        with self._connection.lock, self._explained():
             found = self._db.execute(most).fetchone() or (b"",)
             return self._total("photo", "photo = ?", *found)
 
     def close(self) -> None:
-        """Close the file; what was spent is on the disk already."""
-        self._db.close()
+        """Close the file; what was spent is on the disk already. In a fork, the parent's stays open."""
+        self._connection.end()
 
     def __enter__(self) -> Self:
         return self

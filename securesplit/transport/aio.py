@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from securesplit.channel import tensor
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.credentials import Credentials
+from securesplit.config import check_timeout_s
 from securesplit.errors import TrustError, UnreachableError
+from securesplit.forking import MadeHere
 from securesplit.transport import answer
 from securesplit.transport.answer import Answer
 from securesplit.transport.course import Attempts, Course, Patience, too_crowded
@@ -46,12 +48,12 @@ class AsyncConnection:
         endpoints: ``tcp://HOST:PORT`` of workers that hold the same bundle; the next one is tried where one fails.
         credentials: the client's.
         bundle_identity: 32 bytes; both sides must hold the same bundle.
-        timeout_s: seconds from a request's start until it is given up.
+        timeout_s: seconds from a request's start until it is given up, 0.1 to 86,400.
         server_name: the name that the worker's certificate must hold; None: the host of each endpoint.
         patience: all waiting times, where `timeout_s` is not enough.
 
     Raises:
-        ConfigError: there is no endpoint, or one has another form.
+        ConfigError: there is no endpoint, or one has another form; or `timeout_s` is out of range.
     """
 
     def __init__(
@@ -64,11 +66,12 @@ class AsyncConnection:
         server_name: str | None = None,
         patience: Patience | None = None,
     ) -> None:
-        self._patience = patience or Patience(total_s=timeout_s)
+        self._patience = patience or Patience(total_s=check_timeout_s(timeout_s))
         self._course = Course(endpoints, self._patience)
         self._credentials, self._identity, self._server_name = credentials, bundle_identity, server_name
         self._refs = itertools.count(1)
         self._turns = asyncio.Semaphore(IN_FLIGHT)
+        self._made = MadeHere("connection")
         require_descriptors()
         self._context = zmq.asyncio.Context()
         self._peers = self._new_peers()
@@ -85,7 +88,9 @@ class AsyncConnection:
             UnreachableError: no worker answered in time, nothing listens at any endpoint, or the connection was closed.
             TrustError: one side refused the other, at every endpoint.
             WorkerError: no worker can compute this request.
+            ConfigError: this process is a fork of the one that made the connection.
         """
+        self._made.check()
         body, attempts, start_s = tensor.encode(release), Attempts(self._patience), time.perf_counter()
         try:
             async with asyncio.timeout(attempts.deadline.left_s):
@@ -106,7 +111,7 @@ class AsyncConnection:
 
     async def close(self) -> None:
         """End all sessions; requests that still wait raise UnreachableError."""
-        if not self._context.closed:
+        if not self._made.is_inherited and not self._context.closed:
             for peer in self._peers:
                 peer.close()
             await asyncio.sleep(0)  # those that waited are told before the sockets' context goes

@@ -9,17 +9,20 @@ given up for this request, and the error raised once every endpoint is.
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+import zmq
 from numpy.typing import NDArray
 
 from securesplit.channel import tensor
 from securesplit.channel.credentials import Credentials
+from securesplit.config import check_timeout_s
+from securesplit.forking import PerProcess
 from securesplit.transport import answer
 from securesplit.transport.answer import Answer
 from securesplit.transport.course import Attempts, Course, Patience, too_crowded
@@ -31,6 +34,20 @@ from securesplit.transport.sockets import Limits, new_context
 __all__ = ["Answer", "Connection", "Patience"]
 
 
+@dataclass
+class _Opened:
+    """What each process has for itself; sessions are made when they are needed."""
+
+    lock: threading.Lock
+    context: zmq.Context[zmq.Socket[bytes]]
+    peers: list[Peer]
+
+    def close_peers(self) -> None:
+        """End all sessions."""
+        for peer in self.peers:
+            peer.close()
+
+
 class Connection:
     """A client's connection to one of several workers; many requests share one handshake. Any thread may call it.
 
@@ -38,12 +55,12 @@ class Connection:
         endpoints: ``tcp://HOST:PORT`` of workers that hold the same bundle; the next one is tried where one fails.
         credentials: the client's.
         bundle_identity: 32 bytes; both sides must hold the same bundle.
-        timeout_s: seconds from a request's start until it is given up.
+        timeout_s: seconds from a request's start until it is given up, 0.1 to 86,400.
         server_name: the name that the worker's certificate must hold; None: the host of each endpoint.
         patience: all waiting times, where `timeout_s` is not enough.
 
     Raises:
-        ConfigError: there is no endpoint, or one has another form.
+        ConfigError: there is no endpoint, or one has another form; or `timeout_s` is out of range.
     """
 
     def __init__(
@@ -56,12 +73,11 @@ class Connection:
         server_name: str | None = None,
         patience: Patience | None = None,
     ) -> None:
-        self._patience = patience or Patience(total_s=timeout_s)
+        self._patience = patience or Patience(total_s=check_timeout_s(timeout_s))
         self._course = Course(endpoints, self._patience)
         self._credentials, self._identity, self._server_name = credentials, bundle_identity, server_name
         self._refs = itertools.count(1)
-        self._lock = threading.Lock()
-        self._open()
+        self._opened = PerProcess(self._open)
 
     def request(self, release: NDArray[Any], *, before_sending: Callable[[], None] = lambda: None) -> Answer:
         """Have one release computed.
@@ -79,29 +95,32 @@ class Connection:
             ConfigError: this process may open no more files.
         """
         body, attempts, start_s = tensor.encode(release), Attempts(self._patience), time.perf_counter()
-        if not self._lock.acquire(timeout=attempts.deadline.left_s):
+        opened = self._opened.value
+        if not opened.lock.acquire(timeout=attempts.deadline.left_s):
             raise too_crowded()
         try:
-            if self._pid != os.getpid():
-                self._open()
-            return self._persist(next(self._refs), body, attempts, before_sending, start_s)
+            return self._persist(opened, next(self._refs), body, attempts, before_sending, start_s)
         finally:
-            self._lock.release()
+            opened.lock.release()
 
     def renew(self, credentials: Credentials) -> None:
         """Use other credentials from the next request on; sessions under the old ones end."""
-        with self._lock:
+        opened = self._opened.value
+        with opened.lock:
             self._credentials = credentials
-            if self._pid == os.getpid() and not self._context.closed:
-                self._close_peers()
-                self._peers = [self._peer(endpoint) for endpoint in self._course.endpoints]
+            if not opened.context.closed:
+                opened.close_peers()
+                opened.peers = self._new_peers()
 
     def close(self) -> None:
-        """End all sessions; the connection cannot be used again."""
-        with self._lock:
-            if self._pid == os.getpid() and not self._context.closed:
-                self._close_peers()
-                self._context.destroy(linger=0)  # a signal in the middle of opening a link may have left a socket
+        """End all sessions; the connection cannot be used again. In a fork, the parent's go on."""
+        if self._opened.is_inherited:
+            return
+        opened = self._opened.value
+        with opened.lock:
+            if not opened.context.closed:
+                opened.close_peers()
+                opened.context.destroy(linger=0)  # a signal in the middle of opening a link may have left a socket
 
     def __enter__(self) -> Self:
         return self
@@ -111,15 +130,11 @@ class Connection:
     ) -> None:
         self.close()
 
-    def _open(self) -> None:
-        """Start with fresh sockets and sessions; a forked process must not touch those of its parent."""
-        self._pid = os.getpid()
-        self._context = new_context()
-        self._peers = [self._peer(endpoint) for endpoint in self._course.endpoints]
+    def _open(self) -> _Opened:
+        return _Opened(threading.Lock(), new_context(), self._new_peers())
 
-    def _close_peers(self) -> None:
-        for peer in self._peers:
-            peer.close()
+    def _new_peers(self) -> list[Peer]:
+        return [self._peer(endpoint) for endpoint in self._course.endpoints]
 
     def _peer(self, endpoint: Endpoint) -> Peer:
         return Peer(
@@ -132,14 +147,20 @@ class Connection:
         )
 
     def _persist(
-        self, ref: int, body: bytes, attempts: Attempts, before_sending: Callable[[], None], start_s: float
+        self,
+        opened: _Opened,
+        ref: int,
+        body: bytes,
+        attempts: Attempts,
+        before_sending: Callable[[], None],
+        start_s: float,
     ) -> Answer:
         """Try until there is an answer, no endpoint is left, or no time."""
         while True:
             tried = self._course.choose(attempts)
             plaintext, try_s = answer.request(attempts.budget_ms, body), self._course.try_s(attempts)
             try:
-                exchange = self._peers[tried].ask(self._context, ref, plaintext, try_s, before_sending=before_sending)
+                exchange = opened.peers[tried].ask(opened.context, ref, plaintext, try_s, before_sending=before_sending)
                 found = answer.conclude(exchange, body, start_s)
             except Retry as retry:
                 time.sleep(self._course.failed(retry, tried, attempts))

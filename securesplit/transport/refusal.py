@@ -21,7 +21,6 @@ MAX_WAIT_S = 5.0
 
 _HINT = "nothing proves who wrote that: see the worker's log, or try another network"
 _VERSIONS = f"if it is true, both sides need the same version and the same --model; {_HINT}"
-_SOMETHING = "something"
 _LATER = {Code.BUSY, Code.DRAIN}
 _CLAIMS: dict[Code, tuple[type[SecureSplitError], str]] = {
     Code.TLS: (TrustError, _VERSIONS),
@@ -65,7 +64,7 @@ class Retry(Exception):  # noqa: N818  (an instruction, no error)
     def error(self, endpoint: Endpoint) -> SecureSplitError:
         """What the user is told where this ended the tries at an endpoint."""
         kind, hint = self.claim
-        return self.verdict or kind(self.why.replace(_SOMETHING, f"{_SOMETHING} at {endpoint}", 1), hint=hint)
+        return self.verdict or kind(f"at {endpoint} {self.why}", hint=hint)
 
 
 def proven(error: SecureSplitError, *, more_addresses: bool = False) -> Retry:
@@ -82,7 +81,7 @@ def proven(error: SecureSplitError, *, more_addresses: bool = False) -> Retry:
 
 def nonsense(what: str) -> Retry:
     """Bytes came that are no answer to what was sent."""
-    return Retry(f"{_SOMETHING} answered what makes no sense ({what})", elsewhere=True, limit=MAX_NONSENSE)
+    return Retry(f"something answered what makes no sense ({what})", elsewhere=True, limit=MAX_NONSENSE)
 
 
 def ends_session(refusal: Refused) -> bool:
@@ -97,7 +96,7 @@ def refused(refusal: Refused, *, known: bool) -> Retry:
         refusal: the hint.
         known: whether the worker has answered under this session before, so that a new handshake is likely to help.
     """
-    why = f"{_SOMETHING} answered in unauthenticated clear text that {refusal.detail}"
+    why = f"something answered in clear text that {refusal.detail}"
     if refusal.code in _LATER:
         return Retry(why, after_s=min(refusal.retry_after_s, MAX_WAIT_S), elsewhere=True)
     if refusal.code in _CLAIMS:

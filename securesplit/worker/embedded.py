@@ -14,6 +14,7 @@ from typing import Self
 from securesplit.channel import keystore
 from securesplit.channel.credentials import Credentials
 from securesplit.errors import SecureSplitError
+from securesplit.forking import MadeHere
 from securesplit.worker import confinement
 from securesplit.worker.front import Front
 from securesplit.worker.served import Served
@@ -37,6 +38,7 @@ class EmbeddedWorker:
         self._settings = PoolSettings(workers=workers)
         self._server_credentials, self.client_credentials = _fresh_credentials()
         self._started = threading.Event()
+        self._made = MadeHere("EmbeddedWorker")
         self._front: Front | None = None
         self._failure: SecureSplitError | None = None
         self._thread = threading.Thread(target=self._run, name="securesplit-front", daemon=True)
@@ -70,6 +72,8 @@ class EmbeddedWorker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._made.is_inherited:
+            return  # the parent's worker goes on
         self.front.stop(0.0)
         self._thread.join()
 
