@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -103,11 +104,38 @@ def test_what_each_layer_stops_alone(layers: str, certs: Path, targets: dict[str
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPO) as front:
         assert front.stdout is not None
         front.stdout.readline()
-        words = [f"{name}={value}" for name, value in {**targets, "front": str(front.pid)}.items()]
-        command = [sys.executable, "-m", "tests.worker.intruder", layers, *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPO, timeout=60)
+        left = alone(layers, targets, front.pid)
         front.kill()
-    assert set(done.stdout.split()) == WHAT_A_LAYER_LEAVES[layers]
+    assert left == WHAT_A_LAYER_LEAVES[layers]
+
+
+def alone(layers: str, targets: dict[str, str], front: int) -> set[str]:
+    """The attempts on process `front` that succeed under some layers alone."""
+    words = [f"{name}={value}" for name, value in {**targets, "front": str(front)}.items()]
+    command = [sys.executable, "-m", "tests.worker.intruder", layers, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPO, timeout=60)
+    return set(done.stdout.split())
+
+
+def test_front_and_tails_close_their_memory_to_their_own_user(certs: Path, targets: dict[str, str]) -> None:
+    """Tried by a process without capabilities on processes without, which is what those of one user are."""
+    without = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
+    if without and shutil.which(without[0]) is None:
+        pytest.skip("root, and no setpriv to be as a user is")
+    with process(certs, "Sum", confine="", inside=without) as unconfined, process(certs, inside=without) as worker:
+        pids = {"front": worker.pid, "tail": worker.tails()[0], "unconfined tail": unconfined.tails()[0]}
+        reached = {name: alone(confinement.PRIVILEGES, targets, pid) & MEMORY for name, pid in pids.items()}
+    seen = MEMORY - {"reopen_a_descriptor"}  # a tail's is a socket, which nobody opens again
+    assert reached == {"front": set(), "tail": set(), "unconfined tail": seen}
+
+
+def test_a_program_with_an_embedded_worker_closes_its_memory() -> None:
+    code = (
+        "import ctypes; from securesplit.worker import EmbeddedWorker; from tests.worker.serving import serve_engine\n"
+        "with EmbeddedWorker(served=serve_engine()): print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO)
+    assert done.stdout == "0\n", "PR_GET_DUMPABLE"
 
 
 @needs_landlock
@@ -177,7 +205,7 @@ def test_doctor_says_what_tails_are_held_to_here(monkeypatch: pytest.MonkeyPatch
 def test_the_command_line_closes_its_memory(certs: Path) -> None:
     code = (
         "import sys, ctypes; from securesplit.cli import main as m;"
-        "m.run = lambda _: ctypes.CDLL(None).prctl(3, 0, 0, 0, 0); m.main([])"
+        "m.run = lambda *_: ctypes.CDLL(None).prctl(3, 0, 0, 0, 0); m.main([])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, cwd=REPO)
     assert done.returncode == 0, "PR_GET_DUMPABLE"
