@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks import channel, footprint, operations, transport
+from benchmarks import channel, footprint, operations, photos, transport
 
 
 def main() -> None:
     """Run them."""
-    for benchmark in (footprint, channel, transport, operations):
+    for benchmark in (footprint, photos, channel, transport, operations):
         benchmark.main()
 
 

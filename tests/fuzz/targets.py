@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import random
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from numpy.typing import NDArray
 from PIL import Image
 
 from securesplit import config
@@ -36,7 +38,11 @@ from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.transport import answer as answers
 from securesplit.worker import request as requests
 from tests.channel.world import BUNDLE, PEER, World
-from tests.fuzz.mutation import Mutation
+from tests.fuzz.metadata import draw_exif
+from tests.fuzz.mutation import Mutation, spell
+from tests.imaging import files
+
+MAX_SEGMENT_BYTES = 65_000  # JPEG's have two bytes for their length
 
 Target = Callable[[Mutation], str]
 PLAINTEXT = bytes(range(64))
@@ -344,6 +350,37 @@ class Photos:
         return f"{kind} read"
 
 
+class Metadata:
+    """Well-shaped EXIF that makes no sense, spoiled a little or not at all: it never costs the pixels.
+
+    Args:
+        folder: an empty one to write to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "photo"
+        picture = Image.fromarray(draw_lesion(3, 48))
+        self._photos: list[tuple[str, Callable[[bytes], bytes]]] = [
+            ("JPEG", lambda block: files.jpeg_with(picture, files.segment(0xE1, block))),
+            ("PNG", lambda block: files.png_with(picture, files.chunk(b"eXIf", block))),
+            ("WEBP", lambda block: files.webp_with(picture, b"EXIF", block)),
+        ]
+        self._samples = {kind: np.sort(self._read(put(b""))) for kind, put in self._photos}
+
+    def _read(self, content: bytes) -> NDArray[np.uint8]:
+        self._file.write_bytes(content)
+        return load_photo(self._file, 32).ravel()
+
+    def __call__(self, mutation: Mutation) -> str:
+        kind, put = self._photos[mutation.pick % len(self._photos)]
+        block = draw_exif(random.Random(spell(mutation)))
+        if mutation.pick % 2:
+            block = mutation.apply(block)
+        found = self._read(put((b"Exif\0\0" + block)[:MAX_SEGMENT_BYTES]))
+        assert (np.sort(found) == self._samples[kind]).all(), "more than a turn"
+        return f"{kind} {'spoiled' if mutation.pick % 2 else 'drawn'}"
+
+
 class Texts:
     """The bundle's manifest and the settings file.
 
@@ -388,5 +425,10 @@ IN_MEMORY: Mapping[str, Callable[[], Target]] = {
     "server": Server,
     "client": Client,
 }
-ON_FILES: Mapping[str, Callable[[Path], Target]] = {"certificates": Certificates, "photos": Photos, "texts": Texts}
+ON_FILES: Mapping[str, Callable[[Path], Target]] = {
+    "certificates": Certificates,
+    "photos": Photos,
+    "metadata": Metadata,
+    "texts": Texts,
+}
 NAMES = (*IN_MEMORY, *ON_FILES)

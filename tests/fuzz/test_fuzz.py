@@ -19,6 +19,7 @@ EXAMPLES = {
     "client": 80,
     "certificates": 100,
     "photos": 150,
+    "metadata": 150,
     "texts": 100,
 }
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,61 +13,14 @@ from PIL import Image
 from securesplit.errors import PhotoError
 from securesplit.imaging import load_photo
 from tests.imaging.files import chunk, lesion, png_with, saved
-
-MAX_GROWTH_MB = 500
-MEASURE = """
-import json, sys
-from securesplit.errors import PhotoError
-from securesplit.imaging import load_photo
-
-def kib(field):
-    return int(open("/proc/self/status").read().split(field)[1].split()[0])
-
-load_photo(sys.argv[1], 150)
-before = kib("VmRSS:")
-try:
-    load_photo(sys.argv[2], 150)
-    outcome = "read"
-except PhotoError as error:
-    outcome = error.message
-print(json.dumps([outcome, (kib("VmHWM:") - before) / 1000]))
-"""
-
-
-def flat_png(path: Path, side: int, *, colour: int = 2, bits: int = 8) -> None:
-    """A PNG of side × side pixels in a hundred kilobytes."""
-    row = b"\0" + bytes([200]) * (side * {0: 1, 2: 3, 6: 4}[colour] * bits // 8)
-    packer = zlib.compressobj(1)
-    body = b"".join([*(packer.compress(row) for _ in range(side)), packer.flush()])
-    header = side.to_bytes(4, "big") * 2 + bytes([bits, colour, 0, 0, 0])
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b""))
-
-
-def large(width: int, height: int, mode: str = "RGB") -> Image.Image:
-    return lesion(64).convert(mode).resize((width, height), Image.Resampling.NEAREST)
-
-
-WRITERS: dict[str, Callable[[Path], object]] = {
-    "the largest RGB PNG": lambda path: flat_png(path, 8150),
-    "grey PNG of 16 bits": lambda path: flat_png(path, 10_900, colour=0, bits=16),
-    "progressive JPEG": lambda path: large(9000, 8000).save(path, "JPEG", progressive=True, quality=30),
-    "JPEG": lambda path: large(11_900, 10_000).save(path, "JPEG", quality=30),
-    "WebP": lambda path: large(3650, 3600).save(path, "WEBP", quality=10, method=0),
-    "TIFF of one strip": lambda path: large(6000, 5500).save(
-        path, "TIFF", compression="tiff_adobe_deflate", tiffinfo={278: 5500}
-    ),
-    "uncompressed BMP": lambda path: large(4700, 4600).save(path, "BMP"),
-}
+from tests.imaging.large import MAX_GROWTH_MB, WRITERS, cost, flat_png
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
 def test_what_is_accepted_stays_within_bounds(name: str, tmp_path: Path) -> None:
-    small, photo = tmp_path / "small.png", tmp_path / "photo"
-    small.write_bytes(saved(lesion(200), "PNG"))
-    WRITERS[name](photo)
-    command = [sys.executable, "-c", MEASURE, str(small), str(photo)]
-    outcome, growth_mb = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    WRITERS[name](tmp_path / "photo")
+    outcome, growth_mb, _ = cost(tmp_path / "photo")
     assert outcome == "read"
     assert growth_mb < MAX_GROWTH_MB
 
