@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from securesplit import AsyncClient, Bundle, Client, ConfigError, Releaser
+from securesplit.audit import suite
+from securesplit.audit.effort import QUICK
 from securesplit.channel import keystore
 from securesplit.cli.main import run
 from securesplit.model.bundle import DEFAULT_FOLDER
@@ -118,3 +120,12 @@ def test_without_logging_set_up_python_writes_it_to_stderr(tmp_path: Path) -> No
     code = "from securesplit import Bundle, Releaser; Releaser(Bundle.load(), bytes(32), privacy='none')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.startswith("preset none does not protect the photo: the worker gets the undefended feature map")
+
+
+def test_an_audit_says_it_of_the_presets_that_it_attacks(tmp_path: Path) -> None:
+    lines: list[str] = []
+    for presets in (("private",), ("compact", "none")):
+        with pytest.raises(ConfigError):  # an empty folder of photos ends it there
+            suite.prepare(Bundle.load(), tmp_path, tmp_path / "out", QUICK, presets, lines.append)
+    warnings = [line for line in lines if line.startswith("warning: ")]
+    assert [line.split()[2] for line in warnings] == ["compact", "none"]
