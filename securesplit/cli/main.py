@@ -107,7 +107,12 @@ def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None
     envvar="SECURESPLIT_CONFIG",
     help="Settings file (TOML).  [default: securesplit/config.toml in the user's configuration folder]",
 )
-@click.option("--debug", is_flag=True, envvar="SECURESPLIT_DEBUG", help="Show a traceback when something fails.")
+@click.option(
+    "--debug",
+    is_flag=True,
+    envvar="SECURESPLIT_DEBUG",
+    help="Show each setting with its origin, and a traceback when something fails.",
+)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 @click.pass_context
 def cli(ctx: click.Context, config_file: Path | None, debug: bool) -> None:  # noqa: ARG001  (main reads --debug)
@@ -181,7 +186,7 @@ def run(arguments: list[str], signals: process.Signals | None = None) -> int:
         arguments: of the command line.
         signals: what is to end the command; None: whatever the caller does about signals.
     """
-    debug = "--debug" in arguments[: _first_command(arguments)] or bool(os.environ.get("SECURESPLIT_DEBUG"))
+    debug = "--debug" in arguments[: _first_command(arguments)] or _is_true(os.environ.get("SECURESPLIT_DEBUG", ""))
     try:
         if signals is not None:
             signals.watch()
@@ -197,6 +202,14 @@ def run(arguments: list[str], signals: process.Signals | None = None) -> int:
         _show_traceback(wanted=debug and not isinstance(error, click.ClickException))
         return _failed(error)
     return code if isinstance(code, int) else 0
+
+
+def _is_true(text: str) -> bool:
+    """As click reads a flag in the environment; what it would refuse is no yes."""
+    try:
+        return bool(click.BOOL.convert(text, None, None)) if text else False
+    except click.BadParameter:
+        return False
 
 
 def _failed(error: Exception) -> int:

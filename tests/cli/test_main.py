@@ -64,9 +64,15 @@ def test_flag_wins_over_environment_over_file_over_default(
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["from-environment", "from-file", "from-flag"]
 
 
-def test_debug_shows_a_traceback_and_nothing_else_does(capsys: pytest.CaptureFixture[str]) -> None:
+def test_debug_shows_a_traceback_and_nothing_else_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = ["release", "missing.jpg", "--out", "/nonexistent/r.npz", "--model", "/nonexistent"]
     assert run(arguments) == run(["--debug", *arguments]) == 9
     plain, _, debugged = capsys.readouterr().err.partition("Traceback")
     assert "no bundle in /nonexistent" in plain
     assert "BundleError" in debugged
+    for value, shown in (("0", False), ("false", False), ("1", True)):
+        monkeypatch.setenv("SECURESPLIT_DEBUG", value)
+        assert run(arguments) == 9
+        assert ("Traceback" in capsys.readouterr().err) == shown
