@@ -17,7 +17,7 @@ from securesplit.audit.pace import Allowance
 from securesplit.audit.photos import Collection
 from securesplit.model import Bundle
 from securesplit.privacy import metrics
-from securesplit.privacy.attacks import floors, patches
+from securesplit.privacy.attacks import floors, patches, whitebox
 from securesplit.privacy.attacks.optimise import Searcher
 from securesplit.privacy.attacks.ridge import Predictor
 from securesplit.privacy.attacks.setting import Known, More, Releases
@@ -94,6 +94,11 @@ class Bench:
     def white_box(self) -> WhiteBox:
         """The deployed head with gradients; needs TensorFlow."""
         return WhiteBox(self.head)
+
+    @cached_property
+    def without_gradients(self) -> str:
+        """Why A2 and A4 cannot run against this head; empty where they can."""
+        return whitebox.missing(self.head)
 
     @cached_property
     def searchers(self) -> dict[str, Searcher]:

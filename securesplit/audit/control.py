@@ -12,7 +12,7 @@ import numpy as np
 
 from securesplit.audit.bench import Bench, Result, as_photos
 from securesplit.privacy import metrics
-from securesplit.privacy.attacks import floors, graph, patches, ridge, whitebox
+from securesplit.privacy.attacks import floors, graph, patches, ridge
 from securesplit.privacy.attacks.optimise import Search, Searcher
 from securesplit.privacy.attacks.setting import Known, Releases, Surface
 from securesplit.privacy.metrics import Photos
@@ -20,6 +20,7 @@ from securesplit.privacy.metrics import Photos
 OWN, VICTIMS = 48, 16
 """Photos of the positive control."""
 NEEDED_SSIM = 0.9
+NAME = "positive control"
 
 
 class Stem:
@@ -45,6 +46,7 @@ class Stem:
         floor = floors.mean_image(self.known, len(self.truth))
         return {
             "kind": "control",
+            "preset": "control",
             "attack": attack,
             "surface": f"stem {tuple(self.seen.shape[1:])}",
             "photos": len(self.truth),
@@ -72,7 +74,7 @@ def by_search(bench: Bench) -> Result:
 
 def steps(bench: Bench) -> dict[str, Callable[[], Result]]:
     """By name."""
-    found: dict[str, Callable[[], Result]] = {"positive control A1": partial(by_ridge, bench)}
-    if bench.effort.search_photos and whitebox.available():
-        found["positive control A2"] = partial(by_search, bench)
+    found: dict[str, Callable[[], Result]] = {f"{NAME} A1": partial(by_ridge, bench)}
+    if bench.effort.search_photos and not bench.without_gradients:
+        found[f"{NAME} A2"] = partial(by_search, bench)
     return found

@@ -10,23 +10,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.audit.photos import Collection, Side
 from securesplit.drafts import draft
+from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, Preset
 from securesplit.privacy.attacks.setting import Releases, Surface
 from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.release import from_grid, release, saturate, to_grid
+
+if TYPE_CHECKING:
+    from securesplit.model.litert import Tail
 
 Answers = NDArray[np.float32]
 """The tail's logits, ``(n,)``."""
 
 Progress = Callable[[str], None]
 PHOTOS_PER_LINE = 250
+TRIALS = 3
+MAX_BYTES, BYTES_PER_NUMBER = 1 << 30, 4
+"""Of all releases in memory, in float32."""
 OWN_SEED = 1000
 """Of the noise on the attacker's own photos; the victims' seeds lie below."""
 
@@ -92,11 +99,11 @@ def expose(bundle: Bundle, collection: Collection, cache: Path, progress: Progre
     tail = bundle.open_tail(threads=2)
 
     def answer(preset: str, step: float, releases: Releases) -> Answers:
-        return tail(preset, np.rint(releases / step).astype(np.int64))
+        return _answers(tail, preset, np.rint(releases / step).astype(np.int64))
 
     def answers(name: str) -> Mapping[str, NDArray[Any]]:
         progress(f"tail: {name}")
-        return {preset: tail(preset, grid) for preset, grid in grids[name].items()}
+        return {preset: _answers(tail, preset, grid) for preset, grid in grids[name].items()}
 
     logits = {name: _stored(cache / f"answers-{name}.npz", partial(answers, name)) for name in grids}
     exposed = {}
@@ -106,6 +113,30 @@ def expose(bundle: Bundle, collection: Collection, cache: Path, progress: Progre
         answer_of = partial(answer, name, preset.spec.step)
         exposed[name] = Exposed(preset, own, victims, own_answers, victims_answers, answer_of)
     return exposed
+
+
+def _answers(tail: Tail, preset: str, grid: NDArray[Any]) -> Answers:
+    """What the tail answers; equal releases, of which a preset of few levels has many, are computed once."""
+    distinct, back = np.unique(grid, axis=0, return_inverse=True)
+    return np.asarray(tail(preset, distinct)[back.reshape(-1)], np.float32)
+
+
+def affordable(bundle: Bundle, seconds: float) -> int:
+    """How many photos can be run through both halves, every preset of them, in that time and in `MAX_BYTES`.
+
+    Raises:
+        BundleError: a half is missing, does not fit the manifest, or fails on a photo.
+    """
+    head, tail, specs = bundle.open_head(threads=2), bundle.open_tail(threads=2), bundle.presets
+    photo = draw_lesion(0, bundle.manifest.side)
+    taken = []
+    for _ in range(TRIALS):
+        started = time.monotonic()
+        for name, embedding in ((n, e) for n, e in head(photo).items() if n in specs):
+            tail(name, saturate(to_grid(embedding, specs[name].spec), specs[name].spec)[None])
+        taken.append(time.monotonic() - started)
+    bytes_ = sum(BYTES_PER_NUMBER * preset.spec.size for preset in specs.values())
+    return int(min(seconds / max(min(taken), 1e-6), MAX_BYTES / bytes_))
 
 
 def _stored(file: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

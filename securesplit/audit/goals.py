@@ -2,7 +2,9 @@
 
 Floors come from the same audit; a bound that was missed is reported as missed. A goal that a certified bound implies
 is not judged by an attack, which could not miss it; the bound's own line stands for it. An attribute is judged by the
-paired difference and its interval, so that fewer photos never make the goal easier to meet.
+paired difference and its interval, so that fewer photos never make the goal easier to meet. What was not run to its
+end, or on too few photos, has neither passed nor failed: such a goal is *not run*, and so is the audit, unless another
+goal failed.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ MAX_ATTRIBUTE_GAIN = 0.05  # of AUC beyond the label-only probe
 MAX_AUC_LOSS = 0.010
 MAX_REQUEST_BYTES = 1000
 MAX_DEFENCE_MS = 10.0
+PASSED, FAILED, NOT_RUN = STATES = ("passed", "failed", "not run")
 REBUILDING = ("A1", "A2", "A3", "A4")
 
 
@@ -33,8 +36,9 @@ class Goal:
         preset: which preset; ``control`` for the positive control.
         claim: in words.
         value: what was measured; None: not measured.
-        limit: what it is held against.
-        met: None: not measured, or an attack was cut short that might have missed it, or the photos are too few.
+        limit: what it is held against; None: the attack that it is about did not run.
+        met: None: not measured, or an attack that might have missed it was cut short or did not run, or the photos are
+            too few.
         excess: what the paired difference of value and floor is with its 95 % interval, where photos are compared with
             themselves: at most 0 where the goal is met; where 0 lies within, photos are too few to tell.
     """
@@ -42,13 +46,18 @@ class Goal:
     preset: str
     claim: str
     value: float | None
-    limit: float
+    limit: float | None
     met: bool | None
     excess: dict[str, float] | None = None
 
+    @property
+    def state(self) -> str:
+        """One of `STATES`."""
+        return {True: PASSED, False: FAILED, None: NOT_RUN}[self.met]
+
     def to_json(self) -> dict[str, Any]:
         """For the audit's JSON."""
-        return asdict(self)
+        return asdict(self) | {"state": self.state}
 
 
 def judge(audit: Audit) -> list[Goal]:
@@ -58,18 +67,42 @@ def judge(audit: Audit) -> list[Goal]:
         for r in audit["results"]
         if r["kind"] == "control"
     ]
-    for preset in audit["presets"]:
-        results = [r for r in audit["results"] if r.get("preset") == preset and r["kind"] != "not run"]
-        goals += [*_rebuilding(preset, results), *_recognition(preset, results), *_costs(preset, results)]
+    for preset in ("control", *audit["presets"]):
+        results = [r for r in audit["results"] if r.get("preset") == preset]
+        ran, missing = ([r for r in results if (r["kind"] == NOT_RUN) == absent] for absent in (False, True))
+        wanted = [r for r in missing if not r.get("left_out")]
+        if preset != "control":
+            goals += [*_rebuilding(preset, ran, wanted), *_recognition(preset, ran), *_costs(preset, ran)]
+        goals += _not_run(preset, wanted)
     return goals
 
 
+def _not_run(preset: str, missing: list[Result]) -> Iterable[Goal]:
+    """A goal for every attack that was wanted and did not run; of A1 to A4 the goals of `_rebuilding` say it."""
+    for attack, reason in dict.fromkeys((r["attack"], r["reason"]) for r in missing if r["attack"] not in REBUILDING):
+        yield Goal(preset, f"{attack}: {reason}", None, None, None)
+
+
 def word(goal: dict[str, Any]) -> str:
-    """The verdict on a goal in a word or two."""
-    if goal["value"] is None:
-        return "not measured"
-    undecided = "open: cut short" if goal["excess"] is None else "open: too few photos"
-    return {True: "met", False: "missed", None: undecided}[goal["met"]]
+    """The state of a goal, and why where the attack ran and settled nothing."""
+    undecided = goal["state"] == NOT_RUN and goal["excess"] is not None
+    return f"{NOT_RUN}: too few photos" if undecided else str(goal["state"])
+
+
+def state_of(goals: Iterable[Goal]) -> str:
+    """Of a whole audit: failed where a goal failed, else not run where one was not judged, or where there is none."""
+    states = {goal.state for goal in goals}
+    return next((state for state in (FAILED, NOT_RUN, PASSED) if state in states), NOT_RUN)
+
+
+def void(audit: Audit) -> str:
+    """Why the figures of an audit mean nothing; empty where every positive control that was wanted did its work."""
+    controls = [r for r in audit["results"] if r.get("preset") == "control"]
+    if any(r["kind"] == NOT_RUN for r in controls) or not controls:
+        return "the positive control did not run"
+    if any(not r["ssim"]["mean"] >= r["needed"] for r in controls):
+        return "the attacks did not recover the photos even from the undefended stem"
+    return ""
 
 
 def difference(goal: dict[str, Any]) -> str:
@@ -87,21 +120,24 @@ def best(results: Iterable[Result], measure: str) -> Result | None:
     return max(rebuilt, key=lambda r: float(r[measure]["mean"]), default=None)
 
 
-def _rebuilding(preset: str, results: list[Result]) -> Iterable[Goal]:
+def _rebuilding(preset: str, results: list[Result], missing: list[Result]) -> Iterable[Goal]:
+    """What may have failed may also have been cut short; what passed may not, and every attack must have run."""
+    unfinished = _unfinished(results, missing)
     for measure, limit, claim in (
         ("skill", MAX_SKILL, "best MSE skill over the class mean"),
         ("ssim_gain", MAX_SSIM_GAIN, "best SSIM above the class mean's"),
     ):
         found = best(results, measure)
-        by = f" ({found['attack']}{_cut_short(results)})" if found else ""
-        goal = _at_most(preset, claim + by, found[measure]["mean"] if found else None, limit)
-        yield replace(goal, met=None) if goal.met and _cut_short(results) else goal
+        by = "; ".join([*([found["attack"]] if found else []), *unfinished])
+        goal = _at_most(preset, f"{claim} ({by})", found[measure]["mean"] if found else None, limit)
+        yield replace(goal, met=None) if goal.met and unfinished else goal
 
 
-def _cut_short(results: Iterable[Result]) -> str:
-    """Which attacks had no time to end, as words for a claim; empty where all had."""
-    names = sorted({r["attack"] for r in results if "cut_short" in r and r["attack"] in REBUILDING})
-    return f"; {', '.join(names)} cut short" if names else ""
+def _unfinished(results: list[Result], missing: list[Result]) -> list[str]:
+    """Which attacks had no time to end and which did not run, as words for a claim."""
+    short = sorted({r["attack"] for r in results if "cut_short" in r and r["attack"] in REBUILDING})
+    absent = sorted({r["attack"] for r in missing if r["attack"] in REBUILDING})
+    return [f"{', '.join(names)} {what}" for names, what in ((short, "cut short"), (absent, NOT_RUN)) if names]
 
 
 def _recognition(preset: str, results: list[Result]) -> Iterable[Goal]:

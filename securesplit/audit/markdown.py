@@ -39,8 +39,9 @@ def _goals(judged: Iterable[dict[str, Any]]) -> str:
     rows = [["preset", "claim", "measured", "limit", "beyond the floor, paired", ""], ["---"] * 6]
     for goal in judged:
         measured = "–" if goal["value"] is None else f"{goal['value']:.4g}"
-        word = goals.word(goal) if goal["met"] is not False else "**missed**"
-        cells = [goal["preset"], goal["claim"], measured, f"{goal['limit']:.4g}", goals.difference(goal), word]
+        limit = "–" if goal["limit"] is None else f"{goal['limit']:.4g}"
+        word = "**failed**" if goal["state"] == goals.FAILED else goals.word(goal)
+        cells = [goal["preset"], goal["claim"], measured, limit, goals.difference(goal), word]
         rows.append(cells)
     return _rows(rows)
 

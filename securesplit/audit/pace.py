@@ -1,4 +1,4 @@
-"""Time for the attacks that could go on for ever: each gets a share, and whatever stops early says so.
+"""The time of an audit: what its preparation may take, and shares for the attacks that could go on for ever.
 
 A search or a training that was stopped early has not failed to recover a photo; it has not been tried. So its result
 says that it was cut short, and `securesplit.audit.goals` calls nothing met on its word.
@@ -12,6 +12,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from securesplit.privacy.attacks.setting import More
+
+READING, RUNNING, REPORT = (0.2, 0.4), 0.3, 0.05
+"""Shares of an audit's time: until when its own photos and the victims' are read, for running them through the halves,
+and for the report at the end."""
+MAX_REPORT_S = 15.0
+
+
+def for_steps(minutes: float, preparation_s: float) -> float:
+    """Seconds that the steps of an audit have together."""
+    return 60 * minutes - preparation_s - min(MAX_REPORT_S, 60 * minutes * REPORT)
+
+
+def until(end_s: float, clock: Callable[[], float] = time.monotonic) -> More:
+    """Whether there is time for more before that moment."""
+    return lambda: clock() < end_s
 
 
 @dataclass

@@ -16,7 +16,7 @@ p { overflow-wrap: anywhere; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
 table { border-collapse: collapse; margin: 1rem 0; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid #ddd; padding: .25rem .6rem; text-align: left; }
-.met { color: #1a7f37; } .missed { color: #b2182b; font-weight: 600; } .open { color: #777; }
+.passed { color: #1a7f37; } .failed { color: #b2182b; font-weight: 600; } .not-run { color: #777; }
 img { max-width: 100%; } h2 { margin-top: 2.2rem; } .void { background: #b2182b; color: #fff; padding: .5rem 1rem; }
 """
 
@@ -29,7 +29,7 @@ def render(audit: Audit, plots: dict[str, bytes]) -> str:
         plots: ``frontier``, ``identification`` and ``gallery`` as PNG bytes.
     """
     photos = audit["photos"]
-    void = "" if audit["valid"] else "<p class='void'>Void: the positive control did not recover the photos.</p>"
+    why = "" if audit["valid"] else f"<p class='void'>Void: {html.escape(goals.void(audit))}.</p>"
     by_kind = {kind: [r for r in audit["results"] if r["kind"] == kind] for kind in SECTIONS}
     sections = [f"<h2>{title}</h2>{table(columns, by_kind[kind])}" for kind, (title, columns) in SECTIONS.items()]
     return f"""<!doctype html>
@@ -38,8 +38,8 @@ def render(audit: Audit, plots: dict[str, bytes]) -> str:
 <h1>Privacy audit of {html.escape(audit["bundle"]["name"])}</h1>
 <p>Bundle {html.escape(audit["bundle"]["id"])}. A {audit["effort"]} audit on {html.escape(photos["from"])}:
 {photos["own"]} photos of the attacker's, {photos["victims"]} of other lesions to recognise, {photos["rebuilt"]} of them
-to rebuild at {photos["side"]} × {photos["side"]} pixels; {audit["seconds"]:.0f} s of attacks.</p>{void}
-<h2>Verdict</h2>{goals_table(audit["goals"])}
+to rebuild at {photos["side"]} × {photos["side"]} pixels; {audit["seconds"]:.0f} s of attacks.</p>{why}
+<h2>Verdict: {audit["state"]}</h2>{goals_table(audit["goals"])}
 <h2>Originals beside the best reconstructions</h2>{_image(plots["gallery"], "originals and reconstructions")}
 <h2>Accuracy against leakage</h2>{_image(plots["frontier"], "frontier")}
 <h2>Identification and its certified bound</h2>{_image(plots["identification"], "identification")}
@@ -151,13 +151,12 @@ def table(columns: Sequence[Column], results: Iterable[dict[str, Any]]) -> str:
 
 def goals_table(judged: Iterable[dict[str, Any]]) -> str:
     """The verdict as a table."""
-    styles = {True: "met", False: "missed", None: "open"}
     rows = []
     for goal in judged:
         value, limit = _number(goal["value"]), _number(goal["limit"])
         cells = (goal["preset"], goal["claim"], value, limit, goals.difference(goal))
         cells_html = "".join(f"<td>{html.escape(str(c))}</td>" for c in cells)
-        rows.append(f"<tr>{cells_html}<td class='{styles[goal['met']]}'>{goals.word(goal)}</td></tr>")
+        rows.append(f"<tr>{cells_html}<td class='{goal['state'].replace(' ', '-')}'>{goals.word(goal)}</td></tr>")
     titles = ("preset", "claim", "measured", "limit", "beyond the floor, paired", "")
     head = "".join(f"<th>{title}</th>" for title in titles)
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>"

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from securesplit.errors import ConfigError, PhotoError
 from securesplit.imaging import load_photo
 from securesplit.imaging.synthetic import draw_lesion
+from securesplit.privacy.attacks.setting import More, always
 
 MALIGNANT_DX = frozenset({"mel", "bcc", "akiec"})
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
@@ -79,8 +80,17 @@ class Collection:
         return hashlib.sha256(self.own.pixels.tobytes() + self.victims.pixels.tobytes()).hexdigest()
 
 
-def load(folder: Path | None, side: int, *, own: int, victims: int) -> Collection:
+def load(
+    folder: Path | None, side: int, *, own: int, victims: int, more: tuple[More, More] = (always, always)
+) -> Collection:
     """Read at most `own` and `victims` photos, in a fixed random order; draw them where `folder` is None.
+
+    Args:
+        folder: of photos.
+        side: height and width in pixels.
+        own: how many of the attacker's.
+        victims: how many of the victims'.
+        more: for either, whether there is time for more than `MIN_PHOTOS`.
 
     Raises:
         ConfigError: the folder holds too few photos.
@@ -93,7 +103,7 @@ def load(folder: Path | None, side: int, *, own: int, victims: int) -> Collectio
         name, mine, theirs = folder.name, *_listed(folder)
     else:
         name, mine, theirs = folder.name, *_halved(folder)
-    return Collection(name, _read(mine, side, own), _read(theirs, side, victims))
+    return Collection(name, _read(mine, side, own, more[0]), _read(theirs, side, victims, more[1]))
 
 
 def _drawn(first_seed: int, count: int) -> list[Entry]:
@@ -130,12 +140,12 @@ def _shuffled(entries: list[Entry]) -> list[Entry]:
     return [entries[i] for i in np.random.default_rng(0).permutation(len(entries))]
 
 
-def _read(entries: Iterable[Entry], side: int, count: int) -> Side:
-    """The first `count` that can be read."""
+def _read(entries: Iterable[Entry], side: int, count: int, more: More) -> Side:
+    """The first `count` that can be read, or as many as there is time for."""
     kept: list[Entry] = []
     pixels = []
     for entry in entries:
-        if len(kept) == count:
+        if len(kept) == count or (len(kept) >= MIN_PHOTOS and not more()):
             break
         try:
             pixels.append(_pixels(entry, side))

@@ -38,7 +38,8 @@ def frontier(audit: Audit) -> bytes:
     """AUC against identification and against reconstruction; a marker's area grows with the request."""
     made, (left, right) = figure(10, 4, 2)
     sizes = {r["preset"]: r["request_bytes"] for r in audit["results"] if r["kind"] == "summary"}
-    for preset in audit["presets"]:
+    presets = [preset for preset in audit["presets"] if preset in sizes]
+    for preset in presets:
         points = [r for r in audit["results"] if r["kind"] == "frontier" and r["preset"] == preset and r["auc"]]
         for r in sorted(points, key=lambda r: r["epsilon"] or 0):
             size = 5 * np.sqrt(sizes[preset])
@@ -133,8 +134,8 @@ def gallery(audit: Audit, originals: Photos, pictures: Path) -> bytes:
 
 
 def _rebuilt_rows(audit: Audit, pictures: Path) -> list[tuple[str, NDArray[Any]]]:
-    control = next(r for r in audit["results"] if r["kind"] == "control")
-    rows = [(f"positive control\nSSIM {control['ssim']['mean']:.2f}", _load(pictures, control))]
+    controls = [r for r in audit["results"] if r["kind"] == "control"][:1]
+    rows = [(f"positive control\nSSIM {r['ssim']['mean']:.2f}", _load(pictures, r)) for r in controls]
     for preset in audit["presets"]:
         mine = [r for r in audit["results"] if r.get("preset") == preset and r["kind"] == "reconstruction"]
         means = [r for r in mine if r["attack"] == "A0" and r["floor"] == "class mean"]

@@ -10,11 +10,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit.audit import goals
 from securesplit.audit.bench import Bench, Rebuild, Result
 from securesplit.audit.exposure import OWN_SEED
 from securesplit.audit.pace import Allowance
 from securesplit.privacy import metrics
-from securesplit.privacy.attacks import decoder, floors, ridge, whitebox
+from securesplit.privacy.attacks import decoder, floors, ridge
 from securesplit.privacy.attacks.optimise import Search, Searcher, Start
 from securesplit.privacy.attacks.setting import More, Releases
 
@@ -64,8 +65,8 @@ def a4(bench: Bench, preset: str, allowance: Allowance | None = None) -> Result:
 
 
 def _search(bench: Bench, preset: str, attack: str, allowance: Allowance | None) -> Result:
-    if not whitebox.available():
-        return not_run(preset, attack, "needs TensorFlow for the head's gradients: pip install 'securesplit[train]'")
+    if bench.without_gradients:
+        return not_run(preset, attack, bench.without_gradients)
     known, surface = bench.known(preset), bench.exposed[preset].surface
     searcher, steps = _searcher(bench, preset), []
 
@@ -124,7 +125,12 @@ def a5(bench: Bench, preset: str, releases: int, allowance: Allowance | None = N
 
 def not_run(preset: str, attack: str, reason: str) -> Result:
     """A step that could not run says so in the report."""
-    return {"kind": "not run", "preset": preset, "attack": attack, "reason": reason}
+    return {"kind": goals.NOT_RUN, "preset": preset, "attack": attack, "reason": reason}
+
+
+def left_out(preset: str, attack: str, effort: str) -> Result:
+    """A step that is no part of such an audit: it is named, and no goal waits for it."""
+    return not_run(preset, attack, f"not part of the {effort} audit") | {"left_out": True}
 
 
 def steps(bench: Bench, preset: str) -> dict[str, Callable[[], Result]]:
@@ -135,8 +141,7 @@ def steps(bench: Bench, preset: str) -> dict[str, Callable[[], Result]]:
     found[f"{preset} A1"] = partial(a1, bench, preset)
     if not bench.effort.search_photos:
         for attack in ("A2", "A4"):
-            why = f"not part of the {bench.effort.name} audit"
-            found[f"{preset} {attack}"] = partial(not_run, preset, attack, why)
+            found[f"{preset} {attack}"] = partial(left_out, preset, attack, bench.effort.name)
     return found
 
 

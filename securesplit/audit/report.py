@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,20 @@ Audit = dict[str, Any]
 
 
 def finish(audit: Audit) -> Audit:
-    """Add the verdict: ``goals``, and ``valid``, which is false where the positive control failed."""
-    valid = all(r["ssim"]["mean"] >= r["needed"] for r in audit["results"] if r["kind"] == "control")
-    return audit | {"valid": valid, "goals": [goal.to_json() for goal in goals.judge(audit)]}
+    """Add the verdict.
+
+    ``goals``, each with its ``state``; ``state`` of the whole, and ``states``, how many goals are in which; ``valid``,
+    which is false where a positive control failed or did not run.
+    """
+    judged = goals.judge(audit)
+    valid = not goals.void(audit)
+    counts = Counter(goal.state for goal in judged)
+    return audit | {
+        "valid": valid,
+        "state": goals.state_of(judged) if valid else goals.NOT_RUN,
+        "states": {state: counts[state] for state in goals.STATES},
+        "goals": [goal.to_json() for goal in judged],
+    }
 
 
 def write(audit: Audit, bench: Bench, out: Path) -> list[Path]:
@@ -39,11 +51,13 @@ def verdict(audit: Audit) -> list[str]:
     lines = [f"{'preset':<10}{'claim':<60}{'measured':>10}{'limit':>10}"]
     for goal in audit["goals"]:
         value = "-" if goal["value"] is None else f"{goal['value']:.4g}"
-        lines.append(f"{goal['preset']:<10}{goal['claim']:<60}{value:>10}{goal['limit']:>10.4g}  {goals.word(goal)}")
+        limit = "-" if goal["limit"] is None else f"{goal['limit']:.4g}"
+        lines.append(f"{goal['preset']:<10}{goal['claim']:<60}{value:>10}{limit:>10}  {goals.word(goal)}")
     cut = [r for r in audit["results"] if "cut_short" in r]
     lines += [f"{r['preset']:<10}{r['attack']} cut short {r['cut_short']}: not tried to the end" for r in cut]
     if cut:
         lines.append(f"{audit['minutes']:g} minutes were not enough: the same command with more --minutes goes on")
     left_out = [r for r in audit["results"] if r["kind"] == "not run"]
     lines += [f"{r['preset']:<10}{r['attack']} not run: {r['reason']}" for r in left_out]
-    return lines
+    counts = ", ".join(f"{count} {state}" for state, count in audit["states"].items())
+    return [*lines, f"goals: {counts}"]

@@ -1,7 +1,9 @@
 """Runs an audit step by step. Each result is on the disk before the next step begins, so a killed audit goes on.
 
-What takes what it takes comes first; then the attacks that could go on for ever share the time that is left, so that
-the whole keeps its minutes on a slow machine too. Time between a kill and the next start does not count.
+What takes what it takes comes first; then the attacks that could go on for ever share the time that is left. So that
+the whole keeps its minutes on a slow machine too, it reads only as many photos as there is time to run, and a step
+without time left, or one that fails, is *not run*, which is no pass. Time between a kill and the next start does not
+count.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,20 @@ from typing import Any
 from securesplit.audit import control, exposure, photos, rebuilding, recognition
 from securesplit.audit.bench import Bench, Result
 from securesplit.audit.effort import Effort
-from securesplit.audit.pace import Allowance, share
-from securesplit.audit.rebuilding import Endless
+from securesplit.audit.pace import READING, RUNNING, Allowance, for_steps, share, until
+from securesplit.audit.rebuilding import Endless, not_run
 from securesplit.audit.store import Store
-from securesplit.errors import ConfigError
+from securesplit.drafts import write_whole
+from securesplit.errors import BundleError, ConfigError, SecureSplitError
 from securesplit.model import Bundle
+from securesplit.privacy.attacks import graph
+from securesplit.privacy.attacks.setting import always
 from securesplit.releaser import unprotected
 
 Progress = Callable[[str], None]
 SCHEMA = "securesplit.audit/1"
+LEAST_S = 0.5
+"""A step with less time than that is not begun."""
 
 
 def prepare(
@@ -42,8 +49,9 @@ def prepare(
         progress: gets a line now and then.
 
     Raises:
-        BundleError: a half is missing, or there is no such preset.
-        ConfigError: too few photos, or `out` holds another audit.
+        BundleError: a half is missing or cannot be opened, or there is no such preset.
+        ConfigError: too few photos, too little time, or `out` holds another audit. All but the number of photos in the
+            folder is checked before one is read.
     """
     started = time.monotonic()
     chosen = [bundle.preset(name).spec.preset for name in presets] or list(bundle.presets)
@@ -51,28 +59,107 @@ def prepare(
     for name in chosen:
         if warning := unprotected(bundle.presets[name].spec):
             progress(f"warning: {warning}")
-    progress("reading the photos")
-    collection = photos.load(data, bundle.manifest.side, own=effort.own, victims=effort.victims)
+    _check_head(bundle)
+    most = _counts(exposure.affordable(bundle, 60 * effort.minutes * RUNNING), effort)
     work = out / "work"
     (work / "pictures").mkdir(parents=True, exist_ok=True)
-    _claim(work / "audit.json", bundle, collection.digest, effort)
+    claim = _Claim.of(work / "audit.json", bundle, effort)
+    progress("reading the photos")
+    ends = [until(started + 60 * effort.minutes * share_) for share_ in READING]
+    own, victims, more = (*claim.counts, (always, always)) if claim.counts else (*most, (ends[0], ends[1]))
+    collection = photos.load(data, bundle.manifest.side, own=own, victims=victims, more=more)
+    claim.stake(collection)
     exposed = exposure.expose(bundle, collection, work, progress)
     seconds = time.monotonic() - started
     return Bench(bundle, collection, exposed, tuple(chosen), effort, work / "pictures", seconds)
 
 
-def _claim(file: Path, bundle: Bundle, photos_digest: str, effort: Effort) -> None:
-    """Mark the folder as this audit's, or refuse it where it is another's."""
-    specs = {name: repr(preset.spec) for name, preset in bundle.presets.items()}
-    lasting = repr(replace(effort, minutes=0.0))  # an audit that was cut short may be given more time
-    mine = {"bundle": bundle.id, "presets": specs, "photos": photos_digest, "effort": lasting}
-    if not file.is_file():
-        file.write_text(json.dumps(mine, allow_nan=False))
-    elif json.loads(file.read_text()) != mine:
+def _check_head(bundle: Bundle) -> None:
+    """Raise BundleError for a head that the attacks cannot open, before any photo is read."""
+    try:
+        graph.read(bundle.read_head())
+    except ValueError as error:
+        raise BundleError(f"the head cannot be audited: {error}", hint="build the bundle again") from None
+
+
+def _counts(affordable: int, effort: Effort) -> tuple[int, int]:
+    """How many of the attacker's and of the victims' photos there is time and memory for, at most the effort's.
+
+    Raises:
+        ConfigError: too few for an audit.
+    """
+    whole = effort.own + effort.victims
+    own, victims = (min(count, affordable * count // whole) for count in (effort.own, effort.victims))
+    if min(own, victims) < photos.MIN_PHOTOS:
         raise ConfigError(
-            f"{file.parent.parent} holds an audit of another bundle, other photos or another effort",
+            f"{effort.minutes:g} minutes are too few: on this machine there is time or memory for {affordable} photos, "
+            f"and each side of the audit needs {photos.MIN_PHOTOS}",
+            hint="give more --minutes, or a smaller bundle",
+        )
+    return own, victims
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """Marks a folder as one audit's.
+
+    Args:
+        file: of the claim.
+        mine: what an audit of this bundle and effort writes.
+        found: what is there; None: nothing yet.
+    """
+
+    file: Path
+    mine: dict[str, Any]
+    found: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, file: Path, bundle: Bundle, effort: Effort) -> _Claim:
+        """The claim on the folder of `file`.
+
+        Raises:
+            ConfigError: it is another audit's.
+        """
+        specs = {name: repr(preset.spec) for name, preset in bundle.presets.items()}
+        lasting = repr(replace(effort, minutes=0.0))  # an audit that was cut short may be given more time
+        mine = {"schema": SCHEMA, "bundle": bundle.id, "presets": specs, "effort": lasting}
+        found = _read_json(file) if file.exists() else None
+        claim = cls(file, mine, found)
+        if found is not None and {key: found.get(key) for key in mine} != mine:
+            raise claim.refusal()
+        return claim
+
+    @property
+    def counts(self) -> tuple[int, int] | None:
+        """How many photos of either side the audit began with: it goes on with the same."""
+        return None if self.found is None else (int(self.found["own"]), int(self.found["victims"]))
+
+    def stake(self, collection: photos.Collection) -> None:
+        """Write the claim, or compare the photos with it.
+
+        Raises:
+            ConfigError: they are others.
+        """
+        sizes = {"own": len(collection.own.entries), "victims": len(collection.victims.entries)}
+        whole = self.mine | sizes | {"photos": collection.digest}
+        if self.found is None:
+            write_whole(self.file, json.dumps(whole, allow_nan=False))
+        elif self.found != whole:
+            raise self.refusal()
+
+    def refusal(self) -> ConfigError:
+        """Of a folder that is another audit's."""
+        return ConfigError(
+            f"{self.file.parent.parent} holds an audit of another bundle, other photos or another effort",
             hint="give --out another folder, or remove that one",
         )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        return {}  # fits no audit
 
 
 def run(bench: Bench, progress: Progress) -> dict[str, Any]:
@@ -105,18 +192,41 @@ def _results(bench: Bench, progress: Progress) -> list[Result]:
     store = Store(bench.pictures.parent, bench.effort.minutes)
     plain, endless = steps(bench)
     found: dict[str, Result | None] = {name: store.read(name) for name in (*plain, *endless)}
+    whole = for_steps(bench.effort.minutes, bench.seconds)
     for number, name in enumerate(found, 1):
         if found[name] is not None:
             continue
-        progress(f"step {number} of {len(found)}: {name}")
-        if name in plain:
-            found[name] = store.make(name, plain[name])
-            continue
-        left = 60 * bench.effort.minutes - bench.seconds - sum(r["seconds"] for r in found.values() if r)
+        left = whole - sum(r["seconds"] for r in found.values() if r)
         ahead = sum(step.weight for other, step in endless.items() if found[other] is None)
-        allowance = Allowance(share(left, endless[name].weight, ahead))
-        found[name] = store.make(name, partial(endless[name].run, allowance))
+        if name in plain:
+            step, seconds = plain[name], left
+        else:
+            seconds = share(left, endless[name].weight, ahead)
+            step = partial(endless[name].run, Allowance(seconds))
+        if seconds < LEAST_S:
+            found[name] = _not_run(name, f"no time was left of {bench.effort.minutes:g} minutes")
+            continue
+        progress(f"step {number} of {len(found)}: {name}")
+        found[name] = _made(store, name, step)
     return [result for result in found.values() if result is not None]
+
+
+def _made(store: Store, name: str, step: Callable[[], Result]) -> Result:
+    """What the step found; one that fails has not shown that nothing can be found, and is tried again next time."""
+    started = time.perf_counter()
+    try:
+        return store.make(name, step)
+    except (SecureSplitError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001  (whatever an attack's libraries raise on some bundle's shapes)
+        reason = f"it failed ({type(error).__name__}: {str(error).strip()[:200]})"
+        return _not_run(name, reason, time.perf_counter() - started)
+
+
+def _not_run(name: str, reason: str, seconds: float = 0.0) -> Result:
+    """The result of a step that is not on the disk."""
+    preset, attack = ("control", name) if name.startswith(control.NAME) else name.split()[:2]
+    return not_run(preset, attack, reason) | {"step": name, "seconds": round(seconds, 1)}
 
 
 def steps(bench: Bench) -> tuple[dict[str, Callable[[], Result]], dict[str, Endless]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,8 +17,16 @@ from securesplit.errors import ConfigError, SecureSplitError
 EXTRA_MODULES = ("sklearn", "scipy", "matplotlib")
 
 
-class VoidAuditError(SecureSplitError):
-    """The positive control failed, so the audit's other figures mean nothing."""
+class MissedGoalsError(SecureSplitError):
+    """A preset does not do what it should."""
+
+    exit_code = 12
+
+
+class UnjudgedGoalsError(SecureSplitError):
+    """Something was not tried to its end, so it cannot be said to have passed; or the whole audit is void."""
+
+    exit_code = 13
 
 
 @command("audit")
@@ -30,7 +39,7 @@ class VoidAuditError(SecureSplitError):
 @click.option(
     "--minutes",
     type=values.MINUTES,
-    help="How long it may take (default: 5, with --full 60); attacks that are cut short say so.",
+    help="How long it may take (default: 5, with --full 60); what was cut short or not run says so.",
 )
 @click.option("--out", type=values.Location(), default=Path("audit"), help="Folder for the report.")
 @click.option("--format", "output", type=click.Choice(["text", "json"]), default="text", help="Form of the answer.")
@@ -46,6 +55,8 @@ def audit(
     """Attack a bundle's releases and report what they leak.
 
     Writes audit.json, plots and report.html into the folder. The same command goes on where it was stopped.
+
+    Exit code 0: every goal passed; 12: one failed; 13: none failed, but not all were judged, or the audit is void.
     """
     _check_extra()
     native_stderr.quiet_litert()
@@ -68,10 +79,26 @@ def audit(
         for line in report.verdict(found):
             terminal.answer(line)
     terminal.note(f"wrote {', '.join(f.name for f in files)} to {out}")
+    _raise_for(found)
+
+
+def _raise_for(found: dict[str, Any]) -> None:
+    """End with the exit code of the audit's state."""
+    from securesplit.audit import goals
+
+    missed, open_ = found["states"][goals.FAILED], found["states"][goals.NOT_RUN]
     if not found["valid"]:
-        raise VoidAuditError(
-            "void: the attacks did not recover the photos even from the undefended stem",
-            hint="the other figures mean nothing; use more or other photos",
+        raise UnjudgedGoalsError(
+            f"void: {goals.void(found)}", hint="the other figures mean nothing; use more or other photos, or --minutes"
+        )
+    if found["state"] == goals.FAILED:
+        raise MissedGoalsError(
+            f"{missed} of {len(found['goals'])} goals failed, {open_} were not run", hint="report.html says which"
+        )
+    if found["state"] == goals.NOT_RUN:
+        raise UnjudgedGoalsError(
+            f"{open_} of {len(found['goals'])} goals were not judged: not run is not passed",
+            hint="the verdict says why; more --minutes goes on where time was short",
         )
 
 

@@ -257,14 +257,14 @@ def attribute(low, mean, high):
 @pytest.mark.parametrize(
     ("found", "met", "word"),
     [
-        (attribute(0.01, 0.02, 0.04), True, "met"),
-        (attribute(0.06, 0.10, 0.14), False, "missed"),
-        (attribute(-0.1, 0.02, 0.14), None, "open: too few photos"),
+        (attribute(0.01, 0.02, 0.04), True, "passed"),
+        (attribute(0.06, 0.10, 0.14), False, "failed"),
+        (attribute(-0.1, 0.02, 0.14), None, "not run: too few photos"),
     ],
 )
 def test_an_attribute_is_judged_by_the_paired_difference(found, met, word):
     """A floor with a wide interval, as few photos give it, makes nothing easier."""
-    [goal] = goals.judge({"presets": ["p"], "results": [found]})
+    goal = next(g for g in goals.judge({"presets": ["p"], "results": [found]}) if "A8" in g.claim)
     assert goal.met is met
     assert goals.word(goal.to_json()) == word
 

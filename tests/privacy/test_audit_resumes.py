@@ -17,6 +17,8 @@ pytest.importorskip("scipy")
 pytest.importorskip("matplotlib")
 
 STEPS_BEFORE_THE_KILL = 12
+JUDGED = {12, 13}
+"""A hundred drawn photos without metadata miss goals, or leave some unjudged."""
 TIMES = {"seconds", "defence_ms"}
 """What no two runs measure alike."""
 pytestmark = pytest.mark.timeout(600)
@@ -60,10 +62,10 @@ def figures(value):
 
 def test_a_killed_audit_goes_on_and_ends_with_the_same_figures(command, tmp_path):
     left_alone = subprocess.run(command(tmp_path / "whole"), capture_output=True, text=True, check=False, timeout=500)
-    assert left_alone.returncode == 0, left_alone.stderr
+    assert left_alone.returncode in JUDGED, left_alone.stderr
     before = killed_in_the_middle(command(tmp_path / "killed"), tmp_path / "killed")
     resumed = subprocess.run(command(tmp_path / "killed"), capture_output=True, text=True, check=False, timeout=500)
-    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.returncode == left_alone.returncode, resumed.stderr
     after = finished_steps(tmp_path / "killed")
     assert STEPS_BEFORE_THE_KILL <= len(before) < len(after)
     assert {name: after[name] for name in before} == before  # nothing that was finished was done again

@@ -74,7 +74,7 @@ def test_a_decoder_without_time_is_the_linear_answer():
 
 
 def audit_of(*results):
-    control = {"kind": "control", "preset": "control", "attack": "A1", "ssim": {"mean": 0.95}}
+    control = {"kind": "control", "preset": "control", "attack": "A1", "ssim": {"mean": 0.95}, "needed": 0.9}
     return {"presets": ["p"], "results": [control, *results], "minutes": 60.0}
 
 
@@ -95,15 +95,51 @@ def test_an_attack_that_was_cut_short_did_not_fail():
     assert [g.met for g in leaks[1:3]] == [False, False]
     assert "A2 cut short" in short[1].claim
     audit = audit_of(rebuilt("A2", 0.01, **cut), rebuilt("A3", 0.02))
-    audit |= {"goals": [g.to_json() for g in short]}
+    audit = report.finish(audit)
+    assert audit["state"] == "not run"
     said = "\n".join(report.verdict(audit))
-    assert "open: cut short" in said
+    assert "  not run" in said
     assert "A2 cut short after 300 s: not tried to the end" in said
     assert "--minutes" in said
-    assert "open: cut short" in page.goals_table(audit["goals"])
+    assert "class='not-run'>not run</td>" in page.goals_table(audit["goals"])
     columns = page.SECTIONS["reconstruction"][1]
     assert "cut short after 300 s" in page.table(columns, audit["results"][1:])
     assert "cut short after 300 s" in markdown.table(columns, audit["results"][1:])
+
+
+def not_run(attack, preset="p", **more):
+    return {"kind": "not run", "preset": preset, "attack": attack, "reason": "no time was left", **more}
+
+
+@pytest.mark.parametrize(
+    ("results", "state"),
+    [
+        ([rebuilt("A3", 0.02)], "passed"),
+        ([rebuilt("A3", 0.3)], "failed"),
+        ([rebuilt("A3", 0.02), not_run("A2")], "not run"),
+        ([rebuilt("A3", 0.3), not_run("A2")], "failed"),
+        ([rebuilt("A3", 0.02), not_run("A2", left_out=True)], "passed"),
+        ([rebuilt("A3", 0.02), not_run("A7")], "not run"),
+        ([rebuilt("A3", 0.02), not_run("summary")], "not run"),
+        ([rebuilt("A3", 0.02), not_run("positive control A2", preset="control")], "not run"),
+        ([], "not run"),
+    ],
+)
+def test_what_did_not_run_is_not_a_pass(results, state):
+    audit = report.finish(audit_of(*results))
+    assert audit["state"] == state
+    assert {goal["state"] for goal in audit["goals"]} <= {"passed", "failed", "not run"}
+    assert f"1 {state}" in "\n".join(report.verdict(audit)) or audit["states"][state] > 1
+
+
+@pytest.mark.parametrize("ssim", [None, 0.2, float("nan")])
+def test_an_audit_without_its_control_is_void(ssim):
+    audit = audit_of(rebuilt("A3", 0.02))
+    audit["results"][:1] = [] if ssim is None else [audit["results"][0] | {"ssim": {"mean": ssim}}]
+    found = report.finish(audit)
+    assert found["valid"] is False
+    assert found["state"] == "not run"
+    assert goals.void(found)
 
 
 def test_a_release_averaged_without_the_rule_leaves_the_goal_open_to_nobody():

@@ -2,7 +2,7 @@
 
 The attacker knows the head because it is deployed: what is attacked here is the very file that runs on the device.
 The *stem* is what the second convolution reads: the undefended first stage of the network, which the positive control
-must invert.
+must invert. A head with one convolution has its stem behind it; one without has none but the photo itself.
 """
 
 from __future__ import annotations
@@ -47,15 +47,11 @@ class Graph:
 
     @property
     def stem(self) -> int:
-        """Tensor number of what the second convolution reads.
-
-        Raises:
-            ValueError: the head has no second convolution.
-        """
-        reads = [op.inputs[0] for op in self.operations if op.name in _CONVOLUTIONS]
-        if len(reads) < 2:
-            raise ValueError("the head has no stem: fewer than two convolutions")
-        return reads[1]
+        """Tensor number of what the second convolution reads; of a head with one, what it makes; else the photo."""
+        found = [op for op in self.operations if op.name in _CONVOLUTIONS]
+        if len(found) > 1:
+            return found[1].inputs[0]
+        return found[0].outputs[0] if found else self.photo
 
 
 def read(head: bytes) -> Graph:

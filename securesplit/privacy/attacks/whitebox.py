@@ -22,6 +22,17 @@ def available() -> bool:
     return importlib.util.find_spec("tensorflow") is not None
 
 
+def missing(head: bytes) -> str:
+    """Why the attacks that need gradients cannot run against `head`; empty where they can."""
+    if not available():
+        return "needs TensorFlow for the head's gradients: pip install 'securesplit[train]'"
+    try:
+        WhiteBox(head)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 class WhiteBox:
     """A differentiable head.
 
