@@ -32,7 +32,7 @@ _SHA1_DIGITS = 40
 _HEX = set("0123456789abcdef")
 _PREFIX = re.compile(r"^(?:sha-?256)?[\s:]*(?:fingerprint)?\s*[=:]?\s*", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[:\s-]")
-_LINE = "mend or remove the line"
+_LINE = "correct or remove the line"
 SERVER_PREFIX = "server:"
 
 Issued = tuple[str, int, datetime]

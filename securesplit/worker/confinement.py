@@ -23,14 +23,8 @@ from pathlib import Path
 from securesplit.worker import landlock, syscalls
 
 LANDLOCK, FILTER, DESCRIPTORS, MEMORY, PRIVILEGES = "landlock", "syscall-filter", "descriptors", "memory", "privileges"
-LAYERS = {
-    LANDLOCK: "reads libraries and the bundle only, reaches no network and no other process (Landlock)",
-    FILTER: "makes only the system calls that computing takes (seccomp)",
-    DESCRIPTORS: "opens and connects to nothing once it is warm",
-    MEMORY: "its memory, and its front's, is closed to processes of the same user",
-    PRIVILEGES: "holds no capability and can gain none",
-}
-"""By layer, what a tail is held to; the names are those of the metric and the log."""
+LAYERS = (LANDLOCK, FILTER, DESCRIPTORS, MEMORY, PRIVILEGES)
+"""What a tail is held by, by the names of the metric and the log; docs/operations.md says what each does."""
 
 _SET_DUMPABLE, _SET_NO_NEW_PRIVILEGES, _DROP_BOUNDING, _AMBIENT, _CLEAR_ALL = 4, 38, 24, 47, 4  # linux/prctl.h
 _CAPABILITY_VERSION = 0x20080522  # linux/capability.h
