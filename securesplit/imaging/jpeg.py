@@ -16,6 +16,8 @@ from securesplit.imaging.orientation import find_orientation
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 MAX_SCANS = 100  # a progressive photo has about 10; each one costs a pass over the whole picture
+MAX_SCANNED_PIXELS = 2_000_000_000  # in all passes together, some 20 seconds
+MAX_SEGMENTS = 10_000  # a photo has about 20, and one more for each 64 kB of metadata
 
 _SOS, _EOI, _APP0, _APP1, _APP2, _ADOBE, _DRI, _SOI = 0xDA, 0xD9, 0xE0, 0xE1, 0xE2, 0xEE, 0xDD, 0xD8
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -177,6 +179,10 @@ def read(content: bytes) -> tuple[Container, Jpeg]:
     if parts.frame is None or not parts.scans:
         raise PhotoError("the JPEG is damaged or truncated (it has no picture)", hint=_AGAIN)
     _check_frame(parts.frame)
+    if len(parts.scans) * parts.frame.width * parts.frame.height > MAX_SCANNED_PIXELS:
+        raise PhotoError(
+            "the JPEG has too many scans for its size", hint="save it as a baseline (not progressive) JPEG"
+        )
     orientation = find_orientation(parts.exif, parts.xmp)
     jpeg = Jpeg(b"".join([*parts.kept, END]), parts.frame, tuple(parts.scans), _profile(parts.profile), orientation)
     container = Container(
@@ -192,7 +198,10 @@ def read(content: bytes) -> tuple[Container, Jpeg]:
 def _walk(content: bytes) -> _Parts:
     """Segment by segment, to the end of the picture or of the file."""
     parts, at = _Parts(), len(START)
-    while match := _MARKER.search(content, at):
+    for _ in range(MAX_SEGMENTS):
+        match = _MARKER.search(content, at)
+        if match is None:
+            break
         marker, at = match[1][0], match.end()
         if marker == _EOI:
             break

@@ -16,6 +16,8 @@ from securesplit.imaging.orientation import find_orientation
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
+MAX_CHUNKS = 200_000  # of 8 kB, as most programs write them, the largest file has 8,000
+
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _AGAIN = "copy the photo again from its source"
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
@@ -60,9 +62,10 @@ def _samples(content: bytes) -> Samples:
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Type, start and end of each chunk, up to IEND or to what is no chunk."""
-    at = len(SIGNATURE)
-    kind = b""
-    while at + 8 <= len(content) and kind != b"IEND":
+    at, kind = len(SIGNATURE), b""
+    for _ in range(MAX_CHUNKS):
+        if at + 8 > len(content) or kind == b"IEND":
+            return
         kind = content[at + 4 : at + 8]
         if not kind.isalpha():
             return

@@ -30,7 +30,7 @@ def check_samples(image: Image.Image, samples: Samples) -> None:
     """Refuse a picture whose black and white are not known.
 
     Raises:
-        PhotoError: the file does not say them, or says what its numbers contradict.
+        PhotoError: the file does not say them, or its numbers are unlikely to use the range of the format.
     """
     if image.mode in DEEP and (samples.darkest is None or samples.lightest is None):
         raise PhotoError("the file does not say which of its numbers are black and white", hint=_HINT)

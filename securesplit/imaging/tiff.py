@@ -6,6 +6,7 @@ end of the same bytes: offsets stay true, and neither odd metadata nor other pag
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ _PHOTOMETRICS = {4: "a transparency mask", 32803: "raw sensor data", 34892: "raw
 _STRIPS, _STRIP_SIZES, _TILES, _TILE_SIZES = 273, 279, 324, 325
 _DEFLATE = frozenset({8, 32946})
 _AGAIN = "copy the photo again from its source"
+_BYTE_BITS = 8
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # SampleFormat
 _FORMAT_NAMES = {_SIGNED: "signed integer", _FLOAT: "floating-point"}
@@ -91,23 +93,30 @@ def read(content: bytes) -> Container:
 
 
 def _find_photo(content: bytes, header: Header) -> Page:
-    pages = list(_pages(content, header, header.first))
-    parts = [part for page in pages for at in page.numbers(_SUB_PAGES) for part in _pages(content, header, int(at))]
-    found = next((page for page in (*pages, *parts) if page.is_photo and page.directory.entries), None)
-    if found is not None:
-        return found
+    pages = list(_pages(content, header))
+    for page in itertools.chain(pages, (part for whole in pages for part in _parts(whole))):
+        if page.is_photo and page.directory.entries:
+            return page
     if any(page.directory.entries for page in pages):
         raise PhotoError("the TIFF holds thumbnails only", hint="save the full picture as a JPEG or PNG")
     raise PhotoError("the TIFF is damaged or truncated (it has no directory)", hint=_AGAIN)
 
 
-def _pages(content: bytes, header: Header, offset: int) -> Iterator[Page]:
-    seen: set[int] = set()
+def _pages(content: bytes, header: Header) -> Iterator[Page]:
+    """The chain of pages, at most `MAX_PAGES`."""
+    offset, seen = header.first, set[int]()
     while offset and offset not in seen and len(seen) < MAX_PAGES:
         seen.add(offset)
         directory = ifd.read_directory(content, header, offset)
         yield Page(content, header, directory)
         offset = directory.following
+
+
+def _parts(page: Page) -> Iterator[Page]:
+    """The pages within a page: its larger or smaller versions."""
+    for offset in page.numbers(_SUB_PAGES):
+        if math.isfinite(offset) and offset > 0:
+            yield Page(page.content, page.header, ifd.read_directory(page.content, page.header, int(offset)))
 
 
 def _check_kind(page: Page) -> None:
@@ -123,7 +132,7 @@ def _check_kind(page: Page) -> None:
         raise PhotoError(f"a TIFF of {channels} channels of {max(bits)}-bit {name or 'integer'} samples", hint=hint)
     if sample == _SIGNED and bits == {8}:
         raise PhotoError("a TIFF of 8-bit signed samples cannot be read", hint=hint)
-    if channels > 1 and bits == {16} and any(v != 2**16 - 1 for v in page.numbers(_LARGEST)):
+    if channels > 1 and bits == {16} and any(v < 2**15 for v in page.numbers(_LARGEST)):
         raise PhotoError("a TIFF of 16-bit colour samples that use a part of their range only", hint=hint)
 
 
@@ -147,7 +156,7 @@ def _samples(page: Page) -> Samples:
     is_assumed = not (low and high)
     if is_assumed and is_unsigned:
         low, high = (0,), (2 ** _bits_in_use(page) - 1,)
-        is_assumed = not page.numbers(_OLD_LARGEST)
+        is_assumed = _bits_in_use(page) == bits
     if not (low and high) or not math.isfinite(high[0] - low[0]) or low[0] >= high[0]:
         return Samples(bits, is_unsigned=is_unsigned)
     darkest, lightest = (high[0], low[0]) if page.number(_PHOTOMETRIC, 1) == 0 else (low[0], high[0])
@@ -156,7 +165,8 @@ def _samples(page: Page) -> Samples:
 
 def _bits_in_use(page: Page) -> int:
     """Of a sample: those of the largest one in the page where that is told (MaxSampleValue), else all."""
-    return page.number(_OLD_LARGEST, 0).bit_length() or page.number(_BITS, 1)
+    bits, told = page.number(_BITS, 1), page.number(_OLD_LARGEST, 0).bit_length()
+    return told if _BYTE_BITS <= told < bits else bits
 
 
 def _orientation(page: Page) -> int:

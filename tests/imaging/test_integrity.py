@@ -88,6 +88,14 @@ def test_bit_rot_in_a_jpeg_is_mostly_found() -> None:
     assert found >= 32
 
 
+def test_data_that_goes_on_behind_the_picture() -> None:
+    for name in ("baseline", "full chroma", "grey", "large"):
+        whole = JPEGS[name]
+        at = max(whole.find(b"\xff\xc0"), whole.find(b"\xff\xc1")) + 5
+        height = int.from_bytes(whole[at : at + 2], "big")
+        assert refused(whole[:at] + (height - 64).to_bytes(2, "big") + whole[at + 2 :])
+
+
 def test_a_restart_interval_that_is_lost() -> None:
     whole = JPEGS["restarts"]
     first = whole.index(b"\xff\xd3")

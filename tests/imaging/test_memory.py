@@ -12,7 +12,7 @@ from PIL import Image
 
 from securesplit.errors import PhotoError
 from securesplit.imaging import load_photo
-from tests.imaging.files import chunk, lesion, png_with, saved
+from tests.imaging.files import chunk, directory, lesion, long, png_with, saved
 from tests.imaging.large import MAX_GROWTH_MB, WRITERS, cost, flat_png
 
 
@@ -48,6 +48,19 @@ def announced(content: bytes, width: int, height: int) -> bytes:
 def test_a_progressive_jpeg_that_announces_too_much(tmp_path: Path) -> None:
     (tmp_path / "photo").write_bytes(announced(saved(lesion(64), "JPEG", progressive=True), 11_900, 10_000))
     refused_at_once(tmp_path / "photo", "MiB of memory")
+
+
+def test_endless_parts_cost_no_time(tmp_path: Path) -> None:
+    """Each of these files has millions of them."""
+    jpeg, png = saved(lesion(64), "JPEG"), saved(lesion(64), "PNG")
+    page = directory([long(254, 1), *([long(330, *[8] * 16)] * 900)], 8, following=8)
+    for content in (
+        jpeg[:2] + b"\xff\xfe\0\2" * 4_000_000 + jpeg[2:],
+        png[:33] + chunk(b"tEXt", b"") * 4_000_000 + png[33:],
+        b"II*\0\x08\0\0\0" + page,
+    ):
+        (tmp_path / "photo").write_bytes(content)
+        refused_at_once(tmp_path / "photo", "damaged|thumbnails")
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "WEBP", "BMP"])

@@ -158,5 +158,7 @@ def test_odd_tags_of_a_tiff_decide_nothing(make: Callable[[bytes], bytes]) -> No
         (306, 9, 2, b"\xff" * 8),
         (34665, 2, 8, b"not here"),
         (270, 7, 2**31, b"\xff" * 8),
+        (281, 4, 1, b"\xff" * 4),
+        (330, 12, 1, struct.pack("<d", float("inf"))),
     ]
     assert (read(make(tiff(grey(), *odd))) == expected()).all()
