@@ -12,7 +12,7 @@ from securesplit.cli.checks import Finding, failure, ok, warning
 from securesplit.cli.settings import Settings
 from securesplit.errors import SecureSplitError
 
-_LIBRARY = re.compile(r"([\w.-]+)>=([\d.]+)$")
+_LIBRARY = re.compile(r"([\w.-]+)(?:<[\d.]+,)?>=([\d.]+)(?!.*extra ==)")
 _MODULES = {"pyopenssl": "OpenSSL", "pyzmq": "zmq", "pillow": "PIL", "ai-edge-litert": "ai_edge_litert.interpreter"}
 _ML_KEM = 0x3_05_00_000  # OpenSSL 3.5, the first with X25519MLKEM768
 _REINSTALL = "install securesplit again in a fresh environment"
