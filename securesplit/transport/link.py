@@ -130,7 +130,7 @@ class Link:
         require_descriptors()
         self._up_by = time.monotonic() + connect_timeout_s
         self._wire = Wire(b"REQ", limits)
-        self._unsent = b""
+        self._unsent, self._down = b"", False
         self._socket = client_socket(context, ipv6=address.is_ipv6)
         self._monitor = self._socket.get_monitor_socket(WATCHED)
         self._poller = zmq.Poller()
@@ -139,14 +139,24 @@ class Link:
         self._socket.connect(str(address))
         self._flush()
 
+    def is_alive(self) -> bool:
+        """Whether another message may be sent; drops what came since the last answer, which is none to what comes next.
+
+        A worker ends a connection over which nothing was said for a minute, since nobody answers its PINGs meanwhile.
+        """
+        try:
+            while self._wire.next_message() is not None or int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                self._read()
+        except LinkError:
+            return False
+        return not self._is_down()
+
     def exchange(self, message: bytes, timeout_s: float) -> bytes:
         """Send a message and wait for its answer.
 
         Raises:
             LinkError: refused, lost, silent for `timeout_s`, or no worker; the link must be closed.
         """
-        while self._wire.next_message() is not None or int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._read()  # what came unasked is no answer to what is asked now
         self._unsent = self._wire.message(message)
         self._flush()
         end = time.monotonic() + timeout_s
@@ -191,8 +201,7 @@ class Link:
                 self._socket.send_multipart((WORKER, output), zmq.NOBLOCK)
 
     def _is_down(self) -> bool:
-        while self._monitor.poll(0):
+        while not self._down and int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             event, _ = MONITOR_EVENT.unpack(self._monitor.recv_multipart()[0])
-            if event in DOWN:
-                return True
-        return False
+            self._down = event in DOWN
+        return self._down

@@ -131,6 +131,8 @@ class Peer:
             ConfigError: this process may open no more files.
         """
         try:
+            if self._link is not None and not self._link.is_alive():
+                self.disconnect()
             link = self._link = self._link or self._open(context)
             if self._forgotten or self._channel.needs_new_handshake or self._channel.state is ClientState.FINISHING:
                 self._forgotten = True

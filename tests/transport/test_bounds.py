@@ -23,11 +23,14 @@ from securesplit.channel.frames import encode as encode_frame
 from securesplit.errors import SecureSplitError, UnreachableError
 from securesplit.transport.aio import AsyncConnection
 from securesplit.transport.client import Connection, Patience
+from securesplit.transport.endpoint import Endpoint
+from securesplit.transport.link import Link
 from securesplit.transport.remote import PeerTable
+from securesplit.transport.server import FrontSocket
 from securesplit.transport.sockets import Limits
 from securesplit.transport.zmtp import GREETING, encode
 from tests.transport.raw import REQ, ROUTER, UNKNOWN, Probe, command, connect, listener, pour
-from tests.worker.serving import IDENTITY, Process, process, release, running
+from tests.worker.serving import IDENTITY, Process, process, release, running, wait_until
 
 MB = 1_000_000
 LONG = b"\x03" + (1 << 16).to_bytes(8, "big") + bytes(1 << 16)
@@ -310,6 +313,43 @@ def test_a_client_talks_with_a_stock_socket(kind: int, ask: Callable[[str], None
             stock.send_multipart([*hello[:-1], refusal])
             assert isinstance(asking.exception(10), SecureSplitError)
         stock.close()
+
+
+def test_a_connection_that_was_ended_while_idle_is_noticed_before_the_next_request() -> None:
+    """Nobody answers the worker's PINGs while a device has nothing to ask."""
+    front, stop = FrontSocket("tcp://127.0.0.1:0", Limits(heartbeat_s=0.1)), threading.Event()
+
+    def serve() -> None:
+        while not stop.wait(0.01):
+            for message in front.receive():
+                front.send(message.route, message.body)
+            front.tick()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with zmq.Context() as context:
+        link = Link(context, Endpoint.parse(front.endpoint), connect_timeout_s=5.0, limits=Limits())
+        assert link.exchange(b"hello", 5.0) == b"hello"
+        assert link.is_alive()
+        wait_until(lambda: front.dropped["peer-silent"] == 1)
+        wait_until(lambda: not link.is_alive())
+        link.close()
+    stop.set()
+    thread.join()
+    front.close()
+
+
+def test_a_device_asks_the_same_worker_again_after_its_connection_was_ended_while_idle() -> None:
+    other: list[socket.socket] = []
+    with running() as worker, listener(other.append) as elsewhere:
+        with Connection([worker.front.endpoint, elsewhere], worker.credentials, IDENTITY) as connection:
+            assert connection.request(release(1)).logit == 1
+            for peer in list(worker.front._socket._peers._peers.values()):
+                peer.heard_s = -1e9
+            wait_until(lambda: worker.front.meters.refused["peer-silent"] == 1)
+            time.sleep(0.3)  # until the end of the connection has reached the device
+            assert connection.request(release(2)).logit == 2
+        assert other == []
 
 
 def test_the_embedded_front_has_the_same_bounds() -> None:
