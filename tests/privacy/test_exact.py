@@ -110,3 +110,23 @@ def test_what_is_too_much_to_sum_falls_back_on_the_bounds():
 
 def test_a_very_large_epsilon_overflows_nowhere():
     assert loss_of(0.01, 60, 1).epsilon() > 10_000
+
+
+@pytest.mark.parametrize(
+    ("ends", "cut"),
+    [
+        ([], 0),
+        ([1e-3], 0),
+        ([1e-23], 1),
+        ([1e-24, 1e-24, 1e-24], 3),
+        ([6e-23, 6e-23], 1),  # together they hold more than may be left out
+    ],
+)
+def test_only_tails_that_hold_nothing_are_left_out(ends, cut):
+    masses = [*ends, 0.25, 0.5, 0.25, *reversed(ends)]
+    assert exact._without_tails(masses) == tuple(masses[cut : len(masses) - cut])
+
+
+def test_what_is_left_out_is_added_to_delta():
+    """δ never reaches 0: far out it is what the tails may hold, for every release."""
+    assert delta(1e6, (IntegerReleases(0.5, 5, 3),)) == pytest.approx(3e-20)

@@ -1,3 +1,5 @@
+import hashlib
+import hmac
 import os
 import stat
 import subprocess
@@ -70,6 +72,30 @@ def test_the_fingerprint_tells_secrets_apart_and_is_no_other_name(pixels):
     assert source.fingerprint == NoiseSource(bytes(32)).fingerprint
     assert source.fingerprint != NoiseSource(b"\1" * 32).fingerprint
     assert source.fingerprint not in {source.photo_id(pixels), source.release_id(pixels, BUNDLE, SPEC), bytes(16)}
+
+
+def test_the_derivation_is_the_documented_one():
+    """HMAC-SHA256 of fields with their length in front; another derivation would draw every photo's noise again."""
+    pixels, secret = np.arange(24, dtype=np.uint8).reshape(2, 4, 3), bytes(range(1, 33))
+
+    def mac(*fields):
+        framed = b"".join(len(field).to_bytes(8, "big") + field for field in fields)
+        return hmac.new(secret, b"securesplit-noise-v1" + framed, hashlib.sha256).digest()
+
+    source, shape = NoiseSource(secret), b"2x4x3"
+    fields = shape, pixels.tobytes(), BUNDLE, b"private", b"3019899/8192"
+    assert source._key(b"noise", pixels, BUNDLE, SPEC) == mac(b"noise", *fields)
+    assert source.release_id(pixels, BUNDLE, SPEC) == mac(b"ledger", *fields)[:16]
+    assert source.photo_id(pixels) == mac(b"photo", shape, pixels.tobytes())[:16]
+    assert source.fingerprint == mac(b"fingerprint")[:16]
+    assert source.sampler(pixels, BUNDLE, SPEC).samples(8) == [-16, -24, 9, 5, 12, 25, -7, -35]
+
+
+def test_no_name_in_the_ledger_is_a_part_of_a_noise_key(pixels):
+    source = NoiseSource(bytes(32))
+    key = source._key(b"noise", pixels, BUNDLE, SPEC)
+    assert source.release_id(pixels, BUNDLE, SPEC) not in key
+    assert source.photo_id(pixels) not in key
 
 
 def test_names_in_the_ledger(pixels):
