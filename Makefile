@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench bundle inception build clean
+.PHONY: help demo test check mutation mutants bench bundle inception build clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,17 @@ check: $(VENV)/.dev  ## linters, types, import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+$(VENV)/.mutation: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutation]'
+	@touch $@
+
+mutation: $(VENV)/.mutation  ## does a test notice every change of accounting, noise, ledger and sealing?
+	$(BIN)/python -m tests.mutation
+
+mutants: $(VENV)/.mutation  ## the same of the accounting alone, for six minutes at most
+	$(BIN)/python -m tests.mutation --minutes 6 'securesplit.privacy.exact*' 'securesplit.privacy.leakage*' \
+		'securesplit.privacy.noise.xǁNoiseSource*'
 
 bench: $(VENV)/.dev  ## the tables of figures, printed and saved under build/bench
 	$(BIN)/python -m benchmarks.all
