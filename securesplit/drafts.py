@@ -49,6 +49,26 @@ def folder_draft(folder: Path) -> Iterator[Path]:
             raise cannot_write(folder, error) from None
 
 
+@contextlib.contextmanager
+def folder_replacement(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `folder` when the block ends without an error; else nothing changes.
+
+    Who opened files of the old folder keeps them. Between two renames there is none: a reader says so and comes back.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="partial-", dir=folder.parent) as name:
+        own, old = Path(name) / folder.name, Path(name) / "old"
+        own.mkdir()
+        yield own
+        if folder.exists():
+            folder.replace(old)
+        try:
+            own.replace(folder)
+        except OSError:
+            old.replace(folder)
+            raise
+
+
 def refuse_taken(folder: Path) -> None:
     """Raise ConfigError where `folder` holds something already."""
     if folder.exists() and any(folder.iterdir()):

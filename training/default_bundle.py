@@ -18,6 +18,7 @@ from typing import Any
 
 import keras
 
+from securesplit.drafts import folder_replacement
 from securesplit.model import Calibration, Manifest, Preset, backbones
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.privacy.release import ReleaseSpec
@@ -116,7 +117,6 @@ def build(args: argparse.Namespace) -> Manifest:
         "private": train_private(train, val, secrets, private, run, recipe),
     }
     print({name: f"val AUC {t.val_auc:.4f}" for name, t in trained.items()}, flush=True)
-    export.write_halves(args.out, *build_halves(head, tail, trained))
     specs = {"none": encoders.none_spec(shape), **{name: t.spec for name, t in trained.items()}}
     provenance = {
         "data": "HAM10000, split by lesion",
@@ -130,7 +130,9 @@ def build(args: argparse.Namespace) -> Manifest:
     }
     if args.provenance:
         provenance |= json.loads(args.provenance.read_text())
-    return measure_and_write(args.out, first_manifest(args.out, backbone, specs, provenance), run, args.data)
+    with folder_replacement(args.out) as own:
+        export.write_halves(own, *build_halves(head, tail, trained))
+        return measure_and_write(own, first_manifest(own, backbone, specs, provenance), run, args.data)
 
 
 def _regulariser(text: str) -> tuple[str, float]:

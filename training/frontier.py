@@ -103,7 +103,7 @@ def main() -> None:
         name = ", ".join(f"{term} {weight:g}" for term, weight in point.items()) or "none"
         file = args.run / f"point-{name.replace(', ', '-').replace(' ', '-')}.weights.h5"
         chosen = replace(recipe, regularisers=point)
-        score = train_score(cached[0], secrets, file, args.run / "best.weights.h5", chosen)
+        score = train_score(cached[0], secrets, file, chosen)
         scores = (scores_of(score, centre), scores_of(score, cached[1]))
         about = {"regularisers": name}
         rows += [about | row for row in measured(scores, photos, cached)]

@@ -10,7 +10,6 @@ more; nothing is fitted on the test photos.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit.drafts import write_whole
 from securesplit.errors import BundleError
 from securesplit.model import Bundle, Calibration, Manifest, Reading
 from securesplit.privacy.release import ReleaseSpec
@@ -59,7 +59,7 @@ def measure_and_write(folder: Path, manifest: Manifest, run: Path, root: Path) -
             readings=readings,
         )
     written = replace(manifest, presets=presets)
-    (folder / "manifest.json").write_text(json.dumps(written.to_json(), indent=2, allow_nan=False) + "\n")
+    write_whole(folder / "manifest.json", written.to_text())
     return written
 
 

@@ -117,7 +117,7 @@ def read(run: Path, root: Path, backbone: str, views: int, recipe: Recipe) -> tu
     photos = data.list_photos(root)
     cached = load_cached(run, root, backbone, views=views)
     secrets = secrets_of(photos["train"])
-    score = train_score(cached[0], secrets, run / "private.weights.h5", run / "best.weights.h5", recipe)
+    score = train_score(cached[0], secrets, run / "private.weights.h5", recipe)
     first, second = (_of(photos[name], score, c) for name, c in zip(("train", "val"), cached, strict=True))
     return first, second
 

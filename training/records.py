@@ -40,6 +40,26 @@ def read(run: Path) -> dict[str, Any]:
     return record
 
 
+def finished(weights: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What `finish` noted beside `weights`; None where they were trained by other settings, or not to their end."""
+    try:
+        found: dict[str, Any] = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    same = (
+        isinstance(found, dict)
+        and weights.is_file()
+        and found.get("settings") == json.loads(json.dumps(settings, allow_nan=False))
+    )
+    return found if same else None
+
+
+def finish(weights: Path, settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """Note beside `weights` by which settings they were trained, and what came of it."""
+    note = {**result, "settings": dict(settings)}
+    write_whole(weights.with_suffix(".json"), json.dumps(note, allow_nan=False) + "\n")
+
+
 def versions() -> dict[str, str]:
     """Of Python and of the packages that matter, where they are installed."""
     found = {"python": platform.python_version()}

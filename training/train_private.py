@@ -8,7 +8,7 @@ of the levels (`training.levels`); what is kept is the moving average of the wei
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,8 +19,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from securesplit.drafts import draft
 from securesplit.privacy.release import ReleaseSpec
-from training import encoders, levels, regularisers
+from training import encoders, levels, records, regularisers
 from training.regularisers import Adversary
 from training.train_release import Cached, Trained, targets
 
@@ -70,7 +71,7 @@ def train_private(
         run: folder for the weights; towers that were trained there by the same recipe are used again.
         recipe: how.
     """
-    score = train_score(train, secrets, run / "private.weights.h5", run / "best.weights.h5", recipe)
+    score = train_score(train, secrets, run / "private.weights.h5", recipe)
     fitted = levels.fit(scores_of(score, val), val.malignant[:, 0] > 0, recipe.levels, float(spec.sigma_squared))
     encoder, decoder = encoders.private_encoder(score, fitted, spec), encoders.private_decoder(fitted, spec)
     return Trained(spec, encoder, decoder, fitted.auc)
@@ -81,17 +82,17 @@ def scores_of(score: keras.Model, cached: Cached) -> NDArray[np.float64]:
     return np.asarray(score.predict(cached.maps, batch_size=256, verbose=0)[:, 0], np.float64)
 
 
-def train_score(train: Cached, secrets: NDArray[np.float32], file: Path, backbone: Path, recipe: Recipe) -> keras.Model:
-    """The ensemble's score, trained; or from `file` where that is of this recipe and newer than `backbone`."""
-    record = file.with_suffix(".json")
-    newer = record.is_file() and record.stat().st_mtime > backbone.stat().st_mtime
-    if newer and json.loads(record.read_text()) == _of_towers(recipe):
+def train_score(train: Cached, secrets: NDArray[np.float32], file: Path, recipe: Recipe) -> keras.Model:
+    """The ensemble's score, trained; or from `file` where that is of this recipe, these maps and these secrets."""
+    settings = _of_towers(recipe) | {"train": train.digest, "secrets": hashlib.sha256(secrets.tobytes()).hexdigest()}
+    if records.finished(file, settings) is not None:
         score = encoders.private_score(_towers(train, recipe))
         score.load_weights(str(file))
         return score
     score, _ = trained_score(train, secrets[train.photo], recipe)
-    score.save_weights(str(file))
-    record.write_text(json.dumps(_of_towers(recipe), allow_nan=False) + "\n")
+    with draft(file) as own:
+        score.save_weights(str(own))
+    records.finish(file, settings, {})
     return score
 
 

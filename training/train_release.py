@@ -8,8 +8,11 @@ et al. 2015) and to rebuild the cut map; `private` is `training.train_private`.
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import dataclass
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from sklearn.metrics import roc_auc_score
 from securesplit.drafts import draft
 from securesplit.model import backbones
 from securesplit.privacy.release import ReleaseSpec
-from training import data, encoders
+from training import data, encoders, records
 from training.config import SIDE
 from training.data import centre_square
 from training.network import shipped_network
@@ -49,6 +52,14 @@ class Cached:
     malignant: NDArray[np.float32]
     photo: NDArray[np.int64]
     thumbnail: NDArray[np.float16]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of maps, teacher and labels, so of the weights, photos and views that they came from."""
+        found = hashlib.sha256()
+        for part in (self.maps, self.teacher, self.malignant, self.photo):
+            found.update(part.tobytes())
+        return found.hexdigest()
 
 
 def split_network(network: keras.Model, backbone: str) -> tuple[keras.Model, keras.Model]:
@@ -93,22 +104,40 @@ def cache_arguments(description: str | None) -> argparse.ArgumentParser:
 
 
 def load_cached(run: Path, root: Path, backbone: str, *, views: int) -> tuple[Cached, Cached]:
-    """Train and validation caches of the run's best weights, from disk where they are still of those weights."""
+    """Train and validation caches of the run's best weights and of these photos, from disk where they are of both."""
     weights = run / "best.weights.h5"
     photos = data.list_photos(root)
     network = shipped_network(backbone)
     network.load_weights(str(weights))
+    made_from = f"{hashlib.sha256(weights.read_bytes()).hexdigest()} {data.data_hash(photos)} {backbone}"
     caches = []
     for name, count in (("train", views), ("val", 0)):
         file = run / f"views-{name}-{count}.npz"
-        if not file.is_file() or file.stat().st_mtime < weights.stat().st_mtime:
+        stored = stored_cache(file, made_from)
+        if stored is None:
             split = data.load_split(photos[name], height=SIDE, width=SIDE * 4 // 3, cache=run.parent / "pixels")
-            made = cache_split(network, backbone, split, count, seed=2)
+            stored = cache_split(network, backbone, split, count, seed=2)
             with draft(file) as own:
-                np.savez(own, **vars(made))
-        with np.load(file) as stored:
-            caches.append(Cached(**stored))
+                np.savez(
+                    own, made_from=np.array(made_from), **{f.name: getattr(stored, f.name) for f in fields(stored)}
+                )
+        caches.append(stored)
     return caches[0], caches[1]
+
+
+def arrays_of(cached: Cached) -> dict[str, NDArray[Any]]:
+    """Its arrays by name."""
+    return {field.name: getattr(cached, field.name) for field in fields(cached)}
+
+
+def stored_cache(file: Path, made_from: str) -> Cached | None:
+    """The cache in `file`; None where there is none, or one of other weights or photos."""
+    if not file.is_file():
+        return None
+    with np.load(file) as stored:
+        if str(stored.get("made_from")) != made_from:
+            return None
+        return Cached(**{field.name: stored[field.name] for field in fields(Cached)})
 
 
 @dataclass(frozen=True)
@@ -149,7 +178,8 @@ def train_compact(
         loss_weights={"map": 0.5 / scale, "malignant": 1.0},
     )
     y = {"map": train.maps, "malignant": targets(train)}
-    best = _fit(model, train, val, y, run / "compact.weights.h5", epochs=epochs, batch=64, draws=1)
+    settings = {"spec": repr(spec), "epochs": epochs, "seed": seed, "train": train.digest, "val": val.digest}
+    best = _fit(model, train, val, y, run / "compact.weights.h5", settings, batch=64, draws=1)
     release = keras.Input(spec.shape)
     return Trained(spec, encoder, keras.Model(release, tail(widen(release))), best)
 
@@ -167,23 +197,32 @@ def targets(cached: Cached) -> NDArray[np.float32]:
 
 
 def _fit(
-    model: keras.Model, train: Cached, val: Cached, y: Any, file: Path, *, epochs: int, batch: int, draws: int
+    model: keras.Model,
+    train: Cached,
+    val: Cached,
+    y: Any,
+    file: Path,
+    settings: Mapping[str, Any],
+    *,
+    batch: int,
+    draws: int,
 ) -> float:
-    """Train, keeping the best epoch in `file`; a run that was finished before is read back from there."""
-    record = file.with_suffix(".json")
-    if record.is_file() and record.stat().st_mtime > (file.parent / "best.weights.h5").stat().st_mtime:
+    """Train, keeping the best epoch in `file`; what was finished before by the same settings is read back."""
+    finished = records.finished(file, settings)
+    if finished is not None:
         model.load_weights(str(file))
-        return float(json.loads(record.read_text())["val_auc"])
-    best = 0.0
-    for epoch in range(epochs):
-        model.fit(train.maps, y, batch_size=batch, epochs=1, verbose=0)
-        score = mean_auc(model, val, draws)
-        print(f"{file.stem} epoch {epoch + 1}: val_auc {score:.4f}", flush=True)
-        if score > best:
-            best = score
-            model.save_weights(str(file))
-    model.load_weights(str(file))
-    record.write_text(json.dumps({"val_auc": best, "epochs": epochs}, allow_nan=False) + "\n")
+        return float(finished["val_auc"])
+    best = -math.inf
+    with draft(file) as own:
+        for epoch in range(settings["epochs"]):
+            model.fit(train.maps, y, batch_size=batch, epochs=1, verbose=0)
+            score = mean_auc(model, val, draws)
+            print(f"{file.stem} epoch {epoch + 1}: val_auc {score:.4f}", flush=True)
+            if score > best:
+                best = score
+                model.save_weights(str(own))
+        model.load_weights(str(own))
+    records.finish(file, settings, {"val_auc": best})
     return best
 
 

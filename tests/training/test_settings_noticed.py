@@ -1,0 +1,111 @@
+"""What lies beside a run is used again only where it was made by the same settings from the same photos."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
+pytest.importorskip("sklearn")
+
+import keras
+
+from securesplit.drafts import folder_replacement
+from training import encoders, records, train_release
+from training.train_private import Recipe, train_score
+from training.train_release import Cached, train_compact
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore")]
+
+
+def cached(seed: int, photos: int = 40) -> Cached:
+    rng = np.random.default_rng(seed)
+    malignant = (np.arange(photos) % 2).astype(np.float32)[:, None]
+    maps = (rng.random((photos, 5, 5, 8)) + malignant[:, :, None, None]).astype(np.float16)
+    thumbnails = rng.random((photos, 8, 8, 3)).astype(np.float16)
+    return Cached(maps, 2 * malignant - 1, malignant, np.arange(photos), thumbnails)
+
+
+def compact(run: Path, train: Cached, epochs: int, seed: int = 1) -> int:
+    """How many epochs were trained."""
+    cut = keras.Input((5, 5, 8))
+    tail = keras.Model(cut, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(cut)))
+    trained: list[Any] = []
+    fit = keras.Model.fit
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "fit", lambda *a, **k: trained.append(1) or fit(*a, **k))
+        train_compact(tail, train, cached(9), encoders.compact_spec((5, 5, 8)), run, epochs=epochs, seed=seed)
+    return len(trained)
+
+
+@pytest.mark.slow
+def test_compact_is_trained_again_where_its_settings_changed(tmp_path: Path) -> None:
+    (tmp_path / "best.weights.h5").write_bytes(b"older than what follows")
+    assert compact(tmp_path, cached(1), epochs=1) == 1
+    assert compact(tmp_path, cached(1), epochs=1) == 0
+    assert compact(tmp_path, cached(1), epochs=2) == 2
+    assert compact(tmp_path, cached(1), epochs=2, seed=5) == 2
+    assert compact(tmp_path, cached(2), epochs=2, seed=5) == 2  # other photos, or other weights before the cut
+    assert not list(tmp_path.glob("partial-*"))
+
+
+def test_private_is_trained_again_where_its_settings_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[Any] = []
+
+    def towers(train: Cached, _secrets: Any, recipe: Recipe) -> tuple[keras.Model, list[float]]:
+        trained.append(recipe)
+        made = [encoders.private_tower(train.maps.shape[1:]) for _ in range(recipe.towers)]
+        return encoders.private_score(made), []
+
+    monkeypatch.setattr("training.train_private.trained_score", towers)
+    recipe, file, secrets = Recipe(towers=1, epochs=1), tmp_path / "private.weights.h5", np.zeros((40, 2), np.float32)
+    for train, hidden, chosen, count in (
+        (cached(1), secrets, recipe, 1),
+        (cached(1), secrets, recipe, 1),
+        (cached(1), secrets, replace(recipe, levels=4), 1),  # fitted afterwards
+        (cached(1), secrets, replace(recipe, epochs=2), 2),
+        (cached(2), secrets, replace(recipe, epochs=2), 3),
+        (cached(2), secrets + 1, replace(recipe, epochs=2), 4),
+    ):
+        train_score(train, hidden, file, chosen)
+        assert len(trained) == count
+
+
+@pytest.mark.parametrize("spoil", ["{", "{}", "[]", json.dumps({"settings": {"epochs": 2}, "val_auc": 0.9})])
+def test_a_note_of_something_else_is_no_finished_training(tmp_path: Path, spoil: str) -> None:
+    weights = tmp_path / "compact.weights.h5"
+    weights.write_bytes(b"w")
+    records.finish(weights, {"epochs": 1}, {"val_auc": 0.9})
+    assert records.finished(weights, {"epochs": 1}) is not None
+    weights.with_suffix(".json").write_text(spoil)
+    assert records.finished(weights, {"epochs": 1}) is None
+
+
+def test_caches_are_made_again_for_other_photos_or_weights(tmp_path: Path) -> None:
+    file, made = tmp_path / "views-train-1.npz", cached(1)
+    np.savez(file, made_from=np.array("weights photos"), **train_release.arrays_of(made))
+    found = train_release.stored_cache(file, "weights photos")
+    assert found is not None
+    assert found.digest == made.digest
+    assert train_release.stored_cache(file, "weights others") is None
+    np.savez(file, **train_release.arrays_of(made))  # as earlier versions wrote it
+    assert train_release.stored_cache(file, "weights photos") is None
+
+
+def test_a_folder_in_use_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "head").write_text("old")
+    with pytest.raises(FileNotFoundError), folder_replacement(folder) as own:
+        (own / "absent").read_text()
+    assert (folder / "head").read_text() == "old"
+    with folder_replacement(folder) as own:
+        (own / "head").write_text("new")
+        assert (folder / "head").read_text() == "old"
+    assert (folder / "head").read_text() == "new"
+    assert [f.name for f in tmp_path.iterdir()] == ["bundle"]
