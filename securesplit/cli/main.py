@@ -218,6 +218,8 @@ def _failed(error: Exception) -> int:
         return _fail(error.message, error.hint, error.exit_code)
     if isinstance(error, click.ClickException):
         return _fail(" ".join(error.format_message().split()), _usage_hint(error), 2)
+    if isinstance(error, OSError) and error.filename is not None:  # too long a name, a loop of links, no permission
+        return _fail(f"cannot use {error.filename!s:.200} ({error.strerror})", "check the path and its permissions", 2)
     return _fail(f"internal error: {type(error).__name__}: {error}", "run again with --debug and report it", 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import click
@@ -60,9 +61,10 @@ def release(
             terminal.show_error(f"photo {number}: {error.message}", error.hint)
     spec = releaser.preset.spec
     array = np.stack(releases) if releases else np.empty((0, *spec.shape), spec.dtype)
+    content = io.BytesIO()  # a device such as /dev/null takes bytes and no seeking
+    np.savez(content, release=array, photo=np.array(names, np.str_))
     try:
-        with out.open("wb") as stream:
-            np.savez(stream, release=array, photo=np.array(names, np.str_))
+        out.write_bytes(content.getvalue())
     except OSError as error:
         raise ConfigError(f"cannot write {out} ({error.strerror})", hint="choose another --out") from None
     terminal.answer(f"{out}: {len(names)} releases of {spec.dtype} {spec.shape}, preset {spec.preset}")

@@ -241,3 +241,30 @@ def test_the_network_that_quiets_litert_is_one_abs(tmp_path: Path) -> None:
     first, then, *more = done.stderr.splitlines()
     assert first.startswith("INFO: ")
     assert (then, more) == ("then", [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["--config", "PATH", "ledger"],
+        ["ledger", "--state", "PATH"],
+        ["keygen", "--out", "PATH"],
+        ["diagnose", "--certs", "PATH", "x.png"],
+        ["doctor", "--certs", "PATH"],
+        ["doctor", "--state", "PATH"],
+        ["tail-worker", "--bind", "tcp://127.0.0.1:0", "--certs", "PATH"],
+        ["audit", "--data", "PATH"],
+        ["release", "x.png", "--out", "PATH"],
+    ],
+)
+@pytest.mark.parametrize("kind", ["long", "loop"])
+def test_paths_that_no_system_opens_are_no_internal_error(
+    line: list[str], kind: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from securesplit.cli.main import run
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    path = "x" * 5000 if kind == "long" else "loop"
+    assert run([path if part == "PATH" else part for part in line]) in {0, 2, 3, 5, 10}
+    assert "internal error" not in capfd.readouterr().err
