@@ -10,7 +10,9 @@ import contextlib
 import enum
 import struct
 import time
+from collections.abc import Callable
 from math import ceil
+from typing import TypeVar
 
 import zmq
 
@@ -19,6 +21,7 @@ from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.sockets import WORKER, Limits, client_socket, require_descriptors
 from securesplit.transport.zmtp import ZmtpError
 
+_AnswerT = TypeVar("_AnswerT")
 MONITOR_EVENT = struct.Struct("=hi")
 DOWN = {zmq.EVENT_CLOSED, zmq.EVENT_DISCONNECTED}
 WATCHED = sum(DOWN)
@@ -151,8 +154,13 @@ class Link:
             return False
         return not self._is_down()
 
-    def exchange(self, message: bytes, timeout_s: float) -> bytes:
+    def exchange(self, message: bytes, timeout_s: float, read: Callable[[bytes], _AnswerT | None]) -> _AnswerT:
         """Send a message and wait for its answer.
+
+        Args:
+            message: to send.
+            timeout_s: how long the answer may take.
+            read: what a message means; None where it is no answer to this one, which is waited for on.
 
         Raises:
             LinkError: refused, lost, silent for `timeout_s`, or no worker; the link must be closed.
@@ -167,8 +175,9 @@ class Link:
             if not ready or left_s < 0.0:
                 raise LinkError(Fault.SILENT)
             is_down = self._monitor in ready and self._is_down()
-            if (answer := self._read()) is not None:
-                return answer
+            while (came := self._read()) is not None:
+                if (answer := read(came)) is not None:
+                    return answer
             if is_down:
                 raise LinkError(self._wire.lost())
 

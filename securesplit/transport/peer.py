@@ -20,7 +20,7 @@ from securesplit.channel.states import ClientState
 from securesplit.errors import SecureSplitError, TrustError, UnreachableError
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.link import Fault, Link, LinkError
-from securesplit.transport.refusal import Retry, ends_session, nonsense, proven, refused
+from securesplit.transport.refusal import Retry, ends_session, proven, refused
 from securesplit.transport.sockets import Limits
 
 _EventT = TypeVar("_EventT", HandshakeReady, Reply)
@@ -70,7 +70,8 @@ class Addresses:
     def failed(self, fault: Fault) -> Retry:
         """What to do after a link to `current` failed."""
         absent = fault in (Fault.REFUSED, Fault.STRANGER)
-        more = absent and self.move_on()
+        left = fault is not Fault.LOST and self.move_on()
+        more = absent and left
         return Retry(fault.value, elsewhere=not more, absent=absent, at_once=more)
 
     def move_on(self) -> bool:
@@ -136,11 +137,11 @@ class Peer:
             link = self._link = self._link or self._open(context)
             if self._forgotten or self._channel.needs_new_handshake or self._channel.state is ClientState.FINISHING:
                 self._forgotten = True
-                self._expect(HandshakeReady, link.exchange(self._channel.hello(), timeout_s), ref)
+                link.exchange(self._channel.hello(), timeout_s, lambda data: self._read(HandshakeReady, data, ref))
                 self._forgotten = False
             before_sending()
             frame = self._channel.request(ref, plaintext)
-            event = self._expect(Reply, link.exchange(frame, timeout_s), ref)
+            event = link.exchange(frame, timeout_s, lambda data: self._read(Reply, data, ref))
         except LinkError as error:
             self.disconnect()
             raise self._addresses.failed(error.fault) from None
@@ -168,24 +169,26 @@ class Peer:
         timeout_s = self._connect_timeout_s
         return Link(context, self._addresses.current, connect_timeout_s=timeout_s, limits=self._limits)
 
-    def _expect(self, kind: type[_EventT], answer: bytes, ref: int) -> _EventT:
-        """The event that was waited for.
+    def _read(self, kind: type[_EventT], data: bytes, ref: int) -> _EventT | None:
+        """The event that is waited for; None for what verifies as nothing, or concerns another request.
 
         Raises:
-            Retry: something else came.
+            Retry: this request, or the handshake, was refused.
         """
         try:
-            event = self._channel.receive(answer)
-        except FrameError as error:
-            raise self._leave(nonsense(error.message)) from None
+            event = self._channel.receive(data)
+        except FrameError:
+            return None  # nothing has changed
         except TrustError as error:
             self.disconnect()
             raise proven(error, more_addresses=self._addresses.move_on()) from None
         if isinstance(event, Refused):
+            if kind is Reply and event.ref != ref:
+                return None
             raise self._refused(event)
-        if not isinstance(event, kind) or (isinstance(event, Reply) and event.ref != ref):
-            raise self._leave(nonsense("an answer to another request"))
-        return event
+        if isinstance(event, Reply) and event.ref != ref:
+            return None
+        return event if isinstance(event, kind) else None
 
     def _refused(self, refusal: Refused) -> Retry:
         retry = refused(refusal, known=self._channel.state is ClientState.OPEN)

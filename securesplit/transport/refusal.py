@@ -14,7 +14,7 @@ from securesplit.transport.endpoint import Endpoint
 
 MAX_REFUSALS = 3
 """Clear-text refusals of one request after which an endpoint is given up: a forged one costs a retry, no more."""
-MAX_NONSENSE = 8
+MAX_STALE = 8
 """The same for what a new handshake may cure; the pauses between so many take about 3 s."""
 MAX_WAIT_S = 5.0
 """No worker asks for a longer pause (`Dispatcher.wait_ms`); of what asks for more, this much is granted."""
@@ -79,11 +79,6 @@ def proven(error: SecureSplitError, *, more_addresses: bool = False) -> Retry:
     )
 
 
-def nonsense(what: str) -> Retry:
-    """Bytes came that are no answer to what was sent."""
-    return Retry(f"something answered what makes no sense ({what})", elsewhere=True, limit=MAX_NONSENSE)
-
-
 def ends_session(refusal: Refused) -> bool:
     """Whether a new handshake must come before the next try."""
     return refusal.code not in {Code.WORKER, Code.TOO_BIG} | _LATER
@@ -101,4 +96,4 @@ def refused(refusal: Refused, *, known: bool) -> Retry:
         return Retry(why, after_s=min(refusal.retry_after_s, MAX_WAIT_S), elsewhere=True)
     if refusal.code in _CLAIMS:
         return Retry(why, elsewhere=True, limit=MAX_REFUSALS, claim=_CLAIMS[refusal.code])
-    return Retry(why, elsewhere=not known, at_once=known, limit=MAX_NONSENSE)
+    return Retry(why, elsewhere=not known, at_once=known, limit=MAX_STALE)

@@ -39,6 +39,7 @@ class Middleman:
         stage: the type of the device's frames that are forged; None: all.
         forge: makes the answers.
         times: how many are forged; None: all.
+        beside: what is forged is relayed too, so that the true answer comes after the forged one.
 
     Attributes:
         endpoint: where it listens.
@@ -46,8 +47,11 @@ class Middleman:
         seen: frames of the device.
     """
 
-    def __init__(self, worker: str | None, stage: FrameType | None, forge: Forge, times: int | None) -> None:
+    def __init__(
+        self, worker: str | None, stage: FrameType | None, forge: Forge, times: int | None, *, beside: bool
+    ) -> None:
         self._worker, self._stage, self._forge, self._times = worker, stage, forge, times
+        self._beside = beside
         self.forged = self.seen = 0
         self._context = zmq.Context()
         self._front = self._context.socket(zmq.ROUTER)
@@ -88,7 +92,9 @@ class Middleman:
             self.forged += 1
             for answer in self._forge(frame):
                 self._front.send_multipart([route, b"", answer])
-        elif self._worker is not None:
+            if not self._beside:
+                return
+        if self._worker is not None:
             self._relay(route).send_multipart([b"", data])
 
     def _relay(self, route: bytes) -> zmq.Socket[bytes]:
@@ -101,10 +107,10 @@ class Middleman:
 
 @contextlib.contextmanager
 def middleman(
-    worker: str | None, stage: FrameType | None, forge: Forge, *, times: int | None = None
+    worker: str | None, stage: FrameType | None, forge: Forge, *, times: int | None = None, beside: bool = False
 ) -> Iterator[Middleman]:
     """Listen until the end of the with statement."""
-    made = Middleman(worker, stage, forge, times)
+    made = Middleman(worker, stage, forge, times, beside=beside)
     try:
         yield made
     finally:

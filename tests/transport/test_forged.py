@@ -115,6 +115,32 @@ def test_one_forged_frame_costs_a_retry(worker: Running, name: str, stage: str, 
         assert forger.forged == 1
 
 
+def strangers(frame: Frame) -> list[bytes]:
+    """Whatever concerns another session or request, or verifies as nothing."""
+    names = ("other-session", "first-reply", "reply", "echo", "short", "empty")
+    elsewhere = err(Code.WORKER, frame, session=b"x" * 16)
+    return [*(answer for name in names for answer in FORGERIES[name](frame)), *elsewhere]
+
+
+@pytest.mark.parametrize("ask", CLIENTS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_nobody_waits_for_costs_nothing(worker: Running, stage: str, ask: Any) -> None:
+    """Before each true answer come seven frames that are none; no retry is needed."""
+    with middleman(worker.front.endpoint, STAGES[stage], strangers, beside=True) as forger:
+        assert ask([forger.endpoint], Patience(total_s=10.0), [3, 4, 5, 6]) == [3, 4, 5, 6]
+        assert forger.seen == 5, "a HELLO, and each request once"
+
+
+@pytest.mark.parametrize("ask", CLIENTS)
+def test_errors_for_other_requests_cost_nothing(worker: Running, ask: Any) -> None:
+    def forge(frame: Frame) -> list[bytes]:
+        return [answer for code in Code if code is not Code.OK for answer in err(code, frame, ref=frame.ref + 7)]
+
+    with middleman(worker.front.endpoint, FrameType.REQ, forge, beside=True) as forger:
+        assert ask([forger.endpoint], Patience(total_s=10.0), [3, 4, 5, 6]) == [3, 4, 5, 6]
+        assert forger.seen == 5
+
+
 ALONE = [
     *("alert-44", "alert-80", "flight-alert", "tls", "other-bundle"),
     *("worker", "too-big", "any-session", "unknown-session", "busy-49-days"),
