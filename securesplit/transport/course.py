@@ -42,7 +42,7 @@ class Attempts:
         random_fraction: gives numbers evenly from [0, 1).
 
     Attributes:
-        failures: failed tries by endpoint.
+        refusals: tries that failed by what was answered, by endpoint; that it was not there for a while is no refusal.
         last: why the last one failed, by endpoint.
         given_up: endpoints that this request is not sent to again.
         rest_until_s: when an endpoint wants to be asked again, in seconds since the request's start.
@@ -56,7 +56,7 @@ class Attempts:
     ) -> None:
         self.deadline = Deadline(patience.total_s, clock)
         self.backoff = Backoff(random_fraction)
-        self.failures: Counter[int] = Counter()
+        self.refusals: Counter[int] = Counter()
         self.last: dict[int, Retry] = {}
         self.given_up: set[int] = set()
         self.rest_until_s: dict[int, float] = {}
@@ -68,10 +68,10 @@ class Attempts:
 
     def note(self, endpoint: int, retry: Retry) -> None:
         """A try at an endpoint failed."""
-        self.failures[endpoint] += 1
+        self.refusals[endpoint] += retry.limit is not None
         self.last[endpoint] = retry
         self.rest_until_s[endpoint] = self.deadline.elapsed_s + retry.after_s
-        if retry.limit is not None and self.failures[endpoint] >= retry.limit:
+        if retry.limit is not None and self.refusals[endpoint] >= retry.limit:
             self.given_up.add(endpoint)
 
     def rest_s(self, endpoint: int) -> float:

@@ -38,7 +38,8 @@ class Retry(Exception):  # noqa: N818  (an instruction, no error)
         elsewhere: whether another endpoint should be tried first.
         absent: whether nothing that could be a worker was met at all.
         at_once: whether nothing is gained by waiting.
-        limit: failed tries of one request after which this endpoint is given up; None: as many as there is time for.
+        limit: refusals of one request after which this endpoint is given up; None: this is none, and it is asked again
+            while there is time.
         verdict: the error of a worker that proved who it is; None where nothing is proven.
         claim: the kind of error that clear text claims, and its hint.
         nowhere: the error where the endpoint's name has no address; None where something could be asked.

@@ -142,5 +142,5 @@ class Load:
     def check(self) -> None:
         """Stop; every request has had exactly one answer, the right one."""
         self.stop()
-        assert self.lost == []
+        assert self.lost == [], self.lost[:3]
         assert len(self.answered) == self.sent
