@@ -21,6 +21,7 @@ MAX_WAIT_S = 5.0
 
 _HINT = "nothing proves who wrote that: see the worker's log, or try another network"
 _VERSIONS = f"if it is true, both sides need the same version and the same --model; {_HINT}"
+_SOMETHING = "something"
 _LATER = {Code.BUSY, Code.DRAIN}
 _CLAIMS: dict[Code, tuple[type[SecureSplitError], str]] = {
     Code.TLS: (TrustError, _VERSIONS),
@@ -65,7 +66,7 @@ class Retry(Exception):  # noqa: N818  (an instruction, no error)
     def error(self, endpoint: Endpoint) -> SecureSplitError:
         """What the user is told where this ended the tries at an endpoint."""
         kind, hint = self.claim
-        return self.verdict or kind(f"at {endpoint} {self.why}", hint=hint)
+        return self.verdict or kind(self.why.replace(_SOMETHING, f"{_SOMETHING} at {endpoint}", 1), hint=hint)
 
 
 def proven(error: SecureSplitError, *, more_addresses: bool = False) -> Retry:
@@ -92,7 +93,7 @@ def refused(refusal: Refused, *, known: bool) -> Retry:
         refusal: the hint.
         known: whether the worker has answered under this session before, so that a new handshake is likely to help.
     """
-    why = f"something answered in clear text that {refusal.detail}"
+    why = f"{_SOMETHING} answered in unauthenticated clear text that {refusal.detail}"
     if refusal.code in _LATER:
         return Retry(why, after_s=min(refusal.retry_after_s, MAX_WAIT_S), elsewhere=True)
     if refusal.code in _CLAIMS:

@@ -66,7 +66,7 @@ def test_another_bundle_is_refused_by_name(authority: Authority, serve: Callable
     case = good(authority)
     with pytest.raises(TrustError, match=f"the worker serves {Bundle.load().id[:15]}") as caught:
         ask(serve(case), case, bytes(32))
-    assert "in clear text" in caught.value.message
+    assert "in unauthenticated clear text" in caught.value.message
     assert "--model" in caught.value.hint
 
 
