@@ -30,7 +30,6 @@ from securesplit.privacy.release import ReleaseSpec, saturate, to_grid
 
 GRID_LIMIT = 32767
 SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
-NO_SPAN = 1e-5  # of the largest number: what float32 arithmetic makes of equal photos
 CLOSE = {"float32": 0.01, "float16": 0.05, "int8": 0.25}
 """How far halves may be from Keras: the cut as a share of its largest number, the answer of 1 + its span in logits."""
 HEADROOM = 2.0  # the grid reaches twice as far as the largest number seen on the calibration photos
@@ -136,7 +135,7 @@ def _predicted(half: Any, inputs: NDArray[np.float32], what: str) -> NDArray[np.
         raise BundleError(
             f"the network's {what} holds numbers that are not finite", hint="check its weights, and what --pixels says"
         )
-    if _span(found) <= NO_SPAN * max(float(np.abs(found).max()), 1e-30):
+    if not _span(found):
         raise BundleError(
             f"the network's {what} is the same for all {len(inputs)} photos, so nothing can be compared",
             hint="check its weights and --pixels, or give --calibration a folder of photos that differ",
