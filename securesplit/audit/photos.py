@@ -1,8 +1,9 @@
 """The photos of an audit: the attacker's own and the victims', of different lesions.
 
 Three sources: a folder with ``metadata.csv`` in the layout of HAM10000 (its ``val`` and ``train`` splits are the
-attacker's, its ``test`` split the victims'); any other folder, whose photos are halved; or, without a folder, lesions
-that are drawn.
+attacker's, its ``test`` split the victims'; without the column ``split`` the lesions are halved); any other folder,
+whose photos are halved; or, without a folder, lesions that are drawn. A lesion of the victims' is never the attacker's:
+where a list says otherwise, the attacker does without its photos.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ MALIGNANT_DX = frozenset({"mel", "bcc", "akiec"})
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 COLLECTION = "ham10000"
 """A folder of collections is taken to mean this one."""
+COLUMNS = frozenset({"image_id", "lesion_id", "dx", "age", "sex", "localization"})
+SPLITS = ("val", "train", "test")
 MIN_PHOTOS = 40
 """On either side; with fewer no attack could be trained and no rate measured."""
 
@@ -102,7 +105,9 @@ def load(
     elif (folder / "metadata.csv").is_file():
         name, mine, theirs = folder.name, *_listed(folder)
     else:
-        name, mine, theirs = folder.name, *_halved(folder)
+        name, mine, theirs = folder.name, *_halved(_files(folder))
+    theirs_alone = {entry.lesion for entry in theirs}
+    mine = [entry for entry in mine if entry.lesion not in theirs_alone]
     return Collection(name, _read(mine, side, own, more[0]), _read(theirs, side, victims, more[1]))
 
 
@@ -111,29 +116,68 @@ def _drawn(first_seed: int, count: int) -> list[Entry]:
 
 
 def _listed(folder: Path) -> tuple[list[Entry], list[Entry]]:
-    splits: dict[str, list[Entry]] = {"train": [], "val": [], "test": []}
-    with (folder / "metadata.csv").open(newline="", encoding="utf-8") as stream:
-        for row in csv.DictReader(stream):
-            entry = Entry(
-                source=folder / "images" / f"{row['image_id']}.jpg",
-                lesion=row.get("group") or row["lesion_id"],
-                malignant=row["dx"] in MALIGNANT_DX,
-                age=row["age"],
-                sex=row["sex"],
-                site=row["localization"],
-            )
-            splits[row["split"]].append(entry)
+    rows = _rows(folder / "metadata.csv")
+    found = [(row.get("split"), _entry(folder, row)) for row in rows]
+    if not any(split for split, _ in found):
+        return _halved([entry for _, entry in found])
+    if others := {split for split, _ in found} - {*SPLITS}:
+        raise ConfigError(
+            f"a split of {folder / 'metadata.csv'} is {min(map(str, others))!r}", hint="name each val, train or test"
+        )
+    val, train, test = ([entry for split, entry in found if split == name] for name in SPLITS)
     # the network was not fitted to `val`: its releases look most like a victim's
-    return _shuffled(splits["val"]) + _shuffled(splits["train"]), _shuffled(splits["test"])
+    return _shuffled(val) + _shuffled(train), _shuffled(test)
 
 
-def _halved(folder: Path) -> tuple[list[Entry], list[Entry]]:
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+def _rows(file: Path) -> list[dict[str, str]]:
+    """The lines of a list of photos.
+
+    Raises:
+        ConfigError: it is no CSV in UTF-8, or lacks a column or a value.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            missing = COLUMNS - {*(reader.fieldnames or ())}
+            rows = [] if missing else list(reader)
+    except (ValueError, csv.Error, OSError) as error:
+        raise ConfigError(f"cannot read {file} ({error})", hint="save it as CSV in UTF-8, with commas") from None
+    if missing:
+        raise ConfigError(
+            f"{file} has no column {', '.join(sorted(missing))}", hint="give it the columns of HAM10000, with commas"
+        )
+    for number, row in enumerate(rows, 2):
+        if None in row.values() or None in row:
+            raise ConfigError(
+                f"row {number} of {file} has another number of values than the first one", hint="correct that row"
+            )
+    return rows
+
+
+def _entry(folder: Path, row: dict[str, str]) -> Entry:
+    return Entry(
+        source=folder / "images" / f"{row['image_id']}.jpg",
+        lesion=row.get("group") or row["lesion_id"],
+        malignant=row["dx"] in MALIGNANT_DX,
+        age=row["age"],
+        sex=row["sex"],
+        site=row["localization"],
+    )
+
+
+def _files(folder: Path) -> list[Entry]:
     labels = {"benign": False, "malignant": True}
-    entries = [Entry(f, f.stem, labels.get(f.parent.name.lower())) for f in files]
-    entries = _shuffled(entries)
-    half = len(entries) // 2
-    return entries[:half], entries[half:]
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+    return [Entry(f, str(f.relative_to(folder).with_suffix("")), labels.get(f.parent.name.lower())) for f in files]
+
+
+def _halved(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Half of the lesions, with all their photos, for either side."""
+    lesions = list(dict.fromkeys(entry.lesion for entry in entries))
+    order = np.random.default_rng(0).permutation(len(lesions))
+    own = {lesions[i] for i in order[: len(order) // 2]}
+    mine, theirs = ([entry for entry in entries if (entry.lesion in own) == side] for side in (True, False))
+    return _shuffled(mine), _shuffled(theirs)
 
 
 def _shuffled(entries: list[Entry]) -> list[Entry]:
