@@ -26,7 +26,8 @@ from securesplit.privacy.accounting import Loss
 from securesplit.privacy.ledger import Ledger, Receipt, Total
 from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.release import ReleaseSpec, release, saturate, to_grid
-from securesplit.results import DevicePrivacy, PrivacyInfo
+from securesplit.results import VOID_BOUND, DevicePrivacy, PrivacyInfo
+from securesplit.text import rounded_up
 
 DELTA = accounting.DELTA
 IDENTIFICATION_CANDIDATES = 1000
@@ -59,8 +60,9 @@ class Released:
 class Releaser:
     """Turns photos into releases under one preset.
 
-    A preset that makes no privacy claim (`none`, `compact`) is warned of on the logger `PRIVACY_LOGGER`, wherever the
-    choice came from: named by the caller, or the bundle's own default. So is noise that makes answers chance.
+    A preset that makes no privacy claim (`none`, `compact`), or an empty one, is warned of on the logger
+    `PRIVACY_LOGGER`, wherever the choice came from: named by the caller, or the bundle's own default. So is noise that
+    makes answers chance.
 
     Args:
         bundle: needs its head only.
@@ -171,10 +173,16 @@ def choose_preset(bundle: Bundle, privacy: str | float | None) -> Preset:
 
 
 def unprotected(spec: ReleaseSpec) -> str | None:
-    """What the worker gets under a preset that adds no noise, as a sentence of warning; None for the others."""
-    if spec.sigma_per_clip:
+    """What the worker gets under a preset without noise, or with so little that it hides nothing; None for others.
+
+    The second is noise that lets the photo be named among `IDENTIFICATION_CANDIDATES` for certain, for all that can be
+    certified: then its ε is proven, and worth nothing.
+    """
+    if spec.sigma_per_clip and spec.loss.identification_bound(IDENTIFICATION_CANDIDATES) < VOID_BOUND:
         return None
     what = "the undefended feature map" if spec.preset == "none" else "a feature map without noise"
+    if spec.sigma_per_clip:
+        what = "a feature map with so little noise that nothing is certified"
     shape = "×".join(map(str, spec.shape))
     return (
         f"preset {spec.preset} does not protect the photo: the worker gets {what} ({shape} {spec.dtype}), from which "
@@ -222,13 +230,7 @@ def _promise(loss: Loss) -> tuple[float | None, float | None]:
     """
     if loss == accounting.UNBOUNDED:
         return None, None
-    return _rounded_up(loss.epsilon(DELTA), 3), _rounded_up(loss.identification_bound(IDENTIFICATION_CANDIDATES), 6)
-
-
-def _rounded_up(value: float, digits: int) -> float:
-    """A promise is never printed smaller than it is."""
-    scale: int = 10**digits
-    return math.ceil(value * scale - 1e-6) / scale
+    return rounded_up(loss.epsilon(DELTA), 3), rounded_up(loss.identification_bound(IDENTIFICATION_CANDIDATES), 6)
 
 
 def _number(privacy: str | float) -> float | None:

@@ -72,6 +72,9 @@ class PrivacyInfo:
     device: DevicePrivacy | None = None
 
 
+VOID_BOUND = 0.99
+"""A certified bound from here on says nothing that anyone would call a bound."""
+
 CHANCE_AUC = 0.55
 """A label is given only where the AUC of such answers is above this, by the lower end of its 95 % interval: below, the
 data cannot tell the labels from those of a coin by as much as anyone would notice."""

@@ -50,6 +50,16 @@ def json_line(value: Any) -> str:
     return json.dumps(well_formed(value), allow_nan=False, default=lambda other: well_formed(str(other)))
 
 
+def rounded_up(value: float, digits: int) -> float:
+    """`value` on so many decimals: a promise (an ε, the rate of an attack at most) is never printed smaller than it is.
+
+    >>> rounded_up(0.0058363, 4), rounded_up(142.7705, 2)
+    (0.0059, 142.78)
+    """
+    scale: int = 10**digits
+    return math.ceil(value * scale - 1e-6) / scale
+
+
 def figures_json(value: Any, *, indent: int | None = None) -> str:
     """Measured figures as JSON, dataclasses as objects; null for one that is undefined or infinite."""
     return json.dumps(_defined(value), indent=indent, allow_nan=False)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from securesplit.errors import PhotoError
 from securesplit.results import error_to_json
-from securesplit.text import json_line, printable, well_formed
+from securesplit.text import json_line, printable, rounded_up, well_formed
 
 ANY_TEXT = st.text(st.characters(codec=None))  # type: ignore[arg-type]  (lone surrogates too)
 
@@ -61,3 +61,10 @@ def test_the_json_contract_holds_no_lone_surrogate() -> None:
     found = error_to_json(name, PhotoError(f"{name} is odd"))
     assert (found["photo"], found["error"]["message"]) == ("m\\xff.jpg", "m\\xff.jpg is odd")
     assert well_formed(found) == found
+
+
+@given(st.floats(1e-6, 1e4), st.integers(2, 6))
+def test_a_promise_is_never_rounded_down(value: float, digits: int) -> None:
+    """But for the last digit of a float: one in a million of a unit of the last decimal."""
+    shown = rounded_up(value, digits)
+    assert -1e-6 <= (shown - value) * 10**digits <= 1 + 1e-6

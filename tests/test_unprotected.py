@@ -9,12 +9,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from securesplit import AsyncClient, Bundle, Client, ConfigError, Releaser
+from securesplit import AsyncClient, Bundle, Client, ConfigError, Releaser, releaser
 from securesplit.audit import suite
 from securesplit.audit.effort import QUICK
 from securesplit.channel import keystore
@@ -79,6 +79,15 @@ def test_every_way_to_choose_it_warns(
 def test_a_preset_with_noise_warns_of_nothing(privacy: str | float | None, caplog: pytest.LogCaptureFixture) -> None:
     Releaser(Bundle.load(), bytes(32), privacy=privacy)
     assert not caplog.records
+
+
+def test_noise_that_hides_nothing_warns_too() -> None:
+    """A map with a hundredth of its clip norm as noise has a proven epsilon, of some 20,000."""
+    spec = replace(Bundle.load().preset("compact").spec, clip_norm=1.0, step=0.001, sigma_per_clip=0.01)
+    told = releaser.unprotected(spec)
+    assert told is not None
+    assert "so little noise" in told
+    assert releaser.unprotected(replace(spec, sigma_per_clip=7.46)) is None
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.audit.plots import figure, png
-from securesplit.text import figures_json
+from securesplit.text import figures_json, rounded_up
 from training import data, levels, tables
 from training.encoders import SHIPPED, private_spec
 from training.regularisers import secrets_of
@@ -57,8 +57,8 @@ def measured(
             Side(photos[split], fitted.level(s), c.malignant[: len(s), 0] > 0, c.thumbnail[: len(s)].astype(np.float32))
             for split, s, c in zip(("train", "val"), scores, cached, strict=True)
         )
-        point = {"levels": count, "sigma_per_clip": sigma, "epsilon": round(spec.loss.epsilon(), 1)}
-        bound = {"A6 bound": round(spec.loss.identification_bound(tables.CANDIDATES), 5)}
+        point = {"levels": count, "sigma_per_clip": sigma, "epsilon": rounded_up(spec.loss.epsilon(), 1)}
+        bound = {"A6 bound": rounded_up(spec.loss.identification_bound(tables.CANDIDATES), 5)}
         rows.append(point | tables.measure(own, victims, fitted, variance) | bound)
     return rows
 

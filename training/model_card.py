@@ -8,6 +8,7 @@ from typing import Any
 
 from securesplit.model import Manifest
 from securesplit.results import DISCLAIMER
+from securesplit.text import rounded_up
 
 _INTENDED = """\
 Research on split inference and its privacy, and teaching. The input is one dermoscopy photo of one skin lesion,
@@ -141,4 +142,4 @@ def _privacy(measured: Mapping[str, Any]) -> str:
 
 
 def _bound(share: float | None) -> str:
-    return "–" if share is None else "over 99 %" if share > 0.99 else f"{share:.1%}"
+    return "–" if share is None else "over 99 %" if share > 0.99 else f"{rounded_up(share, 3):.1%}"

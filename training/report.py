@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from securesplit.model import Bundle, Preset
-from securesplit.text import figures_json
+from securesplit.text import figures_json, rounded_up
 from training import figures, model_card, plots
 from training.evaluate import threshold_for_sensitivity
 from training.measure import SENSITIVITY
@@ -100,8 +100,8 @@ def _preset(predictions: Predictions, preset: Preset, draws: int) -> dict[str, A
             predictions.logits["val"][name], predictions.malignant("val"), predictions.histology("val")
         )["auc"],
         "release_bytes": preset.spec.size * np.dtype(preset.spec.dtype).itemsize,
-        "epsilon": round(preset.spec.loss.epsilon(), 3) if preset.spec.sigma_per_clip else None,
-        "identification_bound_n1000": round(preset.spec.loss.identification_bound(1000), 4)
+        "epsilon": rounded_up(preset.spec.loss.epsilon(), 3) if preset.spec.sigma_per_clip else None,
+        "identification_bound_n1000": rounded_up(preset.spec.loss.identification_bound(1000), 4)
         if preset.spec.sigma_per_clip
         else None,
     }

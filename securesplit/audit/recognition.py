@@ -21,6 +21,7 @@ from securesplit.privacy import accounting, metrics
 from securesplit.privacy.attacks import attributes, floors, identify, lesion, ridge
 from securesplit.privacy.attacks.floors import squared_distances
 from securesplit.privacy.attacks.setting import Known, Releases
+from securesplit.text import rounded_up
 
 REQUEST_OVERHEAD_BYTES = 96
 """Frame header 40, tensor header 32, budget 8, AES-GCM tag 16: what a request weighs beyond its numbers."""
@@ -42,7 +43,7 @@ def summary(bench: Bench, preset: str) -> Result:
         "dtype": spec.dtype,
         "request_bytes": spec.size * np.dtype(spec.dtype).itemsize + REQUEST_OVERHEAD_BYTES,
         "sigma_per_clip": spec.sigma_per_clip,
-        "epsilon": round(loss.epsilon(), 4) if bounded else None,
+        "epsilon": rounded_up(loss.epsilon(), 4) if bounded else None,
         "delta": accounting.DELTA if bounded else None,
         "auc": auc(bench, exposed),
         "auc_lost": auc_lost(bench, exposed),
@@ -126,7 +127,7 @@ def a6(bench: Bench, preset: str, candidates: int, releases: int) -> Result:
         "releases": releases,
         **rates,
         "excess": tally.excess(strongest, "label_only", goals.MAX_IDENTIFIED).to_json(),
-        "certified_bound": round(bound, 6),
+        "certified_bound": rounded_up(bound, 6),
     }
 
 
@@ -253,12 +254,12 @@ def frontier(bench: Bench, preset: str, epsilon: float | None) -> Result:
         "kind": "frontier",
         "preset": preset,
         "shipped": epsilon is None,
-        "epsilon": round(spec.loss.epsilon(), 4) if math.isfinite(spec.loss.rho) else None,
+        "epsilon": rounded_up(spec.loss.epsilon(), 4) if math.isfinite(spec.loss.rho) else None,
         "sigma_per_clip": spec.sigma_per_clip,
         "auc": auc(bench, exposed),
         "candidates": candidates,
         "identified": tally.rate("top1").to_json(),
-        "certified_bound": round(spec.loss.identification_bound(candidates), 6),
+        "certified_bound": rounded_up(spec.loss.identification_bound(candidates), 6),
         "ridge_skill": metrics.skill(bench.rebuilt_photos, rebuilt, floor).to_json(),
     }
 

@@ -22,7 +22,8 @@ from securesplit.cli.options import (
 )
 from securesplit.cli.settings import command
 from securesplit.errors import SecureSplitError, TrustError, UnreachableError, WorkerError
-from securesplit.results import DISCLAIMER, Accuracy, DevicePrivacy, Diagnosis, PrivacyInfo, error_to_json
+from securesplit.results import DISCLAIMER, VOID_BOUND, Accuracy, DevicePrivacy, Diagnosis, PrivacyInfo, error_to_json
+from securesplit.text import rounded_up
 
 if TYPE_CHECKING:
     from securesplit.client import Client
@@ -221,10 +222,6 @@ def worth(accuracy: Accuracy | None) -> str:
     return f"answers like this one have an AUC of {accuracy.auc:.2f}{interval} on {accuracy.measured_on} photos"
 
 
-VOID_BOUND = 0.99
-"""A certified bound from here on says nothing that anyone would call a bound."""
-
-
 def explanation(diagnosis: Diagnosis) -> list[str]:
     """What left the device, what it promises and how long each stage took, as lines for people."""
     privacy, ms = diagnosis.privacy, diagnosis.timing_ms
@@ -247,7 +244,7 @@ def _of_the_photo(privacy: PrivacyInfo) -> str:
         return f"preset {privacy.preset}: no formal privacy claim, see docs/privacy.md"
     which = "this photo" if privacy.device is not None else "this photo, if it were sent"
     picked = _picked("this photo", privacy.identification_bound_n1000)
-    return f"{which}, preset {privacy.preset}: epsilon {privacy.epsilon:g} at delta {privacy.delta:g}; {picked}"
+    return f"{which}, preset {privacy.preset}: epsilon {privacy.epsilon:.10g} at delta {privacy.delta:g}; {picked}"
 
 
 def _of_the_device(device: DevicePrivacy) -> Iterator[str]:
@@ -257,11 +254,11 @@ def _of_the_device(device: DevicePrivacy) -> Iterator[str]:
         yield f"{photos}: nothing can be promised, {device.without_promise} of its releases came without noise"
     else:
         picked = _picked("the person whose photos these are", device.identification_bound_n1000)
-        yield f"{photos}, which the server can link: epsilon {device.epsilon:g} at delta {device.delta:g}; {picked}"
+        yield f"{photos}, which the server can link: epsilon {device.epsilon:.10g} at delta {device.delta:g}; {picked}"
     yield "an edited copy or a re-take of a photo is a photo of its own, and counts"
 
 
 def _picked(whom: str, bound: float | None) -> str:
     if bound is None or bound >= VOID_BOUND:
         return f"nothing is certified about picking {whom} out of 1,000, see docs/privacy.md"
-    return f"the server picks {whom} out of 1,000 at most {bound:.2%} of the time"
+    return f"the server picks {whom} out of 1,000 at most {rounded_up(bound, 4):.2%} of the time"

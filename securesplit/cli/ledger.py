@@ -14,6 +14,7 @@ import click
 from securesplit.cli import terminal, values
 from securesplit.cli.options import state_option
 from securesplit.cli.settings import command
+from securesplit.text import rounded_up
 
 if TYPE_CHECKING:
     from securesplit.privacy.ledger import Period, Total
@@ -100,8 +101,8 @@ def _as_text(account: Account) -> list[str]:
     ]
     for t in account.totals:
         epsilon, identified = _epsilon(t), _identified(t)
-        spent = "-" if epsilon is None else f"{epsilon:.2f}"
-        named = "-" if identified is None else f"{identified:.2%}"
+        spent = "-" if epsilon is None else f"{rounded_up(epsilon, 2):.2f}"
+        named = "-" if identified is None else f"{rounded_up(identified, 4):.2%}"
         lines.append(f"{t.period:<12}{t.releases:>10}{spent:>10}{t.unbounded:>18}{t.photos:>10}{named:>18}")
     lines += [
         f"epsilon at delta {DELTA:g}, composed over distinct releases; owner of 1,000: the rate, at most, at which the",
@@ -122,7 +123,8 @@ def _photo(photo: Total) -> Iterator[str]:
     """What one photo reveals, beside what the device does."""
     epsilon, identified = _epsilon(photo), _identified(photo)
     if epsilon is not None and identified is not None:
-        yield f"one photo: epsilon at most {epsilon:.2f}, picked among 1,000 at most {identified:.2%} of the time"
+        spent, picked = f"{rounded_up(epsilon, 2):.2f}", f"{rounded_up(identified, 4):.2%}"
+        yield f"one photo: epsilon at most {spent}, picked among 1,000 at most {picked} of the time"
 
 
 def _keys(keys: list[float]) -> Iterator[str]:
@@ -134,12 +136,12 @@ def _keys(keys: list[float]) -> Iterator[str]:
 
 def _epsilon(total: Total) -> float | None:
     """ε of the releases that made a promise; None where none did."""
-    return round(total.loss.epsilon(), 4) if total.releases > total.unbounded else None
+    return rounded_up(total.loss.epsilon(), 4) if total.releases > total.unbounded else None
 
 
 def _identified(total: Total) -> float | None:
     """Certified rate of picking a person among 1,000; None where nothing was released, or something without noise."""
-    return round(total.loss.identification_bound(1000), 6) if total.releases and not total.unbounded else None
+    return rounded_up(total.loss.identification_bound(1000), 6) if total.releases and not total.unbounded else None
 
 
 def _releases_left(total: Total, budget: float) -> int | None:

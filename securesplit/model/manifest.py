@@ -97,18 +97,19 @@ class Preset:
         """This preset with the noise of (ε, δ) instead of its own, and answers read and judged as that noise asks.
 
         Between two measured noises, scale, offset, threshold and figures are interpolated over ln σ; beyond them, the
-        nearest. What was measured with less noise says nothing of more, so a bundle without readings has no figures.
+        nearest. What was measured with less noise says nothing of more, so beyond the last measured noise there are no
+        figures, unless answers were chance there already.
         """
         spec = self.spec.with_epsilon(epsilon, delta)
         own = Reading(self.spec.sigma_per_clip, self.calibration, self.threshold, self.quality)
         known = [own, *(r for r in self.readings if r.sigma_per_clip > own.sigma_per_clip)]
         if spec.sigma_per_clip <= own.sigma_per_clip:
             return replace(self, spec=spec)
-        if len(known) == 1:
-            return replace(self, spec=spec, quality={})
         noisier = next((r for r in known if r.sigma_per_clip >= spec.sigma_per_clip), known[-1])
         read = _between(known[max(0, known.index(noisier) - 1)], noisier, spec.sigma_per_clip)
-        return replace(self, spec=spec, calibration=read.calibration, threshold=read.threshold, quality=read.quality)
+        found = replace(self, spec=spec, calibration=read.calibration, threshold=read.threshold, quality=read.quality)
+        measured = spec.sigma_per_clip <= noisier.sigma_per_clip or (found.accuracy and found.accuracy.is_chance)
+        return found if measured else replace(found, quality={})
 
     @property
     def accuracy(self) -> Accuracy | None:
@@ -258,9 +259,11 @@ def _spec(name: str, raw: Mapping[str, Any]) -> ReleaseSpec:
         dtype=fields.name(raw, "dtype"),
         step=step,
         clip_norm=fields.optional_number(raw, "clip_norm", step, step * MAX_CLIP_STEPS),
-        sigma_per_clip=fields.number(raw, "sigma_per_clip", *SIGMAS) if raw.get("sigma_per_clip") != 0 else 0.0,
+        sigma_per_clip=fields.number(raw, "sigma_per_clip", 0.0, SIGMAS[1]),
         levels=_levels(raw),
     )
+    if 0 < spec.sigma_per_clip < SIGMAS[0]:
+        raise ValueError(f"sigma_per_clip is neither 0 nor at least {SIGMAS[0]:g}")
     if spec.sigma_squared > MAX_NOISE_STEPS**2:
         raise ValueError(f"sigma_per_clip is more than {MAX_NOISE_STEPS} steps")
     return spec
@@ -309,7 +312,10 @@ def _quality(raw: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check_shares(quality: Mapping[str, Any]) -> None:
-    """Raise ValueError where a rate or an area, however deep, lies outside 0..1."""
+    """Raise ValueError where a rate or an area, however deep, lies outside 0..1, or an AUC outside its interval."""
+    known = [fields.number(quality, key, 0.0, 1.0) for key in ("auc_low", "auc", "auc_high") if key in quality]
+    if known != sorted(known):
+        raise ValueError("auc lies outside its interval")
     for key, value in quality.items():
         if isinstance(value, dict):
             _check_shares(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from PIL import Image
 
 from securesplit import Client
 from securesplit.model import Bundle
+from securesplit.privacy.ledger import Ledger
 from tests.integration.conftest import Command, Worker, start_worker, stop_worker
 
 DrawPhoto = Callable[..., Path]
@@ -142,6 +144,27 @@ def test_every_promise_is_per_photo_and_per_device(
     assert "this photo, preset private: epsilon" in text
     assert "this device, 4 photos, which the server can link: epsilon" in text
     assert "nothing is certified about picking the person" in text
+    shown = [float(share) for share in re.findall(r"at most ([0-9.]+)% of the time", text)]
+    assert 100 * again["privacy"]["identification_bound_n1000"] <= shown[0] <= 0.61, "printed smaller than it is"
+
+
+def test_what_the_ledger_prints_is_no_smaller_than_what_holds(
+    securesplit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECURESPLIT_STATE", str(tmp_path))
+    loss = Bundle.load().preset("private").spec.loss
+    with Ledger(tmp_path) as ledger:
+        for number in range(3):
+            ledger.spend(bytes([number] * 16), bytes([number] * 16), loss, preset="private", bundle_id="sha256:0")
+    total, one = loss.times(3), securesplit("ledger").stdout
+    spent, _, _, named = next(line.split()[2:] for line in one.splitlines() if line.startswith("total"))
+    assert total.epsilon() <= float(spent) < total.epsilon() + 0.01
+    assert total.identification_bound(1000) <= float(named[:-1]) / 100 + 1e-12
+    photo, picked = map(float, re.findall(r"epsilon at most ([0-9.]+), picked among 1,000 at most ([0-9.]+)%", one)[0])
+    assert (photo, picked / 100) >= (loss.epsilon(), loss.identification_bound(1000))
+    told = json.loads(securesplit("ledger", "--format", "json").stdout)["total"]
+    assert told["epsilon"] >= total.epsilon()
+    assert told["identification_bound_n1000"] >= total.identification_bound(1000)
 
 
 def test_a_lost_noise_secret_is_told(

@@ -55,6 +55,15 @@ def test_beyond_the_largest_the_largest_counts() -> None:
     assert read.threshold == 0.3
 
 
+@pytest.mark.parametrize(("auc", "said"), [(0.8, False), (0.54, True)])
+def test_beyond_the_largest_only_chance_is_known(auc: float, said: bool) -> None:
+    """What was measured with less noise says nothing of more, unless that was chance already."""
+    last = replace(OWN.readings[-1], quality={"test": {"auc": auc}})
+    read = replace(OWN, readings=(*OWN.readings[:-1], last)).with_epsilon(epsilon_of(30.0), DELTA)
+    assert (read.accuracy is not None and read.accuracy.is_chance) == said
+    assert read.accuracy is None or said
+
+
 def test_a_bundle_without_readings_keeps_its_own() -> None:
     read = replace(OWN, readings=()).with_epsilon(1.0, DELTA)
     assert read.spec.sigma_per_clip > 1
