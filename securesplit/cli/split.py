@@ -84,21 +84,17 @@ def split(
 
     network = splitting.choose_output(splitting.load_network(model, side, weights), output)
     shape = splitting.split_at(network, layer)[2].shape
+    described = {"name": name or f"{network.name}-{layer}", "backbone": network.name, "cut": layer}
+    described |= {"side": int(network.input_shape[1]), "about": about}
+    if out is not None:
+        packing.check_described(**described)
     photos = _photos(calibration, network.input_shape[1:])
     if out is None:
         content = packing.pack_head(network, layer, photos, precision=precision, pixels=pixels)
     else:
         packed = packing.pack(network, layer, photos, precision=precision, pixels=pixels)
         content = packed.head
-        manifest = packing.write_bundle(
-            out,
-            packed,
-            name=name or f"{network.name}-{layer}",
-            backbone=network.name,
-            cut=layer,
-            side=int(network.input_shape[1]),
-            about=about,
-        )
+        manifest = packing.write_bundle(out, packed, **described)
         terminal.answer(f"{out}: bundle sha256:{manifest.identity.hex()}, preset none, {shape} int16")
         terminal.answer(packed.parity.line())
     if head_only is not None:

@@ -24,7 +24,7 @@ from securesplit.errors import BundleError, ConfigError, SecureSplitError
 from securesplit.model.convert import Endpoint, Parity, convert
 from securesplit.model.litert import Head, Tail
 from securesplit.model.logits import logit_network
-from securesplit.model.manifest import Calibration, Manifest, Preset
+from securesplit.model.manifest import Calibration, Manifest, Preset, parse
 from securesplit.model.splitting import PIXELS, load_keras, split_at
 from securesplit.privacy.release import ReleaseSpec, saturate, to_grid
 
@@ -233,6 +233,38 @@ def _close(found: NDArray[Any], expected: NDArray[Any], precision: str, what: st
     )
 
 
+def check_described(*, name: str, backbone: str, cut: str, side: int, about: Mapping[str, Any]) -> None:
+    """Refuse before minutes of work what `write_bundle` would refuse after them; it takes the same.
+
+    Raises:
+        ConfigError: no reader would take a bundle that is described so.
+    """
+    described: dict[str, Any] = {"name": name, "backbone": backbone, "cut": cut, "side": side, "about": about}
+    _manifest(none_spec((1,), 1.0), {}, head_sha256="0" * 64, tail_sha256="0" * 64, **described)
+
+
+def _manifest(spec: ReleaseSpec, quality: Mapping[str, Any], *, about: Mapping[str, Any], **fields: Any) -> Manifest:
+    """The manifest of a bundle with the preset `none`, as its readers take it.
+
+    Raises:
+        ConfigError: they would refuse it.
+    """
+    manifest = Manifest(
+        presets={"none": Preset(spec, Calibration(1.0, 0.0), 0.5, quality)},
+        default_preset="none",
+        licence=str(about["licence"]),
+        provenance=dict(about["provenance"]),
+        **fields,
+    )
+    try:
+        return parse(manifest.to_text().encode())
+    except BundleError as error:
+        raise ConfigError(
+            f"such a bundle could not be read: {error.message.rpartition(': ')[2]}",
+            hint="another --name, --licence, --provenance or --side helps, or another layer",
+        ) from None
+
+
 def write_bundle(
     folder: Path, packed: Packed, *, name: str, backbone: str, cut: str, side: int, about: Mapping[str, Any]
 ) -> Manifest:
@@ -248,19 +280,18 @@ def write_bundle(
         about: ``licence`` (text) and ``provenance`` (an object), for whoever gets the bundle.
 
     Raises:
-        ConfigError: the folder holds something already, or cannot be written.
+        ConfigError: the folder holds something already, or cannot be written; or no reader would take the bundle.
     """
-    manifest = Manifest(
-        name=name,
+    manifest = _manifest(
+        packed.spec,
+        {"parity": asdict(packed.parity)},
         head_sha256=hashlib.sha256(packed.head).hexdigest(),
         tail_sha256=hashlib.sha256(packed.tail).hexdigest(),
-        side=side,
+        name=name,
         backbone=backbone,
         cut=cut,
-        presets={"none": Preset(packed.spec, Calibration(1.0, 0.0), 0.5, {"parity": asdict(packed.parity)})},
-        default_preset="none",
-        licence=str(about["licence"]),
-        provenance=dict(about["provenance"]),
+        side=side,
+        about=about,
     )
     with drafts.folder_draft(folder) as own:
         (own / "head.tflite").write_bytes(packed.head)

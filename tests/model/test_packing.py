@@ -113,6 +113,33 @@ def test_refusals(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["split", seven, "--at", "pool", "--head-only", str(tmp_path / "head.tflite")]) == 0
 
 
+@pytest.mark.parametrize(
+    ("side", "layer", "arguments", "message"),
+    [
+        (7, "cut", (), "side is not a whole number from 8 to 2048"),
+        (2050, "cut", (), "side is not"),
+        (32, "c" * 201, ("--name", "short"), "cut is not a line"),
+        (32, "red\x1b[31m", (), "not a line"),
+        (32, "cut", ("--name", "two\nlines"), "name is not a line"),
+        (32, "cut", ("--licence", "\x1b[2J"), "licence is not printable"),
+        (32, "cut", ("--provenance", "key=\udcff"), "surrogates not allowed"),
+    ],
+)
+def test_no_bundle_is_written_that_no_reader_takes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], side: int, layer: str, arguments: tuple[str, ...], message: str
+) -> None:
+    """It is said before halves are made, and nothing is left behind."""
+    photo = keras.Input((side, side, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3, name=layer)(photo))
+    keras.Model(photo, keras.layers.Dense(1)(x), name="odd").save(tmp_path / "odd.keras")
+    out = tmp_path / "bundle"
+    assert run(["split", str(tmp_path / "odd.keras"), "--at", layer, "--out", str(out), *arguments]) == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert "hint: " in error
+    assert not out.exists()
+
+
 def test_mixed_precision_and_odd_names(tmp_path: Path) -> None:
     """Weights are kept in float32 under a mixed policy, and TensorFlow takes no such names for its scopes."""
     keras.mixed_precision.set_dtype_policy("mixed_float16")
