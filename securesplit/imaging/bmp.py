@@ -6,7 +6,7 @@ import struct
 
 from securesplit.imaging.container import Colour, Container
 
-_V5_BYTES = 124
+_CORE_BYTES, _V5_BYTES = 12, 124  # of the headers of OS/2 and Windows 98
 _UNCOMPRESSED = (0, 3)  # BI_RGB, BI_BITFIELDS
 
 
@@ -15,6 +15,8 @@ def read(content: bytes) -> Container:
     if len(content) < 14 + 40:  # file header and BITMAPINFOHEADER
         return Container("BMP", content)
     height, compression = struct.unpack_from("<i", content, 22)[0], struct.unpack_from("<I", content, 30)[0]
+    if struct.unpack_from("<I", content, 14)[0] == _CORE_BYTES:  # has neither a sign nor compression
+        height, compression = 1, 0
     return Container(
         "BMP",
         content,

@@ -56,6 +56,8 @@ class Container:
         samples: what the samples mean as numbers.
         is_uncompressed: the samples lie in the file as they are.
         is_bottom_up: the file begins with the lowest row.
+        kind: what it holds, in words; empty where its format says enough.
+        parts: JPEGs of which it is made up.
     """
 
     format: str
@@ -66,3 +68,5 @@ class Container:
     samples: Samples = field(default_factory=Samples)
     is_uncompressed: bool = False
     is_bottom_up: bool = False
+    kind: str = ""
+    parts: tuple[bytes, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 
 MAX_METADATA_BYTES = 4 * 2**20  # inflated; as much as the largest colour profile
 _STEP_BYTES = 2**20
@@ -28,3 +29,14 @@ def is_whole_zlib(packed: bytes) -> bool:
     except zlib.error:
         return False
     return inflater.eof
+
+
+def inflated_bytes(parts: Iterable[bytes], most: int) -> int:
+    """How many bytes a stream inflates to, counted up to `most`; nothing is kept."""
+    inflater, found = zlib.decompressobj(), 0
+    for part in parts:
+        packed = part
+        while packed and found < most and not inflater.eof:
+            found += len(inflater.decompress(packed, _STEP_BYTES))
+            packed = inflater.unconsumed_tail
+    return found + len(inflater.flush())

@@ -13,6 +13,8 @@ MAX_VALUES = 16  # a tag; the tags that we read have at most one value a channel
 
 _FORMATS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
+_RATIONALS, _RATIONAL_BYTES = frozenset({5, 10}), 8
+
 
 @dataclass(frozen=True)
 class Header:
@@ -113,10 +115,15 @@ def raw(content: bytes, directory: Directory, tag: int) -> bytes:
     return b"" if entry is None or entry.kind not in {1, 7} else content[entry.at : entry.at + entry.count]
 
 
+def size_of(kind: int) -> int:
+    """Bytes of one value of a type."""
+    return _RATIONAL_BYTES if kind in _RATIONALS else struct.calcsize(_FORMATS.get(kind, "B"))
+
+
 def _read_entry(content: bytes, header: Header, start: int) -> tuple[int, Entry]:
     tag, kind, count = struct.unpack_from(header.order + ("HHQ" if header.is_big else "HHI"), content, start)
     inline = start + (12 if header.is_big else 8)
-    size = count * struct.calcsize(_FORMATS.get(kind, "B"))
+    size = count * size_of(kind)
     at = inline if size <= start + header.entry_bytes - inline else _offset_at(content, header, inline)
     return tag, Entry(start, kind, count, at)
 

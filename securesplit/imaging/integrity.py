@@ -7,20 +7,27 @@ whether there is more data than it wanted; an uncompressed file that ends in zer
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageChops
 
 from securesplit.errors import PhotoError
-from securesplit.imaging import jpeg
+from securesplit.imaging import jpeg, png
 from securesplit.imaging.container import Container
 from securesplit.imaging.jpeg import Jpeg
 
 _PROBE = bytes(range(1, 255)) * 2  # changes every picture whose decoder reads it; FF would be a marker
-_STRAY_MCUS = 1  # at the end of a picture: the bits that fill its last byte may begin another one
+_LEFT_OUT_BYTES = 8  # zeros that an arithmetic coder leaves out at the end of data; two or three in practice
+_STRAY_MCUS = {False: 1, True: 8}
+"""At the end of a picture, sequential or progressive: the bits that fill its last byte may begin another MCU, and in a
+progressive one each of them refines a block."""
+_BLEEDING = 2  # rows into which upsampling spreads the colours of the last row
+_MAX_SIDE = 65_500  # pixels, of libjpeg
 _GREY = 128  # what a block without data becomes
 _MIN_BLANK = 0.05  # of the rows
 _MIN_HOLE_BYTES = 512  # a sector
+_MIN_ARITHMETIC_HOLE_BYTES = 64  # of a JPEG, whose coder leaves out the zeros at the end
 _AGAIN = "copy the photo again from its source, or take it again"
 
 
@@ -50,11 +57,34 @@ def check_jpeg_data(photo: Jpeg, decoded: Image.Image, wanted: tuple[int, int]) 
     Raises:
         PhotoError: the data does not fit the picture.
     """
-    probed = _decode(photo.with_data_after_scans(_PROBE), wanted)
-    if ImageChops.difference(decoded, probed).getbbox() is not None:
+    if not _is_complete(photo, decoded, wanted):
         raise PhotoError("the JPEG is damaged or truncated (its data ends before the picture does)", hint=_AGAIN)
-    if photo.is_sequential and _has_more(photo):
+    if photo.is_arithmetic:
+        check_no_hole(b"\xff".join(photo.data), _MIN_ARITHMETIC_HOLE_BYTES)
+    elif _has_more(photo, wanted) and not _is_padded(photo, decoded, wanted):
         raise PhotoError("the JPEG is damaged (its data does not fit the picture)", hint=_AGAIN)
+
+
+def check_png_rows(stream: bytes) -> None:
+    """Refuse a PNG whose data is a whole zlib stream of fewer rows than the picture has.
+
+    Raises:
+        PhotoError: it is.
+    """
+    if png.lacks_rows(stream):
+        raise PhotoError("the PNG is damaged or truncated (rows are missing)", hint=_AGAIN)
+
+
+def check_parts(parts: Sequence[bytes], wanted: tuple[int, int]) -> None:
+    """Refuse a TIFF one of whose strips or tiles is a damaged JPEG.
+
+    Raises:
+        PhotoError: what befell it.
+    """
+    for part in parts:
+        _, photo = jpeg.read(part)
+        check_jpeg_structure(photo)
+        check_jpeg_data(photo, _decode(photo.stream, wanted), wanted)
 
 
 def check_blank_end(image: Image.Image, container: Container) -> None:
@@ -77,16 +107,17 @@ def check_blank_end(image: Image.Image, container: Container) -> None:
         raise PhotoError(f"the photo is damaged ({blank} of its {image.height} rows are blank)", hint=_AGAIN)
 
 
-def check_no_hole(stream: bytes) -> None:
+def check_no_hole(stream: bytes, shortest: int = _MIN_HOLE_BYTES) -> None:
     """Refuse compressed data with a long run of zeros, as a file has where a copy was not finished.
 
     Args:
-        stream: lossy WebP, whose arithmetic coder packs even an empty picture into less.
+        stream: of an arithmetic coder, or of lossless WebP; both pack even an empty picture into less.
+        shortest: how many zeros are a hole, bytes.
 
     Raises:
         PhotoError: it has one.
     """
-    if bytes(_MIN_HOLE_BYTES) in stream:
+    if bytes(shortest) in stream:
         raise PhotoError("the photo is damaged (a part of the file is blank)", hint=_AGAIN)
 
 
@@ -103,15 +134,28 @@ def _decode(stream: bytes, wanted: tuple[int, int]) -> Image.Image:
     return image
 
 
-def _has_more(photo: Jpeg) -> bool:
+def _is_complete(photo: Jpeg, decoded: Image.Image, wanted: tuple[int, int]) -> bool:
+    """Whether the picture stays the same when more data follows that of each scan."""
+    left_out = bytes(_LEFT_OUT_BYTES) if photo.is_arithmetic else b""
+    probed = _decode(photo.with_data_after_scans(left_out + _PROBE), wanted)
+    return ImageChops.difference(decoded, probed).getbbox() is None
+
+
+def _is_padded(photo: Jpeg, decoded: Image.Image, wanted: tuple[int, int]) -> bool:
+    """Whether what is left over are zeros that the picture does not need."""
+    trimmed = photo.without_padding()
+    return _is_complete(trimmed, decoded, wanted) and not _has_more(trimmed, wanted)
+
+
+def _has_more(photo: Jpeg, wanted: tuple[int, int]) -> bool:
     """Whether a decoder that expects one more row of MCUs finds data for it."""
     frame = photo.frame
     rows = -(-frame.height // frame.mcu_rows)
     taller = (rows + 1) * frame.mcu_rows
-    if taller >= 2**16:
+    if taller > _MAX_SIDE:
         return False
-    image = _decode(photo.with_height(taller), (1, 1))  # one pixel a block
-    first = rows * frame.mcu_rows * image.height // taller
-    stray = _STRAY_MCUS * max(c.across for c in frame.components)
+    image = _decode(photo.with_height(taller), wanted if photo.is_progressive else (1, 1))  # at (1, 1), a pixel a block
+    first = rows * frame.mcu_rows * image.height // taller + (_BLEEDING if photo.is_progressive else 0)
+    stray = _STRAY_MCUS[photo.is_progressive] * 8 * max(c.across for c in frame.components) * image.width // frame.width
     extra = np.asarray(image.crop((min(stray, image.width), first, image.width, image.height)))
-    return image.mode in {"RGB", "L"} and bool((extra != _GREY).any())
+    return bool((np.abs(extra.astype(np.int16) - _GREY) > 1).any())  # inks are inverted, so 127

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 from securesplit.errors import PhotoError
 from securesplit.imaging.container import Colour, Container
@@ -21,7 +22,7 @@ MAX_SEGMENTS = 10_000  # a photo has about 20, and one more for each 64 kB of me
 
 _SOS, _EOI, _APP0, _APP1, _APP2, _ADOBE, _DRI, _SOI = 0xDA, 0xD9, 0xE0, 0xE1, 0xE2, 0xEE, 0xDD, 0xD8
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SEQUENTIAL, _PROGRESSIVE = frozenset({0xC0, 0xC1}), frozenset({0xC2, 0xCA})
+_SEQUENTIAL, _PROGRESSIVE, _ARITHMETIC = frozenset({0xC0, 0xC1, 0xC9}), frozenset({0xC2, 0xCA}), frozenset({0xC9, 0xCA})
 _DECODING = frozenset({_APP0, _ADOBE, 0xC4, 0xCC, 0xDB, _DRI})  # with tables for Huffman, arithmetic, quantisation
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # within a scan, 00 and RST0 to RST7 are data
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
@@ -75,7 +76,7 @@ class Frame:
 
     @property
     def mcus(self) -> int:
-        """MCUs of a scan of all components."""
+        """MCUs of a scan of several components, be they all or not."""
         across, down = 8 * max(c.across for c in self.components), self.mcu_rows
         return math.ceil(self.width / across) * math.ceil(self.height / down)
 
@@ -125,12 +126,23 @@ class Jpeg:
     @property
     def coding(self) -> str:
         """The name of its coding where that is none of the two in use; else empty."""
-        return "" if self.frame.marker in _SEQUENTIAL | {0xC2} else _CODINGS.get(self.frame.marker, "arithmetic")
+        is_common = self.is_dct and not self.is_arithmetic
+        return "" if is_common else _CODINGS.get(self.frame.marker, "arithmetic")
 
     @property
-    def is_sequential(self) -> bool:
-        """Baseline or extended, Huffman-coded, all components in one scan."""
-        return self.frame.marker in _SEQUENTIAL and len(self.scans) == 1
+    def is_dct(self) -> bool:
+        """Sequential or progressive, of whichever entropy coding."""
+        return self.frame.marker in _SEQUENTIAL | _PROGRESSIVE
+
+    @property
+    def is_arithmetic(self) -> bool:
+        """Its entropy coding is arithmetic, which leaves out the zeros at the end of data."""
+        return self.frame.marker in _ARITHMETIC
+
+    @property
+    def data(self) -> Iterator[bytes]:
+        """The data of each scan."""
+        return (self.stream[start:end] for start, end in (scan.data for scan in self.scans))
 
     def with_data_after_scans(self, data: bytes) -> bytes:
         """The stream with `data` behind the data of every scan and of every restart interval."""
@@ -140,6 +152,14 @@ class Jpeg:
             parts += [self.stream[at:start], _RESTART.sub(lambda m: data + m[0], self.stream[start:end]), data]
             at = end
         return b"".join([*parts, self.stream[at:]])
+
+    def without_padding(self) -> Jpeg:
+        """Without the zeros that some cameras put between the last data and the end."""
+        start, end = self.scans[-1].data
+        data = self.stream[start:end].rstrip(b"\0")
+        data += b"\0" if data.endswith(b"\xff") else b""
+        last = replace(self.scans[-1], data=(start, start + len(data)))
+        return replace(self, stream=self.stream[:start] + data + self.stream[end:], scans=(*self.scans[:-1], last))
 
     def with_height(self, height: int) -> bytes:
         """The stream, announced to be of another height."""
@@ -241,6 +261,8 @@ def _take_scan(parts: _Parts, content: bytes, header: bytes, start: int) -> int:
     if len(header) != 4 + 2 * (header[0] if header else 0) or len(parts.scans) == MAX_SCANS:
         raise PhotoError("the JPEG is damaged (in the header of a scan, or of too many)", hint=_AGAIN)
     data = content[start:end].rstrip(b"\xff")  # what fills up to a marker
+    if _RESTART.fullmatch(data, max(0, len(data) - 2)):  # some cameras end the last interval like every other one
+        data = data[:-2].rstrip(b"\xff")
     place = (parts.size, parts.size + len(data))
     parts.scans.append(Scan(tuple(names), (header[-3], header[-2]), header[-1] & 15, place, parts.interval))
     parts.keep(data)
@@ -307,7 +329,7 @@ def missing_restarts(jpeg: Jpeg, scan: Scan) -> bool:
     """Whether the restart markers of a scan are not all there, or not in order."""
     if not scan.interval:
         return False
-    if len(scan.components) == len(jpeg.frame.components) > 1:
+    if len(scan.components) > 1:
         mcus = jpeg.frame.mcus
     else:
         component = next((c for c in jpeg.frame.components if c.id in scan.components), jpeg.frame.components[0])

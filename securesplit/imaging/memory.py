@@ -14,7 +14,9 @@ MAX_DECODED_BYTES = 256 * 2**20
 MIN_SIDE = 32  # pixels; below this there is nothing to see
 
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # of Pillow's modes; all others have 4
-_CODEC_PIXEL_BYTES = {"WEBP": 16}  # its decoder holds the canvas twice, the picture, and a copy to hand out
+_CODEC_PIXEL_BYTES = {"WEBP": 16, "JPEG": 8}
+"""Beside the picture: WebP's decoder holds the canvas twice, the picture, and a copy to hand out; a JPEG is decoded a
+second time and compared."""
 
 
 def check_size(image: Image.Image) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from securesplit.errors import PhotoError
 from securesplit.imaging import bmp, formats, integrity, jpeg, png, tiff, webp
@@ -26,6 +26,7 @@ from securesplit.imaging.picture import facts_of
 from securesplit.imaging.pixels import to_upright_rgb
 from securesplit.imaging.source import PhotoSource, check_array, read_source
 
+_AGAIN = "copy the photo again from its source"
 _READERS = {"PNG": png.read, "TIFF": tiff.read, "BMP": bmp.read, "WEBP": webp.read}
 
 
@@ -71,30 +72,55 @@ def _read_file(content: bytes, side: int) -> NDArray[np.uint8]:
         container = _READERS[kind](content)
         del content
         image = _decode(container, side)
-        integrity.check_blank_end(image, container)
+        _check_data(image, container, side)
     return to_square(to_upright_rgb(image, container, side), side)
 
 
+def _check_data(image: Image.Image, container: Container, side: int) -> None:
+    if container.format == "PNG":
+        integrity.check_png_rows(container.stream)
+    integrity.check_parts(container.parts, _wanted(side))
+    integrity.check_blank_end(image, container)
+
+
 def _decode_jpeg(container: Container, taken_apart: Jpeg, side: int) -> Image.Image:
-    if not taken_apart.coding:
+    if taken_apart.is_dct:
         integrity.check_jpeg_structure(taken_apart)
-        image = _decode(container, side)
-        integrity.check_jpeg_data(taken_apart, image, _wanted(side))
-        return image
     try:
-        return _decode(container, side)
+        image = _decode(container, side)
     except (OSError, SyntaxError):  # it depends on Pillow's build
+        if not taken_apart.coding:
+            raise
         raise PhotoError(
             f"a JPEG of {taken_apart.coding} coding cannot be read", hint="save it as an ordinary JPEG, or as a PNG"
         ) from None
+    if taken_apart.is_dct:
+        integrity.check_jpeg_data(taken_apart, image, _wanted(side))
+    return image
 
 
 def _decode(container: Container, side: int) -> Image.Image:
-    image = Image.open(io.BytesIO(container.stream), formats=[container.format])
+    image = _open(container)
     _sized(image).draft("RGB", _wanted(side))
     check_memory(image, container)
-    image.load()
+    try:
+        image.load()
+    except ValueError:  # Pillow knows the mode, and no way to it from what the file holds
+        raise _unreadable(container) from None
     return image
+
+
+def _open(container: Container) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(container.stream), formats=[container.format])
+    except UnidentifiedImageError:
+        raise _unreadable(container) from None
+
+
+def _unreadable(container: Container) -> PhotoError:
+    if container.kind:
+        return PhotoError(f"a {container.kind} cannot be read", hint="save it as a JPEG or PNG")
+    return PhotoError(f"the {container.format} is damaged (in a header)", hint=_AGAIN)
 
 
 def _wanted(side: int) -> tuple[int, int]:
@@ -122,5 +148,5 @@ def _refusing() -> Iterator[None]:
         reason = " ".join("".join(c if c.isprintable() else " " for c in str(error)[:200]).split())
         raise PhotoError(
             f"the image is damaged or truncated ({reason or type(error).__name__})",
-            hint="copy the photo again from its source",
+            hint=_AGAIN,
         ) from None

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from securesplit.errors import PhotoError
 from securesplit.imaging.container import Colour, Container, Samples
-from securesplit.imaging.deflate import inflate
+from securesplit.imaging.deflate import inflate, inflated_bytes
 from securesplit.imaging.orientation import find_orientation
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -19,6 +19,9 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 200_000  # of 8 kB, as most programs write them, the largest file has 8,000
 
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_CHANNELS = {2: 3, 4: 2, 6: 4}  # by colour type; of the others, one
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Of each pass, its first column and row, and the steps to the next ones."""
 _AGAIN = "copy the photo again from its source"
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _EXIF_KEYWORDS = (b"Raw profile type exif", b"Raw profile type APP1")  # ImageMagick's, from before eXIf
@@ -52,6 +55,17 @@ def read(content: bytes) -> Container:
         colour=_colour(metadata),
         samples=_samples(content),
     )
+
+
+def lacks_rows(stream: bytes) -> bool:
+    """Whether the pixels of a PNG inflate to fewer bytes than its rows take."""
+    width, height, bits, colour, _, _, interlacing = struct.unpack_from(">IIBBBBB", stream, len(SIGNATURE) + 8)
+    passes = _ADAM7 if interlacing else ((0, 0, 1, 1),)
+    sizes = ((-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes)
+    bits *= _CHANNELS.get(colour, 1)
+    wanted: int = sum(rows * (1 + -(-columns * bits // 8)) for columns, rows in sizes if columns > 0 and rows > 0)
+    data = (stream[at + 8 : end - 4] for kind, at, end in _chunks(stream) if kind == b"IDAT")
+    return inflated_bytes(data, wanted) < wanted
 
 
 def _samples(content: bytes) -> Samples:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import itertools
 import math
+import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from securesplit.errors import PhotoError
-from securesplit.imaging import ifd
+from securesplit.imaging import ifd, jpeg
 from securesplit.imaging.container import Colour, Container, Samples
 from securesplit.imaging.deflate import is_whole_zlib
-from securesplit.imaging.ifd import Directory, Header
+from securesplit.imaging.ifd import Directory, Entry, Header
 from securesplit.imaging.orientation import ORIENTATION_TAG, find_orientation
 
 MAX_STRIPS = 2**20
+MAX_JPEGS = 10_000  # each is decoded on its own; of 67 megapixels in tiles of 128×128 there are 4,100
 MAX_PAGES = 64  # looked at; the photo is the first that is no thumbnail
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _CHANNELS = 256, 257, 258, 259, 262, 277
@@ -31,14 +33,19 @@ _DECODING = frozenset(
 """Tags without which a page cannot be decoded."""
 _UNREAD = {34892: "JPEG (lossy DNG)", 50001: "WebP", 34712: "JPEG 2000", 33003: "JPEG 2000", 33005: "JPEG 2000"}
 _UNREAD |= {50002: "JPEG XL", 52546: "JPEG XL", 34661: "JBIG", 34887: "LERC", 32908: "PixarFilm", 32909: "PixarLog"}
+_COMPRESSIONS = frozenset({*range(1, 9), 32773, 32946, 34925, 50000})
 _PHOTOMETRICS = {4: "a transparency mask", 32803: "raw sensor data", 34892: "raw sensor data", 32844: "LogLuv"}
 _STRIPS, _STRIP_SIZES, _TILES, _TILE_SIZES = 273, 279, 324, 325
+_JPEG, _JPEG_TABLES = 7, 347
+_LONG, _BIG_KINDS = 4, frozenset({16, 17, 18})
 _DEFLATE = frozenset({8, 32946})
 _AGAIN = "copy the photo again from its source"
 _BYTE_BITS = 8
+_PLANES = 284
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # SampleFormat
-_FORMAT_NAMES = {_SIGNED: "signed integer", _FLOAT: "floating-point"}
+_FORMAT_NAMES = {_SIGNED: "signed integer", _FLOAT: "floating-point", 5: "complex", 6: "complex"}
+_PHOTOMETRIC_NAMES = {0: "grey", 1: "grey", 2: "RGB", 3: "palette colours", 5: "inks", 6: "YCbCr", 8: "Lab", 9: "Lab"}
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,8 @@ def read(content: bytes) -> Container:
         colour=Colour(icc=ifd.raw(content, page.directory, _ICC)),
         samples=_samples(page),
         is_uncompressed=is_uncompressed,
+        kind=_kind(page),
+        parts=_jpegs(page) if page.number(_COMPRESSION, 1) == _JPEG else (),
     )
 
 
@@ -124,7 +133,8 @@ def _check_kind(page: Page) -> None:
     if name := _UNREAD.get(page.number(_COMPRESSION, 1)):
         raise PhotoError(f"a TIFF whose pixels are packed as {name} cannot be read", hint=hint)
     if name := _PHOTOMETRICS.get(page.number(_PHOTOMETRIC, 1)):
-        raise PhotoError(f"a TIFF of {name} cannot be read", hint="develop it with the camera's software to a JPEG")
+        develop = "develop it with the camera's software to a JPEG"
+        raise PhotoError(f"a TIFF of {name} cannot be read", hint=develop if name.startswith("raw") else hint)
     channels, bits = page.number(_CHANNELS, 1), {int(b) for b in page.numbers(_BITS)} or {1}
     sample = page.number(_FORMAT, _UNSIGNED)
     name = _FORMAT_NAMES.get(sample, "")
@@ -132,14 +142,45 @@ def _check_kind(page: Page) -> None:
         raise PhotoError(f"a TIFF of {channels} channels of {max(bits)}-bit {name or 'integer'} samples", hint=hint)
     if sample == _SIGNED and bits == {8}:
         raise PhotoError("a TIFF of 8-bit signed samples cannot be read", hint=hint)
+    if channels > 1 and bits == {16} and page.number(_PLANES, 1) == 2 and page.number(_COMPRESSION, 1) == 1:
+        raise PhotoError("a TIFF of 16-bit colours, each in a plane of its own, cannot be read uncompressed", hint=hint)
     if channels > 1 and bits == {16} and any(v < 2**15 for v in page.numbers(_LARGEST)):
         raise PhotoError("a TIFF of 16-bit colour samples that use a part of their range only", hint=hint)
 
 
+def _kind(page: Page) -> str:
+    """What the page holds, in words."""
+    channels, bits = page.number(_CHANNELS, 1), page.number(_BITS, 1)
+    sample = _FORMAT_NAMES.get(page.number(_FORMAT, _UNSIGNED), "unsigned integer")
+    colours = _PHOTOMETRIC_NAMES.get(page.number(_PHOTOMETRIC, 1), "unknown colours")
+    planes = ", each in a plane of its own" if page.number(_PLANES, 1) == 2 else ""
+    method = page.number(_COMPRESSION, 1)
+    packed = "" if method in _COMPRESSIONS else f", packed by an unknown method ({method})"
+    plural = "s" if channels > 1 else ""
+    return f"TIFF of {colours} in {channels} {bits}-bit {sample} channel{plural}{planes}{packed}"
+
+
+def _jpegs(page: Page) -> tuple[bytes, ...]:
+    """Strips or tiles as files of their own (TIFF technical note 2): a start and tables, then the rest."""
+    tables = ifd.raw(page.content, page.directory, _JPEG_TABLES).removesuffix(jpeg.END) or jpeg.START
+    starts, sizes = _strips(page)
+    if len(starts) > MAX_JPEGS:
+        raise PhotoError(f"the TIFF has more than {MAX_JPEGS} JPEGs in it", hint="save it as one JPEG")
+    return tuple(
+        tables + page.content[start : start + size].removeprefix(jpeg.START)
+        for start, size in zip(starts, sizes, strict=False)
+    )
+
+
+def _strips(page: Page) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Where strips or tiles begin, and how long they are."""
+    starts = next((found for tag in (_STRIPS, _TILES) if (found := page.all_numbers(tag))), ())
+    return starts, next((found for tag in (_STRIP_SIZES, _TILE_SIZES) if (found := page.all_numbers(tag))), ())
+
+
 def _check_strips(page: Page) -> None:
     """Refuse strips or tiles that lie outside the file, are left out, or fail the checksum that Deflate has."""
-    starts = next((found for tag in (_STRIPS, _TILES) if (found := page.all_numbers(tag))), ())
-    sizes = next((found for tag in (_STRIP_SIZES, _TILE_SIZES) if (found := page.all_numbers(tag))), ())
+    starts, sizes = _strips(page)
     if not starts or (sizes and len(sizes) != len(starts)):
         raise PhotoError("the TIFF is damaged or truncated (its strips are not listed)", hint=_AGAIN)
     for start, size in zip(starts, sizes, strict=False):
@@ -185,11 +226,26 @@ def _strip_bytes(page: Page) -> int:
 
 
 def _one_page(page: Page) -> bytes:
-    """The file with a directory of its own for the photo, at its end."""
-    header, size = page.header, page.header.entry_bytes
-    kept = [entry.start for tag, entry in sorted(page.directory.entries.items()) if tag in _DECODING]
+    """The file with a directory of its own for the photo, at its end; BigTIFF as TIFF, since offsets are small."""
+    kept = sorted((tag, entry) for tag, entry in page.directory.entries.items() if tag in _DECODING)
+    classic = replace(page.header, is_big=False)
     at = len(page.content) + len(page.content) % 2
-    before = page.content[: 8 if header.is_big else 4] + header.pack_offset(at)
-    entries = b"".join(page.content[s : s + size] for s in kept)
-    directory = header.pack_count(len(kept)) + entries + header.pack_offset(0)
-    return b"".join([before, page.content[len(before) :], b"\0" * (at - len(page.content)), directory])
+    table, behind = b"", at + 2 + 12 * len(kept) + 4
+    longer: list[bytes] = []
+    for tag, entry in kept:
+        kind, count, value = _as_classic(page, tag, entry)
+        if len(value) > 4:
+            longer.append(value + b"\0" * (len(value) % 2))
+            value, behind = classic.pack_offset(behind), behind + len(longer[-1])
+        table += struct.pack(classic.order + "HHI", tag, kind, count) + value.ljust(4, b"\0")
+    mark = page.content[:2] + struct.pack(classic.order + "H", 42) + classic.pack_offset(at)
+    directory = classic.pack_count(len(kept)) + table + classic.pack_offset(0) + b"".join(longer)
+    return b"".join([mark, page.content[len(mark) :], b"\0" * (at - len(page.content)), directory])
+
+
+def _as_classic(page: Page, tag: int, entry: Entry) -> tuple[int, int, bytes]:
+    """An entry's type, count and bytes, without the types of BigTIFF."""
+    if entry.kind in _BIG_KINDS:
+        found = page.all_numbers(tag)
+        return _LONG, len(found), struct.pack(f"{page.header.order}{len(found)}I", *(v % 2**32 for v in found))
+    return entry.kind, entry.count, page.content[entry.at : entry.at + entry.count * ifd.size_of(entry.kind)]

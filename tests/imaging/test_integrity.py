@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from PIL import Image
 
 from securesplit.errors import PhotoError
-from securesplit.imaging import load_photo
+from securesplit.imaging import load_photo, png
+from tests.imaging.cjpeg import ARITHMETIC, TWO_OF_THREE
 from tests.imaging.files import chunk, lesion, saved
 
 END = b"\xff\xd9"
@@ -175,3 +177,111 @@ def test_no_real_photo_is_called_damaged(real_data: Path) -> None:
     assert len(photos) > 100
     for photo in photos:
         assert load_photo(photo, 150).shape == (150, 150, 3)
+
+
+def test_restart_markers_in_scans_of_two_of_three_colours() -> None:
+    """The interval counts MCUs of the scan, which are as many as in a scan of all."""
+    assert not refused(TWO_OF_THREE)
+    first = TWO_OF_THREE.index(b"\xff\xd3")
+    assert refused(TWO_OF_THREE[:first] + TWO_OF_THREE[TWO_OF_THREE.index(b"\xff\xd4") :])
+
+
+def test_what_cameras_put_before_the_end_is_no_damage() -> None:
+    """Zeros up to a round length, a restart marker after the last interval."""
+    for name in ("baseline", "progressive", "full chroma", "grey", "large"):
+        whole = JPEGS[name]
+        for padding in (bytes(1), bytes(600), b"\xff" * 40):
+            assert (read(whole[: -len(END)] + padding + END) == read(whole)).all()
+        assert (read(whole[: -len(END)] + bytes(600)) == read(whole)).all()
+    whole = JPEGS["restarts"]
+    following = bytes([0xFF, 0xD0 + (restarts(whole)[-1] - 0xD0 + 1) % 8])
+    assert (read(whole[: -len(END)] + following + END) == read(whole)).all()
+
+
+def restarts(content: bytes) -> list[int]:
+    return [content[i + 1] for i in range(len(content) - 1) if content[i] == 0xFF and 0xD0 <= content[i + 1] < 0xD8]
+
+
+@pytest.mark.parametrize("share", [0.4, 0.7])
+def test_arithmetic_coding_that_was_cut_off(share: float) -> None:
+    start = ARITHMETIC.index(b"\xff\xda") + 14
+    cut = ARITHMETIC[: start + int(share * (len(ARITHMETIC) - start))]
+    rest = bytes(len(ARITHMETIC) - len(cut))
+    assert not refused(ARITHMETIC)
+    for damaged in (cut, cut + END, cut + rest, cut + rest + END):
+        assert refused(damaged)
+
+
+def test_bit_rot_in_a_progressive_jpeg_is_mostly_found() -> None:
+    """What is left over shows in any of its scans."""
+    source = random.Random(6)
+    whole = JPEGS["progressive"]
+    start = whole.index(b"\xff\xda") + 14
+    found = 0
+    for _ in range(40):
+        at = source.randrange(start, len(whole) - 610)
+        found += refused(whole[:at] + bytes(600) + whole[at + 600 :])
+    assert found >= 36
+
+
+@pytest.mark.parametrize("mode", ["RGB", "CMYK", "L"])
+def test_a_jpeg_within_a_tiff_is_looked_at_like_any_other(mode: str) -> None:
+    source = random.Random(7)
+    whole = saved(lesion(300).convert(mode), "TIFF", compression="jpeg", quality=92)
+    start = whole.index(b"\xff\xda") + 14
+    assert not refused(whole)
+    found = 0
+    for _ in range(20):
+        at = source.randrange(start, len(whole) - 1500)
+        found += refused(whole[:at] + source.randbytes(600) + whole[at + 600 :])
+    assert found >= 18
+
+
+def test_a_png_of_which_rows_were_never_written() -> None:
+    """Its stream is whole, and ends before the picture does."""
+    pixels = np.asarray(lesion(300))
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    for length, is_whole in (
+        (len(rows), True),
+        (len(rows) + 5000, True),
+        (len(rows) - 1, False),
+        (len(rows) // 2, False),
+    ):
+        packed = zlib.compress((rows + bytes(5000))[:length])
+        header = struct.pack(">IIBBBBB", 300, 300, 8, 2, 0, 0, 0)
+        content = png.SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+        assert refused(content) is not is_whole
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "I;16"])
+def test_every_kind_of_png_has_as_many_rows_as_it_says(mode: str) -> None:
+    grey = np.asarray(lesion(37).convert("L"))
+    image = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else lesion(37).convert(mode)
+    assert not refused(saved(image, "PNG"))
+
+
+def test_an_interlaced_png() -> None:
+    header = struct.pack(">IIBBBBB", 33, 35, 8, 0, 0, 0, 1)
+    passes = [(5, 5), (4, 5), (9, 4), (8, 9), (17, 9), (16, 18), (33, 17)]
+    rows = b"".join(b"\0" + b"\x55" * columns for columns, count in passes for _ in range(count))
+    for data, is_whole in ((rows, True), (rows[:-1], False)):
+        parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+        assert refused(png.SIGNATURE + parts) is not is_whole
+
+
+@pytest.mark.parametrize("fill", [b"\0", b"\xff"])
+def test_an_unfinished_copy_of_a_bmp_of_os_2(fill: bytes) -> None:
+    plain = saved(lesion(300), "BMP")
+    core = struct.pack("<IHHHH", 12, 300, 300, 1, 24)
+    whole = plain[:10] + struct.pack("<I", 26) + core + plain[54:]
+    assert (read(whole) == read(plain)).all()
+    assert refused(whole[:120_121] + fill * (len(whole) - 120_121))
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"save_all": True, "lossless": True}, {"save_all": True}])
+def test_other_webps_with_a_hole(options: dict[str, bool]) -> None:
+    more = {"append_images": [lesion(300, seed=4)]} if "save_all" in options else {}
+    whole = saved(lesion(300), "WEBP", quality=95, **options, **more)
+    at = len(whole) // (6 if more else 3)
+    assert not refused(whole)
+    assert refused(whole[:at] + bytes(1100) + whole[at + 1100 :])

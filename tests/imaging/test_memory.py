@@ -63,6 +63,13 @@ def test_endless_parts_cost_no_time(tmp_path: Path) -> None:
         refused_at_once(tmp_path / "photo", "damaged|thumbnails")
 
 
+@pytest.mark.parametrize("size", [(65_000, 590), (590, 65_000)])
+def test_a_jpeg_too_narrow_to_be_decoded_at_a_scale(size: tuple[int, int], tmp_path: Path) -> None:
+    """It is decoded twice in full, and compared: 660 MB before this was counted."""
+    (tmp_path / "photo").write_bytes(announced(saved(lesion(64), "JPEG"), *size))
+    refused_at_once(tmp_path / "photo", "MiB of memory")
+
+
 @pytest.mark.parametrize("kind", ["TIFF", "WEBP", "BMP"])
 def test_the_other_formats(kind: str, tmp_path: Path) -> None:
     content = bytearray(saved(lesion(64), kind, **({"lossless": False} if kind == "WEBP" else {})))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from securesplit.errors import PhotoError
 from securesplit.imaging import load_photo
-from tests.imaging.files import Entry, chunk, grey, lesion, long, saved, short, tiff
+from tests.imaging.files import Entry, chunk, directory, grey, lesion, long, saved, short, tiff
 
 SIDE = 64
 
@@ -162,3 +162,65 @@ def test_odd_tags_of_a_tiff_decide_nothing(make: Callable[[bytes], bytes]) -> No
         (330, 12, 1, struct.pack("<d", float("inf"))),
     ]
     assert (read(make(tiff(grey(), *odd))) == expected()).all()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_big_tiff(order: str) -> None:
+    """Its decoder gets it as TIFF, with offsets of 4 bytes for those of 8."""
+    pixels = grey()
+    rows = [row.tobytes() for row in pixels]
+    starts = [16 + sum(map(len, rows[:i])) for i in range(len(rows))]
+    table = 16 + pixels.size + 8 * len(rows)
+    numbers = {256: pixels.shape[1], 257: pixels.shape[0], 258: 8, 259: 1, 262: 1, 277: 1, 278: 1}
+    entries = [struct.pack(order + "HHQQ", tag, 16, 1, number) for tag, number in numbers.items()]
+    entries.append(struct.pack(order + "HHQQ", 273, 16, len(rows), 16 + pixels.size))
+    entries.append(struct.pack(order + "HHQQ", 279, 16, len(rows), table))
+    mark = (b"II" if order == "<" else b"MM") + struct.pack(order + "HHHQ", 43, 8, 0, table + 8 * len(rows))
+    lists = struct.pack(f"{order}{2 * len(rows)}Q", *starts, *map(len, rows))
+    page = struct.pack(order + "Q", len(entries)) + b"".join(entries) + bytes(8)
+    assert (read(mark + b"".join(rows) + lists + page) == expected()).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({258: 64, 339: 3}, "grey in 1 64-bit floating-point channel cannot"),
+        ({258: 16, 339: 3}, "grey in 1 16-bit floating-point channel cannot"),
+        ({258: 64}, "grey in 1 64-bit unsigned integer channel cannot"),
+        ({258: 14}, "grey in 1 14-bit unsigned integer channel cannot"),
+        ({258: 32, 339: 6}, "grey in 1 32-bit complex channel cannot"),
+        ({259: 34933}, "packed by an unknown method .34933. cannot"),
+        ({262: 10}, "unknown colours in 1 8-bit unsigned integer channel cannot"),
+    ],
+)
+def test_what_cannot_be_decoded_is_named_and_no_damage(changes: dict[int, int], words: str) -> None:
+    content = tiff(grey())
+    start = struct.unpack_from("<I", content, 4)[0]
+    known = {struct.unpack_from("<H", content, at)[0]: at for at in range(start + 2, len(content) - 11, 12)}
+    more = [short(tag, value) for tag, value in changes.items() if tag not in known]
+    changed = bytearray(tiff(grey(), *more))
+    start = struct.unpack_from("<I", changed, 4)[0]
+    for at in range(start + 2, len(changed) - 11, 12):
+        if (tag := struct.unpack_from("<H", changed, at)[0]) in changes:
+            struct.pack_into("<H", changed, at + 8, changes[tag])
+    with pytest.raises(PhotoError, match=words) as caught:
+        read(bytes(changed))
+    assert "JPEG" in str(caught.value.hint)
+
+
+def test_uncompressed_planes_of_16_bits_are_refused() -> None:
+    """Pillow makes stripes of them."""
+    side = 64
+    plane = in_16_bits(16)[:side, :side].astype("<u2").tobytes()
+    entries = [
+        long(256, side),
+        long(257, side),
+        short(258, 16, 16, 16),
+        short(259, 1),
+        short(262, 2),
+        long(273, *(8,) * 3),
+    ]
+    entries += [short(277, 3), long(278, side), long(279, *[len(plane)] * 3), short(284, 2)]
+    content = b"II*\0" + struct.pack("<I", 8 + len(plane)) + plane + directory(entries, 8 + len(plane))
+    with pytest.raises(PhotoError, match="each in a plane of its own"):
+        read(content)
