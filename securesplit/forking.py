@@ -103,13 +103,14 @@ class ClosedAtFork(_Watched, Generic[_T]):
         close: closes it.
 
     Attributes:
-        lock: to be held while `value` is used; a fork waits for it.
+        lock: to be held while `value` is used; a fork waits for it. A signal's handler in the thread that holds it may
+            close, or fork, all the same: what it interrupted then fails.
     """
 
     def __init__(self, open_: Callable[[], _T], close: Callable[[_T], None]) -> None:
         super().__init__()
         self._open, self._close = open_, close
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self._value: _T | None = open_()
         self._is_over = False
 
@@ -144,7 +145,7 @@ class ClosedAtFork(_Watched, Generic[_T]):
 
     def after_in_child(self) -> None:
         """The same."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
 
 
 def own_lock() -> PerProcess[threading.Lock]:
@@ -162,7 +163,7 @@ _forking = _Forking()
 
 
 def _before() -> None:
-    _forking.told = list(_live)
+    _forking.told = sorted(_live, key=id)  # in one order, since two threads that fork may wait for each other
     for watched in _forking.told:
         watched.before()
 

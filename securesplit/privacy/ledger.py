@@ -307,13 +307,19 @@ class Ledger:
 
     @contextmanager
     def _immediate(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+        """A transaction; one that a signal cut off before it could be rolled back ends first, for the lock is ours."""
         try:
+            self._roll_back()
+            self._db.execute("BEGIN IMMEDIATE")
             yield
         except BaseException:
-            self._db.execute("ROLLBACK")
+            self._roll_back()
             raise
         self._db.execute("COMMIT")
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

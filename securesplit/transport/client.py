@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from securesplit.channel import tensor
 from securesplit.channel.credentials import Credentials
 from securesplit.config import check_timeout_s
+from securesplit.errors import UnreachableError
 from securesplit.forking import PerProcess
 from securesplit.transport import answer
 from securesplit.transport.answer import Answer
@@ -36,11 +37,21 @@ __all__ = ["Answer", "Connection", "Patience"]
 
 @dataclass
 class _Opened:
-    """What each process has for itself; sessions are made when they are needed."""
+    """What each process has for itself; sessions are made when they are needed.
 
-    lock: threading.Lock
+    Attributes:
+        lock: of whoever asks or closes; a thread's own handler of a signal gets it too, so see `is_asking`.
+        context: makes the sockets.
+        peers: one for each endpoint.
+        is_asking: a request is under way, whose sockets must not be touched by a handler that interrupts it.
+        is_over: `Connection.close` was called.
+    """
+
+    lock: threading.RLock
     context: zmq.Context[zmq.Socket[bytes]]
     peers: list[Peer]
+    is_asking: bool = False
+    is_over: bool = False
 
     def close_peers(self) -> None:
         """End all sessions."""
@@ -96,12 +107,11 @@ class Connection:
         """
         body, attempts, start_s = tensor.encode(release), Attempts(self._patience), time.perf_counter()
         opened = self._opened.value
-        if not opened.lock.acquire(timeout=attempts.deadline.left_s):
-            raise too_crowded()
         try:
-            return self._persist(opened, next(self._refs), body, attempts, before_sending, start_s)
+            return self._take_turn(opened, body, attempts, before_sending, start_s)
         finally:
-            opened.lock.release()
+            if opened.is_over:
+                self.close()
 
     def renew(self, credentials: Credentials) -> None:
         """Use other credentials from the next request on; sessions under the old ones end."""
@@ -109,16 +119,21 @@ class Connection:
         with opened.lock:
             self._credentials = credentials
             if not opened.context.closed:
-                opened.close_peers()
+                if not opened.is_asking:
+                    opened.close_peers()
                 opened.peers = self._new_peers()
 
     def close(self) -> None:
-        """End all sessions; the connection cannot be used again. In a fork, the parent's go on."""
+        """End all sessions; the connection cannot be used again. In a fork, the parent's go on.
+
+        In a signal's handler that interrupts a request of the same thread: once that request has ended.
+        """
         if self._opened.is_inherited:
             return
         opened = self._opened.value
         with opened.lock:
-            if not opened.context.closed:
+            opened.is_over = True
+            if not opened.is_asking and not opened.context.closed:
                 opened.close_peers()
                 opened.context.destroy(linger=0)  # a signal in the middle of opening a link may have left a socket
 
@@ -131,7 +146,7 @@ class Connection:
         self.close()
 
     def _open(self) -> _Opened:
-        return _Opened(threading.Lock(), new_context(), self._new_peers())
+        return _Opened(threading.RLock(), new_context(), self._new_peers())
 
     def _new_peers(self) -> list[Peer]:
         return [self._peer(endpoint) for endpoint in self._course.endpoints]
@@ -145,6 +160,35 @@ class Connection:
             limits=Limits(),
             connect_timeout_s=self._patience.connect_s,
         )
+
+    def _take_turn(
+        self,
+        opened: _Opened,
+        body: bytes,
+        attempts: Attempts,
+        before_sending: Callable[[], None],
+        start_s: float,
+    ) -> Answer:
+        """Persist, while no other thread does.
+
+        A signal may raise from within any call, also just when the lock was taken. An RLock knows whose it is, so it is
+        released whatever was still noted of it.
+        """
+        mine = False
+        try:
+            if not opened.lock.acquire(timeout=attempts.deadline.left_s):
+                raise too_crowded()
+            if opened.is_over or opened.is_asking:
+                raise _unusable(opened)
+            mine = opened.is_asking = True
+            return self._persist(opened, next(self._refs), body, attempts, before_sending, start_s)
+        finally:
+            if mine:
+                opened.is_asking = False
+            try:  # noqa: SIM105 - another call would be another place for a signal
+                opened.lock.release()
+            except RuntimeError:  # it was not this thread's
+                pass
 
     def _persist(
         self,
@@ -167,3 +211,9 @@ class Connection:
             else:
                 self._course.succeeded(tried)
                 return found
+
+
+def _unusable(opened: _Opened) -> UnreachableError:
+    if opened.is_over:
+        return UnreachableError("the client was closed", hint="keep it open until the last answer")
+    return UnreachableError("a request of this client is under way in the same thread", hint="ask when it has ended")

@@ -1,3 +1,4 @@
+import functools
 import json
 import math
 import os
@@ -342,3 +343,26 @@ def test_the_budget_knows_the_exact_loss(tmp_path):
             spend(book, name, loss=SIX, budget=budget)
         with pytest.raises(BudgetError, match="of this device"):
             spend(book, 11, loss=SIX, budget=budget)
+
+
+class CutOff(sqlite3.Connection):
+    """A database at which a signal arrives just when a transaction has begun."""
+
+    arriving = False
+
+    def execute(self, sql, *rest):
+        done = super().execute(sql, *rest)
+        if CutOff.arriving and sql == "BEGIN IMMEDIATE":
+            CutOff.arriving = False
+            raise KeyboardInterrupt
+        return done
+
+
+def test_a_signal_just_when_a_transaction_began_leaves_the_ledger_usable(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=CutOff))
+    with Ledger(tmp_path) as ledger:
+        CutOff.arriving = True
+        with pytest.raises(KeyboardInterrupt):
+            spend(ledger, 1)
+        spend(ledger, 2)
+        assert ledger.totals()[-1].releases == 1

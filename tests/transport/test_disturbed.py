@@ -70,6 +70,43 @@ def test_a_signal_in_the_middle_of_a_request_leaves_the_connection_whole(
     assert stopped > ROUNDS // 2
 
 
+class CutOff(type(threading.RLock())):  # type: ignore[misc]
+    """A lock at which a signal arrives just when it was taken."""
+
+    def acquire(self, *args: Any, **options: Any) -> bool:
+        assert super().acquire(*args, **options)
+        raise KeyboardInterrupt
+
+
+def test_a_signal_just_when_the_connection_was_taken_gives_it_back(worker: Running) -> None:
+    with worker.connect() as connection:
+        opened = connection._opened.value
+        usual, opened.lock = opened.lock, CutOff()
+        with pytest.raises(KeyboardInterrupt):
+            connection.request(release(3))
+        with pytest.raises(RuntimeError, match="un-acquired"):
+            opened.lock.release()
+        opened.lock = usual
+        assert connection.request(release(4)).logit == 4
+
+
+def test_a_signal_s_handler_may_close_the_client_that_it_interrupts() -> None:
+    """It hung for ever: the thread waited for the lock that it held itself. The request under way is still answered."""
+    with running(serve_engine("Sum", pause_s=0.3), keys=KEYS) as worker:
+        connection = worker.connect()
+        before = signal.signal(signal.SIGUSR1, lambda *_: connection.close())
+        timer = threading.Timer(0.15, os.kill, (os.getpid(), signal.SIGUSR1))
+        try:
+            timer.start()
+            assert connection.request(release(3)).logit == 3
+        finally:
+            timer.join()
+            signal.signal(signal.SIGUSR1, before)
+        assert connection._opened.value.context.closed
+        with pytest.raises(UnreachableError, match="the client was closed"):
+            connection.request(release(3))
+
+
 def test_threads_wait_for_their_turn_no_longer_than_their_own_time() -> None:
     """Behind a worker that says nothing each thread waited for all before it: 6 × 1 s."""
     with middleman(None, None, lambda _: []) as silent, ThreadPoolExecutor(6) as threads:
