@@ -94,9 +94,9 @@ class LazyGroup(click.Group):
 
 def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from securesplit import __version__
 
-        terminal.answer(f"securesplit {version('securesplit')}")
+        terminal.answer(f"securesplit {__version__}")
         ctx.exit()
 
 

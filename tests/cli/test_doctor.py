@@ -6,11 +6,13 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import securesplit
 from securesplit.channel import keystore
 from securesplit.cli.checks.certificates import CertsCheck
 from securesplit.cli.checks.machine import check_clock, check_state, installed_at
@@ -293,3 +295,23 @@ def test_a_worker_that_is_not_there_is_an_error(
     report = doctor("--connect", absent, "--connect", worker.endpoint, "--certs", worker.certs, "--timeout", 5)
     assert report["exit_code"] == 6
     assert "answered a drawn lesion" in said(report, "ok")[-1]
+
+
+def test_a_copy_that_was_never_installed_works_and_says_so(
+    doctor: Doctor, certs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package's folder on the path, without its metadata."""
+    for name in ("version", "requires"):
+        usual = getattr(metadata, name)
+
+        def look(package: str, usual: Callable[[str], Any] = usual) -> Any:
+            if package == "securesplit":
+                raise metadata.PackageNotFoundError(package)
+            return usual(package)
+
+        monkeypatch.setattr(metadata, name, look)
+    assert securesplit.__version__ == securesplit.UNKNOWN_VERSION
+    report = doctor()
+    assert report["exit_code"] == 0
+    assert said(report, "warning") == ["this copy was not installed: which libraries it needs is not known"]
+    assert run(["--version"]) == 0

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 
@@ -144,3 +149,39 @@ def test_a_pod_is_asked_by_its_address_and_by_names_that_are_listed() -> None:
         assert status(reached, "TAIL.example.org") == 200
         assert status(reached, "evil.example") == 421
         assert status(reached, "192.0.2.1") == 421
+
+
+def ask(address: str, *arguments: str, out: int) -> int:
+    """The health check as a process that writes to a descriptor, or, with -1, has none to write to."""
+    command = ["sh", "-c", 'exec "$0" "$@" >&-'] if out < 0 else []
+    return subprocess.run(
+        [*command, sys.executable, "-m", "securesplit.worker.ask", *arguments],
+        env={**os.environ, "SECURESPLIT_METRICS": address},
+        stdout=out if out >= 0 else None,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    ).returncode
+
+
+def test_the_health_check_s_code_is_the_answer_whoever_takes_its_lines(tmp_path: Path) -> None:
+    with serving() as server, Path("/dev/full").open("wb") as full, (tmp_path / "lines").open("w+b") as lines:
+        assert [ask(server.address, "/livez", out=out) for out in (full.fileno(), -1, lines.fileno())] == [0, 0, 0]
+        assert [ask(server.address, out=lines.fileno()), ask("", out=full.fileno()), ask("x:\n", out=-1)] == [1, 1, 1]
+        assert (tmp_path / "lines").read_text().splitlines() == ["ok", "/livez"], "the page, and which there are"
+
+
+def test_the_health_check_shows_nothing_that_moves_a_terminal(tmp_path: Path) -> None:
+    """Whoever else listens there answers what he likes."""
+    body = b"\x1b[2Jok\x9b\xff\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener, (tmp_path / "lines").open("w+b") as lines:
+
+        def answer() -> None:
+            with listener.accept()[0] as peer:
+                peer.recv(1_000)
+                peer.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + body)
+
+        stranger = threading.Thread(target=answer)
+        stranger.start()
+        ask(f"127.0.0.1:{listener.getsockname()[1]}", out=lines.fileno())
+        stranger.join()
+        assert (tmp_path / "lines").read_text() == "\\x1b[2Jok\\x9b\\xff\n"

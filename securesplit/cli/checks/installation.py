@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from importlib import metadata
 
+from securesplit import __version__
 from securesplit.cli.checks import Finding, failure, ok, warning
 from securesplit.cli.settings import Settings
 from securesplit.errors import SecureSplitError
@@ -20,19 +21,30 @@ _REINSTALL = "install securesplit again in a fresh environment"
 
 def check_libraries() -> Iterator[Finding]:
     """That every library of the base install loads and is new enough, and that OpenSSL has a post-quantum group."""
-    version = metadata.version("securesplit")
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    yield ok("version", f"securesplit {version}, {python}")
+    yield ok("version", f"securesplit {__version__}, {python}")
+    required = _required()
+    if not required:
+        yield warning("version", "this copy was not installed: which libraries it needs is not known", _REINSTALL)
     found = []
-    for line in metadata.requires("securesplit") or ():
+    for line in required:
         if match := _LIBRARY.match(line):
             name, least = match.groups()
             try:
                 found.append(f"{name} {_loaded(name, least)}")
             except SecureSplitError as error:
                 yield failure("libraries", error)
-    yield ok("libraries", ", ".join(found))
+    if found:
+        yield ok("libraries", ", ".join(found))
     yield from _check_openssl()
+
+
+def _required() -> list[str]:
+    """The package's requirements as it was installed with; none where it was not, as in a copy of its folder."""
+    try:
+        return metadata.requires("securesplit") or []
+    except metadata.PackageNotFoundError:
+        return []
 
 
 def _loaded(name: str, least: str) -> str:
