@@ -22,7 +22,7 @@ from securesplit.errors import CredentialError
 
 SOON_DAYS = 30  # certificates and lists that end within this time are warned of
 CA_SOON_DAYS = 120  # leaves of 90 days that are issued later than this would outlive their CA
-_RENEW = "securesplit keygen --renew, then copy the new files"
+_RENEW = "securesplit enroll --renew; or securesplit keygen --renew on the CA machine, then copy the new files"
 
 
 @dataclass(frozen=True)

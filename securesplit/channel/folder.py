@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -74,8 +75,13 @@ def locked(folder: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
         os.close(descriptor)
 
 
-def create(path: Path, data: bytes) -> None:
+def create(path: Path, data: bytes, *, shown: Path | None = None) -> None:
     """Write a file that does not exist yet, whole or not at all.
+
+    Args:
+        path: of the file.
+        data: its bytes.
+        shown: the path that an error names; ``path`` where it is None.
 
     Raises:
         CredentialError: it exists, or cannot be written.
@@ -85,7 +91,7 @@ def create(path: Path, data: bytes) -> None:
     except FileExistsError:
         raise CredentialError(f"{path} exists already and is not overwritten", hint="move it away first") from None
     except OSError as error:
-        raise _unwritten(path, error) from error
+        raise _unwritten(shown or path, error) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -93,7 +99,42 @@ def create(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         path.unlink()
-        raise _unwritten(path, error) from error
+        raise _unwritten(shown or path, error) from error
+
+
+def check_replaceable(path: Path, header: bytes) -> None:
+    """That a file that goes to another machine can be written here: nothing is in its place but an earlier one.
+
+    Raises:
+        CredentialError: something else is there.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        is_ours = path.is_file() and not path.is_symlink() and read_foreign(path, len(header)).startswith(header)
+    except CredentialError:
+        is_ours = False
+    if not is_ours:
+        raise CredentialError(f"{path} exists already and is not overwritten", hint="move it away first")
+
+
+def read_foreign(path: Path, most_bytes: int) -> bytes:
+    """Read a file that came from another machine, by whatever road, up to one byte more than it may have.
+
+    Who could change it does not matter, since what is in it is checked.
+
+    Raises:
+        CredentialError: it is missing, unreadable, or not a file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise CredentialError(f"{path} is not a file", hint="name the file itself")
+            return file.read(most_bytes + 1)
+    except OSError as error:
+        hint = "check the name and the road that the file came"
+        raise CredentialError(f"{path} cannot be read: {error.strerror}", hint=hint) from None
 
 
 def _unwritten(path: Path, error: OSError) -> CredentialError:
@@ -126,7 +167,7 @@ def staged(contents: Mapping[Path, bytes]) -> Iterator[None]:
     try:
         for path, draft in drafts.items():
             draft.unlink(missing_ok=True)
-            create(draft, contents[path])
+            create(draft, contents[path], shown=path)
         yield
         for path, draft in drafts.items():
             draft.replace(path)

@@ -1,4 +1,4 @@
-"""``keygen``'s work on the certs folder: make what is missing, and issue anew. Taking back is in ``revoking.py``.
+"""``keygen``'s work on the certs folder: make what is missing, and issue again. Taking back is in ``revoking.py``.
 
 Invariants:
 
@@ -28,6 +28,7 @@ from securesplit.channel.holdings import (
     written_pair,
 )
 from securesplit.channel.pki import Identity
+from securesplit.errors import CredentialError
 
 DEFAULT_CLIENT = "device"
 DEFAULT_SERVER_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -61,22 +62,51 @@ def _create(
     folder: Path, server_names: Sequence[str], clients: Sequence[str], days: int, now: datetime
 ) -> KeygenReport:
     is_new = not (folder / files.CA_CERTIFICATE).exists()
+    enrolled = enrolled_names(folder)
+    _refuse_enrolled(clients, enrolled)
+    names = list(dict.fromkeys(clients)) or ([DEFAULT_CLIENT] if is_new else _client_names(folder, enrolled))
     if is_new:
-        with written_pair(folder, "ca", pki.new_ca(now=now), fresh=True):
-            pass
+        create_ca(folder, now=now)
     entries = [entry_of(folder, "ca", "CA", "created" if is_new else "kept")]
     if (folder / "server.crt").exists():
         entries.append(entry_of(folder, files.SERVER, "server", "kept"))
-    else:
+    elif server_names or not any(name.startswith(lists.SERVER_PREFIX) for name in enrolled):
         _issue_server(
             folder, authority_of(folder), server_names or DEFAULT_SERVER_NAMES, fresh=True, days=days, now=now
         )
         entries.append(entry_of(folder, files.SERVER, "server", "created"))
-    names = clients or ([DEFAULT_CLIENT] if is_new else _client_names(folder))
-    entries.extend(_create_client(folder, name, days, now) for name in dict.fromkeys(names))
+    entries.extend(_create_client(folder, name, days, now) for name in names)
     if any(entry.action == "created" for entry in entries) or not (folder / files.CRL).exists():
         lists.sign_crl(folder, authority_of(folder), days=days, now=now)
     return report_of(folder, entries, _notes(folder, entries, server_names))
+
+
+def create_ca(folder: Path, *, now: datetime) -> None:
+    """Make the CA of a folder that has none; the caller holds the folder's lock.
+
+    Raises:
+        CredentialError: it is there, or cannot be written.
+    """
+    with written_pair(folder, "ca", pki.new_ca(now=now), fresh=True):
+        pass
+
+
+def enrolled_names(folder: Path) -> list[str]:
+    """Who has a key of its own: whose last certificate that is not revoked answers a request.
+
+    Returns:
+        a device's name, or ``server:NAME,NAME``.
+    """
+    revoked = lists.revoked(folder)
+    last = {one.owner: one for one in lists.issued(folder) if one.serial not in revoked}
+    return [name for name, one in last.items() if one.request is not None]
+
+
+def _refuse_enrolled(names: Iterable[str], enrolled: Sequence[str]) -> None:
+    for name in names:
+        if name in enrolled:
+            hint = "renew it there with securesplit enroll --renew, or give another name"
+            raise CredentialError(f"client {name} is enrolled with a key of its own", hint=hint)
 
 
 def renew(
@@ -102,11 +132,14 @@ def renew(
 
 def _renew(folder: Path, server_names: Sequence[str], clients: Sequence[str], days: int, now: datetime) -> KeygenReport:
     authority = authority_of(folder)
-    names = list(dict.fromkeys(clients)) or _client_names(folder)
+    enrolled = enrolled_names(folder)
+    _refuse_enrolled(clients, enrolled)
+    names = list(dict.fromkeys(clients)) or _client_names(folder, enrolled)
     for name in names:
         certificate_of(folder, f"{files.CLIENTS}/{name}")
     entries = [entry_of(folder, "ca", "CA", "kept")]
-    if not clients:
+    has_server = (folder / f"{files.SERVER}.crt").exists() or not enrolled
+    if has_server and not clients:
         old = pki.server_names_of(certificate_of(folder, files.SERVER))
         _issue_server(folder, authority, server_names or old, fresh=False, days=days, now=now)
         entries.append(entry_of(folder, files.SERVER, "server", "renewed"))
@@ -114,8 +147,10 @@ def _renew(folder: Path, server_names: Sequence[str], clients: Sequence[str], da
         _issue_client(folder, authority, name, fresh=False, days=days, now=now)
         entries.append(entry_of(folder, f"{files.CLIENTS}/{name}", f"client {name}", "renewed"))
     lists.sign_crl(folder, authority, days=days, now=now)
-    note = "copy the new files to the worker and the devices; the clients' last certificates stay allowed till then"
-    return report_of(folder, entries, (note,))
+    notes = ["copy the new files to the worker and the devices; the clients' last certificates stay allowed till then"]
+    if enrolled:
+        notes.append(f"renew with their own keys, by securesplit enroll --renew: {', '.join(enrolled)}")
+    return report_of(folder, entries, tuple(notes))
 
 
 def _check_arguments(server_names: Iterable[str], clients: Iterable[str], days: int) -> None:
@@ -149,8 +184,10 @@ def _issue_server(
         lists.note_server(folder, server.certificate)
 
 
-def _client_names(folder: Path) -> list[str]:
-    return sorted(path.stem for path in (folder / files.CLIENTS).glob("*.crt"))
+def _client_names(folder: Path, enrolled: Sequence[str]) -> list[str]:
+    """The clients whose keys were made here."""
+    names = sorted(path.stem for path in (folder / files.CLIENTS).glob("*.crt"))
+    return [name for name in names if name not in enrolled]
 
 
 def _notes(folder: Path, entries: Sequence[Entry], server_names: Iterable[str]) -> tuple[str, ...]:
@@ -161,6 +198,8 @@ def _notes(folder: Path, entries: Sequence[Entry], server_names: Iterable[str]) 
             "ca.key signs everything: keep it away from both",
         )
     notes = [f"kept as before, nothing was overwritten: {', '.join(kept)}"]
+    if not (folder / f"{files.SERVER}.crt").exists():  # its worker is enrolled
+        return tuple(notes)
     held = pki.server_names_of(certificate_of(folder, files.SERVER))
     wanted = [name for name in server_names if name.lower().strip("[]") not in held]
     if wanted:

@@ -7,7 +7,7 @@
 A worker needs ``ca.crt crl.pem allowed-clients.txt server.crt server.key``, a device ``ca.crt crl.pem clients/NAME.crt
 clients/NAME.key``. ``ca.crt`` and ``crl.pem`` may hold several CAs and their lists, while one is being replaced.
 Loading never writes. ``now`` is an aware datetime and always an argument. ``issuing.py`` makes the files,
-``revoking.py`` takes them back.
+``signing.py`` and ``enrolling.py`` make them without moving a key, ``revoking.py`` takes them back.
 """
 
 from __future__ import annotations
@@ -93,6 +93,9 @@ def _files(folder: Path, stem: str) -> list[Path]:
 
 def _no_client(folder: Path, name: str) -> CredentialError:
     """Say what lies in the folder instead of the client's certificate, and what to do about it."""
+    if (folder / files.CLIENTS / f"{name}.key").exists():
+        hint = "securesplit enroll --install ANSWER puts it in place; securesplit enroll makes the request once more"
+        return CredentialError(f"{folder} has a key of client {name}, and no certificate for it yet", hint=hint)
     others = sorted(path.stem for path in (folder / files.CLIENTS).glob("*.crt"))
     if others:
         hint = f"it has files of {', '.join(others[:5])}: give --client {others[0]}"

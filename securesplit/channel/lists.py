@@ -5,9 +5,10 @@ Invariants:
 - ``allowed-clients.txt`` has one line ``FINGERPRINT NAME`` a certificate, in any usual spelling, and ``keygen`` keeps
   at most two certificates a name: after a renewal the certificate before stays, so that a device works until its new
   files reach it.
-- ``issued.txt`` has one line ``FINGERPRINT SERIAL EXPIRY NAME`` a certificate ever issued, so that all of them can be
-  revoked; NAME of a server's is ``server:NAME,NAME``, which no client can be called. It is for the CA's folder only and
-  need not be copied anywhere.
+- ``issued.txt`` has one line ``FINGERPRINT SERIAL EXPIRY NAME START KEY REQUEST`` a certificate ever issued, so that
+  all of them can be revoked and a key is known again; NAME of a server's is ``server:NAME,NAME``, which no client can
+  be called; REQUEST is ``-`` where `keygen` made the key. Lines of earlier versions end with NAME. The file is for the
+  CA's folder only and need not be copied anywhere.
 - ``crl.pem`` is signed anew as a whole, with a rising number; it never forgets an entry, nor another CA's list.
 
 Each file is replaced in one step; who changes one holds the folder's lock (``folder.locked``).
@@ -17,10 +18,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from securesplit.channel import folder as files
 from securesplit.channel import parsing, pki
@@ -35,8 +39,60 @@ _SEPARATORS = re.compile(r"[:\s-]")
 _LINE = "correct or remove the line"
 SERVER_PREFIX = "server:"
 
-Issued = tuple[str, int, datetime]
-"""Fingerprint, serial number and expiry of a certificate."""
+_NONE = "-"
+_WORDS_BEFORE, _WORDS = 4, 7  # of a line of issued.txt, before keys were noted and since
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate that was issued here.
+
+    Attributes:
+        fingerprint: SHA-256, hex.
+        serial: its number.
+        expires_at: when it ends.
+        owner: the client's name, or ``server:NAME,NAME``.
+        starts_at: when it begins; None in a line of an earlier version, like the next two.
+        key: fingerprint of its public key.
+        request: digest of the request that it answers; None where `keygen` made the key.
+    """
+
+    fingerprint: str
+    serial: int
+    expires_at: datetime
+    owner: str
+    starts_at: datetime | None = None
+    key: str | None = None
+    request: str | None = None
+
+    @property
+    def server_names(self) -> list[str]:
+        """The DNS names and addresses of a server; none for a client."""
+        return self.owner.removeprefix(SERVER_PREFIX).split(",") if self.is_server else []
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it is a server's."""
+        return self.owner.startswith(SERVER_PREFIX)
+
+    @property
+    def names(self) -> set[str]:
+        """The names of either."""
+        return set(self.server_names) or {self.owner}
+
+    @classmethod
+    def of(cls, certificate: x509.Certificate, owner: str, request: str | None = None) -> Self:
+        """What is noted of a certificate."""
+        key = certificate.public_key()
+        return cls(
+            pki.fingerprint(certificate),
+            certificate.serial_number,
+            certificate.not_valid_after_utc,
+            owner,
+            certificate.not_valid_before_utc,
+            pki.key_fingerprint(key) if isinstance(key, ec.EllipticCurvePublicKey) else None,
+            request,
+        )
 
 
 def allowed(folder: Path) -> list[list[str]]:
@@ -58,8 +114,8 @@ def _allowed(path: Path, line: str) -> list[str]:
     *words, name = line.split()
     if not words:
         raise CredentialError(f"{path} has a line that does not have 2 words: FINGERPRINT NAME", hint=_LINE)
-    digits = _SEPARATORS.sub("", _PREFIX.sub("", " ".join(words))).lower()
-    if len(digits) == FINGERPRINT_DIGITS and set(digits) <= _HEX:
+    digits = fingerprint_digits(" ".join(words))
+    if is_fingerprint(digits):
         return [digits, name]
     if len(digits) == _SHA1_DIGITS and set(digits) <= _HEX:
         hint = "openssl x509 -noout -fingerprint -sha256 -in NAME.crt prints the right one"
@@ -68,6 +124,16 @@ def _allowed(path: Path, line: str) -> list[str]:
         "is not FINGERPRINT NAME" if len(words) == 1 else "does not have 2 words, or no fingerprint of 64 digits first"
     )
     raise CredentialError(f"{path} has a line that {why}", hint=_LINE)
+
+
+def fingerprint_digits(text: str) -> str:
+    """A fingerprint without separators and what programs write before it, in lowercase; anything for other text."""
+    return _SEPARATORS.sub("", _PREFIX.sub("", text)).lower()
+
+
+def is_fingerprint(digits: str) -> bool:
+    """Whether these are the 64 digits of a fingerprint of SHA-256."""
+    return len(digits) == FINGERPRINT_DIGITS and set(digits) <= _HEX
 
 
 def allow(folder: Path, certificate: x509.Certificate, name: str) -> None:
@@ -83,31 +149,65 @@ def disallow(folder: Path, name: str) -> None:
     _write(folder / files.ALLOWED, [line for line in allowed(folder) if line[1] != name])
 
 
-def note_issued(folder: Path, certificate: x509.Certificate, name: str) -> None:
+def note_issued(folder: Path, certificate: x509.Certificate, owner: str, request: str | None = None) -> None:
     """Remember a certificate before it is handed out."""
-    expiry = certificate.not_valid_after_utc.isoformat()
-    line = [pki.fingerprint(certificate), f"{certificate.serial_number:x}", expiry, name]
-    _write(folder / files.ISSUED, [*_lines(folder / files.ISSUED, 4), line])
+    path = folder / files.ISSUED
+    one = Issued.of(certificate, owner, request)
+    start = one.starts_at.isoformat() if one.starts_at else _NONE
+    line = [one.fingerprint, f"{one.serial:x}", one.expires_at.isoformat(), owner]
+    _write(path, [*_issued_lines(path), [*line, start, one.key or _NONE, request or _NONE]])
 
 
-def note_server(folder: Path, certificate: x509.Certificate) -> None:
+def note_server(folder: Path, certificate: x509.Certificate, request: str | None = None) -> None:
     """Remember a server's certificate before it is handed out."""
-    note_issued(folder, certificate, SERVER_PREFIX + ",".join(pki.server_names_of(certificate)))
+    note_issued(folder, certificate, server_owner(pki.server_names_of(certificate)), request)
+
+
+def server_owner(names: Iterable[str]) -> str:
+    """What stands for a server in ``issued.txt``."""
+    return SERVER_PREFIX + ",".join(names)
+
+
+def issued(folder: Path) -> list[Issued]:
+    """Every certificate that was ever issued here, the oldest first; none where there is no file.
+
+    Raises:
+        CredentialError: the file cannot be read, or has another line.
+    """
+    path = folder / files.ISSUED
+    try:
+        return [_issued(*line) for line in _issued_lines(path)]
+    except ValueError:
+        raise CredentialError(f"{path} has a line with a broken number or date", hint=_LINE) from None
 
 
 def issued_to(folder: Path, name: str) -> list[Issued]:
     """Every certificate that a client ever had."""
-    return [_issued(line) for line in _lines(folder / files.ISSUED, 4) if line[3] == name]
+    return [one for one in issued(folder) if one.owner == name]
 
 
 def issued_to_server(folder: Path, name: str) -> list[Issued]:
     """Every certificate that a server of this DNS name or address ever had."""
-    lines = [line for line in _lines(folder / files.ISSUED, 4) if line[3].startswith(SERVER_PREFIX)]
-    return [_issued(line) for line in lines if name in line[3].removeprefix(SERVER_PREFIX).split(",")]
+    return [one for one in issued(folder) if name in one.server_names]
 
 
-def _issued(line: Sequence[str]) -> Issued:
-    return line[0], int(line[1], 16), datetime.fromisoformat(line[2])
+def _issued_lines(path: Path) -> list[list[str]]:
+    return _lines(path, _WORDS, _WORDS_BEFORE)
+
+
+def _issued(fingerprint: str, serial: str, expiry: str, owner: str, *since: str) -> Issued:
+    start, key, request = (None if word == _NONE else word for word in since or (_NONE,) * 3)
+    until = datetime.fromisoformat(expiry)
+    return Issued(
+        fingerprint, int(serial, 16), until, owner, datetime.fromisoformat(start) if start else None, key, request
+    )
+
+
+def revoked(folder: Path) -> dict[int, datetime]:
+    """When each serial number on the folder's lists was revoked; none where there is no list."""
+    path = folder / files.CRL
+    lists = _revocations(path) if path.exists() else []
+    return {entry.serial_number: entry.revocation_date_utc for crl in lists for entry in crl}
 
 
 def sign_crl(folder: Path, authority: Identity, serials: Iterable[int] = (), *, days: int, now: datetime) -> None:
@@ -142,10 +242,10 @@ def _rows(path: Path) -> list[str]:
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
-def _lines(path: Path, words: int) -> list[list[str]]:
+def _lines(path: Path, *words: int) -> list[list[str]]:
     lines = [row.split() for row in _rows(path)]
-    if any(len(line) != words for line in lines):
-        raise CredentialError(f"{path} has a line that does not have {words} words", hint=_LINE)
+    if any(len(line) not in words for line in lines):
+        raise CredentialError(f"{path} has a line that does not have {words[0]} words", hint=_LINE)
     return lines
 
 

@@ -30,7 +30,8 @@ _FAULTS = (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm)
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 CERTIFICATE, REVOCATIONS, KEY = "a certificate", "a revocation list", "a private key"
-_ENCRYPTED, _REQUEST, _PUBLIC = "an encrypted private key", "a certificate request", "a public key"
+REQUEST = "a certificate request"
+_ENCRYPTED, _PUBLIC = "an encrypted private key", "a public key"
 _PKCS7, _PKCS12, _OPENSSH = "a PKCS #7 bundle", "a PKCS #12 file", "a key of OpenSSH"
 _UNKNOWN = "something else"
 _LABELS = {
@@ -44,8 +45,8 @@ _LABELS = {
     b"ENCRYPTED PRIVATE KEY": _ENCRYPTED,
     b"OPENSSH PRIVATE KEY": _OPENSSH,
     b"PUBLIC KEY": _PUBLIC,
-    b"CERTIFICATE REQUEST": _REQUEST,
-    b"NEW CERTIFICATE REQUEST": _REQUEST,
+    b"CERTIFICATE REQUEST": REQUEST,
+    b"NEW CERTIFICATE REQUEST": REQUEST,
     b"PKCS7": _PKCS7,
     b"CMS": _PKCS7,
 }
@@ -53,11 +54,13 @@ _HINTS = {
     CERTIFICATE: "certificate and key may be in each other's place: NAME.crt holds the certificate, NAME.key the key",
     KEY: "certificate and key may be in each other's place: NAME.crt holds the certificate, NAME.key the key",
     _ENCRYPTED: "nobody is there to type its password: openssl pkey -in {where} -out NEW, then NEW in its place",
-    _REQUEST: "have the CA sign it, and put the certificate that it gives back there",
+    REQUEST: "have the CA sign it, and put the certificate that it gives back there",
     _PKCS7: "openssl pkcs7 -print_certs -in {where} -out NEW, then NEW in its place, the leaf first",
     _PKCS12: "openssl pkcs12 -in {where} -nokeys -out NAME.crt, and once more with -nocerts -nodes -out NAME.key",
     _OPENSSH: "a key of ssh-keygen does not do: use the one that belongs to the certificate",
 }
+_ASK = "make it with securesplit enroll on the device or worker"
+_NO_ANSWER = "give the file that securesplit keygen --sign wrote, or certificates and lists one after the other"
 _NO_LIST = "put the revocation list there that the CA signs, as securesplit keygen writes it"
 
 
@@ -111,6 +114,50 @@ def revocation_lists(data: bytes, *, what: str, where: str) -> list[x509.Certifi
     return _parsed(parse, data, REVOCATIONS, what, where)
 
 
+def request(data: bytes, *, where: str) -> x509.CertificateSigningRequest:
+    """One certificate request (PKCS #10); nothing in it has been checked.
+
+    Args:
+        data: PEM or DER.
+        where: it was read.
+
+    Raises:
+        CredentialError: it cannot be read, or is not alone in the file.
+    """
+
+    def parse(text: bytes) -> x509.CertificateSigningRequest:
+        return x509.load_pem_x509_csr(text) if _is_pem(text) else x509.load_der_x509_csr(data)
+
+    kinds = _kinds(_clean(data))
+    if REQUEST in kinds and len(kinds) > 1:
+        what = "a private key" if {KEY, _ENCRYPTED} & set(kinds) else "more than one request"
+        raise CredentialError(f"{where} holds {what}", hint="give a file with one request and nothing else")
+    return _parsed(parse, data, REQUEST, "the request", where)
+
+
+def answer(data: bytes, *, where: str) -> tuple[list[x509.Certificate], list[x509.CertificateRevocationList]]:
+    """The certificates and revocation lists of one PEM file, in its order; what they are worth has not been checked.
+
+    Args:
+        data: PEM.
+        where: it was read.
+
+    Raises:
+        CredentialError: there is no certificate, something cannot be read, or something else is in it.
+    """
+    text = _clean(data)
+    blocks = [(_LABELS.get(block.group(1)), block.group(0)) for block in _BLOCK.finditer(text)]
+    if len(blocks) != text.count(b"-----BEGIN "):
+        raise CredentialError(f"the answer in {where} is cut off", hint="bring the file again, whole")
+    others = {kind or _UNKNOWN for kind, _ in blocks} - {CERTIFICATE, REVOCATIONS}
+    if others or not blocks:
+        kind = min(others) if others else _kind(text, data)
+        raise CredentialError(f"{where} is not an answer, but {kind}", hint=_NO_ANSWER)
+    parts = {kind: b"\n".join(block for each, block in blocks if each == kind) for kind in (CERTIFICATE, REVOCATIONS)}
+    found = certificates(parts[CERTIFICATE], what="the answer", where=where)
+    return found, revocation_lists(parts[REVOCATIONS], what="the answer's revocation list", where=where)
+
+
 def private_key(data: bytes, *, what: str, where: str) -> ec.EllipticCurvePrivateKey:
     """A private key for ECDSA.
 
@@ -151,6 +198,8 @@ def _misfit(what: str, where: str, kind: str, wanted: str) -> CredentialError:
     hint = REMAKE if kind == wanted else _HINTS.get(kind, REMAKE)
     if wanted == REVOCATIONS and kind in (CERTIFICATE, KEY):
         hint = _NO_LIST
+    if wanted == REQUEST:
+        hint = _ASK
     return CredentialError(f"{what} cannot be read: {where} {found}", hint=hint.format(where=where))
 
 
@@ -223,7 +272,7 @@ _DER: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
     (REVOCATIONS, _loads(x509.load_der_x509_crl)),
     (KEY, _loads(_load_key)),
     (_ENCRYPTED, _wants_password(_load_key)),
-    (_REQUEST, _loads(x509.load_der_x509_csr)),
+    (REQUEST, _loads(x509.load_der_x509_csr)),
     (_PUBLIC, _loads(load_der_public_key)),
     (_PKCS12, _loads(_load_pkcs12)),
     (_PKCS12, _wants_password(_load_pkcs12)),

@@ -13,6 +13,7 @@ No files here: ``keystore.py`` has them. ``now`` is an aware datetime and always
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 import secrets
@@ -23,7 +24,7 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from securesplit.channel import parsing
@@ -61,12 +62,26 @@ class Identity:
     @property
     def key_pem(self) -> bytes:
         """The private key as unencrypted PKCS #8 PEM."""
-        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return key_pem(self.key)
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
     """SHA-256 of the DER certificate, 64 lower-case hex digits."""
     return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A private key as unencrypted PKCS #8 PEM."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def key_fingerprint(key: ec.EllipticCurvePublicKey) -> str:
+    """SHA-256 of a public key (DER SubjectPublicKeyInfo), 64 lower-case hex digits.
+
+    As ``openssl pkey -pubin -outform der | sha256sum`` prints it; it stays the same over requests and renewals.
+    """
+    data = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(data).hexdigest()
 
 
 def client_name_of(certificate: x509.Certificate) -> str | None:
@@ -163,34 +178,74 @@ def check_days(days: int) -> int:
 
 def new_ca(*, now: datetime) -> Identity:
     """Make a certificate authority; its name is unique, so that two can be trusted at once."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = _name(f"securesplit CA {secrets.token_hex(4)}")
+    key = new_key()
+    name = common_name(f"securesplit CA {secrets.token_hex(4)}")
     builder = _builder(name, name, key.public_key(), key.public_key(), now, CA_LIFETIME)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_key_usage(ca=True), critical=True)
     return Identity(builder.sign(key, hashes.SHA256()), key)
 
 
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """Make a P-256 key."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
 def new_server(ca: Identity, names: Sequence[str], *, days: int, now: datetime) -> Identity:
+    """Make a server's key and issue its certificate; raises as `issue_server` does."""
+    key = new_key()
+    return Identity(issue_server(ca, key.public_key(), names, days=days, now=now), key)
+
+
+def new_client(ca: Identity, name: str, *, days: int, now: datetime) -> Identity:
+    """Make a client's key and issue its certificate; raises as `issue_client` does."""
+    key = new_key()
+    return Identity(issue_client(ca, key.public_key(), name, days=days, now=now), key)
+
+
+def issue_server(
+    ca: Identity, key: ec.EllipticCurvePublicKey, names: Sequence[str], *, days: int, now: datetime
+) -> x509.Certificate:
     """Issue a server certificate for DNS names and addresses.
 
     Raises:
         ConfigError: a name is neither, there is none, or ``days`` is out of range.
     """
-    if not names:
-        raise ConfigError("a server certificate needs a name", hint="give --server-name")
-    alternatives = [check_server_name(name) for name in dict.fromkeys(names)]
-    return _leaf(ca, "securesplit server", alternatives, ExtendedKeyUsageOID.SERVER_AUTH, days=days, now=now)
+    title, alternatives = server_title(names)
+    return _leaf(ca, key, title, alternatives, ExtendedKeyUsageOID.SERVER_AUTH, days=days, now=now)
 
 
-def new_client(ca: Identity, name: str, *, days: int, now: datetime) -> Identity:
+def issue_client(
+    ca: Identity, key: ec.EllipticCurvePublicKey, name: str, *, days: int, now: datetime
+) -> x509.Certificate:
     """Issue a client certificate.
 
     Raises:
         ConfigError: the name is not allowed, or ``days`` is out of range.
     """
+    title, alternatives = client_title(name)
+    return _leaf(ca, key, title, alternatives, ExtendedKeyUsageOID.CLIENT_AUTH, days=days, now=now)
+
+
+def server_title(names: Sequence[str]) -> tuple[str, list[x509.GeneralName]]:
+    """The common name and the alternative names of a server's certificate, and of a request for one.
+
+    Raises:
+        ConfigError: a name is neither a DNS name nor an address, or there is none.
+    """
+    if not names:
+        raise ConfigError("a server certificate needs a name", hint="give --server-name")
+    return "securesplit server", [check_server_name(name) for name in dict.fromkeys(names)]
+
+
+def client_title(name: str) -> tuple[str, list[x509.GeneralName]]:
+    """The same of a client's.
+
+    Raises:
+        ConfigError: the name is not allowed.
+    """
     uri = x509.UniformResourceIdentifier(CLIENT_URI + check_client_name(name))
-    return _leaf(ca, f"securesplit {name}"[:64], [uri], ExtendedKeyUsageOID.CLIENT_AUTH, days=days, now=now)
+    return f"securesplit {name}"[:64], [uri]
 
 
 def new_crl(
@@ -244,21 +299,21 @@ def crl_pem(crl: x509.CertificateRevocationList) -> bytes:
 
 def _leaf(
     ca: Identity,
+    key: ec.EllipticCurvePublicKey,
     title: str,
     alternatives: Sequence[x509.GeneralName],
     usage: x509.ObjectIdentifier,
     *,
     days: int,
     now: datetime,
-) -> Identity:
-    key = ec.generate_private_key(ec.SECP256R1())
+) -> x509.Certificate:
     lifetime = timedelta(days=check_days(days))
-    builder = _builder(_name(title), ca.certificate.subject, key.public_key(), ca.key.public_key(), now, lifetime)
+    builder = _builder(common_name(title), ca.certificate.subject, key, ca.key.public_key(), now, lifetime)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_key_usage(ca=False), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
     builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-    return Identity(builder.sign(ca.key, hashes.SHA256()), key)
+    return builder.sign(ca.key, hashes.SHA256())
 
 
 def _builder(
@@ -282,8 +337,9 @@ def _builder(
     )
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+def common_name(text: str) -> x509.Name:
+    """A distinguished name that is nothing but a common name."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
 def _key_usage(*, ca: bool) -> x509.KeyUsage:

@@ -49,7 +49,7 @@ def revoke(folder: Path, name: str, *, now: datetime, days: int = DEFAULT_DAYS) 
         issued = of_client or of_server
         if not issued:
             raise CredentialError(f"no certificate was issued to {name!r} here", hint="check --revoke and --out")
-        lists.sign_crl(folder, authority, [serial for _, serial, _ in issued], days=days, now=now)
+        lists.sign_crl(folder, authority, [one.serial for one in issued], days=days, now=now)
         return _take_client(folder, bare, issued, now) if of_client else _take_server(folder, bare, issued, now)
 
 
@@ -71,9 +71,10 @@ def _of_server(folder: Path, name: str) -> list[Issued]:
     issued = lists.issued_to_server(folder, name)
     if (folder / f"{files.SERVER}.crt").exists():
         here = certificate_of(folder, files.SERVER)
-        known = {serial for _, serial, _ in issued}
-        if name in pki.server_names_of(here) and here.serial_number not in known:
-            issued.append((pki.fingerprint(here), here.serial_number, here.not_valid_after_utc))
+        known = {one.serial for one in issued}
+        names = pki.server_names_of(here)
+        if name in names and here.serial_number not in known:
+            issued.append(Issued.of(here, lists.server_owner(names)))
     return issued
 
 
@@ -86,7 +87,7 @@ def _take_client(folder: Path, name: str, issued: list[Issued], now: datetime) -
 
 def _take_server(folder: Path, name: str, issued: list[Issued], now: datetime) -> KeygenReport:
     paths = folder / f"{files.SERVER}.crt", folder / f"{files.SERVER}.key"
-    if paths[0].exists() and certificate_of(folder, files.SERVER).serial_number in {serial for _, serial, _ in issued}:
+    if paths[0].exists() and certificate_of(folder, files.SERVER).serial_number in {one.serial for one in issued}:
         _remove(folder, files.SERVER)
     notes = (
         "copy crl.pem to every device: until it has the new list, a device trusts the revoked certificate",
@@ -103,4 +104,4 @@ def _remove(folder: Path, stem: str) -> tuple[Path, Path]:
 
 
 def _entries(title: str, paths: tuple[Path, Path], issued: list[Issued], now: datetime) -> list[Entry]:
-    return [Entry(title, "revoked", *paths, shown, until) for shown, _, until in issued if until > now]
+    return [Entry(title, "revoked", *paths, one.fingerprint, one.expires_at) for one in issued if one.expires_at > now]

@@ -1,19 +1,26 @@
-"""``securesplit keygen``: the private CA, certificates and lists of one installation."""
+"""``securesplit keygen``: the private CA, certificates and lists of one installation, and answers to requests."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from securesplit.cli import terminal, values
-from securesplit.cli.settings import command
+from securesplit.cli import enrolment, terminal, values
+from securesplit.cli.enrolment import PIPE, grouped
+from securesplit.cli.settings import command, source_of
 from securesplit.errors import ConfigError
 
 if TYPE_CHECKING:
+    from securesplit.channel.inventory import Certificate, Inventory
     from securesplit.channel.keystore import KeygenReport
+    from securesplit.channel.requests import Request
+    from securesplit.channel.signing import Signed
+
+SCHEMA = "securesplit.certificates/1"
 
 
 @command(short_help="Make keys and certificates, renew or revoke them.")
@@ -41,33 +48,111 @@ if TYPE_CHECKING:
     help="A client to issue a certificate to; may be repeated.  [default: device]",
 )
 @click.option("--days", type=values.DAYS, default=90, show_default=True, help="Lifetime of the certificates.")
-@click.option("--renew", is_flag=True, help="Issue server and clients anew in place of the old files.")
+@click.option("--renew", is_flag=True, help="Issue server and clients again in place of the old files.")
 @click.option(
     "--revoke", "revoked", multiple=True, metavar="NAME", help="Take a client's or a server's certificates back."
 )
+@click.option(
+    "--sign",
+    type=values.Location(allow_dash=True),
+    metavar="REQUEST",
+    help="Answer the request that enroll made on a device or worker; - for stdin.",
+)
+@click.option(
+    "--answer",
+    type=values.Location(dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="With --sign: file to write; - for stdout.  [default: REQUEST's name with .answer.pem]",
+)
+@click.option(
+    "--fingerprint",
+    type=values.FINGERPRINT,
+    metavar="SHA256",
+    help="With --sign: of the key, as enroll shows it.  [default: asks at a terminal]",
+)
+@click.option("--new-key", is_flag=True, help="With --sign: the name had another key before, or was revoked.")
+@click.option("--list", "listed", is_flag=True, help="Show who has a certificate, until when, and who is revoked.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Form of the list.",
+)
+@click.pass_context
 def keygen(
+    ctx: click.Context,
     out: Path,
     server_names: tuple[str, ...],
     clients: tuple[str, ...],
     days: int,
     renew: bool,
     revoked: tuple[str, ...],
+    sign: Path | None,
+    answer: Path | None,
+    fingerprint: str | None,
+    new_key: bool,
+    listed: bool,
+    style: str,
 ) -> None:
-    """Make the private CA, a server certificate and one for each client.
+    """Make the private CA, a server certificate and one for each client; or answer requests of securesplit enroll.
 
     Run again, it overwrites nothing and issues only what is missing, such as a new --client.
 
     \b
     Examples:
-      securesplit keygen --server-name tail.example.org --client clinic-1
+      securesplit keygen                            everything for one machine
+      securesplit keygen --sign clinic-1.csr        for a device that keeps its key
+      securesplit keygen --list
       securesplit keygen --renew
       securesplit keygen --revoke clinic-1
       securesplit keygen --revoke tail.example.org
     """
+    _check_flags(ctx)
+    if listed:
+        _list(out, style)
+    elif sign is not None:
+        _sign(out, sign, answer, days=days, fingerprint=fingerprint, new_key=new_key)
+    else:
+        _make(out, server_names, clients, days=days, renew=renew, revoked=revoked)
+
+
+_COMPANIONS = {
+    "listed": {"style"},
+    "sign": {"answer", "fingerprint", "new_key", "days"},
+    "revoked": {"days"},
+    "renew": {"server_names", "clients", "days"},
+}
+"""Which flags, besides --out, go with each of those that say what to do."""
+_NEEDED = {"answer": "sign", "fingerprint": "sign", "new_key": "sign", "style": "listed"}
+
+
+def _check_flags(ctx: click.Context) -> None:
+    """That the flags of the command line belong together; settings for other commands do not matter here."""
+    flags = {name: source.where for name in ctx.params if (source := source_of(ctx, name)).kind == "flag"}
+    for task, companions in _COMPANIONS.items():
+        if task not in flags:
+            continue
+        strangers = [flag for name, flag in flags.items() if name not in {task, "out", *companions}]
+        if strangers:
+            raise ConfigError(f"{flags[task]} does not go with {strangers[0]}", hint="run keygen twice")
+    for name, task in _NEEDED.items():
+        if name in flags and task not in flags:
+            raise ConfigError(f"{flags[name]} goes with --{task.removesuffix('ed')}", hint="securesplit keygen --help")
+
+
+def _make(
+    out: Path,
+    server_names: tuple[str, ...],
+    clients: tuple[str, ...],
+    *,
+    days: int,
+    renew: bool,
+    revoked: tuple[str, ...],
+) -> None:
     from securesplit.channel import keystore
 
-    if revoked and (renew or clients or server_names):
-        raise ConfigError("--revoke goes with --out and --days only", hint="run keygen twice")
     now = datetime.now(UTC)
     if revoked:
         reports = [keystore.revoke(out, name, now=now, days=days) for name in dict.fromkeys(revoked)]
@@ -78,6 +163,97 @@ def keygen(
     for report in reports:
         for line in describe(report):
             terminal.answer(line)
+
+
+def _sign(out: Path, path: Path, answer: Path | None, *, days: int, fingerprint: str | None, new_key: bool) -> None:
+    from securesplit.channel import requests, signing
+
+    where, now = enrolment.shown(path), datetime.now(UTC)
+    request = requests.parse(enrolment.received(path, requests.MAX_BYTES), where=where)
+    requests.check_age(request, where=where, now=now)
+    target = answer or (path if path == PIPE else path.with_suffix(".answer.pem"))
+    is_piped = target == PIPE
+    enrolment.report(_asks(request, where), aside=is_piped)
+    standing = signing.examine(out, request, new_key=new_key)
+    if fingerprint is not None or not standing.is_renewal:
+        enrolment.compare(request.fingerprint, fingerprint, what="the key of the request", shown_by=request.title)
+    signed = signing.sign(out, request, None if is_piped else target, days=days, now=now, new_key=new_key)
+    if is_piped:
+        terminal.write_answer(signed.answer.decode("ascii"))
+    enrolment.report(_signed(signed, request, target, is_renewal=standing.is_renewal), aside=is_piped)
+
+
+def _asks(request: Request, where: str) -> list[str]:
+    made = "it does not say" if request.made_at is None else f"{request.made_at:%Y-%m-%d %H:%M} UTC"
+    return [
+        f"request: {where}",
+        f"  asks for     {request.title}",
+        f"  made         {made}",
+        f"  fingerprint  {grouped(request.fingerprint)}",
+    ]
+
+
+def _signed(signed: Signed, request: Request, target: Path, *, is_renewal: bool) -> list[str]:
+    from securesplit.channel import pki
+
+    certificate = signed.certificate
+    lines = [
+        f"{request.title}: {'renewed, for the key that it had' if is_renewal else 'signed'}",
+        f"  answer       {'to standard output' if target == PIPE else target}",
+        f"  sha256       {pki.fingerprint(certificate)}",
+        f"  expires      {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC",
+        f"CA: {'created' if signed.is_new_ca else 'kept'}",
+        f"  fingerprint  {grouped(pki.fingerprint(signed.ca))}",
+    ]
+    if target != PIPE:
+        lines.append("note: bring the answer back, for securesplit enroll --install, which must show the same CA")
+    if not request.is_server:
+        lines.append("note: copy crl.pem and allowed-clients.txt to the worker, which notices within a second")
+    return lines
+
+
+def _list(out: Path, style: str) -> None:
+    from securesplit.channel import inventory
+
+    found = inventory.take(out, now=datetime.now(UTC))
+    if style == "json":
+        terminal.answer_json(_as_json(found))
+        return
+    for line in _table(found.certificates):
+        terminal.answer(line)
+    if found.crl_until is not None:
+        terminal.answer(f"revocation list: fresh until {found.crl_until:%Y-%m-%d %H:%M} UTC")
+
+
+def _table(certificates: Sequence[Certificate]) -> list[str]:
+    """Columns as wide as their widest entry, the names last, since they may be many."""
+    rows = [("ROLE", "STATE", "FROM", "UNTIL", "KEY", "SHA256", "WHO")]
+    for one in certificates:
+        start = "-" if one.starts_at is None else f"{one.starts_at:%Y-%m-%d}"
+        key = "-" if one.role == "ca" else "own" if one.is_enrolled else "keygen"
+        names = ", ".join(one.names)
+        rows.append((one.role, one.state, start, f"{one.expires_at:%Y-%m-%d}", key, one.fingerprint[:16], names))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _as_json(found: Inventory) -> dict[str, Any]:
+    rows = [
+        {
+            "role": one.role,
+            "names": list(one.names),
+            "state": one.state,
+            "serial": f"{one.serial:x}",
+            "sha256": one.fingerprint,
+            "from": None if one.starts_at is None else one.starts_at.isoformat(),
+            "until": one.expires_at.isoformat(),
+            "revoked": None if one.revoked_at is None else one.revoked_at.isoformat(),
+            "enrolled": one.is_enrolled,
+        }
+        for one in found.certificates
+    ]
+    until = None if found.crl_until is None else found.crl_until.isoformat()
+    return {"schema": SCHEMA, "certificates": rows, "revocation_list_until": until}
 
 
 def describe(report: KeygenReport) -> list[str]:

@@ -24,6 +24,7 @@ from securesplit.errors import SecureSplitError
 
 COMMANDS = {
     "keygen": ("keygen", "Create keys and certificates for a worker and its clients."),
+    "enroll": ("enroll", "Get a certificate for a key that stays on this machine."),
     "tail-worker": ("tail_worker", "Serve the network's tail to authenticated clients."),
     "diagnose": ("diagnose", "Ask benign or malignant; the photo never leaves this device."),
     "release": ("release", "Write exactly what would leave the device, as arrays."),

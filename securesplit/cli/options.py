@@ -35,7 +35,7 @@ certs_option = click.option(
     default=DEFAULT_CERTS,
     callback=_absolute,
     show_default="certs in the working folder",
-    help="Folder that keygen wrote.",
+    help="Folder of keys and certificates.",
 )
 privacy_option = click.option(
     "--privacy",

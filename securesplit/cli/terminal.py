@@ -40,6 +40,19 @@ def write_answer(text: str) -> None:
         raise OutputError.of(error) from None
 
 
+def ask(question: str) -> bool | None:
+    """Ask a question on the terminal whose answer is no unless it is yes.
+
+    Returns:
+        None where nobody is there to answer: input or stderr is not a terminal.
+    """
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
+        return None
+    sys.stderr.write(_encodable(printable(question), sys.stderr.encoding) + " [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def note(line: object) -> None:
     """Write one line to stderr, where there is one that takes it."""
     with contextlib.suppress(OSError, ValueError, AttributeError):  # full, closed, or never there (None)

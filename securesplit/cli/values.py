@@ -122,6 +122,14 @@ def _server(text: str) -> object:
     return check_server_name(text)
 
 
+def _fingerprint(text: str) -> object:
+    from securesplit.channel import lists
+
+    if not lists.is_fingerprint(lists.fingerprint_digits(text)):
+        raise ConfigError(f"{text!r} is not a fingerprint of SHA-256", hint="copy its 64 hex digits, dashes or not")
+    return text
+
+
 def _workers(text: str) -> object:
     from securesplit.worker.settings import parse_workers
 
@@ -143,5 +151,6 @@ BIND = Text("endpoint", _listening)
 HEALTH = Text("address", _health)
 CLIENT_NAME = Text("name", _client)
 SERVER_NAME = Text("name", _server)
+FINGERPRINT = Text("fingerprint", _fingerprint)
 WORKERS = Text("number", _workers, toml=(str, int))
 PRIVACY = Text("preset", _privacy, toml=(str, int, float))

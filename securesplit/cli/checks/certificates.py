@@ -11,18 +11,15 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID
-from OpenSSL import crypto
 
-from securesplit.channel import access, keystore, lists, parsing, pki
+from securesplit.channel import access, keystore, lists, parsing, pki, verifying
 from securesplit.channel import folder as files
-from securesplit.channel.context import STRICT
 from securesplit.channel.credentials import CA_SOON_DAYS, Credentials
 from securesplit.cli.checks import Finding, failure, ok, until, warning
 from securesplit.errors import CredentialError, SecureSplitError
 
 SUBJECT = "certificates"
-_RENEW = "securesplit keygen --renew on the CA machine, then copy the new files"
+_RENEW = "securesplit enroll --renew here, or keygen --renew on the CA machine, then copy the new files"
 _REPLACE = "replace the CA; docs/operations.md says how"
 
 
@@ -107,7 +104,9 @@ class CertsCheck:
         names = {path.stem for path in (self.folder / files.CLIENTS).glob("*.crt")}
         names |= {self.client} if self.client is not None else set()
         server = any((self.folder / f"{files.SERVER}.{kind}").exists() for kind in ("crt", "key"))
-        if not server and not names:
+        if not server and not names and (self.folder / files.CA_KEY).exists():
+            yield ok(SUBJECT, "workers and devices have their own keys; securesplit keygen --list shows who they are")
+        elif not server and not names:
             hint = "copy server.* to a worker, clients/NAME.* to a device"
             yield failure(SUBJECT, CredentialError("there is no certificate of a worker or a device here", hint=hint))
         if server:
@@ -118,7 +117,7 @@ class CertsCheck:
     def _server(self) -> Iterator[Finding]:
         try:
             loaded = keystore.load_server(self.folder, now=self.now)
-            leaf = self._verified(loaded, ExtendedKeyUsageOID.SERVER_AUTH, "server")
+            leaf = self._verified(loaded, "server", "server")
         except SecureSplitError as error:
             yield failure(SUBJECT, error)
             return
@@ -130,7 +129,7 @@ class CertsCheck:
     def _client(self, name: str) -> Iterator[Finding]:
         try:
             loaded = keystore.load_client(self.folder, name, now=self.now)
-            leaf = self._verified(loaded, ExtendedKeyUsageOID.CLIENT_AUTH, f"client {name}")
+            leaf = self._verified(loaded, "client", f"client {name}")
             allowed = lists.allowed(self.folder)
         except SecureSplitError as error:
             yield failure(SUBJECT, error)
@@ -142,38 +141,9 @@ class CertsCheck:
         if (self.folder / files.ALLOWED).exists() and loaded.fingerprint not in {line[0] for line in allowed}:
             yield warning(SUBJECT, f"device {name} is not on the allow-list", f"securesplit keygen --client {name}")
 
-    def _verified(self, loaded: Credentials, usage: x509.ObjectIdentifier, whose: str) -> x509.Certificate:
-        """The leaf, after the check that the peer's OpenSSL will make: chain, revocation, usage.
-
-        Raises:
-            CredentialError: it does not pass.
-        """
-        leaf, *between = x509.load_pem_x509_certificates(loaded.certificate)
+    def _verified(self, loaded: Credentials, side: str, whose: str) -> x509.Certificate:
         hint = "copy ca.crt, crl.pem and the certificate from one folder"
-        try:
-            store = self._store(loaded)
-            chain = [crypto.X509.from_cryptography(certificate) for certificate in between]
-            crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf), chain).verify_certificate()
-        except crypto.X509StoreContextError as error:
-            raise CredentialError(f"a peer will refuse the {whose} certificate: {error}", hint=hint) from None
-        except crypto.Error as error:
-            raise CredentialError(
-                f"OpenSSL cannot read the {whose} certificate or its CA: {error}", hint=hint
-            ) from None
-        if not pki.has_only_usage(leaf, usage) or not pki.may_sign_handshakes(leaf):
-            raise CredentialError(f"the {whose} certificate is not for this use", hint="copy the right file")
-        return leaf
-
-    def _store(self, loaded: Credentials) -> crypto.X509Store:
-        """What the channel trusts, with the same strictness."""
-        store = crypto.X509Store()
-        for authority in x509.load_pem_x509_certificates(loaded.ca):
-            store.add_cert(crypto.X509.from_cryptography(authority))
-        for crl in pki.load_crls(loaded.crl):
-            store.add_crl(crl)
-        store.set_flags(STRICT)
-        store.set_time(self.now)
-        return store
+        return verifying.verified(loaded, side, whose=whose, hint=hint, now=self.now)
 
 
 def newest_date(folder: Path) -> datetime | None:

@@ -1,0 +1,339 @@
+"""The device's and the worker's side of enrolment: a key that never leaves, a request, and the answer put in place.
+
+Invariants:
+
+- The key is made here, 0600, and never written anywhere else; one that is there is used, not overwritten. A renewal
+  keeps it, so that certificate and key fit at every moment and no fingerprint needs to be compared again (ADR 076).
+- The road of request and answer is nobody's: both may be read, swapped, cut off or held back. An answer is put in place
+  only if its certificate is for the key here, its chain ends in a CA that is trusted here or, where none is yet, in the
+  one whose fingerprint was accepted, and a peer would take it now. It adds no CA to those that are trusted.
+- No list gets older: of two lists of one CA the one with the higher number stays.
+- Files are put in place each in one step, the certificate last, after all of them are on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from securesplit.channel import folder as files
+from securesplit.channel import parsing, pki, requests, verifying
+from securesplit.channel.credentials import Credentials, check
+from securesplit.channel.holdings import certificate_of
+from securesplit.errors import CredentialError, TrustError
+
+MAX_ANSWER_BYTES = 4 * 1024 * 1024  # bytes; a list of 50,000 revoked certificates has half of it
+REQUEST_HEADER = b"securesplit enrolment request"
+
+_BRING = "bring the answer again from the CA machine"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, and the key that it is for.
+
+    Attributes:
+        request: the file for the CA machine, as PEM.
+        key: path of the key, which stays here.
+        fingerprint: of the public key, hex.
+        title: whose it is.
+        is_new_key: whether the key was made just now.
+    """
+
+    request: bytes
+    key: Path
+    fingerprint: str
+    title: str
+    is_new_key: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer whose parts fit each other; nothing about whom to trust.
+
+    Attributes:
+        chain: the certificate, then each CA up to the root, which is left out.
+        root: the CA that it ends in.
+        revocations: a list of each CA.
+        stem: where certificate and key belong, such as ``clients/clinic-1``.
+    """
+
+    chain: tuple[x509.Certificate, ...]
+    root: x509.Certificate
+    revocations: tuple[x509.CertificateRevocationList, ...]
+    stem: str
+
+    @property
+    def side(self) -> str:
+        """Either "server" or "client"."""
+        return "server" if self.stem == files.SERVER else "client"
+
+    @property
+    def title(self) -> str:
+        """Whose it is, as reports have it."""
+        if self.side == "server":
+            return f"server {', '.join(pki.server_names_of(self.chain[0]))}"
+        return f"client {pki.client_name_of(self.chain[0])}"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What was put in place.
+
+    Attributes:
+        credentials: as they will be loaded from now on.
+        certificate: path of the certificate.
+        is_first_ca: whether no CA was trusted here before.
+    """
+
+    credentials: Credentials
+    certificate: Path
+    is_first_ca: bool
+
+
+def ask(folder: Path, *, client: str, server_names: Sequence[str], renew: bool, now: datetime) -> Asked:
+    """Make a request, and the key for it where there is none.
+
+    Args:
+        folder: the certs folder of this device or worker.
+        client: the device's name; not looked at where there are server names.
+        server_names: the worker's DNS names and addresses.
+        renew: whether there is a certificate already.
+        now: an aware datetime.
+
+    Raises:
+        CredentialError: there is a certificate and ``renew`` is false, or the reverse; the key cannot be used, or a
+            file cannot be written.
+        ConfigError: a name is not allowed; nothing was written.
+    """
+    stem = files.SERVER if server_names else f"{files.CLIENTS}/{pki.check_client_name(client)}"
+    for name in server_names:
+        pki.check_server_name(name)
+    files.make(folder)
+    files.make((folder / stem).parent)
+    with files.locked(folder):
+        _check_enrolled(folder, stem, renew=renew)
+        key, is_new_key = _key(folder / f"{stem}.key", renew=renew)
+    data = requests.build(key, client=client, server_names=server_names, now=now)
+    made = requests.parse(data, where="the new request")
+    head = REQUEST_HEADER + f": {made.title}, key {made.fingerprint}\n".encode()
+    return Asked(head + data, folder / f"{stem}.key", made.fingerprint, made.title, is_new_key)
+
+
+def read(data: bytes, *, where: str) -> Answer:
+    """Read an answer and sort its certificates into one chain.
+
+    Args:
+        data: PEM: certificates and lists, in any order.
+        where: it was read.
+
+    Raises:
+        CredentialError: it is damaged, too long, or not one chain from a device's or worker's certificate to its root.
+    """
+    if len(data) > MAX_ANSWER_BYTES:
+        raise CredentialError(f"the answer in {where} has over {MAX_ANSWER_BYTES:,} bytes", hint=_BRING)
+    found, revocations = parsing.answer(data, where=where)
+    try:
+        leaf, *others = sorted(dict.fromkeys(found), key=_is_ca)
+        chain, root = _chain(leaf, others, where)
+        return Answer(chain, root, tuple(revocations), _stem(leaf, where))
+    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        raise CredentialError(f"the answer in {where} holds a certificate that cannot be read", hint=_BRING) from None
+
+
+def is_first_ca(folder: Path, answer: Answer) -> bool:
+    """Whether no CA is trusted in the folder yet, so that somebody must compare the fingerprint of the answer's.
+
+    Raises:
+        TrustError: others are, and the answer's is not among them.
+        CredentialError: ``ca.crt`` cannot be read.
+    """
+    path = folder / files.CA_CERTIFICATE
+    if not os.path.lexists(path):
+        return True
+    trusted = parsing.certificates(files.read(path), what="the CA's certificate", where=str(path))
+    if answer.root not in trusted:
+        message = f"the answer is of another CA than {path} (its fingerprint is {pki.fingerprint(answer.root)})"
+        hint = "bring the right answer; where the CA was replaced, bring the new ca.crt first (docs/operations.md)"
+        raise TrustError(message, hint=hint)
+    return False
+
+
+def install(folder: Path, answer: Answer, *, accepted: str | None, now: datetime) -> Installed:
+    """Check an answer against the key and the CA here, and put its files in place.
+
+    Args:
+        folder: the certs folder of this device or worker.
+        answer: as `read` returned it.
+        accepted: the CA's fingerprint (hex) that was compared; needed where no CA is trusted here yet.
+        now: an aware datetime.
+
+    Raises:
+        TrustError: its CA is neither trusted here nor the accepted one.
+        CredentialError: it is for another key, older than what is in place, or would be refused by a peer; or a file
+            cannot be written. Nothing was changed.
+    """
+    if not folder.is_dir():
+        raise _no_key(folder, answer)
+    with files.locked(folder):
+        is_first = is_first_ca(folder, answer)
+        if is_first and accepted != pki.fingerprint(answer.root):
+            message = f"the CA of the answer has another fingerprint: {pki.fingerprint(answer.root)}"
+            raise TrustError(message, hint="somebody may have swapped the answer; bring it again from the CA machine")
+        key = _own_key(folder, answer)
+        _check_newer(folder, answer)
+        contents = _contents(folder, answer, is_first=is_first)
+        credentials = check(
+            certificate=contents[f"{answer.stem}.crt"],
+            private_key=files.read(key, secret=True),
+            ca=contents.get(files.CA_CERTIFICATE) or files.read(folder / files.CA_CERTIFICATE),
+            crl=contents[files.CRL],
+            allowed_clients=frozenset(),
+            side=answer.side,
+            now=now,
+        )
+        verifying.verified(credentials, answer.side, whose=answer.side, hint=_BRING, now=now)
+        with files.staged({folder / name: data for name, data in contents.items()}):
+            pass
+    return Installed(credentials, folder / f"{answer.stem}.crt", is_first)
+
+
+def _check_enrolled(folder: Path, stem: str, *, renew: bool) -> None:
+    if renew:
+        certificate_of(folder, stem)
+    elif os.path.lexists(folder / f"{stem}.crt"):
+        until = f"{certificate_of(folder, stem).not_valid_after_utc:%Y-%m-%d}"
+        raise CredentialError(f"{folder / stem}.crt is there already, until {until}", hint="give --renew for a new one")
+
+
+def _key(path: Path, *, renew: bool) -> tuple[ec.EllipticCurvePrivateKey, bool]:
+    """The key that is there, or a new one."""
+    if renew or os.path.lexists(path):
+        key = parsing.private_key(files.read(path, secret=True), what="the private key", where=str(path))
+        if not isinstance(key.curve, ec.SECP256R1):
+            raise CredentialError(f"the key {path} is not on the curve P-256", hint="move it away to have a new one")
+        return key, False
+    key = pki.new_key()
+    with files.staged({path: pki.key_pem(key)}):
+        pass
+    return key, True
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _chain(
+    leaf: x509.Certificate, others: list[x509.Certificate], where: str
+) -> tuple[tuple[x509.Certificate, ...], x509.Certificate]:
+    """The leaf and the CAs between, and the root; each of the others must be used.
+
+    Raises:
+        CredentialError: one is missing, or too many are there.
+    """
+    chain = [leaf]
+    while others and (above := next((one for one in others if _issued(chain[-1], one)), None)):
+        others.remove(above)
+        chain.append(above)
+    if others or _is_ca(leaf):
+        raise CredentialError(f"the answer in {where} holds certificates that do not belong together", hint=_BRING)
+    if len(chain) == 1 or not _issued(chain[-1], chain[-1]):
+        hint = "add the certificates of the CAs, the root too, to the file; or bring the answer again, whole"
+        raise CredentialError(f"the answer in {where} lacks the CA that issued the certificate", hint=hint)
+    return tuple(chain[:-1]), chain[-1]
+
+
+def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _stem(leaf: x509.Certificate, where: str) -> str:
+    """Where a certificate belongs, by whom it names."""
+    name = pki.client_name_of(leaf)
+    if name is not None:
+        return f"{files.CLIENTS}/{name}"
+    if pki.server_names_of(leaf):
+        return files.SERVER
+    hint = "the certificate needs the alternative names that the request asks for (docs/operations.md)"
+    raise CredentialError(f"the certificate in {where} names neither a device nor a worker", hint=hint)
+
+
+def _own_key(folder: Path, answer: Answer) -> Path:
+    """The key that the answer must be for."""
+    path = folder / f"{answer.stem}.key"
+    if not os.path.lexists(path):
+        raise _no_key(folder, answer)
+    key = parsing.private_key(files.read(path, secret=True), what="the private key", where=str(path))
+    if key.public_key() != answer.chain[0].public_key():
+        hint = "it answers the request of another device or an earlier key; sign the request that was made here last"
+        raise CredentialError(f"the answer is not for the key {path}", hint=hint)
+    return path
+
+
+def _no_key(folder: Path, answer: Answer) -> CredentialError:
+    message = f"the answer is for {answer.title}, and {folder} has no key of that name"
+    return CredentialError(message, hint="name the folder where securesplit enroll made the key with --certs")
+
+
+def _check_newer(folder: Path, answer: Answer) -> None:
+    if not os.path.lexists(folder / f"{answer.stem}.crt"):
+        return
+    here = certificate_of(folder, answer.stem)
+    if answer.chain[0].not_valid_before_utc < here.not_valid_before_utc:
+        message = f"the answer is older than {folder / answer.stem}.crt, of {here.not_valid_before_utc:%Y-%m-%d %H:%M}"
+        raise CredentialError(f"{message} UTC", hint="bring the answer to the last request")
+
+
+def _contents(folder: Path, answer: Answer, *, is_first: bool) -> dict[str, bytes]:
+    """What will be in the files, by name, the certificate last."""
+    contents = {files.CA_CERTIFICATE: _pem([answer.root])} if is_first else {}
+    contents[files.CRL] = b"".join(map(pki.crl_pem, _newest(folder, answer)))
+    contents[f"{answer.stem}.crt"] = _pem(answer.chain)
+    return contents
+
+
+def _newest(folder: Path, answer: Answer) -> list[x509.CertificateRevocationList]:
+    """Of each CA in the chain the newer of the answer's list and the one here; lists of other CAs stay.
+
+    Raises:
+        CredentialError: a list is not signed by a CA of the chain.
+    """
+    path = folder / files.CRL
+    here = (
+        parsing.revocation_lists(files.read(path), what="the revocation list", where=str(path)) if path.exists() else []
+    )
+    newest = {crl.issuer: crl for crl in sorted(here, key=_number)}
+    authorities = {one.subject: one.public_key() for one in (*answer.chain[1:], answer.root)}
+    for crl in answer.revocations:
+        key = authorities.get(crl.issuer)
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not crl.is_signature_valid(key):
+            raise CredentialError("the answer holds a revocation list that its CA did not sign", hint=_BRING)
+        if crl.issuer not in newest or _number(crl) >= _number(newest[crl.issuer]):
+            newest[crl.issuer] = crl
+    return list(newest.values())
+
+
+def _number(crl: x509.CertificateRevocationList) -> int:
+    try:
+        return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    except x509.ExtensionNotFound:
+        return 0
+
+
+def _pem(certificates: Sequence[x509.Certificate]) -> bytes:
+    return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)

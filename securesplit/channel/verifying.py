@@ -1,0 +1,55 @@
+"""Whether a peer will take our own certificate: the check that its OpenSSL will make, made here and now."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import crypto
+
+from securesplit.channel import pki
+from securesplit.channel.context import STRICT
+from securesplit.channel.credentials import Credentials
+from securesplit.errors import CredentialError
+
+_USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
+
+
+def verified(credentials: Credentials, side: str, *, whose: str, hint: str, now: datetime) -> x509.Certificate:
+    """The leaf of some credentials, after the check of chain, revocation and usage that the channel makes.
+
+    Args:
+        credentials: parsed and checked by themselves.
+        side: "server" or "client".
+        whose: they are, for the error.
+        hint: what to do where the check fails.
+        now: an aware datetime.
+
+    Raises:
+        CredentialError: a peer would refuse the certificate.
+    """
+    leaf, *between = x509.load_pem_x509_certificates(credentials.certificate)
+    try:
+        store = _store(credentials, now)
+        chain = [crypto.X509.from_cryptography(certificate) for certificate in between]
+        crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf), chain).verify_certificate()
+    except crypto.X509StoreContextError as error:
+        raise CredentialError(f"a peer will refuse the {whose} certificate: {error}", hint=hint) from None
+    except crypto.Error as error:
+        raise CredentialError(f"OpenSSL cannot read the {whose} certificate or its CA: {error}", hint=hint) from None
+    if not pki.has_only_usage(leaf, _USAGES[side]) or not pki.may_sign_handshakes(leaf):
+        raise CredentialError(f"the {whose} certificate is not for this use", hint="copy the right file")
+    return leaf
+
+
+def _store(credentials: Credentials, now: datetime) -> crypto.X509Store:
+    """What the channel trusts, with the same strictness."""
+    store = crypto.X509Store()
+    for authority in x509.load_pem_x509_certificates(credentials.ca):
+        store.add_cert(crypto.X509.from_cryptography(authority))
+    for crl in pki.load_crls(credentials.crl):
+        store.add_crl(crl)
+    store.set_flags(STRICT)
+    store.set_time(now)
+    return store
