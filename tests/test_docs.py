@@ -35,7 +35,8 @@ TEXT = (REPO / "docs" / "operations.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)([ \w-]*)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 DEVICES = ("clinic-1", "clinic-2")
 SSH = '#!/bin/sh\ncase "$1" in localhost) to=worker;; *) to=${1%%.*};; esac\ncd "$MACHINES/$to" && exec sh -c "$2"\n'
-ELSEWHERE = ("service", "container")  # tests/deploy/test_service_document.py
+ELSEWHERE = ("service", "container", "own-ca")  # tests/deploy/test_service_document.py, tests/interop/test_own_ca.py
+RELOAD = re.compile(r"ssh tail\.example\.org '(?:tar|securesplit enroll --install)")
 AUDITED = {"lost"}  # a line of the audit log
 SHOWN = ("keygen", "tail-worker", "diagnose", "release", "ledger", "doctor")
 
@@ -138,7 +139,7 @@ def test_every_command_runs_as_printed_and_the_ca_is_replaced_without_a_refused_
         if kind != "sh" or machine in ELSEWHERE:
             continue
         machines.run(machine, code)
-        if "ssh tail.example.org" in code and log.exists():
+        if RELOAD.search(code) and log.exists():
             wait_until(lambda known=reloads: log.read_text().count("certificates reloaded") > known)
             time.sleep(0.6)  # a second one, where the signal came after the files had settled
             reloads = log.read_text().count("certificates reloaded")
@@ -148,6 +149,8 @@ def test_every_command_runs_as_printed_and_the_ca_is_replaced_without_a_refused_
     assert machines.pid is not None
     wait_until(lambda: not is_running(machines.pid or 0))
     assert "Traceback" not in log.read_text()
+    keys = sorted(path.name for path in (machines.root / "ca").rglob("*.key"))
+    assert keys == ["ca.key", "ca.key"]  # of the CA that was replaced, and of the one in its place
     for folder in ("worker", *DEVICES):
         held = {path.name for path in (machines.root / folder / "certs").rglob("*")}
         assert "ca.key" not in held

@@ -124,7 +124,8 @@ class CertsCheck:
         names = ", ".join(pki.server_names_of(leaf))
         yield until(SUBJECT, f"the worker's certificate is for {names}", loaded.expires_at, self.now, _RENEW)
         if not loaded.allowed_clients:
-            yield warning(SUBJECT, "the allow-list is empty, no device can connect", "securesplit keygen --client NAME")
+            hint = "bring allowed-clients.txt from the CA machine, where securesplit keygen writes it"
+            yield warning(SUBJECT, "the allow-list is empty, no device can connect", hint)
 
     def _client(self, name: str) -> Iterator[Finding]:
         try:
