@@ -14,13 +14,13 @@ Invariants:
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -257,7 +257,7 @@ def _chain(
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 
@@ -313,19 +313,33 @@ def _newest(folder: Path, answer: Answer) -> list[x509.CertificateRevocationList
     Raises:
         CredentialError: a list is not signed by a CA of the chain.
     """
-    path = folder / files.CRL
-    here = (
-        parsing.revocation_lists(files.read(path), what="the revocation list", where=str(path)) if path.exists() else []
-    )
-    newest = {crl.issuer: crl for crl in sorted(here, key=_number)}
+    newest = _lists_here(folder / files.CRL)
     authorities = {one.subject: one.public_key() for one in (*answer.chain[1:], answer.root)}
     for crl in answer.revocations:
-        key = authorities.get(crl.issuer)
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not crl.is_signature_valid(key):
+        if not _is_signed(crl, authorities):
             raise CredentialError("the answer holds a revocation list that its CA did not sign", hint=_BRING)
         if crl.issuer not in newest or _number(crl) >= _number(newest[crl.issuer]):
             newest[crl.issuer] = crl
     return list(newest.values())
+
+
+def _lists_here(path: Path) -> dict[x509.Name, x509.CertificateRevocationList]:
+    """The newest list of each CA that is here already."""
+    if not path.exists():
+        return {}
+    here = parsing.revocation_lists(files.read(path), what="the revocation list", where=str(path))
+    try:
+        return {crl.issuer: crl for crl in sorted(here, key=_number)}
+    except ValueError:
+        raise CredentialError(f"{path} is damaged", hint="bring crl.pem from the CA machine") from None
+
+
+def _is_signed(crl: x509.CertificateRevocationList, authorities: Mapping[x509.Name, object]) -> bool:
+    try:
+        key = authorities.get(crl.issuer)
+        return isinstance(key, ec.EllipticCurvePublicKey) and crl.is_signature_valid(key)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # what is damaged shows only here
+        return False
 
 
 def _number(crl: x509.CertificateRevocationList) -> int:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID, NameOID
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from securesplit.channel import enrolling, inventory, keystore, lists, pki, requests, signing
@@ -543,6 +543,8 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clinic, bytes, b
     return clinic, request, clinic.sign(request)
 
 
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")  # of a damaged serial number
+@example(at=0.859375, bits=46, cut=False)  # found: a list whose damage shows only when it is looked at
 @given(at=st.floats(0, 1), bits=st.integers(1, 255), cut=st.booleans())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_changed_byte_gets_through(exchange: tuple[Clinic, bytes, bytes], at: float, bits: int, cut: bool) -> None:
