@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from math import inf
 from typing import TypeAlias
 
 from securesplit.channel.events import Request
@@ -22,6 +23,7 @@ from securesplit.worker import request as requests
 from securesplit.worker.inflight import Answers, InFlight
 from securesplit.worker.jobs import Fate, Job, JobKey, Outcome
 from securesplit.worker.meters import Meters
+from securesplit.worker.pacing import Pacer
 from securesplit.worker.pool import Pool
 from securesplit.worker.served import Served
 from securesplit.worker.settings import PoolSettings
@@ -29,6 +31,7 @@ from securesplit.worker.settings import PoolSettings
 _log = logging.getLogger(__name__)
 _MAX_BUDGET_S = 300.0
 _LEARN = 0.1
+_WARN_EVERY_S = 1.0
 
 Route: TypeAlias = tuple[bytes, ...]
 """The envelope that an answer goes out in."""
@@ -44,6 +47,7 @@ class Dispatcher:
         settings: of the pool.
         meters: where everything is counted.
         send: puts a frame on its way.
+        pacer: does so with refusals, when it is their turn.
         clock: seconds, rising.
     """
 
@@ -56,12 +60,13 @@ class Dispatcher:
         meters: Meters,
         *,
         send: Callable[[Route, bytes], None],
+        pacer: Pacer,
         clock: Callable[[], float],
     ) -> None:
         self._channel, self._pool, self._served, self._settings = channel, pool, served, settings
-        self._meters, self._send, self._clock = meters, send, clock
+        self._meters, self._send, self._pacer, self._clock = meters, send, pacer, clock
         self._in_flight, self._answers = InFlight(), Answers()
-        self._tail_s = 0.0
+        self._tail_s, self._warned_at = 0.0, -inf
 
     def __len__(self) -> int:
         """Requests that were accepted and not answered yet."""
@@ -117,11 +122,7 @@ class Dispatcher:
         try:
             wanted = requests.parse(event.plaintext, self._served.presets)
         except TensorError as error:
-            _log.warning(
-                "refused a request of client %(client)s: %(why)s",
-                {"client": event.client, "why": error.message},
-                extra={"event": "request-refused"},
-            )
+            self._warn(event.client, error)
             self._refuse("bad-release", Code.WORKER, event, route)
             return
         now = self._clock()
@@ -140,13 +141,22 @@ class Dispatcher:
         if lost is not None:
             self._give_up(lost)
 
+    def _warn(self, client: str, error: TensorError) -> None:
+        """Log a bad request; one a second at most, since its sender decides how many there are."""
+        if self._clock() - self._warned_at < _WARN_EVERY_S:
+            return
+        self._warned_at = self._clock()
+        what = {"client": client, "why": error.message}
+        _log.warning("refused a request of client %(client)s: %(why)s", what, extra={"event": "request-refused"})
+
     def _give_up(self, job: Job) -> None:
         """The queue is full and has no place for this job, a new one or one that waited."""
         if self._in_flight.find(job.key) is job:
             self._in_flight.remove(job)
         session, ref = job.key
         self._meters.turned_away["queue-full"] += 1
-        self._send(job.route, self._channel.error(Code.BUSY, ref, session, retry_after_ms=self.wait_ms))
+        error = self._channel.error(Code.BUSY, ref, session, retry_after_ms=self.wait_ms)
+        self._pacer.refuse(job.client, job.route, error)
 
     def _reply(self, key: JobKey, route: Route, plaintext: bytes) -> None:
         session, ref = key
@@ -155,4 +165,5 @@ class Dispatcher:
 
     def _refuse(self, why: str, code: Code, event: Request, route: Route, retry_after_ms: int = 0) -> None:
         self._meters.turned_away[why] += 1
-        self._send(route, self._channel.error(code, event.ref, event.session, retry_after_ms=retry_after_ms))
+        error = self._channel.error(code, event.ref, event.session, retry_after_ms=retry_after_ms)
+        self._pacer.refuse(event.client, route, error)

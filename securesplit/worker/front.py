@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Request, Send
-from securesplit.channel.frames import Code, FrameError, decode, session_of
+from securesplit.channel.frames import Code, FrameError, decode, ref_of, session_of
 from securesplit.channel.limits import Limits
 from securesplit.channel.server import ServerChannel
 from securesplit.errors import SecureSplitError
@@ -28,6 +28,7 @@ from securesplit.transport.server import FrontSocket, Incoming
 from securesplit.worker.descriptors import DescriptorGuard
 from securesplit.worker.dispatcher import Dispatcher
 from securesplit.worker.intake import Intake, is_hello
+from securesplit.worker.pacing import Pacer
 from securesplit.worker.pool import Pool
 from securesplit.worker.served import Served
 from securesplit.worker.settings import PoolSettings
@@ -88,8 +89,17 @@ class Front:
         self._new_credentials: Callable[[], Credentials] | None = None
         self._ticked_at = self._weighed_at = clock()
         self.pool = Pool(served.engine, settings, self._poller, clock, self.meters)
-        send = self._socket.send
-        self._dispatcher = Dispatcher(self._channel, self.pool, served, settings, self.meters, send=send, clock=clock)
+        self._pacer = Pacer(self._socket.send, clock)
+        self._dispatcher = Dispatcher(
+            self._channel,
+            self.pool,
+            served,
+            settings,
+            self.meters,
+            send=self._socket.send,
+            pacer=self._pacer,
+            clock=clock,
+        )
 
     def run(self, on_ready: Callable[[], None] | None = None) -> None:
         """Serve until `stop`, then finish what was accepted, and close everything.
@@ -149,7 +159,9 @@ class Front:
         return self._clock() >= self._stop_by or not (len(self._dispatcher) or len(self._intake))
 
     def _turn(self) -> None:
-        ready = self._poller.wait(0.0 if self._socket.has_waiting else self._intake.pause_s(_TICK_S))
+        ready = self._poller.wait(
+            0.0 if self._socket.has_waiting else self._pacer.pause_s(self._intake.pause_s(_TICK_S))
+        )
         since = self._clock()
         if self.wakeup in ready:
             self.wakeup.clear()
@@ -159,6 +171,7 @@ class Front:
         self._take_in(more=self._socket in ready or self._socket.has_waiting)
         for outcome in self.pool.step(ready):
             self._dispatcher.conclude(outcome)
+        self._pacer.step()
         self._was_ready = self._was_ready or self.pool.ready == self._settings.workers
         if self._clock() - self._weighed_at >= _WEIGH_S:
             self._weighed_at = self._clock()
@@ -177,8 +190,8 @@ class Front:
         """Receive what has come, if there is `more`, and handle what `Intake` lets through in this turn."""
         for message in self._socket.receive() if more else ():
             self._sort(message)
-        for message in self._intake.messages():
-            self._handle(message)
+        for client, message in self._intake.messages():
+            self._handle(message, client)
         if (newcomer := self._intake.newcomer()) is not None:
             began = self._clock()
             self._handle(newcomer)
@@ -189,11 +202,15 @@ class Front:
         if is_hello(message):
             if (outrun := self._intake.add_hello(message)) is not None:
                 self._refuse_newcomer(outrun, Code.BUSY, _CROWD_RETRY_MS)
-        elif not (client := self._channel.client_of(session_of(message.body))):
+        elif not (client := self._channel.client_of(session := session_of(message.body))):
             self._handle(message)
+        elif self._pacer.ignores(client):
+            self.meters.turned_away["ignored"] += 1
         elif not self._intake.add(client, message):
             self.meters.turned_away["client-limit"] += 1
-            self._tell(message, Code.BUSY, self._dispatcher.wait_ms)
+            ref, wait_ms = ref_of(message.body), self._dispatcher.wait_ms
+            busy = self._channel.error(Code.BUSY, ref, session, retry_after_ms=wait_ms)
+            self._pacer.refuse(client, message.route, busy)
 
     def _shed(self) -> None:
         """Where peers take all descriptors, drop all connections: sessions go on, and clients ask again at once."""
@@ -240,7 +257,8 @@ class Front:
             self._expires_at = credentials.expires_at
             self._watch.reloaded(credentials)
 
-    def _handle(self, message: Incoming) -> None:
+    def _handle(self, message: Incoming, client: str = "") -> None:
+        """Let the channel read a message, which names a session of `client` unless that is empty."""
         if self._stop_by is not None and is_hello(message):
             self._refuse_newcomer(message, Code.DRAIN, _DRAIN_RETRY_MS)
             return
@@ -250,8 +268,11 @@ class Front:
             drain_ms = None if self._stop_by is None else _DRAIN_RETRY_MS
             self._dispatcher.accept(event, message.route, drain_ms=drain_ms)
         elif isinstance(event, Send):
-            self._socket.send(message.route, event.frame)
             self._refusals[event.reason] += bool(event.reason)
+            if client:
+                self._pacer.refuse(client, message.route, event.frame)
+            else:
+                self._socket.send(message.route, event.frame)
         else:
             self._refusals[event.reason] += 1
 

@@ -136,7 +136,7 @@ class Intake:
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._turns: Turns[Incoming] = Turns()
+        self._turns: Turns[tuple[str, Incoming]] = Turns()
         self._line = Line(limits)
         self._next_hello_at = 0.0
 
@@ -151,11 +151,11 @@ class Intake:
         """Let a message of a client's session wait for its turn; False where too many of the client's do."""
         if self._turns.of(client) >= MESSAGES_A_CLIENT:
             return False
-        self._turns.put(client, message.route[0], message)
+        self._turns.put(client, message.route[0], (client, message))
         return True
 
-    def messages(self) -> list[Incoming]:
-        """Those whose turn it is now."""
+    def messages(self) -> list[tuple[str, Incoming]]:
+        """Those whose turn it is now, each with the client whose session it names."""
         return [self._turns.take() for _ in range(min(_HANDLED_A_TURN, len(self._turns)))]
 
     def newcomer(self) -> Incoming | None:

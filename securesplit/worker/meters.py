@@ -65,7 +65,7 @@ class Meters:
         self.requests: Counter[str] = Counter(done=0, poison=0, expired=0)
         self.repeated = 0
         self.turned_away: Counter[str] = Counter(
-            {"session-limit": 0, "client-limit": 0, "queue-full": 0, "draining": 0, "bad-release": 0}
+            dict.fromkeys(("session-limit", "client-limit", "ignored", "queue-full", "draining", "bad-release"), 0)
         )
         self.refused: Counter[str] = Counter()
         self.opened = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +21,7 @@ from securesplit.channel.events import HandshakeReady, Refused, Reply
 from securesplit.channel.frames import Code
 from securesplit.errors import TrustError
 from securesplit.transport.client import Connection
-from securesplit.worker import intake
+from securesplit.worker import intake, pacing
 from tests.worker.serving import IDENTITY, Running, now, release, running, serve_engine, wait_until
 
 
@@ -186,6 +187,46 @@ def test_a_client_has_a_share_over_all_its_sessions(
         assert sum(isinstance(event, Reply) for event in events) == 10
         assert all(event.code is Code.BUSY for event in events if isinstance(event, Refused))
         assert is_answered(raw(worker))
+
+
+@pytest.mark.parametrize("refused", ["busy", "replayed", "senseless"])
+def test_who_ignores_refusals_is_refused_no_faster_than_it_may_come_back(
+    raw: RawClient, crowd: dict[str, tuple[Credentials, Credentials]], refused: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It asks again as soon as it is refused; what it costs the front does not depend on how fast it is."""
+    with running(serve_engine("Sum", pause_s=0.05), keys=crowd["modest"], client_limit=1) as worker:
+        modest, greedy = raw(worker), [raw(worker, crowd[GREEDY[0]][1]) for _ in range(4)]
+        assert all(is_answered(client) for client in [modest, *greedy])
+        stop, start = threading.Event(), time.monotonic()
+        frames = [client.channel.request(1_000, b"no request") for client in greedy]
+
+        def ask_again(client: Raw, frame: bytes) -> None:
+            if refused == "busy":
+                client.ask(next(REFS))
+            else:
+                client.send(frame if refused == "replayed" else client.channel.request(next(REFS), b"no request"))
+
+        def keep_asking() -> int:
+            for _ in range(8):
+                for client, frame in zip(greedy, frames, strict=True):
+                    ask_again(client, frame)
+            heard = 0
+            while not stop.is_set():
+                for client, frame in zip(greedy, frames, strict=True):
+                    while (event := client.receive(0.0)) is not None:
+                        heard += isinstance(event, Refused)
+                        ask_again(client, frame)
+            return heard
+
+        with ThreadPoolExecutor(1) as thread:
+            asking = thread.submit(keep_asking)
+            while time.monotonic() - start < 1.5:
+                assert is_answered(modest)
+            stop.set()
+            refusals = asking.result()
+        most = pacing.BURST + pacing.PER_S * (time.monotonic() - start) + 1
+    assert pacing.BURST < refusals <= most
+    assert sum("refused a request" in line for line in caplog.messages) <= (3 if refused == "senseless" else 1)
 
 
 def is_answered(client: Raw) -> bool:
