@@ -210,10 +210,10 @@ def test_rekeying_between_requests_loses_none(monkeypatch: pytest.MonkeyPatch, l
     monkeypatch.setattr("securesplit.channel.client.MAX_AGE_S", 3600.0 if limit == "requests" else 0.1)
     with running() as worker, worker.connect() as connection:
         start, n = time.monotonic(), 0
-        while n < 100 or time.monotonic() - start < 0.5:
+        while n < 100 or worker.front._channel.session_count < 4:
+            assert time.monotonic() - start < 20, "handshakes take as long as they take, and then there are four"
             assert connection.request(release(n % 100)).logit == n % 100
             n += 1
-        assert worker.front._channel.session_count >= 4
 
 
 def test_a_forked_process_makes_its_own_session() -> None:
