@@ -27,6 +27,8 @@ MOST_TIMEOUT_S: Final = 86_400.0
 """A day. Waiting times of the system's own calls end at 24.8 days (2³¹ ms), which nobody wants to meet."""
 LEAST_BUDGET: Final = 1e-6
 MOST_BUDGET: Final = 1e9
+LEAST_EPSILON: Final = 0.01
+MOST_EPSILON: Final = 1000.0
 MOST_FILE_BYTES: Final = 1 << 16
 
 
@@ -88,6 +90,24 @@ def check_budget(value: object, name: str = "budget") -> float | None:
         return None
     hint = "give a positive number; leave it out where nothing is to be limited"
     return check_number(value, name, least=LEAST_BUDGET, most=MOST_BUDGET, hint=hint)
+
+
+def check_privacy(value: object) -> float | None:
+    """The ε that a value of ``--privacy`` or ``privacy=`` is; None where it is text that can only be a preset's name.
+
+    Raises:
+        ConfigError: it is empty, neither text nor a number, or a number that is no usable ε.
+    """
+    if value == "" or isinstance(value, bool) or not isinstance(value, str | Real):
+        raise ConfigError(f"privacy cannot be {reprlib.repr(value)}", hint="give a preset of the bundle, or an epsilon")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    except ValueError:
+        return None
+    hint = f"give a number between {LEAST_EPSILON:g} and {MOST_EPSILON:g}, or a preset"
+    return check_number(number, "epsilon", least=LEAST_EPSILON, most=MOST_EPSILON, hint=hint)
 
 
 def check_path(value: object, name: str) -> Path:
@@ -185,9 +205,9 @@ def read_config(path: Path) -> SettingsFile:
         ConfigError: it cannot be read, others can change it, it is too large or no TOML.
     """
     try:
-        if os.name == "posix" and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o022:
-            raise ConfigError(f"{path} can be changed by others (mode {mode:o})", hint=f"chmod go-w {path}")
         with path.open("rb") as stream:
+            if os.name == "posix":
+                _check_owner(path, os.fstat(stream.fileno()))
             content = stream.read(MOST_FILE_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {path} ({error.strerror})", hint="check its permissions") from None
@@ -198,6 +218,13 @@ def read_config(path: Path) -> SettingsFile:
         return SettingsFile(path, text, _parse(text))
     except (ValueError, RecursionError) as error:  # of which TOML and UTF-8 errors are two; a number of 5,000 digits
         raise ConfigError(f"{path} is no valid TOML: {error}", hint="see docs/operations.md for an example") from None
+
+
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    if (mode := stat.S_IMODE(status.st_mode)) & 0o022:
+        raise ConfigError(f"{path} can be changed by others (mode {mode:o})", hint=f"chmod go-w {path}")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise ConfigError(f"{path} belongs to another user", hint=f"read it, then make a copy of your own of {path}")
 
 
 def _parse(text: str) -> dict[str, Any]:

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import time
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.config import check_number
-from securesplit.errors import ConfigError
+from securesplit.config import check_privacy
 from securesplit.imaging import PhotoSource, load_photo
 from securesplit.model import Bundle, Preset
 from securesplit.privacy import accounting
@@ -162,13 +159,9 @@ def choose_preset(bundle: Bundle, privacy: str | float | None) -> Preset:
     """
     if privacy is None:
         return bundle.preset()
-    if privacy == "" or isinstance(privacy, bool) or not isinstance(privacy, str | Real):
-        raise ConfigError(f"privacy cannot be {privacy!r}", hint=f"give {', '.join(bundle.presets)}, or an epsilon")
-    epsilon = _number(privacy)
+    epsilon = check_privacy(privacy)
     if epsilon is None:
         return bundle.preset(str(privacy))
-    hint = "give a number between 0.01 and 1000, or a preset"
-    check_number(epsilon, "epsilon", least=0.01, most=1000, hint=hint)
     return bundle.preset("private").with_epsilon(epsilon, DELTA)
 
 
@@ -231,12 +224,3 @@ def _promise(loss: Loss) -> tuple[float | None, float | None]:
     if loss == accounting.UNBOUNDED:
         return None, None
     return rounded_up(loss.epsilon(DELTA), 3), rounded_up(loss.identification_bound(IDENTIFICATION_CANDIDATES), 6)
-
-
-def _number(privacy: str | float) -> float | None:
-    try:
-        return float(privacy)
-    except OverflowError:
-        return math.inf
-    except ValueError:
-        return None

@@ -71,6 +71,18 @@ def test_a_file_that_others_can_change_is_refused(tmp_path: Path, mode: int) -> 
         read_config(tmp_path / "s.toml")
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="gives a file to another user")
+def test_a_file_of_another_user_is_refused_also_behind_a_link(tmp_path: Path) -> None:
+    """Its owner can change it at any time, whatever its mode."""
+    (tmp_path / "s.toml").write_text("")
+    (tmp_path / "link.toml").symlink_to(tmp_path / "s.toml")
+    read_config(tmp_path / "link.toml")
+    os.chown(tmp_path / "s.toml", 65534, 65534)
+    for name in ("s.toml", "link.toml"):
+        with pytest.raises(ConfigError, match="belongs to another user"):
+            read_config(tmp_path / name)
+
+
 def test_lines_are_found_behind_comments_and_long_values(tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_bytes(
         b'\xef\xbb\xbf# first\r\ncerts = "c"\r\n\r\n[diagnose]\r\n# connect = 1\r\nconnect = [\r\n  "tcp://a:1",\r\n]\r\n'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from securesplit.cli.options import (
     timeout_option,
 )
 from securesplit.cli.settings import command, settings_of
+from securesplit.cli.settings_check import PREFIX
 from securesplit.errors import SecureSplitError
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ def _examine(
     yield from installation.check_settings(settings_of(ctx))
     from securesplit.cli.checks import bundle, certificates, connection, machine
 
-    yield from bundle.check_bundle(model)
+    yield from bundle.check_bundle(model, _privacy_of_diagnose(ctx))
     proofs = {"this copy of securesplit": machine.installed_at(), "a certificate": certificates.newest_date(certs)}
     yield from machine.check_clock(now, proofs)
     yield from certificates.CertsCheck(certs, client, now).run()
@@ -106,6 +108,14 @@ def _examine(
             yield failure("connection", error)
             return
         yield from connection.check_connections(connect, certs, client, model, timeout_s, now)
+
+
+def _privacy_of_diagnose(ctx: click.Context) -> str | None:
+    """What environment and settings file ask for; `diagnose` itself refuses what no bundle can give."""
+    from securesplit.cli.diagnose import diagnose
+
+    chosen = os.environ.get(f"{PREFIX}PRIVACY") or settings_of(ctx).of(diagnose).get("privacy")
+    return None if chosen is None else str(chosen)
 
 
 def _show(finding: Finding) -> None:

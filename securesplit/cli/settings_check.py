@@ -95,6 +95,8 @@ def problem(option: click.Option, value: Any) -> ConfigError | None:
         return _scalar_problem(option, key, value)
     if not isinstance(value, list):
         return ConfigError(f"{key} must be a list, not {reprlib.repr(value)}", hint=f'write {key} = ["...", "..."]')
+    if not value:
+        return ConfigError(f"{key} is an empty list", hint="leave it out for the default")
     return next(filter(None, (_scalar_problem(option, key, each) for each in value)), None)
 
 

@@ -139,6 +139,7 @@ def _workers(text: str) -> object:
 def _privacy(text: str) -> object:
     if not text.strip():
         raise ConfigError("it is empty", hint="name a preset of the bundle, or give an epsilon")
+    config.check_privacy(text)
     return text
 
 

@@ -263,6 +263,15 @@ def test_a_setting_that_nobody_knows_is_an_error(
     assert (report["exit_code"], said(report, "error")) == (2, [message.replace("FILE", str(tmp_path / "s.toml"))])
 
 
+def test_a_preset_that_the_bundle_lacks_is_an_error(
+    doctor: Doctor, certs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "s.toml").write_text("[diagnose]\nprivacy = 'privat'\n")
+    assert said(doctor(config=tmp_path / "s.toml"), "error") == ["the bundle has no preset 'privat'"]
+    monkeypatch.setenv("SECURESPLIT_PRIVACY", "private")
+    assert said(doctor(config=tmp_path / "s.toml"), "error") == []
+
+
 def test_known_settings_are_ok(doctor: Doctor, certs: Path, tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text("certs = 'certs'\n[diagnose]\nprivacy = 'compact'\n")
     assert str(tmp_path / "s.toml") in said(doctor(config=tmp_path / "s.toml"), "ok")

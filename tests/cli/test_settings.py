@@ -167,6 +167,9 @@ WRONG = {
     "an unknown key of a table": ("[diagnose]\nbudgt = 16", "unknown setting 'budgt' for diagnose"),
     "an unknown table": ("[diagnoze]\nbudget = 16", "[diagnoze]"),
     "no table": ("diagnose = 3", "must be a table"),
+    "an empty list": ("connect = []", "connect is an empty list"),
+    "an epsilon of nothing": ("privacy = 0", "epsilon 0 is out of range"),
+    "a negative epsilon": ('[diagnose]\nprivacy = "-3"', "epsilon -3 is out of range"),
     "a key twice": ("[tail-worker]\nlog-level = 'info'\nlog_level = 'info'", "set twice"),
 }
 

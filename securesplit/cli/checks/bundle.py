@@ -22,9 +22,15 @@ SLOW_MS = 500.0  # ten times what the default head takes on one old core
 SEED = 7  # of the lesion that is drawn
 
 
-def check_bundle(folder: Path | None) -> Iterator[Finding]:
-    """That the manifest is whole, and that each half that is here has its hash and loads."""
+def check_bundle(folder: Path | None, privacy: str | None = None) -> Iterator[Finding]:
+    """That the manifest is whole, that each half that is here has its hash and loads, and that `privacy` can be used.
+
+    Args:
+        folder: of the bundle; None for the one in the package.
+        privacy: what the settings ask for; None for nothing.
+    """
     from securesplit.model import Bundle
+    from securesplit.releaser import choose_preset
 
     try:
         bundle = Bundle.load(folder)
@@ -35,6 +41,7 @@ def check_bundle(folder: Path | None) -> Iterator[Finding]:
             yield ok("bundle", "the tail has its hash and loads")
         else:
             yield ok("bundle", "no tail here, a device needs none")
+        choose_preset(bundle, privacy)
     except SecureSplitError as error:
         yield failure("bundle", error)
 
