@@ -14,6 +14,7 @@ OpenSSL judges dates by the system's clock.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +62,7 @@ def client_context(credentials: Credentials) -> SSL.Context:
     Raises:
         CredentialError: OpenSSL cannot use them.
     """
-    context = _context(credentials, ExtendedKeyUsageOID.SERVER_AUTH, None)
+    context = _context(credentials, ExtendedKeyUsageOID.SERVER_AUTH, judges_clients=False)
     context.set_alpn_protos([PROTOCOL])
     return context
 
@@ -72,7 +73,7 @@ def server_context(credentials: Credentials) -> SSL.Context:
     Raises:
         CredentialError: OpenSSL cannot use them.
     """
-    context = _context(credentials, ExtendedKeyUsageOID.CLIENT_AUTH, credentials.allowed_clients)
+    context = _context(credentials, ExtendedKeyUsageOID.CLIENT_AUTH, judges_clients=True)
     context.set_alpn_select_callback(_choose_protocol)
     return context
 
@@ -90,9 +91,8 @@ def drop_errors() -> None:
         pass
 
 
-def _context(
-    credentials: Credentials, peer_usage: x509.ObjectIdentifier, allowed: frozenset[str] | None
-) -> SSL.Context:
+def _context(credentials: Credentials, peer_usage: x509.ObjectIdentifier, *, judges_clients: bool) -> SSL.Context:
+    allowed = {one: credentials.client_names.get(one) for one in credentials.allowed_clients}
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_max_proto_version(SSL.TLS1_3_VERSION)
@@ -109,7 +109,11 @@ def _context(
     context.set_verify(
         SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
         lambda connection, certificate, error, depth, ok: _verify(
-            connection.get_app_data(), certificate, (error, depth, bool(ok)), peer_usage, allowed
+            connection.get_app_data(),
+            certificate,
+            (error, depth, bool(ok)),
+            peer_usage,
+            allowed if judges_clients else None,
         ),
     )
     context.set_info_callback(_note_alert)
@@ -140,7 +144,7 @@ def _verify(
     certificate: crypto.X509,
     verdict: tuple[int, int, bool],
     usage: x509.ObjectIdentifier,
-    allowed: frozenset[str] | None,
+    allowed: Mapping[str, str | None] | None,
 ) -> bool:
     """Add to OpenSSL's verdict on one certificate of the chain what OpenSSL does not check; note each refusal."""
     error, depth, ok = verdict
@@ -152,14 +156,18 @@ def _verify(
     return ok
 
 
-def _judge_leaf(certificate: crypto.X509, usage: x509.ObjectIdentifier, allowed: frozenset[str] | None) -> int:
+def _judge_leaf(
+    certificate: crypto.X509, usage: x509.ObjectIdentifier, allowed: Mapping[str, str | None] | None
+) -> int:
     try:
         leaf = certificate.to_cryptography()
         if not pki.has_only_usage(leaf, usage) or not pki.may_sign_handshakes(leaf):
             return WRONG_USAGE
-        if allowed is not None and pki.fingerprint(leaf) not in allowed:
+        if allowed is None:
+            return 0
+        if pki.fingerprint(leaf) not in allowed:
             return NOT_ALLOWED
-        if allowed is not None and pki.client_name_of(leaf) is None:
+        if pki.called(leaf, allowed[pki.fingerprint(leaf)]) is None:
             return NO_NAME
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return UNREADABLE

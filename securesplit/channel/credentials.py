@@ -6,7 +6,7 @@ rules of the check are here, so that files and in-memory keys pass the same one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -38,6 +38,8 @@ class Credentials:
         allowed_clients: SHA-256 fingerprints (hex) of the client certificates that a server takes; empty on a client.
         expires_at: when the own certificate ends.
         fingerprint: SHA-256 of the own certificate (hex).
+        client_names: what the allow-list calls a certificate, by fingerprint (hex); it names clients whose certificates
+            have no name of ours.
     """
 
     certificate: bytes
@@ -47,6 +49,7 @@ class Credentials:
     allowed_clients: frozenset[str]
     expires_at: datetime
     fingerprint: str
+    client_names: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -143,9 +146,9 @@ def _check_purpose(leaf: x509.Certificate, side: str, where: str) -> None:
         raise CredentialError(f"{this} has the extended key usage {usages}, and needs {name} alone", hint=hint)
     if not pki.may_sign_handshakes(leaf):
         raise CredentialError(f"{this} may not sign", hint="issue it with keyUsage = digitalSignature")
-    if side == "client" and pki.client_name_of(leaf) is None:
+    if side == "client" and pki.called(leaf, "by the worker's allow-list") is None:
         hint = f"issue it with subjectAltName = URI:{pki.CLIENT_URI}NAME and no other URI, or with securesplit keygen"
-        raise CredentialError(f"{this} names no device", hint=hint)
+        raise CredentialError(f"{this} names no device, or several", hint=hint)
 
 
 def ends(credentials: Credentials) -> dict[str, datetime]:

@@ -23,6 +23,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from securesplit.channel import folder as files
 from securesplit.channel import parsing, pki, requests, verifying
@@ -63,25 +64,22 @@ class Answer:
         chain: the certificate, then each CA up to the root, which is left out.
         root: the CA that it ends in.
         revocations: a list of each CA.
-        stem: where certificate and key belong, such as ``clients/clinic-1``.
+        side: "server" or "client".
+        name: the client's; None for a server, and for a client whose certificate has no name of ours.
     """
 
     chain: tuple[x509.Certificate, ...]
     root: x509.Certificate
     revocations: tuple[x509.CertificateRevocationList, ...]
-    stem: str
-
-    @property
-    def side(self) -> str:
-        """Either "server" or "client"."""
-        return "server" if self.stem == files.SERVER else "client"
+    side: str
+    name: str | None
 
     @property
     def title(self) -> str:
         """Whose it is, as reports have it."""
         if self.side == "server":
             return f"server {', '.join(pki.server_names_of(self.chain[0]))}"
-        return f"client {pki.client_name_of(self.chain[0])}"
+        return "client" if self.name is None else f"client {self.name}"
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ def read(data: bytes, *, where: str) -> Answer:
     try:
         leaf, *others = sorted(dict.fromkeys(found), key=_is_ca)
         chain, root = _chain(leaf, others, where)
-        return Answer(chain, root, tuple(revocations), _stem(leaf, where))
+        return Answer(chain, root, tuple(revocations), *_owner(leaf, where))
     except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         raise CredentialError(f"the answer in {where} holds a certificate that cannot be read", hint=_BRING) from None
 
@@ -183,16 +181,17 @@ def install(folder: Path, answer: Answer, *, accepted: str | None, now: datetime
     """
     if not folder.is_dir():
         raise _no_key(folder, answer)
+    stem = _stem(folder, answer)
     with files.locked(folder):
         is_first = is_first_ca(folder, answer)
         if is_first and accepted != pki.fingerprint(answer.root):
             message = f"the CA of the answer has another fingerprint: {pki.fingerprint(answer.root)}"
             raise TrustError(message, hint="somebody may have swapped the answer; bring it again from the CA machine")
-        key = _own_key(folder, answer)
-        _check_newer(folder, answer)
-        contents = _contents(folder, answer, is_first=is_first)
+        key = _own_key(folder, stem, answer)
+        _check_newer(folder, stem, answer)
+        contents = _contents(folder, stem, answer, is_first=is_first)
         credentials = check(
-            certificate=contents[f"{answer.stem}.crt"],
+            certificate=contents[f"{stem}.crt"],
             private_key=files.read(key, secret=True),
             ca=contents.get(files.CA_CERTIFICATE) or files.read(folder / files.CA_CERTIFICATE),
             crl=contents[files.CRL],
@@ -203,7 +202,7 @@ def install(folder: Path, answer: Answer, *, accepted: str | None, now: datetime
         verifying.verified(credentials, answer.side, whose=answer.side, hint=_BRING, now=now)
         with files.staged({folder / name: data for name, data in contents.items()}):
             pass
-    return Installed(credentials, folder / f"{answer.stem}.crt", is_first)
+    return Installed(credentials, folder / f"{stem}.crt", is_first)
 
 
 def _check_enrolled(folder: Path, stem: str, *, renew: bool) -> None:
@@ -217,7 +216,7 @@ def _check_enrolled(folder: Path, stem: str, *, renew: bool) -> None:
 def _key(path: Path, *, renew: bool) -> tuple[ec.EllipticCurvePrivateKey, bool]:
     """The key that is there, or a new one."""
     if renew or os.path.lexists(path):
-        key = parsing.private_key(files.read(path, secret=True), what="the private key", where=str(path))
+        key = _read_key(path)
         if not isinstance(key.curve, ec.SECP256R1):
             raise CredentialError(f"the key {path} is not on the curve P-256", hint="move it away to have a new one")
         return key, False
@@ -225,6 +224,10 @@ def _key(path: Path, *, renew: bool) -> tuple[ec.EllipticCurvePrivateKey, bool]:
     with files.staged({path: pki.key_pem(key)}):
         pass
     return key, True
+
+
+def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    return parsing.private_key(files.read(path, secret=True), what="the private key", where=str(path))
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:
@@ -262,48 +265,59 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def _stem(leaf: x509.Certificate, where: str) -> str:
-    """Where a certificate belongs, by whom it names."""
+def _owner(leaf: x509.Certificate, where: str) -> tuple[str, str | None]:
+    """Whose a certificate is: its side, and a client's name."""
     name = pki.client_name_of(leaf)
-    if name is not None:
-        return f"{files.CLIENTS}/{name}"
+    if name is not None or pki.has_only_usage(leaf, ExtendedKeyUsageOID.CLIENT_AUTH):
+        return "client", name
     if pki.server_names_of(leaf):
-        return files.SERVER
+        return "server", None
     hint = "the certificate needs the alternative names that the request asks for (docs/operations.md)"
     raise CredentialError(f"the certificate in {where} names neither a device nor a worker", hint=hint)
 
 
-def _own_key(folder: Path, answer: Answer) -> Path:
+def _stem(folder: Path, answer: Answer) -> str:
+    """Where certificate and key belong, such as ``clients/clinic-1``; a client without a name is known by its key."""
+    if answer.side == "server":
+        return files.SERVER
+    if answer.name is not None:
+        return f"{files.CLIENTS}/{answer.name}"
+    for path in sorted((folder / files.CLIENTS).glob("*.key")):
+        if _read_key(path).public_key() == answer.chain[0].public_key():
+            return f"{files.CLIENTS}/{path.stem}"
+    raise _no_key(folder, answer)
+
+
+def _own_key(folder: Path, stem: str, answer: Answer) -> Path:
     """The key that the answer must be for."""
-    path = folder / f"{answer.stem}.key"
+    path = folder / f"{stem}.key"
     if not os.path.lexists(path):
         raise _no_key(folder, answer)
-    key = parsing.private_key(files.read(path, secret=True), what="the private key", where=str(path))
-    if key.public_key() != answer.chain[0].public_key():
+    if _read_key(path).public_key() != answer.chain[0].public_key():
         hint = "it answers the request of another device or an earlier key; sign the request that was made here last"
         raise CredentialError(f"the answer is not for the key {path}", hint=hint)
     return path
 
 
 def _no_key(folder: Path, answer: Answer) -> CredentialError:
-    message = f"the answer is for {answer.title}, and {folder} has no key of that name"
+    message = f"the answer is for {answer.title}, and {folder} has no key for it"
     return CredentialError(message, hint="name the folder where securesplit enroll made the key with --certs")
 
 
-def _check_newer(folder: Path, answer: Answer) -> None:
-    if not os.path.lexists(folder / f"{answer.stem}.crt"):
+def _check_newer(folder: Path, stem: str, answer: Answer) -> None:
+    if not os.path.lexists(folder / f"{stem}.crt"):
         return
-    here = certificate_of(folder, answer.stem)
+    here = certificate_of(folder, stem)
     if answer.chain[0].not_valid_before_utc < here.not_valid_before_utc:
-        message = f"the answer is older than {folder / answer.stem}.crt, of {here.not_valid_before_utc:%Y-%m-%d %H:%M}"
+        message = f"the answer is older than {folder / stem}.crt, of {here.not_valid_before_utc:%Y-%m-%d %H:%M}"
         raise CredentialError(f"{message} UTC", hint="bring the answer to the last request")
 
 
-def _contents(folder: Path, answer: Answer, *, is_first: bool) -> dict[str, bytes]:
+def _contents(folder: Path, stem: str, answer: Answer, *, is_first: bool) -> dict[str, bytes]:
     """What will be in the files, by name, the certificate last."""
     contents = {files.CA_CERTIFICATE: _pem([answer.root])} if is_first else {}
     contents[files.CRL] = b"".join(map(pki.crl_pem, _newest(folder, answer)))
-    contents[f"{answer.stem}.crt"] = _pem(answer.chain)
+    contents[f"{stem}.crt"] = _pem(answer.chain)
     return contents
 
 

@@ -12,6 +12,7 @@ Loading never writes. ``now`` is an aware datetime and always an argument. ``iss
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -48,7 +49,9 @@ def load_server(folder: Path, *, now: datetime) -> Credentials:
     Raises:
         CredentialError: a file is missing or exposed, the key does not fit, or something has expired.
     """
-    return _load(folder, files.SERVER, "server", frozenset(line[0] for line in lists.allowed(folder)), now)
+    names = dict(lists.allowed(folder))
+    loaded = _load(folder, files.SERVER, "server", frozenset(names), now)
+    return replace(loaded, client_names={print_: name for print_, name in names.items() if pki.is_client_name(name)})
 
 
 def load_client(folder: Path, name: str = DEFAULT_CLIENT, *, now: datetime) -> Credentials:

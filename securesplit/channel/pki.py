@@ -94,7 +94,28 @@ def client_name_of(certificate: x509.Certificate) -> str | None:
     if len(uris) != 1 or not uris[0].startswith(CLIENT_URI):
         return None
     name = uris[0][len(CLIENT_URI) :]
-    return name if _CLIENT_NAME.fullmatch(name) else None
+    return name if is_client_name(name) else None
+
+
+def called(certificate: x509.Certificate, listed: str | None) -> str | None:
+    """What a client is called: by its certificate, or where that has no name of ours, by the allow-list.
+
+    Args:
+        certificate: the client's.
+        listed: its name on the allow-list; None where it has none.
+
+    Returns:
+        None where it has no name, or names of ours that do not make one.
+    """
+    return client_name_of(certificate) if _claims_name(certificate) else listed
+
+
+def _claims_name(certificate: x509.Certificate) -> bool:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return False
+    return any(uri.startswith(CLIENT_URI) for uri in names.get_values_for_type(x509.UniformResourceIdentifier))
 
 
 def server_names_of(certificate: x509.Certificate) -> list[str]:
@@ -133,13 +154,18 @@ def may_sign_handshakes(certificate: x509.Certificate) -> bool:
         return False
 
 
+def is_client_name(name: str) -> bool:
+    """Whether a client can be called so."""
+    return _CLIENT_NAME.fullmatch(name) is not None
+
+
 def check_client_name(name: str) -> str:
     """Return a name that is safe in a file name, a URI and a list.
 
     Raises:
         ConfigError: it has other characters than A-Z a-z 0-9 . _ -, starts or ends with a sign, or has over 63.
     """
-    if not _CLIENT_NAME.fullmatch(name):
+    if not is_client_name(name):
         raise ConfigError(
             f"{name!r} cannot be the name of a client",
             hint="use 1 to 63 of A-Z, a-z, 0-9, '.', '_' and '-', starting and ending with a letter or digit",

@@ -153,6 +153,7 @@ class ServerChannel:
         self._context = context.server_context(credentials)
         self._own_print = bytes.fromhex(credentials.fingerprint)
         self._trust = Trust(credentials)
+        self._client_names = credentials.client_names
 
     def _is_allowed(self, session: Session) -> bool:
         return self._trust.allows(session.fingerprint, session.chain)
@@ -210,10 +211,11 @@ class ServerChannel:
         """
         peer = entry.handshake.peer
         keys = sealing.derive(entry.handshake.export, self._identity, tls.certificate_print(peer), entry.own_print)
+        fingerprint = pki.fingerprint(peer)
         return Session(
             id=keys.session,
-            client=pki.client_name_of(peer) or "",
-            fingerprint=pki.fingerprint(peer),
+            client=pki.called(peer, self._client_names.get(fingerprint)) or "",
+            fingerprint=fingerprint,
             chain=Chain.of(entry.handshake.peer_chain),
             sealer=Sealer(*keys.server),
             opener=Opener(*keys.client),

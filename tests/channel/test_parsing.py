@@ -26,7 +26,7 @@ from securesplit.channel import folder as files
 from securesplit.channel import keystore, lists, pki
 from securesplit.channel.pki import Identity
 from securesplit.cli.checks.certificates import CertsCheck
-from securesplit.errors import CredentialError
+from securesplit.errors import CredentialError, TrustError
 from tests.channel.chains import Clinic
 from tests.channel.test_keystore import talk
 from tests.channel.test_refusals import reissue
@@ -201,9 +201,16 @@ def write_client(certs: Path, authority: Authority, own: Identity) -> None:
 
 BOTH = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
 NAMES = {
+    "two names of ours": [x509.UniformResourceIdentifier(pki.CLIENT_URI + name) for name in ("device", "other")],
+    "a broken name of ours": [x509.UniformResourceIdentifier(f"{pki.CLIENT_URI}../device")],
+    "a name of ours and another": [
+        x509.UniformResourceIdentifier(f"{pki.CLIENT_URI}device"),
+        x509.UniformResourceIdentifier("spiffe://clinic.example/device"),
+    ],
+}
+FOREIGN = {
     "a DNS name": [x509.DNSName("device")],
     "another URI": [x509.UniformResourceIdentifier("spiffe://clinic.example/device")],
-    "two URIs": [x509.UniformResourceIdentifier(pki.CLIENT_URI + name) for name in ("device", "other")],
 }
 
 
@@ -232,7 +239,7 @@ def test_a_server_with_a_device_s_certificate_is_told_so(certs: Path) -> None:
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_a_device_s_certificate_without_our_name_is_told_before_it_is_sent(certs: Path, names: str) -> None:
+def test_a_device_s_certificate_without_one_name_is_told_before_it_is_sent(certs: Path, names: str) -> None:
     authority = Authority()
     write_client(certs, authority, reissued(authority, list(NAMES[names]), [ExtendedKeyUsageOID.CLIENT_AUTH]))
     with pytest.raises(CredentialError, match="names no device") as caught:
@@ -241,6 +248,39 @@ def test_a_device_s_certificate_without_our_name_is_told_before_it_is_sent(certs
     found = [finding.message for finding in CertsCheck(certs, "device", dt.datetime.now(dt.UTC)).run()]
     assert any("names no device" in message for message in found)
     assert not any("None" in message for message in found)
+
+
+@pytest.mark.parametrize("names", FOREIGN)
+def test_a_device_without_a_name_of_ours_is_called_as_on_the_allow_list(certs: Path, names: str) -> None:
+    authority = Authority()
+    device = reissued(authority, list(FOREIGN[names]), [ExtendedKeyUsageOID.CLIENT_AUTH])
+    write_client(certs, authority, device)
+    server = authority.server()
+    for name, data in (("server.crt", server.certificate_pem), ("server.key", server.key_pem)):
+        put(certs / name, data)
+    line = pki.fingerprint(device.certificate)
+    for called in ("front-desk", "clinic-3"):
+        put(certs / "allowed-clients.txt", f"{line} {called}\n".encode())
+        assert talk(keystore.load_server(certs, now=NOW), keystore.load_client(certs, now=NOW)) == called
+    put(certs / "allowed-clients.txt", f"{line} ../x\n".encode())
+    with pytest.raises(TrustError, match="allow-list"):
+        talk(keystore.load_server(certs, now=NOW), keystore.load_client(certs, now=NOW))
+    assert not [
+        finding.message
+        for finding in CertsCheck(certs, "device", dt.datetime.now(dt.UTC)).run()
+        if finding.level == "error"
+    ]
+
+
+def test_the_allow_list_renames_nobody_who_has_a_name(certs: Path) -> None:
+    authority = Authority()
+    device = authority.client("device")
+    write_client(certs, authority, device)
+    server = authority.server()
+    for name, data in (("server.crt", server.certificate_pem), ("server.key", server.key_pem)):
+        put(certs / name, data)
+    put(certs / "allowed-clients.txt", f"{pki.fingerprint(device.certificate)} director\n".encode())
+    assert talk(keystore.load_server(certs, now=NOW), keystore.load_client(certs, now=NOW)) == "device"
 
 
 def spellings(digits: str) -> list[str]:

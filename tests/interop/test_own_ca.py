@@ -99,6 +99,24 @@ def test_leaves_as_step_ca_makes_them_are_refused_by_name_until_they_have_one_us
     install(tmp_path / "device", ca / "clinic-1.answer.pem")
 
 
+def test_a_device_whose_ca_gives_it_no_name_of_ours_is_called_as_on_the_allow_list(ca: Path, tmp_path: Path) -> None:
+    nameless = PRINTED.replace("clinic-1.csr -copy_extensions copy", "clinic-1.csr").replace(' clinic-1"', ' desk"')
+    run(ca, nameless)
+    worker, device = tmp_path / "worker", tmp_path / "device"
+    install(worker, ca / "worker.answer.pem")
+    install(device, ca / "clinic-1.answer.pem")
+    shutil.copy(ca / "allowed-clients.txt", worker)
+    client = keystore.load_client(device, "clinic-1", now=datetime.now(UTC))
+    assert talk(keystore.load_server(worker, now=datetime.now(UTC)), client) == "desk"
+    (device / "clients" / "clinic-1.key").rename(device / "clients" / "moved.key")
+    (device / "clients" / "clinic-1.crt").unlink()
+    install(device, ca / "clinic-1.answer.pem")
+    assert (device / "clients" / "moved.crt").is_file()
+    (device / "clients" / "moved.key").unlink()
+    with pytest.raises(CredentialError, match="has no key for it"):
+        install(device, ca / "clinic-1.answer.pem")
+
+
 @pytest.mark.parametrize("missing", ["root-crl.pem", "issuing-crl.pem", "root.crt", "issuing.crt"])
 def test_what_is_missing_in_an_answer_is_found_before_anything_is_written(
     ca: Path, tmp_path: Path, missing: str

@@ -135,7 +135,7 @@ class CertsCheck:
         except SecureSplitError as error:
             yield failure(SUBJECT, error)
             return
-        if pki.client_name_of(leaf) != name:
+        if pki.called(leaf, name) != name:
             message = f"clients/{name}.crt is the certificate of {pki.client_name_of(leaf)}"
             yield warning(SUBJECT, message, "the worker knows a device by its certificate; rename the files")
         yield until(SUBJECT, f"device {name} has a certificate", loaded.expires_at, self.now, _RENEW)
