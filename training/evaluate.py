@@ -150,7 +150,7 @@ def platt(logits: NDArray[np.float32], malignant: NDArray[Any]) -> tuple[float, 
 def expected_calibration_error(probability: NDArray[Any], malignant: NDArray[Any], bins: int = 10) -> float:
     """ECE over equally filled bins (Naeini et al. 2015), in 0..1."""
     order = np.argsort(probability)
-    groups = np.array_split(order, bins)
+    groups = [group for group in np.array_split(order, bins) if len(group)]
     gaps = [len(g) * abs(float(probability[g].mean()) - float(malignant[g].mean())) for g in groups]
     return sum(gaps) / len(order)
 

@@ -25,10 +25,10 @@ def draw_isic(root: Path) -> None:
     (root / "images").mkdir(parents=True)
     rows = ["image_id,split,label,dx,lesion_id,group,dx_type,age,sex,localization"]
     for number, split in enumerate(("train", "val", "test")):
-        for dx in DX_CLASSES:
+        for place, dx in enumerate(DX_CLASSES):
             name = f"I{number}{dx}"
             rows.append(f"{name},{split},x,{dx},L{name},G{name},histo,50,female,back")
-            Image.fromarray(draw_lesion(number, 60)).save(root / "images" / f"{name}.jpg")
+            Image.fromarray(draw_lesion(10 * number + place, 60)).save(root / "images" / f"{name}.jpg")
     (root / "metadata.csv").write_text("\n".join(rows) + "\n")
 
 
