@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from securesplit.errors import ConfigError
@@ -54,19 +54,32 @@ def folder_replacement(folder: Path) -> Iterator[Path]:
     """An empty folder that takes the place of `folder` when the block ends without an error; else nothing changes.
 
     Who opened files of the old folder keeps them. Between two renames there is none: a reader says so and comes back.
+    What else the folder held is gone with it; `refuse_others` is for that.
+
+    Raises:
+        ConfigError: it cannot be put there, as where somebody else puts one there at the same moment.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="partial-", dir=folder.parent) as name:
         own, old = Path(name) / folder.name, Path(name) / "old"
         own.mkdir()
         yield own
-        if folder.exists():
+        with contextlib.suppress(FileNotFoundError):  # another one took it away: the last one's stays
             folder.replace(old)
         try:
             own.replace(folder)
-        except OSError:
-            old.replace(folder)
-            raise
+        except OSError as error:
+            if old.exists() and not folder.exists():
+                old.replace(folder)
+            raise cannot_write(folder, error) from None
+
+
+def refuse_others(folder: Path, names: Collection[str]) -> None:
+    """Raise ConfigError where `folder` holds anything but files of these names: replacing it would destroy that."""
+    others = sorted({file.name for file in folder.iterdir()} - {*names}) if folder.is_dir() else []
+    if others or (folder.exists() and not folder.is_dir()):
+        held = f"holds {others[0]}" if others else "is not a folder"
+        raise ConfigError(f"{folder} {held}, which would be lost", hint="give --out a folder of its own")
 
 
 def refuse_taken(folder: Path) -> None:

@@ -1,8 +1,9 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from securesplit.drafts import draft, folder_draft, write_whole
+from securesplit.drafts import draft, folder_draft, folder_replacement, refuse_others, write_whole
 from securesplit.errors import ConfigError
 
 
@@ -51,3 +52,35 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
         pytest.fail("there is no draft")
     with pytest.raises(ConfigError, match="cannot write"), folder_draft(tmp_path / "mole.jpg" / "bundle"):
         pytest.fail("there is no draft")
+
+
+def test_folders_that_are_replaced_at_once_stay_whole(tmp_path: Path) -> None:
+    """The last one's stays; one that came in between is told, never with a traceback, and nothing is left over."""
+    folder, failed = tmp_path / "bundle", []
+
+    def replace(number: int) -> None:
+        for _ in range(10):
+            try:
+                with folder_replacement(folder) as own:
+                    for name in ("head.tflite", "tail.tflite"):
+                        (own / name).write_text(str(number))
+            except ConfigError as error:
+                failed.append(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(replace, range(4)))
+    assert len({file.read_text() for file in folder.iterdir()}) == 1
+    assert len(list(folder.iterdir())) == 2
+    assert len(failed) < 40
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_what_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").touch()
+    refuse_others(tmp_path, ("manifest.json",))
+    refuse_others(tmp_path / "absent", ("manifest.json",))
+    (tmp_path / "mole.jpg").touch()
+    for place in (tmp_path, tmp_path / "mole.jpg"):
+        with pytest.raises(ConfigError, match="would be lost") as caught:
+            refuse_others(place, ("manifest.json",))
+        assert caught.value.hint

@@ -18,7 +18,7 @@ from typing import Any
 
 import keras
 
-from securesplit.drafts import folder_replacement
+from securesplit.drafts import folder_replacement, refuse_others
 from securesplit.model import Calibration, Manifest, Preset, backbones
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.privacy.release import ReleaseSpec
@@ -96,7 +96,12 @@ def _record(run: Path) -> dict[str, Any]:
 
 
 def build(args: argparse.Namespace) -> Manifest:
-    """All stages, each skipped or resumed where its result is there."""
+    """All stages, each skipped or resumed where its result is there.
+
+    Raises:
+        ConfigError: the folder of the bundle holds something else too.
+    """
+    refuse_others(args.out, ("manifest.json", "head.tflite", "tail.tflite"))
     backbone = args.backbone
     run = args.run if args.reuse_stage_1 else stage_1(args)
     train, val = load_cached(run, args.data, backbone, views=args.views)

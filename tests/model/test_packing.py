@@ -140,6 +140,19 @@ def test_no_bundle_is_written_that_no_reader_takes(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_code_that_a_network_brings_along_is_not_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    """Keras keeps a lambda as bytecode in both kinds of file."""
+    photo = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Lambda(lambda x: x * 2)(keras.layers.GlobalAveragePooling2D()(photo))
+    file = tmp_path / f"lambda{suffix}"
+    keras.Model(photo, keras.layers.Dense(1)(x)).save(file)
+    assert run(["cuts", str(file)]) == 9
+    assert "cannot load the network" in capfd.readouterr().err
+
+
 def test_mixed_precision_and_odd_names(tmp_path: Path) -> None:
     """Weights are kept in float32 under a mixed policy, and TensorFlow takes no such names for its scopes."""
     keras.mixed_precision.set_dtype_policy("mixed_float16")
