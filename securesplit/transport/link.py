@@ -154,6 +154,22 @@ class Link:
             return False
         return not self._is_down()
 
+    def establish(self, timeout_s: float) -> None:
+        """Wait until the other end has spoken ZMTP, so that what is sent next leaves this device.
+
+        Args:
+            timeout_s: how long that may take, and no longer than the connection may take as a whole.
+
+        Raises:
+            LinkError: as `exchange`.
+        """
+        end = min(self._up_by, time.monotonic() + timeout_s)
+        while not self._wire.is_up:
+            is_down = self._wait(end)
+            self._read()
+            if is_down:
+                raise LinkError(self._wire.lost())
+
     def exchange(self, message: bytes, timeout_s: float, read: Callable[[bytes], _AnswerT | None]) -> _AnswerT:
         """Send a message and wait for its answer.
 
@@ -169,12 +185,7 @@ class Link:
         self._flush()
         end = time.monotonic() + timeout_s
         while True:
-            until = end if self._wire.is_up else min(end, self._up_by)
-            left_s = until - time.monotonic()
-            ready = dict(self._poller.poll(max(0, ceil(left_s * 1_000))))
-            if not ready or left_s < 0.0:
-                raise LinkError(Fault.SILENT)
-            is_down = self._monitor in ready and self._is_down()
+            is_down = self._wait(end if self._wire.is_up else min(end, self._up_by))
             while (came := self._read()) is not None:
                 if (answer := read(came)) is not None:
                     return answer
@@ -186,6 +197,14 @@ class Link:
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
         self._socket.close(linger=0)
+
+    def _wait(self, end: float) -> bool:
+        """Wait until something has come, or raise LinkError; whether the connection has ended."""
+        left_s = end - time.monotonic()
+        ready = dict(self._poller.poll(max(0, ceil(left_s * 1_000))))
+        if not ready or left_s < 0.0:
+            raise LinkError(Fault.SILENT)
+        return self._monitor in ready and self._is_down()
 
     def _read(self) -> bytes | None:
         """Take what has come, a bounded number of chunks, up to the end of the next message."""

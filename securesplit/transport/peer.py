@@ -139,6 +139,7 @@ class Peer:
                 self._forgotten = True
                 link.exchange(self._channel.hello(), timeout_s, lambda data: self._read(HandshakeReady, data, ref))
                 self._forgotten = False
+            link.establish(timeout_s)  # a session outlives its link, and a new one may lead to nobody
             before_sending()
             frame = self._channel.request(ref, plaintext)
             event = link.exchange(frame, timeout_s, lambda data: self._read(Reply, data, ref))

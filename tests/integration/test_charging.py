@@ -17,6 +17,7 @@ from securesplit import AsyncClient, Client
 from securesplit.channel import keystore
 from securesplit.channel.frames import Code, Frame, FrameType
 from securesplit.errors import BudgetError, SecureSplitError, UnreachableError, WorkerError
+from securesplit.transport.client import Patience
 from securesplit.worker.served import Served
 from tests.integration.conftest import Command, run_command
 from tests.transport.middleman import err, middleman
@@ -24,7 +25,7 @@ from tests.worker.serving import Running, now, running
 
 DrawPhoto = Callable[..., Path]
 KEYS = keystore.ephemeral(now())
-PHOTOS = 8
+PHOTOS = 5
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,33 @@ def test_nothing_is_counted_where_nothing_listens(
     assert all(isinstance(error, UnreachableError) for error in errors), errors
     assert counted(tmp_path) == 0
     assert time.monotonic() - start < 0.2 * PHOTOS + 4.0
+
+
+def test_nothing_is_counted_where_the_worker_of_an_open_session_has_gone(draw_photo: DrawPhoto, tmp_path: Path) -> None:
+    """The session outlives its connection, but what is sealed under it leaves only over another one."""
+    with running(Served.from_bundle(None), keys=KEYS) as worker:
+        client = Client(worker.front.endpoint, credentials=KEYS[1], state=tmp_path, timeout_s=10.0)
+        client.diagnose(draw_photo(1))
+    client._connection._patience = Patience(total_s=0.5)
+    with client:
+        for seed in (2, 3):
+            with pytest.raises(UnreachableError):
+                client.diagnose(draw_photo(seed))
+    assert counted(tmp_path) == 1
+
+
+def test_the_same_for_asyncio(draw_photo: DrawPhoto, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with running(Served.from_bundle(None), keys=KEYS) as worker:
+            client = AsyncClient(worker.front.endpoint, credentials=KEYS[1], state=tmp_path, timeout_s=10.0)
+            await client.diagnose(draw_photo(1))
+        client._connection._patience = Patience(total_s=0.5)
+        async with client:
+            ends = await asyncio.gather(*(client.diagnose(draw_photo(n)) for n in (2, 3)), return_exceptions=True)
+        assert all(isinstance(end, UnreachableError) for end in ends), ends
+
+    asyncio.run(scenario())
+    assert counted(tmp_path) == 1
 
 
 @pytest.mark.parametrize("ask", CLIENTS)

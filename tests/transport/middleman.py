@@ -77,7 +77,7 @@ class Middleman:
             poller = zmq.Poller()
             for socket in (self._front, *self._behind.values()):
                 poller.register(socket, zmq.POLLIN)
-            ready = dict(poller.poll(5))
+            ready = dict(poller.poll(20))
             if self._front in ready:
                 route, _, data = self._front.recv_multipart()
                 self._take(route, data)
