@@ -26,10 +26,10 @@ def test_what_is_accepted_stays_within_bounds(name: str, tmp_path: Path) -> None
 
 
 def refused_at_once(photo: Path, message: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(PhotoError, match=message) as caught:
         load_photo(photo, 150)
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
     assert caught.value.hint
 
 
