@@ -65,14 +65,16 @@ def check_jpeg_data(photo: Jpeg, decoded: Image.Image, wanted: tuple[int, int]) 
         raise PhotoError("the JPEG is damaged (its data does not fit the picture)", hint=_AGAIN)
 
 
-def check_png_rows(stream: bytes) -> None:
-    """Refuse a PNG whose data is a whole zlib stream of fewer rows than the picture has.
+def check_png(image: Image.Image, stream: bytes) -> None:
+    """Refuse a PNG whose data is a whole zlib stream of too few rows, or names colours that its palette lacks.
 
     Raises:
         PhotoError: it is.
     """
     if png.lacks_rows(stream):
         raise PhotoError("the PNG is damaged or truncated (rows are missing)", hint=_AGAIN)
+    if image.mode == "P" and np.asarray(image.getextrema()).max() >= png.colours(stream):
+        raise PhotoError("the PNG is damaged (colours are missing)", hint=_AGAIN)
 
 
 def check_parts(parts: Sequence[bytes], wanted: tuple[int, int]) -> None:

@@ -78,7 +78,7 @@ def _read_file(content: bytes, side: int) -> NDArray[np.uint8]:
 
 def _check_data(image: Image.Image, container: Container, side: int) -> None:
     if container.format == "PNG":
-        integrity.check_png_rows(container.stream)
+        integrity.check_png(image, container.stream)
     integrity.check_parts(container.parts, _wanted(side))
     integrity.check_blank_end(image, container)
 

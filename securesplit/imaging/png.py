@@ -24,6 +24,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 """Of each pass, its first column and row, and the steps to the next ones."""
 _AGAIN = "copy the photo again from its source"
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
+_RAW_XMP_KEYWORD = b"Raw profile type xmp"  # ImageMagick's
 _EXIF_KEYWORDS = (b"Raw profile type exif", b"Raw profile type APP1")  # ImageMagick's, from before eXIf
 
 
@@ -68,6 +69,11 @@ def lacks_rows(stream: bytes) -> bool:
     return inflated_bytes(data, wanted) < wanted
 
 
+def colours(stream: bytes) -> int:
+    """How many colours the palette has."""
+    return next(((end - at - 12) // 3 for kind, at, end in _chunks(stream) if kind == b"PLTE"), 0)
+
+
 def _samples(content: bytes) -> Samples:
     """PNG's numbers always use their whole range; programs that do not know this write 12 bits as they are."""
     bits = content[24] if len(content) > 24 else 8
@@ -101,7 +107,8 @@ def _orientation(metadata: Mapping[bytes, bytes]) -> int:
     exif = metadata.get(b"eXIf", b"")
     for keyword in _EXIF_KEYWORDS:
         exif = exif or _raw_profile(metadata.get(keyword, b""))
-    return find_orientation(exif, _text(metadata.get(_XMP_KEYWORD, b"")))
+    xmp = _text(metadata.get(_XMP_KEYWORD, b"")) or _raw_profile(metadata.get(_RAW_XMP_KEYWORD, b""))
+    return find_orientation(exif, xmp)
 
 
 def _raw_profile(body: bytes) -> bytes:

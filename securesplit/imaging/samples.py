@@ -42,7 +42,7 @@ def check_samples(image: Image.Image, samples: Samples) -> None:
 
 
 def to_bytes(image: Image.Image, samples: Samples) -> Image.Image:
-    """A picture of one deep channel with 8 bits, black at 0; any other as it is.
+    """A picture of one deep channel with 8 bits, black at 0, and opacity where one number is clear; any other as it is.
 
     Raises:
         PhotoError: a number is not finite.
@@ -51,11 +51,16 @@ def to_bytes(image: Image.Image, samples: Samples) -> Image.Image:
         return image
     numbers = _numbers(image, samples)
     if (samples.darkest, samples.lightest) == (0, 2**16 - 1) and image.mode in SIXTEEN_BITS:
-        return Image.fromarray((numbers >> BYTE_BITS).astype(np.uint8))
-    if not np.isfinite(numbers).all():
+        scaled = (numbers >> BYTE_BITS).astype(np.uint8)
+    elif np.isfinite(numbers).all():
+        exact = (numbers - np.float64(samples.darkest)) * (255 / (samples.lightest - samples.darkest))
+        scaled = exact.round().clip(0, 255).astype(np.uint8)
+    else:
         raise PhotoError("the photo has samples that are not finite", hint=_HINT)
-    scaled = (numbers - np.float64(samples.darkest)) * (255 / (samples.lightest - samples.darkest))
-    return Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
+    clear = image.info.get("transparency")
+    if not isinstance(clear, int):
+        return Image.fromarray(scaled)
+    return Image.fromarray(np.dstack([scaled, np.where(numbers == clear, np.uint8(0), np.uint8(255))]), "LA")
 
 
 def _largest(image: Image.Image, samples: Samples) -> float:

@@ -285,3 +285,13 @@ def test_other_webps_with_a_hole(options: dict[str, bool]) -> None:
     at = len(whole) // (6 if more else 3)
     assert not refused(whole)
     assert refused(whole[:at] + bytes(1100) + whole[at + 1100 :])
+
+
+def test_a_png_that_names_colours_its_palette_lacks() -> None:
+    """A decoder makes them black."""
+    whole = saved(lesion(60).quantize(40), "PNG")
+    start = whole.index(b"PLTE") - 4
+    length = int.from_bytes(whole[start : start + 4], "big")
+    palette, rest = whole[start + 8 : start + 8 + length], whole[start + 12 + length :]
+    assert not refused(whole)
+    assert refused(whole[:start] + chunk(b"PLTE", palette[:30]) + rest)

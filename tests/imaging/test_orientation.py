@@ -100,6 +100,9 @@ def test_big_endian() -> None:
     assert turned(in_jpeg(exif([short(0x112, 6, order=">")], ">"))) == 6
 
 
+RAW_XMP = b"\nxmp\n%8d\n%s\n" % (len(XMP % b'"6"'), (XMP % b'"6"').hex().encode())
+
+
 def xmp_jpeg(*blocks: bytes) -> bytes:
     return jpeg_with(lesion(), *(segment(0xE1, block) for block in blocks))
 
@@ -114,6 +117,7 @@ def xmp_jpeg(*blocks: bytes) -> bytes:
         (xmp_jpeg(exif([short(0x112, 1)]), exif([short(0x112, 6)])), 1),
         (png_with(lesion(), chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP % b'"6"')), 6),
         (png_with(lesion(), chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(XMP % b'"6"'))), 6),
+        (png_with(lesion(), chunk(b"zTXt", b"Raw profile type xmp\0\0" + zlib.compress(RAW_XMP))), 6),
         (webp_with(lesion(), b"XMP ", XMP % b'"6"'), 6),
     ],
 )

@@ -224,3 +224,11 @@ def test_uncompressed_planes_of_16_bits_are_refused() -> None:
     content = b"II*\0" + struct.pack("<I", 8 + len(plane)) + plane + directory(entries, 8 + len(plane))
     with pytest.raises(PhotoError, match="each in a plane of its own"):
         read(content)
+
+
+def test_the_clear_number_of_a_grey_png_of_16_bits() -> None:
+    pixels = np.repeat(np.array([[20_000], [40_000]], np.uint16), 60, axis=0).repeat(120, axis=1)
+    plain = saved(Image.fromarray(pixels), "PNG")
+    found = read(plain[:33] + chunk(b"tRNS", struct.pack(">H", 20_000)) + plain[33:])
+    assert (found[: SIDE // 4] == 255).all()
+    assert (found[-SIDE // 4 :] == 40_000 >> 8).all()
