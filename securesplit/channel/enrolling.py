@@ -115,10 +115,10 @@ def ask(folder: Path, *, client: str, server_names: Sequence[str], renew: bool, 
     stem = files.SERVER if server_names else f"{files.CLIENTS}/{pki.check_client_name(client)}"
     for name in server_names:
         pki.check_server_name(name)
+    _check_enrolled(folder, stem, renew=renew)
     files.make(folder)
     files.make((folder / stem).parent)
     with files.locked(folder):
-        _check_enrolled(folder, stem, renew=renew)
         key, is_new_key = _key(folder / f"{stem}.key", renew=renew)
     data = requests.build(key, client=client, server_names=server_names, now=now)
     made = requests.parse(data, where="the new request")
@@ -206,9 +206,11 @@ def install(folder: Path, answer: Answer, *, accepted: str | None, now: datetime
 
 
 def _check_enrolled(folder: Path, stem: str, *, renew: bool) -> None:
-    if renew:
-        certificate_of(folder, stem)
-    elif os.path.lexists(folder / f"{stem}.crt"):
+    is_there = os.path.lexists(folder / f"{stem}.crt")
+    if renew and not is_there:
+        message = f"there is no {folder / stem}.crt to renew"
+        raise CredentialError(message, hint="name the right one with --client and --certs, or leave --renew out")
+    if is_there and not renew:
         until = f"{certificate_of(folder, stem).not_valid_after_utc:%Y-%m-%d}"
         raise CredentialError(f"{folder / stem}.crt is there already, until {until}", hint="give --renew for a new one")
 

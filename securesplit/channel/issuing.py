@@ -4,7 +4,7 @@ Invariants:
 
 - ``create`` writes only what is missing. ``renew`` replaces files in one step each, the key before its certificate; a
   reader that falls between the two sees a pair that does not fit, refuses it, and reads again.
-- Every run that signs anything signs the revocation list anew, so that the list never ends before the leaves.
+- Every run that signs anything signs the revocation list again, so that the list never ends before the leaves.
 - Arguments are checked before the first byte is written.
 - Of several runs at once on one folder each waits for the one before: they hold the folder's lock from their first look
   to their last byte.

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
@@ -210,8 +210,26 @@ def revoked(folder: Path) -> dict[int, datetime]:
     return {entry.serial_number: entry.revocation_date_utc for crl in lists for entry in crl}
 
 
-def sign_crl(folder: Path, authority: Identity, serials: Iterable[int] = (), *, days: int, now: datetime) -> None:
-    """Sign the revocation list again, with further serial numbers; lists of other CAs in the file stay."""
+def sign_crl(
+    folder: Path,
+    authority: Identity,
+    serials: Iterable[int] = (),
+    *,
+    days: int,
+    now: datetime,
+    may_shorten: bool = False,
+) -> None:
+    """Sign the revocation list again; lists of other CAs in the file stay.
+
+    Args:
+        folder: the certs folder.
+        authority: the CA.
+        serials: numbers to revoke besides those that are.
+        days: how long it is good, with a margin of 7; longer where the list before it is good for longer, since it must
+            outlive the certificates that were issued with that.
+        now: an aware datetime.
+        may_shorten: whether exactly ``days`` is meant.
+    """
     path = folder / files.CRL
     lists = _revocations(path) if path.exists() else []
     subject = authority.certificate.subject
@@ -220,7 +238,9 @@ def sign_crl(folder: Path, authority: Identity, serials: Iterable[int] = (), *, 
     for serial in serials:
         known.setdefault(serial, pki.revocation(serial, now=now))
     numbers = [crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number for crl in own]
-    signed = pki.new_crl(authority, known.values(), number=1 + max(numbers, default=0), days=days, now=now)
+    ends = [] if may_shorten else [crl.next_update_utc for crl in own if crl.next_update_utc is not None]
+    lasts = max([float(days), *((end - pki.CRL_MARGIN - now) / timedelta(days=1) for end in ends)])
+    signed = pki.new_crl(authority, known.values(), number=1 + max(numbers, default=0), days=lasts, now=now)
     files.replace(path, signed + b"".join(pki.crl_pem(crl) for crl in lists if crl.issuer != subject))
 
 

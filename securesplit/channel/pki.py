@@ -275,7 +275,7 @@ def client_title(name: str) -> tuple[str, list[x509.GeneralName]]:
 
 
 def new_crl(
-    ca: Identity, revoked: Iterable[x509.RevokedCertificate], *, number: int, days: int, now: datetime
+    ca: Identity, revoked: Iterable[x509.RevokedCertificate], *, number: int, days: float, now: datetime
 ) -> bytes:
     """Sign a revocation list that is fresh for ``days`` and a margin of 7; as PEM."""
     builder = (

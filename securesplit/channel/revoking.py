@@ -49,7 +49,7 @@ def revoke(folder: Path, name: str, *, now: datetime, days: int = DEFAULT_DAYS) 
         issued = of_client or of_server
         if not issued:
             raise CredentialError(f"no certificate was issued to {name!r} here", hint="check --revoke and --out")
-        lists.sign_crl(folder, authority, [one.serial for one in issued], days=days, now=now)
+        lists.sign_crl(folder, authority, [one.serial for one in issued], days=days, now=now, may_shorten=True)
         return _take_client(folder, bare, issued, now) if of_client else _take_server(folder, bare, issued, now)
 
 

@@ -177,7 +177,7 @@ def test_nothing_of_the_users_is_overwritten(machines: tuple[Machine, Machine]) 
         (("enroll", "--install", "x.pem", "--renew"), 2, "--install goes with"),
         (("enroll", "--install", "x.pem"), 5, "x.pem cannot be read"),
         (("enroll", "--install", "."), 5, "cannot be read"),
-        (("enroll", "--renew"), 5, "is missing"),
+        (("enroll", "--renew"), 5, "device.crt to renew"),
         (("enroll", "--out", "nowhere/a.csr"), 5, "nowhere/a.csr cannot be written"),
         (("keygen", "--sign", "x.csr"), 5, "x.csr cannot be read"),
         (("keygen", "--sign", "x.csr", "--renew"), 2, "--sign does not go with --renew"),
