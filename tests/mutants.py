@@ -212,7 +212,7 @@ def tested(folder: Path, tests: Iterable[str], expected: int) -> str:
     command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", *tests]
     environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, check=False, cwd=folder, env=environment, capture_output=True, text=True)
-    told = f"pytest ended with {done.returncode}: {done.stdout.strip().splitlines()[-1:]} {done.stderr[-500:]}"
+    told = f"pytest ended with {done.returncode}: {done.stdout.strip().splitlines()[-2:]} {done.stderr[-500:]}"
     return "" if done.returncode == expected else told
 
 

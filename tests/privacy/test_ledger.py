@@ -16,6 +16,7 @@ from securesplit.cli import main as cli
 from securesplit.errors import BudgetError
 from securesplit.privacy.accounting import UNBOUNDED, compose, loss_of, zcdp_epsilon
 from securesplit.privacy.ledger import LEDGER_FILE, Ledger
+from securesplit.text import rounded_up
 
 LOSS = loss_of(48.0**2, 2 * 40.0, 4)
 NOVEMBER, DECEMBER = 1_793_534_400.0, 1_796_126_400.0  # 2026-11-01 and 2026-12-01, UTC
@@ -201,9 +202,9 @@ def test_command_text(tmp_path, capsys):
     code, out, err = run_cli(capsys, "--state", str(tmp_path), "--budget", "100")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[1].split() == ["2026-11", "2", f"{LOSS.epsilon():.2f}", "1", "2", "-"]
+    assert lines[1].split() == ["2026-11", "2", f"{rounded_up(LOSS.epsilon(), 2):.2f}", "1", "2", "-"]
     assert lines[2].split()[0] == "total"
-    assert f"one photo: epsilon at most {LOSS.epsilon():.2f}" in out
+    assert f"one photo: epsilon at most {rounded_up(LOSS.epsilon(), 2):.2f}" in out
     assert "noise secret" not in out
     left = int(lines[-1].split("about ")[1].split()[0])
     assert LOSS.times(1 + left).within(100)
@@ -221,9 +222,9 @@ def test_command_json(tmp_path, capsys):
         "period": "total",
         "releases": 1,
         "without_promise": 0,
-        "epsilon": round(LOSS.epsilon(), 4),
+        "epsilon": rounded_up(LOSS.epsilon(), 4),
         "photos": 1,
-        "identification_bound_n1000": round(LOSS.identification_bound(1000), 6),
+        "identification_bound_n1000": rounded_up(LOSS.identification_bound(1000), 6),
     }
     assert answer["photo"] == {
         name: answer["total"][name] for name in ("releases", "epsilon", "identification_bound_n1000")
