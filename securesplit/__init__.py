@@ -48,9 +48,6 @@ __all__ = [
     "__version__",
 ]
 
-UNKNOWN_VERSION = "0+unknown"
-"""The version where the package was not installed, as in a copy of its folder (PEP 440: a local version)."""
-
 _MODULES = {
     "AsyncClient": "async_client",
     "Bundle": "model",
@@ -61,18 +58,9 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its module (PEP 562); the version is the installed package's, or `UNKNOWN_VERSION`."""
+    """Import a public name from its module (PEP 562); the version is the installed package's, where there is one."""
     if name == "__version__":
-        return _version()
+        return importlib.import_module("securesplit.version").own_version()
     if name not in __all__:
         raise AttributeError(f"module 'securesplit' has no attribute {name!r}")
     return getattr(importlib.import_module(f"securesplit.{_MODULES.get(name, 'errors')}"), name)
-
-
-def _version() -> str:
-    metadata = importlib.import_module("importlib.metadata")
-    try:
-        found: str | None = metadata.version("securesplit")
-    except metadata.PackageNotFoundError:
-        return UNKNOWN_VERSION
-    return found or UNKNOWN_VERSION  # None: half of the metadata is there

@@ -95,9 +95,9 @@ class LazyGroup(click.Group):
 
 def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from securesplit import __version__
+        from securesplit.version import own_version
 
-        terminal.answer(f"securesplit {__version__}")
+        terminal.answer(f"securesplit {own_version()}")
         ctx.exit()
 
 

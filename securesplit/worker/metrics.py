@@ -18,7 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from securesplit import __version__
+from securesplit.version import own_version
 from securesplit.worker.confinement import LAYERS
 from securesplit.worker.meters import Histogram, Meters
 from securesplit.worker.settings import PoolSettings
@@ -71,7 +71,7 @@ class WorkerCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Every family, with its numbers of now."""
-        yield _info("build_info", "What runs here.", {"version": __version__, "bundle": self._bundle_id})
+        yield _info("build_info", "What runs here.", {"version": own_version(), "bundle": self._bundle_id})
         yield from self._work()
         if self._status is not None:
             yield from self._now(self._status)

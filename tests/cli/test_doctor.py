@@ -20,6 +20,7 @@ from securesplit.cli.main import run
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import load_secret, state_folder
+from securesplit.version import UNKNOWN_VERSION
 from tests.integration.conftest import Worker, start_worker, stop_worker
 
 NOW = datetime.now(UTC)
@@ -319,7 +320,7 @@ def test_a_copy_that_was_never_installed_works_and_says_so(
             return usual(package)
 
         monkeypatch.setattr(metadata, name, look)
-    assert securesplit.__version__ == securesplit.UNKNOWN_VERSION
+    assert securesplit.__version__ == UNKNOWN_VERSION
     report = doctor()
     assert report["exit_code"] == 0
     assert said(report, "warning") == ["this copy was not installed: which libraries it needs is not known"]

@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator
 from importlib import metadata
 
-from securesplit import __version__
 from securesplit.cli.checks import Finding, failure, ok, warning
 from securesplit.cli.settings import Settings
 from securesplit.errors import SecureSplitError
+from securesplit.version import own_version
 
 _LIBRARY = re.compile(r"([\w.-]+)(?:<[\d.]+,)?>=([\d.]+)(?!.*extra ==)")
 _MODULES = {"pyopenssl": "OpenSSL", "pyzmq": "zmq", "pillow": "PIL", "ai-edge-litert": "ai_edge_litert.interpreter"}
@@ -22,7 +22,7 @@ _REINSTALL = "install securesplit again in a fresh environment"
 def check_libraries() -> Iterator[Finding]:
     """That every library of the base install loads and is new enough, and that OpenSSL has a post-quantum group."""
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    yield ok("version", f"securesplit {__version__}, {python}")
+    yield ok("version", f"securesplit {own_version()}, {python}")
     required = _required()
     if not required:
         yield warning("version", "this copy was not installed: which libraries it needs is not known", _REINSTALL)

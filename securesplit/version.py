@@ -1,0 +1,17 @@
+"""The version of this package, also where it was copied and not installed."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+UNKNOWN_VERSION = "0+unknown"
+"""The version where the package was not installed, as in a copy of its folder (PEP 440: a local version)."""
+
+
+def own_version() -> str:
+    """The installed package's, or `UNKNOWN_VERSION`."""
+    try:
+        found: str | None = metadata.version("securesplit")
+    except metadata.PackageNotFoundError:
+        return UNKNOWN_VERSION
+    return found or UNKNOWN_VERSION  # None: half of the metadata is there
