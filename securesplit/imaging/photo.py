@@ -106,6 +106,8 @@ def _decode(container: Container, side: int) -> Image.Image:
     try:
         image.load()
     except ValueError:  # Pillow knows the mode, and no way to it from what the file holds
+        if not container.kind:
+            raise
         raise _unreadable(container) from None
     return image
 

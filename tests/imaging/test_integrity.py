@@ -295,3 +295,13 @@ def test_a_png_that_names_colours_its_palette_lacks() -> None:
     palette, rest = whole[start + 8 : start + 8 + length], whole[start + 12 + length :]
     assert not refused(whole)
     assert refused(whole[:start] + chunk(b"PLTE", palette[:30]) + rest)
+
+
+def test_a_bmp_whose_run_lengths_end_early() -> None:
+    palette = b"".join(bytes([level, level, level, 0]) for level in range(256))
+    rows = b"\x64\x80\0\0" * 100 + b"\0\1"
+    for data, is_whole in ((rows, True), (rows[:160] + b"\0\1", False), (rows[:160].ljust(len(rows), b"\0"), False)):
+        header = struct.pack("<IiiHHIIiiII", 40, 100, 100, 1, 8, 1, len(data), 0, 0, 256, 0)
+        start = 14 + len(header) + len(palette)
+        content = b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start) + header + palette + data
+        assert refused(content) is not is_whole
