@@ -23,6 +23,9 @@ from securesplit.transport.zmtp import ZmtpError, encode
 
 __all__ = ["FrontSocket", "Incoming"]
 
+_NAME, _DATA = int(zmq.NOBLOCK | zmq.SNDMORE), int(zmq.NOBLOCK)  # plain numbers: the flags' own `|` takes 0.6 µs
+_ASKED = 3  # chunks; to ask whether there is another one takes a third of being told Again, which more chunks share
+
 
 class FrontSocket:
     """A bound socket that speaks as a ROUTER.
@@ -79,7 +82,9 @@ class FrontSocket:
     def receive(self) -> list[Incoming]:
         """The messages of one turn, at most `Limits.messages_a_turn`: clients take turns, and strangers by address."""
         now_s, frames = self._clock(), 0
-        for _ in range(self._limits.chunks_a_turn):
+        for turn in range(self._limits.chunks_a_turn):
+            if 0 < turn < _ASKED and not self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+                break
             read = self._read(now_s)
             if read < 0 or frames > self._limits.frames_a_turn:
                 break
@@ -113,14 +118,14 @@ class FrontSocket:
     def _read(self, now_s: float) -> int:
         """Take one chunk; returns how many frames it completed, or -1 where nothing waits."""
         try:
-            name = self._socket.recv(zmq.NOBLOCK)
+            name = self._socket.recv(_DATA)
         except zmq.Again:
             return -1
         peer = self._peers.find(name)
         if peer is None:
-            self._meet(name, self._socket.recv(zmq.NOBLOCK, copy=False), now_s)
+            self._meet(name, self._socket.recv(_DATA, copy=False), now_s)
             return 0
-        data = self._socket.recv(zmq.NOBLOCK)
+        data = self._socket.recv(_DATA)
         if not data:
             self._peers.forget(name)
             return 0
@@ -151,7 +156,8 @@ class FrontSocket:
 
     def _push(self, peer: RemotePeer, data: bytes) -> None:
         try:
-            self._socket.send_multipart((peer.name, data), zmq.NOBLOCK)
+            self._socket.send(peer.name, _NAME)
+            self._socket.send(data, _DATA)
         except zmq.ZMQError:  # it has gone; that its queue is full cannot be (`sockets._CHUNKS_OUT`)
             self._peers.forget(peer.name)
             self._close_peer(peer.name)
@@ -166,7 +172,8 @@ class FrontSocket:
     def _close_peer(self, name: bytes) -> None:
         """An empty chunk closes a connection."""
         with contextlib.suppress(zmq.ZMQError):  # it has gone by itself
-            self._socket.send_multipart((name, b""), zmq.NOBLOCK)
+            self._socket.send(name, _NAME)
+            self._socket.send(b"", _DATA)
 
 
 def _address(data: zmq.Frame) -> str:

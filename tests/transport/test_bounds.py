@@ -33,6 +33,7 @@ from tests.transport.raw import REQ, ROUTER, UNKNOWN, Probe, command, connect, l
 from tests.worker.serving import IDENTITY, Process, process, release, running, wait_until
 
 MB = 1_000_000
+TOTAL_S = 0.8  # of a request that no worker answers
 LONG = b"\x03" + (1 << 16).to_bytes(8, "big") + bytes(1 << 16)
 ENDLESS_READY = b"\x06" + (1 << 30).to_bytes(8, "big") + b"\x05READY"
 PING = command(b"PING", bytes(2))
@@ -244,12 +245,13 @@ def test_every_deadline_ends_a_peer() -> None:
     assert len(table) == 0
 
 
-def flood(peer: socket.socket, again: bytes) -> None:
+def flood(peer: socket.socket, again: bytes, began: list[bool]) -> None:
     """What a listener without any key does once a device has said HELLO."""
     peer.sendall(ROUTER)
     got = b""
     while b"SSP1" not in got:
         got += peer.recv(1 << 14)
+    began.append(True)
     pour(peer, lambda: again, 300 * MB)
 
 
@@ -265,14 +267,14 @@ CLIENT_FLOODS = {
 
 def asks_once(endpoint: str) -> None:
     _, credentials = keystore.ephemeral(datetime.now(UTC))
-    with Connection([endpoint], credentials, IDENTITY, patience=Patience(total_s=1.5)) as connection:
+    with Connection([endpoint], credentials, IDENTITY, patience=Patience(total_s=TOTAL_S)) as connection:
         connection.request(release(1))
 
 
 def asks_once_async(endpoint: str) -> None:
     async def ask() -> None:
         _, credentials = keystore.ephemeral(datetime.now(UTC))
-        async with AsyncConnection([endpoint], credentials, IDENTITY, patience=Patience(total_s=1.5)) as connection:
+        async with AsyncConnection([endpoint], credentials, IDENTITY, patience=Patience(total_s=TOTAL_S)) as connection:
             await connection.request(release(1))
 
     asyncio.run(ask())
@@ -281,15 +283,17 @@ def asks_once_async(endpoint: str) -> None:
 @pytest.mark.parametrize("ask", [asks_once, asks_once_async])
 @pytest.mark.parametrize("kind", CLIENT_FLOODS)
 def test_a_listener_without_a_key_costs_a_device_nothing(kind: str, ask: Callable[[str], None]) -> None:
-    with listener(lambda peer: flood(peer, CLIENT_FLOODS[kind])) as endpoint:
+    began: list[bool] = []
+    with listener(lambda peer: flood(peer, CLIENT_FLOODS[kind], began)) as endpoint:
         start = time.monotonic()
         with costs_less_than(20, os.getpid()), pytest.raises(UnreachableError, match="no worker answered"):
             ask(endpoint)
         assert time.monotonic() - start < 8
+    assert began
 
 
 def test_a_device_goes_on_to_the_next_worker_where_the_first_talks_nonsense() -> None:
-    with running() as worker, listener(lambda peer: flood(peer, CLIENT_FLOODS["empty parts"])) as evil:
+    with running() as worker, listener(lambda peer: flood(peer, CLIENT_FLOODS["empty parts"], [])) as evil:
         with Connection([evil, worker.front.endpoint], worker.credentials, IDENTITY) as connection:
             assert connection.request(release(5)).logit == 5
 
@@ -329,7 +333,7 @@ def test_a_connection_that_was_ended_while_idle_is_noticed_before_the_next_reque
     thread.start()
     with zmq.Context() as context:
         link = Link(context, Endpoint.parse(front.endpoint), connect_timeout_s=5.0, limits=Limits())
-        assert link.exchange(b"hello", 5.0) == b"hello"
+        assert link.exchange(b"hello", 5.0, lambda data: data) == b"hello"
         assert link.is_alive()
         wait_until(lambda: front.dropped["peer-silent"] == 1)
         wait_until(lambda: not link.is_alive())
