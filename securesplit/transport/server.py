@@ -83,7 +83,7 @@ class FrontSocket:
         """The messages of one turn, at most `Limits.messages_a_turn`: clients take turns, and strangers by address."""
         now_s, frames = self._clock(), 0
         for turn in range(self._limits.chunks_a_turn):
-            if 0 < turn < _ASKED and not self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            if 0 < turn < _ASKED and not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                 break
             read = self._read(now_s)
             if read < 0 or frames > self._limits.frames_a_turn:

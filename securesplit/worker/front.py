@@ -28,6 +28,7 @@ from securesplit.transport.server import FrontSocket, Incoming
 from securesplit.worker.descriptors import DescriptorGuard
 from securesplit.worker.dispatcher import Dispatcher
 from securesplit.worker.intake import Intake, is_hello
+from securesplit.worker.memory import MemoryGuard
 from securesplit.worker.pacing import Pacer
 from securesplit.worker.pool import Pool
 from securesplit.worker.served import Served
@@ -51,6 +52,7 @@ class Front:
         credentials: the server's.
         settings: of the pool.
         descriptors: watches those of this process; None where the front shares it with a program.
+        memory: watches that of this process, likewise.
         watch: hears what happens; None for one that only counts.
         clock: seconds, rising.
 
@@ -66,10 +68,11 @@ class Front:
         settings: PoolSettings,
         *,
         descriptors: DescriptorGuard | None = None,
+        memory: MemoryGuard | None = None,
         watch: Watch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._descriptors = descriptors
+        self._descriptors, self._memory = descriptors, memory
         self._settings, self._clock = settings, clock
         limits = Limits()
         self._watch = watch or Watch()
@@ -213,16 +216,23 @@ class Front:
             self._pacer.refuse(client, message.route, busy)
 
     def _shed(self) -> None:
-        """Where peers take all descriptors, drop all connections: sessions go on, and clients ask again at once."""
+        """Where peers take all descriptors or much memory, drop all connections: sessions stay, clients ask again."""
         if self._descriptors is not None and self._descriptors.is_exceeded():
-            _log.warning(
-                "peers take all file descriptors; all connections are dropped, sessions stay",
-                extra={"event": "connections-dropped"},
-            )
-            self.meters.connection_drops += 1
-            self._poller.remove(self._socket)
-            self._socket.reopen()
-            self._poller.add(self._socket)
+            self._drop_connections("all file descriptors")
+        elif self._memory is not None and self._memory.is_exceeded():
+            self._drop_connections("too much memory")
+            self._memory.rebase()
+
+    def _drop_connections(self, what: str) -> None:
+        _log.warning(
+            "peers take %(what)s; all connections are dropped, sessions stay",
+            {"what": what},
+            extra={"event": "connections-dropped"},
+        )
+        self.meters.connection_drops += 1
+        self._poller.remove(self._socket)
+        self._socket.reopen()
+        self._poller.add(self._socket)
 
     def _log_refusals(self) -> None:
         """One line a second at most, however many peers are refused."""

@@ -54,7 +54,7 @@ class Meters:
         tail_starts: processes.
         tail_deaths: processes, by what they did: ``died``, ``hung``.
         reloads: of the certificates: ``done``, ``failed``.
-        connection_drops: times that all connections were dropped to save descriptors.
+        connection_drops: times that all connections were dropped to save descriptors or memory.
         busy_s: seconds that the front's loop worked, all else it waited.
         turned_at: when the loop last came round, by the front's clock.
     """

@@ -26,6 +26,7 @@ from securesplit.worker import confinement
 from securesplit.worker.cores import usable_cores
 from securesplit.worker.descriptors import DescriptorGuard, raise_limit
 from securesplit.worker.front import Front
+from securesplit.worker.memory import MemoryGuard
 from securesplit.worker.operations import Operations
 from securesplit.worker.served import Served
 from securesplit.worker.settings import WorkerSettings
@@ -86,7 +87,8 @@ def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[
     descriptors = DescriptorGuard(workers)
     watch = Operations(replace(settings, pool=pool), credentials, served.id)
     try:
-        front = Front(settings.bind, served, credentials, pool, descriptors=descriptors, watch=watch)
+        memory = MemoryGuard()
+        front = Front(settings.bind, served, credentials, pool, descriptors=descriptors, memory=memory, watch=watch)
         watch.attach(front)
         ready = Ready(front.endpoint, served.id, credentials.expires_at, workers, watch.address)
 

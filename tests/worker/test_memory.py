@@ -1,0 +1,46 @@
+"""What libzmq holds of connections that the front has not seen yet shows in the process's memory, and has a bound."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+from securesplit.worker.memory import MemoryGuard
+from tests.faults.garbage import TLS_HELLO
+from tests.transport.raw import connect
+from tests.worker.serving import release, running, wait_until
+
+MB = 1_000_000
+
+
+def test_growth_counts_from_the_last_size_that_was_fine() -> None:
+    guard = MemoryGuard(20 * MB)
+    assert not guard.is_exceeded()
+    held = b"x" * (60 * MB)
+    assert guard.is_exceeded()
+    guard.rebase()
+    assert not guard.is_exceeded()
+    assert len(held) == 60 * MB
+
+
+def test_strangers_that_come_faster_than_they_are_seen_off_lose_their_connections_and_honest_clients_nothing() -> None:
+    with running() as worker, worker.connect() as connection:
+        assert connection.request(release(1)).logit == 1
+        worker.front._memory = MemoryGuard(10 * MB)
+        over = threading.Event()
+
+        def come_and_go() -> None:
+            while not over.is_set():
+                with contextlib.suppress(OSError), connect(worker.front.endpoint, TLS_HELLO):
+                    pass
+
+        strangers = [threading.Thread(target=come_and_go) for _ in range(3)]
+        for stranger in strangers:
+            stranger.start()
+        wait_until(lambda: worker.front.meters.connection_drops > 0, 30)
+        assert connection.request(release(2)).logit == 2
+        over.set()
+        for stranger in strangers:
+            stranger.join()
+        assert connection.request(release(3)).logit == 3
+        assert worker.front._channel.session_count == 1, "sessions stay"
