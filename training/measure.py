@@ -27,7 +27,7 @@ SENSITIVITY = 0.90  # the threshold calls this share of the malignant validation
 SECRET = b"securesplit evaluation secret 01"  # 32 bytes; keys the noise of the measurement only
 MORE_NOISE = tuple(round(0.25 * 2 ** (n / 2), 4) for n in range(-1, 13))  # σ/C; an ε from about 80 down to 0.4
 DRAWS = 16  # of the noise of each photo
-MARGIN = 1e-7  # least distance of a threshold from every probability that can be answered
+MARGIN = 1e-7  # least distance of a threshold from every probability that can be answered, as a share of either
 
 
 def measure_and_write(folder: Path, manifest: Manifest, run: Path, root: Path) -> Manifest:
@@ -95,10 +95,10 @@ def check_threshold(threshold: float, probabilities: NDArray[np.float64]) -> Non
     """No answer of a release of a few levels may hang on the last bit of a comparison.
 
     Raises:
-        BundleError: a probability lies within `MARGIN` of the threshold.
+        BundleError: a probability lies within `MARGIN` of the threshold, as a share of it or of what is left to 1.
     """
     nearest = float(probabilities[np.abs(probabilities - threshold).argmin()])
-    if abs(nearest - threshold) <= MARGIN:
+    if abs(nearest - threshold) <= MARGIN * min(threshold, 1 - threshold):
         raise BundleError(
             f"the threshold {threshold} lies at the probability {nearest}, which the tail answers",
             hint="choose it between two levels",
