@@ -24,7 +24,13 @@ def through_the_wire(bundle: Bundle, preset: str, photos: list[Photo]) -> tuple[
     """Probabilities and labels (called malignant) of a real client and a real worker."""
     with (
         EmbeddedWorker(bundle.folder) as worker,
-        Client(worker.endpoint, credentials=worker.client_credentials, privacy=preset, model=bundle.folder) as client,
+        Client(
+            worker.endpoint,
+            credentials=worker.client_credentials,
+            privacy=preset,
+            model=bundle.folder,
+            anyway=True,  # the figures are of the network; benchmarks.refusals has those of the gate
+        ) as client,
     ):
         answers = [client.diagnose(p.path) for p in photos]
     return np.array([a.malignant for a in answers]), np.array([a.label == "malignant" for a in answers])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from securesplit.model import Bundle
     from securesplit.releaser import Releaser
-    from securesplit.results import Diagnosis
+    from securesplit.results import Diagnosis, Refusal
 
     __version__: str
 
@@ -40,6 +40,7 @@ __all__ = [
     "CredentialError",
     "Diagnosis",
     "PhotoError",
+    "Refusal",
     "Releaser",
     "SecureSplitError",
     "TrustError",
@@ -53,6 +54,7 @@ _MODULES = {
     "Bundle": "model",
     "Client": "client",
     "Diagnosis": "results",
+    "Refusal": "results",
     "Releaser": "releaser",
 }
 

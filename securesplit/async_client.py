@@ -22,7 +22,7 @@ from securesplit.forking import MadeHere
 from securesplit.imaging import PhotoSource
 from securesplit.journey import DeviceKeys, Journey, Prepared, Trace
 from securesplit.releaser import Releaser
-from securesplit.results import Diagnosis
+from securesplit.results import Diagnosis, Refusal
 from securesplit.transport.aio import AsyncConnection
 
 
@@ -46,6 +46,7 @@ class AsyncClient:
         credentials: already loaded, instead of `certs`.
         local: the worker is a part of this very program (`securesplit.worker.EmbeddedWorker`): nothing leaves the
             device, so the ledger is left alone and no budget is spent.
+        anyway: ask about photos that would be refused, too; the diagnosis says why in `Diagnosis.overridden`.
         bundle: earlier name of `model`.
         name: earlier name of `client`.
 
@@ -68,13 +69,14 @@ class AsyncClient:
         timeout_s: float = 30.0,
         credentials: Credentials | None = None,
         local: bool = False,
+        anyway: bool = False,
         bundle: str | Path | None = None,
         name: str | None = None,
     ) -> None:
         timeout_s = check_timeout_s(timeout_s)
         model = renamed(model, "model", bundle, "bundle")
         self._keys = DeviceKeys(check_path(certs, "certs"), renamed(client, "client", name, "name"), credentials)
-        self._journey = Journey(privacy=privacy, budget=budget, state=state, model=model, local=local)
+        self._journey = Journey(privacy=privacy, budget=budget, state=state, model=model, local=local, anyway=anyway)
         endpoints = [connect] if isinstance(connect, str) else list(connect)
         self._connection = AsyncConnection(endpoints, self._keys.current, self._journey.identity, timeout_s=timeout_s)
         self._is_closed = False
@@ -87,8 +89,8 @@ class AsyncClient:
         """What turns photos into releases."""
         return self._journey.releaser
 
-    async def diagnose(self, photo: PhotoSource) -> Diagnosis:
-        """Ask about one photo.
+    async def diagnose(self, photo: PhotoSource) -> Diagnosis | Refusal:
+        """Ask about one photo; one of which no answer would mean anything is refused, and nothing is sent.
 
         Args:
             photo: a path (str or Path), a binary file object, a PIL image, or an array ``(h, w, 3) uint8`` of upright
@@ -104,10 +106,12 @@ class AsyncClient:
         """
         return (await self.trace(photo))[0]
 
-    async def trace(self, photo: PhotoSource) -> tuple[Diagnosis, Trace]:
+    async def trace(self, photo: PhotoSource) -> tuple[Diagnosis, Trace] | tuple[Refusal, None]:
         """`diagnose`, with what the photo became on its way; raises the same errors."""
         self._check_open()
         prepared = await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare, photo)
+        if isinstance(prepared, Refusal):
+            return prepared, None
         if renewed := self._keys.renewed():
             self._connection.renew(renewed)
 
@@ -125,7 +129,7 @@ class AsyncClient:
         await self._connection.close()
         await asyncio.get_running_loop().run_in_executor(None, self._shut)
 
-    def _prepare(self, photo: PhotoSource) -> Prepared:
+    def _prepare(self, photo: PhotoSource) -> Prepared | Refusal:
         self._check_open()
         return self._journey.prepare(photo)
 

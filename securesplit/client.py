@@ -17,7 +17,7 @@ from securesplit.config import check_path, check_timeout_s, renamed
 from securesplit.imaging import PhotoSource
 from securesplit.journey import DeviceKeys, Journey, Trace
 from securesplit.releaser import Releaser
-from securesplit.results import Diagnosis
+from securesplit.results import Diagnosis, Refusal
 from securesplit.transport.client import Connection
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
@@ -41,6 +41,7 @@ class Client:
         credentials: already loaded, instead of `certs`.
         local: the worker is a part of this very program (`securesplit.worker.EmbeddedWorker`): nothing leaves the
             device, so the ledger is left alone and no budget is spent.
+        anyway: ask about photos that would be refused, too; the diagnosis says why in `Diagnosis.overridden`.
         bundle: earlier name of `model`.
         name: earlier name of `client`.
 
@@ -63,13 +64,14 @@ class Client:
         timeout_s: float = 30.0,
         credentials: Credentials | None = None,
         local: bool = False,
+        anyway: bool = False,
         bundle: str | Path | None = None,
         name: str | None = None,
     ) -> None:
         timeout_s = check_timeout_s(timeout_s)
         model = renamed(model, "model", bundle, "bundle")
         self._keys = DeviceKeys(check_path(certs, "certs"), renamed(client, "client", name, "name"), credentials)
-        self._journey = Journey(privacy=privacy, budget=budget, state=state, model=model, local=local)
+        self._journey = Journey(privacy=privacy, budget=budget, state=state, model=model, local=local, anyway=anyway)
         endpoints = [connect] if isinstance(connect, str) else list(connect)
         self._connection = Connection(endpoints, self._keys.current, self._journey.identity, timeout_s=timeout_s)
 
@@ -78,8 +80,8 @@ class Client:
         """What turns photos into releases."""
         return self._journey.releaser
 
-    def diagnose(self, photo: PhotoSource) -> Diagnosis:
-        """Ask about one photo.
+    def diagnose(self, photo: PhotoSource) -> Diagnosis | Refusal:
+        """Ask about one photo; one of which no answer would mean anything is refused, and nothing is sent.
 
         Args:
             photo: a path (str or Path), a binary file object, a PIL image, or an array ``(h, w, 3) uint8`` of upright
@@ -94,9 +96,11 @@ class Client:
         """
         return self.trace(photo)[0]
 
-    def trace(self, photo: PhotoSource) -> tuple[Diagnosis, Trace]:
+    def trace(self, photo: PhotoSource) -> tuple[Diagnosis, Trace] | tuple[Refusal, None]:
         """`diagnose`, with what the photo became on its way; raises the same errors."""
         prepared = self._journey.prepare(photo)
+        if isinstance(prepared, Refusal):
+            return prepared, None
         if renewed := self._keys.renewed():
             self._connection.renew(renewed)
         answer = self._connection.request(prepared.ready.release, before_sending=prepared.charge)

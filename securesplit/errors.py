@@ -10,7 +10,7 @@ code  meaning
 1     an error of securesplit itself (please report it)
 2     wrong usage of the command line, or a bad configuration
 3     a photo could not be read
-4     reserved for refused photos; nothing refuses one yet
+4     a photo was refused, and nothing was sent for it
 5     keys or certificates are missing, broken or expired here
 6     no worker answered in time
 7     one side refused the other's identity
@@ -61,6 +61,10 @@ class PhotoError(SecureSplitError):
     """A file is not a photo that can be read safely."""
 
     exit_code = 3
+
+
+REFUSED = 4
+"""Exit code where photos were refused (`securesplit.results.Refusal`) and nothing failed; a refusal is no error."""
 
 
 class CredentialError(SecureSplitError):

@@ -27,7 +27,7 @@ from securesplit.model import Bundle, Preset
 from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import load_secret
 from securesplit.releaser import Released, Releaser, describe
-from securesplit.results import Diagnosis, ModelInfo, PrivacyInfo, Timing
+from securesplit.results import Accuracy, Diagnosis, ModelInfo, PrivacyInfo, Refusal, Timing, Unlearned
 from securesplit.transport.answer import Answer
 
 
@@ -96,6 +96,7 @@ class Journey:
         state: folder of the device's noise secret and ledger; None: the user's own.
         model: folder of the bundle; None: the one that comes with the package.
         local: the worker is a part of this program, so nothing leaves the device and no account is kept.
+        anyway: ask about photos that the gate refuses, too; their diagnosis says so.
 
     Raises:
         BundleError: the bundle cannot be read or has no such preset.
@@ -111,7 +112,9 @@ class Journey:
         state: str | Path | None,
         model: str | Path | None,
         local: bool = False,
+        anyway: bool = False,
     ) -> None:
+        self._anyway = anyway
         self._budget = check_budget(budget)
         state = None if state is None else check_path(state, "state")
         opened = Bundle.load(None if model is None else check_path(model, "model"))
@@ -123,8 +126,8 @@ class Journey:
         self._model = ModelInfo(opened.manifest.name, opened.id)
         self._head = own_lock()
 
-    def prepare(self, photo: PhotoSource) -> Prepared:
-        """Everything up to the moment when a worker is asked.
+    def prepare(self, photo: PhotoSource) -> Prepared | Refusal:
+        """Everything up to the moment when a worker is asked, or why none is.
 
         Args:
             photo: as `Releaser.release` takes it.
@@ -135,6 +138,9 @@ class Journey:
         with self._head.value:
             started_s = time.perf_counter()
             ready = self.releaser.release(photo)
+        reason, kind = ready.assessment.reason, ready.assessment.kind
+        if reason is not None and not self._anyway:
+            return Refusal(photo_name(photo), reason, self._model, kind)
         return Prepared(photo_name(photo), ready, started_s, Charge(lambda: self._account(ready)))
 
     def _account(self, ready: Released) -> PrivacyInfo:
@@ -151,11 +157,15 @@ class Journey:
         """
         ready, preset, charge = prepared.ready, self.releaser.preset, prepared.charge
         assert charge.privacy is not None  # noqa: S101 - nothing is answered that was not sent
+        unlearned, accuracy = self._worth(ready)
         diagnosis = Diagnosis(
             photo=prepared.photo,
             malignant=_probability(preset, answer.logit),
             threshold=preset.threshold,
-            accuracy=preset.accuracy,
+            accuracy=accuracy,
+            kind=ready.assessment.kind,
+            unlearned=unlearned,
+            overridden=ready.assessment.reason,
             model=self._model,
             privacy=charge.privacy,
             payload_bytes=0 if self._ledger is None else answer.payload_bytes,
@@ -169,6 +179,18 @@ class Journey:
             ),
         )
         return diagnosis, Trace(ready.pixels, ready.release, answer.frame)
+
+    def _worth(self, ready: Released) -> tuple[Unlearned | None, Accuracy | None]:
+        """What answers like this one are worth, measured on the photo's own kind where it was not learned.
+
+        Such a figure holds for the preset's own noise; with other noise there is none.
+        """
+        preset, kind, gate = self.releaser.preset, ready.assessment.kind, self.releaser.bundle.manifest.gate
+        if gate is None or kind is None or gate.kinds[kind].learned:
+            return None, preset.accuracy
+        name, known = preset.spec.preset, gate.kinds[kind]
+        is_own_noise = preset.spec.sigma_per_clip == self.releaser.bundle.presets[name].spec.sigma_per_clip
+        return Unlearned(kind, known.photos), known.accuracy(name, kind) if is_own_noise else None
 
     def close(self) -> None:
         """Close the ledger; what was spent is on the disk already."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.config import check_privacy
-from securesplit.imaging import PhotoSource, load_photo
+from securesplit.imaging import PhotoSource, Square, load_square, quality
 from securesplit.model import Bundle, Preset
 from securesplit.privacy import accounting
 from securesplit.privacy.accounting import Loss
 from securesplit.privacy.ledger import Ledger, Receipt, Total
 from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.release import ReleaseSpec, release, saturate, to_grid
-from securesplit.results import VOID_BOUND, DevicePrivacy, PrivacyInfo
+from securesplit.results import VOID_BOUND, DevicePrivacy, Kind, PrivacyInfo, RefusalReason
 from securesplit.text import rounded_up
 
 DELTA = accounting.DELTA
@@ -36,6 +37,19 @@ _log = logging.getLogger(PRIVACY_LOGGER)
 
 
 @dataclass(frozen=True)
+class Assessment:
+    """What the gate says of a photo.
+
+    Attributes:
+        reason: why no answer would mean anything; None where the photo is as it should be.
+        kind: how it was taken; None where the bundle has no gate.
+    """
+
+    reason: RefusalReason | None
+    kind: Kind | None
+
+
+@dataclass(frozen=True)
 class Released:
     """One photo, ready to send.
 
@@ -43,8 +57,9 @@ class Released:
         pixels: what the head saw, ``(side, side, 3) uint8``; stays on the device.
         release: the integers that travel, of the preset's shape and dtype.
         load_ms: reading and scaling the photo.
-        head_ms: running the head.
+        head_ms: running head and gate.
         privacy_ms: clip, grid and noise.
+        assessment: whether the photo may be asked about at all; it leaves the release as it is.
     """
 
     pixels: NDArray[np.uint8]
@@ -52,6 +67,7 @@ class Released:
     load_ms: float
     head_ms: float
     privacy_ms: float
+    assessment: Assessment
 
 
 class Releaser:
@@ -82,6 +98,7 @@ class Releaser:
             _log.warning("with so much noise the answers are chance: no label is given; a larger epsilon gives one")
         self._source = NoiseSource(secret)
         self._head = bundle.open_head(threads)
+        self._gate = bundle.open_gate()
 
     def release(self, photo: PhotoSource, *, with_noise: bool = True) -> Released:
         """Read one photo and compute what leaves the device for it.
@@ -97,13 +114,24 @@ class Releaser:
             PhotoError: this is not a photo that can be read safely.
         """
         started = time.perf_counter()
-        pixels = load_photo(photo, self.bundle.manifest.side)
+        square = load_square(photo, self.bundle.manifest.side)
+        pixels = square.pixels
         loaded = time.perf_counter()
-        embedding = self._head(pixels)[self.preset.spec.preset]
+        outputs = self._head(pixels)
+        embedding, assessment = outputs[self.preset.spec.preset], self._assess(square, outputs)
         embedded = time.perf_counter()
         sent = self._noisy(pixels, embedding) if with_noise else self._clean(embedding)
         done = time.perf_counter()
-        return Released(pixels, sent, 1e3 * (loaded - started), 1e3 * (embedded - loaded), 1e3 * (done - embedded))
+        load_ms, head_ms, privacy_ms = 1e3 * (loaded - started), 1e3 * (embedded - loaded), 1e3 * (done - embedded)
+        return Released(pixels, sent, load_ms, head_ms, privacy_ms, assessment)
+
+    def _assess(self, square: Square, outputs: Mapping[str, NDArray[np.float32]]) -> Assessment:
+        """By the pixels, and where the bundle has a gate, by the map that the head has computed."""
+        reason = quality.check(square.pixels, square.edge)
+        if self._gate is None:
+            return Assessment(reason, None)
+        verdict = self._gate.judge(outputs[self._gate.output], quality.measure(square.pixels))
+        return Assessment(reason or verdict.reason, verdict.kind)
 
     def _noisy(self, pixels: NDArray[np.uint8], embedding: NDArray[np.float32]) -> NDArray[Any]:
         spec = self.preset.spec

@@ -15,6 +15,9 @@ DISCLAIMER = (
 )
 
 Label = Literal["benign", "malignant"]
+Kind = Literal["dermoscopy", "phone"]
+"""How a photo was taken: through a dermatoscope, or by a camera alone."""
+RefusalReason = Literal["blur", "lighting", "framing", "low-resolution", "not-skin", "no-lesion", "grey"]
 Claim = Literal["none", "measured", "proven", "cryptographic"]
 """What a preset's protection rests on: nothing, attacks that were measured, a proof, or encryption."""
 
@@ -107,6 +110,19 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Unlearned:
+    """A kind of photo that the network was not trained on, so that its answers are worth what was measured on it.
+
+    Attributes:
+        kind: how the photo was taken.
+        photos: how many such photos were measured; 0 where the bundle does not say.
+    """
+
+    kind: Kind
+    photos: int
+
+
+@dataclass(frozen=True)
 class Timing:
     """Milliseconds by stage; ``tail`` is the server's own figure and lies inside ``round_trip``."""
 
@@ -120,7 +136,14 @@ class Timing:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The answer for one photo."""
+    """The answer for one photo.
+
+    Attributes:
+        accuracy: of such answers; of the photo's own kind where the network was not trained on it.
+        kind: how the photo was taken; None where the bundle has no gate.
+        unlearned: set where the network was not trained on that kind.
+        overridden: why the photo would have been refused, had the caller not asked for an answer all the same.
+    """
 
     photo: str
     malignant: float
@@ -131,6 +154,9 @@ class Diagnosis:
     timing_ms: Timing
     accuracy: Accuracy | None = None
     disclaimer: str = field(default=DISCLAIMER)
+    kind: Kind | None = None
+    unlearned: Unlearned | None = None
+    overridden: RefusalReason | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no label can be made of; NaN compares false with everything, which would read as benign.
@@ -140,6 +166,11 @@ class Diagnosis:
         """
         if not (0.0 <= self.malignant <= 1.0 and 0.0 <= self.threshold <= 1.0):
             raise ValueError(f"no probability, or no threshold of one: {self.malignant}, {self.threshold}")
+
+    @property
+    def status(self) -> Literal["ok"]:
+        """As in the JSON contract; `Refusal` has another."""
+        return "ok"
 
     @property
     def label_withheld(self) -> Literal["chance"] | None:
@@ -154,21 +185,111 @@ class Diagnosis:
         return "malignant" if self.malignant >= self.threshold else "benign"
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the JSON contract. ``refusal`` is always None so far: nothing refuses a photo yet."""
+        """The object of the JSON contract."""
         return {
             "schema": SCHEMA,
             "photo": well_formed(self.photo),
-            "status": "ok",
+            "status": self.status,
             "probabilities": {"benign": round(1.0 - self.malignant, 6), "malignant": round(self.malignant, 6)},
             "label": self.label,
             "label_withheld": self.label_withheld,
             "accuracy": None if self.accuracy is None else asdict(self.accuracy),
             "threshold": self.threshold,
             "refusal": None,
+            "refusal_overridden": None if self.overridden is None else refusal_to_json(self.overridden),
+            "kind": self.kind,
+            "unlearned": None if self.unlearned is None else asdict(self.unlearned),
             "model": asdict(self.model),
             "privacy": asdict(self.privacy),
             "payload_bytes": self.payload_bytes,
             "timing_ms": {stage: round(ms, 3) for stage, ms in asdict(self.timing_ms).items()},
+            "disclaimer": self.disclaimer,
+        }
+
+
+REFUSALS: dict[RefusalReason, tuple[str, str]] = {
+    "blur": (
+        "the photo is blurred",
+        "hold the phone steady, about 5 cm away, tap on the mole to focus, and take it again",
+    ),
+    "lighting": (
+        "the photo is too dark or too bright",
+        "take it again in daylight, without flash and without a shadow on the skin",
+    ),
+    "framing": (
+        "the mole is cut off or not in the middle",
+        "take it again with the whole mole in the middle and some skin around it on every side",
+    ),
+    "low-resolution": (
+        "the photo has too few pixels",
+        "use the original photo, not a thumbnail or a screenshot, and go closer instead of zooming",
+    ),
+    "not-skin": (
+        "this does not look like a photo of skin",
+        "take a photo of the mole itself, about 5 cm away, with skin all around it",
+    ),
+    "no-lesion": (
+        "there is skin, but no mole to be seen",
+        "take it again with the mole in the middle, about 5 cm away, in daylight",
+    ),
+    "grey": (
+        "the photo has no colour, which the network needs",
+        "take it again in colour, with filters and night mode off",
+    ),
+}
+"""What is wrong, and what to do about it, in plain words."""
+
+
+def refusal_to_json(reason: RefusalReason) -> dict[str, str]:
+    """A reason with its words, as the JSON contract has it."""
+    detail, advice = REFUSALS[reason]
+    return {"reason": reason, "detail": detail, "advice": advice}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A photo that was not asked about, since no answer would mean anything: nothing was sent, nothing was counted.
+
+    Attributes:
+        photo: as `Diagnosis.photo`.
+        reason: why.
+        model: whose gate refused it.
+        kind: how the photo seems to have been taken; None where the bundle has no gate.
+    """
+
+    photo: str
+    reason: RefusalReason
+    model: ModelInfo
+    kind: Kind | None = None
+    disclaimer: str = field(default=DISCLAIMER)
+
+    @property
+    def status(self) -> Literal["refused"]:
+        """As in the JSON contract."""
+        return "refused"
+
+    @property
+    def detail(self) -> str:
+        """What is wrong with the photo, in plain words."""
+        return REFUSALS[self.reason][0]
+
+    @property
+    def advice(self) -> str:
+        """What to do about it, in plain words."""
+        return REFUSALS[self.reason][1]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the JSON contract, with the fields of an answer that does not exist as null."""
+        return {
+            "schema": SCHEMA,
+            "photo": well_formed(self.photo),
+            "status": self.status,
+            "probabilities": None,
+            "label": None,
+            "refusal": refusal_to_json(self.reason),
+            "kind": self.kind,
+            "model": asdict(self.model),
+            "payload_bytes": 0,
             "disclaimer": self.disclaimer,
         }
 

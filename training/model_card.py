@@ -26,6 +26,10 @@ _LIMITS = """\
   follow-up only, while every malignant one is proven by histology. The colour-only row shows how far one gets without
   looking at the lesion; the column for histology-proven photos is the fairer comparison. A figure counts for what it
   adds to that row.
+- **Phone photos.** None was trained on. Answers to what looks like one say so, with what was measured on 537 of them
+  (`python -m training.gate`): AUC 0.860 (0.826 to 0.891) with `none`, 0.836 with `compact`, 0.839 with `private`.
+- **Refusals.** A gate on the device refuses photos that are blurred, badly lit, grey, cut off, or show no skin or no
+  mole; `python -m benchmarks.refusals` and ADR 080 have what it lets through. It was fitted to mostly light skin.
 - **Labels.** Nevi are partly labelled by follow-up or consensus.
 - **Threshold.** Chosen on validation photos for about 90 % sensitivity; with another share of malignant lesions the
   predictive values differ, and the calibration no longer holds.

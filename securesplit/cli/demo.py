@@ -11,15 +11,19 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from securesplit.cli import native_stderr, terminal, values
-from securesplit.cli.diagnose import explanation, worth
+from securesplit.cli.diagnose import caveats, explanation, refused, worth
 from securesplit.cli.options import model_option, privacy_option
 from securesplit.cli.settings import command
-from securesplit.errors import ConfigError, UnreachableError
+from securesplit.errors import REFUSED, ConfigError, UnreachableError
+from securesplit.results import Diagnosis, Refusal
+
+if TYPE_CHECKING:
+    from securesplit.journey import Trace
 
 START_TIMEOUT_S = 60.0  # a busy two-core machine took 3 s
 SEED = 7  # of the lesion that is drawn where no photo is given
@@ -30,7 +34,7 @@ SEED = 7  # of the lesion that is drawn where no photo is given
 @click.option("--out", type=values.Location(), default=Path("demo.png"), show_default=True, help="Picture to write.")
 @privacy_option
 @model_option
-def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None) -> None:
+def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None) -> int:
     """Make keys in a temporary folder, start a tail worker, diagnose PHOTO (or a drawn lesion), show what left.
 
     The picture has three panels: the photo, which stays here; the integers that left the device; the bytes that the
@@ -47,16 +51,27 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
         with _worker(certs, model) as endpoint:
             terminal.note(f"3. the photo's journey to {endpoint}")
             settings = {"certs": certs, "privacy": privacy, "model": model, "state": folder / "state"}
-            _journey(photo, endpoint, out, settings)
+            return _journey(photo, endpoint, out, settings)
 
 
-def _journey(photo: Path, endpoint: str, out: Path, settings: dict[str, Any]) -> None:
-    from securesplit.cli.picture import journey_picture
+def _journey(photo: Path, endpoint: str, out: Path, settings: dict[str, Any]) -> int:
     from securesplit.client import Client
 
     with Client(endpoint, **settings) as client:
         client.diagnose(photo)  # its frame also ends the handshake; the next one is a request and nothing else
-        diagnosis, trace = client.trace(photo)
+        result, trace = client.trace(photo)
+    if isinstance(result, Refusal):
+        for line in refused(result):
+            terminal.answer(line)
+        return REFUSED
+    assert trace is not None  # noqa: S101  (an answer has one)
+    _show(result, trace, out)
+    return 0
+
+
+def _show(diagnosis: Diagnosis, trace: Trace, out: Path) -> None:
+    from securesplit.cli.picture import journey_picture
+
     try:
         journey_picture(trace.pixels, trace.release, trace.wire).save(out)
     except (OSError, ValueError) as error:
@@ -64,7 +79,8 @@ def _journey(photo: Path, endpoint: str, out: Path, settings: dict[str, Any]) ->
             f"cannot write the picture {out} ({error})", hint="choose another --out, such as demo.png"
         ) from None
     terminal.answer(f"{diagnosis.label or 'no label'}: probability of malignant {diagnosis.malignant:.1%}")
-    terminal.answer(f"  {worth(diagnosis.accuracy)}")
+    for line in (*caveats(diagnosis), worth(diagnosis.accuracy)):
+        terminal.answer(f"  {line}")
     for line in explanation(diagnosis):
         terminal.answer(f"  {line}")
     terminal.answer(f"picture: {out}")

@@ -11,6 +11,7 @@ import click
 
 from securesplit.cli import native_stderr, terminal, values
 from securesplit.cli.options import (
+    anyway_option,
     certs_option,
     check_certs,
     connect_option,
@@ -21,8 +22,19 @@ from securesplit.cli.options import (
     timeout_option,
 )
 from securesplit.cli.settings import command
-from securesplit.errors import SecureSplitError, TrustError, UnreachableError, WorkerError
-from securesplit.results import DISCLAIMER, VOID_BOUND, Accuracy, DevicePrivacy, Diagnosis, PrivacyInfo, error_to_json
+from securesplit.errors import REFUSED, SecureSplitError, TrustError, UnreachableError, WorkerError
+from securesplit.results import (
+    DISCLAIMER,
+    VOID_BOUND,
+    Accuracy,
+    DevicePrivacy,
+    Diagnosis,
+    PrivacyInfo,
+    Refusal,
+    Unlearned,
+    error_to_json,
+    refusal_to_json,
+)
 from securesplit.text import rounded_up
 
 if TYPE_CHECKING:
@@ -46,6 +58,7 @@ if TYPE_CHECKING:
 @state_option
 @timeout_option(30.0, "an answer")
 @click.option("--budget", type=values.BUDGET, help="Largest epsilon that this device may spend.")
+@anyway_option
 @click.option("--embedded", is_flag=True, help="Start a private worker for this command; needs no keys.")
 @click.option(
     "--format",
@@ -66,6 +79,7 @@ def diagnose(
     state: Path | None,
     timeout_s: float,
     budget: float | None,
+    anyway: bool,
     embedded: bool,
     style: str,
     explain: bool,
@@ -80,7 +94,14 @@ def diagnose(
     native_stderr.quiet_litert()
     if not embedded:
         check_certs(click.get_current_context())
-    settings = {"privacy": privacy, "model": model, "state": state, "timeout_s": timeout_s, "budget": budget}
+    settings = {
+        "privacy": privacy,
+        "model": model,
+        "state": state,
+        "timeout_s": timeout_s,
+        "budget": budget,
+        "anyway": anyway,
+    }
     output = JsonLines() if style == "json" else Text(explain=explain)
     with _embedded(settings) if embedded else _connected(connect, certs, client_name, settings) as client:
         return _diagnose_all(client, photos, output)
@@ -111,13 +132,17 @@ GIVE_UP_AFTER = 3
 
 
 def _diagnose_all(client: Client, photos: tuple[Path, ...], output: Output) -> int:
-    """Diagnose photo by photo, whatever befalls one of them; return the exit code of the first that failed, else 0."""
-    code = in_vain = 0
+    """Diagnose photo by photo, whatever befalls one of them.
+
+    Returns:
+        The exit code of the first that failed; where none did, `REFUSED` if one was refused, else 0.
+    """
+    code = in_vain = refused = 0
     for number, photo in enumerate(photos, 1):
         if len(photos) > 1:
             terminal.note(f"photo {number} of {len(photos)}")
         try:
-            diagnosis = client.diagnose(photo)
+            result = client.diagnose(photo)
         except SecureSplitError as error:
             code = code or error.exit_code
             in_vain = _in_vain(error, in_vain)
@@ -125,13 +150,17 @@ def _diagnose_all(client: Client, photos: tuple[Path, ...], output: Output) -> i
             message = error.message if len(photos) == 1 else f"photo {number}: {error.message}"
             terminal.show_error(message, error.hint)
         else:
-            in_vain = 0
-            output.answer(diagnosis)
+            if isinstance(result, Refusal):
+                refused = REFUSED
+                output.refusal(result)
+            else:
+                in_vain = 0
+                output.answer(result)
         if in_vain == GIVE_UP_AFTER and number < len(photos):
             _give_up(photos[number:], output)
             break
     output.end()
-    return code
+    return code or refused
 
 
 def _in_vain(error: SecureSplitError, before: int) -> int:
@@ -154,6 +183,9 @@ class Output(Protocol):
     def answer(self, diagnosis: Diagnosis) -> None:
         """One photo's diagnosis."""
 
+    def refusal(self, refusal: Refusal) -> None:
+        """One photo that no worker was asked about."""
+
     def failure(self, photo: str, error: SecureSplitError) -> None:
         """One photo without a diagnosis."""
 
@@ -170,6 +202,10 @@ class JsonLines:
     def answer(self, diagnosis: Diagnosis) -> None:
         """One photo's diagnosis."""
         terminal.answer_json(diagnosis.to_json())
+
+    def refusal(self, refusal: Refusal) -> None:
+        """One photo that no worker was asked about."""
+        terminal.answer_json(refusal.to_json())
 
     def failure(self, photo: str, error: SecureSplitError) -> None:
         """One photo without a diagnosis."""
@@ -196,9 +232,16 @@ class Text:
         terminal.answer(f"{d.photo}: {d.label or 'no label, it would be chance'}")
         threshold = f", called malignant from {d.threshold:.1%} on" if d.label else ""
         terminal.answer(f"  probability of malignant {d.malignant:.1%}{threshold}")
+        for line in caveats(d):
+            terminal.answer(f"  {line}")
         terminal.answer(f"  {worth(d.accuracy)}")
         for line in explanation(d) if self._explain else ():
             terminal.answer(f"  {line}")
+
+    def refusal(self, refusal: Refusal) -> None:
+        """One photo that no worker was asked about, and what to do about it."""
+        for line in refused(refusal):
+            terminal.answer(line)
 
     def failure(self, photo: str, error: SecureSplitError) -> None:
         """One photo without a diagnosis."""
@@ -211,6 +254,30 @@ class Text:
     def end(self) -> None:
         """The disclaimer, once."""
         terminal.answer(DISCLAIMER)
+
+
+def refused(refusal: Refusal) -> list[str]:
+    """Why there is no answer and what to do, as lines for people."""
+    return [
+        f"{refusal.photo}: refused, {refusal.detail} ({refusal.reason})",
+        f"  {refusal.advice}",
+        "  nothing was sent; an answer would say nothing about the mole (--anyway gives it all the same)",
+    ]
+
+
+def caveats(diagnosis: Diagnosis) -> Iterator[str]:
+    """What else to know of an answer: that its photo would have been refused, or is of a kind that was not learned."""
+    if diagnosis.overridden is not None:
+        yield f"would have been refused: {refusal_to_json(diagnosis.overridden)['detail']}; the answer may mean nothing"
+    if diagnosis.unlearned is not None:
+        yield unlearned(diagnosis.unlearned)
+
+
+def unlearned(found: Unlearned) -> str:
+    """That the network was not trained on such photos, as a line for people."""
+    how = "a plain phone photo" if found.kind == "phone" else "a photo through a dermatoscope"
+    measured = f"; the next figure is from {found.photos} such photos" if found.photos else ""
+    return f"this looks like {how}, and the network was not trained on such photos{measured}"
 
 
 def worth(accuracy: Accuracy | None) -> str:

@@ -54,6 +54,11 @@ state_option = click.option(
 )
 
 
+anyway_option = click.option(
+    "--anyway", is_flag=True, help="Do not refuse photos that are blurred, dark, cut off or show no mole."
+)
+
+
 def timeout_option(default: float, what: str) -> Callable[[Command], Command]:
     """``--timeout`` in seconds."""
     return click.option(

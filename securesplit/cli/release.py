@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from securesplit.cli import native_stderr, terminal, values
-from securesplit.cli.options import model_option, photos_argument, privacy_option, state_option
+from securesplit.cli.options import anyway_option, model_option, photos_argument, privacy_option, state_option
 from securesplit.cli.settings import command
-from securesplit.errors import ConfigError, PhotoError
+from securesplit.errors import REFUSED, ConfigError, PhotoError
+from securesplit.results import REFUSALS
 
 
 @command(short_help="Write exactly what would leave the device, as arrays.")
@@ -25,6 +26,7 @@ from securesplit.errors import ConfigError, PhotoError
 @privacy_option
 @model_option
 @state_option
+@anyway_option
 @click.option(
     "--without-noise",
     is_flag=True,
@@ -36,12 +38,14 @@ def release(
     privacy: str | None,
     model: Path | None,
     state: Path | None,
+    anyway: bool,
     without_noise: bool,
 ) -> int:
     """Write the release of each PHOTO to FILE.npz; nothing is sent.
 
     The file holds `release`, an array (n, ...) of the integers as they would travel, and `photo`, the names. Photos
-    that cannot be read are left out and make the exit code 3.
+    that cannot be read are left out and make the exit code 3; so are those that would be refused, of which nothing
+    would leave, and make it 4.
     """
     import numpy as np
 
@@ -51,14 +55,21 @@ def release(
 
     native_stderr.quiet_litert()
     releaser = Releaser(Bundle.load(model), load_secret(state), privacy=privacy)
-    releases, names, code = [], [], 0
+    releases, names, code, refused = [], [], 0, 0
     for number, photo in enumerate(photos, 1):
         try:
-            releases.append(releaser.release(photo, with_noise=not without_noise).release)
-            names.append(str(photo))
+            ready = releaser.release(photo, with_noise=not without_noise)
         except PhotoError as error:
             code = error.exit_code
             terminal.show_error(f"photo {number}: {error.message}", error.hint)
+            continue
+        if ready.assessment.reason is not None and not anyway:
+            refused = REFUSED
+            detail, advice = REFUSALS[ready.assessment.reason]
+            terminal.note(f"photo {number} would be refused: {detail}; {advice}")
+            continue
+        releases.append(ready.release)
+        names.append(str(photo))
     spec = releaser.preset.spec
     array = np.stack(releases) if releases else np.empty((0, *spec.shape), spec.dtype)
     content = io.BytesIO()  # a device such as /dev/null takes bytes and no seeking
@@ -68,4 +79,4 @@ def release(
     except OSError as error:
         raise ConfigError(f"cannot write {out} ({error.strerror})", hint="choose another --out") from None
     terminal.answer(f"{out}: {len(names)} releases of {spec.dtype} {spec.shape}, preset {spec.preset}")
-    return code
+    return code or refused

@@ -1,7 +1,7 @@
 """Photo -> pixels: bounds before decoding, one upright turn, sRGB, centre square, one fixed size."""
 
 from securesplit.imaging.memory import MAX_DECODED_BYTES, MAX_PIXELS
-from securesplit.imaging.photo import load_photo, to_square
+from securesplit.imaging.photo import Square, load_photo, load_square, to_square
 from securesplit.imaging.source import MAX_FILE_BYTES, PhotoSource, photo_name
 
 __all__ = [
@@ -9,7 +9,9 @@ __all__ = [
     "MAX_FILE_BYTES",
     "MAX_PIXELS",
     "PhotoSource",
+    "Square",
     "load_photo",
+    "load_square",
     "photo_name",
     "to_square",
 ]

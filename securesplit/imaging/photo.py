@@ -12,6 +12,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,15 +31,31 @@ _AGAIN = "copy the photo again from its source"
 _READERS = {"PNG": png.read, "TIFF": tiff.read, "BMP": bmp.read, "WEBP": webp.read}
 
 
+@dataclass(frozen=True)
+class Square:
+    """The centre square of a photo.
+
+    Attributes:
+        pixels: scaled, ``(side, side, 3) uint8`` RGB.
+        edge: how many pixels it had before, along an edge; of a large photo that was read at a smaller scale, those
+            that were read, which are at least twice `side`.
+    """
+
+    pixels: NDArray[np.uint8]
+    edge: int
+
+
 def load_photo(photo: PhotoSource, side: int) -> NDArray[np.uint8]:
+    """`load_square` without the size that the photo had; raises the same errors."""
+    return load_square(photo, side).pixels
+
+
+def load_square(photo: PhotoSource, side: int) -> Square:
     """Read, turn upright, convert to sRGB, crop to the centre square and scale to `side`.
 
     Args:
         photo: a path, a binary file object, a PIL image, or an array ``(h, w, 3) uint8`` of upright sRGB pixels.
         side: pixels.
-
-    Returns:
-        ``(side, side, 3) uint8`` RGB.
 
     Raises:
         PhotoError: no such file, no permission, not a regular file, empty, not an image of a known format, damaged,
@@ -47,11 +64,15 @@ def load_photo(photo: PhotoSource, side: int) -> NDArray[np.uint8]:
     """
     with _refusing():
         if isinstance(photo, np.ndarray):
-            return to_square(_sized(Image.fromarray(check_array(photo))), side)
+            return _square(_sized(Image.fromarray(check_array(photo))), side)
         if isinstance(photo, Image.Image):
             _sized(photo).load()
-            return to_square(to_upright_rgb(photo, facts_of(photo), side), side)
-        return _read_file(read_source(photo), side)
+            return _square(to_upright_rgb(photo, facts_of(photo), side), side)
+        return _square(_read_file(read_source(photo), side), side)
+
+
+def _square(image: Image.Image, side: int) -> Square:
+    return Square(to_square(image, side), min(image.size))
 
 
 def to_square(image: Image.Image, side: int) -> NDArray[np.uint8]:
@@ -62,7 +83,7 @@ def to_square(image: Image.Image, side: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, box=box), np.uint8)
 
 
-def _read_file(content: bytes, side: int) -> NDArray[np.uint8]:
+def _read_file(content: bytes, side: int) -> Image.Image:
     kind = formats.identify(content)
     if kind == "JPEG":
         container, taken_apart = jpeg.read(content)
@@ -73,7 +94,7 @@ def _read_file(content: bytes, side: int) -> NDArray[np.uint8]:
         del content
         image = _decode(container, side)
         _check_data(image, container, side)
-    return to_square(to_upright_rgb(image, container, side), side)
+    return to_upright_rgb(image, container, side)
 
 
 def _check_data(image: Image.Image, container: Container, side: int) -> None:

@@ -1,7 +1,8 @@
-"""A bundle on disk: ``manifest.json``, ``head.tflite`` and, on a worker, ``tail.tflite``.
+"""A bundle on disk: ``manifest.json``, ``head.tflite``, on a worker ``tail.tflite``, on a device ``gate.json``.
 
 Each half is hashed when it is opened and runs from the very bytes that were hashed, so what answers is what the
-manifest names. A client may hold a bundle without the tail.
+manifest names. A client may hold a bundle without the tail. A bundle may have
+no gate; one that its manifest names is checked like a half.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securesplit.errors import BundleError
+from securesplit.model import gate as gates
 from securesplit.model import manifest as manifests
 from securesplit.model.files import MAX_HALF_BYTES, MAX_MANIFEST_BYTES, read_file
 from securesplit.model.manifest import Manifest, Preset
 
 if TYPE_CHECKING:
+    from securesplit.model.gate import Gate
     from securesplit.model.litert import Head, Tail
 
 DEFAULT_FOLDER = Path(__file__).parent / "default"
@@ -112,9 +115,23 @@ class Bundle:
         specs = {name: preset.spec for name, preset in self.presets.items()}
         return Tail(self._read("tail.tflite", self.manifest.tail_sha256), specs, threads)
 
-    def _read(self, half: str, sha256: str) -> bytes:
+    def open_gate(self) -> Gate | None:
+        """Load what tells whether a photo may be asked about; None where the bundle has no gate.
+
+        Raises:
+            BundleError: missing, altered, damaged, or made for another head.
+        """
+        if self.manifest.gate is None:
+            return None
+        gate = gates.parse(self._read(gates.FILE, self.manifest.gate.sha256, gates.MAX_BYTES))
+        preset = self.presets.get(gate.output)
+        if preset is None or preset.spec.shape != gate.shape:
+            raise BundleError(f"{gates.FILE} was made for another head", hint="fetch or build the bundle again")
+        return gate
+
+    def _read(self, half: str, sha256: str, most_bytes: int = MAX_HALF_BYTES) -> bytes:
         try:
-            content = read_file(self.folder, half, MAX_HALF_BYTES)
+            content = read_file(self.folder, half, most_bytes)
         except FileNotFoundError:
             raise BundleError(f"the bundle in {self.folder} has no {half}", hint="fetch the bundle again") from None
         if hashlib.sha256(content).hexdigest() != sha256:

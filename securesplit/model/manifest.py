@@ -14,12 +14,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 from securesplit.errors import BundleError
 from securesplit.model import fields
 from securesplit.privacy.release import ReleaseSpec
-from securesplit.results import Accuracy
+from securesplit.results import Accuracy, Kind
 
 SCHEMA = "securesplit.bundle/1"
 SIDES = (8, 2048)
@@ -117,14 +117,7 @@ class Preset:
         for split in SPLITS:
             figures = self.quality.get(split)
             if isinstance(figures, Mapping) and "auc" in figures:
-                return Accuracy(
-                    auc=float(figures["auc"]),
-                    auc_low=_figure(figures, "auc_low"),
-                    auc_high=_figure(figures, "auc_high"),
-                    sensitivity=_figure(figures, "sensitivity"),
-                    specificity=_figure(figures, "specificity"),
-                    measured_on=split,
-                )
+                return _accuracy(figures, split)
         return None
 
 
@@ -149,13 +142,51 @@ def _between(less: Reading, more: Reading, sigma_per_clip: float) -> Reading:
     return Reading(sigma_per_clip, calibration, mix(less.threshold, more.threshold), figures)
 
 
+def _accuracy(figures: Mapping[str, Any], measured_on: str) -> Accuracy:
+    return Accuracy(
+        auc=float(figures["auc"]),
+        auc_low=_figure(figures, "auc_low"),
+        auc_high=_figure(figures, "auc_high"),
+        sensitivity=_figure(figures, "sensitivity"),
+        specificity=_figure(figures, "specificity"),
+        measured_on=measured_on,
+    )
+
+
 def _figure(figures: Mapping[str, Any], name: str) -> float | None:
     return None if figures.get(name) is None else float(figures[name])
 
 
 @dataclass(frozen=True)
+class KindOfPhoto:
+    """What the network knows of photos that were taken in one way.
+
+    Attributes:
+        learned: whether it was trained on such photos.
+        photos: how many were measured where it was not.
+        figures: by preset, measured on them with the preset's own noise.
+    """
+
+    learned: bool
+    photos: int = 0
+    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def accuracy(self, preset: str, kind: Kind) -> Accuracy | None:
+        """What answers to such photos are worth; None where nothing was measured."""
+        return _accuracy(self.figures[preset], kind) if preset in self.figures else None
+
+
+@dataclass(frozen=True)
+class GateInfo:
+    """A bundle's gate (`securesplit.model.gate`): the hash of its file, and what was learned of each kind of photo."""
+
+    sha256: str
+    kinds: Mapping[Kind, KindOfPhoto]
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """A parsed ``manifest.json``."""
+    """A parsed ``manifest.json``; `gate` is None where the bundle has none."""
 
     name: str
     head_sha256: str
@@ -167,6 +198,7 @@ class Manifest:
     default_preset: str
     licence: str
     provenance: Mapping[str, Any]
+    gate: GateInfo | None = None
 
     @property
     def identity(self) -> bytes:
@@ -187,6 +219,7 @@ class Manifest:
             "cut": self.cut,
             "default_preset": self.default_preset,
             "presets": {name: _preset_to_json(preset) for name, preset in self.presets.items()},
+            **({} if self.gate is None else {"gate": _gate_to_json(self.gate)}),
             "licence": self.licence,
             "provenance": dict(self.provenance),
         }
@@ -236,7 +269,44 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
         default_preset=fields.name(raw, "default_preset"),
         licence=fields.paragraph(raw, "licence"),
         provenance=fields.section(raw, "provenance"),
+        gate=_gate(fields.section(raw, "gate")) if "gate" in raw else None,
     )
+
+
+def _gate(raw: Mapping[str, Any]) -> GateInfo:
+    kinds = fields.section(raw, "kinds")
+    if set(kinds) != set(get_args(Kind)):
+        raise ValueError(f"kinds of photos are not {' and '.join(get_args(Kind))}")
+    return GateInfo(fields.sha256(raw, "gate.json"), {k: _kind(fields.section(kinds, k)) for k in get_args(Kind)})
+
+
+def _kind(raw: Mapping[str, Any]) -> KindOfPhoto:
+    if type(raw.get("learned")) is not bool:
+        raise ValueError("learned is not true or false")
+    figures = fields.section(raw, "figures")
+    if len(figures) > MAX_PRESETS:
+        raise ValueError(f"figures are of more than {MAX_PRESETS} presets")
+    return KindOfPhoto(
+        raw["learned"],
+        fields.whole(raw.get("photos"), "photos", 0, 1 << 31),
+        {preset: _figures(fields.section(figures, preset)) for preset in figures},
+    )
+
+
+def _figures(raw: Mapping[str, Any]) -> Mapping[str, float]:
+    if "auc" not in raw or not set(raw) <= SHARES:
+        raise ValueError("figures of a kind of photos are not an auc and other shares")
+    return {name: fields.number(raw, name, 0.0, 1.0) for name in raw}
+
+
+def _gate_to_json(gate: GateInfo) -> dict[str, Any]:
+    return {
+        "gate.json": gate.sha256,
+        "kinds": {
+            kind: {"learned": k.learned, "photos": k.photos, "figures": {n: dict(f) for n, f in k.figures.items()}}
+            for kind, k in gate.kinds.items()
+        },
+    }
 
 
 def _preset(name: str, raw: Mapping[str, Any]) -> Preset:

@@ -22,7 +22,7 @@ from tests.integration.conftest import Command, Worker, start_worker, stop_worke
 DrawPhoto = Callable[..., Path]
 CONTRACT = {
     "schema", "photo", "status", "probabilities", "label", "threshold", "refusal", "model", "privacy", "payload_bytes",
-    "timing_ms", "disclaimer", "label_withheld", "accuracy",
+    "timing_ms", "disclaimer", "label_withheld", "accuracy", "kind", "unlearned", "refusal_overridden",
 }  # fmt: skip
 
 

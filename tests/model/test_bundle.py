@@ -22,7 +22,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_the_default_bundle_is_whole_and_small() -> None:
-    assert {p.name for p in DEFAULT_FOLDER.iterdir()} == {"manifest.json", "head.tflite", "tail.tflite"}
+    assert {p.name for p in DEFAULT_FOLDER.iterdir()} == {"manifest.json", "head.tflite", "tail.tflite", "gate.json"}
     assert sum(p.stat().st_size for p in DEFAULT_FOLDER.iterdir()) < MAX_BUNDLE_BYTES
 
 

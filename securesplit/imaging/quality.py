@@ -1,0 +1,94 @@
+"""How good a photo is, measured on its pixels: light, colour, sharpness, and how many of them there are.
+
+These measures need no network, so they hold for every bundle. Their bounds are loose: fewer than one in 500
+training photos of any source lie outside (docs/adr/080-refusals-on-the-device.md). What is between is left to the gate of a bundle
+(`securesplit.model.gate`), which gets the same measures beside the feature map.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from securesplit.results import RefusalReason
+
+MEASURES = 10
+"""Numbers that `measure` gives."""
+SIDE = 150
+"""Pixels; sharpness is judged at no larger side, so that one bound serves networks of any input size."""
+LEAST_SHARE_OF_SIDE = 0.6
+"""Of the network's input that the photo's centre square must have; below, most of what the network sees is made up."""
+DARK, BRIGHT = 65.0, 240.0  # mean brightness, 0..255
+PLAIN = 2.5  # standard deviation of brightness: nothing to be seen
+GREY = 3.0  # mean of the difference between a pixel's largest and smallest channel
+BLURRED = 1.2  # mean of the absolute Laplacian of brightness
+
+
+def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Light, contrast, colour and detail of a photo, ``(side, side, 3) uint8`` -> ``(10,) float32``, each about 0..5.
+
+    Brightness and its spread, colour, gradient, Laplacian (mean and its 99th percentile), shares of white and of black,
+    Laplacian at half the size, and the ratio of both Laplacians, which falls where a picture was blurred or enlarged.
+    """
+    photo = pixels.astype(np.float32)
+    grey = photo.mean(-1)
+    chroma = (photo.max(-1) - photo.min(-1)).mean()
+    detail = _laplacian(grey)
+    coarse = _laplacian(_halved(grey)).mean()
+    white, black = (photo > 250).mean(), (photo < 20).mean()
+    gradient = np.abs(np.diff(grey, axis=1)).mean()
+    return np.array(
+        [
+            grey.mean() / 50,
+            grey.std() / 20,
+            np.log(chroma + 1),
+            np.log(gradient + 0.1),
+            np.log(detail.mean() + 0.1),
+            np.log(np.quantile(detail, 0.99) + 1),
+            white * 5,
+            black * 5,
+            np.log(coarse + 0.1),
+            np.log((detail.mean() + 0.1) / (coarse + 0.1)),
+        ],
+        np.float32,
+    )
+
+
+def check(pixels: NDArray[np.uint8], edge: int) -> RefusalReason | None:
+    """Why a photo cannot be judged by any network; None where pixels alone do not tell.
+
+    Args:
+        pixels: as the head sees them, ``(side, side, 3) uint8``.
+        edge: of the photo's centre square as it came, in pixels.
+    """
+    if edge < LEAST_SHARE_OF_SIDE * len(pixels):
+        return "low-resolution"
+    photo = _at_most(pixels, SIDE).astype(np.float32)
+    grey = photo.mean(-1)
+    if not DARK <= grey.mean() <= BRIGHT:
+        return "lighting"
+    if grey.std() < PLAIN:
+        return "no-lesion"
+    if (photo.max(-1) - photo.min(-1)).mean() < GREY:
+        return "grey"
+    return "blur" if _laplacian(grey).mean() < BLURRED else None
+
+
+def _laplacian(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Absolute value of the four-neighbour Laplacian, ``(h - 2, w - 2)``."""
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return np.abs(4 * grey[1:-1, 1:-1] - around)
+
+
+def _halved(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """At half the size, by means of 2×2 pixels."""
+    h, w = (n // 2 for n in grey.shape)
+    means: NDArray[np.float32] = grey[: 2 * h, : 2 * w].reshape(h, 2, w, 2).mean((1, 3))
+    return means
+
+
+def _at_most(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    if len(pixels) <= side:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC), np.uint8)

@@ -1,0 +1,72 @@
+"""Measures of pixels: they refuse what no network can judge, and let drawn lesions of any size through."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from securesplit.imaging import load_square, quality
+from securesplit.imaging.synthetic import draw_lesion
+from securesplit.model import gate
+from training import degraded
+
+SIDE = 150
+LESION = Image.fromarray(draw_lesion(4, 300))
+
+
+def reason(image: Image.Image, side: int = SIDE) -> str | None:
+    square = load_square(image, side)
+    return quality.check(square.pixels, square.edge)
+
+
+@pytest.mark.parametrize("side", [32, 96, 150, 299])
+@pytest.mark.parametrize("seed", [1, 2, 3, 7])
+def test_drawn_lesions_pass_at_every_side(seed: int, side: int) -> None:
+    assert reason(Image.fromarray(draw_lesion(seed, 300)), side) is None
+
+
+BAD = {
+    "blur": LESION.filter(ImageFilter.GaussianBlur(15)),
+    "lighting": LESION.point(lambda level: level // 4),
+    "grey": LESION.convert("L"),
+    "low-resolution": LESION.resize((80, 60)),
+    "no-lesion": Image.new("RGB", (300, 300), (200, 150, 130)),
+}
+
+
+@pytest.mark.parametrize("expected", BAD)
+def test_what_no_network_can_judge_is_refused_for_its_reason(expected: str) -> None:
+    assert reason(BAD[expected]) == expected
+
+
+def test_too_much_light_is_refused() -> None:
+    assert reason(LESION.point(lambda level: 205 + level // 5)) == "lighting"
+
+
+def test_the_edge_is_that_of_the_photo_and_not_of_the_square() -> None:
+    assert load_square(LESION.resize((200, 120)), SIDE).edge == 120
+    assert load_square(np.asarray(LESION), SIDE).edge == 300
+
+
+def test_measures_are_finite_for_every_picture_and_as_many_as_a_gate_takes() -> None:
+    for pixels in (np.zeros((SIDE, SIDE, 3), np.uint8), np.full((33, 33, 3), 255, np.uint8), draw_lesion(1, SIDE)):
+        found = quality.measure(pixels)
+        assert found.shape == (quality.MEASURES,) == (gate.MEASURES,)
+        assert np.isfinite(found).all()
+
+
+def test_blur_shows_in_the_measures() -> None:
+    sharp, blurred = (quality.measure(np.asarray(i)) for i in (LESION, LESION.filter(ImageFilter.GaussianBlur(6))))
+    assert blurred[4] < sharp[4]
+    assert blurred[8] < sharp[8]
+
+
+@pytest.mark.parametrize("harm", degraded.HARMS)
+def test_every_harm_changes_a_photo_and_keeps_its_form(harm: str) -> None:
+    rng = np.random.default_rng(0)
+    for seed in range(6):
+        image = Image.fromarray(draw_lesion(seed, 200)).crop((0, 20, 200, 170))
+        pixels = degraded.harmed(image, harm, rng, SIDE)
+        assert (pixels.shape, pixels.dtype) == ((SIDE, SIDE, 3), np.uint8)
+        assert (pixels != np.asarray(degraded.square(image, SIDE))).any()

@@ -1,0 +1,152 @@
+"""Photos that no answer would mean anything for are refused on the device: nothing is sent, nothing is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from securesplit import AsyncClient, Client, Refusal
+from securesplit.errors import REFUSED, UnreachableError
+from securesplit.imaging.synthetic import draw_lesion
+from securesplit.model import Bundle
+from securesplit.releaser import Releaser
+from securesplit.results import REFUSALS, Diagnosis
+from securesplit.worker import EmbeddedWorker
+from tests.integration.conftest import Command
+from training import degraded, textures
+
+NOBODY = "tcp://127.0.0.1:9"
+DrawPhoto = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[EmbeddedWorker]:
+    with EmbeddedWorker(None) as running:
+        yield running
+
+
+@pytest.fixture
+def texture(tmp_path: Path) -> Path:
+    """A picture that shows no skin."""
+    path = tmp_path / "texture.png"
+    Image.fromarray(textures.draw_texture(8, 300)).save(path)
+    return path
+
+
+def test_nothing_is_sent_and_nothing_counted_for_a_refused_photo(
+    worker: EmbeddedWorker, texture: Path, draw_photo: DrawPhoto, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    with Client(NOBODY, credentials=worker.client_credentials, state=state, timeout_s=0.3) as client:
+        refusal = client.diagnose(texture)
+        assert isinstance(refusal, Refusal)
+        assert (refusal.status, refusal.photo) == ("refused", str(texture))
+        assert refusal.reason in REFUSALS
+        assert client.trace(texture) == (refusal, None)
+        with pytest.raises(UnreachableError):
+            client.diagnose(draw_photo(1))  # a photo that is not refused is sent, to nobody
+    with Client(worker.endpoint, credentials=worker.client_credentials, state=state) as client:
+        client.diagnose(texture)
+        answer = client.diagnose(draw_photo(2))
+    assert answer.privacy.device.photos == 1
+
+
+def test_a_refused_photo_does_not_stop_the_others(worker: EmbeddedWorker, texture: Path, draw_photo: DrawPhoto) -> None:
+    photos = [draw_photo(1), texture, draw_photo(2)]
+
+    async def ask() -> list[Diagnosis | Refusal]:
+        async with AsyncClient(worker.endpoint, credentials=worker.client_credentials) as client:
+            return await asyncio.gather(*(client.diagnose(photo) for photo in photos))
+
+    with Client(worker.endpoint, credentials=worker.client_credentials) as client:
+        results = [client.diagnose(photo) for photo in photos]
+    assert [r.status for r in results] == [r.status for r in asyncio.run(ask())] == ["ok", "refused", "ok"]
+
+
+def test_an_answer_all_the_same_says_that_it_may_mean_nothing(worker: EmbeddedWorker, texture: Path) -> None:
+    with Client(worker.endpoint, credentials=worker.client_credentials, anyway=True) as client:
+        answer = client.diagnose(texture).to_json()
+    assert (answer["status"], answer["refusal"]) == ("ok", None)
+    assert answer["refusal_overridden"]["reason"] in REFUSALS
+
+
+def test_a_phone_photo_is_answered_with_its_own_figures(
+    worker: EmbeddedWorker, draw_photo: DrawPhoto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Bundle.load().manifest.gate
+    assert gate is not None
+    assert (gate.kinds["dermoscopy"].learned, gate.kinds["phone"].learned) == (True, False)
+    figures = gate.kinds["phone"].figures
+    assert figures["none"]["auc"] == pytest.approx(0.86, abs=0.02)
+    ready = Releaser.release
+
+    def by_phone(self: Releaser, *given: object, **named: object) -> object:
+        released = ready(self, *given, **named)
+        object.__setattr__(released.assessment, "kind", "phone")
+        return released
+
+    monkeypatch.setattr(Releaser, "release", by_phone)
+    for privacy, auc in (("none", figures["none"]["auc"]), ("private", figures["private"]["auc"]), ("8", None)):
+        with Client(worker.endpoint, credentials=worker.client_credentials, privacy=privacy) as client:
+            answer = client.diagnose(draw_photo(1)).to_json()
+        assert answer["kind"] == "phone"
+        assert answer["unlearned"] == {"kind": "phone", "photos": gate.kinds["phone"].photos}
+        assert (answer["accuracy"] and answer["accuracy"]["auc"]) == auc
+
+
+def test_the_command_line_refuses_with_advice_and_exit_code_4(
+    securesplit: Command, texture: Path, draw_photo: DrawPhoto
+) -> None:
+    done = securesplit("diagnose", "--embedded", texture, draw_photo(1))
+    assert done.returncode == REFUSED, done.stderr
+    assert "refused" in done.stdout
+    assert any(advice in done.stdout for _, advice in REFUSALS.values())
+    assert "probability" in done.stdout, "the other photo has its answer"
+    done = securesplit("diagnose", "--embedded", "--format", "json", texture, texture.with_name("absent.png"))
+    assert done.returncode == 3, "an error outranks a refusal"
+    refused, error = map(json.loads, done.stdout.splitlines())
+    assert (refused["status"], refused["label"], refused["payload_bytes"]) == ("refused", None, 0)
+    assert set(refused["refusal"]) == {"reason", "detail", "advice"}
+    assert error["status"] == "error"
+
+
+def test_release_leaves_refused_photos_out(securesplit: Command, texture: Path, draw_photo: DrawPhoto) -> None:
+    out = texture.with_name("release.npz")
+    done = securesplit("release", texture, draw_photo(1), "--out", out)
+    assert done.returncode == REFUSED
+    with np.load(out) as found:
+        assert [Path(name).name for name in found["photo"]] == ["mole-1.png"]
+    assert securesplit("release", "--anyway", texture, "--out", out).returncode == 0
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+def test_real_photos_pass_and_everyday_ones_do_not(real_data: Path) -> None:
+    """The goals of docs/adr/080 on a share of the photos; `python -m benchmarks.refusals` has them all."""
+    from training import data, gate_data
+
+    releaser = Releaser(Bundle.load(), bytes(32))
+    everyday = sorted(p for p in (real_data / "everyday").glob("*") if p.suffix == ".jpg")
+    if everyday:
+        passed = [p.name for p in everyday if releaser.release(p).assessment.reason is None]
+        assert len(passed) <= 1, passed
+    photos = gate_data.divide(data.list_photos(real_data))["test"]
+    for group, most in (("ham10000", 0.04), ("phone", 0.09)):
+        paths = [p.path for p in photos.get(group, []) if p.path.is_file()][:120]
+        refused = [p.name for p in paths if releaser.release(p).assessment.reason is not None]
+        assert len(refused) <= most * len(paths), (group, refused)
+        for path in paths[:20]:
+            grey = degraded.without_colour(Image.open(path).convert("RGB"), np.random.default_rng(0), 150)
+            assert releaser.release(grey).assessment.reason is not None
+
+
+def test_drawn_lesions_of_every_seed_that_tests_use_pass() -> None:
+    releaser = Releaser(Bundle.load(), bytes(32))
+    refused = {s: r for s in range(60) if (r := releaser.release(draw_lesion(s, 300)).assessment.reason)}
+    assert not refused
