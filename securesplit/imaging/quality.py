@@ -1,8 +1,8 @@
 """How good a photo is, measured on its pixels: light, colour, sharpness, and how many of them there are.
 
-These measures need no network, so they hold for every bundle. Their bounds are loose: fewer than one in 500
-training photos of any source lie outside (docs/adr/080-refusals-on-the-device.md). What is between is left to the gate of a bundle
-(`securesplit.model.gate`), which gets the same measures beside the feature map.
+These measures need no network, so they hold for every bundle. Their bounds are loose: fewer than one in 500 training
+photos of any source lie outside (docs/adr/080-refusals-on-the-device.md). What is between is left to the gate of a
+bundle (`securesplit.model.gate`), which gets the same measures beside the feature map.
 """
 
 from __future__ import annotations
