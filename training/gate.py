@@ -189,8 +189,8 @@ def main() -> None:
         "seed": gate_data.SEED,
     }
     write(bundle, gate, {"dermoscopy": KindOfPhoto(learned=True), "phone": phone}, made_by)
-    print(json.dumps({kind: asdict(limits) for kind, limits in gate.limits.items()}, indent=1))
-    print(json.dumps(asdict(phone), indent=1))
+    print(json.dumps({kind: asdict(limits) for kind, limits in gate.limits.items()}, indent=1, allow_nan=False))
+    print(json.dumps(asdict(phone), indent=1, allow_nan=False))
 
 
 if __name__ == "__main__":
