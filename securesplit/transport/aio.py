@@ -30,7 +30,7 @@ from securesplit.transport.line import Line
 from securesplit.transport.link import Fault, LinkError
 from securesplit.transport.peer import Addresses, Exchange
 from securesplit.transport.refusal import Retry, proven
-from securesplit.transport.sockets import Limits, require_descriptors
+from securesplit.transport.sockets import Limits, end_context, require_descriptors
 
 IN_FLIGHT = 8  # what a worker takes of one session at once
 
@@ -115,7 +115,7 @@ class AsyncConnection:
             for peer in self._peers:
                 peer.close()
             await asyncio.sleep(0)  # those that waited are told before the sockets' context goes
-            self._context.destroy(linger=0)
+            end_context(self._context)
 
     async def __aenter__(self) -> Self:
         return self

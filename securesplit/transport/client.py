@@ -30,7 +30,7 @@ from securesplit.transport.course import Attempts, Course, Patience, too_crowded
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.peer import Peer
 from securesplit.transport.refusal import Retry
-from securesplit.transport.sockets import Limits, new_context
+from securesplit.transport.sockets import Limits, end_context, new_context
 
 __all__ = ["Answer", "Connection", "Patience"]
 
@@ -135,7 +135,7 @@ class Connection:
             opened.is_over = True
             if not opened.is_asking and not opened.context.closed:
                 opened.close_peers()
-                opened.context.destroy(linger=0)  # a signal in the middle of opening a link may have left a socket
+                end_context(opened.context)
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,10 @@ WORKER = b"worker"
 _CHUNKS_IN = 8  # of one of many connections, 8 KiB each, before libzmq reads no more of it; fewer cost it more signals
 _CHUNKS_OF_WORKER = 64
 _CHUNKS_OUT = 256  # beyond twice what a peer may leave unread, so that it can always be disconnected
+
+
+_END_S = 1.0  # it takes some milliseconds
+_ending: weakref.WeakSet[zmq.Context[Any]] = weakref.WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,27 @@ def new_context(io_threads: int = 1) -> zmq.Context[zmq.Socket[bytes]]:
     """
     require_descriptors()
     return zmq.Context(io_threads)
+
+
+def end_context(context: zmq.Context[Any]) -> None:
+    """Close the sockets of a client's `context` at once and end its threads.
+
+    A signal's handler that raises while pyzmq makes or closes a socket leaves one that the context no longer knows of
+    and that lives as long as the exception's traceback; libzmq would wait for it, and the handler's program with it. So
+    a thread of its own waits on, where that takes longer than `_END_S`.
+    """
+    if context in _ending:
+        return
+    _ending.add(context)
+    for made in tuple(context._sockets):  # noqa: SLF001  (`Context.destroy` closes these, and then waits without end)
+        made.close(linger=0)
+    ending = threading.Thread(target=context.term, name="securesplit-end-context", daemon=True)
+    try:
+        ending.start()
+    except RuntimeError:  # since Python 3.12 a program that is ending starts no threads
+        context.term()
+    else:
+        ending.join(_END_S)
 
 
 def client_socket(context: zmq.Context[zmq.Socket[bytes]], *, ipv6: bool) -> zmq.Socket[bytes]:

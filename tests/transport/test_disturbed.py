@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import zmq
 
 from securesplit.channel.frames import Code
 from securesplit.errors import UnreachableError
@@ -105,6 +106,22 @@ def test_a_signal_s_handler_may_close_the_client_that_it_interrupts() -> None:
         assert connection._opened.value.context.closed
         with pytest.raises(UnreachableError, match="the client was closed"):
             connection.request(release(3))
+
+
+def test_a_socket_that_a_signal_left_behind_does_not_hold_up_the_end(worker: Running) -> None:
+    """A signal inside of pyzmq's `Socket.close` or `Context.socket`: libzmq waited for the socket for ever."""
+    connection = worker.connect()
+    assert connection.request(release(3)).logit == 3
+    context = connection._opened.value.context
+    left = context.socket(zmq.PAIR)
+    context._rm_socket(left)
+    start = time.monotonic()
+    connection.close()
+    assert time.monotonic() - start < 5.0
+    left.close()
+    while not context.closed:
+        assert time.monotonic() - start < 20.0, "its threads end with the socket"
+        time.sleep(0.01)
 
 
 def test_threads_wait_for_their_turn_no_longer_than_their_own_time() -> None:
