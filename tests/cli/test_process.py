@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,14 @@ def start(*arguments: str | bytes | Path, stdout: int = subprocess.PIPE, cwd: Pa
         stderr=subprocess.PIPE,
         cwd=cwd,
     )
+
+
+@pytest.fixture(autouse=True)
+def _signals_are_heeded() -> Iterator[None]:
+    """Whoever runs the tests may have them ignore SIGHUP, as nohup does, and a command leaves it ignored then."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:

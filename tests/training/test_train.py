@@ -251,7 +251,7 @@ def test_mixed_precision_keeps_weights_and_answers_in_float32(tmp_path: Path) ->
     [
         (["--set", "backbone=vgg"], 2, "no backbone is called 'vgg'"),
         (["--config", "other"], 2, "no configuration is called 'other'"),
-        (["--data", "/nowhere"], 3, "holds neither metadata.csv"),
+        (["--data", "/nowhere"], 3, "holds none of ham10000/, metadata.csv"),
     ],
 )
 def test_refusals_have_a_hint_and_no_traceback(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
