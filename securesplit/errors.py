@@ -18,8 +18,8 @@ code  meaning
 9     the bundle is broken or does not fit
 10    the privacy budget would be overspent
 11    an answer could not be written to stdout
-12    an audit's goal failed
-13    an audit's goal was not judged, so it has not passed either
+12    an audit found a promise of a preset broken
+13    an audit did not judge a promise, so it has not been kept either
 130   interrupted
 ====  ==========================================================
 

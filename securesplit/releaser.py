@@ -24,11 +24,13 @@ from securesplit.privacy.accounting import Loss
 from securesplit.privacy.ledger import Ledger, Receipt, Total
 from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.release import ReleaseSpec, release, saturate, to_grid
-from securesplit.results import VOID_BOUND, DevicePrivacy, Kind, PrivacyInfo, RefusalReason
+from securesplit.results import VOID_BOUND, Claim, DevicePrivacy, Kind, PrivacyInfo, RefusalReason
 from securesplit.text import rounded_up
 
 DELTA = accounting.DELTA
 IDENTIFICATION_CANDIDATES = 1000
+CLAIMLESS = ("none", "compact")
+"""Presets that by their name promise nothing about the photo."""
 PRIVACY_LOGGER = "securesplit.privacy"
 """Where a preset without protection is warned of, once a releaser and so once a client; without any logging set up,
 Python writes such warnings to stderr."""
@@ -209,6 +211,17 @@ def unprotected(spec: ReleaseSpec) -> str | None:
         f"preset {spec.preset} does not protect the photo: the worker gets {what} ({shape} {spec.dtype}), from which "
         "the photo can largely be rebuilt"
     )
+
+
+def claim_of(spec: ReleaseSpec) -> Claim:
+    """What a preset's promise about the photo rests on.
+
+    ``none`` only for presets that say so by their name: under any other name a release without noise has attacks, which
+    were measured, to rest on, and is held to them.
+    """
+    if unprotected(spec) is None:
+        return "proven"
+    return "none" if spec.preset in CLAIMLESS else "measured"
 
 
 def describe(spec: ReleaseSpec, receipt: Receipt | None) -> PrivacyInfo:

@@ -5,6 +5,10 @@ is not judged by an attack, which could not miss it; the bound's own line stands
 paired difference and its interval, so that fewer photos never make the goal easier to meet. What was not run to its
 end, or on too few photos, has neither passed nor failed: such a goal is *not run*, and so is the audit, unless another
 goal failed.
+
+A preset that makes no claim (`securesplit.releaser.claim_of`) is attacked and measured like the others, but what it
+never promised is *not promised*: it neither fails nor passes, and the audit does not wait for it. What every device
+does, whatever the preset, is judged for all.
 """
 
 from __future__ import annotations
@@ -24,7 +28,9 @@ MAX_ATTRIBUTE_GAIN = 0.05  # of AUC beyond the label-only probe
 MAX_AUC_LOSS = 0.010
 MAX_REQUEST_BYTES = 1000
 MAX_DEFENCE_MS = 10.0
-PASSED, FAILED, NOT_RUN = STATES = ("passed", "failed", "not run")
+PASSED, FAILED, NOT_RUN, NOT_PROMISED = STATES = ("passed", "failed", "not run", "not promised")
+UNDEFENDED = "none"
+"""The preset whose accuracy the others are held against; it does not even promise to be small."""
 REBUILDING = ("A1", "A2", "A3", "A4")
 
 
@@ -41,6 +47,7 @@ class Goal:
             too few.
         excess: what the paired difference of value and floor is with its 95 % interval, where photos are compared with
             themselves: at most 0 where the goal is met; where 0 lies within, photos are too few to tell.
+        promised: whether the preset promises it at all; the figures are those of a goal that it does.
     """
 
     preset: str
@@ -49,10 +56,13 @@ class Goal:
     limit: float | None
     met: bool | None
     excess: dict[str, float] | None = None
+    promised: bool = True
 
     @property
     def state(self) -> str:
         """One of `STATES`."""
+        if not self.promised:
+            return NOT_PROMISED
         return {True: PASSED, False: FAILED, None: NOT_RUN}[self.met]
 
     def to_json(self) -> dict[str, Any]:
@@ -61,7 +71,13 @@ class Goal:
 
 
 def judge(audit: Audit) -> list[Goal]:
-    """The positive controls' goals and every preset's."""
+    """The positive controls' goals and every preset's.
+
+    Args:
+        audit: ``claims`` says what each preset's promise about the photo rests on; where it says ``none``, goals about
+            the photo and the answer are not promised.
+    """
+    claims = audit.get("claims", {})
     goals = [
         _at_least("control", f"positive control: SSIM at the undefended stem ({r['attack']})", r["ssim"]["mean"], 0.9)
         for r in audit["results"]
@@ -71,16 +87,18 @@ def judge(audit: Audit) -> list[Goal]:
         results = [r for r in audit["results"] if r.get("preset") == preset]
         ran, missing = ([r for r in results if (r["kind"] == NOT_RUN) == absent] for absent in (False, True))
         wanted = [r for r in missing if not r.get("left_out")]
+        promised = claims.get(preset) != "none"
         if preset != "control":
-            goals += [*_rebuilding(preset, ran, wanted), *_recognition(preset, ran), *_costs(preset, ran)]
-        goals += _not_run(preset, wanted)
+            about_photo = [*_rebuilding(preset, ran, wanted), *_recognition(preset, ran), *_accuracy(preset, ran)]
+            goals += [*(replace(goal, promised=promised) for goal in about_photo), *_costs(preset, ran)]
+        goals += [replace(goal, promised=promised or step == "summary") for step, goal in _not_run(preset, wanted)]
     return goals
 
 
-def _not_run(preset: str, missing: list[Result]) -> Iterable[Goal]:
-    """A goal for every attack that was wanted and did not run; of A1 to A4 the goals of `_rebuilding` say it."""
+def _not_run(preset: str, missing: list[Result]) -> Iterable[tuple[str, Goal]]:
+    """Every attack that was wanted and did not run, with a goal; of A1 to A4 the goals of `_rebuilding` say it."""
     for attack, reason in dict.fromkeys((r["attack"], r["reason"]) for r in missing if r["attack"] not in REBUILDING):
-        yield Goal(preset, f"{attack}: {reason}", None, None, None)
+        yield attack, Goal(preset, f"{attack}: {reason}", None, None, None)
 
 
 def word(goal: dict[str, Any]) -> str:
@@ -90,7 +108,10 @@ def word(goal: dict[str, Any]) -> str:
 
 
 def state_of(goals: Iterable[Goal]) -> str:
-    """Of a whole audit: failed where a goal failed, else not run where one was not judged, or where there is none."""
+    """Of a whole audit: failed where a goal failed, else not run where one was not judged, or where there is none.
+
+    Goals that nobody promised do not count.
+    """
     states = {goal.state for goal in goals}
     return next((state for state in (FAILED, NOT_RUN, PASSED) if state in states), NOT_RUN)
 
@@ -167,12 +188,18 @@ def _attribute(preset: str, found: Result) -> Goal:
     return replace(_at_most(preset, claim, excess["mean"], MAX_ATTRIBUTE_GAIN), met=met, excess=excess)
 
 
-def _costs(preset: str, results: list[Result]) -> Iterable[Goal]:
+def _accuracy(preset: str, results: list[Result]) -> Iterable[Goal]:
     for r in (r for r in results if r["kind"] == "summary"):
         lost = r["auc_lost"]
         goal = _at_most(preset, "AUC lost against undefended", lost["mean"] if lost else None, MAX_AUC_LOSS)
         yield replace(goal, excess=lost and {key: round(value - MAX_AUC_LOSS, 5) for key, value in lost.items()})
-        yield _at_most(preset, "request in bytes", float(r["request_bytes"]), MAX_REQUEST_BYTES)
+
+
+def _costs(preset: str, results: list[Result]) -> Iterable[Goal]:
+    """What a device promises whatever the preset is, and the size of a request for all but the undefended map."""
+    for r in (r for r in results if r["kind"] == "summary"):
+        size = _at_most(preset, "request in bytes", float(r["request_bytes"]), MAX_REQUEST_BYTES)
+        yield replace(size, promised=preset != UNDEFENDED)
         yield _at_most(preset, "defence in ms", r["defence_ms"], MAX_DEFENCE_MS)
         yield _at_most(preset, "distinct releases of 64 diagnoses of a photo", float(r["distinct_releases_of_64"]), 1.0)
 

@@ -16,7 +16,7 @@ p { overflow-wrap: anywhere; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
 table { border-collapse: collapse; margin: 1rem 0; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid #ddd; padding: .25rem .6rem; text-align: left; }
-.passed { color: #1a7f37; } .failed { color: #b2182b; font-weight: 600; } .not-run { color: #777; }
+.passed { color: #1a7f37; } .failed { color: #b2182b; font-weight: 600; } .not-run, .not-promised { color: #777; }
 img { max-width: 100%; } h2 { margin-top: 2.2rem; } .void { background: #b2182b; color: #fff; padding: .5rem 1rem; }
 """
 

@@ -26,8 +26,6 @@ from securesplit.text import rounded_up
 REQUEST_OVERHEAD_BYTES = 96
 """Frame header 40, tensor header 32, budget 8, AES-GCM tag 16: what a request weighs beyond its numbers."""
 MIN_PAIRS = 20
-UNDEFENDED = "none"
-"""The preset whose accuracy the others are held against."""
 
 
 def summary(bench: Bench, preset: str) -> Result:
@@ -63,7 +61,7 @@ def auc(bench: Bench, exposed: Exposed) -> dict[str, float] | None:
 
 def auc_lost(bench: Bench, exposed: Exposed) -> dict[str, float] | None:
     """How much less that is than the undefended preset's AUC on the same photos; None where either is unknown."""
-    labels, undefended = bench.collection.victims.malignant, bench.exposed.get(UNDEFENDED)
+    labels, undefended = bench.collection.victims.malignant, bench.exposed.get(goals.UNDEFENDED)
     if labels is None or undefended is None or len(np.unique(labels)) == 1:
         return None
     after = [exposed.observe(seed=s)[1] for s in _draws(bench, exposed)]

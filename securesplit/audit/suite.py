@@ -27,7 +27,7 @@ from securesplit.errors import BundleError, ConfigError, SecureSplitError
 from securesplit.model import Bundle
 from securesplit.privacy.attacks import graph
 from securesplit.privacy.attacks.setting import always
-from securesplit.releaser import unprotected
+from securesplit.releaser import claim_of, unprotected
 
 Progress = Callable[[str], None]
 SCHEMA = "securesplit.audit/1"
@@ -183,6 +183,7 @@ def run(bench: Bench, progress: Progress) -> dict[str, Any]:
             "side": bench.effort.side,
         },
         "presets": list(bench.presets),
+        "claims": {name: claim_of(bench.bundle.presets[name].spec) for name in bench.presets},
         "seconds": round(sum(r["seconds"] for r in results), 1),
         "results": results,
     }

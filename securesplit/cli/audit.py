@@ -18,7 +18,7 @@ EXTRA_MODULES = ("sklearn", "scipy", "matplotlib")
 
 
 class MissedGoalsError(SecureSplitError):
-    """A preset does not do what it should."""
+    """A preset does not do what it promises."""
 
     exit_code = 12
 
@@ -56,7 +56,8 @@ def audit(
 
     Writes audit.json, plots and report.html into the folder. The same command goes on where it was stopped.
 
-    Exit code 0: every goal passed; 12: one failed; 13: none failed, but not all were judged, or the audit is void.
+    Exit code 0: every promise was kept; 12: one was broken; 13: none was, but not all could be judged, or the audit is
+    void. What a preset never promised, as `none` and `compact`, is measured and breaks nothing.
     """
     _check_extra()
     native_stderr.quiet_litert()
@@ -87,17 +88,18 @@ def _raise_for(found: dict[str, Any]) -> None:
     from securesplit.audit import goals
 
     missed, open_ = found["states"][goals.FAILED], found["states"][goals.NOT_RUN]
+    promised = len(found["goals"]) - found["states"][goals.NOT_PROMISED]
     if not found["valid"]:
         raise UnjudgedGoalsError(
             f"void: {goals.void(found)}", hint="the other figures mean nothing; use more or other photos, or --minutes"
         )
     if found["state"] == goals.FAILED:
         raise MissedGoalsError(
-            f"{missed} of {len(found['goals'])} goals failed, {open_} were not run", hint="report.html says which"
+            f"{missed} of {promised} promised goals failed, {open_} were not run", hint="report.html says which"
         )
     if found["state"] == goals.NOT_RUN:
         raise UnjudgedGoalsError(
-            f"{open_} of {len(found['goals'])} goals were not judged: not run is not passed",
+            f"{open_} of {promised} promised goals were not judged: not run is not passed",
             hint="the verdict says why; more --minutes goes on where time was short",
         )
 

@@ -41,7 +41,7 @@ COMMANDS = {
 _EPILOG = (
     "Exit codes: 0 done, 1 internal error, 2 usage, 3 unreadable photo, 5 credentials, 6 no worker, 7 not trusted, "
     "8 worker failed, 9 bundle, 10 privacy budget, 11 answer not written, "
-    "12 audit goal failed, 13 audit goal not judged, 130 interrupted."
+    "12 audit found a broken promise, 13 audit left a promise unjudged, 130 interrupted."
 )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from securesplit.audit import photos, report, suite
+from securesplit.audit import effort, photos, report, suite
 from securesplit.audit.effort import FULL, QUICK
 from securesplit.cli import main as cli
 from securesplit.errors import BundleError, ConfigError
@@ -119,6 +119,18 @@ def test_the_verdict_is_for_people(audited):
     text = "\n".join(report.verdict(audited[1]))
     assert "positive control: SSIM at the undefended stem" in text
     assert "not run: not part of the quick audit" in text
+
+
+@pytest.mark.parametrize(("claimless", "code"), [(("none", "compact"), 0), ((), 12)])
+def test_the_exit_code_is_for_broken_promises(audited, claimless, code, capsys, monkeypatch):
+    """The same map, given away by a preset that promises nothing and by one that promises."""
+    monkeypatch.setattr(effort, "QUICK", TINY)
+    monkeypatch.setattr("securesplit.releaser.CLAIMLESS", claimless)
+    asked = ["audit", "--privacy", "none", "--minutes", "60", "--format", "json", "--out", str(audited[3])]
+    assert cli.run(asked) == code
+    again = json.loads(capsys.readouterr().out)
+    assert again["claims"] == {"none": "none" if claimless else "measured"}
+    assert [goal["met"] for goal in again["goals"] if "MSE skill" in goal["claim"]] == [False]
 
 
 def test_a_folder_of_a_user_s_own_photos(tmp_path):

@@ -1,0 +1,90 @@
+"""Exit code 12 is for broken promises: what a preset never promised is measured, and fails nothing."""
+
+from dataclasses import replace
+
+import pytest
+
+from securesplit.audit import markdown, page, report
+from securesplit.model import Bundle
+from securesplit.releaser import claim_of
+
+pytest.importorskip("matplotlib")
+
+CONTROL = {"kind": "control", "preset": "control", "attack": "A1", "ssim": {"mean": 0.95}, "needed": 0.9}
+
+
+def estimate(value):
+    return {"mean": value, "low": value, "high": value, "p95": value}
+
+
+def results(preset, *, skill=0.5, request_bytes=240, distinct=1):
+    """A preset that gives the photo away, and what it costs."""
+    figures = {"skill": estimate(skill), "ssim": estimate(0.4), "ssim_gain": estimate(skill)}
+    summary = {"auc_lost": estimate(0.2), "request_bytes": request_bytes, "defence_ms": 0.1}
+    gain = {"attribute": "age", "release": estimate(0.8), "label_only": estimate(0.6), "excess": estimate(0.2)}
+    return [
+        {"kind": "reconstruction", "preset": preset, "attack": "A3", "photos": 12, "seeds": 3, **figures},
+        {"kind": "summary", "preset": preset, **summary, "distinct_releases_of_64": distinct},
+        {"kind": "attribute", "preset": preset, "attack": "A8", **gain},
+        {"kind": "not run", "preset": preset, "attack": "A7", "reason": "0 lesions have two photos, 20 are needed"},
+    ]
+
+
+def finished(claims, *found):
+    audit = {"presets": list(claims), "claims": claims, "results": [CONTROL, *found], "minutes": 5.0}
+    return report.finish(audit)
+
+
+@pytest.mark.parametrize(("preset", "request_bytes"), [("none", 9696), ("compact", 240)])
+def test_what_was_never_promised_fails_nothing(preset, request_bytes):
+    audit = finished({preset: "none"}, *results(preset, request_bytes=request_bytes))
+    assert audit["state"] == "passed"
+    assert audit["states"]["failed"] == audit["states"]["not run"] == 0
+    judged = {goal["claim"]: goal for goal in audit["goals"] if goal["preset"] == preset}
+    skill = judged["best MSE skill over the class mean (A3)"]
+    assert (skill["state"], skill["met"], skill["value"], skill["promised"]) == ("not promised", False, 0.5, False)
+    assert judged["AUC lost against undefended"]["state"] == "not promised"
+    assert judged["A7: 0 lesions have two photos, 20 are needed"]["state"] == "not promised"
+    assert judged["defence in ms"]["state"] == "passed"
+    assert judged["request in bytes"]["state"] == ("not promised" if preset == "none" else "passed")
+    for shown in (
+        "\n".join(report.verdict(audit)),
+        markdown.tables({**audit, **ABOUT, "results": []}),
+        page.goals_table(audit["goals"]),
+    ):
+        assert "not promised" in shown
+        assert "**failed**" not in shown
+        assert "class='failed'" not in shown
+
+
+ABOUT = {
+    "bundle": {"name": "b", "id": "sha256:" + "0" * 64},
+    "effort": "quick",
+    "photos": {"from": "photos", "own": 1, "victims": 1, "rebuilt": 1, "side": 64},
+}
+
+
+@pytest.mark.parametrize("claim", ["proven", "measured", "cryptographic"])
+def test_a_broken_promise_fails(claim):
+    audit = finished({"none": "none", "private": claim}, *results("none"), *results("private"))
+    assert audit["state"] == "failed"
+    assert {goal["preset"] for goal in audit["goals"] if goal["state"] == "failed"} == {"private"}
+
+
+def test_what_every_device_does_is_promised_by_every_preset():
+    """Two diagnoses of one photo that differ can be averaged; a compact request that is large is not compact."""
+    assert finished({"none": "none"}, *results("none", distinct=64))["state"] == "failed"
+    assert finished({"compact": "none"}, *results("compact", request_bytes=1001))["state"] == "failed"
+    missing = {"kind": "not run", "preset": "compact", "attack": "summary", "reason": "it failed"}
+    assert finished({"compact": "none"}, missing)["state"] == "not run"
+
+
+def test_a_name_is_a_promise():
+    """`private` without noise, or with noise that hides nothing, is held to what its name says."""
+    spec = Bundle.load().preset("private").spec
+    assert claim_of(spec) == "proven"
+    assert claim_of(replace(spec, sigma_per_clip=0.0)) == "measured"
+    for name in ("none", "compact"):
+        assert claim_of(Bundle.load().preset(name).spec) == "none"
+    noisy = replace(Bundle.load().preset("compact").spec, clip_norm=1.0, step=0.001, sigma_per_clip=7.46)
+    assert claim_of(noisy) == "proven"
