@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check mutation mutants bench bundle inception build clean
+.PHONY: help demo test check mutation mutants messages bench bundle inception build clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -42,6 +42,9 @@ mutation: $(VENV)/.mutation  ## does a test notice every change of accounting, n
 
 mutants: $(VENV)/.dev  ## the mutants that once lived or would be worst, by name, in a minute
 	$(BIN)/python -m tests.mutants
+
+messages: $(VENV)/.dev  ## bring the catalogues under securesplit/locale up to date with the texts in the code
+	$(BIN)/python -m tests.catalogues
 
 bench: $(VENV)/.dev  ## the tables of figures, printed and saved under build/bench
 	$(BIN)/python -m benchmarks.all

@@ -178,6 +178,14 @@ def find_config(explicit: Path | None) -> Path | None:
     return own if own.is_file() else None
 
 
+def locale_folder() -> Path | None:
+    """Where the user's own translations lie, as ``LANGUAGE.po``; None without a home folder."""
+    try:
+        return user_folder("XDG_CONFIG_HOME", ".config") / "securesplit" / "locale"
+    except ConfigError:
+        return None
+
+
 def user_folder(variable: str, below_home: str) -> Path:
     """A base folder of the user, absolute: what the XDG `variable` names, else `below_home` in the home folder.
 

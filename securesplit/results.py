@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from securesplit.errors import SecureSplitError
+from securesplit.i18n import gettext_noop
 from securesplit.text import well_formed
 
 SCHEMA = "securesplit.diagnosis/1"
-DISCLAIMER = (
+DISCLAIMER = gettext_noop(
     "Research tool, not a diagnosis. It can be wrong in both directions; "
     "a doctor must look at any mole that worries you."
 )
@@ -209,35 +210,35 @@ class Diagnosis:
 
 REFUSALS: dict[RefusalReason, tuple[str, str]] = {
     "blur": (
-        "the photo is blurred",
-        "hold the phone steady, about 5 cm away, tap on the mole to focus, and take it again",
+        gettext_noop("the photo is blurred"),
+        gettext_noop("hold the phone steady, about 5 cm away, tap on the mole to focus, and take it again"),
     ),
     "lighting": (
-        "the photo is too dark or too bright",
-        "take it again in daylight, without flash and without a shadow on the skin",
+        gettext_noop("the photo is too dark or too bright"),
+        gettext_noop("take it again in daylight, without flash and without a shadow on the skin"),
     ),
     "framing": (
-        "the mole is cut off or not in the middle",
-        "take it again with the whole mole in the middle and some skin around it on every side",
+        gettext_noop("the mole is cut off or not in the middle"),
+        gettext_noop("take it again with the whole mole in the middle and some skin around it on every side"),
     ),
     "low-resolution": (
-        "the photo has too few pixels",
-        "use the original photo, not a thumbnail or a screenshot, and go closer instead of zooming",
+        gettext_noop("the photo has too few pixels"),
+        gettext_noop("use the original photo, not a thumbnail or a screenshot, and go closer instead of zooming"),
     ),
     "not-skin": (
-        "this does not look like a photo of skin",
-        "take a photo of the mole itself, about 5 cm away, with skin all around it",
+        gettext_noop("this does not look like a photo of skin"),
+        gettext_noop("take a photo of the mole itself, about 5 cm away, with skin all around it"),
     ),
     "no-lesion": (
-        "there is skin, but no mole to be seen",
-        "take it again with the mole in the middle, about 5 cm away, in daylight",
+        gettext_noop("there is skin, but no mole to be seen"),
+        gettext_noop("take it again with the mole in the middle, about 5 cm away, in daylight"),
     ),
     "grey": (
-        "the photo has no colour, which the network needs",
-        "take it again in colour, with filters and night mode off",
+        gettext_noop("the photo has no colour, which the network needs"),
+        gettext_noop("take it again in colour, with filters and night mode off"),
     ),
 }
-"""What is wrong, and what to do about it, in plain words."""
+"""What is wrong, and what to do about it, in plain words; English, as in JSON (`securesplit.i18n` translates)."""
 
 
 def refusal_to_json(reason: RefusalReason) -> dict[str, str]:

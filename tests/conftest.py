@@ -28,6 +28,7 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     for name in [n for n in os.environ if n.startswith("SECURESPLIT_") and n != "SECURESPLIT_DATA"]:
         monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("LANGUAGE", "en")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("SECURESPLIT_STATE", str(home / "state"))

@@ -19,7 +19,9 @@ from typing import Any
 
 import click
 
-from securesplit.cli import process, settings, settings_check, terminal
+from securesplit import i18n
+from securesplit.cli import process, settings, settings_check, terminal, values
+from securesplit.config import locale_folder
 from securesplit.errors import SecureSplitError
 
 COMMANDS = {
@@ -115,9 +117,12 @@ def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None
     envvar="SECURESPLIT_DEBUG",
     help="Show each setting with its origin, and a traceback when something fails.",
 )
+@click.option(
+    "--lang", type=values.LANGUAGE, envvar="SECURESPLIT_LANG", help="Language of texts.  [default: the system's]"
+)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 @click.pass_context
-def cli(ctx: click.Context, config_file: Path | None, debug: bool) -> None:  # noqa: ARG001  (main reads --debug)
+def cli(ctx: click.Context, config_file: Path | None, debug: bool, lang: str | None) -> None:  # noqa: ARG001  (main reads --debug)
     """Privacy-hardened split inference for photos of moles.
 
     The network's head runs here; only its squeezed, noised and sealed output travels to a tail worker.
@@ -133,6 +138,7 @@ def cli(ctx: click.Context, config_file: Path | None, debug: bool) -> None:  # n
     for line in loaded.notes:
         terminal.note(line)
     ctx.default_map = {name: loaded.of(command)}
+    settings.speak(lang or ctx.default_map[name].get("lang"))
 
 
 def all_commands() -> dict[str, click.Command]:
@@ -188,6 +194,11 @@ def run(arguments: list[str], signals: process.Signals | None = None) -> int:
         arguments: of the command line.
         signals: what is to end the command; None: whatever the caller does about signals.
     """
+    with i18n.using(i18n.wanted(os.environ, folder := locale_folder()), folder):
+        return _run(arguments, signals)
+
+
+def _run(arguments: list[str], signals: process.Signals | None) -> int:
     debug = "--debug" in arguments[: _first_command(arguments)] or _is_true(os.environ.get("SECURESPLIT_DEBUG", ""))
     try:
         if signals is not None:

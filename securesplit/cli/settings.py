@@ -16,9 +16,10 @@ from typing import Any, Final, Literal
 import click
 from click.core import ParameterSource
 
+from securesplit import i18n
 from securesplit.cli import settings_check as check
-from securesplit.cli import terminal
-from securesplit.config import SettingsFile, find_config, read_config
+from securesplit.cli import terminal, values
+from securesplit.config import SettingsFile, find_config, locale_folder, read_config
 from securesplit.errors import ConfigError
 
 IGNORED_FILE: Final = "securesplit.toml"
@@ -146,8 +147,33 @@ def source_of(ctx: click.Context, parameter: str) -> Source:
     return Source("default")
 
 
+def speak(tag: str | None) -> None:
+    """Choose the language of texts; None: leave it as it is.
+
+    Raises:
+        ConfigError: there is no such language.
+    """
+    if tag is not None:
+        i18n.use(tag, locale_folder())
+
+
+def _speak_as_flagged(ctx: click.Context, _option: click.Parameter, tag: str | None) -> str | None:
+    """A language in the environment or the settings file was chosen before the command was found."""
+    if ctx.get_parameter_source("lang") is ParameterSource.COMMANDLINE:
+        speak(tag)
+    return tag
+
+
 class SettingsCommand(click.Command):
-    """A command whose settings can be shown; with ``--debug`` it says what it uses and where that came from."""
+    """A command whose settings can be shown; with ``--debug`` it says what it uses and where that came from.
+
+    Each has the option ``--lang``.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if all(parameter.name != "lang" for parameter in self.params):
+            self.params.append(_lang_option())
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take flags by their earlier names too."""
@@ -168,6 +194,17 @@ class SettingsCommand(click.Command):
                 name = str(option.name)
                 terminal.note(f"debug: {key} = {shown(ctx.params.get(name))} ({source_of(ctx, name)})")
         return super().invoke(ctx)
+
+
+def _lang_option() -> click.Option:
+    return click.Option(
+        ["--lang"],
+        type=values.LANGUAGE,
+        is_eager=True,
+        expose_value=False,
+        callback=_speak_as_flagged,
+        help="Language of texts: en, ko, or one of your own.  [default: the system's]",
+    )
 
 
 command = functools.partial(click.command, cls=SettingsCommand)

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from securesplit.errors import OutputError
+from securesplit.i18n import gettext as _
 from securesplit.text import json_line, printable
 
 
@@ -62,9 +63,9 @@ def note(line: object) -> None:
 
 def show_error(message: str, hint: str) -> None:
     """Write ``error:`` and, where there is one, ``hint:`` to stderr."""
-    note(f"error: {message}")
+    note(_("error: {message}", message=message))
     if hint:
-        note(f"hint: {hint}")
+        note(_("hint: {hint}", hint=hint))
 
 
 def _encodable(text: str, encoding: str | None) -> str:

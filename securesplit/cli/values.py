@@ -12,7 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from securesplit import config
+from securesplit import config, i18n
 from securesplit.errors import ConfigError
 
 MOST_DAYS = 825  # `securesplit.channel.pki.MAX_DAYS`, without loading cryptography
@@ -143,6 +143,10 @@ def _privacy(text: str) -> object:
     return text
 
 
+def _language(text: str) -> None:
+    i18n.check(text, config.locale_folder())
+
+
 TIMEOUT = Number("seconds", config.check_timeout_s)
 BUDGET = Number("epsilon", config.check_budget)
 MINUTES = Number("minutes", lambda value, flag: config.check_number(value, flag, least=0.1, most=10_080))
@@ -154,4 +158,5 @@ CLIENT_NAME = Text("name", _client)
 SERVER_NAME = Text("name", _server)
 FINGERPRINT = Text("fingerprint", _fingerprint)
 WORKERS = Text("number", _workers, toml=(str, int))
+LANGUAGE = Text("language", _language)
 PRIVACY = Text("preset", _privacy, toml=(str, int, float))

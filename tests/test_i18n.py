@@ -1,0 +1,181 @@
+"""Catalogues are whole, and none of them can make a text fail; the language is found as people choose it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from babel.messages.pofile import read_po
+
+from securesplit import i18n
+from securesplit.cli.main import run
+from securesplit.errors import ConfigError
+from securesplit.i18n import gettext, ngettext
+from tests import catalogues
+from tests.conftest import REPO
+
+CATALOGUES = sorted(i18n.FOLDER.glob("*.po"))
+DUTCH = """msgid ""
+msgstr ""
+"Content-Type: text/plain; charset=utf-8\\n"
+"Plural-Forms: nplurals=2; plural=(n != 1);\\n"
+
+msgid "error: {message}"
+msgstr "fout: "
+"{message}"
+
+#, fuzzy
+msgid "hint: {hint}"
+msgstr "raad: {hint}"
+
+msgid "the photo is blurred"
+msgstr "de foto is {onscherp}"
+
+msgid "{n} photo"
+msgid_plural "{n} photos"
+msgstr[0] "{n} foto"
+msgstr[1] "{n} foto's"
+
+#~ msgid "old"
+#~ msgstr "oud"
+"""
+
+
+@pytest.fixture
+def dutch(tmp_path: Path) -> Path:
+    (tmp_path / "nl.po").write_text(DUTCH, encoding="utf-8")
+    return tmp_path
+
+
+def _entries(path: Path) -> list[i18n.Entry]:
+    return [entry for entry in i18n.parse(path.read_text(encoding="utf-8")) if entry["msgid"]]
+
+
+def _forms(entry: i18n.Entry) -> list[str]:
+    return [text for keyword, text in entry.items() if keyword.startswith("msgstr")]
+
+
+def test_korean_comes_with_the_package() -> None:
+    assert [path.stem for path in CATALOGUES] == ["ko"]
+
+
+@pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
+def test_every_message_has_a_translation(path: Path) -> None:
+    """`make messages` brings a catalogue up to date; what it leaves empty is to be filled in."""
+    assert path.read_text(encoding="utf-8") == catalogues.updated(path), "run make messages"
+    missing = [entry["msgid"] for entry in _entries(path) if not all(_forms(entry))]
+    assert not missing, missing
+
+
+@pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
+def test_placeholders_are_those_of_the_english_text(path: Path) -> None:
+    for entry in _entries(path):
+        english = [entry[keyword] for keyword in ("msgid", "msgid_plural") if keyword in entry]
+        wanted = set().union(*map(i18n.placeholders, english))
+        for form in _forms(entry):
+            assert i18n.placeholders(form) == wanted, form
+
+
+@pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
+def test_entries_are_read_as_babel_reads_them(path: Path) -> None:
+    with path.open("rb") as stream:
+        theirs = {m.id: m.string for m in read_po(stream) if m.id}
+    ours = {
+        entry["msgid"] if "msgid_plural" not in entry else (entry["msgid"], entry["msgid_plural"]): (
+            entry["msgstr"] if "msgstr" in entry else tuple(_forms(entry))
+        )
+        for entry in _entries(path)
+    }
+    assert ours == theirs
+
+
+def test_messages_are_literals() -> None:
+    """Neither an f-string nor a variable can be found in a catalogue; a variable must have been marked elsewhere."""
+    for path in sorted((REPO / "securesplit").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            if isinstance(call.func, ast.Name) and call.func.id in {*catalogues.KEYWORDS} - {"gettext"}:
+                texts = call.args[:2] if call.func.id == "ngettext" else call.args[:1]
+                assert all(isinstance(text, ast.Constant) for text in texts), f"{path}:{call.lineno}"
+
+
+def test_a_language_is_chosen_for_one_context() -> None:
+    said = []
+    with i18n.using("ko"):
+        korean = gettext("the photo is blurred")
+        thread = threading.Thread(target=lambda: said.append(gettext("the photo is blurred")))
+        thread.start()
+        thread.join()
+    assert korean == "사진이 흐립니다"
+    assert said == [gettext("the photo is blurred")] == ["the photo is blurred"]
+
+
+def test_a_file_adds_a_language(dutch: Path) -> None:
+    with i18n.using("nl_BE.UTF-8", dutch):
+        assert i18n.language() == "nl"
+        assert gettext("error: {message}", message="{x}") == "fout: {x}"
+        assert [ngettext("{n} photo", "{n} photos", n) for n in (0, 1, 2)] == ["0 foto's", "1 foto", "2 foto's"]
+        assert gettext("hint: {hint}", hint="x") == "hint: x", "a fuzzy entry does not count"
+        assert gettext("the photo is blurred") == "the photo is blurred", "its placeholder has no value"
+        assert gettext("old") == "old"
+
+
+@pytest.mark.parametrize(
+    ("environment", "language"),
+    [
+        ({}, "en"),
+        ({"LANG": "ko_KR.UTF-8"}, "ko"),
+        ({"LANG": "ko_KR.UTF-8", "LC_ALL": "C.UTF-8"}, "en"),
+        ({"LANG": "en_GB.UTF-8", "LC_MESSAGES": "ko_KR"}, "ko"),
+        ({"LANG": "fr_FR.UTF-8"}, "en"),
+        ({"LANGUAGE": "fr:ko:en", "LANG": "C"}, "ko"),
+    ],
+)
+def test_the_environment_names_the_language(environment: dict[str, str], language: str) -> None:
+    assert i18n.wanted(environment) == language
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["msgid ", 'msgstr "a" "b"', '"text"', "\xff", 'msgid "a"\nmsgstr "b" "c"', 'msgid "\\"', "x" * (1 << 21)],
+)
+def test_a_damaged_file_is_an_error(content: str, tmp_path: Path) -> None:
+    (tmp_path / "nl.po").write_text(content, encoding="latin-1")
+    with pytest.raises(ConfigError, match=r"nl\.po"):
+        i18n.use("nl", tmp_path)
+
+
+def test_flag_variable_and_file_choose_the_language_of_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "s.toml"
+    settings.write_text('lang = "ko"\n')
+    settings.chmod(0o600)
+    failing = ["--config", str(settings), "ledger", "--by", "week"]
+
+    def said(*arguments: str) -> str:
+        assert run(list(arguments)) == 2
+        return capsys.readouterr().err.split(":")[0]
+
+    assert said(*failing) == "오류"
+    assert said(*failing, "--lang", "en") == "error"
+    assert said("ledger", "--by", "week", "--lang=ko") == "오류"
+    assert said("--lang", "ko", "ledger", "--by", "week") == "오류"
+    assert said("ledger", "--by", "week") == "error"
+    monkeypatch.setenv("SECURESPLIT_LANG", "en")
+    assert said(*failing) == "error"
+    own = tmp_path / "config" / "securesplit" / "locale"
+    own.mkdir(parents=True)
+    (own / "nl.po").write_text(DUTCH, encoding="utf-8")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    assert said("ledger", "--by", "week", "--lang", "nl") == "fout"
+    assert run(["ledger", "--lang", "xx"]) == 2
+    assert "hint: choose one of: en, ko, nl" in capsys.readouterr().err
+
+
+def test_json_is_never_translated(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ledger", "--format", "json", "--lang", "ko"]) == 0
+    assert json.loads(capsys.readouterr().out)["schema"] == "securesplit.ledger/1"
