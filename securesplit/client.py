@@ -7,20 +7,24 @@ with Client("tcp://host:5555", certs="certs") as client:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from securesplit import batch
 from securesplit.channel.credentials import Credentials
 from securesplit.config import check_path, check_timeout_s, renamed
+from securesplit.errors import SecureSplitError
 from securesplit.imaging import PhotoSource
-from securesplit.journey import DeviceKeys, Journey, Trace
+from securesplit.journey import DeviceKeys, Journey, Prepared, Trace
 from securesplit.releaser import Releaser
 from securesplit.results import Diagnosis, Refusal
 from securesplit.transport.client import Connection
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
+Outcome = Diagnosis | Refusal | SecureSplitError
+"""What came of one photo of many."""
 
 
 class Client:
@@ -96,9 +100,32 @@ class Client:
         """
         return self.trace(photo)[0]
 
+    def diagnose_many(self, photos: Iterable[PhotoSource]) -> Iterator[tuple[PhotoSource, Outcome]]:
+        """Diagnose photo after photo; what befalls one of them is its result, and the others go on.
+
+        Photos that follow are read and go through the head while a worker answers, at most `batch.AHEAD` of them, so
+        any number takes no more memory than a few. Nothing of them is sent or counted before their turn.
+
+        Args:
+            photos: each as `diagnose` takes it; the next one is asked for in the thread that iterates.
+
+        Yields:
+            Each photo, in order, with what `diagnose` returns or raises for it.
+        """
+        for photo, prepared in batch.ahead(self._journey.prepare, photos):
+            outcome: Outcome
+            try:
+                outcome = self._answer(prepared())[0]
+            except SecureSplitError as error:
+                outcome = error
+            yield photo, outcome
+
     def trace(self, photo: PhotoSource) -> tuple[Diagnosis, Trace] | tuple[Refusal, None]:
         """`diagnose`, with what the photo became on its way; raises the same errors."""
-        prepared = self._journey.prepare(photo)
+        return self._answer(self._journey.prepare(photo))
+
+    def _answer(self, prepared: Prepared | Refusal) -> tuple[Diagnosis, Trace] | tuple[Refusal, None]:
+        """Ask a worker about a photo that is ready."""
         if isinstance(prepared, Refusal):
             return prepared, None
         if renewed := self._keys.renewed():

@@ -1,7 +1,8 @@
 """The device's part of a diagnosis on both sides of the network: photo -> release, and answer -> diagnosis.
 
 `Client` and `AsyncClient` differ in how they wait for the worker and in nothing else; what they share is here. Any
-thread may call it; photos take turns at the head, which is not thread-safe.
+thread may call it; photos take turns at being read, so that decoders take memory one at a time, and at the head, which
+is not thread-safe. One is read while the head is busy with another.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class Journey:
         if self._ledger is not None:
             self.releaser.check_secret(self._ledger)
         self._model = ModelInfo(opened.manifest.name, opened.id)
-        self._head = own_lock()
+        self._reading, self._head = own_lock(), own_lock()
 
     def prepare(self, photo: PhotoSource) -> Prepared | Refusal:
         """Everything up to the moment when a worker is asked, or why none is.
@@ -135,9 +136,11 @@ class Journey:
         Raises:
             PhotoError: this is not a photo that can be read safely.
         """
-        with self._head.value:
+        with self._reading.value:  # one decoder at a time, whose memory is bounded
             started_s = time.perf_counter()
-            ready = self.releaser.release(photo)
+            loaded = self.releaser.load(photo)
+        with self._head.value:
+            ready = self.releaser.release_loaded(loaded)
         reason, kind = ready.assessment.reason, ready.assessment.kind
         if reason is not None and not self._anyway:
             return Refusal(photo_name(photo), reason, self._model, kind)

@@ -52,6 +52,14 @@ class Assessment:
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """A photo that was read and not yet looked at, and how many milliseconds reading took."""
+
+    square: Square
+    load_ms: float
+
+
+@dataclass(frozen=True)
 class Released:
     """One photo, ready to send.
 
@@ -115,17 +123,24 @@ class Releaser:
         Raises:
             PhotoError: this is not a photo that can be read safely.
         """
+        return self.release_loaded(self.load(photo), with_noise=with_noise)
+
+    def load(self, photo: PhotoSource) -> Loaded:
+        """Read a photo, the first half of `release`; raises the same error. Any thread may call it."""
         started = time.perf_counter()
         square = load_square(photo, self.bundle.manifest.side)
-        pixels = square.pixels
-        loaded = time.perf_counter()
+        return Loaded(square, 1e3 * (time.perf_counter() - started))
+
+    def release_loaded(self, photo: Loaded, *, with_noise: bool = True) -> Released:
+        """The second half of `release`: head, gate, grid and noise."""
+        square, pixels, loaded = photo.square, photo.square.pixels, time.perf_counter()
         outputs = self._head(pixels)
         embedding, assessment = outputs[self.preset.spec.preset], self._assess(square, outputs)
         embedded = time.perf_counter()
         sent = self._noisy(pixels, embedding) if with_noise else self._clean(embedding)
         done = time.perf_counter()
-        load_ms, head_ms, privacy_ms = 1e3 * (loaded - started), 1e3 * (embedded - loaded), 1e3 * (done - embedded)
-        return Released(pixels, sent, load_ms, head_ms, privacy_ms, assessment)
+        head_ms, privacy_ms = 1e3 * (embedded - loaded), 1e3 * (done - embedded)
+        return Released(pixels, sent, photo.load_ms, head_ms, privacy_ms, assessment)
 
     def _assess(self, square: Square, outputs: Mapping[str, NDArray[np.float32]]) -> Assessment:
         """By the pixels, and where the bundle has a gate, by the map that the head has computed."""

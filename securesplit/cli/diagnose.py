@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import click
 
@@ -38,7 +39,10 @@ from securesplit.results import (
 from securesplit.text import rounded_up
 
 if TYPE_CHECKING:
-    from securesplit.client import Client
+    from securesplit.client import Client, Outcome
+    from securesplit.imaging import Listing, PhotoSource
+
+_Result: TypeAlias = "tuple[PhotoSource, Outcome]"
 
 
 @command(short_help="Ask benign or malignant; the photo never leaves this device.")
@@ -86,11 +90,16 @@ def diagnose(
 ) -> int:
     """Diagnose each PHOTO with a tail worker; the photo itself never leaves this device.
 
+    PHOTO is a file, a folder (with all folders in it), a pattern in quotes such as 'photos/**/*.jpg', or - for standard
+    input. In folders, hidden files and what is no photo are passed over.
+
     \b
     Examples:
       securesplit diagnose --embedded mole.jpg
-      securesplit diagnose --connect tcp://clinic:5555 --format json *.jpg
+      securesplit diagnose --connect tcp://clinic:5555 --format json photos/
     """
+    from securesplit.imaging import Listing
+
     native_stderr.quiet_litert()
     if not embedded:
         check_certs(click.get_current_context())
@@ -104,7 +113,7 @@ def diagnose(
     }
     output = JsonLines() if style == "json" else Text(explain=explain)
     with _embedded(settings) if embedded else _connected(connect, certs, client_name, settings) as client:
-        return _diagnose_all(client, photos, output)
+        return _diagnose_all(client, Listing(photos), output)
 
 
 @contextlib.contextmanager
@@ -131,36 +140,47 @@ GIVE_UP_AFTER = 3
 """So many photos in a row for which no worker could be met or trusted, and the rest is not tried."""
 
 
-def _diagnose_all(client: Client, photos: tuple[Path, ...], output: Output) -> int:
+def _diagnose_all(client: Client, photos: Listing, output: Output) -> int:
     """Diagnose photo by photo, whatever befalls one of them.
 
     Returns:
         The exit code of the first that failed; where none did, `REFUSED` if one was refused, else 0.
     """
+    from securesplit.imaging import photo_name
+
     code = in_vain = refused = 0
-    for number, photo in enumerate(photos, 1):
-        if len(photos) > 1:
-            terminal.note(f"photo {number} of {len(photos)}")
-        try:
-            result = client.diagnose(photo)
-        except SecureSplitError as error:
-            code = code or error.exit_code
-            in_vain = _in_vain(error, in_vain)
-            output.failure(str(photo), error)
-            message = error.message if len(photos) == 1 else f"photo {number}: {error.message}"
-            terminal.show_error(message, error.hint)
+    total = photos.count()
+    for number, (photo, result) in _announced(client.diagnose_many(photos), total):
+        if isinstance(result, SecureSplitError):
+            code = code or result.exit_code
+            in_vain = _in_vain(result, in_vain)
+            output.failure(photo_name(photo), result)
+            message = result.message if total == 1 else f"photo {number}: {result.message}"
+            terminal.show_error(message, result.hint)
+        elif isinstance(result, Refusal):
+            refused = REFUSED
+            output.refusal(result)
         else:
-            if isinstance(result, Refusal):
-                refused = REFUSED
-                output.refusal(result)
-            else:
-                in_vain = 0
-                output.answer(result)
-        if in_vain == GIVE_UP_AFTER and number < len(photos):
-            _give_up(photos[number:], output)
+            in_vain = 0
+            output.answer(result)
+        if in_vain == GIVE_UP_AFTER and number < total:
+            _give_up([photo_name(left) for left in itertools.islice(photos, number, None)], output)
             break
     output.end()
+    if photos.passed_over:
+        terminal.note(f"passed over in directories: {photos.passed_over} (hidden files, or no photos)")
     return code or refused
+
+
+def _announced(results: Iterator[_Result], total: int) -> Iterator[tuple[int, _Result]]:
+    """Results with their numbers; each is announced before it is waited for."""
+    for number in itertools.count(1):
+        if 1 < total >= number:
+            terminal.note(f"photo {number} of {total}")
+        try:
+            yield number, next(results)
+        except StopIteration:
+            return
 
 
 def _in_vain(error: SecureSplitError, before: int) -> int:
@@ -170,10 +190,10 @@ def _in_vain(error: SecureSplitError, before: int) -> int:
     return 0 if isinstance(error, WorkerError) else before
 
 
-def _give_up(photos: tuple[Path, ...], output: Output) -> None:
+def _give_up(photos: list[str], output: Output) -> None:
     """Say of the photos that are left that they were not tried."""
     error = UnreachableError(f"not tried, since {GIVE_UP_AFTER} photos in a row met no worker", hint="try again later")
-    output.untried([str(photo) for photo in photos], error)
+    output.untried(photos, error)
     terminal.show_error(f"{len(photos)} photos were {error.message}; nothing of them was sent or counted", error.hint)
 
 

@@ -41,7 +41,7 @@ def release(
     anyway: bool,
     without_noise: bool,
 ) -> int:
-    """Write the release of each PHOTO to FILE.npz; nothing is sent.
+    """Write the release of each PHOTO to FILE.npz; nothing is sent. A PHOTO is named as for diagnose.
 
     The file holds `release`, an array (n, ...) of the integers as they would travel, and `photo`, the names. Photos
     that cannot be read are left out and make the exit code 3; so are those that would be refused, of which nothing
@@ -49,6 +49,7 @@ def release(
     """
     import numpy as np
 
+    from securesplit.imaging import Listing, photo_name
     from securesplit.model import Bundle
     from securesplit.privacy.noise import load_secret
     from securesplit.releaser import Releaser
@@ -56,7 +57,7 @@ def release(
     native_stderr.quiet_litert()
     releaser = Releaser(Bundle.load(model), load_secret(state), privacy=privacy)
     releases, names, code, refused = [], [], 0, 0
-    for number, photo in enumerate(photos, 1):
+    for number, photo in enumerate(Listing(photos), 1):
         try:
             ready = releaser.release(photo, with_noise=not without_noise)
         except PhotoError as error:
@@ -69,7 +70,7 @@ def release(
             terminal.note(f"photo {number} would be refused: {detail}; {advice}")
             continue
         releases.append(ready.release)
-        names.append(str(photo))
+        names.append(photo_name(photo))
     spec = releaser.preset.spec
     array = np.stack(releases) if releases else np.empty((0, *spec.shape), spec.dtype)
     content = io.BytesIO()  # a device such as /dev/null takes bytes and no seeking

@@ -1,5 +1,6 @@
 """Photo -> pixels: bounds before decoding, one upright turn, sRGB, centre square, one fixed size."""
 
+from securesplit.imaging.listing import Listing
 from securesplit.imaging.memory import MAX_DECODED_BYTES, MAX_PIXELS
 from securesplit.imaging.photo import Square, load_photo, load_square, to_square
 from securesplit.imaging.source import MAX_FILE_BYTES, PhotoSource, photo_name
@@ -8,6 +9,7 @@ __all__ = [
     "MAX_DECODED_BYTES",
     "MAX_FILE_BYTES",
     "MAX_PIXELS",
+    "Listing",
     "PhotoSource",
     "Square",
     "load_photo",

@@ -77,6 +77,15 @@ _TEXTS = (  # lowercase beginnings
     (b"[internetshortcut]", "a link to a web page", "download the photo first"),
 )
 _LOOK = 2048  # bytes that tell text from binary
+MARK_BYTES = 256  # that tell a picture: a DICOM file's begin at 128, the brands of an ISO file end before 256
+
+
+def is_picture(start: bytes) -> bool:
+    """Whether the first `MARK_BYTES` of a file without a photo's name are those of a photo; two letters are no mark."""
+    if start.startswith(b"ftyp", 4):
+        return any(_brands(start) & known for known, *_ in _BRANDS)
+    marks = [(at, mark) for _, at, mark in _BY_START if len(mark) > 2]
+    return any(start.startswith(mark, at) for at, mark in [*marks, (128, b"DICM")])
 
 
 def identify(content: bytes) -> str:
@@ -106,15 +115,19 @@ def _other(content: bytes) -> tuple[str, str]:
 
 
 def _by_brand(content: bytes) -> tuple[str, str]:
-    length = min(int.from_bytes(content[:4], "big"), 256)
-    brands = {content[8:12], *(content[at : at + 4] for at in range(16, length, 4))}
     for known, what, key in _BRANDS:
         if content[8:12] in known:
             return what, _HINTS[key]
     for known, what, key in _BRANDS:
-        if brands & known:
+        if _brands(content) & known:
             return what, _HINTS[key]
     return "a video", "take a photo, or save one frame as a JPEG"
+
+
+def _brands(content: bytes) -> set[bytes]:
+    """Of an ISO base media file: the major one and the compatible ones."""
+    length = min(int.from_bytes(content[:4], "big"), MARK_BYTES)
+    return {content[8:12], *(content[at : at + 4] for at in range(16, length, 4))}
 
 
 def _as_text(start: bytes) -> tuple[str, str]:

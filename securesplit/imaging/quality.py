@@ -31,12 +31,10 @@ def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     Brightness and its spread, colour, gradient, Laplacian (mean and its 99th percentile), shares of white and of black,
     Laplacian at half the size, and the ratio of both Laplacians, which falls where a picture was blurred or enlarged.
     """
-    photo = pixels.astype(np.float32)
-    grey = photo.mean(-1)
-    chroma = (photo.max(-1) - photo.min(-1)).mean()
+    grey, chroma = _grey_and_chroma(pixels)
     detail = _laplacian(grey)
     coarse = _laplacian(_halved(grey)).mean()
-    white, black = (photo > 250).mean(), (photo < 20).mean()
+    white, black = (pixels > 250).mean(), (pixels < 20).mean()
     gradient = np.abs(np.diff(grey, axis=1)).mean()
     return np.array(
         [
@@ -64,15 +62,25 @@ def check(pixels: NDArray[np.uint8], edge: int) -> RefusalReason | None:
     """
     if edge < LEAST_SHARE_OF_SIDE * len(pixels):
         return "low-resolution"
-    photo = _at_most(pixels, SIDE).astype(np.float32)
-    grey = photo.mean(-1)
+    grey, chroma = _grey_and_chroma(_at_most(pixels, SIDE))
     if not DARK <= grey.mean() <= BRIGHT:
         return "lighting"
     if grey.std() < PLAIN:
         return "no-lesion"
-    if (photo.max(-1) - photo.min(-1)).mean() < GREY:
+    if chroma < GREY:
         return "grey"
     return "blur" if _laplacian(grey).mean() < BLURRED else None
+
+
+def _grey_and_chroma(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], np.float32]:
+    """Brightness, ``(h, w)``, and the mean difference between a pixel's largest and smallest channel.
+
+    Channel by channel: a reduction over an axis of three numbers takes NumPy ten times as long.
+    """
+    red, green, blue = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    grey = (red.astype(np.float32) + green + blue) / np.float32(3)
+    return grey, spread.astype(np.float32).mean()
 
 
 def _laplacian(grey: NDArray[np.float32]) -> NDArray[np.float32]:

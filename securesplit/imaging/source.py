@@ -103,6 +103,8 @@ def _check_status(status: os.stat_result) -> None:
 def _read_open_file(stream: BinaryIO) -> bytes:
     try:
         content = stream.read(MAX_FILE_BYTES + 1)
+    except PhotoError:  # of a listing, which has found no photo there
+        raise
     except Exception as error:  # noqa: BLE001  (an object of the caller's: closed, write-only, a socket that failed)
         reason = f"{type(error).__name__}: {error}"
         raise PhotoError(f"the file object cannot be read ({reason})", hint="open it with 'rb'") from None

@@ -84,14 +84,14 @@ def test_a_phone_photo_is_answered_with_its_own_figures(
     assert (gate.kinds["dermoscopy"].learned, gate.kinds["phone"].learned) == (True, False)
     figures = gate.kinds["phone"].figures
     assert figures["none"]["auc"] == pytest.approx(0.86, abs=0.02)
-    ready = Releaser.release
+    ready = Releaser.release_loaded
 
     def by_phone(self: Releaser, *given: object, **named: object) -> object:
         released = ready(self, *given, **named)
         object.__setattr__(released.assessment, "kind", "phone")
         return released
 
-    monkeypatch.setattr(Releaser, "release", by_phone)
+    monkeypatch.setattr(Releaser, "release_loaded", by_phone)
     for privacy, auc in (("none", figures["none"]["auc"]), ("private", figures["private"]["auc"]), ("8", None)):
         with Client(worker.endpoint, credentials=worker.client_credentials, privacy=privacy) as client:
             answer = client.diagnose(draw_photo(1)).to_json()
