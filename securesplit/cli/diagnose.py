@@ -24,6 +24,7 @@ from securesplit.cli.options import (
 )
 from securesplit.cli.settings import command
 from securesplit.errors import REFUSED, SecureSplitError, TrustError, UnreachableError, WorkerError
+from securesplit.i18n import ngettext
 from securesplit.results import (
     DISCLAIMER,
     VOID_BOUND,
@@ -168,7 +169,12 @@ def _diagnose_all(client: Client, photos: Listing, output: Output) -> int:
             break
     output.end()
     if photos.passed_over:
-        terminal.note(f"passed over in directories: {photos.passed_over} (hidden files, or no photos)")
+        n = photos.passed_over
+        terminal.note(
+            ngettext(
+                "{n} file was passed over: hidden, or no photo", "{n} files were passed over: hidden, or no photos", n
+            )
+        )
     return code or refused
 
 
