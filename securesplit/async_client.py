@@ -89,12 +89,13 @@ class AsyncClient:
         """What turns photos into releases."""
         return self._journey.releaser
 
-    async def diagnose(self, photo: PhotoSource) -> Diagnosis | Refusal:
+    async def diagnose(self, photo: PhotoSource, *, anyway: bool | None = None) -> Diagnosis | Refusal:
         """Ask about one photo; one of which no answer would mean anything is refused, and nothing is sent.
 
         Args:
             photo: a path (str or Path), a binary file object, a PIL image, or an array ``(h, w, 3) uint8`` of upright
                 sRGB pixels.
+            anyway: of this photo; None: as the client was made.
 
         Raises:
             PhotoError: this is not a photo that can be read safely.
@@ -104,12 +105,14 @@ class AsyncClient:
             WorkerError: the worker could not compute the answer.
             ConfigError: this process is a fork of the one that made the client.
         """
-        return (await self.trace(photo))[0]
+        return (await self.trace(photo, anyway=anyway))[0]
 
-    async def trace(self, photo: PhotoSource) -> tuple[Diagnosis, Trace] | tuple[Refusal, None]:
+    async def trace(
+        self, photo: PhotoSource, *, anyway: bool | None = None
+    ) -> tuple[Diagnosis, Trace] | tuple[Refusal, None]:
         """`diagnose`, with what the photo became on its way; raises the same errors."""
         self._check_open()
-        prepared = await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare, photo)
+        prepared = await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare, photo, anyway)
         if isinstance(prepared, Refusal):
             return prepared, None
         if renewed := self._keys.renewed():
@@ -129,9 +132,9 @@ class AsyncClient:
         await self._connection.close()
         await asyncio.get_running_loop().run_in_executor(None, self._shut)
 
-    def _prepare(self, photo: PhotoSource) -> Prepared | Refusal:
+    def _prepare(self, photo: PhotoSource, anyway: bool | None) -> Prepared | Refusal:  # noqa: FBT001  (an executor's)
         self._check_open()
-        return self._journey.prepare(photo)
+        return self._journey.prepare(photo, anyway=anyway)
 
     def _check_open(self) -> None:
         self._made.check()

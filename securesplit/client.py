@@ -84,12 +84,13 @@ class Client:
         """What turns photos into releases."""
         return self._journey.releaser
 
-    def diagnose(self, photo: PhotoSource) -> Diagnosis | Refusal:
+    def diagnose(self, photo: PhotoSource, *, anyway: bool | None = None) -> Diagnosis | Refusal:
         """Ask about one photo; one of which no answer would mean anything is refused, and nothing is sent.
 
         Args:
             photo: a path (str or Path), a binary file object, a PIL image, or an array ``(h, w, 3) uint8`` of upright
                 sRGB pixels.
+            anyway: of this photo; None: as the client was made.
 
         Raises:
             PhotoError: this is not a photo that can be read safely.
@@ -98,7 +99,7 @@ class Client:
             TrustError: a worker or this client was refused.
             WorkerError: the worker could not compute the answer.
         """
-        return self.trace(photo)[0]
+        return self.trace(photo, anyway=anyway)[0]
 
     def diagnose_many(self, photos: Iterable[PhotoSource]) -> Iterator[tuple[PhotoSource, Outcome]]:
         """Diagnose photo after photo; what befalls one of them is its result, and the others go on.
@@ -120,9 +121,11 @@ class Client:
                 outcome = error
             yield photo, outcome
 
-    def trace(self, photo: PhotoSource) -> tuple[Diagnosis, Trace] | tuple[Refusal, None]:
+    def trace(
+        self, photo: PhotoSource, *, anyway: bool | None = None
+    ) -> tuple[Diagnosis, Trace] | tuple[Refusal, None]:
         """`diagnose`, with what the photo became on its way; raises the same errors."""
-        return self._answer(self._journey.prepare(photo))
+        return self._answer(self._journey.prepare(photo, anyway=anyway))
 
     def _answer(self, prepared: Prepared | Refusal) -> tuple[Diagnosis, Trace] | tuple[Refusal, None]:
         """Ask a worker about a photo that is ready."""

@@ -127,11 +127,12 @@ class Journey:
         self._model = ModelInfo(opened.manifest.name, opened.id)
         self._reading, self._head = own_lock(), own_lock()
 
-    def prepare(self, photo: PhotoSource) -> Prepared | Refusal:
+    def prepare(self, photo: PhotoSource, *, anyway: bool | None = None) -> Prepared | Refusal:
         """Everything up to the moment when a worker is asked, or why none is.
 
         Args:
             photo: as `Releaser.release` takes it.
+            anyway: of this photo; None: as for all.
 
         Raises:
             PhotoError: this is not a photo that can be read safely.
@@ -142,7 +143,7 @@ class Journey:
         with self._head.value:
             ready = self.releaser.release_loaded(loaded)
         reason, kind = ready.assessment.reason, ready.assessment.kind
-        if reason is not None and not self._anyway:
+        if reason is not None and not (self._anyway if anyway is None else anyway):
             return Refusal(photo_name(photo), reason, self._model, kind)
         return Prepared(photo_name(photo), ready, started_s, Charge(lambda: self._account(ready)))
 

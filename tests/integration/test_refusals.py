@@ -76,6 +76,17 @@ def test_an_answer_all_the_same_says_that_it_may_mean_nothing(worker: EmbeddedWo
     assert answer["refusal_overridden"]["reason"] in REFUSALS
 
 
+def test_one_photo_may_be_asked_about_anyway(worker: EmbeddedWorker, texture: Path) -> None:
+    async def statuses() -> list[str]:
+        async with AsyncClient(worker.endpoint, credentials=worker.client_credentials, anyway=True) as client:
+            return [(await client.diagnose(texture, anyway=anyway)).status for anyway in (None, False, True)]
+
+    with Client(worker.endpoint, credentials=worker.client_credentials) as client:
+        found = [client.diagnose(texture, anyway=anyway).status for anyway in (None, True, False)]
+    assert found == ["refused", "ok", "refused"]
+    assert asyncio.run(statuses()) == ["ok", "refused", "ok"]
+
+
 def test_a_phone_photo_is_answered_with_its_own_figures(
     worker: EmbeddedWorker, draw_photo: DrawPhoto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
