@@ -87,9 +87,9 @@ def _row(total: Total) -> dict[str, Any]:
         "period": total.period,
         "releases": total.releases,
         "without_promise": total.unbounded,
-        "epsilon": _epsilon(total),
+        "epsilon": total.epsilon,
         "photos": total.photos,
-        "identification_bound_n1000": _identified(total),
+        "identification_bound_n1000": total.identification_bound_n1000,
     }
 
 
@@ -100,7 +100,7 @@ def _as_text(account: Account) -> list[str]:
         f"{'period':<12}{'releases':>10}{'epsilon':>10}{'without promise':>18}{'photos':>10}{'owner of 1,000':>18}"
     ]
     for t in account.totals:
-        epsilon, identified = _epsilon(t), _identified(t)
+        epsilon, identified = t.epsilon, t.identification_bound_n1000
         spent = "-" if epsilon is None else f"{rounded_up(epsilon, 2):.2f}"
         named = "-" if identified is None else f"{rounded_up(identified, 4):.2%}"
         lines.append(f"{t.period:<12}{t.releases:>10}{spent:>10}{t.unbounded:>18}{t.photos:>10}{named:>18}")
@@ -121,7 +121,7 @@ def _as_text(account: Account) -> list[str]:
 
 def _photo(photo: Total) -> Iterator[str]:
     """What one photo reveals, beside what the device does."""
-    epsilon, identified = _epsilon(photo), _identified(photo)
+    epsilon, identified = photo.epsilon, photo.identification_bound_n1000
     if epsilon is not None and identified is not None:
         spent, picked = f"{rounded_up(epsilon, 2):.2f}", f"{rounded_up(identified, 4):.2%}"
         yield f"one photo: epsilon at most {spent}, picked among 1,000 at most {picked} of the time"
@@ -132,16 +132,6 @@ def _keys(keys: list[float]) -> Iterator[str]:
     if len(keys) > 1:
         last = datetime.fromtimestamp(keys[-1], UTC).date()
         yield f"the noise secret was replaced, last on {last}: photos from before that were diagnosed again count twice"
-
-
-def _epsilon(total: Total) -> float | None:
-    """ε of the releases that made a promise; None where none did."""
-    return rounded_up(total.loss.epsilon(), 4) if total.releases > total.unbounded else None
-
-
-def _identified(total: Total) -> float | None:
-    """Certified rate of picking a person among 1,000; None where nothing was released, or something without noise."""
-    return rounded_up(total.loss.identification_bound(1000), 6) if total.releases and not total.unbounded else None
 
 
 def _releases_left(total: Total, budget: float) -> int | None:

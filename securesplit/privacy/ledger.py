@@ -29,6 +29,7 @@ from securesplit.forking import ClosedAtFork
 from securesplit.privacy.accounting import DELTA, NO_LOSS, UNBOUNDED, Loss, compose
 from securesplit.privacy.exact import IntegerReleases
 from securesplit.privacy.noise import make_state_folder, state_folder
+from securesplit.text import rounded_up
 
 LEDGER_FILE: Final = "ledger.sqlite3"
 LOCK_WAIT_S: Final = 10.0
@@ -109,6 +110,19 @@ class Total:
     unbounded: int
     loss: Loss
     photos: int
+
+    @property
+    def epsilon(self) -> float | None:
+        """ε of the releases that made a promise, rounded up; None where none did."""
+        return rounded_up(self.loss.epsilon(), 4) if self.releases > self.unbounded else None
+
+    @property
+    def identification_bound_n1000(self) -> float | None:
+        """Certified rate of picking the person among 1,000, rounded up.
+
+        None where nothing was released, or something without noise.
+        """
+        return rounded_up(self.loss.identification_bound(1000), 6) if self.releases and not self.unbounded else None
 
 
 class Ledger:
