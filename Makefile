@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check mutation mutants messages bench bundle inception build clean
+.PHONY: help demo ui test check mutation mutants messages bench bundle inception build clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,6 +23,13 @@ $(VENV)/.train: $(VENV)/.dev
 
 demo: $(VENV)/.base  ## keys, a worker, a photo, its diagnosis, and a picture of what left the device
 	$(BIN)/securesplit demo --out demo.png
+
+$(VENV)/.ui: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[ui]'
+	@touch $@
+
+ui: $(VENV)/.ui  ## a page in the browser that asks about photos, with a worker of its own
+	$(BIN)/securesplit ui --embedded
 
 test: $(VENV)/.dev  ## the test suite; real photos are used where SECURESPLIT_DATA or ../shared/data is there
 	$(BIN)/python -m pytest

@@ -16,6 +16,7 @@ from babel.messages.pofile import read_po, write_po
 from securesplit import i18n
 from tests.conftest import REPO
 
+METHODS = [("**.py", "python"), ("**.html", "jinja2")]
 KEYWORDS = {"_": None, "gettext": None, "gettext_noop": None, "ngettext": (1, 2)}
 HEAD = """msgid ""
 msgstr ""
@@ -29,7 +30,9 @@ msgstr ""
 def messages() -> Catalog:
     """Every message in the code."""
     found = Catalog()
-    for _, _, message, _, _ in extract_from_dir(REPO / "securesplit", keywords=KEYWORDS, directory_filter=None):
+    for _, _, message, _, _ in extract_from_dir(
+        REPO / "securesplit", METHODS, keywords=KEYWORDS, directory_filter=None
+    ):
         found.add(message)
     return found
 

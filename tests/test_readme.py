@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,14 +18,15 @@ from tests.conftest import REPO
 
 BIN = Path(sys.executable).parent
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", (REPO / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-MAKE = ("make demo\n", "make test\n")
+MAKE = ("make demo\n", "make test\n", "make ui\n")
 WORKER = "tail-worker"
+PAGE = "securesplit ui"
 
 
 def test_continuous_integration_runs_the_make_commands() -> None:
     steps = (REPO / ".ci" / "run").read_text()
     assert [code for kind, code in BLOCKS if kind == "sh" and code in MAKE] == list(MAKE)
-    assert all(command in steps for command in MAKE)
+    assert all(command.strip() in steps for command in MAKE)
 
 
 @pytest.mark.timeout(180)
@@ -43,6 +46,9 @@ def test_every_other_command_runs_as_printed(
                 assert worker.stderr is not None
                 assert str(port) in worker.stderr.readline()
                 continue
+            if PAGE in code:
+                _open_page(here, tmp_path)
+                continue
             command = [sys.executable, "-c", here] if kind == "python" else here.split()
             done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
             assert done.returncode == 0, (code, done.stderr)
@@ -52,3 +58,13 @@ def test_every_other_command_runs_as_printed(
             worker.communicate(timeout=20)
             assert worker.returncode == 0
     assert (tmp_path / "release.npz").is_file()
+
+
+def _open_page(command: str, folder: Path) -> None:
+    """Open the printed address, then end the page as a user does."""
+    with subprocess.Popen(command.split(), cwd=folder, stdout=subprocess.PIPE, text=True) as page:
+        assert page.stdout is not None
+        with urllib.request.urlopen(page.stdout.readline().strip(), timeout=10) as answer:  # noqa: S310  (our own)
+            assert b"securesplit" in answer.read()
+        page.send_signal(signal.SIGINT)
+    assert page.returncode == 0

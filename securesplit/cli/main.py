@@ -29,6 +29,7 @@ COMMANDS = {
     "enroll": ("enroll", "Get a certificate for a key that stays on this machine."),
     "tail-worker": ("tail_worker", "Serve the network's tail to authenticated clients."),
     "diagnose": ("diagnose", "Ask benign or malignant; the photo never leaves this device."),
+    "ui": ("ui", "Open a page in the browser: photo in, answer out, all on this device."),
     "release": ("release", "Write exactly what would leave the device, as arrays."),
     "demo": ("demo", "Show the whole journey of one photo, with nothing set up."),
     "ledger": ("ledger", "Show how much privacy this device has spent."),

@@ -1,0 +1,73 @@
+"""Who may use the page: whoever opened the address that the terminal printed.
+
+An address holds a key that opens one session and is then replaced by another. A session has two secrets: a cookie,
+which scripts cannot read, and a token, which only our own script has. A cookie alone opens nothing: browsers send the
+cookies of 127.0.0.1 to every port of it, so a server of another user of this machine might be shown it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from securesplit.ui.history import History
+
+KEY_BYTES = 32
+MOST_SESSIONS = 16
+
+
+@dataclass(eq=False)
+class Session:
+    """One opened address.
+
+    Attributes:
+        cookie: secret of the browser.
+        token: secret of our script in it.
+        history: the user's history, while it is open in this session.
+    """
+
+    cookie: str = field(default_factory=lambda: secrets.token_urlsafe(KEY_BYTES))
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(KEY_BYTES))
+    history: History | None = None
+
+
+class Access:
+    """The key of the next address, and the sessions so far; of more than `MOST_SESSIONS` the oldest ends.
+
+    Args:
+        on_new_key: called with each key but the first, once the one before it was used.
+    """
+
+    def __init__(self, on_new_key: Callable[[str], None] = lambda _key: None) -> None:
+        self._on_new_key = on_new_key
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self.key = secrets.token_urlsafe(KEY_BYTES)
+
+    def open(self, key: str) -> Session | None:
+        """A new session for the key of the address; None for any other one. The key is replaced."""
+        if not same(key, self.key):
+            return None
+        self.key = secrets.token_urlsafe(KEY_BYTES)
+        self._on_new_key(self.key)
+        session = Session()
+        self._sessions[session.cookie] = session
+        if len(self._sessions) > MOST_SESSIONS:
+            self._sessions.popitem(last=False)
+        return session
+
+    def close_histories(self) -> None:
+        """Forget the keys of all histories that are open."""
+        for session in self._sessions.values():
+            session.history = None
+
+    def session(self, cookie: str) -> Session | None:
+        """The session of a cookie; None where there is none."""
+        return next((each for each in self._sessions.values() if same(cookie, each.cookie)), None)
+
+
+def same(given: str, secret: str) -> bool:
+    """Whether both are equal, in a time that does not tell where they differ."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), secret.encode())

@@ -1,0 +1,162 @@
+"""The page's requests: which there are, and what each does.
+
+Everything under ``/api/`` answers with a piece of HTML that the script puts into the page; texts are chosen and escaped
+here, in the language of the request. The name of a photo's file never gets here: it stays in the browser.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
+
+from securesplit.async_client import AsyncClient
+from securesplit.imaging import MAX_FILE_BYTES
+from securesplit.imaging.synthetic import draw_lesion
+from securesplit.privacy.ledger import Ledger, Total
+from securesplit.results import Refusal
+from securesplit.ui import pictures, views
+from securesplit.ui.access import Access
+from securesplit.ui.guard import SESSION, Guard, cookie_name
+from securesplit.ui.keeping import Keeping
+from securesplit.ui.rendering import render
+from securesplit.ui.requests import body, endpoint
+
+UPLOADS_AT_ONCE = 3
+"""Photos that are held in memory; more wait, unread."""
+UPLOAD_S = 60.0
+SAMPLE_SEED = 7
+STATIC = {
+    "page.js": "text/javascript",
+    "opened.js": "text/javascript",
+    "page.css": "text/css",
+    "icon.svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the page.
+
+    Attributes:
+        port: that it listens on.
+        workers: the endpoints; none where the worker is a part of this program.
+        state: the state folder; None: the user's own.
+    """
+
+    port: int
+    workers: tuple[str, ...]
+    state: Path | None = None
+
+
+def build(client: AsyncClient, settings: Settings, access: Access) -> ASGIApp:
+    """The ASGI application.
+
+    Args:
+        client: asks the worker; used in one event loop only, and closed when the application ends.
+        settings: of the page.
+        access: who may use it.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Any) -> AsyncIterator[None]:
+        yield
+        await client.close()
+
+    page, keeping = Page(client, settings, access), Keeping(access, settings.state)
+    return Guard(Router([*page.routes(), *keeping.routes()], lifespan=lifespan), access, settings.port)
+
+
+class Page:
+    """The page itself, and what asks about photos.
+
+    Args:
+        client: asks the worker.
+        settings: of the page.
+        access: the sessions.
+    """
+
+    def __init__(self, client: AsyncClient, settings: Settings, access: Access) -> None:
+        self._client, self._settings, self._access = client, settings, access
+        self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
+
+    def routes(self) -> list[Route]:
+        """By path and method."""
+        return [
+            Route("/", self.page, methods=["GET"]),
+            Route("/static/{name}", self.static, methods=["GET"]),
+            Route("/api/photos", self.ask, methods=["POST"]),
+            Route("/api/sample", self.sample, methods=["GET"]),
+            Route("/api/ledger", self.ledger, methods=["GET"]),
+        ]
+
+    @endpoint
+    async def page(self, request: Request) -> Response:
+        """The page for whoever has a session; what opens one for whoever has the key of the address."""
+        key = request.query_params.get("key")
+        if key is not None and request.method == "GET":  # whoever only looks (HEAD) uses no key
+            return self._opened(key)
+        if request.scope[SESSION] is None:
+            return HTMLResponse(render("closed.html"), 403)
+        return HTMLResponse(render("page.html", **views.page(self._client.releaser, self._settings.workers)))
+
+    def _opened(self, key: str) -> Response:
+        session = self._access.open(key)
+        if session is None:
+            return HTMLResponse(render("closed.html"), 403)
+        response = HTMLResponse(render("opened.html", token=session.token))
+        response.set_cookie(cookie_name(self._settings.port), session.cookie, httponly=True, samesite="strict")
+        return response
+
+    async def static(self, request: Request) -> Response:
+        """Script, style and icon."""
+        name = request.path_params["name"]
+        if name not in STATIC:
+            return Response("no such file\n", 404, media_type="text/plain")
+        content = resources.files("securesplit.ui").joinpath("static", name).read_bytes()
+        return Response(content, media_type=STATIC[name])
+
+    @endpoint
+    async def ask(self, request: Request) -> Response:
+        """Diagnose the photo that is the request's body."""
+        anyway = request.query_params.get("anyway") == "1"
+        async with self._uploads:
+            photo = await body(request, MAX_FILE_BYTES, UPLOAD_S)
+            result, trace = await self._client.trace(io.BytesIO(photo), anyway=anyway)
+            if isinstance(result, Refusal):
+                loaded = await run_in_threadpool(self._client.releaser.load, io.BytesIO(photo))
+                return HTMLResponse(render("refused.html", **views.refusal(result, loaded.square.pixels)))
+        assert trace is not None  # noqa: S101  (an answer has one)
+        view = views.answer(result, trace, self._client.releaser)
+        history = request.scope[SESSION].history
+        if history is not None:
+            await run_in_threadpool(history.add, views.to_keep(result, trace))
+        return HTMLResponse(render("answer.html", **view, is_kept=history is not None))
+
+    async def sample(self, _request: Request) -> Response:
+        """A drawn mole, for who has no photo at hand."""
+        drawn = await run_in_threadpool(draw_lesion, SAMPLE_SEED)
+        return Response(pictures.png(drawn), media_type="image/png")
+
+    @endpoint
+    async def ledger(self, _request: Request) -> Response:
+        """What this device has spent."""
+        if not self._settings.workers:
+            return HTMLResponse(render("ledger.html", rows=None))
+        totals = await run_in_threadpool(self._totals)
+        return HTMLResponse(render("ledger.html", rows=[views.row(total) for total in totals]))
+
+    def _totals(self) -> list[Total]:
+        with Ledger(self._settings.state) as ledger:
+            return ledger.totals()

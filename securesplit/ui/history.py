@@ -1,0 +1,265 @@
+"""A history of answers, only for who asks for it: files that say nothing without the passphrase.
+
+A folder in the state folder, 0700, its files 0600 and each there whole or not at all:
+
+- ``key.json``: salt and cost of the key, which scrypt (RFC 7914) makes of the passphrase, and a text sealed under it,
+  by which a wrong passphrase is told at once;
+- ``<id>.entry``: one answer as JSON, sealed with AES-256-GCM under a random nonce, its id as the additional data, so
+  that no entry passes as another one.
+
+What stays visible is how many entries there are, when they were written and how long they are. A forgotten passphrase
+cannot be replaced; the history can be erased.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import secrets
+import threading
+import time
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from securesplit.errors import CredentialError
+from securesplit.i18n import gettext_noop as _
+from securesplit.privacy.noise import make_state_folder, state_folder
+
+FOLDER: Final = "history"
+KEY_FILE: Final = "key.json"
+SCHEMA: Final = "securesplit.history/1"
+COST: Final = 1 << 17  # 128 MiB and 0.4 s of a core for each guess (OWASP's first choice, with r = 8 and p = 1)
+BLOCK: Final = 8
+MOST_COST: Final = 1 << 20
+LEAST_PASSPHRASE: Final = 8  # characters
+MOST_PASSPHRASE: Final = 1024  # bytes
+MOST_ENTRIES: Final = 5_000
+MOST_ENTRY_BYTES: Final = 1 << 18
+MOST_KEY_FILE_BYTES: Final = 4096
+
+_NONCE_BYTES: Final = 12
+_SALT_BYTES: Final = 16
+_KNOWN: Final = b"the passphrase is right"
+_ID: Final = re.compile(r"[0-9a-f]{24}")
+_stretching = threading.Lock()
+"""One scrypt at a time: each takes 128 MiB."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One answer that was kept.
+
+    Attributes:
+        id: 24 hexadecimal digits; later entries have larger ones.
+        content: what was kept, as JSON has it; None where the file was damaged or swapped.
+    """
+
+    id: str
+    content: dict[str, Any] | None
+
+
+class History:
+    """An opened history; `History.open` makes one.
+
+    Args:
+        folder: its folder.
+        key: 32 bytes.
+        clock: Unix time in seconds.
+    """
+
+    def __init__(self, folder: Path, key: bytes, clock: Callable[[], float] = time.time) -> None:
+        self._folder, self._cipher, self._clock = folder, AESGCM(key), clock
+        self._began = (folder / KEY_FILE).read_bytes()
+
+    @classmethod
+    def open(cls, passphrase: str, state: Path | None = None) -> History:
+        """Open the history, or begin one where there is none.
+
+        Args:
+            passphrase: at least `LEAST_PASSPHRASE` characters; composed and decomposed forms are the same (NFKC).
+            state: the state folder; None: the user's own.
+
+        Raises:
+            CredentialError: the passphrase is wrong or too short, or the folder cannot be used.
+        """
+        secret = _checked(passphrase)
+        folder = _folder(state)
+        try:
+            make_state_folder(folder.parent)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if not (folder / KEY_FILE).exists():
+                _begin(folder, secret)
+            return cls(folder, _unlocked(folder / KEY_FILE, secret))
+        except OSError as error:
+            raise _unusable(folder, error) from None
+
+    def add(self, content: dict[str, Any]) -> str:
+        """Keep one answer; returns its id.
+
+        Raises:
+            CredentialError: it cannot be written, or the history is full.
+        """
+        entry_id = f"{int(1e3 * self._clock()):012x}{secrets.token_hex(6)}"
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed = nonce + self._cipher.encrypt(nonce, json.dumps(content).encode(), _bound(entry_id))
+        if len(self._ids()) >= MOST_ENTRIES or len(sealed) > MOST_ENTRY_BYTES:
+            raise CredentialError(_("the history is full"), hint=_("remove entries that you need no more"))
+        try:
+            if (self._folder / KEY_FILE).read_bytes() != self._began:  # another program erased it and began one
+                raise CredentialError(_("this history was erased"), hint=_("open the new one with its passphrase"))
+            _write_new(self._folder / f"{entry_id}.entry", sealed)
+        except OSError as error:
+            raise _unusable(self._folder, error) from None
+        return entry_id
+
+    def latest(self, most: int) -> list[Entry]:
+        """The newest entries, newest first.
+
+        Raises:
+            CredentialError: the folder cannot be read.
+        """
+        try:
+            return [self._read(entry_id) for entry_id in self._ids()[:most]]
+        except OSError as error:
+            raise _unusable(self._folder, error) from None
+
+    def __len__(self) -> int:
+        """How many entries there are."""
+        return len(self._ids())
+
+    def remove(self, entry_id: str) -> None:
+        """Remove one entry; nothing happens where there is none of that id.
+
+        Raises:
+            CredentialError: it cannot be removed.
+        """
+        if not _ID.fullmatch(entry_id):
+            return
+        try:
+            (self._folder / f"{entry_id}.entry").unlink(missing_ok=True)
+        except OSError as error:
+            raise _unusable(self._folder, error) from None
+
+    def _ids(self) -> list[str]:
+        """Newest first."""
+        names = (file.stem for file in self._folder.glob("*.entry"))
+        return sorted(filter(_ID.fullmatch, names), reverse=True)
+
+    def _read(self, entry_id: str) -> Entry:
+        with (self._folder / f"{entry_id}.entry").open("rb") as stream:
+            sealed = stream.read(MOST_ENTRY_BYTES + 1)
+        try:
+            content = json.loads(self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _bound(entry_id)))
+        except (InvalidTag, ValueError):
+            return Entry(entry_id, None)
+        return Entry(entry_id, content if isinstance(content, dict) else None)
+
+
+def exists(state: Path | None = None) -> bool:
+    """Whether a history was begun."""
+    return (_folder(state) / KEY_FILE).exists()
+
+
+def erase(state: Path | None = None) -> None:
+    """Remove all entries and the key; needs no passphrase.
+
+    Raises:
+        CredentialError: the files cannot be removed.
+    """
+    folder = _folder(state)
+    try:
+        for file in [*folder.glob("*.entry"), folder / KEY_FILE]:
+            file.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unusable(folder, error) from None
+
+
+def _folder(state: Path | None) -> Path:
+    return (state_folder() if state is None else state) / FOLDER
+
+
+def _checked(passphrase: str) -> bytes:
+    normal = unicodedata.normalize("NFKC", passphrase)
+    if len(normal) < LEAST_PASSPHRASE:
+        raise CredentialError(_("the passphrase is too short"), hint=_("use at least 8 characters"))
+    secret = normal.encode("utf-8", "surrogatepass")
+    if len(secret) > MOST_PASSPHRASE:
+        raise CredentialError(_("the passphrase is too long"), hint=_("use at most 1,024 bytes"))
+    return secret
+
+
+def _begin(folder: Path, secret: bytes) -> None:
+    """Write ``key.json``; of two programs at once the first wins, and both read it."""
+    salt, nonce = secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_NONCE_BYTES)
+    check = nonce + AESGCM(_stretched(secret, salt, COST)).encrypt(nonce, _KNOWN, SCHEMA.encode())
+    text = json.dumps({"schema": SCHEMA, "kdf": "scrypt", "n": COST, "salt": _text(salt), "check": _text(check)})
+    _write_new(folder / KEY_FILE, text.encode())
+
+
+def _unlocked(file: Path, secret: bytes) -> bytes:
+    """The key.
+
+    Raises:
+        CredentialError: the passphrase is wrong, or the file is damaged.
+    """
+    with file.open("rb") as stream:
+        content = stream.read(MOST_KEY_FILE_BYTES + 1)
+    try:
+        raw = json.loads(content)
+        salt, check, cost = base64.b64decode(raw["salt"]), base64.b64decode(raw["check"]), int(raw["n"])
+        if raw["schema"] != SCHEMA or not 2 <= cost <= MOST_COST or cost & (cost - 1):
+            raise ValueError
+        key = _stretched(secret, salt, cost)
+    except (ValueError, KeyError, TypeError):
+        raise CredentialError(
+            _("the history's key file is damaged"), hint=_("erase the history to begin another")
+        ) from None
+    try:
+        AESGCM(key).decrypt(check[:_NONCE_BYTES], check[_NONCE_BYTES:], SCHEMA.encode())
+    except (InvalidTag, ValueError):
+        raise CredentialError(
+            _("the passphrase is wrong"), hint=_("try again; a forgotten one cannot be replaced")
+        ) from None
+    return key
+
+
+def _stretched(secret: bytes, salt: bytes, cost: int) -> bytes:
+    with _stretching:
+        return Scrypt(salt=salt, length=32, n=cost, r=BLOCK, p=1).derive(secret)
+
+
+def _bound(entry_id: str) -> bytes:
+    return f"{SCHEMA} {entry_id}".encode()
+
+
+def _write_new(file: Path, content: bytes) -> None:
+    """Write a file of mode 0600 whole or not at all; one that is there already stays."""
+    own = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        with contextlib.suppress(FileExistsError):
+            file.hardlink_to(own)
+    finally:
+        own.unlink(missing_ok=True)
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _unusable(folder: Path, error: OSError) -> CredentialError:
+    return CredentialError(f"the history in {folder} cannot be used ({error.strerror})", hint="check the folder")

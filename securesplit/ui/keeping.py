@@ -1,0 +1,102 @@
+"""The requests of the history; it is open in one session, from its passphrase until it is closed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from securesplit.errors import CredentialError
+from securesplit.i18n import gettext_noop as _
+from securesplit.ui import history, views
+from securesplit.ui.access import Access, Session
+from securesplit.ui.guard import SESSION
+from securesplit.ui.history import History
+from securesplit.ui.rendering import render
+from securesplit.ui.requests import body, endpoint
+
+MOST_FORM_BYTES = 8_192
+FORM_S = 10.0
+SHOWN = 100
+"""Entries; older ones are counted."""
+
+
+class Keeping:
+    """The history's endpoints.
+
+    Args:
+        access: the sessions.
+        state: the state folder; None: the user's own.
+    """
+
+    def __init__(self, access: Access, state: Path | None) -> None:
+        self._access, self._state = access, state
+
+    def routes(self) -> list[Route]:
+        """By path and method."""
+        return [
+            Route("/api/history", self.show, methods=["GET"]),
+            Route("/api/history", self.erase, methods=["DELETE"]),
+            Route("/api/history/open", self.open, methods=["POST"]),
+            Route("/api/history/close", self.close, methods=["POST"]),
+            Route("/api/history/{entry}", self.remove, methods=["DELETE"]),
+        ]
+
+    @endpoint
+    async def show(self, request: Request) -> Response:
+        """The entries, or how to open the history."""
+        return await self._shown(_session(request))
+
+    @endpoint
+    async def open(self, request: Request) -> Response:
+        """Open the history, or begin one, with the passphrase that is the request's body."""
+        passphrase = _passphrase(await body(request, MOST_FORM_BYTES, FORM_S))
+        session = _session(request)
+        session.history = await run_in_threadpool(History.open, passphrase, self._state)
+        return await self._shown(session)
+
+    @endpoint
+    async def close(self, request: Request) -> Response:
+        """Forget the key."""
+        session = _session(request)
+        session.history = None
+        return await self._shown(session)
+
+    @endpoint
+    async def remove(self, request: Request) -> Response:
+        """Remove one entry."""
+        session = _session(request)
+        if session.history is not None:
+            await run_in_threadpool(session.history.remove, request.path_params["entry"])
+        return await self._shown(session)
+
+    @endpoint
+    async def erase(self, request: Request) -> Response:
+        """Remove everything; also without the passphrase, which may be forgotten."""
+        self._access.close_histories()
+        await run_in_threadpool(history.erase, self._state)
+        return await self._shown(_session(request))
+
+    async def _shown(self, session: Session) -> Response:
+        opened = session.history
+        if opened is None:
+            begun = await run_in_threadpool(history.exists, self._state)
+            return HTMLResponse(render("history_closed.html", begun=begun, least=history.LEAST_PASSPHRASE))
+        entries = await run_in_threadpool(opened.latest, SHOWN)
+        older = await run_in_threadpool(len, opened) - len(entries)
+        return HTMLResponse(render("history.html", entries=[views.entry(each) for each in entries], older=older))
+
+
+def _session(request: Request) -> Session:
+    session: Session = request.scope[SESSION]  # the guard lets nobody here without one
+    return session
+
+
+def _passphrase(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise CredentialError(_("the passphrase is no text"), hint=_("try again")) from None

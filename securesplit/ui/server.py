@@ -1,0 +1,137 @@
+"""Serve the page on this machine until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from securesplit.async_client import AsyncClient
+from securesplit.errors import ConfigError
+from securesplit.ui import app
+from securesplit.ui.access import Access
+
+HOST = "127.0.0.1"
+"""The only address that the page listens on."""
+LAST_REQUESTS_S = 3
+"""What requests under way at the end still have."""
+_BACKLOG = 64
+
+
+def serve(
+    new_client: Callable[[], AsyncClient],
+    port: int,
+    *,
+    workers: tuple[str, ...],
+    state: Path | None = None,
+    on_address: Callable[[str], None],
+) -> None:
+    """Serve the page until SIGINT or SIGTERM; only from a program's main thread.
+
+    Args:
+        new_client: makes what asks the worker, once the port is ours; it is closed in the end.
+        port: to listen on; 0: any that is free.
+        workers: the endpoints, for people; none where the worker is a part of this program.
+        state: the state folder; None: the user's own.
+        on_address: called with each address that opens the page: once it can be opened, and whenever one was used.
+
+    Raises:
+        ConfigError: the port cannot be had.
+    """
+    with _listen(port) as listener:
+        port = listener.getsockname()[1]
+        access = Access(lambda key: on_address(_address(port, key)))
+        page = app.build(new_client(), app.Settings(port, workers, state), access)
+        server = _Server(page, lambda: on_address(_address(port, access.key)))
+        with _ended_by_signals(server):
+            asyncio.run(server.serve([listener]))
+
+
+def open_browser(address: str) -> None:
+    """Open the address in the user's browser, where there is one with windows; does not wait for it."""
+    has_windows = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    if has_windows:
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which leaves signals and logging to us.
+
+    Args:
+        page: the application.
+        on_ready: called once requests are answered.
+    """
+
+    def __init__(self, page: ASGIApp, on_ready: Callable[[], None]) -> None:
+        log = logging.getLogger("uvicorn.error")  # what a stranger sends is not worth a line each
+        log.setLevel(logging.CRITICAL)
+        super().__init__(
+            uvicorn.Config(
+                page,
+                http="h11",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=LAST_REQUESTS_S,
+            )
+        )
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer requests."""
+        await super().startup(sockets)
+        self._on_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: `_ended_by_signals` does."""
+        yield
+
+
+@contextlib.contextmanager
+def _ended_by_signals(server: _Server) -> Iterator[None]:
+    """The first signal ends the server, a second one does not wait for requests under way."""
+
+    def end(_number: int, _frame: object) -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    heeded = (n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN)
+    old = {number: signal.signal(number, end) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _address(port: int, key: str) -> str:
+    return f"http://{HOST}:{port}/?key={key}"
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket()
+    try:
+        if os.name == "posix":  # on Windows it would let another program take the port over
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        hint = "another program may listen there; choose another --port, or 0 for a free one"
+        raise ConfigError(f"cannot listen on {HOST}:{port} ({error.strerror})", hint=hint) from None
+    return listener

@@ -1,0 +1,216 @@
+// The page's script: takes a photo, sends it to the program on this device, and shows the piece of HTML that it answers
+// with. Texts come from there, escaped; what the browser knows alone (a file's name) is set as text, never as HTML.
+"use strict";
+
+const $ = (selector) => document.querySelector(selector);
+const texts = $("#texts").dataset;
+const mostBytes = Number($("#main").dataset.mostBytes);
+const token = sessionStorage.getItem("securesplit-token") ?? "";
+
+let photo = null; // the one that is shown or asked about
+let asking = null; // ends the request that is under way
+
+// ---- the program on this device
+
+async function call(path, options = {}) {
+  const headers = { "X-Securesplit-Token": token, "Accept-Language": document.documentElement.lang };
+  if (options.body) headers["Content-Type"] = "application/octet-stream";
+  return fetch(path, { ...options, headers });
+}
+
+/** The piece of HTML that a request is answered with, or a problem with the same form. */
+async function piece(path, options) {
+  let response;
+  try {
+    response = await call(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    return { ok: false, content: problem(texts.gone) };
+  }
+  if (!response.headers.get("Content-Type")?.startsWith("text/html")) {
+    return { ok: false, content: problem(response.status === 403 ? texts.noSession : texts.gone) };
+  }
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const content = document.createDocumentFragment();
+  content.append(...page.body.childNodes);
+  return { ok: response.ok, content };
+}
+
+function problem(text) {
+  const content = $("#problem").content.cloneNode(true);
+  content.querySelector("[data-text]").textContent = text;
+  return content;
+}
+
+function show(place, content) {
+  place.replaceChildren(content);
+  place.querySelectorAll("canvas[data-rgb]").forEach(paint);
+}
+
+// ---- pictures
+
+function paint(canvas) {
+  const rgb = Uint8Array.from(atob(canvas.dataset.rgb), (letter) => letter.charCodeAt(0));
+  const image = new ImageData(canvas.width, canvas.height);
+  for (let at = 0; at < canvas.width * canvas.height; at += 1) {
+    image.data.set(rgb.subarray(3 * at, 3 * at + 3), 4 * at);
+    image.data[4 * at + 3] = 255;
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+/** The middle of the photo as the browser reads it, until the program has its own view; some formats it cannot read. */
+async function preview(file) {
+  const canvas = $("#preview");
+  canvas.hidden = true;
+  let image;
+  try {
+    image = await createImageBitmap(file);
+  } catch {
+    return;
+  }
+  const side = Math.min(image.width, image.height);
+  canvas.width = canvas.height = 300;
+  canvas
+    .getContext("2d")
+    .drawImage(image, (image.width - side) / 2, (image.height - side) / 2, side, side, 0, 0, 300, 300);
+  image.close();
+  canvas.hidden = false;
+}
+
+// ---- a photo's way
+
+async function ask(file, { anyway = false } = {}) {
+  if (file.size > mostBytes) {
+    finish(problem(texts.tooLarge));
+    return;
+  }
+  asking?.abort();
+  const mine = new AbortController();
+  [photo, asking] = [file, mine];
+  begin(file);
+  try {
+    const path = anyway ? "/api/photos?anyway=1" : "/api/photos";
+    const answer = await piece(path, { method: "POST", body: file, signal: mine.signal });
+    if (asking === mine) finish(answer.content);
+  } catch {
+    // cancelled: another photo was taken, or none
+  }
+}
+
+function begin(file) {
+  $(".ask").hidden = true;
+  $("#result").replaceChildren();
+  $("#name").textContent = file.name;
+  $("#work").hidden = false;
+  say(texts.busy);
+  preview(file);
+}
+
+function finish(content) {
+  asking = null;
+  $("#work").hidden = true;
+  $(".ask").hidden = true;
+  show($("#result"), content);
+  $("#result h2")?.focus();
+  say("");
+  refresh("ledger");
+  if ($("#history ul, #history [data-history=close]")) refresh("history");
+}
+
+function restart() {
+  asking?.abort();
+  [photo, asking] = [null, null];
+  $("#result").replaceChildren();
+  $("#work").hidden = true;
+  $(".ask").hidden = false;
+  $("#file").focus();
+}
+
+function take(files, { several = texts.one } = {}) {
+  const found = [...(files ?? [])];
+  if (!found.length) {
+    say(texts.notAPhoto);
+    return;
+  }
+  ask(found[0]);
+  if (found.length > 1) say(several);
+}
+
+function say(text) {
+  $("#live").textContent = text;
+}
+
+// ---- ledger and history
+
+async function refresh(name) {
+  show($(`#${name}`), (await piece(`/api/${name}`)).content);
+}
+
+async function changeHistory(path, options) {
+  const answer = await piece(path, options);
+  const complaint = $("#history-problem");
+  if (answer.ok || !complaint) {
+    show($("#history"), answer.content);
+    $("#history-title").focus();
+    return;
+  }
+  const lines = answer.content.querySelectorAll("p:not(.buttons)");
+  complaint.textContent = [...lines].map((line) => line.textContent.trim()).join(": ");
+  $("#passphrase").select();
+}
+
+// ---- what people do
+
+for (const input of [$("#file"), $("#camera")]) {
+  input.addEventListener("change", () => {
+    if (input.files.length) take(input.files);
+    input.value = "";
+  });
+}
+
+document.addEventListener("paste", (event) => {
+  if (event.target.closest?.("input")) return;
+  const files = [...event.clipboardData.items].filter((item) => item.kind === "file").map((item) => item.getAsFile());
+  take(files.map((file) => new File([file], file.name || texts.pasted, { type: file.type })));
+});
+
+for (const kind of ["dragenter", "dragover"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    document.body.classList.add("over");
+  });
+}
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("over");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("over");
+  take(event.dataTransfer.files);
+});
+
+$("#cancel").addEventListener("click", restart);
+$("#sample").addEventListener("click", async () => {
+  const response = await call("/api/sample").catch(() => null);
+  if (!response?.ok) finish(problem(response?.status === 403 ? texts.noSession : texts.gone));
+  else ask(new File([await response.blob()], texts.sample, { type: "image/png" }));
+});
+
+document.addEventListener("click", (event) => {
+  const { action, history, remove } = event.target.dataset;
+  if (action === "again") restart();
+  if (action === "anyway" && photo) ask(photo, { anyway: true });
+  if (action === "retry") photo ? ask(photo) : restart();
+  if (history === "close") changeHistory("/api/history/close", { method: "POST" });
+  if (history === "erase" && confirm(texts.erase)) changeHistory("/api/history", { method: "DELETE" });
+  if (remove) changeHistory(`/api/history/${remove}`, { method: "DELETE" });
+});
+
+document.addEventListener("submit", (event) => {
+  event.preventDefault();
+  changeHistory("/api/history/open", { method: "POST", body: $("#passphrase").value });
+});
+
+refresh("ledger");
+refresh("history");

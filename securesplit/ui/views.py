@@ -1,0 +1,109 @@
+"""Results -> what the templates show."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit import i18n
+from securesplit.config import locale_folder
+from securesplit.i18n import gettext
+from securesplit.imaging import MAX_FILE_BYTES
+from securesplit.journey import Trace
+from securesplit.privacy.ledger import Total
+from securesplit.releaser import Releaser, unprotected
+from securesplit.results import DISCLAIMER, VOID_BOUND, Diagnosis, Refusal
+from securesplit.ui import pictures, words
+from securesplit.ui.gauge import Gauge
+from securesplit.ui.history import Entry
+
+NAMES = {"en": "English", "ko": "한국어"}
+"""Of languages, in themselves; one that is not here is shown by its tag."""
+
+
+def page(releaser: Releaser, workers: tuple[str, ...]) -> dict[str, Any]:
+    """The page before any photo."""
+    names = {tag: NAMES.get(tag, tag) for tag in (i18n.ENGLISH, *i18n.languages(locale_folder()))}
+    return {
+        "languages": names.items(),
+        "disclaimer": gettext(DISCLAIMER),
+        "workers": workers,
+        "preset": releaser.preset.spec.preset,
+        "is_unprotected": unprotected(releaser.preset.spec) is not None,
+        "model": releaser.bundle.manifest.name,
+        "most_bytes": MAX_FILE_BYTES,
+    }
+
+
+def refusal(refused: Refusal, pixels: NDArray[np.uint8]) -> dict[str, Any]:
+    """A photo that was not asked about, with what the network would have seen of it, ``(side, side, 3) uint8``."""
+    return {
+        "detail": gettext(refused.detail),
+        "advice": gettext(refused.advice),
+        "crop": pictures.canvas(pixels),
+    }
+
+
+def answer(diagnosis: Diagnosis, trace: Trace, releaser: Releaser) -> dict[str, Any]:
+    """A photo that was answered."""
+    spec = releaser.preset.spec
+    return {
+        "threshold": diagnosis.threshold,
+        "words": words.words(diagnosis),
+        "value": int(trace.release.flat[0]),
+        "is_embedded": diagnosis.privacy.device is None,
+        "level": level(diagnosis),
+        "gauge": Gauge.of(diagnosis.malignant, diagnosis.threshold),
+        "crop": pictures.canvas(trace.pixels),
+        "cells": pictures.cells(trace.release, spec),
+        "tiles": pictures.canvas(pictures.tiles(trace.release)),
+        "numbers": trace.release.size,
+        "bytes": trace.release.nbytes,
+    }
+
+
+def level(diagnosis: Diagnosis) -> str:
+    """How the answer is coloured: ``low``, ``raised`` or ``none``."""
+    return {"benign": "low", "malignant": "raised", None: "none"}[diagnosis.label]
+
+
+def to_keep(diagnosis: Diagnosis, trace: Trace) -> dict[str, Any]:
+    """What a history keeps of an answer: its JSON without the path, when it was given, and a small picture."""
+    kept = diagnosis.to_json()
+    del kept["photo"]
+    picture = base64.b64encode(pictures.png(pictures.small(trace.pixels))).decode()
+    return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "level": level(diagnosis), "picture": picture} | kept
+
+
+def entry(kept: Entry) -> dict[str, Any]:
+    """One entry of a history."""
+    if kept.content is None:
+        return {"id": kept.id, "is_damaged": True}
+    content = kept.content
+    return {
+        "id": kept.id,
+        "is_damaged": False,
+        "at": content["at"],
+        "level": content["level"],
+        "headline": words.headline(content["label"]),
+        "number": words.number(content["probabilities"]["malignant"], content["threshold"]),
+        "picture": pictures.canvas(pictures.from_png(base64.b64decode(content["picture"]))),
+    }
+
+
+def row(total: Total) -> dict[str, Any]:
+    """One line of the ledger."""
+    bound = total.identification_bound_n1000
+    return {
+        "period": total.period,
+        "is_total": total.period == "total",
+        "photos": total.photos,
+        "releases": total.releases,
+        "unbounded": total.unbounded,
+        "epsilon": total.epsilon,
+        "bound": bound if bound is not None and bound < VOID_BOUND else None,
+    }

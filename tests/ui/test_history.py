@@ -1,0 +1,184 @@
+"""A history is there only for who asks for it, and says nothing without its passphrase."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from securesplit.errors import CredentialError
+from securesplit.ui import history
+from securesplit.ui.history import History
+from tests.ui.conftest import MOLE, Page
+
+SECRET = "correct horse battery"  # noqa: S105
+
+
+@pytest.fixture(autouse=True)
+def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shipped cost is measured in one test; the others need no half a second a key."""
+    monkeypatch.setattr(history, "COST", 1 << 10)
+
+
+def _open(page: Page, passphrase: str = SECRET) -> Any:
+    return page.api("POST", "history/open", content=passphrase.encode())
+
+
+def test_files_are_the_owners_alone_and_say_nothing(tmp_path: Path) -> None:
+    opened = History.open(SECRET, tmp_path)
+    opened.add({"label": "malignant", "probability": 0.4321})
+    folder = tmp_path / "history"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    files = sorted(folder.iterdir())
+    assert len(files) == 2
+    for file in files:
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        content = file.read_bytes()
+        assert not any(word in content for word in (b"malignant", b"4321", SECRET.encode()))
+
+
+def test_entries_come_back_newest_first(tmp_path: Path) -> None:
+    opened = History.open(SECRET, tmp_path)
+    ids = [opened.add({"n": n}) for n in range(3)]
+    again = History.open(SECRET, tmp_path)
+    assert len(again) == 3
+    assert sorted(e.content["n"] for e in again.latest(10)) == [0, 1, 2]
+    assert [e.id for e in again.latest(10)] == sorted(ids, reverse=True)
+    assert len(again.latest(2)) == 2
+    again.remove(ids[0])
+    again.remove("../key")
+    again.remove("../../../etc/passwd")
+    assert len(opened) == 2
+
+
+@pytest.mark.parametrize("wrong", ["Correct horse battery", SECRET + " ", "another one"])
+def test_a_wrong_passphrase_is_said(tmp_path: Path, wrong: str) -> None:
+    History.open(SECRET, tmp_path)
+    with pytest.raises(CredentialError, match="the passphrase is wrong"):
+        History.open(wrong, tmp_path)
+
+
+def test_composed_and_decomposed_letters_are_one_passphrase(tmp_path: Path) -> None:
+    """Keyboards and systems differ in how they write 한 and é."""
+    History.open("한국어로 쓴 비밀 é", tmp_path)
+    History.open("한국어로 쓴 비밀 e\N{COMBINING ACUTE ACCENT}", tmp_path)
+
+
+@pytest.mark.parametrize("passphrase", ["", "seven77", "x" * 2000])
+def test_a_passphrase_has_bounds(tmp_path: Path, passphrase: str) -> None:
+    with pytest.raises(CredentialError, match="the passphrase is too"):
+        History.open(passphrase, tmp_path)
+    assert not (tmp_path / "history").exists()
+
+
+def test_a_changed_or_swapped_entry_is_none(tmp_path: Path) -> None:
+    opened = History.open(SECRET, tmp_path)
+    first, second = opened.add({"n": 1}), opened.add({"n": 2})
+    folder = tmp_path / "history"
+    content = bytearray((folder / f"{first}.entry").read_bytes())
+    content[-1] ^= 1
+    (folder / f"{first}.entry").write_bytes(content)
+    (folder / f"{'f' * 24}.entry").write_bytes((folder / f"{second}.entry").read_bytes())
+    (folder / f"{'e' * 24}.entry").write_bytes(b"")
+    found = {entry.id: entry.content for entry in opened.latest(10)}
+    assert found == {first: None, second: {"n": 2}, "f" * 24: None, "e" * 24: None}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"[]", b"\xff", b'{"schema": "securesplit.history/1", "n": 1e99, "salt": "", "check": ""}'],
+)
+def test_a_damaged_key_file_is_said(tmp_path: Path, content: bytes) -> None:
+    History.open(SECRET, tmp_path)
+    (tmp_path / "history" / "key.json").write_bytes(content)
+    with pytest.raises(CredentialError, match="key file is damaged"):
+        History.open(SECRET, tmp_path)
+
+
+def test_a_key_file_cannot_ask_for_endless_work(tmp_path: Path) -> None:
+    History.open(SECRET, tmp_path)
+    file = tmp_path / "history" / "key.json"
+    for cost in (history.MOST_COST * 2, 3, 0, -8):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"n": cost}))
+        with pytest.raises(CredentialError, match="damaged"):
+            History.open(SECRET, tmp_path)
+
+
+def test_the_shipped_cost_is_high(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert history.COST >= 1 << 17
+    History.open(SECRET, tmp_path)
+    assert json.loads((tmp_path / "history" / "key.json").read_text())["n"] == history.COST
+
+
+def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+    (tmp_path / "history").write_text("a file")
+    with pytest.raises(CredentialError, match="cannot be used"):
+        History.open(SECRET, tmp_path)
+
+
+def test_an_erased_history_takes_no_more_entries(tmp_path: Path) -> None:
+    opened = History.open(SECRET, tmp_path)
+    opened.add({})
+    history.erase(tmp_path)
+    assert list((tmp_path / "history").iterdir()) == []
+    with pytest.raises(CredentialError):
+        opened.add({})
+    History.open("another passphrase", tmp_path)
+    with pytest.raises(CredentialError, match="erased"):
+        opened.add({})
+
+
+def test_a_full_history_takes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "MOST_ENTRIES", 1)
+    opened = History.open(SECRET, tmp_path)
+    opened.add({})
+    with pytest.raises(CredentialError, match="full"):
+        opened.add({})
+
+
+def test_the_page_keeps_answers_while_the_history_is_open(serving: Callable[..., Page]) -> None:
+    page = serving()
+    page.ask(MOLE)
+    assert "New passphrase" in page.api("GET", "history").text
+    assert "No entries yet" in _open(page).text
+    assert "Kept in your history" in page.ask(MOLE).text
+    shown = page.api("GET", "history").text
+    assert shown.count("data-remove") == 1
+    assert "data-rgb" in shown
+    assert "Passphrase" in page.api("POST", "history/close").text
+    assert "Kept" not in page.ask(MOLE).text
+    assert _open(page).text.count("data-remove") == 1
+
+
+def test_the_history_is_open_in_one_session_only(serving: Callable[..., Page]) -> None:
+    page = serving()
+    _open(page)
+    page.open()
+    assert "Passphrase" in page.api("GET", "history").text
+    wrong = _open(page, "not this passphrase")
+    assert wrong.status_code == 409
+    assert "the passphrase is wrong" in wrong.text
+
+
+def test_the_page_removes_and_erases(serving: Callable[..., Page], tmp_path: Path) -> None:
+    page = serving()
+    _open(page)
+    page.ask(MOLE)
+    entry = page.api("GET", "history").text.split('data-remove="')[1][:24]
+    assert "No entries yet" in page.api("DELETE", f"history/{entry}").text
+    page.ask(MOLE)
+    page.open()
+    assert page.api("DELETE", f"history/{entry}").status_code == 200
+    assert len(list((tmp_path / "state" / "history").glob("*.entry"))) == 1, "a closed history loses nothing"
+    assert "New passphrase" in page.api("DELETE", "history").text
+    assert list((tmp_path / "state" / "history").iterdir()) == []
+
+
+@pytest.mark.parametrize(("content", "status"), [(b"", 409), (b"short", 409), (b"\xff" * 9, 409), (b"x" * 9000, 413)])
+def test_what_is_no_passphrase_is_refused(page: Page, content: bytes, status: int) -> None:
+    assert page.api("POST", "history/open", content=content).status_code == status

@@ -1,0 +1,203 @@
+"""What the page answers: photos, refusals, errors, ledger, languages."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import concurrent.futures
+import html
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from securesplit.imaging.synthetic import draw_lesion
+from securesplit.results import REFUSALS, Refusal
+from securesplit.ui import app
+from tests.ui.conftest import DARK, MOLE, NOBODY, Page, encoded
+
+Serving = Callable[..., Page]
+
+
+def _heading(text: str) -> str:
+    found = re.search(r"<h2[^>]*>(.*?)</h2>", text, re.DOTALL)
+    assert found is not None, text
+    return html.unescape(found.group(1).strip())
+
+
+def test_the_page_is_one_document_with_what_it_needs(page: Page) -> None:
+    text = page.browser.get("/").text
+    for needed in ('lang="en"', 'capture="environment"', 'aria-live="polite"', "a doctor must look at any mole"):
+        assert needed in text
+    assert text.count("<h1") == 1
+
+
+def test_words_come_before_the_number(page: Page) -> None:
+    answer = page.ask(MOLE)
+    assert answer.status_code == 200
+    assert _heading(answer.text).startswith(("Low", "Raised"))
+    at = [
+        answer.text.index(part) for part in ("<h2", "See a doctor", "Probability of malignant", "What left this device")
+    ]
+    assert at == sorted(at)
+
+
+def test_the_crop_is_what_the_network_saw(page: Page) -> None:
+    canvas = re.search(r'width="(\d+)" height="(\d+)" data-rgb="([^"]+)"', page.ask(MOLE).text)
+    assert canvas is not None
+    pixels = np.frombuffer(base64.b64decode(canvas[3]), np.uint8).reshape(int(canvas[2]), int(canvas[1]), 3)
+    wanted = np.asarray(draw_lesion(3, 300))[::2, ::2]
+    assert pixels.shape == (150, 150, 3)
+    assert np.abs(pixels.astype(int) - wanted).mean() < 3
+
+
+def test_the_one_integer_that_left_is_shown_among_those_it_could_be(page: Page) -> None:
+    cells = re.findall(r'class="cell( sent)?(?: beyond)?">(-?\d+)<', page.ask(MOLE).text)
+    assert len(cells) >= 6
+    assert sum(bool(sent) for sent, _ in cells) == 1
+
+
+def test_a_map_that_left_is_shown_as_a_picture_and_warned_of(serving: Serving) -> None:
+    page = serving(privacy="compact")
+    assert "does not protect the photo" in page.browser.get("/").text
+    answer = page.ask(MOLE).text
+    assert 'class="crisp"' in answer
+    assert "144 integers" in answer
+
+
+def test_an_embedded_worker_spends_nothing_and_says_so(serving: Serving) -> None:
+    page = serving(local=True)
+    assert "What would leave this device" in page.ask(MOLE).text
+    assert "no account is kept" in page.api("GET", "ledger").text
+
+
+def test_a_refused_photo_gets_advice_and_an_answer_all_the_same(serving: Serving) -> None:
+    page = serving()
+    refused = page.ask(DARK)
+    assert refused.status_code == 200
+    detail, advice = REFUSALS["lighting"]
+    assert detail in _heading(refused.text)
+    assert advice in refused.text
+    assert 'data-action="anyway"' in refused.text
+    assert "data-rgb" in refused.text
+    assert "Nothing yet" in page.api("GET", "ledger").text
+    answered = page.ask(DARK, params={"anyway": "1"}).text
+    assert f"may mean nothing: {detail}" in answered
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_every_reason_has_its_page(reason: str) -> None:
+    from securesplit.results import ModelInfo
+    from securesplit.ui import views
+    from securesplit.ui.rendering import render
+
+    refusal = Refusal("mole.jpg", reason, ModelInfo("m", "id"))  # type: ignore[arg-type]
+    shown = render("refused.html", **views.refusal(refusal, draw_lesion(3, 32)))
+    assert all(html.escape(words, quote=False) in shown for words in REFUSALS[reason])
+    assert "mole.jpg" not in shown
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [(b"", 422), (b"no photo", 422), (MOLE[: len(MOLE) // 2], 422), (b"<script>alert(1)</script>", 422)],
+)
+def test_what_is_no_photo_is_explained(page: Page, content: bytes, status: int) -> None:
+    answer = page.ask(content)
+    assert answer.status_code == status
+    assert _heading(answer.text) == "This photo cannot be read"
+    assert "<script" not in answer.text
+
+
+def test_what_an_error_says_is_text(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    from securesplit.errors import PhotoError
+
+    async def fail(*_: object, **__: object) -> None:
+        raise PhotoError("<img src=x onerror=alert(1)>", hint="<b>&</b>")
+
+    monkeypatch.setattr("securesplit.async_client.AsyncClient.trace", fail)
+    text = page.ask(MOLE).text
+    assert "&lt;img src=x" in text
+    assert "<img" not in text
+    assert "<b>" not in text
+
+
+def test_a_worker_that_is_down_is_explained(serving: Serving) -> None:
+    page = serving(endpoint=NOBODY, timeout_s=0.3)
+    answer = page.ask(MOLE)
+    assert answer.status_code == 503
+    assert _heading(answer.text) == "No worker answered"
+    assert "Try again" in answer.text
+    assert page.ask(DARK).status_code == 200, "a refusal needs no worker"
+
+
+def test_a_budget_that_is_spent_is_explained(serving: Serving) -> None:
+    answer = serving(budget=1).ask(MOLE)
+    assert answer.status_code == 409
+    assert "budget" in _heading(answer.text)
+
+
+def test_the_ledger_counts_a_photo_once(serving: Serving) -> None:
+    page = serving()
+
+    def photos() -> str:
+        row = re.search(r"Together</th>\s*<td>(\d+)</td>", page.api("GET", "ledger").text)
+        return row[1] if row else "0"
+
+    assert photos() == "0"
+    page.ask(MOLE)
+    page.ask(MOLE)
+    assert photos() == "1"
+    page.ask(encoded(draw_lesion(2, 300)))
+    assert photos() == "2"
+
+
+def test_many_at_once_are_answered(page: Page) -> None:
+    photos = [encoded(draw_lesion(seed, 200)) for seed in range(6)]
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(page.ask, photos))
+    assert [answer.status_code for answer in answers] == [200] * 6
+
+
+def test_a_photo_that_does_not_arrive_is_given_up(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stalls(_self: object) -> object:
+        yield MOLE[:10]
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(app, "UPLOAD_S", 0.05)
+    monkeypatch.setattr("starlette.requests.Request.stream", stalls)
+    assert page.ask(MOLE).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("path", "accepted", "language"),
+    [
+        ("/", "ko-KR,ko;q=0.9,en;q=0.8", "ko"),
+        ("/", "fr, en;q=0.5, ko;q=0.7", "ko"),
+        ("/", "fr", "en"),
+        ("/", ";q=x,,,", "en"),
+        ("/?lang=ko", "en", "ko"),
+        ("/?lang=../../etc/passwd", "en", "en"),
+    ],
+)
+def test_the_language_is_the_readers(page: Page, path: str, accepted: str, language: str) -> None:
+    text = page.browser.get(path, headers={"Accept-Language": accepted}).text
+    assert f'<html lang="{language}">' in text
+    assert ("사진" in text) == (language == "ko")
+
+
+def test_answers_come_in_the_language_of_the_page(page: Page) -> None:
+    korean = {"Accept-Language": "ko"}
+    assert re.search("[가-힣]", _heading(page.ask(MOLE, headers=korean).text))
+    assert "사진이" in page.ask(DARK, headers=korean).text
+    assert re.search("[가-힣]", page.ask(b"", headers=korean).text)
+
+
+def test_nothing_is_written_down(serving: Serving, tmp_path: Path) -> None:
+    page = serving()
+    page.ask(MOLE)
+    page.ask(DARK)
+    page.api("GET", "history")
+    kept = {file.name.removesuffix("-wal").removesuffix("-shm") for file in (tmp_path / "state").rglob("*")}
+    assert kept == {"noise.key", "ledger.sqlite3"}
