@@ -58,6 +58,7 @@ class Container:
         is_bottom_up: the file begins with the lowest row.
         kind: what it holds, in words; empty where its format says enough.
         parts: JPEGs of which it is made up.
+        size: width and height that are announced, of a picture whose decoder runs in a process of its own.
     """
 
     format: str
@@ -70,3 +71,4 @@ class Container:
     is_bottom_up: bool = False
     kind: str = ""
     parts: tuple[bytes, ...] = ()
+    size: tuple[int, int] = (0, 0)

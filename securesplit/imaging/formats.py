@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from securesplit.errors import PhotoError
 
-FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "HEIF")
 
-_USE = "use a JPEG, PNG, TIFF, BMP or WebP photo"
+_USE = "use a JPEG, HEIC, PNG, TIFF, BMP, WebP or AVIF photo"
 _SAVE = "save it as a JPEG or PNG"
 _EXPORT = "export the picture from the program that shows it, as a JPEG or PNG"
 _DEVELOP = "develop it with the camera's software, and save a JPEG or TIFF"
@@ -59,16 +59,10 @@ _OTHERS = (  # offset, bytes, what it is, what to do
     (0, b"\x7fELF", "a program", _USE),
     (0, b"MZ", "a program", _USE),
 )
-_BRANDS = (  # of ISO base media files, ISO/IEC 14496-12
-    ({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}, "a HEIC photo", "HEIC"),
-    ({b"avif", b"avis"}, "an AVIF picture", "AVIF"),
-    ({b"crx "}, "a camera's raw file", "raw"),
+_HEIF_BRANDS = frozenset(  # of ISO base media files, ISO/IEC 14496-12, whose pictures are HEIF's, AVIF among them
+    {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"}
 )
-_HINTS = {
-    "HEIC": "save or share it as a JPEG; an iPhone takes JPEGs with Settings > Camera > Formats > Most Compatible",
-    "AVIF": _SAVE,
-    "raw": _DEVELOP,
-}
+_RAW_BRAND = b"crx "
 _TEXTS = (  # lowercase beginnings
     (b"<!doctype html", "a web page", "open it in a browser and save the picture itself"),
     (b"<html", "a web page", "open it in a browser and save the picture itself"),
@@ -83,7 +77,7 @@ MARK_BYTES = 256  # that tell a picture: a DICOM file's begin at 128, the brands
 def is_picture(start: bytes) -> bool:
     """Whether the first `MARK_BYTES` of a file without a photo's name are those of a photo; two letters are no mark."""
     if start.startswith(b"ftyp", 4):
-        return any(_brands(start) & known for known, *_ in _BRANDS)
+        return bool(_brands(start) & (_HEIF_BRANDS | {_RAW_BRAND}))
     marks = [(at, mark) for _, at, mark in _BY_START if len(mark) > 2]
     return any(start.startswith(mark, at) for at, mark in [*marks, (128, b"DICM")])
 
@@ -97,6 +91,8 @@ def identify(content: bytes) -> str:
     for name, at, mark in _BY_START:
         if content.startswith(mark, at):
             return name
+    if content.startswith(b"ftyp", 4) and content[8:12] != _RAW_BRAND and _brands(content) & _HEIF_BRANDS:
+        return "HEIF"
     what, hint = _other(content)
     raise PhotoError(
         f"not an image of a known format, but {what}" if what else "not an image of a known format", hint=hint
@@ -105,23 +101,14 @@ def identify(content: bytes) -> str:
 
 def _other(content: bytes) -> tuple[str, str]:
     if content.startswith(b"ftyp", 4):
-        return _by_brand(content)
+        is_raw = _RAW_BRAND in _brands(content)
+        return ("a camera's raw file", _DEVELOP) if is_raw else ("a video", "take a photo, or save one frame as a JPEG")
     for at, mark, what, hint in _OTHERS:
         if content.startswith(mark, at):
             return what, hint
     if not content.strip(b"\0"):
         return "zeros only", "copy the photo again from its source"
     return _as_text(content[:_LOOK])
-
-
-def _by_brand(content: bytes) -> tuple[str, str]:
-    for known, what, key in _BRANDS:
-        if content[8:12] in known:
-            return what, _HINTS[key]
-    for known, what, key in _BRANDS:
-        if _brands(content) & known:
-            return what, _HINTS[key]
-    return "a video", "take a photo, or save one frame as a JPEG"
 
 
 def _brands(content: bytes) -> set[bytes]:

@@ -12,14 +12,14 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from securesplit.errors import PhotoError
-from securesplit.imaging import bmp, formats, integrity, jpeg, png, tiff, webp
+from securesplit.imaging import bmp, formats, heif, integrity, isolated, jpeg, png, tiff, webp
 from securesplit.imaging.container import Container
 from securesplit.imaging.jpeg import Jpeg
 from securesplit.imaging.memory import check_memory, check_size, too_large
@@ -64,9 +64,12 @@ def load_square(photo: PhotoSource, side: int) -> Square:
     """
     with _refusing():
         if isinstance(photo, np.ndarray):
-            return _square(_sized(Image.fromarray(check_array(photo))), side)
+            image = Image.fromarray(check_array(photo))
+            check_size(image.size)
+            return _square(image, side)
         if isinstance(photo, Image.Image):
-            _sized(photo).load()
+            check_size(photo.size)
+            photo.load()
             return _square(to_upright_rgb(photo, facts_of(photo), side), side)
         return _square(_read_file(read_source(photo), side), side)
 
@@ -89,6 +92,10 @@ def _read_file(content: bytes, side: int) -> Image.Image:
         container, taken_apart = jpeg.read(content)
         del content
         image = _decode_jpeg(container, taken_apart, side)
+    elif kind == "HEIF":
+        container = heif.read(content)
+        del content
+        image, container = _decode_alone(container)
     else:
         container = _READERS[kind](content)
         del content
@@ -122,8 +129,9 @@ def _decode_jpeg(container: Container, taken_apart: Jpeg, side: int) -> Image.Im
 
 def _decode(container: Container, side: int) -> Image.Image:
     image = _open(container)
-    _sized(image).draft("RGB", _wanted(side))
-    check_memory(image, container)
+    check_size(image.size)
+    image.draft("RGB", _wanted(side))
+    check_memory(image.size, image.mode, container)
     try:
         image.load()
     except ValueError:  # Pillow knows the mode, and no way to it from what the file holds
@@ -131,6 +139,16 @@ def _decode(container: Container, side: int) -> Image.Image:
             raise
         raise _unreadable(container) from None
     return image
+
+
+def _decode_alone(container: Container) -> tuple[Image.Image, Container]:
+    """By a decoder in a process of its own, which also says how the picture is to be turned."""
+    isolated.check_available(container.format)
+    check_size(container.size)
+    check_memory(container.size, "RGBA", container)
+    decoded = isolated.decode(container.format, container.stream, container.size[0] * container.size[1])
+    check_size(decoded.image.size)
+    return decoded.image, replace(container, orientation=decoded.orientation)
 
 
 def _open(container: Container) -> Image.Image:
@@ -149,11 +167,6 @@ def _unreadable(container: Container) -> PhotoError:
 def _wanted(side: int) -> tuple[int, int]:
     """A JPEG decodes at 1/2, 1/4 or 1/8 scale where that suffices."""
     return 2 * side, 2 * side
-
-
-def _sized(image: Image.Image) -> Image.Image:
-    check_size(image)
-    return image
 
 
 @contextlib.contextmanager

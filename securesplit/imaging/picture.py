@@ -46,6 +46,8 @@ def _orientation(image: Image.Image) -> int:
 def _colour(info: Mapping[Any, Any]) -> Colour:
     if profile := _bytes(info.get("icc_profile")):
         return Colour(icc=profile)
+    if isinstance(points := info.get("nclx_profile"), Mapping):  # pillow-heif's
+        return Colour(cicp=(points.get("color_primaries", 2), points.get("transfer_characteristics", 2)))
     gamma, corners = info.get("gamma"), info.get("chromaticity")
     if "srgb" in info or not isinstance(gamma, float):
         return Colour()

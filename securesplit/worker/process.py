@@ -8,19 +8,14 @@ lives; when it dies our end says so.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
+from securesplit.children import environment
 from securesplit.transport.pipe import FrontPipe
 from securesplit.worker.messages import Batch, Report
 from securesplit.worker.settings import EngineSpec
 
-_PASSED_ON = (
-    "PATH", "LANG", "LC_", "TZ", "LD_", "DYLD_", "PYTHON", "VIRTUAL_ENV", "COVERAGE", "MALLOC_", "GLIBC_", "SYSTEMROOT",
-)  # fmt: skip
-"""Beginnings of names of the variables that a tail gets: none that may be a secret, or a way to another service."""
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -109,10 +104,6 @@ def _start(theirs: int, *, show_errors: bool) -> subprocess.Popen[bytes]:
         stdin=theirs,
         stdout=subprocess.DEVNULL,
         stderr=None if show_errors else subprocess.DEVNULL,
-        env={
-            **{name: value for name, value in os.environ.items() if name.upper().startswith(_PASSED_ON)},
-            **_ONE_THREAD,
-            "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
-        },
+        env=environment() | _ONE_THREAD,
         start_new_session=True,
     )

@@ -31,9 +31,6 @@ def colour_tiff(*entries: Entry) -> bytes:
 
 
 FILES = {
-    "HEIC": (brand(b"heic", b"mif1"), "HEIC", "Most Compatible"),
-    "HEIC of mif1": (brand(b"mif1", b"miaf", b"heic"), "HEIC", "JPEG"),
-    "AVIF": (brand(b"avif", b"mif1"), "AVIF", "JPEG"),
     "CR3": (brand(b"crx ", b"isom"), "raw file", "camera's software"),
     "video": (brand(b"isom", b"mp42"), "video", "frame"),
     "JPEG XL": (b"\xff\x0a" + bytes(50), "JPEG XL", "JPEG"),

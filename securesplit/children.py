@@ -1,0 +1,18 @@
+"""What a process of ours that only computes is started with."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+_PASSED_ON = (
+    "PATH", "LANG", "LC_", "TZ", "LD_", "DYLD_", "PYTHON", "VIRTUAL_ENV", "COVERAGE", "MALLOC_", "GLIBC_", "SYSTEMROOT",
+)  # fmt: skip
+"""Beginnings of names of the variables that it gets: none that may be a secret, or a way to another service."""
+
+
+def environment() -> dict[str, str]:
+    """The variables of this process that a child needs, and this process's import path."""
+    passed_on = {name: value for name, value in os.environ.items() if name.upper().startswith(_PASSED_ON)}
+    return passed_on | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}

@@ -1,0 +1,157 @@
+"""Decoders that run in a process of their own, since their code is large, young, or known for its faults.
+
+A hostile file may crash, hang or bloat a decoder of HEIF, AVIF or JPEG 2000: it then ends with that process, and the
+photo is refused. The process gets the file on its standard input and gives pixels back; it can write no file, and has
+bounded memory and time (`securesplit.imaging.decoder`). Starting it takes about 0.15 s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from PIL import Image, features
+
+from securesplit.children import environment
+from securesplit.errors import PhotoError
+
+MAX_DECODING_S = 60.0
+NAMES = {"HEIF": "HEIC", "AVIF": "AVIF", "JPEG2000": "JPEG 2000"}
+"""For people, by Pillow's name."""
+
+_AGAIN = "copy the photo again from its source"
+_SMALLER = "scale the photo down first, or save it as a JPEG"
+_CHANNELS = {"RGB": 3, "RGBA": 4, "RGBa": 4, "L": 1, "LA": 2}
+_MAX_HEAD_BYTES = 4096
+_STRIP_BYTES = 8 << 20
+_DECODER = Path(__file__).with_name("decoder.py")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture as it lies in its file, and how it is to be turned."""
+
+    image: Image.Image
+    orientation: int
+
+
+def check_available(kind: str) -> None:
+    """Refuse a format whose decoder is not installed.
+
+    Raises:
+        PhotoError: it is not; the hint names the extra.
+    """
+    if kind == "HEIF" and importlib.util.find_spec("pillow_heif") is None:
+        raise PhotoError(
+            "a HEIC photo needs the library pillow-heif, which is not installed",
+            hint="pip install 'securesplit[heic]', or save the photo as a JPEG; an iPhone takes JPEGs with "
+            "Settings > Camera > Formats > Most Compatible",
+        )
+    if kind == "AVIF" and not features.check("avif"):
+        raise PhotoError(
+            "an AVIF picture needs a newer Pillow, with AVIF",
+            hint="pip install 'securesplit[heic]', or save it as a JPEG",
+        )
+
+
+def decode(kind: str, stream: bytes, pixels: int) -> Decoded:
+    """Decode a picture in a process of its own.
+
+    Args:
+        kind: Pillow's name of the format.
+        stream: the file.
+        pixels: as many as it announces; more are refused.
+
+    Raises:
+        PhotoError: it cannot be decoded, or not within the bounds.
+    """
+    with _process(kind, pixels) as process:
+        assert process.stdin is not None  # noqa: S101 - both are pipes
+        assert process.stdout is not None  # noqa: S101
+        with contextlib.suppress(OSError):  # it is gone, and what it left tells
+            process.stdin.write(stream)
+            process.stdin.close()
+        head = _head(process.stdout, kind, pixels)
+        return Decoded(_rows(process.stdout, head, kind), head.orientation)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What the process says before the pixels."""
+
+    mode: str
+    width: int
+    height: int
+    orientation: int
+
+
+@contextlib.contextmanager
+def _process(kind: str, pixels: int) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(_DECODER), kind, str(pixels)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+        start_new_session=True,
+    )
+    late = threading.Timer(MAX_DECODING_S, process.kill)
+    late.daemon = True
+    late.start()
+    try:
+        yield process
+    finally:
+        late.cancel()
+        process.kill()
+        with contextlib.suppress(BrokenPipeError):  # the rest of a file that nobody read
+            process.__exit__(None, None, None)
+
+
+def _head(stdout: IO[bytes], kind: str, pixels: int) -> _Head:
+    """What the process says of the picture; it may be subverted, so all is checked."""
+    length = int.from_bytes(stdout.read(4), "big")
+    content = stdout.read(length) if length <= _MAX_HEAD_BYTES else b""
+    try:
+        found = json.loads(content)
+        if "error" in found:
+            raise _failed(kind, str(found["error"]))
+        width, height = (int(side) for side in found["size"])
+        head = _Head(str(found["mode"]), width, height, int(found["orientation"]))
+    except (ValueError, KeyError, TypeError):
+        raise _crashed(kind) from None
+    if head.mode not in _CHANNELS or width < 1 or height < 1 or width * height > pixels:
+        raise _crashed(kind)
+    return head
+
+
+def _rows(stdout: IO[bytes], head: _Head, kind: str) -> Image.Image:
+    """The pixels, a strip at a time, so that they are held once."""
+    row = head.width * _CHANNELS[head.mode]
+    rows = max(1, _STRIP_BYTES // row)
+    image = Image.new(head.mode, (head.width, head.height))
+    for top in range(0, head.height, rows):
+        size = (head.width, min(rows, head.height - top))
+        content = stdout.read(row * size[1])
+        if len(content) < row * size[1]:
+            raise _crashed(kind)
+        image.paste(Image.frombytes(head.mode, size, content), (0, top))
+    return image
+
+
+def _failed(kind: str, reason: str) -> PhotoError:
+    if reason == "memory":
+        return PhotoError(f"decoding this {NAMES[kind]} would take too much memory", hint=_SMALLER)
+    plain = " ".join("".join(c if c.isprintable() else " " for c in reason).split())
+    return PhotoError(f"the {NAMES[kind]} is damaged or truncated ({plain[:120]})", hint=_AGAIN)
+
+
+def _crashed(kind: str) -> PhotoError:
+    return PhotoError(f"the {NAMES[kind]} is damaged, or too costly to decode (its decoder gave up)", hint=_AGAIN)
