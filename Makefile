@@ -56,8 +56,13 @@ messages: $(VENV)/.dev  ## bring the catalogues under securesplit/locale up to d
 bench: $(VENV)/.dev  ## the tables of figures, printed and saved under build/bench
 	$(BIN)/python -m benchmarks.all
 
-bundle: $(VENV)/.train  ## train the default bundle anew: make bundle DATA=... WEIGHTS=...
+# The gate learns from a collection with phone photos, and GATE may hold its --others and --phone-learned.
+COLLECTION ?= $(DATA)
+
+bundle: $(VENV)/.train  ## train the default bundle, gate and attack decoder: make bundle DATA=... WEIGHTS=... COLLECTION=...
 	$(BIN)/python -m training.default_bundle --data $(DATA) --weights $(WEIGHTS)
+	$(BIN)/python -m training.gate --data $(COLLECTION) $(GATE)
+	$(BIN)/python -m training.attack_decoder --data $(DATA)
 
 inception: $(VENV)/.train  ## train InceptionResNetV2, taught by the default bundle: make inception DATA=...
 	$(BIN)/python -m training.train --config inception --data $(DATA) --run build/inception \

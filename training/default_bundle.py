@@ -3,7 +3,9 @@ r"""The shipped bundle, from ImageNet weights to ``securesplit/model/default``, 
     python -m training.default_bundle --data ../shared/data/ham10000 \
         --weights ../shared/weights/efficientnetv2b0_no_top.weights.h5
 
-Every stage is skipped or resumed where its result is there already, so the command may be killed and run again.
+Every stage is skipped or resumed where its result is there already, so the command may be killed and run again. A new
+head needs a new gate and a new attack decoder: `training.gate` and `training.attack_decoder` come after it, as `make
+bundle` has them.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import keras
 
 from securesplit.drafts import folder_replacement, refuse_others
 from securesplit.model import Calibration, Manifest, Preset, backbones
-from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.model.bundle import DEFAULT_FOLDER, FILES
 from securesplit.privacy.release import ReleaseSpec
 from training import data, encoders, evaluate, export
 from training.config import CONFIGS, SIDE
@@ -101,7 +103,7 @@ def build(args: argparse.Namespace) -> Manifest:
     Raises:
         ConfigError: the folder of the bundle holds something else too.
     """
-    refuse_others(args.out, ("manifest.json", "head.tflite", "tail.tflite"))
+    refuse_others(args.out, FILES)
     backbone = args.backbone
     run = args.run if args.reuse_stage_1 else stage_1(args)
     train, val = load_cached(run, args.data, backbone, views=args.views)

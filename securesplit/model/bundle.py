@@ -1,8 +1,8 @@
 """A bundle on disk: ``manifest.json``, ``head.tflite``, on a worker ``tail.tflite``, on a device ``gate.json``.
 
-Each half is hashed when it is opened and runs from the very bytes that were hashed, so what answers is what the
-manifest names. A client may hold a bundle without the tail. A bundle may have
-no gate; one that its manifest names is checked like a half.
+``attack.tflite`` may be there for whoever wants to see what a release gives away. Each half is hashed when it is opened
+and runs from the very bytes that were hashed, so what answers is what the manifest names. A client may hold a bundle
+without the tail. A bundle may have no gate and no attack decoder; what its manifest names is checked like a half.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securesplit.errors import BundleError
+from securesplit.model import attack_decoder
 from securesplit.model import gate as gates
 from securesplit.model import manifest as manifests
 from securesplit.model.files import MAX_HALF_BYTES, MAX_MANIFEST_BYTES, read_file
 from securesplit.model.manifest import Manifest, Preset
 
 if TYPE_CHECKING:
+    from securesplit.model.attack_decoder import AttackDecoder
     from securesplit.model.gate import Gate
     from securesplit.model.litert import Head, Tail
 
 DEFAULT_FOLDER = Path(__file__).parent / "default"
+FILES = ("manifest.json", "head.tflite", "tail.tflite", gates.FILE, attack_decoder.FILE)
+"""All that a bundle may hold."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,19 @@ class Bundle:
         if preset is None or preset.spec.shape != gate.shape:
             raise BundleError(f"{gates.FILE} was made for another head", hint="fetch or build the bundle again")
         return gate
+
+    def open_attack_decoder(self) -> AttackDecoder | None:
+        """Load what shows how much of a photo its release gives away; None where the bundle has none.
+
+        Raises:
+            BundleError: missing, altered, not loadable, or of other shapes than the manifest says.
+        """
+        info = self.manifest.attack_decoder
+        if info is None:
+            return None
+        content = self._read(attack_decoder.FILE, info.sha256, attack_decoder.MAX_BYTES)
+        specs = {name: self.presets[name].spec for name in info.presets}
+        return attack_decoder.AttackDecoder(content, info.side, specs, info.presets)
 
     def _read(self, half: str, sha256: str, most_bytes: int = MAX_HALF_BYTES) -> bytes:
         try:

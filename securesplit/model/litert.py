@@ -52,8 +52,14 @@ def _signature(interpreter: Any, name: str) -> Any:
         raise BundleError(f"the half has no signature {name!r}", hint=_HINT) from None
 
 
-def _check(half: str, found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise BundleError where a tensor is missing, of another shape, or not float32."""
+def check_tensors(half: str, found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise BundleError where a tensor is missing, of another shape, or not float32.
+
+    Args:
+        half: whose tensors, for the message.
+        found: details of the tensors, by name.
+        expected: shapes by name.
+    """
     for name, shape in expected.items():
         tensor = found.get(name)
         has = None if tensor is None else tuple(int(n) for n in tensor["shape"])
@@ -62,7 +68,12 @@ def _check(half: str, found: Mapping[str, Any], expected: Mapping[str, tuple[int
             raise BundleError(f"{name} of the {half} {told}, the manifest says float32 {shape}", hint=_HINT)
 
 
-def _signatures(interpreter: Any, names: Iterable[str]) -> dict[str, Any]:
+def signatures(interpreter: Any, names: Iterable[str]) -> dict[str, Any]:
+    """The runners of these signatures by name.
+
+    Raises:
+        BundleError: one is missing.
+    """
     return {name: _signature(interpreter, name) for name in names}
 
 
@@ -87,8 +98,10 @@ class Head:
         Raises:
             BundleError: they differ.
         """
-        _check("head", self._runner.value.get_input_details(), {"photo": (1, side, side, 3)})
-        _check("head", self._runner.value.get_output_details(), {name: (1, *shape) for name, shape in shapes.items()})
+        check_tensors("head", self._runner.value.get_input_details(), {"photo": (1, side, side, 3)})
+        check_tensors(
+            "head", self._runner.value.get_output_details(), {name: (1, *shape) for name, shape in shapes.items()}
+        )
 
     def __call__(self, photo: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
         """``(side, side, 3) uint8`` -> preset name -> embedding ``float32`` of the preset's shape."""
@@ -110,11 +123,11 @@ class Tail:
 
     def __init__(self, model: bytes, specs: Mapping[str, ReleaseSpec], threads: int) -> None:
         self._specs = specs
-        self._runners = PerProcess(lambda: _signatures(open_interpreter(model, threads), specs))
+        self._runners = PerProcess(lambda: signatures(open_interpreter(model, threads), specs))
         for preset, spec in specs.items():
             runner = self._runners.value[preset]
-            _check("tail", runner.get_input_details(), {"release": (1, *spec.shape)})
-            _check("tail", runner.get_output_details(), {"logit": (1, 1)})
+            check_tensors("tail", runner.get_input_details(), {"release": (1, *spec.shape)})
+            check_tensors("tail", runner.get_output_details(), {"logit": (1, 1)})
 
     def __call__(self, preset: str, releases: NDArray[Any]) -> NDArray[np.float32]:
         """``(n, *shape)`` integers of one preset -> ``(n,) float32``.

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from securesplit.errors import BundleError
-from securesplit.model import fields
+from securesplit.model import attack_decoder, fields
+from securesplit.model.attack_decoder import AttackInfo
 from securesplit.privacy.release import ReleaseSpec
 from securesplit.results import Accuracy, Kind
 
@@ -186,7 +187,7 @@ class GateInfo:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A parsed ``manifest.json``; `gate` is None where the bundle has none."""
+    """A parsed ``manifest.json``; `gate` and `attack_decoder` are None where the bundle has none."""
 
     name: str
     head_sha256: str
@@ -199,6 +200,7 @@ class Manifest:
     licence: str
     provenance: Mapping[str, Any]
     gate: GateInfo | None = None
+    attack_decoder: AttackInfo | None = None
 
     @property
     def identity(self) -> bytes:
@@ -220,6 +222,7 @@ class Manifest:
             "default_preset": self.default_preset,
             "presets": {name: _preset_to_json(preset) for name, preset in self.presets.items()},
             **({} if self.gate is None else {"gate": _gate_to_json(self.gate)}),
+            **({} if self.attack_decoder is None else {attack_decoder.KEY: self.attack_decoder.to_json()}),
             "licence": self.licence,
             "provenance": dict(self.provenance),
         }
@@ -270,7 +273,14 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
         licence=fields.paragraph(raw, "licence"),
         provenance=fields.section(raw, "provenance"),
         gate=_gate(fields.section(raw, "gate")) if "gate" in raw else None,
+        attack_decoder=_attack_decoder(raw, presets),
     )
+
+
+def _attack_decoder(raw: Mapping[str, Any], presets: Mapping[str, Any]) -> AttackInfo | None:
+    if attack_decoder.KEY not in raw:
+        return None
+    return attack_decoder.parse_info(fields.section(raw, attack_decoder.KEY), presets)
 
 
 def _gate(raw: Mapping[str, Any]) -> GateInfo:

@@ -239,6 +239,8 @@ def test_a_bundle_that_was_altered_is_an_error_and_one_without_tail_is_not(
     report = doctor("--model", bundle)
     assert report["status"] == "ok"
     assert "no tail here, a device needs none" in said(report, "ok")
+    assert any("the gate has its hash" in line for line in said(report, "ok"))
+    assert any("the attack decoder has its hash" in line for line in said(report, "ok"))
     with (bundle / "head.tflite").open("r+b") as file:
         file.write(b"altered")
     report = doctor("--model", bundle)
@@ -246,6 +248,24 @@ def test_a_bundle_that_was_altered_is_an_error_and_one_without_tail_is_not(
         9,
         ["head.tflite was altered: its hash is not the manifest's"],
     )
+
+
+@pytest.mark.parametrize("name", ["gate.json", "attack.tflite"])
+def test_an_altered_gate_or_attack_decoder_is_an_error(doctor: Doctor, certs: Path, tmp_path: Path, name: str) -> None:
+    bundle = Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle"))
+    (bundle / name).write_bytes(b"altered")
+    report = doctor("--model", bundle)
+    assert (report["exit_code"], said(report, "error")) == (9, [f"{name} was altered: its hash is not the manifest's"])
+
+
+def test_a_bundle_without_gate_and_attack_decoder_is_fine(doctor: Doctor, certs: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle"))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    del manifest["gate"], manifest["attack_decoder"]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    report = doctor("--model", bundle)
+    assert report["status"] == "ok"
+    assert "no gate: photos are refused by their pixels only" in said(report, "ok")
 
 
 @pytest.mark.parametrize(

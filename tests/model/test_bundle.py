@@ -9,7 +9,7 @@ import pytest
 from securesplit.errors import BundleError
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, Calibration
-from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.model.bundle import DEFAULT_FOLDER, FILES
 from securesplit.privacy.release import saturate, to_grid
 
 MAX_BUNDLE_BYTES = 20_000_000
@@ -22,7 +22,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_the_default_bundle_is_whole_and_small() -> None:
-    assert {p.name for p in DEFAULT_FOLDER.iterdir()} == {"manifest.json", "head.tflite", "tail.tflite", "gate.json"}
+    assert {p.name for p in DEFAULT_FOLDER.iterdir()} == set(FILES)
     assert sum(p.stat().st_size for p in DEFAULT_FOLDER.iterdir()) < MAX_BUNDLE_BYTES
 
 

@@ -295,3 +295,15 @@ def test_exact_noise_repeats_for_its_seed():
 def test_no_noise_where_there_is_none():
     clean = np.ones((3, 4), np.float32)
     assert Surface("stem").observe(clean, seed=1) is clean
+
+
+@pytest.mark.parametrize("numbers", [5, 60])
+def test_ridge_coefficients_are_the_closed_form(numbers):
+    """By either Gram matrix, the same answers as the attack's."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(30, numbers)).astype(np.float32)
+    y = rng.normal(size=(30, 3)).astype(np.float32)
+    seen = rng.normal(size=(4, numbers))
+    answers = [linear(seen) for linear in ridge.solve(x, y, 0.1)]
+    found = [seen @ weights + bias for weights, bias in ridge.coefficients(x, y, 0.1)]
+    assert np.allclose(answers, found, atol=1e-4)

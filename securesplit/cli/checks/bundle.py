@@ -1,4 +1,4 @@
-"""The bundle: hashes, whether its halves load, and how long the head takes here."""
+"""The bundle: hashes, whether its parts load, and how long the head takes here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEED = 7  # of the lesion that is drawn
 
 
 def check_bundle(folder: Path | None, privacy: str | None = None) -> Iterator[Finding]:
-    """That the manifest is whole, that each half that is here has its hash and loads, and that `privacy` can be used.
+    """That the manifest is whole, that each part that is here has its hash and loads, and that `privacy` can be used.
 
     Args:
         folder: of the bundle; None for the one in the package.
@@ -41,6 +41,8 @@ def check_bundle(folder: Path | None, privacy: str | None = None) -> Iterator[Fi
             yield ok("bundle", "the tail has its hash and loads")
         else:
             yield ok("bundle", "no tail here, a device needs none")
+        yield _gate(bundle)
+        yield _attack_decoder(bundle)
         choose_preset(bundle, privacy)
     except SecureSplitError as error:
         yield failure("bundle", error)
@@ -60,6 +62,22 @@ def _head(bundle: Bundle) -> Finding:
     if taken > SLOW_MS:
         return warning("bundle", message, "this machine is busy or slow; a smaller bundle may suit it")
     return ok("bundle", message)
+
+
+def _gate(bundle: Bundle) -> Finding:
+    gate = bundle.open_gate()
+    if gate is None:
+        return ok("bundle", "no gate: photos are refused by their pixels only")
+    reasons = ", ".join(gate.classes[1:])
+    return ok("bundle", f"the gate has its hash and refuses photos for {reasons}")
+
+
+def _attack_decoder(bundle: Bundle) -> Finding:
+    decoder, info = bundle.open_attack_decoder(), bundle.manifest.attack_decoder
+    if decoder is None or info is None:
+        return ok("bundle", "no attack decoder: what a release gives away cannot be shown")
+    skills = ", ".join(f"{name} {figures.skill:.2f}" for name, figures in info.presets.items())
+    return ok("bundle", f"the attack decoder has its hash and loads (skill over the class mean: {skills})")
 
 
 def synthetic_release(bundle: Bundle) -> NDArray[Any]:

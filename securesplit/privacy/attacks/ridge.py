@@ -96,11 +96,30 @@ def solve(x: NDArray[np.float32], y: NDArray[np.float32], sigma: float) -> Itera
     mean_x, mean_y = x.mean(0, dtype=np.float64), y.mean(0, dtype=np.float64)
     centred, right = x - mean_x, (y - mean_y).astype(np.float32)  # Gram matrices need float64: penalties are small
     n, p = centred.shape
-    variance = float(np.square(centred).mean())
-    weights = [n * (sigma**2 + penalty * variance + 1e-12) for penalty in PENALTIES]
+    weights = _weights(centred, sigma)
     if p <= n:
         return _primal(centred, right, mean_x, mean_y, weights)
     return _dual(centred, right, mean_x, mean_y, weights)
+
+
+def _weights(centred: NDArray[np.float64], sigma: float) -> list[float]:
+    """What each penalty adds to the diagonal of the Gram matrix."""
+    variance = float(np.square(centred).mean())
+    return [len(centred) * (sigma**2 + penalty * variance + 1e-12) for penalty in PENALTIES]
+
+
+def coefficients(
+    x: NDArray[np.float32], y: NDArray[Any], sigma: float
+) -> Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """`solve` as weights ``(p, q)`` and biases ``(q,)``, for few targets q: by the smaller of the two Gram matrices."""
+    mean_x, mean_y = x.mean(0, dtype=np.float64), y.mean(0, dtype=np.float64)
+    centred, right = x - mean_x, y - mean_y
+    dual = centred.shape[1] > len(centred)
+    gram = centred @ centred.T if dual else centred.T @ centred
+    for weight in _weights(centred, sigma):
+        solved = np.linalg.solve(gram + weight * np.eye(len(gram)), right if dual else centred.T @ right)
+        found = centred.T @ solved if dual else solved
+        yield found, mean_y - mean_x @ found
 
 
 def _primal(
