@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from securesplit.config import check_privacy
 from securesplit.imaging import PhotoSource, Square, load_square, quality
 from securesplit.model import Bundle, Preset
+from securesplit.model.gate import Gate
 from securesplit.privacy import accounting
 from securesplit.privacy.accounting import Loss
 from securesplit.privacy.ledger import Ledger, Receipt, Total
@@ -135,20 +136,12 @@ class Releaser:
         """The second half of `release`: head, gate, grid and noise."""
         square, pixels, loaded = photo.square, photo.square.pixels, time.perf_counter()
         outputs = self._head(pixels)
-        embedding, assessment = outputs[self.preset.spec.preset], self._assess(square, outputs)
+        embedding, assessment = outputs[self.preset.spec.preset], _assess(self._gate, square, outputs)
         embedded = time.perf_counter()
         sent = self._noisy(pixels, embedding) if with_noise else self._clean(embedding)
         done = time.perf_counter()
         head_ms, privacy_ms = 1e3 * (embedded - loaded), 1e3 * (done - embedded)
         return Released(pixels, sent, photo.load_ms, head_ms, privacy_ms, assessment)
-
-    def _assess(self, square: Square, outputs: Mapping[str, NDArray[np.float32]]) -> Assessment:
-        """By the pixels, and where the bundle has a gate, by the map that the head has computed."""
-        reason = quality.check(square.pixels, square.edge)
-        if self._gate is None:
-            return Assessment(reason, None)
-        verdict = self._gate.judge(outputs[self._gate.output], quality.measure(square.pixels))
-        return Assessment(reason or verdict.reason, verdict.kind)
 
     def _noisy(self, pixels: NDArray[np.uint8], embedding: NDArray[np.float32]) -> NDArray[Any]:
         spec = self.preset.spec
@@ -193,6 +186,26 @@ class Releaser:
             budget=budget,
         )
         return describe(spec, receipt)
+
+
+def assess(bundle: Bundle, photo: PhotoSource) -> Assessment:
+    """Whether a photo may be asked about, which no preset changes; for one photo, as head and gate are opened for it.
+
+    Raises:
+        BundleError: head or gate cannot be opened.
+        PhotoError: this is not a photo that can be read safely.
+    """
+    square = load_square(photo, bundle.manifest.side)
+    return _assess(bundle.open_gate(), square, bundle.open_head()(square.pixels))
+
+
+def _assess(gate: Gate | None, square: Square, outputs: Mapping[str, NDArray[np.float32]]) -> Assessment:
+    """By the pixels, and where the bundle has a gate, by the map that the head has computed."""
+    reason = quality.check(square.pixels, square.edge)
+    if gate is None:
+        return Assessment(reason, None)
+    verdict = gate.judge(outputs[gate.output], quality.measure(square.pixels))
+    return Assessment(reason or verdict.reason, verdict.kind)
 
 
 def choose_preset(bundle: Bundle, privacy: str | float | None) -> Preset:

@@ -20,10 +20,11 @@ from securesplit.cli.diagnose import caveats, explanation, refused, worth
 from securesplit.cli.options import model_option, privacy_option
 from securesplit.cli.settings import command
 from securesplit.errors import REFUSED, ConfigError, UnreachableError
-from securesplit.results import Diagnosis, Refusal
+from securesplit.results import Diagnosis, ModelInfo, Refusal
 
 if TYPE_CHECKING:
     from securesplit.journey import Trace
+    from securesplit.releaser import Releaser
 
 START_TIMEOUT_S = 60.0  # a busy two-core machine took 3 s
 SEED = 7  # of the lesion that is drawn where no photo is given
@@ -37,43 +38,61 @@ SEED = 7  # of the lesion that is drawn where no photo is given
 def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None) -> int:
     """Make keys in a temporary folder, start a tail worker, diagnose PHOTO (or a drawn lesion), show what left.
 
-    The picture has three panels: the photo, which stays here; the integers that left the device; the bytes that the
-    wire carried.
+    The picture shows the photo, which stays here; the integers that left the device; the bytes that the wire carried;
+    and, where the bundle has an attack decoder, what the worker could make of the release, beside what it would guess
+    without it. A photo that would be refused ends it before anything is set up.
     """
     native_stderr.quiet_litert()
     with tempfile.TemporaryDirectory(prefix="securesplit-demo-") as scratch:
         folder = Path(scratch)
+        photo = photo or _drawn(folder)
+        if refusal := _refusal(photo, model):
+            for line in refused(refusal):
+                terminal.answer(line)
+            return REFUSED
         certs = folder / "certs"
         terminal.note("1. keys: a private CA, one server, one client")
         _run_self("keygen", "--out", str(certs))
-        photo = photo or _drawn(folder)
         terminal.note("2. a tail worker on a loopback port")
         with _worker(certs, model) as endpoint:
             terminal.note(f"3. the photo's journey to {endpoint}")
             settings = {"certs": certs, "privacy": privacy, "model": model, "state": folder / "state"}
-            return _journey(photo, endpoint, out, settings)
+            _journey(photo, endpoint, out, settings)
+    return 0
 
 
-def _journey(photo: Path, endpoint: str, out: Path, settings: dict[str, Any]) -> int:
+def _refusal(photo: Path, model: Path | None) -> Refusal | None:
+    """Why no answer would mean anything; None where the photo may be asked about."""
+    from securesplit.imaging import photo_name
+    from securesplit.model import Bundle
+    from securesplit.releaser import assess
+
+    bundle = Bundle.load(model)
+    found = assess(bundle, photo)
+    if found.reason is None:
+        return None
+    return Refusal(photo_name(photo), found.reason, ModelInfo(bundle.manifest.name, bundle.id), found.kind)
+
+
+def _journey(photo: Path, endpoint: str, out: Path, settings: dict[str, Any]) -> None:
     from securesplit.client import Client
 
     with Client(endpoint, **settings) as client:
         client.diagnose(photo)  # its frame also ends the handshake; the next one is a request and nothing else
         result, trace = client.trace(photo)
-    if isinstance(result, Refusal):
-        for line in refused(result):
-            terminal.answer(line)
-        return REFUSED
+    assert not isinstance(result, Refusal)  # noqa: S101  (it was assessed before)
     assert trace is not None  # noqa: S101  (an answer has one)
-    _show(result, trace, out)
-    return 0
+    _show(result, trace, client.releaser, out)
 
 
-def _show(diagnosis: Diagnosis, trace: Trace, out: Path) -> None:
+def _show(diagnosis: Diagnosis, trace: Trace, releaser: Releaser, out: Path) -> None:
     from securesplit.cli.picture import journey_picture
 
+    spec, decoder = releaser.preset.spec, releaser.bundle.open_attack_decoder()
+    malignant = diagnosis.malignant >= diagnosis.threshold
+    rebuilt = decoder.rebuild(spec, trace.release, malignant=malignant) if decoder else None
     try:
-        journey_picture(trace.pixels, trace.release, trace.wire).save(out)
+        journey_picture(trace.pixels, trace.release, spec, trace.wire, rebuilt).save(out)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"cannot write the picture {out} ({error})", hint="choose another --out, such as demo.png"
@@ -83,6 +102,9 @@ def _show(diagnosis: Diagnosis, trace: Trace, out: Path) -> None:
         terminal.answer(f"  {line}")
     for line in explanation(diagnosis):
         terminal.answer(f"  {line}")
+    if rebuilt is not None and rebuilt.figures is not None:
+        skill = max(rebuilt.figures.skill, 0.0)
+        terminal.answer(f"  attack on the release: {skill:.0%} of the way from a guess to the photo, on unseen photos")
     terminal.answer(f"picture: {out}")
     terminal.answer(diagnosis.disclaimer)
 

@@ -230,8 +230,10 @@ def test_demo_shows_the_journey(securesplit: Command, tmp_path: Path) -> None:
     done = securesplit("demo", "--out", tmp_path / "demo.png")
     assert done.returncode == 0, done.stderr
     assert "bytes of ciphertext left this device" in done.stdout
+    assert "attack on the release: 1% of the way from a guess to the photo" in done.stdout
     with Image.open(tmp_path / "demo.png") as picture:
         assert picture.width > 900
+        assert picture.height > 700, "the attack has a row of its own"
         assert np.asarray(picture).std() > 20
 
 
