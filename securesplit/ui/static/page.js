@@ -112,8 +112,9 @@ function finish(content) {
   $("#work").hidden = true;
   $(".ask").hidden = true;
   show($("#result"), content);
-  $("#result h2")?.focus();
+  $("#result h1")?.focus();
   say("");
+  if (!token) return;
   refresh("ledger");
   if ($("#history ul, #history [data-history=close]")) refresh("history");
 }
@@ -144,7 +145,10 @@ function say(text) {
 // ---- ledger and history
 
 async function refresh(name) {
-  show($(`#${name}`), (await piece(`/api/${name}`)).content);
+  const { ok, content } = await piece(`/api/${name}`);
+  const place = $(`#${name}`);
+  if (ok) show(place, content);
+  else place.textContent = content.querySelector("[data-text]").textContent;
 }
 
 async function changeHistory(path, options) {
@@ -212,5 +216,9 @@ document.addEventListener("submit", (event) => {
   changeHistory("/api/history/open", { method: "POST", body: $("#passphrase").value });
 });
 
-refresh("ledger");
-refresh("history");
+if (token) {
+  refresh("ledger");
+  refresh("history");
+} else {
+  finish(problem(texts.noSession));
+}

@@ -1,0 +1,248 @@
+"""What people do with the page, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from securesplit.results import REFUSALS
+from tests.browser.conftest import MOLE, REFUSED, SECRET, Served, Tab, serving
+from tests.integration.conftest import run_command
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = [
+    '"><img src=x onerror="document.title=\'owned\'">.png',
+    "{{ 7*7 }}${7*7}<script>document.title='owned'</script>.png",
+    "../../../../etc/passwd",
+    "gnp.\u202eelom\u202c.png",
+    "x" * 240 + ".png",
+    "점 사진\n\t\u0000.png",
+]
+AXE = resources.files("axe_core_python").joinpath("axe.min.js")
+
+
+def _violations(tab: Tab) -> list[str]:
+    """What axe-core complains of on the page as it stands."""
+    tab.page.evaluate(AXE.read_text(encoding="utf-8") + ";0")
+    found = tab.page.evaluate("() => axe.run()")
+    return [f"{each['id']}: {[node['html'] for node in each['nodes']]}" for each in found["violations"]]
+
+
+def test_a_photo_is_chosen_answered_and_followed_by_another(tab: Tab) -> None:
+    tab.give(MOLE)
+    assert tab.heading()
+    assert tab.page.evaluate("document.activeElement.tagName") == "H1", "a screen reader goes on at the answer"
+    assert tab.page.locator(".ask").is_hidden()
+    assert _colours(tab, "#result figure canvas") > 100, "the crop was painted"
+    assert tab.page.locator(".cell.sent").count() == 1
+    tab.again()
+    assert tab.page.locator(".ask").is_visible()
+    assert tab.page.locator("#result").inner_text() == ""
+
+
+def _colours(tab: Tab, canvas: str) -> int:
+    count = """(canvas) => new Set(new Uint32Array(
+        canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size"""
+    return int(tab.page.locator(canvas).first.evaluate(count))
+
+
+def test_a_photo_is_dropped_and_pasted(tab: Tab) -> None:
+    make = """async (bytes) => {
+        const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
+        return data;
+    }"""
+    dropped = tab.page.evaluate_handle(make, list(MOLE))
+    tab.page.dispatch_event("main", "dragover", {"dataTransfer": dropped})
+    tab.page.dispatch_event("main", "drop", {"dataTransfer": dropped})
+    assert tab.heading()
+    tab.again()
+    paste = """(data) => document.body.dispatchEvent(
+        new ClipboardEvent("paste", { clipboardData: data, bubbles: true }))"""
+    tab.page.evaluate(paste, tab.page.evaluate_handle(make, list(MOLE)))
+    assert tab.heading()
+    tab.again()
+    tab.page.evaluate(paste, tab.page.evaluate_handle("() => new DataTransfer()"))
+    assert "no photo" in tab.page.locator("#live").inner_text()
+
+
+def test_a_phone_takes_the_photo_with_its_camera(new_tab: Callable[..., Tab], served: Served) -> None:
+    phone = new_tab(served.address(), phone=True)
+    assert phone.page.get_attribute("#camera", "capture") == "environment"
+    with phone.page.expect_file_chooser() as chooser:
+        phone.page.get_by_text("Take a photo").tap()
+    chooser.value.set_files({"name": "image.jpg", "mimeType": "image/jpeg", "buffer": MOLE})
+    assert phone.heading()
+    assert phone.page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing falls off the screen"
+
+
+def test_the_keyboard_is_enough(tab: Tab) -> None:
+    def press_until(selector: str) -> None:
+        for _ in range(20):
+            tab.page.keyboard.press("Tab")
+            if tab.page.evaluate("(s) => document.activeElement.matches(s)", selector):
+                return
+        raise AssertionError(selector)
+
+    press_until(".skip")
+    press_until("#file")
+    with tab.page.expect_file_chooser() as chooser:
+        tab.page.keyboard.press("Enter")
+    chooser.value.set_files({"name": "dark.png", "mimeType": "image/png", "buffer": REFUSED["lighting"]})
+    assert tab.heading()
+    press_until("[data-action=anyway]")
+    tab.page.keyboard.press("Enter")
+    tab.page.locator(".number").wait_for()
+    press_until("summary")
+    tab.page.keyboard.press("Enter")
+    assert tab.page.locator("details li").first.is_visible()
+    press_until("[data-action=again], #passphrase")
+
+
+def test_each_refusal_has_advice(tab: Tab) -> None:
+    assert set(REFUSED) == set(REFUSALS)
+    for reason, (detail, advice) in REFUSALS.items():
+        assert detail in tab.ask(REFUSED[reason])
+        assert advice in tab.page.locator("#result").inner_text()
+        assert "Nothing was sent" in tab.page.locator("#result").inner_text()
+        tab.again()
+
+
+def test_a_refused_photo_is_answered_all_the_same(tab: Tab) -> None:
+    tab.ask(REFUSED["lighting"])
+    tab.page.get_by_role("button", name="Answer anyway").click()
+    tab.page.locator(".number").wait_for()
+    assert "may mean nothing" in tab.page.locator("#result .warning").first.inner_text()
+
+
+def test_a_hostile_name_is_text_and_stays_in_the_browser(tab: Tab) -> None:
+    sent: list[str] = []
+    tab.page.on("request", lambda request: sent.append(f"{request.url} {request.headers}"))
+    tab.page.route("**/api/photos", lambda route: None)  # held, so that the name stays on the page
+    for name in HOSTILE:
+        tab.give(MOLE, name)
+        shown = tab.page.locator("#name")
+        assert shown.evaluate("(element) => element.childElementCount") == 0
+        assert shown.text_content().split("/")[-1] == name.split("/")[-1]
+        assert shown.evaluate("(element) => element.scrollWidth <= document.documentElement.clientWidth")
+        tab.page.locator("#cancel").click()
+    assert "owned" not in tab.page.title()
+    assert sum("/api/photos" in each for each in sent) == len(HOSTILE)
+    assert not [each for each in sent if "passwd" in each or "owned" in each or "elom" in each]
+
+
+def test_what_is_no_photo_is_explained(tab: Tab) -> None:
+    assert tab.ask(b"no photo", "mole.png") == "This photo cannot be read"
+    tab.complaints.clear()  # the browser reports the status 422
+
+
+def test_a_worker_that_is_down_is_explained(new_tab: Callable[..., Tab], tmp_path: Path) -> None:
+    certs = tmp_path / "certs"
+    assert run_command("keygen", "--out", certs).returncode == 0
+    settings = ["--connect", "tcp://127.0.0.1:9", "--certs", certs, "--timeout", "0.5", "--state", tmp_path / "state"]
+    with serving(*settings) as page:
+        tab = new_tab(page.address())
+        assert tab.ask(MOLE) == "No worker answered"
+        assert "Asks tcp://127.0.0.1:9." in tab.page.locator("footer").inner_text()
+        tab.page.get_by_role("button", name="Try again").click()
+        assert tab.heading() == "No worker answered"
+        tab.again()
+        assert "blurred" in tab.ask(REFUSED["blur"]), "a refusal needs no worker"
+        tab.again()
+        page.end()
+        tab.give(MOLE)
+        tab.page.locator("#result").get_by_text("Start it again").wait_for()
+        tab.complaints.clear()  # the browser reports the status 503 and the connection that is gone
+
+
+def test_a_second_tab_needs_an_address_of_its_own(tab: Tab) -> None:
+    second = tab.page.context.new_page()
+    second.goto(tab.page.url)
+    second.get_by_text("This tab has no session").wait_for()
+    second.close()
+
+
+def test_another_page_reaches_nothing(tab: Tab, served: Served) -> None:
+    """A page of another port of this machine, which is the same site, so that cookies come along."""
+    other = tab.page.context.new_page()
+    other.route(
+        "http://127.0.0.1:1/", lambda route: route.fulfill(body="<h1>another page</h1>", content_type="text/html")
+    )
+    other.goto("http://127.0.0.1:1/")
+    address = tab.page.url
+    tries = [
+        f"fetch('{address}api/ledger', {{credentials: 'include'}})",
+        f"fetch('{address}api/photos', {{method: 'POST', body: 'x', mode: 'no-cors', credentials: 'include'}})",
+        f"fetch('{address}api/ledger', {{headers: {{'X-Securesplit-Token': 'x'}}, credentials: 'include'}})",
+    ]
+    said = [other.evaluate(f"() => {each}.then((r) => r.type + r.status, () => 'refused')") for each in tries]
+    assert said[0] == said[2] == "refused"
+    assert said[1] in ("refused", "opaque0")
+    frame = f"""() => new Promise((done) => {{
+        const frame = document.createElement("iframe");
+        frame.src = "{address}";
+        frame.onload = () => {{ try {{ done(frame.contentDocument ? "read" : "closed") }} catch {{ done("closed") }} }};
+        document.body.append(frame);
+    }})"""
+    assert other.evaluate(frame) == "closed"
+    other.close()
+
+
+def test_a_history_is_begun_filled_closed_and_erased(new_tab: Callable[..., Tab], tmp_path: Path) -> None:
+    with serving("--embedded", "--state", tmp_path) as page:
+        tab = new_tab(page.address())
+        box = tab.page.locator("#history")
+        box.get_by_label("New passphrase").fill(SECRET)
+        box.get_by_role("button", name="Begin a history").click()
+        box.get_by_text("No entries yet").wait_for()
+        tab.ask(MOLE)
+        box.locator(".entries li").wait_for()
+        box.get_by_role("button", name="Close it").click()
+        box.get_by_label("Passphrase").fill("not this one")
+        box.get_by_role("button", name="Open").click()
+        box.get_by_text("the passphrase is wrong").wait_for()
+        tab.complaints.clear()  # the browser reports the status 409
+        box.get_by_label("Passphrase").fill(SECRET)
+        tab.page.keyboard.press("Enter")
+        assert box.locator(".entries li").count() == 1 or box.locator(".entries li").wait_for() is None
+        assert _violations(tab) == []
+        tab.page.once("dialog", lambda dialog: dialog.accept())
+        box.get_by_role("button", name="Erase the history").click()
+        box.get_by_label("New passphrase").wait_for()
+        assert list((tmp_path / "history").iterdir()) == []
+        page.end()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("locale", "phone"), [("en-GB", False), ("ko-KR", True)])
+def test_axe_finds_nothing(new_tab: Callable[..., Tab], served: Served, scheme: str, locale: str, phone: bool) -> None:
+    tab = new_tab(served.address(), phone=phone, locale=locale, color_scheme=scheme)
+    assert tab.page.get_attribute("html", "lang") == locale[:2]
+    found = _violations(tab)
+    for photo in (MOLE, REFUSED["grey"], b"no photo"):
+        tab.ask(photo)
+        found += _violations(tab)
+        tab.again()
+    tab.complaints.clear()  # the browser reports the status 422
+    assert found == []
+
+
+def test_languages_are_changed_on_the_page(tab: Tab) -> None:
+    tab.page.get_by_role("link", name="한국어").click()
+    tab.page.wait_for_url("**/?lang=ko")
+    assert tab.page.get_attribute("html", "lang") == "ko"
+    assert any("가" <= letter <= "힣" for letter in tab.ask(MOLE))
+
+
+def test_the_first_paint_takes_less_than_a_second(tab: Tab) -> None:
+    painted = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+    times = []
+    for _ in range(3):
+        tab.page.reload()
+        tab.page.wait_for_function(painted)
+        times.append(tab.page.evaluate(painted))
+    assert min(times) <= 1000, times
