@@ -28,7 +28,7 @@ from securesplit.model import Bundle, Preset
 from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import load_secret
 from securesplit.releaser import Released, Releaser, describe
-from securesplit.results import Accuracy, Diagnosis, ModelInfo, PrivacyInfo, Refusal, Timing, Unlearned
+from securesplit.results import Accuracy, Diagnosis, Interval, ModelInfo, PrivacyInfo, Refusal, Timing, Unlearned
 from securesplit.transport.answer import Answer
 
 
@@ -162,9 +162,11 @@ class Journey:
         ready, preset, charge = prepared.ready, self.releaser.preset, prepared.charge
         assert charge.privacy is not None  # noqa: S101 - nothing is answered that was not sent
         unlearned, accuracy = self._worth(ready)
+        malignant = _probability(preset, answer.logit)
         diagnosis = Diagnosis(
             photo=prepared.photo,
-            malignant=_probability(preset, answer.logit),
+            malignant=malignant,
+            interval=_interval(preset, answer.logit, malignant, accuracy),
             threshold=preset.threshold,
             accuracy=accuracy,
             kind=ready.assessment.kind,
@@ -212,6 +214,14 @@ def _probability(preset: Preset, logit: float) -> float:
     if not 0.0 <= malignant <= 1.0:
         raise BundleError(f"the bundle's calibration makes {malignant} of an answer", hint="fetch the bundle again")
     return malignant
+
+
+def _interval(preset: Preset, logit: float, malignant: float, accuracy: Accuracy | None) -> Interval | None:
+    """What noise and calibration leave open, and on either side how far the calibration was off on such photos."""
+    if preset.spread is None or accuracy is None or accuracy.ece is None:
+        return None
+    low, high = preset.spread.at(logit)
+    return Interval(max(0.0, min(low, malignant) - accuracy.ece), min(1.0, max(high, malignant) + accuracy.ece))
 
 
 class DeviceKeys:

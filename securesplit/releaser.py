@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -269,6 +270,7 @@ def describe(spec: ReleaseSpec, receipt: Receipt | None) -> PrivacyInfo:
         releases=0 if receipt is None else receipt.photo_releases,
         identification_bound_n1000=bound,
         device=None if receipt is None else _describe_device(receipt.device),
+        integers=math.prod(spec.shape),
     )
 
 

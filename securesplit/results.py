@@ -16,6 +16,8 @@ DISCLAIMER = gettext_noop(
 )
 
 Label = Literal["benign", "malignant"]
+Risk = Literal["low", "borderline", "raised"]
+"""Whether the interval of an answer lies below the threshold, holds it, or lies above it."""
 Kind = Literal["dermoscopy", "phone"]
 """How a photo was taken: through a dermatoscope, or by a camera alone."""
 RefusalReason = Literal["blur", "lighting", "framing", "low-resolution", "not-skin", "no-lesion", "grey"]
@@ -62,6 +64,7 @@ class PrivacyInfo:
         epsilon: of (ε, δ) differential privacy of the photo; None where the preset makes no formal claim.
         sigma_per_clip: noise standard deviation over clip norm; 0 without noise.
         releases: distinct releases of this photo so far, this one included; 0 where nothing left the device.
+        integers: of which one release consists.
         identification_bound_n1000: certified chance to pick the photo among 1,000; None without a claim.
         device: the same of all photos of this device together; None where no account is kept.
     """
@@ -74,6 +77,7 @@ class PrivacyInfo:
     releases: int
     identification_bound_n1000: float | None
     device: DevicePrivacy | None = None
+    integers: int = 0
 
 
 VOID_BOUND = 0.99
@@ -94,7 +98,8 @@ class Accuracy:
         auc_high: upper end.
         sensitivity: share of malignant lesions that are called so.
         specificity: share of benign lesions that are called so.
-        measured_on: ``test`` or ``validation`` photos.
+        measured_on: ``test`` or ``validation`` photos, or the kind of photos that was not learned.
+        ece: expected calibration error, how far probabilities are from the share that is malignant, on average.
     """
 
     auc: float
@@ -103,11 +108,20 @@ class Accuracy:
     sensitivity: float | None
     specificity: float | None
     measured_on: str
+    ece: float | None = None
 
     @property
     def is_chance(self) -> bool:
         """Whether answers cannot be told from chance."""
         return not (self.auc if self.auc_low is None else self.auc_low) > CHANCE_AUC
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Between what the probability lies with 95 %, for all that the noise and the calibration leave open (ADR 084)."""
+
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -144,6 +158,7 @@ class Diagnosis:
         kind: how the photo was taken; None where the bundle has no gate.
         unlearned: set where the network was not trained on that kind.
         overridden: why the photo would have been refused, had the caller not asked for an answer all the same.
+        interval: of `malignant`; None where the bundle does not say.
     """
 
     photo: str
@@ -158,6 +173,7 @@ class Diagnosis:
     kind: Kind | None = None
     unlearned: Unlearned | None = None
     overridden: RefusalReason | None = None
+    interval: Interval | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no label can be made of; NaN compares false with everything, which would read as benign.
@@ -185,12 +201,25 @@ class Diagnosis:
             return None
         return "malignant" if self.malignant >= self.threshold else "benign"
 
+    @property
+    def risk(self) -> Risk | None:
+        """Where the interval lies; None where there is no label either. Nothing is low whose interval is not known."""
+        if self.label_withheld:
+            return None
+        if self.interval is None:
+            return "raised" if self.malignant >= self.threshold else "borderline"
+        if self.interval.high < self.threshold:
+            return "low"
+        return "raised" if self.interval.low >= self.threshold else "borderline"
+
     def to_json(self) -> dict[str, Any]:
         """The object of the JSON contract."""
         return {
             "schema": SCHEMA,
             "photo": well_formed(self.photo),
             "status": self.status,
+            "risk": self.risk,
+            "interval": None if self.interval is None else {k: round(v, 6) for k, v in asdict(self.interval).items()},
             "probabilities": {"benign": round(1.0 - self.malignant, 6), "malignant": round(self.malignant, 6)},
             "label": self.label,
             "label_withheld": self.label_withheld,

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from securesplit.model import Bundle
 from securesplit.privacy.noise import NoiseSource
-from securesplit.privacy.release import ReleaseSpec, release
+from securesplit.privacy.release import ReleaseSpec, release, saturate, to_grid
 from training.data import Split, centre_square
 
 Embeddings = Mapping[str, Sequence[NDArray[np.float32]]]
@@ -73,6 +73,13 @@ def noisier_logits(
         ).astype(np.float32)
         for sigma in sigmas_per_clip
     }
+
+
+def noise_free_logits(bundle: Bundle, name: str, embeddings: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Logits of one preset, ``(n,) float32``, had the device added no noise; all else as it is deployed."""
+    tail, spec = bundle.open_tail(threads=2), bundle.presets[name].spec
+    sent = [saturate(to_grid(embedding, spec), spec) for embedding in embeddings]
+    return np.array([float(tail(name, each[None])[0]) for each in sent], np.float32)
 
 
 class Answers:

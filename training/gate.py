@@ -141,13 +141,15 @@ def unlearned_phone(bundle: Bundle, photos: list[Photo], cache: Path) -> KindOfP
     for name, logits in evaluate.deployed_logits(bundle, split, _NOISE_SECRET).items():
         _, low, high = evaluate.auc_interval(logits, malignant, patients)
         preset = bundle.preset(name)
-        called = np.array([preset.calibration.probability(float(v)) >= preset.threshold for v in logits])
+        probability = np.array([preset.calibration.probability(float(v)) for v in logits])
+        called = probability >= preset.threshold
         figures[name] = {
             "auc": round(float(roc_auc_score(malignant, logits)), 4),
             "auc_low": round(low, 4),
             "auc_high": round(high, 4),
             "sensitivity": round(float(called[malignant].mean()), 4),
             "specificity": round(float((~called[~malignant]).mean()), 4),
+            "ece": round(evaluate.expected_calibration_error(probability, malignant), 4),
         }
     return KindOfPhoto(learned=False, photos=len(chosen), figures=figures)
 

@@ -22,6 +22,7 @@ from securesplit.errors import BundleError
 from securesplit.model import Bundle, Calibration, Manifest, Reading
 from securesplit.privacy.release import ReleaseSpec
 from training import data, evaluate
+from training.spread import NoiseFree
 
 SENSITIVITY = 0.90  # the threshold calls this share of the malignant validation photos
 SECRET = b"securesplit evaluation secret 01"  # 32 bytes; keys the noise of the measurement only
@@ -49,14 +50,17 @@ def measure_and_write(folder: Path, manifest: Manifest, run: Path, root: Path) -
     presets = {}
     for name, preset in manifest.presets.items():
         own = {split: found[name] for split, found in logits.items()}
-        read = _read(preset.spec, own, splits)
-        readings = _readings(bundle, name, splits, {s: e[name] for s, e in embeddings.items()})
+        clean = evaluate.noise_free_logits(bundle, name, embeddings["validation"][name])
+        noise_free = NoiseFree.measure(clean, val.malignant, [p.lesion for p in val.photos])
+        read = _read(preset.spec, own, splits, noise_free)
+        readings = _readings(bundle, name, splits, {s: e[name] for s, e in embeddings.items()}, noise_free)
         presets[name] = replace(
             preset,
             calibration=read.calibration,
             threshold=read.threshold,
             quality={**preset.quality, **read.quality},
             readings=readings,
+            spread=read.spread,
         )
     written = replace(manifest, presets=presets)
     write_whole(folder / "manifest.json", written.to_text())
@@ -64,7 +68,11 @@ def measure_and_write(folder: Path, manifest: Manifest, run: Path, root: Path) -
 
 
 def _read(
-    spec: ReleaseSpec, logits: Mapping[str, NDArray[np.float32]], splits: Mapping[str, data.Split], draws: int = 1
+    spec: ReleaseSpec,
+    logits: Mapping[str, NDArray[np.float32]],
+    splits: Mapping[str, data.Split],
+    noise_free: NoiseFree,
+    draws: int = 1,
 ) -> Reading:
     """How answers under that noise are read, fitted on validation photos, and how good they are.
 
@@ -72,6 +80,7 @@ def _read(
         spec: the release and its noise.
         logits: by split, ``(draws * n,)``.
         splits: ``validation`` and ``test``.
+        noise_free: answers to the validation photos without that noise.
         draws: of the noise of each photo.
 
     Raises:
@@ -88,7 +97,7 @@ def _read(
             check_threshold(threshold, probability)
         ece = evaluate.expected_calibration_error(probability, np.tile(split.malignant, draws))
         quality[name] = {**evaluate.scores(logits[name], split, cutoff, draws=draws), "ece": round(ece, 4)}
-    return Reading(spec.sigma_per_clip, calibration, threshold, quality)
+    return Reading(spec.sigma_per_clip, calibration, threshold, quality, noise_free.spread(logits["validation"]))
 
 
 def check_threshold(threshold: float, probabilities: NDArray[np.float64]) -> None:
@@ -110,6 +119,7 @@ def _readings(
     name: str,
     splits: Mapping[str, data.Split],
     embeddings: Mapping[str, Sequence[NDArray[np.float32]]],
+    noise_free: NoiseFree,
 ) -> tuple[Reading, ...]:
     """How answers are read under more noise than the preset's own, and what they are worth then."""
     spec = bundle.presets[name].spec
@@ -126,6 +136,7 @@ def _readings(
             replace(spec, sigma_per_clip=sigma),
             {split: logits[sigma] for split, logits in found.items()},
             splits,
+            noise_free,
             DRAWS,
         )
         for sigma in sigmas

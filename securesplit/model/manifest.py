@@ -18,7 +18,9 @@ from typing import Any, get_args
 
 from securesplit.errors import BundleError
 from securesplit.model import attack_decoder, fields
+from securesplit.model import spread as spreads
 from securesplit.model.attack_decoder import AttackInfo
+from securesplit.model.spread import Spread
 from securesplit.privacy.release import ReleaseSpec
 from securesplit.results import Accuracy, Kind
 
@@ -68,12 +70,14 @@ class Reading:
         calibration: fitted on validation photos with this noise: the more noise, the less an answer says.
         threshold: probability from which on the label is malignant, likewise.
         quality: measured figures with this noise, as those of `Preset`; empty where nothing was measured.
+        spread: between what answers with this noise lie; None where that was not measured.
     """
 
     sigma_per_clip: float
     calibration: Calibration
     threshold: float
     quality: Mapping[str, Any] = field(default_factory=dict)
+    spread: Spread | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class Preset:
         threshold: probability from which on the label is malignant, chosen on validation photos.
         quality: measured figures by split of the data (``validation``, ``test``) and name.
         readings: for more noise than the preset's own, by rising σ; may be empty.
+        spread: as that of `Reading`.
     """
 
     spec: ReleaseSpec
@@ -93,6 +98,7 @@ class Preset:
     threshold: float
     quality: Mapping[str, Any]
     readings: tuple[Reading, ...] = ()
+    spread: Spread | None = None
 
     def with_epsilon(self, epsilon: float, delta: float) -> Preset:
         """This preset with the noise of (ε, δ) instead of its own, and answers read and judged as that noise asks.
@@ -102,15 +108,22 @@ class Preset:
         figures, unless answers were chance there already.
         """
         spec = self.spec.with_epsilon(epsilon, delta)
-        own = Reading(self.spec.sigma_per_clip, self.calibration, self.threshold, self.quality)
+        own = Reading(self.spec.sigma_per_clip, self.calibration, self.threshold, self.quality, self.spread)
         known = [own, *(r for r in self.readings if r.sigma_per_clip > own.sigma_per_clip)]
         if spec.sigma_per_clip <= own.sigma_per_clip:
             return replace(self, spec=spec)
         noisier = next((r for r in known if r.sigma_per_clip >= spec.sigma_per_clip), known[-1])
         read = _between(known[max(0, known.index(noisier) - 1)], noisier, spec.sigma_per_clip)
-        found = replace(self, spec=spec, calibration=read.calibration, threshold=read.threshold, quality=read.quality)
+        found = replace(
+            self,
+            spec=spec,
+            calibration=read.calibration,
+            threshold=read.threshold,
+            quality=read.quality,
+            spread=read.spread,
+        )
         measured = spec.sigma_per_clip <= noisier.sigma_per_clip or (found.accuracy and found.accuracy.is_chance)
-        return found if measured else replace(found, quality={})
+        return found if measured else replace(found, quality={}, spread=None)
 
     @property
     def accuracy(self) -> Accuracy | None:
@@ -140,7 +153,8 @@ def _between(less: Reading, more: Reading, sigma_per_clip: float) -> Reading:
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             shared = sorted(SHARES & one.keys() & other.keys())
             figures[split] = {name: round(mix(one[name], other[name]), 4) for name in shared}
-    return Reading(sigma_per_clip, calibration, mix(less.threshold, more.threshold), figures)
+    spread = None if less.spread is None or more.spread is None else less.spread.mixed(more.spread, part)
+    return Reading(sigma_per_clip, calibration, mix(less.threshold, more.threshold), figures, spread)
 
 
 def _accuracy(figures: Mapping[str, Any], measured_on: str) -> Accuracy:
@@ -151,6 +165,7 @@ def _accuracy(figures: Mapping[str, Any], measured_on: str) -> Accuracy:
         sensitivity=_figure(figures, "sensitivity"),
         specificity=_figure(figures, "specificity"),
         measured_on=measured_on,
+        ece=_figure(figures, "ece"),
     )
 
 
@@ -323,7 +338,10 @@ def _preset(name: str, raw: Mapping[str, Any]) -> Preset:
     if not PRESET_NAME.fullmatch(name):
         raise ValueError("the name of a preset is not 1 to 32 letters, digits, dots, dashes and underscores")
     spec = _spec(name, fields.section(raw, "release"))
-    return Preset(spec, _calibration(raw), _threshold(raw), _quality(raw), _readings(raw))
+    spread, readings = _spread(raw), _readings(raw)
+    if len({None if each is None else each.logits for each in (spread, *(r.spread for r in readings))}) > 1:
+        raise ValueError("spreads of one preset are measured at different logits")
+    return Preset(spec, _calibration(raw), _threshold(raw), _quality(raw), readings, spread)
 
 
 def _spec(name: str, raw: Mapping[str, Any]) -> ReleaseSpec:
@@ -370,7 +388,12 @@ def _readings(raw: Mapping[str, Any]) -> tuple[Reading, ...]:
 
 def _reading(raw: Mapping[str, Any]) -> Reading:
     sigma_per_clip = fields.number(raw, "sigma_per_clip", *SIGMAS)
-    return Reading(sigma_per_clip, _calibration(raw), _threshold(raw), _quality(raw) if "quality" in raw else {})
+    quality = _quality(raw) if "quality" in raw else {}
+    return Reading(sigma_per_clip, _calibration(raw), _threshold(raw), quality, _spread(raw))
+
+
+def _spread(raw: Mapping[str, Any]) -> Spread | None:
+    return spreads.parse(fields.section(raw, "spread")) if "spread" in raw else None
 
 
 def _calibration(raw: Mapping[str, Any]) -> Calibration:
@@ -415,7 +438,8 @@ def _preset_to_json(preset: Preset) -> dict[str, Any]:
 def _reading_to_json(read: Preset | Reading) -> dict[str, Any]:
     calibration = {"scale": read.calibration.scale, "offset": read.calibration.offset}
     figures = {"quality": dict(read.quality)} if read.quality or isinstance(read, Preset) else {}
-    return {"calibration": calibration, "threshold": read.threshold, **figures}
+    spread = {} if read.spread is None else {"spread": read.spread.to_json()}
+    return {"calibration": calibration, "threshold": read.threshold, **spread, **figures}
 
 
 def _spec_to_json(spec: ReleaseSpec, *, noise: bool) -> dict[str, Any]:
