@@ -30,6 +30,35 @@ def printable(text: object) -> str:
     return "".join(_escaped(c) if unicodedata.category(c) in _UNSHOWN else c for c in str(text))
 
 
+def columns(text: str) -> int:
+    """How many columns of a terminal a printable text takes: East Asian wide characters two, combining marks none.
+
+    >>> columns("mole"), columns("위험 낮음")
+    (4, 9)
+    """
+    return sum(_columns(character) for character in text)
+
+
+def shortened(text: str, most: int) -> str:
+    """The beginning of a printable text that fits into `most` columns, with an ellipsis where something is left out."""
+    if columns(text) <= most:
+        return text
+    end = next(n for n in range(len(text) - 1, -1, -1) if columns(text[:n]) < most or not n)
+    return f"{text[:end]}…"
+
+
+def padded(text: str, width: int, *, right: bool = False) -> str:
+    """The text with spaces up to `width` columns, at its beginning where it is to stand at the right."""
+    spaces = " " * (width - columns(text))
+    return spaces + text if right else text + spaces
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me") or "\u1160" <= character <= "\u11ff":  # a syllable's later jamo
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
+
+
 def well_formed(value: Any) -> Any:
     """The same strings, lists and mappings without lone surrogates, which no UTF-8 and few JSON readers can hold."""
     if isinstance(value, str):

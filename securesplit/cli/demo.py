@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from securesplit.cli import native_stderr, terminal, values
-from securesplit.cli.diagnose import caveats, explanation, refused, worth
 from securesplit.cli.options import model_option, privacy_option
+from securesplit.cli.output import show, show_refusal
 from securesplit.cli.settings import command
 from securesplit.errors import REFUSED, ConfigError, UnreachableError
+from securesplit.i18n import gettext as _
 from securesplit.results import Diagnosis, ModelInfo, Refusal
 
 if TYPE_CHECKING:
@@ -45,19 +46,19 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
     native_stderr.quiet_litert()
     with tempfile.TemporaryDirectory(prefix="securesplit-demo-") as scratch:
         folder = Path(scratch)
+        title = _("A drawn lesion") if photo is None else str(photo)
         photo = photo or _drawn(folder)
         if refusal := _refusal(photo, model):
-            for line in refused(refusal):
-                terminal.answer(line)
+            show_refusal(refusal)
             return REFUSED
         certs = folder / "certs"
-        terminal.note("1. keys: a private CA, one server, one client")
+        terminal.note(_("1. keys: a private CA, one server, one client"))
         _run_self("keygen", "--out", str(certs))
-        terminal.note("2. a tail worker on a loopback port")
+        terminal.note(_("2. a tail worker on a loopback port"))
         with _worker(certs, model) as endpoint:
-            terminal.note(f"3. the photo's journey to {endpoint}")
+            terminal.note(_("3. the photo's journey to {endpoint}", endpoint=endpoint))
             settings = {"certs": certs, "privacy": privacy, "model": model, "state": folder / "state"}
-            _journey(photo, endpoint, out, settings)
+            _journey(photo, title, endpoint, out, settings)
     return 0
 
 
@@ -74,7 +75,7 @@ def _refusal(photo: Path, model: Path | None) -> Refusal | None:
     return Refusal(photo_name(photo), found.reason, ModelInfo(bundle.manifest.name, bundle.id), found.kind)
 
 
-def _journey(photo: Path, endpoint: str, out: Path, settings: dict[str, Any]) -> None:
+def _journey(photo: Path, title: str, endpoint: str, out: Path, settings: dict[str, Any]) -> None:
     from securesplit.client import Client
 
     with Client(endpoint, **settings) as client:
@@ -82,10 +83,10 @@ def _journey(photo: Path, endpoint: str, out: Path, settings: dict[str, Any]) ->
         result, trace = client.trace(photo)
     assert not isinstance(result, Refusal)  # noqa: S101  (it was assessed before)
     assert trace is not None  # noqa: S101  (an answer has one)
-    _show(result, trace, client.releaser, out)
+    _show(result, title, trace, client.releaser, out)
 
 
-def _show(diagnosis: Diagnosis, trace: Trace, releaser: Releaser, out: Path) -> None:
+def _show(diagnosis: Diagnosis, title: str, trace: Trace, releaser: Releaser, out: Path) -> None:
     from securesplit.cli.picture import journey_picture
 
     spec, decoder = releaser.preset.spec, releaser.bundle.open_attack_decoder()
@@ -97,16 +98,16 @@ def _show(diagnosis: Diagnosis, trace: Trace, releaser: Releaser, out: Path) -> 
         raise ConfigError(
             f"cannot write the picture {out} ({error})", hint="choose another --out, such as demo.png"
         ) from None
-    terminal.answer(f"{diagnosis.label or 'no label'}: probability of malignant {diagnosis.malignant:.1%}")
-    for line in (*caveats(diagnosis), worth(diagnosis.accuracy)):
-        terminal.answer(f"  {line}")
-    for line in explanation(diagnosis):
-        terminal.answer(f"  {line}")
+    show(diagnosis, title, explain=True)
     if rebuilt is not None and rebuilt.figures is not None:
-        skill = max(rebuilt.figures.skill, 0.0)
-        terminal.answer(f"  attack on the release: {skill:.0%} of the way from a guess to the photo, on unseen photos")
-    terminal.answer(f"picture: {out}")
-    terminal.answer(diagnosis.disclaimer)
+        skill = f"{max(rebuilt.figures.skill, 0.0):.0%}"
+        attack = _(
+            "The strongest attack that ships goes {skill} of the way from a guess to the photo, on photos it has not seen.",
+            skill=skill,
+        )
+        terminal.answer(f"  {attack}")
+    terminal.answer(_("picture: {path}", path=out))
+    terminal.answer(_(diagnosis.disclaimer))
 
 
 def _drawn(folder: Path) -> Path:
@@ -114,7 +115,7 @@ def _drawn(folder: Path) -> Path:
 
     from securesplit.imaging.synthetic import draw_lesion
 
-    terminal.note("   no photo given: drawing a lesion")
+    terminal.note(_("   no photo given: drawing a lesion"))
     path = folder / "drawn.png"
     Image.fromarray(draw_lesion(SEED)).save(path)
     return path

@@ -31,11 +31,14 @@ def prepare() -> None:
 
 
 def _answers(stdout: object) -> _Answers:
-    """The same stream, as `_Answers`; where stdout was closed (None), one that refuses every answer."""
+    """The same stream, as `_Answers`; where stdout was closed (None), one that refuses every answer.
+
+    Line ends stay as they are written: csv has its own.
+    """
     if isinstance(stdout, io.TextIOWrapper):
         encoding = stdout.encoding
-        return _Answers(stdout.detach(), encoding=encoding, errors="backslashreplace")
-    return _Answers(open(1, "wb", closefd=False), encoding="utf-8", errors="backslashreplace")
+        return _Answers(stdout.detach(), encoding=encoding, errors="backslashreplace", newline="")
+    return _Answers(open(1, "wb", closefd=False), encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def _open_missing() -> None:

@@ -8,12 +8,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sys
-from typing import Any
+from typing import Any, TextIO
+
+import click
 
 from securesplit.errors import OutputError
 from securesplit.i18n import gettext as _
-from securesplit.text import json_line, printable
+from securesplit.text import json_line, printable, shortened
 
 
 def answer(line: object = "") -> None:
@@ -23,6 +27,21 @@ def answer(line: object = "") -> None:
         OutputError: nothing takes it: a full disk, a closed descriptor, a reader that is gone.
     """
     write_answer(printable(line) + "\n")
+
+
+def heading(title: object, words: str, colour: str) -> None:
+    """Write ``title: words`` to stdout, the words in bold and colour where the terminal has it; raises as `answer`."""
+    said = printable(words)
+    if has_colour(sys.stdout):
+        said = click.style(said, fg=colour, bold=True)
+    write_answer(f"{printable(title)}: {said}\n")
+
+
+def has_colour(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal that shows colour, and nobody wants none (https://no-color.org)."""
+    if stream is None or not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return os.name == "posix" or "WT_SESSION" in os.environ  # Windows Terminal
 
 
 def answer_json(value: Any) -> None:
@@ -35,6 +54,8 @@ def write_answer(text: str) -> None:
     try:
         if sys.stdout is None:
             raise OutputError("stdout is closed")
+        if _line.is_shown and sys.stdout.isatty():
+            _line.show("")
         sys.stdout.write(_encodable(text, sys.stdout.encoding))
         sys.stdout.flush()
     except (OSError, ValueError) as error:
@@ -57,8 +78,34 @@ def ask(question: str) -> bool | None:
 def note(line: object) -> None:
     """Write one line to stderr, where there is one that takes it."""
     with contextlib.suppress(OSError, ValueError, AttributeError):  # full, closed, or never there (None)
+        if _line.is_shown:
+            _line.show("")
         sys.stderr.write(_encodable(printable(line), sys.stderr.encoding) + "\n")
         sys.stderr.flush()
+
+
+def progress(line: str) -> None:
+    """Write one line to stderr, over the one before where stderr is a terminal; an empty one takes it away."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        if sys.stderr.isatty():
+            _line.show(line)
+        elif line:
+            note(line)
+
+
+class _ProgressLine:
+    """The line of a terminal that is written over; any other line takes its place."""
+
+    is_shown = False
+
+    def show(self, line: str) -> None:
+        columns = shutil.get_terminal_size().columns - 1  # a full line would make some terminals begin another
+        sys.stderr.write("\r\x1b[K" + _encodable(shortened(printable(line), columns), sys.stderr.encoding))
+        sys.stderr.flush()
+        self.is_shown = bool(line)
+
+
+_line = _ProgressLine()
 
 
 def show_error(message: str, hint: str) -> None:

@@ -117,7 +117,7 @@ def test_a_signal_at_any_time_ends_a_command_with_its_code(
         process.send_signal(number)
         found, out, err = finish(process)
         if found == 0:
-            assert "probability of malignant" in out  # it was done before
+            assert "Probability of malignant" in out  # it was done before
         else:
             assert (found, err) == (code, said)
 

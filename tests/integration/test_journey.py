@@ -22,7 +22,8 @@ from tests.integration.conftest import Command, Worker, start_worker, stop_worke
 DrawPhoto = Callable[..., Path]
 CONTRACT = {
     "schema", "photo", "status", "probabilities", "label", "threshold", "refusal", "model", "privacy", "payload_bytes",
-    "timing_ms", "disclaimer", "label_withheld", "accuracy", "kind", "unlearned", "refusal_overridden",
+    "timing_ms", "disclaimer", "label_withheld", "accuracy", "kind", "unlearned", "refusal_overridden", "risk",
+    "interval",
 }  # fmt: skip
 
 
@@ -68,7 +69,11 @@ def test_an_epsilon_says_what_it_is_worth_and_gives_no_label_where_that_is_chanc
     assert some["accuracy"]["auc"] == pytest.approx(0.64, abs=0.01)
     assert some["accuracy"]["measured_on"] == "test"
     text = securesplit(*ask, "4")
-    assert "answers like this one have an AUC of 0.64 (0.62 to 0.65) on test photos" in text.stdout
+    assert (
+        "Answers like this one have an AUC of 0.64, 95% interval 0.62 to 0.65 (measured on test photos)" in text.stdout
+    )
+    assert some["interval"]["low"] < some["threshold"] < some["interval"]["high"]
+    assert some["risk"] == "borderline", "the noise leaves nearly everything open"
     none = securesplit(*ask, "1", "--format", "json")
     assert none.returncode == 0
     answer = json.loads(none.stdout)
@@ -76,8 +81,9 @@ def test_an_epsilon_says_what_it_is_worth_and_gives_no_label_where_that_is_chanc
     assert answer["probabilities"]["malignant"] > 0
     assert "warning: with so much noise the answers are chance" in none.stderr
     text = securesplit(*ask, "1")
-    assert "no label, it would be chance" in text.stdout
-    assert "called malignant" not in text.stdout
+    assert "No answer, it would be chance" in text.stdout
+    assert "threshold" not in text.stdout
+    assert answer["risk"] is None
 
 
 def test_several_photos_share_one_session_and_progress_is_on_stderr(
@@ -95,8 +101,8 @@ def test_text_is_for_people(worker: Worker, securesplit: Command, draw_photo: Dr
     done = securesplit("diagnose", photo, "--connect", worker.endpoint, "--certs", worker.certs, "--explain")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{photo}: ")
-    assert "probability of malignant" in done.stdout
-    assert "bytes of ciphertext left this device" in done.stdout
+    assert done.stdout.index("if it changes, bleeds or worries you") < done.stdout.index("Probability of malignant")
+    assert "bytes of ciphertext" in done.stdout
     assert "Research tool, not a diagnosis" in done.stdout
     assert str(photo) not in done.stderr
 
@@ -119,6 +125,7 @@ def test_embedded_says_that_nothing_left_and_keeps_no_account(
     assert not list((tmp_path / "state").glob("ledger*"))
     text = securesplit("diagnose", "--embedded", draw_photo(4), "--explain").stdout
     assert "nothing left this device" in text
+    assert "Had it been sent" in text
     assert "bytes of ciphertext" not in text
 
 
@@ -141,9 +148,9 @@ def test_every_promise_is_per_photo_and_per_device(
     assert again["privacy"]["identification_bound_n1000"] <= 6.001e-3
     assert again["privacy"]["device"]["photos"] == 4
     text = securesplit("diagnose", photos[0], *where, "--explain").stdout
-    assert "this photo, preset private: epsilon" in text
-    assert "this device, 4 photos, which the server can link: epsilon" in text
-    assert "nothing is certified about picking the person" in text
+    assert "The server learned of this photo: 1 integer with noise (preset private), and its answer." in text
+    assert "The server learned of this device: 4 photos so far, which it can link to each other." in text
+    assert "Nothing is certified about how often it picks their owner out of 1,000" in text
     shown = [float(share) for share in re.findall(r"at most ([0-9.]+)% of the time", text)]
     assert 100 * again["privacy"]["identification_bound_n1000"] <= shown[0] <= 0.61, "printed smaller than it is"
 
@@ -229,8 +236,9 @@ def test_release_without_noise_is_the_clean_grid(securesplit: Command, draw_phot
 def test_demo_shows_the_journey(securesplit: Command, tmp_path: Path) -> None:
     done = securesplit("demo", "--out", tmp_path / "demo.png")
     assert done.returncode == 0, done.stderr
-    assert "bytes of ciphertext left this device" in done.stdout
-    assert "attack on the release: 1% of the way from a guess to the photo" in done.stdout
+    assert done.stdout.startswith("A drawn lesion: ")
+    assert "bytes of ciphertext" in done.stdout
+    assert "goes 1% of the way from a guess to the photo" in done.stdout
     with Image.open(tmp_path / "demo.png") as picture:
         assert picture.width > 900
         assert picture.height > 700, "the attack has a row of its own"

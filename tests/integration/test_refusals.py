@@ -118,7 +118,7 @@ def test_the_command_line_refuses_with_advice_and_exit_code_4(
     assert done.returncode == REFUSED, done.stderr
     assert "refused" in done.stdout
     assert any(advice in done.stdout for _, advice in REFUSALS.values())
-    assert "probability" in done.stdout, "the other photo has its answer"
+    assert "Probability" in done.stdout, "the other photo has its answer"
     done = securesplit("diagnose", "--embedded", "--format", "json", texture, texture.with_name("absent.png"))
     assert done.returncode == 3, "an error outranks a refusal"
     refused, error = map(json.loads, done.stdout.splitlines())

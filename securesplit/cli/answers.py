@@ -1,0 +1,177 @@
+"""A file of answers that grows line by line, and that an interrupted batch goes on with.
+
+A photo counts as answered where the file has a line for its path, its size and its time of change, by the same model
+with the same preset and noise, or where the same model's gate refused it; an error never counts. A line that a kill
+left unfinished is cut off before the first new one is written, so a file has whole lines only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Literal, Self
+
+from securesplit.cli import records
+from securesplit.cli.records import Stamp
+from securesplit.errors import ConfigError, OutputError
+from securesplit.text import well_formed
+
+Style = Literal["json", "csv"]
+_COLUMNS: Final = tuple(records.FIELDS)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What makes an answer that was given before one that need not be asked for again.
+
+    Attributes:
+        model_id: of the bundle.
+        preset: that is released.
+        sigma_per_clip: its noise.
+        anyway: photos that were refused are asked about.
+    """
+
+    model_id: str
+    preset: str
+    sigma_per_clip: float
+    anyway: bool
+
+    def answers(self, record: Mapping[str, str]) -> bool:
+        """Whether a line of the file is such an answer."""
+        if record["model_id"] != self.model_id:
+            return False
+        if record["status"] == "refused":
+            return not self.anyway
+        released = self.preset, str(self.sigma_per_clip)
+        return record["status"] == "ok" and (record["preset"], record["sigma_per_clip"]) == released
+
+
+class AnswersFile:
+    """The file, open for appending; no other command writes to it meanwhile.
+
+    Args:
+        path: made where it is not there, readable by its owner only.
+        style: of its lines.
+        asking: which of its lines count.
+        resume: go on with a file that holds something.
+
+    Raises:
+        ConfigError: there is such a file and `resume` is not given; it holds something else, is no regular file, or
+            another command is writing to it.
+    """
+
+    def __init__(self, path: Path, style: Style, asking: Asking, *, resume: bool) -> None:
+        self._style = style
+        self._answered: set[tuple[str, str, str]] = set()
+        self._stream = _open(path)
+        try:
+            self._read(path, asking, resume=resume)
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def _read(self, path: Path, asking: Asking, *, resume: bool) -> None:
+        _lock(self._stream, path)
+        if os.fstat(self._stream.fileno()).st_size and not resume:
+            raise ConfigError(f"{path} is there already", hint="add --resume to go on with it, or name another file")
+        whole = 0
+        for record, end in _records(self._stream, self._style, path):
+            whole = end
+            if asking.answers(record):
+                self._answered.add((record["photo"], record["bytes"], record["modified"]))
+        self._stream.truncate(whole)
+        self._stream.seek(whole)
+        if self._style == "csv" and not whole:
+            self.write(records.csv_header())
+
+    def has(self, photo: str, stamp: Stamp | None) -> bool:
+        """Whether the photo of that name, size and time of change was answered."""
+        name = records.cell(photo) if self._style == "csv" else well_formed(photo)
+        return stamp is not None and (name, str(stamp["bytes"]), str(stamp["modified"])) in self._answered
+
+    def write(self, line: str) -> None:
+        """Append whole lines.
+
+        Raises:
+            OutputError: the file does not take them.
+        """
+        try:
+            self._stream.write(line.encode())
+            self._stream.flush()
+        except OSError as error:
+            raise OutputError.of(error) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):  # what was not taken has been reported
+            self._stream.close()
+
+
+def _open(path: Path) -> BinaryIO:
+    """Answers are about somebody's skin: a file that is made here is its owner's alone."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path} ({error.strerror})", hint="choose another --output") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ConfigError(f"{path} is not a regular file", hint="choose another --output")
+    return os.fdopen(descriptor, "r+b")
+
+
+def _lock(stream: BinaryIO, path: Path) -> None:
+    """Until the stream is closed, however the process ends; Windows has no such lock."""
+    with contextlib.suppress(ImportError):
+        import fcntl
+
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            hint = "wait for it, or choose another --output"
+            raise ConfigError(f"another command is writing to {path}", hint=hint) from None
+
+
+def _records(stream: BinaryIO, style: Style, path: Path) -> Iterator[tuple[Mapping[str, str], int]]:
+    """Each whole line as what `Asking` and `AnswersFile.has` look at, with where it ends.
+
+    Raises:
+        ConfigError: a line is no answer in that style.
+    """
+    end = 0
+    for number, line in enumerate(stream, 1):
+        if not line.endswith(b"\n"):
+            return
+        end += len(line)
+        try:
+            yield (_from_json if style == "json" else _from_csv)(line.decode(), number), end
+        except (ValueError, TypeError, KeyError, AttributeError, csv.Error, RecursionError):
+            hint = f"--resume goes on with a file of --format {style} only; choose another --output"
+            raise ConfigError(f"line {number} of {path} is not an answer", hint=hint) from None
+
+
+def _from_json(line: str, _number: int) -> Mapping[str, str]:
+    row = records.csv_record(json.loads(line))
+    return _from_row(row) | {"photo": json.loads(line)["photo"]}
+
+
+def _from_csv(line: str, number: int) -> Mapping[str, str]:
+    found = _from_row(line)
+    if (number == 1) != (tuple(found.values()) == _COLUMNS):
+        raise ValueError("the names of the columns are not on the first line")
+    return found
+
+
+def _from_row(row: str) -> dict[str, str]:
+    (cells,) = csv.reader([row], strict=True)
+    return dict(zip(_COLUMNS, cells, strict=True))

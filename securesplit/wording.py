@@ -1,0 +1,265 @@
+"""A result in words for people, in the language of `securesplit.i18n`: words first, then the number, then its worth.
+
+Command line and page show the same sentences; how they are laid out is theirs. Every promise stands beside the rate
+that guessing reaches. What programs read is in `securesplit.results`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from securesplit.i18n import gettext as _
+from securesplit.i18n import ngettext
+from securesplit.results import (
+    REFUSALS,
+    VOID_BOUND,
+    Accuracy,
+    DevicePrivacy,
+    Diagnosis,
+    Interval,
+    PrivacyInfo,
+    Refusal,
+    Risk,
+    Timing,
+    Unlearned,
+)
+from securesplit.text import rounded_up
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is said of an answer, in this order.
+
+    Attributes:
+        headline: the answer in a word or two.
+        advice: what to do.
+        caveats: what else to know before relying on it; often none.
+        number: the probability with its interval, and the threshold.
+        meaning: what the threshold means, and how good such answers are.
+        explanation: who learned what, and how long it took.
+    """
+
+    headline: str
+    advice: str
+    caveats: tuple[str, ...]
+    number: str
+    meaning: tuple[str, ...]
+    explanation: tuple[str, ...]
+
+    @classmethod
+    def of(cls, diagnosis: Diagnosis) -> Words:
+        """All of them."""
+        d = diagnosis
+        return cls(
+            headline(d.risk),
+            advice(d.risk),
+            tuple(caveats(d)),
+            number(d.malignant, d.interval, d.threshold if d.risk else None),
+            tuple(meaning(d.accuracy)),
+            tuple(explanation(d)),
+        )
+
+
+def headline(risk: Risk | None) -> str:
+    """The answer in a word or two; None: there is none."""
+    match risk:
+        case "low":
+            return _("Low risk")
+        case "borderline":
+            return _("Borderline")
+        case "raised":
+            return _("Raised risk")
+    return _("No answer, it would be chance")
+
+
+def advice(risk: Risk | None) -> str:
+    """What to do, whatever the number."""
+    match risk:
+        case "borderline":
+            return _("Too close to call: have a doctor look at it, soon if it changes, bleeds or worries you.")
+        case "raised":
+            return _("Have a doctor look at it soon, all the sooner if it changes, bleeds or worries you.")
+    return _("See a doctor if it changes, bleeds or worries you.")
+
+
+def number(malignant: float, interval: Interval | None, threshold: float | None) -> str:
+    """The probability, its interval, and the threshold; None where there is none, or no label to give."""
+    said = _("Probability of malignant {share}", share=percent(malignant))
+    if interval is not None:
+        low, high = percent(interval.low), percent(interval.high)
+        said = _("{probability}, 95% interval {low} to {high}", probability=said, low=low, high=high)
+    if threshold is None:
+        return _("{number}.", number=said)
+    return _("{number}; the threshold is {threshold}.", number=said, threshold=percent(threshold))
+
+
+def percent(share: float) -> str:
+    """A share with one decimal."""
+    return f"{share:.1%}"
+
+
+def meaning(accuracy: Accuracy | None) -> Iterator[str]:
+    """What the threshold means and how good answers are, measured on such photos with such noise."""
+    if accuracy is None:
+        yield _("How good answers like this one are was not measured.")
+        return
+    photos = _photos(accuracy.measured_on)
+    if accuracy.sensitivity is not None and accuracy.specificity is not None and not accuracy.is_chance:
+        missed, flagged = round(100 * (1 - accuracy.sensitivity)), round(100 * (1 - accuracy.specificity))
+        yield _(
+            "{missed}, {flagged} ({photos}).",
+            missed=ngettext(
+                "With this threshold about {n} of 100 malignant moles is missed",
+                "With this threshold about {n} of 100 malignant moles are missed",
+                missed,
+            ),
+            flagged=ngettext(
+                "and about {n} of 100 harmless ones is flagged",
+                "and about {n} of 100 harmless ones are flagged",
+                flagged,
+            ),
+            photos=photos,
+        )
+    yield _(
+        "Answers like this one have an AUC of {auc} ({photos}); 1 is perfect, 0.5 is chance.",
+        auc=_auc(accuracy),
+        photos=photos,
+    )
+
+
+def _photos(measured_on: str) -> str:
+    match measured_on:
+        case "test":
+            return _("measured on test photos")
+        case "validation":
+            return _("measured on validation photos")
+        case "phone":
+            return _("measured on phone photos")
+        case "dermoscopy":
+            return _("measured on photos through a dermatoscope")
+    return _("measured on {photos} photos", photos=measured_on)
+
+
+def _auc(accuracy: Accuracy) -> str:
+    if accuracy.auc_low is None or accuracy.auc_high is None:
+        return f"{accuracy.auc:.2f}"
+    low, high = f"{accuracy.auc_low:.2f}", f"{accuracy.auc_high:.2f}"
+    return _("{auc}, 95% interval {low} to {high}", auc=f"{accuracy.auc:.2f}", low=low, high=high)
+
+
+def caveats(diagnosis: Diagnosis) -> Iterator[str]:
+    """What else to know: that the photo would have been refused, or is of a kind that was not learned."""
+    if diagnosis.overridden is not None:
+        detail, _advice = REFUSALS[diagnosis.overridden]
+        yield _("It would have been refused: {detail}. The answer may mean nothing.", detail=_(detail))
+    if diagnosis.unlearned is not None:
+        yield unlearned(diagnosis.unlearned)
+    if diagnosis.risk is not None and diagnosis.interval is None:
+        yield _("How far off the probability may be was not measured, so nothing is called low.")
+
+
+def unlearned(found: Unlearned) -> str:
+    """That the network was not trained on such photos."""
+    if found.kind == "phone":
+        said = _("This looks like a plain phone photo, and the network was not trained on such photos.")
+    else:
+        said = _("This looks like a photo through a dermatoscope, and the network was not trained on such photos.")
+    if not found.photos:
+        return said
+    measured = ngettext(
+        "The figures below are from {n} such photo.", "The figures below are from {n} such photos.", found.photos
+    )
+    return f"{said} {measured}"
+
+
+def refused(refusal: Refusal) -> tuple[str, str]:
+    """What is wrong with a photo, and what to do about it."""
+    return _(refusal.detail), _(refusal.advice)
+
+
+def explanation(diagnosis: Diagnosis) -> Iterator[str]:
+    """Who learned what, of this photo and of this device, and how long each stage took."""
+    privacy = diagnosis.privacy
+    if privacy.device is None:
+        yield _("Nobody learned anything: nothing left this device, the worker is a part of this program.")
+        yield _("Had it been sent, the server would have learned {what}. {promise}", **_of_the_photo(privacy))
+    else:
+        yield ngettext(
+            "Whoever watches the line learned that this device asked and when, and saw {n} byte of ciphertext.",
+            "Whoever watches the line learned that this device asked and when, and saw {n} bytes of ciphertext.",
+            diagnosis.payload_bytes,
+        )
+        yield _("The server learned of this photo: {what}, and its answer. {promise}", **_of_the_photo(privacy))
+        yield from _of_the_device(privacy.device)
+        yield _("Nobody else learned anything; the photo stays on this device.")
+    yield _times(diagnosis.timing_ms)
+
+
+def _of_the_photo(privacy: PrivacyInfo) -> dict[str, str]:
+    """What the releases of this photo are, and what they promise."""
+    if privacy.sigma_per_clip:
+        what = ngettext("{n} integer with noise", "{n} integers with noise", privacy.integers)
+    else:
+        what = ngettext("{n} integer without noise", "{n} integers without noise", privacy.integers)
+    what = _("{integers} (preset {preset})", integers=what, preset=privacy.preset)
+    if privacy.epsilon is not None:
+        promise = _promise(privacy.epsilon, privacy.delta, _picks_photo(privacy.identification_bound_n1000))
+    elif privacy.sigma_per_clip:
+        promise = _("Nothing can be promised: this photo was also released without noise.")
+    else:
+        promise = _("Nothing is promised: much of the photo can be rebuilt from that.")
+    return {"what": what, "promise": promise}
+
+
+def _of_the_device(device: DevicePrivacy) -> Iterator[str]:
+    """What all releases of this device promise together."""
+    photos = ngettext("{n} photo so far", "{n} photos so far, which it can link to each other", device.photos)
+    if device.epsilon is None:
+        promise = ngettext(
+            "Nothing can be promised: {n} release came without noise.",
+            "Nothing can be promised: {n} releases came without noise.",
+            device.without_promise,
+        )
+    else:
+        promise = _promise(device.epsilon, device.delta, _picks_person(device.identification_bound_n1000))
+    yield _("The server learned of this device: {photos}. {promise}", photos=photos, promise=promise)
+    yield _("An edited copy or a re-take of a photo is a photo of its own, and counts.")
+
+
+def _promise(epsilon: float, delta: float | None, picked: str) -> str:
+    figures = f"epsilon {epsilon:.10g}" if delta is None else f"epsilon {epsilon:.10g}, delta {delta:g}"
+    return _("{picked} ({figures}).", picked=picked, figures=figures)
+
+
+def _picks_photo(bound: float | None) -> str:
+    if _is_void(bound):
+        return _("Nothing is certified about how often it picks this photo out of 1,000, where guessing gives 0.1%")
+    share = _at_most(bound)
+    return _("It picks this photo out of 1,000 at most {share} of the time; guessing gives 0.1%", share=share)
+
+
+def _picks_person(bound: float | None) -> str:
+    if _is_void(bound):
+        return _("Nothing is certified about how often it picks their owner out of 1,000, where guessing gives 0.1%")
+    return _(
+        "It picks their owner out of 1,000 at most {share} of the time; guessing gives 0.1%", share=_at_most(bound)
+    )
+
+
+def _is_void(bound: float | None) -> bool:
+    return bound is None or bound >= VOID_BOUND
+
+
+def _at_most(bound: float | None) -> str:
+    return f"{rounded_up(bound or 0.0, 4):.2%}"
+
+
+def _times(ms: Timing) -> str:
+    return _(
+        "Time: reading the photo {load} ms, head {head} ms, privacy {privacy} ms, asking the server {round_trip} ms.",
+        load=f"{ms.load:.0f}",
+        head=f"{ms.head:.0f}",
+        privacy=f"{ms.privacy:.1f}",
+        round_trip=f"{ms.round_trip:.0f}",
+    )

@@ -1,0 +1,281 @@
+"""Many photos: rows of csv, one line of progress, a summary, and a file that an interrupted batch goes on with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from securesplit import i18n, text
+from securesplit.cli import records
+from securesplit.cli.answers import AnswersFile, Asking
+from securesplit.cli.main import run
+from securesplit.cli.progress import Tally
+from securesplit.errors import ConfigError, PhotoError
+from securesplit.results import Refusal, error_to_json
+from tests.test_wording import ANSWER
+
+Draw = Callable[..., Path]
+ASKING = Asking("sha256:0", "private", 0.1167, anyway=False)
+STAMP = {"bytes": 7, "modified": "2026-01-01T00:00:00.000000000Z"}
+LINES = {"json": records.json_record, "csv": records.csv_record}
+
+
+def rows(content: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content, newline="")))
+
+
+def answered(photo: str, **changed: Any) -> Mapping[str, Any]:
+    return {**ANSWER.to_json(), "photo": photo, "file": STAMP, **changed}
+
+
+def test_csv_has_a_row_a_photo_with_what_json_has(draw_photo: Draw, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = draw_photo(1)
+    assert run(["diagnose", "--embedded", "--format", "csv", str(photo), str(photo.parent / "absent.jpg")]) == 3
+    content = capsys.readouterr().out
+    assert content.count("\r\n") == 3 == content.count("\n")
+    found, error = rows(content)
+    assert run(["diagnose", "--embedded", "--format", "json", str(photo)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert found["photo"] == told["photo"] == str(photo)
+    assert float(found["malignant"]) == told["probabilities"]["malignant"]
+    assert (found["risk"], found["label"]) == (told["risk"], told["label"])
+    assert [float(found[f"interval_{end}"]) for end in ("low", "high")] == list(told["interval"].values())
+    assert int(found["bytes"]) == photo.stat().st_size == told["file"]["bytes"]
+    assert (error["status"], error["error"], error["exit_code"], error["malignant"]) == (
+        "error",
+        "no such file",
+        "3",
+        "",
+    )
+
+
+def test_names_of_files_are_no_formulas_and_start_no_line() -> None:
+    names = ["=cmd|' /C calc'!A0", "+1", "-1.jpg", "@x", "\t=1", "a\n=b", 'say "x",y', "\udcff.jpg"]
+    content = records.csv_header() + "".join(records.csv_record(answered(name)) for name in names)
+    found = [row["photo"] for row in rows(content)]
+    assert found == ["'=cmd|' /C calc'!A0", "'+1", "'-1.jpg", "'@x", "\\x09=1", "a\\x0a=b", 'say "x",y', "\\xff.jpg"]
+    assert content.count("\n") == 1 + len(names)
+
+
+def test_every_column_is_documented() -> None:
+    operations = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = operations.split("### Columns of csv")[1].split("\n## ")[0]
+    documented = [
+        name for line in table.splitlines() if "|" in line for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    ]
+    assert documented == list(records.FIELDS)
+
+
+@pytest.mark.parametrize("style", ["json", "csv"])
+def test_what_counts_as_answered(style: Any, tmp_path: Path) -> None:
+    path = tmp_path / "answers"
+    refusal = {**Refusal("blurred.jpg", "blur", ANSWER.model).to_json(), "file": STAMP}
+    told = [
+        answered("done.jpg"),
+        answered("-formula.jpg"),
+        answered("other-model.jpg", model={"name": "m", "id": "sha256:1"}),
+        answered("other-preset.jpg", privacy={"preset": "compact", "sigma_per_clip": 0.0}),
+        answered("other-noise.jpg", privacy={"preset": "private", "sigma_per_clip": 4.0}),
+        answered("stream", file=None),
+        refusal,
+        {**error_to_json("failed.jpg", PhotoError("no such file")), "file": STAMP},
+    ]
+    with AnswersFile(path, style, ASKING, resume=False) as file:
+        for each in told:
+            file.write(LINES[style](each))
+    assert path.stat().st_mode & 0o077 == 0
+    with AnswersFile(path, style, ASKING, resume=True) as file:
+        known = [str(each["photo"]) for each in told if file.has(str(each["photo"]), STAMP)]
+        assert known == ["done.jpg", "-formula.jpg", "blurred.jpg"]
+        assert not file.has("done.jpg", {**STAMP, "bytes": 8}), "another photo of that name"
+        assert not file.has("done.jpg", {**STAMP, "modified": "2026-01-02T00:00:00.000000000Z"})
+        assert not file.has("done.jpg", None)
+        with pytest.raises(ConfigError, match="another command is writing"):
+            AnswersFile(path, style, ASKING, resume=True)
+    anyway = Asking(ASKING.model_id, ASKING.preset, ASKING.sigma_per_clip, anyway=True)
+    with AnswersFile(path, style, anyway, resume=True) as file:
+        assert not file.has("blurred.jpg", STAMP), "it may be answered now"
+
+
+@pytest.mark.parametrize("style", ["json", "csv"])
+def test_an_unfinished_line_is_cut_off_wherever_it_ends(style: Any, tmp_path: Path) -> None:
+    path = tmp_path / "answers"
+    with AnswersFile(path, style, ASKING, resume=False) as file:
+        for name in ("one.jpg", "two.jpg"):
+            file.write(LINES[style](answered(name)))
+    whole = path.read_bytes()
+    last = whole.rstrip().rfind(b"\n") + 1
+    for end in {0, 1, last - 1, last, last + 1, last + 20, len(whole) - 1}:
+        path.write_bytes(whole[:end])
+        with AnswersFile(path, style, ASKING, resume=True) as file:
+            assert file.has("one.jpg", STAMP) == (end >= last)
+            assert not file.has("two.jpg", STAMP)
+            for name in ("one.jpg", "two.jpg"):
+                if not file.has(name, STAMP):
+                    file.write(LINES[style](answered(name)))
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("style", "content", "said"),
+    [
+        ("json", "a diary\n", "line 1 of .* is not an answer"),
+        ("json", '{"photo": "x"}\n[]\n', "line 2 of .* is not an answer"),
+        ("json", "\xff\n", "line 1 of .* is not an answer"),
+        ("csv", "name,age\n", "line 1 of .* is not an answer"),
+        ("csv", records.csv_header() * 2, "line 2 of .* is not an answer"),
+        ("csv", records.csv_record(answered("x")), "line 1 of .* is not an answer"),
+        ("json", records.csv_header(), "line 1 of .* is not an answer"),
+    ],
+)
+def test_another_file_is_left_as_it_is(style: Any, content: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ConfigError, match=said):
+        AnswersFile(path, style, ASKING, resume=True)
+    with pytest.raises(ConfigError, match="is there already"):
+        AnswersFile(path, style, ASKING, resume=False)
+    assert path.read_bytes() == content.encode("latin-1")
+    with pytest.raises(ConfigError, match="not a regular file"):
+        AnswersFile(Path(os.devnull), style, ASKING, resume=True)
+    with pytest.raises(ConfigError, match="cannot write"):
+        AnswersFile(tmp_path / "no" / "folder", style, ASKING, resume=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--resume"], "--resume goes on with a file of answers"),
+        (["--output", "x", "--format", "text"], "--output takes answers for programs"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    arguments: list[str], said: str, draw_photo: Draw, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["diagnose", "--embedded", *arguments, str(draw_photo(1))]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_killed_batch_goes_on_where_it_was(draw_photo: Draw, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    drawn = draw_photo(1)
+    for number in range(40):
+        shutil.copy(drawn, photos / f"{number:02}.png")
+    out = tmp_path / "answers.jsonl"
+    command = [
+        sys.executable,
+        "-m",
+        "securesplit",
+        "diagnose",
+        "--embedded",
+        "--output",
+        str(out),
+        "--resume",
+        str(photos),
+    ]
+    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while (not out.exists() or out.read_bytes().count(b"\n") < 3) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    before = out.read_bytes().count(b"\n")
+    assert 3 <= before < 40
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    names = [json.loads(line)["photo"] for line in out.read_text().splitlines()]
+    assert names == [str(photos / f"{number:02}.png") for number in range(40)], "each once, in order"
+    assert f"{40 - before} answered" in done.stderr
+    assert f"{before} answered before" in done.stderr
+    drawn.touch()
+    shutil.copystat(drawn, photos / "07.png")
+    assert subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
+    assert json.loads(out.read_text().splitlines()[-1])["photo"].endswith("07.png"), "it has changed"
+
+
+def on_a_terminal(arguments: list[str], **environment: str) -> str:
+    """What a terminal of 60 columns is shown, stdout and stderr together."""
+    ours, theirs = pty.openpty()
+    env = {"TERM": "xterm", **os.environ, "COLUMNS": "60", **environment}
+    command = [sys.executable, "-m", "securesplit", *arguments]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            got = os.read(ours, 65536)
+        except OSError:  # Linux at the end of a terminal
+            got = b""
+        if not got:
+            break
+        shown += got
+    os.close(ours)
+    assert process.wait() == 0
+    return shown.decode()
+
+
+def test_a_terminal_shows_one_line_of_progress_and_colour(draw_photo: Draw) -> None:
+    arguments = ["diagnose", "--embedded", "--lang", "ko", *(str(draw_photo(seed)) for seed in (1, 2, 3))]
+    shown = on_a_terminal(arguments)
+    assert "\x1b[32m\x1b[1m위험 낮음\x1b[0m\r\n" in shown
+    for number in (1, 2, 3):
+        assert f"\r\x1b[K사진 {number}/3" in shown
+    lines = re.sub(r"[^\n]*\r\x1b\[K", "", shown.replace("\r\n", "\n")).splitlines()
+    assert not any(line.startswith("사진 1/3") for line in lines), "it was written over"
+    assert lines[-1] == "사진 3장: 답 3장(위험 낮음 3)"
+    plain = on_a_terminal(arguments[:-2], NO_COLOR="1")
+    assert "위험 낮음" in plain
+    assert "\x1b[3" not in plain
+
+
+def test_progress_says_what_came_of_the_photos_and_how_long_the_rest_takes() -> None:
+    now = [0.0]
+    tally = Tally(100, clock=lambda: now[0])
+    assert tally.line(1) == "photo 1 of 100"
+    for result in (ANSWER, ANSWER, Refusal("x", "blur", ANSWER.model), PhotoError("no such file")):
+        tally.add(result)
+    now[0] = 8.0
+    assert tally.line(5) == "photo 5 of 100, 1 refused, 1 failed, about 3 min left"
+    tally.add_untried(2)
+    tally.add_earlier()
+    assert tally.summary() == "100 photos: 2 answered (2 low), 1 refused, 1 failed, 2 not tried, 1 answered before"
+    with i18n.using("ko"):
+        assert tally.line(5) == "사진 5/100, 거절 1, 실패 1, 약 3분 남음"
+
+
+@pytest.mark.parametrize(
+    ("given", "columns", "shown"),
+    [
+        ("mole.jpg", 8, "mole.jpg"),
+        ("mole.jpg", 5, "mole…"),
+        ("위험 낮음", 9, "위험 낮음"),
+        ("위험 낮음", 8, "위험 낮…"),
+        ("위험 낮음", 7, "위험 …"),
+        (
+            "\u1111\u116e\u11b7x",
+            3,
+            "\u1111\u116e\u11b7x",
+        ),  # a syllable in three parts, as macOS has it in names of files
+        ("e\u0301a", 2, "e\u0301a"),
+    ],
+)
+def test_wide_characters_take_two_columns(given: str, columns: int, shown: str) -> None:
+    assert text.shortened(given, columns) == shown
+    assert text.columns(shown) <= columns
+    assert text.columns(text.padded(shown, 12)) == text.columns(text.padded(shown, 12, right=True)) == 12

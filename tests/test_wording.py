@@ -1,0 +1,133 @@
+"""What people read of an answer: words before numbers, no promise without its scale, right plurals, both languages."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from securesplit import i18n, wording
+from securesplit.results import (
+    Accuracy,
+    DevicePrivacy,
+    Diagnosis,
+    Interval,
+    ModelInfo,
+    PrivacyInfo,
+    Timing,
+    Unlearned,
+)
+from securesplit.wording import Words
+
+ACCURACY = Accuracy(0.91, 0.89, 0.93, 0.96, 0.65, "test", 0.01)
+DEVICE = DevicePrivacy(4, 4, 0, 570.0, 1e-5, 1.0)
+PRIVACY = PrivacyInfo("private", "proven", 142.771, 1e-5, 0.1167, 1, 0.00584, DEVICE, 1)
+ANSWER = Diagnosis(
+    "mole.jpg",
+    0.004,
+    0.063,
+    ModelInfo("m", "sha256:0"),
+    PRIVACY,
+    103,
+    Timing(1, 2, 3, 4, 5, 6),
+    ACCURACY,
+    interval=Interval(0.001, 0.02),
+)
+PHOTOS = Unlearned("phone", 537)
+
+
+@pytest.mark.parametrize(
+    ("malignant", "interval", "risk"),
+    [
+        (0.004, (0.0, 0.02), "low"),
+        (0.05, (0.03, 0.0629), "low"),
+        (0.05, (0.03, 0.063), "borderline"),
+        (0.08, (0.0629, 0.12), "borderline"),
+        (0.08, (0.063, 0.12), "raised"),
+        (0.9, (0.8, 1.0), "raised"),
+        (0.004, None, "borderline"),
+        (0.9, None, "raised"),
+    ],
+)
+def test_risk_is_where_the_interval_lies(malignant: float, interval: tuple[float, float] | None, risk: str) -> None:
+    answer = replace(ANSWER, malignant=malignant, interval=interval and Interval(*interval))
+    assert answer.risk == answer.to_json()["risk"] == risk
+    assert answer.to_json()["interval"] == (interval and {"low": interval[0], "high": interval[1]})
+
+
+def test_where_the_label_would_be_chance_there_is_no_risk() -> None:
+    answer = replace(ANSWER, accuracy=Accuracy(0.52, 0.48, 0.56, 0.9, 0.1, "test", 0.01))
+    words = Words.of(answer)
+    assert answer.risk is None
+    assert words.headline == "No answer, it would be chance"
+    assert "threshold" not in words.number + " ".join(words.meaning)
+    assert "See a doctor" in words.advice
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_words_come_before_numbers(language: str) -> None:
+    for risk in ("low", "borderline", "raised", None):
+        with i18n.using(language):
+            said = wording.headline(risk) + wording.advice(risk)  # type: ignore[arg-type]
+        assert not re.search(r"\d", said)
+        assert {"en": "bleeds", "ko": "피가 나거나"}[language] in said
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_no_promise_without_its_scale(language: str) -> None:
+    certified = replace(ANSWER, privacy=replace(PRIVACY, device=replace(DEVICE, identification_bound_n1000=0.2)))
+    with i18n.using(language):
+        for answer in (ANSWER, certified, replace(ANSWER, privacy=replace(PRIVACY, device=None))):
+            promises = [line for line in Words.of(answer).explanation if "1,000" in line]
+            assert promises
+            assert all("0.1%" in line for line in promises)
+
+
+def test_a_promise_is_never_printed_smaller_than_it_is() -> None:
+    shown = re.findall(r"at most ([0-9.]+)%", " ".join(Words.of(ANSWER).explanation))
+    assert shown == ["0.59"]
+
+
+def test_what_the_threshold_means_is_said_with_its_plurals() -> None:
+    def meaning(sensitivity: float, specificity: float) -> str:
+        return next(wording.meaning(replace(ACCURACY, sensitivity=sensitivity, specificity=specificity)))
+
+    assert meaning(0.96, 0.65) == (
+        "With this threshold about 4 of 100 malignant moles are missed, and about 35 of 100 harmless ones are flagged "
+        "(measured on test photos)."
+    )
+    assert "1 of 100 malignant moles is missed, and about 1 of 100 harmless ones is flagged" in meaning(0.99, 0.99)
+    assert "0 of 100 malignant moles are missed" in meaning(1.0, 0.65)
+
+
+def test_plurals_of_what_was_learned() -> None:
+    one = replace(PRIVACY, device=replace(DEVICE, photos=1))
+    many = replace(PRIVACY, integers=144, sigma_per_clip=0.0, epsilon=None, device=replace(DEVICE, epsilon=None))
+    said = " ".join(Words.of(replace(ANSWER, privacy=one, payload_bytes=1)).explanation)
+    assert "1 byte of ciphertext" in said
+    assert "1 integer with noise (preset private)" in said
+    assert "this device: 1 photo so far." in said
+    said = " ".join(Words.of(replace(ANSWER, privacy=many)).explanation)
+    assert "103 bytes of ciphertext" in said
+    assert "144 integers without noise" in said
+    assert "4 photos so far, which it can link to each other" in said
+
+
+def test_what_was_not_learned_or_refused_is_said_before_the_number() -> None:
+    answer = replace(ANSWER, unlearned=PHOTOS, overridden="blur", interval=None)
+    caveats = Words.of(answer).caveats
+    assert "the photo is blurred" in caveats[0]
+    assert "537 such photos" in caveats[1]
+    assert "nothing is called low" in caveats[2]
+    one = wording.unlearned(Unlearned("dermoscopy", 1))
+    assert one.endswith("from 1 such photo.")
+
+
+def test_in_korean_nothing_of_english_is_left() -> None:
+    answer = replace(ANSWER, unlearned=PHOTOS, overridden="blur")
+    with i18n.using("ko"):
+        words = Words.of(answer)
+    text = " ".join([words.headline, words.advice, *words.caveats, words.number, *words.meaning, *words.explanation])
+    assert words.headline == "위험 낮음"
+    assert set(re.findall(r"[A-Za-z]{2,}", text)) == {"AUC", "private", "epsilon", "delta", "ms", "head"}
