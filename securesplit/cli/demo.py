@@ -101,10 +101,7 @@ def _show(diagnosis: Diagnosis, title: str, trace: Trace, releaser: Releaser, ou
     show(diagnosis, title, explain=True)
     if rebuilt is not None and rebuilt.figures is not None:
         skill = f"{max(rebuilt.figures.skill, 0.0):.0%}"
-        attack = _(
-            "The strongest attack that ships goes {skill} of the way from a guess to the photo, on photos it has not seen.",
-            skill=skill,
-        )
+        attack = _("An attack on the release gets {skill} of the way from a guess to an unseen photo.", skill=skill)
         terminal.answer(f"  {attack}")
     terminal.answer(_("picture: {path}", path=out))
     terminal.answer(_(diagnosis.disclaimer))

@@ -238,7 +238,7 @@ def test_demo_shows_the_journey(securesplit: Command, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("A drawn lesion: ")
     assert "bytes of ciphertext" in done.stdout
-    assert "goes 1% of the way from a guess to the photo" in done.stdout
+    assert "gets 1% of the way from a guess to an unseen photo" in done.stdout
     with Image.open(tmp_path / "demo.png") as picture:
         assert picture.width > 900
         assert picture.height > 700, "the attack has a row of its own"

@@ -165,8 +165,8 @@ def identity_of(raw: dict[str, Any]) -> str:
 
 FREE = {"quality", "provenance", "crop", "colour", "licence"}
 """Under these, values of several types are taken; they are shown, never computed with."""
-SIGNED = {"offset", "scale", "levels", "skill", "skill_low", "skill_high", "ssim_gain"}
-OPTIONAL = {"more_noise", "levels", "gate", "attack_decoder"}
+SIGNED = {"logits", "offset", "scale", "levels", "skill", "skill_low", "skill_high", "ssim_gain"}
+OPTIONAL = {"spread", "more_noise", "levels", "gate", "attack_decoder"}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "1", True, [1], {"a": 1}, None, 1e30, -1e30])
