@@ -9,7 +9,7 @@ import pytest
 from securesplit.journey import _interval
 from securesplit.model import Bundle, manifest
 from securesplit.model.spread import Spread, parse
-from securesplit.releaser import choose_preset
+from securesplit.releaser import DELTA, choose_preset
 from securesplit.results import Accuracy
 
 SPREAD = Spread((-2.0, 0.0, 1.0), (0.0, 0.2, 0.5), (0.1, 0.4, 0.9))
@@ -83,4 +83,4 @@ def test_more_noise_leaves_a_wider_interval_and_unmeasured_noise_none() -> None:
         widths.append(high - low)
     assert widths == sorted(widths)
     assert widths[-1] > 0.8, "at epsilon 8 another draw of the noise may give nearly any answer"
-    assert choose_preset(bundle, "0.05").spread is None
+    assert replace(bundle.preset("private"), readings=()).with_epsilon(8, DELTA).spread is None
