@@ -23,7 +23,7 @@ DrawPhoto = Callable[..., Path]
 CONTRACT = {
     "schema", "photo", "status", "probabilities", "label", "threshold", "refusal", "model", "privacy", "payload_bytes",
     "timing_ms", "disclaimer", "label_withheld", "accuracy", "kind", "unlearned", "refusal_overridden", "risk",
-    "interval",
+    "interval", "file",
 }  # fmt: skip
 
 
@@ -93,7 +93,9 @@ def test_several_photos_share_one_session_and_progress_is_on_stderr(
     done = securesplit("diagnose", *photos, "--connect", worker.endpoint, "--certs", worker.certs, "--format", "json")
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["photo"] for line in done.stdout.splitlines()] == [str(p) for p in photos]
-    assert [line for line in done.stderr.splitlines() if line] == [f"photo {n} of 3" for n in (1, 2, 3)]
+    *announced, summary = done.stderr.splitlines()
+    assert announced == [f"photo {n} of 3" for n in (1, 2, 3)]
+    assert summary.startswith("3 photos: 3 answered (")
 
 
 def test_text_is_for_people(worker: Worker, securesplit: Command, draw_photo: DrawPhoto) -> None:
