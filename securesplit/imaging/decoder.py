@@ -5,13 +5,19 @@ memory beyond a bound, processor time beyond a bound, core files, and writing to
 to a decoder then ends with this process.
 
 Arguments: Pillow's name of the format, and the most pixels. Output: the length of a JSON object in 4 bytes, the object
-(``mode``, ``size``, ``orientation``; or ``error``), and the rows.
+(``mode``, ``size``, ``orientation``; or ``error``), and the rows. Of a DICOM file, the object is what its tags say of
+the pixels and of nothing else, with the lengths of ``parts``, which follow it: a colour profile, three tables of a
+palette, and the pixels, packed as they are where Pillow can unpack them.
 """
 
 import contextlib
 import io
 import json
+import math
 import sys
+import warnings
+from collections.abc import Sequence
+from typing import IO, Any
 
 MAX_ADDRESS_BYTES = 1 << 30  # of 48 megapixels of HEIC 410 MB, most of it libraries
 MAX_CPU_S = 60
@@ -57,6 +63,86 @@ def decode(kind: str, content: bytes, most: int) -> tuple[dict[str, object], byt
     return {"mode": mode, "size": size, "orientation": orientation}, pixels
 
 
+DICOM_FACTS = {
+    "sop": "SOPClassUID",
+    "photometric": "PhotometricInterpretation",
+    "samples": "SamplesPerPixel",
+    "rows": "Rows",
+    "columns": "Columns",
+    "allocated": "BitsAllocated",
+    "stored": "BitsStored",
+    "high_bit": "HighBit",
+    "signed": "PixelRepresentation",
+    "planar": "PlanarConfiguration",
+    "frames": "NumberOfFrames",
+}
+PALETTE = ("Red", "Green", "Blue")
+PACKED = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
+"""Transfer syntaxes of JPEG (baseline and extended) and JPEG 2000."""
+
+
+def take_dicom_apart(content: bytes, most: int) -> tuple[dict[str, object], list[bytes]]:
+    """What a DICOM file says of its pixels, and the parts; whatever is missing is None or empty.
+
+    Raises:
+        ValueError: it is none, or takes more than `most` bytes.
+    """
+    import pydicom
+    from pydicom.uid import UID
+
+    tables = [f"{colour}PaletteColorLookupTable{part}" for colour in PALETTE for part in ("Descriptor", "Data")]
+    wanted = [*DICOM_FACTS.values(), *tables, "ICCProfile", "OpticalPathSequence", "PixelData"]
+    dataset = pydicom.dcmread(io.BytesIO(content), specific_tags=wanted)
+    facts: dict[str, object] = {name: plain(dataset.get(keyword)) for name, keyword in DICOM_FACTS.items()}
+    syntax = dataset.file_meta.TransferSyntaxUID
+    facts |= {"syntax": str(syntax), "syntax_name": UID(syntax).name, "sop_name": UID(str(facts["sop"])).name}
+    facts["is_little_endian"] = syntax.is_little_endian
+    facts["palette"] = [plain(dataset.get(f"{colour}PaletteColorLookupTableDescriptor")) for colour in PALETTE]
+    parts = [profile(dataset), *(dataset.get(f"{colour}PaletteColorLookupTableData") or b"" for colour in PALETTE)]
+    try:
+        parts.append(pixel_data(dataset, syntax, facts, most))
+    except Exception as error:  # noqa: BLE001 - what the tags say comes first
+        facts["problem"] = str(error)[:200] or type(error).__name__
+    facts["parts"] = [len(part) for part in parts]
+    return facts, [bytes(part) for part in parts]
+
+
+def plain(value: object) -> object:
+    """A number, a list of numbers, or text."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, int | str):
+        return int(value) if isinstance(value, int) else str(value)
+    return [int(number) for number in value]  # type: ignore[attr-defined]  # a palette's descriptor
+
+
+def profile(dataset: Any) -> bytes:
+    """The colour profile of the picture, or of the optical path that took it."""
+    places = [dataset, *(dataset.get("OpticalPathSequence") or [])[:1]]
+    return next((bytes(found) for place in places if (found := place.get("ICCProfile"))), b"")
+
+
+def pixel_data(dataset: Any, syntax: Any, facts: dict[str, object], most: int) -> bytes:
+    """The pixels of a single frame, unpacked unless their transfer syntax is one of `PACKED`."""
+    from pydicom.encaps import get_frame
+    from pydicom.pixels import get_decoder
+
+    if facts["frames"] not in (None, 1):
+        raise ValueError("several frames")
+    if not syntax.is_encapsulated:
+        return bytes(dataset.PixelData)
+    if syntax in PACKED:
+        return bytes(get_frame(dataset.PixelData, 0, number_of_frames=1))
+    numbers = [dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.BitsAllocated // 8]
+    if math.prod(numbers) > most:
+        raise ValueError("memory")
+    if not (decoder := get_decoder(syntax)).is_available:
+        raise ValueError("no decoder")
+    found, told = decoder.as_buffer(dataset, index=0, raw=True)
+    facts |= {"photometric": str(told["photometric_interpretation"]), "planar": told.get("planar_configuration")}
+    return bytes(found)
+
+
 def check(mode: str, size: tuple[int, int], most: int) -> None:
     """Refuse what was not announced.
 
@@ -69,22 +155,32 @@ def check(mode: str, size: tuple[int, int], most: int) -> None:
         raise ValueError(f"mode {mode}")
 
 
-def main() -> None:
-    """Read, decode, write."""
-    give_up_rights()
-    content = sys.stdin.buffer.read()
-    pixels: bytes | memoryview = b""
+def answer(kind: str, content: bytes, most: int, out: IO[bytes]) -> None:
+    """Decode, and write what came of it."""
+    parts: Sequence[bytes | memoryview] = ()
     try:
-        head, pixels = decode(sys.argv[1], content, int(sys.argv[2]))
+        if kind == "DICOM":
+            head, parts = take_dicom_apart(content, most)
+        else:
+            head, pixels = decode(kind, content, most)
+            parts = [pixels]
     except MemoryError:
         head = {"error": "memory"}
     except Exception as error:  # noqa: BLE001 - whatever a decoder raises is told
         head = {"error": str(error)[:200] or type(error).__name__}
     told = json.dumps(head).encode()
-    sys.stdout.buffer.write(len(told).to_bytes(4, "big") + told)
-    for at in range(0, len(pixels), _STRIP_BYTES):
-        sys.stdout.buffer.write(pixels[at : at + _STRIP_BYTES])
-    sys.stdout.buffer.flush()
+    out.write(len(told).to_bytes(4, "big") + told)
+    for part in parts:
+        for at in range(0, len(part), _STRIP_BYTES):
+            out.write(part[at : at + _STRIP_BYTES])
+    out.flush()
+
+
+def main() -> None:
+    """Answer for what comes on standard input."""
+    give_up_rights()
+    warnings.simplefilter("ignore")
+    answer(sys.argv[1], sys.stdin.buffer.read(), int(sys.argv[2]), sys.stdout.buffer)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from securesplit.errors import PhotoError
 
-FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "HEIF")
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "HEIF", "DICOM")
 
 _USE = "use a JPEG, HEIC, PNG, TIFF, BMP, WebP or AVIF photo"
 _SAVE = "save it as a JPEG or PNG"
@@ -19,11 +19,11 @@ _BY_START = (  # format, offset, bytes
     ("TIFF", 0, b"II+\0"),
     ("TIFF", 0, b"MM\0+"),
     ("BMP", 0, b"BM"),
+    ("DICOM", 128, b"DICM"),
 )
 _OTHERS = (  # offset, bytes, what it is, what to do
     (0, b"GIF8", "a GIF", _SAVE),
     (0, b"%PDF", "a PDF", _EXPORT),
-    (128, b"DICM", "a DICOM file", _EXPORT),
     (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture", _SAVE),
     (0, b"\xff\x0a", "a JPEG XL picture", _SAVE),
     (0, b"\0\0\0\x0cjP", "a JPEG 2000 picture", _SAVE),
@@ -78,8 +78,7 @@ def is_picture(start: bytes) -> bool:
     """Whether the first `MARK_BYTES` of a file without a photo's name are those of a photo; two letters are no mark."""
     if start.startswith(b"ftyp", 4):
         return bool(_brands(start) & (_HEIF_BRANDS | {_RAW_BRAND}))
-    marks = [(at, mark) for _, at, mark in _BY_START if len(mark) > 2]
-    return any(start.startswith(mark, at) for at, mark in [*marks, (128, b"DICM")])
+    return any(start.startswith(mark, at) for _, at, mark in _BY_START if len(mark) > 2)
 
 
 def identify(content: bytes) -> str:

@@ -13,19 +13,25 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from PIL import Image, features
 
 from securesplit.children import environment
 from securesplit.errors import PhotoError
+from securesplit.imaging import dicom
+from securesplit.imaging.dicom import Dicom
+from securesplit.imaging.memory import check_size
 
 MAX_DECODING_S = 60.0
-NAMES = {"HEIF": "HEIC", "AVIF": "AVIF", "JPEG2000": "JPEG 2000"}
+NAMES = {"HEIF": "HEIC", "AVIF": "AVIF", "JPEG2000": "JPEG 2000", "DICOM": "DICOM file"}
 """For people, by Pillow's name."""
+
+PARTS = 5
+"""Of a DICOM file's answer: a colour profile, three tables, the pixels."""
 
 _AGAIN = "copy the photo again from its source"
 _SMALLER = "scale the photo down first, or save it as a JPEG"
@@ -55,6 +61,13 @@ def check_available(kind: str) -> None:
             hint="pip install 'securesplit[heic]', or save the photo as a JPEG; an iPhone takes JPEGs with "
             "Settings > Camera > Formats > Most Compatible",
         )
+    if kind == "DICOM" and importlib.util.find_spec("pydicom") is None:
+        raise PhotoError(
+            "a DICOM file needs the library pydicom, which is not installed",
+            hint="pip install 'securesplit[dicom]', or export the photo as a JPEG or PNG",
+        )
+    if kind == "JPEG2000" and not features.check("jpg_2000"):
+        raise PhotoError("this Pillow has no JPEG 2000", hint="export the photo as a JPEG or PNG")
     if kind == "AVIF" and not features.check("avif"):
         raise PhotoError(
             "an AVIF picture needs a newer Pillow, with AVIF",
@@ -73,14 +86,37 @@ def decode(kind: str, stream: bytes, pixels: int) -> Decoded:
     Raises:
         PhotoError: it cannot be decoded, or not within the bounds.
     """
-    with _process(kind, pixels) as process:
-        assert process.stdin is not None  # noqa: S101 - both are pipes
-        assert process.stdout is not None  # noqa: S101
-        with contextlib.suppress(OSError):  # it is gone, and what it left tells
-            process.stdin.write(stream)
-            process.stdin.close()
-        head = _head(process.stdout, kind, pixels)
-        return Decoded(_rows(process.stdout, head, kind), head.orientation)
+    with _answer(kind, stream, pixels) as answer:
+        head = _head(_object(answer, kind), kind, pixels)
+        return Decoded(_rows(answer, head, kind), head.orientation)
+
+
+def read_dicom(content: bytes, most_bytes: int) -> Dicom:
+    """What a DICOM file says of its pixels, and these; none of its other tags comes out of that process.
+
+    Args:
+        content: the file.
+        most_bytes: that its pixels may take.
+
+    Raises:
+        PhotoError: it is damaged, of another kind, or takes more.
+    """
+    with _answer("DICOM", content, most_bytes) as answer:
+        facts = _object(answer, "DICOM")
+        try:
+            dicom.check_facts(facts)
+            lengths = [int(length) for length in facts["parts"]]
+        except (KeyError, TypeError, ValueError):
+            raise _crashed("DICOM") from None
+        check_size((facts["columns"], facts["rows"]))
+        if facts.get("problem") == "memory" or sum(lengths) > most_bytes:
+            raise _failed("DICOM", "memory")
+        if "problem" in facts:
+            raise dicom.problem(facts)
+        parts = [answer.read(length) for length in lengths]
+        if [len(part) for part in parts] != lengths or len(parts) != PARTS:
+            raise _crashed("DICOM")
+        return dicom.of(facts, parts)
 
 
 @dataclass(frozen=True)
@@ -94,9 +130,10 @@ class _Head:
 
 
 @contextlib.contextmanager
-def _process(kind: str, pixels: int) -> Iterator[subprocess.Popen[bytes]]:
+def _answer(kind: str, stream: bytes, most: int) -> Iterator[IO[bytes]]:
+    """What the process writes when it is given a file."""
     process = subprocess.Popen(
-        [sys.executable, "-P", str(_DECODER), kind, str(pixels)],
+        [sys.executable, "-P", str(_DECODER), kind, str(most)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -107,7 +144,12 @@ def _process(kind: str, pixels: int) -> Iterator[subprocess.Popen[bytes]]:
     late.daemon = True
     late.start()
     try:
-        yield process
+        assert process.stdin is not None  # noqa: S101 - both are pipes
+        assert process.stdout is not None  # noqa: S101
+        with contextlib.suppress(OSError):  # it is gone, and what it left tells
+            process.stdin.write(stream)
+            process.stdin.close()
+        yield process.stdout
     finally:
         late.cancel()
         process.kill()
@@ -115,14 +157,23 @@ def _process(kind: str, pixels: int) -> Iterator[subprocess.Popen[bytes]]:
             process.__exit__(None, None, None)
 
 
-def _head(stdout: IO[bytes], kind: str, pixels: int) -> _Head:
-    """What the process says of the picture; it may be subverted, so all is checked."""
-    length = int.from_bytes(stdout.read(4), "big")
-    content = stdout.read(length) if length <= _MAX_HEAD_BYTES else b""
+def _object(answer: IO[bytes], kind: str) -> dict[str, Any]:
+    """The JSON object that the answer begins with."""
+    length = int.from_bytes(answer.read(4), "big")
     try:
-        found = json.loads(content)
-        if "error" in found:
-            raise _failed(kind, str(found["error"]))
+        found = json.loads(answer.read(length) if length <= _MAX_HEAD_BYTES else b"")
+    except (ValueError, RecursionError):
+        raise _crashed(kind) from None
+    if not isinstance(found, dict):
+        raise _crashed(kind)
+    if "error" in found:
+        raise _failed(kind, str(found["error"]))
+    return found
+
+
+def _head(found: Mapping[str, Any], kind: str, pixels: int) -> _Head:
+    """What the process says of the picture; it may be subverted, so all is checked."""
+    try:
         width, height = (int(side) for side in found["size"])
         head = _Head(str(found["mode"]), width, height, int(found["orientation"]))
     except (ValueError, KeyError, TypeError):
@@ -132,14 +183,14 @@ def _head(stdout: IO[bytes], kind: str, pixels: int) -> _Head:
     return head
 
 
-def _rows(stdout: IO[bytes], head: _Head, kind: str) -> Image.Image:
+def _rows(answer: IO[bytes], head: _Head, kind: str) -> Image.Image:
     """The pixels, a strip at a time, so that they are held once."""
     row = head.width * _CHANNELS[head.mode]
     rows = max(1, _STRIP_BYTES // row)
     image = Image.new(head.mode, (head.width, head.height))
     for top in range(0, head.height, rows):
         size = (head.width, min(rows, head.height - top))
-        content = stdout.read(row * size[1])
+        content = answer.read(row * size[1])
         if len(content) < row * size[1]:
             raise _crashed(kind)
         image.paste(Image.frombytes(head.mode, size, content), (0, top))

@@ -12,10 +12,10 @@ MAX_DECODED_BYTES = 256 * 2**20
 MIN_SIDE = 32  # pixels; below this there is nothing to see
 
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # of Pillow's modes; all others have 4
-_CODEC_PIXEL_BYTES = {"WEBP": 16, "JPEG": 8, "HEIF": 1, "AVIF": 12}
+_CODEC_PIXEL_BYTES = {"WEBP": 16, "JPEG": 8, "HEIF": 1, "AVIF": 12, "DICOM": 12}
 """Beside the picture: WebP's decoder holds the canvas twice, the picture, and a copy to hand out; a JPEG is decoded a
 second time and compared. The decoders of HEIF and AVIF have a process of their own, with 5 and 14 bytes a pixel while
-this one is filled (`securesplit.imaging.isolated`)."""
+this one is filled (`securesplit.imaging.isolated`). A DICOM file's pixels are held packed, unpacked and converted."""
 
 
 def check_size(size: tuple[int, int]) -> None:

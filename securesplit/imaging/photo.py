@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from securesplit.errors import PhotoError
-from securesplit.imaging import bmp, formats, heif, integrity, isolated, jpeg, png, tiff, webp
-from securesplit.imaging.container import Container
+from securesplit.imaging import bmp, dicom, formats, heif, integrity, isolated, jpeg, png, tiff, webp
+from securesplit.imaging.container import Container, Samples
+from securesplit.imaging.dicom import Dicom
 from securesplit.imaging.jpeg import Jpeg
-from securesplit.imaging.memory import check_memory, check_size, too_large
+from securesplit.imaging.memory import MAX_DECODED_BYTES, check_memory, check_size, too_large
 from securesplit.imaging.picture import facts_of
 from securesplit.imaging.pixels import to_upright_rgb
 from securesplit.imaging.source import PhotoSource, check_array, read_source
@@ -89,9 +90,12 @@ def to_square(image: Image.Image, side: int) -> NDArray[np.uint8]:
 def _read_file(content: bytes, side: int) -> Image.Image:
     kind = formats.identify(content)
     if kind == "JPEG":
-        container, taken_apart = jpeg.read(content)
+        image, container = _read_jpeg(content, side)
+    elif kind == "DICOM":
+        isolated.check_available(kind)
+        photo = isolated.read_dicom(content, MAX_DECODED_BYTES)
         del content
-        image = _decode_jpeg(container, taken_apart, side)
+        image, container = _read_dicom(photo, side)
     elif kind == "HEIF":
         container = heif.read(content)
         del content
@@ -102,6 +106,26 @@ def _read_file(content: bytes, side: int) -> Image.Image:
         image = _decode(container, side)
         _check_data(image, container, side)
     return to_upright_rgb(image, container, side)
+
+
+def _read_jpeg(content: bytes, side: int) -> tuple[Image.Image, Container]:
+    container, taken_apart = jpeg.read(content)
+    return _decode_jpeg(container, taken_apart, side), container
+
+
+def _read_dicom(photo: Dicom, side: int) -> tuple[Image.Image, Container]:
+    """Neither an orientation nor a profile within a packed picture counts, but what the DICOM file says."""
+    container = Container("DICOM", b"", colour=photo.colour, samples=photo.scale)
+    check_memory(photo.size, "RGB", container)
+    if photo.syntax in dicom.JPEG:
+        image, inner = _read_jpeg(dicom.as_jpeg(photo), side)
+        colour = photo.colour if photo.colour.icc else inner.colour
+        return dicom.inverted(photo, image), replace(container, colour=colour, samples=Samples())
+    if photo.syntax in dicom.JPEG_2000:
+        isolated.check_available("JPEG2000")
+        decoded = isolated.decode("JPEG2000", photo.pixels, photo.size[0] * photo.size[1])
+        return dicom.from_jpeg_2000(photo, decoded.image), replace(container, samples=Samples())
+    return dicom.to_image(photo), container
 
 
 def _check_data(image: Image.Image, container: Container, side: int) -> None:

@@ -16,8 +16,6 @@ from securesplit.transport.pipe import FrontPipe
 from securesplit.worker.messages import Batch, Report
 from securesplit.worker.settings import EngineSpec
 
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-
 
 class TailProcess:
     """A started tail.
@@ -104,6 +102,6 @@ def _start(theirs: int, *, show_errors: bool) -> subprocess.Popen[bytes]:
         stdin=theirs,
         stdout=subprocess.DEVNULL,
         stderr=None if show_errors else subprocess.DEVNULL,
-        env=environment() | _ONE_THREAD,
+        env=environment(),
         start_new_session=True,
     )

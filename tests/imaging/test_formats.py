@@ -38,7 +38,6 @@ FILES = {
     "JPEG 2000": (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000", "JPEG"),
     "GIF": (saved(lesion(64), "GIF"), "GIF", "PNG"),
     "PDF": (b"%PDF-1.7\n" + bytes(50), "PDF", "export"),
-    "DICOM": (bytes(128) + b"DICM" + bytes(50), "DICOM", "export"),
     "web page": (b"\n<!DOCTYPE html><html>404</html>", "web page", "save the picture"),
     "XHTML": (b'<?xml version="1.0"?>\n<html xmlns="x"></html>', "web page", "save the picture"),
     "SVG": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG", "export"),
