@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from securesplit import i18n
 from securesplit.cli import native_stderr, terminal, values
 from securesplit.cli.options import (
     certs_option,
@@ -20,7 +21,7 @@ from securesplit.cli.options import (
     state_option,
     timeout_option,
 )
-from securesplit.cli.settings import command
+from securesplit.cli.settings import command, source_of
 from securesplit.errors import ConfigError, OutputError
 from securesplit.i18n import gettext as _
 
@@ -86,14 +87,15 @@ def ui(
     from securesplit.ui.server import open_browser, serve
 
     native_stderr.quiet_litert()
+    context = click.get_current_context()
     if not embedded:
-        check_certs(click.get_current_context())
+        check_certs(context)
     settings = {"privacy": privacy, "model": model, "state": state, "timeout_s": timeout_s, "budget": budget}
     shown = _Addresses(None if no_browser else open_browser)
     with (
         _embedded(settings) if embedded else _connected(connect, certs, client_name, settings) as (new_client, workers)
     ):
-        serve(new_client, port, workers=workers, state=state, on_address=shown)
+        serve(new_client, port, workers=workers, state=state, lang=_chosen_language(context), on_address=shown)
     return 0
 
 
@@ -105,6 +107,12 @@ def _check_packages() -> None:
         raise ConfigError(
             f"the page needs packages that are not installed ({names})", hint="pip install 'securesplit[ui]'"
         )
+
+
+def _chosen_language(context: click.Context) -> str | None:
+    """The language that was asked for by flag, variable or settings file; None: the browser's will do."""
+    is_chosen = context.find_root().params.get("lang") or source_of(context, "lang").kind != "default"
+    return i18n.language() if is_chosen else None
 
 
 class _Addresses:

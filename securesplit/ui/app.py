@@ -89,6 +89,7 @@ class Page:
 
     def __init__(self, client: AsyncClient, settings: Settings, access: Access) -> None:
         self._client, self._settings, self._access = client, settings, access
+        self._attack = client.releaser.bundle.open_attack_decoder()
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
     def routes(self) -> list[Route]:
@@ -138,7 +139,7 @@ class Page:
                 loaded = await run_in_threadpool(self._client.releaser.load, io.BytesIO(photo))
                 return HTMLResponse(render("refused.html", **views.refusal(result, loaded.square.pixels)))
         assert trace is not None  # noqa: S101  (an answer has one)
-        view = views.answer(result, trace, self._client.releaser)
+        view = views.answer(result, trace, self._client.releaser, self._attack)
         history = request.scope[SESSION].history
         if history is not None:
             await run_in_threadpool(history.add, views.to_keep(result, trace))

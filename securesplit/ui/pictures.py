@@ -63,12 +63,20 @@ class Cell:
     is_level: bool
 
 
+MOST_CELLS = 12
+
+
 def cells(release: NDArray[Any], spec: ReleaseSpec) -> list[Cell]:
-    """A release of one integer, among the levels that its head uses and what the noise made of it; else empty."""
+    """A release of one integer, among the levels that its head uses and what the noise made of it.
+
+    Empty for a release of several integers, and where the noise went far beyond the levels.
+    """
     if release.size != 1 or spec.levels is None:
         return []
     value, (lowest, highest) = int(release.item()), spec.levels
     shown = range(min(value, lowest), max(value, highest) + 1)
+    if len(shown) > MOST_CELLS:
+        return []
     return [Cell(each, each == value, lowest <= each <= highest) for each in shown]
 
 

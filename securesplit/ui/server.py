@@ -35,6 +35,7 @@ def serve(
     *,
     workers: tuple[str, ...],
     state: Path | None = None,
+    lang: str | None = None,
     on_address: Callable[[str], None],
 ) -> None:
     """Serve the page until SIGINT or SIGTERM; only from a program's main thread.
@@ -44,6 +45,7 @@ def serve(
         port: to listen on; 0: any that is free.
         workers: the endpoints, for people; none where the worker is a part of this program.
         state: the state folder; None: the user's own.
+        lang: of the page; None: what the browser asks for.
         on_address: called with each address that opens the page: once it can be opened, and whenever one was used.
 
     Raises:
@@ -51,9 +53,9 @@ def serve(
     """
     with _listen(port) as listener:
         port = listener.getsockname()[1]
-        access = Access(lambda key: on_address(_address(port, key)))
+        access = Access(lambda key: on_address(_address(port, key, lang)))
         page = app.build(new_client(), app.Settings(port, workers, state), access)
-        server = _Server(page, lambda: on_address(_address(port, access.key)))
+        server = _Server(page, lambda: on_address(_address(port, access.key, lang)))
         with _ended_by_signals(server):
             asyncio.run(server.serve([listener]))
 
@@ -119,8 +121,8 @@ def _ended_by_signals(server: _Server) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _address(port: int, key: str) -> str:
-    return f"http://{HOST}:{port}/?key={key}"
+def _address(port: int, key: str, lang: str | None) -> str:
+    return f"http://{HOST}:{port}/?key={key}" + (f"&lang={lang}" if lang else "")
 
 
 def _listen(port: int) -> socket.socket:

@@ -14,6 +14,7 @@ from securesplit.config import locale_folder
 from securesplit.i18n import gettext
 from securesplit.imaging import MAX_FILE_BYTES
 from securesplit.journey import Trace
+from securesplit.model.attack_decoder import AttackDecoder
 from securesplit.privacy.ledger import Total
 from securesplit.releaser import Releaser, unprotected
 from securesplit.results import DISCLAIMER, VOID_BOUND, Diagnosis, Refusal
@@ -48,9 +49,10 @@ def refusal(refused: Refusal, pixels: NDArray[np.uint8]) -> dict[str, Any]:
     }
 
 
-def answer(diagnosis: Diagnosis, trace: Trace, releaser: Releaser) -> dict[str, Any]:
-    """A photo that was answered."""
-    spec = releaser.preset.spec
+def answer(diagnosis: Diagnosis, trace: Trace, releaser: Releaser, attack: AttackDecoder | None) -> dict[str, Any]:
+    """A photo that was answered, and what the bundle's attack makes of its release."""
+    spec, malignant = releaser.preset.spec, diagnosis.malignant >= diagnosis.threshold
+    rebuilt = None if attack is None else attack.rebuild(spec, trace.release, malignant=malignant)
     return {
         "threshold": diagnosis.threshold,
         "words": words.words(diagnosis),
@@ -62,7 +64,10 @@ def answer(diagnosis: Diagnosis, trace: Trace, releaser: Releaser) -> dict[str, 
         "cells": pictures.cells(trace.release, spec),
         "tiles": pictures.canvas(pictures.tiles(trace.release)),
         "numbers": trace.release.size,
-        "bytes": trace.release.nbytes,
+        "levels": spec.levels and spec.levels[1] - spec.levels[0] + 1,
+        "rebuilt": rebuilt and pictures.canvas(rebuilt.picture),
+        "guessed": rebuilt and pictures.canvas(rebuilt.class_mean),
+        "skill": rebuilt and rebuilt.figures,
     }
 
 

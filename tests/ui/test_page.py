@@ -142,7 +142,7 @@ def test_the_ledger_counts_a_photo_once(serving: Serving) -> None:
     page = serving()
 
     def photos() -> str:
-        row = re.search(r"Together</th>\s*<td>(\d+)</td>", page.api("GET", "ledger").text)
+        row = re.search(r"Total</th>\s*<td>(\d+)</td>", page.api("GET", "ledger").text)
         return row[1] if row else "0"
 
     assert photos() == "0"

@@ -3,4 +3,5 @@
 
 const token = document.querySelector('meta[name="securesplit-token"]').content;
 sessionStorage.setItem("securesplit-token", token);
-location.replace("/");
+const lang = new URLSearchParams(location.search).get("lang");
+location.replace(lang ? `/?lang=${encodeURIComponent(lang)}` : "/");

@@ -45,6 +45,12 @@ function problem(text) {
 function show(place, content) {
   place.replaceChildren(content);
   place.querySelectorAll("canvas[data-rgb]").forEach(paint);
+  place.querySelectorAll("time").forEach(localise);
+}
+
+function localise(time) {
+  const form = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+  time.textContent = form.format(new Date(time.dateTime));
 }
 
 // ---- pictures
