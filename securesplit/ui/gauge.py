@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from securesplit.results import Interval
+
 MIDDLE = 50.0  # percent of the gauge's width
 
 
@@ -26,10 +28,12 @@ class Gauge:
     high: float | None = None
 
     @classmethod
-    def of(cls, probability: float, threshold: float, interval: tuple[float, float] | None = None) -> Gauge:
+    def of(cls, probability: float, threshold: float, interval: Interval | None) -> Gauge:
         """The gauge of one answer."""
-        low, high = (None, None) if interval is None else (place(each, threshold) for each in interval)
-        return cls(place(probability, threshold), low, high)
+        at = place(probability, threshold)
+        if interval is None:
+            return cls(at)
+        return cls(at, place(interval.low, threshold), place(interval.high, threshold))
 
 
 def place(probability: float, threshold: float) -> float:

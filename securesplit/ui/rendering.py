@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 
 from securesplit import i18n
+from securesplit.wording import percent
 
 
 def render(template: str, **values: Any) -> str:
@@ -27,14 +28,3 @@ def _environment() -> jinja2.Environment:
     made.globals |= {"_": i18n.gettext, "ngettext": i18n.ngettext}
     made.filters["percent"] = percent
     return made
-
-
-def percent(share: float) -> str:
-    """A share as people read it: one decimal below ten percent, none above.
-
-    >>> percent(0.0629), percent(0.4321), percent(0.0), percent(0.9999)
-    ('6.3 %', '43 %', '0.0 %', '99.9 %')
-    """
-    if share >= 0.1:
-        return f"{min(100 * share, 99.9):.3g} %" if share > 0.995 else f"{100 * share:.0f} %"
-    return f"{100 * share:.1f} %"

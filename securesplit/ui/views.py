@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit import i18n
+from securesplit import i18n, wording
 from securesplit.config import locale_folder
 from securesplit.i18n import gettext
 from securesplit.imaging import MAX_FILE_BYTES
@@ -17,10 +17,12 @@ from securesplit.journey import Trace
 from securesplit.model.attack_decoder import AttackDecoder
 from securesplit.privacy.ledger import Total
 from securesplit.releaser import Releaser, unprotected
-from securesplit.results import DISCLAIMER, VOID_BOUND, Diagnosis, Refusal
-from securesplit.ui import pictures, words
+from securesplit.results import DISCLAIMER, VOID_BOUND, Diagnosis, Interval, Refusal
+from securesplit.text import rounded_up
+from securesplit.ui import pictures
 from securesplit.ui.gauge import Gauge
 from securesplit.ui.history import Entry
+from securesplit.wording import Words
 
 NAMES = {"en": "English", "ko": "한국어"}
 """Of languages, in themselves; one that is not here is shown by its tag."""
@@ -42,9 +44,10 @@ def page(releaser: Releaser, workers: tuple[str, ...]) -> dict[str, Any]:
 
 def refusal(refused: Refusal, pixels: NDArray[np.uint8]) -> dict[str, Any]:
     """A photo that was not asked about, with what the network would have seen of it, ``(side, side, 3) uint8``."""
+    detail, advice = wording.refused(refused)
     return {
-        "detail": gettext(refused.detail),
-        "advice": gettext(refused.advice),
+        "detail": detail,
+        "advice": advice,
         "crop": pictures.canvas(pixels),
     }
 
@@ -55,11 +58,11 @@ def answer(diagnosis: Diagnosis, trace: Trace, releaser: Releaser, attack: Attac
     rebuilt = None if attack is None else attack.rebuild(spec, trace.release, malignant=malignant)
     return {
         "threshold": diagnosis.threshold,
-        "words": words.words(diagnosis),
+        "words": Words.of(diagnosis),
         "value": int(trace.release.flat[0]),
         "is_embedded": diagnosis.privacy.device is None,
-        "level": level(diagnosis),
-        "gauge": Gauge.of(diagnosis.malignant, diagnosis.threshold),
+        "risk": diagnosis.risk,
+        "gauge": Gauge.of(diagnosis.malignant, diagnosis.threshold, diagnosis.interval),
         "crop": pictures.canvas(trace.pixels),
         "cells": pictures.cells(trace.release, spec),
         "tiles": pictures.canvas(pictures.tiles(trace.release)),
@@ -71,17 +74,12 @@ def answer(diagnosis: Diagnosis, trace: Trace, releaser: Releaser, attack: Attac
     }
 
 
-def level(diagnosis: Diagnosis) -> str:
-    """How the answer is coloured: ``low``, ``raised`` or ``none``."""
-    return {"benign": "low", "malignant": "raised", None: "none"}[diagnosis.label]
-
-
 def to_keep(diagnosis: Diagnosis, trace: Trace) -> dict[str, Any]:
     """What a history keeps of an answer: its JSON without the path, when it was given, and a small picture."""
     kept = diagnosis.to_json()
     del kept["photo"]
     picture = base64.b64encode(pictures.png(pictures.small(trace.pixels))).decode()
-    return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "level": level(diagnosis), "picture": picture} | kept
+    return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "picture": picture} | kept
 
 
 def entry(kept: Entry) -> dict[str, Any]:
@@ -89,26 +87,31 @@ def entry(kept: Entry) -> dict[str, Any]:
     if kept.content is None:
         return {"id": kept.id, "is_damaged": True}
     content = kept.content
+    risk, interval = content["risk"], content["interval"]
     return {
         "id": kept.id,
         "is_damaged": False,
         "at": content["at"],
-        "level": content["level"],
-        "headline": words.headline(content["label"]),
-        "number": words.number(content["probabilities"]["malignant"], content["threshold"]),
+        "risk": risk,
+        "headline": wording.headline(risk),
+        "number": wording.number(
+            content["probabilities"]["malignant"],
+            None if interval is None else Interval(**interval),
+            content["threshold"] if risk else None,
+        ),
         "picture": pictures.canvas(pictures.from_png(base64.b64decode(content["picture"]))),
     }
 
 
 def row(total: Total) -> dict[str, Any]:
-    """One line of the ledger."""
-    bound = total.identification_bound_n1000
+    """One line of the ledger; its promises are rounded up."""
+    epsilon, bound = total.epsilon, total.identification_bound_n1000
     return {
         "period": total.period,
         "is_total": total.period == "total",
         "photos": total.photos,
         "releases": total.releases,
         "unbounded": total.unbounded,
-        "epsilon": total.epsilon,
-        "bound": bound if bound is not None and bound < VOID_BOUND else None,
+        "epsilon": None if epsilon is None else f"{rounded_up(epsilon, 1):.1f}",
+        "bound": None if bound is None or bound >= VOID_BOUND else f"{rounded_up(bound, 4):.2%}",
     }

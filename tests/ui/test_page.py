@@ -9,13 +9,14 @@ import html
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.results import REFUSALS, Refusal
-from securesplit.ui import app
+from securesplit.ui import app, views
 from tests.ui.conftest import DARK, MOLE, NOBODY, Page, encoded
 
 Serving = Callable[..., Page]
@@ -37,9 +38,9 @@ def test_the_page_is_one_document_with_what_it_needs(page: Page) -> None:
 def test_words_come_before_the_number(page: Page) -> None:
     answer = page.ask(MOLE)
     assert answer.status_code == 200
-    assert _heading(answer.text).startswith(("Low", "Raised"))
+    assert _heading(answer.text) in ("Low risk", "Borderline", "Raised risk")
     at = [
-        answer.text.index(part) for part in ("<h1", "See a doctor", "Probability of malignant", "What left this device")
+        answer.text.index(part) for part in ("<h1", "worries you", "Probability of malignant", "What left this device")
     ]
     assert at == sorted(at)
 
@@ -84,13 +85,12 @@ def test_a_refused_photo_gets_advice_and_an_answer_all_the_same(serving: Serving
     assert "data-rgb" in refused.text
     assert "Nothing yet" in page.api("GET", "ledger").text
     answered = page.ask(DARK, params={"anyway": "1"}).text
-    assert f"may mean nothing: {detail}" in answered
+    assert f"would have been refused: {detail}" in answered
 
 
 @pytest.mark.parametrize("reason", REFUSALS)
 def test_every_reason_has_its_page(reason: str) -> None:
     from securesplit.results import ModelInfo
-    from securesplit.ui import views
     from securesplit.ui.rendering import render
 
     refusal = Refusal("mole.jpg", reason, ModelInfo("m", "id"))  # type: ignore[arg-type]
@@ -151,6 +151,13 @@ def test_the_ledger_counts_a_photo_once(serving: Serving) -> None:
     assert photos() == "1"
     page.ask(encoded(draw_lesion(2, 300)))
     assert photos() == "2"
+
+
+def test_promises_of_the_ledger_are_rounded_up() -> None:
+    total = SimpleNamespace(period="2026-11", photos=1, releases=1, unbounded=0)
+    total.epsilon, total.identification_bound_n1000 = 142.71, 0.005812
+    row = views.row(total)  # type: ignore[arg-type]
+    assert (row["epsilon"], row["bound"]) == ("142.8", "0.59%")
 
 
 def test_many_at_once_are_answered(page: Page) -> None:
