@@ -1,11 +1,13 @@
 """Where a probability stands on the page's gauge, whose middle is the threshold.
 
 Probabilities crowd near 0 and thresholds are low (6 % in the shipped bundle): on an even scale all that matters would
-lie in a corner. Each half of the gauge is even in itself, and its ends and its middle are labelled.
+lie in a corner. The left half is even; the right one goes by the square root, which leaves room beside the threshold.
+The ends and the middle are labelled.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from securesplit.results import Interval
@@ -40,10 +42,10 @@ def place(probability: float, threshold: float) -> float:
     """Position of a probability, 0 to 100.
 
     >>> place(0.0, 0.06), place(0.03, 0.06), place(0.06, 0.06), place(0.53, 0.06), place(1.0, 0.06)
-    (0.0, 25.0, 50.0, 75.0, 100.0)
+    (0.0, 25.0, 50.0, 85.36, 100.0)
     """
     if probability < threshold:
         return round(MIDDLE * probability / threshold, 2)
     if threshold >= 1.0:
         return MIDDLE
-    return round(MIDDLE + (100.0 - MIDDLE) * (probability - threshold) / (1.0 - threshold), 2)
+    return round(MIDDLE + (100.0 - MIDDLE) * math.sqrt((probability - threshold) / (1.0 - threshold)), 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -65,9 +66,23 @@ def problem(error: SecureSplitError) -> Response:
     """What went wrong, and what to do now."""
     status, title = _KINDS.get(type(error), _OTHER)
     may_retry = isinstance(error, UnreachableError | WorkerError)
-    hint = gettext(error.hint) if error.hint else ""  # the empty message is a catalogue's head
-    page = render("problem.html", title=gettext(title), message=gettext(error.message), hint=hint, may_retry=may_retry)
-    return HTMLResponse(page, status)
+    cause, hint = _Text.of(error.message), _Text.of(error.hint)
+    return HTMLResponse(
+        render("problem.html", title=gettext(title), cause=cause, hint=hint, may_retry=may_retry), status
+    )
+
+
+@dataclass(frozen=True)
+class _Text:
+    """Words of an error, and the language that they are in: what was put together from parts stays English."""
+
+    words: str
+    language: str
+
+    @classmethod
+    def of(cls, message: str) -> _Text:
+        words = gettext(message) if message else ""  # the empty message is a catalogue's head
+        return cls(words, i18n.ENGLISH if words == message else i18n.language())
 
 
 def language_of(request: Request) -> str:

@@ -162,7 +162,7 @@ def test_a_worker_that_is_down_is_explained(new_tab: Callable[..., Tab], tmp_pat
 def test_a_second_tab_needs_an_address_of_its_own(tab: Tab) -> None:
     second = tab.page.context.new_page()
     second.goto(tab.page.url)
-    second.get_by_text("This tab has no session").wait_for()
+    second.get_by_text("Open the address that the terminal shows last").wait_for()
     second.close()
 
 

@@ -110,6 +110,12 @@ def test_what_is_no_photo_is_explained(page: Page, content: bytes, status: int) 
     assert "<script" not in answer.text
 
 
+def test_english_words_on_a_korean_page_are_marked(page: Page) -> None:
+    answer = page.ask(b"no photo", headers={"Accept-Language": "ko"}).text
+    assert re.search(r'<p class="todo" data-text lang="en">not an image', answer)
+    assert "다른 사진" in answer
+
+
 def test_what_an_error_says_is_text(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     from securesplit.errors import PhotoError
 

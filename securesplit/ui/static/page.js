@@ -28,12 +28,19 @@ async function piece(path, options) {
     return { ok: false, content: problem(texts.gone) };
   }
   if (!response.headers.get("Content-Type")?.startsWith("text/html")) {
-    return { ok: false, content: problem(response.status === 403 ? texts.noSession : texts.gone) };
+    if (response.status === 403) close();
+    return { ok: false, content: problem(texts.gone) };
   }
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const content = document.createDocumentFragment();
   content.append(...page.body.childNodes);
   return { ok: response.ok, content };
+}
+
+/** This tab has no session, or its session has ended. */
+function close() {
+  $("main").replaceChildren($("#closed").content.cloneNode(true));
+  $("main h1").focus();
 }
 
 function problem(text) {
@@ -115,12 +122,12 @@ function begin(file) {
 
 function finish(content) {
   asking = null;
+  if (!$("#work")) return; // closed meanwhile
   $("#work").hidden = true;
   $(".ask").hidden = true;
   show($("#result"), content);
   $("#result h1")?.focus();
   say("");
-  if (!token) return;
   refresh("ledger");
   if ($("#history ul, #history [data-history=close]")) refresh("history");
 }
@@ -153,12 +160,14 @@ function say(text) {
 async function refresh(name) {
   const { ok, content } = await piece(`/api/${name}`);
   const place = $(`#${name}`);
+  if (!place) return; // closed meanwhile
   if (ok) show(place, content);
   else place.textContent = content.querySelector("[data-text]").textContent;
 }
 
 async function changeHistory(path, options) {
   const answer = await piece(path, options);
+  if (!$("#history")) return; // closed meanwhile
   const complaint = $("#history-problem");
   if (answer.ok || !complaint) {
     show($("#history"), answer.content);
@@ -166,7 +175,7 @@ async function changeHistory(path, options) {
     return;
   }
   const lines = answer.content.querySelectorAll("p:not(.buttons)");
-  complaint.textContent = [...lines].map((line) => line.textContent.trim()).join(": ");
+  complaint.textContent = [...lines].map((line) => line.textContent.trim()).join(". ");
   $("#passphrase").select();
 }
 
@@ -203,7 +212,8 @@ document.addEventListener("drop", (event) => {
 $("#cancel").addEventListener("click", restart);
 $("#sample").addEventListener("click", async () => {
   const response = await call("/api/sample").catch(() => null);
-  if (!response?.ok) finish(problem(response?.status === 403 ? texts.noSession : texts.gone));
+  if (response?.status === 403) close();
+  else if (!response?.ok) finish(problem(texts.gone));
   else ask(new File([await response.blob()], texts.sample, { type: "image/png" }));
 });
 
@@ -226,5 +236,5 @@ if (token) {
   refresh("ledger");
   refresh("history");
 } else {
-  finish(problem(texts.noSession));
+  close();
 }
