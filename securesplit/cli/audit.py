@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from securesplit.cli import native_stderr, terminal, values
-from securesplit.cli.options import model_option
+from securesplit.cli.options import format_option, model_option
 from securesplit.cli.settings import command
 from securesplit.errors import ConfigError, SecureSplitError
 
@@ -42,7 +42,7 @@ class UnjudgedGoalsError(SecureSplitError):
     help="How long it may take (default: 5, with --full 60); what was cut short or not run says so.",
 )
 @click.option("--out", type=values.Location(), default=Path("audit"), help="Folder for the report.")
-@click.option("--format", "output", type=click.Choice(["text", "json"]), default="text", help="Form of the answer.")
+@format_option("Form of the answer.")
 def audit(
     model: Path | None,
     data: Path | None,
@@ -50,7 +50,7 @@ def audit(
     full: bool,
     minutes: float | None,
     out: Path,
-    output: str,
+    style: str,
 ) -> None:
     """Attack a bundle's releases and report what they leak.
 
@@ -74,7 +74,7 @@ def audit(
         files = report.write(found, bench, out)
     except OSError as error:
         raise ConfigError(f"cannot write the report: {error}", hint="give --out another folder") from error
-    if output == "json":
+    if style == "json":
         terminal.answer_json(found)
     else:
         for line in report.verdict(found):

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from securesplit.cli import terminal
+from securesplit.cli.options import format_option
 from securesplit.cli.settings import SettingsCommand, Source, command, settings_of, shown, source_of
 from securesplit.cli.settings_check import options_of
 from securesplit.errors import ConfigError
@@ -32,14 +33,7 @@ class Row:
 @click.argument("action", type=click.Choice(["show"]), metavar="show")
 @click.argument("name", required=False, metavar="[COMMAND]")
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED, metavar="[FLAGS]...")
-@click.option(
-    "--format",
-    "style",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Text, or one JSON object.",
-)
+@format_option("Text, or one JSON object.")
 def config(action: str, name: str | None, flags: tuple[str, ...], style: str) -> None:  # noqa: ARG001  (always "show")
     """Show every setting, its value, and where it came from: a flag, a variable, FILE:LINE, or the default.
 

@@ -6,10 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from securesplit.cli import native_stderr, terminal
 from securesplit.cli.network import network_argument, network_options
+from securesplit.cli.options import format_option
 from securesplit.cli.settings import command
 
 if TYPE_CHECKING:
@@ -21,9 +20,7 @@ SCHEMA = "securesplit.cuts/1"
 @command(short_help="List the layers at which a network can be split.")
 @network_argument
 @network_options
-@click.option(
-    "--format", "style", type=click.Choice(["text", "json"]), default="text", help="Text, or one JSON object."
-)
+@format_option("Text, or one JSON object.")
 @native_stderr.held_back()
 def cuts(model: str, side: int, weights: Path | None, output: str | None, style: str) -> None:
     """List the valid cuts of NETWORK, from input to output.

@@ -17,6 +17,7 @@ from securesplit.cli.options import (
     certs_option,
     check_certs,
     connect_option,
+    format_option,
     model_option,
     photos_argument,
     privacy_option,
@@ -55,14 +56,7 @@ Format: TypeAlias = Literal["text", "json", "csv"]
 @click.option("--budget", type=values.BUDGET, help="Largest epsilon that this device may spend.")
 @anyway_option
 @click.option("--embedded", is_flag=True, help="Start a private worker for this command; needs no keys.")
-@click.option(
-    "--format",
-    "style",
-    type=click.Choice(["text", "json", "csv"]),
-    default="text",
-    show_default=True,
-    help="Text for people, one JSON object a line, or a table.",
-)
+@format_option("Text for people, one JSON object a line, or a table.", "csv")
 @click.option("--explain", is_flag=True, help="Say who learned what of the photo and of this device.")
 @click.option(
     "--output",

@@ -15,6 +15,7 @@ from securesplit.cli.options import (
     certs_option,
     check_certs,
     connect_option,
+    format_option,
     model_option,
     state_option,
     timeout_option,
@@ -41,14 +42,7 @@ SCHEMA = "securesplit.doctor/1"
 @model_option
 @state_option
 @timeout_option(10.0, "a worker")
-@click.option(
-    "--format",
-    "style",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Form of the report.",
-)
+@format_option("Form of the report.")
 def doctor(
     connect: tuple[str, ...],
     certs: Path,

@@ -11,6 +11,7 @@ import click
 
 from securesplit.cli import enrolment, terminal, values
 from securesplit.cli.enrolment import PIPE, grouped
+from securesplit.cli.options import format_option
 from securesplit.cli.settings import command, source_of
 from securesplit.errors import ConfigError
 
@@ -72,14 +73,7 @@ SCHEMA = "securesplit.certificates/1"
 )
 @click.option("--new-key", is_flag=True, help="With --sign: the name had another key before, or was revoked.")
 @click.option("--list", "listed", is_flag=True, help="Show who has a certificate, until when, and who is revoked.")
-@click.option(
-    "--format",
-    "style",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Form of the list.",
-)
+@format_option("Form of the list.")
 @click.pass_context
 def keygen(
     ctx: click.Context,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from securesplit.cli import terminal, values
-from securesplit.cli.options import state_option
+from securesplit.cli.options import format_option, state_option
 from securesplit.cli.settings import command
 from securesplit.text import rounded_up
 
@@ -25,9 +25,9 @@ SCHEMA = "securesplit.ledger/1"
 @command("ledger")
 @click.option("--by", type=click.Choice(["day", "month", "year"]), default="month", help="Length of a period.")
 @click.option("--budget", type=values.BUDGET, help="Show what is left of this epsilon.")
-@click.option("--format", "output", type=click.Choice(["text", "json"]), default="text", help="Form of the answer.")
+@format_option("Form of the answer.")
 @state_option
-def ledger(by: str, budget: float | None, output: str, state: Path | None) -> None:
+def ledger(by: str, budget: float | None, style: str, state: Path | None) -> None:
     """Show how much privacy this device has spent.
 
     Every distinct photo, preset and model counts once; an edited copy and a re-take are photos of their own. The
@@ -40,7 +40,7 @@ def ledger(by: str, budget: float | None, output: str, state: Path | None) -> No
         account = Account(
             book.totals(cast("Period", by)), book.most_released_photo(), list(book.noise_keys().values()), budget
         )
-    if output == "json":
+    if style == "json":
         terminal.answer_json(_as_json(account))
     else:
         for line in _as_text(account):

@@ -52,11 +52,20 @@ model_option = click.option(
 state_option = click.option(
     "--state", type=values.Location(), help="Folder of noise secret and ledger.  [default: the user's]"
 )
-
-
 anyway_option = click.option(
     "--anyway", is_flag=True, help="Do not refuse photos that are blurred, dark, cut off or show no mole."
 )
+
+
+def format_option(what: str, *others: str) -> Callable[[Command], Command]:
+    """``--format`` of the answer, as the argument `style`.
+
+    Args:
+        what: its line in ``--help``.
+        others: forms besides ``text``, the default, and ``json``.
+    """
+    forms = click.Choice(["text", "json", *others])
+    return click.option("--format", "style", type=forms, default="text", show_default=True, help=what)
 
 
 def timeout_option(default: float, what: str) -> Callable[[Command], Command]:
