@@ -130,16 +130,22 @@ def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float, *,
     return {key: round(value, 4) for key, value in result.items()}
 
 
-def threshold_for_sensitivity(logits: NDArray[Any], malignant: NDArray[Any], sensitivity: float) -> float:
+def threshold_for_sensitivity(
+    logits: NDArray[Any], malignant: NDArray[Any], sensitivity: float, least_gap: float = 0.0
+) -> float:
     """From where on at least `sensitivity` of the malignant photos are called malignant.
 
     It lies halfway between the least logit that is called so and the next smaller one: a release of a few levels has
-    few logits, and none of them may depend on the last bit of a comparison.
+    few logits, and none of them may depend on the last bit of a comparison. Logits that are nearer to each other than
+    `least_gap` are called alike.
     """
     _, reached, thresholds = roc_curve(malignant, logits, drop_intermediate=False)
     least = float(thresholds[np.argmax(reached >= sensitivity)])
-    below = logits[logits < least]
-    return (least + float(below.max())) / 2 if below.size else least - 1.0
+    for below in map(float, np.unique(logits[logits < least])[::-1]):
+        if least - below > least_gap:
+            return (least + below) / 2
+        least = below
+    return least - 1.0
 
 
 LEAST_SCALE = 1e-3

@@ -88,7 +88,8 @@ def _read(
     """
     fitted = np.tile(splits["validation"].malignant, draws)
     calibration = Calibration(*evaluate.platt(logits["validation"], fitted))
-    cutoff = evaluate.threshold_for_sensitivity(logits["validation"], fitted, SENSITIVITY)
+    gap = 0.0 if spec.levels is None else least_gap(calibration)
+    cutoff = evaluate.threshold_for_sensitivity(logits["validation"], fitted, SENSITIVITY, gap)
     threshold = calibration.probability(cutoff)
     quality = {}
     for name, split in splits.items():
@@ -98,6 +99,14 @@ def _read(
         ece = evaluate.expected_calibration_error(probability, np.tile(split.malignant, draws))
         quality[name] = {**evaluate.scores(logits[name], split, cutoff, draws=draws), "ece": round(ece, 4)}
     return Reading(spec.sigma_per_clip, calibration, threshold, quality, noise_free.spread(logits["validation"]))
+
+
+def least_gap(calibration: Calibration) -> float:
+    """Logits this far apart have probabilities between which a threshold keeps `MARGIN` from both.
+
+    The slope of p over the logit is scale · p · (1 - p), and the threshold lies halfway.
+    """
+    return 4 * MARGIN / calibration.scale
 
 
 def check_threshold(threshold: float, probabilities: NDArray[np.float64]) -> None:

@@ -16,6 +16,24 @@ def test_a_threshold_lies_halfway_between_two_levels():
     assert evaluate.threshold_for_sensitivity(logits, malignant, 0.3) == 2.0
 
 
+def test_levels_that_hardly_differ_are_called_alike():
+    logits = np.array([-2.0, 1.0, 1.0 + 1e-6, 1.0 + 2e-6, 3.0])
+    malignant = np.array([0, 0, 1, 1, 1], bool)
+    assert evaluate.threshold_for_sensitivity(logits, malignant, 0.9, least_gap=1e-3) == -0.5
+    assert evaluate.threshold_for_sensitivity(logits, malignant, 0.9) == pytest.approx(1.0 + 0.5e-6, abs=1e-9)
+    assert evaluate.threshold_for_sensitivity(logits[1:], malignant[1:], 0.9, least_gap=1e-3) == 0.0
+
+
+@pytest.mark.parametrize("slope", [evaluate.LEAST_SCALE, 1.0, 50.0])
+def test_where_levels_lie_close_no_answer_lies_at_the_threshold(slope):
+    """Also under a slope so flat that different logits are hardly different probabilities."""
+    levels = np.array([-0.4, -0.4 + 3e-9, 0.1, 0.1 + 2e-7, 0.1 + 5e-5, 2.0])
+    malignant = np.array([0, 0, 0, 1, 1, 1], bool)
+    calibration = measure.Calibration(slope, 0.0)
+    cutoff = evaluate.threshold_for_sensitivity(levels, malignant, 0.9, measure.least_gap(calibration))
+    measure.check_threshold(calibration.probability(cutoff), np.array([calibration.probability(x) for x in levels]))
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_no_answer_lies_at_the_threshold_and_the_sensitivity_is_reached(seed):
     rng = np.random.default_rng(seed)

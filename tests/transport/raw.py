@@ -31,7 +31,11 @@ UNKNOWN = encode([b"", b"SSP1\x05\x00\x00\x00" + bytes(32)])
 def connect(endpoint: str, hello: bytes = REQ) -> socket.socket:
     host, port = endpoint.removeprefix("tcp://").split(":")
     peer = socket.create_connection((host, int(port)), 5.0)
-    peer.sendall(hello)
+    try:
+        peer.sendall(hello)
+    except OSError:
+        peer.close()
+        raise
     return peer
 
 
