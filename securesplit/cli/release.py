@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +14,12 @@ from securesplit.cli.options import anyway_option, model_option, photos_argument
 from securesplit.cli.settings import command
 from securesplit.errors import REFUSED, ConfigError, PhotoError
 from securesplit.results import REFUSALS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from securesplit.releaser import Releaser
 
 
 @command(short_help="Write exactly what would leave the device, as arrays.")
@@ -32,6 +40,7 @@ from securesplit.results import REFUSALS
     is_flag=True,
     help="The same grid before the noise, as an attacker would compute it for candidates.",
 )
+@click.option("--rebuilt", is_flag=True, help="Also write what the bundle's attack decoder makes of each release.")
 def release(
     photos: tuple[Path, ...],
     out: Path,
@@ -40,12 +49,14 @@ def release(
     state: Path | None,
     anyway: bool,
     without_noise: bool,
+    rebuilt: bool,
 ) -> int:
     """Write the release of each PHOTO to FILE.npz; nothing is sent. A PHOTO is named as for diagnose.
 
-    The file holds `release`, an array (n, ...) of the integers as they would travel, and `photo`, the names. Photos
-    that cannot be read are left out and make the exit code 3; so are those that would be refused, of which nothing
-    would leave, and make it 4.
+    The file holds `release`, an array (n, ...) of the integers as they would travel, and `photo`, the names; with
+    --rebuilt also `rebuilt`, what the bundle's attack decoder makes of them, (n, h, w, 3). Photos that cannot be read
+    are left out and make the exit code 3; so are those that would be refused, of which nothing would leave, and make
+    it 4.
     """
     import numpy as np
 
@@ -56,6 +67,7 @@ def release(
 
     native_stderr.quiet_litert()
     releaser = Releaser(Bundle.load(model), load_secret(state), privacy=privacy)
+    rebuild = _rebuilding(releaser) if rebuilt else None
     releases, names, code, refused = [], [], 0, 0
     for number, photo in enumerate(Listing(photos), 1):
         try:
@@ -74,10 +86,37 @@ def release(
     spec = releaser.preset.spec
     array = np.stack(releases) if releases else np.empty((0, *spec.shape), spec.dtype)
     content = io.BytesIO()  # a device such as /dev/null takes bytes and no seeking
-    np.savez(content, release=array, photo=np.array(names, np.str_))
+    arrays = {"release": array, "photo": np.array(names, np.str_)}
+    if rebuild is not None:
+        arrays["rebuilt"] = rebuild(array)
+    np.savez(content, allow_pickle=False, **arrays)
     try:
         out.write_bytes(content.getvalue())
     except OSError as error:
         raise ConfigError(f"cannot write {out} ({error.strerror})", hint="choose another --out") from None
-    terminal.answer(f"{out}: {len(names)} releases of {spec.dtype} {spec.shape}, preset {spec.preset}")
+    counted = "1 release" if len(names) == 1 else f"{len(names)} releases"
+    terminal.answer(f"{out}: {counted} of {spec.dtype} {spec.shape}, preset {spec.preset}")
     return code or refused
+
+
+def _rebuilding(releaser: Releaser) -> Callable[[NDArray[Any]], NDArray[np.uint8]]:
+    """What makes pictures ``(n, side, side, 3) uint8`` of releases ``(n, ...)``.
+
+    Raises:
+        ConfigError: the bundle has no attack decoder for this preset.
+    """
+    import numpy as np
+
+    spec, bundle = releaser.preset.spec, releaser.bundle
+    decoder, info = bundle.open_attack_decoder(), bundle.manifest.attack_decoder
+    if decoder is None or info is None or spec.preset not in info.presets:
+        raise ConfigError(
+            f"the bundle has no attack decoder for preset {spec.preset}",
+            hint="leave --rebuilt out, or make one: python -m training.attack_decoder",
+        )
+
+    def rebuild(releases: NDArray[Any]) -> NDArray[np.uint8]:
+        made = (decoder.rebuild(spec, release, malignant=False) for release in releases)
+        return np.array([found.picture for found in made if found], np.uint8).reshape(-1, info.side, info.side, 3)
+
+    return rebuild

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from PIL import Image
 
 from securesplit import Client
 from securesplit.model import Bundle
+from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.privacy.ledger import Ledger
 from tests.integration.conftest import Command, Worker, start_worker, stop_worker
 
@@ -276,3 +278,32 @@ def test_deployed_commands_import_no_tensorflow(worker: Worker, draw_photo: Draw
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_release_can_show_what_an_attack_makes_of_it(
+    securesplit: Command, draw_photo: DrawPhoto, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.npz"
+    done = securesplit("release", draw_photo(1), draw_photo(2), "--privacy", "compact", "--rebuilt", "--out", out)
+    assert done.returncode == 0, done.stderr
+    with np.load(out) as found:
+        release, rebuilt = found["release"], found["rebuilt"]
+    assert (rebuilt.shape, rebuilt.dtype) == ((2, 64, 64, 3), np.uint8)
+    decoder = Bundle.load().open_attack_decoder()
+    assert decoder is not None
+    again = decoder.rebuild(Bundle.load().preset("compact").spec, release[1], malignant=False)
+    assert again is not None
+    assert (again.picture == rebuilt[1]).all()
+
+
+def test_a_bundle_without_an_attack_decoder_says_so(
+    securesplit: Command, draw_photo: DrawPhoto, tmp_path: Path
+) -> None:
+    bundle = Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle"))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    del manifest["attack_decoder"]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    done = securesplit("release", draw_photo(1), "--model", bundle, "--rebuilt", "--out", tmp_path / "r.npz")
+    assert done.returncode == 2
+    assert "no attack decoder for preset private" in done.stderr
+    assert "hint: leave --rebuilt out" in done.stderr
