@@ -17,6 +17,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from securesplit.i18n import gettext_noop
+
 Audit = dict[str, Any]
 Result = dict[str, Any]
 
@@ -28,7 +30,13 @@ MAX_ATTRIBUTE_GAIN = 0.05  # of AUC beyond the label-only probe
 MAX_AUC_LOSS = 0.010
 MAX_REQUEST_BYTES = 1000
 MAX_DEFENCE_MS = 10.0
-PASSED, FAILED, NOT_RUN, NOT_PROMISED = STATES = ("passed", "failed", "not run", "not promised")
+PASSED, FAILED, NOT_RUN, NOT_PROMISED = STATES = (
+    gettext_noop("passed"),
+    gettext_noop("failed"),
+    gettext_noop("not run"),
+    gettext_noop("not promised"),
+)
+UNDECIDED = gettext_noop("not run: too few photos")
 UNDEFENDED = "none"
 """The preset whose accuracy the others are held against; it does not even promise to be small."""
 REBUILDING = ("A1", "A2", "A3", "A4")
@@ -103,8 +111,7 @@ def _not_run(preset: str, missing: list[Result]) -> Iterable[tuple[str, Goal]]:
 
 def word(goal: dict[str, Any]) -> str:
     """The state of a goal, and why where the attack ran and settled nothing."""
-    undecided = goal["state"] == NOT_RUN and goal["excess"] is not None
-    return f"{NOT_RUN}: too few photos" if undecided else str(goal["state"])
+    return UNDECIDED if goal["state"] == NOT_RUN and goal["excess"] is not None else str(goal["state"])
 
 
 def state_of(goals: Iterable[Goal]) -> str:
@@ -171,7 +178,8 @@ def _recognition(preset: str, results: list[Result]) -> Iterable[Goal]:
         goal = _at_most(preset, f"A6 top-1 of {r['candidates']}, 3 × label-only", strongest, limit)
         yield replace(goal, excess=r["excess"])
     for r in (r for r in results if r["kind"] == "identification" and r["certified_bound"] < 1):
-        claim = f"A6 top-1 of {r['candidates']} from {r['releases']} releases, certified bound"
+        releases = "1 release" if r["releases"] == 1 else f"{r['releases']} releases"
+        claim = f"A6 top-1 of {r['candidates']} from {releases}, certified bound"
         yield _at_most(preset, claim, r["top1"]["low"], r["certified_bound"])
     for r in (r for r in results if r["kind"] == "lesion"):
         limit = MAX_LESIONS * r["label_only"]["mean"]

@@ -1,58 +1,207 @@
-"""The audit as one HTML page that needs nothing else: tables, plots, originals beside the best reconstructions."""
+"""The audit as one HTML page that needs nothing else: verdict, figures, originals beside what was rebuilt, tables.
+
+It reads on a phone, where each row of a table becomes a card, in light and dark, and without colours. Claims and
+columns are the words of ``audit.json``, in English; what explains them is in the user's language.
+"""
 
 from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from securesplit.audit import goals
+from securesplit.audit import goals, legend, verdict
+from securesplit.i18n import gettext as _
+from securesplit.i18n import gettext_noop, language
+from securesplit.text import rounded_up
 
 Audit = dict[str, Any]
 
-_STYLE = """
-p { overflow-wrap: anywhere; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
-table { border-collapse: collapse; margin: 1rem 0; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid #ddd; padding: .25rem .6rem; text-align: left; }
-.passed { color: #1a7f37; } .failed { color: #b2182b; font-weight: 600; } .not-run, .not-promised { color: #777; }
-img { max-width: 100%; } h2 { margin-top: 2.2rem; } .void { background: #b2182b; color: #fff; padding: .5rem 1rem; }
-"""
+_STYLE = Path(__file__).with_name("page.css")
+_ATTACK = re.compile(r"\bA\d+\b")
 
 
-def render(audit: Audit, plots: dict[str, bytes]) -> str:
-    """The page.
+@dataclass(frozen=True)
+class Plots:
+    """Pictures of a page, as PNG bytes.
 
-    Args:
-        audit: with its goals.
-        plots: ``frontier``, ``identification`` and ``gallery`` as PNG bytes.
+    Attributes:
+        frontier: side by side for a screen, and one under the other for a phone.
+        identification: likewise.
+        strips: rows of photos with what they are, the originals first.
     """
+
+    frontier: tuple[bytes, bytes]
+    identification: tuple[bytes, bytes]
+    strips: Sequence[tuple[str, bytes]]
+
+
+def render(audit: Audit, plots: Plots) -> str:
+    """The page of a finished audit."""
+    name = html.escape(audit["bundle"]["name"])
+    title = _("Privacy audit of {name}", name=name)
+    parts = [
+        f"<h1>{title}</h1>",
+        _verdict(audit),
+        f"<p class='about'>{_about(audit)}</p>",
+        f"<div class='cards'>{''.join(_card(audit, preset) for preset in audit['presets'])}</div>",
+        _section(_("Originals beside the best reconstructions"), _GALLERY, _strips(plots.strips)),
+        _section(_("Every goal"), _GOALS, _goals(audit)),
+        _section(_("What the attacks are"), _ATTACKS, _legend(audit)),
+        _section(_("Accuracy against leakage"), _FRONTIER, _plot(plots.frontier, _("frontier"))),
+        _section(_("Picking out a photo"), _IDENTIFICATION, _plot(plots.identification, _("identification"))),
+        *(_results(audit, kind) for kind in SECTIONS),
+        _section(_("How goals are judged"), _JUDGED, ""),
+    ]
+    return (
+        f'<!doctype html>\n<html lang="{language()}"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>'
+        f"<style>{_STYLE.read_text(encoding='utf-8')}</style></head>\n<body><main>\n{chr(10).join(parts)}\n</main></body></html>\n"
+    )
+
+
+_GALLERY = gettext_noop(
+    "Photos of people whose photos the attacker does not have; for each preset the mean photo with the same "
+    "answer, which is no more than a guess, and what the strongest attack made of the releases."
+)
+_GOALS = gettext_noop(
+    "Passed and failed are of promises. Not run: something that bears on the promise was not tried to its end. Not "
+    "promised: the preset never said so; its figures are here to compare with."
+)
+_ATTACKS = gettext_noop(
+    "The attacker is the worker itself: it has the network, knows the noise, keeps what it is sent and holds photos of "
+    "its own, of other people."
+)
+_FRONTIER = gettext_noop("Up is more accurate, left is more private. A dot's area grows with what is sent.")
+_IDENTIFICATION = gettext_noop(
+    "How often the attacker names the right photo; the dashed line is proven for every attack, the dotted one is the "
+    "attacker who sees the answer alone."
+)
+_JUDGED = gettext_noop(
+    "Every figure stands beside its floor, what the answer alone gives. Intervals hold 95 % of what other photos would "
+    "have shown. Beyond the floor, paired: the attack less its floor on the same photos (for A6 and A7 less 3 and 2 "
+    "times the floor); where 0 lies within that interval, these photos cannot tell whether the goal is missed. A8 is "
+    "judged by its interval as a whole. Where a certified bound alone implies 3 times label-only, the bound's own line "
+    "stands for it."
+)
+
+
+def _verdict(audit: Audit) -> str:
+    first, second = verdict.sentences(audit)
+    state = audit["state"] if audit["valid"] else "void"
+    return f"<p class='verdict {_class(state)}'><strong>{html.escape(first)}</strong> {html.escape(second)}</p>"
+
+
+def _about(audit: Audit) -> str:
     photos = audit["photos"]
-    why = "" if audit["valid"] else f"<p class='void'>Void: {html.escape(goals.void(audit))}.</p>"
-    by_kind = {kind: [r for r in audit["results"] if r["kind"] == kind] for kind in SECTIONS}
-    sections = [f"<h2>{title}</h2>{table(columns, by_kind[kind])}" for kind, (title, columns) in SECTIONS.items()]
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Privacy audit of {html.escape(audit["bundle"]["name"])}</title><style>{_STYLE}</style>
-<h1>Privacy audit of {html.escape(audit["bundle"]["name"])}</h1>
-<p>Bundle {html.escape(audit["bundle"]["id"])}. A {audit["effort"]} audit on {html.escape(photos["from"])}:
-{photos["own"]} photos of the attacker's, {photos["victims"]} of other lesions to recognise, {photos["rebuilt"]} of them
-to rebuild at {photos["side"]} × {photos["side"]} pixels; {audit["seconds"]:.0f} s of attacks.</p>{why}
-<h2>Verdict: {audit["state"]}</h2>{goals_table(audit["goals"])}
-<h2>Originals beside the best reconstructions</h2>{_image(plots["gallery"], "originals and reconstructions")}
-<h2>Accuracy against leakage</h2>{_image(plots["frontier"], "frontier")}
-<h2>Identification and its certified bound</h2>{_image(plots["identification"], "identification")}
-{"".join(sections)}
-<p>Skill is 1 − MSE / MSE(class mean); a floor stands beside every figure; intervals are 95 % bootstrap over photos.
-Beyond the floor stands the paired difference of the attack and its floor (for A6 and A7 times 3 and 2, for A8 the
-label-only probe, for the AUC the goal): a goal that is missed with 0 in that interval is missed by no more than these
-photos can tell. A8 is judged by that interval as a whole. Where a certified bound alone implies 3 × label-only, the
-bound's own line stands for it.
-A5 averages independent releases, as if the same-noise rule were off; with it, all diagnoses of a photo are one
-release.</p>
-</html>
-"""
+    return html.escape(
+        _(
+            "Bundle {id}. A {effort} audit on {name}: {own} photos of the attacker's, {victims} of other lesions to "
+            "recognise, {rebuilt} of them to rebuild at {side} × {side} pixels; {seconds} s of attacks.",
+            id=audit["bundle"]["id"],
+            effort=audit["effort"],
+            name=photos["from"],
+            seconds=round(audit["seconds"]),
+            **{key: photos[key] for key in ("own", "victims", "rebuilt", "side")},
+        )
+    )
+
+
+_URGENCY = (goals.FAILED, goals.NOT_RUN, goals.PASSED, goals.NOT_PROMISED)
+"""In this order goals are shown."""
+_STATES = {
+    goals.PASSED: gettext_noop("keeps its promises"),
+    goals.FAILED: gettext_noop("breaks a promise"),
+    goals.NOT_RUN: gettext_noop("not all promises were judged"),
+    goals.NOT_PROMISED: gettext_noop("promises nothing about the photo"),
+}
+
+
+def _card(audit: Audit, preset: str) -> str:
+    """One preset in a few figures."""
+    state = verdict.state_of(audit, preset)
+    rows = "".join(
+        f"<dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd>" for term, text in _figures(audit, preset)
+    )
+    words = _STATES[state]
+    says = f"<p class='{_class(state)}'>{html.escape(_(words))}</p>"
+    return f"<section class='card'><h2>{html.escape(preset)}</h2>{says}<dl>{rows}</dl></section>"
+
+
+def _figures(audit: Audit, preset: str) -> Iterable[tuple[str, str]]:
+    mine = [r for r in audit["results"] if r.get("preset") == preset]
+    skill = verdict.skill(audit, preset)
+    yield (
+        _("The photo, rebuilt"),
+        _("not tried")
+        if skill is None
+        else _("{n} % of the way from a guess to the photo", n=f"{100 * max(skill, 0):.0f}"),
+    )
+    named = [r for r in mine if r["kind"] == "identification" and r["releases"] == 1]
+    for r in named[-1:]:
+        rates = {
+            key: f"{100 * r[key]['mean']:.2g}" if r[key]["mean"] < 0.995 else "100" for key in ("top1", "label_only")
+        }
+        words = _("{top1} % of the time ({label_only} % by the answer alone)", **rates)
+        yield _("Named among {n} photos", n=f"{r['candidates']:,}"), words
+        if r["certified_bound"] < 1:
+            bound = _("{bound} % of the time, proven", bound=f"{100 * rounded_up(r['certified_bound'], 4):.3g}")
+            yield _("Named by anybody, at most"), bound
+    for r in (r for r in mine if r["kind"] == "summary"):
+        yield _("Accuracy (AUC)"), "–" if r["auc"] is None else f"{r['auc']['mean']:.3f}"
+        yield _("A request"), _("{n} bytes", n=f"{r['request_bytes']:,}")
+
+
+def _section(title: str, words: str, content: str) -> str:
+    return f"<section><h2>{html.escape(title)}</h2><p>{html.escape(_(words))}</p>{content}</section>"
+
+
+def _strips(strips: Iterable[tuple[str, bytes]]) -> str:
+    figures = (
+        f"<figure><figcaption>{html.escape(what)}</figcaption>{_image(png, what)}</figure>" for what, png in strips
+    )
+    return f"<div class='strips'>{''.join(figures)}</div>"
+
+
+def _plot(plot: tuple[bytes, bytes], what: str) -> str:
+    """Side by side, or one under the other on a phone."""
+    wide, narrow = plot
+    source = f'<source media="(max-width: 48rem)" srcset="{_data(narrow)}">'
+    return f"<figure class='plot'><picture>{source}{_image(wide, what)}</picture></figure>"
+
+
+def _goals(audit: Audit) -> str:
+    """A table a preset, shut where nothing is to be done about it."""
+    parts = []
+    for preset in ("control", *audit["presets"]):
+        mine = [goal for goal in audit["goals"] if goal["preset"] == preset]
+        mine.sort(key=lambda goal: _URGENCY.index(goal["state"]))
+        states = [goal["state"] for goal in mine]
+        counts = ", ".join(f"{states.count(state)} {_(state)}" for state in goals.STATES if state in states)
+        shown = " open" if {goals.FAILED, goals.NOT_RUN} & set(states) else ""
+        name = _("positive control") if preset == "control" else preset
+        parts.append(f"<details{shown}><summary>{html.escape(name)}: {counts}</summary>{goals_table(mine)}</details>")
+    return "".join(parts)
+
+
+def _legend(audit: Audit) -> str:
+    """Every attack in words, with its part in this audit."""
+    terms = []
+    for attack, (name, what) in legend.ATTACKS.items():
+        part = legend.part_in(attack, audit["results"])
+        term = f"<dt id='{attack}'>{attack} {html.escape(_(name))} <span class='dim'>({html.escape(part)})</span></dt>"
+        terms.append(f"{term}<dd>{html.escape(_(what))}</dd>")
+    return f"<dl class='legend'>{''.join(terms)}</dl>"
+
+
+def _results(audit: Audit, kind: str) -> str:
+    title, columns = SECTIONS[kind]
+    results = [r for r in audit["results"] if r["kind"] == kind]
+    return _section(_(title), legend.SECTIONS[kind], table(columns, results)) if results else ""
 
 
 Column = tuple[str, str]
@@ -60,7 +209,7 @@ Column = tuple[str, str]
 
 SECTIONS: dict[str, tuple[str, Sequence[Column]]] = {
     "summary": (
-        "Presets",
+        gettext_noop("Presets"),
         (
             ("preset", "preset"),
             ("shape", "shape"),
@@ -72,11 +221,11 @@ SECTIONS: dict[str, tuple[str, Sequence[Column]]] = {
         ),
     ),
     "control": (
-        "Positive control",
+        gettext_noop("Positive control"),
         (("attack", "attack"), ("surface", "surface"), ("photos", "photos"), ("SSIM", "ssim"), ("floor", "ssim_floor")),
     ),
     "reconstruction": (
-        "Reconstruction (A0 to A5)",
+        gettext_noop("Reconstruction (A0 to A5)"),
         (
             ("preset", "preset"),
             ("attack", "attack"),
@@ -90,7 +239,7 @@ SECTIONS: dict[str, tuple[str, Sequence[Column]]] = {
         ),
     ),
     "identification": (
-        "Identification (A6)",
+        gettext_noop("Identification (A6)"),
         (
             ("preset", "preset"),
             ("N", "candidates"),
@@ -103,7 +252,7 @@ SECTIONS: dict[str, tuple[str, Sequence[Column]]] = {
         ),
     ),
     "lesion": (
-        "Lesion re-identification (A7)",
+        gettext_noop("Lesion re-identification (A7)"),
         (
             ("preset", "preset"),
             ("lesions", "lesions"),
@@ -113,7 +262,7 @@ SECTIONS: dict[str, tuple[str, Sequence[Column]]] = {
         ),
     ),
     "attribute": (
-        "Attributes (A8), AUC",
+        gettext_noop("Attributes (A8), AUC"),
         (
             ("preset", "preset"),
             ("attribute", "attribute"),
@@ -123,7 +272,7 @@ SECTIONS: dict[str, tuple[str, Sequence[Column]]] = {
         ),
     ),
     "frontier": (
-        "Frontier",
+        gettext_noop("Frontier"),
         (
             ("preset", "preset"),
             ("shipped", "shipped"),
@@ -136,30 +285,42 @@ SECTIONS: dict[str, tuple[str, Sequence[Column]]] = {
             ("A1 skill", "ridge_skill"),
         ),
     ),
-    "not run": ("Not run", (("preset", "preset"), ("attack", "attack"), ("why", "reason"))),
+    "not run": (gettext_noop("Not run"), (("preset", "preset"), ("attack", "attack"), ("why", "reason"))),
 }
 
 
 def table(columns: Sequence[Column], results: Iterable[dict[str, Any]]) -> str:
     """An HTML table, a row a result; an interval is shown as mean and range."""
-    head = "".join(f"<th>{html.escape(title)}</th>" for title, _ in columns)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell(r, key))}</td>" for _, key in columns) + "</tr>" for r in results
-    )
-    return f"<table><tr>{head}</tr>{rows}</table>" if rows else "<p>Nothing.</p>"
+    titles = [title for title, _key in columns]
+    rows = [[html.escape(cell(r, key)) for _title, key in columns] for r in results]
+    return _table(titles, rows)
 
 
 def goals_table(judged: Iterable[dict[str, Any]]) -> str:
-    """The verdict as a table."""
+    """The goals of a preset as a table; an attack's name leads to what it is."""
     rows = []
     for goal in judged:
-        value, limit = _number(goal["value"]), _number(goal["limit"])
-        cells = (goal["preset"], goal["claim"], value, limit, goals.difference(goal))
-        cells_html = "".join(f"<td>{html.escape(str(c))}</td>" for c in cells)
-        rows.append(f"<tr>{cells_html}<td class='{goal['state'].replace(' ', '-')}'>{goals.word(goal)}</td></tr>")
-    titles = ("preset", "claim", "measured", "limit", "beyond the floor, paired", "")
-    head = "".join(f"<th>{title}</th>" for title in titles)
-    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+        claim = _ATTACK.sub(lambda found: f"<a href='#{found[0]}'>{found[0]}</a>", html.escape(goal["claim"]))
+        word = goals.word(goal)
+        state = f"<span class='{_class(goal['state'])}'>{html.escape(_(word))}</span>"
+        figures = (_number(goal["value"]), _number(goal["limit"]), goals.difference(goal))
+        rows.append([claim, *map(html.escape, figures), state])
+    return _table(("claim", "measured", "limit", "beyond the floor, paired", "state"), rows)
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose cells are HTML; each knows its column, for narrow screens."""
+    labels = [html.escape(title) for title in titles]
+    head = "".join(f"<th scope='col'>{label}</th>" for label in labels)
+    body = "".join(
+        "<tr>" + "".join(_cell(label, content) for label, content in zip(labels, row, strict=True)) + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(label: str, content: str) -> str:
+    return f"<td data-label='{label}'><span>{content}</span></td>" if content else "<td></td>"
 
 
 def cell(result: dict[str, Any], key: str) -> str:
@@ -181,5 +342,13 @@ def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def _class(state: str) -> str:
+    return state.replace(" ", "-")
+
+
+def _data(content: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
 def _image(content: bytes, what: str) -> str:
-    return f'<img alt="{what}" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
+    return f'<img alt="{html.escape(what)}" src="{_data(content)}">'

@@ -17,14 +17,19 @@ _COLOURS = {"none": "#b2182b", "compact": "#e08214", "private": "#2166ac"}
 _FLOOR = "#777777"
 
 
-def figure(width: float, height: float, columns: int = 1) -> tuple[Any, list[Any]]:
-    """A figure without a display, and its axes."""
+NARROW = (4.2, 3.6)
+"""Inches of a plot on a phone."""
+
+
+def figure(width: float, height: float, columns: int = 1, *, stacked: bool = False) -> tuple[Any, list[Any]]:
+    """A figure without a display, and its axes, side by side or one under the other."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    made = Figure((width, height), layout="constrained")
+    size = (NARROW[0], NARROW[1] * columns) if stacked else (width, height)
+    made = Figure(size, layout="constrained")
     FigureCanvasAgg(made)
-    return made, list(np.ravel(made.subplots(1, columns)))
+    return made, list(np.ravel(made.subplots(columns, 1) if stacked else made.subplots(1, columns)))
 
 
 def png(made: Any) -> bytes:
@@ -34,9 +39,9 @@ def png(made: Any) -> bytes:
     return stream.getvalue()
 
 
-def frontier(audit: Audit) -> bytes:
+def frontier(audit: Audit, *, stacked: bool = False) -> bytes:
     """AUC against identification and against reconstruction; a marker's area grows with the request."""
-    made, (left, right) = figure(10, 4, 2)
+    made, (left, right) = figure(10, 4, 2, stacked=stacked)
     sizes = {r["preset"]: r["request_bytes"] for r in audit["results"] if r["kind"] == "summary"}
     presets = [preset for preset in audit["presets"] if preset in sizes]
     for preset in presets:
@@ -73,9 +78,9 @@ def _percent(axis: Any) -> None:
         axis.set_minor_locator(LogLocator(subs=()))
 
 
-def identification(audit: Audit) -> bytes:
+def identification(audit: Audit, *, stacked: bool = False) -> bytes:
     """A6 against N, k and ε, with the label-only floor and, where it says anything, the certified bound."""
-    made, axes = figure(13, 4, 3)
+    made, axes = figure(13, 4, 3, stacked=stacked)
     results = [r for r in audit["results"] if r["kind"] == "identification"]
     most = max((r["candidates"] for r in results), default=0)
     for preset in audit["presets"]:
@@ -117,10 +122,35 @@ def _floor(axes: Any, results: list[dict[str, Any]], along: str) -> None:
         axes.plot([r[along] for r in results], means, ":", color=_FLOOR, lw=1, label="label-only")
 
 
-def gallery(audit: Audit, originals: Photos, pictures: Path) -> bytes:
-    """Originals in the first row, then each preset's class mean and its best reconstructions."""
-    rows = [("original", originals), *_rebuilt_rows(audit, pictures)]
-    columns = len(originals)
+Rows = list[tuple[str, NDArray[Any]]]
+"""What they are, and photos ``(n, side, side, 3)``."""
+
+
+def rows(audit: Audit, originals: Photos, pictures: Path) -> Rows:
+    """The originals, then each preset's class mean and its best reconstructions of them."""
+    return [("original", originals), *_rebuilt_rows(audit, pictures)]
+
+
+STRIP_SIDE, STRIP_GAP = 64, 3  # pixels of a photo, and between photos
+
+
+def strip(photos: NDArray[Any], count: int) -> bytes:
+    """Photos side by side as PNG bytes, with room for `count`; all strips of a page are of one width."""
+    from PIL import Image
+
+    whole = Image.new("RGBA", (count * (STRIP_SIDE + STRIP_GAP) - STRIP_GAP, STRIP_SIDE))
+    for number, photo in enumerate(photos[:count]):
+        pixels = np.rint(255 * np.clip(photo.astype(np.float32), 0, 1)).astype(np.uint8)
+        image = Image.fromarray(pixels).resize((STRIP_SIDE, STRIP_SIDE), Image.Resampling.BICUBIC)
+        whole.paste(image, (number * (STRIP_SIDE + STRIP_GAP), 0))
+    stream = io.BytesIO()
+    whole.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def gallery(rows: Rows) -> bytes:
+    """All rows in one picture."""
+    columns = len(rows[0][1])
     made, _ = figure(1.15 * columns + 1.8, 1.2 * len(rows))
     made.clear()
     grid = made.subplots(len(rows), columns, squeeze=False)
@@ -133,7 +163,7 @@ def gallery(audit: Audit, originals: Photos, pictures: Path) -> bytes:
     return png(made)
 
 
-def _rebuilt_rows(audit: Audit, pictures: Path) -> list[tuple[str, NDArray[Any]]]:
+def _rebuilt_rows(audit: Audit, pictures: Path) -> Rows:
     controls = [r for r in audit["results"] if r["kind"] == "control"][:1]
     rows = [(f"positive control\nSSIM {r['ssim']['mean']:.2f}", _load(pictures, r)) for r in controls]
     for preset in audit["presets"]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from securesplit.audit import goals, markdown, page, plots
 from securesplit.audit.bench import GALLERY, Bench
+from securesplit.audit.verdict import sentences
 
 Audit = dict[str, Any]
 
@@ -32,23 +33,26 @@ def finish(audit: Audit) -> Audit:
 
 def write(audit: Audit, bench: Bench, out: Path) -> list[Path]:
     """Write everything into `out`; return the files."""
-    pictures = {
-        "frontier": plots.frontier(audit),
-        "identification": plots.identification(audit),
-        "gallery": plots.gallery(audit, bench.rebuilt_photos[:GALLERY], bench.pictures),
-    }
+    rows = plots.rows(audit, bench.rebuilt_photos[:GALLERY], bench.pictures)
+    frontier, identification = plots.frontier(audit), plots.identification(audit)
+    shown = page.Plots(
+        (frontier, plots.frontier(audit, stacked=True)),
+        (identification, plots.identification(audit, stacked=True)),
+        [(what.replace("\n", ": "), plots.strip(photos, GALLERY)) for what, photos in rows],
+    )
+    pictures = {"frontier": frontier, "identification": identification, "gallery": plots.gallery(rows)}
     files = {f"{name}.png": content for name, content in pictures.items()}
     files["audit.json"] = (json.dumps(audit, indent=1, allow_nan=False) + "\n").encode()
     files["report.md"] = markdown.tables(audit).encode()
-    files["report.html"] = page.render(audit, pictures).encode()
+    files["report.html"] = page.render(audit, shown).encode()
     for name, content in files.items():
         (out / name).write_bytes(content)
     return [out / name for name in files]
 
 
 def verdict(audit: Audit) -> list[str]:
-    """The goals as lines for people."""
-    lines = [f"{'preset':<10}{'claim':<60}{'measured':>10}{'limit':>10}"]
+    """The goals as lines for people, the verdict in two sentences first."""
+    lines = [*sentences(audit), "", f"{'preset':<10}{'claim':<60}{'measured':>10}{'limit':>10}"]
     for goal in audit["goals"]:
         value = "-" if goal["value"] is None else f"{goal['value']:.4g}"
         limit = "-" if goal["limit"] is None else f"{goal['limit']:.4g}"

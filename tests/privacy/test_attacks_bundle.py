@@ -286,4 +286,4 @@ def test_a_goal_that_arithmetic_meets_is_not_judged(bound, judged):
     found |= {"top1": rate, "assigned": rate, "label_only": rate, "excess": rate, "certified_bound": bound}
     claims = [goal.claim for goal in goals.judge({"presets": ["p"], "results": [found]})]
     assert ("A6 top-1 of 1000, 3 × label-only" in claims) == judged
-    assert "A6 top-1 of 1000 from 1 releases, certified bound" in claims
+    assert "A6 top-1 of 1000 from 1 release, certified bound" in claims

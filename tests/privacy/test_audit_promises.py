@@ -7,37 +7,14 @@ import pytest
 from securesplit.audit import markdown, page, report
 from securesplit.model import Bundle
 from securesplit.releaser import claim_of
+from tests.privacy.reports import finished, results_of
 
 pytest.importorskip("matplotlib")
-
-CONTROL = {"kind": "control", "preset": "control", "attack": "A1", "ssim": {"mean": 0.95}, "needed": 0.9}
-
-
-def estimate(value):
-    return {"mean": value, "low": value, "high": value, "p95": value}
-
-
-def results(preset, *, skill=0.5, request_bytes=240, distinct=1):
-    """A preset that gives the photo away, and what it costs."""
-    figures = {"skill": estimate(skill), "ssim": estimate(0.4), "ssim_gain": estimate(skill)}
-    summary = {"auc_lost": estimate(0.2), "request_bytes": request_bytes, "defence_ms": 0.1}
-    gain = {"attribute": "age", "release": estimate(0.8), "label_only": estimate(0.6), "excess": estimate(0.2)}
-    return [
-        {"kind": "reconstruction", "preset": preset, "attack": "A3", "photos": 12, "seeds": 3, **figures},
-        {"kind": "summary", "preset": preset, **summary, "distinct_releases_of_64": distinct},
-        {"kind": "attribute", "preset": preset, "attack": "A8", **gain},
-        {"kind": "not run", "preset": preset, "attack": "A7", "reason": "0 lesions have two photos, 20 are needed"},
-    ]
-
-
-def finished(claims, *found):
-    audit = {"presets": list(claims), "claims": claims, "results": [CONTROL, *found], "minutes": 5.0}
-    return report.finish(audit)
 
 
 @pytest.mark.parametrize(("preset", "request_bytes"), [("none", 9696), ("compact", 240)])
 def test_what_was_never_promised_fails_nothing(preset, request_bytes):
-    audit = finished({preset: "none"}, *results(preset, request_bytes=request_bytes))
+    audit = finished({preset: "none"}, *results_of(preset, request_bytes=request_bytes))
     assert audit["state"] == "passed"
     assert audit["states"]["failed"] == audit["states"]["not run"] == 0
     judged = {goal["claim"]: goal for goal in audit["goals"] if goal["preset"] == preset}
@@ -49,7 +26,7 @@ def test_what_was_never_promised_fails_nothing(preset, request_bytes):
     assert judged["request in bytes"]["state"] == ("not promised" if preset == "none" else "passed")
     for shown in (
         "\n".join(report.verdict(audit)),
-        markdown.tables({**audit, **ABOUT, "results": []}),
+        markdown.tables(audit),
         page.goals_table(audit["goals"]),
     ):
         assert "not promised" in shown
@@ -57,24 +34,17 @@ def test_what_was_never_promised_fails_nothing(preset, request_bytes):
         assert "class='failed'" not in shown
 
 
-ABOUT = {
-    "bundle": {"name": "b", "id": "sha256:" + "0" * 64},
-    "effort": "quick",
-    "photos": {"from": "photos", "own": 1, "victims": 1, "rebuilt": 1, "side": 64},
-}
-
-
 @pytest.mark.parametrize("claim", ["proven", "measured", "cryptographic"])
 def test_a_broken_promise_fails(claim):
-    audit = finished({"none": "none", "private": claim}, *results("none"), *results("private"))
+    audit = finished({"none": "none", "private": claim}, *results_of("none"), *results_of("private"))
     assert audit["state"] == "failed"
     assert {goal["preset"] for goal in audit["goals"] if goal["state"] == "failed"} == {"private"}
 
 
 def test_what_every_device_does_is_promised_by_every_preset():
     """Two diagnoses of one photo that differ can be averaged; a compact request that is large is not compact."""
-    assert finished({"none": "none"}, *results("none", distinct=64))["state"] == "failed"
-    assert finished({"compact": "none"}, *results("compact", request_bytes=1001))["state"] == "failed"
+    assert finished({"none": "none"}, *results_of("none", distinct=64))["state"] == "failed"
+    assert finished({"compact": "none"}, *results_of("compact", request_bytes=1001))["state"] == "failed"
     missing = {"kind": "not run", "preset": "compact", "attack": "summary", "reason": "it failed"}
     assert finished({"compact": "none"}, missing)["state"] == "not run"
 

@@ -101,7 +101,7 @@ def test_an_attack_that_was_cut_short_did_not_fail():
     assert "  not run" in said
     assert "A2 cut short after 300 s: not tried to the end" in said
     assert "--minutes" in said
-    assert "class='not-run'>not run</td>" in page.goals_table(audit["goals"])
+    assert "class='not-run'>not run</span>" in page.goals_table(audit["goals"])
     columns = page.SECTIONS["reconstruction"][1]
     assert "cut short after 300 s" in page.table(columns, audit["results"][1:])
     assert "cut short after 300 s" in markdown.table(columns, audit["results"][1:])

@@ -1,0 +1,107 @@
+"""What an audit says to people: two sentences first, every attack in words, cards on a phone, nothing red for free."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import pytest
+
+from securesplit.audit import legend, report, verdict
+from securesplit.i18n import using
+from tests.privacy.reports import CONTROL, estimate, finished, kept, page_of, results_of
+
+
+def text_of(page: str) -> str:
+    return html.unescape(re.sub("<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL))
+
+
+def test_two_sentences_come_first() -> None:
+    audit = kept()
+    first, second = verdict.sentences(audit)
+    assert re.fullmatch(r"All \d+ promises were kept\.", first)
+    assert second == (
+        "The strongest attack came this far from a guess to the photo: private 0 %, compact 50 %, none 50 % "
+        "(compact and none promise nothing about it)."
+    )
+    text = text_of(page_of(audit))
+    assert text.index(first) < text.index(second) < text.index("Bundle sha256:") < text.index("Every goal")
+    assert report.verdict(audit)[:2] == [first, second]
+
+
+def test_a_broken_promise_is_named_and_how_surely() -> None:
+    audit = finished({"private": "proven"}, *results_of("private"))
+    first = verdict.sentences(audit)[0]
+    assert re.match(r"\d of \d+ promises were broken: private, best MSE skill", first)
+    assert first.endswith("; ….")
+    assert "class='verdict failed'" in page_of(audit)
+    close = [r for r in results_of("private", skill=0.001) if r["kind"] == "summary"]
+    close[0]["auc_lost"] = {"mean": 0.012, "low": 0.001, "high": 0.02}
+    first = verdict.sentences(finished({"private": "proven"}, *close))[0]
+    assert re.match(
+        r"1 of 6 promises was broken: private, AUC lost against undefended \(by no more than these photos", first
+    )
+
+
+def test_what_is_not_judged_and_what_is_void_is_said() -> None:
+    open_ = [*results_of("private", skill=0.001)]
+    assert re.match(
+        r"No promise was broken, but 1 of \d+ could not", verdict.sentences(finished({"private": "proven"}, *open_))[0]
+    )
+    void = finished({"private": "proven"}, *open_, control=CONTROL | {"ssim": estimate(0.2)})
+    assert verdict.sentences(void)[0].startswith("This audit is void: the attacks did not recover")
+    assert "class='verdict void'" in page_of(void)
+    nothing = finished({"private": "proven"})
+    assert verdict.sentences(nothing)[1] == "No attack that rebuilds photos was run."
+
+
+def test_what_was_never_promised_is_not_shown_as_failed() -> None:
+    page = page_of(kept())
+    assert "class='failed'" not in page
+    assert page.count("promises nothing about the photo") == 2
+    assert "keeps its promises" in page
+    private, compact = (re.search(rf"<details( open)?><summary>{name}:", page) for name in ("private", "compact"))
+    assert private
+    assert compact
+    assert compact[1] is None, "what needs no attention is shut"
+
+
+def test_every_attack_is_explained_and_says_whether_it_was_run() -> None:
+    assert list(legend.ATTACKS) == [f"A{number}" for number in range(14)]
+    page = page_of(kept())
+    for attack, (name, what) in legend.ATTACKS.items():
+        assert f"id='{attack}'>{attack} {html.escape(name)} <span" in page
+        assert html.escape(what) in page
+    for attack, part in (("A3", "in this report"), ("A7", "not run"), ("A13", "not part of this audit")):
+        assert re.search(rf"id='{attack}'>[^<]*<span class='dim'>\({part}\)", page)
+    for attack in set(re.findall("href='#(A[0-9]+)'", page)):
+        assert f"id='{attack}'" in page
+
+
+def test_every_cell_knows_its_column() -> None:
+    """On a phone a row is a card, and each figure stands beside its name."""
+    page = page_of(kept())
+    assert not re.search(r"<td>[^<]|<td><span", page)
+    assert page.count("<td data-label=") > 100
+
+
+def test_names_that_people_choose_are_text() -> None:
+    page = page_of(kept())
+    assert "a <bundle>" not in page
+    assert "a &lt;bundle&gt;" in page
+
+
+def test_it_speaks_korean() -> None:
+    with using("ko"):
+        page = page_of(kept())
+        first = verdict.sentences(kept())[0]
+    assert '<html lang="ko">' in page
+    assert re.search("[가-힣]", first)
+    assert first in page
+    for name, what in legend.ATTACKS.values():
+        assert html.escape(what) not in page, name
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b"], ["a", "b", "c"]])
+def test_names_are_enumerated(names: list[str]) -> None:
+    assert verdict.enumerated(names) == {1: "a", 2: "a and b", 3: "a, b and c"}[len(names)]
