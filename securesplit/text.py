@@ -79,6 +79,15 @@ def json_line(value: Any) -> str:
     return json.dumps(well_formed(value), allow_nan=False, default=lambda other: well_formed(str(other)))
 
 
+def counted(n: int, one: str, many: str = "") -> str:
+    """A number with its noun, in texts that are English in every language, such as the causes of errors.
+
+    >>> counted(1, "release"), counted(1200, "release"), counted(0, "body", "bodies")
+    ('1 release', '1,200 releases', '0 bodies')
+    """
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
 def rounded_up(value: float, digits: int) -> float:
     """`value` on so many decimals: a promise (an ε, the rate of an attack at most) is never printed smaller than it is.
 

@@ -21,6 +21,7 @@ from securesplit.errors import ConfigError, PhotoError
 from securesplit.imaging import load_photo
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.privacy.attacks.setting import More, always
+from securesplit.text import counted
 
 MALIGNANT_DX = frozenset({"mel", "bcc", "akiec"})
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
@@ -198,7 +199,7 @@ def _read(entries: Iterable[Entry], side: int, count: int, more: More) -> Side:
         kept.append(entry)
     if len(kept) < MIN_PHOTOS:
         raise ConfigError(
-            f"only {len(kept)} photos for one side of the audit, at least {MIN_PHOTOS} are needed",
+            f"only {counted(len(kept), 'photo')} for one side of the audit, at least {MIN_PHOTOS} are needed",
             hint=f"give --data a folder with {2 * MIN_PHOTOS} photos or more, or leave it out to draw lesions",
         )
     return Side(tuple(kept), np.stack(pixels))

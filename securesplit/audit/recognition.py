@@ -21,7 +21,7 @@ from securesplit.privacy import accounting, metrics
 from securesplit.privacy.attacks import attributes, floors, identify, lesion, ridge
 from securesplit.privacy.attacks.floors import squared_distances
 from securesplit.privacy.attacks.setting import Known, Releases
-from securesplit.text import rounded_up
+from securesplit.text import counted, rounded_up
 
 REQUEST_OVERHEAD_BYTES = 96
 """Frame header 40, tensor header 32, budget 8, AES-GCM tag 16: what a request weighs beyond its numbers."""
@@ -100,7 +100,7 @@ def a6(bench: Bench, preset: str, candidates: int, releases: int) -> Result:
     """Identification among that many candidates, from the mean of that many releases."""
     exposed = bench.exposed[preset]
     if len(exposed.victims) < candidates:
-        return not_run(preset, "A6", f"{len(exposed.victims)} photos cannot make a gallery of {candidates}")
+        return not_run(preset, "A6", f"{counted(len(exposed.victims), 'photo')} cannot make a gallery of {candidates}")
     tally = Tally(len(exposed.victims))
     clean_answers = exposed.says_malignant(exposed.victims_answers)
     truth = np.arange(candidates)
@@ -134,7 +134,7 @@ def a7(bench: Bench, preset: str) -> Result:
     exposed, victims, own = bench.exposed[preset], bench.collection.victims, bench.collection.own
     found, own_found = lesion.pairs(victims.lesions), lesion.pairs(own.lesions)
     if len(found) < MIN_PAIRS:
-        return not_run(preset, "A7", f"{len(found)} lesions have two photos, {MIN_PAIRS} are needed")
+        return not_run(preset, "A7", f"{counted(len(found), 'lesion')} with two photos, {MIN_PAIRS} are needed")
     gallery = exposed.victims[found[:, 1]]
     learned = (exposed.own[own_found[:, 0]], exposed.own[own_found[:, 1]]) if len(own_found) else None
     clean_answers = exposed.says_malignant(exposed.victims_answers[found[:, 1]])

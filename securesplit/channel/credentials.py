@@ -19,6 +19,7 @@ from securesplit.channel import parsing, pki
 from securesplit.channel.parsing import REMAKE
 from securesplit.channel.pki import Identity
 from securesplit.errors import CredentialError
+from securesplit.text import counted
 
 SOON_DAYS = 30  # certificates and lists that end within this time are warned of
 CA_SOON_DAYS = 120  # leaves of 90 days that are issued later than this would outlive their CA
@@ -180,5 +181,5 @@ def _check_dates(leaf: x509.Certificate, lists: list[x509.CertificateRevocationL
 def _ago(span: timedelta) -> str:
     days, hours = span.days, span.seconds // 3600
     if days:
-        return f"{days} day{'s' if days > 1 else ''}"
-    return f"{hours} hour{'s' if hours > 1 else ''}" if hours else "moments"
+        return counted(days, "day")
+    return counted(hours, "hour") if hours else "moments"

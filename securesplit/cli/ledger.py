@@ -14,7 +14,9 @@ import click
 from securesplit.cli import terminal, values
 from securesplit.cli.options import format_option, state_option
 from securesplit.cli.settings import command
-from securesplit.text import rounded_up
+from securesplit.i18n import gettext as _
+from securesplit.i18n import ngettext
+from securesplit.text import columns, padded, rounded_up
 
 if TYPE_CHECKING:
     from securesplit.privacy.ledger import Period, Total
@@ -97,41 +99,65 @@ def _as_text(account: Account) -> list[str]:
     from securesplit.privacy.accounting import DELTA
 
     lines = [
-        f"{'period':<12}{'releases':>10}{'epsilon':>10}{'without promise':>18}{'photos':>10}{'owner of 1,000':>18}"
-    ]
-    for t in account.totals:
-        epsilon, identified = t.epsilon, t.identification_bound_n1000
-        spent = "-" if epsilon is None else f"{rounded_up(epsilon, 2):.2f}"
-        named = "-" if identified is None else f"{rounded_up(identified, 4):.2%}"
-        lines.append(f"{t.period:<12}{t.releases:>10}{spent:>10}{t.unbounded:>18}{t.photos:>10}{named:>18}")
-    lines += [
-        f"epsilon at delta {DELTA:g}, composed over distinct releases; owner of 1,000: the rate, at most, at which the",
-        "worker, which knows which device asks, picks the person whose photos these are among 1,000",
+        *_table(account.totals),
+        _("epsilon at delta {delta}, composed over distinct releases", delta=f"{DELTA:g}"),
+        _(
+            "owner of 1,000: how often, at most, the worker, which knows which device asks, picks the person whose "
+            "photos these are out of 1,000; guessing gives 0.1%"
+        ),
         *_photo(account.photo),
         *_keys(account.keys),
     ]
-    if account.budget is not None:
-        left = _releases_left(account.totals[-1], account.budget)
-        lines.append(
-            f"budget {account.budget:g}: "
-            + ("no release yet" if left is None else f"about {left} releases like these are left")
-        )
-    return lines
+    return lines if account.budget is None else [*lines, _budget(account.budget, account.totals[-1])]
+
+
+def _table(totals: list[Total]) -> Iterator[str]:
+    """A row a period under the names of the columns, whatever the width of their letters."""
+    names = [_("period"), _("releases"), _("epsilon"), _("without promise"), _("photos"), _("owner of 1,000")]
+    widths = [max(least, columns(name) + 2) for least, name in zip((12, 10, 10, 18, 10, 18), names, strict=True)]
+    for first, *others in [names, *map(_cells, totals)]:
+        cells = (padded(text, width, right=True) for text, width in zip(others, widths[1:], strict=True))
+        yield padded(first, widths[0]) + "".join(cells)
+
+
+def _cells(total: Total) -> list[str]:
+    epsilon, identified = total.epsilon, total.identification_bound_n1000
+    spent = "-" if epsilon is None else f"{rounded_up(epsilon, 2):.2f}"
+    named = "-" if identified is None else f"{rounded_up(identified, 4):.2%}"
+    period = _("total") if total.period == "total" else total.period
+    return [period, str(total.releases), spent, str(total.unbounded), str(total.photos), named]
+
+
+def _budget(budget: float, total: Total) -> str:
+    left = _releases_left(total, budget)
+    if left is None:
+        return _("budget {budget}: no release yet", budget=f"{budget:g}")
+    return ngettext(
+        "budget {budget}: about {n} release like these is left",
+        "budget {budget}: about {n} releases like these are left",
+        left,
+        budget=f"{budget:g}",
+    )
 
 
 def _photo(photo: Total) -> Iterator[str]:
     """What one photo reveals, beside what the device does."""
     epsilon, identified = photo.epsilon, photo.identification_bound_n1000
     if epsilon is not None and identified is not None:
-        spent, picked = f"{rounded_up(epsilon, 2):.2f}", f"{rounded_up(identified, 4):.2%}"
-        yield f"one photo: epsilon at most {spent}, picked among 1,000 at most {picked} of the time"
+        yield _(
+            "one photo: epsilon at most {epsilon}, picked among 1,000 at most {share} of the time; guessing gives 0.1%",
+            epsilon=f"{rounded_up(epsilon, 2):.2f}",
+            share=f"{rounded_up(identified, 4):.2%}",
+        )
 
 
 def _keys(keys: list[float]) -> Iterator[str]:
     """That the noise secret was replaced, where it was."""
     if len(keys) > 1:
-        last = datetime.fromtimestamp(keys[-1], UTC).date()
-        yield f"the noise secret was replaced, last on {last}: photos from before that were diagnosed again count twice"
+        yield _(
+            "the noise secret was replaced, last on {day}: photos from before that were diagnosed again count twice",
+            day=datetime.fromtimestamp(keys[-1], UTC).date(),
+        )
 
 
 def _releases_left(total: Total, budget: float) -> int | None:

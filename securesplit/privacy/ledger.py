@@ -29,7 +29,7 @@ from securesplit.forking import ClosedAtFork
 from securesplit.privacy.accounting import DELTA, NO_LOSS, UNBOUNDED, Loss, compose
 from securesplit.privacy.exact import IntegerReleases
 from securesplit.privacy.noise import make_state_folder, state_folder
-from securesplit.text import rounded_up
+from securesplit.text import counted, rounded_up
 
 LEDGER_FILE: Final = "ledger.sqlite3"
 LOCK_WAIT_S: Final = 10.0
@@ -256,7 +256,7 @@ class Ledger:
         if not compose([spent.loss, loss]).within(budget, delta):
             raise BudgetError(
                 f"this release would overspend the privacy budget of {budget:g} of this device "
-                f"({spent.loss.epsilon(delta):.2f} is spent by {spent.releases - spent.unbounded} releases)",
+                f"({spent.loss.epsilon(delta):.2f} is spent by {counted(spent.releases - spent.unbounded, 'release')})",
                 hint="raise --budget, or ask for more noise with a smaller --privacy EPSILON",
             )
 

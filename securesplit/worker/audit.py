@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from securesplit.errors import ConfigError
+from securesplit.text import counted
 
 _log = logging.getLogger(__name__)
 _WAITING_LINES = 10_000  # about 3 MB
@@ -128,7 +129,7 @@ class AuditLog:
         self.written += max(0, whole - len(gap))
         if error is not None:
             self._failed += len(lines) - max(0, whole - len(gap))
-            self._warn(f"{error.strerror}; {self.lost} lines are lost so far, serving goes on")
+            self._warn(f"{error.strerror}; so far {counted(self.lost, 'line')} lost, serving goes on")
 
     def _write(self, data: bytes) -> tuple[int, OSError | None]:
         """Write what the disk takes; returns how many bytes those were."""

@@ -11,6 +11,7 @@ import os
 import resource
 
 from securesplit.errors import ConfigError
+from securesplit.text import counted
 
 _WANTED = 65_536
 _FRONT = 64  # what a front has open without a client, 21 on Linux, and what its socket needs to be made anew
@@ -41,7 +42,7 @@ class DescriptorGuard:
         reserve = _FRONT + _TAIL * tails
         if limit < 2 * reserve:
             raise ConfigError(
-                f"this process may open {limit} files, which is too few for {tails} tails and their clients",
+                f"this process may open {limit} files, which is too few for {counted(tails, 'tail')} and their clients",
                 hint=f"ulimit -n {2 * reserve} or more, or fewer --workers",
             )
         self._last = limit - reserve

@@ -25,6 +25,8 @@ from securesplit.cli.answers import AnswersFile, Asking
 from securesplit.cli.main import run
 from securesplit.cli.progress import Tally
 from securesplit.errors import ConfigError, PhotoError
+from securesplit.model import Bundle
+from securesplit.privacy.ledger import Ledger
 from securesplit.results import Refusal, error_to_json
 from tests.test_wording import ANSWER
 
@@ -279,3 +281,17 @@ def test_wide_characters_take_two_columns(given: str, columns: int, shown: str) 
     assert text.shortened(given, columns) == shown
     assert text.columns(shown) <= columns
     assert text.columns(text.padded(shown, 12)) == text.columns(text.padded(shown, 12, right=True)) == 12
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_columns_of_the_ledger_stand_under_their_names(
+    language: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loss = Bundle.load().preset("private").spec.loss
+    with Ledger(tmp_path) as ledger:
+        ledger.spend(bytes(16), bytes(16), loss, preset="private", bundle_id="sha256:0")
+    assert run(["ledger", "--state", str(tmp_path), "--budget", "300", "--lang", language]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {text.columns(line) for line in lines[:3]} == {78}
+    assert all("0.1%" in line for line in lines[3:] if "1,000" in line), "no promise without its scale"
+    assert {"en": "about 1 release like these is left", "ko": "약 1건 남았습니다"}[language] in lines[-1]

@@ -12,6 +12,7 @@ from typing import Literal
 
 from securesplit.channel.credentials import SOON_DAYS
 from securesplit.errors import SecureSplitError
+from securesplit.text import counted
 
 Level = Literal["ok", "warning", "error"]
 
@@ -53,5 +54,5 @@ def failure(check: str, error: SecureSplitError) -> Finding:
 def until(check: str, what: str, end: datetime, now: datetime, hint: str, *, soon_days: int = SOON_DAYS) -> Finding:
     """How long something is still good; a warning within `soon_days`. For what has ended, use `failure`."""
     days = (end - now).days
-    message = f"{what}, until {end:%Y-%m-%d} ({days} day{'' if days == 1 else 's'})"
+    message = f"{what}, until {end:%Y-%m-%d} ({counted(days, 'day')})"
     return warning(check, message, hint) if days < soon_days else ok(check, message)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from securesplit.cli.checks import Finding, failure, ok, warning
 from securesplit.errors import CredentialError, SecureSplitError
+from securesplit.text import counted
 
 
 def check_clock(now: datetime, proofs: dict[str, datetime | None]) -> Iterator[Finding]:
@@ -108,4 +109,4 @@ def _ledger(folder: Path) -> Finding:
         return failure("ledger", error)
     if is_other and total.releases:
         return warning("ledger", "it was kept under another noise secret", "restore noise.key from a backup")
-    return ok("ledger", f"{total.releases} distinct releases of {total.photos} photos")
+    return ok("ledger", f"{counted(total.releases, 'distinct release')} of {counted(total.photos, 'photo')}")
