@@ -25,6 +25,7 @@ import string
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,21 +40,40 @@ VARIABLES: Final = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
 _TAG: Final = re.compile(r"[a-z]{2,3}(_[A-Za-z0-9]{2,8})*")
 _LINE: Final = re.compile(r'(?:(msgctxt|msgid_plural|msgid|msgstr(?:\[\d\])?)\s+)?("(?:[^"\\]|\\.)*")\s*')
 _FUZZY: Final = "#, fuzzy"
-_current: ContextVar[tuple[str, _gettext.NullTranslations]] = ContextVar("language")
+_NUMBERED: Final = re.compile(r"\\\{(\d)\\\}")
 
 Entry = dict[str, str]
 """The keywords of one entry of a ``.po`` file and their texts."""
 
 
+@dataclass(frozen=True)
+class Catalogue:
+    """The texts of one language.
+
+    Attributes:
+        language: its tag.
+        texts: by message.
+        patterns: of messages with numbered placeholders, the longest first, with their translations.
+    """
+
+    language: str
+    texts: _gettext.NullTranslations
+    patterns: tuple[tuple[re.Pattern[str], str], ...] = ()
+
+
+_ENGLISH: Final = Catalogue(ENGLISH, _gettext.NullTranslations())
+_current: ContextVar[Catalogue] = ContextVar("language", default=_ENGLISH)
+
+
 def gettext(message: str, /, **values: object) -> str:
     """The message in the current language, with `values` for its placeholders."""
-    text = _catalogue().gettext(message)
+    text = _current.get().texts.gettext(message)
     return text.format(**values) if values else text
 
 
 def ngettext(one: str, many: str, n: int, /, **values: object) -> str:
     """The message in the form that `n` asks for in the current language; ``{n}`` stands for the number itself."""
-    return _catalogue().ngettext(one, many, n).format(n=n, **values)
+    return _current.get().texts.ngettext(one, many, n).format(n=n, **values)
 
 
 def gettext_noop(message: str) -> str:
@@ -61,9 +81,26 @@ def gettext_noop(message: str) -> str:
     return message
 
 
+def translated(text: str) -> str:
+    """A text that was put together elsewhere, such as the cause of an error, in the current language.
+
+    It is looked up as it is, else by the entry whose numbered placeholders (``a {0} cannot be read``) fit it; where
+    none does, it stays as it is.
+    """
+    catalogue = _current.get()
+    if not text:  # which would be the catalogue's head
+        return text
+    if (found := catalogue.texts.gettext(text)) != text:
+        return found
+    for pattern, translation in catalogue.patterns:
+        if match := pattern.fullmatch(text):
+            return translation.format(*match.groups())
+    return text
+
+
 def language() -> str:
     """The current language, such as ``ko``."""
-    return _chosen()[0]
+    return _current.get().language
 
 
 def use(tag: str, folder: Path | None = None) -> None:
@@ -79,7 +116,7 @@ def use(tag: str, folder: Path | None = None) -> None:
     """
     found = check(tag, folder)
     files = languages(folder)
-    _current.set((found, _load(files[found]) if found in files else _UNTRANSLATED))
+    _current.set(_load(files[found]) if found in files else _ENGLISH)
 
 
 def check(tag: str, folder: Path | None = None) -> str:
@@ -98,7 +135,7 @@ def check(tag: str, folder: Path | None = None) -> str:
 @contextlib.contextmanager
 def using(tag: str, folder: Path | None = None) -> Iterator[None]:
     """`use` for the body of a ``with`` statement; raises as it does."""
-    before = _chosen()
+    before = _current.get()
     use(tag, folder)
     try:
         yield
@@ -161,17 +198,6 @@ def placeholders(message: str) -> set[tuple[str, str | None, str | None]]:
     return {(name, conversion, style) for _, name, style, conversion in parts if name is not None}
 
 
-def _chosen() -> tuple[str, _gettext.NullTranslations]:
-    return _current.get((ENGLISH, _UNTRANSLATED))
-
-
-def _catalogue() -> _gettext.NullTranslations:
-    return _chosen()[1]
-
-
-_UNTRANSLATED: Final = _gettext.NullTranslations()
-
-
 def _fitting(tag: str, files: Iterable[str]) -> str | None:
     """``ko`` for ``ko_KR.UTF-8`` or ``ko-KR``."""
     whole = re.split(r"[.@]", tag)[0].replace("-", "_")
@@ -179,22 +205,30 @@ def _fitting(tag: str, files: Iterable[str]) -> str | None:
 
 
 @functools.lru_cache(maxsize=8)
-def _load(path: Path) -> _gettext.NullTranslations:
+def _load(path: Path) -> Catalogue:
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise ValueError(f"it is larger than {MAX_BYTES >> 20} MB")
-        return _gettext.GNUTranslations(io.BytesIO(_compiled(parse(content.decode("utf-8-sig")))))
+        entries = list(filter(_agrees, parse(content.decode("utf-8-sig"))))
+        return Catalogue(path.stem, _gettext.GNUTranslations(io.BytesIO(_compiled(entries))), _patterns(entries))
     except OSError as error:
         raise ConfigError(f"cannot read {path} ({error.strerror})", hint="check its permissions") from None
     except (ValueError, SyntaxError) as error:  # of which Unicode errors are one; the plural rule, or a quoted text
         raise ConfigError(f"{path} is no valid .po file: {error}", hint="check it with msgfmt --check") from None
 
 
+def _patterns(entries: Iterable[Entry]) -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Messages with ``{0}``, ``{1}``... in this order, as patterns of the texts that they become."""
+    numbered = [entry for entry in entries if "{0}" in entry["msgid"] and "msgid_plural" not in entry]
+    numbered.sort(key=lambda entry: -len(entry["msgid"]))
+    return tuple((re.compile(_NUMBERED.sub("(.+)", re.escape(e["msgid"]))), e["msgstr"]) for e in numbered)
+
+
 def _compiled(entries: Iterable[Entry]) -> bytes:
     """What ``msgfmt`` makes of the entries, which the standard library reads: tables of lengths and offsets, texts."""
-    texts = sorted((key.encode(), value.encode()) for key, value in map(_pair, filter(_agrees, entries)))
+    texts = sorted((key.encode(), value.encode()) for key, value in map(_pair, entries))
     start = 28 + 16 * len(texts)
     tables: list[bytes] = []
     body = b""

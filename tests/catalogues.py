@@ -6,7 +6,10 @@ that two branches seldom touch the same lines. `tests/test_i18n.py` refuses an e
 
 from __future__ import annotations
 
+import ast
 import io
+import itertools
+import re
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
@@ -17,6 +20,9 @@ from securesplit import i18n
 from tests.conftest import REPO
 
 METHODS = [("**.py", "python"), ("**.html", "jinja2")]
+ERRORS = {"PhotoError", "UnreachableError", "TrustError", "WorkerError", "BudgetError", "OutputError"}
+TABLES = {"SERVER_REFUSED", "CLIENT_REFUSED"}
+ERRORS_IN = {"imaging", "transport", "privacy", "channel", "client.py", "async_client.py", "errors.py", "cli"}
 KEYWORDS = {"_": None, "gettext": None, "gettext_noop": None, "ngettext": (1, 2)}
 HEAD = """msgid ""
 msgstr ""
@@ -37,6 +43,50 @@ def messages() -> Catalog:
     return found
 
 
+def errors() -> set[str]:
+    """Causes and hints of errors that a photo or a worker gives a person, values as ``{0}``, ``{1}``...
+
+    They are found without a mark where they are raised. One without a translation is shown in English, so
+    `make messages` keeps those that are there and adds none.
+    """
+    found = set()
+    for path in sorted((REPO / "securesplit").rglob("*.py")):
+        if path.relative_to(REPO / "securesplit").parts[0] in ERRORS_IN:
+            found |= _errors_of(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def _errors_of(tree: ast.Module) -> set[str]:
+    named = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    calls = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in ERRORS]
+    given = [text for call in calls for text in (*call.args[:1], *(k.value for k in call.keywords if k.arg == "hint"))]
+    given += [text for table in TABLES & set(named) for text in _cells(named[table])]
+    texts = [_template(named.get(text.id, text) if isinstance(text, ast.Name) else text) for text in given]
+    return {text for text in texts if re.search(r"[a-z]{3,} [a-z]", text)}
+
+
+def _cells(table: ast.expr) -> list[ast.expr]:
+    """Cause and hint of each row: ``NUMBER: (reason, cause, hint)``."""
+    rows = table.values if isinstance(table, ast.Dict) else []
+    return [cell for row in rows if isinstance(row, ast.Tuple) for cell in row.elts[1:]]
+
+
+def _template(text: ast.expr) -> str:
+    """A literal, or an f-string with its values numbered; anything else is none."""
+    if isinstance(text, ast.Constant):
+        return str(text.value).replace("{name}", "{0}")
+    parts = text.values if isinstance(text, ast.JoinedStr) else []
+    numbers = itertools.count()
+    return "".join(str(part.value) if isinstance(part, ast.Constant) else f"{{{next(numbers)}}}" for part in parts)
+
+
 def updated(path: Path) -> str:
     """The content of a catalogue with the messages that there are now."""
     with path.open("rb") as stream:
@@ -46,6 +96,9 @@ def updated(path: Path) -> str:
         if message.id:
             before = known.get(message.id)
             catalog.add(message.id, before.string if before is not None else None)
+    for message_id in sorted(errors()):
+        if (before := known.get(message_id)) is not None and before.string:
+            catalog.add(message_id, before.string)
     written = io.BytesIO()
     write_po(written, catalog, width=120, sort_output=True, omit_header=True)
     head = HEAD.format(language=path.stem, plural_forms=known.plural_forms)

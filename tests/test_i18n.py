@@ -80,6 +80,14 @@ def test_placeholders_are_those_of_the_english_text(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
+def test_most_causes_of_errors_have_a_translation(path: Path) -> None:
+    """One without is shown in English; `make messages` has none of them."""
+    wanted, known = catalogues.errors(), {entry["msgid"] for entry in _entries(path)}
+    assert len(wanted) > 100
+    assert len(wanted & known) >= 0.9 * len(wanted), sorted(wanted - known)
+
+
+@pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
 def test_entries_are_read_as_babel_reads_them(path: Path) -> None:
     with path.open("rb") as stream:
         theirs = {m.id: m.string for m in read_po(stream) if m.id}
@@ -122,6 +130,20 @@ def test_a_file_adds_a_language(dutch: Path) -> None:
         assert gettext("hint: {hint}", hint="x") == "hint: x", "a fuzzy entry does not count"
         assert gettext("the photo is blurred") == "the photo is blurred", "its placeholder has no value"
         assert gettext("old") == "old"
+
+
+def test_the_cause_of_an_error_is_translated_with_its_values(tmp_path: Path) -> None:
+    said = {
+        "": "",
+        "no such file": "파일이 없습니다",
+        "the photo is damaged (7 of its 90 rows are blank)": "사진이 손상되었습니다(90줄 가운데 7줄이 비어 있음)",
+        "the worker's certificate is not for the name a.b": "워커의 인증서는 이름 a.b의 것이 아닙니다",
+        "the file cannot be reached ({0})": "파일에 접근할 수 없습니다({0})",
+        "what nobody has translated, 7 times": "what nobody has translated, 7 times",
+    }
+    with i18n.using("ko"):
+        assert {text: i18n.translated(text) for text in said} == said
+    assert {i18n.translated(text) for text in said} == set(said)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from securesplit.cli.output import Result
 from securesplit.cli.progress import Tally
 from securesplit.cli.records import Stamp, stamp
 from securesplit.i18n import gettext as _
-from securesplit.i18n import ngettext
+from securesplit.i18n import ngettext, translated
 
 if TYPE_CHECKING:
     from securesplit.client import Client
@@ -82,7 +82,7 @@ class Batch:
         """The message, with the number of the photo where there are several; notes hold no names of files."""
         if self._total == 1:
             return message
-        return _("photo {number}: {message}", number=asked.number, message=message)
+        return _("photo {number}: {message}", number=asked.number, message=translated(message))
 
     def give_up(self, last: Asked) -> list[str]:
         """The names of the photos after `last` that have no answer."""

@@ -27,7 +27,7 @@ from securesplit.cli.options import (
 from securesplit.cli.output import Output, Records, Text
 from securesplit.cli.settings import command, source_of
 from securesplit.errors import REFUSED, ConfigError, SecureSplitError, TrustError, UnreachableError, WorkerError
-from securesplit.i18n import ngettext
+from securesplit.i18n import ngettext, translated
 from securesplit.results import Refusal
 
 if TYPE_CHECKING:
@@ -214,6 +214,6 @@ def _give_up(photos: list[str], output: Output) -> None:
         "{n} photo was {error}; nothing of it was sent or counted",
         "{n} photos were {error}; nothing of them was sent or counted",
         len(photos),
-        error=error.message,
+        error=translated(error.message),
     )
     terminal.show_error(said, error.hint)

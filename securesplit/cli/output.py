@@ -10,7 +10,7 @@ from securesplit.cli import terminal
 from securesplit.cli.records import Stamp
 from securesplit.errors import SecureSplitError
 from securesplit.i18n import gettext as _
-from securesplit.i18n import ngettext
+from securesplit.i18n import ngettext, translated
 from securesplit.results import DISCLAIMER, Diagnosis, Refusal, Risk, error_to_json
 from securesplit.wording import Words
 
@@ -72,12 +72,14 @@ class Text:
         elif isinstance(result, Refusal):
             show_refusal(result)
         else:
-            terminal.answer(_("{photo}: no answer ({error})", photo=photo, error=result.message))
+            terminal.answer(_("{photo}: no answer ({error})", photo=photo, error=translated(result.message)))
 
     def untried(self, photos: list[str], error: SecureSplitError) -> None:
         """The photos that were left when it was given up."""
         terminal.answer(
-            ngettext("{n} more photo: {error}", "{n} more photos: {error}", len(photos), error=error.message)
+            ngettext(
+                "{n} more photo: {error}", "{n} more photos: {error}", len(photos), error=translated(error.message)
+            )
         )
 
     def end(self) -> None:

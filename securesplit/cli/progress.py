@@ -30,7 +30,8 @@ class Tally:
         self._counts: Counter[str] = Counter()
 
     def announce(self, number: int) -> None:
-        """Say which photo is next."""
+        """Say which photo is next; a folder may have got more of them since they were counted."""
+        self._total = max(self._total, number)
         if self._total > 1:
             terminal.progress(self.line(number))
 

@@ -17,6 +17,7 @@ import click
 
 from securesplit.errors import OutputError
 from securesplit.i18n import gettext as _
+from securesplit.i18n import translated
 from securesplit.text import json_line, printable, shortened
 
 
@@ -77,10 +78,15 @@ def ask(question: str) -> bool | None:
 
 def note(line: object) -> None:
     """Write one line to stderr, where there is one that takes it."""
+    _note(line)
+
+
+def _note(line: object, colour: str | None = None) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):  # full, closed, or never there (None)
         if _line.is_shown:
             _line.show("")
-        sys.stderr.write(_encodable(printable(line), sys.stderr.encoding) + "\n")
+        text = _encodable(printable(line), sys.stderr.encoding)
+        sys.stderr.write((text if colour is None else click.style(text, fg=colour)) + "\n")
         sys.stderr.flush()
 
 
@@ -109,10 +115,11 @@ _line = _ProgressLine()
 
 
 def show_error(message: str, hint: str) -> None:
-    """Write ``error:`` and, where there is one, ``hint:`` to stderr."""
-    note(_("error: {message}", message=message))
+    """Write ``error:`` and, where there is one, ``hint:`` to stderr, in red and in the language of this run."""
+    colour = "red" if has_colour(sys.stderr) else None
+    _note(_("error: {message}", message=translated(message)), colour)
     if hint:
-        note(_("hint: {hint}", hint=hint))
+        note(_("hint: {hint}", hint=translated(hint)))
 
 
 def _encodable(text: str, encoding: str | None) -> str:

@@ -22,7 +22,7 @@ from securesplit.errors import (
     UnreachableError,
     WorkerError,
 )
-from securesplit.i18n import gettext, gettext_noop
+from securesplit.i18n import gettext, gettext_noop, translated
 from securesplit.ui.rendering import render
 
 Page = TypeVar("Page")
@@ -74,14 +74,14 @@ def problem(error: SecureSplitError) -> Response:
 
 @dataclass(frozen=True)
 class _Text:
-    """Words of an error, and the language that they are in: what was put together from parts stays English."""
+    """Words of an error, and the language that they are in: what has no translation stays English."""
 
     words: str
     language: str
 
     @classmethod
     def of(cls, message: str) -> _Text:
-        words = gettext(message) if message else ""  # the empty message is a catalogue's head
+        words = translated(message)
         return cls(words, i18n.ENGLISH if words == message else i18n.language())
 
 
