@@ -32,16 +32,19 @@ def test_it_prints_its_address_and_ends_without_a_word(tmp_path: Path, ending: s
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        first = process.stdout.readline().strip()
-        assert first.startswith("http://127.0.0.1:")
-        assert _status(first) == 200
-        second = process.stdout.readline().strip()
-        assert second != first
-        assert _status(first) == 403
-        process.send_signal(ending)
-        assert process.wait(10) == 0
-        assert process.stdout.read() == ""
-        assert process.stderr.read().count("\n") == 1
+        try:
+            first = process.stdout.readline().strip()
+            assert first.startswith("http://127.0.0.1:")
+            assert _status(first) == 200
+            second = process.stdout.readline().strip()
+            assert second != first
+            assert _status(first) == 403
+            process.send_signal(ending)
+            assert process.wait(10) == 0
+            assert process.stdout.read() == ""
+            assert process.stderr.read().count("\n") == 1
+        finally:
+            process.kill()
 
 
 def test_a_port_that_is_taken_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -175,8 +175,10 @@ def test_the_page_removes_and_erases(serving: Callable[..., Page], tmp_path: Pat
     page.open()
     assert page.api("DELETE", f"history/{entry}").status_code == 200
     assert len(list((tmp_path / "state" / "history").glob("*.entry"))) == 1, "a closed history loses nothing"
+    _open(page)
     assert "New passphrase" in page.api("DELETE", "history").text
     assert list((tmp_path / "state" / "history").iterdir()) == []
+    assert page.ask(MOLE).status_code == 200, "the session does not go on with a key that is gone"
 
 
 @pytest.mark.parametrize(("content", "status"), [(b"", 409), (b"short", 409), (b"\xff" * 9, 409), (b"x" * 9000, 413)])

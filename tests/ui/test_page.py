@@ -173,6 +173,24 @@ def test_many_at_once_are_answered(page: Page) -> None:
     assert [answer.status_code for answer in answers] == [200] * 6
 
 
+def test_a_few_photos_are_in_memory_and_more_wait(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    most = 0
+
+    async def body(*_: object) -> bytes:
+        nonlocal most
+        held.append(1)
+        most = max(most, len(held))
+        await asyncio.sleep(0.05)
+        held.pop()
+        return b"no photo"
+
+    monkeypatch.setattr(app, "body", body)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert [answer.status_code for answer in pool.map(page.ask, [MOLE] * 8)] == [422] * 8
+    assert most == app.UPLOADS_AT_ONCE
+
+
 def test_a_photo_that_does_not_arrive_is_given_up(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     async def stalls(_self: object) -> object:
         yield MOLE[:10]
