@@ -163,6 +163,20 @@ MUTANTS = (
         (f"{GOALS}_goal_that_arithmetic_meets_is_not_judged",),
     ),
     Mutant(
+        "a broken promise that nobody made",
+        f"{AUDIT}/goals.py",
+        'promised = claims.get(preset) != "none"',
+        "promised = False",
+        ("tests/privacy/test_audit_promises.py",),
+    ),
+    Mutant(
+        "a promise that a name does not make",
+        "securesplit/releaser.py",
+        'return "none" if spec.preset in CLAIMLESS else "measured"',
+        'return "none"',
+        ("tests/privacy/test_audit_promises.py",),
+    ),
+    Mutant(
         "a threshold at an answer",
         "training/evaluate.py",
         "return (least + float(below.max())) / 2 if",
