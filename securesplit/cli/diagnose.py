@@ -27,6 +27,7 @@ from securesplit.cli.options import (
 from securesplit.cli.output import Output, Records, Text
 from securesplit.cli.settings import command, source_of
 from securesplit.errors import REFUSED, ConfigError, SecureSplitError, TrustError, UnreachableError, WorkerError
+from securesplit.i18n import gettext as _
 from securesplit.i18n import ngettext, translated
 from securesplit.results import Refusal
 
@@ -179,8 +180,21 @@ def _diagnose_all(client: Client, photos: Listing, output: Output, file: Answers
     Returns:
         The exit code of the first that failed; where none did, `REFUSED` if one was refused, else 0.
     """
-    code = in_vain = refused = 0
     batch = Batch(photos, file)
+    try:
+        code = _results(batch, client, output)
+    except KeyboardInterrupt:
+        batch.end()
+        if file is not None:
+            terminal.note(_("hint: {hint}", hint=_("the same command with --resume goes on from here")))
+        raise
+    output.end()
+    batch.end()
+    return code
+
+
+def _results(batch: Batch, client: Client, output: Output) -> int:
+    code = in_vain = refused = 0
     for asked, result in batch.results(client):
         output.result(asked.name, result, asked.stamp)
         if isinstance(result, SecureSplitError):
@@ -194,8 +208,6 @@ def _diagnose_all(client: Client, photos: Listing, output: Output, file: Answers
         if in_vain == GIVE_UP_AFTER and (left := batch.give_up(asked)):
             _give_up(left, output)
             break
-    output.end()
-    batch.end()
     return code or refused
 
 

@@ -13,6 +13,8 @@ from securesplit.cli import native_stderr, terminal, values
 from securesplit.cli.options import anyway_option, model_option, photos_argument, privacy_option, state_option
 from securesplit.cli.settings import command
 from securesplit.errors import REFUSED, ConfigError, PhotoError
+from securesplit.i18n import gettext as _
+from securesplit.i18n import ngettext, translated
 from securesplit.results import REFUSALS
 
 if TYPE_CHECKING:
@@ -74,12 +76,15 @@ def release(
             ready = releaser.release(photo, with_noise=not without_noise)
         except PhotoError as error:
             code = error.exit_code
-            terminal.show_error(f"photo {number}: {error.message}", error.hint)
+            why = translated(error.message)
+            terminal.show_error(_("photo {number}: {message}", number=number, message=why), error.hint)
             continue
         if ready.assessment.reason is not None and not anyway:
             refused = REFUSED
             detail, advice = REFUSALS[ready.assessment.reason]
-            terminal.note(f"photo {number} would be refused: {detail}; {advice}")
+            terminal.note(
+                _("photo {number} would be refused: {why}; {advice}", number=number, why=_(detail), advice=_(advice))
+            )
             continue
         releases.append(ready.release)
         names.append(photo_name(photo))
@@ -94,8 +99,11 @@ def release(
         out.write_bytes(content.getvalue())
     except OSError as error:
         raise ConfigError(f"cannot write {out} ({error.strerror})", hint="choose another --out") from None
-    counted = "1 release" if len(names) == 1 else f"{len(names)} releases"
-    terminal.answer(f"{out}: {counted} of {spec.dtype} {spec.shape}, preset {spec.preset}")
+    counted = ngettext("{n} release", "{n} releases", len(names))
+    what = f"{spec.dtype} {spec.shape}"
+    terminal.answer(
+        _("{file}: {releases}, {what}, preset {preset}", file=out, releases=counted, what=what, preset=spec.preset)
+    )
     return code or refused
 
 

@@ -40,9 +40,14 @@ def heading(title: object, words: str, colour: str) -> None:
 
 def has_colour(stream: TextIO | None) -> bool:
     """Whether a stream is a terminal that shows colour, and nobody wants none (https://no-color.org)."""
-    if stream is None or not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+    return _obeys(stream) and not os.environ.get("NO_COLOR")
+
+
+def _obeys(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal that takes escape sequences; of Windows' own the newer one does."""
+    if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
         return False
-    return os.name == "posix" or "WT_SESSION" in os.environ  # Windows Terminal
+    return os.name == "posix" or "WT_SESSION" in os.environ
 
 
 def answer_json(value: Any) -> None:
@@ -91,9 +96,9 @@ def _note(line: object, colour: str | None = None) -> None:
 
 
 def progress(line: str) -> None:
-    """Write one line to stderr, over the one before where stderr is a terminal; an empty one takes it away."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        if sys.stderr.isatty():
+    """Write one line to stderr, over the one before where a terminal can do that; an empty one takes it away."""
+    with contextlib.suppress(OSError, ValueError):
+        if _obeys(sys.stderr):
             _line.show(line)
         elif line:
             note(line)

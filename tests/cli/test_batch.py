@@ -172,6 +172,18 @@ def test_what_makes_no_sense_is_refused(
     assert said in capsys.readouterr().err
 
 
+def interrupted_after(lines: int, command: list[str], out: Path, number: signal.Signals, code: int) -> str:
+    """What a command said until a signal ended it, once its file had so many lines."""
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while (not out.exists() or out.read_bytes().count(b"\n") < lines) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == code
+    return said
+
+
 def test_a_killed_batch_goes_on_where_it_was(draw_photo: Draw, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -190,14 +202,12 @@ def test_a_killed_batch_goes_on_where_it_was(draw_photo: Draw, tmp_path: Path) -
         "--resume",
         str(photos),
     ]
-    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while (not out.exists() or out.read_bytes().count(b"\n") < 3) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
+    said = interrupted_after(3, command, out, signal.SIGINT, 130)
+    assert re.search(r"^40 photos: \d+ answered", said, re.MULTILINE)
+    assert said.endswith("hint: the same command with --resume goes on from here\nerror: interrupted\n")
+    interrupted_after(8, command, out, signal.SIGKILL, -signal.SIGKILL)
     before = out.read_bytes().count(b"\n")
-    assert 3 <= before < 40
+    assert 8 <= before < 40
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
