@@ -144,7 +144,7 @@ class Journey:
             ready = self.releaser.release_loaded(loaded)
         reason, kind = ready.assessment.reason, ready.assessment.kind
         if reason is not None and not (self._anyway if anyway is None else anyway):
-            return Refusal(photo_name(photo), reason, self._model, kind)
+            return Refusal(photo_name(photo), reason, self._model, kind, crop=ready.crop)
         return Prepared(photo_name(photo), ready, started_s, Charge(lambda: self._account(ready)))
 
     def _account(self, ready: Released) -> PrivacyInfo:
@@ -172,6 +172,7 @@ class Journey:
             kind=ready.assessment.kind,
             unlearned=unlearned,
             overridden=ready.assessment.reason,
+            crop=ready.crop,
             model=self._model,
             privacy=charge.privacy,
             payload_bytes=0 if self._ledger is None else answer.payload_bytes,

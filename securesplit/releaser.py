@@ -26,7 +26,7 @@ from securesplit.privacy.accounting import Loss
 from securesplit.privacy.ledger import Ledger, Receipt, Total
 from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.release import ReleaseSpec, release, saturate, to_grid
-from securesplit.results import VOID_BOUND, Claim, DevicePrivacy, Kind, PrivacyInfo, RefusalReason
+from securesplit.results import VOID_BOUND, Claim, Crop, DevicePrivacy, Kind, PrivacyInfo, RefusalReason
 from securesplit.text import rounded_up
 
 DELTA = accounting.DELTA
@@ -72,6 +72,7 @@ class Released:
         head_ms: running head and gate.
         privacy_ms: clip, grid and noise.
         assessment: whether the photo may be asked about at all; it leaves the release as it is.
+        crop: where in the photo the pixels lie.
     """
 
     pixels: NDArray[np.uint8]
@@ -80,6 +81,7 @@ class Released:
     head_ms: float
     privacy_ms: float
     assessment: Assessment
+    crop: Crop
 
 
 class Releaser:
@@ -142,7 +144,7 @@ class Releaser:
         sent = self._noisy(pixels, embedding) if with_noise else self._clean(embedding)
         done = time.perf_counter()
         head_ms, privacy_ms = 1e3 * (embedded - loaded), 1e3 * (done - embedded)
-        return Released(pixels, sent, photo.load_ms, head_ms, privacy_ms, assessment)
+        return Released(pixels, sent, photo.load_ms, head_ms, privacy_ms, assessment, square.crop)
 
     def _noisy(self, pixels: NDArray[np.uint8], embedding: NDArray[np.float32]) -> NDArray[Any]:
         spec = self.preset.spec

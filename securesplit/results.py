@@ -150,6 +150,26 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Crop:
+    """The square of a photo that the network saw, in shares of the upright photo's width and height.
+
+    Attributes:
+        by: what chose it: ``centre``, or the ``lesion`` that the centre square would have cut.
+        left, top, right, bottom: 0 to 1, from the left and from above.
+    """
+
+    by: Literal["centre", "lesion"]
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As the JSON contract has it."""
+        return {name: value if isinstance(value, str) else round(value, 4) for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """The answer for one photo.
 
@@ -159,6 +179,7 @@ class Diagnosis:
         unlearned: set where the network was not trained on that kind.
         overridden: why the photo would have been refused, had the caller not asked for an answer all the same.
         interval: of `malignant`; None where the bundle does not say.
+        crop: the square that the network saw.
     """
 
     photo: str
@@ -174,6 +195,7 @@ class Diagnosis:
     unlearned: Unlearned | None = None
     overridden: RefusalReason | None = None
     interval: Interval | None = None
+    crop: Crop | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no label can be made of; NaN compares false with everything, which would read as benign.
@@ -228,6 +250,7 @@ class Diagnosis:
             "refusal": None,
             "refusal_overridden": None if self.overridden is None else refusal_to_json(self.overridden),
             "kind": self.kind,
+            "crop": None if self.crop is None else self.crop.to_json(),
             "unlearned": None if self.unlearned is None else asdict(self.unlearned),
             "model": asdict(self.model),
             "privacy": asdict(self.privacy),
@@ -285,6 +308,7 @@ class Refusal:
         reason: why.
         model: whose gate refused it.
         kind: how the photo seems to have been taken; None where the bundle has no gate.
+        crop: the square that the network would have seen.
     """
 
     photo: str
@@ -292,6 +316,7 @@ class Refusal:
     model: ModelInfo
     kind: Kind | None = None
     disclaimer: str = field(default=DISCLAIMER)
+    crop: Crop | None = None
 
     @property
     def status(self) -> Literal["refused"]:
@@ -318,6 +343,7 @@ class Refusal:
             "label": None,
             "refusal": refusal_to_json(self.reason),
             "kind": self.kind,
+            "crop": None if self.crop is None else self.crop.to_json(),
             "model": asdict(self.model),
             "payload_bytes": 0,
             "disclaimer": self.disclaimer,

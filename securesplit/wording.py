@@ -15,6 +15,7 @@ from securesplit.results import (
     REFUSALS,
     VOID_BOUND,
     Accuracy,
+    Crop,
     DevicePrivacy,
     Diagnosis,
     Interval,
@@ -179,8 +180,10 @@ def refused(refusal: Refusal) -> tuple[str, str]:
 
 
 def explanation(diagnosis: Diagnosis) -> Iterator[str]:
-    """Who learned what, of this photo and of this device, and how long each stage took."""
+    """What the network saw, who learned what of this photo and of this device, and how long each stage took."""
     privacy = diagnosis.privacy
+    if diagnosis.crop is not None:
+        yield _seen(diagnosis.crop)
     if privacy.device is None:
         yield _("Nobody learned anything: nothing left this device, the worker is a part of this program.")
         yield _("Had it been sent, the server would have learned {what}. {promise}", **_of_the_photo(privacy))
@@ -194,6 +197,19 @@ def explanation(diagnosis: Diagnosis) -> Iterator[str]:
         yield from _of_the_device(privacy.device)
         yield _("Nobody else learned anything; the photo stays on this device.")
     yield _times(diagnosis.timing_ms)
+
+
+def _seen(crop: Crop) -> str:
+    """Which part of the photo the network saw."""
+    shares = {side: f"{getattr(crop, side):.0%}" for side in ("left", "right", "top", "bottom")}
+    if crop.by == "lesion":
+        return _(
+            "The network saw a square at the mole: {left} to {right} of the width, {top} to {bottom} of the height.",
+            **shares,
+        )
+    return _(
+        "The network saw the centre square: {left} to {right} of the width, {top} to {bottom} of the height.", **shares
+    )
 
 
 def _of_the_photo(privacy: PrivacyInfo) -> dict[str, str]:

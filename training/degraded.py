@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from securesplit.imaging.lesion import find_lesion
+
 Pixels = NDArray[np.uint8]
 Harm = Callable[[Image.Image, np.random.Generator, int], Pixels]
 
@@ -92,23 +94,6 @@ def _through(
     if not 0 <= spot[axis] <= free[axis]:
         spot[axis] = border - size if is_low else border
     return spot
-
-
-def find_lesion(image: Image.Image) -> tuple[float, float, float, float] | None:
-    """Left, top, right and bottom of what is darker than the skin around it; None where nothing stands out."""
-    small = image.convert("L").resize((64, 64), Image.Resampling.BILINEAR).filter(ImageFilter.GaussianBlur(1.5))
-    grey = np.asarray(small, np.float64)
-    inner = grey[6:58, 6:58]
-    level = (np.quantile(inner, 0.03) + np.median(inner)) / 2
-    if np.median(inner) - level < 8:
-        return None
-    rows, columns = np.nonzero(inner < level)
-    left, right = np.quantile(columns, [0.05, 0.95]) + 6
-    top, bottom = np.quantile(rows, [0.05, 0.95]) + 6
-    if max(right - left, bottom - top) > 45:
-        return None
-    w, h = image.width / 64, image.height / 64
-    return left * w, top * h, (right + 1) * w, (bottom + 1) * h
 
 
 def bare(image: Image.Image, rng: np.random.Generator, side: int) -> Pixels:

@@ -3,7 +3,7 @@
 Invariants: nothing is decoded before its format, its announced size and the memory that it needs were checked, so a
 decompression bomb costs no memory; a FIFO or device is never waited for; a decoder gets pixels only, so EXIF, GPS and
 thumbnails reach neither it nor the head; whatever a decoder raises is a PhotoError of that photo.
-The square is cut from the centre and scaled, never stretched, as the network was trained.
+The square is cut out and scaled, never stretched, as the network was trained.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from securesplit.imaging import bmp, dicom, formats, heif, integrity, isolated, 
 from securesplit.imaging.container import Container, Samples
 from securesplit.imaging.dicom import Dicom
 from securesplit.imaging.jpeg import Jpeg
+from securesplit.imaging.lesion import Place, centre_square, choose_square
 from securesplit.imaging.memory import MAX_DECODED_BYTES, check_memory, check_size, too_large
 from securesplit.imaging.picture import facts_of
 from securesplit.imaging.pixels import to_upright_rgb
 from securesplit.imaging.source import PhotoSource, check_array, read_source
+from securesplit.results import Crop
 
 _AGAIN = "copy the photo again from its source"
 _READERS = {"PNG": png.read, "TIFF": tiff.read, "BMP": bmp.read, "WEBP": webp.read}
@@ -34,25 +36,31 @@ _READERS = {"PNG": png.read, "TIFF": tiff.read, "BMP": bmp.read, "WEBP": webp.re
 
 @dataclass(frozen=True)
 class Square:
-    """The centre square of a photo.
+    """The square of a photo that a network sees.
 
     Attributes:
         pixels: scaled, ``(side, side, 3) uint8`` RGB.
         edge: how many pixels it had before, along an edge; of a large photo that was read at a smaller scale, those
             that were read, which are at least twice `side`.
+        crop: where it lies in the photo.
     """
 
     pixels: NDArray[np.uint8]
     edge: int
+    crop: Crop
 
 
 def load_photo(photo: PhotoSource, side: int) -> NDArray[np.uint8]:
-    """`load_square` without the size that the photo had; raises the same errors."""
-    return load_square(photo, side).pixels
+    """The centre square alone, of the same sources; raises the same errors as `load_square`."""
+    with _refusing():
+        image, is_reduced = _load(photo, side)
+        return _scaled(image, centre_square(image), side, is_reduced=is_reduced)
 
 
 def load_square(photo: PhotoSource, side: int) -> Square:
-    """Read, turn upright, convert to sRGB, crop to the centre square and scale to `side`.
+    """Read, turn upright, convert to sRGB, cut out the square that a network is to see, and scale it to `side`.
+
+    That is the centre square, or one around a lesion which that would cut (`securesplit.imaging.lesion`).
 
     Args:
         photo: a path, a binary file object, a PIL image, or an array ``(h, w, 3) uint8`` of upright sRGB pixels.
@@ -64,30 +72,36 @@ def load_square(photo: PhotoSource, side: int) -> Square:
             `MIN_SIDE`; or `photo` is of another kind.
     """
     with _refusing():
-        if isinstance(photo, np.ndarray):
-            image = Image.fromarray(check_array(photo))
-            check_size(image.size)
-            return _square(image, side)
-        if isinstance(photo, Image.Image):
-            check_size(photo.size)
-            photo.load()
-            return _square(to_upright_rgb(photo, facts_of(photo), side), side)
-        return _square(_read_file(read_source(photo), side), side)
-
-
-def _square(image: Image.Image, side: int) -> Square:
-    return Square(to_square(image, side), min(image.size))
+        image, is_reduced = _load(photo, side)
+        place = choose_square(image)
+        return Square(_scaled(image, place, side, is_reduced=is_reduced), place.edge, place.within(image))
 
 
 def to_square(image: Image.Image, side: int) -> NDArray[np.uint8]:
     """The centre square of an RGB image, scaled with an antialiasing filter, ``(side, side, 3) uint8``."""
-    edge = min(image.size)
-    left, top = (image.width - edge) // 2, (image.height - edge) // 2
-    box = (left, top, left + edge, top + edge)
-    return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, box=box), np.uint8)
+    return _scaled(image, centre_square(image), side, is_reduced=False)
 
 
-def _read_file(content: bytes, side: int) -> Image.Image:
+def _scaled(image: Image.Image, place: Place, side: int, *, is_reduced: bool) -> NDArray[np.uint8]:
+    """A square of an image; that of a reduced one ends where it ends, as if nothing lay beside it."""
+    whole, box = (image.crop(place.box), None) if is_reduced else (image, place.box)
+    return np.asarray(whole.resize((side, side), Image.Resampling.BICUBIC, box=box), np.uint8)
+
+
+def _load(photo: PhotoSource, side: int) -> tuple[Image.Image, bool]:
+    """An upright RGB image, and whether it was reduced."""
+    if isinstance(photo, np.ndarray):
+        image = Image.fromarray(check_array(photo))
+        check_size(image.size)
+        return image, False
+    if isinstance(photo, Image.Image):
+        check_size(photo.size)
+        photo.load()
+        return to_upright_rgb(photo, facts_of(photo), side)
+    return _read_file(read_source(photo), side)
+
+
+def _read_file(content: bytes, side: int) -> tuple[Image.Image, bool]:
     kind = formats.identify(content)
     if kind == "JPEG":
         image, container = _read_jpeg(content, side)

@@ -10,15 +10,18 @@ from securesplit.imaging.orientation import turn_upright
 from securesplit.imaging.samples import DEEP, STRIP_PIXELS, check_samples, to_bytes
 
 MAX_WHOLE_PIXELS = 16_000_000
-"""Of a decoded picture with more, only the centre square is worked on, reduced by a whole number, strip by strip. A
-JPEG decodes at a scale at which it has far fewer."""
+"""A decoded picture with more is reduced by a whole number, strip by strip. A JPEG decodes at a scale at which it has
+far fewer."""
 _SHARP = 4  # how many times the side that is wanted a reduced picture keeps
 
 _GREY = DEEP | {"1", "L", "LA", "La"}
 
 
-def to_upright_rgb(image: Image.Image, container: Container, side: int) -> Image.Image:
-    """The whole picture, or where that is large, its centre square, reduced to at least ``4 * side`` pixels.
+def to_upright_rgb(image: Image.Image, container: Container, side: int) -> tuple[Image.Image, bool]:
+    """The whole picture; reduced where it is large, to at least ``4 * side`` pixels along its shorter edge.
+
+    Returns:
+        the picture, and whether it was reduced.
 
     Raises:
         PhotoError: what its samples or its colours mean is not known.
@@ -26,12 +29,22 @@ def to_upright_rgb(image: Image.Image, container: Container, side: int) -> Image
     check_samples(image, container.samples)
     convert = converter(_base_mode(image.mode), container.colour)
     box, factor = (0, 0, *image.size), 1
-    if image.width * image.height > MAX_WHOLE_PIXELS:
-        edge = min(image.size)
-        factor = max(1, edge // (_SHARP * side))
-        left, top = (image.width - edge) // 2, (image.height - edge) // 2
-        box = (left, top, left + edge // factor * factor, top + edge // factor * factor)
-    return turn_upright(_in_strips(image, container.samples, convert, box, factor), container.orientation)
+    is_large = image.width * image.height > MAX_WHOLE_PIXELS
+    if is_large:
+        factor = max(1, min(image.size) // (_SHARP * side))
+        box = _in_whole_blocks(image.size, factor)
+    found = _in_strips(image, container.samples, convert, box, factor)
+    return turn_upright(found, container.orientation), is_large
+
+
+def _in_whole_blocks(size: tuple[int, int], factor: int) -> tuple[int, int, int, int]:
+    """The centre square, and as many whole blocks on both of its sides as there are."""
+    edge = min(size)
+    starts = [(length - edge) // 2 for length in size]
+    blocks = [min(start, length - start - edge) // factor for start, length in zip(starts, size, strict=True)]
+    left, top = (start - n * factor for start, n in zip(starts, blocks, strict=True))
+    inside = edge // factor * factor
+    return left, top, left + inside + 2 * blocks[0] * factor, top + inside + 2 * blocks[1] * factor
 
 
 def _in_strips(
