@@ -25,7 +25,7 @@ DrawPhoto = Callable[..., Path]
 CONTRACT = {
     "schema", "photo", "status", "probabilities", "label", "threshold", "refusal", "model", "privacy", "payload_bytes",
     "timing_ms", "disclaimer", "label_withheld", "accuracy", "kind", "unlearned", "refusal_overridden", "risk",
-    "interval", "file",
+    "interval", "file", "crop",
 }  # fmt: skip
 
 
