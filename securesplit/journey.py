@@ -166,7 +166,7 @@ class Journey:
         diagnosis = Diagnosis(
             photo=prepared.photo,
             malignant=malignant,
-            interval=_interval(preset, answer.logit, malignant, accuracy),
+            interval=_interval(preset, answer.logit, malignant, None if ready.assessment.reason else accuracy),
             threshold=preset.threshold,
             accuracy=accuracy,
             kind=ready.assessment.kind,
@@ -218,7 +218,10 @@ def _probability(preset: Preset, logit: float) -> float:
 
 
 def _interval(preset: Preset, logit: float, malignant: float, accuracy: Accuracy | None) -> Interval | None:
-    """What noise and calibration leave open, and on either side how far the calibration was off on such photos."""
+    """What noise and calibration leave open, and on either side how far the calibration was off on such photos.
+
+    None where that was not measured; it was not on photos that would have been refused.
+    """
     if preset.spread is None or accuracy is None or accuracy.ece is None:
         return None
     low, high = preset.spread.at(logit)
