@@ -168,7 +168,7 @@ def answer(kind: str, content: bytes, most: int, out: IO[bytes]) -> None:
         head = {"error": "memory"}
     except Exception as error:  # noqa: BLE001 - whatever a decoder raises is told
         head = {"error": str(error)[:200] or type(error).__name__}
-    told = json.dumps(head).encode()
+    told = json.dumps(head, allow_nan=False).encode()
     out.write(len(told).to_bytes(4, "big") + told)
     for part in parts:
         for at in range(0, len(part), _STRIP_BYTES):

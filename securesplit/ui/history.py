@@ -111,7 +111,7 @@ class History:
         """
         entry_id = f"{int(1e3 * self._clock()):012x}{secrets.token_hex(6)}"
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = nonce + self._cipher.encrypt(nonce, json.dumps(content).encode(), _bound(entry_id))
+        sealed = nonce + self._cipher.encrypt(nonce, json.dumps(content, allow_nan=False).encode(), _bound(entry_id))
         if len(self._ids()) >= MOST_ENTRIES or len(sealed) > MOST_ENTRY_BYTES:
             raise CredentialError(_("the history is full"), hint=_("remove entries that you need no more"))
         try:
@@ -202,7 +202,8 @@ def _begin(folder: Path, secret: bytes) -> None:
     """Write ``key.json``; of two programs at once the first wins, and both read it."""
     salt, nonce = secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_NONCE_BYTES)
     check = nonce + AESGCM(_stretched(secret, salt, COST)).encrypt(nonce, _KNOWN, SCHEMA.encode())
-    text = json.dumps({"schema": SCHEMA, "kdf": "scrypt", "n": COST, "salt": _text(salt), "check": _text(check)})
+    told = {"schema": SCHEMA, "kdf": "scrypt", "n": COST, "salt": _text(salt), "check": _text(check)}
+    text = json.dumps(told, allow_nan=False)
     _write_new(folder / KEY_FILE, text.encode())
 
 
