@@ -13,6 +13,7 @@ import csv
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ __all__ = [
     "PHOTO_SUFFIXES",
     "SPLITS",
     "DataError",
+    "Labelled",
     "Photo",
     "Split",
     "centre_square",
@@ -41,6 +43,30 @@ __all__ = [
 
 LABELS = ("benign", "malignant")
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+
+
+class Labelled(Protocol):
+    """What is known of some photos beside their pixels; see `Split`."""
+
+    @property
+    def malignant(self) -> NDArray[np.float32]:
+        """1 for malignant, ``(n,)``."""
+
+    @property
+    def dx(self) -> NDArray[np.int32]:
+        """Index into `DX_CLASSES` or -1, ``(n,)``."""
+
+    @property
+    def source(self) -> NDArray[np.str_]:
+        """``(n,)``."""
+
+    @property
+    def is_counted(self) -> NDArray[np.bool_]:
+        """Counts in benign against malignant, ``(n,)``."""
+
+    @property
+    def histology(self) -> NDArray[np.bool_]:
+        """Proven by histology, ``(n,)``."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class Mixing:
 
     def __init__(self, config: Config, seed: int) -> None:
         self._mixup, self._cutmix = config.mixup, config.cutmix
-        self._seeds = keras.random.SeedGenerator(seed)
+        self.seeds = keras.random.SeedGenerator(seed)
 
     def __call__(self, photos: Any, targets: dict[str, Any], weights: dict[str, Any]) -> tuple[Any, Any, Any]:
         """Mix one batch.
@@ -45,7 +45,7 @@ class Mixing:
         return photos, *({name: _blend(v, share) for name, v in group.items()} for group in (targets, weights))
 
     def _beta(self, count: Any, alpha: float) -> Any:
-        one, other = (keras.random.gamma((count,), alpha, seed=self._seeds) for _ in range(2))
+        one, other = (keras.random.gamma((count,), alpha, seed=self.seeds) for _ in range(2))
         return one / (one + other + 1e-9)
 
     def _cut(self, photos: Any) -> tuple[Any, Any]:
@@ -54,7 +54,7 @@ class Mixing:
         half = ops.sqrt(1 - self._beta(count, self._cutmix)) / 2
         inside = []
         for length in (height, width):
-            middle = keras.random.uniform((count, 1), seed=self._seeds)
+            middle = keras.random.uniform((count, 1), seed=self.seeds)
             places = (ops.arange(length, dtype="float32") + 0.5)[None] / length
             inside.append(ops.abs(places - middle) < half[:, None])
         box = ops.cast(ops.logical_and(inside[0][:, :, None], inside[1][:, None, :]), "float32")

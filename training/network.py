@@ -107,10 +107,11 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> None:
     model.compile(
         optimizer,
         loss={name: malignant if "malignant" in name else diagnosis for name in names},
-        loss_weights={name: _loss_weight(name, config) for name in names},
+        loss_weights={name: loss_weight(name, config) for name in names},
     )
     optimizer.build(model.trainable_variables)
 
 
-def _loss_weight(end: str, config: Config) -> float:
+def loss_weight(end: str, config: Config) -> float:
+    """Of the loss of an output of the network, by its name."""
     return (DIAGNOSIS_WEIGHT if end.endswith("dx") else 1.0) * (config.cut_weight if end.startswith("cut_") else 1.0)

@@ -14,10 +14,10 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from securesplit.drafts import write_whole
 from securesplit.text import figures_json
-from training.data import Split
+from training.data import Labelled
 
 
-def figures(split: Split, logits: NDArray[Any]) -> dict[str, float]:
+def figures(split: Labelled, logits: NDArray[Any]) -> dict[str, float]:
     """By name, of ``(n,)`` logits: AUC, accuracy and balanced accuracy at probability one half, AUC by histology.
 
     Where the split holds several sources, also the AUC of each and their mean, the folds of the phone photos counting

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config import Config
-from training.data import DX_CLASSES, Split
+from training.data import DX_CLASSES, Labelled
 
 LARGEST_FACTOR = 5.0
 """Photos of a source's rare class weigh no more than this for it: a few of them would otherwise lead the training."""
@@ -14,7 +14,7 @@ LARGEST_FACTOR = 5.0
 Arrays = dict[str, NDArray[np.float32]]
 
 
-def targets_and_weights(split: Split, config: Config) -> tuple[Arrays, Arrays]:
+def targets_and_weights(split: Labelled, config: Config) -> tuple[Arrays, Arrays]:
     """By output of a network with two ends (`training.network.add_ends`), for every photo of `split`.
 
     A malignant photo counts `config.malignant_weight`, a benign one that was proven by histology
@@ -33,7 +33,7 @@ def targets_and_weights(split: Split, config: Config) -> tuple[Arrays, Arrays]:
     return targets, {"malignant": weight, "cut_malignant": weight, "dx": dx_weight, "cut_dx": dx_weight}
 
 
-def source_factors(split: Split) -> NDArray[np.float64]:
+def source_factors(split: Labelled) -> NDArray[np.float64]:
     """Factors by which a photo's source stops telling its label, ``(n,)``.
 
     Within each source, both classes then weigh as they do in all sources together: P[label] / P[label | source]

@@ -218,14 +218,14 @@ class Views:
         self, name: str, strength: float, frame: tuple[int, int], side: int, seed: int, hairs: int = 0
     ) -> None:
         height, width = frame
-        self._random = layers(name, strength, seed, hairs)
+        self.layers = layers(name, strength, seed, hairs)
         left = (width - height) // 2
         self._square = keras.layers.Cropping2D(((0, 0), (left, width - height - left)), **PLAIN)
         self._resize = keras.layers.Resizing(side, side, interpolation="bilinear", **PLAIN) if side != height else None
 
     def square(self, frames: Any) -> Any:
         """``(n, h, w, 3) float32`` -> random ``(n, h, h, 3)``."""
-        for layer in self._random:
+        for layer in self.layers:
             frames = layer(frames)
         return self._square(frames)
 

@@ -32,22 +32,27 @@ def write(root: Path, name: str, heading: str, rows: list[str]) -> None:
         Image.fromarray(draw_lesion(seed, 40)).save(path)
 
 
-@pytest.fixture
-def collection(tmp_path: Path) -> Path:
+def draw_collection(root: Path) -> None:
+    """Data sets of a few photos each."""
     ham = [
         f"H{split}{dx},{split},x,{dx},L{split}{dx},G{split}{dx},histo,50,female,back"
         for split in ("train", "val", "test")
         for dx in ("nv", "mel")
     ]
-    write(tmp_path, "ham10000", HAM, ham)
+    write(root, "ham10000", HAM, ham)
     archive = ["A1,benign,nevus,komour,,,,,r,c,p", "A2,malignant,melanoma,komour,,histopathology,,,r,c,p"]
     archive += ["B1,malignant,melanoma,isic9,,,,,r,c,p"]
-    write(tmp_path, "isic_archive", ARCHIVE, archive)
+    write(root, "isic_archive", ARCHIVE, archive)
     shown = [("benign", "NEV"), ("malignant", "BCC"), ("actinic_keratosis", "ACK")]
     shown += [("malignant", "SCC"), ("benign", "SEK"), ("malignant", "MEL")]
     phone = [f"P{i}.jpg,{label},{dx},PAT_{i // 2},{i},True,,61,MALE,ARM,l,r,p" for i, (label, dx) in enumerate(shown)]
-    write(tmp_path, "phone", PHONE, phone)
-    write(tmp_path, "smartphone", SMARTPHONE, ["S1.jpg,benign,NEV,False,PAT_900,1,40,FEMALE,,ARM"])
+    write(root, "phone", PHONE, phone)
+    write(root, "smartphone", SMARTPHONE, ["S1.jpg,benign,NEV,False,PAT_900,1,40,FEMALE,,ARM"])
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Path:
+    draw_collection(tmp_path)
     return tmp_path
 
 

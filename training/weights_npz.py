@@ -1,0 +1,35 @@
+"""A network's weights as one compressed NumPy archive of half precision, to carry between machines and backends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from securesplit.errors import ConfigError
+
+
+def save_weights_npz(network: keras.Model, path: Path) -> None:
+    """Write every weight of `network` as float16, called ``0``, ``1``, … in the order of ``get_weights``.
+
+    Values beyond the range of float16 (a batch norm's variance may be) are held at its ends.
+    """
+    largest = float(np.finfo(np.float16).max)
+    weights = [np.clip(weight, -largest, largest).astype(np.float16) for weight in network.get_weights()]
+    with path.open("wb") as out:
+        np.savez_compressed(out, **{str(place): weight for place, weight in enumerate(weights)})
+
+
+def load_weights_npz(network: keras.Model, path: Path) -> None:
+    """Give `network` the weights that `save_weights_npz` wrote, as float32.
+
+    Raises:
+        ConfigError: the archive holds another number of weights, or weights of other shapes.
+    """
+    with np.load(path, allow_pickle=False) as archive:
+        stored = [archive[str(place)].astype(np.float32) for place in range(len(archive.files))]
+    wanted = [tuple(weight.shape) for weight in network.weights]
+    if [weight.shape for weight in stored] != wanted:
+        raise ConfigError(f"{path} does not hold the weights of {network.name}", hint="write it from the same network")
+    network.set_weights(stored)
