@@ -49,6 +49,7 @@ def refusal(refused: Refusal, pixels: NDArray[np.uint8]) -> dict[str, Any]:
         "detail": detail,
         "advice": advice,
         "crop": pictures.canvas(pixels),
+        "square": refused.crop,
     }
 
 
@@ -64,6 +65,7 @@ def answer(diagnosis: Diagnosis, trace: Trace, releaser: Releaser, attack: Attac
         "risk": diagnosis.risk,
         "gauge": Gauge.of(diagnosis.malignant, diagnosis.threshold, diagnosis.interval),
         "crop": pictures.canvas(trace.pixels),
+        "square": diagnosis.crop,
         "cells": pictures.cells(trace.release, spec),
         "tiles": pictures.canvas(pictures.tiles(trace.release)),
         "numbers": trace.release.size,

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from securesplit.imaging.synthetic import draw_lesion
 from securesplit.results import REFUSALS
-from tests.browser.conftest import MOLE, REFUSED, SECRET, Served, Tab, serving
+from tests.browser.conftest import MOLE, REFUSED, SECRET, Served, Tab, picture, serving
 from tests.integration.conftest import run_command
 
 pytestmark = pytest.mark.browser
@@ -42,6 +44,23 @@ def test_a_photo_is_chosen_answered_and_followed_by_another(tab: Tab) -> None:
     tab.again()
     assert tab.page.locator(".ask").is_visible()
     assert tab.page.locator("#result").inner_text() == ""
+
+
+def test_the_square_is_drawn_on_the_photo(tab: Tab) -> None:
+    pixels = np.full((300, 600, 3), (205, 160, 140), np.uint8)
+    pixels[:, 150:450] = draw_lesion(3, 300)
+    tab.ask(picture(pixels))
+    photo = tab.page.locator(".whole canvas")
+    photo.wait_for()
+    size = photo.evaluate("(canvas) => [canvas.width, canvas.height]")
+    assert size == [640, 320]
+    left, inside = (
+        photo.evaluate(f"(canvas) => canvas.getContext('2d').getImageData({x}, 20, 1, 1).data[0]") for x in (20, 560)
+    )
+    assert {left, inside} & {102, 103, 104}, "what lies outside of the square is dimmed"
+    tab.again()
+    tab.ask(MOLE)
+    assert tab.page.locator(".whole").count() == 0
 
 
 def _colours(tab: Tab, canvas: str) -> int:

@@ -54,6 +54,17 @@ def test_the_crop_is_what_the_network_saw(page: Page) -> None:
     assert np.abs(pixels.astype(int) - wanted).mean() < 3
 
 
+def test_a_photo_that_is_cropped_says_what_the_network_saw(page: Page) -> None:
+    assert "data-crop" not in page.ask(MOLE).text, "a square photo is seen whole"
+    wide = np.full((300, 450, 3), (205, 160, 140), np.uint8)
+    wide[:, :300] = draw_lesion(3, 300)
+    found = re.search(r'data-crop="([^"]+)"', page.ask(encoded(wide), params={"anyway": "1"}).text)
+    assert found is not None
+    left, top, right, bottom = map(float, found[1].split())
+    assert (top, bottom) == (0, 1)
+    assert right - left == pytest.approx(2 / 3, abs=0.01)
+
+
 def test_the_one_integer_that_left_is_shown_among_those_it_could_be(page: Page) -> None:
     cells = re.findall(r'class="cell( sent)?(?: beyond)?">(-?\d+)<', page.ask(MOLE).text)
     assert len(cells) >= 6
@@ -90,10 +101,11 @@ def test_a_refused_photo_gets_advice_and_an_answer_all_the_same(serving: Serving
 
 @pytest.mark.parametrize("reason", REFUSALS)
 def test_every_reason_has_its_page(reason: str) -> None:
-    from securesplit.results import ModelInfo
+    from securesplit.results import Crop, ModelInfo
     from securesplit.ui.rendering import render
 
-    refusal = Refusal("mole.jpg", reason, ModelInfo("m", "id"))  # type: ignore[arg-type]
+    crop = Crop("lesion", 0.0, 0.0, 0.5, 1.0)
+    refusal = Refusal("mole.jpg", reason, ModelInfo("m", "id"), crop=crop)  # type: ignore[arg-type]
     shown = render("refused.html", **views.refusal(refusal, draw_lesion(3, 32)))
     assert all(html.escape(words, quote=False) in shown for words in REFUSALS[reason])
     assert "mole.jpg" not in shown

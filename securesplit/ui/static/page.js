@@ -53,6 +53,7 @@ function show(place, content) {
   place.replaceChildren(content);
   place.querySelectorAll("canvas[data-rgb]").forEach(paint);
   place.querySelectorAll("time").forEach(localise);
+  place.querySelectorAll("[data-crop]").forEach((figure) => frame(figure, photo));
 }
 
 function localise(time) {
@@ -72,16 +73,17 @@ function paint(canvas) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-/** The middle of the photo as the browser reads it, until the program has its own view; some formats it cannot read. */
+/** The photo as the browser reads it, upright; null for formats that it cannot read. */
+function decoded(file) {
+  return createImageBitmap(file).catch(() => null);
+}
+
+/** The middle of the photo, until the program has its own view. */
 async function preview(file) {
   const canvas = $("#preview");
   canvas.hidden = true;
-  let image;
-  try {
-    image = await createImageBitmap(file);
-  } catch {
-    return;
-  }
+  const image = await decoded(file);
+  if (!image || photo !== file) return;
   const side = Math.min(image.width, image.height);
   canvas.width = canvas.height = 300;
   canvas
@@ -89,6 +91,30 @@ async function preview(file) {
     .drawImage(image, (image.width - side) / 2, (image.height - side) / 2, side, side, 0, 0, 300, 300);
   image.close();
   canvas.hidden = false;
+}
+
+/** The whole photo, with the square that the network saw. */
+async function frame(figure, file) {
+  const image = await decoded(file);
+  if (!image) return;
+  const canvas = figure.querySelector("canvas");
+  const scale = 640 / Math.max(image.width, image.height);
+  const [width, height] = [image.width, image.height].map((length) => Math.max(1, Math.round(length * scale)));
+  [canvas.width, canvas.height] = [width, height];
+  const [left, top, right, bottom] = figure.dataset.crop.split(" ").map(Number);
+  const square = [left * width, top * height, (right - left) * width, (bottom - top) * height];
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0, width, height);
+  image.close();
+  context.fillStyle = "rgb(0 0 0 / 50%)";
+  context.beginPath();
+  context.rect(0, 0, width, height);
+  context.rect(...square);
+  context.fill("evenodd");
+  context.strokeStyle = "white";
+  context.lineWidth = 4;
+  context.strokeRect(...square);
+  figure.hidden = false;
 }
 
 // ---- a photo's way
