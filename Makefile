@@ -56,7 +56,7 @@ messages: $(VENV)/.dev  ## bring the catalogues under securesplit/locale up to d
 bench: $(VENV)/.dev  ## the tables of figures, printed and saved under build/bench
 	$(BIN)/python -m benchmarks.all
 
-# The gate learns from a collection with phone photos, and GATE may hold its --others and --phone-learned.
+# The gate learns from a collection with phone photos; GATE may hold its --others, --others-licence and --phone-learned.
 COLLECTION ?= $(DATA)
 
 bundle: $(VENV)/.train  ## train the default bundle, gate and attack decoder: make bundle DATA=... WEIGHTS=... COLLECTION=...

@@ -171,6 +171,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="a collection, see training.collection")
     parser.add_argument("--bundle", type=Path, default=DEFAULT_FOLDER)
     parser.add_argument("--others", type=Path, help="folder of pictures that show no skin, to learn from")
+    parser.add_argument("--others-licence", default="not stated", help="of these pictures, for the provenance")
     parser.add_argument("--cache", type=Path, default=Path("build/gate"))
     parser.add_argument("--phone-learned", action="store_true", help="the network was trained on phone photos")
     args = parser.parse_args()
@@ -189,6 +190,7 @@ def main() -> None:
             str(g): int(((examples.group == g) & (examples.side == "train")).sum()) for g in sorted(set(examples.group))
         },
         "seed": gate_data.SEED,
+        **({} if args.others is None else {"others_licence": args.others_licence}),
     }
     write(bundle, gate, {"dermoscopy": KindOfPhoto(learned=True), "phone": phone}, made_by)
     print(json.dumps({kind: asdict(limits) for kind, limits in gate.limits.items()}, indent=1, allow_nan=False))
