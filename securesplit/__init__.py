@@ -25,7 +25,8 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from securesplit.model import Bundle
-    from securesplit.releaser import Releaser
+    from securesplit.privacy.mechanism import Mechanism
+    from securesplit.releaser import Release, Releaser
     from securesplit.results import Diagnosis, Refusal
 
     __version__: str
@@ -39,8 +40,10 @@ __all__ = [
     "ConfigError",
     "CredentialError",
     "Diagnosis",
+    "Mechanism",
     "PhotoError",
     "Refusal",
+    "Release",
     "Releaser",
     "SecureSplitError",
     "TrustError",
@@ -54,7 +57,9 @@ _MODULES = {
     "Bundle": "model",
     "Client": "client",
     "Diagnosis": "results",
+    "Mechanism": "privacy.mechanism",
     "Refusal": "results",
+    "Release": "releaser",
     "Releaser": "releaser",
 }
 

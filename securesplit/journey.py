@@ -27,7 +27,7 @@ from securesplit.imaging import PhotoSource, photo_name
 from securesplit.model import Bundle, Preset
 from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import load_secret
-from securesplit.releaser import Released, Releaser, describe
+from securesplit.releaser import Release, Releaser, describe
 from securesplit.results import Accuracy, Diagnosis, Interval, ModelInfo, PrivacyInfo, Refusal, Timing, Unlearned
 from securesplit.transport.answer import Answer
 
@@ -59,7 +59,7 @@ class Prepared:
     """
 
     photo: str
-    ready: Released
+    ready: Release
     started_s: float
     charge: Charge
 
@@ -147,7 +147,7 @@ class Journey:
             return Refusal(photo_name(photo), reason, self._model, kind, crop=ready.crop)
         return Prepared(photo_name(photo), ready, started_s, Charge(lambda: self._account(ready)))
 
-    def _account(self, ready: Released) -> PrivacyInfo:
+    def _account(self, ready: Release) -> PrivacyInfo:
         """What the release promises, once it is written down where it is to leave the device."""
         if self._ledger is None:
             return describe(self.releaser.preset.spec, None)
@@ -187,7 +187,7 @@ class Journey:
         )
         return diagnosis, Trace(ready.pixels, ready.release, answer.frame)
 
-    def _worth(self, ready: Released) -> tuple[Unlearned | None, Accuracy | None]:
+    def _worth(self, ready: Release) -> tuple[Unlearned | None, Accuracy | None]:
         """What answers like this one are worth, measured on the photo's own kind where it was not learned.
 
         Such a figure holds for the preset's own noise; with other noise there is none.
@@ -196,7 +196,8 @@ class Journey:
         if gate is None or kind is None or gate.kinds[kind].learned:
             return None, preset.accuracy
         name, known = preset.spec.preset, gate.kinds[kind]
-        is_own_noise = preset.spec.sigma_per_clip == self.releaser.bundle.presets[name].spec.sigma_per_clip
+        own = self.releaser.bundle.presets.get(name)
+        is_own_noise = own is not None and preset.spec.sigma_per_clip == own.spec.sigma_per_clip
         return Unlearned(kind, known.photos), known.accuracy(name, kind) if is_own_noise else None
 
     def close(self) -> None:

@@ -11,12 +11,13 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit import plugins
 from securesplit.config import check_privacy
 from securesplit.imaging import PhotoSource, Square, load_square, quality
 from securesplit.model import Bundle, Preset
@@ -24,8 +25,9 @@ from securesplit.model.gate import Gate
 from securesplit.privacy import accounting
 from securesplit.privacy.accounting import Loss
 from securesplit.privacy.ledger import Ledger, Receipt, Total
+from securesplit.privacy.mechanism import Mechanism
 from securesplit.privacy.noise import NoiseSource
-from securesplit.privacy.release import ReleaseSpec, release, saturate, to_grid
+from securesplit.privacy.release import ReleaseSpec, saturate, to_grid
 from securesplit.results import VOID_BOUND, Claim, Crop, DevicePrivacy, Kind, PrivacyInfo, RefusalReason
 from securesplit.text import rounded_up
 
@@ -62,7 +64,7 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Released:
+class Release:
     """One photo, ready to send.
 
     Attributes:
@@ -114,7 +116,7 @@ class Releaser:
         self._head = bundle.open_head(threads)
         self._gate = bundle.open_gate()
 
-    def release(self, photo: PhotoSource, *, with_noise: bool = True) -> Released:
+    def release(self, photo: PhotoSource, *, with_noise: bool = True) -> Release:
         """Read one photo and compute what leaves the device for it.
 
         The same pixels give the same release, whatever they came in.
@@ -135,20 +137,19 @@ class Releaser:
         square = load_square(photo, self.bundle.manifest.side)
         return Loaded(square, 1e3 * (time.perf_counter() - started))
 
-    def release_loaded(self, photo: Loaded, *, with_noise: bool = True) -> Released:
+    def release_loaded(self, photo: Loaded, *, with_noise: bool = True) -> Release:
         """The second half of `release`: head, gate, grid and noise."""
         square, pixels, loaded = photo.square, photo.square.pixels, time.perf_counter()
         outputs = self._head(pixels)
-        embedding, assessment = outputs[self.preset.spec.preset], _assess(self._gate, square, outputs)
+        embedding, assessment = outputs[self.preset.spec.base], _assess(self._gate, square, outputs)
         embedded = time.perf_counter()
         sent = self._noisy(pixels, embedding) if with_noise else self._clean(embedding)
         done = time.perf_counter()
         head_ms, privacy_ms = 1e3 * (embedded - loaded), 1e3 * (done - embedded)
-        return Released(pixels, sent, photo.load_ms, head_ms, privacy_ms, assessment, square.crop)
+        return Release(pixels, sent, photo.load_ms, head_ms, privacy_ms, assessment, square.crop)
 
     def _noisy(self, pixels: NDArray[np.uint8], embedding: NDArray[np.float32]) -> NDArray[Any]:
-        spec = self.preset.spec
-        return release(embedding, spec, self._source.sampler(pixels, self.bundle.identity, spec))
+        return self._source.release(embedding, pixels, self.bundle.identity, self.preset.spec)
 
     def _clean(self, embedding: NDArray[np.float32]) -> NDArray[Any]:
         return saturate(to_grid(embedding, self.preset.spec), self.preset.spec)
@@ -165,7 +166,7 @@ class Releaser:
                 "diagnosed before is released with a second draw of noise, and counts as a new photo"
             )
 
-    def spend(self, released: Released, ledger: Ledger, budget: float | None = None) -> PrivacyInfo:
+    def spend(self, released: Release, ledger: Ledger, budget: float | None = None) -> PrivacyInfo:
         """Write the release down before it is sent; a release that is there already costs nothing.
 
         Args:
@@ -214,16 +215,26 @@ def _assess(gate: Gate | None, square: Square, outputs: Mapping[str, NDArray[np.
 def choose_preset(bundle: Bundle, privacy: str | float | None) -> Preset:
     """The preset that a ``--privacy`` value names; a number is the ε of the ``private`` preset.
 
+    A name that the bundle has not may be an own release mechanism's (`securesplit.plugins`). Its answers are read as
+    those of its preset are, and what they are worth is not known.
+
     Raises:
         BundleError: no such preset.
-        ConfigError: a number that is no usable ε, or neither text nor a number.
+        ConfigError: an own mechanism that cannot be used, a number that is no usable ε, or neither text nor a number.
     """
     if privacy is None:
         return bundle.preset()
     epsilon = check_privacy(privacy)
     if epsilon is None:
-        return bundle.preset(str(privacy))
+        own = None if privacy in bundle.presets else plugins.mechanism(str(privacy))
+        return bundle.preset(str(privacy)) if own is None else _by_mechanism(bundle, own)
     return bundle.preset("private").with_epsilon(epsilon, DELTA)
+
+
+def _by_mechanism(bundle: Bundle, own: Mechanism) -> Preset:
+    preset = bundle.preset(own.preset)
+    spec = replace(preset.spec, preset=own.name, sigma_per_clip=0.0, mechanism=own)
+    return replace(preset, spec=spec, quality={}, readings=(), spread=None)
 
 
 def unprotected(spec: ReleaseSpec) -> str | None:
@@ -234,6 +245,11 @@ def unprotected(spec: ReleaseSpec) -> str | None:
     """
     if spec.sigma_per_clip and spec.loss.identification_bound(IDENTIFICATION_CANDIDATES) < VOID_BOUND:
         return None
+    if spec.mechanism is not None:
+        return (
+            f"{spec.preset} is a release mechanism of {spec.mechanism.version}, of which nothing is proven here; "
+            f"`securesplit audit --privacy {spec.preset}` measures what its releases give away"
+        )
     what = "the undefended feature map" if spec.preset == "none" else "a feature map without noise"
     if spec.sigma_per_clip:
         what = "a feature map with so little noise that nothing is certified"

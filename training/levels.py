@@ -133,7 +133,7 @@ def _ascend(
 def _log_odds(
     counts: list[NDArray[Any]], noise: NDArray[np.float64], values: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Released integers and their log-odds, made to rise, and to go on rising out to ±`FAR`."""
+    """Release integers and their log-odds, made to rise, and to go on rising out to ±`FAR`."""
     near = np.abs(values) <= len(noise) // 2 + 1
     benign, malignant = (c @ noise[:, near] for c in counts)
     known = values[near].astype(np.float64)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit import plugins
 from securesplit.audit.effort import Effort
 from securesplit.audit.exposure import Exposed
 from securesplit.audit.pace import Allowance
@@ -20,7 +21,7 @@ from securesplit.privacy import metrics
 from securesplit.privacy.attacks import floors, patches, whitebox
 from securesplit.privacy.attacks.optimise import Searcher
 from securesplit.privacy.attacks.ridge import Predictor
-from securesplit.privacy.attacks.setting import Known, More, Releases
+from securesplit.privacy.attacks.setting import Known, More, Reconstruction, Releases
 from securesplit.privacy.attacks.whitebox import WhiteBox
 from securesplit.privacy.metrics import Photos
 
@@ -40,6 +41,31 @@ def as_photos(pixels: NDArray[np.uint8], side: int) -> Photos:
 
 
 @dataclass(frozen=True)
+class OwnAttack:
+    """An attack that a package brings.
+
+    Args:
+        name: by which it was chosen; its column in the report.
+        source: package and version.
+        reconstruct: the attack.
+    """
+
+    name: str
+    source: str
+    reconstruct: Reconstruction
+
+    @classmethod
+    def named(cls, name: str) -> OwnAttack:
+        """The installed attack of that name.
+
+        Raises:
+            ConfigError: there is none, or it cannot be loaded.
+        """
+        plugin, reconstruct = plugins.attack(name)
+        return cls(name, f"{plugin.package} {plugin.version}", reconstruct)
+
+
+@dataclass(frozen=True)
 class Bench:
     """An audit under way.
 
@@ -51,6 +77,7 @@ class Bench:
         effort: how much is done.
         pictures: folder for rebuilt photos.
         seconds: what its preparation took.
+        own_attacks: that are run beside the audit's.
     """
 
     bundle: Bundle
@@ -60,6 +87,7 @@ class Bench:
     effort: Effort
     pictures: Path
     seconds: float
+    own_attacks: tuple[OwnAttack, ...] = ()
 
     @cached_property
     def own_photos(self) -> Photos:
@@ -120,7 +148,7 @@ class Bench:
 
         Args:
             preset: what is attacked.
-            attack: ``A0`` to ``A5``, for the report.
+            attack: ``A0`` to ``A5`` or the name of an own one, for the report.
             rebuild: the attack.
             photos: how many victims; None: all that are rebuilt.
             apart: each victim meets one of the seeds, for attacks that cost too much to meet all of them.
@@ -128,7 +156,7 @@ class Bench:
             about: what else the report should say of it.
         """
         allowance = allowance or Allowance()
-        several = bool(self.exposed[preset].surface.sigma) or attack == "A3"
+        several = bool(self.exposed[preset].surface.sigma) or attack not in ("A0", "A1", "A2", "A4", "A5")
         seeds = self.effort.seeds if several else self.effort.seeds[:1]
         row, ours, floor = self._rebuilt(
             preset,

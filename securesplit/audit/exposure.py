@@ -20,8 +20,8 @@ from securesplit.drafts import draft
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, Preset
 from securesplit.privacy.attacks.setting import Releases, Surface
-from securesplit.privacy.noise import NoiseSource
-from securesplit.privacy.release import from_grid, release, saturate, to_grid
+from securesplit.privacy.noise import BitStream, NoiseSource
+from securesplit.privacy.release import ReleaseSpec, from_grid, release_by_mechanism, saturate, to_grid
 
 if TYPE_CHECKING:
     from securesplit.model.litert import Tail
@@ -34,8 +34,40 @@ PHOTOS_PER_LINE = 250
 TRIALS = 3
 MAX_BYTES, BYTES_PER_NUMBER = 1 << 30, 4
 """Of all releases in memory, in float32."""
+MECHANISM_SEED, SEEDS_APART = 1 << 20, 1 << 10
+"""Of an own mechanism's releases: apart from those by which attackers learn it, and from those of another seed."""
 OWN_SEED = 1000
 """Of the noise on the attacker's own photos; the victims' seeds lie below."""
+
+
+@dataclass(frozen=True)
+class MechanismGrids:
+    """What an own mechanism is applied to.
+
+    Args:
+        spec: the mechanism's.
+        own: ``(n, *shape) int64``, the integers of the attacker's photos before it.
+        victims: those of the victims' photos.
+    """
+
+    spec: ReleaseSpec
+    own: NDArray[np.int64]
+    victims: NDArray[np.int64]
+
+    def released(self, grids: NDArray[np.int64], *, seed: int) -> NDArray[np.integer]:
+        """A release of each, with the randomness of that seed.
+
+        Raises:
+            ConfigError: the mechanism fails.
+        """
+        bits = BitStream(seed.to_bytes(32))
+        return np.stack([release_by_mechanism(grid, self.spec, bits.take) for grid in grids])
+
+    def observed(self, grids: NDArray[np.int64], *, seed: int, releases: int) -> Releases:
+        """The mean of so many releases of each, in embedding units."""
+        seeds = range(seed * SEEDS_APART, seed * SEEDS_APART + releases)
+        drawn = [self.released(grids, seed=MECHANISM_SEED + each) for each in seeds]
+        return from_grid(np.mean(drawn, axis=0), self.spec)
 
 
 @dataclass(frozen=True)
@@ -49,6 +81,8 @@ class Exposed:
         own_answers: what the tail answers to `own`.
         victims_answers: what the tail answers to `victims`.
         answer: what the tail answers to releases in embedding units, logits.
+        grids: of an own mechanism; `own` and `victims` are then its mean releases. None: the preset's noise.
+        scatter: of the mechanism's releases about their mean, embedding units.
     """
 
     preset: Preset
@@ -57,17 +91,28 @@ class Exposed:
     own_answers: Answers
     victims_answers: Answers
     answer: Callable[[Releases], Answers]
+    grids: MechanismGrids | None = None
+    scatter: float = 0.0
 
     @property
     def surface(self) -> Surface:
         """For the attacks."""
-        return Surface(self.preset.spec.preset, self.preset.spec)
+        return Surface(self.preset.spec.preset, self.preset.spec, self.scatter)
+
+    def observe_own(self, *, seed: int) -> Releases:
+        """What the attacker sees of its own photos, by a draw of the noise."""
+        if self.grids is not None:
+            return self.grids.observed(self.grids.own, seed=seed, releases=1)
+        return self.surface.observe(self.own, seed=seed)
 
     def observe(self, *, seed: int, releases: int = 1) -> tuple[Releases, Answers]:
         """What the server has of every victim, and what it answers (`Surface.observe`)."""
         if not self.surface.sigma:
             return self.victims, self.victims_answers
-        observed = self.surface.observe(self.victims, seed=seed, releases=releases)
+        if self.grids is not None:
+            observed = self.grids.observed(self.grids.victims, seed=seed, releases=releases)
+        else:
+            observed = self.surface.observe(self.victims, seed=seed, releases=releases)
         return observed, self.answer(observed)
 
     @cached_property
@@ -75,7 +120,7 @@ class Exposed:
         """The label of each of the attacker's own photos, seen through the noise as a victim's is."""
         if not self.surface.sigma:
             return self.says_malignant(self.own_answers)
-        return self.says_malignant(self.answer(self.surface.observe(self.own, seed=OWN_SEED)))
+        return self.says_malignant(self.answer(self.observe_own(seed=OWN_SEED)))
 
     def says_malignant(self, logits: Answers) -> NDArray[np.bool_]:
         """The label that a user would see."""
@@ -168,7 +213,7 @@ def defence_ms(bundle: Bundle, exposed: Exposed, pixels: NDArray[np.uint8], *, t
     for number in range(times):
         photo, embedding = pixels[number % len(pixels)], exposed.victims[number % len(pixels)]
         started = time.perf_counter()
-        release(embedding, spec, source.sampler(photo, bundle.identity, spec))
+        source.release(embedding, photo, bundle.identity, spec)
         taken.append(time.perf_counter() - started)
     return 1e3 * float(np.median(taken))
 
@@ -176,4 +221,4 @@ def defence_ms(bundle: Bundle, exposed: Exposed, pixels: NDArray[np.uint8], *, t
 def distinct_releases(bundle: Bundle, exposed: Exposed, photo: NDArray[np.uint8], *, times: int = 64) -> int:
     """How many different releases `times` diagnoses of one photo yield: 1 by the same-noise rule."""
     spec, source, embedding = exposed.preset.spec, NoiseSource(bytes(range(32))), exposed.victims[0]
-    return len({release(embedding, spec, source.sampler(photo, bundle.identity, spec)).tobytes() for _ in range(times)})
+    return len({source.release(embedding, photo, bundle.identity, spec).tobytes() for _ in range(times)})

@@ -142,9 +142,11 @@ def difference(goal: dict[str, Any]) -> str:
 def best(results: Iterable[Result], measure: str) -> Result | None:
     """The strongest reconstruction by that measure.
 
-    A5 shows a device without the same-noise rule; with the rule its k releases are one, so A1 to A4 count here.
+    A5 shows a device without the same-noise rule; with the rule its k releases are one, so A1 to A4 count here, and
+    own attacks.
     """
-    rebuilt = [r for r in results if r["kind"] == "reconstruction" and r["attack"] in REBUILDING]
+    counted = [r for r in results if r.get("attack") in REBUILDING or "by_package" in r]
+    rebuilt = [r for r in counted if r["kind"] == "reconstruction"]
     return max(rebuilt, key=lambda r: float(r[measure]["mean"]), default=None)
 
 

@@ -326,7 +326,7 @@ def _cell(label: str, content: str) -> str:
 def cell(result: dict[str, Any], key: str) -> str:
     """One figure as text; an interval is shown as mean and range."""
     if key == "about":
-        known = ("floor", "own_photos", "releases", "by", "steps")
+        known = ("floor", "own_photos", "releases", "by", "steps", "by_package")
         return ", ".join(f"{k.replace('_', ' ')} {result[k]}" for k in (*known, "cut_short") if k in result)
     value: Any = result
     for part in key.split("."):

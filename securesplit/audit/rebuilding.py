@@ -128,9 +128,16 @@ def not_run(preset: str, attack: str, reason: str) -> Result:
     return {"kind": goals.NOT_RUN, "preset": preset, "attack": attack, "reason": reason}
 
 
-def left_out(preset: str, attack: str, effort: str) -> Result:
+def left_out(preset: str, attack: str, reason: str) -> Result:
     """A step that is no part of such an audit: it is named, and no goal waits for it."""
-    return not_run(preset, attack, f"not part of the {effort} audit") | {"left_out": True}
+    return not_run(preset, attack, reason) | {"left_out": True}
+
+
+def _without_search(bench: Bench, preset: str) -> str:
+    """Why A2 and A4 are no part of the audit of that preset; empty where they are."""
+    if not bench.effort.search_photos:
+        return f"not part of the {bench.effort.name} audit"
+    return "an own release mechanism has no gradients" if bench.exposed[preset].grids is not None else ""
 
 
 def steps(bench: Bench, preset: str) -> dict[str, Callable[[], Result]]:
@@ -139,9 +146,9 @@ def steps(bench: Bench, preset: str) -> dict[str, Callable[[], Result]]:
         f"{preset} A0 {floor}": partial(a0, bench, preset, floor) for floor in FLOORS
     }
     found[f"{preset} A1"] = partial(a1, bench, preset)
-    if not bench.effort.search_photos:
+    if reason := _without_search(bench, preset):
         for attack in ("A2", "A4"):
-            found[f"{preset} {attack}"] = partial(left_out, preset, attack, bench.effort.name)
+            found[f"{preset} {attack}"] = partial(left_out, preset, attack, reason)
     return found
 
 
@@ -167,7 +174,7 @@ def endless_steps(bench: Bench, preset: str) -> dict[str, Endless]:
     effort, found = bench.effort, {}
     for photos in effort.decoder_photos:
         found[f"{preset} A3 {photos}"] = Endless(DECODER, partial(a3, bench, preset, photos))
-    if effort.search_photos:
+    if not _without_search(bench, preset):
         found[f"{preset} A2"] = Endless(SEARCH, partial(a2, bench, preset))
         found[f"{preset} A4"] = Endless(SEARCH, partial(a4, bench, preset))
     if bench.exposed[preset].surface.sigma:

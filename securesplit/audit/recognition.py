@@ -171,7 +171,7 @@ def a8(bench: Bench, preset: str, attribute: str) -> Result:
         name: [] for name in ("release", "label_only", "answer_only", "excess")
     }
     for seed in _draws(bench, exposed):
-        mine = exposed.surface.observe(exposed.own, seed=OWN_SEED + seed)
+        mine = exposed.observe_own(seed=OWN_SEED + seed)
         mine_answers = exposed.answer(mine) if exposed.surface.sigma else exposed.own_answers
         seen, seen_answers = exposed.observe(seed=seed)
         views = (
@@ -273,6 +273,6 @@ def steps(bench: Bench, preset: str) -> dict[str, Callable[[], Result]]:
     for attribute in ATTRIBUTES:
         found[f"{preset} A8 {attribute}"] = partial(a8, bench, preset, attribute)
     found[f"{preset} frontier shipped"] = partial(frontier, bench, preset, None)
-    for epsilon in effort.epsilons if noisy else ():
+    for epsilon in effort.epsilons if bench.exposed[preset].preset.spec.sigma_squared else ():
         found[f"{preset} frontier {epsilon:g}"] = partial(frontier, bench, preset, epsilon)
     return found

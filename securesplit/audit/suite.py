@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from securesplit.audit import control, exposure, photos, rebuilding, recognition
-from securesplit.audit.bench import Bench, Result
+from securesplit.audit import control, exposure, extensions, photos, rebuilding, recognition
+from securesplit.audit.bench import Bench, OwnAttack, Result
 from securesplit.audit.effort import Effort
 from securesplit.audit.pace import READING, RUNNING, Allowance, for_steps, share, until
 from securesplit.audit.rebuilding import Endless, not_run
@@ -27,7 +27,8 @@ from securesplit.errors import BundleError, ConfigError, SecureSplitError
 from securesplit.model import Bundle
 from securesplit.privacy.attacks import graph
 from securesplit.privacy.attacks.setting import always
-from securesplit.releaser import claim_of, unprotected
+from securesplit.privacy.mechanism import Mechanism
+from securesplit.releaser import choose_preset, claim_of, unprotected
 
 Progress = Callable[[str], None]
 SCHEMA = "securesplit.audit/1"
@@ -36,7 +37,14 @@ LEAST_S = 0.5
 
 
 def prepare(
-    bundle: Bundle, data: Path | None, out: Path, effort: Effort, presets: Sequence[str], progress: Progress
+    bundle: Bundle,
+    data: Path | None,
+    out: Path,
+    effort: Effort,
+    presets: Sequence[str],
+    progress: Progress,
+    *,
+    attacks: Sequence[str] = (),
 ) -> Bench:
     """Read the photos and compute what each preset releases of them.
 
@@ -45,33 +53,36 @@ def prepare(
         data: folder of photos; None: draw lesions.
         out: folder of the audit; what an interrupted one left there is used again.
         effort: how much is done.
-        presets: which presets; none: all of the bundle.
+        presets: which presets, or own release mechanisms; none: all of the bundle.
         progress: gets a line now and then.
+        attacks: own ones (`securesplit.plugins`), to be run and judged beside the audit's.
 
     Raises:
         BundleError: a half is missing or cannot be opened, or there is no such preset.
-        ConfigError: too few photos, too little time, or `out` holds another audit. All but the number of photos in the
-            folder is checked before one is read.
+        ConfigError: an own attack or mechanism cannot be used, too few photos, too little time, or `out` holds another
+            audit. All but the number of photos in the folder is checked before one is read.
     """
     started = time.monotonic()
-    chosen = [bundle.preset(name).spec.preset for name in presets] or list(bundle.presets)
-    chosen.sort(key=lambda name: bundle.presets[name].spec.size)  # what promises most is attacked first
+    own_attacks = tuple(map(OwnAttack.named, dict.fromkeys(attacks)))
+    attacked = {name: choose_preset(bundle, name) for name in presets or bundle.presets}
+    chosen = sorted(attacked, key=lambda name: attacked[name].spec.size)  # what promises most is attacked first
     for name in chosen:
-        if warning := unprotected(bundle.presets[name].spec):
+        if warning := unprotected(attacked[name].spec):
             progress(f"warning: {warning}")
     _check_head(bundle)
     most = _counts(exposure.affordable(bundle, 60 * effort.minutes * RUNNING), effort)
     work = out / "work"
     (work / "pictures").mkdir(parents=True, exist_ok=True)
-    claim = _Claim.of(work / "audit.json", bundle, effort)
+    claim = _Claim.of(work / "audit.json", bundle, effort, [preset.spec.mechanism for preset in attacked.values()])
     progress("reading the photos")
     ends = [until(started + 60 * effort.minutes * share_) for share_ in READING]
     own, victims, more = (*claim.counts, (always, always)) if claim.counts else (*most, (ends[0], ends[1]))
     collection = photos.load(data, bundle.manifest.side, own=own, victims=victims, more=more)
     claim.stake(collection)
     exposed = exposure.expose(bundle, collection, work, progress)
+    exposed |= {n: extensions.expose(exposed, p) for n, p in attacked.items() if p.spec.mechanism is not None}
     seconds = time.monotonic() - started
-    return Bench(bundle, collection, exposed, tuple(chosen), effort, work / "pictures", seconds)
+    return Bench(bundle, collection, exposed, tuple(chosen), effort, work / "pictures", seconds, own_attacks)
 
 
 def _check_head(bundle: Bundle) -> None:
@@ -114,7 +125,7 @@ class _Claim:
     found: dict[str, Any] | None
 
     @classmethod
-    def of(cls, file: Path, bundle: Bundle, effort: Effort) -> _Claim:
+    def of(cls, file: Path, bundle: Bundle, effort: Effort, mechanisms: Iterable[Mechanism | None]) -> _Claim:
         """The claim on the folder of `file`.
 
         Raises:
@@ -122,7 +133,9 @@ class _Claim:
         """
         specs = {name: repr(preset.spec) for name, preset in bundle.presets.items()}
         lasting = repr(replace(effort, minutes=0.0))  # an audit that was cut short may be given more time
-        mine = {"schema": SCHEMA, "bundle": bundle.id, "presets": specs, "effort": lasting}
+        mine: dict[str, Any] = {"schema": SCHEMA, "bundle": bundle.id, "presets": specs, "effort": lasting}
+        if own := {each.name: each.version for each in mechanisms if each is not None}:
+            mine["mechanisms"] = own
         found = _read_json(file) if file.exists() else None
         claim = cls(file, mine, found)
         if found is not None and {key: found.get(key) for key in mine} != mine:
@@ -183,7 +196,7 @@ def run(bench: Bench, progress: Progress) -> dict[str, Any]:
             "side": bench.effort.side,
         },
         "presets": list(bench.presets),
-        "claims": {name: claim_of(bench.bundle.presets[name].spec) for name in bench.presets},
+        "claims": {name: claim_of(bench.exposed[name].preset.spec) for name in bench.presets},
         "seconds": round(sum(r["seconds"] for r in results), 1),
         "results": results,
     }
@@ -236,5 +249,6 @@ def steps(bench: Bench) -> tuple[dict[str, Callable[[], Result]], dict[str, Endl
     endless: dict[str, Endless] = {}
     for preset in bench.presets:
         plain |= recognition.steps(bench, preset) | rebuilding.steps(bench, preset)
+        plain |= extensions.steps(bench, preset)
         endless |= rebuilding.endless_steps(bench, preset)
     return plain, endless

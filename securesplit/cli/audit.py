@@ -11,8 +11,10 @@ import click
 
 from securesplit.cli import native_stderr, terminal, values
 from securesplit.cli.options import format_option, model_option
-from securesplit.cli.settings import command
+from securesplit.cli.settings import SettingsCommand, command
 from securesplit.errors import ConfigError, SecureSplitError
+from securesplit.plugins import GROUPS, KINDS
+from securesplit.plugins import found as plugins_of
 
 EXTRA_MODULES = ("sklearn", "scipy", "matplotlib")
 
@@ -29,11 +31,32 @@ class UnjudgedGoalsError(SecureSplitError):
     exit_code = 13
 
 
-@command("audit")
+class AuditCommand(SettingsCommand):
+    """Its help ends with the own attacks and release mechanisms that are installed."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write them."""
+        super().format_epilog(ctx, formatter)
+        with formatter.section("Installed by packages of others"):
+            formatter.write_dl([(KINDS[group], ", ".join(plugins_of(group)) or "none") for group in GROUPS])
+
+
+@command("audit", cls=AuditCommand)
 @model_option
 @click.option("--data", type=values.Location(), help="Folder of photos (default: SECURESPLIT_DATA, else drawn).")
 @click.option(
-    "--privacy", "presets", multiple=True, metavar="PRESET", help="Preset to attack; may be repeated (default: all)."
+    "--privacy",
+    "presets",
+    multiple=True,
+    metavar="PRESET",
+    help="Preset, or installed release mechanism, to attack; may be repeated (default: all presets).",
+)
+@click.option(
+    "--attack",
+    "attacks",
+    multiple=True,
+    metavar="NAME",
+    help="Attack of an installed package to run too; may be repeated.",
 )
 @click.option("--full", is_flag=True, help="Everything, within the hour; without it a quick audit of some minutes.")
 @click.option(
@@ -47,6 +70,7 @@ def audit(
     model: Path | None,
     data: Path | None,
     presets: tuple[str, ...],
+    attacks: tuple[str, ...],
     full: bool,
     minutes: float | None,
     out: Path,
@@ -69,7 +93,7 @@ def audit(
     chosen = effort.FULL if full else effort.QUICK
     chosen = replace(chosen, minutes=minutes or chosen.minutes)
     try:
-        bench = suite.prepare(Bundle.load(model), data, out, chosen, presets, terminal.note)
+        bench = suite.prepare(Bundle.load(model), data, out, chosen, presets, terminal.note, attacks=attacks)
         found = report.finish(suite.run(bench, terminal.note))
         files = report.write(found, bench, out)
     except OSError as error:

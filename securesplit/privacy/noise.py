@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from securesplit.config import user_folder
 from securesplit.errors import CredentialError
 from securesplit.privacy.discrete_gaussian import DiscreteGaussian
-from securesplit.privacy.release import ReleaseSpec
+from securesplit.privacy.release import ReleaseSpec, release, release_by_mechanism, to_grid
 
 STATE_VARIABLE: Final = "SECURESPLIT_STATE"
 SECRET_FILE: Final = "noise.key"  # noqa: S105 - a file name; the secret itself is drawn from the operating system
@@ -125,14 +125,15 @@ class BitStream:
         bits = (n - 1).bit_length()
         size, mask = (bits + 7) // 8, (1 << bits) - 1
         while True:
-            value = int.from_bytes(self._take(size)) & mask
+            value = int.from_bytes(self.take(size)) & mask
             if value < n:
                 return value
 
-    def _take(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes."""
         end = self._at + size
         while end > len(self._buffer):
-            self._buffer = self._buffer[self._at :] + self._cipher.update(bytes(_CHUNK_BYTES))
+            self._buffer = self._buffer[self._at :] + self._cipher.update(bytes(max(size, _CHUNK_BYTES)))
             self._at, end = 0, size
         taken = self._buffer[self._at : end]
         self._at = end
@@ -174,6 +175,26 @@ class NoiseSource:
             return None
         return DiscreteGaussian(spec.sigma_squared, BitStream(self._key(b"noise", pixels, bundle_identity, spec)).below)
 
+    def release(
+        self, embedding: NDArray[np.floating], pixels: NDArray[np.uint8], bundle_identity: bytes, spec: ReleaseSpec
+    ) -> NDArray[np.integer]:
+        """What leaves the device for one photo: the same for the same arguments.
+
+        Args:
+            embedding: ``spec.shape`` floats, what the head computed.
+            pixels: ``(h, w, 3) uint8``, as the head got them.
+            bundle_identity: 32 bytes.
+            spec: the preset.
+
+        Raises:
+            BundleError: the embedding does not fit the preset.
+            ConfigError: the preset's own mechanism fails.
+        """
+        if spec.mechanism is None:
+            return release(embedding, spec, self.sampler(pixels, bundle_identity, spec))
+        bits = BitStream(self._key(b"mechanism", pixels, bundle_identity, spec))
+        return release_by_mechanism(to_grid(embedding, spec), spec, bits.take)
+
     def release_id(self, pixels: NDArray[np.uint8], bundle_identity: bytes, spec: ReleaseSpec) -> bytes:
         """16 bytes that name this release in the ledger; they say nothing about the photo without the secret."""
         return self._key(b"ledger", pixels, bundle_identity, spec)[:RELEASE_ID_BYTES]
@@ -184,7 +205,8 @@ class NoiseSource:
 
     def _key(self, purpose: bytes, pixels: NDArray[np.uint8], bundle_identity: bytes, spec: ReleaseSpec) -> bytes:
         variance = str(spec.sigma_squared).encode()
-        return self._mac(purpose, *_pixel_fields(pixels), bundle_identity, spec.preset.encode(), variance)
+        own = () if spec.mechanism is None else (spec.mechanism.version.encode(),)
+        return self._mac(purpose, *_pixel_fields(pixels), bundle_identity, spec.preset.encode(), variance, *own)
 
     def _mac(self, *fields: bytes) -> bytes:
         mac = hmac.new(self._secret, b"securesplit-noise-v1", hashlib.sha256)

@@ -16,7 +16,7 @@ Where the noise comes from is `securesplit.privacy.noise`; what it promises is `
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final
 
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from securesplit.errors import BundleError, ConfigError
 from securesplit.privacy.accounting import DELTA, ROUNDING_VARIANCE, Loss, gaussian_mu, loss_of
 from securesplit.privacy.discrete_gaussian import DiscreteGaussian
+from securesplit.privacy.mechanism import Draw, Mechanism
 
 RELEASE_DTYPES: Final = ("int8", "int16")
 SIGMA_SQUARED_DENOMINATOR: Final = 1 << 16
@@ -50,6 +51,7 @@ class ReleaseSpec:
         sigma_per_clip: standard deviation of the noise divided by ``C``; 0: no noise.
         levels: lowest and highest grid integer that is released before noise, for a release of one number; None: all
             that the clip norm allows. Others are clipped to them.
+        mechanism: an own one in the place of the noise; nothing is proven of it.
 
     Raises:
         BundleError: the numbers contradict each other.
@@ -62,6 +64,7 @@ class ReleaseSpec:
     clip_norm: float | None = None
     sigma_per_clip: float = 0.0
     levels: tuple[int, int] | None = None
+    mechanism: Mechanism | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         problem = self._problem()
@@ -89,6 +92,11 @@ class ReleaseSpec:
         if not -self.clip_steps <= lowest < highest <= self.clip_steps:
             return f"levels {lowest} to {highest} do not lie within the clip norm"
         return ""
+
+    @property
+    def base(self) -> str:
+        """The preset of the bundle whose head output and tail are used."""
+        return self.preset if self.mechanism is None else self.mechanism.preset
 
     @property
     def size(self) -> int:
@@ -133,7 +141,7 @@ class ReleaseSpec:
         Raises:
             ConfigError: this preset has no clip norm, or no noise gives that ε.
         """
-        if self.clip_steps is None:
+        if self.clip_steps is None or self.mechanism is not None:
             raise ConfigError(f"preset {self.preset} has no clip norm, so no noise gives it an epsilon")
         if not (math.isfinite(epsilon) and epsilon > 0):
             raise ConfigError(f"epsilon {epsilon} is not a positive number", hint="4, 8 and 16 are usual")
@@ -213,10 +221,24 @@ def release(embedding: NDArray[np.floating], spec: ReleaseSpec, noise: DiscreteG
     """
     if (noise.sigma_squared if noise else Fraction(0)) != spec.sigma_squared:
         raise ValueError(f"preset {spec.preset} asks for noise of variance {spec.sigma_squared}")
+    if spec.mechanism is not None:
+        raise ValueError(f"preset {spec.preset} is released by its own mechanism")
     grid = to_grid(embedding, spec)
     if noise is not None:
         grid = grid + np.array(noise.samples(spec.size), np.int64).reshape(spec.shape)
     return saturate(grid, spec)
+
+
+def release_by_mechanism(grid: NDArray[np.int64], spec: ReleaseSpec, draw: Draw) -> NDArray[np.integer]:
+    """What leaves the device where a mechanism of its own releases the grid.
+
+    Raises:
+        ConfigError: the mechanism fails.
+        ValueError: the preset has none.
+    """
+    if spec.mechanism is None:
+        raise ValueError(f"preset {spec.preset} has no mechanism of its own")
+    return saturate(spec.mechanism(grid, spec, draw), spec)
 
 
 def from_grid(released: NDArray[np.integer], spec: ReleaseSpec) -> NDArray[np.float32]:

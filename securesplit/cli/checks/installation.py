@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from importlib import metadata
 
+from securesplit import plugins
 from securesplit.cli.checks import Finding, failure, ok, warning
 from securesplit.cli.settings import Settings
 from securesplit.errors import SecureSplitError
@@ -71,6 +72,23 @@ def _check_openssl() -> Iterator[Finding]:
     else:
         hint = "install a newer cryptography, whose wheels bring OpenSSL 3.5 or later"
         yield warning("OpenSSL", f"{version} has no post-quantum group; X25519 is used", hint)
+
+
+def check_plugins() -> Iterator[Finding]:
+    """That every attack and release mechanism that a package brings can be loaded; none is said where there is none."""
+    for group in plugins.GROUPS:
+        try:
+            known = plugins.found(group)
+        except SecureSplitError as error:
+            yield failure("plugins", error)
+            continue
+        for name in known:
+            try:
+                (plugins.attack if group == plugins.ATTACKS else plugins.mechanism)(name)
+            except SecureSplitError as error:
+                yield failure("plugins", error)
+            else:
+                yield ok("plugins", str(known[name]))
 
 
 def check_settings(settings: Settings) -> Iterator[Finding]:

@@ -56,10 +56,14 @@ class Surface:
 
     name: str
     spec: ReleaseSpec | None = None
+    scatter: float = 0.0
+    """Measured standard deviation of an own mechanism's releases about their mean, embedding units."""
 
     @property
     def sigma(self) -> float:
         """Standard deviation of one release's noise, embedding units: on a coarse grid less than the parameter σ."""
+        if self.scatter:
+            return self.scatter
         if self.spec is None or not self.spec.sigma_squared:
             return 0.0
         values, mass = discrete_gaussian(float(self.spec.sigma_squared))
@@ -74,10 +78,14 @@ class Surface:
 
         One release is drawn by the device's own exact sampler. Several are drawn from the same distribution in floating
         point; their mean is a sufficient statistic. The device itself would repeat its one release
-        (`securesplit.privacy.noise`); independent draws show what that rule is for.
+        (`securesplit.privacy.noise`); independent draws show what that rule is for. Of an own mechanism this is what an
+        attacker makes of its scatter; what the server really has of one is `securesplit.audit.exposure.Exposed`'s.
         """
         if self.spec is None or not self.sigma:
             return clean
+        if self.scatter:
+            normal = np.random.default_rng(seed).normal(0, self.sigma_of_mean(releases), clean.shape)
+            return (clean + normal).astype(np.float32)
         if releases == 1:
             noise = exact_noise(self.spec, clean.shape, seed)
         else:
