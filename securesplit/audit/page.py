@@ -143,10 +143,8 @@ def _figures(audit: Audit, preset: str) -> Iterable[tuple[str, str]]:
     )
     named = [r for r in mine if r["kind"] == "identification" and r["releases"] == 1]
     for r in named[-1:]:
-        rates = {
-            key: f"{100 * r[key]['mean']:.2g}" if r[key]["mean"] < 0.995 else "100" for key in ("top1", "label_only")
-        }
-        words = _("{top1} % of the time ({label_only} % by the answer alone)", **rates)
+        strongest, alone = (_percent(max(r[key]["mean"] for key in keys)) for keys in NAMINGS)
+        words = _("{top1} % of the time ({label_only} % by the answer alone)", top1=strongest, label_only=alone)
         yield _("Named among {n} photos", n=f"{r['candidates']:,}"), words
         if r["certified_bound"] < 1:
             bound = _("{bound} % of the time, proven", bound=f"{100 * rounded_up(r['certified_bound'], 4):.3g}")
@@ -154,6 +152,15 @@ def _figures(audit: Audit, preset: str) -> Iterable[tuple[str, str]]:
     for r in (r for r in mine if r["kind"] == "summary"):
         yield _("Accuracy (AUC)"), "–" if r["auc"] is None else f"{r['auc']['mean']:.3f}"
         yield _("A request"), _("{n} bytes", n=f"{r['request_bytes']:,}")
+
+
+NAMINGS = (("top1", "assigned"), ("label_only",))
+"""The attacks of A6, one photo or a whole batch at a time, and their floor."""
+
+
+def _percent(share: float) -> str:
+    """Two digits, and no more than 100."""
+    return f"{100 * share:.2g}" if share < 0.995 else "100"
 
 
 def _section(title: str, words: str, content: str) -> str:

@@ -66,6 +66,14 @@ def test_what_was_never_promised_is_not_shown_as_failed() -> None:
     assert compact[1] is None, "what needs no attention is shut"
 
 
+def test_a_card_has_the_stronger_way_to_name_a_photo() -> None:
+    results = results_of("compact", skill=0.3)
+    for r in results:
+        if r["kind"] == "identification":
+            r["assigned"] = estimate(0.64)
+    assert "64 % of the time (0.2 % by the answer alone)" in text_of(page_of(finished({"compact": "none"}, *results)))
+
+
 def test_every_attack_is_explained_and_says_whether_it_was_run() -> None:
     assert list(legend.ATTACKS) == [f"A{number}" for number in range(14)]
     page = page_of(kept())
