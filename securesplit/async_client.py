@@ -121,8 +121,9 @@ class AsyncClient:
         async def charge() -> None:
             await asyncio.get_running_loop().run_in_executor(self._ledger_thread, prepared.charge)
 
-        answer = await self._connection.request(prepared.ready.release, before_sending=charge)
-        return self._journey.conclude(prepared, answer)
+        with prepared.span.within():
+            answer = await self._connection.request(prepared.ready.release, before_sending=charge)
+            return self._journey.conclude(prepared, answer)
 
     async def close(self) -> None:
         """End the session; diagnoses that still wait raise UnreachableError. In a fork, the parent's goes on."""

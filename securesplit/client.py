@@ -133,8 +133,9 @@ class Client:
             return prepared, None
         if renewed := self._keys.renewed():
             self._connection.renew(renewed)
-        answer = self._connection.request(prepared.ready.release, before_sending=prepared.charge)
-        return self._journey.conclude(prepared, answer)
+        with prepared.span.within():
+            answer = self._connection.request(prepared.ready.release, before_sending=prepared.charge)
+            return self._journey.conclude(prepared, answer)
 
     def close(self) -> None:
         """End the session."""

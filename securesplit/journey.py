@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit import tracing
 from securesplit.channel import keystore
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.watch import FileWatch
@@ -56,12 +57,14 @@ class Prepared:
         ready: the release and how it came about.
         started_s: when the work on it began, by ``time.perf_counter``.
         charge: writes the release down, at the last moment before it leaves the device.
+        span: of its trace.
     """
 
     photo: str
     ready: Release
     started_s: float
     charge: Charge
+    span: tracing.PhotoSpan
 
 
 class Charge:
@@ -137,15 +140,18 @@ class Journey:
         Raises:
             PhotoError: this is not a photo that can be read safely.
         """
-        with self._reading.value:  # one decoder at a time, whose memory is bounded
-            started_s = time.perf_counter()
-            loaded = self.releaser.load(photo)
-        with self._head.value:
-            ready = self.releaser.release_loaded(loaded)
+        span = tracing.PhotoSpan()
+        with span.within():
+            with self._reading.value:  # one decoder at a time, whose memory is bounded
+                started_s = time.perf_counter()
+                loaded = self.releaser.load(photo)
+            with self._head.value:
+                ready = self.releaser.release_loaded(loaded)
         reason, kind = ready.assessment.reason, ready.assessment.kind
         if reason is not None and not (self._anyway if anyway is None else anyway):
+            span.end("refused", self.releaser.preset.spec.preset)
             return Refusal(photo_name(photo), reason, self._model, kind, crop=ready.crop)
-        return Prepared(photo_name(photo), ready, started_s, Charge(lambda: self._account(ready)))
+        return Prepared(photo_name(photo), ready, started_s, Charge(lambda: self._account(ready)), span)
 
     def _account(self, ready: Release) -> PrivacyInfo:
         """What the release promises, once it is written down where it is to leave the device."""
@@ -185,6 +191,7 @@ class Journey:
                 total=1e3 * (time.perf_counter() - prepared.started_s),
             ),
         )
+        prepared.span.end("answered", preset.spec.preset)
         return diagnosis, Trace(ready.pixels, ready.release, answer.frame)
 
     def _worth(self, ready: Release) -> tuple[Unlearned | None, Accuracy | None]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit import plugins
+from securesplit import plugins, tracing
 from securesplit.config import check_privacy
 from securesplit.imaging import PhotoSource, Square, load_square, quality
 from securesplit.model import Bundle, Preset
@@ -134,16 +134,19 @@ class Releaser:
     def load(self, photo: PhotoSource) -> Loaded:
         """Read a photo, the first half of `release`; raises the same error. Any thread may call it."""
         started = time.perf_counter()
-        square = load_square(photo, self.bundle.manifest.side)
+        with tracing.stage("read"):
+            square = load_square(photo, self.bundle.manifest.side)
         return Loaded(square, 1e3 * (time.perf_counter() - started))
 
     def release_loaded(self, photo: Loaded, *, with_noise: bool = True) -> Release:
         """The second half of `release`: head, gate, grid and noise."""
         square, pixels, loaded = photo.square, photo.square.pixels, time.perf_counter()
-        outputs = self._head(pixels)
-        embedding, assessment = outputs[self.preset.spec.base], _assess(self._gate, square, outputs)
+        with tracing.stage("head"):
+            outputs = self._head(pixels)
+            embedding, assessment = outputs[self.preset.spec.base], _assess(self._gate, square, outputs)
         embedded = time.perf_counter()
-        sent = self._noisy(pixels, embedding) if with_noise else self._clean(embedding)
+        with tracing.stage("release"):
+            sent = self._noisy(pixels, embedding) if with_noise else self._clean(embedding)
         done = time.perf_counter()
         head_ms, privacy_ms = 1e3 * (embedded - loaded), 1e3 * (done - embedded)
         return Release(pixels, sent, photo.load_ms, head_ms, privacy_ms, assessment, square.crop)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
+from securesplit import tracing
 from securesplit.cli import native_stderr, records, terminal, values
 from securesplit.cli.answers import AnswersFile, Asking
 from securesplit.cli.batch import Batch
@@ -19,6 +20,7 @@ from securesplit.cli.options import (
     connect_option,
     format_option,
     model_option,
+    otel_option,
     photos_argument,
     privacy_option,
     state_option,
@@ -65,6 +67,7 @@ Format: TypeAlias = Literal["text", "json", "csv"]
     metavar="FILE",
     help="Append answers to FILE, as csv if its name says so, else JSON.",
 )
+@otel_option
 @click.option("--resume", is_flag=True, help="Leave out photos that --output FILE has an answer for.")
 def diagnose(
     photos: tuple[Path, ...],
@@ -82,6 +85,7 @@ def diagnose(
     explain: bool,
     output: Path | None,
     resume: bool,
+    otel: bool,
 ) -> int:
     """Diagnose each PHOTO with a tail worker; the photo itself never leaves this device.
 
@@ -108,7 +112,11 @@ def diagnose(
     }
     style = _style(click.get_current_context(), style, output, resume=resume)
     client = _embedded(settings) if embedded else _connected(connect, certs, client_name, settings)
-    with client as opened, _answers_file(opened, output, style, anyway=anyway, resume=resume) as file:
+    with (
+        tracing.exporting("securesplit-device", wanted=otel),
+        client as opened,
+        _answers_file(opened, output, style, anyway=anyway, resume=resume) as file,
+    ):
         return _diagnose_all(opened, Listing(photos), _output(style, file, explain=explain), file)
 
 

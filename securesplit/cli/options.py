@@ -52,6 +52,9 @@ model_option = click.option(
 state_option = click.option(
     "--state", type=values.Location(), help="Folder of noise secret and ledger.  [default: the user's]"
 )
+otel_option = click.option(
+    "--otel", is_flag=True, help="Send traces to the OpenTelemetry collector of OTEL_EXPORTER_OTLP_ENDPOINT."
+)
 anyway_option = click.option(
     "--anyway", is_flag=True, help="Do not refuse photos that are blurred, dark, cut off or show no mole."
 )

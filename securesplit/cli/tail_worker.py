@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from securesplit import tracing
 from securesplit.cli import terminal, values
-from securesplit.cli.options import certs_option, model_option
+from securesplit.cli.options import certs_option, model_option, otel_option
 from securesplit.cli.settings import command
 from securesplit.errors import SecureSplitError
 
@@ -56,9 +57,10 @@ _log = logging.getLogger(__name__)
     metavar="FILE",
     help="Append a line for each session that begins or ends; opened again on SIGHUP.  [default: none]",
 )
+@otel_option
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), default="info", show_default=True)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def tail_worker(log_level: str, log_format: Form, **options: Any) -> int:
+def tail_worker(log_level: str, log_format: Form, otel: bool, **options: Any) -> int:
     """Serve the network's tail to clients with a certificate that `keygen` issued.
 
     SIGTERM and Ctrl-C finish what was accepted and end the worker; a second one ends it at once. Changed
@@ -72,7 +74,7 @@ def tail_worker(log_level: str, log_format: Form, **options: Any) -> int:
     from securesplit.worker.service import serve
 
     settings = _settings(show_tail_errors=log_level == "debug", **options)
-    with logging_to_stderr(log_level, log_format):
+    with logging_to_stderr(log_level, log_format), tracing.exporting("securesplit-worker", wanted=otel):
         if log_format == "text":
             return serve(settings, on_ready=_announce)
         try:

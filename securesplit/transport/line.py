@@ -19,6 +19,7 @@ from math import inf
 import zmq
 import zmq.asyncio
 
+from securesplit import tracing
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.events import HandshakeReady, Refused, Reply
 from securesplit.channel.frames import FrameError
@@ -106,9 +107,11 @@ class Line:
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[ref] = answer
         try:
-            frame = self._channel.request(ref, plaintext)
-            self._send(frame)
-            return Exchange(await answer, frame)
+            with tracing.stage("seal"):
+                frame = self._channel.request(ref, plaintext)
+            with tracing.stage("send"):
+                self._send(frame)
+                return Exchange(await answer, frame)
         finally:
             self._waiting.pop(ref, None)
             if self._retired and not self._waiting:

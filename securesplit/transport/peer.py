@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import zmq
 
+from securesplit import tracing
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import HandshakeReady, Refused, Reply
@@ -137,12 +138,15 @@ class Peer:
             link = self._link = self._link or self._open(context)
             if self._forgotten or self._channel.needs_new_handshake or self._channel.state is ClientState.FINISHING:
                 self._forgotten = True
-                link.exchange(self._channel.hello(), timeout_s, lambda data: self._read(HandshakeReady, data, ref))
+                with tracing.stage("handshake"):
+                    link.exchange(self._channel.hello(), timeout_s, lambda data: self._read(HandshakeReady, data, ref))
                 self._forgotten = False
             link.establish(timeout_s)  # a session outlives its link, and a new one may lead to nobody
             before_sending()
-            frame = self._channel.request(ref, plaintext)
-            event = link.exchange(frame, timeout_s, lambda data: self._read(Reply, data, ref))
+            with tracing.stage("seal"):
+                frame = self._channel.request(ref, plaintext)
+            with tracing.stage("send"):
+                event = link.exchange(frame, timeout_s, lambda data: self._read(Reply, data, ref))
         except LinkError as error:
             self.disconnect()
             raise self._addresses.failed(error.fault) from None

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from math import inf
 from typing import TypeAlias
 
+from securesplit import tracing
 from securesplit.channel.events import Request
 from securesplit.channel.frames import Code
 from securesplit.channel.server import ServerChannel
@@ -78,12 +79,13 @@ class Dispatcher:
         wait_s = self._pool.waiting * self._tail_s / max(1, self._pool.ready) / 2
         return round(1_000 * min(5.0, max(0.01, wait_s)))
 
-    def accept(self, event: Request, route: Route, *, drain_ms: int | None = None) -> None:
+    def accept(self, event: Request, route: Route, *, received: float, drain_ms: int | None = None) -> None:
         """Answer from memory, follow a retry, or queue a new job.
 
         Args:
             event: the request.
             route: where its answer goes.
+            received: when its message had its turn.
             drain_ms: where nothing new is accepted, when another worker may be asked.
         """
         key = (event.session, event.ref)
@@ -100,15 +102,20 @@ class Dispatcher:
         elif self._in_flight.of_client(event.client) >= self._settings.client_limit:
             self._refuse("client-limit", Code.BUSY, event, route, self.wait_ms)
         else:
-            self._queue(event, route)
+            self._queue(event, route, received)
 
     def conclude(self, outcome: Outcome) -> None:
         """Answer a job that has ended, and remember the answer."""
-        job = outcome.job
+        job, ended = outcome.job, self._clock()
         self._in_flight.remove(job)
         self._meters.requests[outcome.fate.name.lower()] += 1
-        if outcome.fate is Fate.EXPIRED:
-            return
+        if outcome.fate is not Fate.EXPIRED:
+            self._answer(outcome)
+        if tracing.is_on():
+            self._trace(outcome, ended)
+
+    def _answer(self, outcome: Outcome) -> None:
+        job = outcome.job
         plaintext = b""
         if outcome.fate is Fate.DONE:
             plaintext = requests.answer(outcome.logit, outcome.tail_ms)
@@ -118,7 +125,17 @@ class Dispatcher:
         if outcome.fate is Fate.DONE:
             self._meters.computed(job.taken - job.since, outcome.tail_ms / 1_000, self._clock() - job.since)
 
-    def _queue(self, event: Request, route: Route) -> None:
+    def _trace(self, outcome: Outcome, ended: float) -> None:
+        """Make a span of a job that ended at `ended` and was answered by now."""
+        job, now = outcome.job, self._clock()
+        stages = [("receive", job.received, job.since), ("queue", job.since, job.taken or ended)]
+        if job.taken:
+            stages.append(("tail", job.taken, ended))
+        if outcome.fate is not Fate.EXPIRED:
+            stages.append(("seal", ended, now))
+        tracing.record("request", stages, now, preset=job.preset, outcome=outcome.fate.name.lower())
+
+    def _queue(self, event: Request, route: Route, received: float) -> None:
         try:
             wanted = requests.parse(event.plaintext, self._served.presets)
         except TensorError as error:
@@ -133,6 +150,7 @@ class Dispatcher:
             release=wanted.release,
             expires_at=now + min(wanted.budget_s, _MAX_BUDGET_S),
             route=route,
+            received=received,
             since=now,
         )
         lost = self._pool.submit(job)

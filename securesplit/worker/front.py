@@ -272,11 +272,12 @@ class Front:
         if self._stop_by is not None and is_hello(message):
             self._refuse_newcomer(message, Code.DRAIN, _DRAIN_RETRY_MS)
             return
+        received = self._clock()
         event = self._channel.receive(message.route[0], message.body, address=message.address)
         if isinstance(event, Request):
             self._socket.claimed(message.route, event.client)
             drain_ms = None if self._stop_by is None else _DRAIN_RETRY_MS
-            self._dispatcher.accept(event, message.route, drain_ms=drain_ms)
+            self._dispatcher.accept(event, message.route, received=received, drain_ms=drain_ms)
         elif isinstance(event, Send):
             self._refusals[event.reason] += bool(event.reason)
             if client:

@@ -24,7 +24,8 @@ class Job:
         expires_at: on the front's clock; nobody waits for the answer any more.
         route: the envelope of the client's latest message.
         deaths: tails that died or hung while they had this job.
-        since: when it was accepted, on the front's clock.
+        received: when its message had its turn, on the front's clock.
+        since: when it was accepted, on the same clock.
         taken: when a tail last got it, on the same clock.
     """
 
@@ -35,6 +36,7 @@ class Job:
     expires_at: float
     route: tuple[bytes, ...] = ()
     deaths: int = 0
+    received: float = 0.0
     since: float = 0.0
     taken: float = 0.0
 

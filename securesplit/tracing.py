@@ -1,0 +1,209 @@
+"""Traces for OpenTelemetry (extra ``otel``): how long each stage of a photo or a request took, and nothing of it.
+
+Invariants:
+
+- Off until `enable` is called; until then a stage costs a comparison, and nothing of OpenTelemetry is imported.
+- A span has no attribute but those of `ATTRIBUTES`, whose values are words of this program: presets, outcomes, names
+  of error classes. There is no event and no message of an exception, which could hold a file's name.
+- No context travels: the messages on the wire are those without traces, so a device's traces and a worker's share no
+  id, and whoever has both cannot join them but by their times (ADR 092).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from securesplit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider as SdkProvider
+    from opentelemetry.trace import Span, Tracer, TracerProvider
+
+_log = logging.getLogger(__name__)
+ATTRIBUTES: Final = ("securesplit.preset", "securesplit.outcome", "error.type")
+_CLOSE_S: Final = 2.0
+_WARN_EVERY_S: Final = 60.0
+_OFF: Final = contextlib.nullcontext()
+_tracer: Tracer | None = None
+
+
+def enable(provider: TracerProvider) -> None:
+    """Give spans of all clients and workers of this program to `provider`, from the next photo or request on."""
+    global _tracer  # noqa: PLW0603 - a program has one, as it has one root logger
+    from securesplit.version import own_version
+
+    _tracer = provider.get_tracer("securesplit", own_version())
+
+
+def disable() -> None:
+    """Make no more spans; those that have begun end in the provider that they have."""
+    global _tracer  # noqa: PLW0603
+    _tracer = None
+
+
+def is_on() -> bool:
+    """Whether spans are made."""
+    return _tracer is not None
+
+
+def stage(name: str) -> contextlib.AbstractContextManager[object]:
+    """A span around a stage of the photo that this thread or task works on."""
+    return _OFF if _tracer is None else _stage(_tracer, name)
+
+
+@contextlib.contextmanager
+def _stage(tracer: Tracer, name: str) -> Iterator[None]:
+    with (
+        tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as span,
+        _failures(span),
+    ):
+        yield
+
+
+class PhotoSpan:
+    """The span of one photo, from its reading to its answer; threads and tasks may enter it in turn."""
+
+    def __init__(self) -> None:
+        self._span = None if _tracer is None else _tracer.start_span("diagnose")
+
+    def within(self) -> contextlib.AbstractContextManager[object]:
+        """Make stages its children; an error ends it."""
+        return _OFF if self._span is None else _within(self._span)
+
+    def end(self, outcome: str, preset: str) -> None:
+        """It is over.
+
+        Args:
+            outcome: ``answered`` or ``refused``.
+            preset: by name.
+        """
+        if self._span is not None:
+            self._span.set_attributes({"securesplit.outcome": outcome, "securesplit.preset": preset})
+            self._span.end()
+
+
+@contextlib.contextmanager
+def _within(span: Span) -> Iterator[None]:
+    from opentelemetry import trace
+
+    with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+        try:
+            with _failures(span):
+                yield
+        except BaseException:
+            span.end()
+            raise
+
+
+@contextlib.contextmanager
+def _failures(span: Span) -> Iterator[None]:
+    """Note the class of an error, and nothing else of it."""
+    try:
+        yield
+    except BaseException as error:
+        from opentelemetry.trace import Status, StatusCode
+
+        span.set_attribute("error.type", type(error).__name__)
+        span.set_status(Status(StatusCode.ERROR))
+        raise
+
+
+def record(name: str, stages: Sequence[tuple[str, float, float]], now: float, *, preset: str, outcome: str) -> None:
+    """Make a span of what is over, and of its stages.
+
+    Args:
+        name: of the whole.
+        stages: name, start and end of each, in order, in seconds of a rising clock.
+        now: by that clock.
+        preset: by name.
+        outcome: how it ended, in a word.
+    """
+    if _tracer is None:
+        return
+    from opentelemetry import trace
+
+    zero_ns = time.time_ns() - int(1e9 * now)
+    ends_ns = [(stage, zero_ns + int(1e9 * start), zero_ns + int(1e9 * end)) for stage, start, end in stages]
+    attributes = {"securesplit.preset": preset, "securesplit.outcome": outcome}
+    whole = _tracer.start_span(name, start_time=ends_ns[0][1], attributes=attributes)
+    context = trace.set_span_in_context(whole)
+    for stage, start_ns, end_ns in ends_ns:
+        _tracer.start_span(stage, context, start_time=start_ns).end(end_ns)
+    whole.end(ends_ns[-1][2])
+
+
+@contextlib.contextmanager
+def exporting(service: str, *, wanted: bool) -> Iterator[None]:
+    """Send spans to the collector that the ``OTEL_EXPORTER_OTLP_*`` variables name, by HTTP, until this is left.
+
+    A collector that takes nothing costs a warning a minute, and 2 s at the end.
+
+    Args:
+        service: name of this service, where ``OTEL_SERVICE_NAME`` gives none.
+        wanted: False: do nothing.
+
+    Raises:
+        ConfigError: the extra is not installed.
+    """
+    if not wanted:
+        yield
+        return
+    provider, handler, theirs = _provider(service), _ExportWarning(), logging.getLogger("opentelemetry")
+    theirs.addHandler(handler)
+    theirs.propagate = False
+    enable(provider)
+    try:
+        yield
+    finally:
+        disable()
+        closing = threading.Thread(target=provider.shutdown, name="securesplit-traces", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_S)
+        theirs.removeHandler(handler)
+        theirs.propagate = True
+
+
+def _provider(service: str) -> SdkProvider:
+    """One that has no other word about this machine than the service's name and version.
+
+    OpenTelemetry's own resource detectors are left out: one of them sends the command line, with the photos' names.
+    """
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        hint = "python -m pip install 'securesplit[otel]'"
+        raise ConfigError("traces need OpenTelemetry, which is not installed", hint=hint) from None
+    from securesplit.version import own_version
+
+    name = os.environ.get("OTEL_SERVICE_NAME") or service
+    made = TracerProvider(
+        resource=Resource({"service.name": name, "service.version": own_version()}), shutdown_on_exit=False
+    )
+    made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return made
+
+
+class _ExportWarning(logging.Handler):
+    """Says in our words, once a minute at most, that spans do not arrive; the library's hold addresses and traces."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said_at = -_WARN_EVERY_S
+
+    def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002  (its text is not shown)
+        """Log one line of ours."""
+        if time.monotonic() - self._said_at >= _WARN_EVERY_S:
+            self._said_at = time.monotonic()
+            _log.warning(
+                "traces are not sent: no collector takes them; see OTEL_EXPORTER_OTLP_ENDPOINT",
+                extra={"event": "traces-not-sent"},
+            )
