@@ -49,7 +49,7 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
         title = _("A drawn lesion") if photo is None else str(photo)
         photo = photo or _drawn(folder)
         if refusal := _refusal(photo, model):
-            show_refusal(refusal)
+            show_refusal(refusal, has_anyway=False)
             return REFUSED
         certs = folder / "certs"
         terminal.note(_("1. keys: a private CA, one server, one client"))

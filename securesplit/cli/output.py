@@ -97,9 +97,12 @@ def show(diagnosis: Diagnosis, title: str, *, explain: bool) -> None:
         terminal.answer(f"  {line}")
 
 
-def show_refusal(refusal: Refusal) -> None:
-    """Why there is no answer, and what to do."""
+def show_refusal(refusal: Refusal, *, has_anyway: bool = True) -> None:
+    """Why there is no answer, and what to do; `has_anyway`: whether the command can be told to ask all the same."""
     detail, advice = wording.refused(refusal)
     terminal.heading(refusal.photo, _("refused, {detail} ({reason})", detail=detail, reason=refusal.reason), "magenta")
     terminal.answer(f"  {advice}")
-    terminal.answer("  " + _("Nothing was sent: an answer would say nothing about the mole (--anyway gives it)."))
+    if has_anyway:
+        terminal.answer("  " + _("Nothing was sent: an answer would say nothing about the mole (--anyway gives it)."))
+    else:
+        terminal.answer("  " + _("Nothing was sent: an answer would say nothing about the mole."))

@@ -83,5 +83,7 @@ def test_a_photo_that_would_be_refused_starts_no_worker(
     Image.fromarray(textures.draw_texture(9_000_001, 300)).save(tmp_path / "texture.png")
     out = tmp_path / "demo.png"
     assert run(["demo", str(tmp_path / "texture.png"), "--privacy", privacy, "--out", str(out)]) == 4
-    assert "refused" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "refused" in said
+    assert "--anyway" not in said, "demo has no such flag"
     assert not out.exists()
