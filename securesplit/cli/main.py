@@ -42,8 +42,8 @@ COMMANDS = {
 """By command: its module (and function) under `securesplit.cli`, and its line in ``--help``."""
 
 _EPILOG = (
-    "Exit codes: 0 done, 1 internal error, 2 usage, 3 unreadable photo, 5 credentials, 6 no worker, 7 not trusted, "
-    "8 worker failed, 9 bundle, 10 privacy budget, 11 answer not written, "
+    "Exit codes: 0 done, 1 internal error, 2 usage, 3 unreadable photo, 4 photo refused, 5 credentials, 6 no worker, "
+    "7 not trusted, 8 worker failed, 9 bundle, 10 privacy budget, 11 answer not written, "
     "12 audit found a broken promise, 13 audit left a promise unjudged, 130 interrupted."
 )
 

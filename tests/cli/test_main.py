@@ -1,9 +1,12 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from securesplit import errors
+from securesplit.cli.audit import MissedGoalsError, UnjudgedGoalsError
 from securesplit.cli.main import COMMANDS, LazyGroup, cli, run
 
 
@@ -16,6 +19,14 @@ def test_help_lists_every_command_without_importing_it() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = [*vars(errors).values(), MissedGoalsError, UnjudgedGoalsError]
+    wanted = {0, errors.REFUSED, 130} | {kind.exit_code for kind in kinds if hasattr(kind, "exit_code")}
+    assert run(["--help"]) == 0
+    told = capsys.readouterr().out.partition("Exit codes:")[2]
+    assert {int(code) for code in re.findall(r"(\d+) [a-z]", " ".join(told.split()))} == wanted
 
 
 @pytest.mark.parametrize("name", COMMANDS)
