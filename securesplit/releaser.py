@@ -230,11 +230,16 @@ def choose_preset(bundle: Bundle, privacy: str | float | None) -> Preset:
     epsilon = check_privacy(privacy)
     if epsilon is None:
         own = None if privacy in bundle.presets else plugins.mechanism(str(privacy))
-        return bundle.preset(str(privacy)) if own is None else _by_mechanism(bundle, own)
+        return bundle.preset(str(privacy)) if own is None else preset_of_mechanism(bundle, own)
     return bundle.preset("private").with_epsilon(epsilon, DELTA)
 
 
-def _by_mechanism(bundle: Bundle, own: Mechanism) -> Preset:
+def preset_of_mechanism(bundle: Bundle, own: Mechanism) -> Preset:
+    """The preset that an own mechanism makes of the bundle's, without any figure of what its answers are worth.
+
+    Raises:
+        BundleError: the bundle has not the preset that the mechanism uses.
+    """
     preset = bundle.preset(own.preset)
     spec = replace(preset.spec, preset=own.name, sigma_per_clip=0.0, mechanism=own)
     return replace(preset, spec=spec, quality={}, readings=(), spread=None)

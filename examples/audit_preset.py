@@ -1,0 +1,42 @@
+"""The audit of one preset from Python, in a size for a first look; `securesplit audit` does the same in minutes.
+
+It draws its photos, so its figures say that the attacks run and nothing of real photos.
+"""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+from securesplit import Bundle
+from securesplit.audit import report, suite
+from securesplit.audit.effort import QUICK
+
+FIRST_LOOK = dataclasses.replace(
+    QUICK,
+    own=40,
+    victims=40,
+    rebuilt=4,
+    seeds=(1,),
+    draws=(1,),
+    decoder_photos=(40,),
+    decoder_updates=20,
+    averaged=(1, 4),
+    candidates=(10,),
+    decisions=10,
+    epsilons=(8.0,),
+)
+
+
+def main() -> None:
+    """Attack `private`, write the report, and print the verdict."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        bench = suite.prepare(Bundle.load(), None, out, FIRST_LOOK, ["private"], lambda _: None)
+        found = report.finish(suite.run(bench, lambda _: None))
+        files = report.write(found, bench, out)
+        print(*report.verdict(found), sep="\n")
+        print("written:", ", ".join(sorted(file.name for file in files)))
+
+
+if __name__ == "__main__":
+    main()
