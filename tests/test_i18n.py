@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import threading
 from pathlib import Path
 
@@ -197,6 +198,14 @@ def test_flag_variable_and_file_choose_the_language_of_a_command(
     assert said("ledger", "--by", "week", "--lang", "nl") == "fout"
     assert run(["ledger", "--lang", "xx"]) == 2
     assert "hint: choose one of: en, ko, nl" in capsys.readouterr().err
+
+
+def test_config_show_has_the_language(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("SECURESPLIT_LANG", "ko")
+    assert run(["config", "show", "ledger"]) == 0
+    assert re.search(r"lang +ko +SECURESPLIT_LANG", capsys.readouterr().out)
+    assert run(["--debug", "ledger", "--lang", "en"]) == 0
+    assert "debug: lang = en (--lang)" in capsys.readouterr().err
 
 
 def test_json_is_never_translated(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,6 @@ from securesplit.cli import native_stderr, terminal, values
 from securesplit.cli.options import format_option, model_option
 from securesplit.cli.settings import SettingsCommand, command
 from securesplit.errors import ConfigError, SecureSplitError
-from securesplit.plugins import GROUPS, KINDS
-from securesplit.plugins import found as plugins_of
 
 EXTRA_MODULES = ("sklearn", "scipy", "matplotlib")
 
@@ -36,6 +34,9 @@ class AuditCommand(SettingsCommand):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write them."""
+        from securesplit.plugins import GROUPS, KINDS
+        from securesplit.plugins import found as plugins_of
+
         super().format_epilog(ctx, formatter)
         with formatter.section("Installed by packages of others"):
             formatter.write_dl([(KINDS[group], ", ".join(plugins_of(group)) or "none") for group in GROUPS])

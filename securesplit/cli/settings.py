@@ -193,6 +193,7 @@ class SettingsCommand(click.Command):
             for key, option in check.options_of(self).items():
                 name = str(option.name)
                 terminal.note(f"debug: {key} = {shown(ctx.params.get(name))} ({source_of(ctx, name)})")
+        ctx.params.pop("lang")  # which is in force already
         return super().invoke(ctx)
 
 
@@ -201,7 +202,6 @@ def _lang_option() -> click.Option:
         ["--lang"],
         type=values.LANGUAGE,
         is_eager=True,
-        expose_value=False,
         callback=_speak_as_flagged,
         help="Language of texts: en, ko, or one of your own.  [default: the system's]",
     )
