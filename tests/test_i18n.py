@@ -200,6 +200,19 @@ def test_flag_variable_and_file_choose_the_language_of_a_command(
     assert "hint: choose one of: en, ko, nl" in capsys.readouterr().err
 
 
+def test_a_damaged_file_of_the_user_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "securesplit" / "locale"
+    own.mkdir(parents=True)
+    (own / "ko.po").write_text("msgid nonsense", encoding="utf-8")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert run(["ledger"]) == 0
+    monkeypatch.setenv("LANGUAGE", "ko")
+    assert run(["ledger"]) == 2
+    assert "ko.po is no valid .po file" in capsys.readouterr().err
+
+
 def test_config_show_has_the_language(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("SECURESPLIT_LANG", "ko")
     assert run(["config", "show", "ledger"]) == 0

@@ -161,8 +161,8 @@ def _records(stream: BinaryIO, style: Style, path: Path) -> Iterator[tuple[Mappi
 
 
 def _from_json(line: str, _number: int) -> Mapping[str, str]:
-    row = records.csv_record(json.loads(line))
-    return _from_row(row) | {"photo": json.loads(line)["photo"]}
+    answer = json.loads(line)
+    return _from_row(records.csv_record(answer)) | {"photo": answer["photo"]}
 
 
 def _from_csv(line: str, number: int) -> Mapping[str, str]:

@@ -195,7 +195,7 @@ def run(arguments: list[str], signals: process.Signals | None = None) -> int:
         arguments: of the command line.
         signals: what is to end the command; None: whatever the caller does about signals.
     """
-    with i18n.using(i18n.wanted(os.environ, folder := locale_folder()), folder):
+    with i18n.using(i18n.ENGLISH):
         return _run(arguments, signals)
 
 
@@ -204,6 +204,7 @@ def _run(arguments: list[str], signals: process.Signals | None) -> int:
     try:
         if signals is not None:
             signals.watch()
+        settings.speak(i18n.wanted(os.environ, locale_folder()))
         code = cli.main(args=arguments or ["--help"], prog_name="securesplit", standalone_mode=False)
         _flush_answers()
     except click.exceptions.Exit as stop:
