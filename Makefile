@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo ui test check mutation mutants messages bench bundle inception build clean
+.PHONY: help demo ui docs test check mutation mutants messages bench bundle inception build clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +30,14 @@ $(VENV)/.ui: $(VENV)/.base
 
 ui: $(VENV)/.ui  ## a page in the browser that asks about photos, with a worker of its own
 	$(BIN)/securesplit ui --embedded
+
+$(VENV)/.docs: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs  ## the documents as a site with an API reference, under build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python docs/check_site.py build/site
 
 test: $(VENV)/.dev  ## the test suite; real photos are used where SECURESPLIT_DATA or ../shared/data is there
 	$(BIN)/python -m pytest
