@@ -87,6 +87,7 @@ def _examine(
     ctx, now = click.get_current_context(), datetime.now(UTC)
     yield from installation.check_libraries()
     yield from installation.check_plugins()
+    yield from installation.check_formats()
     yield from installation.check_settings(settings_of(ctx))
     from securesplit.cli.checks import bundle, certificates, connection, machine
 

@@ -27,7 +27,7 @@ from securesplit.imaging.dicom import Dicom
 from securesplit.imaging.memory import check_size
 
 MAX_DECODING_S = 60.0
-NAMES = {"HEIF": "HEIC", "AVIF": "AVIF", "JPEG2000": "JPEG 2000", "DICOM": "DICOM file"}
+NAMES = {"HEIF": "HEIC", "AVIF": "AVIF", "JPEG2000": "JPEG 2000", "DICOM": "DICOM"}
 """For people, by Pillow's name."""
 
 PARTS = 5
@@ -199,10 +199,10 @@ def _rows(answer: IO[bytes], head: _Head, kind: str) -> Image.Image:
 
 def _failed(kind: str, reason: str) -> PhotoError:
     if reason == "memory":
-        return PhotoError(f"decoding this {NAMES[kind]} would take too much memory", hint=_SMALLER)
+        return PhotoError(f"decoding this {NAMES[kind]} file would take too much memory", hint=_SMALLER)
     plain = " ".join("".join(c if c.isprintable() else " " for c in reason).split())
-    return PhotoError(f"the {NAMES[kind]} is damaged or truncated ({plain[:120]})", hint=_AGAIN)
+    return PhotoError(f"the {NAMES[kind]} file is damaged or truncated ({plain[:120]})", hint=_AGAIN)
 
 
 def _crashed(kind: str) -> PhotoError:
-    return PhotoError(f"the {NAMES[kind]} is damaged, or too costly to decode (its decoder gave up)", hint=_AGAIN)
+    return PhotoError(f"the {NAMES[kind]} file is damaged, or too costly to decode (its decoder gave up)", hint=_AGAIN)

@@ -14,9 +14,12 @@ import pytest
 
 import securesplit
 from securesplit.channel import keystore
+from securesplit.cli.checks import installation
 from securesplit.cli.checks.certificates import CertsCheck
 from securesplit.cli.checks.machine import check_clock, check_state, installed_at
 from securesplit.cli.main import run
+from securesplit.errors import PhotoError
+from securesplit.imaging import isolated
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import load_secret, state_folder
@@ -325,6 +328,20 @@ def test_a_worker_that_is_not_there_is_an_error(
     report = doctor("--connect", absent, "--connect", worker.endpoint, "--certs", worker.certs, "--timeout", 5)
     assert report["exit_code"] == 6
     assert "answered a drawn lesion" in said(report, "ok")[-1]
+
+
+def test_which_photos_are_read_and_what_brings_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolated, "check_available", lambda _: None)
+    (found,) = installation.check_formats()
+    assert found.message == "JPEG, PNG, TIFF, BMP, WebP, AVIF, HEIC, DICOM are read"
+
+    def lack(kind: str) -> None:
+        raise PhotoError(f"no {kind}")
+
+    monkeypatch.setattr(isolated, "check_available", lack)
+    (found,) = installation.check_formats()
+    assert "WebP are read; AVIF needs pip install 'securesplit[heic]'" in found.message
+    assert "DICOM needs pip install 'securesplit[dicom]'" in found.message
 
 
 def test_a_copy_that_was_never_installed_works_and_says_so(

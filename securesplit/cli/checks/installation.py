@@ -40,6 +40,21 @@ def check_libraries() -> Iterator[Finding]:
     yield from _check_openssl()
 
 
+def check_formats() -> Iterator[Finding]:
+    """Which photos are read here, and which extra brings the others."""
+    from securesplit.imaging import isolated
+
+    here, lacking = ["JPEG", "PNG", "TIFF", "BMP", "WebP"], []
+    for kind, extra in (("AVIF", "heic"), ("HEIF", "heic"), ("DICOM", "dicom")):
+        try:
+            isolated.check_available(kind)
+        except SecureSplitError:
+            lacking.append(f"{isolated.NAMES[kind]} needs pip install 'securesplit[{extra}]'")
+        else:
+            here.append(isolated.NAMES[kind])
+    yield ok("photos", "; ".join([f"{', '.join(here)} are read", *lacking]))
+
+
 def _required() -> list[str]:
     """The package's requirements as it was installed with; none where it was not, as in a copy of its folder."""
     try:
