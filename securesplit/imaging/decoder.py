@@ -101,6 +101,8 @@ def take_dicom_apart(content: bytes, most: int) -> tuple[dict[str, object], list
     parts = [profile(dataset), *(dataset.get(f"{colour}PaletteColorLookupTableData") or b"" for colour in PALETTE)]
     try:
         parts.append(pixel_data(dataset, syntax, facts, most))
+    except MemoryError:
+        facts["problem"] = "memory"
     except Exception as error:  # noqa: BLE001 - what the tags say comes first
         facts["problem"] = str(error)[:200] or type(error).__name__
     facts["parts"] = [len(part) for part in parts]

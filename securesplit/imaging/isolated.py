@@ -108,6 +108,8 @@ def read_dicom(content: bytes, most_bytes: int) -> Dicom:
             lengths = [int(length) for length in facts["parts"]]
         except (KeyError, TypeError, ValueError):
             raise _crashed("DICOM") from None
+        if len(lengths) not in (PARTS - 1, PARTS) or min(lengths) < 0:
+            raise _crashed("DICOM")
         check_size((facts["columns"], facts["rows"]))
         if facts.get("problem") == "memory" or sum(lengths) > most_bytes:
             raise _failed("DICOM", "memory")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import json
 import random
 import subprocess
 import sys
@@ -272,6 +273,28 @@ def test_a_truncated_or_damaged_file_never_does_more_than_refuse() -> None:
             assert read(bytes(spoiled)).shape == (100, 100, 3)
         except PhotoError as error:
             assert error.hint
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"parts": [-1, 0, 0, 0, 43_200]},
+        {"parts": [0, 0, 0, 43_200]},
+        {"parts": "none"},
+        {"rows": "120"},
+        {"palette": 7},
+        {"frames": []},
+    ],
+    ids=str,
+)
+def test_a_subverted_decoder_is_not_believed(told: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    facts, parts = decoder.take_dicom_apart(dicom(PIXELS.tobytes()), 1 << 26)
+    head = json.dumps(facts | told).encode()
+    content = len(head).to_bytes(4, "big") + head + b"".join(parts)
+    monkeypatch.setattr(isolated, "_answer", lambda *_: contextlib.nullcontext(io.BytesIO(content)))
+    with pytest.raises(PhotoError) as caught:
+        read(b"\0" * 128 + b"DICM")
+    assert caught.value.hint
 
 
 def test_the_hint_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
