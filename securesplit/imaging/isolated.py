@@ -68,7 +68,7 @@ def check_available(kind: str) -> None:
         )
     if kind == "JPEG2000" and not features.check("jpg_2000"):
         raise PhotoError("this Pillow has no JPEG 2000", hint="export the photo as a JPEG or PNG")
-    if kind == "AVIF" and not features.check("avif"):
+    if kind == "AVIF" and not ("avif" in features.modules and features.check("avif")):  # older ones warn of the name
         raise PhotoError(
             "an AVIF picture needs a newer Pillow, with AVIF",
             hint="pip install 'securesplit[heic]', or save it as a JPEG",
