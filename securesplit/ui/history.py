@@ -40,7 +40,7 @@ KEY_FILE: Final = "key.json"
 SCHEMA: Final = "securesplit.history/1"
 COST: Final = 1 << 17  # 128 MiB and 0.4 s of a core for each guess (OWASP's first choice, with r = 8 and p = 1)
 BLOCK: Final = 8
-MOST_COST: Final = 1 << 20
+MOST_COST: Final = 1 << 18  # 256 MiB
 LEAST_PASSPHRASE: Final = 8  # characters
 MOST_PASSPHRASE: Final = 1024  # bytes
 MOST_ENTRIES: Final = 5_000

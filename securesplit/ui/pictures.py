@@ -15,6 +15,7 @@ from PIL import Image
 from securesplit.privacy.release import ReleaseSpec
 
 KEPT_SIDE = 96  # pixels, of the small picture in a history
+MOST_CELLS = 12  # values that are drawn beside the one that was sent
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,6 @@ class Cell:
     value: int
     is_sent: bool
     is_level: bool
-
-
-MOST_CELLS = 12
 
 
 def cells(release: NDArray[Any], spec: ReleaseSpec) -> list[Cell]:

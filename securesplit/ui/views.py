@@ -89,7 +89,7 @@ def entry(kept: Entry) -> dict[str, Any]:
     if kept.content is None:
         return {"id": kept.id, "is_damaged": True}
     content = kept.content
-    risk, interval = content["risk"], content["interval"]
+    risk, interval = content.get("risk"), content.get("interval")
     return {
         "id": kept.id,
         "is_damaged": False,

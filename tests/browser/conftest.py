@@ -76,7 +76,9 @@ class Served:
     def address(self) -> str:
         """The next address that opens the page."""
         assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        address = self.process.stdout.readline().strip()
+        assert address, f"the page has ended, with {self.process.poll()}"
+        return address
 
     def end(self) -> None:
         """As Ctrl-C does."""

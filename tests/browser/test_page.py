@@ -86,7 +86,7 @@ def test_a_photo_is_dropped_and_pasted(tab: Tab) -> None:
     assert tab.heading()
     tab.again()
     tab.page.evaluate(paste, tab.page.evaluate_handle("() => new DataTransfer()"))
-    assert "no photo" in tab.page.locator("#live").inner_text()
+    tab.page.get_by_text("There is no photo").wait_for()
 
 
 def test_a_phone_takes_the_photo_with_its_camera(new_tab: Callable[..., Tab], served: Served) -> None:

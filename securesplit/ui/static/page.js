@@ -8,6 +8,7 @@ const mostBytes = Number($("#main").dataset.mostBytes);
 const token = sessionStorage.getItem("securesplit-token") ?? "";
 
 let photo = null; // the one that is shown or asked about
+let isAnyway = false; // whether it is asked about although it was refused
 let asking = null; // ends the request that is under way
 
 // ---- the program on this device
@@ -126,7 +127,7 @@ async function ask(file, { anyway = false } = {}) {
   }
   asking?.abort();
   const mine = new AbortController();
-  [photo, asking] = [file, mine];
+  [photo, asking, isAnyway] = [file, mine, anyway];
   begin(file);
   try {
     const path = anyway ? "/api/photos?anyway=1" : "/api/photos";
@@ -161,24 +162,28 @@ function finish(content) {
 function restart() {
   asking?.abort();
   [photo, asking] = [null, null];
+  note("");
   $("#result").replaceChildren();
   $("#work").hidden = true;
   $(".ask").hidden = false;
   $("#file").focus();
 }
 
-function take(files, { several = texts.one } = {}) {
-  const found = [...(files ?? [])];
-  if (!found.length) {
-    say(texts.notAPhoto);
-    return;
-  }
-  ask(found[0]);
-  if (found.length > 1) say(several);
+function take(files) {
+  if (!$("#result")) return; // closed
+  const [first, ...others] = files ?? [];
+  if (first) ask(first);
+  note(first ? (others.length ? texts.one : "") : texts.notAPhoto);
 }
 
+/** For screen readers; others see the same in the page. */
 function say(text) {
   $("#live").textContent = text;
+}
+
+/** For everybody. */
+function note(text) {
+  $("#note").textContent = text;
 }
 
 // ---- ledger and history
@@ -247,7 +252,7 @@ document.addEventListener("click", (event) => {
   const { action, history, remove } = event.target.dataset;
   if (action === "again") restart();
   if (action === "anyway" && photo) ask(photo, { anyway: true });
-  if (action === "retry") photo ? ask(photo) : restart();
+  if (action === "retry") photo ? ask(photo, { anyway: isAnyway }) : restart();
   if (history === "close") changeHistory("/api/history/close", { method: "POST" });
   if (history === "erase" && confirm(texts.erase)) changeHistory("/api/history", { method: "DELETE" });
   if (remove) changeHistory(`/api/history/${remove}`, { method: "DELETE" });
