@@ -94,6 +94,7 @@ def take_dicom_apart(content: bytes, most: int) -> tuple[dict[str, object], list
     wanted = [*DICOM_FACTS.values(), *tables, "ICCProfile", "OpticalPathSequence", "PixelData"]
     dataset = pydicom.dcmread(io.BytesIO(content), specific_tags=wanted)
     facts: dict[str, object] = {name: plain(dataset.get(keyword)) for name, keyword in DICOM_FACTS.items()}
+    facts["sop"] = facts["sop"] or plain(dataset.file_meta.get("MediaStorageSOPClassUID"))
     syntax = dataset.file_meta.TransferSyntaxUID
     facts |= {"syntax": str(syntax), "syntax_name": UID(syntax).name, "sop_name": UID(str(facts["sop"])).name}
     facts["is_little_endian"] = syntax.is_little_endian

@@ -179,6 +179,8 @@ def _numbers(photo: Dicom) -> NDArray[Any]:
     if len(photo.pixels) < count * dtype.itemsize:
         raise _damaged("a part of the pixels is missing")
     numbers = np.frombuffer(photo.pixels, dtype, count)
+    if photo.stored < photo.allocated:  # the upper bits may hold anything, such as an overlay
+        numbers = numbers & (2**photo.stored - 1)
     if photo.is_planar and photo.samples == 3:
         return np.moveaxis(numbers.reshape(3, height, width), 0, -1)
     return numbers.reshape(height, width, photo.samples)

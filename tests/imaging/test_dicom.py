@@ -141,6 +141,7 @@ EXACT: dict[str, Callable[[], bytes]] = {
     "16 bits": lambda: dicom((PIXELS.astype("<u2") * 257).tobytes(), **deep(16)),
     "big-endian": lambda: dicom((PIXELS.astype(">u2") * 257).tobytes(), ExplicitVRBigEndian, **deep(16)),
     "12 bits of 16": lambda: dicom((PIXELS.astype("<u2") << 4).tobytes(), **deep(12)),
+    "12 bits and an overlay": lambda: dicom((PIXELS.astype("<u2") << 4 | 0xA000).tobytes(), **deep(12)),
     "RLE": packed_as_rle,
     "JPEG 2000": jpeg_2000,
 }
@@ -157,6 +158,7 @@ IN_GREY: dict[str, Callable[[], bytes]] = {
     "MONOCHROME1": lambda: grey((255 - GREY).tobytes(), "MONOCHROME1"),
     "12 bits": lambda: grey((GREY.astype("<u2") << 4).tobytes(), **deep(12)),
     "12 bits of MONOCHROME1": lambda: grey((4095 - (GREY.astype("<u2") << 4)).tobytes(), "MONOCHROME1", **deep(12)),
+    "12 bits and an overlay": lambda: grey((GREY.astype("<u2") << 4 | 0x5000).tobytes(), **deep(12)),
 }
 
 

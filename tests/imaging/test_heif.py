@@ -22,7 +22,7 @@ from tests.imaging.files import exif, lesion, saved, short
 from tests.imaging.profiles import DISPLAY_P3, in_space, matrix_profile
 
 pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
-if not features.check("avif"):
+if "avif" not in features.modules or not features.check("avif"):
     pytest.skip("this Pillow has no AVIF", allow_module_level=True)
 
 LOSSLESS: dict[str, Any] = {"quality": -1, "chroma": 444, "matrix_coefficients": 0}

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from securesplit import Client, Refusal, wording
-from securesplit.imaging import load_photo, load_square
+from securesplit.imaging import load_photo, load_square, pixels
 from securesplit.imaging.lesion import centre_square, choose_square
 from securesplit.worker import EmbeddedWorker
 from tests.imaging.files import exif, saved, short
@@ -96,19 +96,29 @@ def test_the_same_photo_has_the_same_square_in_every_lossless_format(kind: str) 
     assert expected.crop.by == "lesion"
 
 
-def test_a_photo_that_is_reduced_is_slid_too(tmp_path: Path) -> None:
-    """Beyond 16 megapixels; turned by its tag, and with a length that no whole number of blocks fills."""
-    large = SLID.resize((4817, 3613), Image.Resampling.NEAREST)
-    large.save(tmp_path / "large.png", compress_level=1)
-    large.transpose(Image.Transpose.ROTATE_90).save(
-        tmp_path / "turned.png", compress_level=1, exif=exif([short(0x112, 6)])
-    )
-    found, turned = load_square(tmp_path / "large.png", 150), load_square(tmp_path / "turned.png", 150)
-    expected = load_square(SLID, 150)
-    assert found.crop.by == turned.crop.by == "lesion"
+def test_a_photo_that_is_reduced_is_slid_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those beyond 16 megapixels; turned by its tag, and with a length that no whole number of blocks fills."""
+    monkeypatch.setattr(pixels, "MAX_WHOLE_PIXELS", 100_000)
+    large = SLID.resize((1217, 913), Image.Resampling.NEAREST)
+    turned = saved(large.transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif([short(0x112, 6)]))
+    found, again = load_square(large, 50), load_square(io.BytesIO(turned), 50)
+    expected = load_square(SLID, 50)
+    assert found.edge == 913 // 4
+    assert found.crop.by == again.crop.by == "lesion"
     assert abs(found.crop.left - expected.crop.left) < 0.02
     assert np.abs(found.pixels.astype(int) - expected.pixels).mean() < 4
-    assert np.abs(turned.pixels.astype(int) - found.pixels).mean() < 1
+    assert np.abs(again.pixels.astype(int) - found.pixels).mean() < 1
+
+
+@pytest.mark.parametrize("size", [(1217, 913), (913, 1217), (1203, 902)])
+def test_the_centre_square_of_a_reduced_photo_is_reduced_alone(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole blocks beside it move none of its own."""
+    monkeypatch.setattr(pixels, "MAX_WHOLE_PIXELS", 100_000)
+    image = photo(*size, size=300)
+    centre = image.crop(centre_square(image).box)
+    assert (load_square(image, 50).pixels == load_square(centre, 50).pixels).all()
 
 
 def test_the_answer_says_which_square_it_is_of(tmp_path: Path) -> None:
