@@ -25,7 +25,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.refusals import POINTS, Device, Outcome, opened
 from benchmarks.table import show
 from securesplit.imaging import load_square
-from securesplit.imaging.lesion import Box, centre_square, find_lesion
+from securesplit.imaging.lesion import Box, centre_square, find_lesion, square_around
 from securesplit.model import Bundle
 from training import data, gate_data
 from training.photo import Photo
@@ -75,15 +75,6 @@ def draw_window(image: Image.Image, lesion: Box, rng: np.random.Generator) -> Im
     return None
 
 
-def best_square(image: Image.Image, lesion: Box, edge: int) -> Image.Image:
-    """The square of that edge around the lesion."""
-    spots = [
-        round(min(max((low + high - edge) / 2, 0), length - edge))
-        for low, high, length in zip(lesion[:2], lesion[2:], image.size, strict=True)
-    ]
-    return image.crop((spots[0], spots[1], spots[0] + edge, spots[1] + edge))
-
-
 def judge_windows(device: Device, photos: Iterable[Photo], most: int) -> list[Window]:
     """Windows of photos in which a lesion stands out, away from the border, and which are not refused themselves."""
     rng, found = np.random.default_rng(SEED), []
@@ -98,7 +89,7 @@ def judge_windows(device: Device, photos: Iterable[Photo], most: int) -> list[Wi
             continue
         edge = min(window.size)
         centre = device.judge(window.crop(centre_square(window).box))
-        best = device.judge(best_square(image, lesion, edge))
+        best = device.judge(image.crop(square_around(lesion, image.size, edge).box))
         found.append(Window(photo.malignant, centre, device.judge(window), best, whole))
         if len(found) == most:
             break

@@ -65,11 +65,16 @@ def choose_square(image: Image.Image) -> Place:
         return centre
     if _inside(lesion, centre) >= 1 - CUT:
         return centre
-    spots = [
-        round(min(max((low + high - centre.edge) / 2, 0), length - centre.edge))
-        for low, high, length in zip(lesion[:2], lesion[2:], image.size, strict=True)
-    ]
-    return Place(spots[0], spots[1], centre.edge, is_slid=True)
+    return square_around(lesion, image.size, centre.edge)
+
+
+def square_around(lesion: Box, size: tuple[int, int], edge: int) -> Place:
+    """The square of that edge, in pixels, with the lesion as near its middle as an image of `size` allows."""
+    left, top = (
+        round(min(max((low + high - edge) / 2, 0), length - edge))
+        for low, high, length in zip(lesion[:2], lesion[2:], size, strict=True)
+    )
+    return Place(left, top, edge, is_slid=True)
 
 
 def centre_square(image: Image.Image) -> Place:
