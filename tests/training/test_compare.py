@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPO
+from tests.training.forked import Forks
 from tests.training.test_data import draw_isic
 
 pytestmark = [
@@ -48,7 +49,7 @@ def test_the_table_holds_differences_of_the_same_seed_best_first() -> None:
     ]
 
 
-def test_a_killed_comparison_goes_on(tmp_path: Path) -> None:
+def test_a_killed_comparison_goes_on(forks: Forks, tmp_path: Path) -> None:
     draw_isic(tmp_path / "data")
     out = tmp_path / "compare"
     settings = ("backbone=tiny", "side=48", "balance=equal", "per_class=100", "epochs=1", "batch=4")
@@ -68,9 +69,7 @@ def test_a_killed_comparison_goes_on(tmp_path: Path) -> None:
     os.kill(first.pid, signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
     kept = json.loads((out / "compare.json").read_text())["runs"]["as it is"]["1"]
-    done = subprocess.run(
-        command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
+    done = forks.run(command)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((out / "compare.json").read_text())
     assert found["runs"]["as it is"]["1"] == kept
@@ -84,7 +83,7 @@ def test_a_killed_comparison_goes_on(tmp_path: Path) -> None:
         ([*command, "--set", "side=40"], "around another configuration"),
         (wrong, "no KEY=VALUE"),
     ):
-        refused = subprocess.run(refusable, cwd=REPO, env=environment, capture_output=True, text=True, check=False)
+        refused = forks.run(refusable)
         assert refused.returncode == 2
         assert message in refused.stderr
         assert "Traceback" not in refused.stderr

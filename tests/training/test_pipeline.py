@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from securesplit.model import Bundle, backbones
 from securesplit.privacy.release import ReleaseSpec, from_grid, saturate, to_grid
+from tests.training.forked import LINE, Forks
 from tests.training.test_data import draw_isic
 from training import encoders, export, levels, records, regularisers, train_private
 from training.network import shipped_network
@@ -161,9 +162,7 @@ def test_one_command_makes_a_bundle_and_goes_on_after_a_kill(tmp_path: Path) -> 
         assert np.isfinite(tail(name, sent[None])).all()
 
 
-def test_arguments_have_help() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "training.default_bundle", "--help"], capture_output=True, text=True, check=False
-    )
+def test_arguments_have_help(forks: Forks) -> None:
+    done = forks.run([*LINE, "training.default_bundle", "--help"])
     assert done.returncode == 0
     assert "--weights" in done.stdout

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import REPO
+from tests.training.forked import Forks
 from tests.training.test_data import draw_isic
 
 NEEDED = ("tensorflow", "optuna")
@@ -54,7 +55,7 @@ def test_the_first_epoch_stops_no_trial_and_the_second_may(tmp_path: Path) -> No
     assert trial.should_prune()
 
 
-def test_a_killed_search_goes_on_and_reports(tmp_path: Path) -> None:
+def test_a_killed_search_goes_on_and_reports(forks: Forks, tmp_path: Path) -> None:
     draw_isic(tmp_path / "data")
     out = tmp_path / "search"
     settings = ("backbone=tiny", "side=48", "ends=one", "balance=equal", "per_class=400", "epochs=2")
@@ -72,9 +73,7 @@ def test_a_killed_search_goes_on_and_reports(tmp_path: Path) -> None:
         time.sleep(0.02)
     os.kill(first.pid, signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
-    done = subprocess.run(
-        command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
+    done = forks.run(command)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "trial 1 was interrupted and is tried again" in done.stdout
     found = states(out / "search.db")
@@ -90,8 +89,6 @@ def test_a_killed_search_goes_on_and_reports(tmp_path: Path) -> None:
     assert len([line for line in lines if line.startswith("| ")]) == 4
     assert np.asarray(Image.open(out / "search.png")).std() > 10
     assert not list(out.glob("trial-*"))
-    other = subprocess.run(
-        [*command, "--set", "side=40"], cwd=REPO, env=environment, capture_output=True, text=True, check=False
-    )
+    other = forks.run([*command, "--set", "side=40"])
     assert other.returncode == 2
     assert "a search around another configuration" in other.stderr

@@ -23,6 +23,7 @@ import pytest
 
 from securesplit.model import Bundle
 from tests.conftest import REPO
+from tests.training.forked import Forks
 from tests.training.test_data import draw_isic
 from tests.training.test_division import draw_folders
 
@@ -42,6 +43,7 @@ def command(folder: Path, run: str, *settings: str, config: str = "dermoscopy") 
 
 
 def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, from the start."""
     return subprocess.run(
         command,
         cwd=REPO,
@@ -95,10 +97,10 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_like_one_that_was_not(tmp_p
     assert resumed["made_from"] == record(tmp_path / "whole")["made_from"]
 
 
-def test_raw_folders_the_student_s_recipe_and_a_bundle_in_one_command(tmp_path: Path) -> None:
+def test_raw_folders_the_student_s_recipe_and_a_bundle_in_one_command(forks: Forks, tmp_path: Path) -> None:
     draw_folders(tmp_path / "data", benign=24, malignant=16)
     arguments = command(tmp_path, "run", "epochs=2", config="student")
-    done = run([*arguments, "--bundle", str(tmp_path / "bundle"), "--licence", "CC0"])
+    done = forks.run([*arguments, "--bundle", str(tmp_path / "bundle"), "--licence", "CC0"])
     assert done.returncode == 0, done.stderr[-3000:]
     made = record(tmp_path / "run")
     assert made["made_from"]["config"]["seed"] == 1
@@ -117,10 +119,10 @@ def test_raw_folders_the_student_s_recipe_and_a_bundle_in_one_command(tmp_path: 
     spec = bundle.preset("none").spec
     cut = head(np.zeros((48, 48, 3), np.uint8))["none"]
     assert np.isfinite(tail("none", np.rint(cut / spec.step).astype(spec.dtype)[None])).all()
-    again = run([*arguments, "--bundle", str(tmp_path / "bundle")])
+    again = forks.run([*arguments, "--bundle", str(tmp_path / "bundle")])
     assert again.returncode == 2
     assert "is not empty" in again.stderr
-    other = run([*arguments, "--set", "batch=8"])
+    other = forks.run([*arguments, "--set", "batch=8"])
     assert other.returncode == 2
     assert "holds a run of other config" in other.stderr
     assert "hint: give another --run" in other.stderr
@@ -150,13 +152,13 @@ def test_two_machines_on_the_loopback_train_one_network(tmp_path: Path, free_por
     assert (hardware["machines"], hardware["strategy"]) == (2, "CollectiveAllReduceStrategy")
 
 
-def test_two_devices_of_a_machine_learn_what_one_learns(tmp_path: Path) -> None:
+def test_two_devices_of_a_machine_learn_what_one_learns(forks: Forks, tmp_path: Path) -> None:
     draw_isic(tmp_path / "data")
     plain = ("optimizer=adam", "schedule=constant", "learning_rate=1e-3", "dropout=0", "views=none", "pixels=0..1")
     plain += ("mixup=0", "ema=0")
     settings = ("epochs=2", "balance=equal", "per_class=16", *plain)  # 8 steps an epoch; four losses
     for devices in ("1", "2"):
-        done = run(command(tmp_path, devices, *settings), TINY_DEVICES=devices)
+        done = forks.run(command(tmp_path, devices, *settings), {"TINY_DEVICES": devices})
         assert done.returncode == 0, done.stderr[-3000:]
     assert record(tmp_path / "2")["sessions"][0]["hardware"]["strategy"] == "MirroredStrategy"
     one, two = ([{k: v for k, v in row.items() if "loss" in k} for row in history(tmp_path / n)] for n in "12")
@@ -166,9 +168,9 @@ def test_two_devices_of_a_machine_learn_what_one_learns(tmp_path: Path) -> None:
         assert two[epoch] == pytest.approx(one[epoch], rel=1e-5)
 
 
-def test_two_devices_with_a_teacher_clipping_and_averaged_weights(tmp_path: Path) -> None:
+def test_two_devices_with_a_teacher_clipping_and_averaged_weights(forks: Forks, tmp_path: Path) -> None:
     draw_isic(tmp_path / "data")
-    done = run(command(tmp_path, "run", "epochs=2", "teacher_share=0.5", "ema=0.9"), TINY_DEVICES="2")
+    done = forks.run(command(tmp_path, "run", "epochs=2", "teacher_share=0.5", "ema=0.9"), {"TINY_DEVICES": "2"})
     assert done.returncode == 0, done.stderr[-3000:]
     assert epochs_of(tmp_path / "run") == [0, 1]
 
@@ -184,14 +186,14 @@ def test_another_backend_trains_the_same_network(tmp_path: Path) -> None:
     assert epochs_of(tmp_path / "run") == [0, 1]
 
 
-def test_stages_of_unfreezing_go_on_from_the_weights_before(tmp_path: Path) -> None:
+def test_stages_of_unfreezing_go_on_from_the_weights_before(forks: Forks, tmp_path: Path) -> None:
     draw_isic(tmp_path / "data")
-    first = run(command(tmp_path, "first", "epochs=1", "freeze=middle"))
+    first = forks.run(command(tmp_path, "first", "epochs=1", "freeze=middle"))
     assert first.returncode == 0, first.stderr[-3000:]
     start = tmp_path / "first" / "best.weights.h5"
     tricks = ("epochs=1", "mixup=0.2", "focal=2", "hairs=2", "histology_weight=1.5", "ema=0.9", "freeze=stem")
     second = [*command(tmp_path, "second", *tricks), "--start", str(start)]
-    done = run(second)
+    done = forks.run(second)
     assert done.returncode == 0, done.stderr[-3000:]
     stems = [kernel_of(tmp_path / name / "best.weights.h5", "conv2d") for name in ("first", "second")]
     assert (stems[0] == stems[1]).all()  # held in both
@@ -199,16 +201,16 @@ def test_stages_of_unfreezing_go_on_from_the_weights_before(tmp_path: Path) -> N
     assert (ends[0] != ends[1]).any()
     assert len(record(tmp_path / "second")["made_from"]["start"]) == 64
     for wrong, message in (("nowhere.weights.h5", "no weights in"), ("second/run.json", "does not fit")):
-        refused = run([*command(tmp_path, "third", "epochs=1"), "--start", str(tmp_path / wrong)])
+        refused = forks.run([*command(tmp_path, "third", "epochs=1"), "--start", str(tmp_path / wrong)])
         assert refused.returncode == 2
         assert message in refused.stderr
         assert "Traceback" not in refused.stderr
 
 
-def test_an_epoch_that_was_backed_up_was_measured_on_averaged_weights(tmp_path: Path) -> None:
+def test_an_epoch_that_was_backed_up_was_measured_on_averaged_weights(forks: Forks, tmp_path: Path) -> None:
     """The kept weights are the average's, and the backup holds those that training goes on from."""
     draw_isic(tmp_path / "data")
-    done = run(command(tmp_path, "run", "epochs=1", "ema=0.99", "balance=equal", "per_class=40"))
+    done = forks.run(command(tmp_path, "run", "epochs=1", "ema=0.99", "balance=equal", "per_class=40"))
     assert done.returncode == 0, done.stderr[-3000:]
     kept = kernel_of(tmp_path / "run" / "best.weights.h5", "conv2d")
     with_rest = kernel_of(tmp_path / "run" / "resume" / "after-1.weights.h5", "conv2d")
@@ -232,9 +234,9 @@ def kernel_of(weights: Path, layer: str) -> Any:
         return np.asarray(file[f"layers/{layer}/vars/0"])
 
 
-def test_mixed_precision_keeps_weights_and_answers_in_float32(tmp_path: Path) -> None:
+def test_mixed_precision_keeps_weights_and_answers_in_float32(forks: Forks, tmp_path: Path) -> None:
     draw_isic(tmp_path / "data")
-    done = run([*command(tmp_path, "run", "epochs=1", "ema=0.9"), "--precision", "mixed_bfloat16"])
+    done = forks.run([*command(tmp_path, "run", "epochs=1", "ema=0.9"), "--precision", "mixed_bfloat16"])
     assert done.returncode == 0, done.stderr[-3000:]
     assert record(tmp_path / "run")["sessions"][0]["precision"] == "mixed_bfloat16"
     import h5py
@@ -254,9 +256,11 @@ def test_mixed_precision_keeps_weights_and_answers_in_float32(tmp_path: Path) ->
         (["--data", "/nowhere"], 3, "holds none of ham10000/, metadata.csv"),
     ],
 )
-def test_refusals_have_a_hint_and_no_traceback(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+def test_refusals_have_a_hint_and_no_traceback(
+    forks: Forks, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
     draw_isic(tmp_path / "data")
-    done = run([*command(tmp_path, "run"), *arguments])
+    done = forks.run([*command(tmp_path, "run"), *arguments])
     assert done.returncode == code
     assert message in done.stderr
     assert "hint: " in done.stderr

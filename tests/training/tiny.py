@@ -40,7 +40,8 @@ def remember(model: keras.Model, *rest: Any) -> None:
     compile_model(model, *rest)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the module of the training that the first argument names."""
     if "TINY_DEVICES" in os.environ:  # so many, out of one CPU
         import tensorflow as tf
 
@@ -52,3 +53,7 @@ if __name__ == "__main__":
     for model in trained[-1:]:
         values = [keras.ops.convert_to_numpy(variable).tobytes() for variable in model.trainable_variables]
         print("weights", hashlib.sha256(b"".join(values)).hexdigest())
+
+
+if __name__ == "__main__":
+    main()
