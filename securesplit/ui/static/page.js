@@ -22,8 +22,10 @@ async function call(path, options = {}) {
 /** The piece of HTML that a request is answered with, or a problem with the same form. */
 async function piece(path, options) {
   let response;
+  let text;
   try {
     response = await call(path, options);
+    text = await response.text();
   } catch (error) {
     if (error.name === "AbortError") throw error;
     return { ok: false, content: problem(texts.gone) };
@@ -32,7 +34,7 @@ async function piece(path, options) {
     if (response.status === 403) close();
     return { ok: false, content: problem(texts.gone) };
   }
-  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const page = new DOMParser().parseFromString(text, "text/html");
   const content = document.createDocumentFragment();
   content.append(...page.body.childNodes);
   return { ok: response.ok, content };
