@@ -10,7 +10,7 @@ from training.spread import NoiseFree
 
 @pytest.fixture(autouse=True)
 def _few_refits(monkeypatch):
-    monkeypatch.setattr(spreads, "REFITS", 40)
+    monkeypatch.setattr(spreads, "REFITS", 16)
 
 
 def photos(n, seed=0):
