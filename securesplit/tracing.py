@@ -3,8 +3,8 @@
 Invariants:
 
 - Off until `enable` is called; until then a stage costs a comparison, and nothing of OpenTelemetry is imported.
-- A span has no attribute but those of `ATTRIBUTES`, whose values are words of this program: presets, outcomes, names
-  of error classes. There is no event and no message of an exception, which could hold a file's name.
+- A span has no attribute but those of `ATTRIBUTES`, whose values are words: names of presets, outcomes, names of error
+  classes. There is no event and no message of an exception, which could hold a file's name.
 - No context travels: the messages on the wire are those without traces, so a device's traces and a worker's share no
   id, and whoever has both cannot join them but by their times (ADR 092).
 """
@@ -124,17 +124,18 @@ def record(name: str, stages: Sequence[tuple[str, float, float]], now: float, *,
         preset: by name.
         outcome: how it ended, in a word.
     """
-    if _tracer is None:
+    if (tracer := _tracer) is None:
         return
-    from opentelemetry import trace
+    from opentelemetry import context, trace
 
     zero_ns = time.time_ns() - int(1e9 * now)
     ends_ns = [(stage, zero_ns + int(1e9 * start), zero_ns + int(1e9 * end)) for stage, start, end in stages]
     attributes = {"securesplit.preset": preset, "securesplit.outcome": outcome}
-    whole = _tracer.start_span(name, start_time=ends_ns[0][1], attributes=attributes)
-    context = trace.set_span_in_context(whole)
+    alone = context.Context()  # never within what else this thread may work on
+    whole = tracer.start_span(name, alone, start_time=ends_ns[0][1], attributes=attributes)
+    within = trace.set_span_in_context(whole, alone)
     for stage, start_ns, end_ns in ends_ns:
-        _tracer.start_span(stage, context, start_time=start_ns).end(end_ns)
+        tracer.start_span(stage, within, start_time=start_ns).end(end_ns)
     whole.end(ends_ns[-1][2])
 
 
