@@ -1,4 +1,4 @@
-"""``securesplit split``: a Keras network becomes a bundle of head and tail."""
+"""``securesplit split``: a network becomes a bundle of head and tail."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_CALIBRATION_PHOTOS = 64
 DRAWN_PHOTOS = 16
 
 
-@command(short_help="Split a Keras network into the head and tail of a bundle.")
+@command(short_help="Split a network into the head and tail of a bundle.")
 @network_argument
 @click.option(
     "--at", "layer", required=True, metavar="LAYER", help="Where to cut; `securesplit cuts NETWORK` lists it."
@@ -70,8 +70,8 @@ def split(
 ) -> None:
     """Split NETWORK at LAYER into a bundle with the preset `none`, the undefended cut.
 
-    NETWORK is a .keras file, or a backbone by name. A bundle needs a network that ends in one logit or probability of
-    malignant, or in two of (benign, malignant). Nothing that exists is overwritten.
+    NETWORK is a .keras, .onnx or .pt2 (torch.export) file, or a backbone by name. A bundle needs a network that ends in
+    one logit or probability of malignant, or in two of (benign, malignant). Nothing that exists is overwritten.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""What a file that is no Keras network is, for people who name one: by its name, else by its first bytes."""
+"""What a file that is no network is, for people who name one: by its name, else by its first bytes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 from securesplit.errors import ConfigError
 from securesplit.model.backbones import BACKBONES
 
-SUFFIXES = (".keras", ".h5")
+ONNX, EXPORTED = ".onnx", ".pt2"
+SUFFIXES = (".keras", ".h5", ONNX, EXPORTED)
 WEIGHTS = ".weights.h5"
-TAKEN = f"taken are a .keras or .h5 file that Keras saved, or a backbone by name: {', '.join(BACKBONES)}"
+TAKEN = (
+    "taken are a .keras or .h5 file that Keras saved, an .onnx file, a .pt2 file of torch.export.save, or a backbone "
+    f"by name: {', '.join(BACKBONES)}"
+)
 NAMES = {
-    ".onnx": "an ONNX network",
     ".pt": "a PyTorch file",
     ".pth": "a PyTorch file",
     ".ckpt": "a checkpoint",
@@ -25,10 +28,10 @@ MAGIC_BYTES = 8
 
 
 def check_network_file(model: str) -> Path:
-    """The path of the Keras network that `model` names.
+    """The path of the network that `model` names.
 
     Raises:
-        ConfigError: nothing is there, or something else than a file that Keras saved a network to; it says what.
+        ConfigError: nothing is there, or something else than a file of a network; it says what.
     """
     path = Path(model)
     try:

@@ -130,7 +130,7 @@ def _predicted(half: Any, inputs: NDArray[np.float32], what: str) -> NDArray[np.
     if not len(inputs):
         raise BundleError("there is no photo to compare the halves on", hint="give --calibration a folder of photos")
     with _refusing("run"):
-        found = np.asarray(half.predict(inputs, batch_size=8, verbose=0), np.float32)
+        found = np.asarray(half.predict(inputs, batch_size=half.input_shape[0] or 8, verbose=0), np.float32)
     if not np.isfinite(found).all():
         raise BundleError(
             f"the network's {what} holds numbers that are not finite", hint="check its weights, and what --pixels says"
@@ -159,7 +159,7 @@ def _from_bytes(head: Any, pixels: str) -> Any:
     if (scale, offset) == (1.0, 0.0):
         return head
     keras = load_keras()
-    photo = keras.Input(head.input_shape[1:], name="photo")
+    photo = keras.Input(batch_shape=head.input_shape, name="photo")
     return keras.Model(photo, head(keras.layers.Rescaling(scale, offset)(photo)), name="head")
 
 

@@ -8,7 +8,7 @@ they can be cut on the inside too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from typing import Any
 from securesplit.errors import BundleError, ConfigError
 from securesplit.model import backbones
 from securesplit.model.cuts import Cut, LayerNode, find_cut, valid_cuts
-from securesplit.model.formats import check_network_file
+from securesplit.model.formats import EXPORTED, ONNX, check_network_file
 
+LAYOUT = "photo_channels_first"
+"""The layer that turns a photo to the order of another format; a cut there would send the photo."""
 PIXELS = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}
 """What a network may expect, by name: scale and offset from pixels in 0..255."""
 
@@ -44,17 +46,31 @@ def load_network(model: str, side: int, weights: Path | None = None) -> Any:
     """The network that a user names, unfolded, for one photo of ``(side, side, 3)``.
 
     Args:
-        model: a ``.keras`` or ``.h5`` file, or a name in `backbones.BACKBONES`, which ends in one logit of malignant.
+        model: a ``.keras``, ``.h5``, ``.onnx`` or ``.pt2`` file, or a name in `backbones.BACKBONES`, which ends in one
+            logit of malignant.
         side: height and width in pixels; a file with a size of its own keeps that.
         weights: for a name: a Keras ``.weights.h5`` of the backbone without its top; None: random weights.
 
     Raises:
-        ConfigError: neither a Keras file nor a name that is known, or TensorFlow is missing.
+        ConfigError: neither such a file nor a name that is known, or what reads it is not installed.
         BundleError: the file cannot be loaded, or is no network in float32 from a photo.
     """
     if model in backbones.BACKBONES:
         return _backbone(model, side, weights)
+    if (read := _other_reader(model)) is not None:
+        return read(check_network_file(model), side)
     return unfold(_in_float32(_from_file(check_network_file(model))), side)
+
+
+def _other_reader(model: str) -> Callable[[Path, int], Any] | None:
+    """What reads such a file, where it is not one of Keras."""
+    suffix = Path(model).suffix.lower()
+    if suffix not in (ONNX, EXPORTED):
+        return None
+    from securesplit.model import onnx_import
+
+    load_keras()
+    return onnx_import.load_onnx if suffix == ONNX else onnx_import.load_exported
 
 
 def _backbone(name: str, side: int, weights: Path | None) -> Any:
@@ -221,7 +237,7 @@ def _in_order(outputs: list[Any]) -> Iterator[tuple[Any, int]]:
 
 def _node(operation: Any, name: str, inputs: tuple[str, ...], applied: Any) -> LayerNode:
     outputs = applied.output_tensors
-    shape = tuple(outputs[0].shape[1:]) if len(outputs) == 1 else None
+    shape = tuple(outputs[0].shape[1:]) if len(outputs) == 1 and name != LAYOUT else None
     fixed = None if shape is None or None in shape else tuple(int(n) for n in shape)
     parameters = int(operation.count_params()) if hasattr(operation, "count_params") else 0
     weights = {operation.name: parameters} if parameters else {}
@@ -256,7 +272,7 @@ def split_at(network: Any, layer: str) -> tuple[Any, Any, Cut]:
     cut = find_cut(graph.nodes, graph.outputs, layer)
     tensor = graph.tensors[layer]
     place = list(graph.tensors).index(layer)
-    start = keras.Input(tensor.shape[1:], name="release")
+    start = keras.Input(batch_shape=tensor.shape, name="release")
     computed = {id(tensor): start}
     _replay(graph.steps[place + 1 :], computed)
     answer = keras.tree.pack_sequence_as(network.output, [computed[id(t)] for t in network.outputs])

@@ -27,7 +27,6 @@ def file_of(content: bytes) -> object:
 @pytest.mark.parametrize(
     ("name", "make", "message"),
     [
-        ("net.onnx", file_of(b"\x08\x07"), "is an ONNX network"),
         ("net.pt", file_of(b"PK\x03\x04"), "is a PyTorch file"),
         ("net.PTH", file_of(b"\x80\x02"), "is a PyTorch file"),
         ("head.tflite", file_of(b"\x1c\0\0\0TFL3"), "is a LiteRT file"),
