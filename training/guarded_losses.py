@@ -1,0 +1,113 @@
+"""What the training of `guarded` presses: each adversary's error beside what its class alone would give.
+
+Every measure is a *ratio*, error of the adversary over the error of the floor: 1 is what the label gives away by
+itself, below 1 the release gives more. `gain` is what of it counts: nothing once the adversary has no more than the
+label, so no term pays for a release that says less than that. Any Keras backend; pictures are ``(n, 32, 32, 3)`` in
+0..1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+SSIM_WINDOW = 7
+TEMPERATURE = 0.1
+"""Of the contrast between views of one lesion and those of others."""
+LEAST_VARIANCE = 1e-6
+
+
+def luminance(pictures: Any) -> Any:
+    """``(n, h, w, 3)`` -> ``(n, h, w, 1)``, ITU-R BT.601."""
+    return pictures @ ops.convert_to_tensor([[0.299], [0.587], [0.114]], "float32")
+
+
+def without_mean(pictures: Any) -> Any:
+    """Each picture less its own mean: what is left of it when its light is not counted."""
+    return pictures - ops.mean(pictures, axis=(1, 2), keepdims=True)
+
+
+def ssim(first: Any, second: Any) -> Any:
+    """Structural similarity of ``(n, h, w, c)`` in 0..1, in windows of 7×7, its mean (Wang et al. 2004)."""
+
+    def mean(values: Any) -> Any:
+        return ops.average_pool(values, SSIM_WINDOW, strides=1, padding="valid")
+
+    one, two = mean(first), mean(second)
+    sample = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)
+    spread = sample * (mean(first**2) + mean(second**2) - one**2 - two**2)
+    together = sample * (mean(first * second) - one * two)
+    similar = (2 * one * two + 0.01**2) * (2 * together + 0.03**2)
+    return ops.mean(similar / ((one**2 + two**2 + 0.01**2) * (spread + 0.03**2)))
+
+
+def rebuilding_ratio(kind: str, answer: Any, pictures: Any, class_means: Any) -> Any:
+    """Error of a rebuilder over the error of the class mean.
+
+    Args:
+        kind: ``luminance`` scores grey pictures less their light, ``structure`` 1 - SSIM of grey ones, any other name
+            the squared error in colour.
+        answer: what the adversary adds to the class mean.
+        pictures: ``(n, 32, 32, 3)``.
+        class_means: of the class of each, the same shape.
+    """
+    if kind == "structure":
+        truth, floor = luminance(pictures), luminance(class_means)
+        return (1 - ssim(floor + answer, truth)) / (1 - ssim(floor, truth))
+    if kind == "luminance":
+        pictures, class_means = (without_mean(luminance(images)) for images in (pictures, class_means))
+        answer = without_mean(answer)
+    return _error_ratio(class_means + answer - pictures, class_means - pictures)
+
+
+def _error_ratio(errors: Any, floor: Any) -> Any:
+    return ops.mean(errors**2) / (ops.mean(floor**2) + LEAST_VARIANCE)
+
+
+def secrets_of(pictures: Any) -> Any:
+    """``(n, 32, 32, 3)`` -> ``(n, 4)``: tone of the skin, contrast, redness and size of the lesion.
+
+    Tone is the mean luminance of a border of three pixels, contrast what the middle is darker, redness how far red
+    exceeds green and blue there, size the share of the picture that is clearly darker than the border.
+    """
+    grey = luminance(pictures)[..., 0]
+    edge = np.ones(grey.shape[1:], np.float32)
+    edge[3:-3, 3:-3] = 0
+    tone = ops.sum(grey * edge, axis=(1, 2)) / edge.sum()
+    middle = pictures[:, 10:-10, 10:-10]
+    contrast = tone - ops.mean(grey[:, 10:-10, 10:-10], axis=(1, 2))
+    redness = ops.mean(middle[..., 0] - (middle[..., 1] + middle[..., 2]) / 2, axis=(1, 2))
+    size = ops.mean(ops.sigmoid(30 * (tone[:, None, None] - grey - 0.08)), axis=(1, 2))
+    return ops.stack([tone, contrast, redness, size], axis=1)
+
+
+def secrets_ratio(answer: Any, secrets: Any, class_means: Any) -> Any:
+    """``(4,)``: squared error of the predicted properties over that of their class means, each ``(n, 4)``.
+
+    The adversary answers in units of the spread, so that no property is too small to be learned.
+    """
+    floor = secrets - class_means
+    spread = ops.stop_gradient(ops.sqrt(ops.mean(floor**2, axis=0) + LEAST_VARIANCE))
+    return ops.mean((answer - floor / spread) ** 2, axis=0)
+
+
+def linking_ratio(first: Any, second: Any, labels: Any) -> Any:
+    """InfoNCE between views of one lesion, over what guessing within its class would cost.
+
+    Args:
+        first: ``(n, d)`` embeddings.
+        second: of another view of the same lesions, in the same order.
+        labels: ``(n,)``; only lesions of one class are told apart, for the class is no secret.
+    """
+    alike = labels[:, None] == labels[None, :]
+    scores = ops.where(alike, first @ ops.transpose(second) / TEMPERATURE, -1e9)
+    costs = -ops.diagonal(ops.log_softmax(scores, axis=1))
+    guess = ops.mean(ops.log(ops.sum(ops.cast(alike, "float32"), axis=1)))
+    return ops.mean(costs) / (guess + LEAST_VARIANCE)
+
+
+def gain(ratio: Any, allowed: float = 0.0) -> Any:
+    """What an adversary gets beyond its floor and `allowed`, 0 to 1, mean of all ratios; flat where it gets no more."""
+    return ops.mean(ops.relu(1 - allowed - ratio))
