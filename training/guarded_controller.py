@@ -33,7 +33,7 @@ class Controller:
     margin: float
     most: float = 1.0
     rise: int = 400
-    horizon: int = 100
+    horizon: int = 40
     steps: int = 0
     average: float = 0.0
     baseline: float = math.inf
