@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +121,16 @@ def test_a_broken_attack_is_named(tiny, tmp_path, capsys):
     assert "'gone' of tiny-plugin 1.2 cannot be loaded (AttributeError" in capsys.readouterr().err
     assert run(["audit", "--attack", "unknown", "--out", str(tmp_path / "out")]) == 2
     assert "hint: installed are: brute, darkest, gone" in capsys.readouterr().err
+
+
+def test_a_package_in_the_working_folder_is_not_found(tiny, tmp_path):
+    """Whoever hands over a folder of photos brings no code; `doctor` loads every plugin that there is."""
+    (tiny / "tiny_plugin.py").write_text("open('owned', 'w').close()\n")
+    command = [str(Path(sys.executable).with_name("securesplit")), "doctor", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tiny)
+    assert "tiny" not in done.stdout.replace(str(tiny), "")
+    assert "findings" in done.stdout
+    assert not (tiny / "owned").exists()
 
 
 def test_two_packages_with_one_name_are_refused(tiny):

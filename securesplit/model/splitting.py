@@ -1,4 +1,4 @@
-"""Cut a Keras network in two. The only module beside `securesplit.model.convert` that loads TensorFlow.
+"""Cut a Keras network in two. Loads TensorFlow, as `convert`, `packing` and `onnx_ops` do.
 
 Head and tail share their layers with the network, so nothing is trained or copied and head∘tail computes the very same
 operations. Networks inside a network (a backbone as one layer of a `Sequential`) are unfolded first, so that
