@@ -258,11 +258,14 @@ def test_languages_are_changed_on_the_page(tab: Tab) -> None:
     assert any("가" <= letter <= "힣" for letter in tab.ask(MOLE))
 
 
+FIRST_PAINT_MS = """() => new Promise(done => new PerformanceObserver(list => {
+  for (const entry of list.getEntriesByName('first-contentful-paint')) done(entry.startTime);
+}).observe({type: 'paint', buffered: true}))"""
+
+
 def test_the_first_paint_takes_less_than_a_second(tab: Tab) -> None:
-    painted = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
     times = []
     for _ in range(5):
         tab.page.reload()
-        tab.page.wait_for_function(painted)
-        times.append(tab.page.evaluate(painted))
+        times.append(tab.page.evaluate(FIRST_PAINT_MS))
     assert min(times) <= 1000, times
