@@ -256,13 +256,13 @@ def train(
     Raises:
         ConfigError: the photos have another size, or weights are those of another network.
     """
-    keras.utils.set_random_seed(config.seed)
-    keras.mixed_precision.set_dtype_policy(precision)
     shown = photos["train"]
     if shown.pixels.shape[1] != config.side:
         raise ConfigError(
             f"the photos are {shown.pixels.shape[1]} pixels high, not {config.side}", hint="pack them anew"
         )
+    keras.utils.set_random_seed(config.seed)
+    keras.mixed_precision.set_dtype_policy(precision)
     with drawn_by_numpy(config.seed):
         network = build_model(config, weights)
     if starts:

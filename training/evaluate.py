@@ -131,17 +131,30 @@ def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float, *,
 
 
 def threshold_for_sensitivity(
-    logits: NDArray[Any], malignant: NDArray[Any], sensitivity: float, least_gap: float = 0.0
+    logits: NDArray[Any],
+    malignant: NDArray[Any],
+    sensitivity: float,
+    *,
+    answers: NDArray[Any] | None = None,
+    least_gap: float = 0.0,
 ) -> float:
     """From where on at least `sensitivity` of the malignant photos are called malignant.
 
     It lies halfway between the least logit that is called so and the next smaller one: a release of a few levels has
     few logits, and none of them may depend on the last bit of a comparison. Logits that are nearer to each other than
     `least_gap` are called alike.
+
+    Args:
+        logits: of the photos that it is chosen by.
+        malignant: their labels.
+        sensitivity: share that must be reached.
+        answers: other logits that occur, say those of levels that none of these photos has.
+        least_gap: between two logits that the threshold may separate.
     """
     _, reached, thresholds = roc_curve(malignant, logits, drop_intermediate=False)
     least = float(thresholds[np.argmax(reached >= sensitivity)])
-    for below in map(float, np.unique(logits[logits < least])[::-1]):
+    known = logits if answers is None else np.concatenate([logits, answers])
+    for below in map(float, np.unique(known[known < least])[::-1]):
         if least - below > least_gap:
             return (least + below) / 2
         least = below

@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,8 +89,9 @@ def _read(
     """
     fitted = np.tile(splits["validation"].malignant, draws)
     calibration = Calibration(*evaluate.platt(logits["validation"], fitted))
-    gap = 0.0 if spec.levels is None else least_gap(calibration)
-    cutoff = evaluate.threshold_for_sensitivity(logits["validation"], fitted, SENSITIVITY, gap)
+    cutoff = evaluate.threshold_for_sensitivity(
+        logits["validation"], fitted, SENSITIVITY, **({} if spec.levels is None else _apart(calibration, logits))
+    )
     threshold = calibration.probability(cutoff)
     quality = {}
     for name, split in splits.items():
@@ -99,6 +101,11 @@ def _read(
         ece = evaluate.expected_calibration_error(probability, np.tile(split.malignant, draws))
         quality[name] = {**evaluate.scores(logits[name], split, cutoff, draws=draws), "ece": round(ece, 4)}
     return Reading(spec.sigma_per_clip, calibration, threshold, quality, noise_free.spread(logits["validation"]))
+
+
+def _apart(calibration: Calibration, logits: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
+    """What a threshold keeps a distance from: every answer that occurs, in whichever split, whatever its label."""
+    return {"answers": np.concatenate(list(logits.values())), "least_gap": least_gap(calibration)}
 
 
 def least_gap(calibration: Calibration) -> float:

@@ -24,13 +24,22 @@ def test_levels_that_hardly_differ_are_called_alike():
     assert evaluate.threshold_for_sensitivity(logits[1:], malignant[1:], 0.9, least_gap=1e-3) == 0.0
 
 
+def test_no_answer_lies_at_the_threshold_that_only_another_split_has():
+    logits = {"validation": np.array([-1, -1, 1, 1], np.float32), "test": np.array([-1, 1e-9, 0.5, 1], np.float32)}
+    malignant = np.array([0, 1, 1, 1], bool)
+    calibration = measure.Calibration(1.0, 0.0)
+    apart = measure._apart(calibration, logits)
+    cutoff = evaluate.threshold_for_sensitivity(logits["validation"], malignant, 0.6, **apart)
+    assert cutoff == 0.75
+
+
 @pytest.mark.parametrize("slope", [evaluate.LEAST_SCALE, 1.0, 50.0])
 def test_where_levels_lie_close_no_answer_lies_at_the_threshold(slope):
     """Also under a slope so flat that different logits are hardly different probabilities."""
     levels = np.array([-0.4, -0.4 + 3e-9, 0.1, 0.1 + 2e-7, 0.1 + 5e-5, 2.0])
     malignant = np.array([0, 0, 0, 1, 1, 1], bool)
     calibration = measure.Calibration(slope, 0.0)
-    cutoff = evaluate.threshold_for_sensitivity(levels, malignant, 0.9, measure.least_gap(calibration))
+    cutoff = evaluate.threshold_for_sensitivity(levels, malignant, 0.9, least_gap=measure.least_gap(calibration))
     measure.check_threshold(calibration.probability(cutoff), np.array([calibration.probability(x) for x in levels]))
 
 
