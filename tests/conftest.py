@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from PIL import Image
 from securesplit.imaging.synthetic import draw_lesion
 
 REPO = Path(__file__).resolve().parents[1]
+BEGAN_S = time.monotonic()
+MOST_S = 60 * float(os.environ.get("TEST_MINUTES", "inf"))
+"""After so long no further slow proof begins; CI must end in time on a busy machine, too."""
 
 
 def real_data_folder() -> Path | None:
@@ -20,6 +24,13 @@ def real_data_folder() -> Path | None:
     named = os.environ.get("SECURESPLIT_DATA")
     folder = Path(named) if named else REPO.parent / "shared" / "data"
     return folder if (folder / "ham10000" / "metadata.csv").is_file() else None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave slow proofs out once the time for them is over."""
+    slow = {"slow", "browser", "faults"} & {mark.name for mark in item.iter_markers()}
+    if slow and time.monotonic() - BEGAN_S > MOST_S:
+        pytest.skip("the time for slow proofs is over (TEST_MINUTES)")
 
 
 @pytest.fixture(autouse=True)

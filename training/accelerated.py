@@ -14,7 +14,6 @@ patient and consistent, CVPR 2022); several starts are averaged (Wortsman et al.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -340,7 +339,7 @@ def main() -> None:
         teachers=teachers,
         precision=args.precision,
     )
-    print(json.dumps({k: v for k, v in result.items() if k != "config"}))
+    print(figures_json({k: v for k, v in result.items() if k != "config"}))
 
 
 if __name__ == "__main__":

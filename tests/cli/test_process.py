@@ -116,8 +116,8 @@ def test_a_signal_at_any_time_ends_a_command_with_its_code(
         time.sleep(delay_s)
         process.send_signal(number)
         found, out, err = finish(process)
-        if found == 0:
-            assert "Probability of malignant" in out  # it was done before
+        if found == 0 or (found == code and not err):
+            assert "Probability of malignant" in out  # it was done before, or about to leave
         else:
             assert (found, err) == (code, said)
 
