@@ -12,7 +12,6 @@ on where it last wrote a checkpoint. Into RUN go ``guarded.npz``, the float16 we
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from sklearn.metrics import roc_auc_score
 
 from securesplit.drafts import draft
 from securesplit.errors import ConfigError
+from securesplit.text import figures_json
 from training import command, data, guarded_attack
 from training.cut_maps import cut_maps
 from training.guarded_attack import Holdings
@@ -318,7 +318,7 @@ def stages(network: keras.Model, args: argparse.Namespace) -> tuple[Press, Tail]
 
 
 def _write(report: dict[str, Any], run: Path) -> None:
-    (run / "guarded.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (run / "guarded.json").write_text(figures_json(report, indent=1) + "\n", encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
