@@ -15,8 +15,10 @@ from securesplit.cli.answers import AnswersFile, Asking
 from securesplit.cli.batch import Batch
 from securesplit.cli.options import (
     anyway_option,
+    budget_option,
     certs_option,
     check_certs,
+    client_option,
     connect_option,
     format_option,
     model_option,
@@ -44,19 +46,12 @@ Format: TypeAlias = Literal["text", "json", "csv"]
 @photos_argument
 @connect_option
 @certs_option
-@click.option(
-    "--client",
-    "client_name",
-    type=values.CLIENT_NAME,
-    default="device",
-    show_default=True,
-    help="Whose certificate in that folder to use.",
-)
+@client_option
 @privacy_option
 @model_option
 @state_option
 @timeout_option(30.0, "an answer")
-@click.option("--budget", type=values.BUDGET, help="Largest epsilon that this device may spend.")
+@budget_option
 @anyway_option
 @click.option("--embedded", is_flag=True, help="Start a private worker for this command; needs no keys.")
 @format_option("Text for people, one JSON object a line, or a table.", "csv")

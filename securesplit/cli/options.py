@@ -37,6 +37,14 @@ certs_option = click.option(
     show_default="certs in the working folder",
     help="Folder of keys and certificates.",
 )
+client_option = click.option(
+    "--client",
+    "client_name",
+    type=values.CLIENT_NAME,
+    default="device",
+    show_default=True,
+    help="Whose certificate in that folder to use.",
+)
 privacy_option = click.option(
     "--privacy",
     type=values.PRIVACY,
@@ -52,6 +60,7 @@ model_option = click.option(
 state_option = click.option(
     "--state", type=values.Location(), help="Folder of noise secret and ledger.  [default: the user's]"
 )
+budget_option = click.option("--budget", type=values.BUDGET, help="Largest epsilon that this device may spend.")
 otel_option = click.option(
     "--otel", is_flag=True, help="Send traces to the OpenTelemetry collector of OTEL_EXPORTER_OTLP_ENDPOINT."
 )

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from securesplit import i18n
-from securesplit.cli import native_stderr, terminal, values
+from securesplit.cli import native_stderr, terminal
 from securesplit.cli.options import (
+    budget_option,
     certs_option,
     check_certs,
+    client_option,
     connect_option,
     model_option,
     privacy_option,
@@ -37,19 +39,12 @@ PACKAGES = ("starlette", "uvicorn", "jinja2")
 @command(short_help="Open a page in the browser: photo in, answer out, all on this device.")
 @connect_option
 @certs_option
-@click.option(
-    "--client",
-    "client_name",
-    type=values.CLIENT_NAME,
-    default="device",
-    show_default=True,
-    help="Whose certificate in that folder to use.",
-)
+@client_option
 @privacy_option
 @model_option
 @state_option
 @timeout_option(30.0, "an answer")
-@click.option("--budget", type=values.BUDGET, help="Largest epsilon that this device may spend.")
+@budget_option
 @click.option("--embedded", is_flag=True, help="Start a private worker for this page; needs no keys.")
 @click.option(
     "--port",
