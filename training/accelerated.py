@@ -206,13 +206,22 @@ class Trainer:
         return self._objective.stateless_call(trained, others, batch, training=True)
 
 
-def answers(network: keras.Model, squares: NDArray[np.uint8], batch: int = 250) -> NDArray[np.float32]:
-    """Logits of malignant ``(n,)`` for ``(n, side, side, 3)`` photos, in batches of one size."""
-    variables = ([v.value for v in network.trainable_variables], [v.value for v in network.non_trainable_variables])
+def answering(network: keras.Model, batch: int = 250) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """What makes logits of malignant ``(n,)`` of ``(n, side, side, 3)`` photos, in batches of one size.
+
+    It is compiled once, and answers with the weights that the network has when it is called.
+    """
     ask = jax.jit(lambda v, x: network.stateless_call(*v, ops.cast(x, "float32"), training=False)[0]["malignant"])
-    padded = np.concatenate([squares, np.zeros((-len(squares) % batch, *squares.shape[1:]), np.uint8)])
-    parts = [np.asarray(ask(variables, padded[i : i + batch]), np.float32) for i in range(0, len(padded), batch)]
-    return np.concatenate(parts)[: len(squares), 0]
+
+    def answers(squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+        variables = [
+            [v.value for v in group] for group in (network.trainable_variables, network.non_trainable_variables)
+        ]
+        padded = np.concatenate([squares, np.zeros((-len(squares) % batch, *squares.shape[1:]), np.uint8)])
+        parts = [np.asarray(ask(variables, padded[i : i + batch]), np.float32) for i in range(0, len(padded), batch)]
+        return np.concatenate(parts)[: len(squares), 0]
+
+    return answers
 
 
 def rows_of(photos: Photos, config: Config, held: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
@@ -270,10 +279,14 @@ def train(
     trainer = Trainer(Objective(network, config, shown.pixels.shape[1:3], guides), config, shown)
     held = np.isin(shown.source, config.hold_out.split(","))
     measured = photos["val"].joined(shown.only(held))
-    print(f"before: {_line(measured, answers(network, measured.squares()))}", flush=True)
+    squares, answers = measured.squares(), answering(network)
+    print(f"before: {_line(measured, answers(squares))}", flush=True)
     setup_s, running = time.monotonic() - clock.start_s, clock.left()
-    steps = trainer.run(rows_of(shown, config, held), config.learning_rate, running, lambda: _report(network, measured))
-    logits = answers(network, measured.squares())
+    steps = trainer.run(
+        *(rows_of(shown, config, held), config.learning_rate, running),
+        lambda: print(_line(measured, answers(squares)), flush=True),
+    )
+    logits = answers(squares)
     out.mkdir(parents=True, exist_ok=True)
     save_weights_npz(network, out / "network.npz")
     np.savez(out / "answers.npz", logits=logits, source=measured.source, malignant=measured.malignant)
@@ -289,10 +302,6 @@ def train(
     }
     (out / "run.json").write_text(figures_json(result))
     return result
-
-
-def _report(network: keras.Model, photos: Photos) -> None:
-    print(_line(photos, answers(network, photos.squares())), flush=True)
 
 
 def _teacher(backbone: str, path: Path, side: int) -> keras.Model:
