@@ -14,9 +14,13 @@ from mkdocs.structure.files import File, Files
 
 REPO = Path(__file__).parents[1]
 INDEX = "adr/index.md"
-PAGES = {"README.md": "index.md", "threat_model.md": "threat_model.md", "examples/README.md": "examples/README.md"}
+PAGES = {
+    "README.md": "index.md",
+    "threat_model.md": "threat_model.md",
+    "examples/README.md": "examples/README.md",
+}
 """Where in the site a document of the repository is, beside those of ``docs/``."""
-FILES = ("examples/*.py", "securesplit/locale/*.po")
+FILES = ("examples/*.py", "securesplit/locale/*.po", "LICENSE", "LICENSES/*.txt")
 """What pages link to."""
 FENCE = re.compile(r"^```(\w+)[ \w-]+$", re.MULTILINE)
 """A block of commands for one machine, which tests read."""
