@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo ui docs test check mutation mutants messages bench bundle inception build clean
+.PHONY: help demo ui docs test coverage pythons check hooks mutation mutants messages bench bundle inception build clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -41,6 +41,20 @@ docs: $(VENV)/.docs  ## the documents as a site with an API reference, under bui
 
 test: $(VENV)/.dev  ## the test suite; real photos are used where SECURESPLIT_DATA or ../shared/data is there
 	$(BIN)/python -m pytest
+
+# What takes long, kills processes or drives a browser is left out; TESTS may name any part of the suite instead.
+TESTS ?= tests -m "not slow and not faults and not browser" --ignore tests/training --ignore tests/interop
+
+coverage: $(VENV)/.dev  ## the share of lines and branches that the quick tests reach; all lines under build/coverage/html
+	$(BIN)/python -m coverage run -m pytest -q $(TESTS)
+	$(BIN)/python -m coverage html --quiet
+	$(BIN)/python -m coverage report --skip-covered --sort cover
+
+pythons:  ## the core and its tests on each of Python 3.11 to 3.14 that this machine has
+	bash .ci/pythons
+
+hooks: $(VENV)/.dev  ## run `make check` before each commit (pre-commit, nothing is fetched)
+	$(BIN)/pre-commit install
 
 check: $(VENV)/.dev  ## linters, types, import directions
 	$(BIN)/ruff check .

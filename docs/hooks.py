@@ -17,6 +17,8 @@ INDEX = "adr/index.md"
 PAGES = {
     "README.md": "index.md",
     "threat_model.md": "threat_model.md",
+    "SECURITY.md": "security.md",
+    "CHANGELOG.md": "changelog.md",
     "examples/README.md": "examples/README.md",
 }
 """Where in the site a document of the repository is, beside those of ``docs/``."""
