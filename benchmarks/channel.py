@@ -12,12 +12,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from benchmarks.table import show
-from securesplit.channel import keystore
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.events import Request, Send
 from securesplit.channel.frames import Frame, FrameType
 from securesplit.channel.sealing import Sealer
 from securesplit.channel.server import ServerChannel
+from securesplit.pki import keystore
 
 BUNDLE = bytes(32)
 PEER = b"peer"

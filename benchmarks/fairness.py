@@ -26,12 +26,13 @@ import zmq
 
 from benchmarks.processes import line, process, serve_default
 from benchmarks.table import show
-from securesplit.channel import issuing, keystore, tensor
+from securesplit.channel import tensor
 from securesplit.channel.client import ClientChannel
-from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Reply
 from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
+from securesplit.pki import issuing, keystore
+from securesplit.pki.credentials import Credentials
 from securesplit.transport import answer
 from securesplit.transport.aio import IN_FLIGHT, AsyncConnection
 from securesplit.transport.client import Connection

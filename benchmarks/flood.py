@@ -26,12 +26,13 @@ import zmq
 
 from benchmarks.processes import line, process, serve_default
 from benchmarks.table import show
-from securesplit.channel import frames, issuing, keystore
+from securesplit.channel import frames
 from securesplit.channel.client import ClientChannel
-from securesplit.channel.credentials import Credentials
 from securesplit.channel.frames import Frame, FrameType
 from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
+from securesplit.pki import issuing, keystore
+from securesplit.pki.credentials import Credentials
 from securesplit.transport.client import Connection
 
 RATE = 1_000  # HELLOs in a second

@@ -20,8 +20,8 @@ import numpy as np
 
 from benchmarks.table import show
 from benchmarks.transport import NOTHING, SHAPE
-from securesplit.channel import issuing, keystore
-from securesplit.channel.credentials import Credentials
+from securesplit.pki import issuing, keystore
+from securesplit.pki.credentials import Credentials
 from securesplit.transport.client import Connection
 from securesplit.worker import PoolSettings, WorkerSettings
 from securesplit.worker.meters import Meters

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from benchmarks.processes import line, process, serve_default
 from benchmarks.table import show
-from securesplit.channel import issuing, keystore
-from securesplit.channel.credentials import Credentials
 from securesplit.channel.tensor import TensorSpec
 from securesplit.errors import BundleError, UnreachableError
 from securesplit.model import Bundle
+from securesplit.pki import issuing, keystore
+from securesplit.pki.credentials import Credentials
 from securesplit.transport.client import Answer, Connection
 from securesplit.worker import EmbeddedWorker, WorkerSettings
 from securesplit.worker.served import Served

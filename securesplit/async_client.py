@@ -14,13 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from securesplit.channel.credentials import Credentials
 from securesplit.client import DEFAULT_ENDPOINT
 from securesplit.config import check_path, check_timeout_s, renamed
 from securesplit.errors import UnreachableError
 from securesplit.forking import MadeHere
 from securesplit.imaging import PhotoSource
 from securesplit.journey import DeviceKeys, Journey, Prepared, Trace
+from securesplit.pki.credentials import Credentials
 from securesplit.releaser import Releaser
 from securesplit.results import Diagnosis, Refusal
 from securesplit.transport.aio import AsyncConnection

@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Self
 
 from securesplit import batch
-from securesplit.channel.credentials import Credentials
 from securesplit.config import check_path, check_timeout_s, renamed
 from securesplit.errors import SecureSplitError
 from securesplit.imaging import PhotoSource
 from securesplit.journey import DeviceKeys, Journey, Prepared, Trace
+from securesplit.pki.credentials import Credentials
 from securesplit.releaser import Releaser
 from securesplit.results import Diagnosis, Refusal
 from securesplit.transport.client import Connection

@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit import tracing
-from securesplit.channel import keystore
-from securesplit.channel.credentials import Credentials
-from securesplit.channel.watch import FileWatch
 from securesplit.config import check_budget, check_path
 from securesplit.errors import BundleError, CredentialError
 from securesplit.forking import own_lock
 from securesplit.imaging import PhotoSource, photo_name
 from securesplit.model import Bundle, Preset
+from securesplit.pki import keystore
+from securesplit.pki.credentials import Credentials
+from securesplit.pki.watch import FileWatch
 from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import load_secret
 from securesplit.releaser import Release, Releaser, describe

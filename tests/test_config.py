@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from securesplit import AsyncClient, Bundle, Client
-from securesplit.channel import keystore
 from securesplit.config import check_budget, check_count, check_path, check_timeout_s, find_config, read_config
 from securesplit.errors import ConfigError
 from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.pki import keystore
 from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import state_folder
 from securesplit.worker import EmbeddedWorker

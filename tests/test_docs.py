@@ -23,10 +23,10 @@ import pytest
 from PIL import Image
 
 from securesplit import errors
-from securesplit.channel import keystore
 from securesplit.cli.main import COMMANDS
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
+from securesplit.pki import keystore
 from securesplit.privacy.accounting import DELTA
 from securesplit.transport.client import Connection
 from tests.conftest import REPO

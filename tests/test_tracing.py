@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from securesplit import AsyncClient, Client, tracing
-from securesplit.channel import issuing
 from securesplit.errors import ConfigError, PhotoError
+from securesplit.pki import issuing
 from securesplit.results import Diagnosis, Refusal
 from tests.conftest import REPO
 from tests.integration.conftest import run_command
@@ -59,7 +59,7 @@ def spans() -> Iterator[Callable[[], list[ReadableSpan]]]:
 @pytest.fixture
 def endpoint(certs: Path) -> Iterator[str]:
     """Of a worker in this program, which takes the devices of `certs`."""
-    from securesplit.channel import keystore
+    from securesplit.pki import keystore
     from securesplit.worker.front import Front
     from securesplit.worker.served import Served
     from securesplit.worker.settings import PoolSettings

@@ -17,9 +17,9 @@ import pytest
 from securesplit import AsyncClient, Bundle, Client, ConfigError, Releaser, releaser
 from securesplit.audit import suite
 from securesplit.audit.effort import QUICK
-from securesplit.channel import keystore
 from securesplit.cli.main import run
 from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.pki import keystore
 from securesplit.releaser import PRIVACY_LOGGER
 from securesplit.worker import EmbeddedWorker
 from tests.worker.serving import now

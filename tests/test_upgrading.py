@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from securesplit.channel import issuing
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
+from securesplit.pki import issuing
 from tests.conftest import REPO
 from tests.deploy.test_container import copy_into
 from tests.faults.load import Load, Questions, of_bundle

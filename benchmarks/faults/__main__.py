@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.faults import garbage, network, processes, soak
 from benchmarks.faults.trial import COLUMNS, Bound
 from benchmarks.table import show
-from securesplit.channel import issuing
+from securesplit.pki import issuing
 
 Row = list[object]
 RUNS: dict[str, tuple[int, float, str, Callable[..., Row]]] = {

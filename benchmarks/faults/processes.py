@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.faults.trial import Bound, Trial
-from securesplit.channel import issuing
+from securesplit.pki import issuing
 from tests.faults.load import SUMS, Load, Questions, of_bundle
 from tests.worker.pages import metrics
 from tests.worker.serving import Process, now, process, wait_until

@@ -20,8 +20,7 @@ from collections.abc import Callable
 
 from cryptography import x509
 
-from securesplit.channel import context, sealing, tls, verdicts
-from securesplit.channel.credentials import Credentials
+from securesplit.channel import context, handshake_errors, sealing, tls
 from securesplit.channel.events import ClientEvent, HandshakeReady, Refused, Reply
 from securesplit.channel.frames import (
     NO_SESSION,
@@ -37,6 +36,7 @@ from securesplit.channel.frames import (
 )
 from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
 from securesplit.channel.states import CLIENT, ClientState, ClientStep, ProtocolError, advance
+from securesplit.pki.credentials import Credentials
 
 MAX_AGE_S = 3600.0
 MAX_IDLE_S = 300.0
@@ -187,8 +187,8 @@ class ClientChannel:
         except tls.HandshakeError as failure:
             self._end_handshake()
             if failure.verify_error is None:  # clear text, or bytes that are no flight: anybody can send them
-                return Refused(0, Code.TLS, verdicts.broken_off(failure.alert), 0.0)
-            raise verdicts.on_client(failure, self._server_name) from None
+                return Refused(0, Code.TLS, handshake_errors.broken_off(failure.alert), 0.0)
+            raise handshake_errors.on_client(failure, self._server_name) from None
         self._peer = self._handshake.peer
         keys = sealing.derive(
             self._handshake.export, self._identity, self._own_print, tls.certificate_print(self._peer)
@@ -224,14 +224,14 @@ class ClientChannel:
             self._handshake.read_alert(protected)
         except tls.HandshakeError as failure:
             self._end_handshake()
-            raise verdicts.on_client(failure, self._server_name) from None
+            raise handshake_errors.on_client(failure, self._server_name) from None
 
     def _claim(self, code: Code, body: ErrorBody) -> str:
         """What an ERR says, in words that do not hide that it is clear text."""
         if code is Code.TLS and body.reason is Reason.BUNDLE:
-            return verdicts.other_bundle(self._identity, body.detail)
+            return handshake_errors.other_bundle(self._identity, body.detail)
         if code is Code.TLS and body.reason is Reason.ALERT:
-            return verdicts.broken_off(tls.clear_alert(body.detail))
+            return handshake_errors.broken_off(tls.clear_alert(body.detail))
         return _DETAILS[code]
 
     def _end_handshake(self) -> None:

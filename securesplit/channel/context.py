@@ -22,12 +22,12 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL, crypto
 
-from securesplit.channel import pki
-from securesplit.channel.credentials import Credentials
-from securesplit.channel.parsing import REMAKE
 from securesplit.channel.sealing import PROTOCOL
 from securesplit.channel.states import ProtocolError
 from securesplit.errors import CredentialError
+from securesplit.pki import profile
+from securesplit.pki.credentials import Credentials
+from securesplit.pki.parsing import REMAKE
 
 SUITES = b"TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"
 # "*" sends a key share for the group at once (OpenSSL 3.5), so that a peer without ML-KEM needs no second round trip.
@@ -127,14 +127,14 @@ def _load_own(context: SSL.Context, credentials: Credentials) -> None:
     context.use_certificate(leaf)
     for certificate in intermediates:
         context.add_extra_chain_cert(certificate)
-    context.use_privatekey(pki.load_key(credentials.private_key))
+    context.use_privatekey(profile.load_key(credentials.private_key))
 
 
 def _load_trust(context: SSL.Context, credentials: Credentials) -> None:
     store = context.get_cert_store()
     for certificate in x509.load_pem_x509_certificates(credentials.ca):
         store.add_cert(crypto.X509.from_cryptography(certificate))
-    for crl in pki.load_crls(credentials.crl):
+    for crl in profile.load_crls(credentials.crl):
         store.add_crl(crl)
     store.set_flags(STRICT)
 
@@ -161,13 +161,13 @@ def _judge_leaf(
 ) -> int:
     try:
         leaf = certificate.to_cryptography()
-        if not pki.has_only_usage(leaf, usage) or not pki.may_sign_handshakes(leaf):
+        if not profile.has_only_usage(leaf, usage) or not profile.may_sign_handshakes(leaf):
             return WRONG_USAGE
         if allowed is None:
             return 0
-        if pki.fingerprint(leaf) not in allowed:
+        if profile.fingerprint(leaf) not in allowed:
             return NOT_ALLOWED
-        if pki.called(leaf, allowed[pki.fingerprint(leaf)]) is None:
+        if profile.called(leaf, allowed[profile.fingerprint(leaf)]) is None:
             return NO_NAME
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return UNREADABLE

@@ -15,9 +15,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from securesplit.channel import context, pki, sealing, tls, verdicts
+from securesplit.channel import context, handshake_errors, sealing, tls
 from securesplit.channel.client import FIN_LENGTH
-from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Drop, Request, Send, ServerEvent
 from securesplit.channel.frames import (
     Code,
@@ -36,6 +35,8 @@ from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
 from securesplit.channel.sessions import Ended, HalfOpen, HalfOpenTable, Session, SessionObserver, SessionTable
 from securesplit.channel.states import ProtocolError, ServerState, ServerStep
 from securesplit.channel.trust import Chain, Trust
+from securesplit.pki import profile
+from securesplit.pki.credentials import Credentials
 
 IDENTITY_BYTES = 32
 
@@ -170,7 +171,8 @@ class ServerChannel:
         try:
             reply = handshake.step(flight)
         except tls.HandshakeError as failure:
-            return Send(self._refusal(frame.session, Reason.ALERT, failure.outgoing), verdicts.on_server(failure))
+            refusal = self._refusal(frame.session, Reason.ALERT, failure.outgoing)
+            return Send(refusal, handshake_errors.on_server(failure))
         if not reply:
             return Drop("malformed")
         self._half_open.add((peer, frame.session), HalfOpen(handshake, self._own_print, now_s, address))
@@ -191,7 +193,8 @@ class ServerChannel:
             plaintext = session.opener.open(frame, sealed)
         except tls.HandshakeError as failure:
             entry.move(ServerStep.REFUSE)
-            return Send(self._refusal(frame.session, Reason.ALERT, failure.outgoing), verdicts.on_server(failure))
+            refusal = self._refusal(frame.session, Reason.ALERT, failure.outgoing)
+            return Send(refusal, handshake_errors.on_server(failure))
         except (FrameError, ProtocolError):
             entry.move(ServerStep.REFUSE)
             return Send(self.error(Code.BAD, frame.ref, frame.session), "bad-tag")
@@ -211,10 +214,10 @@ class ServerChannel:
         """
         peer = entry.handshake.peer
         keys = sealing.derive(entry.handshake.export, self._identity, tls.certificate_print(peer), entry.own_print)
-        fingerprint = pki.fingerprint(peer)
+        fingerprint = profile.fingerprint(peer)
         return Session(
             id=keys.session,
-            client=pki.called(peer, self._client_names.get(fingerprint)) or "",
+            client=profile.called(peer, self._client_names.get(fingerprint)) or "",
             fingerprint=fingerprint,
             chain=Chain.of(entry.handshake.peer_chain),
             sealer=Sealer(*keys.server),

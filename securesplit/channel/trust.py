@@ -13,8 +13,8 @@ from typing import Self
 
 from cryptography import x509
 
-from securesplit.channel import pki
-from securesplit.channel.credentials import Credentials
+from securesplit.pki import profile
+from securesplit.pki.credentials import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Chain:
     def of(cls, certificates: Sequence[x509.Certificate]) -> Self:
         """The chain of verified certificates, the leaf first."""
         issued = tuple((one.issuer.public_bytes(), one.serial_number) for one in certificates)
-        return cls(issued, pki.fingerprint(certificates[-1]))
+        return cls(issued, profile.fingerprint(certificates[-1]))
 
 
 class Trust:
@@ -44,9 +44,9 @@ class Trust:
     """
 
     def __init__(self, credentials: Credentials) -> None:
-        lists = pki.load_crls(credentials.crl)
+        lists = profile.load_crls(credentials.crl)
         self._allowed = credentials.allowed_clients
-        self._anchors = {pki.fingerprint(one) for one in x509.load_pem_x509_certificates(credentials.ca)}
+        self._anchors = {profile.fingerprint(one) for one in x509.load_pem_x509_certificates(credentials.ca)}
         self._listed = {crl.issuer.public_bytes() for crl in lists}
         self._revoked = {(crl.issuer.public_bytes(), entry.serial_number) for crl in lists for entry in crl}
 

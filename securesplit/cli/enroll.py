@@ -14,7 +14,7 @@ from securesplit.cli.settings import command, source_of
 from securesplit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from securesplit.channel.enrolling import Asked, Installed
+    from securesplit.pki.enrolling import Asked, Installed
 
 
 @command(short_help="Get a certificate for a key that stays on this machine.")
@@ -89,7 +89,7 @@ def _refuse_flags(ctx: click.Context, message: str, *names: str) -> None:
 
 
 def _ask(certs: Path, client: str, server_names: tuple[str, ...], out: Path | None, *, renew: bool) -> None:
-    from securesplit.channel import enrolling, folder
+    from securesplit.pki import enrolling, folder
 
     path = out or Path(f"{server_names[0].strip('[]').replace(':', '_') if server_names else client}.csr")
     if path != enrolment.PIPE:
@@ -120,10 +120,10 @@ def _asked(asked: Asked, path: Path) -> list[str]:
 
 
 def _install(certs: Path, path: Path, fingerprint: str | None) -> None:
-    from securesplit.channel import enrolling, pki
+    from securesplit.pki import enrolling, profile
 
     answer = enrolling.read(enrolment.received(path, enrolling.MAX_ANSWER_BYTES), where=enrolment.shown(path))
-    ca = pki.fingerprint(answer.root)
+    ca = profile.fingerprint(answer.root)
     if enrolling.is_first_ca(certs, answer) or fingerprint is not None:
         enrolment.compare(ca, fingerprint, what="the CA of the answer", shown_by="the CA machine")
     installed = enrolling.install(certs, answer, accepted=ca, now=datetime.now(UTC))

@@ -19,7 +19,7 @@ def grouped(fingerprint: str) -> str:
 
 def received(path: Path, most_bytes: int) -> bytes:
     """A file that came from another machine, up to one byte more than it may have; raises as `folder.read_foreign`."""
-    from securesplit.channel import folder
+    from securesplit.pki import folder
 
     return sys.stdin.buffer.read(most_bytes + 1) if path == PIPE else folder.read_foreign(path, most_bytes)
 
@@ -43,7 +43,7 @@ def compare(actual: str, given: str | None, *, what: str, shown_by: str) -> None
     Raises:
         TrustError: they differ, or the person said so.
     """
-    from securesplit.channel import lists
+    from securesplit.pki import lists
 
     hint = f"somebody may have swapped the file; bring it again, and compare {what} with what {shown_by} shows"
     if given is not None:

@@ -16,10 +16,10 @@ from securesplit.cli.settings import command, source_of
 from securesplit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from securesplit.channel.inventory import Certificate, Inventory
-    from securesplit.channel.keystore import KeygenReport
-    from securesplit.channel.requests import Request
-    from securesplit.channel.signing import Signed
+    from securesplit.pki.cert_inventory import Certificate, Inventory
+    from securesplit.pki.csr import Request
+    from securesplit.pki.keystore import KeygenReport
+    from securesplit.pki.signing import Signed
 
 SCHEMA = "securesplit.certificates/1"
 
@@ -145,7 +145,7 @@ def _make(
     renew: bool,
     revoked: tuple[str, ...],
 ) -> None:
-    from securesplit.channel import keystore
+    from securesplit.pki import keystore
 
     now = datetime.now(UTC)
     if revoked:
@@ -160,11 +160,11 @@ def _make(
 
 
 def _sign(out: Path, path: Path, answer: Path | None, *, days: int, fingerprint: str | None, new_key: bool) -> None:
-    from securesplit.channel import requests, signing
+    from securesplit.pki import csr, signing
 
     where, now = enrolment.shown(path), datetime.now(UTC)
-    request = requests.parse(enrolment.received(path, requests.MAX_BYTES), where=where)
-    requests.check_age(request, where=where, now=now)
+    request = csr.parse(enrolment.received(path, csr.MAX_BYTES), where=where)
+    csr.check_age(request, where=where, now=now)
     target = answer or (path if path == PIPE else path.with_suffix(".answer.pem"))
     is_piped = target == PIPE
     enrolment.report(_asks(request, where), aside=is_piped)
@@ -188,16 +188,16 @@ def _asks(request: Request, where: str) -> list[str]:
 
 
 def _signed(signed: Signed, request: Request, target: Path, *, is_renewal: bool) -> list[str]:
-    from securesplit.channel import pki
+    from securesplit.pki import profile
 
     certificate = signed.certificate
     lines = [
         f"{request.title}: {'renewed, for the key that it had' if is_renewal else 'signed'}",
         f"  answer       {'to standard output' if target == PIPE else target}",
-        f"  sha256       {pki.fingerprint(certificate)}",
+        f"  sha256       {profile.fingerprint(certificate)}",
         f"  expires      {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC",
         f"CA: {'created' if signed.is_new_ca else 'kept'}",
-        f"  fingerprint  {grouped(pki.fingerprint(signed.ca))}",
+        f"  fingerprint  {grouped(profile.fingerprint(signed.ca))}",
     ]
     if target != PIPE:
         lines.append("note: bring the answer back, for securesplit enroll --install, which must show the same CA")
@@ -207,9 +207,9 @@ def _signed(signed: Signed, request: Request, target: Path, *, is_renewal: bool)
 
 
 def _list(out: Path, style: str) -> None:
-    from securesplit.channel import inventory
+    from securesplit.pki import cert_inventory
 
-    found = inventory.take(out, now=datetime.now(UTC))
+    found = cert_inventory.take(out, now=datetime.now(UTC))
     if style == "json":
         terminal.answer_json(_as_json(found))
         return

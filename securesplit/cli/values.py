@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from securesplit import config, i18n
 from securesplit.errors import ConfigError
 
-MOST_DAYS = 825  # `securesplit.channel.pki.MAX_DAYS`, without loading cryptography
+MOST_DAYS = 825  # `securesplit.pki.profile.MAX_DAYS`, without loading cryptography
 
 
 class Number(click.ParamType):  # type: ignore[type-arg]  # generic in newer click only
@@ -111,19 +111,19 @@ def _health(text: str) -> object:
 
 
 def _client(text: str) -> object:
-    from securesplit.channel.pki import check_client_name
+    from securesplit.pki.profile import check_client_name
 
     return check_client_name(text)
 
 
 def _server(text: str) -> object:
-    from securesplit.channel.pki import check_server_name
+    from securesplit.pki.profile import check_server_name
 
     return check_server_name(text)
 
 
 def _fingerprint(text: str) -> object:
-    from securesplit.channel import lists
+    from securesplit.pki import lists
 
     if not lists.is_fingerprint(lists.fingerprint_digits(text)):
         raise ConfigError(f"{text!r} is not a fingerprint of SHA-256", hint="copy its 64 hex digits, dashes or not")

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from securesplit.channel import tensor
 from securesplit.channel.client import ClientChannel
-from securesplit.channel.credentials import Credentials
 from securesplit.config import check_timeout_s
 from securesplit.errors import TrustError, UnreachableError
 from securesplit.forking import MadeHere
+from securesplit.pki.credentials import Credentials
 from securesplit.transport import answer
 from securesplit.transport.answer import Answer
 from securesplit.transport.course import Attempts, Course, Patience, too_crowded

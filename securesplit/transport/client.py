@@ -20,10 +20,10 @@ import zmq
 from numpy.typing import NDArray
 
 from securesplit.channel import tensor
-from securesplit.channel.credentials import Credentials
 from securesplit.config import check_timeout_s
 from securesplit.errors import UnreachableError
 from securesplit.forking import PerProcess
+from securesplit.pki.credentials import Credentials
 from securesplit.transport import answer
 from securesplit.transport.answer import Answer
 from securesplit.transport.course import Attempts, Course, Patience, too_crowded

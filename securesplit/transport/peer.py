@@ -14,11 +14,11 @@ import zmq
 
 from securesplit import tracing
 from securesplit.channel.client import ClientChannel
-from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import HandshakeReady, Refused, Reply
 from securesplit.channel.frames import FrameError
 from securesplit.channel.states import ClientState
 from securesplit.errors import SecureSplitError, TrustError, UnreachableError
+from securesplit.pki.credentials import Credentials
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.link import Fault, Link, LinkError
 from securesplit.transport.refusal import Retry, ends_session, proven, refused

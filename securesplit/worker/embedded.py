@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from securesplit.channel import keystore
-from securesplit.channel.credentials import Credentials
 from securesplit.errors import SecureSplitError
 from securesplit.forking import MadeHere
+from securesplit.pki import keystore
+from securesplit.pki.credentials import Credentials
 from securesplit.worker import confinement
 from securesplit.worker.front import Front
 from securesplit.worker.served import Served

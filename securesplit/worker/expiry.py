@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from securesplit.channel.credentials import CA_SOON_DAYS, SOON_DAYS, Credentials, ends
+from securesplit.pki.credentials import CA_SOON_DAYS, SOON_DAYS, Credentials, ends
 
 _log = logging.getLogger(__name__)
 _AGAIN = timedelta(days=1)

@@ -17,12 +17,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Request, Send
 from securesplit.channel.frames import Code, FrameError, decode, ref_of, session_of
 from securesplit.channel.limits import Limits
 from securesplit.channel.server import ServerChannel
 from securesplit.errors import SecureSplitError
+from securesplit.pki.credentials import Credentials
 from securesplit.transport.poll import Poller, Wakeup
 from securesplit.transport.server import FrontSocket, Incoming
 from securesplit.worker.descriptors import DescriptorGuard

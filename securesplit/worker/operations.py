@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from securesplit.channel.credentials import Credentials
 from securesplit.channel.sessions import Ended, Session
 from securesplit.errors import ConfigError
+from securesplit.pki.credentials import Credentials
 from securesplit.worker.audit import AuditLog
 from securesplit.worker.expiry import ExpiryWatch
 from securesplit.worker.notify import Notifier

@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from securesplit.channel import keystore
-from securesplit.channel.credentials import Credentials
-from securesplit.channel.watch import FileWatch
 from securesplit.errors import ConfigError
+from securesplit.pki import keystore
+from securesplit.pki.credentials import Credentials
+from securesplit.pki.watch import FileWatch
 from securesplit.worker import confinement
 from securesplit.worker.cores import usable_cores
 from securesplit.worker.descriptors import DescriptorGuard, raise_limit

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from securesplit.channel.credentials import Credentials
 from securesplit.errors import ConfigError
+from securesplit.pki.credentials import Credentials
 from securesplit.worker.cores import usable_cores
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from securesplit.channel.credentials import Credentials
 from securesplit.channel.sessions import Ended, Session
+from securesplit.pki.credentials import Credentials
 from securesplit.worker.meters import Meters
 
 

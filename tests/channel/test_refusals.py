@@ -11,14 +11,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from securesplit.channel import frames, pki
+from securesplit.channel import frames
 from securesplit.channel.client import ClientChannel
-from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Refused, Reply, Request, Send
 from securesplit.channel.frames import NO_SESSION, Code, ErrorBody, Frame, FrameType, Reason
 from securesplit.channel.server import ServerChannel
 from securesplit.channel.states import ClientState
 from securesplit.errors import TrustError
+from securesplit.pki import profile
+from securesplit.pki.credentials import Credentials
 from tests.channel.world import BUNDLE, NOW, PEER, Authority, parse, sent
 
 DAY = timedelta(days=1)
@@ -39,12 +40,12 @@ def good(authority: Authority) -> Case:
     return Case(authority.credentials(authority.server(), client), authority.credentials(client))
 
 
-def server_with(authority: Authority, own: pki.Identity) -> Case:
+def server_with(authority: Authority, own: profile.Identity) -> Case:
     client = authority.client()
     return Case(authority.credentials(own, client), authority.credentials(client))
 
 
-def client_with(authority: Authority, own: pki.Identity) -> Case:
+def client_with(authority: Authority, own: profile.Identity) -> Case:
     return Case(authority.credentials(authority.server(), own), authority.credentials(own))
 
 
@@ -191,8 +192,11 @@ def stale_crl_on_the_worker(authority: Authority) -> Case:
 
 
 def reissue(
-    authority: Authority, plain: pki.Identity, names: x509.SubjectAlternativeName, usages: list[x509.ObjectIdentifier]
-) -> pki.Identity:
+    authority: Authority,
+    plain: profile.Identity,
+    names: x509.SubjectAlternativeName,
+    usages: list[x509.ObjectIdentifier],
+) -> profile.Identity:
     """The same certificate with other names and usages."""
     old = plain.certificate
     builder = (
@@ -209,7 +213,7 @@ def reissue(
     for kind in (x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier, x509.BasicConstraints, x509.KeyUsage):
         extension = old.extensions.get_extension_for_class(kind)
         builder = builder.add_extension(extension.value, critical=extension.critical)
-    return pki.Identity(builder.sign(authority.identity.key, hashes.SHA256()), plain.key)
+    return profile.Identity(builder.sign(authority.identity.key, hashes.SHA256()), plain.key)
 
 
 THE_WORKER_REFUSES = [

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from securesplit.channel import frames, pki
+from securesplit.channel import frames
 from securesplit.channel.client import ClientChannel
-from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import HandshakeReady, Reply, Request, Send
 from securesplit.channel.frames import Frame
 from securesplit.channel.limits import Limits
-from securesplit.channel.pki import Identity
 from securesplit.channel.server import ServerChannel
+from securesplit.pki import profile
+from securesplit.pki.credentials import Credentials
+from securesplit.pki.profile import Identity
 
 BUNDLE = bytes(range(32))
 PEER = b"peer-1"
@@ -35,7 +36,7 @@ class Authority:
     """A CA with what it signed; every credential is made as wanted, checked or not."""
 
     now: datetime = NOW
-    identity: Identity = field(default_factory=lambda: pki.new_ca(now=NOW))
+    identity: Identity = field(default_factory=lambda: profile.new_ca(now=NOW))
     revoked: list[int] = field(default_factory=list)
 
     @property
@@ -43,14 +44,14 @@ class Authority:
         return self.identity.certificate_pem
 
     def crl(self, now: datetime | None = None, days: int = 90) -> bytes:
-        entries = [pki.revocation(serial, now=self.now) for serial in self.revoked]
-        return pki.new_crl(self.identity, entries, number=1, days=days, now=now or self.now)
+        entries = [profile.revocation(serial, now=self.now) for serial in self.revoked]
+        return profile.new_crl(self.identity, entries, number=1, days=days, now=now or self.now)
 
     def server(self, *names: str, now: datetime | None = None, days: int = 90) -> Identity:
-        return pki.new_server(self.identity, names or ("localhost", "127.0.0.1"), days=days, now=now or self.now)
+        return profile.new_server(self.identity, names or ("localhost", "127.0.0.1"), days=days, now=now or self.now)
 
     def client(self, name: str = "device", now: datetime | None = None, days: int = 90) -> Identity:
-        return pki.new_client(self.identity, name, days=days, now=now or self.now)
+        return profile.new_client(self.identity, name, days=days, now=now or self.now)
 
     def credentials(self, own: Identity, *allowed: Identity) -> Credentials:
         """Credentials without a check, so that bad ones can be made."""
@@ -59,9 +60,9 @@ class Authority:
             private_key=own.key_pem,
             ca=self.pem,
             crl=self.crl(),
-            allowed_clients=frozenset(pki.fingerprint(one.certificate) for one in allowed),
+            allowed_clients=frozenset(profile.fingerprint(one.certificate) for one in allowed),
             expires_at=own.certificate.not_valid_after_utc,
-            fingerprint=pki.fingerprint(own.certificate),
+            fingerprint=profile.fingerprint(own.certificate),
         )
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.channel import keystore
 from securesplit.cli import main
+from securesplit.pki import keystore
 from tests.channel.world import NOW
 
 FINGERPRINT = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{8}){7})")

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from securesplit.channel import keystore, pki
 from securesplit.cli import values
 from securesplit.cli.main import COMMANDS, run
 from securesplit.cli.settings_check import RENAMED
+from securesplit.pki import keystore, profile
 from tests.worker.serving import now
 
 DrawPhoto = Callable[..., Path]
@@ -299,7 +299,7 @@ def test_a_number_is_held_to_one_rule_as_flag_and_in_the_environment(
 
 
 def test_days_are_bounded_as_the_keys_are() -> None:
-    assert values.MOST_DAYS == pki.MAX_DAYS
+    assert values.MOST_DAYS == profile.MAX_DAYS
 
 
 def test_earlier_names_are_taken_with_a_hint(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

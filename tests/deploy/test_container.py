@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securesplit.channel import issuing
+from securesplit.pki import issuing
 from tests.conftest import REPO
 from tests.integration.conftest import run_command
 from tests.worker.serving import now

@@ -19,8 +19,8 @@ from typing import Any, Final
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from securesplit.channel import issuing, keystore, revoking
 from securesplit.errors import SecureSplitError
+from securesplit.pki import issuing, keystore, revoking
 from securesplit.transport.client import Connection
 from tests.conftest import REPO
 from tests.worker.pages import get

@@ -23,8 +23,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from securesplit.channel import issuing
 from securesplit.imaging.synthetic import draw_lesion
+from securesplit.pki import issuing
 from tests.conftest import REPO
 from tests.deploy.test_container import copy_into, instructions
 from tests.integration.conftest import run_command

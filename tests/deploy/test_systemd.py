@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from securesplit import errors
-from securesplit.channel import issuing
 from securesplit.cli import settings
 from securesplit.cli.main import all_commands
 from securesplit.cli.tail_worker import tail_worker
+from securesplit.pki import issuing
 from securesplit.worker.settings import WorkerSettings
 from tests.conftest import REPO
 from tests.integration.conftest import run_command

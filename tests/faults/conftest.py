@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from securesplit.channel import issuing
+from securesplit.pki import issuing
 from tests.faults.load import Load
 from tests.worker.serving import now
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.channel import keystore
 from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
+from securesplit.pki import keystore
 from securesplit.transport.client import Connection, Patience
 from tests.worker.serving import IDENTITY, now, release, wait_until
 

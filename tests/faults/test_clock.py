@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.channel import keystore
 from securesplit.errors import TrustError
+from securesplit.pki import keystore
 from securesplit.transport.client import Connection
 from tests.faults.load import Load
 from tests.worker.serving import IDENTITY, Process, now, process, release

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.channel import issuing
+from securesplit.pki import issuing
 from tests.faults.far import Far, far
 from tests.faults.wire import WORKER, Wire, missing, wire
 from tests.worker.serving import Process, now, process, wait_until

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from securesplit import config
-from securesplit.channel import frames, keystore, pki, tensor
+from securesplit.channel import frames, tensor
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.events import Drop, HandshakeReady, Refused, Reply, Request, Send
 from securesplit.channel.frames import Code, ErrorBody, FrameError
@@ -35,6 +35,7 @@ from securesplit.imaging import load_photo
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import manifest
 from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.pki import keystore, profile
 from securesplit.transport import answer as answers
 from securesplit.worker import request as requests
 from tests.channel.world import BUNDLE, PEER, World
@@ -273,7 +274,7 @@ class Certificates:
             for name in ("ca.crt", "crl.pem", "server.crt", "server.key", "allowed-clients.txt")
         }
         server = keystore.load_server(self._folder, now=self._now)
-        key = pki.load_key(server.private_key)
+        key = profile.load_key(server.private_key)
         certificates = {"ca.crt": server.ca, "server.crt": server.certificate}
         self._der: Mapping[str, tuple[str, bytes]] = {
             **{name: ("CERTIFICATE", der(armoured)) for name, armoured in certificates.items()},

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.channel import keystore
 from securesplit.channel.server import ServerChannel
 from securesplit.cli.checks.certificates import CertsCheck
 from securesplit.errors import CredentialError
+from securesplit.pki import keystore
 from tests.channel.world import BUNDLE, World
 from tests.fuzz.targets import der, pem
 

@@ -11,7 +11,7 @@ import pytest
 from securesplit import AsyncClient, Client
 from securesplit.errors import TrustError
 from securesplit.worker.served import Served
-from tests.channel.chains import Clinic
+from tests.pki.chains import Clinic
 from tests.worker.serving import running
 
 REVOKED = "a CA that the worker's certificate comes from was revoked"

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from securesplit import AsyncClient, Client
-from securesplit.channel import keystore
 from securesplit.channel.frames import Code, Frame, FrameType
 from securesplit.errors import BudgetError, SecureSplitError, UnreachableError, WorkerError
+from securesplit.pki import keystore
 from securesplit.transport.client import Patience
 from securesplit.worker.served import Served
 from tests.integration.conftest import Command, run_command

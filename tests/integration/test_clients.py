@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from securesplit import AsyncClient, Client
-from securesplit.channel import keystore
 from securesplit.errors import BudgetError, PhotoError, TrustError, UnreachableError
+from securesplit.pki import keystore
 from securesplit.worker.served import Served
 from tests.integration.conftest import Worker
 from tests.worker.serving import Running, running

@@ -25,9 +25,10 @@ import pytest
 from numpy.typing import NDArray
 
 from securesplit import Client
-from securesplit.channel import keystore, sealing
+from securesplit.channel import sealing
 from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
+from securesplit.pki import keystore
 from securesplit.transport.client import Answer, Connection
 from tests.integration.conftest import run_command
 from tests.worker.pages import get, metrics

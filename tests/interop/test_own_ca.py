@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.channel import enrolling, keystore, pki, requests, signing
 from securesplit.errors import CredentialError, TrustError
-from tests.channel.test_keystore import talk
+from securesplit.pki import csr, enrolling, keystore, profile, signing
+from tests.pki.test_keystore import talk
 from tests.test_docs import BLOCKS
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl command is not on this machine")
@@ -54,7 +54,7 @@ def run(folder: Path, code: str) -> None:
 
 def install(folder: Path, answer: Path) -> None:
     read = enrolling.read(answer.read_bytes(), where=str(answer))
-    enrolling.install(folder, read, accepted=pki.fingerprint(read.root), now=datetime.now(UTC))
+    enrolling.install(folder, read, accepted=profile.fingerprint(read.root), now=datetime.now(UTC))
 
 
 @pytest.fixture
@@ -135,8 +135,8 @@ def test_a_request_made_by_openssl_is_signed_by_keygen(ca: Path, tmp_path: Path)
     name = "-addext subjectAltName=URI:spiffe://securesplit/client/clinic-9"
     made = f"openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k.pem -subj /CN=x {name}"
     run(ca, f"{made} -outform der -out nine.csr")
-    asked = requests.parse((ca / "nine.csr").read_bytes(), where="nine.csr")
+    asked = csr.parse((ca / "nine.csr").read_bytes(), where="nine.csr")
     signed = signing.sign(tmp_path / "own", asked, None, days=90, now=datetime.now(UTC))
-    assert pki.client_name_of(signed.certificate) == "clinic-9"
+    assert profile.client_name_of(signed.certificate) == "clinic-9"
     run(ca, "openssl pkey -in k.pem -pubout -outform der | sha256sum | cut -c1-64 > printed")
     assert (ca / "printed").read_text().strip() == asked.fingerprint

@@ -15,14 +15,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from securesplit.channel import pki
 from securesplit.channel.client import ClientChannel
-from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Request
-from securesplit.channel.pki import Identity
 from securesplit.channel.server import ServerChannel
 from securesplit.channel.states import ClientState
 from securesplit.errors import TrustError
+from securesplit.pki import profile
+from securesplit.pki.credentials import Credentials
+from securesplit.pki.profile import Identity
 from tests.channel.world import BUNDLE, NOW, PEER, Authority, sent
 
 DAY = timedelta(days=1)
@@ -197,7 +197,9 @@ def both_ways(authority: Authority, build: Build, crls: bytes = b"") -> list[tup
     server_path = build(authority, leaf_of(SERVER_NAMES, ExtendedKeyUsageOID.SERVER_AUTH))
     client_path = build(authority, leaf_of(CLIENT_NAMES, ExtendedKeyUsageOID.CLIENT_AUTH))
     lists = [
-        pki.new_crl(signer, [], number=1, days=90, now=NOW) for p in (server_path, client_path) for signer in p.signers
+        profile.new_crl(signer, [], number=1, days=90, now=NOW)
+        for path in (server_path, client_path)
+        for signer in path.signers
     ]
     crl = authority.crl() + b"".join(lists) + crls
     server, client = authority.server(), authority.client()
@@ -316,7 +318,7 @@ def test_an_expired_ca_is_refused_although_its_leaves_are_fresh() -> None:
 def test_one_bit_of_the_signature_is_enough() -> None:
     authority = Authority()
     client, good = authority.client(), authority.server()
-    der = bytearray(good.certificate.public_bytes(pki.Encoding.DER))
+    der = bytearray(good.certificate.public_bytes(profile.Encoding.DER))
     der[-1] ^= 1
     spoiled = x509.load_der_x509_certificate(bytes(der))
     server = authority.credentials(Identity(spoiled, good.key), client)

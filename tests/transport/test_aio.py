@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from securesplit.channel import keystore
 from securesplit.errors import ConfigError, TrustError, UnreachableError, WorkerError
+from securesplit.pki import keystore
 from securesplit.transport.aio import IN_FLIGHT, AsyncConnection
 from securesplit.transport.client import Patience
 from tests.worker.engines import RAISING

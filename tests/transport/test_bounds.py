@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 import zmq
 
-from securesplit.channel import issuing, keystore
 from securesplit.channel.frames import Code, Frame, FrameType, decode
 from securesplit.channel.frames import encode as encode_frame
 from securesplit.errors import SecureSplitError, UnreachableError
+from securesplit.pki import issuing, keystore
 from securesplit.transport.aio import AsyncConnection
 from securesplit.transport.client import Connection, Patience
 from securesplit.transport.endpoint import Endpoint

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from securesplit.channel import frames, keystore
+from securesplit.channel import frames
 from securesplit.channel.frames import NO_SESSION, Code, Frame, FrameType, Reason
 from securesplit.errors import SecureSplitError, TrustError, UnreachableError, WorkerError
+from securesplit.pki import keystore
 from securesplit.transport.aio import AsyncConnection
 from securesplit.transport.client import Connection, Patience
 from tests.channel.test_refusals import CERTIFICATE_WORDS

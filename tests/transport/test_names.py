@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from securesplit.channel import keystore
 from securesplit.errors import UnreachableError
+from securesplit.pki import keystore
 from securesplit.transport.aio import AsyncConnection
 from securesplit.transport.client import Connection, Patience
 from tests.worker.serving import IDENTITY, release

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.channel import issuing
+from securesplit.pki import issuing
 from tests.worker.serving import now
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from securesplit.channel import keystore
-from securesplit.channel.credentials import Credentials
 from securesplit.channel.tensor import TensorSpec
+from securesplit.pki import keystore
+from securesplit.pki.credentials import Credentials
 from securesplit.transport.client import Connection, Patience
 from securesplit.worker.front import Front
 from securesplit.worker.served import Served

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from securesplit.channel import keystore
 from securesplit.errors import ConfigError, SecureSplitError
+from securesplit.pki import keystore
 from securesplit.transport.client import Connection
 from securesplit.worker.audit import AuditLog
 from tests.worker.pages import metrics

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securesplit.channel import keystore
 from securesplit.model import Bundle
+from securesplit.pki import keystore
 from securesplit.transport.client import Connection, Patience
 from securesplit.worker import EmbeddedWorker, confinement, landlock, syscalls
 from tests.conftest import REPO

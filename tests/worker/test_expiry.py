@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.channel import issuing, keystore
-from securesplit.channel.credentials import ends
+from securesplit.pki import issuing, keystore
+from securesplit.pki.credentials import ends
 from securesplit.worker.expiry import ExpiryWatch
 from tests.worker.pages import metrics
 from tests.worker.serving import now, process, wait_until

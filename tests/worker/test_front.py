@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import zmq
 
-from securesplit.channel import issuing, keystore, tensor
+from securesplit.channel import tensor
 from securesplit.channel.client import ClientChannel
-from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import HandshakeReady, Refused, Reply
 from securesplit.channel.frames import Code
 from securesplit.errors import TrustError
+from securesplit.pki import issuing, keystore
+from securesplit.pki.credentials import Credentials
 from securesplit.transport.client import Connection
 from securesplit.worker import intake, pacing
 from tests.worker.serving import IDENTITY, Running, now, release, running, serve_engine, wait_until

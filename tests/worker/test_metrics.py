@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.channel import keystore
 from securesplit.errors import SecureSplitError, WorkerError
+from securesplit.pki import keystore
 from securesplit.transport.client import Connection, Patience
 from securesplit.worker.meters import Histogram, Meters
 from tests.worker.engines import DEADLY, RAISING

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from securesplit.channel.credentials import Credentials
 from securesplit.errors import CredentialError
+from securesplit.pki.credentials import Credentials
 from securesplit.worker import probes
 from securesplit.worker.probes import why_not_alive, why_not_ready
 from tests.worker.serving import now, running, wait_until

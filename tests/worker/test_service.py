@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.channel import issuing, keystore
 from securesplit.errors import ConfigError, TrustError, UnreachableError
+from securesplit.pki import issuing, keystore
 from securesplit.transport.client import Connection
 from securesplit.worker.cores import usable_cores
 from securesplit.worker.settings import parse_workers

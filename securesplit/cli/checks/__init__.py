@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from securesplit.channel.credentials import SOON_DAYS
 from securesplit.errors import SecureSplitError
+from securesplit.pki.credentials import SOON_DAYS
 from securesplit.text import counted
 
 Level = Literal["ok", "warning", "error"]

@@ -18,9 +18,9 @@ def check_connections(
     A handshake alone would not do: in TLS 1.3 it is complete here before the worker has judged this device. So one
     release is sent, of a lesion that is drawn; it concerns nobody and is not written to the ledger.
     """
-    from securesplit.channel import keystore
     from securesplit.cli.checks.bundle import synthetic_release
     from securesplit.model import Bundle
+    from securesplit.pki import keystore
     from securesplit.transport.client import Connection
 
     try:

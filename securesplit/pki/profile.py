@@ -27,8 +27,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from securesplit.channel import parsing
 from securesplit.errors import ConfigError
+from securesplit.pki import parsing
 
 CLIENT_URI = "spiffe://securesplit/client/"
 BACKDATING = timedelta(minutes=5)

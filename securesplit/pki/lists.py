@@ -26,10 +26,10 @@ from typing import Self
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from securesplit.channel import folder as files
-from securesplit.channel import parsing, pki
-from securesplit.channel.pki import Identity
 from securesplit.errors import CredentialError
+from securesplit.pki import folder as files
+from securesplit.pki import parsing, profile
+from securesplit.pki.profile import Identity
 
 FINGERPRINT_DIGITS = 64
 _SHA1_DIGITS = 40
@@ -85,12 +85,12 @@ class Issued:
         """What is noted of a certificate."""
         key = certificate.public_key()
         return cls(
-            pki.fingerprint(certificate),
+            profile.fingerprint(certificate),
             certificate.serial_number,
             certificate.not_valid_after_utc,
             owner,
             certificate.not_valid_before_utc,
-            pki.key_fingerprint(key) if isinstance(key, ec.EllipticCurvePublicKey) else None,
+            profile.key_fingerprint(key) if isinstance(key, ec.EllipticCurvePublicKey) else None,
             request,
         )
 
@@ -141,7 +141,7 @@ def allow(folder: Path, certificate: x509.Certificate, name: str) -> None:
     lines = allowed(folder)
     before = [line for line in lines if line[1] == name][-1:]
     others = [line for line in lines if line[1] != name]
-    _write(folder / files.ALLOWED, [*others, *before, [pki.fingerprint(certificate), name]])
+    _write(folder / files.ALLOWED, [*others, *before, [profile.fingerprint(certificate), name]])
 
 
 def disallow(folder: Path, name: str) -> None:
@@ -160,7 +160,7 @@ def note_issued(folder: Path, certificate: x509.Certificate, owner: str, request
 
 def note_server(folder: Path, certificate: x509.Certificate, request: str | None = None) -> None:
     """Remember a server's certificate before it is handed out."""
-    note_issued(folder, certificate, server_owner(pki.server_names_of(certificate)), request)
+    note_issued(folder, certificate, server_owner(profile.server_names_of(certificate)), request)
 
 
 def server_owner(names: Iterable[str]) -> str:
@@ -236,12 +236,12 @@ def sign_crl(
     own = [crl for crl in lists if crl.issuer == subject]
     known = {entry.serial_number: entry for crl in own for entry in crl}
     for serial in serials:
-        known.setdefault(serial, pki.revocation(serial, now=now))
+        known.setdefault(serial, profile.revocation(serial, now=now))
     numbers = [crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number for crl in own]
     ends = [] if may_shorten else [crl.next_update_utc for crl in own if crl.next_update_utc is not None]
-    lasts = max([float(days), *((end - pki.CRL_MARGIN - now) / timedelta(days=1) for end in ends)])
-    signed = pki.new_crl(authority, known.values(), number=1 + max(numbers, default=0), days=lasts, now=now)
-    files.replace(path, signed + b"".join(pki.crl_pem(crl) for crl in lists if crl.issuer != subject))
+    lasts = max([float(days), *((end - profile.CRL_MARGIN - now) / timedelta(days=1) for end in ends)])
+    signed = profile.new_crl(authority, known.values(), number=1 + max(numbers, default=0), days=lasts, now=now)
+    files.replace(path, signed + b"".join(profile.crl_pem(crl) for crl in lists if crl.issuer != subject))
 
 
 def fresh_until(folder: Path) -> datetime | None:

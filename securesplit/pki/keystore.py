@@ -16,14 +16,14 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from securesplit.channel import folder as files
-from securesplit.channel import lists, pki
-from securesplit.channel.credentials import Credentials, Sources, check
-from securesplit.channel.holdings import Entry, KeygenReport
-from securesplit.channel.issuing import DEFAULT_CLIENT, DEFAULT_DAYS, DEFAULT_SERVER_NAMES, create, renew
-from securesplit.channel.pki import Identity
-from securesplit.channel.revoking import revoke
 from securesplit.errors import CredentialError
+from securesplit.pki import folder as files
+from securesplit.pki import lists, profile
+from securesplit.pki.credentials import Credentials, Sources, check
+from securesplit.pki.issuing import DEFAULT_CLIENT, DEFAULT_DAYS, DEFAULT_SERVER_NAMES, create, renew
+from securesplit.pki.pairs import Entry, KeygenReport
+from securesplit.pki.profile import Identity
+from securesplit.pki.revoking import revoke
 
 __all__ = [
     "DEFAULT_CLIENT",
@@ -51,7 +51,8 @@ def load_server(folder: Path, *, now: datetime) -> Credentials:
     """
     names = dict(lists.allowed(folder))
     loaded = _load(folder, files.SERVER, "server", frozenset(names), now)
-    return replace(loaded, client_names={print_: name for print_, name in names.items() if pki.is_client_name(name)})
+    known = {print_: name for print_, name in names.items() if profile.is_client_name(name)}
+    return replace(loaded, client_names=known)
 
 
 def load_client(folder: Path, name: str = DEFAULT_CLIENT, *, now: datetime) -> Credentials:
@@ -61,9 +62,9 @@ def load_client(folder: Path, name: str = DEFAULT_CLIENT, *, now: datetime) -> C
         CredentialError: a file is missing or exposed, the key does not fit, or something has expired.
         ConfigError: the name cannot be one of a client.
     """
-    if not (folder / files.CLIENTS / f"{pki.check_client_name(name)}.crt").exists():
+    if not (folder / files.CLIENTS / f"{profile.check_client_name(name)}.crt").exists():
         raise _no_client(folder, name)
-    return _load(folder, f"{files.CLIENTS}/{pki.check_client_name(name)}", "client", frozenset(), now)
+    return _load(folder, f"{files.CLIENTS}/{profile.check_client_name(name)}", "client", frozenset(), now)
 
 
 def server_files(folder: Path) -> list[Path]:
@@ -78,11 +79,11 @@ def client_files(folder: Path, name: str = DEFAULT_CLIENT) -> list[Path]:
 
 def ephemeral(now: datetime) -> tuple[Credentials, Credentials]:
     """Credentials of a server on the loopback interface and of its one client, with a CA that is forgotten at once."""
-    ca = pki.new_ca(now=now)
-    server = pki.new_server(ca, DEFAULT_SERVER_NAMES, days=1, now=now)
-    client = pki.new_client(ca, DEFAULT_CLIENT, days=1, now=now)
-    crl = pki.new_crl(ca, (), number=1, days=1, now=now)
-    allowed = frozenset([pki.fingerprint(client.certificate)])
+    ca = profile.new_ca(now=now)
+    server = profile.new_server(ca, DEFAULT_SERVER_NAMES, days=1, now=now)
+    client = profile.new_client(ca, DEFAULT_CLIENT, days=1, now=now)
+    crl = profile.new_crl(ca, (), number=1, days=1, now=now)
+    allowed = frozenset([profile.fingerprint(client.certificate)])
     return (
         _credentials(server, ca, crl, allowed, "server", now),
         _credentials(client, ca, crl, frozenset(), "client", now),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.channel import keystore
 from securesplit.errors import CredentialError
+from securesplit.pki import keystore
 from tests.channel.world import NOW
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")

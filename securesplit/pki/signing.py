@@ -19,13 +19,13 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from securesplit.channel import folder as files
-from securesplit.channel import issuing, lists, parsing, pki
-from securesplit.channel.holdings import authority_of
-from securesplit.channel.lists import Issued
-from securesplit.channel.pki import Identity
-from securesplit.channel.requests import Request
 from securesplit.errors import CredentialError
+from securesplit.pki import folder as files
+from securesplit.pki import issuing, lists, parsing, profile
+from securesplit.pki.csr import Request
+from securesplit.pki.lists import Issued
+from securesplit.pki.pairs import authority_of
+from securesplit.pki.profile import Identity
 
 ANSWER_HEADER = b"securesplit enrolment answer"
 
@@ -100,7 +100,7 @@ def sign(
         CredentialError: as `examine` does; the CA's key is not there, or a file cannot be written.
         ConfigError: the number of days is out of range.
     """
-    pki.check_days(days)
+    profile.check_days(days)
     files.make(folder)
     with files.locked(folder):
         standing = examine(folder, request, new_key=new_key)
@@ -119,8 +119,8 @@ def sign(
 
 def _issue(authority: Identity, request: Request, *, days: int, now: datetime) -> x509.Certificate:
     if request.is_server:
-        return pki.issue_server(authority, request.key, request.names, days=days, now=now)
-    return pki.issue_client(authority, request.key, request.names[0], days=days, now=now)
+        return profile.issue_server(authority, request.key, request.names, days=days, now=now)
+    return profile.issue_client(authority, request.key, request.names[0], days=days, now=now)
 
 
 def _note(folder: Path, request: Request, certificate: x509.Certificate) -> None:
@@ -135,14 +135,14 @@ def _answer(folder: Path, request: Request, certificate: x509.Certificate, autho
     """Text for people, the certificate, the CA, and its revocation list."""
     path = folder / files.CRL
     every = parsing.revocation_lists(files.read(path), what="the revocation list", where=str(path))
-    own = [pki.crl_pem(crl) for crl in every if crl.issuer == authority.certificate.subject]
+    own = [profile.crl_pem(crl) for crl in every if crl.issuer == authority.certificate.subject]
     head = ANSWER_HEADER + f": {request.title}, key {request.fingerprint}\n".encode()
     return head + certificate.public_bytes(Encoding.PEM) + authority.certificate_pem + b"".join(own)
 
 
 def _refuse_known(one: Issued, request: Request, revoked: dict[int, datetime]) -> None:
     if one.request == request.digest:
-        when = f"{one.starts_at + pki.BACKDATING:%Y-%m-%d %H:%M} UTC" if one.starts_at else "before"
+        when = f"{one.starts_at + profile.BACKDATING:%Y-%m-%d %H:%M} UTC" if one.starts_at else "before"
         hint = "use its answer; if that is lost, run securesplit enroll again there and sign the new request"
         raise CredentialError(f"this request of {request.title} was signed already, on {when}", hint=hint)
     if one.key != request.fingerprint:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from securesplit.channel import folder as files
-from securesplit.channel import keystore, pki
 from securesplit.channel.client import ClientChannel
-from securesplit.channel.credentials import Credentials
 from securesplit.channel.events import Request
 from securesplit.channel.server import ServerChannel
 from securesplit.errors import ConfigError, CredentialError, TrustError
+from securesplit.pki import folder as files
+from securesplit.pki import keystore, profile
+from securesplit.pki.credentials import Credentials
 from tests.channel.world import BUNDLE, NOW, PEER, Authority, sent
 
 DAY = timedelta(days=1)
@@ -140,14 +140,14 @@ def test_renewal_replaces_keys_and_keeps_names(certs: Path) -> None:
     server = keystore.load_server(certs, now=LATER)
     assert server.expires_at == LATER + 60 * DAY
     leaf = x509.load_pem_x509_certificate(after["server.crt"])
-    assert pki.server_names_of(leaf) == ["localhost", "127.0.0.1", "::1"]
+    assert profile.server_names_of(leaf) == ["localhost", "127.0.0.1", "::1"]
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in certs.rglob("*") if path.is_file())
 
 
 def test_renewal_can_change_the_server_s_names(certs: Path) -> None:
     keystore.renew(certs, server_names=["tail.example.org"], days=90, now=NOW)
     leaf = x509.load_pem_x509_certificate((certs / "server.crt").read_bytes())
-    assert pki.server_names_of(leaf) == ["tail.example.org"]
+    assert profile.server_names_of(leaf) == ["tail.example.org"]
 
 
 def test_renewal_of_one_client_leaves_the_rest(certs: Path) -> None:
@@ -204,7 +204,7 @@ def test_the_revocation_list_forgets_nothing_and_counts_up(certs: Path) -> None:
     ]
     for action in actions:
         action()
-        (crl,) = pki.load_crls((certs / "crl.pem").read_bytes())
+        (crl,) = profile.load_crls((certs / "crl.pem").read_bytes())
         numbers.append(crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number)
     assert numbers == [2, 3, 4]
     assert len(list(crl)) == 3
@@ -215,7 +215,7 @@ def test_lists_of_another_ca_in_the_file_survive(certs: Path) -> None:
     for name, pem in (("ca.crt", other.pem), ("crl.pem", other.crl())):
         files.replace(certs / name, (certs / name).read_bytes() + pem)
     keystore.revoke(certs, "clinic", now=NOW)
-    assert {crl.issuer for crl in pki.load_crls((certs / "crl.pem").read_bytes())} == {
+    assert {crl.issuer for crl in profile.load_crls((certs / "crl.pem").read_bytes())} == {
         one.subject for one in x509.load_pem_x509_certificates((certs / "ca.crt").read_bytes())
     }
 
@@ -289,7 +289,7 @@ def test_several_keygens_at_once_on_one_folder_wait_for_each_other(tmp_path: Pat
     server = keystore.load_server(folder, now=now)
     assert {talk(server, keystore.load_client(folder, name, now=now)) for name in names} == set(names)
     assert len((folder / "issued.txt").read_text().splitlines()) == 5
-    (crl,) = pki.load_crls((folder / "crl.pem").read_bytes())
+    (crl,) = profile.load_crls((folder / "crl.pem").read_bytes())
     assert crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number == 4
 
 
@@ -323,7 +323,7 @@ def spoil(certs: Path, name: str, data: bytes | None) -> None:
         files.create(certs / name, data)
 
 
-OTHER = pki.new_ca(now=NOW)
+OTHER = profile.new_ca(now=NOW)
 BROKEN = [
     ("server.crt", None, r"server\.crt is missing", "keygen"),
     ("server.key", None, r"server\.key is missing", "keygen"),
@@ -368,7 +368,7 @@ def test_dates_are_checked_against_the_given_time(certs: Path) -> None:
 
 
 def test_an_ended_revocation_list_is_named(certs: Path) -> None:
-    old = pki.new_crl(OTHER, (), number=1, days=1, now=NOW)
+    old = profile.new_crl(OTHER, (), number=1, days=1, now=NOW)
     files.replace(certs / "crl.pem", old)
     with pytest.raises(CredentialError, match="revocation list ended 2 days ago"):
         keystore.load_server(certs, now=NOW + 10 * DAY)

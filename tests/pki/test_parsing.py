@@ -22,15 +22,15 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from securesplit.channel import folder as files
-from securesplit.channel import keystore, lists, pki
-from securesplit.channel.pki import Identity
 from securesplit.cli.checks.certificates import CertsCheck
 from securesplit.errors import CredentialError, TrustError
-from tests.channel.chains import Clinic
-from tests.channel.test_keystore import talk
+from securesplit.pki import folder as files
+from securesplit.pki import keystore, lists, profile
+from securesplit.pki.profile import Identity
 from tests.channel.test_refusals import reissue
 from tests.channel.world import NOW, Authority
+from tests.pki.chains import Clinic
+from tests.pki.test_keystore import talk
 
 SECRET = BestAvailableEncryption(b"secret")
 CERTIFICATE_FILES = ("ca.crt", "server.crt")
@@ -50,7 +50,7 @@ def put(path: Path, data: bytes) -> None:
 
 def der(name: str, data: bytes) -> bytes:
     if name.endswith(".key"):
-        return pki.load_key(data).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        return profile.load_key(data).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     if name == "crl.pem":
         return x509.load_pem_x509_crl(data).public_bytes(Encoding.DER)
     return x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)
@@ -78,7 +78,7 @@ def test_files_are_read_in_every_usual_form(certs: Path, form: str) -> None:
 
 def test_a_key_after_the_name_of_its_curve_is_read(certs: Path) -> None:
     """As ``openssl ecparam -genkey`` writes it."""
-    key = pki.load_key((certs / "server.key").read_bytes())
+    key = profile.load_key((certs / "server.key").read_bytes())
     old = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     put(certs / "server.key", b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n" + old)
     keystore.load_server(certs, now=NOW)
@@ -88,7 +88,7 @@ def other_things(certs: Path) -> dict[str, bytes]:
     """What people put into a file's place, by what it is called."""
     pem = (certs / "server.crt").read_bytes()
     leaf, key = x509.load_pem_x509_certificate(pem), load_pem_private_key((certs / "server.key").read_bytes(), None)
-    assert isinstance(key, pki.ec.EllipticCurvePrivateKey)
+    assert isinstance(key, profile.ec.EllipticCurvePrivateKey)
     request = x509.CertificateSigningRequestBuilder().subject_name(leaf.subject).sign(key, hashes.SHA256())
     return {
         "a certificate": pem,
@@ -196,15 +196,15 @@ def write_client(certs: Path, authority: Authority, own: Identity) -> None:
         put(certs / name, data)
     for name, data in (("device.crt", own.certificate_pem), ("device.key", own.key_pem)):
         put(certs / "clients" / name, data)
-    put(certs / "allowed-clients.txt", f"{pki.fingerprint(own.certificate)} device\n".encode())
+    put(certs / "allowed-clients.txt", f"{profile.fingerprint(own.certificate)} device\n".encode())
 
 
 BOTH = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
 NAMES = {
-    "two names of ours": [x509.UniformResourceIdentifier(pki.CLIENT_URI + name) for name in ("device", "other")],
-    "a broken name of ours": [x509.UniformResourceIdentifier(f"{pki.CLIENT_URI}../device")],
+    "two names of ours": [x509.UniformResourceIdentifier(profile.CLIENT_URI + name) for name in ("device", "other")],
+    "a broken name of ours": [x509.UniformResourceIdentifier(f"{profile.CLIENT_URI}../device")],
     "a name of ours and another": [
-        x509.UniformResourceIdentifier(f"{pki.CLIENT_URI}device"),
+        x509.UniformResourceIdentifier(f"{profile.CLIENT_URI}device"),
         x509.UniformResourceIdentifier("spiffe://clinic.example/device"),
     ],
 }
@@ -223,7 +223,7 @@ def test_a_device_s_certificate_for_another_use_is_told_before_it_is_sent(
     certs: Path, usages: list[x509.ObjectIdentifier]
 ) -> None:
     authority = Authority()
-    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(pki.CLIENT_URI + "device")]
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(profile.CLIENT_URI + "device")]
     write_client(certs, authority, reissued(authority, names, usages or [ExtendedKeyUsageOID.CODE_SIGNING]))
     with pytest.raises(CredentialError, match="not for this use") as caught:
         keystore.load_client(certs, now=NOW)
@@ -258,7 +258,7 @@ def test_a_device_without_a_name_of_ours_is_called_as_on_the_allow_list(certs: P
     server = authority.server()
     for name, data in (("server.crt", server.certificate_pem), ("server.key", server.key_pem)):
         put(certs / name, data)
-    line = pki.fingerprint(device.certificate)
+    line = profile.fingerprint(device.certificate)
     for called in ("front-desk", "clinic-3"):
         put(certs / "allowed-clients.txt", f"{line} {called}\n".encode())
         assert talk(keystore.load_server(certs, now=NOW), keystore.load_client(certs, now=NOW)) == called
@@ -279,7 +279,7 @@ def test_the_allow_list_renames_nobody_who_has_a_name(certs: Path) -> None:
     server = authority.server()
     for name, data in (("server.crt", server.certificate_pem), ("server.key", server.key_pem)):
         put(certs / name, data)
-    put(certs / "allowed-clients.txt", f"{pki.fingerprint(device.certificate)} director\n".encode())
+    put(certs / "allowed-clients.txt", f"{profile.fingerprint(device.certificate)} director\n".encode())
     assert talk(keystore.load_server(certs, now=NOW), keystore.load_client(certs, now=NOW)) == "device"
 
 

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from securesplit.channel import credentials, pki
-from securesplit.channel.credentials import Credentials
-from securesplit.channel.pki import Identity
+from securesplit.pki import credentials, profile
+from securesplit.pki.credentials import Credentials
+from securesplit.pki.profile import Identity
 from tests.channel.world import NOW
 
 LIFE = timedelta(days=400)
@@ -25,7 +25,7 @@ def authority(name: str, issuer: Identity | None = None, *, path_length: int) ->
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     signer, signed_by = (key, subject) if issuer is None else (issuer.key, issuer.certificate.subject)
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
-    usage = pki.new_ca(now=NOW).certificate.extensions.get_extension_for_class(x509.KeyUsage)
+    usage = profile.new_ca(now=NOW).certificate.extensions.get_extension_for_class(x509.KeyUsage)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -53,8 +53,8 @@ class Clinic:
     def __post_init__(self) -> None:
         self.workers = authority("Clinic workers", self.root, path_length=0)
         self.devices = authority("Clinic devices", self.root, path_length=0)
-        self.server = pki.new_server(self.workers, ["localhost", "127.0.0.1"], days=90, now=NOW)
-        self.client = pki.new_client(self.devices, "device", days=90, now=NOW)
+        self.server = profile.new_server(self.workers, ["localhost", "127.0.0.1"], days=90, now=NOW)
+        self.client = profile.new_client(self.devices, "device", days=90, now=NOW)
 
     def crl(self, **days_ago: int) -> bytes:
         """``crl.pem``: a list of each CA, one after the other; ``workers=100`` signs that one 100 days ago."""
@@ -65,9 +65,9 @@ class Clinic:
                 continue
             subject = issuer.certificate.subject
             serials = [one.certificate.serial_number for one in self.revoked if one.certificate.issuer == subject]
-            entries = [pki.revocation(serial, now=NOW) for serial in serials]
+            entries = [profile.revocation(serial, now=NOW) for serial in serials]
             signed_at = NOW - timedelta(days=days_ago.get(name, 0))
-            lists += pki.new_crl(issuer, entries, number=1, days=90, now=signed_at)
+            lists += profile.new_crl(issuer, entries, number=1, days=90, now=signed_at)
         return lists
 
     def side(self, side: str, **days_ago: int) -> Credentials:
@@ -78,7 +78,7 @@ class Clinic:
             private_key=own.key_pem,
             ca=self.root.certificate_pem,
             crl=self.crl(**days_ago),
-            allowed_clients=frozenset([pki.fingerprint(self.client.certificate)] if side == "server" else ()),
+            allowed_clients=frozenset([profile.fingerprint(self.client.certificate)] if side == "server" else ()),
             side=side,
             now=NOW,
         )
@@ -92,7 +92,7 @@ class Clinic:
         for stem, (own, issuer) in pairs.items():
             files[f"{stem}.crt"] = own.certificate_pem + issuer.certificate_pem
             files[f"{stem}.key"] = own.key_pem
-        files["allowed-clients.txt"] = f"{pki.fingerprint(self.client.certificate)} device\n".encode()
+        files["allowed-clients.txt"] = f"{profile.fingerprint(self.client.certificate)} device\n".encode()
         for name, content in files.items():
             (folder / name).write_bytes(content)
             (folder / name).chmod(0o600)

@@ -25,11 +25,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from securesplit.channel import folder as files
-from securesplit.channel import parsing, pki, requests, verifying
-from securesplit.channel.credentials import Credentials, check
-from securesplit.channel.holdings import certificate_of
 from securesplit.errors import CredentialError, TrustError
+from securesplit.pki import csr, parsing, profile, verifying
+from securesplit.pki import folder as files
+from securesplit.pki.credentials import Credentials, check
+from securesplit.pki.pairs import certificate_of
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024  # bytes; a list of 50,000 revoked certificates has half of it
 REQUEST_HEADER = b"securesplit enrolment request"
@@ -78,7 +78,7 @@ class Answer:
     def title(self) -> str:
         """Whose it is, as reports have it."""
         if self.side == "server":
-            return f"server {', '.join(pki.server_names_of(self.chain[0]))}"
+            return f"server {', '.join(profile.server_names_of(self.chain[0]))}"
         return "client" if self.name is None else f"client {self.name}"
 
 
@@ -112,16 +112,16 @@ def ask(folder: Path, *, client: str, server_names: Sequence[str], renew: bool, 
             file cannot be written.
         ConfigError: a name is not allowed; nothing was written.
     """
-    stem = files.SERVER if server_names else f"{files.CLIENTS}/{pki.check_client_name(client)}"
+    stem = files.SERVER if server_names else f"{files.CLIENTS}/{profile.check_client_name(client)}"
     for name in server_names:
-        pki.check_server_name(name)
+        profile.check_server_name(name)
     _check_enrolled(folder, stem, renew=renew)
     files.make(folder)
     files.make((folder / stem).parent)
     with files.locked(folder):
         key, is_new_key = _key(folder / f"{stem}.key", renew=renew)
-    data = requests.build(key, client=client, server_names=server_names, now=now)
-    made = requests.parse(data, where="the new request")
+    data = csr.build(key, client=client, server_names=server_names, now=now)
+    made = csr.parse(data, where="the new request")
     head = REQUEST_HEADER + f": {made.title}, key {made.fingerprint}\n".encode()
     return Asked(head + data, folder / f"{stem}.key", made.fingerprint, made.title, is_new_key)
 
@@ -159,7 +159,7 @@ def is_first_ca(folder: Path, answer: Answer) -> bool:
         return True
     trusted = parsing.certificates(files.read(path), what="the CA's certificate", where=str(path))
     if answer.root not in trusted:
-        message = f"the answer is of another CA than {path} (its fingerprint is {pki.fingerprint(answer.root)})"
+        message = f"the answer is of another CA than {path} (its fingerprint is {profile.fingerprint(answer.root)})"
         hint = "bring the right answer; where the CA was replaced, bring the new ca.crt first (docs/operations.md)"
         raise TrustError(message, hint=hint)
     return False
@@ -184,8 +184,8 @@ def install(folder: Path, answer: Answer, *, accepted: str | None, now: datetime
     stem = _stem(folder, answer)
     with files.locked(folder):
         is_first = is_first_ca(folder, answer)
-        if is_first and accepted != pki.fingerprint(answer.root):
-            message = f"the CA of the answer has another fingerprint: {pki.fingerprint(answer.root)}"
+        if is_first and accepted != profile.fingerprint(answer.root):
+            message = f"the CA of the answer has another fingerprint: {profile.fingerprint(answer.root)}"
             raise TrustError(message, hint="somebody may have swapped the answer; bring it again from the CA machine")
         key = _own_key(folder, stem, answer)
         _check_newer(folder, stem, answer)
@@ -222,8 +222,8 @@ def _key(path: Path, *, renew: bool) -> tuple[ec.EllipticCurvePrivateKey, bool]:
         if not isinstance(key.curve, ec.SECP256R1):
             raise CredentialError(f"the key {path} is not on the curve P-256", hint="move it away to have a new one")
         return key, False
-    key = pki.new_key()
-    with files.staged({path: pki.key_pem(key)}):
+    key = profile.new_key()
+    with files.staged({path: profile.key_pem(key)}):
         pass
     return key, True
 
@@ -269,10 +269,10 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 def _owner(leaf: x509.Certificate, where: str) -> tuple[str, str | None]:
     """Whose a certificate is: its side, and a client's name."""
-    name = pki.client_name_of(leaf)
-    if name is not None or pki.has_only_usage(leaf, ExtendedKeyUsageOID.CLIENT_AUTH):
+    name = profile.client_name_of(leaf)
+    if name is not None or profile.has_only_usage(leaf, ExtendedKeyUsageOID.CLIENT_AUTH):
         return "client", name
-    if pki.server_names_of(leaf):
+    if profile.server_names_of(leaf):
         return "server", None
     hint = "the certificate needs the alternative names that the request asks for (docs/operations.md)"
     raise CredentialError(f"the certificate in {where} names neither a device nor a worker", hint=hint)
@@ -318,7 +318,7 @@ def _check_newer(folder: Path, stem: str, answer: Answer) -> None:
 def _contents(folder: Path, stem: str, answer: Answer, *, is_first: bool) -> dict[str, bytes]:
     """What will be in the files, by name, the certificate last."""
     contents = {files.CA_CERTIFICATE: _pem([answer.root])} if is_first else {}
-    contents[files.CRL] = b"".join(map(pki.crl_pem, _newest(folder, answer)))
+    contents[files.CRL] = b"".join(map(profile.crl_pem, _newest(folder, answer)))
     contents[f"{stem}.crt"] = _pem(answer.chain)
     return contents
 

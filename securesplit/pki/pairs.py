@@ -14,10 +14,10 @@ from pathlib import Path
 
 from cryptography import x509
 
-from securesplit.channel import folder as files
-from securesplit.channel import lists, parsing, pki
-from securesplit.channel.pki import Identity
 from securesplit.errors import CredentialError
+from securesplit.pki import folder as files
+from securesplit.pki import lists, parsing, profile
+from securesplit.pki.profile import Identity
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def entry_of(folder: Path, stem: str, title: str, action: str) -> Entry:
     """The report's line on the pair ``STEM``."""
     leaf = certificate_of(folder, stem)
     paths = folder / f"{stem}.crt", folder / f"{stem}.key"
-    return Entry(title, action, *paths, pki.fingerprint(leaf), leaf.not_valid_after_utc)
+    return Entry(title, action, *paths, profile.fingerprint(leaf), leaf.not_valid_after_utc)
 
 
 def report_of(folder: Path, entries: Sequence[Entry], notes: tuple[str, ...]) -> KeygenReport:

@@ -12,12 +12,12 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from securesplit.channel import folder as files
-from securesplit.channel import lists, pki
-from securesplit.channel.holdings import Entry, KeygenReport, authority_of, certificate_of, report_of
-from securesplit.channel.issuing import DEFAULT_DAYS
-from securesplit.channel.lists import Issued
 from securesplit.errors import ConfigError, CredentialError
+from securesplit.pki import folder as files
+from securesplit.pki import lists, profile
+from securesplit.pki.issuing import DEFAULT_DAYS
+from securesplit.pki.lists import Issued
+from securesplit.pki.pairs import Entry, KeygenReport, authority_of, certificate_of, report_of
 
 _CLIENT, _SERVER = "client:", lists.SERVER_PREFIX
 
@@ -36,7 +36,7 @@ def revoke(folder: Path, name: str, *, now: datetime, days: int = DEFAULT_DAYS) 
         ConfigError: the name can be of nobody or is both a client's and a server's, or the number of days is out of
             range.
     """
-    pki.check_days(days)
+    profile.check_days(days)
     bare = name.removeprefix(_CLIENT).removeprefix(_SERVER)
     server_name = _checked(name, bare)
     with files.locked(folder):
@@ -60,11 +60,11 @@ def _checked(name: str, bare: str) -> str:
         ConfigError: it can be the name of neither.
     """
     try:
-        return str(pki.check_server_name(bare).value)
+        return str(profile.check_server_name(bare).value)
     except ConfigError:
         if name.startswith(_SERVER):
             raise
-        return pki.check_client_name(bare)
+        return profile.check_client_name(bare)
 
 
 def _of_server(folder: Path, name: str) -> list[Issued]:
@@ -72,7 +72,7 @@ def _of_server(folder: Path, name: str) -> list[Issued]:
     if (folder / f"{files.SERVER}.crt").exists():
         here = certificate_of(folder, files.SERVER)
         known = {one.serial for one in issued}
-        names = pki.server_names_of(here)
+        names = profile.server_names_of(here)
         if name in names and here.serial_number not in known:
             issued.append(Issued.of(here, lists.server_owner(names)))
     return issued

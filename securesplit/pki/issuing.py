@@ -16,9 +16,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from securesplit.channel import folder as files
-from securesplit.channel import lists, pki
-from securesplit.channel.holdings import (
+from securesplit.errors import CredentialError
+from securesplit.pki import folder as files
+from securesplit.pki import lists, profile
+from securesplit.pki.pairs import (
     Entry,
     KeygenReport,
     authority_of,
@@ -27,8 +28,7 @@ from securesplit.channel.holdings import (
     report_of,
     written_pair,
 )
-from securesplit.channel.pki import Identity
-from securesplit.errors import CredentialError
+from securesplit.pki.profile import Identity
 
 DEFAULT_CLIENT = "device"
 DEFAULT_SERVER_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -87,7 +87,7 @@ def create_ca(folder: Path, *, now: datetime) -> None:
     Raises:
         CredentialError: it is there, or cannot be written.
     """
-    with written_pair(folder, "ca", pki.new_ca(now=now), fresh=True):
+    with written_pair(folder, "ca", profile.new_ca(now=now), fresh=True):
         pass
 
 
@@ -140,7 +140,7 @@ def _renew(folder: Path, server_names: Sequence[str], clients: Sequence[str], da
     entries = [entry_of(folder, "ca", "CA", "kept")]
     has_server = (folder / f"{files.SERVER}.crt").exists() or not enrolled
     if has_server and not clients:
-        old = pki.server_names_of(certificate_of(folder, files.SERVER))
+        old = profile.server_names_of(certificate_of(folder, files.SERVER))
         _issue_server(folder, authority, server_names or old, fresh=False, days=days, now=now)
         entries.append(entry_of(folder, files.SERVER, "server", "renewed"))
     for name in names:
@@ -154,11 +154,11 @@ def _renew(folder: Path, server_names: Sequence[str], clients: Sequence[str], da
 
 
 def _check_arguments(server_names: Iterable[str], clients: Iterable[str], days: int) -> None:
-    pki.check_days(days)
+    profile.check_days(days)
     for name in server_names:
-        pki.check_server_name(name)
+        profile.check_server_name(name)
     for name in clients:
-        pki.check_client_name(name)
+        profile.check_client_name(name)
 
 
 def _create_client(folder: Path, name: str, days: int, now: datetime) -> Entry:
@@ -170,7 +170,7 @@ def _create_client(folder: Path, name: str, days: int, now: datetime) -> Entry:
 
 
 def _issue_client(folder: Path, authority: Identity, name: str, *, fresh: bool, days: int, now: datetime) -> None:
-    client = pki.new_client(authority, name, days=days, now=now)
+    client = profile.new_client(authority, name, days=days, now=now)
     with written_pair(folder, f"{files.CLIENTS}/{name}", client, fresh=fresh):
         lists.note_issued(folder, client.certificate, name)
         lists.allow(folder, client.certificate, name)
@@ -179,7 +179,7 @@ def _issue_client(folder: Path, authority: Identity, name: str, *, fresh: bool, 
 def _issue_server(
     folder: Path, authority: Identity, names: Sequence[str], *, fresh: bool, days: int, now: datetime
 ) -> None:
-    server = pki.new_server(authority, names, days=days, now=now)
+    server = profile.new_server(authority, names, days=days, now=now)
     with written_pair(folder, files.SERVER, server, fresh=fresh):
         lists.note_server(folder, server.certificate)
 
@@ -200,7 +200,7 @@ def _notes(folder: Path, entries: Sequence[Entry], server_names: Iterable[str]) 
     notes = [f"kept as before, nothing was overwritten: {', '.join(kept)}"]
     if not (folder / f"{files.SERVER}.crt").exists():  # its worker is enrolled
         return tuple(notes)
-    held = pki.server_names_of(certificate_of(folder, files.SERVER))
+    held = profile.server_names_of(certificate_of(folder, files.SERVER))
     wanted = [name for name in server_names if name.lower().strip("[]") not in held]
     if wanted:
         notes.append(f"the server's certificate is not for {', '.join(wanted)}; --renew --server-name issues a new one")

@@ -13,12 +13,12 @@ from typing import Literal
 
 from cryptography import x509
 
-from securesplit.channel import folder as files
-from securesplit.channel import lists, parsing, pki
-from securesplit.channel.credentials import CA_SOON_DAYS, SOON_DAYS
-from securesplit.channel.holdings import certificate_of
-from securesplit.channel.lists import Issued
 from securesplit.errors import CredentialError
+from securesplit.pki import folder as files
+from securesplit.pki import lists, parsing, profile
+from securesplit.pki.credentials import CA_SOON_DAYS, SOON_DAYS
+from securesplit.pki.lists import Issued
+from securesplit.pki.pairs import certificate_of
 
 Role = Literal["ca", "server", "client"]
 State = Literal["valid", "soon", "expired", "revoked", "replaced"]
@@ -90,14 +90,14 @@ def _known(folder: Path) -> list[Issued]:
     """What was noted, and what lies in the folder without a note."""
     noted = {one.fingerprint: one for one in lists.issued(folder)}
     for certificate, owner in _lying(folder):
-        noted.setdefault(pki.fingerprint(certificate), Issued.of(certificate, owner))
+        noted.setdefault(profile.fingerprint(certificate), Issued.of(certificate, owner))
     return list(noted.values())
 
 
 def _lying(folder: Path) -> Iterable[tuple[x509.Certificate, str]]:
     if (folder / f"{files.SERVER}.crt").exists():
         server = certificate_of(folder, files.SERVER)
-        yield server, lists.server_owner(pki.server_names_of(server))
+        yield server, lists.server_owner(profile.server_names_of(server))
     for path in sorted((folder / files.CLIENTS).glob("*.crt")):
         yield certificate_of(folder, f"{files.CLIENTS}/{path.stem}"), path.stem
 
@@ -109,7 +109,7 @@ def _authorities(folder: Path, now: datetime) -> Iterable[Certificate]:
         state = _by_date(end, now, CA_SOON_DAYS)
         name = one.subject.rfc4514_string().removeprefix("CN=")
         yield Certificate(
-            "ca", (name,), state, one.serial_number, pki.fingerprint(one), start, end, None, is_enrolled=False
+            "ca", (name,), state, one.serial_number, profile.fingerprint(one), start, end, None, is_enrolled=False
         )
 
 

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from securesplit.channel import parsing, pki
-from securesplit.channel.parsing import REMAKE
-from securesplit.channel.pki import Identity
 from securesplit.errors import CredentialError
+from securesplit.pki import parsing, profile
+from securesplit.pki.parsing import REMAKE
+from securesplit.pki.profile import Identity
 from securesplit.text import counted
 
 SOON_DAYS = 30  # certificates and lists that end within this time are warned of
@@ -114,10 +114,10 @@ def check(
         _pem(chain),
         Identity(chain[0], key).key_pem,
         _pem(authorities),
-        b"".join(map(pki.crl_pem, lists)),
+        b"".join(map(profile.crl_pem, lists)),
         allowed_clients,
         chain[0].not_valid_after_utc,
-        pki.fingerprint(chain[0]),
+        profile.fingerprint(chain[0]),
     )
 
 
@@ -141,14 +141,15 @@ def _check_purpose(leaf: x509.Certificate, side: str, where: str) -> None:
     wanted = ExtendedKeyUsageOID.SERVER_AUTH if side == "server" else ExtendedKeyUsageOID.CLIENT_AUTH
     this = f"the {side} certificate is not for this use: {where}"
     name = f"{wanted._name}"  # noqa: SLF001  (cryptography has no public name of an OID)
-    if not pki.has_only_usage(leaf, wanted):
-        usages = ", ".join(pki.usages_of(leaf)) or "none"
+    if not profile.has_only_usage(leaf, wanted):
+        usages = ", ".join(profile.usages_of(leaf)) or "none"
         hint = f"issue it with extendedKeyUsage = {name} and no other; a worker needs serverAuth, a device clientAuth"
         raise CredentialError(f"{this} has the extended key usage {usages}, and needs {name} alone", hint=hint)
-    if not pki.may_sign_handshakes(leaf):
+    if not profile.may_sign_handshakes(leaf):
         raise CredentialError(f"{this} may not sign", hint="issue it with keyUsage = digitalSignature")
-    if side == "client" and pki.called(leaf, "by the worker's allow-list") is None:
-        hint = f"issue it with subjectAltName = URI:{pki.CLIENT_URI}NAME and no other URI, or with securesplit keygen"
+    if side == "client" and profile.called(leaf, "by the worker's allow-list") is None:
+        wanted = f"subjectAltName = URI:{profile.CLIENT_URI}NAME"
+        hint = f"issue it with {wanted} and no other URI, or with securesplit keygen"
         raise CredentialError(f"{this} names no device, or several", hint=hint)
 
 
@@ -158,7 +159,7 @@ def ends(credentials: Credentials) -> dict[str, datetime]:
     While one CA replaces another, the old one's end counts until it is no longer trusted.
     """
     authorities = x509.load_pem_x509_certificates(credentials.ca)
-    lists = [crl.next_update_utc for crl in pki.load_crls(credentials.crl)]
+    lists = [crl.next_update_utc for crl in profile.load_crls(credentials.crl)]
     return {
         "server": credentials.expires_at,
         "ca": min(authority.not_valid_after_utc for authority in authorities),

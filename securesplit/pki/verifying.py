@@ -8,10 +8,10 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
-from securesplit.channel import pki
 from securesplit.channel.context import STRICT
-from securesplit.channel.credentials import Credentials
 from securesplit.errors import CredentialError
+from securesplit.pki import profile
+from securesplit.pki.credentials import Credentials
 
 _USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
 
@@ -38,7 +38,7 @@ def verified(credentials: Credentials, side: str, *, whose: str, hint: str, now:
         raise CredentialError(f"a peer will refuse the {whose} certificate: {error}", hint=hint) from None
     except crypto.Error as error:
         raise CredentialError(f"OpenSSL cannot read the {whose} certificate or its CA: {error}", hint=hint) from None
-    if not pki.has_only_usage(leaf, _USAGES[side]) or not pki.may_sign_handshakes(leaf):
+    if not profile.has_only_usage(leaf, _USAGES[side]) or not profile.may_sign_handshakes(leaf):
         raise CredentialError(f"the {whose} certificate is not for this use", hint="copy the right file")
     return leaf
 
@@ -48,7 +48,7 @@ def _store(credentials: Credentials, now: datetime) -> crypto.X509Store:
     store = crypto.X509Store()
     for authority in x509.load_pem_x509_certificates(credentials.ca):
         store.add_cert(crypto.X509.from_cryptography(authority))
-    for crl in pki.load_crls(credentials.crl):
+    for crl in profile.load_crls(credentials.crl):
         store.add_crl(crl)
     store.set_flags(STRICT)
     store.set_time(now)

@@ -13,8 +13,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securesplit.channel import pki
 from securesplit.errors import ConfigError, CredentialError
+from securesplit.pki import profile
 from tests.channel.world import NOW, Authority
 
 ExtensionT = TypeVar("ExtensionT", bound=x509.ExtensionType)
@@ -30,7 +30,7 @@ def extension(certificate: x509.Certificate, kind: type[ExtensionT]) -> x509.Ext
 
 
 @pytest.mark.parametrize("identity", [CA, SERVER, CLIENT], ids=["CA", "server", "client"])
-def test_every_key_is_p256_and_every_serial_number_random(identity: pki.Identity) -> None:
+def test_every_key_is_p256_and_every_serial_number_random(identity: profile.Identity) -> None:
     assert isinstance(identity.key.curve, ec.SECP256R1)
     assert identity.certificate.public_key() == identity.key.public_key()
     assert identity.certificate.serial_number.bit_length() > 64
@@ -38,7 +38,7 @@ def test_every_key_is_p256_and_every_serial_number_random(identity: pki.Identity
 
 
 @pytest.mark.parametrize("identity", [SERVER, CLIENT], ids=["server", "client"])
-def test_a_leaf_lives_90_days_from_five_minutes_ago(identity: pki.Identity) -> None:
+def test_a_leaf_lives_90_days_from_five_minutes_ago(identity: profile.Identity) -> None:
     assert identity.certificate.not_valid_before_utc == NOW - timedelta(minutes=5)
     assert identity.certificate.not_valid_after_utc == NOW + timedelta(days=90)
 
@@ -48,9 +48,9 @@ def test_a_leaf_lives_90_days_from_five_minutes_ago(identity: pki.Identity) -> N
     [(SERVER, ExtendedKeyUsageOID.SERVER_AUTH), (CLIENT, ExtendedKeyUsageOID.CLIENT_AUTH)],
     ids=["server", "client"],
 )
-def test_a_leaf_has_one_usage_and_cannot_sign(identity: pki.Identity, usage: x509.ObjectIdentifier) -> None:
+def test_a_leaf_has_one_usage_and_cannot_sign(identity: profile.Identity, usage: x509.ObjectIdentifier) -> None:
     assert list(extension(identity.certificate, x509.ExtendedKeyUsage).value) == [usage]
-    assert pki.has_only_usage(identity.certificate, usage)
+    assert profile.has_only_usage(identity.certificate, usage)
     constraints = extension(identity.certificate, x509.BasicConstraints)
     assert constraints.critical
     assert not constraints.value.ca
@@ -68,11 +68,11 @@ def test_the_ca_signs_leaves_and_lists_and_no_further_ca() -> None:
     assert (constraints.value.ca, constraints.value.path_length) == (True, 0)
     usages = extension(CA.certificate, x509.KeyUsage).value
     assert (usages.key_cert_sign, usages.crl_sign, usages.digital_signature) == (True, True, False)
-    assert not pki.has_only_usage(CA.certificate, ExtendedKeyUsageOID.SERVER_AUTH)
+    assert not profile.has_only_usage(CA.certificate, ExtendedKeyUsageOID.SERVER_AUTH)
 
 
 def test_two_cas_have_two_names() -> None:
-    assert pki.new_ca(now=NOW).certificate.subject != CA.certificate.subject
+    assert profile.new_ca(now=NOW).certificate.subject != CA.certificate.subject
 
 
 def test_a_server_names_its_hosts_and_a_client_itself() -> None:
@@ -82,19 +82,19 @@ def test_a_server_names_its_hosts_and_a_client_itself() -> None:
         ipaddress.ip_address("10.0.0.5"),
         ipaddress.ip_address("::1"),
     ]
-    assert pki.server_names_of(SERVER.certificate) == ["tail.example.org", "10.0.0.5", "::1"]
+    assert profile.server_names_of(SERVER.certificate) == ["tail.example.org", "10.0.0.5", "::1"]
     names = extension(CLIENT.certificate, x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["spiffe://securesplit/client/clinic-1"]
     assert len(list(names)) == 1
-    assert pki.client_name_of(CLIENT.certificate) == "clinic-1"
-    assert pki.client_name_of(SERVER.certificate) is None
-    assert pki.client_name_of(CA.certificate) is None
+    assert profile.client_name_of(CLIENT.certificate) == "clinic-1"
+    assert profile.client_name_of(SERVER.certificate) is None
+    assert profile.client_name_of(CA.certificate) is None
 
 
 @pytest.mark.parametrize("name", ["device", "a", "A1", "clinic-1.berlin_2", "x" * 63])
 def test_a_plain_name_is_a_client_name(name: str) -> None:
-    assert pki.check_client_name(name) == name
-    assert pki.client_name_of(AUTHORITY.client(name).certificate) == name
+    assert profile.check_client_name(name) == name
+    assert profile.client_name_of(AUTHORITY.client(name).certificate) == name
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,13 @@ def test_a_plain_name_is_a_client_name(name: str) -> None:
 )
 def test_a_name_that_could_leave_its_place_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be the name of a client"):
-        pki.new_client(CA, name, days=1, now=NOW)
+        profile.new_client(CA, name, days=1, now=NOW)
 
 
 @given(st.one_of(st.text(max_size=70), st.text("abzAZ09._-/\\: ", max_size=70)))
 def test_every_accepted_client_name_is_one_plain_path_component(name: str) -> None:
     try:
-        pki.check_client_name(name)
+        profile.check_client_name(name)
     except ConfigError:
         return
     assert name.isascii()
@@ -136,7 +136,7 @@ def test_every_accepted_client_name_is_one_plain_path_component(name: str) -> No
 
 @pytest.mark.parametrize("name", ["localhost", "Tail.Example.ORG", "a-b.c", "10.0.0.5", "::1", "[::1]", "k8s_svc"])
 def test_hosts_and_addresses_are_server_names(name: str) -> None:
-    assert pki.check_server_name(name)
+    assert profile.check_server_name(name)
 
 
 @pytest.mark.parametrize(
@@ -144,24 +144,24 @@ def test_hosts_and_addresses_are_server_names(name: str) -> None:
 )
 def test_other_things_are_no_server_names(name: str) -> None:
     with pytest.raises(ConfigError, match="neither a host name nor an address"):
-        pki.new_server(CA, [name], days=1, now=NOW)
+        profile.new_server(CA, [name], days=1, now=NOW)
 
 
 @pytest.mark.parametrize("days", [-1, 0, 826])
 def test_a_lifetime_out_of_range_is_refused(days: int) -> None:
     with pytest.raises(ConfigError, match="cannot live"):
-        pki.new_client(CA, "device", days=days, now=NOW)
+        profile.new_client(CA, "device", days=days, now=NOW)
 
 
 def test_a_server_needs_a_name() -> None:
     with pytest.raises(ConfigError, match="needs a name"):
-        pki.new_server(CA, [], days=1, now=NOW)
+        profile.new_server(CA, [], days=1, now=NOW)
 
 
 def test_a_revocation_list_outlives_its_leaves_and_holds_what_it_was_given() -> None:
     serials = [CLIENT.certificate.serial_number, 7]
-    pem = pki.new_crl(CA, [pki.revocation(s, now=NOW) for s in serials], number=3, days=90, now=NOW)
-    (crl,) = pki.load_crls(pem)
+    pem = profile.new_crl(CA, [profile.revocation(s, now=NOW) for s in serials], number=3, days=90, now=NOW)
+    (crl,) = profile.load_crls(pem)
     assert crl.is_signature_valid(CA.key.public_key())
     assert [entry.serial_number for entry in crl] == serials
     assert crl.next_update_utc == NOW + timedelta(days=97)
@@ -169,8 +169,8 @@ def test_a_revocation_list_outlives_its_leaves_and_holds_what_it_was_given() -> 
 
 
 def test_several_lists_in_one_file_are_all_read() -> None:
-    assert len(pki.load_crls(AUTHORITY.crl() + Authority().crl())) == 2
-    assert pki.load_crls(b"") == []
+    assert len(profile.load_crls(AUTHORITY.crl() + Authority().crl())) == 2
+    assert profile.load_crls(b"") == []
 
 
 def test_other_keys_are_refused() -> None:
@@ -179,6 +179,6 @@ def test_other_keys_are_refused() -> None:
 
     pem = ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     with pytest.raises(CredentialError, match="wrong kind"):
-        pki.load_key(pem)
+        profile.load_key(pem)
     with pytest.raises(CredentialError, match="cannot be read"):
-        pki.load_key(b"no key")
+        profile.load_key(b"no key")

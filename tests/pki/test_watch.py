@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.channel.watch import FileWatch
+from securesplit.pki.watch import FileWatch
 from tests.channel.world import Clock
 
 

@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from securesplit.channel import access
 from securesplit.errors import CredentialError
+from securesplit.pki import access
 
 CA_CERTIFICATE = "ca.crt"
 CA_KEY = "ca.key"

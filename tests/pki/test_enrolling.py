@@ -15,11 +15,11 @@ from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID, NameOID
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from securesplit.channel import enrolling, inventory, keystore, lists, pki, requests, signing
-from securesplit.channel import folder as files
 from securesplit.errors import ConfigError, CredentialError, SecureSplitError, TrustError
-from tests.channel.test_keystore import contents, talk
+from securesplit.pki import cert_inventory, csr, enrolling, keystore, lists, profile, signing
+from securesplit.pki import folder as files
 from tests.channel.world import NOW
+from tests.pki.test_keystore import contents, talk
 
 SHA256 = hashes.SHA256()
 DAY = timedelta(days=1)
@@ -38,14 +38,14 @@ class Clinic:
         return enrolling.ask(folder or self.device, now=now, **given).request
 
     def sign(self, request: bytes, *, now=NOW, new_key: bool = False, ca: Path | None = None) -> bytes:  # type: ignore[no-untyped-def]
-        asked = requests.parse(request, where="r.csr")
-        requests.check_age(asked, where="r.csr", now=now)
+        asked = csr.parse(request, where="r.csr")
+        csr.check_age(asked, where="r.csr", now=now)
         return signing.sign(ca or self.ca, asked, None, days=90, now=now, new_key=new_key).answer
 
     def install(self, answer: bytes, folder: Path | None = None, *, now=NOW) -> enrolling.Installed:  # type: ignore[no-untyped-def]
         """As somebody who compares the CA's fingerprint and finds it right."""
         read = enrolling.read(answer, where="a.pem")
-        return enrolling.install(folder or self.device, read, accepted=pki.fingerprint(read.root), now=now)
+        return enrolling.install(folder or self.device, read, accepted=profile.fingerprint(read.root), now=now)
 
     def enroll(self, folder: Path | None = None, client: str = "clinic-1", *, now=NOW, **options) -> None:  # type: ignore[no-untyped-def]
         self.install(self.sign(self.ask(folder, client, now=now, **options), now=now), folder, now=now)
@@ -100,7 +100,7 @@ def test_revocation_and_allow_list_work_as_for_keys_of_keygen(clinic: Clinic) ->
     with pytest.raises(TrustError, match="revoked"):
         clinic.talk()
     keystore.revoke(clinic.ca, "localhost", now=NOW)
-    states = {one.role: one.state for one in inventory.take(clinic.ca, now=NOW).certificates}
+    states = {one.role: one.state for one in cert_inventory.take(clinic.ca, now=NOW).certificates}
     assert states == {"ca": "valid", "server": "revoked", "client": "revoked"}
 
 
@@ -110,7 +110,7 @@ def test_a_renewal_keeps_the_key_and_needs_no_fingerprint(clinic: Clinic) -> Non
     before = contents(clinic.device)
     soon = NOW + timedelta(minutes=1)  # OpenSSL judges dates by the system's clock, and a certificate is backdated
     request = clinic.ask(renew=True, now=soon)
-    asked = requests.parse(request, where="r")
+    asked = csr.parse(request, where="r")
     assert signing.examine(clinic.ca, asked, new_key=False).is_renewal
     answer = enrolling.read(clinic.sign(request, now=soon), where="a")
     enrolling.install(clinic.device, answer, accepted=None, now=soon)
@@ -171,7 +171,7 @@ def built(
     digest: hashes.HashAlgorithm | None = SHA256,
     made: str | None = None,
 ) -> x509.CertificateSigningRequest:
-    signer = key or pki.new_key()
+    signer = key or profile.new_key()
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "CN, which is not looked at")])
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
     if names:
@@ -245,9 +245,11 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "emptiness": lambda: b"",
     "half a file": lambda: built(CLIENT_URI).public_bytes(Encoding.PEM)[:200],
     "two requests": lambda: 2 * built(CLIENT_URI).public_bytes(Encoding.PEM),
-    "a private key": lambda: pki.key_pem(pki.new_key()),
-    "a private key beside it": lambda: built(CLIENT_URI).public_bytes(Encoding.PEM) + pki.key_pem(pki.new_key()),
-    "a certificate": lambda: pki.new_ca(now=NOW).certificate_pem,
+    "a private key": lambda: profile.key_pem(profile.new_key()),
+    "a private key beside it": lambda: (
+        built(CLIENT_URI).public_bytes(Encoding.PEM) + profile.key_pem(profile.new_key())
+    ),
+    "a certificate": lambda: profile.new_ca(now=NOW).certificate_pem,
     "a broken date": lambda: der(built(CLIENT_URI, made="made yesterday")),
 }
 
@@ -255,7 +257,7 @@ REFUSED: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_a_request_may_not_be(what: str) -> None:
     with pytest.raises(CredentialError) as caught:
-        requests.parse(REFUSED[what](), where="r.csr")
+        csr.parse(REFUSED[what](), where="r.csr")
     assert "r.csr" in caught.value.message
     assert caught.value.hint
 
@@ -269,10 +271,10 @@ def test_a_request_of_other_programs_gets_the_usual_certificate(clinic: Clinic, 
         (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), True),
     )
     data = built(CLIENT_URI, extensions=harmless, made="sent by post").public_bytes(form)
-    asked = requests.parse(data, where="r")
+    asked = csr.parse(data, where="r")
     assert asked.made_at is None
     issued = signing.sign(clinic.ca, asked, None, days=90, now=NOW).certificate
-    usual = pki.new_client(pki.new_ca(now=NOW), "clinic-1", days=90, now=NOW).certificate
+    usual = profile.new_client(profile.new_ca(now=NOW), "clinic-1", days=90, now=NOW).certificate
     assert issued.subject == usual.subject
     kinds = (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage, x509.SubjectAlternativeName)
     for kind in kinds:
@@ -348,7 +350,7 @@ def test_a_key_of_one_name_gets_no_other(clinic: Clinic) -> None:
 def test_a_worker_that_asks_for_more_names_is_compared_again(clinic: Clinic) -> None:
     clinic.serve()
     names = ["localhost", "bank.example.org"]
-    asked = requests.parse(clinic.ask(clinic.worker, server_names=names, renew=True, now=LATER), where="r")
+    asked = csr.parse(clinic.ask(clinic.worker, server_names=names, renew=True, now=LATER), where="r")
     assert not signing.examine(clinic.ca, asked, new_key=False).is_renewal
 
 
@@ -356,7 +358,7 @@ def test_a_short_certificate_does_not_shorten_the_list(clinic: Clinic) -> None:
     """The list must outlive every leaf, not just the one that was issued last."""
     clinic.serve()
     until = lists.fresh_until(clinic.ca)
-    asked = requests.parse(clinic.ask(now=NOW), where="r")
+    asked = csr.parse(clinic.ask(now=NOW), where="r")
     signing.sign(clinic.ca, asked, None, days=5, now=NOW + DAY)
     assert lists.fresh_until(clinic.ca) == until
     keystore.create(clinic.ca, clients=["clinic-2"], days=5, now=NOW + DAY)
@@ -384,7 +386,7 @@ def test_a_device_moves_from_keygen_s_key_to_its_own(clinic: Clinic) -> None:
     clinic.install(clinic.sign(clinic.ask(), new_key=True))
     keystore.renew(clinic.ca, days=90, now=LATER)
     own = x509.load_pem_x509_certificate((clinic.device / "clients" / "clinic-1.crt").read_bytes())
-    assert pki.fingerprint(own) in {line[0] for line in lists.allowed(clinic.ca)}
+    assert profile.fingerprint(own) in {line[0] for line in lists.allowed(clinic.ca)}
 
 
 def test_a_folder_without_the_ca_s_key_signs_nothing(clinic: Clinic) -> None:
@@ -396,15 +398,15 @@ def test_a_folder_without_the_ca_s_key_signs_nothing(clinic: Clinic) -> None:
 
 
 def test_an_answer_that_cannot_be_written_leaves_a_request_that_can_be_signed(clinic: Clinic, tmp_path: Path) -> None:
-    asked = requests.parse(clinic.ask(), where="r")
+    asked = csr.parse(clinic.ask(), where="r")
     with pytest.raises(CredentialError, match="cannot be written"):
         signing.sign(clinic.ca, asked, tmp_path / "nowhere" / "a.pem", days=90, now=NOW)
     assert not lists.issued(clinic.ca)
     assert not lists.allowed(clinic.ca)
     signing.sign(clinic.ca, asked, tmp_path / "a.pem", days=90, now=NOW)
-    signing.sign(clinic.ca, requests.parse(clinic.ask(now=LATER), where="r"), tmp_path / "a.pem", days=90, now=LATER)
+    signing.sign(clinic.ca, csr.parse(clinic.ask(now=LATER), where="r"), tmp_path / "a.pem", days=90, now=LATER)
     (tmp_path / "b.pem").write_text("something of mine")
-    third = requests.parse(clinic.ask(now=LATER + DAY), where="r")
+    third = csr.parse(clinic.ask(now=LATER + DAY), where="r")
     with pytest.raises(CredentialError, match="is not overwritten"):
         signing.sign(clinic.ca, third, tmp_path / "b.pem", days=90, now=LATER)
 
@@ -426,7 +428,7 @@ def test_an_answer_of_another_ca_is_refused_unless_it_is_the_first(clinic: Clini
     request = clinic.ask()
     impostor = clinic.sign(request, ca=tmp_path / "impostor")
     read = enrolling.read(impostor, where="a")
-    right = pki.fingerprint(enrolling.read(clinic.sign(request), where="a").root)
+    right = profile.fingerprint(enrolling.read(clinic.sign(request), where="a").root)
     with pytest.raises(TrustError, match="another fingerprint"):
         enrolling.install(clinic.device, read, accepted=right, now=NOW)
     with pytest.raises(TrustError, match="another fingerprint"):
@@ -439,8 +441,8 @@ def test_an_answer_of_another_ca_is_refused_unless_it_is_the_first(clinic: Clini
 
 def test_an_answer_adds_no_ca(clinic: Clinic) -> None:
     answer = clinic.sign(clinic.ask())
-    refused(clinic, answer + pki.new_ca(now=NOW).certificate_pem, "do not belong together")
-    refused(clinic, pki.new_ca(now=NOW).certificate_pem + answer, "do not belong together")
+    refused(clinic, answer + profile.new_ca(now=NOW).certificate_pem, "do not belong together")
+    refused(clinic, profile.new_ca(now=NOW).certificate_pem + answer, "do not belong together")
 
 
 def test_answers_for_others_are_refused(clinic: Clinic) -> None:
@@ -469,7 +471,7 @@ def test_half_answers_are_refused(clinic: Clinic) -> None:
     refused(clinic, answer[:-60], "cut off")
     refused(clinic, b"", "empty")
     refused(clinic, b"%PDF-1.7", "neither PEM nor DER")
-    refused(clinic, answer + pki.key_pem(pki.new_key()), "a private key")
+    refused(clinic, answer + profile.key_pem(profile.new_key()), "a private key")
     refused(clinic, clinic.ask(clinic.other, "x"), "a certificate request")
     refused(clinic, answer + b" " * enrolling.MAX_ANSWER_BYTES, "has over")
     clinic.install(crl + ca + leaf)
@@ -479,10 +481,10 @@ def test_lists_are_signed_and_never_get_older(clinic: Clinic, tmp_path: Path) ->
     clinic.ask()
     answer = clinic.sign(clinic.ask())
     leaf, ca, _old = parts(answer)
-    foreign = pki.new_ca(now=NOW)
-    refused(clinic, leaf + ca + pki.new_crl(foreign, (), number=9, days=90, now=NOW), "that its CA did not sign")
-    namesake = pki.Identity(x509.load_pem_x509_certificate(ca), pki.new_key())
-    refused(clinic, leaf + ca + pki.new_crl(namesake, (), number=9, days=90, now=NOW), "that its CA did not sign")
+    foreign = profile.new_ca(now=NOW)
+    refused(clinic, leaf + ca + profile.new_crl(foreign, (), number=9, days=90, now=NOW), "that its CA did not sign")
+    namesake = profile.Identity(x509.load_pem_x509_certificate(ca), profile.new_key())
+    refused(clinic, leaf + ca + profile.new_crl(namesake, (), number=9, days=90, now=NOW), "that its CA did not sign")
     clinic.install(answer)
     keystore.revoke(clinic.ca, "clinic-1", now=NOW)
     (clinic.device / files.CRL).write_bytes((clinic.ca / files.CRL).read_bytes())
@@ -512,7 +514,7 @@ def test_a_replaced_ca_is_taken_once_it_was_brought(clinic: Clinic, tmp_path: Pa
         (clinic.device / name).write_bytes(both)
     clinic.install(answer, now=LATER)
     assert len(x509.load_pem_x509_certificates((clinic.device / "ca.crt").read_bytes())) == 2
-    assert len(pki.load_crls((clinic.device / "crl.pem").read_bytes())) == 2
+    assert len(profile.load_crls((clinic.device / "crl.pem").read_bytes())) == 2
 
 
 def test_a_full_disk_leaves_all_files_as_they_were(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -568,14 +570,14 @@ def test_no_changed_byte_gets_through(exchange: tuple[Clinic, bytes, bytes], at:
         place = int(at * (len(data) - 1))
         return data[:place] if cut else data[:place] + bytes([data[place] ^ bits]) + data[place + 1 :]
 
-    original, read = requests.parse(request, where="r"), enrolling.read(answer, where="a")
+    original, read = csr.parse(request, where="r"), enrolling.read(answer, where="a")
     try:
-        assert requests.parse(changed(request), where="r").fingerprint == original.fingerprint
+        assert csr.parse(changed(request), where="r").fingerprint == original.fingerprint
     except SecureSplitError as error:
         assert error.hint
     try:
         other = enrolling.read(changed(answer), where="a")
-        enrolling.install(clinic.device, other, accepted=pki.fingerprint(read.root), now=NOW)
+        enrolling.install(clinic.device, other, accepted=profile.fingerprint(read.root), now=NOW)
         assert other.chain == read.chain
     except SecureSplitError as error:
         assert error.hint

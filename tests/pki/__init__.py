@@ -1,0 +1,1 @@
+"""Tests of the certificates on disk, with real keys and real files."""
