@@ -28,6 +28,7 @@ from securesplit.errors import CredentialError
 from securesplit.pki import profile
 from securesplit.pki.credentials import Credentials
 from securesplit.pki.parsing import REMAKE
+from securesplit.pki.verifying import STRICT
 
 SUITES = b"TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"
 # "*" sends a key share for the group at once (OpenSSL 3.5), so that a peer without ML-KEM needs no second round trip.
@@ -36,8 +37,6 @@ GROUPS_BEFORE_3_5 = b"X25519:P-256"
 NOT_ALLOWED = -1  # beside OpenSSL's X509_V_ERR numbers: the certificate is good, but not on the allow-list
 NO_NAME = -3  # likewise: it is on the list, but names no client
 UNREADABLE = -2  # likewise: OpenSSL can read it, cryptography cannot
-STRICT = crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL | crypto.X509StoreFlags.X509_STRICT
-"""Every certificate of a chain is checked for revocation, CAs too, and a list of its issuer must be there to do so."""
 WRONG_USAGE = 26  # X509_V_ERR_INVALID_PURPOSE
 
 binding: Any = SSL._lib  # noqa: SLF001 - see the module's docstring

@@ -8,10 +8,12 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
-from securesplit.channel.context import STRICT
 from securesplit.errors import CredentialError
 from securesplit.pki import profile
 from securesplit.pki.credentials import Credentials
+
+STRICT = crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL | crypto.X509StoreFlags.X509_STRICT
+"""Every certificate of a chain is checked for revocation, CAs too, and a list of its issuer must be there to do so."""
 
 _USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
 
