@@ -34,8 +34,8 @@ from securesplit.model import Bundle
 from securesplit.pki import issuing, keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.transport import answer
-from securesplit.transport.aio import IN_FLIGHT, AsyncConnection
-from securesplit.transport.client import Connection
+from securesplit.transport.async_connection import IN_FLIGHT, AsyncConnection
+from securesplit.transport.connection import Connection
 
 ROUNDS = 3
 HALF_S = 4.0

@@ -33,7 +33,7 @@ from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
 from securesplit.pki import issuing, keystore
 from securesplit.pki.credentials import Credentials
-from securesplit.transport.client import Connection
+from securesplit.transport.connection import Connection
 
 RATE = 1_000  # HELLOs in a second
 ROUNDS = 3

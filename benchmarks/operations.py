@@ -22,12 +22,12 @@ from benchmarks.table import show
 from benchmarks.transport import NOTHING, SHAPE
 from securesplit.pki import issuing, keystore
 from securesplit.pki.credentials import Credentials
-from securesplit.transport.client import Connection
+from securesplit.transport.connection import Connection
 from securesplit.worker import PoolSettings, WorkerSettings
-from securesplit.worker.meters import Meters
-from securesplit.worker.metrics import WorkerCollector
+from securesplit.worker.monitoring.counters import Meters
+from securesplit.worker.monitoring.observer import Status
+from securesplit.worker.monitoring.prometheus import WorkerCollector
 from securesplit.worker.service import Ready, serve_tail
-from securesplit.worker.watch import Status
 
 REQUESTS, TURNS = 200, 10
 SCRAPE = """

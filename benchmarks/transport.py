@@ -29,9 +29,9 @@ from securesplit.errors import BundleError, UnreachableError
 from securesplit.model import Bundle
 from securesplit.pki import issuing, keystore
 from securesplit.pki.credentials import Credentials
-from securesplit.transport.client import Answer, Connection
+from securesplit.transport.connection import Answer, Connection
 from securesplit.worker import EmbeddedWorker, WorkerSettings
-from securesplit.worker.served import Served
+from securesplit.worker.served_model import Served
 from securesplit.worker.service import Ready, serve_tail
 from securesplit.worker.settings import EngineSpec
 

@@ -16,7 +16,7 @@ from securesplit import Client
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.worker import EmbeddedWorker
 from securesplit.worker.engine import LiteRTEngine
-from securesplit.worker.served import Served
+from securesplit.worker.served_model import Served
 from securesplit.worker.settings import EngineSpec
 
 

@@ -23,7 +23,7 @@ from securesplit.journey import DeviceKeys, Journey, Prepared, Trace
 from securesplit.pki.credentials import Credentials
 from securesplit.releaser import Releaser
 from securesplit.results import Diagnosis, Refusal
-from securesplit.transport.aio import AsyncConnection
+from securesplit.transport.async_connection import AsyncConnection
 
 
 class AsyncClient:

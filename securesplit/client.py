@@ -20,7 +20,7 @@ from securesplit.journey import DeviceKeys, Journey, Prepared, Trace
 from securesplit.pki.credentials import Credentials
 from securesplit.releaser import Releaser
 from securesplit.results import Diagnosis, Refusal
-from securesplit.transport.client import Connection
+from securesplit.transport.connection import Connection
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 Outcome = Diagnosis | Refusal | SecureSplitError

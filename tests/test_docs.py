@@ -28,7 +28,7 @@ from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from securesplit.pki import keystore
 from securesplit.privacy.accounting import DELTA
-from securesplit.transport.client import Connection
+from securesplit.transport.connection import Connection
 from tests.conftest import REPO
 
 TEXT = (REPO / "docs" / "operations.md").read_text(encoding="utf-8")

@@ -61,7 +61,7 @@ def endpoint(certs: Path) -> Iterator[str]:
     """Of a worker in this program, which takes the devices of `certs`."""
     from securesplit.pki import keystore
     from securesplit.worker.front import Front
-    from securesplit.worker.served import Served
+    from securesplit.worker.served_model import Served
     from securesplit.worker.settings import PoolSettings
 
     front = Front("tcp://127.0.0.1:0", Served.from_bundle(None), keystore.load_server(certs, now=now()), PoolSettings())

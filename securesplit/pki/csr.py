@@ -7,7 +7,7 @@ Invariants:
   is under the signature too.
 - A request comes from a stranger. `parse` checks, in this order: size; one request and nothing else; key on P-256;
   signature by that key over SHA-2 (proof of possession); no extension that asks for more than a name; the names. What
-  is issued is made by ``pki.py`` from names and key alone; nothing else of a request reaches a certificate.
+  is issued is made by ``profile.py`` from names and key alone; nothing else of a request reaches a certificate.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Invariants:
 
-- Names and key are all that is taken from a request (``requests.py`` has checked it); what is issued is noted in
+- Names and key are all that is taken from a request (``csr.py`` has checked it); what is issued is noted in
   ``issued.txt``, put on the allow-list and revoked exactly as what `keygen` makes a key for.
 - A name that was issued before is signed again for the same key only, unless the person says that a new key is meant;
   a key that was revoked never is; nor is the same request twice.

@@ -17,7 +17,7 @@ import zmq
 
 from securesplit.errors import ConfigError, UnreachableError
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.remote import Incoming, PeerTable, RemotePeer
+from securesplit.transport.peers import Incoming, PeerTable, RemotePeer
 from securesplit.transport.sockets import Limits, front_socket, new_context
 from securesplit.transport.zmtp import ZmtpError, encode
 

@@ -1,7 +1,7 @@
 """The whole journey on the server's side: a front that owns the socket and all keys, and tails that own none.
 
 ``service.py`` runs a worker until it is told to stop and ``embedded.py`` a private one inside another program; both
-drive a ``front.py``. It takes messages in turn (``intake.py``), opens them, queues the jobs (``dispatcher.py``,
+drive a ``front.py``. It takes messages in turn (``admission.py``), opens them, queues the jobs (``dispatcher.py``,
 ``queue.py``) and hands batches to the ``pool.py`` of tail processes (``tail.py``), each of which runs an engine
 (``engine.py``). At-least-once computation, one accepted answer, nothing durable.
 """

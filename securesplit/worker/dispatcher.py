@@ -23,10 +23,10 @@ from securesplit.channel.tensor import TensorError
 from securesplit.worker import request as requests
 from securesplit.worker.inflight import Answers, InFlight
 from securesplit.worker.jobs import Fate, Job, JobKey, Outcome
-from securesplit.worker.meters import Meters
+from securesplit.worker.monitoring.counters import Meters
 from securesplit.worker.pacing import Pacer
 from securesplit.worker.pool import Pool
-from securesplit.worker.served import Served
+from securesplit.worker.served_model import Served
 from securesplit.worker.settings import PoolSettings
 
 _log = logging.getLogger(__name__)

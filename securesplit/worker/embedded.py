@@ -17,7 +17,7 @@ from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.worker import confinement
 from securesplit.worker.front import Front
-from securesplit.worker.served import Served
+from securesplit.worker.served_model import Served
 from securesplit.worker.settings import PoolSettings
 
 

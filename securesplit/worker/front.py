@@ -25,15 +25,15 @@ from securesplit.errors import SecureSplitError
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.poll import Poller, Wakeup
 from securesplit.transport.server import FrontSocket, Incoming
+from securesplit.worker.admission import Intake, is_hello
 from securesplit.worker.descriptors import DescriptorGuard
 from securesplit.worker.dispatcher import Dispatcher
-from securesplit.worker.intake import Intake, is_hello
 from securesplit.worker.memory import MemoryGuard
+from securesplit.worker.monitoring.observer import Status, Watch
 from securesplit.worker.pacing import Pacer
 from securesplit.worker.pool import Pool
-from securesplit.worker.served import Served
+from securesplit.worker.served_model import Served
 from securesplit.worker.settings import PoolSettings
-from securesplit.worker.watch import Status, Watch
 
 _log = logging.getLogger(__name__)
 _TICK_S = 0.1

@@ -1,6 +1,6 @@
 """How much memory this process has grown by since it was last known to be fine.
 
-What the front holds of its peers is counted and bounded (``transport/remote.py``). What libzmq holds of connections
+What the front holds of its peers is counted and bounded (``transport/peers.py``). What libzmq holds of connections
 that it has accepted and the front has not seen yet, about 50 kB each, nobody can count: where strangers come and go
 faster than the front sees them off, it shows in the memory of the process alone (ADR 019).
 """

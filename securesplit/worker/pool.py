@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from securesplit import errors
 from securesplit.errors import SecureSplitError, WorkerError
-from securesplit.transport.pipe import PipeError
 from securesplit.transport.poll import Poller, Source
-from securesplit.worker import messages
 from securesplit.worker.cores import places
+from securesplit.worker.ipc import messages
+from securesplit.worker.ipc.messages import Batch, Report
+from securesplit.worker.ipc.pipe import PipeError
 from securesplit.worker.jobs import Fate, Job, Outcome
-from securesplit.worker.messages import Batch, Report
-from securesplit.worker.meters import Meters
+from securesplit.worker.monitoring.counters import Meters
 from securesplit.worker.process import TailProcess
 from securesplit.worker.queue import FairQueue
 from securesplit.worker.settings import EngineSpec, PoolSettings

@@ -12,8 +12,8 @@ import subprocess
 import sys
 
 from securesplit.children import environment
-from securesplit.transport.pipe import FrontPipe
-from securesplit.worker.messages import Batch, Report
+from securesplit.worker.ipc.messages import Batch, Report
+from securesplit.worker.ipc.pipe import FrontPipe
 from securesplit.worker.settings import EngineSpec
 
 

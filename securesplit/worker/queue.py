@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 
 from securesplit.worker.jobs import Job
-from securesplit.worker.turns import Turns
+from securesplit.worker.scheduling import Turns
 
 
 class FairQueue:

@@ -27,8 +27,8 @@ from securesplit.worker.cores import usable_cores
 from securesplit.worker.descriptors import DescriptorGuard, raise_limit
 from securesplit.worker.front import Front
 from securesplit.worker.memory import MemoryGuard
-from securesplit.worker.operations import Operations
-from securesplit.worker.served import Served
+from securesplit.worker.monitoring.operations import Operations
+from securesplit.worker.served_model import Served
 from securesplit.worker.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)

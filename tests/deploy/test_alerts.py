@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from securesplit.worker.meters import Meters
-from securesplit.worker.metrics import WorkerCollector
+from securesplit.worker.monitoring.counters import Meters
+from securesplit.worker.monitoring.observer import Status
+from securesplit.worker.monitoring.prometheus import WorkerCollector
 from securesplit.worker.settings import PoolSettings
-from securesplit.worker.watch import Status
 from tests.conftest import REPO
 
 FOLDER = REPO / "deploy" / "prometheus"

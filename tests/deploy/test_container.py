@@ -65,7 +65,7 @@ def test_start_and_health_check_are_lists_so_that_signals_reach_the_worker() -> 
     assert json.loads(last("ENTRYPOINT")) == [f"{HOME}/bin/securesplit"]
     assert json.loads(last("CMD")) == ["tail-worker"]
     command = last("HEALTHCHECK").partition("CMD ")[2]
-    assert json.loads(command)[1:] == ["-m", "securesplit.worker.ask", "/readyz"]
+    assert json.loads(command)[1:] == ["-m", "securesplit.worker.healthcheck", "/readyz"]
     assert last("STOPSIGNAL") == "SIGTERM"
 
 

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from securesplit.errors import SecureSplitError
 from securesplit.pki import issuing, keystore, revoking
-from securesplit.transport.client import Connection
+from securesplit.transport.connection import Connection
 from tests.conftest import REPO
 from tests.worker.pages import get
 from tests.worker.serving import IDENTITY, Process, now, process, release, wait_until

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
 from securesplit.pki import keystore
-from securesplit.transport.client import Connection, Patience
+from securesplit.transport.connection import Connection, Patience
 from tests.worker.serving import IDENTITY, now, release, wait_until
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from securesplit.errors import TrustError
 from securesplit.pki import keystore
-from securesplit.transport.client import Connection
+from securesplit.transport.connection import Connection
 from tests.faults.load import Load
 from tests.worker.serving import IDENTITY, Process, now, process, release
 

@@ -10,7 +10,7 @@ import pytest
 
 from securesplit import AsyncClient, Client
 from securesplit.errors import TrustError
-from securesplit.worker.served import Served
+from securesplit.worker.served_model import Served
 from tests.pki.chains import Clinic
 from tests.worker.serving import running
 

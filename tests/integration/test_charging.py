@@ -17,8 +17,8 @@ from securesplit import AsyncClient, Client
 from securesplit.channel.frames import Code, Frame, FrameType
 from securesplit.errors import BudgetError, SecureSplitError, UnreachableError, WorkerError
 from securesplit.pki import keystore
-from securesplit.transport.client import Patience
-from securesplit.worker.served import Served
+from securesplit.transport.connection import Patience
+from securesplit.worker.served_model import Served
 from tests.integration.conftest import Command, run_command
 from tests.transport.middleman import err, middleman
 from tests.worker.serving import Running, now, running

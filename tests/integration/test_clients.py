@@ -16,7 +16,7 @@ import pytest
 from securesplit import AsyncClient, Client
 from securesplit.errors import BudgetError, PhotoError, TrustError, UnreachableError
 from securesplit.pki import keystore
-from securesplit.worker.served import Served
+from securesplit.worker.served_model import Served
 from tests.integration.conftest import Worker
 from tests.worker.serving import Running, running
 

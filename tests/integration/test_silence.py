@@ -29,7 +29,7 @@ from securesplit.channel import sealing
 from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
 from securesplit.pki import keystore
-from securesplit.transport.client import Answer, Connection
+from securesplit.transport.connection import Answer, Connection
 from tests.integration.conftest import run_command
 from tests.worker.pages import get, metrics
 from tests.worker.serving import now, wait_until

@@ -10,8 +10,8 @@ import pytest
 
 from securesplit.errors import TrustError
 from securesplit.model import Bundle
-from securesplit.transport.client import Connection
-from securesplit.worker.served import Served
+from securesplit.transport.connection import Connection
+from securesplit.worker.served_model import Served
 from tests.channel.test_refusals import THE_WORKER_REFUSES, WE_REFUSE, Case, good
 from tests.channel.world import Authority
 from tests.worker.serving import Running, running

@@ -21,11 +21,11 @@ from securesplit.channel.frames import Code, Frame, FrameType, decode
 from securesplit.channel.frames import encode as encode_frame
 from securesplit.errors import SecureSplitError, UnreachableError
 from securesplit.pki import issuing, keystore
-from securesplit.transport.aio import AsyncConnection
-from securesplit.transport.client import Connection, Patience
+from securesplit.transport.async_connection import AsyncConnection
+from securesplit.transport.connection import Connection, Patience
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.link import Link
-from securesplit.transport.remote import PeerTable
+from securesplit.transport.peers import PeerTable
+from securesplit.transport.req_connection import Link
 from securesplit.transport.server import FrontSocket
 from securesplit.transport.sockets import Limits
 from securesplit.transport.zmtp import GREETING, encode

@@ -16,7 +16,7 @@ import pytest
 from securesplit.channel.sealing import MAX_SEQUENCE
 from securesplit.errors import ConfigError, TrustError, UnreachableError, WorkerError
 from securesplit.pki import keystore
-from securesplit.transport.client import Connection, Patience
+from securesplit.transport.connection import Connection, Patience
 from tests.worker.engines import RAISING
 from tests.worker.serving import IDENTITY, now, release, running, serve_engine
 

@@ -16,8 +16,8 @@ import zmq
 
 from securesplit.channel.frames import Code
 from securesplit.errors import UnreachableError
-from securesplit.transport.aio import AsyncConnection
-from securesplit.transport.client import Connection, Patience
+from securesplit.transport.async_connection import AsyncConnection
+from securesplit.transport.connection import Connection, Patience
 from securesplit.transport.endpoint import Endpoint
 from tests.transport.middleman import err, middleman
 from tests.transport.test_forged import CLIENT, CLIENTS, FORGERIES, KEYS, PATIENCE

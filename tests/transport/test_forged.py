@@ -19,8 +19,8 @@ from securesplit.channel import frames
 from securesplit.channel.frames import NO_SESSION, Code, Frame, FrameType, Reason
 from securesplit.errors import SecureSplitError, TrustError, UnreachableError, WorkerError
 from securesplit.pki import keystore
-from securesplit.transport.aio import AsyncConnection
-from securesplit.transport.client import Connection, Patience
+from securesplit.transport.async_connection import AsyncConnection
+from securesplit.transport.connection import Connection, Patience
 from tests.channel.test_refusals import CERTIFICATE_WORDS
 from tests.transport.middleman import Forge, err, middleman
 from tests.worker.serving import IDENTITY, Running, now, release, running

@@ -9,8 +9,8 @@ import pytest
 
 from securesplit.errors import UnreachableError
 from securesplit.pki import keystore
-from securesplit.transport.aio import AsyncConnection
-from securesplit.transport.client import Connection, Patience
+from securesplit.transport.async_connection import AsyncConnection
+from securesplit.transport.connection import Connection, Patience
 from tests.worker.serving import IDENTITY, release
 
 NAMES = ["nowhere.invalid", "a..b", "x" * 64 + ".example"]

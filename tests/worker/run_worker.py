@@ -11,7 +11,7 @@ from pathlib import Path
 
 from securesplit.cli.logs import logging_to_stderr
 from securesplit.errors import SecureSplitError
-from securesplit.worker.served import Served
+from securesplit.worker.served_model import Served
 from securesplit.worker.service import Ready, serve_tail
 from securesplit.worker.settings import PoolSettings, WorkerSettings
 from tests.worker.serving import serve_engine

@@ -18,9 +18,9 @@ import numpy as np
 from securesplit.channel.tensor import TensorSpec
 from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
-from securesplit.transport.client import Connection, Patience
+from securesplit.transport.connection import Connection, Patience
 from securesplit.worker.front import Front
-from securesplit.worker.served import Served
+from securesplit.worker.served_model import Served
 from securesplit.worker.settings import EngineSpec, PoolSettings
 
 IDENTITY = b"tiny bundle".ljust(32, b".")

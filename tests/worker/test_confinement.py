@@ -15,7 +15,7 @@ import pytest
 
 from securesplit.model import Bundle
 from securesplit.pki import keystore
-from securesplit.transport.client import Connection, Patience
+from securesplit.transport.connection import Connection, Patience
 from securesplit.worker import EmbeddedWorker, confinement, landlock, syscalls
 from tests.conftest import REPO
 from tests.worker.intruder import ATTEMPTS, MEMORY

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from securesplit.errors import BundleError
-from securesplit.transport.client import Connection
+from securesplit.transport.connection import Connection
 from securesplit.worker import EmbeddedWorker
 from tests.worker.serving import IDENTITY, release, serve_engine, wait_until
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from securesplit.model import Bundle
-from securesplit.transport.client import Connection
+from securesplit.transport.connection import Connection
 from securesplit.worker import EmbeddedWorker
 from securesplit.worker.engine import LiteRTEngine
-from securesplit.worker.served import Served
+from securesplit.worker.served_model import Served
 
 
 @pytest.fixture(scope="module")

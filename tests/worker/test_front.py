@@ -21,8 +21,8 @@ from securesplit.channel.frames import Code
 from securesplit.errors import TrustError
 from securesplit.pki import issuing, keystore
 from securesplit.pki.credentials import Credentials
-from securesplit.transport.client import Connection
-from securesplit.worker import intake, pacing
+from securesplit.transport.connection import Connection
+from securesplit.worker import admission, pacing
 from tests.worker.serving import IDENTITY, Running, now, release, running, serve_engine, wait_until
 
 
@@ -109,13 +109,13 @@ def test_a_client_has_a_bounded_place_in_line_and_is_told_before_anything_is_ope
         client = raw(worker)
         client.ask(6)
         assert logit(client.receive()) == 1, "the first one comes with the end of the handshake, and waits for nobody"
-        monkeypatch.setattr(intake, "MESSAGES_A_CLIENT", 0)
+        monkeypatch.setattr(admission, "MESSAGES_A_CLIENT", 0)
         client.ask(7)
         refused = client.receive()
         assert isinstance(refused, Refused)
         assert (refused.code, refused.ref) == (Code.BUSY, 7)
         assert worker.front.meters.turned_away["client-limit"] == 1
-        monkeypatch.setattr(intake, "MESSAGES_A_CLIENT", 1)
+        monkeypatch.setattr(admission, "MESSAGES_A_CLIENT", 1)
         client.ask(7)
         assert logit(client.receive()) == 1
 

@@ -14,7 +14,7 @@ import pytest
 
 from securesplit.errors import ConfigError, TrustError, UnreachableError
 from securesplit.pki import issuing, keystore
-from securesplit.transport.client import Connection
+from securesplit.transport.connection import Connection
 from securesplit.worker.cores import usable_cores
 from securesplit.worker.settings import parse_workers
 from tests.worker.pages import metrics

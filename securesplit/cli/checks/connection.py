@@ -21,7 +21,7 @@ def check_connections(
     from securesplit.cli.checks.bundle import synthetic_release
     from securesplit.model import Bundle
     from securesplit.pki import keystore
-    from securesplit.transport.client import Connection
+    from securesplit.transport.connection import Connection
 
     try:
         credentials = keystore.load_client(certs, client, now=now)

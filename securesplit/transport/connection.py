@@ -26,11 +26,11 @@ from securesplit.forking import PerProcess
 from securesplit.pki.credentials import Credentials
 from securesplit.transport import answer
 from securesplit.transport.answer import Answer
-from securesplit.transport.course import Attempts, Course, Patience, too_crowded
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.peer import Peer
+from securesplit.transport.failover import Attempts, Course, Patience, too_crowded
 from securesplit.transport.refusal import Retry
 from securesplit.transport.sockets import Limits, end_context, new_context
+from securesplit.transport.worker_session import Peer
 
 __all__ = ["Answer", "Connection", "Patience"]
 

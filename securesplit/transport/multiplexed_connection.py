@@ -26,10 +26,10 @@ from securesplit.channel.frames import FrameError
 from securesplit.channel.states import ClientState
 from securesplit.errors import TrustError
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.link import DOWN, MONITOR_EVENT, WATCHED, Fault, LinkError, Wire
-from securesplit.transport.peer import Exchange
 from securesplit.transport.refusal import Retry, ends_session, refused
+from securesplit.transport.req_connection import DOWN, MONITOR_EVENT, WATCHED, Fault, LinkError, Wire
 from securesplit.transport.sockets import WORKER, Limits, async_client_socket, require_descriptors
+from securesplit.transport.worker_session import Exchange
 
 _Moment = asyncio.Future[None]
 _HANDSHAKE = {ClientState.IDLE, ClientState.HELLO_SENT}

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 from securesplit.channel.sessions import Ended, Session
 from securesplit.errors import ConfigError
 from securesplit.pki.credentials import Credentials
-from securesplit.worker.audit import AuditLog
-from securesplit.worker.expiry import ExpiryWatch
-from securesplit.worker.notify import Notifier
-from securesplit.worker.probes import why_not_alive, why_not_ready
+from securesplit.worker.monitoring.expiry import ExpiryWatch
+from securesplit.worker.monitoring.observer import Status, Watch
+from securesplit.worker.monitoring.probes import why_not_alive, why_not_ready
+from securesplit.worker.monitoring.session_log import AuditLog
+from securesplit.worker.monitoring.systemd import Notifier
 from securesplit.worker.settings import WorkerSettings
-from securesplit.worker.watch import Status, Watch
 
 if TYPE_CHECKING:
     from securesplit.worker.front import Front
-    from securesplit.worker.health import HealthServer
+    from securesplit.worker.monitoring.http import HealthServer
 
 _SESSION_DIGITS = 16
 
@@ -69,8 +69,8 @@ class Operations(Watch):
         self._front = front
 
     def _serve(self, address: str, settings: WorkerSettings, bundle_id: str) -> HealthServer:
-        from securesplit.worker.health import HealthServer, Page
-        from securesplit.worker.metrics import CONTENT_TYPE, WorkerCollector
+        from securesplit.worker.monitoring.http import HealthServer, Page
+        from securesplit.worker.monitoring.prometheus import CONTENT_TYPE, WorkerCollector
 
         log = self._audit
         collector = WorkerCollector(

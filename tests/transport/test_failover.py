@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from securesplit.errors import TrustError, UnreachableError, WorkerError
-from securesplit.transport.course import Attempts, Course, Patience
+from securesplit.transport.failover import Attempts, Course, Patience
 from securesplit.transport.refusal import MAX_REFUSALS, MAX_STALE, MAX_WAIT_S, Retry, proven
 
 ENDPOINTS = [f"tcp://127.0.0.1:{port}" for port in (1, 2, 3)]

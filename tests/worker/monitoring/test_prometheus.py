@@ -13,8 +13,8 @@ import pytest
 
 from securesplit.errors import SecureSplitError, WorkerError
 from securesplit.pki import keystore
-from securesplit.transport.client import Connection, Patience
-from securesplit.worker.meters import Histogram, Meters
+from securesplit.transport.connection import Connection, Patience
+from securesplit.worker.monitoring.counters import Histogram, Meters
 from tests.worker.engines import DEADLY, RAISING
 from tests.worker.pages import get, metrics
 from tests.worker.serving import IDENTITY, Process, now, process, release, running, serve_engine, wait_until

@@ -31,7 +31,7 @@ from securesplit.channel.limits import Limits, TokenBuckets
 from securesplit.channel.server import IDENTITY_BYTES
 from securesplit.channel.tls import MAX_FLIGHT_BYTES
 from securesplit.transport.server import Incoming
-from securesplit.worker.turns import Turns
+from securesplit.worker.scheduling import Turns
 
 HELLO_SHARE = 1 / 5  # of the front's time
 _TYPE_AT = 4  # offset of the type in a frame's header

@@ -1,6 +1,6 @@
-"""The client's connection for asyncio: as `client.Connection`, with many requests in flight over one session.
+"""The client's connection for asyncio: as `connection.Connection`, with many requests in flight over one session.
 
-Deadline, retries with the same request id, pauses and fail-over are those of `course.py`. Cancelling a request, or
+Deadline, retries with the same request id, pauses and fail-over are those of `failover.py`. Cancelling a request, or
 giving it a timeout of its own, leaves the session as it is for the others.
 """
 
@@ -24,13 +24,13 @@ from securesplit.forking import MadeHere
 from securesplit.pki.credentials import Credentials
 from securesplit.transport import answer
 from securesplit.transport.answer import Answer
-from securesplit.transport.course import Attempts, Course, Patience, too_crowded
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.line import Line
-from securesplit.transport.link import Fault, LinkError
-from securesplit.transport.peer import Addresses, Exchange
+from securesplit.transport.failover import Attempts, Course, Patience, too_crowded
+from securesplit.transport.multiplexed_connection import Line
 from securesplit.transport.refusal import Retry, proven
+from securesplit.transport.req_connection import Fault, LinkError
 from securesplit.transport.sockets import Limits, end_context, require_descriptors
+from securesplit.transport.worker_session import Addresses, Exchange
 
 IN_FLIGHT = 8  # what a worker takes of one session at once
 

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securesplit.worker.turns import Turns
+from securesplit.worker.scheduling import Turns
 
 NAMES = st.sampled_from("abc")
 LANES = st.sampled_from([b"1", b"2"])

@@ -1,6 +1,7 @@
-"""Ask the worker on this machine how it is: ``python -m securesplit.worker.ask /readyz``, a container's health check.
+"""Ask the worker on this machine how it is: ``python -m securesplit.worker.healthcheck``, a container's health check.
 
-The address is ``SECURESPLIT_METRICS``, by default 127.0.0.1:9464. Exit code 0: yes; 1: no, or nobody answers.
+The argument is the page, ``/readyz`` by default. The address is ``SECURESPLIT_METRICS``, by default 127.0.0.1:9464.
+Exit code 0: yes; 1: no, or nobody answers.
 """
 
 from __future__ import annotations

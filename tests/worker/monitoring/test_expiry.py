@@ -11,7 +11,7 @@ import pytest
 
 from securesplit.pki import issuing, keystore
 from securesplit.pki.credentials import ends
-from securesplit.worker.expiry import ExpiryWatch
+from securesplit.worker.monitoring.expiry import ExpiryWatch
 from tests.worker.pages import metrics
 from tests.worker.serving import now, process, wait_until
 

@@ -17,8 +17,8 @@ import pytest
 
 from securesplit.errors import ConfigError, SecureSplitError
 from securesplit.pki import keystore
-from securesplit.transport.client import Connection
-from securesplit.worker.audit import AuditLog
+from securesplit.transport.connection import Connection
+from securesplit.worker.monitoring.session_log import AuditLog
 from tests.worker.pages import metrics
 from tests.worker.serving import IDENTITY, Process, now, process, release, wait_until
 

@@ -20,8 +20,8 @@ from securesplit.channel.states import ClientState
 from securesplit.errors import SecureSplitError, TrustError, UnreachableError
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.link import Fault, Link, LinkError
 from securesplit.transport.refusal import Retry, ends_session, proven, refused
+from securesplit.transport.req_connection import Fault, Link, LinkError
 from securesplit.transport.sockets import Limits
 
 _EventT = TypeVar("_EventT", HandshakeReady, Reply)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from securesplit.worker.watch import Status
+from securesplit.worker.monitoring.observer import Status
 
 ALIVE_S = 5.0  # an idle loop comes round ten times a second, and nothing that a busy one does takes 50 ms
 

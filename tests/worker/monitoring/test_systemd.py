@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.worker.notify import Notifier
+from securesplit.worker.monitoring.systemd import Notifier
 from tests.worker.serving import process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="systemd is for Linux")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securesplit.transport.pipe import MAX_BYTES, FrontPipe, Message, PipeError, TailPipe
 from securesplit.transport.poll import Poller
+from securesplit.worker.ipc.pipe import MAX_BYTES, FrontPipe, Message, PipeError, TailPipe
 
 
 @pytest.fixture

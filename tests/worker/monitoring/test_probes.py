@@ -10,8 +10,8 @@ import pytest
 
 from securesplit.errors import CredentialError
 from securesplit.pki.credentials import Credentials
-from securesplit.worker import probes
-from securesplit.worker.probes import why_not_alive, why_not_ready
+from securesplit.worker.monitoring import probes
+from securesplit.worker.monitoring.probes import why_not_alive, why_not_ready
 from tests.worker.serving import now, running, wait_until
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from securesplit.errors import ConfigError
-from securesplit.worker.health import HealthServer, Page
+from securesplit.worker.monitoring.http import HealthServer, Page
 from tests.worker.pages import get
 
 
@@ -155,7 +155,7 @@ def ask(address: str, *arguments: str, out: int) -> int:
     """The health check as a process that writes to a descriptor, or, with -1, has none to write to."""
     command = ["sh", "-c", 'exec "$0" "$@" >&-'] if out < 0 else []
     return subprocess.run(
-        [*command, sys.executable, "-m", "securesplit.worker.ask", *arguments],
+        [*command, sys.executable, "-m", "securesplit.worker.healthcheck", *arguments],
         env={**os.environ, "SECURESPLIT_METRICS": address},
         stdout=out if out >= 0 else None,
         stderr=subprocess.DEVNULL,

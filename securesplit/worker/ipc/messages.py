@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.transport.pipe import Message, PipeError
+from securesplit.worker.ipc.pipe import Message, PipeError
 
 READY, DONE, FAILED, BROKEN = "ready", "done", "failed", "broken"
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numbers
 
-from securesplit.transport.pipe import Message, PipeError
-from securesplit.worker.messages import BROKEN, DONE, FAILED, READY, Batch, Report
+from securesplit.worker.ipc.messages import BROKEN, DONE, FAILED, READY, Batch, Report
+from securesplit.worker.ipc.pipe import Message, PipeError
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 

@@ -14,8 +14,8 @@ import pytest
 
 from securesplit.errors import ConfigError, TrustError, UnreachableError, WorkerError
 from securesplit.pki import keystore
-from securesplit.transport.aio import IN_FLIGHT, AsyncConnection
-from securesplit.transport.client import Patience
+from securesplit.transport.async_connection import IN_FLIGHT, AsyncConnection
+from securesplit.transport.connection import Patience
 from tests.worker.engines import RAISING
 from tests.worker.serving import IDENTITY, Running, now, release, running, serve_engine
 

@@ -20,10 +20,10 @@ from prometheus_client.registry import Collector
 
 from securesplit.version import own_version
 from securesplit.worker.confinement import LAYERS
-from securesplit.worker.meters import Histogram, Meters
+from securesplit.worker.monitoring.counters import Histogram, Meters
+from securesplit.worker.monitoring.observer import Status
 from securesplit.worker.settings import PoolSettings
 from securesplit.worker.slot import SlotState
-from securesplit.worker.watch import Status
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _PREFIX = "securesplit_"

@@ -1,4 +1,4 @@
-"""What a front counts about its work: plain numbers in memory, read by whoever shows them (`metrics.py`).
+"""What a front counts about its work: plain numbers in memory, read by whoever shows them (`prometheus.py`).
 
 Invariants:
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from securesplit.channel.frames import Frame, FrameType, encode
 from securesplit.channel.limits import Limits
 from securesplit.transport.server import Incoming
-from securesplit.worker.intake import HELLO_SHARE, MESSAGES_A_CLIENT, Intake, Line, is_hello
+from securesplit.worker.admission import HELLO_SHARE, MESSAGES_A_CLIENT, Intake, Line, is_hello
 
 FREE = Limits(handshakes_per_s=1e9, handshake_burst=1e9)
 

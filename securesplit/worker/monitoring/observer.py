@@ -12,7 +12,7 @@ from datetime import datetime
 
 from securesplit.channel.sessions import Ended, Session
 from securesplit.pki.credentials import Credentials
-from securesplit.worker.meters import Meters
+from securesplit.worker.monitoring.counters import Meters
 
 
 @dataclass(frozen=True, slots=True)
