@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.table import show
-from securesplit.client import Client
+from securesplit.device.client import Client
 from securesplit.model import Bundle
 from securesplit.worker import EmbeddedWorker
 from training.data import Photo, list_photos

@@ -17,7 +17,7 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from benchmarks.table import median_ms, show
-from securesplit.client import Client
+from securesplit.device.client import Client
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from securesplit.privacy.release import saturate, to_grid

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.table import show
+from securesplit.device.release_step import Releaser
 from securesplit.errors import PhotoError
 from securesplit.imaging import PhotoSource, quality
 from securesplit.model import Bundle
-from securesplit.releaser import Releaser
 from training import data, degraded, gate_data, textures
 
 POINTS = 0.05

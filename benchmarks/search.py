@@ -15,15 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.table import show
-from securesplit.audit import suite
-from securesplit.audit.bench import Bench
-from securesplit.audit.control import Stem
-from securesplit.audit.effort import FULL
+from securesplit.audit import metrics, suite
+from securesplit.audit.attacks import floors
+from securesplit.audit.attacks.optimise import Found, Search, Searcher
+from securesplit.audit.attacks.setting import Known, Releases, Surface
+from securesplit.audit.context import Bench
+from securesplit.audit.positive_control import Stem
+from securesplit.audit.profile import FULL
 from securesplit.model import Bundle
-from securesplit.privacy import metrics
-from securesplit.privacy.attacks import floors
-from securesplit.privacy.attacks.optimise import Found, Search, Searcher
-from securesplit.privacy.attacks.setting import Known, Releases, Surface
 
 OWN = 400
 SEARCHES = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from securesplit import Bundle
 from securesplit.audit import report, suite
-from securesplit.audit.effort import QUICK
+from securesplit.audit.profile import QUICK
 
 FIRST_LOOK = dataclasses.replace(
     QUICK,

@@ -6,17 +6,17 @@ As an entry point of a package it runs in `securesplit audit --attack NAME`; her
 import numpy as np
 
 from securesplit import Bundle, Releaser
+from securesplit.audit import metrics
+from securesplit.audit.attacks import floors
+from securesplit.audit.attacks.setting import Known, Releases
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.privacy import metrics
-from securesplit.privacy.attacks import floors
-from securesplit.privacy.attacks.setting import Known, Releases
 from securesplit.privacy.release import from_grid
 
 OWN, VICTIMS, SIDE = 40, 8, 32
 
 
 def kernel_ridge(known: Known, observed: Releases, sigma: float, seed: int) -> metrics.Photos:
-    """Rebuild photos; `securesplit.privacy.attacks.setting.Reconstruction` says what the arguments are."""
+    """Rebuild photos; `securesplit.audit.attacks.setting.Reconstruction` says what the arguments are."""
     flat, centre = known.clean.reshape(len(known.clean), -1), known.clean.mean(0).ravel()
     own, seen = flat - centre, observed.reshape(len(observed), -1) - centre
     mean, kernel = known.photos.mean(0), own @ own.T

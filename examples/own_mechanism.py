@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit import Bundle, Mechanism
+from securesplit.device.release_step import preset_of_mechanism
 from securesplit.privacy.mechanism import Draw
 from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.release import ReleaseSpec
-from securesplit.releaser import preset_of_mechanism
 
 
 def randomised_response(grid: NDArray[np.int64], spec: ReleaseSpec, draw: Draw) -> NDArray[np.int64]:

@@ -4,8 +4,8 @@ import tempfile
 from pathlib import Path
 
 from securesplit import BudgetError, Bundle, Releaser
+from securesplit.device.ledger import Ledger
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import load_secret
 
 

@@ -11,8 +11,9 @@ TYPE_CHECKING = False  # as `typing` has it, which takes 10 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
-    from securesplit.async_client import AsyncClient
-    from securesplit.client import Client
+    from securesplit.device.async_client import AsyncClient
+    from securesplit.device.client import Client
+    from securesplit.device.release_step import Release, Releaser
     from securesplit.errors import (
         BudgetError,
         BundleError,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     )
     from securesplit.model import Bundle
     from securesplit.privacy.mechanism import Mechanism
-    from securesplit.releaser import Release, Releaser
     from securesplit.results import Diagnosis, Refusal
 
     __version__: str
@@ -53,14 +53,14 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AsyncClient": "async_client",
+    "AsyncClient": "device.async_client",
     "Bundle": "model",
-    "Client": "client",
+    "Client": "device.client",
     "Diagnosis": "results",
     "Mechanism": "privacy.mechanism",
     "Refusal": "results",
-    "Release": "releaser",
-    "Releaser": "releaser",
+    "Release": "device.release_step",
+    "Releaser": "device.release_step",
 }
 
 

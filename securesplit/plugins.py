@@ -3,7 +3,7 @@
 A package offers them in its ``pyproject.toml``::
 
     [project.entry-points."securesplit.attacks"]
-    nearest-two = "my_package:nearest_two"   # a securesplit.privacy.attacks.setting.Reconstruction
+    nearest-two = "my_package:nearest_two"   # a securesplit.audit.attacks.setting.Reconstruction
 
     [project.entry-points."securesplit.releases"]
     laplace = "my_package:LAPLACE"           # a securesplit.privacy.mechanism.Mechanism
@@ -24,7 +24,7 @@ from securesplit.errors import ConfigError
 from securesplit.privacy.mechanism import Mechanism
 
 if TYPE_CHECKING:
-    from securesplit.privacy.attacks.setting import Reconstruction
+    from securesplit.audit.attacks.setting import Reconstruction
 
 ATTACKS, RELEASES = GROUPS = ("securesplit.attacks", "securesplit.releases")
 KINDS = {ATTACKS: "attack", RELEASES: "release mechanism"}

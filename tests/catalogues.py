@@ -22,7 +22,7 @@ from tests.conftest import REPO
 METHODS = [("**.py", "python"), ("**.html", "jinja2")]
 ERRORS = {"PhotoError", "UnreachableError", "TrustError", "WorkerError", "BudgetError", "OutputError"}
 TABLES = {"SERVER_REFUSED", "CLIENT_REFUSED"}
-ERRORS_IN = {"imaging", "transport", "privacy", "channel", "client.py", "async_client.py", "errors.py", "cli"}
+ERRORS_IN = {"imaging", "transport", "privacy", "channel", "pki", "device", "errors.py", "cli"}
 KEYWORDS = {"_": None, "gettext": None, "gettext_noop": None, "ngettext": (1, 2)}
 HEAD = """msgid ""
 msgstr ""

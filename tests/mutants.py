@@ -46,7 +46,7 @@ class Mutant:
     tests: tuple[str, ...]
 
 
-PRIVACY, CHANNEL, AUDIT = "securesplit/privacy", "securesplit/channel", "securesplit/audit"
+PRIVACY, CHANNEL, DEVICE, AUDIT = (f"securesplit/{name}" for name in ("privacy", "channel", "device", "audit"))
 REPEATS, EXACT, LEDGER = (f"tests/privacy/test_{name}.py" for name in ("repeats", "exact", "ledger"))
 GOALS = "tests/privacy/test_attacks_bundle.py::test_a"
 MUTANTS = (
@@ -129,21 +129,21 @@ MUTANTS = (
     ),
     Mutant(
         "the ledger composes one release a noise",
-        f"{PRIVACY}/ledger.py",
+        f"{DEVICE}/ledger.py",
         'f"SELECT variance, shift, COUNT(*) FROM',
         'f"SELECT variance, shift, 1 FROM',
         (LEDGER,),
     ),
     Mutant(
         "a receipt above what the levels hold",
-        f"{PRIVACY}/ledger.py",
+        f"{DEVICE}/ledger.py",
         "SUM(MIN(leakage, support))",
         "SUM(leakage)",
         (LEDGER,),
     ),
     Mutant(
         "a budget that is not composed",
-        f"{PRIVACY}/ledger.py",
+        f"{DEVICE}/ledger.py",
         "compose([spent.loss, loss]).within",
         "loss.within",
         (LEDGER,),
@@ -171,7 +171,7 @@ MUTANTS = (
     ),
     Mutant(
         "a promise that a name does not make",
-        "securesplit/releaser.py",
+        "securesplit/device/release_step.py",
         'return "none" if spec.preset in CLAIMLESS else "measured"',
         'return "none"',
         ("tests/privacy/test_audit_promises.py",),

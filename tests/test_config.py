@@ -9,10 +9,10 @@ import pytest
 
 from securesplit import AsyncClient, Bundle, Client
 from securesplit.config import check_budget, check_count, check_path, check_timeout_s, find_config, read_config
+from securesplit.device.ledger import Ledger
 from securesplit.errors import ConfigError
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
-from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import state_folder
 from securesplit.worker import EmbeddedWorker
 from tests.worker.serving import now

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from securesplit import Bundle, Client, ConfigError, Releaser, plugins
-from securesplit.audit import effort, goals, suite
-from securesplit.audit.effort import QUICK
+from securesplit.audit import goals, profile, suite
+from securesplit.audit.profile import QUICK
 from securesplit.cli.main import run
+from securesplit.device.release_step import choose_preset
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.privacy.noise import NoiseSource
-from securesplit.releaser import choose_preset
 from securesplit.worker import EmbeddedWorker
 
 MODULE = '''
@@ -198,7 +198,7 @@ def test_attackers_know_the_mechanism_and_own_attacks_are_scored(tiny, tmp_path)
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_audit_runs_them_for_real(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(effort, "QUICK", TINY)
+    monkeypatch.setattr(profile, "QUICK", TINY)
     out = tmp_path / "out"
     asked = ["audit", "--privacy", "coin", "--attack", "darkest", "--attack", "brute", "--minutes", "60"]
     code = run([*asked, "--format", "json", "--out", str(out)])

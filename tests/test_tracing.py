@@ -166,7 +166,7 @@ def test_the_wire_carries_the_same_with_traces_and_without(
 def test_off_it_costs_nothing() -> None:
     code = (
         "import sys; from securesplit.cli.main import run; run(['diagnose', '--help']); "
-        "import securesplit.client, securesplit.worker.front\n"
+        "import securesplit.device.client, securesplit.worker.front\n"
         "assert not [name for name in sys.modules if name.startswith('opentelemetry')]"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

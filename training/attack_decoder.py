@@ -32,17 +32,16 @@ from keras import layers
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from securesplit.audit import exposure, photos
-from securesplit.audit.bench import as_photos
-from securesplit.audit.exposure import OWN_SEED, Exposed
-from securesplit.drafts import draft, write_whole
+from securesplit.atomic import draft, write_whole
+from securesplit.audit import metrics, observations, photos
+from securesplit.audit.attacks import floors, patches, ridge
+from securesplit.audit.attacks.setting import Known
+from securesplit.audit.context import as_photos
+from securesplit.audit.metrics import Photos
+from securesplit.audit.observations import OWN_SEED, Exposed
 from securesplit.model import Bundle, attack_decoder, convert
 from securesplit.model.attack_decoder import AttackDecoder, AttackFigures, AttackInfo
 from securesplit.model.bundle import DEFAULT_FOLDER
-from securesplit.privacy import metrics
-from securesplit.privacy.attacks import floors, patches, ridge
-from securesplit.privacy.attacks.setting import Known
-from securesplit.privacy.metrics import Photos
 from securesplit.privacy.release import ReleaseSpec
 from training import command
 from training.photo import DataError
@@ -226,7 +225,7 @@ def make(bundle: Bundle, root: Path) -> AttackInfo:
     collection = photos.load(root, bundle.manifest.side, own=OWN, victims=VICTIMS)
     own, victims = (as_photos(side.pixels, SIDE) for side in (collection.own, collection.victims))
     with tempfile.TemporaryDirectory() as folder:
-        exposed = exposure.expose(bundle, collection, Path(folder), lambda line: print(line, flush=True))
+        exposed = observations.expose(bundle, collection, Path(folder), lambda line: print(line, flush=True))
     known = {name: Known(own, seen.own, seen.own_malignant) for name, seen in exposed.items()}
     ways = {name: way for name in exposed if (way := strongest(known[name], exposed[name]))}
     if not ways:

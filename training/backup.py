@@ -11,7 +11,7 @@ from pathlib import Path
 
 import keras
 
-from securesplit.drafts import write_whole
+from securesplit.atomic import write_whole
 
 NOTE = "epoch.json"
 

@@ -20,7 +20,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from securesplit.drafts import write_whole
+from securesplit.atomic import write_whole
 from securesplit.errors import ConfigError
 from securesplit.text import figures_json
 from training import command

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.drafts import draft
+from securesplit.atomic import draft
 from training.data import centre_square
 from training.views import Views
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from securesplit.drafts import draft
+from securesplit.atomic import draft
 from training.collection import is_collection, merged
 from training.division import SPLITS, divide
 from training.photo import DX_CLASSES, MALIGNANT_DX, DataError, Photo

@@ -20,7 +20,7 @@ from typing import Any
 
 import keras
 
-from securesplit.drafts import folder_replacement, refuse_others
+from securesplit.atomic import folder_replacement, refuse_others
 from securesplit.model import Calibration, Manifest, Preset, backbones
 from securesplit.model.bundle import DEFAULT_FOLDER, FILES
 from securesplit.privacy.release import ReleaseSpec

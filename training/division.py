@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from securesplit.drafts import draft
+from securesplit.atomic import draft
 
 SPLITS = ("train", "val", "test")
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.drafts import write_whole
+from securesplit.atomic import write_whole
 from securesplit.errors import BundleError
 from securesplit.model import Bundle, Calibration, Manifest, Reading
 from securesplit.privacy.release import ReleaseSpec

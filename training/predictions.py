@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.drafts import draft
+from securesplit.atomic import draft
 from securesplit.model import Bundle
 from training import data, evaluate, floor
 from training.measure import SECRET

@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from securesplit.drafts import write_whole
+from securesplit.atomic import write_whole
 from securesplit.errors import ConfigError
 from securesplit.text import figures_json
 

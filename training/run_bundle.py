@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from securesplit.drafts import folder_draft
+from securesplit.atomic import folder_draft
 from securesplit.errors import ConfigError
 from securesplit.model import Manifest, backbones, convert, packing, splitting
 from training import command, data, records

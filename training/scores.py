@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from securesplit.drafts import write_whole
+from securesplit.atomic import write_whole
 from securesplit.text import figures_json
 from training.data import Labelled
 

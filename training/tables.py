@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit.recognition import OLD_AGE
-from securesplit.privacy.attacks.lesion import pairs
+from securesplit.audit.attacks.lesion import pairs
+from securesplit.audit.identification import OLD_AGE
 from training.data import Photo
 from training.levels import Levels, channel, released_auc
 from training.measure import SENSITIVITY

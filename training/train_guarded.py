@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
-from securesplit.drafts import draft
+from securesplit.atomic import draft
 from securesplit.errors import ConfigError
 from securesplit.text import figures_json
 from training import command, data, guarded_attack

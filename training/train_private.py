@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from securesplit.drafts import draft
+from securesplit.atomic import draft
 from securesplit.privacy.release import ReleaseSpec
 from training import encoders, levels, records, regularisers
 from training.regularisers import Adversary

@@ -22,7 +22,7 @@ from keras import ops
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from securesplit.drafts import draft
+from securesplit.atomic import draft
 from securesplit.model import backbones
 from securesplit.privacy.release import ReleaseSpec
 from training import data, encoders, records

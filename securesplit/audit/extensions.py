@@ -14,11 +14,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit.bench import Bench, OwnAttack, Result
-from securesplit.audit.exposure import Exposed, MechanismGrids
+from securesplit.audit.attacks.setting import More, Releases
+from securesplit.audit.context import Bench, OwnAttack, Result
+from securesplit.audit.metrics import Photos
+from securesplit.audit.observations import Exposed, MechanismGrids
 from securesplit.model import Preset
-from securesplit.privacy.attacks.setting import More, Releases
-from securesplit.privacy.metrics import Photos
 from securesplit.privacy.release import from_grid
 
 DRAWS = 16

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit.audit.attacks.setting import More, always
 from securesplit.errors import ConfigError, PhotoError
 from securesplit.imaging import load_photo
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.privacy.attacks.setting import More, always
 from securesplit.text import counted
 
 MALIGNANT_DX = frozenset({"mel", "bcc", "akiec"})

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.audit.goals import MAX_SKILL, best
-from securesplit.privacy.metrics import Photos
+from securesplit.audit.metrics import Photos
 
 Audit = dict[str, Any]
 _COLOURS = {"none": "#b2182b", "compact": "#e08214", "private": "#2166ac"}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from securesplit.audit import goals, markdown, page, plots
-from securesplit.audit.bench import GALLERY, Bench
+from securesplit.audit.context import GALLERY, Bench
 from securesplit.audit.verdict import sentences
 
 Audit = dict[str, Any]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from securesplit.drafts import write_whole
+from securesplit.atomic import write_whole
 
 Result = dict[str, Any]
 

@@ -16,19 +16,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from securesplit.audit import control, exposure, extensions, photos, rebuilding, recognition
-from securesplit.audit.bench import Bench, OwnAttack, Result
-from securesplit.audit.effort import Effort
-from securesplit.audit.pace import READING, RUNNING, Allowance, for_steps, share, until
-from securesplit.audit.rebuilding import Endless, not_run
+from securesplit.atomic import write_whole
+from securesplit.audit import extensions, identification, observations, photos, positive_control, reconstruction
+from securesplit.audit.attacks import graph
+from securesplit.audit.attacks.setting import always
+from securesplit.audit.context import Bench, OwnAttack, Result
+from securesplit.audit.profile import Effort
+from securesplit.audit.reconstruction import Endless, not_run
 from securesplit.audit.store import Store
-from securesplit.drafts import write_whole
+from securesplit.audit.time_budget import READING, RUNNING, Allowance, for_steps, share, until
+from securesplit.device.release_step import choose_preset, claim_of, unprotected
 from securesplit.errors import BundleError, ConfigError, SecureSplitError
 from securesplit.model import Bundle
-from securesplit.privacy.attacks import graph
-from securesplit.privacy.attacks.setting import always
 from securesplit.privacy.mechanism import Mechanism
-from securesplit.releaser import choose_preset, claim_of, unprotected
 
 Progress = Callable[[str], None]
 SCHEMA = "securesplit.audit/1"
@@ -70,7 +70,7 @@ def prepare(
         if warning := unprotected(attacked[name].spec):
             progress(f"warning: {warning}")
     _check_head(bundle)
-    most = _counts(exposure.affordable(bundle, 60 * effort.minutes * RUNNING), effort)
+    most = _counts(observations.affordable(bundle, 60 * effort.minutes * RUNNING), effort)
     work = out / "work"
     (work / "pictures").mkdir(parents=True, exist_ok=True)
     claim = _Claim.of(work / "audit.json", bundle, effort, [preset.spec.mechanism for preset in attacked.values()])
@@ -79,7 +79,7 @@ def prepare(
     own, victims, more = (*claim.counts, (always, always)) if claim.counts else (*most, (ends[0], ends[1]))
     collection = photos.load(data, bundle.manifest.side, own=own, victims=victims, more=more)
     claim.stake(collection)
-    exposed = exposure.expose(bundle, collection, work, progress)
+    exposed = observations.expose(bundle, collection, work, progress)
     exposed |= {n: extensions.expose(exposed, p) for n, p in attacked.items() if p.spec.mechanism is not None}
     seconds = time.monotonic() - started
     return Bench(bundle, collection, exposed, tuple(chosen), effort, work / "pictures", seconds, own_attacks)
@@ -239,16 +239,16 @@ def _made(store: Store, name: str, step: Callable[[], Result]) -> Result:
 
 def _not_run(name: str, reason: str, seconds: float = 0.0) -> Result:
     """The result of a step that is not on the disk."""
-    preset, attack = ("control", name) if name.startswith(control.NAME) else name.split()[:2]
+    preset, attack = ("control", name) if name.startswith(positive_control.NAME) else name.split()[:2]
     return not_run(preset, attack, reason) | {"step": name, "seconds": round(seconds, 1)}
 
 
 def steps(bench: Bench) -> tuple[dict[str, Callable[[], Result]], dict[str, Endless]]:
     """Every step by name, the positive control first: those that take what they take, and those that share the rest."""
-    plain: dict[str, Callable[[], Result]] = control.steps(bench)
+    plain: dict[str, Callable[[], Result]] = positive_control.steps(bench)
     endless: dict[str, Endless] = {}
     for preset in bench.presets:
-        plain |= recognition.steps(bench, preset) | rebuilding.steps(bench, preset)
+        plain |= identification.steps(bench, preset) | reconstruction.steps(bench, preset)
         plain |= extensions.steps(bench, preset)
-        endless |= rebuilding.endless_steps(bench, preset)
+        endless |= reconstruction.endless_steps(bench, preset)
     return plain, endless

@@ -86,12 +86,12 @@ def audit(
     """
     _check_extra()
     native_stderr.quiet_litert()
-    from securesplit.audit import effort, report, suite
+    from securesplit.audit import profile, report, suite
     from securesplit.model import Bundle
 
     if data is not None and not data.is_dir():
         raise ConfigError(f"no folder of photos at {data}", hint="check --data, or leave it out to draw lesions")
-    chosen = effort.FULL if full else effort.QUICK
+    chosen = profile.FULL if full else profile.QUICK
     chosen = replace(chosen, minutes=minutes or chosen.minutes)
     try:
         bench = suite.prepare(Bundle.load(model), data, out, chosen, presets, terminal.note, attacks=attacks)

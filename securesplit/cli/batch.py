@@ -17,7 +17,7 @@ from securesplit.i18n import gettext as _
 from securesplit.i18n import ngettext, translated
 
 if TYPE_CHECKING:
-    from securesplit.client import Client
+    from securesplit.device.client import Client
     from securesplit.imaging import Listing, PhotoSource
 
 

@@ -24,8 +24,8 @@ from securesplit.i18n import gettext as _
 from securesplit.results import Diagnosis, ModelInfo, Refusal
 
 if TYPE_CHECKING:
-    from securesplit.journey import Trace
-    from securesplit.releaser import Releaser
+    from securesplit.device.pipeline import Trace
+    from securesplit.device.release_step import Releaser
 
 START_TIMEOUT_S = 60.0  # a busy two-core machine took 3 s
 SEED = 7  # of the lesion that is drawn where no photo is given
@@ -64,9 +64,9 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
 
 def _refusal(photo: Path, model: Path | None) -> Refusal | None:
     """Why no answer would mean anything; None where the photo may be asked about."""
+    from securesplit.device.release_step import assess
     from securesplit.imaging import photo_name
     from securesplit.model import Bundle
-    from securesplit.releaser import assess
 
     bundle = Bundle.load(model)
     found = assess(bundle, photo)
@@ -76,7 +76,7 @@ def _refusal(photo: Path, model: Path | None) -> Refusal | None:
 
 
 def _journey(photo: Path, title: str, endpoint: str, out: Path, settings: dict[str, Any]) -> None:
-    from securesplit.client import Client
+    from securesplit.device.client import Client
 
     with Client(endpoint, **settings) as client:
         client.diagnose(photo)  # its frame also ends the handshake; the next one is a request and nothing else

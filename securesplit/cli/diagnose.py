@@ -36,7 +36,7 @@ from securesplit.i18n import ngettext, translated
 from securesplit.results import Refusal
 
 if TYPE_CHECKING:
-    from securesplit.client import Client
+    from securesplit.device.client import Client
     from securesplit.imaging import Listing
 
 Format: TypeAlias = Literal["text", "json", "csv"]
@@ -155,7 +155,7 @@ def _output(style: Format, file: AnswersFile | None, *, explain: bool) -> Output
 
 @contextlib.contextmanager
 def _connected(connect: tuple[str, ...], certs: Path, name: str, settings: dict[str, Any]) -> Iterator[Client]:
-    from securesplit.client import DEFAULT_ENDPOINT, Client
+    from securesplit.device.client import DEFAULT_ENDPOINT, Client
 
     with Client(connect or (DEFAULT_ENDPOINT,), certs=certs, client=name, **settings) as client:
         yield client
@@ -163,7 +163,7 @@ def _connected(connect: tuple[str, ...], certs: Path, name: str, settings: dict[
 
 @contextlib.contextmanager
 def _embedded(settings: dict[str, Any]) -> Iterator[Client]:
-    from securesplit.client import Client
+    from securesplit.device.client import Client
     from securesplit.worker import EmbeddedWorker
 
     with (

@@ -19,7 +19,7 @@ from securesplit.i18n import ngettext
 from securesplit.text import columns, padded, rounded_up
 
 if TYPE_CHECKING:
-    from securesplit.privacy.ledger import Period, Total
+    from securesplit.device.ledger import Period, Total
 
 SCHEMA = "securesplit.ledger/1"
 
@@ -36,7 +36,7 @@ def ledger(by: str, budget: float | None, style: str, state: Path | None) -> Non
     worker knows which device asks, so the figures are those of its owner, over all photos together. Epsilons are
     composed, not added; all are at delta 1e-5.
     """
-    from securesplit.privacy.ledger import Ledger
+    from securesplit.device.ledger import Ledger
 
     with Ledger(state) as book:
         account = Account(

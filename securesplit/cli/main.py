@@ -158,7 +158,7 @@ class _WarningHandler(logging.Handler):
 
 @contextlib.contextmanager
 def _privacy_warnings() -> Iterator[None]:
-    """Show what `securesplit.releaser` warns of, whatever command chose the preset."""
+    """Show what `securesplit.device.release_step` warns of, whatever command chose the preset."""
     logger, handler = logging.getLogger("securesplit.privacy"), _WarningHandler()
     logger.addHandler(handler)
     try:

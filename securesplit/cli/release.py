@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from securesplit.releaser import Releaser
+    from securesplit.device.release_step import Releaser
 
 
 @command(short_help="Write exactly what would leave the device, as arrays.")
@@ -62,10 +62,10 @@ def release(
     """
     import numpy as np
 
+    from securesplit.device.release_step import Releaser
     from securesplit.imaging import Listing, photo_name
     from securesplit.model import Bundle
     from securesplit.privacy.noise import load_secret
-    from securesplit.releaser import Releaser
 
     native_stderr.quiet_litert()
     releaser = Releaser(Bundle.load(model), load_secret(state), privacy=privacy)

@@ -28,7 +28,7 @@ from securesplit.errors import ConfigError, OutputError
 from securesplit.i18n import gettext as _
 
 if TYPE_CHECKING:
-    from securesplit.async_client import AsyncClient
+    from securesplit.device.async_client import AsyncClient
 
 Asking = tuple[Callable[[], "AsyncClient"], tuple[str, ...]]
 """What makes the client, and the workers that it asks; none where the worker is a part of this program."""
@@ -135,8 +135,8 @@ class _Addresses:
 
 @contextlib.contextmanager
 def _connected(connect: tuple[str, ...], certs: Path, name: str, settings: dict[str, Any]) -> Iterator[Asking]:
-    from securesplit.async_client import AsyncClient
-    from securesplit.client import DEFAULT_ENDPOINT
+    from securesplit.device.async_client import AsyncClient
+    from securesplit.device.client import DEFAULT_ENDPOINT
 
     workers = connect or (DEFAULT_ENDPOINT,)
     yield lambda: AsyncClient(workers, certs=certs, client=name, **settings), workers
@@ -144,7 +144,7 @@ def _connected(connect: tuple[str, ...], certs: Path, name: str, settings: dict[
 
 @contextlib.contextmanager
 def _embedded(settings: dict[str, Any]) -> Iterator[Asking]:
-    from securesplit.async_client import AsyncClient
+    from securesplit.device.async_client import AsyncClient
     from securesplit.worker import EmbeddedWorker
 
     with EmbeddedWorker(settings["model"]) as worker:

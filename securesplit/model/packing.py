@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit import drafts
+from securesplit import atomic
 from securesplit.errors import BundleError, ConfigError, SecureSplitError
 from securesplit.model.convert import Endpoint, Parity, convert
 from securesplit.model.litert import Head, Tail
@@ -293,7 +293,7 @@ def write_bundle(
         side=side,
         about=about,
     )
-    with drafts.folder_draft(folder) as own:
+    with atomic.folder_draft(folder) as own:
         (own / "head.tflite").write_bytes(packed.head)
         (own / "tail.tflite").write_bytes(packed.tail)
         (own / "manifest.json").write_text(manifest.to_text(), encoding="utf-8")

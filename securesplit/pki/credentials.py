@@ -148,8 +148,8 @@ def _check_purpose(leaf: x509.Certificate, side: str, where: str) -> None:
     if not profile.may_sign_handshakes(leaf):
         raise CredentialError(f"{this} may not sign", hint="issue it with keyUsage = digitalSignature")
     if side == "client" and profile.called(leaf, "by the worker's allow-list") is None:
-        wanted = f"subjectAltName = URI:{profile.CLIENT_URI}NAME"
-        hint = f"issue it with {wanted} and no other URI, or with securesplit keygen"
+        name = f"subjectAltName = URI:{profile.CLIENT_URI}NAME"
+        hint = f"issue it with {name} and no other URI, or with securesplit keygen"
         raise CredentialError(f"{this} names no device, or several", hint=hint)
 
 

@@ -21,10 +21,10 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
-from securesplit.async_client import AsyncClient
+from securesplit.device.async_client import AsyncClient
+from securesplit.device.ledger import Ledger, Total
 from securesplit.imaging import MAX_FILE_BYTES
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.privacy.ledger import Ledger, Total
 from securesplit.results import Refusal
 from securesplit.ui import pictures, views
 from securesplit.ui.access import Access

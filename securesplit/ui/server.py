@@ -17,7 +17,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from securesplit.async_client import AsyncClient
+from securesplit.device.async_client import AsyncClient
 from securesplit.errors import ConfigError
 from securesplit.ui import app
 from securesplit.ui.access import Access

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from securesplit import i18n, wording
 from securesplit.config import locale_folder
+from securesplit.device.ledger import Total
+from securesplit.device.pipeline import Trace
+from securesplit.device.release_step import Releaser, unprotected
 from securesplit.i18n import gettext
 from securesplit.imaging import MAX_FILE_BYTES
-from securesplit.journey import Trace
 from securesplit.model.attack_decoder import AttackDecoder
-from securesplit.privacy.ledger import Total
-from securesplit.releaser import Releaser, unprotected
 from securesplit.results import DISCLAIMER, VOID_BOUND, Diagnosis, Interval, Refusal
 from securesplit.text import rounded_up
 from securesplit.ui import pictures

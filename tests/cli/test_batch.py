@@ -24,9 +24,9 @@ from securesplit.cli import records
 from securesplit.cli.answers import AnswersFile, Asking
 from securesplit.cli.main import run
 from securesplit.cli.progress import Tally
+from securesplit.device.ledger import Ledger
 from securesplit.errors import ConfigError, PhotoError
 from securesplit.model import Bundle
-from securesplit.privacy.ledger import Ledger
 from securesplit.results import Refusal, error_to_json
 from tests.test_wording import ANSWER
 

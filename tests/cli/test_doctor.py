@@ -17,11 +17,11 @@ from securesplit.cli.checks import installation
 from securesplit.cli.checks.certificates import CertsCheck
 from securesplit.cli.checks.machine import check_clock, check_state, installed_at
 from securesplit.cli.main import run
+from securesplit.device.ledger import Ledger
 from securesplit.errors import PhotoError
 from securesplit.imaging import isolated
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
-from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import load_secret, state_folder
 from securesplit.version import UNKNOWN_VERSION
 from tests.integration.conftest import Worker, start_worker, stop_worker

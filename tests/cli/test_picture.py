@@ -10,9 +10,9 @@ from PIL import Image, ImageFont
 
 from securesplit.cli import demo, picture
 from securesplit.cli.main import run
+from securesplit.device.release_step import Releaser
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
-from securesplit.releaser import Releaser
 from training import textures
 
 PRESETS = ("private", "8", "compact", "none")

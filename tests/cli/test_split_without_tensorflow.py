@@ -16,7 +16,8 @@ def test_without_tensorflow_the_error_says_what_to_install() -> None:
 
 def test_diagnose_and_worker_never_load_tensorflow() -> None:
     program = (
-        "import sys, securesplit.client, securesplit.worker, securesplit.cli.diagnose, securesplit.cli.tail_worker, "
-        "securesplit.cli.split, securesplit.cli.cuts; assert not {'keras', 'tensorflow'} & set(sys.modules)"
+        "import sys, securesplit.device.client, securesplit.worker, securesplit.cli.diagnose, "
+        "securesplit.cli.tail_worker, securesplit.cli.split, securesplit.cli.cuts; "
+        "assert not {'keras', 'tensorflow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from securesplit.device.ledger import Ledger
 from securesplit.errors import BudgetError, CredentialError
 from securesplit.privacy.accounting import Loss
-from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import load_secret
 from tests.faults.load import Load
 from tests.worker.serving import process

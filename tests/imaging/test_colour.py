@@ -14,10 +14,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from securesplit.device.release_step import Releaser
 from securesplit.errors import PhotoError
 from securesplit.imaging import load_photo
 from securesplit.model import Bundle
-from securesplit.releaser import Releaser
 from tests.imaging.files import chunk, lesion, png_with, saved
 from tests.imaging.profiles import (
     ADOBE_RGB,

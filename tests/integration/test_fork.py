@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from securesplit import AsyncClient, Bundle, Client, ConfigError, Releaser
-from securesplit.privacy.ledger import Ledger
+from securesplit.device.ledger import Ledger
 from securesplit.worker import EmbeddedWorker
 from tests.integration.conftest import Worker
 

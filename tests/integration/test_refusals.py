@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from securesplit import AsyncClient, Client, Refusal
+from securesplit.device.release_step import Releaser
 from securesplit.errors import REFUSED, UnreachableError
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
-from securesplit.releaser import Releaser
 from securesplit.results import REFUSALS, Diagnosis
 from securesplit.worker import EmbeddedWorker
 from tests.integration.conftest import Command

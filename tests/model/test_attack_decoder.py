@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from securesplit.device.release_step import Releaser
 from securesplit.errors import BundleError
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, attack_decoder
 from securesplit.model.bundle import DEFAULT_FOLDER
-from securesplit.releaser import Releaser
 
 MOST_MS = 10.0
 MOST_BYTES_A_PRESET = 300_000

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from securesplit.device.release_step import Releaser
 from securesplit.errors import BundleError
 from securesplit.imaging import quality
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, gate
 from securesplit.model.bundle import DEFAULT_FOLDER
-from securesplit.releaser import Releaser
 from training import textures
 
 GOOD: dict[str, Any] = json.loads((DEFAULT_FOLDER / gate.FILE).read_text())

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from securesplit.device.release_step import DELTA, choose_preset
 from securesplit.model import Bundle, Calibration, Preset, Reading
 from securesplit.privacy.release import ReleaseSpec
-from securesplit.releaser import DELTA, choose_preset
 from securesplit.results import Accuracy
 
 SPEC = ReleaseSpec("private", (1,), "int16", step=1 / 3, clip_norm=1.0, sigma_per_clip=0.1)

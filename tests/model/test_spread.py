@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from securesplit.journey import _interval
+from securesplit.device.pipeline import _interval
+from securesplit.device.release_step import DELTA, choose_preset
 from securesplit.model import Bundle, manifest
 from securesplit.model.spread import Spread, parse
-from securesplit.releaser import DELTA, choose_preset
 from securesplit.results import Accuracy
 
 SPREAD = Spread((-2.0, 0.0, 1.0), (0.0, 0.2, 0.5), (0.1, 0.4, 0.9))

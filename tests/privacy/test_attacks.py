@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from securesplit.privacy import metrics
-from securesplit.privacy.attacks import attributes, decoder, floors, identify, lesion, patches, ridge
-from securesplit.privacy.attacks.setting import Known, Surface, exact_noise
+from securesplit.audit import metrics
+from securesplit.audit.attacks import attributes, decoder, floors, identify, lesion, patches, ridge
+from securesplit.audit.attacks.setting import Known, Surface, exact_noise
 from securesplit.privacy.release import ReleaseSpec, from_grid, to_grid
 
 pytest.importorskip("sklearn")

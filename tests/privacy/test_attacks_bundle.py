@@ -6,11 +6,11 @@ from functools import cache, partial
 import numpy as np
 import pytest
 
-from securesplit.audit import control, goals, photos, rebuilding, recognition, suite
-from securesplit.audit.effort import FULL, QUICK
-from securesplit.audit.pace import Allowance
+from securesplit.audit import goals, identification, photos, positive_control, reconstruction, suite
+from securesplit.audit.attacks import floors, graph
+from securesplit.audit.profile import FULL, QUICK
+from securesplit.audit.time_budget import Allowance
 from securesplit.model import Bundle
-from securesplit.privacy.attacks import floors, graph
 from tests.conftest import real_data_folder
 
 pytest.importorskip("sklearn")
@@ -40,12 +40,12 @@ def bench(request, tmp_path_factory):
 @pytest.fixture(scope="session")
 def a1(bench):
     """``a1(preset)``: its figures, computed once."""
-    return cache(partial(rebuilding.a1, bench))
+    return cache(partial(reconstruction.a1, bench))
 
 
 def test_positive_control(bench):
     """The same code recovers the photos from the undefended stem; else nothing here means anything."""
-    found = control.by_ridge(bench)
+    found = positive_control.by_ridge(bench)
     assert found["ssim"]["mean"] >= TRIVIAL_SSIM
     assert found["ssim"]["mean"] > found["ssim_floor"]
 
@@ -53,7 +53,7 @@ def test_positive_control(bench):
 def test_positive_control_of_the_search(bench):
     """The very search of A2 and A4 does too, in as many steps as the full audit gives it."""
     pytest.importorskip("tensorflow", reason="A2 and A4 need securesplit[train]")
-    found = control.by_search(replace(bench, effort=replace(bench.effort, search_steps=FULL.search_steps)))
+    found = positive_control.by_search(replace(bench, effort=replace(bench.effort, search_steps=FULL.search_steps)))
     assert found["ssim"]["mean"] >= TRIVIAL_SSIM
     assert found["ssim"]["mean"] > found["ssim_floor"] + 0.2
 
@@ -74,9 +74,9 @@ def test_photos_are_not_recovered_from_private_and_are_from_none(bench, a1):
     There a third of the attacker's photos is enough, and takes a third of the time.
     """
     assert not recovered(a1("private"))
-    assert not recovered(rebuilding.a3(bench, "private", 300))
+    assert not recovered(reconstruction.a3(bench, "private", 300))
     assert recovered(a1("none"))
-    assert recovered(rebuilding.a3(bench, "none", 100))
+    assert recovered(reconstruction.a3(bench, "none", 100))
 
 
 def test_compact_gives_the_picture_away(a1):
@@ -91,11 +91,11 @@ def test_no_attack_beats_its_certified_bound(bench):
     spec = bench.exposed["private"].preset.spec.with_epsilon(4.0)
     quiet = replace(bench.exposed["private"], preset=replace(bench.exposed["private"].preset, spec=spec))
     stricter = replace(bench, exposed=bench.exposed | {"private": quiet})
-    found = recognition.a6(stricter, "private", 100, 1)
+    found = identification.a6(stricter, "private", 100, 1)
     assert found["certified_bound"] < 0.02
     assert found["top1"]["low"] <= found["certified_bound"]
     loud = replace(quiet, preset=replace(quiet.preset, spec=replace(spec, sigma_per_clip=0.0)))
-    unprotected = recognition.a6(replace(bench, exposed=bench.exposed | {"private": loud}), "private", 100, 1)
+    unprotected = identification.a6(replace(bench, exposed=bench.exposed | {"private": loud}), "private", 100, 1)
     assert unprotected["top1"]["low"] > found["certified_bound"], "without its noise the bound is broken"
 
 
@@ -129,14 +129,14 @@ def test_a_lot_of_noise_leaves_nothing(bench):
     spec = bench.exposed["private"].preset.spec.with_epsilon(1.0)
     exposed = replace(bench.exposed["private"], preset=replace(bench.exposed["private"].preset, spec=spec))
     quiet = replace(bench, exposed={"private": exposed})
-    assert rebuilding.a1(quiet, "private")["skill"]["mean"] < 0.05
-    assert rebuilding.a3(quiet, "private", 300)["skill"]["mean"] < 0.05
-    found = recognition.a6(quiet, "private", 100, 1)
+    assert reconstruction.a1(quiet, "private")["skill"]["mean"] < 0.05
+    assert reconstruction.a3(quiet, "private", 300)["skill"]["mean"] < 0.05
+    found = identification.a6(quiet, "private", 100, 1)
     assert found["top1"]["low"] <= max(found["certified_bound"], found["label_only"]["high"])
 
 
 def test_same_photo_same_release(bench):
-    found = recognition.summary(bench, "private")
+    found = identification.summary(bench, "private")
     assert found["distinct_releases_of_64"] == 1
     assert found["request_bytes"] <= goals.MAX_REQUEST_BYTES
     assert found["defence_ms"] <= goals.MAX_DEFENCE_MS
@@ -147,7 +147,7 @@ def test_same_photo_same_release(bench):
 def test_accuracy_is_what_the_manifest_says(bench):
     """On lesions that the network never saw, through the deployed halves and the exact noise."""
     for preset in ("none", "compact", "private"):
-        measured = recognition.auc(bench, bench.exposed[preset])
+        measured = identification.auc(bench, bench.exposed[preset])
         claimed = bench.bundle.presets[preset].quality["test"]["auc"]
         assert measured["low"] <= claimed <= measured["high"], preset
 
@@ -164,7 +164,7 @@ def test_accuracy_holds():
 def test_the_white_box_is_the_deployed_head(bench):
     """The head with gradients computes what the device computes."""
     pytest.importorskip("tensorflow", reason="A2 and A4 need securesplit[train]")
-    from securesplit.privacy.attacks.whitebox import WhiteBox
+    from securesplit.audit.attacks.whitebox import WhiteBox
 
     pixels = bench.collection.victims.pixels[:3]
     box, device = WhiteBox(bench.head), bench.bundle.open_head()
@@ -178,8 +178,8 @@ def test_the_white_box_is_the_deployed_head(bench):
 def test_optimisation_lowers_its_loss(bench):
     """A2 finds photos whose undefended cut is nearer to the one that was seen than the mean photo's is."""
     pytest.importorskip("tensorflow", reason="A2 and A4 need securesplit[train]")
-    from securesplit.privacy.attacks.optimise import Search, Searcher
-    from securesplit.privacy.attacks.whitebox import WhiteBox
+    from securesplit.audit.attacks.optimise import Search, Searcher
+    from securesplit.audit.attacks.whitebox import WhiteBox
 
     box = WhiteBox(bench.head)
     exposed, known = bench.exposed["none"], bench.known("none")
@@ -207,7 +207,7 @@ def test_refinement_starts_from_the_decoder(bench):
     """A4 on a noisy preset, a few steps: the whole chain of decoder, prior and gradients."""
     pytest.importorskip("tensorflow", reason="A2 and A4 need securesplit[train]")
     short = replace(bench, effort=replace(bench.effort, search_photos_few=2, search_steps=5, decoder_updates=40))
-    found = rebuilding.a4(short, "private")
+    found = reconstruction.a4(short, "private")
     assert (found["attack"], found["photos"], found["steps"]) == ("A4", 2, 5)
     assert found["skill"]["mean"] > -1
     assert "cut_short" not in found
@@ -216,20 +216,20 @@ def test_refinement_starts_from_the_decoder(bench):
 def test_a_search_without_time_says_so(bench):
     pytest.importorskip("tensorflow", reason="A2 and A4 need securesplit[train]")
     short = replace(bench, effort=replace(bench.effort, search_photos_few=2, search_steps=5))
-    found = rebuilding.a2(short, "private", Allowance(0.0))
+    found = reconstruction.a2(short, "private", Allowance(0.0))
     assert found["steps"] == 0
     assert found["cut_short"] == "after 0 s"
 
 
 def test_the_accuracy_that_is_lost_is_measured_photo_by_photo(bench):
     """Against the undefended preset, whether that is attacked or not; it loses nothing against itself."""
-    assert recognition.auc_lost(bench, bench.exposed["none"]) in (None, {"mean": 0.0, "low": 0.0, "high": 0.0})
-    lost = recognition.auc_lost(bench, bench.exposed["private"])
+    assert identification.auc_lost(bench, bench.exposed["none"]) in (None, {"mean": 0.0, "low": 0.0, "high": 0.0})
+    lost = identification.auc_lost(bench, bench.exposed["private"])
     if bench.collection.victims.malignant is None:
         assert lost is None
     else:
-        apart = recognition.auc(bench, bench.exposed["none"])["mean"]
-        apart -= recognition.auc(bench, bench.exposed["private"])["mean"]
+        apart = identification.auc(bench, bench.exposed["none"])["mean"]
+        apart -= identification.auc(bench, bench.exposed["private"])["mean"]
         assert lost["mean"] == pytest.approx(apart, abs=2e-4)
         assert lost["low"] < lost["mean"] < lost["high"]
 

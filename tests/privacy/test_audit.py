@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from securesplit.audit import effort, photos, report, suite
-from securesplit.audit.effort import FULL, QUICK
+from securesplit.audit import photos, profile, report, suite
+from securesplit.audit.profile import FULL, QUICK
 from securesplit.cli import main as cli
 from securesplit.errors import BundleError, ConfigError
 from securesplit.imaging.synthetic import draw_lesion
@@ -127,8 +127,8 @@ def test_the_verdict_is_for_people(audited):
 @pytest.mark.parametrize(("claimless", "code"), [(("none", "compact"), 0), ((), 12)])
 def test_the_exit_code_is_for_broken_promises(audited, claimless, code, capsys, monkeypatch):
     """The same map, given away by a preset that promises nothing and by one that promises."""
-    monkeypatch.setattr(effort, "QUICK", TINY)
-    monkeypatch.setattr("securesplit.releaser.CLAIMLESS", claimless)
+    monkeypatch.setattr(profile, "QUICK", TINY)
+    monkeypatch.setattr("securesplit.device.release_step.CLAIMLESS", claimless)
     asked = ["audit", "--privacy", "none", "--minutes", "60", "--format", "json", "--out", str(audited[3])]
     assert cli.run(asked) == code
     again = json.loads(capsys.readouterr().out)

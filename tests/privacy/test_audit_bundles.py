@@ -19,7 +19,7 @@ pytest.importorskip("matplotlib")
 import keras
 from keras import layers
 
-from securesplit.audit import effort, goals, photos, report, suite
+from securesplit.audit import goals, photos, profile, report, suite
 from securesplit.cli.main import run
 from securesplit.errors import ConfigError
 from securesplit.imaging.synthetic import draw_lesion
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarn
 
 SIDE = 24
 TINY = replace(
-    effort.QUICK,
+    profile.QUICK,
     own=40,
     victims=40,
     rebuilt=10,
@@ -100,7 +100,7 @@ def test_the_command_keeps_its_time(
     small: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Photos, heads and report included; what there was no time for is named, and the exit code says so."""
-    monkeypatch.setattr("securesplit.releaser.CLAIMLESS", ())
+    monkeypatch.setattr("securesplit.device.release_step.CLAIMLESS", ())
     started = time.monotonic()
     arguments = ["--model", str(small.folder), "--minutes", str(MINUTES), "--format", "json", "--out", str(tmp_path)]
     code = run(["audit", *arguments])
@@ -121,8 +121,8 @@ def test_an_attack_that_fails_has_not_passed(small: Bundle, tmp_path: Path, monk
     def failing(*_: Any) -> None:
         raise ValueError("no such shape")
 
-    monkeypatch.setattr("securesplit.audit.rebuilding.ridge.reconstruct", failing)
-    monkeypatch.setattr("securesplit.audit.recognition.metrics.auc_lost", failing)
+    monkeypatch.setattr("securesplit.audit.reconstruction.ridge.reconstruct", failing)
+    monkeypatch.setattr("securesplit.audit.identification.metrics.auc_lost", failing)
     bench = suite.prepare(small, None, tmp_path, TINY, (), lambda _: None)
     audit = report.finish(suite.run(bench, lambda _: None))
     failed = {r["attack"] for r in audit["results"] if "it failed (ValueError: no such shape)" in r.get("reason", "")}

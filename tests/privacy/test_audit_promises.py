@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from securesplit.audit import markdown, page, report
+from securesplit.device.release_step import claim_of
 from securesplit.model import Bundle
-from securesplit.releaser import claim_of
 from tests.privacy.reports import finished, results_of
 
 pytest.importorskip("matplotlib")

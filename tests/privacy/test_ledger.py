@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from securesplit.cli import main as cli
+from securesplit.device.ledger import LEDGER_FILE, Ledger
 from securesplit.errors import BudgetError
 from securesplit.privacy.accounting import UNBOUNDED, compose, loss_of, zcdp_epsilon
-from securesplit.privacy.ledger import LEDGER_FILE, Ledger
 from securesplit.text import rounded_up
 
 LOSS = loss_of(48.0**2, 2 * 40.0, 4)
@@ -115,7 +115,7 @@ import sys
 from pathlib import Path
 from securesplit.errors import BudgetError
 from securesplit.privacy.accounting import loss_of
-from securesplit.privacy.ledger import Ledger
+from securesplit.device.ledger import Ledger
 state, who, budget = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 book = Ledger(state)
 print("ready", flush=True)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from securesplit.privacy import metrics
+from securesplit.audit import metrics
 
 RNG = np.random.default_rng(4)
 PHOTOS = RNG.random((5, 24, 24, 3)).astype(np.float32)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from securesplit.audit import goals, markdown, page, report
-from securesplit.audit.pace import Allowance, share
+from securesplit.audit.attacks import decoder
+from securesplit.audit.attacks.setting import Known
 from securesplit.audit.store import Store
-from securesplit.privacy.attacks import decoder
-from securesplit.privacy.attacks.setting import Known
+from securesplit.audit.time_budget import Allowance, share
 
 
 class Clock:

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from securesplit.device.release_step import Releaser
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.release import release, saturate, to_grid
-from securesplit.releaser import Releaser
 
 EDITS = 24
 

@@ -14,11 +14,11 @@ pytest.importorskip("sklearn")
 import keras
 from keras import layers
 
-from securesplit.audit.bench import as_photos
+from securesplit.audit.attacks.setting import Known
+from securesplit.audit.context import as_photos
+from securesplit.device.release_step import Releaser
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, attack_decoder, packing
-from securesplit.privacy.attacks.setting import Known
-from securesplit.releaser import Releaser
 from training import attack_decoder as making
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]

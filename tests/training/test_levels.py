@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from securesplit.privacy import metrics
+from securesplit.audit import metrics
 from securesplit.privacy.release import ReleaseSpec
 from training import levels, tables
 from training.data import Photo
@@ -26,7 +26,7 @@ def test_levels_lose_no_more_auc_than_the_best_quantiser(count: int, auc: float)
 
 
 def test_the_auc_under_noise_is_that_of_the_exact_sampler() -> None:
-    from securesplit.privacy.attacks.setting import exact_noise
+    from securesplit.audit.attacks.setting import exact_noise
 
     spec = ReleaseSpec("private", (1,), "int16", step=0.5, clip_norm=1.0, sigma_per_clip=0.25)
     fitted = levels.fit(SCORES, MALIGNANT, 5, float(spec.sigma_squared))

@@ -15,7 +15,7 @@ pytest.importorskip("sklearn")
 
 import keras
 
-from securesplit.drafts import folder_replacement
+from securesplit.atomic import folder_replacement
 from training import encoders, records, train_release
 from training.train_private import Recipe, train_score
 from training.train_release import Cached, train_compact

@@ -16,8 +16,8 @@ from securesplit.channel import frames, tensor
 from securesplit.channel.events import Request, Send
 from securesplit.channel.frames import Frame
 from securesplit.channel.server import ServerChannel
+from securesplit.device.pipeline import _probability
 from securesplit.errors import BundleError, WorkerError
-from securesplit.journey import _probability
 from securesplit.model import Bundle
 from securesplit.model.manifest import Calibration
 from securesplit.results import Diagnosis

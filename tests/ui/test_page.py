@@ -134,7 +134,7 @@ def test_what_an_error_says_is_text(page: Page, monkeypatch: pytest.MonkeyPatch)
     async def fail(*_: object, **__: object) -> None:
         raise PhotoError("<img src=x onerror=alert(1)>", hint="<b>&</b>")
 
-    monkeypatch.setattr("securesplit.async_client.AsyncClient.trace", fail)
+    monkeypatch.setattr("securesplit.device.async_client.AsyncClient.trace", fail)
     text = page.ask(MOLE).text
     assert "&lt;img src=x" in text
     assert "<img" not in text

@@ -29,8 +29,8 @@ def check_bundle(folder: Path | None, privacy: str | None = None) -> Iterator[Fi
         folder: of the bundle; None for the one in the package.
         privacy: what the settings ask for; None for nothing.
     """
+    from securesplit.device.release_step import choose_preset
     from securesplit.model import Bundle
-    from securesplit.releaser import choose_preset
 
     try:
         bundle = Bundle.load(folder)

@@ -39,7 +39,7 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
     Args:
         folder: None for the user's own.
     """
-    from securesplit.privacy.ledger import LEDGER_FILE
+    from securesplit.device.ledger import LEDGER_FILE
     from securesplit.privacy.noise import SECRET_FILE, load_secret, state_folder
 
     try:
@@ -98,7 +98,7 @@ def _try_to_write(folder: Path) -> None:
 
 
 def _ledger(folder: Path) -> Finding:
-    from securesplit.privacy.ledger import Ledger
+    from securesplit.device.ledger import Ledger
     from securesplit.privacy.noise import SECRET_FILE, NoiseSource, load_secret
 
     try:

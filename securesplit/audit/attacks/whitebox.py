@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from securesplit.privacy.attacks import graph as graphs
-from securesplit.privacy.attacks.graph import Operation
+from securesplit.audit.attacks import graph as graphs
+from securesplit.audit.attacks.graph import Operation
 
 
 def available() -> bool:

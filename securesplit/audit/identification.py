@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit import goals
-from securesplit.audit.bench import Bench, Result
-from securesplit.audit.exposure import OWN_SEED, Answers, Exposed, defence_ms, distinct_releases
+from securesplit.audit import goals, metrics
+from securesplit.audit.attacks import attributes, floors, identify, lesion, ridge
+from securesplit.audit.attacks.floors import squared_distances
+from securesplit.audit.attacks.setting import Known, Releases
+from securesplit.audit.context import Bench, Result
+from securesplit.audit.observations import OWN_SEED, Answers, Exposed, defence_ms, distinct_releases
 from securesplit.audit.photos import Side
-from securesplit.audit.rebuilding import not_run
-from securesplit.privacy import accounting, metrics
-from securesplit.privacy.attacks import attributes, floors, identify, lesion, ridge
-from securesplit.privacy.attacks.floors import squared_distances
-from securesplit.privacy.attacks.setting import Known, Releases
+from securesplit.audit.reconstruction import not_run
+from securesplit.privacy import accounting
 from securesplit.text import counted, rounded_up
 
 REQUEST_OVERHEAD_BYTES = 96

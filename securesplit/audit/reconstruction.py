@@ -10,14 +10,13 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit import goals
-from securesplit.audit.bench import Bench, Rebuild, Result
-from securesplit.audit.exposure import OWN_SEED
-from securesplit.audit.pace import Allowance
-from securesplit.privacy import metrics
-from securesplit.privacy.attacks import decoder, floors, ridge
-from securesplit.privacy.attacks.optimise import Search, Searcher, Start
-from securesplit.privacy.attacks.setting import More, Releases
+from securesplit.audit import goals, metrics
+from securesplit.audit.attacks import decoder, floors, ridge
+from securesplit.audit.attacks.optimise import Search, Searcher, Start
+from securesplit.audit.attacks.setting import More, Releases
+from securesplit.audit.context import Bench, Rebuild, Result
+from securesplit.audit.observations import OWN_SEED
+from securesplit.audit.time_budget import Allowance
 
 FEW_NUMBERS = 16
 """Up to so many numbers A2 and A4 need few steps."""

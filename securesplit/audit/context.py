@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit import plugins
-from securesplit.audit.effort import Effort
-from securesplit.audit.exposure import Exposed
-from securesplit.audit.pace import Allowance
+from securesplit.audit import metrics
+from securesplit.audit.attacks import floors, patches, whitebox
+from securesplit.audit.attacks.optimise import Searcher
+from securesplit.audit.attacks.ridge import Predictor
+from securesplit.audit.attacks.setting import Known, More, Reconstruction, Releases
+from securesplit.audit.attacks.whitebox import WhiteBox
+from securesplit.audit.metrics import Photos
+from securesplit.audit.observations import Exposed
 from securesplit.audit.photos import Collection
+from securesplit.audit.profile import Effort
+from securesplit.audit.time_budget import Allowance
 from securesplit.model import Bundle
-from securesplit.privacy import metrics
-from securesplit.privacy.attacks import floors, patches, whitebox
-from securesplit.privacy.attacks.optimise import Searcher
-from securesplit.privacy.attacks.ridge import Predictor
-from securesplit.privacy.attacks.setting import Known, More, Reconstruction, Releases
-from securesplit.privacy.attacks.whitebox import WhiteBox
-from securesplit.privacy.metrics import Photos
 
 GALLERY = 8
 """Photos that the report shows beside what was rebuilt of them."""

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from securesplit import tracing
 from securesplit.config import check_budget, check_path
+from securesplit.device.ledger import Ledger
+from securesplit.device.release_step import Release, Releaser, describe
 from securesplit.errors import BundleError, CredentialError
 from securesplit.forking import own_lock
 from securesplit.imaging import PhotoSource, photo_name
@@ -26,9 +28,7 @@ from securesplit.model import Bundle, Preset
 from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.pki.watch import FileWatch
-from securesplit.privacy.ledger import Ledger
 from securesplit.privacy.noise import load_secret
-from securesplit.releaser import Release, Releaser, describe
 from securesplit.results import Accuracy, Diagnosis, Interval, ModelInfo, PrivacyInfo, Refusal, Timing, Unlearned
 from securesplit.transport.answer import Answer
 

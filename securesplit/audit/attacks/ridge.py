@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.privacy.attacks import patches
-from securesplit.privacy.attacks.setting import Known, Releases
-from securesplit.privacy.metrics import Photos, mse
+from securesplit.audit.attacks import patches
+from securesplit.audit.attacks.setting import Known, Releases
+from securesplit.audit.metrics import Photos, mse
 
 PENALTIES = (1e-4, 1e-2, 1.0)
 """Shares of the features' mean variance."""
@@ -28,7 +28,7 @@ Linear = Callable[[NDArray[Any]], NDArray[np.float64]]
 
 
 def reconstruct(known: Known, observed: Releases, sigma: float, seed: int) -> Photos:
-    """Rebuild photos from releases; see `securesplit.privacy.attacks.setting.Reconstruction`."""
+    """Rebuild photos from releases; see `securesplit.audit.attacks.setting.Reconstruction`."""
     return best(candidates(known, sigma, seed), known, sigma, seed)(observed)
 
 

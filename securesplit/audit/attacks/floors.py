@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.privacy.attacks.setting import Known, Releases
-from securesplit.privacy.metrics import Photos
+from securesplit.audit.attacks.setting import Known, Releases
+from securesplit.audit.metrics import Photos
 
 
 def mean_image(known: Known, count: int) -> Photos:

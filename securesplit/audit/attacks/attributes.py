@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.privacy.attacks.floors import nearest_index
+from securesplit.audit.attacks.floors import nearest_index
 
 MAX_FEATURES_WITH_ANSWER = 64
 """Up to so many numbers the probe of a release also sees the answer that the tail computes from it."""
@@ -74,7 +74,7 @@ def _all_classes(way: Any, test: NDArray[Any], classes: int) -> NDArray[np.float
 
 def macro_auc(labels: NDArray[Any], scores: NDArray[np.float64]) -> float:
     """Mean one-against-rest AUC over the classes that occur; for two classes the usual AUC."""
-    from securesplit.privacy.metrics import auc
+    from securesplit.audit.metrics import auc
 
     values = [auc(labels == c, scores[:, c]) for c in range(scores.shape[1]) if 0 < (labels == c).sum() < len(labels)]
     return float(np.mean(values)) if values else float("nan")

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from securesplit import plugins, tracing
 from securesplit.config import check_privacy
+from securesplit.device.ledger import Ledger, Receipt, Total
 from securesplit.imaging import PhotoSource, Square, load_square, quality
 from securesplit.model import Bundle, Preset
 from securesplit.model.gate import Gate
 from securesplit.privacy import accounting
 from securesplit.privacy.accounting import Loss
-from securesplit.privacy.ledger import Ledger, Receipt, Total
 from securesplit.privacy.mechanism import Mechanism
 from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.release import ReleaseSpec, saturate, to_grid

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.privacy.attacks.floors import squared_distances
-from securesplit.privacy.attacks.setting import Releases
+from securesplit.audit.attacks.floors import squared_distances
+from securesplit.audit.attacks.setting import Releases
 
 MAX_NUMBERS = 512
 """Longer releases are compared by the plain distance only."""

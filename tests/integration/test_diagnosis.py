@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from securesplit import Client
+from securesplit.device.ledger import Ledger
 from securesplit.model import Bundle
 from securesplit.model.bundle import DEFAULT_FOLDER
-from securesplit.privacy.ledger import Ledger
 from tests.integration.conftest import Command, Worker, start_worker, stop_worker
 
 DrawPhoto = Callable[..., Path]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from securesplit import Client, Diagnosis, PhotoError
-from securesplit.batch import AHEAD, ahead
+from securesplit.device.lookahead import AHEAD, ahead
 from securesplit.imaging import Listing, photo_name
 from securesplit.worker import EmbeddedWorker
 from tests.imaging.files import lesion, saved

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from securesplit.privacy.attacks.setting import Known, More, Releases, Surface, always
-from securesplit.privacy.attacks.whitebox import WhiteBox
-from securesplit.privacy.metrics import Photos
+from securesplit.audit.attacks.setting import Known, More, Releases, Surface, always
+from securesplit.audit.attacks.whitebox import WhiteBox
+from securesplit.audit.metrics import Photos
 
 MEASURED_PHOTOS = 16
 """Own photos on which τ² is measured."""

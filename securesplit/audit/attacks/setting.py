@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit.audit.metrics import Photos
 from securesplit.privacy.discrete_gaussian import DiscreteGaussian
-from securesplit.privacy.metrics import Photos
 from securesplit.privacy.noise import BitStream
 from securesplit.privacy.release import ReleaseSpec
 
@@ -79,7 +79,7 @@ class Surface:
         One release is drawn by the device's own exact sampler. Several are drawn from the same distribution in floating
         point; their mean is a sufficient statistic. The device itself would repeat its one release
         (`securesplit.privacy.noise`); independent draws show what that rule is for. Of an own mechanism this is what an
-        attacker makes of its scatter; what the server really has of one is `securesplit.audit.exposure.Exposed`'s.
+        attacker makes of its scatter; what the server really has of one is `securesplit.audit.observations.Exposed`'s.
         """
         if self.spec is None or not self.sigma:
             return clean

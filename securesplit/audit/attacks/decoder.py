@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.privacy.attacks import patches, ridge
-from securesplit.privacy.attacks.setting import Known, More, Releases, always
-from securesplit.privacy.metrics import Photos, mse
+from securesplit.audit.attacks import patches, ridge
+from securesplit.audit.attacks.setting import Known, More, Releases, always
+from securesplit.audit.metrics import Photos, mse
 
 COMPONENTS = 128
 HIDDEN = (256, 256)
@@ -33,7 +33,7 @@ PATIENCE = 5
 
 
 def reconstruct(known: Known, observed: Releases, sigma: float, seed: int) -> Photos:
-    """Rebuild photos from releases; see `securesplit.privacy.attacks.setting.Reconstruction`."""
+    """Rebuild photos from releases; see `securesplit.audit.attacks.setting.Reconstruction`."""
     return fit(known, sigma, seed)(observed)
 
 

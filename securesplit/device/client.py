@@ -12,13 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from securesplit import batch
 from securesplit.config import check_path, check_timeout_s, renamed
+from securesplit.device import lookahead
+from securesplit.device.pipeline import DeviceKeys, Journey, Prepared, Trace
+from securesplit.device.release_step import Releaser
 from securesplit.errors import SecureSplitError
 from securesplit.imaging import PhotoSource
-from securesplit.journey import DeviceKeys, Journey, Prepared, Trace
 from securesplit.pki.credentials import Credentials
-from securesplit.releaser import Releaser
 from securesplit.results import Diagnosis, Refusal
 from securesplit.transport.connection import Connection
 
@@ -104,8 +104,8 @@ class Client:
     def diagnose_many(self, photos: Iterable[PhotoSource]) -> Iterator[tuple[PhotoSource, Outcome]]:
         """Diagnose photo after photo; what befalls one of them is its result, and the others go on.
 
-        Photos that follow are read and go through the head while a worker answers, at most `batch.AHEAD` of them, so
-        any number takes no more memory than a few. Nothing of them is sent or counted before their turn.
+        Photos that follow are read and go through the head while a worker answers, at most `lookahead.AHEAD` of them,
+        so any number takes no more memory than a few. Nothing of them is sent or counted before their turn.
 
         Args:
             photos: each as `diagnose` takes it; the next one is asked for in the thread that iterates.
@@ -113,7 +113,7 @@ class Client:
         Yields:
             Each photo, in order, with what `diagnose` returns or raises for it.
         """
-        for photo, prepared in batch.ahead(self._journey.prepare, photos):
+        for photo, prepared in lookahead.ahead(self._journey.prepare, photos):
             outcome: Outcome
             try:
                 outcome = self._answer(prepared())[0]

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit.atomic import draft
+from securesplit.audit.attacks.setting import Releases, Surface
 from securesplit.audit.photos import Collection, Side
-from securesplit.drafts import draft
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, Preset
-from securesplit.privacy.attacks.setting import Releases, Surface
 from securesplit.privacy.noise import BitStream, NoiseSource
 from securesplit.privacy.release import ReleaseSpec, from_grid, release_by_mechanism, saturate, to_grid
 

@@ -10,12 +10,12 @@ from functools import partial
 
 import numpy as np
 
-from securesplit.audit.bench import Bench, Result, as_photos
-from securesplit.privacy import metrics
-from securesplit.privacy.attacks import floors, graph, patches, ridge
-from securesplit.privacy.attacks.optimise import Search, Searcher
-from securesplit.privacy.attacks.setting import Known, Releases, Surface
-from securesplit.privacy.metrics import Photos
+from securesplit.audit import metrics
+from securesplit.audit.attacks import floors, graph, patches, ridge
+from securesplit.audit.attacks.optimise import Search, Searcher
+from securesplit.audit.attacks.setting import Known, Releases, Surface
+from securesplit.audit.context import Bench, Result, as_photos
+from securesplit.audit.metrics import Photos
 
 OWN, VICTIMS = 48, 16
 """Photos of the positive control."""

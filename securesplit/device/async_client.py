@@ -14,14 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from securesplit.client import DEFAULT_ENDPOINT
 from securesplit.config import check_path, check_timeout_s, renamed
+from securesplit.device.client import DEFAULT_ENDPOINT
+from securesplit.device.pipeline import DeviceKeys, Journey, Prepared, Trace
+from securesplit.device.release_step import Releaser
 from securesplit.errors import UnreachableError
 from securesplit.forking import MadeHere
 from securesplit.imaging import PhotoSource
-from securesplit.journey import DeviceKeys, Journey, Prepared, Trace
 from securesplit.pki.credentials import Credentials
-from securesplit.releaser import Releaser
 from securesplit.results import Diagnosis, Refusal
 from securesplit.transport.async_connection import AsyncConnection
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from securesplit.privacy.attacks.setting import Releases
-from securesplit.privacy.metrics import Photos
+from securesplit.audit.attacks.setting import Releases
+from securesplit.audit.metrics import Photos
 
 
 def resize(photos: Photos, side: int) -> Photos:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.drafts import draft, folder_draft, folder_replacement, refuse_others, write_whole
+from securesplit.atomic import draft, folder_draft, folder_replacement, refuse_others, write_whole
 from securesplit.errors import ConfigError
 
 
