@@ -82,12 +82,12 @@ bench: $(VENV)/.dev  ## the tables of figures, printed and saved under build/ben
 COLLECTION ?= $(DATA)
 
 bundle: $(VENV)/.train  ## train the default bundle, gate and attack decoder: make bundle DATA=... WEIGHTS=... COLLECTION=...
-	$(BIN)/python -m training.default_bundle --data $(DATA) --weights $(WEIGHTS)
-	$(BIN)/python -m training.gate --data $(COLLECTION) $(GATE)
-	$(BIN)/python -m training.attack_decoder --data $(DATA)
+	$(BIN)/python -m training.bundle.default --data $(DATA) --weights $(WEIGHTS)
+	$(BIN)/python -m training.gate.fit --data $(COLLECTION) $(GATE)
+	$(BIN)/python -m training.bundle.attack_decoder --data $(DATA)
 
 inception: $(VENV)/.train  ## train InceptionResNetV2, taught by the default bundle: make inception DATA=...
-	$(BIN)/python -m training.train --config inception --data $(DATA) --run build/inception \
+	$(BIN)/python -m training.network.train --config inception --data $(DATA) --run build/inception \
 		--bundle build/inception-bundle --licence "CC BY-NC-SA 4.0, non-commercial, from HAM10000"
 
 build: $(VENV)/.dev  ## the wheel, under dist

@@ -15,9 +15,9 @@ from benchmarks.table import show
 from securesplit.device.client import Client
 from securesplit.model import Bundle
 from securesplit.worker import EmbeddedWorker
-from training.data import Photo, list_photos
-from training.evaluate import auc_interval
-from training.floor import colour_floor, labels
+from training.data.dataset import Photo, list_photos
+from training.evaluation.baseline import colour_floor, labels
+from training.evaluation.deployed import auc_interval
 
 
 def through_the_wire(bundle: Bundle, preset: str, photos: list[Photo]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

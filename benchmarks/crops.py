@@ -27,8 +27,9 @@ from benchmarks.table import show
 from securesplit.imaging import load_square
 from securesplit.imaging.lesion import Box, centre_square, find_lesion, square_around
 from securesplit.model import Bundle
-from training import data, gate_data
-from training.photo import Photo
+from training.data import dataset
+from training.data.photo import Photo
+from training.gate import samples
 
 SEED, TRIES = 7, 60
 LONG = 1.1  # times as long as wide, of photos in which a square can be slid
@@ -166,7 +167,7 @@ def main() -> None:
     parser.add_argument("--formats", type=int, default=50, help="at most so many a group in every format")
     args = parser.parse_args()
     device = Device(Bundle.load(args.model), args.preset)
-    groups = gate_data.divide(data.list_photos(args.data))[args.side]
+    groups = samples.divide(dataset.list_photos(args.data))[args.side]
     windows, wholes, formats = [], [], []
     for group, photos in groups.items():
         windows += _rows(group, judge_windows(device, photos, args.windows))

@@ -32,7 +32,7 @@ def unsplit(backbone: str, side: int) -> bytes:
     import keras
 
     from securesplit.model import backbones
-    from training import export
+    from training.bundle import export
 
     network = backbones.build(backbone, side, None)
     pooled = keras.layers.GlobalAveragePooling2D()(network.output)

@@ -17,8 +17,8 @@ import numpy as np
 from benchmarks.accuracy import through_the_wire
 from benchmarks.table import show
 from securesplit.model import Bundle
-from training.data import Photo
-from training.evaluate import auc_interval
+from training.data.dataset import Photo
+from training.evaluation.deployed import auc_interval
 
 KINDS = ("benign", "malignant", "actinic_keratosis")
 

@@ -25,7 +25,8 @@ from securesplit.device.release_step import Releaser
 from securesplit.errors import PhotoError
 from securesplit.imaging import PhotoSource, quality
 from securesplit.model import Bundle
-from training import data, degraded, gate_data, textures
+from training.data import dataset
+from training.gate import degraded, samples, textures
 
 POINTS = 0.05
 """How far an answer may move."""
@@ -65,7 +66,7 @@ class Device:
 def test_photos(root: Path, most: int) -> dict[str, list[Path]]:
     """Group -> photos that no gate is fitted or calibrated on."""
     found: dict[str, list[Path]] = {}
-    for group, photos in gate_data.divide(data.list_photos(root))["test"].items():
+    for group, photos in samples.divide(dataset.list_photos(root))["test"].items():
         for photo in photos:
             found.setdefault("smartphone" if photo.source == "smartphone" else group, []).append(photo.path)
     return {group: paths[:most] for group, paths in found.items()}

@@ -178,10 +178,10 @@ MUTANTS = (
     ),
     Mutant(
         "a threshold at an answer",
-        "training/evaluate.py",
+        "training/evaluation/deployed.py",
         "return (least + below) / 2",
         "return least",
-        ("tests/training/test_measure.py",),
+        ("tests/training/bundle/test_calibrate.py",),
     ),
     Mutant(
         "a label where answers are chance",

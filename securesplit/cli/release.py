@@ -120,7 +120,7 @@ def _rebuilding(releaser: Releaser) -> Callable[[NDArray[Any]], NDArray[np.uint8
     if decoder is None or info is None or spec.preset not in info.presets:
         raise ConfigError(
             f"the bundle has no attack decoder for preset {spec.preset}",
-            hint="leave --rebuilt out, or make one: python -m training.attack_decoder",
+            hint="leave --rebuilt out, or make one: python -m training.bundle.attack_decoder",
         )
 
     def rebuild(releases: NDArray[Any]) -> NDArray[np.uint8]:

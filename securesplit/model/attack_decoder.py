@@ -1,9 +1,9 @@
 """The attack decoder of a bundle: what a curious worker could make of a release, for whoever is about to send one.
 
 ``attack.tflite`` has one signature a preset, at most 300 kB each: the strongest attack of the audit that runs as one
-function of the release (`training.attack_decoder`), and the mean of the attacker's photos that get the same answer,
-which is what it would guess without any release. It learned from photos of other people; what it got on photos that it
-had never seen stands in the manifest beside its hash.
+function of the release (`training.bundle.attack_decoder`), and the mean of the attacker's photos that get the same
+answer, which is what it would guess without any release. It learned from photos of other people; what it got on photos
+that it had never seen stands in the manifest beside its hash.
 
 The file is no part of the bundle's identity: it changes no release and no answer, and nothing of it is ever sent.
 """

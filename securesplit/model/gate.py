@@ -1,7 +1,7 @@
 """The gate of a bundle: may the network be asked about this photo at all, and was it taken through a dermatoscope?
 
 It reads the feature map that the head has computed anyway, beside a few measures of the pixels, and runs in NumPy. Two
-questions, both answered with bounds that were set on validation photos (`training.gate`):
+questions, both answered with bounds that were set on validation photos (`training.gate.fit`):
 
 1. Is the map like those of skin? Mean and deviation over its positions are projected on the principal components of
    dermoscopy and of phone photos; what neither explains is not skin.

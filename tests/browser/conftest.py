@@ -23,7 +23,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from securesplit.imaging.synthetic import draw_lesion
-from training import textures
+from training.gate import textures
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 

@@ -13,7 +13,7 @@ from securesplit.cli.main import run
 from securesplit.device.release_step import Releaser
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
-from training import textures
+from training.gate import textures
 
 PRESETS = ("private", "8", "compact", "none")
 PIXELS = np.zeros((150, 150, 3), np.uint8)

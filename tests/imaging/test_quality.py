@@ -9,7 +9,7 @@ from PIL import Image, ImageFilter
 from securesplit.imaging import load_square, quality
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import gate
-from training import degraded
+from training.gate import degraded
 
 SIDE = 150
 LESION = Image.fromarray(draw_lesion(4, 300))

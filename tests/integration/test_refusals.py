@@ -19,7 +19,7 @@ from securesplit.model import Bundle
 from securesplit.results import REFUSALS, Diagnosis
 from securesplit.worker import EmbeddedWorker
 from tests.integration.conftest import Command
-from training import degraded, textures
+from training.gate import degraded, textures
 
 NOBODY = "tcp://127.0.0.1:9"
 DrawPhoto = Callable[..., Path]
@@ -142,14 +142,15 @@ def test_release_leaves_refused_photos_out(securesplit: Command, texture: Path, 
 @pytest.mark.slow
 def test_real_photos_pass_and_everyday_ones_do_not(real_data: Path) -> None:
     """The goals of docs/adr/080 on a share of the photos; `python -m benchmarks.refusals` has them all."""
-    from training import data, gate_data
+    from training.data import dataset
+    from training.gate import samples
 
     releaser = Releaser(Bundle.load(), bytes(32))
     everyday = sorted(p for p in (real_data / "everyday").glob("*") if p.suffix == ".jpg")
     if everyday:
         passed = [p.name for p in everyday if releaser.release(p).assessment.reason is None]
         assert len(passed) <= 1, passed
-    photos = gate_data.divide(data.list_photos(real_data))["test"]
+    photos = samples.divide(dataset.list_photos(real_data))["test"]
     for group, most in (("ham10000", 0.04), ("phone", 0.09)):
         paths = [p.path for p in photos.get(group, []) if p.path.is_file()][:120]
         refused = [p.name for p in paths if releaser.release(p).assessment.reason is not None]

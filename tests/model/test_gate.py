@@ -20,7 +20,7 @@ from securesplit.imaging import quality
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, gate
 from securesplit.model.bundle import DEFAULT_FOLDER
-from training import textures
+from training.gate import textures
 
 GOOD: dict[str, Any] = json.loads((DEFAULT_FOLDER / gate.FILE).read_text())
 MOST_MS = 10.0

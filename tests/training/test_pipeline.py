@@ -17,13 +17,15 @@ from sklearn.metrics import roc_auc_score
 
 from securesplit.model import Bundle, backbones
 from securesplit.privacy.release import ReleaseSpec, from_grid, saturate, to_grid
+from tests.training.data.test_dataset import draw_isic
 from tests.training.forked import LINE, Forks
-from tests.training.test_data import draw_isic
-from training import encoders, export, levels, records, regularisers, train_private
-from training.network import shipped_network
-from training.release_layers import ClipNorm, Squash, TruncateToGrid, release_layers
-from training.train_private import Recipe
-from training.train_release import Cached, split_network
+from training.bundle import export
+from training.network import run_record
+from training.network.model import shipped_network
+from training.release import encoders, private, quantizer, regularizers
+from training.release.compact import Cached, split_network
+from training.release.layers import ClipNorm, Squash, TruncateToGrid, release_layers
+from training.release.private import Recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
@@ -56,7 +58,7 @@ def test_the_encoder_releases_the_level_of_the_score(count: int) -> None:
     malignant = rng.random(400) < 0.3
     scores = np.tanh(rng.normal(size=400) + malignant).astype(np.float32)
     spec = encoders.private_spec(count, 0.15)
-    fitted = levels.fit(scores.astype(np.float64), malignant, count, float(spec.sigma_squared))
+    fitted = quantizer.fit(scores.astype(np.float64), malignant, count, float(spec.sigma_squared))
     passed = keras.Input((1,))
     score = keras.Model(passed, keras.layers.Identity()(passed))
     embedding = encoders.private_encoder(score, fitted, spec).predict(scores[:, None], verbose=0)
@@ -70,7 +72,7 @@ def test_the_encoder_releases_the_level_of_the_score(count: int) -> None:
     assert answers[(fitted.values[reached] + 9).astype(int)] == pytest.approx(fitted.logits[reached], abs=1e-3)
 
 
-@pytest.mark.parametrize("names", [(), *((name,) for name in regularisers.NAMES), train_private.REGULARISERS])
+@pytest.mark.parametrize("names", [(), *((name,) for name in regularizers.NAMES), private.REGULARISERS])
 def test_towers_learn_and_regularisers_hold_them_back(names: Iterable[str]) -> None:
     """Maps whose mean says malignant and site: the score follows the label, and every term costs it something."""
     rng = np.random.default_rng(1)
@@ -80,8 +82,8 @@ def test_towers_learn_and_regularisers_hold_them_back(names: Iterable[str]) -> N
     thumbnail = np.repeat(site, 3, axis=1)[:, None, None].astype(np.float16) / 4 + 0.5
     cached = Cached(maps.astype(np.float16), 8 * malignant - 4, malignant, np.arange(512), thumbnail)
     recipe = Recipe(towers=2, epochs=20, regularisers=dict.fromkeys(names, 0.1), learning_rate=5e-3)
-    score, losses = train_private.trained_score(cached, site, recipe)
-    assert roc_auc_score(malignant[:, 0], train_private.scores_of(score, cached)) > 0.9
+    score, losses = private.trained_score(cached, site, recipe)
+    assert roc_auc_score(malignant[:, 0], private.scores_of(score, cached)) > 0.9
     assert losses[-1] < losses[0]
 
 
@@ -90,14 +92,14 @@ def test_terms_are_large_where_the_score_tells_and_small_where_it_does_not() -> 
     malignant = (rng.random((300, 1)) < 0.5).astype(np.float32)
     secret = rng.normal(size=(300, 3)).astype(np.float32)
     telling, silent = secret[:, :1], rng.normal(size=(300, 1)).astype(np.float32)
-    far, near = (float(regularisers.distance_correlation(z, secret, malignant)) for z in (telling, silent))
+    far, near = (float(regularizers.distance_correlation(z, secret, malignant)) for z in (telling, silent))
     assert far > 5 * near
-    assert float(regularisers.class_spread(malignant, malignant)) == pytest.approx(0.0, abs=1e-6)
-    assert float(regularisers.class_spread(silent, malignant)) == pytest.approx(1.0, rel=0.2)
+    assert float(regularizers.class_spread(malignant, malignant)) == pytest.approx(0.0, abs=1e-6)
+    assert float(regularizers.class_spread(silent, malignant)) == pytest.approx(1.0, rel=0.2)
     passed = keras.Input((2, 2, 1))
     steep = keras.Model(passed, keras.layers.Lambda(lambda m: 3.0 * keras.ops.sum(m, (1, 2)))(passed))
     maps = keras.ops.convert_to_tensor(rng.normal(size=(200, 2, 2, 1)).astype(np.float32))
-    assert float(regularisers.jacobian(steep, maps)) == pytest.approx(9 * 4, rel=0.2)
+    assert float(regularizers.jacobian(steep, maps)) == pytest.approx(9 * 4, rel=0.2)
 
 
 def test_gradients_pass_the_grid_and_noise_is_there_at_inference() -> None:
@@ -135,7 +137,7 @@ def test_export_computes_what_keras_computes() -> None:
 def test_one_command_makes_a_bundle_and_goes_on_after_a_kill(tmp_path: Path) -> None:
     draw_isic(tmp_path / "data")
     command = [
-        *(sys.executable, "-m", "training.default_bundle", "--data", tmp_path / "data", "--run", tmp_path / "run"),
+        *(sys.executable, "-m", "training.bundle.default", "--data", tmp_path / "data", "--run", tmp_path / "run"),
         *("--out", tmp_path / "bundle", "--backbone", "mobilenet_v2", "--batch", "2", "--views", "1"),
         *("--compact-epochs", "1", "--private-epochs", "1", "--epochs", "4", "--generations", "2"),
     ]
@@ -150,7 +152,7 @@ def test_one_command_makes_a_bundle_and_goes_on_after_a_kill(tmp_path: Path) -> 
     assert second.returncode == 0, second.stderr[-2000:]
     assert "Epoch 4/4" in second.stdout
     assert "Epoch 1/4" not in second.stdout
-    born_again = records.read(tmp_path / "run-generation-2")
+    born_again = run_record.read(tmp_path / "run-generation-2")
     teacher = Bundle.load(tmp_path / "run" / "teacher")
     assert (born_again["status"], born_again["made_from"]["teacher"]) == ("finished", teacher.id)
     bundle = Bundle.load(tmp_path / "bundle")
@@ -163,6 +165,6 @@ def test_one_command_makes_a_bundle_and_goes_on_after_a_kill(tmp_path: Path) -> 
 
 
 def test_arguments_have_help(forks: Forks) -> None:
-    done = forks.run([*LINE, "training.default_bundle", "--help"])
+    done = forks.run([*LINE, "training.bundle.default", "--help"])
     assert done.returncode == 0
     assert "--weights" in done.stdout

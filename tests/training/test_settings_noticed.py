@@ -16,9 +16,10 @@ pytest.importorskip("sklearn")
 import keras
 
 from securesplit.atomic import folder_replacement
-from training import encoders, records, train_release
-from training.train_private import Recipe, train_score
-from training.train_release import Cached, train_compact
+from training.network import run_record
+from training.release import compact, encoders
+from training.release.compact import Cached, train_compact
+from training.release.private import Recipe, train_score
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore")]
 
@@ -31,7 +32,7 @@ def cached(seed: int, photos: int = 40) -> Cached:
     return Cached(maps, 2 * malignant - 1, malignant, np.arange(photos), thumbnails)
 
 
-def compact(run: Path, train: Cached, epochs: int, seed: int = 1) -> int:
+def trained(run: Path, train: Cached, epochs: int, seed: int = 1) -> int:
     """How many epochs were trained."""
     cut = keras.Input((5, 5, 8))
     tail = keras.Model(cut, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(cut)))
@@ -46,11 +47,11 @@ def compact(run: Path, train: Cached, epochs: int, seed: int = 1) -> int:
 @pytest.mark.slow
 def test_compact_is_trained_again_where_its_settings_changed(tmp_path: Path) -> None:
     (tmp_path / "best.weights.h5").write_bytes(b"older than what follows")
-    assert compact(tmp_path, cached(1), epochs=1) == 1
-    assert compact(tmp_path, cached(1), epochs=1) == 0
-    assert compact(tmp_path, cached(1), epochs=2) == 2
-    assert compact(tmp_path, cached(1), epochs=2, seed=5) == 2
-    assert compact(tmp_path, cached(2), epochs=2, seed=5) == 2  # other photos, or other weights before the cut
+    assert trained(tmp_path, cached(1), epochs=1) == 1
+    assert trained(tmp_path, cached(1), epochs=1) == 0
+    assert trained(tmp_path, cached(1), epochs=2) == 2
+    assert trained(tmp_path, cached(1), epochs=2, seed=5) == 2
+    assert trained(tmp_path, cached(2), epochs=2, seed=5) == 2  # other photos, or other weights before the cut
     assert not list(tmp_path.glob("partial-*"))
 
 
@@ -62,7 +63,7 @@ def test_private_is_trained_again_where_its_settings_changed(tmp_path: Path, mon
         made = [encoders.private_tower(train.maps.shape[1:]) for _ in range(recipe.towers)]
         return encoders.private_score(made), []
 
-    monkeypatch.setattr("training.train_private.trained_score", towers)
+    monkeypatch.setattr("training.release.private.trained_score", towers)
     recipe, file, secrets = Recipe(towers=1, epochs=1), tmp_path / "private.weights.h5", np.zeros((40, 2), np.float32)
     for train, hidden, chosen, count in (
         (cached(1), secrets, recipe, 1),
@@ -80,21 +81,21 @@ def test_private_is_trained_again_where_its_settings_changed(tmp_path: Path, mon
 def test_a_note_of_something_else_is_no_finished_training(tmp_path: Path, spoil: str) -> None:
     weights = tmp_path / "compact.weights.h5"
     weights.write_bytes(b"w")
-    records.finish(weights, {"epochs": 1}, {"val_auc": 0.9})
-    assert records.finished(weights, {"epochs": 1}) is not None
+    run_record.finish(weights, {"epochs": 1}, {"val_auc": 0.9})
+    assert run_record.finished(weights, {"epochs": 1}) is not None
     weights.with_suffix(".json").write_text(spoil)
-    assert records.finished(weights, {"epochs": 1}) is None
+    assert run_record.finished(weights, {"epochs": 1}) is None
 
 
 def test_caches_are_made_again_for_other_photos_or_weights(tmp_path: Path) -> None:
     file, made = tmp_path / "views-train-1.npz", cached(1)
-    np.savez(file, made_from=np.array("weights photos"), **train_release.arrays_of(made))
-    found = train_release.stored_cache(file, "weights photos")
+    np.savez(file, made_from=np.array("weights photos"), **compact.arrays_of(made))
+    found = compact.stored_cache(file, "weights photos")
     assert found is not None
     assert found.digest == made.digest
-    assert train_release.stored_cache(file, "weights others") is None
-    np.savez(file, **train_release.arrays_of(made))  # as earlier versions wrote it
-    assert train_release.stored_cache(file, "weights photos") is None
+    assert compact.stored_cache(file, "weights others") is None
+    np.savez(file, **compact.arrays_of(made))  # as earlier versions wrote it
+    assert compact.stored_cache(file, "weights photos") is None
 
 
 def test_a_folder_in_use_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A backbone that costs next to nothing, for tests of everything in the training but the networks themselves.
 
-``python -m tests.training.tiny training.train --set backbone=tiny ...`` is that command, and knows this backbone; with
-``TINY_DEVICES=2`` it finds two devices.
+``python -m tests.training.tiny training.network.train --set backbone=tiny ...`` is that command, and knows this
+backbone; with ``TINY_DEVICES=2`` it finds two devices.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 import keras
 
 from securesplit.model import backbones
-from training import command, train
+from training import command
+from training.network import train
 
 
 def build(*, include_top: bool, weights: None, input_tensor: Any) -> keras.Model:

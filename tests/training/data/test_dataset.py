@@ -1,0 +1,91 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from securesplit.imaging.synthetic import draw_lesion
+from training.data.dataset import DX_CLASSES, DataError, Photo, check_disjoint, data_hash, list_photos, load_split
+
+
+def draw_tree(root: Path) -> None:
+    """Two photos a class and split."""
+    seed = 0
+    for split in ("train", "val", "test"):
+        for label in ("benign", "malignant"):
+            (root / split / label).mkdir(parents=True)
+            for _ in range(2):
+                seed += 1
+                Image.fromarray(draw_lesion(seed, 90)).save(root / split / label / f"m{seed}.png")
+
+
+def draw_isic(root: Path) -> None:
+    """The HAM10000 layout with one photo a diagnosis and split."""
+    (root / "images").mkdir(parents=True)
+    rows = ["image_id,split,label,dx,lesion_id,group,dx_type,age,sex,localization"]
+    for number, split in enumerate(("train", "val", "test")):
+        for place, dx in enumerate(DX_CLASSES):
+            name = f"I{number}{dx}"
+            rows.append(f"{name},{split},x,{dx},L{name},G{name},histo,50,female,back")
+            Image.fromarray(draw_lesion(10 * number + place, 60)).save(root / "images" / f"{name}.jpg")
+    (root / "metadata.csv").write_text("\n".join(rows) + "\n")
+
+
+@pytest.mark.parametrize(("draw", "per_split", "malignant"), [(draw_tree, 4, 2), (draw_isic, 7, 3)])
+def test_both_layouts(tmp_path: Path, draw: Callable[[Path], None], per_split: int, malignant: int) -> None:
+    draw(tmp_path / "data")
+    photos = list_photos(tmp_path / "data")
+    check_disjoint(photos)
+    for side in photos.values():
+        split = load_split(side, height=40, width=50, cache=tmp_path / "cache")
+        assert split.pixels.shape == (per_split, 40, 50, 3)
+        assert split.malignant.sum() == malignant
+        assert (load_split(side, height=40, width=50, cache=tmp_path / "cache").pixels == split.pixels).all()
+
+
+def test_the_diagnosis_is_an_index_or_unknown(tmp_path: Path) -> None:
+    draw_isic(tmp_path / "isic")
+    draw_tree(tmp_path / "tree")
+    isic = load_split(list_photos(tmp_path / "isic")["val"], height=30, width=40, cache=tmp_path / "cache")
+    tree = load_split(list_photos(tmp_path / "tree")["val"], height=30, width=40, cache=tmp_path / "cache")
+    assert isic.dx.tolist() == list(range(7))
+    assert tree.dx.tolist() == [-1] * 4
+    assert isic.histology.all()
+    assert not tree.histology.any()
+
+
+def test_a_lesion_on_two_sides_is_refused() -> None:
+    photo = Photo(Path("a.jpg"), malignant=True, lesion="L1")
+    with pytest.raises(DataError, match="L1 is in both train and test"):
+        check_disjoint({"train": [photo], "val": [], "test": [photo]})
+
+
+def test_no_data_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none of ham10000/, metadata\.csv, train/benign/"):
+        list_photos(tmp_path)
+    with pytest.raises(DataError, match="without photos"):
+        load_split([], height=1, width=1, cache=tmp_path)
+
+
+def test_photos_are_never_stretched(tmp_path: Path) -> None:
+    pixels = np.full((100, 300, 3), 255, np.uint8)
+    y, x = np.mgrid[0:100, 0:300]
+    pixels[(x - 150) ** 2 + (y - 50) ** 2 < 30**2] = 0
+    Image.fromarray(pixels).save(tmp_path / "c.png")
+    photo = Photo(tmp_path / "c.png", malignant=False, lesion="c")
+    dark = load_split([photo], height=50, width=66, cache=tmp_path / "cache").pixels[0, :, :, 0] < 128
+    assert abs(int(dark.any(0).sum()) - int(dark.any(1).sum())) <= 1
+
+
+def test_the_data_hash_follows_labels_and_order_of_splits(tmp_path: Path) -> None:
+    one = {"train": [Photo(Path("a.jpg"), malignant=True, lesion="a")], "val": [], "test": []}
+    other = {"train": [Photo(Path("a.jpg"), malignant=False, lesion="a")], "val": [], "test": []}
+    assert data_hash(one) == data_hash(dict(one))
+    assert data_hash(one) != data_hash(other)
+
+
+def test_the_real_split_is_by_lesion(real_data: Path) -> None:
+    photos = list_photos(real_data / "ham10000")
+    check_disjoint(photos)
+    assert [len(photos[s]) for s in ("train", "val", "test")] == [6996, 1500, 1509]

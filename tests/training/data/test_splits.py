@@ -1,0 +1,74 @@
+"""Two folders of photos become three splits: by picture, with shares of both classes, the same way every time."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from securesplit.imaging.synthetic import draw_lesion
+from training.data.dataset import DataError, check_disjoint, list_photos
+from training.data.splits import RECORD, SHARES, SPLITS, allocate
+
+
+def draw_folders(root: Path, benign: int = 20, malignant: int = 14) -> None:
+    for label, first, count in (("benign", 0, benign), ("malignant", 100, malignant)):
+        (root / label).mkdir(parents=True)
+        for seed in range(first, first + count):
+            Image.fromarray(draw_lesion(seed, 64)).save(root / label / f"m{seed}.png")
+
+
+def test_two_folders_are_split_by_picture_and_both_classes_are_on_every_side(tmp_path: Path) -> None:
+    draw_folders(tmp_path)
+    copies = [tmp_path / "benign" / f"copy-{turn}.jpg" for turn in (0, 90, 180)]
+    for turn, copy in zip((0, 90, 180), copies, strict=True):
+        Image.open(tmp_path / "benign" / "m3.png").rotate(turn).save(copy, quality=60)
+    photos = list_photos(tmp_path)
+    check_disjoint(photos)
+    assert sum(map(len, photos.values())) == 37
+    assert all({p.malignant for p in members} == {True, False} for members in photos.values())
+    sides = {
+        split
+        for split, members in photos.items()
+        for p in members
+        if p.path.name in ("m3.png", *(c.name for c in copies))
+    }
+    assert len(sides) == 1
+    assert len({p.lesion for members in photos.values() for p in members}) == 34
+
+
+def test_the_division_is_recorded_and_does_not_depend_on_the_record(tmp_path: Path) -> None:
+    draw_folders(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    first = {p.path.name: split for split, members in list_photos(tmp_path / "one").items() for p in members}
+    assert (tmp_path / "one" / RECORD).read_text().startswith("photo,split,group\n")
+    again = {p.path.name: split for split, members in list_photos(tmp_path / "one").items() for p in members}
+    other = {p.path.name: split for split, members in list_photos(tmp_path / "two").items() for p in members}
+    assert first == again == other
+
+
+def test_photos_that_came_later_are_refused_until_they_are_divided(tmp_path: Path) -> None:
+    draw_folders(tmp_path, benign=4, malignant=4)
+    list_photos(tmp_path)
+    shutil.copy(tmp_path / "benign" / "m1.png", tmp_path / "benign" / "late.png")
+    with pytest.raises(DataError, match=r"division\.csv was made for other photos"):
+        list_photos(tmp_path)
+    (tmp_path / RECORD).unlink()
+    assert sum(map(len, list_photos(tmp_path).values())) == 9
+
+
+def test_empty_folders_are_a_clear_error(tmp_path: Path) -> None:
+    for label in ("benign", "malignant"):
+        (tmp_path / label).mkdir()
+    with pytest.raises(DataError, match="no photo in benign/ and malignant/"):
+        list_photos(tmp_path)
+
+
+def test_shares_hold_for_both_classes() -> None:
+    members = {f"g{i}": [i % 5 == 0] * (1 + i % 3) for i in range(400)}
+    side = allocate(members, seed=4)
+    for malignant in (True, False):
+        photos = {s: sum(len(m) for g, m in members.items() if side[g] == s and m[0] == malignant) for s in SPLITS}
+        total = sum(photos.values())
+        assert all(abs(photos[s] / total - SHARES[s]) < 0.02 for s in SPLITS)
+    assert allocate(members, seed=4) == side != allocate(members, seed=5)

@@ -1,0 +1,85 @@
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from tests.training.data.test_dataset import draw_tree
+from training.data.dataset import Photo, list_photos
+from training.evaluation import metrics
+from training.evaluation.baseline import colour_statistics
+
+RNG = np.random.default_rng(5)
+MALIGNANT = RNG.random(600) < 0.2
+LOGITS = RNG.normal(size=600) + 1.5 * MALIGNANT
+LESIONS = np.repeat(np.arange(300), 2)
+
+
+@pytest.mark.parametrize("decimals", [1, 8])
+def test_partial_auc_is_the_challenge_s(decimals: int) -> None:
+    scores = LOGITS.round(decimals)  # ties too
+    scaled = roc_auc_score(~MALIGNANT, -scores, max_fpr=0.2)  # ISIC 2024 turns the curve on its side
+    least, most = 0.5 * 0.2**2, 0.2
+    expected = least + (most - least) * (scaled - 0.5) / 0.5
+    assert metrics.partial_auc(MALIGNANT, scores, 0.8) == pytest.approx(expected, abs=1e-9)
+
+
+def test_partial_auc_at_its_ends() -> None:
+    assert metrics.partial_auc(MALIGNANT, MALIGNANT.astype(float)) == pytest.approx(0.2)
+    assert metrics.partial_auc(MALIGNANT, np.zeros(600)) == pytest.approx(0.02)
+
+
+def test_intervals_hold_the_value_and_grow_with_dependence() -> None:
+    def measure(rows: np.ndarray) -> dict[str, float]:
+        return {"share": float(MALIGNANT[rows].mean())}
+
+    alone = metrics.bootstrap(measure, np.arange(600), MALIGNANT, draws=400)["share"]
+    blocks = metrics.bootstrap(measure, (np.cumsum(MALIGNANT) // 10), MALIGNANT, draws=400)["share"]
+    assert alone.low < alone.value < alone.high
+    expected = 1.96 * np.sqrt(alone.value * (1 - alone.value) / 600)
+    assert (alone.high - alone.low) / 2 == pytest.approx(expected, rel=0.2)
+    assert blocks.value == alone.value
+
+
+def test_deployed_figures() -> None:
+    probability = 1 / (1 + np.exp(-LOGITS))
+    found = metrics.deployed(probability, MALIGNANT, RNG.random(600) < 0.5, LESIONS, threshold=0.5, draws=20)
+    assert set(found) == {"auc", "pauc", "auc_histology", "sensitivity", "specificity", "balanced_accuracy", "ece"}
+    assert found["auc"].value == pytest.approx(roc_auc_score(MALIGNANT, LOGITS))
+    assert found["balanced_accuracy"].value == pytest.approx(balanced_accuracy_score(MALIGNANT, probability >= 0.5))
+
+
+def test_strata_name_every_photo_once_a_kind() -> None:
+    photos = tuple(
+        Photo(Path("a.jpg"), malignant=bool(m), lesion=str(i), age=age, sex="female", site="back")
+        for i, (m, age) in enumerate(zip(MALIGNANT, ["39", "40", "85.0", ""] * 150, strict=True))
+    )
+    rows = metrics.by_stratum(LOGITS, MALIGNANT, photos, threshold=0.0, draws=10, floor=-LOGITS)
+    ages = {r["stratum"]: r["photos"] for r in rows if r["stratum"].startswith("age")}
+    assert ages == {"age: below 40": 150, "age: 40 to 59": 150, "age: 60 and over": 150, "age: unknown": 150}
+    assert list(ages) == ["age: below 40", "age: 40 to 59", "age: 60 and over", "age: unknown"]
+    assert all(0.5 < r["auc"].value < 1 for r in rows)
+    assert all(r["floor_auc"] == pytest.approx(1 - r["auc"].value) for r in rows)
+    few = metrics.by_stratum(LOGITS[:12], MALIGNANT[:12], photos[:12], threshold=0.0, draws=10, floor=LOGITS[:12])
+    assert all("auc" not in r for r in few)
+
+
+def test_temperature_undoes_overconfidence() -> None:
+    malignant = RNG.random(4000) < 1 / (1 + np.exp(-(true := RNG.normal(0, 2, 4000))))
+    assert metrics.temperature(3.0 * true, malignant) == pytest.approx(3.0, rel=0.1)
+
+
+def test_reliability_bins_are_equally_filled() -> None:
+    bins = metrics.reliability(1 / (1 + np.exp(-LOGITS)), MALIGNANT)
+    assert [n for _, _, n in bins] == [60] * 10
+    assert all(a[0] <= b[0] for a, b in itertools.pairwise(bins))
+
+
+def test_the_floor_sees_colour_only(tmp_path: Path) -> None:
+    draw_tree(tmp_path)
+    photos = [p for side in list_photos(tmp_path).values() for p in side]
+    assert colour_statistics(photos).shape == (12, 27)

@@ -1,0 +1,44 @@
+"""The model card of the shipped bundle, on drawn lesions: no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+
+from PIL import Image
+
+from securesplit.model import Bundle
+from tests.training.data.test_dataset import draw_isic
+from training.evaluation import report
+from training.evaluation.predictions import predict
+
+
+def test_the_card_is_written_and_the_second_run_reads_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_isic(tmp_path / "data")
+    arguments = ["report", "--data", tmp_path / "data", "--out", tmp_path / "card", "--cache", tmp_path / "r" / "c"]
+    monkeypatch.setattr(sys, "argv", [*map(str, arguments), "--draws", "5"])
+    report.main()
+    card = (tmp_path / "card" / "MODEL_CARD.md").read_text()
+    assert capsys.readouterr().out == card + "\n"
+    for words in ("not a diagnosis", "colour only, no network", "## Licence", "NC", "sex: female", "`private`"):
+        assert words in card
+    assert {line.count("|") for line in card.splitlines() if line.startswith("| `compact`")} == {8, 6, 5}
+    assert {line.count("|") for line in card.splitlines() if line.startswith("| colour only")} == {8, 6}
+    figures = json.loads((tmp_path / "card" / "figures.json").read_text())
+    assert figures["bundle"] == Bundle.load().id
+    assert figures["presets"]["compact"]["test"]["auc"]["low"] <= figures["presets"]["compact"]["test"]["auc"]["high"]
+    for plot in ("roc.png", "reliability.png"):
+        assert np.asarray(Image.open(tmp_path / "card" / plot)).std() > 10
+    for photo in (tmp_path / "data" / "images").glob("*.jpg"):
+        photo.unlink()
+    again = predict(Bundle.load(), tmp_path / "data", tmp_path / "r" / "c")
+    assert again.logits["test"]["compact"].shape == (7,)

@@ -1,0 +1,69 @@
+"""Named configurations and what is refused. No TensorFlow."""
+
+import subprocess
+import sys
+
+import pytest
+
+from securesplit.errors import ConfigError
+from securesplit.model.backbones import BACKBONES, build
+from training.network.config import CONFIGS, changed, named
+
+
+def test_the_student_s_recipe() -> None:
+    student = named("student")
+    assert (student.backbone, student.side, student.pixels, student.batch) == ("inception_resnet_v2", 150, "0..1", 64)
+    assert (student.ends, student.balance, student.epochs, student.monitor) == ("one", "equal", 20, "balanced_accuracy")
+    assert (student.label_smoothing, student.teacher_share, student.batch_norm) == (0.0, 0.0, "trained")
+
+
+def test_every_configuration_runs_twenty_epochs_or_goes_on_for_a_few_and_survives_json() -> None:
+    for name, config in CONFIGS.items():
+        assert config.epochs == {"born_again": 3, "collection": 6}.get(name, 20)
+        assert type(config)(**named(name).to_json()) == config
+
+
+def test_the_table_of_backbones_loads_no_keras_and_knows_every_configuration_s() -> None:
+    assert {config.backbone for config in CONFIGS.values()} <= set(BACKBONES)
+    look = "import sys, securesplit.model.backbones; sys.exit('keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
+    with pytest.raises(ConfigError, match="no backbone is called 'vgg'"):
+        build("vgg", 64, None)
+
+
+def test_settings_replace_values_by_their_type() -> None:
+    config = named("dermoscopy", ["learning_rate=1e-3", "batch=8", "views=student"])
+    assert (config.learning_rate, config.batch, config.views) == (1e-3, 8, "student")
+    assert changed(config, []) == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("batch=many", "batch takes a whole number, not 'many'"),
+        ("dropout=half", "dropout takes a number, not 'half'"),
+        ("colour=red", "no KEY=VALUE"),
+        ("batch", "no KEY=VALUE"),
+        ("views=wild", "views is 'wild'"),
+        ("epochs=0", "epochs is 0"),
+        ("dropout=1", "dropout is 1.0"),
+        ("teacher_share=1.5", "out of its range"),
+        ("focal=-1", "out of its range"),
+    ],
+)
+def test_what_is_no_setting_is_refused_with_a_hint(setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        named("student", [setting])
+    assert caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+def test_photos_are_mixed_one_way_or_the_other() -> None:
+    with pytest.raises(ConfigError, match="exclude each other"):
+        named("dermoscopy", ["mixup=0.2", "cutmix=1"])
+
+
+def test_an_unknown_configuration_names_those_that_are() -> None:
+    with pytest.raises(ConfigError, match="no configuration is called 'teacher'") as caught:
+        named("teacher")
+    assert "student, dermoscopy" in caught.value.hint

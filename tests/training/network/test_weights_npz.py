@@ -1,0 +1,44 @@
+"""Weights as NumPy archives, and networks whose random weights NumPy draws."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+from securesplit.errors import ConfigError  # noqa: E402
+from training.network.quick_weights import drawn_by_numpy  # noqa: E402
+from training.network.weights_npz import load_weights_npz, save_weights_npz  # noqa: E402
+
+
+def network(width: int = 8) -> keras.Model:
+    layers = [keras.layers.Conv2D(width, 3), keras.layers.BatchNormalization(), keras.layers.Dense(2)]
+    return keras.Sequential([keras.Input((6, 6, 3)), *layers])
+
+
+def test_weights_come_back_in_half_precision_and_variances_beyond_it_stay_finite(tmp_path: Path) -> None:
+    written, read = network(), network()
+    weights = written.get_weights()
+    weights[5][:] = 1e6  # moving variance
+    written.set_weights(weights)
+    save_weights_npz(written, tmp_path / "w.npz")
+    load_weights_npz(read, tmp_path / "w.npz")
+    for name, kept, back in zip(["kernel", "bias", "gamma", "beta", "mean"], weights, read.get_weights(), strict=False):
+        assert back == pytest.approx(kept, rel=1e-3, abs=1e-6), name
+    assert (read.get_weights()[5] == np.finfo(np.float16).max).all()
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    save_weights_npz(network(8), tmp_path / "w.npz")
+    with pytest.raises(ConfigError, match="does not hold the weights"):
+        load_weights_npz(network(9), tmp_path / "w.npz")
+
+
+def test_random_weights_are_as_wide_as_those_of_glorot_and_follow_the_seed() -> None:
+    found = []
+    for seed in (1, 1, 2):
+        with drawn_by_numpy(seed):
+            found.append(network(64).get_weights()[0])
+    assert (found[0] == found[1]).all()
+    assert (found[0] != found[2]).any()
+    assert found[0].std() == pytest.approx(np.sqrt(2 / (9 * (3 + 64))), rel=0.1)

@@ -1,0 +1,201 @@
+"""What the training of guarded measures and presses, on arrays small enough to check by hand, and a run of it."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
+
+import keras
+import tensorflow as tf
+from skimage.metrics import structural_similarity
+
+from securesplit.errors import ConfigError
+from training.data import dataset
+from training.data.photo import Photo
+from training.release import cut_maps, guarded, guarded_attack, guarded_press
+from training.release import guarded_losses as losses
+from training.release.guarded_attack import GALLERY, Holdings, retrieval, ridge_skill, skill
+from training.release.guarded_controller import Controller
+
+RNG = np.random.default_rng(0)
+
+
+def test_pixels_are_shrunk_by_the_area_that_they_cover():
+    matrix = cut_maps.area_matrix(150, 32)
+    assert matrix.sum(1) == pytest.approx(np.ones(32))
+    assert matrix.sum(0) == pytest.approx(np.full(150, 32 / 150))
+    assert cut_maps.area_matrix(64, 32)[3, 6:8] == pytest.approx(0.5)
+
+
+def test_similarity_is_that_of_scikit_image():
+    first, second = RNG.random((2, 32, 32)).astype(np.float32)
+    wanted = structural_similarity(first, second, data_range=1.0)
+    assert float(losses.ssim(first[None, ..., None], second[None, ..., None])) == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["dense", "luminance", "structure"])
+def test_an_adversary_that_adds_nothing_has_ratio_one_and_one_that_knows_all_has_none(kind):
+    pictures, means = RNG.random((2, 4, 32, 32, 3)).astype(np.float32)
+    rest = pictures - means
+    rest = rest if kind == "dense" else np.asarray(losses.luminance(rest))
+    assert float(losses.rebuilding_ratio(kind, np.zeros_like(rest), pictures, means)) == pytest.approx(1, abs=1e-3)
+    assert float(losses.rebuilding_ratio(kind, rest, pictures, means)) == pytest.approx(0, abs=1e-3)
+
+
+def test_linking_costs_as_much_as_guessing_within_the_class_when_all_look_alike():
+    labels = np.array([0, 0, 0, 1, 1])
+    alike, own = np.full((5, 8), 8**-0.5, np.float32), np.eye(8, dtype=np.float32)[:5]
+    assert float(losses.linking_ratio(alike, alike, labels)) == pytest.approx(1, abs=1e-3)
+    assert float(losses.linking_ratio(own, own, labels)) < 0.01
+
+
+def test_nothing_is_gained_by_an_adversary_that_is_worse_than_its_floor():
+    ratios = tf.Variable([0.5, 1.5])
+    with tf.GradientTape() as tape:
+        gain = losses.gain(ratios)
+    assert float(gain) == pytest.approx(0.25)
+    assert tape.gradient(gain, ratios).numpy() == pytest.approx([-0.5, 0])
+    assert float(losses.gain(ratios, allowed=0.1)) == pytest.approx(0.2)
+
+
+def test_the_secrets_of_a_picture_follow_skin_and_lesion():
+    light, dark = np.full((2, 32, 32, 3), 0.8, np.float32)
+    dark[8:-8, 8:-8] = [0.5, 0.2, 0.2]
+    tone, contrast, redness, size = np.asarray(losses.secrets_of(np.stack([light, dark]))).T
+    assert tone == pytest.approx([0.8, 0.8], abs=1e-3)
+    assert contrast[1] > 0.4 > abs(contrast[0])
+    assert redness == pytest.approx([0, 0.3], abs=1e-3)
+    assert size[1] > size[0] + 0.15
+
+
+def test_what_is_sent_lies_on_the_grid_and_lets_gradients_through():
+    releases = tf.Variable(RNG.uniform(-1, 1, (4, 5, 5, 8)).astype(np.float32))
+    with tf.GradientTape() as tape:
+        sent = guarded_press.noised(releases, 0.3)
+    assert sent.numpy() * guarded_press.GRID == pytest.approx(np.rint(sent.numpy() * guarded_press.GRID), abs=1e-4)
+    assert (sent.numpy() - releases.numpy()).std() == pytest.approx(0.3, abs=0.02)
+    assert tape.gradient(sent, releases).numpy() == pytest.approx(1)
+    assert guarded_attack.GRID == guarded_press.GRID
+
+
+def test_an_answer_costs_nothing_where_it_is_the_target():
+    targets = np.array([0.0, 0.3, 1.0], np.float32)
+    logits = np.array([-30, np.log(0.3 / 0.7), 30], np.float32)
+    assert float(guarded_press.divergence(logits, targets)) == pytest.approx(0, abs=1e-6)
+    assert float(guarded_press.divergence(np.zeros(3, np.float32), targets)) > 0.4
+
+
+def test_the_terms_rise_only_while_the_answer_does_not_suffer():
+    controller = Controller(learn=20, margin=0.1, most=2.0, rise=50, horizon=5)
+    assert {controller.update(0.5) for _ in range(19)} == {0.0}
+    pressed = [controller.update(0.5) for _ in range(100)]
+    assert pressed == sorted(pressed)
+    assert pressed[-1] == 2.0
+    held = [controller.update(0.6) for _ in range(100)]  # at the margin: the strength stays
+    assert held[-1] == pytest.approx(held[-50], abs=0.05)
+    eased = [controller.update(0.65) for _ in range(40)]
+    assert eased[-1] < held[-1] - 1
+    assert controller.update(10.0) == 0.0  # the answer is lost: nothing but the task counts
+
+
+def test_two_views_of_a_lesion_are_partners_and_a_lone_one_its_own():
+    lesions = np.array(["a", "b", "a", "c", "a", "b"])
+    views = guarded_press.Views(*[np.zeros(6)] * 4, lesions)
+    partners = views.partners(np.random.default_rng(1))
+    assert (lesions[partners] == lesions).all()
+    assert (partners != np.arange(6)).tolist() == [True, True, True, False, True, True]
+
+
+def test_attacks_find_a_picture_that_the_release_shows_and_none_that_it_hides():
+    thumbs, labels = RNG.random((600, 4, 4, 3)).astype(np.float32), RNG.integers(0, 2, 600)
+    plain, hidden = thumbs.reshape(600, -1), np.zeros((600, 48), np.float32)
+    train, val = (Holdings(plain[rows], thumbs[rows], labels[rows]) for rows in (slice(300), slice(300, 600)))
+    assert ridge_skill(train, val, 0.0, 0, penalty=1.0) > 0.8
+    blind = [Holdings(hidden[:300], held.thumbs, held.labels) for held in (train, val)]
+    assert ridge_skill(*blind, 0.0, 0) < 0.05
+    assert skill(val.thumbs, val, np.zeros((2, 4, 4, 3))) == 1
+    assert retrieval(val.thumbs, val) == 1
+    assert retrieval(np.zeros_like(val.thumbs), val) == pytest.approx(1 / GALLERY)
+
+
+def test_lesions_are_linked_where_the_release_shows_them_and_not_by_chance():
+    lesions, noise = np.repeat(np.arange(100), 2), RNG.normal(0, 1, (200, 8))
+    own = RNG.normal(0, 1, (100, 8)).repeat(2, axis=0) + 0.3 * noise
+    told = {"lesions": lesions, "diagnoses": lesions % 3, "seed": 0}
+    assert guarded_attack.linked(own, lesions, own, **told) > 0.95
+    assert guarded_attack.linked(noise, lesions, noise, **told) == pytest.approx(0.5, abs=0.12)
+
+
+def test_an_attribute_counts_only_beyond_the_label():
+    labels, hidden = RNG.integers(0, 2, (2, 600))
+    shown = np.column_stack([hidden + RNG.normal(0, 0.3, 600), RNG.normal(0, 1, 600)])
+    unknown = np.r_[hidden[:590], [-1] * 10]
+
+    def probed(releases, attribute):
+        halves = [(releases[rows], labels[rows], attribute[rows]) for rows in (slice(300), slice(300, 600))]
+        return guarded_attack.profiled(*halves, seed=0)
+
+    assert probed(shown, unknown)["low"] > 0.3
+    assert probed(shown[:, 1:], labels)["beyond"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    photo = keras.Input((40, 40, 3))
+    cut = keras.layers.Conv2D(8, 4, strides=4, activation="relu", name="middle")(photo)
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 1, activation="relu")(cut))
+    return keras.Model(photo, {"malignant": keras.layers.Dense(1)(pooled)})
+
+
+def _split(count: int) -> dataset.Split:
+    photos = tuple(
+        Photo(
+            *(Path(f"{i}.jpg"), bool(i % 2), f"{count}-{i // 4}", "nv"),
+            age="" if i == 0 else str(30 + i),
+            sex=("male", "female")[i // 2 % 2],
+            site=("back", "hand")[i // 3 % 2],
+        )
+        for i in range(count)
+    )
+    light = RNG.uniform(0.3, 1, (count, 1, 1, 1))
+    return dataset.Split(photos, (light * RNG.integers(0, 256, (count, 40, 53, 3))).astype(np.uint8))
+
+
+def _args(run: Path, *more: str) -> argparse.Namespace:
+    settings = "--cut middle --press-steps 6 --learn 2 --tail-steps 2 --attack-epochs 1 --batch 8 --rebuilders linear"
+    return guarded._parser().parse_args(["--run", str(run), "--cache", str(run), *settings.split(), *more])
+
+
+@pytest.mark.slow
+def test_a_run_resumes_where_it_stopped_and_writes_weights_and_figures(
+    network: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(guarded, "EVERY", 2)
+    args = _args(tmp_path)
+    splits = {"train": _split(48), "val": _split(24)}
+    train, val = (guarded.views_of(network, splits[name], args, views) for name, views in (("train", 1), ("val", 0)))
+    assert train.maps.shape == (96, 10, 10, 8)
+    assert len(list(tmp_path.glob("*-maps.npz"))) == 2
+    monkeypatch.setattr(cut_maps, "_computed", None)  # what is cached is not computed again
+    assert (guarded.views_of(network, splits["val"], args, 0).maps == val.maps).all()
+
+    report = guarded.trained(network, train, val, splits, args)
+    assert [line["step"] for line in report["press"]] == [2, 4, 6]
+    assert set(report["auc"]) == {"undefended", "probe", "answer"}
+    assert 0 < report["multiply_adds"]["device_share"] < 1
+    assert json.loads((tmp_path / "guarded.json").read_text(encoding="utf-8"))["auc"] == report["auc"]
+    with np.load(tmp_path / "guarded.npz") as weights:
+        assert {name.split(".")[0] for name in weights.files} == {"encoder", "decoder", "tail"}
+        assert weights["encoder.0"].shape == (1, 1, 8, 128)
+
+    again = guarded.stages(network, args)[0]
+    assert guarded.press(again, train, val, args) == []  # nothing is left to do
+    with np.load(tmp_path / "guarded.npz") as weights:
+        assert weights["encoder.0"] == pytest.approx(again.encoder.get_weights()[0], abs=1e-3)
+    other = _args(tmp_path, "--channels", "4")
+    with pytest.raises(ConfigError):
+        guarded.press(guarded.stages(network, other)[0], train, val, other)

@@ -1,0 +1,58 @@
+"""Which goals are reachable: the ideal release tells nothing but the diagnosis, and luck shows as luck."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="the train extra is not installed")
+
+from training.data.dataset import Photo
+from training.studies.attainable_goals import Photos, compare
+
+LESIONS = 700
+
+
+def drawn(seed: int) -> Photos:
+    """Two photos a lesion; the score tells the diagnosis, and within it the age, the lesion and the picture's light."""
+    rng = np.random.default_rng(seed)
+    malignant = np.repeat(rng.random(LESIONS) < 0.3, 2)
+    own = np.repeat(rng.normal(size=LESIONS), 2)  # what is the lesion's own
+    score = 2.0 * malignant + own
+    age = np.where(own > 0, 70, 30)
+    listed = [
+        Photo(Path(f"{i}.jpg"), bool(m), f"lesion {i // 2}", age=str(a), sex=("male", "female")[i % 2], site="back")
+        for i, (m, a) in enumerate(zip(malignant, age, strict=True))
+    ]
+    light = np.repeat(own[:, None, None, None], 3, axis=3).astype(np.float32)
+    return Photos(listed, malignant, light, score.astype(np.float32)[:, None][:, 0], score)
+
+
+def test_exchanged_scores_are_the_same_scores_of_each_diagnosis() -> None:
+    photos = drawn(1)
+    other = photos.exchanged(np.random.default_rng(0))
+    assert not np.array_equal(other.score, photos.score)
+    for members in (photos.malignant, ~photos.malignant):
+        assert np.array_equal(np.sort(other.score[members]), np.sort(photos.score[members]))
+
+
+def test_resampled_lesions_keep_their_photos_together() -> None:
+    photos = drawn(1).resampled(np.random.default_rng(0))
+    names = [p.lesion for p in photos.listed]
+    assert len(set(names)) == LESIONS
+    assert all(names.count(name) == 2 for name in names[:20])
+    score = {name: {s for n, s in zip(names, photos.score, strict=True) if n == name} for name in set(names[:20])}
+    assert all(len(found) == 1 for found in score.values())
+
+
+def test_what_the_score_tells_beyond_the_diagnosis_is_gone_from_the_ideal_release() -> None:
+    found = compare(drawn(1), drawn(2), 6, 0.1167, resamples=30)
+    ours, ideal = found["ours"], found["ideal"]
+    assert ours["A7"]["met"] < 0.1
+    assert ours["age"]["met"] < 0.1
+    assert ideal["A7"]["met"] > 0.9
+    assert ideal["age"]["margin"] < ours["age"]["margin"] - 0.05
+    assert ideal["AUC"]["margin"] == pytest.approx(ours["AUC"]["margin"], abs=0.004)
+    assert ours["all"]["met"] <= min(chance["met"] for name, chance in ours.items() if name != "all")

@@ -1,0 +1,94 @@
+"""A search that is killed in the middle of a trial goes on, and its report says what was found. Needs TensorFlow."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import REPO
+from tests.training.data.test_dataset import draw_isic
+from tests.training.forked import Forks
+
+NEEDED = ("tensorflow", "optuna")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(not all(map(importlib.util.find_spec, NEEDED)), reason="the train extra is not installed"),
+]
+
+PATIENCE_S = 600  # for a process on a busy machine
+
+
+def states(file: Path) -> list[str]:
+    if not file.is_file():
+        return []
+    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as database:
+        try:
+            return [state for (state,) in database.execute("select state from trials order by number")]
+        except sqlite3.OperationalError:  # its tables are not there yet
+            return []
+
+
+def test_the_first_epoch_stops_no_trial_and_the_second_may(tmp_path: Path) -> None:
+    search = pytest.importorskip("training.studies.search")  # it loads optuna and Keras
+    study = search.open_study(tmp_path, "search", seed=1)
+    for _ in range(search.STARTUP_TRIALS):
+        earlier = study.ask()
+        for epoch in (1, 2):
+            earlier.report(0.8, epoch)
+        study.tell(earlier, 0.8)
+    trial = study.ask()
+    trial.report(0.3, 1)
+    assert not trial.should_prune()
+    trial.report(0.3, 2)
+    assert trial.should_prune()
+
+
+def test_a_killed_search_goes_on_and_reports(forks: Forks, tmp_path: Path) -> None:
+    draw_isic(tmp_path / "data")
+    out = tmp_path / "search"
+    settings = ("backbone=tiny", "side=48", "ends=one", "balance=equal", "per_class=400", "epochs=2")
+    command = [
+        *(sys.executable, "-m", "tests.training.tiny", "training.studies.search", "--data", str(tmp_path / "data")),
+        *("--out", str(out), "--trials", "3"),
+        *(part for setting in settings for part in ("--set", setting)),
+    ]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    first = subprocess.Popen(command, cwd=REPO, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + PATIENCE_S
+    while states(out / "search.db")[1:] != ["RUNNING"]:
+        assert first.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(first.pid, signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    done = forks.run(command)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "trial 1 was interrupted and is tried again" in done.stdout
+    found = states(out / "search.db")
+    assert found[1] == "FAIL"
+    assert len([state for state in found if state in ("COMPLETE", "PRUNED")]) == 3
+    report = json.loads((out / "search.json").read_text())
+    trials = {trial["trial"]: trial for trial in report["trials"]}
+    assert set(trials) == {0, 2, 3}
+    assert trials[3]["parameters"] not in (trials[0]["parameters"], trials[2]["parameters"])
+    assert report["around"]["backbone"] == "tiny"
+    assert report["best"]["figure"] == max(max(t["figure_by_epoch"].values()) for t in trials.values())
+    lines = (out / "search.md").read_text().splitlines()
+    assert len([line for line in lines if line.startswith("| ")]) == 4
+    assert np.asarray(Image.open(out / "search.png")).std() > 10
+    assert not list(out.glob("trial-*"))
+    other = forks.run([*command, "--set", "side=40"])
+    assert other.returncode == 2
+    assert "a search around another configuration" in other.stderr

@@ -1,0 +1,1 @@
+"""From trained networks to a bundle: export, calibration, the attack decoder, the shipped bundle."""

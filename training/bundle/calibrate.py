@@ -1,0 +1,176 @@
+r"""Calibration, threshold and figures of a bundle, through its deployed halves.
+
+    python -m training.bundle.calibrate --bundle BUNDLE --data DIR
+
+measures a bundle anew on other photos, a clinic's own say: its identity stays (ADR 002). Platt scaling and the
+threshold come from the validation photos, with the noise of each preset and, for those who ask for a smaller ε, with
+more; nothing is fitted on the test photos.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.atomic import write_whole
+from securesplit.errors import BundleError
+from securesplit.model import Bundle, Calibration, Manifest, Reading
+from securesplit.privacy.release import ReleaseSpec
+from training.bundle.spread import NoiseFree
+from training.data import dataset
+from training.evaluation import deployed
+
+SENSITIVITY = 0.90  # the threshold calls this share of the malignant validation photos
+SECRET = b"securesplit evaluation secret 01"  # 32 bytes; keys the noise of the measurement only
+MORE_NOISE = tuple(round(0.25 * 2 ** (n / 2), 4) for n in range(-1, 13))  # σ/C; an ε from about 80 down to 0.4
+DRAWS = 16  # of the noise of each photo
+MARGIN = 1e-7  # least distance of a threshold from every probability that can be answered, as a share of either
+
+
+def measure_and_write(folder: Path, manifest: Manifest, run: Path, root: Path) -> Manifest:
+    """Calibrate on validation, measure on validation and test through the deployed halves, and write the manifest.
+
+    Args:
+        folder: of the bundle; its manifest is written anew.
+        manifest: what is known of it so far.
+        run: folder of the run, beside whose pixels are cached.
+        root: data folder, see `training.data.dataset`.
+    """
+    bundle = Bundle(folder, manifest)
+    photos = dataset.list_photos(root)
+    height, width, cache = manifest.side, manifest.side * 4 // 3, run.parent / "pixels"
+    val, test = (dataset.load_split(photos[s], height=height, width=width, cache=cache) for s in ("val", "test"))
+    splits = {"validation": val, "test": test}
+    embeddings = {split: deployed.embed(bundle, photos) for split, photos in splits.items()}
+    logits = {split: deployed.deployed_logits(bundle, splits[split], SECRET, e) for split, e in embeddings.items()}
+    presets = {}
+    for name, preset in manifest.presets.items():
+        own = {split: found[name] for split, found in logits.items()}
+        clean = deployed.noise_free_logits(bundle, name, embeddings["validation"][name])
+        noise_free = NoiseFree.measure(clean, val.malignant, [p.lesion for p in val.photos])
+        read = _read(preset.spec, own, splits, noise_free)
+        readings = _readings(bundle, name, splits, {s: e[name] for s, e in embeddings.items()}, noise_free)
+        presets[name] = replace(
+            preset,
+            calibration=read.calibration,
+            threshold=read.threshold,
+            quality={**preset.quality, **read.quality},
+            readings=readings,
+            spread=read.spread,
+        )
+    written = replace(manifest, presets=presets)
+    write_whole(folder / "manifest.json", written.to_text())
+    return written
+
+
+def _read(
+    spec: ReleaseSpec,
+    logits: Mapping[str, NDArray[np.float32]],
+    splits: Mapping[str, dataset.Split],
+    noise_free: NoiseFree,
+    draws: int = 1,
+) -> Reading:
+    """How answers under that noise are read, fitted on validation photos, and how good they are.
+
+    Args:
+        spec: the release and its noise.
+        logits: by split, ``(draws * n,)``.
+        splits: ``validation`` and ``test``.
+        noise_free: answers to the validation photos without that noise.
+        draws: of the noise of each photo.
+
+    Raises:
+        BundleError: a probability that can be answered lies at the threshold.
+    """
+    fitted = np.tile(splits["validation"].malignant, draws)
+    calibration = Calibration(*deployed.platt(logits["validation"], fitted))
+    cutoff = deployed.threshold_for_sensitivity(
+        logits["validation"], fitted, SENSITIVITY, **({} if spec.levels is None else _apart(calibration, logits))
+    )
+    threshold = calibration.probability(cutoff)
+    quality = {}
+    for name, split in splits.items():
+        probability = np.array([calibration.probability(x) for x in logits[name]])
+        if spec.levels is not None:
+            check_threshold(threshold, probability)
+        ece = deployed.expected_calibration_error(probability, np.tile(split.malignant, draws))
+        quality[name] = {**deployed.scores(logits[name], split, cutoff, draws=draws), "ece": round(ece, 4)}
+    return Reading(spec.sigma_per_clip, calibration, threshold, quality, noise_free.spread(logits["validation"]))
+
+
+def _apart(calibration: Calibration, logits: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
+    """What a threshold keeps a distance from: every answer that occurs, in whichever split, whatever its label."""
+    return {"answers": np.concatenate(list(logits.values())), "least_gap": least_gap(calibration)}
+
+
+def least_gap(calibration: Calibration) -> float:
+    """Logits this far apart have probabilities between which a threshold keeps `MARGIN` from both.
+
+    The slope of p over the logit is scale · p · (1 - p), and the threshold lies halfway.
+    """
+    return 4 * MARGIN / calibration.scale
+
+
+def check_threshold(threshold: float, probabilities: NDArray[np.float64]) -> None:
+    """No answer of a release of a few levels may hang on the last bit of a comparison.
+
+    Raises:
+        BundleError: a probability lies within `MARGIN` of the threshold, as a share of it or of what is left to 1.
+    """
+    nearest = float(probabilities[np.abs(probabilities - threshold).argmin()])
+    if abs(nearest - threshold) <= MARGIN * min(threshold, 1 - threshold):
+        raise BundleError(
+            f"the threshold {threshold} lies at the probability {nearest}, which the tail answers",
+            hint="choose it between two levels",
+        )
+
+
+def _readings(
+    bundle: Bundle,
+    name: str,
+    splits: Mapping[str, dataset.Split],
+    embeddings: Mapping[str, Sequence[NDArray[np.float32]]],
+    noise_free: NoiseFree,
+) -> tuple[Reading, ...]:
+    """How answers are read under more noise than the preset's own, and what they are worth then."""
+    spec = bundle.presets[name].spec
+    if not spec.sigma_per_clip:
+        return ()
+    sigmas = [sigma for sigma in MORE_NOISE if sigma > spec.sigma_per_clip]
+    secrets = [bytes([draw]) + SECRET[1:] for draw in range(DRAWS)]
+    found = {
+        split: deployed.noisier_logits(bundle, name, photos, embeddings[split], sigmas, secrets)
+        for split, photos in splits.items()
+    }
+    return tuple(
+        _read(
+            replace(spec, sigma_per_clip=sigma),
+            {split: logits[sigma] for split, logits in found.items()},
+            splits,
+            noise_free,
+            DRAWS,
+        )
+        for sigma in sigmas
+    )
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser.add_argument("--run", type=Path, default=Path("build/measure"), help="beside it pixels are cached")
+    args = parser.parse_args()
+    manifest = measure_and_write(args.bundle, Bundle.load(args.bundle).manifest, args.run, args.data)
+    for split in ("validation", "test"):
+        print(split, deployed.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

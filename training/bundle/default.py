@@ -1,0 +1,196 @@
+r"""The shipped bundle, from ImageNet weights to ``securesplit/model/default``, in one command.
+
+    python -m training.bundle.default --data ../shared/data/ham10000 \
+        --weights ../shared/weights/efficientnetv2b0_no_top.weights.h5
+
+Every stage is skipped or resumed where its result is there already, so the command may be killed and run again. A new
+head needs a new gate and a new attack decoder: `training.gate.fit` and `training.bundle.attack_decoder` come after it,
+as `make bundle` has them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from securesplit.atomic import folder_replacement, refuse_others
+from securesplit.model import Calibration, Manifest, Preset, backbones
+from securesplit.model.bundle import DEFAULT_FOLDER, FILES
+from securesplit.privacy.release import ReleaseSpec
+from training.bundle import export
+from training.bundle.calibrate import measure_and_write
+from training.bundle.from_run import make_bundle
+from training.data import dataset
+from training.evaluation import deployed
+from training.network.config import CONFIGS, SIDE
+from training.network.model import shipped_network
+from training.network.train import BEST, train
+from training.release import encoders
+from training.release.compact import Trained, load_cached, split_network, train_compact
+from training.release.private import REGULARISERS, Recipe, train_private
+from training.release.regularizers import NAMES, secrets_of
+
+LICENCE = (
+    "CC BY-NC-SA 4.0, non-commercial: trained on HAM10000 (Tschandl, Rosendahl, Kittler, Sci. Data 5:180161, 2018), "
+    "CC BY-NC(-SA) 4.0; started from the Keras ImageNet weights of EfficientNetV2B0 (Apache-2.0)"
+)
+
+
+def build_halves(head: keras.Model, tail: keras.Model, trained: dict[str, Trained]) -> tuple[bytes, bytes]:
+    """``head.tflite`` and ``tail.tflite`` of all presets; ``none`` is the cut itself."""
+    decoders = {"none": tail, **{name: t.decoder for name, t in trained.items()}}
+    shapes = {"none": tuple(tail.input_shape[1:]), **{name: t.spec.shape for name, t in trained.items()}}
+    encoders_ = {name: t.encoder for name, t in trained.items()}
+    return export.export_head(head, encoders_, SIDE), export.export_tail(decoders, shapes)
+
+
+def first_manifest(folder: Path, backbone: str, specs: dict[str, ReleaseSpec], provenance: dict[str, Any]) -> Manifest:
+    """The manifest of freshly exported halves, before anything was measured."""
+    digest = {half: hashlib.sha256((folder / half).read_bytes()).hexdigest() for half in ("head.tflite", "tail.tflite")}
+    return Manifest(
+        name=f"{backbone}-ham10000",
+        head_sha256=digest["head.tflite"],
+        tail_sha256=digest["tail.tflite"],
+        side=SIDE,
+        backbone=backbone,
+        cut=backbones.BACKBONES[backbone].cut,
+        presets={name: Preset(spec, Calibration(1.0, 0.0), 0.5, {}) for name, spec in specs.items()},
+        default_preset="private",
+        licence=LICENCE,
+        provenance=provenance,
+    )
+
+
+def stage_1(args: argparse.Namespace) -> Path:
+    """Train the whole network, from ImageNet weights to lesions, without any release.
+
+    Every generation after the first goes on from the one before, taught by all that were before it.
+
+    Returns:
+        Folder of the last generation's run.
+    """
+    run: Path = args.run
+    own = {"backbone": args.backbone, "batch": args.batch}
+    train(replace(CONFIGS["dermoscopy"], epochs=args.epochs, **own), args.data, run, weights=args.weights)
+    teachers: list[Path] = []
+    for number in range(2, args.generations + 1):
+        teachers.append(_teacher(run, args.data))
+        start, run = run / BEST, args.run.with_name(f"{args.run.name}-generation-{number}")
+        train(replace(CONFIGS["born_again"], **own), args.data, run, start=start, teachers=teachers)
+    return run
+
+
+def _teacher(run: Path, root: Path) -> Path:
+    """The finished network of `run` as a bundle that teaches."""
+    bundle = run / "teacher"
+    if not bundle.is_dir():
+        make_bundle(run, root, bundle, licence=LICENCE)
+    return bundle
+
+
+def _record(run: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((run / BEST).with_suffix(".json").read_text())
+    return record
+
+
+def build(args: argparse.Namespace) -> Manifest:
+    """All stages, each skipped or resumed where its result is there.
+
+    Raises:
+        ConfigError: the folder of the bundle holds something else too.
+    """
+    refuse_others(args.out, FILES)
+    backbone = args.backbone
+    run = args.run if args.reuse_stage_1 else stage_1(args)
+    train, val = load_cached(run, args.data, backbone, views=args.views)
+    network = shipped_network(backbone)
+    network.load_weights(str(run / BEST))
+    head, tail = split_network(network, backbone)
+    shape = train.maps.shape[1:]
+    private = encoders.private_spec(args.levels, args.sigma)
+    secrets = secrets_of(dataset.list_photos(args.data)["train"])
+    recipe = Recipe(
+        towers=args.towers,
+        epochs=args.private_epochs,
+        levels=args.levels,
+        regularisers=dict(args.regulariser or REGULARISERS),
+    )
+    trained = {
+        "compact": train_compact(tail, train, val, encoders.compact_spec(shape), run, epochs=args.compact_epochs),
+        "private": train_private(train, val, secrets, private, run, recipe),
+    }
+    print({name: f"val AUC {t.val_auc:.4f}" for name, t in trained.items()}, flush=True)
+    specs = {"none": encoders.none_spec(shape), **{name: t.spec for name, t in trained.items()}}
+    provenance = {
+        "data": "HAM10000, split by lesion",
+        "data_sha256": dataset.data_hash(dataset.list_photos(args.data)),
+        "start_weights": "keras.applications ImageNet weights of the backbone",
+        "keras": keras.__version__,
+        "tensorflow": version("tensorflow"),
+        "fine_tuning": {"run": run.name, **_record(run)},
+        "private": asdict(recipe),
+        "command": "python -m training.bundle.default",
+    }
+    if args.provenance:
+        provenance |= json.loads(args.provenance.read_text())
+    with folder_replacement(args.out) as own:
+        export.write_halves(own, *build_halves(head, tail, trained))
+        return measure_and_write(own, first_manifest(own, backbone, specs, provenance), run, args.data)
+
+
+def _regulariser(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    if name not in NAMES:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(NAMES)}")
+    try:
+        return name, float(weight)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=WEIGHT") from None
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser.add_argument("--weights", type=Path, help="ImageNet weights, a Keras .weights.h5")
+    parser.add_argument("--backbone", choices=sorted(backbones.BACKBONES), default="efficientnetv2b0")
+    parser.add_argument("--run", type=Path, default=Path("build/efficientnetv2b0"), help="checkpoints and caches")
+    parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER)
+    parser.add_argument("--epochs", type=int, default=9, help="of the first generation")
+    parser.add_argument(
+        "--generations", type=int, default=2, help="of the network, each after the first taught by those before it"
+    )
+    parser.add_argument("--batch", type=int, default=32, help="photos a step in stage 1")
+    parser.add_argument(
+        "--reuse-stage-1", action="store_true", help="take the best weights in the run folder as they are"
+    )
+    parser.add_argument("--views", type=int, default=1, help="random views of a training photo in stage 2")
+    parser.add_argument("--compact-epochs", type=int, default=4)
+    parser.add_argument("--private-epochs", type=int, default=Recipe.epochs)
+    parser.add_argument(
+        "--levels", type=int, default=Recipe.levels, help="values of a release of the private preset before noise"
+    )
+    parser.add_argument("--sigma", type=float, default=encoders.SHIPPED[1], help="σ/C of the private preset")
+    parser.add_argument("--towers", type=int, default=Recipe.towers, help="encoders of the private preset, averaged")
+    parser.add_argument(
+        "--regulariser",
+        type=_regulariser,
+        action="append",
+        metavar="NAME=WEIGHT",
+        help=f"of the private preset, may be repeated, of {', '.join(NAMES)} (default: those that ship)",
+    )
+    parser.add_argument("--provenance", type=Path, help="JSON object to add to the manifest's provenance")
+    manifest = build(parser.parse_args())
+    for split in ("validation", "test"):
+        print(split, deployed.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

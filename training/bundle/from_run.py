@@ -1,0 +1,104 @@
+"""The best network of a run, split, converted, calibrated and measured: a bundle that can be served.
+
+    python -m training.bundle.from_run --run build/inception --out build/bundle
+
+It has the one preset ``none``, as whatever the splitter makes; `training.release.compact` trains presets that defend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from securesplit.atomic import folder_draft
+from securesplit.errors import ConfigError
+from securesplit.model import Manifest, backbones, convert, packing, splitting
+from training import command
+from training.bundle.calibrate import measure_and_write
+from training.data import dataset
+from training.evaluation.deployed import summary
+from training.network import run_record
+from training.network.config import Config
+from training.network.model import build_model
+
+CALIBRATION_PHOTOS = 64
+
+
+def make_bundle(
+    run: Path, root: Path, out: Path, *, at: str | None = None, precision: str = "float16", licence: str = "not stated"
+) -> Manifest:
+    """Split the best network of `run` at the layer `at` (None: its backbone's default cut) into the folder `out`.
+
+    `out` holds a whole bundle or nothing, should this process be killed.
+
+    Args:
+        run: folder of a run of `training.network.train`, finished or cut short; the manifest says which.
+        root: the photos that it was trained on: validation photos calibrate, test photos are measured.
+        out: must be empty or absent.
+        at: a valid cut of the network.
+        precision: of the halves: ``float32``, ``float16`` or ``int8``.
+        licence: of the weights, in words.
+
+    Raises:
+        ConfigError: the run has no finished epoch, the cut is not valid, `out` is taken, or the photos are others.
+    """
+    record = run_record.read(run)
+    photos = dataset.list_photos(root)
+    best = run / "best.weights.h5"
+    if not best.is_file():
+        raise ConfigError(f"the run in {run} has no finished epoch", hint="give the same command again, it goes on")
+    if dataset.data_hash(photos) != record["made_from"]["data_sha256"]:
+        raise ConfigError(f"the run in {run} was made from other photos", hint="give the folder that it was trained on")
+    config = Config(**record["made_from"]["config"])
+    keras.mixed_precision.set_dtype_policy("float32")
+    network = build_model(config)
+    network.load_weights(str(best))
+    layer = at or backbones.BACKBONES[config.backbone].cut
+    network = splitting.choose_output(network, "malignant")
+    few = np.random.default_rng(config.seed).permutation(len(photos["val"]))[:CALIBRATION_PHOTOS]
+    shown = dataset.load_split(
+        [photos["val"][i] for i in few], height=config.side, width=config.side * 4 // 3, cache=run.parent / "pixels"
+    )
+    provenance = {
+        **record["made_from"],
+        "run_is": record["status"],
+        "best_epoch": json.loads(best.with_suffix(".json").read_text()),
+        "command": f"python -m training.network.train --run {run.name} --bundle {out.name}",
+    }
+    with folder_draft(out) as own:
+        packed = packing.pack(network, layer, dataset.centre_square(shown.pixels), precision=precision)
+        print(packed.parity.line(), flush=True)
+        manifest = packing.write_bundle(
+            own,
+            packed,
+            name=f"{config.backbone}-{layer}",
+            backbone=config.backbone,
+            cut=layer,
+            side=config.side,
+            about={"licence": licence, "provenance": provenance},
+        )
+        measured = measure_and_write(own, manifest, run, root)
+    for split in ("validation", "test"):
+        print(split, summary({n: p.quality[split] for n, p in measured.presets.items()}), sep="\n")
+    return measured
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle to make")
+    parser.add_argument("--at", help="layer to split at (default: the backbone's)")
+    parser.add_argument("--precision", choices=convert.PRECISIONS, default="float16", help="of the halves")
+    parser.add_argument("--licence", default="not stated", help="of the weights")
+    args = vars(parser.parse_args())
+    make_bundle(args.pop("run"), args.pop("data"), args.pop("out"), **args)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,157 @@
+"""Several data sets as one: dermoscopy of two hospitals, dermoscopy of other cameras, and phone photos.
+
+A collection is a folder that holds ``ham10000/`` and any of ``isic_archive/``, ``phone/`` and ``smartphone/``, each
+with ``images/`` and ``metadata.csv``. HAM10000 brings its own splits. The others have none: ``smartphone`` is for
+testing, and the rest for training, unless a source is held out (`hold_out`), which is how a network is measured on
+cameras and clinics that it never saw.
+
+A photo's *source* is what a shortcut could hang on: ``ham10000``, a collection within the ISIC archive (``komour``,
+``isic2017``, ``isic9``), or ``phone/F`` for one of `FOLDS` folds over patients. Its *kind* is ``dermoscopy`` or
+``phone``.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from training.data.photo import MALIGNANT_DX, DataError, Photo
+from training.data.splits import SPLITS
+
+FOLDS = 5
+"""Folds over the patients of the phone photos."""
+
+_DIAGNOSES = {
+    "nevus": "nv",
+    "melanoma": "mel",
+    "seborrheic keratosis": "bkl",
+    "dermatofibroma": "df",
+    "squamous cell carcinoma": "akiec",
+    "actinic keratosis": "akiec",
+    "NEV": "nv",
+    "MEL": "mel",
+    "SEK": "bkl",
+    "BCC": "bcc",
+    "SCC": "akiec",
+    "ACK": "akiec",
+}
+"""The names of other data sets -> those of HAM10000, which puts squamous cell carcinoma in situ among the ``akiec``."""
+
+
+def is_collection(root: Path) -> bool:
+    """Whether `root` holds several data sets, HAM10000 among them."""
+    return (root / "ham10000" / "metadata.csv").is_file()
+
+
+def list_isic_archive(root: Path) -> list[Photo]:
+    """Dermoscopy from the ISIC Archive that is not in HAM10000; lesions are not known, so each photo is its own.
+
+    Raises:
+        DataError: a diagnosis is unknown.
+    """
+    return [
+        Photo(
+            path=root / "images" / f"{row['image_id']}.jpg",
+            malignant=row["label"] == "malignant",
+            lesion=row["lesion_id"] or row["image_id"],
+            dx=_diagnosis(row["dx"]),
+            dx_type="histo" if row["dx_type"] == "histopathology" else row["dx_type"],
+            source=row["source"],
+        )
+        for row in _rows(root)
+    ]
+
+
+def list_phone(root: Path) -> list[Photo]:
+    """Phone photos of PAD-UFES-20, grouped by patient. Actinic keratosis counts as malignant, as in HAM10000.
+
+    Raises:
+        DataError: a diagnosis is unknown.
+    """
+    return [
+        _phone(root, row, dx=row["dx"], biopsied=row["biopsied"], source=f"phone/{fold_of(row['patient_id'])}")
+        for row in _rows(root)
+    ]
+
+
+def list_smartphone(root: Path) -> list[Photo]:
+    """Phone photos of other patients of the same data set, which are for testing only.
+
+    Raises:
+        DataError: a diagnosis is unknown.
+    """
+    return [
+        _phone(root, row, dx=row["diagnostic"], biopsied=row["biopsed"], source="smartphone") for row in _rows(root)
+    ]
+
+
+def _phone(root: Path, row: dict[str, str], *, dx: str, biopsied: str, source: str) -> Photo:
+    diagnosis = _diagnosis(dx)
+    return Photo(
+        path=root / "images" / row["file"],
+        malignant=diagnosis in MALIGNANT_DX,
+        lesion=row["patient_id"],
+        dx=diagnosis,
+        dx_type="histo" if biopsied == "True" else "",
+        age=row["age"],
+        sex=(row.get("sex") or row.get("gender") or "").lower(),
+        site=row["region"].lower(),
+        source=source,
+        kind="phone",
+        is_premalignant=row["label"] == "actinic_keratosis",
+    )
+
+
+def fold_of(patient: str) -> int:
+    """The fold of a patient, from 0 to `FOLDS` - 1; it depends on the name alone."""
+    return hashlib.sha256(patient.encode()).digest()[0] % FOLDS
+
+
+def merged(ham10000: dict[str, list[Photo]], root: Path) -> dict[str, list[Photo]]:
+    """The splits of HAM10000 with the other data sets under `root`: in training, ``smartphone`` in test.
+
+    Raises:
+        DataError: a diagnosis is unknown.
+    """
+    others = []
+    if (root / "isic_archive").is_dir():
+        others += list_isic_archive(root / "isic_archive")
+    if (root / "phone").is_dir():
+        others += list_phone(root / "phone")
+    splits = {split: [replace(photo, source="ham10000") for photo in ham10000[split]] for split in SPLITS}
+    splits["train"] += others
+    if (root / "smartphone").is_dir():
+        splits["test"] += list_smartphone(root / "smartphone")
+    return splits
+
+
+def hold_out(photos: dict[str, list[Photo]], sources: Sequence[str]) -> dict[str, list[Photo]]:
+    """Move every training photo of `sources` to validation.
+
+    Raises:
+        DataError: no training photo is of such a source.
+    """
+    held = set(sources)
+    if missing := held - {photo.source for photo in photos["train"]}:
+        known = ", ".join(sorted({photo.source for photo in photos["train"]}))
+        raise DataError(f"no training photo is of {', '.join(sorted(missing))}; sources: {known}")
+    return {
+        "train": [photo for photo in photos["train"] if photo.source not in held],
+        "val": photos["val"] + [photo for photo in photos["train"] if photo.source in held],
+        "test": photos["test"],
+    }
+
+
+def _rows(root: Path) -> list[dict[str, str]]:
+    with (root / "metadata.csv").open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _diagnosis(name: str) -> str:
+    try:
+        return _DIAGNOSES[name]
+    except KeyError:
+        raise DataError(f"unknown diagnosis {name!r}") from None

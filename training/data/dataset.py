@@ -1,0 +1,236 @@
+"""Photos on disk -> arrays in memory, with the split that keeps every lesion on one side.
+
+Four layouts are read: the HAM10000/ISIC one (``metadata.csv`` beside ``images/``), a folder tree that is split already
+(``train/benign/*.jpg``, ``train/malignant/*.jpg``, ``val/...``, ``test/...``), two folders, ``benign/`` and
+``malignant/``, which `training.data.splits` splits, and a collection of several data sets (`training.data.collection`).
+Pixels are decoded once into a ``.npy`` cache, at the working height and with their aspect ratio, so that an epoch costs
+no JPEG decoding.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from securesplit.atomic import draft
+from training.data.collection import is_collection, merged
+from training.data.photo import DX_CLASSES, MALIGNANT_DX, DataError, Photo
+from training.data.splits import SPLITS, divide
+
+__all__ = [
+    "DX_CLASSES",
+    "LABELS",
+    "MALIGNANT_DX",
+    "PHOTO_SUFFIXES",
+    "SPLITS",
+    "DataError",
+    "Labelled",
+    "Photo",
+    "Split",
+    "centre_square",
+    "check_disjoint",
+    "data_hash",
+    "list_photos",
+    "load_split",
+]
+
+LABELS = ("benign", "malignant")
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+
+
+class Labelled(Protocol):
+    """What is known of some photos beside their pixels; see `Split`."""
+
+    @property
+    def malignant(self) -> NDArray[np.float32]:
+        """1 for malignant, ``(n,)``."""
+
+    @property
+    def dx(self) -> NDArray[np.int32]:
+        """Index into `DX_CLASSES` or -1, ``(n,)``."""
+
+    @property
+    def source(self) -> NDArray[np.str_]:
+        """``(n,)``."""
+
+    @property
+    def is_counted(self) -> NDArray[np.bool_]:
+        """Counts in benign against malignant, ``(n,)``."""
+
+    @property
+    def histology(self) -> NDArray[np.bool_]:
+        """Proven by histology, ``(n,)``."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One side of the data: ``photos[i]`` belongs to ``pixels[i]``, ``(n, h, w, 3) uint8``."""
+
+    photos: tuple[Photo, ...]
+    pixels: NDArray[np.uint8]
+
+    @property
+    def malignant(self) -> NDArray[np.float32]:
+        """``(n,) float32``, 1 for malignant."""
+        return np.array([p.malignant for p in self.photos], np.float32)
+
+    @property
+    def dx(self) -> NDArray[np.int32]:
+        """``(n,) int32`` index into `DX_CLASSES`, -1 where the diagnosis is not known."""
+        return np.array([DX_CLASSES.index(p.dx) if p.dx in DX_CLASSES else -1 for p in self.photos], np.int32)
+
+    @property
+    def source(self) -> NDArray[np.str_]:
+        """``(n,)`` where each photo comes from, see `training.data.photo.Photo`."""
+        return np.array([p.source for p in self.photos])
+
+    @property
+    def is_phone(self) -> NDArray[np.bool_]:
+        """``(n,) bool``: taken with a phone, without a dermatoscope."""
+        return np.array([p.kind == "phone" for p in self.photos], bool)
+
+    @property
+    def is_counted(self) -> NDArray[np.bool_]:
+        """``(n,) bool``: counts in benign against malignant."""
+        return np.array([not p.is_premalignant for p in self.photos], bool)
+
+    @property
+    def histology(self) -> NDArray[np.bool_]:
+        """``(n,) bool``: the label was proven by histology."""
+        return np.array([p.dx_type == "histo" for p in self.photos], bool)
+
+
+def list_photos(root: Path) -> dict[str, list[Photo]]:
+    """The photos of each split under `root`, in any of the layouts.
+
+    Raises:
+        DataError: `root` is in none of them, or holds other photos than its ``splits.csv`` names.
+    """
+    if is_collection(root):
+        return merged(_list_isic(root / "ham10000"), root)
+    if (root / "metadata.csv").is_file():
+        return _list_isic(root)
+    if (root / "train" / "benign").is_dir():
+        return _list_tree(root)
+    if all((root / label).is_dir() for label in LABELS):
+        return _list_folders(root)
+    raise DataError(f"{root} holds none of ham10000/, metadata.csv, train/benign/, and benign/ with malignant/")
+
+
+def _list_isic(root: Path) -> dict[str, list[Photo]]:
+    found: dict[str, list[Photo]] = {name: [] for name in SPLITS}
+    with (root / "metadata.csv").open(newline="") as stream:
+        for row in csv.DictReader(stream):
+            found[row["split"]].append(
+                Photo(
+                    path=root / "images" / f"{row['image_id']}.jpg",
+                    malignant=row["dx"] in MALIGNANT_DX,
+                    lesion=row["group"] or row["lesion_id"],
+                    dx=row["dx"],
+                    dx_type=row["dx_type"],
+                    age=row["age"],
+                    sex=row["sex"],
+                    site=row["localization"],
+                )
+            )
+    return found
+
+
+def _list_tree(root: Path) -> dict[str, list[Photo]]:
+    return {
+        split: [
+            Photo(path=path, malignant=label == "malignant", lesion=path.stem)
+            for label in LABELS
+            for path in _photos_in(root / split / label)
+        ]
+        for split in SPLITS
+    }
+
+
+def _list_folders(root: Path) -> dict[str, list[Photo]]:
+    paths = [path for label in LABELS for path in _photos_in(root / label)]
+    if not paths:
+        raise DataError(f"{root} holds no photo in benign/ and malignant/")
+    try:
+        divided = divide(root, paths)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    found: dict[str, list[Photo]] = {name: [] for name in SPLITS}
+    for path in paths:
+        split, group = divided[str(path.relative_to(root))]
+        found[split].append(Photo(path=path, malignant=path.parent.name == "malignant", lesion=group))
+    return found
+
+
+def _photos_in(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*")) if path.suffix.lower() in PHOTO_SUFFIXES]
+
+
+def data_hash(photos: dict[str, list[Photo]]) -> str:
+    """SHA-256 over split, file name, label and lesion of every photo: what a run's manifest calls its data."""
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        for p in photos[split]:
+            digest.update(f"{split}|{p.path.name}|{int(p.malignant)}|{p.lesion}\n".encode())
+    return digest.hexdigest()
+
+
+def check_disjoint(photos: dict[str, list[Photo]]) -> None:
+    """Refuse a split in which one lesion stands on two sides.
+
+    Raises:
+        DataError: names one such lesion.
+    """
+    side: dict[str, str] = {}
+    for split in SPLITS:
+        for p in photos[split]:
+            if side.setdefault(p.lesion, split) != split:
+                raise DataError(f"lesion {p.lesion} is in both {side[p.lesion]} and {split}")
+
+
+def load_split(photos: list[Photo], *, height: int, width: int, cache: Path) -> Split:
+    """Decode `photos` to ``(n, height, width, 3) uint8``, from `cache` when it was done before.
+
+    A photo's short side becomes `height`; what is wider or higher than the frame is cropped at the centre, what is
+    narrower is continued by its mirror image, so that the centre square is the one that a device would show the head.
+
+    Raises:
+        DataError: there is no photo.
+    """
+    if not photos:
+        raise DataError("a split without photos")
+    key = hashlib.sha256("\n".join(str(p.path) for p in photos).encode()).hexdigest()[:16]
+    file = cache / f"{key}-{height}x{width}-mirrored.npy"
+    if not file.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        pixels = np.stack([_frame(p.path, height, width) for p in photos])
+        with draft(file) as own:
+            np.save(own, pixels)
+    return Split(tuple(photos), np.load(file))
+
+
+def _frame(path: Path, height: int, width: int) -> NDArray[np.uint8]:
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    scale = height / min(image.size)
+    if scale != 1.0:
+        size = (max(height, round(image.width * scale)), max(height, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    left, top = max(0, (image.width - width) // 2), (image.height - height) // 2
+    cropped = np.asarray(image.crop((left, top, left + min(width, image.width), top + height)), np.uint8)
+    missing = width - cropped.shape[1]
+    return np.pad(cropped, ((0, 0), (missing // 2, missing - missing // 2), (0, 0)), mode="symmetric")
+
+
+def centre_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``(n, h, w, 3)`` with w >= h -> ``(n, h, h, 3)``, the convention at inference."""
+    height, width = pixels.shape[1:3]
+    left = (width - height) // 2
+    return pixels[:, :, left : left + height]

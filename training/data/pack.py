@@ -1,0 +1,98 @@
+"""All photos of a data folder in one file, at the training size, to carry them to another machine.
+
+    python -m training.data.pack --data ../shared/data --out build/photos.npz
+
+Test photos stay behind: a network is never chosen by them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training import command
+from training.data import dataset
+from training.network.config import SIDE
+
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photos with all that training asks of them; every array has one row for each photo.
+
+    Attributes:
+        pixels: ``(n, h, w, 3) uint8``.
+        malignant: ``(n,) float32``, 1 for malignant.
+        dx: ``(n,) int32``, see `training.data.dataset.Split.dx`.
+        source: ``(n,)``, see `training.data.photo.Photo`.
+        is_phone: ``(n,) bool``.
+        is_counted: ``(n,) bool``: counts in benign against malignant.
+        histology: ``(n,) bool``.
+    """
+
+    pixels: NDArray[np.uint8]
+    malignant: NDArray[np.float32]
+    dx: NDArray[np.int32]
+    source: NDArray[np.str_]
+    is_phone: NDArray[np.bool_]
+    is_counted: NDArray[np.bool_]
+    histology: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, split: dataset.Split) -> Self:
+        """The photos of a split in memory."""
+        return cls(**{name: getattr(split, name) for name in cls.__dataclass_fields__})
+
+    @classmethod
+    def load(cls, file: Path, split: str) -> Self:
+        """The photos of `split` in a file of `save`."""
+        with np.load(file) as arrays:
+            return cls(**{name: arrays[f"{split}_{name}"] for name in cls.__dataclass_fields__})
+
+    def arrays(self, split: str) -> dict[str, NDArray[Any]]:
+        """Named as `load` reads them."""
+        return {f"{split}_{name}": getattr(self, name) for name in self.__dataclass_fields__}
+
+    def only(self, chosen: NDArray[np.bool_]) -> Photos:
+        """The chosen ones."""
+        return Photos(**{name: getattr(self, name)[chosen] for name in self.__dataclass_fields__})
+
+    def joined(self, others: Photos) -> Photos:
+        """These and then the others."""
+        return Photos(
+            **{name: np.concatenate([getattr(self, name), getattr(others, name)]) for name in self.__dataclass_fields__}
+        )
+
+    def squares(self) -> NDArray[np.uint8]:
+        """Centre squares, ``(n, h, h, 3)``."""
+        return dataset.centre_square(self.pixels)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--side", type=int, default=SIDE, help="height of a photo in pixels, which networks take")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    photos = dataset.list_photos(args.data)
+    dataset.check_disjoint(photos)
+    arrays: dict[str, NDArray[Any]] = {}
+    for split in SPLITS:
+        loaded = dataset.load_split(
+            photos[split], height=args.side, width=args.side * 4 // 3, cache=args.out.parent / "pixels"
+        )
+        arrays |= Photos.of(loaded).arrays(split)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with args.out.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+
+
+if __name__ == "__main__":
+    command.run(main)

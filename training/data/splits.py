@@ -1,0 +1,80 @@
+"""Photos that come in two folders, ``benign/`` and ``malignant/``, divided into train, val and test.
+
+Whatever looks like the same picture stays on one side (`training.data.duplicates.groups`), and each side gets its share
+of both classes. The division depends on the photos and the seed alone, and is written to ``splits.csv`` beside the
+folders, so that the test photos stay the same ones for whoever reads them next.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from securesplit.atomic import draft
+
+SPLITS = ("train", "val", "test")
+SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
+RECORD = "division.csv"
+
+
+def allocate(members: Mapping[str, Sequence[bool]], seed: int) -> dict[str, str]:
+    """The split of each group: the one that lacks most of the group's class, in an order drawn from `seed`.
+
+    Args:
+        members: by group, which of its photos are malignant; a group with one counts as malignant.
+        seed: of the order.
+    """
+    names = sorted(members)
+    np.random.default_rng(seed).shuffle(names)
+    side: dict[str, str] = {}
+    for malignant in (True, False):
+        chosen = [name for name in names if any(members[name]) == malignant]
+        total, given = sum(len(members[name]) for name in chosen), dict.fromkeys(SPLITS, 0)
+        for name in chosen:
+            split = max(SPLITS, key=lambda s: SHARES[s] * total - given[s])
+            given[split] += len(members[name])
+            side[name] = split
+    return side
+
+
+def divide(root: Path, photos: Sequence[Path], seed: int = 1) -> dict[str, tuple[str, str]]:
+    """Split and group of each photo, by its path under `root`; read back from ``splits.csv`` where it is there.
+
+    Args:
+        root: the folder with ``benign/`` and ``malignant/``.
+        photos: all of them, under `root`.
+        seed: of the division.
+
+    Raises:
+        ValueError: ``splits.csv`` does not name exactly these photos.
+    """
+    names = [str(path.relative_to(root)) for path in photos]
+    record = root / RECORD
+    if record.is_file():
+        with record.open(newline="", encoding="utf-8") as stream:
+            found = {row["photo"]: (row["split"], row["group"]) for row in csv.DictReader(stream)}
+        if set(found) != set(names):
+            raise ValueError(f"{record} was made for other photos; delete it to divide them anew")
+        return found
+    from training.data.duplicates import grey_picture, groups
+
+    linked = [names[twin] for twin in groups(np.stack([grey_picture(path) for path in photos]))]
+    members: dict[str, list[bool]] = {}
+    for name, group in zip(names, linked, strict=True):
+        members.setdefault(group, []).append(name.startswith("malignant"))
+    side = allocate(members, seed)
+    divided = {name: (side[group], group) for name, group in zip(names, linked, strict=True)}
+    if os.access(root, os.W_OK):
+        _write(record, divided)
+    return divided
+
+
+def _write(record: Path, divided: Mapping[str, tuple[str, str]]) -> None:
+    with draft(record) as own, own.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("photo", "split", "group"))
+        writer.writerows((name, *where) for name, where in sorted(divided.items()))

@@ -1,0 +1,98 @@
+"""What a data folder holds: counts a class and split, near-duplicates across the splits, and a contact sheet.
+
+python -m training.data.summary --data DIR --out build/summary
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from securesplit.imaging import load_photo
+from training.data.dataset import LABELS, Photo, check_disjoint, data_hash, list_photos
+from training.data.duplicates import Pair, across_splits
+from training.data.splits import SPLITS
+
+TILE = 96  # pixels
+COLUMNS = 10
+
+
+def count(photos: Mapping[str, Sequence[Photo]]) -> dict[str, dict[str, Any]]:
+    """By split: photos, lesions, photos of each class, of each diagnosis, and those proven by histology."""
+    return {
+        split: {
+            "photos": len(photos[split]),
+            "lesions": len({p.lesion for p in photos[split]}),
+            **{label: sum(p.malignant == (label == "malignant") for p in photos[split]) for label in LABELS},
+            "histology": sum(p.dx_type == "histo" for p in photos[split]),
+            "diagnoses": dict(sorted(Counter(p.dx or "unknown" for p in photos[split]).items())),
+        }
+        for split in SPLITS
+    }
+
+
+def contact_sheet(photos: Mapping[str, Sequence[Photo]], seed: int = 1) -> Image.Image:
+    """A row of randomly chosen photos for each split and class, labelled."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (f"{split} · {label}", [p for p in photos[split] if p.malignant == (label == "malignant")])
+        for split in SPLITS
+        for label in LABELS
+    ]
+    sheet = Image.new("RGB", (COLUMNS * TILE, len(rows) * (TILE + 14)), "white")
+    for line, (title, members) in enumerate(rows):
+        top = line * (TILE + 14)
+        ImageDraw.Draw(sheet).text((2, top), f"{title} ({len(members)})", fill="black")
+        for column, index in enumerate(rng.permutation(len(members))[:COLUMNS]):
+            tile = Image.fromarray(load_photo(members[index].path, TILE))
+            sheet.paste(tile, (column * TILE, top + 13))
+    return sheet
+
+
+def table(counts: Mapping[str, Mapping[str, Any]]) -> str:
+    """The counts for people."""
+    columns = ("photos", "lesions", *LABELS, "histology")
+    head = f"{'split':8}" + "".join(f"{c:>11}" for c in columns)
+    return "\n".join([head, *(f"{s:8}" + "".join(f"{c[k]:>11}" for k in columns) for s, c in counts.items())])
+
+
+def name_pairs(pairs: Sequence[Pair], photos: Mapping[str, Sequence[Photo]]) -> list[dict[str, Any]]:
+    """Near-duplicates with their file names, as JSON types."""
+    return [
+        {
+            "photos": [f"{split}/{photos[split][index].path.name}" for split, index in (pair.one, pair.other)],
+            "differing_bits": pair.bits,
+            "correlation": round(pair.correlation, 4),
+        }
+        for pair in pairs
+    ]
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser.add_argument("--out", type=Path, default=Path("build/summary"))
+    args = parser.parse_args()
+    photos = list_photos(args.data)
+    check_disjoint(photos)
+    counts, pairs = count(photos), name_pairs(across_splits(photos), photos)
+    args.out.mkdir(parents=True, exist_ok=True)
+    report = {"data_sha256": data_hash(photos), "counts": counts, "near_duplicates_across_splits": pairs}
+    (args.out / "summary.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    contact_sheet(photos).save(args.out / "contact_sheet.png")
+    print(table(counts))
+    for pair in pairs:
+        print(f"near-duplicate: {' and '.join(pair['photos'])}, correlation {pair['correlation']}")
+    print(f"{len(pairs)} near-duplicates across splits; {args.out}/contact_sheet.png, {args.out}/summary.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How well a bundle does as it is deployed: figures with intervals, baseline, report, model card."""

@@ -1,0 +1,78 @@
+"""What a report needs from the photos: logits of every preset through the deployed bundle, and the colour-only floor.
+
+Both take minutes on two cores, so they are kept in a cache folder under the bundle's identity and the data's hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.atomic import draft
+from securesplit.model import Bundle
+from training.bundle.calibrate import SECRET
+from training.data import dataset
+from training.evaluation import baseline, deployed
+
+SPLITS = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits by split and preset, and the floor's scores by split; rows follow `photos`."""
+
+    photos: dict[str, tuple[dataset.Photo, ...]]
+    logits: dict[str, dict[str, NDArray[np.float32]]]
+    floor: dict[str, NDArray[np.float64]]
+
+    def malignant(self, split: str) -> NDArray[np.bool_]:
+        """``(n,) bool``."""
+        return baseline.labels(list(self.photos[split]))
+
+    def histology(self, split: str) -> NDArray[np.bool_]:
+        """``(n,) bool``: proven by histology."""
+        return np.array([p.dx_type == "histo" for p in self.photos[split]])
+
+    def lesions(self, split: str) -> NDArray[np.str_]:
+        """``(n,)``: which lesion each photo shows."""
+        return np.array([p.lesion for p in self.photos[split]])
+
+
+def predict(bundle: Bundle, root: Path, cache: Path) -> Predictions:
+    """Run the deployed halves on validation and test photos under `root`, or read what an earlier run found.
+
+    Raises:
+        DataError: the photos are not there.
+        BundleError: the bundle cannot be opened.
+    """
+    photos = dataset.list_photos(root)
+    key = f"{bundle.identity.hex()[:16]}-{dataset.data_hash(photos)[:16]}"
+    logits = {split: _cached(cache / f"{key}-{split}.npz", _logits(bundle, photos[split], cache)) for split in SPLITS}
+    scores = _cached(
+        cache / f"floors-{dataset.data_hash(photos)[:16]}.npz",
+        lambda: dict(zip(SPLITS, baseline.colour_floors(photos["train"], [photos[s] for s in SPLITS]), strict=True)),
+    )
+    return Predictions({s: tuple(photos[s]) for s in SPLITS}, logits, scores)
+
+
+def _logits(bundle: Bundle, photos: list[dataset.Photo], cache: Path) -> Callable[[], dict[str, Any]]:
+    def compute() -> dict[str, Any]:
+        side = bundle.manifest.side
+        split = dataset.load_split(photos, height=side, width=side * 4 // 3, cache=cache.parent / "pixels")
+        return deployed.deployed_logits(bundle, split, SECRET)
+
+    return compute
+
+
+def _cached(file: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with draft(file) as own:
+            np.savez(own, **compute())
+    with np.load(file) as stored:
+        return dict(stored)

@@ -1,0 +1,151 @@
+"""Measure a bundle as deployed and write its model card, figures and plots.
+
+    python -m training.evaluation.report --model BUNDLE --data DIR --out docs/model_card
+
+Thresholds and calibration are the bundle's own, fixed on validation photos; everything here is measured on the test
+photos. ``metrics.json`` holds every number of the card.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from securesplit.model import Bundle, Preset
+from securesplit.text import figures_json, rounded_up
+from training.bundle.calibrate import SENSITIVITY
+from training.evaluation import metrics, model_card, plots
+from training.evaluation.deployed import threshold_for_sensitivity
+from training.evaluation.predictions import Predictions, predict
+
+DRAWS = 1000
+
+
+def measure(bundle: Bundle, predictions: Predictions, draws: int = DRAWS) -> dict[str, Any]:
+    """Every figure of the card, as JSON types and `training.evaluation.metrics.Figure`."""
+    malignant, photos = predictions.malignant("test"), predictions.photos["test"]
+    presets = {name: _preset(predictions, preset, draws) for name, preset in bundle.presets.items()}
+    default = bundle.preset()
+    probability = _probability(predictions, default)["test"]
+    return {
+        "bundle": bundle.id,
+        "name": bundle.manifest.name,
+        "counts": {split: _counts(predictions, split) for split in predictions.photos},
+        "presets": presets,
+        "floor": _floor(predictions, draws),
+        "default_preset": default.spec.preset,
+        "strata": metrics.by_stratum(
+            probability,
+            *(malignant, photos),
+            threshold=default.threshold,
+            draws=max(10, draws // 4),
+            floor=predictions.floor["test"],
+        ),
+    }
+
+
+def _counts(predictions: Predictions, split: str) -> dict[str, int]:
+    malignant = predictions.malignant(split)
+    return {
+        "photos": len(malignant),
+        "malignant": int(malignant.sum()),
+        "lesions": len(set(predictions.lesions(split))),
+        "histology": int(predictions.histology(split).sum()),
+    }
+
+
+def _floor(predictions: Predictions, draws: int) -> dict[str, metrics.Figure]:
+    """The colour-only model as a preset is measured: its threshold too is fixed on validation photos."""
+    threshold = threshold_for_sensitivity(predictions.floor["val"], predictions.malignant("val"), SENSITIVITY)
+    return metrics.deployed(
+        predictions.floor["test"],
+        predictions.malignant("test"),
+        predictions.histology("test"),
+        predictions.lesions("test"),
+        threshold=threshold,
+        draws=draws,
+    )
+
+
+def _probability(predictions: Predictions, preset: Preset) -> dict[str, Any]:
+    """Calibrated probabilities of both splits, ``(n,)`` each."""
+    return {
+        split: np.array([preset.calibration.probability(float(x)) for x in by_preset[preset.spec.preset]])
+        for split, by_preset in predictions.logits.items()
+    }
+
+
+def _preset(predictions: Predictions, preset: Preset, draws: int) -> dict[str, Any]:
+    name, malignant = preset.spec.preset, predictions.malignant("test")
+    raw = predictions.logits["test"][name].astype(np.float64)
+    temperature = metrics.temperature(predictions.logits["val"][name].astype(np.float64), predictions.malignant("val"))
+    test = metrics.deployed(
+        _probability(predictions, preset)["test"],
+        malignant,
+        predictions.histology("test"),
+        predictions.lesions("test"),
+        threshold=preset.threshold,
+        draws=draws,
+    )
+    return {
+        "test": test,
+        "threshold": preset.threshold,
+        "ece_before": metrics.ece(_sigmoid(raw), malignant),
+        "ece_temperature": metrics.ece(_sigmoid(raw / temperature), malignant),
+        "temperature": temperature,
+        "validation_auc": metrics.ranking(
+            predictions.logits["val"][name], predictions.malignant("val"), predictions.histology("val")
+        )["auc"],
+        "release_bytes": preset.spec.size * np.dtype(preset.spec.dtype).itemsize,
+        "epsilon": rounded_up(preset.spec.loss.epsilon(), 3) if preset.spec.sigma_per_clip else None,
+        "identification_bound_n1000": rounded_up(preset.spec.loss.identification_bound(1000), 4)
+        if preset.spec.sigma_per_clip
+        else None,
+    }
+
+
+def _sigmoid(logits: Any) -> Any:
+    return 1.0 / (1.0 + np.exp(-logits))
+
+
+def write(out: Path, bundle: Bundle, predictions: Predictions, measured: dict[str, Any], command: str) -> None:
+    """``metrics.json``, ``roc.png``, ``reliability.png`` and ``MODEL_CARD.md`` in `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "figures.json").write_text(figures_json(measured, indent=1) + "\n")
+    malignant = predictions.malignant("test")
+    scores: dict[str, Any] = {**predictions.logits["test"], "colour only": predictions.floor["test"]}
+    plots.roc(scores, malignant, predictions.histology("test"), out / "roc.png")
+    calibrated = {name: _probability(predictions, preset)["test"] for name, preset in bundle.presets.items()}
+    raw = _sigmoid(predictions.logits["test"][bundle.preset().spec.preset].astype(np.float64))
+    plots.calibration(raw, calibrated, malignant, out / "reliability.png")
+    (out / "MODEL_CARD.md").write_text(model_card.render(bundle.manifest, measured, command), encoding="utf-8")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="bundle folder (default: the one in the package)")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser.add_argument("--out", type=Path, default=Path("docs/model_card"))
+    parser.add_argument("--cache", type=Path, default=Path("build/report"), help="logits that were computed before")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="bootstrap samples")
+    args = parser.parse_args()
+    bundle = Bundle.load(args.model)
+    predictions = predict(bundle, args.data, args.cache)
+    measured = measure(bundle, predictions, args.draws)
+    name = "" if args.model is None else " --model BUNDLE"
+    write(
+        args.out,
+        bundle,
+        predictions,
+        measured,
+        f"python -m training.evaluation.report{name} --data DIR --out {args.out}",
+    )
+    print((args.out / "MODEL_CARD.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+r"""AUC of a network on each source of photos that it was not trained on, beside what colours alone tell.
+
+    python -m training.evaluation.sources --run build/collection --data ../shared/data
+    python -m training.evaluation.sources --bundle BUNDLE --data ../shared/data [--preset none]
+
+A run is measured on the sources that it held out and on the validation photos, with ``--test`` on the test photos
+too; a bundle, which does not say what it was trained on, on every source. Premalignant lesions are left out.
+Intervals are by bootstrap over lesions, for phone photos over patients. The colours' model learns from the photos of
+HAM10000 alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from securesplit.model import Bundle
+from training import command
+from training.data import dataset
+from training.data.collection import hold_out
+from training.data.photo import DataError, Photo
+from training.evaluation import deployed
+from training.evaluation.baseline import colour_floors
+from training.network.config import SIDE, Config
+from training.network.model import build_model
+from training.network.run_record import read
+from training.network.train import BEST
+
+_NOISE_SECRET = bytes(32)
+"""Any fixed key: a table that is printed twice shows the same draw of the noise."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One source's figures.
+
+    Attributes:
+        source: its name, all folds of the phone photos together.
+        photos: how many were scored.
+        malignant: how many of them are.
+        auc: with its 95 % interval.
+        histology_auc: among photos whose label histopathology confirmed, None where one class is missing there.
+        colour_auc: of colour statistics alone.
+    """
+
+    source: str
+    photos: int
+    malignant: int
+    auc: tuple[float, float, float]
+    histology_auc: float | None
+    colour_auc: float
+
+    def __str__(self) -> str:
+        auc, low, high = self.auc
+        proven = "" if self.histology_auc is None else f"{self.histology_auc:.3f}"
+        counts = f"{self.source:22}{self.photos:7}{self.malignant:11}"
+        return f"{counts}{auc:8.3f}  {low:.3f} to {high:.3f}  {proven:>10}{self.colour_auc:14.3f}"
+
+
+HEADING = f"{'source':22} photos  malignant     AUC  95 % interval    histology colours alone"
+Scorer = Callable[[dataset.Split], NDArray[Any]]
+
+
+def by_source(photos: list[Photo], colour_train: list[Photo], score: Scorer, cache: Path, side: int) -> list[Row]:
+    """A row for each source of `photos` that holds both classes.
+
+    Args:
+        photos: to be scored.
+        colour_train: what the colours' model learns from.
+        score: ``(n, side, w, 3)`` frames of a split -> ``(n,)``, larger for malignant.
+        cache: folder of decoded photos.
+        side: height of the frames.
+    """
+    groups: dict[str, list[Photo]] = {}
+    for photo in photos:
+        if not photo.is_premalignant:
+            groups.setdefault(photo.source.split("/")[0], []).append(photo)
+    groups = {name: group for name, group in groups.items() if 0 < sum(p.malignant for p in group) < len(group)}
+    colours = colour_floors(colour_train, list(groups.values()))
+    return [
+        _row(name, group, score(dataset.load_split(group, height=side, width=side * 4 // 3, cache=cache)), colour)
+        for (name, group), colour in zip(groups.items(), colours, strict=True)
+    ]
+
+
+def _row(name: str, photos: list[Photo], scores: NDArray[Any], colours: NDArray[Any]) -> Row:
+    malignant = np.array([p.malignant for p in photos])
+    lesions = np.array([p.lesion for p in photos])
+    proven = np.array([p.dx_type == "histo" for p in photos])
+    both = 0 < malignant[proven].sum() < proven.sum()
+    histology = float(roc_auc_score(malignant[proven], scores[proven])) if both else None
+    auc = deployed.auc_interval(scores, malignant, lesions)
+    colour_auc = float(roc_auc_score(malignant, colours))
+    return Row(name, len(photos), int(malignant.sum()), auc, histology, colour_auc)
+
+
+def scorer_of_run(run: Path, config: Config) -> Scorer:
+    """The best network of a run, on centre squares."""
+    network = build_model(config)
+    network.load_weights(str(run / BEST))
+
+    def score(split: dataset.Split) -> NDArray[Any]:
+        squares = dataset.centre_square(split.pixels).astype(np.float32)
+        if config.side != squares.shape[1]:
+            squares = keras.ops.convert_to_numpy(keras.layers.Resizing(config.side, config.side)(squares))
+        return np.asarray(network.predict(squares, batch_size=64, verbose=0)["malignant"])[:, 0]
+
+    return score
+
+
+def scorer_of_bundle(bundle: Bundle, preset: str) -> Scorer:
+    """A bundle as deployed, with the noise of `preset`."""
+    return lambda split: deployed.deployed_logits(bundle, split, _NOISE_SECRET)[preset]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--run", type=Path, help="folder of a run of training.network.train")
+    which.add_argument("--bundle", type=Path, help="folder of a bundle")
+    parser.add_argument("--data", type=Path, required=True, help="a collection, see training.data.collection")
+    parser.add_argument("--preset", default="none", help="of the bundle")
+    parser.add_argument("--test", action="store_true", help="of a run: the test photos too")
+    parser.add_argument("--cache", type=Path, default=Path("build/sources"), help="decoded photos")
+    args = parser.parse_args()
+    photos = dataset.list_photos(args.data)
+    ham10000 = [p for p in photos["train"] if p.source == "ham10000"]
+    if not ham10000:
+        raise DataError(f"{args.data} is no collection of data sets")
+    if args.run is not None:
+        made_of: dict[str, Any] = json.loads(json.dumps(read(args.run)["config"], allow_nan=False))
+        config = Config(**made_of)
+        held = hold_out(photos, config.hold_out.split(",")) if config.hold_out else photos
+        shown = {"val": held["val"], **({"test": photos["test"]} if args.test else {})}
+        score, side = scorer_of_run(args.run, config), config.side
+    else:
+        others = [p for p in photos["train"] if p.source != "ham10000"]
+        shown = {"val": photos["val"] + others, "test": photos["test"]}
+        score, side = scorer_of_bundle(Bundle.load(args.bundle), args.preset), SIDE
+    for split, chosen in shown.items():
+        print(f"\n{split}\n{HEADING}")
+        for row in by_source(chosen, ham10000, score, args.cache, side):
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,1 @@
+"""The gate of a bundle: fitted on photos as they are, made worse, and drawn."""

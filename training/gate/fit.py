@@ -1,0 +1,204 @@
+r"""The gate of a bundle, fitted and calibrated on a collection: which photos are refused on the device.
+
+    python -m training.gate.fit --data ../shared/data --bundle securesplit/model/default --others WALLPAPERS
+
+Writes ``fit.json`` into the bundle and its hash into the manifest, with what the network is worth on phone photos
+where it was not trained on any. The head runs over some 15,000 pictures, which takes ten minutes and is kept in
+``--cache``. What the gate does on photos that it was not fitted on is printed by ``python -m benchmarks.refusals``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.neural_network import MLPClassifier
+
+from securesplit.model import Bundle
+from securesplit.model import gate as gates
+from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.model.gate import OK, Gate, Limits, Subspace
+from securesplit.model.manifest import GateInfo, KindOfPhoto
+from securesplit.results import Kind
+from training import command
+from training.data import dataset
+from training.data.photo import DataError, Photo
+from training.evaluation import deployed
+from training.gate import samples
+from training.gate.degraded import REASONS
+from training.gate.samples import Examples
+
+OUTPUT = "none"
+COMPONENTS, HIDDEN = 48, 64
+MOST_REFUSED: dict[Kind, tuple[float, float]] = {"dermoscopy": (0.014, 0.002), "phone": (0.01, 0.0)}
+"""Share of untouched validation photos that may be refused by the residual and by the network."""
+_NOISE_SECRET = bytes(32)  # a figure that is measured twice comes from the same draw of the noise
+
+
+def reason_of(what: str) -> str:
+    """The class of an example: ``ok`` or the reason that it should be refused for."""
+    return OK if what == "ok" else REASONS.get(what, "not-skin")
+
+
+def kind_of(group: str) -> Kind:
+    """Drawn lesions stand in for dermoscopy."""
+    return "phone" if group == "phone" else "dermoscopy"
+
+
+def fit(examples: Examples) -> Gate:
+    """Principal components and network on the training side, limits on the validation side."""
+    x = np.stack([gates.features(m, q) for m, q in zip(examples.maps, examples.measures, strict=True)])
+    is_train, is_ok = examples.side == "train", examples.what == "ok"
+    kinds = np.array([kind_of(group) for group in examples.group])
+    whole = x[is_train & is_ok]
+    centre, scale = whole.mean(0), whole.std(0) + 1e-3
+    x = ((x - centre) / scale).astype(np.float32)
+    channels = examples.maps.shape[3]
+    spaces: dict[Kind, Subspace] = {
+        kind: _components(x[is_train & is_ok & (kinds == kind), : 2 * channels]) for kind in get_args(Kind)
+    }
+    labels = np.array([reason_of(what) for what in examples.what])
+    near = np.clip(x, -gates.FARTHEST, gates.FARTHEST)
+    hidden, last, classes = _network(near[is_train], labels[is_train])
+    phone = _phone(near[is_train & is_ok], kinds[is_train & is_ok] == "phone")
+    never: dict[Kind, Limits] = {kind: Limits(0.0, 0.0) for kind in get_args(Kind)}
+    h, w = examples.maps.shape[1:3]
+    gate = Gate(OUTPUT, (h, w, channels), centre, scale, spaces, never, phone, hidden, last, classes)
+    chosen = (examples.side == "val") & is_ok
+    return calibrated(gate, x[chosen], kinds[chosen])
+
+
+def _components(statistics: NDArray[np.float32]) -> Subspace:
+    mean = statistics.mean(0)
+    components = np.linalg.svd(statistics - mean, full_matrices=False)[2][:COMPONENTS]
+    return Subspace(mean, np.ascontiguousarray(components.T))
+
+
+def _network(x: NDArray[np.float32], labels: NDArray[np.str_]) -> tuple[Any, Any, tuple[str, ...]]:
+    """A network with one hidden layer, its classes in an order that begins with ``ok``."""
+    names = (OK, *sorted(set(labels.tolist()) - {OK}))
+    numbers = np.array([names.index(label) for label in labels])
+    network = MLPClassifier((HIDDEN,), alpha=1.0, max_iter=40, early_stopping=True, random_state=samples.SEED)
+    network.fit(x, numbers)
+    (hidden, last), (hidden_biases, last_biases) = network.coefs_, network.intercepts_
+    return (_single(hidden), _single(hidden_biases)), (_single(last), _single(last_biases)), names
+
+
+def _phone(x: NDArray[np.float32], is_phone: NDArray[np.bool_]) -> tuple[NDArray[np.float32], float]:
+    """Weights and bias of a linear function that is positive for phone photos."""
+    found = LogisticRegression(C=1e-3, class_weight="balanced", max_iter=300).fit(x, is_phone)
+    return _single(found.coef_[0]), float(found.intercept_[0])
+
+
+def _single(array: NDArray[Any]) -> NDArray[np.float32]:
+    return np.asarray(array, np.float32)
+
+
+def calibrated(gate: Gate, x: NDArray[np.float32], kinds: NDArray[np.str_]) -> Gate:
+    """The same gate with limits that refuse `MOST_REFUSED` of untouched photos.
+
+    Args:
+        gate: whose limits do not matter.
+        x: standardised features of untouched photos, ``(n, f)``.
+        kinds: of these photos.
+    """
+    scores = [gate.scores(row) for row in x]
+    limits: dict[Kind, Limits] = {}
+    for kind, (by_residual, by_network) in MOST_REFUSED.items():
+        of_kind = [score for score, known in zip(scores, kinds, strict=True) if known == kind]
+        residual = np.quantile([residuals[kind] for _, residuals, _ in of_kind], 1 - by_residual)
+        ok = np.quantile([chances[0] for _, _, chances in of_kind], by_network)
+        limits[kind] = Limits(float(residual), float(ok))
+    return replace(gate, limits=limits)
+
+
+def examples_of(bundle: Bundle, root: Path, others: Path | None, cache: Path) -> Examples:
+    """The head's maps of all pictures, from `cache` where they were computed before."""
+    made_of = f"{bundle.manifest.head_sha256} {root.resolve()} {others} {samples.SEED} {samples.FITTED}"
+    file = cache / f"{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.npz"
+    if file.exists():
+        with np.load(file, allow_pickle=False) as kept:
+            return Examples(**{name: kept[name] for name in kept.files})
+    found = samples.extract(bundle, OUTPUT, samples.pictures(root, bundle.manifest.side, others))
+    cache.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as stream:
+        np.savez(stream, **asdict(found))
+    return found
+
+
+def unlearned_phone(bundle: Bundle, photos: list[Photo], cache: Path) -> KindOfPhoto:
+    """What answers to phone photos are worth, by preset, where the network was trained on none of them."""
+    chosen = [p for p in photos if p.kind == "phone" and not p.is_premalignant]
+    split = dataset.load_split(chosen, height=bundle.manifest.side, width=bundle.manifest.side * 4 // 3, cache=cache)
+    malignant = np.array([p.malignant for p in chosen])
+    patients = np.array([p.lesion for p in chosen])
+    figures = {}
+    for name, logits in deployed.deployed_logits(bundle, split, _NOISE_SECRET).items():
+        _, low, high = deployed.auc_interval(logits, malignant, patients)
+        preset = bundle.preset(name)
+        probability = np.array([preset.calibration.probability(float(v)) for v in logits])
+        called = probability >= preset.threshold
+        figures[name] = {
+            "auc": round(float(roc_auc_score(malignant, logits)), 4),
+            "auc_low": round(low, 4),
+            "auc_high": round(high, 4),
+            "sensitivity": round(float(called[malignant].mean()), 4),
+            "specificity": round(float((~called[~malignant]).mean()), 4),
+            "ece": round(deployed.expected_calibration_error(probability, malignant), 4),
+        }
+    return KindOfPhoto(learned=False, photos=len(chosen), figures=figures)
+
+
+def write(bundle: Bundle, gate: Gate, kinds: dict[Kind, KindOfPhoto], made_by: dict[str, Any]) -> None:
+    """Put the gate into the bundle's folder, then its hash into the manifest."""
+    content = (json.dumps(gates.to_json(gate), indent=1, allow_nan=False) + "\n").encode()
+    gates.parse(content)
+    info = GateInfo(hashlib.sha256(content).hexdigest(), kinds)
+    provenance = {**bundle.manifest.provenance, "gate": made_by}
+    (bundle.folder / gates.FILE).write_bytes(content)
+    manifest = replace(bundle.manifest, gate=info, provenance=provenance)
+    (bundle.folder / "manifest.json").write_text(manifest.to_text())
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="a collection, see training.data.collection")
+    parser.add_argument("--bundle", type=Path, default=DEFAULT_FOLDER)
+    parser.add_argument("--others", type=Path, help="folder of pictures that show no skin, to learn from")
+    parser.add_argument("--others-licence", default="not stated", help="of these pictures, for the provenance")
+    parser.add_argument("--cache", type=Path, default=Path("build/gate"))
+    parser.add_argument("--phone-learned", action="store_true", help="the network was trained on phone photos")
+    args = parser.parse_args()
+    bundle = Bundle.load(args.bundle)
+    if OUTPUT not in bundle.presets or len(bundle.preset(OUTPUT).spec.shape) != 3:
+        raise DataError(f"the head of {args.bundle} gives no feature map {OUTPUT!r}")
+    photos = [p for split in dataset.list_photos(args.data).values() for p in split if p.source != "smartphone"]
+    if not any(p.kind == "phone" for p in photos):
+        raise DataError(f"{args.data} holds no phone photos")
+    examples = examples_of(bundle, args.data, args.others, args.cache)
+    gate = fit(examples)
+    phone = KindOfPhoto(learned=True) if args.phone_learned else unlearned_phone(bundle, photos, args.cache)
+    made_by = {
+        "command": "python -m training.gate.fit",
+        "fitted_on": {
+            str(g): int(((examples.group == g) & (examples.side == "train")).sum()) for g in sorted(set(examples.group))
+        },
+        "seed": samples.SEED,
+        **({} if args.others is None else {"others_licence": args.others_licence}),
+    }
+    write(bundle, gate, {"dermoscopy": KindOfPhoto(learned=True), "phone": phone}, made_by)
+    print(json.dumps({kind: asdict(limits) for kind, limits in gate.limits.items()}, indent=1, allow_nan=False))
+    print(json.dumps(asdict(phone), indent=1, allow_nan=False))
+
+
+if __name__ == "__main__":
+    command.run(main)

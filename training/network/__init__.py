@@ -1,0 +1,1 @@
+"""The network: configurations, batches, augmentation, training, and what a run leaves behind."""

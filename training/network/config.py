@@ -1,0 +1,216 @@
+"""How a network is trained, as named configurations; one command runs any of them (`training.network.train`).
+
+``student`` is the recipe of the student project that this one grew out of. ``dermoscopy`` is the stronger one beside
+it; ``born_again`` goes on from its weights, taught by the network that it starts from (self-distillation, Furlanello et
+al., Born-Again Neural Networks, ICML 2018). ``inception`` is the student's network, taught by the shipped bundle.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from securesplit.errors import ConfigError
+
+CHOICES = {
+    "pixels": ("pretrained", "0..1"),
+    "views": ("none", "student", "dermoscopy", "cameras"),
+    "balance": ("equal", "none"),
+    "ends": ("one", "cut"),
+    "optimizer": ("adam", "adamw"),
+    "schedule": ("constant", "cosine"),
+    "batch_norm": ("frozen", "trained"),
+    "monitor": ("auc", "accuracy", "balanced_accuracy", "mean_auc"),
+}
+
+NOT_NEGATIVE = (
+    *("strength", "hairs", "mixup", "cutmix", "per_class", "malignant_weight", "histology_weight", "weight_decay"),
+    *("focal", "photos", "cut_weight", "source_balance"),
+)
+
+_WORDS: dict[Any, str] = {int: "a whole number", float: "a number"}
+
+
+SIDE = 150
+"""Pixels, the student project's photo size."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that a run of `training.network.train` depends on, beside the photos, the start weights and the machine.
+
+    Attributes:
+        backbone: a key of `securesplit.model.backbones.BACKBONES`.
+        side: height and width of a photo in pixels.
+        pixels: ``0..1``: scaled by 1/255; ``pretrained``: as the ImageNet weights of the backbone expect.
+        views: a key of `training.network.augmentation.RECIPES`, or ``none``.
+        strength: times the widths of that recipe.
+        hairs: at most so many dark hairs are drawn over a view.
+        mixup: alpha of the Beta distribution by which photos are blended (`training.network.mixing`); 0: none.
+        cutmix: the same for pieces of photos put into others; 0: none.
+        balance: ``equal``: both classes appear equally often in an epoch, the smaller one in more views; or ``none``.
+        per_class: photos of each class in a balanced epoch; 0: as many as the larger class has.
+        phone_repeat: how often an epoch without balance shows each phone photo.
+        source_balance: how far the classes of each source are weighted towards the ratio of all sources together, from
+            0 (not at all) to 1 (whole, within a factor of `training.network.targets.LARGEST_FACTOR`).
+        hold_out: sources kept out of training and measured instead, with commas between them.
+        malignant_weight: of a malignant photo in the loss.
+        histology_weight: of a benign photo that was proven by histology, in the loss.
+        ends: ``one`` (pooling, dropout, dense) or ``cut`` (a second end at the cut, and the diagnoses where known).
+        cut_weight: of the losses of the end at the cut, beside those of the usual end.
+        dropout: share before each dense layer.
+        batch: photos a step, over all devices and machines together.
+        epochs: of training.
+        optimizer: ``adam`` or ``adamw``.
+        schedule: ``constant``, or one epoch of warm-up and a ``cosine`` down to 1 %.
+        learning_rate: its peak.
+        weight_decay: of ``adamw``.
+        label_smoothing: of every loss.
+        focal: gamma of a focal loss for malignant/benign (Lin et al., ICCV 2017); 0: cross-entropy.
+        ema: momentum of a moving average of the weights, which is then measured and kept; 0: none. It reaches back
+            1 / (1 - ema) steps, so a run of few steps wants a smaller one, or none.
+        batch_norm: ``frozen`` at its start statistics, or ``trained`` with momentum 0.9.
+        freeze: the last layer that is held as it starts; empty: none is. Unfreezing in stages is a run with it and then
+            one without, started from the first one's weights.
+        teacher_share: of the target that is the teacher's probability rather than the label; 0: no teacher.
+        monitor: the figure on validation photos whose best epoch is kept.
+        photos: at most so many photos of the training split, for a search; 0: all.
+        seed: of weights, order and views.
+    """
+
+    backbone: str
+    side: int = SIDE
+    pixels: str = "pretrained"
+    views: str = "dermoscopy"
+    strength: float = 1.0
+    hairs: int = 0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    balance: str = "equal"
+    per_class: int = 0
+    phone_repeat: int = 1
+    source_balance: float = 0.0
+    hold_out: str = ""
+    malignant_weight: float = 1.0
+    histology_weight: float = 1.0
+    ends: str = "one"
+    cut_weight: float = 0.5
+    dropout: float = 0.3
+    batch: int = 32
+    epochs: int = 20
+    optimizer: str = "adamw"
+    schedule: str = "cosine"
+    learning_rate: float = 3e-4
+    weight_decay: float = 1e-3
+    label_smoothing: float = 0.0
+    focal: float = 0.0
+    ema: float = 0.0
+    batch_norm: str = "trained"
+    freeze: str = ""
+    teacher_share: float = 0.0
+    monitor: str = "auc"
+    photos: int = 0
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}", hint=f"choose one of {', '.join(choices)}")
+        for name in ("side", "batch", "epochs", "learning_rate", "phone_repeat"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}", hint="give a positive number")
+        for name in ("dropout", "label_smoothing", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}", hint="give a number from 0 to below 1")
+        if not 0 <= self.teacher_share <= 1 or min(getattr(self, name) for name in NOT_NEGATIVE) < 0:
+            raise ConfigError("a share, strength or count is out of its range", hint="see training/network/config.py")
+        if self.mixup and self.cutmix:
+            raise ConfigError("mixup and cutmix exclude each other", hint="set one of them to 0")
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field, as JSON types."""
+        return asdict(self)
+
+
+_DERMOSCOPY = Config(
+    backbone="efficientnetv2b0",
+    mixup=0.2,
+    balance="none",
+    malignant_weight=2.0,
+    histology_weight=1.5,
+    ends="cut",
+    learning_rate=1.5e-4,
+    label_smoothing=0.05,
+    ema=0.997,
+    batch_norm="frozen",
+)
+
+CONFIGS = {
+    "student": Config(
+        backbone="inception_resnet_v2",
+        pixels="0..1",
+        views="student",
+        batch=64,
+        optimizer="adam",
+        schedule="constant",
+        learning_rate=1e-3,
+        monitor="balanced_accuracy",  # the student's validation photos were balanced, where this is the accuracy
+    ),
+    "dermoscopy": _DERMOSCOPY,
+    "born_again": replace(
+        _DERMOSCOPY,
+        hairs=3,
+        balance="equal",
+        malignant_weight=1.0,
+        cut_weight=1.0,
+        learning_rate=1e-4,
+        epochs=3,
+        teacher_share=0.6,
+    ),
+    "collection": replace(
+        _DERMOSCOPY,
+        views="cameras",
+        hairs=2,
+        malignant_weight=1.5,
+        source_balance=0.7,
+        phone_repeat=2,
+        cut_weight=1.0,
+        epochs=6,
+        monitor="mean_auc",
+    ),
+    "inception": Config(backbone="inception_resnet_v2", learning_rate=1e-3, teacher_share=0.7),
+}
+
+
+def named(name: str, settings: Iterable[str] = ()) -> Config:
+    """The configuration called `name`, with ``KEY=VALUE`` settings instead of its own.
+
+    Raises:
+        ConfigError: no such configuration or key, or a value of the wrong type or out of range.
+    """
+    if name not in CONFIGS:
+        raise ConfigError(f"no configuration is called {name!r}", hint=f"choose one of {', '.join(CONFIGS)}")
+    return changed(CONFIGS[name], settings)
+
+
+def changed(config: Config, settings: Iterable[str]) -> Config:
+    """`config` with ``KEY=VALUE`` settings instead of its own.
+
+    Raises:
+        ConfigError: no such key, or a value of the wrong type or out of range.
+    """
+    kinds = typing.get_type_hints(Config)
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, _, text = setting.partition("=")
+        if key not in kinds or not text:
+            raise ConfigError(f"{setting!r} is no KEY=VALUE of a configuration", hint=f"keys: {', '.join(kinds)}")
+        try:
+            values[key] = kinds[key](text)
+        except ValueError:
+            raise ConfigError(
+                f"{key} takes {_WORDS.get(kinds[key], 'a word')}, not {text!r}", hint="see training/network/config.py"
+            ) from None
+    return replace(config, **values)

@@ -1,0 +1,117 @@
+"""The network of a configuration, its losses and its optimizer; no TensorFlow here, so that any backend trains it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from securesplit.errors import ConfigError
+from securesplit.model import backbones
+from training.data import dataset
+from training.network.batch_norm import freeze_batch_norm, train_batch_norm
+from training.network.config import SIDE, Config
+
+DIAGNOSIS_WEIGHT = 0.5
+"""Of the loss of an end for the seven diagnoses, beside that of the end for malignant."""
+
+
+def build_model(config: Config, weights: Path | None = None) -> keras.Model:
+    """The network of `config`: ``(n, side, side, 3)`` pixels in 0..255 -> logits by name, ``malignant`` among them.
+
+    Args:
+        config: names backbone, ends and what batch norm does.
+        weights: ImageNet weights of the backbone; None: random ones.
+
+    Raises:
+        ConfigError: no such backbone, it takes no photos this small, or the weights are not its own.
+    """
+    backbone = backbones.build(config.backbone, config.side, weights, unit_scale=config.pixels == "0..1")
+    (freeze_batch_norm if config.batch_norm == "frozen" else train_batch_norm)(backbone)
+    if config.ends == "cut":
+        return add_ends(backbone, config.backbone, config.dropout)
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
+    dropped = keras.layers.Dropout(config.dropout, name="dropout")(pooled)
+    logit = keras.layers.Dense(1, dtype="float32", name="malignant")(dropped)
+    return keras.Model(backbone.input, {"malignant": logit}, name=config.backbone)
+
+
+def shipped_network(backbone: str, side: int = SIDE) -> keras.Model:
+    """The kind of network that the shipped bundle is made from, with random weights: `backbone` with both ends."""
+    return build_model(Config(backbone, side=side, ends="cut", batch_norm="frozen"))
+
+
+def add_ends(backbone: keras.Model, name: str, dropout: float) -> keras.Model:
+    """`backbone`, called `name` in `securesplit.model.backbones`, with two supervised ends.
+
+    One is the usual one after the last feature map, the other stands straight at the cut, so that the map which the
+    release is made from already separates the lesions.
+
+    Returns:
+        ``(n, side, side, 3)`` pixels in 0..255 -> ``{"malignant", "cut_malignant": (n, 1) logits,
+        "dx", "cut_dx": (n, 7) logits}``. The layer of the cut keeps its own name.
+    """
+    cut = keras.layers.GlobalAveragePooling2D(name="cut_pool")(backbone.get_layer(backbones.BACKBONES[name].cut).output)
+    ends = {
+        **_end("", keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output), dropout),
+        **_end("cut_", keras.layers.Dense(128, "silu", name="cut_hidden")(cut), dropout),
+    }
+    return keras.Model(backbone.input, ends, name=name)
+
+
+def _end(prefix: str, features: Any, dropout: float) -> dict[str, Any]:
+    features = keras.layers.Dropout(dropout, name=f"{prefix}dropout")(features)
+    return {
+        f"{prefix}malignant": keras.layers.Dense(1, dtype="float32", name=f"{prefix}malignant")(features),
+        f"{prefix}dx": keras.layers.Dense(len(dataset.DX_CLASSES), dtype="float32", name=f"{prefix}dx")(features),
+    }
+
+
+def freeze_until(network: keras.Model, layer: str) -> None:
+    """Hold every layer up to `layer`; what is held costs no backward pass.
+
+    Raises:
+        ConfigError: the network has no such layer.
+    """
+    names = [found.name for found in network.layers]
+    if layer not in names:
+        raise ConfigError(
+            f"the network has no layer {layer!r} to freeze up to", hint="`securesplit cuts` lists the layers of a model"
+        )
+    for held in network.layers[: names.index(layer) + 1]:
+        held.trainable = False
+
+
+def compile_model(model: keras.Model, config: Config, steps: int) -> None:
+    """Give `model` the losses and the optimizer of `config`; `steps` is batches an epoch."""
+    rate: Any = config.learning_rate
+    if config.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate / 20, max(1, steps * (config.epochs - 1)), alpha=0.01, warmup_target=rate, warmup_steps=steps
+        )
+    averaged = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
+    optimizer = (
+        keras.optimizers.Adam(rate, **averaged)
+        if config.optimizer == "adam"
+        else keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, clipnorm=1.0, **averaged)
+    )
+    smooth = {"from_logits": True, "label_smoothing": config.label_smoothing}
+    malignant = (
+        keras.losses.BinaryFocalCrossentropy(gamma=config.focal, **smooth)
+        if config.focal
+        else keras.losses.BinaryCrossentropy(**smooth)
+    )
+    diagnosis = keras.losses.CategoricalCrossentropy(**smooth)
+    names = list(model.output)
+    model.compile(
+        optimizer,
+        loss={name: malignant if "malignant" in name else diagnosis for name in names},
+        loss_weights={name: loss_weight(name, config) for name in names},
+    )
+    optimizer.build(model.trainable_variables)
+
+
+def loss_weight(end: str, config: Config) -> float:
+    """Of the loss of an output of the network, by its name."""
+    return (DIAGNOSIS_WEIGHT if end.endswith("dx") else 1.0) * (config.cut_weight if end.startswith("cut_") else 1.0)

@@ -1,0 +1,142 @@
+"""``run.json`` of a training run: what it was made from, where, when, and what came of it.
+
+A run folder belongs to one configuration, one set of photos and one start: going on with another is refused, because
+the figures would then be of no configuration at all.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from securesplit.atomic import write_whole
+from securesplit.errors import ConfigError
+from securesplit.text import figures_json
+
+SCHEMA = "securesplit.run/1"
+FILE = "run.json"
+PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn", "optuna")
+
+
+def read(run: Path) -> dict[str, Any]:
+    """The record of the run in `run`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        record: dict[str, Any] = json.loads((run / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise ConfigError(f"no run in {run}", hint="train first: python -m training.network.train") from None
+    return record
+
+
+def finished(weights: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What `finish` noted beside `weights`; None where they were trained by other settings, or not to their end."""
+    try:
+        found: dict[str, Any] = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    same = (
+        isinstance(found, dict)
+        and weights.is_file()
+        and found.get("settings") == json.loads(json.dumps(settings, allow_nan=False))
+    )
+    return found if same else None
+
+
+def finish(weights: Path, settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """Note beside `weights` by which settings they were trained, and what came of it."""
+    note = {**result, "settings": dict(settings)}
+    write_whole(weights.with_suffix(".json"), json.dumps(note, allow_nan=False) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that matter, where they are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The git commit of this code, ``-dirty`` where it was changed since; None outside a checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    described = subprocess.run(
+        [git, "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or None
+
+
+@dataclass
+class Record:
+    """A run that is under way; only the chief of several machines writes it.
+
+    Args:
+        run: its folder.
+        made_from: what must not change in a run that goes on.
+        about: what may: versions, machine, precision.
+        first_epoch: from which this session goes on, counted from 0.
+    """
+
+    run: Path
+    made_from: Mapping[str, Any]
+    about: Mapping[str, Any]
+    first_epoch: int
+
+    def check(self) -> None:
+        """Refuse a folder of another run.
+
+        Raises:
+            ConfigError: the folder holds a run that was made from something else.
+        """
+        if not (self.run / FILE).is_file():
+            return
+        earlier = read(self.run)["made_from"]
+        changed = [key for key, value in self.made_from.items() if earlier.get(key) != value]
+        if changed:
+            raise ConfigError(
+                f"{self.run} holds a run of other {' and '.join(changed)}",
+                hint="give another --run, or delete that folder",
+            )
+
+    def begin(self) -> None:
+        """Note that a session begins."""
+        self._started_s = time.monotonic()
+        earlier = read(self.run)["sessions"] if (self.run / FILE).is_file() else []
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self._session: dict[str, Any] = {"started": now, "first_epoch": self.first_epoch + 1, **self.about}
+        self._content: dict[str, Any] = {
+            "schema": SCHEMA,
+            "status": "running",
+            "made_from": dict(self.made_from),
+            "sessions": [*earlier, self._session],
+        }
+        self._write()
+
+    def end(self, result: Mapping[str, Any]) -> None:
+        """Note how long it took and what came of it."""
+        self._session["seconds"] = round(time.monotonic() - self._started_s, 1)
+        self._content |= {"status": "finished", "result": dict(result)}
+        self._write()
+
+    def _write(self) -> None:
+        self.run.mkdir(parents=True, exist_ok=True)
+        write_whole(self.run / FILE, figures_json(self._content, indent=1) + "\n")

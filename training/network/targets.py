@@ -1,0 +1,49 @@
+"""What each output of a network is taught, and how much each photo counts."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.dataset import DX_CLASSES, Labelled
+from training.network.config import Config
+
+LARGEST_FACTOR = 5.0
+"""Photos of a source's rare class weigh no more than this for it: a few of them would otherwise lead the training."""
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+def targets_and_weights(split: Labelled, config: Config) -> tuple[Arrays, Arrays]:
+    """By output of a network with two ends (`training.network.model.add_ends`), for every photo of `split`.
+
+    A malignant photo counts `config.malignant_weight`, a benign one that was proven by histology
+    `config.histology_weight`, both times `source_factors`; a diagnosis that is not known counts nothing.
+
+    Returns:
+        targets, ``(n, 1)`` for malignant and ``(n, 7)`` one-hot for the diagnosis, and sample weights ``(n,)``.
+    """
+    malignant = split.malignant[:, None]
+    benign_weight = np.where(split.histology, config.histology_weight, 1.0)
+    weight = np.where(split.malignant > 0, config.malignant_weight, benign_weight)
+    weight = (weight * source_factors(split) ** config.source_balance).astype(np.float32)
+    dx_weight = np.where(split.dx >= 0, weight, 0.0).astype(np.float32)
+    dx = np.eye(len(DX_CLASSES), dtype=np.float32)[np.maximum(split.dx, 0)]
+    targets = {"malignant": malignant, "cut_malignant": malignant, "dx": dx, "cut_dx": dx}
+    return targets, {"malignant": weight, "cut_malignant": weight, "dx": dx_weight, "cut_dx": dx_weight}
+
+
+def source_factors(split: Labelled) -> NDArray[np.float64]:
+    """Factors by which a photo's source stops telling its label, ``(n,)``.
+
+    Within each source, both classes then weigh as they do in all sources together: P[label] / P[label | source]
+    (reweighing, Kamiran and Calders 2012), between 1 / `LARGEST_FACTOR` and `LARGEST_FACTOR`.
+    """
+    malignant, source = split.malignant > 0, split.source
+    factors = np.ones(len(malignant))
+    for name in np.unique(source):
+        for label in (False, True):
+            here = (source == name) & (malignant == label)
+            if here.any():
+                factors[here] = (malignant == label).mean() / (here.sum() / (source == name).sum())
+    return np.clip(factors, 1 / LARGEST_FACTOR, LARGEST_FACTOR)

@@ -1,0 +1,272 @@
+r"""Train any of the backbones by a named configuration, in one command.
+
+    python -m training.network.train --config student --data ../photos --run build/student
+    python -m training.network.train --set freeze=block3b_add --set mixup=0.2 --start build/warm/best.weights.h5 --run
+    build/on python -m training.network.train --config inception --set side=96 --set epochs=4 --run build/inception
+    --bundle build/bundle
+
+``--data`` is a folder in any layout of `training.data.dataset`. The command uses every device that it finds and, told
+by ``TF_CONFIG``, several machines; it may be killed at any moment, and the same command goes on. In the run folder:
+``run.json`` (seed, data, versions, machine, result), ``best.weights.h5`` with its figures in ``best.weights.json``,
+``history.csv`` and ``tensorboard/``. ``--bundle`` splits the best network into a measured bundle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from securesplit.errors import ConfigError
+from securesplit.text import figures_json
+from training import command
+from training.data import dataset
+from training.data.collection import hold_out
+from training.data.dataset import centre_square
+from training.network import checkpoint, devices, run_record, validation
+from training.network.batches import Source, batches
+from training.network.config import CONFIGS, Config, named
+from training.network.model import build_model, compile_model, freeze_until
+from training.network.targets import targets_and_weights
+from training.network.teacher import Teacher
+
+BEST = "best.weights.h5"
+HISTORY = "history.csv"
+RESUME = "resume"
+
+
+def load(
+    config: Config, root: Path, cache: Path, side: int
+) -> tuple[dict[str, list[dataset.Photo]], list[dataset.Split]]:
+    """All photos of `root`, and its train and val splits in memory, `side` pixels high.
+
+    Raises:
+        DataError: the photos are missing, or a lesion stands on two sides of the split.
+    """
+    photos = dataset.list_photos(root)
+    if config.hold_out:
+        photos = hold_out(photos, config.hold_out.split(","))
+    dataset.check_disjoint(photos)
+    chosen = {"train": photos["train"], "val": photos["val"]}
+    if config.photos:
+        for name, count in (("train", config.photos), ("val", config.photos // 2)):
+            drawn = np.random.default_rng(0).permutation(len(photos[name]))[:count]
+            chosen[name] = [photos[name][i] for i in sorted(drawn)]
+    width = side * 4 // 3
+    return photos, [dataset.load_split(c, height=side, width=width, cache=cache) for c in chosen.values()]
+
+
+def train(
+    config: Config,
+    root: Path,
+    run: Path,
+    *,
+    weights: Path | None = None,
+    start: Path | None = None,
+    teachers: Sequence[Path] = (),
+    precision: str = "auto",
+    extra: Sequence[keras.callbacks.Callback] = (),
+    verbose: int = 2,
+) -> dict[str, Any]:
+    """Train `config` on the photos under `root`; return epoch and figures of the best epoch on validation.
+
+    Args:
+        config: everything that is not about this machine.
+        root: data folder, see `training.data.dataset`.
+        run: folder of the run; one that was begun goes on, one that is finished is only read.
+        weights: ImageNet weights of the backbone alone; None: random ones.
+        start: best weights of another run of such a network, to go on from.
+        teachers: bundles to learn from where the configuration wants a teacher; none: the one in the package.
+        precision: of `training.network.devices.PRECISIONS`.
+        extra: further callbacks, run after those that measure and keep.
+        verbose: 0 nothing, 1 a progress bar, 2 a line an epoch.
+
+    Raises:
+        ConfigError: the configuration cannot be run, `start` holds weights of another network, or `run` a run of
+            another configuration.
+        DataError: the photos are missing, or a lesion stands on two sides of the split.
+        BundleError: a teacher cannot be opened.
+    """
+    machine = devices.find()
+    policy = devices.precision(precision)
+    keras.mixed_precision.set_dtype_policy(policy)
+    keras.utils.set_random_seed(config.seed)
+    guide = Teacher(teachers) if config.teacher_share else None
+    side = max(config.side, guide.side if guide else 0)
+    photos, (train_split, val_split) = load(config, root, run.parent / "pixels", side)
+    made_from = {
+        "config": config.to_json(),
+        "data_sha256": dataset.data_hash(photos),
+        "weights": weights.name if weights else None,
+        "teacher": guide.id if guide else None,
+        "start": hashlib.sha256(_bytes_of(start)).hexdigest() if start else None,
+    }
+    record = run_record.Record(run, made_from, _about(machine, policy), checkpoint.epochs_behind(run / RESUME))
+    record.check()
+    if record.first_epoch >= config.epochs and run_record.read(run)["status"] == "finished":
+        return dict(run_record.read(run)["result"])
+    if machine.is_chief:
+        record.begin()
+        validation.forget_from(run / HISTORY, record.first_epoch)
+    with machine.scope():
+        network = build_model(config, weights)
+        if start is not None:
+            _load(network, start)
+    if config.freeze:
+        freeze_until(network, config.freeze)
+    model = machine.for_training(network)
+    groups = targets_and_weights(train_split, config)
+    targets, sample_weights = ({name: group[name] for name in network.output} for group in groups)
+    source = Source(train_split, targets, sample_weights, config, guide, machine.shard)
+    with tempfile.TemporaryDirectory() as aside, machine.scope():
+        files = run if machine.is_chief else _copy_backup(run, Path(aside))
+        keep = _keeper(val_split, config, machine, files / BEST)
+        compile_model(model, config, source.steps)
+        model.fit(
+            batches(source, record.first_epoch),
+            initial_epoch=record.first_epoch,
+            epochs=config.epochs,
+            steps_per_epoch=source.steps,
+            shuffle=False,
+            verbose=verbose if machine.is_chief else 0,
+            callbacks=[*_callbacks(files, config, keep), *extra],
+        )
+    if not machine.is_chief:
+        return {}
+    result: dict[str, Any] = json.loads((run / BEST).with_suffix(".json").read_text())
+    record.end(result)
+    return result
+
+
+def _bytes_of(start: Path) -> bytes:
+    try:
+        return start.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"no weights in {start}: {error.strerror}", hint="give best.weights.h5 of a run") from None
+
+
+def _load(network: keras.Model, start: Path) -> None:
+    try:
+        network.load_weights(str(start))
+    except (ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ConfigError(f"{start} does not fit: {reason}", hint="give weights of a run of this network") from None
+
+
+def _about(machine: devices.Devices, policy: str) -> dict[str, Any]:
+    """What may differ between the sessions of one run."""
+    return {
+        "versions": run_record.versions(),
+        "backend": keras.backend.backend(),
+        "commit": run_record.commit(),
+        "hardware": devices.hardware(machine),
+        "precision": policy,
+    }
+
+
+def _keeper(split: dataset.Split, config: Config, machine: devices.Devices, best: Path) -> validation.KeepBest:
+    """Keeps the epoch that is best on the centre squares of `split`."""
+    shown = _squares(split, config.side)
+
+    def measure(fitted: keras.Model) -> dict[str, float]:
+        return validation.figures(split, machine.answers(fitted, shown)["malignant"][:, 0])
+
+    return validation.KeepBest(measure, f"val_{config.monitor}", best, together=machine.shard.count > 1)
+
+
+def _squares(split: dataset.Split, side: int) -> Any:
+    squares = centre_square(split.pixels)
+    if squares.shape[1] == side:
+        return squares
+    return np.asarray(keras.ops.convert_to_numpy(keras.layers.Resizing(side, side, dtype="float32")(squares)))
+
+
+def _copy_backup(run: Path, aside: Path) -> Path:
+    """`aside`, with the chief's backup of `run` in it, if there is one."""
+    if (run / RESUME).is_dir():
+        shutil.copytree(run / RESUME, aside / RESUME)
+    return aside
+
+
+def _callbacks(files: Path, config: Config, keep: keras.callbacks.Callback) -> list[keras.callbacks.Callback]:
+    """The same on every machine, for reading and saving weights are done together; only the chief's `files` stay.
+
+    The backup comes last: what was not measured and kept yet is not behind the run, should it be killed here.
+    """
+    measured = validation.OfAveragedWeights(keep) if config.ema else keep
+    boards = []
+    if importlib.util.find_spec("tensorflow") and importlib.util.find_spec("tensorboard"):
+        boards = [keras.callbacks.TensorBoard(str(files / "tensorboard"), write_graph=False)]
+    history = keras.callbacks.CSVLogger(str(files / HISTORY), append=True)
+    return [measured, history, *boards, checkpoint.Backup(files / RESUME)]
+
+
+def common_arguments(description: str | None) -> argparse.ArgumentParser:
+    """The command line of everything that trains a configuration: which one, on what, from what."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="dermoscopy", help=f"one of {', '.join(CONFIGS)}")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="instead of the configuration's"
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser.add_argument("--weights", type=Path, help="ImageNet weights of the backbone, a Keras .weights.h5")
+    parser.add_argument("--start", type=Path, help="best.weights.h5 of another run of such a network, to go on from")
+    parser.add_argument("--precision", choices=devices.PRECISIONS, default="auto")
+    return parser
+
+
+def starts_from(options: Mapping[str, Any]) -> dict[str, str]:
+    """The start of a run by its options for `train`, for the record of what several runs were made around."""
+    return {name: str(options[name]) for name in ("weights", "start") if options.get(name)}
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = common_arguments(__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="BUNDLE",
+        help="to learn from (default: the one in the package); given again: from their mean answer",
+    )
+    parser.add_argument("--bundle", type=Path, help="split the best network into this folder")
+    parser.add_argument("--at", help="layer to split at (default: the backbone's)")
+    parser.add_argument("--licence", default="not stated", help="of the weights, for the bundle")
+    return parser
+
+
+def main() -> None:
+    """Train, and split where a bundle is wanted."""
+    args = arguments().parse_args()
+    config = named(args.config, args.set)
+    bar = 1 if sys.stdout.isatty() else 2
+    best = train(
+        *(config, args.data, args.run),
+        weights=args.weights,
+        start=args.start,
+        teachers=args.teacher,
+        precision=args.precision,
+        verbose=bar,
+    )
+    print(f"{args.run}: best epoch {figures_json(best)}")
+    if args.bundle is not None and best:
+        from training.bundle.from_run import make_bundle
+
+        make_bundle(args.run, args.data, args.bundle, at=args.at, licence=args.licence)
+
+
+if __name__ == "__main__":
+    command.run(main)

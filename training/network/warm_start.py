@@ -1,0 +1,151 @@
+r"""The network of a bundle as a Keras model again, to go on training it: on more photos, or on a clinic's own.
+
+    python -m training.network.warm_start --run build/warm [--bundle BUNDLE]
+
+A deployed half holds no batch norm: the converter folded its scale into the convolution before it and its shift into a
+bias. So a batch norm comes back as that bias alone, which is the same function as long as it stays frozen
+(`training.network.batch_norm.freeze_batch_norm`). What a bundle does not hold, the ends for the diagnosis and at the
+cut, starts anew. Weights have the precision of the bundle, float16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.model import Bundle
+from securesplit.model.bundle import DEFAULT_FOLDER
+from training.data.dataset import DataError
+from training.network.model import shipped_network
+
+_WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+_HALVES = (("head.tflite", b"head"), ("tail.tflite", b"none"))
+
+
+def network_of(bundle: Bundle) -> keras.Model:
+    """The undefended network of `bundle`, ready to be trained on.
+
+    Returns:
+        what `training.network.model.shipped_network` builds, computing what the bundle's preset ``none`` computes.
+
+    Raises:
+        DataError: a half lacks weights that the bundle's backbone has, or holds them in another shape.
+    """
+    network = shipped_network(bundle.manifest.backbone, bundle.manifest.side)
+    found = {
+        name: values
+        for file, signature in _HALVES
+        for name, values in _layers((bundle.folder / file).read_bytes(), signature, network)
+    }
+    for layer in _backbone_layers(network):
+        if layer.name not in found:
+            raise DataError(f"the bundle holds no weights of layer {layer.name}")
+        _restore(layer, *found[layer.name])
+    return network
+
+
+def _backbone_layers(network: keras.Model) -> list[Any]:
+    """Layers with a kernel on the way from the photo to the answer."""
+    answer = keras.Model(network.input, network.output["malignant"])
+    return [layer for layer in answer.layers if isinstance(layer, _WEIGHTED)]
+
+
+def _layers(
+    half: bytes, signature: bytes, network: keras.Model
+) -> Iterator[tuple[str, tuple[NDArray[np.float32], NDArray[np.float32] | None]]]:
+    """Name, kernel and bias of each layer in a half, the kernel in LiteRT's own layout."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(half, 0)
+    graph = model.subgraphs[next(s.subgraphIndex for s in model.signatureDefs if s.signatureKey == signature)]
+    kinds = {schema.TensorType.FLOAT16: np.float16, schema.TensorType.FLOAT32: np.float32}
+    codes = {
+        schema.BuiltinOperator.CONV_2D,
+        schema.BuiltinOperator.DEPTHWISE_CONV_2D,
+        schema.BuiltinOperator.FULLY_CONNECTED,
+    }
+    widened = {op.outputs[0]: op.inputs[0] for op in graph.operators if len(op.inputs) == 1}
+    names = {layer.name for layer in _backbone_layers(network)}
+
+    def read(number: int) -> tuple[str, NDArray[np.float32]]:
+        tensor = graph.tensors[widened.get(number, number)]
+        data = bytes(model.buffers[tensor.buffer].data)
+        values = np.frombuffer(data, kinds[tensor.type]).reshape(tuple(tensor.shape))
+        return tensor.name.decode(), values.astype(np.float32)
+
+    for op in graph.operators:
+        if model.operatorCodes[op.opcodeIndex].builtinCode in codes:
+            title, kernel = read(op.inputs[1])
+            bias_title, bias = read(op.inputs[2]) if len(op.inputs) > 2 and op.inputs[2] >= 0 else ("", None)
+            name = _named_in(names, title, bias_title, graph.tensors[op.outputs[0]].name.decode())
+            if name is not None:
+                yield name, (kernel, bias)
+
+
+def _named_in(names: set[str], *titles: str) -> str | None:
+    """The layer that the converter's tensor names speak of, as ``.../block4a_se_reduce_1/...``."""
+    for title in titles:
+        for part in title.replace(";", "/").split("/"):
+            if part.rsplit("_", 1)[0] in names:
+                return part.rsplit("_", 1)[0]
+            if part in names:
+                return part
+    return None
+
+
+def _restore(layer: Any, kernel: NDArray[np.float32], bias: NDArray[np.float32] | None) -> None:
+    """Put LiteRT's kernel and bias into a Keras layer and into the batch norm behind it."""
+    kernel = _keras_layout(layer, kernel)
+    if kernel.shape != tuple(layer.kernel.shape):
+        raise DataError(f"layer {layer.name} has a kernel {layer.kernel.shape}, the bundle's is {kernel.shape}")
+    layer.kernel.assign(kernel)
+    zeros = np.zeros(kernel.shape[-1] if layer.bias is None else layer.bias.shape, np.float32)
+    if layer.bias is not None:
+        layer.bias.assign(zeros if bias is None else bias)
+        bias = None
+    norm = _batch_norm_behind(layer)
+    if norm is not None:
+        if norm.gamma is not None:
+            norm.gamma.assign(np.ones(norm.gamma.shape, np.float32))
+        shift = np.zeros(norm.moving_mean.shape, np.float32) if bias is None else bias
+        norm.beta.assign(shift)
+        norm.moving_mean.assign(np.zeros(norm.moving_mean.shape, np.float32))
+        norm.moving_variance.assign(np.full(norm.moving_variance.shape, 1.0 - norm.epsilon, np.float32))
+
+
+def _keras_layout(layer: Any, kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """LiteRT keeps ``(out, h, w, in)``, ``(1, h, w, c)`` and ``(out, in)``."""
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return kernel.reshape(*kernel.shape[1:3], -1, layer.depth_multiplier)
+    return kernel.T if isinstance(layer, keras.layers.Dense) else np.transpose(kernel, (1, 2, 3, 0))
+
+
+def _batch_norm_behind(layer: Any) -> Any:
+    """The batch norm that reads this layer's output, or None."""
+    readers = [node.operation for node in layer._outbound_nodes]  # noqa: SLF001  (Keras has no public name for it)
+    return next((r for r in readers if isinstance(r, keras.layers.BatchNormalization)), None)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, default=DEFAULT_FOLDER)
+    parser.add_argument("--run", type=Path, required=True, help="gets best.weights.h5")
+    args = parser.parse_args()
+    bundle = Bundle.load(args.bundle)
+    args.run.mkdir(parents=True, exist_ok=True)
+    network_of(bundle).save_weights(str(args.run / "best.weights.h5"))
+    quality = bundle.presets["none"].quality["validation"]
+    record = {"epoch": 0, "val_auc": quality["auc"], "bundle": bundle.id}
+    (args.run / "best.weights.json").write_text(json.dumps(record, allow_nan=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

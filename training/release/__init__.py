@@ -1,0 +1,1 @@
+"""What is trained behind the network for each preset: encoders, noise in the loop, quantizer, adversaries."""

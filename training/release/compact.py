@@ -1,0 +1,238 @@
+"""Stage 2: encoders and decoders of the presets, at the cut of a fine-tuned network.
+
+The head stays as stage 1 left it, so its cut maps are computed once (several random views of every training photo) and
+every epoch after that is cheap. `compact` learns the labels, the undefended network's own answer (distillation, Hinton
+et al. 2015) and to rebuild the cut map; `private` is `training.release.private`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from securesplit.atomic import draft
+from securesplit.model import backbones
+from securesplit.privacy.release import ReleaseSpec
+from training.data import dataset
+from training.data.dataset import centre_square
+from training.network import run_record
+from training.network.augmentation import Views
+from training.network.config import SIDE
+from training.network.model import shipped_network
+from training.release import encoders
+from training.release.layers import release_layers
+
+THUMBNAIL = 8
+"""Pixels of the picture of each view that the regularisers keep the release independent of."""
+
+EMA_MOMENTUM = 0.99
+"""Of the weights' moving average, which Keras puts in their place at the end of every epoch: the AUC jumps less."""
+
+
+@dataclass(frozen=True)
+class Cached:
+    """Cut maps ``(n, h, w, c) float16`` of one split with what the undefended network made of them.
+
+    ``teacher`` is its logit and ``malignant`` the label, both ``(n, 1) float32``; ``photo`` the index in the split's
+    list that a view was made of, ``(n,)``; ``thumbnail`` the view itself at 8 pixels, ``(n, 8, 8, 3) float16`` in 0..1.
+    """
+
+    maps: NDArray[np.float16]
+    teacher: NDArray[np.float32]
+    malignant: NDArray[np.float32]
+    photo: NDArray[np.int64]
+    thumbnail: NDArray[np.float16]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of maps, teacher and labels, so of the weights, photos and views that they came from."""
+        found = hashlib.sha256()
+        for part in (self.maps, self.teacher, self.malignant, self.photo):
+            found.update(part.tobytes())
+        return found.hexdigest()
+
+
+def split_network(network: keras.Model, backbone: str) -> tuple[keras.Model, keras.Model]:
+    """The fine-tuned network as (photo -> cut map, cut map -> logit of malignant)."""
+    cut = network.get_layer(backbones.BACKBONES[backbone].cut).output
+    return keras.Model(network.input, cut, name="head"), keras.Model(cut, network.output["malignant"], name="tail")
+
+
+def cache_split(network: keras.Model, backbone: str, split: dataset.Split, views: int, seed: int) -> Cached:
+    """Cut maps and teacher logits of `split`: the centre square and `views` random views of each photo."""
+    cut = network.get_layer(backbones.BACKBONES[backbone].cut).output
+    both = keras.Model(network.input, [cut, network.output["malignant"]])
+    square, index = centre_square(split.pixels), np.arange(len(split.photos))
+    maps, teacher = both.predict(square, batch_size=64, verbose=0)
+    parts = [(maps.astype(np.float16), teacher, index, _thumbnails(square))]
+    random = Views("dermoscopy", 1.0, split.pixels.shape[1:3], SIDE, seed)
+    for which in np.array_split(np.tile(index, views), max(1, views * len(index) // 64)) if views else ():
+        frames = ops.convert_to_tensor(split.pixels[which].astype(np.float32))
+        photos = ops.convert_to_numpy(random.fit(random.square(frames)))
+        maps, teacher = both.predict_on_batch(photos)
+        parts.append((np.asarray(maps, np.float16), np.asarray(teacher), which, _thumbnails(photos)))
+    maps, teacher, which, thumbnails = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Cached(maps, teacher, split.malignant[which][:, None], which, thumbnails)
+
+
+def _thumbnails(photos: Any) -> NDArray[np.float16]:
+    """``(n, side, side, 3)`` in 0..255 -> ``(n, 8, 8, 3)`` in 0..1."""
+    edges = np.linspace(0, photos.shape[1], THUMBNAIL + 1).astype(int)[:-1]
+    sums = np.add.reduceat(np.add.reduceat(np.asarray(photos), edges, axis=1, dtype=np.float32), edges, axis=2)
+    lengths = np.diff(edges, append=photos.shape[1])
+    return np.asarray(sums / (255 * lengths[:, None] * lengths)[..., None], np.float16)
+
+
+def cache_arguments(description: str | None) -> argparse.ArgumentParser:
+    """The command line of what works on the caches of a run: what `load_cached` takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--backbone", default="efficientnetv2b0")
+    parser.add_argument("--views", type=int, default=1)
+    return parser
+
+
+def load_cached(run: Path, root: Path, backbone: str, *, views: int) -> tuple[Cached, Cached]:
+    """Train and validation caches of the run's best weights and of these photos, from disk where they are of both."""
+    weights = run / "best.weights.h5"
+    photos = dataset.list_photos(root)
+    network = shipped_network(backbone)
+    network.load_weights(str(weights))
+    made_from = f"{hashlib.sha256(weights.read_bytes()).hexdigest()} {dataset.data_hash(photos)} {backbone}"
+    caches = []
+    for name, count in (("train", views), ("val", 0)):
+        file = run / f"views-{name}-{count}.npz"
+        stored = stored_cache(file, made_from)
+        if stored is None:
+            split = dataset.load_split(photos[name], height=SIDE, width=SIDE * 4 // 3, cache=run.parent / "pixels")
+            stored = cache_split(network, backbone, split, count, seed=2)
+            with draft(file) as own:
+                np.savez(
+                    own, made_from=np.array(made_from), **{f.name: getattr(stored, f.name) for f in fields(stored)}
+                )
+        caches.append(stored)
+    return caches[0], caches[1]
+
+
+def arrays_of(cached: Cached) -> dict[str, NDArray[Any]]:
+    """Its arrays by name."""
+    return {field.name: getattr(cached, field.name) for field in fields(cached)}
+
+
+def stored_cache(file: Path, made_from: str) -> Cached | None:
+    """The cache in `file`; None where there is none, or one of other weights or photos."""
+    if not file.is_file():
+        return None
+    with np.load(file) as stored:
+        if str(stored.get("made_from")) != made_from:
+            return None
+        return Cached(**{field.name: stored[field.name] for field in fields(Cached)})
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A preset's two ends, ready to export: cut map -> embedding, and release -> logit of malignant."""
+
+    spec: ReleaseSpec
+    encoder: keras.Model
+    decoder: keras.Model
+    val_auc: float
+
+
+def distillation_loss(teacher_share: float) -> Any:
+    """Cross-entropy against a mixture of the label (column 0) and the teacher's probability (column 1)."""
+
+    def loss(y: Any, logit: Any) -> Any:
+        target = (1 - teacher_share) * y[:, :1] + teacher_share * y[:, 1:]
+        return ops.mean(ops.binary_crossentropy(target, logit, from_logits=True), axis=-1)
+
+    return loss
+
+
+def train_compact(
+    tail: keras.Model, train: Cached, val: Cached, spec: ReleaseSpec, run: Path, *, epochs: int, seed: int = 1
+) -> Trained:
+    """Train both ends of `compact` before the frozen `tail`; keep the epoch of the best validation AUC."""
+    keras.utils.set_random_seed(seed)
+    tail.trainable = False
+    cut = keras.Input(train.maps.shape[1:])
+    shape = cut.shape[1:]
+    encoder, widen = encoders.compact_encoder(shape, spec), encoders.compact_decoder(spec, shape)
+    rebuilt = widen(release_layers(spec, encoder(cut)))
+    model = keras.Model(cut, {"map": rebuilt, "malignant": tail(rebuilt)})
+    scale = float(np.mean(np.square(train.maps[:500].astype(np.float32))))
+    model.compile(
+        _optimizer(len(train.maps) // 64 * epochs, learning_rate=2e-3, weight_decay=1e-4),
+        loss={"map": "mean_squared_error", "malignant": distillation_loss(0.7)},
+        loss_weights={"map": 0.5 / scale, "malignant": 1.0},
+    )
+    y = {"map": train.maps, "malignant": targets(train)}
+    settings = {"spec": repr(spec), "epochs": epochs, "seed": seed, "train": train.digest, "val": val.digest}
+    best = _fit(model, train, val, y, run / "compact.weights.h5", settings, batch=64, draws=1)
+    release = keras.Input(spec.shape)
+    return Trained(spec, encoder, keras.Model(release, tail(widen(release))), best)
+
+
+def _optimizer(steps: int, *, learning_rate: float, weight_decay: float) -> keras.optimizers.Optimizer:
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, max(1, steps), alpha=0.01)
+    return keras.optimizers.AdamW(
+        schedule, weight_decay=weight_decay, clipnorm=1.0, use_ema=True, ema_momentum=EMA_MOMENTUM
+    )
+
+
+def targets(cached: Cached) -> NDArray[np.float32]:
+    """``(n, 2)``: label and teacher's probability."""
+    return np.concatenate([cached.malignant, 1 / (1 + np.exp(-cached.teacher))], axis=1).astype(np.float32)
+
+
+def _fit(
+    model: keras.Model,
+    train: Cached,
+    val: Cached,
+    y: Any,
+    file: Path,
+    settings: Mapping[str, Any],
+    *,
+    batch: int,
+    draws: int,
+) -> float:
+    """Train, keeping the best epoch in `file`; what was finished before by the same settings is read back."""
+    finished = run_record.finished(file, settings)
+    if finished is not None:
+        model.load_weights(str(file))
+        return float(finished["val_auc"])
+    best = -math.inf
+    with draft(file) as own:
+        for epoch in range(settings["epochs"]):
+            model.fit(train.maps, y, batch_size=batch, epochs=1, verbose=0)
+            score = mean_auc(model, val, draws)
+            print(f"{file.stem} epoch {epoch + 1}: val_auc {score:.4f}", flush=True)
+            if score > best:
+                best = score
+                model.save_weights(str(own))
+        model.load_weights(str(own))
+    run_record.finish(file, settings, {"val_auc": best})
+    return best
+
+
+def mean_auc(model: keras.Model, val: Cached, draws: int) -> float:
+    """Mean validation AUC over `draws` fresh noises."""
+    scores = []
+    for _ in range(draws):
+        answer = model.predict(val.maps, batch_size=256, verbose=0)
+        logit = answer["malignant"] if isinstance(answer, dict) else answer
+        scores.append(roc_auc_score(val.malignant[:, 0], logit[:, 0]))
+    return float(np.mean(scores))

@@ -1,0 +1,105 @@
+"""Encoders of the presets at the cut, and their decoders.
+
+``compact``: a strided convolution squeezes the cut map to a small map of int8; its decoder rebuilds the cut map for the
+rest of the network. ``private``: one integer of a few values that keeps the diagnosis and little else; its decoder is
+those values' log-odds, since from so little there is no map to rebuild.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from securesplit.privacy.release import ReleaseSpec
+from training.release.layers import PiecewiseLinear, Squash
+from training.release.quantizer import Levels
+
+SHIPPED = (6, 0.1167)
+"""Levels and σ/C of the ``private`` that ships (ADR 006)."""
+
+
+def compact_spec(cut_shape: tuple[int, ...], channels: int = 16) -> ReleaseSpec:
+    """The ``compact`` release for a cut map ``(h, w, c)``: half its height and width, `channels` deep, int8."""
+    height, width = (cut_shape[0] + 1) // 2, (cut_shape[1] + 1) // 2
+    return ReleaseSpec("compact", (height, width, channels), "int8", step=1 / 16, clip_norm=None, sigma_per_clip=0.0)
+
+
+def private_spec(levels: int, sigma_per_clip: float) -> ReleaseSpec:
+    """The ``private`` release: one integer of `levels` values with discrete Gaussian noise.
+
+    The grid is symmetric, -(levels // 2) to levels // 2; of an even number the highest value is left out.
+    """
+    lowest = -(levels // 2)
+    return ReleaseSpec(
+        "private",
+        (1,),
+        "int16",
+        step=1 / (levels // 2),
+        clip_norm=1.0,
+        sigma_per_clip=sigma_per_clip,
+        levels=(lowest, lowest + levels - 1),
+    )
+
+
+def none_spec(cut_shape: tuple[int, ...]) -> ReleaseSpec:
+    """The undefended cut map on a fine grid: the baseline that the attacks must break."""
+    return ReleaseSpec("none", cut_shape, "int16", step=1 / 256, clip_norm=None, sigma_per_clip=0.0)
+
+
+def compact_encoder(cut_shape: tuple[int, ...], spec: ReleaseSpec) -> keras.Model:
+    """Cut map ``(n, h, w, c)`` -> embedding ``(n, ⌈h/2⌉, ⌈w/2⌉, channels)`` within about ±8."""
+    cut = keras.Input(cut_shape)
+    x = keras.layers.Conv2D(96, 3, strides=2, padding="same", activation="silu")(cut)
+    return keras.Model(cut, keras.layers.Conv2D(spec.shape[-1], 1)(x), name="compact_encoder")
+
+
+def compact_decoder(spec: ReleaseSpec, cut_shape: tuple[int, ...]) -> keras.Model:
+    """Release ``(n, ⌈h/2⌉, ⌈w/2⌉, channels)`` -> cut map ``(n, h, w, c)``."""
+    release = keras.Input(spec.shape)
+    x = keras.layers.Conv2D(192, 3, padding="same", activation="silu")(release)
+    x = keras.layers.Conv2DTranspose(cut_shape[-1], 4, strides=2, padding="same")(x)
+    surplus = ((0, int(x.shape[1]) - cut_shape[0]), (0, int(x.shape[2]) - cut_shape[1]))
+    return keras.Model(release, keras.layers.Cropping2D(surplus)(x), name="compact_decoder")
+
+
+def private_tower(cut_shape: tuple[int, ...]) -> keras.Model:
+    """Cut map ``(n, h, w, c)`` -> score ``(n, 1)`` in ±1, larger for malignant: one of an ensemble."""
+    cut = keras.Input(cut_shape)
+    x = keras.layers.Conv2D(128, 1, activation="silu")(cut)
+    x = keras.layers.DepthwiseConv2D(5, strides=2, padding="same", activation="silu")(x)
+    x = keras.layers.Conv2D(192, 1, activation="silu")(x)
+    pools = [keras.layers.GlobalAveragePooling2D()(x), keras.layers.GlobalMaxPooling2D()(x)]
+    x = keras.layers.Dropout(0.5)(keras.layers.Concatenate()(pools))
+    x = keras.layers.Dense(64, activation="silu")(x)
+    return keras.Model(cut, Squash(1.0)(keras.layers.Dense(1)(x)))
+
+
+def private_score(towers: Sequence[keras.Model]) -> keras.Model:
+    """Cut map -> the towers' mean score ``(n, 1)``."""
+    cut = keras.Input(towers[0].input_shape[1:])
+    scores = [tower(cut) for tower in towers]
+    mean = keras.layers.Average()(scores) if len(scores) > 1 else scores[0]
+    return keras.Model(cut, mean, name="private_score")
+
+
+def private_encoder(score: keras.Model, levels: Levels, spec: ReleaseSpec) -> keras.Model:
+    """Cut map -> embedding ``(n, 1)`` that the grid truncates to the level of the score.
+
+    Truncation is towards zero, so level 0 lies within ±1 step, level 1 from 1 to 2 steps, and so on: the thresholds
+    go to those edges, and half a step beyond the last ones the embedding stays, for the clip to cut.
+    """
+    count = len(levels.thresholds) + 1
+    edges = np.r_[-np.arange(count // 2, 0, -1), np.arange(1, count - count // 2)] * spec.step
+    spread = np.diff(levels.thresholds)[[0, -1]] / 2
+    x = np.r_[levels.thresholds[0] - spread[0], levels.thresholds, levels.thresholds[-1] + spread[1]]
+    y = np.r_[edges[0] - spec.step / 2, edges, edges[-1] + spec.step / 2]
+    cut = keras.Input(score.input_shape[1:])
+    return keras.Model(cut, PiecewiseLinear(x, y)(score(cut)), name="private_encoder")
+
+
+def private_decoder(levels: Levels, spec: ReleaseSpec) -> keras.Model:
+    """Release ``(n, 1)`` -> logit of malignant ``(n, 1)``: each released integer's log-odds."""
+    release = keras.Input(spec.shape)
+    return keras.Model(release, PiecewiseLinear(levels.values * spec.step, levels.logits)(release))

@@ -1,0 +1,138 @@
+"""The networks of `guarded`: encoder and decoder around the release, and the adversaries that they train against.
+
+Every adversary sees what the worker holds, the release ``(n, size, size, channels)``, and the true label ``(n, 1)``. No
+TensorFlow here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import layers
+
+THUMB = 32
+"""Height and width in pixels of the picture that an adversary rebuilds."""
+SECRETS = 4
+"""Properties of the picture that an adversary predicts (`training.release.guarded_losses.secrets_of`)."""
+FLOAT: dict[str, Any] = {"dtype": "float32"}
+_SAME: dict[str, Any] = {"padding": "same", "activation": "silu"}
+
+
+def encoder(cut_shape: tuple[int, int, int], size: int, channels: int) -> keras.Model:
+    """Cut tensor ``(n, *cut_shape)`` -> ``(n, size, size, channels) float32`` in -1..1.
+
+    Raises:
+        ValueError: a map of the cut's size does not shrink to `size` by whole strides.
+    """
+    stride = _stride(cut_shape, size)
+    maps = keras.Input(cut_shape)
+    hidden = layers.Conv2D(128, 1, activation="silu")(maps)
+    hidden = layers.DepthwiseConv2D(5, strides=stride, **_SAME)(hidden)
+    hidden = layers.Conv2D(128, 1, activation="silu")(hidden)
+    release = layers.Conv2D(channels, 1, activation="tanh", **FLOAT)(hidden)
+    return keras.Model(maps, release, name="encoder")
+
+
+def decoder(cut_shape: tuple[int, int, int], size: int, channels: int) -> keras.Model:
+    """Noised release ``(n, size, size, channels)`` -> ``(n, *cut_shape)``, what the rest of the network reads."""
+    stride = _stride(cut_shape, size)
+    release = keras.Input((size, size, channels))
+    hidden = layers.Conv2D(192, 1, activation="silu")(release)
+    hidden = layers.Conv2D(192, 3, **_SAME)(hidden)
+    hidden = layers.Conv2DTranspose(cut_shape[2], 2 * stride, strides=stride, padding="same")(hidden)
+    return keras.Model(release, hidden, name="decoder")
+
+
+def _stride(cut_shape: tuple[int, int, int], size: int) -> int:
+    stride, rest = divmod(cut_shape[0], size)
+    if rest or not stride or cut_shape[0] != cut_shape[1]:
+        raise ValueError(f"a map of {cut_shape[0]}×{cut_shape[1]} does not shrink to {size}×{size} by whole strides")
+    return stride
+
+
+def adversaries(size: int, channels: int) -> dict[str, keras.Model]:
+    """Rebuilders of the picture by name: ``[release, label]`` -> what it differs from the class mean.
+
+    ``luminance`` and ``structure`` answer ``(n, 32, 32, 1)``, the others ``(n, 32, 32, 3)``.
+    """
+    shape = (size, size, channels)
+    return {
+        "linear": _linear(shape),
+        "dense": _dense(shape, 384),
+        "convolutional": _convolutional(shape, 48, 3),
+        "luminance": _convolutional(shape, 32, 1),
+        "structure": _convolutional(shape, 32, 1),
+    }
+
+
+def reidentifier(size: int, channels: int) -> keras.Model:
+    """Release -> ``(n, 64) float32`` of length 1, alike for two views of one lesion."""
+    release = keras.Input((size, size, channels))
+    hidden = layers.Dense(256, activation="silu")(layers.Flatten()(release))
+    embedded = layers.UnitNormalization(**FLOAT)(layers.Dense(64, **FLOAT)(hidden))
+    return keras.Model(release, embedded, name="reidentifier")
+
+
+def profiler(size: int, channels: int) -> keras.Model:
+    """``[release, label]`` -> ``(n, SECRETS) float32``, properties of the picture beyond its class."""
+    release, label, both = _inputs((size, size, channels))
+    hidden = layers.Dense(128, activation="silu")(layers.Dense(256, activation="silu")(both))
+    return keras.Model([release, label], layers.Dense(SECRETS, **FLOAT)(hidden), name="profiler")
+
+
+def probe(size: int, channels: int) -> keras.Model:
+    """Release -> ``(n, 1)`` logit: a stand-in for the worker's network, hundreds of times smaller."""
+    release = keras.Input((size, size, channels))
+    hidden = layers.Dense(64, activation="silu")(layers.Flatten()(release))
+    return keras.Model(release, layers.Dense(1, **FLOAT)(hidden), name="probe")
+
+
+def residual_decoder(shape: tuple[int, int, int], width: int) -> keras.Model:
+    """The strongest rebuilder known so far: residual convolutions on the release's own grid, then up to 32×32."""
+    release, label, both = _inputs(shape)
+    size = shape[0]
+    whole = layers.UpSampling2D(size)(layers.Reshape((1, 1, 128))(layers.Dense(128, activation="silu")(both)))
+    placed = layers.Reshape(shape)(layers.Dense(math.prod(shape))(label))
+    hidden = layers.Conv2D(width, 3, **_SAME)(layers.Concatenate()([release, placed, whole]))
+    for _ in range(2):
+        hidden = _residual(hidden, width)
+    hidden = layers.Resizing(8, 8)(hidden)
+    for narrower in (width // 2, width // 3):
+        hidden = layers.UpSampling2D(2, interpolation="bilinear")(hidden)
+        hidden = _residual(layers.Conv2D(narrower, 3, **_SAME)(hidden), narrower)
+    return keras.Model([release, label], layers.Conv2D(3, 3, padding="same", **FLOAT)(hidden), name="residual")
+
+
+def _residual(hidden: Any, width: int) -> Any:
+    inner = layers.Conv2D(width, 3, **_SAME)(hidden)
+    return layers.Add()([hidden, layers.Conv2D(width, 3, padding="same")(inner)])
+
+
+def _inputs(shape: tuple[int, int, int]) -> tuple[Any, Any, Any]:
+    release, label = keras.Input(shape), keras.Input((1,))
+    return release, label, layers.Concatenate()([layers.Flatten()(release), label])
+
+
+def _linear(shape: tuple[int, int, int]) -> keras.Model:
+    release, label, both = _inputs(shape)
+    picture = layers.Dense(THUMB * THUMB * 3, kernel_initializer="zeros", **FLOAT)(both)
+    return keras.Model([release, label], layers.Reshape((THUMB, THUMB, 3), **FLOAT)(picture))
+
+
+def _dense(shape: tuple[int, int, int], width: int) -> keras.Model:
+    release, label, both = _inputs(shape)
+    hidden = layers.Dense(width, activation="silu")(layers.Dense(width, activation="silu")(both))
+    picture = layers.Dense(THUMB * THUMB * 3, **FLOAT)(hidden)
+    return keras.Model([release, label], layers.Reshape((THUMB, THUMB, 3), **FLOAT)(picture))
+
+
+def _convolutional(shape: tuple[int, int, int], width: int, colours: int) -> keras.Model:
+    release, label, both = _inputs(shape)
+    hidden = layers.Reshape((4, 4, width))(layers.Dense(16 * width, activation="silu")(both))
+    for narrower in (width, width // 2):
+        hidden = layers.Conv2D(narrower, 3, **_SAME)(layers.UpSampling2D()(hidden))
+        hidden = layers.Conv2D(narrower, 3, **_SAME)(hidden)
+    hidden = layers.UpSampling2D(interpolation="bilinear")(hidden)
+    return keras.Model([release, label], layers.Conv2D(colours, 3, padding="same", **FLOAT)(hidden))

@@ -1,0 +1,1 @@
+"""Comparisons that choose: ablation, search, frontier, goals that can be attained."""

@@ -1,0 +1,133 @@
+r"""What each change of a configuration brings on validation photos, side by side, over several seeds.
+
+    python -m training.studies.ablation mixup=0 mixup=0,cutmix=1 focal=2 hairs=3 --config dermoscopy --set ema=0 \
+        --set backbone=mobilenet_v2 --set side=96 --set photos=1000 --set epochs=4 --weights WEIGHTS --out build/compare
+
+Each word is one variant: ``KEY=VALUE``, several joined by commas. The configuration itself and every variant are
+trained once a seed; a variant's figure is the mean of its differences to the configuration of the same seed.
+``ablation.json`` is written after every run, so a comparison that was killed goes on; ``ablation.md`` is the table.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from securesplit.atomic import write_whole
+from securesplit.errors import ConfigError
+from securesplit.text import figures_json
+from training import command
+from training.network.config import Config, changed, named
+from training.network.train import common_arguments, starts_from, train
+
+SCHEMA = "securesplit.comparison/1"
+FILE = "compare.json"
+BASE = "as it is"
+
+
+def compare(
+    config: Config, variants: Sequence[str], root: Path, out: Path, *, seeds: int, **options: Any
+) -> dict[str, Any]:
+    """Train what is not trained yet; return the content of ``ablation.json``.
+
+    Args:
+        config: what the variants change.
+        variants: each ``KEY=VALUE`` settings joined by commas.
+        root: data folder.
+        out: folder of the comparison; runs of variants that are no longer asked for stay in it.
+        seeds: runs of each variant, seeded from 1.
+        options: for `training.network.train.train`.
+
+    Raises:
+        ConfigError: a variant is no configuration, or `out` holds a comparison around another one.
+    """
+    wanted = {BASE: config, **{variant: changed(config, variant.split(",")) for variant in variants}}
+    around = {**config.to_json(), **starts_from(options)}
+    file = out / FILE
+    content: dict[str, Any] = {"schema": SCHEMA, "around": around, "runs": {}}
+    if file.is_file():
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["around"] != around:
+            raise ConfigError(f"{out} holds a comparison around another configuration", hint="give another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    for seed in range(1, seeds + 1):
+        for name, variant in wanted.items():
+            done = content["runs"].setdefault(name, {})
+            if str(seed) in done:
+                continue
+            run = out / "run"
+            shutil.rmtree(run, ignore_errors=True)
+            keras.backend.clear_session()
+            done[str(seed)] = train(replace(variant, seed=seed), root, run, verbose=0, **options)
+            shutil.rmtree(run)
+            write_whole(file, figures_json(content, indent=1) + "\n")
+            write_whole(out / "compare.md", markdown(content))
+    return content
+
+
+def differences(content: Mapping[str, Any], figure: str) -> dict[str, list[float]]:
+    """By variant: its `figure` less that of the configuration itself, seed by seed."""
+    base = content["runs"][BASE]
+    return {
+        name: [runs[seed][figure] - base[seed][figure] for seed in sorted(runs)]
+        for name, runs in content["runs"].items()
+        if name != BASE and runs
+    }
+
+
+def markdown(content: Mapping[str, Any]) -> str:
+    """The table, the best variant first."""
+    around, base = content["around"], content["runs"][BASE]
+    monitor = f"val_{around['monitor']}"
+    shown = [monitor, *(["val_auc_histology"] if all("val_auc_histology" in run for run in base.values()) else [])]
+    size = f"{around['photos']} photos" if around["photos"] else "all photos"
+    head = (
+        f"# Variants of `{around['backbone']}`\n\n"
+        f"{around['side']} pixels, {size} to train, {around['epochs']} epochs a run; best epoch on validation photos. "
+        "Differences to the configuration itself, of the same seed: their mean, and from the least to the most.\n"
+        "One that is not of one sign says nothing, and a larger network or more photos may rank variants otherwise.\n\n"
+    )
+    rows = [
+        f"| variant | {' | '.join(_title(name) for name in shown)} | seeds |",
+        "|---" * (len(shown) + 2) + "|",
+        f"| {BASE} | {' | '.join(_spread([run[name] for run in base.values()], '') for name in shown)} | {len(base)} |",
+    ]
+    by_figure = [differences(content, name) for name in shown]
+    for variant in sorted(by_figure[0], key=lambda name: -float(np.mean(by_figure[0][name]))):
+        cells = " | ".join(_spread(found[variant], "+") for found in by_figure)
+        rows.append(f"| `{variant}` | {cells} | {len(by_figure[0][variant])} |")
+    return head + "\n".join(rows) + "\n"
+
+
+def _spread(values: list[float], sign: str) -> str:
+    low, high = min(values), max(values)
+    return f"{np.mean(values):{sign}.3f}" + (f" ({low:{sign}.3f} to {high:{sign}.3f})" if len(values) > 1 else "")
+
+
+def _title(figure: str) -> str:
+    return {"val_auc": "AUC", "val_auc_histology": "histology-proven only"}.get(figure, figure.removeprefix("val_"))
+
+
+def main() -> None:
+    """Command line."""
+    parser = common_arguments(__doc__)
+    parser.add_argument("variants", nargs="+", metavar="KEY=VALUE[,KEY=VALUE]")
+    parser.add_argument("--out", type=Path, default=Path("build/compare"))
+    parser.add_argument("--seeds", type=int, default=2, help="runs of each variant")
+    args: Mapping[str, Any] = vars(parser.parse_args())
+    content = compare(
+        *(named(args["config"], args["set"]), args["variants"], args["data"], args["out"]),
+        **{name: args[name] for name in ("seeds", "weights", "start", "precision")},
+    )
+    print(markdown(content))
+
+
+if __name__ == "__main__":
+    command.run(main)
