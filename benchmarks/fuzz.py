@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.table import show
-from tests.fuzz import targets
-from tests.fuzz.mutation import Mutation, draw, spell
+from securesplit_testing.fuzz import targets
+from securesplit_testing.fuzz.mutation import Mutation, draw, spell
 
 FOUND = Path("build/fuzz")
 SHARES = {
@@ -145,7 +145,7 @@ def save(name: str, run: Run) -> None:
 
 
 def keep(folder: Path, run: Run) -> None:
-    """Write the first input of each outcome, as `tests.fuzz.mutation.parse` reads it."""
+    """Write the first input of each outcome, as `securesplit_testing.fuzz.mutation.parse` reads it."""
     folder.mkdir(parents=True, exist_ok=True)
     for word, mutation in run.firsts.items():
         (folder / word.replace(" ", "-")).write_bytes(spell(mutation))

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.table import show
-from tests.fuzz import targets
+from securesplit_testing.fuzz import targets
 
 CORPUS, BUILD = Path("tests/fuzz/corpus"), Path("build/fuzz")
 COLUMNS = ("target", "inputs", "inputs/s", "slowest s", "growth MiB", "coverage", "findings")

@@ -24,7 +24,7 @@ from securesplit import Client
 from securesplit.imaging import Listing
 from securesplit.results import Diagnosis
 from securesplit.worker import EmbeddedWorker
-from tests.imaging.files import lesion
+from securesplit_testing.photo_files import lesion
 
 PART = 100  # photos
 KINDS = 50  # of photos that are drawn; the others are links to them

@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.table import show
-from tests.imaging.files import lesion, saved
-from tests.imaging.large import MAX_GROWTH_MB, WRITERS, cost, flat_png
+from securesplit_testing.large_photos import MAX_GROWTH_MB, WRITERS, cost, flat_png
+from securesplit_testing.photo_files import lesion, saved
 
 ORDINARY = {"JPEG": {"quality": 90}, "PNG": {"compress_level": 1}}
 ORDINARY_SIDE = 3464  # pixels; 12 megapixels

@@ -216,7 +216,7 @@ MUTANTS = (
 
 def copied(folder: Path) -> None:
     """The code, its tests and their settings, in `folder`."""
-    for name in ("securesplit", "training", "tests"):
+    for name in ("securesplit", "training", "securesplit_testing", "tests"):
         shutil.copytree(REPO / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(REPO / "pyproject.toml", folder / "pyproject.toml")
 

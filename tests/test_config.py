@@ -15,7 +15,7 @@ from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
 from securesplit.privacy.noise import state_folder
 from securesplit.worker import EmbeddedWorker
-from tests.worker.serving import now
+from securesplit_testing.serving import now
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from securesplit import AsyncClient, Client, tracing
 from securesplit.errors import ConfigError, PhotoError
 from securesplit.pki import issuing
 from securesplit.results import Diagnosis, Refusal
+from securesplit_testing.serving import now, wait_until
 from tests.conftest import REPO
 from tests.integration.conftest import run_command
-from tests.worker.serving import now, wait_until
 
 sdk = pytest.importorskip("opentelemetry.sdk.trace")
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest  # noqa: E402

@@ -23,7 +23,7 @@ from securesplit.device.release_step import PRIVACY_LOGGER
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
 from securesplit.worker import EmbeddedWorker
-from tests.worker.serving import now
+from securesplit_testing.serving import now
 
 UNPROTECTED = ("none", "compact")
 DrawPhoto = Callable[..., Path]

@@ -24,13 +24,13 @@ from PIL import Image
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from securesplit.pki import issuing
+from securesplit_testing.load import Load, Questions, of_bundle
+from securesplit_testing.pages import metrics
+from securesplit_testing.serving import now, process, wait_until
 from tests.conftest import REPO
 from tests.deploy.test_container import copy_into
-from tests.faults.load import Load, Questions, of_bundle
 from tests.integration.conftest import run_command
 from tests.test_docs import BLOCKS, SSH, TEXT
-from tests.worker.pages import metrics
-from tests.worker.serving import now, process, wait_until
 
 LATER = "0.1.99"
 SECTION = TEXT.split("\n## Upgrading\n")[1].split("\n## ")[0]

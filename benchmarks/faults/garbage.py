@@ -12,9 +12,9 @@ from pathlib import Path
 
 from benchmarks.faults.processes import questions
 from benchmarks.faults.trial import Bound, Trial
-from tests.faults.garbage import draw
-from tests.faults.load import Load
-from tests.worker.serving import process
+from securesplit_testing.garbage import draw
+from securesplit_testing.load import Load
+from securesplit_testing.serving import process
 
 RESET = struct.pack("ii", 1, 0)  # close without TIME_WAIT, or the ports would run out
 SLICE = 20_000

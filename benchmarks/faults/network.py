@@ -6,9 +6,9 @@ import statistics
 from pathlib import Path
 
 from benchmarks.faults.trial import Bound
-from tests.faults.far import Far, far
-from tests.faults.wire import WORKER, Wire, missing, wire
-from tests.worker.serving import process
+from securesplit_testing.far import Far, far
+from securesplit_testing.serving import process
+from securesplit_testing.wire import WORKER, Wire, missing, wire
 
 LOSS, DELAY_S = 0.1, 0.1
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from benchmarks.faults.trial import Bound, Trial
 from securesplit.pki import issuing
-from tests.faults.load import SUMS, Load, Questions, of_bundle
-from tests.worker.pages import metrics
-from tests.worker.serving import Process, now, process, wait_until
+from securesplit_testing.load import SUMS, Load, Questions, of_bundle
+from securesplit_testing.pages import metrics
+from securesplit_testing.serving import Process, now, process, wait_until
 
 CALM_S = 4.0
 BLOCK = 5  # faults between two calm phases

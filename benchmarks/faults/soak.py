@@ -14,8 +14,8 @@ from benchmarks.faults.garbage import send
 from benchmarks.faults.processes import questions
 from benchmarks.faults.trial import Bound, Trial, descriptors, resident_mib
 from benchmarks.table import show
-from tests.faults.load import Load
-from tests.worker.serving import process
+from securesplit_testing.load import Load
+from securesplit_testing.serving import process
 
 SAMPLE_S = 5.0
 CLIENTS, PAUSE_S = 4, 0.2

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.load import Load
+from securesplit_testing.load import Load
 
 COLUMNS = (
     "what",

@@ -14,7 +14,7 @@ from securesplit.channel.events import Refused, Request, Send
 from securesplit.channel.frames import HEADER_BYTES, Code, ErrorBody, Frame, FrameError, FrameType, Reason
 from securesplit.channel.sealing import MAX_SEQUENCE
 from securesplit.channel.states import ClientState
-from tests.channel.world import PEER, World, change, parse, sent
+from securesplit_testing.channels import PEER, World, change, parse, sent
 
 # (name, first byte, bytes) of each header field, then a byte of the ciphertext and one of the tag.
 FIELDS = [("magic", 0), ("type", 4), ("code", 5), ("reserved", 6), ("seq", 15), ("ref", 23), ("session", 24)]

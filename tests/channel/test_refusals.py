@@ -20,7 +20,7 @@ from securesplit.channel.states import ClientState
 from securesplit.errors import TrustError
 from securesplit.pki import profile
 from securesplit.pki.credentials import Credentials
-from tests.channel.world import BUNDLE, NOW, PEER, Authority, parse, sent
+from securesplit_testing.channels import BUNDLE, NOW, PEER, Authority, parse, sent
 
 DAY = timedelta(days=1)
 

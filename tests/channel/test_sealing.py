@@ -17,7 +17,7 @@ from securesplit.channel.frames import Frame, FrameError, FrameType
 from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer, derive, exporter_context
 from securesplit.channel.server import ServerChannel
 from securesplit.channel.states import ProtocolError
-from tests.channel.world import BUNDLE, PEER, World
+from securesplit_testing.channels import BUNDLE, PEER, World
 
 KEY, IV = bytes(range(32)), bytes(range(12))
 FRAME = Frame(FrameType.REQ, ref=7, session=b"s" * 16)

@@ -14,7 +14,7 @@ from securesplit.channel.frames import Code, ErrorBody, Frame, FrameType, Reason
 from securesplit.channel.limits import Limits, TokenBuckets
 from securesplit.channel.sealing import MAX_SEQUENCE
 from securesplit.channel.states import ProtocolError
-from tests.channel.world import BUNDLE, NOW, PEER, Authority, World, parse, sent
+from securesplit_testing.channels import BUNDLE, NOW, PEER, Authority, World, parse, sent
 
 
 def test_a_flood_of_hellos_is_bounded_and_evicts_the_oldest() -> None:

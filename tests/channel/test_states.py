@@ -21,7 +21,7 @@ from securesplit.channel.states import (
     ServerStep,
     advance,
 )
-from tests.channel.world import PEER, World, parse
+from securesplit_testing.channels import PEER, World, parse
 
 
 def client_in(world: World, state: ClientState) -> ClientChannel:

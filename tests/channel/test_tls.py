@@ -12,7 +12,7 @@ from securesplit.channel.context import client_context, server_context
 from securesplit.channel.states import ProtocolError
 from securesplit.channel.tls import Handshake, HandshakeError, certificate_print
 from securesplit.errors import ConfigError
-from tests.channel.world import World
+from securesplit_testing.channels import World
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ import pytest
 
 from securesplit.cli import main
 from securesplit.pki import keystore
-from tests.channel.world import NOW
+from securesplit_testing.channels import NOW
 
 FINGERPRINT = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{8}){7})")
 

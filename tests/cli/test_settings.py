@@ -16,7 +16,7 @@ from securesplit.cli import values
 from securesplit.cli.main import COMMANDS, run
 from securesplit.cli.settings_check import RENAMED
 from securesplit.pki import keystore, profile
-from tests.worker.serving import now
+from securesplit_testing.serving import now
 
 DrawPhoto = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]

@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 
 from securesplit.pki import issuing
+from securesplit_testing.serving import now
 from tests.conftest import REPO
 from tests.integration.conftest import run_command
-from tests.worker.serving import now
 
 FOLDER = REPO / "deploy" / "container"
 HOME = "/opt/securesplit"

@@ -25,11 +25,11 @@ from PIL import Image
 
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.pki import issuing
+from securesplit_testing.serving import now, wait_until
 from tests.conftest import REPO
 from tests.deploy.test_container import copy_into, instructions
 from tests.integration.conftest import run_command
 from tests.test_docs import BLOCKS
-from tests.worker.serving import now, wait_until
 
 SYSTEMCTL = """#!/bin/sh
 unit="$ETC/systemd/system/securesplit-tail.service"

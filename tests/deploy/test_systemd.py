@@ -23,9 +23,9 @@ from securesplit.cli.main import all_commands
 from securesplit.cli.tail_worker import tail_worker
 from securesplit.pki import issuing
 from securesplit.worker.settings import WorkerSettings
+from securesplit_testing.serving import now, wait_until
 from tests.conftest import REPO
 from tests.integration.conftest import run_command
-from tests.worker.serving import now, wait_until
 
 FOLDER = REPO / "deploy" / "systemd"
 UNIT = FOLDER / "securesplit-tail.service"

@@ -12,7 +12,7 @@ from securesplit import Client, Diagnosis, PhotoError
 from securesplit.device.lookahead import AHEAD, ahead
 from securesplit.imaging import Listing, photo_name
 from securesplit.worker import EmbeddedWorker
-from tests.imaging.files import lesion, saved
+from securesplit_testing.photo_files import lesion, saved
 
 
 def test_results_and_errors_come_in_order() -> None:

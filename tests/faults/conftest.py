@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from securesplit.pki import issuing
-from tests.faults.load import Load
-from tests.worker.serving import now
+from securesplit_testing.load import Load
+from securesplit_testing.serving import now
 
 
 @pytest.fixture

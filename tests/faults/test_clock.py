@@ -14,8 +14,8 @@ import pytest
 from securesplit.errors import TrustError
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection
-from tests.faults.load import Load
-from tests.worker.serving import IDENTITY, Process, now, process, release
+from securesplit_testing.load import Load
+from securesplit_testing.serving import IDENTITY, Process, now, process, release
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(not LIBRARIES, reason="no libfaketime (Debian: faketime)")]

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.garbage import GREETING, READY
-from tests.faults.load import Load
-from tests.worker.serving import Process, process, wait_until
+from securesplit_testing.garbage import GREETING, READY
+from securesplit_testing.load import Load
+from securesplit_testing.serving import Process, process, wait_until
 
 pytestmark = pytest.mark.faults
 LIMIT, PEERS = 160, 400

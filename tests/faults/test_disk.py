@@ -19,8 +19,8 @@ from securesplit.device.ledger import Ledger
 from securesplit.errors import BudgetError, CredentialError
 from securesplit.privacy.accounting import Loss
 from securesplit.privacy.noise import load_secret
-from tests.faults.load import Load
-from tests.worker.serving import process
+from securesplit_testing.load import Load
+from securesplit_testing.serving import process
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 

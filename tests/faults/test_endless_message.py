@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.load import Load
+from securesplit_testing.load import Load
+from securesplit_testing.serving import process
 from tests.transport.raw import connect
-from tests.worker.serving import process
 
 pytestmark = pytest.mark.faults
 

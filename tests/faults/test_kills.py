@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.load import Load
-from tests.worker.serving import process
+from securesplit_testing.load import Load
+from securesplit_testing.serving import process
 
 pytestmark = pytest.mark.faults
 LoadOn = Callable[..., Load]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from securesplit.pki import issuing
-from tests.faults.far import Far, far
-from tests.faults.wire import WORKER, Wire, missing, wire
-from tests.worker.serving import Process, now, process, wait_until
+from securesplit_testing.far import Far, far
+from securesplit_testing.serving import Process, now, process, wait_until
+from securesplit_testing.wire import WORKER, Wire, missing, wire
 
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(bool(reason := missing()), reason=reason)]
 REQUESTS = 25

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import garbage
-from tests.faults.garbage import GREETING, KINDS, READY, draw, message
-from tests.faults.load import Load
+from securesplit_testing import garbage
+from securesplit_testing.garbage import GREETING, KINDS, READY, draw, message
+from securesplit_testing.load import Load
+from securesplit_testing.serving import Process, process, wait_until
 from tests.transport.raw import ends
-from tests.worker.serving import Process, process, wait_until
 
 pytestmark = pytest.mark.faults
 CONNECTIONS = 1_000

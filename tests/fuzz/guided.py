@@ -15,8 +15,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["securesplit", "PIL"]):
-    from tests.fuzz import targets
-    from tests.fuzz.mutation import parse
+    from securesplit_testing.fuzz import targets
+    from securesplit_testing.fuzz.mutation import parse
 
 
 def main(name: str, corpus: str, *flags: str) -> None:

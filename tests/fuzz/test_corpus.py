@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
+from securesplit_testing.fuzz import targets
+from securesplit_testing.fuzz.mutation import Mutation, mutations, parse, spell
 from tests.conftest import REPO
-from tests.fuzz import targets
-from tests.fuzz.mutation import Mutation, mutations, parse, spell
 
 CORPUS = Path(__file__).with_name("corpus")
 MAX_BYTES = 16_384  # of all of it

@@ -12,8 +12,8 @@ from securesplit.channel.server import ServerChannel
 from securesplit.cli.checks.certificates import CertsCheck
 from securesplit.errors import CredentialError
 from securesplit.pki import keystore
-from tests.channel.world import BUNDLE, World
-from tests.fuzz.targets import der, pem
+from securesplit_testing.channels import BUNDLE, World
+from securesplit_testing.fuzz.targets import der, pem
 
 NOW = datetime.now(UTC)
 VERSION_3, VERSION_7 = bytes.fromhex("a003020102"), bytes.fromhex("a003020106")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.fuzz import targets
-from tests.fuzz.mutation import Mutation, mutations
+from securesplit_testing.fuzz import targets
+from securesplit_testing.fuzz.mutation import Mutation, mutations
 
 EXAMPLES = {
     "frames": 250,

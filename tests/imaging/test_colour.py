@@ -18,7 +18,7 @@ from securesplit.device.release_step import Releaser
 from securesplit.errors import PhotoError
 from securesplit.imaging import load_photo
 from securesplit.model import Bundle
-from tests.imaging.files import chunk, lesion, png_with, saved
+from securesplit_testing.photo_files import chunk, lesion, png_with, saved
 from tests.imaging.profiles import (
     ADOBE_RGB,
     DISPLAY_P3,

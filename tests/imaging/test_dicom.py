@@ -24,7 +24,7 @@ from securesplit import Bundle, Releaser
 from securesplit.errors import PhotoError
 from securesplit.imaging import decoder, isolated, load_photo
 from securesplit.imaging.dicom import SOP_CLASSES
-from tests.imaging.files import lesion, saved
+from securesplit_testing.photo_files import lesion, saved
 from tests.imaging.profiles import DISPLAY_P3, in_space, matrix_profile
 
 pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")

@@ -10,7 +10,7 @@ import pytest
 
 from securesplit.errors import PhotoError
 from securesplit.imaging import load_photo
-from tests.imaging.files import Entry, chunk, directory, lesion, long, saved, short
+from securesplit_testing.photo_files import Entry, chunk, directory, lesion, long, saved, short
 
 
 def brand(name: bytes, *others: bytes) -> bytes:

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, features
 
 from securesplit.errors import PhotoError
 from securesplit.imaging import heif, isolated, load_photo
-from tests.imaging.files import exif, lesion, saved, short
+from securesplit_testing.photo_files import exif, lesion, saved, short
 from tests.imaging.profiles import DISPLAY_P3, in_space, matrix_profile
 
 pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")

@@ -14,8 +14,8 @@ from PIL import Image
 
 from securesplit.errors import PhotoError
 from securesplit.imaging import load_photo, png
+from securesplit_testing.photo_files import chunk, lesion, saved
 from tests.imaging.cjpeg import ARITHMETIC, TWO_OF_THREE
-from tests.imaging.files import chunk, lesion, saved
 
 END = b"\xff\xd9"
 JPEGS = {

@@ -14,7 +14,7 @@ from securesplit import Client, Refusal, wording
 from securesplit.imaging import load_photo, load_square, pixels
 from securesplit.imaging.lesion import centre_square, choose_square
 from securesplit.worker import EmbeddedWorker
-from tests.imaging.files import exif, saved, short
+from securesplit_testing.photo_files import exif, saved, short
 
 SKIN, MOLE = (214, 172, 148), (120, 74, 60)
 

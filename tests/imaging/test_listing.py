@@ -13,7 +13,7 @@ import pytest
 from securesplit.errors import PhotoError
 from securesplit.imaging import Listing, load_photo, photo_name
 from securesplit.imaging.listing import MAX_DEPTH
-from tests.imaging.files import lesion, saved
+from securesplit_testing.photo_files import lesion, saved
 
 FILES = ["b.jpg", "a.JPG", ".hidden.jpg", "s/c.png", "s/._c.png", "s/t/d.tif", ".x/e.jpg", "notes.txt", "q[1].jpg"]
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from securesplit.errors import PhotoError
 from securesplit.imaging import load_photo
-from tests.imaging.files import chunk, directory, lesion, long, png_with, saved
-from tests.imaging.large import MAX_GROWTH_MB, WRITERS, cost, flat_png
+from securesplit_testing.large_photos import MAX_GROWTH_MB, WRITERS, cost, flat_png
+from securesplit_testing.photo_files import chunk, directory, lesion, long, png_with, saved
 
 
 @pytest.mark.slow

@@ -13,8 +13,8 @@ import pytest
 
 from securesplit.errors import PhotoError
 from securesplit.imaging import load_photo
-from tests.fuzz.metadata import draw_exif
-from tests.imaging.files import Entry, chunk, exif, jpeg_with, lesion, png_with, segment, short, webp_with
+from securesplit_testing.fuzz.metadata import draw_exif
+from securesplit_testing.photo_files import Entry, chunk, exif, jpeg_with, lesion, png_with, segment, short, webp_with
 
 SIDE = 64
 XMP = b"<x:xmpmeta><rdf:Description tiff:Orientation=%s/></x:xmpmeta>"

@@ -15,7 +15,7 @@ from PIL import Image
 
 from securesplit.errors import PhotoError
 from securesplit.imaging import load_photo
-from tests.imaging.files import Entry, chunk, directory, grey, lesion, long, saved, short, tiff
+from securesplit_testing.photo_files import Entry, chunk, directory, grey, lesion, long, saved, short, tiff
 
 SIDE = 64
 

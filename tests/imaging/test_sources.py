@@ -18,7 +18,7 @@ import securesplit
 from securesplit import AsyncClient, Bundle, Client, PhotoError, Releaser
 from securesplit.imaging import load_photo, photo_name
 from securesplit.worker import EmbeddedWorker
-from tests.imaging.files import exif, jpeg_with, lesion, saved, segment, short
+from securesplit_testing.photo_files import exif, jpeg_with, lesion, saved, segment, short
 from tests.imaging.profiles import DISPLAY_P3, in_space, matrix_profile
 
 PIXELS = np.asarray(lesion(200))

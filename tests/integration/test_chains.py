@@ -11,8 +11,8 @@ import pytest
 from securesplit import AsyncClient, Client
 from securesplit.errors import TrustError
 from securesplit.worker.served_model import Served
+from securesplit_testing.serving import running
 from tests.pki.chains import Clinic
-from tests.worker.serving import running
 
 REVOKED = "a CA that the worker's certificate comes from was revoked"
 

@@ -19,9 +19,9 @@ from securesplit.errors import BudgetError, SecureSplitError, UnreachableError, 
 from securesplit.pki import keystore
 from securesplit.transport.connection import Patience
 from securesplit.worker.served_model import Served
+from securesplit_testing.serving import Running, now, running
 from tests.integration.conftest import Command, run_command
 from tests.transport.middleman import err, middleman
-from tests.worker.serving import Running, now, running
 
 DrawPhoto = Callable[..., Path]
 KEYS = keystore.ephemeral(now())

@@ -17,8 +17,8 @@ from securesplit import AsyncClient, Client
 from securesplit.errors import BudgetError, PhotoError, TrustError, UnreachableError
 from securesplit.pki import keystore
 from securesplit.worker.served_model import Served
+from securesplit_testing.serving import Running, running
 from tests.integration.conftest import Worker
-from tests.worker.serving import Running, running
 
 DrawPhoto = Callable[..., Path]
 PHOTOS, TURNS = 6, 4

@@ -30,9 +30,9 @@ from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
 from securesplit.pki import keystore
 from securesplit.transport.connection import Answer, Connection
+from securesplit_testing.pages import get, metrics
+from securesplit_testing.serving import now, wait_until
 from tests.integration.conftest import run_command
-from tests.worker.pages import get, metrics
-from tests.worker.serving import now, wait_until
 
 FIELDS = {
     "ready": {"endpoint", "tails", "bundle", "expires", "metrics"},

@@ -12,9 +12,9 @@ from securesplit.errors import TrustError
 from securesplit.model import Bundle
 from securesplit.transport.connection import Connection
 from securesplit.worker.served_model import Served
+from securesplit_testing.channels import Authority
+from securesplit_testing.serving import Running, running
 from tests.channel.test_refusals import THE_WORKER_REFUSES, WE_REFUSE, Case, good
-from tests.channel.world import Authority
-from tests.worker.serving import Running, running
 
 REFUSALS = [(spoil, message, hint) for spoil, message, hint, *_ in [*WE_REFUSE, *THE_WORKER_REFUSES]]
 

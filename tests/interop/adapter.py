@@ -18,7 +18,7 @@ from securesplit.channel import frames
 from securesplit.channel.events import Drop, Request, Send
 from securesplit.channel.frames import Code, ErrorBody, Frame, FrameType, Reason
 from securesplit.channel.server import ServerChannel
-from tests.channel.world import BUNDLE, World
+from securesplit_testing.channels import BUNDLE, World
 
 QUIET_S = 0.15  # a flight is over when nothing came for so long
 HANDSHAKE_ID = b"adapter-adapter-"

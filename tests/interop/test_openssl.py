@@ -21,7 +21,7 @@ from securesplit.channel.context import server_context
 from securesplit.channel.events import HandshakeReady, Request
 from securesplit.channel.frames import Frame, FrameType
 from securesplit.channel.tls import Handshake
-from tests.channel.world import BUNDLE, World
+from securesplit_testing.channels import BUNDLE, World
 from tests.interop.adapter import Adapter, read_flight
 from tests.interop.schedule import SessionKeys, exporter, exporter_secret, session_keys
 

@@ -23,7 +23,7 @@ from securesplit.errors import TrustError
 from securesplit.pki import profile
 from securesplit.pki.credentials import Credentials
 from securesplit.pki.profile import Identity
-from tests.channel.world import BUNDLE, NOW, PEER, Authority, sent
+from securesplit_testing.channels import BUNDLE, NOW, PEER, Authority, sent
 
 DAY = timedelta(days=1)
 SERVER_NAMES = (x509.DNSName("localhost"),)

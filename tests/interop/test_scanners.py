@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.channel.world import World
+from securesplit_testing.channels import World
 from tests.interop.adapter import Adapter
 
 LESS = (

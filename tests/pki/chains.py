@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 from securesplit.pki import credentials, profile
 from securesplit.pki.credentials import Credentials
 from securesplit.pki.profile import Identity
-from tests.channel.world import NOW
+from securesplit_testing.channels import NOW
 
 LIFE = timedelta(days=400)
 

@@ -10,7 +10,7 @@ import pytest
 
 from securesplit.errors import CredentialError
 from securesplit.pki import keystore
-from tests.channel.world import NOW
+from securesplit_testing.channels import NOW
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
 FILES = ["ca.crt", "crl.pem", "allowed-clients.txt", "server.crt", "server.key"]

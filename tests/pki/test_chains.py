@@ -12,8 +12,8 @@ from securesplit.channel.events import Refused, Request, Send
 from securesplit.channel.server import ServerChannel
 from securesplit.cli.checks.certificates import CertsCheck
 from securesplit.errors import TrustError
+from securesplit_testing.channels import PEER, sent
 from tests.channel.test_refusals import Case, connect
-from tests.channel.world import PEER, sent
 from tests.pki.chains import Clinic
 
 

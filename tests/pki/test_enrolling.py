@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from securesplit.errors import ConfigError, CredentialError, SecureSplitError, TrustError
 from securesplit.pki import cert_inventory, csr, enrolling, keystore, lists, profile, signing
 from securesplit.pki import folder as files
-from tests.channel.world import NOW
+from securesplit_testing.channels import NOW
 from tests.pki.test_keystore import contents, talk
 
 SHA256 = hashes.SHA256()

@@ -19,7 +19,7 @@ from securesplit.errors import ConfigError, CredentialError, TrustError
 from securesplit.pki import folder as files
 from securesplit.pki import keystore, profile
 from securesplit.pki.credentials import Credentials
-from tests.channel.world import BUNDLE, NOW, PEER, Authority, sent
+from securesplit_testing.channels import BUNDLE, NOW, PEER, Authority, sent
 
 DAY = timedelta(days=1)
 LATER = NOW + 30 * DAY

@@ -27,8 +27,8 @@ from securesplit.errors import CredentialError, TrustError
 from securesplit.pki import folder as files
 from securesplit.pki import keystore, lists, profile
 from securesplit.pki.profile import Identity
+from securesplit_testing.channels import NOW, Authority
 from tests.channel.test_refusals import reissue
-from tests.channel.world import NOW, Authority
 from tests.pki.chains import Clinic
 from tests.pki.test_keystore import talk
 

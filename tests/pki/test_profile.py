@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from securesplit.errors import ConfigError, CredentialError
 from securesplit.pki import profile
-from tests.channel.world import NOW, Authority
+from securesplit_testing.channels import NOW, Authority
 
 ExtensionT = TypeVar("ExtensionT", bound=x509.ExtensionType)
 

@@ -16,8 +16,8 @@ from securesplit.errors import ConfigError, TrustError, UnreachableError, Worker
 from securesplit.pki import keystore
 from securesplit.transport.async_connection import IN_FLIGHT, AsyncConnection
 from securesplit.transport.connection import Patience
-from tests.worker.engines import RAISING
-from tests.worker.serving import IDENTITY, Running, now, release, running, serve_engine
+from securesplit_testing.engines import RAISING
+from securesplit_testing.serving import IDENTITY, Running, now, release, running, serve_engine
 
 KEYS = keystore.ephemeral(now())
 CLIENT = KEYS[1]

@@ -29,8 +29,8 @@ from securesplit.transport.req_connection import Link
 from securesplit.transport.server import FrontSocket
 from securesplit.transport.sockets import Limits
 from securesplit.transport.zmtp import GREETING, encode
+from securesplit_testing.serving import IDENTITY, Process, process, release, running, wait_until
 from tests.transport.raw import REQ, ROUTER, UNKNOWN, Probe, command, connect, listener, pour
-from tests.worker.serving import IDENTITY, Process, process, release, running, wait_until
 
 MB = 1_000_000
 TOTAL_S = 0.8  # of a request that no worker answers

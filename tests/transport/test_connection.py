@@ -17,8 +17,8 @@ from securesplit.channel.sealing import MAX_SEQUENCE
 from securesplit.errors import ConfigError, TrustError, UnreachableError, WorkerError
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection, Patience
-from tests.worker.engines import RAISING
-from tests.worker.serving import IDENTITY, now, release, running, serve_engine
+from securesplit_testing.engines import RAISING
+from securesplit_testing.serving import IDENTITY, now, release, running, serve_engine
 
 KEYS = keystore.ephemeral(now())
 CLIENT = KEYS[1]

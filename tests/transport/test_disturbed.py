@@ -19,9 +19,9 @@ from securesplit.errors import UnreachableError
 from securesplit.transport.async_connection import AsyncConnection
 from securesplit.transport.connection import Connection, Patience
 from securesplit.transport.endpoint import Endpoint
+from securesplit_testing.serving import IDENTITY, Running, release, running, serve_engine
 from tests.transport.middleman import err, middleman
 from tests.transport.test_forged import CLIENT, CLIENTS, FORGERIES, KEYS, PATIENCE
-from tests.worker.serving import IDENTITY, Running, release, running, serve_engine
 
 ROUNDS = 30
 

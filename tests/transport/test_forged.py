@@ -21,9 +21,9 @@ from securesplit.errors import SecureSplitError, TrustError, UnreachableError, W
 from securesplit.pki import keystore
 from securesplit.transport.async_connection import AsyncConnection
 from securesplit.transport.connection import Connection, Patience
+from securesplit_testing.serving import IDENTITY, Running, now, release, running
 from tests.channel.test_refusals import CERTIFICATE_WORDS
 from tests.transport.middleman import Forge, err, middleman
-from tests.worker.serving import IDENTITY, Running, now, release, running
 
 KEYS = keystore.ephemeral(now())
 CLIENT = KEYS[1]

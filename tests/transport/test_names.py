@@ -11,7 +11,7 @@ from securesplit.errors import UnreachableError
 from securesplit.pki import keystore
 from securesplit.transport.async_connection import AsyncConnection
 from securesplit.transport.connection import Connection, Patience
-from tests.worker.serving import IDENTITY, release
+from securesplit_testing.serving import IDENTITY, release
 
 NAMES = ["nowhere.invalid", "a..b", "x" * 64 + ".example"]
 PATIENCE = Patience(total_s=5.0, absent_s=0.2)

@@ -22,9 +22,9 @@ from securesplit.model import Bundle
 from securesplit.model.manifest import Calibration
 from securesplit.results import Diagnosis
 from securesplit.transport import answer
+from securesplit_testing.serving import IDENTITY, Running, running
 from tests.transport.middleman import middleman
 from tests.transport.test_forged import CLIENTS, KEYS, PATIENCE
-from tests.worker.serving import IDENTITY, Running, running
 
 Reply = Callable[[Request], tuple[int, bytes]]
 

@@ -13,7 +13,7 @@ import zmq
 from securesplit.errors import ConfigError
 from securesplit.transport.server import FrontSocket
 from securesplit.transport.sockets import Limits
-from tests.worker.serving import Running, release, running
+from securesplit_testing.serving import Running, release, running
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from securesplit.pki import issuing
-from tests.worker.serving import now
+from securesplit_testing.serving import now
 
 
 @pytest.fixture

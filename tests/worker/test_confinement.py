@@ -17,9 +17,9 @@ from securesplit.model import Bundle
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection, Patience
 from securesplit.worker import EmbeddedWorker, confinement, landlock, syscalls
+from securesplit_testing.intruder import ATTEMPTS, MEMORY
+from securesplit_testing.serving import IDENTITY, Process, now, process, release, running, serve_engine, wait_until
 from tests.conftest import REPO
-from tests.worker.intruder import ATTEMPTS, MEMORY
-from tests.worker.serving import IDENTITY, Process, now, process, release, running, serve_engine, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the layers are Linux's")
 NAMES = [attempt.__name__ for attempt in ATTEMPTS]
@@ -112,7 +112,7 @@ def test_what_each_layer_stops_alone(layers: str, certs: Path, targets: dict[str
 def alone(layers: str, targets: dict[str, str], front: int) -> set[str]:
     """The attempts on process `front` that succeed under some layers alone."""
     words = [f"{name}={value}" for name, value in {**targets, "front": str(front)}.items()]
-    command = [sys.executable, "-m", "tests.worker.intruder", layers, *words]
+    command = [sys.executable, "-m", "securesplit_testing.intruder", layers, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPO, timeout=60)
     return set(done.stdout.split())
 
@@ -131,7 +131,9 @@ def test_front_and_tails_close_their_memory_to_their_own_user(certs: Path, targe
 
 def test_a_program_with_an_embedded_worker_closes_its_memory() -> None:
     code = (
-        "import ctypes; from securesplit.worker import EmbeddedWorker; from tests.worker.serving import serve_engine\n"
+        "import ctypes\n"
+        "from securesplit.worker import EmbeddedWorker\n"
+        "from securesplit_testing.serving import serve_engine\n"
         "with EmbeddedWorker(served=serve_engine()): print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO)
@@ -153,7 +155,7 @@ def test_keys_beside_the_code_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tm
     """A checkout has ``certs/`` in it, and is on the import path: none of what a tail may read holds it."""
     monkeypatch.syspath_prepend(REPO)
     keys = REPO / "certs" / "server.key"
-    readable = [path.resolve() for path in confinement.library_paths("tests")]
+    readable = [path.resolve() for path in confinement.library_paths("securesplit_testing")]
     assert not [path for path in readable if keys.is_relative_to(path)]
     assert Path(confinement.__file__).resolve().parents[1] in readable, "it would have been found"
 
@@ -174,7 +176,7 @@ def test_a_tail_gets_no_variable_that_may_be_a_secret(monkeypatch: pytest.Monkey
 
 
 def test_the_metrics_say_which_layers_hold(certs: Path) -> None:
-    from tests.worker.pages import get
+    from securesplit_testing.pages import get
 
     with process(certs, metrics="127.0.0.1:0") as worker:
         page = get(worker.metrics, "/metrics")[1]

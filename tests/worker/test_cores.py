@@ -11,8 +11,8 @@ import pytest
 
 from securesplit.worker import cores
 from securesplit.worker.cores import places, quota_cores, usable_cores
-from tests.faults.load import Load, of_bundle
-from tests.worker.serving import process
+from securesplit_testing.load import Load, of_bundle
+from securesplit_testing.serving import process
 
 linux = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no CPU masks")
 

@@ -12,7 +12,7 @@ import pytest
 from securesplit.errors import BundleError
 from securesplit.transport.connection import Connection
 from securesplit.worker import EmbeddedWorker
-from tests.worker.serving import IDENTITY, release, serve_engine, wait_until
+from securesplit_testing.serving import IDENTITY, release, serve_engine, wait_until
 
 
 def test_it_answers_its_own_client_on_loopback_only_and_leaves_nothing_behind() -> None:

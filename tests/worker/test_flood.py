@@ -12,7 +12,7 @@ import zmq
 from securesplit.channel import frames
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.frames import Code, ErrorBody, Frame, FrameType
-from tests.worker.serving import IDENTITY, Running, release, running
+from securesplit_testing.serving import IDENTITY, Running, release, running
 
 RATE, SECONDS = 500, 4.0
 

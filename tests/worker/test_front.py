@@ -23,7 +23,7 @@ from securesplit.pki import issuing, keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.connection import Connection
 from securesplit.worker import admission, pacing
-from tests.worker.serving import IDENTITY, Running, now, release, running, serve_engine, wait_until
+from securesplit_testing.serving import IDENTITY, Running, now, release, running, serve_engine, wait_until
 
 
 class Raw:

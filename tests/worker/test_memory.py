@@ -6,9 +6,9 @@ import contextlib
 import threading
 
 from securesplit.worker.memory import MemoryGuard
-from tests.faults.garbage import TLS_HELLO
+from securesplit_testing.garbage import TLS_HELLO
+from securesplit_testing.serving import release, running, wait_until
 from tests.transport.raw import connect
-from tests.worker.serving import release, running, wait_until
 
 MB = 1_000_000
 

@@ -19,8 +19,8 @@ from securesplit.transport.poll import Poller
 from securesplit.worker.jobs import Fate, Job, Outcome
 from securesplit.worker.pool import Pool
 from securesplit.worker.settings import PoolSettings
-from tests.worker.engines import BABBLING, DEADLY, HANGING, NAN, RAISING
-from tests.worker.serving import release, serve_engine, wait_until
+from securesplit_testing.engines import BABBLING, DEADLY, HANGING, NAN, RAISING
+from securesplit_testing.serving import release, serve_engine, wait_until
 
 
 class Driver:

@@ -17,8 +17,8 @@ from securesplit.pki import issuing, keystore
 from securesplit.transport.connection import Connection
 from securesplit.worker.cores import usable_cores
 from securesplit.worker.settings import parse_workers
-from tests.worker.pages import metrics
-from tests.worker.serving import IDENTITY, Process, now, process, release, wait_until
+from securesplit_testing.pages import metrics
+from securesplit_testing.serving import IDENTITY, Process, now, process, release, wait_until
 
 
 @contextlib.contextmanager

@@ -12,8 +12,8 @@ import pytest
 from securesplit.pki import issuing, keystore
 from securesplit.pki.credentials import ends
 from securesplit.worker.monitoring.expiry import ExpiryWatch
-from tests.worker.pages import metrics
-from tests.worker.serving import now, process, wait_until
+from securesplit_testing.pages import metrics
+from securesplit_testing.serving import now, process, wait_until
 
 
 class Clock:

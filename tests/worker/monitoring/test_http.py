@@ -17,7 +17,7 @@ import pytest
 
 from securesplit.errors import ConfigError
 from securesplit.worker.monitoring.http import HealthServer, Page
-from tests.worker.pages import get
+from securesplit_testing.pages import get
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from securesplit.errors import CredentialError
 from securesplit.pki.credentials import Credentials
 from securesplit.worker.monitoring import probes
 from securesplit.worker.monitoring.probes import why_not_alive, why_not_ready
-from tests.worker.serving import now, running, wait_until
+from securesplit_testing.serving import now, running, wait_until
 
 
 def test_a_loop_that_stands_still_is_noticed_and_forgiven_when_it_turns_again(monkeypatch: pytest.MonkeyPatch) -> None:

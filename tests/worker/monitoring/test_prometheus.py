@@ -15,9 +15,9 @@ from securesplit.errors import SecureSplitError, WorkerError
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection, Patience
 from securesplit.worker.monitoring.counters import Histogram, Meters
-from tests.worker.engines import DEADLY, RAISING
-from tests.worker.pages import get, metrics
-from tests.worker.serving import IDENTITY, Process, now, process, release, running, serve_engine, wait_until
+from securesplit_testing.engines import DEADLY, RAISING
+from securesplit_testing.pages import get, metrics
+from securesplit_testing.serving import IDENTITY, Process, now, process, release, running, serve_engine, wait_until
 
 LOOPBACK = "127.0.0.1:0"
 

@@ -19,8 +19,8 @@ from securesplit.errors import ConfigError, SecureSplitError
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection
 from securesplit.worker.monitoring.session_log import AuditLog
-from tests.worker.pages import metrics
-from tests.worker.serving import IDENTITY, Process, now, process, release, wait_until
+from securesplit_testing.pages import metrics
+from securesplit_testing.serving import IDENTITY, Process, now, process, release, wait_until
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

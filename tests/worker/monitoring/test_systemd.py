@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from securesplit.worker.monitoring.systemd import Notifier
-from tests.worker.serving import process
+from securesplit_testing.serving import process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="systemd is for Linux")
 

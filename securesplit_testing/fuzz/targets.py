@@ -38,10 +38,10 @@ from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore, profile
 from securesplit.transport import answer as answers
 from securesplit.worker import request as requests
-from tests.channel.world import BUNDLE, PEER, World
-from tests.fuzz.metadata import draw_exif
-from tests.fuzz.mutation import Mutation, spell
-from tests.imaging import files
+from securesplit_testing import photo_files
+from securesplit_testing.channels import BUNDLE, PEER, World
+from securesplit_testing.fuzz.metadata import draw_exif
+from securesplit_testing.fuzz.mutation import Mutation, spell
 
 MAX_SEGMENT_BYTES = 65_000  # JPEG's have two bytes for their length
 
@@ -362,9 +362,9 @@ class Metadata:
         self._file = folder / "photo"
         picture = Image.fromarray(draw_lesion(3, 48))
         self._photos: list[tuple[str, Callable[[bytes], bytes]]] = [
-            ("JPEG", lambda block: files.jpeg_with(picture, files.segment(0xE1, block))),
-            ("PNG", lambda block: files.png_with(picture, files.chunk(b"eXIf", block))),
-            ("WEBP", lambda block: files.webp_with(picture, b"EXIF", block)),
+            ("JPEG", lambda block: photo_files.jpeg_with(picture, photo_files.segment(0xE1, block))),
+            ("PNG", lambda block: photo_files.png_with(picture, photo_files.chunk(b"eXIf", block))),
+            ("WEBP", lambda block: photo_files.webp_with(picture, b"EXIF", block)),
         ]
         self._samples = {kind: np.sort(self._read(put(b""))) for kind, put in self._photos}
 

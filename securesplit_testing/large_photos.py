@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.imaging.files import chunk, lesion, saved
+from securesplit_testing.photo_files import chunk, lesion, saved
 
 MAX_GROWTH_MB = 500
 MEASURE = """

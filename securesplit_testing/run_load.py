@@ -1,4 +1,4 @@
-"""Load from another namespace: ``python -m tests.faults.run_load ENDPOINT CERTS CLIENTS [TIMEOUT_S]``.
+"""Load from another namespace: ``python -m securesplit_testing.run_load ENDPOINT CERTS CLIENTS [TIMEOUT_S]``.
 
 It asks until its standard input ends, writes ``answered N`` to standard output for each answer that is new, and ends
 with one line of JSON: sent, lost and milliseconds.
@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.faults.load import Load
+from securesplit_testing.load import Load
 
 
 def main(endpoint: str, certs: str, clients: str, timeout_s: str = "30") -> int:

@@ -1,6 +1,6 @@
 """What code that took over a tail would try, as an engine; and alone, under some layers of the confinement.
 
-``python -m tests.worker.intruder LAYERS NAME=VALUE...`` prints the attempts that succeed.
+``python -m securesplit_testing.intruder LAYERS NAME=VALUE...`` prints the attempts that succeed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.worker import confinement, landlock, syscalls
-from tests.worker.engines import Sum
+from securesplit_testing.engines import Sum
 
 Where = Mapping[str, str]
 _PTRACE_SEIZE = 0x4206
@@ -164,7 +164,7 @@ def main(layers: str, *where: str) -> None:
         confinement.PRIVILEGES: confinement._drop_privileges,
         confinement.LANDLOCK: lambda: (
             confinement._prctl(confinement._SET_NO_NEW_PRIVILEGES, 1),
-            landlock.restrict(confinement.library_paths("tests")),
+            landlock.restrict(confinement.library_paths("securesplit_testing")),
         ),
         confinement.DESCRIPTORS: lambda: confinement._limit("RLIMIT_NOFILE"),
         confinement.FILTER: lambda: seccomp is not None and syscalls.compute_only(seccomp),

@@ -17,7 +17,7 @@ from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection, Patience
-from tests.worker.serving import IDENTITY, now, release, wait_until
+from securesplit_testing.serving import IDENTITY, now, release, wait_until
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Questions:
 
 
 SUMS = Questions(IDENTITY, [release(n) for n in range(100)], range(100))
-"""For the engines of `tests.worker.engines`."""
+"""For the engines of `securesplit_testing.engines`."""
 
 
 @functools.cache

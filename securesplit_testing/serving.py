@@ -24,7 +24,7 @@ from securesplit.worker.served_model import Served
 from securesplit.worker.settings import EngineSpec, PoolSettings
 
 IDENTITY = b"tiny bundle".ljust(32, b".")
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[1]
 
 
 def now() -> datetime:
@@ -32,10 +32,10 @@ def now() -> datetime:
 
 
 def serve_engine(name: str = "Sum", **options: Any) -> Served:
-    """A served engine of `tests.worker.engines`, or the intruder."""
+    """A served engine of `securesplit_testing.engines`, or the intruder."""
     module = "intruder" if name == "Intruder" else "engines"
     presets = {TensorSpec((8,), "int8"): "compact", TensorSpec((8,), "int16"): "private"}
-    return Served(IDENTITY, f"sha256:{IDENTITY.hex()}", presets, EngineSpec(f"tests.worker.{module}:{name}", options))
+    return Served(IDENTITY, f"sha256:{IDENTITY.hex()}", presets, EngineSpec(f"securesplit_testing.{module}:{name}", options))
 
 
 def release(first: int, dtype: str = "int8") -> np.ndarray[Any, Any]:
@@ -100,10 +100,10 @@ class Process:
 
     Args:
         certs: its keys.
-        engine: of `tests.worker.engines`, or ``bundle``.
+        engine: of `securesplit_testing.engines`, or ``bundle``.
         bind: where it listens.
         workers: tails.
-        options: of the engine and of `tests.worker.run_worker`.
+        options: of the engine and of `securesplit_testing.run_worker`.
         inside: a command that runs the rest of its line, such as ``prlimit --nofile=128``.
         env: more environment variables.
 
@@ -123,7 +123,8 @@ class Process:
         inside: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
     ) -> None:
-        command = [*inside, sys.executable, "-m", "tests.worker.run_worker", str(certs), engine, bind, str(workers)]
+        run = [sys.executable, "-m", "securesplit_testing.run_worker"]
+        command = [*inside, *run, str(certs), engine, bind, str(workers)]
         self._process = subprocess.Popen(
             [*command, *(f"{name}={value}" for name, value in options.items())],
             stderr=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""tail-worker with a small engine: ``python -m tests.worker.run_worker CERTS ENGINE BIND WORKERS [NAME=VALUE]...``.
+"""tail-worker with a small engine: ``python -m securesplit_testing.run_worker CERTS ENGINE BIND WORKERS [NAME=VALUE]``.
 
 The engine ``bundle`` is the real one: the default bundle's tail.
 """
@@ -14,7 +14,7 @@ from securesplit.errors import SecureSplitError
 from securesplit.worker.served_model import Served
 from securesplit.worker.service import Ready, serve_tail
 from securesplit.worker.settings import PoolSettings, WorkerSettings
-from tests.worker.serving import serve_engine
+from securesplit_testing.serving import serve_engine
 
 
 def announce(ready: Ready) -> None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.faults.wire import Wire
-from tests.worker.serving import REPO, wait_until
+from securesplit_testing.serving import REPO, wait_until
+from securesplit_testing.wire import Wire
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Far:
 @contextlib.contextmanager
 def far(wire: Wire, endpoint: str, certs: Path, clients: int = 2, timeout_s: float = 60.0) -> Iterator[Far]:
     """Clients that ask until the end of the with statement, when `Far.result` is filled."""
-    command = [*wire.at_device, sys.executable, "-m", "tests.faults.run_load"]
+    command = [*wire.at_device, sys.executable, "-m", "securesplit_testing.run_load"]
     process = subprocess.Popen(
         [*command, endpoint, str(certs), str(clients), str(timeout_s)],
         stdin=subprocess.PIPE,

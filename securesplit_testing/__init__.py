@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: workers, wires, loads, fuzz targets and photo files. Not in the wheel."""

@@ -1,0 +1,1 @@
+"""Fuzz targets and the mutations that both fuzzers draw from."""
