@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 
+from securesplit import moved
+
 TYPE_CHECKING = False  # as `typing` has it, which takes 10 ms to import
 if TYPE_CHECKING:
     from typing import Any
@@ -62,6 +64,8 @@ _MODULES = {
     "Release": "device.release_step",
     "Releaser": "device.release_step",
 }
+
+moved.install()
 
 
 def __getattr__(name: str) -> Any:

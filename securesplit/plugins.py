@@ -15,16 +15,13 @@ the extra ``securesplit[audit]``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from securesplit.errors import ConfigError
 from securesplit.privacy.mechanism import Mechanism
-
-if TYPE_CHECKING:
-    from securesplit.audit.attacks.setting import Reconstruction
 
 ATTACKS, RELEASES = GROUPS = ("securesplit.attacks", "securesplit.releases")
 KINDS = {ATTACKS: "attack", RELEASES: "release mechanism"}
@@ -87,8 +84,8 @@ def found(group: str) -> Mapping[str, Plugin]:
     return plugins
 
 
-def attack(name: str) -> tuple[Plugin, Reconstruction]:
-    """The own attack of that name.
+def attack(name: str) -> tuple[Plugin, Callable[..., Any]]:
+    """The own attack of that name: a `securesplit.audit.attacks.setting.Reconstruction`, as it says.
 
     Raises:
         ConfigError: there is none, it cannot be loaded, or it cannot be called.
@@ -97,8 +94,7 @@ def attack(name: str) -> tuple[Plugin, Reconstruction]:
     loaded = plugin.load()
     if not callable(loaded):
         raise plugin.broken(f"is {type(loaded).__name__}, which cannot be called")
-    attack_function: Reconstruction = loaded
-    return plugin, attack_function
+    return plugin, loaded
 
 
 def mechanism(name: str) -> Mechanism | None:

@@ -35,7 +35,8 @@ def serve_engine(name: str = "Sum", **options: Any) -> Served:
     """A served engine of `securesplit_testing.engines`, or the intruder."""
     module = "intruder" if name == "Intruder" else "engines"
     presets = {TensorSpec((8,), "int8"): "compact", TensorSpec((8,), "int16"): "private"}
-    return Served(IDENTITY, f"sha256:{IDENTITY.hex()}", presets, EngineSpec(f"securesplit_testing.{module}:{name}", options))
+    engine = EngineSpec(f"securesplit_testing.{module}:{name}", options)
+    return Served(IDENTITY, f"sha256:{IDENTITY.hex()}", presets, engine)
 
 
 def release(first: int, dtype: str = "int8") -> np.ndarray[Any, Any]:
