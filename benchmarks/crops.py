@@ -7,7 +7,7 @@
 2. Untouched photos that are longer than wide: how often the square is slid, and AUC with and without.
 3. Untouched photos in other formats: the same answer in lossless ones, and how far it moves in a JPEG.
 
-All answers are before noise. Reasons and limits are in docs/adr/079-the-square-follows-the-lesion.md.
+All answers are before noise. Reasons and limits are in docs/adr/079-crop-follows-the-lesion.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Brings documents from outside ``docs/`` into the site, and points their links, and those to them, to where they are.
 
-Nothing is copied in the repository: README.md is the first page, the list of decisions is made from their titles.
+Nothing is copied in the repository: README.md is the first page.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 REPO = Path(__file__).parents[1]
-INDEX = "adr/index.md"
+INDEX = "adr/README.md"
 PAGES = {
     "README.md": "index.md",
     "threat_model.md": "threat_model.md",
@@ -30,11 +30,10 @@ LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]*)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages and files from outside, and the list of decisions."""
+    """Add the pages and files from outside."""
     outside = PAGES | {path: path for pattern in FILES for path in _found(pattern)}
     for path, uri in outside.items():
         files.append(File.generated(config, uri, content=(REPO / path).read_text(encoding="utf-8")))
-    files.append(File.generated(config, INDEX, content=_decisions()))
     return files
 
 
@@ -52,10 +51,3 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 def _found(pattern: str) -> list[str]:
     return sorted(path.relative_to(REPO).as_posix() for path in REPO.glob(pattern))
-
-
-def _decisions() -> str:
-    """The titles of all decisions, with links."""
-    titles = {path.name: path.read_text(encoding="utf-8").split("\n", 1)[0] for path in REPO.glob("docs/adr/*.md")}
-    lines = [f"- [{title.lstrip('# ')}]({name})" for name, title in sorted(titles.items())]
-    return "\n".join(["# Decisions", "", "Why things are as they are, in the order of their numbers.", "", *lines, ""])

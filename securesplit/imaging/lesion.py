@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 from securesplit.results import Crop
 
 CUT = 0.1
-"""Of the lesion's box, outside the centre square; docs/adr/079-the-square-follows-the-lesion.md has what it brings."""
+"""Of the lesion's box, outside the centre square; docs/adr/079-crop-follows-the-lesion.md has what it brings."""
 LARGEST = 0.9
 """Of the square's edge: a lesion that is larger would be cut wherever the square lies."""
 _LONG = 1.05  # times as long as wide: less leaves nowhere to slide to

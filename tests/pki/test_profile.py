@@ -1,4 +1,4 @@
-"""Certificates: each promise of DESIGN.md, and names that cannot do harm."""
+"""Certificates: each promise of docs/design.md, and names that cannot do harm."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ Two attacks are tried for each preset, both in closed form, so that the same pho
 on a tenth of the attacker's own photos is taken:
 
 - A1, the ridge inverse, in the space of the photos' principal components: for the shipped maps as good as any attack of
-  the audit, within its interval, and small (docs/adr/088-an-attack-decoder-in-the-bundle.md);
+  the audit, within its interval, and small (docs/adr/088-attack-decoder-in-the-bundle.md);
 - A3's limit for a release of a few values: the mean photo of each value, which is what a decoder that is trained for
   ever would answer.
 """

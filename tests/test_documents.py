@@ -1,0 +1,83 @@
+"""Documents: every link leads somewhere, decisions are indexed, lines fit, and words are the plain ones."""
+
+import re
+import runpy
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from tests.conftest import REPO
+
+WIDTH = 120
+GENERATED = ("docs/adr/README.md",)
+"""What a command writes; its tables are as long as they are."""
+LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)")
+CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+DECISION = re.compile(r"\bADR (\d{3})\b|docs/adr/(?!000)(\d{3})")
+INDEX = runpy.run_path(str(REPO / "docs" / "adr_index.py"))
+FOLDERS = (
+    "docs",
+    "examples",
+    "certs",
+    "deploy",
+    "securesplit",
+    "training",
+    "tests",
+    "benchmarks",
+    "securesplit_testing",
+)
+
+
+def documents() -> list[str]:
+    found = [*REPO.glob("*.md"), *(path for folder in FOLDERS for path in (REPO / folder).rglob("*.md"))]
+    return sorted(path.relative_to(REPO).as_posix() for path in found)
+
+
+def read(name: str) -> str:
+    return (REPO / name).read_text(encoding="utf-8")
+
+
+@cache
+def anchors(path: Path) -> set[str]:
+    """Of the headings, as code hosts and mkdocs make them."""
+    titles = re.findall(r"^#+ (.+)$", CODE.sub("", path.read_text(encoding="utf-8")), re.MULTILINE)
+    words = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title).lower() for title in titles)
+    return {re.sub(r"[^\w\- ]", "", title).strip().replace(" ", "-") for title in words}
+
+
+def lead_nowhere(name: str) -> list[str]:
+    here, missing = (REPO / name).parent, []
+    for target, anchor in LINK.findall(CODE.sub("", read(name))):
+        path = here / unquote(target) if target else REPO / name
+        if not path.exists() or (anchor and path.suffix == ".md" and anchor not in anchors(path)):
+            missing.append(f"{target}#{anchor}")
+    return missing
+
+
+@pytest.mark.parametrize("name", documents())
+def test_every_link_leads_somewhere(name):
+    assert lead_nowhere(name) == []
+
+
+@pytest.mark.parametrize("name", documents())
+def test_lines_fit(name):
+    lines = CODE.sub("", read(name)).splitlines()
+    long = [line for line in lines if len(line) > WIDTH and not line.startswith(("|", "    "))]
+    assert long == [] or name in GENERATED
+
+
+def test_decisions_are_indexed():
+    """Each begins like the template; `python docs/adr_index.py` brings the index up to date."""
+    assert read("docs/adr/README.md") == INDEX["index"]()
+    numbers = [decision.number for decision in INDEX["decisions"]()]
+    assert len(numbers) == len(set(numbers)) > 80, "each number once"
+
+
+def test_every_decision_that_is_named_exists():
+    numbers = {decision.number for decision in INDEX["decisions"]()}
+    texts = [*REPO.glob("*.md"), *(path for f in FOLDERS for s in ("*.py", "*.md") for path in (REPO / f).rglob(s))]
+    for path in texts:
+        named = {a or b for a, b in DECISION.findall(path.read_text(encoding="utf-8"))}
+        assert named <= numbers, path
