@@ -130,7 +130,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to see the worker end")
 @pytest.mark.timeout(240)
-def test_every_command_runs_as_printed_and_the_ca_is_replaced_without_a_refused_request(machines: Machines) -> None:
+def test_printed_commands_replace_the_ca_without_a_refusal(machines: Machines) -> None:
     log = machines.root / "worker" / "worker.log"
     reloads = 0  # at least: a worker also reads again by itself
     for kind, title, code in BLOCKS:

@@ -145,7 +145,7 @@ def test_two_packages_with_one_name_are_refused(tiny):
         plugins.attack("darkest")
 
 
-def test_a_mechanism_releases_what_it_says_and_the_same_for_the_same_photo(tiny):
+def test_a_mechanism_repeats_its_release_for_the_same_photo(tiny):
     bundle, photo = Bundle.load(), draw_lesion(7)
     noise_free = Releaser(bundle, bytes(32), privacy="private").release(photo, with_noise=False).release
     flipped = Releaser(bundle, bytes(32), privacy="flip").release(photo)

@@ -159,7 +159,7 @@ def versions(site: Site) -> dict[str, str]:
 
 
 @pytest.mark.timeout(300)
-def test_two_workers_are_upgraded_and_then_their_bundle_without_a_lost_request(site: Site) -> None:
+def test_workers_and_bundle_are_upgraded_without_a_lost_request(site: Site) -> None:
     wheel = build_wheel(site.root / "checkout")
     for name in ("tail", "tail-2"):
         shutil.copy(wheel, site.root / name)

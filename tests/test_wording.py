@@ -114,7 +114,7 @@ def test_plurals_of_what_was_learned() -> None:
     assert "4 photos so far, which it can link to each other" in said
 
 
-def test_what_was_not_learned_or_refused_is_said_before_the_number() -> None:
+def test_unlearned_and_refused_are_said_before_the_number() -> None:
     answer = replace(ANSWER, unlearned=PHOTOS, overridden="blur", interval=None)
     caveats = Words.of(answer).caveats
     assert "the photo is blurred" in caveats[0]

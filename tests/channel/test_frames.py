@@ -39,7 +39,7 @@ def test_a_frame_survives_the_wire(frame: Frame) -> None:
 
 
 @given(st.binary(max_size=80))
-def test_no_bytes_crash_the_parser_and_what_parses_has_one_spelling(data: bytes) -> None:
+def test_no_bytes_crash_the_parser_and_encoding_is_canonical(data: bytes) -> None:
     try:
         frame = decode(data)
     except FrameError:

@@ -342,7 +342,7 @@ def test_two_cas_can_be_trusted_while_one_replaces_the_other() -> None:
         assert channel.session_count == 1
 
 
-def test_a_client_is_not_open_before_the_worker_has_taken_its_certificate() -> None:
+def test_a_client_opens_only_once_its_certificate_is_accepted() -> None:
     """In TLS 1.3 the client's handshake is complete although the worker will refuse it."""
     client, server, _ = connect(unlisted_client(Authority()))
     client.receive(sent(server.receive(PEER, client.hello())))

@@ -30,7 +30,7 @@ def test_a_flood_of_hellos_is_bounded_and_evicts_the_oldest() -> None:
     assert {parse(answer).code for answer in answers[:4]} == {Code.UNKNOWN_SESSION}
 
 
-def test_honest_clients_get_through_a_flood_between_their_two_flights() -> None:
+def test_honest_clients_get_through_a_flood_in_mid_handshake() -> None:
     """The default bounds: 255 hostile HELLOs may come between an honest HELLO and its FIN."""
     world = World()
     hello = world.client().hello()
@@ -67,7 +67,7 @@ def test_a_repeated_hello_replaces_its_handshake() -> None:
     world.ask(client)
 
 
-def test_open_sessions_are_bounded_and_the_least_recently_used_goes() -> None:
+def test_open_sessions_are_a_bounded_lru() -> None:
     world = World(Limits(max_sessions=3))
     clients = [world.open(b"peer-%d" % number)[0] for number in range(3)]
     world.ask(clients[0], ref=2)
@@ -175,7 +175,7 @@ def test_rekey_after_4096_requests_loses_none() -> None:
     assert len(sessions) == 2
 
 
-def test_a_client_that_does_not_rekey_is_stopped_by_its_own_counter() -> None:
+def test_a_client_that_never_rekeys_is_stopped_by_its_counter() -> None:
     world = World()
     client, _ = world.open()
     for ref in range(MAX_SEQUENCE - 1):
@@ -206,7 +206,7 @@ def test_a_reload_ends_the_sessions_of_revoked_clients_at_once() -> None:
     assert parse(world.server.receive(PEER, client.request(2, b"ask"))).code is Code.UNKNOWN_SESSION
 
 
-def test_a_reload_ends_the_sessions_of_clients_off_the_allow_list_and_no_others() -> None:
+def test_a_reload_ends_sessions_of_delisted_clients_only() -> None:
     world = World()
     other = world.authority.client("other")
     world.server.reload(world.authority.credentials(world.server_identity, world.client_identity, other))
@@ -217,7 +217,7 @@ def test_a_reload_ends_the_sessions_of_clients_off_the_allow_list_and_no_others(
     assert parse(world.server.receive(PEER, leaving.request(2, b"ask"))).code is Code.UNKNOWN_SESSION
 
 
-def test_a_reload_with_a_renewed_certificate_keeps_open_sessions_and_serves_new_ones() -> None:
+def test_a_reload_with_a_renewed_certificate_keeps_sessions() -> None:
     world = World()
     client, _ = world.open()
     renewed = world.authority.server(now=NOW + timedelta(seconds=1))
@@ -229,7 +229,7 @@ def test_a_reload_with_a_renewed_certificate_keeps_open_sessions_and_serves_new_
     assert certificate.serial_number == renewed.certificate.serial_number
 
 
-def test_a_handshake_that_began_before_a_reload_ends_under_the_old_certificate_s_keys() -> None:
+def test_a_handshake_begun_before_a_reload_keeps_its_certificate() -> None:
     """The session's keys cover both certificates, so the server must remember which one it showed."""
     world = World()
     client = world.client()
@@ -261,7 +261,7 @@ def test_too_big_is_said_and_not_read() -> None:
     assert parse(World().server.receive(PEER, long_hello)).code is Code.TOO_BIG
 
 
-def test_in_a_crowd_the_address_with_the_most_half_open_handshakes_loses_them() -> None:
+def test_the_address_with_most_half_open_handshakes_loses_them() -> None:
     """An honest client over a slow line: thousands of HELLOs of another address come between its two flights."""
     world = World()
     hello = world.client().hello()
@@ -284,7 +284,7 @@ def test_buckets_are_bounded_and_never_overfull() -> None:
     assert buckets.take("a", 1000.5) == pytest.approx(0.5)
 
 
-def test_an_answer_to_a_stranger_is_never_larger_than_a_handshake_reply() -> None:
+def test_an_answer_to_a_stranger_is_never_amplified() -> None:
     world = World()
     client = world.client()
     hello = client.hello()

@@ -53,7 +53,7 @@ FRAME_STEPS = {
 
 
 @pytest.mark.parametrize(("state", "kind"), list(itertools.product(ClientState, FrameType)), ids=lambda v: v.name)
-def test_a_client_ignores_every_frame_that_is_illegal_or_does_not_verify(state: ClientState, kind: FrameType) -> None:
+def test_a_client_ignores_illegal_and_unverified_frames(state: ClientState, kind: FrameType) -> None:
     client = client_in(World(), state)
     code = Code.BUSY if kind is FrameType.ERR else Code.OK
     body = ErrorBody(retry_after_ms=500).encode() if kind is FrameType.ERR else bytes(64)

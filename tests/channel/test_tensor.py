@@ -60,7 +60,7 @@ def test_the_layout_is_the_documented_one() -> None:
     assert data.hex() == ("535354310302000000000002000000030000000000000000000000000000000c010002000300fffffefffdff")
 
 
-def test_big_endian_and_strided_arrays_are_written_in_the_one_spelling() -> None:
+def test_big_endian_and_strided_arrays_encode_canonically() -> None:
     plain = np.arange(24, dtype=np.int16).reshape(4, 6)
     assert encode(plain.astype(">i2")) == encode(plain)
     assert encode(np.asfortranarray(plain)) == encode(plain)

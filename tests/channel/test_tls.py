@@ -122,7 +122,7 @@ def test_a_server_refuses_a_client_without_alpn(world: World) -> None:
 
 
 @pytest.mark.parametrize("group", [b"X25519", b"P-256"])
-def test_a_client_without_ml_kem_is_served_by_the_next_group_in_one_round_trip(world: World, group: bytes) -> None:
+def test_without_ml_kem_the_next_group_takes_one_round_trip(world: World, group: bytes) -> None:
     settings = client_context(world.client_credentials)
     assert context.binding.SSL_CTX_set1_curves_list(settings._context, group) == 1
     client, server = Handshake(settings, "localhost"), Handshake(server_context(world.server_credentials))

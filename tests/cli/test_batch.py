@@ -256,7 +256,7 @@ def test_a_terminal_shows_one_line_of_progress_and_colour(draw_photo: Draw) -> N
     assert "\x1b[3" not in plain
 
 
-def test_progress_says_what_came_of_the_photos_and_how_long_the_rest_takes() -> None:
+def test_progress_counts_outcomes_and_estimates_the_rest() -> None:
     now = [0.0]
     tally = Tally(100, clock=lambda: now[0])
     assert tally.line(1) == "photo 1 of 100"

@@ -178,7 +178,7 @@ def findings(folder: Path, now: datetime) -> dict[str, list[str]]:
     return found
 
 
-def test_what_ends_within_thirty_days_is_a_warning_and_what_has_ended_an_error(certs: Path) -> None:
+def test_expiry_is_a_warning_30_days_before_and_then_an_error(certs: Path) -> None:
     assert not findings(certs, NOW + timedelta(days=59))["warning"]
     soon = findings(certs, NOW + timedelta(days=61))
     assert len(soon["warning"]) == 2
@@ -233,9 +233,7 @@ def test_the_state_of_a_device(spoil: Callable[[Path], object], code: int, messa
     assert all(problem.exit_code == code and problem.hint for problem in problems)
 
 
-def test_a_bundle_that_was_altered_is_an_error_and_one_without_tail_is_not(
-    doctor: Doctor, certs: Path, tmp_path: Path
-) -> None:
+def test_an_altered_bundle_is_an_error_one_without_tail_is_not(doctor: Doctor, certs: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(DEFAULT_FOLDER, bundle)
     (bundle / "tail.tflite").unlink()

@@ -35,7 +35,7 @@ def test_a_line_without_an_event_is_named_after_its_logger() -> None:
     assert (line["event"], line["message"]) == ("securesplit.worker.x", "plain words")
 
 
-def test_of_one_kind_only_so_many_lines_a_second_pass_and_the_rest_is_counted() -> None:
+def test_lines_of_a_kind_are_rate_limited_and_the_rest_counted() -> None:
     quota = Quota(lines_a_second=3)
     flood = [record(event="refused", created=100.0 + n / 100) for n in range(50)]
     assert [quota.filter(line) for line in flood] == [True] * 3 + [False] * 47
@@ -47,7 +47,7 @@ def test_of_one_kind_only_so_many_lines_a_second_pass_and_the_rest_is_counted() 
     assert other.getMessage() == "hello"
 
 
-def test_a_reader_that_stands_still_holds_nobody_up_and_lost_lines_are_told() -> None:
+def test_a_stalled_reader_blocks_nobody_and_lost_lines_are_counted() -> None:
     reading, writing = os.pipe()
     stream = os.fdopen(writing, "w")
     handler = PatientHandler(stream)

@@ -64,7 +64,7 @@ def lines(draw_photo: Callable[..., Path], tmp_path: Path) -> dict[str, list[str
     }
 
 
-def test_an_answer_that_a_full_disk_does_not_take_is_an_error_of_every_command(lines: dict[str, list[str]]) -> None:
+def test_every_command_fails_when_the_disk_is_full(lines: dict[str, list[str]]) -> None:
     with Path("/dev/full").open("wb") as full:
         running = {name: start(*line, stdout=full.fileno()) for name, line in lines.items()}
     for name, process in running.items():
@@ -80,7 +80,7 @@ def test_help_that_is_not_taken_is_an_error(name: str) -> None:
 
 
 @pytest.mark.parametrize("closed", ["stdin", "stdout", "stderr", "stdin stderr", "stdin stdout stderr"])
-def test_closed_streams_change_nothing_but_the_answer_that_is_lost(closed: str, lines: dict[str, list[str]]) -> None:
+def test_closed_streams_lose_only_the_answer(closed: str, lines: dict[str, list[str]]) -> None:
     for name in ("diagnose", "--version", "ledger"):
         code, out, err = finish(start(*lines[name], close=closed))
         if "stdout" in closed:
@@ -90,9 +90,7 @@ def test_closed_streams_change_nothing_but_the_answer_that_is_lost(closed: str, 
             assert (code, bool(out), err) == (0, True, ""), name
 
 
-def test_a_reader_that_has_gone_ends_the_command_before_the_next_photo(
-    draw_photo: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_closed_pipe_ends_the_command_before_the_next_photo(draw_photo: Callable[..., Path], tmp_path: Path) -> None:
     state = tmp_path / "state"
     photos = [draw_photo(seed) for seed in range(3)]
     reading, writing = os.pipe()

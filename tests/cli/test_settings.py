@@ -67,7 +67,7 @@ def test_a_folder_of_photos_sets_nothing(photos: Path, capsys: Capture) -> None:
     assert {row["source"] for (_, key), row in rows.items() if key != "state"} == {"default"}
 
 
-def test_a_folder_of_photos_sets_nothing_beside_the_users_own_settings(photos: Path, capsys: Capture) -> None:
+def test_a_folder_of_photos_cannot_override_user_settings(photos: Path, capsys: Capture) -> None:
     file = own_settings('connect = ["tcp://clinic:5555"]\n\n[diagnose]\ncerts = "keys"\nprivacy = 4\n')
     rows = shown(capsys, "diagnose")
     assert rows["", "file"] == str(file)
@@ -94,7 +94,7 @@ def test_a_photo_goes_to_no_stranger(photos: Path, draw_photo: DrawPhoto, capsys
 
 
 @pytest.mark.parametrize("where", ["file", "environment"])
-def test_keys_of_a_folder_of_photos_are_not_used_for_the_users_worker(
+def test_keys_in_a_folder_of_photos_are_not_used(
     where: str, photos: Path, draw_photo: DrawPhoto, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keystore.create(photos / "certs", days=1, now=now())
@@ -175,9 +175,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_in_the_file_is_refused_by_every_command_and_by_doctor(
-    case: str, tmp_path: Path, capsys: Capture
-) -> None:
+def test_every_command_and_doctor_refuse_a_bad_file(case: str, tmp_path: Path, capsys: Capture) -> None:
     text, message = WRONG[case]
     (tmp_path / "s.toml").write_text(text + "\n")
     before = ["--config", str(tmp_path / "s.toml")]
@@ -217,7 +215,7 @@ def test_doctor_shows_every_problem_of_the_file(tmp_path: Path, capsys: Capture)
         ("EMBEDDED", "perhaps", "SECURESPLIT_EMBEDDED: ", ""),
     ],
 )
-def test_what_is_wrong_in_the_environment_is_refused_by_every_command_and_by_doctor(
+def test_every_command_and_doctor_refuse_a_bad_environment(
     name: str, value: str, message: str, hint: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"SECURESPLIT_{name}", value)
@@ -288,7 +286,7 @@ def test_config_show_has_every_setting_of_every_command(capsys: Capture) -> None
 
 @pytest.mark.parametrize("flag", ["--timeout", "--budget"])
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "0", "1e12"])
-def test_a_number_is_held_to_one_rule_as_flag_and_in_the_environment(
+def test_flag_and_environment_check_a_number_alike(
     flag: str, value: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(["diagnose", "x.jpg", f"{flag}={value}"]) == 2

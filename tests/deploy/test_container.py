@@ -61,7 +61,7 @@ def test_the_last_stage_is_slim_has_no_root_and_builds_nothing() -> None:
     assert names.index("USER") < names.index("ENTRYPOINT")
 
 
-def test_start_and_health_check_are_lists_so_that_signals_reach_the_worker() -> None:
+def test_start_and_health_check_are_exec_lists() -> None:
     assert json.loads(last("ENTRYPOINT")) == [f"{HOME}/bin/securesplit"]
     assert json.loads(last("CMD")) == ["tail-worker"]
     command = last("HEALTHCHECK").partition("CMD ")[2]
@@ -91,9 +91,7 @@ def as_user(command: list[str]) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="containers are for Linux")
 @pytest.mark.timeout(600)
-def test_its_very_commands_install_start_and_check_a_worker_that_writes_nothing_but_its_tmp(
-    tmp_path: Path, free_port: Callable[[], int]
-) -> None:
+def test_documented_commands_install_a_worker_writing_only_tmp(tmp_path: Path, free_port: Callable[[], int]) -> None:
     """Libraries come from the environment of the tests, since tests have no network; all else is as in the file."""
     home, source, tmp, certs = (tmp_path / name for name in ("opt", "src", "tmp", "certs"))
     copy_into(source)

@@ -75,7 +75,7 @@ def test_systemd_calls_its_exposure_low(unit: Path) -> None:
     assert float(found.group(1)) <= MOST_EXPOSURE, report
 
 
-def test_it_runs_as_its_own_user_and_stops_and_reloads_as_the_worker_wants() -> None:
+def test_the_unit_runs_as_its_own_user_and_stops_and_reloads() -> None:
     unit = service()
     assert unit["ExecStart"] == [START]
     assert unit["User"] == unit["Group"] == ["securesplit"]
@@ -86,7 +86,7 @@ def test_it_runs_as_its_own_user_and_stops_and_reloads_as_the_worker_wants() -> 
     assert set(map(int, unit["RestartPreventExitStatus"][0].split())) == codes
 
 
-def test_its_settings_are_sound_and_its_paths_are_those_of_the_unit(tmp_path: Path) -> None:
+def test_settings_are_sound_and_paths_are_those_of_the_unit(tmp_path: Path) -> None:
     installed = tmp_path / "worker.toml"
     installed.write_bytes((FOLDER / "worker.toml").read_bytes())
     loaded = settings.load(installed, {}, all_commands, "tail-worker")

@@ -48,7 +48,7 @@ def connect(worker: Process, certs: Path) -> Connection:
 
 
 @pytest.mark.parametrize("jump_s", [3 * DAY, -3 * DAY])
-def test_open_sessions_go_on_and_new_ones_are_refused_until_the_clock_is_right(
+def test_a_wrong_clock_refuses_new_sessions_only(
     worker: Process, clock: Path, certs: Path, load: Callable[..., Load], jump_s: int
 ) -> None:
     clients = load(worker.endpoint, clients=2)

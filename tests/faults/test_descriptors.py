@@ -57,9 +57,7 @@ def starved(certs: Path) -> Iterator[Process]:
         attacker.join()
 
 
-def test_peers_that_take_every_descriptor_are_dropped_and_honest_clients_lose_nothing(
-    starved: Process, load: Callable[..., Load]
-) -> None:
+def test_peers_that_exhaust_descriptors_are_dropped(starved: Process, load: Callable[..., Load]) -> None:
     wait_until(lambda: any("take all file descriptors" in line for line in starved.log))
     clients = load(starved.endpoint, clients=2)
     clients.answers(30, 60)

@@ -66,7 +66,7 @@ def spend(ledger: Ledger, number: int) -> None:
     ledger.spend(bytes([number]) * 16, bytes([number]) * 16, Loss(0.1, 0.2, 0.0), preset="p", bundle_id="b")
 
 
-def test_the_ledger_grants_nothing_that_it_cannot_write_and_keeps_what_it_granted(disk: Disk) -> None:
+def test_the_ledger_grants_only_what_it_can_write(disk: Disk) -> None:
     granted = 0
     with Ledger(disk.folder) as ledger:
         spend(ledger, 0)

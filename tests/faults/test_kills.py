@@ -40,7 +40,7 @@ def test_tails_that_hang_under_load_lose_nothing(certs: Path, load: LoadOn) -> N
         clients.check()
 
 
-def test_fronts_that_are_killed_under_load_lose_nothing_and_are_found_again_soon(certs: Path, load: LoadOn) -> None:
+def test_fronts_killed_under_load_lose_nothing(certs: Path, load: LoadOn) -> None:
     with process(certs, pause_s=0.005) as worker:
         endpoint = worker.endpoint
         clients = load(endpoint)

@@ -37,7 +37,7 @@ def check(clients: Far) -> None:
     assert clients.result["sent"] == len(clients.result["milliseconds"]) > 0
 
 
-def test_a_tenth_of_all_packets_lost_and_a_tenth_of_a_second_of_delay(line: Wire, worker: tuple[Process, Path]) -> None:
+def test_ten_percent_loss_and_100_ms_of_delay(line: Wire, worker: tuple[Process, Path]) -> None:
     line.set(loss=0.1, delay_s=0.1)
     with far(line, f"tcp://{WORKER}:5555", worker[1]) as clients:
         clients.answers(REQUESTS, 90)

@@ -110,7 +110,7 @@ def test_ten_bits_opacity_and_grey() -> None:
     assert np.abs(read(heic(MOLE.convert("L"))) - read(saved(MOLE.convert("L"), "PNG"))).max() <= 2
 
 
-def test_the_primary_picture_counts_and_neither_others_nor_thumbnails() -> None:
+def test_only_the_primary_picture_counts() -> None:
     file = pillow_heif.from_pillow(lesion(90, 9))
     file.add_from_pillow(MOLE)
     file.add_from_pillow(lesion(90, 8))

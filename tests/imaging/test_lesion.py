@@ -39,7 +39,7 @@ CENTRED = [
 
 
 @pytest.mark.parametrize("image", CENTRED)
-def test_what_the_centre_square_does_not_cut_keeps_it_to_the_last_bit(image: Image.Image) -> None:
+def test_pixels_outside_the_centre_square_change_no_bit(image: Image.Image) -> None:
     square = load_square(image, 150)
     left, top, right, bottom = centre_square(image).box
     assert (square.pixels == load_photo(image, 150)).all()
@@ -88,7 +88,7 @@ def heic(image: Image.Image) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [*LOSSLESS, "HEIC"])
-def test_the_same_photo_has_the_same_square_in_every_lossless_format(kind: str) -> None:
+def test_every_lossless_format_gives_the_same_square(kind: str) -> None:
     expected = load_square(SLID, 150)
     found = load_square(io.BytesIO((LOSSLESS | {"HEIC": heic})[kind](SLID)), 150)
     assert found.crop == expected.crop

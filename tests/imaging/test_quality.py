@@ -49,7 +49,7 @@ def test_the_edge_is_that_of_the_photo_and_not_of_the_square() -> None:
     assert load_square(np.asarray(LESION), SIDE).edge == 300
 
 
-def test_measures_are_finite_for_every_picture_and_as_many_as_a_gate_takes() -> None:
+def test_measures_are_finite_and_match_the_gate() -> None:
     for pixels in (np.zeros((SIDE, SIDE, 3), np.uint8), np.full((33, 33, 3), 255, np.uint8), draw_lesion(1, SIDE)):
         found = quality.measure(pixels)
         assert found.shape == (quality.MEASURES,) == (gate.MEASURES,)

@@ -82,7 +82,7 @@ def test_nothing_is_counted_where_nothing_listens(
     assert time.monotonic() - start < 0.2 * PHOTOS + 4.0
 
 
-def test_nothing_is_counted_where_the_worker_of_an_open_session_has_gone(draw_photo: DrawPhoto, tmp_path: Path) -> None:
+def test_nothing_is_charged_when_the_worker_has_gone(draw_photo: DrawPhoto, tmp_path: Path) -> None:
     """The session outlives its connection, but what is sealed under it leaves only over another one."""
     with running(Served.from_bundle(None), keys=KEYS) as worker:
         client = Client(worker.front.endpoint, credentials=KEYS[1], state=tmp_path, timeout_s=10.0)

@@ -151,7 +151,7 @@ def stolen(tmp_path: Path) -> Iterator[tuple[Running, Path, Path]]:
         yield worker, ca, device
 
 
-def test_a_client_refuses_a_revoked_worker_as_soon_as_it_has_the_list(
+def test_a_client_with_the_list_refuses_a_revoked_worker(
     stolen: tuple[Running, Path, Path], photos: list[Path]
 ) -> None:
     worker, ca, device = stolen
@@ -181,7 +181,7 @@ def test_an_asyncio_client_does_too(stolen: tuple[Running, Path, Path], photos: 
     run(scenario())
 
 
-def test_a_renewed_device_certificate_is_used_without_a_new_client(
+def test_a_renewed_certificate_is_used_by_the_same_client(
     stolen: tuple[Running, Path, Path], photos: list[Path]
 ) -> None:
     worker, ca, device = stolen

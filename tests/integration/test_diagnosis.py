@@ -62,7 +62,7 @@ def test_json_is_the_contract(worker: Worker, securesplit: Command, draw_photo: 
     assert ("warning: preset" in done.stderr) == (not noisy)
 
 
-def test_an_epsilon_says_what_it_is_worth_and_gives_no_label_where_that_is_chance(
+def test_epsilon_explains_itself_and_hides_a_chance_label(
     worker: Worker, securesplit: Command, draw_photo: DrawPhoto
 ) -> None:
     ask = ["diagnose", draw_photo(1), "--connect", worker.endpoint, "--certs", worker.certs, "--privacy"]
@@ -88,7 +88,7 @@ def test_an_epsilon_says_what_it_is_worth_and_gives_no_label_where_that_is_chanc
     assert answer["risk"] is None
 
 
-def test_several_photos_share_one_session_and_progress_is_on_stderr(
+def test_several_photos_share_a_session_progress_is_on_stderr(
     worker: Worker, securesplit: Command, draw_photo: DrawPhoto
 ) -> None:
     photos = [draw_photo(seed) for seed in (1, 2, 3)]

@@ -62,9 +62,7 @@ client.close()
 """
 
 
-def test_a_client_works_in_forks_while_threads_of_the_parent_diagnose(
-    worker: Worker, draw_photo: Callable[..., Path]
-) -> None:
+def test_a_client_works_in_forks_while_parent_threads_diagnose(worker: Worker, draw_photo: Callable[..., Path]) -> None:
     arguments = [worker.endpoint, str(worker.certs), str(draw_photo(1)), str(draw_photo(2))]
     done = subprocess.run(
         [sys.executable, "-c", BUSY, *arguments], capture_output=True, text=True, timeout=100, check=False
@@ -139,9 +137,7 @@ def test_multiprocessing_by_fork_takes_a_client_along(worker: Worker, draw_photo
         assert client.diagnose(photo).label == label
 
 
-def test_an_asyncio_client_says_at_once_that_it_came_through_a_fork(
-    worker: Worker, draw_photo: Callable[..., Path]
-) -> None:
+def test_an_asyncio_client_after_a_fork_is_refused_at_once(worker: Worker, draw_photo: Callable[..., Path]) -> None:
     photo = draw_photo(1)
 
     async def ask_and_close(client: AsyncClient) -> bool:
@@ -176,6 +172,6 @@ def test_a_fork_does_not_end_its_parent_s_embedded_worker(draw_photo: Callable[.
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 @pytest.mark.parametrize("value", [math.inf, 1e9, math.nan, 0, -1, "30", None, True])
-def test_a_timeout_that_is_no_number_of_seconds_in_range_is_refused(kind: type, value: object, worker: Worker) -> None:
+def test_a_timeout_out_of_range_is_refused(kind: type, value: object, worker: Worker) -> None:
     with pytest.raises(ConfigError, match="timeout_s"):
         kind(worker.endpoint, certs=worker.certs, timeout_s=value)

@@ -154,7 +154,7 @@ def keystore_number(path: Path) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the tail in /proc")
 @pytest.mark.timeout(240)
-def test_no_line_and_no_metric_holds_a_release_an_answer_a_name_of_a_file_or_a_key(
+def test_no_log_line_or_metric_holds_private_data(
     worker: Operated, draw_photo: Callable[..., Path], session_secrets: list[bytes]
 ) -> None:
     forbidden = ["mole-", "IHDR", "PRIVATE KEY"]

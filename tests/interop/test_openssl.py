@@ -194,7 +194,7 @@ def dial(port: int) -> socket.socket:
             time.sleep(0.05)
 
 
-def test_our_client_shakes_hands_with_s_server_and_seals_under_its_keys(side: Side, s_server: int) -> None:
+def test_our_client_shakes_hands_and_seals_with_s_server(side: Side, s_server: int) -> None:
     client = side.world.client()
     hello = frames.decode(client.hello())
     with dial(s_server) as link:

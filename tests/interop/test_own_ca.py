@@ -89,7 +89,7 @@ def test_openssl_answers_requests_as_printed(ca: Path, tmp_path: Path) -> None:
         )
 
 
-def test_leaves_as_step_ca_makes_them_are_refused_by_name_until_they_have_one_usage(ca: Path, tmp_path: Path) -> None:
+def test_step_ca_leaves_are_refused_until_they_have_one_usage(ca: Path, tmp_path: Path) -> None:
     both = PRINTED.replace("extendedKeyUsage=clientAuth", "extendedKeyUsage=serverAuth,clientAuth")
     run(ca, both + "openssl crl -in issuing-crl.pem -outform der -out issuing.crl\n")
     with pytest.raises(CredentialError, match="extended key usage serverAuth, clientAuth, and needs clientAuth alone"):
@@ -99,7 +99,7 @@ def test_leaves_as_step_ca_makes_them_are_refused_by_name_until_they_have_one_us
     install(tmp_path / "device", ca / "clinic-1.answer.pem")
 
 
-def test_a_device_whose_ca_gives_it_no_name_of_ours_is_called_as_on_the_allow_list(ca: Path, tmp_path: Path) -> None:
+def test_a_client_of_a_foreign_ca_has_its_allow_list_name(ca: Path, tmp_path: Path) -> None:
     nameless = PRINTED.replace("clinic-1.csr -copy_extensions copy", "clinic-1.csr").replace(' clinic-1"', ' desk"')
     run(ca, nameless)
     worker, device = tmp_path / "worker", tmp_path / "device"
@@ -118,9 +118,7 @@ def test_a_device_whose_ca_gives_it_no_name_of_ours_is_called_as_on_the_allow_li
 
 
 @pytest.mark.parametrize("missing", ["root-crl.pem", "issuing-crl.pem", "root.crt", "issuing.crt"])
-def test_what_is_missing_in_an_answer_is_found_before_anything_is_written(
-    ca: Path, tmp_path: Path, missing: str
-) -> None:
+def test_an_incomplete_reply_is_found_before_writing(ca: Path, tmp_path: Path, missing: str) -> None:
     run(ca, PRINTED)
     parts = ["clinic-1.crt", "issuing.crt", "root.crt", "root-crl.pem", "issuing-crl.pem"]
     parts.remove(missing)

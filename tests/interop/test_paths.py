@@ -293,7 +293,7 @@ def test_a_bad_intermediate_is_refused_by_both_sides(build: Build) -> None:
         refused(server, client)
 
 
-def test_a_good_intermediate_of_a_ca_that_allows_it_is_taken_by_both_sides() -> None:
+def test_a_permitted_intermediate_is_accepted_by_both_sides() -> None:
     for server, client in both_ways(roomy_authority(), good_intermediate):
         one, other, run = connect(server, client)
         run()

@@ -96,7 +96,7 @@ def test_aes_256_gcm_gives_the_published_cases(
             sealing.AESGCM(key).decrypt(nonce, bytes(wrong), aad)
 
 
-def test_a_sealed_frame_is_what_a_second_implementation_of_gcm_makes() -> None:
+def test_a_second_gcm_implementation_makes_the_same_frame() -> None:
     """nonce = IV xor sequence number, additional data = the 40 bytes of the header, as docs/protocol.md says."""
     drawn = random.Random(5)
     key, iv = drawn.randbytes(32), drawn.randbytes(12)

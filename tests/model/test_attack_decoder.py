@@ -51,7 +51,7 @@ def rebuilt(preset: str, seed: int, *, malignant: bool = False) -> tuple[attack_
     return found, photo
 
 
-def test_the_default_bundle_has_one_for_every_preset_small_and_quick() -> None:
+def test_the_default_bundle_has_a_quick_one_for_every_preset() -> None:
     bundle = Bundle.load()
     info = bundle.manifest.attack_decoder
     assert info is not None
@@ -80,7 +80,7 @@ def test_maps_give_the_photo_away_and_private_does_not() -> None:
 
 
 @pytest.mark.parametrize("preset", ["none", "compact", "private"])
-def test_the_picture_is_of_this_photo_only_where_the_release_tells(preset: str) -> None:
+def test_the_picture_shows_this_photo_only_if_the_release_does(preset: str) -> None:
     """A photo that is turned gives another picture, at the same place, from a map, and nearly the same from a level."""
     found, photo = rebuilt(preset, 3)
     small = np.asarray(_shrunk(photo, found.picture.shape[0]), np.float32)
@@ -134,7 +134,7 @@ def test_what_is_written_is_read_back() -> None:
     assert Bundle.load().manifest.to_json()[attack_decoder.KEY] == raw[attack_decoder.KEY]
 
 
-def test_an_altered_missing_or_foreign_file_is_an_error_with_a_hint(folder: Path) -> None:
+def test_an_altered_missing_or_foreign_file_is_an_error(folder: Path) -> None:
     file = folder / attack_decoder.FILE
     content = file.read_bytes()
     file.write_bytes(content + b" ")

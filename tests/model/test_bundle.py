@@ -52,7 +52,7 @@ def test_head_and_tail_fit_each_other(preset: str) -> None:
     assert tail(preset, releases[:1])[0] == logits[0]
 
 
-def test_levels_lie_outside_of_the_identity_and_a_manifest_without_them_loads(copy: Path) -> None:
+def test_levels_are_optional_and_outside_the_identity(copy: Path) -> None:
     """What a device never sends within the contract is its own business, as its noise is."""
     file = copy / "manifest.json"
     raw = json.loads(file.read_text())

@@ -109,7 +109,7 @@ def test_no_threshold_of_the_default_bundle_lies_at_an_answer() -> None:
     assert min(abs(preset.calibration.probability(x) - preset.threshold) for x in logits) > 0.02
 
 
-def test_with_the_noise_of_epsilon_1_no_answer_of_the_default_bundle_is_sure() -> None:
+def test_at_epsilon_1_no_default_answer_is_certain() -> None:
     bundle = Bundle.load()
     preset, tail = choose_preset(bundle, "1"), bundle.open_tail()
     sigma = float(preset.spec.sigma_squared) ** 0.5
@@ -122,7 +122,7 @@ def test_with_the_noise_of_epsilon_1_no_answer_of_the_default_bundle_is_sure() -
     assert own.probability(float(tail("private", releases[-1:, None])[0])) > 0.8  # which is what it would have said
 
 
-def test_the_more_noise_the_less_an_answer_of_the_default_bundle_says() -> None:
+def test_more_noise_makes_default_answers_less_certain() -> None:
     readings = Bundle.load().preset("private").readings
     scales = [r.calibration.scale for r in readings]
     assert len(scales) >= 5

@@ -15,7 +15,7 @@ from securesplit.results import Accuracy
 SPREAD = Spread((-2.0, 0.0, 1.0), (0.0, 0.2, 0.5), (0.1, 0.4, 0.9))
 
 
-def test_between_two_measured_answers_the_ends_are_interpolated_and_beyond_them_level() -> None:
+def test_intervals_are_interpolated_and_flat_beyond_the_ends() -> None:
     assert SPREAD.at(-1.0) == pytest.approx((0.1, 0.25))
     assert SPREAD.at(-9.0) == (0.0, 0.1)
     assert SPREAD.at(9.0) == (0.5, 0.9)
@@ -61,7 +61,7 @@ def test_a_manifest_keeps_it_and_its_identity() -> None:
         manifest.parse(replace(bundle, presets={**presets, "private": mixed}).to_text().encode())
 
 
-def test_the_interval_holds_the_answer_and_how_far_the_calibration_is_off() -> None:
+def test_the_interval_covers_answer_and_calibration_error() -> None:
     preset = replace(Bundle.load().preset("compact"), spread=SPREAD)
     accuracy = Accuracy(0.9, 0.8, 0.95, 0.9, 0.7, "test", ece=0.02)
     found = _interval(preset, 0.0, 0.5, accuracy)
@@ -73,7 +73,7 @@ def test_the_interval_holds_the_answer_and_how_far_the_calibration_is_off() -> N
     assert _interval(replace(preset, spread=None), 0.0, 0.5, accuracy) is None
 
 
-def test_more_noise_leaves_a_wider_interval_and_unmeasured_noise_none() -> None:
+def test_more_noise_widens_the_interval_unmeasured_gives_none() -> None:
     bundle, logit = Bundle.load(), -2.0
     widths = []
     for privacy in ("private", "40", "8"):

@@ -104,7 +104,7 @@ def test_a_kubernetes_secret_is_accepted(certs: Path, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.timeout(10)
-def test_a_pipe_or_a_device_in_a_file_s_place_is_refused_and_not_waited_for(certs: Path) -> None:
+def test_a_pipe_or_device_instead_of_a_file_is_refused_at_once(certs: Path) -> None:
     (certs / "crl.pem").unlink()
     os.mkfifo(certs / "crl.pem", 0o600)
     assert "is not a file" in refusal(certs).message

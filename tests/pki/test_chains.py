@@ -33,7 +33,7 @@ def refusal(case: Case) -> tuple[TrustError, str]:
     return caught.value, answer.reason
 
 
-def test_chains_with_intermediates_and_several_lists_in_crl_pem_work() -> None:
+def test_chains_with_intermediates_and_several_crls_work() -> None:
     clinic = Clinic()
     _, server, run = connect(Case(clinic.side("server"), clinic.side("client")))
     run()
@@ -56,7 +56,7 @@ def test_a_worker_refuses_a_device_whose_intermediate_was_revoked() -> None:
     assert reason == "revoked"
 
 
-def test_a_leaf_that_an_intermediate_revoked_is_refused_on_both_sides() -> None:
+def test_a_leaf_revoked_by_its_intermediate_is_refused() -> None:
     clinic = Clinic()
     clinic.revoked += [clinic.client]
     assert refusal(Case(clinic.side("server"), clinic.side("client")))[1] == "revoked"
@@ -84,7 +84,7 @@ def test_a_worker_without_the_list_of_a_ca_in_the_chain_says_so(name: str) -> No
     assert reason == "no-crl"
 
 
-def test_a_list_of_an_intermediate_that_has_ended_is_refused_as_any_is() -> None:
+def test_an_expired_crl_of_an_intermediate_is_refused() -> None:
     from securesplit.errors import CredentialError
 
     with pytest.raises(CredentialError, match="the revocation list ended 3 days ago"):
@@ -130,7 +130,7 @@ def test_a_reload_ends_open_sessions_whose_list_is_gone(session: Open) -> None:
     assert session.server.reload(session.clinic.side("server")) == 1
 
 
-def test_a_reload_ends_open_sessions_of_a_ca_that_is_trusted_no_more(session: Open) -> None:
+def test_a_reload_ends_sessions_of_a_ca_no_longer_trusted(session: Open) -> None:
     other = Clinic(root=Clinic().root)
     other.client, other.devices = session.clinic.client, session.clinic.devices
     assert session.server.reload(other.side("server")) == 1

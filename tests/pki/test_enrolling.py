@@ -326,7 +326,7 @@ def test_names_of_keygen_are_taken_too(clinic: Clinic) -> None:
         clinic.sign(clinic.ask(clinic.worker, server_names=["localhost"]))
 
 
-def test_a_revoked_key_never_comes_back_and_a_revoked_name_only_if_that_is_meant(clinic: Clinic) -> None:
+def test_a_revoked_key_stays_revoked_a_name_needs_consent(clinic: Clinic) -> None:
     clinic.enroll()
     keystore.revoke(clinic.ca, "clinic-1", now=NOW)
     with pytest.raises(CredentialError, match="the key of client clinic-1 was revoked") as caught:
@@ -397,7 +397,7 @@ def test_a_folder_without_the_ca_s_key_signs_nothing(clinic: Clinic) -> None:
     assert contents(clinic.device) == before
 
 
-def test_an_answer_that_cannot_be_written_leaves_a_request_that_can_be_signed(clinic: Clinic, tmp_path: Path) -> None:
+def test_an_unwritable_reply_leaves_the_request_signable(clinic: Clinic, tmp_path: Path) -> None:
     asked = csr.parse(clinic.ask(), where="r")
     with pytest.raises(CredentialError, match="cannot be written"):
         signing.sign(clinic.ca, asked, tmp_path / "nowhere" / "a.pem", days=90, now=NOW)
@@ -424,7 +424,7 @@ def refused(
     assert contents(clinic.device) == before
 
 
-def test_an_answer_of_another_ca_is_refused_unless_it_is_the_first(clinic: Clinic, tmp_path: Path) -> None:
+def test_a_reply_of_another_ca_is_refused_unless_first(clinic: Clinic, tmp_path: Path) -> None:
     request = clinic.ask()
     impostor = clinic.sign(request, ca=tmp_path / "impostor")
     read = enrolling.read(impostor, where="a")

@@ -47,7 +47,7 @@ def talk(server: Credentials, client: Credentials) -> str:
     return event.client
 
 
-def test_a_new_folder_has_what_design_says_and_nobody_else_can_read_it(certs: Path) -> None:
+def test_a_new_folder_has_the_documented_files_and_modes(certs: Path) -> None:
     assert sorted(contents(certs)) == [
         "allowed-clients.txt",
         "ca.crt",
@@ -79,7 +79,7 @@ def test_a_second_run_overwrites_nothing_and_says_so(certs: Path) -> None:
     assert "nothing was overwritten: CA, server, client device" in report.notes[0]
 
 
-def test_a_second_run_without_names_lists_what_is_there_and_adds_nobody(tmp_path: Path) -> None:
+def test_a_second_run_without_names_adds_nobody(tmp_path: Path) -> None:
     keystore.create(tmp_path / "certs", clients=["alice"], days=90, now=NOW)
     report = keystore.create(tmp_path / "certs", days=90, now=LATER)
     assert [entry.title for entry in report.entries] == ["CA", "server", "client alice"]
@@ -105,7 +105,7 @@ def test_other_server_names_on_a_second_run_are_pointed_out(certs: Path) -> None
     assert "not for tail.example.org; --renew --server-name" in report.notes[1]
 
 
-def test_without_the_ca_s_key_nothing_is_issued_and_nothing_is_written(certs: Path) -> None:
+def test_without_the_ca_key_nothing_is_issued_or_written(certs: Path) -> None:
     (certs / "ca.key").unlink()
     before = contents(certs)
     runs: list[Callable[[], object]] = [
@@ -161,7 +161,7 @@ def test_renewal_of_one_client_leaves_the_rest(certs: Path) -> None:
         keystore.renew(certs, clients=["nobody"], days=90, now=NOW)
 
 
-def test_a_device_works_with_its_old_certificate_until_the_next_renewal_but_one(certs: Path) -> None:
+def test_the_old_certificate_works_until_the_second_renewal(certs: Path) -> None:
     old = keystore.load_client(certs, now=NOW)
     keystore.renew(certs, days=90, now=NOW)
     assert talk(keystore.load_server(certs, now=NOW), old) == "device"
@@ -170,7 +170,7 @@ def test_a_device_works_with_its_old_certificate_until_the_next_renewal_but_one(
         talk(keystore.load_server(certs, now=NOW), old)
 
 
-def test_revocation_covers_every_certificate_that_the_client_ever_had(certs: Path) -> None:
+def test_revocation_covers_all_certificates_of_a_client(certs: Path) -> None:
     first = keystore.load_client(certs, "clinic", now=NOW)
     keystore.renew(certs, days=90, now=NOW)
     second = keystore.load_client(certs, "clinic", now=NOW)
@@ -185,7 +185,7 @@ def test_revocation_covers_every_certificate_that_the_client_ever_had(certs: Pat
     assert talk(server, keystore.load_client(certs, now=NOW)) == "device"
 
 
-def test_a_revoked_name_can_be_issued_again_and_the_old_certificate_stays_revoked(certs: Path) -> None:
+def test_a_revoked_name_is_reissued_without_the_old_certificate(certs: Path) -> None:
     old = keystore.load_client(certs, "clinic", now=NOW)
     keystore.revoke(certs, "clinic", now=NOW)
     keystore.create(certs, clients=["clinic"], days=90, now=NOW)
@@ -225,7 +225,7 @@ def test_an_unknown_client_cannot_be_revoked(certs: Path) -> None:
         keystore.revoke(certs, "nobody", now=NOW)
 
 
-def test_revocation_of_a_server_covers_every_certificate_that_it_ever_had(certs: Path) -> None:
+def test_revocation_covers_all_certificates_of_a_server(certs: Path) -> None:
     devices = {name: keystore.load_client(certs, name, now=NOW) for name in ("device", "clinic")}
     first = keystore.load_server(certs, now=NOW)
     keystore.renew(certs, days=90, now=NOW)
@@ -252,7 +252,7 @@ def test_a_server_of_another_name_is_left_alone(certs: Path) -> None:
     assert (certs / "server.crt").exists(), "it is for another name now"
 
 
-def test_a_server_from_before_servers_were_written_down_can_be_revoked(certs: Path) -> None:
+def test_a_server_missing_from_the_inventory_can_be_revoked(certs: Path) -> None:
     lines = (certs / "issued.txt").read_text().splitlines(keepends=True)
     files.replace(certs / "issued.txt", "".join(line for line in lines if "server:" not in line).encode())
     here = keystore.load_server(certs, now=NOW)
@@ -276,7 +276,7 @@ def test_what_can_be_nobody_s_name_is_an_error(certs: Path, name: str) -> None:
         keystore.revoke(certs, name, now=NOW)
 
 
-def test_several_keygens_at_once_on_one_folder_wait_for_each_other(tmp_path: Path) -> None:
+def test_concurrent_keygens_on_one_folder_wait(tmp_path: Path) -> None:
     """Without the lock: two CAs, lost lines of the lists, or a key that does not fit its certificate."""
     names = [f"clinic-{number}" for number in range(4)]
     command = [sys.executable, "-m", "securesplit", "keygen", "--out", str(tmp_path / "certs"), "--client"]

@@ -219,9 +219,7 @@ def reissued(authority: Authority, names: list[x509.GeneralName], usages: list[x
 
 
 @pytest.mark.parametrize("usages", [BOTH, []], ids=["two", "none"])
-def test_a_device_s_certificate_for_another_use_is_told_before_it_is_sent(
-    certs: Path, usages: list[x509.ObjectIdentifier]
-) -> None:
+def test_a_client_certificate_for_another_use_is_never_sent(certs: Path, usages: list[x509.ObjectIdentifier]) -> None:
     authority = Authority()
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(profile.CLIENT_URI + "device")]
     write_client(certs, authority, reissued(authority, names, usages or [ExtendedKeyUsageOID.CODE_SIGNING]))
@@ -239,7 +237,7 @@ def test_a_server_with_a_device_s_certificate_is_told_so(certs: Path) -> None:
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_a_device_s_certificate_without_one_name_is_told_before_it_is_sent(certs: Path, names: str) -> None:
+def test_a_client_certificate_without_one_name_is_never_sent(certs: Path, names: str) -> None:
     authority = Authority()
     write_client(certs, authority, reissued(authority, list(NAMES[names]), [ExtendedKeyUsageOID.CLIENT_AUTH]))
     with pytest.raises(CredentialError, match="names no device") as caught:
@@ -251,7 +249,7 @@ def test_a_device_s_certificate_without_one_name_is_told_before_it_is_sent(certs
 
 
 @pytest.mark.parametrize("names", FOREIGN)
-def test_a_device_without_a_name_of_ours_is_called_as_on_the_allow_list(certs: Path, names: str) -> None:
+def test_a_client_without_our_uri_has_its_allow_list_name(certs: Path, names: str) -> None:
     authority = Authority()
     device = reissued(authority, list(FOREIGN[names]), [ExtendedKeyUsageOID.CLIENT_AUTH])
     write_client(certs, authority, device)

@@ -158,7 +158,7 @@ def test_a_server_needs_a_name() -> None:
         profile.new_server(CA, [], days=1, now=NOW)
 
 
-def test_a_revocation_list_outlives_its_leaves_and_holds_what_it_was_given() -> None:
+def test_a_crl_outlives_its_leaves_and_keeps_its_entries() -> None:
     serials = [CLIENT.certificate.serial_number, 7]
     pem = profile.new_crl(CA, [profile.revocation(s, now=NOW) for s in serials], number=3, days=90, now=NOW)
     (crl,) = profile.load_crls(pem)

@@ -66,7 +66,7 @@ def test_what_was_marked_is_known(folder: Path) -> None:
     assert watch.has_changed()
 
 
-def test_a_look_that_is_the_first_after_a_change_and_needs_no_settling_tells_it(folder: Path) -> None:
+def test_the_first_look_after_a_settled_change_reports_it(folder: Path) -> None:
     watch = FileWatch([folder / "a"], settle_s=0.0, clock=Clock())
     replace(folder / "a")
     assert [watch.has_changed(), watch.has_changed()] == [True, False]

@@ -205,7 +205,7 @@ def test_identification_bound_lies_between_guessing_and_certainty(candidates, mu
     assert identification_bound(candidates + 1, mu) <= bound
 
 
-def test_identification_bound_is_met_by_the_matched_filter_for_two():
+def test_the_matched_filter_meets_the_identification_bound():
     """N = 2: the best attacker on two points Δ apart succeeds Φ(μ/2) often, below the bound Φ(μ) for any prior."""
     mu = 1.2
     best = (1 + math.erf(mu / 2 / math.sqrt(2))) / 2

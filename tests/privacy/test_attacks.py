@@ -249,7 +249,7 @@ def test_lesion_pairs():
     assert lesion.pairs(["a", "b"]).shape == (0, 2)
 
 
-def test_a_learned_distance_recognises_lesions_that_the_plain_one_does_not():
+def test_a_learned_distance_identifies_more_lesions():
     """Two photos of a lesion differ wildly in two numbers and hardly in the others."""
     rng = np.random.default_rng(3)
 

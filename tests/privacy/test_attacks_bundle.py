@@ -99,7 +99,7 @@ def test_no_attack_beats_its_certified_bound(bench):
     assert unprotected["top1"]["low"] > found["certified_bound"], "without its noise the bound is broken"
 
 
-def test_the_shipped_noise_holds_the_bound_that_its_absence_breaks(bench):
+def test_the_shipped_noise_holds_a_bound_that_none_breaks(bench):
     """One photo of each level that occurs is the hardest gallery; the bound for it lies below certainty."""
     exposed = bench.exposed["private"]
     _, first = np.unique(exposed.victims, return_index=True)

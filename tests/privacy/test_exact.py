@@ -71,7 +71,7 @@ def test_several_releases_under_several_noises(epsilon):
 
 @given(st.floats(0.05, 30), st.integers(1, 12), st.integers(1, 30), st.floats(0.1, 40))
 @settings(max_examples=100, deadline=None)
-def test_a_wider_pair_and_more_releases_reveal_more_and_the_bounds_hold(variance, shift, count, epsilon):
+def test_bounds_hold_for_wider_pairs_and_more_releases(variance, shift, count, epsilon):
     found = delta(epsilon, (IntegerReleases(variance, shift, count),))
     assert found <= delta(epsilon, (IntegerReleases(variance, shift + 1, count),)) + 1e-12
     assert found <= delta(epsilon, (IntegerReleases(variance, shift, count + 1),)) + 1e-12

@@ -97,7 +97,7 @@ def test_more_noise_leaks_less_and_more_releases_leak_more(sigma, radius, size, 
     assert leak(sigma, radius, releases) <= size * math.log(2 * math.floor(radius * (1 + 1e-12)) + 1) + 1e-9
 
 
-def test_a_few_values_are_certified_where_gaussian_dp_says_nothing():
+def test_a_few_values_are_certified_where_gaussian_dp_is_vacuous():
     assert identification_bound(1000, COARSE.loss.mu) == 1.0
     assert COARSE.loss.identification_bound(1000) < 5e-3
     assert COARSE.repeated(10**6).identification_bound(1000) <= 5.001e-3

@@ -359,7 +359,7 @@ class CutOff(sqlite3.Connection):
         return done
 
 
-def test_a_signal_just_when_a_transaction_began_leaves_the_ledger_usable(tmp_path, monkeypatch):
+def test_a_signal_at_the_start_of_a_transaction_is_harmless(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=CutOff))
     with Ledger(tmp_path) as ledger:
         CutOff.arriving = True

@@ -142,7 +142,7 @@ def test_an_audit_without_its_control_is_void(ssim):
     assert goals.void(found)
 
 
-def test_a_release_averaged_without_the_rule_leaves_the_goal_open_to_nobody():
+def test_averaging_without_the_rule_misses_the_goal():
     """A5 is no part of that goal."""
     short = goals.judge(audit_of(rebuilt("A3", 0.02), rebuilt("A5", 0.01, cut_short="after 3 s")))
     assert short[1].met is True

@@ -78,7 +78,7 @@ def test_a_stronger_promise_draws_its_own_noise(bundle, edited):
     assert len(streams) == 4, "each variance has its own key, not another reading of the same bits"
 
 
-def test_the_shipped_noise_is_there_and_is_the_one_that_is_accounted(bundle):
+def test_the_shipped_noise_is_the_accounted_one(bundle):
     """From pixels to the release, as a device does it: every level, thousands of photos."""
     releaser, spec = Releaser(bundle, bytes(range(32))), bundle.preset("private").spec
     lowest, highest = spec.levels
@@ -93,7 +93,7 @@ def test_the_shipped_noise_is_there_and_is_the_one_that_is_accounted(bundle):
     assert abs(np.sum(offsets)) <= 4 * math.sqrt(3000 * moved)
 
 
-def test_an_attacker_who_knows_everything_meets_the_bound_and_not_more(bundle):
+def test_an_all_knowing_attacker_just_meets_the_bound(bundle):
     """Six photos, one a level: the bound is 97 %, certainty would mean that there is no noise."""
     spec, source = bundle.preset("private").spec, NoiseSource(bytes(range(32)))
     lowest, highest = spec.levels

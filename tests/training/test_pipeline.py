@@ -42,7 +42,7 @@ def test_the_trained_release_is_the_deployed_one() -> None:
 
 
 @pytest.mark.parametrize("numbers", [1, 2, 8])
-def test_squashed_embeddings_lie_within_the_clip_and_keep_their_direction(numbers: int) -> None:
+def test_squashed_embeddings_are_clipped_in_their_direction(numbers: int) -> None:
     z = np.random.default_rng(1).normal(0, 5, (64, numbers)).astype(np.float32)
     squashed = keras.ops.convert_to_numpy(Squash(2.0)(z))
     norms = np.linalg.norm(squashed, axis=1)
@@ -87,7 +87,7 @@ def test_towers_learn_and_regularisers_hold_them_back(names: Iterable[str]) -> N
     assert losses[-1] < losses[0]
 
 
-def test_terms_are_large_where_the_score_tells_and_small_where_it_does_not() -> None:
+def test_terms_are_large_only_where_the_score_tells() -> None:
     rng = np.random.default_rng(2)
     malignant = (rng.random((300, 1)) < 0.5).astype(np.float32)
     secret = rng.normal(size=(300, 3)).astype(np.float32)

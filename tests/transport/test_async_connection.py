@@ -49,7 +49,7 @@ async def ask(connection: AsyncConnection, first: int) -> float:
     return (await connection.request(release(first))).logit
 
 
-def test_many_requests_share_one_session_and_each_gets_its_own_answer() -> None:
+def test_many_requests_share_a_session_and_keep_their_answers() -> None:
     async def scenario(worker: Running) -> None:
         async with connect(worker) as connection:
             answers = await asyncio.gather(*(ask(connection, n % 100) for n in range(300)))
@@ -111,7 +111,7 @@ def test_a_cancelled_request_leaves_the_session_clean() -> None:
         run(scenario(worker))
 
 
-def test_a_request_cancelled_in_the_handshake_does_not_take_it_from_the_others() -> None:
+def test_a_cancelled_request_leaves_the_handshake_to_others() -> None:
     async def scenario(worker: Running) -> None:
         for turn in range(10):
             async with connect(worker) as connection:
@@ -164,9 +164,7 @@ def test_the_loop_is_never_held_up_for_long() -> None:
 
 
 @pytest.mark.parametrize("limit", ["requests", "age"])
-def test_a_session_that_is_used_up_is_replaced_without_losing_a_request(
-    monkeypatch: pytest.MonkeyPatch, limit: str
-) -> None:
+def test_a_used_up_session_is_replaced_without_losing_a_request(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     monkeypatch.setattr("securesplit.channel.client.MAX_SEQUENCE", 50 if limit == "requests" else 4096)
     monkeypatch.setattr("securesplit.channel.client.MAX_AGE_S", 3600.0 if limit == "requests" else 0.2)
 
@@ -259,7 +257,7 @@ def test_a_deadline_counts_the_wait_for_a_turn() -> None:
         run(scenario(worker))
 
 
-def test_refused_identities_are_final_and_told_to_everyone_who_waits() -> None:
+def test_refused_identities_are_final_for_all_who_wait() -> None:
     async def scenario(worker: Running) -> None:
         foreign = keystore.ephemeral(now())[1]
         for word, credentials, identity in (("bundle", CLIENT, bytes(32)), ("CA", foreign, IDENTITY)):
@@ -316,7 +314,7 @@ def test_closing_tells_those_who_wait() -> None:
         run(scenario(worker))
 
 
-def test_new_credentials_are_used_from_the_next_request_on_and_those_that_wait_are_answered() -> None:
+def test_new_credentials_take_effect_at_the_next_request() -> None:
     async def scenario(worker: Running) -> None:
         async with connect(worker) as connection:
             assert await ask(connection, 1) == 1

@@ -292,7 +292,7 @@ def test_a_listener_without_a_key_costs_a_device_nothing(kind: str, ask: Callabl
     assert began
 
 
-def test_a_device_goes_on_to_the_next_worker_where_the_first_talks_nonsense() -> None:
+def test_a_worker_that_talks_nonsense_is_passed_over() -> None:
     with running() as worker, listener(lambda peer: flood(peer, CLIENT_FLOODS["empty parts"], [])) as evil:
         with Connection([evil, worker.front.endpoint], worker.credentials, IDENTITY) as connection:
             assert connection.request(release(5)).logit == 5
@@ -319,7 +319,7 @@ def test_a_client_talks_with_a_stock_socket(kind: int, ask: Callable[[str], None
         stock.close()
 
 
-def test_a_connection_that_was_ended_while_idle_is_noticed_before_the_next_request() -> None:
+def test_a_connection_closed_while_idle_is_noticed_in_time() -> None:
     """Nobody answers the worker's PINGs while a device has nothing to ask."""
     front, stop = FrontSocket("tcp://127.0.0.1:0", Limits(heartbeat_s=0.1)), threading.Event()
 
@@ -343,7 +343,7 @@ def test_a_connection_that_was_ended_while_idle_is_noticed_before_the_next_reque
     front.close()
 
 
-def test_a_device_asks_the_same_worker_again_after_its_connection_was_ended_while_idle() -> None:
+def test_after_an_idle_close_the_same_worker_is_asked_again() -> None:
     other: list[socket.socket] = []
     with running() as worker, listener(other.append) as elsewhere:
         with Connection([worker.front.endpoint, elsewhere], worker.credentials, IDENTITY) as connection:

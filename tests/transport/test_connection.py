@@ -140,7 +140,7 @@ def test_a_front_that_is_restarted_between_requests_costs_nothing() -> None:
             assert connection.request(release(2)).logit == 2
 
 
-def test_a_worker_that_dies_half_way_is_retried_until_the_deadline_and_then_given_up_sooner() -> None:
+def test_a_worker_that_dies_is_retried_until_the_deadline() -> None:
     with running(serve_engine("Sum", pause_s=5.0), keys=KEYS) as worker:
         connection = worker.connect(patience=Patience(total_s=3.0, absent_s=0.5))
         with connection, ThreadPoolExecutor(1) as threads:
@@ -157,7 +157,7 @@ def test_a_worker_that_dies_half_way_is_retried_until_the_deadline_and_then_give
             assert time.monotonic() - start < 2.0, "the next photo does not wait as long"
 
 
-def test_what_cannot_be_computed_is_an_error_at_once_and_the_next_request_is_fine() -> None:
+def test_a_failed_computation_leaves_the_next_request_fine() -> None:
     with running(serve_engine("Moody")) as worker, worker.connect() as connection:
         with pytest.raises(WorkerError, match="could not compute") as caught:
             connection.request(release(RAISING))
@@ -196,7 +196,7 @@ def test_a_server_certificate_that_has_expired_is_final() -> None:
 
 
 @pytest.mark.slow
-def test_a_session_that_is_used_up_is_replaced_without_losing_a_request() -> None:
+def test_a_used_up_session_is_replaced_without_losing_a_request() -> None:
     with running() as worker, worker.connect() as connection:
         for n in range(MAX_SEQUENCE + 20):
             assert connection.request(release(n % 100)).logit == n % 100

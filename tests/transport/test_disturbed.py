@@ -38,9 +38,7 @@ class Stopped(Exception):  # noqa: N818  (what somebody's signal handler raises,
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # cffi swallows one in its callbacks
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, Stopped])
-def test_a_signal_in_the_middle_of_a_request_leaves_the_connection_whole(
-    worker: Running, kind: type[BaseException]
-) -> None:
+def test_a_signal_within_a_request_leaves_the_connection_whole(worker: Running, kind: type[BaseException]) -> None:
     """At some thirty moments of connecting, shaking hands and waiting; the same connection then answers the next."""
 
     def stop(_number: int, _frame: Any) -> None:
@@ -79,7 +77,7 @@ class CutOff(type(threading.RLock())):  # type: ignore[misc]
         raise KeyboardInterrupt
 
 
-def test_a_signal_just_when_the_connection_was_taken_gives_it_back(worker: Running) -> None:
+def test_a_signal_at_acquisition_returns_the_connection(worker: Running) -> None:
     with worker.connect() as connection:
         opened = connection._opened.value
         usual, opened.lock = opened.lock, CutOff()
@@ -91,7 +89,7 @@ def test_a_signal_just_when_the_connection_was_taken_gives_it_back(worker: Runni
         assert connection.request(release(4)).logit == 4
 
 
-def test_a_signal_s_handler_may_close_the_client_that_it_interrupts() -> None:
+def test_a_signal_handler_may_close_the_interrupted_client() -> None:
     """It hung for ever: the thread waited for the lock that it held itself. The request under way is still answered."""
     with running(serve_engine("Sum", pause_s=0.3), keys=KEYS) as worker:
         connection = worker.connect()
@@ -108,7 +106,7 @@ def test_a_signal_s_handler_may_close_the_client_that_it_interrupts() -> None:
             connection.request(release(3))
 
 
-def test_a_socket_that_a_signal_left_behind_does_not_hold_up_the_end(worker: Running) -> None:
+def test_a_socket_left_by_a_signal_does_not_delay_exit(worker: Running) -> None:
     """A signal inside of pyzmq's `Socket.close` or `Context.socket`: libzmq waited for the socket for ever."""
     connection = worker.connect()
     assert connection.request(release(3)).logit == 3
@@ -124,7 +122,7 @@ def test_a_socket_that_a_signal_left_behind_does_not_hold_up_the_end(worker: Run
         time.sleep(0.01)
 
 
-def test_threads_wait_for_their_turn_no_longer_than_their_own_time() -> None:
+def test_threads_wait_no_longer_than_their_own_timeout() -> None:
     """Behind a worker that says nothing each thread waited for all before it: 6 × 1 s."""
     with middleman(None, None, lambda _: []) as silent, ThreadPoolExecutor(6) as threads:
         patience = Patience(total_s=1.0)
@@ -136,12 +134,12 @@ def test_threads_wait_for_their_turn_no_longer_than_their_own_time() -> None:
 
 
 @pytest.mark.parametrize("ask", CLIENTS)
-def test_an_answer_that_comes_after_its_try_is_that_request_s_answer_still(ask: Any) -> None:
+def test_a_late_answer_still_belongs_to_its_request(ask: Any) -> None:
     with running(serve_engine("Sum", pause_s=0.4), keys=KEYS) as worker:
         assert ask([worker.front.endpoint], Patience(total_s=20.0, try_s=0.3), [3, 4]) == [3, 4]
 
 
-def test_tries_that_are_too_short_for_the_queue_do_not_end_the_session() -> None:
+def test_attempts_too_short_for_the_queue_keep_the_session() -> None:
     """Twelve at once on one tail: the last waits four tries long, while the others' answers show that it is alive."""
 
     async def scenario(worker: Running) -> None:
@@ -157,7 +155,7 @@ def test_tries_that_are_too_short_for_the_queue_do_not_end_the_session() -> None
         asyncio.run(scenario(worker))
 
 
-def test_a_request_at_the_end_of_its_time_does_not_take_the_line_from_the_others() -> None:
+def test_a_request_out_of_time_leaves_the_connection_to_others() -> None:
     async def scenario(worker: Running) -> None:
         async with AsyncConnection([worker.front.endpoint], CLIENT, IDENTITY) as connection:
             await connection.request(release(1))
@@ -174,7 +172,7 @@ def test_a_request_at_the_end_of_its_time_does_not_take_the_line_from_the_others
         asyncio.run(scenario(worker))
 
 
-def test_new_credentials_in_the_middle_of_a_handshake_hold_up_nobody(worker: Running) -> None:
+def test_new_credentials_within_a_handshake_block_nobody(worker: Running) -> None:
     async def scenario() -> None:
         for turn in range(10):
             async with AsyncConnection([worker.front.endpoint], CLIENT, IDENTITY) as connection:

@@ -36,7 +36,7 @@ def fail(course: Course, attempts: Attempts, clock: Clock, *retries: Retry) -> l
     return tried
 
 
-def test_a_worker_that_was_away_for_a_while_is_not_given_up_for_one_refusal() -> None:
+def test_one_refusal_does_not_give_up_a_worker() -> None:
     """Its front was killed under load; that it then does not know the session is the most natural of all refusals."""
     course, attempts, clock = start(1)
     course.succeeded(0)

@@ -194,7 +194,7 @@ def test_clear_text_beside_an_absent_worker_says_both(free_port: Any, ask: Any) 
 
 
 @pytest.mark.parametrize("ask", CLIENTS)
-def test_a_foreign_certificate_does_not_keep_others_from_answering(worker: Running, ask: Any) -> None:
+def test_a_worker_of_a_foreign_ca_does_not_block_the_others(worker: Running, ask: Any) -> None:
     """Proven refusals likewise: who listens with keys of its own making is passed by, and named where it is alone."""
     with running(keys=keystore.ephemeral(now())) as foreign:
         assert ask([foreign.front.endpoint, worker.front.endpoint], PATIENCE, [3]) == [3]
@@ -224,7 +224,7 @@ def test_neighbours_of_a_refused_request_do_not_notice(worker: Running, code: Co
         assert forger.connections <= 2, "one session, and one for the request that was told to leave it"
 
 
-def test_a_cancelled_request_that_cannot_be_computed_leaves_its_neighbours_alone() -> None:
+def test_a_cancelled_bad_request_leaves_others_alone() -> None:
     """Its refusal comes when nobody waits for it; 60 of 120 neighbours were lost with it."""
 
     async def scenario(worker: Running) -> None:

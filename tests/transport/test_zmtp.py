@@ -103,7 +103,7 @@ def test_a_bound_is_checked_before_the_body_has_come(header: bytes) -> None:
         take(connection, header)
 
 
-def test_endless_frames_of_any_size_are_ended_by_their_count_or_their_bytes() -> None:
+def test_endless_frames_end_by_count_or_by_bytes() -> None:
     for frame in (b"\x01\x00", b"\x01\xc8" + bytes(200), b"\x03" + (300).to_bytes(8, "big") + bytes(300)):
         connection = started()
         with pytest.raises(ZmtpError):
@@ -111,7 +111,7 @@ def test_endless_frames_of_any_size_are_ended_by_their_count_or_their_bytes() ->
         assert connection.held_bytes <= MAX_BYTES + len(frame)
 
 
-def test_pings_are_answered_also_within_a_message_and_have_a_budget() -> None:
+def test_pings_are_answered_within_messages_and_budgeted() -> None:
     connection = started()
     connection.output()
     ping = command(b"PING", b"\0\x0acontext")

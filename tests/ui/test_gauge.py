@@ -17,7 +17,7 @@ def test_examples() -> None:
         assert not found.failed
 
 
-def test_positions_rise_with_the_probability_and_stay_on_the_gauge() -> None:
+def test_positions_rise_with_the_probability() -> None:
     for threshold in (1e-3, 0.0629, 0.5, 0.999, 1.0):
         places = [place(n / 200, threshold) for n in range(201)]
         assert all(0.0 <= at <= 100.0 for at in places)

@@ -65,7 +65,7 @@ def test_a_photo_that_is_cropped_says_what_the_network_saw(page: Page) -> None:
     assert right - left == pytest.approx(2 / 3, abs=0.01)
 
 
-def test_the_one_integer_that_left_is_shown_among_those_it_could_be(page: Page) -> None:
+def test_the_released_integer_is_shown_in_its_range(page: Page) -> None:
     cells = re.findall(r'class="cell( sent)?(?: beyond)?">(-?\d+)<', page.ask(MOLE).text)
     assert len(cells) >= 6
     assert sum(bool(sent) for sent, _ in cells) == 1

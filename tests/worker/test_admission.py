@@ -35,7 +35,7 @@ def requests(peer: bytes, many: int) -> list[Incoming]:
     return [message(FrameType.REQ, ref, peer) for ref in range(many)]
 
 
-def test_what_belongs_to_a_session_in_its_order_and_one_handshake_a_turn() -> None:
+def test_session_frames_keep_order_one_handshake_a_turn() -> None:
     clock = Clock()
     intake = Intake(FREE, clock)
     hellos = [hello(peer) for peer in range(3)]
@@ -49,7 +49,7 @@ def test_what_belongs_to_a_session_in_its_order_and_one_handshake_a_turn() -> No
     assert [intake.newcomer() for _ in range(4)] == [*hellos, None]
 
 
-def test_a_client_with_many_connections_delays_another_by_one_message() -> None:
+def test_many_connections_delay_another_client_by_one_message() -> None:
     intake = Intake(FREE, Clock())
     for n in range(MESSAGES_A_CLIENT):
         assert intake.add("greedy", message(FrameType.REQ, n, b"%d" % (n % 16)))
@@ -59,7 +59,7 @@ def test_a_client_with_many_connections_delays_another_by_one_message() -> None:
     assert ("modest", modest) in intake.messages()[:2]
 
 
-def test_a_client_has_a_bounded_place_in_line_and_takes_nobody_elses() -> None:
+def test_a_client_s_place_in_the_queue_is_bounded() -> None:
     intake = Intake(FREE, Clock())
     assert all(intake.add("greedy", each) for each in requests(b"peer", MESSAGES_A_CLIENT))
     assert not intake.add("greedy", message(FrameType.REQ))
@@ -85,7 +85,7 @@ def test_handshakes_have_no_more_than_their_share_of_the_time() -> None:
     assert 0.9 * HELLO_SHARE < busy_s / 0.3 <= 1.02 * HELLO_SHARE
 
 
-def test_a_front_with_nothing_else_to_do_sleeps_until_the_next_handshake_is_due() -> None:
+def test_an_idle_front_sleeps_until_the_next_handshake_is_due() -> None:
     clock = Clock()
     intake = Intake(FREE, clock)
     assert intake.pause_s(0.1) == 0.1
@@ -117,7 +117,7 @@ def test_addresses_take_turns_and_so_do_the_connections_of_each() -> None:
     ]
 
 
-def test_an_honest_neighbour_behind_the_flooder_s_address_has_its_turn() -> None:
+def test_an_honest_client_behind_a_flooding_address_is_served() -> None:
     """A hundred connections repeat HELLOs without end; a newcomer of the same address is next, or the one after."""
     line = Line(FREE)
     for turn in range(200):
@@ -134,7 +134,7 @@ def test_an_honest_neighbour_behind_the_flooder_s_address_has_its_turn() -> None
                 line.add(each)
 
 
-def test_who_shakes_hands_again_is_not_starved_by_newcomers_of_its_address() -> None:
+def test_a_returning_client_is_not_starved_by_new_ones() -> None:
     line = Line(FREE)
     line.add(hello(1))
     line.take(0.0)
@@ -144,7 +144,7 @@ def test_who_shakes_hands_again_is_not_starved_by_newcomers_of_its_address() -> 
     assert hello(1, ref=2) in [line.take(0.0) for _ in range(4)]
 
 
-def test_in_a_full_line_those_lose_first_that_had_an_answer_before() -> None:
+def test_a_full_line_first_drops_those_already_answered() -> None:
     line = Line(FREE)
     line.add(hello(1))
     line.take(0.0)
@@ -176,7 +176,7 @@ def test_a_full_line_loses_the_oldest_of_the_most_crowded_address() -> None:
     assert set(quiet) <= left
 
 
-def test_an_address_without_a_token_waits_and_does_not_hold_up_the_others() -> None:
+def test_an_address_without_a_token_does_not_block_others() -> None:
     line = Line(Limits(handshakes_per_s=10.0, handshake_burst=2.0))
     for peer in range(4):
         line.add(hello(peer, "busy"))

@@ -142,7 +142,7 @@ def test_a_program_with_an_embedded_worker_closes_its_memory() -> None:
 
 @needs_landlock
 @needs_seccomp
-def test_an_embedded_worker_s_tail_is_confined_too_and_every_preset_is_computed() -> None:
+def test_an_embedded_tail_is_confined_for_every_preset() -> None:
     bundle = Bundle.load()
     with EmbeddedWorker() as worker:
         with Connection([worker.endpoint], worker.client_credentials, bundle.identity) as connection:
@@ -184,7 +184,7 @@ def test_the_metrics_say_which_layers_hold(certs: Path) -> None:
     assert [layer for layer in confinement.LAYERS if held[layer]] == confinement.available()
 
 
-def test_a_process_with_another_thread_does_not_claim_what_holds_for_one_thread_only() -> None:
+def test_no_claim_is_made_for_other_threads_of_a_process() -> None:
     code = (
         "import threading; from securesplit.worker import confinement as c;"
         "threading.Thread(target=threading.Event().wait, daemon=True).start();"

@@ -77,7 +77,7 @@ def test_second_threads_of_a_core_come_last(tmp_path: Path, monkeypatch: pytest.
 
 
 @linux
-def test_pinned_tails_have_a_core_each_and_so_do_those_that_replace_them(certs: Path) -> None:
+def test_pinned_tails_and_their_replacements_have_a_core_each(certs: Path) -> None:
     mask = os.sched_getaffinity(0)
     if len(mask) < 2:
         pytest.skip("two tails need two cores")

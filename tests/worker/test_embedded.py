@@ -15,7 +15,7 @@ from securesplit.worker import EmbeddedWorker
 from securesplit_testing.serving import IDENTITY, release, serve_engine, wait_until
 
 
-def test_it_answers_its_own_client_on_loopback_only_and_leaves_nothing_behind() -> None:
+def test_it_serves_loopback_only_and_leaves_nothing_behind() -> None:
     with EmbeddedWorker(served=serve_engine()) as worker:
         assert worker.endpoint.startswith("tcp://127.0.0.1:")
         pids = worker.front.pool.pids
@@ -51,7 +51,7 @@ def test_it_must_be_entered() -> None:
         _ = EmbeddedWorker(served=serve_engine()).endpoint
 
 
-def test_a_tail_process_loads_no_key_handling_and_no_user_interface() -> None:
+def test_a_tail_process_loads_no_keys_and_no_user_interface() -> None:
     look = "import sys, securesplit.worker.tail; print(*sorted(m.partition('.')[0] for m in sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout.split()
     assert not {"cryptography", "OpenSSL", "click", "PIL", "tensorflow", "asyncio"} & set(loaded)

@@ -76,7 +76,7 @@ def logit(event: object) -> float:
     return float(np.frombuffer(event.plaintext, "<f4", offset=32)[0])
 
 
-def test_a_repeated_request_is_computed_once_while_it_runs_and_after(raw: RawClient, tmp_path: Path) -> None:
+def test_a_repeated_request_is_computed_once(raw: RawClient, tmp_path: Path) -> None:
     log = tmp_path / "computed"
     with running(serve_engine("Counting", log=str(log), pause_s=0.4), confine=False) as worker:
         client = raw(worker)
@@ -89,7 +89,7 @@ def test_a_repeated_request_is_computed_once_while_it_runs_and_after(raw: RawCli
         assert len(log.read_text().splitlines()) == 1
 
 
-def test_a_session_has_a_cap_in_flight_and_hears_when_to_come_back(raw: RawClient) -> None:
+def test_a_session_over_its_cap_gets_busy_with_a_delay(raw: RawClient) -> None:
     with running(serve_engine("Sum", pause_s=0.3), session_limit=3) as worker:
         client = raw(worker)
         for ref in range(1, 6):
@@ -102,9 +102,7 @@ def test_a_session_has_a_cap_in_flight_and_hears_when_to_come_back(raw: RawClien
         assert logit(client.receive()) == 1
 
 
-def test_a_client_has_a_bounded_place_in_line_and_is_told_before_anything_is_opened(
-    raw: RawClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_client_over_its_bound_is_rejected_before_unsealing(raw: RawClient, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(serve_engine()) as worker:
         client = raw(worker)
         client.ask(6)
@@ -120,7 +118,7 @@ def test_a_client_has_a_bounded_place_in_line_and_is_told_before_anything_is_ope
         assert logit(client.receive()) == 1
 
 
-def test_a_full_queue_answers_busy_and_everyone_is_served_in_the_end() -> None:
+def test_a_full_queue_answers_busy_and_all_are_served_in_the_end() -> None:
     with running(serve_engine("Sum", pause_s=0.02), queue_limit=2, max_batch=1) as worker:
         connections = [worker.connect() for _ in range(8)]
         with ThreadPoolExecutor(8) as threads:
@@ -155,7 +153,7 @@ def crowd(tmp_path: Path) -> dict[str, tuple[Credentials, Credentials]]:
     return {name: (server, keystore.load_client(tmp_path / "crowd", name, now=now())) for name in names}
 
 
-def test_greedy_clients_that_fill_the_queue_take_no_place_of_others(
+def test_greedy_clients_take_no_place_of_others(
     raw: RawClient, crowd: dict[str, tuple[Credentials, Credentials]]
 ) -> None:
     """Three clients with 36 sessions want 288 places of 64, and more as soon as they have one."""
@@ -191,7 +189,7 @@ def test_a_client_has_a_share_over_all_its_sessions(
 
 
 @pytest.mark.parametrize("refused", ["busy", "replayed", "senseless"])
-def test_who_ignores_refusals_is_refused_no_faster_than_it_may_come_back(
+def test_ignored_refusals_are_answered_at_the_stated_pace(
     raw: RawClient, crowd: dict[str, tuple[Credentials, Credentials]], refused: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It asks again as soon as it is refused; what it costs the front does not depend on how fast it is."""
@@ -265,7 +263,7 @@ def test_a_reload_that_fails_leaves_the_old_certificates(caplog: pytest.LogCaptu
         assert connection.request(release(1)).logit == 1
 
 
-def test_a_draining_front_finishes_what_it_has_and_takes_nothing_new(raw: RawClient) -> None:
+def test_a_draining_front_finishes_and_accepts_nothing_new(raw: RawClient) -> None:
     with running(serve_engine("Sum", pause_s=0.6)) as worker:
         client, late = raw(worker), raw(worker)
         client.ask(1, first=5)

@@ -23,7 +23,7 @@ def test_growth_counts_from_the_last_size_that_was_fine() -> None:
     assert len(held) == 60 * MB
 
 
-def test_strangers_that_come_faster_than_they_are_seen_off_lose_their_connections_and_honest_clients_nothing() -> None:
+def test_a_rush_of_strangers_costs_honest_clients_nothing() -> None:
     with running() as worker, worker.connect() as connection:
         assert connection.request(release(1)).logit == 1
         worker.front._memory = MemoryGuard(10 * MB)

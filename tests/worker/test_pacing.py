@@ -64,7 +64,7 @@ def test_who_lets_too_many_wait_is_ignored_until_one_has_left() -> None:
     assert not sent.pacer.ignores("greedy")
 
 
-def test_many_greedy_clients_are_bounded_together_and_silence_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_greedy_clients_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pacing, "_WAITING", 2_000)
     sent = Sent()
     for n in range(10):

@@ -142,7 +142,7 @@ def test_a_full_queue_refuses(drive: Callable[..., Driver]) -> None:
     assert set(driver.fates(*jobs)) == {Fate.DONE}
 
 
-def test_an_engine_that_cannot_start_says_why_and_what_waits_is_given_up(drive: Callable[..., Driver]) -> None:
+def test_an_engine_that_cannot_start_fails_its_jobs_with_a_reason(drive: Callable[..., Driver]) -> None:
     driver = drive("broken", workers=1)
     job = driver.submit(1)
     assert driver.fates(job) == [Fate.POISON]
@@ -151,14 +151,14 @@ def test_an_engine_that_cannot_start_says_why_and_what_waits_is_given_up(drive: 
     assert driver.pool.failure.hint
 
 
-def test_tails_that_die_without_a_word_are_noticed_and_restarted_ever_more_slowly(drive: Callable[..., Driver]) -> None:
+def test_silently_dying_tails_are_restarted_with_back_off(drive: Callable[..., Driver]) -> None:
     driver = drive("suicidal", workers=1, backoff_s=0.05)
     driver.until(lambda: driver.pool.failure is not None)
     assert isinstance(driver.pool.failure, WorkerError)
     assert driver.pool.deaths <= 4
 
 
-def test_once_it_has_served_what_waits_survives_tails_that_die_while_they_start(drive: Callable[..., Driver]) -> None:
+def test_waiting_jobs_survive_tails_that_die_at_start(drive: Callable[..., Driver]) -> None:
     """A burst of kills, or a machine that is out of memory for a while, is no reason to give up what waits."""
     driver = drive(workers=1, backoff_s=0.05)
     driver.ready()
@@ -172,7 +172,7 @@ def test_once_it_has_served_what_waits_survives_tails_that_die_while_they_start(
     assert driver.fates(job) == [Fate.DONE]
 
 
-def test_a_tail_that_the_system_has_no_descriptor_for_is_started_later(drive: Callable[..., Driver]) -> None:
+def test_a_tail_without_a_free_descriptor_is_started_later(drive: Callable[..., Driver]) -> None:
     driver = drive(workers=1, backoff_s=0.05)
     driver.ready()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -210,7 +210,7 @@ def test_a_tail_that_speaks_nonsense_is_replaced(drive: Callable[..., Driver]) -
     assert babbling.deaths == 2
 
 
-def test_a_batch_that_a_stopped_tail_does_not_take_holds_up_nobody(drive: Callable[..., Driver]) -> None:
+def test_a_batch_for_a_stopped_tail_blocks_no_other(drive: Callable[..., Driver]) -> None:
     """More than the system keeps for a reader: it is written bit by bit, once the tail reads again."""
     driver = drive(workers=1, max_batch=32, batch_s=60.0, job_timeout_s=20.0)
     driver.ready()

@@ -20,7 +20,7 @@ def names(jobs: list[Job]) -> list[tuple[str, bytes, int]]:
     return [(j.client, *j.key) for j in jobs]
 
 
-def test_clients_take_turns_and_sessions_of_a_client_share_its_turn() -> None:
+def test_clients_take_turns_and_their_sessions_share_one() -> None:
     queue = FairQueue(100)
     for ref in range(6):
         assert queue.put(job("greedy", session=ref % 2, ref=ref)) is None
@@ -33,7 +33,7 @@ def test_clients_take_turns_and_sessions_of_a_client_share_its_turn() -> None:
     ]
 
 
-def test_a_full_queue_takes_nothing_but_what_a_dead_tail_gives_back() -> None:
+def test_a_full_queue_accepts_only_jobs_of_a_dead_tail() -> None:
     queue = FairQueue(1)
     first = job(ref=1)
     assert queue.put(first) is None
@@ -46,7 +46,7 @@ def test_a_full_queue_takes_nothing_but_what_a_dead_tail_gives_back() -> None:
     assert len(queue) == 0
 
 
-def test_a_full_queue_takes_the_latest_job_of_the_client_and_session_that_have_most() -> None:
+def test_a_full_queue_sheds_from_the_client_with_most_jobs() -> None:
     queue = FairQueue(6)
     for session, ref in [(1, 0), (2, 0), (2, 1), (2, 2)]:
         queue.put(job("greedy", session, ref))
@@ -91,7 +91,7 @@ def test_a_batch_holds_one_preset() -> None:
     assert [j.preset for j in queue.take(8)] == ["q"]
 
 
-def test_what_nobody_waits_for_is_dropped_also_among_the_given_back() -> None:
+def test_abandoned_jobs_are_dropped_even_when_requeued() -> None:
     queue = FairQueue(10)
     stale, returned, fresh = job(ref=1, expires_at=1.0), job(ref=2, expires_at=1.0), job(ref=3, expires_at=3.0)
     queue.put(stale)
@@ -104,9 +104,7 @@ def test_what_nobody_waits_for_is_dropped_also_among_the_given_back() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2)), max_size=60), st.integers(1, 8))
-def test_every_job_comes_out_once_and_nobody_gets_more_than_a_turn_ahead(
-    asks: list[tuple[str, int]], most: int
-) -> None:
+def test_every_job_is_served_once_and_in_turn(asks: list[tuple[str, int]], most: int) -> None:
     queue = FairQueue(1_000)
     for ref, (client, session) in enumerate(asks):
         assert queue.put(job(client, session, ref)) is None

@@ -45,7 +45,7 @@ def test_among_those_who_wait_shares_differ_by_one_at_most(places: list[tuple[st
         assert max(shares.values()) - min(shares[name] for name in waiting) <= 1
 
 
-def test_who_asks_now_and_then_waits_for_nobody_who_has_just_had_a_turn() -> None:
+def test_an_occasional_client_goes_before_recent_ones() -> None:
     turns: Turns[str] = Turns()
     for _ in range(10):
         turns.put("greedy", b"1", "greedy")

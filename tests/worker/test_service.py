@@ -69,7 +69,7 @@ def test_a_second_signal_does_not_wait(certs: Path) -> None:
                 asked.result(10)
 
 
-def test_tails_do_not_outlive_a_killed_front_not_even_stopped_ones(certs: Path) -> None:
+def test_even_stopped_tails_do_not_outlive_a_killed_front(certs: Path) -> None:
     with process(certs, workers=2) as worker:
         tails = worker.tails()
         assert len(tails) == 2
@@ -102,7 +102,7 @@ def test_sighup_revokes_an_open_session_within_a_second(certs: Path) -> None:
         assert other.request(release(4)).logit == 4
 
 
-def test_a_revocation_is_in_force_within_a_second_without_a_signal(certs: Path) -> None:
+def test_a_revocation_takes_effect_within_a_second(certs: Path) -> None:
     with process(certs) as worker, connect(worker, certs) as device, connect(worker, certs, "other") as other:
         assert device.request(release(1)).logit == 1
         assert other.request(release(2)).logit == 2
@@ -128,7 +128,7 @@ def test_a_new_device_and_a_renewed_certificate_need_no_signal(certs: Path) -> N
         assert str(shown.date()) in next(line for line in worker.log if "certificates reloaded" in line)
 
 
-def test_half_written_files_leave_the_old_ones_in_force_with_one_line(certs: Path) -> None:
+def test_half_written_files_leave_the_old_ones_in_force(certs: Path) -> None:
     newcomer = keystore.load_client(certs, "other", now=now())
     with process(certs) as worker, connect(worker, certs) as device:
         assert device.request(release(1)).logit == 1

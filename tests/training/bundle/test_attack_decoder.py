@@ -76,7 +76,7 @@ def known(clean: np.ndarray, photos: np.ndarray) -> Known:
     return Known(photos.astype(np.float32), clean.astype(np.float32), np.zeros(len(photos), bool))
 
 
-def test_a_value_is_rebuilt_as_the_mean_of_its_photos_and_between_values_by_a_straight_line() -> None:
+def test_a_value_decodes_to_the_mean_of_its_photos() -> None:
     rng = np.random.default_rng(0)
     values = rng.integers(0, 3, 600)
     photos = np.ones((600, making.GRID, making.GRID, 3)) * np.array([0.2, 0.4, 0.5])[values][:, None, None, None]

@@ -25,7 +25,7 @@ def test_levels_that_hardly_differ_are_called_alike():
     assert deployed.threshold_for_sensitivity(logits[1:], malignant[1:], 0.9, least_gap=1e-3) == 0.0
 
 
-def test_no_answer_lies_at_the_threshold_that_only_another_split_has():
+def test_no_answer_of_another_split_equals_the_threshold():
     logits = {"validation": np.array([-1, -1, 1, 1], np.float32), "test": np.array([-1, 1e-9, 0.5, 1], np.float32)}
     malignant = np.array([0, 1, 1, 1], bool)
     calibration = calibrate.Calibration(1.0, 0.0)
@@ -45,7 +45,7 @@ def test_where_levels_lie_close_no_answer_lies_at_the_threshold(slope):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_no_answer_lies_at_the_threshold_and_the_sensitivity_is_reached(seed):
+def test_no_answer_equals_the_threshold_of_the_sensitivity(seed):
     rng = np.random.default_rng(seed)
     levels = np.sort(rng.normal(size=6)).astype(np.float32)
     malignant = rng.integers(0, 2, 300).astype(bool)
@@ -57,7 +57,7 @@ def test_no_answer_lies_at_the_threshold_and_the_sensitivity_is_reached(seed):
     calibrate.check_threshold(calibration.probability(cutoff), np.array([calibration.probability(x) for x in levels]))
 
 
-def test_all_called_malignant_leaves_the_threshold_below_the_least_answer():
+def test_calling_all_malignant_puts_the_threshold_lowest():
     logits, malignant = np.array([0.5, 1.0], np.float32), np.array([1, 0], bool)
     assert deployed.threshold_for_sensitivity(logits, malignant, 0.9) < 0.5
 

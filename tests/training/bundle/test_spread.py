@@ -43,7 +43,7 @@ def test_noise_widens_it_to_what_the_answers_would_be_without():
     assert widths[2] > 2 * widths[1] > 2 * widths[0]
 
 
-def test_few_levels_are_measured_each_and_rare_ones_with_their_neighbours():
+def test_few_levels_are_measured_each_and_rare_ones_pooled():
     logits = np.repeat(np.array([-3.0, 0.0, 2.0], np.float32), [200, 200, 3])
     malignant = np.random.default_rng(2).random(403) < 1 / (1 + np.exp(-logits))
     found = NoiseFree.measure(logits, malignant, [str(i) for i in range(403)]).spread(logits)

@@ -98,7 +98,7 @@ def test_an_unknown_diagnosis_is_refused(collection: Path) -> None:
         list_photos(collection)
 
 
-def test_the_centre_square_of_a_frame_is_what_a_device_shows_the_head(tmp_path: Path) -> None:
+def test_the_centre_square_is_what_a_device_shows_the_head(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for width, height in ((40, 30), (30, 30), (30, 60), (90, 30)):
         pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
@@ -132,7 +132,7 @@ def test_no_source_tells_the_label_once_classes_are_weighted() -> None:
     assert half == pytest.approx(np.sqrt(factors))
 
 
-def test_figures_name_each_source_and_leave_out_premalignant_lesions() -> None:
+def test_figures_name_sources_and_omit_premalignant_lesions() -> None:
     split = photos_of(("a", 4, 4), ("phone/0", 2, 2), ("phone/1", 2, 2))
     scores = np.where(split.malignant > 0, 1.0, -1.0)
     scores[split.source == "a"] *= -1

@@ -18,7 +18,7 @@ def draw_folders(root: Path, benign: int = 20, malignant: int = 14) -> None:
             Image.fromarray(draw_lesion(seed, 64)).save(root / label / f"m{seed}.png")
 
 
-def test_two_folders_are_split_by_picture_and_both_classes_are_on_every_side(tmp_path: Path) -> None:
+def test_two_folders_are_split_by_picture_and_by_class(tmp_path: Path) -> None:
     draw_folders(tmp_path)
     copies = [tmp_path / "benign" / f"copy-{turn}.jpg" for turn in (0, 90, 180)]
     for turn, copy in zip((0, 90, 180), copies, strict=True):
@@ -37,7 +37,7 @@ def test_two_folders_are_split_by_picture_and_both_classes_are_on_every_side(tmp
     assert len({p.lesion for members in photos.values() for p in members}) == 34
 
 
-def test_the_division_is_recorded_and_does_not_depend_on_the_record(tmp_path: Path) -> None:
+def test_splits_are_recorded_and_independent_of_the_record(tmp_path: Path) -> None:
     draw_folders(tmp_path / "one")
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     first = {p.path.name: split for split, members in list_photos(tmp_path / "one").items() for p in members}
@@ -47,7 +47,7 @@ def test_the_division_is_recorded_and_does_not_depend_on_the_record(tmp_path: Pa
     assert first == again == other
 
 
-def test_photos_that_came_later_are_refused_until_they_are_divided(tmp_path: Path) -> None:
+def test_photos_added_later_are_refused_until_split(tmp_path: Path) -> None:
     draw_folders(tmp_path, benign=4, malignant=4)
     list_photos(tmp_path)
     shutil.copy(tmp_path / "benign" / "m1.png", tmp_path / "benign" / "late.png")

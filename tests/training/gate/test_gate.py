@@ -53,7 +53,7 @@ def fitted() -> tuple[gate.Gate, samples.Examples]:
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_whole_photos_pass_and_others_are_refused_for_their_reason(
+def test_whole_photos_pass_and_others_are_refused_by_reason(
     fitted: tuple[gate.Gate, samples.Examples],
 ) -> None:
     judge, found = fitted
@@ -68,7 +68,7 @@ def test_whole_photos_pass_and_others_are_refused_for_their_reason(
     assert (kinds[whole] == [fitting.kind_of(g) for g in found.group[whole]]).mean() > 0.85
 
 
-def test_it_is_written_into_a_bundle_that_stays_the_same_otherwise(
+def test_writing_it_leaves_the_rest_of_the_bundle_unchanged(
     fitted: tuple[gate.Gate, samples.Examples], tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle"))

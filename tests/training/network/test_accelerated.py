@@ -83,7 +83,7 @@ def test_a_run_ends_in_time_and_measures_what_it_held_out(tmp_path: Path, packed
     assert any((a != b).any() for a, b in zip(before.get_weights(), after.get_weights(), strict=True))
 
 
-def test_the_rate_warms_up_and_ends_low_and_what_is_held_out_is_not_drawn(packed: Path) -> None:
+def test_the_rate_warms_up_and_held_out_photos_are_not_drawn(packed: Path) -> None:
     pytest.importorskip("jax", reason="JAX is not installed")
     from training.network import accelerated
 

@@ -37,7 +37,7 @@ def source(config: Config, teacher: Teacher | None = None, shard: Shard = WHOLE)
     return Source(split, targets, {"malignant": np.arange(14, dtype=np.float32)}, config, teacher, shard)
 
 
-def test_both_classes_come_equally_often_and_every_photo_of_the_smaller_one_does() -> None:
+def test_batches_are_balanced_and_use_all_of_the_smaller_class() -> None:
     malignant = np.array([1, 1, 1] + [0] * 11)
     order = epoch_order(malignant, CONFIG, epoch=0)
     assert len(order) == 22
@@ -98,7 +98,7 @@ def test_views_differ_stay_pixels_and_widen_with_strength(name: str) -> None:
     )
 
 
-def test_a_disc_is_turned_about_its_centre_and_only_zoom_changes_its_size() -> None:
+def test_a_disc_turns_about_its_centre_and_only_zoom_resizes_it() -> None:
     y, x = np.mgrid[:61, :81] - np.array([30, 40])[:, None, None]
     disc = np.broadcast_to(np.clip(12.5 - np.hypot(x, y), 0, 1)[None, ..., None] * 255, (40, 61, 81, 3))
     photos = keras.ops.convert_to_tensor(disc.astype(np.float32))
@@ -164,7 +164,7 @@ def test_every_trick_together_makes_batches_of_the_right_form(make: type) -> Non
     assert np.isfinite(np.asarray(photos)).all()
 
 
-def test_the_teacher_is_the_deployed_bundle_and_its_share_is_in_the_target() -> None:
+def test_the_target_mixes_in_the_deployed_bundle_as_teacher() -> None:
     teacher = Teacher()
     taught = replace(CONFIG, views="none", teacher_share=0.7)
     made = source(taught, teacher)

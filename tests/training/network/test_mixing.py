@@ -25,7 +25,7 @@ def mixed(**settings: float) -> tuple[Any, Any, Any]:
     return keras.tree.map_structure(keras.ops.convert_to_numpy, found)  # type: ignore[no-any-return]
 
 
-def test_mixup_blends_photos_targets_and_weights_by_the_same_shares() -> None:
+def test_mixup_blends_photos_targets_and_weights_alike() -> None:
     photos, targets, weights = mixed(mixup=0.2)
     following = np.roll(VALUES, 1)
     share = (weights["malignant"] - following) / (VALUES - following)
@@ -36,7 +36,7 @@ def test_mixup_blends_photos_targets_and_weights_by_the_same_shares() -> None:
     np.testing.assert_allclose(targets["malignant"][:, 0], weights["malignant"], rtol=1e-5)
 
 
-def test_cutmix_puts_a_box_of_the_next_photo_in_and_counts_its_pixels() -> None:
+def test_cutmix_pastes_a_box_and_weighs_it_by_its_pixels() -> None:
     photos, targets, weights = mixed(cutmix=1.0)
     following = np.roll(VALUES, 1)
     foreign = photos[..., 0] == following[:, None, None]

@@ -69,7 +69,7 @@ def record(run: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_run_killed_in_the_middle_of_an_epoch_ends_like_one_that_was_not(tmp_path: Path) -> None:
+def test_a_run_killed_within_an_epoch_ends_like_any_other(tmp_path: Path) -> None:
     draw_isic(tmp_path / "data")
     settings = ("epochs=3", "ends=one", "balance=equal", "per_class=1200")  # 600 steps an epoch: seconds
     whole = run(command(tmp_path, "whole", *settings))
@@ -97,7 +97,7 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_like_one_that_was_not(tmp_p
     assert resumed["made_from"] == record(tmp_path / "whole")["made_from"]
 
 
-def test_raw_folders_the_student_s_recipe_and_a_bundle_in_one_command(forks: Forks, tmp_path: Path) -> None:
+def test_one_command_from_raw_folders_to_a_student_bundle(forks: Forks, tmp_path: Path) -> None:
     draw_folders(tmp_path / "data", benign=24, malignant=16)
     arguments = command(tmp_path, "run", "epochs=2", config="student")
     done = forks.run([*arguments, "--bundle", str(tmp_path / "bundle"), "--licence", "CC0"])
@@ -207,7 +207,7 @@ def test_stages_of_unfreezing_go_on_from_the_weights_before(forks: Forks, tmp_pa
         assert "Traceback" not in refused.stderr
 
 
-def test_an_epoch_that_was_backed_up_was_measured_on_averaged_weights(forks: Forks, tmp_path: Path) -> None:
+def test_a_saved_epoch_was_measured_on_averaged_weights(forks: Forks, tmp_path: Path) -> None:
     """The kept weights are the average's, and the backup holds those that training goes on from."""
     draw_isic(tmp_path / "data")
     done = forks.run(command(tmp_path, "run", "epochs=1", "ema=0.99", "balance=equal", "per_class=40"))

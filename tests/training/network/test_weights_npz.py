@@ -16,7 +16,7 @@ def network(width: int = 8) -> keras.Model:
     return keras.Sequential([keras.Input((6, 6, 3)), *layers])
 
 
-def test_weights_come_back_in_half_precision_and_variances_beyond_it_stay_finite(tmp_path: Path) -> None:
+def test_weights_return_in_half_precision_and_stay_finite(tmp_path: Path) -> None:
     written, read = network(), network()
     weights = written.get_weights()
     weights[5][:] = 1e6  # moving variance
@@ -34,7 +34,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         load_weights_npz(network(9), tmp_path / "w.npz")
 
 
-def test_random_weights_are_as_wide_as_those_of_glorot_and_follow_the_seed() -> None:
+def test_random_weights_are_glorot_wide_and_follow_the_seed() -> None:
     found = []
     for seed in (1, 1, 2):
         with drawn_by_numpy(seed):

@@ -38,7 +38,7 @@ def test_similarity_is_that_of_scikit_image():
 
 
 @pytest.mark.parametrize("kind", ["dense", "luminance", "structure"])
-def test_an_adversary_that_adds_nothing_has_ratio_one_and_one_that_knows_all_has_none(kind):
+def test_adversary_ratios_run_from_one_to_zero(kind):
     pictures, means = RNG.random((2, 4, 32, 32, 3)).astype(np.float32)
     rest = pictures - means
     rest = rest if kind == "dense" else np.asarray(losses.luminance(rest))
@@ -46,14 +46,14 @@ def test_an_adversary_that_adds_nothing_has_ratio_one_and_one_that_knows_all_has
     assert float(losses.rebuilding_ratio(kind, rest, pictures, means)) == pytest.approx(0, abs=1e-3)
 
 
-def test_linking_costs_as_much_as_guessing_within_the_class_when_all_look_alike():
+def test_lookalikes_are_linked_no_better_than_by_guessing():
     labels = np.array([0, 0, 0, 1, 1])
     alike, own = np.full((5, 8), 8**-0.5, np.float32), np.eye(8, dtype=np.float32)[:5]
     assert float(losses.linking_ratio(alike, alike, labels)) == pytest.approx(1, abs=1e-3)
     assert float(losses.linking_ratio(own, own, labels)) < 0.01
 
 
-def test_nothing_is_gained_by_an_adversary_that_is_worse_than_its_floor():
+def test_an_adversary_below_its_baseline_gains_nothing():
     ratios = tf.Variable([0.5, 1.5])
     with tf.GradientTape() as tape:
         gain = losses.gain(ratios)
@@ -102,7 +102,7 @@ def test_the_terms_rise_only_while_the_answer_does_not_suffer():
     assert controller.update(10.0) == 0.0  # the answer is lost: nothing but the task counts
 
 
-def test_two_views_of_a_lesion_are_partners_and_a_lone_one_its_own():
+def test_two_views_of_a_lesion_are_partners():
     lesions = np.array(["a", "b", "a", "c", "a", "b"])
     views = guarded_press.Views(*[np.zeros(6)] * 4, lesions)
     partners = views.partners(np.random.default_rng(1))
@@ -110,7 +110,7 @@ def test_two_views_of_a_lesion_are_partners_and_a_lone_one_its_own():
     assert (partners != np.arange(6)).tolist() == [True, True, True, False, True, True]
 
 
-def test_attacks_find_a_picture_that_the_release_shows_and_none_that_it_hides():
+def test_attacks_find_only_what_the_release_shows():
     thumbs, labels = RNG.random((600, 4, 4, 3)).astype(np.float32), RNG.integers(0, 2, 600)
     plain, hidden = thumbs.reshape(600, -1), np.zeros((600, 48), np.float32)
     train, val = (Holdings(plain[rows], thumbs[rows], labels[rows]) for rows in (slice(300), slice(300, 600)))
@@ -122,7 +122,7 @@ def test_attacks_find_a_picture_that_the_release_shows_and_none_that_it_hides():
     assert retrieval(np.zeros_like(val.thumbs), val) == pytest.approx(1 / GALLERY)
 
 
-def test_lesions_are_linked_where_the_release_shows_them_and_not_by_chance():
+def test_lesions_are_linked_only_where_the_release_shows_them():
     lesions, noise = np.repeat(np.arange(100), 2), RNG.normal(0, 1, (200, 8))
     own = RNG.normal(0, 1, (100, 8)).repeat(2, axis=0) + 0.3 * noise
     told = {"lesions": lesions, "diagnoses": lesions % 3, "seed": 0}
@@ -171,7 +171,7 @@ def _args(run: Path, *more: str) -> argparse.Namespace:
 
 
 @pytest.mark.slow
-def test_a_run_resumes_where_it_stopped_and_writes_weights_and_figures(
+def test_a_run_resumes_and_writes_weights_and_figures(
     network: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(guarded, "EVERY", 2)

@@ -89,7 +89,7 @@ def test_tables_find_what_the_level_tells_and_nothing_else(tells: bool) -> None:
     assert found["age label"] < found["age"] + 0.04
 
 
-def test_the_table_recognises_lesions_whose_photos_share_their_level() -> None:
+def test_the_table_identifies_lesions_that_share_a_level() -> None:
     own, victims = (side(seed, tells=False) for seed in (1, 2))
     shared = [
         Side(s.photos, np.repeat(s.level[::2], 2), np.repeat(s.malignant[::2], 2), s.thumbnail) for s in (own, victims)

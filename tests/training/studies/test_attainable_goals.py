@@ -47,7 +47,7 @@ def test_resampled_lesions_keep_their_photos_together() -> None:
     assert all(len(found) == 1 for found in score.values())
 
 
-def test_what_the_score_tells_beyond_the_diagnosis_is_gone_from_the_ideal_release() -> None:
+def test_the_ideal_release_holds_only_the_diagnosis() -> None:
     found = compare(drawn(1), drawn(2), 6, 0.1167, resamples=30)
     ours, ideal = found["ours"], found["ideal"]
     assert ours["A7"]["met"] < 0.1

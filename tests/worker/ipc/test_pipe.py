@@ -48,7 +48,7 @@ def test_messages_arrive_whole_and_in_order(messages: list[Message]) -> None:
     tail.close()
 
 
-def test_what_the_system_does_not_take_waits_and_is_written_when_it_does(front: FrontPipe) -> None:
+def test_what_a_full_pipe_does_not_take_is_written_later(front: FrontPipe) -> None:
     tail, message = _theirs(front), (b"head", bytes(900_000))
     poller = Poller()
     poller.add(front)

@@ -32,7 +32,7 @@ def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
     return found
 
 
-def test_it_warns_once_a_day_from_30_days_before_and_of_the_ca_from_120(
+def test_expiry_warns_daily_from_30_days_and_for_a_ca_from_120(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)

@@ -43,7 +43,7 @@ def say(address: str, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "*:0", "[::]:0", "192.0.2.1:9090"])
-def test_an_address_that_others_reach_is_refused_unless_it_is_wanted(address: str) -> None:
+def test_a_reachable_address_is_refused_unless_requested(address: str) -> None:
     with pytest.raises(ConfigError, match="reached from other machines") as caught:
         HealthServer(address, {})
     assert "--metrics-anywhere" in caught.value.hint
@@ -79,7 +79,7 @@ def test_only_get_and_only_what_is_there() -> None:
         assert say(server.address, b"\x16\x03\x01\r\n\r\n").startswith(b"HTTP/1.1 400")
 
 
-def test_endless_and_silent_requests_are_dropped_and_others_served_meanwhile() -> None:
+def test_endless_and_silent_requests_delay_no_other() -> None:
     with serving() as server:
         host, _, port = server.address.rpartition(":")
         silent = [socket.create_connection((host, int(port)), 10.0) for _ in range(100)]
@@ -141,7 +141,7 @@ def own_address() -> str:
         return str(probe.getsockname()[0])
 
 
-def test_a_pod_is_asked_by_its_address_and_by_names_that_are_listed() -> None:
+def test_a_pod_answers_to_its_address_and_listed_names() -> None:
     with serving("0.0.0.0:0", anywhere=True, hosts=("tail.example.org",)) as server:
         reached = f"{own_address()}:{server.address.rpartition(':')[2]}"
         assert status(reached, reached) == 200
@@ -163,7 +163,7 @@ def ask(address: str, *arguments: str, out: int) -> int:
     ).returncode
 
 
-def test_the_health_check_s_code_is_the_answer_whoever_takes_its_lines(tmp_path: Path) -> None:
+def test_the_health_check_s_exit_code_survives_a_closed_pipe(tmp_path: Path) -> None:
     with serving() as server, Path("/dev/full").open("wb") as full, (tmp_path / "lines").open("w+b") as lines:
         assert [ask(server.address, "/livez", out=out) for out in (full.fileno(), -1, lines.fileno())] == [0, 0, 0]
         assert [ask(server.address, out=lines.fileno()), ask("", out=full.fileno()), ask("x:\n", out=-1)] == [1, 1, 1]

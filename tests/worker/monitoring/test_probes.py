@@ -15,7 +15,7 @@ from securesplit.worker.monitoring.probes import why_not_alive, why_not_ready
 from securesplit_testing.serving import now, running, wait_until
 
 
-def test_a_loop_that_stands_still_is_noticed_and_forgiven_when_it_turns_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stalled_loop_is_noticed_until_it_turns_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "ALIVE_S", 0.5)
 
     def stand_still() -> Credentials:
@@ -30,7 +30,7 @@ def test_a_loop_that_stands_still_is_noticed_and_forgiven_when_it_turns_again(mo
         wait_until(lambda: why_not_alive(worker.front.status()) == "")
 
 
-def test_it_is_ready_from_the_moment_all_tails_were_until_none_is_left_or_it_drains_or_expires() -> None:
+def test_it_is_ready_while_tails_live_and_certificates_hold() -> None:
     with running(workers=2) as worker:
         assert why_not_ready(worker.front.status(), now()).startswith("starting: 0 of 2")
         wait_until(lambda: worker.front.status().was_ready)

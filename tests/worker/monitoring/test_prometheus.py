@@ -26,7 +26,7 @@ def connect(worker: Process, certs: Path, name: str = "device", **options: objec
     return Connection([worker.endpoint], keystore.load_client(certs, name, now=now()), IDENTITY, **options)
 
 
-def test_requests_are_counted_by_what_became_of_them_and_how_long_each_stage_took(certs: Path) -> None:
+def test_requests_are_counted_by_outcome_and_stage_time(certs: Path) -> None:
     with process(certs, "Moody", pause_s=0.03, metrics=LOOPBACK) as worker, connect(worker, certs) as connection:
         for n in range(5):
             connection.request(release(n))
@@ -57,7 +57,7 @@ def test_requests_are_counted_by_what_became_of_them_and_how_long_each_stage_too
     assert seen["front_busy_seconds_total"] > 0
 
 
-def test_refusals_busy_answers_and_revoked_sessions_have_their_reasons(certs: Path) -> None:
+def test_metrics_count_refusals_busy_and_revoked_by_reason(certs: Path) -> None:
     patience = Patience(total_s=20.0)
     with process(certs, pause_s=0.1, metrics=LOOPBACK) as worker:
         with connect(worker, certs, patience=patience) as device:

@@ -58,7 +58,7 @@ def test_it_says_who_when_how_many_and_why_it_ended(certs: Path, tmp_path: Path)
     assert times == sorted(times)
 
 
-def test_a_rotated_file_is_left_alone_and_a_new_one_begun_at_sighup(certs: Path, tmp_path: Path) -> None:
+def test_sighup_starts_a_new_file_after_rotation(certs: Path, tmp_path: Path) -> None:
     path, old = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
     with process(certs, audit_log=path) as worker:
         ask(worker, certs)
@@ -77,7 +77,7 @@ def test_a_rotated_file_is_left_alone_and_a_new_one_begun_at_sighup(certs: Path,
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_full_disk_is_warned_of_and_counted_and_does_not_stop_serving(certs: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_does_not_stop_serving(certs: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands in for the disk: the same call fails, in the middle of a line."""
     path = tmp_path / "audit.jsonl"
     with process(certs, audit_log=path, metrics="127.0.0.1:0") as worker:

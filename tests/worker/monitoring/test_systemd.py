@@ -86,7 +86,7 @@ def test_a_loop_that_stands_still_says_nothing(certs: Path, manager: Manager) ->
         manager.until("WATCHDOG=1")
 
 
-def test_without_a_manager_and_with_one_that_is_gone_nothing_happens(tmp_path: Path) -> None:
+def test_without_a_service_manager_nothing_happens(tmp_path: Path) -> None:
     for environment in ({}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": str(tmp_path / "gone"), "WATCHDOG_USEC": "1"}):
         notifier = Notifier(environment)
         notifier.ready("serving")
