@@ -87,7 +87,7 @@ bundle: $(VENV)/.train  ## train the default bundle, gate and attack decoder: ma
 	$(BIN)/python -m training.bundle.attack_decoder --data $(DATA)
 
 inception: $(VENV)/.train  ## train InceptionResNetV2, taught by the default bundle: make inception DATA=...
-	$(BIN)/python -m training.network.train --config inception --data $(DATA) --run build/inception \
+	$(BIN)/python -m training.train --config inception --data $(DATA) --run build/inception \
 		--bundle build/inception-bundle --licence "CC BY-NC-SA 4.0, non-commercial, from HAM10000"
 
 build: $(VENV)/.dev  ## the wheel, under dist

@@ -7,9 +7,7 @@ from collections.abc import Callable
 
 from securesplit.errors import SecureSplitError
 from securesplit.text import printable
-from training.data.dataset import DataError
 
-BAD_DATA = 3  # exit code: the photos cannot be used
 INTERRUPTED = 130
 
 
@@ -21,9 +19,6 @@ def run(main: Callable[[], None]) -> None:
         hint = f"hint: {printable(error.hint)}\n" if error.hint else ""
         sys.stderr.write(f"error: {printable(error.message)}\n{hint}")
         sys.exit(error.exit_code)
-    except DataError as error:
-        sys.stderr.write(f"error: {printable(error)}\nhint: training/data/dataset.py says how the photos must lie\n")
-        sys.exit(BAD_DATA)
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\nhint: the same command goes on from the last finished epoch\n")
         sys.exit(INTERRUPTED)

@@ -1,6 +1,6 @@
 """A backbone that costs next to nothing, for tests of everything in the training but the networks themselves.
 
-``python -m tests.training.tiny training.network.train --set backbone=tiny ...`` is that command, and knows this
+``python -m tests.training.tiny training.train --set backbone=tiny ...`` is that command, and knows this
 backbone; with ``TINY_DEVICES=2`` it finds two devices.
 """
 

@@ -25,9 +25,8 @@ from securesplit.privacy.release import ReleaseSpec
 from training.bundle.spread import NoiseFree
 from training.data import dataset
 from training.evaluation import deployed
+from training.evaluation.deployed import SECRET, SENSITIVITY
 
-SENSITIVITY = 0.90  # the threshold calls this share of the malignant validation photos
-SECRET = b"securesplit evaluation secret 01"  # 32 bytes; keys the noise of the measurement only
 MORE_NOISE = tuple(round(0.25 * 2 ** (n / 2), 4) for n in range(-1, 13))  # σ/C; an ε from about 80 down to 0.4
 DRAWS = 16  # of the noise of each photo
 MARGIN = 1e-7  # least distance of a threshold from every probability that can be answered, as a share of either

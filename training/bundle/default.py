@@ -28,8 +28,9 @@ from training.bundle import export
 from training.bundle.calibrate import measure_and_write
 from training.bundle.from_run import make_bundle
 from training.data import dataset
+from training.data.photo import SIDE
 from training.evaluation import deployed
-from training.network.config import CONFIGS, SIDE
+from training.network.config import CONFIGS
 from training.network.model import shipped_network
 from training.network.train import BEST, train
 from training.release import encoders

@@ -36,7 +36,7 @@ def make_bundle(
     `out` holds a whole bundle or nothing, should this process be killed.
 
     Args:
-        run: folder of a run of `training.network.train`, finished or cut short; the manifest says which.
+        run: folder of a run of `training.train`, finished or cut short; the manifest says which.
         root: the photos that it was trained on: validation photos calibrate, test photos are measured.
         out: must be empty or absent.
         at: a valid cut of the network.
@@ -67,7 +67,7 @@ def make_bundle(
         **record["made_from"],
         "run_is": record["status"],
         "best_epoch": json.loads(best.with_suffix(".json").read_text()),
-        "command": f"python -m training.network.train --run {run.name} --bundle {out.name}",
+        "command": f"python -m training.train --run {run.name} --bundle {out.name}",
     }
     with folder_draft(out) as own:
         packed = packing.pack(network, layer, dataset.centre_square(shown.pixels), precision=precision)

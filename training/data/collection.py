@@ -18,8 +18,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from training.data.photo import MALIGNANT_DX, DataError, Photo
-from training.data.splits import SPLITS
+from training.data.photo import MALIGNANT_DX, SPLITS, DataError, Photo
 
 FOLDS = 5
 """Folds over the patients of the phone photos."""

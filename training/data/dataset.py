@@ -21,8 +21,8 @@ from PIL import Image
 
 from securesplit.atomic import draft
 from training.data.collection import is_collection, merged
-from training.data.photo import DX_CLASSES, MALIGNANT_DX, DataError, Photo
-from training.data.splits import SPLITS, divide
+from training.data.photo import DX_CLASSES, MALIGNANT_DX, SPLITS, DataError, Photo
+from training.data.splits import divide
 
 __all__ = [
     "DX_CLASSES",

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.data.dataset import Photo
-from training.data.splits import SPLITS
+from training.data.photo import SPLITS, Photo
 
 GREY_SIDE = 32  # pixels
 HASH_SIDE = 8  # lowest frequencies in each direction

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.dataset import MALIGNANT_DX, DataError
 from training.data.duplicates import grey_picture, groups
-from training.data.splits import SPLITS, allocate
+from training.data.photo import MALIGNANT_DX, SPLITS, DataError
+from training.data.splits import allocate
 
 COLUMNS = (
     *("image_id", "split", "label", "dx", "lesion_id", "group", "dx_type", "age", "sex", "localization"),

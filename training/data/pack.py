@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from training import command
 from training.data import dataset
-from training.network.config import SIDE
+from training.data.photo import SIDE
 
 SPLITS = ("train", "val")
 

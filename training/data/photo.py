@@ -5,13 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from securesplit.errors import SecureSplitError
+
+SPLITS = ("train", "val", "test")
+SIDE = 150
+"""Height and width in pixels of a photo that a network takes, the student project's size."""
 MALIGNANT_DX = frozenset({"mel", "bcc", "akiec"})
 DX_CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")
 """The seven diagnoses of HAM10000; a photo of a folder tree has none of them."""
 
 
-class DataError(Exception):
+class DataError(SecureSplitError):
     """The data folder does not hold what training needs; the message says what is missing."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, hint: str = "training/data/dataset.py says how the photos must lie") -> None:
+        super().__init__(message, hint=hint)
 
 
 @dataclass(frozen=True)

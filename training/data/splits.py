@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from securesplit.atomic import draft
+from training.data.duplicates import grey_picture, groups
+from training.data.photo import SPLITS
 
-SPLITS = ("train", "val", "test")
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 RECORD = "division.csv"
 
@@ -60,8 +61,6 @@ def divide(root: Path, photos: Sequence[Path], seed: int = 1) -> dict[str, tuple
         if set(found) != set(names):
             raise ValueError(f"{record} was made for other photos; delete it to divide them anew")
         return found
-    from training.data.duplicates import grey_picture, groups
-
     linked = [names[twin] for twin in groups(np.stack([grey_picture(path) for path in photos]))]
     members: dict[str, list[bool]] = {}
     for name, group in zip(names, linked, strict=True):

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from securesplit.imaging import load_photo
 from training.data.dataset import LABELS, Photo, check_disjoint, data_hash, list_photos
 from training.data.duplicates import Pair, across_splits
-from training.data.splits import SPLITS
+from training.data.photo import SPLITS
 
 TILE = 96  # pixels
 COLUMNS = 10

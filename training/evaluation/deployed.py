@@ -18,6 +18,11 @@ from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.release import ReleaseSpec, release, saturate, to_grid
 from training.data.dataset import Split, centre_square
 
+SENSITIVITY = 0.90
+"""The share of the malignant validation photos that a threshold calls malignant."""
+SECRET = b"securesplit evaluation secret 01"
+"""32 bytes that key the noise of a measurement: one that is repeated shows the same draw."""
+
 Embeddings = Mapping[str, Sequence[NDArray[np.float32]]]
 """By preset, the embedding of every photo."""
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from securesplit.atomic import draft
 from securesplit.model import Bundle
-from training.bundle.calibrate import SECRET
 from training.data import dataset
 from training.evaluation import baseline, deployed
 
@@ -64,7 +63,7 @@ def _logits(bundle: Bundle, photos: list[dataset.Photo], cache: Path) -> Callabl
     def compute() -> dict[str, Any]:
         side = bundle.manifest.side
         split = dataset.load_split(photos, height=side, width=side * 4 // 3, cache=cache.parent / "pixels")
-        return deployed.deployed_logits(bundle, split, SECRET)
+        return deployed.deployed_logits(bundle, split, deployed.SECRET)
 
     return compute
 

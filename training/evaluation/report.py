@@ -16,9 +16,8 @@ import numpy as np
 
 from securesplit.model import Bundle, Preset
 from securesplit.text import figures_json, rounded_up
-from training.bundle.calibrate import SENSITIVITY
 from training.evaluation import metrics, model_card, plots
-from training.evaluation.deployed import threshold_for_sensitivity
+from training.evaluation.deployed import SENSITIVITY, threshold_for_sensitivity
 from training.evaluation.predictions import Predictions, predict
 
 DRAWS = 1000

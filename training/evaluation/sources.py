@@ -27,10 +27,10 @@ from securesplit.model import Bundle
 from training import command
 from training.data import dataset
 from training.data.collection import hold_out
-from training.data.photo import DataError, Photo
+from training.data.photo import SIDE, DataError, Photo
 from training.evaluation import deployed
 from training.evaluation.baseline import colour_floors
-from training.network.config import SIDE, Config
+from training.network.config import Config
 from training.network.model import build_model
 from training.network.run_record import read
 from training.network.train import BEST
@@ -126,7 +126,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--run", type=Path, help="folder of a run of training.network.train")
+    which.add_argument("--run", type=Path, help="folder of a run of training.train")
     which.add_argument("--bundle", type=Path, help="folder of a bundle")
     parser.add_argument("--data", type=Path, required=True, help="a collection, see training.data.collection")
     parser.add_argument("--preset", default="none", help="of the bundle")

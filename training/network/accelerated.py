@@ -1,11 +1,10 @@
 r"""Train a network within a number of seconds on one accelerator: the photos lie in its memory, every step is compiled.
 
     python -m training.data.pack --data ../shared/data --out build/photos.npz
-    KERAS_BACKEND=jax python -m training.network.accelerated --photos build/photos.npz --config collection --seconds 200
-    \
-        --start build/warm.npz --teacher build/one.npz --out build/run
+    KERAS_BACKEND=jax python -m training.network.accelerated --photos build/photos.npz --seconds 200 \
+        --config collection --start build/warm.npz --teacher build/one.npz --out build/run
 
-`training.network.train` is the command for any machine; this one is for a short loan of a fast one. It takes the same
+`training.train` is the command for any machine; this one is for a short loan of a fast one. It takes the same
 configurations, but the rate of learning follows the share of the time that has passed, so that a run ends in time
 however fast the accelerator is; what it did (steps, epochs, seconds) is written beside the weights. A teacher's
 probability is asked for the very view that the student sees (Beyer et al., Knowledge distillation: A good teacher is

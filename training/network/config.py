@@ -1,4 +1,4 @@
-"""How a network is trained, as named configurations; one command runs any of them (`training.network.train`).
+"""How a network is trained, as named configurations; one command runs any of them (`training.train`).
 
 ``student`` is the recipe of the student project that this one grew out of. ``dermoscopy`` is the stronger one beside
 it; ``born_again`` goes on from its weights, taught by the network that it starts from (self-distillation, Furlanello et
@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from securesplit.errors import ConfigError
+from training.data.photo import SIDE
 
 CHOICES = {
     "pixels": ("pretrained", "0..1"),
@@ -33,13 +34,9 @@ NOT_NEGATIVE = (
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number"}
 
 
-SIDE = 150
-"""Pixels, the student project's photo size."""
-
-
 @dataclass(frozen=True)
 class Config:
-    """All that a run of `training.network.train` depends on, beside the photos, the start weights and the machine.
+    """All that a run of `training.train` depends on, beside the photos, the start weights and the machine.
 
     Attributes:
         backbone: a key of `securesplit.model.backbones.BACKBONES`.

@@ -9,9 +9,9 @@ import keras
 
 from securesplit.errors import ConfigError
 from securesplit.model import backbones
-from training.data import dataset
+from training.data.photo import DX_CLASSES, SIDE
 from training.network.batch_norm import freeze_batch_norm, train_batch_norm
-from training.network.config import SIDE, Config
+from training.network.config import Config
 
 DIAGNOSIS_WEIGHT = 0.5
 """Of the loss of an end for the seven diagnoses, beside that of the end for malignant."""
@@ -64,7 +64,7 @@ def _end(prefix: str, features: Any, dropout: float) -> dict[str, Any]:
     features = keras.layers.Dropout(dropout, name=f"{prefix}dropout")(features)
     return {
         f"{prefix}malignant": keras.layers.Dense(1, dtype="float32", name=f"{prefix}malignant")(features),
-        f"{prefix}dx": keras.layers.Dense(len(dataset.DX_CLASSES), dtype="float32", name=f"{prefix}dx")(features),
+        f"{prefix}dx": keras.layers.Dense(len(DX_CLASSES), dtype="float32", name=f"{prefix}dx")(features),
     }
 
 

@@ -36,7 +36,7 @@ def read(run: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads((run / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise ConfigError(f"no run in {run}", hint="train first: python -m training.network.train") from None
+        raise ConfigError(f"no run in {run}", hint="train first: python -m training.train") from None
     return record
 
 

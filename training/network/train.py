@@ -1,26 +1,18 @@
-r"""Train any of the backbones by a named configuration, in one command.
+"""Train a network by a configuration: the run folder, what it goes on from, and what is kept of it.
 
-    python -m training.network.train --config student --data ../photos --run build/student
-    python -m training.network.train --set freeze=block3b_add --set mixup=0.2 --start build/warm/best.weights.h5 --run
-    build/on python -m training.network.train --config inception --set side=96 --set epochs=4 --run build/inception
-    --bundle build/bundle
-
-``--data`` is a folder in any layout of `training.data.dataset`. The command uses every device that it finds and, told
-by ``TF_CONFIG``, several machines; it may be killed at any moment, and the same command goes on. In the run folder:
-``run.json`` (seed, data, versions, machine, result), ``best.weights.h5`` with its figures in ``best.weights.json``,
-``history.csv`` and ``tensorboard/``. ``--bundle`` splits the best network into a measured bundle.
+`training.train` is the command. Every device that is found is used and, told by ``TF_CONFIG``, several machines; a run
+may be killed at any moment, and the same call goes on. In the run folder: ``run.json`` (seed, data, versions, machine,
+result), ``best.weights.h5`` with its figures in ``best.weights.json``, ``history.csv`` and ``tensorboard/``.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib.util
 import json
 import shutil
-import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +20,12 @@ import keras
 import numpy as np
 
 from securesplit.errors import ConfigError
-from securesplit.text import figures_json
-from training import command
 from training.data import dataset
 from training.data.collection import hold_out
 from training.data.dataset import centre_square
 from training.network import checkpoint, devices, run_record, validation
 from training.network.batches import Source, batches
-from training.network.config import CONFIGS, Config, named
+from training.network.config import Config
 from training.network.model import build_model, compile_model, freeze_until
 from training.network.targets import targets_and_weights
 from training.network.teacher import Teacher
@@ -209,64 +199,3 @@ def _callbacks(files: Path, config: Config, keep: keras.callbacks.Callback) -> l
         boards = [keras.callbacks.TensorBoard(str(files / "tensorboard"), write_graph=False)]
     history = keras.callbacks.CSVLogger(str(files / HISTORY), append=True)
     return [measured, history, *boards, checkpoint.Backup(files / RESUME)]
-
-
-def common_arguments(description: str | None) -> argparse.ArgumentParser:
-    """The command line of everything that trains a configuration: which one, on what, from what."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="dermoscopy", help=f"one of {', '.join(CONFIGS)}")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="instead of the configuration's"
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
-    parser.add_argument("--weights", type=Path, help="ImageNet weights of the backbone, a Keras .weights.h5")
-    parser.add_argument("--start", type=Path, help="best.weights.h5 of another run of such a network, to go on from")
-    parser.add_argument("--precision", choices=devices.PRECISIONS, default="auto")
-    return parser
-
-
-def starts_from(options: Mapping[str, Any]) -> dict[str, str]:
-    """The start of a run by its options for `train`, for the record of what several runs were made around."""
-    return {name: str(options[name]) for name in ("weights", "start") if options.get(name)}
-
-
-def arguments() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = common_arguments(__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
-    parser.add_argument(
-        "--teacher",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="BUNDLE",
-        help="to learn from (default: the one in the package); given again: from their mean answer",
-    )
-    parser.add_argument("--bundle", type=Path, help="split the best network into this folder")
-    parser.add_argument("--at", help="layer to split at (default: the backbone's)")
-    parser.add_argument("--licence", default="not stated", help="of the weights, for the bundle")
-    return parser
-
-
-def main() -> None:
-    """Train, and split where a bundle is wanted."""
-    args = arguments().parse_args()
-    config = named(args.config, args.set)
-    bar = 1 if sys.stdout.isatty() else 2
-    best = train(
-        *(config, args.data, args.run),
-        weights=args.weights,
-        start=args.start,
-        teachers=args.teacher,
-        precision=args.precision,
-        verbose=bar,
-    )
-    print(f"{args.run}: best epoch {figures_json(best)}")
-    if args.bundle is not None and best:
-        from training.bundle.from_run import make_bundle
-
-        make_bundle(args.run, args.data, args.bundle, at=args.at, licence=args.licence)
-
-
-if __name__ == "__main__":
-    command.run(main)

@@ -27,9 +27,9 @@ from securesplit.model import backbones
 from securesplit.privacy.release import ReleaseSpec
 from training.data import dataset
 from training.data.dataset import centre_square
+from training.data.photo import SIDE
 from training.network import run_record
 from training.network.augmentation import Views
-from training.network.config import SIDE
 from training.network.model import shipped_network
 from training.release import encoders
 from training.release.layers import release_layers

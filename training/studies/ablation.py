@@ -24,8 +24,9 @@ from securesplit.atomic import write_whole
 from securesplit.errors import ConfigError
 from securesplit.text import figures_json
 from training import command
+from training.network.arguments import common_arguments, starts_from
 from training.network.config import Config, changed, named
-from training.network.train import common_arguments, starts_from, train
+from training.network.train import train
 
 SCHEMA = "securesplit.comparison/1"
 FILE = "compare.json"

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from securesplit.audit.attacks.lesion import pairs
 from securesplit.audit.identification import OLD_AGE
-from training.bundle.calibrate import SENSITIVITY
-from training.data.dataset import Photo
+from training.data.photo import Photo
+from training.evaluation.deployed import SENSITIVITY
 from training.release.quantizer import Levels, channel, released_auc
 
 CANDIDATES = 1000

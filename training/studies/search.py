@@ -24,8 +24,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from securesplit.errors import ConfigError
 from training import command
+from training.network.arguments import common_arguments, starts_from
 from training.network.config import Config, named
-from training.network.train import common_arguments, starts_from, train
+from training.network.train import train
 from training.studies import search_report
 
 STARTUP_TRIALS = 4  # drawn at random, and never stopped early

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from securesplit.imaging.synthetic import draw_lesion
-from training.data.dataset import SPLITS, Photo, list_photos
+from training.data.dataset import list_photos
 from training.data.duplicates import across_splits, grey_picture, groups, hash_bits, near_duplicates
+from training.data.photo import SPLITS, Photo
 
 
 def save(folder: Path, name: str, image: Image.Image, quality: int = 90) -> Photo:

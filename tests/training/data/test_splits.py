@@ -8,7 +8,8 @@ from PIL import Image
 
 from securesplit.imaging.synthetic import draw_lesion
 from training.data.dataset import DataError, check_disjoint, list_photos
-from training.data.splits import RECORD, SHARES, SPLITS, allocate
+from training.data.photo import SPLITS
+from training.data.splits import RECORD, SHARES, allocate
 
 
 def draw_folders(root: Path, benign: int = 20, malignant: int = 14) -> None:

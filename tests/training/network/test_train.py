@@ -1,4 +1,4 @@
-"""`training.network.train` as a command: killed and resumed, on two machines, other backends, refused.
+"""`training.train` as a command: killed and resumed, on two machines, other backends, refused.
 
 The commands run with a tiny backbone (`tests.training.tiny`); the four real ones are built in `tests.model`.
 """
@@ -39,7 +39,7 @@ PATIENCE_S = 600  # for a process on a busy machine; most of it is the import of
 def command(folder: Path, run: str, *settings: str, config: str = "dermoscopy") -> list[str]:
     values = [part for setting in ("backbone=tiny", "side=48", "batch=4", *settings) for part in ("--set", setting)]
     places = ["--data", str(folder / "data"), "--run", str(folder / run)]
-    return [sys.executable, "-m", "tests.training.tiny", "training.network.train", "--config", config, *values, *places]
+    return [sys.executable, "-m", "tests.training.tiny", "training.train", "--config", config, *values, *places]
 
 
 def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:

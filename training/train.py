@@ -1,0 +1,65 @@
+r"""Train any of the backbones by a named configuration, in one command.
+
+    python -m training.train --config student --data ../photos --run build/student
+    python -m training.train --set freeze=block3b_add --start build/warm/best.weights.h5 --run build/continued
+    python -m training.train --config inception --set side=96 --set epochs=4 --run build/inception --bundle build/bundle
+
+``--data`` is a folder in any layout of `training.data.dataset`. The command uses every device that it finds and, told
+by ``TF_CONFIG``, several machines; it may be killed at any moment, and the same command goes on. In the run folder:
+``run.json`` (seed, data, versions, machine, result), ``best.weights.h5`` with its figures in ``best.weights.json``,
+``history.csv`` and ``tensorboard/``. ``--bundle`` splits the best network into a measured bundle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from securesplit.text import figures_json
+from training import command
+from training.network.arguments import common_arguments
+from training.network.config import named
+from training.network.train import train
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = common_arguments(__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="BUNDLE",
+        help="to learn from (default: the one in the package); given again: from their mean answer",
+    )
+    parser.add_argument("--bundle", type=Path, help="split the best network into this folder")
+    parser.add_argument("--at", help="layer to split at (default: the backbone's)")
+    parser.add_argument("--licence", default="not stated", help="of the weights, for the bundle")
+    return parser
+
+
+def main() -> None:
+    """Train, and split where a bundle is wanted."""
+    args = arguments().parse_args()
+    config = named(args.config, args.set)
+    bar = 1 if sys.stdout.isatty() else 2
+    best = train(
+        *(config, args.data, args.run),
+        weights=args.weights,
+        start=args.start,
+        teachers=args.teacher,
+        precision=args.precision,
+        verbose=bar,
+    )
+    print(f"{args.run}: best epoch {figures_json(best)}")
+    if args.bundle is not None and best:
+        from training.bundle.from_run import make_bundle  # brings TensorFlow, without which any backend trains
+
+        make_bundle(args.run, args.data, args.bundle, at=args.at, licence=args.licence)
+
+
+if __name__ == "__main__":
+    command.run(main)
