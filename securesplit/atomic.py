@@ -12,7 +12,7 @@ from securesplit.errors import ConfigError
 
 
 @contextlib.contextmanager
-def draft(file: Path) -> Iterator[Path]:
+def atomic_write(file: Path) -> Iterator[Path]:
     """A path to write to, which becomes `file` when the block ends without an error, and goes otherwise.
 
     No two processes have the same draft, so several machines that share a folder may make one file at once: the last
@@ -27,7 +27,7 @@ def draft(file: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def folder_draft(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """The same for a folder, which is not there yet or empty; the draft is an empty folder beside it.
 
     Raises:
@@ -50,7 +50,7 @@ def folder_draft(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def folder_replacement(folder: Path) -> Iterator[Path]:
+def atomic_folder_replacement(folder: Path) -> Iterator[Path]:
     """An empty folder that takes the place of `folder` when the block ends without an error; else nothing changes.
 
     Who opened files of the old folder keeps them. Between two renames there is none: a reader says so and comes back.
@@ -93,7 +93,7 @@ def cannot_write(folder: Path, error: OSError) -> ConfigError:
     return ConfigError(f"cannot write {folder} ({error.strerror})", hint="choose another --out")
 
 
-def write_whole(file: Path, text: str) -> None:
+def write_text_atomic(file: Path, text: str) -> None:
     """Write `text` to `file`, or leave it as it was."""
-    with draft(file) as own:
+    with atomic_write(file) as own:
         own.write_text(text, encoding="utf-8")

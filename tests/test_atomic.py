@@ -3,15 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.atomic import draft, folder_draft, folder_replacement, refuse_others, write_whole
+from securesplit.atomic import atomic_folder, atomic_folder_replacement, atomic_write, refuse_others, write_text_atomic
 from securesplit.errors import ConfigError
 
 
 def test_two_that_make_one_file_at_once_both_succeed(tmp_path: Path) -> None:
     file = tmp_path / "pixels.npy"
-    with draft(file) as slow:
+    with atomic_write(file) as slow:
         slow.write_text("slow")
-        with draft(file) as fast:
+        with atomic_write(file) as fast:
             fast.write_text("fast")
         assert file.read_text() == "fast"
     assert file.read_text() == "slow"
@@ -20,26 +20,26 @@ def test_two_that_make_one_file_at_once_both_succeed(tmp_path: Path) -> None:
 
 def test_what_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "run.json"
-    write_whole(file, "before")
-    with pytest.raises(TypeError), draft(file) as own:
+    write_text_atomic(file, "before")
+    with pytest.raises(TypeError), atomic_write(file) as own:
         own.write_text(1)  # type: ignore[arg-type]  # opens it, and fails
     assert file.read_text() == "before"
     assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_draft_ends_as_its_file_does(tmp_path: Path) -> None:
-    with draft(tmp_path / "best.weights.h5") as own:
+    with atomic_write(tmp_path / "best.weights.h5") as own:
         assert own.name.endswith("-best.weights.h5")
         own.touch()
 
 
 def test_a_folder_is_there_when_all_of_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "run" / "teacher"
-    with pytest.raises(TypeError), folder_draft(folder) as own:
+    with pytest.raises(TypeError), atomic_folder(folder) as own:
         (own / "head.tflite").write_text(1)  # type: ignore[arg-type]  # opens it, and fails
     assert not folder.exists()
     folder.mkdir()
-    with folder_draft(folder) as own:
+    with atomic_folder(folder) as own:
         (own / "head.tflite").touch()
         assert not any(folder.iterdir())
     assert [file.name for file in folder.iterdir()] == ["head.tflite"]
@@ -48,9 +48,9 @@ def test_a_folder_is_there_when_all_of_it_is(tmp_path: Path) -> None:
 
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mole.jpg").touch()
-    with pytest.raises(ConfigError, match="is not empty"), folder_draft(tmp_path):
+    with pytest.raises(ConfigError, match="is not empty"), atomic_folder(tmp_path):
         pytest.fail("there is no draft")
-    with pytest.raises(ConfigError, match="cannot write"), folder_draft(tmp_path / "mole.jpg" / "bundle"):
+    with pytest.raises(ConfigError, match="cannot write"), atomic_folder(tmp_path / "mole.jpg" / "bundle"):
         pytest.fail("there is no draft")
 
 
@@ -61,7 +61,7 @@ def test_folders_that_are_replaced_at_once_stay_whole(tmp_path: Path) -> None:
     def replace(number: int) -> None:
         for _ in range(10):
             try:
-                with folder_replacement(folder) as own:
+                with atomic_folder_replacement(folder) as own:
                     for name in ("head.tflite", "tail.tflite"):
                         (own / name).write_text(str(number))
             except ConfigError as error:

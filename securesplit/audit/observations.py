@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.atomic import draft
+from securesplit.atomic import atomic_write
 from securesplit.audit.attacks.setting import Releases, Surface
 from securesplit.audit.photos import Collection, Side
 from securesplit.imaging.synthetic import draw_lesion
@@ -187,7 +187,7 @@ def affordable(bundle: Bundle, seconds: float) -> int:
 def _stored(file: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     """The arrays in `file`; made and written, whole or not at all, where it is not there."""
     if not file.is_file():
-        with draft(file) as own:
+        with atomic_write(file) as own:
             np.savez(own, allow_pickle=False, **make())
     with np.load(file) as stored:
         return {name: stored[name] for name in stored.files}

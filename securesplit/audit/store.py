@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from securesplit.atomic import write_whole
+from securesplit.atomic import write_text_atomic
 
 Result = dict[str, Any]
 
@@ -40,7 +40,7 @@ class Store:
         result = step() | {"step": name, "minutes": self._minutes}
         result["seconds"] = round(time.perf_counter() - started, 1)
         text = json.dumps(result, allow_nan=False)
-        write_whole(self._file(name), text)
+        write_text_atomic(self._file(name), text)
         again: Result = json.loads(text)  # what a later run reads
         return again
 

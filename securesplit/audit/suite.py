@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from securesplit.atomic import write_whole
+from securesplit.atomic import write_text_atomic
 from securesplit.audit import extensions, identification, observations, photos, positive_control, reconstruction
 from securesplit.audit.attacks import graph
 from securesplit.audit.attacks.setting import always
@@ -156,7 +156,7 @@ class _Claim:
         sizes = {"own": len(collection.own.entries), "victims": len(collection.victims.entries)}
         whole = self.mine | sizes | {"photos": collection.digest}
         if self.found is None:
-            write_whole(self.file, json.dumps(whole, allow_nan=False))
+            write_text_atomic(self.file, json.dumps(whole, allow_nan=False))
         elif self.found != whole:
             raise self.refusal()
 

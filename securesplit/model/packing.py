@@ -293,7 +293,7 @@ def write_bundle(
         side=side,
         about=about,
     )
-    with atomic.folder_draft(folder) as own:
+    with atomic.atomic_folder(folder) as own:
         (own / "head.tflite").write_bytes(packed.head)
         (own / "tail.tflite").write_bytes(packed.tail)
         (own / "manifest.json").write_text(manifest.to_text(), encoding="utf-8")

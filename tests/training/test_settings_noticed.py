@@ -15,7 +15,7 @@ pytest.importorskip("sklearn")
 
 import keras
 
-from securesplit.atomic import folder_replacement
+from securesplit.atomic import atomic_folder_replacement
 from training.network import run_record
 from training.release import compact, encoders
 from training.release.compact import Cached, train_compact
@@ -102,10 +102,10 @@ def test_a_folder_in_use_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None
     folder = tmp_path / "bundle"
     folder.mkdir()
     (folder / "head").write_text("old")
-    with pytest.raises(FileNotFoundError), folder_replacement(folder) as own:
+    with pytest.raises(FileNotFoundError), atomic_folder_replacement(folder) as own:
         (own / "absent").read_text()
     assert (folder / "head").read_text() == "old"
-    with folder_replacement(folder) as own:
+    with atomic_folder_replacement(folder) as own:
         (own / "head").write_text("new")
         assert (folder / "head").read_text() == "old"
     assert (folder / "head").read_text() == "new"

@@ -32,7 +32,7 @@ from keras import layers
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from securesplit.atomic import draft, write_whole
+from securesplit.atomic import atomic_write, write_text_atomic
 from securesplit.audit import metrics, observations, photos
 from securesplit.audit.attacks import floors, patches, ridge
 from securesplit.audit.attacks.setting import Known
@@ -241,7 +241,7 @@ def make(bundle: Bundle, root: Path) -> AttackInfo:
 
 def _write(bundle: Bundle, content: bytes, info: AttackInfo, collection: photos.Collection) -> None:
     """The file first, whole or not at all; then the manifest that has its hash."""
-    with draft(bundle.folder / attack_decoder.FILE) as own:
+    with atomic_write(bundle.folder / attack_decoder.FILE) as own:
         own.write_bytes(content)
     made_by = {
         "command": "python -m training.bundle.attack_decoder",
@@ -250,7 +250,7 @@ def _write(bundle: Bundle, content: bytes, info: AttackInfo, collection: photos.
     }
     provenance = {**bundle.manifest.provenance, attack_decoder.KEY: made_by}
     manifest = replace(bundle.manifest, attack_decoder=info, provenance=provenance)
-    write_whole(bundle.folder / "manifest.json", manifest.to_text())
+    write_text_atomic(bundle.folder / "manifest.json", manifest.to_text())
 
 
 def main() -> None:

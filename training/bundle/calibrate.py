@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.atomic import write_whole
+from securesplit.atomic import write_text_atomic
 from securesplit.errors import BundleError
 from securesplit.model import Bundle, Calibration, Manifest, Reading
 from securesplit.privacy.release import ReleaseSpec
@@ -64,7 +64,7 @@ def measure_and_write(folder: Path, manifest: Manifest, run: Path, root: Path) -
             spread=read.spread,
         )
     written = replace(manifest, presets=presets)
-    write_whole(folder / "manifest.json", written.to_text())
+    write_text_atomic(folder / "manifest.json", written.to_text())
     return written
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import keras
 
-from securesplit.atomic import folder_replacement, refuse_others
+from securesplit.atomic import atomic_folder_replacement, refuse_others
 from securesplit.model import Calibration, Manifest, Preset, backbones
 from securesplit.model.bundle import DEFAULT_FOLDER, FILES
 from securesplit.privacy.release import ReleaseSpec
@@ -141,7 +141,7 @@ def build(args: argparse.Namespace) -> Manifest:
     }
     if args.provenance:
         provenance |= json.loads(args.provenance.read_text())
-    with folder_replacement(args.out) as own:
+    with atomic_folder_replacement(args.out) as own:
         export.write_halves(own, *build_halves(head, tail, trained))
         return measure_and_write(own, first_manifest(own, backbone, specs, provenance), run, args.data)
 

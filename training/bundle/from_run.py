@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from securesplit.atomic import folder_draft
+from securesplit.atomic import atomic_folder
 from securesplit.errors import ConfigError
 from securesplit.model import Manifest, backbones, convert, packing, splitting
 from training import command
@@ -69,7 +69,7 @@ def make_bundle(
         "best_epoch": json.loads(best.with_suffix(".json").read_text()),
         "command": f"python -m training.train --run {run.name} --bundle {out.name}",
     }
-    with folder_draft(out) as own:
+    with atomic_folder(out) as own:
         packed = packing.pack(network, layer, dataset.centre_square(shown.pixels), precision=precision)
         print(packed.parity.line(), flush=True)
         manifest = packing.write_bundle(

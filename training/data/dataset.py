@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from securesplit.atomic import draft
+from securesplit.atomic import atomic_write
 from training.data.collection import is_collection, merged
 from training.data.photo import DX_CLASSES, MALIGNANT_DX, SPLITS, DataError, Photo
 from training.data.splits import divide
@@ -211,7 +211,7 @@ def load_split(photos: list[Photo], *, height: int, width: int, cache: Path) -> 
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         pixels = np.stack([_frame(p.path, height, width) for p in photos])
-        with draft(file) as own:
+        with atomic_write(file) as own:
             np.save(own, pixels)
     return Split(tuple(photos), np.load(file))
 

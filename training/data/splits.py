@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from securesplit.atomic import draft
+from securesplit.atomic import atomic_write
 from training.data.duplicates import grey_picture, groups
 from training.data.photo import SPLITS
 
@@ -73,7 +73,7 @@ def divide(root: Path, photos: Sequence[Path], seed: int = 1) -> dict[str, tuple
 
 
 def _write(record: Path, divided: Mapping[str, tuple[str, str]]) -> None:
-    with draft(record) as own, own.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_write(record) as own, own.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("photo", "split", "group"))
         writer.writerows((name, *where) for name, where in sorted(divided.items()))

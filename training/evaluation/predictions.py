@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.atomic import draft
+from securesplit.atomic import atomic_write
 from securesplit.model import Bundle
 from training.data import dataset
 from training.evaluation import baseline, deployed
@@ -71,7 +71,7 @@ def _logits(bundle: Bundle, photos: list[dataset.Photo], cache: Path) -> Callabl
 def _cached(file: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        with draft(file) as own:
+        with atomic_write(file) as own:
             np.savez(own, **compute())
     with np.load(file) as stored:
         return dict(stored)

@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from securesplit.atomic import write_whole
+from securesplit.atomic import write_text_atomic
 from securesplit.errors import ConfigError
 from securesplit.text import figures_json
 
@@ -57,7 +57,7 @@ def finished(weights: Path, settings: Mapping[str, Any]) -> dict[str, Any] | Non
 def finish(weights: Path, settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
     """Note beside `weights` by which settings they were trained, and what came of it."""
     note = {**result, "settings": dict(settings)}
-    write_whole(weights.with_suffix(".json"), json.dumps(note, allow_nan=False) + "\n")
+    write_text_atomic(weights.with_suffix(".json"), json.dumps(note, allow_nan=False) + "\n")
 
 
 def versions() -> dict[str, str]:
@@ -139,4 +139,4 @@ class Record:
 
     def _write(self) -> None:
         self.run.mkdir(parents=True, exist_ok=True)
-        write_whole(self.run / FILE, figures_json(self._content, indent=1) + "\n")
+        write_text_atomic(self.run / FILE, figures_json(self._content, indent=1) + "\n")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from securesplit.atomic import write_whole
+from securesplit.atomic import write_text_atomic
 from securesplit.text import figures_json
 from training.data.dataset import Labelled
 
@@ -76,7 +76,7 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
             self.model.save_weights(str(partial))
         if better:
             partial.replace(self._best)
-            write_whole(self._record, figures_json({"epoch": epoch + 1, **score}) + "\n")
+            write_text_atomic(self._record, figures_json({"epoch": epoch + 1, **score}) + "\n")
 
     def best_so_far(self) -> float:
         """The best figure that was kept, −∞ where there is none."""
@@ -112,4 +112,4 @@ def forget_from(history: Path, epoch: int) -> None:
     """Strike the rows of `epoch` (from 0) and later from a ``history.csv``: a run that was killed repeats them."""
     if history.is_file():
         head, *rows = history.read_text().splitlines(keepends=True)
-        write_whole(history, "".join([head, *(row for row in rows if int(row.split(",")[0]) < epoch)]))
+        write_text_atomic(history, "".join([head, *(row for row in rows if int(row.split(",")[0]) < epoch)]))

@@ -22,7 +22,7 @@ from keras import ops
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from securesplit.atomic import draft
+from securesplit.atomic import atomic_write
 from securesplit.model import backbones
 from securesplit.privacy.release import ReleaseSpec
 from training.data import dataset
@@ -119,7 +119,7 @@ def load_cached(run: Path, root: Path, backbone: str, *, views: int) -> tuple[Ca
         if stored is None:
             split = dataset.load_split(photos[name], height=SIDE, width=SIDE * 4 // 3, cache=run.parent / "pixels")
             stored = cache_split(network, backbone, split, count, seed=2)
-            with draft(file) as own:
+            with atomic_write(file) as own:
                 np.savez(
                     own, made_from=np.array(made_from), **{f.name: getattr(stored, f.name) for f in fields(stored)}
                 )
@@ -215,7 +215,7 @@ def _fit(
         model.load_weights(str(file))
         return float(finished["val_auc"])
     best = -math.inf
-    with draft(file) as own:
+    with atomic_write(file) as own:
         for epoch in range(settings["epochs"]):
             model.fit(train.maps, y, batch_size=batch, epochs=1, verbose=0)
             score = mean_auc(model, val, draws)

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.atomic import draft
+from securesplit.atomic import atomic_write
 from training.data.dataset import centre_square
 from training.network.augmentation import Views
 
@@ -57,7 +57,7 @@ def cut_maps(
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         found = _computed(network, cut, pixels, recipe, views, seed)
-        with draft(file) as own, own.open("wb") as stream:
+        with atomic_write(file) as own, own.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **vars(found))
     with np.load(file, allow_pickle=False) as arrays:
         return CutMaps(**{name: arrays[name] for name in arrays.files})

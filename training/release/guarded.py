@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
-from securesplit.atomic import draft
+from securesplit.atomic import atomic_write
 from securesplit.errors import ConfigError
 from securesplit.text import figures_json
 from training import command
@@ -83,7 +83,7 @@ class Checkpoint:
     def save(self, step: int, **values: float) -> None:
         """Write everything, whole or not at all."""
         arrays = {str(place): np.asarray(variable) for place, variable in enumerate(self.variables)}
-        with draft(self.file) as own, own.open("wb") as stream:
+        with atomic_write(self.file) as own, own.open("wb") as stream:
             np.savez(stream, allow_pickle=False, step=step, **values, **arrays)
 
     def load(self) -> dict[str, float]:
@@ -258,7 +258,7 @@ def write_weights(first: Press, second: Tail, file: Path) -> None:
         for name, model in models.items()
         for place, weight in enumerate(model.get_weights())
     }
-    with draft(file) as own, own.open("wb") as stream:
+    with atomic_write(file) as own, own.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 

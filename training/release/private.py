@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from securesplit.atomic import draft
+from securesplit.atomic import atomic_write
 from securesplit.privacy.release import ReleaseSpec
 from training.network import run_record
 from training.release import encoders, quantizer, regularizers
@@ -91,7 +91,7 @@ def train_score(train: Cached, secrets: NDArray[np.float32], file: Path, recipe:
         score.load_weights(str(file))
         return score
     score, _ = trained_score(train, secrets[train.photo], recipe)
-    with draft(file) as own:
+    with atomic_write(file) as own:
         score.save_weights(str(own))
     run_record.finish(file, settings, {})
     return score

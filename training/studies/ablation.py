@@ -20,7 +20,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from securesplit.atomic import write_whole
+from securesplit.atomic import write_text_atomic
 from securesplit.errors import ConfigError
 from securesplit.text import figures_json
 from training import command
@@ -68,8 +68,8 @@ def compare(
             keras.backend.clear_session()
             done[str(seed)] = train(replace(variant, seed=seed), root, run, verbose=0, **options)
             shutil.rmtree(run)
-            write_whole(file, figures_json(content, indent=1) + "\n")
-            write_whole(out / "compare.md", markdown(content))
+            write_text_atomic(file, figures_json(content, indent=1) + "\n")
+            write_text_atomic(out / "compare.md", markdown(content))
     return content
 
 
