@@ -1,6 +1,6 @@
 """AUC on the test photos, through the real client and worker, with the floor that needs no network.
 
-python -m benchmarks.accuracy [--data ../shared/data/ham10000] [--preset compact]...
+python -m benchmarks.accuracy [--data ../shared/data/ham10000] [--privacy compact]...
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--model", type=Path, default=None)
-    parser.add_argument("--preset", action="append")
+    parser.add_argument("--privacy", "--preset", dest="presets", action="append")
     args = parser.parse_args()
     bundle, photos = Bundle.load(args.model), list_photos(args.data)
     rows = [row("colour only, no network", colour_floor(photos["train"], photos["test"]), None, photos["test"])]
     test = photos["test"]
-    rows += [row(name, *through_the_wire(bundle, name, test), test) for name in args.preset or bundle.presets]
+    rows += [row(name, *through_the_wire(bundle, name, test), test) for name in args.presets or bundle.presets]
     show("accuracy", ["preset", "AUC", "95 % interval", "AUC histology", "sensitivity", "specificity"], rows)
 
 

@@ -160,7 +160,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model", type=Path, default=None)
-    parser.add_argument("--preset", default="none", help="whose answers before noise are compared")
+    parser.add_argument(
+        "--privacy", "--preset", dest="preset", default="none", help="whose answers before noise are compared"
+    )
     parser.add_argument("--side", choices=["val", "test"], default="test")
     parser.add_argument("--windows", type=int, default=200, help="at most so many a group")
     parser.add_argument("--photos", type=int, default=1500, help="at most so many untouched ones a group")

@@ -1,6 +1,6 @@
 """AUC on photos of a kind that the shipped network never saw: clinical ones, taken with phones (PAD-UFES-20).
 
-    python -m benchmarks.phone_photos [--data ../shared/data/smartphone] [--model BUNDLE] [--preset none]...
+    python -m benchmarks.phone_photos [--data ../shared/data/smartphone] [--model BUNDLE] [--privacy none]...
 
 Through the real client and worker. ``metadata.csv`` there has a row a photo: its file, its label, its patient. An
 actinic keratosis counts as malignant in HAM10000, on which the shipped bundle learned, and as a kind of its own here.
@@ -37,12 +37,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/smartphone"))
     parser.add_argument("--model", type=Path, default=None)
-    parser.add_argument("--preset", action="append")
+    parser.add_argument("--privacy", "--preset", dest="presets", action="append")
     args = parser.parse_args()
     bundle, photos = Bundle.load(args.model), list_phone_photos(args.data)
     kinds = np.array([p.dx for p in photos])
     rows: list[list[object]] = []
-    for preset in args.preset or bundle.presets:
+    for preset in args.presets or bundle.presets:
         probability, called = through_the_wire(bundle, preset, photos)
         for name, chosen in (("malignant", kinds != "actinic_keratosis"), ("either", kinds != "")):
             kept = [p for p, keep in zip(photos, chosen, strict=True) if keep]

@@ -143,7 +143,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model", type=Path, default=None)
-    parser.add_argument("--preset", default="none", help="whose answers before noise are compared")
+    parser.add_argument(
+        "--privacy", "--preset", dest="preset", default="none", help="whose answers before noise are compared"
+    )
     parser.add_argument("--everyday", type=Path, action="append", default=[], help="more folders of everyday photos")
     parser.add_argument("--photos", type=int, default=300, help="at most so many untouched ones a group")
     parser.add_argument("--changed", type=int, default=100, help="at most so many of each version of a group")

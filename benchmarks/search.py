@@ -59,7 +59,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
-    parser.add_argument("--bundle", type=Path, default=None)
+    parser.add_argument("--model", "--bundle", dest="bundle", type=Path, default=None)
     parser.add_argument("--photos", type=int, default=8)
     parser.add_argument("--surface", action="append")
     args = parser.parse_args()

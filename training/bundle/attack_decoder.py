@@ -1,6 +1,6 @@
 r"""The attack decoder of a bundle: what the strongest attack that runs as one function makes of a release.
 
-    python -m training.bundle.attack_decoder --bundle BUNDLE --data ../shared/data/ham10000
+    python -m training.bundle.attack_decoder --model BUNDLE --data ../shared/data/ham10000
 
 Writes ``attack.tflite`` into the bundle, and its hash and what it got into the manifest, for `securesplit demo` and the
 page to show. As in the audit, the attacker knows the deployed head and the noise, learns from the photos of ``train``
@@ -257,7 +257,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
-    parser.add_argument("--bundle", type=Path, default=DEFAULT_FOLDER)
+    parser.add_argument("--model", "--bundle", dest="bundle", type=Path, default=DEFAULT_FOLDER)
     args = parser.parse_args()
     info = make(Bundle.load(args.bundle), args.data)
     print(json.dumps({name: asdict(figures) for name, figures in info.presets.items()}, indent=1, allow_nan=False))

@@ -1,6 +1,6 @@
 r"""Calibration, threshold and figures of a bundle, through its deployed halves.
 
-    python -m training.bundle.calibrate --bundle BUNDLE --data DIR
+    python -m training.bundle.calibrate --model BUNDLE --data DIR
 
 measures a bundle anew on other photos, a clinic's own say: its identity stays (ADR 002). Platt scaling and the
 threshold come from the validation photos, with the noise of each preset and, for those who ask for a smaller ε, with
@@ -162,7 +162,7 @@ def _readings(
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--model", "--bundle", dest="bundle", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--run", type=Path, default=Path("build/measure"), help="beside it pixels are cached")
     args = parser.parse_args()

@@ -1,7 +1,7 @@
 r"""AUC of a network on each source of photos that it was not trained on, beside what colours alone tell.
 
     python -m training.evaluation.sources --run build/collection --data ../shared/data
-    python -m training.evaluation.sources --bundle BUNDLE --data ../shared/data [--preset none]
+    python -m training.evaluation.sources --model BUNDLE --data ../shared/data [--privacy none]
 
 A run is measured on the sources that it held out and on the validation photos, with ``--test`` on the test photos
 too; a bundle, which does not say what it was trained on, on every source. Premalignant lesions are left out.
@@ -127,9 +127,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--run", type=Path, help="folder of a run of training.train")
-    which.add_argument("--bundle", type=Path, help="folder of a bundle")
+    which.add_argument("--model", "--bundle", dest="bundle", type=Path, help="folder of a bundle")
     parser.add_argument("--data", type=Path, required=True, help="a collection, see training.data.collection")
-    parser.add_argument("--preset", default="none", help="of the bundle")
+    parser.add_argument("--privacy", "--preset", dest="preset", default="none", help="of the bundle")
     parser.add_argument("--test", action="store_true", help="of a run: the test photos too")
     parser.add_argument("--cache", type=Path, default=Path("build/sources"), help="decoded photos")
     args = parser.parse_args()

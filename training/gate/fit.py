@@ -1,6 +1,6 @@
 r"""The gate of a bundle, fitted and calibrated on a collection: which photos are refused on the device.
 
-    python -m training.gate.fit --data ../shared/data --bundle securesplit/model/default --others WALLPAPERS
+    python -m training.gate.fit --data ../shared/data --model securesplit/model/default --others WALLPAPERS
 
 Writes ``fit.json`` into the bundle and its hash into the manifest, with what the network is worth on phone photos
 where it was not trained on any. The head runs over some 15,000 pictures, which takes ten minutes and is kept in
@@ -172,7 +172,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a collection, see training.data.collection")
-    parser.add_argument("--bundle", type=Path, default=DEFAULT_FOLDER)
+    parser.add_argument("--model", "--bundle", dest="bundle", type=Path, default=DEFAULT_FOLDER)
     parser.add_argument("--others", type=Path, help="folder of pictures that show no skin, to learn from")
     parser.add_argument("--others-licence", default="not stated", help="of these pictures, for the provenance")
     parser.add_argument("--cache", type=Path, default=Path("build/gate"))

@@ -1,6 +1,6 @@
 r"""The network of a bundle as a Keras model again, to go on training it: on more photos, or on a clinic's own.
 
-    python -m training.network.warm_start --run build/warm [--bundle BUNDLE]
+    python -m training.network.warm_start --run build/warm [--model BUNDLE]
 
 A deployed half holds no batch norm: the converter folded its scale into the convolution before it and its shift into a
 bias. So a batch norm comes back as that bias alone, which is the same function as long as it stays frozen
@@ -136,7 +136,7 @@ def _batch_norm_behind(layer: Any) -> Any:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, default=DEFAULT_FOLDER)
+    parser.add_argument("--model", "--bundle", dest="bundle", type=Path, default=DEFAULT_FOLDER)
     parser.add_argument("--run", type=Path, required=True, help="gets best.weights.h5")
     args = parser.parse_args()
     bundle = Bundle.load(args.bundle)
