@@ -16,15 +16,15 @@ from pathlib import Path
 
 from benchmarks.table import show
 from securesplit.audit import metrics, suite
-from securesplit.audit.attacks import floors
+from securesplit.audit.attacks import baselines
 from securesplit.audit.attacks.optimise import Found, Search, Searcher
-from securesplit.audit.attacks.setting import Known, Releases, Surface
-from securesplit.audit.context import Bench
+from securesplit.audit.attacks.setting import AttackerKnowledge, Releases, Surface
+from securesplit.audit.context import AuditContext
 from securesplit.audit.positive_control import Stem
 from securesplit.audit.profile import FULL
 from securesplit.model import Bundle
 
-OWN = 400
+AUXILIARY = 400
 SEARCHES = {
     "audit": Search(steps=FULL.search_steps),
     "long": Search(steps=2 * FULL.search_steps, least_gain=0.001, rates=4),
@@ -32,25 +32,28 @@ SEARCHES = {
 COLUMNS = ["surface", "search", "photos", "steps", "loss", "skill", "SSIM", "CPU s", "CPU s a step"]
 
 
-def attacked(bench: Bench, name: str, photos: int) -> tuple[Surface, Known, Releases]:
+def attacked(context: AuditContext, name: str, photos: int) -> tuple[Surface, AttackerKnowledge, Releases]:
     """A surface, what the attacker holds, and what it sees of the first victims."""
     if name != "stem":
-        exposed = bench.exposed[name]
-        return exposed.surface, bench.known(name), exposed.observe(seed=1)[0][:photos]
-    stem = Stem(bench, bench.effort.side)
+        observations = context.observations[name]
+        return observations.surface, context.known(name), observations.observe(seed=1)[0][:photos]
+    stem = Stem(context, context.profile.side)
     return Surface("stem"), stem.known, stem.seen[:photos]
 
 
-def row(bench: Bench, name: str, search: str, photos: int) -> list[object]:
+def row(context: AuditContext, name: str, search: str, photos: int) -> list[object]:
     """One search, scored over the attacker's mean photo."""
-    surface, known, seen = attacked(bench, name, photos)
-    searcher = Searcher(bench.white_box, surface, known, replace(SEARCHES[search], batch=photos))
-    searcher.find(seen, more=iter([True, *[False] * 9]).__next__)  # compiles
+    surface, known, seen = attacked(context, name, photos)
+    searcher = Searcher(context.white_box, surface, known, replace(SEARCHES[search], batch=photos))
+    searcher.find(seen, should_continue=iter([True, *[False] * 9]).__next__)  # compiles
     started = time.process_time()
     found: Found = searcher.find(seen)
     cpu = time.process_time() - started
-    truth, floor = bench.rebuilt_photos[:photos], floors.mean_image(known, photos)
-    skill, similarity = metrics.skill(truth, found.photos, floor), metrics.bootstrap(metrics.ssim(truth, found.photos))
+    truth, baseline = context.rebuilt_photos[:photos], baselines.mean_image(known, photos)
+    skill, similarity = (
+        metrics.skill(truth, found.photos, baseline),
+        metrics.bootstrap(metrics.ssim(truth, found.photos)),
+    )
     scores = [f"{e.mean:.3f} ({e.low:.3f} to {e.high:.3f})" for e in (skill, similarity)]
     return [name, search, photos, found.steps, found.loss, *scores, cpu, cpu / found.steps]
 
@@ -65,12 +68,12 @@ def main() -> None:
     args = parser.parse_args()
     bundle = Bundle.load(args.bundle)
     with tempfile.TemporaryDirectory() as folder:
-        effort = replace(FULL, own=OWN, victims=max(40, args.photos), rebuilt=args.photos)
-        bench = suite.prepare(bundle, args.data, Path(folder), effort, (), lambda _: None)
+        profile = replace(FULL, auxiliary=AUXILIARY, targets=max(40, args.photos), rebuilt=args.photos)
+        context = suite.prepare(bundle, args.data, Path(folder), profile, (), lambda _: None)
         rows = []
-        for name in args.surface or ["stem", *bench.presets[::-1]]:
+        for name in args.surface or ["stem", *context.presets[::-1]]:
             for search in SEARCHES:
-                rows.append(row(bench, name, search, args.photos))
+                rows.append(row(context, name, search, args.photos))
                 print(*rows[-1], flush=True)
     show("search", COLUMNS, rows)
 

@@ -13,8 +13,8 @@ from securesplit.audit.profile import QUICK
 
 FIRST_LOOK = dataclasses.replace(
     QUICK,
-    own=40,
-    victims=40,
+    auxiliary=40,
+    targets=40,
     rebuilt=4,
     seeds=(1,),
     draws=(1,),
@@ -31,9 +31,9 @@ def main() -> None:
     """Attack `private`, write the report, and print the verdict."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        bench = suite.prepare(Bundle.load(), None, out, FIRST_LOOK, ["private"], lambda _: None)
-        found = report.finish(suite.run(bench, lambda _: None))
-        files = report.write(found, bench, out)
+        context = suite.prepare(Bundle.load(), None, out, FIRST_LOOK, ["private"], lambda _: None)
+        found = report.finish(suite.run(context, lambda _: None))
+        files = report.write(found, context, out)
         print(*report.verdict(found), sep="\n")
         print("written:", ", ".join(sorted(file.name for file in files)))
 

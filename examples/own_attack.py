@@ -7,17 +7,17 @@ import numpy as np
 
 from securesplit import Bundle, Releaser
 from securesplit.audit import metrics
-from securesplit.audit.attacks import floors
-from securesplit.audit.attacks.setting import Known, Releases
+from securesplit.audit.attacks import baselines
+from securesplit.audit.attacks.setting import AttackerKnowledge, Releases
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.privacy.release import from_grid
 
-OWN, VICTIMS, SIDE = 40, 8, 32
+AUXILIARY, TARGETS, SIDE = 40, 8, 32
 
 
-def kernel_ridge(known: Known, observed: Releases, sigma: float, seed: int) -> metrics.Photos:
+def kernel_ridge(known: AttackerKnowledge, observed: Releases, sigma: float, seed: int) -> metrics.Photos:
     """Rebuild photos; `securesplit.audit.attacks.setting.Reconstruction` says what the arguments are."""
-    flat, centre = known.clean.reshape(len(known.clean), -1), known.clean.mean(0).ravel()
+    flat, centre = known.noise_free.reshape(len(known.noise_free), -1), known.noise_free.mean(0).ravel()
     own, seen = flat - centre, observed.reshape(len(observed), -1) - centre
     mean, kernel = known.photos.mean(0), own @ own.T
     penalty = 0.1 * np.trace(kernel) / len(own) + sigma**2 * own.shape[1]
@@ -28,18 +28,18 @@ def kernel_ridge(known: Known, observed: Releases, sigma: float, seed: int) -> m
 def exposed(preset: str) -> tuple[Releases, metrics.Photos]:
     """What the preset releases of drawn lesions, in embedding units, and the lesions at the attack's resolution."""
     releaser = Releaser(Bundle.load(), bytes(32), privacy=preset)
-    ready = [releaser.release(draw_lesion(seed, 2 * SIDE), with_noise=False) for seed in range(OWN + VICTIMS)]
-    photos = np.stack([draw_lesion(seed, SIDE) for seed in range(OWN + VICTIMS)]) / 255
+    ready = [releaser.release(draw_lesion(seed, 2 * SIDE), with_noise=False) for seed in range(AUXILIARY + TARGETS)]
+    photos = np.stack([draw_lesion(seed, SIDE) for seed in range(AUXILIARY + TARGETS)]) / 255
     return from_grid(np.stack([each.release for each in ready]), releaser.preset.spec), photos.astype(np.float32)
 
 
 def main() -> None:
     """Score the attack on the undefended cut."""
     releases, photos = exposed("none")
-    known = Known(photos[:OWN], releases[:OWN], np.zeros(OWN, bool))
-    rebuilt = kernel_ridge(known, releases[OWN:], sigma=0.0, seed=1)
-    floor = floors.mean_image(known, VICTIMS)
-    skill = metrics.skill(photos[OWN:], rebuilt, floor)
+    known = AttackerKnowledge(photos[:AUXILIARY], releases[:AUXILIARY], np.zeros(AUXILIARY, bool))
+    rebuilt = kernel_ridge(known, releases[AUXILIARY:], sigma=0.0, seed=1)
+    baseline = baselines.mean_image(known, TARGETS)
+    skill = metrics.skill(photos[AUXILIARY:], rebuilt, baseline)
     print(f"skill over the mean image on `none`: {skill.mean:.2f} ({skill.low:.2f} to {skill.high:.2f})")
 
 

@@ -60,7 +60,7 @@ floats = tiny_plugin:FLOATS
 function = tiny_plugin:_coin
 """
 TINY = replace(
-    QUICK, minutes=60.0, own=40, victims=40, rebuilt=6, decoder_photos=(60,), decoder_updates=10, averaged=(1, 4),
+    QUICK, minutes=60.0, auxiliary=40, targets=40, rebuilt=6, decoder_photos=(60,), decoder_updates=10, averaged=(1, 4),
     candidates=(10,), draws=(1,), decisions=10, epsilons=(8.0,),
 )  # fmt: skip
 
@@ -180,15 +180,15 @@ def test_a_diagnosis_by_a_mechanism_claims_nothing(tiny, draw_photo, tmp_path, c
 
 def test_attackers_know_the_mechanism_and_own_attacks_are_scored(tiny, tmp_path):
     """A mechanism that only turns every number round hides nothing: it is recognised as the grid itself is."""
-    bench = suite.prepare(Bundle.load(), None, tmp_path, TINY, ("flip", "coin"), lambda _: None, attacks=["darkest"])
-    grid, flip, coin = (bench.exposed[name] for name in ("private", "flip", "coin"))
+    context = suite.prepare(Bundle.load(), None, tmp_path, TINY, ("flip", "coin"), lambda _: None, attacks=["darkest"])
+    grid, flip, coin = (context.observations[name] for name in ("private", "flip", "coin"))
     assert (flip.surface.sigma, coin.surface.sigma > 0) == (0, True)
-    assert np.array_equal(flip.victims, -grid.victims)
-    assert np.array_equal(flip.observe(seed=1)[0], flip.victims)
+    assert np.array_equal(flip.targets, -grid.targets)
+    assert np.array_equal(flip.observe(seed=1)[0], flip.targets)
     assert not np.array_equal(coin.observe(seed=1)[0], coin.observe(seed=2)[0])
-    plain, endless = suite.steps(bench)
-    assert [name for name in plain if "darkest" in name] == [f"{p} darkest (tiny-plugin 1.2)" for p in bench.presets]
-    assert [name for name in endless if "A5" in name] == ["coin A5 4"]
+    plain, anytime = suite.steps(context)
+    assert [name for name in plain if "darkest" in name] == [f"{p} darkest (tiny-plugin 1.2)" for p in context.presets]
+    assert [name for name in anytime if "A5" in name] == ["coin A5 4"]
     result = plain["coin darkest (tiny-plugin 1.2)"]()
     assert (result["kind"], result["by_package"], result["photos"]) == ("reconstruction", "tiny-plugin 1.2", 6)
     with pytest.raises(ConfigError, match="another bundle, other photos or another effort"):

@@ -13,22 +13,22 @@ from numpy.typing import NDArray
 
 from securesplit import plugins
 from securesplit.audit import metrics
-from securesplit.audit.attacks import floors, patches, whitebox
+from securesplit.audit.attacks import baselines, patches, whitebox
 from securesplit.audit.attacks.optimise import Searcher
 from securesplit.audit.attacks.ridge import Predictor
-from securesplit.audit.attacks.setting import Known, More, Reconstruction, Releases
+from securesplit.audit.attacks.setting import AttackerKnowledge, Reconstruction, Releases, ShouldContinue
 from securesplit.audit.attacks.whitebox import WhiteBox
 from securesplit.audit.metrics import Photos
-from securesplit.audit.observations import Exposed
+from securesplit.audit.observations import Observations
 from securesplit.audit.photos import Collection
-from securesplit.audit.profile import Effort
-from securesplit.audit.time_budget import Allowance
+from securesplit.audit.profile import AuditProfile
+from securesplit.audit.time_budget import TimeBudget
 from securesplit.model import Bundle
 
 GALLERY = 8
 """Photos that the report shows beside what was rebuilt of them."""
 
-Rebuild = Callable[[int, Releases, NDArray[np.bool_], More], Photos]
+Rebuild = Callable[[int, Releases, NDArray[np.bool_], ShouldContinue], Photos]
 """(seed, observed, says malignant, is there time for more?) -> photos."""
 
 Result = dict[str, Any]
@@ -66,15 +66,15 @@ class OwnAttack:
 
 
 @dataclass(frozen=True)
-class Bench:
+class AuditContext:
     """An audit under way.
 
     Args:
         bundle: what is audited.
         collection: on which photos.
-        exposed: by preset of the bundle, what it shows of them.
+        observations: by preset of the bundle, what it shows of them.
         presets: which of them are attacked.
-        effort: how much is done.
+        profile: how much is done.
         pictures: folder for rebuilt photos.
         seconds: what its preparation took.
         own_attacks: that are run beside the audit's.
@@ -82,22 +82,22 @@ class Bench:
 
     bundle: Bundle
     collection: Collection
-    exposed: dict[str, Exposed]
+    observations: dict[str, Observations]
     presets: tuple[str, ...]
-    effort: Effort
+    profile: AuditProfile
     pictures: Path
     seconds: float
     own_attacks: tuple[OwnAttack, ...] = ()
 
     @cached_property
-    def own_photos(self) -> Photos:
+    def auxiliary_photos(self) -> Photos:
         """The attacker's photos at the attacks' resolution."""
-        return as_photos(self.collection.own.pixels, self.effort.side)
+        return as_photos(self.collection.auxiliary.pixels, self.profile.side)
 
     @cached_property
     def rebuilt_photos(self) -> Photos:
         """The victims' photos that are rebuilt."""
-        return as_photos(self.collection.victims.pixels[: self.effort.rebuilt], self.effort.side)
+        return as_photos(self.collection.targets.pixels[: self.profile.rebuilt], self.profile.side)
 
     @cached_property
     def head(self) -> bytes:
@@ -108,10 +108,10 @@ class Bench:
         """
         return self.bundle.read_head()
 
-    def known(self, preset: str) -> Known:
+    def known(self, preset: str) -> AttackerKnowledge:
         """What the attacker holds against one preset."""
-        exposed = self.exposed[preset]
-        return Known(self.own_photos, exposed.own, exposed.own_malignant)
+        observations = self.observations[preset]
+        return AttackerKnowledge(self.auxiliary_photos, observations.auxiliary, observations.auxiliary_malignant)
 
     @cached_property
     def decoders(self) -> dict[tuple[Any, ...], Predictor]:
@@ -141,7 +141,7 @@ class Bench:
         *,
         photos: int | None = None,
         apart: bool = False,
-        allowance: Allowance | None = None,
+        budget: TimeBudget | None = None,
         **about: Any,
     ) -> Result:
         """Run one reconstruction for every seed and score it beside the class mean.
@@ -152,19 +152,19 @@ class Bench:
             rebuild: the attack.
             photos: how many victims; None: all that are rebuilt.
             apart: each victim meets one of the seeds, for attacks that cost too much to meet all of them.
-            allowance: the time that it may take, shared by the seeds; None: without a limit.
+            budget: the time that it may take, shared by the seeds; None: without a limit.
             about: what else the report should say of it.
         """
-        allowance = allowance or Allowance()
-        several = bool(self.exposed[preset].surface.sigma) or attack not in ("A0", "A1", "A2", "A4", "A5")
-        seeds = self.effort.seeds if several else self.effort.seeds[:1]
+        budget = budget or TimeBudget()
+        several = bool(self.observations[preset].surface.sigma) or attack not in ("A0", "A1", "A2", "A4", "A5")
+        seeds = self.profile.seeds if several else self.profile.seeds[:1]
         row, ours, floor = self._rebuilt(
             preset,
             rebuild,
-            count=min(photos or self.effort.rebuilt, len(self.rebuilt_photos)),
+            count=min(photos or self.profile.rebuilt, len(self.rebuilt_photos)),
             seeds=seeds,
             apart=apart,
-            allowance=allowance,
+            budget=budget,
             releases=int(about.get("releases", 1)),
         )
         picture = "-".join([preset, attack, *(str(v) for v in about.values())]) + ".npz"
@@ -184,7 +184,7 @@ class Bench:
             "ssim": metrics.bootstrap(similarity).to_json(),
             "ssim_gain": metrics.bootstrap(similarity - floor_similarity).to_json(),
             "picture": picture,
-            **({"cut_short": f"after {allowance.seconds:.0f} s"} if allowance.cut_short else {}),
+            **({"cut_short": f"after {budget.seconds:.0f} s"} if budget.cut_short else {}),
         }
 
     def _rebuilt(
@@ -195,19 +195,19 @@ class Bench:
         count: int,
         seeds: Sequence[int],
         apart: bool,
-        allowance: Allowance,
+        budget: TimeBudget,
         releases: int,
     ) -> tuple[NDArray[np.intp], Photos, Photos]:
         """Index of the victim, the rebuilt photo and the class mean, seed after seed."""
-        exposed, known = self.exposed[preset], self.known(preset)
+        observations, known = self.observations[preset], self.known(preset)
         rows, rebuilt, means = [], [], []
         for number, seed in enumerate(seeds):
-            observed, logits = exposed.observe(seed=seed, releases=releases)
+            observed, logits = observations.observe(seed=seed, releases=releases)
             mine = np.arange(count)[number :: len(seeds)] if apart else np.arange(count)
-            malignant = exposed.says_malignant(logits[mine])
+            malignant = observations.says_malignant(logits[mine])
             rows.append(mine)
-            rebuilt.append(rebuild(seed, observed[mine], malignant, allowance.part(len(seeds) - number)))
-            means.append(floors.class_mean(known, malignant))
+            rebuilt.append(rebuild(seed, observed[mine], malignant, budget.part(len(seeds) - number)))
+            means.append(baselines.class_mean(known, malignant))
         return np.concatenate(rows), np.concatenate(rebuilt), np.concatenate(means)
 
 

@@ -14,10 +14,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit.attacks.setting import More, Releases
-from securesplit.audit.context import Bench, OwnAttack, Result
+from securesplit.audit.attacks.setting import Releases, ShouldContinue
+from securesplit.audit.context import AuditContext, OwnAttack, Result
 from securesplit.audit.metrics import Photos
-from securesplit.audit.observations import Exposed, MechanismGrids
+from securesplit.audit.observations import MechanismGrids, Observations
 from securesplit.model import Preset
 from securesplit.privacy.release import from_grid
 
@@ -25,32 +25,32 @@ DRAWS = 16
 """Releases of each photo by which an attacker learns what a mechanism does."""
 
 
-def expose(exposed: dict[str, Exposed], preset: Preset) -> Exposed:
+def expose(seen: dict[str, Observations], preset: Preset) -> Observations:
     """An own mechanism on all photos, from what its preset of the bundle exposes.
 
     Raises:
         ConfigError: the mechanism fails.
     """
-    base, spec = exposed[preset.spec.base], preset.spec
-    grids = MechanismGrids(spec, *(np.rint(z / spec.step).astype(np.int64) for z in (base.own, base.victims)))
-    draws = [grids.released(grids.own, seed=seed) for seed in range(DRAWS)]
+    base, spec = seen[preset.spec.base], preset.spec
+    grids = MechanismGrids(spec, *(np.rint(z / spec.step).astype(np.int64) for z in (base.auxiliary, base.targets)))
+    draws = [grids.released(grids.auxiliary, seed=seed) for seed in range(DRAWS)]
     own = from_grid(np.mean(draws, axis=0), spec)
-    victims = from_grid(np.mean([grids.released(grids.victims, seed=seed) for seed in range(DRAWS)], axis=0), spec)
+    victims = from_grid(np.mean([grids.released(grids.targets, seed=seed) for seed in range(DRAWS)], axis=0), spec)
     scatter = float(np.std(np.stack(draws) - np.mean(draws, axis=0), ddof=0) * np.sqrt(DRAWS / (DRAWS - 1))) * spec.step
     answer = base.answer
-    return Exposed(preset, own, victims, answer(own), answer(victims), answer, grids, scatter)
+    return Observations(preset, own, victims, answer(own), answer(victims), answer, grids, scatter)
 
 
-def run(bench: Bench, preset: str, attack: OwnAttack) -> Result:
+def run(context: AuditContext, preset: str, attack: OwnAttack) -> Result:
     """One own attack against one preset.
 
     Raises:
         ValueError: it gives something else than as many photos as it was shown releases.
     """
-    known, sigma = bench.known(preset), bench.exposed[preset].surface.sigma
+    known, sigma = context.known(preset), context.observations[preset].surface.sigma
     shape = known.photos.shape[1:]
 
-    def rebuild(seed: int, seen: Releases, _answers: NDArray[np.bool_], _more: More) -> Photos:
+    def rebuild(seed: int, seen: Releases, _answers: NDArray[np.bool_], _should_continue: ShouldContinue) -> Photos:
         found = np.asarray(attack.reconstruct(known, seen, sigma, seed))
         if found.shape != (len(seen), *shape) or not np.issubdtype(found.dtype, np.floating):
             raise ValueError(f"it gave {found.dtype} {found.shape}, not floats of shape {(len(seen), *shape)}")
@@ -58,9 +58,11 @@ def run(bench: Bench, preset: str, attack: OwnAttack) -> Result:
             raise ValueError("it gave numbers that are not finite")
         return np.clip(found, 0, 1).astype(np.float32)
 
-    return bench.score(preset, attack.name, rebuild) | {"by_package": attack.source}
+    return context.score(preset, attack.name, rebuild) | {"by_package": attack.source}
 
 
-def steps(bench: Bench, preset: str) -> dict[str, Callable[[], Result]]:
+def steps(context: AuditContext, preset: str) -> dict[str, Callable[[], Result]]:
     """A step for each own attack, by name; another version of it is another step."""
-    return {f"{preset} {each.name} ({each.source})": partial(run, bench, preset, each) for each in bench.own_attacks}
+    return {
+        f"{preset} {each.name} ({each.source})": partial(run, context, preset, each) for each in context.own_attacks
+    }

@@ -1,4 +1,4 @@
-"""What each preset of a bundle shows of the photos: clean releases, the tail's answers, the defence's own time.
+"""What each preset of a bundle shows of the photos: noise-free releases, the tail's answers, the defence's own time.
 
 Computed once through the deployed halves, and kept on disk, so that a resumed audit does not compute it again.
 """
@@ -36,8 +36,8 @@ MAX_BYTES, BYTES_PER_NUMBER = 1 << 30, 4
 """Of all releases in memory, in float32."""
 MECHANISM_SEED, SEEDS_APART = 1 << 20, 1 << 10
 """Of an own mechanism's releases: apart from those by which attackers learn it, and from those of another seed."""
-OWN_SEED = 1000
-"""Of the noise on the attacker's own photos; the victims' seeds lie below."""
+AUXILIARY_SEED = 1000
+"""Of the noise on the attacker's own photos; the targets' seeds lie below."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class MechanismGrids:
 
     Args:
         spec: the mechanism's.
-        own: ``(n, *shape) int64``, the integers of the attacker's photos before it.
-        victims: those of the victims' photos.
+        auxiliary: ``(n, *shape) int64``, the integers of the attacker's photos before it.
+        targets: those of the targets' photos.
     """
 
     spec: ReleaseSpec
-    own: NDArray[np.int64]
-    victims: NDArray[np.int64]
+    auxiliary: NDArray[np.int64]
+    targets: NDArray[np.int64]
 
     def released(self, grids: NDArray[np.int64], *, seed: int) -> NDArray[np.integer]:
         """A release of each, with the randomness of that seed.
@@ -71,25 +71,25 @@ class MechanismGrids:
 
 
 @dataclass(frozen=True)
-class Exposed:
+class Observations:
     """One preset on all photos.
 
     Args:
         preset: as in the manifest.
-        own: clean releases of the attacker's photos, embedding units.
-        victims: clean releases of the victims' photos.
-        own_answers: what the tail answers to `own`.
-        victims_answers: what the tail answers to `victims`.
+        auxiliary: noise-free releases of the attacker's photos, embedding units.
+        targets: noise-free releases of the targets' photos.
+        auxiliary_answers: what the tail answers to `auxiliary`.
+        target_answers: what the tail answers to `targets`.
         answer: what the tail answers to releases in embedding units, logits.
-        grids: of an own mechanism; `own` and `victims` are then its mean releases. None: the preset's noise.
+        grids: of an own mechanism; `auxiliary` and `targets` are then its mean releases. None: the preset's noise.
         scatter: of the mechanism's releases about their mean, embedding units.
     """
 
     preset: Preset
-    own: Releases
-    victims: Releases
-    own_answers: Answers
-    victims_answers: Answers
+    auxiliary: Releases
+    targets: Releases
+    auxiliary_answers: Answers
+    target_answers: Answers
     answer: Callable[[Releases], Answers]
     grids: MechanismGrids | None = None
     scatter: float = 0.0
@@ -99,28 +99,28 @@ class Exposed:
         """For the attacks."""
         return Surface(self.preset.spec.preset, self.preset.spec, self.scatter)
 
-    def observe_own(self, *, seed: int) -> Releases:
+    def observe_auxiliary(self, *, seed: int) -> Releases:
         """What the attacker sees of its own photos, by a draw of the noise."""
         if self.grids is not None:
-            return self.grids.observed(self.grids.own, seed=seed, releases=1)
-        return self.surface.observe(self.own, seed=seed)
+            return self.grids.observed(self.grids.auxiliary, seed=seed, releases=1)
+        return self.surface.observe(self.auxiliary, seed=seed)
 
     def observe(self, *, seed: int, releases: int = 1) -> tuple[Releases, Answers]:
         """What the server has of every victim, and what it answers (`Surface.observe`)."""
         if not self.surface.sigma:
-            return self.victims, self.victims_answers
+            return self.targets, self.target_answers
         if self.grids is not None:
-            observed = self.grids.observed(self.grids.victims, seed=seed, releases=releases)
+            observed = self.grids.observed(self.grids.targets, seed=seed, releases=releases)
         else:
-            observed = self.surface.observe(self.victims, seed=seed, releases=releases)
+            observed = self.surface.observe(self.targets, seed=seed, releases=releases)
         return observed, self.answer(observed)
 
     @cached_property
-    def own_malignant(self) -> NDArray[np.bool_]:
+    def auxiliary_malignant(self) -> NDArray[np.bool_]:
         """The label of each of the attacker's own photos, seen through the noise as a victim's is."""
         if not self.surface.sigma:
-            return self.says_malignant(self.own_answers)
-        return self.says_malignant(self.answer(self.observe_own(seed=OWN_SEED)))
+            return self.says_malignant(self.auxiliary_answers)
+        return self.says_malignant(self.answer(self.observe_auxiliary(seed=AUXILIARY_SEED)))
 
     def says_malignant(self, logits: Answers) -> NDArray[np.bool_]:
         """The label that a user would see."""
@@ -128,7 +128,7 @@ class Exposed:
         return np.array(probability) >= self.preset.threshold
 
 
-def expose(bundle: Bundle, collection: Collection, cache: Path, progress: Progress) -> dict[str, Exposed]:
+def expose(bundle: Bundle, collection: Collection, cache: Path, progress: Progress) -> dict[str, Observations]:
     """Every preset of `bundle` on all photos of `collection`, from `cache` where it is there.
 
     Args:
@@ -139,7 +139,7 @@ def expose(bundle: Bundle, collection: Collection, cache: Path, progress: Progre
     """
     grids = {
         name: _stored(cache / f"releases-{name}.npz", partial(_embed, bundle, side, name, progress))
-        for name, side in (("own", collection.own), ("victims", collection.victims))
+        for name, side in (("auxiliary", collection.auxiliary), ("targets", collection.targets))
     }
     tail = bundle.open_tail(threads=2)
 
@@ -151,13 +151,13 @@ def expose(bundle: Bundle, collection: Collection, cache: Path, progress: Progre
         return {preset: _answers(tail, preset, grid) for preset, grid in grids[name].items()}
 
     logits = {name: _stored(cache / f"answers-{name}.npz", partial(answers, name)) for name in grids}
-    exposed = {}
+    observations = {}
     for name, preset in bundle.presets.items():
-        own, victims = (from_grid(grids[side][name], preset.spec) for side in ("own", "victims"))
-        own_answers, victims_answers = (logits[side][name] for side in ("own", "victims"))
+        auxiliary, targets = (from_grid(grids[side][name], preset.spec) for side in ("auxiliary", "targets"))
+        auxiliary_answers, target_answers = (logits[side][name] for side in ("auxiliary", "targets"))
         answer_of = partial(answer, name, preset.spec.step)
-        exposed[name] = Exposed(preset, own, victims, own_answers, victims_answers, answer_of)
-    return exposed
+        observations[name] = Observations(preset, auxiliary, targets, auxiliary_answers, target_answers, answer_of)
+    return observations
 
 
 def _answers(tail: Tail, preset: str, grid: NDArray[Any]) -> Answers:
@@ -187,14 +187,14 @@ def affordable(bundle: Bundle, seconds: float) -> int:
 def _stored(file: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     """The arrays in `file`; made and written, whole or not at all, where it is not there."""
     if not file.is_file():
-        with atomic_write(file) as own:
-            np.savez(own, allow_pickle=False, **make())
+        with atomic_write(file) as partial_file:
+            np.savez(partial_file, allow_pickle=False, **make())
     with np.load(file) as stored:
         return {name: stored[name] for name in stored.files}
 
 
 def _embed(bundle: Bundle, side: Side, name: str, progress: Progress) -> Mapping[str, NDArray[np.integer]]:
-    """Clean releases by preset, as integers."""
+    """noise-free releases by preset, as integers."""
     head = bundle.open_head(threads=2)
     grids: dict[str, list[NDArray[np.integer]]] = {preset: [] for preset in bundle.presets}
     for number, photo in enumerate(side.pixels):
@@ -206,19 +206,19 @@ def _embed(bundle: Bundle, side: Side, name: str, progress: Progress) -> Mapping
     return {preset: np.stack(values) for preset, values in grids.items()}
 
 
-def defence_ms(bundle: Bundle, exposed: Exposed, pixels: NDArray[np.uint8], *, times: int = 100) -> float:
+def defence_ms(bundle: Bundle, observations: Observations, pixels: NDArray[np.uint8], *, times: int = 100) -> float:
     """Median milliseconds that clip, grid, key and exact noise take on this machine."""
-    source, spec = NoiseSource(bytes(32)), exposed.preset.spec
+    source, spec = NoiseSource(bytes(32)), observations.preset.spec
     taken = []
     for number in range(times):
-        photo, embedding = pixels[number % len(pixels)], exposed.victims[number % len(pixels)]
+        photo, embedding = pixels[number % len(pixels)], observations.targets[number % len(pixels)]
         started = time.perf_counter()
         source.release(embedding, photo, bundle.identity, spec)
         taken.append(time.perf_counter() - started)
     return 1e3 * float(np.median(taken))
 
 
-def distinct_releases(bundle: Bundle, exposed: Exposed, photo: NDArray[np.uint8], *, times: int = 64) -> int:
+def distinct_releases(bundle: Bundle, observations: Observations, photo: NDArray[np.uint8], *, times: int = 64) -> int:
     """How many different releases `times` diagnoses of one photo yield: 1 by the same-noise rule."""
-    spec, source, embedding = exposed.preset.spec, NoiseSource(bytes(range(32))), exposed.victims[0]
+    spec, source, embedding = observations.preset.spec, NoiseSource(bytes(range(32))), observations.targets[0]
     return len({source.release(embedding, photo, bundle.identity, spec).tobytes() for _ in range(times)})

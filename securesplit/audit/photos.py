@@ -1,8 +1,8 @@
-"""The photos of an audit: the attacker's own and the victims', of different lesions.
+"""The photos of an audit: the attacker's own and the targets', of different lesions.
 
 Three sources: a folder with ``metadata.csv`` in the layout of HAM10000 (its ``val`` and ``train`` splits are the
-attacker's, its ``test`` split the victims'; without the column ``split`` the lesions are halved); any other folder,
-whose photos are halved; or, without a folder, lesions that are drawn. A lesion of the victims' is never the attacker's:
+attacker's, its ``test`` split the targets'; without the column ``split`` the lesions are halved); any other folder,
+whose photos are halved; or, without a folder, lesions that are drawn. A lesion of the targets' is never the attacker's:
 where a list says otherwise, the attacker does without its photos.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit.attacks.setting import More, always
+from securesplit.audit.attacks.setting import ShouldContinue, always
 from securesplit.errors import ConfigError, PhotoError
 from securesplit.imaging import load_photo
 from securesplit.imaging.synthetic import draw_lesion
@@ -47,7 +47,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Side:
-    """The attacker's photos or the victims': ``entries[i]`` belongs to ``pixels[i]``, ``(n, side, side, 3) uint8``."""
+    """The attacker's photos or the targets': ``entries[i]`` belongs to ``pixels[i]``, ``(n, side, side, 3) uint8``."""
 
     entries: tuple[Entry, ...]
     pixels: NDArray[np.uint8]
@@ -70,31 +70,36 @@ class Collection:
 
     Args:
         name: what they are, for the report.
-        own: the attacker's.
-        victims: of lesions that the attacker does not have.
+        auxiliary: the attacker's.
+        targets: of lesions that the attacker does not have.
     """
 
     name: str
-    own: Side
-    victims: Side
+    auxiliary: Side
+    targets: Side
 
     @property
     def digest(self) -> str:
         """SHA-256 over all pixels: what a resumed audit checks."""
-        return hashlib.sha256(self.own.pixels.tobytes() + self.victims.pixels.tobytes()).hexdigest()
+        return hashlib.sha256(self.auxiliary.pixels.tobytes() + self.targets.pixels.tobytes()).hexdigest()
 
 
 def load(
-    folder: Path | None, side: int, *, own: int, victims: int, more: tuple[More, More] = (always, always)
+    folder: Path | None,
+    side: int,
+    *,
+    auxiliary: int,
+    targets: int,
+    should_continue: tuple[ShouldContinue, ShouldContinue] = (always, always),
 ) -> Collection:
-    """Read at most `own` and `victims` photos, in a fixed random order; draw them where `folder` is None.
+    """Read at most `auxiliary` and `targets` photos, in a fixed random order; draw them where `folder` is None.
 
     Args:
         folder: of photos.
         side: height and width in pixels.
-        own: how many of the attacker's.
-        victims: how many of the victims'.
-        more: for either, whether there is time for more than `MIN_PHOTOS`.
+        auxiliary: how many of the attacker's.
+        targets: how many of the targets'.
+        should_continue: for either, whether there is time for more than `MIN_PHOTOS`.
 
     Raises:
         ConfigError: the folder holds too few photos.
@@ -102,14 +107,16 @@ def load(
     if folder is not None and (folder / COLLECTION / "metadata.csv").is_file():
         folder = folder / COLLECTION
     if folder is None:
-        name, mine, theirs = "synthetic lesions", _drawn(0, own), _drawn(1_000_000, victims)
+        name, mine, theirs = "synthetic lesions", _drawn(0, auxiliary), _drawn(1_000_000, targets)
     elif (folder / "metadata.csv").is_file():
         name, mine, theirs = folder.name, *_listed(folder)
     else:
         name, mine, theirs = folder.name, *_halved(_files(folder))
     theirs_alone = {entry.lesion for entry in theirs}
     mine = [entry for entry in mine if entry.lesion not in theirs_alone]
-    return Collection(name, _read(mine, side, own, more[0]), _read(theirs, side, victims, more[1]))
+    return Collection(
+        name, _read(mine, side, auxiliary, should_continue[0]), _read(theirs, side, targets, should_continue[1])
+    )
 
 
 def _drawn(first_seed: int, count: int) -> list[Entry]:
@@ -185,12 +192,12 @@ def _shuffled(entries: list[Entry]) -> list[Entry]:
     return [entries[i] for i in np.random.default_rng(0).permutation(len(entries))]
 
 
-def _read(entries: Iterable[Entry], side: int, count: int, more: More) -> Side:
+def _read(entries: Iterable[Entry], side: int, count: int, should_continue: ShouldContinue) -> Side:
     """The first `count` that can be read, or as many as there is time for."""
     kept: list[Entry] = []
     pixels = []
     for entry in entries:
-        if len(kept) == count or (len(kept) >= MIN_PHOTOS and not more()):
+        if len(kept) == count or (len(kept) >= MIN_PHOTOS and not should_continue()):
             break
         try:
             pixels.append(_pixels(entry, side))

@@ -11,13 +11,13 @@ from functools import partial
 import numpy as np
 
 from securesplit.audit import metrics
-from securesplit.audit.attacks import floors, graph, patches, ridge
+from securesplit.audit.attacks import baselines, graph, patches, ridge
 from securesplit.audit.attacks.optimise import Search, Searcher
-from securesplit.audit.attacks.setting import Known, Releases, Surface
-from securesplit.audit.context import Bench, Result, as_photos
+from securesplit.audit.attacks.setting import AttackerKnowledge, Releases, Surface
+from securesplit.audit.context import AuditContext, Result, as_photos
 from securesplit.audit.metrics import Photos
 
-OWN, VICTIMS = 48, 16
+AUXILIARY, TARGETS = 48, 16
 """Photos of the positive control."""
 NEEDED_SSIM = 0.9
 NAME = "positive control"
@@ -27,23 +27,23 @@ class Stem:
     """Photos at a resolution beside what the undefended stem makes of them.
 
     Args:
-        bench: the audit.
+        context: the audit.
         side: of the photos, pixels; None: the stem's own.
     """
 
-    def __init__(self, bench: Bench, side: int | None = None) -> None:
-        own, victims = bench.collection.own.pixels[:OWN], bench.collection.victims.pixels[:VICTIMS]
-        maps = graph.stem_maps(bench.head, own)
-        self.seen: Releases = graph.stem_maps(bench.head, victims)
+    def __init__(self, context: AuditContext, side: int | None = None) -> None:
+        own, victims = context.collection.auxiliary.pixels[:AUXILIARY], context.collection.targets.pixels[:TARGETS]
+        maps = graph.stem_maps(context.head, own)
+        self.seen: Releases = graph.stem_maps(context.head, victims)
         side = side or maps.shape[1]
-        self.known = Known(as_photos(own, side), maps, np.zeros(len(own), bool))
+        self.known = AttackerKnowledge(as_photos(own, side), maps, np.zeros(len(own), bool))
         self.truth = as_photos(victims, side)
 
-    def scored(self, attack: str, rebuilt: Photos, bench: Bench) -> Result:
+    def scored(self, attack: str, rebuilt: Photos, context: AuditContext) -> Result:
         """What the attack got, and the pictures on disk."""
         picture = f"control-{attack}.npz"
-        np.savez(bench.pictures / picture, rebuilt=patches.resize(rebuilt[:8], 64).astype(np.float16))
-        floor = floors.mean_image(self.known, len(self.truth))
+        np.savez(context.pictures / picture, rebuilt=patches.resize(rebuilt[:8], 64).astype(np.float16))
+        floor = baselines.mean_image(self.known, len(self.truth))
         return {
             "kind": "control",
             "preset": "control",
@@ -58,23 +58,23 @@ class Stem:
         }
 
 
-def by_ridge(bench: Bench) -> Result:
+def by_ridge(context: AuditContext) -> Result:
     """A1 on the undefended stem of the very head that is audited."""
-    stem = Stem(bench)
-    return stem.scored("A1", ridge.reconstruct(stem.known, stem.seen, 0.0, bench.effort.seeds[0]), bench)
+    stem = Stem(context)
+    return stem.scored("A1", ridge.reconstruct(stem.known, stem.seen, 0.0, context.profile.seeds[0]), context)
 
 
-def by_search(bench: Bench) -> Result:
+def by_search(context: AuditContext) -> Result:
     """A2 on the same."""
-    stem = Stem(bench, bench.effort.side)
-    searcher = Searcher(bench.white_box, Surface("stem"), stem.known, Search(steps=bench.effort.search_steps))
+    stem = Stem(context, context.profile.side)
+    searcher = Searcher(context.white_box, Surface("stem"), stem.known, Search(steps=context.profile.search_steps))
     found = searcher.find(stem.seen)
-    return stem.scored("A2", found.photos, bench) | {"steps": found.steps}
+    return stem.scored("A2", found.photos, context) | {"steps": found.steps}
 
 
-def steps(bench: Bench) -> dict[str, Callable[[], Result]]:
+def steps(context: AuditContext) -> dict[str, Callable[[], Result]]:
     """By name."""
-    found: dict[str, Callable[[], Result]] = {f"{NAME} A1": partial(by_ridge, bench)}
-    if bench.effort.search_photos and not bench.without_gradients:
-        found[f"{NAME} A2"] = partial(by_search, bench)
+    found: dict[str, Callable[[], Result]] = {f"{NAME} A1": partial(by_ridge, context)}
+    if context.profile.search_photos and not context.without_gradients:
+        found[f"{NAME} A2"] = partial(by_search, context)
     return found

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Effort:
+class AuditProfile:
     """Sizes of one audit.
 
     Args:
         name: ``quick`` or ``full``.
         minutes: that the whole may take; attacks that are not through by then are cut short and say so.
-        own: the attacker's photos, at most.
-        victims: photos to identify, at most.
+        auxiliary: the attacker's photos, at most.
+        targets: photos to identify, at most.
         rebuilt: of those, how many are rebuilt.
         side: resolution of the rebuilt photos, pixels.
         seeds: of the attacker that rebuilds photos, and of the noise that it meets.
         draws: seeds of the noise for everything else.
         decoder_photos: sizes of the attacker's collection for A3.
         decoder_updates: most steps of Adam of A3.
-        search_photos: how many photos A2 and A4 search for where a release is a map; 0: not in this effort.
+        search_photos: how many photos A2 and A4 search for where a release is a map; 0: not in this profile.
         search_photos_few: the same where it is a few numbers, which are found in few steps.
         search_steps: steps of Adam of A2 and A4.
         averaged: numbers of releases for A5.
@@ -31,8 +31,8 @@ class Effort:
 
     name: str
     minutes: float
-    own: int
-    victims: int
+    auxiliary: int
+    targets: int
     rebuilt: int
     side: int
     seeds: tuple[int, ...]
@@ -48,11 +48,11 @@ class Effort:
     epsilons: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 
 
-QUICK = Effort(
+QUICK = AuditProfile(
     name="quick",
     minutes=5.0,
-    own=1000,
-    victims=1000,
+    auxiliary=1000,
+    targets=1000,
     rebuilt=200,
     side=64,
     seeds=(1,),
@@ -63,11 +63,11 @@ QUICK = Effort(
     search_photos_few=0,
     search_steps=0,
 )
-FULL = Effort(
+FULL = AuditProfile(
     name="full",
     minutes=60.0,
-    own=5000,
-    victims=2000,
+    auxiliary=5000,
+    targets=2000,
     rebuilt=200,
     side=64,
     seeds=(1, 2, 3),

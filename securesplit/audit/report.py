@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from securesplit.audit import goals, markdown, page, plots
-from securesplit.audit.context import GALLERY, Bench
+from securesplit.audit.context import GALLERY, AuditContext
 from securesplit.audit.verdict import sentences
 
 Audit = dict[str, Any]
@@ -31,9 +31,9 @@ def finish(audit: Audit) -> Audit:
     }
 
 
-def write(audit: Audit, bench: Bench, out: Path) -> list[Path]:
+def write(audit: Audit, context: AuditContext, out: Path) -> list[Path]:
     """Write everything into `out`; return the files."""
-    rows = plots.rows(audit, bench.rebuilt_photos[:GALLERY], bench.pictures)
+    rows = plots.rows(audit, context.rebuilt_photos[:GALLERY], context.pictures)
     frontier, identification = plots.frontier(audit), plots.identification(audit)
     shown = page.Plots(
         (frontier, plots.frontier(audit, stacked=True)),

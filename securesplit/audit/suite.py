@@ -20,11 +20,11 @@ from securesplit.atomic import write_text_atomic
 from securesplit.audit import extensions, identification, observations, photos, positive_control, reconstruction
 from securesplit.audit.attacks import graph
 from securesplit.audit.attacks.setting import always
-from securesplit.audit.context import Bench, OwnAttack, Result
-from securesplit.audit.profile import Effort
-from securesplit.audit.reconstruction import Endless, not_run
+from securesplit.audit.context import AuditContext, OwnAttack, Result
+from securesplit.audit.profile import AuditProfile
+from securesplit.audit.reconstruction import AnytimeStep, not_run
 from securesplit.audit.store import Store
-from securesplit.audit.time_budget import READING, RUNNING, Allowance, for_steps, share, until
+from securesplit.audit.time_budget import READING, RUNNING, TimeBudget, for_steps, share, until
 from securesplit.device.release_step import choose_preset, claim_of, unprotected
 from securesplit.errors import BundleError, ConfigError, SecureSplitError
 from securesplit.model import Bundle
@@ -40,19 +40,19 @@ def prepare(
     bundle: Bundle,
     data: Path | None,
     out: Path,
-    effort: Effort,
+    profile: AuditProfile,
     presets: Sequence[str],
     progress: Progress,
     *,
     attacks: Sequence[str] = (),
-) -> Bench:
+) -> AuditContext:
     """Read the photos and compute what each preset releases of them.
 
     Args:
         bundle: with both halves.
         data: folder of photos; None: draw lesions.
         out: folder of the audit; what an interrupted one left there is used again.
-        effort: how much is done.
+        profile: how much is done.
         presets: which presets, or own release mechanisms; none: all of the bundle.
         progress: gets a line now and then.
         attacks: own ones (`securesplit.plugins`), to be run and judged beside the audit's.
@@ -70,19 +70,23 @@ def prepare(
         if warning := unprotected(attacked[name].spec):
             progress(f"warning: {warning}")
     _check_head(bundle)
-    most = _counts(observations.affordable(bundle, 60 * effort.minutes * RUNNING), effort)
+    most = _counts(observations.affordable(bundle, 60 * profile.minutes * RUNNING), profile)
     work = out / "work"
     (work / "pictures").mkdir(parents=True, exist_ok=True)
-    claim = _Claim.of(work / "audit.json", bundle, effort, [preset.spec.mechanism for preset in attacked.values()])
+    claim = _Claim.of(work / "audit.json", bundle, profile, [preset.spec.mechanism for preset in attacked.values()])
     progress("reading the photos")
-    ends = [until(started + 60 * effort.minutes * share_) for share_ in READING]
-    own, victims, more = (*claim.counts, (always, always)) if claim.counts else (*most, (ends[0], ends[1]))
-    collection = photos.load(data, bundle.manifest.side, own=own, victims=victims, more=more)
+    ends = [until(started + 60 * profile.minutes * share_) for share_ in READING]
+    auxiliary, targets, should_continue = (
+        (*claim.counts, (always, always)) if claim.counts else (*most, (ends[0], ends[1]))
+    )
+    collection = photos.load(
+        data, bundle.manifest.side, auxiliary=auxiliary, targets=targets, should_continue=should_continue
+    )
     claim.stake(collection)
-    exposed = observations.expose(bundle, collection, work, progress)
-    exposed |= {n: extensions.expose(exposed, p) for n, p in attacked.items() if p.spec.mechanism is not None}
+    seen = observations.expose(bundle, collection, work, progress)
+    seen |= {n: extensions.expose(seen, p) for n, p in attacked.items() if p.spec.mechanism is not None}
     seconds = time.monotonic() - started
-    return Bench(bundle, collection, exposed, tuple(chosen), effort, work / "pictures", seconds, own_attacks)
+    return AuditContext(bundle, collection, seen, tuple(chosen), profile, work / "pictures", seconds, own_attacks)
 
 
 def _check_head(bundle: Bundle) -> None:
@@ -93,21 +97,21 @@ def _check_head(bundle: Bundle) -> None:
         raise BundleError(f"the head cannot be audited: {error}", hint="build the bundle again") from None
 
 
-def _counts(affordable: int, effort: Effort) -> tuple[int, int]:
-    """How many of the attacker's and of the victims' photos there is time and memory for, at most the effort's.
+def _counts(affordable: int, profile: AuditProfile) -> tuple[int, int]:
+    """How many of the attacker's and of the victims' photos there is time and memory for, at most the profile's.
 
     Raises:
         ConfigError: too few for an audit.
     """
-    whole = effort.own + effort.victims
-    own, victims = (min(count, affordable * count // whole) for count in (effort.own, effort.victims))
-    if min(own, victims) < photos.MIN_PHOTOS:
+    whole = profile.auxiliary + profile.targets
+    auxiliary, targets = (min(count, affordable * count // whole) for count in (profile.auxiliary, profile.targets))
+    if min(auxiliary, targets) < photos.MIN_PHOTOS:
         raise ConfigError(
-            f"{effort.minutes:g} minutes are too few: on this machine there is time or memory for {affordable} photos, "
-            f"and each side of the audit needs {photos.MIN_PHOTOS}",
+            f"{profile.minutes:g} minutes are too few: on this machine there is time or memory for "
+            f"{affordable} photos, and each side of the audit needs {photos.MIN_PHOTOS}",
             hint="give more --minutes, or a smaller bundle",
         )
-    return own, victims
+    return auxiliary, targets
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class _Claim:
 
     Args:
         file: of the claim.
-        mine: what an audit of this bundle and effort writes.
+        mine: what an audit of this bundle and profile writes.
         found: what is there; None: nothing yet.
     """
 
@@ -125,14 +129,14 @@ class _Claim:
     found: dict[str, Any] | None
 
     @classmethod
-    def of(cls, file: Path, bundle: Bundle, effort: Effort, mechanisms: Iterable[Mechanism | None]) -> _Claim:
+    def of(cls, file: Path, bundle: Bundle, profile: AuditProfile, mechanisms: Iterable[Mechanism | None]) -> _Claim:
         """The claim on the folder of `file`.
 
         Raises:
             ConfigError: it is another audit's.
         """
         specs = {name: repr(preset.spec) for name, preset in bundle.presets.items()}
-        lasting = repr(replace(effort, minutes=0.0))  # an audit that was cut short may be given more time
+        lasting = repr(replace(profile, minutes=0.0))  # an audit that was cut short may be given more time
         mine: dict[str, Any] = {"schema": SCHEMA, "bundle": bundle.id, "presets": specs, "effort": lasting}
         if own := {each.name: each.version for each in mechanisms if each is not None}:
             mine["mechanisms"] = own
@@ -153,7 +157,7 @@ class _Claim:
         Raises:
             ConfigError: they are others.
         """
-        sizes = {"own": len(collection.own.entries), "victims": len(collection.victims.entries)}
+        sizes = {"own": len(collection.auxiliary.entries), "victims": len(collection.targets.entries)}
         whole = self.mine | sizes | {"photos": collection.digest}
         if self.found is None:
             write_text_atomic(self.file, json.dumps(whole, allow_nan=False))
@@ -175,50 +179,50 @@ def _read_json(file: Path) -> dict[str, Any]:
         return {}  # fits no audit
 
 
-def run(bench: Bench, progress: Progress) -> dict[str, Any]:
+def run(context: AuditContext, progress: Progress) -> dict[str, Any]:
     """All steps that have no result yet, then everything as one object.
 
     Returns:
         The audit's JSON without its goals.
     """
-    collection = bench.collection
-    results = _results(bench, progress)
+    collection = context.collection
+    results = _results(context, progress)
     return {
         "schema": SCHEMA,
-        "bundle": {"name": bench.bundle.manifest.name, "id": bench.bundle.id},
-        "effort": bench.effort.name,
-        "minutes": bench.effort.minutes,
+        "bundle": {"name": context.bundle.manifest.name, "id": context.bundle.id},
+        "effort": context.profile.name,
+        "minutes": context.profile.minutes,
         "photos": {
             "from": collection.name,
-            "own": len(collection.own.entries),
-            "victims": len(collection.victims.entries),
-            "rebuilt": len(bench.rebuilt_photos),
-            "side": bench.effort.side,
+            "own": len(collection.auxiliary.entries),
+            "victims": len(collection.targets.entries),
+            "rebuilt": len(context.rebuilt_photos),
+            "side": context.profile.side,
         },
-        "presets": list(bench.presets),
-        "claims": {name: claim_of(bench.exposed[name].preset.spec) for name in bench.presets},
+        "presets": list(context.presets),
+        "claims": {name: claim_of(context.observations[name].preset.spec) for name in context.presets},
         "seconds": round(sum(r["seconds"] for r in results), 1),
         "results": results,
     }
 
 
-def _results(bench: Bench, progress: Progress) -> list[Result]:
-    store = Store(bench.pictures.parent, bench.effort.minutes)
-    plain, endless = steps(bench)
-    found: dict[str, Result | None] = {name: store.read(name) for name in (*plain, *endless)}
-    whole = for_steps(bench.effort.minutes, bench.seconds)
+def _results(context: AuditContext, progress: Progress) -> list[Result]:
+    store = Store(context.pictures.parent, context.profile.minutes)
+    plain, anytime = steps(context)
+    found: dict[str, Result | None] = {name: store.read(name) for name in (*plain, *anytime)}
+    whole = for_steps(context.profile.minutes, context.seconds)
     for number, name in enumerate(found, 1):
         if found[name] is not None:
             continue
         left = whole - sum(r["seconds"] for r in found.values() if r)
-        ahead = sum(step.weight for other, step in endless.items() if found[other] is None)
+        ahead = sum(step.weight for other, step in anytime.items() if found[other] is None)
         if name in plain:
             step, seconds = plain[name], left
         else:
-            seconds = share(left, endless[name].weight, ahead)
-            step = partial(endless[name].run, Allowance(seconds))
+            seconds = share(left, anytime[name].weight, ahead)
+            step = partial(anytime[name].run, TimeBudget(seconds))
         if seconds < LEAST_S:
-            found[name] = _not_run(name, f"no time was left of {bench.effort.minutes:g} minutes")
+            found[name] = _not_run(name, f"no time was left of {context.profile.minutes:g} minutes")
             continue
         progress(f"step {number} of {len(found)}: {name}")
         found[name] = _made(store, name, step)
@@ -243,12 +247,12 @@ def _not_run(name: str, reason: str, seconds: float = 0.0) -> Result:
     return not_run(preset, attack, reason) | {"step": name, "seconds": round(seconds, 1)}
 
 
-def steps(bench: Bench) -> tuple[dict[str, Callable[[], Result]], dict[str, Endless]]:
+def steps(context: AuditContext) -> tuple[dict[str, Callable[[], Result]], dict[str, AnytimeStep]]:
     """Every step by name, the positive control first: those that take what they take, and those that share the rest."""
-    plain: dict[str, Callable[[], Result]] = positive_control.steps(bench)
-    endless: dict[str, Endless] = {}
-    for preset in bench.presets:
-        plain |= identification.steps(bench, preset) | reconstruction.steps(bench, preset)
-        plain |= extensions.steps(bench, preset)
-        endless |= reconstruction.endless_steps(bench, preset)
-    return plain, endless
+    plain: dict[str, Callable[[], Result]] = positive_control.steps(context)
+    anytime: dict[str, AnytimeStep] = {}
+    for preset in context.presets:
+        plain |= identification.steps(context, preset) | reconstruction.steps(context, preset)
+        plain |= extensions.steps(context, preset)
+        anytime |= reconstruction.anytime_steps(context, preset)
+    return plain, anytime

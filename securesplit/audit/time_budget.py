@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from securesplit.audit.attacks.setting import More
+from securesplit.audit.attacks.setting import ShouldContinue
 
 READING, RUNNING, REPORT = (0.2, 0.4), 0.3, 0.05
 """Shares of an audit's time: until when its own photos and the victims' are read, for running them through the halves,
@@ -24,13 +24,13 @@ def for_steps(minutes: float, preparation_s: float) -> float:
     return 60 * minutes - preparation_s - min(MAX_REPORT_S, 60 * minutes * REPORT)
 
 
-def until(end_s: float, clock: Callable[[], float] = time.monotonic) -> More:
+def until(end_s: float, clock: Callable[[], float] = time.monotonic) -> ShouldContinue:
     """Whether there is time for more before that moment."""
     return lambda: clock() < end_s
 
 
 @dataclass
-class Allowance:
+class TimeBudget:
     """The seconds that one step may take.
 
     Args:
@@ -46,18 +46,18 @@ class Allowance:
     def __post_init__(self) -> None:
         self._end = self.clock() + self.seconds
 
-    def part(self, parts: int) -> More:
+    def part(self, parts: int) -> ShouldContinue:
         """The first of `parts` equal parts of the time that is left."""
         now = self.clock()
         end = now + (self._end - now) / parts
 
-        def more() -> bool:
+        def should_continue() -> bool:
             if self.clock() < end:
                 return True
             self.cut_short = True
             return False
 
-        return more
+        return should_continue
 
 
 def share(left_s: float, weight: float, weights: float) -> float:

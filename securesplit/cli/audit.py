@@ -94,9 +94,9 @@ def audit(
     chosen = profile.FULL if full else profile.QUICK
     chosen = replace(chosen, minutes=minutes or chosen.minutes)
     try:
-        bench = suite.prepare(Bundle.load(model), data, out, chosen, presets, terminal.note, attacks=attacks)
-        found = report.finish(suite.run(bench, terminal.note))
-        files = report.write(found, bench, out)
+        context = suite.prepare(Bundle.load(model), data, out, chosen, presets, terminal.note, attacks=attacks)
+        found = report.finish(suite.run(context, terminal.note))
+        files = report.write(found, context, out)
     except OSError as error:
         raise ConfigError(f"cannot write the report: {error}", hint="give --out another folder") from error
     if style == "json":

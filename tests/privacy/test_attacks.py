@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from securesplit.audit import metrics
-from securesplit.audit.attacks import attributes, decoder, floors, identify, lesion, patches, ridge
-from securesplit.audit.attacks.setting import Known, Surface, exact_noise
+from securesplit.audit.attacks import attributes, baselines, decoder, identify, lesion, patches, ridge
+from securesplit.audit.attacks.setting import AttackerKnowledge, Surface, exact_noise
 from securesplit.privacy.release import ReleaseSpec, from_grid, to_grid
 
 pytest.importorskip("sklearn")
@@ -31,10 +31,10 @@ def smooth_photos(count, seed, degrees=12):
     return np.clip(photos, 0, 1).astype(np.float32), weights.astype(np.float32)
 
 
-def known_and_victims(encode, count=600, victims=60):
+def known_and_targets(encode, count=600, targets=60):
     photos, _ = smooth_photos(count, 1)
-    target, _ = smooth_photos(victims, 2)
-    return Known(photos, encode(photos), photos.mean((1, 2, 3)) > 0.5), target, encode(target)
+    target, _ = smooth_photos(targets, 2)
+    return AttackerKnowledge(photos, encode(photos), photos.mean((1, 2, 3)) > 0.5), target, encode(target)
 
 
 def linear(photos):
@@ -43,11 +43,11 @@ def linear(photos):
 
 
 def mean_floor(known, target):
-    return floors.mean_image(known, len(target))
+    return baselines.mean_image(known, len(target))
 
 
 def test_ridge_inverts_a_linear_map():
-    known, target, seen = known_and_victims(linear)
+    known, target, seen = known_and_targets(linear)
     rebuilt = ridge.reconstruct(known, seen, 0.0, 1)
     assert metrics.skill(target, rebuilt, mean_floor(known, target)).mean > 0.98
 
@@ -59,14 +59,14 @@ def test_ridge_inverts_a_map_of_patches():
         mix = np.random.default_rng(8).normal(size=(12, 16)).astype(np.float32)
         return np.maximum(patches.to_patches(photos, SIDE // 2) @ mix, -0.1)
 
-    known, target, seen = known_and_victims(stem, count=40, victims=10)
+    known, target, seen = known_and_targets(stem, count=40, targets=10)
     rebuilt = ridge.reconstruct(known, seen, 0.0, 1)
     assert metrics.ssim(target, rebuilt).mean() > 0.9
 
 
 def test_ridge_knows_the_noise():
     """With noise as large as the signal it falls back to the mean image and never does worse than it."""
-    known, target, clean = known_and_victims(linear)
+    known, target, clean = known_and_targets(linear)
     for sigma in (0.3, 3.0, 30.0):
         seen = (clean + np.random.default_rng(3).normal(0, sigma, clean.shape)).astype(np.float32)
         skill = metrics.skill(target, ridge.reconstruct(known, seen, sigma, 1), mean_floor(known, target))
@@ -85,7 +85,7 @@ def test_the_decoder_finds_what_ridge_cannot():
         return np.repeat(blob[..., None], 3, axis=-1).astype(np.float32), at
 
     (photos, clean), (target, seen) = blobs(400, 1), blobs(60, 2)
-    known = Known(photos, clean, clean[:, 0] > 0.5)
+    known = AttackerKnowledge(photos, clean, clean[:, 0] > 0.5)
     floor = mean_floor(known, target)
     by_ridge = metrics.skill(target, ridge.reconstruct(known, seen, 0.0, 1), floor).mean
     by_decoder = metrics.skill(target, decoder.reconstruct(known, seen, 0.0, 1), floor).mean
@@ -101,14 +101,14 @@ def test_the_decoder_takes_releases_of_any_size(shape):
         mix = np.random.default_rng(7).normal(size=(SIDE * SIDE * 3, math.prod(shape))).astype(np.float32)
         return ((photos - 0.5).reshape(len(photos), -1) @ mix / 20).reshape(-1, *shape)
 
-    known, target, seen = known_and_victims(encode)
+    known, target, seen = known_and_targets(encode)
     rebuilt = decoder.fit(known, 0.0, 1, updates=300)(seen)
     assert metrics.skill(target, rebuilt, mean_floor(known, target)).mean > 0.5
 
 
 def test_more_releases_rebuild_better():
     """A5: without the same-noise rule, 64 independent releases give away what one does not."""
-    known, target, clean = known_and_victims(linear)
+    known, target, clean = known_and_targets(linear)
     skills = []
     for releases in (1, 64):
         sigma = 3.0 / math.sqrt(releases)
@@ -124,21 +124,21 @@ def test_patches_there_and_back():
 
 
 def test_floors():
-    known, _, _ = known_and_victims(linear)
+    known, _, _ = known_and_targets(linear)
     answers = np.array([True] * 30 + [False] * 30)
-    by_class = floors.class_mean(known, answers)
+    by_class = baselines.class_mean(known, answers)
     assert by_class[0] == pytest.approx(known.photos[known.malignant].mean(0), abs=1e-6)
     assert by_class[-1] == pytest.approx(known.photos[~known.malignant].mean(0), abs=1e-6)
-    assert (floors.nearest(known, known.clean[:5]) == known.photos[:5]).all()
-    picked = floors.random_of_class(known, answers, 1)
+    assert (baselines.nearest(known, known.noise_free[:5]) == known.photos[:5]).all()
+    picked = baselines.random_of_class(known, answers, 1)
     assert all((known.photos[known.malignant] == p).all((1, 2, 3)).any() for p in picked[:30])
 
 
 def test_floors_where_a_class_is_never_seen():
     photos, weights = smooth_photos(10, 1)
-    known = Known(photos, weights, np.zeros(10, bool))
-    assert floors.class_mean(known, np.array([True])).shape == (1, SIDE, SIDE, 3)
-    assert floors.random_of_class(known, np.array([True]), 1).shape == (1, SIDE, SIDE, 3)
+    known = AttackerKnowledge(photos, weights, np.zeros(10, bool))
+    assert baselines.class_mean(known, np.array([True])).shape == (1, SIDE, SIDE, 3)
+    assert baselines.random_of_class(known, np.array([True]), 1).shape == (1, SIDE, SIDE, 3)
 
 
 SPEC = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.5)
@@ -156,7 +156,7 @@ def test_identification_never_beats_its_certified_bound(sigma, candidates):
     spec = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=sigma)
     clean = gallery(candidates, spec=spec)
     observed = Surface("private", spec).observe(clean, seed=5)
-    hits = metrics.top_k(-floors.squared_distances(clean, observed), np.arange(candidates), 1)
+    hits = metrics.top_k(-baselines.squared_distances(clean, observed), np.arange(candidates), 1)
     bound = spec.loss.identification_bound(candidates)
     assert hits.mean() <= bound + 3 * math.sqrt(bound * (1 - bound) / candidates)
 
@@ -165,7 +165,7 @@ def test_two_opposite_photos_meet_the_exact_rate():
     """Two candidates 2 C apart: the optimal attacker is right Φ(C/σ) of the time, no more and no less."""
     clean = np.array([[1.0, 0, 0, 0], [-1.0, 0, 0, 0]] * 4000, np.float32)
     observed = Surface("private", SPEC).observe(clean, seed=6)
-    picks = floors.nearest_index(clean[:2], observed)
+    picks = baselines.nearest_index(clean[:2], observed)
     rate = (picks == np.arange(len(clean)) % 2).mean()
     expected = (1 + math.erf(1 / 0.5 / math.sqrt(2))) / 2
     assert rate == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / len(clean)))
@@ -174,14 +174,14 @@ def test_two_opposite_photos_meet_the_exact_rate():
 
 def test_the_whole_batch_is_assigned_when_there_is_no_noise():
     clean = gallery(50)
-    assert (identify.assign(floors.squared_distances(clean, clean), 1) == 1).all()
+    assert (identify.assign(baselines.squared_distances(clean, clean), 1) == 1).all()
 
 
 def test_the_whole_batch_at_once_helps():
     spec = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.2)
     clean = gallery(60, spec=spec)
     observed = Surface("private", spec).observe(clean, seed=2)
-    distances = floors.squared_distances(clean, observed)
+    distances = baselines.squared_distances(clean, observed)
     assert identify.assign(distances, 1).mean() > metrics.top_k(-distances, np.arange(60), 1).mean()
 
 
@@ -199,7 +199,7 @@ def test_few_values_bound_identification_whatever_is_repeated(releases):
     """The optimal attacker on five values: at most five times a guess, from one release or from many."""
     clean = gallery(1000, spec=COARSE)
     observed = Surface("private", COARSE).observe(clean, seed=3, releases=releases)
-    hits = metrics.top_k(-floors.squared_distances(clean, observed), np.arange(1000), 1)
+    hits = metrics.top_k(-baselines.squared_distances(clean, observed), np.arange(1000), 1)
     bound = COARSE.repeated(releases).identification_bound(1000)
     assert bound <= 5.001e-3
     assert 0.8 * bound < hits.mean() <= 1.02 * bound  # the attack is nearly as strong as can be; one draw of the noise

@@ -23,8 +23,8 @@ pytest.importorskip("matplotlib")
 TINY = replace(
     QUICK,
     minutes=60.0,
-    own=60,
-    victims=50,
+    auxiliary=60,
+    targets=50,
     rebuilt=10,
     decoder_photos=(60,),
     decoder_updates=40,
@@ -40,9 +40,9 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory):
     out = tmp_path_factory.mktemp("audit")
-    bench = suite.prepare(Bundle.load(), None, out, TINY, ("none", "private"), lambda _: None)
-    audit = report.finish(suite.run(bench, lambda _: None))
-    return bench, audit, report.write(audit, bench, out), out
+    context = suite.prepare(Bundle.load(), None, out, TINY, ("none", "private"), lambda _: None)
+    audit = report.finish(suite.run(context, lambda _: None))
+    return context, audit, report.write(audit, context, out), out
 
 
 def test_it_writes_json_plots_and_one_page(audited):
@@ -93,7 +93,7 @@ def test_every_attack_is_run_or_says_why_not(audited):
 
 
 def test_a_second_run_goes_on_where_the_first_ended(audited):
-    bench, audit, _, out = audited
+    context, audit, _, out = audited
     lines = []
     again = suite.prepare(Bundle.load(), None, out, TINY, ("none", "private"), lines.append)
     repeated = suite.run(again, lines.append)
@@ -103,7 +103,7 @@ def test_a_second_run_goes_on_where_the_first_ended(audited):
     assert repeated["results"] == audit["results"]
     step = next((out / "work").glob("step-*.json"))
     step.unlink()
-    suite.run(bench, steps.append)
+    suite.run(context, steps.append)
     assert len(steps) == 2
     assert step.is_file()
 
@@ -143,23 +143,23 @@ def test_a_folder_of_a_user_s_own_photos(tmp_path):
             Image.fromarray(draw_lesion(i, 40)).save(tmp_path / label / f"{i}.png")
     (tmp_path / "notes.txt").write_text("no photo")
     (tmp_path / "broken.jpg").write_bytes(b"no photo either")
-    found = photos.load(tmp_path, 32, own=100, victims=41)
-    assert len(found.own.entries) + len(found.victims.entries) <= 86
-    assert len(found.victims.entries) == 41
-    assert found.own.pixels.shape[1:] == (32, 32, 3)
-    assert {True, False} <= set(found.victims.lesions and [e.malignant for e in found.victims.entries])
+    found = photos.load(tmp_path, 32, auxiliary=100, targets=41)
+    assert len(found.auxiliary.entries) + len(found.targets.entries) <= 86
+    assert len(found.targets.entries) == 41
+    assert found.auxiliary.pixels.shape[1:] == (32, 32, 3)
+    assert {True, False} <= set(found.targets.lesions and [e.malignant for e in found.targets.entries])
 
 
 def test_real_photos_share_no_lesion_between_the_sides(real_data):
-    found = photos.load(real_data, 32, own=200, victims=200)
+    found = photos.load(real_data, 32, auxiliary=200, targets=200)
     assert found.name == "ham10000"
-    assert not set(found.own.lesions) & set(found.victims.lesions)
-    assert found.victims.malignant is not None
-    assert 0.1 < np.mean(found.victims.malignant) < 0.3
+    assert not set(found.auxiliary.lesions) & set(found.targets.lesions)
+    assert found.targets.malignant is not None
+    assert 0.1 < np.mean(found.targets.malignant) < 0.3
 
 
 def test_full_does_more_than_quick():
-    assert FULL.own > QUICK.own
+    assert FULL.auxiliary > QUICK.auxiliary
     assert len(FULL.seeds) >= 3
     assert FULL.rebuilt >= 200
     assert FULL.search_photos >= 16

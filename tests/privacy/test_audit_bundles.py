@@ -30,8 +30,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarn
 SIDE = 24
 TINY = replace(
     profile.QUICK,
-    own=40,
-    victims=40,
+    auxiliary=40,
+    targets=40,
     rebuilt=10,
     side=16,
     decoder_photos=(40,),
@@ -80,9 +80,11 @@ def bundle_of(head: Callable[[Any], Any], folder: Path) -> Bundle:
 
 @pytest.mark.parametrize("head", HEADS)
 def test_every_shape_of_head_gets_a_verdict(tmp_path: Path, head: str) -> None:
-    bench = suite.prepare(bundle_of(HEADS[head], tmp_path / "bundle"), None, tmp_path / "out", TINY, (), lambda _: None)
-    audit = report.finish(suite.run(bench, lambda _: None))
-    report.write(audit, bench, tmp_path / "out")
+    context = suite.prepare(
+        bundle_of(HEADS[head], tmp_path / "bundle"), None, tmp_path / "out", TINY, (), lambda _: None
+    )
+    audit = report.finish(suite.run(context, lambda _: None))
+    report.write(audit, context, tmp_path / "out")
     written = json.loads((tmp_path / "out" / "audit.json").read_text())
     assert written["state"] in goals.STATES
     assert sum(written["states"].values()) == len(written["goals"])
@@ -123,8 +125,8 @@ def test_an_attack_that_fails_has_not_passed(small: Bundle, tmp_path: Path, monk
 
     monkeypatch.setattr("securesplit.audit.reconstruction.ridge.reconstruct", failing)
     monkeypatch.setattr("securesplit.audit.identification.metrics.auc_lost", failing)
-    bench = suite.prepare(small, None, tmp_path, TINY, (), lambda _: None)
-    audit = report.finish(suite.run(bench, lambda _: None))
+    context = suite.prepare(small, None, tmp_path, TINY, (), lambda _: None)
+    audit = report.finish(suite.run(context, lambda _: None))
     failed = {r["attack"] for r in audit["results"] if "it failed (ValueError: no such shape)" in r.get("reason", "")}
     assert "A1" in failed
     assert not audit["valid"]  # the positive control is one of them
@@ -132,9 +134,9 @@ def test_an_attack_that_fails_has_not_passed(small: Bundle, tmp_path: Path, monk
     rebuilding = [goal for goal in audit["goals"] if "A1 not run" in goal["claim"]]
     assert len(rebuilding) == 2
     assert "passed" not in {goal["state"] for goal in rebuilding}
-    report.write(audit, bench, tmp_path)
+    report.write(audit, context, tmp_path)
     monkeypatch.undo()
-    again = report.finish(suite.run(bench, lambda _: None))  # what failed is tried again
+    again = report.finish(suite.run(context, lambda _: None))  # what failed is tried again
     assert again["valid"]
 
 

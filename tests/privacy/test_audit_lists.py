@@ -30,8 +30,8 @@ def folder(tmp_path):
 
 def loaded(folder, content):
     (folder / "metadata.csv").write_bytes(content.encode() if isinstance(content, str) else content)
-    found = photos.load(folder, 8, own=COUNT, victims=COUNT)
-    assert not set(found.own.lesions) & set(found.victims.lesions)
+    found = photos.load(folder, 8, auxiliary=COUNT, targets=COUNT)
+    assert not set(found.auxiliary.lesions) & set(found.targets.lesions)
     return found
 
 
@@ -46,15 +46,15 @@ def loaded(folder, content):
 )
 def test_a_list_is_read(folder, content):
     found = loaded(folder, content)
-    assert (len(found.own.entries), len(found.victims.entries)) == (COUNT // 2, COUNT // 2)
-    assert found.victims.malignant.sum() > 20
-    assert {entry.site for entry in found.own.entries} == {"back"}
+    assert (len(found.auxiliary.entries), len(found.targets.entries)) == (COUNT // 2, COUNT // 2)
+    assert found.targets.malignant.sum() > 20
+    assert {entry.site for entry in found.auxiliary.entries} == {"back"}
 
 
 def test_the_photos_of_a_lesion_stay_together(folder):
     """Without splits: 45 lesions of two photos each."""
     found = loaded(folder, "\n".join([COLUMNS, *(f"{i},L{i // 2},nv,50,male,back" for i in range(COUNT))]))
-    assert len(found.own.entries) + len(found.victims.entries) == COUNT
+    assert len(found.auxiliary.entries) + len(found.targets.entries) == COUNT
 
 
 def test_the_attacker_does_without_lesions_of_the_victims(folder):
@@ -63,8 +63,8 @@ def test_the_attacker_does_without_lesions_of_the_victims(folder):
         f"{i},L{i - 2},nv,50,male,back,test" for i in (2, 3)
     ]
     found = loaded(folder, listed(*shared, *SPLIT[4:]))
-    assert len(found.own.entries) == COUNT // 2 - 2
-    assert {"L0", "L1"} <= set(found.victims.lesions)
+    assert len(found.auxiliary.entries) == COUNT // 2 - 2
+    assert {"L0", "L1"} <= set(found.targets.lesions)
 
 
 @pytest.mark.parametrize(
@@ -91,5 +91,5 @@ def test_photos_of_one_name_in_two_folders_are_two_lesions(tmp_path):
         (tmp_path / label).mkdir()
         for i in range(COUNT // 2):
             draw(i, len(label)).save(tmp_path / label / f"{i}.png")
-    found = photos.load(tmp_path, 8, own=COUNT, victims=COUNT)
-    assert len({*found.own.lesions, *found.victims.lesions}) == COUNT
+    found = photos.load(tmp_path, 8, auxiliary=COUNT, targets=COUNT)
+    assert len({*found.auxiliary.lesions, *found.targets.lesions}) == COUNT

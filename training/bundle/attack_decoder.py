@@ -33,12 +33,12 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from securesplit.atomic import atomic_write, write_text_atomic
-from securesplit.audit import metrics, observations, photos
-from securesplit.audit.attacks import floors, patches, ridge
-from securesplit.audit.attacks.setting import Known
+from securesplit.audit import metrics, photos
+from securesplit.audit.attacks import baselines, patches, ridge
+from securesplit.audit.attacks.setting import AttackerKnowledge
 from securesplit.audit.context import as_photos
 from securesplit.audit.metrics import Photos
-from securesplit.audit.observations import OWN_SEED, Exposed
+from securesplit.audit.observations import AUXILIARY_SEED, Observations, expose
 from securesplit.model import Bundle, attack_decoder, convert
 from securesplit.model.attack_decoder import AttackDecoder, AttackFigures, AttackInfo
 from securesplit.model.bundle import DEFAULT_FOLDER
@@ -46,7 +46,7 @@ from securesplit.privacy.release import ReleaseSpec
 from training import command
 from training.data.photo import DataError
 
-OWN, VICTIMS = 3000, 400
+AUXILIARY, TARGETS = 3000, 400
 SIDE, GRID = 64, 32
 """Of a rebuilt picture in pixels, and of what is learned; between them the picture is interpolated."""
 MAX_PRESET_BYTES = 300_000
@@ -57,7 +57,7 @@ MAX_VALUES = 16
 """Up to so many values of a release of one number each has a mean photo."""
 PSEUDO_COUNTS = 5.0
 """Photos of the attacker's mean that the mean photo of each value is drawn towards."""
-VICTIMS_SEED = 1
+TARGETS_SEED = 1
 """Of the noise that the decoder is measured with."""
 
 
@@ -98,9 +98,9 @@ def _picture(x: Any, pictures: NDArray[Any], mean: NDArray[Any]) -> Any:
     return layers.Reshape((GRID, GRID, 3))(flat)
 
 
-def linear_ways(known: Known, sigma: float) -> Iterator[Way]:
+def linear_ways(known: AttackerKnowledge, sigma: float) -> Iterator[Way]:
     """A1 for each of its penalties; none where the release has so many numbers that no picture fits beside them."""
-    x = known.clean.reshape(len(known.clean), -1)
+    x = known.noise_free.reshape(len(known.noise_free), -1)
     rank = min(MAX_COMPONENTS, MAX_WEIGHTS // (x.shape[1] + GRID * GRID * 3), len(x) - 1)
     if rank < 1:
         return
@@ -108,12 +108,12 @@ def linear_ways(known: Known, sigma: float) -> Iterator[Way]:
     space = PCA(rank, svd_solver="randomized", random_state=0).fit(small)
     scale = np.sqrt(space.explained_variance_)  # weights of about one size survive half precision
     for weights, bias in ridge.coefficients(x, space.transform(small) / scale, sigma):
-        release = keras.Input(known.clean.shape[1:])
+        release = keras.Input(known.noise_free.shape[1:])
         scores = _dense(layers.Flatten()(release), weights, bias)
         yield Way("A1", keras.Model(release, _picture(scores, space.components_ * scale[:, None], space.mean_)))
 
 
-def counted_way(known: Known, seen: NDArray[np.float32], step: float) -> Iterator[Way]:
+def counted_way(known: AttackerKnowledge, seen: NDArray[np.float32], step: float) -> Iterator[Way]:
     """A mean photo for each value of a release of one number, with straight lines between; none for other releases.
 
     Args:
@@ -134,35 +134,37 @@ def counted_way(known: Known, seen: NDArray[np.float32], step: float) -> Iterato
     means = (sums + PSEUDO_COUNTS * small.mean(0)) / (counts + PSEUDO_COUNTS)
     slopes = np.diff(means, axis=0) / np.diff(values)[:, None]
     bends = np.diff(slopes, axis=0, prepend=0 * slopes[:1], append=0 * slopes[:1])  # constant outside of all values
-    release = keras.Input(known.clean.shape[1:])
+    release = keras.Input(known.noise_free.shape[1:])
     above = _dense(layers.Flatten()(release), np.ones((1, len(values))), -values, "relu")
     yield Way("A3", keras.Model(release, _picture(above, bends, means[0])))
 
 
-def strongest(known: Known, exposed: Exposed) -> Way | None:
+def strongest(known: AttackerKnowledge, observations: Observations) -> Way | None:
     """The attack with the smallest error on a tenth of the attacker's photos, seen through the noise; None: none fits.
 
     Args:
         known: the attacker's photos, at `SIDE` pixels.
-        exposed: the preset.
+        observations: the preset.
     """
     fit, held_out = ridge.split(known)
-    surface = exposed.surface
-    noisy = surface.observe(fit.clean, seed=OWN_SEED)
-    ways = [*linear_ways(fit, surface.sigma), *counted_way(fit, noisy, exposed.preset.spec.step)]
-    seen = surface.observe(held_out.clean, seed=OWN_SEED + 1)
+    surface = observations.surface
+    noisy = surface.observe(fit.noise_free, seed=AUXILIARY_SEED)
+    ways = [*linear_ways(fit, surface.sigma), *counted_way(fit, noisy, observations.preset.spec.step)]
+    seen = surface.observe(held_out.noise_free, seed=AUXILIARY_SEED + 1)
     return min(ways, key=lambda way: float(metrics.mse(held_out.photos, way.pictures(seen)).mean()), default=None)
 
 
-def class_means(known: Known) -> keras.Model:
+def class_means(known: AttackerKnowledge) -> keras.Model:
     """0 for benign and 1 for malignant ``(n, 1)`` -> the mean of the attacker's photos with that answer, clipped."""
     answers = np.array([False, True])
-    benign, malignant = patches.resize(floors.class_mean(known, answers), GRID)
+    benign, malignant = patches.resize(baselines.class_mean(known, answers), GRID)
     answer = keras.Input((1,))
     return _enlarged(keras.Model(answer, _picture(answer, (malignant - benign)[None], benign)))
 
 
-def to_litert(ways: Mapping[str, Way], known: Mapping[str, Known], specs: Mapping[str, ReleaseSpec]) -> bytes:
+def to_litert(
+    ways: Mapping[str, Way], known: Mapping[str, AttackerKnowledge], specs: Mapping[str, ReleaseSpec]
+) -> bytes:
     """``attack.tflite``: a signature a preset, weights in half precision."""
     networks = {name: (_enlarged(way.network), class_means(known[name])) for name, way in ways.items()}
 
@@ -180,32 +182,34 @@ def to_litert(ways: Mapping[str, Way], known: Mapping[str, Known], specs: Mappin
     return content
 
 
-def measure(decoder: AttackDecoder, attack: str, exposed: Exposed, known: Known, victims: Photos) -> AttackFigures:
-    """What the deployed decoder gets on the victims.
+def measure(
+    decoder: AttackDecoder, attack: str, observations: Observations, known: AttackerKnowledge, targets: Photos
+) -> AttackFigures:
+    """What the deployed decoder gets on the targets.
 
     Args:
         decoder: as it is deployed.
         attack: which it is.
-        exposed: the preset.
+        observations: the preset.
         known: the attacker's photos.
-        victims: ``(n, SIDE, SIDE, 3)``.
+        targets: ``(n, SIDE, SIDE, 3)``.
     """
-    spec = exposed.preset.spec
-    seen, logits = exposed.observe(seed=VICTIMS_SEED)
-    answers = exposed.says_malignant(logits)
+    spec = observations.preset.spec
+    seen, logits = observations.observe(seed=TARGETS_SEED)
+    answers = observations.says_malignant(logits)
     releases = np.rint(seen / spec.step).astype(spec.dtype)
     found = [decoder.rebuild(spec, r, malignant=bool(a)) for r, a in zip(releases, answers, strict=True)]
     pictures = np.array([rebuilt.picture for rebuilt in found if rebuilt], np.float32) / np.float32(255)
-    means = floors.class_mean(known, answers)
-    skill = metrics.skill(victims, pictures, means)
-    gain = metrics.ssim(victims, pictures) - metrics.ssim(victims, means)
+    means = baselines.class_mean(known, answers)
+    skill = metrics.skill(targets, pictures, means)
+    gain = metrics.ssim(targets, pictures) - metrics.ssim(targets, means)
     return AttackFigures(
         attack=attack,
         skill=round(skill.mean, 4),
         skill_low=round(skill.low, 4),
         skill_high=round(skill.high, 4),
         ssim_gain=round(float(gain.mean()), 4),
-        photos=len(victims),
+        photos=len(targets),
         learned_from=len(known.photos),
     )
 
@@ -222,18 +226,21 @@ def make(bundle: Bundle, root: Path) -> AttackInfo:
         DataError: the releases of no preset can be decoded in so few bytes.
     """
     keras.utils.clear_session()  # names of layers go into the file
-    collection = photos.load(root, bundle.manifest.side, own=OWN, victims=VICTIMS)
-    own, victims = (as_photos(side.pixels, SIDE) for side in (collection.own, collection.victims))
+    collection = photos.load(root, bundle.manifest.side, auxiliary=AUXILIARY, targets=TARGETS)
+    auxiliary, targets = (as_photos(side.pixels, SIDE) for side in (collection.auxiliary, collection.targets))
     with tempfile.TemporaryDirectory() as folder:
-        exposed = observations.expose(bundle, collection, Path(folder), lambda line: print(line, flush=True))
-    known = {name: Known(own, seen.own, seen.own_malignant) for name, seen in exposed.items()}
-    ways = {name: way for name in exposed if (way := strongest(known[name], exposed[name]))}
+        observations = expose(bundle, collection, Path(folder), lambda line: print(line, flush=True))
+    known = {
+        name: AttackerKnowledge(auxiliary, seen.auxiliary, seen.auxiliary_malignant)
+        for name, seen in observations.items()
+    }
+    ways = {name: way for name in observations if (way := strongest(known[name], observations[name]))}
     if not ways:
         raise DataError(f"no preset of {bundle.folder} has a release that so small a decoder could take")
     specs = {name: preset.spec for name, preset in bundle.presets.items()}
     content = to_litert(ways, known, specs)
     decoder = AttackDecoder(content, SIDE, {name: specs[name] for name in ways}, {})
-    figures = {n: measure(decoder, way.attack, exposed[n], known[n], victims) for n, way in ways.items()}
+    figures = {n: measure(decoder, way.attack, observations[n], known[n], targets) for n, way in ways.items()}
     info = AttackInfo(hashlib.sha256(content).hexdigest(), SIDE, figures)
     _write(bundle, content, info, collection)
     return info

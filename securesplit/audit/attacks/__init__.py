@@ -4,7 +4,7 @@ The attacker is the tail worker: it knows the head and the defence, holds photos
 all attacks share is in `setting`; what they need of scikit-learn, SciPy or TensorFlow they import when they run.
 
 ====  ============  ======================================================
-A0    floors        what an attacker has who sees the predicted label only
+A0    baselines        what an attacker has who sees the predicted label only
 A1    ridge         closed-form linear inverse, global or patch by patch
 A2    optimise      search for a photo that gives the same release
 A3    decoder       a network trained through the defended pipeline

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit.attacks.floors import nearest_index
+from securesplit.audit.attacks.baselines import nearest_index
 
 MAX_FEATURES_WITH_ANSWER = 64
 """Up to so many numbers the probe of a release also sees the answer that the tail computes from it."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.audit.attacks import patches, ridge
-from securesplit.audit.attacks.setting import Known, More, Releases, always
+from securesplit.audit.attacks.setting import AttackerKnowledge, Releases, ShouldContinue, always
 from securesplit.audit.metrics import Photos, mse
 
 COMPONENTS = 128
@@ -32,12 +32,19 @@ PATIENCE = 5
 """Looks without a better one after which training stops."""
 
 
-def reconstruct(known: Known, observed: Releases, sigma: float, seed: int) -> Photos:
+def reconstruct(known: AttackerKnowledge, observed: Releases, sigma: float, seed: int) -> Photos:
     """Rebuild photos from releases; see `securesplit.audit.attacks.setting.Reconstruction`."""
     return fit(known, sigma, seed)(observed)
 
 
-def fit(known: Known, sigma: float, seed: int, *, updates: int = UPDATES, more: More = always) -> ridge.Predictor:
+def fit(
+    known: AttackerKnowledge,
+    sigma: float,
+    seed: int,
+    *,
+    updates: int = UPDATES,
+    should_continue: ShouldContinue = always,
+) -> ridge.Predictor:
     """Train every kind of decoder that the release's shape allows; return the best on the held-out tenth.
 
     Args:
@@ -45,19 +52,26 @@ def fit(known: Known, sigma: float, seed: int, *, updates: int = UPDATES, more: 
         sigma: of the noise, embedding units.
         seed: of weights, order and noise.
         updates: steps of Adam at most.
-        more: asked before each pass over the photos; where it says no, the best look so far counts.
+        should_continue: asked before each pass over the photos; where it says no, the best look so far counts.
     """
     fitted, _ = ridge.split(known)
-    ways = [_by_cell(fitted, known, sigma, seed, updates, more)] if known.clean.ndim == 4 else []
-    ways.append(_whole(fitted, known, sigma, seed, updates, more))
+    ways = [_by_cell(fitted, known, sigma, seed, updates, should_continue)] if known.noise_free.ndim == 4 else []
+    ways.append(_whole(fitted, known, sigma, seed, updates, should_continue))
     return ridge.best(ways, known, sigma, seed)
 
 
-def _whole(fitted: Known, known: Known, sigma: float, seed: int, updates: int, more: More) -> ridge.Predictor:
+def _whole(
+    fitted: AttackerKnowledge,
+    known: AttackerKnowledge,
+    sigma: float,
+    seed: int,
+    updates: int,
+    should_continue: ShouldContinue,
+) -> ridge.Predictor:
     flat = fitted.photos.reshape(len(fitted.photos), -1)
     photo_space = _photo_space(flat)
     scale = np.sqrt(photo_space.explained_variance_[0])
-    squeeze = _release_space(fitted.clean, sigma, seed)
+    squeeze = _release_space(fitted.noise_free, sigma, seed)
     shape = fitted.photos.shape[1:]
 
     def decode(output: NDArray[np.float32]) -> Photos:
@@ -65,7 +79,7 @@ def _whole(fitted: Known, known: Known, sigma: float, seed: int, updates: int, m
         return np.asarray(np.clip(rebuilt, 0, 1).reshape(-1, *shape), np.float32)
 
     targets = photo_space.transform(flat) / scale
-    return _train(squeeze, decode, fitted.clean, targets, known, sigma, seed, updates, more)
+    return _train(squeeze, decode, fitted.noise_free, targets, known, sigma, seed, updates, should_continue)
 
 
 _SPACES: dict[bytes, Any] = {}
@@ -90,9 +104,9 @@ def _components(values: NDArray[np.float32], count: int, seed: int) -> Any:
     return PCA(count, svd_solver="randomized", random_state=seed).fit(values)
 
 
-def _release_space(clean: Releases, sigma: float, seed: int) -> Callable[[Releases], NDArray[np.float32]]:
+def _release_space(noise_free: Releases, sigma: float, seed: int) -> Callable[[Releases], NDArray[np.float32]]:
     """Standardise, in the releases' own principal components where there are many numbers."""
-    flat = clean.reshape(len(clean), -1)
+    flat = noise_free.reshape(len(noise_free), -1)
     mean = flat.mean(0)
     if flat.shape[1] <= COMPONENTS:
         spread = np.sqrt(flat.var(0) + sigma**2 + 1e-12)
@@ -102,8 +116,15 @@ def _release_space(clean: Releases, sigma: float, seed: int) -> Callable[[Releas
     return lambda seen: np.asarray(space.transform(seen.reshape(len(seen), -1)) / size, np.float32)
 
 
-def _by_cell(fitted: Known, known: Known, sigma: float, seed: int, updates: int, more: More) -> ridge.Predictor:
-    side, cells = fitted.photos.shape[1], fitted.clean.shape[1]
+def _by_cell(
+    fitted: AttackerKnowledge,
+    known: AttackerKnowledge,
+    sigma: float,
+    seed: int,
+    updates: int,
+    should_continue: ShouldContinue,
+) -> ridge.Predictor:
+    side, cells = fitted.photos.shape[1], fitted.noise_free.shape[1]
     chosen = fitted.first(max(20, ridge.CELLS_TO_FIT // 2 // cells**2))
     sample, _ = ridge.cells_to_fit(chosen, seed)
     centre, spread = sample.mean(0), sample.std(0) + 1e-6
@@ -118,19 +139,19 @@ def _by_cell(fitted: Known, known: Known, sigma: float, seed: int, updates: int,
         return patches.from_patches(output.reshape(-1, cells, cells, output.shape[-1]) + 0.5, side)
 
     targets = patches.to_patches(chosen.photos, cells).reshape(len(chosen.photos) * cells * cells, -1) - 0.5
-    return _train(encode, decode, chosen.clean, targets, known, sigma, seed, updates, more)
+    return _train(encode, decode, chosen.noise_free, targets, known, sigma, seed, updates, should_continue)
 
 
 def _train(
     encode: Callable[[Releases], NDArray[np.float32]],
     decode: Callable[[NDArray[np.float32]], Photos],
-    clean: Releases,
+    noise_free: Releases,
     targets: NDArray[Any],
-    known: Known,
+    known: AttackerKnowledge,
     sigma: float,
     seed: int,
     updates: int,
-    more: More,
+    should_continue: ShouldContinue,
 ) -> ridge.Predictor:
     """Adam on squared error, fresh noise every epoch; the best look at the held-out tenth counts."""
     from sklearn.neural_network import MLPRegressor
@@ -145,9 +166,9 @@ def _train(
     def error(outputs: NDArray[Any]) -> float:
         return float(mse(held_out.photos, decode(np.asarray(outputs, np.float32))).mean())
 
-    seen = encode(noisy(held_out.clean))
-    once = None if sigma else encode(clean)
-    copies = [encode(noisy(clean)) if once is None else once for _ in range(COPIES if sigma else 1)]
+    seen = encode(noisy(held_out.noise_free))
+    once = None if sigma else encode(noise_free)
+    copies = [encode(noisy(noise_free)) if once is None else once for _ in range(COPIES if sigma else 1)]
     lines = ridge.solve(np.concatenate(copies), np.concatenate([targets] * len(copies)), 0.0)
     line = min(lines, key=lambda linear: error(linear(seen)))
     network = MLPRegressor(
@@ -157,9 +178,9 @@ def _train(
     best, weights, misses = error(line(seen)), None, 0
     with threadpool_limits(1):  # the products are small: more threads only wait for each other
         for epoch in range(1, epochs + 1):
-            if not more():
+            if not should_continue():
                 break
-            features = encode(noisy(clean)) if once is None else once
+            features = encode(noisy(noise_free)) if once is None else once
             network.partial_fit(features, np.asarray(targets - line(features), np.float32))
             if epoch % (epochs // LOOKS):
                 continue

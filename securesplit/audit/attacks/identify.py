@@ -1,6 +1,6 @@
 """A6: which of N known photos was it?
 
-The attacker has the N candidates, computes their clean releases and takes the nearest (`floors.squared_distances` and
+The attacker has the N candidates, computes their releases without noise and takes the nearest (`squared_distances` and
 `metrics.top_k`): the maximum-likelihood choice for isotropic noise and equally likely candidates, so no attacker does
 better on one release. With a whole batch of releases of distinct photos it solves the assignment problem (Kuhn 1955),
 which can do better.
@@ -22,7 +22,7 @@ def assign(distances: NDArray[np.float64], seed: int, *, orders: int = ORDERS) -
     release it is and makes of one assignment a guess: so the share is that over several random orders of them.
 
     Args:
-        distances: ``(n, n)`` from every observed release to every candidate's clean one.
+        distances: ``(n, n)`` from every observed release to every candidate's noise-free one.
         seed: of the orders.
         orders: how many.
     """
@@ -43,7 +43,7 @@ def label_only(
     """The floor: how often a guess among the candidates with the answer that was seen is right, ``(m,)``.
 
     Args:
-        gallery: ``(n,)`` the tail's answer to each candidate's clean release.
+        gallery: ``(n,)`` the tail's answer to each candidate's noise-free release.
         observed: ``(m,)`` the tail's answer to each noisy release.
         truth: ``(m,)`` index of each one's photo in the gallery.
     """

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit.attacks.floors import squared_distances
+from securesplit.audit.attacks.baselines import squared_distances
 from securesplit.audit.attacks.setting import Releases
 
 MAX_NUMBERS = 512
 """Longer releases are compared by the plain distance only."""
 MAX_VALUES = 64
-"""Up to so many different clean values of a one-number release are counted."""
+"""Up to so many different noise-free values of a one-number release are counted."""
 
 
 def pairs(lesions: Sequence[str]) -> NDArray[np.intp]:
@@ -38,10 +38,10 @@ def scores(
     """``(m, n)`` scores, higher is likelier the same lesion, one matrix for each way to compare.
 
     Args:
-        gallery: ``(n, *shape)`` clean releases of the candidates' other photos.
+        gallery: ``(n, *shape)`` noise-free releases of the candidates' other photos.
         observed: ``(m, *shape)`` noisy releases.
         sigma: of the noise, embedding units.
-        own_pairs: clean releases of the attacker's own pairs, first and second photos; None: it has none.
+        own_pairs: noise-free releases of the attacker's own pairs, first and second photos; None: it has none.
     """
     ways = [-squared_distances(gallery, observed)]
     numbers = int(np.prod(gallery.shape[1:]))
@@ -57,12 +57,12 @@ def scores(
 def _counted(
     values: Releases, gallery: Releases, observed: Releases, sigma: float, own_pairs: tuple[Releases, Releases]
 ) -> NDArray[np.float64]:
-    """Ln P[observed | gallery] over the clean values in between, from counts of pairs in both orders."""
+    """Ln P[observed | gallery] over the noise-free values in between, from counts of pairs in both orders."""
     first, second = (np.searchsorted(values, np.ravel(releases)) for releases in own_pairs)
     counts = np.full((len(values), len(values)), 1 / len(values))  # one pseudo-count a row
     np.add.at(counts, (first, second), 1.0)
     np.add.at(counts, (second, first), 1.0)
-    beside = counts / counts.sum(1, keepdims=True)  # P[clean value of the one photo | clean value of the other]
+    beside = counts / counts.sum(1, keepdims=True)  # P[noise-free value of the one photo | value of the other]
     distances = np.square(np.ravel(observed)[:, None].astype(np.float64) - values)
     seen = np.exp(-distances / (2 * sigma**2)) if sigma else (distances == distances.min(1, keepdims=True)) * 1.0
     likelihood = seen @ beside[np.searchsorted(values, np.ravel(gallery))].T

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from securesplit.audit.attacks.setting import Known, More, Releases, Surface, always
+from securesplit.audit.attacks.setting import AttackerKnowledge, Releases, ShouldContinue, Surface, always
 from securesplit.audit.attacks.whitebox import WhiteBox
 from securesplit.audit.metrics import Photos
 
@@ -92,7 +92,7 @@ class Searcher:
         search: its settings.
     """
 
-    def __init__(self, box: WhiteBox, surface: Surface, known: Known, search: Search) -> None:
+    def __init__(self, box: WhiteBox, surface: Surface, known: AttackerKnowledge, search: Search) -> None:
         import tensorflow as tf
 
         self._tf, self._box, self._surface, self._known, self._search = tf, box, surface, known, search
@@ -100,13 +100,15 @@ class Searcher:
         self._smoothness = _smoothness(known)
         self._descents: dict[int, _Descent] = {}
 
-    def find(self, observed: Releases, *, start: Start | None = None, more: More = always) -> Found:
+    def find(
+        self, observed: Releases, *, start: Start | None = None, should_continue: ShouldContinue = always
+    ) -> Found:
         """Rebuild photos by optimisation.
 
         Args:
             observed: ``(m, *shape)`` what was sent.
             start: A3's answer for A4; None: the mean photo.
-            more: asked before each step; where it says no, photos are returned as far as they were found.
+            should_continue: asked before each step; where it says no, photos are returned as far as they were found.
         """
         mean = np.repeat(self._known.photos.mean(0, keepdims=True), len(observed), axis=0)
         first, nearness = (mean, 0.0) if start is None else (start.photos, 1 / (2 * start.error))
@@ -115,7 +117,9 @@ class Searcher:
         found, steps, losses = [], 0, []
         for at in range(0, len(observed), size):
             rows = np.minimum(np.arange(at, at + size), len(observed) - 1)  # the last batch repeats its last photo
-            photos, taken, loss = self._descent(size)(first[rows], observed[rows], smoothness, nearness, more)
+            photos, taken, loss = self._descent(size)(
+                first[rows], observed[rows], smoothness, nearness, should_continue
+            )
             found.append(photos)
             losses.append(loss / size)
             steps = max(steps, taken)
@@ -129,7 +133,7 @@ class Searcher:
 
     def _data_loss(self, size: int) -> tuple[Any, Callable[[Any], Any]]:
         """A variable for what was seen of a batch, and how badly photos explain it."""
-        shape = (size, *self._known.clean.shape[1:])
+        shape = (size, *self._known.noise_free.shape[1:])
         target = self._tf.Variable(np.zeros(shape, np.float32), trainable=False)
 
         def loss(photos: Any) -> Any:
@@ -162,7 +166,7 @@ class _Descent:
         self._step = tf.function(step)
 
     def __call__(
-        self, first: Photos, observed: Releases, smoothness: float, nearness: float, more: More
+        self, first: Photos, observed: Releases, smoothness: float, nearness: float, should_continue: ShouldContinue
     ) -> tuple[Photos, int, float]:
         """The photos, how many steps were taken from `first`, and the loss."""
         values = (first, observed, smoothness, nearness)
@@ -173,12 +177,12 @@ class _Descent:
         tried = {}
         for rate in search.first_rates:
             self._begin(rate)
-            tried[rate] = self._few(search.look, more)[1]
+            tried[rate] = self._few(search.look, should_continue)[1]
         rate = min(tried, key=lambda r: tried[r])
         self._begin(rate)
         steps, before, loss, finer = 0, np.inf, np.inf, 0
         while steps < search.steps and finer < search.rates:
-            taken, loss = self._few(min(search.look, search.steps - steps), more)
+            taken, loss = self._few(min(search.look, search.steps - steps), should_continue)
             steps += taken
             if taken < search.look:
                 break
@@ -195,11 +199,11 @@ class _Descent:
         self._photos.assign(self._anchor)
         self._adam.learning_rate = rate
 
-    def _few(self, steps: int, more: More) -> tuple[int, float]:
+    def _few(self, steps: int, should_continue: ShouldContinue) -> tuple[int, float]:
         """How many of so many steps there was time for, and the loss before the last of them."""
         loss: Any = np.inf
         for number in range(steps):
-            if not more():
+            if not should_continue():
                 return number, float(loss)
             loss = self._step()
         return steps, float(loss)
@@ -214,14 +218,14 @@ def _released(tf: Any, box: WhiteBox, surface: Surface, photos: Any) -> Any:
     return embedding * tf.minimum(1.0, surface.spec.clip_norm / norm)
 
 
-def _data_weight(tf: Any, box: WhiteBox, surface: Surface, known: Known) -> float:
+def _data_weight(tf: Any, box: WhiteBox, surface: Surface, known: AttackerKnowledge) -> float:
     """1 / (2 (σ² + τ²))."""
     few = known.first(MEASURED_PHOTOS)
     coarse = _released(tf, box, surface, tf.constant(few.photos)).numpy()
-    return 1 / (2 * (surface.sigma**2 + float(np.square(coarse - few.clean).mean()) + 1e-9))
+    return 1 / (2 * (surface.sigma**2 + float(np.square(coarse - few.noise_free).mean()) + 1e-9))
 
 
-def _smoothness(known: Known) -> float:
+def _smoothness(known: AttackerKnowledge) -> float:
     """λ: one over the mean absolute difference of neighbouring pixels."""
     across = [float(np.abs(np.diff(known.photos[:200], axis=axis)).mean()) for axis in (1, 2)]
     return 1 / max(float(np.mean(across)), 1e-6)

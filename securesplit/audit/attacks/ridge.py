@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.audit.attacks import patches
-from securesplit.audit.attacks.setting import Known, Releases
+from securesplit.audit.attacks.setting import AttackerKnowledge, Releases
 from securesplit.audit.metrics import Photos, mse
 
 PENALTIES = (1e-4, 1e-2, 1.0)
@@ -27,45 +27,45 @@ Predictor = Callable[[Releases], Photos]
 Linear = Callable[[NDArray[Any]], NDArray[np.float64]]
 
 
-def reconstruct(known: Known, observed: Releases, sigma: float, seed: int) -> Photos:
+def reconstruct(known: AttackerKnowledge, observed: Releases, sigma: float, seed: int) -> Photos:
     """Rebuild photos from releases; see `securesplit.audit.attacks.setting.Reconstruction`."""
     return best(candidates(known, sigma, seed), known, sigma, seed)(observed)
 
 
-def candidates(known: Known, sigma: float, seed: int) -> Iterable[Predictor]:
+def candidates(known: AttackerKnowledge, sigma: float, seed: int) -> Iterable[Predictor]:
     """Every way to invert, fitted on nine tenths of what is known."""
     fit, _ = split(known)
     yield from _whole(fit, sigma)
-    if known.clean.ndim == 4:
+    if known.noise_free.ndim == 4:
         yield from _by_cell(fit, sigma, seed)
 
 
-def split(known: Known) -> tuple[Known, Known]:
+def split(known: AttackerKnowledge) -> tuple[AttackerKnowledge, AttackerKnowledge]:
     """Nine tenths to fit, one tenth to choose."""
     last = np.arange(len(known.photos)) % 10 == 9
-    fit, held_out = (Known(known.photos[m], known.clean[m], known.malignant[m]) for m in (~last, last))
+    fit, held_out = (AttackerKnowledge(known.photos[m], known.noise_free[m], known.malignant[m]) for m in (~last, last))
     return fit, held_out
 
 
-def best(ways: Iterable[Predictor], known: Known, sigma: float, seed: int) -> Predictor:
+def best(ways: Iterable[Predictor], known: AttackerKnowledge, sigma: float, seed: int) -> Predictor:
     """The predictor of the smallest error on the tenth that was held out, seen through the noise."""
     _, held_out = split(known)
-    noise = np.random.default_rng(seed).normal(0, 1, held_out.clean.shape) * sigma
-    seen = (held_out.clean + noise).astype(np.float32)
+    noise = np.random.default_rng(seed).normal(0, 1, held_out.noise_free.shape) * sigma
+    seen = (held_out.noise_free + noise).astype(np.float32)
     return min(ways, key=lambda way: float(mse(held_out.photos, way(seen)).mean()))
 
 
-def _whole(known: Known, sigma: float) -> Iterable[Predictor]:
+def _whole(known: AttackerKnowledge, sigma: float) -> Iterable[Predictor]:
     shape = known.photos.shape[1:]
 
     def as_photos(linear: Linear) -> Predictor:
         return lambda seen: np.clip(linear(seen.reshape(len(seen), -1)), 0, 1).reshape(-1, *shape).astype(np.float32)
 
-    x, y = (a.reshape(len(a), -1) for a in (known.clean, known.photos))
+    x, y = (a.reshape(len(a), -1) for a in (known.noise_free, known.photos))
     return (as_photos(linear) for linear in solve(x, y, sigma))
 
 
-def _by_cell(known: Known, sigma: float, seed: int) -> Iterable[Predictor]:
+def _by_cell(known: AttackerKnowledge, sigma: float, seed: int) -> Iterable[Predictor]:
     side = known.photos.shape[1]
 
     def as_photos(linear: Linear) -> Predictor:
@@ -79,13 +79,13 @@ def _by_cell(known: Known, sigma: float, seed: int) -> Iterable[Predictor]:
     return (as_photos(linear) for linear in solve(*cells_to_fit(known, seed), sigma))
 
 
-def cells_to_fit(known: Known, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def cells_to_fit(known: AttackerKnowledge, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Features and pixels of at most `CELLS_TO_FIT` random cells of the known maps."""
-    per_map = known.clean.shape[1] * known.clean.shape[2]
+    per_map = known.noise_free.shape[1] * known.noise_free.shape[2]
     rng = np.random.default_rng(seed)
-    photos = rng.permutation(len(known.clean))[: max(1, 2 * CELLS_TO_FIT // per_map)]
-    features = patches.cell_features(known.clean[photos])
-    targets = patches.to_patches(known.photos[photos], known.clean.shape[1])
+    photos = rng.permutation(len(known.noise_free))[: max(1, 2 * CELLS_TO_FIT // per_map)]
+    features = patches.cell_features(known.noise_free[photos])
+    targets = patches.to_patches(known.photos[photos], known.noise_free.shape[1])
     x, y = features.reshape(-1, features.shape[-1]), targets.reshape(-1, targets.shape[-1])
     chosen = rng.permutation(len(x))[:CELLS_TO_FIT]
     return x[chosen], y[chosen]

@@ -22,32 +22,41 @@ from securesplit.privacy.release import ReleaseSpec
 Releases = NDArray[np.float32]
 """``(n, *shape)`` in embedding units."""
 
-More = Callable[[], bool]
+ShouldContinue = Callable[[], bool]
 """Asked by an attack that has something left to do: is there time for it?"""
 
 
 def always() -> bool:
-    """`More` without a limit."""
+    """`ShouldContinue` without a limit."""
     return True
 
 
 @dataclass(frozen=True)
-class Known:
+class AttackerKnowledge:
     """The attacker's own photos, of other lesions than the victims'.
 
     Args:
         photos: ``(n, side, side, 3) float32`` in [0, 1], at the resolution of the attack.
-        clean: ``(n, *shape)``, their releases before the noise; the attacker knows the head.
+        noise_free: ``(n, *shape)``, their releases without noise; the attacker knows the head.
         malignant: ``(n,) bool``, what the tail answers to each, seen through the noise as a victim's is.
     """
 
     photos: Photos
-    clean: Releases
+    noise_free: Releases
     malignant: NDArray[np.bool_]
 
-    def first(self, count: int) -> Known:
+    @property
+    def clean(self) -> Releases:
+        """`noise_free` by the name that attacks of other packages know (ADR 089)."""
+        return self.noise_free
+
+    def first(self, count: int) -> AttackerKnowledge:
         """Only the first `count` of them."""
-        return Known(self.photos[:count], self.clean[:count], self.malignant[:count])
+        return AttackerKnowledge(self.photos[:count], self.noise_free[:count], self.malignant[:count])
+
+
+Known = AttackerKnowledge
+"""The name that attacks of other packages know (ADR 089)."""
 
 
 @dataclass(frozen=True)
@@ -73,26 +82,26 @@ class Surface:
         """The same for the mean of that many independent releases."""
         return self.sigma / math.sqrt(releases)
 
-    def observe(self, clean: Releases, *, seed: int, releases: int = 1) -> Releases:
+    def observe(self, noise_free: Releases, *, seed: int, releases: int = 1) -> Releases:
         """What the server can make of `releases` independent releases of each photo: their mean (attack A5).
 
         One release is drawn by the device's own exact sampler. Several are drawn from the same distribution in floating
         point; their mean is a sufficient statistic. The device itself would repeat its one release
         (`securesplit.privacy.noise`); independent draws show what that rule is for. Of an own mechanism this is what an
-        attacker makes of its scatter; what the server really has of one is `securesplit.audit.observations.Exposed`'s.
+        attacker makes of its scatter; `securesplit.audit.observations.Observations` has what the server really gets.
         """
         if self.spec is None or not self.sigma:
-            return clean
+            return noise_free
         if self.scatter:
-            normal = np.random.default_rng(seed).normal(0, self.sigma_of_mean(releases), clean.shape)
-            return (clean + normal).astype(np.float32)
+            normal = np.random.default_rng(seed).normal(0, self.sigma_of_mean(releases), noise_free.shape)
+            return (noise_free + normal).astype(np.float32)
         if releases == 1:
-            noise = exact_noise(self.spec, clean.shape, seed)
+            noise = exact_noise(self.spec, noise_free.shape, seed)
         else:
             rng = np.random.default_rng(seed)
             values, mass = discrete_gaussian(float(self.spec.sigma_squared))
-            noise = np.mean([rng.choice(values, clean.shape, p=mass) for _ in range(releases)], axis=0)
-        return (clean + noise * self.spec.step).astype(np.float32)
+            noise = np.mean([rng.choice(values, noise_free.shape, p=mass) for _ in range(releases)], axis=0)
+        return (noise_free + noise * self.spec.step).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=32)
@@ -113,7 +122,7 @@ def exact_noise(spec: ReleaseSpec, shape: tuple[int, ...], seed: int) -> NDArray
 class Reconstruction(Protocol):
     """An attack that rebuilds photos."""
 
-    def __call__(self, known: Known, observed: Releases, sigma: float, seed: int) -> Photos:
+    def __call__(self, known: AttackerKnowledge, observed: Releases, sigma: float, seed: int) -> Photos:
         """Rebuild.
 
         Args:

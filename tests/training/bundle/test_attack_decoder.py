@@ -14,7 +14,7 @@ pytest.importorskip("sklearn")
 import keras
 from keras import layers
 
-from securesplit.audit.attacks.setting import Known
+from securesplit.audit.attacks.setting import AttackerKnowledge
 from securesplit.audit.context import as_photos
 from securesplit.device.release_step import Releaser
 from securesplit.imaging.synthetic import draw_lesion
@@ -72,8 +72,8 @@ def test_one_command_makes_the_same_decoder_each_time(data: Path, tmp_path: Path
     assert (tmp_path / "bundle" / attack_decoder.FILE).read_bytes() == content
 
 
-def known(clean: np.ndarray, photos: np.ndarray) -> Known:
-    return Known(photos.astype(np.float32), clean.astype(np.float32), np.zeros(len(photos), bool))
+def known(clean: np.ndarray, photos: np.ndarray) -> AttackerKnowledge:
+    return AttackerKnowledge(photos.astype(np.float32), clean.astype(np.float32), np.zeros(len(photos), bool))
 
 
 def test_a_value_decodes_to_the_mean_of_its_photos() -> None:

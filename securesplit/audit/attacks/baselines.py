@@ -8,28 +8,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit.attacks.setting import Known, Releases
+from securesplit.audit.attacks.setting import AttackerKnowledge, Releases
 from securesplit.audit.metrics import Photos
 
 
-def mean_image(known: Known, count: int) -> Photos:
+def mean_image(known: AttackerKnowledge, count: int) -> Photos:
     """The mean of all known photos, `count` times."""
     return np.repeat(known.photos.mean(0, keepdims=True), count, axis=0)
 
 
-def class_mean(known: Known, malignant: NDArray[np.bool_]) -> Photos:
+def class_mean(known: AttackerKnowledge, malignant: NDArray[np.bool_]) -> Photos:
     """For each victim the mean of the known photos that get the same answer, ``(m, side, side, 3)``."""
     means = {bool(a): _mean_of(known, known.malignant == a) for a in (False, True)}
     return np.stack([means[bool(a)] for a in malignant])
 
 
-def _mean_of(known: Known, members: NDArray[np.bool_]) -> Photos:
+def _mean_of(known: AttackerKnowledge, members: NDArray[np.bool_]) -> Photos:
     chosen = known.photos[members] if members.any() else known.photos
     mean: Photos = chosen.mean(0)
     return mean
 
 
-def random_of_class(known: Known, malignant: NDArray[np.bool_], seed: int) -> Photos:
+def random_of_class(known: AttackerKnowledge, malignant: NDArray[np.bool_], seed: int) -> Photos:
     """For each victim a random known photo that gets the same answer."""
     rng = np.random.default_rng(seed)
     pools = {bool(a): np.flatnonzero(known.malignant == a) for a in (False, True)}
@@ -37,9 +37,9 @@ def random_of_class(known: Known, malignant: NDArray[np.bool_], seed: int) -> Ph
     return np.stack([known.photos[rng.choice(p if len(p := pools[bool(a)]) else everyone)] for a in malignant])
 
 
-def nearest(known: Known, observed: Releases) -> Photos:
+def nearest(known: AttackerKnowledge, observed: Releases) -> Photos:
     """For each victim the known photo whose release is the nearest."""
-    return known.photos[nearest_index(known.clean, observed)]
+    return known.photos[nearest_index(known.noise_free, observed)]
 
 
 def nearest_index(gallery: Releases, observed: Releases) -> NDArray[np.intp]:

@@ -5,9 +5,9 @@ import pytest
 
 from securesplit.audit import goals, markdown, page, report
 from securesplit.audit.attacks import decoder
-from securesplit.audit.attacks.setting import Known
+from securesplit.audit.attacks.setting import AttackerKnowledge
 from securesplit.audit.store import Store
-from securesplit.audit.time_budget import Allowance, share
+from securesplit.audit.time_budget import TimeBudget, share
 
 
 class Clock:
@@ -22,29 +22,29 @@ class Clock:
 
 def test_parts_share_the_time_that_is_left():
     clock = Clock()
-    allowance = Allowance(30.0, clock)
-    first = allowance.part(3)
+    budget = TimeBudget(30.0, clock)
+    first = budget.part(3)
     clock.now += 9
     assert first()
     clock.now += 2  # the first part took 11 s and asks in vain
     assert not first()
-    second = allowance.part(2)
+    second = budget.part(2)
     clock.now += 9.4
     assert second()
     clock.now += 0.2
     assert not second()
-    assert allowance.cut_short
+    assert budget.cut_short
 
 
 def test_who_needs_less_is_not_cut_short():
     clock = Clock()
-    allowance = Allowance(30.0, clock)
+    budget = TimeBudget(30.0, clock)
     for number in range(3):
-        more = allowance.part(3 - number)
+        more = budget.part(3 - number)
         clock.now += 5
         assert more()
-    assert not allowance.cut_short
-    assert Allowance().part(1)()
+    assert not budget.cut_short
+    assert TimeBudget().part(1)()
 
 
 def test_shares_never_exceed_what_is_left_and_end_with_all_of_it():
@@ -61,14 +61,14 @@ def test_a_decoder_without_time_is_the_linear_answer():
     pytest.importorskip("sklearn")
     rng = np.random.default_rng(0)
     photos = rng.random((60, 8, 8, 3), np.float32)
-    known = Known(photos, photos.reshape(60, -1)[:, :5], np.zeros(60, bool))
+    known = AttackerKnowledge(photos, photos.reshape(60, -1)[:, :5], np.zeros(60, bool))
     asked = []
 
     def never():
         asked.append(1)
         return False
 
-    rebuilt = decoder.fit(known, 0.0, 1, updates=100, more=never)(known.clean[:3])
+    rebuilt = decoder.fit(known, 0.0, 1, updates=100, should_continue=never)(known.noise_free[:3])
     assert rebuilt.shape == (3, 8, 8, 3)
     assert len(asked) == 1
 
