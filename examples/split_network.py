@@ -10,13 +10,13 @@ import numpy as np
 
 from securesplit import Client
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.model import packing, splitting
+from securesplit.model import keras_graph, packing, splitting
 from securesplit.worker import EmbeddedWorker
 
 
 def network() -> object:
     """Photo of 64 × 64 in 0..255 -> one logit of malignant; the weights are random."""
-    keras = splitting.load_keras()
+    keras = keras_graph.load_keras()
     keras.utils.set_random_seed(1)
     photo = keras.Input((64, 64, 3))
     x = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="first")(photo)
@@ -27,7 +27,7 @@ def network() -> object:
 
 def main() -> None:
     """List the cuts, split, and ask a worker that serves the new bundle."""
-    mine = splitting.unfold(network(), 64)
+    mine = keras_graph.unfold(network(), 64)
     for cut in splitting.list_cuts(mine):
         print(f"{cut.layer}: {cut.shape}, {cut.float32_bytes} bytes")
     photos = np.stack([draw_lesion(seed, 64) for seed in range(8)])

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.errors import ConfigError
-from securesplit.model.splitting import load_keras
+from securesplit.model.keras_graph import load_keras
 
 PRECISIONS = ("float32", "float16", "int8")
 

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.errors import BundleError, ConfigError
+from securesplit.model.keras_graph import LAYOUT, load_keras
 from securesplit.model.onnx_ops import MULTIPLYING, OPERATIONS, Node
-from securesplit.model.splitting import LAYOUT, load_keras
 
 OWN_DOMAINS = ("", "ai.onnx")
 OPSETS = (13, 26)

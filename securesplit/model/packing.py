@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from securesplit import atomic
 from securesplit.errors import BundleError, ConfigError, SecureSplitError
 from securesplit.model.convert import Endpoint, Parity, convert
+from securesplit.model.keras_graph import load_keras
 from securesplit.model.litert import Head, Tail
 from securesplit.model.logits import logit_network
 from securesplit.model.manifest import Calibration, Manifest, Preset, parse
-from securesplit.model.splitting import PIXELS, load_keras, split_at
+from securesplit.model.splitting import PIXELS, split_at
 from securesplit.privacy.release import ReleaseSpec, saturate, to_grid
 
 GRID_LIMIT = 32767

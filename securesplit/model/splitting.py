@@ -1,45 +1,23 @@
 """Cut a Keras network in two. Loads TensorFlow, as `convert`, `packing` and `onnx_ops` do.
 
 Head and tail share their layers with the network, so nothing is trained or copied and head∘tail computes the very same
-operations. Networks inside a network (a backbone as one layer of a `Sequential`) are unfolded first, so that
-they can be cut on the inside too.
+operations.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from securesplit.errors import BundleError, ConfigError
 from securesplit.model import backbones
-from securesplit.model.cuts import Cut, LayerNode, find_cut, valid_cuts
+from securesplit.model.cuts import Cut, find_cut, valid_cuts
 from securesplit.model.formats import EXPORTED, ONNX, check_network_file
+from securesplit.model.keras_graph import first_line, graph_of, history, load_keras, replay, unfold
 
-LAYOUT = "photo_channels_first"
-"""The layer that turns a photo to the order of another format; a cut there would send the photo."""
 PIXELS = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}
 """What a network may expect, by name: scale and offset from pixels in 0..255."""
-
-
-def load_keras() -> Any:
-    """The `keras` module, on TensorFlow.
-
-    Raises:
-        ConfigError: TensorFlow is not installed.
-    """
-    try:
-        import keras
-        import tensorflow as tf
-
-        tf.config.list_logical_devices()  # makes TensorFlow find its devices now
-    except ImportError:
-        raise ConfigError(
-            "splitting a network needs TensorFlow, which is not installed", hint="pip install 'securesplit[train]'"
-        ) from None
-    return keras
 
 
 def load_network(model: str, side: int, weights: Path | None = None) -> Any:
@@ -87,7 +65,7 @@ def _from_file(file: Path) -> Any:
         return keras.models.load_model(str(file), compile=False)
     except Exception as error:  # noqa: BLE001  (Keras lets through whatever its layers raise)
         raise BundleError(
-            f"Keras cannot load the network ({type(error).__name__}: {_line(error)})",
+            f"Keras cannot load the network ({type(error).__name__}: {first_line(error)})",
             hint="save it again with model.save('NAME.keras'), with layers of Keras only",
         ) from None
 
@@ -109,63 +87,6 @@ def _in_float32(network: Any) -> Any:
     return network
 
 
-def _line(error: Exception) -> str:
-    return (str(error).strip() or "no reason given").splitlines()[0][:200]
-
-
-def unfold(network: Any, side: int) -> Any:
-    """The same function on the same weights, without networks inside it, on ``(n, h, w, 3)`` of a fixed size.
-
-    Args:
-        network: one input, a photo.
-        side: height and width where the network leaves them open.
-
-    Raises:
-        BundleError: it is not made of layers, or takes something else than one RGB photo.
-    """
-    keras = load_keras()
-    shapes = [tuple(x.shape) for x in getattr(network, "inputs", None) or ()]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3:
-        raise BundleError(
-            f"the network takes {shapes or 'no declared input'}, not one RGB photo",
-            hint="split functional or Sequential networks of (height, width, 3)",
-        )
-    height, width = (side if edge is None else int(edge) for edge in shapes[0][1:3])
-    photo = keras.Input((height, width, 3), name="photo")
-    try:
-        return keras.Model(photo, _apply(getattr(network, "_functional", None) or network, photo), name=network.name)
-    except ValueError as error:
-        raise BundleError(
-            f"the network cannot be unfolded: {_line(error)}", hint="give every layer a name of its own"
-        ) from None
-
-
-def _apply(network: Any, inputs: Any) -> Any:
-    """Call the layers of `network` one by one, and those of the networks inside it."""
-    keras = load_keras()
-    computed = {id(old): new for old, new in zip(network.inputs, keras.tree.flatten(inputs), strict=True)}
-    _replay(_in_order(network.outputs), computed)
-    return keras.tree.pack_sequence_as(network.output, [computed[id(t)] for t in network.outputs])
-
-
-def _replay(steps: Iterable[tuple[Any, int]], computed: dict[int, Any]) -> None:
-    """Call each step's layer on what stands in for its input tensors in `computed`, by id; its outputs go there too."""
-    for operation, index in steps:
-        applied = operation._inbound_nodes[index]  # noqa: SLF001  (where Keras keeps its graph)
-        if applied.is_input:
-            continue
-        args, kwargs = applied.arguments.fill_in(computed)
-        inner = getattr(operation, "_functional", None) or operation  # a Sequential holds its graph there
-        if hasattr(inner, "inputs") and hasattr(inner, "outputs"):
-            answer = _apply(inner, args)  # flags such as training=False are those of inference
-        else:
-            answer = operation(*args, **kwargs)
-        answers = (
-            answer.values() if isinstance(answer, dict) else answer if isinstance(answer, list | tuple) else [answer]
-        )
-        computed.update((id(old), new) for old, new in zip(applied.output_tensors, answers, strict=True))
-
-
 def choose_output(network: Any, name: str | None) -> Any:
     """The network with one output: the one called `name`, or the only one.
 
@@ -184,76 +105,7 @@ def choose_output(network: Any, name: str | None) -> Any:
 def _named_outputs(network: Any) -> dict[str, Any]:
     if isinstance(network.output, dict):
         return dict(network.output)
-    return {_history(tensor).operation.name: tensor for tensor in network.outputs}
-
-
-@dataclass(frozen=True)
-class Graph:
-    """The layers between input and outputs of a network, as `securesplit.model.cuts` reads them, with their tensors."""
-
-    nodes: tuple[LayerNode, ...]
-    outputs: tuple[str, ...]
-    tensors: dict[str, Any]
-    steps: tuple[tuple[Any, int], ...]
-
-
-def graph_of(network: Any) -> Graph:
-    """The layer graph of a functional network, in topological order, without branches that lead nowhere."""
-    names: dict[tuple[int, int], str] = {}
-    nodes, tensors = [], {}
-    steps = tuple(_in_order(network.outputs))
-    for operation, index in steps:
-        applied = operation._inbound_nodes[index]  # noqa: SLF001  (where Keras keeps its graph)
-        name = operation.name if operation.name not in tensors else f"{operation.name}:{index}"
-        names[id(operation), index] = name
-        inputs = tuple(dict.fromkeys(names[_key(t)] for t in applied.input_tensors))
-        nodes.append(_node(operation, name, inputs, applied))
-        tensors[name] = applied.output_tensors[0]
-    return Graph(tuple(nodes), tuple(names[_key(t)] for t in network.outputs), tensors, steps)
-
-
-def _history(tensor: Any) -> Any:
-    return tensor._keras_history  # noqa: SLF001  (Keras' own way back from a tensor)
-
-
-def _key(tensor: Any) -> tuple[int, int]:
-    return id(_history(tensor).operation), _history(tensor).node_index
-
-
-def _in_order(outputs: list[Any]) -> Iterator[tuple[Any, int]]:
-    """(operation, node index) in topological order, depth first without recursion: networks are deep."""
-    seen: set[tuple[int, int]] = set()
-    stack = [(t, False) for t in reversed(outputs)]
-    while stack:
-        tensor, done = stack.pop()
-        operation, index = _history(tensor).operation, _history(tensor).node_index
-        if done:
-            yield operation, index
-        elif (id(operation), index) not in seen:
-            seen.add((id(operation), index))
-            stack.append((tensor, True))
-            stack.extend((t, False) for t in reversed(operation._inbound_nodes[index].input_tensors))  # noqa: SLF001
-
-
-def _node(operation: Any, name: str, inputs: tuple[str, ...], applied: Any) -> LayerNode:
-    outputs = applied.output_tensors
-    shape = tuple(outputs[0].shape[1:]) if len(outputs) == 1 and name != LAYOUT else None
-    fixed = None if shape is None or None in shape else tuple(int(n) for n in shape)
-    parameters = int(operation.count_params()) if hasattr(operation, "count_params") else 0
-    weights = {operation.name: parameters} if parameters else {}
-    return LayerNode(name, inputs, fixed, weights, _multiply_adds(operation, applied) if inputs else 0)
-
-
-def _multiply_adds(operation: Any, applied: Any) -> int:
-    """Of a convolution or dense layer: its kernel's numbers, once for every place that it is applied at."""
-    kernels = [w for w in getattr(operation, "weights", ()) if "kernel" in w.name and len(w.shape) > 1]
-    if not kernels:
-        return 0
-    transposed = "Transpose" in type(operation).__name__
-    shape = tuple((applied.input_tensors if transposed else applied.output_tensors)[0].shape[1:])
-    first = getattr(operation, "data_format", "channels_last") == "channels_first"
-    places = math.prod(n or 1 for n in (shape[1:] if first else shape[:-1]))
-    return int(places * sum(math.prod(w.shape) for w in kernels))
+    return {history(tensor).operation.name: tensor for tensor in network.outputs}
 
 
 def list_cuts(network: Any) -> list[Cut]:
@@ -274,6 +126,6 @@ def split_at(network: Any, layer: str) -> tuple[Any, Any, Cut]:
     place = list(graph.tensors).index(layer)
     start = keras.Input(batch_shape=tensor.shape, name="release")
     computed = {id(tensor): start}
-    _replay(graph.steps[place + 1 :], computed)
+    replay(graph.steps[place + 1 :], computed)
     answer = keras.tree.pack_sequence_as(network.output, [computed[id(t)] for t in network.outputs])
     return keras.Model(network.input, tensor, name="head"), keras.Model(start, answer, name="tail"), cut

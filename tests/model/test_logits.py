@@ -14,9 +14,9 @@ from keras import layers
 
 from securesplit.errors import BundleError, ConfigError
 from securesplit.model import packing
+from securesplit.model.keras_graph import unfold
 from securesplit.model.litert import Head, Tail
 from securesplit.model.logits import logit_network
-from securesplit.model.splitting import unfold
 from securesplit.privacy.release import saturate, to_grid
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]

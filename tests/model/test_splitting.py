@@ -21,14 +21,8 @@ import keras
 
 from securesplit.errors import BundleError, ConfigError
 from securesplit.model.backbones import BACKBONES
-from securesplit.model.splitting import (
-    choose_output,
-    graph_of,
-    list_cuts,
-    load_network,
-    split_at,
-    unfold,
-)
+from securesplit.model.keras_graph import graph_of, unfold
+from securesplit.model.splitting import choose_output, list_cuts, load_network, split_at
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 

@@ -239,7 +239,7 @@ def of_persons(split: dataset.Split) -> dict[str, Array]:
 
 def multiply_adds(network: keras.Model, stages: tuple[Press, Tail], cut: str) -> dict[str, float]:
     """For one photo: of the device, of the worker, and the device's share."""
-    from securesplit.model.splitting import graph_of
+    from securesplit.model.keras_graph import graph_of
 
     head = keras.Model(network.inputs[0], network.get_layer(cut).output)
     first, second = stages
