@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
 from securesplit.pki import keystore
-from securesplit.transport.connection import Connection, Patience
+from securesplit.transport.connection import Connection, Timeouts
 from securesplit_testing.serving import IDENTITY, now, release, wait_until
 
 
@@ -79,7 +79,7 @@ class Load:
     ) -> None:
         self._questions, self._pause_s = questions, pause_s
         self._endpoints, self._certs = endpoints, certs
-        self._patience = Patience(total_s=timeout_s, absent_s=timeout_s)
+        self._timeouts = Timeouts(total_s=timeout_s, absent_s=timeout_s)
         self._connections = [self._connect() for _ in range(clients)]
         self._generation = 0
         self._stop = threading.Event()
@@ -93,7 +93,7 @@ class Load:
 
     def _connect(self) -> Connection:
         credentials = keystore.load_client(self._certs, now=now())
-        return Connection(self._endpoints, credentials, self._questions.identity, patience=self._patience)
+        return Connection(self._endpoints, credentials, self._questions.identity, timeouts=self._timeouts)
 
     def refresh(self) -> None:
         """Each client reads its certificate again before its next request, and connects anew."""

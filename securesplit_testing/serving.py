@@ -18,7 +18,7 @@ import numpy as np
 from securesplit.channel.tensor import TensorSpec
 from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
-from securesplit.transport.connection import Connection, Patience
+from securesplit.transport.connection import Connection, Timeouts
 from securesplit.worker.front import Front
 from securesplit.worker.served_model import Served
 from securesplit.worker.settings import EngineSpec, PoolSettings
@@ -71,7 +71,7 @@ class Running:
         self._thread.start()
 
     def connect(self, **options: Any) -> Connection:
-        options.setdefault("patience", Patience(total_s=20.0))
+        options.setdefault("timeouts", Timeouts(total_s=20.0))
         return Connection([self.front.endpoint], self.credentials, IDENTITY, **options)
 
     def stop(self, within_s: float = 0.0) -> None:

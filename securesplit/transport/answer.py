@@ -11,7 +11,7 @@ from securesplit.channel import tensor
 from securesplit.channel.frames import HEADER_BYTES
 from securesplit.channel.tensor import TensorSpec
 from securesplit.errors import WorkerError
-from securesplit.transport.refusal import proven
+from securesplit.transport.retry_policy import proven
 from securesplit.transport.worker_session import Exchange
 
 _PREFIX = struct.Struct(">II")

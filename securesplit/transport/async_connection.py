@@ -25,11 +25,11 @@ from securesplit.pki.credentials import Credentials
 from securesplit.transport import answer
 from securesplit.transport.answer import Answer
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.failover import Attempts, Course, Patience, too_crowded
-from securesplit.transport.multiplexed_connection import Line
-from securesplit.transport.refusal import Retry, proven
-from securesplit.transport.req_connection import Fault, LinkError
-from securesplit.transport.sockets import Limits, end_context, require_descriptors
+from securesplit.transport.failover import EndpointSelector, RetryState, Timeouts, too_crowded
+from securesplit.transport.multiplexed_connection import MultiplexedConnection
+from securesplit.transport.req_connection import Fault, TransportError
+from securesplit.transport.retry_policy import Retry, proven
+from securesplit.transport.sockets import SocketLimits, end_context, require_descriptors
 from securesplit.transport.worker_session import Addresses, Exchange
 
 IN_FLIGHT = 8  # what a worker takes of one session at once
@@ -50,7 +50,7 @@ class AsyncConnection:
         bundle_identity: 32 bytes; both sides must hold the same bundle.
         timeout_s: seconds from a request's start until it is given up, 0.1 to 86,400.
         server_name: the name that the worker's certificate must hold; None: the host of each endpoint.
-        patience: all waiting times, where `timeout_s` is not enough.
+        timeouts: all waiting times, where `timeout_s` is not enough.
 
     Raises:
         ConfigError: there is no endpoint, or one has another form; or `timeout_s` is out of range.
@@ -64,17 +64,17 @@ class AsyncConnection:
         *,
         timeout_s: float = 30.0,
         server_name: str | None = None,
-        patience: Patience | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
-        self._patience = patience or Patience(total_s=check_timeout_s(timeout_s))
-        self._course = Course(endpoints, self._patience)
+        self._timeouts = timeouts or Timeouts(total_s=check_timeout_s(timeout_s))
+        self._selector = EndpointSelector(endpoints, self._timeouts)
         self._credentials, self._identity, self._server_name = credentials, bundle_identity, server_name
         self._refs = itertools.count(1)
         self._turns = asyncio.Semaphore(IN_FLIGHT)
         self._made = MadeHere("connection")
         require_descriptors()
         self._context = zmq.asyncio.Context()
-        self._peers = self._new_peers()
+        self._sessions = self._new_sessions()
 
     async def request(self, release: NDArray[Any], *, before_sending: BeforeSending = _nothing) -> Answer:
         """Have one release computed.
@@ -91,29 +91,29 @@ class AsyncConnection:
             ConfigError: this process is a fork of the one that made the connection.
         """
         self._made.check()
-        body, attempts, start_s = tensor.encode(release), Attempts(self._patience), time.perf_counter()
+        body, retries, start_s = tensor.encode(release), RetryState(self._timeouts), time.perf_counter()
         try:
-            async with asyncio.timeout(attempts.deadline.left_s):
+            async with asyncio.timeout(retries.deadline.left_s):
                 await self._turns.acquire()
         except TimeoutError:
             raise too_crowded() from None
         try:
-            return await self._persist(next(self._refs), body, attempts, before_sending, start_s)
+            return await self._persist(next(self._refs), body, retries, before_sending, start_s)
         finally:
             self._turns.release()
 
     def renew(self, credentials: Credentials) -> None:
         """Use other credentials from the next request on; sessions under the old ones end with their last answer."""
         self._credentials = credentials
-        for peer in self._peers:
-            peer.retire()
-        self._peers = self._new_peers()
+        for session in self._sessions:
+            session.retire()
+        self._sessions = self._new_sessions()
 
     async def close(self) -> None:
         """End all sessions; requests that still wait raise UnreachableError."""
         if not self._made.is_inherited and not self._context.closed:
-            for peer in self._peers:
-                peer.close()
+            for session in self._sessions:
+                session.close()
             await asyncio.sleep(0)  # those that waited are told before the sockets' context goes
             end_context(self._context)
 
@@ -125,40 +125,42 @@ class AsyncConnection:
     ) -> None:
         await self.close()
 
-    def _new_peers(self) -> list[_Peer]:
-        return [self._peer(endpoint) for endpoint in self._course.endpoints]
+    def _new_sessions(self) -> list[_AsyncWorkerSession]:
+        return [self._session(endpoint) for endpoint in self._selector.endpoints]
 
-    def _peer(self, endpoint: Endpoint) -> _Peer:
+    def _session(self, endpoint: Endpoint) -> _AsyncWorkerSession:
         credentials, name = self._credentials, self._server_name or endpoint.host
-        return _Peer(self._context, endpoint, lambda: ClientChannel(credentials, self._identity, name), self._patience)
+        return _AsyncWorkerSession(
+            self._context, endpoint, lambda: ClientChannel(credentials, self._identity, name), self._timeouts
+        )
 
     async def _persist(
-        self, ref: int, body: bytes, attempts: Attempts, before_sending: BeforeSending, start_s: float
+        self, ref: int, body: bytes, retries: RetryState, before_sending: BeforeSending, start_s: float
     ) -> Answer:
         """Try until there is an answer, no endpoint is left, or no time."""
         while True:
             if self._context.closed:
                 raise UnreachableError("the connection was closed", hint="keep it open until the last answer")
-            tried = self._course.choose(attempts)
-            plaintext, try_s = answer.request(attempts.budget_ms, body), self._course.try_s(attempts)
+            tried = self._selector.choose(retries)
+            plaintext, try_s = answer.request(retries.budget_ms, body), self._selector.try_s(retries)
             try:
-                exchange = await self._peers[tried].ask(ref, plaintext, try_s, before_sending)
+                exchange = await self._sessions[tried].ask(ref, plaintext, try_s, before_sending)
                 found = answer.conclude(exchange, body, start_s)
             except Retry as retry:
-                await asyncio.sleep(self._course.failed(retry, tried, attempts))
+                await asyncio.sleep(self._selector.failed(retry, tried, retries))
             else:
-                self._course.succeeded(tried)
+                self._selector.succeeded(tried)
                 return found
 
 
-class _Peer:
-    """One endpoint and the line to it that is in use.
+class _AsyncWorkerSession:
+    """One endpoint and the connection to it that is in use.
 
     Args:
         context: makes the sockets.
         endpoint: of the worker.
         new_channel: makes a channel for a session.
-        patience: how long opening a connection and a session may take.
+        timeouts: how long opening a connection and a session may take.
     """
 
     def __init__(
@@ -166,12 +168,12 @@ class _Peer:
         context: zmq.asyncio.Context,
         endpoint: Endpoint,
         new_channel: Callable[[], ClientChannel],
-        patience: Patience,
+        timeouts: Timeouts,
     ) -> None:
-        self._context, self._new_channel, self._patience = context, new_channel, patience
+        self._context, self._new_channel, self._timeouts = context, new_channel, timeouts
         self._addresses, self._closed = Addresses(endpoint), False
-        self._line: Line | None = None
-        self._opening: asyncio.Task[Line] | None = None
+        self._connection: MultiplexedConnection | None = None
+        self._opening: asyncio.Task[MultiplexedConnection] | None = None
 
     async def ask(self, ref: int, plaintext: bytes, timeout_s: float, before_sending: BeforeSending) -> Exchange:
         """One try.
@@ -179,44 +181,44 @@ class _Peer:
         Raises:
             Retry: it did not work this time.
         """
-        line, start_s = None, time.monotonic()
+        connection, start_s = None, time.monotonic()
         try:
             async with asyncio.timeout(timeout_s):
-                line = await self._usable()
+                connection = await self._usable()
                 await before_sending()
-                return await line.ask(ref, plaintext)
+                return await connection.ask(ref, plaintext)
         except TimeoutError:
-            if line is not None and line.heard_s < start_s:
-                line.doubt(start_s)
+            if connection is not None and connection.heard_s < start_s:
+                connection.doubt(start_s)
             raise Retry(Fault.SILENT.value, elsewhere=True) from None
-        except LinkError as error:
+        except TransportError as error:
             raise Retry(error.fault.value, elsewhere=True) from None
         except TrustError as error:
             raise proven(error) from None
 
     def retire(self) -> None:
         """Take no more requests; those that wait are answered."""
-        if self._line is not None:
-            self._line.retire()
+        if self._connection is not None:
+            self._connection.retire()
 
     def close(self) -> None:
         """Close at once; requests that wait fail."""
         self._closed = True
-        if self._line is not None:
-            self._line.fail(LinkError(Fault.LOST))
+        if self._connection is not None:
+            self._connection.fail(TransportError(Fault.LOST))
 
-    async def _usable(self) -> Line:
-        """The line in use, or a new one; all that wait for a new one share it, or the failure to open it."""
-        if self._line is not None and self._line.is_usable and self._opening is None:
-            return self._line
+    async def _usable(self) -> MultiplexedConnection:
+        """The connection in use, or a new one; all that wait for a new one share it, or the failure to open it."""
+        if self._connection is not None and self._connection.is_usable and self._opening is None:
+            return self._connection
         if self._opening is None:
             self.retire()
             self._opening = asyncio.ensure_future(self._open())
             self._opening.add_done_callback(self._opened)
         return await asyncio.shield(self._opening)
 
-    async def _open(self) -> Line:
-        """A line to the host's next address.
+    async def _open(self) -> MultiplexedConnection:
+        """A connection to the host's next address.
 
         Raises:
             Retry: there is none now; one failure of many that wait for it is one failure of the address.
@@ -224,13 +226,15 @@ class _Peer:
         await asyncio.get_running_loop().run_in_executor(None, self._addresses.resolve)
         if self._closed:
             raise Retry(Fault.LOST.value)
-        self._line = Line(self._context, self._addresses.current, self._new_channel(), limits=Limits())
+        self._connection = MultiplexedConnection(
+            self._context, self._addresses.current, self._new_channel(), limits=SocketLimits()
+        )
         try:
-            async with asyncio.timeout(self._patience.try_s):
-                await self._line.open(self._patience.connect_s)
+            async with asyncio.timeout(self._timeouts.try_s):
+                await self._connection.open(self._timeouts.connect_s)
         except TimeoutError:
             raise self._addresses.failed(Fault.SILENT) from None
-        except LinkError as error:
+        except TransportError as error:
             raise self._addresses.failed(error.fault) from None
         except TrustError as error:
             raise proven(error, more_addresses=self._addresses.move_on()) from None
@@ -238,9 +242,9 @@ class _Peer:
             if retry.limit is not None:
                 self._addresses.move_on()
             raise
-        return self._line
+        return self._connection
 
-    def _opened(self, opening: asyncio.Task[Line]) -> None:
+    def _opened(self, opening: asyncio.Task[MultiplexedConnection]) -> None:
         self._opening = None
         if not opening.cancelled():
             opening.exception()  # those who waited have it; it is no news where they all have gone

@@ -27,12 +27,12 @@ from securesplit.pki.credentials import Credentials
 from securesplit.transport import answer
 from securesplit.transport.answer import Answer
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.failover import Attempts, Course, Patience, too_crowded
-from securesplit.transport.refusal import Retry
-from securesplit.transport.sockets import Limits, end_context, new_context
-from securesplit.transport.worker_session import Peer
+from securesplit.transport.failover import EndpointSelector, RetryState, Timeouts, too_crowded
+from securesplit.transport.retry_policy import Retry
+from securesplit.transport.sockets import SocketLimits, end_context, new_context
+from securesplit.transport.worker_session import WorkerSession
 
-__all__ = ["Answer", "Connection", "Patience"]
+__all__ = ["Answer", "Connection", "Timeouts"]
 
 
 @dataclass
@@ -42,21 +42,21 @@ class _Opened:
     Attributes:
         lock: of whoever asks or closes; a thread's own handler of a signal gets it too, so see `is_asking`.
         context: makes the sockets.
-        peers: one for each endpoint.
+        sessions: one for each endpoint.
         is_asking: a request is under way, whose sockets must not be touched by a handler that interrupts it.
         is_over: `Connection.close` was called.
     """
 
     lock: threading.RLock
     context: zmq.Context[zmq.Socket[bytes]]
-    peers: list[Peer]
+    sessions: list[WorkerSession]
     is_asking: bool = False
     is_over: bool = False
 
-    def close_peers(self) -> None:
+    def close_sessions(self) -> None:
         """End all sessions."""
-        for peer in self.peers:
-            peer.close()
+        for session in self.sessions:
+            session.close()
 
 
 class Connection:
@@ -68,7 +68,7 @@ class Connection:
         bundle_identity: 32 bytes; both sides must hold the same bundle.
         timeout_s: seconds from a request's start until it is given up, 0.1 to 86,400.
         server_name: the name that the worker's certificate must hold; None: the host of each endpoint.
-        patience: all waiting times, where `timeout_s` is not enough.
+        timeouts: all waiting times, where `timeout_s` is not enough.
 
     Raises:
         ConfigError: there is no endpoint, or one has another form; or `timeout_s` is out of range.
@@ -82,10 +82,10 @@ class Connection:
         *,
         timeout_s: float = 30.0,
         server_name: str | None = None,
-        patience: Patience | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
-        self._patience = patience or Patience(total_s=check_timeout_s(timeout_s))
-        self._course = Course(endpoints, self._patience)
+        self._timeouts = timeouts or Timeouts(total_s=check_timeout_s(timeout_s))
+        self._selector = EndpointSelector(endpoints, self._timeouts)
         self._credentials, self._identity, self._server_name = credentials, bundle_identity, server_name
         self._refs = itertools.count(1)
         self._opened = PerProcess(self._open)
@@ -105,10 +105,10 @@ class Connection:
             WorkerError: no worker can compute this request.
             ConfigError: this process may open no more files.
         """
-        body, attempts, start_s = tensor.encode(release), Attempts(self._patience), time.perf_counter()
+        body, retries, start_s = tensor.encode(release), RetryState(self._timeouts), time.perf_counter()
         opened = self._opened.value
         try:
-            return self._take_turn(opened, body, attempts, before_sending, start_s)
+            return self._take_turn(opened, body, retries, before_sending, start_s)
         finally:
             if opened.is_over:
                 self.close()
@@ -120,8 +120,8 @@ class Connection:
             self._credentials = credentials
             if not opened.context.closed:
                 if not opened.is_asking:
-                    opened.close_peers()
-                opened.peers = self._new_peers()
+                    opened.close_sessions()
+                opened.sessions = self._new_sessions()
 
     def close(self) -> None:
         """End all sessions; the connection cannot be used again. In a fork, the parent's go on.
@@ -134,7 +134,7 @@ class Connection:
         with opened.lock:
             opened.is_over = True
             if not opened.is_asking and not opened.context.closed:
-                opened.close_peers()
+                opened.close_sessions()
                 end_context(opened.context)
 
     def __enter__(self) -> Self:
@@ -146,26 +146,26 @@ class Connection:
         self.close()
 
     def _open(self) -> _Opened:
-        return _Opened(threading.RLock(), new_context(), self._new_peers())
+        return _Opened(threading.RLock(), new_context(), self._new_sessions())
 
-    def _new_peers(self) -> list[Peer]:
-        return [self._peer(endpoint) for endpoint in self._course.endpoints]
+    def _new_sessions(self) -> list[WorkerSession]:
+        return [self._session(endpoint) for endpoint in self._selector.endpoints]
 
-    def _peer(self, endpoint: Endpoint) -> Peer:
-        return Peer(
+    def _session(self, endpoint: Endpoint) -> WorkerSession:
+        return WorkerSession(
             endpoint,
             self._credentials,
             self._identity,
             server_name=self._server_name or endpoint.host,
-            limits=Limits(),
-            connect_timeout_s=self._patience.connect_s,
+            limits=SocketLimits(),
+            connect_timeout_s=self._timeouts.connect_s,
         )
 
     def _take_turn(
         self,
         opened: _Opened,
         body: bytes,
-        attempts: Attempts,
+        retries: RetryState,
         before_sending: Callable[[], None],
         start_s: float,
     ) -> Answer:
@@ -176,12 +176,12 @@ class Connection:
         """
         mine = False
         try:
-            if not opened.lock.acquire(timeout=attempts.deadline.left_s):
+            if not opened.lock.acquire(timeout=retries.deadline.left_s):
                 raise too_crowded()
             if opened.is_over or opened.is_asking:
                 raise _unusable(opened)
             mine = opened.is_asking = True
-            return self._persist(opened, next(self._refs), body, attempts, before_sending, start_s)
+            return self._persist(opened, next(self._refs), body, retries, before_sending, start_s)
         finally:
             if mine:
                 opened.is_asking = False
@@ -195,21 +195,23 @@ class Connection:
         opened: _Opened,
         ref: int,
         body: bytes,
-        attempts: Attempts,
+        retries: RetryState,
         before_sending: Callable[[], None],
         start_s: float,
     ) -> Answer:
         """Try until there is an answer, no endpoint is left, or no time."""
         while True:
-            tried = self._course.choose(attempts)
-            plaintext, try_s = answer.request(attempts.budget_ms, body), self._course.try_s(attempts)
+            tried = self._selector.choose(retries)
+            plaintext, try_s = answer.request(retries.budget_ms, body), self._selector.try_s(retries)
             try:
-                exchange = opened.peers[tried].ask(opened.context, ref, plaintext, try_s, before_sending=before_sending)
+                exchange = opened.sessions[tried].ask(
+                    opened.context, ref, plaintext, try_s, before_sending=before_sending
+                )
                 found = answer.conclude(exchange, body, start_s)
             except Retry as retry:
-                time.sleep(self._course.failed(retry, tried, attempts))
+                time.sleep(self._selector.failed(retry, tried, retries))
             else:
-                self._course.succeeded(tried)
+                self._selector.succeeded(tried)
                 return found
 
 

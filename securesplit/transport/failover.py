@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from securesplit.errors import ConfigError, SecureSplitError, UnreachableError
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.refusal import Retry
 from securesplit.transport.retry import Backoff, Deadline
+from securesplit.transport.retry_policy import Retry
 
 _TRY_S = 8.0  # longer than a worker needs to replace a hung tail (5 s), so that a try is not given up in vain
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long to wait for what.
 
     Attributes:
@@ -33,11 +33,11 @@ class Patience:
     connect_s: float = 3.0
 
 
-class Attempts:
+class RetryState:
     """The tries of one request: its deadline, its pauses, and what came of each endpoint.
 
     Args:
-        patience: how long to wait for what.
+        timeouts: how long to wait for what.
         clock: seconds, rising.
         random_fraction: gives numbers evenly from [0, 1).
 
@@ -50,11 +50,11 @@ class Attempts:
 
     def __init__(
         self,
-        patience: Patience,
+        timeouts: Timeouts,
         clock: Callable[[], float] = time.monotonic,
         random_fraction: Callable[[], float] = random.random,
     ) -> None:
-        self.deadline = Deadline(patience.total_s, clock)
+        self.deadline = Deadline(timeouts.total_s, clock)
         self.backoff = Backoff(random_fraction)
         self.refusals: Counter[int] = Counter()
         self.last: dict[int, Retry] = {}
@@ -79,45 +79,45 @@ class Attempts:
         return max(0.0, self.rest_until_s.get(endpoint, 0.0) - self.deadline.elapsed_s)
 
 
-class Course:
+class EndpointSelector:
     """The endpoints of a connection, and the one that its requests go to at present.
 
     Args:
         endpoints: ``tcp://HOST:PORT`` of workers that hold the same bundle.
-        patience: how long to wait for what.
+        timeouts: how long to wait for what.
 
     Raises:
         ConfigError: there is no endpoint, or one has another form.
     """
 
-    def __init__(self, endpoints: Sequence[str], patience: Patience) -> None:
+    def __init__(self, endpoints: Sequence[str], timeouts: Timeouts) -> None:
         self.endpoints = [Endpoint.parse(endpoint) for endpoint in endpoints]
         if not self.endpoints:
             raise ConfigError("no worker to connect to", hint="name one with --connect tcp://HOST:PORT")
         self.current = 0
-        self._patience = patience
+        self._timeouts = timeouts
         self._met: set[int] = set()
 
-    def choose(self, attempts: Attempts) -> int:
+    def choose(self, retries: RetryState) -> int:
         """The endpoint of a request's next try: the current one, unless the request has given that up."""
-        return next(endpoint for endpoint in self._from(self.current) if endpoint not in attempts.given_up)
+        return next(endpoint for endpoint in self._from(self.current) if endpoint not in retries.given_up)
 
-    def try_s(self, attempts: Attempts) -> float:
+    def try_s(self, retries: RetryState) -> float:
         """How long the next try may take, so that time is left for the endpoints that were not tried yet."""
-        untried = len(self.endpoints) - len(attempts.last)
-        return min(self._patience.try_s, attempts.deadline.left_s / max(1, untried))
+        untried = len(self.endpoints) - len(retries.last)
+        return min(self._timeouts.try_s, retries.deadline.left_s / max(1, untried))
 
     def succeeded(self, tried: int) -> None:
         """A request was answered."""
         self._met.add(tried)
 
-    def failed(self, retry: Retry, tried: int, attempts: Attempts) -> float:
+    def failed(self, retry: Retry, tried: int, retries: RetryState) -> float:
         """Choose where the next try goes.
 
         Args:
             retry: how the last one failed.
             tried: the endpoint that it went to, from `choose`.
-            attempts: of the request.
+            retries: of the request.
 
         Returns:
             seconds to rest before.
@@ -126,58 +126,58 @@ class Course:
             TrustError, WorkerError: every endpoint was tried and given up, for a refusal that was proven or not.
             UnreachableError: likewise, or there is no time for another try.
         """
-        attempts.note(tried, retry)
+        retries.note(tried, retry)
         if not retry.absent:
             self._met.add(tried)
-        open_ = [endpoint for endpoint in self._from(tried) if endpoint not in attempts.given_up]
+        open_ = [endpoint for endpoint in self._from(tried) if endpoint not in retries.given_up]
         if not open_:
-            raise self._final(attempts)
-        if (retry.elsewhere or tried in attempts.given_up) and self.current == tried:
-            self.current = min([e for e in open_ if e != tried] or open_, key=attempts.rest_s)
-        pause_s = self._pause_s(retry, attempts)
-        deadline = attempts.deadline
-        if pause_s >= deadline.left_s or self._is_absent(open_, attempts, deadline.elapsed_s + pause_s):
+            raise self._final(retries)
+        if (retry.elsewhere or tried in retries.given_up) and self.current == tried:
+            self.current = min([e for e in open_ if e != tried] or open_, key=retries.rest_s)
+        pause_s = self._pause_s(retry, retries)
+        deadline = retries.deadline
+        if pause_s >= deadline.left_s or self._is_absent(open_, retries, deadline.elapsed_s + pause_s):
             self._met.clear()
-            raise self._final(attempts)
+            raise self._final(retries)
         return pause_s
 
-    def _pause_s(self, retry: Retry, attempts: Attempts) -> float:
+    def _pause_s(self, retry: Retry, retries: RetryState) -> float:
         """None where nothing is gained by waiting; else longer with each failure, or what the next endpoint wants."""
-        rest_s = attempts.rest_s(self.choose(attempts))
-        return rest_s if retry.at_once else attempts.backoff.next_s(rest_s)
+        rest_s = retries.rest_s(self.choose(retries))
+        return rest_s if retry.at_once else retries.backoff.next_s(rest_s)
 
-    def _is_absent(self, open_: list[int], attempts: Attempts, elapsed_s: float) -> bool:
+    def _is_absent(self, open_: list[int], retries: RetryState, elapsed_s: float) -> bool:
         """Whether it is time to give up, since nothing listens at any endpoint that is left."""
-        absent = (endpoint in attempts.last and attempts.last[endpoint].absent for endpoint in open_)
-        return elapsed_s > self._patience.absent_s and all(absent) and self._met.isdisjoint(open_)
+        absent = (endpoint in retries.last and retries.last[endpoint].absent for endpoint in open_)
+        return elapsed_s > self._timeouts.absent_s and all(absent) and self._met.isdisjoint(open_)
 
     def _from(self, first: int) -> list[int]:
         """All endpoints in their order, beginning with `first`."""
         many = len(self.endpoints)
         return [(first + n) % many for n in range(many)]
 
-    def _final(self, attempts: Attempts) -> SecureSplitError:
+    def _final(self, retries: RetryState) -> SecureSplitError:
         """The error of a request that is given up: what is proven before what is claimed, and claims only of all."""
-        said = sorted(attempts.last.items(), key=lambda item: item[1].verdict is None)
+        said = sorted(retries.last.items(), key=lambda item: item[1].verdict is None)
         retry = said[0][1]
         if retry.verdict is not None:
             return retry.verdict
-        if len(attempts.given_up) == len(self.endpoints):
+        if len(retries.given_up) == len(self.endpoints):
             errors = [retry.error(self.endpoints[endpoint]) for endpoint, retry in said]
             return type(errors[0])("; ".join(error.message for error in errors), hint=errors[0].hint)
-        return self._unreachable(attempts)
+        return self._unreachable(retries)
 
-    def _unreachable(self, attempts: Attempts) -> UnreachableError:
-        nowhere = [retry.nowhere for retry in attempts.last.values() if retry.nowhere is not None]
+    def _unreachable(self, retries: RetryState) -> UnreachableError:
+        nowhere = [retry.nowhere for retry in retries.last.values() if retry.nowhere is not None]
         if len(nowhere) == len(self.endpoints):  # no worker was asked, so none failed to answer
             return UnreachableError("; ".join(error.message for error in nowhere), hint=nowhere[0].hint)
         where = ", ".join(str(endpoint) for endpoint in self.endpoints)
-        whys = {endpoint: attempts.last[endpoint].why for endpoint in sorted(attempts.last)}
+        whys = {endpoint: retries.last[endpoint].why for endpoint in sorted(retries.last)}
         several = len(self.endpoints) > 1
         why = "; ".join(f"{self.endpoints[endpoint]}: {why}" if several else why for endpoint, why in whys.items())
         hint = f"start one there with securesplit tail-worker --bind {self.endpoints[0]}, or check --connect"
         return UnreachableError(
-            f"no worker answered at {where} within {attempts.deadline.elapsed_s:.0f} s ({why})", hint=hint
+            f"no worker answered at {where} within {retries.deadline.elapsed_s:.0f} s ({why})", hint=hint
         )
 
 

@@ -1,10 +1,10 @@
 """One session over one TCP connection for asyncio: many requests in flight, each answered when it is done.
 
-The same frames as a `Peer` sends, as a DEALER in place of a REQ, so that a request need not wait for the answer to the
-one before. A line is never repaired: after a failure everything that waits on it is told, and its owner opens
-another one. A request that is cancelled leaves nothing behind: its answer or its refusal, like a duplicate or one that
-was forged, is dropped when it comes, since nobody waits for it. A refusal in clear text concerns the one request that
-it names; the others go on waiting.
+The same frames as a `WorkerSession` sends, as a DEALER in place of a REQ, so that a request need not wait for the
+answer to the one before. A connection is never repaired: after a failure everything that waits on it is told, and its owner
+opens another one. A request that is cancelled leaves nothing behind: its answer or its refusal, like a duplicate or one
+that was forged, is dropped when it comes, since nobody waits for it. A refusal in clear text concerns the one request
+that it names; the others go on waiting.
 
 All of it belongs to one event loop. What blocks the loop is the handshake's own arithmetic, 1 to 2 ms a session.
 """
@@ -26,16 +26,16 @@ from securesplit.channel.frames import FrameError
 from securesplit.channel.states import ClientState
 from securesplit.errors import TrustError
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.refusal import Retry, ends_session, refused
-from securesplit.transport.req_connection import DOWN, MONITOR_EVENT, WATCHED, Fault, LinkError, Wire
-from securesplit.transport.sockets import WORKER, Limits, async_client_socket, require_descriptors
+from securesplit.transport.req_connection import DOWN, MONITOR_EVENT, WATCHED, Fault, TransportError, Wire
+from securesplit.transport.retry_policy import Retry, ends_session, refused
+from securesplit.transport.sockets import WORKER, SocketLimits, async_client_socket, require_descriptors
 from securesplit.transport.worker_session import Exchange
 
 _Moment = asyncio.Future[None]
 _HANDSHAKE = {ClientState.IDLE, ClientState.HELLO_SENT}
 
 
-class Line:
+class MultiplexedConnection:
     """A connection and a session of its own; `open` makes one.
 
     Args:
@@ -50,7 +50,7 @@ class Line:
     """
 
     def __init__(
-        self, context: zmq.asyncio.Context, address: Endpoint, channel: ClientChannel, *, limits: Limits
+        self, context: zmq.asyncio.Context, address: Endpoint, channel: ClientChannel, *, limits: SocketLimits
     ) -> None:
         require_descriptors()
         self._channel = channel
@@ -69,7 +69,7 @@ class Line:
         """Wait for the connection, then for the worker's half of the handshake.
 
         Raises:
-            LinkError: the connection failed.
+            TransportError: the connection failed.
             Retry: the worker has no time for a handshake now.
             TrustError: one side refused the other.
         """
@@ -78,7 +78,7 @@ class Line:
                 async with asyncio.timeout(connect_timeout_s):
                     await self._next()
             except TimeoutError:
-                raise LinkError(Fault.SILENT) from None
+                raise TransportError(Fault.SILENT) from None
             self._moment = asyncio.get_running_loop().create_future()
             self._send(self._channel.hello())
             await self._next()
@@ -95,12 +95,12 @@ class Line:
         """Send a request and wait for its answer.
 
         Raises:
-            LinkError: the connection was lost.
+            TransportError: the connection was lost.
             Retry: the worker refused it, or the session is used up.
             TrustError: one side refused the other.
         """
         if self._closed:
-            raise LinkError(Fault.LOST)
+            raise TransportError(Fault.LOST)
         if not self.is_usable:
             self.retire()
             raise Retry("the session was used up", at_once=True)
@@ -121,7 +121,7 @@ class Line:
         """A request that was sent at `since_s` was given up, and nothing has been heard since.
 
         After the first time it is sent again here, where a worker that is only slow has its answer; a second one, begun
-        after that, says that the line is dead.
+        after that, says that the connection is dead.
         """
         if self.heard_s < self.doubted_s <= since_s:
             self.retire()
@@ -175,20 +175,20 @@ class Line:
             self._socket.send_multipart((WORKER, data))
 
     async def _read(self) -> None:
-        """Hand what the worker says to those who wait for it, until the line is closed."""
+        """Hand what the worker says to those who wait for it, until the connection is closed."""
         with contextlib.suppress(asyncio.CancelledError, zmq.ZMQError):
             while not self._closed:
                 _, chunk = await self._socket.recv_multipart()
                 try:
                     self._take(chunk)
-                except LinkError as error:
+                except TransportError as error:
                     self.fail(error)
 
     def _take(self, chunk: bytes) -> None:
         """Read a chunk.
 
         Raises:
-            LinkError: the connection has ended, or the other end is no worker.
+            TransportError: the connection has ended, or the other end is no worker.
         """
         self._wire.receive(chunk)
         while not self._closed and (message := self._wire.next_message()) is not None:
@@ -234,4 +234,4 @@ class Line:
             while not self._closed:
                 event, _ = MONITOR_EVENT.unpack((await self._monitor.recv_multipart())[0])
                 if event in DOWN:
-                    self.fail(LinkError(self._wire.lost()))
+                    self.fail(TransportError(self._wire.lost()))

@@ -2,10 +2,10 @@
 
 Invariants:
 
-- Of one peer at most `Limits.waiting_messages` whole messages and `Limits.held_bytes_per_peer` bytes are held; of all
-  together `Limits.held_bytes`. Over the last bound the owner that holds most loses its connections.
-- There are at most `Limits.max_peers`; over it those that have not finished their greeting go first, then the longest
-  silent of the owner that has most.
+- Of one peer at most `SocketLimits.waiting_messages` whole messages and `SocketLimits.held_bytes_per_peer` bytes are
+  held; of all together `SocketLimits.held_bytes`. Over the last bound the owner that holds most loses its connections.
+- There are at most `SocketLimits.max_peers`; over it those that have not finished their greeting go first, then the
+  longest silent of the owner that has most.
 - Owners take turns, a message each, and the peers of an owner within its turn. A peer's owner is its address, until it
   is `claimed` for the client that has proved who it is: so many connections give nobody more than one does.
 
@@ -18,7 +18,7 @@ from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass
 
 from securesplit.transport import zmtp
-from securesplit.transport.sockets import Limits
+from securesplit.transport.sockets import SocketLimits
 from securesplit.transport.zmtp import ZmtpError
 
 _KIND, _PARTNERS = b"ROUTER", (b"REQ", b"DEALER")
@@ -67,7 +67,7 @@ class RemotePeer:
         "zmtp",
     )
 
-    def __init__(self, name: bytes, address: str, limits: Limits, now_s: float) -> None:
+    def __init__(self, name: bytes, address: str, limits: SocketLimits, now_s: float) -> None:
         self.name, self.address, self.limits = name, address, limits
         self.owner = f"@{address}"  # no client's name has such a sign
         self.zmtp = zmtp.Connection(_KIND, _PARTNERS, limits.max_message_bytes)
@@ -106,7 +106,7 @@ class RemotePeer:
         """Count what is being sent, and return it, now and then with a PING that shows whether the peer reads.
 
         Raises:
-            ZmtpError: the peer has not read the last `Limits.unread_messages`.
+            ZmtpError: the peer has not read the last `SocketLimits.unread_messages`.
         """
         self._unread += 1
         self._sent_since_ping += 1
@@ -156,7 +156,7 @@ class PeerTable:
         dropped: ids of peers that went since the owner last emptied it, and why, in a word.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: SocketLimits) -> None:
         self._limits = limits
         self._peers: dict[bytes, RemotePeer] = {}
         self._pending: OrderedDict[str, deque[RemotePeer]] = OrderedDict()

@@ -1,7 +1,8 @@
 """One TCP connection of a client that speaks as a REQ, and the monitor that tells at once when it cannot be.
 
-A link is never repaired. After a `LinkError` its owner closes it and opens another one (the Lazy Pirate of the ZeroMQ
-guide, chapter 4). What the other end sends is bounded while it arrives (`zmtp`), and it has authenticated nothing yet.
+A connection is never repaired. After a `TransportError` its owner closes it and opens another one (the Lazy Pirate of
+the ZeroMQ guide, chapter 4). What the other end sends is bounded while it arrives (`zmtp`), and it has authenticated
+nothing yet.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import zmq
 
 from securesplit.transport import zmtp
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.sockets import WORKER, Limits, client_socket, require_descriptors
+from securesplit.transport.sockets import WORKER, SocketLimits, client_socket, require_descriptors
 from securesplit.transport.zmtp import ZmtpError
 
 _AnswerT = TypeVar("_AnswerT")
@@ -30,7 +31,7 @@ _CHUNKS = 64  # read before time and connection are looked at again
 
 
 class Fault(enum.Enum):
-    """Why a link is of no more use."""
+    """Why a connection is of no more use."""
 
     REFUSED = "nothing listens there"
     STRANGER = "what listens there is no worker"
@@ -38,8 +39,8 @@ class Fault(enum.Enum):
     SILENT = "no answer came"
 
 
-class LinkError(Exception):
-    """The link is of no more use.
+class TransportError(Exception):
+    """The connection is of no more use.
 
     Args:
         fault: what happened.
@@ -58,7 +59,7 @@ class Wire:
         limits: bounds on what the worker may send.
     """
 
-    def __init__(self, kind: bytes, limits: Limits) -> None:
+    def __init__(self, kind: bytes, limits: SocketLimits) -> None:
         self._zmtp = zmtp.Connection(kind, (b"REP", b"ROUTER"), limits.max_message_bytes)
         self._connected = False
         self._unanswered = 0
@@ -81,12 +82,12 @@ class Wire:
         """Take a chunk of the socket's; an empty one says that the connection begins or ends.
 
         Raises:
-            LinkError: it ends.
+            TransportError: it ends.
         """
         if chunk:
             self._zmtp.receive(chunk, time.monotonic())
         elif self._connected:
-            raise LinkError(self.lost())
+            raise TransportError(self.lost())
         else:
             self._connected = True
 
@@ -94,17 +95,17 @@ class Wire:
         """The body of the next message that has come whole, or None.
 
         Raises:
-            LinkError: the other end breaks the protocol, exceeds a bound, or says much that nobody asked for.
+            TransportError: the other end breaks the protocol, exceeds a bound, or says much that nobody asked for.
         """
         try:
             parts = self._zmtp.next_message()
         except ZmtpError:
-            raise LinkError(Fault.STRANGER) from None
+            raise TransportError(Fault.STRANGER) from None
         if parts is None:
             return None
         self._unanswered -= 1
         if self._unanswered < -_UNASKED:
-            raise LinkError(Fault.STRANGER)
+            raise TransportError(Fault.STRANGER)
         return parts[-1]
 
     def lost(self) -> Fault:
@@ -114,7 +115,7 @@ class Wire:
         return Fault.STRANGER if self._connected else Fault.REFUSED
 
 
-class Link:
+class ReqConnection:
     """A connection that is being opened to one address.
 
     Args:
@@ -128,7 +129,12 @@ class Link:
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], address: Endpoint, *, connect_timeout_s: float, limits: Limits
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: Endpoint,
+        *,
+        connect_timeout_s: float,
+        limits: SocketLimits,
     ) -> None:
         require_descriptors()
         self._up_by = time.monotonic() + connect_timeout_s
@@ -150,7 +156,7 @@ class Link:
         try:
             while self._wire.next_message() is not None or int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                 self._read()
-        except LinkError:
+        except TransportError:
             return False
         return not self._is_down()
 
@@ -161,14 +167,14 @@ class Link:
             timeout_s: how long that may take, and no longer than the connection may take as a whole.
 
         Raises:
-            LinkError: as `exchange`.
+            TransportError: as `exchange`.
         """
         end = min(self._up_by, time.monotonic() + timeout_s)
         while not self._wire.is_up:
             is_down = self._wait(end)
             self._read()
             if is_down:
-                raise LinkError(self._wire.lost())
+                raise TransportError(self._wire.lost())
 
     def exchange(self, message: bytes, timeout_s: float, read: Callable[[bytes], _AnswerT | None]) -> _AnswerT:
         """Send a message and wait for its answer.
@@ -179,7 +185,7 @@ class Link:
             read: what a message means; None where it is no answer to this one, which is waited for on.
 
         Raises:
-            LinkError: refused, lost, silent for `timeout_s`, or no worker; the link must be closed.
+            TransportError: refused, lost, silent for `timeout_s`, or no worker; the connection must be closed.
         """
         self._unsent = self._wire.message(message)
         self._flush()
@@ -190,7 +196,7 @@ class Link:
                 if (answer := read(came)) is not None:
                     return answer
             if is_down:
-                raise LinkError(self._wire.lost())
+                raise TransportError(self._wire.lost())
 
     def close(self) -> None:
         """Close at once; what was not sent yet is dropped."""
@@ -199,11 +205,11 @@ class Link:
         self._socket.close(linger=0)
 
     def _wait(self, end: float) -> bool:
-        """Wait until something has come, or raise LinkError; whether the connection has ended."""
+        """Wait until something has come, or raise TransportError; whether the connection has ended."""
         left_s = end - time.monotonic()
         ready = dict(self._poller.poll(max(0, ceil(left_s * 1_000))))
         if not ready or left_s < 0.0:
-            raise LinkError(Fault.SILENT)
+            raise TransportError(Fault.SILENT)
         return self._monitor in ready and self._is_down()
 
     def _read(self) -> bytes | None:

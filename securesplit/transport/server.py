@@ -18,7 +18,7 @@ import zmq
 from securesplit.errors import ConfigError, UnreachableError
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.peers import Incoming, PeerTable, RemotePeer
-from securesplit.transport.sockets import Limits, front_socket, new_context
+from securesplit.transport.sockets import SocketLimits, front_socket, new_context
 from securesplit.transport.zmtp import ZmtpError, encode
 
 __all__ = ["FrontSocket", "Incoming"]
@@ -42,8 +42,10 @@ class FrontSocket:
         ConfigError: the address cannot be bound, or this process may open no more files.
     """
 
-    def __init__(self, bind: str, limits: Limits | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limits, self._clock = limits or Limits(), clock
+    def __init__(
+        self, bind: str, limits: SocketLimits | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limits, self._clock = limits or SocketLimits(), clock
         self.dropped: Counter[str] = Counter()
         self._open(_address_of(bind))
 
@@ -80,7 +82,7 @@ class FrontSocket:
         return self._peers.has_waiting
 
     def receive(self) -> list[Incoming]:
-        """The messages of one turn, at most `Limits.messages_a_turn`: clients take turns, and strangers by address."""
+        """The messages of one turn, at most `messages_a_turn`: clients take turns, and strangers by address."""
         now_s, frames = self._clock(), 0
         for turn in range(self._limits.chunks_a_turn):
             if 0 < turn < _ASKED and not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:

@@ -37,7 +37,7 @@ _ending: weakref.WeakSet[zmq.Context[Any]] = weakref.WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SocketLimits:
     """Bounds of a socket that faces the network.
 
     Attributes:
@@ -118,7 +118,7 @@ def end_context(context: zmq.Context[Any]) -> None:
 
 
 def client_socket(context: zmq.Context[zmq.Socket[bytes]], *, ipv6: bool) -> zmq.Socket[bytes]:
-    """A client's STREAM: one TCP connection, which is never repaired behind our back (`Link` opens a new one)."""
+    """A client's STREAM: one TCP connection, never repaired behind our back (`ReqConnection` opens a new one)."""
     made = context.socket(zmq.STREAM)
     _bound_client(made, ipv6=ipv6)
     return made
@@ -131,7 +131,7 @@ def async_client_socket(context: AsyncContext, *, ipv6: bool) -> AsyncSocket:
     return made
 
 
-def front_socket(context: zmq.Context[zmq.Socket[bytes]], limits: Limits, *, ipv6: bool) -> zmq.Socket[bytes]:
+def front_socket(context: zmq.Context[zmq.Socket[bytes]], limits: SocketLimits, *, ipv6: bool) -> zmq.Socket[bytes]:
     """The worker's STREAM, which faces all clients."""
     made = context.socket(zmq.STREAM)
     _bound(made, ipv6=ipv6)

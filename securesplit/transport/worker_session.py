@@ -1,7 +1,7 @@
-"""One worker as a client sees it: a link, the channel over it, and what its answers mean for the next try.
+"""One worker as a client sees it: a connection, the channel over it, and what its answers mean for the next try.
 
-Every way in which an exchange can fail becomes a `Retry`, which says when and where to try again (`refusal.py`). A
-session outlives its link: after a reconnect the same keys go on, and a worker that has forgotten them says so.
+Every way in which an exchange can fail becomes a `Retry`, which says when and where to try again (`retry_policy.py`). A
+session outlives its connection: after a reconnect the same keys go on, and a worker that has forgotten them says so.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from securesplit.channel.states import ClientState
 from securesplit.errors import SecureSplitError, TrustError, UnreachableError
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.refusal import Retry, ends_session, proven, refused
-from securesplit.transport.req_connection import Fault, Link, LinkError
-from securesplit.transport.sockets import Limits
+from securesplit.transport.req_connection import Fault, ReqConnection, TransportError
+from securesplit.transport.retry_policy import Retry, ends_session, proven, refused
+from securesplit.transport.sockets import SocketLimits
 
 _EventT = TypeVar("_EventT", HandshakeReady, Reply)
 
@@ -69,7 +69,7 @@ class Addresses:
         return self._found[self._turn % len(self._found)]
 
     def failed(self, fault: Fault) -> Retry:
-        """What to do after a link to `current` failed."""
+        """What to do after a connection to `current` failed."""
         absent = fault in (Fault.REFUSED, Fault.STRANGER)
         left = fault is not Fault.LOST and self.move_on()
         more = absent and left
@@ -81,8 +81,8 @@ class Addresses:
         return self._turn % len(self._found) != 0
 
 
-class Peer:
-    """One endpoint, its link and its session.
+class WorkerSession:
+    """One endpoint, its connection and its session.
 
     Args:
         endpoint: of the worker.
@@ -100,13 +100,13 @@ class Peer:
         bundle_identity: bytes,
         *,
         server_name: str,
-        limits: Limits,
+        limits: SocketLimits,
         connect_timeout_s: float,
     ) -> None:
         self._channel = ClientChannel(credentials, bundle_identity, server_name)
         self._limits, self._connect_timeout_s = limits, connect_timeout_s
         self._addresses = Addresses(endpoint)
-        self._link: Link | None = None
+        self._connection: ReqConnection | None = None
         self._forgotten = False
 
     def ask(
@@ -133,21 +133,23 @@ class Peer:
             ConfigError: this process may open no more files.
         """
         try:
-            if self._link is not None and not self._link.is_alive():
+            if self._connection is not None and not self._connection.is_alive():
                 self.disconnect()
-            link = self._link = self._link or self._open(context)
+            connection = self._connection = self._connection or self._open(context)
             if self._forgotten or self._channel.needs_new_handshake or self._channel.state is ClientState.FINISHING:
                 self._forgotten = True
                 with tracing.stage("handshake"):
-                    link.exchange(self._channel.hello(), timeout_s, lambda data: self._read(HandshakeReady, data, ref))
+                    connection.exchange(
+                        self._channel.hello(), timeout_s, lambda data: self._read(HandshakeReady, data, ref)
+                    )
                 self._forgotten = False
-            link.establish(timeout_s)  # a session outlives its link, and a new one may lead to nobody
+            connection.establish(timeout_s)  # a session outlives its connection, and a new one may lead to nobody
             before_sending()
             with tracing.stage("seal"):
                 frame = self._channel.request(ref, plaintext)
             with tracing.stage("send"):
-                event = link.exchange(frame, timeout_s, lambda data: self._read(Reply, data, ref))
-        except LinkError as error:
+                event = connection.exchange(frame, timeout_s, lambda data: self._read(Reply, data, ref))
+        except TransportError as error:
             self.disconnect()
             raise self._addresses.failed(error.fault) from None
         except (Retry, SecureSplitError):
@@ -158,21 +160,21 @@ class Peer:
         return Exchange(event.plaintext, frame)
 
     def disconnect(self) -> None:
-        """Close the link and keep the session."""
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+        """Close the connection and keep the session."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def close(self) -> None:
-        """Close the link and forget the session."""
+        """Close the connection and forget the session."""
         self.disconnect()
         self._channel.close()
 
-    def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> Link:
+    def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> ReqConnection:
         """Connect to one of the host's addresses, the one that worked last if there is one."""
         self._addresses.resolve()
         timeout_s = self._connect_timeout_s
-        return Link(context, self._addresses.current, connect_timeout_s=timeout_s, limits=self._limits)
+        return ReqConnection(context, self._addresses.current, connect_timeout_s=timeout_s, limits=self._limits)
 
     def _read(self, kind: type[_EventT], data: bytes, ref: int) -> _EventT | None:
         """The event that is waited for; None for what verifies as nothing, or concerns another request.

@@ -17,7 +17,7 @@ from securesplit import AsyncClient, Client
 from securesplit.channel.frames import Code, Frame, FrameType
 from securesplit.errors import BudgetError, SecureSplitError, UnreachableError, WorkerError
 from securesplit.pki import keystore
-from securesplit.transport.connection import Patience
+from securesplit.transport.connection import Timeouts
 from securesplit.worker.served_model import Served
 from securesplit_testing.serving import Running, now, running
 from tests.integration.conftest import Command, run_command
@@ -87,7 +87,7 @@ def test_nothing_is_charged_when_the_worker_has_gone(draw_photo: DrawPhoto, tmp_
     with running(Served.from_bundle(None), keys=KEYS) as worker:
         client = Client(worker.front.endpoint, credentials=KEYS[1], state=tmp_path, timeout_s=10.0)
         client.diagnose(draw_photo(1))
-    client._connection._patience = Patience(total_s=0.5)
+    client._connection._timeouts = Timeouts(total_s=0.5)
     with client:
         for seed in (2, 3):
             with pytest.raises(UnreachableError):
@@ -100,7 +100,7 @@ def test_the_same_for_asyncio(draw_photo: DrawPhoto, tmp_path: Path) -> None:
         with running(Served.from_bundle(None), keys=KEYS) as worker:
             client = AsyncClient(worker.front.endpoint, credentials=KEYS[1], state=tmp_path, timeout_s=10.0)
             await client.diagnose(draw_photo(1))
-        client._connection._patience = Patience(total_s=0.5)
+        client._connection._timeouts = Timeouts(total_s=0.5)
         async with client:
             ends = await asyncio.gather(*(client.diagnose(draw_photo(n)) for n in (2, 3)), return_exceptions=True)
         assert all(isinstance(end, UnreachableError) for end in ends), ends

@@ -15,7 +15,7 @@ import pytest
 from securesplit.errors import ConfigError, TrustError, UnreachableError, WorkerError
 from securesplit.pki import keystore
 from securesplit.transport.async_connection import IN_FLIGHT, AsyncConnection
-from securesplit.transport.connection import Patience
+from securesplit.transport.connection import Timeouts
 from securesplit_testing.engines import RAISING
 from securesplit_testing.serving import IDENTITY, Running, now, release, running, serve_engine
 
@@ -24,7 +24,7 @@ CLIENT = KEYS[1]
 
 
 def connect(*workers: Running, **options: Any) -> AsyncConnection:
-    options.setdefault("patience", Patience(total_s=20.0))
+    options.setdefault("timeouts", Timeouts(total_s=20.0))
     return AsyncConnection([worker.front.endpoint for worker in workers], CLIENT, IDENTITY, **options)
 
 
@@ -103,7 +103,7 @@ def test_a_cancelled_request_leaves_the_session_clean() -> None:
                 assert all(isinstance(e, asyncio.CancelledError) or e == 50 + n for n, e in enumerate(ended))
                 assert await beside == turn
             assert worker.front._channel.session_count == 1
-            line = connection._peers[0]._line
+            line = connection._sessions[0]._connection
             assert line is not None
             assert line._waiting == {}
 
@@ -202,7 +202,7 @@ def test_the_next_endpoint_is_asked_where_one_does_not_answer(free_port: Callabl
         endpoints = [f"tcp://127.0.0.1:{free_port()}", worker.front.endpoint]
         async with AsyncConnection(endpoints, CLIENT, IDENTITY) as connection:
             assert await asyncio.gather(*(ask(connection, n) for n in range(10))) == list(range(10))
-            assert connection._course.current == 1
+            assert connection._selector.current == 1
             assert (await connection.request(release(4))).round_trip_ms < 1_000, "it stays with the one that works"
 
     with running(keys=KEYS) as worker:
@@ -235,8 +235,8 @@ def test_a_silent_peer_costs_the_deadline_and_no_more() -> None:
     async def scenario() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             endpoint = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-            patience = Patience(total_s=1.5, connect_s=0.5)
-            async with AsyncConnection([endpoint], CLIENT, IDENTITY, patience=patience) as connection:
+            timeouts = Timeouts(total_s=1.5, connect_s=0.5)
+            async with AsyncConnection([endpoint], CLIENT, IDENTITY, timeouts=timeouts) as connection:
                 start = time.monotonic()
                 with pytest.raises(UnreachableError, match="no answer came"):
                     await ask(connection, 1)
@@ -247,7 +247,7 @@ def test_a_silent_peer_costs_the_deadline_and_no_more() -> None:
 
 def test_a_deadline_counts_the_wait_for_a_turn() -> None:
     async def scenario(worker: Running) -> None:
-        async with connect(worker, patience=Patience(total_s=1.0)) as connection:
+        async with connect(worker, timeouts=Timeouts(total_s=1.0)) as connection:
             ended = await asyncio.gather(*(ask(connection, n) for n in range(30)), return_exceptions=True)
             lost = [error for error in ended if isinstance(error, UnreachableError)]
             assert lost

@@ -22,12 +22,12 @@ from securesplit.channel.frames import encode as encode_frame
 from securesplit.errors import SecureSplitError, UnreachableError
 from securesplit.pki import issuing, keystore
 from securesplit.transport.async_connection import AsyncConnection
-from securesplit.transport.connection import Connection, Patience
+from securesplit.transport.connection import Connection, Timeouts
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.peers import PeerTable
-from securesplit.transport.req_connection import Link
+from securesplit.transport.req_connection import ReqConnection
 from securesplit.transport.server import FrontSocket
-from securesplit.transport.sockets import Limits
+from securesplit.transport.sockets import SocketLimits
 from securesplit.transport.zmtp import GREETING, encode
 from securesplit_testing.serving import IDENTITY, Process, process, release, running, wait_until
 from tests.transport.raw import REQ, ROUTER, UNKNOWN, Probe, command, connect, listener, pour
@@ -172,7 +172,7 @@ def test_a_stock_req_is_answered(worker: Process, correlated: bool) -> None:
 
 
 def test_peers_over_the_bound_go_those_without_a_greeting_first() -> None:
-    table = PeerTable(Limits(max_peers=32))
+    table = PeerTable(SocketLimits(max_peers=32))
     honest = [bytes([n]) for n in range(30)]
     for name in honest:
         table.receive(table.add(name, f"10.0.0.{name[0]}", 1.0), REQ, 1.0)
@@ -184,7 +184,7 @@ def test_peers_over_the_bound_go_those_without_a_greeting_first() -> None:
 
 
 def test_peers_over_the_bound_go_of_the_owner_that_has_most() -> None:
-    table = PeerTable(Limits(max_peers=32))
+    table = PeerTable(SocketLimits(max_peers=32))
     honest = [bytes([n]) for n in range(8)]
     for n in range(1_000):
         if n < 8:
@@ -194,7 +194,7 @@ def test_peers_over_the_bound_go_of_the_owner_that_has_most() -> None:
 
 
 def test_bytes_over_the_bound_cost_the_owner_that_holds_most() -> None:
-    table = PeerTable(Limits(held_bytes=1_000_000))
+    table = PeerTable(SocketLimits(held_bytes=1_000_000))
     slow = table.add(b"slow", "10.0.0.1", 0.0)
     table.receive(slow, REQ + b"\x01\x00\x02" + (900_000).to_bytes(8, "big") + bytes(300_000), 0.0)
     for n in range(200):
@@ -207,7 +207,7 @@ def test_bytes_over_the_bound_cost_the_owner_that_holds_most() -> None:
 
 
 def test_many_connections_give_a_client_no_more_than_one_does() -> None:
-    table, names = PeerTable(Limits()), [b"x%d" % n for n in range(50)]
+    table, names = PeerTable(SocketLimits()), [b"x%d" % n for n in range(50)]
     for name in [*names, b"modest"]:
         table.receive(table.add(name, "10.0.0.1", 0.0), REQ, 0.0)
         table.claimed(name, "modest" if name == b"modest" else "greedy")
@@ -223,7 +223,7 @@ def test_many_connections_give_a_client_no_more_than_one_does() -> None:
 
 
 def test_every_deadline_ends_a_peer() -> None:
-    limits, now = Limits(), 100.0
+    limits, now = SocketLimits(), 100.0
     table = PeerTable(limits)
     for name, hello in {b"greets": GREETING[:30], b"sends": REQ + b"\x01\x00\x00\x09x", b"lives": REQ}.items():
         table.receive(table.add(name, "10.0.0.1", now), hello, now)
@@ -267,14 +267,14 @@ CLIENT_FLOODS = {
 
 def asks_once(endpoint: str) -> None:
     _, credentials = keystore.ephemeral(datetime.now(UTC))
-    with Connection([endpoint], credentials, IDENTITY, patience=Patience(total_s=TOTAL_S)) as connection:
+    with Connection([endpoint], credentials, IDENTITY, timeouts=Timeouts(total_s=TOTAL_S)) as connection:
         connection.request(release(1))
 
 
 def asks_once_async(endpoint: str) -> None:
     async def ask() -> None:
         _, credentials = keystore.ephemeral(datetime.now(UTC))
-        async with AsyncConnection([endpoint], credentials, IDENTITY, patience=Patience(total_s=TOTAL_S)) as connection:
+        async with AsyncConnection([endpoint], credentials, IDENTITY, timeouts=Timeouts(total_s=TOTAL_S)) as connection:
             await connection.request(release(1))
 
     asyncio.run(ask())
@@ -321,7 +321,7 @@ def test_a_client_talks_with_a_stock_socket(kind: int, ask: Callable[[str], None
 
 def test_a_connection_closed_while_idle_is_noticed_in_time() -> None:
     """Nobody answers the worker's PINGs while a device has nothing to ask."""
-    front, stop = FrontSocket("tcp://127.0.0.1:0", Limits(heartbeat_s=0.1)), threading.Event()
+    front, stop = FrontSocket("tcp://127.0.0.1:0", SocketLimits(heartbeat_s=0.1)), threading.Event()
 
     def serve() -> None:
         while not stop.wait(0.01):
@@ -332,7 +332,7 @@ def test_a_connection_closed_while_idle_is_noticed_in_time() -> None:
     thread = threading.Thread(target=serve)
     thread.start()
     with zmq.Context() as context:
-        link = Link(context, Endpoint.parse(front.endpoint), connect_timeout_s=5.0, limits=Limits())
+        link = ReqConnection(context, Endpoint.parse(front.endpoint), connect_timeout_s=5.0, limits=SocketLimits())
         assert link.exchange(b"hello", 5.0, lambda data: data) == b"hello"
         assert link.is_alive()
         wait_until(lambda: front.dropped["peer-silent"] == 1)

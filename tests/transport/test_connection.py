@@ -16,7 +16,7 @@ import pytest
 from securesplit.channel.sealing import MAX_SEQUENCE
 from securesplit.errors import ConfigError, TrustError, UnreachableError, WorkerError
 from securesplit.pki import keystore
-from securesplit.transport.connection import Connection, Patience
+from securesplit.transport.connection import Connection, Timeouts
 from securesplit_testing.engines import RAISING
 from securesplit_testing.serving import IDENTITY, now, release, running, serve_engine
 
@@ -99,8 +99,8 @@ def test_a_stranger_at_the_address_is_noticed_within_seconds(stranger: str) -> N
 def test_a_silent_peer_costs_the_deadline_and_no_more() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         endpoint = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-        patience = Patience(total_s=1.5, connect_s=0.5)
-        with Connection([endpoint], CLIENT, IDENTITY, patience=patience) as connection:
+        timeouts = Timeouts(total_s=1.5, connect_s=0.5)
+        with Connection([endpoint], CLIENT, IDENTITY, timeouts=timeouts) as connection:
             start = time.monotonic()
             with pytest.raises(UnreachableError, match="no answer came"):
                 connection.request(release(1))
@@ -142,7 +142,7 @@ def test_a_front_that_is_restarted_between_requests_costs_nothing() -> None:
 
 def test_a_worker_that_dies_is_retried_until_the_deadline() -> None:
     with running(serve_engine("Sum", pause_s=5.0), keys=KEYS) as worker:
-        connection = worker.connect(patience=Patience(total_s=3.0, absent_s=0.5))
+        connection = worker.connect(timeouts=Timeouts(total_s=3.0, absent_s=0.5))
         with connection, ThreadPoolExecutor(1) as threads:
             start = time.monotonic()
             asked = threads.submit(connection.request, release(1))

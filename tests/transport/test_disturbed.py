@@ -17,11 +17,11 @@ import zmq
 from securesplit.channel.frames import Code
 from securesplit.errors import UnreachableError
 from securesplit.transport.async_connection import AsyncConnection
-from securesplit.transport.connection import Connection, Patience
+from securesplit.transport.connection import Connection, Timeouts
 from securesplit.transport.endpoint import Endpoint
 from securesplit_testing.serving import IDENTITY, Running, release, running, serve_engine
 from tests.transport.middleman import err, middleman
-from tests.transport.test_forged import CLIENT, CLIENTS, FORGERIES, KEYS, PATIENCE
+from tests.transport.test_forged import CLIENT, CLIENTS, FORGERIES, KEYS, TIMEOUTS
 
 ROUNDS = 30
 
@@ -125,8 +125,8 @@ def test_a_socket_left_by_a_signal_does_not_delay_exit(worker: Running) -> None:
 def test_threads_wait_no_longer_than_their_own_timeout() -> None:
     """Behind a worker that says nothing each thread waited for all before it: 6 × 1 s."""
     with middleman(None, None, lambda _: []) as silent, ThreadPoolExecutor(6) as threads:
-        patience = Patience(total_s=1.0)
-        with Connection([silent.endpoint], CLIENT, IDENTITY, patience=patience) as connection:
+        timeouts = Timeouts(total_s=1.0)
+        with Connection([silent.endpoint], CLIENT, IDENTITY, timeouts=timeouts) as connection:
             start = time.monotonic()
             asked = [threads.submit(connection.request, release(n)) for n in range(6)]
             assert all(isinstance(one.exception(), UnreachableError) for one in asked)
@@ -136,15 +136,15 @@ def test_threads_wait_no_longer_than_their_own_timeout() -> None:
 @pytest.mark.parametrize("ask", CLIENTS)
 def test_a_late_answer_still_belongs_to_its_request(ask: Any) -> None:
     with running(serve_engine("Sum", pause_s=0.4), keys=KEYS) as worker:
-        assert ask([worker.front.endpoint], Patience(total_s=20.0, try_s=0.3), [3, 4]) == [3, 4]
+        assert ask([worker.front.endpoint], Timeouts(total_s=20.0, try_s=0.3), [3, 4]) == [3, 4]
 
 
 def test_attempts_too_short_for_the_queue_keep_the_session() -> None:
     """Twelve at once on one tail: the last waits four tries long, while the others' answers show that it is alive."""
 
     async def scenario(worker: Running) -> None:
-        patience = Patience(total_s=20.0, try_s=0.3)
-        async with AsyncConnection([worker.front.endpoint], CLIENT, IDENTITY, patience=patience) as connection:
+        timeouts = Timeouts(total_s=20.0, try_s=0.3)
+        async with AsyncConnection([worker.front.endpoint], CLIENT, IDENTITY, timeouts=timeouts) as connection:
             await connection.request(release(1))
             opened = worker.front._channel.session_count
             answers = await asyncio.gather(*(connection.request(release(n)) for n in range(12)))
@@ -161,7 +161,7 @@ def test_a_request_out_of_time_leaves_the_connection_to_others() -> None:
             await connection.request(release(1))
             long = [asyncio.create_task(connection.request(release(n))) for n in range(3)]
             await asyncio.sleep(0)
-            connection._patience = Patience(total_s=0.05)
+            connection._timeouts = Timeouts(total_s=0.05)
             short = [asyncio.create_task(connection.request(release(n))) for n in range(3)]
             ended = await asyncio.gather(*short, return_exceptions=True)
             assert all(isinstance(error, UnreachableError) for error in ended), ended
@@ -194,7 +194,7 @@ def test_a_forger_at_one_address_of_a_name_is_passed_by(
     with middleman(None, None, FORGERIES[name]) as forger:
         found = [Endpoint.parse(forger.endpoint), Endpoint.parse(worker.front.endpoint)]
         monkeypatch.setattr(Endpoint, "resolve", lambda _: found)
-        assert ask(["tcp://127.0.0.1:1"], PATIENCE, [3, 4]) == [3, 4]
+        assert ask(["tcp://127.0.0.1:1"], TIMEOUTS, [3, 4]) == [3, 4]
 
 
 def test_one_absent_address_is_one_failure_however_many_wait(
@@ -217,5 +217,5 @@ def test_one_absent_address_is_one_failure_however_many_wait(
 def test_a_busy_worker_s_wish_is_granted_up_to_a_bound(worker: Running, ask: Any) -> None:
     with middleman(worker.front.endpoint, None, lambda f: err(Code.BUSY, f, retry_after_ms=400), times=1) as forger:
         start = time.monotonic()
-        assert ask([forger.endpoint], Patience(total_s=10.0), [3]) == [3]
+        assert ask([forger.endpoint], Timeouts(total_s=10.0), [3]) == [3]
         assert 0.4 <= time.monotonic() - start < 3.0

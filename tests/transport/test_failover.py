@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from securesplit.errors import TrustError, UnreachableError, WorkerError
-from securesplit.transport.failover import Attempts, Course, Patience
-from securesplit.transport.refusal import MAX_REFUSALS, MAX_STALE, MAX_WAIT_S, Retry, proven
+from securesplit.transport.failover import EndpointSelector, RetryState, Timeouts
+from securesplit.transport.retry_policy import MAX_REFUSALS, MAX_STALE, MAX_WAIT_S, Retry, proven
 
 ENDPOINTS = [f"tcp://127.0.0.1:{port}" for port in (1, 2, 3)]
-PATIENCE = Patience(total_s=100.0)
+TIMEOUTS = Timeouts(total_s=100.0)
 ABSENT = Retry("nothing listens there", elsewhere=True, absent=True)
 STALE = Retry("something answered that it does not know this session", elsewhere=True, limit=MAX_STALE)
 CLAIMED = Retry("something answered no", elsewhere=True, limit=MAX_REFUSALS, claim=(WorkerError, "look"))
@@ -22,68 +22,68 @@ class Clock:
         return self.now_s
 
 
-def start(many: int) -> tuple[Course, Attempts, Clock]:
+def start(many: int) -> tuple[EndpointSelector, RetryState, Clock]:
     clock = Clock()
-    return Course(ENDPOINTS[:many], PATIENCE), Attempts(PATIENCE, clock, lambda: 0.5), clock
+    return EndpointSelector(ENDPOINTS[:many], TIMEOUTS), RetryState(TIMEOUTS, clock, lambda: 0.5), clock
 
 
-def fail(course: Course, attempts: Attempts, clock: Clock, *retries: Retry) -> list[int]:
+def fail(selector: EndpointSelector, state: RetryState, clock: Clock, *retries: Retry) -> list[int]:
     """Fail try after try, resting as told; return where each went."""
     tried = []
     for retry in retries:
-        tried.append(course.choose(attempts))
-        clock.now_s += course.failed(retry, tried[-1], attempts)
+        tried.append(selector.choose(state))
+        clock.now_s += selector.failed(retry, tried[-1], state)
     return tried
 
 
 def test_one_refusal_does_not_give_up_a_worker() -> None:
     """Its front was killed under load; that it then does not know the session is the most natural of all refusals."""
-    course, attempts, clock = start(1)
-    course.succeeded(0)
-    fail(course, attempts, clock, *[ABSENT] * 20, STALE, ABSENT, STALE)
-    assert attempts.given_up == set()
+    selector, state, clock = start(1)
+    selector.succeeded(0)
+    fail(selector, state, clock, *[ABSENT] * 20, STALE, ABSENT, STALE)
+    assert state.given_up == set()
 
 
 @pytest.mark.parametrize("retry", [STALE, CLAIMED])
 def test_refusals_are_counted_by_request_and_endpoint(retry: Retry) -> None:
     assert retry.limit is not None
     for _ in range(3):
-        course, attempts, clock = start(1)
-        fail(course, attempts, clock, *[retry] * (retry.limit - 1))
+        selector, state, clock = start(1)
+        fail(selector, state, clock, *[retry] * (retry.limit - 1))
         with pytest.raises((UnreachableError, WorkerError), match=f"something at {ENDPOINTS[0]} answered"):
-            fail(course, attempts, clock, retry)
+            fail(selector, state, clock, retry)
 
 
 def test_after_a_refusal_the_others_come_first() -> None:
-    course, attempts, clock = start(3)
-    assert fail(course, attempts, clock, *[CLAIMED] * 6) == [0, 1, 2, 0, 1, 2]
+    selector, state, clock = start(3)
+    assert fail(selector, state, clock, *[CLAIMED] * 6) == [0, 1, 2, 0, 1, 2]
 
 
 def test_what_is_proven_is_told_before_what_is_claimed() -> None:
-    course, attempts, clock = start(2)
-    fail(course, attempts, clock, CLAIMED, proven(TrustError("revoked")), CLAIMED)
+    selector, state, clock = start(2)
+    fail(selector, state, clock, CLAIMED, proven(TrustError("revoked")), CLAIMED)
     with pytest.raises(TrustError, match="revoked"):
-        fail(course, attempts, clock, CLAIMED)
+        fail(selector, state, clock, CLAIMED)
 
 
 def test_a_long_rest_of_one_endpoint_is_spent_at_the_others() -> None:
-    course, attempts, clock = start(2)
+    selector, state, clock = start(2)
     busy = Retry("something answered that it is busy", elsewhere=True, after_s=MAX_WAIT_S)
-    assert fail(course, attempts, clock, busy) == [0]
+    assert fail(selector, state, clock, busy) == [0]
     assert clock.now_s < 0.1
-    assert fail(course, attempts, clock, busy) == [1]
+    assert fail(selector, state, clock, busy) == [1]
     assert clock.now_s >= MAX_WAIT_S
-    assert course.choose(attempts) == 0
+    assert selector.choose(state) == 0
 
 
 def test_time_is_left_for_the_endpoints_that_were_not_tried_yet() -> None:
-    course = Course(ENDPOINTS, PATIENCE)
+    selector = EndpointSelector(ENDPOINTS, TIMEOUTS)
     clock = Clock()
-    attempts = Attempts(Patience(total_s=9.0), clock, lambda: 0.5)
+    state = RetryState(Timeouts(total_s=9.0), clock, lambda: 0.5)
     silent = Retry("no answer came", elsewhere=True)
-    shares = [course.try_s(attempts)]
+    shares = [selector.try_s(state)]
     for _ in range(2):
         clock.now_s += shares[-1]
-        course.failed(silent, course.choose(attempts), attempts)
-        shares.append(course.try_s(attempts))
+        selector.failed(silent, selector.choose(state), state)
+        shares.append(selector.try_s(state))
     assert shares == pytest.approx([3.0, 3.0, 3.0])

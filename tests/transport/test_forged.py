@@ -20,7 +20,7 @@ from securesplit.channel.frames import NO_SESSION, Code, Frame, FrameType, Reaso
 from securesplit.errors import SecureSplitError, TrustError, UnreachableError, WorkerError
 from securesplit.pki import keystore
 from securesplit.transport.async_connection import AsyncConnection
-from securesplit.transport.connection import Connection, Patience
+from securesplit.transport.connection import Connection, Timeouts
 from securesplit_testing.serving import IDENTITY, Running, now, release, running
 from tests.channel.test_refusals import CERTIFICATE_WORDS
 from tests.transport.middleman import Forge, err, middleman
@@ -28,7 +28,7 @@ from tests.transport.middleman import Forge, err, middleman
 KEYS = keystore.ephemeral(now())
 CLIENT = KEYS[1]
 NEVER_MS = 0xFFFFFFFF  # 49 days
-PATIENCE = Patience(total_s=15.0, try_s=0.4, absent_s=0.5)
+TIMEOUTS = Timeouts(total_s=15.0, try_s=0.4, absent_s=0.5)
 
 
 def alert(number: int) -> bytes:
@@ -80,14 +80,14 @@ def worker() -> Iterator[Running]:
         yield started
 
 
-def ask_blocking(endpoints: list[str], patience: Patience, numbers: list[int]) -> list[float]:
-    with Connection(endpoints, CLIENT, IDENTITY, patience=patience) as connection:
+def ask_blocking(endpoints: list[str], timeouts: Timeouts, numbers: list[int]) -> list[float]:
+    with Connection(endpoints, CLIENT, IDENTITY, timeouts=timeouts) as connection:
         return [connection.request(release(n)).logit for n in numbers]
 
 
-def ask_asyncio(endpoints: list[str], patience: Patience, numbers: list[int]) -> list[float]:
+def ask_asyncio(endpoints: list[str], timeouts: Timeouts, numbers: list[int]) -> list[float]:
     async def scenario() -> list[float]:
-        async with AsyncConnection(endpoints, CLIENT, IDENTITY, patience=patience) as connection:
+        async with AsyncConnection(endpoints, CLIENT, IDENTITY, timeouts=timeouts) as connection:
             return [(await connection.request(release(n))).logit for n in numbers]
 
     return asyncio.run(scenario())
@@ -112,7 +112,7 @@ def test_the_honest_second_endpoint_answers(worker: Running, stage: str, ask: An
     def scenario(name: str) -> None:
         with middleman(worker.front.endpoint, STAGES[stage], FORGERIES[name]) as forger:
             start = time.monotonic()
-            assert ask([forger.endpoint, worker.front.endpoint], PATIENCE, [3, 4]) == [3, 4]
+            assert ask([forger.endpoint, worker.front.endpoint], TIMEOUTS, [3, 4]) == [3, 4]
             assert forger.forged >= 1
             assert time.monotonic() - start < 8.0, "well within the request's time"
 
@@ -124,7 +124,7 @@ def test_the_honest_second_endpoint_answers(worker: Running, stage: str, ask: An
 def test_one_forged_frame_costs_a_retry(worker: Running, stage: str, ask: Any) -> None:
     def scenario(name: str) -> None:
         with middleman(worker.front.endpoint, STAGES[stage], FORGERIES[name], times=1) as forger:
-            assert ask([forger.endpoint], PATIENCE, [3, 4]) == [3, 4]
+            assert ask([forger.endpoint], TIMEOUTS, [3, 4]) == [3, 4]
             assert forger.forged == 1
 
     side_by_side(ONCE, scenario)
@@ -142,7 +142,7 @@ def strangers(frame: Frame) -> list[bytes]:
 def test_what_nobody_waits_for_costs_nothing(worker: Running, stage: str, ask: Any) -> None:
     """Before each true answer come seven frames that are none; no retry is needed."""
     with middleman(worker.front.endpoint, STAGES[stage], strangers, beside=True) as forger:
-        assert ask([forger.endpoint], Patience(total_s=10.0), [3, 4, 5, 6]) == [3, 4, 5, 6]
+        assert ask([forger.endpoint], Timeouts(total_s=10.0), [3, 4, 5, 6]) == [3, 4, 5, 6]
         assert forger.seen == 5, "a HELLO, and each request once"
 
 
@@ -152,7 +152,7 @@ def test_errors_for_other_requests_cost_nothing(worker: Running, ask: Any) -> No
         return [answer for code in Code if code is not Code.OK for answer in err(code, frame, ref=frame.ref + 7)]
 
     with middleman(worker.front.endpoint, FrameType.REQ, forge, beside=True) as forger:
-        assert ask([forger.endpoint], Patience(total_s=10.0), [3, 4, 5, 6]) == [3, 4, 5, 6]
+        assert ask([forger.endpoint], Timeouts(total_s=10.0), [3, 4, 5, 6]) == [3, 4, 5, 6]
         assert forger.seen == 5
 
 
@@ -168,10 +168,10 @@ def test_a_listener_without_a_key_alone_gets_no_verdict(ask: Any) -> None:
     """The error says that it was clear text, and nothing of certificates, after a bounded number of tries."""
 
     def scenario(name: str) -> None:
-        patience = Patience(total_s=4.0, try_s=0.4)
+        timeouts = Timeouts(total_s=4.0, try_s=0.4)
         with middleman(None, None, FORGERIES[name]) as forger:
             with pytest.raises(SecureSplitError, match="in unauthenticated clear text") as caught:
-                ask([forger.endpoint], patience, [3])
+                ask([forger.endpoint], timeouts, [3])
             assert forger.seen <= 10
         message = caught.value.message
         assert f"something at {forger.endpoint} answered" in caught.value.message or name == "busy-49-days"
@@ -188,7 +188,7 @@ def test_clear_text_beside_an_absent_worker_says_both(free_port: Any, ask: Any) 
     absent = f"tcp://127.0.0.1:{free_port()}"
     with middleman(None, None, FORGERIES["other-bundle"]) as forger:
         with pytest.raises(UnreachableError) as caught:
-            ask([forger.endpoint, absent], PATIENCE, [3])
+            ask([forger.endpoint, absent], TIMEOUTS, [3])
     assert f"{absent}: nothing listens there" in caught.value.message
     assert f"{forger.endpoint}: something answered in unauthenticated clear text" in caught.value.message
 
@@ -197,9 +197,9 @@ def test_clear_text_beside_an_absent_worker_says_both(free_port: Any, ask: Any) 
 def test_a_worker_of_a_foreign_ca_does_not_block_the_others(worker: Running, ask: Any) -> None:
     """Proven refusals likewise: who listens with keys of its own making is passed by, and named where it is alone."""
     with running(keys=keystore.ephemeral(now())) as foreign:
-        assert ask([foreign.front.endpoint, worker.front.endpoint], PATIENCE, [3]) == [3]
+        assert ask([foreign.front.endpoint, worker.front.endpoint], TIMEOUTS, [3]) == [3]
         with pytest.raises(TrustError, match="a CA that this device does not trust"):
-            ask([foreign.front.endpoint, foreign.front.endpoint], PATIENCE, [3])
+            ask([foreign.front.endpoint, foreign.front.endpoint], TIMEOUTS, [3])
 
 
 @pytest.mark.parametrize("code", [code for code in Code if code is not Code.OK])
@@ -211,7 +211,7 @@ def test_neighbours_of_a_refused_request_do_not_notice(worker: Running, code: Co
         return [*nobody, *err(code, frame)]
 
     async def scenario(forger_endpoint: str) -> None:
-        async with AsyncConnection([forger_endpoint], CLIENT, IDENTITY, patience=PATIENCE) as connection:
+        async with AsyncConnection([forger_endpoint], CLIENT, IDENTITY, timeouts=TIMEOUTS) as connection:
             await connection.request(release(1))
             tasks = [asyncio.create_task(connection.request(release(n))) for n in range(7)]
             await asyncio.sleep(0)

@@ -24,7 +24,7 @@ from securesplit.results import Diagnosis
 from securesplit.transport import answer
 from securesplit_testing.serving import IDENTITY, Running, running
 from tests.transport.middleman import middleman
-from tests.transport.test_forged import CLIENTS, KEYS, PATIENCE
+from tests.transport.test_forged import CLIENTS, KEYS, TIMEOUTS
 
 Reply = Callable[[Request], tuple[int, bytes]]
 
@@ -70,14 +70,14 @@ def worker() -> Iterator[Running]:
 @pytest.mark.parametrize("name", SENSELESS)
 def test_another_worker_is_asked(worker: Running, name: str, ask: Any) -> None:
     with posing(SENSELESS[name]) as evil:
-        assert ask([evil.endpoint, worker.front.endpoint], PATIENCE, [3, 4]) == [3, 4]
+        assert ask([evil.endpoint, worker.front.endpoint], TIMEOUTS, [3, 4]) == [3, 4]
 
 
 @pytest.mark.parametrize("ask", CLIENTS)
 @pytest.mark.parametrize("name", [name for name in SENSELESS if name != "another request's"])
 def test_alone_it_is_an_error(name: str, ask: Any) -> None:
     with posing(SENSELESS[name]) as evil, pytest.raises(WorkerError, match="makes no sense"):
-        ask([evil.endpoint], PATIENCE, [3])
+        ask([evil.endpoint], TIMEOUTS, [3])
 
 
 @pytest.mark.parametrize("numbers", [(3e38, 0.0), (-3e38, 1e-45), (1e-45, -0.0)])

@@ -12,7 +12,7 @@ import zmq
 
 from securesplit.errors import ConfigError
 from securesplit.transport.server import FrontSocket
-from securesplit.transport.sockets import Limits
+from securesplit.transport.sockets import SocketLimits
 from securesplit_testing.serving import Running, release, running
 
 
@@ -57,7 +57,7 @@ def test_a_port_scan_and_bytes_of_another_protocol_do_no_harm(worker: Running) -
 def test_a_message_over_the_limit_ends_its_sender_only(worker: Running, attacker: zmq.Socket[bytes]) -> None:
     monitor = attacker.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     attacker.connect(worker.front.endpoint)
-    attacker.send_multipart([b"", bytes(Limits().max_message_bytes + 1)])
+    attacker.send_multipart([b"", bytes(SocketLimits().max_message_bytes + 1)])
     assert monitor.poll(5_000), "the front hangs up on it"
     attacker.disable_monitor()
     monitor.close()
@@ -67,7 +67,7 @@ def test_a_message_over_the_limit_ends_its_sender_only(worker: Running, attacker
 
 def test_a_message_just_under_the_limit_is_read_and_refused(worker: Running, attacker: zmq.Socket[bytes]) -> None:
     attacker.connect(worker.front.endpoint)
-    attacker.send_multipart([b"", b"SSP1" + bytes(Limits().max_message_bytes - 4)])
+    attacker.send_multipart([b"", b"SSP1" + bytes(SocketLimits().max_message_bytes - 4)])
     with worker.connect() as connection:
         assert connection.request(release(5)).logit == 5
 

@@ -15,7 +15,7 @@ import pytest
 
 from securesplit.model import Bundle
 from securesplit.pki import keystore
-from securesplit.transport.connection import Connection, Patience
+from securesplit.transport.connection import Connection, Timeouts
 from securesplit.worker import EmbeddedWorker, confinement, landlock, syscalls
 from securesplit_testing.intruder import ATTEMPTS, MEMORY
 from securesplit_testing.serving import IDENTITY, Process, now, process, release, running, serve_engine, wait_until
@@ -49,7 +49,7 @@ def targets(tmp_path: Path, certs: Path) -> Iterator[dict[str, str]]:
 def successes(worker: Process, certs: Path) -> set[str]:
     """The attempts that succeed in a worker's tail."""
     keys = keystore.load_client(certs, "device", now=now())
-    with Connection([worker.endpoint], keys, IDENTITY, patience=Patience(total_s=30.0)) as connection:
+    with Connection([worker.endpoint], keys, IDENTITY, timeouts=Timeouts(total_s=30.0)) as connection:
         return {name for number, name in enumerate(NAMES) if connection.request(release(number)).logit}
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from securesplit.errors import SecureSplitError, WorkerError
 from securesplit.pki import keystore
-from securesplit.transport.connection import Connection, Patience
+from securesplit.transport.connection import Connection, Timeouts
 from securesplit.worker.monitoring.counters import Histogram, Meters
 from securesplit_testing.engines import DEADLY, RAISING
 from securesplit_testing.pages import get, metrics
@@ -58,9 +58,9 @@ def test_requests_are_counted_by_outcome_and_stage_time(certs: Path) -> None:
 
 
 def test_metrics_count_refusals_busy_and_revoked_by_reason(certs: Path) -> None:
-    patience = Patience(total_s=20.0)
+    timeouts = Timeouts(total_s=20.0)
     with process(certs, pause_s=0.1, metrics=LOOPBACK) as worker:
-        with connect(worker, certs, patience=patience) as device:
+        with connect(worker, certs, timeouts=timeouts) as device:
             device.request(release(1))
             keystore.revoke(certs, "device", now=now())
             worker.signal(signal.SIGHUP)
