@@ -158,10 +158,10 @@ def test_a_client_keeps_its_keys_when_the_program_changes_folder(
     keystore.create(tmp_path / "photos" / "certs", days=1, now=now())
     monkeypatch.chdir(tmp_path / "mine")
     with EmbeddedWorker() as worker, Client(worker.endpoint) as client:
-        before = client._keys.current.fingerprint
+        before = client._credentials.current.fingerprint
         monkeypatch.chdir(tmp_path / "photos")
-        assert client._keys.renewed() is None
-        assert client._keys.current.fingerprint == before
+        assert client._credentials.renewed() is None
+        assert client._credentials.current.fingerprint == before
 
 
 def test_earlier_names_of_arguments_are_taken_with_a_hint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

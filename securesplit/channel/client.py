@@ -74,7 +74,7 @@ class ClientChannel:
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._context = context.client_context(credentials)
-        self._own_print = bytes.fromhex(credentials.fingerprint)
+        self._own_fingerprint = bytes.fromhex(credentials.fingerprint)
         self._identity = bundle_identity
         self._server_name = server_name
         self._clock = clock
@@ -191,7 +191,7 @@ class ClientChannel:
             raise handshake_errors.on_client(failure, self._server_name) from None
         self._peer = self._handshake.peer
         keys = sealing.derive(
-            self._handshake.export, self._identity, self._own_print, tls.certificate_print(self._peer)
+            self._handshake.export, self._identity, self._own_fingerprint, tls.certificate_fingerprint(self._peer)
         )
         self._session = keys.session
         self._sealer, self._opener = Sealer(*keys.client), Opener(*keys.server)

@@ -47,7 +47,7 @@ class OtherProtocolError(Exception):
 
 
 @dataclass
-class Record:
+class HandshakeRecord:
     """What the callbacks of one handshake saw; of a refused certificate the error, and how far above the leaf it is."""
 
     verify_errors: list[tuple[int, int]] = field(default_factory=list)
@@ -139,7 +139,7 @@ def _load_trust(context: SSL.Context, credentials: Credentials) -> None:
 
 
 def _verify(
-    record: Record,
+    record: HandshakeRecord,
     certificate: crypto.X509,
     verdict: tuple[int, int, bool],
     usage: x509.ObjectIdentifier,
@@ -175,7 +175,7 @@ def _judge_leaf(
 
 def _note_alert(connection: SSL.Connection, where: int, value: int) -> None:
     if where in (SSL.SSL_CB_READ_ALERT, SSL.SSL_CB_WRITE_ALERT):
-        record: Record = connection.get_app_data()
+        record: HandshakeRecord = connection.get_app_data()
         (record.alerts if where == SSL.SSL_CB_READ_ALERT else record.sent).append(value & 0xFF)
 
 

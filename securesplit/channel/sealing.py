@@ -132,20 +132,23 @@ def exporter_context(bundle_identity: bytes, role: bytes) -> bytes:
 
 
 def derive(
-    export: Callable[[bytes, int, bytes], bytes], bundle_identity: bytes, client_print: bytes, server_print: bytes
+    export: Callable[[bytes, int, bytes], bytes],
+    bundle_identity: bytes,
+    client_fingerprint: bytes,
+    server_fingerprint: bytes,
 ) -> Keys:
     """Derive a session's keys.
 
     Args:
         export: the finished handshake's exporter: (label, length in bytes, context) to key material.
         bundle_identity: 32 bytes.
-        client_print: SHA-256 of the client's certificate, 32 bytes.
-        server_print: likewise of the server's.
+        client_fingerprint: SHA-256 of the client's certificate, 32 bytes.
+        server_fingerprint: likewise of the server's.
     """
 
     def expand(role: bytes, length: int) -> bytes:
         secret = export(EXPORTER_LABEL, EXPORTER_BYTES, exporter_context(bundle_identity, role))
-        return HKDFExpand(SHA256(), length, PROTOCOL + role + client_print + server_print).derive(secret)
+        return HKDFExpand(SHA256(), length, PROTOCOL + role + client_fingerprint + server_fingerprint).derive(secret)
 
     def direction(role: bytes) -> tuple[bytes, bytes]:
         material = expand(role, KEY_BYTES + IV_BYTES)

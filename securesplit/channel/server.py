@@ -152,7 +152,7 @@ class ServerChannel:
 
     def _use(self, credentials: Credentials) -> None:
         self._context = context.server_context(credentials)
-        self._own_print = bytes.fromhex(credentials.fingerprint)
+        self._own_fingerprint = bytes.fromhex(credentials.fingerprint)
         self._trust = Trust(credentials)
         self._client_names = credentials.client_names
 
@@ -175,7 +175,7 @@ class ServerChannel:
             return Send(refusal, handshake_errors.on_server(failure))
         if not reply:
             return Drop("malformed")
-        self._half_open.add((peer, frame.session), HalfOpen(handshake, self._own_print, now_s, address))
+        self._half_open.add((peer, frame.session), HalfOpen(handshake, self._own_fingerprint, now_s, address))
         return Send(encode(Frame(FrameType.HREPLY, session=frame.session, body=reply)))
 
     def _on_fin(self, peer: bytes, frame: Frame) -> ServerEvent:
@@ -213,7 +213,9 @@ class ServerChannel:
             ProtocolError: the handshake is not complete.
         """
         peer = entry.handshake.peer
-        keys = sealing.derive(entry.handshake.export, self._identity, tls.certificate_print(peer), entry.own_print)
+        keys = sealing.derive(
+            entry.handshake.export, self._identity, tls.certificate_fingerprint(peer), entry.own_fingerprint
+        )
         fingerprint = profile.fingerprint(peer)
         return Session(
             id=keys.session,

@@ -42,13 +42,13 @@ class HalfOpen(_Machine):
 
     Attributes:
         handshake: its TLS state.
-        own_print: SHA-256 of the certificate that the server showed, which a reload may have replaced meanwhile.
+        own_fingerprint: SHA-256 of the certificate that the server showed, which a reload may have replaced meanwhile.
         since_s: when HELLO came, by the server's clock.
         address: where it came from.
     """
 
     handshake: Handshake
-    own_print: bytes
+    own_fingerprint: bytes
     since_s: float
     address: str = ""
 

@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
-from securesplit.channel.context import OtherProtocolError, Record, binding, drop_errors
+from securesplit.channel.context import HandshakeRecord, OtherProtocolError, binding, drop_errors
 from securesplit.channel.sealing import PROTOCOL
 from securesplit.channel.states import ProtocolError
 from securesplit.errors import ConfigError
@@ -69,7 +69,7 @@ class Handshake:
     """
 
     def __init__(self, context: SSL.Context, server_name: str | None = None) -> None:
-        self._record = Record()
+        self._record = HandshakeRecord()
         self._connection = SSL.Connection(context, None)
         self._connection.set_app_data(self._record)
         self.complete = False
@@ -186,7 +186,7 @@ def clear_alert(record: bytes) -> int | None:
     return record[_ALERT_BYTES - 1] if len(record) == _ALERT_BYTES and record[0] == _ALERT_TYPE else None
 
 
-def certificate_print(certificate: x509.Certificate) -> bytes:
+def certificate_fingerprint(certificate: x509.Certificate) -> bytes:
     """SHA-256 of the DER certificate, 32 bytes."""
     return hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
 

@@ -17,7 +17,7 @@ from securesplit.errors import ConfigError
 
 if TYPE_CHECKING:
     from securesplit.pki.cert_inventory import Certificate, Inventory
-    from securesplit.pki.csr import Request
+    from securesplit.pki.csr import CertificateRequest
     from securesplit.pki.keystore import KeygenReport
     from securesplit.pki.signing import Signed
 
@@ -177,7 +177,7 @@ def _sign(out: Path, path: Path, answer: Path | None, *, days: int, fingerprint:
     enrolment.report(_signed(signed, request, target, is_renewal=standing.is_renewal), aside=is_piped)
 
 
-def _asks(request: Request, where: str) -> list[str]:
+def _asks(request: CertificateRequest, where: str) -> list[str]:
     made = "it does not say" if request.made_at is None else f"{request.made_at:%Y-%m-%d %H:%M} UTC"
     return [
         f"request: {where}",
@@ -187,7 +187,7 @@ def _asks(request: Request, where: str) -> list[str]:
     ]
 
 
-def _signed(signed: Signed, request: Request, target: Path, *, is_renewal: bool) -> list[str]:
+def _signed(signed: Signed, request: CertificateRequest, target: Path, *, is_renewal: bool) -> list[str]:
     from securesplit.pki import profile
 
     certificate = signed.certificate

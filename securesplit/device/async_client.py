@@ -1,4 +1,4 @@
-"""The whole journey, device side, for asyncio: many photos at once over one session.
+"""The client for asyncio: many photos at once over one session.
 
 from securesplit import AsyncClient
 async with AsyncClient("tcp://host:5555", certs="certs") as client:
@@ -16,7 +16,7 @@ from typing import Self
 
 from securesplit.config import check_path, check_timeout_s, renamed
 from securesplit.device.client import DEFAULT_ENDPOINT
-from securesplit.device.pipeline import DeviceKeys, Journey, Prepared, Trace
+from securesplit.device.pipeline import DiagnosisPipeline, PreparedRelease, ReloadingCredentials, Trace
 from securesplit.device.release_step import Releaser
 from securesplit.errors import UnreachableError
 from securesplit.forking import MadeHere
@@ -75,10 +75,16 @@ class AsyncClient:
     ) -> None:
         timeout_s = check_timeout_s(timeout_s)
         model = renamed(model, "model", bundle, "bundle")
-        self._keys = DeviceKeys(check_path(certs, "certs"), renamed(client, "client", name, "name"), credentials)
-        self._journey = Journey(privacy=privacy, budget=budget, state=state, model=model, local=local, anyway=anyway)
+        self._credentials = ReloadingCredentials(
+            check_path(certs, "certs"), renamed(client, "client", name, "name"), credentials
+        )
+        self._pipeline = DiagnosisPipeline(
+            privacy=privacy, budget=budget, state=state, model=model, local=local, anyway=anyway
+        )
         endpoints = [connect] if isinstance(connect, str) else list(connect)
-        self._connection = AsyncConnection(endpoints, self._keys.current, self._journey.identity, timeout_s=timeout_s)
+        self._connection = AsyncConnection(
+            endpoints, self._credentials.current, self._pipeline.identity, timeout_s=timeout_s
+        )
         self._is_closed = False
         self._made = MadeHere("AsyncClient")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="securesplit-head")
@@ -87,7 +93,7 @@ class AsyncClient:
     @property
     def releaser(self) -> Releaser:
         """What turns photos into releases."""
-        return self._journey.releaser
+        return self._pipeline.releaser
 
     async def diagnose(self, photo: PhotoSource, *, anyway: bool | None = None) -> Diagnosis | Refusal:
         """Ask about one photo; one of which no answer would mean anything is refused, and nothing is sent.
@@ -115,7 +121,7 @@ class AsyncClient:
         prepared = await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare, photo, anyway)
         if isinstance(prepared, Refusal):
             return prepared, None
-        if renewed := self._keys.renewed():
+        if renewed := self._credentials.renewed():
             self._connection.renew(renewed)
 
         async def charge() -> None:
@@ -123,7 +129,7 @@ class AsyncClient:
 
         with prepared.span.within():
             answer = await self._connection.request(prepared.ready.release, before_sending=charge)
-            return self._journey.conclude(prepared, answer)
+            return self._pipeline.conclude(prepared, answer)
 
     async def close(self) -> None:
         """End the session; diagnoses that still wait raise UnreachableError. In a fork, the parent's goes on."""
@@ -133,9 +139,9 @@ class AsyncClient:
         await self._connection.close()
         await asyncio.get_running_loop().run_in_executor(None, self._shut)
 
-    def _prepare(self, photo: PhotoSource, anyway: bool | None) -> Prepared | Refusal:  # noqa: FBT001  (an executor's)
+    def _prepare(self, photo: PhotoSource, anyway: bool | None) -> PreparedRelease | Refusal:  # noqa: FBT001  (an executor's)
         self._check_open()
-        return self._journey.prepare(photo, anyway=anyway)
+        return self._pipeline.prepare(photo, anyway=anyway)
 
     def _check_open(self) -> None:
         self._made.check()
@@ -146,7 +152,7 @@ class AsyncClient:
         """Wait for the photo that is at the head and for what is being written down, and close the ledger."""
         self._thread.shutdown()
         self._ledger_thread.shutdown()
-        self._journey.close()
+        self._pipeline.close()
 
     async def __aenter__(self) -> Self:
         return self

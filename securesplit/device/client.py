@@ -1,4 +1,4 @@
-"""The whole journey, device side: photo -> release -> sealed request -> diagnosis.
+"""The blocking client: photo -> release -> sealed request -> diagnosis.
 
 from securesplit import Client
 with Client("tcp://host:5555", certs="certs") as client:
@@ -14,7 +14,7 @@ from typing import Self
 
 from securesplit.config import check_path, check_timeout_s, renamed
 from securesplit.device import lookahead
-from securesplit.device.pipeline import DeviceKeys, Journey, Prepared, Trace
+from securesplit.device.pipeline import DiagnosisPipeline, PreparedRelease, ReloadingCredentials, Trace
 from securesplit.device.release_step import Releaser
 from securesplit.errors import SecureSplitError
 from securesplit.imaging import PhotoSource
@@ -74,15 +74,21 @@ class Client:
     ) -> None:
         timeout_s = check_timeout_s(timeout_s)
         model = renamed(model, "model", bundle, "bundle")
-        self._keys = DeviceKeys(check_path(certs, "certs"), renamed(client, "client", name, "name"), credentials)
-        self._journey = Journey(privacy=privacy, budget=budget, state=state, model=model, local=local, anyway=anyway)
+        self._credentials = ReloadingCredentials(
+            check_path(certs, "certs"), renamed(client, "client", name, "name"), credentials
+        )
+        self._pipeline = DiagnosisPipeline(
+            privacy=privacy, budget=budget, state=state, model=model, local=local, anyway=anyway
+        )
         endpoints = [connect] if isinstance(connect, str) else list(connect)
-        self._connection = Connection(endpoints, self._keys.current, self._journey.identity, timeout_s=timeout_s)
+        self._connection = Connection(
+            endpoints, self._credentials.current, self._pipeline.identity, timeout_s=timeout_s
+        )
 
     @property
     def releaser(self) -> Releaser:
         """What turns photos into releases."""
-        return self._journey.releaser
+        return self._pipeline.releaser
 
     def diagnose(self, photo: PhotoSource, *, anyway: bool | None = None) -> Diagnosis | Refusal:
         """Ask about one photo; one of which no answer would mean anything is refused, and nothing is sent.
@@ -113,7 +119,7 @@ class Client:
         Yields:
             Each photo, in order, with what `diagnose` returns or raises for it.
         """
-        for photo, prepared in lookahead.ahead(self._journey.prepare, photos):
+        for photo, prepared in lookahead.ahead(self._pipeline.prepare, photos):
             outcome: Outcome
             try:
                 outcome = self._answer(prepared())[0]
@@ -125,22 +131,22 @@ class Client:
         self, photo: PhotoSource, *, anyway: bool | None = None
     ) -> tuple[Diagnosis, Trace] | tuple[Refusal, None]:
         """`diagnose`, with what the photo became on its way; raises the same errors."""
-        return self._answer(self._journey.prepare(photo, anyway=anyway))
+        return self._answer(self._pipeline.prepare(photo, anyway=anyway))
 
-    def _answer(self, prepared: Prepared | Refusal) -> tuple[Diagnosis, Trace] | tuple[Refusal, None]:
+    def _answer(self, prepared: PreparedRelease | Refusal) -> tuple[Diagnosis, Trace] | tuple[Refusal, None]:
         """Ask a worker about a photo that is ready."""
         if isinstance(prepared, Refusal):
             return prepared, None
-        if renewed := self._keys.renewed():
+        if renewed := self._credentials.renewed():
             self._connection.renew(renewed)
         with prepared.span.within():
             answer = self._connection.request(prepared.ready.release, before_sending=prepared.charge)
-            return self._journey.conclude(prepared, answer)
+            return self._pipeline.conclude(prepared, answer)
 
     def close(self) -> None:
         """End the session."""
         self._connection.close()
-        self._journey.close()
+        self._pipeline.close()
 
     def __enter__(self) -> Self:
         return self

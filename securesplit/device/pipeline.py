@@ -49,7 +49,7 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRelease:
     """A photo whose release may be sent once it is written down, by `charge`.
 
     Attributes:
@@ -91,7 +91,7 @@ class Charge:
             self.ms = 1e3 * (time.perf_counter() - started_s)
 
 
-class Journey:
+class DiagnosisPipeline:
     """A device's head, noise and ledger.
 
     Args:
@@ -130,7 +130,7 @@ class Journey:
         self._model = ModelInfo(opened.manifest.name, opened.id)
         self._reading, self._head = own_lock(), own_lock()
 
-    def prepare(self, photo: PhotoSource, *, anyway: bool | None = None) -> Prepared | Refusal:
+    def prepare(self, photo: PhotoSource, *, anyway: bool | None = None) -> PreparedRelease | Refusal:
         """Everything up to the moment when a worker is asked, or why none is.
 
         Args:
@@ -151,7 +151,7 @@ class Journey:
         if reason is not None and not (self._anyway if anyway is None else anyway):
             span.end("refused", self.releaser.preset.spec.preset)
             return Refusal(photo_name(photo), reason, self._model, kind, crop=ready.crop)
-        return Prepared(photo_name(photo), ready, started_s, Charge(lambda: self._account(ready)), span)
+        return PreparedRelease(photo_name(photo), ready, started_s, Charge(lambda: self._account(ready)), span)
 
     def _account(self, ready: Release) -> PrivacyInfo:
         """What the release promises, once it is written down where it is to leave the device."""
@@ -159,7 +159,7 @@ class Journey:
             return describe(self.releaser.preset.spec, None)
         return self.releaser.spend(ready, self._ledger, self._budget)
 
-    def conclude(self, prepared: Prepared, answer: Answer) -> tuple[Diagnosis, Trace]:
+    def conclude(self, prepared: PreparedRelease, answer: Answer) -> tuple[Diagnosis, Trace]:
         """The diagnosis that an answer means.
 
         Raises:
@@ -236,7 +236,7 @@ def _interval(preset: Preset, logit: float, malignant: float, accuracy: Accuracy
     return Interval(max(0.0, min(low, malignant) - accuracy.ece), min(1.0, max(high, malignant) + accuracy.ece))
 
 
-class DeviceKeys:
+class ReloadingCredentials:
     """A device's credentials, read again when their files have changed: a renewed certificate, a new revocation list.
 
     Args:

@@ -1,7 +1,7 @@
 """Photo file -> the release that may leave the device. No network is involved here.
 
-The journey's device half: read the photo, run the head, clip, truncate to the grid, add the photo's own noise. The same
-photo under the same preset always gives the same release.
+What a device does before it asks a worker: read the photo, run the head, clip, truncate to the grid, add the photo's
+own noise. The same photo under the same preset always gives the same release.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Assessment:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedPhoto:
     """A photo that was read and not yet looked at, and how many milliseconds reading took."""
 
     square: Square
@@ -131,14 +131,14 @@ class Releaser:
         """
         return self.release_loaded(self.load(photo), with_noise=with_noise)
 
-    def load(self, photo: PhotoSource) -> Loaded:
+    def load(self, photo: PhotoSource) -> LoadedPhoto:
         """Read a photo, the first half of `release`; raises the same error. Any thread may call it."""
         started = time.perf_counter()
         with tracing.stage("read"):
             square = load_square(photo, self.bundle.manifest.side)
-        return Loaded(square, 1e3 * (time.perf_counter() - started))
+        return LoadedPhoto(square, 1e3 * (time.perf_counter() - started))
 
-    def release_loaded(self, photo: Loaded, *, with_noise: bool = True) -> Release:
+    def release_loaded(self, photo: LoadedPhoto, *, with_noise: bool = True) -> Release:
         """The second half of `release`: head, gate, grid and noise."""
         square, pixels, loaded = photo.square, photo.square.pixels, time.perf_counter()
         with tracing.stage("head"):

@@ -45,7 +45,7 @@ _UNPARSABLE = (
 
 
 @dataclass(frozen=True)
-class Request:
+class CertificateRequest:
     """A request that was checked by itself; whether its name is free is for ``issuing.py``.
 
     Attributes:
@@ -93,7 +93,7 @@ def build(key: ec.EllipticCurvePrivateKey, *, client: str, server_names: Sequenc
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
-def parse(data: bytes, *, where: str) -> Request:
+def parse(data: bytes, *, where: str) -> CertificateRequest:
     """Read and check a request.
 
     Args:
@@ -113,7 +113,7 @@ def parse(data: bytes, *, where: str) -> Request:
         raise _refused(where, "is damaged, or of a kind that cannot be read") from None
 
 
-def check_age(request: Request, *, where: str, now: datetime) -> None:
+def check_age(request: CertificateRequest, *, where: str, now: datetime) -> None:
     """That a request was made within the last 7 days, where it says when.
 
     Raises:
@@ -129,7 +129,7 @@ def check_age(request: Request, *, where: str, now: datetime) -> None:
         raise CredentialError(f"the request in {where} was made in the future, on {made}", hint=hint)
 
 
-def _checked(asked: x509.CertificateSigningRequest, where: str) -> Request:
+def _checked(asked: x509.CertificateSigningRequest, where: str) -> CertificateRequest:
     key = asked.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise _refused(where, "has a key that is not on the curve P-256")
@@ -142,7 +142,7 @@ def _checked(asked: x509.CertificateSigningRequest, where: str) -> Request:
             found = name if name != "Unknown OID" else extension.oid.dotted_string
             raise _refused(where, f"asks for more than a name ({found})")
     digest = hashlib.sha256(asked.tbs_certrequest_bytes).hexdigest()
-    return Request(names, is_server, key, _made_at(asked), digest)
+    return CertificateRequest(names, is_server, key, _made_at(asked), digest)
 
 
 def _is_harmless(value: x509.ExtensionType, *, is_server: bool) -> bool:

@@ -57,7 +57,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answer:
+class EnrolmentAnswer:
     """An answer whose parts fit each other; nothing about whom to trust.
 
     Attributes:
@@ -126,7 +126,7 @@ def ask(folder: Path, *, client: str, server_names: Sequence[str], renew: bool, 
     return Asked(head + data, folder / f"{stem}.key", made.fingerprint, made.title, is_new_key)
 
 
-def read(data: bytes, *, where: str) -> Answer:
+def read(data: bytes, *, where: str) -> EnrolmentAnswer:
     """Read an answer and sort its certificates into one chain.
 
     Args:
@@ -142,12 +142,12 @@ def read(data: bytes, *, where: str) -> Answer:
     try:
         leaf, *others = sorted(dict.fromkeys(found), key=_is_ca)
         chain, root = _chain(leaf, others, where)
-        return Answer(chain, root, tuple(revocations), *_owner(leaf, where))
+        return EnrolmentAnswer(chain, root, tuple(revocations), *_owner(leaf, where))
     except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         raise CredentialError(f"the answer in {where} holds a certificate that cannot be read", hint=_BRING) from None
 
 
-def is_first_ca(folder: Path, answer: Answer) -> bool:
+def is_first_ca(folder: Path, answer: EnrolmentAnswer) -> bool:
     """Whether no CA is trusted in the folder yet, so that somebody must compare the fingerprint of the answer's.
 
     Raises:
@@ -165,7 +165,7 @@ def is_first_ca(folder: Path, answer: Answer) -> bool:
     return False
 
 
-def install(folder: Path, answer: Answer, *, accepted: str | None, now: datetime) -> Installed:
+def install(folder: Path, answer: EnrolmentAnswer, *, accepted: str | None, now: datetime) -> Installed:
     """Check an answer against the key and the CA here, and put its files in place.
 
     Args:
@@ -278,7 +278,7 @@ def _owner(leaf: x509.Certificate, where: str) -> tuple[str, str | None]:
     raise CredentialError(f"the certificate in {where} names neither a device nor a worker", hint=hint)
 
 
-def _stem(folder: Path, answer: Answer) -> str:
+def _stem(folder: Path, answer: EnrolmentAnswer) -> str:
     """Where certificate and key belong, such as ``clients/clinic-1``; a client without a name is known by its key."""
     if answer.side == "server":
         return files.SERVER
@@ -290,7 +290,7 @@ def _stem(folder: Path, answer: Answer) -> str:
     raise _no_key(folder, answer)
 
 
-def _own_key(folder: Path, stem: str, answer: Answer) -> Path:
+def _own_key(folder: Path, stem: str, answer: EnrolmentAnswer) -> Path:
     """The key that the answer must be for."""
     path = folder / f"{stem}.key"
     if not os.path.lexists(path):
@@ -301,12 +301,12 @@ def _own_key(folder: Path, stem: str, answer: Answer) -> Path:
     return path
 
 
-def _no_key(folder: Path, answer: Answer) -> CredentialError:
+def _no_key(folder: Path, answer: EnrolmentAnswer) -> CredentialError:
     message = f"the answer is for {answer.title}, and {folder} has no key for it"
     return CredentialError(message, hint="name the folder where securesplit enroll made the key with --certs")
 
 
-def _check_newer(folder: Path, stem: str, answer: Answer) -> None:
+def _check_newer(folder: Path, stem: str, answer: EnrolmentAnswer) -> None:
     if not os.path.lexists(folder / f"{stem}.crt"):
         return
     here = certificate_of(folder, stem)
@@ -315,7 +315,7 @@ def _check_newer(folder: Path, stem: str, answer: Answer) -> None:
         raise CredentialError(f"{message} UTC", hint="bring the answer to the last request")
 
 
-def _contents(folder: Path, stem: str, answer: Answer, *, is_first: bool) -> dict[str, bytes]:
+def _contents(folder: Path, stem: str, answer: EnrolmentAnswer, *, is_first: bool) -> dict[str, bytes]:
     """What will be in the files, by name, the certificate last."""
     contents = {files.CA_CERTIFICATE: _pem([answer.root])} if is_first else {}
     contents[files.CRL] = b"".join(map(profile.crl_pem, _newest(folder, answer)))
@@ -323,7 +323,7 @@ def _contents(folder: Path, stem: str, answer: Answer, *, is_first: bool) -> dic
     return contents
 
 
-def _newest(folder: Path, answer: Answer) -> list[x509.CertificateRevocationList]:
+def _newest(folder: Path, answer: EnrolmentAnswer) -> list[x509.CertificateRevocationList]:
     """Of each CA in the chain the newer of the answer's list and the one here; lists of other CAs stay.
 
     Raises:

@@ -20,7 +20,7 @@ from securesplit.errors import CredentialError
 from securesplit.pki import folder as files
 from securesplit.pki import lists, profile
 from securesplit.pki.pairs import (
-    Entry,
+    KeygenEntry,
     KeygenReport,
     authority_of,
     certificate_of,
@@ -161,7 +161,7 @@ def _check_arguments(server_names: Iterable[str], clients: Iterable[str], days: 
         profile.check_client_name(name)
 
 
-def _create_client(folder: Path, name: str, days: int, now: datetime) -> Entry:
+def _create_client(folder: Path, name: str, days: int, now: datetime) -> KeygenEntry:
     stem = f"{files.CLIENTS}/{name}"
     if (folder / f"{stem}.crt").exists():
         return entry_of(folder, stem, f"client {name}", "kept")
@@ -190,7 +190,7 @@ def _client_names(folder: Path, enrolled: Sequence[str]) -> list[str]:
     return [name for name in names if name not in enrolled]
 
 
-def _notes(folder: Path, entries: Sequence[Entry], server_names: Iterable[str]) -> tuple[str, ...]:
+def _notes(folder: Path, entries: Sequence[KeygenEntry], server_names: Iterable[str]) -> tuple[str, ...]:
     kept = [entry.title for entry in entries if entry.action == "kept"]
     if not kept:
         return (

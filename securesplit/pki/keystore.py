@@ -21,7 +21,7 @@ from securesplit.pki import folder as files
 from securesplit.pki import lists, profile
 from securesplit.pki.credentials import Credentials, Sources, check
 from securesplit.pki.issuing import DEFAULT_CLIENT, DEFAULT_DAYS, DEFAULT_SERVER_NAMES, create, renew
-from securesplit.pki.pairs import Entry, KeygenReport
+from securesplit.pki.pairs import KeygenEntry, KeygenReport
 from securesplit.pki.profile import Identity
 from securesplit.pki.revoking import revoke
 
@@ -30,7 +30,7 @@ __all__ = [
     "DEFAULT_DAYS",
     "DEFAULT_SERVER_NAMES",
     "Credentials",
-    "Entry",
+    "KeygenEntry",
     "KeygenReport",
     "client_files",
     "create",
@@ -51,7 +51,7 @@ def load_server(folder: Path, *, now: datetime) -> Credentials:
     """
     names = dict(lists.allowed(folder))
     loaded = _load(folder, files.SERVER, "server", frozenset(names), now)
-    known = {print_: name for print_, name in names.items() if profile.is_client_name(name)}
+    known = {fingerprint: name for fingerprint, name in names.items() if profile.is_client_name(name)}
     return replace(loaded, client_names=known)
 
 

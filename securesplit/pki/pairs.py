@@ -21,7 +21,7 @@ from securesplit.pki.profile import Identity
 
 
 @dataclass(frozen=True)
-class Entry:
+class KeygenEntry:
     """One certificate of a report.
 
     Attributes:
@@ -55,7 +55,7 @@ class KeygenReport:
     """
 
     folder: Path
-    entries: tuple[Entry, ...]
+    entries: tuple[KeygenEntry, ...]
     crl: Path
     crl_until: datetime | None
     allowed: Path
@@ -107,14 +107,14 @@ def written_pair(folder: Path, stem: str, identity: Identity, *, fresh: bool) ->
         yield
 
 
-def entry_of(folder: Path, stem: str, title: str, action: str) -> Entry:
+def entry_of(folder: Path, stem: str, title: str, action: str) -> KeygenEntry:
     """The report's line on the pair ``STEM``."""
     leaf = certificate_of(folder, stem)
     paths = folder / f"{stem}.crt", folder / f"{stem}.key"
-    return Entry(title, action, *paths, profile.fingerprint(leaf), leaf.not_valid_after_utc)
+    return KeygenEntry(title, action, *paths, profile.fingerprint(leaf), leaf.not_valid_after_utc)
 
 
-def report_of(folder: Path, entries: Sequence[Entry], notes: tuple[str, ...]) -> KeygenReport:
+def report_of(folder: Path, entries: Sequence[KeygenEntry], notes: tuple[str, ...]) -> KeygenReport:
     """The report of a run that ended as the folder is now."""
     until = lists.fresh_until(folder)
     return KeygenReport(folder, tuple(entries), folder / files.CRL, until, folder / files.ALLOWED, notes)

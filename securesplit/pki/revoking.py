@@ -17,7 +17,7 @@ from securesplit.pki import folder as files
 from securesplit.pki import lists, profile
 from securesplit.pki.issuing import DEFAULT_DAYS
 from securesplit.pki.lists import Issued
-from securesplit.pki.pairs import Entry, KeygenReport, authority_of, certificate_of, report_of
+from securesplit.pki.pairs import KeygenEntry, KeygenReport, authority_of, certificate_of, report_of
 
 _CLIENT, _SERVER = "client:", lists.SERVER_PREFIX
 
@@ -103,5 +103,7 @@ def _remove(folder: Path, stem: str) -> tuple[Path, Path]:
     return paths
 
 
-def _entries(title: str, paths: tuple[Path, Path], issued: list[Issued], now: datetime) -> list[Entry]:
-    return [Entry(title, "revoked", *paths, one.fingerprint, one.expires_at) for one in issued if one.expires_at > now]
+def _entries(title: str, paths: tuple[Path, Path], issued: list[Issued], now: datetime) -> list[KeygenEntry]:
+    return [
+        KeygenEntry(title, "revoked", *paths, one.fingerprint, one.expires_at) for one in issued if one.expires_at > now
+    ]

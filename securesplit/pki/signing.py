@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from securesplit.errors import CredentialError
 from securesplit.pki import folder as files
 from securesplit.pki import issuing, lists, parsing, profile
-from securesplit.pki.csr import Request
+from securesplit.pki.csr import CertificateRequest
 from securesplit.pki.lists import Issued
 from securesplit.pki.pairs import authority_of
 from securesplit.pki.profile import Identity
@@ -60,7 +60,7 @@ class Signed:
     is_new_ca: bool
 
 
-def examine(folder: Path, request: Request, *, new_key: bool) -> Standing:
+def examine(folder: Path, request: CertificateRequest, *, new_key: bool) -> Standing:
     """Look whether a request may be signed, and change nothing.
 
     Args:
@@ -84,7 +84,7 @@ def examine(folder: Path, request: Request, *, new_key: bool) -> Standing:
 
 
 def sign(
-    folder: Path, request: Request, answer: Path | None, *, days: int, now: datetime, new_key: bool = False
+    folder: Path, request: CertificateRequest, answer: Path | None, *, days: int, now: datetime, new_key: bool = False
 ) -> Signed:
     """Issue the certificate that a request asks for, and write the answer; a folder without a CA gets one.
 
@@ -117,13 +117,13 @@ def sign(
         return Signed(data, certificate, authority.certificate, not standing.has_ca)
 
 
-def _issue(authority: Identity, request: Request, *, days: int, now: datetime) -> x509.Certificate:
+def _issue(authority: Identity, request: CertificateRequest, *, days: int, now: datetime) -> x509.Certificate:
     if request.is_server:
         return profile.issue_server(authority, request.key, request.names, days=days, now=now)
     return profile.issue_client(authority, request.key, request.names[0], days=days, now=now)
 
 
-def _note(folder: Path, request: Request, certificate: x509.Certificate) -> None:
+def _note(folder: Path, request: CertificateRequest, certificate: x509.Certificate) -> None:
     if request.is_server:
         lists.note_server(folder, certificate, request.digest)
         return
@@ -131,7 +131,7 @@ def _note(folder: Path, request: Request, certificate: x509.Certificate) -> None
     lists.allow(folder, certificate, request.names[0])
 
 
-def _answer(folder: Path, request: Request, certificate: x509.Certificate, authority: Identity) -> bytes:
+def _answer(folder: Path, request: CertificateRequest, certificate: x509.Certificate, authority: Identity) -> bytes:
     """Text for people, the certificate, the CA, and its revocation list."""
     path = folder / files.CRL
     every = parsing.revocation_lists(files.read(path), what="the revocation list", where=str(path))
@@ -140,7 +140,7 @@ def _answer(folder: Path, request: Request, certificate: x509.Certificate, autho
     return head + certificate.public_bytes(Encoding.PEM) + authority.certificate_pem + b"".join(own)
 
 
-def _refuse_known(one: Issued, request: Request, revoked: dict[int, datetime]) -> None:
+def _refuse_known(one: Issued, request: CertificateRequest, revoked: dict[int, datetime]) -> None:
     if one.request == request.digest:
         when = f"{one.starts_at + profile.BACKDATING:%Y-%m-%d %H:%M} UTC" if one.starts_at else "before"
         hint = "use its answer; if that is lost, run securesplit enroll again there and sign the new request"
@@ -155,7 +155,7 @@ def _refuse_known(one: Issued, request: Request, revoked: dict[int, datetime]) -
         raise CredentialError(message, hint="each name needs a key of its own: enroll into another folder (--certs)")
 
 
-def _name_taken(last: Issued, request: Request, revoked: dict[int, datetime]) -> CredentialError:
+def _name_taken(last: Issued, request: CertificateRequest, revoked: dict[int, datetime]) -> CredentialError:
     name = request.names[0] if not request.is_server else ", ".join(last.server_names)
     if last.serial in revoked:
         found = f"{name} was revoked on {revoked[last.serial]:%Y-%m-%d}"

@@ -1,10 +1,10 @@
 """One session over one TCP connection for asyncio: many requests in flight, each answered when it is done.
 
 The same frames as a `WorkerSession` sends, as a DEALER in place of a REQ, so that a request need not wait for the
-answer to the one before. A connection is never repaired: after a failure everything that waits on it is told, and its owner
-opens another one. A request that is cancelled leaves nothing behind: its answer or its refusal, like a duplicate or one
-that was forged, is dropped when it comes, since nobody waits for it. A refusal in clear text concerns the one request
-that it names; the others go on waiting.
+answer to the one before. A connection is never repaired: after a failure everything that waits on it is told, and its
+owner opens another one. A request that is cancelled leaves nothing behind: its answer or its refusal, like a duplicate
+or one that was forged, is dropped when it comes, since nobody waits for it. A refusal in clear text concerns the one
+request that it names; the others go on waiting.
 
 All of it belongs to one event loop. What blocks the loop is the handshake's own arithmetic, 1 to 2 ms a session.
 """

@@ -10,7 +10,7 @@ from OpenSSL import SSL
 from securesplit.channel import context, sealing
 from securesplit.channel.context import client_context, server_context
 from securesplit.channel.states import ProtocolError
-from securesplit.channel.tls import Handshake, HandshakeError, certificate_print
+from securesplit.channel.tls import Handshake, HandshakeError, certificate_fingerprint
 from securesplit.errors import ConfigError
 from securesplit_testing.channels import World
 
@@ -42,7 +42,7 @@ def test_the_post_quantum_group_and_aes_256_gcm_are_negotiated(world: World) -> 
 def test_both_sides_derive_the_same_keys_and_know_each_other(world: World) -> None:
     client, server = ours(world)
     finish(client, server)
-    prints = certificate_print(server.peer), certificate_print(client.peer)
+    prints = certificate_fingerprint(server.peer), certificate_fingerprint(client.peer)
     assert prints[0].hex() == world.client_credentials.fingerprint
     assert prints[1].hex() == world.server_credentials.fingerprint
     keys = [sealing.derive(side.export, b"i" * 32, *prints) for side in (client, server)]

@@ -1,4 +1,4 @@
-"""The whole journey through the command line, against a worker in a process of its own."""
+"""A diagnosis through the command line, against a worker in a process of its own."""
 
 from __future__ import annotations
 

@@ -45,13 +45,13 @@ class SessionKeys:
     session: bytes
 
 
-def session_keys(master: bytes, identity: bytes, client_print: bytes, server_print: bytes) -> SessionKeys:
+def session_keys(master: bytes, identity: bytes, client_fingerprint: bytes, server_fingerprint: bytes) -> SessionKeys:
     """docs/protocol.md, section Keys."""
 
     def out(role: bytes, length: int) -> bytes:
         context = hashlib.sha256(b"securesplit/1" + identity + role).digest()
         secret = exporter(master, b"EXPORTER-securesplit-v1", context, 32)
-        return expand(secret, b"securesplit/1" + role + client_print + server_print, length, "sha256")
+        return expand(secret, b"securesplit/1" + role + client_fingerprint + server_fingerprint, length, "sha256")
 
     client, server = out(b"client", 44), out(b"server", 44)
     return SessionKeys((client[:32], client[32:]), (server[:32], server[32:]), out(b"session", 16))
