@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.worker import confinement, landlock, syscalls
+from securesplit.worker.sandbox import confinement, landlock, syscalls
 from securesplit_testing.engines import Sum
 
 Where = Mapping[str, str]

@@ -183,7 +183,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _close_memory() -> None:
     """Most commands hold keys, or photos: no other program of this user reads them here, nor a core file."""
-    from securesplit.worker.confinement import shield
+    from securesplit.worker.sandbox.confinement import shield
 
     shield()
 

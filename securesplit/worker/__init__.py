@@ -1,9 +1,11 @@
-"""The whole journey on the server's side: a front that owns the socket and all keys, and tails that own none.
+"""A worker: a front that owns the socket and all keys, and tail processes that own none.
 
-``service.py`` runs a worker until it is told to stop and ``embedded.py`` a private one inside another program; both
-drive a ``front.py``. It takes messages in turn (``admission.py``), opens them, queues the jobs (``dispatcher.py``,
-``queue.py``) and hands batches to the ``pool.py`` of tail processes (``tail.py``), each of which runs an engine
-(``engine.py``). At-least-once computation, one accepted answer, nothing durable.
+``service.py`` runs a worker until a signal ends it, ``embedded.py`` a private one inside another program; both drive a
+``front.py``. A request passes ``admission.py`` (in which order messages are handled), ``dispatcher.py`` (from memory,
+from a job that runs already, or a new one), ``scheduling.py`` (the queue) and ``pool/`` (batches, and the tail
+processes that compute them). A tail is ``tail.py``: it runs an ``engine.py``, confined by ``sandbox/``, and talks to
+the front by ``ipc/``. Refusals leave through ``pacing.py``. ``monitoring/`` shows an operator what happens, and
+``resources.py`` guards descriptors and memory. At-least-once computation, one accepted answer, nothing durable.
 """
 
 from __future__ import annotations

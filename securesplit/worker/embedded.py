@@ -15,8 +15,8 @@ from securesplit.errors import SecureSplitError
 from securesplit.forking import MadeHere
 from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
-from securesplit.worker import confinement
 from securesplit.worker.front import Front
+from securesplit.worker.sandbox import confinement
 from securesplit.worker.served_model import Served
 from securesplit.worker.settings import PoolSettings
 

@@ -26,12 +26,11 @@ from securesplit.pki.credentials import Credentials
 from securesplit.transport.poll import Poller, Wakeup
 from securesplit.transport.server import FrontSocket, Incoming
 from securesplit.worker.admission import Intake, is_hello
-from securesplit.worker.descriptors import DescriptorGuard
 from securesplit.worker.dispatcher import Dispatcher
-from securesplit.worker.memory import MemoryGuard
 from securesplit.worker.monitoring.observer import Status, Watch
 from securesplit.worker.pacing import Pacer
 from securesplit.worker.pool import Pool
+from securesplit.worker.resources import DescriptorGuard, MemoryGuard
 from securesplit.worker.served_model import Served
 from securesplit.worker.settings import PoolSettings
 

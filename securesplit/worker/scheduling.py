@@ -1,8 +1,15 @@
-"""Turns: owners take turns, and the lanes of an owner take turns within the owner's turn.
+"""Whose turn it is: fair scheduling of whatever waits, and the bounded queue of jobs that is built on it.
 
-Of the owners that wait, the one whose last turn is longest ago is next: neither many items nor many lanes give an owner
-more than its share, and one that asks now and then waits for nobody who has just had a turn. The order within a lane
-stays.
+Owners take turns, and the lanes of an owner take turns within the owner's turn. Of the owners that wait, the one whose
+last turn is longest ago is next: neither many items nor many lanes give an owner more than its share, and one that asks
+now and then waits for nobody who has just had a turn. The order within a lane stays.
+
+Invariants of the queue, in which clients are the owners and sessions the lanes:
+
+- At most `limit` jobs wait. A full queue takes from the client that has most, and of it from the session that has most:
+  the latest job loses its place. So who has less than others always finds one, whatever the others do.
+- A job that was given back by a dead tail goes first and is never refused.
+- A batch holds jobs of one preset and at most one that has already cost a tail, alone.
 """
 
 from __future__ import annotations
@@ -10,6 +17,8 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from securesplit.worker.jobs import Job
 
 Item = TypeVar("Item")
 _REMEMBERED = 1_024  # owners that do not wait
@@ -107,3 +116,59 @@ class Turns(Generic[Item]):
         self._waiting[owner] = self._waiting.get(owner, 0) + more
         if not self._waiting[owner]:
             del self._waiting[owner]
+
+
+class FairQueue:
+    """Jobs by client and session.
+
+    Args:
+        limit: jobs that may wait.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._turns: Turns[Job] = Turns()
+        self._returned: deque[Job] = deque()
+
+    def __len__(self) -> int:
+        return len(self._turns) + len(self._returned)
+
+    def put(self, job: Job) -> Job | None:
+        """Let a new job wait; returns the one that has no place: another one, `job` itself, or none."""
+        lost = None
+        if len(self) >= self._limit:
+            if not len(self._turns) or self._turns.of(job.client) >= self._turns.of(most := self._turns.most()):
+                return job
+            lost = self._turns.take_latest(most)
+        self._turns.put(job.client, job.key[0], job)
+        return lost
+
+    def give_back(self, job: Job) -> None:
+        """Let a job wait whose tail died; it goes first."""
+        self._returned.append(job)
+
+    def take(self, most: int, affordable: Callable[[str], int] | None = None) -> list[Job]:
+        """The next batch, 0 to `most` jobs of one preset, and no more than are `affordable` of that preset."""
+        if self._returned:
+            return [self._returned.popleft()]
+        batch: list[Job] = []
+        while len(batch) < most and (job := self._turns.peek()) is not None:
+            if not batch and affordable is not None:
+                most = min(most, affordable(job.preset))
+            if batch and job.preset != batch[0].preset:
+                break
+            batch.append(self._turns.take())
+        return batch
+
+    def take_all(self) -> list[Job]:
+        """Remove and return every job."""
+        return self._remove_where(lambda _job: True)
+
+    def drop_expired(self, now: float) -> list[Job]:
+        """Remove and return the jobs that nobody waits for any more."""
+        return self._remove_where(lambda job: job.expires_at <= now)
+
+    def _remove_where(self, is_over: Callable[[Job], bool]) -> list[Job]:
+        removed = [job for job in self._returned if is_over(job)]
+        self._returned = deque(job for job in self._returned if not is_over(job))
+        return removed + self._turns.remove_where(is_over)

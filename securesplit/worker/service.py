@@ -22,12 +22,11 @@ from securesplit.errors import ConfigError
 from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.pki.watch import FileWatch
-from securesplit.worker import confinement
 from securesplit.worker.cores import usable_cores
-from securesplit.worker.descriptors import DescriptorGuard, raise_limit
 from securesplit.worker.front import Front
-from securesplit.worker.memory import MemoryGuard
 from securesplit.worker.monitoring.operations import Operations
+from securesplit.worker.resources import DescriptorGuard, MemoryGuard, raise_limit
+from securesplit.worker.sandbox import confinement
 from securesplit.worker.served_model import Served
 from securesplit.worker.settings import WorkerSettings
 
@@ -89,7 +88,7 @@ def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[
     try:
         memory = MemoryGuard()
         front = Front(settings.bind, served, credentials, pool, descriptors=descriptors, memory=memory, watch=watch)
-        watch.attach(front)
+        watch.attach(front.status)
         ready = Ready(front.endpoint, served.id, credentials.expires_at, workers, watch.address)
 
         def announce() -> None:

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 
 from securesplit.errors import SecureSplitError
-from securesplit.worker import confinement
 from securesplit.worker.engine import Engine
 from securesplit.worker.ipc.messages import BROKEN, DONE, FAILED, READY, Batch, Report
 from securesplit.worker.ipc.pipe import PipeError, TailPipe
+from securesplit.worker.sandbox import confinement
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

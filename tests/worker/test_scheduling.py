@@ -1,13 +1,15 @@
-"""Turns: nobody gets more by wanting more, nothing is lost, and a lane keeps its order."""
+"""Fair scheduling: nobody gets more by wanting more, nothing is lost, a lane keeps its order, the queue is bounded."""
 
 from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securesplit.worker.scheduling import Turns
+from securesplit.worker.jobs import Job
+from securesplit.worker.scheduling import FairQueue, Turns
 
 NAMES = st.sampled_from("abc")
 LANES = st.sampled_from([b"1", b"2"])
@@ -74,3 +76,121 @@ def test_what_is_over_is_removed_and_the_rest_keeps_its_turn(places: list[tuple[
     assert len(turns) == len(places) - len(removed)
     left = [turns.take() for _ in range(len(turns))]
     assert not any(item[2] for item in left)
+
+
+def job(client: str = "a", session: int = 0, ref: int = 0, preset: str = "p", expires_at: float = 1e9) -> Job:
+    return Job((bytes([session]), ref), client, preset, np.zeros(8, np.int8), expires_at)
+
+
+def names(jobs: list[Job]) -> list[tuple[str, bytes, int]]:
+    return [(j.client, *j.key) for j in jobs]
+
+
+def test_clients_take_turns_and_their_sessions_share_one() -> None:
+    queue = FairQueue(100)
+    for ref in range(6):
+        assert queue.put(job("greedy", session=ref % 2, ref=ref)) is None
+    assert queue.put(job("modest", session=9, ref=0)) is None
+    assert names(queue.take(4)) == [
+        ("greedy", b"\0", 0),
+        ("modest", b"\x09", 0),
+        ("greedy", b"\1", 1),
+        ("greedy", b"\0", 2),
+    ]
+
+
+def test_a_full_queue_accepts_only_jobs_of_a_dead_tail() -> None:
+    queue = FairQueue(1)
+    first = job(ref=1)
+    assert queue.put(first) is None
+    second = job(ref=2)
+    assert queue.put(second) is second
+    queue.give_back(job(ref=3))
+    assert [j.key[1] for j in queue.take(8)] == [3], "it goes first, and alone"
+    assert queue.take(8) == [first]
+    assert queue.take(8) == []
+    assert len(queue) == 0
+
+
+def test_a_full_queue_sheds_from_the_client_with_most_jobs() -> None:
+    queue = FairQueue(6)
+    for session, ref in [(1, 0), (2, 0), (2, 1), (2, 2)]:
+        queue.put(job("greedy", session, ref))
+    queue.put(job("other", 3, 0))
+    queue.put(job("other", 3, 1))
+    (lost,) = names([queue.put(job("modest", 4, 0)) or job()])
+    assert lost == ("greedy", b"\2", 2)
+    own = job("greedy", 1, 9)
+    assert queue.put(own) is own, "it has more than anybody"
+
+
+def test_a_full_queue_of_given_back_jobs_refuses() -> None:
+    queue = FairQueue(1)
+    queue.give_back(job(ref=1))
+    refused = job("b", ref=2)
+    assert queue.put(refused) is refused
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3)), max_size=200), st.integers(1, 12))
+def test_whoever_has_less_than_another_finds_a_place(asks: list[tuple[str, int]], limit: int) -> None:
+    queue, has = FairQueue(limit), Counter[str]()
+    for ref, (client, session) in enumerate(asks):
+        asked, most, was_full = job(client, session, ref), max(has.values(), default=0), len(queue) == limit
+        lost = queue.put(asked)
+        has[client] += 1
+        if lost is not None:
+            has[lost.client] -= 1
+            assert was_full
+        if lost is asked:
+            assert has[client] == most
+        elif lost is not None:
+            assert has[lost.client] == most - 1
+        assert len(queue) == sum(has.values()) <= limit
+    assert Counter(each.client for each in queue.take_all()) == +has
+
+
+def test_a_batch_holds_one_preset() -> None:
+    queue = FairQueue(10)
+    for ref, preset in enumerate(["p", "p", "q"]):
+        queue.put(job(ref=ref, preset=preset))
+    assert [j.preset for j in queue.take(8)] == ["p", "p"]
+    assert [j.preset for j in queue.take(8)] == ["q"]
+
+
+def test_abandoned_jobs_are_dropped_even_when_requeued() -> None:
+    queue = FairQueue(10)
+    stale, returned, fresh = job(ref=1, expires_at=1.0), job(ref=2, expires_at=1.0), job(ref=3, expires_at=3.0)
+    queue.put(stale)
+    queue.put(fresh)
+    queue.give_back(returned)
+    assert {j.key[1] for j in queue.drop_expired(2.0)} == {1, 2}
+    assert len(queue) == 1
+    assert queue.take_all() == [fresh]
+    assert len(queue) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2)), max_size=60), st.integers(1, 8))
+def test_every_job_is_served_once_and_in_turn(asks: list[tuple[str, int]], most: int) -> None:
+    queue = FairQueue(1_000)
+    for ref, (client, session) in enumerate(asks):
+        assert queue.put(job(client, session, ref)) is None
+    left = [client for client, _ in asks]
+    taken = dict.fromkeys("abc", 0)
+    seen = set()
+    while len(queue):
+        for got in queue.take(most):
+            assert got.key not in seen
+            seen.add(got.key)
+            left.remove(got.client)
+            taken[got.client] += 1
+            waiting = [taken[client] for client in set(left)]
+            assert all(taken[got.client] <= other + 1 for other in waiting)
+    assert len(seen) == len(asks)
+
+
+def test_a_batch_holds_no_more_than_is_affordable_of_its_preset() -> None:
+    queue = FairQueue(100)
+    for ref in range(6):
+        queue.put(job("a", 0, ref))
+    assert len(queue.take(8, lambda preset: 2)) == 2
+    assert len(queue.take(8, lambda preset: 100)) == 4

@@ -70,7 +70,7 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
 
 def check_confinement() -> Finding:
     """What the tails of a worker on this machine, an embedded one included, are held to."""
-    from securesplit.worker import confinement, landlock
+    from securesplit.worker.sandbox import confinement, landlock
 
     held = [f"{layer} (ABI {landlock.abi()})" if layer == "landlock" else layer for layer in confinement.available()]
     message = f"tails are confined by {', '.join(held) or 'nothing'}"

@@ -24,7 +24,6 @@ from securesplit.worker.monitoring.systemd import Notifier
 from securesplit.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from securesplit.worker.front import Front
     from securesplit.worker.monitoring.http import HealthServer
 
 _SESSION_DIGITS = 16
@@ -36,7 +35,6 @@ class Operations(Watch):
     Args:
         settings: of the worker.
         credentials: that it starts with.
-
         bundle_id: of what it serves.
 
     Raises:
@@ -47,7 +45,7 @@ class Operations(Watch):
         super().__init__()
         self._expiry = ExpiryWatch(credentials)
         self._notifier = Notifier()
-        self._front: Front | None = None
+        self._status: Callable[[], Status] | None = None
         self._server: HealthServer | None = None
         self._is_ready = self._is_draining = False
         self._audit = None if settings.audit_log is None else AuditLog(settings.audit_log)
@@ -64,9 +62,9 @@ class Operations(Watch):
         """Where health and metrics are, ``HOST:PORT``; None where they are nowhere."""
         return None if self._server is None else self._server.address
 
-    def attach(self, front: Front) -> None:
-        """Watch this front; until then the worker is alive and not ready."""
-        self._front = front
+    def attach(self, status: Callable[[], Status]) -> None:
+        """Ask a front how it is, by this, from any thread; until then the worker is alive and not ready."""
+        self._status = status
 
     def _serve(self, address: str, settings: WorkerSettings, bundle_id: str) -> HealthServer:
         from securesplit.worker.monitoring.http import HealthServer, Page
@@ -82,11 +80,11 @@ class Operations(Watch):
         )
 
         def verdict(why_not: Callable[[Status], str], otherwise: str) -> Page:
-            why = otherwise if self._front is None else why_not(self._front.status())
+            why = otherwise if self._status is None else why_not(self._status())
             return Page(HTTPStatus.SERVICE_UNAVAILABLE if why else HTTPStatus.OK, f"{why or 'ok'}\n".encode())
 
         def metrics() -> Page:
-            status = None if self._front is None else self._front.status()
+            status = None if self._status is None else self._status()
             return Page(HTTPStatus.OK, collector.page(status), CONTENT_TYPE)
 
         pages = {

@@ -7,11 +7,9 @@ words, so the number of series is bounded.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from itertools import accumulate
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -19,11 +17,11 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from securesplit.version import own_version
-from securesplit.worker.confinement import LAYERS
 from securesplit.worker.monitoring.counters import Histogram, Meters
 from securesplit.worker.monitoring.observer import Status
+from securesplit.worker.resources import resident_bytes
+from securesplit.worker.sandbox.confinement import LAYERS
 from securesplit.worker.settings import PoolSettings
-from securesplit.worker.slot import SlotState
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _PREFIX = "securesplit_"
@@ -107,9 +105,8 @@ class WorkerCollector(Collector):
         yield _gauge("queue_jobs", "Requests that wait for a tail.", status.waiting)
         yield _gauge("queue_limit_jobs", "Requests that may wait.", self._pool.queue_limit)
         yield _gauge("in_flight_jobs", "Requests that wait or are computed.", status.in_flight)
-        states = {state.name.lower(): status.tails.get(state.name.lower(), 0) for state in SlotState}
-        yield _gauges("tails", "Tails by what they do.", "state", states)
-        yield _gauge("tails_resident_memory_bytes", "All tails together.", sum(map(_resident_bytes, status.pids)))
+        yield _gauges("tails", "Tails by what they do.", "state", status.tails)
+        yield _gauge("tails_resident_memory_bytes", "All tails together.", sum(map(resident_bytes, status.pids)))
         if status.confinement is not None:
             held = {layer: layer in status.confinement for layer in LAYERS}
             yield _gauges("tail_confinement", "1 for each layer that confines the tails.", "layer", held)
@@ -153,12 +150,3 @@ def _histograms(name: str, text: str, label: str, histograms: Mapping[str, Histo
         buckets = list(zip(bounds, accumulate(counts), strict=True))
         family.add_metric([word] if label else [], buckets, total)
     return family
-
-
-def _resident_bytes(pid: int) -> int:
-    """0 where the process has just ended, or where there is no ``/proc``."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections import Counter
 from collections.abc import Callable, Collection
 from math import ceil
 from typing import Any
@@ -32,10 +31,10 @@ from securesplit.worker.ipc.messages import Batch, Report
 from securesplit.worker.ipc.pipe import PipeError
 from securesplit.worker.jobs import Fate, Job, Outcome
 from securesplit.worker.monitoring.counters import Meters
-from securesplit.worker.process import TailProcess
-from securesplit.worker.queue import FairQueue
+from securesplit.worker.pool.process import TailProcess
+from securesplit.worker.pool.slot import Slot, SlotState
+from securesplit.worker.scheduling import FairQueue
 from securesplit.worker.settings import EngineSpec, PoolSettings
-from securesplit.worker.slot import Slot, SlotState
 
 _log = logging.getLogger(__name__)
 _SWEEP_S = 0.1
@@ -90,9 +89,10 @@ class Pool:
         return sum(slot.state in (SlotState.IDLE, SlotState.BUSY) for slot in self._slots)
 
     @property
-    def tails(self) -> Counter[str]:
-        """How many tails are in each state, by its name in small letters; safe from any thread."""
-        return Counter(slot.state.name.lower() for slot in self._slots)
+    def tails(self) -> dict[str, int]:
+        """How many tails are in each state, none included, by its value; safe from any thread."""
+        states = [slot.state for slot in self._slots]
+        return {state.value: states.count(state) for state in SlotState}
 
     @property
     def waiting(self) -> int:
@@ -229,7 +229,7 @@ class Pool:
         self._meters.tail_deaths[how] += 1
         _log.warning(
             "%(tail)s (process %(pid)d) %(how)s while %(state)s",
-            {"tail": process.name, "pid": process.pid, "how": how, "state": state.name.lower()},
+            {"tail": process.name, "pid": process.pid, "how": how, "state": state.value},
             extra={"event": "tail-lost"},
         )
         if state is SlotState.STARTING:

@@ -1,7 +1,11 @@
-"""File descriptors: as many as the system grants, and some kept free for new tails whatever peers do.
+"""File descriptors and memory: as much as the system grants, and some kept free whatever peers do.
 
 libzmq accepts every connection before the front can look at it, and a stranger's counts as much as a client's. Where
 few files may be open, peers that only connect would leave the front no descriptor to start a tail with.
+
+What the front holds of its peers is counted and bounded (``transport/peers.py``). What libzmq holds of connections
+that it has accepted and the front has not seen yet, about 50 kB each, nobody can count: where strangers come and go
+faster than the front sees them off, it shows in the memory of the process alone (ADR 019).
 """
 
 from __future__ import annotations
@@ -9,13 +13,15 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+from pathlib import Path
 
 from securesplit.errors import ConfigError
 from securesplit.text import counted
 
 _WANTED = 65_536
-_FRONT = 64  # what a front has open without a client, 21 on Linux, and what its socket needs to be made anew
+_FRONT = 64  # what a front has open without a client, 21 on Linux, and what its socket needs to be opened again
 _TAIL = 8  # one connection and one lifeline each; four more while it is being started
+ALLOWANCE_BYTES = 256 << 20  # connections, sessions, and what is held of peers, at their bounds, take 200 MB
 
 
 def raise_limit() -> None:
@@ -55,3 +61,36 @@ class DescriptorGuard:
             return True
         os.close(lowest)
         return lowest >= self._last
+
+
+class MemoryGuard:
+    """Watches the resident memory of this process (Linux; elsewhere it never complains).
+
+    Args:
+        allowance_bytes: growth that is still fine.
+    """
+
+    def __init__(self, allowance_bytes: int = ALLOWANCE_BYTES) -> None:
+        self._allowance = allowance_bytes
+        self.rebase()
+
+    def rebase(self) -> None:
+        """Call the present size fine."""
+        self._base = resident_bytes()
+
+    def is_exceeded(self) -> bool:
+        """Whether the process has grown by more than the allowance."""
+        return resident_bytes() - self._base > self._allowance
+
+
+def resident_bytes(pid: int | None = None) -> int:
+    """The resident memory of a process; 0 where it has just ended, or where there is no ``/proc``.
+
+    Args:
+        pid: of the process; None for this one.
+    """
+    try:
+        pages = int(Path(f"/proc/{pid or 'self'}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

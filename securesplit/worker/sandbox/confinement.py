@@ -20,7 +20,7 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
-from securesplit.worker import landlock, syscalls
+from securesplit.worker.sandbox import landlock, syscalls
 
 LANDLOCK, FILTER, DESCRIPTORS, MEMORY, PRIVILEGES = "landlock", "syscall-filter", "descriptors", "memory", "privileges"
 LAYERS = (LANDLOCK, FILTER, DESCRIPTORS, MEMORY, PRIVILEGES)

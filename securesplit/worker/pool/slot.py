@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 
 from securesplit.errors import SecureSplitError
 from securesplit.worker.jobs import Job
-from securesplit.worker.process import TailProcess
+from securesplit.worker.pool.process import TailProcess
 
 
 class SlotState(enum.Enum):
-    """What the tail of a slot does."""
+    """What the tail of a slot does; each value is the word that the metric and the log have for it."""
 
-    STARTING = enum.auto()
-    IDLE = enum.auto()
-    BUSY = enum.auto()
-    RESTING = enum.auto()
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    RESTING = "resting"
 
 
 @dataclass(slots=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 
-from securesplit.worker.memory import MemoryGuard
+from securesplit.worker.resources import MemoryGuard
 from securesplit_testing.garbage import TLS_HELLO
 from securesplit_testing.serving import release, running, wait_until
 from tests.transport.raw import connect

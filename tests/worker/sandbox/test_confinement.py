@@ -16,7 +16,8 @@ import pytest
 from securesplit.model import Bundle
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection, Timeouts
-from securesplit.worker import EmbeddedWorker, confinement, landlock, syscalls
+from securesplit.worker import EmbeddedWorker
+from securesplit.worker.sandbox import confinement, landlock, syscalls
 from securesplit_testing.intruder import ATTEMPTS, MEMORY
 from securesplit_testing.serving import IDENTITY, Process, now, process, release, running, serve_engine, wait_until
 from tests.conftest import REPO
