@@ -1,8 +1,8 @@
 """Which cores this process may use, and which tail runs where.
 
-A tail computes on one thread (`served_model.py` and `process.py` see to that), so one tail a core is right. Pinning
-each to a core of its own is for a machine that does nothing else: beside other programs the scheduler does better (ADR
-025).
+A tail computes on one thread (``served_model.py`` and ``pool/process.py`` see to that), so one tail a core is right.
+Pinning each to a core of its own is for a machine that does nothing else: beside other programs the scheduler does
+better (ADR 025).
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class PoolSettings:
         backoff_cap_s: the longest such pause.
         show_tail_errors: let the tails write to our stderr.
         pin: give each tail a core of its own, where there are as many.
-        confine: let tails do nothing but compute, as far as this machine can (``confinement.py``); without it an engine
+        confine: let tails do nothing but compute, as far as this machine can (``sandbox/``); without it an engine
             may write files, and a subverted one may read whatever the worker's user can.
     """
 

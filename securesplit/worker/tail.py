@@ -3,7 +3,7 @@
 Invariants:
 
 - It holds no key and imports nothing that could use one; it sees releases and computes logits.
-- It is confined before it reads the bundle, and more tightly before it is given a release (``confinement.py``); code is
+- It is confined before it reads the bundle, and more tightly before it is given a release (``sandbox/``); code is
   loaded before that. Whatever of it this machine cannot do is part of the report that it is ready.
 - It dies with its front. Standard input is a socket to the front: settings and batches come in on it, reports go out,
   and its end is the end of this process. Linux adds a signal that reaches a stopped process too.

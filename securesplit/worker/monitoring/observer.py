@@ -30,7 +30,7 @@ class Status:
         is_draining: nothing new is accepted.
         silent_s: seconds since the loop last came round.
         expires_at: when the server's certificate ends.
-        confinement: layers that hold for the tails (``confinement.py``); None before one was ready.
+        confinement: layers that hold for the tails (``sandbox/``); None before one was ready.
     """
 
     sessions: int

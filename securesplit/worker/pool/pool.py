@@ -55,7 +55,7 @@ class Pool:
     Attributes:
         failure: why no tail can start; None while one may.
         deaths: tails that were lost.
-        confinement: layers that hold for the latest tail that became ready (``confinement.py``); None before the first.
+        confinement: layers that hold for the latest tail that became ready (``sandbox/``); None before the first.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ class TailProcess:
         engine: what it runs.
         show_errors: let it write to our stderr.
         core: the only one that it may run on; None: as this process.
-        confine: let it do nothing but compute (``confinement.py``).
+        confine: let it do nothing but compute (``sandbox/``).
 
     Raises:
         OSError: it cannot be started now: no descriptor, process or memory is left.

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import securesplit
 from securesplit.model import Bundle
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection, Timeouts
@@ -100,8 +101,9 @@ WHAT_A_LAYER_LEAVES = {
 @pytest.mark.parametrize("layers", WHAT_A_LAYER_LEAVES)
 def test_what_each_layer_stops_alone(layers: str, certs: Path, targets: dict[str, str]) -> None:
     shielded = confinement.PRIVILEGES in layers
-    wait = f"from securesplit.worker import confinement as c; {shielded} and c.shield(); print(flush=True); input()"
-    command = [sys.executable, "-c", wait]
+    then = f"{shielded} and c.shield(); print(flush=True); input()"
+    code = f"from securesplit.worker.sandbox import confinement as c; {then}"
+    command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPO) as front:
         assert front.stdout is not None
         front.stdout.readline()
@@ -158,7 +160,7 @@ def test_keys_beside_the_code_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tm
     keys = REPO / "certs" / "server.key"
     readable = [path.resolve() for path in confinement.library_paths("securesplit_testing")]
     assert not [path for path in readable if keys.is_relative_to(path)]
-    assert Path(confinement.__file__).resolve().parents[1] in readable, "it would have been found"
+    assert Path(securesplit.__file__).resolve().parent in readable, "it would have been found"
 
 
 def test_a_tail_gets_no_variable_that_may_be_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +189,7 @@ def test_the_metrics_say_which_layers_hold(certs: Path) -> None:
 
 def test_no_claim_is_made_for_other_threads_of_a_process() -> None:
     code = (
-        "import threading; from securesplit.worker import confinement as c;"
+        "import threading; from securesplit.worker.sandbox import confinement as c;"
         "threading.Thread(target=threading.Event().wait, daemon=True).start();"
         "import sys, os; print(c.LANDLOCK in c.for_loading('securesplit', [])); sys.stdout.flush(); os._exit(0)"
     )
