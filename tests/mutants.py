@@ -188,7 +188,7 @@ MUTANTS = (
         "securesplit/results.py",
         "CHANCE_AUC = 0.55",
         "CHANCE_AUC = 0.05",
-        ("tests/model/test_readings.py",),
+        ("tests/model/test_noise_calibration.py",),
     ),
     Mutant(
         "one nonce for all messages",

@@ -242,7 +242,7 @@ def preset_of_mechanism(bundle: Bundle, own: Mechanism) -> Preset:
     """
     preset = bundle.preset(own.preset)
     spec = replace(preset.spec, preset=own.name, sigma_per_clip=0.0, mechanism=own)
-    return replace(preset, spec=spec, quality={}, readings=(), spread=None)
+    return replace(preset, spec=spec, quality={}, noise_calibrations=(), spread=None)
 
 
 def unprotected(spec: ReleaseSpec) -> str | None:

@@ -1,6 +1,6 @@
 """Pixels -> embedding, release -> logit: the two halves of one network, as a bundle on disk."""
 
 from securesplit.model.bundle import Bundle
-from securesplit.model.manifest import Calibration, Manifest, Preset, Reading
+from securesplit.model.manifest import Calibration, Manifest, NoiseCalibration, Preset
 
-__all__ = ["Bundle", "Calibration", "Manifest", "Preset", "Reading"]
+__all__ = ["Bundle", "Calibration", "Manifest", "NoiseCalibration", "Preset"]

@@ -27,7 +27,7 @@ from securesplit.results import Accuracy, Kind
 SCHEMA = "securesplit.bundle/1"
 SIDES = (8, 2048)
 """Of a photo, in pixels."""
-MAX_PRESETS, MAX_READINGS = 16, 64
+MAX_PRESETS, MAX_NOISE_CALIBRATIONS = 16, 64
 PRESET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 """Presets name files of an audit too."""
 MAX_DIMENSIONS, MAX_NUMBERS = 3, 1 << 24
@@ -62,8 +62,8 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How an answer is read where the device adds other noise than the preset's own.
+class NoiseCalibration:
+    """How answers are calibrated where the device adds other noise than the preset's own.
 
     Attributes:
         sigma_per_clip: the noise, σ/C.
@@ -89,15 +89,15 @@ class Preset:
         calibration: from the tail's logit to a probability, fitted on validation photos with this preset's noise.
         threshold: probability from which on the label is malignant, chosen on validation photos.
         quality: measured figures by split of the data (``validation``, ``test``) and name.
-        readings: for more noise than the preset's own, by rising σ; may be empty.
-        spread: as that of `Reading`.
+        noise_calibrations: for more noise than the preset's own, by rising σ; may be empty (``more_noise`` in JSON).
+        spread: as that of `NoiseCalibration`.
     """
 
     spec: ReleaseSpec
     calibration: Calibration
     threshold: float
     quality: Mapping[str, Any]
-    readings: tuple[Reading, ...] = ()
+    noise_calibrations: tuple[NoiseCalibration, ...] = ()
     spread: Spread | None = None
 
     def with_epsilon(self, epsilon: float, delta: float) -> Preset:
@@ -108,8 +108,8 @@ class Preset:
         figures, unless answers were chance there already.
         """
         spec = self.spec.with_epsilon(epsilon, delta)
-        own = Reading(self.spec.sigma_per_clip, self.calibration, self.threshold, self.quality, self.spread)
-        known = [own, *(r for r in self.readings if r.sigma_per_clip > own.sigma_per_clip)]
+        own = NoiseCalibration(self.spec.sigma_per_clip, self.calibration, self.threshold, self.quality, self.spread)
+        known = [own, *(r for r in self.noise_calibrations if r.sigma_per_clip > own.sigma_per_clip)]
         if spec.sigma_per_clip <= own.sigma_per_clip:
             return replace(self, spec=spec)
         noisier = next((r for r in known if r.sigma_per_clip >= spec.sigma_per_clip), known[-1])
@@ -135,7 +135,7 @@ class Preset:
         return None
 
 
-def _between(less: Reading, more: Reading, sigma_per_clip: float) -> Reading:
+def _between(less: NoiseCalibration, more: NoiseCalibration, sigma_per_clip: float) -> NoiseCalibration:
     if sigma_per_clip >= more.sigma_per_clip:
         return more
     whole = math.log(more.sigma_per_clip / less.sigma_per_clip)
@@ -154,7 +154,7 @@ def _between(less: Reading, more: Reading, sigma_per_clip: float) -> Reading:
             shared = sorted(SHARES & one.keys() & other.keys())
             figures[split] = {name: round(mix(one[name], other[name]), 4) for name in shared}
     spread = None if less.spread is None or more.spread is None else less.spread.mixed(more.spread, part)
-    return Reading(sigma_per_clip, calibration, mix(less.threshold, more.threshold), figures, spread)
+    return NoiseCalibration(sigma_per_clip, calibration, mix(less.threshold, more.threshold), figures, spread)
 
 
 def _accuracy(figures: Mapping[str, Any], measured_on: str) -> Accuracy:
@@ -338,10 +338,10 @@ def _preset(name: str, raw: Mapping[str, Any]) -> Preset:
     if not PRESET_NAME.fullmatch(name):
         raise ValueError("the name of a preset is not 1 to 32 letters, digits, dots, dashes and underscores")
     spec = _spec(name, fields.section(raw, "release"))
-    spread, readings = _spread(raw), _readings(raw)
-    if len({None if each is None else each.logits for each in (spread, *(r.spread for r in readings))}) > 1:
+    spread, noise_calibrations = _spread(raw), _noise_calibrations(raw)
+    if len({None if each is None else each.logits for each in (spread, *(r.spread for r in noise_calibrations))}) > 1:
         raise ValueError("spreads of one preset are measured at different logits")
-    return Preset(spec, _calibration(raw), _threshold(raw), _quality(raw), readings, spread)
+    return Preset(spec, _calibration(raw), _threshold(raw), _quality(raw), noise_calibrations, spread)
 
 
 def _spec(name: str, raw: Mapping[str, Any]) -> ReleaseSpec:
@@ -376,20 +376,20 @@ def _levels(raw: Mapping[str, Any]) -> tuple[int, int] | None:
     return lowest, highest
 
 
-def _readings(raw: Mapping[str, Any]) -> tuple[Reading, ...]:
+def _noise_calibrations(raw: Mapping[str, Any]) -> tuple[NoiseCalibration, ...]:
     """By rising noise, as `Preset.with_epsilon` needs them."""
     if "more_noise" not in raw:
         return ()
-    found = tuple(map(_reading, fields.objects(raw, "more_noise", most=MAX_READINGS)))
+    found = tuple(map(_noise_calibration, fields.objects(raw, "more_noise", most=MAX_NOISE_CALIBRATIONS)))
     if any(more.sigma_per_clip <= less.sigma_per_clip for less, more in itertools.pairwise(found)):
         raise ValueError("more_noise is not in the order of rising sigma_per_clip")
     return found
 
 
-def _reading(raw: Mapping[str, Any]) -> Reading:
+def _noise_calibration(raw: Mapping[str, Any]) -> NoiseCalibration:
     sigma_per_clip = fields.number(raw, "sigma_per_clip", *SIGMAS)
     quality = _quality(raw) if "quality" in raw else {}
-    return Reading(sigma_per_clip, _calibration(raw), _threshold(raw), quality, _spread(raw))
+    return NoiseCalibration(sigma_per_clip, _calibration(raw), _threshold(raw), quality, _spread(raw))
 
 
 def _spread(raw: Mapping[str, Any]) -> Spread | None:
@@ -427,15 +427,15 @@ def _check_shares(quality: Mapping[str, Any]) -> None:
 
 
 def _preset_to_json(preset: Preset) -> dict[str, Any]:
-    readings = [{"sigma_per_clip": r.sigma_per_clip, **_reading_to_json(r)} for r in preset.readings]
+    noisier = [{"sigma_per_clip": c.sigma_per_clip, **_answers_to_json(c)} for c in preset.noise_calibrations]
     return {
         "release": _spec_to_json(preset.spec, noise=True),
-        **_reading_to_json(preset),
-        **({"more_noise": readings} if readings else {}),
+        **_answers_to_json(preset),
+        **({"more_noise": noisier} if noisier else {}),
     }
 
 
-def _reading_to_json(read: Preset | Reading) -> dict[str, Any]:
+def _answers_to_json(read: Preset | NoiseCalibration) -> dict[str, Any]:
     calibration = {"scale": read.calibration.scale, "offset": read.calibration.offset}
     figures = {"quality": dict(read.quality)} if read.quality or isinstance(read, Preset) else {}
     spread = {} if read.spread is None else {"spread": read.spread.to_json()}

@@ -50,7 +50,9 @@ def test_one_that_makes_no_sense_is_refused(raw: dict[str, list[float]]) -> None
 def test_a_manifest_keeps_it_and_its_identity() -> None:
     bundle = Bundle.load().manifest
     presets = {
-        name: replace(p, spread=SPREAD, readings=tuple(replace(r, spread=SPREAD) for r in p.readings))
+        name: replace(
+            p, spread=SPREAD, noise_calibrations=tuple(replace(r, spread=SPREAD) for r in p.noise_calibrations)
+        )
         for name, p in bundle.presets.items()
     }
     changed = replace(bundle, presets=presets)
@@ -83,4 +85,4 @@ def test_more_noise_widens_the_interval_unmeasured_gives_none() -> None:
         widths.append(high - low)
     assert widths == sorted(widths)
     assert widths[-1] > 0.8, "at epsilon 8 another draw of the noise may give nearly any answer"
-    assert replace(bundle.preset("private"), readings=()).with_epsilon(8, DELTA).spread is None
+    assert replace(bundle.preset("private"), noise_calibrations=()).with_epsilon(8, DELTA).spread is None

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from securesplit.atomic import write_text_atomic
 from securesplit.errors import BundleError
-from securesplit.model import Bundle, Calibration, Manifest, Reading
+from securesplit.model import Bundle, Calibration, Manifest, NoiseCalibration
 from securesplit.privacy.release import ReleaseSpec
 from training.bundle.spread import NoiseFree
 from training.data import dataset
@@ -54,13 +54,15 @@ def measure_and_write(folder: Path, manifest: Manifest, run: Path, root: Path) -
         clean = deployed.noise_free_logits(bundle, name, embeddings["validation"][name])
         noise_free = NoiseFree.measure(clean, val.malignant, [p.lesion for p in val.photos])
         read = _read(preset.spec, own, splits, noise_free)
-        readings = _readings(bundle, name, splits, {s: e[name] for s, e in embeddings.items()}, noise_free)
+        noise_calibrations = _noise_calibrations(
+            bundle, name, splits, {s: e[name] for s, e in embeddings.items()}, noise_free
+        )
         presets[name] = replace(
             preset,
             calibration=read.calibration,
             threshold=read.threshold,
             quality={**preset.quality, **read.quality},
-            readings=readings,
+            noise_calibrations=noise_calibrations,
             spread=read.spread,
         )
     written = replace(manifest, presets=presets)
@@ -74,7 +76,7 @@ def _read(
     splits: Mapping[str, dataset.Split],
     noise_free: NoiseFree,
     draws: int = 1,
-) -> Reading:
+) -> NoiseCalibration:
     """How answers under that noise are read, fitted on validation photos, and how good they are.
 
     Args:
@@ -100,7 +102,9 @@ def _read(
             check_threshold(threshold, probability)
         ece = deployed.expected_calibration_error(probability, np.tile(split.malignant, draws))
         quality[name] = {**deployed.scores(logits[name], split, cutoff, draws=draws), "ece": round(ece, 4)}
-    return Reading(spec.sigma_per_clip, calibration, threshold, quality, noise_free.spread(logits["validation"]))
+    return NoiseCalibration(
+        spec.sigma_per_clip, calibration, threshold, quality, noise_free.spread(logits["validation"])
+    )
 
 
 def _apart(calibration: Calibration, logits: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
@@ -130,13 +134,13 @@ def check_threshold(threshold: float, probabilities: NDArray[np.float64]) -> Non
         )
 
 
-def _readings(
+def _noise_calibrations(
     bundle: Bundle,
     name: str,
     splits: Mapping[str, dataset.Split],
     embeddings: Mapping[str, Sequence[NDArray[np.float32]]],
     noise_free: NoiseFree,
-) -> tuple[Reading, ...]:
+) -> tuple[NoiseCalibration, ...]:
     """How answers are read under more noise than the preset's own, and what they are worth then."""
     spec = bundle.presets[name].spec
     if not spec.sigma_per_clip:

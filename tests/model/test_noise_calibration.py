@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from securesplit.device.release_step import DELTA, choose_preset
-from securesplit.model import Bundle, Calibration, Preset, Reading
+from securesplit.model import Bundle, Calibration, NoiseCalibration, Preset
 from securesplit.privacy.release import ReleaseSpec
 from securesplit.results import Accuracy
 
@@ -24,9 +24,9 @@ OWN = Preset(
     Calibration(1.0, 0.0),
     0.1,
     {**measured(0.9), "parity": {"max_difference": 1e-6}},
-    readings=(
-        Reading(1.0, Calibration(0.5, -1.0), 0.2, measured(0.7)),
-        Reading(10.0, Calibration(0.1, -1.5), 0.3, measured(0.5)),
+    noise_calibrations=(
+        NoiseCalibration(1.0, Calibration(0.5, -1.0), 0.2, measured(0.7)),
+        NoiseCalibration(10.0, Calibration(0.1, -1.5), 0.3, measured(0.5)),
     ),
 )
 
@@ -51,21 +51,21 @@ def test_between_two_measured_noises_the_reading_lies_between() -> None:
 
 def test_beyond_the_largest_the_largest_counts() -> None:
     read = OWN.with_epsilon(epsilon_of(30.0), DELTA)
-    assert read.calibration == OWN.readings[-1].calibration
+    assert read.calibration == OWN.noise_calibrations[-1].calibration
     assert read.threshold == 0.3
 
 
 @pytest.mark.parametrize(("auc", "said"), [(0.8, False), (0.54, True)])
 def test_beyond_the_largest_only_chance_is_known(auc: float, said: bool) -> None:
     """What was measured with less noise says nothing of more, unless that was chance already."""
-    last = replace(OWN.readings[-1], quality={"test": {"auc": auc}})
-    read = replace(OWN, readings=(*OWN.readings[:-1], last)).with_epsilon(epsilon_of(30.0), DELTA)
+    last = replace(OWN.noise_calibrations[-1], quality={"test": {"auc": auc}})
+    read = replace(OWN, noise_calibrations=(*OWN.noise_calibrations[:-1], last)).with_epsilon(epsilon_of(30.0), DELTA)
     assert (read.accuracy is not None and read.accuracy.is_chance) == said
     assert read.accuracy is None or said
 
 
 def test_a_bundle_without_readings_keeps_its_own() -> None:
-    read = replace(OWN, readings=()).with_epsilon(1.0, DELTA)
+    read = replace(OWN, noise_calibrations=()).with_epsilon(1.0, DELTA)
     assert read.spec.sigma_per_clip > 1
     assert read.calibration == OWN.calibration
     assert read.accuracy is None, "what was measured with less noise says nothing of more"
@@ -102,8 +102,8 @@ def test_no_threshold_of_the_default_bundle_lies_at_an_answer() -> None:
     preset, tail = bundle.preset("private"), bundle.open_tail()
     lowest, highest = preset.spec.levels or (0, 0)
     logits = [float(tail("private", np.array([[y]], np.int16))[0]) for y in range(lowest - 100, highest + 101)]
-    own = Reading(preset.spec.sigma_per_clip, preset.calibration, preset.threshold)
-    for read in (own, *preset.readings):
+    own = NoiseCalibration(preset.spec.sigma_per_clip, preset.calibration, preset.threshold)
+    for read in (own, *preset.noise_calibrations):
         distances = [abs(read.calibration.probability(logit) - read.threshold) for logit in logits]
         assert min(distances) > 1e-6, read.sigma_per_clip
     assert min(abs(preset.calibration.probability(x) - preset.threshold) for x in logits) > 0.02
@@ -123,7 +123,7 @@ def test_at_epsilon_1_no_default_answer_is_certain() -> None:
 
 
 def test_more_noise_makes_default_answers_less_certain() -> None:
-    readings = Bundle.load().preset("private").readings
-    scales = [r.calibration.scale for r in readings]
+    noise_calibrations = Bundle.load().preset("private").noise_calibrations
+    scales = [r.calibration.scale for r in noise_calibrations]
     assert len(scales) >= 5
     assert scales == sorted(scales, reverse=True)
