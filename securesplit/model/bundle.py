@@ -18,7 +18,8 @@ from securesplit.model import attack_decoder
 from securesplit.model import gate as gates
 from securesplit.model import manifest as manifests
 from securesplit.model.files import MAX_HALF_BYTES, MAX_MANIFEST_BYTES, read_file
-from securesplit.model.manifest import Manifest, Preset
+from securesplit.model.manifest import Manifest
+from securesplit.model.presets import Preset
 
 if TYPE_CHECKING:
     from securesplit.model.attack_decoder import AttackDecoder

@@ -8,169 +8,22 @@ threshold and measured quality may be rewritten without changing it.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from securesplit.errors import BundleError
-from securesplit.model import attack_decoder, fields
-from securesplit.model import spread as spreads
+from securesplit.model import attack_decoder, fields, preset_json
 from securesplit.model.attack_decoder import AttackInfo
-from securesplit.model.spread import Spread
-from securesplit.privacy.release import ReleaseSpec
+from securesplit.model.presets import SHARES, Preset, accuracy_of
 from securesplit.results import Accuracy, Kind
 
 SCHEMA = "securesplit.bundle/1"
 SIDES = (8, 2048)
 """Of a photo, in pixels."""
-MAX_PRESETS, MAX_NOISE_CALIBRATIONS = 16, 64
-PRESET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
-"""Presets name files of an audit too."""
-MAX_DIMENSIONS, MAX_NUMBERS = 3, 1 << 24
-"""Of a release."""
-STEPS = (1e-12, 1e12)
-MAX_CLIP_STEPS = 1 << 15
-"""What an int16 release can tell apart; more of it would be saturated."""
-SIGMAS = (1e-3, 1e4)
-"""Noise per clip norm where there is any: from ε beyond 10^6 to ε below 0.001."""
-MAX_NOISE_STEPS = 1 << 15
-"""More noise than that drowns in the saturation of int16, and its exact accounting takes minutes."""
-MAX_CALIBRATION = 1e4
-SHARES = frozenset(
-    {"auc", "auc_low", "auc_high", "auc_histology", "sensitivity", "specificity", "balanced_accuracy", "ece"}
-)
-SPLITS = ("test", "validation")
-"""By which quality is measured; the first that there is counts."""
+MAX_PRESETS = 16
 _HINT = "fetch or build the bundle again"
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Platt scaling of the tail's logit: ``p = 1 / (1 + exp(-(scale · logit + offset)))`` (Platt 1999)."""
-
-    scale: float
-    offset: float
-
-    def probability(self, logit: float) -> float:
-        """Calibrated probability of malignant for a raw logit."""
-        x = self.scale * logit + self.offset
-        return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
-
-
-@dataclass(frozen=True)
-class NoiseCalibration:
-    """How answers are calibrated where the device adds other noise than the preset's own.
-
-    Attributes:
-        sigma_per_clip: the noise, σ/C.
-        calibration: fitted on validation photos with this noise: the more noise, the less an answer says.
-        threshold: probability from which on the label is malignant, likewise.
-        quality: measured figures with this noise, as those of `Preset`; empty where nothing was measured.
-        spread: between what answers with this noise lie; None where that was not measured.
-    """
-
-    sigma_per_clip: float
-    calibration: Calibration
-    threshold: float
-    quality: Mapping[str, Any] = field(default_factory=dict)
-    spread: Spread | None = None
-
-
-@dataclass(frozen=True)
-class Preset:
-    """One way to release: the integers that travel, and how their answer is read.
-
-    Attributes:
-        spec: shape, dtype, grid, clip norm and noise of the release.
-        calibration: from the tail's logit to a probability, fitted on validation photos with this preset's noise.
-        threshold: probability from which on the label is malignant, chosen on validation photos.
-        quality: measured figures by split of the data (``validation``, ``test``) and name.
-        noise_calibrations: for more noise than the preset's own, by rising σ; may be empty (``more_noise`` in JSON).
-        spread: as that of `NoiseCalibration`.
-    """
-
-    spec: ReleaseSpec
-    calibration: Calibration
-    threshold: float
-    quality: Mapping[str, Any]
-    noise_calibrations: tuple[NoiseCalibration, ...] = ()
-    spread: Spread | None = None
-
-    def with_epsilon(self, epsilon: float, delta: float) -> Preset:
-        """This preset with the noise of (ε, δ) instead of its own, and answers read and judged as that noise asks.
-
-        Between two measured noises, scale, offset, threshold and figures are interpolated over ln σ; beyond them, the
-        nearest. What was measured with less noise says nothing of more, so beyond the last measured noise there are no
-        figures, unless answers were chance there already.
-        """
-        spec = self.spec.with_epsilon(epsilon, delta)
-        own = NoiseCalibration(self.spec.sigma_per_clip, self.calibration, self.threshold, self.quality, self.spread)
-        known = [own, *(r for r in self.noise_calibrations if r.sigma_per_clip > own.sigma_per_clip)]
-        if spec.sigma_per_clip <= own.sigma_per_clip:
-            return replace(self, spec=spec)
-        noisier = next((r for r in known if r.sigma_per_clip >= spec.sigma_per_clip), known[-1])
-        read = _between(known[max(0, known.index(noisier) - 1)], noisier, spec.sigma_per_clip)
-        found = replace(
-            self,
-            spec=spec,
-            calibration=read.calibration,
-            threshold=read.threshold,
-            quality=read.quality,
-            spread=read.spread,
-        )
-        measured = spec.sigma_per_clip <= noisier.sigma_per_clip or (found.accuracy and found.accuracy.is_chance)
-        return found if measured else replace(found, quality={}, spread=None)
-
-    @property
-    def accuracy(self) -> Accuracy | None:
-        """What answers are worth, on test photos where those were measured; None where nothing was."""
-        for split in SPLITS:
-            figures = self.quality.get(split)
-            if isinstance(figures, Mapping) and "auc" in figures:
-                return _accuracy(figures, split)
-        return None
-
-
-def _between(less: NoiseCalibration, more: NoiseCalibration, sigma_per_clip: float) -> NoiseCalibration:
-    if sigma_per_clip >= more.sigma_per_clip:
-        return more
-    whole = math.log(more.sigma_per_clip / less.sigma_per_clip)
-    part = math.log(sigma_per_clip / less.sigma_per_clip) / whole
-
-    def mix(a: float, b: float) -> float:
-        return a + part * (b - a)
-
-    calibration = Calibration(
-        mix(less.calibration.scale, more.calibration.scale), mix(less.calibration.offset, more.calibration.offset)
-    )
-    figures = {}
-    for split in SPLITS:
-        one, other = (read.quality.get(split) for read in (less, more))
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            shared = sorted(SHARES & one.keys() & other.keys())
-            figures[split] = {name: round(mix(one[name], other[name]), 4) for name in shared}
-    spread = None if less.spread is None or more.spread is None else less.spread.mixed(more.spread, part)
-    return NoiseCalibration(sigma_per_clip, calibration, mix(less.threshold, more.threshold), figures, spread)
-
-
-def _accuracy(figures: Mapping[str, Any], measured_on: str) -> Accuracy:
-    return Accuracy(
-        auc=float(figures["auc"]),
-        auc_low=_figure(figures, "auc_low"),
-        auc_high=_figure(figures, "auc_high"),
-        sensitivity=_figure(figures, "sensitivity"),
-        specificity=_figure(figures, "specificity"),
-        measured_on=measured_on,
-        ece=_figure(figures, "ece"),
-    )
-
-
-def _figure(figures: Mapping[str, Any], name: str) -> float | None:
-    return None if figures.get(name) is None else float(figures[name])
 
 
 @dataclass(frozen=True)
@@ -189,7 +42,7 @@ class KindOfPhoto:
 
     def accuracy(self, preset: str, kind: Kind) -> Accuracy | None:
         """What answers to such photos are worth; None where nothing was measured."""
-        return _accuracy(self.figures[preset], kind) if preset in self.figures else None
+        return accuracy_of(self.figures[preset], kind) if preset in self.figures else None
 
 
 @dataclass(frozen=True)
@@ -220,7 +73,7 @@ class Manifest:
     @property
     def identity(self) -> bytes:
         """What client and worker must share, 32 bytes."""
-        contract = {name: _spec_to_json(p.spec, noise=False) for name, p in self.presets.items()}
+        contract = {name: preset_json.spec_to_json(p.spec, noise=False) for name, p in self.presets.items()}
         fields = [SCHEMA, self.head_sha256, self.tail_sha256, json.dumps(contract, sort_keys=True, allow_nan=False)]
         return hashlib.sha256("\n".join(fields).encode()).digest()
 
@@ -235,7 +88,7 @@ class Manifest:
             "backbone": self.backbone,
             "cut": self.cut,
             "default_preset": self.default_preset,
-            "presets": {name: _preset_to_json(preset) for name, preset in self.presets.items()},
+            "presets": {name: preset_json.to_json(preset) for name, preset in self.presets.items()},
             **({} if self.gate is None else {"gate": _gate_to_json(self.gate)}),
             **({} if self.attack_decoder is None else {attack_decoder.KEY: self.attack_decoder.to_json()}),
             "licence": self.licence,
@@ -283,7 +136,7 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
         side=fields.whole(fields.section(raw, "preprocessing").get("side"), "side", *SIDES),
         backbone=fields.name(raw, "backbone"),
         cut=fields.name(raw, "cut"),
-        presets={name: _preset(name, fields.section(presets, name)) for name in presets},
+        presets={name: preset_json.parse(name, fields.section(presets, name)) for name in presets},
         default_preset=fields.name(raw, "default_preset"),
         licence=fields.paragraph(raw, "licence"),
         provenance=fields.section(raw, "provenance"),
@@ -332,120 +185,3 @@ def _gate_to_json(gate: GateInfo) -> dict[str, Any]:
             for kind, k in gate.kinds.items()
         },
     }
-
-
-def _preset(name: str, raw: Mapping[str, Any]) -> Preset:
-    if not PRESET_NAME.fullmatch(name):
-        raise ValueError("the name of a preset is not 1 to 32 letters, digits, dots, dashes and underscores")
-    spec = _spec(name, fields.section(raw, "release"))
-    spread, noise_calibrations = _spread(raw), _noise_calibrations(raw)
-    if len({None if each is None else each.logits for each in (spread, *(r.spread for r in noise_calibrations))}) > 1:
-        raise ValueError("spreads of one preset are measured at different logits")
-    return Preset(spec, _calibration(raw), _threshold(raw), _quality(raw), noise_calibrations, spread)
-
-
-def _spec(name: str, raw: Mapping[str, Any]) -> ReleaseSpec:
-    shape = tuple(
-        fields.whole(n, "a length of shape", 1, MAX_NUMBERS) for n in fields.items(raw, "shape", most=MAX_DIMENSIONS)
-    )
-    if math.prod(shape) > MAX_NUMBERS:
-        raise ValueError(f"shape holds more than {MAX_NUMBERS} numbers")
-    step = fields.number(raw, "step", *STEPS)
-    spec = ReleaseSpec(
-        preset=name,
-        shape=shape,
-        dtype=fields.name(raw, "dtype"),
-        step=step,
-        clip_norm=fields.optional_number(raw, "clip_norm", step, step * MAX_CLIP_STEPS),
-        sigma_per_clip=fields.number(raw, "sigma_per_clip", 0.0, SIGMAS[1]),
-        levels=_levels(raw),
-    )
-    if 0 < spec.sigma_per_clip < SIGMAS[0]:
-        raise ValueError(f"sigma_per_clip is neither 0 nor at least {SIGMAS[0]:g}")
-    if spec.sigma_squared > MAX_NOISE_STEPS**2:
-        raise ValueError(f"sigma_per_clip is more than {MAX_NOISE_STEPS} steps")
-    return spec
-
-
-def _levels(raw: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Lowest and highest level; manifests of before have none, and all that the clip norm allows counts."""
-    if raw.get("levels") is None:
-        return None
-    ends = fields.items(raw, "levels", most=2)
-    lowest, highest = (fields.whole(n, "a level", -MAX_CLIP_STEPS, MAX_CLIP_STEPS) for n in ends)
-    return lowest, highest
-
-
-def _noise_calibrations(raw: Mapping[str, Any]) -> tuple[NoiseCalibration, ...]:
-    """By rising noise, as `Preset.with_epsilon` needs them."""
-    if "more_noise" not in raw:
-        return ()
-    found = tuple(map(_noise_calibration, fields.objects(raw, "more_noise", most=MAX_NOISE_CALIBRATIONS)))
-    if any(more.sigma_per_clip <= less.sigma_per_clip for less, more in itertools.pairwise(found)):
-        raise ValueError("more_noise is not in the order of rising sigma_per_clip")
-    return found
-
-
-def _noise_calibration(raw: Mapping[str, Any]) -> NoiseCalibration:
-    sigma_per_clip = fields.number(raw, "sigma_per_clip", *SIGMAS)
-    quality = _quality(raw) if "quality" in raw else {}
-    return NoiseCalibration(sigma_per_clip, _calibration(raw), _threshold(raw), quality, _spread(raw))
-
-
-def _spread(raw: Mapping[str, Any]) -> Spread | None:
-    return spreads.parse(fields.section(raw, "spread")) if "spread" in raw else None
-
-
-def _calibration(raw: Mapping[str, Any]) -> Calibration:
-    inner = fields.section(raw, "calibration")
-    return Calibration(
-        fields.number(inner, "scale", -MAX_CALIBRATION, MAX_CALIBRATION),
-        fields.number(inner, "offset", -MAX_CALIBRATION, MAX_CALIBRATION),
-    )
-
-
-def _threshold(raw: Mapping[str, Any]) -> float:
-    return fields.number(raw, "threshold", 0.0, 1.0)
-
-
-def _quality(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    quality = fields.section(raw, "quality")
-    _check_shares(quality)
-    return quality
-
-
-def _check_shares(quality: Mapping[str, Any]) -> None:
-    """Raise ValueError where a rate or an area, however deep, lies outside 0..1, or an AUC outside its interval."""
-    known = [fields.number(quality, key, 0.0, 1.0) for key in ("auc_low", "auc", "auc_high") if key in quality]
-    if known != sorted(known):
-        raise ValueError("auc lies outside its interval")
-    for key, value in quality.items():
-        if isinstance(value, dict):
-            _check_shares(value)
-        elif key in SHARES:
-            fields.number(quality, key, 0.0, 1.0)
-
-
-def _preset_to_json(preset: Preset) -> dict[str, Any]:
-    noisier = [{"sigma_per_clip": c.sigma_per_clip, **_answers_to_json(c)} for c in preset.noise_calibrations]
-    return {
-        "release": _spec_to_json(preset.spec, noise=True),
-        **_answers_to_json(preset),
-        **({"more_noise": noisier} if noisier else {}),
-    }
-
-
-def _answers_to_json(read: Preset | NoiseCalibration) -> dict[str, Any]:
-    calibration = {"scale": read.calibration.scale, "offset": read.calibration.offset}
-    figures = {"quality": dict(read.quality)} if read.quality or isinstance(read, Preset) else {}
-    spread = {} if read.spread is None else {"spread": read.spread.to_json()}
-    return {"calibration": calibration, "threshold": read.threshold, **spread, **figures}
-
-
-def _spec_to_json(spec: ReleaseSpec, *, noise: bool) -> dict[str, Any]:
-    """The release contract; with `noise` also what a device does on its own within it: noise, and levels that occur."""
-    contract = {"shape": list(spec.shape), "dtype": spec.dtype, "step": spec.step, "clip_norm": spec.clip_norm}
-    if not noise:
-        return contract
-    levels = {} if spec.levels is None else {"levels": list(spec.levels)}
-    return {**contract, "sigma_per_clip": spec.sigma_per_clip, **levels}

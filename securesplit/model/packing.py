@@ -25,7 +25,8 @@ from securesplit.model.convert import Endpoint, Parity, convert
 from securesplit.model.keras_graph import load_keras
 from securesplit.model.litert import Head, Tail
 from securesplit.model.logits import logit_network
-from securesplit.model.manifest import Calibration, Manifest, Preset, parse
+from securesplit.model.manifest import Manifest, parse
+from securesplit.model.presets import Calibration, Preset
 from securesplit.model.splitting import PIXELS, split_at
 from securesplit.privacy.release import ReleaseSpec, saturate, to_grid
 

@@ -19,7 +19,7 @@ from securesplit.channel.server import ServerChannel
 from securesplit.device.pipeline import _probability
 from securesplit.errors import BundleError, WorkerError
 from securesplit.model import Bundle
-from securesplit.model.manifest import Calibration
+from securesplit.model.presets import Calibration
 from securesplit.results import Diagnosis
 from securesplit.transport import answer
 from securesplit_testing.serving import IDENTITY, Running, running

@@ -1,0 +1,144 @@
+"""What a bundle's preset releases, how its answers are calibrated for each noise, and what they are worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from securesplit.model.spread import Spread
+from securesplit.privacy.release import ReleaseSpec
+from securesplit.results import Accuracy
+
+SHARES = frozenset(
+    {"auc", "auc_low", "auc_high", "auc_histology", "sensitivity", "specificity", "balanced_accuracy", "ece"}
+)
+SPLITS = ("test", "validation")
+"""By which quality is measured; the first that there is counts."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Platt scaling of the tail's logit: ``p = 1 / (1 + exp(-(scale · logit + offset)))`` (Platt 1999)."""
+
+    scale: float
+    offset: float
+
+    def probability(self, logit: float) -> float:
+        """Calibrated probability of malignant for a raw logit."""
+        x = self.scale * logit + self.offset
+        return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
+
+
+@dataclass(frozen=True)
+class NoiseCalibration:
+    """How answers are calibrated where the device adds other noise than the preset's own.
+
+    Attributes:
+        sigma_per_clip: the noise, σ/C.
+        calibration: fitted on validation photos with this noise: the more noise, the less an answer says.
+        threshold: probability from which on the label is malignant, likewise.
+        quality: measured figures with this noise, as those of `Preset`; empty where nothing was measured.
+        spread: between what answers with this noise lie; None where that was not measured.
+    """
+
+    sigma_per_clip: float
+    calibration: Calibration
+    threshold: float
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    spread: Spread | None = None
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One way to release: the integers that travel, and how their answer is read.
+
+    Attributes:
+        spec: shape, dtype, grid, clip norm and noise of the release.
+        calibration: from the tail's logit to a probability, fitted on validation photos with this preset's noise.
+        threshold: probability from which on the label is malignant, chosen on validation photos.
+        quality: measured figures by split of the data (``validation``, ``test``) and name.
+        noise_calibrations: for more noise than the preset's own, by rising σ; may be empty (``more_noise`` in JSON).
+        spread: as that of `NoiseCalibration`.
+    """
+
+    spec: ReleaseSpec
+    calibration: Calibration
+    threshold: float
+    quality: Mapping[str, Any]
+    noise_calibrations: tuple[NoiseCalibration, ...] = ()
+    spread: Spread | None = None
+
+    def with_epsilon(self, epsilon: float, delta: float) -> Preset:
+        """This preset with the noise of (ε, δ) instead of its own, and answers read and judged as that noise asks.
+
+        Between two measured noises, scale, offset, threshold and figures are interpolated over ln σ; beyond them, the
+        nearest. What was measured with less noise says nothing of more, so beyond the last measured noise there are no
+        figures, unless answers were chance there already.
+        """
+        spec = self.spec.with_epsilon(epsilon, delta)
+        own = NoiseCalibration(self.spec.sigma_per_clip, self.calibration, self.threshold, self.quality, self.spread)
+        known = [own, *(r for r in self.noise_calibrations if r.sigma_per_clip > own.sigma_per_clip)]
+        if spec.sigma_per_clip <= own.sigma_per_clip:
+            return replace(self, spec=spec)
+        noisier = next((r for r in known if r.sigma_per_clip >= spec.sigma_per_clip), known[-1])
+        read = _between(known[max(0, known.index(noisier) - 1)], noisier, spec.sigma_per_clip)
+        found = replace(
+            self,
+            spec=spec,
+            calibration=read.calibration,
+            threshold=read.threshold,
+            quality=read.quality,
+            spread=read.spread,
+        )
+        measured = spec.sigma_per_clip <= noisier.sigma_per_clip or (found.accuracy and found.accuracy.is_chance)
+        return found if measured else replace(found, quality={}, spread=None)
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """What answers are worth, on test photos where those were measured; None where nothing was."""
+        for split in SPLITS:
+            figures = self.quality.get(split)
+            if isinstance(figures, Mapping) and "auc" in figures:
+                return accuracy_of(figures, split)
+        return None
+
+
+def _between(less: NoiseCalibration, more: NoiseCalibration, sigma_per_clip: float) -> NoiseCalibration:
+    if sigma_per_clip >= more.sigma_per_clip:
+        return more
+    whole = math.log(more.sigma_per_clip / less.sigma_per_clip)
+    part = math.log(sigma_per_clip / less.sigma_per_clip) / whole
+
+    def mix(a: float, b: float) -> float:
+        return a + part * (b - a)
+
+    calibration = Calibration(
+        mix(less.calibration.scale, more.calibration.scale), mix(less.calibration.offset, more.calibration.offset)
+    )
+    figures = {}
+    for split in SPLITS:
+        one, other = (read.quality.get(split) for read in (less, more))
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            shared = sorted(SHARES & one.keys() & other.keys())
+            figures[split] = {name: round(mix(one[name], other[name]), 4) for name in shared}
+    spread = None if less.spread is None or more.spread is None else less.spread.mixed(more.spread, part)
+    return NoiseCalibration(sigma_per_clip, calibration, mix(less.threshold, more.threshold), figures, spread)
+
+
+def accuracy_of(figures: Mapping[str, Any], measured_on: str) -> Accuracy:
+    """Of measured figures, of which only ``auc`` must be there."""
+    return Accuracy(
+        auc=float(figures["auc"]),
+        auc_low=_figure(figures, "auc_low"),
+        auc_high=_figure(figures, "auc_high"),
+        sensitivity=_figure(figures, "sensitivity"),
+        specificity=_figure(figures, "specificity"),
+        measured_on=measured_on,
+        ece=_figure(figures, "ece"),
+    )
+
+
+def _figure(figures: Mapping[str, Any], name: str) -> float | None:
+    return None if figures.get(name) is None else float(figures[name])
