@@ -1,14 +1,59 @@
-"""Files and folders that are there whole or not at all, whoever is killed or writes the same file meanwhile."""
+"""Files and folders that are there whole or not at all, whoever is killed or writes the same file meanwhile.
+
+`create` is the one place that writes bytes to a new file; the others put what it or somebody else wrote in place.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from securesplit.errors import ConfigError
+
+PRIVATE, SHARED = 0o600, 0o666
+"""Modes of a new file, before the process's umask: for its owner alone, or for whoever the umask lets read it."""
+
+
+def create(file: Path, data: bytes, *, mode: int = PRIVATE) -> None:
+    """Write a file that does not exist yet, down to the disk; where that fails there is none. Links are not followed.
+
+    Raises:
+        FileExistsError: something is there already.
+        OSError: it cannot be written.
+    """
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), mode)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        file.unlink()
+        raise
+
+
+def create_once(file: Path, data: bytes) -> None:
+    """The same for a file that several processes may want at once: the first one's stays, whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    own = hidden_draft(file)
+    create(own, data)
+    try:
+        with contextlib.suppress(FileExistsError):
+            file.hardlink_to(own)
+    finally:
+        own.unlink()
+
+
+def hidden_draft(file: Path) -> Path:
+    """A path beside `file` that nobody else has and that no listing by its ending finds."""
+    return file.with_name(f".{file.name}.{secrets.token_hex(8)}.new")
 
 
 @contextlib.contextmanager
@@ -96,4 +141,4 @@ def cannot_write(folder: Path, error: OSError) -> ConfigError:
 def write_text_atomic(file: Path, text: str) -> None:
     """Write `text` to `file`, or leave it as it was."""
     with atomic_write(file) as own:
-        own.write_text(text, encoding="utf-8")
+        create(own, text.encode(), mode=SHARED)

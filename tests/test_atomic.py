@@ -1,9 +1,19 @@
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from securesplit.atomic import atomic_folder, atomic_folder_replacement, atomic_write, refuse_others, write_text_atomic
+from securesplit.atomic import (
+    atomic_folder,
+    atomic_folder_replacement,
+    atomic_write,
+    create,
+    create_once,
+    refuse_others,
+    write_text_atomic,
+)
 from securesplit.errors import ConfigError
 
 
@@ -84,3 +94,30 @@ def test_what_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="would be lost") as caught:
             refuse_others(place, ("manifest.json",))
         assert caught.value.hint
+
+
+def test_a_new_file_is_its_owners_and_never_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "server.key"
+    create(file, b"first")
+    assert file.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(FileExistsError):
+        create(file, b"second")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError):
+        create(tmp_path / "link", b"second")
+    create_once(file, b"second")
+    assert file.read_bytes() == b"first"
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["link", "server.key"]
+
+
+def test_a_full_disk_leaves_no_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for write in (create, create_once):
+        with pytest.raises(OSError, match="No space left"):
+            write(tmp_path / "server.key", b"key")
+    with pytest.raises(OSError, match="No space left"):
+        write_text_atomic(tmp_path / "run.json", "{}")
+    assert not any(tmp_path.iterdir())

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from securesplit import atomic
 from securesplit.errors import CredentialError
 from securesplit.pki import access
 
@@ -87,19 +88,17 @@ def create(path: Path, data: bytes, *, shown: Path | None = None) -> None:
         CredentialError: it exists, or cannot be written.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        atomic.create(path, data)
     except FileExistsError:
-        raise CredentialError(f"{path} exists already and is not overwritten", hint="move it away first") from None
+        raise taken(path) from None
     except OSError as error:
-        raise _unwritten(shown or path, error) from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        path.unlink()
-        raise _unwritten(shown or path, error) from error
+        hint = "check the disk and rights"
+        raise CredentialError(f"{shown or path} cannot be written: {error.strerror}", hint=hint) from error
+
+
+def taken(path: Path) -> CredentialError:
+    """The error of a file that would have to be overwritten."""
+    return CredentialError(f"{path} exists already and is not overwritten", hint="move it away first")
 
 
 def check_replaceable(path: Path, header: bytes) -> None:
@@ -115,7 +114,7 @@ def check_replaceable(path: Path, header: bytes) -> None:
     except CredentialError:
         is_ours = False
     if not is_ours:
-        raise CredentialError(f"{path} exists already and is not overwritten", hint="move it away first")
+        raise taken(path)
 
 
 def read_foreign(path: Path, most_bytes: int) -> bytes:
@@ -135,10 +134,6 @@ def read_foreign(path: Path, most_bytes: int) -> bytes:
     except OSError as error:
         hint = "check the name and the road that the file came"
         raise CredentialError(f"{path} cannot be read: {error.strerror}", hint=hint) from None
-
-
-def _unwritten(path: Path, error: OSError) -> CredentialError:
-    return CredentialError(f"{path} cannot be written: {error.strerror}", hint="check the disk and rights")
 
 
 def replace(path: Path, data: bytes) -> None:
@@ -163,10 +158,9 @@ def staged(contents: Mapping[Path, bytes]) -> Iterator[None]:
     Raises:
         CredentialError: they cannot be written; the old files are as they were.
     """
-    drafts = {path: path.with_name(f".{path.name}.{os.getpid()}.new") for path in contents}
+    drafts = {path: atomic.hidden_draft(path) for path in contents}
     try:
         for path, draft in drafts.items():
-            draft.unlink(missing_ok=True)
             create(draft, contents[path], shown=path)
         yield
         for path, draft in drafts.items():

@@ -102,7 +102,7 @@ def written_pair(folder: Path, stem: str, identity: Identity, *, fresh: bool) ->
     pair = {folder / f"{stem}.key": identity.key_pem, folder / f"{stem}.crt": identity.certificate_pem}
     for path in pair:
         if fresh and os.path.lexists(path):
-            raise CredentialError(f"{path} exists already and is not overwritten", hint="move it away first")
+            raise files.taken(path)
     with files.staged(pair):
         yield
 

@@ -21,6 +21,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
+from securesplit.atomic import create_once
 from securesplit.config import user_folder
 from securesplit.errors import CredentialError
 from securesplit.privacy.discrete_gaussian import DiscreteGaussian
@@ -75,7 +76,7 @@ def load_secret(folder: Path | None = None) -> bytes:
     file = folder / SECRET_FILE
     try:
         if not file.exists():
-            _create(file)
+            create_once(file, secrets.token_bytes(SECRET_BYTES))
         mode = file.stat().st_mode & 0o777
         secret = file.read_bytes()
     except OSError as error:
@@ -90,22 +91,6 @@ def load_secret(folder: Path | None = None) -> bytes:
             hint="restore it; a new one would give photos that were already released a second draw",
         )
     return secret
-
-
-def _create(file: Path) -> None:
-    """Write a fresh secret whole or not at all; the first of two processes at once wins and both read it."""
-    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(secrets.token_bytes(SECRET_BYTES))
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.link(draft, file)  # atomic, and fails where another process was first
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
 
 
 class BitStream:

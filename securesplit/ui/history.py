@@ -14,9 +14,7 @@ cannot be replaced; the history can be erased.
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
-import os
 import re
 import secrets
 import threading
@@ -31,6 +29,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from securesplit.atomic import create_once
 from securesplit.errors import CredentialError
 from securesplit.i18n import gettext_noop as _
 from securesplit.privacy.noise import make_state_folder, state_folder
@@ -117,7 +116,7 @@ class History:
         try:
             if (self._folder / KEY_FILE).read_bytes() != self._began:  # another program erased it and began one
                 raise CredentialError(_("this history was erased"), hint=_("open the new one with its passphrase"))
-            _write_new(self._folder / f"{entry_id}.entry", sealed)
+            create_once(self._folder / f"{entry_id}.entry", sealed)
         except OSError as error:
             raise _unusable(self._folder, error) from None
         return entry_id
@@ -204,7 +203,7 @@ def _begin(folder: Path, secret: bytes) -> None:
     check = nonce + AESGCM(_stretched(secret, salt, COST)).encrypt(nonce, _KNOWN, SCHEMA.encode())
     told = {"schema": SCHEMA, "kdf": "scrypt", "n": COST, "salt": _text(salt), "check": _text(check)}
     text = json.dumps(told, allow_nan=False)
-    _write_new(folder / KEY_FILE, text.encode())
+    create_once(folder / KEY_FILE, text.encode())
 
 
 def _unlocked(file: Path, secret: bytes) -> bytes:
@@ -241,21 +240,6 @@ def _stretched(secret: bytes, salt: bytes, cost: int) -> bytes:
 
 def _bound(entry_id: str) -> bytes:
     return f"{SCHEMA} {entry_id}".encode()
-
-
-def _write_new(file: Path, content: bytes) -> None:
-    """Write a file of mode 0600 whole or not at all; one that is there already stays."""
-    own = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        with contextlib.suppress(FileExistsError):
-            file.hardlink_to(own)
-    finally:
-        own.unlink(missing_ok=True)
 
 
 def _text(content: bytes) -> str:
