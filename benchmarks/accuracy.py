@@ -15,7 +15,8 @@ from benchmarks.table import show
 from securesplit.device.client import Client
 from securesplit.model import Bundle
 from securesplit.worker import EmbeddedWorker
-from training.data.dataset import Photo, list_photos
+from training.data.dataset import list_photos
+from training.data.photo import Photo
 from training.evaluation.baseline import colour_floor, labels
 from training.evaluation.deployed import auc_interval
 

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.accuracy import through_the_wire
 from benchmarks.table import show
 from securesplit.model import Bundle
-from training.data.dataset import Photo
+from training.data.photo import Photo
 from training.evaluation.deployed import auc_interval
 
 KINDS = ("benign", "malignant", "actinic_keratosis")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from securesplit.text import figures_json
 from training import command
+from training.data.dataset import Dataset
 from training.network.arguments import common_arguments
 from training.network.config import named
 from training.network.train import train
@@ -45,9 +46,10 @@ def main() -> None:
     """Train, and split where a bundle is wanted."""
     args = arguments().parse_args()
     config = named(args.config, args.set)
+    data = Dataset.read(args.data, args.run.parent / "pixels")
     bar = 1 if sys.stdout.isatty() else 2
     best = train(
-        *(config, args.data, args.run),
+        *(config, data, args.run),
         weights=args.weights,
         start=args.start,
         teachers=args.teacher,
@@ -58,7 +60,7 @@ def main() -> None:
     if args.bundle is not None and best:
         from training.bundle.from_run import make_bundle  # brings TensorFlow, without which any backend trains
 
-        make_bundle(args.run, args.data, args.bundle, at=args.at, licence=args.licence)
+        make_bundle(args.run, data, args.bundle, at=args.at, licence=args.licence)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ from securesplit.atomic import write_text_atomic
 from securesplit.errors import BundleError
 from securesplit.model import Bundle, Calibration, Manifest, NoiseCalibration
 from securesplit.privacy.release import ReleaseSpec
+from training import command
 from training.bundle.spread import NoiseFree
-from training.data import dataset
+from training.data.dataset import Dataset, Split
 from training.evaluation import deployed
 from training.evaluation.deployed import SECRET, SENSITIVITY
 
@@ -32,20 +33,17 @@ DRAWS = 16  # of the noise of each photo
 MARGIN = 1e-7  # least distance of a threshold from every probability that can be answered, as a share of either
 
 
-def measure_and_write(folder: Path, manifest: Manifest, run: Path, root: Path) -> Manifest:
+def measure_and_write(folder: Path, manifest: Manifest, data: Dataset) -> Manifest:
     """Calibrate on validation, measure on validation and test through the deployed halves, and write the manifest.
 
     Args:
         folder: of the bundle; its manifest is written anew.
         manifest: what is known of it so far.
-        run: folder of the run, beside whose pixels are cached.
-        root: data folder, see `training.data.dataset`.
+        data: validation and test photos.
     """
     bundle = Bundle(folder, manifest)
-    photos = dataset.list_photos(root)
-    height, width, cache = manifest.side, manifest.side * 4 // 3, run.parent / "pixels"
-    val, test = (dataset.load_split(photos[s], height=height, width=width, cache=cache) for s in ("val", "test"))
-    splits = {"validation": val, "test": test}
+    val = data.split("val", manifest.side)
+    splits = {"validation": val, "test": data.split("test", manifest.side)}
     embeddings = {split: deployed.embed(bundle, photos) for split, photos in splits.items()}
     logits = {split: deployed.deployed_logits(bundle, splits[split], SECRET, e) for split, e in embeddings.items()}
     presets = {}
@@ -73,7 +71,7 @@ def measure_and_write(folder: Path, manifest: Manifest, run: Path, root: Path) -
 def _read(
     spec: ReleaseSpec,
     logits: Mapping[str, NDArray[np.float32]],
-    splits: Mapping[str, dataset.Split],
+    splits: Mapping[str, Split],
     noise_free: NoiseFree,
     draws: int = 1,
 ) -> NoiseCalibration:
@@ -137,7 +135,7 @@ def check_threshold(threshold: float, probabilities: NDArray[np.float64]) -> Non
 def _noise_calibrations(
     bundle: Bundle,
     name: str,
-    splits: Mapping[str, dataset.Split],
+    splits: Mapping[str, Split],
     embeddings: Mapping[str, Sequence[NDArray[np.float32]]],
     noise_free: NoiseFree,
 ) -> tuple[NoiseCalibration, ...]:
@@ -170,10 +168,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--run", type=Path, default=Path("build/measure"), help="beside it pixels are cached")
     args = parser.parse_args()
-    manifest = measure_and_write(args.bundle, Bundle.load(args.bundle).manifest, args.run, args.data)
+    data = Dataset.read(args.data, args.run.parent / "pixels")
+    manifest = measure_and_write(args.bundle, Bundle.load(args.bundle).manifest, data)
     for split in ("validation", "test"):
         print(split, deployed.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -24,10 +24,11 @@ from securesplit.atomic import atomic_folder_replacement, refuse_others
 from securesplit.model import Calibration, Manifest, Preset, backbones
 from securesplit.model.bundle import DEFAULT_FOLDER, FILES
 from securesplit.privacy.release import ReleaseSpec
+from training import command
 from training.bundle import export
 from training.bundle.calibrate import measure_and_write
 from training.bundle.from_run import make_bundle
-from training.data import dataset
+from training.data.dataset import Dataset
 from training.data.photo import SIDE
 from training.evaluation import deployed
 from training.network.config import CONFIGS
@@ -69,7 +70,7 @@ def first_manifest(folder: Path, backbone: str, specs: dict[str, ReleaseSpec], p
     )
 
 
-def stage_1(args: argparse.Namespace) -> Path:
+def stage_1(args: argparse.Namespace, data: Dataset) -> Path:
     """Train the whole network, from ImageNet weights to lesions, without any release.
 
     Every generation after the first goes on from the one before, taught by all that were before it.
@@ -79,20 +80,20 @@ def stage_1(args: argparse.Namespace) -> Path:
     """
     run: Path = args.run
     own = {"backbone": args.backbone, "batch": args.batch}
-    train(replace(CONFIGS["dermoscopy"], epochs=args.epochs, **own), args.data, run, weights=args.weights)
+    train(replace(CONFIGS["dermoscopy"], epochs=args.epochs, **own), data, run, weights=args.weights)
     teachers: list[Path] = []
     for number in range(2, args.generations + 1):
-        teachers.append(_teacher(run, args.data))
+        teachers.append(_teacher(run, data))
         start, run = run / BEST, args.run.with_name(f"{args.run.name}-generation-{number}")
-        train(replace(CONFIGS["born_again"], **own), args.data, run, start=start, teachers=teachers)
+        train(replace(CONFIGS["born_again"], **own), data, run, start=start, teachers=teachers)
     return run
 
 
-def _teacher(run: Path, root: Path) -> Path:
+def _teacher(run: Path, data: Dataset) -> Path:
     """The finished network of `run` as a bundle that teaches."""
     bundle = run / "teacher"
     if not bundle.is_dir():
-        make_bundle(run, root, bundle, licence=LICENCE)
+        make_bundle(run, data, bundle, licence=LICENCE)
     return bundle
 
 
@@ -101,7 +102,7 @@ def _record(run: Path) -> dict[str, Any]:
     return record
 
 
-def build(args: argparse.Namespace) -> Manifest:
+def build(args: argparse.Namespace, data: Dataset) -> Manifest:
     """All stages, each skipped or resumed where its result is there.
 
     Raises:
@@ -109,14 +110,14 @@ def build(args: argparse.Namespace) -> Manifest:
     """
     refuse_others(args.out, FILES)
     backbone = args.backbone
-    run = args.run if args.reuse_stage_1 else stage_1(args)
-    train, val = load_cached(run, args.data, backbone, views=args.views)
+    run = args.run if args.reuse_stage_1 else stage_1(args, data)
+    train, val = load_cached(run, data, backbone, views=args.views)
     network = shipped_network(backbone)
     network.load_weights(str(run / BEST))
     head, tail = split_network(network, backbone)
     shape = train.maps.shape[1:]
     private = encoders.private_spec(args.levels, args.sigma)
-    secrets = secrets_of(dataset.list_photos(args.data)["train"])
+    secrets = secrets_of(data.photos["train"])
     recipe = Recipe(
         towers=args.towers,
         epochs=args.private_epochs,
@@ -131,7 +132,7 @@ def build(args: argparse.Namespace) -> Manifest:
     specs = {"none": encoders.none_spec(shape), **{name: t.spec for name, t in trained.items()}}
     provenance = {
         "data": "HAM10000, split by lesion",
-        "data_sha256": dataset.data_hash(dataset.list_photos(args.data)),
+        "data_sha256": data.digest,
         "start_weights": "keras.applications ImageNet weights of the backbone",
         "keras": keras.__version__,
         "tensorflow": version("tensorflow"),
@@ -143,7 +144,7 @@ def build(args: argparse.Namespace) -> Manifest:
         provenance |= json.loads(args.provenance.read_text())
     with atomic_folder_replacement(args.out) as own:
         export.write_halves(own, *build_halves(head, tail, trained))
-        return measure_and_write(own, first_manifest(own, backbone, specs, provenance), run, args.data)
+        return measure_and_write(own, first_manifest(own, backbone, specs, provenance), data)
 
 
 def _regulariser(text: str) -> tuple[str, float]:
@@ -188,10 +189,11 @@ def main() -> None:
         help=f"of the private preset, may be repeated, of {', '.join(NAMES)} (default: those that ship)",
     )
     parser.add_argument("--provenance", type=Path, help="JSON object to add to the manifest's provenance")
-    manifest = build(parser.parse_args())
+    args = parser.parse_args()
+    manifest = build(args, Dataset.read(args.data, args.run.parent / "pixels"))
     for split in ("validation", "test"):
         print(split, deployed.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -19,7 +19,7 @@ from securesplit.errors import ConfigError
 from securesplit.model import Manifest, backbones, convert, packing, splitting
 from training import command
 from training.bundle.calibrate import measure_and_write
-from training.data import dataset
+from training.data.dataset import Dataset, centre_square
 from training.evaluation.deployed import summary
 from training.network import run_record
 from training.network.config import Config
@@ -29,7 +29,13 @@ CALIBRATION_PHOTOS = 64
 
 
 def make_bundle(
-    run: Path, root: Path, out: Path, *, at: str | None = None, precision: str = "float16", licence: str = "not stated"
+    run: Path,
+    data: Dataset,
+    out: Path,
+    *,
+    at: str | None = None,
+    precision: str = "float16",
+    licence: str = "not stated",
 ) -> Manifest:
     """Split the best network of `run` at the layer `at` (None: its backbone's default cut) into the folder `out`.
 
@@ -37,7 +43,7 @@ def make_bundle(
 
     Args:
         run: folder of a run of `training.train`, finished or cut short; the manifest says which.
-        root: the photos that it was trained on: validation photos calibrate, test photos are measured.
+        data: the photos that it was trained on: validation photos calibrate, test photos are measured.
         out: must be empty or absent.
         at: a valid cut of the network.
         precision: of the halves: ``float32``, ``float16`` or ``int8``.
@@ -47,11 +53,10 @@ def make_bundle(
         ConfigError: the run has no finished epoch, the cut is not valid, `out` is taken, or the photos are others.
     """
     record = run_record.read(run)
-    photos = dataset.list_photos(root)
     best = run / "best.weights.h5"
     if not best.is_file():
         raise ConfigError(f"the run in {run} has no finished epoch", hint="give the same command again, it goes on")
-    if dataset.data_hash(photos) != record["made_from"]["data_sha256"]:
+    if data.digest != record["made_from"]["data_sha256"]:
         raise ConfigError(f"the run in {run} was made from other photos", hint="give the folder that it was trained on")
     config = Config(**record["made_from"]["config"])
     keras.mixed_precision.set_dtype_policy("float32")
@@ -59,10 +64,8 @@ def make_bundle(
     network.load_weights(str(best))
     layer = at or backbones.BACKBONES[config.backbone].cut
     network = splitting.choose_output(network, "malignant")
-    few = np.random.default_rng(config.seed).permutation(len(photos["val"]))[:CALIBRATION_PHOTOS]
-    shown = dataset.load_split(
-        [photos["val"][i] for i in few], height=config.side, width=config.side * 4 // 3, cache=run.parent / "pixels"
-    )
+    few = np.random.default_rng(config.seed).permutation(len(data.photos["val"]))[:CALIBRATION_PHOTOS]
+    shown = data.decoded([data.photos["val"][i] for i in few], config.side)
     provenance = {
         **record["made_from"],
         "run_is": record["status"],
@@ -70,7 +73,7 @@ def make_bundle(
         "command": f"python -m training.train --run {run.name} --bundle {out.name}",
     }
     with atomic_folder(out) as own:
-        packed = packing.pack(network, layer, dataset.centre_square(shown.pixels), precision=precision)
+        packed = packing.pack(network, layer, centre_square(shown.pixels), precision=precision)
         print(packed.parity.line(), flush=True)
         manifest = packing.write_bundle(
             own,
@@ -81,7 +84,7 @@ def make_bundle(
             side=config.side,
             about={"licence": licence, "provenance": provenance},
         )
-        measured = measure_and_write(own, manifest, run, root)
+        measured = measure_and_write(own, manifest, data)
     for split in ("validation", "test"):
         print(split, summary({n: p.quality[split] for n, p in measured.presets.items()}), sep="\n")
     return measured
@@ -97,7 +100,8 @@ def main() -> None:
     parser.add_argument("--precision", choices=convert.PRECISIONS, default="float16", help="of the halves")
     parser.add_argument("--licence", default="not stated", help="of the weights")
     args = vars(parser.parse_args())
-    make_bundle(args.pop("run"), args.pop("data"), args.pop("out"), **args)
+    run = args.pop("run")
+    make_bundle(run, Dataset.read(args.pop("data"), run.parent / "pixels"), args.pop("out"), **args)
 
 
 if __name__ == "__main__":

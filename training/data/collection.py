@@ -2,8 +2,8 @@
 
 A collection is a folder that holds ``ham10000/`` and any of ``isic_archive/``, ``phone/`` and ``smartphone/``, each
 with ``images/`` and ``metadata.csv``. HAM10000 brings its own splits. The others have none: ``smartphone`` is for
-testing, and the rest for training, unless a source is held out (`hold_out`), which is how a network is measured on
-cameras and clinics that it never saw.
+testing, and the rest for training, unless a source is held out (`training.data.dataset.Dataset.holding_out`), which is
+how a network is measured on cameras and clinics that it never saw.
 
 A photo's *source* is what a shortcut could hang on: ``ham10000``, a collection within the ISIC archive (``komour``,
 ``isic2017``, ``isic9``), or ``phone/F`` for one of `FOLDS` folds over patients. Its *kind* is ``dermoscopy`` or
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,23 +124,6 @@ def merged(ham10000: dict[str, list[Photo]], root: Path) -> dict[str, list[Photo
     if (root / "smartphone").is_dir():
         splits["test"] += list_smartphone(root / "smartphone")
     return splits
-
-
-def hold_out(photos: dict[str, list[Photo]], sources: Sequence[str]) -> dict[str, list[Photo]]:
-    """Move every training photo of `sources` to validation.
-
-    Raises:
-        DataError: no training photo is of such a source.
-    """
-    held = set(sources)
-    if missing := held - {photo.source for photo in photos["train"]}:
-        known = ", ".join(sorted({photo.source for photo in photos["train"]}))
-        raise DataError(f"no training photo is of {', '.join(sorted(missing))}; sources: {known}")
-    return {
-        "train": [photo for photo in photos["train"] if photo.source not in held],
-        "val": photos["val"] + [photo for photo in photos["train"] if photo.source in held],
-        "test": photos["test"],
-    }
 
 
 def _rows(root: Path) -> list[dict[str, str]]:

@@ -1,19 +1,21 @@
 """Photos on disk -> arrays in memory, with the split that keeps every lesion on one side.
 
-Four layouts are read: the HAM10000/ISIC one (``metadata.csv`` beside ``images/``), a folder tree that is split already
-(``train/benign/*.jpg``, ``train/malignant/*.jpg``, ``val/...``, ``test/...``), two folders, ``benign/`` and
-``malignant/``, which `training.data.splits` splits, and a collection of several data sets (`training.data.collection`).
-Pixels are decoded once into a ``.npy`` cache, at the working height and with their aspect ratio, so that an epoch costs
-no JPEG decoding.
+A command reads its data folder once, into a `Dataset`, and passes that on. Four layouts are read: the HAM10000/ISIC one
+(``metadata.csv`` beside ``images/``), a folder tree that is split already (``train/benign/*.jpg``,
+``train/malignant/*.jpg``, ``val/...``, ``test/...``), two folders, ``benign/`` and ``malignant/``, which
+`training.data.splits` splits, and a collection of several data sets (`training.data.collection`). Pixels are decoded
+once into a ``.npy`` cache, at the working height and with their aspect ratio, so that an epoch costs no JPEG decoding.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,24 +24,7 @@ from PIL import Image
 from securesplit.atomic import atomic_write
 from training.data.collection import is_collection, merged
 from training.data.photo import DX_CLASSES, MALIGNANT_DX, SPLITS, DataError, Photo
-from training.data.splits import divide
-
-__all__ = [
-    "DX_CLASSES",
-    "LABELS",
-    "MALIGNANT_DX",
-    "PHOTO_SUFFIXES",
-    "SPLITS",
-    "DataError",
-    "Labelled",
-    "Photo",
-    "Split",
-    "centre_square",
-    "check_disjoint",
-    "data_hash",
-    "list_photos",
-    "load_split",
-]
+from training.data.splits import split_by_picture
 
 LABELS = ("benign", "malignant")
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
@@ -107,6 +92,79 @@ class Split:
         return np.array([p.dx_type == "histo" for p in self.photos], bool)
 
 
+@dataclass(frozen=True)
+class Dataset:
+    """The photos of a data folder, parsed once: their split, their digest, and where their pixels are kept.
+
+    Attributes:
+        root: the folder.
+        photos: by split of `training.data.photo.SPLITS`.
+        cache: folder of decoded pixels, see `load_split`.
+    """
+
+    root: Path
+    photos: Mapping[str, Sequence[Photo]]
+    cache: Path
+
+    @classmethod
+    def read(cls, root: Path, cache: Path) -> Self:
+        """The photos under `root`, in any of the layouts.
+
+        Raises:
+            DataError: see `list_photos`.
+        """
+        return cls(root, {split: tuple(found) for split, found in list_photos(root).items()}, cache)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over split, file name, label and lesion of every photo: what a run's manifest calls its data."""
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            for p in self.photos[split]:
+                digest.update(f"{split}|{p.path.name}|{int(p.malignant)}|{p.lesion}\n".encode())
+        return digest.hexdigest()
+
+    def check_disjoint(self) -> None:
+        """Refuse a split in which one lesion stands on two sides.
+
+        Raises:
+            DataError: names one such lesion.
+        """
+        side: dict[str, str] = {}
+        for split in SPLITS:
+            for p in self.photos[split]:
+                if side.setdefault(p.lesion, split) != split:
+                    raise DataError(f"lesion {p.lesion} is in both {side[p.lesion]} and {split}")
+
+    def holding_out(self, sources: Sequence[str]) -> Dataset:
+        """The same with every training photo of `sources` in validation.
+
+        Raises:
+            DataError: no training photo is of such a source.
+        """
+        train, held = self.photos["train"], set(sources)
+        known = {photo.source for photo in train}
+        if missing := held - known:
+            raise DataError(
+                f"no training photo is of {', '.join(sorted(missing))}; sources: {', '.join(sorted(known))}"
+            )
+        kept = [photo for photo in train if photo.source not in held]
+        measured = [*self.photos["val"], *(photo for photo in train if photo.source in held)]
+        return replace(self, photos={**self.photos, "train": kept, "val": measured})
+
+    def split(self, name: str, side: int) -> Split:
+        """All photos of a split, see `decoded`."""
+        return self.decoded(self.photos[name], side)
+
+    def decoded(self, photos: Sequence[Photo], side: int) -> Split:
+        """`photos` in memory, `side` pixels high and a third wider.
+
+        Raises:
+            DataError: there is no photo.
+        """
+        return load_split(photos, height=side, width=side * 4 // 3, cache=self.cache)
+
+
 def list_photos(root: Path) -> dict[str, list[Photo]]:
     """The photos of each split under `root`, in any of the layouts.
 
@@ -159,12 +217,12 @@ def _list_folders(root: Path) -> dict[str, list[Photo]]:
     if not paths:
         raise DataError(f"{root} holds no photo in benign/ and malignant/")
     try:
-        divided = divide(root, paths)
+        placed = split_by_picture(root, paths)
     except ValueError as error:
         raise DataError(str(error)) from None
     found: dict[str, list[Photo]] = {name: [] for name in SPLITS}
     for path in paths:
-        split, group = divided[str(path.relative_to(root))]
+        split, group = placed[str(path.relative_to(root))]
         found[split].append(Photo(path=path, malignant=path.parent.name == "malignant", lesion=group))
     return found
 
@@ -173,29 +231,7 @@ def _photos_in(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.glob("*")) if path.suffix.lower() in PHOTO_SUFFIXES]
 
 
-def data_hash(photos: dict[str, list[Photo]]) -> str:
-    """SHA-256 over split, file name, label and lesion of every photo: what a run's manifest calls its data."""
-    digest = hashlib.sha256()
-    for split in SPLITS:
-        for p in photos[split]:
-            digest.update(f"{split}|{p.path.name}|{int(p.malignant)}|{p.lesion}\n".encode())
-    return digest.hexdigest()
-
-
-def check_disjoint(photos: dict[str, list[Photo]]) -> None:
-    """Refuse a split in which one lesion stands on two sides.
-
-    Raises:
-        DataError: names one such lesion.
-    """
-    side: dict[str, str] = {}
-    for split in SPLITS:
-        for p in photos[split]:
-            if side.setdefault(p.lesion, split) != split:
-                raise DataError(f"lesion {p.lesion} is in both {side[p.lesion]} and {split}")
-
-
-def load_split(photos: list[Photo], *, height: int, width: int, cache: Path) -> Split:
+def load_split(photos: Sequence[Photo], *, height: int, width: int, cache: Path) -> Split:
     """Decode `photos` to ``(n, height, width, 3) uint8``, from `cache` when it was done before.
 
     A photo's short side becomes `height`; what is wider or higher than the frame is cropped at the centre, what is

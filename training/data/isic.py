@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from training import command
 from training.data.duplicates import grey_picture, groups
 from training.data.photo import MALIGNANT_DX, SPLITS, DataError
 from training.data.splits import allocate
@@ -63,11 +64,11 @@ def download(folder: Path, *, search: str = "", collections: str = "", limit: in
     program = shutil.which("isic")
     if program is None:
         raise DataError("the ISIC Archive's client is not installed: pip install isic-cli")
-    command = [program, "image", "download"]
-    command += ["--search", search] if search else []
-    command += ["--collections", collections] if collections else []
-    command += ["--limit", str(limit)] if limit else []
-    done = subprocess.run([*command, str(folder)], check=False)
+    called = [program, "image", "download"]
+    called += ["--search", search] if search else []
+    called += ["--collections", collections] if collections else []
+    called += ["--limit", str(limit)] if limit else []
+    done = subprocess.run([*called, str(folder)], check=False)
     if done.returncode or not (folder / "metadata.csv").is_file():
         raise DataError(f"isic ended with {done.returncode}; what it says stands above")
 
@@ -187,4 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

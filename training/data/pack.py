@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training import command
-from training.data import dataset
+from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import SIDE
 
 SPLITS = ("train", "val")
@@ -45,7 +45,7 @@ class Photos:
     histology: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, split: dataset.Split) -> Self:
+    def of(cls, split: Split) -> Self:
         """The photos of a split in memory."""
         return cls(**{name: getattr(split, name) for name in cls.__dataclass_fields__})
 
@@ -71,7 +71,7 @@ class Photos:
 
     def squares(self) -> NDArray[np.uint8]:
         """Centre squares, ``(n, h, h, 3)``."""
-        return dataset.centre_square(self.pixels)
+        return centre_square(self.pixels)
 
 
 def main() -> None:
@@ -81,14 +81,11 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=SIDE, help="height of a photo in pixels, which networks take")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    photos = dataset.list_photos(args.data)
-    dataset.check_disjoint(photos)
+    data = Dataset.read(args.data, args.out.parent / "pixels")
+    data.check_disjoint()
     arrays: dict[str, NDArray[Any]] = {}
     for split in SPLITS:
-        loaded = dataset.load_split(
-            photos[split], height=args.side, width=args.side * 4 // 3, cache=args.out.parent / "pixels"
-        )
-        arrays |= Photos.of(loaded).arrays(split)
+        arrays |= Photos.of(data.split(split, args.side)).arrays(split)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with args.out.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)

@@ -1,7 +1,7 @@
-"""Photos that come in two folders, ``benign/`` and ``malignant/``, divided into train, val and test.
+"""Photos that come in two folders, ``benign/`` and ``malignant/``, split into train, val and test.
 
 Whatever looks like the same picture stays on one side (`training.data.duplicates.groups`), and each side gets its share
-of both classes. The division depends on the photos and the seed alone, and is written to ``splits.csv`` beside the
+of both classes. The split depends on the photos and the seed alone, and is written to ``splits.csv`` beside the
 folders, so that the test photos stay the same ones for whoever reads them next.
 """
 
@@ -19,7 +19,9 @@ from training.data.duplicates import grey_picture, groups
 from training.data.photo import SPLITS
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
-RECORD = "division.csv"
+RECORD = "splits.csv"
+EARLIER_RECORD = "division.csv"
+"""What the record was called up to version 0.1; it is read where it is there."""
 
 
 def allocate(members: Mapping[str, Sequence[bool]], seed: int) -> dict[str, str]:
@@ -42,38 +44,38 @@ def allocate(members: Mapping[str, Sequence[bool]], seed: int) -> dict[str, str]
     return side
 
 
-def divide(root: Path, photos: Sequence[Path], seed: int = 1) -> dict[str, tuple[str, str]]:
+def split_by_picture(root: Path, photos: Sequence[Path], seed: int = 1) -> dict[str, tuple[str, str]]:
     """Split and group of each photo, by its path under `root`; read back from ``splits.csv`` where it is there.
 
     Args:
         root: the folder with ``benign/`` and ``malignant/``.
         photos: all of them, under `root`.
-        seed: of the division.
+        seed: of the split.
 
     Raises:
         ValueError: ``splits.csv`` does not name exactly these photos.
     """
     names = [str(path.relative_to(root)) for path in photos]
-    record = root / RECORD
+    record = root / (EARLIER_RECORD if (root / EARLIER_RECORD).is_file() else RECORD)
     if record.is_file():
         with record.open(newline="", encoding="utf-8") as stream:
             found = {row["photo"]: (row["split"], row["group"]) for row in csv.DictReader(stream)}
         if set(found) != set(names):
-            raise ValueError(f"{record} was made for other photos; delete it to divide them anew")
+            raise ValueError(f"{record} was made for other photos; delete it to split them again")
         return found
     linked = [names[twin] for twin in groups(np.stack([grey_picture(path) for path in photos]))]
     members: dict[str, list[bool]] = {}
     for name, group in zip(names, linked, strict=True):
         members.setdefault(group, []).append(name.startswith("malignant"))
     side = allocate(members, seed)
-    divided = {name: (side[group], group) for name, group in zip(names, linked, strict=True)}
+    placed = {name: (side[group], group) for name, group in zip(names, linked, strict=True)}
     if os.access(root, os.W_OK):
-        _write(record, divided)
-    return divided
+        _write(record, placed)
+    return placed
 
 
-def _write(record: Path, divided: Mapping[str, tuple[str, str]]) -> None:
+def _write(record: Path, placed: Mapping[str, tuple[str, str]]) -> None:
     with atomic_write(record) as own, own.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("photo", "split", "group"))
-        writer.writerows((name, *where) for name, where in sorted(divided.items()))
+        writer.writerows((name, *where) for name, where in sorted(placed.items()))

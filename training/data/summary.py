@@ -16,9 +16,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from securesplit.imaging import load_photo
-from training.data.dataset import LABELS, Photo, check_disjoint, data_hash, list_photos
+from training import command
+from training.data.dataset import LABELS, Dataset
 from training.data.duplicates import Pair, across_splits
-from training.data.photo import SPLITS
+from training.data.photo import SPLITS, Photo
 
 TILE = 96  # pixels
 COLUMNS = 10
@@ -81,11 +82,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--out", type=Path, default=Path("build/summary"))
     args = parser.parse_args()
-    photos = list_photos(args.data)
-    check_disjoint(photos)
+    data = Dataset.read(args.data, args.out / "pixels")
+    data.check_disjoint()
+    photos = data.photos
     counts, pairs = count(photos), name_pairs(across_splits(photos), photos)
     args.out.mkdir(parents=True, exist_ok=True)
-    report = {"data_sha256": data_hash(photos), "counts": counts, "near_duplicates_across_splits": pairs}
+    report = {"data_sha256": data.digest, "counts": counts, "near_duplicates_across_splits": pairs}
     (args.out / "summary.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
     contact_sheet(photos).save(args.out / "contact_sheet.png")
     print(table(counts))
@@ -95,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

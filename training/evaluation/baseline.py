@@ -6,18 +6,20 @@ separates the classes to a surprising degree. A network is worth what it adds to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
 from securesplit.imaging import load_photo
-from training.data.dataset import Photo
+from training.data.photo import Photo
 
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 
 
-def colour_statistics(photos: list[Photo]) -> NDArray[np.float64]:
+def colour_statistics(photos: Sequence[Photo]) -> NDArray[np.float64]:
     """Mean, spread and seven quantiles of each colour channel, ``(n, 27) float64``."""
     rows = []
     for photo in photos:
@@ -26,17 +28,17 @@ def colour_statistics(photos: list[Photo]) -> NDArray[np.float64]:
     return np.array(rows)
 
 
-def labels(photos: list[Photo]) -> NDArray[np.bool_]:
+def labels(photos: Sequence[Photo]) -> NDArray[np.bool_]:
     """``(n,) bool``, True for malignant."""
     return np.array([p.malignant for p in photos])
 
 
-def colour_floor(train: list[Photo], test: list[Photo]) -> NDArray[np.float64]:
+def colour_floor(train: Sequence[Photo], test: Sequence[Photo]) -> NDArray[np.float64]:
     """Scores of `test`, ``(n,) float64``, by gradient-boosted trees on the colour statistics of `train`."""
     return colour_floors(train, [test])[0]
 
 
-def colour_floors(train: list[Photo], others: list[list[Photo]]) -> list[NDArray[np.float64]]:
+def colour_floors(train: Sequence[Photo], others: Sequence[Sequence[Photo]]) -> list[NDArray[np.float64]]:
     """Scores of several sets of photos, each a probability ``(n,) float64``, from one fit on `train`."""
     model = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.05, random_state=1)
     with threadpool_limits(1):  # so little work that threads only wait for each other, for minutes on a busy machine

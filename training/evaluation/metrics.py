@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from training.data.dataset import Photo
+from training.data.photo import Photo
 from training.evaluation.deployed import expected_calibration_error
 
 Array = NDArray[Any]

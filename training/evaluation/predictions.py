@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from securesplit.atomic import atomic_write
 from securesplit.model import Bundle
-from training.data import dataset
+from training.data.dataset import Dataset
+from training.data.photo import Photo
 from training.evaluation import baseline, deployed
 
 SPLITS = ("val", "test")
@@ -25,13 +26,13 @@ SPLITS = ("val", "test")
 class Predictions:
     """Logits by split and preset, and the floor's scores by split; rows follow `photos`."""
 
-    photos: dict[str, tuple[dataset.Photo, ...]]
+    photos: dict[str, tuple[Photo, ...]]
     logits: dict[str, dict[str, NDArray[np.float32]]]
     floor: dict[str, NDArray[np.float64]]
 
     def malignant(self, split: str) -> NDArray[np.bool_]:
         """``(n,) bool``."""
-        return baseline.labels(list(self.photos[split]))
+        return baseline.labels(self.photos[split])
 
     def histology(self, split: str) -> NDArray[np.bool_]:
         """``(n,) bool``: proven by histology."""
@@ -42,30 +43,24 @@ class Predictions:
         return np.array([p.lesion for p in self.photos[split]])
 
 
-def predict(bundle: Bundle, root: Path, cache: Path) -> Predictions:
-    """Run the deployed halves on validation and test photos under `root`, or read what an earlier run found.
+def predict(bundle: Bundle, data: Dataset, cache: Path) -> Predictions:
+    """Run the deployed halves on validation and test photos, or read what an earlier run found.
 
     Raises:
-        DataError: the photos are not there.
+        DataError: a split is empty.
         BundleError: the bundle cannot be opened.
     """
-    photos = dataset.list_photos(root)
-    key = f"{bundle.identity.hex()[:16]}-{dataset.data_hash(photos)[:16]}"
-    logits = {split: _cached(cache / f"{key}-{split}.npz", _logits(bundle, photos[split], cache)) for split in SPLITS}
+    photos, key = data.photos, f"{bundle.identity.hex()[:16]}-{data.digest[:16]}"
+    logits = {split: _cached(cache / f"{key}-{split}.npz", _logits(bundle, data, split)) for split in SPLITS}
     scores = _cached(
-        cache / f"floors-{dataset.data_hash(photos)[:16]}.npz",
+        cache / f"floors-{data.digest[:16]}.npz",
         lambda: dict(zip(SPLITS, baseline.colour_floors(photos["train"], [photos[s] for s in SPLITS]), strict=True)),
     )
     return Predictions({s: tuple(photos[s]) for s in SPLITS}, logits, scores)
 
 
-def _logits(bundle: Bundle, photos: list[dataset.Photo], cache: Path) -> Callable[[], dict[str, Any]]:
-    def compute() -> dict[str, Any]:
-        side = bundle.manifest.side
-        split = dataset.load_split(photos, height=side, width=side * 4 // 3, cache=cache.parent / "pixels")
-        return deployed.deployed_logits(bundle, split, deployed.SECRET)
-
-    return compute
+def _logits(bundle: Bundle, data: Dataset, split: str) -> Callable[[], dict[str, Any]]:
+    return lambda: deployed.deployed_logits(bundle, data.split(split, bundle.manifest.side), deployed.SECRET)
 
 
 def _cached(file: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:

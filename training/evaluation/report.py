@@ -16,6 +16,8 @@ import numpy as np
 
 from securesplit.model import Bundle, Preset
 from securesplit.text import figures_json, rounded_up
+from training import command
+from training.data.dataset import Dataset
 from training.evaluation import metrics, model_card, plots
 from training.evaluation.deployed import SENSITIVITY, threshold_for_sensitivity
 from training.evaluation.predictions import Predictions, predict
@@ -133,7 +135,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=DRAWS, help="bootstrap samples")
     args = parser.parse_args()
     bundle = Bundle.load(args.model)
-    predictions = predict(bundle, args.data, args.cache)
+    predictions = predict(bundle, Dataset.read(args.data, args.cache.parent / "pixels"), args.cache)
     measured = measure(bundle, predictions, args.draws)
     name = "" if args.model is None else " --model BUNDLE"
     write(
@@ -147,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

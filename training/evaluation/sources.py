@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,7 @@ from sklearn.metrics import roc_auc_score
 
 from securesplit.model import Bundle
 from training import command
-from training.data import dataset
-from training.data.collection import hold_out
+from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import SIDE, DataError, Photo
 from training.evaluation import deployed
 from training.evaluation.baseline import colour_floors
@@ -67,17 +66,19 @@ class Row:
 
 
 HEADING = f"{'source':22} photos  malignant     AUC  95 % interval    histology colours alone"
-Scorer = Callable[[dataset.Split], NDArray[Any]]
+Scorer = Callable[[Split], NDArray[Any]]
 
 
-def by_source(photos: list[Photo], colour_train: list[Photo], score: Scorer, cache: Path, side: int) -> list[Row]:
+def by_source(
+    data: Dataset, photos: Sequence[Photo], colour_train: Sequence[Photo], score: Scorer, side: int
+) -> list[Row]:
     """A row for each source of `photos` that holds both classes.
 
     Args:
+        data: decodes them.
         photos: to be scored.
         colour_train: what the colours' model learns from.
         score: ``(n, side, w, 3)`` frames of a split -> ``(n,)``, larger for malignant.
-        cache: folder of decoded photos.
         side: height of the frames.
     """
     groups: dict[str, list[Photo]] = {}
@@ -87,12 +88,12 @@ def by_source(photos: list[Photo], colour_train: list[Photo], score: Scorer, cac
     groups = {name: group for name, group in groups.items() if 0 < sum(p.malignant for p in group) < len(group)}
     colours = colour_floors(colour_train, list(groups.values()))
     return [
-        _row(name, group, score(dataset.load_split(group, height=side, width=side * 4 // 3, cache=cache)), colour)
+        _row(name, group, score(data.decoded(group, side)), colour)
         for (name, group), colour in zip(groups.items(), colours, strict=True)
     ]
 
 
-def _row(name: str, photos: list[Photo], scores: NDArray[Any], colours: NDArray[Any]) -> Row:
+def _row(name: str, photos: Sequence[Photo], scores: NDArray[Any], colours: NDArray[Any]) -> Row:
     malignant = np.array([p.malignant for p in photos])
     lesions = np.array([p.lesion for p in photos])
     proven = np.array([p.dx_type == "histo" for p in photos])
@@ -108,8 +109,8 @@ def scorer_of_run(run: Path, config: Config) -> Scorer:
     network = build_model(config)
     network.load_weights(str(run / BEST))
 
-    def score(split: dataset.Split) -> NDArray[Any]:
-        squares = dataset.centre_square(split.pixels).astype(np.float32)
+    def score(split: Split) -> NDArray[Any]:
+        squares = centre_square(split.pixels).astype(np.float32)
         if config.side != squares.shape[1]:
             squares = keras.ops.convert_to_numpy(keras.layers.Resizing(config.side, config.side)(squares))
         return np.asarray(network.predict(squares, batch_size=64, verbose=0)["malignant"])[:, 0]
@@ -133,23 +134,24 @@ def main() -> None:
     parser.add_argument("--test", action="store_true", help="of a run: the test photos too")
     parser.add_argument("--cache", type=Path, default=Path("build/sources"), help="decoded photos")
     args = parser.parse_args()
-    photos = dataset.list_photos(args.data)
+    data = Dataset.read(args.data, args.cache)
+    photos = data.photos
     ham10000 = [p for p in photos["train"] if p.source == "ham10000"]
     if not ham10000:
         raise DataError(f"{args.data} is no collection of data sets")
     if args.run is not None:
         made_of: dict[str, Any] = json.loads(json.dumps(read(args.run)["config"], allow_nan=False))
         config = Config(**made_of)
-        held = hold_out(photos, config.hold_out.split(",")) if config.hold_out else photos
-        shown = {"val": held["val"], **({"test": photos["test"]} if args.test else {})}
+        held = data.holding_out(config.hold_out.split(",")) if config.hold_out else data
+        shown = {"val": held.photos["val"], **({"test": photos["test"]} if args.test else {})}
         score, side = scorer_of_run(args.run, config), config.side
     else:
         others = [p for p in photos["train"] if p.source != "ham10000"]
-        shown = {"val": photos["val"] + others, "test": photos["test"]}
+        shown = {"val": [*photos["val"], *others], "test": photos["test"]}
         score, side = scorer_of_bundle(Bundle.load(args.bundle), args.preset), SIDE
     for split, chosen in shown.items():
         print(f"\n{split}\n{HEADING}")
-        for row in by_source(chosen, ham10000, score, args.cache, side):
+        for row in by_source(data, chosen, ham10000, score, side):
             print(row, flush=True)
 
 

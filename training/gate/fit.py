@@ -29,7 +29,7 @@ from securesplit.model.gate import OK, Gate, Limits, Subspace
 from securesplit.model.manifest import GateInfo, KindOfPhoto
 from securesplit.results import Kind
 from training import command
-from training.data import dataset
+from training.data.dataset import Dataset
 from training.data.photo import DataError, Photo
 from training.evaluation import deployed
 from training.gate import samples
@@ -120,24 +120,29 @@ def calibrated(gate: Gate, x: NDArray[np.float32], kinds: NDArray[np.str_]) -> G
     return replace(gate, limits=limits)
 
 
-def examples_of(bundle: Bundle, root: Path, others: Path | None, cache: Path) -> Examples:
+def examples_of(bundle: Bundle, data: Dataset, others: Path | None, cache: Path) -> Examples:
     """The head's maps of all pictures, from `cache` where they were computed before."""
-    made_of = f"{bundle.manifest.head_sha256} {root.resolve()} {others} {samples.SEED} {samples.FITTED}"
+    made_of = f"{bundle.manifest.head_sha256} {data.root.resolve()} {others} {samples.SEED} {samples.FITTED}"
     file = cache / f"{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.npz"
     if file.exists():
         with np.load(file, allow_pickle=False) as kept:
             return Examples(**{name: kept[name] for name in kept.files})
-    found = samples.extract(bundle, OUTPUT, samples.pictures(root, bundle.manifest.side, others))
+    found = samples.extract(bundle, OUTPUT, samples.pictures(data, bundle.manifest.side, others))
     cache.mkdir(parents=True, exist_ok=True)
     with file.open("wb") as stream:
         np.savez(stream, **asdict(found))
     return found
 
 
-def unlearned_phone(bundle: Bundle, photos: list[Photo], cache: Path) -> KindOfPhoto:
+def _phone_photos(data: Dataset) -> list[Photo]:
+    """Of all splits, but those that are for testing only."""
+    return [p for split in data.photos.values() for p in split if p.kind == "phone" and p.source != "smartphone"]
+
+
+def unlearned_phone(bundle: Bundle, data: Dataset) -> KindOfPhoto:
     """What answers to phone photos are worth, by preset, where the network was trained on none of them."""
-    chosen = [p for p in photos if p.kind == "phone" and not p.is_premalignant]
-    split = dataset.load_split(chosen, height=bundle.manifest.side, width=bundle.manifest.side * 4 // 3, cache=cache)
+    chosen = [p for p in _phone_photos(data) if not p.is_premalignant]
+    split = data.decoded(chosen, bundle.manifest.side)
     malignant = np.array([p.malignant for p in chosen])
     patients = np.array([p.lesion for p in chosen])
     figures = {}
@@ -181,12 +186,12 @@ def main() -> None:
     bundle = Bundle.load(args.bundle)
     if OUTPUT not in bundle.presets or len(bundle.preset(OUTPUT).spec.shape) != 3:
         raise DataError(f"the head of {args.bundle} gives no feature map {OUTPUT!r}")
-    photos = [p for split in dataset.list_photos(args.data).values() for p in split if p.source != "smartphone"]
-    if not any(p.kind == "phone" for p in photos):
+    data = Dataset.read(args.data, args.cache)
+    if not _phone_photos(data):
         raise DataError(f"{args.data} holds no phone photos")
-    examples = examples_of(bundle, args.data, args.others, args.cache)
+    examples = examples_of(bundle, data, args.others, args.cache)
     gate = fit(examples)
-    phone = KindOfPhoto(learned=True) if args.phone_learned else unlearned_phone(bundle, photos, args.cache)
+    phone = KindOfPhoto(learned=True) if args.phone_learned else unlearned_phone(bundle, data)
     made_by = {
         "command": "python -m training.gate.fit",
         "fitted_on": {

@@ -8,7 +8,7 @@ added; squares are cut from them at random.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from PIL import Image
 from securesplit.imaging import quality
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
-from training.data import dataset
 from training.data.collection import fold_of
+from training.data.dataset import Dataset
 from training.data.photo import Photo
 from training.gate import degraded, textures
 
@@ -68,7 +68,7 @@ def group_of(photo: Photo) -> str:
     return "ham10000" if photo.source == "ham10000" else "isic"
 
 
-def divide(photos: dict[str, list[Photo]]) -> dict[str, dict[str, list[Photo]]]:
+def divide(photos: Mapping[str, Sequence[Photo]]) -> dict[str, dict[str, list[Photo]]]:
     """Side -> group -> photos, in an order that only their names decide; ``smartphone`` is the test's."""
     sides: dict[str, dict[str, list[Photo]]] = {side: {} for side in ("train", "val", "test")}
     for split, found in photos.items():
@@ -87,9 +87,9 @@ def _side(split: str, photo: Photo) -> str:
     return {VALIDATION_FOLD: "val", TEST_FOLD: "test"}.get(fold_of(photo.lesion), "train")
 
 
-def pictures(root: Path, side: int, others: Path | None) -> Iterator[Picture]:
+def pictures(data: Dataset, side: int, others: Path | None) -> Iterator[Picture]:
     """All that a gate is fitted and calibrated on; the random numbers depend on `SEED` alone."""
-    sides = divide(dataset.list_photos(root))
+    sides = divide(data.photos)
     rng = np.random.default_rng(SEED)
     for group, most in FITTED.items():
         chosen = sides["train"].get(group, [])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.dataset import DX_CLASSES, Labelled
+from training.data.dataset import Labelled
+from training.data.photo import DX_CLASSES
 from training.network.config import Config
 
 LARGEST_FACTOR = 5.0

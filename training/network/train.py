@@ -20,9 +20,8 @@ import keras
 import numpy as np
 
 from securesplit.errors import ConfigError
-from training.data import dataset
-from training.data.collection import hold_out
-from training.data.dataset import centre_square
+from training.data.dataset import Dataset, Split, centre_square
+from training.data.photo import Photo
 from training.network import checkpoint, devices, run_record, validation
 from training.network.batches import Source, batches
 from training.network.config import Config
@@ -35,30 +34,34 @@ HISTORY = "history.csv"
 RESUME = "resume"
 
 
-def load(
-    config: Config, root: Path, cache: Path, side: int
-) -> tuple[dict[str, list[dataset.Photo]], list[dataset.Split]]:
-    """All photos of `root`, and its train and val splits in memory, `side` pixels high.
+def arranged(config: Config, data: Dataset) -> Dataset:
+    """`data` as `config` trains on it: what is held out stands in validation.
 
     Raises:
-        DataError: the photos are missing, or a lesion stands on two sides of the split.
+        DataError: a lesion stands on two sides of the split, or nothing is of a source that is held out.
     """
-    photos = dataset.list_photos(root)
-    if config.hold_out:
-        photos = hold_out(photos, config.hold_out.split(","))
-    dataset.check_disjoint(photos)
-    chosen = {"train": photos["train"], "val": photos["val"]}
-    if config.photos:
-        for name, count in (("train", config.photos), ("val", config.photos // 2)):
-            drawn = np.random.default_rng(0).permutation(len(photos[name]))[:count]
-            chosen[name] = [photos[name][i] for i in sorted(drawn)]
-    width = side * 4 // 3
-    return photos, [dataset.load_split(c, height=side, width=width, cache=cache) for c in chosen.values()]
+    data = data.holding_out(config.hold_out.split(",")) if config.hold_out else data
+    data.check_disjoint()
+    return data
+
+
+def shown(config: Config, data: Dataset, side: int) -> tuple[Split, Split]:
+    """The train and val splits in memory, `side` pixels high; as many photos as `config` wants."""
+    limits = {"train": config.photos, "val": config.photos // 2}
+    first, second = (data.decoded(_limited(data.photos[name], count), side) for name, count in limits.items())
+    return first, second
+
+
+def _limited(photos: Sequence[Photo], count: int) -> Sequence[Photo]:
+    """`count` of them at random, in their order; 0: all."""
+    if not count:
+        return photos
+    return [photos[i] for i in sorted(np.random.default_rng(0).permutation(len(photos))[:count])]
 
 
 def train(
     config: Config,
-    root: Path,
+    data: Dataset,
     run: Path,
     *,
     weights: Path | None = None,
@@ -68,11 +71,11 @@ def train(
     extra: Sequence[keras.callbacks.Callback] = (),
     verbose: int = 2,
 ) -> dict[str, Any]:
-    """Train `config` on the photos under `root`; return epoch and figures of the best epoch on validation.
+    """Train `config` on the photos of `data`; return epoch and figures of the best epoch on validation.
 
     Args:
         config: everything that is not about this machine.
-        root: data folder, see `training.data.dataset`.
+        data: all photos; those for testing only count in its digest.
         run: folder of the run; one that was begun goes on, one that is finished is only read.
         weights: ImageNet weights of the backbone alone; None: random ones.
         start: best weights of another run of such a network, to go on from.
@@ -84,7 +87,7 @@ def train(
     Raises:
         ConfigError: the configuration cannot be run, `start` holds weights of another network, or `run` a run of
             another configuration.
-        DataError: the photos are missing, or a lesion stands on two sides of the split.
+        DataError: see `arranged`.
         BundleError: a teacher cannot be opened.
     """
     machine = devices.find()
@@ -93,10 +96,11 @@ def train(
     keras.utils.set_random_seed(config.seed)
     guide = Teacher(teachers) if config.teacher_share else None
     side = max(config.side, guide.side if guide else 0)
-    photos, (train_split, val_split) = load(config, root, run.parent / "pixels", side)
+    data = arranged(config, data)
+    train_split, val_split = shown(config, data, side)
     made_from = {
         "config": config.to_json(),
-        "data_sha256": dataset.data_hash(photos),
+        "data_sha256": data.digest,
         "weights": weights.name if weights else None,
         "teacher": guide.id if guide else None,
         "start": hashlib.sha256(_bytes_of(start)).hexdigest() if start else None,
@@ -164,7 +168,7 @@ def _about(machine: devices.Devices, policy: str) -> dict[str, Any]:
     }
 
 
-def _keeper(split: dataset.Split, config: Config, machine: devices.Devices, best: Path) -> validation.KeepBest:
+def _keeper(split: Split, config: Config, machine: devices.Devices, best: Path) -> validation.KeepBest:
     """Keeps the epoch that is best on the centre squares of `split`."""
     shown = _squares(split, config.side)
 
@@ -174,7 +178,7 @@ def _keeper(split: dataset.Split, config: Config, machine: devices.Devices, best
     return validation.KeepBest(measure, f"val_{config.monitor}", best, together=machine.shard.count > 1)
 
 
-def _squares(split: dataset.Split, side: int) -> Any:
+def _squares(split: Split, side: int) -> Any:
     squares = centre_square(split.pixels)
     if squares.shape[1] == side:
         return squares

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from securesplit.model import Bundle
 from securesplit.model.bundle import DEFAULT_FOLDER
-from training.data.dataset import DataError
+from training import command
+from training.data.photo import DataError
 from training.network.model import shipped_network
 
 _WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
@@ -148,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -25,8 +25,7 @@ from sklearn.metrics import roc_auc_score
 from securesplit.atomic import atomic_write
 from securesplit.model import backbones
 from securesplit.privacy.release import ReleaseSpec
-from training.data import dataset
-from training.data.dataset import centre_square
+from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import SIDE
 from training.network import run_record
 from training.network.augmentation import Views
@@ -70,7 +69,7 @@ def split_network(network: keras.Model, backbone: str) -> tuple[keras.Model, ker
     return keras.Model(network.input, cut, name="head"), keras.Model(cut, network.output["malignant"], name="tail")
 
 
-def cache_split(network: keras.Model, backbone: str, split: dataset.Split, views: int, seed: int) -> Cached:
+def cache_split(network: keras.Model, backbone: str, split: Split, views: int, seed: int) -> Cached:
     """Cut maps and teacher logits of `split`: the centre square and `views` random views of each photo."""
     cut = network.get_layer(backbones.BACKBONES[backbone].cut).output
     both = keras.Model(network.input, [cut, network.output["malignant"]])
@@ -105,20 +104,18 @@ def cache_arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def load_cached(run: Path, root: Path, backbone: str, *, views: int) -> tuple[Cached, Cached]:
+def load_cached(run: Path, data: Dataset, backbone: str, *, views: int) -> tuple[Cached, Cached]:
     """Train and validation caches of the run's best weights and of these photos, from disk where they are of both."""
     weights = run / "best.weights.h5"
-    photos = dataset.list_photos(root)
     network = shipped_network(backbone)
     network.load_weights(str(weights))
-    made_from = f"{hashlib.sha256(weights.read_bytes()).hexdigest()} {dataset.data_hash(photos)} {backbone}"
+    made_from = f"{hashlib.sha256(weights.read_bytes()).hexdigest()} {data.digest} {backbone}"
     caches = []
     for name, count in (("train", views), ("val", 0)):
         file = run / f"views-{name}-{count}.npz"
         stored = stored_cache(file, made_from)
         if stored is None:
-            split = dataset.load_split(photos[name], height=SIDE, width=SIDE * 4 // 3, cache=run.parent / "pixels")
-            stored = cache_split(network, backbone, split, count, seed=2)
+            stored = cache_split(network, backbone, data.split(name, SIDE), count, seed=2)
             with atomic_write(file) as own:
                 np.savez(
                     own, made_from=np.array(made_from), **{f.name: getattr(stored, f.name) for f in fields(stored)}

@@ -26,7 +26,7 @@ from securesplit.atomic import atomic_write
 from securesplit.errors import ConfigError
 from securesplit.text import figures_json
 from training import command
-from training.data import dataset
+from training.data.dataset import Dataset, Split
 from training.network.model import shipped_network
 from training.network.weights_npz import load_weights_npz
 from training.release import guarded_attack
@@ -61,7 +61,7 @@ def network_of(args: argparse.Namespace) -> keras.Model:
     return network
 
 
-def views_of(network: keras.Model, split: dataset.Split, args: argparse.Namespace, views: int) -> Views:
+def views_of(network: keras.Model, split: Split, args: argparse.Namespace, views: int) -> Views:
     """Cached views of a split's photos, `views` of them random."""
     found = cut_maps(network, args.cut, split.pixels, args.cache, recipe=args.views, views=views, seed=VIEW_SEED)
     lesions = np.array([photo.lesion for photo in split.photos])
@@ -170,7 +170,7 @@ def answered(answer: Callable[[Array], Array], held: Holdings, sigma: float) -> 
     return float(np.mean([auc(held.labels, scores) for scores in draws]))
 
 
-def attacked(known: Held, hidden: Held, splits: dict[str, dataset.Split], args: argparse.Namespace) -> dict[str, Any]:
+def attacked(known: Held, hidden: Held, splits: dict[str, Split], args: argparse.Namespace) -> dict[str, Any]:
     """What `training.release.guarded_attack` finds out about centre squares."""
     own, victims = known[1], hidden[1]
     return {
@@ -193,7 +193,7 @@ def rebuilt(own: Holdings, victims: Holdings, args: argparse.Namespace) -> dict[
     }
 
 
-def recognised(known: Held, hidden: Held, splits: dict[str, dataset.Split], sigma: float, seed: int) -> dict[str, Any]:
+def recognised(known: Held, hidden: Held, splits: dict[str, Split], sigma: float, seed: int) -> dict[str, Any]:
     """Linking of two photos of a lesion, and attributes of person and picture.
 
     Attributes are told from the release, and from the undefended network's answer alone, which any release that serves
@@ -226,7 +226,7 @@ def recognised(known: Held, hidden: Held, splits: dict[str, dataset.Split], sigm
     }
 
 
-def of_persons(split: dataset.Split) -> dict[str, Array]:
+def of_persons(split: Split) -> dict[str, Array]:
     """By name ``(n,)`` 0 or 1, -1 for unknown: older than 50, male, on the trunk or its back."""
     sites = {"back", "trunk", "chest", "abdomen"}
     photos = split.photos
@@ -269,20 +269,16 @@ def main() -> None:
     args.cache = args.cache or args.run
     keras.utils.set_random_seed(args.seed)
     network = network_of(args)
-    photos = dataset.list_photos(args.data)
-    dataset.check_disjoint(photos)
-    side = int(network.inputs[0].shape[1])
-    splits = {
-        name: dataset.load_split(photos[name], height=side, width=side * 4 // 3, cache=args.cache)
-        for name in ("train", "val")
-    }
+    data = Dataset.read(args.data, args.cache)
+    data.check_disjoint()
+    splits = {name: data.split(name, int(network.inputs[0].shape[1])) for name in ("train", "val")}
     train, val = (views_of(network, splits[name], args, views) for name, views in (("train", 1), ("val", 0)))
     report = trained(network, train, val, splits, args)
     say({"auc": report["auc"], "attacked": report["attacked"]})
 
 
 def trained(
-    network: keras.Model, train: Views, val: Views, splits: dict[str, dataset.Split], args: argparse.Namespace
+    network: keras.Model, train: Views, val: Views, splits: dict[str, Split], args: argparse.Namespace
 ) -> dict[str, Any]:
     """Run both stages and the attacks, and write weights and report."""
     first, second = stages(network, args)

@@ -14,6 +14,7 @@ thumbnail, beyond what the label says of them already; or, without naming any se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -21,14 +22,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from training.data.dataset import Photo
+from training.data.photo import Photo
 
 NAMES = ("distance correlation", "age correlation", "adversary", "class spread", "jacobian")
 AGE = slice(0, 1)
 """The column of `secrets_of` that is the age."""
 
 
-def secrets_of(photos: list[Photo]) -> NDArray[np.float32]:
+def secrets_of(photos: Sequence[Photo]) -> NDArray[np.float32]:
     """``(n, q)``: age, sex and site of each photo, standardised; 0 where it is not known."""
     ages = np.array([float(p.age) if p.age.replace(".", "", 1).isdigit() else np.nan for p in photos])
     sexes = np.array([{"male": 1.0, "female": -1.0}.get(p.sex, np.nan) for p in photos])

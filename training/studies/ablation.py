@@ -24,6 +24,7 @@ from securesplit.atomic import write_text_atomic
 from securesplit.errors import ConfigError
 from securesplit.text import figures_json
 from training import command
+from training.data.dataset import Dataset
 from training.network.arguments import common_arguments, starts_from
 from training.network.config import Config, changed, named
 from training.network.train import train
@@ -34,14 +35,14 @@ BASE = "as it is"
 
 
 def compare(
-    config: Config, variants: Sequence[str], root: Path, out: Path, *, seeds: int, **options: Any
+    config: Config, variants: Sequence[str], data: Dataset, out: Path, *, seeds: int, **options: Any
 ) -> dict[str, Any]:
     """Train what is not trained yet; return the content of ``ablation.json``.
 
     Args:
         config: what the variants change.
         variants: each ``KEY=VALUE`` settings joined by commas.
-        root: data folder.
+        data: the photos of every run.
         out: folder of the comparison; runs of variants that are no longer asked for stay in it.
         seeds: runs of each variant, seeded from 1.
         options: for `training.network.train.train`.
@@ -66,7 +67,7 @@ def compare(
             run = out / "run"
             shutil.rmtree(run, ignore_errors=True)
             keras.backend.clear_session()
-            done[str(seed)] = train(replace(variant, seed=seed), root, run, verbose=0, **options)
+            done[str(seed)] = train(replace(variant, seed=seed), data, run, verbose=0, **options)
             shutil.rmtree(run)
             write_text_atomic(file, figures_json(content, indent=1) + "\n")
             write_text_atomic(out / "compare.md", markdown(content))
@@ -123,8 +124,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/compare"))
     parser.add_argument("--seeds", type=int, default=2, help="runs of each variant")
     args: Mapping[str, Any] = vars(parser.parse_args())
+    data = Dataset.read(args["data"], args["out"] / "pixels")
     content = compare(
-        *(named(args["config"], args["set"]), args["variants"], args["data"], args["out"]),
+        *(named(args["config"], args["set"]), args["variants"], data, args["out"]),
         **{name: args[name] for name in ("seeds", "weights", "start", "precision")},
     )
     print(markdown(content))

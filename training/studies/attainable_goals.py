@@ -11,7 +11,7 @@ a goal missed or met by luck shows as such. All figures are of validation photos
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,9 @@ from sklearn.metrics import roc_auc_score
 
 from securesplit.audit import goals
 from securesplit.text import figures_json
-from training.data import dataset
+from training import command
+from training.data.dataset import Dataset
+from training.data.photo import Photo
 from training.release import quantizer
 from training.release.compact import Cached, cache_arguments, load_cached
 from training.release.encoders import SHIPPED, private_spec
@@ -41,7 +43,7 @@ Margins = dict[str, float]
 class Photos:
     """A split's photos: what is known of them, the labels, thumbnails, undefended logits and scores, a row each."""
 
-    listed: list[dataset.Photo]
+    listed: Sequence[Photo]
     malignant: NDArray[np.bool_]
     thumbnail: NDArray[np.float32]
     teacher: NDArray[np.float32]
@@ -113,17 +115,16 @@ def compare(
     return {name: chances(draws(change)) for name, change in ways.items()}
 
 
-def read(run: Path, root: Path, backbone: str, views: int, recipe: Recipe) -> tuple[Photos, Photos]:
+def read(run: Path, data: Dataset, backbone: str, views: int, recipe: Recipe) -> tuple[Photos, Photos]:
     """Training and validation photos with the scores of `private` in the run folder."""
-    photos = dataset.list_photos(root)
-    cached = load_cached(run, root, backbone, views=views)
-    secrets = secrets_of(photos["train"])
+    cached = load_cached(run, data, backbone, views=views)
+    secrets = secrets_of(data.photos["train"])
     score = train_score(cached[0], secrets, run / "private.weights.h5", recipe)
-    first, second = (_of(photos[name], score, c) for name, c in zip(("train", "val"), cached, strict=True))
+    first, second = (_of(data.photos[name], score, c) for name, c in zip(("train", "val"), cached, strict=True))
     return first, second
 
 
-def _of(listed: list[dataset.Photo], score: keras.Model, cached: Cached) -> Photos:
+def _of(listed: Sequence[Photo], score: keras.Model, cached: Cached) -> Photos:
     centre = replace(cached, **{name: value[: len(listed)] for name, value in vars(cached).items()})
     columns = (centre.malignant[:, 0] > 0, centre.thumbnail.astype(np.float32), centre.teacher[:, 0])
     return Photos(listed, *columns, scores_of(score, centre))
@@ -144,7 +145,8 @@ def main() -> None:
         "--release", type=_release, action="append", help="levels,σ/C; may be repeated (default: what ships)"
     )
     args = parser.parse_args()
-    own, victims = read(args.run, args.data, args.backbone, args.views, Recipe())
+    data = Dataset.read(args.data, args.run.parent / "pixels")
+    own, victims = read(args.run, data, args.backbone, args.views, Recipe())
     for count, sigma in args.release or [SHIPPED]:
         for name, found in compare(own, victims, count, sigma).items():
             print(
@@ -154,4 +156,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

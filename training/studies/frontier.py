@@ -9,7 +9,7 @@ every number of levels and every noise is then measured on that encoder. All fig
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from securesplit.audit.plots import figure, png
 from securesplit.text import figures_json, rounded_up
-from training.data import dataset
+from training import command
+from training.data.dataset import Dataset
+from training.data.photo import Photo
 from training.release import quantizer
 from training.release.compact import Cached, cache_arguments, load_cached
 from training.release.encoders import SHIPPED, private_spec
@@ -46,7 +48,7 @@ RELEASES = ((3, 0.3), (5, 0.15), (5, 0.2), (6, 0.1167), (6, 0.15), (7, 0.1), (7,
 
 def measured(
     scores: tuple[NDArray[np.float64], NDArray[np.float64]],
-    photos: dict[str, list[dataset.Photo]],
+    photos: Mapping[str, Sequence[Photo]],
     cached: tuple[Cached, Cached],
 ) -> list[dict[str, Any]]:
     """A row for every release of `RELEASES` from the scores of the training and validation photos' centre squares."""
@@ -94,8 +96,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--towers", type=int, default=1)
     args = parser.parse_args()
-    photos = dataset.list_photos(args.data)
-    cached = load_cached(args.run, args.data, args.backbone, views=args.views)
+    data = Dataset.read(args.data, args.run.parent / "pixels")
+    photos = data.photos
+    cached = load_cached(args.run, data, args.backbone, views=args.views)
     secrets = secrets_of(photos["train"])
     undefended = quantizer.released_auc(*_histograms(cached[1]))
     rows: list[dict[str, Any]] = []
@@ -124,4 +127,4 @@ def _histograms(val: Cached) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

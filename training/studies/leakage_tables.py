@@ -7,6 +7,7 @@ noise are exact sums.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ CANDIDATES = 1000
 class Side:
     """Photos of one split with the level of each, ``(n,)`` from -L to L, and thumbnails ``(n, 8, 8, 3)``."""
 
-    photos: list[Photo]
+    photos: Sequence[Photo]
     level: NDArray[np.int64]
     malignant: NDArray[np.bool_]
     thumbnail: NDArray[np.float32]
@@ -134,7 +135,7 @@ def _expected_auc(labels: NDArray[np.bool_], seen: NDArray[np.float64], told: ND
     return float(released_auc(negative, positive))
 
 
-def _classes(photos: list[Photo], name: str) -> NDArray[np.str_]:
+def _classes(photos: Sequence[Photo], name: str) -> NDArray[np.str_]:
     if name != "age":
         return np.array(["" if (v := getattr(p, name)) == "unknown" else v for p in photos])
     ages = [float(p.age) if p.age.replace(".", "", 1).isdigit() else -1.0 for p in photos]

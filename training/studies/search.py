@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from securesplit.errors import ConfigError
 from training import command
+from training.data.dataset import Dataset
 from training.network.arguments import common_arguments, starts_from
 from training.network.config import Config, named
 from training.network.train import train
@@ -87,12 +88,12 @@ def counted(study: optuna.Study) -> list[FrozenTrial]:
     return list(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
 
-def search(config: Config, root: Path, out: Path, *, trials: int, keep_runs: bool = False, **options: Any) -> Any:
+def search(config: Config, data: Dataset, out: Path, *, trials: int, keep_runs: bool = False, **options: Any) -> Any:
     """Go on until `trials` trials have come to an answer; return the study.
 
     Args:
         config: what is searched around; its seed is the search's too.
-        root: data folder.
+        data: the photos of every trial.
         out: folder of the search.
         trials: complete or stopped early, those of earlier sessions included.
         keep_runs: keep each trial's run folder (weights included).
@@ -114,7 +115,7 @@ def search(config: Config, root: Path, out: Path, *, trials: int, keep_runs: boo
         monitor, run = f"val_{config.monitor}", out / f"trial-{trial.number}"
         keras.backend.clear_session()
         try:
-            best = train(suggest(trial, config), root, run, extra=[Report(trial, monitor)], verbose=0, **options)
+            best = train(suggest(trial, config), data, run, extra=[Report(trial, monitor)], verbose=0, **options)
         finally:
             if not keep_runs:
                 shutil.rmtree(run, ignore_errors=True)
@@ -135,8 +136,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=20, help="in all, with those of earlier sessions")
     parser.add_argument("--keep-runs", action="store_true", help="keep the weights of every trial")
     args: Mapping[str, Any] = vars(parser.parse_args())
+    data = Dataset.read(args["data"], args["out"] / "pixels")
     study = search(
-        *(named(args["config"], args["set"]), args["data"], args["out"]),
+        *(named(args["config"], args["set"]), data, args["out"]),
         **{name: args[name] for name in ("trials", "keep_runs", "weights", "start", "precision")},
     )
     print(f"best: {study.best_params}, {study.best_value:.4f}; {args['out']}/search.md, search.json, search.png")

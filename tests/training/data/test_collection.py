@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from securesplit.imaging.synthetic import draw_lesion
-from training.data.collection import FOLDS, hold_out
-from training.data.dataset import DataError, Photo, Split, check_disjoint, list_photos, load_split
+from training.data.collection import FOLDS
+from training.data.dataset import Dataset, Split, list_photos, load_split
+from training.data.photo import DataError, Photo
 from training.network.config import CONFIGS
 from training.network.targets import LARGEST_FACTOR, source_factors, targets_and_weights
 from training.network.validation import figures
@@ -57,8 +58,9 @@ def collection(tmp_path: Path) -> Path:
 
 
 def test_every_photo_knows_where_it_comes_from(collection: Path) -> None:
-    photos = list_photos(collection)
-    check_disjoint(photos)
+    data = Dataset.read(collection, collection / "pixels")
+    data.check_disjoint()
+    photos = data.photos
     assert {split: len(listed) for split, listed in photos.items()} == {"train": 11, "val": 2, "test": 3}
     by_name = {photo.path.stem: photo for listed in photos.values() for photo in listed}
     assert {photo.source.split("/")[0] for photo in photos["train"]} == {"ham10000", "komour", "isic9", "phone"}
@@ -82,13 +84,13 @@ def test_photos_of_a_patient_are_in_one_fold(collection: Path) -> None:
 
 
 def test_a_held_out_source_is_measured_and_not_trained_on(collection: Path) -> None:
-    photos = list_photos(collection)
-    held = hold_out(photos, ["komour"])
+    data = Dataset.read(collection, collection / "pixels")
+    photos, held = data.photos, data.holding_out(["komour"]).photos
     assert "komour" not in {photo.source for photo in held["train"]}
     assert sum(photo.source == "komour" for photo in held["val"]) == 2
     assert sum(map(len, held.values())) == sum(map(len, photos.values()))
     with pytest.raises(DataError, match="nowhere"):
-        hold_out(photos, ["nowhere"])
+        data.holding_out(["nowhere"])
 
 
 def test_an_unknown_diagnosis_is_refused(collection: Path) -> None:

@@ -1,3 +1,5 @@
+import ast
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -5,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import training
 from securesplit.imaging.synthetic import draw_lesion
-from training.data.dataset import DX_CLASSES, DataError, Photo, check_disjoint, data_hash, list_photos, load_split
+from training.data.dataset import Dataset, list_photos, load_split
+from training.data.photo import DX_CLASSES, DataError, Photo
 
 
 def draw_tree(root: Path) -> None:
@@ -35,9 +39,9 @@ def draw_isic(root: Path) -> None:
 @pytest.mark.parametrize(("draw", "per_split", "malignant"), [(draw_tree, 4, 2), (draw_isic, 7, 3)])
 def test_both_layouts(tmp_path: Path, draw: Callable[[Path], None], per_split: int, malignant: int) -> None:
     draw(tmp_path / "data")
-    photos = list_photos(tmp_path / "data")
-    check_disjoint(photos)
-    for side in photos.values():
+    data = Dataset.read(tmp_path / "data", tmp_path / "pixels")
+    data.check_disjoint()
+    for side in data.photos.values():
         split = load_split(side, height=40, width=50, cache=tmp_path / "cache")
         assert split.pixels.shape == (per_split, 40, 50, 3)
         assert split.malignant.sum() == malignant
@@ -58,7 +62,7 @@ def test_the_diagnosis_is_an_index_or_unknown(tmp_path: Path) -> None:
 def test_a_lesion_on_two_sides_is_refused() -> None:
     photo = Photo(Path("a.jpg"), malignant=True, lesion="L1")
     with pytest.raises(DataError, match="L1 is in both train and test"):
-        check_disjoint({"train": [photo], "val": [], "test": [photo]})
+        Dataset(Path(), {"train": [photo], "val": [], "test": [photo]}, Path()).check_disjoint()
 
 
 def test_no_data_is_a_clear_error(tmp_path: Path) -> None:
@@ -78,14 +82,34 @@ def test_photos_are_never_stretched(tmp_path: Path) -> None:
     assert abs(int(dark.any(0).sum()) - int(dark.any(1).sum())) <= 1
 
 
-def test_the_data_hash_follows_labels_and_order_of_splits(tmp_path: Path) -> None:
-    one = {"train": [Photo(Path("a.jpg"), malignant=True, lesion="a")], "val": [], "test": []}
-    other = {"train": [Photo(Path("a.jpg"), malignant=False, lesion="a")], "val": [], "test": []}
-    assert data_hash(one) == data_hash(dict(one))
-    assert data_hash(one) != data_hash(other)
+def test_the_digest_follows_labels_and_splits() -> None:
+    one, same, other, moved = (
+        Dataset(Path(), {"train": [], "val": [], "test": [], split: [Photo(Path("a.jpg"), malignant, "a")]}, Path())
+        for split, malignant in (("train", True), ("train", True), ("train", False), ("val", True))
+    )
+    assert one.digest == same.digest
+    assert len({one.digest, other.digest, moved.digest}) == 3
+
+
+def test_digests_and_caches_of_earlier_releases_stay_valid(tmp_path: Path) -> None:
+    draw_isic(tmp_path / "isic")
+    data = Dataset.read(tmp_path / "isic", tmp_path / "cache")
+    assert data.digest == "b5941f2c4b83602d185b9b5173dc5e35d125e3831b956027f6628ef4ed6b93e0"
+    pixels = data.split("val", 30).pixels
+    names = "\n".join(str(tmp_path / "isic" / "images" / f"I1{dx}.jpg") for dx in DX_CLASSES)
+    (file,) = (tmp_path / "cache").iterdir()
+    assert file.name == f"{hashlib.sha256(names.encode()).hexdigest()[:16]}-30x40-mirrored.npy"
+    assert (np.load(file) == pixels).all()
+
+
+def test_only_commands_read_a_data_folder() -> None:
+    for file in Path(training.__file__).parent.rglob("*.py"):
+        functions = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef)]
+        readers = {f.name for f in functions for call in ast.walk(f) if "Dataset.read(" in ast.unparse(call)}
+        assert readers <= {"main"}, file
 
 
 def test_the_real_split_is_by_lesion(real_data: Path) -> None:
-    photos = list_photos(real_data / "ham10000")
-    check_disjoint(photos)
-    assert [len(photos[s]) for s in ("train", "val", "test")] == [6996, 1500, 1509]
+    data = Dataset.read(real_data / "ham10000", real_data / "none")
+    data.check_disjoint()
+    assert [len(data.photos[s]) for s in ("train", "val", "test")] == [6996, 1500, 1509]

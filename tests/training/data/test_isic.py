@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from training.data import isic
-from training.data.dataset import DataError, check_disjoint, list_photos
+from training.data.dataset import Dataset
+from training.data.photo import DataError
 
 ISIC = """#!{python}
 import csv, sys
@@ -62,8 +63,9 @@ def test_photos_arrive_split_by_lesion_patient_and_picture(
     monkeypatch.setattr(sys, "argv", ["acquire", "--out", str(tmp_path / "isic"), *arguments])
     isic.main()
     assert capsys.readouterr().out.strip().endswith("dropped 4")
-    photos = list_photos(tmp_path / "isic")
-    check_disjoint(photos)
+    data = Dataset.read(tmp_path / "isic", tmp_path / "pixels")
+    data.check_disjoint()
+    photos = data.photos
     side = {p.path.stem: split for split, members in photos.items() for p in members}
     assert len(side) == 56
     assert all(len({side[f"ISIC_{n:07}"] for n in patient}) == 1 for patient in (range(10), range(10, 20)))

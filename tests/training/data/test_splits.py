@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from securesplit.imaging.synthetic import draw_lesion
-from training.data.dataset import DataError, check_disjoint, list_photos
-from training.data.photo import SPLITS
-from training.data.splits import RECORD, SHARES, allocate
+from training.data.dataset import Dataset, list_photos
+from training.data.photo import SPLITS, DataError
+from training.data.splits import EARLIER_RECORD, RECORD, SHARES, allocate
 
 
 def draw_folders(root: Path, benign: int = 20, malignant: int = 14) -> None:
@@ -24,8 +24,9 @@ def test_two_folders_are_split_by_picture_and_by_class(tmp_path: Path) -> None:
     copies = [tmp_path / "benign" / f"copy-{turn}.jpg" for turn in (0, 90, 180)]
     for turn, copy in zip((0, 90, 180), copies, strict=True):
         Image.open(tmp_path / "benign" / "m3.png").rotate(turn).save(copy, quality=60)
-    photos = list_photos(tmp_path)
-    check_disjoint(photos)
+    data = Dataset.read(tmp_path, tmp_path / "pixels")
+    data.check_disjoint()
+    photos = data.photos
     assert sum(map(len, photos.values())) == 37
     assert all({p.malignant for p in members} == {True, False} for members in photos.values())
     sides = {
@@ -52,9 +53,12 @@ def test_photos_added_later_are_refused_until_split(tmp_path: Path) -> None:
     draw_folders(tmp_path, benign=4, malignant=4)
     list_photos(tmp_path)
     shutil.copy(tmp_path / "benign" / "m1.png", tmp_path / "benign" / "late.png")
+    with pytest.raises(DataError, match=r"splits\.csv was made for other photos"):
+        list_photos(tmp_path)
+    (tmp_path / RECORD).rename(tmp_path / EARLIER_RECORD)
     with pytest.raises(DataError, match=r"division\.csv was made for other photos"):
         list_photos(tmp_path)
-    (tmp_path / RECORD).unlink()
+    (tmp_path / EARLIER_RECORD).unlink()
     assert sum(map(len, list_photos(tmp_path).values())) == 9
 
 

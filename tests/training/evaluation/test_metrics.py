@@ -9,7 +9,8 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from tests.training.data.test_dataset import draw_tree
-from training.data.dataset import Photo, list_photos
+from training.data.dataset import list_photos
+from training.data.photo import Photo
 from training.evaluation import metrics
 from training.evaluation.baseline import colour_statistics
 

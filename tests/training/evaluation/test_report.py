@@ -16,6 +16,7 @@ from PIL import Image
 
 from securesplit.model import Bundle
 from tests.training.data.test_dataset import draw_isic
+from training.data.dataset import Dataset
 from training.evaluation import report
 from training.evaluation.predictions import predict
 
@@ -40,5 +41,5 @@ def test_the_card_is_written_and_the_second_run_reads_the_cache(
         assert np.asarray(Image.open(tmp_path / "card" / plot)).std() > 10
     for photo in (tmp_path / "data" / "images").glob("*.jpg"):
         photo.unlink()
-    again = predict(Bundle.load(), tmp_path / "data", tmp_path / "r" / "c")
+    again = predict(Bundle.load(), Dataset.read(tmp_path / "data", tmp_path / "r" / "pixels"), tmp_path / "r" / "c")
     assert again.logits["test"]["compact"].shape == (7,)

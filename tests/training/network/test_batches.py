@@ -15,7 +15,8 @@ import keras
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import packing
 from securesplit.model.bundle import DEFAULT_FOLDER
-from training.data.dataset import Photo, Split, centre_square
+from training.data.dataset import Split, centre_square
+from training.data.photo import Photo
 from training.network.augmentation import RECIPES, Camera, Hairs, Move, Recipe, Views
 from training.network.batches import ArrayBatches, Shard, Source, epoch_order, tensorflow_batches
 from training.network.config import CONFIGS, Config

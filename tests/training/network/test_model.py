@@ -13,7 +13,8 @@ pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train
 import keras
 
 from securesplit.errors import ConfigError
-from training.data.dataset import Photo, Split
+from training.data.dataset import Split
+from training.data.photo import Photo
 from training.network.config import CONFIGS, Config
 from training.network.model import compile_model, freeze_until
 from training.network.targets import targets_and_weights

@@ -7,7 +7,7 @@ import pytest
 
 from securesplit.audit import metrics
 from securesplit.privacy.release import ReleaseSpec
-from training.data.dataset import Photo
+from training.data.photo import Photo
 from training.release import quantizer
 from training.studies import leakage_tables
 from training.studies.leakage_tables import Side

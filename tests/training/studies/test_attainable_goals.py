@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="the train extra is not installed")
 
-from training.data.dataset import Photo
+from training.data.photo import Photo
 from training.studies.attainable_goals import Photos, compare
 
 LESIONS = 700
