@@ -40,7 +40,7 @@ def through_the_wire(bundle: Bundle, preset: str, photos: list[Photo]) -> tuple[
 def row(
     name: str, probability: NDArray[np.float64], called: NDArray[np.bool_] | None, photos: list[Photo]
 ) -> list[object]:
-    """AUC with its interval, AUC on histology-proven photos, and the figures at the threshold."""
+    """AUC with its interval, AUC on histopathology-confirmed photos, and the figures at the threshold."""
     malignant = labels(photos)
     histology = np.array([p.dx_type == "histo" for p in photos])
     lesions = np.array([p.lesion for p in photos])

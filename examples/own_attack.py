@@ -26,7 +26,7 @@ def kernel_ridge(known: AttackerKnowledge, observed: Releases, sigma: float, see
 
 
 def exposed(preset: str) -> tuple[Releases, metrics.Photos]:
-    """What the preset releases of drawn lesions, in embedding units, and the lesions at the attack's resolution."""
+    """What the preset releases of synthetic lesions, in embedding units, and the lesions at the attack's resolution."""
     releaser = Releaser(Bundle.load(), bytes(32), privacy=preset)
     ready = [releaser.release(draw_lesion(seed, 2 * SIDE), with_noise=False) for seed in range(AUXILIARY + TARGETS)]
     photos = np.stack([draw_lesion(seed, SIDE) for seed in range(AUXILIARY + TARGETS)]) / 255

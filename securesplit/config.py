@@ -84,7 +84,7 @@ def check_budget(value: object, name: str = "budget") -> float | None:
     """The largest ε that may be spent; None: no limit.
 
     Raises:
-        ConfigError: it is no positive, finite number.
+        ConfigError: it is not a positive, finite number.
     """
     if value is None:
         return None
@@ -96,7 +96,7 @@ def check_privacy(value: object) -> float | None:
     """The ε that a value of ``--privacy`` or ``privacy=`` is; None where it is text that can only be a preset's name.
 
     Raises:
-        ConfigError: it is empty, neither text nor a number, or a number that is no usable ε.
+        ConfigError: it is empty, neither text nor a number, or a number that is not a usable ε.
     """
     if value == "" or isinstance(value, bool) or not isinstance(value, str | Real):
         raise ConfigError(f"privacy cannot be {reprlib.repr(value)}", hint="give a preset of the bundle, or an epsilon")
@@ -225,7 +225,7 @@ def read_config(path: Path) -> SettingsFile:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")  # editors on Windows put a mark in front
         return SettingsFile(path, text, _parse(text))
     except (ValueError, RecursionError) as error:  # of which TOML and UTF-8 errors are two; a number of 5,000 digits
-        raise ConfigError(f"{path} is no valid TOML: {error}", hint="see docs/operations.md for an example") from None
+        raise ConfigError(f"{path} is not valid TOML: {error}", hint="see docs/operations.md for an example") from None
 
 
 def _check_owner(path: Path, status: os.stat_result) -> None:

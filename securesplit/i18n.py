@@ -184,7 +184,7 @@ def _starts_entry(line: str) -> bool:
 def _keyword_and_text(line: str, before: str) -> tuple[str, str]:
     match = _LINE.fullmatch(line)
     if match is None or not (match[1] or before):
-        raise ValueError(f"{line[:60]!r} is no line of such a file")
+        raise ValueError(f"{line[:60]!r} is not a line of such a file")
     return match[1] or before, str(ast.literal_eval(match[2]))
 
 
@@ -216,7 +216,7 @@ def _load(path: Path) -> Catalogue:
     except OSError as error:
         raise ConfigError(f"cannot read {path} ({error.strerror})", hint="check its permissions") from None
     except (ValueError, SyntaxError) as error:  # of which Unicode errors are one; the plural rule, or a quoted text
-        raise ConfigError(f"{path} is no valid .po file: {error}", hint="check it with msgfmt --check") from None
+        raise ConfigError(f"{path} is not a valid .po file: {error}", hint="check it with msgfmt --check") from None
 
 
 def _patterns(entries: Iterable[Entry]) -> tuple[tuple[re.Pattern[str], str], ...]:

@@ -96,7 +96,7 @@ class Load:
         return Connection(self._endpoints, credentials, self._questions.identity, timeouts=self._timeouts)
 
     def refresh(self) -> None:
-        """Each client reads its certificate again before its next request, and connects anew."""
+        """Each client reads its certificate again before its next request, and reconnects."""
         self._generation += 1
 
     def _run(self, which: int) -> None:

@@ -65,7 +65,7 @@ def expected() -> dict[str, list[str]]:
             f"{PRIVATE.spec.levels[1] - PRIVATE.spec.levels[0] + 1} levels",
             f"{REQUEST_OVERHEAD_BYTES + 2 * PRIVATE.spec.size} bytes a request",
         ],
-        "Can the server rebuild": [
+        "Can the server reconstruct": [
             f"skill of {interval(*decoder('private'), 2)}",
             f"`compact` it gains {decoder('compact')[1]:.2f}",
             f"`none` {decoder('none')[1]:.2f}",

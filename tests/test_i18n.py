@@ -210,7 +210,7 @@ def test_a_damaged_file_of_the_user_is_told_of(
     assert run(["ledger"]) == 0
     monkeypatch.setenv("LANGUAGE", "ko")
     assert run(["ledger"]) == 2
-    assert "ko.po is no valid .po file" in capsys.readouterr().err
+    assert "ko.po is not a valid .po file" in capsys.readouterr().err
 
 
 def test_config_show_has_the_language(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,7 +86,7 @@ def _replace_fronts(certs: Path, bound: Bound, engine: str, number: signal.Signa
 
 
 def rotate(certs: Path, bound: Bound, engine: str = "bundle") -> list[object]:
-    """New certificates of the server and the clients, a SIGHUP, and the clients connect anew with theirs."""
+    """New certificates of the server and the clients, a SIGHUP, and the clients reconnect with theirs."""
     with process(certs, engine, **_options(engine)) as worker:
         trial = Trial(_load(worker.endpoint, certs, engine), bound)
         trial.load.answers(50, 60)

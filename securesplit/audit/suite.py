@@ -2,7 +2,7 @@
 
 What takes what it takes comes first; then the attacks that could go on for ever share the time that is left. So that
 the whole keeps its minutes on a slow machine too, it reads only as many photos as there is time to run, and a step
-without time left, or one that fails, is *not run*, which is no pass. Time between a kill and the next start does not
+without time left, or one that fails, is *not run*, which is not a pass. Time between a kill and the next start does not
 count.
 """
 

@@ -6,7 +6,7 @@ Invariants:
 - A frame that does not verify raises FrameError and changes nothing. An ERR is a hint and changes nothing either,
   unless it carries an alert protected under keys that the handshake has agreed on with the verified server.
 - TrustError is raised for a certificate that was seen and refused here, and for such an alert; never for clear text,
-  whatever it says. A server's flight that is no handshake ends the handshake, for its TLS state is spent.
+  whatever it says. A server's flight that is not a handshake ends the handshake, for its TLS state is spent.
 - ``hello()`` is legal at any time and forgets the session before it; a fresh handshake is the cure for everything.
 - No I/O, no waiting, no retries: the transport owns these. One channel belongs to one thread at a time.
 """

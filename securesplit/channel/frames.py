@@ -122,7 +122,7 @@ def decode(data: bytes, *, max_body_bytes: int = MAX_BODY_BYTES) -> Frame:
 
 
 def session_of(data: bytes) -> bytes:
-    """The session that bytes claim to belong to, without parsing the rest; short for what is no frame."""
+    """The session that bytes claim to belong to, without parsing the rest; short for what is not a frame."""
     return data[HEADER_BYTES - SESSION_BYTES : HEADER_BYTES]
 
 

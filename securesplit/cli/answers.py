@@ -63,7 +63,7 @@ class AnswersFile:
         resume: go on with a file that holds something.
 
     Raises:
-        ConfigError: there is such a file and `resume` is not given; it holds something else, is no regular file, or
+        ConfigError: there is such a file and `resume` is not given; it holds something else, is not a regular file, or
             another command is writing to it.
     """
 
@@ -146,7 +146,7 @@ def _records(stream: BinaryIO, style: Style, path: Path) -> Iterator[tuple[Mappi
     """Each whole line as what `Asking` and `AnswersFile.has` look at, with where it ends.
 
     Raises:
-        ConfigError: a line is no answer in that style.
+        ConfigError: a line is not an answer in that style.
     """
     end = 0
     for number, line in enumerate(stream, 1):

@@ -37,7 +37,7 @@ SEED = 7  # of the lesion that is drawn where no photo is given
 @privacy_option
 @model_option
 def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None) -> int:
-    """Make keys in a temporary folder, start a tail worker, diagnose PHOTO (or a drawn lesion), show what left.
+    """Make keys in a temporary folder, start a tail worker, diagnose PHOTO (or a synthetic lesion), show what left.
 
     The picture shows the photo, which stays here; the integers that left the device; the bytes that the wire carried;
     and, where the bundle has an attack decoder, what the worker could make of the release, beside what it would guess
@@ -46,7 +46,7 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
     native_stderr.quiet_litert()
     with tempfile.TemporaryDirectory(prefix="securesplit-demo-") as scratch:
         folder = Path(scratch)
-        title = _("A drawn lesion") if photo is None else str(photo)
+        title = _("A synthetic lesion") if photo is None else str(photo)
         photo = photo or _drawn(folder)
         if refusal := _refusal(photo, model):
             show_refusal(refusal, has_anyway=False)

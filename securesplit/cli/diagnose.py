@@ -85,7 +85,7 @@ def diagnose(
     """Diagnose each PHOTO with a tail worker; the photo itself never leaves this device.
 
     PHOTO is a file, a folder (with all folders in it), a pattern in quotes such as 'photos/**/*.jpg', or - for standard
-    input. In folders, hidden files and what is no photo are passed over.
+    input. In folders, hidden files and what is not a photo are passed over.
 
     \b
     Examples:

@@ -2,8 +2,8 @@
 
 Invariants:
 
-- Whoever logs never waits: a thread writes to stderr. Where stderr takes nothing (a full disk, a reader that stands
-  still) lines wait, 10,000 at most; what is over is dropped, and their number is told in the next line that is written.
+- Logging never blocks the caller: a thread writes to stderr. Where stderr takes nothing (a full disk, a stalled
+  reader) lines wait, 10,000 at most; further ones are dropped, and the next line that is written gives their number.
 - At most 20 lines a second of one kind, the rest is counted: a peer cannot fill the disk.
 - A JSON line has ``time``, ``level``, ``event`` (a fixed word), ``message``, and the event's own fields.
 - Only this project's loggers and warnings of others pass; nothing here adds anything to what a caller says.

@@ -107,7 +107,7 @@ def _bare(variables: Collection[str]) -> list[str]:
 def _check_table(file: SettingsFile, name: str, table: Mapping[str, Any], commands: Commands) -> Iterator[ConfigError]:
     if name not in commands:
         hint = _meant(name, commands) or f"commands: {', '.join(commands)}"
-        yield ConfigError(f"[{name}] in {file.path} is no command", hint=hint)
+        yield ConfigError(f"[{name}] in {file.path} is not a command", hint=hint)
         return
     options = known_keys(commands[name])
     for key, value in table.items():

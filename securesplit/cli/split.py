@@ -47,7 +47,7 @@ DRAWN_PHOTOS = 16
     "--calibration",
     type=values.Location(),
     metavar="FOLDER",
-    help=f"Photos that set the ranges; up to {MAX_CALIBRATION_PHOTOS} are used.  [default: drawn lesions]",
+    help=f"Photos that set the ranges; up to {MAX_CALIBRATION_PHOTOS} are used.  [default: synthetic lesions]",
 )
 @click.option("--name", metavar="TEXT", help="Name of the bundle.  [default: the network's, at the layer]")
 @click.option("--licence", metavar="TEXT", default="not stated", show_default=True, help="Of the weights.")

@@ -225,7 +225,7 @@ class Ledger:
         Raises:
             BudgetError: it would overspend, or the ledger cannot be written; nothing was written, so nothing
                 may be sent.
-            ConfigError: `budget` is no positive, finite number.
+            ConfigError: `budget` is not a positive, finite number.
         """
         budget = check_budget(budget)
         with self._connection.lock, self._explained(), self._immediate():

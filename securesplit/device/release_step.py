@@ -223,7 +223,7 @@ def choose_preset(bundle: Bundle, privacy: str | float | None) -> Preset:
 
     Raises:
         BundleError: no such preset.
-        ConfigError: an own mechanism that cannot be used, a number that is no usable ε, or neither text nor a number.
+        ConfigError: an own mechanism that cannot be used, a number that is not a usable ε, or any other type.
     """
     if privacy is None:
         return bundle.preset()

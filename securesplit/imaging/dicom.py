@@ -74,7 +74,7 @@ class Dicom:
 
 
 def check_facts(facts: Mapping[str, Any]) -> None:
-    """Refuse what is no photo that is read, by what its tags say.
+    """Refuse what is not a photo that is read, by what its tags say.
 
     Raises:
         PhotoError: what it is instead.

@@ -2,7 +2,7 @@
 
 A folder is walked with all folders in it, in the order of names, as is what a pattern matches; only the names of the
 folders on the way to the present photo are held, so a listing of any size takes no more memory. Hidden files and
-folders are passed over, and so is what is no photo by its name and its first bytes; both are counted. What was named
+folders are passed over, and so is what is not a photo by its name and its first bytes; both are counted. What was named
 itself is always a photo of the listing, also where it turns out to be none. Links to files are followed, links to
 folders are not, since they may lead back.
 """

@@ -32,7 +32,7 @@ def read(content: bytes) -> Container:
     """Take a PNG apart.
 
     Raises:
-        PhotoError: it is no plain PNG, or a chunk with pixels is damaged.
+        PhotoError: it is not a plain PNG, or a chunk with pixels is damaged.
     """
     kept = [SIGNATURE]
     metadata: dict[bytes, bytes] = {}

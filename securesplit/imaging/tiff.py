@@ -21,7 +21,7 @@ from securesplit.imaging.orientation import ORIENTATION_TAG, find_orientation
 
 MAX_STRIPS = 2**20
 MAX_JPEGS = 10_000  # each is decoded on its own; of 67 megapixels in tiles of 128×128 there are 4,100
-MAX_PAGES = 64  # looked at; the photo is the first that is no thumbnail
+MAX_PAGES = 64  # looked at; the photo is the first that is not a thumbnail
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _CHANNELS = 256, 257, 258, 259, 262, 277
 _SUBFILE, _OLD_SUBFILE, _SUB_PAGES, _FORMAT, _SMALLEST, _LARGEST = 254, 255, 330, 339, 340, 341

@@ -66,7 +66,7 @@ def pack(network: Any, layer: str, photos: NDArray[np.uint8], *, precision: str,
     head, tail, _ = split_at(logit_network(network), layer)
     shape = tuple(int(n) for n in tail.input_shape[1:])
     if len(shape) > 3:
-        raise ConfigError(f"a cut of shape {shape} is no release", hint="cut where the tensor has 1 to 3 dimensions")
+        raise ConfigError(f"a cut of shape {shape} is not a release", hint="cut where the tensor has 1 to 3 dimensions")
     head, tail = _from_bytes(_named_for_tensorflow(head), pixels), _named_for_tensorflow(tail)
     inputs = photos.astype(np.float32)
     cut = _predicted(head, inputs, "cut")

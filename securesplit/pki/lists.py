@@ -9,7 +9,7 @@ Invariants:
   all of them can be revoked and a key is known again; NAME of a server's is ``server:NAME,NAME``, which no client can
   be called; REQUEST is ``-`` where `keygen` made the key. Lines of earlier versions end with NAME. The file is for the
   CA's folder only and need not be copied anywhere.
-- ``crl.pem`` is signed anew as a whole, with a rising number; it never forgets an entry, nor another CA's list.
+- ``crl.pem`` is signed again as a whole, with a rising number; it never forgets an entry, nor another CA's list.
 
 Each file is replaced in one step; who changes one holds the folder's lock (``folder.locked``).
 """

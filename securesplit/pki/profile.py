@@ -300,7 +300,7 @@ def load_key(data: bytes) -> ec.EllipticCurvePrivateKey:
     """Parse a private key.
 
     Raises:
-        CredentialError: it is no unencrypted elliptic-curve key.
+        CredentialError: it is not an unencrypted elliptic-curve key.
     """
     return parsing.private_key(data, what="a private key", where="it")
 

@@ -246,7 +246,7 @@ class Loss:
 def _repeated(
     integers: tuple[IntegerReleases, ...] | None, count: float | Fraction
 ) -> tuple[IntegerReleases, ...] | None:
-    """Each of them `count` times; None where that is no whole number of releases."""
+    """Each of them `count` times; None where that is not a whole number of releases."""
     if integers is None or any(part.count * count % 1 for part in integers):
         return None
     return tuple(IntegerReleases(part.variance, part.shift, int(part.count * count)) for part in integers)

@@ -30,12 +30,14 @@ class Endpoint:
         """
         match = _FORM.fullmatch(text)
         if match is None:
-            raise ConfigError(f"{text!r} is no address", hint="write tcp://HOST:PORT, such as tcp://127.0.0.1:5555")
+            raise ConfigError(
+                f"{text!r} is not a valid address", hint="write tcp://HOST:PORT, such as tcp://127.0.0.1:5555"
+            )
         endpoint = cls(match["v6"] or match["host"], int(match["port"]))
         if endpoint.port > _MAX_PORT:
             raise ConfigError(f"{text!r} has no valid port", hint="ports end at 65535")
         if not listening and (endpoint.port == 0 or endpoint.host == "*"):
-            raise ConfigError(f"{text!r} is no address to connect to", hint="name the worker's host and port")
+            raise ConfigError(f"{text!r} is not an address to connect to", hint="name the worker's host and port")
         return endpoint
 
     def __str__(self) -> str:

@@ -42,7 +42,7 @@ class RetryState:
         random_fraction: gives numbers evenly from [0, 1).
 
     Attributes:
-        refusals: tries that failed by what was answered, by endpoint; that it was not there for a while is no refusal.
+        refusals: tries that failed by what was answered, by endpoint; being absent for a while is not a refusal.
         last: why the last one failed, by endpoint.
         given_up: endpoints that this request is not sent to again.
         rest_until_s: when an endpoint wants to be asked again, in seconds since the request's start.

@@ -188,7 +188,7 @@ class MultiplexedConnection:
         """Read a chunk.
 
         Raises:
-            TransportError: the connection has ended, or the other end is no worker.
+            TransportError: the connection has ended, or the other end is not a worker.
         """
         self._wire.receive(chunk)
         while not self._closed and (message := self._wire.next_message()) is not None:

@@ -34,7 +34,7 @@ class Fault(enum.Enum):
     """Why a connection is of no more use."""
 
     REFUSED = "nothing listens there"
-    STRANGER = "what listens there is no worker"
+    STRANGER = "what listens there is not a worker"
     LOST = "the connection was lost"
     SILENT = "no answer came"
 
@@ -182,7 +182,7 @@ class ReqConnection:
         Args:
             message: to send.
             timeout_s: how long the answer may take.
-            read: what a message means; None where it is no answer to this one, which is waited for on.
+            read: what a message means; None where it is not an answer to this one, which is waited for on.
 
         Raises:
             TransportError: refused, lost, silent for `timeout_s`, or no worker; the connection must be closed.

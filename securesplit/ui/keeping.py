@@ -99,4 +99,4 @@ def _passphrase(content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise CredentialError(_("the passphrase is no text"), hint=_("try again")) from None
+        raise CredentialError(_("the passphrase is not text"), hint=_("try again")) from None

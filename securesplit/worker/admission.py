@@ -2,7 +2,7 @@
 
 What an open session sends costs the front a decryption, a job and an answer, so it waits for its turn (ADR 018):
 clients take turns, and the connections of one client within its turn. A client has no more than `MESSAGES_A_CLIENT`
-in line; one more is told BUSY before it costs anything. A session's owner is looked up, not proved: who forges a
+in line; one more is rejected with BUSY before it costs anything. A session's owner is looked up, not proved: forging a
 session's id gets a share of that client's turns and of no other's. Messages of no session are cheap, or end a
 handshake, and never wait.
 
@@ -15,7 +15,7 @@ slows neither the open sessions nor the honest newcomers (ADR 013):
   answered yet have three turns of four; an address is held to its token bucket, but what it has no token for *waits*.
   So an honest neighbour behind the flooder's own NAT has its turn too;
 - a connection has one HELLO at most, its latest. The line as a whole is bounded; when it is full the oldest of the most
-  crowded address is told BUSY.
+  crowded address is rejected with BUSY.
 
 The FIN that ends a handshake needs no such care: there are no more of them than HELLOs that were answered. Messages of
 one connection keep their order.

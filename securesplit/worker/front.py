@@ -6,7 +6,7 @@ becomes of a request that of `Dispatcher`, and the tails that of `Pool`.
 Invariants:
 
 - One thread, one loop, nothing that blocks. Other threads and signals only set a wish and wake the loop.
-- Everything that waits is bounded, and what is over a bound is told BUSY and when to come back.
+- Everything that waits is bounded, and what is over a bound is rejected with BUSY and a time to retry.
 - Nothing is written here, and no log line holds a key, a release or an answer. A `Watch` hears what happens.
 """
 
@@ -291,7 +291,7 @@ class Front:
             self._refusals["draining" if code is Code.DRAIN else "handshake-crowd"] += 1
 
     def _tell(self, message: Incoming, code: Code, retry_after_ms: int) -> bool:
-        """Answer a message that was not opened; False where it is no frame."""
+        """Answer a message that was not opened; False where it is not a frame."""
         try:
             frame = decode(message.body)
         except FrameError:

@@ -104,7 +104,7 @@ def test_a_nonce_never_repeats_over_retries_failures_and_restarts(
         if not isinstance(event, Request):
             world.say_hello(client)
         elif action != "lost":
-            for _ in range(2 if action == "reply" else 1):  # an answer is sealed anew each time that it is sent
+            for _ in range(2 if action == "reply" else 1):  # an answer is sealed again each time that it is sent
                 sealed = world.server.seal_reply(event.session, event.ref, b"answer")
             client.receive(sealed)
     assert len(used) > before

@@ -273,7 +273,7 @@ def test_a_bundle_without_gate_and_attack_decoder_is_fine(doctor: Doctor, certs:
     ("text", "message"),
     [
         ("[diagnose]\nconect = 'tcp://x:1'\n", "FILE:2: unknown setting 'conect' for diagnose"),
-        ("[diagnos]\nprivacy = 'private'\n", "[diagnos] in FILE is no command"),
+        ("[diagnos]\nprivacy = 'private'\n", "[diagnos] in FILE is not a command"),
         ("cert = 'certs'\n", "FILE:1: no command knows the setting 'cert'"),
     ],
 )
@@ -313,7 +313,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
 def test_a_worker_is_asked_for_real_and_the_ledger_stays_empty(doctor: Doctor, worker: Worker) -> None:
     report = doctor("--connect", worker.endpoint, "--certs", worker.certs)
     assert report["exit_code"] == 0
-    assert "answered a drawn lesion" in said(report, "ok")[-1]
+    assert "answered a synthetic lesion" in said(report, "ok")[-1]
     assert not state_folder().exists()
     report = doctor("--connect", worker.endpoint, "--certs", worker.certs, "--client", "stranger")
     assert (report["exit_code"], said(report, "error")) == (7, ["this device is not on the worker's allow-list"])
@@ -325,7 +325,7 @@ def test_a_worker_that_is_not_there_is_an_error(
     absent = f"tcp://127.0.0.1:{free_port()}"
     report = doctor("--connect", absent, "--connect", worker.endpoint, "--certs", worker.certs, "--timeout", 5)
     assert report["exit_code"] == 6
-    assert "answered a drawn lesion" in said(report, "ok")[-1]
+    assert "answered a synthetic lesion" in said(report, "ok")[-1]
 
 
 def test_which_photos_are_read_and_what_brings_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ PIXELS = np.zeros((150, 150, 3), np.uint8)
 
 
 def panels_of(privacy: str) -> list[picture.Panel]:
-    """Every panel of a drawn lesion."""
+    """Every panel of a synthetic lesion."""
     bundle = Bundle.load()
     releaser, decoder = Releaser(bundle, bytes(32), privacy=privacy), bundle.open_attack_decoder()
     spec, release = releaser.preset.spec, releaser.release(draw_lesion(7, 300)).release

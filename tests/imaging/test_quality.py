@@ -1,4 +1,4 @@
-"""Measures of pixels: they refuse what no network can judge, and let drawn lesions of any size through."""
+"""Measures of pixels: they refuse what no network can judge, and let synthetic lesions of any size through."""
 
 from __future__ import annotations
 

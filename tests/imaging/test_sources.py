@@ -42,7 +42,7 @@ def forms(path: Path) -> Iterator[dict[str, Any]]:
             "PIL image": Image.fromarray(PIXELS),
             "opened PIL image": image,
             "array": PIXELS,
-            "array that is no single block": np.repeat(PIXELS, 2, axis=1)[:, ::2],
+            "array that is not a single block": np.repeat(PIXELS, 2, axis=1)[:, ::2],
             "read-only array": np.frombuffer(PIXELS.tobytes(), np.uint8).reshape(PIXELS.shape),
         }
 

@@ -240,7 +240,7 @@ def test_release_without_noise_is_the_clean_grid(securesplit: Command, draw_phot
 def test_demo_shows_the_journey(securesplit: Command, tmp_path: Path) -> None:
     done = securesplit("demo", "--out", tmp_path / "demo.png")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("A drawn lesion: ")
+    assert done.stdout.startswith("A synthetic lesion: ")
     assert "bytes of ciphertext" in done.stdout
     assert "gets 1% of the way from a guess to an unseen photo" in done.stdout
     with Image.open(tmp_path / "demo.png") as picture:

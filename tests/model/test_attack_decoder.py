@@ -42,7 +42,7 @@ def change(folder: Path, **fields: Any) -> None:
 
 
 def rebuilt(preset: str, seed: int, *, malignant: bool = False) -> tuple[attack_decoder.Rebuilt, np.ndarray]:
-    """What is made of a drawn lesion, and the lesion."""
+    """What is made of a synthetic lesion, and the lesion."""
     bundle, photo = Bundle.load(), draw_lesion(seed, 300)
     releaser, decoder = Releaser(bundle, bytes(32), privacy=preset), bundle.open_attack_decoder()
     assert decoder is not None
@@ -166,7 +166,7 @@ FIGURES = {
     "learned_from": 9,
 }
 MANIFESTS: dict[str, Any] = {
-    "is no object": 3,
+    "is not an object": 3,
     "no hash": {"side": 64, "presets": {}},
     "no side": {attack_decoder.FILE: "0" * 64, "presets": {}},
     "a huge side": {attack_decoder.FILE: "0" * 64, "side": 1 << 20, "presets": {}},

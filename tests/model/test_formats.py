@@ -36,7 +36,7 @@ def file_of(content: bytes) -> object:
         ("empty", file_of(b""), "is a file of another kind"),
         ("saved", saved_model, "is a SavedModel folder"),
         ("folder.keras", Path.mkdir, "is a folder"),
-        ("pipe.keras", pipe, "is no regular file"),
+        ("pipe.keras", pipe, "is not a regular file"),
         ("best.weights.h5", file_of(b"\x89HDF\r\n"), "weights without their network"),
         ("absent.keras", None, "no such file"),
         ("absent.onnx", None, "no such file"),

@@ -116,16 +116,16 @@ BAD: dict[str, bytes] = {
     "no map of 5 times 5": changed(shape=[4, 5, 192]),
     "too many units": changed(hidden_units=1 << 20),
     "weights that are too short": changed(hidden_weights=GOOD["hidden_weights"][:-8]),
-    "weights that are no text": changed(hidden_weights=[1.0]),
+    "weights that are not text": changed(hidden_weights=[1.0]),
     "weights that are not base64": changed(hidden_biases="é" * 10),
     "weights that are no numbers": changed(hidden_biases=gate.base64.b64encode(b"\0\0\xc0\x7f" * 64).decode()),
     "a scale of zero": changed(scale=gate.base64.b64encode(bytes(4 * 970)).decode()),
     "an unknown class": changed(classes=["ok", "nonsense"]),
     "classes without ok": changed(classes=["blur", "ok"]),
-    "classes that are no text": changed(classes=[{}, []]),
+    "classes that are not text": changed(classes=[{}, []]),
     "one kind only": changed(kinds={"phone": GOOD["kinds"]["phone"]}),
-    "a kind that is no object": changed(kinds={**GOOD["kinds"], "phone": 3}),
-    "an ok that is no share": changed(kinds={**GOOD["kinds"], "phone": {**GOOD["kinds"]["phone"], "ok": 2}}),
+    "a kind that is not an object": changed(kinds={**GOOD["kinds"], "phone": 3}),
+    "an ok that is not a share": changed(kinds={**GOOD["kinds"], "phone": {**GOOD["kinds"]["phone"], "ok": 2}}),
     **{f"no {name}": without(name) for name in GOOD},
 }
 
@@ -139,7 +139,7 @@ def test_a_hostile_gate_is_an_error_with_a_hint(name: str, folder: Path) -> None
 
 
 MANIFESTS: dict[str, Any] = {
-    "gate is no object": 3,
+    "gate is not an object": 3,
     "no hash": {"kinds": {}},
     "no kinds": {gate.FILE: "0" * 64},
     "an unknown kind": {gate.FILE: "0" * 64, "kinds": {"x-ray": {}}},

@@ -1,4 +1,4 @@
-"""From drawn lesions to a bundle that answers: every stage of the training, small. Needs TensorFlow."""
+"""From synthetic lesions to a bundle that answers: every stage of the training, small. Needs TensorFlow."""
 
 from __future__ import annotations
 

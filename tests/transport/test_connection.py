@@ -34,7 +34,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def stranger() -> Iterator[str]:
-    """A TCP server that is no worker: it says something else and hangs up."""
+    """A TCP server that is not a worker: it says something else and hangs up."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:

@@ -2,7 +2,7 @@ r"""Calibration, threshold and figures of a bundle, through its deployed halves.
 
     python -m training.bundle.calibrate --model BUNDLE --data DIR
 
-measures a bundle anew on other photos, a clinic's own say: its identity stays (ADR 002). Platt scaling and the
+measures a bundle again on other photos, a clinic's own say: its identity stays (ADR 002). Platt scaling and the
 threshold come from the validation photos, with the noise of each preset and, for those who ask for a smaller ε, with
 more; nothing is fitted on the test photos.
 """
@@ -37,7 +37,7 @@ def measure_and_write(folder: Path, manifest: Manifest, data: Dataset) -> Manife
     """Calibrate on validation, measure on validation and test through the deployed halves, and write the manifest.
 
     Args:
-        folder: of the bundle; its manifest is written anew.
+        folder: of the bundle; its manifest is rewritten.
         manifest: what is known of it so far.
         data: validation and test photos.
     """

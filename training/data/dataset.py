@@ -88,7 +88,7 @@ class Split:
 
     @property
     def histology(self) -> NDArray[np.bool_]:
-        """``(n,) bool``: the label was proven by histology."""
+        """``(n,) bool``: the label was confirmed by histopathology."""
         return np.array([p.dx_type == "histo" for p in self.photos], bool)
 
 

@@ -26,7 +26,7 @@ COLUMNS = 10
 
 
 def count(photos: Mapping[str, Sequence[Photo]]) -> dict[str, dict[str, Any]]:
-    """By split: photos, lesions, photos of each class, of each diagnosis, and those proven by histology."""
+    """By split: photos, lesions, photos of each class, of each diagnosis, and those confirmed by histopathology."""
     return {
         split: {
             "photos": len(photos[split]),

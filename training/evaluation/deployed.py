@@ -110,7 +110,7 @@ class Answers:
 
 
 def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float, *, draws: int = 1) -> dict[str, float]:
-    """AUC with its interval and on histology-proven photos, and sensitivity and specificity at a fixed threshold.
+    """AUC with its interval, AUC on histopathology-confirmed photos, sensitivity and specificity at a fixed threshold.
 
     Args:
         logits: ``(draws * n,)``, all photos of a draw together.

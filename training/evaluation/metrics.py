@@ -94,7 +94,7 @@ def _figure(value: float, sampled: list[float]) -> Figure:
 
 
 def ranking(scores: Array, malignant: Array, histology: Array) -> dict[str, float]:
-    """AUC, pAUC above 80 % sensitivity, and AUC on histology-proven photos where both classes have any."""
+    """AUC, pAUC above 80 % sensitivity, and AUC on histopathology-confirmed photos where both classes have any."""
     found = {"auc": float(roc_auc_score(malignant, scores)), "pauc": partial_auc(malignant, scores)}
     if 0 < malignant[histology].sum() < histology.sum():
         found["auc_histology"] = float(roc_auc_score(malignant[histology], scores[histology]))

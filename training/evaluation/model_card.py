@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,17 +16,17 @@ Research on split inference and its privacy, and teaching. The input is one derm
 centred; the answer is a probability that it is malignant (melanoma, basal cell carcinoma, actinic keratosis) rather
 than benign (nevus, benign keratosis, dermatofibroma, vascular lesion).
 
-**Not intended**: any decision about a person. It is no medical device, was tested in no clinic, and a low
-probability is no reason not to see a doctor. Also outside: clinical or phone photos without a dermatoscope, mucosa,
-nails, children, and lesions that are none of the seven diagnoses above."""
+**Not intended**: any decision about a person. It is not a medical device, was not tested in a clinic, and a low
+probability is not a reason to skip seeing a doctor. Also outside: clinical or phone photos without a dermatoscope,
+mucosa, nails, children, and lesions that are none of the seven diagnoses above."""
 
 _LIMITS = """\
 - **Where the photos come from.** Two hospitals (Vienna, Queensland), mostly light skin. Nothing is known about other
   skin types.
 - **A shortcut in the data.** Benign lesions of this collection come largely from one site and are confirmed by
-  follow-up only, while every malignant one is proven by histology. The colour-only row shows how far one gets without
-  looking at the lesion; the column for histology-proven photos is the fairer comparison. A figure counts for what it
-  adds to that row.
+  follow-up only, while every malignant one is confirmed by histopathology. The colour-only row shows how far one gets
+  without looking at the lesion; the column for histopathology-confirmed photos is the fairer comparison. A figure
+  counts for what it adds to that row.
 - **Phone photos.** None was trained on. Answers to what looks like one say so, with what was measured on 537 of them
   (`python -m training.gate.fit`): AUC 0.860 (0.826 to 0.891) with `none`, 0.836 with `compact`, 0.839 with `private`.
 - **Refusals.** A gate on the device refuses photos that are blurred, badly lit, grey, cut off, or show no skin or no
@@ -62,7 +63,13 @@ def render(manifest: Manifest, measured: Mapping[str, Any], command: str) -> str
         f"## Licence\n\n{manifest.licence}",
         f"## Provenance\n\n```json\n{_provenance(manifest)}\n```",
     )
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(map(_wrapped, sections)) + "\n"
+
+
+def _wrapped(section: str) -> str:
+    """Prose of at most 120 characters a line; tables and code as they are."""
+    wrap = textwrap.TextWrapper(120, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(line if line.startswith(("|", " ")) else wrap.fill(line) for line in section.split("\n"))
 
 
 def _provenance(manifest: Manifest) -> str:
@@ -86,7 +93,7 @@ def _data(measured: Mapping[str, Any]) -> str:
     rows = [
         [split, c["photos"], c["malignant"], c["lesions"], c["histology"]] for split, c in measured["counts"].items()
     ]
-    table = _table(["split", "photos", "malignant", "lesions", "proven by histology"], rows)
+    table = _table(["split", "photos", "malignant", "lesions", "confirmed by histopathology"], rows)
     return (
         f"All photos of one lesion are on one side of the split. Thresholds and calibration come from `val`.\n\n{table}"
     )
@@ -94,8 +101,8 @@ def _data(measured: Mapping[str, Any]) -> str:
 
 def _presets(measured: Mapping[str, Any]) -> str:
     columns = [
-        *("preset", "AUC", "AUC, histology-proven", "pAUC above 80 % sensitivity", "sensitivity", "specificity"),
-        "balanced accuracy",
+        *("preset", "AUC", "AUC, histopathology-confirmed", "pAUC above 80 % sensitivity"),
+        *("sensitivity", "specificity", "balanced accuracy"),
     ]
     names = ("auc", "auc_histology", "pauc", "sensitivity", "specificity", "balanced_accuracy")
     rows = [[f"`{name}`", *(p["test"].get(figure, "–") for figure in names)] for name, p in measured["presets"].items()]

@@ -20,11 +20,14 @@ DOTS_PER_INCH = 110
 
 
 def roc(scores: Mapping[str, NDArray[Any]], malignant: NDArray[Any], histology: NDArray[Any], file: Path) -> None:
-    """One curve a name, on all photos and on histology-proven ones."""
+    """One curve a name, on all photos and on histopathology-confirmed ones."""
     figure = Figure(figsize=(10, 5), layout="constrained")
     proven = histology if 0 < malignant[histology].sum() < histology.sum() else np.ones_like(histology)
     for axes, rows, title in zip(
-        figure.subplots(1, 2), (np.ones_like(histology), proven), ("all photos", "histology-proven"), strict=True
+        figure.subplots(1, 2),
+        (np.ones_like(histology), proven),
+        ("all photos", "histopathology-confirmed"),
+        strict=True,
     ):
         for name, score in scores.items():
             alarms, found, _ = roc_curve(malignant[rows], score[rows])

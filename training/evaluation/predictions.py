@@ -35,7 +35,7 @@ class Predictions:
         return baseline.labels(self.photos[split])
 
     def histology(self, split: str) -> NDArray[np.bool_]:
-        """``(n,) bool``: proven by histology."""
+        """``(n,) bool``: confirmed by histopathology."""
         return np.array([p.dx_type == "histo" for p in self.photos[split]])
 
     def lesions(self, split: str) -> NDArray[np.str_]:

@@ -138,7 +138,7 @@ def main() -> None:
     photos = data.photos
     ham10000 = [p for p in photos["train"] if p.source == "ham10000"]
     if not ham10000:
-        raise DataError(f"{args.data} is no collection of data sets")
+        raise DataError(f"{args.data} is not a collection of data sets")
     if args.run is not None:
         made_of: dict[str, Any] = json.loads(json.dumps(read(args.run)["config"], allow_nan=False))
         config = Config(**made_of)

@@ -49,7 +49,7 @@ def reason_of(what: str) -> str:
 
 
 def kind_of(group: str) -> Kind:
-    """Drawn lesions stand in for dermoscopy."""
+    """Synthetic lesions stand in for dermoscopy."""
     return "phone" if group == "phone" else "dermoscopy"
 
 

@@ -268,7 +268,7 @@ def train(
     shown = photos["train"]
     if shown.pixels.shape[1] != config.side:
         raise ConfigError(
-            f"the photos are {shown.pixels.shape[1]} pixels high, not {config.side}", hint="pack them anew"
+            f"the photos are {shown.pixels.shape[1]} pixels high, not {config.side}", hint="pack them again"
         )
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_dtype_policy(precision)

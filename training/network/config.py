@@ -54,7 +54,7 @@ class Config:
             0 (not at all) to 1 (whole, within a factor of `training.network.targets.LARGEST_FACTOR`).
         hold_out: sources kept out of training and measured instead, with commas between them.
         malignant_weight: of a malignant photo in the loss.
-        histology_weight: of a benign photo that was proven by histology, in the loss.
+        histology_weight: of a benign photo that was confirmed by histopathology, in the loss.
         ends: ``one`` (pooling, dropout, dense) or ``cut`` (a second end at the cut, and the diagnoses where known).
         cut_weight: of the losses of the end at the cut, beside those of the usual end.
         dropout: share before each dense layer.

@@ -5,7 +5,7 @@ r"""The network of a bundle as a Keras model again, to go on training it: on mor
 A deployed half holds no batch norm: the converter folded its scale into the convolution before it and its shift into a
 bias. So a batch norm comes back as that bias alone, which is the same function as long as it stays frozen
 (`training.network.batch_norm.freeze_batch_norm`). What a bundle does not hold, the ends for the diagnosis and at the
-cut, starts anew. Weights have the precision of the bundle, float16.
+cut, starts fresh. Weights have the precision of the bundle, float16.
 """
 
 from __future__ import annotations

@@ -114,7 +114,9 @@ def _spread(values: list[float], sign: str) -> str:
 
 
 def _title(figure: str) -> str:
-    return {"val_auc": "AUC", "val_auc_histology": "histology-proven only"}.get(figure, figure.removeprefix("val_"))
+    return {"val_auc": "AUC", "val_auc_histology": "histopathology-confirmed only"}.get(
+        figure, figure.removeprefix("val_")
+    )
 
 
 def main() -> None:

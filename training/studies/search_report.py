@@ -1,4 +1,4 @@
-"""What a search found: ``search.json``, ``search.md`` and ``search.png``, written anew after every trial."""
+"""What a search found: ``search.json``, ``search.md`` and ``search.png``, rewritten after every trial."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def _attack_decoder(bundle: Bundle) -> Finding:
 
 
 def synthetic_release(bundle: Bundle) -> NDArray[Any]:
-    """The release of a drawn lesion under the default preset, with noise that is keyed by a secret made for it alone.
+    """The release of a synthetic lesion under the default preset, with noise under a secret made for it alone.
 
     It concerns nobody, so it needs no place in the ledger and leaves the device's own secret alone.
     """

@@ -38,4 +38,4 @@ def check_connections(
             yield failure("connection", error)
             continue
         times = f"{first.round_trip_ms:.1f} ms with the handshake, {warm.round_trip_ms:.1f} ms without"
-        yield ok("connection", f"{endpoint} answered a drawn lesion: {times}, {warm.payload_bytes} bytes sent")
+        yield ok("connection", f"{endpoint} answered a synthetic lesion: {times}, {warm.payload_bytes} bytes sent")

@@ -86,7 +86,7 @@ class Report:
         """Parse a message.
 
         Raises:
-            PipeError: it is no report.
+            PipeError: it is not a report.
         """
         try:
             match message[0].decode().split(" ", 2):
@@ -103,4 +103,4 @@ class Report:
                     return cls(BROKEN, error=error, reason=reason, hint=hint)
         except (ValueError, TypeError):
             pass
-        raise PipeError("a tail's message is no report")
+        raise PipeError("a tail's message is not a report")

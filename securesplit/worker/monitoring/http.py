@@ -175,7 +175,7 @@ def _listen(address: str, *, anywhere: bool) -> socket.socket:
         found = [Endpoint("0.0.0.0", endpoint.port)] if endpoint.host == "*" else endpoint.resolve()  # noqa: S104
     except SecureSplitError as error:
         hint = "write --metrics HOST:PORT, such as 127.0.0.1:9464"
-        raise ConfigError(f"--metrics {address!r} is no address of this machine", hint=hint) from error
+        raise ConfigError(f"--metrics {address!r} is not an address of this machine", hint=hint) from error
     reachable = [each.host for each in found if not ipaddress.ip_address(each.host.partition("%")[0]).is_loopback]
     if reachable and not anywhere:
         raise ConfigError(

@@ -4,7 +4,7 @@ Invariants:
 
 - The file is 0600 and only ever appended to; what is not a regular file of ours is refused.
 - A line names a certificate (NAME and fingerprint) and counts; it holds no address, no release, no answer and no key.
-- Whoever records never waits for the disk: a thread writes, and what it cannot write is counted, warned of once a
+- Recording never waits for the disk: a thread writes, and what it cannot write is counted, warned of once a
   minute, and told in a line ``lost`` as soon as the disk takes lines again. Serving goes on.
 - Each batch of lines is on the disk (``fsync``) before the next one is written. A session without a line ``ended``
   before the next line ``started`` ended with the worker's process.
@@ -156,7 +156,7 @@ def _open(path: Path) -> int:
     """Open for appending, 0600.
 
     Raises:
-        ConfigError: it is no regular file of ours, or cannot be opened.
+        ConfigError: it is not a regular file of ours, or cannot be opened.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
@@ -167,6 +167,6 @@ def _open(path: Path) -> int:
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
         os.close(file)
-        raise ConfigError(f"the audit log {path} is no file of this user", hint="name a new file")
+        raise ConfigError(f"the audit log {path} is not a file of this user", hint="name a new file")
     os.fchmod(file, 0o600)
     return file

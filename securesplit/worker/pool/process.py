@@ -1,6 +1,6 @@
 """The front's handle on one tail process.
 
-The process is started anew (no fork), from this interpreter and with this process's import path, and shares one thing
+The process is started fresh (no fork), from this interpreter and with this process's import path, and shares one thing
 with us: a socket that is its standard input. Its settings, batches and reports travel on it. While we hold our end it
 lives; when it dies our end says so.
 """
@@ -78,7 +78,7 @@ class TailProcess:
         """What it has said since the last call.
 
         Raises:
-            PipeError: it is dead, or says what is no report.
+            PipeError: it is dead, or says what is not a report.
         """
         return [Report.decode(message) for message in self._pipe.receive()]
 

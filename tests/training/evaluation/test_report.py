@@ -1,4 +1,4 @@
-"""The model card of the shipped bundle, on drawn lesions: no TensorFlow."""
+"""The model card of the shipped bundle, on synthetic lesions: no TensorFlow."""
 
 from __future__ import annotations
 
