@@ -25,7 +25,7 @@ from securesplit_testing.serving import now
 )
 def test_broken_toml_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "s.toml").write_text(text)
-    with pytest.raises(ConfigError, match="no valid TOML"):
+    with pytest.raises(ConfigError, match="not valid TOML"):
         read_config(tmp_path / "s.toml")
 
 

@@ -115,7 +115,7 @@ def _check_targets(out: Path | None, head_only: Path | None) -> None:
 def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
     for text in texts:
         if "=" not in text:
-            raise ConfigError(f"--provenance {text!r} is no KEY=VALUE", hint="for example --provenance data=HAM10000")
+            raise ConfigError(f"--provenance {text!r} is not KEY=VALUE", hint="for example --provenance data=HAM10000")
     return dict(text.split("=", 1) for text in texts)
 
 

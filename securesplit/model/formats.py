@@ -61,7 +61,7 @@ def _told(path: Path) -> str:
         saved = (path / "saved_model.pb").exists()
         return "a SavedModel folder, whose layers are gone" if saved else "a folder"
     if not path.is_file():
-        return "no regular file"
+        return "not a regular file"
     if path.suffix.lower() in NAMES:
         return NAMES[path.suffix.lower()]
     with path.open("rb") as stream:

@@ -1,7 +1,7 @@
 """The front of a worker: owns the socket, the sessions and all keys, and runs the loop that everything happens in.
 
-What a message means is the business of the channel, in which order messages have their turn that of `Intake`, what
-becomes of a request that of `Dispatcher`, and the tails that of `Pool`.
+The channel says what a message means, `Intake` in which order messages are handled, `Dispatcher` how a request is
+handled, and `Pool` keeps the tails.
 
 Invariants:
 

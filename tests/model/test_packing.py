@@ -102,7 +102,7 @@ def test_refusals(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         (["--at", "pool", "--head-only", seven], "is there already"),
         (["--at", "branch", "--out", str(tmp_path / "b")], "nearest valid cuts are stem and join"),
         (["--at", "pool", "--out", str(tmp_path / "b")], "not in one logit"),
-        (["--at", "pool", "--out", str(tmp_path / "b"), "--provenance", "x"], "is no KEY=VALUE"),
+        (["--at", "pool", "--out", str(tmp_path / "b"), "--provenance", "x"], "is not KEY=VALUE"),
         (["--at", "pool", "--out", str(tmp_path / "b"), "--calibration", str(tmp_path)], "no photo in"),
     ):
         assert run(["split", seven, *arguments]) == 2, arguments
