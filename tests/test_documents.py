@@ -15,6 +15,8 @@ GENERATED = ("docs/adr/README.md",)
 """What a command writes; its tables are as long as they are."""
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)")
 CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+MODULE = re.compile(r"python3? -m ((?:securesplit|training|benchmarks|tests)[\w.]*)")
+FILE = re.compile(r"`((?:securesplit|training|benchmarks|tests|docs|deploy|examples)/[\w./-]+\.(?:py|md|json|po))\b")
 DECISION = re.compile(r"\bADR (\d{3})\b|docs/adr/(?!000)(\d{3})")
 INDEX = runpy.run_path(str(REPO / "docs" / "adr_index.py"))
 FOLDERS = (
@@ -39,6 +41,11 @@ def read(name: str) -> str:
     return (REPO / name).read_text(encoding="utf-8")
 
 
+def exists(module: str) -> bool:
+    path = REPO / module.rstrip(".").replace(".", "/")
+    return path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
+
+
 @cache
 def anchors(path: Path) -> set[str]:
     """Of the headings, as code hosts and mkdocs make them."""
@@ -59,6 +66,14 @@ def lead_nowhere(name: str) -> list[str]:
 @pytest.mark.parametrize("name", documents())
 def test_every_link_leads_somewhere(name):
     assert lead_nowhere(name) == []
+
+
+@pytest.mark.parametrize("name", documents())
+def test_what_is_named_exists(name):
+    """Modules that `python -m` runs, and files; decisions may tell of files of their day."""
+    assert [module for module in MODULE.findall(read(name)) if not exists(module)] == []
+    files = [] if name.startswith("docs/adr/") else FILE.findall(read(name))
+    assert [file for file in files if not (REPO / file).exists()] == []
 
 
 @pytest.mark.parametrize("name", documents())
