@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from securesplit.cli import native_stderr, terminal, values
+from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.options import format_option, model_option
 from securesplit.cli.settings import SettingsCommand, command
 from securesplit.errors import ConfigError, SecureSplitError
@@ -44,7 +44,7 @@ class AuditCommand(SettingsCommand):
 
 @command("audit", cls=AuditCommand)
 @model_option
-@click.option("--data", type=values.Location(), help="Folder of photos (default: SECURESPLIT_DATA, else drawn).")
+@click.option("--data", type=param_types.Location(), help="Folder of photos (default: SECURESPLIT_DATA, else drawn).")
 @click.option(
     "--privacy",
     "presets",
@@ -62,10 +62,10 @@ class AuditCommand(SettingsCommand):
 @click.option("--full", is_flag=True, help="Everything, within the hour; without it a quick audit of some minutes.")
 @click.option(
     "--minutes",
-    type=values.MINUTES,
+    type=param_types.MINUTES,
     help="How long it may take (default: 5, with --full 60); what was cut short or not run says so.",
 )
-@click.option("--out", type=values.Location(), default=Path("audit"), help="Folder for the report.")
+@click.option("--out", type=param_types.Location(), default=Path("audit"), help="Folder for the report.")
 @format_option("Form of the answer.")
 def audit(
     model: Path | None,

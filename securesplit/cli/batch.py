@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from securesplit.cli import terminal
-from securesplit.cli.answers import AnswersFile
+from securesplit.cli.answers_file import AnswersFile
+from securesplit.cli.json_csv import Stamp, stamp
 from securesplit.cli.output import Result
 from securesplit.cli.progress import Tally
-from securesplit.cli.records import Stamp, stamp
 from securesplit.i18n import gettext as _
 from securesplit.i18n import ngettext, translated
 

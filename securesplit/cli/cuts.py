@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securesplit.cli import native_stderr, terminal
-from securesplit.cli.network import network_argument, network_options
 from securesplit.cli.options import format_option
 from securesplit.cli.settings import command
+from securesplit.cli.split_options import network_argument, network_options
 
 if TYPE_CHECKING:
     from securesplit.model.cuts import Cut

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from securesplit.cli import native_stderr, terminal, values
+from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.options import model_option, privacy_option
 from securesplit.cli.output import show, show_refusal
 from securesplit.cli.settings import command
@@ -33,7 +33,9 @@ SEED = 7  # of the lesion that is drawn where no photo is given
 
 @command(short_help="Show the whole journey of one photo, with nothing set up.")
 @click.argument("photo", required=False, type=click.Path(path_type=Path))
-@click.option("--out", type=values.Location(), default=Path("demo.png"), show_default=True, help="Picture to write.")
+@click.option(
+    "--out", type=param_types.Location(), default=Path("demo.png"), show_default=True, help="Picture to write."
+)
 @privacy_option
 @model_option
 def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None) -> int:
@@ -87,7 +89,7 @@ def _journey(photo: Path, title: str, endpoint: str, out: Path, settings: dict[s
 
 
 def _show(diagnosis: Diagnosis, title: str, trace: Trace, releaser: Releaser, out: Path) -> None:
-    from securesplit.cli.picture import journey_picture
+    from securesplit.cli.demo_picture import journey_picture
 
     spec, decoder = releaser.preset.spec, releaser.bundle.open_attack_decoder()
     malignant = diagnosis.malignant >= diagnosis.threshold

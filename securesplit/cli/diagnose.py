@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import click
 
 from securesplit import tracing
-from securesplit.cli import native_stderr, records, terminal, values
-from securesplit.cli.answers import AnswersFile, Asking
+from securesplit.cli import json_csv, native_stderr, param_types, terminal
+from securesplit.cli.answers_file import AnswersFile, Query
 from securesplit.cli.batch import Batch
 from securesplit.cli.options import (
     anyway_option,
@@ -58,7 +58,7 @@ Format: TypeAlias = Literal["text", "json", "csv"]
 @click.option("--explain", is_flag=True, help="Say who learned what of the photo and of this device.")
 @click.option(
     "--output",
-    type=values.Location(),
+    type=param_types.Location(),
     metavar="FILE",
     help="Append answers to FILE, as csv if its name says so, else JSON.",
 )
@@ -138,18 +138,18 @@ def _answers_file(
     if path is None or style == "text":
         return contextlib.nullcontext()
     spec = client.releaser.preset.spec
-    asking = Asking(client.releaser.bundle.id, spec.preset, spec.sigma_per_clip, anyway)
-    return AnswersFile(path, style, asking, resume=resume)
+    query = Query(client.releaser.bundle.id, spec.preset, spec.sigma_per_clip, anyway)
+    return AnswersFile(path, style, query, resume=resume)
 
 
 def _output(style: Format, file: AnswersFile | None, *, explain: bool) -> Output:
     if style == "text":
         return Text(explain=explain)
-    as_line = records.csv_record if style == "csv" else records.json_record
+    as_line = json_csv.csv_record if style == "csv" else json_csv.json_record
     if file is not None:
         return Records(as_line, file.write)
     if style == "csv":
-        terminal.write_answer(records.csv_header())
+        terminal.write_answer(json_csv.csv_header())
     return Records(as_line, terminal.write_answer)
 
 

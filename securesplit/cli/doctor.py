@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from securesplit.cli import native_stderr, terminal, values
+from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.options import (
     certs_option,
     check_certs,
@@ -36,7 +36,7 @@ SCHEMA = "securesplit.doctor/1"
 @click.option(
     "--client",
     "client_name",
-    type=values.CLIENT_NAME,
+    type=param_types.CLIENT_NAME,
     help="Whose certificate must be in that folder.  [default with --connect: device]",
 )
 @model_option

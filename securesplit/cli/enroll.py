@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from securesplit.cli import enrolment, terminal, values
+from securesplit.cli import exchange, param_types, terminal
 from securesplit.cli.options import certs_option
 from securesplit.cli.settings import command, source_of
 from securesplit.errors import ConfigError
@@ -19,31 +19,33 @@ if TYPE_CHECKING:
 
 @command(short_help="Get a certificate for a key that stays on this machine.")
 @certs_option
-@click.option("--client", type=values.CLIENT_NAME, default="device", show_default=True, help="Name of this device.")
+@click.option(
+    "--client", type=param_types.CLIENT_NAME, default="device", show_default=True, help="Name of this device."
+)
 @click.option(
     "--server-name",
     "server_names",
-    type=values.SERVER_NAME,
+    type=param_types.SERVER_NAME,
     multiple=True,
     metavar="NAME",
     help="This machine is a worker: its DNS name or address; may be repeated.",
 )
 @click.option(
     "--out",
-    type=values.Location(dir_okay=False, allow_dash=True),
+    type=param_types.Location(dir_okay=False, allow_dash=True),
     metavar="REQUEST",
     help="Request to write; - for stdout.  [default: NAME.csr]",
 )
 @click.option("--renew", is_flag=True, help="There is a certificate already: ask for the next one, for the same key.")
 @click.option(
     "--install",
-    type=values.Location(allow_dash=True),
+    type=param_types.Location(allow_dash=True),
     metavar="ANSWER",
     help="Check the CA machine's answer and put it in place; - for stdin.",
 )
 @click.option(
     "--fingerprint",
-    type=values.FINGERPRINT,
+    type=param_types.FINGERPRINT,
     metavar="SHA256",
     help="With --install: of the CA, as keygen shows it.  [default: asks at a terminal]",
 )
@@ -92,23 +94,23 @@ def _ask(certs: Path, client: str, server_names: tuple[str, ...], out: Path | No
     from securesplit.pki import enrolling, folder
 
     path = out or Path(f"{server_names[0].strip('[]').replace(':', '_') if server_names else client}.csr")
-    if path != enrolment.PIPE:
+    if path != exchange.PIPE:
         folder.check_replaceable(path, enrolling.REQUEST_HEADER)
     asked = enrolling.ask(certs, client=client, server_names=server_names, renew=renew, now=datetime.now(UTC))
-    if path == enrolment.PIPE:
+    if path == exchange.PIPE:
         terminal.write_answer(asked.request.decode("ascii"))
     else:
         folder.replace(path, asked.request)
-    enrolment.report(_asked(asked, path), aside=path == enrolment.PIPE)
+    exchange.report(_asked(asked, path), aside=path == exchange.PIPE)
 
 
 def _asked(asked: Asked, path: Path) -> list[str]:
-    is_piped = path == enrolment.PIPE
+    is_piped = path == exchange.PIPE
     lines = [
         f"{asked.title}: request made",
         f"  request      {'to standard output' if is_piped else path}",
         f"  key          {asked.key} ({'new' if asked.is_new_key else 'kept'}; it stays on this machine)",
-        f"  fingerprint  {enrolment.grouped(asked.fingerprint)}",
+        f"  fingerprint  {exchange.format_fingerprint(asked.fingerprint)}",
     ]
     if is_piped:
         return lines
@@ -122,12 +124,12 @@ def _asked(asked: Asked, path: Path) -> list[str]:
 def _install(certs: Path, path: Path, fingerprint: str | None) -> None:
     from securesplit.pki import enrolling, profile
 
-    answer = enrolling.read(enrolment.received(path, enrolling.MAX_ANSWER_BYTES), where=enrolment.shown(path))
+    answer = enrolling.read(exchange.read_input(path, enrolling.MAX_ANSWER_BYTES), where=exchange.display_name(path))
     ca = profile.fingerprint(answer.root)
     if enrolling.is_first_ca(certs, answer) or fingerprint is not None:
-        enrolment.compare(ca, fingerprint, what="the CA of the answer", shown_by="the CA machine")
+        exchange.confirm_fingerprint(ca, fingerprint, what="the CA of the answer", shown_by="the CA machine")
     installed = enrolling.install(certs, answer, accepted=ca, now=datetime.now(UTC))
-    enrolment.report(_installed(installed, answer.title, ca), aside=False)
+    exchange.report(_installed(installed, answer.title, ca), aside=False)
 
 
 def _installed(installed: Installed, title: str, ca: str) -> list[str]:
@@ -136,7 +138,7 @@ def _installed(installed: Installed, title: str, ca: str) -> list[str]:
         f"  certificate  {installed.certificate}",
         f"  sha256       {installed.credentials.fingerprint}",
         f"  expires      {installed.credentials.expires_at:%Y-%m-%d %H:%M} UTC",
-        f"  CA           {enrolment.grouped(ca)} ({'trusted from now on' if installed.is_first_ca else 'as before'})",
+        f"  CA           {exchange.format_fingerprint(ca)} ({'trusted from now on' if installed.is_first_ca else 'as before'})",
     ]
     if title.startswith("server"):
         note = "the worker also needs allowed-clients.txt of the CA machine, which says which devices may connect"

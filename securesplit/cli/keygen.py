@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from securesplit.cli import enrolment, terminal, values
-from securesplit.cli.enrolment import PIPE, grouped
+from securesplit.cli import exchange, param_types, terminal
+from securesplit.cli.exchange import PIPE, format_fingerprint
 from securesplit.cli.options import format_option
 from securesplit.cli.settings import command, source_of
 from securesplit.errors import ConfigError
@@ -27,7 +27,7 @@ SCHEMA = "securesplit.certificates/1"
 @command(short_help="Make keys and certificates, renew or revoke them.")
 @click.option(
     "--out",
-    type=values.Location(file_okay=False),
+    type=param_types.Location(file_okay=False),
     default=Path("certs"),
     show_default=True,
     help="Folder to write; an existing file is never overwritten.",
@@ -35,7 +35,7 @@ SCHEMA = "securesplit.certificates/1"
 @click.option(
     "--server-name",
     "server_names",
-    type=values.SERVER_NAME,
+    type=param_types.SERVER_NAME,
     multiple=True,
     metavar="NAME",
     help="DNS name or address of the worker; may be repeated.  [default: localhost, 127.0.0.1, ::1]",
@@ -43,31 +43,31 @@ SCHEMA = "securesplit.certificates/1"
 @click.option(
     "--client",
     "clients",
-    type=values.CLIENT_NAME,
+    type=param_types.CLIENT_NAME,
     multiple=True,
     metavar="NAME",
     help="A client to issue a certificate to; may be repeated.  [default: device]",
 )
-@click.option("--days", type=values.DAYS, default=90, show_default=True, help="Lifetime of the certificates.")
+@click.option("--days", type=param_types.DAYS, default=90, show_default=True, help="Lifetime of the certificates.")
 @click.option("--renew", is_flag=True, help="Issue server and clients again in place of the old files.")
 @click.option(
     "--revoke", "revoked", multiple=True, metavar="NAME", help="Take a client's or a server's certificates back."
 )
 @click.option(
     "--sign",
-    type=values.Location(allow_dash=True),
+    type=param_types.Location(allow_dash=True),
     metavar="REQUEST",
     help="Answer the request that enroll made on a device or worker; - for stdin.",
 )
 @click.option(
     "--answer",
-    type=values.Location(dir_okay=False, allow_dash=True),
+    type=param_types.Location(dir_okay=False, allow_dash=True),
     metavar="FILE",
     help="With --sign: file to write; - for stdout.  [default: REQUEST's name with .answer.pem]",
 )
 @click.option(
     "--fingerprint",
-    type=values.FINGERPRINT,
+    type=param_types.FINGERPRINT,
     metavar="SHA256",
     help="With --sign: of the key, as enroll shows it.  [default: asks at a terminal]",
 )
@@ -162,19 +162,21 @@ def _make(
 def _sign(out: Path, path: Path, answer: Path | None, *, days: int, fingerprint: str | None, new_key: bool) -> None:
     from securesplit.pki import csr, signing
 
-    where, now = enrolment.shown(path), datetime.now(UTC)
-    request = csr.parse(enrolment.received(path, csr.MAX_BYTES), where=where)
+    where, now = exchange.display_name(path), datetime.now(UTC)
+    request = csr.parse(exchange.read_input(path, csr.MAX_BYTES), where=where)
     csr.check_age(request, where=where, now=now)
     target = answer or (path if path == PIPE else path.with_suffix(".answer.pem"))
     is_piped = target == PIPE
-    enrolment.report(_asks(request, where), aside=is_piped)
+    exchange.report(_asks(request, where), aside=is_piped)
     standing = signing.examine(out, request, new_key=new_key)
     if fingerprint is not None or not standing.is_renewal:
-        enrolment.compare(request.fingerprint, fingerprint, what="the key of the request", shown_by=request.title)
+        exchange.confirm_fingerprint(
+            request.fingerprint, fingerprint, what="the key of the request", shown_by=request.title
+        )
     signed = signing.sign(out, request, None if is_piped else target, days=days, now=now, new_key=new_key)
     if is_piped:
         terminal.write_answer(signed.answer.decode("ascii"))
-    enrolment.report(_signed(signed, request, target, is_renewal=standing.is_renewal), aside=is_piped)
+    exchange.report(_signed(signed, request, target, is_renewal=standing.is_renewal), aside=is_piped)
 
 
 def _asks(request: CertificateRequest, where: str) -> list[str]:
@@ -183,7 +185,7 @@ def _asks(request: CertificateRequest, where: str) -> list[str]:
         f"request: {where}",
         f"  asks for     {request.title}",
         f"  made         {made}",
-        f"  fingerprint  {grouped(request.fingerprint)}",
+        f"  fingerprint  {format_fingerprint(request.fingerprint)}",
     ]
 
 
@@ -197,7 +199,7 @@ def _signed(signed: Signed, request: CertificateRequest, target: Path, *, is_ren
         f"  sha256       {profile.fingerprint(certificate)}",
         f"  expires      {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC",
         f"CA: {'created' if signed.is_new_ca else 'kept'}",
-        f"  fingerprint  {grouped(profile.fingerprint(signed.ca))}",
+        f"  fingerprint  {format_fingerprint(profile.fingerprint(signed.ca))}",
     ]
     if target != PIPE:
         lines.append("note: bring the answer back, for securesplit enroll --install, which must show the same CA")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from securesplit.cli import terminal, values
+from securesplit.cli import param_types, terminal
 from securesplit.cli.options import format_option, state_option
 from securesplit.cli.settings import command
 from securesplit.i18n import gettext as _
@@ -26,7 +26,7 @@ SCHEMA = "securesplit.ledger/1"
 
 @command("ledger")
 @click.option("--by", type=click.Choice(["day", "month", "year"]), default="month", help="Length of a period.")
-@click.option("--budget", type=values.BUDGET, help="Show what is left of this epsilon.")
+@click.option("--budget", type=param_types.BUDGET, help="Show what is left of this epsilon.")
 @format_option("Form of the answer.")
 @state_option
 def ledger(by: str, budget: float | None, style: str, state: Path | None) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from securesplit import i18n
-from securesplit.cli import process, settings, settings_check, terminal, values
+from securesplit.cli import param_types, process, settings, settings_check, terminal
 from securesplit.config import locale_folder
 from securesplit.errors import SecureSplitError
 
@@ -119,7 +119,7 @@ def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None
     help="Show each setting with its origin, and a traceback when something fails.",
 )
 @click.option(
-    "--lang", type=values.LANGUAGE, envvar="SECURESPLIT_LANG", help="Language of texts.  [default: the system's]"
+    "--lang", type=param_types.LANGUAGE, envvar="SECURESPLIT_LANG", help="Language of texts.  [default: the system's]"
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 @click.pass_context

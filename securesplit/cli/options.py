@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from securesplit.cli import values
+from securesplit.cli import param_types
 from securesplit.cli.settings import source_of
 from securesplit.errors import ConfigError
 
@@ -25,13 +25,13 @@ photos_argument = click.argument("photos", nargs=-1, required=True, type=click.P
 connect_option = click.option(
     "--connect",
     multiple=True,
-    type=values.ENDPOINT,
+    type=param_types.ENDPOINT,
     metavar="ENDPOINT",
     help="Worker at tcp://HOST:PORT; may be repeated.",
 )
 certs_option = click.option(
     "--certs",
-    type=values.Location(),
+    type=param_types.Location(),
     default=DEFAULT_CERTS,
     callback=_absolute,
     show_default="certs in the working folder",
@@ -40,27 +40,27 @@ certs_option = click.option(
 client_option = click.option(
     "--client",
     "client_name",
-    type=values.CLIENT_NAME,
+    type=param_types.CLIENT_NAME,
     default="device",
     show_default=True,
     help="Whose certificate in that folder to use.",
 )
 privacy_option = click.option(
     "--privacy",
-    type=values.PRIVACY,
+    type=param_types.PRIVACY,
     metavar="PRESET",
     help="Preset of the bundle (compact, private, ...) or an epsilon.  [default: the bundle's]",
 )
 model_option = click.option(
     "--model",
-    type=values.Location(),
+    type=param_types.Location(),
     metavar="BUNDLE",
     help="Bundle folder.  [default: the one in the package]",
 )
 state_option = click.option(
-    "--state", type=values.Location(), help="Folder of noise secret and ledger.  [default: the user's]"
+    "--state", type=param_types.Location(), help="Folder of noise secret and ledger.  [default: the user's]"
 )
-budget_option = click.option("--budget", type=values.BUDGET, help="Largest epsilon that this device may spend.")
+budget_option = click.option("--budget", type=param_types.BUDGET, help="Largest epsilon that this device may spend.")
 otel_option = click.option(
     "--otel", is_flag=True, help="Send traces to the OpenTelemetry collector of OTEL_EXPORTER_OTLP_ENDPOINT."
 )
@@ -85,7 +85,7 @@ def timeout_option(default: float, what: str) -> Callable[[Command], Command]:
     return click.option(
         "--timeout",
         "timeout_s",
-        type=values.TIMEOUT,
+        type=param_types.TIMEOUT,
         default=default,
         show_default=True,
         help=f"Seconds to wait for {what}.",

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from securesplit import wording
 from securesplit.cli import terminal
-from securesplit.cli.records import Stamp
+from securesplit.cli.json_csv import Stamp
 from securesplit.errors import SecureSplitError
 from securesplit.i18n import gettext as _
 from securesplit.i18n import ngettext, translated

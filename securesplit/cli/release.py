@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from securesplit.cli import native_stderr, terminal, values
+from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.options import anyway_option, model_option, photos_argument, privacy_option, state_option
 from securesplit.cli.settings import command
 from securesplit.errors import REFUSED, ConfigError, PhotoError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @photos_argument
 @click.option(
     "--out",
-    type=values.Location(),
+    type=param_types.Location(),
     required=True,
     metavar="FILE.npz",
     help="File to write; an existing one is replaced.",

@@ -17,8 +17,8 @@ import click
 from click.core import ParameterSource
 
 from securesplit import i18n
+from securesplit.cli import param_types, terminal
 from securesplit.cli import settings_check as check
-from securesplit.cli import terminal, values
 from securesplit.config import SettingsFile, find_config, locale_folder, read_config
 from securesplit.errors import ConfigError
 
@@ -200,7 +200,7 @@ class SettingsCommand(click.Command):
 def _lang_option() -> click.Option:
     return click.Option(
         ["--lang"],
-        type=values.LANGUAGE,
+        type=param_types.LANGUAGE,
         is_eager=True,
         callback=_speak_as_flagged,
         help="Language of texts: en, ko, or one of your own.  [default: the system's]",

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from securesplit.cli import native_stderr, terminal, values
-from securesplit.cli.network import network_argument, network_options
+from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.settings import command
+from securesplit.cli.split_options import network_argument, network_options
 from securesplit.errors import ConfigError, PhotoError
 
 if TYPE_CHECKING:
@@ -26,8 +26,10 @@ DRAWN_PHOTOS = 16
 @click.option(
     "--at", "layer", required=True, metavar="LAYER", help="Where to cut; `securesplit cuts NETWORK` lists it."
 )
-@click.option("--out", type=values.Location(), metavar="BUNDLE", help="Folder of the bundle to make.")
-@click.option("--head-only", type=values.Location(), metavar="FILE.tflite", help="Write the head alone, for a phone.")
+@click.option("--out", type=param_types.Location(), metavar="BUNDLE", help="Folder of the bundle to make.")
+@click.option(
+    "--head-only", type=param_types.Location(), metavar="FILE.tflite", help="Write the head alone, for a phone."
+)
 @network_options
 @click.option(
     "--pixels",
@@ -45,7 +47,7 @@ DRAWN_PHOTOS = 16
 )
 @click.option(
     "--calibration",
-    type=values.Location(),
+    type=param_types.Location(),
     metavar="FOLDER",
     help=f"Photos that set the ranges; up to {MAX_CALIBRATION_PHOTOS} are used.  [default: synthetic lesions]",
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from securesplit import tracing
-from securesplit.cli import terminal, values
+from securesplit.cli import param_types, terminal
 from securesplit.cli.options import certs_option, model_option, otel_option
 from securesplit.cli.settings import command
 from securesplit.errors import SecureSplitError
@@ -24,11 +24,15 @@ _log = logging.getLogger(__name__)
 
 @command(short_help="Serve the network's tail to authenticated clients.")
 @click.option(
-    "--bind", required=True, type=values.BIND, metavar="ENDPOINT", help="Where to listen, tcp://HOST:PORT; port 0: any."
+    "--bind",
+    required=True,
+    type=param_types.BIND,
+    metavar="ENDPOINT",
+    help="Where to listen, tcp://HOST:PORT; port 0: any.",
 )
 @click.option(
     "--workers",
-    type=values.WORKERS,
+    type=param_types.WORKERS,
     default="auto",
     show_default=True,
     metavar="N",
@@ -39,7 +43,7 @@ _log = logging.getLogger(__name__)
 @click.option("--pin", is_flag=True, help="A core of its own for each tail; for a machine that does nothing else.")
 @click.option(
     "--metrics",
-    type=values.HEALTH,
+    type=param_types.HEALTH,
     metavar="HOST:PORT",
     help="Serve /metrics, /livez and /readyz there.  [default: nowhere]",
 )
@@ -53,7 +57,7 @@ _log = logging.getLogger(__name__)
 )
 @click.option(
     "--audit-log",
-    type=values.Location(),
+    type=param_types.Location(),
     metavar="FILE",
     help="Append a line for each session that begins or ends; opened again on SIGHUP.  [default: none]",
 )

@@ -3,7 +3,7 @@
 from securesplit.imaging.listing import Listing
 from securesplit.imaging.memory import MAX_DECODED_BYTES, MAX_PIXELS
 from securesplit.imaging.photo import Square, load_photo, load_square, to_square
-from securesplit.imaging.source import MAX_FILE_BYTES, PhotoSource, photo_name
+from securesplit.imaging.photo_source import MAX_FILE_BYTES, PhotoSource, photo_name
 
 __all__ = [
     "MAX_DECODED_BYTES",

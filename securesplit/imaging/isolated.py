@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from PIL import Image, features
 
-from securesplit.children import environment
+from securesplit.child_env import child_environment
 from securesplit.errors import PhotoError
 from securesplit.imaging import dicom
 from securesplit.imaging.dicom import Dicom
@@ -139,7 +139,7 @@ def _answer(kind: str, stream: bytes, most: int) -> Iterator[IO[bytes]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=environment(),
+        env=child_environment(),
         start_new_session=True,
     )
     late = threading.Timer(MAX_DECODING_S, process.kill)

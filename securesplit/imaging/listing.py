@@ -22,7 +22,7 @@ from typing import BinaryIO, TextIO
 
 from securesplit.errors import PhotoError
 from securesplit.imaging import formats
-from securesplit.imaging.source import MAX_FILE_BYTES
+from securesplit.imaging.photo_source import MAX_FILE_BYTES
 
 STANDARD_INPUT = "-"
 SUFFIXES = frozenset(

@@ -25,9 +25,9 @@ from securesplit.imaging.dicom import Dicom
 from securesplit.imaging.jpeg import Jpeg
 from securesplit.imaging.lesion import Place, centre_square, choose_square
 from securesplit.imaging.memory import MAX_DECODED_BYTES, check_memory, check_size, too_large
-from securesplit.imaging.picture import facts_of
+from securesplit.imaging.photo_source import PhotoSource, check_array, read_source
+from securesplit.imaging.pillow_image import facts_of
 from securesplit.imaging.pixels import to_upright_rgb
-from securesplit.imaging.source import PhotoSource, check_array, read_source
 from securesplit.results import Crop
 
 _AGAIN = "copy the photo again from its source"

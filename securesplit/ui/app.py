@@ -29,7 +29,7 @@ from securesplit.results import Refusal
 from securesplit.ui import pictures, views
 from securesplit.ui.access import Access
 from securesplit.ui.guard import SESSION, Guard, cookie_name
-from securesplit.ui.keeping import Keeping
+from securesplit.ui.history_routes import HistoryRoutes
 from securesplit.ui.rendering import render
 from securesplit.ui.requests import body, endpoint
 
@@ -74,7 +74,7 @@ def build(client: AsyncClient, settings: Settings, access: Access) -> ASGIApp:
         yield
         await client.close()
 
-    page, keeping = Page(client, settings, access), Keeping(access, settings.state)
+    page, keeping = Page(client, settings, access), HistoryRoutes(access, settings.state)
     return Guard(Router([*page.routes(), *keeping.routes()], lifespan=lifespan), access, settings.port)
 
 

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from securesplit import i18n, text
-from securesplit.cli import records
-from securesplit.cli.answers import AnswersFile, Asking
+from securesplit.cli import json_csv
+from securesplit.cli.answers_file import AnswersFile, Query
 from securesplit.cli.main import run
 from securesplit.cli.progress import Tally
 from securesplit.device.ledger import Ledger
@@ -31,9 +31,9 @@ from securesplit.results import Refusal, error_to_json
 from tests.test_wording import ANSWER
 
 Draw = Callable[..., Path]
-ASKING = Asking("sha256:0", "private", 0.1167, anyway=False)
+ASKING = Query("sha256:0", "private", 0.1167, anyway=False)
 STAMP = {"bytes": 7, "modified": "2026-01-01T00:00:00.000000000Z"}
-LINES = {"json": records.json_record, "csv": records.csv_record}
+LINES = {"json": json_csv.json_record, "csv": json_csv.csv_record}
 
 
 def rows(content: str) -> list[dict[str, str]]:
@@ -67,7 +67,7 @@ def test_csv_has_a_row_a_photo_with_what_json_has(draw_photo: Draw, capsys: pyte
 
 def test_names_of_files_are_no_formulas_and_start_no_line() -> None:
     names = ["=cmd|' /C calc'!A0", "+1", "-1.jpg", "@x", "\t=1", "a\n=b", 'say "x",y', "\udcff.jpg"]
-    content = records.csv_header() + "".join(records.csv_record(answered(name)) for name in names)
+    content = json_csv.csv_header() + "".join(json_csv.csv_record(answered(name)) for name in names)
     found = [row["photo"] for row in rows(content)]
     assert found == ["'=cmd|' /C calc'!A0", "'+1", "'-1.jpg", "'@x", "\\x09=1", "a\\x0a=b", 'say "x",y', "\\xff.jpg"]
     assert content.count("\n") == 1 + len(names)
@@ -79,7 +79,7 @@ def test_every_column_is_documented() -> None:
     documented = [
         name for line in table.splitlines() if "|" in line for name in re.findall(r"`(\w+)`", line.split("|")[1])
     ]
-    assert documented == list(records.FIELDS)
+    assert documented == list(json_csv.FIELDS)
 
 
 @pytest.mark.parametrize("style", ["json", "csv"])
@@ -108,7 +108,7 @@ def test_what_counts_as_answered(style: Any, tmp_path: Path) -> None:
         assert not file.has("done.jpg", None)
         with pytest.raises(ConfigError, match="another command is writing"):
             AnswersFile(path, style, ASKING, resume=True)
-    anyway = Asking(ASKING.model_id, ASKING.preset, ASKING.sigma_per_clip, anyway=True)
+    anyway = Query(ASKING.model_id, ASKING.preset, ASKING.sigma_per_clip, anyway=True)
     with AnswersFile(path, style, anyway, resume=True) as file:
         assert not file.has("blurred.jpg", STAMP), "it may be answered now"
 
@@ -139,9 +139,9 @@ def test_an_unfinished_line_is_cut_off_wherever_it_ends(style: Any, tmp_path: Pa
         ("json", '{"photo": "x"}\n[]\n', "line 2 of .* is not an answer"),
         ("json", "\xff\n", "line 1 of .* is not an answer"),
         ("csv", "name,age\n", "line 1 of .* is not an answer"),
-        ("csv", records.csv_header() * 2, "line 2 of .* is not an answer"),
-        ("csv", records.csv_record(answered("x")), "line 1 of .* is not an answer"),
-        ("json", records.csv_header(), "line 1 of .* is not an answer"),
+        ("csv", json_csv.csv_header() * 2, "line 2 of .* is not an answer"),
+        ("csv", json_csv.csv_record(answered("x")), "line 1 of .* is not an answer"),
+        ("json", json_csv.csv_header(), "line 1 of .* is not an answer"),
     ],
 )
 def test_another_file_is_left_as_it_is(style: Any, content: str, said: str, tmp_path: Path) -> None:

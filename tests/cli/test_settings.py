@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from securesplit.cli import values
+from securesplit.cli import param_types
 from securesplit.cli.main import COMMANDS, run
 from securesplit.cli.settings_check import RENAMED
 from securesplit.pki import keystore, profile
@@ -297,7 +297,7 @@ def test_flag_and_environment_check_a_number_alike(
 
 
 def test_days_are_bounded_as_the_keys_are() -> None:
-    assert values.MOST_DAYS == profile.MAX_DAYS
+    assert param_types.MOST_DAYS == profile.MAX_DAYS
 
 
 def test_earlier_names_are_taken_with_a_hint(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

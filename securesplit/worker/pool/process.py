@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 
-from securesplit.children import environment
+from securesplit.child_env import child_environment
 from securesplit.worker.ipc.messages import Batch, Report
 from securesplit.worker.ipc.pipe import FrontPipe
 from securesplit.worker.settings import EngineSpec
@@ -102,6 +102,6 @@ def _start(theirs: int, *, show_errors: bool) -> subprocess.Popen[bytes]:
         stdin=theirs,
         stdout=subprocess.DEVNULL,
         stderr=None if show_errors else subprocess.DEVNULL,
-        env=environment(),
+        env=child_environment(),
         start_new_session=True,
     )

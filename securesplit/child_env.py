@@ -15,7 +15,7 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 """Libraries that are only loaded need no threads, each of which takes address space."""
 
 
-def environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """The variables of this process that a child needs, and this process's import path."""
     passed_on = {name: value for name, value in os.environ.items() if name.upper().startswith(_PASSED_ON)}
     return passed_on | _ONE_THREAD | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from securesplit.cli import demo, picture
+from securesplit.cli import demo, demo_picture
 from securesplit.cli.main import run
 from securesplit.device.release_step import Releaser
 from securesplit.imaging.synthetic import draw_lesion
@@ -19,7 +19,7 @@ PRESETS = ("private", "8", "compact", "none")
 PIXELS = np.zeros((150, 150, 3), np.uint8)
 
 
-def panels_of(privacy: str) -> list[picture.Panel]:
+def panels_of(privacy: str) -> list[demo_picture.Panel]:
     """Every panel of a synthetic lesion."""
     bundle = Bundle.load()
     releaser, decoder = Releaser(bundle, bytes(32), privacy=privacy), bundle.open_attack_decoder()
@@ -27,17 +27,21 @@ def panels_of(privacy: str) -> list[picture.Panel]:
     assert decoder is not None
     rebuilt = decoder.rebuild(spec, release, malignant=True)
     assert rebuilt is not None
-    shown = [picture._photo(PIXELS), picture._release(release, spec), picture._wire(bytes(release.nbytes + 88))]
-    return [*shown, *picture._attack(rebuilt), picture._verdict(rebuilt.figures)]
+    shown = [
+        demo_picture._photo(PIXELS),
+        demo_picture._release(release, spec),
+        demo_picture._wire(bytes(release.nbytes + 88)),
+    ]
+    return [*shown, *demo_picture._attack(rebuilt), demo_picture._verdict(rebuilt.figures)]
 
 
 @pytest.mark.parametrize("privacy", PRESETS)
 def test_words_fit_under_their_panel(privacy: str) -> None:
     for panel in panels_of(privacy):
-        assert ImageFont.load_default(picture.TITLE).getlength(panel.title) <= picture.PANEL
+        assert ImageFont.load_default(demo_picture.TITLE).getlength(panel.title) <= demo_picture.PANEL
         lines = panel.caption.splitlines()
         assert len(lines) <= 2
-        assert all(ImageFont.load_default(picture.SMALL).getlength(line) <= picture.PANEL for line in lines)
+        assert all(ImageFont.load_default(demo_picture.SMALL).getlength(line) <= demo_picture.PANEL for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -55,22 +59,22 @@ def test_one_integer_is_one_integer(privacy: str, title: str) -> None:
 @pytest.mark.parametrize("value", [-3, 0, 4, -700, 32767])
 def test_an_integer_is_written_and_not_a_square_of_one_colour(value: int) -> None:
     spec = Bundle.load().preset("private").spec
-    panel = picture._release(np.array([value], np.int16), spec)
-    assert panel.image.size == (picture.PANEL, picture.PANEL)
-    shares = [count / picture.PANEL**2 for count, _ in panel.image.getcolors(1 << 16) or []]
+    panel = demo_picture._release(np.array([value], np.int16), spec)
+    assert panel.image.size == (demo_picture.PANEL, demo_picture.PANEL)
+    shares = [count / demo_picture.PANEL**2 for count, _ in panel.image.getcolors(1 << 16) or []]
     assert 0.5 < max(shares) < 0.99
 
 
 def test_few_numbers_are_written_out() -> None:
     spec = Bundle.load().preset("private").spec
-    written = picture._release(np.arange(-8, 8, dtype=np.int8), spec).image
-    assert written.size == (picture.PANEL, picture.PANEL)
-    assert picture._release(np.zeros(picture.MAX_WRITTEN + 1, np.int8), spec).image.size != written.size
+    written = demo_picture._release(np.arange(-8, 8, dtype=np.int8), spec).image
+    assert written.size == (demo_picture.PANEL, demo_picture.PANEL)
+    assert demo_picture._release(np.zeros(demo_picture.MAX_WRITTEN + 1, np.int8), spec).image.size != written.size
 
 
 def test_a_bundle_without_a_decoder_has_one_row() -> None:
     spec = Bundle.load().preset("private").spec
-    one = picture.journey_picture(PIXELS, np.zeros(1, np.int16), spec, bytes(90), None)
+    one = demo_picture.journey_picture(PIXELS, np.zeros(1, np.int16), spec, bytes(90), None)
     assert one.height < 500 < one.width
 
 

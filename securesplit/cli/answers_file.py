@@ -18,17 +18,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Literal, Self
 
-from securesplit.cli import records
-from securesplit.cli.records import Stamp
+from securesplit.cli import json_csv
+from securesplit.cli.json_csv import Stamp
 from securesplit.errors import ConfigError, OutputError
 from securesplit.text import well_formed
 
 Style = Literal["json", "csv"]
-_COLUMNS: Final = tuple(records.FIELDS)
+_COLUMNS: Final = tuple(json_csv.FIELDS)
 
 
 @dataclass(frozen=True)
-class Asking:
+class Query:
     """What makes an answer that was given before one that need not be asked for again.
 
     Attributes:
@@ -59,7 +59,7 @@ class AnswersFile:
     Args:
         path: made where it is not there, readable by its owner only.
         style: of its lines.
-        asking: which of its lines count.
+        query: which of its lines count.
         resume: go on with a file that holds something.
 
     Raises:
@@ -67,33 +67,33 @@ class AnswersFile:
             another command is writing to it.
     """
 
-    def __init__(self, path: Path, style: Style, asking: Asking, *, resume: bool) -> None:
+    def __init__(self, path: Path, style: Style, query: Query, *, resume: bool) -> None:
         self._style = style
         self._answered: set[tuple[str, str, str]] = set()
         self._stream = _open(path)
         try:
-            self._read(path, asking, resume=resume)
+            self._read(path, query, resume=resume)
         except BaseException:
             self._stream.close()
             raise
 
-    def _read(self, path: Path, asking: Asking, *, resume: bool) -> None:
+    def _read(self, path: Path, query: Query, *, resume: bool) -> None:
         _lock(self._stream, path)
         if os.fstat(self._stream.fileno()).st_size and not resume:
             raise ConfigError(f"{path} is there already", hint="add --resume to go on with it, or name another file")
         whole = 0
         for record, end in _records(self._stream, self._style, path):
             whole = end
-            if asking.answers(record):
+            if query.answers(record):
                 self._answered.add((record["photo"], record["bytes"], record["modified"]))
         self._stream.truncate(whole)
         self._stream.seek(whole)
         if self._style == "csv" and not whole:
-            self.write(records.csv_header())
+            self.write(json_csv.csv_header())
 
     def has(self, photo: str, stamp: Stamp | None) -> bool:
         """Whether the photo of that name, size and time of change was answered."""
-        name = records.cell(photo) if self._style == "csv" else well_formed(photo)
+        name = json_csv.cell(photo) if self._style == "csv" else well_formed(photo)
         return stamp is not None and (name, str(stamp["bytes"]), str(stamp["modified"])) in self._answered
 
     def write(self, line: str) -> None:
@@ -143,7 +143,7 @@ def _lock(stream: BinaryIO, path: Path) -> None:
 
 
 def _records(stream: BinaryIO, style: Style, path: Path) -> Iterator[tuple[Mapping[str, str], int]]:
-    """Each whole line as what `Asking` and `AnswersFile.has` look at, with where it ends.
+    """Each whole line as what `Query` and `AnswersFile.has` look at, with where it ends.
 
     Raises:
         ConfigError: a line is not an answer in that style.
@@ -162,7 +162,7 @@ def _records(stream: BinaryIO, style: Style, path: Path) -> Iterator[tuple[Mappi
 
 def _from_json(line: str, _number: int) -> Mapping[str, str]:
     answer = json.loads(line)
-    return _from_row(records.csv_record(answer)) | {"photo": answer["photo"]}
+    return _from_row(json_csv.csv_record(answer)) | {"photo": answer["photo"]}
 
 
 def _from_csv(line: str, number: int) -> Mapping[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from securesplit.cli import values
+from securesplit.cli import param_types
 
 DEFAULT_SIDE = 150  # pixels
 
@@ -26,7 +26,7 @@ def network_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--weights",
-            type=values.Location(),
+            type=param_types.Location(),
             metavar="FILE.weights.h5",
             help="Weights of a backbone that is named.  [default: random]",
         ),

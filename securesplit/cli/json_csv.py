@@ -1,7 +1,7 @@
 """One line a photo for programs: the JSON contract, or a row of csv made from it (RFC 4180).
 
 Both say of a photo that is a file how large it was and when it was changed last, before it was read; by that an
-interrupted batch knows it again (`securesplit.cli.answers`). Neither is ever translated.
+interrupted batch knows it again (`securesplit.cli.answers_file`). Neither is ever translated.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ SHOWN = 100
 """Entries; older ones are counted."""
 
 
-class Keeping:
+class HistoryRoutes:
     """The history's endpoints.
 
     Args:

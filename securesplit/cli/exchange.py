@@ -12,19 +12,19 @@ PIPE = Path("-")  # in place of a file: standard input, or standard output
 _GROUP = 8  # hex digits that are read aloud at a time
 
 
-def grouped(fingerprint: str) -> str:
+def format_fingerprint(fingerprint: str) -> str:
     """A fingerprint as people compare it, and as ``--fingerprint`` takes it: groups of 8 digits."""
     return "-".join(fingerprint[at : at + _GROUP] for at in range(0, len(fingerprint), _GROUP))
 
 
-def received(path: Path, most_bytes: int) -> bytes:
+def read_input(path: Path, most_bytes: int) -> bytes:
     """A file that came from another machine, up to one byte more than it may have; raises as `folder.read_foreign`."""
     from securesplit.pki import folder
 
     return sys.stdin.buffer.read(most_bytes + 1) if path == PIPE else folder.read_foreign(path, most_bytes)
 
 
-def shown(path: Path) -> str:
+def display_name(path: Path) -> str:
     """What messages call it."""
     return "standard input" if path == PIPE else str(path)
 
@@ -35,7 +35,7 @@ def report(lines: list[str], *, aside: bool) -> None:
         (terminal.note if aside else terminal.answer)(line)
 
 
-def compare(actual: str, given: str | None, *, what: str, shown_by: str) -> None:
+def confirm_fingerprint(actual: str, given: str | None, *, what: str, shown_by: str) -> None:
     """Have a fingerprint compared: with ``--fingerprint``, else by whoever sits at the terminal.
 
     In a script that gives none nobody can be asked, and a warning says so.
@@ -48,9 +48,11 @@ def compare(actual: str, given: str | None, *, what: str, shown_by: str) -> None
     hint = f"somebody may have swapped the file; bring it again, and compare {what} with what {shown_by} shows"
     if given is not None:
         if lists.fingerprint_digits(given) != actual:
-            raise TrustError(f"{what} has another fingerprint than --fingerprint: {grouped(actual)}", hint=hint)
+            raise TrustError(
+                f"{what} has another fingerprint than --fingerprint: {format_fingerprint(actual)}", hint=hint
+            )
         return
-    same = terminal.ask(f"does {shown_by} show this fingerprint?  {grouped(actual)}")
+    same = terminal.ask(f"does {shown_by} show this fingerprint?  {format_fingerprint(actual)}")
     if same is None:
         terminal.note(f"warning: nobody compared {what}; give --fingerprint with what {shown_by} shows")
     elif not same:
