@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SCHEMA = "securesplit.cuts/1"
 
 
-@command(short_help="List the layers at which a network can be split.")
+@command()
 @network_argument
 @network_options
 @format_option("Text, or one JSON object.")

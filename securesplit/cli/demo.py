@@ -31,7 +31,7 @@ START_TIMEOUT_S = 60.0  # a busy two-core machine took 3 s
 SEED = 7  # of the lesion that is drawn where no photo is given
 
 
-@command(short_help="Show the whole journey of one photo, with nothing set up.")
+@command()
 @click.argument("photo", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--out", type=param_types.Location(), default=Path("demo.png"), show_default=True, help="Picture to write."

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 Format: TypeAlias = Literal["text", "json", "csv"]
 
 
-@command(short_help="Ask benign or malignant; the photo never leaves this device.")
+@command()
 @photos_argument
 @connect_option
 @certs_option

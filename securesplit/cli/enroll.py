@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from securesplit.pki.enrolling import Asked, Installed
 
 
-@command(short_help="Get a certificate for a key that stays on this machine.")
+@command()
 @certs_option
 @click.option(
     "--client", type=param_types.CLIENT_NAME, default="device", show_default=True, help="Name of this device."
@@ -133,12 +133,13 @@ def _install(certs: Path, path: Path, fingerprint: str | None) -> None:
 
 
 def _installed(installed: Installed, title: str, ca: str) -> list[str]:
+    trust = "trusted from now on" if installed.is_first_ca else "as before"
     lines = [
         f"{title}: certificate in place",
         f"  certificate  {installed.certificate}",
         f"  sha256       {installed.credentials.fingerprint}",
         f"  expires      {installed.credentials.expires_at:%Y-%m-%d %H:%M} UTC",
-        f"  CA           {exchange.format_fingerprint(ca)} ({'trusted from now on' if installed.is_first_ca else 'as before'})",
+        f"  CA           {exchange.format_fingerprint(ca)} ({trust})",
     ]
     if title.startswith("server"):
         note = "the worker also needs allowed-clients.txt of the CA machine, which says which devices may connect"

@@ -48,9 +48,8 @@ def confirm_fingerprint(actual: str, given: str | None, *, what: str, shown_by: 
     hint = f"somebody may have swapped the file; bring it again, and compare {what} with what {shown_by} shows"
     if given is not None:
         if lists.fingerprint_digits(given) != actual:
-            raise TrustError(
-                f"{what} has another fingerprint than --fingerprint: {format_fingerprint(actual)}", hint=hint
-            )
+            shown = format_fingerprint(actual)
+            raise TrustError(f"{what} has another fingerprint than --fingerprint: {shown}", hint=hint)
         return
     same = terminal.ask(f"does {shown_by} show this fingerprint?  {format_fingerprint(actual)}")
     if same is None:

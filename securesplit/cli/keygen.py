@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCHEMA = "securesplit.certificates/1"
 
 
-@command(short_help="Make keys and certificates, renew or revoke them.")
+@command()
 @click.option(
     "--out",
     type=param_types.Location(file_okay=False),

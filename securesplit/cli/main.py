@@ -69,11 +69,12 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  (click's signature)
-        """Import the command and give each of its flags its environment variable."""
+        """Import the command; give it its line, and each of its flags its environment variable."""
         if cmd_name not in COMMANDS:
             return None
-        name = COMMANDS[cmd_name][0]
+        name, line = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(f"securesplit.cli.{name}"), name)
+        command.short_help = line  # which completion shows
         keys = settings_check.known_keys(command)
         for option in dict.fromkeys(keys.values()):
             names = [f"{settings_check.PREFIX}{key.upper()}" for key, each in keys.items() if each is option]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from securesplit.device.release_step import Releaser
 
 
-@command(short_help="Write exactly what would leave the device, as arrays.")
+@command()
 @photos_argument
 @click.option(
     "--out",

@@ -21,7 +21,7 @@ MAX_CALIBRATION_PHOTOS = 64
 DRAWN_PHOTOS = 16
 
 
-@command(short_help="Split a network into the head and tail of a bundle.")
+@command()
 @network_argument
 @click.option(
     "--at", "layer", required=True, metavar="LAYER", help="Where to cut; `securesplit cuts NETWORK` lists it."

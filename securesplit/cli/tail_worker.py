@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-@command(short_help="Serve the network's tail to authenticated clients.")
+@command()
 @click.option(
     "--bind",
     required=True,

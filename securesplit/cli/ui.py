@@ -36,7 +36,7 @@ PACKAGES = ("starlette", "uvicorn", "jinja2")
 """Of the extra ``ui``."""
 
 
-@command(short_help="Open a page in the browser: photo in, answer out, all on this device.")
+@command()
 @connect_option
 @certs_option
 @client_option
