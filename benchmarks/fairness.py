@@ -26,14 +26,13 @@ import zmq
 
 from benchmarks.processes import line, process, serve_default
 from benchmarks.table import show
-from securesplit.channel import tensor
+from securesplit.channel import payload
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.events import Reply
 from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
 from securesplit.pki import issuing, keystore
 from securesplit.pki.credentials import Credentials
-from securesplit.transport import answer
 from securesplit.transport.async_connection import IN_FLIGHT, AsyncConnection
 from securesplit.transport.connection import Connection
 
@@ -163,7 +162,7 @@ class Ignoring:
 def _ignore(endpoint: str, certs: Path, preset: str, seconds: float) -> None:
     bundle = Bundle.load()
     spec = bundle.preset(preset).spec
-    body = answer.request(30_000, tensor.encode(np.zeros(spec.shape, spec.dtype)))
+    body = payload.OutgoingRequest(np.zeros(spec.shape, spec.dtype)).plaintext(30_000)
     credentials = keystore.load_client(certs, "greedy", now=datetime.now(UTC))
     with zmq.Context() as context:
         channels = (ClientChannel(credentials, bundle.identity, "127.0.0.1") for _ in range(MANY_SESSIONS))

@@ -20,11 +20,10 @@ from securesplit.audit.context import AuditContext, Result
 from securesplit.audit.observations import AUXILIARY_SEED, Answers, Observations, defence_ms, distinct_releases
 from securesplit.audit.photos import Side
 from securesplit.audit.reconstruction import not_run
+from securesplit.channel.payload import REQUEST_OVERHEAD_BYTES
 from securesplit.privacy import accounting
 from securesplit.text import counted, rounded_up
 
-REQUEST_OVERHEAD_BYTES = 96
-"""Frame header 40, tensor header 32, budget 8, AES-GCM tag 16: what a request weighs beyond its numbers."""
 MIN_PAIRS = 20
 
 

@@ -1,22 +1,16 @@
-"""A request's plaintext and what its answer says, as the client writes and reads them."""
+"""What a worker's answer is worth: its numbers beside the time that went by here."""
 
 from __future__ import annotations
 
-import math
-import struct
 import time
 from dataclasses import dataclass
 
-from securesplit.channel import tensor
-from securesplit.channel.frames import HEADER_BYTES
-from securesplit.channel.tensor import TensorSpec
+from securesplit.channel import payload
+from securesplit.channel.payload import OutgoingRequest
 from securesplit.errors import WorkerError
 from securesplit.transport.retry_policy import proven
 from securesplit.transport.worker_session import Exchange
 
-_PREFIX = struct.Struct(">II")
-_ANSWER = TensorSpec((2,), "float32")
-_TAG_BYTES = 16
 _CLOCK_SLACK_MS = 1_000.0
 """By so much two machines' clocks may disagree over one answer; more is not a measurement."""
 
@@ -42,39 +36,12 @@ class Answer:
     frame: bytes
 
 
-def request(budget_ms: int, body: bytes) -> bytes:
-    """The plaintext of a request: how long its answer is waited for, and the tensor."""
-    return _PREFIX.pack(budget_ms, 0) + body
-
-
-def payload_bytes(body: bytes) -> int:
-    """Header, ciphertext and tag of the request that carries a tensor."""
-    return HEADER_BYTES + _PREFIX.size + len(body) + _TAG_BYTES
-
-
-def read(plaintext: bytes) -> tuple[float, float]:
-    """Logit and milliseconds of an answer; both finite, the time not negative.
-
-    Raises:
-        WorkerError: the answer has another form, or numbers in it that cannot be.
-    """
-    try:
-        logit, tail_ms = map(float, tensor.decode(plaintext, [_ANSWER]))
-    except tensor.TensorError as error:
-        raise _senseless(error.message) from None
-    if not math.isfinite(logit):
-        raise _senseless(f"its logit is {logit}")
-    if not 0.0 <= tail_ms < math.inf:
-        raise _senseless(f"its tail took {tail_ms} ms")
-    return logit, tail_ms
-
-
-def conclude(exchange: Exchange, body: bytes, start_s: float) -> Answer:
+def conclude(exchange: Exchange, request: OutgoingRequest, start_s: float) -> Answer:
     """What a worker's reply says, where it can be an answer at all.
 
     Args:
-        exchange: the request and its reply.
-        body: the tensor that was sent.
+        exchange: the reply.
+        request: that was sent.
         start_s: when the request began, by ``time.perf_counter``.
 
     Raises:
@@ -82,15 +49,10 @@ def conclude(exchange: Exchange, body: bytes, start_s: float) -> Answer:
     """
     round_trip_ms = (time.perf_counter() - start_s) * 1_000
     try:
-        logit, tail_ms = read(exchange.plaintext)
+        logit, tail_ms = payload.parse_answer(exchange.plaintext)
         if tail_ms > round_trip_ms + _CLOCK_SLACK_MS:
-            raise _senseless(f"its tail took {tail_ms:g} ms of the {round_trip_ms:.0f} ms that went by here")
+            what = f"its tail took {tail_ms:g} ms of the {round_trip_ms:.0f} ms that went by here"
+            raise payload.senseless(what)
     except WorkerError as error:
         raise proven(error) from None
-    return Answer(logit, tail_ms, round_trip_ms, payload_bytes(body), exchange.frame)
-
-
-def _senseless(what: str) -> WorkerError:
-    return WorkerError(
-        f"the worker's answer makes no sense: {what}", hint="compare the versions, or ask another worker"
-    )
+    return Answer(logit, tail_ms, round_trip_ms, request.frame_bytes, exchange.frame)

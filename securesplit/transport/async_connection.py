@@ -16,8 +16,8 @@ from typing import Any, Self, TypeAlias
 import zmq.asyncio
 from numpy.typing import NDArray
 
-from securesplit.channel import tensor
 from securesplit.channel.client import ClientChannel
+from securesplit.channel.payload import OutgoingRequest
 from securesplit.config import check_timeout_s
 from securesplit.errors import TrustError, UnreachableError
 from securesplit.forking import MadeHere
@@ -91,14 +91,14 @@ class AsyncConnection:
             ConfigError: this process is a fork of the one that made the connection.
         """
         self._made.check()
-        body, retries, start_s = tensor.encode(release), RetryState(self._timeouts), time.perf_counter()
+        outgoing, retries, start_s = OutgoingRequest(release), RetryState(self._timeouts), time.perf_counter()
         try:
             async with asyncio.timeout(retries.deadline.left_s):
                 await self._turns.acquire()
         except TimeoutError:
             raise too_crowded() from None
         try:
-            return await self._persist(next(self._refs), body, retries, before_sending, start_s)
+            return await self._persist(next(self._refs), outgoing, retries, before_sending, start_s)
         finally:
             self._turns.release()
 
@@ -135,17 +135,17 @@ class AsyncConnection:
         )
 
     async def _persist(
-        self, ref: int, body: bytes, retries: RetryState, before_sending: BeforeSending, start_s: float
+        self, ref: int, outgoing: OutgoingRequest, retries: RetryState, before_sending: BeforeSending, start_s: float
     ) -> Answer:
         """Try until there is an answer, no endpoint is left, or no time."""
         while True:
             if self._context.closed:
                 raise UnreachableError("the connection was closed", hint="keep it open until the last answer")
             tried = self._selector.choose(retries)
-            plaintext, try_s = answer.request(retries.budget_ms, body), self._selector.try_s(retries)
+            plaintext, try_s = outgoing.plaintext(retries.budget_ms), self._selector.try_s(retries)
             try:
                 exchange = await self._sessions[tried].ask(ref, plaintext, try_s, before_sending)
-                found = answer.conclude(exchange, body, start_s)
+                found = answer.conclude(exchange, outgoing, start_s)
             except Retry as retry:
                 await asyncio.sleep(self._selector.failed(retry, tried, retries))
             else:

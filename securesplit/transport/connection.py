@@ -19,7 +19,7 @@ from typing import Any, Self
 import zmq
 from numpy.typing import NDArray
 
-from securesplit.channel import tensor
+from securesplit.channel.payload import OutgoingRequest
 from securesplit.config import check_timeout_s
 from securesplit.errors import UnreachableError
 from securesplit.forking import PerProcess
@@ -105,10 +105,10 @@ class Connection:
             WorkerError: no worker can compute this request.
             ConfigError: this process may open no more files.
         """
-        body, retries, start_s = tensor.encode(release), RetryState(self._timeouts), time.perf_counter()
+        outgoing, retries, start_s = OutgoingRequest(release), RetryState(self._timeouts), time.perf_counter()
         opened = self._opened.value
         try:
-            return self._take_turn(opened, body, retries, before_sending, start_s)
+            return self._take_turn(opened, outgoing, retries, before_sending, start_s)
         finally:
             if opened.is_over:
                 self.close()
@@ -164,7 +164,7 @@ class Connection:
     def _take_turn(
         self,
         opened: _Opened,
-        body: bytes,
+        outgoing: OutgoingRequest,
         retries: RetryState,
         before_sending: Callable[[], None],
         start_s: float,
@@ -181,7 +181,7 @@ class Connection:
             if opened.is_over or opened.is_asking:
                 raise _unusable(opened)
             mine = opened.is_asking = True
-            return self._persist(opened, next(self._refs), body, retries, before_sending, start_s)
+            return self._persist(opened, next(self._refs), outgoing, retries, before_sending, start_s)
         finally:
             if mine:
                 opened.is_asking = False
@@ -194,7 +194,7 @@ class Connection:
         self,
         opened: _Opened,
         ref: int,
-        body: bytes,
+        outgoing: OutgoingRequest,
         retries: RetryState,
         before_sending: Callable[[], None],
         start_s: float,
@@ -202,12 +202,12 @@ class Connection:
         """Try until there is an answer, no endpoint is left, or no time."""
         while True:
             tried = self._selector.choose(retries)
-            plaintext, try_s = answer.request(retries.budget_ms, body), self._selector.try_s(retries)
+            plaintext, try_s = outgoing.plaintext(retries.budget_ms), self._selector.try_s(retries)
             try:
                 exchange = opened.sessions[tried].ask(
                     opened.context, ref, plaintext, try_s, before_sending=before_sending
                 )
-                found = answer.conclude(exchange, body, start_s)
+                found = answer.conclude(exchange, outgoing, start_s)
             except Retry as retry:
                 time.sleep(self._selector.failed(retry, tried, retries))
             else:

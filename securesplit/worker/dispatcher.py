@@ -16,11 +16,11 @@ from math import inf
 from typing import TypeAlias
 
 from securesplit import tracing
+from securesplit.channel import payload
 from securesplit.channel.events import Request
 from securesplit.channel.frames import Code
 from securesplit.channel.server import ServerChannel
 from securesplit.channel.tensor import TensorError
-from securesplit.worker import request as requests
 from securesplit.worker.inflight import Answers, InFlight
 from securesplit.worker.jobs import Fate, Job, JobKey, Outcome
 from securesplit.worker.monitoring.counters import Meters
@@ -118,7 +118,7 @@ class Dispatcher:
         job = outcome.job
         plaintext = b""
         if outcome.fate is Fate.DONE:
-            plaintext = requests.answer(outcome.logit, outcome.tail_ms)
+            plaintext = payload.encode_answer(outcome.logit, outcome.tail_ms)
             self._tail_s += _LEARN * (outcome.tail_ms / 1_000 - self._tail_s)
         self._answers.add(job.key, plaintext, self._clock())
         self._reply(job.key, job.route, plaintext)
@@ -137,7 +137,7 @@ class Dispatcher:
 
     def _queue(self, event: Request, route: Route, received: float) -> None:
         try:
-            wanted = requests.parse(event.plaintext, self._served.presets)
+            wanted = payload.parse_request(event.plaintext, self._served.presets)
         except TensorError as error:
             self._warn(event.client, error)
             self._refuse("bad-release", Code.WORKER, event, route)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from securesplit import config
-from securesplit.channel import frames, tensor
+from securesplit.channel import frames, payload, tensor
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.events import Drop, HandshakeReady, Refused, Reply, Request, Send
 from securesplit.channel.frames import Code, ErrorBody, FrameError
@@ -36,8 +36,6 @@ from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import manifest
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore, profile
-from securesplit.transport import answer as answers
-from securesplit.worker import request as requests
 from securesplit_testing import photo_files
 from securesplit_testing.channels import BUNDLE, PEER, World
 from securesplit_testing.fuzz.metadata import draw_exif
@@ -82,7 +80,7 @@ class Tensors:
     def __call__(self, mutation: Mutation) -> str:
         data = mutation.apply(self.seeds[mutation.pick % len(self.seeds)])
         try:
-            wanted = requests.parse(data, self._allowed)
+            wanted = payload.parse_request(data, self._allowed)
         except TensorError:
             return "refused"
         assert wanted.spec in self._allowed
@@ -94,12 +92,12 @@ class Answers:
     """The answer's plaintext as a client reads it: two numbers, or a WorkerError; and what a worker writes is read."""
 
     def __init__(self) -> None:
-        self.seeds = [requests.answer(logit, 3.5) for logit in (-2.25, 0.0, 7.5)]
+        self.seeds = [payload.encode_answer(logit, 3.5) for logit in (-2.25, 0.0, 7.5)]
 
     def __call__(self, mutation: Mutation) -> str:
         data = mutation.apply(self.seeds[mutation.pick % len(self.seeds)])
         try:
-            logit, tail_ms = answers.read(data)
+            logit, tail_ms = payload.parse_answer(data)
         except WorkerError:
             return "refused"
         assert len(data) == len(self.seeds[0])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from securesplit import Client
-from securesplit.channel import frames, tensor
+from securesplit.channel import frames, payload, tensor
 from securesplit.channel.events import Request, Send
 from securesplit.channel.frames import Frame
 from securesplit.channel.server import ServerChannel
@@ -21,7 +21,6 @@ from securesplit.errors import BundleError, WorkerError
 from securesplit.model import Bundle
 from securesplit.model.presets import Calibration
 from securesplit.results import Diagnosis
-from securesplit.transport import answer
 from securesplit_testing.serving import IDENTITY, Running, running
 from tests.transport.middleman import middleman
 from tests.transport.test_forged import CLIENTS, KEYS, TIMEOUTS
@@ -83,7 +82,7 @@ def test_alone_it_is_an_error(name: str, ask: Any) -> None:
 @pytest.mark.parametrize("numbers", [(3e38, 0.0), (-3e38, 1e-45), (1e-45, -0.0)])
 def test_extreme_but_finite_answers_are_read(numbers: tuple[float, float]) -> None:
     plaintext = tensor.encode(np.array(numbers, np.float32))
-    assert answer.read(plaintext) == tuple(np.array(numbers, np.float32).tolist())
+    assert payload.parse_answer(plaintext) == tuple(np.array(numbers, np.float32).tolist())
     assert Calibration(1.0, 0.0).probability(numbers[0]) in (0.0, 0.5, 1.0)
 
 
