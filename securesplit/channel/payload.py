@@ -74,7 +74,7 @@ def parse_request(plaintext: bytes, allowed: Collection[TensorSpec]) -> ParsedRe
     """Read a request.
 
     Raises:
-        TensorError: it is no request, or its tensor is none of the allowed ones.
+        TensorError: it is not a request, or its tensor is none of the allowed ones.
     """
     if len(plaintext) < _PREFIX.size:
         raise TensorError("the request is too short")
