@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from securesplit.errors import ConfigError
+from securesplit.user_folders import config_folder
 
 LEAST_TIMEOUT_S: Final = 0.1
 MOST_TIMEOUT_S: Final = 86_400.0
@@ -172,7 +173,7 @@ def find_config(explicit: Path | None) -> Path | None:
             raise ConfigError(f"no settings file at {explicit.absolute()}", hint="check --config or SECURESPLIT_CONFIG")
         return explicit.absolute()
     try:
-        own = user_folder("XDG_CONFIG_HOME", ".config") / "securesplit" / "config.toml"
+        own = config_folder() / "config.toml"
     except ConfigError:
         return None  # a user without a home folder, as in a container
     return own if own.is_file() else None
@@ -181,29 +182,9 @@ def find_config(explicit: Path | None) -> Path | None:
 def locale_folder() -> Path | None:
     """Where the user's own translations lie, as ``LANGUAGE.po``; None without a home folder."""
     try:
-        return user_folder("XDG_CONFIG_HOME", ".config") / "securesplit" / "locale"
+        return config_folder() / "locale"
     except ConfigError:
         return None
-
-
-def user_folder(variable: str, below_home: str) -> Path:
-    """A base folder of the user, absolute: what the XDG `variable` names, else `below_home` in the home folder.
-
-    The XDG base directory specification has relative values ignored: they would lie in the working folder.
-
-    Raises:
-        ConfigError: the user has no home folder.
-    """
-    chosen = Path(os.environ.get(variable, ""))
-    if chosen.is_absolute():
-        return chosen
-    try:
-        home = Path.home()
-    except RuntimeError:
-        home = Path()
-    if not home.is_absolute():
-        raise ConfigError("this user has no home folder", hint=f"set HOME or {variable} to an absolute path")
-    return home / below_home
 
 
 def read_config(path: Path) -> SettingsFile:

@@ -13,7 +13,7 @@ from securesplit.device.ledger import Ledger
 from securesplit.errors import ConfigError
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
-from securesplit.privacy.noise import state_folder
+from securesplit.user_folders import state_folder
 from securesplit.worker import EmbeddedWorker
 from securesplit_testing.serving import now
 

@@ -87,7 +87,7 @@ def _rows_of(ctx: click.Context, shown_command: click.Command, flags: list[str])
 
 
 def _state() -> Path | None:
-    from securesplit.privacy.noise import state_folder
+    from securesplit.user_folders import state_folder
 
     try:
         return state_folder().absolute()

@@ -28,8 +28,8 @@ from securesplit.errors import BudgetError
 from securesplit.forking import ClosedAtFork
 from securesplit.privacy.accounting import DELTA, NO_LOSS, UNBOUNDED, Loss, compose
 from securesplit.privacy.exact import IntegerReleases
-from securesplit.privacy.noise import make_state_folder, state_folder
 from securesplit.text import counted, rounded_up
+from securesplit.user_folders import make_state_folder, state_folder
 
 LEDGER_FILE: Final = "ledger.sqlite3"
 LOCK_WAIT_S: Final = 10.0

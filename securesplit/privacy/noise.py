@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
 from typing import Final
@@ -22,42 +21,15 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
 from securesplit.atomic import create_once
-from securesplit.config import user_folder
 from securesplit.errors import CredentialError
 from securesplit.privacy.discrete_gaussian import DiscreteGaussian
 from securesplit.privacy.release import ReleaseSpec, release, release_by_mechanism, to_grid
+from securesplit.user_folders import make_state_folder, state_folder
 
-STATE_VARIABLE: Final = "SECURESPLIT_STATE"
 SECRET_FILE: Final = "noise.key"  # noqa: S105 - a file name; the secret itself is drawn from the operating system
 SECRET_BYTES: Final = 32
 RELEASE_ID_BYTES: Final = 16
 _CHUNK_BYTES: Final = 4096
-
-
-def state_folder() -> Path:
-    """The device's state: ``$SECURESPLIT_STATE``, else ``securesplit`` in the XDG state folder.
-
-    Raises:
-        ConfigError: the user has no home folder.
-    """
-    if chosen := os.environ.get(STATE_VARIABLE):
-        return Path(chosen)
-    return user_folder("XDG_STATE_HOME", ".local/state") / "securesplit"
-
-
-def make_state_folder(folder: Path) -> Path:
-    """Create `folder` for its owner alone; an existing one is left as it is.
-
-    Raises:
-        CredentialError: it cannot be created.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise CredentialError(
-            f"cannot create the state folder {folder}: {error.strerror}", hint=f"set {STATE_VARIABLE} to another folder"
-        ) from error
-    return folder
 
 
 def load_secret(folder: Path | None = None) -> bytes:

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from securesplit.atomic import create_once
 from securesplit.errors import CredentialError
 from securesplit.i18n import gettext_noop as _
-from securesplit.privacy.noise import make_state_folder, state_folder
+from securesplit.user_folders import make_state_folder, state_folder
 
 FOLDER: Final = "history"
 KEY_FILE: Final = "key.json"

@@ -22,7 +22,8 @@ from securesplit.errors import PhotoError
 from securesplit.imaging import isolated
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
-from securesplit.privacy.noise import load_secret, state_folder
+from securesplit.privacy.noise import load_secret
+from securesplit.user_folders import state_folder
 from securesplit.version import UNKNOWN_VERSION
 from tests.integration.conftest import Worker, start_worker, stop_worker
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from securesplit.errors import CredentialError
-from securesplit.privacy.noise import SECRET_FILE, NoiseSource, load_secret, state_folder
+from securesplit.privacy.noise import SECRET_FILE, NoiseSource, load_secret
 from securesplit.privacy.release import ReleaseSpec, release
 
 SPEC = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.3)
@@ -152,17 +152,6 @@ def test_a_file_in_place_of_the_folder_is_explained(tmp_path):
     (tmp_path / "state").write_text("")
     with pytest.raises(CredentialError, match="state folder"):
         load_secret(tmp_path / "state")
-
-
-def test_where_the_state_lies(monkeypatch, tmp_path):
-    monkeypatch.setenv("SECURESPLIT_STATE", str(tmp_path / "a"))
-    assert state_folder() == tmp_path / "a"
-    monkeypatch.delenv("SECURESPLIT_STATE")
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert state_folder() == tmp_path / "securesplit"
-    monkeypatch.delenv("XDG_STATE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert state_folder() == tmp_path / ".local" / "state" / "securesplit"
 
 
 def test_two_processes_draw_the_same_noise(tmp_path, pixels):

@@ -40,7 +40,8 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
         folder: None for the user's own.
     """
     from securesplit.device.ledger import LEDGER_FILE
-    from securesplit.privacy.noise import SECRET_FILE, load_secret, state_folder
+    from securesplit.privacy.noise import SECRET_FILE, load_secret
+    from securesplit.user_folders import state_folder
 
     try:
         folder = (folder or state_folder()).absolute()
