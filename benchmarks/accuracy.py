@@ -1,4 +1,4 @@
-"""AUC on the test photos, through the real client and worker, with the floor that needs no network.
+"""AUC on the test photos, through the real client and worker, with the baseline that needs no network.
 
 python -m benchmarks.accuracy [--data ../shared/data/ham10000] [--privacy compact]...
 """
@@ -17,7 +17,7 @@ from securesplit.model import Bundle
 from securesplit.worker import EmbeddedWorker
 from training.data.dataset import list_photos
 from training.data.photo import Photo
-from training.evaluation.baseline import colour_floor, labels
+from training.evaluation.baseline import colour_baseline, labels
 from training.evaluation.deployed import auc_interval
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--privacy", "--preset", dest="presets", action="append")
     args = parser.parse_args()
     bundle, photos = Bundle.load(args.model), list_photos(args.data)
-    rows = [row("colour only, no network", colour_floor(photos["train"], photos["test"]), None, photos["test"])]
+    rows = [row("colour only, no network", colour_baseline(photos["train"], photos["test"]), None, photos["test"])]
     test = photos["test"]
     rows += [row(name, *through_the_wire(bundle, name, test), test) for name in args.presets or bundle.presets]
     show("accuracy", ["preset", "AUC", "95 % interval", "AUC histology", "sensitivity", "specificity"], rows)

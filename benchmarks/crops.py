@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--formats", type=int, default=50, help="at most so many a group in every format")
     args = parser.parse_args()
     device = Device(Bundle.load(args.model), args.preset)
-    groups = samples.divide(dataset.list_photos(args.data))[args.side]
+    groups = samples.split_by_group(dataset.list_photos(args.data))[args.side]
     windows, wholes, formats = [], [], []
     for group, photos in groups.items():
         windows += _rows(group, judge_windows(device, photos, args.windows))

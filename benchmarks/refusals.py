@@ -66,7 +66,7 @@ class Device:
 def test_photos(root: Path, most: int) -> dict[str, list[Path]]:
     """Group -> photos that no gate is fitted or calibrated on."""
     found: dict[str, list[Path]] = {}
-    for group, photos in samples.divide(dataset.list_photos(root))["test"].items():
+    for group, photos in samples.split_by_group(dataset.list_photos(root))["test"].items():
         for photo in photos:
             found.setdefault("smartphone" if photo.source == "smartphone" else group, []).append(photo.path)
     return {group: paths[:most] for group, paths in found.items()}

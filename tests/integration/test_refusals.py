@@ -150,7 +150,7 @@ def test_real_photos_pass_and_everyday_ones_do_not(real_data: Path) -> None:
     if everyday:
         passed = [p.name for p in everyday if releaser.release(p).assessment.reason is None]
         assert len(passed) <= 1, passed
-    photos = samples.divide(dataset.list_photos(real_data))["test"]
+    photos = samples.split_by_group(dataset.list_photos(real_data))["test"]
     for group, most in (("ham10000", 0.04), ("phone", 0.09)):
         paths = [p.path for p in photos.get(group, []) if p.path.is_file()][:120]
         refused = [p.name for p in paths if releaser.release(p).assessment.reason is not None]

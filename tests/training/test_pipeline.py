@@ -25,7 +25,7 @@ from training.network.model import shipped_network
 from training.release import encoders, private, quantizer, regularizers
 from training.release.compact import Cached, split_network
 from training.release.layers import ClipNorm, Squash, TruncateToGrid, release_layers
-from training.release.private import Recipe
+from training.release.private import PrivateRecipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
@@ -81,7 +81,7 @@ def test_towers_learn_and_regularisers_hold_them_back(names: Iterable[str]) -> N
     maps = rng.normal(size=(512, 4, 4, 6)) + 3 * np.c_[malignant, site, np.zeros((512, 4))][:, None, None]
     thumbnail = np.repeat(site, 3, axis=1)[:, None, None].astype(np.float16) / 4 + 0.5
     cached = Cached(maps.astype(np.float16), 8 * malignant - 4, malignant, np.arange(512), thumbnail)
-    recipe = Recipe(towers=2, epochs=20, regularisers=dict.fromkeys(names, 0.1), learning_rate=5e-3)
+    recipe = PrivateRecipe(members=2, epochs=20, regularisers=dict.fromkeys(names, 0.1), learning_rate=5e-3)
     score, losses = private.trained_score(cached, site, recipe)
     assert roc_auc_score(malignant[:, 0], private.scores_of(score, cached)) > 0.9
     assert losses[-1] < losses[0]
@@ -152,9 +152,9 @@ def test_one_command_makes_a_bundle_and_goes_on_after_a_kill(tmp_path: Path) -> 
     assert second.returncode == 0, second.stderr[-2000:]
     assert "Epoch 4/4" in second.stdout
     assert "Epoch 1/4" not in second.stdout
-    born_again = run_record.read(tmp_path / "run-generation-2")
+    second = run_record.read(tmp_path / "run-generation-2")
     teacher = Bundle.load(tmp_path / "run" / "teacher")
-    assert (born_again["status"], born_again["made_from"]["teacher"]) == ("finished", teacher.id)
+    assert (second["status"], second["made_from"]["teacher"]) == ("finished", teacher.id)
     bundle = Bundle.load(tmp_path / "bundle")
     assert bundle.manifest.provenance["fine_tuning"]["run"] == "run-generation-2"
     head, tail = bundle.open_head(), bundle.open_tail()

@@ -19,7 +19,7 @@ from securesplit.atomic import atomic_folder_replacement
 from training.network import run_record
 from training.release import compact, encoders
 from training.release.compact import Cached, train_compact
-from training.release.private import Recipe, train_score
+from training.release.private import PrivateRecipe, train_score
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore")]
 
@@ -58,13 +58,17 @@ def test_compact_is_trained_again_where_its_settings_changed(tmp_path: Path) -> 
 def test_private_is_trained_again_where_its_settings_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[Any] = []
 
-    def towers(train: Cached, _secrets: Any, recipe: Recipe) -> tuple[keras.Model, list[float]]:
+    def members(train: Cached, _secrets: Any, recipe: PrivateRecipe) -> tuple[keras.Model, list[float]]:
         trained.append(recipe)
-        made = [encoders.private_tower(train.maps.shape[1:]) for _ in range(recipe.towers)]
+        made = [encoders.private_member(train.maps.shape[1:]) for _ in range(recipe.members)]
         return encoders.private_score(made), []
 
-    monkeypatch.setattr("training.release.private.trained_score", towers)
-    recipe, file, secrets = Recipe(towers=1, epochs=1), tmp_path / "private.weights.h5", np.zeros((40, 2), np.float32)
+    monkeypatch.setattr("training.release.private.trained_score", members)
+    recipe, file, secrets = (
+        PrivateRecipe(members=1, epochs=1),
+        tmp_path / "private.weights.h5",
+        np.zeros((40, 2), np.float32),
+    )
     for train, hidden, chosen, count in (
         (cached(1), secrets, recipe, 1),
         (cached(1), secrets, recipe, 1),

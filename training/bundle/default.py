@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from training.network.model import shipped_network
 from training.network.train import BEST, train
 from training.release import encoders
 from training.release.compact import Trained, load_cached, split_network, train_compact
-from training.release.private import REGULARISERS, Recipe, train_private
+from training.release.private import REGULARISERS, PrivateRecipe, train_private
 from training.release.regularizers import NAMES, secrets_of
 
 LICENCE = (
@@ -85,7 +85,7 @@ def stage_1(args: argparse.Namespace, data: Dataset) -> Path:
     for number in range(2, args.generations + 1):
         teachers.append(_teacher(run, data))
         start, run = run / BEST, args.run.with_name(f"{args.run.name}-generation-{number}")
-        train(replace(CONFIGS["born_again"], **own), data, run, start=start, teachers=teachers)
+        train(replace(CONFIGS["self_distillation"], **own), data, run, start=start, teachers=teachers)
     return run
 
 
@@ -118,8 +118,8 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
     shape = train.maps.shape[1:]
     private = encoders.private_spec(args.levels, args.sigma)
     secrets = secrets_of(data.photos["train"])
-    recipe = Recipe(
-        towers=args.towers,
+    recipe = PrivateRecipe(
+        members=args.members,
         epochs=args.private_epochs,
         levels=args.levels,
         regularisers=dict(args.regulariser or REGULARISERS),
@@ -137,7 +137,7 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
         "keras": keras.__version__,
         "tensorflow": version("tensorflow"),
         "fine_tuning": {"run": run.name, **_record(run)},
-        "private": asdict(recipe),
+        "private": recipe.to_json(),
         "command": "python -m training.bundle.default",
     }
     if args.provenance:
@@ -175,12 +175,21 @@ def main() -> None:
     )
     parser.add_argument("--views", type=int, default=1, help="random views of a training photo in stage 2")
     parser.add_argument("--compact-epochs", type=int, default=4)
-    parser.add_argument("--private-epochs", type=int, default=Recipe.epochs)
+    parser.add_argument("--private-epochs", type=int, default=PrivateRecipe.epochs)
     parser.add_argument(
-        "--levels", type=int, default=Recipe.levels, help="values of a release of the private preset before noise"
+        "--levels",
+        type=int,
+        default=PrivateRecipe.levels,
+        help="values of a release of the private preset before noise",
     )
-    parser.add_argument("--sigma", type=float, default=encoders.SHIPPED[1], help="σ/C of the private preset")
-    parser.add_argument("--towers", type=int, default=Recipe.towers, help="encoders of the private preset, averaged")
+    parser.add_argument("--sigma", type=float, default=encoders.PRIVATE_SIGMA, help="σ/C of the private preset")
+    parser.add_argument(
+        "--members",
+        "--towers",
+        type=int,
+        default=PrivateRecipe.members,
+        help="encoders of the private preset, averaged",
+    )
     parser.add_argument(
         "--regulariser",
         type=_regulariser,

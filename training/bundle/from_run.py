@@ -22,7 +22,6 @@ from training.bundle.calibrate import measure_and_write
 from training.data.dataset import Dataset, centre_square
 from training.evaluation.deployed import summary
 from training.network import run_record
-from training.network.config import Config
 from training.network.model import build_model
 
 CALIBRATION_PHOTOS = 64
@@ -58,7 +57,7 @@ def make_bundle(
         raise ConfigError(f"the run in {run} has no finished epoch", hint="give the same command again, it goes on")
     if data.digest != record["made_from"]["data_sha256"]:
         raise ConfigError(f"the run in {run} was made from other photos", hint="give the folder that it was trained on")
-    config = Config(**record["made_from"]["config"])
+    config = run_record.config_of(run)
     keras.mixed_precision.set_dtype_policy("float32")
     network = build_model(config)
     network.load_weights(str(best))

@@ -23,7 +23,7 @@ SPLITS = ("train", "val")
 
 
 @dataclass(frozen=True)
-class Photos:
+class PackedPhotos:
     """Photos with all that training asks of them; every array has one row for each photo.
 
     Attributes:
@@ -59,13 +59,13 @@ class Photos:
         """Named as `load` reads them."""
         return {f"{split}_{name}": getattr(self, name) for name in self.__dataclass_fields__}
 
-    def only(self, chosen: NDArray[np.bool_]) -> Photos:
+    def only(self, chosen: NDArray[np.bool_]) -> PackedPhotos:
         """The chosen ones."""
-        return Photos(**{name: getattr(self, name)[chosen] for name in self.__dataclass_fields__})
+        return PackedPhotos(**{name: getattr(self, name)[chosen] for name in self.__dataclass_fields__})
 
-    def joined(self, others: Photos) -> Photos:
+    def joined(self, others: PackedPhotos) -> PackedPhotos:
         """These and then the others."""
-        return Photos(
+        return PackedPhotos(
             **{name: np.concatenate([getattr(self, name), getattr(others, name)]) for name in self.__dataclass_fields__}
         )
 
@@ -85,7 +85,7 @@ def main() -> None:
     data.check_disjoint()
     arrays: dict[str, NDArray[Any]] = {}
     for split in SPLITS:
-        arrays |= Photos.of(data.split(split, args.side)).arrays(split)
+        arrays |= PackedPhotos.of(data.split(split, args.side)).arrays(split)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with args.out.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)

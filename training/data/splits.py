@@ -21,7 +21,7 @@ from training.data.photo import SPLITS
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 RECORD = "splits.csv"
 EARLIER_RECORD = "division.csv"
-"""What the record was called up to version 0.1; it is read where it is there."""
+"""What the record was called before; it is read where it is there."""
 
 
 def allocate(members: Mapping[str, Sequence[bool]], seed: int) -> dict[str, str]:

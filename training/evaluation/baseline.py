@@ -1,4 +1,4 @@
-"""The floor that every accuracy table carries: boosted trees on colour statistics, no network.
+"""The baseline that every accuracy table carries: boosted trees on colour statistics, no network.
 
 The hospitals of the public collections differ in colour and in how many malignant lesions they sent, so colour alone
 separates the classes to a surprising degree. A network is worth what it adds to this.
@@ -33,12 +33,12 @@ def labels(photos: Sequence[Photo]) -> NDArray[np.bool_]:
     return np.array([p.malignant for p in photos])
 
 
-def colour_floor(train: Sequence[Photo], test: Sequence[Photo]) -> NDArray[np.float64]:
+def colour_baseline(train: Sequence[Photo], test: Sequence[Photo]) -> NDArray[np.float64]:
     """Scores of `test`, ``(n,) float64``, by gradient-boosted trees on the colour statistics of `train`."""
-    return colour_floors(train, [test])[0]
+    return colour_baselines(train, [test])[0]
 
 
-def colour_floors(train: Sequence[Photo], others: Sequence[Sequence[Photo]]) -> list[NDArray[np.float64]]:
+def colour_baselines(train: Sequence[Photo], others: Sequence[Sequence[Photo]]) -> list[NDArray[np.float64]]:
     """Scores of several sets of photos, each a probability ``(n,) float64``, from one fit on `train`."""
     model = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.05, random_state=1)
     with threadpool_limits(1):  # so little work that threads only wait for each other, for minutes on a busy machine

@@ -46,7 +46,7 @@ def deployed_logits(
         embeddings: of `embed`, where they are known already.
     """
     embeddings = embed(bundle, split) if embeddings is None else embeddings
-    answer = Answers(bundle, split)
+    answer = ReleaseAnswers(bundle, split)
     return {
         name: np.array(answer(preset.spec, embeddings[name], NoiseSource(secret)), np.float32)
         for name, preset in bundle.presets.items()
@@ -71,7 +71,7 @@ def noisier_logits(
         sigmas_per_clip: the noises.
         secrets: 32 bytes each; every one is a draw.
     """
-    answer, spec = Answers(bundle, split), bundle.presets[name].spec
+    answer, spec = ReleaseAnswers(bundle, split), bundle.presets[name].spec
     return {
         sigma: np.concatenate(
             [answer(replace(spec, sigma_per_clip=sigma), embeddings, NoiseSource(s)) for s in secrets]
@@ -87,7 +87,7 @@ def noise_free_logits(bundle: Bundle, name: str, embeddings: Sequence[NDArray[np
     return np.array([float(tail(name, each[None])[0]) for each in sent], np.float32)
 
 
-class Answers:
+class ReleaseAnswers:
     """Embeddings -> releases with their noise -> logits of the tail; equal releases are computed once."""
 
     def __init__(self, bundle: Bundle, split: Split) -> None:

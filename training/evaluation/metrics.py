@@ -132,11 +132,11 @@ def _band(age: str) -> str:
 
 
 def by_stratum(
-    probability: Array, malignant: Array, photos: tuple[Photo, ...], *, threshold: float, draws: int, floor: Array
+    probability: Array, malignant: Array, photos: tuple[Photo, ...], *, threshold: float, draws: int, baseline: Array
 ) -> list[dict[str, Any]]:
     """A row a stratum: photos, malignant ones, and its figures where it has enough of both classes.
 
-    `floor` are the scores of the colour-only model; its AUC stands in each row as ``floor_auc``.
+    `baseline` are the scores of the colour-only model; its AUC stands in each row as ``floor_auc``.
     """
     lesions = np.array([p.lesion for p in photos])
     rows = []
@@ -145,7 +145,7 @@ def by_stratum(
         row: dict[str, Any] = {"stratum": name, "photos": len(members), "malignant": int(y.sum())}
         if min(y.sum(), (~y).sum()) >= MIN_CASES:
             row["auc"] = bootstrap(_auc_of(p, y), lesions[members], y, draws=draws)["auc"]
-            row["floor_auc"] = float(roc_auc_score(y, floor[members]))
+            row["floor_auc"] = float(roc_auc_score(y, baseline[members]))
             row |= at_threshold(y, p >= threshold)
         rows.append(row)
     return rows

@@ -1,4 +1,4 @@
-"""What a report needs from the photos: logits of every preset through the deployed bundle, and the colour-only floor.
+"""What a report needs from the photos: logits of every preset as it is deployed, and the colour-only baseline.
 
 Both take minutes on two cores, so they are kept in a cache folder under the bundle's identity and the data's hash.
 """
@@ -24,11 +24,11 @@ SPLITS = ("val", "test")
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits by split and preset, and the floor's scores by split; rows follow `photos`."""
+    """Logits by split and preset, and the baseline's scores by split; rows follow `photos`."""
 
     photos: dict[str, tuple[Photo, ...]]
     logits: dict[str, dict[str, NDArray[np.float32]]]
-    floor: dict[str, NDArray[np.float64]]
+    baseline: dict[str, NDArray[np.float64]]
 
     def malignant(self, split: str) -> NDArray[np.bool_]:
         """``(n,) bool``."""
@@ -54,7 +54,7 @@ def predict(bundle: Bundle, data: Dataset, cache: Path) -> Predictions:
     logits = {split: _cached(cache / f"{key}-{split}.npz", _logits(bundle, data, split)) for split in SPLITS}
     scores = _cached(
         cache / f"floors-{data.digest[:16]}.npz",
-        lambda: dict(zip(SPLITS, baseline.colour_floors(photos["train"], [photos[s] for s in SPLITS]), strict=True)),
+        lambda: dict(zip(SPLITS, baseline.colour_baselines(photos["train"], [photos[s] for s in SPLITS]), strict=True)),
     )
     return Predictions({s: tuple(photos[s]) for s in SPLITS}, logits, scores)
 

@@ -36,14 +36,14 @@ def measure(bundle: Bundle, predictions: Predictions, draws: int = DRAWS) -> dic
         "name": bundle.manifest.name,
         "counts": {split: _counts(predictions, split) for split in predictions.photos},
         "presets": presets,
-        "floor": _floor(predictions, draws),
+        "floor": _baseline(predictions, draws),
         "default_preset": default.spec.preset,
         "strata": metrics.by_stratum(
             probability,
             *(malignant, photos),
             threshold=default.threshold,
             draws=max(10, draws // 4),
-            floor=predictions.floor["test"],
+            baseline=predictions.baseline["test"],
         ),
     }
 
@@ -58,11 +58,11 @@ def _counts(predictions: Predictions, split: str) -> dict[str, int]:
     }
 
 
-def _floor(predictions: Predictions, draws: int) -> dict[str, metrics.Figure]:
+def _baseline(predictions: Predictions, draws: int) -> dict[str, metrics.Figure]:
     """The colour-only model as a preset is measured: its threshold too is fixed on validation photos."""
-    threshold = threshold_for_sensitivity(predictions.floor["val"], predictions.malignant("val"), SENSITIVITY)
+    threshold = threshold_for_sensitivity(predictions.baseline["val"], predictions.malignant("val"), SENSITIVITY)
     return metrics.deployed(
-        predictions.floor["test"],
+        predictions.baseline["test"],
         predictions.malignant("test"),
         predictions.histology("test"),
         predictions.lesions("test"),
@@ -117,7 +117,7 @@ def write(out: Path, bundle: Bundle, predictions: Predictions, measured: dict[st
     out.mkdir(parents=True, exist_ok=True)
     (out / "figures.json").write_text(figures_json(measured, indent=1) + "\n")
     malignant = predictions.malignant("test")
-    scores: dict[str, Any] = {**predictions.logits["test"], "colour only": predictions.floor["test"]}
+    scores: dict[str, Any] = {**predictions.logits["test"], "colour only": predictions.baseline["test"]}
     plots.roc(scores, malignant, predictions.histology("test"), out / "roc.png")
     calibrated = {name: _probability(predictions, preset)["test"] for name, preset in bundle.presets.items()}
     raw = _sigmoid(predictions.logits["test"][bundle.preset().spec.preset].astype(np.float64))

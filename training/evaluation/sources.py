@@ -12,7 +12,6 @@ HAM10000 alone.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +27,10 @@ from training import command
 from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import SIDE, DataError, Photo
 from training.evaluation import deployed
-from training.evaluation.baseline import colour_floors
+from training.evaluation.baseline import colour_baselines
 from training.network.config import Config
 from training.network.model import build_model
-from training.network.run_record import read
+from training.network.run_record import config_of
 from training.network.train import BEST
 
 _NOISE_SECRET = bytes(32)
@@ -39,7 +38,7 @@ _NOISE_SECRET = bytes(32)
 
 
 @dataclass(frozen=True)
-class Row:
+class SourceRow:
     """One source's figures.
 
     Attributes:
@@ -71,7 +70,7 @@ Scorer = Callable[[Split], NDArray[Any]]
 
 def by_source(
     data: Dataset, photos: Sequence[Photo], colour_train: Sequence[Photo], score: Scorer, side: int
-) -> list[Row]:
+) -> list[SourceRow]:
     """A row for each source of `photos` that holds both classes.
 
     Args:
@@ -86,14 +85,14 @@ def by_source(
         if not photo.is_premalignant:
             groups.setdefault(photo.source.split("/")[0], []).append(photo)
     groups = {name: group for name, group in groups.items() if 0 < sum(p.malignant for p in group) < len(group)}
-    colours = colour_floors(colour_train, list(groups.values()))
+    colours = colour_baselines(colour_train, list(groups.values()))
     return [
         _row(name, group, score(data.decoded(group, side)), colour)
         for (name, group), colour in zip(groups.items(), colours, strict=True)
     ]
 
 
-def _row(name: str, photos: Sequence[Photo], scores: NDArray[Any], colours: NDArray[Any]) -> Row:
+def _row(name: str, photos: Sequence[Photo], scores: NDArray[Any], colours: NDArray[Any]) -> SourceRow:
     malignant = np.array([p.malignant for p in photos])
     lesions = np.array([p.lesion for p in photos])
     proven = np.array([p.dx_type == "histo" for p in photos])
@@ -101,7 +100,7 @@ def _row(name: str, photos: Sequence[Photo], scores: NDArray[Any], colours: NDAr
     histology = float(roc_auc_score(malignant[proven], scores[proven])) if both else None
     auc = deployed.auc_interval(scores, malignant, lesions)
     colour_auc = float(roc_auc_score(malignant, colours))
-    return Row(name, len(photos), int(malignant.sum()), auc, histology, colour_auc)
+    return SourceRow(name, len(photos), int(malignant.sum()), auc, histology, colour_auc)
 
 
 def scorer_of_run(run: Path, config: Config) -> Scorer:
@@ -140,8 +139,7 @@ def main() -> None:
     if not ham10000:
         raise DataError(f"{args.data} is not a collection of data sets")
     if args.run is not None:
-        made_of: dict[str, Any] = json.loads(json.dumps(read(args.run)["config"], allow_nan=False))
-        config = Config(**made_of)
+        config = config_of(args.run)
         held = data.holding_out(config.hold_out.split(",")) if config.hold_out else data
         shown = {"val": held.photos["val"], **({"test": photos["test"]} if args.test else {})}
         score, side = scorer_of_run(args.run, config), config.side

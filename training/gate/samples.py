@@ -68,7 +68,7 @@ def group_of(photo: Photo) -> str:
     return "ham10000" if photo.source == "ham10000" else "isic"
 
 
-def divide(photos: Mapping[str, Sequence[Photo]]) -> dict[str, dict[str, list[Photo]]]:
+def split_by_group(photos: Mapping[str, Sequence[Photo]]) -> dict[str, dict[str, list[Photo]]]:
     """Side -> group -> photos, in an order that only their names decide; ``smartphone`` is the test's."""
     sides: dict[str, dict[str, list[Photo]]] = {side: {} for side in ("train", "val", "test")}
     for split, found in photos.items():
@@ -89,7 +89,7 @@ def _side(split: str, photo: Photo) -> str:
 
 def pictures(data: Dataset, side: int, others: Path | None) -> Iterator[Picture]:
     """All that a gate is fitted and calibrated on; the random numbers depend on `SEED` alone."""
-    sides = divide(data.photos)
+    sides = split_by_group(data.photos)
     rng = np.random.default_rng(SEED)
     for group, most in FITTED.items():
         chosen = sides["train"].get(group, [])

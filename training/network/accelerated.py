@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from securesplit.errors import ConfigError
 from securesplit.text import figures_json
 from training import command
-from training.data.pack import Photos
+from training.data.pack import PackedPhotos
 from training.network import validation
 from training.network.augmentation import Views
 from training.network.batches import epoch_order
@@ -52,7 +52,7 @@ REPORT_S = 20.0
 
 
 @dataclass(frozen=True)
-class Clock:
+class TrainingClock:
     """The share of a run's time that has passed."""
 
     start_s: float
@@ -62,10 +62,10 @@ class Clock:
         """From 0 to 1."""
         return min(1.0, (time.monotonic() - self.start_s) / self.seconds)
 
-    def left(self) -> Clock:
+    def left(self) -> TrainingClock:
         """A clock for the time that is left, starting now: the rate then warms up after everything was compiled."""
         now = time.monotonic()
-        return Clock(now, max(1e-3, self.start_s + self.seconds - now))
+        return TrainingClock(now, max(1e-3, self.start_s + self.seconds - now))
 
     def rate(self, peak: float) -> float:
         """One part of warm-up, then a cosine down to 1 % of `peak`."""
@@ -136,7 +136,7 @@ class Trainer:
         photos: all of them; they are copied to the accelerator once.
     """
 
-    def __init__(self, objective: Objective, config: Config, photos: Photos) -> None:
+    def __init__(self, objective: Objective, config: Config, photos: PackedPhotos) -> None:
         objective.build()
         self._objective, self._ema = objective, config.ema
         self._optimizer = keras.optimizers.AdamW(1e-3, weight_decay=config.weight_decay, clipnorm=1.0)
@@ -155,7 +155,11 @@ class Trainer:
         self._run = run.lower(self._state, self._data, rows, np.float32(0)).compile()
 
     def run(
-        self, rows: Iterator[NDArray[np.int64]], peak: float, clock: Clock, report: Callable[[], None] = lambda: None
+        self,
+        rows: Iterator[NDArray[np.int64]],
+        peak: float,
+        clock: TrainingClock,
+        report: Callable[[], None] = lambda: None,
     ) -> int:
         """Train until the clock has run out, then put the averaged weights into the network; return the steps done.
 
@@ -225,7 +229,7 @@ def answering(network: keras.Model, batch: int = 250) -> Callable[[NDArray[np.ui
     return answers
 
 
-def rows_of(photos: Photos, config: Config, held: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
+def rows_of(photos: PackedPhotos, config: Config, held: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
     """``(STEPS, batch)`` photo numbers without end, epoch after epoch, none of them `held`."""
     free = np.flatnonzero(~held)
     repeats = np.where(photos.is_phone[free], config.phone_repeat, 1)
@@ -241,9 +245,9 @@ def rows_of(photos: Photos, config: Config, held: NDArray[np.bool_]) -> Iterator
 
 def train(
     config: Config,
-    photos: dict[str, Photos],
+    photos: dict[str, PackedPhotos],
     out: Path,
-    clock: Clock,
+    clock: TrainingClock,
     *,
     starts: Sequence[Path] = (),
     weights: Path | None = None,
@@ -307,7 +311,7 @@ def train(
 
 def _teacher(backbone: str, path: Path, side: int) -> keras.Model:
     with drawn_by_numpy(1):
-        network = build_model(Config(backbone, side=side, ends="cut", batch_norm="frozen"))
+        network = build_model(Config(backbone, side=side, outputs="auxiliary", batch_norm="frozen"))
     load_weights_npz(network, path)
     return network
 
@@ -320,7 +324,7 @@ def _mean_weights(network: keras.Model, starts: Sequence[Path]) -> list[NDArray[
     return [np.mean(same, axis=0) for same in zip(*found, strict=True)]
 
 
-def _line(photos: Photos, logits: NDArray[np.float32]) -> str:
+def _line(photos: PackedPhotos, logits: NDArray[np.float32]) -> str:
     return " ".join(f"{k.removeprefix('val_')} {v:.4f}" for k, v in validation.figures(photos, logits).items())
 
 
@@ -341,9 +345,9 @@ def main() -> None:
     teachers = [(backbone, Path(path)) for backbone, _, path in (given.partition(":") for given in args.teacher)]
     result = train(
         named(args.config, args.set),
-        {split: Photos.load(args.photos, split) for split in ("train", "val")},
+        {split: PackedPhotos.load(args.photos, split) for split in ("train", "val")},
         args.out,
-        Clock(start_s, args.seconds),
+        TrainingClock(start_s, args.seconds),
         starts=args.start,
         weights=args.weights,
         teachers=teachers,

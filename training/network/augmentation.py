@@ -16,7 +16,7 @@ from keras import ops
 
 
 @dataclass(frozen=True)
-class Recipe:
+class AugmentationRecipe:
     """How far a view may differ from its photo; shares of the photo's side, of a turn, and of the light.
 
     Attributes:
@@ -39,11 +39,11 @@ class Recipe:
 ANY_TURN = 0.5
 PLAIN: dict[str, Any] = {"dtype": "float32"}  # pixels keep their precision, whatever the network computes in
 RECIPES = {
-    "student": Recipe("horizontal", turn=0.05, shift=0.05, zoom=0.1),
-    "dermoscopy": Recipe(
+    "student": AugmentationRecipe("horizontal", turn=0.05, shift=0.05, zoom=0.1),
+    "dermoscopy": AugmentationRecipe(
         *("horizontal_and_vertical", ANY_TURN, 0.1, 0.28), saturation=0.25, contrast=0.25, brightness=0.12, cast=0.08
     ),
-    "cameras": Recipe(
+    "cameras": AugmentationRecipe(
         *("horizontal_and_vertical", ANY_TURN, 0.1, 0.35),
         saturation=0.4,
         contrast=0.4,
@@ -55,13 +55,13 @@ RECIPES = {
 }
 
 
-class Move(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
+class RandomAffine(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
     """Random flip, shift, turn and zoom of each photo about its centre; beyond its edges a photo is its mirror image.
 
     One transform, hence one interpolation: several would blur the photo several times.
     """
 
-    def __init__(self, recipe: Recipe, strength: float, seed: int, **kwargs: Any) -> None:
+    def __init__(self, recipe: AugmentationRecipe, strength: float, seed: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.recipe = recipe
         self.shift = min(0.5, recipe.shift * strength)
@@ -95,10 +95,10 @@ class Move(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
         return keras.random.uniform((count,), low, high, seed=self.seeds)
 
 
-class Light(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
+class ColorJitter(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
     """Random saturation, contrast, brightness and colour cast of each photo, in operations that are cheap on a CPU."""
 
-    def __init__(self, recipe: Recipe, strength: float, seed: int, **kwargs: Any) -> None:
+    def __init__(self, recipe: AugmentationRecipe, strength: float, seed: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.recipe = recipe
         self.strength = strength
@@ -127,7 +127,7 @@ class Camera(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
     Collections differ in both, and in how many of their lesions are malignant, so a network could learn either instead.
     """
 
-    def __init__(self, recipe: Recipe, strength: float, seed: int, **kwargs: Any) -> None:
+    def __init__(self, recipe: AugmentationRecipe, strength: float, seed: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.sharpness = min(1.0, recipe.sharpness * strength)
         self.frame = recipe.frame
@@ -150,7 +150,7 @@ class Camera(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
         return photos * (1 - outside[..., None])
 
 
-class Hairs(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
+class HairOverlay(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
     """Dark hairs drawn over each photo, from none to `most`: parabolas anywhere, one to three pixels of 150 wide.
 
     Hairs lie over many moles and say nothing about them; drawing some teaches a network to look past them (the winners
@@ -192,13 +192,13 @@ def layers(name: str, strength: float, seed: int, hairs: int = 0) -> list[keras.
     if name == "none":
         return []
     recipe = RECIPES[name]
-    stack: list[keras.layers.Layer] = [Move(recipe, strength, seed, **PLAIN)]
+    stack: list[keras.layers.Layer] = [RandomAffine(recipe, strength, seed, **PLAIN)]
     if recipe.cast and strength:
-        stack.append(Light(recipe, strength, seed + 1, **PLAIN))
+        stack.append(ColorJitter(recipe, strength, seed + 1, **PLAIN))
     if recipe.sharpness and strength:
         stack.append(Camera(recipe, strength, seed + 3, **PLAIN))
     if hairs:
-        stack.append(Hairs(hairs, seed + 2, **PLAIN))
+        stack.append(HairOverlay(hairs, seed + 2, **PLAIN))
     return stack
 
 

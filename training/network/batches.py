@@ -31,7 +31,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Source:
+class BatchSource:
     """What batches are made of: photos, their targets and weights by output of the network, and how they are shown."""
 
     split: Split
@@ -100,7 +100,7 @@ def epoch_order(
     return rng.permutation(np.concatenate(drawn)).astype(np.int64)
 
 
-def tensorflow_batches(source: Source, first_epoch: int) -> Any:
+def tensorflow_batches(source: BatchSource, first_epoch: int) -> Any:
     """A `tf.data.Dataset` of ``(photos (b, side, side, 3) float32, targets, weights)``, from `first_epoch` on."""
     import tensorflow as tf
 
@@ -145,7 +145,7 @@ def tensorflow_batches(source: Source, first_epoch: int) -> Any:
 class ArrayBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
     """The same batches without `tf.data`: the layers run on whatever backend Keras has."""
 
-    def __init__(self, source: Source, first_epoch: int) -> None:
+    def __init__(self, source: BatchSource, first_epoch: int) -> None:
         super().__init__()
         self._source, self._epoch, self._views, self._mixing = source, first_epoch, source.views(), source.mixing()
 
@@ -168,7 +168,7 @@ class ArrayBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is unt
         return keras.tree.map_structure(keras.ops.convert_to_numpy, mixed)
 
 
-def batches(source: Source, first_epoch: int) -> Any:
+def batches(source: BatchSource, first_epoch: int) -> Any:
     """What `keras.Model.fit` takes on this backend."""
-    makers: dict[bool, Callable[[Source, int], Any]] = {True: tensorflow_batches, False: ArrayBatches}
+    makers: dict[bool, Callable[[BatchSource, int], Any]] = {True: tensorflow_batches, False: ArrayBatches}
     return makers[keras.backend.backend() == "tensorflow"](source, first_epoch)

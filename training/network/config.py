@@ -1,14 +1,15 @@
 """How a network is trained, as named configurations; one command runs any of them (`training.train`).
 
 ``student`` is the recipe of the student project that this one grew out of. ``dermoscopy`` is the stronger one beside
-it; ``born_again`` goes on from its weights, taught by the network that it starts from (self-distillation, Furlanello et
-al., Born-Again Neural Networks, ICML 2018). ``inception`` is the student's network, taught by the shipped bundle.
+it; ``self_distillation`` goes on from its weights, taught by the network that it starts from (Furlanello et al.,
+Born-Again Neural Networks, ICML 2018). ``inception`` is the student's network, taught by the shipped bundle.
 """
 
 from __future__ import annotations
 
+import sys
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ CHOICES = {
     "pixels": ("pretrained", "0..1"),
     "views": ("none", "student", "dermoscopy", "cameras"),
     "balance": ("equal", "none"),
-    "ends": ("one", "cut"),
+    "outputs": ("final", "auxiliary"),
     "optimizer": ("adam", "adamw"),
     "schedule": ("constant", "cosine"),
     "batch_norm": ("frozen", "trained"),
@@ -55,8 +56,9 @@ class Config:
         hold_out: sources kept out of training and measured instead, with commas between them.
         malignant_weight: of a malignant photo in the loss.
         histology_weight: of a benign photo that was confirmed by histopathology, in the loss.
-        ends: ``one`` (pooling, dropout, dense) or ``cut`` (a second end at the cut, and the diagnoses where known).
-        cut_weight: of the losses of the end at the cut, beside those of the usual end.
+        outputs: ``final`` (pooling, dropout, dense) or ``auxiliary`` (the same also at the cut, and for the diagnoses
+            where they are known).
+        cut_weight: of the losses of the outputs at the cut, beside those of the final ones.
         dropout: share before each dense layer.
         batch: photos a step, over all devices and machines together.
         epochs: of training.
@@ -92,7 +94,7 @@ class Config:
     hold_out: str = ""
     malignant_weight: float = 1.0
     histology_weight: float = 1.0
-    ends: str = "one"
+    outputs: str = "final"
     cut_weight: float = 0.5
     dropout: float = 0.3
     batch: int = 32
@@ -137,7 +139,7 @@ _DERMOSCOPY = Config(
     balance="none",
     malignant_weight=2.0,
     histology_weight=1.5,
-    ends="cut",
+    outputs="auxiliary",
     learning_rate=1.5e-4,
     label_smoothing=0.05,
     ema=0.997,
@@ -156,7 +158,7 @@ CONFIGS = {
         monitor="balanced_accuracy",  # the student's validation photos were balanced, where this is the accuracy
     ),
     "dermoscopy": _DERMOSCOPY,
-    "born_again": replace(
+    "self_distillation": replace(
         _DERMOSCOPY,
         hairs=3,
         balance="equal",
@@ -181,12 +183,28 @@ CONFIGS = {
 }
 
 
+EARLIER_CONFIGS = {"born_again": "self_distillation"}
+EARLIER_OUTPUTS = {"one": "final", "cut": "auxiliary"}
+"""Earlier names -> names now; ``outputs`` was ``ends``. Run folders hold them, and the command line takes them, with a
+hint, up to and including the next release."""
+
+
+def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as `Config.to_json` gave it, in this version or an earlier one, under the names of this one."""
+    now = dict(values)
+    if "ends" in now:
+        now["outputs"] = EARLIER_OUTPUTS[now.pop("ends")]
+    return now
+
+
 def named(name: str, settings: Iterable[str] = ()) -> Config:
     """The configuration called `name`, with ``KEY=VALUE`` settings instead of its own.
 
     Raises:
         ConfigError: no such configuration or key, or a value of the wrong type or out of range.
     """
+    if name in EARLIER_CONFIGS:
+        name = _renamed(name, EARLIER_CONFIGS[name])
     if name not in CONFIGS:
         raise ConfigError(f"no configuration is called {name!r}", hint=f"choose one of {', '.join(CONFIGS)}")
     return changed(CONFIGS[name], settings)
@@ -202,6 +220,8 @@ def changed(config: Config, settings: Iterable[str]) -> Config:
     values: dict[str, Any] = {}
     for setting in settings:
         key, _, text = setting.partition("=")
+        if key == "ends" and text in EARLIER_OUTPUTS:
+            key, _, text = _renamed(setting, f"outputs={EARLIER_OUTPUTS[text]}").partition("=")
         if key not in kinds or not text:
             raise ConfigError(f"{setting!r} is no KEY=VALUE of a configuration", hint=f"keys: {', '.join(kinds)}")
         try:
@@ -211,3 +231,8 @@ def changed(config: Config, settings: Iterable[str]) -> Config:
                 f"{key} takes {_WORDS.get(kinds[key], 'a word')}, not {text!r}", hint="see training/network/config.py"
             ) from None
     return replace(config, **values)
+
+
+def _renamed(earlier: str, now: str) -> str:
+    sys.stderr.write(f"hint: {earlier} is called {now} now\n")
+    return now

@@ -14,14 +14,14 @@ from training.network.batch_norm import freeze_batch_norm, train_batch_norm
 from training.network.config import Config
 
 DIAGNOSIS_WEIGHT = 0.5
-"""Of the loss of an end for the seven diagnoses, beside that of the end for malignant."""
+"""Of the loss of an output for the seven diagnoses, beside that of the one for malignant."""
 
 
 def build_model(config: Config, weights: Path | None = None) -> keras.Model:
     """The network of `config`: ``(n, side, side, 3)`` pixels in 0..255 -> logits by name, ``malignant`` among them.
 
     Args:
-        config: names backbone, ends and what batch norm does.
+        config: names backbone, outputs and what batch norm does.
         weights: ImageNet weights of the backbone; None: random ones.
 
     Raises:
@@ -29,8 +29,8 @@ def build_model(config: Config, weights: Path | None = None) -> keras.Model:
     """
     backbone = backbones.build(config.backbone, config.side, weights, unit_scale=config.pixels == "0..1")
     (freeze_batch_norm if config.batch_norm == "frozen" else train_batch_norm)(backbone)
-    if config.ends == "cut":
-        return add_ends(backbone, config.backbone, config.dropout)
+    if config.outputs == "auxiliary":
+        return add_outputs(backbone, config.backbone, config.dropout)
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
     dropped = keras.layers.Dropout(config.dropout, name="dropout")(pooled)
     logit = keras.layers.Dense(1, dtype="float32", name="malignant")(dropped)
@@ -38,12 +38,12 @@ def build_model(config: Config, weights: Path | None = None) -> keras.Model:
 
 
 def shipped_network(backbone: str, side: int = SIDE) -> keras.Model:
-    """The kind of network that the shipped bundle is made from, with random weights: `backbone` with both ends."""
-    return build_model(Config(backbone, side=side, ends="cut", batch_norm="frozen"))
+    """The kind of network that the shipped bundle is made from, with random weights: `backbone` with all outputs."""
+    return build_model(Config(backbone, side=side, outputs="auxiliary", batch_norm="frozen"))
 
 
-def add_ends(backbone: keras.Model, name: str, dropout: float) -> keras.Model:
-    """`backbone`, called `name` in `securesplit.model.backbones`, with two supervised ends.
+def add_outputs(backbone: keras.Model, name: str, dropout: float) -> keras.Model:
+    """`backbone`, called `name` in `securesplit.model.backbones`, with supervised outputs at two places.
 
     One is the usual one after the last feature map, the other stands straight at the cut, so that the map which the
     release is made from already separates the lesions.
@@ -53,14 +53,14 @@ def add_ends(backbone: keras.Model, name: str, dropout: float) -> keras.Model:
         "dx", "cut_dx": (n, 7) logits}``. The layer of the cut keeps its own name.
     """
     cut = keras.layers.GlobalAveragePooling2D(name="cut_pool")(backbone.get_layer(backbones.BACKBONES[name].cut).output)
-    ends = {
-        **_end("", keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output), dropout),
-        **_end("cut_", keras.layers.Dense(128, "silu", name="cut_hidden")(cut), dropout),
+    outputs = {
+        **_outputs("", keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output), dropout),
+        **_outputs("cut_", keras.layers.Dense(128, "silu", name="cut_hidden")(cut), dropout),
     }
-    return keras.Model(backbone.input, ends, name=name)
+    return keras.Model(backbone.input, outputs, name=name)
 
 
-def _end(prefix: str, features: Any, dropout: float) -> dict[str, Any]:
+def _outputs(prefix: str, features: Any, dropout: float) -> dict[str, Any]:
     features = keras.layers.Dropout(dropout, name=f"{prefix}dropout")(features)
     return {
         f"{prefix}malignant": keras.layers.Dense(1, dtype="float32", name=f"{prefix}malignant")(features),
@@ -112,6 +112,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> None:
     optimizer.build(model.trainable_variables)
 
 
-def loss_weight(end: str, config: Config) -> float:
+def loss_weight(output: str, config: Config) -> float:
     """Of the loss of an output of the network, by its name."""
-    return (DIAGNOSIS_WEIGHT if end.endswith("dx") else 1.0) * (config.cut_weight if end.startswith("cut_") else 1.0)
+    of_label = DIAGNOSIS_WEIGHT if output.endswith("dx") else 1.0
+    return of_label * (config.cut_weight if output.startswith("cut_") else 1.0)

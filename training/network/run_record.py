@@ -21,6 +21,7 @@ from typing import Any
 from securesplit.atomic import write_text_atomic
 from securesplit.errors import ConfigError
 from securesplit.text import figures_json
+from training.network.config import Config, current_names
 
 SCHEMA = "securesplit.run/1"
 FILE = "run.json"
@@ -38,6 +39,15 @@ def read(run: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         raise ConfigError(f"no run in {run}", hint="train first: python -m training.train") from None
     return record
+
+
+def config_of(run: Path) -> Config:
+    """The configuration that the run in `run` is of.
+
+    Raises:
+        ConfigError: there is no run.
+    """
+    return Config(**current_names(read(run)["made_from"]["config"]))
 
 
 def finished(weights: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -86,7 +96,7 @@ def commit() -> str | None:
 
 
 @dataclass
-class Record:
+class RunRecord:
     """A run that is under way; only the chief of several machines writes it.
 
     Args:
@@ -110,6 +120,7 @@ class Record:
         if not (self.run / FILE).is_file():
             return
         earlier = read(self.run)["made_from"]
+        earlier["config"] = current_names(earlier["config"])
         changed = [key for key, value in self.made_from.items() if earlier.get(key) != value]
         if changed:
             raise ConfigError(

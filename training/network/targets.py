@@ -16,7 +16,7 @@ Arrays = dict[str, NDArray[np.float32]]
 
 
 def targets_and_weights(split: Labelled, config: Config) -> tuple[Arrays, Arrays]:
-    """By output of a network with two ends (`training.network.model.add_ends`), for every photo of `split`.
+    """By output of a network with auxiliary ones (`training.network.model.add_outputs`), for every photo of `split`.
 
     A malignant photo counts `config.malignant_weight`, a benign one that was confirmed by histopathology
     `config.histology_weight`, both times `source_factors`; a diagnosis that is not known counts nothing.

@@ -23,7 +23,7 @@ from securesplit.errors import ConfigError
 from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import Photo
 from training.network import checkpoint, devices, run_record, validation
-from training.network.batches import Source, batches
+from training.network.batches import BatchSource, batches
 from training.network.config import Config
 from training.network.model import build_model, compile_model, freeze_until
 from training.network.targets import targets_and_weights
@@ -105,7 +105,7 @@ def train(
         "teacher": guide.id if guide else None,
         "start": hashlib.sha256(_bytes_of(start)).hexdigest() if start else None,
     }
-    record = run_record.Record(run, made_from, _about(machine, policy), checkpoint.epochs_behind(run / RESUME))
+    record = run_record.RunRecord(run, made_from, _about(machine, policy), checkpoint.epochs_behind(run / RESUME))
     record.check()
     if record.first_epoch >= config.epochs and run_record.read(run)["status"] == "finished":
         return dict(run_record.read(run)["result"])
@@ -121,7 +121,7 @@ def train(
     model = machine.for_training(network)
     groups = targets_and_weights(train_split, config)
     targets, sample_weights = ({name: group[name] for name in network.output} for group in groups)
-    source = Source(train_split, targets, sample_weights, config, guide, machine.shard)
+    source = BatchSource(train_split, targets, sample_weights, config, guide, machine.shard)
     with tempfile.TemporaryDirectory() as aside, machine.scope():
         files = run if machine.is_chief else _copy_backup(run, Path(aside))
         keep = _keeper(val_split, config, machine, files / BEST)

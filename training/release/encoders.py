@@ -14,10 +14,12 @@ import numpy as np
 
 from securesplit.privacy.release import ReleaseSpec
 from training.release.layers import PiecewiseLinear, Squash
-from training.release.quantizer import Levels
+from training.release.quantizer import Quantizer
 
-SHIPPED = (6, 0.1167)
-"""Levels and σ/C of the ``private`` that ships (ADR 006)."""
+PRIVATE_LEVELS = 6
+"""Values of a release of the ``private`` that ships, before its noise (ADR 006); nothing else states their number."""
+PRIVATE_SIGMA = 0.1167
+"""Its σ/C."""
 
 
 def compact_spec(cut_shape: tuple[int, ...], channels: int = 16) -> ReleaseSpec:
@@ -26,7 +28,7 @@ def compact_spec(cut_shape: tuple[int, ...], channels: int = 16) -> ReleaseSpec:
     return ReleaseSpec("compact", (height, width, channels), "int8", step=1 / 16, clip_norm=None, sigma_per_clip=0.0)
 
 
-def private_spec(levels: int, sigma_per_clip: float) -> ReleaseSpec:
+def private_spec(levels: int = PRIVATE_LEVELS, sigma_per_clip: float = PRIVATE_SIGMA) -> ReleaseSpec:
     """The ``private`` release: one integer of `levels` values with discrete Gaussian noise.
 
     The grid is symmetric, -(levels // 2) to levels // 2; of an even number the highest value is left out.
@@ -64,7 +66,7 @@ def compact_decoder(spec: ReleaseSpec, cut_shape: tuple[int, ...]) -> keras.Mode
     return keras.Model(release, keras.layers.Cropping2D(surplus)(x), name="compact_decoder")
 
 
-def private_tower(cut_shape: tuple[int, ...]) -> keras.Model:
+def private_member(cut_shape: tuple[int, ...]) -> keras.Model:
     """Cut map ``(n, h, w, c)`` -> score ``(n, 1)`` in ±1, larger for malignant: one of an ensemble."""
     cut = keras.Input(cut_shape)
     x = keras.layers.Conv2D(128, 1, activation="silu")(cut)
@@ -76,30 +78,30 @@ def private_tower(cut_shape: tuple[int, ...]) -> keras.Model:
     return keras.Model(cut, Squash(1.0)(keras.layers.Dense(1)(x)))
 
 
-def private_score(towers: Sequence[keras.Model]) -> keras.Model:
-    """Cut map -> the towers' mean score ``(n, 1)``."""
-    cut = keras.Input(towers[0].input_shape[1:])
-    scores = [tower(cut) for tower in towers]
+def private_score(members: Sequence[keras.Model]) -> keras.Model:
+    """Cut map -> the members' mean score ``(n, 1)``."""
+    cut = keras.Input(members[0].input_shape[1:])
+    scores = [member(cut) for member in members]
     mean = keras.layers.Average()(scores) if len(scores) > 1 else scores[0]
     return keras.Model(cut, mean, name="private_score")
 
 
-def private_encoder(score: keras.Model, levels: Levels, spec: ReleaseSpec) -> keras.Model:
+def private_encoder(score: keras.Model, fitted: Quantizer, spec: ReleaseSpec) -> keras.Model:
     """Cut map -> embedding ``(n, 1)`` that the grid truncates to the level of the score.
 
     Truncation is towards zero, so level 0 lies within ±1 step, level 1 from 1 to 2 steps, and so on: the thresholds
     go to those edges, and half a step beyond the last ones the embedding stays, for the clip to cut.
     """
-    count = len(levels.thresholds) + 1
+    count = len(fitted.thresholds) + 1
     edges = np.r_[-np.arange(count // 2, 0, -1), np.arange(1, count - count // 2)] * spec.step
-    spread = np.diff(levels.thresholds)[[0, -1]] / 2
-    x = np.r_[levels.thresholds[0] - spread[0], levels.thresholds, levels.thresholds[-1] + spread[1]]
+    spread = np.diff(fitted.thresholds)[[0, -1]] / 2
+    x = np.r_[fitted.thresholds[0] - spread[0], fitted.thresholds, fitted.thresholds[-1] + spread[1]]
     y = np.r_[edges[0] - spec.step / 2, edges, edges[-1] + spec.step / 2]
     cut = keras.Input(score.input_shape[1:])
     return keras.Model(cut, PiecewiseLinear(x, y)(score(cut)), name="private_encoder")
 
 
-def private_decoder(levels: Levels, spec: ReleaseSpec) -> keras.Model:
+def private_decoder(fitted: Quantizer, spec: ReleaseSpec) -> keras.Model:
     """Release ``(n, 1)`` -> logit of malignant ``(n, 1)``: each released integer's log-odds."""
     release = keras.Input(spec.shape)
-    return keras.Model(release, PiecewiseLinear(levels.values * spec.step, levels.logits)(release))
+    return keras.Model(release, PiecewiseLinear(fitted.values * spec.step, fitted.logits)(release))

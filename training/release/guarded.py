@@ -33,14 +33,14 @@ from training.release import guarded_attack
 from training.release.cut_maps import cut_maps
 from training.release.guarded_attack import Holdings
 from training.release.guarded_controller import Controller
-from training.release.guarded_press import Array, Batches, Press, Terms, Views
-from training.release.guarded_tail import Tail
+from training.release.guarded_press import Array, Batches, CutViews, Press, Terms
+from training.release.guarded_tail import TailStage
 
 DRAWS = 3
 """Of the noise, in every evaluation."""
 TEACHER_SHARE = 0.7
 """Of the target that is the undefended network's probability; the rest is the label."""
-Held = tuple[Views, Holdings]
+Held = tuple[CutViews, Holdings]
 """Photos, and what an attacker holds of them."""
 EVERY = 50
 """Steps between two lines and two checkpoints."""
@@ -61,12 +61,12 @@ def network_of(args: argparse.Namespace) -> keras.Model:
     return network
 
 
-def views_of(network: keras.Model, split: Split, args: argparse.Namespace, views: int) -> Views:
+def views_of(network: keras.Model, split: Split, args: argparse.Namespace, views: int) -> CutViews:
     """Cached views of a split's photos, `views` of them random."""
     found = cut_maps(network, args.cut, split.pixels, args.cache, recipe=args.views, views=views, seed=VIEW_SEED)
     lesions = np.array([photo.lesion for photo in split.photos])
     labels = split.malignant.astype(np.int32)
-    return Views(found.maps, found.thumbs, np.tile(labels, views + 1), found.logits, np.tile(lesions, views + 1))
+    return CutViews(found.maps, found.thumbs, np.tile(labels, views + 1), found.logits, np.tile(lesions, views + 1))
 
 
 class Checkpoint:
@@ -104,7 +104,7 @@ class Checkpoint:
         return values
 
 
-def press(stage: Press, train: Views, val: Views, args: argparse.Namespace) -> list[dict[str, float]]:
+def press(stage: Press, train: CutViews, val: CutViews, args: argparse.Namespace) -> list[dict[str, float]]:
     """Train the encoder; what was printed, by line."""
     batches = Batches(train, args.batch, TEACHER_SHARE, args.seed)
     controller = Controller(args.learn, args.margin, args.most)
@@ -131,12 +131,12 @@ def press(stage: Press, train: Views, val: Views, args: argparse.Namespace) -> l
     return lines
 
 
-def _sent(encoder: keras.Model, views: Views, sigma: float, seed: int = 0) -> Array:
+def _sent(encoder: keras.Model, views: CutViews, sigma: float, seed: int = 0) -> Array:
     releases = encoder.predict(views.maps.astype(np.float32), batch_size=250, verbose=0)
     return guarded_attack.grid_noise(releases, sigma, seed)
 
 
-def read(stage: Tail, train: Holdings, targets: Array, val: Holdings, args: argparse.Namespace) -> list[Any]:
+def read(stage: TailStage, train: Holdings, targets: Array, val: Holdings, args: argparse.Namespace) -> list[Any]:
     """Train decoder and tail on releases; what was printed, by line."""
     checkpoint = Checkpoint(args.run / "tail.npz", stage.variables)
     pool = np.concatenate([np.arange(len(train.labels)), np.flatnonzero(train.labels)])
@@ -158,7 +158,7 @@ def auc(labels: Array, scores: Array) -> float:
     return float(roc_auc_score(labels, scores)) if len(np.unique(labels)) > 1 else float("nan")
 
 
-def holdings(encoder: keras.Model, views: Views) -> Holdings:
+def holdings(encoder: keras.Model, views: CutViews) -> Holdings:
     """Releases without noise, and what they are of."""
     releases = encoder.predict(views.maps.astype(np.float32), batch_size=250, verbose=0)
     return Holdings(releases, views.thumbs.astype(np.float32), views.labels)
@@ -237,7 +237,7 @@ def of_persons(split: Split) -> dict[str, Array]:
     }
 
 
-def multiply_adds(network: keras.Model, stages: tuple[Press, Tail], cut: str) -> dict[str, float]:
+def multiply_adds(network: keras.Model, stages: tuple[Press, TailStage], cut: str) -> dict[str, float]:
     """For one photo: of the device, of the worker, and the device's share."""
     from securesplit.model.keras_graph import graph_of
 
@@ -250,7 +250,7 @@ def multiply_adds(network: keras.Model, stages: tuple[Press, Tail], cut: str) ->
     return {"device": device, "worker": worker, "device_share": device / (device + worker)}
 
 
-def write_weights(first: Press, second: Tail, file: Path) -> None:
+def write_weights(first: Press, second: TailStage, file: Path) -> None:
     """Encoder, decoder and tail as float16, called by part and number: ``encoder.0`` and so on."""
     models = {"encoder": first.encoder, "decoder": second.decoder, "tail": second.tail}
     arrays = {
@@ -278,7 +278,7 @@ def main() -> None:
 
 
 def trained(
-    network: keras.Model, train: Views, val: Views, splits: dict[str, Split], args: argparse.Namespace
+    network: keras.Model, train: CutViews, val: CutViews, splits: dict[str, Split], args: argparse.Namespace
 ) -> dict[str, Any]:
     """Run both stages and the attacks, and write weights and report."""
     first, second = stages(network, args)
@@ -287,7 +287,7 @@ def trained(
     report["press"] = press(first, train, val, args)
     own, victims = holdings(first.encoder, train), holdings(first.encoder, val)
     centres = slice(len(splits["train"].photos))
-    known = Views(*_rows(train, centres)), Holdings(*_rows(own, centres))
+    known = CutViews(*_rows(train, centres)), Holdings(*_rows(own, centres))
     report["attacked"] = attacked(known, (val, victims), splits, args)
     _write(report, args.run)
     say(report["attacked"])
@@ -302,17 +302,17 @@ def trained(
     return report
 
 
-def _rows(held: Views | Holdings, rows: slice) -> list[Array]:
+def _rows(held: CutViews | Holdings, rows: slice) -> list[Array]:
     return [values[rows] for values in vars(held).values()]
 
 
-def stages(network: keras.Model, args: argparse.Namespace) -> tuple[Press, Tail]:
+def stages(network: keras.Model, args: argparse.Namespace) -> tuple[Press, TailStage]:
     """Both, not trained yet."""
     settings = {"size": args.size, "channels": args.channels, "sigma": args.sigma}
     terms = Terms(args.rebuilding, args.linking, args.profiling, args.allowed)
     shape = tuple(network.get_layer(args.cut).output.shape[1:])
     first = Press(shape, **settings, terms=terms, rebuilders=tuple(args.rebuilders), steps=args.press_steps)
-    return first, Tail(network, args.cut, **settings, steps=args.tail_steps)
+    return first, TailStage(network, args.cut, **settings, steps=args.tail_steps)
 
 
 def _write(report: dict[str, Any], run: Path) -> None:
@@ -333,7 +333,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rebuilding", type=float, default=1.0, help="weight of what rebuilders win")
     parser.add_argument("--linking", type=float, default=0.5, help="weight of what linking two views wins")
     parser.add_argument("--profiling", type=float, default=0.5, help="weight of what the profiler wins")
-    parser.add_argument("--allowed", type=float, default=0.03, help="share of its floor that each may win unpressed")
+    parser.add_argument("--allowed", type=float, default=0.03, help="share of its baseline that each may win unpressed")
     parser.add_argument("--rebuilders", nargs="+", default=["linear", "dense", "convolutional"])
     parser.add_argument("--learn", type=int, default=400, help="steps with noise alone")
     parser.add_argument("--margin", type=float, default=0.02, help="nats of the task that privacy may cost")

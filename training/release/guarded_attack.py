@@ -89,8 +89,8 @@ def rebuilt_by_decoder(
 
 def skill(rebuilt: Array, victims: Holdings, class_means: Array) -> float:
     """1 - squared error over that of the class mean."""
-    floor = np.square(class_means[victims.labels] - victims.thumbs).mean()
-    return float(1 - np.square(rebuilt - victims.thumbs).mean() / floor)
+    baseline = np.square(class_means[victims.labels] - victims.thumbs).mean()
+    return float(1 - np.square(rebuilt - victims.thumbs).mean() / baseline)
 
 
 def ridge_skill(own: Holdings, victims: Holdings, sigma: float, seed: int, penalty: float = 100.0) -> float:
@@ -201,13 +201,13 @@ def profiled(
         ``low`` and ``high`` of its interval of 95 %.
     """
     (x, labels, y), (x_val, labels_val, y_val) = (tuple(a[part[2] >= 0] for a in part) for part in (own, victims))
-    floor = LogisticRegression().fit(labels[:, None], y).predict_proba(labels_val[:, None])[:, 1]
+    baseline = LogisticRegression().fit(labels[:, None], y).predict_proba(labels_val[:, None])[:, 1]
     both, both_val = np.column_stack([x, labels]), np.column_stack([x_val, labels_val])
     network = MLPClassifier(64, early_stopping=True, max_iter=40, random_state=seed)
     probes = [LogisticRegression(C=0.1, max_iter=500), network]
     scores = [make_pipeline(StandardScaler(), p).fit(both, y).predict_proba(both_val)[:, 1] for p in probes]
     best = max((_wins(y_val, score) for score in scores), key=np.mean)
-    gains, rng = best - _wins(y_val, floor), np.random.default_rng(seed)
+    gains, rng = best - _wins(y_val, baseline), np.random.default_rng(seed)
     drawn = [rng.multinomial(count, np.full(count, 1 / count), draws) / count for count in gains.shape]
     low, high = np.quantile(((drawn[0] @ gains) * drawn[1]).sum(1), (0.025, 0.975))
     return {"beyond": float(gains.mean()), "low": float(low), "high": float(high)}

@@ -1,6 +1,6 @@
 """What the training of `guarded` presses: each adversary's error beside what its class alone would give.
 
-Every measure is a *ratio*, error of the adversary over the error of the floor: 1 is what the label gives away by
+Every measure is a *ratio*, error of the adversary over the error of the baseline: 1 is what the label gives away by
 itself, below 1 the release gives more. `gain` is what of it counts: nothing once the adversary has no more than the
 label, so no term pays for a release that says less than that. Any Keras backend; pictures are ``(n, 32, 32, 3)`` in
 0..1.
@@ -54,16 +54,16 @@ def rebuilding_ratio(kind: str, answer: Any, pictures: Any, class_means: Any) ->
         class_means: of the class of each, the same shape.
     """
     if kind == "structure":
-        truth, floor = luminance(pictures), luminance(class_means)
-        return (1 - ssim(floor + answer, truth)) / (1 - ssim(floor, truth))
+        truth, baseline = luminance(pictures), luminance(class_means)
+        return (1 - ssim(baseline + answer, truth)) / (1 - ssim(baseline, truth))
     if kind == "luminance":
         pictures, class_means = (without_mean(luminance(images)) for images in (pictures, class_means))
         answer = without_mean(answer)
     return _error_ratio(class_means + answer - pictures, class_means - pictures)
 
 
-def _error_ratio(errors: Any, floor: Any) -> Any:
-    return ops.mean(errors**2) / (ops.mean(floor**2) + LEAST_VARIANCE)
+def _error_ratio(errors: Any, baseline: Any) -> Any:
+    return ops.mean(errors**2) / (ops.mean(baseline**2) + LEAST_VARIANCE)
 
 
 def secrets_of(pictures: Any) -> Any:
@@ -88,9 +88,9 @@ def secrets_ratio(answer: Any, secrets: Any, class_means: Any) -> Any:
 
     The adversary answers in units of the spread, so that no property is too small to be learned.
     """
-    floor = secrets - class_means
-    spread = ops.stop_gradient(ops.sqrt(ops.mean(floor**2, axis=0) + LEAST_VARIANCE))
-    return ops.mean((answer - floor / spread) ** 2, axis=0)
+    baseline = secrets - class_means
+    spread = ops.stop_gradient(ops.sqrt(ops.mean(baseline**2, axis=0) + LEAST_VARIANCE))
+    return ops.mean((answer - baseline / spread) ** 2, axis=0)
 
 
 def linking_ratio(first: Any, second: Any, labels: Any) -> Any:
@@ -109,5 +109,5 @@ def linking_ratio(first: Any, second: Any, labels: Any) -> Any:
 
 
 def gain(ratio: Any, allowed: float = 0.0) -> Any:
-    """What an adversary gets beyond its floor and `allowed`, 0 to 1, mean of all ratios; flat where it gets no more."""
+    """What an adversary gets beyond baseline and `allowed`, 0 to 1, mean of all ratios; flat where it gets no more."""
     return ops.mean(ops.relu(1 - allowed - ratio))

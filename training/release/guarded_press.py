@@ -26,7 +26,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Views:
+class CutViews:
     """What training knows of cached views; every array has a row for each.
 
     Attributes:
@@ -66,7 +66,7 @@ class Terms:
     """Weights of what the adversaries win, at full strength: over the class mean, chance, and the class.
 
     Attributes:
-        allowed: what each of them may win without being pressed, a share of its floor.
+        allowed: what each of them may win without being pressed, a share of its baseline.
     """
 
     rebuilding: float = 1.0
@@ -199,7 +199,7 @@ class Batches:
         seed: of the draws.
     """
 
-    def __init__(self, views: Views, size: int, teacher_share: float, seed: int) -> None:
+    def __init__(self, views: CutViews, size: int, teacher_share: float, seed: int) -> None:
         self.views, self.size, self.seed = views, size, seed
         taught = expit(views.logits)
         self.targets = (teacher_share * taught + (1 - teacher_share) * views.labels).astype(np.float32)

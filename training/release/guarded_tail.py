@@ -14,7 +14,7 @@ from training.release.guarded_press import WEIGHT_DECAY, Array, divergence, nois
 CHUNK = 250
 
 
-class Tail:
+class TailStage:
     """Decoder and the rest of the undefended network, from a noised release to the logit.
 
     Args:

@@ -1,6 +1,6 @@
 """`private`: an ensemble of small encoders at the cut, trained with noise in the loop, then cut into a few levels.
 
-The towers learn a score between -1 and 1 from the labels and the undefended network's own answer (distillation, Hinton
+The members learn a score between -1 and 1 from the labels and the undefended network's own answer (distillation, Hinton
 et al. 2015), each behind Gaussian noise, so that they spread the classes against it. Their mean is more accurate than
 the best of them and moves less from run to run. Nothing is chosen by looking at validation photos but the thresholds
 of the levels (`training.release.quantizer`); what is kept is the moving average of the weights at the end.
@@ -37,11 +37,11 @@ REGULARISERS = {"class spread": 4.0, "distance correlation": 0.04, "age correlat
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How the towers are trained.
+class PrivateRecipe:
+    """How the members are trained.
 
     Args:
-        towers: size of the ensemble.
+        members: size of the ensemble.
         epochs: over all cached views.
         noise: standard deviation in the loop, in units of the score.
         levels: values of a release before its noise.
@@ -50,17 +50,21 @@ class Recipe:
         seed: of weights, order and noise.
     """
 
-    towers: int = 6
+    members: int = 6
     epochs: int = 4
     noise: float = 0.15
-    levels: int = encoders.SHIPPED[0]
+    levels: int = encoders.PRIVATE_LEVELS
     regularisers: Mapping[str, float] = field(default_factory=REGULARISERS.copy)
     learning_rate: float = 7e-4
     seed: int = 2
 
+    def to_json(self) -> dict[str, Any]:
+        """Every field, as notes beside weights and manifests hold them, where the members are ``towers``."""
+        return {"towers" if name == "members" else name: value for name, value in asdict(self).items()}
+
 
 def train_private(
-    train: Cached, val: Cached, secrets: NDArray[np.float32], spec: ReleaseSpec, run: Path, recipe: Recipe
+    train: Cached, val: Cached, secrets: NDArray[np.float32], spec: ReleaseSpec, run: Path, recipe: PrivateRecipe
 ) -> Trained:
     """Both ends of `private`, ready to export.
 
@@ -69,7 +73,7 @@ def train_private(
         val: of the validation photos, on which the levels are fitted.
         secrets: `regularizers.secrets_of` the training photos; used by regularisers only.
         spec: the release, one integer.
-        run: folder for the weights; towers that were trained there by the same recipe are used again.
+        run: folder for the weights; members that were trained there by the same recipe are used again.
         recipe: how.
     """
     score = train_score(train, secrets, run / "private.weights.h5", recipe)
@@ -83,11 +87,11 @@ def scores_of(score: keras.Model, cached: Cached) -> NDArray[np.float64]:
     return np.asarray(score.predict(cached.maps, batch_size=256, verbose=0)[:, 0], np.float64)
 
 
-def train_score(train: Cached, secrets: NDArray[np.float32], file: Path, recipe: Recipe) -> keras.Model:
+def train_score(train: Cached, secrets: NDArray[np.float32], file: Path, recipe: PrivateRecipe) -> keras.Model:
     """The ensemble's score, trained; or from `file` where that is of this recipe, these maps and these secrets."""
-    settings = _of_towers(recipe) | {"train": train.digest, "secrets": hashlib.sha256(secrets.tobytes()).hexdigest()}
+    settings = _of_members(recipe) | {"train": train.digest, "secrets": hashlib.sha256(secrets.tobytes()).hexdigest()}
     if run_record.finished(file, settings) is not None:
-        score = encoders.private_score(_towers(train, recipe))
+        score = encoders.private_score(_members(train, recipe))
         score.load_weights(str(file))
         return score
     score, _ = trained_score(train, secrets[train.photo], recipe)
@@ -97,18 +101,20 @@ def train_score(train: Cached, secrets: NDArray[np.float32], file: Path, recipe:
     return score
 
 
-def _of_towers(recipe: Recipe) -> dict[str, Any]:
-    """What the towers depend on: everything but the levels, which are fitted afterwards."""
-    return {name: value for name, value in asdict(recipe).items() if name != "levels"}
+def _of_members(recipe: PrivateRecipe) -> dict[str, Any]:
+    """What the members depend on: everything but the levels, which are fitted afterwards."""
+    return {name: value for name, value in recipe.to_json().items() if name != "levels"}
 
 
-def _towers(train: Cached, recipe: Recipe) -> list[keras.Model]:
+def _members(train: Cached, recipe: PrivateRecipe) -> list[keras.Model]:
     keras.utils.set_random_seed(recipe.seed)
-    return [encoders.private_tower(train.maps.shape[1:]) for _ in range(recipe.towers)]
+    return [encoders.private_member(train.maps.shape[1:]) for _ in range(recipe.members)]
 
 
-def trained_score(train: Cached, secrets: NDArray[np.float32], recipe: Recipe) -> tuple[keras.Model, list[float]]:
-    """Minimise the mean of the towers' losses and the regularisers.
+def trained_score(
+    train: Cached, secrets: NDArray[np.float32], recipe: PrivateRecipe
+) -> tuple[keras.Model, list[float]]:
+    """Minimise the mean of the members' losses and the regularisers.
 
     Args:
         train: cached views.
@@ -118,11 +124,11 @@ def trained_score(train: Cached, secrets: NDArray[np.float32], recipe: Recipe) -
     Returns:
         The ensemble's score, and each epoch's mean loss.
     """
-    towers = _towers(train, recipe)
-    score = encoders.private_score(towers)
-    scales = [keras.Variable([4.0, 0.0], name=f"scale_{i}") for i in range(len(towers))]
+    members = _members(train, recipe)
+    score = encoders.private_score(members)
+    scales = [keras.Variable([4.0, 0.0], name=f"scale_{i}") for i in range(len(members))]
     term, extra = regulariser(score, secrets.shape[1] + train.thumbnail[0].size, recipe)
-    variables = [v for tower in towers for v in tower.trainable_variables] + scales + extra
+    variables = [v for member in members for v in member.trainable_variables] + scales + extra
     steps = max(1, len(train.maps) // BATCH) * recipe.epochs
     schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps, alpha=0.01)
     adam = keras.optimizers.AdamW(schedule, 1e-2, clipnorm=1.0, use_ema=True, ema_momentum=EMA_MOMENTUM)
@@ -131,12 +137,12 @@ def trained_score(train: Cached, secrets: NDArray[np.float32], recipe: Recipe) -
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def step(maps: Any, target: Any, malignant: Any, secret: Any) -> Any:
         with tf.GradientTape() as tape:
-            clean = [tower(maps, training=True) for tower in towers]
+            clean = [member(maps, training=True) for member in members]
             seen = [z + tf.random.normal(tf.shape(z), stddev=recipe.noise) for z in clean]
             answers = [z * scale[0] + scale[1] for z, scale in zip(seen, scales, strict=True)]
             losses = [tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=a) for a in answers]
             mean, noisy = tf.add_n(clean) / len(clean), tf.add_n(seen) / len(seen)
-            loss = tf.reduce_mean(tf.add_n(losses)) / len(towers) + term(maps, mean, noisy, secret, malignant)
+            loss = tf.reduce_mean(tf.add_n(losses)) / len(members) + term(maps, mean, noisy, secret, malignant)
         adam.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return loss
 
@@ -163,7 +169,7 @@ def _batches(train: Cached, secrets: NDArray[np.float32], seed: int) -> Any:
 Term = Callable[[Any, Any, Any, Any, Any], Any]
 
 
-def regulariser(score: keras.Model, hidden: int, recipe: Recipe) -> tuple[Term, list[Any]]:
+def regulariser(score: keras.Model, hidden: int, recipe: PrivateRecipe) -> tuple[Term, list[Any]]:
     """The recipe's terms of (maps, score, noisy score, secrets, malignant), summed, and the variables that they train.
 
     Raises:

@@ -30,8 +30,8 @@ SLOPE = 0.02
 
 
 @dataclass(frozen=True)
-class Levels:
-    """A fitted quantiser.
+class Quantizer:
+    """Fitted thresholds, and what each released integer says.
 
     Args:
         thresholds: ``(m - 1,)`` rising, in units of the score; level ``-(m // 2)`` lies below the first.
@@ -69,7 +69,7 @@ def released_auc(benign: NDArray[Any], malignant: NDArray[Any]) -> NDArray[np.fl
     return np.asarray((malignant * (below + benign / 2)).sum(-1))
 
 
-def fit(scores: NDArray[np.floating], malignant: NDArray[np.bool_], levels: int, variance: float) -> Levels:
+def fit(scores: NDArray[np.floating], malignant: NDArray[np.bool_], levels: int, variance: float) -> Quantizer:
     """Thresholds by coordinate ascent over quantiles of the scores, from several starts.
 
     Args:
@@ -101,7 +101,7 @@ def fit(scores: NDArray[np.floating], malignant: NDArray[np.bool_], levels: int,
     level = np.searchsorted(thresholds, scores, side="left")
     counts = [np.bincount(level[m], minlength=levels) for m in (~malignant, malignant)]
     auc = released_auc(*(c / c.sum() @ noise for c in counts))
-    return Levels(thresholds, *_log_odds([c + 0.5 for c in counts], noise, values), float(auc))
+    return Quantizer(thresholds, *_log_odds([c + 0.5 for c in counts], noise, values), float(auc))
 
 
 def _smoothed(scores: NDArray[np.floating], members: NDArray[np.bool_], cuts: NDArray[Any]) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ from securesplit.text import figures_json
 from training import command
 from training.data.dataset import Dataset
 from training.network.arguments import common_arguments, starts_from
-from training.network.config import Config, changed, named
+from training.network.config import Config, changed, current_names, named
 from training.network.train import train
 
 SCHEMA = "securesplit.comparison/1"
@@ -56,6 +56,7 @@ def compare(
     content: dict[str, Any] = {"schema": SCHEMA, "around": around, "runs": {}}
     if file.is_file():
         content = json.loads(file.read_text(encoding="utf-8"))
+        content["around"] = current_names(content["around"])
         if content["around"] != around:
             raise ConfigError(f"{out} holds a comparison around another configuration", hint="give another --out")
     out.mkdir(parents=True, exist_ok=True)

@@ -27,12 +27,12 @@ from training.data.dataset import Dataset
 from training.data.photo import Photo
 from training.release import quantizer
 from training.release.compact import Cached, cache_arguments, load_cached
-from training.release.encoders import SHIPPED, private_spec
-from training.release.private import Recipe, scores_of, train_score
-from training.release.quantizer import Levels
+from training.release.encoders import PRIVATE_LEVELS, PRIVATE_SIGMA, private_spec
+from training.release.private import PrivateRecipe, scores_of, train_score
+from training.release.quantizer import Quantizer
 from training.release.regularizers import secrets_of
 from training.studies import leakage_tables
-from training.studies.leakage_tables import Side
+from training.studies.leakage_tables import LevelledPhotos
 
 RESAMPLES = 200
 ATTRIBUTES = ("age", "sex", "site")
@@ -40,7 +40,7 @@ Margins = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Photos:
+class ScoredPhotos:
     """A split's photos: what is known of them, the labels, thumbnails, undefended logits and scores, a row each."""
 
     listed: Sequence[Photo]
@@ -49,18 +49,18 @@ class Photos:
     teacher: NDArray[np.float32]
     score: NDArray[np.float64]
 
-    def side(self, fitted: Levels) -> Side:
+    def levelled(self, fitted: Quantizer) -> LevelledPhotos:
         """For `training.studies.leakage_tables`."""
-        return Side(self.listed, fitted.level(self.score), self.malignant, self.thumbnail)
+        return LevelledPhotos(self.listed, fitted.level(self.score), self.malignant, self.thumbnail)
 
-    def exchanged(self, rng: np.random.Generator) -> Photos:
+    def exchanged(self, rng: np.random.Generator) -> ScoredPhotos:
         """Scores exchanged at random among photos of one diagnosis."""
         score = self.score.copy()
         for members in (np.flatnonzero(self.malignant == c) for c in (False, True)):
             score[members] = score[rng.permutation(members)]
         return replace(self, score=score)
 
-    def resampled(self, rng: np.random.Generator) -> Photos:
+    def resampled(self, rng: np.random.Generator) -> ScoredPhotos:
         """As many lesions, drawn with replacement; a lesion that is drawn twice counts as two."""
         names = np.array([p.lesion for p in self.listed])
         order = np.argsort(names, kind="stable")
@@ -68,12 +68,12 @@ class Photos:
         drawn = [(n, groups[i]) for n, i in enumerate(rng.integers(0, len(groups), len(groups)))]
         rows = np.concatenate([members for _, members in drawn])
         listed = [replace(self.listed[i], lesion=str(n)) for n, members in drawn for i in members]
-        return Photos(listed, *(a[rows] for a in (self.malignant, self.thumbnail, self.teacher, self.score)))
+        return ScoredPhotos(listed, *(a[rows] for a in (self.malignant, self.thumbnail, self.teacher, self.score)))
 
 
-def margins(own: Photos, victims: Photos, fitted: Levels, variance: float) -> Margins:
+def margins(own: ScoredPhotos, victims: ScoredPhotos, fitted: Quantizer, variance: float) -> Margins:
     """By goal, by how much it is missed; at most 0 where it is met."""
-    found = leakage_tables.measure(own.side(fitted), victims.side(fitted), fitted, variance)
+    found = leakage_tables.measure(own.levelled(fitted), victims.levelled(fitted), fitted, variance)
     noise, _ = quantizer.channel(len(fitted.thresholds) + 1, variance)
     level = fitted.level(victims.score) + len(noise) // 2
     shares = (np.bincount(level[m], minlength=len(noise)) / m.sum() for m in (~victims.malignant, victims.malignant))
@@ -100,13 +100,13 @@ def chances(draws: Iterator[Margins]) -> dict[str, dict[str, float]]:
 
 
 def compare(
-    own: Photos, victims: Photos, count: int, sigma: float, *, resamples: int = RESAMPLES
+    own: ScoredPhotos, victims: ScoredPhotos, count: int, sigma: float, *, resamples: int = RESAMPLES
 ) -> dict[str, dict[str, dict[str, float]]]:
     """`chances` of ours and of the ideal release with that many levels and that noise."""
     variance = float(private_spec(count, sigma).sigma_squared)
     fitted = quantizer.fit(victims.score, victims.malignant, count, variance)
 
-    def draws(change: Callable[[Photos, np.random.Generator], Photos]) -> Iterator[Margins]:
+    def draws(change: Callable[[ScoredPhotos, np.random.Generator], ScoredPhotos]) -> Iterator[Margins]:
         rng = np.random.default_rng(0)
         for _ in range(resamples):
             yield margins(change(own, rng), change(victims, rng).resampled(rng), fitted, variance)
@@ -115,7 +115,9 @@ def compare(
     return {name: chances(draws(change)) for name, change in ways.items()}
 
 
-def read(run: Path, data: Dataset, backbone: str, views: int, recipe: Recipe) -> tuple[Photos, Photos]:
+def read(
+    run: Path, data: Dataset, backbone: str, views: int, recipe: PrivateRecipe
+) -> tuple[ScoredPhotos, ScoredPhotos]:
     """Training and validation photos with the scores of `private` in the run folder."""
     cached = load_cached(run, data, backbone, views=views)
     secrets = secrets_of(data.photos["train"])
@@ -124,10 +126,10 @@ def read(run: Path, data: Dataset, backbone: str, views: int, recipe: Recipe) ->
     return first, second
 
 
-def _of(listed: Sequence[Photo], score: keras.Model, cached: Cached) -> Photos:
+def _of(listed: Sequence[Photo], score: keras.Model, cached: Cached) -> ScoredPhotos:
     centre = replace(cached, **{name: value[: len(listed)] for name, value in vars(cached).items()})
     columns = (centre.malignant[:, 0] > 0, centre.thumbnail.astype(np.float32), centre.teacher[:, 0])
-    return Photos(listed, *columns, scores_of(score, centre))
+    return ScoredPhotos(listed, *columns, scores_of(score, centre))
 
 
 def _release(text: str) -> tuple[int, float]:
@@ -146,8 +148,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     data = Dataset.read(args.data, args.run.parent / "pixels")
-    own, victims = read(args.run, data, args.backbone, args.views, Recipe())
-    for count, sigma in args.release or [SHIPPED]:
+    own, victims = read(args.run, data, args.backbone, args.views, PrivateRecipe())
+    for count, sigma in args.release or [(PRIVATE_LEVELS, PRIVATE_SIGMA)]:
         for name, found in compare(own, victims, count, sigma).items():
             print(
                 figures_json({"levels": count, "sigma_per_clip": sigma, "release": name} | found),

@@ -10,7 +10,7 @@ every number of levels and every noise is then measured on that encoder. All fig
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,11 @@ from training.data.dataset import Dataset
 from training.data.photo import Photo
 from training.release import quantizer
 from training.release.compact import Cached, cache_arguments, load_cached
-from training.release.encoders import SHIPPED, private_spec
-from training.release.private import REGULARISERS, Recipe, scores_of, train_score
+from training.release.encoders import PRIVATE_LEVELS, PRIVATE_SIGMA, private_spec
+from training.release.private import REGULARISERS, PrivateRecipe, scores_of, train_score
 from training.release.regularizers import secrets_of
 from training.studies import leakage_tables
-from training.studies.leakage_tables import Side
+from training.studies.leakage_tables import LevelledPhotos
 
 POINTS: tuple[Mapping[str, float], ...] = (
     {},
@@ -58,7 +58,9 @@ def measured(
         variance = float(spec.sigma_squared)
         fitted = quantizer.fit(scores[1], cached[1].malignant[:, 0] > 0, count, variance)
         own, victims = (
-            Side(photos[split], fitted.level(s), c.malignant[: len(s), 0] > 0, c.thumbnail[: len(s)].astype(np.float32))
+            LevelledPhotos(
+                photos[split], fitted.level(s), c.malignant[: len(s), 0] > 0, c.thumbnail[: len(s)].astype(np.float32)
+            )
             for split, s, c in zip(("train", "val"), scores, cached, strict=True)
         )
         point = {"levels": count, "sigma_per_clip": sigma, "epsilon": rounded_up(spec.loss.epsilon(), 1)}
@@ -80,7 +82,7 @@ def plot(rows: list[dict[str, Any]], undefended: float) -> bytes:
 
 def _as_shipped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of the release that ships."""
-    return [r for r in rows if (r["levels"], r["sigma_per_clip"]) == SHIPPED]
+    return [r for r in rows if (r["levels"], r["sigma_per_clip"]) == (PRIVATE_LEVELS, PRIVATE_SIGMA)]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -94,7 +96,7 @@ def main() -> None:
     """Command line."""
     parser = cache_arguments(__doc__)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--towers", type=int, default=1)
+    parser.add_argument("--members", "--towers", type=int, default=1)
     args = parser.parse_args()
     data = Dataset.read(args.data, args.run.parent / "pixels")
     photos = data.photos
@@ -102,7 +104,7 @@ def main() -> None:
     secrets = secrets_of(photos["train"])
     undefended = quantizer.released_auc(*_histograms(cached[1]))
     rows: list[dict[str, Any]] = []
-    recipe = Recipe(towers=args.towers, epochs=args.epochs)
+    recipe = PrivateRecipe(members=args.members, epochs=args.epochs)
     centre = replace(cached[0], maps=cached[0].maps[: len(photos["train"])])
     for point in POINTS:
         name = ", ".join(f"{term} {weight:g}" for term, weight in point.items()) or "none"
@@ -113,7 +115,7 @@ def main() -> None:
         about = {"regularisers": name}
         rows += [about | row for row in measured(scores, photos, cached)]
         print(figures_json(_as_shipped(rows)[-1]), flush=True)
-    (args.run / "frontier.json").write_text(figures_json({"recipe": asdict(recipe), "rows": rows}, indent=1) + "\n")
+    (args.run / "frontier.json").write_text(figures_json({"recipe": recipe.to_json(), "rows": rows}, indent=1) + "\n")
     (args.run / "frontier.md").write_text(table(rows))
     (args.run / "frontier.png").write_bytes(plot(rows, float(undefended)))
 

@@ -17,13 +17,13 @@ from securesplit.audit.attacks.lesion import pairs
 from securesplit.audit.identification import OLD_AGE
 from training.data.photo import Photo
 from training.evaluation.deployed import SENSITIVITY
-from training.release.quantizer import Levels, channel, released_auc
+from training.release.quantizer import Quantizer, channel, released_auc
 
 CANDIDATES = 1000
 
 
 @dataclass(frozen=True)
-class Side:
+class LevelledPhotos:
     """Photos of one split with the level of each, ``(n,)`` from -L to L, and thumbnails ``(n, 8, 8, 3)``."""
 
     photos: Sequence[Photo]
@@ -32,7 +32,7 @@ class Side:
     thumbnail: NDArray[np.float32]
 
 
-def measure(own: Side, victims: Side, fitted: Levels, variance: float) -> dict[str, float]:
+def measure(own: LevelledPhotos, victims: LevelledPhotos, fitted: Quantizer, variance: float) -> dict[str, float]:
     """Every figure of one point, each leak beside what the label alone gives."""
     levels = len(fitted.thresholds) + 1
     noise, values = channel(levels, variance)
@@ -49,7 +49,7 @@ def measure(own: Side, victims: Side, fitted: Levels, variance: float) -> dict[s
     return {key: round(float(value), 5) for key, value in found.items()}
 
 
-def _least_called(values: NDArray[np.int64], noise: NDArray[np.float64], victims: Side) -> int:
+def _least_called(values: NDArray[np.int64], noise: NDArray[np.float64], victims: LevelledPhotos) -> int:
     """The released integer from which on a photo is called malignant, at the threshold of `SENSITIVITY`.
 
     The label-only attacker sees what it says.
@@ -59,13 +59,13 @@ def _least_called(values: NDArray[np.int64], noise: NDArray[np.float64], victims
     return int(values[np.flatnonzero(reached >= SENSITIVITY)[-1]])
 
 
-def _identified(noise: NDArray[np.float64], victims: Side, levels: int) -> float:
+def _identified(noise: NDArray[np.float64], victims: LevelledPhotos, levels: int) -> float:
     """A6 among `CANDIDATES`: Σ_y max_x P[y | x] over the levels that occur, divided by N."""
     occupied = np.unique(victims.level) + levels // 2
     return float(noise[occupied].max(0).sum() / CANDIDATES)
 
 
-def _lesions(own: Side, victims: Side, noise: NDArray[np.float64], levels: int) -> float:
+def _lesions(own: LevelledPhotos, victims: LevelledPhotos, noise: NDArray[np.float64], levels: int) -> float:
     """A7, how many times better than a guess: the gallery's clean levels ranked by P[seen | other photo's level]."""
     mine, theirs = (pairs([p.lesion for p in side.photos]) for side in (own, victims))
     counts = np.full((levels, levels), 1 / levels)
@@ -83,8 +83,8 @@ def _lesions(own: Side, victims: Side, noise: NDArray[np.float64], levels: int) 
     return float(np.mean(hits)) * len(theirs)
 
 
-def _same_label(victims: Side, called: NDArray[np.float64], clean: NDArray[np.bool_], levels: int) -> float:
-    """The floor of A7: a guess among the gallery's photos of the label that was seen."""
+def _same_label(victims: LevelledPhotos, called: NDArray[np.float64], clean: NDArray[np.bool_], levels: int) -> float:
+    """The baseline of A7: a guess among the gallery's photos of the label that was seen."""
     theirs = pairs([p.lesion for p in victims.photos])
     total = 0.0
     for a, b in ((0, 1), (1, 0)):
@@ -95,7 +95,7 @@ def _same_label(victims: Side, called: NDArray[np.float64], clean: NDArray[np.bo
     return total / 2
 
 
-def _thumbnails(own: Side, victims: Side, noise: NDArray[np.float64], levels: int) -> float:
+def _thumbnails(own: LevelledPhotos, victims: LevelledPhotos, noise: NDArray[np.float64], levels: int) -> float:
     """A1 to A3 as a table: skill over the mean photo of each value's mean photo, the best guess under squared error."""
     seen, weight = _joint(own, noise, levels)
     flat = own.thumbnail.reshape(len(own.thumbnail), -1)
@@ -106,12 +106,16 @@ def _thumbnails(own: Side, victims: Side, noise: NDArray[np.float64], levels: in
     return float(1 - error / np.square(truth - flat.mean(0)).mean())
 
 
-def _joint(side: Side, noise: NDArray[np.float64], levels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    chance = noise[side.level + levels // 2]
+def _joint(
+    seen: LevelledPhotos, noise: NDArray[np.float64], levels: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    chance = noise[seen.level + levels // 2]
     return chance, chance.sum(0)
 
 
-def _attribute(own: Side, victims: Side, noise: NDArray[np.float64], levels: int, name: str) -> float:
+def _attribute(
+    own: LevelledPhotos, victims: LevelledPhotos, noise: NDArray[np.float64], levels: int, name: str
+) -> float:
     """A8: macro AUC of an attribute, each value scored by how often the attacker saw it with that attribute."""
     mine, theirs = _classes(own.photos, name), _classes(victims.photos, name)
     chance, weight = _joint(own, noise, levels)

@@ -26,7 +26,7 @@ from securesplit.errors import ConfigError
 from training import command
 from training.data.dataset import Dataset
 from training.network.arguments import common_arguments, starts_from
-from training.network.config import Config, named
+from training.network.config import Config, current_names, named
 from training.network.train import train
 from training.studies import search_report
 
@@ -45,7 +45,7 @@ def suggest(trial: optuna.Trial, config: Config) -> Config:
     )
 
 
-class Report(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
+class TrialReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
     """Tells the trial its figure after each epoch, and stops it where it falls behind."""
 
     def __init__(self, trial: optuna.Trial, monitor: str) -> None:
@@ -105,7 +105,7 @@ def search(config: Config, data: Dataset, out: Path, *, trials: int, keep_runs: 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(out, "search", config.seed)
     around = {**config.to_json(), **starts_from(options)}
-    if study.user_attrs.setdefault("around", around) != around:
+    if current_names(study.user_attrs.get("around", around)) != around:
         raise ConfigError(f"{out} holds a search around another configuration", hint="give another --out")
     study.set_user_attr("around", around)
     for number in take_up(study):
@@ -115,7 +115,7 @@ def search(config: Config, data: Dataset, out: Path, *, trials: int, keep_runs: 
         monitor, run = f"val_{config.monitor}", out / f"trial-{trial.number}"
         keras.backend.clear_session()
         try:
-            best = train(suggest(trial, config), data, run, extra=[Report(trial, monitor)], verbose=0, **options)
+            best = train(suggest(trial, config), data, run, extra=[TrialReporter(trial, monitor)], verbose=0, **options)
         finally:
             if not keep_runs:
                 shutil.rmtree(run, ignore_errors=True)

@@ -59,13 +59,13 @@ def test_strata_name_every_photo_once_a_kind() -> None:
         Photo(Path("a.jpg"), malignant=bool(m), lesion=str(i), age=age, sex="female", site="back")
         for i, (m, age) in enumerate(zip(MALIGNANT, ["39", "40", "85.0", ""] * 150, strict=True))
     )
-    rows = metrics.by_stratum(LOGITS, MALIGNANT, photos, threshold=0.0, draws=10, floor=-LOGITS)
+    rows = metrics.by_stratum(LOGITS, MALIGNANT, photos, threshold=0.0, draws=10, baseline=-LOGITS)
     ages = {r["stratum"]: r["photos"] for r in rows if r["stratum"].startswith("age")}
     assert ages == {"age: below 40": 150, "age: 40 to 59": 150, "age: 60 and over": 150, "age: unknown": 150}
     assert list(ages) == ["age: below 40", "age: 40 to 59", "age: 60 and over", "age: unknown"]
     assert all(0.5 < r["auc"].value < 1 for r in rows)
     assert all(r["floor_auc"] == pytest.approx(1 - r["auc"].value) for r in rows)
-    few = metrics.by_stratum(LOGITS[:12], MALIGNANT[:12], photos[:12], threshold=0.0, draws=10, floor=LOGITS[:12])
+    few = metrics.by_stratum(LOGITS[:12], MALIGNANT[:12], photos[:12], threshold=0.0, draws=10, baseline=LOGITS[:12])
     assert all("auc" not in r for r in few)
 
 

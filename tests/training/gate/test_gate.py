@@ -90,7 +90,7 @@ def test_no_lesion_is_on_two_sides() -> None:
 
     patients = [photo(f"phone/{fold_of(f'P{n}')}", f"P{n}", "phone") for n in range(50)]
     archive = [photo("komour", f"I{n}") for n in range(50)]
-    sides = samples.divide(
+    sides = samples.split_by_group(
         {
             "train": [photo("ham10000", "L1"), *patients, *archive],
             "val": [photo("ham10000", "L2")],

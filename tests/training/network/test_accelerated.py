@@ -16,7 +16,7 @@ from securesplit.errors import ConfigError
 from tests.conftest import REPO
 from tests.training.data.test_collection import draw_collection
 from training.data import dataset, pack
-from training.data.pack import Photos
+from training.data.pack import PackedPhotos
 from training.network.config import Config, named
 
 SIDE = 48
@@ -34,12 +34,12 @@ def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_pack_holds_every_photo_but_those_for_testing(tmp_path: Path, packed: Path) -> None:
     listed = dataset.list_photos(tmp_path / "data")
     for split in ("train", "val"):
-        photos = Photos.load(packed, split)
+        photos = PackedPhotos.load(packed, split)
         loaded = dataset.load_split(listed[split], height=SIDE, width=SIDE * 4 // 3, cache=tmp_path / "pixels")
         for name, values in photos.arrays(split).items():
             assert (values == getattr(loaded, name.removeprefix(f"{split}_"))).all(), name
     with pytest.raises(KeyError):
-        Photos.load(packed, "test")
+        PackedPhotos.load(packed, "test")
 
 
 @pytest.mark.slow
@@ -50,7 +50,7 @@ def test_a_run_ends_in_time_and_measures_what_it_held_out(tmp_path: Path, packed
     from training.network.model import build_model
     from training.network.weights_npz import load_weights_npz, save_weights_npz
 
-    before = build_model(Config("tiny", side=SIDE, ends="cut", batch_norm="frozen"))
+    before = build_model(Config("tiny", side=SIDE, outputs="auxiliary", batch_norm="frozen"))
     start = tmp_path / "start.npz"
     save_weights_npz(before, start)
     settings = ("backbone=tiny", f"side={SIDE}", "batch=4", "learning_rate=0.003", "hold_out=komour", "teacher_share=1")
@@ -71,14 +71,14 @@ def test_a_run_ends_in_time_and_measures_what_it_held_out(tmp_path: Path, packed
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["steps"] == 8, "whatever compiling took, it trained"
     assert record["setup_s"] < time.monotonic() - began
-    photos = Photos.load(packed, "train")
+    photos = PackedPhotos.load(packed, "train")
     held = photos.only(photos.source == "komour")
     with np.load(tmp_path / "run" / "answers.npz") as answers:
-        assert answers["source"].tolist() == [*Photos.load(packed, "val").source, *held.source]
+        assert answers["source"].tolist() == [*PackedPhotos.load(packed, "val").source, *held.source]
         logits = answers["logits"]
-    after = build_model(Config("tiny", side=SIDE, ends="cut", batch_norm="frozen"))
+    after = build_model(Config("tiny", side=SIDE, outputs="auxiliary", batch_norm="frozen"))
     load_weights_npz(after, tmp_path / "run" / "network.npz")
-    squares = Photos.load(packed, "val").joined(held).squares()
+    squares = PackedPhotos.load(packed, "val").joined(held).squares()
     assert logits == pytest.approx(after.predict(squares, verbose=0)["malignant"][:, 0], rel=1e-2)
     assert any((a != b).any() for a, b in zip(before.get_weights(), after.get_weights(), strict=True))
 
@@ -88,9 +88,9 @@ def test_the_rate_warms_up_and_held_out_photos_are_not_drawn(packed: Path) -> No
     from training.network import accelerated
 
     now = time.monotonic()
-    rates = [accelerated.Clock(now - passed, 100.0).rate(1.0) for passed in (0, 2.5, 5, 50, 100, 200)]
+    rates = [accelerated.TrainingClock(now - passed, 100.0).rate(1.0) for passed in (0, 2.5, 5, 50, 100, 200)]
     assert rates == pytest.approx([0.05, 0.5, 1.0, 0.54, 0.01, 0.01], abs=0.02)
-    photos = Photos.load(packed, "train")
+    photos = PackedPhotos.load(packed, "train")
     held = photos.source == "komour"
     config = named("collection", ["batch=4", "phone_repeat=3"])
     drawn = accelerated.rows_of(photos, config, held)
@@ -99,4 +99,4 @@ def test_the_rate_warms_up_and_held_out_photos_are_not_drawn(packed: Path) -> No
     counts = np.bincount(rows, minlength=len(held))
     assert counts[photos.is_phone].mean() == pytest.approx(3 * counts[~photos.is_phone & ~held].mean(), rel=0.1)
     with pytest.raises(ConfigError, match="48 pixels high, not 150"):
-        accelerated.train(config, {"train": photos, "val": photos}, Path(), accelerated.Clock(now, 1))
+        accelerated.train(config, {"train": photos, "val": photos}, Path(), accelerated.TrainingClock(now, 1))

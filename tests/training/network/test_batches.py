@@ -17,8 +17,8 @@ from securesplit.model import packing
 from securesplit.model.bundle import DEFAULT_FOLDER
 from training.data.dataset import Split, centre_square
 from training.data.photo import Photo
-from training.network.augmentation import RECIPES, Camera, Hairs, Move, Recipe, Views
-from training.network.batches import ArrayBatches, Shard, Source, epoch_order, tensorflow_batches
+from training.network.augmentation import RECIPES, AugmentationRecipe, Camera, HairOverlay, RandomAffine, Views
+from training.network.batches import ArrayBatches, BatchSource, Shard, epoch_order, tensorflow_batches
 from training.network.config import CONFIGS, Config
 from training.network.teacher import Teacher
 
@@ -31,11 +31,11 @@ FRAMES = np.stack([draw_lesion(seed, 40)[4:36] for seed in range(14)])  # 32 hig
 WHOLE = Shard()
 
 
-def source(config: Config, teacher: Teacher | None = None, shard: Shard = WHOLE) -> Source:
+def source(config: Config, teacher: Teacher | None = None, shard: Shard = WHOLE) -> BatchSource:
     photos = tuple(Photo(Path(f"{i}.png"), malignant=i < 3, lesion=str(i)) for i in range(14))
     split = Split(photos, FRAMES)
     targets = {"malignant": split.malignant[:, None]}
-    return Source(split, targets, {"malignant": np.arange(14, dtype=np.float32)}, config, teacher, shard)
+    return BatchSource(split, targets, {"malignant": np.arange(14, dtype=np.float32)}, config, teacher, shard)
 
 
 def test_batches_are_balanced_and_use_all_of_the_smaller_class() -> None:
@@ -103,15 +103,21 @@ def test_a_disc_turns_about_its_centre_and_only_zoom_resizes_it() -> None:
     y, x = np.mgrid[:61, :81] - np.array([30, 40])[:, None, None]
     disc = np.broadcast_to(np.clip(12.5 - np.hypot(x, y), 0, 1)[None, ..., None] * 255, (40, 61, 81, 3))
     photos = keras.ops.convert_to_tensor(disc.astype(np.float32))
-    turned = keras.ops.convert_to_numpy(Move(Recipe("horizontal_and_vertical", 0.5, 0.0, 0.0), 1.0, seed=1)(photos))
+    turned = keras.ops.convert_to_numpy(
+        RandomAffine(AugmentationRecipe("horizontal_and_vertical", 0.5, 0.0, 0.0), 1.0, seed=1)(photos)
+    )
     difference = np.abs(turned - disc)[:, 10:51, 20:61]  # in the corners stands the mirror image of a turned disc
     assert difference.max() < 80  # of 255, on the rim, from interpolation
     assert difference.mean() < 2
-    areas = keras.ops.convert_to_numpy(Move(Recipe("", 0.0, 0.0, 0.3), 1.0, seed=1)(photos)).mean((1, 2, 3))
+    areas = keras.ops.convert_to_numpy(RandomAffine(AugmentationRecipe("", 0.0, 0.0, 0.3), 1.0, seed=1)(photos)).mean(
+        (1, 2, 3)
+    )
     grown = areas / disc[0].mean()
     assert 0.98 < grown.min() < 1.2
     assert 1.7 < grown.max() < 1 / 0.7**2 + 0.02
-    shifted = keras.ops.convert_to_numpy(Move(Recipe("", 0.0, 0.1, 0.0), 1.0, seed=1)(photos))[..., 0]
+    shifted = keras.ops.convert_to_numpy(RandomAffine(AugmentationRecipe("", 0.0, 0.1, 0.0), 1.0, seed=1)(photos))[
+        ..., 0
+    ]
     weights = shifted / shifted.sum((1, 2), keepdims=True)
     centres = np.stack([(weights * x).sum((1, 2)), (weights * y).sum((1, 2))])
     assert np.abs(centres).max() < 6.2
@@ -120,7 +126,7 @@ def test_a_disc_turns_about_its_centre_and_only_zoom_resizes_it() -> None:
 
 def test_hairs_are_thin_dark_lines_on_some_photos() -> None:
     plain = np.full((200, 150, 200, 3), 180, np.float32)
-    drawn = keras.ops.convert_to_numpy(Hairs(3, seed=1)(plain))
+    drawn = keras.ops.convert_to_numpy(HairOverlay(3, seed=1)(plain))
     assert drawn.max() == 180
     assert drawn.min() < 80
     dark = (drawn[..., 0] < 170).mean((1, 2))

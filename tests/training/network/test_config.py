@@ -7,19 +7,24 @@ import pytest
 
 from securesplit.errors import ConfigError
 from securesplit.model.backbones import BACKBONES, build
-from training.network.config import CONFIGS, changed, named
+from training.network.config import CONFIGS, changed, current_names, named
 
 
 def test_the_student_s_recipe() -> None:
     student = named("student")
     assert (student.backbone, student.side, student.pixels, student.batch) == ("inception_resnet_v2", 150, "0..1", 64)
-    assert (student.ends, student.balance, student.epochs, student.monitor) == ("one", "equal", 20, "balanced_accuracy")
+    assert (student.outputs, student.balance, student.epochs, student.monitor) == (
+        "final",
+        "equal",
+        20,
+        "balanced_accuracy",
+    )
     assert (student.label_smoothing, student.teacher_share, student.batch_norm) == (0.0, 0.0, "trained")
 
 
 def test_every_configuration_has_sane_epochs_and_survives_json() -> None:
     for name, config in CONFIGS.items():
-        assert config.epochs == {"born_again": 3, "collection": 6}.get(name, 20)
+        assert config.epochs == {"self_distillation": 3, "collection": 6}.get(name, 20)
         assert type(config)(**named(name).to_json()) == config
 
 
@@ -67,3 +72,14 @@ def test_an_unknown_configuration_names_those_that_are() -> None:
     with pytest.raises(ConfigError, match="no configuration is called 'teacher'") as caught:
         named("teacher")
     assert "student, dermoscopy" in caught.value.hint
+
+
+def test_earlier_names_are_taken_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert named("born_again", ["ends=one"]) == named("self_distillation", ["outputs=final"])
+    assert capsys.readouterr().err.splitlines() == [
+        "hint: born_again is called self_distillation now",
+        "hint: ends=one is called outputs=final now",
+    ]
+    config = named("dermoscopy")
+    earlier = {key: value for key, value in config.to_json().items() if key != "outputs"} | {"ends": "cut"}
+    assert current_names(earlier) == current_names(config.to_json()) == config.to_json()

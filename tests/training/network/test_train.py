@@ -71,7 +71,7 @@ def record(run: Path) -> dict[str, Any]:
 
 def test_a_run_killed_within_an_epoch_ends_like_any_other(tmp_path: Path) -> None:
     draw_isic(tmp_path / "data")
-    settings = ("epochs=3", "ends=one", "balance=equal", "per_class=1200")  # 600 steps an epoch: seconds
+    settings = ("epochs=3", "outputs=final", "balance=equal", "per_class=1200")  # 600 steps an epoch: seconds
     whole = run(command(tmp_path, "whole", *settings))
     assert whole.returncode == 0, whole.stderr[-3000:]
     slow = command(tmp_path, "killed", *settings)

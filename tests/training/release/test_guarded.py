@@ -104,7 +104,7 @@ def test_the_terms_rise_only_while_the_answer_does_not_suffer():
 
 def test_two_views_of_a_lesion_are_partners():
     lesions = np.array(["a", "b", "a", "c", "a", "b"])
-    views = guarded_press.Views(*[np.zeros(6)] * 4, lesions)
+    views = guarded_press.CutViews(*[np.zeros(6)] * 4, lesions)
     partners = views.partners(np.random.default_rng(1))
     assert (lesions[partners] == lesions).all()
     assert (partners != np.arange(6)).tolist() == [True, True, True, False, True, True]

@@ -10,7 +10,7 @@ from securesplit.privacy.release import ReleaseSpec
 from training.data.photo import Photo
 from training.release import quantizer
 from training.studies import leakage_tables
-from training.studies.leakage_tables import Side
+from training.studies.leakage_tables import LevelledPhotos
 
 RNG = np.random.default_rng(1)
 MALIGNANT = RNG.random(20_000) < 0.2
@@ -66,7 +66,7 @@ def test_smoothed_thresholds_hold_on_other_photos() -> None:
     assert held > quantizer.fit(SCORES, MALIGNANT, 5, 0.0).auc - 0.004
 
 
-def side(seed: int, tells: bool) -> Side:
+def side(seed: int, tells: bool) -> LevelledPhotos:
     rng = np.random.default_rng(seed)
     malignant = rng.random(2000) < 0.3
     level = np.clip(rng.integers(-2, 1, 2000) + 2 * malignant, -2, 2)
@@ -76,7 +76,7 @@ def side(seed: int, tells: bool) -> Side:
         for i, (m, a) in enumerate(zip(malignant, age, strict=True))
     ]
     light = (level if tells else rng.integers(-2, 3, 2000))[:, None, None, None] / 4 + 0.5
-    return Side(photos, level, malignant, np.repeat(light, 3, axis=3).astype(np.float32))
+    return LevelledPhotos(photos, level, malignant, np.repeat(light, 3, axis=3).astype(np.float32))
 
 
 @pytest.mark.parametrize("tells", [True, False])
@@ -92,7 +92,8 @@ def test_tables_find_what_the_level_tells_and_nothing_else(tells: bool) -> None:
 def test_the_table_identifies_lesions_that_share_a_level() -> None:
     own, victims = (side(seed, tells=False) for seed in (1, 2))
     shared = [
-        Side(s.photos, np.repeat(s.level[::2], 2), np.repeat(s.malignant[::2], 2), s.thumbnail) for s in (own, victims)
+        LevelledPhotos(s.photos, np.repeat(s.level[::2], 2), np.repeat(s.malignant[::2], 2), s.thumbnail)
+        for s in (own, victims)
     ]
     fitted = quantizer.fit(SCORES, MALIGNANT, 5, 0.0)
     found = leakage_tables.measure(*shared, fitted, 0.0)

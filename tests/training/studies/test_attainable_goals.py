@@ -10,12 +10,12 @@ import pytest
 pytest.importorskip("tensorflow", reason="the train extra is not installed")
 
 from training.data.photo import Photo
-from training.studies.attainable_goals import Photos, compare
+from training.studies.attainable_goals import ScoredPhotos, compare
 
 LESIONS = 700
 
 
-def drawn(seed: int) -> Photos:
+def drawn(seed: int) -> ScoredPhotos:
     """Two photos a lesion; the score tells the diagnosis, and within it the age, the lesion and the picture's light."""
     rng = np.random.default_rng(seed)
     malignant = np.repeat(rng.random(LESIONS) < 0.3, 2)
@@ -27,7 +27,7 @@ def drawn(seed: int) -> Photos:
         for i, (m, a) in enumerate(zip(malignant, age, strict=True))
     ]
     light = np.repeat(own[:, None, None, None], 3, axis=3).astype(np.float32)
-    return Photos(listed, malignant, light, score.astype(np.float32)[:, None][:, 0], score)
+    return ScoredPhotos(listed, malignant, light, score.astype(np.float32)[:, None][:, 0], score)
 
 
 def test_exchanged_scores_are_the_same_scores_of_each_diagnosis() -> None:

@@ -58,7 +58,7 @@ def test_the_first_epoch_stops_no_trial_and_the_second_may(tmp_path: Path) -> No
 def test_a_killed_search_goes_on_and_reports(forks: Forks, tmp_path: Path) -> None:
     draw_isic(tmp_path / "data")
     out = tmp_path / "search"
-    settings = ("backbone=tiny", "side=48", "ends=one", "balance=equal", "per_class=400", "epochs=2")
+    settings = ("backbone=tiny", "side=48", "outputs=final", "balance=equal", "per_class=400", "epochs=2")
     command = [
         *(sys.executable, "-m", "tests.training.tiny", "training.studies.search", "--data", str(tmp_path / "data")),
         *("--out", str(out), "--trials", "3"),
