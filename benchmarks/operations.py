@@ -24,7 +24,7 @@ from securesplit.pki import issuing, keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.connection import Connection
 from securesplit.worker import PoolSettings, WorkerSettings
-from securesplit.worker.monitoring.counters import Meters
+from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.monitoring.observer import Status
 from securesplit.worker.monitoring.prometheus import WorkerCollector
 from securesplit.worker.service import Ready, serve_tail
@@ -50,7 +50,7 @@ def main() -> None:
         issuing.create(certs, server_names=["127.0.0.1"], clients=["device"], days=1, now=datetime.now(UTC))
         device = keystore.load_client(certs, now=datetime.now(UTC))
         with _worker(certs, watched=False) as plain, _worker(certs, watched=True) as watched:
-            rows += _rows({"nobody watches": plain, "metrics and audit log": watched}, device)
+            rows += _rows({"nobody watches": plain, "metrics and session log": watched}, device)
             for pause_s in (1.0, 0.1):
                 with _scraping(watched.address, pause_s):
                     beside = f"while a page is read every {pause_s:g} s"
@@ -83,20 +83,20 @@ def _cpu_us(pid: int) -> float:
 
 
 def _count_us() -> float:
-    meters = Meters()
+    counters = Counters()
 
     def count() -> None:
-        meters.computed(0.001, 0.002, 0.004)
-        meters.batch.observe(1)
-        meters.requests["done"] += 1
-        meters.turned(1.0, 1.001)
+        counters.computed(0.001, 0.002, 0.004)
+        counters.batch.observe(1)
+        counters.requests["done"] += 1
+        counters.turned(1.0, 1.001)
 
     return _fastest_us(count, 5_000)
 
 
 def _page_us() -> float:
     ends = {"server": datetime.now(UTC)}
-    collector = WorkerCollector(Meters(), bundle_id="", pool=PoolSettings(), ends=lambda: ends)
+    collector = WorkerCollector(Counters(), bundle_id="", pool=PoolSettings(), ends=lambda: ends)
     status = Status(
         1, 0, 0, 0, {"idle": 1}, (), was_ready=True, is_draining=False, silent_s=0, expires_at=ends["server"]
     )

@@ -31,12 +31,14 @@ from securesplit.pki import issuing, keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.connection import Answer, Connection
 from securesplit.worker import EmbeddedWorker, WorkerSettings
-from securesplit.worker.served_model import Served
+from securesplit.worker.served_model import ServedModel
 from securesplit.worker.service import Ready, serve_tail
 from securesplit.worker.settings import EngineSpec
 
 SHAPE = (384,)
-NOTHING = Served(bytes(32), "nothing", {TensorSpec(SHAPE, "int8"): "p"}, EngineSpec("benchmarks.transport:Nothing"))
+NOTHING = ServedModel(
+    bytes(32), "nothing", {TensorSpec(SHAPE, "int8"): "p"}, EngineSpec("benchmarks.transport:Nothing")
+)
 REPEATS = 1_000
 CLIENTS = 8
 

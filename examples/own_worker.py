@@ -16,7 +16,7 @@ from securesplit import Client
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.worker import EmbeddedWorker
 from securesplit.worker.engine import LiteRTEngine
-from securesplit.worker.served_model import Served
+from securesplit.worker.served_model import ServedModel
 from securesplit.worker.settings import EngineSpec
 
 
@@ -37,7 +37,7 @@ class ShiftedEngine:
 
 def main() -> None:
     """Ask the bundle's own tail and the shifted one about the same photo."""
-    plain = Served.from_bundle(None)
+    plain = ServedModel.from_bundle(None)
     engine = EngineSpec("own_worker:ShiftedEngine", {"bundle": plain.engine.options["bundle"], "shift": 2.0})
     engine = dataclasses.replace(engine, readable=(*plain.engine.readable, str(Path(__file__).parent)))
     for name, served in (("plain", plain), ("shifted", dataclasses.replace(plain, engine=engine))):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from securesplit.cli.logs import logging_to_stderr
 from securesplit.errors import SecureSplitError
-from securesplit.worker.served_model import Served
+from securesplit.worker.served_model import ServedModel
 from securesplit.worker.service import Ready, serve_tail
 from securesplit.worker.settings import PoolSettings, WorkerSettings
 from securesplit_testing.serving import serve_engine
@@ -37,7 +37,7 @@ def main(certs: str, engine: str, bind: str, workers: str, *options: str) -> int
     chosen = {name: float(value) if name.endswith("_s") else value for name, value in named.items()}
     settings = WorkerSettings(bind, certs=Path(certs), workers=int(workers), pool=pool, **shown)
     try:
-        served = Served.from_bundle(None) if engine == "bundle" else serve_engine(engine, **chosen)
+        served = ServedModel.from_bundle(None) if engine == "bundle" else serve_engine(engine, **chosen)
         with logging_to_stderr("info", form):
             return serve_tail(served, settings, on_ready=announce)
     except SecureSplitError as error:

@@ -20,7 +20,7 @@ from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.connection import Connection, Timeouts
 from securesplit.worker.front import Front
-from securesplit.worker.served_model import Served
+from securesplit.worker.served_model import ServedModel
 from securesplit.worker.settings import EngineSpec, PoolSettings
 
 IDENTITY = b"tiny bundle".ljust(32, b".")
@@ -31,12 +31,12 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def serve_engine(name: str = "Sum", **options: Any) -> Served:
+def serve_engine(name: str = "Sum", **options: Any) -> ServedModel:
     """A served engine of `securesplit_testing.engines`, or the intruder."""
     module = "intruder" if name == "Intruder" else "engines"
     presets = {TensorSpec((8,), "int8"): "compact", TensorSpec((8,), "int16"): "private"}
     engine = EngineSpec(f"securesplit_testing.{module}:{name}", options)
-    return Served(IDENTITY, f"sha256:{IDENTITY.hex()}", presets, engine)
+    return ServedModel(IDENTITY, f"sha256:{IDENTITY.hex()}", presets, engine)
 
 
 def release(first: int, dtype: str = "int8") -> np.ndarray[Any, Any]:
@@ -63,7 +63,7 @@ class Running:
     """
 
     def __init__(
-        self, served: Served, settings: PoolSettings, keys: tuple[Credentials, Credentials], bind: str
+        self, served: ServedModel, settings: PoolSettings, keys: tuple[Credentials, Credentials], bind: str
     ) -> None:
         server, self.credentials = keys
         self.front = Front(bind, served, server, settings)
@@ -82,7 +82,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(
-    served: Served | None = None,
+    served: ServedModel | None = None,
     *,
     keys: tuple[Credentials, Credentials] | None = None,
     bind: str = "tcp://127.0.0.1:0",

@@ -38,7 +38,7 @@ SSH = '#!/bin/sh\ncase "$1" in localhost) to=worker;; *) to=${1%%.*};; esac\ncd 
 ELSEWHERE = re.compile("service|container|own-ca|upgrade|bundle")
 """Of tests/deploy/test_service_document.py, tests/interop/test_own_ca.py and tests/test_upgrading.py."""
 RELOAD = re.compile(r"ssh tail\.example\.org '(?:tar|securesplit enroll --install)")
-AUDITED = {"lost"}  # a line of the audit log
+SESSION_LOG = {"lost"}  # a line of the session log
 SHOWN = ("keygen", "tail-worker", "diagnose", "release", "ledger", "doctor")
 
 
@@ -230,7 +230,7 @@ def test_log_lines_are_those_of_the_worker() -> None:
         fixed = max(re.split(r"\.\.\.|NAME|REASON|WHAT|WHY|N\b|died", line), key=len)
         assert fixed.strip() in code, line
     events = re.findall(r"^\| `[^`]+` \| `([a-z-]+)` \|", section, re.MULTILINE)
-    assert set(events) == set(re.findall(r'"event": "([a-z-]+)"', code)) - AUDITED
+    assert set(events) == set(re.findall(r'"event": "([a-z-]+)"', code)) - SESSION_LOG
 
 
 def test_every_command_named_in_the_text_exists() -> None:

@@ -61,10 +61,12 @@ def endpoint(certs: Path) -> Iterator[str]:
     """Of a worker in this program, which takes the devices of `certs`."""
     from securesplit.pki import keystore
     from securesplit.worker.front import Front
-    from securesplit.worker.served_model import Served
+    from securesplit.worker.served_model import ServedModel
     from securesplit.worker.settings import PoolSettings
 
-    front = Front("tcp://127.0.0.1:0", Served.from_bundle(None), keystore.load_server(certs, now=now()), PoolSettings())
+    front = Front(
+        "tcp://127.0.0.1:0", ServedModel.from_bundle(None), keystore.load_server(certs, now=now()), PoolSettings()
+    )
     thread = threading.Thread(target=front.run)
     thread.start()
     yield front.endpoint

@@ -68,7 +68,8 @@ def tail_worker(log_level: str, log_format: Form, otel: bool, **options: Any) ->
     """Serve the network's tail to clients with a certificate that `keygen` issued.
 
     SIGTERM and Ctrl-C finish what was accepted and end the worker; a second one ends it at once. Changed
-    certificates and revocation lists are in force within a second; SIGHUP reads them at once and reopens the audit log.
+    certificates and revocation lists are in force within a second; SIGHUP reads them at once and reopens the session
+    log.
 
     \b
     Example:

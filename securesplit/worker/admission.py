@@ -1,21 +1,21 @@
-"""The order in which waiting messages are handled: clients take turns, new handshakes have the time that is left.
+"""Admission control: the order in which waiting messages are handled. Clients take turns; handshakes get what is left.
 
 What an open session sends costs the front a decryption, a job and an answer, so it waits for its turn (ADR 018):
 clients take turns, and the connections of one client within its turn. A client has no more than `MESSAGES_A_CLIENT`
-in line; one more is rejected with BUSY before it costs anything. A session's owner is looked up, not proved: forging a
-session's id gets a share of that client's turns and of no other's. Messages of no session are cheap, or end a
-handshake, and never wait.
+waiting; one more is rejected with BUSY before it costs anything. A session's owner is looked up, not proved: a forged
+session id gets a share of that client's turns and of no other's. Messages of no session are cheap, or end a handshake,
+and never wait.
 
 A handshake costs the front about ten times what a request does, and anybody may ask for one. So that a flood of them
-slows neither the open sessions nor the honest newcomers (ADR 013):
+slows neither the open sessions nor honest new clients (ADR 013):
 
 - each turn of the front's loop handles everything else that has come and at most one HELLO, and after a HELLO the next
   one waits until the HELLOs have had no more than `HELLO_SHARE` of the time;
 - of the HELLOs that wait, addresses take turns, and within an address its connections, of which those that had none
   answered yet have three turns of four; an address is held to its token bucket, but what it has no token for *waits*.
   So an honest neighbour behind the flooder's own NAT has its turn too;
-- a connection has one HELLO at most, its latest. The line as a whole is bounded; when it is full the oldest of the most
-  crowded address is rejected with BUSY.
+- a connection has one HELLO at most, its latest. The queue as a whole is bounded; when it is full the oldest HELLO of
+  the most crowded address is rejected with BUSY.
 
 The FIN that ends a handshake needs no such care: there are no more of them than HELLOs that were answered. Messages of
 one connection keep their order.
@@ -31,11 +31,11 @@ from securesplit.channel.limits import Limits, TokenBuckets
 from securesplit.channel.server import IDENTITY_BYTES
 from securesplit.channel.tls import MAX_FLIGHT_BYTES
 from securesplit.transport.server import Incoming
-from securesplit.worker.scheduling import Turns
+from securesplit.worker.scheduling import FairScheduler
 
 HELLO_SHARE = 1 / 5  # of the front's time
 _TYPE_AT = 4  # offset of the type in a frame's header
-_LINE = 256
+_MAX_WAITING_HELLOS = 256
 MESSAGES_A_CLIENT = 64  # what eight sessions may have in flight (`PoolSettings.session_limit`)
 _HANDLED_A_TURN = 4
 _AGAIN_TURN = 4  # every fourth turn of an address is for connections that had a HELLO answered before
@@ -44,7 +44,7 @@ _MAX_HELLO_BYTES = HEADER_BYTES + IDENTITY_BYTES + MAX_FLIGHT_BYTES
 
 
 def is_hello(message: Incoming) -> bool:
-    """Whether a message claims to begin a handshake, and is short enough to be worth a place in the line."""
+    """Whether a message claims to begin a handshake, and is short enough to be worth a place in the queue."""
     return message.body[_TYPE_AT : _TYPE_AT + 1] == bytes([FrameType.HELLO]) and len(message.body) <= _MAX_HELLO_BYTES
 
 
@@ -69,11 +69,11 @@ class _Address:
         first, second = (self._again, self._new) if self._turn % _AGAIN_TURN == 0 else (self._new, self._again)
         return (first or second).popitem(last=False)[1]
 
-    def lose(self) -> Incoming:
+    def drop(self) -> Incoming:
         return (self._again or self._new).popitem(last=False)[1]
 
 
-class Line:
+class HandshakeQueue:
     """HELLOs that wait, by address and connection.
 
     Args:
@@ -90,12 +90,16 @@ class Line:
         return self._waiting
 
     def add(self, message: Incoming) -> Incoming | None:
-        """Let a HELLO wait; returns the one that lost its place for it."""
+        """Let a HELLO wait; returns the one that is dropped for it."""
         address = self._addresses.setdefault(message.address, _Address())
         before = len(address)
         address.add(message, again=message.route[0] in self._answered)
         self._waiting += len(address) - before
-        return self._remove(max(self._addresses, key=self._crowd), _Address.lose) if self._waiting > _LINE else None
+        return (
+            self._remove(max(self._addresses, key=self._crowd), _Address.drop)
+            if self._waiting > _MAX_WAITING_HELLOS
+            else None
+        )
 
     def take(self, now_s: float) -> Incoming | float:
         """The HELLO whose turn it is, or the seconds until an address that waits may have one."""
@@ -126,7 +130,7 @@ class Line:
         return message
 
 
-class Intake:
+class AdmissionController:
     """Messages that were received and not handled yet.
 
     Args:
@@ -136,34 +140,34 @@ class Intake:
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._turns: Turns[tuple[str, Incoming]] = Turns()
-        self._line = Line(limits)
+        self._messages: FairScheduler[tuple[str, Incoming]] = FairScheduler()
+        self._handshakes = HandshakeQueue(limits)
         self._next_hello_at = 0.0
 
     def __len__(self) -> int:
-        return len(self._turns)
+        return len(self._messages)
 
     def add_hello(self, message: Incoming) -> Incoming | None:
-        """Let a HELLO wait for its turn; returns the one that lost its place for it."""
-        return self._line.add(message)
+        """Let a HELLO wait for its turn; returns the one that is dropped for it."""
+        return self._handshakes.add(message)
 
     def add(self, client: str, message: Incoming) -> bool:
         """Let a message of a client's session wait for its turn; False where too many of the client's do."""
-        if self._turns.of(client) >= MESSAGES_A_CLIENT:
+        if self._messages.of(client) >= MESSAGES_A_CLIENT:
             return False
-        self._turns.put(client, message.route[0], (client, message))
+        self._messages.put(client, message.route[0], (client, message))
         return True
 
     def messages(self) -> list[tuple[str, Incoming]]:
         """Those whose turn it is now, each with the client whose session it names."""
-        return [self._turns.take() for _ in range(min(_HANDLED_A_TURN, len(self._turns)))]
+        return [self._messages.take() for _ in range(min(_HANDLED_A_TURN, len(self._messages)))]
 
-    def newcomer(self) -> Incoming | None:
+    def next_handshake(self) -> Incoming | None:
         """The HELLO to handle in this turn, if any; `spent` must follow."""
         now_s = self._clock()
-        if not len(self._line) or now_s < self._next_hello_at:
+        if not len(self._handshakes) or now_s < self._next_hello_at:
             return None
-        taken = self._line.take(now_s)
+        taken = self._handshakes.take(now_s)
         if isinstance(taken, Incoming):
             return taken
         self._next_hello_at = now_s + taken
@@ -175,6 +179,6 @@ class Intake:
 
     def pause_s(self, most_s: float) -> float:
         """How long the front may sleep where nothing else comes."""
-        if len(self._turns):
+        if len(self._messages):
             return 0.0
-        return min(most_s, max(0.0, self._next_hello_at - self._clock())) if len(self._line) else most_s
+        return min(most_s, max(0.0, self._next_hello_at - self._clock())) if len(self._handshakes) else most_s

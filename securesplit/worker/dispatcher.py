@@ -22,11 +22,11 @@ from securesplit.channel.frames import Code
 from securesplit.channel.server import ServerChannel
 from securesplit.channel.tensor import TensorError
 from securesplit.worker.inflight import Answers, InFlight
-from securesplit.worker.jobs import Fate, Job, JobKey, Outcome
-from securesplit.worker.monitoring.counters import Meters
+from securesplit.worker.jobs import Job, JobKey, JobResult, JobStatus
+from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.pacing import Pacer
 from securesplit.worker.pool import Pool
-from securesplit.worker.served_model import Served
+from securesplit.worker.served_model import ServedModel
 from securesplit.worker.settings import PoolSettings
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Dispatcher:
         pool: computes them.
         served: what it computes.
         settings: of the pool.
-        meters: where everything is counted.
+        counters: where everything is counted.
         send: puts a frame on its way.
         pacer: does so with refusals, when it is their turn.
         clock: seconds, rising.
@@ -56,16 +56,16 @@ class Dispatcher:
         self,
         channel: ServerChannel,
         pool: Pool,
-        served: Served,
+        served: ServedModel,
         settings: PoolSettings,
-        meters: Meters,
+        counters: Counters,
         *,
         send: Callable[[Route, bytes], None],
         pacer: Pacer,
         clock: Callable[[], float],
     ) -> None:
         self._channel, self._pool, self._served, self._settings = channel, pool, served, settings
-        self._meters, self._send, self._pacer, self._clock = meters, send, pacer, clock
+        self._counters, self._send, self._pacer, self._clock = counters, send, pacer, clock
         self._in_flight, self._answers = InFlight(), Answers()
         self._tail_s, self._warned_at = 0.0, -inf
 
@@ -90,7 +90,7 @@ class Dispatcher:
         """
         key = (event.session, event.ref)
         answer, job = self._answers.find(key), self._in_flight.find(key)
-        self._meters.repeated += answer is not None or job is not None
+        self._counters.repeated += answer is not None or job is not None
         if answer is not None:
             self._reply(key, route, answer)
         elif job is not None:
@@ -104,36 +104,36 @@ class Dispatcher:
         else:
             self._queue(event, route, received)
 
-    def conclude(self, outcome: Outcome) -> None:
+    def conclude(self, result: JobResult) -> None:
         """Answer a job that has ended, and remember the answer."""
-        job, ended = outcome.job, self._clock()
+        job, ended = result.job, self._clock()
         self._in_flight.remove(job)
-        self._meters.requests[outcome.fate.name.lower()] += 1
-        if outcome.fate is not Fate.EXPIRED:
-            self._answer(outcome)
+        self._counters.requests[result.status.name.lower()] += 1
+        if result.status is not JobStatus.EXPIRED:
+            self._answer(result)
         if tracing.is_on():
-            self._trace(outcome, ended)
+            self._trace(result, ended)
 
-    def _answer(self, outcome: Outcome) -> None:
-        job = outcome.job
+    def _answer(self, result: JobResult) -> None:
+        job = result.job
         plaintext = b""
-        if outcome.fate is Fate.DONE:
-            plaintext = payload.encode_answer(outcome.logit, outcome.tail_ms)
-            self._tail_s += _LEARN * (outcome.tail_ms / 1_000 - self._tail_s)
+        if result.status is JobStatus.DONE:
+            plaintext = payload.encode_answer(result.logit, result.tail_ms)
+            self._tail_s += _LEARN * (result.tail_ms / 1_000 - self._tail_s)
         self._answers.add(job.key, plaintext, self._clock())
         self._reply(job.key, job.route, plaintext)
-        if outcome.fate is Fate.DONE:
-            self._meters.computed(job.taken - job.since, outcome.tail_ms / 1_000, self._clock() - job.since)
+        if result.status is JobStatus.DONE:
+            self._counters.computed(job.taken - job.since, result.tail_ms / 1_000, self._clock() - job.since)
 
-    def _trace(self, outcome: Outcome, ended: float) -> None:
+    def _trace(self, result: JobResult, ended: float) -> None:
         """Make a span of a job that ended at `ended` and was answered by now."""
-        job, now = outcome.job, self._clock()
+        job, now = result.job, self._clock()
         stages = [("receive", job.received, job.since), ("queue", job.since, job.taken or ended)]
         if job.taken:
             stages.append(("tail", job.taken, ended))
-        if outcome.fate is not Fate.EXPIRED:
+        if result.status is not JobStatus.EXPIRED:
             stages.append(("seal", ended, now))
-        tracing.record("request", stages, now, preset=job.preset, outcome=outcome.fate.name.lower())
+        tracing.record("request", stages, now, preset=job.preset, outcome=result.status.name.lower())
 
     def _queue(self, event: Request, route: Route, received: float) -> None:
         try:
@@ -172,7 +172,7 @@ class Dispatcher:
         if self._in_flight.find(job.key) is job:
             self._in_flight.remove(job)
         session, ref = job.key
-        self._meters.turned_away["queue-full"] += 1
+        self._counters.turned_away["queue-full"] += 1
         error = self._channel.error(Code.BUSY, ref, session, retry_after_ms=self.wait_ms)
         self._pacer.refuse(job.client, job.route, error)
 
@@ -182,6 +182,6 @@ class Dispatcher:
         self._send(route, sealed or self._channel.error(Code.WORKER, ref, session))
 
     def _refuse(self, why: str, code: Code, event: Request, route: Route, retry_after_ms: int = 0) -> None:
-        self._meters.turned_away[why] += 1
+        self._counters.turned_away[why] += 1
         error = self._channel.error(code, event.ref, event.session, retry_after_ms=retry_after_ms)
         self._pacer.refuse(event.client, route, error)

@@ -17,7 +17,7 @@ from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.worker.front import Front
 from securesplit.worker.sandbox import confinement
-from securesplit.worker.served_model import Served
+from securesplit.worker.served_model import ServedModel
 from securesplit.worker.settings import PoolSettings
 
 
@@ -30,10 +30,10 @@ class EmbeddedWorker:
     Args:
         bundle: folder of the bundle; None for the one in the package.
         workers: tail processes.
-        served: anything else to serve, instead of a bundle.
+        served: something else to serve, instead of a bundle.
     """
 
-    def __init__(self, bundle: Path | None = None, *, workers: int = 1, served: Served | None = None) -> None:
+    def __init__(self, bundle: Path | None = None, *, workers: int = 1, served: ServedModel | None = None) -> None:
         self._bundle, self._served = bundle, served
         self._settings = PoolSettings(workers=workers)
         self._server_credentials, self.client_credentials = _fresh_credentials()
@@ -80,7 +80,7 @@ class EmbeddedWorker:
     def _run(self) -> None:
         """The thread: it owns the sockets, and is the parent of the tails (Linux ends them when it ends)."""
         try:
-            served = self._served or Served.from_bundle(self._bundle)
+            served = self._served or ServedModel.from_bundle(self._bundle)
             self._front = Front("tcp://127.0.0.1:0", served, self._server_credentials, self._settings)
         except SecureSplitError as failure:
             self._failure = failure

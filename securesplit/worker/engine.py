@@ -27,7 +27,7 @@ class LiteRTEngine:
         threads: CPU threads; one, since a worker runs one tail a core.
 
     Raises:
-        BundleError: there is no tail in it, or it was altered.
+        BundleError: it has no tail, or was altered.
     """
 
     def __init__(self, bundle: str, threads: int = 1) -> None:

@@ -1,13 +1,13 @@
 """The front of a worker: owns the socket, the sessions and all keys, and runs the loop that everything happens in.
 
-The channel says what a message means, `Intake` in which order messages are handled, `Dispatcher` how a request is
-handled, and `Pool` keeps the tails.
+The channel reads messages, `AdmissionController` decides in which order, `Dispatcher` handles requests, and `Pool` runs
+the tails.
 
 Invariants:
 
 - One thread, one loop, nothing that blocks. Other threads and signals only set a wish and wake the loop.
-- Everything that waits is bounded, and what is over a bound is rejected with BUSY and a time to retry.
-- Nothing is written here, and no log line holds a key, a release or an answer. A `Watch` hears what happens.
+- Everything that waits is bounded; what exceeds a bound is rejected with BUSY and the time after which to come back.
+- Nothing is written here, and no log line holds a key, a release or an answer. A `FrontObserver` is told of events.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from securesplit.errors import SecureSplitError
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.poll import Poller, Wakeup
 from securesplit.transport.server import FrontSocket, Incoming
-from securesplit.worker.admission import Intake, is_hello
+from securesplit.worker.admission import AdmissionController, is_hello
 from securesplit.worker.dispatcher import Dispatcher
-from securesplit.worker.monitoring.observer import Status, Watch
+from securesplit.worker.monitoring.observer import FrontObserver, Status
 from securesplit.worker.pacing import Pacer
 from securesplit.worker.pool import Pool
 from securesplit.worker.resources import DescriptorGuard, MemoryGuard
-from securesplit.worker.served_model import Served
+from securesplit.worker.served_model import ServedModel
 from securesplit.worker.settings import PoolSettings
 
 _log = logging.getLogger(__name__)
 _TICK_S = 0.1
-_WEIGH_S = 0.1
+_GUARD_S = 0.1
 _FLUSH_S = 1.0
 _DRAIN_RETRY_MS = 200
 _CROWD_RETRY_MS = 250
@@ -52,7 +52,7 @@ class Front:
         settings: of the pool.
         descriptors: watches those of this process; None where the front shares it with a program.
         memory: watches that of this process, likewise.
-        watch: hears what happens; None for one that only counts.
+        observer: is told of events; None for one that only counts.
         clock: seconds, rising.
 
     Raises:
@@ -62,42 +62,42 @@ class Front:
     def __init__(
         self,
         bind: str,
-        served: Served,
+        served: ServedModel,
         credentials: Credentials,
         settings: PoolSettings,
         *,
         descriptors: DescriptorGuard | None = None,
         memory: MemoryGuard | None = None,
-        watch: Watch | None = None,
+        observer: FrontObserver | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._descriptors, self._memory = descriptors, memory
         self._settings, self._clock = settings, clock
         limits = Limits()
-        self._watch = watch or Watch()
-        self.meters = self._watch.meters
-        self.meters.turned_at = clock()
+        self._observer = observer or FrontObserver()
+        self.counters = self._observer.counters
+        self.counters.turned_at = clock()
         self._expires_at, self._was_ready = credentials.expires_at, False
-        self._channel = ServerChannel(credentials, served.identity, clock=clock, limits=limits, observer=self._watch)
+        self._channel = ServerChannel(credentials, served.identity, clock=clock, limits=limits, observer=self._observer)
         self._socket = FrontSocket(bind, clock=clock)
         self.endpoint = self._socket.endpoint
         self.wakeup = Wakeup()
         self._poller = Poller()
         self._poller.add(self._socket)
         self._poller.add(self.wakeup)
-        self._intake = Intake(limits, clock)
+        self._admission = AdmissionController(limits, clock)
         self._refusals: Counter[str] = Counter()
         self._stop_by: float | None = None
         self._new_credentials: Callable[[], Credentials] | None = None
-        self._ticked_at = self._weighed_at = clock()
-        self.pool = Pool(served.engine, settings, self._poller, clock, self.meters)
+        self._ticked_at = self._guarded_at = clock()
+        self.pool = Pool(served.engine, settings, self._poller, clock, self.counters)
         self._pacer = Pacer(self._socket.send, clock)
         self._dispatcher = Dispatcher(
             self._channel,
             self.pool,
             served,
             settings,
-            self.meters,
+            self.counters,
             send=self._socket.send,
             pacer=self._pacer,
             clock=clock,
@@ -122,7 +122,7 @@ class Front:
                         on_ready = None
                 self._turn()
         finally:
-            self._watch.draining()
+            self._observer.draining()
             self._channel.close()
             self.pool.close()
             self._socket.close(flush_s=_FLUSH_S)
@@ -150,7 +150,7 @@ class Front:
             pids=tuple(self.pool.pids),
             was_ready=self._was_ready,
             is_draining=self._stop_by is not None,
-            silent_s=self._clock() - self.meters.turned_at,
+            silent_s=self._clock() - self.counters.turned_at,
             expires_at=self._expires_at,
             confinement=self.pool.confinement,
         )
@@ -158,26 +158,26 @@ class Front:
     def _is_over(self) -> bool:
         if self._stop_by is None:
             return False
-        return self._clock() >= self._stop_by or not (len(self._dispatcher) or len(self._intake))
+        return self._clock() >= self._stop_by or not (len(self._dispatcher) or len(self._admission))
 
     def _turn(self) -> None:
         ready = self._poller.wait(
-            0.0 if self._socket.has_waiting else self._pacer.pause_s(self._intake.pause_s(_TICK_S))
+            0.0 if self._socket.has_waiting else self._pacer.pause_s(self._admission.pause_s(_TICK_S))
         )
         since = self._clock()
         if self.wakeup in ready:
             self.wakeup.clear()
             self._reload()
             if self._stop_by is not None:
-                self._watch.draining()
+                self._observer.draining()
         self._take_in(more=self._socket in ready or self._socket.has_waiting)
-        for outcome in self.pool.step(ready):
-            self._dispatcher.conclude(outcome)
+        for result in self.pool.step(ready):
+            self._dispatcher.conclude(result)
         self._pacer.step()
         self._was_ready = self._was_ready or self.pool.ready == self._settings.workers
-        if self._clock() - self._weighed_at >= _WEIGH_S:
-            self._weighed_at = self._clock()
-            self._shed()
+        if self._clock() - self._guarded_at >= _GUARD_S:
+            self._guarded_at = self._clock()
+            self._guard_resources()
         if self._clock() - self._ticked_at >= 1.0:
             self._ticked_at = self._clock()
             self._channel.tick()
@@ -185,36 +185,36 @@ class Front:
             self._refusals.update(self._socket.dropped)
             self._socket.dropped.clear()
             self._log_refusals()
-            self._watch.tick()
-        self.meters.turned(since, self._clock())
+            self._observer.tick()
+        self.counters.turned(since, self._clock())
 
     def _take_in(self, *, more: bool) -> None:
-        """Receive what has come, if there is `more`, and handle what `Intake` lets through in this turn."""
+        """Receive what has come, if there is `more`, and handle what is admitted in this turn."""
         for message in self._socket.receive() if more else ():
-            self._sort(message)
-        for client, message in self._intake.messages():
+            self._route(message)
+        for client, message in self._admission.messages():
             self._handle(message, client)
-        if (newcomer := self._intake.newcomer()) is not None:
+        if (handshake := self._admission.next_handshake()) is not None:
             began = self._clock()
-            self._handle(newcomer)
-            self._intake.spent(self._clock() - began)
+            self._handle(handshake)
+            self._admission.spent(self._clock() - began)
 
-    def _sort(self, message: Incoming) -> None:
+    def _route(self, message: Incoming) -> None:
         """Let a message wait for its turn, or handle it at once where it costs little."""
         if is_hello(message):
-            if (outrun := self._intake.add_hello(message)) is not None:
-                self._refuse_newcomer(outrun, Code.BUSY, _CROWD_RETRY_MS)
+            if (displaced := self._admission.add_hello(message)) is not None:
+                self._refuse_handshake(displaced, Code.BUSY, _CROWD_RETRY_MS)
         elif not (client := self._channel.client_of(session := session_of(message.body))):
             self._handle(message)
         elif self._pacer.ignores(client):
-            self.meters.turned_away["ignored"] += 1
-        elif not self._intake.add(client, message):
-            self.meters.turned_away["client-limit"] += 1
+            self.counters.turned_away["ignored"] += 1
+        elif not self._admission.add(client, message):
+            self.counters.turned_away["client-limit"] += 1
             ref, wait_ms = ref_of(message.body), self._dispatcher.wait_ms
             busy = self._channel.error(Code.BUSY, ref, session, retry_after_ms=wait_ms)
             self._pacer.refuse(client, message.route, busy)
 
-    def _shed(self) -> None:
+    def _guard_resources(self) -> None:
         """Where peers take all descriptors or much memory, drop all connections: sessions stay, clients ask again."""
         if self._descriptors is not None and self._descriptors.is_exceeded():
             self._drop_connections("all file descriptors")
@@ -228,7 +228,7 @@ class Front:
             {"what": what},
             extra={"event": "connections-dropped"},
         )
-        self.meters.connection_drops += 1
+        self.counters.connection_drops += 1
         self._poller.remove(self._socket)
         self._socket.reopen()
         self._poller.add(self._socket)
@@ -239,14 +239,14 @@ class Front:
         if counts:
             what = ", ".join(f"{reason} {times}" for reason, times in counts.items())
             _log.info("refused: %(what)s", {"what": what, "counts": counts}, extra={"event": "refused"})
-            self.meters.refused.update(counts)
+            self.counters.refused.update(counts)
             self._refusals.clear()
 
     def _reload(self) -> None:
         load, self._new_credentials = self._new_credentials, None
         if load is None:
             return
-        self._watch.reloading()
+        self._observer.reloading()
         try:
             credentials = load()
             ended = self._channel.reload(credentials)
@@ -256,7 +256,7 @@ class Front:
                 {"why": error.message},
                 extra={"event": "reload-failed"},
             )
-            self._watch.reloaded(None)
+            self._observer.reloaded(None)
         else:
             _log.info(
                 "certificates reloaded, valid until %(until)s; %(ended)d sessions ended",
@@ -264,12 +264,12 @@ class Front:
                 extra={"event": "reloaded"},
             )
             self._expires_at = credentials.expires_at
-            self._watch.reloaded(credentials)
+            self._observer.reloaded(credentials)
 
     def _handle(self, message: Incoming, client: str = "") -> None:
         """Let the channel read a message, which names a session of `client` unless that is empty."""
         if self._stop_by is not None and is_hello(message):
-            self._refuse_newcomer(message, Code.DRAIN, _DRAIN_RETRY_MS)
+            self._refuse_handshake(message, Code.DRAIN, _DRAIN_RETRY_MS)
             return
         received = self._clock()
         event = self._channel.receive(message.route[0], message.body, address=message.address)
@@ -286,11 +286,11 @@ class Front:
         else:
             self._refusals[event.reason] += 1
 
-    def _refuse_newcomer(self, message: Incoming, code: Code, retry_after_ms: int) -> None:
-        if self._tell(message, code, retry_after_ms):
+    def _refuse_handshake(self, message: Incoming, code: Code, retry_after_ms: int) -> None:
+        if self._reply_error(message, code, retry_after_ms):
             self._refusals["draining" if code is Code.DRAIN else "handshake-crowd"] += 1
 
-    def _tell(self, message: Incoming, code: Code, retry_after_ms: int) -> bool:
+    def _reply_error(self, message: Incoming, code: Code, retry_after_ms: int) -> bool:
         """Answer a message that was not opened; False where it is not a frame."""
         try:
             frame = decode(message.body)

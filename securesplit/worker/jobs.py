@@ -41,7 +41,7 @@ class Job:
     taken: float = 0.0
 
 
-class Fate(enum.Enum):
+class JobStatus(enum.Enum):
     """How a job ended."""
 
     DONE = enum.auto()
@@ -50,17 +50,17 @@ class Fate(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a job.
+class JobResult:
+    """How a job ended, and its answer.
 
     Attributes:
         job: the job.
-        fate: how it ended.
+        status: how it ended.
         logit: of malignant, where done.
         tail_ms: what the tail took for it, in milliseconds (its share of the batch).
     """
 
     job: Job
-    fate: Fate
+    status: JobStatus
     logit: float = 0.0
     tail_ms: float = 0.0

@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 _REMEMBERED = 1_024  # owners that do not wait
 
 
-class Turns(Generic[Item]):
+class FairScheduler(Generic[Item]):
     """Items that wait, by owner and lane."""
 
     def __init__(self) -> None:
@@ -127,7 +127,7 @@ class FairQueue:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._turns: Turns[Job] = Turns()
+        self._turns: FairScheduler[Job] = FairScheduler()
         self._returned: deque[Job] = deque()
 
     def __len__(self) -> int:

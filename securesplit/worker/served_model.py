@@ -11,7 +11,7 @@ from securesplit.worker.settings import EngineSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedModel:
     """A network's tail, as a front needs to know it.
 
     Attributes:
@@ -27,7 +27,7 @@ class Served:
     engine: EngineSpec
 
     @classmethod
-    def from_bundle(cls, folder: Path | None) -> Served:
+    def from_bundle(cls, folder: Path | None) -> ServedModel:
         """Serve the bundle in `folder`, by default the one in the package.
 
         Raises:

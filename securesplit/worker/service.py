@@ -1,9 +1,9 @@
 """Run a worker in this process until a signal ends it.
 
 SIGTERM and SIGINT drain: nothing new is accepted, what was accepted is finished; a second one ends the worker at once.
-SIGHUP reads the certificates again and reopens the audit log; a change of the certificates' files does the same, and is
-noticed by a thread that does nothing else: a disk that hangs holds up no request. Only this module touches signals, and
-it puts the old handlers back.
+SIGHUP reads the certificates again and reopens the session log; a change of the certificates' files does the same, and
+is noticed by a thread that does nothing else: a disk that hangs holds up no request. Only this module touches signals,
+and it puts the old handlers back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from securesplit.worker.front import Front
 from securesplit.worker.monitoring.operations import Operations
 from securesplit.worker.resources import DescriptorGuard, MemoryGuard, raise_limit
 from securesplit.worker.sandbox import confinement
-from securesplit.worker.served_model import Served
+from securesplit.worker.served_model import ServedModel
 from securesplit.worker.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
@@ -66,15 +66,15 @@ def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int
 
     Raises:
         BundleError: the bundle is broken.
-        ConfigError: an address cannot be bound, the audit log cannot be opened, no credentials were given, or too few
+        ConfigError: an address cannot be bound, the session log cannot be opened, no credentials were given, or too few
             files may be open.
         CredentialError: the certificates are missing, broken or expired.
         WorkerError: the tails cannot start.
     """
-    return serve_tail(Served.from_bundle(settings.bundle), settings, on_ready=on_ready)
+    return serve_tail(ServedModel.from_bundle(settings.bundle), settings, on_ready=on_ready)
 
 
-def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int:
+def serve_tail(served: ServedModel, settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int:
     """The same for anything that can be served, not only a bundle."""
     paths = [] if settings.certs is None else keystore.server_files(settings.certs)
     files = FileWatch(paths, settle_s=_SETTLE_S, clock=time.monotonic)
@@ -84,22 +84,24 @@ def serve_tail(served: Served, settings: WorkerSettings, *, on_ready: Callable[[
     confinement.shield()
     pool = replace(settings.pool, workers=workers)
     descriptors = DescriptorGuard(workers)
-    watch = Operations(replace(settings, pool=pool), credentials, served.id)
+    observer = Operations(replace(settings, pool=pool), credentials, served.id)
     try:
         memory = MemoryGuard()
-        front = Front(settings.bind, served, credentials, pool, descriptors=descriptors, memory=memory, watch=watch)
-        watch.attach(front.status)
-        ready = Ready(front.endpoint, served.id, credentials.expires_at, workers, watch.address)
+        front = Front(
+            settings.bind, served, credentials, pool, descriptors=descriptors, memory=memory, observer=observer
+        )
+        observer.attach(front.status)
+        ready = Ready(front.endpoint, served.id, credentials.expires_at, workers, observer.address)
 
         def announce() -> None:
-            watch.ready()
+            observer.ready()
             on_ready(ready)
             _log_confinement(front.pool.confinement or ())
 
         with _reloads(front, settings.certs, files) as reload, _signals(front, settings, reload):
             front.run(announce)
     finally:
-        watch.close()
+        observer.close()
     return 0
 
 

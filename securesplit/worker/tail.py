@@ -61,7 +61,7 @@ def _serve(pipe: TailPipe, settings: dict[str, Any]) -> None:
         if settings["confine"]:
             held += confinement.for_computing()
     except Exception as error:  # noqa: BLE001  (whatever it is, the front has to hear of it)
-        pipe.send(_last_words(error).encode())
+        pipe.send(_startup_failure(error).encode())
         return
     pipe.send(Report(READY, reason=" ".join(held)).encode())
     while True:
@@ -98,7 +98,7 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _last_words(error: Exception) -> Report:
+def _startup_failure(error: Exception) -> Report:
     hint = error.hint if isinstance(error, SecureSplitError) else ""
     return Report(BROKEN, reason=str(error), error=type(error).__name__, hint=hint)
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from securesplit.worker.monitoring.counters import Meters
+from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.monitoring.observer import Status
 from securesplit.worker.monitoring.prometheus import WorkerCollector
 from securesplit.worker.settings import PoolSettings
@@ -25,7 +25,7 @@ def names_of_a_worker() -> set[str]:
     end = datetime.now(UTC)
     counts = {"written": 1, "lost": 0}
     collector = WorkerCollector(
-        Meters(), bundle_id="", pool=PoolSettings(), ends=lambda: {"server": end}, audit=lambda: counts
+        Counters(), bundle_id="", pool=PoolSettings(), ends=lambda: {"server": end}, session_log=lambda: counts
     )
     status = Status(
         1, 0, 0, 0, {"idle": 1}, (), was_ready=True, is_draining=False, silent_s=0.0, expires_at=end, confinement=()

@@ -10,7 +10,7 @@ import pytest
 
 from securesplit import AsyncClient, Client
 from securesplit.errors import TrustError
-from securesplit.worker.served_model import Served
+from securesplit.worker.served_model import ServedModel
 from securesplit_testing.serving import running
 from tests.pki.chains import Clinic
 
@@ -31,7 +31,7 @@ def test_a_worker_with_a_revoked_intermediate_is_refused(tmp_path: Path, draw_ph
                 await client.diagnose(photos[1])
 
     keys = Clinic.side(clinic, "server"), Clinic.side(clinic, "client")
-    with running(Served.from_bundle(None), keys=keys) as worker:
+    with running(ServedModel.from_bundle(None), keys=keys) as worker:
         with Client(worker.front.endpoint, certs=certs) as client:
             client.diagnose(photos[0])
             (certs / "crl.pem").write_bytes(clinic.crl())

@@ -18,7 +18,7 @@ from securesplit.channel.frames import Code, Frame, FrameType
 from securesplit.errors import BudgetError, SecureSplitError, UnreachableError, WorkerError
 from securesplit.pki import keystore
 from securesplit.transport.connection import Timeouts
-from securesplit.worker.served_model import Served
+from securesplit.worker.served_model import ServedModel
 from securesplit_testing.serving import Running, now, running
 from tests.integration.conftest import Command, run_command
 from tests.transport.middleman import err, middleman
@@ -30,7 +30,7 @@ PHOTOS = 5
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Running]:
-    with running(Served.from_bundle(None), keys=KEYS) as started:
+    with running(ServedModel.from_bundle(None), keys=KEYS) as started:
         yield started
 
 
@@ -84,7 +84,7 @@ def test_nothing_is_counted_where_nothing_listens(
 
 def test_nothing_is_charged_when_the_worker_has_gone(draw_photo: DrawPhoto, tmp_path: Path) -> None:
     """The session outlives its connection, but what is sealed under it leaves only over another one."""
-    with running(Served.from_bundle(None), keys=KEYS) as worker:
+    with running(ServedModel.from_bundle(None), keys=KEYS) as worker:
         client = Client(worker.front.endpoint, credentials=KEYS[1], state=tmp_path, timeout_s=10.0)
         client.diagnose(draw_photo(1))
     client._connection._timeouts = Timeouts(total_s=0.5)
@@ -97,7 +97,7 @@ def test_nothing_is_charged_when_the_worker_has_gone(draw_photo: DrawPhoto, tmp_
 
 def test_the_same_for_asyncio(draw_photo: DrawPhoto, tmp_path: Path) -> None:
     async def scenario() -> None:
-        with running(Served.from_bundle(None), keys=KEYS) as worker:
+        with running(ServedModel.from_bundle(None), keys=KEYS) as worker:
             client = AsyncClient(worker.front.endpoint, credentials=KEYS[1], state=tmp_path, timeout_s=10.0)
             await client.diagnose(draw_photo(1))
         client._connection._timeouts = Timeouts(total_s=0.5)

@@ -16,7 +16,7 @@ import pytest
 from securesplit import AsyncClient, Client
 from securesplit.errors import BudgetError, PhotoError, TrustError, UnreachableError
 from securesplit.pki import keystore
-from securesplit.worker.served_model import Served
+from securesplit.worker.served_model import ServedModel
 from securesplit_testing.serving import Running, running
 from tests.integration.conftest import Worker
 
@@ -147,7 +147,7 @@ def stolen(tmp_path: Path) -> Iterator[tuple[Running, Path, Path]]:
     keystore.create(ca, server_names=["127.0.0.1"], days=1, now=datetime.now(UTC))
     shutil.copytree(ca, device)
     keys = keystore.load_server(ca, now=datetime.now(UTC)), keystore.load_client(device, now=datetime.now(UTC))
-    with running(Served.from_bundle(None), keys=keys) as worker:
+    with running(ServedModel.from_bundle(None), keys=keys) as worker:
         yield worker, ca, device
 
 

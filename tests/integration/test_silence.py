@@ -1,4 +1,4 @@
-"""What a worker writes and shows holds nothing of what it computes: logs, metrics, audit log, whatever happens.
+"""What a worker writes and shows holds nothing of what it computes: logs, metrics, session log, whatever happens.
 
 A real worker with the default bundle, as an operator starts it, with every log line shown; real requests, refusals,
 reloads and deaths of tails. Then everything that it said is searched for the releases, the answers and the keys, and

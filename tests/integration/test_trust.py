@@ -11,7 +11,7 @@ import pytest
 from securesplit.errors import TrustError
 from securesplit.model import Bundle
 from securesplit.transport.connection import Connection
-from securesplit.worker.served_model import Served
+from securesplit.worker.served_model import ServedModel
 from securesplit_testing.channels import Authority
 from securesplit_testing.serving import Running, running
 from tests.channel.test_refusals import THE_WORKER_REFUSES, WE_REFUSE, Case, good
@@ -36,7 +36,7 @@ def serve() -> Iterator[Callable[[Case], Running]]:
     open_workers = []
 
     def start(case: Case) -> Running:
-        manager = running(Served.from_bundle(None), keys=(case.server, case.client))
+        manager = running(ServedModel.from_bundle(None), keys=(case.server, case.client))
         open_workers.append(manager)
         return manager.__enter__()
 

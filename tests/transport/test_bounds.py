@@ -350,7 +350,7 @@ def test_after_an_idle_close_the_same_worker_is_asked_again() -> None:
             assert connection.request(release(1)).logit == 1
             for peer in list(worker.front._socket._peers._peers.values()):
                 peer.heard_s = -1e9
-            wait_until(lambda: worker.front.meters.refused["peer-silent"] == 1)
+            wait_until(lambda: worker.front.counters.refused["peer-silent"] == 1)
             time.sleep(0.3)  # until the end of the connection has reached the device
             assert connection.request(release(2)).logit == 2
         assert other == []

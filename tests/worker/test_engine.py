@@ -9,7 +9,7 @@ from securesplit.model import Bundle
 from securesplit.transport.connection import Connection
 from securesplit.worker import EmbeddedWorker
 from securesplit.worker.engine import LiteRTEngine
-from securesplit.worker.served_model import Served
+from securesplit.worker.served_model import ServedModel
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,6 @@ def test_the_answer_over_the_wire_is_the_same(bundle: Bundle) -> None:
 
 
 def test_a_bundle_is_served_under_its_own_identity(bundle: Bundle) -> None:
-    served = Served.from_bundle(None)
+    served = ServedModel.from_bundle(None)
     assert (served.identity, served.id) == (bundle.identity, bundle.id)
     assert set(served.presets.values()) == set(bundle.presets)

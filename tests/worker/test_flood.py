@@ -82,7 +82,7 @@ def test_who_is_crowded_out_hears_when_to_come_back(worker: Running) -> None:
         poller = zmq.Poller()
         for socket in sockets:
             poller.register(socket, zmq.POLLIN)
-        worker.front._intake.spent(0.5)  # no handshake for two seconds, so that all of them wait
+        worker.front._admission.spent(0.5)  # no handshake for two seconds, so that all of them wait
         for socket in sockets:
             socket.send_multipart([b"", hello])
         answers: dict[zmq.Socket[bytes], Frame] = {}

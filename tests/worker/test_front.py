@@ -112,7 +112,7 @@ def test_a_client_over_its_bound_is_rejected_before_unsealing(raw: RawClient, mo
         refused = client.receive()
         assert isinstance(refused, Refused)
         assert (refused.code, refused.ref) == (Code.BUSY, 7)
-        assert worker.front.meters.turned_away["client-limit"] == 1
+        assert worker.front.counters.turned_away["client-limit"] == 1
         monkeypatch.setattr(admission, "MESSAGES_A_CLIENT", 1)
         client.ask(7)
         assert logit(client.receive()) == 1
@@ -158,16 +158,16 @@ def test_greedy_clients_take_no_place_of_others(
 ) -> None:
     """Three clients with 36 sessions want 288 places of 64, and more as soon as they have one."""
     with running(serve_engine("Sum", pause_s=0.01), keys=crowd["modest"], max_batch=1, queue_limit=64) as worker:
-        modest, stop, meters = raw(worker), threading.Event(), worker.front.meters
+        modest, stop, counters = raw(worker), threading.Event(), worker.front.counters
         greedy = [raw(worker, crowd[name][1]) for name in GREEDY for _ in range(12)]
         thread = threading.Thread(target=keep_full, args=(greedy, stop))
         thread.start()
-        wait_until(lambda: meters.turned_away["queue-full"] > 100)
+        wait_until(lambda: counters.turned_away["queue-full"] > 100)
         before_its_own = []
         for _ in range(25):
-            done = meters.requests["done"]
+            done = counters.requests["done"]
             assert is_answered(modest), "never refused"
-            before_its_own.append(meters.requests["done"] - done - 1)
+            before_its_own.append(counters.requests["done"] - done - 1)
         assert worker.front.pool.waiting > 48, "the queue is full all the time"
         stop.set()
         thread.join()

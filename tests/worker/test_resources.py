@@ -37,7 +37,7 @@ def test_a_rush_of_strangers_costs_honest_clients_nothing() -> None:
         strangers = [threading.Thread(target=come_and_go) for _ in range(3)]
         for stranger in strangers:
             stranger.start()
-        wait_until(lambda: worker.front.meters.connection_drops > 0, 30)
+        wait_until(lambda: worker.front.counters.connection_drops > 0, 30)
         assert connection.request(release(2)).logit == 2
         over.set()
         for stranger in strangers:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from securesplit.worker.jobs import Job
-from securesplit.worker.scheduling import FairQueue, Turns
+from securesplit.worker.scheduling import FairQueue, FairScheduler
 
 NAMES = st.sampled_from("abc")
 LANES = st.sampled_from([b"1", b"2"])
@@ -17,7 +17,7 @@ LANES = st.sampled_from([b"1", b"2"])
 
 @given(st.lists(st.tuples(NAMES, LANES), max_size=60))
 def test_everything_comes_out_once_and_lanes_keep_their_order(places: list[tuple[str, bytes]]) -> None:
-    turns: Turns[tuple[str, bytes, int]] = Turns()
+    turns: FairScheduler[tuple[str, bytes, int]] = FairScheduler()
     for n, (owner, lane) in enumerate(places):
         turns.put(owner, lane, (owner, lane, n))
     taken = []
@@ -34,7 +34,7 @@ def test_everything_comes_out_once_and_lanes_keep_their_order(places: list[tuple
 
 @given(st.lists(st.tuples(NAMES, LANES), min_size=1, max_size=60))
 def test_among_those_who_wait_shares_differ_by_one_at_most(places: list[tuple[str, bytes]]) -> None:
-    turns: Turns[tuple[str, bytes]] = Turns()
+    turns: FairScheduler[tuple[str, bytes]] = FairScheduler()
     for owner, lane in places:
         turns.put(owner, lane, (owner, lane))
     waiting = Counter(owner for owner, _ in places)
@@ -48,7 +48,7 @@ def test_among_those_who_wait_shares_differ_by_one_at_most(places: list[tuple[st
 
 
 def test_an_occasional_client_goes_before_recent_ones() -> None:
-    turns: Turns[str] = Turns()
+    turns: FairScheduler[str] = FairScheduler()
     for _ in range(10):
         turns.put("greedy", b"1", "greedy")
     for _ in range(3):
@@ -58,7 +58,7 @@ def test_an_occasional_client_goes_before_recent_ones() -> None:
 
 
 def test_owners_that_are_gone_are_forgotten() -> None:
-    turns: Turns[int] = Turns()
+    turns: FairScheduler[int] = FairScheduler()
     turns.put("stays", b"", 0)
     for n in range(5_000):
         turns.put(f"guest {n}", b"", n)
@@ -68,7 +68,7 @@ def test_owners_that_are_gone_are_forgotten() -> None:
 
 @given(st.lists(st.tuples(NAMES, LANES, st.booleans()), max_size=40))
 def test_what_is_over_is_removed_and_the_rest_keeps_its_turn(places: list[tuple[str, bytes, bool]]) -> None:
-    turns: Turns[tuple[str, bytes, bool, int]] = Turns()
+    turns: FairScheduler[tuple[str, bytes, bool, int]] = FairScheduler()
     for n, (owner, lane, over) in enumerate(places):
         turns.put(owner, lane, (owner, lane, over, n))
     removed = turns.remove_where(lambda item: item[2])

@@ -22,7 +22,7 @@ _CHUNK = 1 << 16
 
 
 class PipeError(Exception):
-    """The other end is gone, or writes what is no message."""
+    """The other end is gone, or writes something that is not a message."""
 
 
 def _frame(message: Message) -> bytes:

@@ -1,9 +1,9 @@
-"""What a front counts about its work: plain numbers in memory, read by whoever shows them (`prometheus.py`).
+"""What a front counts about its work: plain numbers in memory, shown by ``prometheus.py``.
 
 Invariants:
 
 - One thread writes, the front's; another may read at any time and sees each number whole, though two of them a moment
-  apart. There is no lock, and nothing here waits or allocates much: about 2 µs a request.
+  apart. There is no lock, and nothing here blocks or allocates much: about 2 µs a request.
 - Nothing here depends on a photo, a release or an answer, and nothing is kept by client: times, sizes of batches and
   counts by a fixed set of words.
 """
@@ -39,7 +39,7 @@ class Histogram:
         self.total += value
 
 
-class Meters:
+class Counters:
     """The numbers of one front since it started.
 
     Attributes:

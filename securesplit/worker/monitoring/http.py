@@ -2,11 +2,11 @@
 
 Invariants:
 
-- It runs in a thread of its own and only reads, so nobody who asks here can make the front wait for him.
-- It listens on loopback unless told otherwise in so many words: whoever reaches it sees how busy the worker is.
+- It runs in a thread of its own and only reads, so no request here can make the front wait.
+- It listens on loopback unless the operator allows other addresses: who reaches it sees how busy the worker is.
 - It answers to loopback's names, the addresses that it is reached at, and names that the operator lists. A web page
-  cannot reach it through a browser by giving its own name one of these addresses (DNS rebinding). What sends no Host
-  is no browser, and is answered (HAProxy's checks are such).
+  cannot reach it through a browser by giving its own name one of these addresses (DNS rebinding). A request without a
+  Host does not come from a browser, and is answered (HAProxy's checks are such).
 - A connection is one GET, with 2 s and 8 KiB for it; of more than 32 at once the oldest is dropped.
 """
 

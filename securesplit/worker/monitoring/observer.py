@@ -1,7 +1,7 @@
-"""What a front tells about itself while it runs, and to whom.
+"""What a front reports about itself while it runs, and to whom.
 
-A front has one `Watch` and calls it from its own thread. The base class only counts, which is all that a worker inside
-another program needs; ``operations.py`` has the one of a ``tail-worker``. No method may wait.
+A front has one `FrontObserver` and calls it from its own thread. The base class only counts, which is all that a worker
+inside another program needs; ``operations.py`` has the one of a ``tail-worker``. No method may block.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import datetime
 
 from securesplit.channel.sessions import Ended, Session
 from securesplit.pki.credentials import Credentials
-from securesplit.worker.monitoring.counters import Meters
+from securesplit.worker.monitoring.counters import Counters
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +51,23 @@ class Status:
         return self.tails.get("idle", 0) + self.tails.get("busy", 0)
 
 
-class Watch:
-    """Counts, and tells nobody.
+class FrontObserver:
+    """Counts events, and does nothing else with them.
 
     Attributes:
-        meters: the counts.
+        counters: the counts.
     """
 
     def __init__(self) -> None:
-        self.meters = Meters()
+        self.counters = Counters()
 
     def opened(self, session: Session) -> None:  # noqa: ARG002  (for those who override it)
         """A client has proved itself."""
-        self.meters.opened += 1
+        self.counters.opened += 1
 
     def ended(self, session: Session, why: Ended) -> None:  # noqa: ARG002  (likewise)
         """A session is gone."""
-        self.meters.ended[why.value] += 1
+        self.counters.ended[why.value] += 1
 
     def tick(self) -> None:
         """About a second has passed; called from the loop, so it also says that the loop turns."""
@@ -77,7 +77,7 @@ class Watch:
 
     def reloaded(self, credentials: Credentials | None) -> None:
         """New credentials are in use; None: the old ones stay."""
-        self.meters.reloads["failed" if credentials is None else "done"] += 1
+        self.counters.reloads["failed" if credentials is None else "done"] += 1
 
     def draining(self) -> None:
         """Nothing new is accepted from now on; may be called more than once."""

@@ -1,7 +1,7 @@
-"""What a ``tail-worker`` shows to its operator: health and metrics, the audit log, warnings of expiry, systemd's ear.
+"""What a ``tail-worker`` shows its operator: health, metrics, the session log, warnings of expiry, systemd's status.
 
-One object a worker, made before the front and closed after it. The front calls it as its `Watch`; none of its methods
-waits: the audit log and the health server have threads of their own.
+One object a worker, made before the front and closed after it. The front calls it as its `FrontObserver`; none of its
+methods blocks: the session log and the health server have threads of their own.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from securesplit.channel.sessions import Ended, Session
 from securesplit.errors import ConfigError
 from securesplit.pki.credentials import Credentials
 from securesplit.worker.monitoring.expiry import ExpiryWatch
-from securesplit.worker.monitoring.observer import Status, Watch
+from securesplit.worker.monitoring.observer import FrontObserver, Status
 from securesplit.worker.monitoring.probes import why_not_alive, why_not_ready
-from securesplit.worker.monitoring.session_log import AuditLog
+from securesplit.worker.monitoring.session_log import SessionLog
 from securesplit.worker.monitoring.systemd import Notifier
 from securesplit.worker.settings import WorkerSettings
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _SESSION_DIGITS = 16
 
 
-class Operations(Watch):
+class Operations(FrontObserver):
     """Watches a front for its operator.
 
     Args:
@@ -38,7 +38,7 @@ class Operations(Watch):
         bundle_id: of what it serves.
 
     Raises:
-        ConfigError: the audit log cannot be opened, or the address of ``--metrics`` not be used.
+        ConfigError: the session log cannot be opened, or the address of ``--metrics`` not be used.
     """
 
     def __init__(self, settings: WorkerSettings, credentials: Credentials, bundle_id: str) -> None:
@@ -48,7 +48,7 @@ class Operations(Watch):
         self._status: Callable[[], Status] | None = None
         self._server: HealthServer | None = None
         self._is_ready = self._is_draining = False
-        self._audit = None if settings.audit_log is None else AuditLog(settings.audit_log)
+        self._session_log = None if settings.audit_log is None else SessionLog(settings.audit_log)
         try:
             if settings.metrics is not None:
                 self._server = self._serve(settings.metrics, settings, bundle_id)
@@ -70,13 +70,13 @@ class Operations(Watch):
         from securesplit.worker.monitoring.http import HealthServer, Page
         from securesplit.worker.monitoring.prometheus import CONTENT_TYPE, WorkerCollector
 
-        log = self._audit
+        log = self._session_log
         collector = WorkerCollector(
-            self.meters,
+            self.counters,
             bundle_id=bundle_id,
             pool=settings.pool,
             ends=lambda: self._expiry.ends,
-            audit=None if log is None else lambda: {"written": log.written, "lost": log.lost},
+            session_log=None if log is None else lambda: {"written": log.written, "lost": log.lost},
         )
 
         def verdict(why_not: Callable[[Status], str], otherwise: str) -> Page:
@@ -115,10 +115,10 @@ class Operations(Watch):
         self._notifier.alive()
 
     def reloading(self) -> None:
-        """SIGHUP: the certificates are read again, and the audit log, which may have been rotated, is opened again."""
+        """SIGHUP: the certificates are read again, and the session log, perhaps rotated, is opened again."""
         self._notifier.reloading(time.monotonic())
-        if self._audit is not None:
-            self._audit.reopen()
+        if self._session_log is not None:
+            self._session_log.reopen()
 
     def reloaded(self, credentials: Credentials | None) -> None:
         """New credentials are in use, or the old ones stay."""
@@ -135,17 +135,17 @@ class Operations(Watch):
             self._notifier.stopping()
 
     def close(self) -> None:
-        """End the threads; the last lines of the audit log are written."""
+        """End the threads; the last lines of the session log are written."""
         if self._server is not None:
             self._server.close()
-        if self._audit is not None:
+        if self._session_log is not None:
             self._record("stopped", pid=os.getpid())
-            self._audit.close()
+            self._session_log.close()
         self._notifier.close()
 
     def _record(self, event: str, **fields: str | int) -> None:
-        if self._audit is not None:
-            self._audit.record(event, **fields)
+        if self._session_log is not None:
+            self._session_log.record(event, **fields)
 
 
 def _who(session: Session) -> dict[str, str | int]:

@@ -1,8 +1,8 @@
 """The numbers of a worker in Prometheus's text format (prometheus.io/docs/instrumenting/exposition_formats).
 
-Everything is read when it is asked for, from `Meters` and `Status`, so the front pays for nothing but its own counting.
-Names end in their unit. No label holds a client, an address or anything of a request: labels are a fixed set of
-words, so the number of series is bounded.
+Everything is read on request, from `Counters` and `Status`, so the front pays for nothing but its own counting. Names
+end in their unit. No label holds a client, an address or anything of a request: labels are a fixed set of words, so the
+number of series is bounded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from securesplit.version import own_version
-from securesplit.worker.monitoring.counters import Histogram, Meters
+from securesplit.worker.monitoring.counters import Counters, Histogram
 from securesplit.worker.monitoring.observer import Status
 from securesplit.worker.resources import resident_bytes
 from securesplit.worker.sandbox.confinement import LAYERS
@@ -31,24 +31,24 @@ class WorkerCollector(Collector):
     """Reads a worker's numbers.
 
     Args:
-        meters: of the front.
+        counters: of the front.
         bundle_id: what it serves.
         pool: its bounds.
         ends: gives when certificates and lists end, by what they are.
-        audit: gives lines of the audit log that are written and lost; None where there is none.
+        session_log: gives lines of the session log that are written and lost; None where there is none.
     """
 
     def __init__(
         self,
-        meters: Meters,
+        counters: Counters,
         *,
         bundle_id: str,
         pool: PoolSettings,
         ends: Callable[[], Mapping[str, datetime]],
-        audit: Callable[[], Mapping[str, int]] | None = None,
+        session_log: Callable[[], Mapping[str, int]] | None = None,
     ) -> None:
-        self._meters = meters
-        self._bundle_id, self._pool, self._ends, self._audit = bundle_id, pool, ends, audit
+        self._counters = counters
+        self._bundle_id, self._pool, self._ends, self._session_log = bundle_id, pool, ends, session_log
         self._status: Status | None = None
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -75,12 +75,12 @@ class WorkerCollector(Collector):
             yield from self._now(self._status)
         end_times = {what: end.timestamp() for what, end in self._ends().items()}
         yield _gauges("expiry_timestamp_seconds", "When what is in use ends, Unix time.", "of", end_times)
-        if self._audit is not None:
-            yield _counters("audit_lines_total", "Lines of the audit log.", "result", self._audit())
+        if self._session_log is not None:
+            yield _counters("audit_lines_total", "Lines of the session log.", "result", self._session_log())
 
     def _work(self) -> Iterable[Metric]:
         """What has been counted since the start."""
-        m = self._meters
+        m = self._counters
         what = "Computed requests: waiting for a tail, in the tail (share of the batch), in the worker altogether."
         yield _histograms("stage_seconds", what, "stage", m.stages)
         yield _histograms("batch_size", "Requests in a batch.", "", {"": m.batch})

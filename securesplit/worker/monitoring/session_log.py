@@ -1,4 +1,4 @@
-"""The audit log: who had a session, when, how many requests, why it ended; one JSON object a line.
+"""The session log: who had a session, when, how many requests, why it ended; one JSON object a line.
 
 Invariants:
 
@@ -34,7 +34,7 @@ _RETRY_S = 1.0
 _BATCH_LINES = 1_000
 
 
-class AuditLog:
+class SessionLog:
     """An append-only file of sessions.
 
     Args:
@@ -145,7 +145,7 @@ class AuditLog:
     def _warn(self, why: str) -> None:
         if time.monotonic() - self._warned_at >= _WARN_EVERY_S:
             self._warned_at = time.monotonic()
-            _log.error("the audit log cannot be written: %(why)s", {"why": why}, extra={"event": "audit-failed"})
+            _log.error("the session log cannot be written: %(why)s", {"why": why}, extra={"event": "audit-failed"})
 
 
 def _now() -> str:
@@ -163,10 +163,10 @@ def _open(path: Path) -> int:
         file = os.open(path, flags, 0o600)
     except OSError as error:
         hint = "name a file in a folder that this user may write"
-        raise ConfigError(f"the audit log {path} cannot be opened ({error.strerror})", hint=hint) from None
+        raise ConfigError(f"the session log {path} cannot be opened ({error.strerror})", hint=hint) from None
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
         os.close(file)
-        raise ConfigError(f"the audit log {path} is not a file of this user", hint="name a new file")
+        raise ConfigError(f"the session log {path} is not a file of this user", hint="name a new file")
     os.fchmod(file, 0o600)
     return file

@@ -1,4 +1,4 @@
-"""The pool of tail processes: jobs in, outcomes out, whatever happens to the processes.
+"""The pool of tail processes: jobs in, results out, whatever happens to the processes.
 
 Invariants:
 
@@ -6,8 +6,8 @@ Invariants:
   than takes `batch_s`, and a lone job never waits for company.
 - A batch whose tail died or hung is given back, and its jobs then run alone. A job that took `max_deaths` tails with
   it, or that failed alone, is poison.
-- While no tail can start at all, `failure` says why and what waits is given up. That tails die without a word counts
-  only before the first one was ready; later it may pass, and what waits goes on waiting until its client's deadline.
+- While no tail can start at all, `failure` says why and what waits is given up. Deaths without a report count only
+  before the first tail was ready; later they may pass, and what waits goes on waiting until its client's deadline.
 - Nothing here blocks: the owner waits with its `Poller` and calls `step`.
 """
 
@@ -29,8 +29,8 @@ from securesplit.worker.cores import places
 from securesplit.worker.ipc import messages
 from securesplit.worker.ipc.messages import Batch, Report
 from securesplit.worker.ipc.pipe import PipeError
-from securesplit.worker.jobs import Fate, Job, Outcome
-from securesplit.worker.monitoring.counters import Meters
+from securesplit.worker.jobs import Job, JobResult, JobStatus
+from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.pool.process import TailProcess
 from securesplit.worker.pool.slot import Slot, SlotState
 from securesplit.worker.scheduling import FairQueue
@@ -50,7 +50,7 @@ class Pool:
         settings: bounds and patience.
         poller: where the pool's socket and processes are watched.
         clock: seconds, rising.
-        meters: where batches, starts and deaths are counted.
+        counters: where batches, starts and deaths are counted.
 
     Attributes:
         failure: why no tail can start; None while one may.
@@ -64,15 +64,15 @@ class Pool:
         settings: PoolSettings,
         poller: Poller,
         clock: Callable[[], float],
-        meters: Meters | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self._engine, self._settings, self._poller, self._clock = engine, settings, poller, clock
-        self._meters = meters or Meters()
+        self._counters = counters or Counters()
         self._queue = FairQueue(settings.queue_limit)
         self._numbers = itertools.count()
         self._pace_s: dict[str, float] = {}
         self._killed: list[TailProcess] = []
-        self._outcomes: list[Outcome] = []
+        self._results: list[JobResult] = []
         self._swept_at = clock()
         self.failure: SecureSplitError | None = None
         self.deaths = 0
@@ -113,7 +113,7 @@ class Pool:
         """Take on a job; returns the one that has no place where too many wait, this or another one."""
         return self._queue.put(job)
 
-    def step(self, ready: Collection[Source] = ()) -> list[Outcome]:
+    def step(self, ready: Collection[Source] = ()) -> list[JobResult]:
         """Do all that can be done now.
 
         Args:
@@ -125,20 +125,20 @@ class Pool:
         now = self._clock()
         for slot in self._slots:
             if slot.process is not None and slot.process in ready:
-                self._hear(slot, slot.process)
+                self._read_reports(slot, slot.process)
             if slot.state in (SlotState.STARTING, SlotState.BUSY) and now >= slot.until:
-                self._bury(slot, "hung")
-            elif slot.state is SlotState.RESTING and now >= slot.until:
+                self._handle_exit(slot, "hung")
+            elif slot.state is SlotState.BACKOFF and now >= slot.until:
                 self._start(slot)
         if now - self._swept_at >= _SWEEP_S:
             self._swept_at = now
-            self._outcomes += [Outcome(job, Fate.EXPIRED) for job in self._queue.drop_expired(now)]
+            self._results += [JobResult(job, JobStatus.EXPIRED) for job in self._queue.drop_expired(now)]
             self._killed = [process for process in self._killed if not process.is_gone()]
         self._dispatch(now)
         if self.failure is not None:
-            self._outcomes += [Outcome(job, Fate.POISON) for job in self._queue.take_all()]
-        outcomes, self._outcomes = self._outcomes, []
-        return outcomes
+            self._results += [JobResult(job, JobStatus.POISON) for job in self._queue.take_all()]
+        results, self._results = self._results, []
+        return results
 
     def close(self) -> None:
         """End all tails, finished or not."""
@@ -154,18 +154,18 @@ class Pool:
         try:
             process = TailProcess(name, self._engine, show_errors=shown, core=slot.core, confine=confine)
         except OSError as error:
-            self._rest(slot, error)
+            self._back_off(slot, error)
         else:
             self._poller.add(process)
-            self._meters.tail_starts += 1
+            self._counters.tail_starts += 1
             slot.started(process, until=self._clock() + self._settings.start_timeout_s)
 
-    def _rest(self, slot: Slot, error: OSError) -> None:
+    def _back_off(self, slot: Slot, error: OSError) -> None:
         """The system has no room for a tail now; try again after a pause."""
         _log.warning("a tail cannot be started: %(why)s", {"why": error.strerror}, extra={"event": "tail-not-started"})
         pause_s = max(self._settings.backoff_s, slot.died(self._settings.backoff_s, self._settings.backoff_cap_s))
         slot.until = self._clock() + pause_s
-        if not self._has_served and slot.barren >= _SILENT_DEATHS:
+        if not self._has_served and slot.failed_starts >= _SILENT_DEATHS:
             hint = "allow more processes, memory and open files (ulimit -a)"
             self.failure = WorkerError(f"a tail cannot be started ({error.strerror})", hint=hint)
 
@@ -174,13 +174,13 @@ class Pool:
         process.kill()
         self._killed.append(process)
 
-    def _hear(self, slot: Slot, process: TailProcess) -> None:
-        """Take what a tail says, and notice that it is dead."""
+    def _read_reports(self, slot: Slot, process: TailProcess) -> None:
+        """Take the reports of a tail, and notice that it is dead."""
         try:
             for report in process.receive():
                 self._note(slot, report)
         except PipeError:
-            self._bury(slot, "died")
+            self._handle_exit(slot, "died")
             return
         if process.must_write:
             process.flush()
@@ -199,19 +199,21 @@ class Pool:
                 self.confinement = tuple(report.reason.split())
                 slot.ready()
             case SlotState.STARTING, messages.BROKEN:
-                slot.complaint = _complaint(report)
+                slot.start_error = _start_error(report)
             case SlotState.BUSY, messages.DONE if report.batch == slot.number and len(report.logits) == len(slot.batch):
-                self._settle(slot.finished(), report)
+                self._complete(slot.finished(), report)
             case SlotState.BUSY, messages.FAILED if report.batch == slot.number:
                 self._give_up(slot.finished(), report.reason)
             case _:
                 raise PipeError("a tail reports what it was not asked")
 
-    def _settle(self, jobs: list[Job], report: Report) -> None:
+    def _complete(self, jobs: list[Job], report: Report) -> None:
         share = report.milliseconds / len(jobs)
         pace_s = self._pace_s.setdefault(jobs[0].preset, share / 1_000)
         self._pace_s[jobs[0].preset] = pace_s + _LEARN * (share / 1_000 - pace_s)
-        self._outcomes += [Outcome(j, Fate.DONE, float(x), share) for j, x in zip(jobs, report.logits, strict=True)]
+        self._results += [
+            JobResult(j, JobStatus.DONE, float(x), share) for j, x in zip(jobs, report.logits, strict=True)
+        ]
 
     def _give_up(self, jobs: list[Job], reason: str) -> None:
         """What failed in company is tried alone; what failed alone is poison."""
@@ -220,25 +222,25 @@ class Pool:
                 self._queue.give_back(job)
             return
         _log.warning("a request cannot be computed: %(reason)s", {"reason": reason}, extra={"event": "request-failed"})
-        self._outcomes.append(Outcome(jobs[0], Fate.POISON))
+        self._results.append(JobResult(jobs[0], JobStatus.POISON))
 
-    def _bury(self, slot: Slot, how: str) -> None:
+    def _handle_exit(self, slot: Slot, how: str) -> None:
         process, state = slot.process, slot.state
         assert process is not None  # noqa: S101  (states with a process only)
         self.deaths += 1
-        self._meters.tail_deaths[how] += 1
+        self._counters.tail_deaths[how] += 1
         _log.warning(
             "%(tail)s (process %(pid)d) %(how)s while %(state)s",
             {"tail": process.name, "pid": process.pid, "how": how, "state": state.value},
             extra={"event": "tail-lost"},
         )
         if state is SlotState.STARTING:
-            self.failure = self._why(slot, how)
+            self.failure = self._failure_of(slot, how)
         self._discard(process)
         for job in slot.batch:
             job.deaths += 1
             if job.deaths >= self._settings.max_deaths:
-                self._outcomes.append(Outcome(job, Fate.POISON))
+                self._results.append(JobResult(job, JobStatus.POISON))
             else:
                 self._queue.give_back(job)
         pause = slot.died(self._settings.backoff_s, self._settings.backoff_cap_s)
@@ -246,13 +248,13 @@ class Pool:
         if not pause:
             self._start(slot)
 
-    def _why(self, slot: Slot, how: str) -> SecureSplitError | None:
-        """Why no tail can start, as far as is known: what a tail says itself, or that several died without a word."""
+    def _failure_of(self, slot: Slot, how: str) -> SecureSplitError | None:
+        """Why no tail can start, as far as is known: a tail's own report, or that several died without one."""
         if self.ready or slot.process is None:
             return None
-        if slot.complaint is None and slot.barren >= _SILENT_DEATHS and not self._has_served:
+        if slot.start_error is None and slot.failed_starts >= _SILENT_DEATHS and not self._has_served:
             return WorkerError(f"the tails {how} while they were starting", hint="see why with --log-level debug")
-        return slot.complaint
+        return slot.start_error
 
     def _dispatch(self, now: float) -> None:
         free = [slot for slot in self._slots if slot.state is SlotState.IDLE]
@@ -261,7 +263,7 @@ class Pool:
             slot, jobs = free.pop(), []
             for job in self._queue.take(share, self._affordable):
                 if job.expires_at <= now:
-                    self._outcomes.append(Outcome(job, Fate.EXPIRED))
+                    self._results.append(JobResult(job, JobStatus.EXPIRED))
                 else:
                     jobs.append(job)
             if jobs:
@@ -274,7 +276,7 @@ class Pool:
         return max(1, int(self._settings.batch_s / max(1e-6, self._pace_s.get(preset, 0.0))))
 
     def _send(self, slot: Slot, jobs: list[Job], now: float) -> None:
-        self._meters.batch.observe(len(jobs))
+        self._counters.batch.observe(len(jobs))
         for job in jobs:
             job.taken = now
         batch = Batch(next(self._numbers), jobs[0].preset, _stack(jobs))
@@ -290,7 +292,7 @@ def _stack(jobs: list[Job]) -> NDArray[Any]:
     return jobs[0].release[np.newaxis] if len(jobs) == 1 else np.stack([job.release for job in jobs])
 
 
-def _complaint(report: Report) -> SecureSplitError:
+def _start_error(report: Report) -> SecureSplitError:
     """Why a tail cannot start, as an error of ours."""
     kind = getattr(errors, report.error, None)
     if isinstance(kind, type) and issubclass(kind, SecureSplitError):

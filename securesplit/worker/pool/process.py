@@ -75,7 +75,7 @@ class TailProcess:
         self._pipe.flush()
 
     def receive(self) -> list[Report]:
-        """What it has said since the last call.
+        """What it has reported since the last call.
 
         Raises:
             PipeError: it is dead, or says what is not a report.

@@ -3,7 +3,7 @@
 ::
 
     STARTING -ready-> IDLE -batch-> BUSY -answer-> IDLE
-    STARTING, IDLE, BUSY -death-> RESTING -pause is over-> STARTING
+    STARTING, IDLE, BUSY -exit-> BACKOFF -pause is over-> STARTING
 
 The pause is nil after a tail that has answered at least once, and doubles with every tail in a row that has not.
 """
@@ -24,7 +24,7 @@ class SlotState(enum.Enum):
     STARTING = "starting"
     IDLE = "idle"
     BUSY = "busy"
-    RESTING = "resting"
+    BACKOFF = "resting"
 
 
 @dataclass(slots=True, eq=False)
@@ -34,27 +34,27 @@ class Slot:
     Attributes:
         core: where its tails run; None: anywhere.
         state: what its tail does.
-        process: the tail; None while resting.
-        until: when the state must have ended (starting, busy) or ends (resting), on the pool's clock.
+        process: the tail; None while it backs off.
+        until: when the state must have ended (starting, busy) or ends (back-off), on the pool's clock.
         batch: the jobs that the tail computes.
         number: of that batch.
-        barren: tails in a row that died without an answer.
-        complaint: why the latest tail cannot start, if it could tell.
+        failed_starts: tails in a row that died without an answer.
+        start_error: why the latest tail cannot start, if it could tell.
     """
 
     core: int | None = None
-    state: SlotState = SlotState.RESTING
+    state: SlotState = SlotState.BACKOFF
     process: TailProcess | None = None
     until: float = 0.0
     batch: list[Job] = field(default_factory=list)
     number: int = -1
-    barren: int = 0
-    complaint: SecureSplitError | None = None
+    failed_starts: int = 0
+    start_error: SecureSplitError | None = None
 
     def started(self, process: TailProcess, until: float) -> None:
         """A tail was started; it must be ready by `until`."""
         self.state, self.process, self.until = SlotState.STARTING, process, until
-        self.complaint = None
+        self.start_error = None
 
     def ready(self) -> None:
         """The tail can compute."""
@@ -67,12 +67,12 @@ class Slot:
     def finished(self) -> list[Job]:
         """The tail has answered; returns its batch."""
         done, self.batch = self.batch, []
-        self.state, self.barren = SlotState.IDLE, 0
+        self.state, self.failed_starts = SlotState.IDLE, 0
         return done
 
     def died(self, first_pause_s: float, cap_s: float) -> float:
-        """The tail is gone; returns how long to rest before the next one, in seconds."""
-        pause_s = min(cap_s, first_pause_s * 2.0 ** min(self.barren - 1, 32)) if self.barren else 0.0
-        self.state, self.process, self.batch = SlotState.RESTING, None, []
-        self.barren += 1
+        """The tail is gone; returns how long to back off before the next one, in seconds."""
+        pause_s = min(cap_s, first_pause_s * 2.0 ** min(self.failed_starts - 1, 32)) if self.failed_starts else 0.0
+        self.state, self.process, self.batch = SlotState.BACKOFF, None, []
+        self.failed_starts += 1
         return pause_s

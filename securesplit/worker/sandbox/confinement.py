@@ -38,7 +38,7 @@ _SYSTEM = (
 def shield() -> bool:
     """Close the memory of this process, and its core file, to others of its user; whether that could be done (Linux).
 
-    It also ends attaching a debugger, for whoever is not root; children are not affected.
+    It also prevents attaching a debugger, except for root; children are not affected.
     """
     return sys.platform == "linux" and _prctl(_SET_DUMPABLE, 0)
 

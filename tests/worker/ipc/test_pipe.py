@@ -26,7 +26,7 @@ def _theirs(front: FrontPipe) -> TailPipe:
     return TailPipe(front.theirs.detach())
 
 
-def _hear(front: FrontPipe, many: int) -> list[Message]:
+def _read_reports(front: FrontPipe, many: int) -> list[Message]:
     poller, heard = Poller(), list[Message]()
     poller.add(front)
     while len(heard) < many:
@@ -43,7 +43,7 @@ def test_messages_arrive_whole_and_in_order(messages: list[Message]) -> None:
         front.send(message)
         tail.send(message)
     assert [tail.receive() for _ in messages] == messages
-    assert _hear(front, len(messages)) == messages
+    assert _read_reports(front, len(messages)) == messages
     front.close()
     tail.close()
 

@@ -14,7 +14,7 @@ import pytest
 from securesplit.errors import SecureSplitError, WorkerError
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection, Timeouts
-from securesplit.worker.monitoring.counters import Histogram, Meters
+from securesplit.worker.monitoring.counters import Counters, Histogram
 from securesplit_testing.engines import DEADLY, RAISING
 from securesplit_testing.pages import get, metrics
 from securesplit_testing.serving import IDENTITY, Process, now, process, release, running, serve_engine, wait_until
@@ -81,8 +81,8 @@ def test_busy_answers_are_counted_by_their_cause() -> None:
             list(threads.map(lambda n: connections[n].request(release(n)), range(6)))
         for connection in connections:
             connection.close()
-        assert worker.front.meters.turned_away["queue-full"] > 0
-        assert worker.front.meters.requests["done"] == 6
+        assert worker.front.counters.turned_away["queue-full"] > 0
+        assert worker.front.counters.requests["done"] == 6
 
 
 def test_it_is_ready_when_its_tails_are_and_not_while_it_drains(certs: Path) -> None:
@@ -148,16 +148,16 @@ def test_a_histogram_counts_each_value_once_at_its_bound() -> None:
 
 
 def test_counting_costs_a_few_microseconds_a_request() -> None:
-    meters = Meters()
+    counters = Counters()
 
     def count(times: int) -> float:
         start = time.perf_counter()
         for _ in range(times):
-            meters.computed(0.001, 0.002, 0.004)
-            meters.batch.observe(1)
-            meters.requests["done"] += 1
-            meters.turned(1.0, 1.001)
+            counters.computed(0.001, 0.002, 0.004)
+            counters.batch.observe(1)
+            counters.requests["done"] += 1
+            counters.turned(1.0, 1.001)
         return (time.perf_counter() - start) / times
 
     assert min(count(2_000) for _ in range(5)) < 20e-6
-    assert math.isclose(meters.busy_s, 10_000 * 0.001)
+    assert math.isclose(counters.busy_s, 10_000 * 0.001)

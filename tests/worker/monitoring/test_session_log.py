@@ -1,4 +1,4 @@
-"""The audit log: on its own, and of a real worker under rotation and with a disk that is full."""
+"""The session log: on its own, and of a real worker under rotation and with a disk that is full."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from securesplit.errors import ConfigError, SecureSplitError
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection
-from securesplit.worker.monitoring.session_log import AuditLog
+from securesplit.worker.monitoring.session_log import SessionLog
 from securesplit_testing.pages import metrics
 from securesplit_testing.serving import IDENTITY, Process, now, process, release, wait_until
 
@@ -88,7 +88,7 @@ def test_a_full_disk_is_reported_and_does_not_stop_serving(certs: Path, tmp_path
         for _ in range(5):
             ask(worker, certs)
         wait_until(lambda: metrics(worker.metrics)["audit_lines_total{result=lost}"] == 5)
-        assert len([line for line in worker.log if "audit log cannot be written" in line]) == 1
+        assert len([line for line in worker.log if "session log cannot be written" in line]) == 1
         resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (hard, hard))
         ask(worker, certs)
         wait_until(lambda: "lost" in path.read_text())
@@ -108,13 +108,13 @@ def test_a_full_disk_is_reported_and_does_not_stop_serving(certs: Path, tmp_path
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[AuditLog]:
-    made = AuditLog(tmp_path / "audit.jsonl")
+def log(tmp_path: Path) -> Iterator[SessionLog]:
+    made = SessionLog(tmp_path / "audit.jsonl")
     yield made
     made.close()
 
 
-def test_recording_never_waits_and_what_is_over_is_counted(log: AuditLog, tmp_path: Path) -> None:
+def test_recording_never_waits_and_what_is_over_is_counted(log: SessionLog, tmp_path: Path) -> None:
     start = time.perf_counter()
     for n in range(30_000):
         log.record("opened", n=n)
@@ -129,7 +129,7 @@ def test_recording_never_waits_and_what_is_over_is_counted(log: AuditLog, tmp_pa
     assert told <= log.lost
 
 
-def test_many_threads_may_record(log: AuditLog, tmp_path: Path) -> None:
+def test_many_threads_may_record(log: SessionLog, tmp_path: Path) -> None:
     threads = [threading.Thread(target=lambda: [log.record("opened", n=n) for n in range(200)]) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -143,7 +143,7 @@ def test_an_existing_file_is_appended_to_and_closed_to_others(tmp_path: Path) ->
     path = tmp_path / "audit.jsonl"
     path.write_text('{"event": "before"}\n')
     path.chmod(0o644)
-    made = AuditLog(path)
+    made = SessionLog(path)
     made.record("after")
     made.close()
     assert [line["event"] for line in lines(path)] == ["before", "after"]
@@ -154,8 +154,8 @@ def test_what_is_no_file_of_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     os.mkfifo(tmp_path / "pipe")
     for name in ("link", "pipe", "missing/audit.jsonl", "."):
-        with pytest.raises(ConfigError, match="audit log") as caught:
-            AuditLog(tmp_path / name)
+        with pytest.raises(ConfigError, match="session log") as caught:
+            SessionLog(tmp_path / name)
         assert caught.value.hint
         assert isinstance(caught.value, SecureSplitError)
     assert not (tmp_path / "elsewhere").exists()

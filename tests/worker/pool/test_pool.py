@@ -16,7 +16,7 @@ import pytest
 
 from securesplit.errors import BundleError, WorkerError
 from securesplit.transport.poll import Poller
-from securesplit.worker.jobs import Fate, Job, Outcome
+from securesplit.worker.jobs import Job, JobResult, JobStatus
 from securesplit.worker.pool import Pool
 from securesplit.worker.settings import PoolSettings
 from securesplit_testing.engines import BABBLING, DEADLY, HANGING, NAN, RAISING
@@ -31,7 +31,7 @@ class Driver:
         self._refs = itertools.count()
         served = serve_engine(engine, **(options or {}))
         self.pool = Pool(served.engine, PoolSettings(**settings), self._poller, time.monotonic)
-        self.outcomes: list[Outcome] = []
+        self.results: list[JobResult] = []
 
     def submit(self, first: int, dtype: str = "int8", within_s: float = 60.0) -> Job:
         job = Job(
@@ -43,7 +43,7 @@ class Driver:
 
     def until(self, condition: Callable[[], bool], within_s: float = 20.0) -> None:
         def step() -> bool:
-            self.outcomes += self.pool.step(self._poller.wait(0.05))
+            self.results += self.pool.step(self._poller.wait(0.05))
             return condition()
 
         wait_until(step, within_s)
@@ -51,9 +51,9 @@ class Driver:
     def ready(self, workers: int = 1) -> None:
         self.until(lambda: self.pool.ready == workers)
 
-    def fates(self, *jobs: Job) -> list[Fate]:
-        self.until(lambda: len({id(outcome.job) for outcome in self.outcomes} & {id(job) for job in jobs}) == len(jobs))
-        return [next(o.fate for o in self.outcomes if o.job is job) for job in jobs]
+    def statuses(self, *jobs: Job) -> list[JobStatus]:
+        self.until(lambda: len({id(outcome.job) for outcome in self.results} & {id(job) for job in jobs}) == len(jobs))
+        return [next(o.status for o in self.results if o.job is job) for job in jobs]
 
 
 @pytest.fixture
@@ -72,9 +72,9 @@ def drive() -> Iterator[Callable[..., Driver]]:
 def test_jobs_of_all_presets_are_computed(drive: Callable[..., Driver]) -> None:
     driver = drive(workers=2)
     jobs = [driver.submit(n, dtype) for n in range(20) for dtype in ("int8", "int16")]
-    assert set(driver.fates(*jobs)) == {Fate.DONE}
-    assert all(outcome.logit == outcome.job.release[0] for outcome in driver.outcomes)
-    assert len(driver.outcomes) == len(jobs)
+    assert set(driver.statuses(*jobs)) == {JobStatus.DONE}
+    assert all(outcome.logit == outcome.job.release[0] for outcome in driver.results)
+    assert len(driver.results) == len(jobs)
     assert driver.pool.is_idle
 
 
@@ -83,7 +83,7 @@ def test_batches_form_from_what_waits(drive: Callable[..., Driver], tmp_path: Pa
     driver.ready()
     start = time.monotonic()
     jobs = [driver.submit(n) for n in range(16)]
-    driver.fates(*jobs)
+    driver.statuses(*jobs)
     assert time.monotonic() - start < 16 * 0.2 / 2, "two batches of eight, not sixteen of one"
 
 
@@ -94,7 +94,7 @@ def test_a_dead_tail_is_replaced_and_its_jobs_done_by_others(drive: Callable[...
     job = driver.submit(5)
     driver.until(lambda: driver.pool.waiting == 0)
     os.kill(pid, signal.SIGKILL)
-    assert driver.fates(job) == [Fate.DONE]
+    assert driver.statuses(job) == [JobStatus.DONE]
     assert driver.pool.pids != [pid]
     assert job.deaths == 1
 
@@ -104,7 +104,7 @@ def test_a_hung_tail_is_killed_and_replaced(drive: Callable[..., Driver]) -> Non
     driver.ready()
     (pid,) = driver.pool.pids
     hanging, good = driver.submit(HANGING), driver.submit(4)
-    assert driver.fates(hanging, good) == [Fate.POISON, Fate.DONE]
+    assert driver.statuses(hanging, good) == [JobStatus.POISON, JobStatus.DONE]
     assert hanging.deaths == 2
     assert not Path(f"/proc/{pid}").exists() or _is_zombie(pid)
 
@@ -113,7 +113,7 @@ def test_poison_takes_three_tails_and_nobody_with_it(drive: Callable[..., Driver
     driver = drive(workers=2)
     driver.ready(2)
     jobs = [driver.submit(n) for n in (1, 2, DEADLY, 3, 4)]
-    assert driver.fates(*jobs) == [Fate.DONE, Fate.DONE, Fate.POISON, Fate.DONE, Fate.DONE]
+    assert driver.statuses(*jobs) == [JobStatus.DONE, JobStatus.DONE, JobStatus.POISON, JobStatus.DONE, JobStatus.DONE]
     assert jobs[2].deaths == 3
     assert driver.pool.deaths == 3
     driver.ready(2)
@@ -124,7 +124,7 @@ def test_an_exception_is_poison_for_its_own_job_only(drive: Callable[..., Driver
     driver = drive(workers=1)
     driver.ready()
     jobs = [driver.submit(n) for n in (1, mood, 2)]
-    assert driver.fates(*jobs) == [Fate.DONE, Fate.POISON, Fate.DONE]
+    assert driver.statuses(*jobs) == [JobStatus.DONE, JobStatus.POISON, JobStatus.DONE]
     assert driver.pool.deaths == 0
 
 
@@ -132,20 +132,20 @@ def test_what_nobody_waits_for_is_dropped(drive: Callable[..., Driver]) -> None:
     driver = drive("Sum", {"pause_s": 0.3}, workers=1, max_batch=1)
     driver.ready()
     jobs = [driver.submit(1), driver.submit(2, within_s=0.05)]
-    assert driver.fates(*jobs) == [Fate.DONE, Fate.EXPIRED]
+    assert driver.statuses(*jobs) == [JobStatus.DONE, JobStatus.EXPIRED]
 
 
 def test_a_full_queue_refuses(drive: Callable[..., Driver]) -> None:
     driver = drive(workers=1, queue_limit=3)
     jobs = [driver.submit(n) for n in range(3)]
     assert driver.pool.submit(jobs[0]) is jobs[0]
-    assert set(driver.fates(*jobs)) == {Fate.DONE}
+    assert set(driver.statuses(*jobs)) == {JobStatus.DONE}
 
 
 def test_an_engine_that_cannot_start_fails_its_jobs_with_a_reason(drive: Callable[..., Driver]) -> None:
     driver = drive("broken", workers=1)
     job = driver.submit(1)
-    assert driver.fates(job) == [Fate.POISON]
+    assert driver.statuses(job) == [JobStatus.POISON]
     assert isinstance(driver.pool.failure, BundleError)
     assert driver.pool.failure.message == "tail.tflite was altered"
     assert driver.pool.failure.hint
@@ -169,7 +169,7 @@ def test_waiting_jobs_survive_tails_that_die_at_start(drive: Callable[..., Drive
         deaths = driver.pool.deaths
         driver.until(lambda deaths=deaths: driver.pool.deaths > deaths)
         assert driver.pool.failure is None
-    assert driver.fates(job) == [Fate.DONE]
+    assert driver.statuses(job) == [JobStatus.DONE]
 
 
 def test_a_tail_without_a_free_descriptor_is_started_later(drive: Callable[..., Driver]) -> None:
@@ -186,10 +186,10 @@ def test_a_tail_without_a_free_descriptor_is_started_later(drive: Callable[..., 
         end = time.monotonic() + 0.5
         driver.until(lambda: time.monotonic() > end)
         assert driver.pool.failure is None
-        assert driver.outcomes == []
+        assert driver.results == []
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert driver.fates(job) == [Fate.DONE]
+    assert driver.statuses(job) == [JobStatus.DONE]
 
 
 def test_a_tail_that_hangs_while_it_starts_is_replaced(drive: Callable[..., Driver]) -> None:
@@ -206,7 +206,7 @@ def test_a_tail_that_speaks_nonsense_is_replaced(drive: Callable[..., Driver]) -
     driver = drive(workers=1, max_deaths=2)
     driver.ready()
     babbling, good = driver.submit(BABBLING), driver.submit(4)
-    assert driver.fates(babbling, good) == [Fate.POISON, Fate.DONE]
+    assert driver.statuses(babbling, good) == [JobStatus.POISON, JobStatus.DONE]
     assert babbling.deaths == 2
 
 
@@ -223,7 +223,7 @@ def test_a_batch_for_a_stopped_tail_blocks_no_other(drive: Callable[..., Driver]
     driver.until(lambda: driver.pool.waiting == 0)
     assert time.monotonic() - start < 5
     os.kill(driver.pool.pids[0], signal.SIGCONT)
-    assert set(driver.fates(*jobs)) == {Fate.DONE}
+    assert set(driver.statuses(*jobs)) == {JobStatus.DONE}
     assert driver.pool.deaths == 0
 
 
