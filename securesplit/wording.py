@@ -189,8 +189,8 @@ def explanation(diagnosis: Diagnosis) -> Iterator[str]:
         yield _("Had it been sent, the server would have learned {what}. {promise}", **_of_the_photo(privacy))
     else:
         yield ngettext(
-            "Whoever watches the line learned that this device asked and when, and saw {n} byte of ciphertext.",
-            "Whoever watches the line learned that this device asked and when, and saw {n} bytes of ciphertext.",
+            "An eavesdropper learned that this device asked and when, and saw {n} byte of ciphertext.",
+            "An eavesdropper learned that this device asked and when, and saw {n} bytes of ciphertext.",
             diagnosis.payload_bytes,
         )
         yield _("The server learned of this photo: {what}, and its answer. {promise}", **_of_the_photo(privacy))
@@ -224,7 +224,7 @@ def _of_the_photo(privacy: PrivacyInfo) -> dict[str, str]:
     elif privacy.sigma_per_clip:
         promise = _("Nothing can be promised: this photo was also released without noise.")
     else:
-        promise = _("Nothing is promised: much of the photo can be rebuilt from that.")
+        promise = _("Nothing is promised: much of the photo can be reconstructed from that.")
     return {"what": what, "promise": promise}
 
 

@@ -207,7 +207,7 @@ def _read(entries: Iterable[Entry], side: int, count: int, should_continue: Shou
     if len(kept) < MIN_PHOTOS:
         raise ConfigError(
             f"only {counted(len(kept), 'photo')} for one side of the audit, at least {MIN_PHOTOS} are needed",
-            hint=f"give --data a folder with {2 * MIN_PHOTOS} photos or more, or leave it out to draw lesions",
+            hint=f"give --data a folder with {2 * MIN_PHOTOS} photos or more, or leave it out to use synthetic lesions",
         )
     return Side(tuple(kept), np.stack(pixels))
 

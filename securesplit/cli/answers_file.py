@@ -80,7 +80,7 @@ class AnswersFile:
     def _read(self, path: Path, query: Query, *, resume: bool) -> None:
         _lock(self._stream, path)
         if os.fstat(self._stream.fileno()).st_size and not resume:
-            raise ConfigError(f"{path} is there already", hint="add --resume to go on with it, or name another file")
+            raise ConfigError(f"{path} is there already", hint="add --resume to continue it, or name another file")
         whole = 0
         for record, end in _records(self._stream, self._style, path):
             whole = end

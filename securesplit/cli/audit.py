@@ -44,7 +44,9 @@ class AuditCommand(SettingsCommand):
 
 @command("audit", cls=AuditCommand)
 @model_option
-@click.option("--data", type=param_types.Location(), help="Folder of photos (default: SECURESPLIT_DATA, else drawn).")
+@click.option(
+    "--data", type=param_types.Location(), help="Folder of photos (default: SECURESPLIT_DATA, else synthetic lesions)."
+)
 @click.option(
     "--privacy",
     "presets",
@@ -90,7 +92,9 @@ def audit(
     from securesplit.model import Bundle
 
     if data is not None and not data.is_dir():
-        raise ConfigError(f"no folder of photos at {data}", hint="check --data, or leave it out to draw lesions")
+        raise ConfigError(
+            f"no folder of photos at {data}", hint="check --data, or leave it out to use synthetic lesions"
+        )
     chosen = profile.FULL if full else profile.QUICK
     chosen = replace(chosen, minutes=minutes or chosen.minutes)
     try:
@@ -125,7 +129,7 @@ def _raise_for(found: dict[str, Any]) -> None:
     if found["state"] == goals.NOT_RUN:
         raise UnjudgedGoalsError(
             f"{open_} of {promised} promised goals were not judged: not run is not passed",
-            hint="the verdict says why; more --minutes goes on where time was short",
+            hint="the verdict says why; more --minutes continues where time was short",
         )
 
 

@@ -114,7 +114,7 @@ def _drawn(folder: Path) -> Path:
 
     from securesplit.imaging.synthetic import draw_lesion
 
-    terminal.note(_("   no photo given: drawing a lesion"))
+    terminal.note(_("   no photo given: using a synthetic lesion"))
     path = folder / "drawn.png"
     Image.fromarray(draw_lesion(SEED)).save(path)
     return path

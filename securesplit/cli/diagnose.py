@@ -123,7 +123,7 @@ def _style(ctx: click.Context, style: Format, file: Path | None, *, resume: bool
     """
     if file is None:
         if resume:
-            raise ConfigError("--resume goes on with a file of answers", hint="name it with --output")
+            raise ConfigError("--resume continues a file of answers", hint="name it with --output")
         return style
     if source_of(ctx, "style").kind == "default":
         return "csv" if file.suffix.lower() == ".csv" else "json"
@@ -189,7 +189,7 @@ def _diagnose_all(client: Client, photos: Listing, output: Output, file: Answers
     except KeyboardInterrupt:
         batch.end()
         if file is not None:
-            terminal.note(_("hint: {hint}", hint=_("the same command with --resume goes on from here")))
+            terminal.note(_("hint: {hint}", hint=_("the same command with --resume continues from here")))
         raise
     output.end()
     batch.end()
@@ -226,8 +226,8 @@ def _give_up(photos: list[str], output: Output) -> None:
     error = UnreachableError(f"not tried, since {GIVE_UP_AFTER} photos in a row met no worker", hint="try again later")
     output.untried(photos, error)
     said = ngettext(
-        "{n} photo was {error}; nothing of it was sent or counted",
-        "{n} photos were {error}; nothing of them was sent or counted",
+        "{n} photo was {error}; it was neither sent nor counted",
+        "{n} photos were {error}; they were neither sent nor counted",
         len(photos),
         error=translated(error.message),
     )

@@ -161,7 +161,7 @@ def test_another_file_is_left_as_it_is(style: Any, content: str, said: str, tmp_
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--resume"], "--resume goes on with a file of answers"),
+        (["--resume"], "--resume continues a file of answers"),
         (["--output", "x", "--format", "text"], "--output takes answers for programs"),
     ],
 )
@@ -204,7 +204,7 @@ def test_a_killed_batch_goes_on_where_it_was(draw_photo: Draw, tmp_path: Path) -
     ]
     said = interrupted_after(3, command, out, signal.SIGINT, 130)
     assert re.search(r"^24 photos: \d+ answered", said, re.MULTILINE)
-    assert said.endswith("hint: the same command with --resume goes on from here\nerror: interrupted\n")
+    assert said.endswith("hint: the same command with --resume continues from here\nerror: interrupted\n")
     interrupted_after(8, command, out, signal.SIGKILL, -signal.SIGKILL)
     before = out.read_bytes().count(b"\n")
     assert 8 <= before < 24
