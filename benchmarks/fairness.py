@@ -29,11 +29,12 @@ from benchmarks.table import show
 from securesplit.channel import payload
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.events import Reply
+from securesplit.channel.limits import REQUESTS_IN_FLIGHT
 from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
 from securesplit.pki import issuing, keystore
 from securesplit.pki.credentials import Credentials
-from securesplit.transport.async_connection import IN_FLIGHT, AsyncConnection
+from securesplit.transport.async_connection import AsyncConnection
 from securesplit.transport.connection import Connection
 
 ROUNDS = 3
@@ -130,7 +131,9 @@ async def _greedy(endpoint: str, certs: Path, preset: str, seconds: float) -> No
     await asyncio.gather(*(connection.request(release) for connection in connections))
     print("started", flush=True)
     start = time.monotonic()
-    await asyncio.gather(*(ask(connection, start + seconds) for connection in connections for _ in range(IN_FLIGHT)))
+    await asyncio.gather(
+        *(ask(connection, start + seconds) for connection in connections for _ in range(REQUESTS_IN_FLIGHT))
+    )
     print(answered / (time.monotonic() - start), flush=True)
     for connection in connections:
         await connection.close()
@@ -171,7 +174,7 @@ def _ignore(endpoint: str, certs: Path, preset: str, seconds: float) -> None:
         for session in sessions:
             poller.register(session.socket, zmq.POLLIN)
             session.ask(body)  # ends its handshake
-        for session in sessions * (IN_FLIGHT - 1):
+        for session in sessions * (REQUESTS_IN_FLIGHT - 1):
             session.ask(body)
         print("started", flush=True)
         start, before = time.monotonic(), sum(session.answered for session in sessions)

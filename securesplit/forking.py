@@ -5,7 +5,7 @@ libraries (XNNPACK's, ZeroMQ's) are not there, and SQLite forbids to use or to c
 fork. So the child makes such things afresh when it first needs them (`PerProcess`), or refuses (`MadeHere`). What it
 inherited is neither used nor freed: freeing an interpreter waits for its threads, freeing a database writes to it.
 
-Keys of sessions are wiped in the child (`securesplit.channel.sealing`).
+Keys of sessions hear of forks, too, and are wiped in the child (`securesplit.channel.sealing`).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Generic, TypeVar
 from securesplit.errors import ConfigError
 
 _T = TypeVar("_T")
-_live: weakref.WeakSet[_Watched] = weakref.WeakSet()
+_live: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 
 
-class _Watched:
-    """Hears of forks."""
+class ForkAware:
+    """Hears of forks, as long as it lives."""
 
     def __init__(self) -> None:
         _live.add(self)
@@ -39,7 +39,7 @@ class _Watched:
         """In the fork, before anything else runs there."""
 
 
-class MadeHere(_Watched):
+class MadeHere(ForkAware):
     """Remembers which process made something.
 
     Args:
@@ -95,7 +95,7 @@ class PerProcess(MadeHere, Generic[_T]):
         super().after_in_child()
 
 
-class ClosedAtFork(_Watched, Generic[_T]):
+class ClosedAtFork(ForkAware, Generic[_T]):
     """Something that is closed before its process forks, and opened again by each side when it next needs it.
 
     Args:
@@ -156,7 +156,7 @@ def own_lock() -> PerProcess[threading.Lock]:
 class _Forking(threading.local):
     """What the thread that forks has told of it; two threads may fork at once."""
 
-    told: Sequence[_Watched] = ()
+    told: Sequence[ForkAware] = ()
 
 
 _forking = _Forking()

@@ -14,33 +14,18 @@ Invariants:
 from __future__ import annotations
 
 import secrets
-import struct
 import time
 from collections.abc import Callable
 
 from cryptography import x509
 
-from securesplit.channel import context, handshake_errors, sealing, tls
+from securesplit.channel import context, frames, handshake_errors, sealing, tls
 from securesplit.channel.events import ClientEvent, HandshakeReady, Refused, Reply
-from securesplit.channel.frames import (
-    NO_SESSION,
-    SESSION_BYTES,
-    Code,
-    ErrorBody,
-    Frame,
-    FrameError,
-    FrameType,
-    Reason,
-    decode,
-    encode,
-)
+from securesplit.channel.frames import NO_SESSION, Code, ErrorBody, Frame, FrameError, FrameType, Reason
+from securesplit.channel.limits import SESSION_AGE_S, SESSION_IDLE_S
 from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
 from securesplit.channel.states import CLIENT, ClientState, ClientStep, ProtocolError, advance
 from securesplit.pki.credentials import Credentials
-
-MAX_AGE_S = 3600.0
-MAX_IDLE_S = 300.0
-FIN_LENGTH = struct.Struct(">H")
 
 _DETAILS = {
     Code.BAD: "it could not read the request",
@@ -106,8 +91,8 @@ class ClientChannel:
         now = self._clock()
         return (
             self._sealer.sequence >= MAX_SEQUENCE
-            or now - self._ready_at >= MAX_AGE_S
-            or now - self._used_at >= MAX_IDLE_S
+            or now - self._ready_at >= SESSION_AGE_S
+            or now - self._used_at >= SESSION_IDLE_S
         )
 
     @property
@@ -124,10 +109,12 @@ class ClientChannel:
         state = advance(CLIENT, self._state, ClientStep.SEND_HELLO)
         self._forget()
         self._handshake = tls.Handshake(self._context, self._server_name)
-        self._handshake_id = self._random_bytes(SESSION_BYTES)
+        self._handshake_id = self._random_bytes(frames.SESSION_BYTES)
         flight = self._handshake.step()
         self._state = state
-        return encode(Frame(FrameType.HELLO, session=self._handshake_id, body=self._identity + flight))
+        return frames.encode(
+            Frame(FrameType.HELLO, session=self._handshake_id, body=frames.hello_body(self._identity, flight))
+        )
 
     def request(self, ref: int, plaintext: bytes) -> bytes:
         """Seal a request; in FINISHING the frame also ends the handshake.
@@ -143,14 +130,13 @@ class ClientChannel:
         state = advance(CLIENT, self._state, ClientStep.SEND_FIN if first else ClientStep.SEND_REQ)
         assert self._sealer is not None  # noqa: S101 - the table grants it
         if first:
-            body = FIN_LENGTH.pack(len(self._flight)) + self._flight
-            frame = Frame(FrameType.FIN, ref=ref, session=self._handshake_id, body=body)
+            frame = Frame(FrameType.FIN, ref=ref, session=self._handshake_id, body=frames.fin_body(self._flight))
         else:
             frame = Frame(FrameType.REQ, ref=ref, session=self._session)
         sealed = self._sealer.seal(frame, plaintext)
         self._state = state
         self._used_at = self._clock()
-        return encode(sealed)
+        return frames.encode(sealed)
 
     def receive(self, data: bytes) -> ClientEvent:
         """Take one frame of the server.
@@ -159,7 +145,7 @@ class ClientChannel:
             FrameError: the frame is malformed, out of place, or does not verify; nothing has changed, ignore it.
             TrustError: one side refused the other; the channel is IDLE again.
         """
-        frame = decode(data)
+        frame = frames.decode(data)
         match frame.type:
             case FrameType.ERR:
                 return self._on_error(frame)

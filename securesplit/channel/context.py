@@ -25,7 +25,7 @@ from OpenSSL import SSL, crypto
 from securesplit.channel.sealing import PROTOCOL
 from securesplit.channel.states import ProtocolError
 from securesplit.errors import CredentialError
-from securesplit.pki import profile
+from securesplit.pki import naming, profile
 from securesplit.pki.credentials import Credentials
 from securesplit.pki.parsing import REMAKE
 from securesplit.pki.verifying import STRICT
@@ -166,7 +166,7 @@ def _judge_leaf(
             return 0
         if profile.fingerprint(leaf) not in allowed:
             return NOT_ALLOWED
-        if profile.called(leaf, allowed[profile.fingerprint(leaf)]) is None:
+        if naming.called(leaf, allowed[profile.fingerprint(leaf)]) is None:
             return NO_NAME
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return UNREADABLE

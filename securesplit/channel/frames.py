@@ -21,11 +21,13 @@ from securesplit.errors import SecureSplitError
 MAGIC = b"SSP1"
 HEADER_BYTES = 40
 SESSION_BYTES = 16
+IDENTITY_BYTES = 32
 NO_SESSION = bytes(SESSION_BYTES)
 MAX_BODY_BYTES = 1 << 20  # bytes; a raw cut of 16×16×320 float32, the largest in docs/design.md, is 320 KiB
 MAX_ERROR_DETAIL_BYTES = 256  # bytes; a TLS alert takes 24 and a bundle identity 32
 
 _HEADER = struct.Struct(">4sBBHQQ16s")
+_FIN = struct.Struct(">H")
 _ERROR = struct.Struct(">IHH")
 
 
@@ -129,6 +131,27 @@ def session_of(data: bytes) -> bytes:
 def ref_of(data: bytes) -> int:
     """The id of the request that bytes claim to be, likewise."""
     return int.from_bytes(data[16:24], "big")
+
+
+def hello_body(identity: bytes, flight: bytes) -> bytes:
+    """The body of HELLO: the bundle's identity (32 bytes), then what TLS says."""
+    return identity + flight
+
+
+def read_hello(body: bytes) -> tuple[bytes, bytes]:
+    """The identity and what TLS says; either may be short."""
+    return body[:IDENTITY_BYTES], body[IDENTITY_BYTES:]
+
+
+def fin_body(flight: bytes) -> bytes:
+    """The body of FIN up to the sealed request: the length of what TLS says u16, and that."""
+    return _FIN.pack(len(flight)) + flight
+
+
+def read_fin(body: bytes) -> tuple[bytes, bytes]:
+    """What TLS says, and the sealed request; the latter is empty where the body is too short."""
+    length = _FIN.unpack_from(body)[0] if len(body) >= _FIN.size else len(body)
+    return body[_FIN.size :][:length], body[_FIN.size + length :]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from securesplit.channel.frames import MAX_BODY_BYTES
+
+SESSION_AGE_S = 3600.0
+SESSION_IDLE_S = 300.0
+"""A session ends after so long, or so long after its last request; a server adds `grace_s`, a client does not."""
+REQUESTS_IN_FLIGHT = 8
+"""Requests of one session that a client has under way at once, and that a worker takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -34,10 +42,10 @@ class Limits:
     half_open_s: float = 5.0
     max_sessions: int = 4096
     max_sessions_per_client: int = 256
-    max_age_s: float = 3600.0
-    max_idle_s: float = 300.0
+    max_age_s: float = SESSION_AGE_S
+    max_idle_s: float = SESSION_IDLE_S
     grace_s: float = 10.0
-    max_body_bytes: int = 1 << 20
+    max_body_bytes: int = MAX_BODY_BYTES
     handshakes_per_s: float = 200.0
     handshake_burst: float = 400.0
     max_addresses: int = 4096

@@ -17,8 +17,6 @@ forgets them.
 from __future__ import annotations
 
 import hashlib
-import os
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,6 +27,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from securesplit.channel.frames import SESSION_BYTES, Frame, FrameError
 from securesplit.channel.states import ProtocolError
+from securesplit.forking import ForkAware
 
 PROTOCOL = b"securesplit/1"
 EXPORTER_LABEL = b"EXPORTER-securesplit-v1"
@@ -42,21 +41,23 @@ CLIENT_ROLE = b"client"
 SERVER_ROLE = b"server"
 SESSION_ROLE = b"session"
 
-_live: weakref.WeakSet[_Keyed] = weakref.WeakSet()
 
-
-class _Keyed:
+class _Keyed(ForkAware):
     """A key and its IV for one direction."""
 
     def __init__(self, key: bytes, iv: bytes) -> None:
+        super().__init__()
         self._aead: AESGCM | None = AESGCM(key)
         self._iv = int.from_bytes(iv, "big")
-        _live.add(self)
 
     def wipe(self) -> None:
         """Forget the key for good; a later use raises ProtocolError."""
         self._aead = None
         self._iv = 0
+
+    def after_in_child(self) -> None:
+        """Forget the key in a fork."""
+        self.wipe()
 
     def _cipher(self) -> AESGCM:
         if self._aead is None:
@@ -155,12 +156,3 @@ def derive(
         return material[:KEY_BYTES], material[KEY_BYTES:]
 
     return Keys(expand(SESSION_ROLE, SESSION_BYTES), direction(CLIENT_ROLE), direction(SERVER_ROLE))
-
-
-def _wipe_all() -> None:
-    for keyed in list(_live):
-        keyed.wipe()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_wipe_all)

@@ -15,30 +15,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from securesplit.channel import context, handshake_errors, sealing, tls
-from securesplit.channel.client import FIN_LENGTH
+from securesplit.channel import context, frames, handshake_errors, sealing, tls
 from securesplit.channel.events import Drop, Request, Send, ServerEvent
-from securesplit.channel.frames import (
-    Code,
-    ErrorBody,
-    Frame,
-    FrameError,
-    FrameType,
-    Reason,
-    decode,
-    encode,
-    ref_of,
-    session_of,
-)
+from securesplit.channel.frames import Code, ErrorBody, Frame, FrameError, FrameType, Reason
 from securesplit.channel.limits import Limits
 from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
 from securesplit.channel.sessions import Ended, HalfOpen, HalfOpenTable, Session, SessionObserver, SessionTable
 from securesplit.channel.states import ProtocolError, ServerState, ServerStep
 from securesplit.channel.trust import Chain, Trust
-from securesplit.pki import profile
+from securesplit.pki import naming, profile
 from securesplit.pki.credentials import Credentials
-
-IDENTITY_BYTES = 32
 
 
 class ServerChannel:
@@ -88,9 +74,9 @@ class ServerChannel:
                 them first.
         """
         if len(data) > self._limits.max_body_bytes:
-            return Send(self.error(Code.TOO_BIG, ref_of(data), session_of(data)), "too-big")
+            return Send(self.error(Code.TOO_BIG, frames.ref_of(data), frames.session_of(data)), "too-big")
         try:
-            frame = decode(data, max_body_bytes=self._limits.max_body_bytes)
+            frame = frames.decode(data, max_body_bytes=self._limits.max_body_bytes)
         except FrameError:
             return Drop("malformed")
         match frame.type:
@@ -119,13 +105,13 @@ class ServerChannel:
         first = found.state is ServerState.ACCEPTED
         found.move(ServerStep.SEND_FIRST_REPLY if first else ServerStep.SEND_REPLY)
         kind = FrameType.FREPLY if first else FrameType.REP
-        return encode(found.sealer.seal(Frame(kind, ref=ref, session=session), plaintext))
+        return frames.encode(found.sealer.seal(Frame(kind, ref=ref, session=session), plaintext))
 
     def error(
         self,
         code: Code,
         ref: int = 0,
-        session: bytes = bytes(16),
+        session: bytes = frames.NO_SESSION,
         *,
         retry_after_ms: int = 0,
         reason: Reason = Reason.NONE,
@@ -133,7 +119,7 @@ class ServerChannel:
     ) -> bytes:
         """An ERR frame: a hint in clear text."""
         body = ErrorBody(retry_after_ms, reason, detail).encode()
-        return encode(Frame(FrameType.ERR, code, ref=ref, session=session, body=body))
+        return frames.encode(Frame(FrameType.ERR, code, ref=ref, session=session, body=body))
 
     def reload(self, credentials: Credentials) -> int:
         """Use new credentials from now on, end the sessions that they no longer allow, and return how many ended."""
@@ -161,7 +147,7 @@ class ServerChannel:
 
     def _on_hello(self, peer: bytes, frame: Frame, address: str) -> ServerEvent:
         now_s = self._clock()
-        identity, flight = frame.body[:IDENTITY_BYTES], frame.body[IDENTITY_BYTES:]
+        identity, flight = frames.read_hello(frame.body)
         if len(flight) > tls.MAX_FLIGHT_BYTES:
             return Send(self.error(Code.TOO_BIG, session=frame.session), "too-big")
         if identity != self._identity:
@@ -176,11 +162,10 @@ class ServerChannel:
         if not reply:
             return Drop("malformed")
         self._half_open.add((peer, frame.session), HalfOpen(handshake, self._own_fingerprint, now_s, address))
-        return Send(encode(Frame(FrameType.HREPLY, session=frame.session, body=reply)))
+        return Send(frames.encode(Frame(FrameType.HREPLY, session=frame.session, body=reply)))
 
     def _on_fin(self, peer: bytes, frame: Frame) -> ServerEvent:
-        length = FIN_LENGTH.unpack_from(frame.body)[0] if len(frame.body) >= FIN_LENGTH.size else len(frame.body)
-        flight, sealed = frame.body[FIN_LENGTH.size :][:length], frame.body[FIN_LENGTH.size + length :]
+        flight, sealed = frames.read_fin(frame.body)
         if not sealed:
             return Drop("malformed")
         now_s = self._clock()
@@ -219,7 +204,7 @@ class ServerChannel:
         fingerprint = profile.fingerprint(peer)
         return Session(
             id=keys.session,
-            client=profile.called(peer, self._client_names.get(fingerprint)) or "",
+            client=naming.called(peer, self._client_names.get(fingerprint)) or "",
             fingerprint=fingerprint,
             chain=Chain.of(entry.handshake.peer_chain),
             sealer=Sealer(*keys.server),

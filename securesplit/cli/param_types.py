@@ -111,13 +111,13 @@ def _health(text: str) -> object:
 
 
 def _client(text: str) -> object:
-    from securesplit.pki.profile import check_client_name
+    from securesplit.pki.naming import check_client_name
 
     return check_client_name(text)
 
 
 def _server(text: str) -> object:
-    from securesplit.pki.profile import check_server_name
+    from securesplit.pki.naming import check_server_name
 
     return check_server_name(text)
 

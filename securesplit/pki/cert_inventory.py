@@ -15,7 +15,7 @@ from cryptography import x509
 
 from securesplit.errors import CredentialError
 from securesplit.pki import folder as files
-from securesplit.pki import lists, parsing, profile
+from securesplit.pki import lists, naming, parsing, profile
 from securesplit.pki.credentials import CA_SOON_DAYS, SOON_DAYS
 from securesplit.pki.lists import Issued
 from securesplit.pki.pairs import certificate_of
@@ -97,7 +97,7 @@ def _known(folder: Path) -> list[Issued]:
 def _lying(folder: Path) -> Iterable[tuple[x509.Certificate, str]]:
     if (folder / f"{files.SERVER}.crt").exists():
         server = certificate_of(folder, files.SERVER)
-        yield server, lists.server_owner(profile.server_names_of(server))
+        yield server, lists.server_owner(naming.server_names_of(server))
     for path in sorted((folder / files.CLIENTS).glob("*.crt")):
         yield certificate_of(folder, f"{files.CLIENTS}/{path.stem}"), path.stem
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from securesplit.errors import CredentialError
-from securesplit.pki import parsing, profile
+from securesplit.pki import naming, parsing, profile
 from securesplit.pki.parsing import REMAKE
 from securesplit.pki.profile import Identity
 from securesplit.text import counted
@@ -147,8 +147,8 @@ def _check_purpose(leaf: x509.Certificate, side: str, where: str) -> None:
         raise CredentialError(f"{this} has the extended key usage {usages}, and needs {name} alone", hint=hint)
     if not profile.may_sign_handshakes(leaf):
         raise CredentialError(f"{this} may not sign", hint="issue it with keyUsage = digitalSignature")
-    if side == "client" and profile.called(leaf, "by the worker's allow-list") is None:
-        name = f"subjectAltName = URI:{profile.CLIENT_URI}NAME"
+    if side == "client" and naming.called(leaf, "by the worker's allow-list") is None:
+        name = f"subjectAltName = URI:{naming.CLIENT_URI}NAME"
         hint = f"issue it with {name} and no other URI, or with securesplit keygen"
         raise CredentialError(f"{this} names no device, or several", hint=hint)
 

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID
 
 from securesplit.errors import ConfigError, CredentialError
-from securesplit.pki import parsing, profile
+from securesplit.pki import naming, parsing, profile
 
 MAX_BYTES = 65_536  # bytes; a request of one name has under 1 kB
 LIFETIME = timedelta(days=7)
@@ -85,7 +85,7 @@ def build(key: ec.EllipticCurvePrivateKey, *, client: str, server_names: Sequenc
     Raises:
         ConfigError: a name is not allowed.
     """
-    title, names = profile.server_title(server_names) if server_names else profile.client_title(client)
+    title, names = naming.server_title(server_names) if server_names else naming.client_title(client)
     builder = x509.CertificateSigningRequestBuilder().subject_name(profile.common_name(title))
     builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     made = f"{_MADE}{now.isoformat()}".encode()
@@ -168,10 +168,10 @@ def _names(extensions: x509.Extensions, where: str) -> tuple[tuple[str, ...], bo
         asked = []
     try:
         match asked:
-            case [x509.UniformResourceIdentifier(value=uri)] if uri.startswith(profile.CLIENT_URI):
-                return (profile.check_client_name(uri.removeprefix(profile.CLIENT_URI)),), False
+            case [x509.UniformResourceIdentifier(value=uri)] if uri.startswith(naming.CLIENT_URI):
+                return (naming.check_client_name(uri.removeprefix(naming.CLIENT_URI)),), False
             case [_, *_] if all(isinstance(name, x509.DNSName | x509.IPAddress) for name in asked):
-                names = [str(profile.check_server_name(str(name.value)).value) for name in asked]
+                names = [str(naming.check_server_name(str(name.value)).value) for name in asked]
                 return tuple(dict.fromkeys(names)), True
     except ConfigError as error:
         raise _refused(where, f"asks for a bad name: {error.message}") from None

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from securesplit.errors import CredentialError, TrustError
-from securesplit.pki import csr, parsing, profile, verifying
+from securesplit.pki import csr, naming, parsing, profile, verifying
 from securesplit.pki import folder as files
 from securesplit.pki.credentials import Credentials, check
 from securesplit.pki.pairs import certificate_of
@@ -78,7 +78,7 @@ class EnrolmentAnswer:
     def title(self) -> str:
         """Whose it is, as reports have it."""
         if self.side == "server":
-            return f"server {', '.join(profile.server_names_of(self.chain[0]))}"
+            return f"server {', '.join(naming.server_names_of(self.chain[0]))}"
         return "client" if self.name is None else f"client {self.name}"
 
 
@@ -112,9 +112,9 @@ def ask(folder: Path, *, client: str, server_names: Sequence[str], renew: bool, 
             file cannot be written.
         ConfigError: a name is not allowed; nothing was written.
     """
-    stem = files.SERVER if server_names else f"{files.CLIENTS}/{profile.check_client_name(client)}"
+    stem = files.SERVER if server_names else f"{files.CLIENTS}/{naming.check_client_name(client)}"
     for name in server_names:
-        profile.check_server_name(name)
+        naming.check_server_name(name)
     _check_enrolled(folder, stem, renew=renew)
     files.make(folder)
     files.make((folder / stem).parent)
@@ -269,10 +269,10 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 def _owner(leaf: x509.Certificate, where: str) -> tuple[str, str | None]:
     """Whose a certificate is: its side, and a client's name."""
-    name = profile.client_name_of(leaf)
+    name = naming.client_name_of(leaf)
     if name is not None or profile.has_only_usage(leaf, ExtendedKeyUsageOID.CLIENT_AUTH):
         return "client", name
-    if profile.server_names_of(leaf):
+    if naming.server_names_of(leaf):
         return "server", None
     hint = "the certificate needs the alternative names that the request asks for (docs/operations.md)"
     raise CredentialError(f"the certificate in {where} names neither a device nor a worker", hint=hint)

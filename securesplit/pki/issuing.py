@@ -18,7 +18,7 @@ from pathlib import Path
 
 from securesplit.errors import CredentialError
 from securesplit.pki import folder as files
-from securesplit.pki import lists, profile
+from securesplit.pki import lists, naming, profile
 from securesplit.pki.pairs import (
     KeygenEntry,
     KeygenReport,
@@ -140,7 +140,7 @@ def _renew(folder: Path, server_names: Sequence[str], clients: Sequence[str], da
     entries = [entry_of(folder, "ca", "CA", "kept")]
     has_server = (folder / f"{files.SERVER}.crt").exists() or not enrolled
     if has_server and not clients:
-        old = profile.server_names_of(certificate_of(folder, files.SERVER))
+        old = naming.server_names_of(certificate_of(folder, files.SERVER))
         _issue_server(folder, authority, server_names or old, fresh=False, days=days, now=now)
         entries.append(entry_of(folder, files.SERVER, "server", "renewed"))
     for name in names:
@@ -156,9 +156,9 @@ def _renew(folder: Path, server_names: Sequence[str], clients: Sequence[str], da
 def _check_arguments(server_names: Iterable[str], clients: Iterable[str], days: int) -> None:
     profile.check_days(days)
     for name in server_names:
-        profile.check_server_name(name)
+        naming.check_server_name(name)
     for name in clients:
-        profile.check_client_name(name)
+        naming.check_client_name(name)
 
 
 def _create_client(folder: Path, name: str, days: int, now: datetime) -> KeygenEntry:
@@ -200,7 +200,7 @@ def _notes(folder: Path, entries: Sequence[KeygenEntry], server_names: Iterable[
     notes = [f"kept as before, nothing was overwritten: {', '.join(kept)}"]
     if not (folder / f"{files.SERVER}.crt").exists():  # its worker is enrolled
         return tuple(notes)
-    held = profile.server_names_of(certificate_of(folder, files.SERVER))
+    held = naming.server_names_of(certificate_of(folder, files.SERVER))
     wanted = [name for name in server_names if name.lower().strip("[]") not in held]
     if wanted:
         notes.append(f"the server's certificate is not for {', '.join(wanted)}; --renew --server-name issues a new one")

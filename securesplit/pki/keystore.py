@@ -18,7 +18,7 @@ from pathlib import Path
 
 from securesplit.errors import CredentialError
 from securesplit.pki import folder as files
-from securesplit.pki import lists, profile
+from securesplit.pki import lists, naming, profile
 from securesplit.pki.credentials import Credentials, Sources, check
 from securesplit.pki.issuing import DEFAULT_CLIENT, DEFAULT_DAYS, DEFAULT_SERVER_NAMES, create, renew
 from securesplit.pki.pairs import KeygenEntry, KeygenReport
@@ -51,7 +51,7 @@ def load_server(folder: Path, *, now: datetime) -> Credentials:
     """
     names = dict(lists.allowed(folder))
     loaded = _load(folder, files.SERVER, "server", frozenset(names), now)
-    known = {fingerprint: name for fingerprint, name in names.items() if profile.is_client_name(name)}
+    known = {fingerprint: name for fingerprint, name in names.items() if naming.is_client_name(name)}
     return replace(loaded, client_names=known)
 
 
@@ -62,9 +62,9 @@ def load_client(folder: Path, name: str = DEFAULT_CLIENT, *, now: datetime) -> C
         CredentialError: a file is missing or exposed, the key does not fit, or something has expired.
         ConfigError: the name cannot be one of a client.
     """
-    if not (folder / files.CLIENTS / f"{profile.check_client_name(name)}.crt").exists():
+    if not (folder / files.CLIENTS / f"{naming.check_client_name(name)}.crt").exists():
         raise _no_client(folder, name)
-    return _load(folder, f"{files.CLIENTS}/{profile.check_client_name(name)}", "client", frozenset(), now)
+    return _load(folder, f"{files.CLIENTS}/{naming.check_client_name(name)}", "client", frozenset(), now)
 
 
 def server_files(folder: Path) -> list[Path]:

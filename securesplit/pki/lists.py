@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from securesplit.errors import CredentialError
 from securesplit.pki import folder as files
-from securesplit.pki import parsing, profile
+from securesplit.pki import naming, parsing, profile
 from securesplit.pki.profile import Identity
 
 FINGERPRINT_DIGITS = 64
@@ -160,7 +160,7 @@ def note_issued(folder: Path, certificate: x509.Certificate, owner: str, request
 
 def note_server(folder: Path, certificate: x509.Certificate, request: str | None = None) -> None:
     """Remember a server's certificate before it is handed out."""
-    note_issued(folder, certificate, server_owner(profile.server_names_of(certificate)), request)
+    note_issued(folder, certificate, server_owner(naming.server_names_of(certificate)), request)
 
 
 def server_owner(names: Iterable[str]) -> str:

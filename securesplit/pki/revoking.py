@@ -14,7 +14,7 @@ from pathlib import Path
 
 from securesplit.errors import ConfigError, CredentialError
 from securesplit.pki import folder as files
-from securesplit.pki import lists, profile
+from securesplit.pki import lists, naming, profile
 from securesplit.pki.issuing import DEFAULT_DAYS
 from securesplit.pki.lists import Issued
 from securesplit.pki.pairs import KeygenEntry, KeygenReport, authority_of, certificate_of, report_of
@@ -60,11 +60,11 @@ def _checked(name: str, bare: str) -> str:
         ConfigError: it can be the name of neither.
     """
     try:
-        return str(profile.check_server_name(bare).value)
+        return str(naming.check_server_name(bare).value)
     except ConfigError:
         if name.startswith(_SERVER):
             raise
-        return profile.check_client_name(bare)
+        return naming.check_client_name(bare)
 
 
 def _of_server(folder: Path, name: str) -> list[Issued]:
@@ -72,7 +72,7 @@ def _of_server(folder: Path, name: str) -> list[Issued]:
     if (folder / f"{files.SERVER}.crt").exists():
         here = certificate_of(folder, files.SERVER)
         known = {one.serial for one in issued}
-        names = profile.server_names_of(here)
+        names = naming.server_names_of(here)
         if name in names and here.serial_number not in known:
             issued.append(Issued.of(here, lists.server_owner(names)))
     return issued

@@ -17,6 +17,7 @@ import zmq.asyncio
 from numpy.typing import NDArray
 
 from securesplit.channel.client import ClientChannel
+from securesplit.channel.limits import REQUESTS_IN_FLIGHT
 from securesplit.channel.payload import OutgoingRequest
 from securesplit.config import check_timeout_s
 from securesplit.errors import TrustError, UnreachableError
@@ -31,8 +32,6 @@ from securesplit.transport.req_connection import Fault, TransportError
 from securesplit.transport.retry_policy import Retry, proven
 from securesplit.transport.sockets import SocketLimits, end_context, require_descriptors
 from securesplit.transport.worker_session import Addresses, Exchange
-
-IN_FLIGHT = 8  # what a worker takes of one session at once
 
 BeforeSending: TypeAlias = Callable[[], Awaitable[None]]
 
@@ -70,7 +69,7 @@ class AsyncConnection:
         self._selector = EndpointSelector(endpoints, self._timeouts)
         self._credentials, self._identity, self._server_name = credentials, bundle_identity, server_name
         self._refs = itertools.count(1)
-        self._turns = asyncio.Semaphore(IN_FLIGHT)
+        self._turns = asyncio.Semaphore(REQUESTS_IN_FLIGHT)
         self._made = MadeHere("connection")
         require_descriptors()
         self._context = zmq.asyncio.Context()

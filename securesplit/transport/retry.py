@@ -30,6 +30,11 @@ class Deadline:
         return self._clock() - self._start
 
 
+def doubled_s(first_s: float, cap_s: float, times: int) -> float:
+    """A pause that doubles with each failure, up to a cap, in seconds."""
+    return min(cap_s, first_s * 2.0 ** min(times, 32))
+
+
 @dataclass
 class Backoff:
     """Pauses that double up to a cap, each drawn evenly from its upper half so that clients spread.
@@ -50,14 +55,8 @@ class Backoff:
 
     def next_s(self, at_least_s: float = 0.0) -> float:
         """The next pause, stretched to what the worker asked for, in seconds."""
-        longest = min(self.cap_s, self.first_s * 2.0 ** min(self._tries, 32))
+        longest_s = doubled_s(self.first_s, self.cap_s, self._tries)
         self._tries += 1
-        return (
-            max(longest, at_least_s) * (1.0 + self.random()) / 2.0
-            if not at_least_s
-            else at_least_s + longest * self.random()
-        )
-
-    def reset(self) -> None:
-        """Begin with the first pause again."""
-        self._tries = 0
+        if at_least_s:
+            return at_least_s + longest_s * self.random()
+        return longest_s * (1.0 + self.random()) / 2.0

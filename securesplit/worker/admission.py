@@ -26,9 +26,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from securesplit.channel.frames import HEADER_BYTES, FrameType
+from securesplit.channel.frames import HEADER_BYTES, IDENTITY_BYTES, FrameType
 from securesplit.channel.limits import Limits, TokenBuckets
-from securesplit.channel.server import IDENTITY_BYTES
 from securesplit.channel.tls import MAX_FLIGHT_BYTES
 from securesplit.transport.server import Incoming
 from securesplit.worker.scheduling import FairScheduler

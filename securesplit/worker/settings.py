@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from securesplit.channel.limits import REQUESTS_IN_FLIGHT
 from securesplit.errors import ConfigError
 from securesplit.pki.credentials import Credentials
 from securesplit.worker.cores import usable_cores
@@ -54,7 +55,7 @@ class PoolSettings:
     batch_s: float = 0.002
     queue_limit: int = 1_024
     client_limit: int = 256
-    session_limit: int = 8
+    session_limit: int = REQUESTS_IN_FLIGHT
     job_timeout_s: float = 5.0
     start_timeout_s: float = 60.0
     max_deaths: int = 3

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from securesplit.errors import CredentialError, TrustError
-from securesplit.pki import csr, enrolling, keystore, profile, signing
+from securesplit.pki import csr, enrolling, keystore, naming, profile, signing
 from tests.pki.test_keystore import talk
 from tests.test_docs import BLOCKS
 
@@ -135,6 +135,6 @@ def test_a_request_made_by_openssl_is_signed_by_keygen(ca: Path, tmp_path: Path)
     run(ca, f"{made} -outform der -out nine.csr")
     asked = csr.parse((ca / "nine.csr").read_bytes(), where="nine.csr")
     signed = signing.sign(tmp_path / "own", asked, None, days=90, now=datetime.now(UTC))
-    assert profile.client_name_of(signed.certificate) == "clinic-9"
+    assert naming.client_name_of(signed.certificate) == "clinic-9"
     run(ca, "openssl pkey -in k.pem -pubout -outform der | sha256sum | cut -c1-64 > printed")
     assert (ca / "printed").read_text().strip() == asked.fingerprint

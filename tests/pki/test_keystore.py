@@ -17,7 +17,7 @@ from securesplit.channel.events import Request
 from securesplit.channel.server import ServerChannel
 from securesplit.errors import ConfigError, CredentialError, TrustError
 from securesplit.pki import folder as files
-from securesplit.pki import keystore, profile
+from securesplit.pki import keystore, naming, profile
 from securesplit.pki.credentials import Credentials
 from securesplit_testing.channels import BUNDLE, NOW, PEER, Authority, sent
 
@@ -140,14 +140,14 @@ def test_renewal_replaces_keys_and_keeps_names(certs: Path) -> None:
     server = keystore.load_server(certs, now=LATER)
     assert server.expires_at == LATER + 60 * DAY
     leaf = x509.load_pem_x509_certificate(after["server.crt"])
-    assert profile.server_names_of(leaf) == ["localhost", "127.0.0.1", "::1"]
+    assert naming.server_names_of(leaf) == ["localhost", "127.0.0.1", "::1"]
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in certs.rglob("*") if path.is_file())
 
 
 def test_renewal_can_change_the_server_s_names(certs: Path) -> None:
     keystore.renew(certs, server_names=["tail.example.org"], days=90, now=NOW)
     leaf = x509.load_pem_x509_certificate((certs / "server.crt").read_bytes())
-    assert profile.server_names_of(leaf) == ["tail.example.org"]
+    assert naming.server_names_of(leaf) == ["tail.example.org"]
 
 
 def test_renewal_of_one_client_leaves_the_rest(certs: Path) -> None:

@@ -25,7 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from securesplit.cli.checks.certificates import CertsCheck
 from securesplit.errors import CredentialError, TrustError
 from securesplit.pki import folder as files
-from securesplit.pki import keystore, lists, profile
+from securesplit.pki import keystore, lists, naming, profile
 from securesplit.pki.profile import Identity
 from securesplit_testing.channels import NOW, Authority
 from tests.channel.test_refusals import reissue
@@ -201,10 +201,10 @@ def write_client(certs: Path, authority: Authority, own: Identity) -> None:
 
 BOTH = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
 NAMES = {
-    "two names of ours": [x509.UniformResourceIdentifier(profile.CLIENT_URI + name) for name in ("device", "other")],
-    "a broken name of ours": [x509.UniformResourceIdentifier(f"{profile.CLIENT_URI}../device")],
+    "two names of ours": [x509.UniformResourceIdentifier(naming.CLIENT_URI + name) for name in ("device", "other")],
+    "a broken name of ours": [x509.UniformResourceIdentifier(f"{naming.CLIENT_URI}../device")],
     "a name of ours and another": [
-        x509.UniformResourceIdentifier(f"{profile.CLIENT_URI}device"),
+        x509.UniformResourceIdentifier(f"{naming.CLIENT_URI}device"),
         x509.UniformResourceIdentifier("spiffe://clinic.example/device"),
     ],
 }
@@ -221,7 +221,7 @@ def reissued(authority: Authority, names: list[x509.GeneralName], usages: list[x
 @pytest.mark.parametrize("usages", [BOTH, []], ids=["two", "none"])
 def test_a_client_certificate_for_another_use_is_never_sent(certs: Path, usages: list[x509.ObjectIdentifier]) -> None:
     authority = Authority()
-    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(profile.CLIENT_URI + "device")]
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(naming.CLIENT_URI + "device")]
     write_client(certs, authority, reissued(authority, names, usages or [ExtendedKeyUsageOID.CODE_SIGNING]))
     with pytest.raises(CredentialError, match="not for this use") as caught:
         keystore.load_client(certs, now=NOW)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from securesplit.errors import ConfigError, CredentialError
-from securesplit.pki import profile
+from securesplit.pki import naming, profile
 from securesplit_testing.channels import NOW, Authority
 
 ExtensionT = TypeVar("ExtensionT", bound=x509.ExtensionType)
@@ -82,19 +82,19 @@ def test_a_server_names_its_hosts_and_a_client_itself() -> None:
         ipaddress.ip_address("10.0.0.5"),
         ipaddress.ip_address("::1"),
     ]
-    assert profile.server_names_of(SERVER.certificate) == ["tail.example.org", "10.0.0.5", "::1"]
+    assert naming.server_names_of(SERVER.certificate) == ["tail.example.org", "10.0.0.5", "::1"]
     names = extension(CLIENT.certificate, x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["spiffe://securesplit/client/clinic-1"]
     assert len(list(names)) == 1
-    assert profile.client_name_of(CLIENT.certificate) == "clinic-1"
-    assert profile.client_name_of(SERVER.certificate) is None
-    assert profile.client_name_of(CA.certificate) is None
+    assert naming.client_name_of(CLIENT.certificate) == "clinic-1"
+    assert naming.client_name_of(SERVER.certificate) is None
+    assert naming.client_name_of(CA.certificate) is None
 
 
 @pytest.mark.parametrize("name", ["device", "a", "A1", "clinic-1.berlin_2", "x" * 63])
 def test_a_plain_name_is_a_client_name(name: str) -> None:
-    assert profile.check_client_name(name) == name
-    assert profile.client_name_of(AUTHORITY.client(name).certificate) == name
+    assert naming.check_client_name(name) == name
+    assert naming.client_name_of(AUTHORITY.client(name).certificate) == name
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_name_that_could_leave_its_place_is_refused(name: str) -> None:
 @given(st.one_of(st.text(max_size=70), st.text("abzAZ09._-/\\: ", max_size=70)))
 def test_every_accepted_client_name_is_one_plain_path_component(name: str) -> None:
     try:
-        profile.check_client_name(name)
+        naming.check_client_name(name)
     except ConfigError:
         return
     assert name.isascii()
@@ -136,7 +136,7 @@ def test_every_accepted_client_name_is_one_plain_path_component(name: str) -> No
 
 @pytest.mark.parametrize("name", ["localhost", "Tail.Example.ORG", "a-b.c", "10.0.0.5", "::1", "[::1]", "k8s_svc"])
 def test_hosts_and_addresses_are_server_names(name: str) -> None:
-    assert profile.check_server_name(name)
+    assert naming.check_server_name(name)
 
 
 @pytest.mark.parametrize(

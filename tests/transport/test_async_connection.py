@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from securesplit.channel.limits import REQUESTS_IN_FLIGHT
 from securesplit.errors import ConfigError, TrustError, UnreachableError, WorkerError
 from securesplit.pki import keystore
-from securesplit.transport.async_connection import IN_FLIGHT, AsyncConnection
+from securesplit.transport.async_connection import AsyncConnection
 from securesplit.transport.connection import Timeouts
 from securesplit_testing.engines import RAISING
 from securesplit_testing.serving import IDENTITY, Running, now, release, running, serve_engine
@@ -83,7 +84,7 @@ def test_no_more_is_in_flight_than_a_worker_takes_of_one_session() -> None:
                 most = max(most, worker.front.status().in_flight)
                 await asyncio.sleep(0.005)
             assert [task.result() for task in tasks] == list(range(40))
-            assert 2 <= most <= IN_FLIGHT
+            assert 2 <= most <= REQUESTS_IN_FLIGHT
 
     with running(serve_engine("Sum", pause_s=0.02), keys=KEYS, max_batch=1) as worker:
         run(scenario(worker))
@@ -166,7 +167,7 @@ def test_the_loop_is_never_held_up_for_long() -> None:
 @pytest.mark.parametrize("limit", ["requests", "age"])
 def test_a_used_up_session_is_replaced_without_losing_a_request(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     monkeypatch.setattr("securesplit.channel.client.MAX_SEQUENCE", 50 if limit == "requests" else 4096)
-    monkeypatch.setattr("securesplit.channel.client.MAX_AGE_S", 3600.0 if limit == "requests" else 0.2)
+    monkeypatch.setattr("securesplit.channel.client.SESSION_AGE_S", 3600.0 if limit == "requests" else 0.2)
 
     async def scenario(worker: Running) -> None:
         async with connect(worker) as connection:

@@ -207,7 +207,7 @@ def test_a_used_up_session_is_replaced_without_losing_a_request() -> None:
 def test_rekeying_between_requests_loses_none(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     """The same with smaller limits, and by age: the worker has several sessions, the caller notices nothing."""
     monkeypatch.setattr("securesplit.channel.client.MAX_SEQUENCE", 20 if limit == "requests" else MAX_SEQUENCE)
-    monkeypatch.setattr("securesplit.channel.client.MAX_AGE_S", 3600.0 if limit == "requests" else 0.1)
+    monkeypatch.setattr("securesplit.channel.client.SESSION_AGE_S", 3600.0 if limit == "requests" else 0.1)
     with running() as worker, worker.connect() as connection:
         start, n = time.monotonic(), 0
         while n < 100 or worker.front._channel.session_count < 4:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from securesplit.cli.checks import Finding, failure, ok, until, warning
 from securesplit.errors import CredentialError, SecureSplitError
-from securesplit.pki import access, keystore, lists, parsing, profile, verifying
+from securesplit.pki import access, keystore, lists, naming, parsing, verifying
 from securesplit.pki import folder as files
 from securesplit.pki.credentials import CA_SOON_DAYS, Credentials
 
@@ -121,7 +121,7 @@ class CertsCheck:
         except SecureSplitError as error:
             yield failure(SUBJECT, error)
             return
-        names = ", ".join(profile.server_names_of(leaf))
+        names = ", ".join(naming.server_names_of(leaf))
         yield until(SUBJECT, f"the worker's certificate is for {names}", loaded.expires_at, self.now, _RENEW)
         if not loaded.allowed_clients:
             hint = "bring allowed-clients.txt from the CA machine, where securesplit keygen writes it"
@@ -135,8 +135,8 @@ class CertsCheck:
         except SecureSplitError as error:
             yield failure(SUBJECT, error)
             return
-        if profile.called(leaf, name) != name:
-            message = f"clients/{name}.crt is the certificate of {profile.client_name_of(leaf)}"
+        if naming.called(leaf, name) != name:
+            message = f"clients/{name}.crt is the certificate of {naming.client_name_of(leaf)}"
             yield warning(SUBJECT, message, "the worker knows a device by its certificate; rename the files")
         yield until(SUBJECT, f"device {name} has a certificate", loaded.expires_at, self.now, _RENEW)
         if (self.folder / files.ALLOWED).exists() and loaded.fingerprint not in {line[0] for line in allowed}:

@@ -14,6 +14,7 @@ import enum
 from dataclasses import dataclass, field
 
 from securesplit.errors import SecureSplitError
+from securesplit.transport.retry import doubled_s
 from securesplit.worker.jobs import Job
 from securesplit.worker.pool.process import TailProcess
 
@@ -72,7 +73,7 @@ class Slot:
 
     def died(self, first_pause_s: float, cap_s: float) -> float:
         """The tail is gone; returns how long to back off before the next one, in seconds."""
-        pause_s = min(cap_s, first_pause_s * 2.0 ** min(self.failed_starts - 1, 32)) if self.failed_starts else 0.0
+        pause_s = doubled_s(first_pause_s, cap_s, self.failed_starts - 1) if self.failed_starts else 0.0
         self.state, self.process, self.batch = SlotState.BACKOFF, None, []
         self.failed_starts += 1
         return pause_s
