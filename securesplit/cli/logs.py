@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import queue
+import logging.handlers
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
 from securesplit.text import json_line, printable
+from securesplit.worker.monitoring.lossy_writer import LossyWriter, Written
 
 Form = Literal["text", "json"]
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_WAITING_LINES = 10_000
 _LINES_A_SECOND = 20
 _CLOSE_S = 2.0
 
@@ -83,45 +82,37 @@ class Quota(logging.Filter):
         return True
 
 
-class PatientHandler(logging.Handler):
-    """Writes lines in a thread of its own, and drops them rather than wait.
+class LossyHandler(logging.handlers.QueueHandler):
+    """Writes lines in a thread of its own, and drops them rather than block (``lossy_writer.py``).
 
     Args:
         stream: where they go; only that thread touches it.
     """
 
     def __init__(self, stream: TextIO) -> None:
-        super().__init__()
         self._stream = stream
-        self._queue: queue.Queue[str | None] = queue.Queue(_WAITING_LINES)
-        self._overflowed = 0  # by whoever logs: too many waited
-        self._failed = 0  # by the thread: the stream took nothing
-        self._told = 0  # of both
-        self._thread = threading.Thread(target=self._run, name="securesplit-log", daemon=True)
-        self._thread.start()
+        self._writer: LossyWriter[str] = LossyWriter("securesplit-log", self._write, batch=1, close_s=_CLOSE_S)
+        super().__init__(self._writer.queue)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Let a line wait for the thread."""
-        try:
-            self._queue.put_nowait(self.format(record))
-        except queue.Full:
-            self._overflowed += 1
+    def prepare(self, record: logging.LogRecord) -> str:
+        """The line to let wait for the thread."""
+        return self.format(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  (the standard library's signature)
+        """Count a line that cannot be queued."""
+        self._writer.drop()
 
     def close(self) -> None:
         """Write what waits, for at most 2 s."""
-        with contextlib.suppress(queue.Full):
-            self._queue.put(None, timeout=_CLOSE_S)
-            self._thread.join(_CLOSE_S)
+        self._writer.close()
         super().close()
 
-    def _run(self) -> None:
-        while (line := self._queue.get()) is not None:
-            lost = self._overflowed + self._failed
-            if lost > self._told and self._write(self.format(_lost_record(lost - self._told))):
-                self._told = lost
-            self._failed += not self._write(line)
+    def _write(self, lines: list[str], lost: int) -> Written:
+        is_reported = lost > 0 and self._put(self.format(_lost_record(lost)))
+        return Written(sum(map(self._put, lines)), gap=is_reported)
 
-    def _write(self, line: str) -> bool:
+    def _put(self, line: str) -> bool:
+        """Write a line; whether the stream took it."""
         try:
             self._stream.write(line + "\n")
             self._stream.flush()
@@ -144,7 +135,7 @@ def logging_to_stderr(level: str, form: Form) -> Iterator[None]:
         level: the lowest that is shown of this project's; of libraries, warnings are.
         form: of a line.
     """
-    handler = PatientHandler(sys.stderr)
+    handler = LossyHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else LineFormatter())
     handler.addFilter(Quota())
     root, ours = logging.getLogger(), logging.getLogger("securesplit")

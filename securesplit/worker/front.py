@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from securesplit.channel.events import Request, Send
 from securesplit.channel.frames import Code, FrameError, decode, ref_of, session_of
@@ -30,7 +30,7 @@ from securesplit.worker.dispatcher import Dispatcher
 from securesplit.worker.monitoring.observer import FrontObserver, Status
 from securesplit.worker.pacing import Pacer
 from securesplit.worker.pool import Pool
-from securesplit.worker.resources import DescriptorGuard, MemoryGuard
+from securesplit.worker.resources import Guard
 from securesplit.worker.served_model import ServedModel
 from securesplit.worker.settings import PoolSettings
 
@@ -50,8 +50,7 @@ class Front:
         served: what it serves.
         credentials: the server's.
         settings: of the pool.
-        descriptors: watches those of this process; None where the front shares it with a program.
-        memory: watches that of this process, likewise.
+        guards: of this process's resources; none where the front shares it with a program.
         observer: is told of events; None for one that only counts.
         clock: seconds, rising.
 
@@ -66,12 +65,11 @@ class Front:
         credentials: Credentials,
         settings: PoolSettings,
         *,
-        descriptors: DescriptorGuard | None = None,
-        memory: MemoryGuard | None = None,
+        guards: Collection[Guard] = (),
         observer: FrontObserver | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._descriptors, self._memory = descriptors, memory
+        self._guards = guards
         self._settings, self._clock = settings, clock
         limits = Limits()
         self._observer = observer or FrontObserver()
@@ -215,12 +213,12 @@ class Front:
             self._pacer.refuse(client, message.route, busy)
 
     def _guard_resources(self) -> None:
-        """Where peers take all descriptors or much memory, drop all connections: sessions stay, clients ask again."""
-        if self._descriptors is not None and self._descriptors.is_exceeded():
-            self._drop_connections("all file descriptors")
-        elif self._memory is not None and self._memory.is_exceeded():
-            self._drop_connections("too much memory")
-            self._memory.rebase()
+        """Where peers take too much of a resource, drop all connections: sessions stay, clients ask again."""
+        for guard in self._guards:
+            if guard.is_exceeded():
+                self._drop_connections(guard.taken)
+                guard.rebase()
+                return
 
     def _drop_connections(self, what: str) -> None:
         _log.warning(

@@ -14,6 +14,7 @@ import contextlib
 import os
 import resource
 from pathlib import Path
+from typing import Protocol
 
 from securesplit.errors import ConfigError
 from securesplit.text import counted
@@ -33,7 +34,23 @@ def raise_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-class DescriptorGuard:
+class Guard(Protocol):
+    """Watches one resource of this process.
+
+    Attributes:
+        taken: what peers have taken where it is exceeded, for the log.
+    """
+
+    taken: str
+
+    def is_exceeded(self) -> bool:
+        """Whether peers have taken too much of it."""
+
+    def rebase(self) -> None:
+        """All connections were dropped: what is taken now is fine."""
+
+
+class DescriptorGuard(Guard):
     """Watches how near this process is to its limit of open files.
 
     Args:
@@ -42,6 +59,8 @@ class DescriptorGuard:
     Raises:
         ConfigError: the limit is too low for so many.
     """
+
+    taken = "all file descriptors"
 
     def __init__(self, tails: int) -> None:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -62,13 +81,18 @@ class DescriptorGuard:
         os.close(lowest)
         return lowest >= self._last
 
+    def rebase(self) -> None:
+        """Nothing to do: the bound is absolute."""
 
-class MemoryGuard:
+
+class MemoryGuard(Guard):
     """Watches the resident memory of this process (Linux; elsewhere it never complains).
 
     Args:
         allowance_bytes: growth that is still fine.
     """
+
+    taken = "too much memory"
 
     def __init__(self, allowance_bytes: int = ALLOWANCE_BYTES) -> None:
         self._allowance = allowance_bytes

@@ -86,10 +86,8 @@ def serve_tail(served: ServedModel, settings: WorkerSettings, *, on_ready: Calla
     descriptors = DescriptorGuard(workers)
     observer = Operations(replace(settings, pool=pool), credentials, served.id)
     try:
-        memory = MemoryGuard()
-        front = Front(
-            settings.bind, served, credentials, pool, descriptors=descriptors, memory=memory, observer=observer
-        )
+        guards = (descriptors, MemoryGuard())
+        front = Front(settings.bind, served, credentials, pool, guards=guards, observer=observer)
         observer.attach(front.status)
         ready = Ready(front.endpoint, served.id, credentials.expires_at, workers, observer.address)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.cli.logs import JsonFormatter, PatientHandler, Quota, logging_to_stderr
+from securesplit.cli.logs import JsonFormatter, LossyHandler, Quota, logging_to_stderr
 
 
 def record(message: str = "hello", args: object = None, **extra: object) -> logging.LogRecord:
@@ -50,7 +50,7 @@ def test_lines_of_a_kind_are_rate_limited_and_the_rest_counted() -> None:
 def test_a_stalled_reader_blocks_nobody_and_lost_lines_are_counted() -> None:
     reading, writing = os.pipe()
     stream = os.fdopen(writing, "w")
-    handler = PatientHandler(stream)
+    handler = LossyHandler(stream)
     handler.setFormatter(logging.Formatter("%(message)s"))
     start = time.monotonic()
     for n in range(12_000):
@@ -71,6 +71,19 @@ def test_a_stalled_reader_blocks_nobody_and_lost_lines_are_counted() -> None:
     stream.close()
 
 
+def test_a_line_that_cannot_be_formatted_is_lost_and_counted() -> None:
+    stream = io.StringIO()
+    handler = LossyHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    handler.handle(record("%d lines", ("no number",)))
+    handler.handle(record("after"))
+    handler.close()
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == [
+        "log-lost",
+        "securesplit.worker.x",
+    ]
+
+
 class FullOnce(io.StringIO):
     """A stream on a disk that is full for the first two writes."""
 
@@ -85,7 +98,7 @@ class FullOnce(io.StringIO):
 
 def test_a_full_disk_costs_lines_and_nothing_else() -> None:
     stream = FullOnce()
-    handler = PatientHandler(stream)
+    handler = LossyHandler(stream)
     handler.setFormatter(JsonFormatter())
     for n in range(4):
         handler.handle(record("line %(n)d", {"n": n}))

@@ -26,7 +26,7 @@ def test_growth_counts_from_the_last_size_that_was_fine() -> None:
 def test_a_rush_of_strangers_costs_honest_clients_nothing() -> None:
     with running() as worker, worker.connect() as connection:
         assert connection.request(release(1)).logit == 1
-        worker.front._memory = MemoryGuard(10 * MB)
+        worker.front._guards = [MemoryGuard(10 * MB)]
         over = threading.Event()
 
         def come_and_go() -> None:

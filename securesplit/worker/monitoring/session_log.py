@@ -12,26 +12,26 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
-import queue
 import stat
 import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from securesplit.errors import ConfigError
 from securesplit.text import counted
+from securesplit.worker.monitoring.lossy_writer import LossyWriter, Written
 
 _log = logging.getLogger(__name__)
-_WAITING_LINES = 10_000  # about 3 MB
 _WARN_EVERY_S = 60.0
 _CLOSE_S = 5.0
-_RETRY_S = 1.0
-_BATCH_LINES = 1_000
+_BATCH_LINES = 1_000  # of about 300 bytes
+
+Line: TypeAlias = dict[str, str | int]
 
 
 class SessionLog:
@@ -50,61 +50,34 @@ class SessionLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = _open(path)
-        self._queue: queue.Queue[dict[str, str | int] | None] = queue.Queue(_WAITING_LINES)
-        self._reopen, self._over = threading.Event(), threading.Event()
+        self._reopen = threading.Event()
         self._torn = False
-        self._dropped = 0  # by whoever records: the queue was full
-        self._failed = 0  # by the thread: the disk was
-        self._told = 0  # of both, in the file
         self._warned_at = -_WARN_EVERY_S
         self.written = 0
-        self._thread = threading.Thread(target=self._run, name="securesplit-audit", daemon=True)
-        self._thread.start()
+        self._writer: LossyWriter[Line] = LossyWriter(
+            "securesplit-sessions", self._append, batch=_BATCH_LINES, close_s=_CLOSE_S, end=self._close_file
+        )
 
     @property
     def lost(self) -> int:
         """Lines that never reached the file."""
-        return self._dropped + self._failed
+        return self._writer.lost
 
     def record(self, event: str, **fields: str | int) -> None:
-        """Append a line, soon; never waits."""
-        line: dict[str, str | int] = {"time": _now(), "event": event, **fields}
-        try:
-            self._queue.put_nowait(line)
-        except queue.Full:
-            self._dropped += 1
+        """Append a line, soon; never blocks."""
+        self._writer.put({"time": _now(), "event": event, **fields})
 
     def reopen(self) -> None:
-        """Open the path again before the next line, since the file was rotated away; never waits."""
+        """Open the path again before the next line, since the file was rotated away; never blocks."""
         self._reopen.set()
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(None)
+        self._writer.wake()
 
     def close(self) -> None:
         """Write what waits, for at most 5 s, and close the file."""
-        self._over.set()
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(None)
-        self._thread.join(_CLOSE_S)
+        self._writer.close()
 
-    def _run(self) -> None:
-        while not (self._over.is_set() and self._queue.empty()):
-            lines = self._take()
-            if self._reopen.is_set():
-                self._reopen.clear()
-                self._open_again()
-            if lines or self.lost > self._told:
-                self._append(lines)
+    def _close_file(self) -> None:
         os.close(self._file)
-
-    def _take(self) -> list[dict[str, str | int]]:
-        """Wait for a line, and return all that wait with it."""
-        found = []
-        with contextlib.suppress(queue.Empty):
-            found.append(self._queue.get(timeout=_RETRY_S if self.lost > self._told else None))
-            while len(found) < _BATCH_LINES:
-                found.append(self._queue.get_nowait())
-        return [line for line in found if line is not None]
 
     def _open_again(self) -> None:
         try:
@@ -115,21 +88,26 @@ class SessionLog:
         os.close(self._file)
         self._file, self._torn = fresh, False
 
-    def _append(self, lines: list[dict[str, str | int]]) -> None:
-        lost = self.lost
-        gap = [{"time": _now(), "event": "lost", "lines": lost - self._told}] if lost > self._told else []
+    def _append(self, lines: list[Line], lost: int) -> Written:
+        """Write lines, after one that says how many were lost where some were (for `LossyWriter`)."""
+        if self._reopen.is_set():
+            self._reopen.clear()
+            self._open_again()
+        gap: list[Line] = [{"time": _now(), "event": "lost", "lines": lost}] if lost else []
+        if not gap and not lines:
+            return Written(0, gap=False)
         texts = [f"{json.dumps(line, allow_nan=False)}\n" for line in [*gap, *lines]]
         data = (("\n" if self._torn else "") + "".join(texts)).encode()
         done, error = self._write(data)
         whole = data[:done].count(b"\n") - (self._torn and done > 0)
         if done:
             self._torn = not data[:done].endswith(b"\n")
-        if gap and whole:
-            self._told = lost
-        self.written += max(0, whole - len(gap))
+        kept = max(0, whole - len(gap))
+        self.written += kept
         if error is not None:
-            self._failed += len(lines) - max(0, whole - len(gap))
-            self._warn(f"{error.strerror}; so far {counted(self.lost, 'line')} lost, serving goes on")
+            so_far = counted(self.lost + len(lines) - kept, "line")
+            self._warn(f"{error.strerror}; so far {so_far} lost, serving goes on")
+        return Written(kept, gap=bool(gap and whole))
 
     def _write(self, data: bytes) -> tuple[int, OSError | None]:
         """Write what the disk takes; returns how many bytes those were."""
