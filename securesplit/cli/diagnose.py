@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import click
 
@@ -13,21 +12,8 @@ from securesplit import tracing
 from securesplit.cli import json_csv, native_stderr, param_types, terminal
 from securesplit.cli.answers_file import AnswersFile, Query
 from securesplit.cli.batch import Batch
-from securesplit.cli.options import (
-    anyway_option,
-    budget_option,
-    certs_option,
-    check_certs,
-    client_option,
-    connect_option,
-    format_option,
-    model_option,
-    otel_option,
-    photos_argument,
-    privacy_option,
-    state_option,
-    timeout_option,
-)
+from securesplit.cli.client_options import ClientOptions, client_options
+from securesplit.cli.options import anyway_option, format_option, otel_option, photos_argument
 from securesplit.cli.output import Output, Records, Text
 from securesplit.cli.settings import command, source_of
 from securesplit.errors import REFUSED, ConfigError, SecureSplitError, TrustError, UnreachableError, WorkerError
@@ -44,16 +30,8 @@ Format: TypeAlias = Literal["text", "json", "csv"]
 
 @command()
 @photos_argument
-@connect_option
-@certs_option
-@client_option
-@privacy_option
-@model_option
-@state_option
-@timeout_option(30.0, "an answer")
-@budget_option
+@client_options
 @anyway_option
-@click.option("--embedded", is_flag=True, help="Start a private worker for this command; needs no keys.")
 @format_option("Text for people, one JSON object a line, or a table.", "csv")
 @click.option("--explain", is_flag=True, help="Say who learned what of the photo and of this device.")
 @click.option(
@@ -66,16 +44,8 @@ Format: TypeAlias = Literal["text", "json", "csv"]
 @click.option("--resume", is_flag=True, help="Leave out photos that --output FILE has an answer for.")
 def diagnose(
     photos: tuple[Path, ...],
-    connect: tuple[str, ...],
-    certs: Path,
-    client_name: str,
-    privacy: str | None,
-    model: Path | None,
-    state: Path | None,
-    timeout_s: float,
-    budget: float | None,
+    asked: ClientOptions,
     anyway: bool,
-    embedded: bool,
     style: Format,
     explain: bool,
     output: Path | None,
@@ -92,27 +62,18 @@ def diagnose(
       securesplit diagnose --embedded mole.jpg
       securesplit diagnose --connect tcp://clinic:5555 --output answers.csv photos/
     """
+    from securesplit.device.client import Client
     from securesplit.imaging import Listing
 
     native_stderr.quiet_litert()
-    if not embedded:
-        check_certs(click.get_current_context())
-    settings = {
-        "privacy": privacy,
-        "model": model,
-        "state": state,
-        "timeout_s": timeout_s,
-        "budget": budget,
-        "anyway": anyway,
-    }
     style = _style(click.get_current_context(), style, output, resume=resume)
-    client = _embedded(settings) if embedded else _connected(connect, certs, client_name, settings)
     with (
         tracing.exporting("securesplit-device", wanted=otel),
-        client as opened,
-        _answers_file(opened, output, style, anyway=anyway, resume=resume) as file,
+        asked.clients(Client, anyway=anyway) as (new_client, _workers),
+        new_client() as client,
+        _answers_file(client, output, style, anyway=anyway, resume=resume) as file,
     ):
-        return _diagnose_all(opened, Listing(photos), _output(style, file, explain=explain), file)
+        return _diagnose_all(client, Listing(photos), _output(style, file, explain=explain), file)
 
 
 def _style(ctx: click.Context, style: Format, file: Path | None, *, resume: bool) -> Format:
@@ -151,26 +112,6 @@ def _output(style: Format, file: AnswersFile | None, *, explain: bool) -> Output
     if style == "csv":
         terminal.write_answer(json_csv.csv_header())
     return Records(as_line, terminal.write_answer)
-
-
-@contextlib.contextmanager
-def _connected(connect: tuple[str, ...], certs: Path, name: str, settings: dict[str, Any]) -> Iterator[Client]:
-    from securesplit.device.client import DEFAULT_ENDPOINT, Client
-
-    with Client(connect or (DEFAULT_ENDPOINT,), certs=certs, client=name, **settings) as client:
-        yield client
-
-
-@contextlib.contextmanager
-def _embedded(settings: dict[str, Any]) -> Iterator[Client]:
-    from securesplit.device.client import Client
-    from securesplit.worker import EmbeddedWorker
-
-    with (
-        EmbeddedWorker(settings["model"]) as worker,
-        Client(worker.endpoint, credentials=worker.client_credentials, local=True, **settings) as client,
-    ):
-        yield client
 
 
 GIVE_UP_AFTER = 3

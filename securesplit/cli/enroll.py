@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--client", type=param_types.CLIENT_NAME, default="device", show_default=True, help="Name of this device."
 )
-@click.option(
-    "--server-name",
-    "server_names",
-    type=param_types.SERVER_NAME,
-    multiple=True,
-    metavar="NAME",
-    help="This machine is a worker: its DNS name or address; may be repeated.",
-)
+@exchange.server_name_option("This machine is a worker: its DNS name or address; may be repeated.")
 @click.option(
     "--out",
     type=param_types.Location(dir_okay=False, allow_dash=True),
@@ -43,12 +36,7 @@ if TYPE_CHECKING:
     metavar="ANSWER",
     help="Check the CA machine's answer and put it in place; - for stdin.",
 )
-@click.option(
-    "--fingerprint",
-    type=param_types.FINGERPRINT,
-    metavar="SHA256",
-    help="With --install: of the CA, as keygen shows it.  [default: asks at a terminal]",
-)
+@exchange.fingerprint_option("With --install: of the CA, as keygen shows it")
 @click.pass_context
 def enroll(
     ctx: click.Context,

@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
-from securesplit.cli import terminal
+import click
+
+from securesplit.cli import param_types, terminal
 from securesplit.errors import TrustError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 PIPE = Path("-")  # in place of a file: standard input, or standard output
 _GROUP = 8  # hex digits that are read aloud at a time
+
+
+def server_name_option(what: str) -> Callable[[Command], Command]:
+    """``--server-name``, as the argument `server_names`; `what` is its line in ``--help``."""
+    return click.option(
+        "--server-name",
+        "server_names",
+        type=param_types.SERVER_NAME,
+        multiple=True,
+        metavar="NAME",
+        help=what,
+    )
+
+
+def fingerprint_option(what: str) -> Callable[[Command], Command]:
+    """``--fingerprint``, which people compare; `what` is its line in ``--help``."""
+    return click.option(
+        "--fingerprint",
+        type=param_types.FINGERPRINT,
+        metavar="SHA256",
+        help=f"{what}.  [default: asks at a terminal]",
+    )
 
 
 def format_fingerprint(fingerprint: str) -> str:

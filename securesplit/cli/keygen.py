@@ -32,13 +32,8 @@ SCHEMA = "securesplit.certificates/1"
     show_default=True,
     help="Folder to write; an existing file is never overwritten.",
 )
-@click.option(
-    "--server-name",
-    "server_names",
-    type=param_types.SERVER_NAME,
-    multiple=True,
-    metavar="NAME",
-    help="DNS name or address of the worker; may be repeated.  [default: localhost, 127.0.0.1, ::1]",
+@exchange.server_name_option(
+    "DNS name or address of the worker; may be repeated.  [default: localhost, 127.0.0.1, ::1]"
 )
 @click.option(
     "--client",
@@ -65,12 +60,7 @@ SCHEMA = "securesplit.certificates/1"
     metavar="FILE",
     help="With --sign: file to write; - for stdout.  [default: REQUEST's name with .answer.pem]",
 )
-@click.option(
-    "--fingerprint",
-    type=param_types.FINGERPRINT,
-    metavar="SHA256",
-    help="With --sign: of the key, as enroll shows it.  [default: asks at a terminal]",
-)
+@exchange.fingerprint_option("With --sign: of the key, as enroll shows it")
 @click.option("--new-key", is_flag=True, help="With --sign: the name had another key before, or was revoked.")
 @click.option("--list", "listed", is_flag=True, help="Show who has a certificate, until when, and who is revoked.")
 @format_option("Form of the list.")

@@ -4,48 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 import click
 
 from securesplit import i18n
 from securesplit.cli import native_stderr, terminal
-from securesplit.cli.options import (
-    budget_option,
-    certs_option,
-    check_certs,
-    client_option,
-    connect_option,
-    model_option,
-    privacy_option,
-    state_option,
-    timeout_option,
-)
+from securesplit.cli.client_options import ClientOptions, client_options
 from securesplit.cli.settings import command, source_of
 from securesplit.errors import ConfigError, OutputError
 from securesplit.i18n import gettext as _
 
-if TYPE_CHECKING:
-    from securesplit.device.async_client import AsyncClient
-
-Asking = tuple[Callable[[], "AsyncClient"], tuple[str, ...]]
-"""What makes the client, and the workers that it asks; none where the worker is a part of this program."""
 PACKAGES = ("starlette", "uvicorn", "jinja2")
 """Of the extra ``ui``."""
 
 
 @command()
-@connect_option
-@certs_option
-@client_option
-@privacy_option
-@model_option
-@state_option
-@timeout_option(30.0, "an answer")
-@budget_option
-@click.option("--embedded", is_flag=True, help="Start a private worker for this page; needs no keys.")
+@client_options
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
@@ -55,15 +30,7 @@ PACKAGES = ("starlette", "uvicorn", "jinja2")
 )
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 def ui(
-    connect: tuple[str, ...],
-    certs: Path,
-    client_name: str,
-    privacy: str | None,
-    model: Path | None,
-    state: Path | None,
-    timeout_s: float,
-    budget: float | None,
-    embedded: bool,
+    asked: ClientOptions,
     port: int,
     no_browser: bool,
 ) -> int:
@@ -79,18 +46,14 @@ def ui(
       securesplit ui --connect tcp://clinic:5555 --port 8000 --no-browser
     """
     _check_packages()
+    from securesplit.device.async_client import AsyncClient
     from securesplit.ui.server import open_browser, serve
 
     native_stderr.quiet_litert()
-    context = click.get_current_context()
-    if not embedded:
-        check_certs(context)
-    settings = {"privacy": privacy, "model": model, "state": state, "timeout_s": timeout_s, "budget": budget}
+    lang = _chosen_language(click.get_current_context())
     shown = _Addresses(None if no_browser else open_browser)
-    with (
-        _embedded(settings) if embedded else _connected(connect, certs, client_name, settings) as (new_client, workers)
-    ):
-        serve(new_client, port, workers=workers, state=state, lang=_chosen_language(context), on_address=shown)
+    with asked.clients(AsyncClient) as (new_client, workers):
+        serve(new_client, port, workers=workers, state=asked.state, lang=lang, on_address=shown)
     return 0
 
 
@@ -131,24 +94,3 @@ class _Addresses:
         terminal.note(_("open this address in a browser on this device; it works once. Ctrl-C ends the page"))
         if self._opening is not None:
             self._opening(address)
-
-
-@contextlib.contextmanager
-def _connected(connect: tuple[str, ...], certs: Path, name: str, settings: dict[str, Any]) -> Iterator[Asking]:
-    from securesplit.device.async_client import AsyncClient
-    from securesplit.device.client import DEFAULT_ENDPOINT
-
-    workers = connect or (DEFAULT_ENDPOINT,)
-    yield lambda: AsyncClient(workers, certs=certs, client=name, **settings), workers
-
-
-@contextlib.contextmanager
-def _embedded(settings: dict[str, Any]) -> Iterator[Asking]:
-    from securesplit.device.async_client import AsyncClient
-    from securesplit.worker import EmbeddedWorker
-
-    with EmbeddedWorker(settings["model"]) as worker:
-        yield (
-            lambda: AsyncClient(worker.endpoint, credentials=worker.client_credentials, local=True, **settings),
-            (),
-        )

@@ -11,17 +11,9 @@ from typing import TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 
-from securesplit import i18n
+from securesplit import errors, i18n
 from securesplit.config import locale_folder
-from securesplit.errors import (
-    BudgetError,
-    CredentialError,
-    PhotoError,
-    SecureSplitError,
-    TrustError,
-    UnreachableError,
-    WorkerError,
-)
+from securesplit.errors import PhotoError, SecureSplitError
 from securesplit.i18n import gettext, gettext_noop, translated
 from securesplit.ui.rendering import render
 
@@ -36,11 +28,11 @@ class TooLargeError(PhotoError):
 _KINDS: dict[type[SecureSplitError], tuple[int, str]] = {
     TooLargeError: (413, gettext_noop("This photo cannot be read")),
     PhotoError: (422, gettext_noop("This photo cannot be read")),
-    BudgetError: (409, gettext_noop("The privacy budget of this device is spent")),
-    CredentialError: (409, gettext_noop("Keys or history cannot be used")),
-    UnreachableError: (503, gettext_noop("No worker answered")),
-    TrustError: (502, gettext_noop("This device and the worker do not trust each other")),
-    WorkerError: (502, gettext_noop("The worker could not compute an answer")),
+    errors.BudgetError: (409, gettext_noop("The privacy budget of this device is spent")),
+    errors.CredentialError: (409, gettext_noop("Keys or history cannot be used")),
+    errors.UnreachableError: (503, gettext_noop("No worker answered")),
+    errors.TrustError: (502, gettext_noop("This device and the worker do not trust each other")),
+    errors.WorkerError: (502, gettext_noop("The worker could not compute an answer")),
 }
 """HTTP status and headline by kind of error."""
 _OTHER = (500, gettext_noop("This did not work"))
@@ -65,7 +57,7 @@ def endpoint(method: Endpoint[Page]) -> Endpoint[Page]:
 def problem(error: SecureSplitError) -> Response:
     """What went wrong, and what to do now."""
     status, title = _KINDS.get(type(error), _OTHER)
-    may_retry = isinstance(error, UnreachableError | WorkerError)
+    may_retry = isinstance(error, errors.UnreachableError | errors.WorkerError)
     cause, hint = _Text.of(error.message), _Text.of(error.hint)
     return HTMLResponse(
         render("problem.html", title=gettext(title), cause=cause, hint=hint, may_retry=may_retry), status

@@ -1,0 +1,94 @@
+"""The options of commands that ask a worker, and the client that is made of them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from securesplit.cli.options import (
+    budget_option,
+    certs_option,
+    check_certs,
+    client_option,
+    connect_option,
+    model_option,
+    privacy_option,
+    state_option,
+    timeout_option,
+)
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class ClientOptions:
+    """Which worker is asked, and how; the attributes are those of the flags."""
+
+    connect: tuple[str, ...]
+    certs: Path
+    client_name: str
+    privacy: str | None
+    model: Path | None
+    state: Path | None
+    timeout_s: float
+    budget: float | None
+    embedded: bool
+
+    @contextlib.contextmanager
+    def clients(self, kind: Callable[..., Made], **more: Any) -> Iterator[tuple[Callable[[], Made], tuple[str, ...]]]:
+        """What makes a client, and the workers that it asks; none where the worker is a part of this program.
+
+        Args:
+            kind: `Client` or `AsyncClient`.
+            more: of its arguments.
+
+        Raises:
+            ConfigError: nobody has said which keys are to be used.
+        """
+        names = ("privacy", "model", "state", "timeout_s", "budget")
+        shared: dict[str, Any] = {name: getattr(self, name) for name in names} | more
+        if self.embedded:
+            from securesplit.worker import EmbeddedWorker
+
+            with EmbeddedWorker(self.model) as worker:
+                own = worker.client_credentials
+                yield functools.partial(kind, worker.endpoint, credentials=own, local=True, **shared), ()
+            return
+        from securesplit.device.client import DEFAULT_ENDPOINT
+
+        check_certs(click.get_current_context())
+        workers = self.connect or (DEFAULT_ENDPOINT,)
+        yield functools.partial(kind, workers, certs=self.certs, client=self.client_name, **shared), workers
+
+
+_OPTIONS = (
+    connect_option,
+    certs_option,
+    client_option,
+    privacy_option,
+    model_option,
+    state_option,
+    timeout_option(30.0, "an answer"),
+    budget_option,
+    click.option("--embedded", is_flag=True, help="Start a private worker for this command; needs no keys."),
+)
+
+
+def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags of `ClientOptions`, which the command gets as its argument `asked`."""
+
+    @functools.wraps(command)
+    def collected(**arguments: Any) -> Any:
+        return command(
+            asked=ClientOptions(**{each.name: arguments.pop(each.name) for each in fields(ClientOptions)}), **arguments
+        )
+
+    for option in reversed(_OPTIONS):
+        collected = option(collected)
+    return collected
