@@ -1,4 +1,4 @@
-"""The wheel names its licences as SPDX and PEP 639 ask, and carries their texts unchanged."""
+"""The wheel holds the package alone, and its licences as SPDX and PEP 639 ask, their texts unchanged."""
 
 import subprocess
 import sys
@@ -28,6 +28,10 @@ def wheel(tmp_path_factory):
 
 def folder(archive):
     return next(name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name)
+
+
+def test_the_wheel_holds_the_package_and_nothing_beside_it(wheel):
+    assert {name.split("/")[0] for name in wheel.namelist()} == {"securesplit", folder(wheel)}
 
 
 def test_the_metadata_name_the_licences(wheel):

@@ -24,8 +24,8 @@ from PIL import Image
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from securesplit.pki import issuing
+from securesplit_testing.health import metrics
 from securesplit_testing.load import Load, Questions, of_bundle
-from securesplit_testing.pages import metrics
 from securesplit_testing.serving import now, process, wait_until
 from tests.conftest import REPO
 from tests.deploy.test_container import copy_into

@@ -6,9 +6,9 @@ import statistics
 from pathlib import Path
 
 from benchmarks.faults.trial import Bound
-from securesplit_testing.far import Far, far
+from securesplit_testing.namespaces import WORKER, Wire, missing, wire
+from securesplit_testing.remote_load import RemoteLoad, remote_load
 from securesplit_testing.serving import process
-from securesplit_testing.wire import WORKER, Wire, missing, wire
 
 LOSS, DELAY_S = 0.1, 0.1
 
@@ -32,12 +32,12 @@ def loss(certs: Path, bound: Bound, _engine: str) -> list[object]:
     return [*row, quantiles[3] / quantiles[2], "", "", lost]
 
 
-def _ask(line: Wire, certs: Path, count: int) -> Far:
-    with far(line, f"tcp://{WORKER}:5555", certs, clients=8) as clients:
+def _ask(line: Wire, certs: Path, count: int) -> RemoteLoad:
+    with remote_load(line, f"tcp://{WORKER}:5555", certs, clients=8) as clients:
         clients.answers(count, 600)
     return clients
 
 
-def _counts(run: Far) -> tuple[int, int]:
+def _counts(run: RemoteLoad) -> tuple[int, int]:
     assert run.result["lost"] == [], run.result["lost"]
     return run.result["sent"], len(run.result["milliseconds"])

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from benchmarks.faults.trial import Bound, Trial
 from securesplit.pki import issuing
+from securesplit_testing.health import metrics
 from securesplit_testing.load import SUMS, Load, Questions, of_bundle
-from securesplit_testing.pages import metrics
 from securesplit_testing.serving import Process, now, process, wait_until
 
 CALM_S = 4.0

@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from securesplit.errors import SecureSplitError
 from securesplit.pki import issuing, keystore, revoking
 from securesplit.transport.connection import Connection
-from securesplit_testing.pages import get
+from securesplit_testing.health import get
 from securesplit_testing.serving import IDENTITY, Process, now, process, release, wait_until
 from tests.conftest import REPO
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from securesplit.pki import issuing
-from securesplit_testing.far import Far, far
+from securesplit_testing.namespaces import WORKER, Wire, missing, wire
+from securesplit_testing.remote_load import RemoteLoad, remote_load
 from securesplit_testing.serving import Process, now, process, wait_until
-from securesplit_testing.wire import WORKER, Wire, missing, wire
 
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(bool(reason := missing()), reason=reason)]
 REQUESTS = 25
@@ -32,14 +32,14 @@ def worker(line: Wire, tmp_path: Path) -> Iterator[tuple[Process, Path]]:
         yield started, certs
 
 
-def check(clients: Far) -> None:
+def check(clients: RemoteLoad) -> None:
     assert clients.result["lost"] == []
     assert clients.result["sent"] == len(clients.result["milliseconds"]) > 0
 
 
 def test_ten_percent_loss_and_100_ms_of_delay(line: Wire, worker: tuple[Process, Path]) -> None:
     line.set(loss=0.1, delay_s=0.1)
-    with far(line, f"tcp://{WORKER}:5555", worker[1]) as clients:
+    with remote_load(line, f"tcp://{WORKER}:5555", worker[1]) as clients:
         clients.answers(REQUESTS, 90)
     check(clients)
     assert line.lost > REQUESTS / 5, "the loss was felt"
@@ -50,7 +50,7 @@ def test_ten_percent_loss_and_100_ms_of_delay(line: Wire, worker: tuple[Process,
 def test_a_partition_in_one_direction_is_survived(
     line: Wire, worker: tuple[Process, Path], worker_is_deaf: bool
 ) -> None:
-    with far(line, f"tcp://{WORKER}:5555", worker[1]) as clients:
+    with remote_load(line, f"tcp://{WORKER}:5555", worker[1]) as clients:
         clients.answers(5)
         line.cut(worker=worker_is_deaf, device=not worker_is_deaf)
         time.sleep(3.0)
@@ -67,7 +67,7 @@ def test_a_worker_forgets_peers_that_are_gone_without_a_word(line: Wire, worker:
     """Half-open connections: the device is cut off for good, and its connections end after 60 s without a heartbeat."""
     fds = Path(f"/proc/{worker[0].pid}/fd")
     alone = len(list(fds.iterdir()))
-    with far(line, f"tcp://{WORKER}:5555", worker[1], clients=4, timeout_s=2.0) as clients:
+    with remote_load(line, f"tcp://{WORKER}:5555", worker[1], clients=4, timeout_s=2.0) as clients:
         clients.answers(8)
         assert len(list(fds.iterdir())) >= alone + 4
         line.cut()

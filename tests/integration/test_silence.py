@@ -30,7 +30,7 @@ from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
 from securesplit.pki import keystore
 from securesplit.transport.connection import Answer, Connection
-from securesplit_testing.pages import get, metrics
+from securesplit_testing.health import get, metrics
 from securesplit_testing.serving import now, wait_until
 from tests.integration.conftest import run_command
 

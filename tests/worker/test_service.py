@@ -17,7 +17,7 @@ from securesplit.pki import issuing, keystore
 from securesplit.transport.connection import Connection
 from securesplit.worker.cores import usable_cores
 from securesplit.worker.settings import parse_workers
-from securesplit_testing.pages import metrics
+from securesplit_testing.health import metrics
 from securesplit_testing.serving import IDENTITY, Process, now, process, release, wait_until
 
 

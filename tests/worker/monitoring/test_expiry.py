@@ -12,7 +12,7 @@ import pytest
 from securesplit.pki import issuing, keystore
 from securesplit.pki.credentials import ends
 from securesplit.worker.monitoring.expiry import ExpiryWatch
-from securesplit_testing.pages import metrics
+from securesplit_testing.health import metrics
 from securesplit_testing.serving import now, process, wait_until
 
 

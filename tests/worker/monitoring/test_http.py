@@ -17,7 +17,7 @@ import pytest
 
 from securesplit.errors import ConfigError
 from securesplit.worker.monitoring.http import HealthServer, Page
-from securesplit_testing.pages import get
+from securesplit_testing.health import get
 
 
 @contextlib.contextmanager

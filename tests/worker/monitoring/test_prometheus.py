@@ -16,7 +16,7 @@ from securesplit.pki import keystore
 from securesplit.transport.connection import Connection, Timeouts
 from securesplit.worker.monitoring.counters import Counters, Histogram
 from securesplit_testing.engines import DEADLY, RAISING
-from securesplit_testing.pages import get, metrics
+from securesplit_testing.health import get, metrics
 from securesplit_testing.serving import IDENTITY, Process, now, process, release, running, serve_engine, wait_until
 
 LOOPBACK = "127.0.0.1:0"

@@ -19,7 +19,7 @@ from securesplit.errors import ConfigError, SecureSplitError
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection
 from securesplit.worker.monitoring.session_log import SessionLog
-from securesplit_testing.pages import metrics
+from securesplit_testing.health import metrics
 from securesplit_testing.serving import IDENTITY, Process, now, process, release, wait_until
 
 

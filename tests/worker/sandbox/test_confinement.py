@@ -179,7 +179,7 @@ def test_a_tail_gets_no_variable_that_may_be_a_secret(monkeypatch: pytest.Monkey
 
 
 def test_the_metrics_say_which_layers_hold(certs: Path) -> None:
-    from securesplit_testing.pages import get
+    from securesplit_testing.health import get
 
     with process(certs, metrics="127.0.0.1:0") as worker:
         page = get(worker.metrics, "/metrics")[1]

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from securesplit_testing.namespaces import Wire
 from securesplit_testing.serving import REPO, wait_until
-from securesplit_testing.wire import Wire
 
 
 @dataclass
-class Far:
+class RemoteLoad:
     """Clients at the other end of the wire.
 
     Attributes:
@@ -46,8 +46,10 @@ class Far:
 
 
 @contextlib.contextmanager
-def far(wire: Wire, endpoint: str, certs: Path, clients: int = 2, timeout_s: float = 60.0) -> Iterator[Far]:
-    """Clients that ask until the end of the with statement, when `Far.result` is filled."""
+def remote_load(
+    wire: Wire, endpoint: str, certs: Path, clients: int = 2, timeout_s: float = 60.0
+) -> Iterator[RemoteLoad]:
+    """Clients that ask until the end of the with statement, when `RemoteLoad.result` is filled."""
     command = [*wire.at_device, sys.executable, "-m", "securesplit_testing.run_load"]
     process = subprocess.Popen(
         [*command, endpoint, str(certs), str(clients), str(timeout_s)],
@@ -57,7 +59,7 @@ def far(wire: Wire, endpoint: str, certs: Path, clients: int = 2, timeout_s: flo
         cwd=REPO,
         env={**os.environ, "PYTHONPATH": str(REPO)},
     )
-    there = Far(process)
+    there = RemoteLoad(process)
     reader = threading.Thread(target=there.read)
     reader.start()
     try:
