@@ -22,10 +22,11 @@ from tests.training.forked import LINE, Forks
 from training.bundle import export
 from training.network import run_record
 from training.network.model import shipped_network
-from training.release import encoders, private, quantizer, regularizers
-from training.release.compact import Cached, split_network
+from training.release import encoders, quantizer, regularizers
+from training.release.cache import Cached, split_network
 from training.release.layers import ClipNorm, Squash, TruncateToGrid, release_layers
-from training.release.private import PrivateRecipe
+from training.release.presets import private
+from training.release.presets.private import PrivateRecipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
@@ -73,7 +74,7 @@ def test_the_encoder_releases_the_level_of_the_score(count: int) -> None:
 
 
 @pytest.mark.parametrize("names", [(), *((name,) for name in regularizers.NAMES), private.REGULARISERS])
-def test_towers_learn_and_regularisers_hold_them_back(names: Iterable[str]) -> None:
+def test_members_learn_and_regularisers_hold_them_back(names: Iterable[str]) -> None:
     """Maps whose mean says malignant and site: the score follows the label, and every term costs it something."""
     rng = np.random.default_rng(1)
     malignant = (rng.random(512) < 0.4).astype(np.float32)[:, None]
@@ -152,9 +153,9 @@ def test_one_command_makes_a_bundle_and_goes_on_after_a_kill(tmp_path: Path) -> 
     assert second.returncode == 0, second.stderr[-2000:]
     assert "Epoch 4/4" in second.stdout
     assert "Epoch 1/4" not in second.stdout
-    second = run_record.read(tmp_path / "run-generation-2")
+    distilled = run_record.read(tmp_path / "run-generation-2")
     teacher = Bundle.load(tmp_path / "run" / "teacher")
-    assert (second["status"], second["made_from"]["teacher"]) == ("finished", teacher.id)
+    assert (distilled["status"], distilled["made_from"]["teacher"]) == ("finished", teacher.id)
     bundle = Bundle.load(tmp_path / "bundle")
     assert bundle.manifest.provenance["fine_tuning"]["run"] == "run-generation-2"
     head, tail = bundle.open_head(), bundle.open_tail()

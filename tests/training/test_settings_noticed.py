@@ -17,9 +17,10 @@ import keras
 
 from securesplit.atomic import atomic_folder_replacement
 from training.network import run_record
-from training.release import compact, encoders
-from training.release.compact import Cached, train_compact
-from training.release.private import PrivateRecipe, train_score
+from training.release import cache, encoders
+from training.release.cache import Cached
+from training.release.presets.compact import train_compact
+from training.release.presets.private import PrivateRecipe, train_score
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore")]
 
@@ -63,7 +64,7 @@ def test_private_is_trained_again_where_its_settings_changed(tmp_path: Path, mon
         made = [encoders.private_member(train.maps.shape[1:]) for _ in range(recipe.members)]
         return encoders.private_score(made), []
 
-    monkeypatch.setattr("training.release.private.trained_score", members)
+    monkeypatch.setattr("training.release.presets.private.trained_score", members)
     recipe, file, secrets = (
         PrivateRecipe(members=1, epochs=1),
         tmp_path / "private.weights.h5",
@@ -93,13 +94,13 @@ def test_a_note_of_something_else_is_no_finished_training(tmp_path: Path, spoil:
 
 def test_caches_are_made_again_for_other_photos_or_weights(tmp_path: Path) -> None:
     file, made = tmp_path / "views-train-1.npz", cached(1)
-    np.savez(file, made_from=np.array("weights photos"), **compact.arrays_of(made))
-    found = compact.stored_cache(file, "weights photos")
+    np.savez(file, made_from=np.array("weights photos"), **cache.arrays_of(made))
+    found = cache.stored_cache(file, "weights photos")
     assert found is not None
     assert found.digest == made.digest
-    assert compact.stored_cache(file, "weights others") is None
-    np.savez(file, **compact.arrays_of(made))  # as earlier versions wrote it
-    assert compact.stored_cache(file, "weights photos") is None
+    assert cache.stored_cache(file, "weights others") is None
+    np.savez(file, **cache.arrays_of(made))  # as earlier versions wrote it
+    assert cache.stored_cache(file, "weights photos") is None
 
 
 def test_a_folder_in_use_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

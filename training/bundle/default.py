@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -31,13 +32,14 @@ from training.bundle.from_run import make_bundle
 from training.data.dataset import Dataset
 from training.data.photo import SIDE
 from training.evaluation import deployed
+from training.network import run_record
 from training.network.config import CONFIGS
 from training.network.model import shipped_network
-from training.network.train import BEST, train
-from training.release import encoders
-from training.release.compact import Trained, load_cached, split_network, train_compact
-from training.release.private import REGULARISERS, PrivateRecipe, train_private
-from training.release.regularizers import NAMES, secrets_of
+from training.network.train import train
+from training.release import encoders, presets
+from training.release.cache import load_cached, split_network
+from training.release.preset import Cut, Trained
+from training.release.regularizers import secrets_of
 
 LICENCE = (
     "CC BY-NC-SA 4.0, non-commercial: trained on HAM10000 (Tschandl, Rosendahl, Kittler, Sci. Data 5:180161, 2018), "
@@ -84,7 +86,7 @@ def stage_1(args: argparse.Namespace, data: Dataset) -> Path:
     teachers: list[Path] = []
     for number in range(2, args.generations + 1):
         teachers.append(_teacher(run, data))
-        start, run = run / BEST, args.run.with_name(f"{args.run.name}-generation-{number}")
+        start, run = run_record.best_weights(run), args.run.with_name(f"{args.run.name}-generation-{number}")
         train(replace(CONFIGS["self_distillation"], **own), data, run, start=start, teachers=teachers)
     return run
 
@@ -97,11 +99,6 @@ def _teacher(run: Path, data: Dataset) -> Path:
     return bundle
 
 
-def _record(run: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((run / BEST).with_suffix(".json").read_text())
-    return record
-
-
 def build(args: argparse.Namespace, data: Dataset) -> Manifest:
     """All stages, each skipped or resumed where its result is there.
 
@@ -109,56 +106,37 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
         ConfigError: the folder of the bundle holds something else too.
     """
     refuse_others(args.out, FILES)
-    backbone = args.backbone
     run = args.run if args.reuse_stage_1 else stage_1(args, data)
-    train, val = load_cached(run, data, backbone, views=args.views)
-    network = shipped_network(backbone)
-    network.load_weights(str(run / BEST))
-    head, tail = split_network(network, backbone)
-    shape = train.maps.shape[1:]
-    private = encoders.private_spec(args.levels, args.sigma)
-    secrets = secrets_of(data.photos["train"])
-    recipe = PrivateRecipe(
-        members=args.members,
-        epochs=args.private_epochs,
-        levels=args.levels,
-        regularisers=dict(args.regulariser or REGULARISERS),
-    )
-    trained = {
-        "compact": train_compact(tail, train, val, encoders.compact_spec(shape), run, epochs=args.compact_epochs),
-        "private": train_private(train, val, secrets, private, run, recipe),
-    }
+    train, val = load_cached(run, data, args.backbone, views=args.views)
+    network = shipped_network(args.backbone)
+    network.load_weights(str(run_record.best_weights(run)))
+    head, tail = split_network(network, args.backbone)
+    cut = Cut(tail, train, val, secrets_of(data.photos["train"]), run)
+    trained = {preset.NAME: preset.train(cut, args) for preset in presets.modules()}
     print({name: f"val AUC {t.val_auc:.4f}" for name, t in trained.items()}, flush=True)
-    specs = {"none": encoders.none_spec(shape), **{name: t.spec for name, t in trained.items()}}
-    provenance = {
+    specs = {"none": encoders.none_spec(cut.shape), **{name: t.spec for name, t in trained.items()}}
+    about = provenance(run, data, trained) | (json.loads(args.provenance.read_text()) if args.provenance else {})
+    with atomic_folder_replacement(args.out) as own:
+        export.write_halves(own, *build_halves(head, tail, trained))
+        return measure_and_write(own, first_manifest(own, args.backbone, specs, about), data)
+
+
+def provenance(run: Path, data: Dataset, trained: Mapping[str, Trained]) -> dict[str, Any]:
+    """What the manifest says of how a bundle came about."""
+    return {
         "data": "HAM10000, split by lesion",
         "data_sha256": data.digest,
         "start_weights": "keras.applications ImageNet weights of the backbone",
         "keras": keras.__version__,
         "tensorflow": version("tensorflow"),
-        "fine_tuning": {"run": run.name, **_record(run)},
-        "private": recipe.to_json(),
+        "fine_tuning": {"run": run.name, **run_record.best_epoch(run)},
+        **{name: dict(t.settings) for name, t in trained.items() if t.settings},
         "command": "python -m training.bundle.default",
     }
-    if args.provenance:
-        provenance |= json.loads(args.provenance.read_text())
-    with atomic_folder_replacement(args.out) as own:
-        export.write_halves(own, *build_halves(head, tail, trained))
-        return measure_and_write(own, first_manifest(own, backbone, specs, provenance), data)
 
 
-def _regulariser(text: str) -> tuple[str, float]:
-    name, _, weight = text.partition("=")
-    if name not in NAMES:
-        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(NAMES)}")
-    try:
-        return name, float(weight)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=WEIGHT") from None
-
-
-def main() -> None:
-    """Command line."""
+def arguments() -> argparse.ArgumentParser:
+    """The command line: what the build wants, and what each preset does."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--weights", type=Path, help="ImageNet weights, a Keras .weights.h5")
@@ -174,31 +152,15 @@ def main() -> None:
         "--reuse-stage-1", action="store_true", help="take the best weights in the run folder as they are"
     )
     parser.add_argument("--views", type=int, default=1, help="random views of a training photo in stage 2")
-    parser.add_argument("--compact-epochs", type=int, default=4)
-    parser.add_argument("--private-epochs", type=int, default=PrivateRecipe.epochs)
-    parser.add_argument(
-        "--levels",
-        type=int,
-        default=PrivateRecipe.levels,
-        help="values of a release of the private preset before noise",
-    )
-    parser.add_argument("--sigma", type=float, default=encoders.PRIVATE_SIGMA, help="σ/C of the private preset")
-    parser.add_argument(
-        "--members",
-        "--towers",
-        type=int,
-        default=PrivateRecipe.members,
-        help="encoders of the private preset, averaged",
-    )
-    parser.add_argument(
-        "--regulariser",
-        type=_regulariser,
-        action="append",
-        metavar="NAME=WEIGHT",
-        help=f"of the private preset, may be repeated, of {', '.join(NAMES)} (default: those that ship)",
-    )
     parser.add_argument("--provenance", type=Path, help="JSON object to add to the manifest's provenance")
-    args = parser.parse_args()
+    for preset in presets.modules():
+        preset.add_arguments(parser)
+    return parser
+
+
+def main() -> None:
+    """Command line."""
+    args = arguments().parse_args()
     manifest = build(args, Dataset.read(args.data, args.run.parent / "pixels"))
     for split in ("validation", "test"):
         print(split, deployed.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")

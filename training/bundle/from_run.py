@@ -2,13 +2,12 @@
 
     python -m training.bundle.from_run --run build/inception --out build/bundle
 
-It has the one preset ``none``, as whatever the splitter makes; `training.release.compact` trains presets that defend.
+It has the one preset ``none``, as whatever the splitter makes; `training.release.presets` holds presets that defend.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import keras
@@ -52,7 +51,7 @@ def make_bundle(
         ConfigError: the run has no finished epoch, the cut is not valid, `out` is taken, or the photos are others.
     """
     record = run_record.read(run)
-    best = run / "best.weights.h5"
+    best = run_record.best_weights(run)
     if not best.is_file():
         raise ConfigError(f"the run in {run} has no finished epoch", hint="give the same command again, it goes on")
     if data.digest != record["made_from"]["data_sha256"]:
@@ -68,7 +67,7 @@ def make_bundle(
     provenance = {
         **record["made_from"],
         "run_is": record["status"],
-        "best_epoch": json.loads(best.with_suffix(".json").read_text()),
+        "best_epoch": run_record.best_epoch(run),
         "command": f"python -m training.train --run {run.name} --bundle {out.name}",
     }
     with atomic_folder(out) as own:

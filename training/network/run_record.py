@@ -25,6 +25,8 @@ from training.network.config import Config, current_names
 
 SCHEMA = "securesplit.run/1"
 FILE = "run.json"
+BEST = "best.weights.h5"
+"""The weights of the best epoch on validation photos; beside them, in ``.json``, its number and figures."""
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn", "optuna")
 
 
@@ -39,6 +41,22 @@ def read(run: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         raise ConfigError(f"no run in {run}", hint="train first: python -m training.train") from None
     return record
+
+
+def best_weights(run: Path) -> Path:
+    """The file of the best epoch's weights."""
+    return run / BEST
+
+
+def best_epoch(run: Path) -> dict[str, Any]:
+    """Number and figures of the best epoch."""
+    found: dict[str, Any] = json.loads(best_weights(run).with_suffix(".json").read_text(encoding="utf-8"))
+    return found
+
+
+def write_best_epoch(run: Path, figures: Mapping[str, Any]) -> None:
+    """Note number and figures of the best epoch."""
+    write_text_atomic(best_weights(run).with_suffix(".json"), json.dumps(figures, allow_nan=False) + "\n")
 
 
 def config_of(run: Path) -> Config:

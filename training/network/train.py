@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -29,7 +28,6 @@ from training.network.model import build_model, compile_model, freeze_until
 from training.network.targets import targets_and_weights
 from training.network.teacher import Teacher
 
-BEST = "best.weights.h5"
 HISTORY = "history.csv"
 RESUME = "resume"
 
@@ -124,7 +122,7 @@ def train(
     source = BatchSource(train_split, targets, sample_weights, config, guide, machine.shard)
     with tempfile.TemporaryDirectory() as aside, machine.scope():
         files = run if machine.is_chief else _copy_backup(run, Path(aside))
-        keep = _keeper(val_split, config, machine, files / BEST)
+        keep = _keeper(val_split, config, machine, run_record.best_weights(files))
         compile_model(model, config, source.steps)
         model.fit(
             batches(source, record.first_epoch),
@@ -137,7 +135,7 @@ def train(
         )
     if not machine.is_chief:
         return {}
-    result: dict[str, Any] = json.loads((run / BEST).with_suffix(".json").read_text())
+    result = run_record.best_epoch(run)
     record.end(result)
     return result
 

@@ -11,7 +11,6 @@ cut, starts fresh. Weights have the precision of the bundle, float16.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from securesplit.model import Bundle
 from securesplit.model.bundle import DEFAULT_FOLDER
 from training import command
 from training.data.photo import DataError
+from training.network import run_record
 from training.network.model import shipped_network
 
 _WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
@@ -142,10 +142,10 @@ def main() -> None:
     args = parser.parse_args()
     bundle = Bundle.load(args.bundle)
     args.run.mkdir(parents=True, exist_ok=True)
-    network_of(bundle).save_weights(str(args.run / "best.weights.h5"))
+    network_of(bundle).save_weights(str(run_record.best_weights(args.run)))
     quality = bundle.presets["none"].quality["validation"]
     record = {"epoch": 0, "val_auc": quality["auc"], "bundle": bundle.id}
-    (args.run / "best.weights.json").write_text(json.dumps(record, allow_nan=False) + "\n")
+    run_record.write_best_epoch(args.run, record)
 
 
 if __name__ == "__main__":

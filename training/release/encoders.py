@@ -28,7 +28,7 @@ def compact_spec(cut_shape: tuple[int, ...], channels: int = 16) -> ReleaseSpec:
     return ReleaseSpec("compact", (height, width, channels), "int8", step=1 / 16, clip_norm=None, sigma_per_clip=0.0)
 
 
-def private_spec(levels: int = PRIVATE_LEVELS, sigma_per_clip: float = PRIVATE_SIGMA) -> ReleaseSpec:
+def private_spec(levels: int, sigma_per_clip: float) -> ReleaseSpec:
     """The ``private`` release: one integer of `levels` values with discrete Gaussian noise.
 
     The grid is symmetric, -(levels // 2) to levels // 2; of an even number the highest value is left out.

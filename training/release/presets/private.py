@@ -8,6 +8,7 @@ of the levels (`training.release.quantizer`); what is kept is the moving average
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -23,9 +24,11 @@ from securesplit.atomic import atomic_write
 from securesplit.privacy.release import ReleaseSpec
 from training.network import run_record
 from training.release import encoders, quantizer, regularizers
-from training.release.compact import Cached, Trained, targets
+from training.release.cache import Cached, targets
+from training.release.preset import Cut, Trained
 from training.release.regularizers import Adversary
 
+NAME = "private"
 TEACHER_SHARE = 0.7
 """Of the target that is the undefended network's answer; the rest is the label."""
 EMA_MOMENTUM = 0.98
@@ -53,7 +56,7 @@ class PrivateRecipe:
     members: int = 6
     epochs: int = 4
     noise: float = 0.15
-    levels: int = encoders.PRIVATE_LEVELS
+    levels: int = field(default_factory=lambda: encoders.PRIVATE_LEVELS)
     regularisers: Mapping[str, float] = field(default_factory=REGULARISERS.copy)
     learning_rate: float = 7e-4
     seed: int = 2
@@ -61,6 +64,48 @@ class PrivateRecipe:
     def to_json(self) -> dict[str, Any]:
         """Every field, as notes beside weights and manifests hold them, where the members are ``towers``."""
         return {"towers" if name == "members" else name: value for name, value in asdict(self).items()}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this preset."""
+    default = PrivateRecipe()
+    parser.add_argument("--private-epochs", type=int, default=default.epochs)
+    parser.add_argument(
+        "--levels", type=int, default=default.levels, help="values of a release of the private preset before noise"
+    )
+    parser.add_argument("--sigma", type=float, default=encoders.PRIVATE_SIGMA, help="σ/C of the private preset")
+    parser.add_argument(
+        *("--members", "--towers"), type=int, default=default.members, help="encoders of the private preset, averaged"
+    )
+    parser.add_argument(
+        "--regulariser",
+        type=_weighted,
+        action="append",
+        metavar="NAME=WEIGHT",
+        help=f"of the private preset, may be repeated, of {', '.join(regularizers.NAMES)} (default: those that ship)",
+    )
+
+
+def _weighted(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    if name not in regularizers.NAMES:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(regularizers.NAMES)}")
+    try:
+        return name, float(weight)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=WEIGHT") from None
+
+
+def train(cut: Cut, args: argparse.Namespace) -> Trained:
+    """Both ends, by the options."""
+    recipe = PrivateRecipe(
+        members=args.members,
+        epochs=args.private_epochs,
+        levels=args.levels,
+        regularisers=dict(args.regulariser or REGULARISERS),
+    )
+    spec = encoders.private_spec(args.levels, args.sigma)
+    return train_private(cut.train, cut.val, cut.secrets, spec, cut.run, recipe)
 
 
 def train_private(
@@ -79,7 +124,7 @@ def train_private(
     score = train_score(train, secrets, run / "private.weights.h5", recipe)
     fitted = quantizer.fit(scores_of(score, val), val.malignant[:, 0] > 0, recipe.levels, float(spec.sigma_squared))
     encoder, decoder = encoders.private_encoder(score, fitted, spec), encoders.private_decoder(fitted, spec)
-    return Trained(spec, encoder, decoder, fitted.auc)
+    return Trained(spec, encoder, decoder, fitted.auc, recipe.to_json())
 
 
 def scores_of(score: keras.Model, cached: Cached) -> NDArray[np.float64]:

@@ -1,16 +1,13 @@
-"""Stage 2: encoders and decoders of the presets, at the cut of a fine-tuned network.
+"""Cut maps of a fine-tuned network, computed once: what presets learn from.
 
-The head stays as stage 1 left it, so its cut maps are computed once (several random views of every training photo) and
-every epoch after that is cheap. `compact` learns the labels, the undefended network's own answer (distillation, Hinton
-et al. 2015) and to rebuild the cut map; `private` is `training.release.private`.
+The head stays as stage 1 left it, so the maps of every training photo (its centre square and several random views) are
+computed once, and every epoch after that is cheap.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -20,24 +17,17 @@ import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from securesplit.atomic import atomic_write
 from securesplit.model import backbones
-from securesplit.privacy.release import ReleaseSpec
 from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import SIDE
 from training.network import run_record
 from training.network.augmentation import Views
 from training.network.model import shipped_network
-from training.release import encoders
-from training.release.layers import release_layers
 
 THUMBNAIL = 8
 """Pixels of the picture of each view that the regularisers keep the release independent of."""
-
-EMA_MOMENTUM = 0.99
-"""Of the weights' moving average, which Keras puts in their place at the end of every epoch: the AUC jumps less."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +96,7 @@ def cache_arguments(description: str | None) -> argparse.ArgumentParser:
 
 def load_cached(run: Path, data: Dataset, backbone: str, *, views: int) -> tuple[Cached, Cached]:
     """Train and validation caches of the run's best weights and of these photos, from disk where they are of both."""
-    weights = run / "best.weights.h5"
+    weights = run_record.best_weights(run)
     network = shipped_network(backbone)
     network.load_weights(str(weights))
     made_from = f"{hashlib.sha256(weights.read_bytes()).hexdigest()} {data.digest} {backbone}"
@@ -124,11 +114,6 @@ def load_cached(run: Path, data: Dataset, backbone: str, *, views: int) -> tuple
     return caches[0], caches[1]
 
 
-def arrays_of(cached: Cached) -> dict[str, NDArray[Any]]:
-    """Its arrays by name."""
-    return {field.name: getattr(cached, field.name) for field in fields(cached)}
-
-
 def stored_cache(file: Path, made_from: str) -> Cached | None:
     """The cache in `file`; None where there is none, or one of other weights or photos."""
     if not file.is_file():
@@ -139,97 +124,11 @@ def stored_cache(file: Path, made_from: str) -> Cached | None:
         return Cached(**{field.name: stored[field.name] for field in fields(Cached)})
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A preset's two ends, ready to export: cut map -> embedding, and release -> logit of malignant."""
-
-    spec: ReleaseSpec
-    encoder: keras.Model
-    decoder: keras.Model
-    val_auc: float
-
-
-def distillation_loss(teacher_share: float) -> Any:
-    """Cross-entropy against a mixture of the label (column 0) and the teacher's probability (column 1)."""
-
-    def loss(y: Any, logit: Any) -> Any:
-        target = (1 - teacher_share) * y[:, :1] + teacher_share * y[:, 1:]
-        return ops.mean(ops.binary_crossentropy(target, logit, from_logits=True), axis=-1)
-
-    return loss
-
-
-def train_compact(
-    tail: keras.Model, train: Cached, val: Cached, spec: ReleaseSpec, run: Path, *, epochs: int, seed: int = 1
-) -> Trained:
-    """Train both ends of `compact` before the frozen `tail`; keep the epoch of the best validation AUC."""
-    keras.utils.set_random_seed(seed)
-    tail.trainable = False
-    cut = keras.Input(train.maps.shape[1:])
-    shape = cut.shape[1:]
-    encoder, widen = encoders.compact_encoder(shape, spec), encoders.compact_decoder(spec, shape)
-    rebuilt = widen(release_layers(spec, encoder(cut)))
-    model = keras.Model(cut, {"map": rebuilt, "malignant": tail(rebuilt)})
-    scale = float(np.mean(np.square(train.maps[:500].astype(np.float32))))
-    model.compile(
-        _optimizer(len(train.maps) // 64 * epochs, learning_rate=2e-3, weight_decay=1e-4),
-        loss={"map": "mean_squared_error", "malignant": distillation_loss(0.7)},
-        loss_weights={"map": 0.5 / scale, "malignant": 1.0},
-    )
-    y = {"map": train.maps, "malignant": targets(train)}
-    settings = {"spec": repr(spec), "epochs": epochs, "seed": seed, "train": train.digest, "val": val.digest}
-    best = _fit(model, train, val, y, run / "compact.weights.h5", settings, batch=64, draws=1)
-    release = keras.Input(spec.shape)
-    return Trained(spec, encoder, keras.Model(release, tail(widen(release))), best)
-
-
-def _optimizer(steps: int, *, learning_rate: float, weight_decay: float) -> keras.optimizers.Optimizer:
-    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, max(1, steps), alpha=0.01)
-    return keras.optimizers.AdamW(
-        schedule, weight_decay=weight_decay, clipnorm=1.0, use_ema=True, ema_momentum=EMA_MOMENTUM
-    )
+def arrays_of(cached: Cached) -> dict[str, NDArray[Any]]:
+    """Its arrays by name."""
+    return {field.name: getattr(cached, field.name) for field in fields(cached)}
 
 
 def targets(cached: Cached) -> NDArray[np.float32]:
     """``(n, 2)``: label and teacher's probability."""
     return np.concatenate([cached.malignant, 1 / (1 + np.exp(-cached.teacher))], axis=1).astype(np.float32)
-
-
-def _fit(
-    model: keras.Model,
-    train: Cached,
-    val: Cached,
-    y: Any,
-    file: Path,
-    settings: Mapping[str, Any],
-    *,
-    batch: int,
-    draws: int,
-) -> float:
-    """Train, keeping the best epoch in `file`; what was finished before by the same settings is read back."""
-    finished = run_record.finished(file, settings)
-    if finished is not None:
-        model.load_weights(str(file))
-        return float(finished["val_auc"])
-    best = -math.inf
-    with atomic_write(file) as own:
-        for epoch in range(settings["epochs"]):
-            model.fit(train.maps, y, batch_size=batch, epochs=1, verbose=0)
-            score = mean_auc(model, val, draws)
-            print(f"{file.stem} epoch {epoch + 1}: val_auc {score:.4f}", flush=True)
-            if score > best:
-                best = score
-                model.save_weights(str(own))
-        model.load_weights(str(own))
-    run_record.finish(file, settings, {"val_auc": best})
-    return best
-
-
-def mean_auc(model: keras.Model, val: Cached, draws: int) -> float:
-    """Mean validation AUC over `draws` fresh noises."""
-    scores = []
-    for _ in range(draws):
-        answer = model.predict(val.maps, batch_size=256, verbose=0)
-        logit = answer["malignant"] if isinstance(answer, dict) else answer
-        scores.append(roc_auc_score(val.malignant[:, 0], logit[:, 0]))
-    return float(np.mean(scores))

@@ -1,0 +1,121 @@
+"""`compact`: a small map of int8 that rebuilds the cut map for the rest of the network.
+
+It learns the labels, the undefended network's own answer (distillation, Hinton et al. 2015) and to rebuild the cut map.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from sklearn.metrics import roc_auc_score
+
+from securesplit.atomic import atomic_write
+from securesplit.privacy.release import ReleaseSpec
+from training.network import run_record
+from training.release import encoders
+from training.release.cache import Cached, targets
+from training.release.layers import release_layers
+from training.release.preset import Cut, Trained
+
+NAME = "compact"
+EMA_MOMENTUM = 0.99
+"""Of the weights' moving average, which Keras puts in their place at the end of every epoch: the AUC jumps less."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this preset."""
+    parser.add_argument("--compact-epochs", type=int, default=4)
+
+
+def train(cut: Cut, args: argparse.Namespace) -> Trained:
+    """Both ends, by the options."""
+    spec = encoders.compact_spec(cut.shape)
+    return train_compact(cut.tail, cut.train, cut.val, spec, cut.run, epochs=args.compact_epochs)
+
+
+def distillation_loss(teacher_share: float) -> Any:
+    """Cross-entropy against a mixture of the label (column 0) and the teacher's probability (column 1)."""
+
+    def loss(y: Any, logit: Any) -> Any:
+        target = (1 - teacher_share) * y[:, :1] + teacher_share * y[:, 1:]
+        return ops.mean(ops.binary_crossentropy(target, logit, from_logits=True), axis=-1)
+
+    return loss
+
+
+def train_compact(
+    tail: keras.Model, train: Cached, val: Cached, spec: ReleaseSpec, run: Path, *, epochs: int, seed: int = 1
+) -> Trained:
+    """Train both ends of `compact` before the frozen `tail`; keep the epoch of the best validation AUC."""
+    keras.utils.set_random_seed(seed)
+    tail.trainable = False
+    cut = keras.Input(train.maps.shape[1:])
+    shape = cut.shape[1:]
+    encoder, widen = encoders.compact_encoder(shape, spec), encoders.compact_decoder(spec, shape)
+    rebuilt = widen(release_layers(spec, encoder(cut)))
+    model = keras.Model(cut, {"map": rebuilt, "malignant": tail(rebuilt)})
+    scale = float(np.mean(np.square(train.maps[:500].astype(np.float32))))
+    model.compile(
+        _optimizer(len(train.maps) // 64 * epochs, learning_rate=2e-3, weight_decay=1e-4),
+        loss={"map": "mean_squared_error", "malignant": distillation_loss(0.7)},
+        loss_weights={"map": 0.5 / scale, "malignant": 1.0},
+    )
+    y = {"map": train.maps, "malignant": targets(train)}
+    settings = {"spec": repr(spec), "epochs": epochs, "seed": seed, "train": train.digest, "val": val.digest}
+    best = _fit(model, train, val, y, run / "compact.weights.h5", settings, batch=64, draws=1)
+    release = keras.Input(spec.shape)
+    return Trained(spec, encoder, keras.Model(release, tail(widen(release))), best)
+
+
+def _optimizer(steps: int, *, learning_rate: float, weight_decay: float) -> keras.optimizers.Optimizer:
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, max(1, steps), alpha=0.01)
+    return keras.optimizers.AdamW(
+        schedule, weight_decay=weight_decay, clipnorm=1.0, use_ema=True, ema_momentum=EMA_MOMENTUM
+    )
+
+
+def _fit(
+    model: keras.Model,
+    train: Cached,
+    val: Cached,
+    y: Any,
+    file: Path,
+    settings: Mapping[str, Any],
+    *,
+    batch: int,
+    draws: int,
+) -> float:
+    """Train, keeping the best epoch in `file`; what was finished before by the same settings is read back."""
+    finished = run_record.finished(file, settings)
+    if finished is not None:
+        model.load_weights(str(file))
+        return float(finished["val_auc"])
+    best = -math.inf
+    with atomic_write(file) as own:
+        for epoch in range(settings["epochs"]):
+            model.fit(train.maps, y, batch_size=batch, epochs=1, verbose=0)
+            score = mean_auc(model, val, draws)
+            print(f"{file.stem} epoch {epoch + 1}: val_auc {score:.4f}", flush=True)
+            if score > best:
+                best = score
+                model.save_weights(str(own))
+        model.load_weights(str(own))
+    run_record.finish(file, settings, {"val_auc": best})
+    return best
+
+
+def mean_auc(model: keras.Model, val: Cached, draws: int) -> float:
+    """Mean validation AUC over `draws` fresh noises."""
+    scores = []
+    for _ in range(draws):
+        answer = model.predict(val.maps, batch_size=256, verbose=0)
+        logit = answer["malignant"] if isinstance(answer, dict) else answer
+        scores.append(roc_auc_score(val.malignant[:, 0], logit[:, 0]))
+    return float(np.mean(scores))
