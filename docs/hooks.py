@@ -17,6 +17,7 @@ INDEX = "adr/README.md"
 PAGES = {
     "README.md": "index.md",
     "threat_model.md": "threat_model.md",
+    "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
     "examples/README.md": "examples/README.md",

@@ -16,7 +16,9 @@ GENERATED = ("docs/adr/README.md",)
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)")
 CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 MODULE = re.compile(r"python3? -m ((?:securesplit|training|benchmarks|tests)[\w.]*)")
-FILE = re.compile(r"`((?:securesplit|training|benchmarks|tests|docs|deploy|examples)/[\w./-]+\.(?:py|md|json|po))\b")
+FILE = re.compile(
+    r"`(?!\S*NAME)((?:securesplit|training|benchmarks|tests|docs|deploy|examples)/[\w./-]+\.(?:py|md|json|po))\b"
+)
 DECISION = re.compile(r"\bADR (\d{3})\b|docs/adr/(?!000)(\d{3})")
 INDEX = runpy.run_path(str(REPO / "docs" / "adr_index.py"))
 FOLDERS = (
