@@ -121,3 +121,12 @@ def sent(event: object) -> bytes:
 def parse(event: object) -> Frame:
     """The frame that a Send carries."""
     return frames.decode(sent(event))
+
+
+def ask_once(client: ClientChannel, server: ServerChannel) -> object:
+    """A handshake and one request: the client's last event, or the error that one side raises."""
+    client.receive(sent(server.receive(PEER, client.hello())))
+    event = server.receive(PEER, client.request(1, b"ask"))
+    if isinstance(event, Request):
+        return client.receive(server.seal_reply(event.session, 1, b"answer"))
+    return client.receive(sent(event))

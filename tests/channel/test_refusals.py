@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -20,7 +21,7 @@ from securesplit.channel.states import ClientState
 from securesplit.errors import TrustError
 from securesplit.pki import profile
 from securesplit.pki.credentials import Credentials
-from securesplit_testing.channels import BUNDLE, NOW, PEER, Authority, parse, sent
+from securesplit_testing.channels import BUNDLE, NOW, PEER, Authority, ask_once, parse, sent
 
 DAY = timedelta(days=1)
 
@@ -54,14 +55,7 @@ def connect(case: Case) -> tuple[ClientChannel, ServerChannel, Callable[[], obje
     client = ClientChannel(case.client, case.bundle, case.name)
     server = ServerChannel(case.server, BUNDLE)
 
-    def run() -> object:
-        client.receive(sent(server.receive(PEER, client.hello())))
-        event = server.receive(PEER, client.request(1, b"ask"))
-        if isinstance(event, Request):
-            return client.receive(server.seal_reply(event.session, 1, b"answer"))
-        return client.receive(sent(event))
-
-    return client, server, run
+    return client, server, functools.partial(ask_once, client, server)
 
 
 def other_ca_on_the_server(authority: Authority) -> Case:

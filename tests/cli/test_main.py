@@ -1,6 +1,4 @@
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +6,7 @@ import pytest
 from securesplit import errors
 from securesplit.cli.audit import MissedGoalsError, UnjudgedGoalsError
 from securesplit.cli.main import COMMANDS, LazyGroup, cli, run
+from securesplit_testing.fresh import run_fresh
 
 
 def test_help_lists_every_command_without_importing_it() -> None:
@@ -16,9 +15,8 @@ def test_help_lists_every_command_without_importing_it() -> None:
         "heavy = {'numpy', 'zmq', 'OpenSSL', 'PIL', 'ai_edge_litert'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert all(name in done.stdout for name in COMMANDS)
+    said = run_fresh(code)
+    assert all(name in said for name in COMMANDS)
 
 
 def test_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from securesplit.cli import param_types
 from securesplit.cli.main import COMMANDS, run
 from securesplit.cli.settings_check import RENAMED
 from securesplit.pki import keystore, profile
+from securesplit_testing.fresh import run_fresh
 from securesplit_testing.serving import now
 
 DrawPhoto = Callable[..., Path]
@@ -350,5 +351,4 @@ def test_the_check_of_all_settings_loads_no_library(tmp_path: Path) -> None:
         "heavy = {'numpy', 'zmq', 'OpenSSL', 'cryptography', 'PIL', 'ai_edge_litert'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_fresh(code)

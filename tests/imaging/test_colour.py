@@ -1,4 +1,4 @@
-"""B2: colours are those of sRGB whatever space a file spells them in; a profile that is broken costs nothing."""
+"""Colours are those of sRGB whatever space a file spells them in; a profile that is broken costs nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""B6: what cannot be read is named, with what to do about it."""
+"""What cannot be read is named, with what to do about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""B5: no file that is accepted costs more than 500 MB, and what would is refused before it is decoded."""
+"""No file that is accepted costs more than 500 MB, and what would is refused before it is decoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""B1: the turn is the only thing that metadata decide, and whatever else is in them decides nothing."""
+"""The turn is the only thing that metadata decide, and whatever else is in them decides nothing."""
 
 from __future__ import annotations
 

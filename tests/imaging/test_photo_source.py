@@ -1,4 +1,4 @@
-"""D4: a path, a file object, a PIL image and an array are the same photo; anything else is a PhotoError with a hint."""
+"""A path, a file object, a PIL image and an array are the same photo; anything else is a PhotoError with a hint."""
 
 from __future__ import annotations
 

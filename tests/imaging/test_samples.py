@@ -1,4 +1,4 @@
-"""B3: numbers that are not 8 bits wide are scaled where the file says how, and refused where it does not."""
+"""Numbers that are not 8 bits wide are scaled where the file says how, and refused where it does not."""
 
 from __future__ import annotations
 

@@ -6,8 +6,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from securesplit import Client
 from securesplit.device.ledger import Ledger
 from securesplit.model import Bundle
 from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit_testing.fresh import run_fresh
 from tests.integration.conftest import Command, Worker, start_worker, stop_worker
 
 DrawPhoto = Callable[..., Path]
@@ -276,8 +275,7 @@ def test_deployed_commands_import_no_tensorflow(worker: Worker, draw_photo: Draw
         "import securesplit.worker.tail\n"
         "assert not {'tensorflow', 'keras', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_fresh(code)
 
 
 def test_release_can_show_what_an_attack_makes_of_it(

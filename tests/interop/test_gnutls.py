@@ -8,12 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from securesplit.channel.events import Request
 from tests.interop.adapter import Adapter
 from tests.interop.schedule import exporter, exporter_secret
-from tests.interop.test_openssl import LABEL, Side, keyed_adapter
+from tests.interop.test_openssl import LABEL, Side, check_answered, keyed_adapter
 
 pytestmark = pytest.mark.skipif(shutil.which("gnutls-cli") is None, reason="gnutls-cli is not here (gnutls-bin)")
 ONLY_1_3 = "NORMAL:-VERS-ALL:+VERS-TLS1.3"
@@ -49,15 +47,7 @@ def test_gnutls_asks_and_opens_the_answer_with_keys_of_its_own(side: Side, ciphe
     with keyed_adapter(side) as adapter:
         said = gnutls(side, adapter.port, priority)
         outcome = adapter.outcome()
-    request = outcome.events[-1]
-    assert isinstance(request, Request), (outcome, said)
-    assert (request.plaintext, request.client) == (b"ask", "device")
-    keys = side.keys()
-    assert request.session == keys.session
-    reply = outcome.reply
-    assert reply is not None
-    nonce = (int.from_bytes(keys.server[1], "big") ^ reply.seq).to_bytes(12, "big")
-    assert AESGCM(keys.server[0]).decrypt(nonce, reply.body, reply.header) == b"answer"
+    check_answered(side, outcome, said)
     assert "The certificate is trusted" in said
     assert cipher in said
     printed = re.search(r"Key material: ([0-9a-f]{64})", said)

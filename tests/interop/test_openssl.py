@@ -22,7 +22,7 @@ from securesplit.channel.events import HandshakeReady, Request
 from securesplit.channel.frames import Frame, FrameType
 from securesplit.channel.tls import Handshake
 from securesplit_testing.channels import BUNDLE, World
-from tests.interop.adapter import Adapter, read_flight
+from tests.interop.adapter import Adapter, Outcome, read_flight
 from tests.interop.schedule import SessionKeys, exporter, exporter_secret, session_keys
 
 OPENSSL = shutil.which("openssl")
@@ -75,6 +75,20 @@ def s_client(side: Side, port: int, *options: str, certificate: bool = True, alp
         return process.stdout.read()
 
 
+def check_answered(side: Side, outcome: Outcome, said: str) -> None:
+    """The program's request was opened, and its answer opens under keys that are derived from its key log alone."""
+    request = outcome.events[-1]
+    assert isinstance(request, Request), (outcome, said)
+    assert (request.plaintext, request.client) == (b"ask", "device")
+    keys = side.keys()
+    assert request.session == keys.session
+    reply = outcome.reply
+    assert reply is not None
+    assert reply.type is FrameType.FREPLY
+    nonce = (int.from_bytes(keys.server[1], "big") ^ reply.seq).to_bytes(12, "big")
+    assert AESGCM(keys.server[0]).decrypt(nonce, reply.body, reply.header) == b"answer"
+
+
 def keyed_adapter(side: Side) -> Adapter:
     """Seals ``ask`` as message 1 under keys from the key log, as docs/protocol.md says."""
 
@@ -95,16 +109,7 @@ def test_s_client_asks_and_opens_the_answer_with_keys_of_its_own(side: Side, sui
     with keyed_adapter(side) as adapter:
         said = s_client(side, adapter.port, "-ciphersuites", suite, "-groups", group)
         outcome = adapter.outcome()
-    request = outcome.events[-1]
-    assert isinstance(request, Request), (outcome, said)
-    assert (request.plaintext, request.client) == (b"ask", "device")
-    keys = side.keys()
-    assert request.session == keys.session
-    reply = outcome.reply
-    assert reply is not None
-    assert reply.type is FrameType.FREPLY
-    nonce = (int.from_bytes(keys.server[1], "big") ^ reply.seq).to_bytes(12, "big")
-    assert AESGCM(keys.server[0]).decrypt(nonce, reply.body, reply.header) == b"answer"
+    check_answered(side, outcome, said)
     assert f"TLSv1.3, Cipher is {suite}" in said
     assert "ALPN protocol: securesplit/1" in said
     assert "Verification: OK" in said

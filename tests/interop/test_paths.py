@@ -5,6 +5,7 @@ Beyond the single leaves of tests/channel/test_refusals.py: intermediates, const
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -16,14 +17,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from securesplit.channel.client import ClientChannel
-from securesplit.channel.events import Request
 from securesplit.channel.server import ServerChannel
 from securesplit.channel.states import ClientState
 from securesplit.errors import TrustError
 from securesplit.pki import profile
 from securesplit.pki.credentials import Credentials
 from securesplit.pki.profile import Identity
-from securesplit_testing.channels import BUNDLE, NOW, PEER, Authority, sent
+from securesplit_testing.channels import BUNDLE, NOW, Authority, ask_once
 
 DAY = timedelta(days=1)
 SERVER_NAMES = (x509.DNSName("localhost"),)
@@ -181,15 +181,7 @@ def shown_by(authority: Authority, path: Path, *allowed: Identity) -> Credential
 
 def connect(server: Credentials, client: Credentials) -> tuple[ClientChannel, ServerChannel, Callable[[], object]]:
     one, other = ClientChannel(client, BUNDLE, "localhost"), ServerChannel(server, BUNDLE)
-
-    def run() -> object:
-        one.receive(sent(other.receive(PEER, one.hello())))
-        event = other.receive(PEER, one.request(1, b"ask"))
-        if isinstance(event, Request):
-            return one.receive(other.seal_reply(event.session, 1, b"answer"))
-        return one.receive(sent(event))
-
-    return one, other, run
+    return one, other, functools.partial(ask_once, one, other)
 
 
 def both_ways(authority: Authority, build: Build, crls: bytes = b"") -> list[tuple[Credentials, Credentials]]:

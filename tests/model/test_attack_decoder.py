@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +20,6 @@ from securesplit.model.bundle import DEFAULT_FOLDER
 
 MOST_MS = 10.0
 MOST_BYTES_A_PRESET = 300_000
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle"))
 
 
 def put(folder: Path, content: bytes) -> None:

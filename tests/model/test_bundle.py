@@ -1,5 +1,4 @@
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +12,6 @@ from securesplit.model.bundle import DEFAULT_FOLDER, FILES
 from securesplit.privacy.release import saturate, to_grid
 
 MAX_BUNDLE_BYTES = 20_000_000
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """A copy of the default bundle that a test may spoil."""
-    return Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle"))
 
 
 def test_the_default_bundle_is_whole_and_small() -> None:
@@ -52,13 +45,13 @@ def test_head_and_tail_fit_each_other(preset: str) -> None:
     assert tail(preset, releases[:1])[0] == logits[0]
 
 
-def test_levels_are_optional_and_outside_the_identity(copy: Path) -> None:
+def test_levels_are_optional_and_outside_the_identity(folder: Path) -> None:
     """What a device never sends within the contract is its own business, as its noise is."""
-    file = copy / "manifest.json"
+    file = folder / "manifest.json"
     raw = json.loads(file.read_text())
     assert raw["presets"]["private"]["release"].pop("levels") == [-3, 2]
     file.write_text(json.dumps(raw))
-    old, new = Bundle.load(copy), Bundle.load()
+    old, new = Bundle.load(folder), Bundle.load()
     assert old.id == new.id
     assert old.preset("private").spec.levels is None
     assert new.preset("private").spec.loss.epsilon() < 0.8 * old.preset("private").spec.loss.epsilon()
@@ -72,9 +65,9 @@ def test_every_release_has_a_shape_of_its_own() -> None:
         bundle.preset_of((1, 2, 3), "int8")
 
 
-def test_a_client_needs_no_tail(copy: Path) -> None:
-    (copy / "tail.tflite").unlink()
-    bundle = Bundle.load(copy)
+def test_a_client_needs_no_tail(folder: Path) -> None:
+    (folder / "tail.tflite").unlink()
+    bundle = Bundle.load(folder)
     assert bundle.open_head()
     with pytest.raises(BundleError, match=r"no tail\.tflite"):
         bundle.open_tail()
@@ -110,10 +103,10 @@ def rewrite(change: Callable[[dict[str, object]], object]) -> Callable[[Path], N
         (rewrite(lambda raw: raw["presets"]["private"]["release"].update(dtype="float64")), "float64"),
     ],
 )
-def test_a_spoiled_bundle_is_refused(copy: Path, spoil: Callable[[Path], None], message: str) -> None:
-    spoil(copy)
+def test_a_spoiled_bundle_is_refused(folder: Path, spoil: Callable[[Path], None], message: str) -> None:
+    spoil(folder)
     with pytest.raises(BundleError, match=message) as caught:
-        Bundle.load(copy).open_head()
+        Bundle.load(folder).open_head()
     assert caught.value.exit_code == 9
 
 

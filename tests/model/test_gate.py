@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,11 +23,6 @@ from training.gate import textures
 
 GOOD: dict[str, Any] = json.loads((DEFAULT_FOLDER / gate.FILE).read_text())
 MOST_MS = 10.0
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle"))
 
 
 def put(folder: Path, content: bytes) -> None:

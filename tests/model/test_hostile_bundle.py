@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,12 +23,6 @@ from securesplit.model.manifest import Manifest
 SECONDS = 2.0
 """For any refusal; the hash of the largest half that is taken costs less."""
 GOOD: dict[str, Any] = json.loads((DEFAULT_FOLDER / "manifest.json").read_text())
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A copy of the default bundle that a test may spoil."""
-    return Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle"))
 
 
 def refused(folder: Path, message: str = ".") -> None:
