@@ -1,6 +1,6 @@
 """The recipes of CONTRIBUTING.md are short, and what they say is enough: each is followed by a small example.
 
-An attack is added in tests/privacy/test_new_attack.py, a backbone in tests/training/tiny.py.
+An attack is added in tests/privacy/test_new_attack.py, a backbone and a preset in tests/training/test_recipes.py.
 """
 
 from __future__ import annotations
