@@ -44,7 +44,7 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Window:
-    """One window and what came of it."""
+    """One window and its result."""
 
     malignant: bool
     centre: Outcome

@@ -3,7 +3,7 @@
 Each target gets an equal share of the minutes; with ``--inputs 10000000`` each gets its part of `SHARES` of so many
 inputs instead, however long that takes. Printed and saved: how many inputs, how many a second, what came of them, the
 longest single one, and how much the process grew after the first tenth. A finding is printed with the mutation that
-made it, saved under ``build/fuzz``, and makes the exit code 1; the run goes on. `benchmarks.fuzz_guided` has atheris
+made it, saved under ``build/fuzz``, and makes the exit code 1; the run continues. `benchmarks.fuzz_guided` has atheris
 draw the inputs.
 """
 

@@ -1,7 +1,7 @@
 """The fuzz targets under atheris, which follows coverage: ``python -m benchmarks.fuzz_guided --minutes 30``.
 
 Each target gets an equal share of the time, in a process of its own. It begins with ``tests/fuzz/corpus`` and keeps
-what it finds of interest under ``build/fuzz/corpus``, where the next run goes on. Printed and saved: inputs, inputs a
+what it finds of interest under ``build/fuzz/corpus``, where the next run continues. Printed and saved: inputs, inputs a
 second, the slowest one, how much the process grew after its start, and findings, whose inputs are kept under
 ``build/fuzz``.
 """

@@ -41,7 +41,7 @@ ASKED = ("blur", "dark", "grey", "cut")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one picture: why it was refused, the kind that it was taken for, its probability before noise."""
+    """The result for one picture: why it was refused, the kind that it was taken for, its probability before noise."""
 
     reason: str | None
     kind: str | None

@@ -1,9 +1,9 @@
-"""Does A2's search lose anything by stopping where it stops? The audit's beside one that goes on far longer.
+"""Does A2's search lose anything by stopping where it stops? The audit's beside one that runs far longer.
 
     python -m benchmarks.search [--data DIR] [--photos 8] [--surface compact]...
 
 The same photos, start and weights, on the undefended stem (where the photo must come back) and on every preset. The
-long search has twice the steps, one rate more, and goes on as long as ten steps gain 0.1 %.
+long search has twice the steps, one rate more, and continues as long as ten steps gain 0.1 %.
 """
 
 from __future__ import annotations

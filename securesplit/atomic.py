@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, whoever is killed or writes the same file meanwhile.
+"""Atomic writes: a file or folder is there whole or not at all, whatever is killed or writes it at the same time.
 
 `create` is the one place that writes bytes to a new file; the others put what it or somebody else wrote in place.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from securesplit.errors import ConfigError
 
 PRIVATE, SHARED = 0o600, 0o666
-"""Modes of a new file, before the process's umask: for its owner alone, or for whoever the umask lets read it."""
+"""Modes of a new file, before the process's umask: for its owner alone, or for those whom the umask lets read it."""
 
 
 def create(file: Path, data: bytes, *, mode: int = PRIVATE) -> None:
@@ -61,7 +61,7 @@ def atomic_write(file: Path) -> Iterator[Path]:
     """A path to write to, which becomes `file` when the block ends without an error, and goes otherwise.
 
     No two processes have the same draft, so several machines that share a folder may make one file at once: the last
-    one's stays. The draft's name ends as `file`'s does, which says its format to whoever looks at it.
+    one's stays. The draft's name ends as `file`'s does, which tells readers its format.
     """
     own = file.with_name(f"partial-{secrets.token_hex(8)}-{file.name}")
     try:

@@ -1,7 +1,7 @@
 """Settings: the rules for their values, and the TOML file of the command line (flag > environment > file > default).
 
 The file is the one named by ``--config`` or ``SECURESPLIT_CONFIG``, else ``securesplit/config.toml`` in the user's own
-configuration folder. A file in the working folder is never read unless it is named: whoever hands over a folder of
+configuration folder. A file in the working folder is never read unless it is named: the sender of a folder of
 photos must not decide where they go (ADR 060). Top-level keys hold for every command, a table ``[diagnose]`` for one
 command; keys are the long flags with ``-`` or ``_``, and relative paths start at the file's own folder.
 """
@@ -112,7 +112,7 @@ def check_privacy(value: object) -> float | None:
 
 
 def check_path(value: object, name: str) -> Path:
-    """A file or folder, made absolute: a program that changes its working folder later goes on to use the same one.
+    """A file or folder, made absolute: a program that changes its working folder later keeps using the same one.
 
     Raises:
         ConfigError: it is empty, holds a zero byte, or is neither text nor a path.

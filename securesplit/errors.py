@@ -104,7 +104,7 @@ class BudgetError(SecureSplitError):
 
 
 class OutputError(SecureSplitError):
-    """An answer could not be written to stdout: the disk is full, or whoever read it is gone."""
+    """An answer could not be written to stdout: the disk is full, or its reader is gone."""
 
     exit_code = 11
 

@@ -1,9 +1,10 @@
 """What a process that was made by ``fork`` must not share with its parent: locks, open files, native objects.
 
-Only the thread that forked goes on in the child. Locks that other threads held stay locked there, threads inside native
-libraries (XNNPACK's, ZeroMQ's) are not there, and SQLite forbids to use or to close a connection that came through a
-fork. So the child makes such things afresh when it first needs them (`PerProcess`), or refuses (`MadeHere`). What it
-inherited is neither used nor freed: freeing an interpreter waits for its threads, freeing a database writes to it.
+Only the thread that forked continues in the child. Locks that other threads held stay locked there, threads inside
+native libraries (XNNPACK's, ZeroMQ's) do not exist there, and SQLite forbids using or closing a connection that came
+through a fork. So the child makes such things again when it first needs them (`PerProcess`), or refuses
+(`MadeHere`). What it inherited is neither used nor freed: freeing an interpreter waits for its threads, freeing a
+database writes to it.
 
 Keys of sessions hear of forks, too, and are wiped in the child (`securesplit.channel.sealing`).
 """

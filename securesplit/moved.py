@@ -1,4 +1,4 @@
-"""Names that modules had before they moved (ADR 095); scripts that use them go on working for one release.
+"""Names that modules had before they moved (ADR 095); scripts that use them keep working for one release.
 
 An old name gives the module itself, so its classes are the same ones. Nothing of ours imports an old name.
 """

@@ -6,7 +6,7 @@ Invariants:
 - A span has no attribute but those of `ATTRIBUTES`, whose values are words: names of presets, outcomes, names of error
   classes. There is no event and no message of an exception, which could hold a file's name.
 - No context travels: the messages on the wire are those without traces, so a device's traces and a worker's share no
-  id, and whoever has both cannot join them but by their times (ADR 092).
+  id, and an owner of both can join them only by their times (ADR 092).
 """
 
 from __future__ import annotations

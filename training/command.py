@@ -20,5 +20,5 @@ def run(main: Callable[[], None]) -> None:
         sys.stderr.write(f"error: {printable(error.message)}\n{hint}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted\nhint: the same command goes on from the last finished epoch\n")
+        sys.stderr.write("error: interrupted\nhint: the same command resumes from the last finished epoch\n")
         sys.exit(INTERRUPTED)

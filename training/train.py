@@ -5,7 +5,7 @@ r"""Train any of the backbones by a named configuration, in one command.
     python -m training.train --config inception --set side=96 --set epochs=4 --run build/inception --bundle build/bundle
 
 ``--data`` is a folder in any layout of `training.data.dataset`. The command uses every device that it finds and, told
-by ``TF_CONFIG``, several machines; it may be killed at any moment, and the same command goes on. In the run folder:
+by ``TF_CONFIG``, several machines; it may be killed at any moment, and the same command resumes. In the run folder:
 ``run.json`` (seed, data, versions, machine, result), ``best.weights.h5`` with its figures in ``best.weights.json``,
 ``history.csv`` and ``tensorboard/``. ``--bundle`` splits the best network into a measured bundle.
 """

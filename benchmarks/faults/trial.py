@@ -1,4 +1,4 @@
-"""A worker under load, in phases with and without faults that take turns, and the row of the table that comes of it."""
+"""A worker under load, in phases with and without faults that take turns, and the resulting row of the table."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def verdict(audit: Audit) -> list[str]:
     cut = [r for r in audit["results"] if "cut_short" in r]
     lines += [f"{r['preset']:<10}{r['attack']} cut short {r['cut_short']}: not tried to the end" for r in cut]
     if cut:
-        lines.append(f"{audit['minutes']:g} minutes were not enough: the same command with more --minutes goes on")
+        lines.append(f"{audit['minutes']:g} minutes were not enough: the same command with more --minutes continues")
     left_out = [r for r in audit["results"] if r["kind"] == "not run"]
     lines += [f"{r['preset']:<10}{r['attack']} not run: {r['reason']}" for r in left_out]
     counts = ", ".join(f"{count} {state}" for state, count in audit["states"].items())

@@ -1,6 +1,6 @@
-"""Runs an audit step by step. Each result is on the disk before the next step begins, so a killed audit goes on.
+"""Runs an audit step by step. Each result is on the disk before the next step begins, so a killed audit resumes.
 
-What takes what it takes comes first; then the attacks that could go on for ever share the time that is left. So that
+What takes what it takes comes first; then the attacks without a natural end share the time that is left. So that
 the whole keeps its minutes on a slow machine too, it reads only as many photos as there is time to run, and a step
 without time left, or one that fails, is *not run*, which is not a pass. Time between a kill and the next start does not
 count.

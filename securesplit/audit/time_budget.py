@@ -1,4 +1,4 @@
-"""The time of an audit: what its preparation may take, and shares for the attacks that could go on for ever.
+"""The time of an audit: what its preparation may take, and shares for the attacks without a natural end.
 
 A search or a training that was stopped early has not failed to recover a photo; it has not been tried. So its result
 says that it was cut short, and `securesplit.audit.goals` calls nothing met on its word.

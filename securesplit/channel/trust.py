@@ -1,4 +1,4 @@
-"""Whether a session that was opened under one set of credentials may go on under another.
+"""Whether a session that was opened under one set of credentials may continue under another.
 
 A handshake has OpenSSL verify the peer's whole chain. When lists and CAs are read again, verifying thousands of open
 sessions at once would hold up all of them, so what a chain depends on is kept and looked up instead: who issued each

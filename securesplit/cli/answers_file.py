@@ -1,4 +1,4 @@
-"""A file of answers that grows line by line, and that an interrupted batch goes on with.
+"""A file of answers that grows line by line, and that an interrupted batch continues.
 
 A photo counts as answered where the file has a line for its path, its size and its time of change, by the same model
 with the same preset and noise, or where the same model's gate refused it; an error never counts. A line that a kill
@@ -60,7 +60,7 @@ class AnswersFile:
         path: made where it is not there, readable by its owner only.
         style: of its lines.
         query: which of its lines count.
-        resume: go on with a file that holds something.
+        resume: continue a file that holds something.
 
     Raises:
         ConfigError: there is such a file and `resume` is not given; it holds something else, is not a regular file, or
@@ -156,7 +156,7 @@ def _records(stream: BinaryIO, style: Style, path: Path) -> Iterator[tuple[Mappi
         try:
             yield (_from_json if style == "json" else _from_csv)(line.decode(), number), end
         except (ValueError, TypeError, KeyError, AttributeError, csv.Error, RecursionError):
-            hint = f"--resume goes on with a file of --format {style} only; choose another --output"
+            hint = f"--resume continues a file of --format {style} only; choose another --output"
             raise ConfigError(f"line {number} of {path} is not an answer", hint=hint) from None
 
 

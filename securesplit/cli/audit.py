@@ -81,7 +81,7 @@ def audit(
 ) -> None:
     """Attack a bundle's releases and report what they leak.
 
-    Writes audit.json, plots and report.html into the folder. The same command goes on where it was stopped.
+    Writes audit.json, plots and report.html into the folder. The same command resumes where it stopped.
 
     Exit code 0: every promise was kept; 12: one was broken; 13: none was, but not all could be judged, or the audit is
     void. What a preset never promised, as `none` and `compact`, is measured and breaks nothing.

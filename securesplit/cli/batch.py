@@ -1,4 +1,4 @@
-"""The photos of one command, in order: which are asked about, how it is getting on, and what is left when it ends."""
+"""The photos of one command, in order: which are diagnosed, the progress, and what remains at the end."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Batch:
         return left
 
     def end(self) -> None:
-        """Say what became of all."""
+        """Print the summary."""
         self._tally.end()
         if n := self._photos.passed_over:
             terminal.note(

@@ -80,7 +80,7 @@ def _style(ctx: click.Context, style: Format, file: Path | None, *, resume: bool
     """The form of the answers, which for a file is that of its name.
 
     Raises:
-        ConfigError: text is to go on with, or into a file.
+        ConfigError: text cannot be continued, or written into a file.
     """
     if file is None:
         if resume:

@@ -51,7 +51,7 @@ def enroll(
     """Get a certificate for a key that is made here and never leaves this machine.
 
     Three commands, of which the second runs on the CA machine. REQUEST and ANSWER hold nothing secret; each side shows
-    a fingerprint, and whoever carries the files compares it with what the other machine shows.
+    a fingerprint, and the person who carries the files compares it with what the other machine shows.
 
     \b
     Examples:

@@ -64,7 +64,7 @@ def report(lines: list[str], *, aside: bool) -> None:
 
 
 def confirm_fingerprint(actual: str, given: str | None, *, what: str, shown_by: str) -> None:
-    """Have a fingerprint compared: with ``--fingerprint``, else by whoever sits at the terminal.
+    """Have a fingerprint compared: with ``--fingerprint``, else by the user at the terminal.
 
     In a script that gives none nobody can be asked, and a warning says so.
 

@@ -1,4 +1,4 @@
-"""How a batch is getting on, in one line that is written over, and what became of it, in the last; both on stderr."""
+"""Progress of a batch on one line that is overwritten, and its summary on the last line; both on stderr."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEAST_KNOWN = 3
 
 
 class Tally:
-    """What became of the photos of a batch.
+    """The results of a batch.
 
     Args:
         total: photos; one alone needs neither progress nor summary.
@@ -52,18 +52,18 @@ class Tally:
         self._counts["untried"] += n
 
     def line(self, number: int) -> str:
-        """Which photo is next, what became of those before it, and how long the rest will take."""
+        """Which photo is next, the results so far, and how long the rest will take."""
         here = _("photo {number} of {total}", number=number, total=self._total)
         return ", ".join([here, *self._parts("raised", "refused", "failed"), *self._left(number)])
 
     def end(self) -> None:
-        """Say what became of all."""
+        """Print the summary."""
         terminal.progress("")
         if self._total > 1:
             terminal.note(self.summary())
 
     def summary(self) -> str:
-        """What became of all photos."""
+        """The results of all photos."""
         photos = ngettext("{n} photo", "{n} photos", self._total)
         risks = ", ".join(self._parts("raised", "borderline", "low", "chance"))
         answered = _("{n} answered", n=self._counts["answered"])

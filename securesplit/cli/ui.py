@@ -86,7 +86,7 @@ class _Addresses:
 
     def __call__(self, address: str) -> None:
         """Show one."""
-        with contextlib.suppress(OutputError):  # nobody reads it; the page goes on
+        with contextlib.suppress(OutputError):  # nobody reads it; the page stays open
             terminal.answer(address)
         if not self._is_first:
             return

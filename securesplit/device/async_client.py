@@ -29,8 +29,8 @@ from securesplit.transport.async_connection import AsyncConnection
 class AsyncClient:
     """As `Client`, for one event loop: its photos wait for workers side by side, eight at a time over one session.
 
-    Reading photos and the head run in a thread of the client's own, one photo after the other, so that the loop goes on
-    meanwhile; the ledger has another. A diagnosis that is cancelled is given up at once and costs the others nothing;
+    Reading photos and the head run in a thread of the client's own, one photo after the other, so that the loop is not
+    blocked; the ledger has another. A diagnosis that is cancelled is given up at once and costs the others nothing;
     the ledger counts it if its release was about to leave or had left.
 
     Args:
@@ -132,7 +132,7 @@ class AsyncClient:
             return self._pipeline.conclude(prepared, answer)
 
     async def close(self) -> None:
-        """End the session; diagnoses that still wait raise UnreachableError. In a fork, the parent's goes on."""
+        """End the session; diagnoses that still wait raise UnreachableError. In a fork, the parent's continues."""
         self._is_closed = True
         if self._made.is_inherited:
             return

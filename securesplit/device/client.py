@@ -108,7 +108,7 @@ class Client:
         return self.trace(photo, anyway=anyway)[0]
 
     def diagnose_many(self, photos: Iterable[PhotoSource]) -> Iterator[tuple[PhotoSource, Outcome]]:
-        """Diagnose photo after photo; what befalls one of them is its result, and the others go on.
+        """Diagnose photo after photo; an error of one of them is its result, and the others continue.
 
         Photos that follow are read and go through the head while a worker answers, at most `lookahead.AHEAD` of them,
         so any number takes no more memory than a few. Nothing of them is sent or counted before their turn.

@@ -159,7 +159,7 @@ def check(mode: str, size: tuple[int, int], most: int) -> None:
 
 
 def answer(kind: str, content: bytes, most: int, out: IO[bytes]) -> None:
-    """Decode, and write what came of it."""
+    """Decode, and write the result."""
     parts: Sequence[bytes | memoryview] = ()
     try:
         if kind == "DICOM":

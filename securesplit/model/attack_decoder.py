@@ -1,4 +1,4 @@
-"""The attack decoder of a bundle: what a curious worker could make of a release, for whoever is about to send one.
+"""The attack decoder of a bundle: what a curious worker could make of a release, for users who are about to send one.
 
 ``attack.tflite`` has one signature a preset, at most 300 kB each: the strongest attack of the audit that runs as one
 function of the release (`training.bundle.attack_decoder`), and the mean of the attacker's photos that get the same

@@ -1,6 +1,6 @@
 """A bundle on disk: ``manifest.json``, ``head.tflite``, on a worker ``tail.tflite``, on a device ``gate.json``.
 
-``attack.tflite`` may be there for whoever wants to see what a release gives away. Each half is hashed when it is opened
+``attack.tflite`` is optional, and shows what a release gives away. Each half is hashed when it is opened
 and runs from the very bytes that were hashed, so what answers is what the manifest names. A client may hold a bundle
 without the tail. A bundle may have no gate and no attack decoder; what its manifest names is checked like a half.
 """

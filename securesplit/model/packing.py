@@ -279,7 +279,7 @@ def write_bundle(
         backbone: of the network.
         cut: name of the layer.
         side: height and width of a photo in pixels.
-        about: ``licence`` (text) and ``provenance`` (an object), for whoever gets the bundle.
+        about: ``licence`` (text) and ``provenance`` (an object), for recipients of the bundle.
 
     Raises:
         ConfigError: the folder holds something already, or cannot be written; or no reader would take the bundle.

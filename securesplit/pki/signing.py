@@ -32,7 +32,7 @@ ANSWER_HEADER = b"securesplit enrolment answer"
 
 @dataclass(frozen=True)
 class Standing:
-    """What the CA knows of whoever asks.
+    """What the CA knows about the requester.
 
     Attributes:
         has_ca: whether there is a CA yet; the first answer makes one.
@@ -148,7 +148,7 @@ def _refuse_known(one: Issued, request: CertificateRequest, revoked: dict[int, d
     if one.key != request.fingerprint:
         return
     if one.serial in revoked:
-        hint = "whoever asks must make a new key: move the old .key away there, then securesplit enroll"
+        hint = "the requester must make a new key: move the old .key away there, then securesplit enroll"
         raise CredentialError(f"the key of {request.title} was revoked on {revoked[one.serial]:%Y-%m-%d}", hint=hint)
     if one.is_server != request.is_server or (not request.is_server and one.owner != request.names[0]):
         message = f"the key of {request.title} is enrolled under another name: {one.owner}"

@@ -166,7 +166,7 @@ def zcdp_epsilon(rho: float, delta: float = DELTA) -> float:
 
 
 def identification_bound(candidates: int, mu: float) -> float:
-    """Certified: whoever must pick the photo among equally likely candidates succeeds at most this often.
+    """Certified: an attacker who must pick the photo among equally likely candidates succeeds at most this often.
 
     Φ(Φ⁻¹(1/N) + μ) for a μ-Gaussian-DP release: the trade-off curve is concave, so the average over the
     candidates of P[pick i | photo i] is at most its value at the average of P[pick i | any one photo] <= 1/N.

@@ -1,6 +1,6 @@
 """Where the noise of a release comes from: same photo, same noise.
 
-A retry or a second diagnosis of a photo must not hand out a fresh draw, or k releases would average the noise away.
+A retry or a second diagnosis of a photo must not give a fresh draw, or k releases would average the noise away.
 So the noise is a function of the photo: its key is HMAC-SHA256(device secret, pixels ‖ bundle identity ‖ preset ‖
 variance), every field with its length in front, and its bits are the AES-256-CTR keystream under that key. Without
 the device's secret the bits are indistinguishable from coins, for the server as for anyone else.

@@ -124,7 +124,7 @@ class Connection:
                 opened.sessions = self._new_sessions()
 
     def close(self) -> None:
-        """End all sessions; the connection cannot be used again. In a fork, the parent's go on.
+        """End all sessions; the connection cannot be used again. In a fork, the parent's continue.
 
         In a signal's handler that interrupts a request of the same thread: once that request has ended.
         """

@@ -4,7 +4,7 @@ The same frames as a `WorkerSession` sends, as a DEALER in place of a REQ, so th
 answer to the one before. A connection is never repaired: after a failure everything that waits on it is told, and its
 owner opens another one. A request that is cancelled leaves nothing behind: its answer or its refusal, like a duplicate
 or one that was forged, is dropped when it comes, since nobody waits for it. A refusal in clear text concerns the one
-request that it names; the others go on waiting.
+request that it names; the others keep waiting.
 
 All of it belongs to one event loop. What blocks the loop is the handshake's own arithmetic, 1 to 2 ms a session.
 """

@@ -31,7 +31,7 @@ _CHUNKS = 64  # read before time and connection are looked at again
 
 
 class Fault(enum.Enum):
-    """Why a connection is of no more use."""
+    """Why a connection is unusable."""
 
     REFUSED = "nothing listens there"
     STRANGER = "what listens there is not a worker"
@@ -40,7 +40,7 @@ class Fault(enum.Enum):
 
 
 class TransportError(Exception):
-    """The connection is of no more use.
+    """The connection is unusable.
 
     Args:
         fault: what happened.
@@ -109,7 +109,7 @@ class Wire:
         return parts[-1]
 
     def lost(self) -> Fault:
-        """Why a connection that has ended is of no more use."""
+        """Why a connection that has ended is unusable."""
         if self.is_up:
             return Fault.LOST
         return Fault.STRANGER if self._connected else Fault.REFUSED

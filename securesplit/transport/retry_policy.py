@@ -1,6 +1,6 @@
 """What a failed try means for the next one: where to go, how long to rest, and when to give an endpoint up.
 
-A refusal is *proven* if whoever sent it had shown a worker's certificate and protected what it said. Everything else
+A refusal is *proven* if its sender had shown a worker's certificate and protected what it said. Everything else
 is clear text, which anybody on the way can write: it is reported as what something there answered,
 never as a verdict, and is final only after the other endpoints were asked too.
 """

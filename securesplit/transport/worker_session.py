@@ -1,7 +1,7 @@
 """One worker as a client sees it: a connection, the channel over it, and what its answers mean for the next try.
 
 Every way in which an exchange can fail becomes a `Retry`, which says when and where to try again (`retry_policy.py`). A
-session outlives its connection: after a reconnect the same keys go on, and a worker that has forgotten them says so.
+session outlives its connection: after a reconnect the same keys are used, and a worker that has forgotten them says so.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ a peer may make it hold has no bound. Here every bound is checked on a frame's h
 
 Invariants:
 
-- A peer that breaks the protocol or exceeds a bound raises `ZmtpError`; its connection is of no more use.
+- A peer that breaks the protocol or exceeds a bound raises `ZmtpError`; its connection is unusable.
 - What is held of a peer is one unfinished message of `max_message_bytes` at most, and the chunk that came last.
 - Commands have a budget of their own (`_COMMANDS_BURST`, `_COMMANDS_PER_S`), and answers to PING are as few.
 - No I/O and no clock: the caller passes the time and sends what `output` returns.

@@ -1,4 +1,4 @@
-"""Who may use the page: whoever opened the address that the terminal printed.
+"""Who may use the page: the browser that opened the address that the terminal printed.
 
 An address holds a key that opens one session and is then replaced by another. A session has two secrets: a cookie,
 which scripts cannot read, and a token, which only our own script has. A cookie alone opens nothing: browsers send the

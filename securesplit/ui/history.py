@@ -112,7 +112,7 @@ class History:
         nonce = secrets.token_bytes(_NONCE_BYTES)
         sealed = nonce + self._cipher.encrypt(nonce, json.dumps(content, allow_nan=False).encode(), _bound(entry_id))
         if len(self._ids()) >= MOST_ENTRIES or len(sealed) > MOST_ENTRY_BYTES:
-            raise CredentialError(_("the history is full"), hint=_("remove entries that you need no more"))
+            raise CredentialError(_("the history is full"), hint=_("remove entries that you no longer need"))
         try:
             if (self._folder / KEY_FILE).read_bytes() != self._began:  # another program erased it and began one
                 raise CredentialError(_("this history was erased"), hint=_("open the new one with its passphrase"))

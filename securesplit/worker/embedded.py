@@ -73,7 +73,7 @@ class EmbeddedWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._made.is_inherited:
-            return  # the parent's worker goes on
+            return  # the parent's worker keeps running
         self.front.stop(0.0)
         self._thread.join()
 

@@ -76,7 +76,7 @@ class WorkerSettings:
         credentials: the server's, where they come from no folder.
         bundle: folder of the bundle; None for the one in the package.
         workers: tail processes; 0 for one a usable core.
-        drain_s: how long a stopping worker goes on with what it has accepted.
+        drain_s: how long a stopping worker may take to finish what it has accepted.
         metrics: ``HOST:PORT`` for health and metrics; None for neither.
         metrics_anywhere: let `metrics` be an address that other machines can reach.
         metrics_hosts: further names that `metrics` is asked by.

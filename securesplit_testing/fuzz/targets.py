@@ -1,4 +1,4 @@
-"""What is fuzzed. A target spoils something by a mutation, hands it in, and returns in a word what came of it.
+"""What is fuzzed. A target corrupts something by a mutation, feeds it in, and returns the outcome as a word.
 
 A finding is any exception that a target does not expect, or an assertion of its own. Assertions go further than "no
 crash": what was refused has changed nothing, and what was accepted is what was sent.

@@ -75,7 +75,7 @@ def first_manifest(folder: Path, backbone: str, specs: dict[str, ReleaseSpec], p
 def stage_1(args: argparse.Namespace, data: Dataset) -> Path:
     """Train the whole network, from ImageNet weights to lesions, without any release.
 
-    Every generation after the first goes on from the one before, taught by all that were before it.
+    Every generation after the first continues from the one before, taught by all that were before it.
 
     Returns:
         Folder of the last generation's run.

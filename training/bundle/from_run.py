@@ -53,7 +53,7 @@ def make_bundle(
     record = run_record.read(run)
     best = run_record.best_weights(run)
     if not best.is_file():
-        raise ConfigError(f"the run in {run} has no finished epoch", hint="give the same command again, it goes on")
+        raise ConfigError(f"the run in {run} has no finished epoch", hint="give the same command again, it resumes")
     if data.digest != record["made_from"]["data_sha256"]:
         raise ConfigError(f"the run in {run} was made from other photos", hint="give the folder that it was trained on")
     config = run_record.config_of(run)

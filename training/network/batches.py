@@ -1,6 +1,6 @@
 """Batches for training: which photos in which order, balanced by class, as `tf.data` or for any Keras backend.
 
-The order of an epoch depends on seed and epoch alone, so a run that was killed goes on with the photos that it would
+The order of an epoch depends on seed and epoch alone, so a run that was killed resumes with the photos that it would
 have seen.
 """
 

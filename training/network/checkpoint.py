@@ -1,4 +1,4 @@
-"""What a run goes on from: weights and optimizer after every epoch, whole or not at all.
+"""What a run resumes from: weights and optimizer after every epoch, whole or not at all.
 
 Keras' own ``BackupAndRestore`` writes over its file, so a kill meanwhile leaves half a file and, after the first epoch,
 nothing else; and a kill between its weights and its note of the epoch trains that epoch twice.

@@ -1,7 +1,7 @@
 """How a network is trained, as named configurations; one command runs any of them (`training.train`).
 
 ``student`` is the recipe of the student project that this one grew out of. ``dermoscopy`` is the stronger one beside
-it; ``self_distillation`` goes on from its weights, taught by the network that it starts from (Furlanello et al.,
+it; ``self_distillation`` continues from its weights, taught by the network that it starts from (Furlanello et al.,
 Born-Again Neural Networks, ICML 2018). ``inception`` is the student's network, taught by the shipped bundle.
 """
 

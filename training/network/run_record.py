@@ -1,6 +1,6 @@
-"""``run.json`` of a training run: what it was made from, where, when, and what came of it.
+"""``run.json`` of a training run: what it was made from, where, when, and its result.
 
-A run folder belongs to one configuration, one set of photos and one start: going on with another is refused, because
+A run folder belongs to one configuration, one set of photos and one start: continuing with another is refused, because
 the figures would then be of no configuration at all.
 """
 
@@ -83,7 +83,7 @@ def finished(weights: Path, settings: Mapping[str, Any]) -> dict[str, Any] | Non
 
 
 def finish(weights: Path, settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-    """Note beside `weights` by which settings they were trained, and what came of it."""
+    """Note beside `weights` by which settings they were trained, and the result."""
     note = {**result, "settings": dict(settings)}
     write_text_atomic(weights.with_suffix(".json"), json.dumps(note, allow_nan=False) + "\n")
 
@@ -119,7 +119,7 @@ class RunRecord:
 
     Args:
         run: its folder.
-        made_from: what must not change in a run that goes on.
+        made_from: what must not change in a run that resumes.
         about: what may: versions, machine, precision.
         first_epoch: from which this session goes on, counted from 0.
     """
@@ -161,7 +161,7 @@ class RunRecord:
         self._write()
 
     def end(self, result: Mapping[str, Any]) -> None:
-        """Note how long it took and what came of it."""
+        """Note how long it took and the result."""
         self._session["seconds"] = round(time.monotonic() - self._started_s, 1)
         self._content |= {"status": "finished", "result": dict(result)}
         self._write()

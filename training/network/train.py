@@ -1,7 +1,7 @@
-"""Train a network by a configuration: the run folder, what it goes on from, and what is kept of it.
+"""Train a network by a configuration: the run folder, what it starts from, and what is kept.
 
 `training.train` is the command. Every device that is found is used and, told by ``TF_CONFIG``, several machines; a run
-may be killed at any moment, and the same call goes on. In the run folder: ``run.json`` (seed, data, versions, machine,
+may be killed at any moment, and the same call resumes. In the run folder: ``run.json`` (seed, data, versions, machine,
 result), ``best.weights.h5`` with its figures in ``best.weights.json``, ``history.csv`` and ``tensorboard/``.
 """
 
@@ -74,7 +74,7 @@ def train(
     Args:
         config: everything that is not about this machine.
         data: all photos; those for testing only count in its digest.
-        run: folder of the run; one that was begun goes on, one that is finished is only read.
+        run: folder of the run; one that was begun resumes, one that is finished is only read.
         weights: ImageNet weights of the backbone alone; None: random ones.
         start: best weights of another run of such a network, to go on from.
         teachers: bundles to learn from where the configuration wants a teacher; none: the one in the package.

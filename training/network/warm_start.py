@@ -1,4 +1,4 @@
-r"""The network of a bundle as a Keras model again, to go on training it: on more photos, or on a clinic's own.
+r"""The network of a bundle as a Keras model again, to continue training it: on more photos, or on a clinic's own.
 
     python -m training.network.warm_start --run build/warm [--model BUNDLE]
 

@@ -5,7 +5,7 @@
 Two CPU cores are enough. The head's maps are computed once (`training.release.cut_maps`); then an encoder learns to
 keep the diagnosis against adversaries (`training.release.guarded_press`) under a controller
 (`training.release.guarded_controller`), then decoder and the worker's network learn to read its release
-(`training.release.guarded_tail`). A run that was interrupted goes on where it last wrote a checkpoint. Into RUN go
+(`training.release.guarded_tail`). A run that was interrupted resumes where it last wrote a checkpoint. Into RUN go
 ``guarded.npz``, the float16 weights as ``PART.NUMBER``, and ``guarded.json`` with every figure.
 """
 

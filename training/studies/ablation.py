@@ -5,7 +5,7 @@ r"""What each change of a configuration brings on validation photos, side by sid
 
 Each word is one variant: ``KEY=VALUE``, several joined by commas. The configuration itself and every variant are
 trained once a seed; a variant's figure is the mean of its differences to the configuration of the same seed.
-``ablation.json`` is written after every run, so a comparison that was killed goes on; ``ablation.md`` is the table.
+``ablation.json`` is written after every run, so a comparison that was killed resumes; ``ablation.md`` is the table.
 """
 
 from __future__ import annotations

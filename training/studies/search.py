@@ -5,7 +5,7 @@ r"""Search learning rate, dropout, batch size and strength of augmentation with 
 
 Every trial trains the configuration with other values and reports its validation figure after each epoch; one that
 falls behind the median of the others at the same epoch, the second or a later one, is stopped. Trials stand in
-``search.db`` (SQLite), so a search that was killed goes on, and the trial it was killed in is tried again. A search
+``search.db`` (SQLite), so a search that was killed resumes, and the trial it was killed in is tried again. A search
 that is affordable on two cores uses a small backbone, few pixels, few photos and few epochs, as above: it ranks
 settings of *that*, and the report says so.
 """

@@ -33,7 +33,7 @@ class Search:
 
     Adam moves every pixel by about its rate, however little the release depends on it. A release of a few numbers
     needs a far smaller rate than a map, or the search only makes noise that it must take away again. So the first few
-    steps are tried at several rates, and the search goes on from its start at the one that got furthest.
+    steps are tried at several rates, and the search restarts at the one that got furthest.
 
     Args:
         steps: at most, those of the trials aside.

@@ -1,6 +1,6 @@
 """What ``securesplit doctor`` looks at, a module a subject.
 
-Every check is a generator of findings and goes on after an error, so that one run shows all there is to fix. A check
+Every check is a generator of findings and continues after an error, so that one run shows all there is to fix. A check
 changes nothing: it makes no folder, no key and no ledger.
 """
 

@@ -3,7 +3,7 @@
 Invariants:
 
 - Handing over never blocks. What finds the queue full is dropped and counted.
-- What cannot be written (a full disk, a closed stream) is dropped and counted, and the thread goes on.
+- What cannot be written (a full disk, a closed stream) is dropped and counted, and the thread continues.
 - Whatever was dropped is reported by its number as a gap in what is written, as soon as something can be written.
 """
 

@@ -5,7 +5,7 @@ Invariants:
 - The file is 0600 and only ever appended to; what is not a regular file of ours is refused.
 - A line names a certificate (NAME and fingerprint) and counts; it holds no address, no release, no answer and no key.
 - Recording never waits for the disk: a thread writes, and what it cannot write is counted, warned of once a
-  minute, and told in a line ``lost`` as soon as the disk takes lines again. Serving goes on.
+  minute, and told in a line ``lost`` as soon as the disk takes lines again. Serving continues.
 - Each batch of lines is on the disk (``fsync``) before the next one is written. A session without a line ``ended``
   before the next line ``started`` ended with the worker's process.
 """
@@ -106,7 +106,7 @@ class SessionLog:
         self.written += kept
         if error is not None:
             so_far = counted(self.lost + len(lines) - kept, "line")
-            self._warn(f"{error.strerror}; so far {so_far} lost, serving goes on")
+            self._warn(f"{error.strerror}; so far {so_far} lost, serving continues")
         return Written(kept, gap=bool(gap and whole))
 
     def _write(self, data: bytes) -> tuple[int, OSError | None]:

@@ -7,7 +7,7 @@ Invariants:
 - A batch whose tail died or hung is given back, and its jobs then run alone. A job that took `max_deaths` tails with
   it, or that failed alone, is poison.
 - While no tail can start at all, `failure` says why and what waits is given up. Deaths without a report count only
-  before the first tail was ready; later they may pass, and what waits goes on waiting until its client's deadline.
+  before the first tail was ready; later they may pass, and what waits keeps waiting until its client's deadline.
 - Nothing here blocks: the owner waits with its `Poller` and calls `step`.
 """
 
