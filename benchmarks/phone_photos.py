@@ -18,7 +18,7 @@ from benchmarks.accuracy import through_the_wire
 from benchmarks.table import show
 from securesplit.model import Bundle
 from training.data.photo import Photo
-from training.evaluation.deployed import auc_interval
+from training.evaluation.resampling import auc_interval
 
 KINDS = ("benign", "malignant", "actinic_keratosis")
 

@@ -25,8 +25,14 @@ from securesplit.privacy.release import ReleaseSpec
 from training import command
 from training.bundle.spread import NoiseFree
 from training.data.dataset import Dataset, Split
-from training.evaluation import deployed
-from training.evaluation.deployed import SECRET, SENSITIVITY
+from training.evaluation import deployed, metrics
+from training.evaluation.calibration import (
+    SENSITIVITY,
+    expected_calibration_error,
+    platt,
+    threshold_for_sensitivity,
+)
+from training.evaluation.deployed import SECRET
 
 MORE_NOISE = tuple(round(0.25 * 2 ** (n / 2), 4) for n in range(-1, 13))  # σ/C; an ε from about 80 down to 0.4
 DRAWS = 16  # of the noise of each photo
@@ -88,8 +94,8 @@ def _read(
         BundleError: a probability that can be answered lies at the threshold.
     """
     fitted = np.tile(splits["validation"].malignant, draws)
-    calibration = Calibration(*deployed.platt(logits["validation"], fitted))
-    cutoff = deployed.threshold_for_sensitivity(
+    calibration = Calibration(*platt(logits["validation"], fitted))
+    cutoff = threshold_for_sensitivity(
         logits["validation"], fitted, SENSITIVITY, **({} if spec.levels is None else _apart(calibration, logits))
     )
     threshold = calibration.probability(cutoff)
@@ -98,8 +104,8 @@ def _read(
         probability = np.array([calibration.probability(x) for x in logits[name]])
         if spec.levels is not None:
             check_threshold(threshold, probability)
-        ece = deployed.expected_calibration_error(probability, np.tile(split.malignant, draws))
-        quality[name] = {**deployed.scores(logits[name], split, cutoff, draws=draws), "ece": round(ece, 4)}
+        ece = expected_calibration_error(probability, np.tile(split.malignant, draws))
+        quality[name] = {**metrics.scores(logits[name], split, cutoff, draws=draws), "ece": round(ece, 4)}
     return NoiseCalibration(
         spec.sigma_per_clip, calibration, threshold, quality, noise_free.spread(logits["validation"])
     )
@@ -171,7 +177,7 @@ def main() -> None:
     data = Dataset.read(args.data, args.run.parent / "pixels")
     manifest = measure_and_write(args.bundle, Bundle.load(args.bundle).manifest, data)
     for split in ("validation", "test"):
-        print(split, deployed.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")
+        print(split, metrics.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")
 
 
 if __name__ == "__main__":

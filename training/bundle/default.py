@@ -31,7 +31,7 @@ from training.bundle.calibrate import measure_and_write
 from training.bundle.from_run import make_bundle
 from training.data.dataset import Dataset
 from training.data.photo import SIDE
-from training.evaluation import deployed
+from training.evaluation import metrics
 from training.network import run_record
 from training.network.config import CONFIGS
 from training.network.model import shipped_network
@@ -163,7 +163,7 @@ def main() -> None:
     args = arguments().parse_args()
     manifest = build(args, Dataset.read(args.data, args.run.parent / "pixels"))
     for split in ("validation", "test"):
-        print(split, deployed.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")
+        print(split, metrics.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")
 
 
 if __name__ == "__main__":

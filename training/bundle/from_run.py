@@ -19,7 +19,7 @@ from securesplit.model import Manifest, backbones, convert, packing, splitting
 from training import command
 from training.bundle.calibrate import measure_and_write
 from training.data.dataset import Dataset, centre_square
-from training.evaluation.deployed import summary
+from training.evaluation.metrics import summary
 from training.network import run_record
 from training.network.model import build_model
 

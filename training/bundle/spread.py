@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.model.spread import Spread
-from training.evaluation import deployed
+from training.evaluation.calibration import platt
+from training.evaluation.resampling import both_classes, lesion_samples
 
 KNOTS = 16
 REFITS = 200
@@ -52,14 +54,8 @@ class NoiseFree:
             lesions: ``(n,)`` which lesion each photo shows.
             seed: of the bootstrap.
         """
-        rng = np.random.default_rng(seed)
-        _, group = np.unique(lesions, return_inverse=True)
-        members = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
-        fits: list[tuple[float, float]] = []
-        while len(fits) < REFITS:
-            rows = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
-            if 0 < malignant[rows].sum() < len(rows):
-                fits.append(deployed.platt(logits[rows].astype(np.float32), malignant[rows]))
+        samples = islice(both_classes(lesion_samples(np.asarray(lesions), seed=seed), malignant), REFITS)
+        fits = [platt(logits[rows].astype(np.float32), malignant[rows]) for rows in samples]
         return cls(np.asarray(logits, np.float64), _knots(logits), np.array(fits))
 
     def spread(self, logits: NDArray[Any]) -> Spread:

@@ -1,36 +1,23 @@
-"""Figures of merit with intervals, from logits and labels alone.
+"""Figures of merit from logits and labels alone, with intervals (`training.evaluation.resampling`).
 
-Intervals are 95 % by bootstrap over lesions: the photos of one lesion are drawn together, because they are not
-independent. All functions take a whole split, ``(n,)`` arrays in the same order.
+All functions take a whole split, ``(n,)`` arrays in the same order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from training.data.dataset import Split
 from training.data.photo import Photo
-from training.evaluation.deployed import expected_calibration_error
+from training.evaluation.calibration import expected_calibration_error
+from training.evaluation.resampling import Array, Figure, auc_interval, bootstrap
 
-Array = NDArray[Any]
 MIN_CASES = 10  # malignant and benign photos that a stratum needs for an AUC
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A measured value with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
 def partial_auc(malignant: Array, scores: Array, sensitivity: float = 0.8) -> float:
@@ -56,43 +43,6 @@ def at_threshold(malignant: Array, called: Array) -> dict[str, float]:
     }
 
 
-def ece(probability: Array, malignant: Array) -> float:
-    """Expected calibration error over ten equally filled bins, fewer where there are fewer photos."""
-    return expected_calibration_error(probability, malignant, bins=min(10, len(probability)))
-
-
-def bootstrap(
-    measure: Callable[[Array], Mapping[str, float]], lesions: Array, malignant: Array, *, draws: int, seed: int = 1
-) -> dict[str, Figure]:
-    """Every figure of `measure` with its interval.
-
-    Args:
-        measure: row numbers -> figures by name.
-        lesions: which lesion each photo shows.
-        malignant: bool; draws without both classes are left out.
-        draws: bootstrap samples.
-        seed: of the samples.
-    """
-    rng = np.random.default_rng(seed)
-    _, group = np.unique(lesions, return_inverse=True)
-    order = np.argsort(group, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(group))[:-1])
-    sampled: dict[str, list[float]] = {}
-    for _ in range(draws):
-        rows = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
-        if 0 < malignant[rows].sum() < len(rows):
-            for name, value in measure(rows).items():
-                sampled.setdefault(name, []).append(value)
-    found = measure(np.arange(len(malignant)))
-    return {name: _figure(value, sampled.get(name, [])) for name, value in found.items()}
-
-
-def _figure(value: float, sampled: list[float]) -> Figure:
-    known = [v for v in sampled if np.isfinite(v)]
-    low, high = np.quantile(known, [0.025, 0.975]) if known else (np.nan, np.nan)
-    return Figure(float(value), float(low), float(high))
-
-
 def ranking(scores: Array, malignant: Array, histology: Array) -> dict[str, float]:
     """AUC, pAUC above 80 % sensitivity, and AUC on histopathology-confirmed photos where both classes have any."""
     found = {"auc": float(roc_auc_score(malignant, scores)), "pauc": partial_auc(malignant, scores)}
@@ -108,7 +58,11 @@ def deployed(
 
     def measure(rows: Array) -> dict[str, float]:
         p, y = probability[rows], malignant[rows]
-        return {**ranking(p, y, histology[rows]), **at_threshold(y, p >= threshold), "ece": ece(p, y)}
+        return {
+            **ranking(p, y, histology[rows]),
+            **at_threshold(y, p >= threshold),
+            "ece": expected_calibration_error(p, y),
+        }
 
     return bootstrap(measure, lesions, malignant, draws=draws)
 
@@ -155,24 +109,27 @@ def _auc_of(probability: Array, malignant: Array) -> Callable[[Array], dict[str,
     return lambda rows: {"auc": float(roc_auc_score(malignant[rows], probability[rows]))}
 
 
-def reliability(probability: Array, malignant: Array, bins: int = 10) -> list[tuple[float, float, int]]:
-    """(mean probability, share that is malignant, photos) of equally filled bins, as the ECE uses them."""
-    groups = np.array_split(np.argsort(probability), bins)
-    return [(float(probability[g].mean()), float(malignant[g].mean()), len(g)) for g in groups if len(g)]
+def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float, *, draws: int = 1) -> dict[str, float]:
+    """AUC with its interval, AUC on histopathology-confirmed photos, sensitivity and specificity at a fixed threshold.
+
+    Args:
+        logits: ``(draws * n,)``, all photos of a draw together.
+        split: ``n`` photos.
+        threshold_logit: from which on a photo is called malignant.
+        draws: how often the noise of each photo was drawn.
+    """
+    malignant, histology = np.tile(split.malignant.astype(bool), draws), np.tile(split.histology, draws)
+    auc, low, high = auc_interval(logits, malignant, np.tile([p.lesion for p in split.photos], draws))
+    decisions = at_threshold(malignant, logits >= threshold_logit)
+    result = {"auc": auc, "auc_low": low, "auc_high": high, **decisions}
+    if histology.any():
+        result["auc_histology"] = float(roc_auc_score(malignant[histology], logits[histology]))
+    return {key: round(value, 4) for key, value in result.items()}
 
 
-def temperature(logits: Array, malignant: Array) -> float:
-    """The T of ``p = σ(logit / T)`` that makes the labels likeliest (Guo et al. 2017), by golden-section search."""
-    low, high = np.log(0.05), np.log(20.0)
-    ratio = (np.sqrt(5) - 1) / 2
-    for _ in range(60):
-        a, b = high - ratio * (high - low), low + ratio * (high - low)
-        if _loss(logits / np.exp(a), malignant) < _loss(logits / np.exp(b), malignant):
-            high = b
-        else:
-            low = a
-    return float(np.exp((low + high) / 2))
-
-
-def _loss(logits: Array, malignant: Array) -> float:
-    return float(np.mean(np.logaddexp(0.0, np.where(malignant, -logits, logits))))
+def summary(measured: Mapping[str, Mapping[str, float]]) -> str:
+    """A table for people: a row a preset."""
+    columns = ["auc", "auc_histology", "sensitivity", "specificity", "balanced_accuracy", "ece"]
+    head = f"{'preset':10}" + "".join(f"{c:>19}" for c in columns)
+    rows = [f"{n:10}" + "".join(f"{m.get(c, float('nan')):>19.4f}" for c in columns) for n, m in measured.items()]
+    return "\n".join([head, *rows])

@@ -19,14 +19,20 @@ from securesplit.text import figures_json, rounded_up
 from training import command
 from training.data.dataset import Dataset
 from training.evaluation import metrics, model_card, plots
-from training.evaluation.deployed import SENSITIVITY, threshold_for_sensitivity
+from training.evaluation.calibration import (
+    SENSITIVITY,
+    expected_calibration_error,
+    temperature,
+    threshold_for_sensitivity,
+)
 from training.evaluation.predictions import Predictions, predict
+from training.evaluation.resampling import Figure
 
 DRAWS = 1000
 
 
 def measure(bundle: Bundle, predictions: Predictions, draws: int = DRAWS) -> dict[str, Any]:
-    """Every figure of the card, as JSON types and `training.evaluation.metrics.Figure`."""
+    """Every figure of the card, as JSON types and `training.evaluation.resampling.Figure`."""
     malignant, photos = predictions.malignant("test"), predictions.photos["test"]
     presets = {name: _preset(predictions, preset, draws) for name, preset in bundle.presets.items()}
     default = bundle.preset()
@@ -58,7 +64,7 @@ def _counts(predictions: Predictions, split: str) -> dict[str, int]:
     }
 
 
-def _baseline(predictions: Predictions, draws: int) -> dict[str, metrics.Figure]:
+def _baseline(predictions: Predictions, draws: int) -> dict[str, Figure]:
     """The colour-only model as a preset is measured: its threshold too is fixed on validation photos."""
     threshold = threshold_for_sensitivity(predictions.baseline["val"], predictions.malignant("val"), SENSITIVITY)
     return metrics.deployed(
@@ -82,7 +88,7 @@ def _probability(predictions: Predictions, preset: Preset) -> dict[str, Any]:
 def _preset(predictions: Predictions, preset: Preset, draws: int) -> dict[str, Any]:
     name, malignant = preset.spec.preset, predictions.malignant("test")
     raw = predictions.logits["test"][name].astype(np.float64)
-    temperature = metrics.temperature(predictions.logits["val"][name].astype(np.float64), predictions.malignant("val"))
+    fitted = temperature(predictions.logits["val"][name].astype(np.float64), predictions.malignant("val"))
     test = metrics.deployed(
         _probability(predictions, preset)["test"],
         malignant,
@@ -94,9 +100,9 @@ def _preset(predictions: Predictions, preset: Preset, draws: int) -> dict[str, A
     return {
         "test": test,
         "threshold": preset.threshold,
-        "ece_before": metrics.ece(_sigmoid(raw), malignant),
-        "ece_temperature": metrics.ece(_sigmoid(raw / temperature), malignant),
-        "temperature": temperature,
+        "ece_before": expected_calibration_error(_sigmoid(raw), malignant),
+        "ece_temperature": expected_calibration_error(_sigmoid(raw / fitted), malignant),
+        "temperature": fitted,
         "validation_auc": metrics.ranking(
             predictions.logits["val"][name], predictions.malignant("val"), predictions.histology("val")
         )["auc"],

@@ -28,6 +28,7 @@ from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import SIDE, DataError, Photo
 from training.evaluation import deployed
 from training.evaluation.baseline import colour_baselines
+from training.evaluation.resampling import auc_interval
 from training.network.config import Config
 from training.network.model import build_model
 from training.network.run_record import best_weights, config_of
@@ -97,7 +98,7 @@ def _row(name: str, photos: Sequence[Photo], scores: NDArray[Any], colours: NDAr
     proven = np.array([p.dx_type == "histo" for p in photos])
     both = 0 < malignant[proven].sum() < proven.sum()
     histology = float(roc_auc_score(malignant[proven], scores[proven])) if both else None
-    auc = deployed.auc_interval(scores, malignant, lesions)
+    auc = auc_interval(scores, malignant, lesions)
     colour_auc = float(roc_auc_score(malignant, colours))
     return SourceRow(name, len(photos), int(malignant.sum()), auc, histology, colour_auc)
 

@@ -32,6 +32,8 @@ from training import command
 from training.data.dataset import Dataset
 from training.data.photo import DataError, Photo
 from training.evaluation import deployed
+from training.evaluation.calibration import expected_calibration_error
+from training.evaluation.resampling import auc_interval
 from training.gate import samples
 from training.gate.degraded import REASONS
 from training.gate.samples import Examples
@@ -147,7 +149,7 @@ def unlearned_phone(bundle: Bundle, data: Dataset) -> KindOfPhoto:
     patients = np.array([p.lesion for p in chosen])
     figures = {}
     for name, logits in deployed.deployed_logits(bundle, split, _NOISE_SECRET).items():
-        _, low, high = deployed.auc_interval(logits, malignant, patients)
+        _, low, high = auc_interval(logits, malignant, patients)
         preset = bundle.preset(name)
         probability = np.array([preset.calibration.probability(float(v)) for v in logits])
         called = probability >= preset.threshold
@@ -157,7 +159,7 @@ def unlearned_phone(bundle: Bundle, data: Dataset) -> KindOfPhoto:
             "auc_high": round(high, 4),
             "sensitivity": round(float(called[malignant].mean()), 4),
             "specificity": round(float((~called[~malignant]).mean()), 4),
-            "ece": round(deployed.expected_calibration_error(probability, malignant), 4),
+            "ece": round(expected_calibration_error(probability, malignant), 4),
         }
     return KindOfPhoto(learned=False, photos=len(chosen), figures=figures)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from securesplit.audit.attacks.lesion import pairs
 from securesplit.audit.identification import OLD_AGE
 from training.data.photo import Photo
-from training.evaluation.deployed import SENSITIVITY
+from training.evaluation.calibration import SENSITIVITY
 from training.release.quantizer import Quantizer, channel, released_auc
 
 CANDIDATES = 1000

@@ -13,6 +13,8 @@ from training.data.dataset import list_photos
 from training.data.photo import Photo
 from training.evaluation import metrics
 from training.evaluation.baseline import colour_statistics
+from training.evaluation.calibration import reliability, temperature
+from training.evaluation.resampling import bootstrap
 
 RNG = np.random.default_rng(5)
 MALIGNANT = RNG.random(600) < 0.2
@@ -38,8 +40,8 @@ def test_intervals_hold_the_value_and_grow_with_dependence() -> None:
     def measure(rows: np.ndarray) -> dict[str, float]:
         return {"share": float(MALIGNANT[rows].mean())}
 
-    alone = metrics.bootstrap(measure, np.arange(600), MALIGNANT, draws=400)["share"]
-    blocks = metrics.bootstrap(measure, (np.cumsum(MALIGNANT) // 10), MALIGNANT, draws=400)["share"]
+    alone = bootstrap(measure, np.arange(600), MALIGNANT, draws=400)["share"]
+    blocks = bootstrap(measure, (np.cumsum(MALIGNANT) // 10), MALIGNANT, draws=400)["share"]
     assert alone.low < alone.value < alone.high
     expected = 1.96 * np.sqrt(alone.value * (1 - alone.value) / 600)
     assert (alone.high - alone.low) / 2 == pytest.approx(expected, rel=0.2)
@@ -71,16 +73,16 @@ def test_strata_name_every_photo_once_a_kind() -> None:
 
 def test_temperature_undoes_overconfidence() -> None:
     malignant = RNG.random(4000) < 1 / (1 + np.exp(-(true := RNG.normal(0, 2, 4000))))
-    assert metrics.temperature(3.0 * true, malignant) == pytest.approx(3.0, rel=0.1)
+    assert temperature(3.0 * true, malignant) == pytest.approx(3.0, rel=0.1)
 
 
 def test_reliability_bins_are_equally_filled() -> None:
-    bins = metrics.reliability(1 / (1 + np.exp(-LOGITS)), MALIGNANT)
+    bins = reliability(1 / (1 + np.exp(-LOGITS)), MALIGNANT)
     assert [n for _, _, n in bins] == [60] * 10
     assert all(a[0] <= b[0] for a, b in itertools.pairwise(bins))
 
 
-def test_the_floor_sees_colour_only(tmp_path: Path) -> None:
+def test_the_baseline_sees_colour_only(tmp_path: Path) -> None:
     draw_tree(tmp_path)
     photos = [p for side in list_photos(tmp_path).values() for p in side]
     assert colour_statistics(photos).shape == (12, 27)
