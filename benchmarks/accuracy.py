@@ -5,12 +5,10 @@ python -m benchmarks.accuracy [--data ../shared/data/ham10000] [--privacy compac
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.arguments import add_presets, parser_of
 from benchmarks.table import show
 from securesplit.device.client import Client
 from securesplit.model import Bundle
@@ -53,10 +51,8 @@ def row(
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
-    parser.add_argument("--model", type=Path, default=None)
-    parser.add_argument("--privacy", "--preset", dest="presets", action="append")
+    parser = parser_of(__doc__, "../shared/data/ham10000")
+    add_presets(parser)
     args = parser.parse_args()
     bundle, photos = Bundle.load(args.model), list_photos(args.data)
     rows = [row("colour only, no network", colour_baseline(photos["train"], photos["test"]), None, photos["test"])]

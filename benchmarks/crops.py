@@ -12,16 +12,15 @@ All answers are before noise. Reasons and limits are in docs/adr/079-crop-follow
 
 from __future__ import annotations
 
-import argparse
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.arguments import add_noise_free_preset, parser_of
 from benchmarks.refusals import POINTS, Device, Outcome, opened
 from benchmarks.table import show
 from securesplit.imaging import load_square
@@ -157,12 +156,8 @@ def in_formats(device: Device, photos: list[Photo]) -> dict[str, list[float]]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--model", type=Path, default=None)
-    parser.add_argument(
-        "--privacy", "--preset", dest="preset", default="none", help="whose answers before noise are compared"
-    )
+    parser = parser_of(__doc__, "../shared/data")
+    add_noise_free_preset(parser)
     parser.add_argument("--side", choices=["val", "test"], default="test")
     parser.add_argument("--windows", type=int, default=200, help="at most so many a group")
     parser.add_argument("--photos", type=int, default=1500, help="at most so many untouched ones a group")

@@ -15,16 +15,15 @@ import contextlib
 import itertools
 import os
 import sys
-import tempfile
-import threading
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import zmq
 
-from benchmarks.processes import line, process, serve_default
+from benchmarks.processes import Threads, certificates, line, process, serve_default
 from benchmarks.table import show
 from securesplit.channel import payload
 from securesplit.channel.client import ClientChannel
@@ -32,7 +31,7 @@ from securesplit.channel.events import Reply
 from securesplit.channel.limits import REQUESTS_IN_FLIGHT
 from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
-from securesplit.pki import issuing, keystore
+from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.async_connection import AsyncConnection
 from securesplit.transport.connection import Connection
@@ -51,24 +50,20 @@ class Modest:
 
     def __init__(self, endpoint: str, certs: Path, preset: str) -> None:
         self.seen: list[float] = []
-        self._over = threading.Event()
         loaded = [keystore.load_client(certs, name, now=datetime.now(UTC)) for name in MODEST]
-        self._threads = [threading.Thread(target=self._ask, args=(endpoint, one, preset)) for one in loaded]
-        for thread in self._threads:
-            thread.start()
+        self._threads = Threads(*(partial(self._ask, endpoint, one, preset) for one in loaded))
+        self._threads.start()
 
     def stop(self) -> None:
         """End and wait."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        self._threads.stop()
 
     def _ask(self, endpoint: str, credentials: Credentials, preset: str) -> None:
         bundle = Bundle.load()
         spec = bundle.preset(preset).spec
         release = np.zeros(spec.shape, spec.dtype)
         with Connection([endpoint], credentials, bundle.identity) as connection:
-            while not self._over.wait(THINK_S):
+            while not self._threads.over.wait(THINK_S):
                 seen = self.seen
                 seen.append(connection.request(release).round_trip_ms)
 
@@ -76,14 +71,10 @@ class Modest:
 def main() -> None:
     """Print and save the table."""
     rows: list[list[object]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        certs = Path(folder) / "certs"
-        clients = [*MODEST, "greedy"]
-        issuing.create(certs, server_names=["127.0.0.1"], clients=clients, days=1, now=datetime.now(UTC))
-        with process("benchmarks.fairness", "serve", str(certs)) as worker:
-            endpoint = line(worker)
-            for kind, what in KINDS.items():
-                rows.extend([preset, what, *_compare(endpoint, certs, preset, kind)] for preset in PRESETS)
+    with certificates(*MODEST, "greedy") as certs, process("benchmarks.fairness", "serve", str(certs)) as worker:
+        endpoint = line(worker)
+        for kind, what in KINDS.items():
+            rows.extend([preset, what, *_compare(endpoint, certs, preset, kind)] for preset in PRESETS)
     columns = ["preset", "greedy client", "its answers/s"]
     measured = [f"{name} {of}" for name in ("p50", "p90") for of in ("ms quiet", "ms beside it", "ratio")]
     show("fairness", [*columns, *measured, "wanted", "p99 ms quiet", "p99 ms beside it"], rows)

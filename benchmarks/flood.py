@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,14 +22,14 @@ from pathlib import Path
 import numpy as np
 import zmq
 
-from benchmarks.processes import line, process, serve_default
+from benchmarks.processes import Threads, certificates, line, process, serve_default
 from benchmarks.table import show
 from securesplit.channel import frames
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.frames import Frame, FrameType
 from securesplit.errors import SecureSplitError
 from securesplit.model import Bundle
-from securesplit.pki import issuing, keystore
+from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.connection import Connection
 
@@ -75,27 +73,22 @@ class Clients:
         spec = bundle.preset(None).spec
         self._identity, self._release = bundle.identity, np.zeros(spec.shape, spec.dtype)
         self.seen = Seen()
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
-        self._threads.append(threading.Thread(target=self._keep_coming))
-        for thread in self._threads:
-            thread.start()
+        self._threads = Threads(*[self._ask] * CLIENTS, self._keep_coming)
+        self._threads.start()
 
     def stop(self) -> None:
         """End and wait."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        self._threads.stop()
 
     def _ask(self) -> None:
         with Connection([self._endpoint], self._credentials, self._identity) as connection:
-            while not self._over.wait(THINK_S):
+            while not self._threads.over.wait(THINK_S):
                 seen = self.seen
                 seen.open_ms.append(connection.request(self._release).round_trip_ms)
 
     def _keep_coming(self) -> None:
         with ThreadPoolExecutor(64) as newcomers:
-            while not self._over.wait(NEWCOMER_S):
+            while not self._threads.over.wait(NEWCOMER_S):
                 newcomers.submit(self._arrive, self.seen)
 
     def _arrive(self, seen: Seen) -> None:
@@ -111,15 +104,11 @@ class Clients:
 def main() -> None:
     """Print and save the table."""
     rows: list[list[object]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        certs = Path(folder) / "certs"
-        issuing.create(certs, server_names=["127.0.0.1"], clients=["device"], days=1, now=datetime.now(UTC))
-        credentials = keystore.load_client(certs, now=datetime.now(UTC))
-        with process("benchmarks.flood", "serve", str(certs)) as worker:
-            endpoint = line(worker)
-            for name, (address, addresses, connections) in FLOODS.items():
-                quiet, flooded, sent = _compare(endpoint, credentials, address, addresses, connections)
-                rows.append([name, sent, *_row(quiet, flooded)])
+    with certificates("device") as certs, process("benchmarks.flood", "serve", str(certs)) as worker:
+        endpoint, credentials = line(worker), keystore.load_client(certs, now=datetime.now(UTC))
+        for name, (address, addresses, connections) in FLOODS.items():
+            quiet, flooded, sent = _compare(endpoint, credentials, address, addresses, connections)
+            rows.append([name, sent, *_row(quiet, flooded)])
     columns = ["flood", "HELLOs/s", "open p50 ms quiet", "flood", "p99 ms quiet", "flood", "ratio", "wanted"]
     show("flood", [*columns, "newcomers", "answered %", "wanted", "median ms quiet", "flood"], rows)
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.table import show
+from securesplit.worker.resources import resident_bytes
 from securesplit_testing.fuzz import targets
 from securesplit_testing.fuzz.mutation import Mutation, draw, spell
 
@@ -158,8 +159,7 @@ def _place(error: Exception) -> str:
 
 def _resident_kib() -> int:
     gc.collect()
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0])
+    return resident_bytes() >> 10
 
 
 if __name__ == "__main__":

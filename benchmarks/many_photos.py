@@ -24,6 +24,7 @@ from securesplit import Client
 from securesplit.imaging import Listing
 from securesplit.results import Diagnosis
 from securesplit.worker import EmbeddedWorker
+from securesplit.worker.resources import resident_bytes
 from securesplit_testing.photo_files import lesion
 
 PART = 100  # photos
@@ -62,8 +63,7 @@ class Clock:
 
 def resident_mb() -> float:
     """Of this process, now."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1000
+    return resident_bytes() / 1e6
 
 
 def measure(client: Client, folder: Path) -> tuple[dict[str, Clock], list[float]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.processes import certificates
 from benchmarks.table import show
 from benchmarks.transport import NOTHING, SHAPE
-from securesplit.pki import issuing, keystore
+from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.connection import Connection
 from securesplit.worker import PoolSettings, WorkerSettings
@@ -45,9 +45,7 @@ def main() -> None:
         ["counting for one request", "", "", _count_us()],
         ["making one page of metrics (not in the front's thread)", "", "", _page_us()],
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        certs = Path(folder) / "certs"
-        issuing.create(certs, server_names=["127.0.0.1"], clients=["device"], days=1, now=datetime.now(UTC))
+    with certificates("device") as certs:
         device = keystore.load_client(certs, now=datetime.now(UTC))
         with _worker(certs, watched=False) as plain, _worker(certs, watched=True) as watched:
             rows += _rows({"nobody watches": plain, "metrics and session log": watched}, device)

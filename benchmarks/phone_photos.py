@@ -8,13 +8,13 @@ actinic keratosis counts as malignant in HAM10000, on which the shipped bundle l
 
 from __future__ import annotations
 
-import argparse
 import csv
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.accuracy import through_the_wire
+from benchmarks.arguments import add_presets, parser_of
 from benchmarks.table import show
 from securesplit.model import Bundle
 from training.data.photo import Photo
@@ -34,10 +34,8 @@ def list_phone_photos(root: Path) -> list[Photo]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/smartphone"))
-    parser.add_argument("--model", type=Path, default=None)
-    parser.add_argument("--privacy", "--preset", dest="presets", action="append")
+    parser = parser_of(__doc__, "../shared/data/smartphone")
+    add_presets(parser)
     args = parser.parse_args()
     bundle, photos = Bundle.load(args.model), list_phone_photos(args.data)
     kinds = np.array([p.dx for p in photos])

@@ -10,7 +10,6 @@ show no skin at all. Tests hold looser bounds on fewer photos (tests/integration
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.arguments import add_noise_free_preset, parser_of
 from benchmarks.table import show
 from securesplit.device.release_step import Releaser
 from securesplit.errors import PhotoError
@@ -140,12 +140,8 @@ def gate_ms(bundle: Bundle) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--model", type=Path, default=None)
-    parser.add_argument(
-        "--privacy", "--preset", dest="preset", default="none", help="whose answers before noise are compared"
-    )
+    parser = parser_of(__doc__, "../shared/data")
+    add_noise_free_preset(parser)
     parser.add_argument("--everyday", type=Path, action="append", default=[], help="more folders of everyday photos")
     parser.add_argument("--photos", type=int, default=300, help="at most so many untouched ones a group")
     parser.add_argument("--changed", type=int, default=100, help="at most so many of each version of a group")

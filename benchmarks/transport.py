@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +21,12 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from benchmarks.processes import line, process, serve_default
+from benchmarks.processes import certificates, line, process, serve_default
 from benchmarks.table import show
 from securesplit.channel.tensor import TensorSpec
 from securesplit.errors import BundleError, UnreachableError
 from securesplit.model import Bundle
-from securesplit.pki import issuing, keystore
+from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.connection import Answer, Connection
 from securesplit.worker import EmbeddedWorker, WorkerSettings
@@ -58,9 +57,7 @@ def main() -> None:
     """Print and save the table."""
     release = np.zeros(SHAPE, np.int8)
     rows: list[list[object]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        certs = Path(folder) / "certs"
-        issuing.create(certs, server_names=["127.0.0.1"], clients=["device"], days=1, now=datetime.now(UTC))
+    with certificates("device") as certs:
         credentials = keystore.load_client(certs, now=datetime.now(UTC))
         with process("benchmarks.transport", "nothing", str(certs)) as own:
             endpoint = line(own)

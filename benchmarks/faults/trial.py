@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import statistics
 import sys
 import time
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from securesplit.worker.resources import resident_bytes
 from securesplit_testing.load import Load
 
 COLUMNS = (
@@ -33,7 +33,7 @@ MIB = 1 << 20
 
 def resident_mib(pid: int) -> float:
     """Resident memory of a process, in MiB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MIB
+    return resident_bytes(pid) / MIB
 
 
 def descriptors(pid: int) -> int:

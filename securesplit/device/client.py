@@ -21,8 +21,9 @@ from securesplit.imaging import PhotoSource
 from securesplit.pki.credentials import Credentials
 from securesplit.results import Diagnosis, Refusal
 from securesplit.transport.connection import Connection
+from securesplit.transport.endpoint import LOOPBACK
 
-DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
+DEFAULT_ENDPOINT = f"tcp://{LOOPBACK}:5555"
 Outcome = Diagnosis | Refusal | SecureSplitError
 """What came of one photo of many."""
 

@@ -1,14 +1,17 @@
-"""Addresses as people write them: ``tcp://HOST:PORT``, with an IPv6 address in brackets."""
+"""Addresses as people write them: ``tcp://HOST:PORT``, with an IPv6 address in brackets; and this machine's own."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 from dataclasses import dataclass
 
 from securesplit.errors import ConfigError, UnreachableError
 
+LOOPBACK = "127.0.0.1"
+LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 _FORM = re.compile(r"tcp://(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[\w.*-]+)):(?P<port>\d{1,5})")
 _MAX_PORT = 65535
 _UNRESOLVED = "check the name's spelling, and this machine's network and DNS"
@@ -64,6 +67,31 @@ class Endpoint:
             why = getattr(error, "strerror", None) or "it is not a valid name"
             raise UnreachableError(f"the name {self.host!r} has no address ({why})", hint=_UNRESOLVED) from None
         return list(dict.fromkeys(Endpoint(str(address[0]), self.port) for *_, address in found))
+
+    def listen(self, backlog: int) -> socket.socket:
+        """A TCP socket that listens at this address, for HTTP servers on this machine.
+
+        Raises:
+            OSError: it is not an address of this machine, or another program listens there.
+        """
+        made = socket.socket(socket.AF_INET6 if self.is_ipv6 else socket.AF_INET)
+        try:
+            if os.name == "posix":  # on Windows it would let another program take the port over
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind((self.host, self.port))
+            made.listen(backlog)
+        except OSError:
+            made.close()
+            raise
+        return made
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is an address, without brackets, that only this machine reaches; a name is not one."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_address(host: str) -> bool:

@@ -20,6 +20,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from securesplit.transport.endpoint import LOOPBACK
 from securesplit.ui.access import Access, same
 
 HEADERS = {
@@ -53,7 +54,7 @@ class Guard:
 
     def __init__(self, inner: ASGIApp, access: Access, port: int) -> None:
         self._inner, self._access = inner, access
-        self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
+        self._hosts = {f"{LOOPBACK}:{port}", f"localhost:{port}"}
         self._cookie = cookie_name(port)
         self._at_work = 0
 

@@ -19,11 +19,10 @@ from starlette.types import ASGIApp
 
 from securesplit.device.async_client import AsyncClient
 from securesplit.errors import ConfigError
+from securesplit.transport.endpoint import LOOPBACK, Endpoint
 from securesplit.ui import app
 from securesplit.ui.access import Access
 
-HOST = "127.0.0.1"
-"""The only address that the page listens on."""
 LAST_REQUESTS_S = 3
 """What requests under way at the end still have."""
 _BACKLOG = 64
@@ -122,18 +121,12 @@ def _ended_by_signals(server: _Server) -> Iterator[None]:
 
 
 def _address(port: int, key: str, lang: str | None) -> str:
-    return f"http://{HOST}:{port}/?key={key}" + (f"&lang={lang}" if lang else "")
+    return f"http://{LOOPBACK}:{port}/?key={key}" + (f"&lang={lang}" if lang else "")
 
 
 def _listen(port: int) -> socket.socket:
-    listener = socket.socket()
     try:
-        if os.name == "posix":  # on Windows it would let another program take the port over
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, port))
-        listener.listen(_BACKLOG)
+        return Endpoint(LOOPBACK, port).listen(_BACKLOG)
     except OSError as error:
-        listener.close()
         hint = "another program may listen there; choose another --port, or 0 for a free one"
-        raise ConfigError(f"cannot listen on {HOST}:{port} ({error.strerror})", hint=hint) from None
-    return listener
+        raise ConfigError(f"cannot listen on {LOOPBACK}:{port} ({error.strerror})", hint=hint) from None

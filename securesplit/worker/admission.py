@@ -27,7 +27,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from securesplit.channel.frames import HEADER_BYTES, IDENTITY_BYTES, FrameType
-from securesplit.channel.limits import Limits, TokenBuckets
+from securesplit.channel.limits import REQUESTS_IN_FLIGHT, Limits, TokenBuckets
 from securesplit.channel.tls import MAX_FLIGHT_BYTES
 from securesplit.transport.server import Incoming
 from securesplit.worker.scheduling import FairScheduler
@@ -35,7 +35,7 @@ from securesplit.worker.scheduling import FairScheduler
 HELLO_SHARE = 1 / 5  # of the front's time
 _TYPE_AT = 4  # offset of the type in a frame's header
 _MAX_WAITING_HELLOS = 256
-MESSAGES_A_CLIENT = 64  # what eight sessions may have in flight (`PoolSettings.session_limit`)
+MESSAGES_A_CLIENT = 8 * REQUESTS_IN_FLIGHT  # of eight sessions
 _HANDLED_A_TURN = 4
 _AGAIN_TURN = 4  # every fourth turn of an address is for connections that had a HELLO answered before
 _REMEMBERED = 4_096  # such connections

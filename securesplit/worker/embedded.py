@@ -15,6 +15,7 @@ from securesplit.errors import SecureSplitError
 from securesplit.forking import MadeHere
 from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
+from securesplit.transport.endpoint import LOOPBACK
 from securesplit.worker.front import Front
 from securesplit.worker.sandbox import confinement
 from securesplit.worker.served_model import ServedModel
@@ -81,7 +82,7 @@ class EmbeddedWorker:
         """The thread: it owns the sockets, and is the parent of the tails (Linux ends them when it ends)."""
         try:
             served = self._served or ServedModel.from_bundle(self._bundle)
-            self._front = Front("tcp://127.0.0.1:0", served, self._server_credentials, self._settings)
+            self._front = Front(f"tcp://{LOOPBACK}:0", served, self._server_credentials, self._settings)
         except SecureSplitError as failure:
             self._failure = failure
             return

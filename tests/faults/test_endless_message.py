@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from securesplit.worker.resources import resident_bytes
 from securesplit_testing.load import Load
 from securesplit_testing.serving import process
 from tests.transport.raw import connect
@@ -32,7 +32,7 @@ def send_endlessly(endpoint: str, frames: bytes, stop: threading.Event) -> None:
 
 
 def resident_mib(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MIB
+    return resident_bytes(pid) / MIB
 
 
 def test_it_costs_no_memory_and_honest_clients_lose_nothing(certs: Path, load: Callable[..., Load]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import socket
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from securesplit.worker.resources import resident_bytes
 from securesplit_testing import garbage
 from securesplit_testing.garbage import GREETING, KINDS, READY, draw, message
 from securesplit_testing.load import Load
@@ -75,7 +75,7 @@ def test_strangers_that_look_like_an_older_zeromq_cost_no_memory(worker: Process
             with connect(worker) as peer:
                 peer.sendall(garbage.TLS_HELLO)
                 assert ends(peer, 5.0)
-        sizes.append(int(Path(f"/proc/{worker.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+        sizes.append(resident_bytes(worker.pid))
     assert sizes[2] - sizes[1] < CONNECTIONS * 2_000, sizes  # bytes
 
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import zmq
@@ -29,6 +28,7 @@ from securesplit.transport.req_connection import ReqConnection
 from securesplit.transport.server import FrontSocket
 from securesplit.transport.sockets import SocketLimits
 from securesplit.transport.zmtp import GREETING, encode
+from securesplit.worker.resources import resident_bytes
 from securesplit_testing.serving import IDENTITY, Process, process, release, running, wait_until
 from tests.transport.raw import REQ, ROUTER, UNKNOWN, Probe, command, connect, listener, pour
 
@@ -59,7 +59,7 @@ ENDLESS: dict[str, tuple[bytes, bytes]] = {
 
 
 def resident_mb(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MB
+    return resident_bytes(pid) / MB
 
 
 @contextlib.contextmanager

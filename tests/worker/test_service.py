@@ -88,11 +88,18 @@ def test_signals_for_the_whole_group_are_for_the_front(certs: Path) -> None:
         assert worker.tails() == before
 
 
-def test_sighup_revokes_an_open_session_within_a_second(certs: Path) -> None:
+@contextlib.contextmanager
+def one_of_two_revoked(certs: Path) -> Iterator[tuple[Process, Connection, Connection]]:
+    """A worker, a device with a session whose certificate has just been revoked, and another device with a session."""
     with process(certs) as worker, connect(worker, certs) as device, connect(worker, certs, "other") as other:
         assert device.request(release(1)).logit == 1
         assert other.request(release(2)).logit == 2
         keystore.revoke(certs, "device", now=now())
+        yield worker, device, other
+
+
+def test_sighup_revokes_an_open_session_within_a_second(certs: Path) -> None:
+    with one_of_two_revoked(certs) as (worker, device, other):
         start = time.monotonic()
         worker.signal(signal.SIGHUP)
         wait_until(lambda: any("certificates reloaded" in line for line in worker.log), 5.0)
@@ -103,10 +110,7 @@ def test_sighup_revokes_an_open_session_within_a_second(certs: Path) -> None:
 
 
 def test_a_revocation_takes_effect_within_a_second(certs: Path) -> None:
-    with process(certs) as worker, connect(worker, certs) as device, connect(worker, certs, "other") as other:
-        assert device.request(release(1)).logit == 1
-        assert other.request(release(2)).logit == 2
-        keystore.revoke(certs, "device", now=now())
+    with one_of_two_revoked(certs) as (worker, device, other):
         start = time.monotonic()
         wait_until(lambda: _is_refused(device, "revoked"), 5.0)
         assert time.monotonic() - start < 1.0

@@ -23,14 +23,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from securesplit.errors import ConfigError, SecureSplitError
-from securesplit.transport.endpoint import Endpoint
+from securesplit.transport.endpoint import LOOPBACK_NAMES, Endpoint, is_loopback
 
 TEXT = "text/plain; charset=utf-8"
 _REQUEST_BYTES = 8_192
 _REQUEST_S = 2.0
 _CONNECTIONS = 32
 _BACKLOG = 64
-_LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 _ASKED = "not asked by a name of this worker; list it with --metrics-host"
 
 
@@ -75,7 +74,7 @@ class HealthServer:
     ) -> None:
         self._pages = pages
         named = address.rpartition(":")[0]
-        self._names = {_host_name(name) for name in (*_LOOPBACK_NAMES, named, *hosts)}
+        self._names = {_host_name(name) for name in (*LOOPBACK_NAMES, named, *hosts)}
         self._socket = _listen(address, anywhere=anywhere)
         self.address = str(Endpoint(*self._socket.getsockname()[:2])).removeprefix("tcp://")
         self._open: OrderedDict[asyncio.StreamWriter, None] = OrderedDict()
@@ -124,7 +123,7 @@ class HealthServer:
         """Whether every Host of a request is one of ours; `reached_at` is our end of its connection."""
         asked = [value for name, _, value in (field.partition(":") for field in fields) if name.lower() == "host"]
         return all(
-            _is_loopback(name) or name in self._names | {_host_name(reached_at)} for name in map(_without_port, asked)
+            is_loopback(name) or name in self._names | {_host_name(reached_at)} for name in map(_without_port, asked)
         )
 
     def _page(self, words: list[str]) -> Page:
@@ -153,13 +152,6 @@ def _host_name(text: str) -> str:
     return str(mapped or address)
 
 
-def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
 def _text(status: HTTPStatus, text: str) -> Page:
     return Page(status, f"{text}\n".encode())
 
@@ -176,20 +168,14 @@ def _listen(address: str, *, anywhere: bool) -> socket.socket:
     except SecureSplitError as error:
         hint = "write --metrics HOST:PORT, such as 127.0.0.1:9464"
         raise ConfigError(f"--metrics {address!r} is not an address of this machine", hint=hint) from error
-    reachable = [each.host for each in found if not ipaddress.ip_address(each.host.partition("%")[0]).is_loopback]
+    reachable = [each.host for each in found if not is_loopback(each.host)]
     if reachable and not anywhere:
         raise ConfigError(
             f"--metrics {address} can be reached from other machines ({reachable[0]})",
             hint="use 127.0.0.1, or add --metrics-anywhere and close the port in the firewall to all but your monitor",
         )
-    family = socket.AF_INET6 if found[0].is_ipv6 else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((found[0].host, found[0].port))
-        made.listen(_BACKLOG)
+        return found[0].listen(_BACKLOG)
     except OSError as error:
-        made.close()
         hint = "another program may listen there; choose another port, or 0 for a free one"
         raise ConfigError(f"cannot listen on {address} for --metrics ({error.strerror})", hint=hint) from None
-    return made

@@ -1,0 +1,30 @@
+"""Arguments that several benchmarks have in common."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def parser_of(description: str | None, data: str) -> argparse.ArgumentParser:
+    """A parser of ``--data`` and ``--model``.
+
+    Args:
+        description: the benchmark's docstring.
+        data: default folder of the photos.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(data))
+    parser.add_argument("--model", type=Path, default=None)
+    return parser
+
+
+def add_presets(parser: argparse.ArgumentParser) -> None:
+    """``--privacy``, once for each preset; none stands for all."""
+    parser.add_argument("--privacy", "--preset", dest="presets", action="append")
+
+
+def add_noise_free_preset(parser: argparse.ArgumentParser) -> None:
+    """``--privacy``, one preset, whose answers are taken before noise."""
+    about = "whose answers before noise are compared"
+    parser.add_argument("--privacy", "--preset", dest="preset", default="none", help=about)
