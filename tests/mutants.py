@@ -185,7 +185,7 @@ MUTANTS = (
     ),
     Mutant(
         "a label where answers are chance",
-        "securesplit/results.py",
+        "securesplit/results/parts.py",
         "CHANCE_AUC = 0.55",
         "CHANCE_AUC = 0.05",
         ("tests/model/test_noise_calibration.py",),
