@@ -25,8 +25,9 @@ SCHEMA = "securesplit.cuts/1"
 def cuts(model: str, side: int, weights: Path | None, output: str | None, style: str) -> None:
     """List the valid cuts of NETWORK, from input to output.
 
-    NETWORK is a .keras, .onnx or .pt2 (torch.export) file, or a backbone by name: inception_resnet_v2, inception_v3,
-    efficientnetv2b0, mobilenet_v2.
+    NETWORK is a .keras, .onnx or .pt2 (torch.export) file, or a backbone by name, such as
+    efficientnetv2b0; a name that is not known lists them all.
+
     A layer is a valid cut when every path from input to output passes through it. Parameters and multiply-adds (of one
     photo; convolutions and dense layers) are given for both sides.
     """

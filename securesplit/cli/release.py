@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from securesplit.device.release_step import Releaser
+    from securesplit.imaging import Listing
 
 
 @command()
@@ -63,17 +64,38 @@ def release(
     import numpy as np
 
     from securesplit.device.release_step import Releaser
-    from securesplit.imaging import Listing, photo_name
+    from securesplit.imaging import Listing
     from securesplit.model import Bundle
     from securesplit.privacy.noise import load_secret
 
     native_stderr.quiet_litert()
     releaser = Releaser(Bundle.load(model), load_secret(state), privacy=privacy)
     rebuild = _rebuilding(releaser) if rebuilt else None
+    releases, names, code = _collect(releaser, Listing(photos), with_noise=not without_noise, anyway=anyway)
+    spec = releaser.preset.spec
+    array = np.stack(releases) if releases else np.empty((0, *spec.shape), spec.dtype)
+    arrays = {"release": array, "photo": np.array(names, np.str_)}
+    if rebuild is not None:
+        arrays["rebuilt"] = rebuild(array)
+    _write(out, arrays)
+    counted = ngettext("{n} release", "{n} releases", len(names))
+    what = f"{spec.dtype} {spec.shape}"
+    terminal.answer(
+        _("{file}: {releases}, {what}, preset {preset}", file=out, releases=counted, what=what, preset=spec.preset)
+    )
+    return code
+
+
+def _collect(
+    releaser: Releaser, photos: Listing, *, with_noise: bool, anyway: bool
+) -> tuple[list[NDArray[Any]], list[str], int]:
+    """Releases, names and exit code; what is left out is told of."""
+    from securesplit.imaging import photo_name
+
     releases, names, code, refused = [], [], 0, 0
-    for number, photo in enumerate(Listing(photos), 1):
+    for number, photo in enumerate(photos, 1):
         try:
-            ready = releaser.release(photo, with_noise=not without_noise)
+            ready = releaser.release(photo, with_noise=with_noise)
         except PhotoError as error:
             code = error.exit_code
             why = translated(error.message)
@@ -88,23 +110,18 @@ def release(
             continue
         releases.append(ready.release)
         names.append(photo_name(photo))
-    spec = releaser.preset.spec
-    array = np.stack(releases) if releases else np.empty((0, *spec.shape), spec.dtype)
+    return releases, names, code or refused
+
+
+def _write(out: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    import numpy as np
+
     content = io.BytesIO()  # a device such as /dev/null takes bytes and no seeking
-    arrays = {"release": array, "photo": np.array(names, np.str_)}
-    if rebuild is not None:
-        arrays["rebuilt"] = rebuild(array)
     np.savez(content, allow_pickle=False, **arrays)
     try:
         out.write_bytes(content.getvalue())
     except OSError as error:
         raise ConfigError(f"cannot write {out} ({error.strerror})", hint="choose another --out") from None
-    counted = ngettext("{n} release", "{n} releases", len(names))
-    what = f"{spec.dtype} {spec.shape}"
-    terminal.answer(
-        _("{file}: {releases}, {what}, preset {preset}", file=out, releases=counted, what=what, preset=spec.preset)
-    )
-    return code or refused
 
 
 def _rebuilding(releaser: Releaser) -> Callable[[NDArray[Any]], NDArray[np.uint8]]:

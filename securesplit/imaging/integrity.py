@@ -15,7 +15,7 @@ from PIL import Image, ImageChops
 from securesplit.errors import PhotoError
 from securesplit.imaging import jpeg, png
 from securesplit.imaging.container import Container
-from securesplit.imaging.jpeg import Jpeg
+from securesplit.imaging.jpeg_structure import Jpeg, missing, missing_restarts
 
 _PROBE = bytes(range(1, 255)) * 2  # changes every picture whose decoder reads it; FF would be a marker
 _LEFT_OUT_BYTES = 8  # zeros that an arithmetic coder leaves out at the end of data; two or three in practice
@@ -38,11 +38,11 @@ def check_jpeg_structure(photo: Jpeg) -> None:
         PhotoError: what is missing.
     """
     if len(photo.scans) > 1 or photo.is_progressive:
-        if lack := jpeg.missing(photo):
+        if lack := missing(photo):
             raise PhotoError(f"the JPEG is damaged or truncated ({lack})", hint=_AGAIN)
     elif {c.id for c in photo.frame.components} != set(photo.scans[0].components):
         raise PhotoError("the JPEG is damaged or truncated (a colour is missing)", hint=_AGAIN)
-    if any(jpeg.missing_restarts(photo, scan) for scan in photo.scans):
+    if any(missing_restarts(photo, scan) for scan in photo.scans):
         raise PhotoError("the JPEG is damaged or truncated (a part of it is missing)", hint=_AGAIN)
 
 

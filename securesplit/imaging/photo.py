@@ -22,7 +22,7 @@ from securesplit.errors import PhotoError
 from securesplit.imaging import bmp, dicom, formats, heif, integrity, isolated, jpeg, png, tiff, webp
 from securesplit.imaging.container import Container, Samples
 from securesplit.imaging.dicom import Dicom
-from securesplit.imaging.jpeg import Jpeg
+from securesplit.imaging.jpeg_structure import Jpeg
 from securesplit.imaging.lesion import Place, centre_square, choose_square
 from securesplit.imaging.memory import MAX_DECODED_BYTES, check_memory, check_size, too_large
 from securesplit.imaging.photo_source import PhotoSource, check_array, read_source
