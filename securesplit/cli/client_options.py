@@ -27,7 +27,7 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
-class ClientOptions:
+class ClientFlags:
     """Which worker is asked, and how; the attributes are those of the flags."""
 
     connect: tuple[str, ...]
@@ -60,7 +60,7 @@ class ClientOptions:
                 own = worker.client_credentials
                 yield functools.partial(kind, worker.endpoint, credentials=own, local=True, **shared), ()
             return
-        from securesplit.device.client import DEFAULT_ENDPOINT
+        from securesplit.device.options import DEFAULT_ENDPOINT
 
         check_certs(click.get_current_context())
         workers = self.connect or (DEFAULT_ENDPOINT,)
@@ -81,12 +81,12 @@ _OPTIONS = (
 
 
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The flags of `ClientOptions`, which the command gets as its argument `asked`."""
+    """The flags of `ClientFlags`, which the command gets as its argument `asked`."""
 
     @functools.wraps(command)
     def collected(**arguments: Any) -> Any:
         return command(
-            asked=ClientOptions(**{each.name: arguments.pop(each.name) for each in fields(ClientOptions)}), **arguments
+            asked=ClientFlags(**{each.name: arguments.pop(each.name) for each in fields(ClientFlags)}), **arguments
         )
 
     for option in reversed(_OPTIONS):

@@ -12,7 +12,7 @@ from securesplit import tracing
 from securesplit.cli import json_csv, native_stderr, param_types, terminal
 from securesplit.cli.answers_file import AnswersFile, Query
 from securesplit.cli.batch import Batch
-from securesplit.cli.client_options import ClientOptions, client_options
+from securesplit.cli.client_options import ClientFlags, client_options
 from securesplit.cli.options import anyway_option, format_option, otel_option, photos_argument
 from securesplit.cli.output import Output, Records, Text
 from securesplit.cli.settings import command, source_of
@@ -44,7 +44,7 @@ Format: TypeAlias = Literal["text", "json", "csv"]
 @click.option("--resume", is_flag=True, help="Leave out photos that --output FILE has an answer for.")
 def diagnose(
     photos: tuple[Path, ...],
-    asked: ClientOptions,
+    asked: ClientFlags,
     anyway: bool,
     style: Format,
     explain: bool,

@@ -10,7 +10,7 @@ import click
 
 from securesplit import i18n
 from securesplit.cli import native_stderr, terminal
-from securesplit.cli.client_options import ClientOptions, client_options
+from securesplit.cli.client_options import ClientFlags, client_options
 from securesplit.cli.settings import command, source_of
 from securesplit.errors import ConfigError, OutputError
 from securesplit.i18n import gettext as _
@@ -30,7 +30,7 @@ PACKAGES = ("starlette", "uvicorn", "jinja2")
 )
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 def ui(
-    asked: ClientOptions,
+    asked: ClientFlags,
     port: int,
     no_browser: bool,
 ) -> int:

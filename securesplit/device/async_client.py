@@ -8,20 +8,17 @@ async with AsyncClient("tcp://host:5555", certs="certs") as client:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from securesplit.config import check_path, check_timeout_s, renamed
-from securesplit.device.client import DEFAULT_ENDPOINT
-from securesplit.device.pipeline import DiagnosisPipeline, PreparedRelease, ReloadingCredentials, Trace
+from securesplit.device.credentials import ReloadingCredentials
+from securesplit.device.options import ClientOptions, takes
+from securesplit.device.pipeline import DiagnosisPipeline, PreparedRelease, Trace
 from securesplit.device.release_step import Releaser
 from securesplit.errors import UnreachableError
 from securesplit.forking import MadeHere
 from securesplit.imaging import PhotoSource
-from securesplit.pki.credentials import Credentials
 from securesplit.results import Diagnosis, Refusal
 from securesplit.transport.async_connection import AsyncConnection
 
@@ -33,57 +30,15 @@ class AsyncClient:
     blocked; the ledger has another. A diagnosis that is cancelled is given up at once and costs the others nothing;
     the ledger counts it if its release was about to leave or had left.
 
-    Args:
-        connect: endpoints ``tcp://host:port`` of workers; the next one is tried where one does not answer.
-        certs: the folder that ``securesplit keygen`` wrote.
-        client: whose certificate under ``certs/clients`` to use.
-        privacy: a preset of the bundle or an ε; None: the bundle's default preset. One that does not protect the photo
-            is warned of, once, on the logger ``securesplit.privacy``, and has the claim "none" in every result.
-        budget: largest ε (at δ = 1e-5) of all that this device ever releases; None: no limit.
-        state: folder of the device's noise secret and ledger; None: the user's own.
-        model: folder of the bundle; None: the one that comes with the package.
-        timeout_s: seconds from a request's start until its answer is given up, 0.1 to 86,400.
-        credentials: already loaded, instead of `certs`.
-        local: the worker is a part of this very program (`securesplit.worker.EmbeddedWorker`): nothing leaves the
-            device, so the ledger is left alone and no budget is spent.
-        anyway: ask about photos that would be refused, too; the diagnosis says why in `Diagnosis.overridden`.
-        bundle: earlier name of `model`.
-        name: earlier name of `client`.
-
-    Raises:
-        BundleError: the bundle cannot be read or has no such preset.
-        ConfigError: an argument makes no sense.
-        CredentialError: keys or certificates are missing or not valid.
+    Its arguments are those of `ClientOptions`, by name; so are the errors that they raise.
     """
 
-    def __init__(
-        self,
-        connect: str | Sequence[str] = DEFAULT_ENDPOINT,
-        *,
-        certs: str | Path = "certs",
-        client: str = "device",
-        privacy: str | float | None = None,
-        budget: float | None = None,
-        state: str | Path | None = None,
-        model: str | Path | None = None,
-        timeout_s: float = 30.0,
-        credentials: Credentials | None = None,
-        local: bool = False,
-        anyway: bool = False,
-        bundle: str | Path | None = None,
-        name: str | None = None,
-    ) -> None:
-        timeout_s = check_timeout_s(timeout_s)
-        model = renamed(model, "model", bundle, "bundle")
-        self._credentials = ReloadingCredentials(
-            check_path(certs, "certs"), renamed(client, "client", name, "name"), credentials
-        )
-        self._pipeline = DiagnosisPipeline(
-            privacy=privacy, budget=budget, state=state, model=model, local=local, anyway=anyway
-        )
-        endpoints = [connect] if isinstance(connect, str) else list(connect)
+    @takes(ClientOptions)
+    def __init__(self, options: ClientOptions) -> None:
+        self._credentials = ReloadingCredentials(Path(options.certs), options.client, options.credentials)
+        self._pipeline = DiagnosisPipeline(options)
         self._connection = AsyncConnection(
-            endpoints, self._credentials.current, self._pipeline.identity, timeout_s=timeout_s
+            options.endpoints, self._credentials.current, self._pipeline.identity, timeout_s=options.timeout_s
         )
         self._is_closed = False
         self._made = MadeHere("AsyncClient")
@@ -96,20 +51,12 @@ class AsyncClient:
         return self._pipeline.releaser
 
     async def diagnose(self, photo: PhotoSource, *, anyway: bool | None = None) -> Diagnosis | Refusal:
-        """Ask about one photo; one of which no answer would mean anything is refused, and nothing is sent.
-
-        Args:
-            photo: a path (str or Path), a binary file object, a PIL image, or an array ``(h, w, 3) uint8`` of upright
-                sRGB pixels.
-            anyway: of this photo; None: as the client was made.
+        """As `Client.diagnose`, without blocking the event loop.
 
         Raises:
-            PhotoError: this is not a photo that can be read safely.
-            BudgetError: the release would overspend the budget; nothing was sent.
             UnreachableError: no worker answered in time, or the client was closed.
-            TrustError: a worker or this client was refused.
-            WorkerError: the worker could not compute the answer.
             ConfigError: this process is a fork of the one that made the client.
+            PhotoError, BudgetError, TrustError, WorkerError: as `Client.diagnose`.
         """
         return (await self.trace(photo, anyway=anyway))[0]
 
@@ -157,7 +104,5 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()

@@ -7,23 +7,20 @@ with Client("tcp://host:5555", certs="certs") as client:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from securesplit.config import check_path, check_timeout_s, renamed
 from securesplit.device import lookahead
-from securesplit.device.pipeline import DiagnosisPipeline, PreparedRelease, ReloadingCredentials, Trace
+from securesplit.device.credentials import ReloadingCredentials
+from securesplit.device.options import ClientOptions, takes
+from securesplit.device.pipeline import DiagnosisPipeline, PreparedRelease, Trace
 from securesplit.device.release_step import Releaser
 from securesplit.errors import SecureSplitError
 from securesplit.imaging import PhotoSource
-from securesplit.pki.credentials import Credentials
 from securesplit.results import Diagnosis, Refusal
 from securesplit.transport.connection import Connection
-from securesplit.transport.endpoint import LOOPBACK
 
-DEFAULT_ENDPOINT = f"tcp://{LOOPBACK}:5555"
 Outcome = Diagnosis | Refusal | SecureSplitError
 """What came of one photo of many."""
 
@@ -33,57 +30,15 @@ class Client:
 
     New files in `certs` (a renewed certificate, a new revocation list) are used from the next photo on.
 
-    Args:
-        connect: endpoints ``tcp://host:port`` of workers; the next one is tried where one does not answer.
-        certs: the folder that ``securesplit keygen`` wrote.
-        client: whose certificate under ``certs/clients`` to use.
-        privacy: a preset of the bundle or an ε; None: the bundle's default preset. One that does not protect the photo
-            is warned of, once, on the logger ``securesplit.privacy``, and has the claim "none" in every result.
-        budget: largest ε (at δ = 1e-5) of all that this device ever releases; None: no limit.
-        state: folder of the device's noise secret and ledger; None: the user's own.
-        model: folder of the bundle; None: the one that comes with the package.
-        timeout_s: seconds from a request's start until its answer is given up, 0.1 to 86,400.
-        credentials: already loaded, instead of `certs`.
-        local: the worker is a part of this very program (`securesplit.worker.EmbeddedWorker`): nothing leaves the
-            device, so the ledger is left alone and no budget is spent.
-        anyway: ask about photos that would be refused, too; the diagnosis says why in `Diagnosis.overridden`.
-        bundle: earlier name of `model`.
-        name: earlier name of `client`.
-
-    Raises:
-        BundleError: the bundle cannot be read or has no such preset.
-        ConfigError: an argument makes no sense.
-        CredentialError: keys or certificates are missing or not valid.
+    Its arguments are those of `ClientOptions`, by name; so are the errors that they raise.
     """
 
-    def __init__(
-        self,
-        connect: str | Sequence[str] = DEFAULT_ENDPOINT,
-        *,
-        certs: str | Path = "certs",
-        client: str = "device",
-        privacy: str | float | None = None,
-        budget: float | None = None,
-        state: str | Path | None = None,
-        model: str | Path | None = None,
-        timeout_s: float = 30.0,
-        credentials: Credentials | None = None,
-        local: bool = False,
-        anyway: bool = False,
-        bundle: str | Path | None = None,
-        name: str | None = None,
-    ) -> None:
-        timeout_s = check_timeout_s(timeout_s)
-        model = renamed(model, "model", bundle, "bundle")
-        self._credentials = ReloadingCredentials(
-            check_path(certs, "certs"), renamed(client, "client", name, "name"), credentials
-        )
-        self._pipeline = DiagnosisPipeline(
-            privacy=privacy, budget=budget, state=state, model=model, local=local, anyway=anyway
-        )
-        endpoints = [connect] if isinstance(connect, str) else list(connect)
+    @takes(ClientOptions)
+    def __init__(self, options: ClientOptions) -> None:
+        self._credentials = ReloadingCredentials(Path(options.certs), options.client, options.credentials)
+        self._pipeline = DiagnosisPipeline(options)
         self._connection = Connection(
-            endpoints, self._credentials.current, self._pipeline.identity, timeout_s=timeout_s
+            options.endpoints, self._credentials.current, self._pipeline.identity, timeout_s=options.timeout_s
         )
 
     @property
@@ -152,7 +107,5 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -10,8 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,14 +18,12 @@ from numpy.typing import NDArray
 from securesplit import tracing
 from securesplit.config import check_budget, check_path
 from securesplit.device.ledger import Ledger
+from securesplit.device.options import ClientOptions
 from securesplit.device.release_step import Release, Releaser, describe
-from securesplit.errors import BundleError, CredentialError
+from securesplit.errors import BundleError
 from securesplit.forking import own_lock
 from securesplit.imaging import PhotoSource, photo_name
 from securesplit.model import Bundle, Preset
-from securesplit.pki import keystore
-from securesplit.pki.credentials import Credentials
-from securesplit.pki.watch import FileWatch
 from securesplit.privacy.noise import load_secret
 from securesplit.results import Accuracy, Diagnosis, Interval, ModelInfo, PrivacyInfo, Refusal, Timing, Unlearned
 from securesplit.transport.answer import Answer
@@ -95,12 +91,7 @@ class DiagnosisPipeline:
     """A device's head, noise and ledger.
 
     Args:
-        privacy: a preset of the bundle or an ε; None: the bundle's default preset.
-        budget: largest ε (at δ = 1e-5) of all that this device ever releases; None: no limit.
-        state: folder of the device's noise secret and ledger; None: the user's own.
-        model: folder of the bundle; None: the one that comes with the package.
-        local: the worker is a part of this program, so nothing leaves the device and no account is kept.
-        anyway: ask about photos that the gate refuses, too; their diagnosis says so.
+        options: of the client.
 
     Raises:
         BundleError: the bundle cannot be read or has no such preset.
@@ -108,23 +99,14 @@ class DiagnosisPipeline:
         BudgetError: the ledger cannot be used.
     """
 
-    def __init__(
-        self,
-        *,
-        privacy: str | float | None,
-        budget: float | None,
-        state: str | Path | None,
-        model: str | Path | None,
-        local: bool = False,
-        anyway: bool = False,
-    ) -> None:
-        self._anyway = anyway
-        self._budget = check_budget(budget)
-        state = None if state is None else check_path(state, "state")
-        opened = Bundle.load(None if model is None else check_path(model, "model"))
+    def __init__(self, options: ClientOptions) -> None:
+        self._anyway = options.anyway
+        self._budget = check_budget(options.budget)
+        state = None if options.state is None else check_path(options.state, "state")
+        opened = Bundle.load(None if options.model is None else check_path(options.model, "model"))
         self.identity = opened.identity
-        self.releaser = Releaser(opened, load_secret(state), privacy=privacy)
-        self._ledger = None if local else Ledger(state)
+        self.releaser = Releaser(opened, load_secret(state), privacy=options.privacy)
+        self._ledger = None if options.local else Ledger(state)
         if self._ledger is not None:
             self.releaser.check_secret(self._ledger)
         self._model = ModelInfo(opened.manifest.name, opened.id)
@@ -234,38 +216,3 @@ def _interval(preset: Preset, logit: float, malignant: float, accuracy: Accuracy
         return None
     low, high = preset.spread.at(logit)
     return Interval(max(0.0, min(low, malignant) - accuracy.ece), min(1.0, max(high, malignant) + accuracy.ece))
-
-
-class ReloadingCredentials:
-    """A device's credentials, read again when their files have changed: a renewed certificate, a new revocation list.
-
-    Args:
-        folder: the certs folder.
-        name: whose certificate.
-        given: already loaded; then the folder is not looked at.
-
-    Raises:
-        CredentialError: keys or certificates are missing or not valid.
-        ConfigError: the name cannot be one of a client.
-    """
-
-    def __init__(self, folder: Path, name: str, given: Credentials | None = None) -> None:
-        self._folder, self._name = folder, name
-        paths = keystore.client_files(folder, name) if given is None else []
-        self._watch = FileWatch(paths, settle_s=0.0, clock=time.monotonic)
-        self._lock = own_lock()
-        self.current = given or self._load()
-
-    def renewed(self) -> Credentials | None:
-        """The new credentials where the files have changed since the last call, and are good; else None."""
-        with self._lock.value:
-            if not self._watch.has_changed():
-                return None
-            try:
-                self.current = self._load()
-            except CredentialError:
-                return None  # half a copy: the old ones serve until the rest of it is there
-            return self.current
-
-    def _load(self) -> Credentials:
-        return keystore.load_client(self._folder, self._name, now=datetime.now(UTC))

@@ -1,0 +1,48 @@
+"""A device's credentials, which follow their files: a renewed certificate, a new revocation list."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from securesplit.errors import CredentialError
+from securesplit.forking import own_lock
+from securesplit.pki import keystore
+from securesplit.pki.credentials import Credentials
+from securesplit.pki.watch import FileWatch
+
+
+class ReloadingCredentials:
+    """Credentials that are read again when their files have changed.
+
+    Args:
+        folder: the certs folder.
+        name: whose certificate.
+        given: already loaded; then the folder is not looked at.
+
+    Raises:
+        CredentialError: keys or certificates are missing or not valid.
+        ConfigError: the name cannot be one of a client.
+    """
+
+    def __init__(self, folder: Path, name: str, given: Credentials | None = None) -> None:
+        self._folder, self._name = folder, name
+        paths = keystore.client_files(folder, name) if given is None else []
+        self._watch = FileWatch(paths, settle_s=0.0, clock=time.monotonic)
+        self._lock = own_lock()
+        self.current = given or self._load()
+
+    def renewed(self) -> Credentials | None:
+        """The new credentials where the files have changed since the last call, and are good; else None."""
+        with self._lock.value:
+            if not self._watch.has_changed():
+                return None
+            try:
+                self.current = self._load()
+            except CredentialError:
+                return None  # half a copy: the old ones serve until the rest of it is there
+            return self.current
+
+    def _load(self) -> Credentials:
+        return keystore.load_client(self._folder, self._name, now=datetime.now(UTC))
