@@ -136,7 +136,7 @@ class ClientChannel:
         sealed = self._sealer.seal(frame, plaintext)
         self._state = state
         self._used_at = self._clock()
-        return frames.encode(sealed)
+        return sealed
 
     def receive(self, data: bytes) -> ClientEvent:
         """Take one frame of the server.

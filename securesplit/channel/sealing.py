@@ -76,8 +76,8 @@ class Sealer(_Keyed):
         self._max_sequence = max_sequence
         self.sequence = 0
 
-    def seal(self, frame: Frame, plaintext: bytes) -> Frame:
-        """Return ``frame`` with the next sequence number and the sealed plaintext appended to its body.
+    def seal(self, frame: Frame, plaintext: bytes) -> bytes:
+        """The bytes of ``frame`` with the next sequence number, and the sealed plaintext after its body.
 
         Raises:
             ProtocolError: the key has sealed its last message, or was wiped.
@@ -87,8 +87,7 @@ class Sealer(_Keyed):
             raise ProtocolError("this session has sealed its last message", hint="make a new handshake")
         self.sequence += 1
         header = Frame(frame.type, frame.code, self.sequence, frame.ref, frame.session).header
-        body = frame.body + cipher.encrypt(self._nonce(self.sequence), plaintext, header)
-        return Frame(frame.type, frame.code, self.sequence, frame.ref, frame.session, body)
+        return header + frame.body + cipher.encrypt(self._nonce(self.sequence), plaintext, header)
 
 
 class Opener(_Keyed):

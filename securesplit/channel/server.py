@@ -105,7 +105,7 @@ class ServerChannel:
         first = found.state is ServerState.ACCEPTED
         found.move(ServerStep.SEND_FIRST_REPLY if first else ServerStep.SEND_REPLY)
         kind = FrameType.FREPLY if first else FrameType.REP
-        return frames.encode(found.sealer.seal(Frame(kind, ref=ref, session=session), plaintext))
+        return found.sealer.seal(Frame(kind, ref=ref, session=session), plaintext)
 
     def error(
         self,

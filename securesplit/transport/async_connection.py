@@ -7,10 +7,8 @@ giving it a timeout of its own, leaves the session as it is for the others.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from types import TracebackType
+from collections.abc import Awaitable, Callable
 from typing import Any, Self, TypeAlias
 
 import zmq.asyncio
@@ -19,14 +17,14 @@ from numpy.typing import NDArray
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.limits import REQUESTS_IN_FLIGHT
 from securesplit.channel.payload import OutgoingRequest
-from securesplit.config import check_timeout_s
 from securesplit.errors import TrustError, UnreachableError
 from securesplit.forking import MadeHere
 from securesplit.pki.credentials import Credentials
 from securesplit.transport import answer
 from securesplit.transport.answer import Answer
+from securesplit.transport.base_connection import BaseConnection
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.failover import EndpointSelector, RetryState, Timeouts, too_crowded
+from securesplit.transport.failover import RetryState, Timeouts, too_crowded
 from securesplit.transport.multiplexed_connection import MultiplexedConnection
 from securesplit.transport.req_connection import Fault, TransportError
 from securesplit.transport.retry_policy import Retry, proven
@@ -40,35 +38,13 @@ async def _nothing() -> None:
     """Nothing is to be done before a request leaves."""
 
 
-class AsyncConnection:
+class AsyncConnection(BaseConnection):
     """A client's connection to one of several workers, for one event loop.
 
-    Args:
-        endpoints: ``tcp://HOST:PORT`` of workers that hold the same bundle; the next one is tried where one fails.
-        credentials: the client's.
-        bundle_identity: 32 bytes; both sides must hold the same bundle.
-        timeout_s: seconds from a request's start until it is given up, 0.1 to 86,400.
-        server_name: the name that the worker's certificate must hold; None: the host of each endpoint.
-        timeouts: all waiting times, where `timeout_s` is not enough.
-
-    Raises:
-        ConfigError: there is no endpoint, or one has another form; or `timeout_s` is out of range.
+    Its arguments are those of `BaseConnection`.
     """
 
-    def __init__(
-        self,
-        endpoints: Sequence[str],
-        credentials: Credentials,
-        bundle_identity: bytes,
-        *,
-        timeout_s: float = 30.0,
-        server_name: str | None = None,
-        timeouts: Timeouts | None = None,
-    ) -> None:
-        self._timeouts = timeouts or Timeouts(total_s=check_timeout_s(timeout_s))
-        self._selector = EndpointSelector(endpoints, self._timeouts)
-        self._credentials, self._identity, self._server_name = credentials, bundle_identity, server_name
-        self._refs = itertools.count(1)
+    def _start(self) -> None:
         self._turns = asyncio.Semaphore(REQUESTS_IN_FLIGHT)
         self._made = MadeHere("connection")
         require_descriptors()
@@ -90,14 +66,14 @@ class AsyncConnection:
             ConfigError: this process is a fork of the one that made the connection.
         """
         self._made.check()
-        outgoing, retries, start_s = OutgoingRequest(release), RetryState(self._timeouts), time.perf_counter()
+        request, retries = OutgoingRequest(release), RetryState(self._timeouts)
         try:
             async with asyncio.timeout(retries.deadline.left_s):
                 await self._turns.acquire()
         except TimeoutError:
             raise too_crowded() from None
         try:
-            return await self._persist(next(self._refs), outgoing, retries, before_sending, start_s)
+            return await self._persist(request, retries, before_sending)
         finally:
             self._turns.release()
 
@@ -119,9 +95,7 @@ class AsyncConnection:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     def _new_sessions(self) -> list[_AsyncWorkerSession]:
@@ -133,18 +107,17 @@ class AsyncConnection:
             self._context, endpoint, lambda: ClientChannel(credentials, self._identity, name), self._timeouts
         )
 
-    async def _persist(
-        self, ref: int, outgoing: OutgoingRequest, retries: RetryState, before_sending: BeforeSending, start_s: float
-    ) -> Answer:
+    async def _persist(self, request: OutgoingRequest, retries: RetryState, before_sending: BeforeSending) -> Answer:
         """Try until there is an answer, no endpoint is left, or no time."""
+        ref = next(self._refs)
         while True:
             if self._context.closed:
                 raise UnreachableError("the connection was closed", hint="keep it open until the last answer")
-            tried = self._selector.choose(retries)
-            plaintext, try_s = outgoing.plaintext(retries.budget_ms), self._selector.try_s(retries)
+            tried, try_s = self._selector.choose(retries), self._selector.try_s(retries)
+            plaintext = request.plaintext(retries.budget_ms)
             try:
                 exchange = await self._sessions[tried].ask(ref, plaintext, try_s, before_sending)
-                found = answer.conclude(exchange, outgoing, start_s)
+                found = answer.conclude(exchange, request, retries.deadline.elapsed_s)
             except Retry as retry:
                 await asyncio.sleep(self._selector.failed(retry, tried, retries))
             else:

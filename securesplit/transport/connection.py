@@ -8,26 +8,24 @@ given up for this request, and the error raised once every endpoint is.
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import zmq
 from numpy.typing import NDArray
 
 from securesplit.channel.payload import OutgoingRequest
-from securesplit.config import check_timeout_s
 from securesplit.errors import UnreachableError
 from securesplit.forking import PerProcess
 from securesplit.pki.credentials import Credentials
 from securesplit.transport import answer
 from securesplit.transport.answer import Answer
+from securesplit.transport.base_connection import BaseConnection
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.failover import EndpointSelector, RetryState, Timeouts, too_crowded
+from securesplit.transport.failover import RetryState, Timeouts, too_crowded
 from securesplit.transport.retry_policy import Retry
 from securesplit.transport.sockets import SocketLimits, end_context, new_context
 from securesplit.transport.worker_session import WorkerSession
@@ -59,35 +57,13 @@ class _Opened:
             session.close()
 
 
-class Connection:
+class Connection(BaseConnection):
     """A client's connection to one of several workers; many requests share one handshake. Any thread may call it.
 
-    Args:
-        endpoints: ``tcp://HOST:PORT`` of workers that hold the same bundle; the next one is tried where one fails.
-        credentials: the client's.
-        bundle_identity: 32 bytes; both sides must hold the same bundle.
-        timeout_s: seconds from a request's start until it is given up, 0.1 to 86,400.
-        server_name: the name that the worker's certificate must hold; None: the host of each endpoint.
-        timeouts: all waiting times, where `timeout_s` is not enough.
-
-    Raises:
-        ConfigError: there is no endpoint, or one has another form; or `timeout_s` is out of range.
+    Its arguments are those of `BaseConnection`.
     """
 
-    def __init__(
-        self,
-        endpoints: Sequence[str],
-        credentials: Credentials,
-        bundle_identity: bytes,
-        *,
-        timeout_s: float = 30.0,
-        server_name: str | None = None,
-        timeouts: Timeouts | None = None,
-    ) -> None:
-        self._timeouts = timeouts or Timeouts(total_s=check_timeout_s(timeout_s))
-        self._selector = EndpointSelector(endpoints, self._timeouts)
-        self._credentials, self._identity, self._server_name = credentials, bundle_identity, server_name
-        self._refs = itertools.count(1)
+    def _start(self) -> None:
         self._opened = PerProcess(self._open)
 
     def request(self, release: NDArray[Any], *, before_sending: Callable[[], None] = lambda: None) -> Answer:
@@ -105,10 +81,10 @@ class Connection:
             WorkerError: no worker can compute this request.
             ConfigError: this process may open no more files.
         """
-        outgoing, retries, start_s = OutgoingRequest(release), RetryState(self._timeouts), time.perf_counter()
+        request, retries = OutgoingRequest(release), RetryState(self._timeouts)
         opened = self._opened.value
         try:
-            return self._take_turn(opened, outgoing, retries, before_sending, start_s)
+            return self._take_turn(opened, request, retries, before_sending)
         finally:
             if opened.is_over:
                 self.close()
@@ -140,9 +116,7 @@ class Connection:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _open(self) -> _Opened:
@@ -164,10 +138,9 @@ class Connection:
     def _take_turn(
         self,
         opened: _Opened,
-        outgoing: OutgoingRequest,
+        request: OutgoingRequest,
         retries: RetryState,
         before_sending: Callable[[], None],
-        start_s: float,
     ) -> Answer:
         """Persist, while no other thread does.
 
@@ -181,7 +154,7 @@ class Connection:
             if opened.is_over or opened.is_asking:
                 raise _unusable(opened)
             mine = opened.is_asking = True
-            return self._persist(opened, next(self._refs), outgoing, retries, before_sending, start_s)
+            return self._persist(opened, request, retries, before_sending)
         finally:
             if mine:
                 opened.is_asking = False
@@ -193,21 +166,20 @@ class Connection:
     def _persist(
         self,
         opened: _Opened,
-        ref: int,
-        outgoing: OutgoingRequest,
+        request: OutgoingRequest,
         retries: RetryState,
         before_sending: Callable[[], None],
-        start_s: float,
     ) -> Answer:
         """Try until there is an answer, no endpoint is left, or no time."""
+        ref = next(self._refs)
         while True:
-            tried = self._selector.choose(retries)
-            plaintext, try_s = outgoing.plaintext(retries.budget_ms), self._selector.try_s(retries)
+            tried, try_s = self._selector.choose(retries), self._selector.try_s(retries)
+            plaintext = request.plaintext(retries.budget_ms)
             try:
                 exchange = opened.sessions[tried].ask(
                     opened.context, ref, plaintext, try_s, before_sending=before_sending
                 )
-                found = answer.conclude(exchange, outgoing, start_s)
+                found = answer.conclude(exchange, request, retries.deadline.elapsed_s)
             except Retry as retry:
                 time.sleep(self._selector.failed(retry, tried, retries))
             else:

@@ -51,7 +51,7 @@ class RetryState:
     def __init__(
         self,
         timeouts: Timeouts,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.perf_counter,
         random_fraction: Callable[[], float] = random.random,
     ) -> None:
         self.deadline = Deadline(timeouts.total_s, clock)

@@ -167,7 +167,7 @@ class MultiplexedConnection:
             self._moment.set_result(None)
 
     def _send(self, frame: bytes) -> None:
-        self._push(self._wire.message(frame))
+        self._push(self._wire.announce(len(frame)) + frame)
 
     def _push(self, data: bytes) -> None:
         """Send without waiting; what the socket does not take at once its own future sends later."""

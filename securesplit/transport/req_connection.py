@@ -23,6 +23,7 @@ from securesplit.transport.sockets import WORKER, SocketLimits, client_socket, r
 from securesplit.transport.zmtp import ZmtpError
 
 _AnswerT = TypeVar("_AnswerT")
+_DELIMITER = zmtp.header(0, more=True)  # the empty part that a REQ puts before its message
 MONITOR_EVENT = struct.Struct("=hi")
 DOWN = {zmq.EVENT_CLOSED, zmq.EVENT_DISCONNECTED}
 WATCHED = sum(DOWN)
@@ -73,10 +74,10 @@ class Wire:
         """Return, once, what must be sent now."""
         return self._zmtp.output()
 
-    def message(self, body: bytes) -> bytes:
-        """The bytes of a message to send; it may be answered once."""
+    def announce(self, size: int) -> bytes:
+        """The bytes to send before a message of `size` bytes, which may be answered once."""
         self._unanswered += 1
-        return zmtp.encode((b"", body))
+        return _DELIMITER + zmtp.header(size)
 
     def receive(self, chunk: bytes) -> None:
         """Take a chunk of the socket's; an empty one says that the connection begins or ends.
@@ -187,7 +188,7 @@ class ReqConnection:
         Raises:
             TransportError: refused, lost, silent for `timeout_s`, or no worker; the connection must be closed.
         """
-        self._unsent = self._wire.message(message)
+        self._unsent = self._wire.announce(len(message)) + message
         self._flush()
         end = time.monotonic() + timeout_s
         while True:

@@ -47,7 +47,7 @@ def encode(parts: Sequence[bytes]) -> bytes:
     last = len(parts) - 1
     pieces = []
     for place, part in enumerate(parts):
-        pieces.append(_header(_MORE if place < last else 0, len(part)))
+        pieces.append(header(len(part), more=place < last))
         pieces.append(part)
     return b"".join(pieces)
 
@@ -55,6 +55,11 @@ def encode(parts: Sequence[bytes]) -> bytes:
 def ping() -> bytes:
     """A PING with neither time to live nor context."""
     return _command(b"PING", bytes(2))
+
+
+def header(size: int, *, more: bool = False) -> bytes:
+    """What goes before a part of a message, of `size` bytes; `more` of them follow."""
+    return _header(_MORE if more else 0, size)
 
 
 def _header(flags: int, size: int) -> bytes:

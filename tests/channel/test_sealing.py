@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from securesplit.channel import sealing
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.events import Request
-from securesplit.channel.frames import Frame, FrameError, FrameType
+from securesplit.channel.frames import Frame, FrameError, FrameType, decode
 from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer, derive, exporter_context
 from securesplit.channel.server import ServerChannel
 from securesplit.channel.states import ProtocolError
@@ -26,7 +26,7 @@ FRAME = Frame(FrameType.REQ, ref=7, session=b"s" * 16)
 def test_sealed_bytes_are_the_documented_aes_256_gcm() -> None:
     sealer = Sealer(KEY, IV)
     for sequence in (1, 2, 3):
-        sealed = sealer.seal(FRAME, b"plain")
+        sealed = decode(sealer.seal(FRAME, b"plain"))
         nonce = (int.from_bytes(IV, "big") ^ sequence).to_bytes(12, "big")
         assert sealed.seq == sequence
         assert AESGCM(KEY).decrypt(nonce, sealed.body, sealed.header) == b"plain"
@@ -35,14 +35,14 @@ def test_sealed_bytes_are_the_documented_aes_256_gcm() -> None:
 @given(st.lists(st.binary(max_size=50), max_size=20))
 def test_what_is_sealed_in_order_opens_in_order(messages: list[bytes]) -> None:
     sealer, opener = Sealer(KEY, IV), Opener(KEY, IV)
-    assert [opener.open(sealer.seal(FRAME, message)) for message in messages] == messages
+    assert [opener.open(decode(sealer.seal(FRAME, message))) for message in messages] == messages
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=30))
 def test_of_any_delivery_exactly_the_rising_part_is_accepted(order: list[int]) -> None:
     """Replays, reordering and gaps at once: the model is a running maximum."""
     sealer, opener = Sealer(KEY, IV), Opener(KEY, IV)
-    sent = [sealer.seal(FRAME, bytes([index])) for index in range(10)]
+    sent = [decode(sealer.seal(FRAME, bytes([index]))) for index in range(10)]
     highest = -1
     for index in order:
         if index > highest:
@@ -150,7 +150,7 @@ def test_a_million_messages_use_a_million_nonces(monkeypatch: pytest.MonkeyPatch
 def test_a_key_seals_its_last_message_and_then_refuses() -> None:
     sealer = Sealer(KEY, IV)
     for _ in range(MAX_SEQUENCE):
-        last = sealer.seal(FRAME, b"")
+        last = decode(sealer.seal(FRAME, b""))
     assert last.seq == MAX_SEQUENCE
     with pytest.raises(ProtocolError, match="sealed its last message"):
         sealer.seal(FRAME, b"")
@@ -161,13 +161,13 @@ def test_an_opener_takes_nothing_past_the_last_message() -> None:
     sealer, opener = Sealer(KEY, IV, max_sequence=MAX_SEQUENCE + 1), Opener(KEY, IV)
     sealer.sequence = MAX_SEQUENCE
     with pytest.raises(FrameError, match="past the last"):
-        opener.open(sealer.seal(FRAME, b""))
+        opener.open(decode(sealer.seal(FRAME, b"")))
     assert opener.sequence == 0
 
 
 def test_a_wiped_key_is_gone() -> None:
     sealer, opener = Sealer(KEY, IV), Opener(KEY, IV)
-    sealed = sealer.seal(FRAME, b"")
+    sealed = decode(sealer.seal(FRAME, b""))
     sealer.wipe()
     opener.wipe()
     for use in (lambda: sealer.seal(FRAME, b""), lambda: opener.open(sealed)):
@@ -191,14 +191,14 @@ def _use_in_child(pipe: Connection, sealer: Sealer, opener: Opener, sealed: Fram
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_process_finds_its_keys_wiped_the_parent_not() -> None:
     sealer, opener = Sealer(KEY, IV), Opener(KEY, IV)
-    sealed = sealer.seal(FRAME, b"")
+    sealed = decode(sealer.seal(FRAME, b""))
     here, there = multiprocessing.Pipe()
     child = multiprocessing.get_context("fork").Process(target=_use_in_child, args=(there, sealer, opener, sealed))
     child.start()
     assert here.recv() == ["this session's keys were wiped"] * 2
     child.join()
     assert opener.open(sealed) == b""
-    assert sealer.seal(FRAME, b"").seq == 2
+    assert decode(sealer.seal(FRAME, b"")).seq == 2
 
 
 def test_nothing_of_a_key_shows_in_a_representation() -> None:

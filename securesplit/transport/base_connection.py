@@ -1,0 +1,47 @@
+"""What both connections have in common: where requests go, how long they wait, and their ids."""
+
+from __future__ import annotations
+
+import abc
+import itertools
+from collections.abc import Sequence
+
+from securesplit.config import check_timeout_s
+from securesplit.pki.credentials import Credentials
+from securesplit.transport.failover import EndpointSelector, Timeouts
+
+
+class BaseConnection(abc.ABC):
+    """A client's connection to one of several workers.
+
+    Args:
+        endpoints: ``tcp://HOST:PORT`` of workers that hold the same bundle; the next one is tried where one fails.
+        credentials: the client's.
+        bundle_identity: 32 bytes; both sides must hold the same bundle.
+        timeout_s: seconds from a request's start until it is given up, 0.1 to 86,400.
+        server_name: the name that the worker's certificate must hold; None: the host of each endpoint.
+        timeouts: all waiting times, where `timeout_s` is not enough.
+
+    Raises:
+        ConfigError: there is no endpoint, or one has another form; or `timeout_s` is out of range.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        credentials: Credentials,
+        bundle_identity: bytes,
+        *,
+        timeout_s: float = 30.0,
+        server_name: str | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        self._timeouts = timeouts or Timeouts(total_s=check_timeout_s(timeout_s))
+        self._selector = EndpointSelector(endpoints, self._timeouts)
+        self._credentials, self._identity, self._server_name = credentials, bundle_identity, server_name
+        self._refs = itertools.count(1)
+        self._start()
+
+    @abc.abstractmethod
+    def _start(self) -> None:
+        """Make what only this kind of connection has."""
