@@ -28,7 +28,7 @@ from securesplit.audit.time_budget import READING, RUNNING, TimeBudget, for_step
 from securesplit.device.release_step import choose_preset, claim_of, unprotected
 from securesplit.errors import BundleError, ConfigError, SecureSplitError
 from securesplit.model import Bundle
-from securesplit.privacy.mechanism import Mechanism
+from securesplit.privacy.release import OwnMechanism
 
 Progress = Callable[[str], None]
 SCHEMA = "securesplit.audit/1"
@@ -129,7 +129,7 @@ class _Claim:
     found: dict[str, Any] | None
 
     @classmethod
-    def of(cls, file: Path, bundle: Bundle, profile: AuditProfile, mechanisms: Iterable[Mechanism | None]) -> _Claim:
+    def of(cls, file: Path, bundle: Bundle, profile: AuditProfile, mechanisms: Iterable[OwnMechanism | None]) -> _Claim:
         """The claim on the folder of `file`.
 
         Raises:

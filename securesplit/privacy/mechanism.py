@@ -8,20 +8,16 @@ it (ADR 089).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.errors import ConfigError
+from securesplit.privacy.release import Draw, ReleaseSpec
 
-if TYPE_CHECKING:
-    from securesplit.privacy.release import ReleaseSpec
-
-Draw = Callable[[int], bytes]
-"""So many bytes that nobody without the device's secret can tell from coins; the same ones for the same photo."""
+__all__ = ["Draw", "Mechanism", "ReleaseFunction"]
 
 
 class ReleaseFunction(Protocol):

@@ -16,9 +16,10 @@ Where the noise comes from is `securesplit.privacy.noise`; what it promises is `
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,6 @@ from numpy.typing import NDArray
 from securesplit.errors import BundleError, ConfigError
 from securesplit.privacy.accounting import DELTA, ROUNDING_VARIANCE, Loss, gaussian_mu, loss_of
 from securesplit.privacy.discrete_gaussian import DiscreteGaussian
-from securesplit.privacy.mechanism import Draw, Mechanism
 
 RELEASE_DTYPES: Final = ("int8", "int16")
 SIGMA_SQUARED_DENOMINATOR: Final = 1 << 16
@@ -36,6 +36,32 @@ SIGMA_SQUARED_DENOMINATOR: Final = 1 << 16
 CLIP_SLACK: Final = 1e-12
 """What is clipped to C exactly must land on C / step, not, by a float's last digit, a whole coarse step below. The
 integer norm is enforced afterwards, so nothing depends on this but accuracy."""
+
+Draw = Callable[[int], bytes]
+"""So many bytes that nobody without the device's secret can tell from coins; the same ones for the same photo."""
+
+
+class OwnMechanism(Protocol):
+    """What a preset may have in the place of the noise: a `securesplit.privacy.mechanism.Mechanism`."""
+
+    @property
+    def name(self) -> str:
+        """By which it is chosen."""
+
+    @property
+    def preset(self) -> str:
+        """Whose head output, grid and tail it uses."""
+
+    @property
+    def version(self) -> str:
+        """Of the package that it comes from."""
+
+    def __call__(self, grid: NDArray[np.int64], spec: ReleaseSpec, draw: Draw) -> NDArray[np.int64]:
+        """Release one photo's grid, ``spec.shape`` integers.
+
+        Raises:
+            ConfigError: it fails.
+        """
 
 
 @dataclass(frozen=True)
@@ -64,7 +90,7 @@ class ReleaseSpec:
     clip_norm: float | None = None
     sigma_per_clip: float = 0.0
     levels: tuple[int, int] | None = None
-    mechanism: Mechanism | None = field(default=None, repr=False)
+    mechanism: OwnMechanism | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         problem = self._problem()
