@@ -8,28 +8,22 @@ actinic keratosis counts as malignant in HAM10000, on which the shipped bundle l
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
 import numpy as np
 
 from benchmarks.accuracy import through_the_wire
 from benchmarks.arguments import add_presets, parser_of
 from benchmarks.table import show
 from securesplit.model import Bundle
+from training.data.collection import list_smartphone
 from training.data.photo import Photo
 from training.evaluation.resampling import auc_interval
 
 KINDS = ("benign", "malignant", "actinic_keratosis")
 
 
-def list_phone_photos(root: Path) -> list[Photo]:
-    """The photos under `root`; the patient stands for the lesion, so that a bootstrap draws patients."""
-    with (root / "metadata.csv").open(newline="") as stream:
-        return [
-            Photo(root / "images" / row["file"], row["label"] != "benign", row["patient_id"], dx=row["label"])
-            for row in csv.DictReader(stream)
-        ]
+def kind_of(photo: Photo) -> str:
+    """One of `KINDS`."""
+    return "actinic_keratosis" if photo.is_premalignant else "malignant" if photo.malignant else "benign"
 
 
 def main() -> None:
@@ -37,8 +31,8 @@ def main() -> None:
     parser = parser_of(__doc__, "../shared/data/smartphone")
     add_presets(parser)
     args = parser.parse_args()
-    bundle, photos = Bundle.load(args.model), list_phone_photos(args.data)
-    kinds = np.array([p.dx for p in photos])
+    bundle, photos = Bundle.load(args.model), list_smartphone(args.data)
+    kinds = np.array([kind_of(p) for p in photos])
     rows: list[list[object]] = []
     for preset in args.presets or bundle.presets:
         probability, called = through_the_wire(bundle, preset, photos)

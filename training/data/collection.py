@@ -12,12 +12,11 @@ A photo's *source* is what a shortcut could hang on: ``ham10000``, a collection 
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from training.data.photo import MALIGNANT_DX, SPLITS, DataError, Photo
+from training.data.photo import SPLITS, DataError, Photo, is_malignant, rows_of
 
 FOLDS = 5
 """Folds over the patients of the phone photos."""
@@ -59,7 +58,7 @@ def list_isic_archive(root: Path) -> list[Photo]:
             dx_type="histo" if row["dx_type"] == "histopathology" else row["dx_type"],
             source=row["source"],
         )
-        for row in _rows(root)
+        for row in rows_of(root / "metadata.csv")
     ]
 
 
@@ -71,7 +70,7 @@ def list_phone(root: Path) -> list[Photo]:
     """
     return [
         _phone(root, row, dx=row["dx"], biopsied=row["biopsied"], source=f"phone/{fold_of(row['patient_id'])}")
-        for row in _rows(root)
+        for row in rows_of(root / "metadata.csv")
     ]
 
 
@@ -82,7 +81,8 @@ def list_smartphone(root: Path) -> list[Photo]:
         DataError: a diagnosis is unknown.
     """
     return [
-        _phone(root, row, dx=row["diagnostic"], biopsied=row["biopsed"], source="smartphone") for row in _rows(root)
+        _phone(root, row, dx=row["diagnostic"], biopsied=row["biopsed"], source="smartphone")
+        for row in rows_of(root / "metadata.csv")
     ]
 
 
@@ -90,7 +90,7 @@ def _phone(root: Path, row: dict[str, str], *, dx: str, biopsied: str, source: s
     diagnosis = _diagnosis(dx)
     return Photo(
         path=root / "images" / row["file"],
-        malignant=diagnosis in MALIGNANT_DX,
+        malignant=is_malignant(diagnosis),
         lesion=row["patient_id"],
         dx=diagnosis,
         dx_type="histo" if biopsied == "True" else "",
@@ -124,11 +124,6 @@ def merged(ham10000: dict[str, list[Photo]], root: Path) -> dict[str, list[Photo
     if (root / "smartphone").is_dir():
         splits["test"] += list_smartphone(root / "smartphone")
     return splits
-
-
-def _rows(root: Path) -> list[dict[str, str]]:
-    with (root / "metadata.csv").open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def _diagnosis(name: str) -> str:

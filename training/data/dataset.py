@@ -9,7 +9,6 @@ once into a ``.npy`` cache, at the working height and with their aspect ratio, s
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from PIL import Image
 
 from securesplit.atomic import atomic_write
 from training.data.collection import is_collection, merged
-from training.data.photo import DX_CLASSES, MALIGNANT_DX, SPLITS, DataError, Photo
+from training.data.photo import DX_CLASSES, SPLITS, DataError, Photo, is_malignant, rows_of
 from training.data.splits import split_by_picture
 
 LABELS = ("benign", "malignant")
@@ -184,20 +183,19 @@ def list_photos(root: Path) -> dict[str, list[Photo]]:
 
 def _list_isic(root: Path) -> dict[str, list[Photo]]:
     found: dict[str, list[Photo]] = {name: [] for name in SPLITS}
-    with (root / "metadata.csv").open(newline="") as stream:
-        for row in csv.DictReader(stream):
-            found[row["split"]].append(
-                Photo(
-                    path=root / "images" / f"{row['image_id']}.jpg",
-                    malignant=row["dx"] in MALIGNANT_DX,
-                    lesion=row["group"] or row["lesion_id"],
-                    dx=row["dx"],
-                    dx_type=row["dx_type"],
-                    age=row["age"],
-                    sex=row["sex"],
-                    site=row["localization"],
-                )
+    for row in rows_of(root / "metadata.csv"):
+        found[row["split"]].append(
+            Photo(
+                path=root / "images" / f"{row['image_id']}.jpg",
+                malignant=is_malignant(row["dx"]),
+                lesion=row["group"] or row["lesion_id"],
+                dx=row["dx"],
+                dx_type=row["dx_type"],
+                age=row["age"],
+                sex=row["sex"],
+                site=row["localization"],
             )
+        )
     return found
 
 

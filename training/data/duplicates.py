@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from training.data.photo import SPLITS, Photo
 
@@ -98,15 +100,13 @@ def across_splits(photos: Mapping[str, Sequence[Photo]]) -> list[Pair]:
 
 def groups(grey: NDArray[np.float32]) -> list[int]:
     """For each of n photos the smallest index of a photo that it is linked to by near-duplicates."""
-    parent = list(range(len(grey)))
+    component = components([(i, j) for i, j, _, _ in near_duplicates(grey, grey)], len(grey))
+    first: dict[int, int] = {}
+    return [first.setdefault(number, index) for index, number in enumerate(component)]
 
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
 
-    for i, j, _, _ in near_duplicates(grey, grey):
-        a, b = root(i), root(j)
-        parent[max(a, b)] = min(a, b)
-    return [root(i) for i in range(len(grey))]
+def components(links: Sequence[tuple[int, int]], count: int) -> list[int]:
+    """Of `count` things, the number of the group that `links` put each into."""
+    rows, columns = np.array(links, np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(links), bool), (rows, columns)), shape=(count, count))
+    return [int(number) for number in connected_components(graph, directed=False)[1]]

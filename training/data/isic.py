@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import shutil
 import subprocess
 from collections import Counter
@@ -21,9 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from training import command
-from training.data.duplicates import grey_picture, groups
-from training.data.photo import MALIGNANT_DX, SPLITS, DataError
+from training.data.duplicates import components, grey_picture, groups
+from training.data.photo import SPLITS, DataError, is_malignant, rows_of
 from training.data.splits import allocate
+from training.output import write_json
 
 COLUMNS = (
     *("image_id", "split", "label", "dx", "lesion_id", "group", "dx_type", "age", "sex", "localization"),
@@ -80,7 +80,7 @@ def diagnosis(record: Mapping[str, str]) -> tuple[str, str]:
     if not dx:
         return "", "diagnosis is none of the seven" if words.strip() else "no diagnosis"
     stated = (record.get("diagnosis_1") or record.get("benign_malignant") or "").lower()
-    if stated in ("benign", "malignant") and (stated == "malignant") != (dx in MALIGNANT_DX):
+    if stated in ("benign", "malignant") and (stated == "malignant") != (is_malignant(dx)):
         return "", f"stated as {stated}, diagnosed as {dx}"
     return dx, ""
 
@@ -94,8 +94,7 @@ def arrange(folder: Path, *, seed: int = 1) -> Counter[str]:
     Raises:
         DataError: nothing usable was downloaded.
     """
-    with (folder / "images" / "metadata.csv").open(newline="", encoding="utf-8") as stream:
-        records = list(csv.DictReader(stream))
+    records = rows_of(folder / "images" / "metadata.csv")
     kept, dropped = [], []
     for record in records:
         dx, reason = diagnosis(record)
@@ -121,7 +120,7 @@ def _photo(folder: Path, isic_id: str) -> Path:
 def _row(record: Mapping[str, str], dx: str) -> Row:
     return {
         "image_id": record["isic_id"],
-        "label": "malignant" if dx in MALIGNANT_DX else "benign",
+        "label": "malignant" if is_malignant(dx) else "benign",
         "dx": dx,
         "lesion_id": record.get("lesion_id") or record["isic_id"],
         "dx_type": "histo" if "histo" in record.get("diagnosis_confirm_type", "").lower() else "",
@@ -136,20 +135,16 @@ def _group(folder: Path, rows: Sequence[Row], records: Iterable[Mapping[str, str
     """Name in ``group`` whatever must stay on one side: the same lesion, patient or picture."""
     patients = {record["isic_id"]: record.get("patient_id", "") for record in records}
     alike = groups(np.stack([grey_picture(_photo(folder, row["image_id"])) for row in rows]))
-    parent: dict[str, str] = {}
-
-    def root(key: str) -> str:
-        while parent.setdefault(key, key) != key:
-            key = parent[key]
-        return key
-
-    for row, twin in zip(rows, alike, strict=True):
-        keys = [f"photo {row['image_id']}", f"lesion {row['lesion_id']}", f"photo {rows[twin]['image_id']}"]
-        keys += [f"patient {patients[row['image_id']]}"] if patients[row["image_id"]] else []
-        for key in keys[1:]:
-            parent[root(key)] = root(keys[0])
-    for row in rows:
-        row["group"] = root(f"photo {row['image_id']}").split()[-1]
+    places: dict[str, int] = {}
+    links = []
+    for number, (row, twin) in enumerate(zip(rows, alike, strict=True)):
+        patient = patients[row["image_id"]]
+        shared = [f"lesion {row['lesion_id']}", *([f"patient {patient}"] if patient else [])]
+        links += [(number, twin), *((number, len(rows) + places.setdefault(key, len(places))) for key in shared)]
+    found = components(links, len(rows) + len(places))[: len(rows)]
+    names = {number: row["image_id"] for number, row in zip(found, rows, strict=True)}  # of the last photo of each
+    for number, row in zip(found, rows, strict=True):
+        row["group"] = names[number]
 
 
 def _split(rows: Sequence[Row], seed: int) -> None:
@@ -182,7 +177,7 @@ def main() -> None:
     if not args.arrange_only:
         args.out.mkdir(parents=True, exist_ok=True)
         download(args.out / "images", **asked)
-        (args.out / "acquired.json").write_text(json.dumps(asked, indent=1, allow_nan=False) + "\n")
+        write_json(args.out / "acquired.json", asked)
     counts = arrange(args.out, seed=args.seed)
     print(", ".join(f"{name} {counts[name]}" for name in (*SPLITS, "dropped")))
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from securesplit.audit.photos import MALIGNANT_DX
 from securesplit.errors import SecureSplitError
 
 SPLITS = ("train", "val", "test")
 SIDE = 150
 """Height and width in pixels of a photo that a network takes, the student project's size."""
-MALIGNANT_DX = frozenset({"mel", "bcc", "akiec"})
 DX_CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")
 """The seven diagnoses of HAM10000; a photo of a folder tree has none of them."""
+
+
+def is_malignant(dx: str) -> bool:
+    """Whether a diagnosis of HAM10000 is malignant."""
+    return dx in MALIGNANT_DX
+
+
+def without_fold(source: str) -> str:
+    """A photo's source, all folds of the phone photos together."""
+    return source.partition("/")[0]
 
 
 class DataError(SecureSplitError):
@@ -51,3 +62,9 @@ class Photo:
     source: str = ""
     kind: str = "dermoscopy"
     is_premalignant: bool = False
+
+
+def rows_of(metadata: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file with a head, in UTF-8."""
+    with metadata.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))

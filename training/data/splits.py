@@ -16,7 +16,7 @@ import numpy as np
 
 from securesplit.atomic import atomic_write
 from training.data.duplicates import grey_picture, groups
-from training.data.photo import SPLITS
+from training.data.photo import SPLITS, rows_of
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 RECORD = "splits.csv"
@@ -58,8 +58,7 @@ def split_by_picture(root: Path, photos: Sequence[Path], seed: int = 1) -> dict[
     names = [str(path.relative_to(root)) for path in photos]
     record = root / (EARLIER_RECORD if (root / EARLIER_RECORD).is_file() else RECORD)
     if record.is_file():
-        with record.open(newline="", encoding="utf-8") as stream:
-            found = {row["photo"]: (row["split"], row["group"]) for row in csv.DictReader(stream)}
+        found = {row["photo"]: (row["split"], row["group"]) for row in rows_of(record)}
         if set(found) != set(names):
             raise ValueError(f"{record} was made for other photos; delete it to split them again")
         return found

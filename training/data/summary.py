@@ -6,11 +6,10 @@ python -m training.data.summary --data DIR --out build/summary
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -20,18 +19,39 @@ from training import command
 from training.data.dataset import LABELS, Dataset
 from training.data.duplicates import Pair, across_splits
 from training.data.photo import SPLITS, Photo
+from training.output import text_table, write_json
 
 TILE = 96  # pixels
 COLUMNS = 10
 
 
-def count(photos: Mapping[str, Sequence[Photo]]) -> dict[str, dict[str, Any]]:
+class SplitCounts(TypedDict):
+    """Of a split."""
+
+    photos: int
+    lesions: int
+    benign: int
+    malignant: int
+    histology: int
+    diagnoses: dict[str, int]
+
+
+class NamedPair(TypedDict):
+    """Two near-duplicates, by split and file name."""
+
+    photos: list[str]
+    differing_bits: int
+    correlation: float
+
+
+def count(photos: Mapping[str, Sequence[Photo]]) -> dict[str, SplitCounts]:
     """By split: photos, lesions, photos of each class, of each diagnosis, and those confirmed by histopathology."""
     return {
         split: {
             "photos": len(photos[split]),
             "lesions": len({p.lesion for p in photos[split]}),
-            **{label: sum(p.malignant == (label == "malignant") for p in photos[split]) for label in LABELS},
+            "benign": sum(not p.malignant for p in photos[split]),
+            "malignant": sum(p.malignant for p in photos[split]),
             "histology": sum(p.dx_type == "histo" for p in photos[split]),
             "diagnoses": dict(sorted(Counter(p.dx or "unknown" for p in photos[split]).items())),
         }
@@ -57,14 +77,13 @@ def contact_sheet(photos: Mapping[str, Sequence[Photo]], seed: int = 1) -> Image
     return sheet
 
 
-def table(counts: Mapping[str, Mapping[str, Any]]) -> str:
+def table(counts: Mapping[str, SplitCounts]) -> str:
     """The counts for people."""
-    columns = ("photos", "lesions", *LABELS, "histology")
-    head = f"{'split':8}" + "".join(f"{c:>11}" for c in columns)
-    return "\n".join([head, *(f"{s:8}" + "".join(f"{c[k]:>11}" for k in columns) for s, c in counts.items())])
+    rows = {s: [c["photos"], c["lesions"], c["benign"], c["malignant"], c["histology"]] for s, c in counts.items()}
+    return text_table("split", ["photos", "lesions", *LABELS, "histology"], rows, 11)
 
 
-def name_pairs(pairs: Sequence[Pair], photos: Mapping[str, Sequence[Photo]]) -> list[dict[str, Any]]:
+def name_pairs(pairs: Sequence[Pair], photos: Mapping[str, Sequence[Photo]]) -> list[NamedPair]:
     """Near-duplicates with their file names, as JSON types."""
     return [
         {
@@ -88,7 +107,7 @@ def main() -> None:
     counts, pairs = count(photos), name_pairs(across_splits(photos), photos)
     args.out.mkdir(parents=True, exist_ok=True)
     report = {"data_sha256": data.digest, "counts": counts, "near_duplicates_across_splits": pairs}
-    (args.out / "summary.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    write_json(args.out / "summary.json", report)
     contact_sheet(photos).save(args.out / "contact_sheet.png")
     print(table(counts))
     for pair in pairs:

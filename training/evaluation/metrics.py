@@ -6,7 +6,6 @@ All functions take a whole split, ``(n,)`` arrays in the same order.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,9 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from training.data.dataset import Split
 from training.data.photo import Photo
 from training.evaluation.calibration import expected_calibration_error
+from training.evaluation.measured import Stratum
 from training.evaluation.resampling import Array, Figure, auc_interval, bootstrap
+from training.output import text_table
 
 MIN_CASES = 10  # malignant and benign photos that a stratum needs for an AUC
 
@@ -51,7 +52,7 @@ def ranking(scores: Array, malignant: Array, histology: Array) -> dict[str, floa
     return found
 
 
-def deployed(
+def of_answers(
     probability: Array, malignant: Array, histology: Array, lesions: Array, *, threshold: float, draws: int
 ) -> dict[str, Figure]:
     """Everything about one preset: ranking, decisions at its threshold, calibration error."""
@@ -87,7 +88,7 @@ def _band(age: str) -> str:
 
 def by_stratum(
     probability: Array, malignant: Array, photos: tuple[Photo, ...], *, threshold: float, draws: int, baseline: Array
-) -> list[dict[str, Any]]:
+) -> list[Stratum]:
     """A row a stratum: photos, malignant ones, and its figures where it has enough of both classes.
 
     `baseline` are the scores of the colour-only model; its AUC stands in each row as ``floor_auc``.
@@ -96,11 +97,13 @@ def by_stratum(
     rows = []
     for name, members in strata(photos).items():
         p, y = probability[members], malignant[members]
-        row: dict[str, Any] = {"stratum": name, "photos": len(members), "malignant": int(y.sum())}
+        row: Stratum = {"stratum": name, "photos": len(members), "malignant": int(y.sum())}
         if min(y.sum(), (~y).sum()) >= MIN_CASES:
             row["auc"] = bootstrap(_auc_of(p, y), lesions[members], y, draws=draws)["auc"]
             row["floor_auc"] = float(roc_auc_score(y, baseline[members]))
-            row |= at_threshold(y, p >= threshold)
+            decisions = at_threshold(y, p >= threshold)
+            row["sensitivity"], row["specificity"] = decisions["sensitivity"], decisions["specificity"]
+            row["balanced_accuracy"] = decisions["balanced_accuracy"]
         rows.append(row)
     return rows
 
@@ -130,6 +133,5 @@ def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float, *,
 def summary(measured: Mapping[str, Mapping[str, float]]) -> str:
     """A table for people: a row a preset."""
     columns = ["auc", "auc_histology", "sensitivity", "specificity", "balanced_accuracy", "ece"]
-    head = f"{'preset':10}" + "".join(f"{c:>19}" for c in columns)
-    rows = [f"{n:10}" + "".join(f"{m.get(c, float('nan')):>19.4f}" for c in columns) for n, m in measured.items()]
-    return "\n".join([head, *rows])
+    rows = {name: [f"{figures.get(c, float('nan')):.4f}" for c in columns] for name, figures in measured.items()}
+    return text_table("preset", columns, rows, 19)

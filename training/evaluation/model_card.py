@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from securesplit.model import Manifest
 from securesplit.results import DISCLAIMER
 from securesplit.text import rounded_up
+from training.evaluation.measured import Measured, Stratum
+from training.output import markdown_table
 
 _INTENDED = """\
 Research on split inference and its privacy, and teaching. The input is one dermoscopy photo of one skin lesion,
@@ -38,7 +39,7 @@ _LIMITS = """\
   mean that little is known."""
 
 
-def render(manifest: Manifest, measured: Mapping[str, Any], command: str) -> str:
+def render(manifest: Manifest, measured: Measured, command: str) -> str:
     """The card as Markdown.
 
     Args:
@@ -76,11 +77,6 @@ def _provenance(manifest: Manifest) -> str:
     return json.dumps(dict(manifest.provenance), indent=1, sort_keys=True, allow_nan=False)
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
 def _network(manifest: Manifest) -> str:
     return (
         f"`{manifest.backbone}` at {manifest.side}×{manifest.side} pixels (centre square, RGB), cut at "
@@ -89,17 +85,17 @@ def _network(manifest: Manifest) -> str:
     )
 
 
-def _data(measured: Mapping[str, Any]) -> str:
+def _data(measured: Measured) -> str:
     rows = [
         [split, c["photos"], c["malignant"], c["lesions"], c["histology"]] for split, c in measured["counts"].items()
     ]
-    table = _table(["split", "photos", "malignant", "lesions", "confirmed by histopathology"], rows)
+    table = markdown_table(["split", "photos", "malignant", "lesions", "confirmed by histopathology"], rows)
     return (
         f"All photos of one lesion are on one side of the split. Thresholds and calibration come from `val`.\n\n{table}"
     )
 
 
-def _presets(measured: Mapping[str, Any]) -> str:
+def _presets(measured: Measured) -> str:
     columns = [
         *("preset", "AUC", "AUC, histopathology-confirmed", "pAUC above 80 % sensitivity"),
         *("sensitivity", "specificity", "balanced accuracy"),
@@ -109,11 +105,11 @@ def _presets(measured: Mapping[str, Any]) -> str:
     rows.append(["colour only, no network", *(measured["floor"].get(figure, "–") for figure in names)])
     return (
         "Through the deployed halves, integer releases and exact noise. In brackets: 95 % interval, bootstrap over "
-        f"lesions. The pAUC is at most 0.2; chance is 0.02.\n\n{_table(columns, rows)}"
+        f"lesions. The pAUC is at most 0.2; chance is 0.02.\n\n{markdown_table(columns, rows)}"
     )
 
 
-def _calibration(measured: Mapping[str, Any]) -> str:
+def _calibration(measured: Measured) -> str:
     rows = [
         [
             *(f"`{name}`", f"{p['ece_before']:.3f}", f"{p['ece_temperature']:.3f} (T = {p['temperature']:.2f})"),
@@ -125,11 +121,11 @@ def _calibration(measured: Mapping[str, Any]) -> str:
     columns = ["preset", "ECE before", "after temperature alone", "as shipped (Platt)", "called malignant from"]
     return (
         "Expected calibration error over ten equally filled bins, on the test photos; both calibrations are fitted on "
-        f"validation photos with the deployed noise.\n\n{_table(columns, rows)}"
+        f"validation photos with the deployed noise.\n\n{markdown_table(columns, rows)}"
     )
 
 
-def _strata(rows: Sequence[Mapping[str, Any]]) -> str:
+def _strata(rows: Sequence[Stratum]) -> str:
     cells = [
         [
             *(row["stratum"], row["photos"], row["malignant"], row.get("auc", "–")),
@@ -137,10 +133,12 @@ def _strata(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    return _table(["group", "photos", "malignant", "AUC", "AUC, colour only", "sensitivity", "specificity"], cells)
+    return markdown_table(
+        ["group", "photos", "malignant", "AUC", "AUC, colour only", "sensitivity", "specificity"], cells
+    )
 
 
-def _privacy(measured: Mapping[str, Any]) -> str:
+def _privacy(measured: Measured) -> str:
     rows = [
         [
             *(f"`{name}`", p["release_bytes"], "no formal promise" if p["epsilon"] is None else p["epsilon"]),
@@ -149,7 +147,7 @@ def _privacy(measured: Mapping[str, Any]) -> str:
         for name, p in measured["presets"].items()
     ]
     columns = ["preset", "bytes of the release", "ε at δ = 1e-5, one photo", "certified bound: picked among 1,000"]
-    return f"{_table(columns, rows)}\n\nWhat attacks really find out is in the bundle's audit report."
+    return f"{markdown_table(columns, rows)}\n\nWhat attacks really find out is in the bundle's audit report."
 
 
 def _bound(share: float | None) -> str:

@@ -3,7 +3,7 @@
     python -m training.evaluation.report --model BUNDLE --data DIR --out docs/model_card
 
 Thresholds and calibration are the bundle's own, fixed on validation photos; everything here is measured on the test
-photos. ``metrics.json`` holds every number of the card.
+photos. ``figures.json`` holds every number of the card.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from securesplit.model import Bundle, Preset
-from securesplit.text import figures_json, rounded_up
+from securesplit.text import rounded_up
 from training import command
 from training.data.dataset import Dataset
 from training.evaluation import metrics, model_card, plots
@@ -25,14 +26,16 @@ from training.evaluation.calibration import (
     temperature,
     threshold_for_sensitivity,
 )
+from training.evaluation.measured import Counts, Measured, PresetFigures
 from training.evaluation.predictions import Predictions, predict
 from training.evaluation.resampling import Figure
+from training.output import write_json
 
 DRAWS = 1000
 
 
-def measure(bundle: Bundle, predictions: Predictions, draws: int = DRAWS) -> dict[str, Any]:
-    """Every figure of the card, as JSON types and `training.evaluation.resampling.Figure`."""
+def measure(bundle: Bundle, predictions: Predictions, draws: int = DRAWS) -> Measured:
+    """Every figure of the card."""
     malignant, photos = predictions.malignant("test"), predictions.photos["test"]
     presets = {name: _preset(predictions, preset, draws) for name, preset in bundle.presets.items()}
     default = bundle.preset()
@@ -54,7 +57,7 @@ def measure(bundle: Bundle, predictions: Predictions, draws: int = DRAWS) -> dic
     }
 
 
-def _counts(predictions: Predictions, split: str) -> dict[str, int]:
+def _counts(predictions: Predictions, split: str) -> Counts:
     malignant = predictions.malignant(split)
     return {
         "photos": len(malignant),
@@ -67,7 +70,7 @@ def _counts(predictions: Predictions, split: str) -> dict[str, int]:
 def _baseline(predictions: Predictions, draws: int) -> dict[str, Figure]:
     """The colour-only model as a preset is measured: its threshold too is fixed on validation photos."""
     threshold = threshold_for_sensitivity(predictions.baseline["val"], predictions.malignant("val"), SENSITIVITY)
-    return metrics.deployed(
+    return metrics.of_answers(
         predictions.baseline["test"],
         predictions.malignant("test"),
         predictions.histology("test"),
@@ -77,7 +80,7 @@ def _baseline(predictions: Predictions, draws: int) -> dict[str, Figure]:
     )
 
 
-def _probability(predictions: Predictions, preset: Preset) -> dict[str, Any]:
+def _probability(predictions: Predictions, preset: Preset) -> dict[str, NDArray[np.float64]]:
     """Calibrated probabilities of both splits, ``(n,)`` each."""
     return {
         split: np.array([preset.calibration.probability(float(x)) for x in by_preset[preset.spec.preset]])
@@ -85,11 +88,11 @@ def _probability(predictions: Predictions, preset: Preset) -> dict[str, Any]:
     }
 
 
-def _preset(predictions: Predictions, preset: Preset, draws: int) -> dict[str, Any]:
+def _preset(predictions: Predictions, preset: Preset, draws: int) -> PresetFigures:
     name, malignant = preset.spec.preset, predictions.malignant("test")
     raw = predictions.logits["test"][name].astype(np.float64)
     fitted = temperature(predictions.logits["val"][name].astype(np.float64), predictions.malignant("val"))
-    test = metrics.deployed(
+    test = metrics.of_answers(
         _probability(predictions, preset)["test"],
         malignant,
         predictions.histology("test"),
@@ -118,10 +121,10 @@ def _sigmoid(logits: Any) -> Any:
     return 1.0 / (1.0 + np.exp(-logits))
 
 
-def write(out: Path, bundle: Bundle, predictions: Predictions, measured: dict[str, Any], command: str) -> None:
-    """``metrics.json``, ``roc.png``, ``reliability.png`` and ``MODEL_CARD.md`` in `out`."""
+def write(out: Path, bundle: Bundle, predictions: Predictions, measured: Measured, command: str) -> None:
+    """``figures.json``, ``roc.png``, ``reliability.png`` and ``MODEL_CARD.md`` in `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "figures.json").write_text(figures_json(measured, indent=1) + "\n")
+    write_json(out / "figures.json", measured)
     malignant = predictions.malignant("test")
     scores: dict[str, Any] = {**predictions.logits["test"], "colour only": predictions.baseline["test"]}
     plots.roc(scores, malignant, predictions.histology("test"), out / "roc.png")

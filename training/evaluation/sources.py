@@ -25,7 +25,7 @@ from sklearn.metrics import roc_auc_score
 from securesplit.model import Bundle
 from training import command
 from training.data.dataset import Dataset, Split, centre_square
-from training.data.photo import SIDE, DataError, Photo
+from training.data.photo import SIDE, DataError, Photo, without_fold
 from training.evaluation import deployed
 from training.evaluation.baseline import colour_baselines
 from training.evaluation.resampling import auc_interval
@@ -83,7 +83,7 @@ def by_source(
     groups: dict[str, list[Photo]] = {}
     for photo in photos:
         if not photo.is_premalignant:
-            groups.setdefault(photo.source.split("/")[0], []).append(photo)
+            groups.setdefault(without_fold(photo.source), []).append(photo)
     groups = {name: group for name, group in groups.items() if 0 < sum(p.malignant for p in group) < len(group)}
     colours = colour_baselines(colour_train, list(groups.values()))
     return [

@@ -2,7 +2,7 @@ r"""The gate of a bundle, fitted and calibrated on a collection: which photos ar
 
     python -m training.gate.fit --data ../shared/data --model securesplit/model/default --others WALLPAPERS
 
-Writes ``fit.json`` into the bundle and its hash into the manifest, with what the network is worth on phone photos
+Writes ``gate.json`` into the bundle and its hash into the manifest, with what the network is worth on phone photos
 where it was not trained on any. The head runs over some 15,000 pictures, which takes ten minutes and is kept in
 ``--cache``. What the gate does on photos that it was not fitted on is printed by ``python -m benchmarks.refusals``.
 """

@@ -40,6 +40,7 @@ from training.network.model import build_model, loss_weight
 from training.network.quick_weights import drawn_by_numpy
 from training.network.targets import targets_and_weights
 from training.network.weights_npz import load_weights_npz, save_weights_npz
+from training.output import write_json
 
 STEPS = 8
 """Of one call of the accelerator."""
@@ -305,7 +306,7 @@ def train(
         "precision": precision,
         **validation.figures(measured, logits),
     }
-    (out / "run.json").write_text(figures_json(result))
+    write_json(out / "run.json", result)
     return result
 
 

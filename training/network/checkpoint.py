@@ -11,7 +11,7 @@ from pathlib import Path
 
 import keras
 
-from securesplit.atomic import write_text_atomic
+from training.output import write_json
 
 NOTE = "epoch.json"
 
@@ -49,7 +49,7 @@ class Backup(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untype
         self._folder.mkdir(parents=True, exist_ok=True)
         kept = weights_of(self._folder, epoch + 1)
         self.model.save_weights(str(kept))
-        write_text_atomic(self._folder / NOTE, json.dumps({"epoch": epoch + 1}, allow_nan=False) + "\n")
+        write_json(self._folder / NOTE, {"epoch": epoch + 1}, indent=None)
         for other in self._folder.glob("*.weights.h5"):
             if other != kept:
                 other.unlink()

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
-from securesplit.atomic import write_text_atomic
 from securesplit.errors import ConfigError
-from securesplit.text import figures_json
 from training.network.config import Config, current_names
+from training.output import write_json
 
 SCHEMA = "securesplit.run/1"
 FILE = "run.json"
@@ -30,14 +29,34 @@ BEST = "best.weights.h5"
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn", "optuna")
 
 
-def read(run: Path) -> dict[str, Any]:
+class MadeFrom(TypedDict):
+    """What must not change in a run that goes on; hashes and names are None where there is none."""
+
+    config: dict[str, Any]
+    data_sha256: str
+    weights: str | None
+    teacher: str | None
+    start: str | None
+
+
+class Run(TypedDict):
+    """``run.json``: a session is when it began, from which epoch, with what, and for how many seconds."""
+
+    schema: str
+    status: Literal["running", "finished"]
+    made_from: MadeFrom
+    sessions: list[dict[str, Any]]
+    result: NotRequired[dict[str, float]]
+
+
+def read(run: Path) -> Run:
     """The record of the run in `run`.
 
     Raises:
         ConfigError: there is none.
     """
     try:
-        record: dict[str, Any] = json.loads((run / FILE).read_text(encoding="utf-8"))
+        record: Run = json.loads((run / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise ConfigError(f"no run in {run}", hint="train first: python -m training.train") from None
     return record
@@ -48,15 +67,15 @@ def best_weights(run: Path) -> Path:
     return run / BEST
 
 
-def best_epoch(run: Path) -> dict[str, Any]:
+def best_epoch(run: Path) -> dict[str, float]:
     """Number and figures of the best epoch."""
-    found: dict[str, Any] = json.loads(best_weights(run).with_suffix(".json").read_text(encoding="utf-8"))
+    found: dict[str, float] = json.loads(best_weights(run).with_suffix(".json").read_text(encoding="utf-8"))
     return found
 
 
 def write_best_epoch(run: Path, figures: Mapping[str, Any]) -> None:
     """Note number and figures of the best epoch."""
-    write_text_atomic(best_weights(run).with_suffix(".json"), json.dumps(figures, allow_nan=False) + "\n")
+    write_json(best_weights(run).with_suffix(".json"), figures, indent=None)
 
 
 def config_of(run: Path) -> Config:
@@ -85,7 +104,7 @@ def finished(weights: Path, settings: Mapping[str, Any]) -> dict[str, Any] | Non
 def finish(weights: Path, settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
     """Note beside `weights` by which settings they were trained, and the result."""
     note = {**result, "settings": dict(settings)}
-    write_text_atomic(weights.with_suffix(".json"), json.dumps(note, allow_nan=False) + "\n")
+    write_json(weights.with_suffix(".json"), note, indent=None)
 
 
 def versions() -> dict[str, str]:
@@ -125,7 +144,7 @@ class RunRecord:
     """
 
     run: Path
-    made_from: Mapping[str, Any]
+    made_from: MadeFrom
     about: Mapping[str, Any]
     first_epoch: int
 
@@ -139,7 +158,7 @@ class RunRecord:
             return
         earlier = read(self.run)["made_from"]
         earlier["config"] = current_names(earlier["config"])
-        changed = [key for key, value in self.made_from.items() if earlier.get(key) != value]
+        changed = [key for key, value in self.made_from.items() if dict(earlier).get(key) != value]
         if changed:
             raise ConfigError(
                 f"{self.run} holds a run of other {' and '.join(changed)}",
@@ -152,20 +171,20 @@ class RunRecord:
         earlier = read(self.run)["sessions"] if (self.run / FILE).is_file() else []
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self._session: dict[str, Any] = {"started": now, "first_epoch": self.first_epoch + 1, **self.about}
-        self._content: dict[str, Any] = {
+        self._content: Run = {
             "schema": SCHEMA,
             "status": "running",
-            "made_from": dict(self.made_from),
+            "made_from": self.made_from,
             "sessions": [*earlier, self._session],
         }
         self._write()
 
-    def end(self, result: Mapping[str, Any]) -> None:
+    def end(self, result: Mapping[str, float]) -> None:
         """Note how long it took and the result."""
         self._session["seconds"] = round(time.monotonic() - self._started_s, 1)
-        self._content |= {"status": "finished", "result": dict(result)}
+        self._content["status"], self._content["result"] = "finished", dict(result)
         self._write()
 
     def _write(self) -> None:
         self.run.mkdir(parents=True, exist_ok=True)
-        write_text_atomic(self.run / FILE, figures_json(self._content, indent=1) + "\n")
+        write_json(self.run / FILE, self._content)

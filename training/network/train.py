@@ -68,7 +68,7 @@ def train(
     precision: str = "auto",
     extra: Sequence[keras.callbacks.Callback] = (),
     verbose: int = 2,
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """Train `config` on the photos of `data`; return epoch and figures of the best epoch on validation.
 
     Args:
@@ -96,7 +96,7 @@ def train(
     side = max(config.side, guide.side if guide else 0)
     data = arranged(config, data)
     train_split, val_split = shown(config, data, side)
-    made_from = {
+    made_from: run_record.MadeFrom = {
         "config": config.to_json(),
         "data_sha256": data.digest,
         "weights": weights.name if weights else None,

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from securesplit.atomic import write_text_atomic
-from securesplit.text import figures_json
 from training.data.dataset import Labelled
+from training.data.photo import without_fold
+from training.output import write_json
 
 
 def figures(split: Labelled, logits: NDArray[Any]) -> dict[str, float]:
@@ -37,7 +38,7 @@ def figures(split: Labelled, logits: NDArray[Any]) -> dict[str, float]:
 
 def _by_source(source: NDArray[np.str_], malignant: NDArray[np.bool_], logits: NDArray[Any]) -> dict[str, float]:
     """AUC of every source with both classes, and their mean; nothing where there are no sources."""
-    of = np.array([name.split("/")[0] for name in source])
+    of = np.array([without_fold(name) for name in source])
     found = {
         f"val_auc_{name}": float(roc_auc_score(malignant[of == name], logits[of == name]))
         for name in np.unique(of)
@@ -76,7 +77,7 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
             self.model.save_weights(str(partial))
         if better:
             partial.replace(self._best)
-            write_text_atomic(self._record, figures_json({"epoch": epoch + 1, **score}) + "\n")
+            write_json(self._record, {"epoch": epoch + 1, **score}, indent=None)
 
     def best_so_far(self) -> float:
         """The best figure that was kept, −∞ where there is none."""

@@ -24,11 +24,11 @@ from sklearn.metrics import roc_auc_score
 
 from securesplit.atomic import atomic_write
 from securesplit.errors import ConfigError
-from securesplit.text import figures_json
 from training import command
 from training.data.dataset import Dataset, Split
 from training.network.model import shipped_network
 from training.network.weights_npz import load_weights_npz
+from training.output import write_json
 from training.release import guarded_attack
 from training.release.cut_maps import cut_maps
 from training.release.guarded_attack import Holdings
@@ -316,7 +316,7 @@ def stages(network: keras.Model, args: argparse.Namespace) -> tuple[Press, TailS
 
 
 def _write(report: dict[str, Any], run: Path) -> None:
-    (run / "guarded.json").write_text(figures_json(report, indent=1) + "\n", encoding="utf-8")
+    write_json(run / "guarded.json", report)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@ r"""What each change of a configuration brings on validation photos, side by sid
 
 Each word is one variant: ``KEY=VALUE``, several joined by commas. The configuration itself and every variant are
 trained once a seed; a variant's figure is the mean of its differences to the configuration of the same seed.
-``ablation.json`` is written after every run, so a comparison that was killed resumes; ``ablation.md`` is the table.
+``compare.json`` is written after every run, so a comparison that was killed resumes; ``compare.md`` is the table.
 """
 
 from __future__ import annotations
@@ -15,29 +15,37 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import keras
 import numpy as np
 
 from securesplit.atomic import write_text_atomic
 from securesplit.errors import ConfigError
-from securesplit.text import figures_json
 from training import command
 from training.data.dataset import Dataset
 from training.network.arguments import common_arguments, starts_from
 from training.network.config import Config, changed, current_names, named
 from training.network.train import train
+from training.output import markdown_table, write_json
 
 SCHEMA = "securesplit.comparison/1"
 FILE = "compare.json"
 BASE = "as it is"
 
 
+class Comparison(TypedDict):
+    """``compare.json``; `runs` by variant and seed, each with the figures of its best epoch."""
+
+    schema: str
+    around: dict[str, Any]
+    runs: dict[str, dict[str, dict[str, float]]]
+
+
 def compare(
     config: Config, variants: Sequence[str], data: Dataset, out: Path, *, seeds: int, **options: Any
-) -> dict[str, Any]:
-    """Train what is not trained yet; return the content of ``ablation.json``.
+) -> Comparison:
+    """Train what is not trained yet; return the content of ``compare.json``.
 
     Args:
         config: what the variants change.
@@ -53,7 +61,7 @@ def compare(
     wanted = {BASE: config, **{variant: changed(config, variant.split(",")) for variant in variants}}
     around = {**config.to_json(), **starts_from(options)}
     file = out / FILE
-    content: dict[str, Any] = {"schema": SCHEMA, "around": around, "runs": {}}
+    content: Comparison = {"schema": SCHEMA, "around": around, "runs": {}}
     if file.is_file():
         content = json.loads(file.read_text(encoding="utf-8"))
         content["around"] = current_names(content["around"])
@@ -70,12 +78,12 @@ def compare(
             keras.backend.clear_session()
             done[str(seed)] = train(replace(variant, seed=seed), data, run, verbose=0, **options)
             shutil.rmtree(run)
-            write_text_atomic(file, figures_json(content, indent=1) + "\n")
+            write_json(file, content)
             write_text_atomic(out / "compare.md", markdown(content))
     return content
 
 
-def differences(content: Mapping[str, Any], figure: str) -> dict[str, list[float]]:
+def differences(content: Comparison, figure: str) -> dict[str, list[float]]:
     """By variant: its `figure` less that of the configuration itself, seed by seed."""
     base = content["runs"][BASE]
     return {
@@ -85,7 +93,7 @@ def differences(content: Mapping[str, Any], figure: str) -> dict[str, list[float
     }
 
 
-def markdown(content: Mapping[str, Any]) -> str:
+def markdown(content: Comparison) -> str:
     """The table, the best variant first."""
     around, base = content["around"], content["runs"][BASE]
     monitor = f"val_{around['monitor']}"
@@ -97,16 +105,12 @@ def markdown(content: Mapping[str, Any]) -> str:
         "Differences to the configuration itself, of the same seed: their mean, and from the least to the most.\n"
         "One that is not of one sign says nothing, and a larger network or more photos may rank variants otherwise.\n\n"
     )
-    rows = [
-        f"| variant | {' | '.join(_title(name) for name in shown)} | seeds |",
-        "|---" * (len(shown) + 2) + "|",
-        f"| {BASE} | {' | '.join(_spread([run[name] for run in base.values()], '') for name in shown)} | {len(base)} |",
-    ]
+    rows = [[BASE, *(_spread([run[name] for run in base.values()], "") for name in shown), len(base)]]
     by_figure = [differences(content, name) for name in shown]
     for variant in sorted(by_figure[0], key=lambda name: -float(np.mean(by_figure[0][name]))):
-        cells = " | ".join(_spread(found[variant], "+") for found in by_figure)
-        rows.append(f"| `{variant}` | {cells} | {len(by_figure[0][variant])} |")
-    return head + "\n".join(rows) + "\n"
+        spreads = (_spread(found[variant], "+") for found in by_figure)
+        rows.append([f"`{variant}`", *spreads, len(by_figure[0][variant])])
+    return head + markdown_table(["variant", *map(_title, shown), "seeds"], rows) + "\n"
 
 
 def _spread(values: list[float], sign: str) -> str:

@@ -21,6 +21,7 @@ from securesplit.text import figures_json, rounded_up
 from training import command
 from training.data.dataset import Dataset
 from training.data.photo import Photo
+from training.output import markdown_table, write_json
 from training.release import quantizer
 from training.release.cache import Cached, cache_arguments, load_cached
 from training.release.encoders import PRIVATE_LEVELS, PRIVATE_SIGMA, private_spec
@@ -88,8 +89,7 @@ def _as_shipped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
     columns = list(rows[0])
-    lines = [columns, ["---"] * len(columns), *([str(row[c]) for c in columns] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return markdown_table(columns, [[row[c] for c in columns] for row in rows]) + "\n"
 
 
 def main() -> None:
@@ -115,7 +115,7 @@ def main() -> None:
         about = {"regularisers": name}
         rows += [about | row for row in measured(scores, photos, cached)]
         print(figures_json(_as_shipped(rows)[-1]), flush=True)
-    (args.run / "frontier.json").write_text(figures_json({"recipe": recipe.to_json(), "rows": rows}, indent=1) + "\n")
+    write_json(args.run / "frontier.json", {"recipe": recipe.to_json(), "rows": rows})
     (args.run / "frontier.md").write_text(table(rows))
     (args.run / "frontier.png").write_bytes(plot(rows, float(undefended)))
 

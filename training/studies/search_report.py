@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
-from securesplit.text import figures_json
+from training.output import markdown_table, write_json
 
 mpl.use("Agg")
 DOTS_PER_INCH = 110
@@ -71,7 +71,7 @@ def write(study: optuna.Study, out: Path) -> None:
             for trial in trials
         ],
     }
-    (out / "search.json").write_text(figures_json(content, indent=1) + "\n", encoding="utf-8")
+    write_json(out / "search.json", content)
     (out / "search.md").write_text(markdown(content, trials), encoding="utf-8")
     plot(trials, study.user_attrs["around"]["monitor"], out / "search.png")
 
@@ -94,20 +94,16 @@ def markdown(content: dict[str, Any], trials: list[FrozenTrial]) -> str:
         f"{_title(around['monitor'])} of any epoch on validation photos.\n"
         "It ranks settings at this size; a larger network, more photos or more epochs may rank them otherwise.\n"
     )
-    rows = [
-        f"| trial | {' | '.join(LABELS.values())} | {_title(around['monitor'])} | |",
-        "|---" * (len(LABELS) + 3) + "|",
-    ]
+    rows = []
     for trial in sorted(trials, key=lambda t: -(best_figure(t) or 0.0)):
-        values = " | ".join(_short(trial.params[name]) for name in PARAMETERS)
+        values = (_short(trial.params[name]) for name in PARAMETERS)
         stopped = f"stopped after epoch {max(trial.intermediate_values, default=0)}"
-        rows.append(
-            f"| {trial.number} | {values} | {_figure(trial)} | {stopped if trial.state == TrialState.PRUNED else ''} |"
-        )
+        rows.append([trial.number, *values, _figure(trial), stopped if trial.state == TrialState.PRUNED else ""])
     found = content["importance"]
     shares = ", ".join(f"{LABELS[name]} {share:.0%}" for name, share in found.items())
     tail = f"\nExplained variance of the figure (fANOVA, complete trials): {shares}.\n" if found else ""
-    return head + "\n" + "\n".join(rows) + "\n" + tail
+    table = markdown_table(["trial", *LABELS.values(), _title(around["monitor"]), ""], rows)
+    return f"{head}\n{table}\n{tail}"
 
 
 def plot(trials: list[FrozenTrial], monitor: str, file: Path) -> None:

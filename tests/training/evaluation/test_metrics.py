@@ -48,9 +48,9 @@ def test_intervals_hold_the_value_and_grow_with_dependence() -> None:
     assert blocks.value == alone.value
 
 
-def test_deployed_figures() -> None:
+def test_figures_of_answers() -> None:
     probability = 1 / (1 + np.exp(-LOGITS))
-    found = metrics.deployed(probability, MALIGNANT, RNG.random(600) < 0.5, LESIONS, threshold=0.5, draws=20)
+    found = metrics.of_answers(probability, MALIGNANT, RNG.random(600) < 0.5, LESIONS, threshold=0.5, draws=20)
     assert set(found) == {"auc", "pauc", "auc_histology", "sensitivity", "specificity", "balanced_accuracy", "ece"}
     assert found["auc"].value == pytest.approx(roc_auc_score(MALIGNANT, LOGITS))
     assert found["balanced_accuracy"].value == pytest.approx(balanced_accuracy_score(MALIGNANT, probability >= 0.5))

@@ -1,0 +1,59 @@
+"""What a report holds: the JSON of ``figures.json``, from which the model card is written."""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+from training.evaluation.resampling import Figure
+
+
+class Counts(TypedDict):
+    """Of a split."""
+
+    photos: int
+    malignant: int
+    lesions: int
+    histology: int
+
+
+class PresetFigures(TypedDict):
+    """Of a preset on test photos; `test` by name, see `training.evaluation.metrics.of_answers`.
+
+    ``temperature`` is of scaling by one number alone, ``ece_temperature`` the calibration error that it would leave;
+    ``epsilon`` and the certified bound are None where there is no noise.
+    """
+
+    test: dict[str, Figure]
+    threshold: float
+    ece_before: float
+    ece_temperature: float
+    temperature: float
+    validation_auc: float
+    release_bytes: int
+    epsilon: float | None
+    identification_bound_n1000: float | None
+
+
+class Stratum(TypedDict):
+    """Of a group of people or places; figures where it has enough photos of both classes."""
+
+    stratum: str
+    photos: int
+    malignant: int
+    auc: NotRequired[Figure]
+    floor_auc: NotRequired[float]
+    sensitivity: NotRequired[float]
+    specificity: NotRequired[float]
+    balanced_accuracy: NotRequired[float]
+
+
+class Measured(TypedDict):
+    """Of a bundle; ``floor`` is the baseline, colour statistics alone."""
+
+    bundle: str
+    name: str
+    counts: dict[str, Counts]
+    presets: dict[str, PresetFigures]
+    floor: dict[str, Figure]
+    default_preset: str
+    strata: list[Stratum]

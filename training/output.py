@@ -1,0 +1,27 @@
+"""What commands write: JSON whole or not at all, and tables as Markdown or as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from securesplit.atomic import write_text_atomic
+from securesplit.text import figures_json
+
+
+def write_json(file: Path, content: object, *, indent: int | None = 1) -> None:
+    """Put `content` into `file`, dataclasses as objects, null for a figure that is undefined or infinite."""
+    write_text_atomic(file, figures_json(content, indent=indent) + "\n")
+
+
+def markdown_table(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table without a line end at its end."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def text_table(name: str, columns: Sequence[str], rows: Mapping[str, Sequence[object]], width: int) -> str:
+    """A table for a terminal: a row a key, called `name`, its values right-aligned in `width` columns each."""
+    first = max(8, *map(len, rows)) + 2
+    lines = {name: columns, **rows}
+    return "\n".join(f"{key:{first}}" + "".join(f"{value!s:>{width}}" for value in line) for key, line in lines.items())
