@@ -171,7 +171,7 @@ MUTANTS = (
     ),
     Mutant(
         "a promise that a name does not make",
-        "securesplit/device/release_step.py",
+        "securesplit/device/promise.py",
         'return "none" if spec.preset in CLAIMLESS else "measured"',
         'return "none"',
         ("tests/privacy/test_audit_promises.py",),

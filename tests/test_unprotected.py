@@ -18,7 +18,7 @@ from securesplit import AsyncClient, Bundle, Client, ConfigError, Releaser
 from securesplit.audit import suite
 from securesplit.audit.profile import QUICK
 from securesplit.cli.main import run
-from securesplit.device import release_step
+from securesplit.device import promise
 from securesplit.device.release_step import PRIVACY_LOGGER
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
@@ -85,10 +85,10 @@ def test_a_preset_with_noise_warns_of_nothing(privacy: str | float | None, caplo
 def test_noise_that_hides_nothing_warns_too() -> None:
     """A map with a hundredth of its clip norm as noise has a proven epsilon, of some 20,000."""
     spec = replace(Bundle.load().preset("compact").spec, clip_norm=1.0, step=0.001, sigma_per_clip=0.01)
-    told = release_step.unprotected(spec)
+    told = promise.unprotected(spec)
     assert told is not None
     assert "so little noise" in told
-    assert release_step.unprotected(replace(spec, sigma_per_clip=7.46)) is None
+    assert promise.unprotected(replace(spec, sigma_per_clip=7.46)) is None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ paired difference and its interval, so that fewer photos never make the goal eas
 end, or on too few photos, has neither passed nor failed: such a goal is *not run*, and so is the audit, unless another
 goal failed.
 
-A preset that makes no claim (`securesplit.device.release_step.claim_of`) is attacked and measured like the others, but
+A preset that makes no claim (`securesplit.device.promise.claim_of`) is attacked and measured like the others, but
 what it never promised is *not promised*: it neither fails nor passes, and the audit does not wait for it. What every
 device does, whatever the preset, is judged for all.
 """

@@ -25,7 +25,8 @@ from securesplit.audit.profile import AuditProfile
 from securesplit.audit.reconstruction import AnytimeStep, not_run
 from securesplit.audit.store import Store
 from securesplit.audit.time_budget import READING, RUNNING, TimeBudget, for_steps, share, until
-from securesplit.device.release_step import choose_preset, claim_of, unprotected
+from securesplit.device.promise import claim_of, unprotected
+from securesplit.device.release_step import choose_preset
 from securesplit.errors import BundleError, ConfigError, SecureSplitError
 from securesplit.model import Bundle
 from securesplit.privacy.release import OwnMechanism

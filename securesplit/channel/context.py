@@ -25,10 +25,9 @@ from OpenSSL import SSL, crypto
 from securesplit.channel.sealing import PROTOCOL
 from securesplit.channel.states import ProtocolError
 from securesplit.errors import CredentialError
-from securesplit.pki import naming, profile
+from securesplit.pki import naming, profile, verifying
 from securesplit.pki.credentials import Credentials
 from securesplit.pki.parsing import REMAKE
-from securesplit.pki.verifying import STRICT
 
 SUITES = b"TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"
 # "*" sends a key share for the group at once (OpenSSL 3.5), so that a peer without ML-KEM needs no second round trip.
@@ -101,7 +100,7 @@ def _context(credentials: Credentials, peer_usage: x509.ObjectIdentifier, *, jud
     _set_groups(context)
     try:
         _load_own(context, credentials)
-        _load_trust(context, credentials)
+        verifying.trust(context.get_cert_store(), credentials)
     except (SSL.Error, crypto.Error, ValueError) as error:  # OpenSSL is stricter than the parser that let them pass
         drop_errors()
         raise CredentialError(f"OpenSSL cannot use the certificates: {error}", hint=REMAKE) from None
@@ -127,15 +126,6 @@ def _load_own(context: SSL.Context, credentials: Credentials) -> None:
     for certificate in intermediates:
         context.add_extra_chain_cert(certificate)
     context.use_privatekey(profile.load_key(credentials.private_key))
-
-
-def _load_trust(context: SSL.Context, credentials: Credentials) -> None:
-    store = context.get_cert_store()
-    for certificate in x509.load_pem_x509_certificates(credentials.ca):
-        store.add_cert(crypto.X509.from_cryptography(certificate))
-    for crl in profile.load_crls(credentials.crl):
-        store.add_crl(crl)
-    store.set_flags(STRICT)
 
 
 def _verify(

@@ -111,8 +111,9 @@ def _asked(asked: Asked, path: Path) -> list[str]:
 
 def _install(certs: Path, path: Path, fingerprint: str | None) -> None:
     from securesplit.pki import enrolling, profile
+    from securesplit.pki.enrolment_answer import MAX_ANSWER_BYTES, parse_answer
 
-    answer = enrolling.read(exchange.read_input(path, enrolling.MAX_ANSWER_BYTES), where=exchange.display_name(path))
+    answer = parse_answer(exchange.read_input(path, MAX_ANSWER_BYTES), where=exchange.display_name(path))
     ca = profile.fingerprint(answer.root)
     if enrolling.is_first_ca(certs, answer) or fingerprint is not None:
         exchange.confirm_fingerprint(ca, fingerprint, what="the CA of the answer", shown_by="the CA machine")

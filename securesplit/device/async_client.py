@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Self
 
 from securesplit.device.credentials import ReloadingCredentials
@@ -35,11 +34,9 @@ class AsyncClient:
 
     @takes(ClientOptions)
     def __init__(self, options: ClientOptions) -> None:
-        self._credentials = ReloadingCredentials(Path(options.certs), options.client, options.credentials)
-        self._pipeline = DiagnosisPipeline(options)
-        self._connection = AsyncConnection(
-            options.endpoints, self._credentials.current, self._pipeline.identity, timeout_s=options.timeout_s
-        )
+        self._credentials, self._pipeline = ReloadingCredentials(options), DiagnosisPipeline(options)
+        peers = options.endpoints, self._credentials.current, self._pipeline.identity
+        self._connection = AsyncConnection(*peers, timeout_s=options.timeout_s)
         self._is_closed = False
         self._made = MadeHere("AsyncClient")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="securesplit-head")

@@ -8,7 +8,6 @@ with Client("tcp://host:5555", certs="certs") as client:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Self
 
 from securesplit.device import lookahead
@@ -35,11 +34,9 @@ class Client:
 
     @takes(ClientOptions)
     def __init__(self, options: ClientOptions) -> None:
-        self._credentials = ReloadingCredentials(Path(options.certs), options.client, options.credentials)
-        self._pipeline = DiagnosisPipeline(options)
-        self._connection = Connection(
-            options.endpoints, self._credentials.current, self._pipeline.identity, timeout_s=options.timeout_s
-        )
+        self._credentials, self._pipeline = ReloadingCredentials(options), DiagnosisPipeline(options)
+        peers = options.endpoints, self._credentials.current, self._pipeline.identity
+        self._connection = Connection(*peers, timeout_s=options.timeout_s)
 
     @property
     def releaser(self) -> Releaser:

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from securesplit.device.options import ClientOptions
 from securesplit.errors import CredentialError
 from securesplit.forking import own_lock
 from securesplit.pki import keystore
@@ -17,18 +18,17 @@ class ReloadingCredentials:
     """Credentials that are read again when their files have changed.
 
     Args:
-        folder: the certs folder.
-        name: whose certificate.
-        given: already loaded; then the folder is not looked at.
+        options: of the client; the folder is not looked at where they hold credentials that are loaded already.
 
     Raises:
         CredentialError: keys or certificates are missing or not valid.
         ConfigError: the name cannot be one of a client.
     """
 
-    def __init__(self, folder: Path, name: str, given: Credentials | None = None) -> None:
-        self._folder, self._name = folder, name
-        paths = keystore.client_files(folder, name) if given is None else []
+    def __init__(self, options: ClientOptions) -> None:
+        self._folder, self._name = Path(options.certs), options.client
+        given = options.credentials
+        paths = keystore.client_files(self._folder, self._name) if given is None else []
         self._watch = FileWatch(paths, settle_s=0.0, clock=time.monotonic)
         self._lock = own_lock()
         self.current = given or self._load()

@@ -19,7 +19,8 @@ from securesplit import tracing
 from securesplit.config import check_budget, check_path
 from securesplit.device.ledger import Ledger
 from securesplit.device.options import ClientOptions
-from securesplit.device.release_step import Release, Releaser, describe
+from securesplit.device.promise import describe
+from securesplit.device.release_step import Release, Releaser
 from securesplit.errors import BundleError
 from securesplit.forking import own_lock
 from securesplit.imaging import PhotoSource, photo_name

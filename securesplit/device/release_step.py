@@ -6,9 +6,7 @@ own noise. The same photo under the same preset always gives the same release.
 
 from __future__ import annotations
 
-import functools
 import logging
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,22 +17,18 @@ from numpy.typing import NDArray
 
 from securesplit import plugins, tracing
 from securesplit.config import check_privacy
-from securesplit.device.ledger import Ledger, Receipt, Total
+from securesplit.device.ledger import Ledger
+from securesplit.device.promise import describe, unprotected
 from securesplit.imaging import PhotoSource, Square, load_square, quality
 from securesplit.model import Bundle, Preset
 from securesplit.model.gate import Gate
 from securesplit.privacy import accounting
-from securesplit.privacy.accounting import Loss
 from securesplit.privacy.mechanism import Mechanism
 from securesplit.privacy.noise import NoiseSource
-from securesplit.privacy.release import ReleaseSpec, saturate, to_grid
-from securesplit.results import VOID_BOUND, Claim, Crop, DevicePrivacy, Kind, PrivacyInfo, RefusalReason
-from securesplit.text import rounded_up
+from securesplit.privacy.release import saturate, to_grid
+from securesplit.results import Crop, Kind, PrivacyInfo, RefusalReason
 
 DELTA = accounting.DELTA
-IDENTIFICATION_CANDIDATES = 1000
-CLAIMLESS = ("none", "compact")
-"""Presets that by their name promise nothing about the photo."""
 PRIVACY_LOGGER = "securesplit.privacy"
 """Where a preset without protection is warned of, once a releaser and so once a client; without any logging set up,
 Python writes such warnings to stderr."""
@@ -243,81 +237,3 @@ def preset_of_mechanism(bundle: Bundle, own: Mechanism) -> Preset:
     preset = bundle.preset(own.preset)
     spec = replace(preset.spec, preset=own.name, sigma_per_clip=0.0, mechanism=own)
     return replace(preset, spec=spec, quality={}, noise_calibrations=(), spread=None)
-
-
-def unprotected(spec: ReleaseSpec) -> str | None:
-    """What the worker gets under a preset without noise, or with so little that it hides nothing; None for others.
-
-    The second is noise that lets the photo be named among `IDENTIFICATION_CANDIDATES` for certain, for all that can be
-    certified: then its ε is proven, and worth nothing.
-    """
-    if spec.sigma_per_clip and spec.loss.identification_bound(IDENTIFICATION_CANDIDATES) < VOID_BOUND:
-        return None
-    if spec.mechanism is not None:
-        return (
-            f"{spec.preset} is a release mechanism of {spec.mechanism.version}, of which nothing is proven here; "
-            f"`securesplit audit --privacy {spec.preset}` measures what its releases give away"
-        )
-    what = "the undefended feature map" if spec.preset == "none" else "a feature map without noise"
-    if spec.sigma_per_clip:
-        what = "a feature map with so little noise that nothing is certified"
-    shape = "×".join(map(str, spec.shape))
-    return (
-        f"preset {spec.preset} does not protect the photo: the worker gets {what} ({shape} {spec.dtype}), from which "
-        "the photo can largely be rebuilt"
-    )
-
-
-def claim_of(spec: ReleaseSpec) -> Claim:
-    """What a preset's promise about the photo rests on.
-
-    ``none`` only for presets that say so by their name: under any other name a release without noise has attacks, which
-    were measured, to rest on, and is held to them.
-    """
-    if unprotected(spec) is None:
-        return "proven"
-    return "none" if spec.preset in CLAIMLESS else "measured"
-
-
-def describe(spec: ReleaseSpec, receipt: Receipt | None) -> PrivacyInfo:
-    """What the distinct releases of one photo promise together; None where one of them promises nothing.
-
-    Args:
-        spec: of this release.
-        receipt: of the ledger; None: nothing leaves the device, and what the release would promise is described.
-    """
-    epsilon, bound = _promise(spec.loss if receipt is None else receipt.photo_loss)
-    return PrivacyInfo(
-        preset=spec.preset,
-        claim="none" if epsilon is None else "proven",
-        epsilon=epsilon,
-        delta=None if epsilon is None else DELTA,
-        sigma_per_clip=spec.sigma_per_clip,
-        releases=0 if receipt is None else receipt.photo_releases,
-        identification_bound_n1000=bound,
-        device=None if receipt is None else _describe_device(receipt.device),
-        integers=math.prod(spec.shape),
-    )
-
-
-def _describe_device(total: Total) -> DevicePrivacy:
-    epsilon, bound = _promise(accounting.UNBOUNDED if total.unbounded else total.loss)
-    return DevicePrivacy(
-        photos=total.photos,
-        releases=total.releases,
-        without_promise=total.unbounded,
-        epsilon=epsilon,
-        delta=None if epsilon is None else DELTA,
-        identification_bound_n1000=bound,
-    )
-
-
-@functools.lru_cache(maxsize=256)
-def _promise(loss: Loss) -> tuple[float | None, float | None]:
-    """ε at `DELTA` and the bound on identification, rounded up; None where nothing is promised.
-
-    A search of some milliseconds that gives the same for most photos.
-    """
-    if loss == accounting.UNBOUNDED:
-        return None, None
-    return rounded_up(loss.epsilon(DELTA), 3), rounded_up(loss.identification_bound(IDENTIFICATION_CANDIDATES), 6)

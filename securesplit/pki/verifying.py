@@ -33,7 +33,9 @@ def verified(credentials: Credentials, side: str, *, whose: str, hint: str, now:
     """
     leaf, *between = x509.load_pem_x509_certificates(credentials.certificate)
     try:
-        store = _store(credentials, now)
+        store = crypto.X509Store()
+        trust(store, credentials)
+        store.set_time(now)
         chain = [crypto.X509.from_cryptography(certificate) for certificate in between]
         crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf), chain).verify_certificate()
     except crypto.X509StoreContextError as error:
@@ -45,13 +47,10 @@ def verified(credentials: Credentials, side: str, *, whose: str, hint: str, now:
     return leaf
 
 
-def _store(credentials: Credentials, now: datetime) -> crypto.X509Store:
-    """What the channel trusts, with the same strictness."""
-    store = crypto.X509Store()
+def trust(store: crypto.X509Store, credentials: Credentials) -> None:
+    """Have a store trust what some credentials trust: their CAs, by their lists, with every check of `STRICT`."""
     for authority in x509.load_pem_x509_certificates(credentials.ca):
         store.add_cert(crypto.X509.from_cryptography(authority))
     for crl in profile.load_crls(credentials.crl):
         store.add_crl(crl)
     store.set_flags(STRICT)
-    store.set_time(now)
-    return store

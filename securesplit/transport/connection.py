@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import zmq
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ from securesplit.transport.sockets import SocketLimits, end_context, new_context
 from securesplit.transport.worker_session import WorkerSession
 
 __all__ = ["Answer", "Connection", "Timeouts"]
+
+BeforeSending: TypeAlias = Callable[[], None]
 
 
 @dataclass
@@ -66,7 +68,7 @@ class Connection(BaseConnection):
     def _start(self) -> None:
         self._opened = PerProcess(self._open)
 
-    def request(self, release: NDArray[Any], *, before_sending: Callable[[], None] = lambda: None) -> Answer:
+    def request(self, release: NDArray[Any], *, before_sending: BeforeSending = lambda: None) -> Answer:
         """Have one release computed.
 
         Args:
@@ -136,11 +138,7 @@ class Connection(BaseConnection):
         )
 
     def _take_turn(
-        self,
-        opened: _Opened,
-        request: OutgoingRequest,
-        retries: RetryState,
-        before_sending: Callable[[], None],
+        self, opened: _Opened, request: OutgoingRequest, retries: RetryState, before_sending: BeforeSending
     ) -> Answer:
         """Persist, while no other thread does.
 
@@ -164,11 +162,7 @@ class Connection(BaseConnection):
                 pass
 
     def _persist(
-        self,
-        opened: _Opened,
-        request: OutgoingRequest,
-        retries: RetryState,
-        before_sending: Callable[[], None],
+        self, opened: _Opened, request: OutgoingRequest, retries: RetryState, before_sending: BeforeSending
     ) -> Answer:
         """Try until there is an answer, no endpoint is left, or no time."""
         ref = next(self._refs)

@@ -13,7 +13,8 @@ from securesplit import i18n, wording
 from securesplit.config import locale_folder
 from securesplit.device.ledger import Total
 from securesplit.device.pipeline import Trace
-from securesplit.device.release_step import Releaser, unprotected
+from securesplit.device.promise import unprotected
+from securesplit.device.release_step import Releaser
 from securesplit.i18n import gettext
 from securesplit.imaging import MAX_FILE_BYTES
 from securesplit.model.attack_decoder import AttackDecoder

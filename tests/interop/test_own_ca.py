@@ -15,6 +15,7 @@ import pytest
 
 from securesplit.errors import CredentialError, TrustError
 from securesplit.pki import csr, enrolling, keystore, naming, profile, signing
+from securesplit.pki.enrolment_answer import parse_answer
 from tests.pki.test_keystore import talk
 from tests.test_docs import BLOCKS
 
@@ -53,7 +54,7 @@ def run(folder: Path, code: str) -> None:
 
 
 def install(folder: Path, answer: Path) -> None:
-    read = enrolling.read(answer.read_bytes(), where=str(answer))
+    read = parse_answer(answer.read_bytes(), where=str(answer))
     enrolling.install(folder, read, accepted=profile.fingerprint(read.root), now=datetime.now(UTC))
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from securesplit.errors import ConfigError, CredentialError, SecureSplitError, TrustError
 from securesplit.pki import cert_inventory, csr, enrolling, keystore, lists, profile, signing
 from securesplit.pki import folder as files
+from securesplit.pki.enrolment_answer import MAX_ANSWER_BYTES, parse_answer
 from securesplit_testing.channels import NOW
 from tests.pki.test_keystore import contents, talk
 
@@ -44,7 +45,7 @@ class Clinic:
 
     def install(self, answer: bytes, folder: Path | None = None, *, now=NOW) -> enrolling.Installed:  # type: ignore[no-untyped-def]
         """As somebody who compares the CA's fingerprint and finds it right."""
-        read = enrolling.read(answer, where="a.pem")
+        read = parse_answer(answer, where="a.pem")
         return enrolling.install(folder or self.device, read, accepted=profile.fingerprint(read.root), now=now)
 
     def enroll(self, folder: Path | None = None, client: str = "clinic-1", *, now=NOW, **options) -> None:  # type: ignore[no-untyped-def]
@@ -112,7 +113,7 @@ def test_a_renewal_keeps_the_key_and_needs_no_fingerprint(clinic: Clinic) -> Non
     request = clinic.ask(renew=True, now=soon)
     asked = csr.parse(request, where="r")
     assert signing.examine(clinic.ca, asked, new_key=False).is_renewal
-    answer = enrolling.read(clinic.sign(request, now=soon), where="a")
+    answer = parse_answer(clinic.sign(request, now=soon), where="a")
     enrolling.install(clinic.device, answer, accepted=None, now=soon)
     after = contents(clinic.device)
     assert {name for name in after if after[name] != before[name]} == {"clients/clinic-1.crt", "crl.pem"}
@@ -427,8 +428,8 @@ def refused(
 def test_a_reply_of_another_ca_is_refused_unless_first(clinic: Clinic, tmp_path: Path) -> None:
     request = clinic.ask()
     impostor = clinic.sign(request, ca=tmp_path / "impostor")
-    read = enrolling.read(impostor, where="a")
-    right = profile.fingerprint(enrolling.read(clinic.sign(request), where="a").root)
+    read = parse_answer(impostor, where="a")
+    right = profile.fingerprint(parse_answer(clinic.sign(request), where="a").root)
     with pytest.raises(TrustError, match="another fingerprint"):
         enrolling.install(clinic.device, read, accepted=right, now=NOW)
     with pytest.raises(TrustError, match="another fingerprint"):
@@ -473,7 +474,7 @@ def test_half_answers_are_refused(clinic: Clinic) -> None:
     refused(clinic, b"%PDF-1.7", "neither PEM nor DER")
     refused(clinic, answer + profile.key_pem(profile.new_key()), "a private key")
     refused(clinic, clinic.ask(clinic.other, "x"), "a certificate request")
-    refused(clinic, answer + b" " * enrolling.MAX_ANSWER_BYTES, "has over")
+    refused(clinic, answer + b" " * MAX_ANSWER_BYTES, "has over")
     clinic.install(crl + ca + leaf)
 
 
@@ -570,13 +571,13 @@ def test_no_changed_byte_gets_through(exchange: tuple[Clinic, bytes, bytes], at:
         place = int(at * (len(data) - 1))
         return data[:place] if cut else data[:place] + bytes([data[place] ^ bits]) + data[place + 1 :]
 
-    original, read = csr.parse(request, where="r"), enrolling.read(answer, where="a")
+    original, read = csr.parse(request, where="r"), parse_answer(answer, where="a")
     try:
         assert csr.parse(changed(request), where="r").fingerprint == original.fingerprint
     except SecureSplitError as error:
         assert error.hint
     try:
-        other = enrolling.read(changed(answer), where="a")
+        other = parse_answer(changed(answer), where="a")
         enrolling.install(clinic.device, other, accepted=profile.fingerprint(read.root), now=NOW)
         assert other.chain == read.chain
     except SecureSplitError as error:

@@ -128,7 +128,7 @@ def test_the_verdict_is_for_people(audited):
 def test_the_exit_code_is_for_broken_promises(audited, claimless, code, capsys, monkeypatch):
     """The same map, given away by a preset that promises nothing and by one that promises."""
     monkeypatch.setattr(profile, "QUICK", TINY)
-    monkeypatch.setattr("securesplit.device.release_step.CLAIMLESS", claimless)
+    monkeypatch.setattr("securesplit.device.promise.CLAIMLESS", claimless)
     asked = ["audit", "--privacy", "none", "--minutes", "60", "--format", "json", "--out", str(audited[3])]
     assert cli.run(asked) == code
     again = json.loads(capsys.readouterr().out)

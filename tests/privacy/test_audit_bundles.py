@@ -102,7 +102,7 @@ def test_the_command_keeps_its_time(
     small: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Photos, heads and report included; what there was no time for is named, and the exit code says so."""
-    monkeypatch.setattr("securesplit.device.release_step.CLAIMLESS", ())
+    monkeypatch.setattr("securesplit.device.promise.CLAIMLESS", ())
     started = time.monotonic()
     arguments = ["--model", str(small.folder), "--minutes", str(MINUTES), "--format", "json", "--out", str(tmp_path)]
     code = run(["audit", *arguments])

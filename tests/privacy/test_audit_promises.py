@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from securesplit.audit import markdown, page, report
-from securesplit.device.release_step import claim_of
+from securesplit.device.promise import claim_of
 from securesplit.model import Bundle
 from tests.privacy.reports import finished, results_of
 

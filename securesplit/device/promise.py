@@ -1,0 +1,95 @@
+"""What a release promises about its photo, in the words and figures that people are told."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+from securesplit.device.ledger import Receipt, Total
+from securesplit.privacy import accounting
+from securesplit.privacy.accounting import DELTA, Loss
+from securesplit.privacy.release import ReleaseSpec
+from securesplit.results import VOID_BOUND, Claim, DevicePrivacy, PrivacyInfo
+from securesplit.text import rounded_up
+
+IDENTIFICATION_CANDIDATES = 1000
+CLAIMLESS = ("none", "compact")
+"""Presets that by their name promise nothing about the photo."""
+
+
+def unprotected(spec: ReleaseSpec) -> str | None:
+    """What the worker gets under a preset without noise, or with so little that it hides nothing; None for others.
+
+    The second is noise that lets the photo be named among `IDENTIFICATION_CANDIDATES` for certain, for all that can be
+    certified: then its ε is proven, and worth nothing.
+    """
+    if spec.sigma_per_clip and spec.loss.identification_bound(IDENTIFICATION_CANDIDATES) < VOID_BOUND:
+        return None
+    if spec.mechanism is not None:
+        return (
+            f"{spec.preset} is a release mechanism of {spec.mechanism.version}, of which nothing is proven here; "
+            f"`securesplit audit --privacy {spec.preset}` measures what its releases give away"
+        )
+    what = "the undefended feature map" if spec.preset == "none" else "a feature map without noise"
+    if spec.sigma_per_clip:
+        what = "a feature map with so little noise that nothing is certified"
+    shape = "×".join(map(str, spec.shape))
+    return (
+        f"preset {spec.preset} does not protect the photo: the worker gets {what} ({shape} {spec.dtype}), from which "
+        "the photo can largely be rebuilt"
+    )
+
+
+def claim_of(spec: ReleaseSpec) -> Claim:
+    """What a preset's promise about the photo rests on.
+
+    ``none`` only for presets that say so by their name: under any other name a release without noise has attacks, which
+    were measured, to rest on, and is held to them.
+    """
+    if unprotected(spec) is None:
+        return "proven"
+    return "none" if spec.preset in CLAIMLESS else "measured"
+
+
+def describe(spec: ReleaseSpec, receipt: Receipt | None) -> PrivacyInfo:
+    """What the distinct releases of one photo promise together; None where one of them promises nothing.
+
+    Args:
+        spec: of this release.
+        receipt: of the ledger; None: nothing leaves the device, and what the release would promise is described.
+    """
+    epsilon, bound = _promise(spec.loss if receipt is None else receipt.photo_loss)
+    return PrivacyInfo(
+        preset=spec.preset,
+        claim="none" if epsilon is None else "proven",
+        epsilon=epsilon,
+        delta=None if epsilon is None else DELTA,
+        sigma_per_clip=spec.sigma_per_clip,
+        releases=0 if receipt is None else receipt.photo_releases,
+        identification_bound_n1000=bound,
+        device=None if receipt is None else _describe_device(receipt.device),
+        integers=math.prod(spec.shape),
+    )
+
+
+def _describe_device(total: Total) -> DevicePrivacy:
+    epsilon, bound = _promise(accounting.UNBOUNDED if total.unbounded else total.loss)
+    return DevicePrivacy(
+        photos=total.photos,
+        releases=total.releases,
+        without_promise=total.unbounded,
+        epsilon=epsilon,
+        delta=None if epsilon is None else DELTA,
+        identification_bound_n1000=bound,
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _promise(loss: Loss) -> tuple[float | None, float | None]:
+    """ε at `DELTA` and the bound on identification, rounded up; None where nothing is promised.
+
+    A search of some milliseconds that gives the same for most photos.
+    """
+    if loss == accounting.UNBOUNDED:
+        return None, None
+    return rounded_up(loss.epsilon(DELTA), 3), rounded_up(loss.identification_bound(IDENTIFICATION_CANDIDATES), 6)
