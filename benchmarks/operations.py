@@ -1,6 +1,6 @@
 """What watching a worker costs its requests: ``python -m benchmarks.operations``.
 
-One worker without and one with ``--metrics`` and ``--audit-log``, asked in turns, so that whatever else the machine
+One worker without and one with ``--metrics`` and ``--session-log``, asked in turns, so that whatever else the machine
 does falls on both alike; then the second one while a process of its own reads ``/metrics`` again and again.
 """
 
@@ -142,7 +142,7 @@ def _serve(certs: Path, *, watched: bool) -> int:
     def announce(ready: Ready) -> None:
         print(ready.endpoint, ready.metrics, flush=True)
 
-    shown = {"metrics": "127.0.0.1:0", "audit_log": certs / "audit.jsonl"} if watched else {}
+    shown = {"metrics": "127.0.0.1:0", "session_log": certs / "audit.jsonl"} if watched else {}
     settings = WorkerSettings("tcp://127.0.0.1:0", certs=certs, workers=1, **shown)
     return serve_tail(NOTHING, settings, on_ready=announce)
 

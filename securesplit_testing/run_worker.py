@@ -32,7 +32,7 @@ def main(certs: str, engine: str, bind: str, workers: str, *options: str) -> int
     form = named.pop("log_format", "text")
     shown = {
         "metrics": named.pop("metrics", None),
-        "audit_log": Path(named.pop("audit_log")) if "audit_log" in named else None,
+        "session_log": Path(named.pop("session_log")) if "session_log" in named else None,
     }
     chosen = {name: float(value) if name.endswith("_s") else value for name, value in named.items()}
     settings = WorkerSettings(bind, certs=Path(certs), workers=int(workers), pool=pool, **shown)

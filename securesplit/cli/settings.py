@@ -177,7 +177,8 @@ class SettingsCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take flags by their earlier names too."""
-        renamed = {f"--{old}": f"--{new}" for old, new in check.RENAMED.get(self.name or "", {}).items()}
+        names = check.RENAMED.get(self.name or "", {})
+        renamed = {f"--{old}".replace("_", "-"): f"--{new}".replace("_", "-") for old, new in names.items()}
         current = []
         for argument in args:
             flag, equals, value = argument.partition("=")

@@ -23,7 +23,7 @@ OTHER_VARIABLES: Final = frozenset({"SECURESPLIT_CONFIG", "SECURESPLIT_DEBUG", "
 LIKE_A_KNOWN_NAME: Final = 0.8
 """Similarity (`difflib`) from which on an unknown variable counts as misspelt. Others are left alone: a cluster sets
 variables such as SECURESPLIT_TAIL_SERVICE_HOST by itself."""
-RENAMED: Final = {"audit": {"bundle": "model", "preset": "privacy"}}
+RENAMED: Final = {"audit": {"bundle": "model", "preset": "privacy"}, "tail-worker": {"audit_log": "session_log"}}
 """By command, earlier names of settings; accepted, with a hint, until version 0.2."""
 
 Commands = Mapping[str, click.Command]

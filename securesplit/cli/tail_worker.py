@@ -56,7 +56,7 @@ _log = logging.getLogger(__name__)
     help="A name that --metrics is asked by, besides its addresses and localhost; may be repeated.",
 )
 @click.option(
-    "--audit-log",
+    "--session-log",
     type=param_types.Location(),
     metavar="FILE",
     help="Append a line for each session that begins or ends; opened again on SIGHUP.  [default: none]",
@@ -99,7 +99,7 @@ def _settings(
     metrics: str | None,
     metrics_anywhere: bool,
     metrics_hosts: tuple[str, ...],
-    audit_log: Path | None,
+    session_log: Path | None,
     pin: bool,
     show_tail_errors: bool,
 ) -> WorkerSettings:
@@ -113,7 +113,7 @@ def _settings(
         metrics=metrics,
         metrics_anywhere=metrics_anywhere,
         metrics_hosts=metrics_hosts,
-        audit_log=audit_log,
+        session_log=session_log,
         pool=PoolSettings(show_tail_errors=show_tail_errors, pin=pin),
     )
 

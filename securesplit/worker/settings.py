@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 
 from securesplit.channel.limits import REQUESTS_IN_FLIGHT
+from securesplit.config import renamed
 from securesplit.errors import ConfigError
 from securesplit.pki.credentials import Credentials
 from securesplit.worker.cores import usable_cores
@@ -80,8 +81,9 @@ class WorkerSettings:
         metrics: ``HOST:PORT`` for health and metrics; None for neither.
         metrics_anywhere: let `metrics` be an address that other machines can reach.
         metrics_hosts: further names that `metrics` is asked by.
-        audit_log: file of the sessions; None for none.
+        session_log: file of the sessions; None for none.
         pool: everything else about the pool; its `workers` is not used.
+        audit_log: the earlier name of `session_log`, accepted until version 0.2.
     """
 
     bind: str
@@ -93,8 +95,12 @@ class WorkerSettings:
     metrics: str | None = None
     metrics_anywhere: bool = False
     metrics_hosts: tuple[str, ...] = ()
-    audit_log: Path | None = None
+    session_log: Path | None = None
     pool: PoolSettings = field(default_factory=PoolSettings)
+    audit_log: InitVar[Path | None] = None
+
+    def __post_init__(self, audit_log: Path | None) -> None:
+        object.__setattr__(self, "session_log", renamed(self.session_log, "session_log", audit_log, "audit_log"))
 
 
 def parse_workers(text: str) -> int:

@@ -313,9 +313,10 @@ def test_earlier_names_are_taken_with_a_hint(tmp_path: Path, capsys: Capture, mo
     assert run(["ledger"]) == 0
     assert "hint: SECURESPLIT_BUNDLE is now SECURESPLIT_MODEL" in capsys.readouterr().err
     monkeypatch.delenv("SECURESPLIT_BUNDLE")
-    for old, new in RENAMED["audit"].items():
-        assert run(["config", "show", "audit", f"--{old}", "x"]) == 0
-        assert f"hint: --{old} is now --{new}" in capsys.readouterr().err
+    for name, names in RENAMED.items():
+        for old, new in ((before.replace("_", "-"), after.replace("_", "-")) for before, after in names.items()):
+            assert run(["config", "show", name, f"--{old}", "x"]) == 0
+            assert f"hint: --{old} is now --{new}" in capsys.readouterr().err
 
 
 def test_a_device_with_another_name_is_told_which_it_has(

@@ -43,7 +43,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     folder = tmp_path_factory.mktemp("worker")
     certs = folder / "certs"
     issuing.create(certs, server_names=["127.0.0.1"], clients=["device", "other"], days=1, now=now())
-    with process(certs, metrics="127.0.0.1:0", audit_log=folder / "sessions.jsonl") as made:
+    with process(certs, metrics="127.0.0.1:0", session_log=folder / "sessions.jsonl") as made:
         device = Connection([made.endpoint], keystore.load_client(certs, "device", now=now()), IDENTITY, timeout_s=5)
         with device:
             device.request(release(1))

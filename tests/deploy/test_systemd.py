@@ -92,7 +92,7 @@ def test_settings_are_sound_and_paths_are_those_of_the_unit(tmp_path: Path) -> N
     loaded = settings.load(installed, {}, all_commands, "tail-worker")
     assert not loaded.problems
     assert loaded.of(tail_worker)["certs"] == Path("/etc/securesplit/certs")
-    audit = Path(tomllib.loads((FOLDER / "worker.toml").read_text())["tail-worker"]["audit-log"])
+    audit = Path(tomllib.loads((FOLDER / "worker.toml").read_text())["tail-worker"]["session-log"])
     assert audit.parent == Path("/var/log") / service()["LogsDirectory"][0]
     assert f"{audit.parent}/*{audit.suffix}" in (FOLDER / "securesplit.logrotate").read_text()
 
@@ -114,7 +114,7 @@ def test_logrotate_and_a_reload_lose_no_session(tmp_path: Path, free_port: Calla
         "--workers",
         "1",
     ]
-    worker = subprocess.Popen([*command, "--certs", certs, "--audit-log", log], stderr=subprocess.DEVNULL)
+    worker = subprocess.Popen([*command, "--certs", certs, "--session-log", log], stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: is_listening(port), 60.0)
         ask = ("doctor", "--connect", f"tcp://127.0.0.1:{port}", "--certs", certs)
@@ -150,7 +150,7 @@ def test_every_system_call_of_a_serving_worker_is_allowed(tmp_path: Path, free_p
     certs, calls, port = tmp_path / "certs", tmp_path / "calls", free_port()
     issuing.create(certs, server_names=["127.0.0.1"], clients=["device"], days=1, now=now())
     worker = [sys.executable, "-m", "securesplit", "tail-worker", "--bind", f"tcp://127.0.0.1:{port}", "--workers", "1"]
-    shown = ["--certs", certs, "--metrics", "127.0.0.1:0", "--audit-log", tmp_path / "audit.jsonl"]
+    shown = ["--certs", certs, "--metrics", "127.0.0.1:0", "--session-log", tmp_path / "audit.jsonl"]
     trace = ["strace", "--follow-forks", "--quiet=all", "--summary-only", "--summary-columns=name", "--output", calls]
     tracer = subprocess.Popen([*trace, *worker, *shown], stderr=subprocess.DEVNULL)
     try:

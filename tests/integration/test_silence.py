@@ -65,10 +65,19 @@ class Operated:
     """A ``tail-worker`` with everything that shows something."""
 
     def __init__(self, folder: Path) -> None:
-        self.certs, self.audit, self.log = folder / "certs", folder / "audit.jsonl", folder / "log"
+        self.certs, self.session_log, self.log = folder / "certs", folder / "sessions.jsonl", folder / "log"
         assert run_command("keygen", "--out", self.certs, "--client", "device", "--client", "other").returncode == 0
         command = [sys.executable, "-m", "securesplit", "tail-worker", "--bind", "tcp://127.0.0.1:0", "--workers", "1"]
-        shown = ["--metrics", "127.0.0.1:0", "--audit-log", self.audit, "--log-level", "debug", "--log-format", "json"]
+        shown = [
+            "--metrics",
+            "127.0.0.1:0",
+            "--session-log",
+            self.session_log,
+            "--log-level",
+            "debug",
+            "--log-format",
+            "json",
+        ]
         with self.log.open("wb") as stream:
             self.process = subprocess.Popen([*command, "--certs", self.certs, *shown], stderr=stream)
         wait_until(lambda: "ready" in self.events(), 60.0)
@@ -186,12 +195,12 @@ def test_no_log_line_or_metric_holds_private_data(
     worker.process.terminate()
     assert worker.process.wait(20) == 0
     forbidden += [*secrets_of(worker.certs), *(form for secret in session_secrets for form in written(secret))]
-    said = "\n".join([worker.log.read_text(), worker.audit.read_text(), *pages])
+    said = "\n".join([worker.log.read_text(), worker.session_log.read_text(), *pages])
     assert [text for text in forbidden if len(text) > 5 and text in said] == []
     assert len(session_secrets) >= 8
     for line in worker.lines():
         assert set(line) == {"time", "level", "event", "message", *FIELDS[line["event"]]}, line
-    for line in map(json.loads, worker.audit.read_text().splitlines()):
+    for line in map(json.loads, worker.session_log.read_text().splitlines()):
         assert set(line) == {"time", "event", *AUDITED[line["event"]]}, line
     assert set(re.findall(r'[{,](\w+)="', "".join(pages))) <= LABELS
 

@@ -48,7 +48,7 @@ class Operations(FrontObserver):
         self._status: Callable[[], Status] | None = None
         self._server: HealthServer | None = None
         self._is_ready = self._is_draining = False
-        self._session_log = None if settings.audit_log is None else SessionLog(settings.audit_log)
+        self._session_log = None if settings.session_log is None else SessionLog(settings.session_log)
         try:
             if settings.metrics is not None:
                 self._server = self._serve(settings.metrics, settings, bundle_id)

@@ -10,6 +10,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from securesplit.errors import ConfigError, SecureSplitError
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection
 from securesplit.worker.monitoring.session_log import SessionLog
+from securesplit.worker.settings import WorkerSettings
 from securesplit_testing.health import metrics
 from securesplit_testing.serving import IDENTITY, Process, now, process, release, wait_until
 
@@ -34,8 +36,8 @@ def ask(worker: Process, certs: Path, times: int = 1, name: str = "device") -> N
 
 
 def test_it_says_who_when_how_many_and_why_it_ended(certs: Path, tmp_path: Path) -> None:
-    path = tmp_path / "audit.jsonl"
-    with process(certs, audit_log=path) as worker:
+    path = tmp_path / "sessions.jsonl"
+    with process(certs, session_log=path) as worker:
         ask(worker, certs, 3)
         ask(worker, certs, 1, "other")
         keystore.revoke(certs, "device", now=now())
@@ -59,8 +61,8 @@ def test_it_says_who_when_how_many_and_why_it_ended(certs: Path, tmp_path: Path)
 
 
 def test_sighup_starts_a_new_file_after_rotation(certs: Path, tmp_path: Path) -> None:
-    path, old = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
-    with process(certs, audit_log=path) as worker:
+    path, old = tmp_path / "sessions.jsonl", tmp_path / "sessions.jsonl.1"
+    with process(certs, session_log=path) as worker:
         ask(worker, certs)
         wait_until(lambda: len(lines(path)) == 2)
         path.rename(old)
@@ -79,8 +81,8 @@ def test_sighup_starts_a_new_file_after_rotation(certs: Path, tmp_path: Path) ->
 
 def test_a_full_disk_is_reported_and_does_not_stop_serving(certs: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands in for the disk: the same call fails, in the middle of a line."""
-    path = tmp_path / "audit.jsonl"
-    with process(certs, audit_log=path, metrics="127.0.0.1:0") as worker:
+    path = tmp_path / "sessions.jsonl"
+    with process(certs, session_log=path, metrics="127.0.0.1:0") as worker:
         ask(worker, certs)
         wait_until(lambda: len(lines(path)) == 2)
         _, hard = resource.prlimit(worker.pid, resource.RLIMIT_FSIZE)
@@ -109,7 +111,7 @@ def test_a_full_disk_is_reported_and_does_not_stop_serving(certs: Path, tmp_path
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[SessionLog]:
-    made = SessionLog(tmp_path / "audit.jsonl")
+    made = SessionLog(tmp_path / "sessions.jsonl")
     yield made
     made.close()
 
@@ -121,7 +123,7 @@ def test_recording_never_waits_and_what_is_over_is_counted(log: SessionLog, tmp_
     each = (time.perf_counter() - start) / 30_000
     assert each < 200e-6
     log.close()
-    found = lines(tmp_path / "audit.jsonl")
+    found = lines(tmp_path / "sessions.jsonl")
     told = sum(int(line["lines"]) for line in found if line["event"] == "lost")
     kept = [line["n"] for line in found if line["event"] == "opened"]
     assert kept == sorted(kept)
@@ -136,11 +138,18 @@ def test_many_threads_may_record(log: SessionLog, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     log.close()
-    assert len(lines(tmp_path / "audit.jsonl")) == 1_600
+    assert len(lines(tmp_path / "sessions.jsonl")) == 1_600
+
+
+def test_settings_take_the_file_by_its_earlier_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = WorkerSettings("tcp://127.0.0.1:0", audit_log=tmp_path / "log")
+    assert settings == WorkerSettings("tcp://127.0.0.1:0", session_log=tmp_path / "log")
+    assert replace(settings, workers=2).session_log == tmp_path / "log"
+    assert caplog.messages == ["hint: audit_log= is now session_log="]
 
 
 def test_an_existing_file_is_appended_to_and_closed_to_others(tmp_path: Path) -> None:
-    path = tmp_path / "audit.jsonl"
+    path = tmp_path / "sessions.jsonl"
     path.write_text('{"event": "before"}\n')
     path.chmod(0o644)
     made = SessionLog(path)
@@ -153,7 +162,7 @@ def test_an_existing_file_is_appended_to_and_closed_to_others(tmp_path: Path) ->
 def test_what_is_no_file_of_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     os.mkfifo(tmp_path / "pipe")
-    for name in ("link", "pipe", "missing/audit.jsonl", "."):
+    for name in ("link", "pipe", "missing/sessions.jsonl", "."):
         with pytest.raises(ConfigError, match="session log") as caught:
             SessionLog(tmp_path / name)
         assert caught.value.hint
