@@ -12,7 +12,7 @@ from securesplit import tracing
 from securesplit.cli import json_csv, native_stderr, param_types, terminal
 from securesplit.cli.answers_file import AnswersFile, Query
 from securesplit.cli.batch import Batch
-from securesplit.cli.client_options import ClientFlags, client_options
+from securesplit.cli.client_flags import ClientFlags, client_flags
 from securesplit.cli.options import anyway_option, format_option, otel_option, photos_argument
 from securesplit.cli.output import Output, Records, Text
 from securesplit.cli.settings import command, source_of
@@ -30,7 +30,7 @@ Format: TypeAlias = Literal["text", "json", "csv"]
 
 @command()
 @photos_argument
-@client_options
+@client_flags
 @anyway_option
 @format_option("Text for people, one JSON object a line, or a table.", "csv")
 @click.option("--explain", is_flag=True, help="Say who learned what of the photo and of this device.")

@@ -10,7 +10,7 @@ import click
 
 from securesplit import i18n
 from securesplit.cli import native_stderr, terminal
-from securesplit.cli.client_options import ClientFlags, client_options
+from securesplit.cli.client_flags import ClientFlags, client_flags
 from securesplit.cli.settings import command, source_of
 from securesplit.errors import ConfigError, OutputError
 from securesplit.i18n import gettext as _
@@ -20,7 +20,7 @@ PACKAGES = ("starlette", "uvicorn", "jinja2")
 
 
 @command()
-@client_options
+@client_flags
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),

@@ -80,7 +80,7 @@ _OPTIONS = (
 )
 
 
-def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def client_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """The flags of `ClientFlags`, which the command gets as its argument `asked`."""
 
     @functools.wraps(command)
