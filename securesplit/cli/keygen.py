@@ -99,7 +99,7 @@ def keygen(
     elif sign is not None:
         _sign(out, sign, answer, days=days, fingerprint=fingerprint, new_key=new_key)
     else:
-        _make(out, server_names, clients, days=days, renew=renew, revoked=revoked)
+        _make(out, revoked, {"server_names": server_names, "clients": clients, "days": days}, renew=renew)
 
 
 _COMPANIONS = {
@@ -126,24 +126,15 @@ def _check_flags(ctx: click.Context) -> None:
             raise ConfigError(f"{flags[name]} goes with --{task.removesuffix('ed')}", hint="securesplit keygen --help")
 
 
-def _make(
-    out: Path,
-    server_names: tuple[str, ...],
-    clients: tuple[str, ...],
-    *,
-    days: int,
-    renew: bool,
-    revoked: tuple[str, ...],
-) -> None:
+def _make(out: Path, revoked: tuple[str, ...], issued: dict[str, Any], *, renew: bool) -> None:
+    """Revoke, or issue to whom `issued` names for as many days as it says."""
     from securesplit.pki import keystore
 
     now = datetime.now(UTC)
     if revoked:
-        reports = [keystore.revoke(out, name, now=now, days=days) for name in dict.fromkeys(revoked)]
-    elif renew:
-        reports = [keystore.renew(out, server_names=server_names, clients=clients, days=days, now=now)]
+        reports = [keystore.revoke(out, name, now=now, days=issued["days"]) for name in dict.fromkeys(revoked)]
     else:
-        reports = [keystore.create(out, server_names=server_names, clients=clients, days=days, now=now)]
+        reports = [(keystore.renew if renew else keystore.create)(out, now=now, **issued)]
     for report in reports:
         for line in describe(report):
             terminal.answer(line)
