@@ -85,10 +85,10 @@ def test_a_run_ends_in_time_and_measures_what_it_held_out(tmp_path: Path, packed
 
 def test_the_rate_warms_up_and_held_out_photos_are_not_drawn(packed: Path) -> None:
     pytest.importorskip("jax", reason="JAX is not installed")
-    from training.network import accelerated
+    from training.network import accelerated, compiled
 
     now = time.monotonic()
-    rates = [accelerated.TrainingClock(now - passed, 100.0).rate(1.0) for passed in (0, 2.5, 5, 50, 100, 200)]
+    rates = [compiled.TrainingClock(now - passed, 100.0).rate(1.0) for passed in (0, 2.5, 5, 50, 100, 200)]
     assert rates == pytest.approx([0.05, 0.5, 1.0, 0.54, 0.01, 0.01], abs=0.02)
     photos = PackedPhotos.load(packed, "train")
     held = photos.source == "komour"
@@ -99,4 +99,4 @@ def test_the_rate_warms_up_and_held_out_photos_are_not_drawn(packed: Path) -> No
     counts = np.bincount(rows, minlength=len(held))
     assert counts[photos.is_phone].mean() == pytest.approx(3 * counts[~photos.is_phone & ~held].mean(), rel=0.1)
     with pytest.raises(ConfigError, match="48 pixels high, not 150"):
-        accelerated.train(config, {"train": photos, "val": photos}, Path(), accelerated.TrainingClock(now, 1))
+        accelerated.train(config, {"train": photos, "val": photos}, Path(), compiled.TrainingClock(now, 1))

@@ -16,10 +16,11 @@ from skimage.metrics import structural_similarity
 from securesplit.errors import ConfigError
 from training.data import dataset
 from training.data.photo import Photo
-from training.release import cut_maps, guarded, guarded_attack, guarded_press
-from training.release import guarded_losses as losses
-from training.release.guarded_attack import GALLERY, Holdings, retrieval, ridge_skill, skill
-from training.release.guarded_controller import Controller
+from training.release import cut_maps
+from training.release.guarded import attack, losses, press, stages
+from training.release.guarded.__main__ import arguments
+from training.release.guarded.attack import GALLERY, Holdings, retrieval, ridge_skill, skill
+from training.release.guarded.controller import Controller
 
 RNG = np.random.default_rng(0)
 
@@ -75,18 +76,18 @@ def test_the_secrets_of_a_picture_follow_skin_and_lesion():
 def test_what_is_sent_lies_on_the_grid_and_lets_gradients_through():
     releases = tf.Variable(RNG.uniform(-1, 1, (4, 5, 5, 8)).astype(np.float32))
     with tf.GradientTape() as tape:
-        sent = guarded_press.noised(releases, 0.3)
-    assert sent.numpy() * guarded_press.GRID == pytest.approx(np.rint(sent.numpy() * guarded_press.GRID), abs=1e-4)
+        sent = press.noised(releases, 0.3)
+    assert sent.numpy() * press.GRID == pytest.approx(np.rint(sent.numpy() * press.GRID), abs=1e-4)
     assert (sent.numpy() - releases.numpy()).std() == pytest.approx(0.3, abs=0.02)
     assert tape.gradient(sent, releases).numpy() == pytest.approx(1)
-    assert guarded_attack.GRID == guarded_press.GRID
+    assert attack.GRID == press.GRID
 
 
 def test_an_answer_costs_nothing_where_it_is_the_target():
     targets = np.array([0.0, 0.3, 1.0], np.float32)
     logits = np.array([-30, np.log(0.3 / 0.7), 30], np.float32)
-    assert float(guarded_press.divergence(logits, targets)) == pytest.approx(0, abs=1e-6)
-    assert float(guarded_press.divergence(np.zeros(3, np.float32), targets)) > 0.4
+    assert float(press.divergence(logits, targets)) == pytest.approx(0, abs=1e-6)
+    assert float(press.divergence(np.zeros(3, np.float32), targets)) > 0.4
 
 
 def test_the_terms_rise_only_while_the_answer_does_not_suffer():
@@ -104,7 +105,7 @@ def test_the_terms_rise_only_while_the_answer_does_not_suffer():
 
 def test_two_views_of_a_lesion_are_partners():
     lesions = np.array(["a", "b", "a", "c", "a", "b"])
-    views = guarded_press.CutViews(*[np.zeros(6)] * 4, lesions)
+    views = press.CutViews(*[np.zeros(6)] * 4, lesions)
     partners = views.partners(np.random.default_rng(1))
     assert (lesions[partners] == lesions).all()
     assert (partners != np.arange(6)).tolist() == [True, True, True, False, True, True]
@@ -126,8 +127,8 @@ def test_lesions_are_linked_only_where_the_release_shows_them():
     lesions, noise = np.repeat(np.arange(100), 2), RNG.normal(0, 1, (200, 8))
     own = RNG.normal(0, 1, (100, 8)).repeat(2, axis=0) + 0.3 * noise
     told = {"lesions": lesions, "diagnoses": lesions % 3, "seed": 0}
-    assert guarded_attack.linked(own, lesions, own, **told) > 0.95
-    assert guarded_attack.linked(noise, lesions, noise, **told) == pytest.approx(0.5, abs=0.12)
+    assert attack.linked(own, lesions, own, **told) > 0.95
+    assert attack.linked(noise, lesions, noise, **told) == pytest.approx(0.5, abs=0.12)
 
 
 def test_an_attribute_counts_only_beyond_the_label():
@@ -137,7 +138,7 @@ def test_an_attribute_counts_only_beyond_the_label():
 
     def probed(releases, attribute):
         halves = [(releases[rows], labels[rows], attribute[rows]) for rows in (slice(300), slice(300, 600))]
-        return guarded_attack.profiled(*halves, seed=0)
+        return attack.profiled(*halves, seed=0)
 
     assert probed(shown, unknown)["low"] > 0.3
     assert probed(shown[:, 1:], labels)["beyond"] == pytest.approx(0, abs=1e-6)
@@ -167,23 +168,23 @@ def _split(count: int) -> dataset.Split:
 
 def _args(run: Path, *more: str) -> argparse.Namespace:
     settings = "--cut middle --press-steps 6 --learn 2 --tail-steps 2 --attack-epochs 1 --batch 8 --rebuilders linear"
-    return guarded._parser().parse_args(["--run", str(run), "--cache", str(run), *settings.split(), *more])
+    return arguments().parse_args(["--run", str(run), "--cache", str(run), *settings.split(), *more])
 
 
 @pytest.mark.slow
 def test_a_run_resumes_and_writes_weights_and_figures(
     network: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(guarded, "EVERY", 2)
+    monkeypatch.setattr(stages, "EVERY", 2)
     args = _args(tmp_path)
     splits = {"train": _split(48), "val": _split(24)}
-    train, val = (guarded.views_of(network, splits[name], args, views) for name, views in (("train", 1), ("val", 0)))
+    train, val = (stages.views_of(network, splits[name], args, views) for name, views in (("train", 1), ("val", 0)))
     assert train.maps.shape == (96, 10, 10, 8)
     assert len(list(tmp_path.glob("*-maps.npz"))) == 2
     monkeypatch.setattr(cut_maps, "_computed", None)  # what is cached is not computed again
-    assert (guarded.views_of(network, splits["val"], args, 0).maps == val.maps).all()
+    assert (stages.views_of(network, splits["val"], args, 0).maps == val.maps).all()
 
-    report = guarded.trained(network, train, val, splits, args)
+    report = stages.trained(network, train, val, splits, args)
     assert [line["step"] for line in report["press"]] == [2, 4, 6]
     assert set(report["auc"]) == {"undefended", "probe", "answer"}
     assert 0 < report["multiply_adds"]["device_share"] < 1
@@ -192,10 +193,10 @@ def test_a_run_resumes_and_writes_weights_and_figures(
         assert {name.split(".")[0] for name in weights.files} == {"encoder", "decoder", "tail"}
         assert weights["encoder.0"].shape == (1, 1, 8, 128)
 
-    again = guarded.stages(network, args)[0]
-    assert guarded.press(again, train, val, args) == []  # nothing is left to do
+    again = stages.stages(network, args)[0]
+    assert stages.press(again, train, val, args) == []  # nothing is left to do
     with np.load(tmp_path / "guarded.npz") as weights:
         assert weights["encoder.0"] == pytest.approx(again.encoder.get_weights()[0], abs=1e-3)
     other = _args(tmp_path, "--channels", "4")
     with pytest.raises(ConfigError):
-        guarded.press(guarded.stages(network, other)[0], train, val, other)
+        stages.press(stages.stages(network, other)[0], train, val, other)

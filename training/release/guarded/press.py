@@ -2,7 +2,7 @@
 
 The answer is read by a probe of a few thousand weights instead of the worker's network, so that a step costs some ten
 milliseconds and adversaries can be many. The worker's network learns to read the finished release afterwards
-(`training.release.guarded_tail`), which can give nothing more away: what an attacker sees is the encoder's work alone.
+(`training.release.guarded.tail`), which can give nothing more away: what an attacker sees is the encoder's work alone.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from training.release import guarded_losses as losses
-from training.release import guarded_parts as parts
+from training.release.guarded import losses, parts
 
 GRID = 8
 """Steps of the integer grid from 0 to 1; noise and release are whole numbers of them."""
@@ -101,7 +100,7 @@ class Press:
         channels: of a release.
         sigma: of the noise, where releases lie in -1..1.
         terms: weights.
-        rebuilders: names out of `training.release.guarded_parts.adversaries`.
+        rebuilders: names out of `training.release.guarded.parts.adversaries`.
         steps: of the whole stage; the encoder's rate falls as a cosine.
     """
 
@@ -171,7 +170,7 @@ class Press:
         self.adversary_optimizer.apply_gradients(zip(gradients, self.attacking, strict=True))
 
     def ratios(self, batch: dict[str, Any], sent: Any) -> dict[str, Any]:
-        """By adversary: its error over that of the class alone (`training.release.guarded_losses`)."""
+        """By adversary: its error over that of the class alone (`training.release.guarded.losses`)."""
         told = [sent, tf.cast(batch["labels"], tf.float32)[:, None]]
         found = {
             name: losses.rebuilding_ratio(name, model(told), batch["thumbs"], batch["class_means"])

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training.release import guarded_parts as parts
-from training.release.guarded_press import WEIGHT_DECAY, Array, divergence, noised
+from training.release.guarded import parts
+from training.release.guarded.press import WEIGHT_DECAY, Array, divergence, noised
 
 CHUNK = 250
 

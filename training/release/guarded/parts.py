@@ -15,7 +15,7 @@ from keras import layers
 THUMB = 32
 """Height and width in pixels of the picture that an adversary rebuilds."""
 SECRETS = 4
-"""Properties of the picture that an adversary predicts (`training.release.guarded_losses.secrets_of`)."""
+"""Properties of the picture that an adversary predicts (`training.release.guarded.losses.secrets_of`)."""
 FLOAT: dict[str, Any] = {"dtype": "float32"}
 _SAME: dict[str, Any] = {"padding": "same", "activation": "silu"}
 

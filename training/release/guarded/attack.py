@@ -19,16 +19,15 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from training.release import guarded_losses as losses
-from training.release import guarded_parts as parts
+from training.release.guarded import losses, parts
 
 Array = NDArray[Any]
 GRID = 8
-"""Steps of the integer grid from 0 to 1 (`training.release.guarded_press`)."""
+"""Steps of the integer grid from 0 to 1 (`training.release.guarded.press`)."""
 GALLERY = 300
 """Originals among which a reconstruction should find its own."""
 PROPERTIES = ("tone", "contrast", "redness", "size")
-"""Of the picture, in the order of `training.release.guarded_losses.secrets_of`; each is cut at its median."""
+"""Of the picture, in the order of `training.release.guarded.losses.secrets_of`; each is cut at its median."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def class_means_of(held: Holdings) -> Array:
 
 
 def grid_noise(releases: Array, sigma: float, seed: int) -> Array:
-    """What is sent for `releases`: the same as `training.release.guarded_press.noised`."""
+    """What is sent for `releases`: the same as `training.release.guarded.press.noised`."""
     noise = np.rint(np.random.default_rng(seed).normal(0, sigma * GRID, releases.shape))
     sent: Array = ((np.rint(releases * GRID) + noise) / GRID).astype(np.float32)
     return sent

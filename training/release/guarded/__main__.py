@@ -1,0 +1,69 @@
+"""Train the preset `guarded` on photos' cut maps, with the head as it is, and attack it at the end.
+
+    python -m training.release.guarded --data ../shared/data/ham10000 --run build/guarded [--network NET.npz]
+
+Two CPU cores are enough. The head's maps are computed once (`training.release.cut_maps`); then an encoder learns to
+keep the diagnosis against adversaries (`training.release.guarded.press`) under a controller
+(`training.release.guarded.controller`), then decoder and the worker's network learn to read its release
+(`training.release.guarded.tail`). A run that was interrupted resumes where it last wrote a checkpoint. Into RUN go
+``guarded.npz``, the float16 weights as ``PART.NUMBER``, and ``guarded.json`` with every figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import keras
+
+from training import command
+from training.data.dataset import Dataset
+from training.release.guarded.stages import network_of, say, trained, views_of
+
+
+def main() -> None:
+    """Command line."""
+    args = arguments().parse_args()
+    args.run.mkdir(parents=True, exist_ok=True)
+    args.cache = args.cache or args.run
+    keras.utils.set_random_seed(args.seed)
+    network = network_of(args)
+    data = Dataset.read(args.data, args.cache)
+    data.check_disjoint()
+    splits = {name: data.split(name, int(network.inputs[0].shape[1])) for name in ("train", "val")}
+    train, val = (views_of(network, splits[name], args, views) for name, views in (("train", 1), ("val", 0)))
+    report = trained(network, train, val, splits, args)
+    say({"auc": report["auc"], "attacked": report["attacked"]})
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser.add_argument("--network", type=Path, help="archive of the undefended weights (default: the bundle's)")
+    parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints, weights and figures")
+    parser.add_argument("--cache", type=Path, help="folder for photos and maps (default: that of the run)")
+    parser.add_argument("--backbone", default="efficientnetv2b0")
+    parser.add_argument("--cut", default="block4c_add", help="last layer on the device")
+    parser.add_argument("--size", type=int, default=5, help="height and width of the release")
+    parser.add_argument("--channels", type=int, default=8, help="of the release")
+    parser.add_argument("--sigma", type=float, default=0.3, help="of the noise; values lie in -1..1")
+    parser.add_argument("--rebuilding", type=float, default=1.0, help="weight of what rebuilders win")
+    parser.add_argument("--linking", type=float, default=0.5, help="weight of what linking two views wins")
+    parser.add_argument("--profiling", type=float, default=0.5, help="weight of what the profiler wins")
+    parser.add_argument("--allowed", type=float, default=0.03, help="share of its baseline that each may win unpressed")
+    parser.add_argument("--rebuilders", nargs="+", default=["linear", "dense", "convolutional"])
+    parser.add_argument("--learn", type=int, default=400, help="steps with noise alone")
+    parser.add_argument("--margin", type=float, default=0.02, help="nats of the task that privacy may cost")
+    parser.add_argument("--most", type=float, default=2.0, help="greatest strength of all terms but the task")
+    parser.add_argument("--press-steps", type=int, default=1500)
+    parser.add_argument("--tail-steps", type=int, default=400)
+    parser.add_argument("--attack-epochs", type=int, default=6)
+    parser.add_argument("--batch", type=int, default=64, help="views a step")
+    parser.add_argument("--views", default="dermoscopy", help="a recipe of training.network.augmentation")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,196 @@
+"""The two stages of `guarded`, one after the other, and the report of what came of them."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.metrics import roc_auc_score
+
+from securesplit.atomic import atomic_write
+from training.data.dataset import Split
+from training.network.model import shipped_network
+from training.network.weights_npz import load_weights_npz
+from training.output import write_json
+from training.release.cut_maps import cut_maps
+from training.release.guarded import attack, exposure
+from training.release.guarded.attack import Holdings
+from training.release.guarded.checkpoint import Checkpoint
+from training.release.guarded.controller import Controller
+from training.release.guarded.press import Array, Batches, CutViews, Press, Terms
+from training.release.guarded.tail import TailStage
+
+DRAWS = 3
+"""Of the noise, in every evaluation."""
+TEACHER_SHARE = 0.7
+"""Of the target that is the undefended network's probability; the rest is the label."""
+EVERY = 50
+"""Steps between two lines and two checkpoints."""
+VIEW_SEED = 7
+"""Of the random views, which all runs share."""
+
+
+def network_of(args: argparse.Namespace) -> keras.Model:
+    """The undefended network: of an archive, or else of the bundle that ships."""
+    if args.network is None:
+        from securesplit.model import Bundle
+        from securesplit.model.bundle import DEFAULT_FOLDER
+        from training.network import warm_start
+
+        return warm_start.network_of(Bundle.load(DEFAULT_FOLDER))
+    network = shipped_network(args.backbone)
+    load_weights_npz(network, args.network)
+    return network
+
+
+def views_of(network: keras.Model, split: Split, args: argparse.Namespace, views: int) -> CutViews:
+    """Cached views of a split's photos, `views` of them random."""
+    found = cut_maps(network, args.cut, split.pixels, args.cache, recipe=args.views, views=views, seed=VIEW_SEED)
+    lesions = np.array([photo.lesion for photo in split.photos])
+    labels = split.malignant.astype(np.int32)
+    return CutViews(found.maps, found.thumbs, np.tile(labels, views + 1), found.logits, np.tile(lesions, views + 1))
+
+
+def stages(network: keras.Model, args: argparse.Namespace) -> tuple[Press, TailStage]:
+    """Both, not trained yet."""
+    settings = {"size": args.size, "channels": args.channels, "sigma": args.sigma}
+    terms = Terms(args.rebuilding, args.linking, args.profiling, args.allowed)
+    shape = tuple(network.get_layer(args.cut).output.shape[1:])
+    first = Press(shape, **settings, terms=terms, rebuilders=tuple(args.rebuilders), steps=args.press_steps)
+    return first, TailStage(network, args.cut, **settings, steps=args.tail_steps)
+
+
+def press(stage: Press, train: CutViews, val: CutViews, args: argparse.Namespace) -> list[dict[str, float]]:
+    """Train the encoder; what was printed, by line."""
+    batches = Batches(train, args.batch, TEACHER_SHARE, args.seed)
+    controller = Controller(args.learn, args.margin, args.most)
+    checkpoint = Checkpoint(args.run / "press.npz", stage.variables)
+    state = checkpoint.load()
+    for name in ("average", "baseline", "strength"):
+        setattr(controller, name, state.get(name, getattr(controller, name)))
+    controller.steps = int(state["step"])
+    lines: list[dict[str, float]] = []
+    sums: dict[str, float] = {}
+    for step in range(controller.steps, args.press_steps):
+        batch = {name: tf.constant(values) for name, values in batches.draw(step).items()}
+        figures = stage.step(batch, tf.constant(controller.strength, tf.float32))
+        controller.update(float(figures["task"]))
+        sums = {name: sums.get(name, 0.0) + float(value) / EVERY for name, value in figures.items()}
+        if (step + 1) % EVERY == 0:
+            scores = stage.probe.predict(_sent(stage.encoder, val, args.sigma), batch_size=250, verbose=0)
+            line = {"step": step + 1, "strength": controller.strength, **sums, "auc": auc(val.labels, scores[:, 0])}
+            say(line)
+            lines.append(line)
+            sums = {}
+            kept = {name: getattr(controller, name) for name in ("average", "baseline", "strength")}
+            checkpoint.save(step + 1, **kept)
+    return lines
+
+
+def _sent(encoder: keras.Model, views: CutViews, sigma: float, seed: int = 0) -> Array:
+    releases = encoder.predict(views.maps.astype(np.float32), batch_size=250, verbose=0)
+    return attack.grid_noise(releases, sigma, seed)
+
+
+def read(stage: TailStage, train: Holdings, targets: Array, val: Holdings, args: argparse.Namespace) -> list[Any]:
+    """Train decoder and tail on releases; what was printed, by line."""
+    checkpoint = Checkpoint(args.run / "tail.npz", stage.variables)
+    pool = np.concatenate([np.arange(len(train.labels)), np.flatnonzero(train.labels)])
+    lines, total = [], 0.0
+    for step in range(int(checkpoint.load()["step"]), args.tail_steps):
+        rows = np.random.default_rng([args.seed, step]).choice(pool, args.batch, replace=False)
+        total += float(stage.step(tf.constant(train.releases[rows]), tf.constant(targets[rows]))) / EVERY
+        if (step + 1) % EVERY == 0:
+            answers = stage.answers(attack.grid_noise(val.releases, args.sigma, 0))
+            lines.append({"step": step + 1, "task": total, "auc": auc(val.labels, answers)})
+            say(lines[-1])
+            total = 0.0
+            checkpoint.save(step + 1)
+    return lines
+
+
+def auc(labels: Array, scores: Array) -> float:
+    """Area under the ROC curve; NaN where only one class is present."""
+    return float(roc_auc_score(labels, scores)) if len(np.unique(labels)) > 1 else float("nan")
+
+
+def holdings(encoder: keras.Model, views: CutViews) -> Holdings:
+    """Releases without noise, and what they are of."""
+    releases = encoder.predict(views.maps.astype(np.float32), batch_size=250, verbose=0)
+    return Holdings(releases, views.thumbs.astype(np.float32), views.labels)
+
+
+def answered(answer: Callable[[Array], Array], held: Holdings, sigma: float) -> float:
+    """AUC with noise, the mean of `DRAWS`."""
+    draws = [answer(attack.grid_noise(held.releases, sigma, seed)) for seed in range(DRAWS)]
+    return float(np.mean([auc(held.labels, scores) for scores in draws]))
+
+
+def trained(
+    network: keras.Model, train: CutViews, val: CutViews, splits: dict[str, Split], args: argparse.Namespace
+) -> dict[str, Any]:
+    """Run both stages and the attacks, and write weights and report."""
+    first, second = stages(network, args)
+    report: dict[str, Any] = {"settings": {name: str(value) for name, value in vars(args).items()}}
+    report["multiply_adds"] = multiply_adds(network, (first, second), args.cut)
+    report["press"] = press(first, train, val, args)
+    own, victims = holdings(first.encoder, train), holdings(first.encoder, val)
+    centres = slice(len(splits["train"].photos))
+    known = CutViews(*_rows(train, centres)), Holdings(*_rows(own, centres))
+    report["attacked"] = exposure.attacked(known, (val, victims), splits, args)
+    _write(report, args.run)
+    say(report["attacked"])
+    report["tail"] = read(second, own, Batches(train, args.batch, TEACHER_SHARE, args.seed).targets, victims, args)
+    report["auc"] = {
+        "undefended": auc(val.labels, val.logits),
+        "probe": answered(lambda sent: first.probe.predict(sent, batch_size=250, verbose=0)[:, 0], victims, args.sigma),
+        "answer": answered(second.answers, victims, args.sigma),
+    }
+    write_weights(first, second, args.run / "guarded.npz")
+    _write(report, args.run)
+    return report
+
+
+def _rows(held: CutViews | Holdings, rows: slice) -> list[Array]:
+    return [values[rows] for values in vars(held).values()]
+
+
+def multiply_adds(network: keras.Model, stages: tuple[Press, TailStage], cut: str) -> dict[str, float]:
+    """For one photo: of the device, of the worker, and the device's share."""
+    from securesplit.model.keras_graph import graph_of
+
+    head = keras.Model(network.inputs[0], network.get_layer(cut).output)
+    first, second = stages
+    device, worker = (
+        sum(node.multiply_adds for model in models for node in graph_of(model).nodes)
+        for models in ((head, first.encoder), (second.decoder, second.tail))
+    )
+    return {"device": device, "worker": worker, "device_share": device / (device + worker)}
+
+
+def write_weights(first: Press, second: TailStage, file: Path) -> None:
+    """Encoder, decoder and tail as float16, called by part and number: ``encoder.0`` and so on."""
+    models = {"encoder": first.encoder, "decoder": second.decoder, "tail": second.tail}
+    arrays = {
+        f"{name}.{place}": np.asarray(weight, np.float16)
+        for name, model in models.items()
+        for place, weight in enumerate(model.get_weights())
+    }
+    with atomic_write(file) as own, own.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+
+
+def _write(report: dict[str, Any], run: Path) -> None:
+    write_json(run / "guarded.json", report)
+
+
+def say(line: dict[str, Any]) -> None:
+    """Print at once, for the output may go into a file."""
+    figures = (f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in line.items())
+    print(time.strftime("%H:%M:%S"), *figures, flush=True)
