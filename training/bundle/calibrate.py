@@ -167,6 +167,14 @@ def _noise_calibrations(
     )
 
 
+def quality_table(manifest: Manifest) -> str:
+    """For people: what every preset is worth on validation and test photos."""
+    return "\n".join(
+        f"{split}\n{metrics.summary({name: preset.quality[split] for name, preset in manifest.presets.items()})}"
+        for split in ("validation", "test")
+    )
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -176,8 +184,7 @@ def main() -> None:
     args = parser.parse_args()
     data = Dataset.read(args.data, args.run.parent / "pixels")
     manifest = measure_and_write(args.bundle, Bundle.load(args.bundle).manifest, data)
-    for split in ("validation", "test"):
-        print(split, metrics.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")
+    print(quality_table(manifest))
 
 
 if __name__ == "__main__":

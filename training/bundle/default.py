@@ -27,11 +27,10 @@ from securesplit.model.bundle import DEFAULT_FOLDER, FILES
 from securesplit.privacy.release import ReleaseSpec
 from training import command
 from training.bundle import export
-from training.bundle.calibrate import measure_and_write
+from training.bundle.calibrate import measure_and_write, quality_table
 from training.bundle.from_run import make_bundle
 from training.data.dataset import Dataset
 from training.data.photo import SIDE
-from training.evaluation import metrics
 from training.network import run_record
 from training.network.config import CONFIGS
 from training.network.model import shipped_network
@@ -162,8 +161,7 @@ def main() -> None:
     """Command line."""
     args = arguments().parse_args()
     manifest = build(args, Dataset.read(args.data, args.run.parent / "pixels"))
-    for split in ("validation", "test"):
-        print(split, metrics.summary({n: p.quality[split] for n, p in manifest.presets.items()}), sep="\n")
+    print(quality_table(manifest))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,8 @@ from securesplit.atomic import atomic_folder
 from securesplit.errors import ConfigError
 from securesplit.model import Manifest, backbones, convert, packing, splitting
 from training import command
-from training.bundle.calibrate import measure_and_write
+from training.bundle.calibrate import measure_and_write, quality_table
 from training.data.dataset import Dataset, centre_square
-from training.evaluation.metrics import summary
 from training.network import run_record
 from training.network.model import build_model
 
@@ -50,16 +49,11 @@ def make_bundle(
     Raises:
         ConfigError: the run has no finished epoch, the cut is not valid, `out` is taken, or the photos are others.
     """
-    record = run_record.read(run)
-    best = run_record.best_weights(run)
-    if not best.is_file():
-        raise ConfigError(f"the run in {run} has no finished epoch", hint="give the same command again, it resumes")
-    if data.digest != record["made_from"]["data_sha256"]:
-        raise ConfigError(f"the run in {run} was made from other photos", hint="give the folder that it was trained on")
+    record = _record(run, data)
     config = run_record.config_of(run)
     keras.mixed_precision.set_dtype_policy("float32")
     network = build_model(config)
-    network.load_weights(str(best))
+    network.load_weights(str(run_record.best_weights(run)))
     layer = at or backbones.BACKBONES[config.backbone].cut
     network = splitting.choose_output(network, "malignant")
     few = np.random.default_rng(config.seed).permutation(len(data.photos["val"]))[:CALIBRATION_PHOTOS]
@@ -83,9 +77,22 @@ def make_bundle(
             about={"licence": licence, "provenance": provenance},
         )
         measured = measure_and_write(own, manifest, data)
-    for split in ("validation", "test"):
-        print(split, summary({n: p.quality[split] for n, p in measured.presets.items()}), sep="\n")
+    print(quality_table(measured))
     return measured
+
+
+def _record(run: Path, data: Dataset) -> run_record.Run:
+    """The record of a run that has a best epoch and was made from these photos.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    record = run_record.read(run)
+    if not run_record.best_weights(run).is_file():
+        raise ConfigError(f"the run in {run} has no finished epoch", hint="give the same command again, it resumes")
+    if data.digest != record["made_from"]["data_sha256"]:
+        raise ConfigError(f"the run in {run} was made from other photos", hint="give the folder that it was trained on")
+    return record
 
 
 def main() -> None:

@@ -63,7 +63,7 @@ def train(
     teachers: Sequence[tuple[str, Path]] = (),
     precision: str = "mixed_bfloat16",
 ) -> dict[str, Any]:
-    """Train until the clock has run out; write ``model.npz``, ``answers.npz`` and ``run.json`` into `out`.
+    """Train until the clock has run out; write ``network.npz``, ``answers.npz`` and ``run.json`` into `out`.
 
     Args:
         config: a configuration of `training.network.config`; epochs and schedule are the clock's.
@@ -85,10 +85,7 @@ def train(
         )
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_dtype_policy(precision)
-    with drawn_by_numpy(config.seed):
-        network = build_model(config, weights)
-    if starts:
-        network.set_weights(_mean_weights(network, starts))
+    network = _network(config, weights, starts)
     guides = [_teacher(backbone, path, config.side) for backbone, path in teachers]
     trainer = Trainer(Objective(network, config, shown.pixels.shape[1:3], guides), config, shown)
     held = np.isin(shown.source, config.hold_out.split(","))
@@ -116,6 +113,14 @@ def train(
     }
     write_json(out / "run.json", result)
     return result
+
+
+def _network(config: Config, weights: Path | None, starts: Sequence[Path]) -> keras.Model:
+    with drawn_by_numpy(config.seed):
+        network = build_model(config, weights)
+    if starts:
+        network.set_weights(_mean_weights(network, starts))
+    return network
 
 
 def _teacher(backbone: str, path: Path, side: int) -> keras.Model:

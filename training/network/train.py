@@ -96,13 +96,7 @@ def train(
     side = max(config.side, guide.side if guide else 0)
     data = arranged(config, data)
     train_split, val_split = shown(config, data, side)
-    made_from: run_record.MadeFrom = {
-        "config": config.to_json(),
-        "data_sha256": data.digest,
-        "weights": weights.name if weights else None,
-        "teacher": guide.id if guide else None,
-        "start": hashlib.sha256(_bytes_of(start)).hexdigest() if start else None,
-    }
+    made_from = _made_from(config, data, weights, guide, start)
     record = run_record.RunRecord(run, made_from, _about(machine, policy), checkpoint.epochs_behind(run / RESUME))
     record.check()
     if record.first_epoch >= config.epochs and run_record.read(run)["status"] == "finished":
@@ -110,16 +104,9 @@ def train(
     if machine.is_chief:
         record.begin()
         validation.forget_from(run / HISTORY, record.first_epoch)
-    with machine.scope():
-        network = build_model(config, weights)
-        if start is not None:
-            _load(network, start)
-    if config.freeze:
-        freeze_until(network, config.freeze)
+    network = _network(config, machine, weights, start)
     model = machine.for_training(network)
-    groups = targets_and_weights(train_split, config)
-    targets, sample_weights = ({name: group[name] for name in network.output} for group in groups)
-    source = BatchSource(train_split, targets, sample_weights, config, guide, machine.shard)
+    source = _source(train_split, config, guide, machine, network)
     with tempfile.TemporaryDirectory() as aside, machine.scope():
         files = run if machine.is_chief else _copy_backup(run, Path(aside))
         keep = _keeper(val_split, config, machine, run_record.best_weights(files))
@@ -138,6 +125,38 @@ def train(
     result = run_record.best_epoch(run)
     record.end(result)
     return result
+
+
+def _made_from(
+    config: Config, data: Dataset, weights: Path | None, guide: Teacher | None, start: Path | None
+) -> run_record.MadeFrom:
+    return {
+        "config": config.to_json(),
+        "data_sha256": data.digest,
+        "weights": weights.name if weights else None,
+        "teacher": guide.id if guide else None,
+        "start": hashlib.sha256(_bytes_of(start)).hexdigest() if start else None,
+    }
+
+
+def _network(config: Config, machine: devices.Devices, weights: Path | None, start: Path | None) -> keras.Model:
+    """The network of `config` with its first weights, frozen as far as `config` says."""
+    with machine.scope():
+        network = build_model(config, weights)
+        if start is not None:
+            _load(network, start)
+    if config.freeze:
+        freeze_until(network, config.freeze)
+    return network
+
+
+def _source(
+    split: Split, config: Config, guide: Teacher | None, machine: devices.Devices, network: keras.Model
+) -> BatchSource:
+    """Batches of `split` with a target for every output of `network`."""
+    groups = targets_and_weights(split, config)
+    targets, sample_weights = ({name: group[name] for name in network.output} for group in groups)
+    return BatchSource(split, targets, sample_weights, config, guide, machine.shard)
 
 
 def _bytes_of(start: Path) -> bytes:
