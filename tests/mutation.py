@@ -4,7 +4,7 @@
     python -m tests.mutation --minutes 4 'securesplit.privacy.exact*' 'securesplit.privacy.noise*'
 
 mutmut makes the mutants and runs the tests that reach each of them; what is mutated and tested stands in
-``[tool.mutmut]``. It goes on where it was stopped. Some mutants change nothing that anyone could notice, such as a
+``[tool.mutmut]``. It resumes where it stopped. Some mutants change nothing that anyone could notice, such as a
 margin that is wider than it must be: survivors are printed to be read, and too few killed ones are a failure.
 """
 

@@ -37,7 +37,7 @@ def _violations(tab: Tab) -> list[str]:
 def test_a_photo_is_chosen_answered_and_followed_by_another(tab: Tab) -> None:
     tab.give(MOLE)
     assert tab.heading()
-    assert tab.page.evaluate("document.activeElement.tagName") == "H1", "a screen reader goes on at the answer"
+    assert tab.page.evaluate("document.activeElement.tagName") == "H1", "a screen reader continues at the answer"
     assert tab.page.locator(".ask").is_hidden()
     assert _colours(tab, "#result figure canvas") > 100, "the crop was painted"
     assert tab.page.locator(".cell.sent").count() == 1

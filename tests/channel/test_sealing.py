@@ -111,7 +111,7 @@ def test_a_nonce_never_repeats_over_retries_failures_and_restarts(
 
 
 def disturb(world: World, client: ClientChannel, action: str, *, in_turn: bool) -> ClientChannel:
-    """What may befall a session before its next request; returns the client that goes on."""
+    """What may befall a session before its next request; returns the client that continues."""
     if action == "restart" and in_turn:
         return world.client()
     if action == "restart":

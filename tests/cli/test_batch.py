@@ -1,4 +1,4 @@
-"""Many photos: rows of csv, one line of progress, a summary, and a file that an interrupted batch goes on with."""
+"""Many photos: rows of csv, one line of progress, a summary, and a file that an interrupted batch continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real ``securesplit audit``, killed in the middle, goes on and ends with the figures of one that was left alone."""
+"""A real ``securesplit audit``, killed in the middle, resumes and ends with the figures of one that was left alone."""
 
 import json
 import os

@@ -169,7 +169,7 @@ def test_a_kill_loses_nothing_that_was_granted(tmp_path, after):
     granted += [line for line in rest[:-1] if len(line) == 32]
     with Ledger(tmp_path) as book:
         releases = book.totals()[-1].releases
-        assert spend(book, 255).first, "the ledger goes on"
+        assert spend(book, 255).first, "the ledger still works"
     with sqlite3.connect(tmp_path / LEDGER_FILE) as db:
         names = {row[0].hex() for row in db.execute("SELECT release FROM releases")}
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)

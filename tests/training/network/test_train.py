@@ -208,7 +208,7 @@ def test_stages_of_unfreezing_go_on_from_the_weights_before(forks: Forks, tmp_pa
 
 
 def test_a_saved_epoch_was_measured_on_averaged_weights(forks: Forks, tmp_path: Path) -> None:
-    """The kept weights are the average's, and the backup holds those that training goes on from."""
+    """The kept weights are the average's, and the backup holds those that training resumes from."""
     draw_isic(tmp_path / "data")
     done = forks.run(command(tmp_path, "run", "epochs=1", "ema=0.99", "balance=equal", "per_class=40"))
     assert done.returncode == 0, done.stderr[-3000:]

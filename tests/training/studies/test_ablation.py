@@ -1,4 +1,4 @@
-"""A comparison of variants that is killed goes on, and its table says what each brought. Needs TensorFlow."""
+"""A comparison of variants that is killed resumes, and its table says what each brought. Needs TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A search that is killed in the middle of a trial goes on, and its report says what was found. Needs TensorFlow."""
+"""A search that is killed in the middle of a trial resumes, and its report says what was found. Needs TensorFlow."""
 
 from __future__ import annotations
 
