@@ -131,7 +131,7 @@ async def _greedy(endpoint: str, certs: Path, preset: str, seconds: float) -> No
 
 
 class Ignoring:
-    """A session that asks again at once, whatever it is told; its answers are counted."""
+    """A session that asks again at once, whatever the answer; its answers are counted."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, channel: ClientChannel) -> None:
         self._channel, self._refs, self.answered = channel, itertools.count(1), 0

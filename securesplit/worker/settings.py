@@ -1,4 +1,4 @@
-"""What a worker is told when it starts."""
+"""Settings of a worker and of its tails."""
 
 from __future__ import annotations
 

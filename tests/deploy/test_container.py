@@ -78,7 +78,7 @@ def test_only_code_gets_into_the_image() -> None:
 
 
 def as_user(command: list[str]) -> list[str]:
-    """The command as the container's user: in a user namespace where this is root, else as whoever runs the tests."""
+    """The command as the container's user: in a user namespace where this is root, else as the tests' own user."""
     if os.geteuid() != 0:
         return command
     user, group = last("USER").split(":")

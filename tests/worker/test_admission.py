@@ -1,4 +1,4 @@
-"""Requests of open sessions do not wait behind handshakes; newcomers have their turn, whoever crowds in beside them."""
+"""Requests of open sessions do not wait behind handshakes; new clients have their turn in a crowd."""
 
 from __future__ import annotations
 

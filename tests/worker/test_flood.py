@@ -1,4 +1,4 @@
-"""A flood of handshakes over real sockets: newcomers get in, open sessions go on, who is crowded out is told when."""
+"""A flood of handshakes over real sockets: new clients get in, open sessions continue, the rest is to retry."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_who_is_crowded_out_hears_when_to_come_back(worker: Running) -> None:
         for socket in sockets:
             socket.close()
     busy = [frame for frame in answers.values() if frame.code is Code.BUSY]
-    assert len(answers) == 600, "everyone is told something"
+    assert len(answers) == 600, "everyone gets an answer"
     assert len(busy) >= 200
     assert all(ErrorBody.decode(frame.body).retry_after_ms > 0 for frame in busy)
     assert sum(frame.type is FrameType.HREPLY for frame in answers.values()) == 600 - len(busy)

@@ -1,8 +1,8 @@
 """Messages between a front and one of its tails, over the pair of sockets that ties their lives together.
 
 A message is ``head length u32, body length u32, head, body``, little-endian. The front's end never blocks: what the
-system does not take at once waits here, and is written when the `Poller` says so. The tail's end does nothing but wait.
-Nobody else can reach either end; still, the front believes a tail no length beyond `MAX_BYTES`.
+system does not take at once waits here, and is written when the `Poller` reports room. The tail's end only waits.
+Nobody else can reach either end; still, the front accepts no length beyond `MAX_BYTES` from a tail.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class FrontPipe:
         self.theirs.close()
 
     def send(self, message: Message) -> None:
-        """Write a message, now or by `flush`; to an end that is gone it is lost, and `receive` says so."""
+        """Write a message, now or by `flush`; to an end that is gone it is lost, and `receive` raises."""
         self._outbox += _frame(message)
         self.flush()
 
@@ -127,8 +127,8 @@ class TailPipe:
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
-        # The end is told even to those who asked for nothing. epoll where there is one: a process that may open no more
-        # descriptors may not poll the one that it has either (EINVAL, getrlimit(2)).
+        # The end of a socket is reported even where no event was asked for. epoll where there is one: a process that
+        # may open no more descriptors may not poll the one that it has either (EINVAL, getrlimit(2)).
         self._watch = select.epoll() if hasattr(select, "epoll") else select.poll()
         self._watch.register(self._socket, 0)
 

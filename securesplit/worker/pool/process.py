@@ -2,7 +2,7 @@
 
 The process is started fresh (no fork), from this interpreter and with this process's import path, and shares one thing
 with us: a socket that is its standard input. Its settings, batches and reports travel on it. While we hold our end it
-lives; when it dies our end says so.
+lives; when it dies our end is readable.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class TailProcess:
         return self._pipe.must_write
 
     def send(self, batch: Batch) -> None:
-        """Hand over a batch, without waiting; where the process is dead `receive` says so."""
+        """Hand over a batch, without waiting; where the process is dead `receive` raises."""
         self._pipe.send(batch.encode())
 
     def flush(self) -> None:
@@ -78,7 +78,7 @@ class TailProcess:
         """What it has reported since the last call.
 
         Raises:
-            PipeError: it is dead, or says what is not a report.
+            PipeError: it is dead, or sends something that is not a report.
         """
         return [Report.decode(message) for message in self._pipe.receive()]
 

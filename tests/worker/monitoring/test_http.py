@@ -171,7 +171,7 @@ def test_the_health_check_s_exit_code_survives_a_closed_pipe(tmp_path: Path) -> 
 
 
 def test_the_health_check_shows_nothing_that_moves_a_terminal(tmp_path: Path) -> None:
-    """Whoever else listens there answers what he likes."""
+    """Another program that listens there may answer anything."""
     body = b"\x1b[2Jok\x9b\xff\n"
     with socket.create_server(("127.0.0.1", 0)) as listener, (tmp_path / "lines").open("w+b") as lines:
 

@@ -1,4 +1,4 @@
-"""Alive and ready: what a front's state means for whoever asks."""
+"""Alive and ready: what a front's state means for a probe."""
 
 from __future__ import annotations
 
