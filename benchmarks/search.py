@@ -15,13 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.table import show
-from securesplit.audit import metrics, suite
-from securesplit.audit.attacks import baselines
+from securesplit.audit import baselines, metrics, suite
 from securesplit.audit.attacks.optimise import Found, Search, Searcher
-from securesplit.audit.attacks.setting import AttackerKnowledge, Releases, Surface
+from securesplit.audit.attacks.search import white_box
 from securesplit.audit.context import AuditContext
 from securesplit.audit.positive_control import Stem
 from securesplit.audit.profile import FULL
+from securesplit.audit.setting import AttackerKnowledge, Releases, Surface
 from securesplit.model import Bundle
 
 AUXILIARY = 400
@@ -44,7 +44,7 @@ def attacked(context: AuditContext, name: str, photos: int) -> tuple[Surface, At
 def row(context: AuditContext, name: str, search: str, photos: int) -> list[object]:
     """One search, scored over the attacker's mean photo."""
     surface, known, seen = attacked(context, name, photos)
-    searcher = Searcher(context.white_box, surface, known, replace(SEARCHES[search], batch=photos))
+    searcher = Searcher(white_box(context), surface, known, replace(SEARCHES[search], batch=photos))
     searcher.find(seen, should_continue=iter([True, *[False] * 9]).__next__)  # compiles
     started = time.process_time()
     found: Found = searcher.find(seen)

@@ -6,9 +6,8 @@ As an entry point of a package it runs in `securesplit audit --attack NAME`; her
 import numpy as np
 
 from securesplit import Bundle, Releaser
-from securesplit.audit import metrics
-from securesplit.audit.attacks import baselines
-from securesplit.audit.attacks.setting import AttackerKnowledge, Releases
+from securesplit.audit import baselines, metrics
+from securesplit.audit.setting import AttackerKnowledge, Releases
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.privacy.release import from_grid
 
@@ -16,7 +15,7 @@ AUXILIARY, TARGETS, SIDE = 40, 8, 32
 
 
 def kernel_ridge(known: AttackerKnowledge, observed: Releases, sigma: float, seed: int) -> metrics.Photos:
-    """Rebuild photos; `securesplit.audit.attacks.setting.Reconstruction` says what the arguments are."""
+    """Rebuild photos; `securesplit.audit.setting.Reconstruction` says what the arguments are."""
     flat, centre = known.noise_free.reshape(len(known.noise_free), -1), known.noise_free.mean(0).ravel()
     own, seen = flat - centre, observed.reshape(len(observed), -1) - centre
     mean, kernel = known.photos.mean(0), own @ own.T

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 MOVED = {
+    "securesplit.audit.attacks.floors": "securesplit.audit.baselines",
+    "securesplit.audit.attacks.identify": "securesplit.audit.attacks.identification",
+    "securesplit.audit.attacks.patches": "securesplit.audit.patches",
+    "securesplit.audit.attacks.setting": "securesplit.audit.setting",
     "securesplit.async_client": "securesplit.device.async_client",
     "securesplit.client": "securesplit.device.client",
     "securesplit.channel.credentials": "securesplit.pki.credentials",
@@ -42,7 +46,8 @@ def new_name(name: str) -> str | None:
         if not package:
             return None
         rest = f".{last}{rest}"
-    return MOVED[package] + rest
+    found = MOVED[package] + rest
+    return new_name(found) or found
 
 
 class _Moved:

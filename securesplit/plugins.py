@@ -3,7 +3,7 @@
 A package offers them in its ``pyproject.toml``::
 
     [project.entry-points."securesplit.attacks"]
-    nearest-two = "my_package:nearest_two"   # a securesplit.audit.attacks.setting.Reconstruction
+    nearest-two = "my_package:nearest_two"   # a securesplit.audit.setting.Reconstruction
 
     [project.entry-points."securesplit.releases"]
     laplace = "my_package:LAPLACE"           # a securesplit.privacy.mechanism.Mechanism
@@ -85,7 +85,7 @@ def found(group: str) -> Mapping[str, Plugin]:
 
 
 def attack(name: str) -> tuple[Plugin, Callable[..., Any]]:
-    """The own attack of that name: a `securesplit.audit.attacks.setting.Reconstruction`, as it says.
+    """The own attack of that name: a `securesplit.audit.setting.Reconstruction`, as it says.
 
     Raises:
         ConfigError: there is none, it cannot be loaded, or it cannot be called.

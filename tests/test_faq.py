@@ -9,7 +9,7 @@ import re
 import pytest
 
 from securesplit import Bundle
-from securesplit.audit.identification import REQUEST_OVERHEAD_BYTES
+from securesplit.audit.measurements import REQUEST_OVERHEAD_BYTES
 from securesplit.text import rounded_up
 from tests.conftest import REPO
 

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 
 from securesplit import Bundle, Client, ConfigError, Releaser, plugins
-from securesplit.audit import goals, profile, suite
+from securesplit.audit import judge, profile, suite
+from securesplit.audit.metrics import Estimate
 from securesplit.audit.profile import QUICK
 from securesplit.cli.main import run
 from securesplit.device.release_step import choose_preset
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.privacy.noise import NoiseSource
 from securesplit.worker import EmbeddedWorker
+from tests.privacy.reports import audit_of
 
 MODULE = '''
 import numpy as np
@@ -190,7 +192,7 @@ def test_attackers_know_the_mechanism_and_own_attacks_are_scored(tiny, tmp_path)
     assert [name for name in plain if "darkest" in name] == [f"{p} darkest (tiny-plugin 1.2)" for p in context.presets]
     assert [name for name in anytime if "A5" in name] == ["coin A5 4"]
     result = plain["coin darkest (tiny-plugin 1.2)"]()
-    assert (result["kind"], result["by_package"], result["photos"]) == ("reconstruction", "tiny-plugin 1.2", 6)
+    assert (result.kind, result.by_package, result.photos) == ("reconstruction", "tiny-plugin 1.2", 6)
     with pytest.raises(ConfigError, match="another bundle, other photos or another effort"):
         suite.prepare(Bundle.load(), None, tmp_path, TINY, ("flip",), lambda _: None)
 
@@ -214,11 +216,11 @@ def test_an_audit_runs_them_for_real(tiny, tmp_path, monkeypatch, capsys):
 
 
 def test_an_own_attack_that_succeeds_breaks_a_promise():
-    weak = {"skill": {"mean": 0.01}, "ssim_gain": {"mean": 0.0}, "kind": "reconstruction", "preset": "private"}
-    strong = weak | {"skill": {"mean": 0.4}, "attack": "darkest", "by_package": "tiny-plugin 1.2"}
-    results = [weak | {"attack": name} for name in goals.REBUILDING]
+    weak = {"kind": "reconstruction", "preset": "private", "skill": Estimate(0.01, 0.0, 0.02)}
+    strong = weak | {"skill": Estimate(0.4, 0.3, 0.5), "attack": "darkest", "by_package": "tiny-plugin 1.2"}
+    results = [weak | {"attack": name} for name in ("A1", "A2", "A3", "A4")]
     states = [
-        [g.state for g in goals.judge({"presets": ["private"], "results": found}) if "MSE skill" in g.claim]
+        [g.state for g in judge.judge(audit_of({"private": "proven"}, *found)) if "MSE skill" in g.claim]
         for found in (results, [*results, strong])
     ]
     assert states == [["passed"], ["failed"]]

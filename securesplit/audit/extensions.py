@@ -8,16 +8,18 @@ gradients, which a mechanism has none of, so they are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
-from securesplit.audit.attacks.setting import Releases, ShouldContinue
-from securesplit.audit.context import AuditContext, OwnAttack, Result
+from securesplit.audit.attack import AttackSpec
+from securesplit.audit.context import AuditContext, OwnAttack
 from securesplit.audit.metrics import Photos
 from securesplit.audit.observations import MechanismGrids, Observations
+from securesplit.audit.reconstruction import RECONSTRUCTION, ReconstructionResult, score
+from securesplit.audit.setting import Releases
 from securesplit.model import Preset
 from securesplit.privacy.release import from_grid
 
@@ -25,32 +27,42 @@ DRAWS = 16
 """Releases of each photo by which an attacker learns what a mechanism does."""
 
 
-def expose(seen: dict[str, Observations], preset: Preset) -> Observations:
-    """An own mechanism on all photos, from what its preset of the bundle exposes.
+def observe_mechanism(observations: Mapping[str, Observations], preset: Preset) -> Observations:
+    """An own mechanism on all photos, from the observations of its preset of the bundle.
 
     Raises:
         ConfigError: the mechanism fails.
     """
-    base, spec = seen[preset.spec.base], preset.spec
+    base, spec = observations[preset.spec.base], preset.spec
     grids = MechanismGrids(spec, *(np.rint(z / spec.step).astype(np.int64) for z in (base.auxiliary, base.targets)))
     draws = [grids.released(grids.auxiliary, seed=seed) for seed in range(DRAWS)]
-    own = from_grid(np.mean(draws, axis=0), spec)
-    victims = from_grid(np.mean([grids.released(grids.targets, seed=seed) for seed in range(DRAWS)], axis=0), spec)
+    auxiliary = from_grid(np.mean(draws, axis=0), spec)
+    targets = from_grid(np.mean([grids.released(grids.targets, seed=seed) for seed in range(DRAWS)], axis=0), spec)
     scatter = float(np.std(np.stack(draws) - np.mean(draws, axis=0), ddof=0) * np.sqrt(DRAWS / (DRAWS - 1))) * spec.step
     answer = base.answer
-    return Observations(preset, own, victims, answer(own), answer(victims), answer, grids, scatter)
+    return Observations(preset, auxiliary, targets, answer(auxiliary), answer(targets), answer, grids, scatter)
 
 
-def run(context: AuditContext, preset: str, attack: OwnAttack) -> Result:
+def spec_of(attack: OwnAttack) -> AttackSpec:
+    """An own attack as the audit's own are: it is run, shown and judged with them; another version is another step."""
+    return AttackSpec(
+        id=attack.name,
+        result_type=ReconstructionResult,
+        steps=lambda context, preset: {f"({attack.source})": partial(run, context, preset, attack)},
+        goals=(RECONSTRUCTION,),
+    )
+
+
+def run(context: AuditContext, preset: str, attack: OwnAttack) -> ReconstructionResult:
     """One own attack against one preset.
 
     Raises:
         ValueError: it gives something else than as many photos as it was shown releases.
     """
-    known, sigma = context.known(preset), context.observations[preset].surface.sigma
+    known, sigma = context.known(preset), context.sigma(preset)
     shape = known.photos.shape[1:]
 
-    def rebuild(seed: int, seen: Releases, _answers: NDArray[np.bool_], _should_continue: ShouldContinue) -> Photos:
+    def rebuild(seed: int, seen: Releases, *_: object) -> Photos:
         found = np.asarray(attack.reconstruct(known, seen, sigma, seed))
         if found.shape != (len(seen), *shape) or not np.issubdtype(found.dtype, np.floating):
             raise ValueError(f"it gave {found.dtype} {found.shape}, not floats of shape {(len(seen), *shape)}")
@@ -58,11 +70,4 @@ def run(context: AuditContext, preset: str, attack: OwnAttack) -> Result:
             raise ValueError("it gave numbers that are not finite")
         return np.clip(found, 0, 1).astype(np.float32)
 
-    return context.score(preset, attack.name, rebuild) | {"by_package": attack.source}
-
-
-def steps(context: AuditContext, preset: str) -> dict[str, Callable[[], Result]]:
-    """A step for each own attack, by name; another version of it is another step."""
-    return {
-        f"{preset} {each.name} ({each.source})": partial(run, context, preset, each) for each in context.own_attacks
-    }
+    return replace(score(context, preset, attack.name, rebuild, seeded=True), by_package=attack.source)

@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from securesplit.audit import goals
-from securesplit.audit.page import SECTIONS, Column, cell
+from securesplit.audit import goals, registry
+from securesplit.audit.goals import Goal
+from securesplit.audit.judge import JudgedAudit
+from securesplit.audit.results import Result, cell, number
 
-Audit = dict[str, Any]
-QUOTED = ("summary", "control", "reconstruction", "identification", "lesion", "attribute", "frontier", "not run")
+GOAL_COLUMNS = ("preset", "claim", "measured", "limit", "beyond the floor, paired", "")
 
 
-def tables(audit: Audit) -> str:
+def tables(audit: JudgedAudit) -> str:
     """Every section of the report with its intervals, the verdict first."""
-    photos = audit["photos"]
+    photos = audit.photos
     about = (
-        f"Bundle `{audit['bundle']['id'][:23]}…`, a {audit['effort']} audit on {photos['from']}: "
-        f"{photos['own']} photos of the attacker's, {photos['victims']} to recognise, "
-        f"{photos['rebuilt']} to rebuild at {photos['side']} px."
+        f"Bundle `{audit.bundle_id[:23]}…`, a {audit.profile} audit on {photos.source}: "
+        f"{photos.auxiliary} photos of the attacker's, {photos.targets} to recognise, "
+        f"{photos.rebuilt} to rebuild at {photos.side} px."
     )
-    parts = [about, _goals(audit["goals"])]
-    for kind in QUOTED:
-        title, columns = SECTIONS[kind]
-        results = [r for r in audit["results"] if r["kind"] == kind]
-        if results:
-            parts.append(f"### {title}\n\n{table(columns, results)}")
-    return "\n\n".join(parts) + "\n"
+    kinds = [(kind, results) for kind in registry.kinds() if (results := audit.of(kind))]
+    sections = (f"### {kind.title}\n\n{table(kind, results)}" for kind, results in kinds)
+    return "\n\n".join([about, _goals(audit.goals), *sections]) + "\n"
 
 
-def table(columns: Sequence[Column], results: Iterable[dict[str, Any]]) -> str:
+def table(kind: type[Result], results: Iterable[Result]) -> str:
     """One Markdown table, a row a result."""
-    head = [title for title, _ in columns]
-    return _rows([head, ["---"] * len(head), *([cell(r, key) for _, key in columns] for r in results)])
+    rows = [[cell(result, attribute) for _, attribute in kind.columns] for result in results]
+    return rows_of([title for title, _ in kind.columns], rows)
 
 
-def _goals(judged: Iterable[dict[str, Any]]) -> str:
-    rows = [["preset", "claim", "measured", "limit", "beyond the floor, paired", ""], ["---"] * 6]
-    for goal in judged:
-        measured = "–" if goal["value"] is None else f"{goal['value']:.4g}"
-        limit = "–" if goal["limit"] is None else f"{goal['limit']:.4g}"
-        word = "**failed**" if goal["state"] == goals.FAILED else goals.word(goal)
-        cells = [goal["preset"], goal["claim"], measured, limit, goals.difference(goal), word]
-        rows.append(cells)
-    return _rows(rows)
+def _goals(judged: Iterable[Goal]) -> str:
+    rows = [
+        (
+            goal.preset,
+            goal.claim,
+            number(goal.value),
+            number(goal.limit),
+            goal.difference,
+            "**failed**" if goal.state == goals.FAILED else goal.word,
+        )
+        for goal in judged
+    ]
+    return rows_of(GOAL_COLUMNS, rows)
 
 
-def _rows(rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+def rows_of(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown from cells of text."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

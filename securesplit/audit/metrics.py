@@ -1,12 +1,13 @@
 """How much an attack got: reconstruction, identification and attribute metrics, with their intervals. Numpy only.
 
-Every figure stands beside its floor: MSE as *skill* over the class mean, SSIM with the class mean's own SSIM, a rate
+Every figure stands beside its baseline: MSE as *skill* over the class mean, SSIM with the class mean's own SSIM, a rate
 with the rate of an attacker who sees only the predicted label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,25 +22,50 @@ _SSIM_WINDOW = 7  # pixels, the uniform window of scikit-image's default
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % bootstrap interval and the 95th percentile of the single values."""
+    """A mean with its 95 % bootstrap interval and, where it is one of single values, the 95th percentile of those."""
 
     mean: float
     low: float
     high: float
-    p95: float
+    p95: float | None = None
 
     def to_json(self) -> dict[str, float]:
         """Five digits of each."""
-        return {key: round(float(value), 5) for key, value in asdict(self).items()}
+        return {key: round(float(value), 5) for key, value in asdict(self).items() if value is not None}
+
+    def less(self, amount: float) -> Estimate:
+        """The same of what exceeds that amount."""
+        return Estimate(*(round(value - amount, 5) for value in (self.mean, self.low, self.high)))
+
+
+def interval(
+    statistic: Callable[[NDArray[np.intp]], float], count: int, *, resamples: int, seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile-bootstrap interval (Efron 1979) of a statistic of `count` photos.
+
+    Args:
+        statistic: gets the indices of the photos that were drawn, ``(count,)``; NaN where it has no value for them.
+        count: of the photos.
+        resamples: how often they are drawn, with replacement.
+        seed: of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    values = [statistic(rng.integers(0, count, count)) for _ in range(resamples)]
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def bootstrap(values: NDArray[Any], *, resamples: int = 2000, seed: int = 0) -> Estimate:
-    """Mean of ``(n,)`` values, its percentile-bootstrap interval (Efron 1979), and their 95th percentile."""
+    """Mean of ``(n,)`` values, its interval, and their 95th percentile."""
     values = np.asarray(values, np.float64)
-    rng = np.random.default_rng(seed)
-    means = values[rng.integers(0, len(values), (resamples, len(values)))].mean(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Estimate(float(values.mean()), float(low), float(high), float(np.percentile(values, 95)))
+    low, high = interval(lambda drawn: float(values[drawn].mean()), len(values), resamples=resamples, seed=seed)
+    return Estimate(float(values.mean()), low, high, float(np.percentile(values, 95)))
+
+
+def averaged(estimates: Sequence[Estimate]) -> Estimate:
+    """Means of means and of interval ends, four digits: of one figure over several draws of the noise."""
+    ends = np.array([(each.mean, each.low, each.high) for each in estimates]).mean(0)
+    return Estimate(*(round(float(value), 4) for value in ends))
 
 
 def mse(photos: Photos, rebuilt: Photos) -> NDArray[np.float64]:
@@ -52,13 +78,13 @@ def skill(photos: Photos, rebuilt: Photos, class_mean: Photos) -> Estimate:
 
     The ratio is of means over all photos; its interval resamples photos, its p95 is of single photos' skills.
     """
-    ours, floor = mse(photos, rebuilt), mse(photos, class_mean)
-    rng = np.random.default_rng(0)
-    picks = rng.integers(0, len(ours), (2000, len(ours)))
-    ratios = 1 - ours[picks].mean(1) / floor[picks].mean(1)
-    low, high = np.percentile(ratios, [2.5, 97.5])
-    single = 1 - ours / np.maximum(floor, 1e-12)
-    return Estimate(float(1 - ours.mean() / floor.mean()), float(low), float(high), float(np.percentile(single, 95)))
+    ours, baseline = mse(photos, rebuilt), mse(photos, class_mean)
+
+    def ratio(drawn: Any) -> float:
+        return float(1 - ours[drawn].mean() / baseline[drawn].mean())
+
+    single = 1 - ours / np.maximum(baseline, 1e-12)
+    return Estimate(ratio(slice(None)), *interval(ratio, len(ours), resamples=2000), float(np.percentile(single, 95)))
 
 
 def ssim(photos: Photos, rebuilt: Photos) -> NDArray[np.float64]:
@@ -114,23 +140,49 @@ def auc(labels: NDArray[Any], scores: NDArray[Any]) -> float:
 
 def auc_lost(
     labels: NDArray[Any], before: NDArray[Any], after: Sequence[NDArray[Any]], *, resamples: int = 1000
-) -> tuple[float, float, float]:
-    """AUC of `before` minus the mean AUC of every one of `after`, with its 95 % interval; photos resampled in pairs."""
+) -> Estimate:
+    """AUC of `before` minus the mean AUC of every one of `after`; photos are resampled in pairs."""
     labels = np.asarray(labels, bool)
 
-    def lost(i: Any) -> float:
-        return auc(labels[i], before[i]) - float(np.mean([auc(labels[i], scores[i]) for scores in after]))
+    def lost(drawn: Any) -> float:
+        kept = float(np.mean([auc(labels[drawn], scores[drawn]) for scores in after]))
+        return auc(labels[drawn], before[drawn]) - kept
 
-    rng = np.random.default_rng(0)
-    draws = [lost(i) for i in rng.integers(0, len(labels), (resamples, len(labels)))]
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return lost(slice(None)), float(low), float(high)
+    return Estimate(lost(slice(None)), *interval(lost, len(labels), resamples=resamples))
 
 
-def auc_interval(labels: NDArray[Any], scores: NDArray[Any], *, resamples: int = 1000) -> tuple[float, float, float]:
-    """AUC and its 95 % bootstrap interval over photos."""
-    rng = np.random.default_rng(0)
+def auc_interval(labels: NDArray[Any], scores: NDArray[Any], *, resamples: int = 1000) -> Estimate:
+    """AUC and its interval over photos."""
     labels, scores = np.asarray(labels, bool), np.asarray(scores)
-    draws = [auc(labels[i], scores[i]) for i in rng.integers(0, len(labels), (resamples, len(labels)))]
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return auc(labels, scores), float(low), float(high)
+    return Estimate(
+        auc(labels, scores), *interval(lambda i: auc(labels[i], scores[i]), len(labels), resamples=resamples)
+    )
+
+
+def macro_auc(labels: NDArray[Any], scores: NDArray[np.float64]) -> float:
+    """Mean one-against-rest AUC over the classes that occur; for two classes the usual AUC."""
+    values = [auc(labels == c, scores[:, c]) for c in range(scores.shape[1]) if 0 < (labels == c).sum() < len(labels)]
+    return float(np.mean(values)) if values else float("nan")
+
+
+class Tally:
+    """Rates by photo over several galleries and draws, so that the bootstrap resamples photos."""
+
+    def __init__(self, photos: int) -> None:
+        self._hits: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(photos))
+        self._tries: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(photos))
+
+    def add(self, name: str, members: NDArray[np.intp], hits: NDArray[Any]) -> None:
+        """One gallery: which photos were in it, and how often each was picked rightly."""
+        self._hits[name][members] += hits
+        self._tries[name][members] += 1
+
+    def rate(self, name: str) -> Estimate:
+        """Over all photos that were in a gallery."""
+        tried = self._tries[name] > 0
+        return bootstrap(self._hits[name][tried] / self._tries[name][tried])
+
+    def paired_difference(self, name: str, baseline: str, times: float) -> Estimate:
+        """The rate minus so many times the baseline's, photo by photo; both were tried in the same galleries."""
+        tried = self._tries[name] > 0
+        return bootstrap((self._hits[name] - times * self._hits[baseline])[tried] / self._tries[name][tried])

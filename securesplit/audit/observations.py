@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.atomic import atomic_write
-from securesplit.audit.attacks.setting import Releases, Surface
+from securesplit.audit.metrics import Photos
 from securesplit.audit.photos import Collection, Side
+from securesplit.audit.setting import AttackerKnowledge, Releases, Surface
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, Preset
 from securesplit.privacy.noise import BitStream, NoiseSource
@@ -99,6 +100,14 @@ class Observations:
         """For the attacks."""
         return Surface(self.preset.spec.preset, self.preset.spec, self.scatter)
 
+    def seeds(self, draws: tuple[int, ...]) -> tuple[int, ...]:
+        """Of the draws of the noise over which a figure is averaged: one where there is no noise."""
+        return draws if self.surface.sigma else draws[:1]
+
+    def known(self, photos: Photos) -> AttackerKnowledge:
+        """What the attacker holds against the preset, its photos at the resolution of the attack."""
+        return AttackerKnowledge(photos, self.auxiliary, self.auxiliary_malignant)
+
     def observe_auxiliary(self, *, seed: int) -> Releases:
         """What the attacker sees of its own photos, by a draw of the noise."""
         if self.grids is not None:
@@ -128,7 +137,7 @@ class Observations:
         return np.array(probability) >= self.preset.threshold
 
 
-def expose(bundle: Bundle, collection: Collection, cache: Path, progress: Progress) -> dict[str, Observations]:
+def observe(bundle: Bundle, collection: Collection, cache: Path, progress: Progress) -> dict[str, Observations]:
     """Every preset of `bundle` on all photos of `collection`, from `cache` where it is there.
 
     Args:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit.attacks.setting import ShouldContinue, always
+from securesplit.audit.setting import ShouldContinue, always
 from securesplit.errors import ConfigError, PhotoError
 from securesplit.imaging import load_photo
 from securesplit.imaging.synthetic import draw_lesion

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit.goals import MAX_SKILL, best
+from securesplit.audit.attacks.guesses import CLASS_MEAN
+from securesplit.audit.attacks.identification import IdentificationResult
+from securesplit.audit.goals import MAX_SKILL
+from securesplit.audit.judge import strongest
+from securesplit.audit.measurements import FrontierResult, SummaryResult
 from securesplit.audit.metrics import Photos
+from securesplit.audit.positive_control import ControlResult
+from securesplit.audit.reconstruction import ReconstructionResult
+from securesplit.audit.results import Audit
 
-Audit = dict[str, Any]
 _COLOURS = {"none": "#b2182b", "compact": "#e08214", "private": "#2166ac"}
-_FLOOR = "#777777"
+_BASELINE = "#777777"
 
 
 NARROW = (4.2, 3.6)
@@ -42,28 +49,30 @@ def png(made: Any) -> bytes:
 def frontier(audit: Audit, *, stacked: bool = False) -> bytes:
     """AUC against identification and against reconstruction; a marker's area grows with the request."""
     made, (left, right) = figure(10, 4, 2, stacked=stacked)
-    sizes = {r["preset"]: r["request_bytes"] for r in audit["results"] if r["kind"] == "summary"}
-    presets = [preset for preset in audit["presets"] if preset in sizes]
-    for preset in presets:
-        points = [r for r in audit["results"] if r["kind"] == "frontier" and r["preset"] == preset and r["auc"]]
-        for r in sorted(points, key=lambda r: r["epsilon"] or 0):
-            size = 5 * np.sqrt(sizes[preset])
-            style = {"color": _colour(preset), "s": size if r["shipped"] else 12, "alpha": 0.7}
-            for axes, value in ((left, r["identified"]["mean"]), (right, r["ridge_skill"]["mean"])):
-                axes.scatter(value, r["auc"]["mean"], **style, label=preset if r["shipped"] else None)
-                if r["epsilon"] and not r["shipped"]:
-                    place = {"xytext": (5, -3), "textcoords": "offset points"}
-                    axes.annotate(f"ε {r['epsilon']:.3g}", (value, r["auc"]["mean"]), fontsize=7, **place)
+    for summary in audit.of(SummaryResult):
+        points = [r for r in audit.of(FrontierResult, summary.preset) if r.auc]
+        for r in sorted(points, key=lambda r: r.epsilon or 0):
+            _point(left, r, r.identified.mean, summary.request_bytes)
+            _point(right, r, r.ridge_skill.mean, summary.request_bytes)
     left.set(xlabel="picked out of the gallery (A6, top-1)", ylabel="AUC of the answer", xscale="log")
     _percent(left.xaxis)
     right.set(xlabel="MSE skill over the class mean (A1)", ylabel="AUC of the answer")
     right.set_xlim(min(-0.06, right.get_xlim()[0]), max(0.1, right.get_xlim()[1]))  # noise around 0 is no frontier
-    right.axvline(MAX_SKILL, color=_FLOOR, ls=":", lw=1, label="goal")
+    right.axvline(MAX_SKILL, color=_BASELINE, ls=":", lw=1, label="goal")
     _percent(right.xaxis)
     for axes in (left, right):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=8, title="area: bytes on the wire", title_fontsize=7, markerscale=0.5)
     return png(made)
+
+
+def _point(axes: Any, r: FrontierResult, leakage: float, request_bytes: int) -> None:
+    """One point of the frontier; that of the shipped noise is large and named."""
+    auc = r.auc.mean if r.auc else float("nan")
+    size = 5 * np.sqrt(request_bytes) if r.shipped else 12
+    axes.scatter(leakage, auc, color=_colour(r.preset), s=size, alpha=0.7, label=r.preset if r.shipped else None)
+    if r.epsilon and not r.shipped:
+        axes.annotate(f"ε {r.epsilon:.3g}", (leakage, auc), fontsize=7, xytext=(5, -3), textcoords="offset points")
 
 
 def _percent(axis: Any) -> None:
@@ -79,22 +88,22 @@ def _percent(axis: Any) -> None:
 
 
 def identification(audit: Audit, *, stacked: bool = False) -> bytes:
-    """A6 against N, k and ε, with the label-only floor and, where it says anything, the certified bound."""
+    """A6 against N, k and ε, with the label-only baseline and, where it says anything, the certified bound."""
     made, axes = figure(13, 4, 3, stacked=stacked)
-    results = [r for r in audit["results"] if r["kind"] == "identification"]
-    most = max((r["candidates"] for r in results), default=0)
-    for preset in audit["presets"]:
-        mine = [r for r in results if r["preset"] == preset]
-        _attack(axes[0], preset, [r for r in mine if r["releases"] == 1], "candidates", "top1")
-        averaged = [r for r in mine if r["candidates"] == most]
-        if len(averaged) > 1:
-            _attack(axes[1], preset, averaged, "releases", "top1")
-        points = [r for r in audit["results"] if r["kind"] == "frontier" and r["preset"] == preset and r["epsilon"]]
-        points.sort(key=lambda r: float(r["epsilon"]))
+    most = max((r.candidates for r in audit.of(IdentificationResult)), default=0)
+    for preset in audit.presets:
+        mine = audit.of(IdentificationResult, preset)
+        single, largest = [r for r in mine if r.releases == 1], [r for r in mine if r.candidates == most]
+        if single:
+            _attack(axes[0], preset, single, "candidates", "top1")
+        if len(largest) > 1:
+            _attack(axes[1], preset, largest, "releases", "top1")
+        points = sorted((r for r in audit.of(FrontierResult, preset) if r.epsilon), key=lambda r: r.epsilon or 0)
         if points:
             _attack(axes[2], preset, points, "epsilon", "identified")
-    _floor(axes[0], [r for r in results if r["releases"] == 1 and r["preset"] == audit["presets"][-1]], "candidates")
-    _floor(axes[1], [r for r in results if r["candidates"] == most and r["preset"] == audit["presets"][-1]], "releases")
+        if preset == audit.presets[-1]:
+            _baseline(axes[0], single, "candidates")
+            _baseline(axes[1], largest, "releases")
     axes[0].set(xlabel="candidates N", ylabel="identified (A6, top-1)", title="one release")
     axes[1].set(xlabel="independent releases k (same-noise rule off)", title=f"among {most}")
     axes[2].set(xlabel="ε of one release", title="attack and certified bound")
@@ -106,20 +115,23 @@ def identification(audit: Audit, *, stacked: bool = False) -> bytes:
     return png(made)
 
 
-def _attack(axes: Any, preset: str, results: list[dict[str, Any]], along: str, rate: str) -> None:
+def _attack(
+    axes: Any, preset: str, results: Sequence[IdentificationResult | FrontierResult], along: str, rate: str
+) -> None:
     """The measured rate with its interval, and the bound that it may not pass."""
-    x = [r[along] for r in results]
-    mean, low, high = (np.array([r[rate][key] for r in results]) for key in ("mean", "low", "high"))
-    colour = _colour(preset)
-    axes.errorbar(x, mean, np.abs([mean - low, high - mean]), color=colour, marker="o", ms=4, label=f"{preset}, attack")
-    if any(r["certified_bound"] < 1 for r in results):
-        axes.plot(x, [r["certified_bound"] for r in results], "--", color=colour, label=f"{preset}, certified bound")
+    x, rates = [getattr(r, along) for r in results], [getattr(r, rate) for r in results]
+    around = [[r.mean - r.low for r in rates], [r.high - r.mean for r in rates]]
+    style = {"color": _colour(preset), "marker": "o", "ms": 4}
+    axes.errorbar(x, [r.mean for r in rates], np.abs(around), **style, label=f"{preset}, attack")
+    bounds = [r.certified_bound for r in results]
+    if any(bound < 1 for bound in bounds):
+        axes.plot(x, bounds, "--", color=_colour(preset), label=f"{preset}, certified bound")
 
 
-def _floor(axes: Any, results: list[dict[str, Any]], along: str) -> None:
-    means = [r["label_only"]["mean"] for r in results]
-    if means:
-        axes.plot([r[along] for r in results], means, ":", color=_FLOOR, lw=1, label="label-only")
+def _baseline(axes: Any, results: Sequence[IdentificationResult], along: str) -> None:
+    if results:
+        x, means = [getattr(r, along) for r in results], [r.label_only.mean for r in results]
+        axes.plot(x, means, ":", color=_BASELINE, lw=1, label="label-only")
 
 
 Rows = list[tuple[str, NDArray[Any]]]
@@ -164,21 +176,19 @@ def gallery(rows: Rows) -> bytes:
 
 
 def _rebuilt_rows(audit: Audit, pictures: Path) -> Rows:
-    controls = [r for r in audit["results"] if r["kind"] == "control"][:1]
-    rows = [(f"positive control\nSSIM {r['ssim']['mean']:.2f}", _load(pictures, r)) for r in controls]
-    for preset in audit["presets"]:
-        mine = [r for r in audit["results"] if r.get("preset") == preset and r["kind"] == "reconstruction"]
-        means = [r for r in mine if r["attack"] == "A0" and r["floor"] == "class mean"]
-        strongest = best(mine, "skill")
-        for r, name in [*((m, "class mean") for m in means), (strongest, "best attack")]:
+    controls = audit.of(ControlResult)[:1]
+    rows = [(f"positive control\nSSIM {r.ssim.mean:.2f}", _load(pictures, r.picture)) for r in controls]
+    for preset in audit.presets:
+        means = [r for r in audit.of(ReconstructionResult, preset) if r.baseline == CLASS_MEAN]
+        for r, name in [*((mean, CLASS_MEAN) for mean in means), (strongest(audit, preset), "best attack")]:
             if r is not None:
-                title = f"{preset}, {name}\n{r['attack']}, SSIM {r['ssim']['mean']:.2f}"
-                rows.append((title, _load(pictures, r)))
+                title = f"{preset}, {name}\n{r.attack}, SSIM {r.ssim.mean:.2f}"
+                rows.append((title, _load(pictures, r.picture)))
     return rows
 
 
-def _load(pictures: Path, result: dict[str, Any]) -> NDArray[Any]:
-    with np.load(pictures / result["picture"]) as stored:
+def _load(pictures: Path, picture: str) -> NDArray[Any]:
+    with np.load(pictures / picture) as stored:
         return np.asarray(stored["rebuilt"])
 
 

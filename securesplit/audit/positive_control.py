@@ -5,22 +5,66 @@ By A1 at the stem's own resolution and, where searches are part of the audit, by
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
-from securesplit.audit import metrics
-from securesplit.audit.attacks import baselines, graph, patches, ridge
+from securesplit.audit import baselines, metrics, patches
+from securesplit.audit.attack import Step
+from securesplit.audit.attacks import graph, ridge, search
 from securesplit.audit.attacks.optimise import Search, Searcher
-from securesplit.audit.attacks.setting import AttackerKnowledge, Releases, Surface
-from securesplit.audit.context import AuditContext, Result, as_photos
-from securesplit.audit.metrics import Photos
+from securesplit.audit.context import AuditContext, as_photos
+from securesplit.audit.metrics import Estimate, Photos
+from securesplit.audit.results import CONTROL, OMITTED, Column, Result
+from securesplit.audit.setting import AttackerKnowledge, Releases, Surface
+from securesplit.i18n import gettext_noop
 
 AUXILIARY, TARGETS = 48, 16
 """Photos of the positive control."""
 NEEDED_SSIM = 0.9
 NAME = "positive control"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlResult(Result):
+    """What an attack got from the undefended stem.
+
+    Args:
+        surface: what it attacked.
+        photos: how many.
+        ssim: structural similarity of the rebuilt ones.
+        baseline_ssim: of the mean photo.
+        mse: mean squared error.
+        needed: the SSIM that must be reached.
+        picture: file of the first reconstructions.
+        search_steps: of Adam.
+    """
+
+    kind: ClassVar[str] = CONTROL
+    title: ClassVar[str] = gettext_noop("Positive control")
+    explanation: ClassVar[str] = gettext_noop(
+        "The same attacks on a network without any protection. They must rebuild photos there, or the audit is void. "
+        "SSIM is how alike two pictures look, 1 is the same."
+    )
+    columns: ClassVar[tuple[Column, ...]] = (
+        ("attack", "attack"),
+        ("surface", "surface"),
+        ("photos", "photos"),
+        ("SSIM", "ssim"),
+        ("floor", "baseline_ssim"),
+    )
+
+    surface: str
+    photos: int
+    ssim: Estimate
+    baseline_ssim: float = field(metadata={"json": "ssim_floor"})
+    mse: float
+    needed: float
+    picture: str
+    search_steps: int | None = field(default=None, metadata={"json": "steps"} | OMITTED)
 
 
 class Stem:
@@ -32,49 +76,52 @@ class Stem:
     """
 
     def __init__(self, context: AuditContext, side: int | None = None) -> None:
-        own, victims = context.collection.auxiliary.pixels[:AUXILIARY], context.collection.targets.pixels[:TARGETS]
-        maps = graph.stem_maps(context.head, own)
-        self.seen: Releases = graph.stem_maps(context.head, victims)
+        auxiliary = context.collection.auxiliary.pixels[:AUXILIARY]
+        targets = context.collection.targets.pixels[:TARGETS]
+        maps = graph.stem_maps(context.head, auxiliary)
+        self.seen: Releases = graph.stem_maps(context.head, targets)
         side = side or maps.shape[1]
-        self.known = AttackerKnowledge(as_photos(own, side), maps, np.zeros(len(own), bool))
-        self.truth = as_photos(victims, side)
+        self.known = AttackerKnowledge(as_photos(auxiliary, side), maps, np.zeros(len(auxiliary), bool))
+        self.truth = as_photos(targets, side)
 
-    def scored(self, attack: str, rebuilt: Photos, context: AuditContext) -> Result:
+    def scored(
+        self, attack: str, rebuilt: Photos, context: AuditContext, *, search_steps: int | None = None
+    ) -> ControlResult:
         """What the attack got, and the pictures on disk."""
         picture = f"control-{attack}.npz"
         np.savez(context.pictures / picture, rebuilt=patches.resize(rebuilt[:8], 64).astype(np.float16))
-        floor = baselines.mean_image(self.known, len(self.truth))
-        return {
-            "kind": "control",
-            "preset": "control",
-            "attack": attack,
-            "surface": f"stem {tuple(self.seen.shape[1:])}",
-            "photos": len(self.truth),
-            "ssim": metrics.bootstrap(metrics.ssim(self.truth, rebuilt)).to_json(),
-            "ssim_floor": round(float(metrics.ssim(self.truth, floor).mean()), 5),
-            "mse": round(float(metrics.mse(self.truth, rebuilt).mean()), 6),
-            "needed": NEEDED_SSIM,
-            "picture": picture,
-        }
+        baseline = baselines.mean_image(self.known, len(self.truth))
+        return ControlResult(
+            preset=CONTROL,
+            attack=attack,
+            surface=f"stem {tuple(self.seen.shape[1:])}",
+            photos=len(self.truth),
+            ssim=metrics.bootstrap(metrics.ssim(self.truth, rebuilt)),
+            baseline_ssim=round(float(metrics.ssim(self.truth, baseline).mean()), 5),
+            mse=round(float(metrics.mse(self.truth, rebuilt).mean()), 6),
+            needed=NEEDED_SSIM,
+            picture=picture,
+            search_steps=search_steps,
+        )
 
 
-def by_ridge(context: AuditContext) -> Result:
+def by_ridge(context: AuditContext) -> ControlResult:
     """A1 on the undefended stem of the very head that is audited."""
     stem = Stem(context)
     return stem.scored("A1", ridge.reconstruct(stem.known, stem.seen, 0.0, context.profile.seeds[0]), context)
 
 
-def by_search(context: AuditContext) -> Result:
+def by_search(context: AuditContext) -> ControlResult:
     """A2 on the same."""
     stem = Stem(context, context.profile.side)
-    searcher = Searcher(context.white_box, Surface("stem"), stem.known, Search(steps=context.profile.search_steps))
-    found = searcher.find(stem.seen)
-    return stem.scored("A2", found.photos, context) | {"steps": found.steps}
+    settings = Search(steps=context.profile.search_steps)
+    found = Searcher(search.white_box(context), Surface("stem"), stem.known, settings).find(stem.seen)
+    return stem.scored("A2", found.photos, context, search_steps=found.steps)
 
 
-def steps(context: AuditContext) -> dict[str, Callable[[], Result]]:
+def steps(context: AuditContext) -> Mapping[str, Step]:
     """By name."""
-    found: dict[str, Callable[[], Result]] = {f"{NAME} A1": partial(by_ridge, context)}
-    if context.profile.search_photos and not context.without_gradients:
+    found: dict[str, Step] = {f"{NAME} A1": partial(by_ridge, context)}
+    if context.profile.search_photos and not search.without_gradients(context):
         found[f"{NAME} A2"] = partial(by_search, context)
     return found

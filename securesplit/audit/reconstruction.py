@@ -1,198 +1,198 @@
-"""The steps that rebuild photos: A0 to A5."""
+"""How rebuilt photos are scored and judged, whatever attack rebuilt them.
+
+Every seed's reconstruction stands beside the class mean of the same answers: skill is over its error, SSIM over its
+SSIM. A5 shows a device without the same-noise rule; with the rule its k releases are one, so A1 to A4 are judged, and
+own attacks.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit import goals, metrics
-from securesplit.audit.attacks import baselines, decoder, ridge
-from securesplit.audit.attacks.optimise import Search, Searcher, Start
-from securesplit.audit.attacks.setting import Releases, ShouldContinue
-from securesplit.audit.context import AuditContext, Rebuild, Result
-from securesplit.audit.observations import AUXILIARY_SEED
+from securesplit.audit import baselines, metrics
+from securesplit.audit.context import AuditContext
+from securesplit.audit.goals import MAX_SKILL, MAX_SSIM_GAIN, NOT_RUN, Goal, GoalRule, at_most
+from securesplit.audit.metrics import Estimate, Photos
+from securesplit.audit.results import OMITTED, Column, NotRun, Result
+from securesplit.audit.setting import Releases, ShouldContinue
 from securesplit.audit.time_budget import TimeBudget
+from securesplit.i18n import gettext_noop
 
-FEW_NUMBERS = 16
-"""Up to so many numbers A2 and A4 need few steps."""
+GALLERY = 8
+"""Photos that the report shows beside what was rebuilt of them."""
 
-
-def a0(context: AuditContext, preset: str, floor: str) -> Result:
-    """One of the baselines."""
-    known = context.known(preset)
-    ways: dict[str, Rebuild] = {
-        "mean image": lambda _seed, seen, _answers, _should_continue: baselines.mean_image(known, len(seen)),
-        "class mean": lambda _seed, _seen, answers, _should_continue: baselines.class_mean(known, answers),
-        "random of class": lambda seed, _seen, answers, _should_continue: baselines.random_of_class(
-            known, answers, seed
-        ),
-        "nearest own photo": lambda _seed, seen, _answers, _should_continue: baselines.nearest(known, seen),
-    }
-    return context.score(preset, "A0", ways[floor], floor=floor)
+Rebuild = Callable[[int, Releases, NDArray[np.bool_], ShouldContinue], Photos]
+"""(seed, observed, says malignant, is there time for more?) -> photos."""
 
 
-BASELINES = ("mean image", "class mean", "random of class", "nearest own photo")
-
-
-def a1(context: AuditContext, preset: str) -> Result:
-    """The ridge inverse."""
-    known, sigma = context.known(preset), context.observations[preset].surface.sigma
-    return context.score(preset, "A1", lambda seed, seen, *_: ridge.reconstruct(known, seen, sigma, seed))
-
-
-def a2(context: AuditContext, preset: str, budget: TimeBudget | None = None) -> Result:
-    """White-box optimisation."""
-    return _search(context, preset, "A2", budget)
-
-
-def a3(context: AuditContext, preset: str, photos: int, budget: TimeBudget | None = None) -> Result:
-    """The trained decoder with that many photos of its own."""
-    photos = min(photos, len(context.auxiliary_photos))
-
-    def rebuild(
-        seed: int, seen: Releases, _answers: NDArray[np.bool_], should_continue: ShouldContinue
-    ) -> metrics.Photos:
-        return _decoder(context, preset, photos, seed, should_continue)(seen)
-
-    return context.score(preset, "A3", rebuild, budget=budget, own_photos=photos)
-
-
-def a4(context: AuditContext, preset: str, budget: TimeBudget | None = None) -> Result:
-    """A3's answer, refined by A2."""
-    return _search(context, preset, "A4", budget)
-
-
-def _search(context: AuditContext, preset: str, attack: str, budget: TimeBudget | None) -> Result:
-    if context.without_gradients:
-        return not_run(preset, attack, context.without_gradients)
-    known, surface = context.known(preset), context.observations[preset].surface
-    searcher, steps = _searcher(context, preset), []
-
-    def rebuild(
-        seed: int, seen: Releases, _answers: NDArray[np.bool_], should_continue: ShouldContinue
-    ) -> metrics.Photos:
-        start = None
-        if attack == "A4":
-            decode = _decoder(context, preset, len(known.photos), seed, should_continue)
-            _, held_out = ridge.split(known)
-            again = decode(surface.observe(held_out.noise_free, seed=AUXILIARY_SEED))
-            start = Start(decode(seen), float(metrics.mse(held_out.photos, again).mean()))
-        found = searcher.find(seen, start=start, should_continue=should_continue)
-        steps.append(found.steps)
-        return found.photos
-
-    few = math.prod(known.noise_free.shape[1:]) <= FEW_NUMBERS
-    photos = context.profile.search_photos_few if few else context.profile.search_photos
-    result = context.score(preset, attack, rebuild, photos=photos, apart=True, budget=budget)
-    return result | {"steps": max(steps)}
-
-
-def _searcher(context: AuditContext, preset: str) -> Searcher:
-    """Compiled once for A2 and A4."""
-    if preset not in context.searchers:
-        surface, search = context.observations[preset].surface, Search(steps=context.profile.search_steps)
-        context.searchers[preset] = Searcher(context.white_box, surface, context.known(preset), search)
-    return context.searchers[preset]
-
-
-def _decoder(
-    context: AuditContext, preset: str, photos: int, seed: int, should_continue: ShouldContinue
-) -> ridge.Predictor:
-    """A3's decoder, trained once for A3 and A4."""
-    key = (preset, photos, seed)
-    if key not in context.decoders:
-        known, sigma = context.known(preset).first(photos), context.observations[preset].surface.sigma
-        context.decoders[key] = decoder.fit(
-            known, sigma, seed, updates=context.profile.decoder_updates, should_continue=should_continue
-        )
-    return context.decoders[key]
-
-
-def a5(context: AuditContext, preset: str, releases: int, budget: TimeBudget | None = None) -> Result:
-    """A1 and A3 on the mean of several independent releases, as if the same-noise rule were off; the better counts."""
-    known, surface = context.known(preset), context.observations[preset].surface
-    sigma = surface.sigma_of_mean(releases)
-
-    def by_ridge(
-        seed: int, seen: Releases, _answers: NDArray[np.bool_], _should_continue: ShouldContinue
-    ) -> metrics.Photos:
-        return ridge.reconstruct(known, seen, sigma, seed)
-
-    def by_decoder(
-        seed: int, seen: Releases, _answers: NDArray[np.bool_], should_continue: ShouldContinue
-    ) -> metrics.Photos:
-        return decoder.fit(
-            known, sigma, seed, updates=context.profile.decoder_updates, should_continue=should_continue
-        )(seen)
-
-    ways = [
-        context.score(preset, "A5", by_ridge, releases=releases, by="ridge"),
-        context.score(preset, "A5", by_decoder, budget=budget, releases=releases, by="decoder"),
-    ]
-    cut_short = {key: value for way in ways for key, value in way.items() if key == "cut_short"}
-    return max(ways, key=lambda result: float(result["skill"]["mean"])) | cut_short
-
-
-def not_run(preset: str, attack: str, reason: str) -> Result:
-    """A step that could not run says so in the report."""
-    return {"kind": goals.NOT_RUN, "preset": preset, "attack": attack, "reason": reason}
-
-
-def left_out(preset: str, attack: str, reason: str) -> Result:
-    """A step that is no part of such an audit: it is named, and no goal waits for it."""
-    return not_run(preset, attack, reason) | {"left_out": True}
-
-
-def _without_search(context: AuditContext, preset: str) -> str:
-    """Why A2 and A4 are no part of the audit of that preset; empty where they are."""
-    if not context.profile.search_photos:
-        return f"not part of the {context.profile.name} audit"
-    return "an own release mechanism has no gradients" if context.observations[preset].grids is not None else ""
-
-
-def steps(context: AuditContext, preset: str) -> dict[str, Callable[[], Result]]:
-    """Every reconstruction step of one preset that takes what it takes, by name."""
-    found: dict[str, Callable[[], Result]] = {
-        f"{preset} A0 {floor}": partial(a0, context, preset, floor) for floor in BASELINES
-    }
-    found[f"{preset} A1"] = partial(a1, context, preset)
-    if reason := _without_search(context, preset):
-        for attack in ("A2", "A4"):
-            found[f"{preset} {attack}"] = partial(left_out, preset, attack, reason)
-    return found
-
-
-@dataclass(frozen=True)
-class AnytimeStep:
-    """A step that could always go on.
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionResult(Result):
+    """How close to the photos an attack came.
 
     Args:
-        weight: of its share of the audit's time, beside the others'.
-        run: takes what it is allowed.
+        baseline: which one, where it is no attack (A0).
+        auxiliary_photos: how many of the attacker's photos it was trained on, where that is fixed.
+        releases: of how many releases it saw the mean (A5).
+        by: with which attack it worked on that.
+        search_steps: of Adam, the most of any batch.
+        by_package: that brought the attack, where it is an own one.
+        photos: how many were rebuilt.
+        seeds: of the attacker and of the noise, how many.
+        mse: mean squared error.
+        skill: over the class mean.
+        ssim: structural similarity.
+        ssim_gain: above the class mean's, photo by photo.
+        picture: file of the first reconstructions.
     """
 
-    weight: float
-    run: Callable[[TimeBudget], Result]
+    kind: ClassVar[str] = "reconstruction"
+    title: ClassVar[str] = gettext_noop("Reconstruction (A0 to A5)")
+    explanation: ClassVar[str] = gettext_noop(
+        "How close to the photo a picture comes that was made from its release. Skill 0 is a guess from the answer "
+        "alone, 1 is the photo itself, below 0 is worse than that guess; p95 is the photo that fares worst of 20."
+    )
+    columns: ClassVar[tuple[Column, ...]] = (
+        ("preset", "preset"),
+        ("attack", "attack"),
+        ("what", "about"),
+        ("photos", "photos"),
+        ("seeds", "seeds"),
+        ("skill", "skill"),
+        ("p95", "skill.p95"),
+        ("SSIM", "ssim"),
+        ("above class mean", "ssim_gain"),
+    )
+
+    baseline: str = field(default="", metadata={"json": "floor"} | OMITTED)
+    auxiliary_photos: int | None = field(default=None, metadata={"json": "own_photos"} | OMITTED)
+    releases: int | None = field(default=None, metadata=OMITTED)
+    by: str = field(default="", metadata=OMITTED)
+    search_steps: int | None = field(default=None, metadata={"json": "steps"} | OMITTED)
+    by_package: str = field(default="", metadata=OMITTED)
+    photos: int
+    seeds: int
+    mse: float
+    skill: Estimate
+    ssim: Estimate
+    ssim_gain: Estimate
+    picture: str
+
+    @property
+    def about(self) -> str:
+        """What sets it apart from other results of the attack, in words."""
+        said = {
+            "baseline": self.baseline,
+            "own photos": self.auxiliary_photos,
+            "releases": self.releases,
+            "by": self.by,
+            "steps": self.search_steps,
+            "by package": self.by_package,
+            "cut short": self.cut_short,
+        }
+        return ", ".join(f"{key} {value}" for key, value in said.items() if value not in (None, ""))
 
 
-DECODER, SEARCH = 1.0, 3.0
-"""Weights of one decoder's training and of one search: what they were measured to take, roughly."""
+def score(
+    context: AuditContext,
+    preset: str,
+    attack: str,
+    rebuild: Rebuild,
+    *,
+    photos: int | None = None,
+    apart: bool = False,
+    seeded: bool = False,
+    budget: TimeBudget | None = None,
+    **about: Any,
+) -> ReconstructionResult:
+    """Run one reconstruction for every seed and score it beside the class mean.
+
+    Args:
+        context: the audit.
+        preset: what is attacked.
+        attack: its id, for the report.
+        rebuild: the attack.
+        photos: how many targets; None: all that are rebuilt.
+        apart: each target meets one of the seeds, for attacks that cost too much to meet all of them.
+        seeded: the attack has randomness of its own, so it is run for every seed also where there is no noise.
+        budget: the time that it may take, shared by the seeds; None: without a limit.
+        about: fields of the result that say what sets this run apart, as ``releases``.
+    """
+    budget = budget or TimeBudget()
+    seeds = context.profile.seeds if seeded or context.sigma(preset) else context.profile.seeds[:1]
+    count = min(photos or context.profile.rebuilt, len(context.rebuilt_photos))
+    mine = [np.arange(count)[n :: len(seeds)] if apart else np.arange(count) for n in range(len(seeds))]
+    rebuilt, means = _rebuilt(context, preset, rebuild, dict(zip(seeds, mine, strict=True)), budget, **about)
+    row = np.concatenate(mine)
+    picture = "-".join([preset, attack, *(str(value) for value in about.values())]) + ".npz"
+    first = np.unique(row, return_index=True)[1][:GALLERY]
+    np.savez(context.pictures / picture, rebuilt=rebuilt[first].astype(np.float16))
+    truth = context.rebuilt_photos[row]
+    similarity, of_means = (_by_photo(metrics.ssim(truth, p), row) for p in (rebuilt, means))
+    return ReconstructionResult(
+        preset=preset,
+        attack=attack,
+        **about,
+        photos=len(similarity),
+        seeds=len(seeds),
+        mse=round(float(metrics.mse(truth, rebuilt).mean()), 6),
+        skill=metrics.skill(truth, rebuilt, means),
+        ssim=metrics.bootstrap(similarity),
+        ssim_gain=metrics.bootstrap(similarity - of_means),
+        picture=picture,
+        cut_short=f"after {budget.seconds:.0f} s" if budget.cut_short else "",
+    )
 
 
-def anytime_steps(context: AuditContext, preset: str) -> dict[str, AnytimeStep]:
-    """The others, by name; the searches first."""
-    profile, found = context.profile, {}
-    for photos in profile.decoder_photos:
-        found[f"{preset} A3 {photos}"] = AnytimeStep(DECODER, partial(a3, context, preset, photos))
-    if not _without_search(context, preset):
-        found[f"{preset} A2"] = AnytimeStep(SEARCH, partial(a2, context, preset))
-        found[f"{preset} A4"] = AnytimeStep(SEARCH, partial(a4, context, preset))
-    if context.observations[preset].surface.sigma:
-        for releases in profile.averaged[1:]:
-            found[f"{preset} A5 {releases}"] = AnytimeStep(DECODER, partial(a5, context, preset, releases))
-    return found
+def _rebuilt(
+    context: AuditContext,
+    preset: str,
+    rebuild: Rebuild,
+    targets: dict[int, NDArray[np.intp]],
+    budget: TimeBudget,
+    *,
+    releases: int = 1,
+    **_about: Any,
+) -> tuple[Photos, Photos]:
+    """The rebuilt photos and the class means of the targets that each seed meets, seed after seed."""
+    observations, known = context.observations[preset], context.known(preset)
+    rebuilt, means = [], []
+    for number, (seed, mine) in enumerate(targets.items()):
+        observed, logits = observations.observe(seed=seed, releases=releases)
+        malignant = observations.says_malignant(logits[mine])
+        rebuilt.append(rebuild(seed, observed[mine], malignant, budget.part(len(targets) - number)))
+        means.append(baselines.class_mean(known, malignant))
+    return np.concatenate(rebuilt), np.concatenate(means)
+
+
+def _by_photo(values: NDArray[np.float64], row: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Mean over the seeds that each photo met, so that the bootstrap resamples photos."""
+    return np.asarray(np.bincount(row, values) / np.bincount(row))
+
+
+def judge(preset: str, results: Sequence[ReconstructionResult], missing: Sequence[NotRun]) -> Iterator[Goal]:
+    """What may have failed may also have been cut short; what passed may not, and every attack must have run."""
+    unfinished = _unfinished(results, missing)
+    for measure, limit, claim in (
+        ("skill", MAX_SKILL, "best MSE skill over the class mean"),
+        ("ssim_gain", MAX_SSIM_GAIN, "best SSIM above the class mean's"),
+    ):
+        best = max(results, key=lambda r: getattr(r, measure).mean, default=None)
+        by = "; ".join([*([best.attack] if best else []), *unfinished])
+        goal = at_most(preset, f"{claim} ({by})", getattr(best, measure).mean if best else None, limit)
+        yield replace(goal, met=None) if goal.met and unfinished else goal
+
+
+def _unfinished(results: Sequence[ReconstructionResult], missing: Sequence[NotRun]) -> list[str]:
+    """Which attacks had no time to end and which did not run, as words for a claim."""
+    short = sorted({r.attack for r in results if r.cut_short})
+    absent = sorted({r.attack for r in missing})
+    return [f"{', '.join(names)} {what}" for names, what in ((short, "cut short"), (absent, NOT_RUN)) if names]
+
+
+RECONSTRUCTION = GoalRule(judge, names_missing=True)
+"""The strongest reconstruction counts, whichever attack it is of."""

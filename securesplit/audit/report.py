@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from securesplit.audit import goals, markdown, page, plots
-from securesplit.audit.context import GALLERY, AuditContext
+from securesplit.audit import judge, markdown, page, plots
+from securesplit.audit.context import AuditContext
+from securesplit.audit.goals import Goal
+from securesplit.audit.judge import JudgedAudit
+from securesplit.audit.reconstruction import GALLERY
+from securesplit.audit.results import Audit, NotRun, Result, number
 from securesplit.audit.verdict import sentences
 
-Audit = dict[str, Any]
+
+def finish(audit: Audit) -> JudgedAudit:
+    """The audit with its verdict: goals with their states, the state of the whole, and whether it is valid at all."""
+    return judge.judged(audit)
 
 
-def finish(audit: Audit) -> Audit:
-    """Add the verdict.
-
-    ``goals``, each with its ``state``; ``state`` of the whole, and ``states``, how many goals are in which; ``valid``,
-    which is false where a positive control failed or did not run.
-    """
-    judged = goals.judge(audit)
-    valid = not goals.void(audit)
-    counts = Counter(goal.state for goal in judged)
-    return audit | {
-        "valid": valid,
-        "state": goals.state_of(judged) if valid else goals.NOT_RUN,
-        "states": {state: counts[state] for state in goals.STATES},
-        "goals": [goal.to_json() for goal in judged],
-    }
-
-
-def write(audit: Audit, context: AuditContext, out: Path) -> list[Path]:
+def write(audit: JudgedAudit, context: AuditContext, out: Path) -> list[Path]:
     """Write everything into `out`; return the files."""
     rows = plots.rows(audit, context.rebuilt_photos[:GALLERY], context.pictures)
     frontier, identification = plots.frontier(audit), plots.identification(audit)
@@ -42,7 +30,7 @@ def write(audit: Audit, context: AuditContext, out: Path) -> list[Path]:
     )
     pictures = {"frontier": frontier, "identification": identification, "gallery": plots.gallery(rows)}
     files = {f"{name}.png": content for name, content in pictures.items()}
-    files["audit.json"] = (json.dumps(audit, indent=1, allow_nan=False) + "\n").encode()
+    files["audit.json"] = (json.dumps(audit.to_json(), indent=1, allow_nan=False) + "\n").encode()
     files["report.md"] = markdown.tables(audit).encode()
     files["report.html"] = page.render(audit, shown).encode()
     for name, content in files.items():
@@ -50,18 +38,19 @@ def write(audit: Audit, context: AuditContext, out: Path) -> list[Path]:
     return [out / name for name in files]
 
 
-def verdict(audit: Audit) -> list[str]:
+def verdict(audit: JudgedAudit) -> list[str]:
     """The goals as lines for people, the verdict in two sentences first."""
     lines = [*sentences(audit), "", f"{'preset':<10}{'claim':<60}{'measured':>10}{'limit':>10}"]
-    for goal in audit["goals"]:
-        value = "-" if goal["value"] is None else f"{goal['value']:.4g}"
-        limit = "-" if goal["limit"] is None else f"{goal['limit']:.4g}"
-        lines.append(f"{goal['preset']:<10}{goal['claim']:<60}{value:>10}{limit:>10}  {goals.word(goal)}")
-    cut = [r for r in audit["results"] if "cut_short" in r]
-    lines += [f"{r['preset']:<10}{r['attack']} cut short {r['cut_short']}: not tried to the end" for r in cut]
+    lines += map(_line, audit.goals)
+    cut = [r for r in audit.of(Result) if r.cut_short]
+    lines += [f"{r.preset:<10}{r.attack} cut short {r.cut_short}: not tried to the end" for r in cut]
     if cut:
-        lines.append(f"{audit['minutes']:g} minutes were not enough: the same command with more --minutes continues")
-    left_out = [r for r in audit["results"] if r["kind"] == "not run"]
-    lines += [f"{r['preset']:<10}{r['attack']} not run: {r['reason']}" for r in left_out]
-    counts = ", ".join(f"{count} {state}" for state, count in audit["states"].items())
+        lines.append(f"{audit.minutes:g} minutes were not enough: the same command with more --minutes continues")
+    lines += [f"{r.preset:<10}{r.attack} not run: {r.reason}" for r in audit.of(NotRun)]
+    counts = ", ".join(f"{count} {state}" for state, count in audit.states.items())
     return [*lines, f"goals: {counts}"]
+
+
+def _line(goal: Goal) -> str:
+    value, limit = ("-" if figure is None else number(figure) for figure in (goal.value, goal.limit))
+    return f"{goal.preset:<10}{goal.claim:<60}{value:>10}{limit:>10}  {goal.word}"

@@ -8,31 +8,28 @@ count.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from securesplit.atomic import write_text_atomic
-from securesplit.audit import extensions, identification, observations, photos, positive_control, reconstruction
+from securesplit.audit import extensions, photos, positive_control, registry
+from securesplit.audit.attack import AnytimeStep, Step
 from securesplit.audit.attacks import graph
-from securesplit.audit.attacks.setting import always
-from securesplit.audit.context import AuditContext, OwnAttack, Result
+from securesplit.audit.claim import Claim
+from securesplit.audit.context import AuditContext, OwnAttack
+from securesplit.audit.observations import affordable, observe
 from securesplit.audit.profile import AuditProfile
-from securesplit.audit.reconstruction import AnytimeStep, not_run
+from securesplit.audit.results import CONTROL, Audit, NotRun, PhotosUsed, Result
+from securesplit.audit.setting import always
 from securesplit.audit.store import Store
 from securesplit.audit.time_budget import READING, RUNNING, TimeBudget, for_steps, share, until
 from securesplit.device.promise import claim_of, unprotected
 from securesplit.device.release_step import choose_preset
 from securesplit.errors import BundleError, ConfigError, SecureSplitError
 from securesplit.model import Bundle
-from securesplit.privacy.release import OwnMechanism
 
 Progress = Callable[[str], None]
-SCHEMA = "securesplit.audit/1"
 LEAST_S = 0.5
 """A step with less time than that is not begun."""
 
@@ -66,28 +63,33 @@ def prepare(
     started = time.monotonic()
     own_attacks = tuple(map(OwnAttack.named, dict.fromkeys(attacks)))
     attacked = {name: choose_preset(bundle, name) for name in presets or bundle.presets}
-    chosen = sorted(attacked, key=lambda name: attacked[name].spec.size)  # what promises most is attacked first
+    chosen = tuple(sorted(attacked, key=lambda name: attacked[name].spec.size))  # what promises most comes first
     for name in chosen:
         if warning := unprotected(attacked[name].spec):
             progress(f"warning: {warning}")
     _check_head(bundle)
-    most = _counts(observations.affordable(bundle, 60 * profile.minutes * RUNNING), profile)
+    most = _counts(affordable(bundle, 60 * profile.minutes * RUNNING), profile)
     work = out / "work"
     (work / "pictures").mkdir(parents=True, exist_ok=True)
-    claim = _Claim.of(work / "audit.json", bundle, profile, [preset.spec.mechanism for preset in attacked.values()])
+    claim = Claim.of(work / "audit.json", bundle, profile, [preset.spec.mechanism for preset in attacked.values()])
     progress("reading the photos")
-    ends = [until(started + 60 * profile.minutes * share_) for share_ in READING]
-    auxiliary, targets, should_continue = (
-        (*claim.counts, (always, always)) if claim.counts else (*most, (ends[0], ends[1]))
-    )
-    collection = photos.load(
-        data, bundle.manifest.side, auxiliary=auxiliary, targets=targets, should_continue=should_continue
-    )
+    collection = _photos(bundle, data, claim, most, ends_s=[started + 60 * profile.minutes * part for part in READING])
     claim.stake(collection)
-    seen = observations.expose(bundle, collection, work, progress)
-    seen |= {n: extensions.expose(seen, p) for n, p in attacked.items() if p.spec.mechanism is not None}
+    observations = observe(bundle, collection, work, progress)
+    mechanisms = {name: preset for name, preset in attacked.items() if preset.spec.mechanism is not None}
+    observations |= {name: extensions.observe_mechanism(observations, each) for name, each in mechanisms.items()}
     seconds = time.monotonic() - started
-    return AuditContext(bundle, collection, seen, tuple(chosen), profile, work / "pictures", seconds, own_attacks)
+    return AuditContext(bundle, collection, observations, chosen, profile, work / "pictures", seconds, own_attacks)
+
+
+def _photos(
+    bundle: Bundle, data: Path | None, claim: Claim, most: tuple[int, int], *, ends_s: Sequence[float]
+) -> photos.Collection:
+    """As many as an interrupted audit had, else as many as there is time to read."""
+    auxiliary, targets = claim.counts or most
+    should_continue = (always, always) if claim.counts else (until(ends_s[0]), until(ends_s[1]))
+    side = bundle.manifest.side
+    return photos.load(data, side, auxiliary=auxiliary, targets=targets, should_continue=should_continue)
 
 
 def _check_head(bundle: Bundle) -> None:
@@ -115,107 +117,40 @@ def _counts(affordable: int, profile: AuditProfile) -> tuple[int, int]:
     return auxiliary, targets
 
 
-@dataclass(frozen=True)
-class _Claim:
-    """Marks a folder as one audit's.
-
-    Args:
-        file: of the claim.
-        mine: what an audit of this bundle and profile writes.
-        found: what is there; None: nothing yet.
-    """
-
-    file: Path
-    mine: dict[str, Any]
-    found: dict[str, Any] | None
-
-    @classmethod
-    def of(cls, file: Path, bundle: Bundle, profile: AuditProfile, mechanisms: Iterable[OwnMechanism | None]) -> _Claim:
-        """The claim on the folder of `file`.
-
-        Raises:
-            ConfigError: it is another audit's.
-        """
-        specs = {name: repr(preset.spec) for name, preset in bundle.presets.items()}
-        lasting = repr(replace(profile, minutes=0.0))  # an audit that was cut short may be given more time
-        mine: dict[str, Any] = {"schema": SCHEMA, "bundle": bundle.id, "presets": specs, "effort": lasting}
-        if own := {each.name: each.version for each in mechanisms if each is not None}:
-            mine["mechanisms"] = own
-        found = _read_json(file) if file.exists() else None
-        claim = cls(file, mine, found)
-        if found is not None and {key: found.get(key) for key in mine} != mine:
-            raise claim.refusal()
-        return claim
-
-    @property
-    def counts(self) -> tuple[int, int] | None:
-        """How many photos of either side the audit began with: it goes on with the same."""
-        return None if self.found is None else (int(self.found["own"]), int(self.found["victims"]))
-
-    def stake(self, collection: photos.Collection) -> None:
-        """Write the claim, or compare the photos with it.
-
-        Raises:
-            ConfigError: they are others.
-        """
-        sizes = {"own": len(collection.auxiliary.entries), "victims": len(collection.targets.entries)}
-        whole = self.mine | sizes | {"photos": collection.digest}
-        if self.found is None:
-            write_text_atomic(self.file, json.dumps(whole, allow_nan=False))
-        elif self.found != whole:
-            raise self.refusal()
-
-    def refusal(self) -> ConfigError:
-        """Of a folder that is another audit's."""
-        return ConfigError(
-            f"{self.file.parent.parent} holds an audit of another bundle, other photos or another effort",
-            hint="give --out another folder, or remove that one",
-        )
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        return {}  # fits no audit
-
-
-def run(context: AuditContext, progress: Progress) -> dict[str, Any]:
-    """All steps that have no result yet, then everything as one object.
+def run(context: AuditContext, progress: Progress) -> Audit:
+    """All steps that have no result yet, then everything together.
 
     Returns:
-        The audit's JSON without its goals.
+        The audit, not yet judged (`securesplit.audit.report.finish`).
     """
     collection = context.collection
-    results = _results(context, progress)
-    return {
-        "schema": SCHEMA,
-        "bundle": {"name": context.bundle.manifest.name, "id": context.bundle.id},
-        "effort": context.profile.name,
-        "minutes": context.profile.minutes,
-        "photos": {
-            "from": collection.name,
-            "own": len(collection.auxiliary.entries),
-            "victims": len(collection.targets.entries),
-            "rebuilt": len(context.rebuilt_photos),
-            "side": context.profile.side,
-        },
-        "presets": list(context.presets),
-        "claims": {name: claim_of(context.observations[name].preset.spec) for name in context.presets},
-        "seconds": round(sum(r["seconds"] for r in results), 1),
-        "results": results,
-    }
+    return Audit(
+        bundle_name=context.bundle.manifest.name,
+        bundle_id=context.bundle.id,
+        profile=context.profile.name,
+        minutes=context.profile.minutes,
+        photos=PhotosUsed(
+            source=collection.name,
+            auxiliary=len(collection.auxiliary.entries),
+            targets=len(collection.targets.entries),
+            rebuilt=len(context.rebuilt_photos),
+            side=context.profile.side,
+        ),
+        presets=context.presets,
+        claims={name: claim_of(context.observations[name].preset.spec) for name in context.presets},
+        results=tuple(_results(context, progress)),
+    )
 
 
 def _results(context: AuditContext, progress: Progress) -> list[Result]:
-    store = Store(context.pictures.parent, context.profile.minutes)
+    store = Store(context.pictures.parent, context.profile.minutes, registry.kinds())
     plain, anytime = steps(context)
     found: dict[str, Result | None] = {name: store.read(name) for name in (*plain, *anytime)}
     whole = for_steps(context.profile.minutes, context.seconds)
     for number, name in enumerate(found, 1):
         if found[name] is not None:
             continue
-        left = whole - sum(r["seconds"] for r in found.values() if r)
+        left = whole - sum(result.seconds for result in found.values() if result)
         ahead = sum(step.weight for other, step in anytime.items() if found[other] is None)
         if name in plain:
             step, seconds = plain[name], left
@@ -230,7 +165,7 @@ def _results(context: AuditContext, progress: Progress) -> list[Result]:
     return [result for result in found.values() if result is not None]
 
 
-def _made(store: Store, name: str, step: Callable[[], Result]) -> Result:
+def _made(store: Store, name: str, step: Step) -> Result:
     """What the step found; one that fails has not shown that nothing can be found, and is tried again next time."""
     started = time.perf_counter()
     try:
@@ -242,18 +177,21 @@ def _made(store: Store, name: str, step: Callable[[], Result]) -> Result:
         return _not_run(name, reason, time.perf_counter() - started)
 
 
-def _not_run(name: str, reason: str, seconds: float = 0.0) -> Result:
+def _not_run(name: str, reason: str, seconds: float = 0.0) -> NotRun:
     """The result of a step that is not on the disk."""
-    preset, attack = ("control", name) if name.startswith(positive_control.NAME) else name.split()[:2]
-    return not_run(preset, attack, reason) | {"step": name, "seconds": round(seconds, 1)}
+    preset, attack = (CONTROL, name) if name.startswith(positive_control.NAME) else name.split()[:2]
+    return NotRun(preset=preset, attack=attack, reason=reason, step=name, seconds=round(seconds, 1))
 
 
-def steps(context: AuditContext) -> tuple[dict[str, Callable[[], Result]], dict[str, AnytimeStep]]:
+def steps(context: AuditContext) -> tuple[dict[str, Step], dict[str, AnytimeStep]]:
     """Every step by name, the positive control first: those that take what they take, and those that share the rest."""
-    plain: dict[str, Callable[[], Result]] = positive_control.steps(context)
+    plain = dict(positive_control.steps(context))
     anytime: dict[str, AnytimeStep] = {}
+    specs = (*registry.ATTACKS, *map(extensions.spec_of, context.own_attacks))
     for preset in context.presets:
-        plain |= identification.steps(context, preset) | reconstruction.steps(context, preset)
-        plain |= extensions.steps(context, preset)
-        anytime |= reconstruction.anytime_steps(context, preset)
+        for name, step in (each for spec in specs for each in spec.named_steps(context, preset).items()):
+            if isinstance(step, AnytimeStep):
+                anytime[name] = step
+            else:
+                plain[name] = step
     return plain, anytime

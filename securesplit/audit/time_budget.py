@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from securesplit.audit.attacks.setting import ShouldContinue
+from securesplit.audit.setting import ShouldContinue
 
 READING, RUNNING, REPORT = (0.2, 0.4), 0.3, 0.05
 """Shares of an audit's time: until when its own photos and the victims' are read, for running them through the halves,

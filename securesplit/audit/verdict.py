@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from securesplit.audit import goals
+from securesplit.audit.goals import Goal
+from securesplit.audit.judge import JudgedAudit, strongest
+from securesplit.audit.results import CONTROL
 from securesplit.i18n import gettext as _
 from securesplit.i18n import ngettext
 
-Audit = dict[str, Any]
 MOST_NAMED = 3
 """So many broken promises are named; the table has the others."""
 
 
-def sentences(audit: Audit) -> tuple[str, str]:
+def sentences(audit: JudgedAudit) -> tuple[str, str]:
     """The verdict of a finished audit (`securesplit.audit.report.finish`)."""
-    if not audit["valid"]:
+    if not audit.valid:
         return (
-            _("This audit is void: {why}.", why=goals.void(audit)),
+            _("This audit is void: {why}.", why=audit.why_void),
             _("Its other figures mean nothing; use more or other photos, or more --minutes."),
         )
     return _promises(audit), _attacks(audit)
 
 
-def _promises(audit: Audit) -> str:
-    promises = [goal for goal in audit["goals"] if goal["preset"] != "control" and goal["promised"]]
-    broken = [_named(goal) for goal in promises if goal["state"] == goals.FAILED]
-    unjudged = sum(goal["state"] == goals.NOT_RUN for goal in promises)
+def _promises(audit: JudgedAudit) -> str:
+    promises = [goal for goal in audit.goals if goal.preset != CONTROL and goal.promised]
+    broken = [_named(goal) for goal in promises if goal.state == goals.FAILED]
+    unjudged = sum(goal.state == goals.NOT_RUN for goal in promises)
     if broken:
         named = "; ".join([*broken[:MOST_NAMED], *(["…"] if len(broken) > MOST_NAMED else [])])
         return ngettext(
@@ -44,19 +45,19 @@ def _promises(audit: Audit) -> str:
     return _("All {promised} promises were kept.", promised=len(promises))
 
 
-def _named(goal: dict[str, Any]) -> str:
+def _named(goal: Goal) -> str:
     """A broken promise; one whose paired interval holds 0 is broken by no more than the photos can tell."""
-    named, excess = f"{goal['preset']}, {goal['claim']}", goal["excess"]
-    if excess is not None and excess["low"] <= 0:
+    named, difference = f"{goal.preset}, {goal.claim}", goal.paired_difference
+    if difference is not None and difference.low <= 0:
         return _("{named} (by no more than these photos can tell)", named=named)
     return named
 
 
-def _attacks(audit: Audit) -> str:
+def _attacks(audit: JudgedAudit) -> str:
     """How far the strongest attack on each preset got, and who promises nothing."""
-    skills = {preset: skill(audit, preset) for preset in audit["presets"]}
+    skills = {preset: skill(audit, preset) for preset in audit.presets}
     got = [f"{preset} {100 * max(found, 0.0):.0f} %" for preset, found in skills.items() if found is not None]
-    silent = [preset for preset, claim in audit.get("claims", {}).items() if claim == "none"]
+    silent = [preset for preset, claim in audit.claims.items() if claim == "none"]
     if not got:
         return _("No attack that rebuilds photos was run.")
     text = _("The strongest attack came this far from a guess to the photo: {got}", got=", ".join(got))
@@ -68,10 +69,10 @@ def _attacks(audit: Audit) -> str:
     return f"{text}."
 
 
-def skill(audit: Audit, preset: str) -> float | None:
-    """MSE skill of the strongest of A1 to A4 on a preset; None where none ran."""
-    found = goals.best((r for r in audit["results"] if r.get("preset") == preset), "skill")
-    return None if found is None else float(found["skill"]["mean"])
+def skill(audit: JudgedAudit, preset: str) -> float | None:
+    """MSE skill of the strongest reconstruction of a preset; None where none ran."""
+    found = strongest(audit, preset)
+    return None if found is None else found.skill.mean
 
 
 def enumerated(names: Iterable[str]) -> str:
@@ -80,9 +81,9 @@ def enumerated(names: Iterable[str]) -> str:
     return _("{first} and {last}", first=", ".join(first), last=last) if first else last
 
 
-def state_of(audit: Audit, preset: str) -> str:
+def state_of(audit: JudgedAudit, preset: str) -> str:
     """Of one preset's promises: one of `goals.STATES`; *not promised* where it promises nothing about the photo."""
-    states = {goal["state"] for goal in audit["goals"] if goal["preset"] == preset}
-    if goals.FAILED not in states and audit.get("claims", {}).get(preset) == "none":
+    states = {goal.state for goal in audit.goals if goal.preset == preset}
+    if goals.FAILED not in states and audit.claims.get(preset) == "none":
         return goals.NOT_PROMISED
     return next((state for state in (goals.FAILED, goals.NOT_RUN, goals.PASSED) if state in states), goals.NOT_RUN)

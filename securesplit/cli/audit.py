@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,7 +14,10 @@ from securesplit.cli.options import format_option, model_option
 from securesplit.cli.settings import SettingsCommand, command
 from securesplit.errors import ConfigError, SecureSplitError
 
-EXTRA_MODULES = ("sklearn", "scipy", "matplotlib")
+if TYPE_CHECKING:
+    from securesplit.audit.judge import JudgedAudit
+
+EXTRA_MODULES = ("sklearn", "scipy", "matplotlib", "jinja2")
 
 
 class MissedGoalsError(SecureSplitError):
@@ -104,7 +107,7 @@ def audit(
     except OSError as error:
         raise ConfigError(f"cannot write the report: {error}", hint="give --out another folder") from error
     if style == "json":
-        terminal.answer_json(found)
+        terminal.answer_json(found.to_json())
     else:
         for line in report.verdict(found):
             terminal.answer(line)
@@ -112,21 +115,21 @@ def audit(
     _raise_for(found)
 
 
-def _raise_for(found: dict[str, Any]) -> None:
+def _raise_for(found: JudgedAudit) -> None:
     """End with the exit code of the audit's state."""
     from securesplit.audit import goals
 
-    missed, open_ = found["states"][goals.FAILED], found["states"][goals.NOT_RUN]
-    promised = len(found["goals"]) - found["states"][goals.NOT_PROMISED]
-    if not found["valid"]:
+    missed, open_ = found.states[goals.FAILED], found.states[goals.NOT_RUN]
+    promised = len(found.goals) - found.states[goals.NOT_PROMISED]
+    if not found.valid:
         raise UnjudgedGoalsError(
-            f"void: {goals.void(found)}", hint="the other figures mean nothing; use more or other photos, or --minutes"
+            f"void: {found.why_void}", hint="the other figures mean nothing; use more or other photos, or --minutes"
         )
-    if found["state"] == goals.FAILED:
+    if found.state == goals.FAILED:
         raise MissedGoalsError(
             f"{missed} of {promised} promised goals failed, {open_} were not run", hint="report.html says which"
         )
-    if found["state"] == goals.NOT_RUN:
+    if found.state == goals.NOT_RUN:
         raise UnjudgedGoalsError(
             f"{open_} of {promised} promised goals were not judged: not run is not passed",
             hint="the verdict says why; more --minutes continues where time was short",

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from securesplit.audit import metrics
-from securesplit.audit.attacks import attributes, baselines, decoder, identify, lesion, patches, ridge
-from securesplit.audit.attacks.setting import AttackerKnowledge, Surface, exact_noise
+from securesplit.audit import baselines, metrics, patches
+from securesplit.audit.attacks import attributes, decoder, identification, lesion, ridge
+from securesplit.audit.setting import AttackerKnowledge, Surface, exact_noise
 from securesplit.privacy.release import ReleaseSpec, from_grid, to_grid
 
 pytest.importorskip("sklearn")
@@ -174,7 +174,7 @@ def test_two_opposite_photos_meet_the_exact_rate():
 
 def test_the_whole_batch_is_assigned_when_there_is_no_noise():
     clean = gallery(50)
-    assert (identify.assign(baselines.squared_distances(clean, clean), 1) == 1).all()
+    assert (identification.assign(baselines.squared_distances(clean, clean), 1) == 1).all()
 
 
 def test_the_whole_batch_at_once_helps():
@@ -182,12 +182,12 @@ def test_the_whole_batch_at_once_helps():
     clean = gallery(60, spec=spec)
     observed = Surface("private", spec).observe(clean, seed=2)
     distances = baselines.squared_distances(clean, observed)
-    assert identify.assign(distances, 1).mean() > metrics.top_k(-distances, np.arange(60), 1).mean()
+    assert identification.assign(distances, 1).mean() > metrics.top_k(-distances, np.arange(60), 1).mean()
 
 
 def test_nobody_s_position_tells_whose_release_it_is():
     """Without any difference a batch is assigned as by chance, whatever order the solver works in."""
-    right = identify.assign(np.zeros((50, 50)), 1, orders=200)
+    right = identification.assign(np.zeros((50, 50)), 1, orders=200)
     assert right.mean() == pytest.approx(1 / 50, abs=4 * math.sqrt(1 / 50 / 50 / 200) * 2)
 
 
@@ -230,18 +230,18 @@ def test_counted_pairs_recognise_where_distance_does_not():
 
 def test_label_only_is_a_guess_within_the_class():
     answers = np.array([True] * 10 + [False] * 90)
-    rates = identify.label_only(answers, answers, np.arange(100))
+    rates = identification.label_only(answers, answers, np.arange(100))
     assert rates[:10] == pytest.approx(0.1)
     assert rates[10:] == pytest.approx(1 / 90)
     assert rates.mean() == pytest.approx(2 / 100)
-    wrong = identify.label_only(answers, ~answers, np.arange(100))
+    wrong = identification.label_only(answers, ~answers, np.arange(100))
     assert wrong.max() == 0.0
 
 
 def test_galleries():
-    drawn = identify.draw_galleries(30, 10, 35, 1)
+    drawn = identification.draw_galleries(30, 10, 35, 1)
     assert [len(set(members)) for members in drawn] == [10] * 4
-    assert len(identify.draw_galleries(30, 30, 4, 1)) == 1
+    assert len(identification.draw_galleries(30, 30, 4, 1)) == 1
 
 
 def test_lesion_pairs():
@@ -272,10 +272,11 @@ def test_attribute_probe():
     untold = rng.normal(size=(600, 2))
     for features, low, high in ((told, 0.85, 1.0), (untold, 0.35, 0.65)):
         scores = attributes.probe(features[:400], labels[:400], features[400:], seed=1)
-        assert low <= attributes.macro_auc(labels[400:], scores) <= high
-    low, high = attributes.interval(labels[400:], scores)
-    assert low < 0.5 + 0.1
-    assert high > 0.5 - 0.1
+        assert low <= metrics.macro_auc(labels[400:], scores) <= high
+    found = attributes.auc_of(labels[400:], scores)
+    assert found.low < 0.5 + 0.1
+    assert found.high > 0.5 - 0.1
+    assert attributes.auc_gained(labels[400:], scores, scores) == metrics.Estimate(0.0, 0.0, 0.0)
 
 
 def test_observation_of_several_releases_is_their_mean():

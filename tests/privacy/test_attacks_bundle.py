@@ -6,12 +6,14 @@ from functools import cache, partial
 import numpy as np
 import pytest
 
-from securesplit.audit import goals, identification, photos, positive_control, reconstruction, suite
-from securesplit.audit.attacks import baselines, graph
+from securesplit.audit import baselines, goals, judge, measurements, photos, positive_control, suite
+from securesplit.audit.attacks import decoder, graph, identification, ridge, search
+from securesplit.audit.metrics import Estimate
 from securesplit.audit.profile import FULL, QUICK
 from securesplit.audit.time_budget import TimeBudget
 from securesplit.model import Bundle
 from tests.conftest import real_data_folder
+from tests.privacy.reports import audit_of, estimate
 
 pytest.importorskip("sklearn")
 pytest.importorskip("scipy")
@@ -40,14 +42,14 @@ def context(request, tmp_path_factory):
 @pytest.fixture(scope="session")
 def a1(context):
     """``a1(preset)``: its figures, computed once."""
-    return cache(partial(reconstruction.a1, context))
+    return cache(partial(ridge.run, context))
 
 
 def test_positive_control(context):
     """The same code recovers the photos from the undefended stem; else nothing here means anything."""
     found = positive_control.by_ridge(context)
-    assert found["ssim"]["mean"] >= TRIVIAL_SSIM
-    assert found["ssim"]["mean"] > found["ssim_floor"]
+    assert found.ssim.mean >= TRIVIAL_SSIM
+    assert found.ssim.mean > found.baseline_ssim
 
 
 def test_positive_control_of_the_search(context):
@@ -56,18 +58,18 @@ def test_positive_control_of_the_search(context):
     found = positive_control.by_search(
         replace(context, profile=replace(context.profile, search_steps=FULL.search_steps))
     )
-    assert found["ssim"]["mean"] >= TRIVIAL_SSIM
-    assert found["ssim"]["mean"] > found["ssim_floor"] + 0.2
+    assert found.ssim.mean >= TRIVIAL_SSIM
+    assert found.ssim.mean > found.baseline_ssim + 0.2
 
 
 def test_the_undefended_cut_leaks(a1):
     """Preset none is there to be broken: most of the photos' variance comes back."""
-    assert a1("none")["skill"]["mean"] > 0.4
+    assert a1("none").skill.mean > 0.4
 
 
 def recovered(found):
     """Whether a reconstruction shows more than the answer tells, by the audit's own goals and by its interval."""
-    return found["skill"]["low"] > goals.MAX_SKILL or found["ssim_gain"]["low"] > goals.MAX_SSIM_GAIN
+    return found.skill.low > goals.MAX_SKILL or found.ssim_gain.low > goals.MAX_SSIM_GAIN
 
 
 def test_photos_are_not_recovered_from_private_and_are_from_none(context, a1):
@@ -76,16 +78,16 @@ def test_photos_are_not_recovered_from_private_and_are_from_none(context, a1):
     There a third of the attacker's photos is enough, and takes a third of the time.
     """
     assert not recovered(a1("private"))
-    assert not recovered(reconstruction.a3(context, "private", 300))
+    assert not recovered(decoder.run(context, "private", 300))
     assert recovered(a1("none"))
-    assert recovered(reconstruction.a3(context, "none", 100))
+    assert recovered(decoder.run(context, "none", 100))
 
 
 def test_compact_gives_the_picture_away(a1):
     """It promises nothing, warns, and this is why: less than the undefended cut, and much."""
     found, undefended = a1("compact"), a1("none")
     assert recovered(found)
-    assert found["skill"]["mean"] < undefended["skill"]["mean"]
+    assert found.skill.mean < undefended.skill.mean
 
 
 def test_no_attack_beats_its_certified_bound(context):
@@ -93,14 +95,14 @@ def test_no_attack_beats_its_certified_bound(context):
     spec = context.observations["private"].preset.spec.with_epsilon(4.0)
     quiet = replace(context.observations["private"], preset=replace(context.observations["private"].preset, spec=spec))
     stricter = replace(context, observations=context.observations | {"private": quiet})
-    found = identification.a6(stricter, "private", 100, 1)
-    assert found["certified_bound"] < 0.02
-    assert found["top1"]["low"] <= found["certified_bound"]
+    found = identification.run(stricter, "private", 100, 1)
+    assert found.certified_bound < 0.02
+    assert found.top1.low <= found.certified_bound
     loud = replace(quiet, preset=replace(quiet.preset, spec=replace(spec, sigma_per_clip=0.0)))
-    unprotected = identification.a6(
+    unprotected = identification.run(
         replace(context, observations=context.observations | {"private": loud}), "private", 100, 1
     )
-    assert unprotected["top1"]["low"] > found["certified_bound"], "without its noise the bound is broken"
+    assert unprotected.top1.low > found.certified_bound, "without its noise the bound is broken"
 
 
 def test_the_shipped_noise_holds_a_bound_that_none_breaks(context):
@@ -135,17 +137,17 @@ def test_a_lot_of_noise_leaves_nothing(context):
         context.observations["private"], preset=replace(context.observations["private"].preset, spec=spec)
     )
     quiet = replace(context, observations={"private": observations})
-    assert reconstruction.a1(quiet, "private")["skill"]["mean"] < 0.05
-    assert reconstruction.a3(quiet, "private", 300)["skill"]["mean"] < 0.05
-    found = identification.a6(quiet, "private", 100, 1)
-    assert found["top1"]["low"] <= max(found["certified_bound"], found["label_only"]["high"])
+    assert ridge.run(quiet, "private").skill.mean < 0.05
+    assert decoder.run(quiet, "private", 300).skill.mean < 0.05
+    found = identification.run(quiet, "private", 100, 1)
+    assert found.top1.low <= max(found.certified_bound, found.label_only.high)
 
 
 def test_same_photo_same_release(context):
-    found = identification.summary(context, "private")
-    assert found["distinct_releases_of_64"] == 1
-    assert found["request_bytes"] <= goals.MAX_REQUEST_BYTES
-    assert found["defence_ms"] <= goals.MAX_DEFENCE_MS
+    found = measurements.summary(context, "private")
+    assert found.distinct_releases_of_64 == 1
+    assert found.request_bytes <= goals.MAX_REQUEST_BYTES
+    assert found.defence_ms <= goals.MAX_DEFENCE_MS
 
 
 @pytest.mark.real_data
@@ -153,9 +155,9 @@ def test_same_photo_same_release(context):
 def test_accuracy_is_what_the_manifest_says(context):
     """On lesions that the network never saw, through the deployed halves and the exact noise."""
     for preset in ("none", "compact", "private"):
-        measured = identification.auc(context, context.observations[preset])
+        measured = measurements.auc(context, context.observations[preset])
         claimed = context.bundle.presets[preset].quality["test"]["auc"]
-        assert measured["low"] <= claimed <= measured["high"], preset
+        assert measured.low <= claimed <= measured.high, preset
 
 
 def test_accuracy_holds():
@@ -213,34 +215,34 @@ def test_refinement_starts_from_the_decoder(context):
     """A4 on a noisy preset, a few steps: the whole chain of decoder, prior and gradients."""
     pytest.importorskip("tensorflow", reason="A2 and A4 need securesplit[train]")
     short = replace(context, profile=replace(context.profile, search_photos_few=2, search_steps=5, decoder_updates=40))
-    found = reconstruction.a4(short, "private")
-    assert (found["attack"], found["photos"], found["steps"]) == ("A4", 2, 5)
-    assert found["skill"]["mean"] > -1
-    assert "cut_short" not in found
+    found = search.a4(short, "private")
+    assert (found.attack, found.photos, found.search_steps) == ("A4", 2, 5)
+    assert found.skill.mean > -1
+    assert not found.cut_short
 
 
 def test_a_search_without_time_says_so(context):
     pytest.importorskip("tensorflow", reason="A2 and A4 need securesplit[train]")
     short = replace(context, profile=replace(context.profile, search_photos_few=2, search_steps=5))
-    found = reconstruction.a2(short, "private", TimeBudget(0.0))
-    assert found["steps"] == 0
-    assert found["cut_short"] == "after 0 s"
+    found = search.a2(short, "private", TimeBudget(0.0))
+    assert found.search_steps == 0
+    assert found.cut_short == "after 0 s"
 
 
 def test_the_accuracy_that_is_lost_is_measured_photo_by_photo(context):
     """Against the undefended preset, whether that is attacked or not; it loses nothing against itself."""
-    assert identification.auc_lost(context, context.observations["none"]) in (
+    assert measurements.auc_lost(context, context.observations["none"]) in (
         None,
-        {"mean": 0.0, "low": 0.0, "high": 0.0},
+        Estimate(0.0, 0.0, 0.0),
     )
-    lost = identification.auc_lost(context, context.observations["private"])
+    lost = measurements.auc_lost(context, context.observations["private"])
     if context.collection.targets.malignant is None:
         assert lost is None
     else:
-        apart = identification.auc(context, context.observations["none"])["mean"]
-        apart -= identification.auc(context, context.observations["private"])["mean"]
-        assert lost["mean"] == pytest.approx(apart, abs=2e-4)
-        assert lost["low"] < lost["mean"] < lost["high"]
+        apart = measurements.auc(context, context.observations["none"]).mean
+        apart -= measurements.auc(context, context.observations["private"]).mean
+        assert lost.mean == pytest.approx(apart, abs=2e-4)
+        assert lost.low < lost.mean < lost.high
 
 
 def test_sides_share_no_lesion(context):
@@ -249,12 +251,13 @@ def test_sides_share_no_lesion(context):
 
 def test_goals_are_judged_by_the_strongest():
     results = [
-        {"kind": "reconstruction", "preset": "p", "attack": a, "skill": {"mean": s}, "ssim_gain": {"mean": s}}
+        {"kind": "reconstruction", "preset": "p", "attack": a, "skill": estimate(s), "ssim_gain": estimate(s)}
         for a, s in (("A0", 0.9), ("A1", 0.01), ("A3", 0.2), ("A5", 0.8))
     ]
-    assert goals.best(results, "skill")["attack"] == "A3"
-    stem = {"kind": "control", "attack": "A1", "ssim": {"mean": 0.95}}
-    judged = {g.claim: g for g in goals.judge({"presets": ["p"], "results": [stem, *results]})}
+    stem = {"kind": "control", "preset": "control", "attack": "A1", "ssim": estimate(0.95)}
+    audit = audit_of({"p": "measured"}, stem, *results)
+    assert judge.strongest(audit, "p").attack == "A3"
+    judged = {g.claim: g for g in judge.judge(audit)}
     assert judged["best MSE skill over the class mean (A3)"].met is False
     assert judged["positive control: SSIM at the undefended stem (A1)"].met is True
 
@@ -267,8 +270,11 @@ def test_too_few_photos_are_explained(tmp_path):
 
 
 def attribute(low, mean, high):
-    excess = {"mean": mean, "low": low, "high": high}
-    rates = {"release": {"mean": 0.6 + mean}, "label_only": {"mean": 0.6, "high": 0.9}, "excess": excess}
+    rates = {
+        "release": estimate(0.6 + mean),
+        "label_only": Estimate(0.6, 0.3, 0.9),
+        "excess": Estimate(mean, low, high),
+    }
     return {"kind": "attribute", "preset": "p", "attack": "A8", "attribute": "age", **rates}
 
 
@@ -282,17 +288,17 @@ def attribute(low, mean, high):
 )
 def test_an_attribute_is_judged_by_the_paired_difference(found, met, word):
     """A floor with a wide interval, as few photos give it, makes nothing easier."""
-    goal = next(g for g in goals.judge({"presets": ["p"], "results": [found]}) if "A8" in g.claim)
+    goal = next(g for g in judge.judge(audit_of({"p": "measured"}, found)) if "A8" in g.claim)
     assert goal.met is met
-    assert goals.word(goal.to_json()) == word
+    assert goal.word == word
 
 
 @pytest.mark.parametrize(("bound", "judged"), [(0.00584, False), (0.006, False), (0.0101, True)])
 def test_a_goal_that_arithmetic_meets_is_not_judged(bound, judged):
     """3 × label-only is 6 / N: a release that is certified for less cannot miss it."""
-    rate = {"mean": 0.002, "low": 0.0019, "high": 0.0021}
+    rate = Estimate(0.002, 0.0019, 0.0021)
     found = {"kind": "identification", "preset": "p", "attack": "A6", "candidates": 1000, "releases": 1}
     found |= {"top1": rate, "assigned": rate, "label_only": rate, "excess": rate, "certified_bound": bound}
-    claims = [goal.claim for goal in goals.judge({"presets": ["p"], "results": [found]})]
+    claims = [goal.claim for goal in judge.judge(audit_of({"p": "measured"}, found))]
     assert ("A6 top-1 of 1000, 3 × label-only" in claims) == judged
     assert "A6 top-1 of 1000 from 1 release, certified bound" in claims

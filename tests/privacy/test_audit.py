@@ -42,11 +42,18 @@ def audited(tmp_path_factory):
     out = tmp_path_factory.mktemp("audit")
     context = suite.prepare(Bundle.load(), None, out, TINY, ("none", "private"), lambda _: None)
     audit = report.finish(suite.run(context, lambda _: None))
-    return context, audit, report.write(audit, context, out), out
+    files = report.write(audit, context, out)
+    return context, audit, files, out
 
 
-def test_it_writes_json_plots_and_one_page(audited):
-    _, audit, files, out = audited
+@pytest.fixture(scope="module")
+def found(audited):
+    """The audit as scripts read it."""
+    return audited[1].to_json()
+
+
+def test_it_writes_json_plots_and_one_page(audited, found):
+    _, _, files, out = audited
     assert {f.name for f in files} == {
         "audit.json",
         "report.html",
@@ -55,8 +62,8 @@ def test_it_writes_json_plots_and_one_page(audited):
         "identification.png",
         "gallery.png",
     }
-    assert json.loads((out / "audit.json").read_text()) == json.loads(json.dumps(audit))
-    assert audit["valid"] is True
+    assert json.loads((out / "audit.json").read_text()) == json.loads(json.dumps(found))
+    assert found["valid"] is True
     for plot in ("frontier", "identification", "gallery"):
         with Image.open(out / f"{plot}.png") as image:
             assert min(image.size) > 100
@@ -69,26 +76,25 @@ def test_the_page_stands_alone(audited):
     assert page.count("data:image/png;base64,") >= 6  # two plots, wide and narrow, and a strip for each row of photos
     assert "positive control" in page
     text = html.unescape(re.sub("<[^>]+>", "", page))
-    for goal in audited[1]["goals"]:
-        assert goal["claim"] in text
+    for goal in audited[1].goals:
+        assert goal.claim in text
 
 
 def test_the_tables_can_be_quoted(audited):
     text = (audited[3] / "report.md").read_text()
-    assert audited[1]["bundle"]["id"][:23] in text
+    assert audited[1].bundle_id[:23] in text
     for line in (line for line in text.splitlines() if line.startswith("|")):
         assert line.count("|") >= 4
     assert "### Identification (A6)" in text
 
 
-def test_every_attack_is_run_or_says_why_not(audited):
-    _, audit, _, _ = audited
+def test_every_attack_is_run_or_says_why_not(found):
     for preset in ("none", "private"):
-        mine = [r for r in audit["results"] if r.get("preset") == preset]
+        mine = [r for r in found["results"] if r.get("preset") == preset]
         assert {f"A{i}" for i in (0, 1, 2, 3, 4, 6, 7, 8)} <= {r.get("attack") for r in mine}
         assert all(r["reason"] for r in mine if r["kind"] == "not run")
-    assert "A5" in {r.get("attack") for r in audit["results"] if r.get("preset") == "private"}
-    left_out = {r["reason"] for r in audit["results"] if r["kind"] == "not run"}
+    assert "A5" in {r.get("attack") for r in found["results"] if r.get("preset") == "private"}
+    left_out = {r["reason"] for r in found["results"] if r["kind"] == "not run"}
     assert "50 photos cannot make a gallery of 100" in left_out
 
 
@@ -100,7 +106,7 @@ def test_a_second_run_goes_on_where_the_first_ended(audited):
     warning, *steps = lines  # of `none`, which does not protect
     assert warning.startswith("warning: ")
     assert steps == ["reading the photos"]
-    assert repeated["results"] == audit["results"]
+    assert repeated.results == audit.results
     step = next((out / "work").glob("step-*.json"))
     step.unlink()
     suite.run(context, steps.append)

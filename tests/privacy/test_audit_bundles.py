@@ -20,6 +20,7 @@ import keras
 from keras import layers
 
 from securesplit.audit import goals, photos, profile, report, suite
+from securesplit.audit.results import NotRun
 from securesplit.cli.main import run
 from securesplit.errors import ConfigError
 from securesplit.imaging.synthetic import draw_lesion
@@ -123,21 +124,21 @@ def test_an_attack_that_fails_has_not_passed(small: Bundle, tmp_path: Path, monk
     def failing(*_: Any) -> None:
         raise ValueError("no such shape")
 
-    monkeypatch.setattr("securesplit.audit.reconstruction.ridge.reconstruct", failing)
-    monkeypatch.setattr("securesplit.audit.identification.metrics.auc_lost", failing)
+    monkeypatch.setattr("securesplit.audit.attacks.ridge.reconstruct", failing)
+    monkeypatch.setattr("securesplit.audit.metrics.auc_lost", failing)
     context = suite.prepare(small, None, tmp_path, TINY, (), lambda _: None)
     audit = report.finish(suite.run(context, lambda _: None))
-    failed = {r["attack"] for r in audit["results"] if "it failed (ValueError: no such shape)" in r.get("reason", "")}
+    failed = {r.attack for r in audit.of(NotRun) if "it failed (ValueError: no such shape)" in r.reason}
     assert "A1" in failed
-    assert not audit["valid"]  # the positive control is one of them
-    assert audit["state"] == goals.NOT_RUN
-    rebuilding = [goal for goal in audit["goals"] if "A1 not run" in goal["claim"]]
+    assert not audit.valid  # the positive control is one of them
+    assert audit.state == goals.NOT_RUN
+    rebuilding = [goal for goal in audit.goals if "A1 not run" in goal.claim]
     assert len(rebuilding) == 2
-    assert "passed" not in {goal["state"] for goal in rebuilding}
+    assert "passed" not in {goal.state for goal in rebuilding}
     report.write(audit, context, tmp_path)
     monkeypatch.undo()
     again = report.finish(suite.run(context, lambda _: None))  # what failed is tried again
-    assert again["valid"]
+    assert again.valid
 
 
 def test_nothing_is_read_where_the_audit_cannot_be(

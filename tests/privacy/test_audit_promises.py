@@ -15,19 +15,19 @@ pytest.importorskip("matplotlib")
 @pytest.mark.parametrize(("preset", "request_bytes"), [("none", 9696), ("compact", 240)])
 def test_what_was_never_promised_fails_nothing(preset, request_bytes):
     audit = finished({preset: "none"}, *results_of(preset, request_bytes=request_bytes))
-    assert audit["state"] == "passed"
-    assert audit["states"]["failed"] == audit["states"]["not run"] == 0
-    judged = {goal["claim"]: goal for goal in audit["goals"] if goal["preset"] == preset}
+    assert audit.state == "passed"
+    assert audit.states["failed"] == audit.states["not run"] == 0
+    judged = {goal.claim: goal for goal in audit.goals if goal.preset == preset}
     skill = judged["best MSE skill over the class mean (A3)"]
-    assert (skill["state"], skill["met"], skill["value"], skill["promised"]) == ("not promised", False, 0.5, False)
-    assert judged["AUC lost against undefended"]["state"] == "not promised"
-    assert judged["A7: 0 lesions have two photos, 20 are needed"]["state"] == "not promised"
-    assert judged["defence in ms"]["state"] == "passed"
-    assert judged["request in bytes"]["state"] == ("not promised" if preset == "none" else "passed")
+    assert (skill.state, skill.met, skill.value, skill.promised) == ("not promised", False, 0.5, False)
+    assert judged["AUC lost against undefended"].state == "not promised"
+    assert judged["A7: 0 lesions have two photos, 20 are needed"].state == "not promised"
+    assert judged["defence in ms"].state == "passed"
+    assert judged["request in bytes"].state == ("not promised" if preset == "none" else "passed")
     for shown in (
         "\n".join(report.verdict(audit)),
         markdown.tables(audit),
-        page.goals_table(audit["goals"]),
+        page.goals_table(audit.goals),
     ):
         assert "not promised" in shown
         assert "**failed**" not in shown
@@ -37,16 +37,16 @@ def test_what_was_never_promised_fails_nothing(preset, request_bytes):
 @pytest.mark.parametrize("claim", ["proven", "measured", "cryptographic"])
 def test_a_broken_promise_fails(claim):
     audit = finished({"none": "none", "private": claim}, *results_of("none"), *results_of("private"))
-    assert audit["state"] == "failed"
-    assert {goal["preset"] for goal in audit["goals"] if goal["state"] == "failed"} == {"private"}
+    assert audit.state == "failed"
+    assert {goal.preset for goal in audit.goals if goal.state == "failed"} == {"private"}
 
 
 def test_what_every_device_does_is_promised_by_every_preset():
     """Two diagnoses of one photo that differ can be averaged; a compact request that is large is not compact."""
-    assert finished({"none": "none"}, *results_of("none", distinct=64))["state"] == "failed"
-    assert finished({"compact": "none"}, *results_of("compact", request_bytes=1001))["state"] == "failed"
+    assert finished({"none": "none"}, *results_of("none", distinct=64)).state == "failed"
+    assert finished({"compact": "none"}, *results_of("compact", request_bytes=1001)).state == "failed"
     missing = {"kind": "not run", "preset": "compact", "attack": "summary", "reason": "it failed"}
-    assert finished({"compact": "none"}, missing)["state"] == "not run"
+    assert finished({"compact": "none"}, missing).state == "not run"
 
 
 def test_a_name_is_a_promise():

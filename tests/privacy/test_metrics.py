@@ -31,8 +31,8 @@ def test_auc_agrees_with_scikit_learn():
 
 def test_auc_interval_holds_the_auc():
     labels = RNG.random(300) < 0.3
-    value, low, high = metrics.auc_interval(labels, labels + RNG.normal(size=300))
-    assert low < value < high
+    found = metrics.auc_interval(labels, labels + RNG.normal(size=300))
+    assert found.low < found.mean < found.high
 
 
 def test_skill_is_one_for_the_photo_and_zero_for_the_floor():

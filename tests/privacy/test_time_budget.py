@@ -1,13 +1,20 @@
 """Time for attacks that could go on for ever: who is cut short says so, and nothing is called met on its word."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from securesplit.audit import goals, markdown, page, report
+from securesplit.audit import judge, markdown, page, registry, report
 from securesplit.audit.attacks import decoder
-from securesplit.audit.attacks.setting import AttackerKnowledge
+from securesplit.audit.metrics import Estimate
+from securesplit.audit.reconstruction import ReconstructionResult
+from securesplit.audit.setting import AttackerKnowledge
 from securesplit.audit.store import Store
 from securesplit.audit.time_budget import TimeBudget, share
+from tests.privacy import reports
+from tests.privacy.reports import estimate, typed
 
 
 class Clock:
@@ -73,38 +80,45 @@ def test_a_decoder_without_time_is_the_linear_answer():
     assert len(asked) == 1
 
 
-def audit_of(*results):
-    control = {"kind": "control", "preset": "control", "attack": "A1", "ssim": {"mean": 0.95}, "needed": 0.9}
-    return {"presets": ["p"], "results": [control, *results], "minutes": 60.0}
+CONTROL = {"kind": "control", "preset": "control", "attack": "A1", "ssim": Estimate(0.95, 0.95, 0.95), "needed": 0.9}
+
+
+def audit_of(*results, control=CONTROL):
+    return reports.audit_of({"p": "measured"}, *([control] if control else []), *results)
 
 
 def rebuilt(attack, skill, **more):
-    estimate = {"mean": skill, "low": skill, "high": skill, "p95": skill}
-    figures = {"skill": estimate, "ssim": estimate, "ssim_gain": estimate, "photos": 12, "seeds": 3}
+    figures = {
+        "skill": estimate(skill),
+        "ssim": estimate(skill),
+        "ssim_gain": estimate(skill),
+        "photos": 12,
+        "seeds": 3,
+    }
     return {"kind": "reconstruction", "preset": "p", "attack": attack, **figures, **more}
 
 
 def test_an_attack_that_was_cut_short_did_not_fail():
     """Its low skill settles nothing, a high one does; the report and the verdict say which attack it was."""
     cut = {"cut_short": "after 300 s"}
-    whole = goals.judge(audit_of(rebuilt("A2", 0.01), rebuilt("A3", 0.02)))
-    short = goals.judge(audit_of(rebuilt("A2", 0.01, **cut), rebuilt("A3", 0.02)))
-    leaks = goals.judge(audit_of(rebuilt("A2", 0.3, **cut), rebuilt("A3", 0.02)))
+    whole = judge.judge(audit_of(rebuilt("A2", 0.01), rebuilt("A3", 0.02)))
+    short = judge.judge(audit_of(rebuilt("A2", 0.01, **cut), rebuilt("A3", 0.02)))
+    leaks = judge.judge(audit_of(rebuilt("A2", 0.3, **cut), rebuilt("A3", 0.02)))
     assert [g.met for g in whole[1:3]] == [True, True]
     assert [g.met for g in short[1:3]] == [None, None]
     assert [g.met for g in leaks[1:3]] == [False, False]
     assert "A2 cut short" in short[1].claim
     audit = audit_of(rebuilt("A2", 0.01, **cut), rebuilt("A3", 0.02))
     audit = report.finish(audit)
-    assert audit["state"] == "not run"
+    assert audit.state == "not run"
     said = "\n".join(report.verdict(audit))
     assert "  not run" in said
     assert "A2 cut short after 300 s: not tried to the end" in said
     assert "--minutes" in said
-    assert "class='not-run'>not run</span>" in page.goals_table(audit["goals"])
-    columns = page.SECTIONS["reconstruction"][1]
-    assert "cut short after 300 s" in page.table(columns, audit["results"][1:])
-    assert "cut short after 300 s" in markdown.table(columns, audit["results"][1:])
+    assert "class='not-run'>not run</span>" in page.goals_table(audit.goals)
+    shown = audit.of(ReconstructionResult)
+    assert "cut short after 300 s" in page.table(ReconstructionResult, shown)
+    assert "cut short after 300 s" in markdown.table(ReconstructionResult, shown)
 
 
 def not_run(attack, preset="p", **more):
@@ -127,43 +141,52 @@ def not_run(attack, preset="p", **more):
 )
 def test_what_did_not_run_is_not_a_pass(results, state):
     audit = report.finish(audit_of(*results))
-    assert audit["state"] == state
-    assert {goal["state"] for goal in audit["goals"]} <= {"passed", "failed", "not run"}
-    assert f"1 {state}" in "\n".join(report.verdict(audit)) or audit["states"][state] > 1
+    assert audit.state == state
+    assert {goal.state for goal in audit.goals} <= {"passed", "failed", "not run"}
+    assert f"1 {state}" in "\n".join(report.verdict(audit)) or audit.states[state] > 1
 
 
 @pytest.mark.parametrize("ssim", [None, 0.2, float("nan")])
 def test_an_audit_without_its_control_is_void(ssim):
-    audit = audit_of(rebuilt("A3", 0.02))
-    audit["results"][:1] = [] if ssim is None else [audit["results"][0] | {"ssim": {"mean": ssim}}]
-    found = report.finish(audit)
-    assert found["valid"] is False
-    assert found["state"] == "not run"
-    assert goals.void(found)
+    control = ssim and CONTROL | {"ssim": Estimate(ssim, ssim, ssim)}
+    found = report.finish(audit_of(rebuilt("A3", 0.02), control=control))
+    assert found.valid is False
+    assert found.state == "not run"
+    assert found.why_void
 
 
 def test_averaging_without_the_rule_misses_the_goal():
     """A5 is no part of that goal."""
-    short = goals.judge(audit_of(rebuilt("A3", 0.02), rebuilt("A5", 0.01, cut_short="after 3 s")))
+    short = judge.judge(audit_of(rebuilt("A3", 0.02), rebuilt("A5", 0.01, cut_short="after 3 s")))
     assert short[1].met is True
 
 
 def test_more_minutes_go_on_with_what_was_cut_short(tmp_path):
-    store, longer = Store(tmp_path, 5.0), Store(tmp_path, 60.0)
-    store.make("whole", lambda: {"kind": "x"})
-    store.make("short", lambda: {"kind": "x", "cut_short": "after 3 s"})
+    store, longer = (Store(tmp_path, minutes, registry.kinds()) for minutes in (5.0, 60.0))
+    found, short = (typed(rebuilt("A3", 0.1, **more)) for more in ({}, {"cut_short": "after 3 s"}))
+    made = store.make("whole", lambda: found)
+    store.make("short", lambda: short)
+    assert made == replace(found, step="whole", minutes=5.0, seconds=made.seconds)
     assert store.read("short") is not None
-    assert longer.read("whole") == store.read("whole")
+    assert longer.read("whole") == store.read("whole") == made
     assert longer.read("short") is None
-    assert longer.make("short", lambda: {"kind": "x"}) == longer.read("short") == store.read("short")
+    assert longer.make("short", lambda: found) == longer.read("short") == store.read("short")
     assert not list(tmp_path.glob("*.partial"))
 
 
+@pytest.mark.parametrize("damage", [lambda r: r | {"new": 1}, lambda r: {"kind": "x"}, lambda r: {"kind": r["kind"]}])
+def test_a_step_of_another_version_is_done_again(tmp_path, damage):
+    store = Store(tmp_path, 5.0, registry.kinds())
+    store.make("step", lambda: typed(rebuilt("A3", 0.1)))
+    file = next(tmp_path.glob("step-*.json"))
+    file.write_text(json.dumps(damage(json.loads(file.read_text()))))
+    assert store.read("step") is None
+
+
 def test_a_goal_shows_the_paired_difference():
-    estimate = {"mean": 0.012, "low": 0.011, "high": 0.014, "p95": 0.0}
-    floor = {"mean": 0.005, "low": 0.004, "high": 0.006, "p95": 0.0}
-    excess = {"mean": 0.002, "low": -0.001, "high": 0.005, "p95": 0.0}
-    lesion = {"kind": "lesion", "preset": "p", "attack": "A7", "lesions": 290, "top1": estimate, "label_only": floor}
-    goal = next(g for g in goals.judge(audit_of(lesion | {"excess": excess})) if "A7" in g.claim)
+    figures = {"top1": Estimate(0.012, 0.011, 0.014), "label_only": Estimate(0.005, 0.004, 0.006)}
+    figures["excess"] = Estimate(0.002, -0.001, 0.005)
+    found = {"kind": "lesion", "preset": "p", "attack": "A7", "lesions": 290, **figures}
+    goal = next(g for g in judge.judge(audit_of(found)) if "A7" in g.claim)
     assert goal.met is False
-    assert goals.difference(goal.to_json()) == "+0.0020 (-0.0010 to +0.0050)"
+    assert goal.difference == "+0.0020 (-0.0010 to +0.0050)"

@@ -33,12 +33,12 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from securesplit.atomic import atomic_write, write_text_atomic
-from securesplit.audit import metrics, photos
-from securesplit.audit.attacks import baselines, patches, ridge
-from securesplit.audit.attacks.setting import AttackerKnowledge
+from securesplit.audit import baselines, metrics, patches, photos
+from securesplit.audit.attacks import ridge
 from securesplit.audit.context import as_photos
 from securesplit.audit.metrics import Photos
-from securesplit.audit.observations import AUXILIARY_SEED, Observations, expose
+from securesplit.audit.observations import AUXILIARY_SEED, Observations, observe
+from securesplit.audit.setting import AttackerKnowledge
 from securesplit.model import Bundle, attack_decoder, convert
 from securesplit.model.attack_decoder import AttackDecoder, AttackFigures, AttackInfo
 from securesplit.model.bundle import DEFAULT_FOLDER
@@ -229,7 +229,7 @@ def make(bundle: Bundle, root: Path) -> AttackInfo:
     collection = photos.load(root, bundle.manifest.side, auxiliary=AUXILIARY, targets=TARGETS)
     auxiliary, targets = (as_photos(side.pixels, SIDE) for side in (collection.auxiliary, collection.targets))
     with tempfile.TemporaryDirectory() as folder:
-        observations = expose(bundle, collection, Path(folder), lambda line: print(line, flush=True))
+        observations = observe(bundle, collection, Path(folder), lambda line: print(line, flush=True))
     known = {
         name: AttackerKnowledge(auxiliary, seen.auxiliary, seen.auxiliary_malignant)
         for name, seen in observations.items()

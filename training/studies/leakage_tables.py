@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit.audit.attacks.attributes import OLD_AGE
 from securesplit.audit.attacks.lesion import pairs
-from securesplit.audit.identification import OLD_AGE
 from training.data.photo import Photo
 from training.evaluation.calibration import SENSITIVITY
 from training.release.quantizer import Quantizer, channel, released_auc

@@ -7,12 +7,33 @@ since the answer is what the service is for; a probe that sees the answer's prob
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit.attacks.baselines import nearest_index
+from securesplit.audit import metrics
+from securesplit.audit.attack import AttackSpec, Steps
+from securesplit.audit.baselines import nearest_index
+from securesplit.audit.context import AuditContext
+from securesplit.audit.goals import MAX_ATTRIBUTE_GAIN, Goal, GoalRule, at_most
+from securesplit.audit.metrics import Estimate, macro_auc
+from securesplit.audit.observations import AUXILIARY_SEED, Answers, Observations
+from securesplit.audit.photos import Side
+from securesplit.audit.results import Column, NotRun, Result
+from securesplit.audit.setting import Releases
+from securesplit.i18n import gettext_noop
+
+ATTRIBUTES = ("age", "sex", "site")
+OLD_AGE = 50.0
+"""Years; the split that the age attack must guess."""
+MIN_PHOTOS = 20
+"""With a known value, on either side."""
+RESAMPLES = 300
 
 MAX_FEATURES_WITH_ANSWER = 64
 """Up to so many numbers the probe of a release also sees the answer that the tail computes from it."""
@@ -72,30 +93,147 @@ def _all_classes(way: Any, test: NDArray[Any], classes: int) -> NDArray[np.float
     return scores
 
 
-def macro_auc(labels: NDArray[Any], scores: NDArray[np.float64]) -> float:
-    """Mean one-against-rest AUC over the classes that occur; for two classes the usual AUC."""
-    from securesplit.audit.metrics import auc
+@dataclass(frozen=True, kw_only=True)
+class AttributeResult(Result):
+    """AUC of a guess about the person.
 
-    values = [auc(labels == c, scores[:, c]) for c in range(scores.shape[1]) if 0 < (labels == c).sum() < len(labels)]
-    return float(np.mean(values)) if values else float("nan")
+    Args:
+        attribute: one of `ATTRIBUTES`.
+        classes: that it has.
+        release: from the release.
+        label_only: from the answer's label alone.
+        answer_only: from the answer's probability alone.
+        paired_difference: of `release` and `label_only`.
+    """
+
+    kind: ClassVar[str] = "attribute"
+    title: ClassVar[str] = gettext_noop("Attributes (A8), AUC")
+    explanation: ClassVar[str] = gettext_noop(
+        "AUC of a guess about the person from the release, and from the answer alone; 0.5 is chance."
+    )
+    columns: ClassVar[tuple[Column, ...]] = (
+        ("preset", "preset"),
+        ("attribute", "attribute"),
+        ("release", "release"),
+        ("label-only", "label_only"),
+        ("answer-only", "answer_only"),
+    )
+
+    attribute: str
+    classes: tuple[str, ...]
+    release: Estimate
+    label_only: Estimate
+    answer_only: Estimate
+    paired_difference: Estimate = field(metadata={"json": "excess"})
 
 
-def gain_interval(
-    labels: NDArray[Any], scores: NDArray[np.float64], floor: NDArray[np.float64], *, resamples: int = 300
-) -> tuple[float, float]:
-    """95 % bootstrap interval of `macro_auc` of `scores` minus that of `floor`; photos are resampled in pairs."""
-    rng = np.random.default_rng(0)
-    draws = [
-        macro_auc(labels[i], scores[i]) - macro_auc(labels[i], floor[i])
-        for i in rng.integers(0, len(labels), (resamples, len(labels)))
-    ]
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return float(low), float(high)
+def run(context: AuditContext, preset: str, attribute: str) -> AttributeResult | NotRun:
+    """One attribute from the release, beside the same from the answer alone."""
+    auxiliary, targets = context.collection.auxiliary, context.collection.targets
+    classes = _classes(auxiliary, attribute)
+    own, labels = (_labels(side, attribute, classes) for side in (auxiliary, targets))
+    if len(classes) < 2 or min(np.sum(own >= 0), np.sum(labels >= 0)) < MIN_PHOTOS:
+        return NotRun(preset=preset, attack="A8", reason=f"the photos come without {attribute}")
+    draws = [_probed(context.observations[preset], own, labels, seed) for seed in context.noise_seeds(preset)]
+    rates = {name: metrics.averaged([draw[name] for draw in draws]) for name in draws[0]}
+    return AttributeResult(
+        preset=preset,
+        attack="A8",
+        attribute=attribute,
+        classes=classes,
+        release=rates["release"],
+        label_only=rates["label_only"],
+        answer_only=rates["answer_only"],
+        paired_difference=rates["paired_difference"],
+    )
 
 
-def interval(labels: NDArray[Any], scores: NDArray[np.float64], *, resamples: int = 300) -> tuple[float, float]:
-    """95 % bootstrap interval of `macro_auc` over photos."""
-    rng = np.random.default_rng(0)
-    draws = [macro_auc(labels[i], scores[i]) for i in rng.integers(0, len(labels), (resamples, len(labels)))]
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return float(low), float(high)
+def _probed(
+    observations: Observations, own: NDArray[np.int64], labels: NDArray[np.int64], seed: int
+) -> dict[str, Estimate]:
+    """Every view under one draw of the noise; photos whose label is -1 are left out."""
+    mine = observations.observe_auxiliary(seed=AUXILIARY_SEED + seed)
+    mine_answers = observations.answer(mine) if observations.surface.sigma else observations.auxiliary_answers
+    seen, seen_answers = observations.observe(seed=seed)
+    train = _views(observations, mine[own >= 0], mine_answers[own >= 0])
+    test = _views(observations, seen[labels >= 0], seen_answers[labels >= 0])
+    labels = labels[labels >= 0]
+    scores = {name: probe(view, own[own >= 0], test[name], seed=seed) for name, view in train.items()}
+    rates = {name: auc_of(labels, found) for name, found in scores.items()}
+    return rates | {"paired_difference": auc_gained(labels, scores["release"], scores["label_only"])}
+
+
+def auc_of(labels: NDArray[Any], scores: NDArray[np.float64]) -> Estimate:
+    """Macro AUC and its interval over photos."""
+
+    def found(drawn: Any) -> float:
+        return macro_auc(labels[drawn], scores[drawn])
+
+    return Estimate(found(slice(None)), *metrics.interval(found, len(labels), resamples=RESAMPLES))
+
+
+def auc_gained(labels: NDArray[Any], scores: NDArray[np.float64], baseline: NDArray[np.float64]) -> Estimate:
+    """Macro AUC of `scores` minus that of `baseline`; photos are resampled in pairs."""
+
+    def gained(drawn: Any) -> float:
+        return macro_auc(labels[drawn], scores[drawn]) - macro_auc(labels[drawn], baseline[drawn])
+
+    return Estimate(gained(slice(None)), *metrics.interval(gained, len(labels), resamples=RESAMPLES))
+
+
+def _views(observations: Observations, releases: Releases, logits: Answers) -> dict[str, NDArray[Any]]:
+    flat = releases.reshape(len(releases), -1)
+    return {
+        "release": flat if flat.shape[1] > MAX_FEATURES_WITH_ANSWER else np.c_[flat, logits],
+        "label_only": observations.says_malignant(logits)[:, None].astype(np.float32),
+        "answer_only": logits[:, None],
+    }
+
+
+def _classes(side: Side, attribute: str) -> tuple[str, ...]:
+    """The values that at least one photo in twenty has."""
+    if attribute == "age":
+        known = any(_age(entry.age) is not None for entry in side.entries)
+        return (f"below {OLD_AGE:g}", f"{OLD_AGE:g} or more") if known else ()
+    values = [getattr(entry, attribute) for entry in side.entries]
+    return tuple(sorted(v for v in {*values} - {"", "unknown"} if values.count(v) >= len(values) / 20))
+
+
+def _labels(side: Side, attribute: str, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """Index of each photo's class, -1 where it is not known."""
+    if attribute == "age":
+        ages = [_age(entry.age) for entry in side.entries]
+        return np.array([-1 if age is None else int(age >= OLD_AGE) for age in ages], np.int64)
+    values = [getattr(entry, attribute) for entry in side.entries]
+    return np.array([classes.index(value) if value in classes else -1 for value in values], np.int64)
+
+
+def _age(text: str) -> float | None:
+    try:
+        age = float(text)
+    except ValueError:
+        return None
+    return age if math.isfinite(age) else None
+
+
+def judge(preset: str, results: Sequence[AttributeResult], _missing: Sequence[NotRun]) -> Iterator[Goal]:
+    """Met where the whole interval of the paired difference lies below the limit, missed where all of it lies above."""
+    for r in results:
+        gain = r.paired_difference
+        met = True if gain.high <= MAX_ATTRIBUTE_GAIN else False if gain.low > MAX_ATTRIBUTE_GAIN else None
+        claim = f"A8 AUC of {r.attribute} beyond label-only, paired"
+        yield replace(at_most(preset, claim, gain.mean, MAX_ATTRIBUTE_GAIN, paired_difference=gain), met=met)
+
+
+def _steps(context: AuditContext, preset: str) -> Steps:
+    return {attribute: partial(run, context, preset, attribute) for attribute in ATTRIBUTES}
+
+
+SPEC = AttackSpec(
+    id="A8",
+    name=gettext_noop("Guessing about the person"),
+    description=gettext_noop("Age, sex and place on the body, beyond what the answer tells about them."),
+    result_type=AttributeResult,
+    steps=_steps,
+    goals=(GoalRule(judge),),
+)

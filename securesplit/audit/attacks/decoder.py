@@ -11,14 +11,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit.attacks import patches, ridge
-from securesplit.audit.attacks.setting import AttackerKnowledge, Releases, ShouldContinue, always
+from securesplit.audit import patches
+from securesplit.audit.attack import AnytimeStep, AttackSpec, Steps
+from securesplit.audit.attacks import ridge
+from securesplit.audit.context import AuditContext
 from securesplit.audit.metrics import Photos, mse
+from securesplit.audit.reconstruction import RECONSTRUCTION, ReconstructionResult, score
+from securesplit.audit.setting import AttackerKnowledge, Releases, ShouldContinue, always
+from securesplit.audit.time_budget import TimeBudget
+from securesplit.i18n import gettext_noop
 
 COMPONENTS = 128
 HIDDEN = (256, 256)
@@ -30,10 +38,15 @@ LOOKS = 20
 """How often the held-out tenth is looked at; the best look counts."""
 PATIENCE = 5
 """Looks without a better one after which training stops."""
+WEIGHT = 1.0
+"""Of one decoder's training, of the audit's time."""
+
+Encode = Callable[[Releases], NDArray[np.float32]]
+Decode = Callable[[NDArray[np.float32]], Photos]
 
 
 def reconstruct(known: AttackerKnowledge, observed: Releases, sigma: float, seed: int) -> Photos:
-    """Rebuild photos from releases; see `securesplit.audit.attacks.setting.Reconstruction`."""
+    """Rebuild photos from releases; see `securesplit.audit.setting.Reconstruction`."""
     return fit(known, sigma, seed)(observed)
 
 
@@ -54,32 +67,128 @@ def fit(
         updates: steps of Adam at most.
         should_continue: asked before each pass over the photos; where it says no, the best look so far counts.
     """
-    fitted, _ = ridge.split(known)
-    ways = [_by_cell(fitted, known, sigma, seed, updates, should_continue)] if known.noise_free.ndim == 4 else []
-    ways.append(_whole(fitted, known, sigma, seed, updates, should_continue))
+    training = _Training(known, sigma, seed, updates, should_continue)
+    ways = [_by_cell(training)] if known.noise_free.ndim == 4 else []
+    ways.append(_whole(training))
     return ridge.best(ways, known, sigma, seed)
 
 
-def _whole(
-    fitted: AttackerKnowledge,
-    known: AttackerKnowledge,
-    sigma: float,
-    seed: int,
-    updates: int,
-    should_continue: ShouldContinue,
-) -> ridge.Predictor:
+@dataclass(frozen=True)
+class _Training:
+    """What is trained on, and for how long; see `fit`."""
+
+    known: AttackerKnowledge
+    sigma: float
+    seed: int
+    updates: int
+    should_continue: ShouldContinue
+
+    @property
+    def fitted(self) -> AttackerKnowledge:
+        """The nine tenths that decoders are fitted to."""
+        return ridge.split(self.known)[0]
+
+    def __call__(self, encode: Encode, decode: Decode, noise_free: Releases, targets: NDArray[Any]) -> ridge.Predictor:
+        """A linear answer and a network for what it leaves over, from encoded releases to targets ``(n, outputs)``."""
+        _, held_out = ridge.split(self.known)
+        rng = np.random.default_rng(self.seed)
+
+        def noisy(releases: Releases) -> NDArray[np.float32]:
+            return encode((releases + rng.normal(0, 1, releases.shape) * self.sigma).astype(np.float32))
+
+        def error(outputs: NDArray[Any]) -> float:
+            return float(mse(held_out.photos, decode(np.asarray(outputs, np.float32))).mean())
+
+        seen = noisy(held_out.noise_free)
+        once = None if self.sigma else encode(noise_free)
+
+        def features() -> NDArray[np.float32]:
+            return noisy(noise_free) if once is None else once
+
+        copies = [features() for _ in range(COPIES if self.sigma else 1)]
+        lines = ridge.solve(np.concatenate(copies), np.concatenate([targets] * len(copies)), 0.0)
+        line = min(lines, key=lambda linear: error(linear(seen)))
+        network = self._network(features, targets, line, lambda added: error(line(seen) + added(seen)))
+
+        def rebuild(releases: Releases) -> Photos:
+            encoded = encode(releases)
+            return decode(np.asarray(line(encoded) + network(encoded), np.float32))
+
+        return rebuild
+
+    def _network(
+        self,
+        features: Callable[[], NDArray[np.float32]],
+        targets: NDArray[Any],
+        line: ridge.Linear,
+        error: Callable[[ridge.Linear], float],
+    ) -> ridge.Linear:
+        """Adam on squared error, fresh noise every epoch; the best look at the held-out tenth counts."""
+        from sklearn.neural_network import MLPRegressor
+        from threadpoolctl import threadpool_limits
+
+        network = MLPRegressor(
+            hidden_layer_sizes=HIDDEN, batch_size=min(BATCH, len(targets)), alpha=1e-4, random_state=self.seed
+        )
+        epochs = max(LOOKS, self.updates * BATCH // len(targets))
+        best, weights, misses = error(_nothing), None, 0
+        with threadpool_limits(1):  # the products are small: more threads only wait for each other
+            for epoch in range(1, epochs + 1):
+                if misses == PATIENCE or not self.should_continue():
+                    break
+                seen = features()
+                network.partial_fit(seen, np.asarray(targets - line(seen), np.float32))
+                if epoch % (epochs // LOOKS):
+                    continue
+                found = error(network.predict)
+                misses = 0 if found < best else misses + 1
+                if found < best:
+                    best, weights = found, ([w.copy() for w in network.coefs_], [b.copy() for b in network.intercepts_])
+        if weights is None:
+            return _nothing
+        network.coefs_, network.intercepts_ = weights
+        predict: ridge.Linear = network.predict
+        return predict
+
+
+def _nothing(_: NDArray[Any]) -> Any:
+    """What a network adds that found nothing."""
+    return 0.0
+
+
+def _whole(training: _Training) -> ridge.Predictor:
+    fitted = training.fitted
     flat = fitted.photos.reshape(len(fitted.photos), -1)
     photo_space = _photo_space(flat)
     scale = np.sqrt(photo_space.explained_variance_[0])
-    squeeze = _release_space(fitted.noise_free, sigma, seed)
+    squeeze = _release_space(fitted.noise_free, training.sigma, training.seed)
     shape = fitted.photos.shape[1:]
 
     def decode(output: NDArray[np.float32]) -> Photos:
         rebuilt = photo_space.inverse_transform(output * scale)
         return np.asarray(np.clip(rebuilt, 0, 1).reshape(-1, *shape), np.float32)
 
-    targets = photo_space.transform(flat) / scale
-    return _train(squeeze, decode, fitted.noise_free, targets, known, sigma, seed, updates, should_continue)
+    return training(squeeze, decode, fitted.noise_free, photo_space.transform(flat) / scale)
+
+
+def _by_cell(training: _Training) -> ridge.Predictor:
+    fitted = training.fitted
+    side, cells = fitted.photos.shape[1], fitted.noise_free.shape[1]
+    chosen = fitted.first(max(20, ridge.CELLS_TO_FIT // 2 // cells**2))
+    sample, _ = ridge.cells_to_fit(chosen, training.seed)
+    centre, spread = sample.mean(0), sample.std(0) + 1e-6
+    space = _components((sample - centre) / spread, 2 * COMPONENTS, training.seed)
+    size = np.sqrt(space.explained_variance_[0])
+
+    def encode(seen: Releases) -> NDArray[np.float32]:
+        features = (patches.cell_features(seen) - centre) / spread
+        return np.asarray(space.transform(features.reshape(-1, features.shape[-1])) / size, np.float32)
+
+    def decode(output: NDArray[np.float32]) -> Photos:
+        return patches.from_patches(output.reshape(-1, cells, cells, output.shape[-1]) + 0.5, side)
+
+    targets = patches.to_patches(chosen.photos, cells).reshape(len(chosen.photos) * cells * cells, -1) - 0.5
+    return training(encode, decode, chosen.noise_free, targets)
 
 
 _SPACES: dict[bytes, Any] = {}
@@ -104,7 +213,7 @@ def _components(values: NDArray[np.float32], count: int, seed: int) -> Any:
     return PCA(count, svd_solver="randomized", random_state=seed).fit(values)
 
 
-def _release_space(noise_free: Releases, sigma: float, seed: int) -> Callable[[Releases], NDArray[np.float32]]:
+def _release_space(noise_free: Releases, sigma: float, seed: int) -> Encode:
     """Standardise, in the releases' own principal components where there are many numbers."""
     flat = noise_free.reshape(len(noise_free), -1)
     mean = flat.mean(0)
@@ -116,83 +225,34 @@ def _release_space(noise_free: Releases, sigma: float, seed: int) -> Callable[[R
     return lambda seen: np.asarray(space.transform(seen.reshape(len(seen), -1)) / size, np.float32)
 
 
-def _by_cell(
-    fitted: AttackerKnowledge,
-    known: AttackerKnowledge,
-    sigma: float,
-    seed: int,
-    updates: int,
-    should_continue: ShouldContinue,
-) -> ridge.Predictor:
-    side, cells = fitted.photos.shape[1], fitted.noise_free.shape[1]
-    chosen = fitted.first(max(20, ridge.CELLS_TO_FIT // 2 // cells**2))
-    sample, _ = ridge.cells_to_fit(chosen, seed)
-    centre, spread = sample.mean(0), sample.std(0) + 1e-6
-    space = _components((sample - centre) / spread, 2 * COMPONENTS, seed)
-    size = np.sqrt(space.explained_variance_[0])
-
-    def encode(seen: Releases) -> NDArray[np.float32]:
-        features = (patches.cell_features(seen) - centre) / spread
-        return np.asarray(space.transform(features.reshape(-1, features.shape[-1])) / size, np.float32)
-
-    def decode(output: NDArray[np.float32]) -> Photos:
-        return patches.from_patches(output.reshape(-1, cells, cells, output.shape[-1]) + 0.5, side)
-
-    targets = patches.to_patches(chosen.photos, cells).reshape(len(chosen.photos) * cells * cells, -1) - 0.5
-    return _train(encode, decode, chosen.noise_free, targets, known, sigma, seed, updates, should_continue)
+def of(context: AuditContext, preset: str, photos: int, seed: int, should_continue: ShouldContinue) -> ridge.Predictor:
+    """The decoder of a preset with so many of the attacker's photos, trained once for A3 and A4."""
+    known, sigma, updates = context.known(preset).first(photos), context.sigma(preset), context.profile.decoder_updates
+    train = partial(fit, known, sigma, seed, updates=updates, should_continue=should_continue)
+    return context.keep(("decoder", preset, photos, seed), train)
 
 
-def _train(
-    encode: Callable[[Releases], NDArray[np.float32]],
-    decode: Callable[[NDArray[np.float32]], Photos],
-    noise_free: Releases,
-    targets: NDArray[Any],
-    known: AttackerKnowledge,
-    sigma: float,
-    seed: int,
-    updates: int,
-    should_continue: ShouldContinue,
-) -> ridge.Predictor:
-    """Adam on squared error, fresh noise every epoch; the best look at the held-out tenth counts."""
-    from sklearn.neural_network import MLPRegressor
-    from threadpoolctl import threadpool_limits
+def run(context: AuditContext, preset: str, photos: int, budget: TimeBudget | None = None) -> ReconstructionResult:
+    """The trained decoder with that many of the attacker's photos."""
+    photos = min(photos, len(context.auxiliary_photos))
 
-    _, held_out = ridge.split(known)
-    rng = np.random.default_rng(seed)
+    def rebuild(seed: int, seen: Releases, _: NDArray[np.bool_], should_continue: ShouldContinue) -> Photos:
+        return of(context, preset, photos, seed, should_continue)(seen)
 
-    def noisy(releases: Releases) -> Releases:
-        return (releases + rng.normal(0, 1, releases.shape) * sigma).astype(np.float32)
+    return score(context, preset, "A3", rebuild, seeded=True, budget=budget, auxiliary_photos=photos)
 
-    def error(outputs: NDArray[Any]) -> float:
-        return float(mse(held_out.photos, decode(np.asarray(outputs, np.float32))).mean())
 
-    seen = encode(noisy(held_out.noise_free))
-    once = None if sigma else encode(noise_free)
-    copies = [encode(noisy(noise_free)) if once is None else once for _ in range(COPIES if sigma else 1)]
-    lines = ridge.solve(np.concatenate(copies), np.concatenate([targets] * len(copies)), 0.0)
-    line = min(lines, key=lambda linear: error(linear(seen)))
-    network = MLPRegressor(
-        hidden_layer_sizes=HIDDEN, batch_size=min(BATCH, len(targets)), alpha=1e-4, random_state=seed
-    )
-    epochs = max(LOOKS, updates * BATCH // len(targets))
-    best, weights, misses = error(line(seen)), None, 0
-    with threadpool_limits(1):  # the products are small: more threads only wait for each other
-        for epoch in range(1, epochs + 1):
-            if not should_continue():
-                break
-            features = encode(noisy(noise_free)) if once is None else once
-            network.partial_fit(features, np.asarray(targets - line(features), np.float32))
-            if epoch % (epochs // LOOKS):
-                continue
-            found = error(line(seen) + network.predict(seen))
-            misses = 0 if found < best else misses + 1
-            if found < best:
-                best, weights = found, ([w.copy() for w in network.coefs_], [b.copy() for b in network.intercepts_])
-            if misses == PATIENCE:
-                break
-    if weights is None:
-        return lambda releases: decode(np.asarray(line(encode(releases)), np.float32))
-    network.coefs_, network.intercepts_ = weights
-    return lambda releases: decode(
-        np.asarray(line(features := encode(releases)) + network.predict(features), np.float32)
-    )
+def _steps(context: AuditContext, preset: str) -> Steps:
+    return {str(n): AnytimeStep(WEIGHT, partial(run, context, preset, n)) for n in context.profile.decoder_photos}
+
+
+SPEC = AttackSpec(
+    id="A3",
+    name=gettext_noop("Trained decoder"),
+    description=gettext_noop(
+        "A neural network that learned to turn releases back into photos, with the noise that they have."
+    ),
+    result_type=ReconstructionResult,
+    steps=_steps,
+    goals=(RECONSTRUCTION,),
+)

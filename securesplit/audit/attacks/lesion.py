@@ -10,18 +10,31 @@ and the best way counts.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit.attacks.baselines import squared_distances
-from securesplit.audit.attacks.setting import Releases
+from securesplit.audit import metrics
+from securesplit.audit.attack import AttackSpec, Steps
+from securesplit.audit.attacks.identification import label_only
+from securesplit.audit.baselines import squared_distances
+from securesplit.audit.context import AuditContext
+from securesplit.audit.goals import MAX_LESIONS, Goal, GoalRule, at_most
+from securesplit.audit.metrics import Estimate
+from securesplit.audit.results import Column, NotRun, Result
+from securesplit.audit.setting import Releases
+from securesplit.i18n import gettext_noop
+from securesplit.text import counted
 
 MAX_NUMBERS = 512
 """Longer releases are compared by the plain distance only."""
 MAX_VALUES = 64
 """Up to so many different noise-free values of a one-number release are counted."""
+MIN_PAIRS = 20
 
 
 def pairs(lesions: Sequence[str]) -> NDArray[np.intp]:
@@ -80,3 +93,86 @@ def _whitening(first: Releases, second: Releases, sigma: float) -> NDArray[np.fl
 
 def _flat(releases: Releases) -> Releases:
     return releases.reshape(len(releases), -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LesionResult(Result):
+    """How often the other photo of the same lesion was named.
+
+    Args:
+        lesions: how many there are with two photos.
+        top1: how often it was the first guess.
+        top5: how often among the first five.
+        label_only: how often by the answer alone.
+        paired_difference: of `top1` beyond `MAX_LESIONS` times `label_only`.
+    """
+
+    kind: ClassVar[str] = "lesion"
+    title: ClassVar[str] = gettext_noop("Lesion re-identification (A7)")
+    explanation: ClassVar[str] = gettext_noop("How often the attacker finds the other photo of the same mole.")
+    columns: ClassVar[tuple[Column, ...]] = (
+        ("preset", "preset"),
+        ("lesions", "lesions"),
+        ("top-1", "top1"),
+        ("top-5", "top5"),
+        ("label-only", "label_only"),
+    )
+
+    lesions: int
+    top1: Estimate
+    top5: Estimate
+    label_only: Estimate
+    paired_difference: Estimate = field(metadata={"json": "excess"})
+
+
+def run(context: AuditContext, preset: str) -> LesionResult | NotRun:
+    """One of each lesion's two photos is in the gallery, the other is released."""
+    observations, collection = context.observations[preset], context.collection
+    found, learned = pairs(collection.targets.lesions), pairs(collection.auxiliary.lesions)
+    if len(found) < MIN_PAIRS:
+        reason = f"{counted(len(found), 'lesion')} with two photos, {MIN_PAIRS} are needed"
+        return NotRun(preset=preset, attack="A7", reason=reason)
+    released, gallery = found.T
+    own_pairs = (observations.auxiliary[learned[:, 0]], observations.auxiliary[learned[:, 1]]) if len(learned) else None
+    noise_free_answers = observations.says_malignant(observations.target_answers[gallery])
+    truth = np.arange(len(found))
+    hits: dict[str, list[NDArray[Any]]] = {"top1": [], "top5": [], "label_only": []}
+    for seed in context.noise_seeds(preset):
+        observed, logits = observations.observe(seed=seed)
+        ways = scores(observations.targets[gallery], observed[released], context.sigma(preset), own_pairs)
+        best = max(ways, key=lambda way: float(metrics.top_k(way, truth, 5).mean()))
+        hits["top1"].append(metrics.top_k(best, truth, 1))
+        hits["top5"].append(metrics.top_k(best, truth, 5))
+        answers = observations.says_malignant(logits[released])
+        hits["label_only"].append(label_only(noise_free_answers, answers, truth))
+    by_lesion = {name: np.stack(values).mean(0) for name, values in hits.items()}
+    return LesionResult(
+        preset=preset,
+        attack="A7",
+        lesions=len(found),
+        top1=metrics.bootstrap(by_lesion["top1"]),
+        top5=metrics.bootstrap(by_lesion["top5"]),
+        label_only=metrics.bootstrap(by_lesion["label_only"]),
+        paired_difference=metrics.bootstrap(by_lesion["top1"] - MAX_LESIONS * by_lesion["label_only"]),
+    )
+
+
+def judge(preset: str, results: Sequence[LesionResult], _missing: Sequence[NotRun]) -> Iterator[Goal]:
+    """Against label-only."""
+    for r in results:
+        claim, limit = f"A7 top-1 of {r.lesions}, 2 × label-only", MAX_LESIONS * r.label_only.mean
+        yield at_most(preset, claim, r.top1.mean, limit, paired_difference=r.paired_difference)
+
+
+def _steps(context: AuditContext, preset: str) -> Steps:
+    return {"": partial(run, context, preset)}
+
+
+SPEC = AttackSpec(
+    id="A7",
+    name=gettext_noop("Recognising the lesion"),
+    description=gettext_noop("The attacker holds another photo of the same mole, among photos of other moles."),
+    result_type=LesionResult,
+    steps=_steps,
+    goals=(GoalRule(judge),),
+)

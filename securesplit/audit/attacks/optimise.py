@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from securesplit.audit.attacks.setting import AttackerKnowledge, Releases, ShouldContinue, Surface, always
 from securesplit.audit.attacks.whitebox import WhiteBox
 from securesplit.audit.metrics import Photos
+from securesplit.audit.setting import AttackerKnowledge, Releases, ShouldContinue, Surface, always
 
 MEASURED_PHOTOS = 16
 """Own photos on which τ² is measured."""

@@ -15,9 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit.attacks import patches
-from securesplit.audit.attacks.setting import AttackerKnowledge, Releases
+from securesplit.audit import patches
+from securesplit.audit.attack import AttackSpec, Steps
+from securesplit.audit.context import AuditContext
 from securesplit.audit.metrics import Photos, mse
+from securesplit.audit.reconstruction import RECONSTRUCTION, ReconstructionResult, score
+from securesplit.audit.setting import AttackerKnowledge, Releases
+from securesplit.i18n import gettext_noop
 
 PENALTIES = (1e-4, 1e-2, 1.0)
 """Shares of the features' mean variance."""
@@ -28,7 +32,7 @@ Linear = Callable[[NDArray[Any]], NDArray[np.float64]]
 
 
 def reconstruct(known: AttackerKnowledge, observed: Releases, sigma: float, seed: int) -> Photos:
-    """Rebuild photos from releases; see `securesplit.audit.attacks.setting.Reconstruction`."""
+    """Rebuild photos from releases; see `securesplit.audit.setting.Reconstruction`."""
     return best(candidates(known, sigma, seed), known, sigma, seed)(observed)
 
 
@@ -146,3 +150,25 @@ def _dual(
             return np.asarray(shares.astype(np.float32) @ y + mean_y, np.float64)
 
         yield predict
+
+
+def run(context: AuditContext, preset: str) -> ReconstructionResult:
+    """The ridge inverse of one preset."""
+    known, sigma = context.known(preset), context.sigma(preset)
+    return score(context, preset, "A1", lambda seed, seen, *_: reconstruct(known, seen, sigma, seed))
+
+
+def _steps(context: AuditContext, preset: str) -> Steps:
+    return {"": functools.partial(run, context, preset)}
+
+
+SPEC = AttackSpec(
+    id="A1",
+    name=gettext_noop("Linear inverse"),
+    description=gettext_noop(
+        "The best weighted sum of a release's numbers for each pixel, fitted on the attacker's photos."
+    ),
+    result_type=ReconstructionResult,
+    steps=_steps,
+    goals=(RECONSTRUCTION,),
+)

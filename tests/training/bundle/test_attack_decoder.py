@@ -14,8 +14,8 @@ pytest.importorskip("sklearn")
 import keras
 from keras import layers
 
-from securesplit.audit.attacks.setting import AttackerKnowledge
 from securesplit.audit.context import as_photos
+from securesplit.audit.setting import AttackerKnowledge
 from securesplit.device.release_step import Releaser
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, attack_decoder, packing

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from securesplit.audit.attacks.setting import Releases
 from securesplit.audit.metrics import Photos
+from securesplit.audit.setting import Releases
 
 
 def resize(photos: Photos, side: int) -> Photos:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.audit.attacks.setting import AttackerKnowledge, Releases
 from securesplit.audit.metrics import Photos
+from securesplit.audit.setting import AttackerKnowledge, Releases
 
 
 def mean_image(known: AttackerKnowledge, count: int) -> Photos:

@@ -1,0 +1,117 @@
+"""A2 and A4: the search of `securesplit.audit.attacks.optimise`, from the mean photo and from A3's answer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.audit import metrics
+from securesplit.audit.attack import AnytimeStep, AttackSpec, Steps
+from securesplit.audit.attacks import decoder, ridge, whitebox
+from securesplit.audit.attacks.optimise import Search, Searcher, Start
+from securesplit.audit.attacks.whitebox import WhiteBox
+from securesplit.audit.context import AuditContext
+from securesplit.audit.observations import AUXILIARY_SEED
+from securesplit.audit.reconstruction import RECONSTRUCTION, ReconstructionResult, score
+from securesplit.audit.results import NotRun
+from securesplit.audit.setting import Releases, ShouldContinue
+from securesplit.audit.time_budget import TimeBudget
+from securesplit.i18n import gettext_noop
+
+FEW_NUMBERS = 16
+"""Releases of up to so many numbers are found in few steps."""
+WEIGHT = 3.0
+"""Of one search: what it was measured to take beside a decoder's training, roughly."""
+
+
+def white_box(context: AuditContext) -> WhiteBox:
+    """The deployed head with gradients; needs TensorFlow."""
+    return context.keep("white box", lambda: WhiteBox(context.head))
+
+
+def without_gradients(context: AuditContext) -> str:
+    """Why A2 and A4 cannot run against this head; empty where they can."""
+    return context.keep("without gradients", lambda: whitebox.missing(context.head))
+
+
+def a2(context: AuditContext, preset: str, budget: TimeBudget | None = None) -> ReconstructionResult | NotRun:
+    """White-box optimisation."""
+    return _search(context, preset, "A2", budget)
+
+
+def a4(context: AuditContext, preset: str, budget: TimeBudget | None = None) -> ReconstructionResult | NotRun:
+    """A3's answer, refined by A2."""
+    return _search(context, preset, "A4", budget)
+
+
+def _search(
+    context: AuditContext, preset: str, attack: str, budget: TimeBudget | None
+) -> ReconstructionResult | NotRun:
+    if reason := without_gradients(context):
+        return NotRun(preset=preset, attack=attack, reason=reason)
+    searcher, steps = _searcher(context, preset), []
+
+    def rebuild(seed: int, seen: Releases, _: NDArray[np.bool_], should_continue: ShouldContinue) -> metrics.Photos:
+        start = _start(context, preset, seed, seen, should_continue) if attack == "A4" else None
+        found = searcher.find(seen, start=start, should_continue=should_continue)
+        steps.append(found.steps)
+        return found.photos
+
+    few = math.prod(context.known(preset).noise_free.shape[1:]) <= FEW_NUMBERS
+    photos = context.profile.search_photos_few if few else context.profile.search_photos
+    result = score(context, preset, attack, rebuild, photos=photos, apart=True, budget=budget)
+    return replace(result, search_steps=max(steps))
+
+
+def _start(context: AuditContext, preset: str, seed: int, seen: Releases, should_continue: ShouldContinue) -> Start:
+    """A3's answer, and its error on photos that it was not fitted to."""
+    known, surface = context.known(preset), context.observations[preset].surface
+    decode = decoder.of(context, preset, len(known.photos), seed, should_continue)
+    _, held_out = ridge.split(known)
+    again = decode(surface.observe(held_out.noise_free, seed=AUXILIARY_SEED))
+    return Start(decode(seen), float(metrics.mse(held_out.photos, again).mean()))
+
+
+def _searcher(context: AuditContext, preset: str) -> Searcher:
+    """Compiled once for A2 and A4."""
+
+    def make() -> Searcher:
+        search = Search(steps=context.profile.search_steps)
+        return Searcher(white_box(context), context.observations[preset].surface, context.known(preset), search)
+
+    return context.keep(("searcher", preset), make)
+
+
+def _left_out(context: AuditContext, preset: str) -> str:
+    """Why A2 and A4 are no part of the audit of that preset; empty where they are."""
+    if not context.profile.search_photos:
+        return f"not part of the {context.profile.name} audit"
+    return "an own release mechanism has no gradients" if context.observations[preset].grids is not None else ""
+
+
+def _steps(context: AuditContext, preset: str, *, attack: str) -> Steps:
+    if reason := _left_out(context, preset):
+        return {"": partial(NotRun, preset=preset, attack=attack, reason=reason, left_out=True)}
+    return {"": AnytimeStep(WEIGHT, partial({"A2": a2, "A4": a4}[attack], context, preset))}
+
+
+A2 = AttackSpec(
+    id="A2",
+    name=gettext_noop("Search"),
+    description=gettext_noop("Changes a picture step by step until the head makes the same release of it."),
+    result_type=ReconstructionResult,
+    steps=partial(_steps, attack="A2"),
+    goals=(RECONSTRUCTION,),
+)
+A4 = AttackSpec(
+    id="A4",
+    name=gettext_noop("Decoder, then search"),
+    description=gettext_noop("What A3 shows, improved by A2."),
+    result_type=ReconstructionResult,
+    steps=partial(_steps, attack="A4"),
+    goals=(RECONSTRUCTION,),
+)

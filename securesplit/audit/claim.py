@@ -1,0 +1,82 @@
+"""Marks a folder as one audit's, so that no two audits are mixed there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from securesplit.atomic import write_text_atomic
+from securesplit.audit.photos import Collection
+from securesplit.audit.profile import AuditProfile
+from securesplit.audit.results import SCHEMA
+from securesplit.errors import ConfigError
+from securesplit.model import Bundle
+from securesplit.privacy.release import OwnMechanism
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An audit's claim on a folder.
+
+    Args:
+        file: of the claim.
+        mine: what an audit of this bundle and profile writes.
+        found: what is there; None: nothing yet.
+    """
+
+    file: Path
+    mine: dict[str, Any]
+    found: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, file: Path, bundle: Bundle, profile: AuditProfile, mechanisms: Iterable[OwnMechanism | None]) -> Claim:
+        """The claim on the folder of `file`.
+
+        Raises:
+            ConfigError: it is another audit's.
+        """
+        specs = {name: repr(preset.spec) for name, preset in bundle.presets.items()}
+        lasting = repr(replace(profile, minutes=0.0))  # an audit that was cut short may be given more time
+        mine: dict[str, Any] = {"schema": SCHEMA, "bundle": bundle.id, "presets": specs, "effort": lasting}
+        if own := {each.name: each.version for each in mechanisms if each is not None}:
+            mine["mechanisms"] = own
+        found = _read_json(file) if file.exists() else None
+        claim = cls(file, mine, found)
+        if found is not None and {key: found.get(key) for key in mine} != mine:
+            raise claim.refusal()
+        return claim
+
+    @property
+    def counts(self) -> tuple[int, int] | None:
+        """How many photos of either side the audit began with: it goes on with the same."""
+        return None if self.found is None else (int(self.found["own"]), int(self.found["victims"]))
+
+    def stake(self, collection: Collection) -> None:
+        """Write the claim, or compare the photos with it.
+
+        Raises:
+            ConfigError: they are others.
+        """
+        sizes = {"own": len(collection.auxiliary.entries), "victims": len(collection.targets.entries)}
+        whole = self.mine | sizes | {"photos": collection.digest}
+        if self.found is None:
+            write_text_atomic(self.file, json.dumps(whole, allow_nan=False))
+        elif self.found != whole:
+            raise self.refusal()
+
+    def refusal(self) -> ConfigError:
+        """Of a folder that is another audit's."""
+        return ConfigError(
+            f"{self.file.parent.parent} holds an audit of another bundle, other photos or another effort",
+            hint="give --out another folder, or remove that one",
+        )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        return {}  # fits no audit
