@@ -22,12 +22,10 @@ from securesplit.audit.goals import Goal, GoalRule, at_most
 from securesplit.audit.metrics import Estimate, Tally
 from securesplit.audit.observations import Answers, Observations, defence_ms, distinct_releases
 from securesplit.audit.results import SUMMARY, Column, NotRun, Result
+from securesplit.channel.payload import REQUEST_OVERHEAD_BYTES
 from securesplit.i18n import gettext_noop
 from securesplit.privacy import accounting
 from securesplit.text import rounded_up
-
-REQUEST_OVERHEAD_BYTES = 96
-"""Frame header 40, tensor header 32, budget 8, AES-GCM tag 16: what a request weighs beyond its numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
