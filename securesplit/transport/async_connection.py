@@ -21,15 +21,16 @@ from securesplit.errors import TrustError, UnreachableError
 from securesplit.forking import MadeHere
 from securesplit.pki.credentials import Credentials
 from securesplit.transport import answer
+from securesplit.transport.addresses import Addresses
 from securesplit.transport.answer import Answer
 from securesplit.transport.base_connection import BaseConnection
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.failover import RetryState, Timeouts, too_crowded
 from securesplit.transport.multiplexed_connection import MultiplexedConnection
-from securesplit.transport.req_connection import Fault, TransportError
 from securesplit.transport.retry_policy import Retry, proven
 from securesplit.transport.sockets import SocketLimits, end_context, require_descriptors
-from securesplit.transport.worker_session import Addresses, Exchange
+from securesplit.transport.wire import Fault, TransportError
+from securesplit.transport.worker_session import Exchange
 
 BeforeSending: TypeAlias = Callable[[], Awaitable[None]]
 

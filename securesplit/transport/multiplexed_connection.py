@@ -26,9 +26,9 @@ from securesplit.channel.frames import FrameError
 from securesplit.channel.states import ClientState
 from securesplit.errors import TrustError
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.req_connection import DOWN, MONITOR_EVENT, WATCHED, Fault, TransportError, Wire
 from securesplit.transport.retry_policy import Retry, ends_session, refused
 from securesplit.transport.sockets import WORKER, SocketLimits, async_client_socket, require_descriptors
+from securesplit.transport.wire import DOWN, MONITOR_EVENT, WATCHED, Fault, TransportError, Wire
 from securesplit.transport.worker_session import Exchange
 
 _Moment = asyncio.Future[None]

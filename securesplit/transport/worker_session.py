@@ -1,13 +1,19 @@
-"""One worker as a client sees it: a connection, the channel over it, and what its answers mean for the next try.
+"""One worker as a blocking client sees it: a REQ connection, and the session over it.
 
-Every way in which an exchange can fail becomes a `Retry`, which says when and where to try again (`retry_policy.py`). A
-session outlives its connection: after a reconnect the same keys are used, and a worker that has forgotten them says so.
+Every way in which an exchange can fail becomes a `Retry`, which says when and where to try again (`retry_policy.py`).
+
+A connection is never repaired. After a `TransportError` its session closes it and opens another one (the Lazy Pirate of
+the ZeroMQ guide, chapter 4). A session outlives its connection: after a reconnect the same keys are used, and a worker
+that has forgotten them says so.
 """
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from typing import TypeVar
 
 import zmq
@@ -17,14 +23,17 @@ from securesplit.channel.client import ClientChannel
 from securesplit.channel.events import HandshakeReady, Refused, Reply
 from securesplit.channel.frames import FrameError
 from securesplit.channel.states import ClientState
-from securesplit.errors import SecureSplitError, TrustError, UnreachableError
+from securesplit.errors import SecureSplitError, TrustError
 from securesplit.pki.credentials import Credentials
+from securesplit.transport.addresses import Addresses
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.req_connection import Fault, ReqConnection, TransportError
 from securesplit.transport.retry_policy import Retry, ends_session, proven, refused
-from securesplit.transport.sockets import SocketLimits
+from securesplit.transport.sockets import WORKER, SocketLimits, client_socket, require_descriptors
+from securesplit.transport.wire import DOWN, MONITOR_EVENT, WATCHED, Fault, TransportError, Wire
 
 _EventT = TypeVar("_EventT", HandshakeReady, Reply)
+_AnswerT = TypeVar("_AnswerT")
+_CHUNKS = 64  # read before time and connection are looked at again
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,45 +49,130 @@ class Exchange:
     frame: bytes
 
 
-class Addresses:
-    """The addresses of one endpoint's host: where one is absent the next is tried.
+class ReqConnection:
+    """A connection that is being opened to one address.
 
     Args:
-        endpoint: of the worker.
+        context: makes the sockets.
+        address: of the worker; no name, see `Endpoint.resolve`.
+        connect_timeout_s: how long the connection itself may take.
+        limits: bounds on what the worker may send.
+
+    Raises:
+        ConfigError: this process may open no more files.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._found: list[Endpoint] = []
-        self._turn = 0
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: Endpoint,
+        *,
+        connect_timeout_s: float,
+        limits: SocketLimits,
+    ) -> None:
+        require_descriptors()
+        self._up_by = time.monotonic() + connect_timeout_s
+        self._wire = Wire(b"REQ", limits)
+        self._unsent, self._down = b"", False
+        self._socket = client_socket(context, ipv6=address.is_ipv6)
+        self._monitor = self._socket.get_monitor_socket(WATCHED)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._monitor, zmq.POLLIN)
+        self._socket.connect(str(address))
+        self._flush()
 
-    def resolve(self) -> None:
-        """Look the host's name up, where that was not done yet; may block for as long as the system does.
+    def is_alive(self) -> bool:
+        """Whether another message may be sent; drops what came since the last answer, which is none to what comes next.
 
-        Raises:
-            Retry: the name has no address.
+        A worker ends a connection over which nothing was said for a minute, since nobody answers its PINGs meanwhile.
         """
         try:
-            self._found = self._found or self._endpoint.resolve()
-        except UnreachableError as error:
-            raise Retry(error.message, elsewhere=True, absent=True, nowhere=error) from None
+            while self._wire.next_message() is not None or int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                self._read()
+        except TransportError:
+            return False
+        return not self._is_down()
 
-    @property
-    def current(self) -> Endpoint:
-        """The one that worked last, or the next to be tried."""
-        return self._found[self._turn % len(self._found)]
+    def establish(self, timeout_s: float) -> None:
+        """Wait until the other end has spoken ZMTP, so that what is sent next leaves this device.
 
-    def failed(self, fault: Fault) -> Retry:
-        """What to do after a connection to `current` failed."""
-        absent = fault in (Fault.REFUSED, Fault.STRANGER)
-        left = fault is not Fault.LOST and self.move_on()
-        more = absent and left
-        return Retry(fault.value, elsewhere=not more, absent=absent, at_once=more)
+        Args:
+            timeout_s: how long that may take, and no longer than the connection may take as a whole.
 
-    def move_on(self) -> bool:
-        """Let the next address be tried; False where each has had its turn."""
-        self._turn += 1
-        return self._turn % len(self._found) != 0
+        Raises:
+            TransportError: as `exchange`.
+        """
+        end = min(self._up_by, time.monotonic() + timeout_s)
+        while not self._wire.is_up:
+            is_down = self._wait(end)
+            self._read()
+            if is_down:
+                raise TransportError(self._wire.lost())
+
+    def exchange(self, message: bytes, timeout_s: float, read: Callable[[bytes], _AnswerT | None]) -> _AnswerT:
+        """Send a message and wait for its answer.
+
+        Args:
+            message: to send.
+            timeout_s: how long the answer may take.
+            read: what a message means; None where it is not an answer to this one, which is waited for on.
+
+        Raises:
+            TransportError: refused, lost, silent for `timeout_s`, or no worker; the connection must be closed.
+        """
+        self._unsent = self._wire.announce(len(message)) + message
+        self._flush()
+        end = time.monotonic() + timeout_s
+        while True:
+            is_down = self._wait(end if self._wire.is_up else min(end, self._up_by))
+            while (came := self._read()) is not None:
+                if (answer := read(came)) is not None:
+                    return answer
+            if is_down:
+                raise TransportError(self._wire.lost())
+
+    def close(self) -> None:
+        """Close at once; what was not sent yet is dropped."""
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
+        self._socket.close(linger=0)
+
+    def _wait(self, end: float) -> bool:
+        """Wait until something has come, or raise TransportError; whether the connection has ended."""
+        left_s = end - time.monotonic()
+        ready = dict(self._poller.poll(max(0, ceil(left_s * 1_000))))
+        if not ready or left_s < 0.0:
+            raise TransportError(Fault.SILENT)
+        return self._monitor in ready and self._is_down()
+
+    def _read(self) -> bytes | None:
+        """Take what has come, a bounded number of chunks, up to the end of the next message."""
+        for _ in range(_CHUNKS):
+            if (message := self._wire.next_message()) is not None:
+                return message
+            self._flush()
+            try:
+                _, chunk = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return None
+            self._wire.receive(chunk)
+        return None
+
+    def _flush(self) -> None:
+        """Send what can be sent now. What the other end does not read stays small: a request, and answers to PING."""
+        output = self._wire.output()
+        if self._wire.is_up:
+            output, self._unsent = output + self._unsent, b""
+        if output:
+            with contextlib.suppress(zmq.ZMQError):  # the end of the connection is told by what is read
+                self._socket.send_multipart((WORKER, output), zmq.NOBLOCK)
+
+    def _is_down(self) -> bool:
+        while not self._down and int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            event, _ = MONITOR_EVENT.unpack(self._monitor.recv_multipart()[0])
+            self._down = event in DOWN
+        return self._down
 
 
 class WorkerSession:

@@ -24,9 +24,9 @@ from securesplit.transport.async_connection import AsyncConnection
 from securesplit.transport.connection import Connection, Timeouts
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.peers import PeerTable
-from securesplit.transport.req_connection import ReqConnection
 from securesplit.transport.server import FrontSocket
 from securesplit.transport.sockets import SocketLimits
+from securesplit.transport.worker_session import ReqConnection
 from securesplit.transport.zmtp import GREETING, encode
 from securesplit.worker.resources import resident_bytes
 from securesplit_testing.serving import IDENTITY, Process, process, release, running, wait_until
