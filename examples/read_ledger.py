@@ -5,8 +5,8 @@ from pathlib import Path
 
 from securesplit import BudgetError, Bundle, Releaser
 from securesplit.device.ledger import Ledger
+from securesplit.device.noise_key import load_secret
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.privacy.noise import load_secret
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
@@ -14,10 +15,14 @@ import pytest
 from securesplit.channel.payload import OutgoingRequest, encode_answer, parse_answer, parse_request
 from securesplit.channel.tensor import TensorSpec
 from securesplit.pki import credentials, csr, profile, verifying
+from securesplit.privacy.noise import NoiseSource
+from securesplit.privacy.release import ReleaseSpec
 from securesplit_testing.channels import NOW, World
+from tests.conftest import REPO
 
 TOUCHING = ("open", "os.", "socket.", "sqlite3.", "fcntl.", "shutil.", "subprocess.", "tempfile.", "glob.", "pathlib.")
 """Audit events (docs.python.org, "Audit events table") of whatever touches a disk, a network or a process."""
+OPENING = {"read_text", "read_bytes", "write_text", "write_bytes", "import_module", "__import__"}
 RELEASE = np.arange(8, dtype=np.int8)
 _seen: list[str] | None = None
 
@@ -72,7 +77,16 @@ def certificates() -> None:
     verifying.verified(found, "client", whose="client", hint="", now=NOW + timedelta(hours=1))
 
 
-@pytest.mark.parametrize("work", [channel, certificates])
+def privacy() -> None:
+    """A photo's release with its noise, its names in the ledger, and what it promises."""
+    spec = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.5)
+    source, pixels, identity = NoiseSource(bytes(range(32))), np.zeros((4, 4, 3), np.uint8), bytes(32)
+    source.release(np.ones(4), pixels, identity, spec)
+    assert source.release_id(pixels, identity, spec) != source.photo_id(pixels)
+    assert 0 < spec.with_epsilon(4).repeated(3).epsilon() < 12
+
+
+@pytest.mark.parametrize("work", [channel, certificates, privacy])
 def test_pure_code_touches_nothing(work: Callable[[], None]) -> None:
     work()  # what is imported late is imported now
     with watched() as seen:
@@ -85,3 +99,13 @@ def test_the_hook_sees_what_it_watches_for(tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"")
         (tmp_path / "file").unlink()
     assert [event.partition(" ")[0] for event in seen] == ["open", "os.remove"]
+
+
+@pytest.mark.parametrize("package", ["channel", "privacy"])
+def test_pure_packages_call_nothing_that_opens_a_file(package: str) -> None:
+    """`open` needs no import, so no contract on imports sees it."""
+    for path in sorted((REPO / "securesplit" / package).rglob("*.py")):
+        calls = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
+        called = {ast.unparse(call.func) for call in calls}
+        opening = {name for name in called if name in {"open", "os.open", "os.fdopen"} or OPENING & {*name.split(".")}}
+        assert not opening, path

@@ -63,10 +63,10 @@ def release(
     """
     import numpy as np
 
+    from securesplit.device.noise_key import load_secret
     from securesplit.device.release_step import Releaser
     from securesplit.imaging import Listing
     from securesplit.model import Bundle
-    from securesplit.privacy.noise import load_secret
 
     native_stderr.quiet_litert()
     releaser = Releaser(Bundle.load(model), load_secret(state), privacy=privacy)

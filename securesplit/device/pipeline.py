@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from securesplit import tracing
 from securesplit.config import check_budget, check_path
 from securesplit.device.ledger import Ledger
+from securesplit.device.noise_key import load_secret
 from securesplit.device.options import ClientOptions
 from securesplit.device.promise import describe
 from securesplit.device.release_step import Release, Releaser
@@ -25,7 +26,6 @@ from securesplit.errors import BundleError
 from securesplit.forking import own_lock
 from securesplit.imaging import PhotoSource, photo_name
 from securesplit.model import Bundle, Preset
-from securesplit.privacy.noise import load_secret
 from securesplit.results import Accuracy, Diagnosis, Interval, ModelInfo, PrivacyInfo, Refusal, Timing, Unlearned
 from securesplit.transport.answer import Answer
 

@@ -89,7 +89,7 @@ class Releaser:
 
     Args:
         bundle: needs its head only.
-        secret: 32 bytes that key the noise, the device's own (`securesplit.privacy.noise.load_secret`).
+        secret: 32 bytes that key the noise, the device's own (`securesplit.device.noise_key.load_secret`).
         privacy: a preset's name, or an ε in decimal digits for the ``private`` preset with the noise of that ε; None:
             the bundle's default.
         threads: CPU threads of the head.

@@ -5,64 +5,28 @@ So the noise is a function of the photo: its key is HMAC-SHA256(device secret, p
 variance), every field with its length in front, and its bits are the AES-256-CTR keystream under that key. Without
 the device's secret the bits are indistinguishable from coins, for the server as for anyone else.
 
-The secret is 32 bytes in a file of mode 0600 in a folder of mode 0700, created once and never overwritten.
+Where the secret is kept is `securesplit.device.noise_key`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from securesplit.atomic import create_once
-from securesplit.errors import CredentialError
+from securesplit.moved import forwarded
 from securesplit.privacy.discrete_gaussian import DiscreteGaussian
 from securesplit.privacy.release import ReleaseSpec, release, release_by_mechanism, to_grid
-from securesplit.user_folders import make_state_folder, state_folder
 
-SECRET_FILE: Final = "noise.key"  # noqa: S105 - a file name; the secret itself is drawn from the operating system
 SECRET_BYTES: Final = 32
 RELEASE_ID_BYTES: Final = 16
 _CHUNK_BYTES: Final = 4096
 
-
-def load_secret(folder: Path | None = None) -> bytes:
-    """The device's secret, created on first use.
-
-    Args:
-        folder: where it lies; None: `state_folder`.
-
-    Returns:
-        32 bytes.
-
-    Raises:
-        CredentialError: it cannot be created or read, is not 32 bytes, or others can read it.
-    """
-    folder = make_state_folder(state_folder() if folder is None else folder)
-    file = folder / SECRET_FILE
-    try:
-        if not file.exists():
-            create_once(file, secrets.token_bytes(SECRET_BYTES))
-        mode = file.stat().st_mode & 0o777
-        secret = file.read_bytes()
-    except OSError as error:
-        raise CredentialError(
-            f"cannot read the noise secret {file}: {error.strerror}", hint="check who owns the file"
-        ) from error
-    if mode & 0o077:
-        raise CredentialError(f"the noise secret {file} can be read by others", hint=f"chmod 600 {file}")
-    if len(secret) != SECRET_BYTES:
-        raise CredentialError(
-            f"the noise secret {file} holds {len(secret)} bytes, not {SECRET_BYTES}",
-            hint="restore it; a new one would give photos that were already released a second draw",
-        )
-    return secret
+__getattr__ = forwarded(__name__, {"load_secret": "securesplit.device.noise_key"})
 
 
 class BitStream:
@@ -101,7 +65,7 @@ class NoiseSource:
     """Derives the noise, and the ledger's name, of each photo from the device's secret.
 
     Args:
-        secret: 32 bytes (`load_secret`).
+        secret: 32 bytes (`securesplit.device.noise_key.load_secret`).
 
     Raises:
         ValueError: the secret is shorter.

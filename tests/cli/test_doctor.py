@@ -18,11 +18,11 @@ from securesplit.cli.checks.certificates import CertsCheck
 from securesplit.cli.checks.machine import check_clock, check_state, installed_at
 from securesplit.cli.main import run
 from securesplit.device.ledger import Ledger
+from securesplit.device.noise_key import load_secret
 from securesplit.errors import PhotoError
 from securesplit.imaging import isolated
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
-from securesplit.privacy.noise import load_secret
 from securesplit.user_folders import state_folder
 from securesplit.version import UNKNOWN_VERSION
 from tests.integration.conftest import Worker, start_worker, stop_worker

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from securesplit.device.ledger import Ledger
+from securesplit.device.noise_key import load_secret
 from securesplit.errors import BudgetError, CredentialError
 from securesplit.privacy.accounting import Loss
-from securesplit.privacy.noise import load_secret
 from securesplit_testing.load import Load
 from securesplit_testing.serving import process
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from securesplit.device.noise_key import SECRET_FILE, load_secret
 from securesplit.errors import CredentialError
-from securesplit.privacy.noise import SECRET_FILE, NoiseSource, load_secret
+from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.release import ReleaseSpec, release
 
 SPEC = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.3)
@@ -159,7 +160,8 @@ def test_two_processes_draw_the_same_noise(tmp_path, pixels):
     np.save(tmp_path / "pixels.npy", pixels)
     code = (
         "import sys, numpy as np\n"
-        "from securesplit.privacy.noise import NoiseSource, load_secret\n"
+        "from securesplit.device.noise_key import load_secret\n"
+        "from securesplit.privacy.noise import NoiseSource\n"
         "from securesplit.privacy.release import ReleaseSpec\n"
         "spec = ReleaseSpec('private', (4,), 'int16', step=1 / 64, clip_norm=1.0, sigma_per_clip=0.3)\n"
         "source = NoiseSource(load_secret())\n"

@@ -40,7 +40,7 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
         folder: None for the user's own.
     """
     from securesplit.device.ledger import LEDGER_FILE
-    from securesplit.privacy.noise import SECRET_FILE, load_secret
+    from securesplit.device.noise_key import SECRET_FILE, load_secret
     from securesplit.user_folders import state_folder
 
     try:
@@ -100,7 +100,8 @@ def _try_to_write(folder: Path) -> None:
 
 def _ledger(folder: Path) -> Finding:
     from securesplit.device.ledger import Ledger
-    from securesplit.privacy.noise import SECRET_FILE, NoiseSource, load_secret
+    from securesplit.device.noise_key import SECRET_FILE, load_secret
+    from securesplit.privacy.noise import NoiseSource
 
     try:
         with Ledger(folder) as book:

@@ -1,0 +1,51 @@
+"""The device's secret, by which `securesplit.privacy.noise` keys the noise of every photo, as a file.
+
+It is 32 bytes in a file of mode 0600 in a folder of mode 0700, created once and never overwritten: under another secret
+photos that were already released would get a second draw.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Final
+
+from securesplit.atomic import create_once
+from securesplit.errors import CredentialError
+from securesplit.privacy.noise import SECRET_BYTES
+from securesplit.user_folders import make_state_folder, state_folder
+
+SECRET_FILE: Final = "noise.key"  # noqa: S105 - a file name; the secret itself is drawn from the operating system
+
+
+def load_secret(folder: Path | None = None) -> bytes:
+    """The device's secret, created on first use.
+
+    Args:
+        folder: where it lies; None: `state_folder`.
+
+    Returns:
+        32 bytes.
+
+    Raises:
+        CredentialError: it cannot be created or read, is not 32 bytes, or others can read it.
+    """
+    folder = make_state_folder(state_folder() if folder is None else folder)
+    file = folder / SECRET_FILE
+    try:
+        if not file.exists():
+            create_once(file, secrets.token_bytes(SECRET_BYTES))
+        mode = file.stat().st_mode & 0o777
+        secret = file.read_bytes()
+    except OSError as error:
+        raise CredentialError(
+            f"cannot read the noise secret {file}: {error.strerror}", hint="check who owns the file"
+        ) from error
+    if mode & 0o077:
+        raise CredentialError(f"the noise secret {file} can be read by others", hint=f"chmod 600 {file}")
+    if len(secret) != SECRET_BYTES:
+        raise CredentialError(
+            f"the noise secret {file} holds {len(secret)} bytes, not {SECRET_BYTES}",
+            hint="restore it; a new one would give photos that were already released a second draw",
+        )
+    return secret
