@@ -16,7 +16,7 @@ from securesplit.worker import EmbeddedWorker
 from training.data.dataset import list_photos
 from training.data.photo import Photo
 from training.evaluation.baseline import colour_baseline, labels
-from training.evaluation.resampling import auc_interval
+from training.evaluation.metrics import auc_interval
 
 
 def through_the_wire(bundle: Bundle, preset: str, photos: list[Photo]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -16,7 +16,7 @@ from benchmarks.table import show
 from securesplit.model import Bundle
 from training.data.collection import list_smartphone
 from training.data.photo import Photo
-from training.evaluation.resampling import auc_interval
+from training.evaluation.metrics import auc_interval
 
 KINDS = ("benign", "malignant", "actinic_keratosis")
 

@@ -1,7 +1,8 @@
 """Between what an answer lies with 95 %, for all that noise and calibration leave open.
 
-A `Spread` is measured, not assumed (`training.bundle.spread`): for some answers of the tail, the middle 95 % of what
-the probability would be without the noise and with a calibration that was fitted on other photos of the same kind.
+A `Spread` is measured, not assumed (`training.evaluation.calibration`): for some answers of the tail, the middle 95 %
+of what the probability would be without the noise and with a calibration that was fitted on other photos of the same
+kind.
 """
 
 from __future__ import annotations

@@ -23,16 +23,16 @@ from securesplit.errors import BundleError
 from securesplit.model import Bundle, Calibration, Manifest, NoiseCalibration
 from securesplit.privacy.release import ReleaseSpec
 from training import command
-from training.bundle.spread import NoiseFree
 from training.data.dataset import Dataset, Split
 from training.evaluation import deployed, metrics
 from training.evaluation.calibration import (
     SENSITIVITY,
-    expected_calibration_error,
+    NoiseFree,
     platt,
     threshold_for_sensitivity,
 )
 from training.evaluation.deployed import SECRET
+from training.evaluation.metrics import expected_calibration_error
 
 MORE_NOISE = tuple(round(0.25 * 2 ** (n / 2), 4) for n in range(-1, 13))  # σ/C; an ε from about 80 down to 0.4
 DRAWS = 16  # of the noise of each photo

@@ -1,11 +1,14 @@
-"""Figures of merit from logits and labels alone, with intervals (`training.evaluation.resampling`).
+"""Figures of merit from logits and labels alone, with intervals.
 
-All functions take a whole split, ``(n,)`` arrays in the same order.
+Intervals are 95 % by bootstrap over lesions: the photos of one lesion are drawn together, because they are not
+independent. All functions take a whole split, ``(n,)`` arrays in the same order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +16,77 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from training.data.dataset import Split
 from training.data.photo import Photo
-from training.evaluation.calibration import expected_calibration_error
-from training.evaluation.measured import Stratum
-from training.evaluation.resampling import Array, Figure, auc_interval, bootstrap
+from training.evaluation.measured import Figure, Stratum
 from training.output import text_table
 
+Array = NDArray[Any]
 MIN_CASES = 10  # malignant and benign photos that a stratum needs for an AUC
+
+
+def lesion_samples(lesions: Array, *, seed: int = 1) -> Iterator[NDArray[np.int64]]:
+    """Row numbers of bootstrap samples, without end: as many lesions as there are, each with all of its photos.
+
+    Args:
+        lesions: ``(n,)`` which lesion each photo shows.
+        seed: of the samples.
+    """
+    rng = np.random.default_rng(seed)
+    _, group = np.unique(lesions, return_inverse=True)
+    members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
+    while True:
+        yield np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
+
+
+def both_classes(samples: Iterator[NDArray[np.int64]], malignant: Array) -> Iterator[NDArray[np.int64]]:
+    """Those `samples` that hold benign and malignant photos."""
+    return (rows for rows in samples if 0 < malignant[rows].sum() < len(rows))
+
+
+def bootstrap(
+    measure: Callable[[Array], Mapping[str, float]], lesions: Array, malignant: Array, *, draws: int, seed: int = 1
+) -> dict[str, Figure]:
+    """Every figure of `measure` with its interval.
+
+    Args:
+        measure: row numbers -> figures by name.
+        lesions: which lesion each photo shows.
+        malignant: bool; draws without both classes are left out.
+        draws: bootstrap samples.
+        seed: of the samples.
+    """
+    sampled: dict[str, list[float]] = {}
+    for rows in both_classes(islice(lesion_samples(lesions, seed=seed), draws), malignant):
+        for name, value in measure(rows).items():
+            sampled.setdefault(name, []).append(value)
+    found = measure(np.arange(len(malignant)))
+    return {name: _figure(value, sampled.get(name, [])) for name, value in found.items()}
+
+
+def _figure(value: float, sampled: list[float]) -> Figure:
+    known = [v for v in sampled if np.isfinite(v)]
+    low, high = np.quantile(known, [0.025, 0.975]) if known else (np.nan, np.nan)
+    return Figure(float(value), float(low), float(high))
+
+
+def auc_interval(
+    scores: NDArray[Any], malignant: NDArray[Any], lesions: NDArray[Any], *, draws: int = 500, seed: int = 1
+) -> tuple[float, float, float]:
+    """AUC with its 95 % interval, by bootstrap over lesions (photos of one lesion are drawn together).
+
+    Args:
+        scores: ``(n,)``, larger for malignant.
+        malignant: ``(n,)`` labels.
+        lesions: ``(n,)`` which lesion each photo shows.
+        draws: bootstrap samples.
+        seed: of the bootstrap.
+    """
+    sampled = bootstrap(
+        lambda rows: {"auc": float(roc_auc_score(malignant[rows], scores[rows]))},
+        *(lesions, malignant),
+        draws=draws,
+        seed=seed,
+    )["auc"]
+    return sampled.value, sampled.low, sampled.high
 
 
 def partial_auc(malignant: Array, scores: Array, sensitivity: float = 0.8) -> float:
@@ -44,6 +112,20 @@ def at_threshold(malignant: Array, called: Array) -> dict[str, float]:
     }
 
 
+def expected_calibration_error(probability: NDArray[Any], malignant: NDArray[Any], bins: int = 10) -> float:
+    """ECE over equally filled bins (Naeini et al. 2015), in 0..1; fewer bins where there are fewer photos."""
+    order = np.argsort(probability)
+    groups = [group for group in np.array_split(order, bins) if len(group)]
+    gaps = [len(g) * abs(float(probability[g].mean()) - float(malignant[g].mean())) for g in groups]
+    return sum(gaps) / len(order)
+
+
+def reliability(probability: NDArray[Any], malignant: NDArray[Any], bins: int = 10) -> list[tuple[float, float, int]]:
+    """(mean probability, share that is malignant, photos) of equally filled bins, as the ECE uses them."""
+    groups = np.array_split(np.argsort(probability), bins)
+    return [(float(probability[g].mean()), float(malignant[g].mean()), len(g)) for g in groups if len(g)]
+
+
 def ranking(scores: Array, malignant: Array, histology: Array) -> dict[str, float]:
     """AUC, pAUC above 80 % sensitivity, and AUC on histopathology-confirmed photos where both classes have any."""
     found = {"auc": float(roc_auc_score(malignant, scores)), "pauc": partial_auc(malignant, scores)}
@@ -66,6 +148,24 @@ def of_answers(
         }
 
     return bootstrap(measure, lesions, malignant, draws=draws)
+
+
+def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float, *, draws: int = 1) -> dict[str, float]:
+    """AUC with its interval, AUC on histopathology-confirmed photos, sensitivity and specificity at a fixed threshold.
+
+    Args:
+        logits: ``(draws * n,)``, all photos of a draw together.
+        split: ``n`` photos.
+        threshold_logit: from which on a photo is called malignant.
+        draws: how often the noise of each photo was drawn.
+    """
+    malignant, histology = np.tile(split.malignant.astype(bool), draws), np.tile(split.histology, draws)
+    auc, low, high = auc_interval(logits, malignant, np.tile([p.lesion for p in split.photos], draws))
+    decisions = at_threshold(malignant, logits >= threshold_logit)
+    result = {"auc": auc, "auc_low": low, "auc_high": high, **decisions}
+    if histology.any():
+        result["auc_histology"] = float(roc_auc_score(malignant[histology], logits[histology]))
+    return {key: round(value, 4) for key, value in result.items()}
 
 
 def strata(photos: tuple[Photo, ...]) -> dict[str, Array]:
@@ -110,24 +210,6 @@ def by_stratum(
 
 def _auc_of(probability: Array, malignant: Array) -> Callable[[Array], dict[str, float]]:
     return lambda rows: {"auc": float(roc_auc_score(malignant[rows], probability[rows]))}
-
-
-def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float, *, draws: int = 1) -> dict[str, float]:
-    """AUC with its interval, AUC on histopathology-confirmed photos, sensitivity and specificity at a fixed threshold.
-
-    Args:
-        logits: ``(draws * n,)``, all photos of a draw together.
-        split: ``n`` photos.
-        threshold_logit: from which on a photo is called malignant.
-        draws: how often the noise of each photo was drawn.
-    """
-    malignant, histology = np.tile(split.malignant.astype(bool), draws), np.tile(split.histology, draws)
-    auc, low, high = auc_interval(logits, malignant, np.tile([p.lesion for p in split.photos], draws))
-    decisions = at_threshold(malignant, logits >= threshold_logit)
-    result = {"auc": auc, "auc_low": low, "auc_high": high, **decisions}
-    if histology.any():
-        result["auc_histology"] = float(roc_auc_score(malignant[histology], logits[histology]))
-    return {key: round(value, 4) for key, value in result.items()}
 
 
 def summary(measured: Mapping[str, Mapping[str, float]]) -> str:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from training.evaluation.calibration import reliability
+from training.evaluation.metrics import reliability
 
 mpl.use("Agg")
 DOTS_PER_INCH = 110

@@ -22,13 +22,12 @@ from training.data.dataset import Dataset
 from training.evaluation import metrics, model_card, plots
 from training.evaluation.calibration import (
     SENSITIVITY,
-    expected_calibration_error,
     temperature,
     threshold_for_sensitivity,
 )
-from training.evaluation.measured import Counts, Measured, PresetFigures
+from training.evaluation.measured import Counts, Figure, Measured, PresetFigures
+from training.evaluation.metrics import expected_calibration_error
 from training.evaluation.predictions import Predictions, predict
-from training.evaluation.resampling import Figure
 from training.output import write_json
 
 DRAWS = 1000

@@ -28,7 +28,7 @@ from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import SIDE, DataError, Photo, without_fold
 from training.evaluation import deployed
 from training.evaluation.baseline import colour_baselines
-from training.evaluation.resampling import auc_interval
+from training.evaluation.metrics import auc_interval
 from training.network.config import Config
 from training.network.model import build_model
 from training.network.run_record import best_weights, config_of

@@ -32,8 +32,7 @@ from training import command
 from training.data.dataset import Dataset
 from training.data.photo import DataError, Photo
 from training.evaluation import deployed
-from training.evaluation.calibration import expected_calibration_error
-from training.evaluation.resampling import auc_interval
+from training.evaluation.metrics import auc_interval, expected_calibration_error
 from training.gate import samples
 from training.gate.degraded import REASONS
 from training.gate.samples import Examples

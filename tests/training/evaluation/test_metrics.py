@@ -13,8 +13,8 @@ from training.data.dataset import list_photos
 from training.data.photo import Photo
 from training.evaluation import metrics
 from training.evaluation.baseline import colour_statistics
-from training.evaluation.calibration import reliability, temperature
-from training.evaluation.resampling import bootstrap
+from training.evaluation.calibration import temperature
+from training.evaluation.metrics import bootstrap, reliability
 
 RNG = np.random.default_rng(5)
 MALIGNANT = RNG.random(600) < 0.2

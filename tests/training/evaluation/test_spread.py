@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
-from training.bundle import spread as spreads
-from training.bundle.spread import NoiseFree
+from training.evaluation import calibration as spreads
+from training.evaluation.calibration import NoiseFree
 
 
 @pytest.fixture(autouse=True)
