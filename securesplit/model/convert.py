@@ -1,4 +1,4 @@
-"""Keras networks -> LiteRT, in float32, float16 or int8, and how far the result is from Keras.
+"""Keras networks -> LiteRT, in float32, float16 or int8.
 
 ``float16`` stores weights in half precision and computes in float32. ``int8`` quantises weights and activations with
 ranges measured on calibration samples (Jacob et al. 2018); inputs and outputs stay float32, so the halves of a bundle
@@ -84,34 +84,3 @@ def _samples(endpoints: Mapping[str, Endpoint]) -> Iterator[tuple[str, dict[str,
         samples = endpoint.samples or {}
         for row in zip(*samples.values(), strict=True):
             yield name, {key: value[None] for key, value in zip(samples, row, strict=True)}
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How far LiteRT is from Keras in float32 on the same photos.
-
-    Attributes:
-        precision: of the halves.
-        head_bytes: size of ``head.tflite``.
-        tail_bytes: size of ``tail.tflite``.
-        head_error: largest absolute difference of the cut tensor, as a share of its largest number.
-        answer_error: largest absolute difference of the answer, head to tail.
-        answer_range: largest less smallest answer of Keras on these photos, to compare the error with.
-        photos: how many.
-    """
-
-    precision: str
-    head_bytes: int
-    tail_bytes: int
-    head_error: float
-    answer_error: float
-    answer_range: float
-    photos: int
-
-    def line(self) -> str:
-        """For people, one line."""
-        return (
-            f"{self.precision}: head {self.head_bytes / 1e6:.2f} MB, tail {self.tail_bytes / 1e6:.2f} MB; on "
-            f"{self.photos} photos the cut differs from Keras by at most {self.head_error:.2g} of its largest number, "
-            f"the answer by {self.answer_error:.2g} (answers span {self.answer_range:.2g})"
-        )

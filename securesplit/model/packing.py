@@ -21,19 +21,19 @@ from numpy.typing import NDArray
 
 from securesplit import atomic
 from securesplit.errors import BundleError, ConfigError, SecureSplitError
-from securesplit.model.convert import Endpoint, Parity, convert
+from securesplit.model import parity
+from securesplit.model.convert import Endpoint, convert
 from securesplit.model.keras_graph import load_keras
-from securesplit.model.litert import Head, Tail
+from securesplit.model.litert import Head
 from securesplit.model.logits import logit_network
 from securesplit.model.manifest import Manifest, parse
+from securesplit.model.parity import Parity
 from securesplit.model.presets import Calibration, Preset
 from securesplit.model.splitting import PIXELS, split_at
-from securesplit.privacy.release import ReleaseSpec, saturate, to_grid
+from securesplit.privacy.release import ReleaseSpec
 
 GRID_LIMIT = 32767
 SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
-CLOSE = {"float32": 0.01, "float16": 0.05, "int8": 0.25}
-"""How far halves may be from Keras: the cut as a share of its largest number, the answer of 1 + its span in logits."""
 HEADROOM = 2.0  # the grid reaches twice as far as the largest number seen on the calibration photos
 
 
@@ -74,8 +74,8 @@ def pack(network: Any, layer: str, photos: NDArray[np.uint8], *, precision: str,
     spec = none_spec(shape, float(np.abs(cut).max()))
     head_file = _converted({"head": _head_endpoint(head, inputs)}, head, precision)
     tail_file = _converted({"none": _tail_endpoint(tail, shape, cut)}, tail, precision)
-    parity = _parity((head_file, tail_file), spec, photos, (cut, expected), precision)
-    return Packed(head_file, tail_file, spec, parity)
+    compared = parity.measure((head_file, tail_file), spec, photos, (cut, expected), precision)
+    return Packed(head_file, tail_file, spec, compared)
 
 
 def pack_head(network: Any, layer: str, photos: NDArray[np.uint8], *, precision: str, pixels: str = "0..255") -> bytes:
@@ -89,7 +89,7 @@ def pack_head(network: Any, layer: str, photos: NDArray[np.uint8], *, precision:
     head, inputs = _from_bytes(_named_for_tensorflow(head), pixels), photos.astype(np.float32)
     cut = _predicted(head, inputs, "cut")
     content = _converted({"head": _head_endpoint(head, inputs)}, head, precision)
-    _head_error(Head(content, threads=2), photos, cut, precision)
+    parity.head_error(Head(content, threads=2), photos, cut, precision)
     return content
 
 
@@ -137,17 +137,12 @@ def _predicted(half: Any, inputs: NDArray[np.float32], what: str) -> NDArray[np.
         raise BundleError(
             f"the network's {what} holds numbers that are not finite", hint="check its weights, and what --pixels says"
         )
-    if not _span(found):
+    if not parity.span(found):
         raise BundleError(
             f"the network's {what} is the same for all {len(inputs)} photos, so nothing can be compared",
             hint="check its weights and --pixels, or give --calibration a folder of photos that differ",
         )
     return found
-
-
-def _span(values: NDArray[np.float32]) -> float:
-    """Largest difference that one number shows between photos."""
-    return float(np.ptp(values, axis=0).max())
 
 
 def _converted(endpoints: Mapping[str, Endpoint], half: Any, precision: str) -> bytes:
@@ -180,58 +175,6 @@ def _head_endpoint(head: Any, photos: NDArray[np.float32]) -> Endpoint:
 def _tail_endpoint(tail: Any, shape: tuple[int, ...], cut: NDArray[np.float32]) -> Endpoint:
     return Endpoint(
         lambda release: {"logit": tail(release, training=False)}, {"release": (1, *shape)}, {"release": cut}
-    )
-
-
-def _parity(
-    halves: tuple[bytes, bytes],
-    spec: ReleaseSpec,
-    photos: NDArray[np.uint8],
-    expected: tuple[NDArray[Any], NDArray[Any]],
-    precision: str,
-) -> Parity:
-    """Through the deployed path: LiteRT head, integer grid, LiteRT tail.
-
-    Raises:
-        BundleError: it is not finite, or not close to Keras.
-    """
-    (cut, answer), head, tail = expected, Head(halves[0], threads=2), Tail(halves[1], {"none": spec}, threads=2)
-    cuts, head_error = _head_error(head, photos, cut, precision)
-    answers = tail("none", np.stack([saturate(to_grid(z, spec), spec) for z in cuts]))
-    answer_error = _close(answers, answer[:, 0], precision, "answer")
-    return Parity(
-        precision=precision,
-        head_bytes=len(halves[0]),
-        tail_bytes=len(halves[1]),
-        head_error=head_error / float(np.abs(cut).max()),
-        answer_error=answer_error,
-        answer_range=_span(answer),
-        photos=len(photos),
-    )
-
-
-def _head_error(
-    head: Head, photos: NDArray[np.uint8], cut: NDArray[np.float32], precision: str
-) -> tuple[NDArray[np.float32], float]:
-    """The converted head's cuts of the photos, and their largest difference from Keras."""
-    cuts = np.stack([head(photo)["none"] for photo in photos])
-    return cuts, _close(cuts, cut, precision, "cut")
-
-
-def _close(found: NDArray[Any], expected: NDArray[Any], precision: str, what: str) -> float:
-    """The largest difference.
-
-    Raises:
-        BundleError: `found` is not finite, or further from Keras than `CLOSE` allows.
-    """
-    largest, share = float(np.abs(found - expected).max()), CLOSE[precision]
-    allowed = share * (float(np.abs(expected).max()) if what == "cut" else 1.0 + _span(expected))
-    if largest <= allowed:  # never so for NaN
-        return largest
-    told = f"differs by {largest:.2g}, more than {allowed:.2g}" if np.isfinite(largest) else "is not finite"
-    raise BundleError(
-        f"the {what} of the {precision} halves {told}, so they are not this network",
-        hint="choose a --precision that keeps more, another layer, or --calibration photos that are like yours",
     )
 
 

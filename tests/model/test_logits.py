@@ -13,7 +13,7 @@ import keras
 from keras import layers
 
 from securesplit.errors import BundleError, ConfigError
-from securesplit.model import packing
+from securesplit.model import packing, parity
 from securesplit.model.keras_graph import unfold
 from securesplit.model.litert import Head, Tail
 from securesplit.model.logits import logit_network
@@ -155,6 +155,6 @@ def test_a_void_or_broken_network_gets_no_bundle(number: float, photos: Any, pre
 
 
 def test_halves_that_are_far_from_the_network_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(packing.CLOSE, "float16", 0.0)
+    monkeypatch.setitem(parity.CLOSE, "float16", 0.0)
     with pytest.raises(BundleError, match="differs by"):
         packing.pack(ENDS["logit"](), "pool", PHOTOS, precision="float16")
