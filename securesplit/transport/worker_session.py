@@ -201,7 +201,7 @@ class WorkerSession:
         self._limits, self._connect_timeout_s = limits, connect_timeout_s
         self._addresses = Addresses(endpoint)
         self._connection: ReqConnection | None = None
-        self._forgotten = False
+        self._is_forgotten = False
 
     def ask(
         self,
@@ -227,16 +227,8 @@ class WorkerSession:
             ConfigError: this process may open no more files.
         """
         try:
-            if self._connection is not None and not self._connection.is_alive():
-                self.disconnect()
-            connection = self._connection = self._connection or self._open(context)
-            if self._forgotten or self._channel.needs_new_handshake or self._channel.state is ClientState.FINISHING:
-                self._forgotten = True
-                with tracing.stage("handshake"):
-                    connection.exchange(
-                        self._channel.hello(), timeout_s, lambda data: self._read(HandshakeReady, data, ref)
-                    )
-                self._forgotten = False
+            connection = self._opened(context)
+            self._shake_hands(connection, ref, timeout_s)
             connection.establish(timeout_s)  # a session outlives its connection, and a new one may lead to nobody
             before_sending()
             with tracing.stage("seal"):
@@ -264,11 +256,26 @@ class WorkerSession:
         self.disconnect()
         self._channel.close()
 
-    def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> ReqConnection:
-        """Connect to one of the host's addresses, the one that worked last if there is one."""
+    def _opened(self, context: zmq.Context[zmq.Socket[bytes]]) -> ReqConnection:
+        """The connection that is there, or one to an address of the host, the one that worked last if there is one."""
+        if self._connection is not None and self._connection.is_alive():
+            return self._connection
+        self.disconnect()
         self._addresses.resolve()
-        timeout_s = self._connect_timeout_s
-        return ReqConnection(context, self._addresses.current, connect_timeout_s=timeout_s, limits=self._limits)
+        timeout_s, where = self._connect_timeout_s, self._addresses.current
+        self._connection = ReqConnection(context, where, connect_timeout_s=timeout_s, limits=self._limits)
+        return self._connection
+
+    def _shake_hands(self, connection: ReqConnection, ref: int, timeout_s: float) -> None:
+        """Make a session, where there is none that can still be used."""
+        if not (
+            self._is_forgotten or self._channel.needs_new_handshake or self._channel.state is ClientState.FINISHING
+        ):
+            return
+        self._is_forgotten = True
+        with tracing.stage("handshake"):
+            connection.exchange(self._channel.hello(), timeout_s, lambda data: self._read(HandshakeReady, data, ref))
+        self._is_forgotten = False
 
     def _read(self, kind: type[_EventT], data: bytes, ref: int) -> _EventT | None:
         """The event that is waited for; None for what verifies as nothing, or concerns another request.
@@ -293,7 +300,7 @@ class WorkerSession:
 
     def _refused(self, refusal: Refused) -> Retry:
         retry = refused(refusal, known=self._channel.state is ClientState.OPEN)
-        self._forgotten = self._forgotten or ends_session(refusal)
+        self._is_forgotten = self._is_forgotten or ends_session(refusal)
         return retry if retry.at_once or retry.limit is None else self._leave(retry)
 
     def _leave(self, retry: Retry) -> Retry:
