@@ -5,7 +5,7 @@ the tails.
 
 Invariants:
 
-- One thread, one loop, nothing that blocks. Other threads and signals only set a wish and wake the loop.
+- One thread, one loop, nothing that blocks. Other threads and signals only set a flag and wake the loop.
 - Everything that waits is bounded; what exceeds a bound is rejected with BUSY and the time after which to come back.
 - Nothing is written here, and no log line holds a key, a release or an answer. A `FrontObserver` is told of events.
 """

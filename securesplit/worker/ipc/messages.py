@@ -50,7 +50,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """News of a tail.
+    """What a tail reports to the front.
 
     Attributes:
         event: READY, DONE, FAILED or BROKEN.

@@ -33,7 +33,7 @@ class ExpiryWatch:
         self.use(credentials)
 
     def use(self, credentials: Credentials) -> None:
-        """FrontObserver other credentials from now on, and warn of them at the next look."""
+        """Watch other credentials from now on, and warn of them at the next look."""
         self.ends = ends(credentials)
         self._look_at = self._now()
 

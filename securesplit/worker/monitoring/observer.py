@@ -24,7 +24,7 @@ class Status:
         half_open: handshakes that wait for their second flight.
         waiting: requests that wait for a tail.
         in_flight: requests that were accepted and not answered.
-        tails: how many tails are in each state, those without a tail included, by the word of the metric.
+        tails: how many tails are in each state, zeros included, by the label of the metric.
         pids: processes of the tails.
         was_ready: all tails could compute at some time.
         is_draining: nothing new is accepted.

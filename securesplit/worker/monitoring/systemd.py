@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 
 class Notifier:
-    """The service manager's ear.
+    """Sends the worker's state to the service manager.
 
     Args:
         environment: where ``NOTIFY_SOCKET`` and ``WATCHDOG_USEC`` are looked up.
@@ -46,7 +46,7 @@ class Notifier:
             self._send("WATCHDOG=1")
 
     def close(self) -> None:
-        """Say nothing more."""
+        """Send nothing more."""
         if self._socket is not None:
             self._socket.close()
 

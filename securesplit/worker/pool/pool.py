@@ -90,7 +90,7 @@ class Pool:
 
     @property
     def tails(self) -> dict[str, int]:
-        """How many tails are in each state, none included, by its value; safe from any thread."""
+        """How many tails are in each state, zeros included, by its value; safe from any thread."""
         states = [slot.state for slot in self._slots]
         return {state.value: states.count(state) for state in SlotState}
 
@@ -187,7 +187,7 @@ class Pool:
             self._poller.watch(process, writes=process.must_write)
 
     def _note(self, slot: Slot, report: Report) -> None:
-        """Believe a report that fits what its tail was told.
+        """Accept a report that fits what its tail was sent.
 
         Raises:
             PipeError: it does not.
@@ -205,7 +205,7 @@ class Pool:
             case SlotState.BUSY, messages.FAILED if report.batch == slot.number:
                 self._give_up(slot.finished(), report.reason)
             case _:
-                raise PipeError("a tail reports what it was not asked")
+                raise PipeError("a tail reports something that it was not asked")
 
     def _complete(self, jobs: list[Job], report: Report) -> None:
         share = report.milliseconds / len(jobs)

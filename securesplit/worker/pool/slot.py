@@ -20,7 +20,7 @@ from securesplit.worker.pool.process import TailProcess
 
 
 class SlotState(enum.Enum):
-    """What the tail of a slot does; each value is the word that the metric and the log have for it."""
+    """What the tail of a slot does; each value is its label in metrics and log."""
 
     STARTING = "starting"
     IDLE = "idle"

@@ -1,1 +1,1 @@
-"""What a tail process may still do (``confinement.py``), by Landlock and by a filter on system calls."""
+"""What a tail process may still do (``confinement.py``): ``landlock.py``, and ``syscalls.py`` by libseccomp."""
