@@ -33,6 +33,7 @@ MOVED = {
     "securesplit.transport.aio": "securesplit.transport.async_connection",
     "securesplit.transport.client": "securesplit.transport.connection",
     "securesplit.worker.ask": "securesplit.worker.healthcheck",
+    "securesplit.worker.served": "securesplit.worker.served_model",
 }
 """Old name -> new name, of the modules that scripts and services outside this package are known to name.
 What lies in a package that moved is found under its old name, too."""

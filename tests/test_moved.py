@@ -29,6 +29,11 @@ def test_an_old_command_still_runs() -> None:
     assert (done.returncode, done.stdout[:9], done.stderr) == (1, "no answer", "")
 
 
+def test_a_script_that_serves_a_model_of_its_own_still_finds_the_class() -> None:
+    code = "from securesplit.worker.served import Served; from securesplit.worker.served_model import ServedModel as S"
+    subprocess.run([sys.executable, "-c", f"{code}; assert Served is S"], check=True, cwd=REPO)
+
+
 def test_a_name_that_never_was_is_not_found() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"securesplit\.channel\.nothing"):
         __import__("securesplit.channel.nothing")

@@ -41,3 +41,7 @@ class ServedModel:
         readable = tuple(str((bundle.folder / name).resolve()) for name in ("manifest.json", "tail.tflite"))
         engine = EngineSpec("securesplit.worker.engine:LiteRTEngine", options, readable)
         return cls(bundle.identity, bundle.id, presets, engine)
+
+
+Served = ServedModel
+"""The earlier name, for scripts that serve something of their own; accepted until version 0.2."""
