@@ -1,6 +1,6 @@
 """A0: what an attacker rebuilds who learns nothing but the answer. Every other attack is measured against these.
 
-A mean image alone scored SSIM 0.145 in one published evaluation: without its floor a score means nothing.
+A mean image alone scored SSIM 0.145 in one published evaluation: without its baseline a score means nothing.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from securesplit.audit.goals import Goal
 from securesplit.audit.judge import JudgedAudit
 from securesplit.audit.results import Result, cell, number
 
-GOAL_COLUMNS = ("preset", "claim", "measured", "limit", "beyond the floor, paired", "")
+GOAL_COLUMNS = ("preset", "claim", "measured", "limit", "beyond the baseline, paired", "")
 
 
 def tables(audit: JudgedAudit) -> str:

@@ -1,4 +1,4 @@
-"""How much an attack got: reconstruction, identification and attribute metrics, with their intervals. Numpy only.
+"""How much an attack got: reconstruction, identification and attribute metrics, with their intervals.
 
 Every figure stands beside its baseline: MSE as *skill* over the class mean, SSIM with the class mean's own SSIM, a rate
 with the rate of an attacker who sees only the predicted label.
@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 Photos = NDArray[np.float32]
 """``(n, side, side, 3)`` in [0, 1]."""
-
-_SSIM_WINDOW = 7  # pixels, the uniform window of scikit-image's default
 
 
 @dataclass(frozen=True)
@@ -89,28 +87,10 @@ def skill(photos: Photos, rebuilt: Photos, class_mean: Photos) -> Estimate:
 
 def ssim(photos: Photos, rebuilt: Photos) -> NDArray[np.float64]:
     """Structural similarity of each photo (Wang et al. 2004), ``(n,)``; uniform 7×7 window, mean over RGB."""
-    x, y = photos.astype(np.float64), rebuilt.astype(np.float64)
-    count = _SSIM_WINDOW**2
-    unbiased = count / (count - 1)
-    mean_x, mean_y = _window_mean(x), _window_mean(y)
-    variance_x = unbiased * (_window_mean(x * x) - mean_x**2)
-    variance_y = unbiased * (_window_mean(y * y) - mean_y**2)
-    covariance = unbiased * (_window_mean(x * y) - mean_x * mean_y)
-    c1, c2 = 0.01**2, 0.03**2
-    numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    denominator = (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    return np.asarray((numerator / denominator).mean((1, 2, 3)))
+    from skimage.metrics import structural_similarity
 
-
-def _window_mean(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over every whole 7×7 window, ``(n, h - 6, w - 6, c)``."""
-    for axis in (1, 2):
-        sums = np.cumsum(x, axis)
-        sums = np.concatenate([np.zeros_like(sums.take([0], axis)), sums], axis)
-        size = sums.shape[axis]
-        upper = sums.take(range(_SSIM_WINDOW, size), axis)
-        x = (upper - sums.take(range(size - _SSIM_WINDOW), axis)) / _SSIM_WINDOW
-    return x
+    pairs = zip(photos.astype(np.float64), rebuilt.astype(np.float64), strict=True)
+    return np.array([structural_similarity(x, y, channel_axis=-1, data_range=1.0) for x, y in pairs], np.float64)
 
 
 def top_k(scores: NDArray[Any], truth: NDArray[np.integer], k: int) -> NDArray[np.float64]:

@@ -149,7 +149,7 @@ def goals_table(judged: Iterable[Goal]) -> Markup:
         claim = Markup(_ATTACK.sub(r"<a href='#\g<0>'>\g<0></a>", str(escape(goal.claim))))  # noqa: S704  (escaped)
         state = Markup("<span class='{}'>{}</span>").format(_css_class(goal.state), _(goal.word))
         rows.append([claim, number(goal.value), number(goal.limit), goal.difference, state])
-    return _table(("claim", "measured", "limit", "beyond the floor, paired", "state"), rows)
+    return _table(("claim", "measured", "limit", "beyond the baseline, paired", "state"), rows)
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:

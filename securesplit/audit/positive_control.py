@@ -54,7 +54,7 @@ class ControlResult(Result):
         ("surface", "surface"),
         ("photos", "photos"),
         ("SSIM", "ssim"),
-        ("floor", "baseline_ssim"),
+        ("baseline", "baseline_ssim"),
     )
 
     surface: str

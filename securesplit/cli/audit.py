@@ -17,7 +17,7 @@ from securesplit.errors import ConfigError, SecureSplitError
 if TYPE_CHECKING:
     from securesplit.audit.judge import JudgedAudit
 
-EXTRA_MODULES = ("sklearn", "scipy", "matplotlib", "jinja2")
+EXTRA_MODULES = ("sklearn", "scipy", "skimage", "matplotlib", "jinja2")
 
 
 class MissedGoalsError(SecureSplitError):

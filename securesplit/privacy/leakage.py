@@ -5,8 +5,8 @@ theorem 1): whoever guesses any secret that the photo carries, from a release, i
 without it. For a photo, or a lesion, among N equally likely ones that is at most e^L / N. Unlike the bound through
 Gaussian DP it stays small where ε is large, because a short release simply has few values to tell photos apart by.
 
-On the integers, with clean releases in a ball of radius R grid steps, m clean values a number, side by side, and noise
-of mass p:
+On the integers, with noise-free releases in a ball of radius R grid steps, m noise-free values a number, side by side,
+and noise of mass p:
 
 - **box**: max_x P[y | x] = p(0) for y among the m values, and the mass at the nearest of them beyond, so the sum is
   1 + (m - 1) p(0) a number, exactly;

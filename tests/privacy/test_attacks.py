@@ -42,14 +42,14 @@ def linear(photos):
     return (photos - 0.5).reshape(len(photos), -1) @ mix / 20
 
 
-def mean_floor(known, target):
+def mean_baseline(known, target):
     return baselines.mean_image(known, len(target))
 
 
 def test_ridge_inverts_a_linear_map():
     known, target, seen = known_and_targets(linear)
     rebuilt = ridge.reconstruct(known, seen, 0.0, 1)
-    assert metrics.skill(target, rebuilt, mean_floor(known, target)).mean > 0.98
+    assert metrics.skill(target, rebuilt, mean_baseline(known, target)).mean > 0.98
 
 
 def test_ridge_inverts_a_map_of_patches():
@@ -69,7 +69,7 @@ def test_ridge_knows_the_noise():
     known, target, clean = known_and_targets(linear)
     for sigma in (0.3, 3.0, 30.0):
         seen = (clean + np.random.default_rng(3).normal(0, sigma, clean.shape)).astype(np.float32)
-        skill = metrics.skill(target, ridge.reconstruct(known, seen, sigma, 1), mean_floor(known, target))
+        skill = metrics.skill(target, ridge.reconstruct(known, seen, sigma, 1), mean_baseline(known, target))
         assert skill.mean > -0.02
     assert skill.mean < 0.05
 
@@ -86,9 +86,9 @@ def test_the_decoder_finds_what_ridge_cannot():
 
     (photos, clean), (target, seen) = blobs(400, 1), blobs(60, 2)
     known = AttackerKnowledge(photos, clean, clean[:, 0] > 0.5)
-    floor = mean_floor(known, target)
-    by_ridge = metrics.skill(target, ridge.reconstruct(known, seen, 0.0, 1), floor).mean
-    by_decoder = metrics.skill(target, decoder.reconstruct(known, seen, 0.0, 1), floor).mean
+    baseline = mean_baseline(known, target)
+    by_ridge = metrics.skill(target, ridge.reconstruct(known, seen, 0.0, 1), baseline).mean
+    by_decoder = metrics.skill(target, decoder.reconstruct(known, seen, 0.0, 1), baseline).mean
     assert by_ridge < 0.5
     assert by_decoder > 0.8
 
@@ -103,7 +103,7 @@ def test_the_decoder_takes_releases_of_any_size(shape):
 
     known, target, seen = known_and_targets(encode)
     rebuilt = decoder.fit(known, 0.0, 1, updates=300)(seen)
-    assert metrics.skill(target, rebuilt, mean_floor(known, target)).mean > 0.5
+    assert metrics.skill(target, rebuilt, mean_baseline(known, target)).mean > 0.5
 
 
 def test_more_releases_rebuild_better():
@@ -113,7 +113,9 @@ def test_more_releases_rebuild_better():
     for releases in (1, 64):
         sigma = 3.0 / math.sqrt(releases)
         seen = (clean + np.random.default_rng(3).normal(0, sigma, clean.shape)).astype(np.float32)
-        skills.append(metrics.skill(target, ridge.reconstruct(known, seen, sigma, 1), mean_floor(known, target)).mean)
+        skills.append(
+            metrics.skill(target, ridge.reconstruct(known, seen, sigma, 1), mean_baseline(known, target)).mean
+        )
     assert skills[1] > skills[0] + 0.3
 
 
@@ -123,7 +125,7 @@ def test_patches_there_and_back():
     assert patches.cell_features(np.zeros((2, 4, 4, 5), np.float32)).shape == (2, 4, 4, 55)
 
 
-def test_floors():
+def test_baselines():
     known, _, _ = known_and_targets(linear)
     answers = np.array([True] * 30 + [False] * 30)
     by_class = baselines.class_mean(known, answers)
@@ -134,7 +136,7 @@ def test_floors():
     assert all((known.photos[known.malignant] == p).all((1, 2, 3)).any() for p in picked[:30])
 
 
-def test_floors_where_a_class_is_never_seen():
+def test_baselines_where_a_class_is_never_seen():
     photos, weights = smooth_photos(10, 1)
     known = AttackerKnowledge(photos, weights, np.zeros(10, bool))
     assert baselines.class_mean(known, np.array([True])).shape == (1, SIDE, SIDE, 3)

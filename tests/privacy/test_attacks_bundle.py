@@ -287,7 +287,7 @@ def attribute(low, mean, high):
     ],
 )
 def test_an_attribute_is_judged_by_the_paired_difference(found, met, word):
-    """A floor with a wide interval, as few photos give it, makes nothing easier."""
+    """A baseline with a wide interval, as few photos give it, makes nothing easier."""
     goal = next(g for g in judge.judge(audit_of({"p": "measured"}, found)) if "A8" in g.claim)
     assert goal.met is met
     assert goal.word == word

@@ -39,7 +39,7 @@ def edited(bundle):
 
 
 def test_edits_of_a_photo_say_little_more_than_its_level(bundle, edited):
-    """Their clean releases are one level, or two neighbours where the score lies at a threshold."""
+    """Their noise-free releases are one level, or two neighbours where the score lies at a threshold."""
     spec = bundle.preset("private").spec
     for versions in edited:
         levels = {int(to_grid(embedding, spec)[0]) for _, embedding in versions}

@@ -55,7 +55,7 @@ def assign(distances: NDArray[np.float64], seed: int, *, orders: int = ORDERS) -
 def label_only(
     gallery: NDArray[np.bool_], observed: NDArray[np.bool_], truth: NDArray[np.integer]
 ) -> NDArray[np.float64]:
-    """The floor: how often a guess among the candidates with the answer that was seen is right, ``(m,)``.
+    """The baseline: how often a guess among the candidates with the answer that was seen is right, ``(m,)``.
 
     Args:
         gallery: ``(n,)`` the tail's answer to each candidate's noise-free release.
