@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from securesplit.channel import payload
-from securesplit.channel.payload import OutgoingRequest
 from securesplit.errors import WorkerError
 from securesplit.transport.retry_policy import proven
 from securesplit.transport.worker_session import Exchange
@@ -35,12 +34,12 @@ class Answer:
     frame: bytes
 
 
-def conclude(exchange: Exchange, request: OutgoingRequest, took_s: float) -> Answer:
+def conclude(exchange: Exchange, payload_bytes: int, took_s: float) -> Answer:
     """What a worker's reply says, where it can be an answer at all.
 
     Args:
         exchange: the reply.
-        request: that was sent.
+        payload_bytes: of the request as sent.
         took_s: seconds from its start to the reply.
 
     Raises:
@@ -54,4 +53,4 @@ def conclude(exchange: Exchange, request: OutgoingRequest, took_s: float) -> Ans
             raise payload.senseless(what)
     except WorkerError as error:
         raise proven(error) from None
-    return Answer(logit, tail_ms, round_trip_ms, request.frame_bytes, exchange.frame)
+    return Answer(logit, tail_ms, round_trip_ms, payload_bytes, exchange.frame)

@@ -118,7 +118,7 @@ class AsyncConnection(BaseConnection):
             plaintext = request.plaintext(retries.budget_ms)
             try:
                 exchange = await self._sessions[tried].ask(ref, plaintext, try_s, before_sending)
-                found = answer.conclude(exchange, request, retries.deadline.elapsed_s)
+                found = answer.conclude(exchange, request.frame_bytes, retries.deadline.elapsed_s)
             except Retry as retry:
                 await asyncio.sleep(self._selector.failed(retry, tried, retries))
             else:

@@ -173,7 +173,7 @@ class Connection(BaseConnection):
                 exchange = opened.sessions[tried].ask(
                     opened.context, ref, plaintext, try_s, before_sending=before_sending
                 )
-                found = answer.conclude(exchange, request, retries.deadline.elapsed_s)
+                found = answer.conclude(exchange, request.frame_bytes, retries.deadline.elapsed_s)
             except Retry as retry:
                 time.sleep(self._selector.failed(retry, tried, retries))
             else:
