@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from securesplit.errors import ConfigError, UnreachableError
-from securesplit.transport.endpoint import Endpoint
+from securesplit.transport.endpoint import LOOPBACK, Endpoint, is_loopback
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,14 @@ def test_a_name_becomes_all_its_addresses_and_an_address_stays() -> None:
     assert Endpoint("127.0.0.1", 1) in Endpoint("localhost", 1).resolve()
     with pytest.raises(UnreachableError, match="no address"):
         Endpoint("no-such-host.invalid", 1).resolve()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.8.7", "::1", "::1%lo"])
+def test_loopback_addresses_are_told_from_all_others(host: str) -> None:
+    assert is_loopback(host)
+    assert not any(map(is_loopback, ("localhost", "::", "192.0.2.1", "")))
+
+
+def test_an_address_that_is_taken_cannot_be_listened_on_twice() -> None:
+    with Endpoint(LOOPBACK, 0).listen(1) as first, pytest.raises(OSError, match="in use"):
+        Endpoint(*first.getsockname()).listen(1)

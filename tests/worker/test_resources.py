@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import threading
 
-from securesplit.worker.resources import MemoryGuard
+from securesplit.worker.resources import MemoryGuard, resident_bytes
 from securesplit_testing.garbage import TLS_HELLO
 from securesplit_testing.serving import release, running, wait_until
 from tests.transport.raw import connect
@@ -21,6 +23,13 @@ def test_growth_counts_from_the_last_size_that_was_fine() -> None:
     guard.rebase()
     assert not guard.is_exceeded()
     assert len(held) == 60 * MB
+
+
+def test_the_memory_of_a_process_that_has_ended_is_nothing() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as other:
+        wait_until(lambda: resident_bytes(other.pid) > MB)
+    assert resident_bytes(other.pid) == 0
+    assert resident_bytes() > MB
 
 
 def test_a_rush_of_strangers_costs_honest_clients_nothing() -> None:
