@@ -6,21 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from securesplit.errors import SecureSplitError
-from securesplit.results.parts import (
-    DISCLAIMER,
-    SCHEMA,
-    Accuracy,
-    Crop,
-    Interval,
-    Kind,
-    Label,
-    ModelInfo,
-    PrivacyInfo,
-    RefusalReason,
-    Risk,
-    Timing,
-    Unlearned,
-)
+from securesplit.results import parts
+from securesplit.results.parts import DISCLAIMER, SCHEMA, Kind, Label, RefusalReason, Risk
 from securesplit.results.refusal import refusal_to_json
 from securesplit.text import well_formed
 
@@ -41,17 +28,17 @@ class Diagnosis:
     photo: str
     malignant: float
     threshold: float
-    model: ModelInfo
-    privacy: PrivacyInfo
+    model: parts.ModelInfo
+    privacy: parts.PrivacyInfo
     payload_bytes: int
-    timing_ms: Timing
-    accuracy: Accuracy | None = None
+    timing_ms: parts.Timing
+    accuracy: parts.Accuracy | None = None
     disclaimer: str = field(default=DISCLAIMER)
     kind: Kind | None = None
-    unlearned: Unlearned | None = None
+    unlearned: parts.Unlearned | None = None
     overridden: RefusalReason | None = None
-    interval: Interval | None = None
-    crop: Crop | None = None
+    interval: parts.Interval | None = None
+    crop: parts.Crop | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no label can be made of; NaN compares false with everything, which would read as benign.
