@@ -50,7 +50,7 @@ class Labelled(Protocol):
 
     @property
     def histology(self) -> NDArray[np.bool_]:
-        """Proven by histology, ``(n,)``."""
+        """Confirmed by histopathology, ``(n,)``."""
 
 
 @dataclass(frozen=True)

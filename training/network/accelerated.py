@@ -70,7 +70,7 @@ def train(
         photos: ``train`` and ``val``.
         out: folder of the run.
         clock: started already.
-        starts: weights of such networks, to go on from their mean.
+        starts: weights of such networks, to continue from their mean.
         weights: ImageNet weights of the backbone, where nothing else is given.
         teachers: backbones and weights.
         precision: a Keras dtype policy.

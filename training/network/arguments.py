@@ -20,7 +20,7 @@ def common_arguments(description: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--weights", type=Path, help="ImageNet weights of the backbone, a Keras .weights.h5")
-    parser.add_argument("--start", type=Path, help="best.weights.h5 of another run of such a network, to go on from")
+    parser.add_argument("--start", type=Path, help="best.weights.h5 of another run of such a network, to continue from")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
     return parser
 

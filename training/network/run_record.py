@@ -30,7 +30,7 @@ PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn", "opt
 
 
 class MadeFrom(TypedDict):
-    """What must not change in a run that goes on; hashes and names are None where there is none."""
+    """What must not change in a run that resumes; hashes and names are None where there is none."""
 
     config: dict[str, Any]
     data_sha256: str
@@ -140,7 +140,7 @@ class RunRecord:
         run: its folder.
         made_from: what must not change in a run that resumes.
         about: what may: versions, machine, precision.
-        first_epoch: from which this session goes on, counted from 0.
+        first_epoch: from which this session resumes, counted from 0.
     """
 
     run: Path

@@ -76,7 +76,7 @@ def train(
         data: all photos; those for testing only count in its digest.
         run: folder of the run; one that was begun resumes, one that is finished is only read.
         weights: ImageNet weights of the backbone alone; None: random ones.
-        start: best weights of another run of such a network, to go on from.
+        start: best weights of another run of such a network, to continue from.
         teachers: bundles to learn from where the configuration wants a teacher; none: the one in the package.
         precision: of `training.network.devices.PRECISIONS`.
         extra: further callbacks, run after those that measure and keep.

@@ -89,7 +89,7 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
 class OfAveragedWeights(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
     """`inner` at the end of each epoch, while the moving average of the weights stands in their place.
 
-    Afterwards the weights themselves do again, so a backup that follows holds what training goes on from.
+    Afterwards the weights themselves do again, so a backup that follows holds what training resumes from.
     """
 
     def __init__(self, inner: keras.callbacks.Callback) -> None:

@@ -22,7 +22,7 @@ CANDIDATES = 120
 """Quantiles of the scores among which the thresholds are searched."""
 STARTS = 4
 FAR = 64.0
-"""Grid steps up to which the decoder's answer goes on rising, for `--privacy` with more noise."""
+"""Grid steps up to which the decoder's answer keeps rising, for `--privacy` with more noise."""
 SMOOTHING = 0.3
 """Width of the kernel, in standard deviations of the scores' normal quantiles."""
 SLOPE = 0.02
@@ -133,7 +133,7 @@ def _ascend(
 def _log_odds(
     counts: list[NDArray[Any]], noise: NDArray[np.float64], values: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Release integers and their log-odds, made to rise, and to go on rising out to ±`FAR`."""
+    """Release integers and their log-odds, made to rise, and to keep rising out to ±`FAR`."""
     near = np.abs(values) <= len(noise) // 2 + 1
     benign, malignant = (c @ noise[:, near] for c in counts)
     known = values[near].astype(np.float64)

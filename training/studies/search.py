@@ -89,7 +89,7 @@ def counted(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def search(config: Config, data: Dataset, out: Path, *, trials: int, keep_runs: bool = False, **options: Any) -> Any:
-    """Go on until `trials` trials have come to an answer; return the study.
+    """Continue until `trials` trials have come to an answer; return the study.
 
     Args:
         config: what is searched around; its seed is the search's too.

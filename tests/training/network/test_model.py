@@ -40,7 +40,7 @@ def test_holding_an_unknown_layer_is_refused() -> None:
     assert caught.value.hint
 
 
-def test_proven_benign_photos_can_count_more() -> None:
+def test_confirmed_benign_photos_can_count_more() -> None:
     photos = tuple(
         Photo(Path("x"), malignant=m, lesion="x", dx=dx, dx_type=how)
         for m, dx, how in ((True, "mel", "histo"), (False, "nv", "histo"), (False, "nv", "follow_up"), (False, "", ""))

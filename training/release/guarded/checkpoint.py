@@ -1,4 +1,4 @@
-"""What a stage goes on from."""
+"""What a stage resumes from."""
 
 from __future__ import annotations
 
