@@ -4,7 +4,7 @@ Two things move an answer though the photo stays the same. Another draw of the *
 noised answer is compared with the noise-free answers of the photos that gave it. And the **calibration** was fitted on
 some photos: so it is fitted again on bootstrap samples of the lesions. The interval holds the middle 95 % of both
 together. How far the calibration is off on photos that it was not fitted on, the ECE on test photos, is not in it; the
-device adds it (`securesplit.risk`), since it depends on the kind of photo.
+device adds it (`securesplit.device.pipeline`), since it depends on the kind of photo.
 """
 
 from __future__ import annotations
