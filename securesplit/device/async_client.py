@@ -35,8 +35,8 @@ class AsyncClient:
     @takes(ClientOptions)
     def __init__(self, options: ClientOptions) -> None:
         self._credentials, self._pipeline = ReloadingCredentials(options), DiagnosisPipeline(options)
-        peers = options.endpoints, self._credentials.current, self._pipeline.identity
-        self._connection = AsyncConnection(*peers, timeout_s=options.timeout_s)
+        workers = options.endpoints, self._credentials.current, self._pipeline.identity
+        self._connection = AsyncConnection(*workers, timeout_s=options.timeout_s)
         self._is_closed = False
         self._made = MadeHere("AsyncClient")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="securesplit-head")
@@ -49,6 +49,10 @@ class AsyncClient:
 
     async def diagnose(self, photo: PhotoSource, *, anyway: bool | None = None) -> Diagnosis | Refusal:
         """As `Client.diagnose`, without blocking the event loop.
+
+        Args:
+            photo: as `Client.diagnose` takes it.
+            anyway: of this photo; None: as the client was made.
 
         Raises:
             UnreachableError: no worker answered in time, or the client was closed.

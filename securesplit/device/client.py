@@ -35,8 +35,8 @@ class Client:
     @takes(ClientOptions)
     def __init__(self, options: ClientOptions) -> None:
         self._credentials, self._pipeline = ReloadingCredentials(options), DiagnosisPipeline(options)
-        peers = options.endpoints, self._credentials.current, self._pipeline.identity
-        self._connection = Connection(*peers, timeout_s=options.timeout_s)
+        workers = options.endpoints, self._credentials.current, self._pipeline.identity
+        self._connection = Connection(*workers, timeout_s=options.timeout_s)
 
     @property
     def releaser(self) -> Releaser:

@@ -1,4 +1,4 @@
-"""A client's side of ZMTP, which both kinds of client connection speak; and why a connection is of no more use.
+"""A client's side of ZMTP, which both kinds of client connection speak; and why a connection is unusable.
 
 No I/O: sockets are for those who use it. What the other end sends is bounded while it arrives (`zmtp`), and it has
 authenticated nothing yet.
@@ -19,7 +19,7 @@ from securesplit.transport.zmtp import ZmtpError
 MONITOR_EVENT = struct.Struct("=hi")
 DOWN = {zmq.EVENT_CLOSED, zmq.EVENT_DISCONNECTED}
 WATCHED = sum(DOWN)
-"""What a socket's monitor says of a connection that cannot be, or is no more."""
+"""What a socket's monitor says of a connection that failed or has ended."""
 _DELIMITER = zmtp.header(0, more=True)  # the empty part that a REQ puts before its message
 _UNASKED = 64  # messages that are ignored: somebody on the wire can add some, and should gain nothing by it
 
