@@ -178,7 +178,7 @@ MUTANTS = (
     ),
     Mutant(
         "a threshold at an answer",
-        "training/evaluation/deployed.py",
+        "training/evaluation/calibration.py",
         "return (least + below) / 2",
         "return least",
         ("tests/training/bundle/test_calibrate.py",),
