@@ -47,7 +47,7 @@ def test_lines_of_a_kind_are_rate_limited_and_the_rest_counted() -> None:
     assert other.getMessage() == "hello"
 
 
-def test_a_stalled_reader_blocks_nobody_and_lost_lines_are_counted() -> None:
+def test_a_stalled_reader_blocks_nobody_losses_are_counted() -> None:
     reading, writing = os.pipe()
     stream = os.fdopen(writing, "w")
     handler = LossyHandler(stream)

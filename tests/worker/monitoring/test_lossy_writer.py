@@ -40,7 +40,7 @@ def test_a_stalled_disk_blocks_nobody_and_the_loss_is_reported() -> None:
     assert [n for n in disk.kept if n < 0] == [-100]
 
 
-def test_a_loss_is_reported_once_the_disk_has_room_with_no_item_to_follow() -> None:
+def test_a_loss_is_reported_once_the_disk_has_room() -> None:
     disk = Disk(refusals=1)
     ended = threading.Event()
     writer = LossyWriter("test", disk.write, batch=10, close_s=10.0, end=ended.set)
