@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from securesplit.errors import SecureSplitError
 
 MAGIC = b"SST1"
-HEADER_BYTES = 32
-MAX_DIMS = 4
 _HEADER = struct.Struct(">4sBBH4IQ")
+HEADER_BYTES = _HEADER.size  # 32
+MAX_DIMS = 4
 DTYPES = {"int8": 1, "uint8": 2, "int16": 3, "int32": 4, "float16": 5, "float32": 6}
 
 
