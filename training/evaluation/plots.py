@@ -6,25 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from securesplit.audit.plots import figure, png
 from training.evaluation.metrics import reliability
-
-mpl.use("Agg")
-DOTS_PER_INCH = 110
 
 
 def roc(scores: Mapping[str, NDArray[Any]], malignant: NDArray[Any], histology: NDArray[Any], file: Path) -> None:
     """One curve a name, on all photos and on histopathology-confirmed ones."""
-    figure = Figure(figsize=(10, 5), layout="constrained")
+    made, places = figure(10, 5, 2)
     proven = histology if 0 < malignant[histology].sum() < histology.sum() else np.ones_like(histology)
     for axes, rows, title in zip(
-        figure.subplots(1, 2),
+        places,
         (np.ones_like(histology), proven),
         ("all photos", "histopathology-confirmed"),
         strict=True,
@@ -36,13 +31,12 @@ def roc(scores: Mapping[str, NDArray[Any]], malignant: NDArray[Any], histology: 
         axes.plot([0, 1], [0, 1], color="lightgrey", linewidth=0.8)
         axes.set(title=f"{title} ({int(rows.sum())})", xlabel="1 − specificity", ylabel="sensitivity")
         axes.legend(title="AUC", loc="lower right")
-    figure.savefig(file, dpi=DOTS_PER_INCH)
+    file.write_bytes(png(made))
 
 
 def calibration(raw: NDArray[Any], calibrated: Mapping[str, NDArray[Any]], malignant: NDArray[Any], file: Path) -> None:
     """Reliability of the raw answer and of each calibrated preset, over equally filled bins."""
-    figure = Figure(figsize=(5.5, 5.5), layout="constrained")
-    axes: Axes = figure.subplots()
+    made, (axes,) = figure(5.5, 5.5)
     axes.plot([0, 1], [0, 1], color="lightgrey", linewidth=0.8)
     for name, probability in {"before calibration": raw, **calibrated}.items():
         bins = reliability(probability, malignant)
@@ -50,4 +44,4 @@ def calibration(raw: NDArray[Any], calibrated: Mapping[str, NDArray[Any]], malig
         axes.plot([b[0] for b in bins], [b[1] for b in bins], style, markersize=4, label=name)
     axes.set(xlabel="mean probability of malignant", ylabel="share that is malignant")
     axes.legend(loc="upper left")
-    figure.savefig(file, dpi=DOTS_PER_INCH)
+    file.write_bytes(png(made))

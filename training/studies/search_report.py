@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-import matplotlib as mpl
 import numpy as np
 import optuna
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
+from securesplit.audit.plots import figure, png
 from training.output import markdown_table, write_json
 
-mpl.use("Agg")
-DOTS_PER_INCH = 110
 COLOUR, BEST_COLOUR = "#2166ac", "#b2182b"
 BATCHES = (16, 32, 64)
 LABELS = {
@@ -26,6 +23,34 @@ LABELS = {
 }
 PARAMETERS = tuple(LABELS)
 MIN_TRIALS_FOR_IMPORTANCE = 8
+
+
+class Best(TypedDict):
+    """The trial with the best figure."""
+
+    trial: int
+    figure: float
+    parameters: dict[str, Any]
+
+
+class TrialFigures(TypedDict):
+    """One trial; figures by number of the epoch, seconds where it came to an end."""
+
+    trial: int
+    state: str
+    parameters: dict[str, Any]
+    figure_by_epoch: dict[int, float]
+    seconds: float | None
+
+
+class Search(TypedDict):
+    """``search.json``."""
+
+    schema: str
+    around: dict[str, Any]
+    best: Best
+    importance: dict[str, float]
+    trials: list[TrialFigures]
 
 
 def line(trial: FrozenTrial) -> str:
@@ -45,8 +70,8 @@ def best_figure(trial: FrozenTrial) -> float | None:
 
 
 def _figure(trial: FrozenTrial) -> str:
-    figure = best_figure(trial)
-    return "–" if figure is None else f"{figure:.4f}"
+    best = best_figure(trial)
+    return "–" if best is None else f"{best:.4f}"
 
 
 def write(study: optuna.Study, out: Path) -> None:
@@ -55,7 +80,7 @@ def write(study: optuna.Study, out: Path) -> None:
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         return
-    content = {
+    content: Search = {
         "schema": "securesplit.search/1",
         "around": study.user_attrs["around"],
         "best": {"trial": study.best_trial.number, "figure": study.best_value, "parameters": study.best_params},
@@ -84,7 +109,7 @@ def _importance(study: optuna.Study, complete: list[FrozenTrial]) -> dict[str, f
     return {n: round(v, 3) for n, v in optuna.importance.get_param_importances(study, evaluator=evaluator).items()}
 
 
-def markdown(content: dict[str, Any], trials: list[FrozenTrial]) -> str:
+def markdown(content: Search, trials: list[FrozenTrial]) -> str:
     """The report for people: what was searched around, the trials best first, what mattered."""
     around = content["around"]
     size = f"{around['photos']} photos" if around["photos"] else "all photos"
@@ -108,8 +133,7 @@ def markdown(content: dict[str, Any], trials: list[FrozenTrial]) -> str:
 
 def plot(trials: list[FrozenTrial], monitor: str, file: Path) -> None:
     """The best so far over the trials, and the figure of each trial over each parameter; the best one is marked."""
-    figure = Figure(figsize=(13, 3.4), layout="constrained")
-    axes = figure.subplots(1, 1 + len(PARAMETERS), sharey=True)
+    made, axes = figure(13, 3.4, 1 + len(PARAMETERS))
     known = [trial for trial in trials if best_figure(trial) is not None]
     best = np.maximum.accumulate([best_figure(trial) or 0.0 for trial in known])
     axes[0].step([t.number for t in known], best, color=COLOUR, where="post", linewidth=1, alpha=0.6)
@@ -122,12 +146,15 @@ def plot(trials: list[FrozenTrial], monitor: str, file: Path) -> None:
         if name == "batch":
             place.set_xticks(range(len(BATCHES)), [str(batch) for batch in BATCHES])
             place.set_xlim(-0.6, len(BATCHES) - 0.4)
+    for place in axes[1:]:
+        place.sharey(axes[0])
+        place.tick_params(labelleft=False)
     for place in axes:
         place.grid(color="0.92", linewidth=0.8)
         place.set_axisbelow(True)
         place.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
-    figure.savefig(file, dpi=DOTS_PER_INCH)
+    made.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    file.write_bytes(png(made))
 
 
 def _points(place: Axes, trials: list[FrozenTrial], across: list[float]) -> None:
