@@ -86,7 +86,7 @@ def test_a_killed_search_goes_on_and_reports(forks: Forks, tmp_path: Path) -> No
     assert report["around"]["backbone"] == "tiny"
     assert report["best"]["figure"] == max(max(t["figure_by_epoch"].values()) for t in trials.values())
     lines = (out / "search.md").read_text().splitlines()
-    assert len([line for line in lines if line.startswith("| ")]) == 4
+    assert len([line for line in lines if line.startswith(("| 0 ", "| 2 ", "| 3 "))]) == 3
     assert np.asarray(Image.open(out / "search.png")).std() > 10
     assert not list(out.glob("trial-*"))
     other = forks.run([*command, "--set", "side=40"])
