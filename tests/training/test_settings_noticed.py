@@ -19,6 +19,7 @@ from securesplit.atomic import atomic_folder_replacement
 from training.network import run_record
 from training.release import cache, encoders
 from training.release.cache import Cached
+from training.release.presets import private
 from training.release.presets.compact import train_compact
 from training.release.presets.private import PrivateRecipe, train_score
 
@@ -80,6 +81,12 @@ def test_private_is_trained_again_where_its_settings_changed(tmp_path: Path, mon
     ):
         train_score(train, hidden, file, chosen)
         assert len(trained) == count
+
+
+def test_notes_beside_members_of_earlier_releases_stay_valid() -> None:
+    assert set(private._of_members(PrivateRecipe())) == {
+        *("towers", "epochs", "noise", "regularisers", "learning_rate", "seed"),
+    }
 
 
 @pytest.mark.parametrize("spoil", ["{", "{}", "[]", json.dumps({"settings": {"epochs": 2}, "val_auc": 0.9})])

@@ -1,13 +1,16 @@
 """Named configurations and what is refused. No TensorFlow."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from securesplit.errors import ConfigError
 from securesplit.model.backbones import BACKBONES, build
 from training.network.config import CONFIGS, changed, current_names, named
+from training.network.run_record import MadeFrom, RunRecord, config_of
 
 
 def test_the_student_s_recipe() -> None:
@@ -83,3 +86,15 @@ def test_earlier_names_are_taken_with_a_hint(capsys: pytest.CaptureFixture[str])
     config = named("dermoscopy")
     earlier = {key: value for key, value in config.to_json().items() if key != "outputs"} | {"ends": "cut"}
     assert current_names(earlier) == current_names(config.to_json()) == config.to_json()
+
+
+def test_a_run_under_earlier_names_is_the_same_run(tmp_path: Path) -> None:
+    config = named("dermoscopy").to_json()
+    made_from: MadeFrom = {"config": config, "data_sha256": "d", "weights": None, "teacher": None, "start": None}
+    earlier = {key: value for key, value in config.items() if key != "outputs"} | {"ends": "cut"}
+    (tmp_path / "run.json").write_text(json.dumps({"made_from": {**made_from, "config": earlier}}))
+    RunRecord(tmp_path, made_from, {}, 0).check()
+    assert config_of(tmp_path) == named("dermoscopy")
+    (tmp_path / "run.json").write_text(json.dumps({"made_from": {**made_from, "config": {**earlier, "ends": "one"}}}))
+    with pytest.raises(ConfigError, match="a run of other config"):
+        RunRecord(tmp_path, made_from, {}, 0).check()
