@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from securesplit import i18n
+from securesplit import i18n, templates
 from securesplit.audit import goals, legend, registry, verdict
 from securesplit.audit.attacks.identification import IdentificationResult
 from securesplit.audit.goals import Goal
@@ -48,14 +48,7 @@ class Plots:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.PackageLoader("securesplit.audit"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.globals["_"] = _
+    made = templates.environment("securesplit.audit")
     made.filters |= {"data": _data, "css_class": _css_class}
     return made
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from securesplit import i18n
+from securesplit import i18n, templates
 from securesplit.wording import percent
 
 
@@ -18,13 +18,6 @@ def render(template: str, **values: Any) -> str:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.PackageLoader("securesplit.ui"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.globals |= {"_": i18n.gettext, "ngettext": i18n.ngettext}
+    made = templates.environment("securesplit.ui")
     made.filters["percent"] = percent
     return made

@@ -137,3 +137,27 @@ def test_only_tails_that_hold_nothing_are_left_out(ends, cut):
 def test_what_is_left_out_is_added_to_delta():
     """δ never reaches 0: far out it is what the tails may hold, for every release."""
     assert delta(1e6, (IntegerReleases(0.5, 5, 3),)) == pytest.approx(3e-20)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "shift", "releases", "epsilon"),
+    [
+        (0.7, 5, 1, 55.936077),
+        (0.7, 5, 4, 162.899544),
+        (1.0, 5, 1, 32.434248),
+        (1.0, 5, 4, 89.980981),
+        (2.0, 5, 1, 13.072241),
+        (2.0, 5, 4, 33.211104),
+        (4.0, 5, 1, 5.692997),
+        (4.0, 5, 4, 13.207925),
+        (3.0, 1, 1, 1.267488),
+        (3.0, 1, 4, 2.754532),
+    ],
+)
+def test_an_independent_accountant_agrees(sigma, shift, releases, epsilon):
+    """ε at δ = 1e-5 by dp-accounting 0.6.0, which rounds up on a grid of 1e-4.
+
+    ``privacy_loss_distribution.from_discrete_gaussian_mechanism(sigma, sensitivity=shift,
+    value_discretization_interval=1e-4).self_compose(releases).get_epsilon_for_delta(1e-5)``
+    """
+    assert delta(epsilon, (IntegerReleases(sigma**2, shift, releases),)) == pytest.approx(1e-5, rel=2e-3)

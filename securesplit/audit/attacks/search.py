@@ -99,19 +99,14 @@ def _steps(context: AuditContext, preset: str, *, attack: str) -> Steps:
     return {"": AnytimeStep(WEIGHT, partial({"A2": a2, "A4": a4}[attack], context, preset))}
 
 
-A2 = AttackSpec(
-    id="A2",
-    name=gettext_noop("Search"),
-    description=gettext_noop("Changes a picture step by step until the head makes the same release of it."),
-    result_type=ReconstructionResult,
-    steps=partial(_steps, attack="A2"),
-    goals=(RECONSTRUCTION,),
+def _spec(attack: str, name: str, description: str) -> AttackSpec:
+    steps = partial(_steps, attack=attack)
+    return AttackSpec(attack, ReconstructionResult, steps, (RECONSTRUCTION,), name=name, description=description)
+
+
+A2 = _spec(
+    "A2",
+    gettext_noop("Search"),
+    gettext_noop("Changes a picture step by step until the head makes the same release of it."),
 )
-A4 = AttackSpec(
-    id="A4",
-    name=gettext_noop("Decoder, then search"),
-    description=gettext_noop("What A3 shows, improved by A2."),
-    result_type=ReconstructionResult,
-    steps=partial(_steps, attack="A4"),
-    goals=(RECONSTRUCTION,),
-)
+A4 = _spec("A4", gettext_noop("Decoder, then search"), gettext_noop("What A3 shows, improved by A2."))
