@@ -23,7 +23,7 @@ from training.network.config import named
 from training.network.model import build_model
 from training.release import encoders, presets, quantizer
 from training.release.cache import Cached, split_network
-from training.release.preset import Cut
+from training.release.preset import CutNetwork
 from training.release.presets.private import PrivateRecipe
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
@@ -57,7 +57,7 @@ def test_a_new_preset_is_one_module(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     head, tail = small_network()
     maps = np.zeros((2, *tail.input_shape[1:]), np.float16)
     views = Cached(maps, np.zeros((2, 1), np.float32), np.zeros((2, 1), np.float32), np.arange(2), maps[..., :3])
-    trained = {preset.NAME: preset.train(Cut(tail, views, views, np.zeros((2, 1), np.float32), tmp_path), args)}
+    trained = {preset.NAME: preset.train(CutNetwork(tail, views, views, np.zeros((2, 1), np.float32), tmp_path), args)}
     monkeypatch.setattr(default, "SIDE", 48)
     exported = default.build_halves(head, tail, trained)
     embedding = Head(exported[0], threads=1)(np.zeros((48, 48, 3), np.uint8))

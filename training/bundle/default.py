@@ -37,7 +37,7 @@ from training.network.model import shipped_network
 from training.network.train import train
 from training.release import encoders, presets
 from training.release.cache import load_cached, split_network
-from training.release.preset import Cut, Trained
+from training.release.preset import CutNetwork, Trained
 from training.release.regularizers import secrets_of
 
 LICENCE = (
@@ -110,7 +110,7 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
     network = shipped_network(args.backbone)
     network.load_weights(str(run_record.best_weights(run)))
     head, tail = split_network(network, args.backbone)
-    cut = Cut(tail, train, val, secrets_of(data.photos["train"]), run)
+    cut = CutNetwork(tail, train, val, secrets_of(data.photos["train"]), run)
     trained = {preset.NAME: preset.train(cut, args) for preset in presets.modules()}
     print({name: f"val AUC {t.val_auc:.4f}" for name, t in trained.items()}, flush=True)
     specs = {"none": encoders.none_spec(cut.shape), **{name: t.spec for name, t in trained.items()}}

@@ -81,7 +81,7 @@ def make_bundle(
     return measured
 
 
-def _record(run: Path, data: Dataset) -> run_record.Run:
+def _record(run: Path, data: Dataset) -> run_record.RunFile:
     """The record of a run that has a best epoch and was made from these photos.
 
     Raises:

@@ -39,7 +39,7 @@ class MadeFrom(TypedDict):
     start: str | None
 
 
-class Run(TypedDict):
+class RunFile(TypedDict):
     """``run.json``: a session is when it began, from which epoch, with what, and for how many seconds."""
 
     schema: str
@@ -49,14 +49,14 @@ class Run(TypedDict):
     result: NotRequired[dict[str, float]]
 
 
-def read(run: Path) -> Run:
+def read(run: Path) -> RunFile:
     """The record of the run in `run`.
 
     Raises:
         ConfigError: there is none.
     """
     try:
-        record: Run = json.loads((run / FILE).read_text(encoding="utf-8"))
+        record: RunFile = json.loads((run / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise ConfigError(f"no run in {run}", hint="train first: python -m training.train") from None
     return record
@@ -171,7 +171,7 @@ class RunRecord:
         earlier = read(self.run)["sessions"] if (self.run / FILE).is_file() else []
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self._session: dict[str, Any] = {"started": now, "first_epoch": self.first_epoch + 1, **self.about}
-        self._content: Run = {
+        self._content: RunFile = {
             "schema": SCHEMA,
             "status": "running",
             "made_from": self.made_from,

@@ -21,7 +21,7 @@ from training.release.cache import Cached
 
 
 @dataclass(frozen=True)
-class Cut:
+class CutNetwork:
     """A fine-tuned network at its cut.
 
     Attributes:
@@ -66,5 +66,5 @@ class PresetModule(Protocol):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the options of this preset, each with the preset's name in it or used by no other."""
 
-    def train(self, cut: Cut, args: argparse.Namespace) -> Trained:
+    def train(self, cut: CutNetwork, args: argparse.Namespace) -> Trained:
         """Both ends of the preset, by those options."""

@@ -43,7 +43,7 @@ class TrialFigures(TypedDict):
     seconds: float | None
 
 
-class Search(TypedDict):
+class SearchFile(TypedDict):
     """``search.json``."""
 
     schema: str
@@ -80,7 +80,7 @@ def write(study: optuna.Study, out: Path) -> None:
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         return
-    content: Search = {
+    content: SearchFile = {
         "schema": "securesplit.search/1",
         "around": study.user_attrs["around"],
         "best": {"trial": study.best_trial.number, "figure": study.best_value, "parameters": study.best_params},
@@ -109,7 +109,7 @@ def _importance(study: optuna.Study, complete: list[FrozenTrial]) -> dict[str, f
     return {n: round(v, 3) for n, v in optuna.importance.get_param_importances(study, evaluator=evaluator).items()}
 
 
-def markdown(content: Search, trials: list[FrozenTrial]) -> str:
+def markdown(content: SearchFile, trials: list[FrozenTrial]) -> str:
     """The report for people: what was searched around, the trials best first, what mattered."""
     around = content["around"]
     size = f"{around['photos']} photos" if around["photos"] else "all photos"

@@ -22,7 +22,7 @@ from training.network import run_record
 from training.release import encoders
 from training.release.cache import Cached, targets
 from training.release.layers import release_layers
-from training.release.preset import Cut, Trained
+from training.release.preset import CutNetwork, Trained
 
 NAME = "compact"
 EMA_MOMENTUM = 0.99
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compact-epochs", type=int, default=4)
 
 
-def train(cut: Cut, args: argparse.Namespace) -> Trained:
+def train(cut: CutNetwork, args: argparse.Namespace) -> Trained:
     """Both ends, by the options."""
     spec = encoders.compact_spec(cut.shape)
     return train_compact(cut.tail, cut.train, cut.val, spec, cut.run, epochs=args.compact_epochs)

@@ -25,7 +25,7 @@ from securesplit.privacy.release import ReleaseSpec
 from training.network import run_record
 from training.release import encoders, quantizer, regularizers
 from training.release.cache import Cached, targets
-from training.release.preset import Cut, Trained
+from training.release.preset import CutNetwork, Trained
 from training.release.regularizers import Adversary
 
 NAME = "private"
@@ -96,7 +96,7 @@ def _weighted(text: str) -> tuple[str, float]:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=WEIGHT") from None
 
 
-def train(cut: Cut, args: argparse.Namespace) -> Trained:
+def train(cut: CutNetwork, args: argparse.Namespace) -> Trained:
     """Both ends, by the options."""
     recipe = PrivateRecipe(
         members=args.members,
