@@ -46,3 +46,14 @@ def test_a_function_that_moved_is_found_under_its_old_module() -> None:
     assert noise.load_secret is load_secret
     with pytest.raises(AttributeError, match=r"module 'securesplit\.privacy\.noise' has no attribute 'load'"):
         noise.load  # noqa: B018  (it is asked for)
+
+
+def test_attacks_of_packages_find_the_names_that_they_were_written_with() -> None:
+    import numpy as np
+    from securesplit.audit.attacks.setting import Known
+
+    from securesplit.audit.setting import AttackerKnowledge
+
+    known = Known(np.zeros((2, 8, 8, 3), np.float32), np.ones((2, 3), np.float32), np.zeros(2, bool))
+    assert type(known) is AttackerKnowledge
+    assert known.clean is known.noise_free
