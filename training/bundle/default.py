@@ -36,9 +36,8 @@ from training.network.config import CONFIGS
 from training.network.model import shipped_network
 from training.network.train import train
 from training.release import encoders, presets
-from training.release.cache import load_cached, split_network
+from training.release.cache import load_cached, secrets_of, split_network
 from training.release.preset import CutNetwork, Trained
-from training.release.regularizers import secrets_of
 
 LICENCE = (
     "CC BY-NC-SA 4.0, non-commercial: trained on HAM10000 (Tschandl, Rosendahl, Kittler, Sci. Data 5:180161, 2018), "

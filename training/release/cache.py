@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -21,13 +22,15 @@ from numpy.typing import NDArray
 from securesplit.atomic import atomic_write
 from securesplit.model import backbones
 from training.data.dataset import Dataset, Split, centre_square
-from training.data.photo import SIDE
+from training.data.photo import SIDE, Photo
 from training.network import run_record
 from training.network.augmentation import Views
 from training.network.model import shipped_network
 
 THUMBNAIL = 8
 """Pixels of the picture of each view that the regularisers keep the release independent of."""
+AGE = slice(0, 1)
+"""The column of `secrets_of` that is the age."""
 
 
 @dataclass(frozen=True)
@@ -132,3 +135,16 @@ def arrays_of(cached: Cached) -> dict[str, NDArray[Any]]:
 def targets(cached: Cached) -> NDArray[np.float32]:
     """``(n, 2)``: label and teacher's probability."""
     return np.concatenate([cached.malignant, 1 / (1 + np.exp(-cached.teacher))], axis=1).astype(np.float32)
+
+
+def secrets_of(photos: Sequence[Photo]) -> NDArray[np.float32]:
+    """``(n, q)``: age, sex and site of each photo, standardised; 0 where it is not known."""
+    ages = np.array([float(p.age) if p.age.replace(".", "", 1).isdigit() else np.nan for p in photos])
+    sexes = np.array([{"male": 1.0, "female": -1.0}.get(p.sex, np.nan) for p in photos])
+    sites = sorted({p.site for p in photos} - {"", "unknown"})
+    columns = [ages, sexes, *(np.array([float(p.site == site) for p in photos]) for site in sites)]
+    values = np.stack(columns, axis=1)
+    known = np.isfinite(values)
+    mean = np.mean(values, axis=0, where=known, keepdims=True) if known.any() else 0.0
+    spread = np.std(values, axis=0, where=known, keepdims=True) + 1e-6
+    return np.where(known, (values - mean) / spread, 0.0).astype(np.float32)

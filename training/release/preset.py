@@ -28,7 +28,7 @@ class CutNetwork:
         tail: cut map -> logit of malignant, of the undefended network.
         train: cached views of the training photos.
         val: of the validation photos.
-        secrets: ``(photos, q) float32``, `training.release.regularizers.secrets_of` the training photos.
+        secrets: ``(photos, q) float32``, `training.release.cache.secrets_of` the training photos.
         run: folder for weights, which are used again where they were trained by the same settings.
     """
 

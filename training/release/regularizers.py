@@ -14,32 +14,12 @@ thumbnail, beyond what the label says of them already; or, without naming any se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
-
-from training.data.photo import Photo
 
 NAMES = ("distance correlation", "age correlation", "adversary", "class spread", "jacobian")
-AGE = slice(0, 1)
-"""The column of `secrets_of` that is the age."""
-
-
-def secrets_of(photos: Sequence[Photo]) -> NDArray[np.float32]:
-    """``(n, q)``: age, sex and site of each photo, standardised; 0 where it is not known."""
-    ages = np.array([float(p.age) if p.age.replace(".", "", 1).isdigit() else np.nan for p in photos])
-    sexes = np.array([{"male": 1.0, "female": -1.0}.get(p.sex, np.nan) for p in photos])
-    sites = sorted({p.site for p in photos} - {"", "unknown"})
-    columns = [ages, sexes, *(np.array([float(p.site == site) for p in photos]) for site in sites)]
-    values = np.stack(columns, axis=1)
-    known = np.isfinite(values)
-    mean = np.mean(values, axis=0, where=known, keepdims=True) if known.any() else 0.0
-    spread = np.std(values, axis=0, where=known, keepdims=True) + 1e-6
-    return np.where(known, (values - mean) / spread, 0.0).astype(np.float32)
 
 
 def distance_correlation(score: Any, secret: Any, malignant: Any) -> Any:

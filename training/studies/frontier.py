@@ -23,10 +23,9 @@ from training.data.dataset import Dataset
 from training.data.photo import Photo
 from training.output import markdown_table, write_json
 from training.release import quantizer
-from training.release.cache import Cached, cache_arguments, load_cached
+from training.release.cache import Cached, cache_arguments, load_cached, secrets_of
 from training.release.encoders import PRIVATE_LEVELS, PRIVATE_SIGMA, private_spec
 from training.release.presets.private import REGULARISERS, PrivateRecipe, scores_of, train_score
-from training.release.regularizers import secrets_of
 from training.studies import leakage_tables
 from training.studies.leakage_tables import LevelledPhotos
 

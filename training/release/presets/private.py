@@ -24,7 +24,7 @@ from securesplit.atomic import atomic_write
 from securesplit.privacy.release import ReleaseSpec
 from training.network import run_record
 from training.release import encoders, quantizer, regularizers
-from training.release.cache import Cached, targets
+from training.release.cache import AGE, Cached, targets
 from training.release.preset import CutNetwork, Trained
 from training.release.regularizers import Adversary
 
@@ -116,7 +116,7 @@ def train_private(
     Args:
         train: cached views of the training photos.
         val: of the validation photos, on which the levels are fitted.
-        secrets: `regularizers.secrets_of` the training photos; used by regularisers only.
+        secrets: `training.release.cache.secrets_of` the training photos; used by regularisers only.
         spec: the release, one integer.
         run: folder for the weights; members that were trained there by the same recipe are used again.
         recipe: how.
@@ -228,7 +228,7 @@ def _term(name: str, score: keras.Model, hidden: int) -> tuple[Term, list[Any]]:
     if name == "distance correlation":
         return lambda _m, z, _n, secret, y: regularizers.distance_correlation(z, secret, y), []
     if name == "age correlation":
-        return lambda _m, z, _n, secret, y: regularizers.distance_correlation(z, secret[:, regularizers.AGE], y), []
+        return lambda _m, z, _n, secret, y: regularizers.distance_correlation(z, secret[:, AGE], y), []
     if name == "class spread":
         return lambda _m, z, _n, _s, y: regularizers.class_spread(z, y), []
     if name == "jacobian":
