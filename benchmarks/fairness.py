@@ -41,7 +41,7 @@ HALF_S = 4.0
 MODEST = ("one", "two", "three")
 THINK_S = 0.02
 SESSIONS, MANY_SESSIONS = 16, 256
-PRESETS = ("private", "compact")
+PRESETS = ("certified", "compact")
 KINDS = {"greedy": f"{SESSIONS} sessions", "ignoring": f"{MANY_SESSIONS} sessions that ignore BUSY"}
 
 

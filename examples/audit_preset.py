@@ -28,10 +28,10 @@ FIRST_LOOK = dataclasses.replace(
 
 
 def main() -> None:
-    """Attack `private`, write the report, and print the verdict."""
+    """Attack `certified`, write the report, and print the verdict."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        context = suite.prepare(Bundle.load(), None, out, FIRST_LOOK, ["private"], lambda _: None)
+        context = suite.prepare(Bundle.load(), None, out, FIRST_LOOK, ["certified"], lambda _: None)
         found = report.finish(suite.run(context, lambda _: None))
         files = report.write(found, context, out)
         print(*report.verdict(found), sep="\n")

@@ -27,7 +27,7 @@ def randomised_response(grid: NDArray[np.int64], spec: ReleaseSpec, draw: Draw) 
 def main() -> None:
     """Release the lowest level for many photos."""
     bundle = Bundle.load()
-    preset = preset_of_mechanism(bundle, Mechanism(randomised_response, "private", "coin", "example"))
+    preset = preset_of_mechanism(bundle, Mechanism(randomised_response, "certified", "coin", "example"))
     lowest, _ = preset.spec.levels
     source, embedding = NoiseSource(bytes(range(32))), np.full(preset.spec.shape, lowest * preset.spec.step)
     photos = [np.full((4, 4, 3), number, np.uint8) for number in range(250)]

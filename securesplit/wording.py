@@ -187,6 +187,7 @@ def explanation(diagnosis: Diagnosis) -> Iterator[str]:
     if privacy.device is None:
         yield _("Nobody learned anything: nothing left this device, the worker is a part of this program.")
         yield _("Had it been sent, the server would have learned {what}. {promise}", **_of_the_photo(privacy))
+        yield from _of_the_work(privacy)
     else:
         yield ngettext(
             "An eavesdropper learned that this device asked and when, and saw {n} byte of ciphertext.",
@@ -194,6 +195,7 @@ def explanation(diagnosis: Diagnosis) -> Iterator[str]:
             diagnosis.payload_bytes,
         )
         yield _("The server learned of this photo: {what}, and its answer. {promise}", **_of_the_photo(privacy))
+        yield from _of_the_work(privacy)
         yield from _of_the_device(privacy.device)
         yield _("Nobody else learned anything; the photo stays on this device.")
     yield _times(diagnosis.timing_ms)
@@ -226,6 +228,15 @@ def _of_the_photo(privacy: PrivacyInfo) -> dict[str, str]:
     else:
         promise = _("Nothing is promised: much of the photo can be reconstructed from that.")
     return {"what": what, "promise": promise}
+
+
+def _of_the_work(privacy: PrivacyInfo) -> Iterator[str]:
+    """That of a release of so few values the server has nothing left to compute."""
+    if privacy.levels is not None:
+        yield _(
+            "The device did the work: from one of {n} levels the server looks the answer up in a table.",
+            n=privacy.levels,
+        )
 
 
 def _of_the_device(device: DevicePrivacy) -> Iterator[str]:

@@ -132,7 +132,7 @@ def test_what_is_no_path_is_refused(value: object) -> None:
 def test_no_account_takes_a_budget_that_limits_nothing(budget: float, tmp_path: Path) -> None:
     spec = Bundle.load().preset().spec
     with Ledger(tmp_path) as ledger, pytest.raises(ConfigError, match="out of range"):
-        ledger.spend(b"r" * 16, b"p" * 16, spec.loss, preset="private", bundle_id="sha256:", budget=budget)
+        ledger.spend(b"r" * 16, b"p" * 16, spec.loss, preset="certified", bundle_id="sha256:", budget=budget)
 
 
 @pytest.mark.parametrize(

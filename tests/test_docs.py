@@ -88,7 +88,7 @@ class Machines:
         """A fresh handshake and one request with the device's files as they are now; the answer's logit."""
         credentials = keystore.load_client(self.root / device / "certs", device, now=datetime.now(UTC))
         bundle = Bundle.load()
-        spec = bundle.preset("private").spec
+        spec = bundle.preset("certified").spec
         with Connection([f"tcp://localhost:{self.port}"], credentials, bundle.identity, timeout_s=20) as connection:
             return connection.request(np.zeros(spec.shape, spec.dtype)).logit
 
@@ -206,10 +206,10 @@ def test_what_is_said_of_budgets_is_so() -> None:
     )
     assert said is not None
     one, ten, budget, photos = (int(number.replace(",", "")) for number in said.groups())
-    private = Bundle.load().preset("private")
-    losses = [private.spec.loss.times(count).epsilon(DELTA) for count in (1, 10)]
+    certified = Bundle.load().preset("certified")
+    losses = [certified.spec.loss.times(count).epsilon(DELTA) for count in (1, 10)]
     assert [round(loss) for loss in losses] == [one, ten]
-    strict = private.with_epsilon(8, DELTA).spec.loss
+    strict = certified.with_epsilon(8, DELTA).spec.loss
     assert strict.times(photos).within(budget)
     assert not strict.times(photos + 1).within(budget)
 

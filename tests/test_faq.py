@@ -18,7 +18,7 @@ ANSWERS = {a.split("\n", 1)[0]: " ".join(a.split("\n", 1)[1].split()) for a in T
 BUNDLE = Bundle.load()
 CARD = json.loads((REPO / "docs" / "model_card" / "figures.json").read_text(encoding="utf-8"))
 TABLES = (REPO / "docs" / "model_card" / "MODEL_CARD.md").read_text(encoding="utf-8")
-PRIVATE = BUNDLE.presets["private"]
+CERTIFIED = BUNDLE.presets["certified"]
 
 
 def interval(low: float, value: float, high: float, digits: int = 3) -> str:
@@ -41,11 +41,11 @@ def group(name: str) -> list[str]:
 
 def expected() -> dict[str, list[str]]:
     """By the start of each question, the figures that its answer must give."""
-    auc, phone = of_card("private", "auc"), BUNDLE.manifest.gate.kinds["phone"]
-    missed = 100 * (1 - of_card("private", "sensitivity")["value"])
-    flagged = 100 * (1 - of_card("private", "specificity")["value"])
-    shown, loss = phone.figures["private"], PRIVATE.spec.loss
-    by_epsilon = {epsilon: PRIVATE.with_epsilon(epsilon, 1e-5).accuracy for epsilon in (8, 1)}
+    auc, phone = of_card("certified", "auc"), BUNDLE.manifest.gate.kinds["phone"]
+    missed = 100 * (1 - of_card("certified", "sensitivity")["value"])
+    flagged = 100 * (1 - of_card("certified", "specificity")["value"])
+    shown, loss = phone.figures["certified"], CERTIFIED.spec.loss
+    by_epsilon = {epsilon: CERTIFIED.with_epsilon(epsilon, 1e-5).accuracy for epsilon in (8, 1)}
     assert loss.times(4).identification_bound(1000) == 1
     assert by_epsilon[1].is_chance
     assert not by_epsilon[8].is_chance
@@ -59,14 +59,14 @@ def expected() -> dict[str, list[str]]:
         "Does it work with a plain phone": [
             f"{phone.photos} phone photos",
             interval(shown["auc_low"], shown["auc"], shown["auc_high"]),
-            f"calibration error {shown['ece']:.2f}, against {of_card('private', 'ece')['value']:.2f}",
+            f"calibration error {shown['ece']:.2f}, against {of_card('certified', 'ece')['value']:.2f}",
         ],
         "Does my photo leave": [
-            f"{PRIVATE.spec.levels[1] - PRIVATE.spec.levels[0] + 1} levels",
-            f"{REQUEST_OVERHEAD_BYTES + 2 * PRIVATE.spec.size} bytes a request",
+            f"{CERTIFIED.spec.levels[1] - CERTIFIED.spec.levels[0] + 1} levels",
+            f"{REQUEST_OVERHEAD_BYTES + 2 * CERTIFIED.spec.size} bytes a request",
         ],
         "Can the server reconstruct": [
-            f"skill of {interval(*decoder('private'), 2)}",
+            f"skill of {interval(*decoder('certified'), 2)}",
             f"`compact` it gains {decoder('compact')[1]:.2f}",
             f"`none` {decoder('none')[1]:.2f}",
         ],
@@ -78,10 +78,10 @@ def expected() -> dict[str, list[str]]:
         ],
         "What does the protection": [
             f"{of_card('none', 'auc')['value'] - auc['value']:.3f}: {of_card('none', 'auc')['value']:.3f} undefended",
-            f"{auc['value']:.3f} with `private`",
+            f"{auc['value']:.3f} with `certified`",
         ],
         "Why is the network": [
-            f"one of {PRIVATE.spec.levels[1] - PRIVATE.spec.levels[0] + 1} levels",
+            f"one of {CERTIFIED.spec.levels[1] - CERTIFIED.spec.levels[0] + 1} levels",
             *(f"{name}` ({BUNDLE.presets[name].spec.size:,}" for name in ("none",)),
             f"`compact` ({BUNDLE.presets['compact'].spec.size} integers)",
         ],
@@ -108,4 +108,4 @@ def test_every_source_is_asked_about():
     assert len(ANSWERS) == len(expected())
     refusals = (REPO / "docs" / "adr" / "080-refusals-on-the-device.md").read_text(encoding="utf-8")
     assert "| everyday photos, a public sample of ImageNet, one a class | 1,000 | 98.0 % |" in refusals
-    assert math.exp(PRIVATE.spec.loss.leakage) <= 6
+    assert math.exp(CERTIFIED.spec.loss.leakage) <= 6

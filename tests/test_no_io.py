@@ -79,7 +79,7 @@ def certificates() -> None:
 
 def privacy() -> None:
     """A photo's release with its noise, its names in the ledger, and what it promises."""
-    spec = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.5)
+    spec = ReleaseSpec("certified", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.5)
     source, pixels, identity = NoiseSource(bytes(range(32))), np.zeros((4, 4, 3), np.uint8), bytes(32)
     source.release(np.ones(4), pixels, identity, spec)
     assert source.release_id(pixels, identity, spec) != source.photo_id(pixels)

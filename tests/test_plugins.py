@@ -149,7 +149,7 @@ def test_two_packages_with_one_name_are_refused(tiny):
 
 def test_a_mechanism_repeats_its_release_for_the_same_photo(tiny):
     bundle, photo = Bundle.load(), draw_lesion(7)
-    noise_free = Releaser(bundle, bytes(32), privacy="private").release(photo, with_noise=False).release
+    noise_free = Releaser(bundle, bytes(32), privacy="certified").release(photo, with_noise=False).release
     flipped = Releaser(bundle, bytes(32), privacy="flip").release(photo)
     assert flipped.release.tolist() == (-noise_free).tolist()
 
@@ -183,7 +183,7 @@ def test_a_diagnosis_by_a_mechanism_claims_nothing(tiny, draw_photo, tmp_path, c
 def test_attackers_know_the_mechanism_and_own_attacks_are_scored(tiny, tmp_path):
     """A mechanism that only turns every number round hides nothing: it is recognised as the grid itself is."""
     context = suite.prepare(Bundle.load(), None, tmp_path, TINY, ("flip", "coin"), lambda _: None, attacks=["darkest"])
-    grid, flip, coin = (context.observations[name] for name in ("private", "flip", "coin"))
+    grid, flip, coin = (context.observations[name] for name in ("certified", "flip", "coin"))
     assert (flip.surface.sigma, coin.surface.sigma > 0) == (0, True)
     assert np.array_equal(flip.targets, -grid.targets)
     assert np.array_equal(flip.observe(seed=1)[0], flip.targets)
@@ -216,11 +216,11 @@ def test_an_audit_runs_them_for_real(tiny, tmp_path, monkeypatch, capsys):
 
 
 def test_an_own_attack_that_succeeds_breaks_a_promise():
-    weak = {"kind": "reconstruction", "preset": "private", "skill": Estimate(0.01, 0.0, 0.02)}
+    weak = {"kind": "reconstruction", "preset": "certified", "skill": Estimate(0.01, 0.0, 0.02)}
     strong = weak | {"skill": Estimate(0.4, 0.3, 0.5), "attack": "darkest", "by_package": "tiny-plugin 1.2"}
     results = [weak | {"attack": name} for name in ("A1", "A2", "A3", "A4")]
     states = [
-        [g.state for g in judge.judge(audit_of({"private": "proven"}, *found)) if "MSE skill" in g.claim]
+        [g.state for g in judge.judge(audit_of({"certified": "proven"}, *found)) if "MSE skill" in g.claim]
         for found in (results, [*results, strong])
     ]
     assert states == [["passed"], ["failed"]]

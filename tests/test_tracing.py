@@ -34,7 +34,7 @@ DEVICE = "ann-s-phone"
 STAGES = ["read", "head", "release", "seal", "send"]
 OF_THE_WORKER = ["receive", "queue", "tail", "seal"]
 WORDS = {
-    "securesplit.preset": {"none", "compact", "private"},
+    "securesplit.preset": {"none", "compact", "certified"},
     "securesplit.outcome": {"answered", "refused", "done", "poison", "expired"},
     "error.type": {"PhotoError", "UnreachableError", "TrustError", "WorkerError", "BudgetError", "CancelledError"},
 }

@@ -76,7 +76,7 @@ def test_every_way_to_choose_it_warns(
     assert shape in line
 
 
-@pytest.mark.parametrize("privacy", ["private", "8", 8, 8.0, None])
+@pytest.mark.parametrize("privacy", ["certified", "8", 8, 8.0, None])
 def test_a_preset_with_noise_warns_of_nothing(privacy: str | float | None, caplog: pytest.LogCaptureFixture) -> None:
     Releaser(Bundle.load(), bytes(32), privacy=privacy)
     assert not caplog.records
@@ -134,7 +134,7 @@ def test_without_logging_set_up_python_writes_it_to_stderr(tmp_path: Path) -> No
 
 def test_an_audit_says_it_of_the_presets_that_it_attacks(tmp_path: Path) -> None:
     lines: list[str] = []
-    for presets in (("private",), ("compact", "none")):
+    for presets in (("certified",), ("compact", "none")):
         with pytest.raises(ConfigError):  # an empty folder of photos ends it there
             suite.prepare(Bundle.load(), tmp_path, tmp_path / "out", QUICK, presets, lines.append)
     warnings = [line for line in lines if line.startswith("warning: ")]

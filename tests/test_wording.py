@@ -22,7 +22,7 @@ from securesplit.wording import Words
 
 ACCURACY = Accuracy(0.91, 0.89, 0.93, 0.96, 0.65, "test", 0.01)
 DEVICE = DevicePrivacy(4, 4, 0, 570.0, 1e-5, 1.0)
-PRIVACY = PrivacyInfo("private", "proven", 142.771, 1e-5, 0.1167, 1, 0.00584, DEVICE, 1)
+PRIVACY = PrivacyInfo("certified", "proven", 142.771, 1e-5, 0.1167, 1, 0.00584, DEVICE, 1)
 ANSWER = Diagnosis(
     "mole.jpg",
     0.004,
@@ -106,7 +106,7 @@ def test_plurals_of_what_was_learned() -> None:
     many = replace(PRIVACY, integers=144, sigma_per_clip=0.0, epsilon=None, device=replace(DEVICE, epsilon=None))
     said = " ".join(Words.of(replace(ANSWER, privacy=one, payload_bytes=1)).explanation)
     assert "1 byte of ciphertext" in said
-    assert "1 integer with noise (preset private)" in said
+    assert "1 integer with noise (preset certified)" in said
     assert "this device: 1 photo so far." in said
     said = " ".join(Words.of(replace(ANSWER, privacy=many)).explanation)
     assert "103 bytes of ciphertext" in said
@@ -130,4 +130,4 @@ def test_in_korean_nothing_of_english_is_left() -> None:
         words = Words.of(answer)
     text = " ".join([words.headline, words.advice, *words.caveats, words.number, *words.meaning, *words.explanation])
     assert words.headline == "위험 낮음"
-    assert set(re.findall(r"[A-Za-z]{2,}", text)) == {"AUC", "private", "epsilon", "delta", "ms", "head"}
+    assert set(re.findall(r"[A-Za-z]{2,}", text)) == {"AUC", "certified", "epsilon", "delta", "ms", "head"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from securesplit.audit.profile import AuditProfile
 from securesplit.audit.results import SCHEMA
 from securesplit.errors import ConfigError
 from securesplit.model import Bundle
+from securesplit.privacy.preset_names import RENAMED
 from securesplit.privacy.release import OwnMechanism
 
 
@@ -50,6 +51,12 @@ class Claim:
         return claim
 
     @property
+    def is_of_before(self) -> bool:
+        """Whether an earlier version began the audit, under names that presets have no more."""
+        presets = None if self.found is None else self.found.get("presets")
+        return isinstance(presets, Mapping) and not RENAMED.keys().isdisjoint(presets)
+
+    @property
     def counts(self) -> tuple[int, int] | None:
         """How many photos of either side the audit began with: it goes on with the same."""
         return None if self.found is None else (int(self.found["own"]), int(self.found["victims"]))
@@ -69,6 +76,11 @@ class Claim:
 
     def refusal(self) -> ConfigError:
         """Of a folder that is another audit's."""
+        if self.is_of_before:
+            return ConfigError(
+                f"{self.file.parent.parent} holds an audit that an earlier version began, with presets of other names",
+                hint="give --out another folder, or finish it with that version",
+            )
         return ConfigError(
             f"{self.file.parent.parent} holds an audit of another bundle, other photos or another effort",
             hint="give --out another folder, or remove that one",

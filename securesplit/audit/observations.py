@@ -98,7 +98,7 @@ class Observations:
     @property
     def surface(self) -> Surface:
         """For the attacks."""
-        return Surface(self.preset.spec.preset, self.preset.spec, self.scatter)
+        return Surface(self.preset.spec.stored_name, self.preset.spec, self.scatter)
 
     def seeds(self, draws: tuple[int, ...]) -> tuple[int, ...]:
         """Of the draws of the noise over which a figure is averaged: one where there is no noise."""

@@ -20,7 +20,7 @@ from securesplit.audit.positive_control import ControlResult
 from securesplit.audit.reconstruction import ReconstructionResult
 from securesplit.audit.results import Audit
 
-_COLOURS = {"none": "#b2182b", "compact": "#e08214", "private": "#2166ac"}
+_COLOURS = {"none": "#b2182b", "compact": "#e08214", "certified": "#2166ac"}
 _BASELINE = "#777777"
 
 

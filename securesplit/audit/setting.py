@@ -64,6 +64,7 @@ class Surface:
     """Where the attack happens: a preset's release, or the positive control's undefended stem (no spec)."""
 
     name: str
+    """Of the head's output."""
     spec: ReleaseSpec | None = None
     scatter: float = 0.0
     """Measured standard deviation of an own mechanism's releases about their mean, embedding units."""

@@ -24,10 +24,11 @@ from securesplit.audit.results import CONTROL, Audit, NotRun, PhotosUsed, Result
 from securesplit.audit.setting import always
 from securesplit.audit.store import Store
 from securesplit.audit.time_budget import READING, RUNNING, TimeBudget, for_steps, share, until
+from securesplit.config import check_privacy
 from securesplit.device.promise import claim_of, unprotected
 from securesplit.device.release_step import choose_preset
 from securesplit.errors import BundleError, ConfigError, SecureSplitError
-from securesplit.model import Bundle
+from securesplit.model import Bundle, Preset
 
 Progress = Callable[[str], None]
 LEAST_S = 0.5
@@ -62,7 +63,7 @@ def prepare(
     """
     started = time.monotonic()
     own_attacks = tuple(map(OwnAttack.named, dict.fromkeys(attacks)))
-    attacked = {name: choose_preset(bundle, name) for name in presets or bundle.presets}
+    attacked = _attacked(bundle, presets or tuple(bundle.presets))
     chosen = tuple(sorted(attacked, key=lambda name: attacked[name].spec.size))  # what promises most comes first
     for name in chosen:
         if warning := unprotected(attacked[name].spec):
@@ -80,6 +81,18 @@ def prepare(
     observations |= {name: extensions.observe_mechanism(observations, each) for name, each in mechanisms.items()}
     seconds = time.monotonic() - started
     return AuditContext(bundle, collection, observations, chosen, profile, work / "pictures", seconds, own_attacks)
+
+
+def _attacked(bundle: Bundle, names: Sequence[str]) -> dict[str, Preset]:
+    """The presets of those names, which may be earlier ones, by their names of now."""
+    for name in names:
+        if check_privacy(name) is not None:
+            raise ConfigError(
+                f"an audit attacks presets, and {name} is an epsilon",
+                hint="give --privacy certified: its accuracy and leakage at other epsilons are a part of a full audit",
+            )
+    chosen = [choose_preset(bundle, name) for name in names]
+    return {preset.spec.preset: preset for preset in chosen}
 
 
 def _photos(

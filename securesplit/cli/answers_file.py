@@ -1,8 +1,9 @@
 """A file of answers that grows line by line, and that an interrupted batch continues.
 
 A photo counts as answered where the file has a line for its path, its size and its time of change, by the same model
-with the same preset and noise, or where the same model's gate refused it; an error never counts. A line that a kill
-left unfinished is cut off before the first new one is written, so a file has whole lines only.
+with the same preset (by its earlier name too) and noise, or where the same model's gate refused it; an error never
+counts. A line that a kill left unfinished is cut off before the first new one is written, so a file has whole lines
+only.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import BinaryIO, Final, Literal, Self
 from securesplit.cli import json_csv
 from securesplit.cli.json_csv import Stamp
 from securesplit.errors import ConfigError, OutputError
+from securesplit.privacy.preset_names import current_name
 from securesplit.text import well_formed
 
 Style = Literal["json", "csv"]
@@ -50,7 +52,8 @@ class Query:
         if record["status"] == "refused":
             return not self.anyway
         released = self.preset, str(self.sigma_per_clip)
-        return record["status"] == "ok" and (record["preset"], record["sigma_per_clip"]) == released
+        answered = current_name(record["preset"]), record["sigma_per_clip"]
+        return record["status"] == "ok" and answered == released
 
 
 class AnswersFile:

@@ -150,16 +150,17 @@ def all_commands() -> dict[str, click.Command]:
 
 
 class _WarningHandler(logging.Handler):
-    """Shows what is logged as ``warning:`` on stderr."""
+    """Shows what is logged as ``warning:`` or ``hint:`` on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one line."""
-        terminal.note(f"warning: {record.getMessage()}")
+        message = record.getMessage()
+        terminal.note(message if message.startswith("hint: ") else f"warning: {message}")
 
 
 @contextlib.contextmanager
 def _privacy_warnings() -> Iterator[None]:
-    """Show what `securesplit.device.release_step` warns of, whatever command chose the preset."""
+    """Show what is said of a preset where one is chosen, whatever command chose it."""
     logger, handler = logging.getLogger("securesplit.privacy"), _WarningHandler()
     logger.addHandler(handler)
     try:

@@ -49,7 +49,7 @@ privacy_option = click.option(
     "--privacy",
     type=param_types.PRIVACY,
     metavar="PRESET",
-    help="Preset of the bundle (compact, private, ...) or an epsilon.  [default: the bundle's]",
+    help="Preset of the bundle (certified, compact, ...), or an epsilon for certified.  [default: the bundle's]",
 )
 model_option = click.option(
     "--model",

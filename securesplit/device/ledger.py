@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS releases (
     release BLOB PRIMARY KEY,  -- keyed hash of pixels, bundle, preset and noise
     photo BLOB NOT NULL,       -- keyed hash of the pixels alone
     at REAL NOT NULL,          -- Unix time in seconds, UTC
-    preset TEXT NOT NULL,
+    preset TEXT NOT NULL,      -- as its bundle stores it
     bundle TEXT NOT NULL,      -- bundle id
     rho REAL NOT NULL,         -- zCDP; infinite without a promise
     mu_squared REAL NOT NULL,  -- Gaussian DP, squared so that it adds up
@@ -217,7 +217,7 @@ class Ledger:
             release_id: `NoiseSource.release_id`.
             photo_id: `NoiseSource.photo_id`.
             loss: `ReleaseSpec.loss`.
-            preset: its name.
+            preset: `ReleaseSpec.stored_name`, so that releases of before and after a renaming count as one preset's.
             bundle_id: ``sha256:...``.
             budget: ε at `delta` that all releases of this device may spend together; None: no limit.
             delta: the δ of `budget`.
@@ -250,7 +250,7 @@ class Ledger:
         if math.isinf(loss.rho):
             raise BudgetError(
                 f"preset {preset} makes no promise, so no budget can hold it",
-                hint="use --privacy private, or no --budget",
+                hint="use --privacy certified, or no --budget",
             )
         spent = self._total("total")
         if not compose([spent.loss, loss]).within(budget, delta):

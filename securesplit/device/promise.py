@@ -61,7 +61,7 @@ def describe(spec: ReleaseSpec, receipt: Receipt | None) -> PrivacyInfo:
     epsilon, bound = _promise(spec.loss if receipt is None else receipt.photo_loss)
     return PrivacyInfo(
         preset=spec.preset,
-        claim="none" if epsilon is None else "proven",
+        claim=_claim_of_photo(spec, bound),
         epsilon=epsilon,
         delta=None if epsilon is None else DELTA,
         sigma_per_clip=spec.sigma_per_clip,
@@ -69,7 +69,16 @@ def describe(spec: ReleaseSpec, receipt: Receipt | None) -> PrivacyInfo:
         identification_bound_n1000=bound,
         device=None if receipt is None else _describe_device(receipt.device),
         integers=math.prod(spec.shape),
+        levels=spec.level_count,
     )
+
+
+def _claim_of_photo(spec: ReleaseSpec, bound: float | None) -> Claim:
+    """`claim_of` a release whose photo's releases together have that certified bound; None: one is without noise."""
+    if bound is None:
+        return "none"
+    claim = claim_of(spec)
+    return "measured" if claim == "proven" and bound >= VOID_BOUND else claim
 
 
 def _describe_device(total: Total) -> DevicePrivacy:

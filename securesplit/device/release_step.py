@@ -7,6 +7,7 @@ own noise. The same photo under the same preset always gives the same release.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,16 +20,21 @@ from securesplit import plugins, tracing
 from securesplit.config import check_privacy
 from securesplit.device.ledger import Ledger
 from securesplit.device.promise import describe, unprotected
+from securesplit.errors import ConfigError
 from securesplit.imaging import PhotoSource, Square, load_square, quality
 from securesplit.model import Bundle, Preset
 from securesplit.model.gate import Gate
 from securesplit.privacy import accounting
 from securesplit.privacy.mechanism import Mechanism
 from securesplit.privacy.noise import NoiseSource
+from securesplit.privacy.preset_names import current_name
 from securesplit.privacy.release import saturate, to_grid
 from securesplit.results import Crop, Kind, PrivacyInfo, RefusalReason
 
 DELTA = accounting.DELTA
+OF_EPSILON = "certified"
+"""The preset whose noise ``--privacy EPSILON`` sets."""
+_WITH_EPSILON = re.compile(r"(.+?)[\s:=@,]+([0-9.]+)")
 PRIVACY_LOGGER = "securesplit.privacy"
 """Where a preset without protection is warned of, once a releaser and so once a client; without any logging set up,
 Python writes such warnings to stderr."""
@@ -90,8 +96,8 @@ class Releaser:
     Args:
         bundle: needs its head only.
         secret: 32 bytes that key the noise, the device's own (`securesplit.device.noise_key.load_secret`).
-        privacy: a preset's name, or an ε in decimal digits for the ``private`` preset with the noise of that ε; None:
-            the bundle's default.
+        privacy: a preset's name, or an ε in decimal digits for the preset ``certified`` with the noise of that ε;
+            None: the bundle's default.
         threads: CPU threads of the head.
 
     Raises:
@@ -182,7 +188,7 @@ class Releaser:
             self._source.release_id(released.pixels, identity, spec),
             self._source.photo_id(released.pixels),
             spec.loss,
-            preset=spec.preset,
+            preset=spec.stored_name,
             bundle_id=self.bundle.id,
             budget=budget,
         )
@@ -210,22 +216,40 @@ def _assess(gate: Gate | None, square: Square, outputs: Mapping[str, NDArray[np.
 
 
 def choose_preset(bundle: Bundle, privacy: str | float | None) -> Preset:
-    """The preset that a ``--privacy`` value names; a number is the ε of the ``private`` preset.
+    """The preset that a ``--privacy`` value names; a number is the ε of `OF_EPSILON`.
 
     A name that the bundle has not may be an own release mechanism's (`securesplit.plugins`). Its answers are read as
     those of its preset are, and what they are worth is not known.
 
     Raises:
         BundleError: no such preset.
-        ConfigError: an own mechanism that cannot be used, a number that is not a usable ε, or any other type.
+        ConfigError: an own mechanism that cannot be used, a number that is not a usable ε, an ε for another preset than
+            `OF_EPSILON`, or any other type.
     """
     if privacy is None:
         return bundle.preset()
     epsilon = check_privacy(privacy)
-    if epsilon is None:
-        own = None if privacy in bundle.presets else plugins.mechanism(str(privacy))
-        return bundle.preset(str(privacy)) if own is None else preset_of_mechanism(bundle, own)
-    return bundle.preset("private").with_epsilon(epsilon, DELTA)
+    if epsilon is not None:
+        return _of_epsilon(bundle, epsilon)
+    name = str(privacy)
+    if current_name(name) in bundle.presets:
+        return bundle.preset(name)
+    if (both := _WITH_EPSILON.fullmatch(name)) and current_name(both[1]) in bundle.presets:
+        raise ConfigError(
+            f"{name!r} asks for an epsilon of a preset, and an epsilon belongs to {OF_EPSILON} alone",
+            hint=f"give --privacy {both[2]}, which is {OF_EPSILON} with that epsilon, or --privacy {both[1]}",
+        )
+    own = plugins.mechanism(name)
+    return bundle.preset(name) if own is None else preset_of_mechanism(bundle, own)
+
+
+def _of_epsilon(bundle: Bundle, epsilon: float) -> Preset:
+    if OF_EPSILON not in bundle.presets:
+        raise ConfigError(
+            f"an epsilon belongs to preset {OF_EPSILON}, which this bundle does not have",
+            hint=f"give --privacy one of: {', '.join(bundle.presets)}",
+        )
+    return bundle.preset(OF_EPSILON).with_epsilon(epsilon, DELTA)
 
 
 def preset_of_mechanism(bundle: Bundle, own: Mechanism) -> Preset:
@@ -235,5 +259,6 @@ def preset_of_mechanism(bundle: Bundle, own: Mechanism) -> Preset:
         BundleError: the bundle has not the preset that the mechanism uses.
     """
     preset = bundle.preset(own.preset)
-    spec = replace(preset.spec, preset=own.name, sigma_per_clip=0.0, mechanism=own)
+    own = replace(own, preset=preset.spec.preset)
+    spec = replace(preset.spec, preset=own.name, stored_as=None, sigma_per_clip=0.0, mechanism=own)
     return replace(preset, spec=spec, quality={}, noise_calibrations=(), spread=None)

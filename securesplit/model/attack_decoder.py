@@ -10,7 +10,7 @@ The file is no part of the bundle's identity: it changes no release and no answe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from securesplit.forking import PerProcess
 from securesplit.model import fields
 from securesplit.model.litert import check_tensors, open_interpreter, signatures
+from securesplit.privacy.preset_names import by_current_name
 from securesplit.privacy.release import ReleaseSpec, from_grid
 
 FILE, KEY = "attack.tflite", "attack_decoder"
@@ -64,12 +65,16 @@ class AttackInfo:
     side: int
     presets: Mapping[str, AttackFigures]
 
-    def to_json(self) -> dict[str, Any]:
-        """The object that `parse_info` reads back."""
+    def to_json(self, stored: Callable[[str], str]) -> dict[str, Any]:
+        """The object that `parse_info` reads back.
+
+        Args:
+            stored: by a preset's name, the one that its bundle stores it by.
+        """
         return {
             FILE: self.sha256,
             "side": self.side,
-            "presets": {name: asdict(figures) for name, figures in self.presets.items()},
+            "presets": {stored(name): asdict(figures) for name, figures in self.presets.items()},
         }
 
 
@@ -80,12 +85,13 @@ def parse_info(raw: Mapping[str, Any], presets: Mapping[str, Any]) -> AttackInfo
         ValueError: a field is missing, of another type or out of range, or a preset is none of the bundle's.
     """
     known = fields.section(raw, "presets")
-    if not set(known) <= set(presets):
+    figures = by_current_name({name: _figures(fields.section(known, name)) for name in known})
+    if not set(figures) <= set(presets):
         raise ValueError("the attack decoder has presets that the bundle has not")
     return AttackInfo(
         fields.sha256(raw, FILE),
         fields.whole(raw.get("side"), "side", *SIDES),
-        {name: _figures(fields.section(known, name)) for name in known},
+        figures,
     )
 
 

@@ -20,6 +20,7 @@ from securesplit.model import manifest as manifests
 from securesplit.model.files import MAX_HALF_BYTES, MAX_MANIFEST_BYTES, read_file
 from securesplit.model.manifest import Manifest
 from securesplit.model.presets import Preset
+from securesplit.privacy.preset_names import asked_name
 
 if TYPE_CHECKING:
     from securesplit.model.attack_decoder import AttackDecoder
@@ -68,12 +69,12 @@ class Bundle:
         return self.manifest.presets
 
     def preset(self, name: str | None = None) -> Preset:
-        """The named preset, or the default one.
+        """The named preset, by an earlier name too, or the default one.
 
         Raises:
             BundleError: the bundle has no such preset.
         """
-        name = name or self.manifest.default_preset
+        name = asked_name(name) if name else self.manifest.default_preset
         if name not in self.presets:
             raise BundleError(f"the bundle has no preset {name!r}", hint=f"it has: {', '.join(self.presets)}")
         return self.presets[name]
@@ -97,8 +98,9 @@ class Bundle:
         """
         from securesplit.model.litert import Head
 
-        head = Head(self.read_head(), threads)
-        head.check(self.manifest.side, {name: preset.spec.shape for name, preset in self.presets.items()})
+        specs = {name: preset.spec for name, preset in self.presets.items()}
+        head = Head(self.read_head(), threads, {spec.stored_name: name for name, spec in specs.items()})
+        head.check(self.manifest.side, {spec.stored_name: spec.shape for spec in specs.values()})
         return head
 
     def read_head(self) -> bytes:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from securesplit.errors import BundleError
 from securesplit.model import fields
+from securesplit.privacy.preset_names import current_name
 from securesplit.results import Kind, RefusalReason
 
 SCHEMA = "securesplit.gate/1"
@@ -164,7 +165,7 @@ def _gate(raw: Mapping[str, Any]) -> Gate:
     if (scale <= 0).any():
         raise ValueError("scale is not positive")
     return Gate(
-        output=fields.name(raw, "output"),
+        output=current_name(fields.name(raw, "output")),
         shape=(h, w, c),
         centre=_array(raw, "centre", (number,)),
         scale=scale,

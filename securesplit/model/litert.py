@@ -10,7 +10,7 @@ be redirected while other threads run; the command line holds it back (`securesp
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -68,13 +68,13 @@ def check_tensors(half: str, found: Mapping[str, Any], expected: Mapping[str, tu
             raise BundleError(f"{name} of the {half} {told}, the manifest says float32 {shape}", hint=_HINT)
 
 
-def signatures(interpreter: Any, names: Iterable[str]) -> dict[str, Any]:
-    """The runners of these signatures by name.
+def signatures(interpreter: Any, specs: Mapping[str, ReleaseSpec]) -> dict[str, Any]:
+    """By preset, the runner of its signature.
 
     Raises:
         BundleError: one is missing.
     """
-    return {name: _signature(interpreter, name) for name in names}
+    return {name: _signature(interpreter, spec.stored_name) for name, spec in specs.items()}
 
 
 class Head:
@@ -83,9 +83,11 @@ class Head:
     Args:
         model: bytes of ``head.tflite``, with one output a preset.
         threads: CPU threads of the runtime.
+        presets: by output, the name of its preset; others are left out. None: outputs are called like their presets.
     """
 
-    def __init__(self, model: bytes, threads: int) -> None:
+    def __init__(self, model: bytes, threads: int, presets: Mapping[str, str] | None = None) -> None:
+        self._presets = presets
         self._runner = PerProcess(lambda: _signature(open_interpreter(model, threads), "head"))
 
     def check(self, side: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -93,7 +95,7 @@ class Head:
 
         Args:
             side: height and width of the photo in pixels.
-            shapes: of the embedding, by preset.
+            shapes: of the embedding, by output.
 
         Raises:
             BundleError: they differ.
@@ -106,7 +108,8 @@ class Head:
     def __call__(self, photo: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
         """``(side, side, 3) uint8`` -> preset name -> embedding ``float32`` of the preset's shape."""
         outputs = self._runner.value(photo=photo[None].astype(np.float32))
-        return {name: value[0] for name, value in outputs.items()}
+        names = {name: name for name in outputs} if self._presets is None else self._presets
+        return {names[output]: value[0] for output, value in outputs.items() if output in names}
 
 
 class Tail:

@@ -1,15 +1,18 @@
 """``manifest.json`` of a bundle: what the halves are, what may be released, and how well it did.
 
 The identity of a bundle is the SHA-256 over the hashes of both halves and over the release contract (shape, dtype,
-step and clip norm of every preset), so two sides that share it read the same integers the same way. Calibration,
-threshold and measured quality may be rewritten without changing it.
+step and clip norm of every preset, under the name that it is stored by), so two sides that share it read the same
+integers the same way. Calibration, threshold and measured quality may be rewritten without changing it.
+
+A manifest names presets as they are stored; everything that is read from it goes by their names of now
+(`securesplit.privacy.preset_names`). `Manifest.to_json` writes the stored names again, so an earlier version reads it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -17,6 +20,7 @@ from securesplit.errors import BundleError
 from securesplit.model import attack_decoder, fields, preset_json
 from securesplit.model.attack_decoder import AttackInfo
 from securesplit.model.presets import SHARES, Preset, accuracy_of
+from securesplit.privacy.preset_names import by_current_name, current_name
 from securesplit.results import Accuracy, Kind
 
 SCHEMA = "securesplit.bundle/1"
@@ -73,7 +77,8 @@ class Manifest:
     @property
     def identity(self) -> bytes:
         """What client and worker must share, 32 bytes."""
-        contract = {name: preset_json.spec_to_json(p.spec, noise=False) for name, p in self.presets.items()}
+        specs = [preset.spec for preset in self.presets.values()]
+        contract = {spec.stored_name: preset_json.spec_to_json(spec, noise=False) for spec in specs}
         fields = [SCHEMA, self.head_sha256, self.tail_sha256, json.dumps(contract, sort_keys=True, allow_nan=False)]
         return hashlib.sha256("\n".join(fields).encode()).digest()
 
@@ -87,13 +92,17 @@ class Manifest:
             "preprocessing": {"side": self.side, "crop": "centre square", "colour": "RGB 0..255"},
             "backbone": self.backbone,
             "cut": self.cut,
-            "default_preset": self.default_preset,
-            "presets": {name: preset_json.to_json(preset) for name, preset in self.presets.items()},
-            **({} if self.gate is None else {"gate": _gate_to_json(self.gate)}),
-            **({} if self.attack_decoder is None else {attack_decoder.KEY: self.attack_decoder.to_json()}),
+            "default_preset": self._stored(self.default_preset),
+            "presets": {self._stored(name): preset_json.to_json(preset) for name, preset in self.presets.items()},
+            **({} if self.gate is None else {"gate": _gate_to_json(self.gate, self._stored)}),
+            **({} if self.attack_decoder is None else {attack_decoder.KEY: self.attack_decoder.to_json(self._stored)}),
             "licence": self.licence,
             "provenance": dict(self.provenance),
         }
+
+    def _stored(self, preset: str) -> str:
+        """By a name of now, the stored one."""
+        return self.presets[preset].spec.stored_name if preset in self.presets else preset
 
     def to_text(self) -> str:
         """The content of ``manifest.json``.
@@ -126,9 +135,10 @@ def parse(content: bytes) -> Manifest:
 
 
 def _manifest(raw: Mapping[str, Any]) -> Manifest:
-    halves, presets = fields.section(raw, "halves"), fields.section(raw, "presets")
-    if not 0 < len(presets) <= MAX_PRESETS:
+    halves, stored = fields.section(raw, "halves"), fields.section(raw, "presets")
+    if not 0 < len(stored) <= MAX_PRESETS:
         raise ValueError(f"presets are not 1 to {MAX_PRESETS}")
+    presets = by_current_name({name: preset_json.parse(name, fields.section(stored, name)) for name in stored})
     return Manifest(
         name=fields.name(raw, "name"),
         head_sha256=fields.sha256(halves, "head.tflite"),
@@ -136,8 +146,8 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
         side=fields.whole(fields.section(raw, "preprocessing").get("side"), "side", *SIDES),
         backbone=fields.name(raw, "backbone"),
         cut=fields.name(raw, "cut"),
-        presets={name: preset_json.parse(name, fields.section(presets, name)) for name in presets},
-        default_preset=fields.name(raw, "default_preset"),
+        presets=presets,
+        default_preset=current_name(fields.name(raw, "default_preset")),
         licence=fields.paragraph(raw, "licence"),
         provenance=fields.section(raw, "provenance"),
         gate=_gate(fields.section(raw, "gate")) if "gate" in raw else None,
@@ -167,7 +177,7 @@ def _kind(raw: Mapping[str, Any]) -> KindOfPhoto:
     return KindOfPhoto(
         raw["learned"],
         fields.whole(raw.get("photos"), "photos", 0, 1 << 31),
-        {preset: _figures(fields.section(figures, preset)) for preset in figures},
+        by_current_name({preset: _figures(fields.section(figures, preset)) for preset in figures}),
     )
 
 
@@ -177,11 +187,15 @@ def _figures(raw: Mapping[str, Any]) -> Mapping[str, float]:
     return {name: fields.number(raw, name, 0.0, 1.0) for name in raw}
 
 
-def _gate_to_json(gate: GateInfo) -> dict[str, Any]:
+def _gate_to_json(gate: GateInfo, stored: Callable[[str], str]) -> dict[str, Any]:
     return {
         "gate.json": gate.sha256,
         "kinds": {
-            kind: {"learned": k.learned, "photos": k.photos, "figures": {n: dict(f) for n, f in k.figures.items()}}
+            kind: {
+                "learned": k.learned,
+                "photos": k.photos,
+                "figures": {stored(name): dict(figures) for name, figures in k.figures.items()},
+            }
             for kind, k in gate.kinds.items()
         },
     }

@@ -12,6 +12,7 @@ from securesplit.model import fields
 from securesplit.model import spread as spreads
 from securesplit.model.presets import SHARES, Calibration, NoiseCalibration, Preset
 from securesplit.model.spread import Spread
+from securesplit.privacy.preset_names import current_name
 from securesplit.privacy.release import ReleaseSpec
 
 MAX_NOISE_CALIBRATIONS = 64
@@ -29,30 +30,32 @@ MAX_NOISE_STEPS = 1 << 15
 MAX_CALIBRATION = 1e4
 
 
-def parse(name: str, raw: Mapping[str, Any]) -> Preset:
+def parse(stored_name: str, raw: Mapping[str, Any]) -> Preset:
     """Read a preset.
 
     Raises:
         ValueError: a field is missing, of another type, or out of range.
     """
-    if not PRESET_NAME.fullmatch(name):
+    if not PRESET_NAME.fullmatch(stored_name):
         raise ValueError("the name of a preset is not 1 to 32 letters, digits, dots, dashes and underscores")
-    spec = _spec(name, fields.section(raw, "release"))
+    spec = _spec(stored_name, fields.section(raw, "release"))
     spread, noise_calibrations = _spread(raw), _noise_calibrations(raw)
     if len({None if each is None else each.logits for each in (spread, *(r.spread for r in noise_calibrations))}) > 1:
         raise ValueError("spreads of one preset are measured at different logits")
     return Preset(spec, _calibration(raw), _threshold(raw), _quality(raw), noise_calibrations, spread)
 
 
-def _spec(name: str, raw: Mapping[str, Any]) -> ReleaseSpec:
+def _spec(stored_name: str, raw: Mapping[str, Any]) -> ReleaseSpec:
     shape = tuple(
         fields.whole(n, "a length of shape", 1, MAX_NUMBERS) for n in fields.items(raw, "shape", most=MAX_DIMENSIONS)
     )
     if math.prod(shape) > MAX_NUMBERS:
         raise ValueError(f"shape holds more than {MAX_NUMBERS} numbers")
     step = fields.number(raw, "step", *STEPS)
+    name = current_name(stored_name)
     spec = ReleaseSpec(
         preset=name,
+        stored_as=None if name == stored_name else stored_name,
         shape=shape,
         dtype=fields.name(raw, "dtype"),
         step=step,

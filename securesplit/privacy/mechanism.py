@@ -48,7 +48,7 @@ class Mechanism:
     """
 
     release: ReleaseFunction
-    preset: str = "private"
+    preset: str = "certified"
     name: str = ""
     version: str = ""
 

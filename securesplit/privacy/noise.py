@@ -3,7 +3,8 @@
 A retry or a second diagnosis of a photo must not give a fresh draw, or k releases would average the noise away.
 So the noise is a function of the photo: its key is HMAC-SHA256(device secret, pixels ‖ bundle identity ‖ preset ‖
 variance), every field with its length in front, and its bits are the AES-256-CTR keystream under that key. Without
-the device's secret the bits are indistinguishable from coins, for the server as for anyone else.
+the device's secret the bits are indistinguishable from coins, for the server as for anyone else. The preset is named as
+its bundle stores it: another name for people is no reason for other noise (ADR 101).
 
 Where the secret is kept is `securesplit.device.noise_key`.
 """
@@ -127,7 +128,7 @@ class NoiseSource:
     def _key(self, purpose: bytes, pixels: NDArray[np.uint8], bundle_identity: bytes, spec: ReleaseSpec) -> bytes:
         variance = str(spec.sigma_squared).encode()
         own = () if spec.mechanism is None else (spec.mechanism.version.encode(),)
-        return self._mac(purpose, *_pixel_fields(pixels), bundle_identity, spec.preset.encode(), variance, *own)
+        return self._mac(purpose, *_pixel_fields(pixels), bundle_identity, spec.stored_name.encode(), variance, *own)
 
     def _mac(self, *fields: bytes) -> bytes:
         mac = hmac.new(self._secret, b"securesplit-noise-v1", hashlib.sha256)

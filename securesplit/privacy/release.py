@@ -69,7 +69,7 @@ class ReleaseSpec:
     """How one preset turns an embedding into a release.
 
     Args:
-        preset: ``none``, ``compact`` or ``private``.
+        preset: ``none``, ``compact`` or ``certified``, or the name of an own mechanism.
         shape: of the release, without a batch axis.
         dtype: ``int8`` or ``int16``.
         step: width of the grid in embedding units.
@@ -78,6 +78,7 @@ class ReleaseSpec:
         levels: lowest and highest grid integer that is released before noise, for a release of one number; None: all
             that the clip norm allows. Others are clipped to them.
         mechanism: an own one in the place of the noise; nothing is proven of it.
+        stored_as: what the bundle calls the preset, where that is another name (`securesplit.privacy.preset_names`).
 
     Raises:
         BundleError: the numbers contradict each other.
@@ -91,6 +92,7 @@ class ReleaseSpec:
     sigma_per_clip: float = 0.0
     levels: tuple[int, int] | None = None
     mechanism: OwnMechanism | None = field(default=None, repr=False)
+    stored_as: str | None = None
 
     def __post_init__(self) -> None:
         problem = self._problem()
@@ -120,6 +122,11 @@ class ReleaseSpec:
         return ""
 
     @property
+    def stored_name(self) -> str:
+        """The preset in the bundle's files, in its identity, in noise keys and in the ledger."""
+        return self.stored_as or self.preset
+
+    @property
     def base(self) -> str:
         """The preset of the bundle whose head output and tail are used."""
         return self.preset if self.mechanism is None else self.mechanism.preset
@@ -128,6 +135,11 @@ class ReleaseSpec:
     def size(self) -> int:
         """How many integers one release holds."""
         return math.prod(self.shape)
+
+    @property
+    def level_count(self) -> int | None:
+        """How many values a release of one number has before its noise; None where that is not said."""
+        return None if self.levels is None else self.levels[1] - self.levels[0] + 1
 
     @property
     def clip_steps(self) -> Fraction | None:

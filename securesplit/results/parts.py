@@ -58,13 +58,16 @@ class PrivacyInfo:
 
     Attributes:
         preset: its name.
-        claim: what the protection of this photo rests on; "none" also where it was released without noise before.
+        claim: what the protection of this photo rests on; "none" also where it was released without noise before, and
+            "measured" where nothing is certified of its releases together.
         epsilon: of (ε, δ) differential privacy of the photo; None where the preset makes no formal claim.
         sigma_per_clip: noise standard deviation over clip norm; 0 without noise.
         releases: distinct releases of this photo so far, this one included; 0 where nothing left the device.
         integers: of which one release consists.
         identification_bound_n1000: certified chance to pick the photo among 1,000; None without a claim.
         device: the same of all photos of this device together; None where no account is kept.
+        levels: how many values a release of one integer has before its noise, from which the worker looks the answer
+            up; None for other releases.
     """
 
     preset: str
@@ -76,6 +79,7 @@ class PrivacyInfo:
     identification_bound_n1000: float | None
     device: DevicePrivacy | None = None
     integers: int = 0
+    levels: int | None = None
 
 
 VOID_BOUND = 0.99

@@ -70,7 +70,7 @@ def answer(diagnosis: Diagnosis, trace: Trace, releaser: Releaser, attack: Attac
         "cells": pictures.cells(trace.release, spec),
         "tiles": pictures.canvas(pictures.tiles(trace.release)),
         "numbers": trace.release.size,
-        "levels": spec.levels and spec.levels[1] - spec.levels[0] + 1,
+        "levels": spec.level_count,
         "rebuilt": rebuilt and pictures.canvas(rebuilt.picture),
         "guessed": rebuilt and pictures.canvas(rebuilt.class_mean),
         "skill": rebuilt and rebuilt.figures,

@@ -31,7 +31,7 @@ from securesplit.results import Refusal, error_to_json
 from tests.test_wording import ANSWER
 
 Draw = Callable[..., Path]
-ASKING = Query("sha256:0", "private", 0.1167, anyway=False)
+ASKING = Query("sha256:0", "certified", 0.1167, anyway=False)
 STAMP = {"bytes": 7, "modified": "2026-01-01T00:00:00.000000000Z"}
 LINES = {"json": json_csv.json_record, "csv": json_csv.csv_record}
 
@@ -91,7 +91,7 @@ def test_what_counts_as_answered(style: Any, tmp_path: Path) -> None:
         answered("-formula.jpg"),
         answered("other-model.jpg", model={"name": "m", "id": "sha256:1"}),
         answered("other-preset.jpg", privacy={"preset": "compact", "sigma_per_clip": 0.0}),
-        answered("other-noise.jpg", privacy={"preset": "private", "sigma_per_clip": 4.0}),
+        answered("other-noise.jpg", privacy={"preset": "certified", "sigma_per_clip": 4.0}),
         answered("stream", file=None),
         refusal,
         {**error_to_json("failed.jpg", PhotoError("no such file")), "file": STAMP},
@@ -302,9 +302,9 @@ def test_wide_characters_take_two_columns(given: str, columns: int, shown: str) 
 def test_columns_of_the_ledger_stand_under_their_names(
     language: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    loss = Bundle.load().preset("private").spec.loss
+    loss = Bundle.load().preset("certified").spec.loss
     with Ledger(tmp_path) as ledger:
-        ledger.spend(bytes(16), bytes(16), loss, preset="private", bundle_id="sha256:0")
+        ledger.spend(bytes(16), bytes(16), loss, preset="certified", bundle_id="sha256:0")
     assert run(["ledger", "--state", str(tmp_path), "--budget", "300", "--lang", language]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert {text.columns(line) for line in lines[:3]} == {78}

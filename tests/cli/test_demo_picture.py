@@ -15,7 +15,7 @@ from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from training.gate import textures
 
-PRESETS = ("private", "8", "compact", "none")
+PRESETS = ("certified", "8", "compact", "none")
 PIXELS = np.zeros((150, 150, 3), np.uint8)
 
 
@@ -47,7 +47,7 @@ def test_words_fit_under_their_panel(privacy: str) -> None:
 @pytest.mark.parametrize(
     ("privacy", "title"),
     [
-        ("private", "What left: 1 integer"),
+        ("certified", "What left: 1 integer"),
         ("compact", "What left: 144 integers"),
         ("none", "What left: 4,800 integers"),
     ],
@@ -58,7 +58,7 @@ def test_one_integer_is_one_integer(privacy: str, title: str) -> None:
 
 @pytest.mark.parametrize("value", [-3, 0, 4, -700, 32767])
 def test_an_integer_is_written_and_not_a_square_of_one_colour(value: int) -> None:
-    spec = Bundle.load().preset("private").spec
+    spec = Bundle.load().preset("certified").spec
     panel = demo_picture._release(np.array([value], np.int16), spec)
     assert panel.image.size == (demo_picture.PANEL, demo_picture.PANEL)
     shares = [count / demo_picture.PANEL**2 for count, _ in panel.image.getcolors(1 << 16) or []]
@@ -66,19 +66,19 @@ def test_an_integer_is_written_and_not_a_square_of_one_colour(value: int) -> Non
 
 
 def test_few_numbers_are_written_out() -> None:
-    spec = Bundle.load().preset("private").spec
+    spec = Bundle.load().preset("certified").spec
     written = demo_picture._release(np.arange(-8, 8, dtype=np.int8), spec).image
     assert written.size == (demo_picture.PANEL, demo_picture.PANEL)
     assert demo_picture._release(np.zeros(demo_picture.MAX_WRITTEN + 1, np.int8), spec).image.size != written.size
 
 
 def test_a_bundle_without_a_decoder_has_one_row() -> None:
-    spec = Bundle.load().preset("private").spec
+    spec = Bundle.load().preset("certified").spec
     one = demo_picture.journey_picture(PIXELS, np.zeros(1, np.int16), spec, bytes(90), None)
     assert one.height < 500 < one.width
 
 
-@pytest.mark.parametrize("privacy", ["private", "none"])
+@pytest.mark.parametrize("privacy", ["certified", "none"])
 def test_a_photo_that_would_be_refused_starts_no_worker(
     privacy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

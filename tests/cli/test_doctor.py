@@ -274,7 +274,7 @@ def test_a_bundle_without_gate_and_attack_decoder_is_fine(doctor: Doctor, certs:
     ("text", "message"),
     [
         ("[diagnose]\nconect = 'tcp://x:1'\n", "FILE:2: unknown setting 'conect' for diagnose"),
-        ("[diagnos]\nprivacy = 'private'\n", "[diagnos] in FILE is not a command"),
+        ("[diagnos]\nprivacy = 'certified'\n", "[diagnos] in FILE is not a command"),
         ("cert = 'certs'\n", "FILE:1: no command knows the setting 'cert'"),
     ],
 )
@@ -291,7 +291,7 @@ def test_a_preset_that_the_bundle_lacks_is_an_error(
 ) -> None:
     (tmp_path / "s.toml").write_text("[diagnose]\nprivacy = 'privat'\n")
     assert said(doctor(config=tmp_path / "s.toml"), "error") == ["the bundle has no preset 'privat'"]
-    monkeypatch.setenv("SECURESPLIT_PRIVACY", "private")
+    monkeypatch.setenv("SECURESPLIT_PRIVACY", "certified")
     assert said(doctor(config=tmp_path / "s.toml"), "error") == []
 
 

@@ -220,7 +220,7 @@ def test_no_tag_travels() -> None:
     for text in NAMED.values():
         assert text.encode() in named
         assert text.encode() not in done.stdout
-    releaser = Releaser(Bundle.load(None), bytes(32), privacy="private")
+    releaser = Releaser(Bundle.load(None), bytes(32), privacy="certified")
     releases = [releaser.release(io.BytesIO(content)).release for content in (plain, named, saved(MOLE, "PNG"))]
     assert (releases[0] == releases[1]).all()
     assert (releases[0] == releases[2]).all()

@@ -34,7 +34,7 @@ def test_the_ready_line_says_where_what_and_until_when(worker: Worker) -> None:
     assert "certificate until 20" in worker.ready_line
 
 
-@pytest.mark.parametrize("preset", ["compact", "private", "none", "8"])
+@pytest.mark.parametrize("preset", ["compact", "certified", "none", "8"])
 def test_json_is_the_contract(worker: Worker, securesplit: Command, draw_photo: DrawPhoto, preset: str) -> None:
     where = ["--connect", worker.endpoint, "--certs", worker.certs]
     done = securesplit("diagnose", draw_photo(1), *where, "--privacy", preset, "--format", "json")
@@ -46,8 +46,8 @@ def test_json_is_the_contract(worker: Worker, securesplit: Command, draw_photo: 
     assert (answer["label"] == "malignant") == (answer["probabilities"]["malignant"] >= answer["threshold"])
     assert answer["model"] == {"name": Bundle.load().manifest.name, "id": Bundle.load().id}
     assert set(answer["timing_ms"]) == {"load", "head", "privacy", "round_trip", "tail", "total"}
-    noisy = preset in {"private", "8"}
-    assert answer["privacy"]["preset"] == ("private" if noisy else preset)
+    noisy = preset in {"certified", "8"}
+    assert answer["privacy"]["preset"] == ("certified" if noisy else preset)
     assert (answer["privacy"]["epsilon"] is not None) == noisy
     assert answer["privacy"]["device"]["photos"] >= 1
     if preset == "8":
@@ -151,7 +151,7 @@ def test_every_promise_is_per_photo_and_per_device(
     assert again["privacy"]["identification_bound_n1000"] <= 6.001e-3
     assert again["privacy"]["device"]["photos"] == 4
     text = securesplit("diagnose", photos[0], *where, "--explain").stdout
-    assert "The server learned of this photo: 1 integer with noise (preset private), and its answer." in text
+    assert "The server learned of this photo: 1 integer with noise (preset certified), and its answer." in text
     assert "The server learned of this device: 4 photos so far, which it can link to each other." in text
     assert "Nothing is certified about how often it picks their owner out of 1,000" in text
     shown = [float(share) for share in re.findall(r"at most ([0-9.]+)% of the time", text)]
@@ -162,10 +162,10 @@ def test_what_the_ledger_prints_is_no_smaller_than_what_holds(
     securesplit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECURESPLIT_STATE", str(tmp_path))
-    loss = Bundle.load().preset("private").spec.loss
+    loss = Bundle.load().preset("certified").spec.loss
     with Ledger(tmp_path) as ledger:
         for number in range(3):
-            ledger.spend(bytes([number] * 16), bytes([number] * 16), loss, preset="private", bundle_id="sha256:0")
+            ledger.spend(bytes([number] * 16), bytes([number] * 16), loss, preset="certified", bundle_id="sha256:0")
     total, one = loss.times(3), securesplit("ledger").stdout
     spent, _, _, named = next(line.split()[2:] for line in one.splitlines() if line.startswith("total"))
     assert total.epsilon() <= float(spent) < total.epsilon() + 0.01
@@ -190,7 +190,7 @@ def test_a_lost_noise_secret_is_told(
 
 def test_the_same_photo_gives_the_same_answer_even_with_noise(worker: Worker, draw_photo: DrawPhoto) -> None:
     photo = draw_photo(5)
-    with Client(worker.endpoint, certs=worker.certs, privacy="private") as client:
+    with Client(worker.endpoint, certs=worker.certs, privacy="certified") as client:
         answers = [client.diagnose(photo) for _ in range(3)]
     assert len({a.malignant for a in answers}) == 1
     assert {a.privacy.releases for a in answers} == {1}
@@ -209,12 +209,12 @@ def test_release_is_what_the_client_sends(
     worker: Worker, securesplit: Command, draw_photo: DrawPhoto, tmp_path: Path
 ) -> None:
     photos = [draw_photo(seed) for seed in (1, 2)]
-    done = securesplit("release", *photos, "--out", tmp_path / "r.npz", "--privacy", "private")
+    done = securesplit("release", *photos, "--out", tmp_path / "r.npz", "--privacy", "certified")
     assert done.returncode == 0, done.stderr
-    spec = Bundle.load().preset("private").spec
+    spec = Bundle.load().preset("certified").spec
     with (
         np.load(tmp_path / "r.npz", allow_pickle=False) as stored,
-        Client(worker.endpoint, certs=worker.certs, privacy="private") as client,
+        Client(worker.endpoint, certs=worker.certs, privacy="certified") as client,
     ):
         assert stored["photo"].tolist() == [str(p) for p in photos]
         assert stored["release"].shape == (2, *spec.shape)
@@ -231,7 +231,7 @@ def test_release_without_noise_is_the_clean_grid(securesplit: Command, draw_phot
         assert securesplit("release", *photos, "--out", out, "--privacy", "1", *extra).returncode == 0
         with np.load(out) as stored:
             releases.append(stored["release"].astype(int))
-    spec = Bundle.load().preset("private").spec
+    spec = Bundle.load().preset("certified").spec
     noisy, clean = releases
     assert (noisy != clean).any()
     assert (np.linalg.norm(clean, axis=1) * spec.step <= spec.clip_norm).all()
@@ -304,5 +304,5 @@ def test_a_bundle_without_an_attack_decoder_says_so(
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     done = securesplit("release", draw_photo(1), "--model", bundle, "--rebuilt", "--out", tmp_path / "r.npz")
     assert done.returncode == 2
-    assert "no attack decoder for preset private" in done.stderr
+    assert "no attack decoder for preset certified" in done.stderr
     assert "hint: leave --rebuilt out" in done.stderr

@@ -105,7 +105,7 @@ def test_a_phone_photo_is_answered_with_its_own_figures(
         return released
 
     monkeypatch.setattr(Releaser, "release_loaded", by_phone)
-    for privacy, auc in (("none", figures["none"]["auc"]), ("private", figures["private"]["auc"]), ("8", None)):
+    for privacy, auc in (("none", figures["none"]["auc"]), ("certified", figures["certified"]["auc"]), ("8", None)):
         with Client(worker.endpoint, credentials=worker.client_credentials, privacy=privacy) as client:
             answer = client.diagnose(draw_photo(1)).to_json()
         assert answer["kind"] == "phone"

@@ -21,16 +21,16 @@ def test_the_default_bundle_is_whole_and_small() -> None:
 
 def test_the_manifest_says_what_was_measured() -> None:
     manifest = Bundle.load().manifest
-    assert {"none", "compact", "private"} <= set(manifest.presets)
+    assert {"none", "compact", "certified"} <= set(manifest.presets)
     for preset in manifest.presets.values():
         assert 0.5 < preset.quality["test"]["auc"] < 1
         assert 0 < preset.threshold < 1
     assert "NC" in manifest.licence
-    assert manifest.presets["private"].spec.sigma_per_clip > 0
+    assert manifest.presets["certified"].spec.sigma_per_clip > 0
     assert manifest.default_preset != "none"
 
 
-@pytest.mark.parametrize("preset", ["none", "compact", "private"])
+@pytest.mark.parametrize("preset", ["none", "compact", "certified"])
 def test_head_and_tail_fit_each_other(preset: str) -> None:
     bundle = Bundle.load()
     head, tail = bundle.open_head(), bundle.open_tail()
@@ -41,7 +41,7 @@ def test_head_and_tail_fit_each_other(preset: str) -> None:
     logits = tail(preset, releases)
     assert logits.shape == (6,)
     assert np.isfinite(logits).all()
-    assert len(set(logits)) == len({r.tobytes() for r in releases}) > 1  # `private` has six values in all
+    assert len(set(logits)) == len({r.tobytes() for r in releases}) > 1  # `certified` has six values in all
     assert tail(preset, releases[:1])[0] == logits[0]
 
 
@@ -53,8 +53,8 @@ def test_levels_are_optional_and_outside_the_identity(folder: Path) -> None:
     file.write_text(json.dumps(raw))
     old, new = Bundle.load(folder), Bundle.load()
     assert old.id == new.id
-    assert old.preset("private").spec.levels is None
-    assert new.preset("private").spec.loss.epsilon() < 0.8 * old.preset("private").spec.loss.epsilon()
+    assert old.preset("certified").spec.levels is None
+    assert new.preset("certified").spec.loss.epsilon() < 0.8 * old.preset("certified").spec.loss.epsilon()
 
 
 def test_every_release_has_a_shape_of_its_own() -> None:

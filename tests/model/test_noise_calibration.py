@@ -12,7 +12,7 @@ from securesplit.model import Bundle, Calibration, NoiseCalibration, Preset
 from securesplit.privacy.release import ReleaseSpec
 from securesplit.results import Accuracy
 
-SPEC = ReleaseSpec("private", (1,), "int16", step=1 / 3, clip_norm=1.0, sigma_per_clip=0.1)
+SPEC = ReleaseSpec("certified", (1,), "int16", step=1 / 3, clip_norm=1.0, sigma_per_clip=0.1)
 
 
 def measured(auc: float) -> dict[str, dict[str, float]]:
@@ -99,9 +99,9 @@ def test_an_epsilon_that_leaves_nothing_is_called_chance(epsilon: float) -> None
 def test_no_threshold_of_the_default_bundle_lies_at_an_answer() -> None:
     """A release of few levels has few answers; none of them may hang on the last bit of a comparison."""
     bundle = Bundle.load()
-    preset, tail = bundle.preset("private"), bundle.open_tail()
+    preset, tail = bundle.preset("certified"), bundle.open_tail()
     lowest, highest = preset.spec.levels or (0, 0)
-    logits = [float(tail("private", np.array([[y]], np.int16))[0]) for y in range(lowest - 100, highest + 101)]
+    logits = [float(tail("certified", np.array([[y]], np.int16))[0]) for y in range(lowest - 100, highest + 101)]
     own = NoiseCalibration(preset.spec.sigma_per_clip, preset.calibration, preset.threshold)
     for read in (own, *preset.noise_calibrations):
         distances = [abs(read.calibration.probability(logit) - read.threshold) for logit in logits]
@@ -114,16 +114,16 @@ def test_at_epsilon_1_no_default_answer_is_certain() -> None:
     preset, tail = choose_preset(bundle, "1"), bundle.open_tail()
     sigma = float(preset.spec.sigma_squared) ** 0.5
     releases = np.linspace(-3 * sigma, 3 * sigma, 9).round().astype(np.int16)
-    probabilities = [preset.calibration.probability(float(tail("private", r[None, None])[0])) for r in releases]
+    probabilities = [preset.calibration.probability(float(tail("certified", r[None, None])[0])) for r in releases]
     assert probabilities == sorted(probabilities)
     assert probabilities[0] > 0.03
     assert probabilities[-1] < 0.6
-    own = bundle.preset("private").calibration
-    assert own.probability(float(tail("private", releases[-1:, None])[0])) > 0.8  # which is what it would have said
+    own = bundle.preset("certified").calibration
+    assert own.probability(float(tail("certified", releases[-1:, None])[0])) > 0.8  # which is what it would have said
 
 
 def test_more_noise_makes_default_answers_less_certain() -> None:
-    noise_calibrations = Bundle.load().preset("private").noise_calibrations
+    noise_calibrations = Bundle.load().preset("certified").noise_calibrations
     scales = [r.calibration.scale for r in noise_calibrations]
     assert len(scales) >= 5
     assert scales == sorted(scales, reverse=True)

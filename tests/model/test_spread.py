@@ -57,10 +57,10 @@ def test_a_manifest_keeps_it_and_its_identity() -> None:
     }
     changed = replace(bundle, presets=presets)
     assert changed.identity == bundle.identity
-    assert manifest.parse(changed.to_text().encode()).presets["private"].spread == SPREAD
-    mixed = replace(presets["private"], spread=replace(SPREAD, logits=(-3.0, 0.0, 1.0)))
+    assert manifest.parse(changed.to_text().encode()).presets["certified"].spread == SPREAD
+    mixed = replace(presets["certified"], spread=replace(SPREAD, logits=(-3.0, 0.0, 1.0)))
     with pytest.raises(Exception, match="different logits"):
-        manifest.parse(replace(bundle, presets={**presets, "private": mixed}).to_text().encode())
+        manifest.parse(replace(bundle, presets={**presets, "certified": mixed}).to_text().encode())
 
 
 def test_the_interval_covers_answer_and_calibration_error() -> None:
@@ -78,11 +78,11 @@ def test_the_interval_covers_answer_and_calibration_error() -> None:
 def test_more_noise_widens_the_interval_unmeasured_gives_none() -> None:
     bundle, logit = Bundle.load(), -2.0
     widths = []
-    for privacy in ("private", "40", "8"):
+    for privacy in ("certified", "40", "8"):
         spread = choose_preset(bundle, privacy).spread
         assert spread is not None
         low, high = spread.at(logit)
         widths.append(high - low)
     assert widths == sorted(widths)
     assert widths[-1] > 0.8, "at epsilon 8 another draw of the noise may give nearly any answer"
-    assert replace(bundle.preset("private"), noise_calibrations=()).with_epsilon(8, DELTA).spread is None
+    assert replace(bundle.preset("certified"), noise_calibrations=()).with_epsilon(8, DELTA).spread is None

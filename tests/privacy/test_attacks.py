@@ -143,7 +143,7 @@ def test_baselines_where_a_class_is_never_seen():
     assert baselines.random_of_class(known, np.array([True]), 1).shape == (1, SIDE, SIDE, 3)
 
 
-SPEC = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.5)
+SPEC = ReleaseSpec("certified", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.5)
 
 
 def gallery(count, seed=1, spec=SPEC):
@@ -155,9 +155,9 @@ def gallery(count, seed=1, spec=SPEC):
 @pytest.mark.parametrize("candidates", [10, 100, 1000])
 def test_identification_never_beats_its_certified_bound(sigma, candidates):
     """The optimal attacker, exact noise, and a gallery on the clip sphere, the attacker's best case."""
-    spec = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=sigma)
+    spec = ReleaseSpec("certified", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=sigma)
     clean = gallery(candidates, spec=spec)
-    observed = Surface("private", spec).observe(clean, seed=5)
+    observed = Surface("certified", spec).observe(clean, seed=5)
     hits = metrics.top_k(-baselines.squared_distances(clean, observed), np.arange(candidates), 1)
     bound = spec.loss.identification_bound(candidates)
     assert hits.mean() <= bound + 3 * math.sqrt(bound * (1 - bound) / candidates)
@@ -166,7 +166,7 @@ def test_identification_never_beats_its_certified_bound(sigma, candidates):
 def test_two_opposite_photos_meet_the_exact_rate():
     """Two candidates 2 C apart: the optimal attacker is right Φ(C/σ) of the time, no more and no less."""
     clean = np.array([[1.0, 0, 0, 0], [-1.0, 0, 0, 0]] * 4000, np.float32)
-    observed = Surface("private", SPEC).observe(clean, seed=6)
+    observed = Surface("certified", SPEC).observe(clean, seed=6)
     picks = baselines.nearest_index(clean[:2], observed)
     rate = (picks == np.arange(len(clean)) % 2).mean()
     expected = (1 + math.erf(1 / 0.5 / math.sqrt(2))) / 2
@@ -180,9 +180,9 @@ def test_the_whole_batch_is_assigned_when_there_is_no_noise():
 
 
 def test_the_whole_batch_at_once_helps():
-    spec = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.2)
+    spec = ReleaseSpec("certified", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.2)
     clean = gallery(60, spec=spec)
-    observed = Surface("private", spec).observe(clean, seed=2)
+    observed = Surface("certified", spec).observe(clean, seed=2)
     distances = baselines.squared_distances(clean, observed)
     assert identification.assign(distances, 1).mean() > metrics.top_k(-distances, np.arange(60), 1).mean()
 
@@ -193,14 +193,14 @@ def test_nobody_s_position_tells_whose_release_it_is():
     assert right.mean() == pytest.approx(1 / 50, abs=4 * math.sqrt(1 / 50 / 50 / 200) * 2)
 
 
-COARSE = ReleaseSpec("private", (1,), "int8", step=0.5, clip_norm=1.0, sigma_per_clip=0.15)
+COARSE = ReleaseSpec("certified", (1,), "int8", step=0.5, clip_norm=1.0, sigma_per_clip=0.15)
 
 
 @pytest.mark.parametrize("releases", [1, 4, 64])
 def test_few_values_bound_identification_whatever_is_repeated(releases):
     """The optimal attacker on five values: at most five times a guess, from one release or from many."""
     clean = gallery(1000, spec=COARSE)
-    observed = Surface("private", COARSE).observe(clean, seed=3, releases=releases)
+    observed = Surface("certified", COARSE).observe(clean, seed=3, releases=releases)
     hits = metrics.top_k(-baselines.squared_distances(clean, observed), np.arange(1000), 1)
     bound = COARSE.repeated(releases).identification_bound(1000)
     assert bound <= 5.001e-3
@@ -208,7 +208,7 @@ def test_few_values_bound_identification_whatever_is_repeated(releases):
 
 
 def test_the_noise_of_a_coarse_grid_is_smaller_than_its_parameter():
-    surface = Surface("private", COARSE)
+    surface = Surface("certified", COARSE)
     drawn = surface.observe(np.zeros((4000, 1), np.float32), seed=1)
     assert surface.sigma == pytest.approx(float(drawn.std()), rel=0.2)
     assert surface.sigma < 0.5 * COARSE.sigma_per_clip
@@ -283,7 +283,7 @@ def test_attribute_probe():
 
 def test_observation_of_several_releases_is_their_mean():
     clean = np.zeros((400, 4), np.float32)
-    surface = Surface("private", SPEC)
+    surface = Surface("certified", SPEC)
     for releases in (1, 4, 16):
         spread = surface.observe(clean, seed=1, releases=releases).std()
         assert spread == pytest.approx(surface.sigma_of_mean(releases), rel=0.06)

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory):
     out = tmp_path_factory.mktemp("audit")
-    context = suite.prepare(Bundle.load(), None, out, TINY, ("none", "private"), lambda _: None)
+    context = suite.prepare(Bundle.load(), None, out, TINY, ("none", "certified"), lambda _: None)
     audit = report.finish(suite.run(context, lambda _: None))
     files = report.write(audit, context, out)
     return context, audit, files, out
@@ -89,11 +89,11 @@ def test_the_tables_can_be_quoted(audited):
 
 
 def test_every_attack_is_run_or_says_why_not(found):
-    for preset in ("none", "private"):
+    for preset in ("none", "certified"):
         mine = [r for r in found["results"] if r.get("preset") == preset]
         assert {f"A{i}" for i in (0, 1, 2, 3, 4, 6, 7, 8)} <= {r.get("attack") for r in mine}
         assert all(r["reason"] for r in mine if r["kind"] == "not run")
-    assert "A5" in {r.get("attack") for r in found["results"] if r.get("preset") == "private"}
+    assert "A5" in {r.get("attack") for r in found["results"] if r.get("preset") == "certified"}
     left_out = {r["reason"] for r in found["results"] if r["kind"] == "not run"}
     assert "50 photos cannot make a gallery of 100" in left_out
 
@@ -101,7 +101,7 @@ def test_every_attack_is_run_or_says_why_not(found):
 def test_a_second_run_goes_on_where_the_first_ended(audited):
     context, audit, _, out = audited
     lines = []
-    again = suite.prepare(Bundle.load(), None, out, TINY, ("none", "private"), lines.append)
+    again = suite.prepare(Bundle.load(), None, out, TINY, ("none", "certified"), lines.append)
     repeated = suite.run(again, lines.append)
     warning, *steps = lines  # of `none`, which does not protect
     assert warning.startswith("warning: ")

@@ -23,7 +23,7 @@ def test_two_sentences_come_first() -> None:
     first, second = verdict.sentences(audit)
     assert re.fullmatch(r"All \d+ promises were kept\.", first)
     assert second == (
-        "The strongest attack came this far from a guess to the photo: private 0 %, compact 50 %, none 50 % "
+        "The strongest attack came this far from a guess to the photo: certified 0 %, compact 50 %, none 50 % "
         "(compact and none promise nothing about it)."
     )
     text = text_of(page_of(audit))
@@ -32,28 +32,29 @@ def test_two_sentences_come_first() -> None:
 
 
 def test_a_broken_promise_is_named_and_how_surely() -> None:
-    audit = finished({"private": "proven"}, *results_of("private"))
+    audit = finished({"certified": "proven"}, *results_of("certified"))
     first = verdict.sentences(audit)[0]
-    assert re.match(r"\d of \d+ promises were broken: private, best MSE skill", first)
+    assert re.match(r"\d of \d+ promises were broken: certified, best MSE skill", first)
     assert first.endswith("; ….")
     assert "class='verdict failed'" in page_of(audit)
-    close = [r for r in results_of("private", skill=0.001) if r["kind"] == "summary"]
+    close = [r for r in results_of("certified", skill=0.001) if r["kind"] == "summary"]
     close[0]["auc_lost"] = Estimate(0.012, 0.001, 0.02)
-    first = verdict.sentences(finished({"private": "proven"}, *close))[0]
+    first = verdict.sentences(finished({"certified": "proven"}, *close))[0]
     assert re.match(
-        r"1 of 6 promises was broken: private, AUC lost against undefended \(by no more than these photos", first
+        r"1 of 6 promises was broken: certified, AUC lost against undefended \(by no more than these photos", first
     )
 
 
 def test_what_is_not_judged_and_what_is_void_is_said() -> None:
-    open_ = [*results_of("private", skill=0.001)]
+    open_ = [*results_of("certified", skill=0.001)]
     assert re.match(
-        r"No promise was broken, but 1 of \d+ could not", verdict.sentences(finished({"private": "proven"}, *open_))[0]
+        r"No promise was broken, but 1 of \d+ could not",
+        verdict.sentences(finished({"certified": "proven"}, *open_))[0],
     )
-    void = finished({"private": "proven"}, *open_, control=CONTROL | {"ssim": estimate(0.2)})
+    void = finished({"certified": "proven"}, *open_, control=CONTROL | {"ssim": estimate(0.2)})
     assert verdict.sentences(void)[0].startswith("This audit is void: the attacks did not recover")
     assert "class='verdict void'" in page_of(void)
-    nothing = finished({"private": "proven"})
+    nothing = finished({"certified": "proven"})
     assert verdict.sentences(nothing)[1] == "No attack that rebuilds photos was run."
 
 
@@ -62,8 +63,8 @@ def test_what_was_never_promised_is_not_shown_as_failed() -> None:
     assert "class='failed'" not in page
     assert page.count("promises nothing about the photo") == 2
     assert "keeps its promises" in page
-    private, compact = (re.search(rf"<details( open)?><summary>{name}:", page) for name in ("private", "compact"))
-    assert private
+    certified, compact = (re.search(rf"<details( open)?><summary>{name}:", page) for name in ("certified", "compact"))
+    assert certified
     assert compact
     assert compact[1] is None, "what needs no attention is shut"
 

@@ -36,9 +36,9 @@ def test_what_was_never_promised_fails_nothing(preset, request_bytes):
 
 @pytest.mark.parametrize("claim", ["proven", "measured", "cryptographic"])
 def test_a_broken_promise_fails(claim):
-    audit = finished({"none": "none", "private": claim}, *results_of("none"), *results_of("private"))
+    audit = finished({"none": "none", "certified": claim}, *results_of("none"), *results_of("certified"))
     assert audit.state == "failed"
-    assert {goal.preset for goal in audit.goals if goal.state == "failed"} == {"private"}
+    assert {goal.preset for goal in audit.goals if goal.state == "failed"} == {"certified"}
 
 
 def test_what_every_device_does_is_promised_by_every_preset():
@@ -50,8 +50,8 @@ def test_what_every_device_does_is_promised_by_every_preset():
 
 
 def test_a_name_is_a_promise():
-    """`private` without noise, or with noise that hides nothing, is held to what its name says."""
-    spec = Bundle.load().preset("private").spec
+    """`certified` without noise, or with noise that hides nothing, is held to what its name says."""
+    spec = Bundle.load().preset("certified").spec
     assert claim_of(spec) == "proven"
     assert claim_of(replace(spec, sigma_per_clip=0.0)) == "measured"
     for name in ("none", "compact"):

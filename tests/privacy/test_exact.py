@@ -15,7 +15,7 @@ from securesplit.privacy.accounting import NO_LOSS, compose, loss_of, zcdp_epsil
 from securesplit.privacy.exact import IntegerReleases, delta
 from securesplit.privacy.release import ReleaseSpec
 
-SHIPPED = ReleaseSpec("private", (1,), "int16", step=1 / 3, clip_norm=1.0, sigma_per_clip=0.1167, levels=(-3, 2))
+SHIPPED = ReleaseSpec("certified", (1,), "int16", step=1 / 3, clip_norm=1.0, sigma_per_clip=0.1167, levels=(-3, 2))
 
 
 @pytest.fixture(autouse=True)

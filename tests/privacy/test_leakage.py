@@ -12,7 +12,7 @@ from securesplit.privacy.accounting import ROUNDING_VARIANCE, compose, identific
 from securesplit.privacy.leakage import maximal_leakage
 from securesplit.privacy.release import ReleaseSpec
 
-COARSE = ReleaseSpec("private", (1,), "int16", step=0.5, clip_norm=1.0, sigma_per_clip=0.15)
+COARSE = ReleaseSpec("certified", (1,), "int16", step=0.5, clip_norm=1.0, sigma_per_clip=0.15)
 
 
 SIX = replace(COARSE, step=1 / 3, sigma_per_clip=0.1167, levels=(-3, 2))

@@ -22,7 +22,7 @@ LOSS = loss_of(48.0**2, 2 * 40.0, 4)
 NOVEMBER, DECEMBER = 1_793_534_400.0, 1_796_126_400.0  # 2026-11-01 and 2026-12-01, UTC
 
 
-def spend(book, name, *, loss=LOSS, photo=None, budget=None, preset="private"):
+def spend(book, name, *, loss=LOSS, photo=None, budget=None, preset="certified"):
     photo = name if photo is None else photo
     return book.spend(bytes([name]) * 16, bytes([photo]) * 16, loss, preset=preset, bundle_id="sha256:0", budget=budget)
 
@@ -123,7 +123,7 @@ sys.stdin.readline()
 for i in range(100_000):
     name = bytes([who]) + i.to_bytes(15)
     try:
-        book.spend(name, name, loss_of(48.0**2, 80.0, 4), preset="private", bundle_id="b", budget=budget)
+        book.spend(name, name, loss_of(48.0**2, 80.0, 4), preset="certified", bundle_id="b", budget=budget)
     except BudgetError:
         break
     print(name.hex(), flush=True)

@@ -15,7 +15,7 @@ from securesplit.errors import CredentialError
 from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.release import ReleaseSpec, release
 
-SPEC = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.3)
+SPEC = ReleaseSpec("certified", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.3, stored_as="private")
 BUNDLE = bytes(range(32))
 
 
@@ -44,7 +44,7 @@ def test_anything_else_changes_the_noise(pixels):
         released(source, other),
         released(source, turned),
         released(source, pixels, bundle=bytes(32)),
-        released(source, pixels, spec=replace(SPEC, preset="other")),
+        released(source, pixels, spec=replace(SPEC, stored_as="other")),
         released(source, pixels, spec=replace(SPEC, sigma_per_clip=0.300001)),
         released(NoiseSource(b"\1" * 32), pixels),
     ]
@@ -61,7 +61,7 @@ def test_every_field_of_the_key_starts_another_stream(pixels):
         source.sampler(other, BUNDLE, SPEC),
         source.sampler(pixels.reshape(75, 300, 3), BUNDLE, SPEC),
         source.sampler(pixels, bytes(32), SPEC),
-        source.sampler(pixels, BUNDLE, replace(SPEC, preset="other")),
+        source.sampler(pixels, BUNDLE, replace(SPEC, stored_as="other")),
         source.sampler(pixels, BUNDLE, replace(SPEC, sigma_per_clip=0.300001)),
         NoiseSource(b"\1" * 32).sampler(pixels, BUNDLE, SPEC),
     ]

@@ -12,7 +12,7 @@ from securesplit.errors import BundleError, ConfigError
 from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.release import ReleaseSpec, from_grid, release, saturate, to_grid
 
-PRIVATE = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.3)
+NOISY = ReleaseSpec("certified", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.3)
 COMPACT = ReleaseSpec("compact", (2, 3), "int8", step=0.05)
 
 floats = st.floats(-(2.0**100), 2.0**100, width=32)
@@ -23,7 +23,7 @@ norms = st.floats(1e-3, 1e3)
 @given(hnp.arrays(np.float32, 7, elements=floats), steps, norms)
 @settings(max_examples=300, deadline=None)
 def test_truncation_never_raises_the_norm(embedding, step, clip_norm):
-    spec = ReleaseSpec("private", (7,), "int16", step, clip_norm, 1.0)
+    spec = ReleaseSpec("certified", (7,), "int16", step, clip_norm, 1.0)
     grid = to_grid(embedding, spec)
     assert sum(int(v) ** 2 for v in grid) <= (Fraction(clip_norm) / Fraction(step)) ** 2
     within = np.linalg.norm(embedding.astype(np.float64)) <= clip_norm
@@ -33,7 +33,7 @@ def test_truncation_never_raises_the_norm(embedding, step, clip_norm):
 
 def test_an_embedding_on_the_sphere_stays_within_exactly():
     # 3-4-5: the norm is the clip norm itself, where a rounding error would show
-    spec = ReleaseSpec("private", (2,), "int16", step=0.1, clip_norm=0.5, sigma_per_clip=1.0)
+    spec = ReleaseSpec("certified", (2,), "int16", step=0.1, clip_norm=0.5, sigma_per_clip=1.0)
     for angle in np.linspace(0, 2 * math.pi, 10_001):
         grid = to_grid(np.array([math.cos(angle), math.sin(angle)], np.float32) * 7, spec)
         assert int(grid @ grid) <= spec.clip_steps**2
@@ -55,7 +55,7 @@ def test_round_trip_is_within_a_step():
 
 
 def test_noise_is_added_on_the_grid_and_saturated():
-    spec = ReleaseSpec("private", (4,), "int8", step=1 / 64, clip_norm=1.0, sigma_per_clip=4.0)
+    spec = ReleaseSpec("certified", (4,), "int8", step=1 / 64, clip_norm=1.0, sigma_per_clip=4.0)
     pixels = np.zeros((2, 2, 3), np.uint8)
     embedding = np.full(4, 0.5, np.float32)
     source = NoiseSource(bytes(32))
@@ -66,14 +66,14 @@ def test_noise_is_added_on_the_grid_and_saturated():
 
 def test_a_private_preset_never_goes_without_its_noise():
     with pytest.raises(ValueError, match="asks for noise"):
-        release(np.zeros(4, np.float32), PRIVATE, None)
+        release(np.zeros(4, np.float32), NOISY, None)
 
 
 def test_noise_of_another_variance_is_refused():
-    other = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.1)
+    other = ReleaseSpec("certified", (4,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.1)
     sampler = NoiseSource(bytes(32)).sampler(np.zeros((1, 1, 3), np.uint8), bytes(32), other)
     with pytest.raises(ValueError, match="asks for noise"):
-        release(np.zeros(4, np.float32), PRIVATE, sampler)
+        release(np.zeros(4, np.float32), NOISY, sampler)
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,10 @@ def test_noise_of_another_variance_is_refused():
 )
 def test_a_broken_embedding_is_refused(embedding):
     with pytest.raises(BundleError):
-        to_grid(embedding, PRIVATE)
+        to_grid(embedding, NOISY)
 
 
-SIX = ReleaseSpec("private", (1,), "int16", step=1 / 3, clip_norm=1.0, sigma_per_clip=0.1167, levels=(-3, 2))
+SIX = ReleaseSpec("certified", (1,), "int16", step=1 / 3, clip_norm=1.0, sigma_per_clip=0.1167, levels=(-3, 2))
 
 
 @given(st.floats(-10, 10, width=32))
@@ -126,7 +126,14 @@ def test_levels_that_cannot_be_are_refused(change):
     ],
 )
 def test_a_contradictory_preset_is_refused(change):
-    good = {"preset": "private", "shape": (4,), "dtype": "int16", "step": 0.1, "clip_norm": 1.0, "sigma_per_clip": 0.3}
+    good = {
+        "preset": "certified",
+        "shape": (4,),
+        "dtype": "int16",
+        "step": 0.1,
+        "clip_norm": 1.0,
+        "sigma_per_clip": 0.3,
+    }
     ReleaseSpec(**good)
     with pytest.raises(BundleError):
         ReleaseSpec(**(good | change))
@@ -134,22 +141,22 @@ def test_a_contradictory_preset_is_refused(change):
 
 @given(steps, norms, st.floats(1e-3, 100))
 def test_the_variance_is_never_rounded_down(step, clip_norm, sigma):
-    spec = ReleaseSpec("private", (4,), "int16", step, clip_norm, sigma)
+    spec = ReleaseSpec("certified", (4,), "int16", step, clip_norm, sigma)
     assert spec.sigma_squared >= (Fraction(sigma) * Fraction(clip_norm) / Fraction(step)) ** 2
 
 
 @given(st.floats(0.05, 200))
 @settings(max_examples=50, deadline=None)
 def test_asking_for_an_epsilon_gives_at_most_that_epsilon(epsilon):
-    spec = PRIVATE.with_epsilon(epsilon)
+    spec = NOISY.with_epsilon(epsilon)
     assert epsilon * 0.999 <= spec.loss.epsilon() <= epsilon
-    assert (spec.shape, spec.dtype, spec.step, spec.clip_norm) == (PRIVATE.shape, "int16", PRIVATE.step, 1.0)
+    assert (spec.shape, spec.dtype, spec.step, spec.clip_norm) == (NOISY.shape, "int16", NOISY.step, 1.0)
 
 
 @pytest.mark.parametrize("epsilon", [0, -1, math.nan, math.inf])
 def test_a_senseless_epsilon_is_refused(epsilon):
     with pytest.raises(ConfigError):
-        PRIVATE.with_epsilon(epsilon)
+        NOISY.with_epsilon(epsilon)
 
 
 def test_no_epsilon_without_a_clip_norm():

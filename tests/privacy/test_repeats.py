@@ -34,13 +34,13 @@ def edited(bundle):
             row, column, channel = [*rng.integers(0, side, 2).tolist(), int(rng.integers(3))]
             version[row, column, channel] ^= 1
             versions.append(version)
-        lesions.append([(version, head(version)["private"]) for version in versions])
+        lesions.append([(version, head(version)["certified"]) for version in versions])
     return lesions
 
 
 def test_edits_of_a_photo_say_little_more_than_its_level(bundle, edited):
     """Their noise-free releases are one level, or two neighbours where the score lies at a threshold."""
-    spec = bundle.preset("private").spec
+    spec = bundle.preset("certified").spec
     for versions in edited:
         levels = {int(to_grid(embedding, spec)[0]) for _, embedding in versions}
         assert max(levels) - min(levels) <= 1
@@ -48,7 +48,7 @@ def test_edits_of_a_photo_say_little_more_than_its_level(bundle, edited):
 
 def test_averaging_edits_ends_at_the_level(bundle, edited):
     """The mean over edits, each with a draw of its own, is a level: nothing finer comes out, and no more than K."""
-    spec, source = bundle.preset("private").spec, NoiseSource(bytes(range(32)))
+    spec, source = bundle.preset("certified").spec, NoiseSource(bytes(range(32)))
     for versions in edited:
         drawn = [release(e, spec, source.sampler(p, bundle.identity, spec))[0] for p, e in versions]
         levels = sorted(int(to_grid(e, spec)[0]) for _, e in versions)
@@ -57,7 +57,7 @@ def test_averaging_edits_ends_at_the_level(bundle, edited):
 
 
 def test_another_device_draws_other_noise_on_the_same_level(bundle, edited):
-    spec = bundle.preset("private").spec
+    spec = bundle.preset("certified").spec
     photo, embedding = edited[0][0]
     level = saturate(to_grid(embedding, spec), spec)[0]
     count = 1000
@@ -70,7 +70,7 @@ def test_another_device_draws_other_noise_on_the_same_level(bundle, edited):
 
 def test_a_stronger_promise_draws_its_own_noise(bundle, edited):
     """Releases of one photo under several ε are several releases: independent, and each with its own ledger name."""
-    spec, source = bundle.preset("private").spec, NoiseSource(bytes(range(32)))
+    spec, source = bundle.preset("certified").spec, NoiseSource(bytes(range(32)))
     photo, _ = edited[0][0]
     specs = [spec, spec.with_epsilon(8), spec.with_epsilon(4), replace(spec, sigma_per_clip=spec.sigma_per_clip + 1e-4)]
     assert len({source.release_id(photo, bundle.identity, s) for s in specs}) == 4
@@ -80,7 +80,7 @@ def test_a_stronger_promise_draws_its_own_noise(bundle, edited):
 
 def test_the_shipped_noise_is_the_accounted_one(bundle):
     """From pixels to the release, as a device does it: every level, thousands of photos."""
-    releaser, spec = Releaser(bundle, bytes(range(32))), bundle.preset("private").spec
+    releaser, spec = Releaser(bundle, bytes(range(32))), bundle.preset("certified").spec
     lowest, highest = spec.levels
     rng, offsets = np.random.default_rng(2), []
     for number in range(3000):
@@ -95,7 +95,7 @@ def test_the_shipped_noise_is_the_accounted_one(bundle):
 
 def test_an_all_knowing_attacker_just_meets_the_bound(bundle):
     """Six photos, one a level: the bound is 97 %, certainty would mean that there is no noise."""
-    spec, source = bundle.preset("private").spec, NoiseSource(bytes(range(32)))
+    spec, source = bundle.preset("certified").spec, NoiseSource(bytes(range(32)))
     lowest, highest = spec.levels
     rng, hits, count = np.random.default_rng(3), 0, 6000
     for number in range(count):

@@ -25,8 +25,8 @@ from training.network.model import shipped_network
 from training.release import encoders, quantizer, regularizers
 from training.release.cache import Cached, split_network
 from training.release.layers import ClipNorm, Squash, TruncateToGrid, release_layers
-from training.release.presets import private
-from training.release.presets.private import PrivateRecipe
+from training.release.presets import certified
+from training.release.presets.certified import CertifiedRecipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
@@ -34,7 +34,7 @@ SIDE = 96
 
 
 def test_the_trained_release_is_the_deployed_one() -> None:
-    spec = ReleaseSpec("private", (4,), "int16", step=1 / 64, clip_norm=1.0)
+    spec = ReleaseSpec("certified", (4,), "int16", step=1 / 64, clip_norm=1.0)
     z = np.random.default_rng(1).normal(0, 0.8, (64, 4)).astype(np.float32)
     trained = keras.ops.convert_to_numpy(TruncateToGrid(spec.step, 32767)(ClipNorm(1.0)(z)))
     deployed = np.stack([from_grid(saturate(to_grid(row, spec), spec), spec) for row in z])
@@ -58,22 +58,24 @@ def test_the_encoder_releases_the_level_of_the_score(count: int) -> None:
     rng = np.random.default_rng(1)
     malignant = rng.random(400) < 0.3
     scores = np.tanh(rng.normal(size=400) + malignant).astype(np.float32)
-    spec = encoders.private_spec(count, 0.15)
+    spec = encoders.certified_spec(count, 0.15)
     fitted = quantizer.fit(scores.astype(np.float64), malignant, count, float(spec.sigma_squared))
     passed = keras.Input((1,))
     score = keras.Model(passed, keras.layers.Identity()(passed))
-    embedding = encoders.private_encoder(score, fitted, spec).predict(scores[:, None], verbose=0)
+    embedding = encoders.certified_encoder(score, fitted, spec).predict(scores[:, None], verbose=0)
     sent = np.array([to_grid(row, spec)[0] for row in embedding])
     near = np.abs(scores[:, None] - fitted.thresholds).min(1) < 1e-5  # float32 may put a score on either side
     assert (sent == fitted.level(scores))[~near].all()
     assert set(sent) == set(range(-(count // 2), count - count // 2))
-    answers = encoders.private_decoder(fitted, spec).predict((np.arange(-9, 10) * spec.step)[:, None], verbose=0)[:, 0]
+    answers = encoders.certified_decoder(fitted, spec).predict((np.arange(-9, 10) * spec.step)[:, None], verbose=0)[
+        :, 0
+    ]
     assert (np.diff(answers) > 0).all()
     reached = np.abs(fitted.values) <= 9
     assert answers[(fitted.values[reached] + 9).astype(int)] == pytest.approx(fitted.logits[reached], abs=1e-3)
 
 
-@pytest.mark.parametrize("names", [(), *((name,) for name in regularizers.NAMES), private.REGULARISERS])
+@pytest.mark.parametrize("names", [(), *((name,) for name in regularizers.NAMES), certified.REGULARISERS])
 def test_members_learn_and_regularisers_hold_them_back(names: Iterable[str]) -> None:
     """Maps whose mean says malignant and site: the score follows the label, and every term costs it something."""
     rng = np.random.default_rng(1)
@@ -82,9 +84,9 @@ def test_members_learn_and_regularisers_hold_them_back(names: Iterable[str]) -> 
     maps = rng.normal(size=(512, 4, 4, 6)) + 3 * np.c_[malignant, site, np.zeros((512, 4))][:, None, None]
     thumbnail = np.repeat(site, 3, axis=1)[:, None, None].astype(np.float16) / 4 + 0.5
     cached = Cached(maps.astype(np.float16), 8 * malignant - 4, malignant, np.arange(512), thumbnail)
-    recipe = PrivateRecipe(members=2, epochs=20, regularisers=dict.fromkeys(names, 0.1), learning_rate=5e-3)
-    score, losses = private.trained_score(cached, site, recipe)
-    assert roc_auc_score(malignant[:, 0], private.scores_of(score, cached)) > 0.9
+    recipe = CertifiedRecipe(members=2, epochs=20, regularisers=dict.fromkeys(names, 0.1), learning_rate=5e-3)
+    score, losses = certified.trained_score(cached, site, recipe)
+    assert roc_auc_score(malignant[:, 0], certified.scores_of(score, cached)) > 0.9
     assert losses[-1] < losses[0]
 
 
@@ -104,7 +106,7 @@ def test_terms_are_large_only_where_the_score_tells() -> None:
 
 
 def test_gradients_pass_the_grid_and_noise_is_there_at_inference() -> None:
-    spec = ReleaseSpec("private", (2,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.5)
+    spec = ReleaseSpec("certified", (2,), "int16", step=1 / 64, clip_norm=1.0, sigma_per_clip=0.5)
     inputs = keras.Input((2,))
     model = keras.Model(inputs, release_layers(spec, keras.layers.Dense(2)(inputs)))
     x = np.ones((8, 2), np.float32)
@@ -140,7 +142,7 @@ def test_one_command_makes_a_bundle_and_goes_on_after_a_kill(tmp_path: Path) -> 
     command = [
         *(sys.executable, "-m", "training.bundle.default", "--data", tmp_path / "data", "--run", tmp_path / "run"),
         *("--out", tmp_path / "bundle", "--backbone", "mobilenet_v2", "--batch", "2", "--views", "1"),
-        *("--compact-epochs", "1", "--private-epochs", "1", "--epochs", "4", "--generations", "2"),
+        *("--compact-epochs", "1", "--certified-epochs", "1", "--epochs", "4", "--generations", "2"),
     ]
     first = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert first.stdout is not None

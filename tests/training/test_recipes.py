@@ -24,7 +24,7 @@ from training.network.model import build_model
 from training.release import encoders, presets, quantizer
 from training.release.cache import Cached, split_network
 from training.release.preset import CutNetwork
-from training.release.presets.private import PrivateRecipe
+from training.release.presets.certified import CertifiedRecipe
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 
@@ -77,17 +77,17 @@ def small_network() -> tuple[keras.Model, keras.Model]:
 
 def test_a_new_number_of_levels_is_one_constant(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recipe, command line, release, quantizer, encoder, decoder and accounting follow it."""
-    monkeypatch.setattr(encoders, "PRIVATE_LEVELS", 9)
+    monkeypatch.setattr(encoders, "CERTIFIED_LEVELS", 9)
     args = default.arguments().parse_args([])
-    assert args.levels == PrivateRecipe().levels == 9
-    spec = encoders.private_spec(args.levels, args.sigma)
+    assert args.levels == CertifiedRecipe().levels == 9
+    spec = encoders.certified_spec(args.levels, args.sigma)
     assert spec.levels == (-4, 4)
     rng = np.random.default_rng(1)
     malignant = rng.random(300) < 0.3
     scores = np.tanh(rng.normal(size=300) + malignant)
     fitted = quantizer.fit(scores, malignant, args.levels, float(spec.sigma_squared))
     passed = keras.Input((1,))
-    encoder = encoders.private_encoder(keras.Model(passed, keras.layers.Identity()(passed)), fitted, spec)
+    encoder = encoders.certified_encoder(keras.Model(passed, keras.layers.Identity()(passed)), fitted, spec)
     sent = {int(to_grid(row, spec)[0]) for row in encoder.predict(scores[:, None].astype(np.float32), verbose=0)}
     assert sent == set(range(-4, 5))
     assert spec.sensitivity == 8

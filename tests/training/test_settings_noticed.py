@@ -19,9 +19,9 @@ from securesplit.atomic import atomic_folder_replacement
 from training.network import run_record
 from training.release import cache, encoders
 from training.release.cache import Cached
-from training.release.presets import private
+from training.release.presets import certified
+from training.release.presets.certified import CertifiedRecipe, train_score
 from training.release.presets.compact import train_compact
-from training.release.presets.private import PrivateRecipe, train_score
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore")]
 
@@ -60,15 +60,15 @@ def test_compact_is_trained_again_where_its_settings_changed(tmp_path: Path) -> 
 def test_private_is_trained_again_where_its_settings_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[Any] = []
 
-    def members(train: Cached, _secrets: Any, recipe: PrivateRecipe) -> tuple[keras.Model, list[float]]:
+    def members(train: Cached, _secrets: Any, recipe: CertifiedRecipe) -> tuple[keras.Model, list[float]]:
         trained.append(recipe)
-        made = [encoders.private_member(train.maps.shape[1:]) for _ in range(recipe.members)]
-        return encoders.private_score(made), []
+        made = [encoders.certified_member(train.maps.shape[1:]) for _ in range(recipe.members)]
+        return encoders.certified_score(made), []
 
-    monkeypatch.setattr("training.release.presets.private.trained_score", members)
+    monkeypatch.setattr("training.release.presets.certified.trained_score", members)
     recipe, file, secrets = (
-        PrivateRecipe(members=1, epochs=1),
-        tmp_path / "private.weights.h5",
+        CertifiedRecipe(members=1, epochs=1),
+        tmp_path / "certified.weights.h5",
         np.zeros((40, 2), np.float32),
     )
     for train, hidden, chosen, count in (
@@ -84,7 +84,7 @@ def test_private_is_trained_again_where_its_settings_changed(tmp_path: Path, mon
 
 
 def test_notes_beside_members_of_earlier_releases_stay_valid() -> None:
-    assert set(private._of_members(PrivateRecipe())) == {
+    assert set(certified._of_members(CertifiedRecipe())) == {
         *("towers", "epochs", "noise", "regularisers", "learning_rate", "seed"),
     }
 

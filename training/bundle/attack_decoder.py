@@ -176,7 +176,7 @@ def to_litert(
         )
 
     used = [network for pair in networks.values() for network in pair]
-    content = convert.convert({name: endpoint(name) for name in ways}, used, "float16")
+    content = convert.convert({specs[name].stored_name: endpoint(name) for name in ways}, used, "float16")
     if len(content) > MAX_PRESET_BYTES * len(ways):
         raise DataError(f"the attack decoder has {len(content)} bytes for {len(ways)} presets")
     return content

@@ -64,7 +64,7 @@ def first_manifest(folder: Path, backbone: str, specs: dict[str, ReleaseSpec], p
         backbone=backbone,
         cut=backbones.BACKBONES[backbone].cut,
         presets={name: Preset(spec, Calibration(1.0, 0.0), 0.5, {}) for name, spec in specs.items()},
-        default_preset="private",
+        default_preset="certified",
         licence=LICENCE,
         provenance=provenance,
     )

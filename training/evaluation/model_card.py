@@ -29,7 +29,7 @@ _LIMITS = """\
   without looking at the lesion; the column for histopathology-confirmed photos is the fairer comparison. A figure
   counts for what it adds to that row.
 - **Phone photos.** None was trained on. Answers to what looks like one say so, with what was measured on 537 of them
-  (`python -m training.gate.fit`): AUC 0.860 (0.826 to 0.891) with `none`, 0.836 with `compact`, 0.839 with `private`.
+  (`python -m training.gate.fit`): AUC 0.860 (0.826 to 0.891) with `none`, 0.836 with `compact`, 0.839 with `certified`.
 - **Refusals.** A gate on the device refuses photos that are blurred, badly lit, grey, cut off, or show no skin or no
   mole; `python -m benchmarks.refusals` and ADR 080 have what it lets through. It was fitted to mostly light skin.
 - **Labels.** Nevi are partly labelled by follow-up or consensus.

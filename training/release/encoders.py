@@ -1,7 +1,7 @@
 """Encoders of the presets at the cut, and their decoders.
 
 ``compact``: a strided convolution squeezes the cut map to a small map of int8; its decoder rebuilds the cut map for the
-rest of the network. ``private``: one integer of a few values that keeps the diagnosis and little else; its decoder is
+rest of the network. ``certified``: one integer of a few values that keeps the diagnosis and little else; its decoder is
 those values' log-odds, since from so little there is no map to rebuild.
 """
 
@@ -16,9 +16,9 @@ from securesplit.privacy.release import ReleaseSpec
 from training.release.layers import PiecewiseLinear, Squash
 from training.release.quantizer import Quantizer
 
-PRIVATE_LEVELS = 6
-"""Values of a release of the ``private`` that ships, before its noise (ADR 006); nothing else states their number."""
-PRIVATE_SIGMA = 0.1167
+CERTIFIED_LEVELS = 6
+"""Values of a release of the ``certified`` that ships, before its noise (ADR 006); nothing else states their number."""
+CERTIFIED_SIGMA = 0.1167
 """Its σ/C."""
 
 
@@ -28,14 +28,14 @@ def compact_spec(cut_shape: tuple[int, ...], channels: int = 16) -> ReleaseSpec:
     return ReleaseSpec("compact", (height, width, channels), "int8", step=1 / 16, clip_norm=None, sigma_per_clip=0.0)
 
 
-def private_spec(levels: int, sigma_per_clip: float) -> ReleaseSpec:
-    """The ``private`` release: one integer of `levels` values with discrete Gaussian noise.
+def certified_spec(levels: int, sigma_per_clip: float) -> ReleaseSpec:
+    """The ``certified`` release: one integer of `levels` values with discrete Gaussian noise.
 
     The grid is symmetric, -(levels // 2) to levels // 2; of an even number the highest value is left out.
     """
     lowest = -(levels // 2)
     return ReleaseSpec(
-        "private",
+        "certified",
         (1,),
         "int16",
         step=1 / (levels // 2),
@@ -66,7 +66,7 @@ def compact_decoder(spec: ReleaseSpec, cut_shape: tuple[int, ...]) -> keras.Mode
     return keras.Model(release, keras.layers.Cropping2D(surplus)(x), name="compact_decoder")
 
 
-def private_member(cut_shape: tuple[int, ...]) -> keras.Model:
+def certified_member(cut_shape: tuple[int, ...]) -> keras.Model:
     """Cut map ``(n, h, w, c)`` -> score ``(n, 1)`` in ±1, larger for malignant: one of an ensemble."""
     cut = keras.Input(cut_shape)
     x = keras.layers.Conv2D(128, 1, activation="silu")(cut)
@@ -78,15 +78,15 @@ def private_member(cut_shape: tuple[int, ...]) -> keras.Model:
     return keras.Model(cut, Squash(1.0)(keras.layers.Dense(1)(x)))
 
 
-def private_score(members: Sequence[keras.Model]) -> keras.Model:
+def certified_score(members: Sequence[keras.Model]) -> keras.Model:
     """Cut map -> the members' mean score ``(n, 1)``."""
     cut = keras.Input(members[0].input_shape[1:])
     scores = [member(cut) for member in members]
     mean = keras.layers.Average()(scores) if len(scores) > 1 else scores[0]
-    return keras.Model(cut, mean, name="private_score")
+    return keras.Model(cut, mean, name="certified_score")
 
 
-def private_encoder(score: keras.Model, fitted: Quantizer, spec: ReleaseSpec) -> keras.Model:
+def certified_encoder(score: keras.Model, fitted: Quantizer, spec: ReleaseSpec) -> keras.Model:
     """Cut map -> embedding ``(n, 1)`` that the grid truncates to the level of the score.
 
     Truncation is towards zero, so level 0 lies within ±1 step, level 1 from 1 to 2 steps, and so on: the thresholds
@@ -98,10 +98,10 @@ def private_encoder(score: keras.Model, fitted: Quantizer, spec: ReleaseSpec) ->
     x = np.r_[fitted.thresholds[0] - spread[0], fitted.thresholds, fitted.thresholds[-1] + spread[1]]
     y = np.r_[edges[0] - spec.step / 2, edges, edges[-1] + spec.step / 2]
     cut = keras.Input(score.input_shape[1:])
-    return keras.Model(cut, PiecewiseLinear(x, y)(score(cut)), name="private_encoder")
+    return keras.Model(cut, PiecewiseLinear(x, y)(score(cut)), name="certified_encoder")
 
 
-def private_decoder(fitted: Quantizer, spec: ReleaseSpec) -> keras.Model:
+def certified_decoder(fitted: Quantizer, spec: ReleaseSpec) -> keras.Model:
     """Release ``(n, 1)`` -> logit of malignant ``(n, 1)``: each released integer's log-odds."""
     release = keras.Input(spec.shape)
     return keras.Model(release, PiecewiseLinear(fitted.values * spec.step, fitted.logits)(release))

@@ -1,4 +1,4 @@
-"""From a score to the few levels that `private` releases: where to cut, and what each released integer says.
+"""From a score to the few levels that `certified` releases: where to cut, and what each released integer says.
 
 A release of one number tells photos apart by how many values it has, and the answer by how well those values rank
 malignant above benign. So the score is cut into m levels at the thresholds that lose the least AUC under the preset's

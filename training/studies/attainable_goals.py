@@ -1,4 +1,4 @@
-"""Which goals can `private` reach at all? Its own release beside one that tells nothing but the diagnosis.
+"""Which goals can `certified` reach at all? Its own release beside one that tells nothing but the diagnosis.
 
     python -m training.studies.attainable_goals --run build/efficientnetv2b0
 
@@ -27,8 +27,8 @@ from training.data.dataset import Dataset
 from training.data.photo import Photo
 from training.release import quantizer
 from training.release.cache import Cached, cache_arguments, load_cached, secrets_of
-from training.release.encoders import PRIVATE_LEVELS, PRIVATE_SIGMA, private_spec
-from training.release.presets.private import PrivateRecipe, scores_of, train_score
+from training.release.encoders import CERTIFIED_LEVELS, CERTIFIED_SIGMA, certified_spec
+from training.release.presets.certified import WEIGHTS, CertifiedRecipe, scores_of, train_score
 from training.release.quantizer import Quantizer
 from training.studies import leakage_tables
 from training.studies.leakage_tables import LevelledPhotos
@@ -102,7 +102,7 @@ def compare(
     own: ScoredPhotos, victims: ScoredPhotos, count: int, sigma: float, *, resamples: int = RESAMPLES
 ) -> dict[str, dict[str, dict[str, float]]]:
     """`chances` of ours and of the ideal release with that many levels and that noise."""
-    variance = float(private_spec(count, sigma).sigma_squared)
+    variance = float(certified_spec(count, sigma).sigma_squared)
     fitted = quantizer.fit(victims.score, victims.malignant, count, variance)
 
     def draws(change: Callable[[ScoredPhotos, np.random.Generator], ScoredPhotos]) -> Iterator[Margins]:
@@ -115,12 +115,12 @@ def compare(
 
 
 def read(
-    run: Path, data: Dataset, backbone: str, views: int, recipe: PrivateRecipe
+    run: Path, data: Dataset, backbone: str, views: int, recipe: CertifiedRecipe
 ) -> tuple[ScoredPhotos, ScoredPhotos]:
-    """Training and validation photos with the scores of `private` in the run folder."""
+    """Training and validation photos with the scores of `certified` in the run folder."""
     cached = load_cached(run, data, backbone, views=views)
     secrets = secrets_of(data.photos["train"])
-    score = train_score(cached[0], secrets, run / "private.weights.h5", recipe)
+    score = train_score(cached[0], secrets, run / WEIGHTS, recipe)
     first, second = (_of(data.photos[name], score, c) for name, c in zip(("train", "val"), cached, strict=True))
     return first, second
 
@@ -147,8 +147,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     data = Dataset.read(args.data, args.run.parent / "pixels")
-    own, victims = read(args.run, data, args.backbone, args.views, PrivateRecipe())
-    for count, sigma in args.release or [(PRIVATE_LEVELS, PRIVATE_SIGMA)]:
+    own, victims = read(args.run, data, args.backbone, args.views, CertifiedRecipe())
+    for count, sigma in args.release or [(CERTIFIED_LEVELS, CERTIFIED_SIGMA)]:
         for name, found in compare(own, victims, count, sigma).items():
             print(
                 figures_json({"levels": count, "sigma_per_clip": sigma, "release": name} | found),

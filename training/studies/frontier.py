@@ -1,4 +1,4 @@
-"""The frontier of the ``private`` preset: accuracy against leakage, by regulariser, number of levels and noise.
+"""The frontier of the ``certified`` preset: accuracy against leakage, by regulariser, number of levels and noise.
 
     python -m training.studies.frontier --run build/efficientnetv2b0
 
@@ -24,8 +24,8 @@ from training.data.photo import Photo
 from training.output import markdown_table, write_json
 from training.release import quantizer
 from training.release.cache import Cached, cache_arguments, load_cached, secrets_of
-from training.release.encoders import PRIVATE_LEVELS, PRIVATE_SIGMA, private_spec
-from training.release.presets.private import REGULARISERS, PrivateRecipe, scores_of, train_score
+from training.release.encoders import CERTIFIED_LEVELS, CERTIFIED_SIGMA, certified_spec
+from training.release.presets.certified import REGULARISERS, CertifiedRecipe, scores_of, train_score
 from training.studies import leakage_tables
 from training.studies.leakage_tables import LevelledPhotos
 
@@ -54,7 +54,7 @@ def measured(
     """A row for every release of `RELEASES` from the scores of the training and validation photos' centre squares."""
     rows = []
     for count, sigma in RELEASES:
-        spec = private_spec(count, sigma)
+        spec = certified_spec(count, sigma)
         variance = float(spec.sigma_squared)
         fitted = quantizer.fit(scores[1], cached[1].malignant[:, 0] > 0, count, variance)
         own, victims = (
@@ -82,7 +82,7 @@ def plot(rows: list[dict[str, Any]], undefended: float) -> bytes:
 
 def _as_shipped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of the release that ships."""
-    return [r for r in rows if (r["levels"], r["sigma_per_clip"]) == (PRIVATE_LEVELS, PRIVATE_SIGMA)]
+    return [r for r in rows if (r["levels"], r["sigma_per_clip"]) == (CERTIFIED_LEVELS, CERTIFIED_SIGMA)]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -103,7 +103,7 @@ def main() -> None:
     secrets = secrets_of(photos["train"])
     undefended = quantizer.released_auc(*_histograms(cached[1]))
     rows: list[dict[str, Any]] = []
-    recipe = PrivateRecipe(members=args.members, epochs=args.epochs)
+    recipe = CertifiedRecipe(members=args.members, epochs=args.epochs)
     centre = replace(cached[0], maps=cached[0].maps[: len(photos["train"])])
     for point in POINTS:
         name = ", ".join(f"{term} {weight:g}" for term, weight in point.items()) or "none"

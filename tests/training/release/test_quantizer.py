@@ -29,7 +29,7 @@ def test_levels_lose_no_more_auc_than_the_best_quantiser(count: int, auc: float)
 def test_the_auc_under_noise_is_that_of_the_exact_sampler() -> None:
     from securesplit.audit.setting import exact_noise
 
-    spec = ReleaseSpec("private", (1,), "int16", step=0.5, clip_norm=1.0, sigma_per_clip=0.25)
+    spec = ReleaseSpec("certified", (1,), "int16", step=0.5, clip_norm=1.0, sigma_per_clip=0.25)
     fitted = quantizer.fit(SCORES, MALIGNANT, 5, float(spec.sigma_squared))
     released = fitted.level(SCORES) + exact_noise(spec, (len(SCORES),), 3)
     assert fitted.auc == pytest.approx(metrics.auc(MALIGNANT, released), abs=0.004)

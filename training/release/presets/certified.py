@@ -1,4 +1,4 @@
-"""`private`: an ensemble of small encoders at the cut, trained with noise in the loop, then cut into a few levels.
+"""`certified`: an ensemble of small encoders at the cut, trained with noise in the loop, then cut into a few levels.
 
 The members learn a score between -1 and 1 from the labels and the undefended network's own answer (distillation, Hinton
 et al. 2015), each behind Gaussian noise, so that they spread the classes against it. Their mean is more accurate than
@@ -28,7 +28,9 @@ from training.release.cache import AGE, Cached, targets
 from training.release.preset import CutNetwork, Trained
 from training.release.regularizers import Adversary
 
-NAME = "private"
+NAME = "certified"
+WEIGHTS = "private.weights.h5"
+"""In a run folder; the name that it had before the preset got its own, so that trained members are used again."""
 TEACHER_SHARE = 0.7
 """Of the target that is the undefended network's answer; the rest is the label."""
 EMA_MOMENTUM = 0.98
@@ -36,11 +38,11 @@ BATCH = 128
 
 
 REGULARISERS = {"class spread": 4.0, "distance correlation": 0.04, "age correlation": 0.1}
-"""Of the ``private`` that ships (ADR 049)."""
+"""Of the ``certified`` that ships (ADR 049)."""
 
 
 @dataclass(frozen=True)
-class PrivateRecipe:
+class CertifiedRecipe:
     """How the members are trained.
 
     Args:
@@ -56,7 +58,7 @@ class PrivateRecipe:
     members: int = 6
     epochs: int = 4
     noise: float = 0.15
-    levels: int = field(default_factory=lambda: encoders.PRIVATE_LEVELS)
+    levels: int = field(default_factory=lambda: encoders.CERTIFIED_LEVELS)
     regularisers: Mapping[str, float] = field(default_factory=REGULARISERS.copy)
     learning_rate: float = 7e-4
     seed: int = 2
@@ -68,21 +70,21 @@ class PrivateRecipe:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this preset."""
-    default = PrivateRecipe()
-    parser.add_argument("--private-epochs", type=int, default=default.epochs)
+    default = CertifiedRecipe()
+    parser.add_argument(*("--certified-epochs", "--private-epochs"), type=int, default=default.epochs)
     parser.add_argument(
-        "--levels", type=int, default=default.levels, help="values of a release of the private preset before noise"
+        "--levels", type=int, default=default.levels, help="values of a release of the preset certified before noise"
     )
-    parser.add_argument("--sigma", type=float, default=encoders.PRIVATE_SIGMA, help="σ/C of the private preset")
+    parser.add_argument("--sigma", type=float, default=encoders.CERTIFIED_SIGMA, help="σ/C of the preset certified")
     parser.add_argument(
-        *("--members", "--towers"), type=int, default=default.members, help="encoders of the private preset, averaged"
+        *("--members", "--towers"), type=int, default=default.members, help="encoders of the preset certified, averaged"
     )
     parser.add_argument(
         "--regulariser",
         type=_weighted,
         action="append",
         metavar="NAME=WEIGHT",
-        help=f"of the private preset, may be repeated, of {', '.join(regularizers.NAMES)} (default: those that ship)",
+        help=f"of the preset certified, may be repeated, of {', '.join(regularizers.NAMES)} (default: those that ship)",
     )
 
 
@@ -98,20 +100,20 @@ def _weighted(text: str) -> tuple[str, float]:
 
 def train(cut: CutNetwork, args: argparse.Namespace) -> Trained:
     """Both ends, by the options."""
-    recipe = PrivateRecipe(
+    recipe = CertifiedRecipe(
         members=args.members,
-        epochs=args.private_epochs,
+        epochs=args.certified_epochs,
         levels=args.levels,
         regularisers=dict(args.regulariser or REGULARISERS),
     )
-    spec = encoders.private_spec(args.levels, args.sigma)
-    return train_private(cut.train, cut.val, cut.secrets, spec, cut.run, recipe)
+    spec = encoders.certified_spec(args.levels, args.sigma)
+    return train_certified(cut.train, cut.val, cut.secrets, spec, cut.run, recipe)
 
 
-def train_private(
-    train: Cached, val: Cached, secrets: NDArray[np.float32], spec: ReleaseSpec, run: Path, recipe: PrivateRecipe
+def train_certified(
+    train: Cached, val: Cached, secrets: NDArray[np.float32], spec: ReleaseSpec, run: Path, recipe: CertifiedRecipe
 ) -> Trained:
-    """Both ends of `private`, ready to export.
+    """Both ends of `certified`, ready to export.
 
     Args:
         train: cached views of the training photos.
@@ -121,9 +123,9 @@ def train_private(
         run: folder for the weights; members that were trained there by the same recipe are used again.
         recipe: how.
     """
-    score = train_score(train, secrets, run / "private.weights.h5", recipe)
+    score = train_score(train, secrets, run / WEIGHTS, recipe)
     fitted = quantizer.fit(scores_of(score, val), val.malignant[:, 0] > 0, recipe.levels, float(spec.sigma_squared))
-    encoder, decoder = encoders.private_encoder(score, fitted, spec), encoders.private_decoder(fitted, spec)
+    encoder, decoder = encoders.certified_encoder(score, fitted, spec), encoders.certified_decoder(fitted, spec)
     return Trained(spec, encoder, decoder, fitted.auc, recipe.to_json())
 
 
@@ -132,11 +134,11 @@ def scores_of(score: keras.Model, cached: Cached) -> NDArray[np.float64]:
     return np.asarray(score.predict(cached.maps, batch_size=256, verbose=0)[:, 0], np.float64)
 
 
-def train_score(train: Cached, secrets: NDArray[np.float32], file: Path, recipe: PrivateRecipe) -> keras.Model:
+def train_score(train: Cached, secrets: NDArray[np.float32], file: Path, recipe: CertifiedRecipe) -> keras.Model:
     """The ensemble's score, trained; or from `file` where that is of this recipe, these maps and these secrets."""
     settings = _of_members(recipe) | {"train": train.digest, "secrets": hashlib.sha256(secrets.tobytes()).hexdigest()}
     if run_record.finished(file, settings) is not None:
-        score = encoders.private_score(_members(train, recipe))
+        score = encoders.certified_score(_members(train, recipe))
         score.load_weights(str(file))
         return score
     score, _ = trained_score(train, secrets[train.photo], recipe)
@@ -146,18 +148,18 @@ def train_score(train: Cached, secrets: NDArray[np.float32], file: Path, recipe:
     return score
 
 
-def _of_members(recipe: PrivateRecipe) -> dict[str, Any]:
+def _of_members(recipe: CertifiedRecipe) -> dict[str, Any]:
     """What the members depend on: everything but the levels, which are fitted afterwards."""
     return {name: value for name, value in recipe.to_json().items() if name != "levels"}
 
 
-def _members(train: Cached, recipe: PrivateRecipe) -> list[keras.Model]:
+def _members(train: Cached, recipe: CertifiedRecipe) -> list[keras.Model]:
     keras.utils.set_random_seed(recipe.seed)
-    return [encoders.private_member(train.maps.shape[1:]) for _ in range(recipe.members)]
+    return [encoders.certified_member(train.maps.shape[1:]) for _ in range(recipe.members)]
 
 
 def trained_score(
-    train: Cached, secrets: NDArray[np.float32], recipe: PrivateRecipe
+    train: Cached, secrets: NDArray[np.float32], recipe: CertifiedRecipe
 ) -> tuple[keras.Model, list[float]]:
     """Minimise the mean of the members' losses and the regularisers.
 
@@ -170,7 +172,7 @@ def trained_score(
         The ensemble's score, and each epoch's mean loss.
     """
     members = _members(train, recipe)
-    score = encoders.private_score(members)
+    score = encoders.certified_score(members)
     scales = [keras.Variable([4.0, 0.0], name=f"scale_{i}") for i in range(len(members))]
     term, extra = regulariser(score, secrets.shape[1] + train.thumbnail[0].size, recipe)
     variables = [v for member in members for v in member.trainable_variables] + scales + extra
@@ -195,7 +197,7 @@ def trained_score(
     for epoch in range(recipe.epochs):
         losses = [step(*map(tf.constant, batch)) for batch in _batches(train, secrets, recipe.seed + epoch)]
         history.append(float(np.mean(losses)))
-        print(f"private epoch {epoch + 1}: loss {history[-1]:.4f}", flush=True)
+        print(f"certified epoch {epoch + 1}: loss {history[-1]:.4f}", flush=True)
     adam.finalize_variable_values(variables)
     return score, history
 
@@ -214,7 +216,7 @@ def _batches(train: Cached, secrets: NDArray[np.float32], seed: int) -> Any:
 Term = Callable[[Any, Any, Any, Any, Any], Any]
 
 
-def regulariser(score: keras.Model, hidden: int, recipe: PrivateRecipe) -> tuple[Term, list[Any]]:
+def regulariser(score: keras.Model, hidden: int, recipe: CertifiedRecipe) -> tuple[Term, list[Any]]:
     """The recipe's terms of (maps, score, noisy score, secrets, malignant), summed, and the variables that they train.
 
     Raises:
