@@ -19,6 +19,7 @@ from securesplit.audit import suite
 from securesplit.audit.profile import QUICK
 from securesplit.cli.main import run
 from securesplit.device import promise
+from securesplit.device.ledger import Ledger
 from securesplit.device.release_step import PRIVACY_LOGGER
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
@@ -89,6 +90,24 @@ def test_noise_that_hides_nothing_warns_too() -> None:
     assert told is not None
     assert "so little noise" in told
     assert promise.unprotected(replace(spec, sigma_per_clip=7.46)) is None
+
+
+def test_an_answer_claims_what_its_photo_s_releases_rest_on(tmp_path: Path, draw_photo: DrawPhoto) -> None:
+    """Proven is what something is certified of; a map with little noise has an epsilon too, and rests on attacks."""
+    bundle = Bundle.load()
+    releaser = Releaser(bundle, bytes(32))
+    released = releaser.release(draw_photo(1))
+    own = releaser.preset.spec
+    loud = replace(own, preset="map", levels=None, shape=(16,), step=0.001, sigma_per_clip=0.01)
+    named_none = replace(loud, preset="none")
+    assert [promise.describe(spec, None).claim for spec in (own, loud, named_none)] == ["proven", "measured", "none"]
+    assert promise.describe(bundle.preset("compact").spec, None).claim == "none"
+    with Ledger(tmp_path) as ledger:
+        assert releaser.spend(released, ledger).claim == "proven"
+        ledger.spend(b"r" * 16, releaser._source.photo_id(released.pixels), loud.loss, preset="map", bundle_id="b")
+        after = releaser.spend(released, ledger)
+    assert (after.claim, after.releases) == ("measured", 2)
+    assert after.epsilon is not None
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from securesplit.wording import Words
 
 ACCURACY = Accuracy(0.91, 0.89, 0.93, 0.96, 0.65, "test", 0.01)
 DEVICE = DevicePrivacy(4, 4, 0, 570.0, 1e-5, 1.0)
-PRIVACY = PrivacyInfo("certified", "proven", 142.771, 1e-5, 0.1167, 1, 0.00584, DEVICE, 1)
+PRIVACY = PrivacyInfo("certified", "proven", 142.771, 1e-5, 0.1167, 1, 0.00584, DEVICE, 1, 6)
 ANSWER = Diagnosis(
     "mole.jpg",
     0.004,
@@ -112,6 +112,14 @@ def test_plurals_of_what_was_learned() -> None:
     assert "103 bytes of ciphertext" in said
     assert "144 integers without noise" in said
     assert "4 photos so far, which it can link to each other" in said
+
+
+def test_where_the_device_did_the_work_it_is_said() -> None:
+    done = "The device did the work: from one of 6 levels the server looks the answer up in a table."
+    for device in (DEVICE, None):
+        assert done in Words.of(replace(ANSWER, privacy=replace(PRIVACY, device=device))).explanation
+        split = replace(PRIVACY, device=device, integers=144, levels=None)
+        assert "did the work" not in " ".join(Words.of(replace(ANSWER, privacy=split)).explanation)
 
 
 def test_unlearned_and_refused_are_said_before_the_number() -> None:

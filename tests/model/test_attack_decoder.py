@@ -123,8 +123,9 @@ def test_a_bundle_without_one_stays_what_it_is(folder: Path) -> None:
 
 def test_what_is_written_is_read_back() -> None:
     raw = json.loads((DEFAULT_FOLDER / "manifest.json").read_text())
-    found = attack_decoder.parse_info(raw[attack_decoder.KEY], raw["presets"])
-    assert found.to_json(stored) == raw[attack_decoder.KEY]
+    presets = Bundle.load().presets
+    found = attack_decoder.parse_info(raw[attack_decoder.KEY], presets)
+    assert found.to_json(lambda name: presets[name].spec.stored_name) == raw[attack_decoder.KEY]
     assert Bundle.load().manifest.to_json()[attack_decoder.KEY] == raw[attack_decoder.KEY]
 
 
