@@ -72,6 +72,13 @@ MUTANTS = (
         (REPEATS,),
     ),
     Mutant(
+        "noise keyed by the name that people see",
+        f"{PRIVACY}/noise.py",
+        "spec.stored_name.encode()",
+        "spec.preset.encode()",
+        ("tests/test_renamed_preset.py",),
+    ),
+    Mutant(
         "noise keyed without the photo",
         f"{PRIVACY}/noise.py",
         "return self._mac(purpose, *_pixel_fields(pixels), bundle_identity,",
