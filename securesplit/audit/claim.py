@@ -51,8 +51,8 @@ class Claim:
         return claim
 
     @property
-    def is_of_before(self) -> bool:
-        """Whether an earlier version began the audit, under names that presets have no more."""
+    def is_of_earlier_version(self) -> bool:
+        """Whether an earlier version began the audit, when presets had other names."""
         presets = None if self.found is None else self.found.get("presets")
         return isinstance(presets, Mapping) and not RENAMED.keys().isdisjoint(presets)
 
@@ -76,7 +76,7 @@ class Claim:
 
     def refusal(self) -> ConfigError:
         """Of a folder that is another audit's."""
-        if self.is_of_before:
+        if self.is_of_earlier_version:
             return ConfigError(
                 f"{self.file.parent.parent} holds an audit that an earlier version began, with presets of other names",
                 hint="give --out another folder, or finish it with that version",

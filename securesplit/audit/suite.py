@@ -84,7 +84,7 @@ def prepare(
 
 
 def _attacked(bundle: Bundle, names: Sequence[str]) -> dict[str, Preset]:
-    """The presets of those names, which may be earlier ones, by their names of now."""
+    """The presets of those names, which may be earlier ones, by current name."""
     for name in names:
         if check_privacy(name) is not None:
             raise ConfigError(

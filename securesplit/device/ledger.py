@@ -28,6 +28,7 @@ from securesplit.errors import BudgetError
 from securesplit.forking import ClosedAtFork
 from securesplit.privacy.accounting import DELTA, NO_LOSS, UNBOUNDED, Loss, compose
 from securesplit.privacy.exact import IntegerReleases
+from securesplit.privacy.preset_names import current_name
 from securesplit.text import counted, rounded_up
 from securesplit.user_folders import make_state_folder, state_folder
 
@@ -217,7 +218,7 @@ class Ledger:
             release_id: `NoiseSource.release_id`.
             photo_id: `NoiseSource.photo_id`.
             loss: `ReleaseSpec.loss`.
-            preset: `ReleaseSpec.stored_name`, so that releases of before and after a renaming count as one preset's.
+            preset: `ReleaseSpec.stored_name`, so that releases before and after a renaming count as one preset's.
             bundle_id: ``sha256:...``.
             budget: ε at `delta` that all releases of this device may spend together; None: no limit.
             delta: the δ of `budget`.
@@ -249,7 +250,7 @@ class Ledger:
     def _check(self, loss: Loss, budget: float, delta: float, preset: str) -> None:
         if math.isinf(loss.rho):
             raise BudgetError(
-                f"preset {preset} makes no promise, so no budget can hold it",
+                f"preset {current_name(preset)} makes no promise, so no budget can hold it",
                 hint="use --privacy certified, or no --budget",
             )
         spent = self._total("total")

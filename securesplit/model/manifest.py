@@ -4,8 +4,8 @@ The identity of a bundle is the SHA-256 over the hashes of both halves and over 
 step and clip norm of every preset, under the name that it is stored by), so two sides that share it read the same
 integers the same way. Calibration, threshold and measured quality may be rewritten without changing it.
 
-A manifest names presets as they are stored; everything that is read from it goes by their names of now
-(`securesplit.privacy.preset_names`). `Manifest.to_json` writes the stored names again, so an earlier version reads it.
+A manifest has the stored names of presets (`securesplit.privacy.preset_names`). `parse` translates them to current
+names and `Manifest.to_json` back, so an earlier version can read what it writes.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Manifest:
         }
 
     def _stored(self, preset: str) -> str:
-        """By a name of now, the stored one."""
+        """By current name of a preset, the stored one."""
         return self.presets[preset].spec.stored_name if preset in self.presets else preset
 
     def to_text(self) -> str:
