@@ -1,0 +1,45 @@
+"""What several tests read from files under ``deploy/``."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import REPO
+from tests.integration.conftest import run_command
+
+Manifest = dict[str, Any]
+CONTAINERFILE = REPO / "deploy" / "container" / "Containerfile"
+IMAGE = "securesplit-tail"
+REQUESTS, METRICS = 5555, 9464
+
+
+def render(folder: Path) -> list[Manifest]:
+    """The manifests that ``kubectl apply -k`` would send."""
+    beside = str(Path(sys.executable).parent)
+    kubectl = shutil.which("kubectl", path=beside) or shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("needs kubectl, which the extra `deploy` brings")
+    done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@functools.cache
+def flags_of_tail_worker() -> set[str]:
+    """Those that its help shows."""
+    return set(re.findall(r"^  (--[\w-]+)", run_command("tail-worker", "--help").stdout, re.MULTILINE))
+
+
+def image_settings() -> dict[str, str]:
+    """What the image sets in the environment."""
+    text = CONTAINERFILE.read_text(encoding="utf-8")
+    return dict(re.findall(r"(SECURESPLIT_\w+)=(\S+)", text))
