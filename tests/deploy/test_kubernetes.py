@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from securesplit.errors import CredentialError
-from securesplit.pki import keystore
+from securesplit.pki import issuing, keystore
 from securesplit.worker.settings import WorkerSettings
 from securesplit_testing.channels import NOW
+from securesplit_testing.health import get
+from securesplit_testing.serving import now, wait_until
 from tests.conftest import REPO
 from tests.deploy.manifests import CONTAINERFILE, IMAGE, METRICS, REQUESTS, Manifest, flags_of_tail_worker, render
 from tests.deploy.test_alerts import names_of_a_worker
+from tests.integration.conftest import run_command
 
 FOLDER = REPO / "deploy" / "kubernetes"
 VARIANTS = ("base", "overlays/hpa", "overlays/keda")
@@ -138,12 +143,43 @@ def test_nothing_is_privileged(manifests: list[Manifest]) -> None:
     assert f"USER {USER}:{USER}" in CONTAINERFILE.read_text(encoding="utf-8")
     assert whole["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert not whole["automountServiceAccountToken"]
-    assert not whole["enableServiceLinks"], "SECURESPLIT_TAIL_PORT and the like would look like settings"
+    assert not whole["enableServiceLinks"], "SECURESPLIT_TAIL_PORT and the like would pass for settings"
     assert inside["readOnlyRootFilesystem"]
     assert not inside["allowPrivilegeEscalation"]
     assert inside["capabilities"] == {"drop": ["ALL"]}
     assert all(mount["readOnly"] for mount in container(manifests)["volumeMounts"] if mount["name"] == "certs")
     assert container(manifests)["image"].startswith(f"{IMAGE}:")
+
+
+def test_the_command_of_the_manifest_serves_its_probes_and_ends_in_time(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    """As a process on this machine; probes come to another address than the worker was told, as the kubelet's do."""
+    manifests, requests, health = render(FOLDER / "base"), free_port(), free_port()
+    issuing.create(tmp_path / "certs", server_names=["127.0.0.1"], clients=["device"], days=1, now=now())
+    places = {f"0.0.0.0:{REQUESTS}": f"127.0.0.1:{requests}", f"0.0.0.0:{METRICS}": f"0.0.0.0:{health}"}
+    places["/certs"] = str(tmp_path / "certs")
+    command = [sys.executable, "-m", "securesplit", *container(manifests)["args"]]
+    for theirs, ours in places.items():
+        command = [word.replace(theirs, ours) for word in command]
+    worker = subprocess.Popen(command, cwd=REPO, stderr=subprocess.DEVNULL)
+    try:
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            page = container(manifests)[probe]["httpGet"]["path"]
+            wait_until(lambda page=page: answers(health, page), 60)
+        asked = run_command("doctor", "--connect", f"tcp://127.0.0.1:{requests}", "--certs", places["/certs"])
+        assert asked.returncode == 0, asked.stdout
+    finally:
+        worker.terminate()
+    assert worker.wait(pod(manifests)["spec"]["terminationGracePeriodSeconds"]) == 0
+
+
+def answers(port: int, page: str) -> bool:
+    """Whether a probe from outside would succeed."""
+    try:
+        return get(f"127.0.0.2:{port}", page)[0] == 200
+    except OSError:
+        return False
 
 
 @pytest.fixture
