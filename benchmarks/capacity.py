@@ -59,9 +59,9 @@ def machine_us() -> float:
 
 
 def resident_mb(pid: int) -> float:
-    """Proportional set size of a process."""
+    """Resident set of a process, in 10^6 bytes; what processes share is counted in each of them."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1e3
+    return next(int(line.split()[1]) for line in lines if line.startswith("Rss:")) * 1024 / 1e6
 
 
 def children(pid: int) -> list[int]:
@@ -155,14 +155,14 @@ def preset_cost(worker: Process, certs: Path, name: str, requests: int) -> tuple
         rate, costs_us = meter.count(requests)
         busy = (machine_us() - busy_us) / 1e6 / (time.monotonic() - start_s)
     others = max(0.0, busy - rate * sum(costs_us) / 1e6)
-    traffic = traffic_bytes(worker, certs, questions)
+    _, there, back = traffic_bytes(worker, certs, questions)
     foretold = most_per_s(costs_us, usable_cores())
     row = [f"1 tail, {CLIENTS} clients, {name}", foretold, rate, f"{rate / foretold:.0%}", costs_us[0], others]
-    return PresetCost(costs_us[0], costs_us[1], *traffic), row
+    return PresetCost(costs_us[0], costs_us[1], there, back), row
 
 
-def traffic_bytes(worker: Process, certs: Path, questions: Questions) -> tuple[float, float]:
-    """Of a request and of its answer, over a connection that is there."""
+def traffic_bytes(worker: Process, certs: Path, questions: Questions) -> tuple[float, float, float]:
+    """Of a connection and its handshake, both ways; of a request; of its answer."""
     relay = Relay(int(worker.endpoint.rpartition(":")[2]))
     credentials = keystore.load_client(certs, now=datetime.now(UTC))
     with Connection([relay.endpoint], credentials, questions.identity) as connection:
@@ -171,7 +171,8 @@ def traffic_bytes(worker: Process, certs: Path, questions: Questions) -> tuple[f
         for release in questions.releases[1:]:
             connection.request(release)
         many = len(questions.releases) - 1
-        return (relay.there - there) / many, (relay.back - back) / many
+        request, answer = (relay.there - there) / many, (relay.back - back) / many
+    return there + back - request - answer, request, answer
 
 
 def most_per_s(costs_us: Sequence[float], cores: float) -> float:
@@ -227,12 +228,14 @@ def measure(requests: int) -> tuple[Inputs, list[Row]]:
             with asking(worker.endpoint, certs) as load:
                 _, (request_us,) = Meter(load, [worker.pid]).count(requests)
             handshake_us, handshakes_per_s, connection_kb = handshakes(worker, certs, request_us)
+            handshake_bytes, _, _ = traffic_bytes(worker, certs, SUMS)
         balancer_us = 0.0
         if is_installed():
             with farm(certs, 1, 0.0) as (endpoint, _, pids), asking(endpoint, certs) as load:
                 _, (balancer_us,) = Meter(load, pids).count(requests)
     costs = {name: cost for name, (cost, _) in presets.items()}
-    inputs = Inputs(costs, handshake_us, handshakes_per_s, balancer_us, front_mb, tail_mb, connection_kb)
+    of_handshakes = (handshake_us, handshake_bytes, handshakes_per_s)
+    inputs = Inputs(costs, *of_handshakes, balancer_us, front_mb, tail_mb, connection_kb)
     return inputs, [row for _, row in presets.values()]
 
 
@@ -264,9 +267,8 @@ def main() -> int:
     parser.add_argument("--inputs", type=Path, help="the file of an earlier run, instead of measuring")
     chosen = parser.parse_args()
     inputs, checks = (read(chosen.inputs), []) if chosen.inputs else measure(chosen.requests)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / "capacity-inputs.json").write_text(json.dumps(asdict(inputs), indent=1) + "\n")
     show_inputs(inputs)
+    save(inputs, FOLDER / "capacity-inputs.json")
     if checks:
         columns = ["what", "foretold photos/s", "measured", "of that", "front us a photo", "cores that others used"]
         show("capacity-check", columns, checks + scale_out())
@@ -278,8 +280,13 @@ def main() -> int:
     return 0
 
 
+def save(inputs: Inputs, file: Path) -> None:
+    """Keep them for another run with `--inputs`."""
+    file.write_text(json.dumps(asdict(inputs), indent=1) + "\n")
+
+
 def read(file: Path) -> Inputs:
-    """Inputs that `main` saved."""
+    """Inputs that `save` kept."""
     saved = json.loads(file.read_text())
     presets = {name: PresetCost(**cost) for name, cost in saved.pop("presets").items()}
     return Inputs(presets, **saved)
@@ -291,7 +298,7 @@ def show_inputs(inputs: Inputs) -> None:
     costs = inputs.presets.items()
     show("capacity-presets", columns, [[name, *asdict(cost).values()] for name, cost in costs])
     others = [[name, value] for name, value in asdict(inputs).items() if name != "presets"]
-    show("capacity-inputs", ["what", "measured"], others)
+    show("capacity-costs", ["what", "measured"], others)
 
 
 def show_plans(inputs: Inputs, demand: Callable[[float], Demand], price: float) -> None:

@@ -12,6 +12,10 @@ from math import ceil
 from securesplit.transport.sockets import SocketLimits
 
 SEGMENT_BYTES = 66  # Ethernet 14, IPv4 20, TCP with timestamps 32
+REQUEST_SEGMENTS = 3
+"""Request, answer, and the answer's acknowledgement where the next request does not carry it."""
+HANDSHAKE_SEGMENTS = 14
+"""From the first SYN to the last FIN, less those of the first request. Both were counted on loopback with TCP_INFO."""
 _MILLION = 1_000_000
 
 
@@ -39,6 +43,7 @@ class Inputs:
     Attributes:
         presets: by name.
         handshake_us: processor time of the front for a new connection with its handshake.
+        handshake_bytes: of it, both ways, ZeroMQ's greeting included.
         handshakes_per_s: that one front was seen to take beside nothing else.
         balancer_us: of HAProxy for a request; 0 where it was not measured.
         front_mb: resident memory of a front that nobody is connected to.
@@ -48,6 +53,7 @@ class Inputs:
 
     presets: dict[str, PresetCost]
     handshake_us: float
+    handshake_bytes: float
     handshakes_per_s: float
     balancer_us: float
     front_mb: float
@@ -113,5 +119,6 @@ def plan(inputs: Inputs, preset: str, demand: Demand) -> Plan:
     fronts, tails = ceil(bounds[bound]), ceil(rate * cost.tail_us / planned)
     per_photo_us = front_us + cost.tail_us + inputs.balancer_us
     memory_mb = fronts * inputs.front_mb + tails * inputs.tail_mb + connections * inputs.connection_kb / 1e3
-    moved_bytes = cost.request_bytes + cost.answer_bytes + 2 * SEGMENT_BYTES
+    moved_bytes = cost.request_bytes + cost.answer_bytes + REQUEST_SEGMENTS * SEGMENT_BYTES
+    moved_bytes += (inputs.handshake_bytes + HANDSHAKE_SEGMENTS * SEGMENT_BYTES) / demand.photos_a_session
     return Plan(fronts, bound, tails, rate * per_photo_us / planned, memory_mb / 1e3, rate * moved_bytes * 8 / 1e6)
