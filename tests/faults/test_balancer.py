@@ -22,6 +22,8 @@ pytestmark = [
 LoadOn = Callable[..., Load]
 PAUSE_S = 0.005
 ENDS = 2
+UP, DOWN = ">Server workers/tail-{} is UP", ">Server workers/tail-{} is DOWN"
+"""HAProxy's lines on stderr, each of which begins with its level in angle brackets."""
 
 
 class Farm:
@@ -31,13 +33,17 @@ class Farm:
         self.places, self.balancer = places, ahead
         self._certs, self._running = certs, running
 
-    def start(self, number: int, *, turn: int = 1) -> Process:
-        """Start a worker at a place, the first of which is 1, and wait until HAProxy has found it `turn` times."""
+    def start(self, number: int, *, times: int = 1) -> Process:
+        """Start a worker at a place, the first of which is 1, and wait until HAProxy has found it so many times."""
         place = self.places[number - 1]
         worker = process(self._certs, bind=place.bind, metrics=place.metrics, pause_s=PAUSE_S)
         started = self._running.enter_context(worker)
-        self.balancer.says(f"tail-{number} is UP", turn)
+        self.balancer.says(UP.format(number), times)
         return started
+
+    def is_gone(self, number: int, *, times: int) -> None:
+        """Wait until HAProxy has missed a worker so many times, the first before any was started."""
+        self.balancer.says(DOWN.format(number), times)
 
     def done(self, number: int) -> float:
         """Requests that a worker has answered."""
@@ -49,7 +55,10 @@ def farm(certs: Path, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[
     """Four places, nobody there yet."""
     places = [Place(free_port(), free_port()) for _ in range(4)]
     with balancer(tmp_path, free_port(), places) as ahead, contextlib.ExitStack() as running:
-        yield Farm(certs, places, ahead, running)
+        made = Farm(certs, places, ahead, running)
+        for number in range(1, len(places) + 1):
+            made.is_gone(number, times=1)
+        yield made
 
 
 def test_haproxy_accepts_the_configuration() -> None:
@@ -78,8 +87,9 @@ def test_workers_that_end_in_turn_under_load_lose_nothing(farm: Farm, load: Load
         which = turn % 2
         workers[which].signal(end)
         assert workers[which].wait(20) == (0 if end == signal.SIGTERM else -end)
+        farm.is_gone(which + 1, times=turn // 2 + 2)
         clients.answers(20)
-        workers[which] = farm.start(which + 1, turn=turn // 2 + 2)
+        workers[which] = farm.start(which + 1, times=turn // 2 + 2)
     clients.answers(20)
     clients.check()
 
@@ -100,6 +110,7 @@ def test_workers_that_are_added_under_load_get_their_share(farm: Farm, load: Loa
     """At a spare line, and at one that a reload brings; devices that are there already stay where they are."""
     farm.balancer.configure(farm.places[:2])
     farm.balancer.reload()
+    farm.is_gone(2, times=2)
     farm.start(1)
     clients = load(farm.balancer.endpoint)
     clients.answers(20)
@@ -109,6 +120,7 @@ def test_workers_that_are_added_under_load_get_their_share(farm: Farm, load: Loa
     assert farm.done(2) > 0
     farm.balancer.configure(farm.places[:3])
     farm.balancer.reload()
+    farm.is_gone(3, times=2)
     farm.start(3)
     most = load(farm.balancer.endpoint)
     most.answers(20)
