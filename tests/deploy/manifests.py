@@ -22,13 +22,18 @@ IMAGE = "securesplit-tail"
 REQUESTS, METRICS = 5555, 9464
 
 
+def kubectl() -> str:
+    """The program; without it the test is skipped. Of two the one that a package brings is the newer."""
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which("kubectl", path=beside) or shutil.which("kubectl")
+    if found is None:
+        pytest.skip("needs kubectl, which the extra `deploy` brings")
+    return found
+
+
 def render(folder: Path) -> list[Manifest]:
     """The manifests that ``kubectl apply -k`` would send."""
-    beside = str(Path(sys.executable).parent)
-    kubectl = shutil.which("kubectl", path=beside) or shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("needs kubectl, which the extra `deploy` brings")
-    done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([kubectl(), "kustomize", folder], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
 
@@ -37,9 +42,3 @@ def render(folder: Path) -> list[Manifest]:
 def flags_of_tail_worker() -> set[str]:
     """Those that its help shows."""
     return set(re.findall(r"^  (--[\w-]+)", run_command("tail-worker", "--help").stdout, re.MULTILINE))
-
-
-def image_settings() -> dict[str, str]:
-    """What the image sets in the environment."""
-    text = CONTAINERFILE.read_text(encoding="utf-8")
-    return dict(re.findall(r"(SECURESPLIT_\w+)=(\S+)", text))
