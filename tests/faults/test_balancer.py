@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ pytestmark = [
 LoadOn = Callable[..., Load]
 PAUSE_S = 0.005
 ENDS = 2
+A_CLIENT = 256
 UP, DOWN = ">Server workers/tail-{} is UP", ">Server workers/tail-{} is DOWN"
 """HAProxy's lines on stderr, each of which begins with its level in angle brackets."""
 
@@ -76,6 +78,31 @@ def test_workers_share_the_connections(farm: Farm, load: LoadOn, count: int) -> 
     shares = [farm.done(number) for number in range(1, count + 1)]
     assert sum(shares) == len(clients.answered)
     assert min(shares) > 0, shares
+
+
+def test_one_address_has_no_more_connections_than_its_share(farm: Farm, load: LoadOn) -> None:
+    """What is over 256 is ended before it reaches a worker, and devices at other addresses notice nothing."""
+    farm.start(1)
+    clients = load(farm.balancer.endpoint)
+    clients.answers(20)
+    host, port = "127.0.0.1", int(farm.balancer.endpoint.rpartition(":")[2])
+    with contextlib.ExitStack() as stack:
+        crowd = [
+            stack.enter_context(socket.create_connection((host, port), source_address=("127.0.0.9", 0)))
+            for _ in range(A_CLIENT + 20)
+        ]
+        assert sum(greets(each) for each in crowd) == A_CLIENT
+        clients.answers(20)
+    clients.check()
+
+
+def greets(connection: socket.socket) -> bool:
+    """Whether a worker's greeting comes, and not the end."""
+    connection.settimeout(10)
+    try:
+        return connection.recv(1) == b"\xff"
+    except ConnectionError:
+        return False
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "drained"])
