@@ -18,7 +18,7 @@ $(VENV)/.dev: $(VENV)/.base
 	@touch $@
 
 $(VENV)/.train: $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train,jax,onnx]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train,jax,onnx,deploy]'
 	@touch $@
 
 demo: $(VENV)/.base  ## keys, a worker, a photo, its diagnosis, and a picture of what left the device

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks import channel, footprint, many_photos, operations, photos, transport
+from benchmarks import capacity, channel, footprint, many_photos, operations, photos, transport
 
 
 def main() -> None:
     """Run them."""
-    for benchmark in (footprint, photos, many_photos, channel, transport, operations):
+    for benchmark in (footprint, photos, many_photos, channel, transport, operations, capacity):
         benchmark.main()
 
 

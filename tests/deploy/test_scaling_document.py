@@ -1,0 +1,109 @@
+"""docs/scaling.md: its commands fit the files of deploy/, and its tables are the model's."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from cryptography import x509
+
+from benchmarks.capacity import read
+from benchmarks.capacity_model import Demand, plan
+from securesplit.pki import keystore
+from securesplit_testing.balancer import CONFIG
+from securesplit_testing.channels import NOW
+from tests.conftest import REPO
+from tests.deploy.manifests import flags_of_tail_worker, kubectl, render
+
+TEXT = (REPO / "docs" / "scaling.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```sh([ \w-]*)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+INPUTS = read(REPO / "benchmarks" / "capacity_inputs.json")
+
+
+def commands(machine: str) -> list[list[str]]:
+    return [shlex.split(line) for name, code in BLOCKS for line in code.splitlines() if name.strip() == machine]
+
+
+def run(arguments: list[str], folder: Path) -> None:
+    command = [sys.executable, "-m", "securesplit", *arguments]
+    done = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_each_worker_has_a_key_of_its_own_and_the_name_of_the_balancer(tmp_path: Path) -> None:
+    ((_, *enroll),), ((_, *sign),) = commands("worker"), commands("ca")
+    (tmp_path / "ca").mkdir()
+    keys = set()
+    for number in (1, 2):
+        here = tmp_path / f"tail-{number}"
+        here.mkdir()
+        run([word.replace("tail-1.", f"tail-{number}.") for word in enroll], here)
+        (here / "worker.csr").rename(tmp_path / "ca" / "worker.csr")
+        run(sign, tmp_path / "ca")
+        answer = (tmp_path / "ca" / "worker.answer.pem").read_bytes()
+        leaf = x509.load_pem_x509_certificates(answer)[0]
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert set(names.get_values_for_type(x509.DNSName)) == {"tail.example.org", f"tail-{number}.example.org"}
+        keys.add(leaf.public_key().public_numbers())
+    assert len(keys) == 2
+
+
+def test_the_secrets_that_it_makes_are_those_that_the_pods_mount(tmp_path: Path) -> None:
+    keystore.create(tmp_path / "certs", days=90, now=NOW)
+    made = {}
+    for _, *words in [command for command in commands("") if "secret" in command]:
+        done = subprocess.run(
+            [kubectl(), *words, "--dry-run=client", "-o", "yaml"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        secret = yaml.safe_load(done.stdout)
+        made[secret["metadata"]["name"]] = (secret["metadata"]["namespace"], set(secret["data"]))
+    manifests = render(REPO / commands("")[-1][-1])
+    (deployment,) = [manifest for manifest in manifests if manifest["kind"] == "Deployment"]
+    volumes = [v["projected"] for v in deployment["spec"]["template"]["spec"]["volumes"] if "projected" in v]
+    namespace = deployment["metadata"]["namespace"]
+    wanted = {
+        source["secret"]["name"]: (namespace, {item["key"] for item in source["secret"]["items"]})
+        for volume in volumes
+        for source in volume["sources"]
+    }
+    assert made == wanted
+
+
+def test_what_it_says_of_workers_and_haproxy_is_there() -> None:
+    (worker,) = [command for command in commands("") if "tail-worker" in command]
+    assert {word for word in worker if word.startswith("--")} <= flags_of_tail_worker()
+    table = TEXT[TEXT.index("| setting | why |") : TEXT.index("**What changes for a worker.**")]
+    settings = re.findall(r"`([^`]+)`", "".join(row.split("|")[1] for row in table.splitlines()[2:] if row))
+    assert len(settings) > 6
+    configuration = CONFIG.read_text(encoding="utf-8")
+    assert [setting for setting in settings if setting not in configuration] == []
+
+
+@pytest.mark.parametrize(("photos_a_session", "connected_s"), [(100, 60), (1, 2)])
+def test_tables_are_the_models(photos_a_session: int, connected_s: int) -> None:
+    flags = f"`--photos-a-session {photos_a_session} --connected-s {connected_s}`"
+    after = TEXT[TEXT.index(flags) :]
+    rows = after[after.index("|---") :].partition("\n\n")[0].splitlines()[1:]
+    assert len(rows) > 4
+    preset = ""
+    for row in rows:
+        name, rate, fronts, tails, cores, memory, network, cost = (cell.strip(" `") for cell in row.split("|")[1:-1])
+        preset, photos_per_s = name or preset, float(rate.replace(",", ""))
+        need = plan(INPUTS, preset, Demand(photos_per_s, photos_a_session, connected_s))
+        assert fronts == f"{need.fronts:,}, {need.bound}"
+        assert tails == f"{need.tails:,}"
+        exact = [need.cores, need.memory_gb, need.mbit_per_s, need.cost_a_million(photos_per_s, 0.04)]
+        for cell, figure in zip((cores, memory.removesuffix(" GB"), network, cost), exact, strict=True):
+            last = 10.0 ** -len(cell.partition(".")[2])
+            assert float(cell.replace(",", "")) == pytest.approx(figure, abs=0.51 * last, rel=1e-3), (row, figure)
