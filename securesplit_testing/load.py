@@ -60,6 +60,7 @@ class Load:
         questions: what they ask, in turn.
         pause_s: between two requests of a client.
         timeout_s: of one request.
+        try_s: of one try, after which a request goes out again over a new session; as long as a device's by default.
 
     Attributes:
         sent: requests that were asked so far.
@@ -76,10 +77,11 @@ class Load:
         questions: Questions = SUMS,
         pause_s: float = 0.0,
         timeout_s: float = 30.0,
+        try_s: float = Timeouts.try_s,
     ) -> None:
         self._questions, self._pause_s = questions, pause_s
         self._endpoints, self._certs = endpoints, certs
-        self._timeouts = Timeouts(total_s=timeout_s, absent_s=timeout_s)
+        self._timeouts = Timeouts(total_s=timeout_s, absent_s=timeout_s, try_s=try_s)
         self._connections = [self._connect() for _ in range(clients)]
         self._generation = 0
         self._stop = threading.Event()

@@ -20,6 +20,8 @@ from securesplit_testing.serving import IDENTITY, Process, now, process, release
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(not LIBRARIES, reason="no libfaketime (Debian: faketime)")]
 DAY = 24 * 3600
+PATIENT_S = 25.0
+"""A slow answer is waited for: a try over a new session would meet the wrong clock."""
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def connect(worker: Process, certs: Path) -> Connection:
 def test_a_wrong_clock_refuses_new_sessions_only(
     worker: Process, clock: Path, certs: Path, load: Callable[..., Load], jump_s: int
 ) -> None:
-    clients = load(worker.endpoint, clients=2)
+    clients = load(worker.endpoint, clients=2, try_s=PATIENT_S)
     clients.answers(10)
     clock.write_text(f"{jump_s:+d}\n")
     clients.answers(20)
@@ -70,7 +72,7 @@ def test_tails_are_neither_killed_nor_left_alone_by_a_jump(
 ) -> None:
     """Deadlines and patience are counted on the clock that does not jump."""
     before = worker.tails()
-    clients = load(worker.endpoint, clients=2)
+    clients = load(worker.endpoint, clients=2, try_s=PATIENT_S)
     clients.answers(10)
     for jump_s in (400 * DAY, -400 * DAY, 0):
         clock.write_text(f"{jump_s:+d}\n")
