@@ -19,7 +19,17 @@ attack by these steps.
 from __future__ import annotations
 
 from securesplit.audit.attack import AttackSpec
-from securesplit.audit.attacks import attributes, averaging, decoder, guesses, identification, lesion, ridge, search
+from securesplit.audit.attacks import (
+    attributes,
+    averaging,
+    decoder,
+    guesses,
+    identification,
+    lesion,
+    persons,
+    ridge,
+    search,
+)
 from securesplit.audit.goals import GoalRule
 from securesplit.audit.measurements import FRONTIER_SPEC, SUMMARY_SPEC
 from securesplit.audit.positive_control import ControlResult
@@ -31,6 +41,7 @@ ATTACKS: tuple[AttackSpec, ...] = (
     identification.SPEC,
     lesion.SPEC,
     attributes.SPEC,
+    persons.SPEC,
     FRONTIER_SPEC,
     guesses.SPEC,
     ridge.SPEC,

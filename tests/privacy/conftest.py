@@ -1,0 +1,20 @@
+"""What tests of several attacks share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from securesplit.audit import suite
+from securesplit.audit.context import AuditContext
+from securesplit.audit.profile import QUICK
+from securesplit.model import Bundle
+
+SMALL = replace(QUICK, minutes=60.0, auxiliary=200, targets=100, rebuilt=4, draws=(1, 2), candidates=(10, 100))
+
+
+@pytest.fixture(scope="session")
+def small_audit(tmp_path_factory: pytest.TempPathFactory) -> AuditContext:
+    """An audit of the default bundle on synthetic lesions, prepared."""
+    return suite.prepare(Bundle.load(), None, tmp_path_factory.mktemp("small-audit"), SMALL, (), lambda _: None)
