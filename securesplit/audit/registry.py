@@ -22,6 +22,7 @@ from securesplit.audit.attack import AttackSpec
 from securesplit.audit.attacks import (
     attributes,
     averaging,
+    copies,
     decoder,
     guesses,
     identification,
@@ -42,6 +43,7 @@ ATTACKS: tuple[AttackSpec, ...] = (
     lesion.SPEC,
     attributes.SPEC,
     persons.SPEC,
+    copies.SPEC,
     FRONTIER_SPEC,
     guesses.SPEC,
     ridge.SPEC,
