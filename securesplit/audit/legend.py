@@ -16,10 +16,6 @@ UNTRIED: dict[str, tuple[str, str]] = {
         gettext_noop("Membership"),
         gettext_noop("Was this photo among those that the network was trained on?"),
     ),
-    "A13": (
-        gettext_noop("Stealing the tail"),
-        gettext_noop("A client asks until a copy of the worker's half gives the same answers."),
-    ),
 }
 """Attacks that the audit does not have."""
 

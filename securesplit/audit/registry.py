@@ -30,6 +30,7 @@ from securesplit.audit.attacks import (
     persons,
     ridge,
     search,
+    stealing,
 )
 from securesplit.audit.goals import GoalRule
 from securesplit.audit.measurements import FRONTIER_SPEC, SUMMARY_SPEC
@@ -44,6 +45,7 @@ ATTACKS: tuple[AttackSpec, ...] = (
     attributes.SPEC,
     persons.SPEC,
     copies.SPEC,
+    stealing.SPEC,
     FRONTIER_SPEC,
     guesses.SPEC,
     ridge.SPEC,
