@@ -12,10 +12,6 @@ UNTRIED: dict[str, tuple[str, str]] = {
         gettext_noop("Generated photos"),
         gettext_noop("Searches among photos that a generative model can draw for one that makes the same release."),
     ),
-    "A12": (
-        gettext_noop("Membership"),
-        gettext_noop("Was this photo among those that the network was trained on?"),
-    ),
 }
 """Attacks that the audit does not have."""
 
