@@ -69,7 +69,7 @@ class Photos:
     def features(self) -> NDArray[np.float64]:
         """``(n, d)`` of the probe."""
         flat = self.releases.reshape(len(self.releases), -1)
-        return np.c_[flat, self.logits, self.malignant, self.loss].astype(np.float64)
+        return np.asarray(np.c_[flat, self.logits, self.malignant, self.loss], np.float64)
 
 
 def joined(*parts: Photos) -> Photos:
