@@ -122,10 +122,15 @@ class CopyResult(Result):
 
 @dataclass(frozen=True)
 class Copies:
-    """Noise-free releases, by preset as integers, of the altered photos of either side."""
+    """Noise-free releases of altered photos.
 
-    auxiliary: Mapping[str, NDArray[np.integer]]
-    targets: Mapping[str, NDArray[np.integer]]
+    Args:
+        grids: ``(n, *shape)`` integers by preset, the attacker's photos first.
+        auxiliary: how many are the attacker's.
+    """
+
+    grids: Mapping[str, NDArray[np.integer]]
+    auxiliary: int
 
 
 def run(context: AuditContext, preset: str, alteration: str) -> CopyResult:
@@ -152,21 +157,17 @@ def run(context: AuditContext, preset: str, alteration: str) -> CopyResult:
 
 def _copies(context: AuditContext, alteration: str) -> Copies:
     """Made once for all presets."""
-
-    def altered(pixels: Pixels) -> dict[str, NDArray[np.integer]]:
-        return embed(context.bundle, map(ALTERATIONS[alteration], pixels[:MOST_PHOTOS]))
-
-    sides = context.collection
-    return context.keep(
-        ("copies", alteration), lambda: Copies(altered(sides.auxiliary.pixels), altered(sides.targets.pixels))
+    auxiliary, targets = (
+        side.pixels[:MOST_PHOTOS] for side in (context.collection.auxiliary, context.collection.targets)
     )
+    altered = map(ALTERATIONS[alteration], (*auxiliary, *targets))
+    return context.keep(("copies", alteration), lambda: Copies(embed(context.bundle, altered), len(auxiliary)))
 
 
 def _named(observations: Observations, copies: Copies, seeds: Sequence[int]) -> dict[str, NDArray[np.float64]]:
     """How often each copy was named rightly, over the draws of the noise."""
-    base = observations.preset.spec.base
-    gallery = observations.noise_free(copies.targets[base])
-    own = observations.noise_free(copies.auxiliary[base])
+    releases = observations.noise_free(copies.grids[observations.preset.spec.base])
+    own, gallery = releases[: copies.auxiliary], releases[copies.auxiliary :]
     answers = observations.says_malignant(observations.answer(gallery))
     truth = np.arange(len(gallery))
     draws = []
