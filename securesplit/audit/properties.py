@@ -21,8 +21,10 @@ HAIR_PIXELS, HAIR_CONTRAST = 7, 10.0
 
 
 def skin_tone(photo: Pixels) -> float:
-    """Individual typology angle of the border in degrees; the lighter the skin, the larger (Chardon et al. 1991)."""
-    lightness, _, yellow = np.median(_lab(photo)[_border(photo)], axis=0)
+    """Individual typology angle of the border's median colour, degrees: larger where lighter (Chardon et al. 1991)."""
+    from skimage.color import rgb2lab
+
+    lightness, _, yellow = rgb2lab(np.median(photo[_border(photo)], axis=0)[None] / 255)[0]
     return float(np.degrees(np.arctan2(lightness - 50.0, yellow)))
 
 
@@ -34,14 +36,14 @@ def redness(photo: Pixels) -> float:
 
 def contrast(photo: Pixels) -> float:
     """Standard deviation of L*."""
-    return float(_lab(photo)[..., 0].std())
+    return float(_lightness(photo).std())
 
 
 def lesion_size(photo: Pixels) -> float:
     """Share of the photo on the dark side of the threshold that parts L* best (Otsu 1979)."""
     from skimage.filters import threshold_otsu
 
-    lightness = _lab(photo)[..., 0]
+    lightness = _lightness(photo)
     return float(np.mean(lightness <= threshold_otsu(lightness)))
 
 
@@ -50,7 +52,7 @@ def hair(photo: Pixels) -> float:
     from scipy.ndimage import black_tophat
 
     width = max(3, round(HAIR_PIXELS * len(photo) / 150))
-    return float(np.mean(black_tophat(_lab(photo)[..., 0], size=width) > HAIR_CONTRAST))
+    return float(np.mean(black_tophat(_lightness(photo), size=width) > HAIR_CONTRAST))
 
 
 PROPERTIES: Final[Mapping[str, Callable[[Pixels], float]]] = {
@@ -63,10 +65,21 @@ PROPERTIES: Final[Mapping[str, Callable[[Pixels], float]]] = {
 """Of a photo ``(side, side, 3) uint8``."""
 
 
-def _lab(photo: Pixels) -> NDArray[np.float64]:
-    from skimage.color import rgb2lab
+def _linear() -> NDArray[np.float64]:
+    """The 256 values of sRGB as linear light (IEC 61966-2-1)."""
+    values = np.arange(256) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
-    return np.asarray(rgb2lab(photo), np.float64)
+
+_LINEAR: Final = _linear()
+_LUMINANCE: Final = np.array([0.2126, 0.7152, 0.0722])
+
+
+def _lightness(photo: Pixels) -> NDArray[np.float64]:
+    """L* of CIELAB, 0 to 100; without the other two coordinates it takes a tenth of the time."""
+    luminance = _LINEAR[photo] @ _LUMINANCE
+    curved = np.where(luminance > 216 / 24389, np.cbrt(luminance), (24389 / 27 * luminance + 16) / 116)
+    return np.asarray(116 * curved - 16, np.float64)
 
 
 def _border(photo: Pixels) -> NDArray[np.bool_]:

@@ -28,6 +28,12 @@ def test_lighter_skin_has_a_larger_angle():
     assert properties.skin_tone(PHOTO) > properties.skin_tone(scaled(PHOTO, by=0.5))
 
 
+def test_lightness_is_that_of_cielab():
+    from skimage.color import rgb2lab
+
+    assert properties._lightness(PHOTO) == pytest.approx(rgb2lab(PHOTO)[..., 0], abs=0.02)
+
+
 def test_redness_is_of_the_border():
     darker = scaled(PHOTO, by=0.7)
     assert properties.redness(scaled(darker, red=20)) == pytest.approx(properties.redness(darker) + 20, abs=0.1)
