@@ -77,7 +77,7 @@ class Load:
         questions: Questions = SUMS,
         pause_s: float = 0.0,
         timeout_s: float = 30.0,
-        try_s: float = Timeouts.try_s,
+        try_s: float = Timeouts().try_s,
     ) -> None:
         self._questions, self._pause_s = questions, pause_s
         self._endpoints, self._certs = endpoints, certs

@@ -39,7 +39,7 @@ class AttackSpec:
     """One attack, or something else that is measured of each preset.
 
     Args:
-        id: ``A0`` to ``A8``, or the name of an own attack.
+        id: ``A0`` to ``A13``, or the name of an own attack.
         result_type: the kind of result that its steps return, which brings its table along.
         steps: of one preset.
         goals: by which its results are judged.

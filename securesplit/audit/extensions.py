@@ -2,8 +2,8 @@
 
 An own attack is run beside A1 to A4 on every preset and judged with them: what it rebuilds counts against a promise. An
 own mechanism is attacked as a preset is. Its attackers know it: what they take for the release of a photo without
-randomness is the mean of `DRAWS` of its releases, and for the noise what these scatter by. A2 and A4 search through
-gradients, which a mechanism has none of, so they are left out.
+randomness is the mean of `MECHANISM_DRAWS` of its releases, and for the noise what these scatter by. A2 and A4 search
+through gradients, which a mechanism has none of, so they are left out.
 """
 
 from __future__ import annotations
@@ -17,14 +17,11 @@ import numpy as np
 from securesplit.audit.attack import AttackSpec
 from securesplit.audit.context import AuditContext, OwnAttack
 from securesplit.audit.metrics import Photos
-from securesplit.audit.observations import MechanismGrids, Observations
+from securesplit.audit.observations import MECHANISM_DRAWS, MechanismGrids, Observations
 from securesplit.audit.reconstruction import RECONSTRUCTION, ReconstructionResult, score
 from securesplit.audit.setting import Releases
 from securesplit.model import Preset
 from securesplit.privacy.release import from_grid
-
-DRAWS = 16
-"""Releases of each photo by which an attacker learns what a mechanism does."""
 
 
 def observe_mechanism(observations: Mapping[str, Observations], preset: Preset) -> Observations:
@@ -35,10 +32,13 @@ def observe_mechanism(observations: Mapping[str, Observations], preset: Preset) 
     """
     base, spec = observations[preset.spec.base], preset.spec
     grids = MechanismGrids(spec, *(np.rint(z / spec.step).astype(np.int64) for z in (base.auxiliary, base.targets)))
-    draws = [grids.released(grids.auxiliary, seed=seed) for seed in range(DRAWS)]
-    auxiliary = from_grid(np.mean(draws, axis=0), spec)
-    targets = from_grid(np.mean([grids.released(grids.targets, seed=seed) for seed in range(DRAWS)], axis=0), spec)
-    scatter = float(np.std(np.stack(draws) - np.mean(draws, axis=0), ddof=0) * np.sqrt(DRAWS / (DRAWS - 1))) * spec.step
+    draws, theirs = (
+        np.stack([grids.released(side, seed=seed) for seed in range(MECHANISM_DRAWS)])
+        for side in (grids.auxiliary, grids.targets)
+    )
+    auxiliary, targets = from_grid(np.mean(draws, axis=0), spec), from_grid(np.mean(theirs, axis=0), spec)
+    unbiased = np.sqrt(MECHANISM_DRAWS / (MECHANISM_DRAWS - 1))
+    scatter = float(np.std(draws - np.mean(draws, axis=0), ddof=0) * unbiased) * spec.step
     answer = base.answer
     return Observations(preset, auxiliary, targets, answer(auxiliary), answer(targets), answer, grids, scatter)
 

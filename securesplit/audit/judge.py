@@ -74,7 +74,8 @@ def _of_preset(audit: Audit, preset: str, *, promised: bool) -> Iterator[Goal]:
     for rule in dict.fromkeys(rule for spec in registry.shown() for rule in spec.goals):
         missing = [r for r in _missing(audit, preset) if rule in registry.rules_of(r)]
         goals = rule.judge(preset, [r for r in ran if rule in registry.rules_of(r)], missing)
-        yield from (replace(goal, promised=promised) for goal in goals) if rule.about_photo else goals
+        about_photo = (replace(goal, promised=promised and goal.promised) for goal in goals)
+        yield from about_photo if rule.about_photo else goals
     for missed, goal in _not_run(audit, preset):
         of_every_device = any(not rule.about_photo for rule in registry.rules_of(missed))
         yield replace(goal, promised=promised or of_every_device)

@@ -12,30 +12,14 @@ UNTRIED: dict[str, tuple[str, str]] = {
         gettext_noop("Generated photos"),
         gettext_noop("Searches among photos that a generative model can draw for one that makes the same release."),
     ),
-    "A10": (
-        gettext_noop("A person over several photos"),
-        gettext_noop("Puts the releases of one device together to tell whose they are."),
-    ),
-    "A11": (
-        gettext_noop("Altered copies"),
-        gettext_noop("Picks out the photo where the attacker holds a cropped, turned, brighter or newly taken copy."),
-    ),
-    "A12": (
-        gettext_noop("Membership"),
-        gettext_noop("Was this photo among those that the network was trained on?"),
-    ),
-    "A13": (
-        gettext_noop("Stealing the tail"),
-        gettext_noop("A client asks until a copy of the worker's half gives the same answers."),
-    ),
 }
 """Attacks that the audit does not have."""
 
 
 def attacks() -> dict[str, tuple[str, str]]:
-    """By id, the audit's own first: what it is called, and what it does."""
+    """By id, in the order of their numbers: what it is called, and what it does."""
     own = {spec.id: (spec.name, spec.description) for spec in registry.shown() if spec.name}
-    return own | {id_: words for id_, words in UNTRIED.items() if id_ not in own}
+    return dict(sorted((UNTRIED | own).items(), key=lambda attack: int(attack[0][1:])))
 
 
 def part_in(attack: str, audit: Audit) -> str:

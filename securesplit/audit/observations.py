@@ -6,7 +6,7 @@ Computed once through the deployed halves, and kept on disk, so that a resumed a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -37,6 +37,8 @@ MAX_BYTES, BYTES_PER_NUMBER = 1 << 30, 4
 """Of all releases in memory, in float32."""
 MECHANISM_SEED, SEEDS_APART = 1 << 20, 1 << 10
 """Of an own mechanism's releases: apart from those by which attackers learn it, and from those of another seed."""
+MECHANISM_DRAWS = 16
+"""Releases of each photo by which an attacker learns what a mechanism does."""
 AUXILIARY_SEED = 1000
 """Of the noise on the attacker's own photos; the targets' seeds lie below."""
 
@@ -107,6 +109,12 @@ class Observations:
     def known(self, photos: Photos) -> AttackerKnowledge:
         """What the attacker holds against the preset, its photos at the resolution of the attack."""
         return AttackerKnowledge(photos, self.auxiliary, self.auxiliary_malignant)
+
+    def noise_free(self, grids: NDArray[np.integer]) -> Releases:
+        """What an attacker that knows the defence compares with, from `embed`'s integers of photos of its own."""
+        if self.grids is not None:
+            return self.grids.observed(grids.astype(np.int64), seed=AUXILIARY_SEED, releases=MECHANISM_DRAWS)
+        return from_grid(grids, self.preset.spec)
 
     def observe_auxiliary(self, *, seed: int) -> Releases:
         """What the attacker sees of its own photos, by a draw of the noise."""
@@ -203,12 +211,20 @@ def _stored(file: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[
 
 
 def _embed(bundle: Bundle, side: Side, name: str, progress: Progress) -> Mapping[str, NDArray[np.integer]]:
-    """noise-free releases by preset, as integers."""
+    def counted() -> Iterator[NDArray[np.uint8]]:
+        for number, photo in enumerate(side.pixels):
+            if number % PHOTOS_PER_LINE == 0:
+                progress(f"head: {name}, photo {number + 1} of {len(side.pixels)}")
+            yield photo
+
+    return embed(bundle, counted())
+
+
+def embed(bundle: Bundle, pixels: Iterable[NDArray[np.uint8]]) -> dict[str, NDArray[np.integer]]:
+    """Noise-free releases by preset, as integers, of photos ``(side, side, 3)``."""
     head = bundle.open_head(threads=2)
     grids: dict[str, list[NDArray[np.integer]]] = {preset: [] for preset in bundle.presets}
-    for number, photo in enumerate(side.pixels):
-        if number % PHOTOS_PER_LINE == 0:
-            progress(f"head: {name}, photo {number + 1} of {len(side.pixels)}")
+    for photo in pixels:
         embeddings = head(photo)
         for preset, spec in ((p, bundle.presets[p].spec) for p in grids):
             grids[preset].append(saturate(to_grid(embeddings[preset], spec), spec))

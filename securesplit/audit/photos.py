@@ -28,6 +28,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
 COLLECTION = "ham10000"
 """A folder of collections is taken to mean this one."""
 COLUMNS = frozenset({"image_id", "lesion_id", "dx", "age", "sex", "localization"})
+"""That a list must have; ``split``, ``group`` and ``patient_id`` it may have."""
 SPLITS = ("val", "train", "test")
 MIN_PHOTOS = 40
 """On either side; with fewer no attack could be trained and no rate measured."""
@@ -35,7 +36,10 @@ MIN_PHOTOS = 40
 
 @dataclass(frozen=True)
 class Entry:
-    """One photo: where it lies (or its seed, for a drawn one) and what is known of it; empty where nothing is."""
+    """One photo: where it lies (or its seed, for a drawn one) and what is known of it; empty where nothing is.
+
+    `split` is ``train`` for photos that the network was fitted to, ``val`` or ``test`` for those that it was not.
+    """
 
     source: Path | int
     lesion: str
@@ -43,6 +47,8 @@ class Entry:
     age: str = ""
     sex: str = ""
     site: str = ""
+    person: str = ""
+    split: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,6 +176,8 @@ def _entry(folder: Path, row: dict[str, str]) -> Entry:
         age=row["age"],
         sex=row["sex"],
         site=row["localization"],
+        person=row.get("patient_id") or "",
+        split=row.get("split") or "",
     )
 
 

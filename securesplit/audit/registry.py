@@ -19,7 +19,20 @@ attack by these steps.
 from __future__ import annotations
 
 from securesplit.audit.attack import AttackSpec
-from securesplit.audit.attacks import attributes, averaging, decoder, guesses, identification, lesion, ridge, search
+from securesplit.audit.attacks import (
+    attributes,
+    averaging,
+    copies,
+    decoder,
+    guesses,
+    identification,
+    lesion,
+    membership,
+    persons,
+    ridge,
+    search,
+    stealing,
+)
 from securesplit.audit.goals import GoalRule
 from securesplit.audit.measurements import FRONTIER_SPEC, SUMMARY_SPEC
 from securesplit.audit.positive_control import ControlResult
@@ -31,6 +44,10 @@ ATTACKS: tuple[AttackSpec, ...] = (
     identification.SPEC,
     lesion.SPEC,
     attributes.SPEC,
+    persons.SPEC,
+    copies.SPEC,
+    membership.SPEC,
+    stealing.SPEC,
     FRONTIER_SPEC,
     guesses.SPEC,
     ridge.SPEC,

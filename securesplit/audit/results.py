@@ -32,7 +32,7 @@ class Result:
 
     Args:
         preset: that was attacked; `CONTROL` for the positive control.
-        attack: ``A0`` to ``A8``, the name of an own attack, or empty where nothing was attacked.
+        attack: ``A0`` to ``A13``, the name of an own attack, or empty where nothing was attacked.
         cut_short: after how long, where the step had no time to end.
         step: its name.
         minutes: that the audit could take; None: the result is not on the disk.

@@ -1,0 +1,207 @@
+"""A11: the gallery holds an altered copy of each photo: re-encoded, cropped, turned or brightened.
+
+People keep and send copies, not pixels. The attacker computes the releases of its copies without noise and, as in A7
+(`securesplit.audit.attacks.lesion.scores`), learns from photos of its own how far a copy lies from its original: KISSME
+(Köstinger et al., CVPR 2012), counts where a release is one of few values, or the plain distance, whichever is best. A
+second photo of the same lesion is A7.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from securesplit.audit import goals, metrics
+from securesplit.audit.attack import AttackSpec, Steps
+from securesplit.audit.attacks import lesion
+from securesplit.audit.attacks.identification import label_only
+from securesplit.audit.context import AuditContext
+from securesplit.audit.goals import Goal, GoalRule, at_most
+from securesplit.audit.metrics import Estimate
+from securesplit.audit.observations import Observations, embed
+from securesplit.audit.results import Column, NotRun, Result
+from securesplit.i18n import gettext_noop
+from securesplit.text import rounded_up
+
+MOST_PHOTOS = 200
+"""Of either side that are altered: each is run through the head once more for every alteration."""
+JPEG_QUALITY = 75
+CROPPED = 0.05
+"""Of height and width, half at either edge."""
+DEGREES = 10
+BRIGHTER = 1.07
+
+Pixels = NDArray[np.uint8]
+
+
+def re_encoded(photo: Pixels) -> Pixels:
+    """Saved as JPEG and read again."""
+    stream = io.BytesIO()
+    Image.fromarray(photo).save(stream, "JPEG", quality=JPEG_QUALITY)
+    return np.asarray(Image.open(stream))
+
+
+def cropped(photo: Pixels) -> Pixels:
+    """The middle, scaled up again."""
+    side = len(photo)
+    edge = side * CROPPED / 2
+    box = (edge, edge, side - edge, side - edge)
+    return np.asarray(Image.fromarray(photo).resize((side, side), Image.Resampling.BICUBIC, box=box))
+
+
+def turned(photo: Pixels) -> Pixels:
+    """About its middle; the corners show what is mirrored at the edges."""
+    side, margin = len(photo), len(photo) // 5
+    wide = Image.fromarray(np.pad(photo, ((margin, margin), (margin, margin), (0, 0)), mode="reflect"))
+    inner = slice(margin, margin + side)
+    return np.asarray(wide.rotate(DEGREES, Image.Resampling.BICUBIC))[inner, inner]
+
+
+def brighter(photo: Pixels) -> Pixels:
+    """Every value times `BRIGHTER`, cut off at white."""
+    return np.asarray(np.clip(np.rint(photo * BRIGHTER), 0, 255), np.uint8)
+
+
+ALTERATIONS: Final[Mapping[str, Callable[[Pixels], Pixels]]] = {
+    "re-encoded": re_encoded,
+    "cropped": cropped,
+    "turned": turned,
+    "brighter": brighter,
+}
+"""``(side, side, 3) uint8`` to the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyResult(Result):
+    """How often the altered copy of the photo was named.
+
+    Args:
+        alteration: one of `ALTERATIONS`.
+        candidates: among how many.
+        top1: how often it was the first guess.
+        top5: how often among the first five.
+        label_only: how often by the answer alone.
+        paired_difference: of `top1` and `label_only`.
+        certified_bound: that no attack exceeds.
+        control: `top1` from the undefended preset; None where the bundle has none.
+    """
+
+    kind: ClassVar[str] = "copy"
+    title: ClassVar[str] = gettext_noop("Altered copies (A11)")
+    explanation: ClassVar[str] = gettext_noop(
+        "How often the attacker names the right one of N altered copies of photos. The control is the same attack on "
+        "releases without any protection."
+    )
+    columns: ClassVar[tuple[Column, ...]] = (
+        ("preset", "preset"),
+        ("copy", "alteration"),
+        ("N", "candidates"),
+        ("top-1", "top1"),
+        ("top-5", "top5"),
+        ("label-only", "label_only"),
+        ("certified bound", "certified_bound"),
+        ("control", "control"),
+    )
+
+    alteration: str
+    candidates: int
+    top1: Estimate
+    top5: Estimate
+    label_only: Estimate
+    paired_difference: Estimate = field(metadata={"json": "excess"})
+    certified_bound: float
+    control: Estimate | None
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Noise-free releases of altered photos.
+
+    Args:
+        grids: ``(n, *shape)`` integers by preset, the attacker's photos first.
+        auxiliary: how many are the attacker's.
+    """
+
+    grids: Mapping[str, NDArray[np.integer]]
+    auxiliary: int
+
+
+def run(context: AuditContext, preset: str, alteration: str) -> CopyResult:
+    """One alteration."""
+    observations = context.observations[preset]
+    copies = _copies(context, alteration)
+    named = _named(observations, copies, context.noise_seeds(preset))
+    undefended = context.observations.get(goals.UNDEFENDED)
+    control = None if undefended is None else _named(undefended, copies, context.profile.draws[:1])["top1"]
+    candidates = len(named["top1"])
+    return CopyResult(
+        preset=preset,
+        attack="A11",
+        alteration=alteration,
+        candidates=candidates,
+        top1=metrics.bootstrap(named["top1"]),
+        top5=metrics.bootstrap(named["top5"]),
+        label_only=metrics.bootstrap(named["label_only"]),
+        paired_difference=metrics.bootstrap(named["top1"] - named["label_only"]),
+        certified_bound=rounded_up(observations.preset.spec.loss.identification_bound(candidates), 6),
+        control=None if control is None else metrics.bootstrap(control),
+    )
+
+
+def _copies(context: AuditContext, alteration: str) -> Copies:
+    """Made once for all presets."""
+    auxiliary, targets = (
+        side.pixels[:MOST_PHOTOS] for side in (context.collection.auxiliary, context.collection.targets)
+    )
+    altered = map(ALTERATIONS[alteration], (*auxiliary, *targets))
+    return context.keep(("copies", alteration), lambda: Copies(embed(context.bundle, altered), len(auxiliary)))
+
+
+def _named(observations: Observations, copies: Copies, seeds: Sequence[int]) -> dict[str, NDArray[np.float64]]:
+    """How often each copy was named rightly, over the draws of the noise."""
+    releases = observations.noise_free(copies.grids[observations.preset.spec.base])
+    own, gallery = releases[: copies.auxiliary], releases[copies.auxiliary :]
+    answers = observations.says_malignant(observations.answer(gallery))
+    truth = np.arange(len(gallery))
+    draws = []
+    for seed in seeds:
+        observed, logits = observations.observe(seed=seed)
+        ways = lesion.scores(
+            gallery,
+            observed[: len(gallery)],
+            observations.surface.sigma,
+            (own, observations.auxiliary[: len(own)]),
+        )
+        best = max(ways, key=lambda way: float(metrics.top_k(way, truth, 5).mean()))
+        seen = observations.says_malignant(logits[: len(gallery)])
+        draws.append((metrics.top_k(best, truth, 1), metrics.top_k(best, truth, 5), label_only(answers, seen, truth)))
+    return dict(zip(("top1", "top5", "label_only"), np.mean(draws, axis=0), strict=True))
+
+
+def judge(preset: str, results: Sequence[CopyResult], _missing: Sequence[NotRun]) -> Iterator[Goal]:
+    """Against the certified bound, where it says anything."""
+    for r in results:
+        if r.certified_bound < 1:
+            claim = f"A11 {r.alteration} copy among {r.candidates}, certified bound"
+            yield at_most(preset, claim, r.top1.low, r.certified_bound)
+
+
+def _steps(context: AuditContext, preset: str) -> Steps:
+    return {alteration: partial(run, context, preset, alteration) for alteration in ALTERATIONS}
+
+
+SPEC = AttackSpec(
+    id="A11",
+    name=gettext_noop("Altered copies"),
+    description=gettext_noop("Picks out the photo where the attacker holds a cropped, turned or brighter copy of it."),
+    result_type=CopyResult,
+    steps=_steps,
+    goals=(GoalRule(judge),),
+)

@@ -1,0 +1,106 @@
+"""A12 on answers made here, where it is known what was learned by heart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from securesplit.audit import metrics
+from securesplit.audit.attacks import membership
+from securesplit.audit.photos import Side
+from securesplit.audit.results import NotRun
+
+pytest.importorskip("sklearn")
+COUNT = 400
+MEMBERS = np.arange(2 * COUNT) < COUNT
+
+
+def photos(*, by_heart, in_release=0.0, seed=0):
+    """Answers that fit a member's diagnosis `by_heart` better than another's; a release that tells members apart."""
+    rng = np.random.default_rng(seed)
+    malignant = rng.random(2 * COUNT) < 0.5
+    margin = rng.normal(1.5, 1.0, 2 * COUNT) + by_heart * MEMBERS
+    releases = rng.normal(size=(2 * COUNT, 3)) + in_release * MEMBERS[:, None]
+    lesions = np.array([f"l{i // 2}" for i in range(2 * COUNT)])
+    return membership.Photos(releases, np.where(malignant, margin, -margin), malignant, lesions)
+
+
+def rates(seen):
+    found = membership.scores(seen, MEMBERS, seed=1)
+    return {name: metrics.auc(MEMBERS, score) for name, score in found.items()}
+
+
+def test_what_was_learned_by_heart_is_found():
+    found = rates(photos(by_heart=3.0))
+    assert found["loss"] > 0.95
+    assert found["confidence"] > 0.9
+    assert found["likelihood ratio"] > 0.95
+
+
+def test_what_only_the_release_tells_is_found_by_the_ratio():
+    found = rates(photos(by_heart=0.0, in_release=1.5))
+    assert 0.45 < found["loss"] < 0.55
+    assert found["likelihood ratio"] > 0.9
+
+
+def test_nothing_is_found_where_there_is_nothing():
+    for rate in rates(photos(by_heart=0.0)).values():
+        assert 0.44 < rate < 0.56
+
+
+def test_members_found_at_few_false_alarms():
+    score = np.r_[np.full(COUNT, 1.0), np.zeros(COUNT)]
+    assert membership.found_at(MEMBERS, score) == 1.0
+    assert membership.found_at(MEMBERS, np.zeros(2 * COUNT)) == 0.0
+
+
+def labelled(side, split):
+    """Every second photo malignant; of the given split."""
+    entries = (replace(entry, malignant=bool(i % 2), split=split) for i, entry in enumerate(side.entries))
+    return Side(tuple(entries), side.pixels)
+
+
+@pytest.fixture
+def known(small_audit):
+    sides = small_audit.collection
+    collection = replace(sides, auxiliary=labelled(sides.auxiliary, "train"), targets=labelled(sides.targets, "test"))
+    return replace(small_audit, collection=collection)
+
+
+def test_a_network_that_was_not_trained_on_the_photos_tells_nothing(known):
+    """The labels are made up and no photo was ever seen, so all there is to find is chance."""
+    for preset in ("none", "certified"):
+        found = membership.run(known, preset)
+        assert found.members == 100
+        assert found.label_only.low < 0.5 < found.label_only.high
+        assert found.loss.low < 0.5 < found.loss.high
+        assert found.paired_difference.low < 0.1
+
+
+def test_a_tail_that_learned_the_photos_by_heart_is_found_out(known):
+    """The undefended tail's answers to the members' photos, replaced by what they should be."""
+    observations = known.observations["none"]
+    labels = known.collection.auxiliary.malignant
+    told = np.where(labels, 9.0, -9.0).astype(np.float32)
+    learned = replace(known, observations={"none": replace(observations, auxiliary_answers=told)})
+    found = membership.run(learned, "none")
+    assert found.loss.low > 0.9
+    assert found.paired_difference.low > 0.05
+    assert found.found_at_one_percent > 0.5
+
+
+@pytest.mark.parametrize(
+    ("split", "malignant", "reason"),
+    [("val", True, "known to be of the training set"), ("train", None, "without a diagnosis")],
+)
+def test_what_cannot_be_known_is_not_run(small_audit, split, malignant, reason):
+    entries = [replace(e, split=split, malignant=malignant) for e in small_audit.collection.auxiliary.entries]
+    auxiliary = replace(small_audit.collection.auxiliary, entries=tuple(entries))
+    found = membership.run(
+        replace(small_audit, collection=replace(small_audit.collection, auxiliary=auxiliary)), "none"
+    )
+    assert isinstance(found, NotRun)
+    assert reason in found.reason
+    assert found.left_out, "no preset promises it, so no goal waits for it"
