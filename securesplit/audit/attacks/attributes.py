@@ -207,9 +207,7 @@ def _of_picture(context: AuditContext, attribute: str) -> tuple[tuple[str, ...],
         ("property", attribute), lambda: [np.array([*map(PROPERTIES[attribute], side.pixels)]) for side in sides]
     )
     median = float(np.median(own))
-    if not (own > median).any():
-        return (), (own > median).astype(np.int64), (values > median).astype(np.int64)
-    classes = (f"at most {median:.3g}", f"above {median:.3g}")
+    classes = (f"at most {median:.3g}", f"above {median:.3g}") if (own > median).any() else ()
     return classes, (own > median).astype(np.int64), (values > median).astype(np.int64)
 
 

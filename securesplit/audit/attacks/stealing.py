@@ -24,7 +24,7 @@ from securesplit.audit.baselines import nearest_index, squared_distances
 from securesplit.audit.context import AuditContext
 from securesplit.audit.metrics import Estimate
 from securesplit.audit.observations import Answers, Observations
-from securesplit.audit.results import Column, NotRun, Result
+from securesplit.audit.results import Column, Result
 from securesplit.audit.setting import Releases
 from securesplit.i18n import gettext_noop
 
@@ -121,8 +121,8 @@ class StealingResult(Result):
         student: the best copy there, one of `STUDENTS`.
         photos: on whose releases it was compared.
         agreement: of the best copy, after `queries`, or after `asked` where no copy agreed.
-        label_only: of a copy that always gives the commoner label.
-        paired_difference: of the two.
+        majority: of a copy that always gives the commoner label.
+        paired_difference: of `agreement` and `majority`.
         tried: numbers of queries.
         agreements: of the best copy after each.
     """
@@ -139,7 +139,7 @@ class StealingResult(Result):
         ("most tried", "asked"),
         ("copy", "student"),
         ("agreement", "agreement"),
-        ("always the commoner label", "label_only"),
+        ("always the commoner label", "majority"),
     )
 
     queries: int | None
@@ -147,13 +147,13 @@ class StealingResult(Result):
     student: str
     photos: int
     agreement: Estimate
-    label_only: Estimate = field(metadata={"json": "majority"})
+    majority: Estimate
     paired_difference: Estimate = field(metadata={"json": "excess"})
     tried: tuple[int, ...]
     agreements: tuple[float, ...]
 
 
-def run(context: AuditContext, preset: str) -> StealingResult | NotRun:
+def run(context: AuditContext, preset: str) -> StealingResult:
     """More and more queries, until a copy agrees."""
     observations = context.observations[preset]
     seed = context.noise_seeds(preset)[0]
@@ -176,7 +176,7 @@ def run(context: AuditContext, preset: str) -> StealingResult | NotRun:
         student=student,
         photos=len(seen),
         agreement=metrics.bootstrap(same),
-        label_only=metrics.bootstrap(common),
+        majority=metrics.bootstrap(common),
         paired_difference=metrics.bootstrap(same.astype(float) - common),
         tried=tuple(tried),
         agreements=tuple(round(float(copy.mean()), 5) for _, copy in tried.values()),
