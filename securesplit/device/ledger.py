@@ -34,6 +34,7 @@ from securesplit.user_folders import make_state_folder, state_folder
 
 LEDGER_FILE: Final = "ledger.sqlite3"
 LOCK_WAIT_S: Final = 10.0
+_LOOK_AGAIN_S: Final = 0.01
 Period = Literal["day", "month", "year"]
 _PERIOD_FORMAT: Final = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
 
@@ -75,6 +76,26 @@ FROM (SELECT photo, COUNT(*) AS releases, SUM(rho) AS rho, SUM(mu_squared) AS mu
       FROM releases WHERE {where} GROUP BY photo, bundle, preset)
 """
 """Releases of a photo by one preset are made from the same grid, so together they leak no more than it can hold."""
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Keep a write-ahead log.
+
+    SQLite does not wait for a lock when it changes to one, so the first uses of a ledger at once have to.
+
+    Raises:
+        sqlite3.Error: it cannot, or the lock was held for `LOCK_WAIT_S`.
+    """
+    end = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(_LOOK_AGAIN_S)
+        else:
+            return
 
 
 @dataclass(frozen=True)
@@ -147,7 +168,7 @@ class Ledger:
             self._connection = ClosedAtFork(self._connect, sqlite3.Connection.close)
             try:
                 with self._connection.lock:
-                    self._db.executescript(_SCHEMA)
+                    self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
                     self._add_columns()
             except sqlite3.Error:
                 self._connection.end()
@@ -156,7 +177,7 @@ class Ledger:
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._file, timeout=LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
         try:
-            db.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(db)
             db.execute("PRAGMA synchronous=FULL")  # the row is on the disk before the release is on the wire
         except sqlite3.Error:
             db.close()

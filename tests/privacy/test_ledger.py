@@ -140,6 +140,30 @@ def start(state, who, budget):
     )
 
 
+OPENER = """
+import sys
+from pathlib import Path
+from securesplit.device.ledger import Ledger
+print("ready", flush=True)
+sys.stdin.readline()
+for round in range(25):
+    Ledger(Path(sys.argv[1]) / str(round)).close()
+"""
+
+
+def test_first_uses_at_once_all_get_the_ledger(tmp_path):
+    """SQLite waits for no lock where it begins a write-ahead log; whoever comes at that moment waits all the same."""
+    command = [sys.executable, "-c", OPENER, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    openers = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    for opener in openers:
+        assert opener.stdout.readline() == "ready\n"
+    for opener in openers:
+        opener.stdin.write("\n")
+        opener.stdin.flush()
+    assert [opener.communicate(timeout=60)[1] for opener in openers] == [""] * 3
+
+
 def test_two_processes_at_once_do_not_overspend(tmp_path):
     budget = LOSS.times(40).epsilon() * 1.000001
     racers = [start(tmp_path, who, budget) for who in (1, 2)]
