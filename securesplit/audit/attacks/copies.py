@@ -138,8 +138,6 @@ def run(context: AuditContext, preset: str, alteration: str) -> CopyResult:
     observations = context.observations[preset]
     copies = _copies(context, alteration)
     named = _named(observations, copies, context.noise_seeds(preset))
-    undefended = context.observations.get(goals.UNDEFENDED)
-    control = None if undefended is None else _named(undefended, copies, context.profile.draws[:1])["top1"]
     candidates = len(named["top1"])
     return CopyResult(
         preset=preset,
@@ -151,8 +149,16 @@ def run(context: AuditContext, preset: str, alteration: str) -> CopyResult:
         label_only=metrics.bootstrap(named["label_only"]),
         paired_difference=metrics.bootstrap(named["top1"] - named["label_only"]),
         certified_bound=rounded_up(observations.preset.spec.loss.identification_bound(candidates), 6),
-        control=None if control is None else metrics.bootstrap(control),
+        control=context.keep(("copies control", alteration), lambda: _control(context, copies)),
     )
+
+
+def _control(context: AuditContext, copies: Copies) -> Estimate | None:
+    """From the undefended preset, the same for all presets."""
+    undefended = context.observations.get(goals.UNDEFENDED)
+    if undefended is None:
+        return None
+    return metrics.bootstrap(_named(undefended, copies, context.profile.draws[:1])["top1"])
 
 
 def _copies(context: AuditContext, alteration: str) -> Copies:
