@@ -25,8 +25,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.capacity_model import Demand, Inputs, PresetCost, plan
 from benchmarks.processes import certificates
 from benchmarks.table import FOLDER, show
@@ -34,8 +32,9 @@ from securesplit.model import Bundle
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection
 from securesplit.worker.cores import usable_cores
+from securesplit.worker.resources import resident_bytes
 from securesplit_testing.balancer import Place, balancer, is_installed
-from securesplit_testing.load import SUMS, Load, Questions
+from securesplit_testing.load import SUMS, Load, Questions, random_questions
 from securesplit_testing.serving import Process, process
 
 Row = list[object]
@@ -60,8 +59,7 @@ def machine_us() -> float:
 
 def resident_mb(pid: int) -> float:
     """Resident set of a process, in 10^6 bytes; what processes share is counted in each of them."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Rss:")) * 1024 / 1e6
+    return resident_bytes(pid) / 1e6
 
 
 def children(pid: int) -> list[int]:
@@ -138,17 +136,9 @@ def asking(endpoint: str, certs: Path, questions: Questions = SUMS, clients: int
         load.check()
 
 
-def questions_of(name: str) -> Questions:
-    """Random releases of a preset of the default bundle, and what its tail says to them here."""
-    bundle, draw = Bundle.load(), np.random.default_rng(5)
-    spec = bundle.preset(name).spec
-    releases = draw.integers(-4, 5, (50, *spec.shape)).astype(spec.dtype)
-    return Questions(bundle.identity, list(releases), [float(logit) for logit in bundle.open_tail()(name, releases)])
-
-
 def preset_cost(worker: Process, certs: Path, name: str, requests: int) -> tuple[PresetCost, Row]:
     """Of a preset of the default bundle, and the rate that was seen beside the one that an idle machine would have."""
-    questions = questions_of(name)
+    questions = random_questions(name)
     with asking(worker.endpoint, certs, questions) as load:
         busy_us, start_s = machine_us(), time.monotonic()
         meter = Meter(load, [worker.pid], worker.tails(), [os.getpid()])

@@ -26,8 +26,8 @@ class Questions:
 
     Attributes:
         identity: of what computes them.
-        releases: all different.
-        logits: the right answers, all different.
+        releases: that are asked about.
+        logits: the right answers.
     """
 
     identity: bytes
@@ -39,15 +39,21 @@ SUMS = Questions(IDENTITY, [release(n) for n in range(100)], range(100))
 """For the engines of `securesplit_testing.engines`."""
 
 
-@functools.cache
-def of_bundle(preset: str = "compact", many: int = 50) -> Questions:
-    """Random releases of the default bundle, and what its tail says to them here."""
+def random_questions(preset: str, many: int = 50) -> Questions:
+    """Random releases of the default bundle, and what its tail says to them here; of few values, some are alike."""
     bundle = Bundle.load()
     spec, draw = bundle.preset(preset).spec, np.random.default_rng(5)
     releases = draw.integers(-4, 5, (many, *spec.shape)).astype(spec.dtype)
     logits = [float(logit) for logit in bundle.open_tail()(preset, releases)]
-    assert len(set(logits)) == many
     return Questions(bundle.identity, list(releases), logits)
+
+
+@functools.cache
+def of_bundle(preset: str = "compact", many: int = 50) -> Questions:
+    """`random_questions` whose answers are all different."""
+    questions = random_questions(preset, many)
+    assert len(set(questions.logits)) == many
+    return questions
 
 
 class Load:
