@@ -104,17 +104,21 @@ def atomic_folder_replacement(folder: Path) -> Iterator[Path]:
     Raises:
         ConfigError: it cannot be put there, as where somebody else puts one there at the same moment.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="partial-", dir=folder.parent) as name:
-        own, old = Path(name) / folder.name, Path(name) / "old"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = tempfile.TemporaryDirectory(prefix="partial-", dir=folder.parent)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    with aside as name:
+        own, old = Path(name) / "new", Path(name) / "old"
         own.mkdir()
         yield own
-        with contextlib.suppress(FileNotFoundError):  # another one took it away: the last one's stays
-            folder.replace(old)
         try:
+            with contextlib.suppress(FileNotFoundError):  # another one took it away: the last one's stays
+                folder.replace(old)
             own.replace(folder)
         except OSError as error:
-            if old.exists() and not folder.exists():
+            with contextlib.suppress(OSError):  # nothing was taken away, or another one's is there by now: that stays
                 old.replace(folder)
             raise cannot_write(folder, error) from None
 

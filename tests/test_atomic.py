@@ -85,6 +85,37 @@ def test_folders_that_are_replaced_at_once_stay_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [folder]
 
 
+def test_a_folder_that_comes_back_while_the_old_one_is_put_back_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, replace, moves = tmp_path / "bundle", Path.replace, []
+    folder.mkdir()
+    (folder / "head").write_text("old")
+
+    def raced(source: Path, target: Path) -> Path:
+        moves.append(target)
+        if moves == [target] or target != folder:
+            return replace(source, target)
+        if moves.count(folder) == 1:
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+        folder.mkdir()
+        (folder / "head").write_text("another's")
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", raced)
+    with pytest.raises(ConfigError, match="cannot write"), atomic_folder_replacement(folder) as own:
+        (own / "head").write_text("own")
+    assert moves.count(folder) == 2
+    assert (folder / "head").read_text() == "another's"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_that_cannot_be_replaced_is_said(tmp_path: Path) -> None:
+    (tmp_path / "mole.jpg").touch()
+    with pytest.raises(ConfigError, match="cannot write"), atomic_folder_replacement(tmp_path / "mole.jpg" / "bundle"):
+        pytest.fail("there is no draft")
+
+
 def test_what_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").touch()
     refuse_others(tmp_path, ("manifest.json",))
