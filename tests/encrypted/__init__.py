@@ -1,0 +1,1 @@
+"""Tests of the preset ``encrypted``, with real keys and real ciphertexts."""

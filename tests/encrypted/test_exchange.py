@@ -1,0 +1,87 @@
+"""A device encrypts, a worker computes, the device decrypts: the answer is the plain tail's, and the device's alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from securesplit.encrypted import seal
+from securesplit.encrypted.device import DeviceKey
+from securesplit.encrypted.layout import Layout
+from securesplit.encrypted.parameters import SHIPPED, Parameters
+from securesplit.encrypted.tail import EncryptedTail, EvaluationKeys, QuadraticTail, answer_scale
+from tests.encrypted.conftest import random_tail
+
+PRECISION = 2e-3
+"""Of a logit; a probability moves by at most a quarter of it."""
+
+
+def features(photos: int, seed: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 1, (photos, 256))
+
+
+@pytest.mark.parametrize("photos", [1, 2, 16])
+def test_the_answer_is_the_plain_tail_s(
+    photos: int, device: DeviceKey, worker: EncryptedTail, keys: EvaluationKeys
+) -> None:
+    x = features(photos)
+    answer = worker.answer(device.encrypt(x), photos, keys)
+    expected = worker.tail.plain(x)
+    assert np.abs(expected).max() > 0.3
+    np.testing.assert_allclose(device.decrypt(answer, photos, answer_scale(SHIPPED)), expected, atol=PRECISION)
+
+
+def test_large_features_hold_too(device: DeviceKey, worker: EncryptedTail, keys: EvaluationKeys) -> None:
+    x = 3 * np.sign(features(1))
+    answer = worker.answer(device.encrypt(x), 1, keys)
+    expected = worker.tail.plain(x)
+    assert device.decrypt(answer, 1, answer_scale(SHIPPED)) == pytest.approx(expected, rel=5e-3, abs=PRECISION)
+
+
+def test_a_key_that_was_kept_reads_what_was_encrypted_before(
+    device: DeviceKey, worker: EncryptedTail, keys: EvaluationKeys
+) -> None:
+    answer = worker.answer(device.encrypt(features(1)), 1, keys)
+    again = DeviceKey(device.secret)
+    np.testing.assert_allclose(
+        again.decrypt(answer, 1, answer_scale(SHIPPED)), worker.tail.plain(features(1)), atol=PRECISION
+    )
+
+
+def test_another_device_reads_noise(device: DeviceKey, worker: EncryptedTail, keys: EvaluationKeys) -> None:
+    answer = worker.answer(device.encrypt(features(1)), 1, keys)
+    other = DeviceKey().decrypt(answer, 1, answer_scale(SHIPPED))
+    assert abs(other[0] - worker.tail.plain(features(1))[0]) > 0.5
+
+
+def test_the_same_photo_never_makes_the_same_request(device: DeviceKey) -> None:
+    first, second = (np.frombuffer(device.encrypt(features(1)), np.uint8) for _ in range(2))
+    assert (first != second).mean() == pytest.approx(255 / 256, abs=0.002)
+
+
+def test_keys_of_other_rotations_or_parameters_are_refused(device: DeviceKey) -> None:
+    galois, relinearization = device.evaluation_keys
+    other = Parameters(8192, (38, 27, 45), 27)
+    with pytest.raises(ValueError, match="no key"):
+        EvaluationKeys(galois, relinearization, Layout(128, 64, 4096))
+    with pytest.raises(ValueError, match="SEAL refuses"):
+        EvaluationKeys(galois, relinearization, device.layout, other)
+    for broken in (galois[:-1], galois[:1000], b"", relinearization):
+        with pytest.raises(ValueError, match=r"SEAL refuses|no key"):
+            EvaluationKeys(broken, relinearization, device.layout)
+
+
+def test_a_tail_that_the_layout_does_not_reach_is_refused(keys: EvaluationKeys, device: DeviceKey) -> None:
+    tail = random_tail()
+    full = QuadraticTail(np.ones_like(tail.first), *list(vars(tail).values())[1:])
+    with pytest.raises(ValueError, match="reaches none"):
+        EncryptedTail(full).answer(device.encrypt(features(1)), 1, keys)
+    with pytest.raises(ValueError, match="does not fit"):
+        EncryptedTail(tail, Layout(128, 64, 4096))
+
+
+def test_a_machine_without_memory_files_uses_temporary_ones(device: DeviceKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = device.secret
+    monkeypatch.delattr(seal.os, "memfd_create")
+    assert device.secret == secret or len(device.secret) > 1000
+    assert DeviceKey(secret).secret
