@@ -35,6 +35,7 @@ from securesplit.worker.cores import usable_cores
 from securesplit.worker.resources import resident_bytes
 from securesplit_testing.balancer import Place, balancer, is_installed
 from securesplit_testing.load import SUMS, Load, Questions, random_questions
+from securesplit_testing.ports import free_port
 from securesplit_testing.serving import Process, process
 
 Row = list[object]
@@ -189,22 +190,16 @@ def handshakes(worker: Process, certs: Path, request_us: float) -> tuple[float, 
     return each_us - request_us, CONNECTIONS / took_s, 1e3 * grown_mb / CONNECTIONS
 
 
-def free_place() -> Place:
-    """Two ports that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return Place(one.getsockname()[1], other.getsockname()[1])
-
-
 @contextlib.contextmanager
 def farm(certs: Path, count: int, pause_s: float) -> Iterator[tuple[str, list[Process], list[int]]]:
     """Workers behind HAProxy: where to ask, the workers, and HAProxy's processes."""
     with contextlib.ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
-        places = [free_place() for _ in range(count)]
+        places = [Place.free() for _ in range(count)]
         workers = [
             stack.enter_context(process(certs, bind=place.bind, metrics=place.metrics, pause_s=pause_s))
             for place in places
         ]
-        ahead = stack.enter_context(balancer(Path(folder), free_place().port, places))
+        ahead = stack.enter_context(balancer(Path(folder), free_port(), places))
         yield ahead.endpoint, workers, [ahead.pid, *children(ahead.pid)]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from securesplit_testing.ports import free_port
 from securesplit_testing.serving import REPO, wait_until
 
 CONFIG = REPO / "deploy" / "haproxy" / "haproxy.cfg"
@@ -29,6 +30,11 @@ class Place:
 
     port: int
     metrics_port: int
+
+    @classmethod
+    def free(cls) -> Place:
+        """Two ports that nobody listens on."""
+        return cls(free_port(), free_port())
 
     @property
     def bind(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from PIL import Image
 
 from securesplit.imaging.synthetic import draw_lesion
+from securesplit_testing import ports
 
 REPO = Path(__file__).resolve().parents[1]
 BEGAN_S = time.monotonic()
@@ -60,13 +60,7 @@ def draw_photo(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """``free_port()`` gives a TCP port of the loopback interface that nothing listens on."""
-
-    def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
-
-    return find
+    return ports.free_port
 
 
 @pytest.fixture(scope="session")

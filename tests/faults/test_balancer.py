@@ -55,7 +55,7 @@ class Farm:
 @pytest.fixture
 def farm(certs: Path, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Farm]:
     """Four places, nobody there yet."""
-    places = [Place(free_port(), free_port()) for _ in range(4)]
+    places = [Place.free() for _ in range(4)]
     with balancer(tmp_path, free_port(), places) as ahead, contextlib.ExitStack() as running:
         made = Farm(certs, places, ahead, running)
         for number in range(1, len(places) + 1):

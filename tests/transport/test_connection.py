@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -22,14 +22,6 @@ from securesplit_testing.serving import IDENTITY, now, release, running, serve_e
 
 KEYS = keystore.ephemeral(now())
 CLIENT = KEYS[1]
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.fixture
@@ -76,13 +68,13 @@ def test_the_wire_never_shows_the_release() -> None:
             assert secret.tobytes() not in connection.request(secret).frame
 
 
-def test_nothing_listening_is_noticed_within_seconds(free_port: int) -> None:
-    start = time.monotonic()
-    with Connection([f"tcp://127.0.0.1:{free_port}"], CLIENT, IDENTITY) as connection:
+def test_nothing_listening_is_noticed_within_seconds(free_port: Callable[[], int]) -> None:
+    endpoint, start = f"tcp://127.0.0.1:{free_port()}", time.monotonic()
+    with Connection([endpoint], CLIENT, IDENTITY) as connection:
         with pytest.raises(UnreachableError, match="nothing listens there") as caught:
             connection.request(release(1))
     assert time.monotonic() - start < 4.0
-    assert f"tail-worker --bind tcp://127.0.0.1:{free_port}" in caught.value.hint
+    assert f"tail-worker --bind {endpoint}" in caught.value.hint
 
 
 def test_a_name_without_an_address_is_noticed_within_seconds() -> None:
@@ -107,8 +99,8 @@ def test_a_silent_peer_costs_the_deadline_and_no_more() -> None:
         assert time.monotonic() - start < 3.0
 
 
-def test_a_worker_that_is_started_a_little_late_is_found(free_port: int) -> None:
-    endpoint = f"tcp://127.0.0.1:{free_port}"
+def test_a_worker_that_is_started_a_little_late_is_found(free_port: Callable[[], int]) -> None:
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
     with Connection([endpoint], CLIENT, IDENTITY) as connection, ThreadPoolExecutor(1) as threads:
         asked = threads.submit(connection.request, release(7))
         time.sleep(0.5)
@@ -116,9 +108,9 @@ def test_a_worker_that_is_started_a_little_late_is_found(free_port: int) -> None
             assert asked.result(20).logit == 7
 
 
-def test_the_next_endpoint_is_asked_where_one_does_not_answer(free_port: int) -> None:
+def test_the_next_endpoint_is_asked_where_one_does_not_answer(free_port: Callable[[], int]) -> None:
     with running(keys=KEYS) as worker:
-        endpoints = [f"tcp://127.0.0.1:{free_port}", worker.front.endpoint]
+        endpoints = [f"tcp://127.0.0.1:{free_port()}", worker.front.endpoint]
         with Connection(endpoints, CLIENT, IDENTITY) as connection:
             assert connection.request(release(3)).logit == 3
             assert connection.request(release(4)).round_trip_ms < 500, "it stays with the one that works"
