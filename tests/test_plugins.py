@@ -6,7 +6,6 @@ import importlib
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,12 @@ import pytest
 from securesplit import Bundle, Client, ConfigError, Releaser, plugins
 from securesplit.audit import judge, profile, suite
 from securesplit.audit.metrics import Estimate
-from securesplit.audit.profile import QUICK
 from securesplit.cli.main import run
 from securesplit.device.release_step import choose_preset
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.privacy.noise import NoiseSource
 from securesplit.worker import EmbeddedWorker
+from securesplit_testing.audits import TINY
 from tests.privacy.reports import audit_of
 
 MODULE = '''
@@ -61,11 +60,6 @@ flip = tiny_plugin:FLIP
 floats = tiny_plugin:FLOATS
 function = tiny_plugin:_coin
 """
-TINY = replace(
-    QUICK, minutes=60.0, auxiliary=40, targets=40, rebuilt=6, decoder_photos=(60,), decoder_updates=10, averaged=(1, 4),
-    candidates=(10,), draws=(1,), decisions=10, epsilons=(8.0,),
-)  # fmt: skip
-
 
 for module in ("sklearn", "scipy", "matplotlib"):
     pytest.importorskip(module)

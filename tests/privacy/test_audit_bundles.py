@@ -19,30 +19,18 @@ pytest.importorskip("matplotlib")
 import keras
 from keras import layers
 
-from securesplit.audit import goals, photos, profile, report, suite
+from securesplit.audit import goals, photos, report, suite
 from securesplit.audit.results import NotRun
 from securesplit.cli.main import run
 from securesplit.errors import ConfigError
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, packing
+from securesplit_testing.audits import TINY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 
 SIDE = 24
-TINY = replace(
-    profile.QUICK,
-    auxiliary=40,
-    targets=40,
-    rebuilt=10,
-    side=16,
-    decoder_photos=(40,),
-    decoder_updates=3,
-    draws=(1,),
-    decisions=20,
-    candidates=(10,),
-    averaged=(1,),
-    epsilons=(),
-)
+SMALL = replace(TINY, side=16, decoder_updates=3, averaged=(1,), epsilons=())
 
 
 def convolved(filters: int, strides: int) -> Callable[[Any], Any]:
@@ -82,7 +70,7 @@ def bundle_of(head: Callable[[Any], Any], folder: Path) -> Bundle:
 @pytest.mark.parametrize("head", HEADS)
 def test_every_shape_of_head_gets_a_verdict(tmp_path: Path, head: str) -> None:
     context = suite.prepare(
-        bundle_of(HEADS[head], tmp_path / "bundle"), None, tmp_path / "out", TINY, (), lambda _: None
+        bundle_of(HEADS[head], tmp_path / "bundle"), None, tmp_path / "out", SMALL, (), lambda _: None
     )
     audit = report.finish(suite.run(context, lambda _: None))
     report.write(audit, context, tmp_path / "out")
@@ -126,7 +114,7 @@ def test_an_attack_that_fails_has_not_passed(small: Bundle, tmp_path: Path, monk
 
     monkeypatch.setattr("securesplit.audit.attacks.ridge.reconstruct", failing)
     monkeypatch.setattr("securesplit.audit.metrics.auc_lost", failing)
-    context = suite.prepare(small, None, tmp_path, TINY, (), lambda _: None)
+    context = suite.prepare(small, None, tmp_path, SMALL, (), lambda _: None)
     audit = report.finish(suite.run(context, lambda _: None))
     failed = {r.attack for r in audit.of(NotRun) if "it failed (ValueError: no such shape)" in r.reason}
     assert "A1" in failed
@@ -150,7 +138,7 @@ def test_nothing_is_read_where_the_audit_cannot_be(
     (tmp_path / "claimed" / "work" / "audit.json").write_text("{")
     bundle = str(small.folder)
     assert run(["audit", "--model", bundle, "--out", str(tmp_path / "claimed")]) == 2
-    slow = replace(TINY, minutes=1e-6)
+    slow = replace(SMALL, minutes=1e-6)
     with pytest.raises(ConfigError, match="minutes are too few"):
         suite.prepare(small, None, tmp_path / "slow", slow, (), lambda _: None)
     headless = tmp_path / "headless"

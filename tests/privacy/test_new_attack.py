@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 
 from securesplit.audit import registry, suite
-from securesplit.audit.profile import QUICK
 from securesplit.model import Bundle
+from securesplit_testing.audits import TINY
 from tests.privacy import brightness
 
 for module in ("sklearn", "scipy", "matplotlib", "jinja2"):
     pytest.importorskip(module)
 
-TINY = replace(QUICK, minutes=60.0, auxiliary=40, targets=40, rebuilt=4, decoder_photos=(), averaged=(1,), epsilons=())
+ONE_ATTACK = replace(TINY, decoder_photos=(), averaged=(1,), epsilons=())
 
 
 def only(id_, spec):
@@ -28,7 +28,7 @@ def test_a_new_attack_is_a_module_and_an_entry(tmp_path, monkeypatch):
     from securesplit.audit import report
 
     monkeypatch.setattr(registry, "ATTACKS", (*(only("A0", spec) for spec in registry.ATTACKS), brightness.SPEC))
-    context = suite.prepare(Bundle.load(), None, tmp_path, TINY, ("certified",), lambda _: None)
+    context = suite.prepare(Bundle.load(), None, tmp_path, ONE_ATTACK, ("certified",), lambda _: None)
     audit = report.finish(suite.run(context, lambda _: None))
     report.write(audit, context, tmp_path)
     found = json.loads((tmp_path / "audit.json").read_text())
@@ -42,5 +42,5 @@ def test_a_new_attack_is_a_module_and_an_entry(tmp_path, monkeypatch):
     assert re.search(r"<dt id='A14'>A14 Brightness <span class='dim'>\(in this report\)", page)
     assert "<a href='#A14'>A14</a> brightness beyond the mean" in page
     assert [spec.id for spec in registry.shown()][-3:] == ["A14", "summary", "frontier"]
-    again = suite.run(suite.prepare(Bundle.load(), None, tmp_path, TINY, ("certified",), lambda _: None), print)
+    again = suite.run(suite.prepare(Bundle.load(), None, tmp_path, ONE_ATTACK, ("certified",), lambda _: None), print)
     assert again.results == audit.results
