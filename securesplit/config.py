@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from securesplit.errors import ConfigError
+from securesplit.text import renamed_hint
 from securesplit.user_folders import config_folder
 
 LEAST_TIMEOUT_S: Final = 0.1
@@ -129,7 +130,7 @@ def renamed(value: T, name: str, earlier_value: T | None, earlier_name: str) -> 
     """The value of an argument that had another name; the earlier one is accepted, with a hint, until version 0.2."""
     if earlier_value is None:
         return value
-    logging.getLogger("securesplit").warning("hint: %s= is now %s=", earlier_name, name)
+    logging.getLogger("securesplit").warning(renamed_hint(f"{earlier_name}=", f"{name}="))
     return earlier_value
 
 

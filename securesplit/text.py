@@ -88,6 +88,15 @@ def counted(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
+def renamed_hint(earlier: str, now: str) -> str:
+    """What somebody who used an earlier name is told; in English, since logs carry it too.
+
+    >>> renamed_hint("--bundle", "--model")
+    'hint: --bundle is now --model'
+    """
+    return f"hint: {earlier} is now {now}"
+
+
 def rounded_up(value: float, digits: int) -> float:
     """`value` on so many decimals: a promise (an ε, the rate of an attack at most) is never printed smaller than it is.
 

@@ -21,6 +21,7 @@ from securesplit.cli import param_types, terminal
 from securesplit.cli import settings_check as check
 from securesplit.config import SettingsFile, find_config, locale_folder, read_config
 from securesplit.errors import ConfigError
+from securesplit.text import renamed_hint
 
 IGNORED_FILE: Final = "securesplit.toml"
 """In the working folder; earlier versions read it."""
@@ -183,7 +184,7 @@ class SettingsCommand(click.Command):
         for argument in args:
             flag, equals, value = argument.partition("=")
             if flag in renamed:
-                terminal.note(f"hint: {flag} is now {renamed[flag]}")
+                terminal.note(renamed_hint(flag, renamed[flag]))
             current.append(renamed.get(flag, flag) + equals + value)
         return super().parse_args(ctx, current)
 
@@ -225,7 +226,7 @@ def _notes(explicit: Path | None, variables: Mapping[str, str]) -> tuple[str, ..
     for names in check.RENAMED.values():
         for old, new in names.items():
             if f"{check.PREFIX}{old.upper()}" in variables:
-                notes.append(f"hint: {check.PREFIX}{old.upper()} is now {check.PREFIX}{new.upper()}")
+                notes.append(renamed_hint(check.PREFIX + old.upper(), check.PREFIX + new.upper()))
     return tuple(notes)
 
 

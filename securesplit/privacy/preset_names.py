@@ -11,6 +11,8 @@ import logging
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
+from securesplit.text import renamed_hint
+
 RENAMED: Final[Mapping[str, str]] = {"private": "certified"}
 """By earlier name, the current one."""
 
@@ -37,5 +39,5 @@ def by_current_name(found: Mapping[str, T]) -> dict[str, T]:
 def asked_name(name: str) -> str:
     """The current name of a preset that was asked for; an earlier one is accepted, with a hint, until version 0.2."""
     if name in RENAMED:
-        logging.getLogger(__package__).warning("hint: preset %s is now %s", name, RENAMED[name])
+        logging.getLogger(__package__).warning(renamed_hint(f"preset {name}", RENAMED[name]))
     return current_name(name)

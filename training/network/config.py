@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from securesplit.errors import ConfigError
+from securesplit.text import renamed_hint
 from training.data.photo import SIDE
 
 CHOICES = {
@@ -234,5 +235,5 @@ def changed(config: Config, settings: Iterable[str]) -> Config:
 
 
 def _renamed(earlier: str, now: str) -> str:
-    sys.stderr.write(f"hint: {earlier} is called {now} now\n")
+    sys.stderr.write(renamed_hint(earlier, now) + "\n")
     return now

@@ -80,8 +80,8 @@ def test_an_unknown_configuration_names_those_that_are() -> None:
 def test_earlier_names_are_taken_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert named("born_again", ["ends=one"]) == named("self_distillation", ["outputs=final"])
     assert capsys.readouterr().err.splitlines() == [
-        "hint: born_again is called self_distillation now",
-        "hint: ends=one is called outputs=final now",
+        "hint: born_again is now self_distillation",
+        "hint: ends=one is now outputs=final",
     ]
     config = named("dermoscopy")
     earlier = {key: value for key, value in config.to_json().items() if key != "outputs"} | {"ends": "cut"}
