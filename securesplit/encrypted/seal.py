@@ -49,7 +49,8 @@ def context(parameters: Parameters) -> Any:
 
 
 @cache
-def _minor() -> int:
+def minor_version() -> int:
+    """Of SEAL, as it writes it into what it saves."""
     return wire.minor_version(saved(library().Plaintext()))
 
 
@@ -131,6 +132,8 @@ def ciphertext(
     """
     name = struct.pack("<4Q", *levels(parameters)[level])
     try:
-        return loaded(library().Ciphertext(), parameters, wire.to_seal(name, polynomials, scale, seed, minor=_minor()))
+        return loaded(
+            library().Ciphertext(), parameters, wire.to_seal(name, polynomials, scale, seed, minor=minor_version())
+        )
     except ValueError as error:
         raise wire.WireError(str(error)) from None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.encrypted import seal, wire
+from securesplit.encrypted import buffers, seal, wire
 from securesplit.encrypted.device import request_bytes
 from securesplit.encrypted.layout import Layout, Vector
 from securesplit.encrypted.parameters import SHIPPED, Parameters
@@ -60,9 +60,7 @@ class EvaluationKeys:
     """
 
     def __init__(self, galois: bytes, relinearization: bytes, layout: Layout, parameters: Parameters = SHIPPED) -> None:
-        library = seal.library()
-        self.galois = seal.loaded(library.GaloisKeys(), parameters, galois)
-        self.relinearization = seal.loaded(library.RelinKeys(), parameters, relinearization)
+        self.galois, self.relinearization = buffers.evaluation_keys(parameters, galois, relinearization)
         elements = seal.galois_elements(layout.rotations, parameters.degree)
         if not all(self.galois.has_key(element) for element in elements):
             raise ValueError("a rotation that the tail needs has no key")
@@ -117,15 +115,19 @@ class EncryptedTail:
         """
         fresh = self._parse(request)
         result = self._alone(fresh, keys) if photos == 1 else self._batch(fresh, keys)
-        polynomials, _seed = wire.from_seal(seal.saved(result))
-        return b"".join(wire.pack(polynomial, self.parameters.prime_bits[:1]) for polynomial in polynomials)
+        return b"".join(wire.pack(one, self.parameters.prime_bits[:1]) for one in buffers.residues(result))
+
+    def prepare(self) -> None:
+        """Encode the tail and open what is needed now; from then on this process opens no file."""
+        buffers.prepare(self.parameters)
+        self._plain_alone, self._plain_batch  # noqa: B018  (kept once they were computed)
 
     def _parse(self, request: bytes) -> Ciphertext:
         if len(request) != request_bytes(self.parameters):
             raise wire.WireError(f"{len(request)} bytes are no request")
         seed, rest = request[: wire.SEED_BYTES], request[wire.SEED_BYTES :]
         residues = wire.unpack(rest, self.parameters.degree, self.parameters.prime_bits[:-1])
-        return seal.ciphertext(self.parameters, 0, residues[None], self.parameters.scale, seed)
+        return buffers.ciphertext(self.parameters, 0, residues[None], self.parameters.scale, seed)
 
     def _alone(self, x: Ciphertext, keys: EvaluationKeys) -> Ciphertext:
         first, first_bias, second, second_bias, last, last_bias = self._plain_alone

@@ -1,0 +1,118 @@
+"""SEAL's objects from bytes and to numbers without a path: for a confined tail, which may open nothing.
+
+SEAL's Python names load from paths alone. TenSEAL's own classes read protocol buffers, contexts with keys and vectors
+of ciphertexts, and SEAL's names take the objects that these hold (both are in one wheel). Whatever arrives is checked
+by SEAL against the parameters, as it is when SEAL loads from a path. A context comes with a thread of its own.
+
+Fields: ``tenseal/proto/tensealcontext.proto`` and ``ckksvector.proto`` of TenSEAL.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.encrypted import seal, wire
+from securesplit.encrypted.parameters import Parameters
+
+_REFUSALS = (RuntimeError, ValueError, IndexError, MemoryError)
+"""What SEAL's exceptions become in Python."""
+_PUBLIC, _RELINEARIZATION, _GALOIS = 2, 4, 5
+_SIZES, _CIPHERTEXTS, _SCALE = 1, 2, 3
+_BYTES, _DOUBLE = 2, 1  # wire types
+
+
+def evaluation_keys(parameters: Parameters, galois: bytes, relinearization: bytes) -> tuple[Any, Any]:
+    """Galois keys and the relinearization key from bytes that may come from anybody.
+
+    Raises:
+        ValueError: they are no such keys, or of other parameters.
+    """
+    keys = _field(_RELINEARIZATION, relinearization) + _field(_GALOIS, galois)
+    whole = _base(parameters)[1] + _field(_PUBLIC, keys)  # a message that is repeated is merged
+    try:
+        context = _tenseal().TenSEALContext.deserialize(whole, 1)
+        return context.galois_keys(), context.relin_keys()
+    except _REFUSALS as error:
+        raise ValueError(f"SEAL refuses the bytes: {error}") from None
+
+
+def ciphertext(
+    parameters: Parameters, level: int, polynomials: NDArray[np.uint64], scale: float, seed: bytes | None = None
+) -> Any:
+    """`seal.ciphertext` without a path.
+
+    Raises:
+        WireError: a residue is not below its prime.
+    """
+    name = struct.pack("<4Q", *seal.levels(parameters)[level])
+    data = wire.to_seal(name, polynomials, scale, seed, minor=seal.minor_version())
+    sizes = _field(_SIZES, _varint(parameters.slots))
+    scaled = _tag(_SCALE, _DOUBLE) + struct.pack("<d", scale)
+    try:
+        vector = _tenseal().CKKSVector(_base(parameters)[0], sizes + _field(_CIPHERTEXTS, data) + scaled)
+        return vector.ciphertext()[0]
+    except _REFUSALS as error:
+        raise wire.WireError(f"SEAL refuses the bytes: {error}") from None
+
+
+def residues(ciphertext: Any) -> NDArray[np.uint64]:
+    """``(polynomials, primes, degree)`` of a ciphertext."""
+    shape = ciphertext.size(), ciphertext.coeff_modulus_size(), ciphertext.poly_modulus_degree()
+    count = int(np.prod(shape))
+    return np.fromiter(map(ciphertext.__getitem__, range(count)), np.uint64, count).reshape(shape)
+
+
+def prepare(parameters: Parameters) -> None:
+    """Do all that needs a file or a temporary one, once, before this process may open nothing more."""
+    _base(parameters)
+    seal.levels(parameters)
+    seal.minor_version()
+
+
+@cache
+def _base(parameters: Parameters) -> tuple[Any, bytes]:
+    """A context without keys, and its bytes."""
+    library = _tenseal()
+    made = library.TenSEALContext.new(
+        library.SCHEME_TYPE.CKKS,
+        parameters.degree,
+        0,
+        list(parameters.prime_bits),
+        library.ENCRYPTION_TYPE.SYMMETRIC,
+        1,
+    )
+    return made, made.serialize(False, False, False, False)  # noqa: FBT003  (TenSEAL's signature: with no key)
+
+
+def _tenseal() -> Any:
+    """TenSEAL's own classes.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    seal.library()
+    import tenseal
+
+    return tenseal._ts_cpp  # noqa: SLF001  (its public classes hide the keys that they hold)
+
+
+def _varint(number: int) -> bytes:
+    """A number as protocol buffers write it: seven bits a byte, the last without the eighth."""
+    parts = []
+    while number > 0x7F:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*parts, number])
+
+
+def _tag(number: int, kind: int) -> bytes:
+    return bytes([number << 3 | kind])
+
+
+def _field(number: int, value: bytes) -> bytes:
+    return _tag(number, _BYTES) + _varint(len(value)) + value
