@@ -79,12 +79,14 @@ bench: $(VENV)/.dev  ## the tables of figures, printed and saved under build/ben
 	$(BIN)/python -m benchmarks.all
 
 # The gate learns from a collection with phone photos; GATE may hold its --others, --others-licence and --phone-learned.
+# FOLDS: bundles that held phone photos out, by whose answers those to phone photos are calibrated.
 COLLECTION ?= $(DATA)
 
 bundle: $(VENV)/.train  ## train the default bundle, gate and attack decoder: make bundle DATA=... WEIGHTS=... COLLECTION=...
 	$(BIN)/python -m training.bundle.default --data $(DATA) --weights $(WEIGHTS)
 	$(BIN)/python -m training.gate.fit --data $(COLLECTION) $(GATE)
 	$(BIN)/python -m training.bundle.attack_decoder --data $(DATA)
+	$(if $(FOLDS),$(BIN)/python -m training.bundle.kinds --data $(COLLECTION) $(FOLDS:%=--fold %))
 
 inception: $(VENV)/.train  ## train InceptionResNetV2, taught by the default bundle: make inception DATA=...
 	$(BIN)/python -m training.train --config inception --data $(DATA) --run build/inception \

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -148,9 +148,9 @@ class DiagnosisPipeline:
         Raises:
             BundleError: the bundle's calibration gives no probability for it.
         """
-        ready, preset, charge = prepared.ready, self.releaser.preset, prepared.charge
+        ready, charge = prepared.ready, prepared.charge
         assert charge.privacy is not None  # noqa: S101 - nothing is answered that was not sent
-        unlearned, accuracy = self._worth(ready)
+        preset, unlearned, accuracy = self._read(ready)
         malignant = _probability(preset, answer.logit)
         diagnosis = Diagnosis(
             photo=prepared.photo,
@@ -177,18 +177,25 @@ class DiagnosisPipeline:
         prepared.span.end("answered", preset.spec.preset)
         return diagnosis, Trace(ready.pixels, ready.release, answer.frame)
 
-    def _worth(self, ready: Release) -> tuple[Unlearned | None, Accuracy | None]:
-        """What answers like this one are worth, measured on the photo's own kind where it was not learned.
+    def _read(self, ready: Release) -> tuple[Preset, Unlearned | None, Accuracy | None]:
+        """How answers like this one are read, whether such photos were learned, and what the answers are worth.
 
-        Such a figure holds for the preset's own noise; with other noise there is none.
+        By the photo's own kind where the bundle has answers of it, or did not learn it. Bare figures of a kind hold for
+        the preset's own noise; with other noise there are none.
         """
         preset, kind, gate = self.releaser.preset, ready.assessment.kind, self.releaser.bundle.manifest.gate
-        if gate is None or kind is None or gate.kinds[kind].learned:
-            return None, preset.accuracy
-        name, known = preset.spec.preset, gate.kinds[kind]
-        own = self.releaser.bundle.presets.get(name)
+        if gate is None or kind is None:
+            return preset, None, preset.accuracy
+        known = gate.kinds[kind]
+        unlearned = None if known.learned else Unlearned(kind, known.photos)
+        if known.reads(preset.spec):
+            preset = known.read(preset)
+            return preset, unlearned, preset.accuracy and replace(preset.accuracy, measured_on=kind)
+        if known.learned:
+            return preset, None, preset.accuracy
+        own = self.releaser.bundle.presets.get(preset.spec.preset)
         is_own_noise = own is not None and preset.spec.sigma_per_clip == own.spec.sigma_per_clip
-        return Unlearned(kind, known.photos), known.accuracy(name, kind) if is_own_noise else None
+        return preset, unlearned, known.accuracy(preset.spec.preset, kind) if is_own_noise else None
 
     def close(self) -> None:
         """Close the ledger; what was spent is on the disk already."""

@@ -13,14 +13,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from securesplit.errors import BundleError
 from securesplit.model import attack_decoder, fields, preset_json
 from securesplit.model.attack_decoder import AttackInfo
-from securesplit.model.presets import SHARES, Preset, accuracy_of
+from securesplit.model.presets import SHARES, NoiseCalibration, Preset, accuracy_of, at_noise
 from securesplit.privacy.preset_names import by_current_name, current_name
+from securesplit.privacy.release import ReleaseSpec
 from securesplit.results import Accuracy, Kind
 
 SCHEMA = "securesplit.bundle/1"
@@ -36,17 +37,32 @@ class KindOfPhoto:
 
     Attributes:
         learned: whether it was trained on such photos.
-        photos: how many were measured where it was not.
-        figures: by preset, measured on them with the preset's own noise.
+        photos: how many were measured; 0 where figures and answers are those of the presets.
+        figures: by preset, measured on them with the preset's own noise, where it has no `answers` of its own.
+        answers: by preset, how answers to such photos are read, and what they are worth: with the preset's own noise,
+            and after that with more. Presets that are missing here are read as for any photo.
     """
 
     learned: bool
     photos: int = 0
     figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    answers: Mapping[str, tuple[NoiseCalibration, ...]] = field(default_factory=dict)
 
     def accuracy(self, preset: str, kind: Kind) -> Accuracy | None:
         """What answers to such photos are worth; None where nothing was measured."""
         return accuracy_of(self.figures[preset], kind) if preset in self.figures else None
+
+    def reads(self, spec: ReleaseSpec) -> bool:
+        """Whether answers to such photos are read in a way of their own."""
+        return spec.base in self.answers
+
+    def read(self, preset: Preset) -> Preset:
+        """`preset` with the answers of such photos, which must be known, at its noise.
+
+        What an own release mechanism's are worth is not known.
+        """
+        found = at_noise(self.answers[preset.spec.base], preset.spec.sigma_per_clip)
+        return preset.read_by(found if preset.spec.mechanism is None else replace(found, quality={}, spread=None))
 
 
 @dataclass(frozen=True)
@@ -150,7 +166,7 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
         default_preset=current_name(fields.name(raw, "default_preset")),
         licence=fields.paragraph(raw, "licence"),
         provenance=fields.section(raw, "provenance"),
-        gate=_gate(fields.section(raw, "gate")) if "gate" in raw else None,
+        gate=_gate(fields.section(raw, "gate"), presets) if "gate" in raw else None,
         attack_decoder=_attack_decoder(raw, presets),
     )
 
@@ -161,14 +177,15 @@ def _attack_decoder(raw: Mapping[str, Any], presets: Mapping[str, Any]) -> Attac
     return attack_decoder.parse_info(fields.section(raw, attack_decoder.KEY), presets)
 
 
-def _gate(raw: Mapping[str, Any]) -> GateInfo:
+def _gate(raw: Mapping[str, Any], presets: Mapping[str, Preset]) -> GateInfo:
     kinds = fields.section(raw, "kinds")
     if set(kinds) != set(get_args(Kind)):
         raise ValueError(f"kinds of photos are not {' and '.join(get_args(Kind))}")
-    return GateInfo(fields.sha256(raw, "gate.json"), {k: _kind(fields.section(kinds, k)) for k in get_args(Kind)})
+    known = {k: _kind(fields.section(kinds, k), presets) for k in get_args(Kind)}
+    return GateInfo(fields.sha256(raw, "gate.json"), known)
 
 
-def _kind(raw: Mapping[str, Any]) -> KindOfPhoto:
+def _kind(raw: Mapping[str, Any], presets: Mapping[str, Preset]) -> KindOfPhoto:
     if type(raw.get("learned")) is not bool:
         raise ValueError("learned is not true or false")
     figures = fields.section(raw, "figures")
@@ -178,7 +195,15 @@ def _kind(raw: Mapping[str, Any]) -> KindOfPhoto:
         raw["learned"],
         fields.whole(raw.get("photos"), "photos", 0, 1 << 31),
         by_current_name({preset: _figures(fields.section(figures, preset)) for preset in figures}),
+        _answers(fields.section(raw, "answers"), presets) if "answers" in raw else {},
     )
+
+
+def _answers(raw: Mapping[str, Any], presets: Mapping[str, Preset]) -> Mapping[str, tuple[NoiseCalibration, ...]]:
+    sections = by_current_name({name: fields.section(raw, name) for name in raw})
+    if not set(sections) <= set(presets):
+        raise ValueError("a kind of photo has answers of presets that are not there")
+    return {name: preset_json.answers(section, presets[name].spec.sigma_per_clip) for name, section in sections.items()}
 
 
 def _figures(raw: Mapping[str, Any]) -> Mapping[str, float]:
@@ -195,7 +220,14 @@ def _gate_to_json(gate: GateInfo, stored: Callable[[str], str]) -> dict[str, Any
                 "learned": k.learned,
                 "photos": k.photos,
                 "figures": {stored(name): dict(figures) for name, figures in k.figures.items()},
+                **({} if not k.answers else {"answers": _answers_to_json(k.answers, stored)}),
             }
             for kind, k in gate.kinds.items()
         },
     }
+
+
+def _answers_to_json(
+    answers: Mapping[str, tuple[NoiseCalibration, ...]], stored: Callable[[str], str]
+) -> dict[str, Any]:
+    return {stored(name): preset_json.answers_to_json(own, more) for name, (own, *more) in answers.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from securesplit.model import fields
@@ -39,10 +39,21 @@ def parse(stored_name: str, raw: Mapping[str, Any]) -> Preset:
     if not PRESET_NAME.fullmatch(stored_name):
         raise ValueError("the name of a preset is not 1 to 32 letters, digits, dots, dashes and underscores")
     spec = _spec(stored_name, fields.section(raw, "release"))
-    spread, noise_calibrations = _spread(raw), _noise_calibrations(raw)
-    if len({None if each is None else each.logits for each in (spread, *(r.spread for r in noise_calibrations))}) > 1:
+    own, *more = answers(raw, spec.sigma_per_clip)
+    return Preset(spec, own.calibration, own.threshold, own.quality, tuple(more), own.spread)
+
+
+def answers(raw: Mapping[str, Any], sigma_per_clip: float) -> tuple[NoiseCalibration, ...]:
+    """How answers are read with a preset's own noise, and after that with more, by rising noise.
+
+    Raises:
+        ValueError: a field is missing, of another type, or out of range.
+    """
+    own = NoiseCalibration(sigma_per_clip, _calibration(raw), _threshold(raw), _quality(raw), _spread(raw))
+    found = (own, *_noise_calibrations(raw))
+    if len({None if each.spread is None else each.spread.logits for each in found}) > 1:
         raise ValueError("spreads of one preset are measured at different logits")
-    return Preset(spec, _calibration(raw), _threshold(raw), _quality(raw), noise_calibrations, spread)
+    return found
 
 
 def _spec(stored_name: str, raw: Mapping[str, Any]) -> ReleaseSpec:
@@ -131,19 +142,29 @@ def _check_shares(quality: Mapping[str, Any]) -> None:
 
 def to_json(preset: Preset) -> dict[str, Any]:
     """The object that `parse` reads back."""
-    noisier = [{"sigma_per_clip": c.sigma_per_clip, **_answers_to_json(c)} for c in preset.noise_calibrations]
     return {
         "release": spec_to_json(preset.spec, noise=True),
-        **_answers_to_json(preset),
-        **({"more_noise": noisier} if noisier else {}),
+        **answers_to_json(preset, preset.noise_calibrations),
     }
+
+
+def answers_to_json(own: Preset | NoiseCalibration, more: Sequence[NoiseCalibration]) -> dict[str, Any]:
+    """The object that `answers` reads back; `own` of a preset's own noise, `more` of more of it."""
+    noisier = [
+        {
+            "sigma_per_clip": c.sigma_per_clip,
+            **_answers_to_json(c),
+            **({"quality": dict(c.quality)} if c.quality else {}),
+        }
+        for c in more
+    ]
+    return {**_answers_to_json(own), "quality": dict(own.quality), **({"more_noise": noisier} if noisier else {})}
 
 
 def _answers_to_json(read: Preset | NoiseCalibration) -> dict[str, Any]:
     calibration = {"scale": read.calibration.scale, "offset": read.calibration.offset}
-    figures = {"quality": dict(read.quality)} if read.quality or isinstance(read, Preset) else {}
     spread = {} if read.spread is None else {"spread": read.spread.to_json()}
-    return {"calibration": calibration, "threshold": read.threshold, **spread, **figures}
+    return {"calibration": calibration, "threshold": read.threshold, **spread}
 
 
 def spec_to_json(spec: ReleaseSpec, *, noise: bool) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -80,29 +80,47 @@ class Preset:
         spec = self.spec.with_epsilon(epsilon, delta)
         own = NoiseCalibration(self.spec.sigma_per_clip, self.calibration, self.threshold, self.quality, self.spread)
         known = [own, *(r for r in self.noise_calibrations if r.sigma_per_clip > own.sigma_per_clip)]
-        if spec.sigma_per_clip <= own.sigma_per_clip:
-            return replace(self, spec=spec)
-        noisier = next((r for r in known if r.sigma_per_clip >= spec.sigma_per_clip), known[-1])
-        read = _between(known[max(0, known.index(noisier) - 1)], noisier, spec.sigma_per_clip)
-        found = replace(
+        return replace(self, spec=spec).read_by(at_noise(known, spec.sigma_per_clip))
+
+    def read_by(self, found: NoiseCalibration) -> Preset:
+        """This preset with its answers read and judged in another way."""
+        return replace(
             self,
-            spec=spec,
-            calibration=read.calibration,
-            threshold=read.threshold,
-            quality=read.quality,
-            spread=read.spread,
+            calibration=found.calibration,
+            threshold=found.threshold,
+            quality=found.quality,
+            spread=found.spread,
         )
-        measured = spec.sigma_per_clip <= noisier.sigma_per_clip or (found.accuracy and found.accuracy.is_chance)
-        return found if measured else replace(found, quality={}, spread=None)
 
     @property
     def accuracy(self) -> Accuracy | None:
         """What answers are worth, on test photos where those were measured; None where nothing was."""
-        for split in SPLITS:
-            figures = self.quality.get(split)
-            if isinstance(figures, Mapping) and "auc" in figures:
-                return accuracy_of(figures, split)
-        return None
+        return accuracy_in(self.quality)
+
+
+def at_noise(known: Sequence[NoiseCalibration], sigma_per_clip: float) -> NoiseCalibration:
+    """How answers with that noise are read, see `Preset.with_epsilon`.
+
+    Args:
+        known: by rising noise, at least one; with less noise than its own the first holds.
+        sigma_per_clip: the noise, σ/C.
+    """
+    if sigma_per_clip <= known[0].sigma_per_clip:
+        return known[0]
+    noisier = next((r for r in known if r.sigma_per_clip >= sigma_per_clip), known[-1])
+    found = _between(known[max(0, known.index(noisier) - 1)], noisier, sigma_per_clip)
+    accuracy = accuracy_in(found.quality)
+    measured = sigma_per_clip <= noisier.sigma_per_clip or (accuracy and accuracy.is_chance)
+    return found if measured else replace(found, quality={}, spread=None)
+
+
+def accuracy_in(quality: Mapping[str, Any]) -> Accuracy | None:
+    """By measured figures, those of the first split of `SPLITS` that has any; None where none has."""
+    for split in SPLITS:
+        figures = quality.get(split)
+        if isinstance(figures, Mapping) and "auc" in figures:
+            return accuracy_of(figures, split)
+    return None
 
 
 def _between(less: NoiseCalibration, more: NoiseCalibration, sigma_per_clip: float) -> NoiseCalibration:

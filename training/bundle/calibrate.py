@@ -45,9 +45,9 @@ def measure_and_write(folder: Path, manifest: Manifest, data: Dataset) -> Manife
     Args:
         folder: of the bundle; its manifest is rewritten.
         manifest: what is known of it so far.
-        data: validation and test photos.
+        data: validation and test photos; those through a dermatoscope count. `training.bundle.kinds` reads others.
     """
-    bundle = Bundle(folder, manifest)
+    bundle, data = Bundle(folder, manifest), data.of_kind("dermoscopy")
     val = data.split("val", manifest.side)
     splits = {"validation": val, "test": data.split("test", manifest.side)}
     embeddings = {split: deployed.embed(bundle, photos) for split, photos in splits.items()}
@@ -57,16 +57,14 @@ def measure_and_write(folder: Path, manifest: Manifest, data: Dataset) -> Manife
         own = {split: found[name] for split, found in logits.items()}
         clean = deployed.noise_free_logits(bundle, name, embeddings["validation"][name])
         noise_free = NoiseFree.measure(clean, val.malignant, [p.lesion for p in val.photos])
-        read = _read(preset.spec, own, splits, noise_free)
-        noise_calibrations = _noise_calibrations(
-            bundle, name, splits, {s: e[name] for s, e in embeddings.items()}, noise_free
-        )
+        read = read_answers(preset.spec, own, splits, noise_free)
+        noisier = noise_calibrations(bundle, name, splits, {s: e[name] for s, e in embeddings.items()}, noise_free)
         presets[name] = replace(
             preset,
             calibration=read.calibration,
             threshold=read.threshold,
             quality={**preset.quality, **read.quality},
-            noise_calibrations=noise_calibrations,
+            noise_calibrations=noisier,
             spread=read.spread,
         )
     written = replace(manifest, presets=presets)
@@ -74,7 +72,7 @@ def measure_and_write(folder: Path, manifest: Manifest, data: Dataset) -> Manife
     return written
 
 
-def _read(
+def read_answers(
     spec: ReleaseSpec,
     logits: Mapping[str, NDArray[np.float32]],
     splits: Mapping[str, Split],
@@ -86,7 +84,7 @@ def _read(
     Args:
         spec: the release and its noise.
         logits: by split, ``(draws * n,)``.
-        splits: ``validation`` and ``test``.
+        splits: ``validation``, and ``test`` where that is to be measured.
         noise_free: answers to the validation photos without that noise.
         draws: of the noise of each photo.
 
@@ -96,7 +94,7 @@ def _read(
     fitted = np.tile(splits["validation"].malignant, draws)
     calibration = Calibration(*platt(logits["validation"], fitted))
     cutoff = threshold_for_sensitivity(
-        logits["validation"], fitted, SENSITIVITY, **({} if spec.levels is None else _apart(calibration, logits))
+        logits["validation"], fitted, SENSITIVITY, **({} if spec.levels is None else apart(calibration, logits))
     )
     threshold = calibration.probability(cutoff)
     quality = {}
@@ -111,7 +109,7 @@ def _read(
     )
 
 
-def _apart(calibration: Calibration, logits: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
+def apart(calibration: Calibration, logits: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
     """What a threshold keeps a distance from: every answer that occurs, in whichever split, whatever its label."""
     return {"answers": np.concatenate(list(logits.values())), "least_gap": least_gap(calibration)}
 
@@ -138,7 +136,7 @@ def check_threshold(threshold: float, probabilities: NDArray[np.float64]) -> Non
         )
 
 
-def _noise_calibrations(
+def noise_calibrations(
     bundle: Bundle,
     name: str,
     splits: Mapping[str, Split],
@@ -156,7 +154,7 @@ def _noise_calibrations(
         for split, photos in splits.items()
     }
     return tuple(
-        _read(
+        read_answers(
             replace(spec, sigma_per_clip=sigma),
             {split: logits[sigma] for split, logits in found.items()},
             splits,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -30,7 +31,7 @@ from training.bundle import export
 from training.bundle.calibrate import measure_and_write, quality_table
 from training.bundle.from_run import make_bundle
 from training.data.dataset import Dataset
-from training.data.photo import SIDE
+from training.data.photo import SIDE, without_fold
 from training.network import run_record
 from training.network.config import CONFIGS
 from training.network.model import shipped_network
@@ -105,6 +106,8 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
     """
     refuse_others(args.out, FILES)
     run = args.run if args.reuse_stage_1 else stage_1(args, data)
+    if held := held_out(run):
+        data = data.without(held)
     train, val = load_cached(run, data, args.backbone, views=args.views)
     network = shipped_network(args.backbone)
     network.load_weights(str(run_record.best_weights(run)))
@@ -119,10 +122,19 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
         return measure_and_write(own, first_manifest(own, args.backbone, specs, about), data)
 
 
+def held_out(run: Path) -> list[str]:
+    """The sources that the network of `run` did not learn from, so presets behind it do not either."""
+    config: Mapping[str, Any] = run_record.best_epoch(run).get("config", {})
+    if (run / run_record.FILE).is_file():
+        config = run_record.config_of(run).to_json()
+    return [source for source in config.get("hold_out", "").split(",") if source]
+
+
 def provenance(run: Path, data: Dataset, trained: Mapping[str, Trained]) -> dict[str, Any]:
     """What the manifest says of how a bundle came about."""
     return {
-        "data": "HAM10000, split by lesion",
+        "data": _counted(data),
+        "held_out": held_out(run),
         "data_sha256": data.digest,
         "start_weights": "keras.applications ImageNet weights of the backbone",
         "keras": keras.__version__,
@@ -131,6 +143,14 @@ def provenance(run: Path, data: Dataset, trained: Mapping[str, Trained]) -> dict
         **{name: dict(t.settings) for name, t in trained.items() if t.settings},
         "command": "python -m training.bundle.default",
     }
+
+
+def _counted(data: Dataset) -> str:
+    """Of what, and of how much of it, presets were trained."""
+    sources = Counter(without_fold(photo.source) for photo in data.photos["train"])
+    if set(sources) == {""}:
+        return "HAM10000, split by lesion"
+    return "training photos by source: " + ", ".join(f"{name} {count}" for name, count in sorted(sources.items()))
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from securesplit.atomic import atomic_write
+from securesplit.results import Kind
 from training.data.collection import is_collection, merged
 from training.data.photo import DX_CLASSES, SPLITS, DataError, Photo, is_malignant, rows_of
 from training.data.splits import split_by_picture
@@ -141,15 +142,28 @@ class Dataset:
         Raises:
             DataError: no training photo is of such a source.
         """
+        left, held = self.without(sources), set(sources)
+        measured = [*self.photos["val"], *(photo for photo in self.photos["train"] if photo.source in held)]
+        return replace(left, photos={**left.photos, "val": measured})
+
+    def without(self, sources: Sequence[str]) -> Dataset:
+        """The same without the training photos of `sources`.
+
+        Raises:
+            DataError: no training photo is of such a source.
+        """
         train, held = self.photos["train"], set(sources)
         known = {photo.source for photo in train}
         if missing := held - known:
             raise DataError(
                 f"no training photo is of {', '.join(sorted(missing))}; sources: {', '.join(sorted(known))}"
             )
-        kept = [photo for photo in train if photo.source not in held]
-        measured = [*self.photos["val"], *(photo for photo in train if photo.source in held)]
-        return replace(self, photos={**self.photos, "train": kept, "val": measured})
+        return replace(self, photos={**self.photos, "train": [photo for photo in train if photo.source not in held]})
+
+    def of_kind(self, kind: Kind) -> Dataset:
+        """The same with the photos alone that were taken in this way."""
+        photos = {split: tuple(p for p in found if p.kind == kind) for split, found in self.photos.items()}
+        return replace(self, photos=photos)
 
     def split(self, name: str, side: int) -> Split:
         """All photos of a split, see `decoded`."""

@@ -42,11 +42,17 @@ def deployed_logits(
         embeddings: of `embed`, where they are known already.
     """
     embeddings = embed(bundle, split) if embeddings is None else embeddings
-    answer = ReleaseAnswers(bundle, split)
     return {
-        name: np.array(answer(preset.spec, embeddings[name], NoiseSource(secret)), np.float32)
+        name: preset_logits(bundle, preset.spec, split, embeddings[name], secret)
         for name, preset in bundle.presets.items()
     }
+
+
+def preset_logits(
+    bundle: Bundle, spec: ReleaseSpec, split: Split, embeddings: Sequence[NDArray[np.float32]], secret: bytes
+) -> NDArray[np.float32]:
+    """The same of one preset, whose embeddings are known, ``(n,) float32``."""
+    return np.array(ReleaseAnswers(bundle, split)(spec, embeddings, NoiseSource(secret)), np.float32)
 
 
 def noisier_logits(

@@ -67,9 +67,9 @@ def best_weights(run: Path) -> Path:
     return run / BEST
 
 
-def best_epoch(run: Path) -> dict[str, float]:
-    """Number and figures of the best epoch."""
-    found: dict[str, float] = json.loads(best_weights(run).with_suffix(".json").read_text(encoding="utf-8"))
+def best_epoch(run: Path) -> dict[str, Any]:
+    """Number and figures of the best epoch, and what else was noted of it."""
+    found: dict[str, Any] = json.loads(best_weights(run).with_suffix(".json").read_text(encoding="utf-8"))
     return found
 
 

@@ -1,16 +1,19 @@
 r"""The network of a bundle as a Keras model again, to continue training it: on more photos, or on a clinic's own.
 
-    python -m training.network.warm_start --run build/warm [--model BUNDLE]
+    python -m training.network.warm_start --run build/warm [--model BUNDLE | --npz WEIGHTS]
 
 A deployed half holds no batch norm: the converter folded its scale into the convolution before it and its shift into a
 bias. So a batch norm comes back as that bias alone, which is the same function as long as it stays frozen
 (`training.network.batch_norm.freeze_batch_norm`). What a bundle does not hold, the ends for the diagnosis and at the
-cut, starts fresh. Weights have the precision of the bundle, float16.
+cut, starts fresh. Weights have the precision of the bundle, float16. The ``network.npz`` of
+`training.network.accelerated` becomes a run folder in the same way, with all ends.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,10 @@ from training import command
 from training.data.photo import DataError
 from training.network import run_record
 from training.network.model import shipped_network
+from training.network.weights_npz import load_weights_npz
 
+BACKBONE = "efficientnetv2b0"
+"""Of the network whose weights `training.network.accelerated` writes for the shipped bundle."""
 _WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 _HALVES = (("head.tflite", b"head"), ("tail.tflite", b"none"))
 
@@ -138,14 +144,31 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", "--bundle", dest="bundle", type=Path, default=DEFAULT_FOLDER)
+    parser.add_argument("--npz", type=Path, help="weights of training.network.accelerated instead of a bundle")
     parser.add_argument("--run", type=Path, required=True, help="gets best.weights.h5")
     args = parser.parse_args()
-    bundle = Bundle.load(args.bundle)
+    network, record = _of_npz(args.npz) if args.npz else _of_bundle(Bundle.load(args.bundle))
     args.run.mkdir(parents=True, exist_ok=True)
-    network_of(bundle).save_weights(str(run_record.best_weights(args.run)))
-    quality = bundle.presets["none"].quality["validation"]
-    record = {"epoch": 0, "val_auc": quality["auc"], "bundle": bundle.id}
+    network.save_weights(str(run_record.best_weights(args.run)))
     run_record.write_best_epoch(args.run, record)
+
+
+def _of_bundle(bundle: Bundle) -> tuple[keras.Model, dict[str, Any]]:
+    auc = bundle.presets["none"].quality["validation"]["auc"]
+    return network_of(bundle), {"epoch": 0, "val_auc": auc, "bundle": bundle.id}
+
+
+def _of_npz(file: Path) -> tuple[keras.Model, dict[str, Any]]:
+    """With what ``run.json`` beside the weights says of them, where it is there.
+
+    Raises:
+        ConfigError: these are the weights of another network.
+    """
+    network = shipped_network(BACKBONE)
+    load_weights_npz(network, file)
+    record: dict[str, Any] = {"epoch": 0, "weights_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    about = file.with_name(run_record.FILE)
+    return network, record | (json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {})
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ from training.network.model import shipped_network
 
 THUMBNAIL = 8
 """Pixels of the picture of each view that the regularisers keep the release independent of."""
+PHONE_REPEAT = 3
+"""As often as the configuration of the shipped network shows each phone photo in an epoch."""
 AGE = slice(0, 1)
 """The column of `secrets_of` that is the age."""
 
@@ -63,14 +65,18 @@ def split_network(network: keras.Model, backbone: str) -> tuple[keras.Model, ker
 
 
 def cache_split(network: keras.Model, backbone: str, split: Split, views: int, seed: int) -> Cached:
-    """Cut maps and teacher logits of `split`: the centre square and `views` random views of each photo."""
+    """Cut maps and teacher logits of `split`: the centre square and `views` random views of each photo.
+
+    Phone photos, of which there are few, have `PHONE_REPEAT` times as many random views.
+    """
     cut = network.get_layer(backbones.BACKBONES[backbone].cut).output
     both = keras.Model(network.input, [cut, network.output["malignant"]])
     square, index = centre_square(split.pixels), np.arange(len(split.photos))
     maps, teacher = both.predict(square, batch_size=64, verbose=0)
     parts = [(maps.astype(np.float16), teacher, index, _thumbnails(square))]
     random = Views("dermoscopy", 1.0, split.pixels.shape[1:3], SIDE, seed)
-    for which in np.array_split(np.tile(index, views), max(1, views * len(index) // 64)) if views else ():
+    shown = np.repeat(np.tile(index, views), np.tile(np.where(split.is_phone, PHONE_REPEAT, 1), views))
+    for which in np.array_split(shown, max(1, len(shown) // 64)) if views else ():
         frames = ops.convert_to_tensor(split.pixels[which].astype(np.float32))
         photos = ops.convert_to_numpy(random.fit(random.square(frames)))
         maps, teacher = both.predict_on_batch(photos)

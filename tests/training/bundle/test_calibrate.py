@@ -29,7 +29,7 @@ def test_no_answer_of_another_split_equals_the_threshold():
     logits = {"validation": np.array([-1, -1, 1, 1], np.float32), "test": np.array([-1, 1e-9, 0.5, 1], np.float32)}
     malignant = np.array([0, 1, 1, 1], bool)
     calibration = calibrate.Calibration(1.0, 0.0)
-    apart = calibrate._apart(calibration, logits)
+    apart = calibrate.apart(calibration, logits)
     cutoff = threshold_for_sensitivity(logits["validation"], malignant, 0.6, **apart)
     assert cutoff == 0.75
 

@@ -93,6 +93,20 @@ def test_a_held_out_source_is_measured_and_not_trained_on(collection: Path) -> N
         data.holding_out(["nowhere"])
 
 
+def test_a_source_is_left_out_of_training_alone(collection: Path) -> None:
+    data = Dataset.read(collection, collection / "pixels")
+    left = data.without(["komour", "isic9"]).photos
+    assert len(left["train"]) == len(data.photos["train"]) - 3
+    assert (left["val"], left["test"]) == (data.photos["val"], data.photos["test"])
+    with pytest.raises(DataError, match="nowhere"):
+        data.without(["komour", "nowhere"])
+
+
+def test_a_kind_of_photo_is_kept_in_every_split(collection: Path) -> None:
+    photos = Dataset.read(collection, collection / "pixels").of_kind("dermoscopy").photos
+    assert {split: len(found) for split, found in photos.items()} == {"train": 5, "val": 2, "test": 2}
+
+
 def test_an_unknown_diagnosis_is_refused(collection: Path) -> None:
     metadata = collection / "phone" / "metadata.csv"
     metadata.write_text(metadata.read_text().replace("SEK", "XYZ"))

@@ -1,0 +1,125 @@
+"""Answers to phone photos by cross-validation: each photo by a fold that did not learn it, on the bundle's scale."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+from PIL import Image
+
+from securesplit.imaging.synthetic import draw_lesion
+from securesplit.model import Bundle, Calibration
+from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.privacy.release import ReleaseSpec
+from tests.training.data.test_collection import HAM, PHONE, write
+from training.bundle import calibrate, kinds
+from training.data.collection import FOLDS
+from training.data.dataset import Dataset, Split
+from training.data.photo import DataError, Photo
+from training.evaluation import calibration, deployed
+
+PATIENTS = 24
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    root = tmp_path_factory.mktemp("collection")
+    write(root, "ham10000", HAM, ["H,train,x,nv,L,G,histo,50,female,back"])
+    shown = [("benign", "NEV"), ("malignant", "BCC")]
+    rows = [
+        f"P{n}.jpg,{shown[n % 2][0]},{shown[n % 2][1]},PAT_{n},{n},True,,61,MALE,ARM,l,r,p" for n in range(PATIENTS)
+    ]
+    write(root, "phone", PHONE, [*rows, f"P{PATIENTS}.jpg,actinic_keratosis,ACK,PAT_1,1,True,,61,MALE,ARM,l,r,p"])
+    for n in range(PATIENTS + 1):
+        Image.fromarray(draw_lesion(n, 150)).save(root / "phone" / "images" / f"P{n}.jpg")
+    return Dataset.read(root, root / "pixels")
+
+
+def holding_out(target: Path, sources: list[str], offset: float = 0.0) -> Bundle:
+    """The shipped bundle, said to have held these sources out, with another calibration."""
+    shutil.copytree(DEFAULT_FOLDER, target)
+    manifest = Bundle.load(target).manifest
+    presets = {
+        name: replace(preset, calibration=Calibration(preset.calibration.scale, preset.calibration.offset + offset))
+        for name, preset in manifest.presets.items()
+    }
+    found = replace(manifest, presets=presets, provenance={**manifest.provenance, "held_out": sources})
+    (target / "manifest.json").write_text(found.to_text())
+    return Bundle.load(target)
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
+    root = tmp_path_factory.mktemp("folds")
+    rest = [f"phone/{n}" for n in range(2, FOLDS)]
+    return [holding_out(root / "a", ["isic9", "phone/0", "phone/1"]), holding_out(root / "b", rest, offset=1.0)]
+
+
+def test_every_photo_is_answered_by_a_fold_that_did_not_learn_it(folds: list[Bundle], data: Dataset) -> None:
+    found = kinds.OutOfFold.of(folds, data)
+    assert len(found.split.photos) == PATIENTS, "the premalignant one is left out"
+    for fold, split in found.parts:
+        assert {p.source for p in split.photos} <= set(fold.manifest.provenance["held_out"])
+    with pytest.raises(DataError, match="learned by every fold"):
+        kinds.OutOfFold.of(folds[:1], data)
+
+
+def test_answers_of_the_folds_are_on_the_scale_of_the_bundle(folds: list[Bundle], data: Dataset) -> None:
+    """All halves are the same here, so a fold's own probability is what tells its answers from the bundle's."""
+    bundle, found = Bundle.load(), kinds.OutOfFold.of(folds, data)
+    own = {name: deployed.noise_free_logits(bundle, name, found.embeddings[name]) for name in ("none", "certified")}
+    by_second = np.array([p.source not in {"phone/0", "phone/1"} for p in found.split.photos])
+    scale = bundle.presets["none"].calibration.scale
+    assert by_second.any()
+    assert found.logits(bundle, "none") == pytest.approx(own["none"] + by_second / scale, abs=1e-4)
+    assert (found.logits(bundle, "certified") == own["certified"]).all(), "levels mean the same in every fold"
+
+
+def test_the_manifest_gets_answers_of_every_preset_and_noise(
+    folds: list[Bundle], data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "MORE_NOISE", (0.25, 1.0))
+    monkeypatch.setattr(calibrate, "DRAWS", 2)
+    monkeypatch.setattr(calibration, "REFITS", 20)
+    bundle = Bundle.load(Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle")))
+    kinds.write(bundle, kinds.learned_phone(bundle, folds, data), {"command": "a test"})
+    after = Bundle.load(bundle.folder)
+    assert after.manifest.gate is not None
+    phone = after.manifest.gate.kinds["phone"]
+    assert after.identity == bundle.identity
+    assert (phone.learned, phone.photos) == (True, PATIENTS)
+    assert {"none", "compact", "certified"} <= set(phone.answers)
+    assert [len(phone.answers[name]) for name in ("none", "certified")] == [1, 3]
+    for own, *_ in phone.answers.values():
+        assert {"auc", "sensitivity", "specificity", "ece"} <= set(own.quality[kinds.SPLIT])
+        assert own.spread is not None
+    assert after.manifest.provenance["phone"] == {"command": "a test"}
+
+
+def test_calibration_error_is_of_folds_that_it_was_not_fitted_on() -> None:
+    """A fold of other patients than the rest shows it; fitted to all, the calibration would know them."""
+
+    def ece(odd_fold: float) -> float:
+        rng = np.random.default_rng(1)
+        chances = [odd_fold if n % 5 == 0 else 0.1 for n in range(400)]
+        photos = tuple(
+            Photo(Path(str(n)), malignant=bool(rng.random() < chance), lesion=str(n), source=f"phone/{n % 5}")
+            for n, chance in enumerate(chances)
+        )
+        logits = rng.normal(size=len(photos)).astype(np.float32)
+        spec = ReleaseSpec("none", (1,), "int16", 1.0, None)
+        return kinds.cross_fitted(spec, logits, Split(photos, np.zeros((len(photos), 1, 1, 3), np.uint8)))["ece"]
+
+    assert ece(0.1) < 0.06
+    assert ece(0.9) > 0.3
+
+
+def test_a_bundle_without_a_gate_has_no_kinds(tmp_path: Path) -> None:
+    bundle = Bundle.load()
+    with pytest.raises(DataError, match="no gate"):
+        kinds.write(replace(bundle, manifest=replace(bundle.manifest, gate=None)), kinds.KindOfPhoto(learned=True), {})
