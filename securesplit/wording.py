@@ -186,7 +186,10 @@ def explanation(diagnosis: Diagnosis) -> Iterator[str]:
         yield _seen(diagnosis.crop)
     if privacy.device is None:
         yield _("Nobody learned anything: nothing left this device, the worker is a part of this program.")
-        yield _("Had it been sent, the server would have learned {what}. {promise}", **_of_the_photo(privacy))
+        if privacy.encrypted:
+            yield _("Had it been sent, the server would have learned nothing of it. {basis}", basis=_encrypted())
+        else:
+            yield _("Had it been sent, the server would have learned {what}. {promise}", **_of_the_photo(privacy))
         yield from _of_the_work(privacy)
     else:
         yield ngettext(
@@ -194,7 +197,11 @@ def explanation(diagnosis: Diagnosis) -> Iterator[str]:
             "An eavesdropper learned that this device asked and when, and saw {n} bytes of ciphertext.",
             diagnosis.payload_bytes,
         )
-        yield _("The server learned of this photo: {what}, and its answer. {promise}", **_of_the_photo(privacy))
+        if privacy.encrypted:
+            yield _("The server learned nothing of this photo, nor its answer. {basis}", basis=_encrypted())
+            yield from _of_earlier_releases(privacy)
+        else:
+            yield _("The server learned of this photo: {what}, and its answer. {promise}", **_of_the_photo(privacy))
         yield from _of_the_work(privacy)
         yield from _of_the_device(privacy.device)
         yield _("Nobody else learned anything; the photo stays on this device.")
@@ -212,6 +219,24 @@ def _seen(crop: Crop) -> str:
     return _(
         "The network saw the centre square: {left} to {right} of the width, {top} to {bottom} of the height.", **shares
     )
+
+
+def _encrypted() -> str:
+    """What the privacy of an encrypted release rests on."""
+    return _(
+        "It computes on a ciphertext that this device alone can decrypt (preset encrypted: CKKS, 128-bit security by "
+        "ring learning with errors)."
+    )
+
+
+def _of_earlier_releases(privacy: PrivacyInfo) -> Iterator[str]:
+    """What the photo's releases that were not encrypted promise, where there were any."""
+    if privacy.epsilon is not None:
+        picked = _picks_photo(privacy.identification_bound_n1000)
+        promise = _promise(privacy.epsilon, privacy.delta, picked)
+        yield _("It was also released without encryption. {promise}", promise=promise)
+    elif privacy.claim == "none":
+        yield _("Nothing can be promised: this photo was also released without noise.")
 
 
 def _of_the_photo(privacy: PrivacyInfo) -> dict[str, str]:
@@ -242,7 +267,9 @@ def _of_the_work(privacy: PrivacyInfo) -> Iterator[str]:
 def _of_the_device(device: DevicePrivacy) -> Iterator[str]:
     """What all releases of this device promise together."""
     photos = ngettext("{n} photo so far", "{n} photos so far, which it can link to each other", device.photos)
-    if device.epsilon is None:
+    if device.epsilon is None and not device.without_promise:
+        promise = _("Nothing of what they show: all were encrypted.")
+    elif device.epsilon is None:
         promise = ngettext(
             "Nothing can be promised: {n} release came without noise.",
             "Nothing can be promised: {n} releases came without noise.",

@@ -122,6 +122,38 @@ def test_where_the_device_did_the_work_it_is_said() -> None:
         assert "did the work" not in " ".join(Words.of(replace(ANSWER, privacy=split)).explanation)
 
 
+ENCRYPTED = PrivacyInfo(
+    *("encrypted", "cryptographic", None, None, 0.0, 1, None),
+    device=replace(DEVICE, epsilon=None, delta=None, identification_bound_n1000=None),
+    integers=256,
+    encrypted=True,
+)
+
+
+def test_of_an_encrypted_release_it_is_said_that_nothing_was_learned_and_what_that_rests_on() -> None:
+    said = Words.of(replace(ANSWER, privacy=ENCRYPTED)).explanation
+    assert "The server learned nothing of this photo, nor its answer. It computes on a ciphertext" in said[1]
+    assert "128-bit security by ring learning with errors" in said[1]
+    assert "4 photos so far, which it can link to each other. Nothing of what they show" in said[2]
+    local = " ".join(Words.of(replace(ANSWER, privacy=replace(ENCRYPTED, device=None))).explanation)
+    assert "would have learned nothing of it. It computes on" in local
+    assert "256 integers" not in " ".join(said) + local
+
+
+def test_of_a_photo_that_also_left_in_the_open_nothing_more_is_promised_than_holds() -> None:
+    proven = replace(
+        ENCRYPTED, claim="proven", epsilon=142.771, delta=1e-5, identification_bound_n1000=0.006, device=DEVICE
+    )
+    assert (
+        "also released without encryption. It picks this photo"
+        in Words.of(replace(ANSWER, privacy=proven)).explanation[2]
+    )
+    unproven = replace(ENCRYPTED, claim="none", device=replace(ENCRYPTED.device, without_promise=1))  # type: ignore[type-var]
+    said = Words.of(replace(ANSWER, privacy=unproven)).explanation
+    assert said[2] == "Nothing can be promised: this photo was also released without noise."
+    assert "1 release came without noise" in said[3]
+
+
 def test_unlearned_and_refused_are_said_before_the_number() -> None:
     answer = replace(ANSWER, unlearned=PHOTOS, overridden="blur", interval=None)
     caveats = Words.of(answer).caveats
@@ -139,3 +171,6 @@ def test_in_korean_nothing_of_english_is_left() -> None:
     text = " ".join([words.headline, words.advice, *words.caveats, words.number, *words.meaning, *words.explanation])
     assert words.headline == "위험 낮음"
     assert set(re.findall(r"[A-Za-z]{2,}", text)) == {"AUC", "certified", "epsilon", "delta", "ms", "head"}
+    with i18n.using("ko"):
+        text = " ".join(Words.of(replace(ANSWER, privacy=ENCRYPTED)).explanation)
+    assert set(re.findall(r"[A-Za-z]{2,}", text)) == {"CKKS", "encrypted", "ring", "LWE", "ms", "head"}

@@ -25,7 +25,7 @@ from securesplit.privacy.noise import BitStream, NoiseSource
 from securesplit.privacy.release import ReleaseSpec, from_grid, release_by_mechanism, saturate, to_grid
 
 if TYPE_CHECKING:
-    from securesplit.model.litert import Tail
+    from securesplit.model.bundle import AnyTail
 
 Answers = NDArray[np.float32]
 """The tail's logits, ``(n,)``."""
@@ -158,7 +158,7 @@ def observe(bundle: Bundle, collection: Collection, cache: Path, progress: Progr
         name: _stored(cache / f"releases-{name}.npz", partial(_embed, bundle, side, name, progress))
         for name, side in (("auxiliary", collection.auxiliary), ("targets", collection.targets))
     }
-    tail = bundle.open_tail(threads=2)
+    tail = bundle.open_measured_tail()
 
     def answer(preset: str, step: float, releases: Releases) -> Answers:
         return _answers(tail, preset, np.rint(releases / step).astype(np.int64))
@@ -177,7 +177,7 @@ def observe(bundle: Bundle, collection: Collection, cache: Path, progress: Progr
     return observations
 
 
-def _answers(tail: Tail, preset: str, grid: NDArray[Any]) -> Answers:
+def _answers(tail: AnyTail, preset: str, grid: NDArray[Any]) -> Answers:
     """What the tail answers; equal releases, of which a preset of few levels has many, are computed once."""
     distinct, back = np.unique(grid, axis=0, return_inverse=True)
     return np.asarray(tail(preset, distinct)[back.reshape(-1)], np.float32)
@@ -189,7 +189,7 @@ def affordable(bundle: Bundle, seconds: float) -> int:
     Raises:
         BundleError: a half is missing, does not fit the manifest, or fails on a photo.
     """
-    head, tail, specs = bundle.open_head(threads=2), bundle.open_tail(threads=2), bundle.presets
+    head, tail, specs = bundle.open_head(threads=2), bundle.open_measured_tail(), bundle.presets
     photo = draw_lesion(0, bundle.manifest.side)
     taken = []
     for _ in range(TRIALS):

@@ -68,6 +68,8 @@ _ADDED: Final = {
 """Columns that ledgers which were begun by earlier versions lack."""
 _PROMISED: Final = "rho < 9e999"
 """Releases that make a promise."""
+_REVEALS: Final = "mu_squared > 0"
+"""Releases that reveal anything; what left as a ciphertext does not."""
 _SUMS: Final = """
 SELECT COALESCE(SUM(releases), 0), SUM(rho), SUM(mu_squared), SUM(eta),
        SUM(MIN(leakage, support)), SUM(support)
@@ -253,7 +255,7 @@ class Ledger:
         with self._connection.lock, self._explained(), self._immediate():
             known = self._db.execute("SELECT 1 FROM releases WHERE release = ?", (release_id,)).fetchone()
             if not known:
-                if budget is not None:
+                if budget is not None and loss != NO_LOSS:
                     self._check(loss, budget, delta, preset)
                 self._insert(release_id, photo_id, preset, bundle_id, loss)
             photo, device = self._total("photo", "photo = ?", photo_id), self._total("total")
@@ -299,7 +301,7 @@ class Ledger:
 
     def _integers(self, where: str, *values: object) -> tuple[IntegerReleases, ...] | None:
         noises = (
-            f"SELECT variance, shift, COUNT(*) FROM releases WHERE {where} "  # noqa: S608  (our own text)
+            f"SELECT variance, shift, COUNT(*) FROM releases WHERE {_REVEALS} AND {where} "  # noqa: S608  (our own)
             "GROUP BY variance, shift ORDER BY variance, shift"
         )
         rows = self._db.execute(noises, values).fetchall()

@@ -18,11 +18,13 @@ CLAIMLESS = ("none", "compact")
 
 
 def unprotected(spec: ReleaseSpec) -> str | None:
-    """What the worker gets under a preset without noise, or with so little that it hides nothing; None for others.
+    """What the worker gets in the open without noise, or with so little that it hides nothing; None for other presets.
 
     The second is noise that lets the photo be named among `IDENTIFICATION_CANDIDATES` for certain, for all that can be
     certified: then its ε is proven, and worth nothing.
     """
+    if spec.encrypted:
+        return None
     if spec.sigma_per_clip and spec.loss.identification_bound(IDENTIFICATION_CANDIDATES) < VOID_BOUND:
         return None
     if spec.mechanism is not None:
@@ -46,6 +48,8 @@ def claim_of(spec: ReleaseSpec) -> Claim:
     ``none`` only for presets that say so by their name: under any other name a release without noise has attacks, which
     were measured, to rest on, and is held to them.
     """
+    if spec.encrypted:
+        return "cryptographic"
     if unprotected(spec) is None:
         return "proven"
     return "none" if spec.preset in CLAIMLESS else "measured"
@@ -54,14 +58,17 @@ def claim_of(spec: ReleaseSpec) -> Claim:
 def describe(spec: ReleaseSpec, receipt: Receipt | None) -> PrivacyInfo:
     """What the distinct releases of one photo promise together; None where one of them promises nothing.
 
+    An encrypted release reveals nothing to add up: ε is None where there were no others.
+
     Args:
         spec: of this release.
         receipt: of the ledger; None: nothing leaves the device, and what the release would promise is described.
     """
-    epsilon, bound = _promise(spec.loss if receipt is None else receipt.photo_loss)
+    loss = spec.loss if receipt is None else receipt.photo_loss
+    epsilon, bound = _promise(loss)
     return PrivacyInfo(
         preset=spec.preset,
-        claim=_claim_of_photo(spec, bound),
+        claim=_claim_of_photo(spec, loss, bound),
         epsilon=epsilon,
         delta=None if epsilon is None else DELTA,
         sigma_per_clip=spec.sigma_per_clip,
@@ -70,14 +77,24 @@ def describe(spec: ReleaseSpec, receipt: Receipt | None) -> PrivacyInfo:
         device=None if receipt is None else _describe_device(receipt.device),
         integers=math.prod(spec.shape),
         levels=spec.level_count,
+        encrypted=spec.encrypted,
     )
 
 
-def _claim_of_photo(spec: ReleaseSpec, bound: float | None) -> Claim:
-    """`claim_of` a release whose photo's releases together have that certified bound; None: one is without noise."""
+def _claim_of_photo(spec: ReleaseSpec, loss: Loss, bound: float | None) -> Claim:
+    """`claim_of` a release, or less where what else was released of its photo has less.
+
+    Args:
+        spec: of this release.
+        loss: of all releases of the photo together.
+        bound: on identification, certified; None: nothing was revealed, or something without noise.
+    """
+    claim = claim_of(spec)
+    if loss == accounting.NO_LOSS:
+        return claim
     if bound is None:
         return "none"
-    claim = claim_of(spec)
+    claim = "proven" if claim == "cryptographic" else claim
     return "measured" if claim == "proven" and bound >= VOID_BOUND else claim
 
 
@@ -95,10 +112,10 @@ def _describe_device(total: Total) -> DevicePrivacy:
 
 @functools.lru_cache(maxsize=256)
 def _promise(loss: Loss) -> tuple[float | None, float | None]:
-    """ε at `DELTA` and the bound on identification, rounded up; None where nothing is promised.
+    """ε at `DELTA` and the bound on identification, rounded up; None where nothing is promised, or nothing revealed.
 
     A search of some milliseconds that gives the same for most photos.
     """
-    if loss == accounting.UNBOUNDED:
+    if loss in (accounting.UNBOUNDED, accounting.NO_LOSS):
         return None, None
     return rounded_up(loss.epsilon(DELTA), 3), rounded_up(loss.identification_bound(IDENTIFICATION_CANDIDATES), 6)

@@ -257,8 +257,11 @@ def preset_of_mechanism(bundle: Bundle, own: Mechanism) -> Preset:
 
     Raises:
         BundleError: the bundle has not the preset that the mechanism uses.
+        ConfigError: that preset is encrypted, which leaves nothing for a mechanism to hide.
     """
     preset = bundle.preset(own.preset)
+    if preset.spec.encrypted:
+        raise ConfigError(f"release mechanism {own.name} uses preset {own.preset}, which is encrypted already")
     own = replace(own, preset=preset.spec.preset)
     spec = replace(preset.spec, preset=own.name, stored_as=None, sigma_per_clip=0.0, mechanism=own)
     return replace(preset, spec=spec, quality={}, noise_calibrations=(), spread=None)

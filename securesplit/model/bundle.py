@@ -1,6 +1,7 @@
 """A bundle on disk: ``manifest.json``, ``head.tflite``, on a worker ``tail.tflite``, on a device ``gate.json``.
 
-``attack.tflite`` is optional, and shows what a release gives away. Each half is hashed when it is opened
+``attack.tflite`` is optional, and shows what a release gives away. With the preset ``encrypted`` a device also has
+``encrypted_encoder.tflite`` and a worker ``encrypted_tail.npz``. Each half is hashed when it is opened
 and runs from the very bytes that were hashed, so what answers is what the manifest names. A client may hold a bundle
 without the tail. A bundle may have no gate and no attack decoder; what its manifest names is checked like a half.
 """
@@ -8,28 +9,40 @@ without the tail. A bundle may have no gate and no attack decoder; what its mani
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from securesplit.errors import BundleError
-from securesplit.model import attack_decoder
+from securesplit.model import attack_decoder, encrypted_preset
 from securesplit.model import gate as gates
 from securesplit.model import manifest as manifests
 from securesplit.model.files import MAX_HALF_BYTES, MAX_MANIFEST_BYTES, read_file
 from securesplit.model.manifest import Manifest
 from securesplit.model.presets import Preset
 from securesplit.privacy.preset_names import asked_name
+from securesplit.privacy.release import ReleaseSpec, from_grid
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from securesplit.encrypted.tail import QuadraticTail
     from securesplit.model.attack_decoder import AttackDecoder
+    from securesplit.model.encrypted_preset import Encoder
     from securesplit.model.gate import Gate
     from securesplit.model.litert import Head, Tail
 
 DEFAULT_FOLDER = Path(__file__).parent / "default"
-FILES = ("manifest.json", "head.tflite", "tail.tflite", gates.FILE, attack_decoder.FILE)
+FILES = (
+    *("manifest.json", "head.tflite", "tail.tflite", gates.FILE, attack_decoder.FILE),
+    *(encrypted_preset.ENCODER, encrypted_preset.TAIL),
+)
 """All that a bundle may hold."""
+AnyTail = Callable[[str, "NDArray[Any]"], "NDArray[np.float32]"]
+"""A preset's name and ``(n, *shape)`` of its integers -> logits, ``(n,) float32``."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +104,16 @@ class Bundle:
         raise BundleError(f"no preset releases {dtype} numbers of shape {tuple(shape)}")
 
     def open_head(self, threads: int = 2) -> Head:
-        """Load the device's half.
+        """Load the device's half, with the encoder of the preset ``encrypted`` where the bundle has one.
 
         Raises:
             BundleError: missing, altered, not loadable, or of other shapes than the manifest says.
         """
         from securesplit.model.litert import Head
 
-        specs = {name: preset.spec for name, preset in self.presets.items()}
-        head = Head(self.read_head(), threads, {spec.stored_name: name for name, spec in specs.items()})
+        specs, encoder = self._specs_in_halves(), self.open_encoder(threads)
+        encoders = {} if encoder is None else {encrypted_preset.PRESET: (encrypted_preset.CUT_PRESET, encoder)}
+        head = Head(self.read_head(), threads, {spec.stored_name: name for name, spec in specs.items()}, encoders)
         head.check(self.manifest.side, {spec.stored_name: spec.shape for spec in specs.values()})
         return head
 
@@ -112,15 +126,63 @@ class Bundle:
         return self._read("head.tflite", self.manifest.head_sha256)
 
     def open_tail(self, threads: int = 1) -> Tail:
-        """Load the server's half.
+        """Load the server's half, which answers all presets but the encrypted one.
 
         Raises:
             BundleError: missing, altered, not loadable, or of other shapes than the manifest says.
         """
         from securesplit.model.litert import Tail
 
-        specs = {name: preset.spec for name, preset in self.presets.items()}
-        return Tail(self._read("tail.tflite", self.manifest.tail_sha256), specs, threads)
+        return Tail(self._read("tail.tflite", self.manifest.tail_sha256), self._specs_in_halves(), threads)
+
+    def open_encoder(self, threads: int = 2) -> Encoder | None:
+        """Load the device's part of the preset ``encrypted``; None where the bundle has none.
+
+        Raises:
+            BundleError: missing, altered, not loadable, or of other shapes than the manifest says.
+        """
+        info = self.manifest.encrypted
+        if info is None:
+            return None
+        content = self._read(encrypted_preset.ENCODER, info.encoder_sha256, encrypted_preset.MAX_ENCODER_BYTES)
+        return encrypted_preset.Encoder(content, self.presets[encrypted_preset.CUT_PRESET].spec.shape, threads)
+
+    def open_encrypted_tail(self) -> QuadraticTail | None:
+        """Load what a worker evaluates on ciphertexts of the preset ``encrypted``; None where the bundle has none.
+
+        Raises:
+            BundleError: missing, altered or damaged.
+        """
+        info = self.manifest.encrypted
+        if info is None:
+            return None
+        return encrypted_preset.parse_tail(
+            self._read(encrypted_preset.TAIL, info.tail_sha256, encrypted_preset.MAX_TAIL_BYTES)
+        )
+
+    def open_measured_tail(self, threads: int = 2) -> AnyTail:
+        """Answers to all presets, the encrypted one too, on integers in the open: to measure what answers are worth.
+
+        Encryption adds an error of at most 3e-4 of a logit.
+
+        Raises:
+            BundleError: as of `open_tail` and `open_encrypted_tail`.
+        """
+        quadratic, tail = self.open_encrypted_tail(), self.open_tail(threads)
+        if quadratic is None:
+            return tail
+        spec = self.presets[encrypted_preset.PRESET].spec
+
+        def answer(preset: str, releases: NDArray[Any]) -> NDArray[np.float32]:
+            if preset != spec.preset:
+                return tail(preset, releases)
+            return quadratic.plain(from_grid(releases, spec)).astype(np.float32)
+
+        return answer
+
+    def _specs_in_halves(self) -> dict[str, ReleaseSpec]:
+        """Of the presets that head and tail have."""
+        return {name: preset.spec for name, preset in self.presets.items() if not preset.spec.encrypted}
 
     def open_gate(self) -> Gate | None:
         """Load what tells whether a photo may be asked about; None where the bundle has no gate.

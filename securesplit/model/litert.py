@@ -10,7 +10,7 @@ be redirected while other threads run; the command line holds it back (`securesp
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,12 @@ def open_interpreter(model: bytes, threads: int) -> Any:
         raise BundleError(f"LiteRT cannot load the half ({error})", hint="build the bundle again") from None
 
 
-def _signature(interpreter: Any, name: str) -> Any:
+def signature(interpreter: Any, name: str) -> Any:
+    """The runner of one signature.
+
+    Raises:
+        BundleError: the network has none of that name.
+    """
     try:
         return interpreter.get_signature_runner(name)
     except (ValueError, KeyError):
@@ -74,7 +79,11 @@ def signatures(interpreter: Any, specs: Mapping[str, ReleaseSpec]) -> dict[str, 
     Raises:
         BundleError: one is missing.
     """
-    return {name: _signature(interpreter, spec.stored_name) for name, spec in specs.items()}
+    return {name: signature(interpreter, spec.stored_name) for name, spec in specs.items()}
+
+
+Encode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""One embedding -> another."""
 
 
 class Head:
@@ -84,11 +93,19 @@ class Head:
         model: bytes of ``head.tflite``, with one output a preset.
         threads: CPU threads of the runtime.
         presets: by output, the name of its preset; others are left out. None: outputs are called like their presets.
+        encoders: by further preset, whose embedding another network computes, the preset that it takes, and the
+            network.
     """
 
-    def __init__(self, model: bytes, threads: int, presets: Mapping[str, str] | None = None) -> None:
-        self._presets = presets
-        self._runner = PerProcess(lambda: _signature(open_interpreter(model, threads), "head"))
+    def __init__(
+        self,
+        model: bytes,
+        threads: int,
+        presets: Mapping[str, str] | None = None,
+        encoders: Mapping[str, tuple[str, Encode]] | None = None,
+    ) -> None:
+        self._presets, self._encoders = presets, encoders or {}
+        self._runner = PerProcess(lambda: signature(open_interpreter(model, threads), "head"))
 
     def check(self, side: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Compare what the file takes and answers with what its manifest says.
@@ -109,7 +126,8 @@ class Head:
         """``(side, side, 3) uint8`` -> preset name -> embedding ``float32`` of the preset's shape."""
         outputs = self._runner.value(photo=photo[None].astype(np.float32))
         names = {name: name for name in outputs} if self._presets is None else self._presets
-        return {names[output]: value[0] for output, value in outputs.items() if output in names}
+        found = {names[output]: value[0] for output, value in outputs.items() if output in names}
+        return found | {name: encode(found[taken]) for name, (taken, encode) in self._encoders.items()}
 
 
 class Tail:

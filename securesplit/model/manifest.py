@@ -2,7 +2,8 @@
 
 The identity of a bundle is the SHA-256 over the hashes of both halves and over the release contract (shape, dtype,
 step and clip norm of every preset, under the name that it is stored by), so two sides that share it read the same
-integers the same way. Calibration, threshold and measured quality may be rewritten without changing it.
+integers the same way. Where a preset is encrypted, it also covers the hashes of that preset's files. Calibration,
+threshold and measured quality may be rewritten without changing it.
 
 A manifest has the stored names of presets (`securesplit.privacy.preset_names`). `parse` translates them to current
 names and `Manifest.to_json` back, so an earlier version can read what it writes.
@@ -17,14 +18,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from securesplit.errors import BundleError
-from securesplit.model import attack_decoder, fields, preset_json
+from securesplit.model import attack_decoder, encrypted_preset, fields, preset_json
 from securesplit.model.attack_decoder import AttackInfo
+from securesplit.model.encrypted_preset import EncryptedInfo
 from securesplit.model.presets import SHARES, NoiseCalibration, Preset, accuracy_of, at_noise
 from securesplit.privacy.preset_names import by_current_name, current_name
 from securesplit.privacy.release import ReleaseSpec
 from securesplit.results import Accuracy, Kind
 
-SCHEMA = "securesplit.bundle/1"
+SCHEMA, ENCRYPTED_SCHEMA = "securesplit.bundle/1", "securesplit.bundle/2"
+"""Without and with an encrypted preset, which a version that reads the first alone would send in the open."""
 SIDES = (8, 2048)
 """Of a photo, in pixels."""
 MAX_PRESETS = 16
@@ -75,7 +78,7 @@ class GateInfo:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A parsed ``manifest.json``; `gate` and `attack_decoder` are None where the bundle has none."""
+    """A parsed ``manifest.json``; `gate`, `attack_decoder` and `encrypted` are None where the bundle has none."""
 
     name: str
     head_sha256: str
@@ -89,19 +92,27 @@ class Manifest:
     provenance: Mapping[str, Any]
     gate: GateInfo | None = None
     attack_decoder: AttackInfo | None = None
+    encrypted: EncryptedInfo | None = None
+
+    @property
+    def schema(self) -> str:
+        """By which a reader knows whether it can read the manifest."""
+        return SCHEMA if self.encrypted is None else ENCRYPTED_SCHEMA
 
     @property
     def identity(self) -> bytes:
         """What client and worker must share, 32 bytes."""
         specs = [preset.spec for preset in self.presets.values()]
         contract = {spec.stored_name: preset_json.spec_to_json(spec, noise=False) for spec in specs}
-        fields = [SCHEMA, self.head_sha256, self.tail_sha256, json.dumps(contract, sort_keys=True, allow_nan=False)]
+        read_by = json.dumps(contract, sort_keys=True, allow_nan=False)
+        more = [] if self.encrypted is None else [self.encrypted.encoder_sha256, self.encrypted.tail_sha256]
+        fields = [self.schema, self.head_sha256, self.tail_sha256, read_by, *more]
         return hashlib.sha256("\n".join(fields).encode()).digest()
 
     def to_json(self) -> dict[str, Any]:
         """The object that `parse` reads back."""
         return {
-            "schema": SCHEMA,
+            "schema": self.schema,
             "name": self.name,
             "identity": f"sha256:{self.identity.hex()}",
             "halves": {"head.tflite": self.head_sha256, "tail.tflite": self.tail_sha256},
@@ -112,6 +123,7 @@ class Manifest:
             "presets": {self._stored(name): preset_json.to_json(preset) for name, preset in self.presets.items()},
             **({} if self.gate is None else {"gate": _gate_to_json(self.gate, self._stored)}),
             **({} if self.attack_decoder is None else {attack_decoder.KEY: self.attack_decoder.to_json(self._stored)}),
+            **({} if self.encrypted is None else {encrypted_preset.PRESET: self.encrypted.to_json()}),
             "licence": self.licence,
             "provenance": dict(self.provenance),
         }
@@ -137,10 +149,10 @@ def parse(content: bytes) -> Manifest:
     """
     try:
         raw = fields.parse_object(content.decode("utf-8"))
-        if raw.get("schema") != SCHEMA:
-            told = str(raw.get("schema"))[:60]
-            raise BundleError(f"the bundle's schema is {told!r}, this version reads {SCHEMA!r}", hint=_HINT)
+        _check_schema(raw)
         manifest = _manifest(raw)
+        if raw["schema"] != manifest.schema:
+            raise ValueError(f"its schema is {raw['schema']}, and what it holds is {manifest.schema}")
     except ValueError as error:
         raise BundleError(f"the bundle's manifest is damaged: {error}", hint=_HINT) from None
     if manifest.default_preset not in manifest.presets:
@@ -148,6 +160,13 @@ def parse(content: bytes) -> Manifest:
     if raw.get("identity") != f"sha256:{manifest.identity.hex()}":
         raise BundleError("the bundle's manifest was altered: its identity does not match", hint=_HINT)
     return manifest
+
+
+def _check_schema(raw: Mapping[str, Any]) -> None:
+    if raw.get("schema") not in (SCHEMA, ENCRYPTED_SCHEMA):
+        told = str(raw.get("schema"))[:60]
+        read = f"{SCHEMA!r} and {ENCRYPTED_SCHEMA!r}"
+        raise BundleError(f"the bundle's schema is {told!r}, this version reads {read}", hint=_HINT)
 
 
 def _manifest(raw: Mapping[str, Any]) -> Manifest:
@@ -168,6 +187,7 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
         provenance=fields.section(raw, "provenance"),
         gate=_gate(fields.section(raw, "gate"), presets) if "gate" in raw else None,
         attack_decoder=_attack_decoder(raw, presets),
+        encrypted=encrypted_preset.parse_info(raw, {name: preset.spec for name, preset in presets.items()}),
     )
 
 

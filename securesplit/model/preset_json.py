@@ -28,6 +28,8 @@ SIGMAS = (1e-3, 1e4)
 MAX_NOISE_STEPS = 1 << 15
 """More noise than that drowns in the saturation of int16, and its exact accounting takes minutes."""
 MAX_CALIBRATION = 1e4
+SCHEME = "ckks"
+"""How a release may be encrypted (`securesplit.encrypted`)."""
 
 
 def parse(stored_name: str, raw: Mapping[str, Any]) -> Preset:
@@ -73,6 +75,7 @@ def _spec(stored_name: str, raw: Mapping[str, Any]) -> ReleaseSpec:
         clip_norm=fields.optional_number(raw, "clip_norm", step, step * MAX_CLIP_STEPS),
         sigma_per_clip=fields.number(raw, "sigma_per_clip", 0.0, SIGMAS[1]),
         levels=_levels(raw),
+        encrypted=_is_encrypted(raw),
     )
     if 0 < spec.sigma_per_clip < SIGMAS[0]:
         raise ValueError(f"sigma_per_clip is neither 0 nor at least {SIGMAS[0]:g}")
@@ -88,6 +91,15 @@ def _levels(raw: Mapping[str, Any]) -> tuple[int, int] | None:
     ends = fields.items(raw, "levels", most=2)
     lowest, highest = (fields.whole(n, "a level", -MAX_CLIP_STEPS, MAX_CLIP_STEPS) for n in ends)
     return lowest, highest
+
+
+def _is_encrypted(raw: Mapping[str, Any]) -> bool:
+    """Whether the device encrypts the integers, in the one way that there is."""
+    if "encryption" not in raw:
+        return False
+    if raw["encryption"] != SCHEME:
+        raise ValueError(f"encryption is not {SCHEME}, the only one that this version knows")
+    return True
 
 
 def _noise_calibrations(raw: Mapping[str, Any]) -> tuple[NoiseCalibration, ...]:
@@ -169,7 +181,14 @@ def _answers_to_json(read: Preset | NoiseCalibration) -> dict[str, Any]:
 
 def spec_to_json(spec: ReleaseSpec, *, noise: bool) -> dict[str, Any]:
     """The release contract; with `noise` also what a device does on its own within it: noise, and levels that occur."""
-    contract = {"shape": list(spec.shape), "dtype": spec.dtype, "step": spec.step, "clip_norm": spec.clip_norm}
+    contract: dict[str, Any] = {
+        "shape": list(spec.shape),
+        "dtype": spec.dtype,
+        "step": spec.step,
+        "clip_norm": spec.clip_norm,
+    }
+    if spec.encrypted:
+        contract["encryption"] = SCHEME
     if not noise:
         return contract
     levels = {} if spec.levels is None else {"levels": list(spec.levels)}

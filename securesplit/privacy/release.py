@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.errors import BundleError, ConfigError
-from securesplit.privacy.accounting import DELTA, ROUNDING_VARIANCE, Loss, gaussian_mu, loss_of
+from securesplit.privacy.accounting import DELTA, NO_LOSS, ROUNDING_VARIANCE, Loss, gaussian_mu, loss_of
 from securesplit.privacy.discrete_gaussian import DiscreteGaussian
 
 RELEASE_DTYPES: Final = ("int8", "int16")
@@ -79,6 +79,7 @@ class ReleaseSpec:
             that the clip norm allows. Others are clipped to them.
         mechanism: an own one in the place of the noise; nothing is proven of it.
         stored_as: what the bundle calls the preset, where that is another name (`securesplit.privacy.preset_names`).
+        encrypted: the integers leave the device as a ciphertext (`securesplit.encrypted`), and reveal nothing.
 
     Raises:
         BundleError: the numbers contradict each other.
@@ -93,6 +94,7 @@ class ReleaseSpec:
     levels: tuple[int, int] | None = None
     mechanism: OwnMechanism | None = field(default=None, repr=False)
     stored_as: str | None = None
+    encrypted: bool = False
 
     def __post_init__(self) -> None:
         problem = self._problem()
@@ -112,6 +114,8 @@ class ReleaseSpec:
             return f"sigma {self.sigma_per_clip} is not a standard deviation"
         if self.sigma_per_clip and self.clip_norm is None:
             return "noise without a clip norm promises nothing"
+        if self.encrypted and (self.clip_norm is not None or self.mechanism is not None):
+            return "what is encrypted is neither clipped nor changed by a mechanism"
         return "" if self.levels is None else self._problem_of_levels(*self.levels)
 
     def _problem_of_levels(self, lowest: int, highest: int) -> str:
@@ -166,11 +170,15 @@ class ReleaseSpec:
 
     @property
     def loss(self) -> Loss:
-        """What one release can reveal at most; unbounded without noise."""
+        """What one release can reveal at most: nothing where it is encrypted, else unbounded without noise."""
+        if self.encrypted:
+            return NO_LOSS
         return loss_of(self.sigma_squared, self.sensitivity, self.size)
 
     def repeated(self, releases: int) -> Loss:
         """What that many independent releases of one photo reveal at most (attack A5)."""
+        if self.encrypted:
+            return NO_LOSS
         return loss_of(self.sigma_squared, self.sensitivity, self.size, releases=releases)
 
     def with_epsilon(self, epsilon: float, delta: float = DELTA) -> ReleaseSpec:

@@ -39,7 +39,8 @@ class DevicePrivacy:
         photos: distinct ones so far, this one included; an edited copy and a re-take are photos of their own.
         releases: distinct ones of these photos.
         without_promise: how many of them came without noise.
-        epsilon: of (ε, δ) differential privacy of all photos together; None where a release came without noise.
+        epsilon: of (ε, δ) differential privacy of all photos together; None where a release came without noise, or
+            where all were encrypted.
         identification_bound_n1000: certified chance to pick the person whose photos these are among 1,000; None
             likewise.
     """
@@ -60,7 +61,8 @@ class PrivacyInfo:
         preset: its name.
         claim: what the protection of this photo rests on; "none" also where it was released without noise before, and
             "measured" where nothing is certified of its releases together.
-        epsilon: of (ε, δ) differential privacy of the photo; None where the preset makes no formal claim.
+        epsilon: of (ε, δ) differential privacy of the photo; None where the preset makes no formal claim, or where no
+            more than ciphertexts was released.
         sigma_per_clip: noise standard deviation over clip norm; 0 without noise.
         releases: distinct releases of this photo so far, this one included; 0 where nothing left the device.
         integers: of which one release consists.
@@ -68,6 +70,8 @@ class PrivacyInfo:
         device: the same of all photos of this device together; None where no account is kept.
         levels: how many values a release of one integer has before its noise, from which the worker looks the answer
             up; None for other releases.
+        encrypted: whether this release leaves the device as a ciphertext alone, so that it gives nothing away and the
+            figures above are of other releases of the photo.
     """
 
     preset: str
@@ -80,6 +84,7 @@ class PrivacyInfo:
     device: DevicePrivacy | None = None
     integers: int = 0
     levels: int | None = None
+    encrypted: bool = False
 
 
 VOID_BOUND = 0.99

@@ -34,7 +34,7 @@ class LiteRTEngine:
         from securesplit.model.bundle import Bundle
 
         loaded = Bundle.load(Path(bundle))
-        self._specs = [preset.spec for preset in loaded.presets.values()]
+        self._specs = [preset.spec for preset in loaded.presets.values() if not preset.spec.encrypted]
         self._tail = loaded.open_tail(threads)
 
     def warm_up(self) -> None:

@@ -36,7 +36,9 @@ class ServedModel:
         from securesplit.model.bundle import Bundle
 
         bundle = Bundle.load(folder)
-        presets = {TensorSpec(p.spec.shape, p.spec.dtype): name for name, p in bundle.presets.items()}
+        presets = {
+            TensorSpec(p.spec.shape, p.spec.dtype): name for name, p in bundle.presets.items() if not p.spec.encrypted
+        }
         options: dict[str, str | int | float | None] = {"bundle": str(bundle.folder.resolve()), "threads": 1}
         readable = tuple(str((bundle.folder / name).resolve()) for name in ("manifest.json", "tail.tflite"))
         engine = EngineSpec("securesplit.worker.engine:LiteRTEngine", options, readable)

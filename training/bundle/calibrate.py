@@ -40,20 +40,36 @@ MARGIN = 1e-7  # least distance of a threshold from every probability that can b
 
 
 def measure_and_write(folder: Path, manifest: Manifest, data: Dataset) -> Manifest:
-    """Calibrate on validation, measure on validation and test through the deployed halves, and write the manifest.
+    """`measure`, and write the manifest.
 
     Args:
         folder: of the bundle; its manifest is rewritten.
         manifest: what is known of it so far.
         data: validation and test photos; those through a dermatoscope count. `training.bundle.kinds` reads others.
     """
-    bundle, data = Bundle(folder, manifest), data.of_kind("dermoscopy")
+    written = measure(Bundle(folder, manifest), data, list(manifest.presets))
+    write_text_atomic(folder / "manifest.json", written.to_text())
+    return written
+
+
+def measure(bundle: Bundle, data: Dataset, names: Sequence[str]) -> Manifest:
+    """Calibrate presets on validation, and measure them on validation and test, through the deployed halves.
+
+    Args:
+        bundle: with both halves.
+        data: validation and test photos, likewise.
+        names: of the presets.
+    """
+    manifest, data = bundle.manifest, data.of_kind("dermoscopy")
     val = data.split("val", manifest.side)
     splits = {"validation": val, "test": data.split("test", manifest.side)}
     embeddings = {split: deployed.embed(bundle, photos) for split, photos in splits.items()}
-    logits = {split: deployed.deployed_logits(bundle, splits[split], SECRET, e) for split, e in embeddings.items()}
-    presets = {}
-    for name, preset in manifest.presets.items():
+    logits = {
+        split: deployed.deployed_logits(bundle, splits[split], SECRET, {name: e[name] for name in names})
+        for split, e in embeddings.items()
+    }
+    presets = dict(manifest.presets)
+    for name, preset in ((name, manifest.presets[name]) for name in names):
         own = {split: found[name] for split, found in logits.items()}
         clean = deployed.noise_free_logits(bundle, name, embeddings["validation"][name])
         noise_free = NoiseFree.measure(clean, val.malignant, [p.lesion for p in val.photos])
@@ -67,9 +83,7 @@ def measure_and_write(folder: Path, manifest: Manifest, data: Dataset) -> Manife
             noise_calibrations=noisier,
             spread=read.spread,
         )
-    written = replace(manifest, presets=presets)
-    write_text_atomic(folder / "manifest.json", written.to_text())
-    return written
+    return replace(manifest, presets=presets)
 
 
 def read_answers(

@@ -1,6 +1,7 @@
 """Measure a bundle as it is deployed: LiteRT halves, integer releases, exact noise.
 
-Nothing here touches Keras: photo -> head -> release -> tail -> logit, as on a device and a worker.
+Nothing here touches Keras: photo -> head -> release -> tail -> logit, as on a device and a worker. The tail of an
+encrypted preset is evaluated in the open, on the integers that a device would encrypt.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def embed(bundle: Bundle, split: Split) -> Embeddings:
 def deployed_logits(
     bundle: Bundle, split: Split, secret: bytes, embeddings: Embeddings | None = None
 ) -> dict[str, NDArray[np.float32]]:
-    """Logit of malignant of every photo under every preset, ``(n,) float32`` each.
+    """Logit of malignant of every photo under every preset that has embeddings, ``(n,) float32`` each.
 
     Args:
         bundle: with both halves.
@@ -43,8 +44,8 @@ def deployed_logits(
     """
     embeddings = embed(bundle, split) if embeddings is None else embeddings
     return {
-        name: preset_logits(bundle, preset.spec, split, embeddings[name], secret)
-        for name, preset in bundle.presets.items()
+        name: preset_logits(bundle, bundle.presets[name].spec, split, found, secret)
+        for name, found in embeddings.items()
     }
 
 
@@ -84,7 +85,7 @@ def noisier_logits(
 
 def noise_free_logits(bundle: Bundle, name: str, embeddings: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Logits of one preset, ``(n,) float32``, had the device added no noise; all else as it is deployed."""
-    tail, spec = bundle.open_tail(threads=2), bundle.presets[name].spec
+    tail, spec = bundle.open_measured_tail(threads=2), bundle.presets[name].spec
     sent = [saturate(to_grid(embedding, spec), spec) for embedding in embeddings]
     return np.array([float(tail(name, each[None])[0]) for each in sent], np.float32)
 
@@ -93,7 +94,7 @@ class ReleaseAnswers:
     """Embeddings -> releases with their noise -> logits of the tail; equal releases are computed once."""
 
     def __init__(self, bundle: Bundle, split: Split) -> None:
-        self._identity, self._tail = bundle.identity, bundle.open_tail(threads=2)
+        self._identity, self._tail = bundle.identity, bundle.open_measured_tail(threads=2)
         self._photos = centre_square(split.pixels)
         self._known: dict[tuple[str, bytes], float] = {}
 
