@@ -10,7 +10,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from securesplit.atomic import create_once
+from securesplit.device import secret_file
 from securesplit.errors import CredentialError
 from securesplit.privacy.noise import SECRET_BYTES
 from securesplit.user_folders import make_state_folder, state_folder
@@ -30,19 +30,8 @@ def load_secret(folder: Path | None = None) -> bytes:
     Raises:
         CredentialError: it cannot be created or read, is not 32 bytes, or others can read it.
     """
-    folder = make_state_folder(state_folder() if folder is None else folder)
-    file = folder / SECRET_FILE
-    try:
-        if not file.exists():
-            create_once(file, secrets.token_bytes(SECRET_BYTES))
-        mode = file.stat().st_mode & 0o777
-        secret = file.read_bytes()
-    except OSError as error:
-        raise CredentialError(
-            f"cannot read the noise secret {file}: {error.strerror}", hint="check who owns the file"
-        ) from error
-    if mode & 0o077:
-        raise CredentialError(f"the noise secret {file} can be read by others", hint=f"chmod 600 {file}")
+    file = make_state_folder(state_folder() if folder is None else folder) / SECRET_FILE
+    secret = secret_file.load(file, "noise secret", lambda: secrets.token_bytes(SECRET_BYTES))
     if len(secret) != SECRET_BYTES:
         raise CredentialError(
             f"the noise secret {file} holds {len(secret)} bytes, not {SECRET_BYTES}",

@@ -115,6 +115,12 @@ class Layout:
         """Slots of the answers to so many photos."""
         return np.arange(photos)
 
+    def all_places(self, photos: int) -> NDArray[np.intp]:
+        """Slots of every copy of those answers, ``(photos, copies)``, the ones of `places` first."""
+        if photos == 1:
+            return np.arange(0, self.slots, self.hidden)[None]
+        return np.arange(self.slots).reshape(self.features, self.batch).T[:photos]
+
     def _column(self, r: int, j: int, i: int) -> int:
         """The feature in slot (r, j) of a lone photo after a rotation by i, which may reach into the next copy."""
         turned = j + i

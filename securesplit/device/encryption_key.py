@@ -1,0 +1,178 @@
+"""The device's key for the preset ``encrypted``, as two files in the state folder.
+
+``encryption.key`` is the secret key, of mode 0600 and never overwritten. Nothing depends on it but the answers that are
+under way, so one that is lost is simply drawn again.
+
+``evaluation.keys`` is what a worker computes with, 37 MB: no secret, yet drawn once and kept. Two draws from one secret
+key differ, and a worker knows keys by their digest: drawn again they would cost another upload to every worker. (SEAL
+can draw from a seed, and then takes the same numbers for each of the keys, whose differences would give the secret key
+away.) They are written at the first request and never held in memory; an upload reads them piece by piece.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.atomic import atomic_write, create
+from securesplit.device import secret_file
+from securesplit.encrypted.device import DeviceKey
+from securesplit.encrypted.messages import CHUNK_BYTES, DIGEST_BYTES, KeyBlob, KeyChunk, digest_of
+from securesplit.encrypted.tail import answer_scale
+from securesplit.encrypted.wire import WireError
+from securesplit.errors import CredentialError
+from securesplit.forking import ClosedAtFork, own_lock
+from securesplit.user_folders import make_state_folder, state_folder
+
+KEY_FILE: Final = "encryption.key"
+EVALUATION_FILE: Final = "evaluation.keys"
+COPIES_AGREE: Final = 0.01
+"""An answer stands in its ciphertext many times, and no two copies differ by more, as a logit; encryption's own errors
+are below 1e-3."""
+
+_T = TypeVar("_T")
+_MAGIC: Final = b"securesplit-ek-1"
+_HEADER: Final = struct.Struct(f"<16s32s{DIGEST_BYTES}sQ")
+"""Of the evaluation keys' file: magic, SHA-256 of the secret key that they belong to, digest and size of the blob."""
+
+
+class EncryptionKey:
+    """Encrypts features, decrypts answers, and hands out evaluation keys. Any thread may call it, in forks too.
+
+    Args:
+        folder: where its files lie; None: `state_folder`.
+
+    Raises:
+        ConfigError: TenSEAL is not installed.
+        CredentialError: the secret key cannot be created or read, is damaged, or others can read it.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        folder = make_state_folder(state_folder() if folder is None else folder)
+        secret = secret_file.load(folder / KEY_FILE, "encryption key", lambda: DeviceKey().secret)
+        try:
+            self._device = ClosedAtFork(lambda: DeviceKey(secret), lambda _: None)
+        except ValueError:
+            raise CredentialError(
+                f"the encryption key {folder / KEY_FILE} is damaged, or of another version of SEAL",
+                hint="remove the file: another one is drawn, and no earlier answer needs this one",
+            ) from None
+        self.evaluation = EvaluationKeyFile(folder / EVALUATION_FILE, secret)
+
+    def encrypt(self, features: NDArray[np.floating]) -> bytes:
+        """``(photos, features)`` in ±1 -> `messages.CIPHERTEXT_BYTES`, other ones each time."""
+        with self._device.lock:
+            return self._device.value.encrypt(features)
+
+    def decrypt(self, answer: bytes, photos: int) -> NDArray[np.float64]:
+        """`messages.ANSWER_CIPHERTEXT_BYTES` -> ``(photos,)`` logits.
+
+        Raises:
+            WireError: it is no answer, or one that was not computed from a request of this key.
+        """
+        with self._device.lock:
+            device = self._device.value
+            copies = device.copies(answer, photos, answer_scale(device.parameters))
+        if not (np.isfinite(copies).all() and (np.ptp(copies, axis=1) <= COPIES_AGREE).all()):
+            raise WireError("its copies of an answer differ")
+        logits: NDArray[np.float64] = copies[:, 0]
+        return logits
+
+
+def file_content(secret: bytes, evaluation_keys: tuple[bytes, bytes]) -> bytes:
+    """What `EVALUATION_FILE` holds of a secret key and `DeviceKey.evaluation_keys`."""
+    blob = KeyBlob(*evaluation_keys).encode()
+    return _HEADER.pack(_MAGIC, hashlib.sha256(secret).digest(), digest_of(blob), len(blob)) + blob
+
+
+class EvaluationKeyFile:
+    """The evaluation keys of one secret key; of several processes that draw them at once, the last one's stay.
+
+    Args:
+        file: that holds them, or will.
+        secret: the key that they belong to.
+    """
+
+    def __init__(self, file: Path, secret: bytes) -> None:
+        self._file, self._secret = file, secret
+        self._owner = hashlib.sha256(secret).digest()
+        self._drawing = own_lock()
+
+    @property
+    def digest(self) -> bytes:
+        """By which a request names them; keys that are not there are drawn first, which takes about a second.
+
+        Raises:
+            CredentialError: they cannot be written or read.
+        """
+        return self._header()[0]
+
+    def check(self) -> bytes:
+        """The digest of keys that are whole: damaged ones are drawn again. Takes about 0.1 s.
+
+        Raises:
+            CredentialError: as `digest`.
+        """
+        digest, _total = self._header()
+        if self._explained(self._is_whole):
+            return digest
+        self._explained(lambda: self._file.unlink(missing_ok=True))
+        return self.digest
+
+    def chunk(self, offset: int) -> KeyChunk:
+        """The piece that begins at `offset`, of the keys that are there now.
+
+        Raises:
+            CredentialError: as `digest`.
+            MessageError: no piece begins there.
+        """
+        digest, total = self._header()
+        return KeyChunk(digest, offset, total, self._explained(lambda: self._read(_HEADER.size + offset, CHUNK_BYTES)))
+
+    def _header(self) -> tuple[bytes, int]:
+        """Digest and size of the keys, which are drawn where there are none of this secret key."""
+        if (found := self._explained(self._read_header)) is not None:
+            return found
+        with self._drawing.value:
+            found = self._explained(self._read_header)
+            return self._explained(self._draw) if found is None else found
+
+    def _read_header(self) -> tuple[bytes, int] | None:
+        try:
+            magic, owner, digest, total = _HEADER.unpack(self._read(0, _HEADER.size))
+        except (FileNotFoundError, struct.error):
+            return None
+        is_ours = magic == _MAGIC and owner == self._owner and self._file.stat().st_size == _HEADER.size + total
+        return (digest, total) if is_ours else None
+
+    def _draw(self) -> tuple[bytes, int]:
+        content = file_content(self._secret, DeviceKey(self._secret).evaluation_keys)
+        with atomic_write(self._file) as draft:
+            create(draft, content)
+        _magic, _owner, digest, total = _HEADER.unpack_from(content)
+        return digest, total
+
+    def _is_whole(self) -> bool:
+        with self._file.open("rb") as stream:
+            digest = _HEADER.unpack(stream.read(_HEADER.size))[2]
+            return hashlib.file_digest(stream, "sha256").digest() == digest
+
+    def _read(self, offset: int, most_bytes: int) -> bytes:
+        with self._file.open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(most_bytes)
+
+    def _explained(self, action: Callable[[], _T]) -> _T:
+        try:
+            return action()
+        except OSError as error:
+            raise CredentialError(
+                f"cannot keep the evaluation keys {self._file}: {error.strerror}",
+                hint="they take 37 MB; check the folder's owner and the free space",
+            ) from error

@@ -1,0 +1,34 @@
+"""A secret of the device as a file: drawn once, for its owner alone, and never overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from securesplit.atomic import create_once
+from securesplit.errors import CredentialError
+
+
+def load(file: Path, what: str, draw: Callable[[], bytes]) -> bytes:
+    """The content of `file`, which is created on first use; of several processes at once, the first one's stays.
+
+    Args:
+        file: in a folder that exists; mode 0600.
+        what: the secret is, for errors.
+        draw: makes it.
+
+    Raises:
+        CredentialError: it cannot be created or read, or others can read it.
+    """
+    try:
+        if not file.exists():
+            create_once(file, draw())
+        mode = file.stat().st_mode & 0o777
+        secret = file.read_bytes()
+    except OSError as error:
+        raise CredentialError(
+            f"cannot read the {what} {file}: {error.strerror}", hint="check who owns the file"
+        ) from error
+    if mode & 0o077:
+        raise CredentialError(f"the {what} {file} can be read by others", hint=f"chmod 600 {file}")
+    return secret

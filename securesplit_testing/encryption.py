@@ -1,0 +1,55 @@
+"""One device's keys for the preset ``encrypted``, drawn once a process, and a tail of random weights."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from securesplit.device import encryption_key
+from securesplit.device.encryption_key import EncryptionKey
+from securesplit.encrypted.device import DeviceKey
+from securesplit.encrypted.layout import Layout
+from securesplit.encrypted.tail import EvaluationKeys, QuadraticTail
+from securesplit.user_folders import make_state_folder
+
+LAYOUT = Layout()
+
+
+def random_tail(seed: int = 0) -> QuadraticTail:
+    """A tail of the shipped layout, whose logits are about 1."""
+    rng = np.random.default_rng(seed)
+    first = rng.normal(size=(LAYOUT.hidden, LAYOUT.features)) / np.sqrt(LAYOUT.features)
+    _vectors, reached = LAYOUT.first_alone(first)
+    second = rng.normal(size=(LAYOUT.hidden, LAYOUT.hidden)) / np.sqrt(LAYOUT.hidden)
+    biases = [rng.normal(size=LAYOUT.hidden) * 0.1 for _ in range(2)]
+    return QuadraticTail(first * reached, biases[0], second, biases[1], rng.normal(size=LAYOUT.hidden) / 8, 0.3)
+
+
+@functools.cache
+def device_key() -> DeviceKey:
+    """The device's key."""
+    return DeviceKey()
+
+
+@functools.cache
+def evaluation_keys() -> EvaluationKeys:
+    """What it gave away, as a worker holds it."""
+    return EvaluationKeys(*device_key().evaluation_keys, LAYOUT)
+
+
+def give_key(folder: Path) -> EncryptionKey:
+    """A device whose state folder holds that key and its evaluation keys, so that none are drawn."""
+    for name, content in _files().items():
+        file = make_state_folder(folder) / name
+        file.write_bytes(content)
+        file.chmod(0o600)
+    return EncryptionKey(folder)
+
+
+@functools.cache
+def _files() -> dict[str, bytes]:
+    secret = device_key().secret
+    owned = encryption_key.file_content(secret, device_key().evaluation_keys)
+    return {encryption_key.KEY_FILE: secret, encryption_key.EVALUATION_FILE: owned}

@@ -1,0 +1,148 @@
+"""The device's key for ``encrypted``: drawn once, kept to its owner, and its evaluation keys named by what they are."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE, EncryptionKey
+from securesplit.encrypted.device import DeviceKey
+from securesplit.encrypted.layout import Layout
+from securesplit.encrypted.messages import CHUNK_BYTES, KeyBlob, digest_of
+from securesplit.encrypted.tail import EncryptedTail
+from securesplit.encrypted.wire import WireError
+from securesplit.errors import ConfigError, CredentialError
+from securesplit.forking import ClosedAtFork
+from securesplit_testing.encryption import device_key, evaluation_keys, give_key, random_tail
+
+pytest.importorskip("tenseal", reason="TenSEAL is not installed")
+FEATURES = np.random.default_rng(5).uniform(-1, 1, (3, 256))
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> EncryptionKey:
+    return give_key(tmp_path)
+
+
+@pytest.fixture
+def few_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluation keys of one rotation in place of 28, which take a second."""
+    monkeypatch.setattr(Layout, "rotations", (1,))
+
+
+def test_it_is_drawn_once_for_its_owner_and_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: EncryptionKey(folder), range(8)))
+    first = (folder / KEY_FILE).read_bytes()
+    EncryptionKey(folder)
+    assert (folder / KEY_FILE).read_bytes() == first
+    assert (folder / KEY_FILE).stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in folder.iterdir()] == [KEY_FILE], "evaluation keys wait until they are asked for"
+
+
+def test_one_that_others_can_read_is_refused(key: EncryptionKey, tmp_path: Path) -> None:
+    (tmp_path / KEY_FILE).chmod(0o644)
+    with pytest.raises(CredentialError, match="can be read by others") as caught:
+        EncryptionKey(tmp_path)
+    assert "chmod 600" in caught.value.hint
+
+
+@pytest.mark.parametrize("content", [b"", b"no key", bytes(277_945)])
+def test_a_damaged_one_is_refused_with_the_way_out(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / KEY_FILE).write_bytes(content)
+    (tmp_path / KEY_FILE).chmod(0o600)
+    with pytest.raises(CredentialError, match="damaged") as caught:
+        EncryptionKey(tmp_path)
+    assert "remove the file" in caught.value.hint
+    (tmp_path / KEY_FILE).unlink()
+    EncryptionKey(tmp_path)
+
+
+def test_a_state_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CredentialError, match="cannot create the state folder"):
+        EncryptionKey(tmp_path / "file" / "state")
+
+
+def test_without_tenseal_the_hint_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "tenseal", None)
+    with pytest.raises(ConfigError, match="TenSEAL") as caught:
+        EncryptionKey(tmp_path)
+    assert "securesplit[encrypted]" in caught.value.hint
+
+
+def test_what_it_hands_out_computes_what_it_decrypts(key: EncryptionKey) -> None:
+    digest, total = key.evaluation.check(), key.evaluation.chunk(0).total
+    chunks = [key.evaluation.chunk(offset) for offset in range(0, total, CHUNK_BYTES)]
+    assert {chunk.digest for chunk in chunks} == {digest} == {key.evaluation.digest}
+    blob = b"".join(chunk.data for chunk in chunks)
+    assert digest_of(blob) == digest
+    assert KeyBlob.decode(blob) == KeyBlob(*device_key().evaluation_keys)
+
+
+@pytest.mark.parametrize("photos", [1, 3])
+def test_only_the_same_key_decrypts_an_answer(key: EncryptionKey, photos: int) -> None:
+    worker = EncryptedTail(random_tail())
+    answer = worker.answer(key.encrypt(FEATURES[:photos]), photos, evaluation_keys())
+    np.testing.assert_allclose(key.decrypt(answer, photos), worker.tail.plain(FEATURES[:photos]), atol=2e-3)
+    key._device = ClosedAtFork(DeviceKey, lambda _: None)
+    with pytest.raises(WireError, match="copies"):
+        key.decrypt(answer, photos)
+
+
+def test_evaluation_keys_are_the_same_in_every_process(tmp_path: Path, few_keys: None) -> None:
+    first = EncryptionKey(tmp_path).evaluation.digest
+    assert EncryptionKey(tmp_path).evaluation.check() == first
+    assert (tmp_path / EVALUATION_FILE).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("damage", ["absent", "short", "altered", "another key's", "no header"])
+def test_damaged_evaluation_keys_are_drawn_again(tmp_path: Path, damage: str, few_keys: None) -> None:
+    file = tmp_path / EVALUATION_FILE
+    first = EncryptionKey(tmp_path).evaluation.digest
+    content = file.read_bytes()
+    if damage == "another key's":
+        (tmp_path / KEY_FILE).unlink()
+    key = EncryptionKey(tmp_path)
+    match damage:
+        case "absent":
+            file.unlink()
+        case "short":
+            file.write_bytes(content[:-1])
+        case "altered":
+            file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        case "no header":
+            file.write_bytes(b"short")
+    again = key.evaluation.check()
+    assert again != first
+    assert again == key.evaluation.digest == key.evaluation.chunk(0).digest == EncryptionKey(tmp_path).evaluation.digest
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_keys: None) -> None:
+    key = EncryptionKey(tmp_path)
+    (tmp_path / EVALUATION_FILE).mkdir()
+    with pytest.raises(CredentialError, match="cannot keep the evaluation keys"):
+        _ = key.evaluation.digest
+
+
+def test_a_fork_reads_what_its_parent_encrypted(key: EncryptionKey) -> None:
+    request = key.encrypt(FEATURES[:1])
+    child = os.fork()
+    if not child:
+        try:
+            os._exit(0 if key.encrypt(FEATURES[:1]) != request else 3)
+        finally:
+            os._exit(4)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(key.encrypt(FEATURES[:1])) == len(request)
+
+
+def test_the_last_piece_is_short(key: EncryptionKey) -> None:
+    total = key.evaluation.chunk(0).total
+    assert len(key.evaluation.chunk(total // CHUNK_BYTES * CHUNK_BYTES).data) == total % CHUNK_BYTES
+    assert device_key().secret
