@@ -161,7 +161,7 @@ class EvaluationKeyFile:
     def _is_whole(self) -> bool:
         with self._file.open("rb") as stream:
             digest = _HEADER.unpack(stream.read(_HEADER.size))[2]
-            return hashlib.file_digest(stream, "sha256").digest() == digest
+            return bool(hashlib.file_digest(stream, "sha256").digest() == digest)
 
     def _read(self, offset: int, most_bytes: int) -> bytes:
         with self._file.open("rb") as stream:

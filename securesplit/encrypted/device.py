@@ -97,6 +97,8 @@ class DeviceKey:
         bits = self.parameters.prime_bits[:1]
         half = answer_bytes(self.parameters) // 2
         halves = [wire.unpack(part, self.parameters.degree, bits) for part in (answer[:half], answer[half:])]
+        if not halves[1].any():
+            raise wire.WireError("it is not encrypted")
         ciphertext = seal.ciphertext(self.parameters, -1, np.stack(halves), scale)
         plain = self._seal.Plaintext()
         self._decryptor.decrypt(ciphertext, plain)

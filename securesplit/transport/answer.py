@@ -22,8 +22,8 @@ class Answer:
         tail_ms: what the tail took, in milliseconds, as the worker says; not negative, and no longer than the round
             trip but for the clocks' difference.
         round_trip_ms: from the call to the answer, in milliseconds.
-        payload_bytes: header, ciphertext and tag of the request as sent; without the handshake that a first one
-            completes.
+        payload_bytes: header, ciphertext and tag of the request as sent, or this release's share of one that holds
+            several; without the handshake that a first one completes, and without evaluation keys.
         frame: the last frame that was sent, as a wire-tapper saw it.
     """
 
@@ -45,12 +45,16 @@ def conclude(exchange: Exchange, payload_bytes: int, took_s: float) -> Answer:
     Raises:
         Retry: it cannot; another worker may do better.
     """
-    round_trip_ms = took_s * 1_000
     try:
         logit, tail_ms = payload.parse_answer(exchange.plaintext)
-        if tail_ms > round_trip_ms + _CLOCK_SLACK_MS:
-            what = f"its tail took {tail_ms:g} ms of the {round_trip_ms:.0f} ms that went by here"
-            raise payload.senseless(what)
+        check_tail_ms(tail_ms, took_s)
     except WorkerError as error:
         raise proven(error) from None
-    return Answer(logit, tail_ms, round_trip_ms, payload_bytes, exchange.frame)
+    return Answer(logit, tail_ms, took_s * 1_000, payload_bytes, exchange.frame)
+
+
+def check_tail_ms(tail_ms: float, took_s: float) -> None:
+    """Raise WorkerError where a tail took longer than went by here."""
+    round_trip_ms = took_s * 1_000
+    if tail_ms > round_trip_ms + _CLOCK_SLACK_MS:
+        raise payload.senseless(f"its tail took {tail_ms:g} ms of the {round_trip_ms:.0f} ms that went by here")

@@ -7,25 +7,36 @@ giving it a timeout of its own, leaves the session as it is for the others.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Self, TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Self, TypeAlias, TypeVar
 
 import zmq.asyncio
 from numpy.typing import NDArray
 
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.limits import REQUESTS_IN_FLIGHT
-from securesplit.channel.payload import OutgoingRequest
 from securesplit.errors import TrustError, UnreachableError
 from securesplit.forking import MadeHere
 from securesplit.pki.credentials import Credentials
-from securesplit.transport import answer
 from securesplit.transport.addresses import Addresses
 from securesplit.transport.answer import Answer
 from securesplit.transport.base_connection import BaseConnection
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.failover import RetryState, Timeouts, too_crowded
+from securesplit.transport.inquiry import (
+    MAX_UPLOADS,
+    EncryptedInquiry,
+    EncryptedRelease,
+    EvaluationKeys,
+    Inquiry,
+    KeyNeeded,
+    KeyUpload,
+    PlainInquiry,
+    forgetful,
+)
 from securesplit.transport.multiplexed_connection import MultiplexedConnection
 from securesplit.transport.retry_policy import Retry, proven
 from securesplit.transport.sockets import SocketLimits, end_context, require_descriptors
@@ -33,6 +44,7 @@ from securesplit.transport.wire import Fault, TransportError
 from securesplit.transport.worker_session import Exchange
 
 BeforeSending: TypeAlias = Callable[[], Awaitable[None]]
+T = TypeVar("T")
 
 
 async def _nothing() -> None:
@@ -66,17 +78,33 @@ class AsyncConnection(BaseConnection):
             WorkerError: no worker can compute this request.
             ConfigError: this process is a fork of the one that made the connection.
         """
+        return await self._request(PlainInquiry(release), before_sending)
+
+    async def request_encrypted(
+        self, release: EncryptedRelease, *, before_sending: BeforeSending = _nothing
+    ) -> list[Answer]:
+        """As `Connection.request_encrypted`.
+
+        Requests that wait for one worker's keys share their upload; it ends with the last of them.
+        """
+        return await self._request(EncryptedInquiry(release), before_sending)
+
+    async def _request(self, inquiry: Inquiry[T], before_sending: BeforeSending) -> T:
         self._made.check()
-        request, retries = OutgoingRequest(release), RetryState(self._timeouts)
+        retries = self._new_retries()
+        await self._take_turn(retries)
         try:
-            async with asyncio.timeout(retries.deadline.left_s):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise too_crowded() from None
-        try:
-            return await self._persist(request, retries, before_sending)
+            return await self._persist(inquiry, retries, before_sending)
         finally:
             self._turns.release()
+
+    async def _take_turn(self, retries: RetryState) -> None:
+        while left_s := retries.deadline.left_s:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._turns.acquire()
+                return
+        raise too_crowded()
 
     def renew(self, credentials: Credentials) -> None:
         """Use other credentials from the next request on; sessions under the old ones end with their last answer."""
@@ -108,22 +136,69 @@ class AsyncConnection(BaseConnection):
             self._context, endpoint, lambda: ClientChannel(credentials, self._identity, name), self._timeouts
         )
 
-    async def _persist(self, request: OutgoingRequest, retries: RetryState, before_sending: BeforeSending) -> Answer:
+    async def _persist(self, inquiry: Inquiry[T], retries: RetryState, before_sending: BeforeSending) -> T:
         """Try until there is an answer, no endpoint is left, or no time."""
-        ref = next(self._refs)
+        ref, lacking = next(self._refs), None
         while True:
             if self._context.closed:
                 raise UnreachableError("the connection was closed", hint="keep it open until the last answer")
-            tried, try_s = self._selector.choose(retries), self._selector.try_s(retries)
-            plaintext = request.plaintext(retries.budget_ms)
+            tried = self._selector.choose(retries)
             try:
-                exchange = await self._sessions[tried].ask(ref, plaintext, try_s, before_sending)
-                found = answer.conclude(exchange, request.frame_bytes, retries.deadline.elapsed_s)
+                if lacking is not None:
+                    await self._upload(lacking, tried, retries)
+                request, try_s = inquiry.outgoing(), self._selector.try_s(retries)
+                exchange = await self._sessions[tried].ask(
+                    ref, request.plaintext(retries.budget_ms), try_s, before_sending
+                )
+                found = await _concluded(inquiry, exchange, request.frame_bytes, retries.deadline.elapsed_s)
+            except KeyNeeded as needed:
+                ref, lacking = next(self._refs), needed.keys
             except Retry as retry:
+                lacking = None
                 await asyncio.sleep(self._selector.failed(retry, tried, retries))
             else:
                 self._selector.succeeded(tried)
                 return found
+
+    async def _upload(self, keys: EvaluationKeys, tried: int, retries: RetryState) -> None:
+        """Bring a worker the evaluation keys that it lacks, or wait until another request has.
+
+        Raises:
+            Retry: it did not work this time.
+        """
+        if retries.uploads[tried] == MAX_UPLOADS:
+            raise forgetful()
+        session = self._sessions[tried]
+        await session.upload(lambda: self._send_keys(session, keys))
+        retries.uploads[tried] += 1
+
+    async def _send_keys(self, session: _AsyncWorkerSession, keys: EvaluationKeys) -> None:
+        deadline = self._new_retries().deadline
+        upload = await _in_thread(lambda: KeyUpload(keys))
+        while (chunk := upload.next_chunk()) is not None:
+            start_s, try_s = time.perf_counter(), min(self._timeouts.try_s, deadline.left_s)
+            plaintext = chunk.plaintext(int(deadline.left_s * 1_000))
+            upload.take((await session.ask(next(self._refs), plaintext, try_s, _nothing)).plaintext)
+            self._uploading.add(time.perf_counter() - start_s)
+
+
+async def _concluded(inquiry: Inquiry[T], exchange: Exchange, payload_bytes: int, took_s: float) -> T:
+    """What a reply says; raises as `Inquiry.conclude`."""
+    if not inquiry.is_slow:
+        return inquiry.conclude(exchange, payload_bytes, took_s)
+    return await _in_thread(lambda: inquiry.conclude(exchange, payload_bytes, took_s))
+
+
+async def _in_thread(action: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(None, action)
+
+
+@dataclass
+class _SharedUpload:
+    """An upload of keys that is under way, and how many requests wait for it."""
+
+    task: asyncio.Task[None]
+    waiting: int = 0
 
 
 class _AsyncWorkerSession:
@@ -147,6 +222,7 @@ class _AsyncWorkerSession:
         self._addresses, self._closed = Addresses(endpoint), False
         self._connection: MultiplexedConnection | None = None
         self._opening: asyncio.Task[MultiplexedConnection] | None = None
+        self._upload: _SharedUpload | None = None
 
     async def ask(self, ref: int, plaintext: bytes, timeout_s: float, before_sending: BeforeSending) -> Exchange:
         """One try.
@@ -168,6 +244,22 @@ class _AsyncWorkerSession:
             raise Retry(error.fault.value, elsewhere=True) from None
         except TrustError as error:
             raise proven(error) from None
+
+    async def upload(self, send: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Upload keys, or wait for the upload that is under way; it ends when nobody waits for it any more.
+
+        Raises:
+            Retry: it did not work this time.
+        """
+        upload = self._upload = self._upload or _SharedUpload(asyncio.ensure_future(send()))
+        upload.waiting += 1
+        try:
+            await asyncio.shield(upload.task)
+        finally:
+            upload.waiting -= 1
+            if upload.task.done() or not upload.waiting:
+                upload.task.cancel()
+                self._upload = None if self._upload is upload else self._upload
 
     def retire(self) -> None:
         """Take no more requests; those that wait are answered."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from securesplit.config import check_timeout_s
 from securesplit.pki.credentials import Credentials
-from securesplit.transport.failover import EndpointSelector, Timeouts
+from securesplit.transport.failover import EndpointSelector, RetryState, Timeouts, UploadTime
 
 
 class BaseConnection(abc.ABC):
@@ -40,8 +40,13 @@ class BaseConnection(abc.ABC):
         self._selector = EndpointSelector(endpoints, self._timeouts)
         self._credentials, self._identity, self._server_name = credentials, bundle_identity, server_name
         self._refs = itertools.count(1)
+        self._uploading = UploadTime()
         self._start()
 
     @abc.abstractmethod
     def _start(self) -> None:
         """Make what only this kind of connection has."""
+
+    def _new_retries(self) -> RetryState:
+        """Of a request that begins now."""
+        return RetryState(self._timeouts, uploading=self._uploading)

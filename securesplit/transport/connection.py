@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar
 
 import zmq
 from numpy.typing import NDArray
@@ -21,18 +21,29 @@ from securesplit.channel.payload import OutgoingRequest
 from securesplit.errors import UnreachableError
 from securesplit.forking import PerProcess
 from securesplit.pki.credentials import Credentials
-from securesplit.transport import answer
 from securesplit.transport.answer import Answer
 from securesplit.transport.base_connection import BaseConnection
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.failover import RetryState, Timeouts, too_crowded
+from securesplit.transport.inquiry import (
+    MAX_UPLOADS,
+    EncryptedInquiry,
+    EncryptedRelease,
+    EvaluationKeys,
+    Inquiry,
+    KeyNeeded,
+    KeyUpload,
+    PlainInquiry,
+    forgetful,
+)
 from securesplit.transport.retry_policy import Retry
 from securesplit.transport.sockets import SocketLimits, end_context, new_context
-from securesplit.transport.worker_session import WorkerSession
+from securesplit.transport.worker_session import Exchange, WorkerSession
 
 __all__ = ["Answer", "Connection", "Timeouts"]
 
 BeforeSending: TypeAlias = Callable[[], None]
+T = TypeVar("T")
 
 
 @dataclass
@@ -83,10 +94,29 @@ class Connection(BaseConnection):
             WorkerError: no worker can compute this request.
             ConfigError: this process may open no more files.
         """
-        request, retries = OutgoingRequest(release), RetryState(self._timeouts)
-        opened = self._opened.value
+        return self._request(PlainInquiry(release), before_sending)
+
+    def request_encrypted(
+        self, release: EncryptedRelease, *, before_sending: BeforeSending = lambda: None
+    ) -> list[Answer]:
+        """Have photos that share a ciphertext computed: an answer for each.
+
+        A worker that lacks the evaluation keys gets them first, which the request's time does not count.
+
+        Args:
+            release: the ciphertext.
+            before_sending: as `request`.
+
+        Raises:
+            UnreachableError, TrustError, WorkerError, ConfigError: as `request`.
+            CredentialError: the evaluation keys cannot be read.
+        """
+        return self._request(EncryptedInquiry(release), before_sending)
+
+    def _request(self, inquiry: Inquiry[T], before_sending: BeforeSending) -> T:
+        retries, opened = self._new_retries(), self._opened.value
         try:
-            return self._take_turn(opened, request, retries, before_sending)
+            return self._take_turn(opened, inquiry, retries, before_sending)
         finally:
             if opened.is_over:
                 self.close()
@@ -102,15 +132,17 @@ class Connection(BaseConnection):
                 opened.sessions = self._new_sessions()
 
     def close(self) -> None:
-        """End all sessions; the connection cannot be used again. In a fork, the parent's continue.
+        """End all sessions, and an upload at its next piece; the connection cannot be used again.
+
+        In a fork, the parent's continue.
 
         In a signal's handler that interrupts a request of the same thread: once that request has ended.
         """
         if self._opened.is_inherited:
             return
         opened = self._opened.value
+        opened.is_over = True
         with opened.lock:
-            opened.is_over = True
             if not opened.is_asking and not opened.context.closed:
                 opened.close_sessions()
                 end_context(opened.context)
@@ -137,9 +169,7 @@ class Connection(BaseConnection):
             connect_timeout_s=self._timeouts.connect_s,
         )
 
-    def _take_turn(
-        self, opened: _Opened, request: OutgoingRequest, retries: RetryState, before_sending: BeforeSending
-    ) -> Answer:
+    def _take_turn(self, opened: _Opened, inquiry: Inquiry[T], retries: RetryState, before_sending: BeforeSending) -> T:
         """Persist, while no other thread does.
 
         A signal may raise from within any call, also just when the lock was taken. An RLock knows whose it is, so it is
@@ -147,12 +177,13 @@ class Connection(BaseConnection):
         """
         mine = False
         try:
-            if not opened.lock.acquire(timeout=retries.deadline.left_s):
-                raise too_crowded()
+            while not opened.lock.acquire(timeout=retries.deadline.left_s):
+                if not retries.deadline.left_s:
+                    raise too_crowded()
             if opened.is_over or opened.is_asking:
                 raise _unusable(opened)
             mine = opened.is_asking = True
-            return self._persist(opened, request, retries, before_sending)
+            return self._persist(opened, inquiry, retries, before_sending)
         finally:
             if mine:
                 opened.is_asking = False
@@ -161,24 +192,60 @@ class Connection(BaseConnection):
             except RuntimeError:  # it was not this thread's
                 pass
 
-    def _persist(
-        self, opened: _Opened, request: OutgoingRequest, retries: RetryState, before_sending: BeforeSending
-    ) -> Answer:
+    def _persist(self, opened: _Opened, inquiry: Inquiry[T], retries: RetryState, before_sending: BeforeSending) -> T:
         """Try until there is an answer, no endpoint is left, or no time."""
-        ref = next(self._refs)
+        ref, lacking = next(self._refs), None
         while True:
-            tried, try_s = self._selector.choose(retries), self._selector.try_s(retries)
-            plaintext = request.plaintext(retries.budget_ms)
+            tried = self._selector.choose(retries)
             try:
-                exchange = opened.sessions[tried].ask(
-                    opened.context, ref, plaintext, try_s, before_sending=before_sending
-                )
-                found = answer.conclude(exchange, request.frame_bytes, retries.deadline.elapsed_s)
+                if lacking is not None:
+                    self._upload(opened, lacking, tried, retries)
+                request = inquiry.outgoing()
+                exchange = self._ask(opened, tried, ref, request, retries, before_sending)
+                found = inquiry.conclude(exchange, request.frame_bytes, retries.deadline.elapsed_s)
+            except KeyNeeded as needed:
+                ref, lacking = next(self._refs), needed.keys
             except Retry as retry:
+                lacking = None
                 time.sleep(self._selector.failed(retry, tried, retries))
             else:
                 self._selector.succeeded(tried)
                 return found
+
+    def _upload(self, opened: _Opened, keys: EvaluationKeys, tried: int, retries: RetryState) -> None:
+        """Bring a worker the evaluation keys that it lacks.
+
+        Raises:
+            Retry: it did not work this time.
+            UnreachableError: the connection was closed meanwhile.
+        """
+        if retries.uploads[tried] == MAX_UPLOADS:
+            raise forgetful()
+        upload = KeyUpload(keys)
+        while (chunk := upload.next_chunk()) is not None:
+            if opened.is_over:
+                raise _unusable(opened)
+            start_s = time.perf_counter()
+            upload.take(self._ask(opened, tried, next(self._refs), chunk, retries, _nothing).plaintext)
+            self._uploading.add(time.perf_counter() - start_s)
+        retries.uploads[tried] += 1
+
+    def _ask(
+        self,
+        opened: _Opened,
+        tried: int,
+        ref: int,
+        request: OutgoingRequest,
+        retries: RetryState,
+        before_sending: BeforeSending,
+    ) -> Exchange:
+        """One try at one endpoint; raises as `WorkerSession.ask`."""
+        plaintext, try_s = request.plaintext(retries.budget_ms), self._selector.try_s(retries)
+        return opened.sessions[tried].ask(opened.context, ref, plaintext, try_s, before_sending=before_sending)
+
+
+def _nothing() -> None:
+    """Nothing is to be done before a piece of the keys leaves."""
 
 
 def _unusable(opened: _Opened) -> UnreachableError:

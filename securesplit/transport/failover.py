@@ -25,12 +25,34 @@ class Timeouts:
         absent_s: until an address where nothing listens is given up, unless a worker was met there before.
         try_s: for one answer, before the same request is sent again over a new connection.
         connect_s: for opening a connection.
+        upload_s: for evaluation keys, of one request beside `total_s`, as long as piece after piece arrives: at 0.5
+            Mbit/s they take so long.
     """
 
     total_s: float = 30.0
     absent_s: float = 2.0
     try_s: float = _TRY_S
     connect_s: float = 3.0
+    upload_s: float = 600.0
+
+
+class UploadTime:
+    """How long a connection has been uploading evaluation keys; its requests' time stands still meanwhile.
+
+    Only time in which a piece arrived counts: a worker that takes none is as silent as any other.
+    """
+
+    def __init__(self) -> None:
+        self._total_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        """A piece has arrived, so many seconds after it was begun."""
+        self._total_s += seconds
+
+    def since_now(self, most_s: float) -> Callable[[], float]:
+        """What tells how much of it came after this call, at most `most_s`."""
+        before_s = self._total_s
+        return lambda: min(most_s, self._total_s - before_s)
 
 
 class RetryState:
@@ -40,12 +62,14 @@ class RetryState:
         timeouts: how long to wait for what.
         clock: seconds, rising.
         random_fraction: gives numbers evenly from [0, 1).
+        uploading: of the connection.
 
     Attributes:
         refusals: tries that failed by what was answered, by endpoint; being absent for a while is not a refusal.
         last: why the last one failed, by endpoint.
         given_up: endpoints that this request is not sent to again.
         rest_until_s: when an endpoint wants to be asked again, in seconds since the request's start.
+        uploads: of evaluation keys that were completed, by endpoint.
     """
 
     def __init__(
@@ -53,13 +77,16 @@ class RetryState:
         timeouts: Timeouts,
         clock: Callable[[], float] = time.perf_counter,
         random_fraction: Callable[[], float] = random.random,
+        uploading: UploadTime | None = None,
     ) -> None:
-        self.deadline = Deadline(timeouts.total_s, clock)
+        granted_s = (uploading or UploadTime()).since_now(timeouts.upload_s)
+        self.deadline = Deadline(timeouts.total_s, clock, granted_s)
         self.backoff = Backoff(random_fraction)
         self.refusals: Counter[int] = Counter()
         self.last: dict[int, Retry] = {}
         self.given_up: set[int] = set()
         self.rest_until_s: dict[int, float] = {}
+        self.uploads: Counter[int] = Counter()
 
     @property
     def budget_ms(self) -> int:

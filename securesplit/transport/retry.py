@@ -12,17 +12,20 @@ class Deadline:
     Args:
         timeout_s: seconds from now.
         clock: seconds, rising.
+        granted_s: seconds by which the moment was put off since, rising.
     """
 
-    def __init__(self, timeout_s: float, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(
+        self, timeout_s: float, clock: Callable[[], float], granted_s: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self._clock, self._granted_s = clock, granted_s
         self._start = clock()
         self._end = self._start + timeout_s
 
     @property
     def left_s(self) -> float:
         """Seconds until the moment; never negative."""
-        return max(0.0, self._end - self._clock())
+        return max(0.0, self._end + self._granted_s() - self._clock())
 
     @property
     def elapsed_s(self) -> float:

@@ -1,0 +1,243 @@
+"""What a connection asks and what comes of it: a release in the open of the sealed channel, or an encrypted one.
+
+No I/O: both connections send what `Inquiry.outgoing` gives and hand what comes back to `Inquiry.conclude`. A worker
+that lacks the evaluation keys of an encrypted release says so (`KeyNeeded`); `KeyUpload` brings them, piece by piece,
+as requests of their own, and the release is then asked about again, under another id: the first one has its answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any, Final, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.channel import payload, tensor
+from securesplit.channel.payload import OutgoingRequest
+from securesplit.channel.tensor import TensorError, TensorSpec
+from securesplit.encrypted import messages
+from securesplit.encrypted.messages import ChunkStatus, MessageError, Status
+from securesplit.encrypted.parameters import SHIPPED
+from securesplit.encrypted.wire import WireError
+from securesplit.errors import WorkerError
+from securesplit.transport import answer
+from securesplit.transport.answer import Answer
+from securesplit.transport.retry_policy import Retry, proven
+from securesplit.transport.worker_session import Exchange
+
+T_co = TypeVar("T_co", covariant=True)
+
+MAX_UPLOADS: Final = 3
+"""Uploads of the same keys to one endpoint for one request; behind a balancer each may have gone to another worker."""
+MOST_LOGIT: Final = 2.0 ** (SHIPPED.prime_bits[0] - 1 - SHIPPED.scale_bits)
+"""The last prime has no room for a larger one."""
+_NO_ROOM_S = 1.0
+_SPARE_CHUNKS = 16  # beyond twice what the keys have, for workers that restart in the middle
+_ANSWER = TensorSpec((messages.ANSWER_BYTES,), "uint8")
+_CHUNK_ANSWER = TensorSpec((messages.CHUNK_ANSWER_BYTES,), "uint8")
+_VERSIONS = "compare the versions of both sides, or ask another worker"
+
+
+class EvaluationKeys(Protocol):
+    """What a worker computes with, in pieces (`securesplit.device.encryption_key.EvaluationKeyFile`)."""
+
+    @property
+    def digest(self) -> bytes:
+        """By which a request names them, 32 bytes."""
+
+    def check(self) -> bytes:
+        """The digest of keys that are whole; takes a while."""
+
+    def chunk(self, offset: int) -> messages.KeyChunk:
+        """The piece that begins at `offset`."""
+
+
+class Key(Protocol):
+    """The device's (`securesplit.device.encryption_key.EncryptionKey`)."""
+
+    @property
+    def evaluation(self) -> EvaluationKeys:
+        """Its evaluation keys."""
+
+    def decrypt(self, answer: bytes, photos: int) -> NDArray[np.float64]:
+        """An answer -> ``(photos,)`` logits.
+
+        Raises:
+            WireError: it makes no sense.
+        """
+
+
+@dataclass(frozen=True)
+class EncryptedRelease:
+    """Photos whose releases share one ciphertext.
+
+    Attributes:
+        key: under which it is encrypted.
+        photos: how many, 1 to `messages.MAX_PHOTOS`.
+        ciphertext: `messages.CIPHERTEXT_BYTES`.
+    """
+
+    key: Key = field(repr=False)
+    photos: int
+    ciphertext: bytes = field(repr=False)
+
+
+class KeyNeeded(Exception):  # noqa: N818  (an instruction, no error)
+    """The worker lacks these evaluation keys.
+
+    Args:
+        keys: which.
+    """
+
+    def __init__(self, keys: EvaluationKeys) -> None:
+        super().__init__("the worker lacks this device's evaluation keys")
+        self.keys = keys
+
+
+class Inquiry(Protocol[T_co]):
+    """A question to a worker.
+
+    Attributes:
+        is_slow: concluding it takes milliseconds, which an event loop has not.
+    """
+
+    is_slow: bool
+
+    def outgoing(self) -> OutgoingRequest:
+        """What the next try sends."""
+
+    def conclude(self, exchange: Exchange, payload_bytes: int, took_s: float) -> T_co:
+        """What a worker's reply says; arguments as `answer.conclude`.
+
+        Raises:
+            Retry: nothing that can be an answer.
+            KeyNeeded: keys must be uploaded first.
+        """
+
+
+class PlainInquiry:
+    """About one release.
+
+    Args:
+        release: a preset's shape and integer dtype.
+    """
+
+    is_slow = False
+
+    def __init__(self, release: NDArray[Any]) -> None:
+        self._request = OutgoingRequest(release)
+
+    def outgoing(self) -> OutgoingRequest:
+        """The same each time."""
+        return self._request
+
+    def conclude(self, exchange: Exchange, payload_bytes: int, took_s: float) -> Answer:
+        """The answer; raises Retry where it cannot be one."""
+        return answer.conclude(exchange, payload_bytes, took_s)
+
+
+class EncryptedInquiry:
+    """About photos in one ciphertext.
+
+    Args:
+        release: the ciphertext, and what decrypts its answer.
+    """
+
+    is_slow = True
+
+    def __init__(self, release: EncryptedRelease) -> None:
+        self._release = release
+
+    def outgoing(self) -> OutgoingRequest:
+        """The ciphertext, under the name that its evaluation keys have now."""
+        asked = self._release
+        request = messages.Request(asked.key.evaluation.digest, asked.photos, asked.ciphertext)
+        return OutgoingRequest(request.encode())
+
+    def conclude(self, exchange: Exchange, payload_bytes: int, took_s: float) -> list[Answer]:
+        """An answer for each photo, with its share of the bytes that were sent; their sum is exact.
+
+        Raises:
+            Retry: the worker refuses, or its answer makes no sense.
+            KeyNeeded: it lacks the evaluation keys.
+        """
+        try:
+            said = messages.Answer.decode(tensor.decode(exchange.plaintext, [_ANSWER]))
+            if said.status is Status.KEY_NEEDED:
+                raise KeyNeeded(self._release.key.evaluation)
+            if said.status is Status.REFUSED:
+                raise WorkerError("the worker refuses this device's key or ciphertext", hint=_VERSIONS)
+            logits = self._decrypted(said.ciphertext)
+            answer.check_tail_ms(said.tail_ms, took_s)
+        except (TensorError, MessageError, WireError) as error:
+            raise proven(payload.senseless(str(error))) from None
+        except WorkerError as error:
+            raise proven(error) from None
+        each, rest = divmod(payload_bytes, len(logits))
+        return [
+            Answer(logit, said.tail_ms, took_s * 1_000, each + (n < rest), exchange.frame)
+            for n, logit in enumerate(logits)
+        ]
+
+    def _decrypted(self, ciphertext: bytes) -> list[float]:
+        logits = self._release.key.decrypt(ciphertext, self._release.photos)
+        if not (np.abs(logits) <= MOST_LOGIT).all():
+            raise payload.senseless("it is beyond any logit")
+        return [float(logit) for logit in logits]
+
+
+class KeyUpload:
+    """The way of a device's evaluation keys to one worker, which says how much of them it has.
+
+    Args:
+        keys: to upload; they are checked, which takes a while.
+    """
+
+    def __init__(self, keys: EvaluationKeys) -> None:
+        self._keys = keys
+        self._digest = keys.check()
+        self._total = keys.chunk(0).total
+        self._received = 0
+        self._left = 2 * ceil(self._total / messages.CHUNK_BYTES) + _SPARE_CHUNKS
+
+    def next_chunk(self) -> OutgoingRequest | None:
+        """What to send next; None once the worker has all.
+
+        Raises:
+            Retry: the keys have changed, or the worker takes piece after piece and never has them.
+        """
+        if self._received == self._total:
+            return None
+        chunk = self._keys.chunk(self._received)
+        if chunk.digest != self._digest:
+            raise Retry("the evaluation keys were drawn again meanwhile", at_once=True)
+        if not self._left:
+            raise proven(payload.senseless("it takes the evaluation keys again and again"))
+        self._left -= 1
+        return OutgoingRequest(chunk.encode())
+
+    def take(self, plaintext: bytes) -> None:
+        """Take the answer to a chunk.
+
+        Raises:
+            Retry: the worker refuses the keys, has no room for them now, or makes no sense.
+        """
+        try:
+            said = messages.ChunkAnswer.decode(tensor.decode(plaintext, [_CHUNK_ANSWER]))
+        except (TensorError, MessageError) as error:
+            raise proven(payload.senseless(str(error))) from None
+        if said.status is ChunkStatus.NO_ROOM:
+            raise Retry("the worker has no room for evaluation keys now", after_s=_NO_ROOM_S, elsewhere=True)
+        if said.status is ChunkStatus.REFUSED:
+            raise proven(WorkerError("the worker refuses this device's evaluation keys", hint=_VERSIONS))
+        if said.received != self._total and (said.received > self._total or said.received % messages.CHUNK_BYTES):
+            raise proven(payload.senseless(f"it has {said.received} bytes of {self._total}"))
+        self._received = said.received
+
+
+def forgetful() -> Retry:
+    """What ends the tries at an endpoint that was given the keys and asks for them every time."""
+    hint = "give the worker more memory for keys (--key-store), or ask another worker"
+    return proven(WorkerError(f"the worker lost this device's evaluation keys {MAX_UPLOADS} times", hint=hint))
