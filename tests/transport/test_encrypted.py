@@ -202,8 +202,8 @@ def test_a_refused_request_is_a_verdict(key: EncryptionKey, ask: Ask) -> None:
 
 @both
 def test_pieces_that_arrive_put_the_deadline_off(key: EncryptionKey, ask: Ask) -> None:
-    worker, timeouts = EncryptedWorker(), replace(QUICK, total_s=0.8)
-    worker.on_chunk = paused(0.25)
+    worker, timeouts = EncryptedWorker(), replace(QUICK, total_s=1.3)
+    worker.on_chunk = paused(0.3)
     with serving(worker) as endpoint:
         assert ask([endpoint], timeouts, release(key)) == [pytest.approx(logits(1), abs=2e-3)]
         worker.keys.clear()
@@ -228,9 +228,9 @@ def test_silence_does_not(key: EncryptionKey, ask: Ask) -> None:
 
 def test_threads_that_wait_for_an_upload_wait_on(key: EncryptionKey) -> None:
     worker = EncryptedWorker()
-    worker.on_chunk = paused(0.25)
+    worker.on_chunk = paused(0.3)
     with serving(worker) as endpoint:
-        timeouts = replace(QUICK, total_s=0.8)
+        timeouts = replace(QUICK, total_s=1.3)
         with Connection([endpoint], KEYS[1], IDENTITY, timeouts=timeouts) as connection, ThreadPoolExecutor(3) as pool:
             found = list(pool.map(lambda _: connection.request_encrypted(release(key))[0].logit, range(3)))
     assert found == pytest.approx(3 * logits(1), abs=2e-3)
