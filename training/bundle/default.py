@@ -14,7 +14,7 @@ import argparse
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -46,6 +46,14 @@ LICENCE = (
 )
 
 
+COLLECTION_LICENCE = LICENCE.replace(
+    "; started",
+    ", on photos of the ISIC Archive, treated alike, and on PAD-UFES-20 (Pacheco et al., Data in Brief 32, 2020), "
+    "CC BY 4.0; started",
+)
+"""Of what was trained on `training.data.collection`."""
+
+
 def build_halves(head: keras.Model, tail: keras.Model, trained: dict[str, Trained]) -> tuple[bytes, bytes]:
     """``head.tflite`` and ``tail.tflite`` of all presets; ``none`` is the cut itself."""
     decoders = {"none": tail, **{name: t.decoder for name, t in trained.items()}}
@@ -54,11 +62,14 @@ def build_halves(head: keras.Model, tail: keras.Model, trained: dict[str, Traine
     return export.export_head(head, encoders_, SIDE), export.export_tail(decoders, shapes)
 
 
-def first_manifest(folder: Path, backbone: str, specs: dict[str, ReleaseSpec], provenance: dict[str, Any]) -> Manifest:
+def first_manifest(
+    folder: Path, backbone: str, specs: dict[str, ReleaseSpec], provenance: dict[str, Any], sources: Collection[str]
+) -> Manifest:
     """The manifest of freshly exported halves, before anything was measured."""
+    of_collection = len(sources) > 1
     digest = {half: hashlib.sha256((folder / half).read_bytes()).hexdigest() for half in ("head.tflite", "tail.tflite")}
     return Manifest(
-        name=f"{backbone}-ham10000",
+        name=f"{backbone}-{'collection' if of_collection else 'ham10000'}",
         head_sha256=digest["head.tflite"],
         tail_sha256=digest["tail.tflite"],
         side=SIDE,
@@ -66,7 +77,7 @@ def first_manifest(folder: Path, backbone: str, specs: dict[str, ReleaseSpec], p
         cut=backbones.BACKBONES[backbone].cut,
         presets={name: Preset(spec, Calibration(1.0, 0.0), 0.5, {}) for name, spec in specs.items()},
         default_preset="certified",
-        licence=LICENCE,
+        licence=COLLECTION_LICENCE if of_collection else LICENCE,
         provenance=provenance,
     )
 
@@ -119,7 +130,7 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
     about = provenance(run, data, trained) | (json.loads(args.provenance.read_text()) if args.provenance else {})
     with atomic_folder_replacement(args.out) as own:
         export.write_halves(own, *build_halves(head, tail, trained))
-        return measure_and_write(own, first_manifest(own, args.backbone, specs, about), data)
+        return measure_and_write(own, first_manifest(own, args.backbone, specs, about, _sources(data)), data)
 
 
 def held_out(run: Path) -> list[str]:
@@ -145,9 +156,14 @@ def provenance(run: Path, data: Dataset, trained: Mapping[str, Trained]) -> dict
     }
 
 
+def _sources(data: Dataset) -> Counter[str]:
+    """How many training photos are of each source."""
+    return Counter(without_fold(photo.source) for photo in data.photos["train"])
+
+
 def _counted(data: Dataset) -> str:
     """Of what, and of how much of it, presets were trained."""
-    sources = Counter(without_fold(photo.source) for photo in data.photos["train"])
+    sources = _sources(data)
     if set(sources) == {""}:
         return "HAM10000, split by lesion"
     return "training photos by source: " + ", ".join(f"{name} {count}" for name, count in sorted(sources.items()))

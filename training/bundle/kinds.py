@@ -4,11 +4,8 @@ r"""How answers to phone photos are read where the network was trained on all th
 
 A fold is a bundle of `training.bundle.default` whose network and presets held some sources out. Every phone photo is
 answered by a fold that did not learn it, and these answers stand for those of BUNDLE to photos that it did not see, as
-in scikit-learn's ``CalibratedClassifierCV(ensemble=False)``. Two things bring a fold's answer onto the scale of BUNDLE:
-
-- A release of one integer is answered by the tail of BUNDLE: its levels mean the same whichever head chose them.
-- Any other is answered by the fold, and its logit is the one to which BUNDLE gives the same probability. Both were
-  calibrated on the same validation photos, taken through a dermatoscope.
+in scikit-learn's ``CalibratedClassifierCV(ensemble=False)`` (`training.evaluation.out_of_fold` says how they get onto
+its scale).
 
 Calibration, threshold and spread are fitted on all these answers. Figures that hang on them (ECE, sensitivity,
 specificity) are of calibrations and thresholds that were fitted without the photo's own fold of patients. Premalignant
@@ -19,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,87 +31,23 @@ from securesplit.privacy.release import ReleaseSpec
 from training import command
 from training.bundle.calibrate import apart, noise_calibrations, read_answers
 from training.data.dataset import Dataset, Split
-from training.data.photo import DataError, Photo
-from training.evaluation import deployed, metrics
+from training.data.photo import DataError
+from training.evaluation import metrics
 from training.evaluation.calibration import SENSITIVITY, NoiseFree, platt, threshold_for_sensitivity
-from training.evaluation.deployed import SECRET
+from training.evaluation.out_of_fold import OutOfFold
 
 SPLIT = "validation"
 """The name of these photos in `training.bundle.calibrate`, and of their figures in the manifest."""
 
 
-@dataclass(frozen=True)
-class OutOfFold:
-    """Phone photos, and by preset what heads that did not learn them made of them.
-
-    Attributes:
-        split: the photos, those of a fold together.
-        parts: the fold and its photos, in that order.
-        embeddings: by preset.
-    """
-
-    split: Split
-    parts: Sequence[tuple[Bundle, Split]]
-    embeddings: Mapping[str, Sequence[NDArray[np.float32]]]
-
-    @classmethod
-    def of(cls, folds: Sequence[Bundle], data: Dataset) -> OutOfFold:
-        """Run the folds' heads.
-
-        Raises:
-            DataError: a phone photo was learned by every fold.
-        """
-        chosen = _assigned(folds, [p for p in data.photos["train"] if p.kind == "phone" and not p.is_premalignant])
-        parts = [(fold, data.decoded(photos, fold.manifest.side)) for fold, photos in chosen]
-        found = [deployed.embed(fold, split) for fold, split in parts]
-        whole = Split(
-            tuple(photo for _, split in parts for photo in split.photos),
-            np.concatenate([split.pixels for _, split in parts]),
-        )
-        shared = set.intersection(*(set(each) for each in found))
-        return cls(whole, parts, {name: [e for each in found for e in each[name]] for name in sorted(shared)})
-
-    def logits(self, bundle: Bundle, name: str) -> NDArray[np.float32]:
-        """Of a preset without noise, on the scale of `bundle`, ``(n,)``."""
-        if bundle.presets[name].spec.levels is not None:
-            return deployed.noise_free_logits(bundle, name, self.embeddings[name])
-        found, done = [], 0
-        for fold, split in self.parts:
-            own = self.embeddings[name][done : done + len(split.photos)]
-            done += len(own)
-            found.append(on_scale(fold, bundle, name, deployed.noise_free_logits(fold, name, own)))
-        return np.concatenate(found)
-
-
-def _assigned(folds: Sequence[Bundle], photos: Sequence[Photo]) -> list[tuple[Bundle, list[Photo]]]:
-    """Each photo with the first fold that held it out; folds without photos are left out."""
-    chosen: list[list[Photo]] = [[] for _ in folds]
-    held = [set(fold.manifest.provenance.get("held_out", ())) for fold in folds]
-    for photo in photos:
-        number = next((n for n, sources in enumerate(held) if photo.source in sources), None)
-        if number is None:
-            raise DataError(
-                f"photos of {photo.source} were learned by every fold",
-                hint="a bundle of training.bundle.default says in its provenance what it held out",
-            )
-        chosen[number].append(photo)
-    return [(fold, own) for fold, own in zip(folds, chosen, strict=True) if own]
-
-
-def on_scale(fold: Bundle, bundle: Bundle, name: str, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The logits to which `bundle` gives the probabilities that `fold` gives to `logits`."""
-    theirs, ours = (each.presets[name].calibration for each in (fold, bundle))
-    return ((theirs.scale * logits + theirs.offset - ours.offset) / ours.scale).astype(np.float32)
-
-
 def answers(bundle: Bundle, name: str, found: OutOfFold) -> tuple[NoiseCalibration, ...]:
     """How answers of a preset to these photos are read: with its own noise, and after that with more."""
     spec, split, embeddings = bundle.presets[name].spec, found.split, found.embeddings[name]
-    clean = found.logits(bundle, name)
-    noise_free = NoiseFree.measure(clean, split.malignant, [p.lesion for p in split.photos])
-    noisy = clean if not spec.sigma_per_clip else deployed.preset_logits(bundle, spec, split, embeddings, SECRET)
-    own = read_answers(spec, {SPLIT: noisy}, {SPLIT: split}, noise_free)
-    own = replace(own, quality={SPLIT: {**own.quality[SPLIT], **cross_fitted(spec, noisy, split)}})
+    lesions = [p.lesion for p in split.photos]
+    noise_free = NoiseFree.measure(found.noise_free(bundle, name), split.malignant, lesions)
+    logits = found.logits(bundle, name)
+    own = read_answers(spec, {SPLIT: logits}, {SPLIT: split}, noise_free)
+    own = replace(own, quality={SPLIT: {**own.quality[SPLIT], **cross_fitted(spec, logits, split)}})
     return own, *noise_calibrations(bundle, name, {SPLIT: split}, {SPLIT: embeddings}, noise_free)
 
 
@@ -145,7 +78,8 @@ def learned_phone(bundle: Bundle, folds: Sequence[Bundle], data: Dataset) -> Kin
     Raises:
         DataError: a phone photo was learned by every fold.
     """
-    found = OutOfFold.of(folds, data)
+    shown = [p for p in data.photos["train"] if p.kind == "phone" and not p.is_premalignant]
+    found = OutOfFold.of(folds, shown, data)
     read = {name: answers(bundle, name, found) for name in bundle.presets if name in found.embeddings}
     return KindOfPhoto(learned=True, photos=len(found.split.photos), answers=read)
 

@@ -58,8 +58,42 @@ class Stratum(TypedDict):
     balanced_accuracy: NotRequired[float]
 
 
+@dataclass(frozen=True)
+class GroupRow:
+    """One group's figures; those of both classes are None where either has too few photos.
+
+    Attributes:
+        group: its name.
+        photos: how many.
+        malignant: how many of them are.
+        auc: with its 95 % interval.
+        auc_histology: among photos whose label histopathology confirmed; None where they are of one class.
+        auc_colours: of colour statistics alone.
+        sensitivity: at the threshold of the kind.
+        specificity: likewise.
+        ece: expected calibration error.
+    """
+
+    group: str
+    photos: int
+    malignant: int
+    auc: tuple[float, float, float] | None = None
+    auc_histology: float | None = None
+    auc_colours: float | None = None
+    sensitivity: float | None = None
+    specificity: float | None = None
+    ece: float | None = None
+
+    def cells(self) -> list[str]:
+        """Of a table."""
+        interval = "–" if self.auc is None else "{:.3f} ({:.3f} to {:.3f})".format(*self.auc)
+        shares = (self.auc_histology, self.auc_colours, self.sensitivity, self.specificity, self.ece)
+        rest = ["–" if share is None else f"{share:.3f}" for share in shares]
+        return [self.group, f"{self.photos:,}", f"{self.malignant:,}", interval, *rest]
+
+
 class Measured(TypedDict):
-    """Of a bundle; ``floor`` is the baseline, colour statistics alone."""
+    """Of a bundle; ``floor`` is the baseline, colour statistics alone, ``groups`` are of a collection of data sets."""
 
     bundle: str
     name: str
@@ -68,3 +102,4 @@ class Measured(TypedDict):
     floor: dict[str, Figure]
     default_preset: str
     strata: list[Stratum]
+    groups: NotRequired[list[GroupRow]]

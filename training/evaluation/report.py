@@ -1,9 +1,10 @@
 """Measure a bundle as deployed and write its model card, figures and plots.
 
-    python -m training.evaluation.report --model BUNDLE --data DIR --out docs/model_card
+    python -m training.evaluation.report --model BUNDLE --data DIR --out docs/model_card [--fold FOLD]
 
 Thresholds and calibration are the bundle's own, fixed on validation photos; everything here is measured on the test
-photos. ``figures.json`` holds every number of the card.
+photos. ``figures.json`` holds every number of the card. With folds, `DIR` is a collection of data sets, and the card
+has the figures of `training.evaluation.groups` too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from securesplit.model import Bundle, Preset
 from securesplit.text import rounded_up
 from training import command
 from training.data.dataset import Dataset
-from training.evaluation import metrics, model_card, plots
+from training.evaluation import groups, metrics, model_card, plots
 from training.evaluation.calibration import (
     SENSITIVITY,
     temperature,
@@ -141,11 +142,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/model_card"))
     parser.add_argument("--cache", type=Path, default=Path("build/report"), help="logits that were computed before")
     parser.add_argument("--draws", type=int, default=DRAWS, help="bootstrap samples")
+    parser.add_argument("--fold", type=Path, action="append", default=[], help="see training.evaluation.groups")
     args = parser.parse_args()
-    bundle = Bundle.load(args.model)
-    predictions = predict(bundle, Dataset.read(args.data, args.cache.parent / "pixels"), args.cache)
+    bundle, data = Bundle.load(args.model), Dataset.read(args.data, args.cache.parent / "pixels")
+    predictions = predict(bundle, data.of_kind("dermoscopy"), args.cache)
     measured = measure(bundle, predictions, args.draws)
-    name = "" if args.model is None else " --model BUNDLE"
+    if args.fold:
+        folds = [Bundle.load(fold) for fold in args.fold]
+        measured["groups"] = groups.measure(groups.answered(bundle, "none", folds, data), args.draws)
+    name = ("" if args.model is None else " --model BUNDLE") + " --fold FOLD" * len(args.fold)
     write(
         args.out,
         bundle,

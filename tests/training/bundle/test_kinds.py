@@ -22,6 +22,7 @@ from training.data.collection import FOLDS
 from training.data.dataset import Dataset, Split
 from training.data.photo import DataError, Photo
 from training.evaluation import calibration, deployed
+from training.evaluation.out_of_fold import OutOfFold
 
 PATIENTS = 24
 
@@ -38,6 +39,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     for n in range(PATIENTS + 1):
         Image.fromarray(draw_lesion(n, 150)).save(root / "phone" / "images" / f"P{n}.jpg")
     return Dataset.read(root, root / "pixels")
+
+
+def phone_photos(data: Dataset) -> list[Photo]:
+    return [p for p in data.photos["train"] if p.kind == "phone" and not p.is_premalignant]
 
 
 def holding_out(target: Path, sources: list[str], offset: float = 0.0) -> Bundle:
@@ -61,23 +66,23 @@ def folds(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
 
 
 def test_every_photo_is_answered_by_a_fold_that_did_not_learn_it(folds: list[Bundle], data: Dataset) -> None:
-    found = kinds.OutOfFold.of(folds, data)
-    assert len(found.split.photos) == PATIENTS, "the premalignant one is left out"
+    found = OutOfFold.of(folds, phone_photos(data), data)
+    assert len(found.split.photos) == PATIENTS
     for fold, split in found.parts:
         assert {p.source for p in split.photos} <= set(fold.manifest.provenance["held_out"])
     with pytest.raises(DataError, match="learned by every fold"):
-        kinds.OutOfFold.of(folds[:1], data)
+        OutOfFold.of(folds[:1], phone_photos(data), data)
 
 
 def test_answers_of_the_folds_are_on_the_scale_of_the_bundle(folds: list[Bundle], data: Dataset) -> None:
     """All halves are the same here, so a fold's own probability is what tells its answers from the bundle's."""
-    bundle, found = Bundle.load(), kinds.OutOfFold.of(folds, data)
+    bundle, found = Bundle.load(), OutOfFold.of(folds, phone_photos(data), data)
     own = {name: deployed.noise_free_logits(bundle, name, found.embeddings[name]) for name in ("none", "certified")}
     by_second = np.array([p.source not in {"phone/0", "phone/1"} for p in found.split.photos])
     scale = bundle.presets["none"].calibration.scale
     assert by_second.any()
-    assert found.logits(bundle, "none") == pytest.approx(own["none"] + by_second / scale, abs=1e-4)
-    assert (found.logits(bundle, "certified") == own["certified"]).all(), "levels mean the same in every fold"
+    assert found.noise_free(bundle, "none") == pytest.approx(own["none"] + by_second / scale, abs=1e-4)
+    assert (found.noise_free(bundle, "certified") == own["certified"]).all(), "levels mean the same in every fold"
 
 
 def test_the_manifest_gets_answers_of_every_preset_and_noise(

@@ -1,0 +1,104 @@
+"""What a bundle that was trained on all photos would answer to photos that it did not see, by way of folds.
+
+A fold is a bundle of the same recipe whose network and presets held some sources out, as its provenance says. Each
+photo is answered by a fold that did not learn it. Two things bring that answer onto the scale of the bundle:
+
+- A release of one integer is answered by the tail of the bundle: its levels mean the same whichever head chose them.
+- Any other is answered by the fold, and its logit is the one to which the bundle gives the same probability. Both were
+  calibrated on the same validation photos, taken through a dermatoscope.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.model import Bundle
+from training.data.dataset import Dataset, Split
+from training.data.photo import DataError, Photo
+from training.evaluation import deployed
+from training.evaluation.deployed import SECRET
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Photos, and by preset what heads that did not learn them made of them.
+
+    Attributes:
+        split: the photos, those of a fold together.
+        parts: the folds with their photos, in that order.
+        embeddings: by preset that all folds have.
+    """
+
+    split: Split
+    parts: Sequence[tuple[Bundle, Split]]
+    embeddings: Mapping[str, Sequence[NDArray[np.float32]]]
+
+    @classmethod
+    def of(cls, folds: Sequence[Bundle], photos: Sequence[Photo], data: Dataset) -> OutOfFold:
+        """Run the folds' heads.
+
+        Raises:
+            DataError: a photo was learned by every fold, or there is none.
+        """
+        parts = [
+            (fold, data.decoded(own, fold.manifest.side))
+            for fold, own in zip(folds, _assigned(folds, photos), strict=True)
+            if own
+        ]
+        found = [deployed.embed(fold, split) for fold, split in parts]
+        shared = set.intersection(*(set(each) for each in found))
+        return cls(_joined([split for _, split in parts]), parts, {n: [e for f in found for e in f[n]] for n in shared})
+
+    def noise_free(self, bundle: Bundle, name: str) -> NDArray[np.float32]:
+        """Logits of a preset on the scale of `bundle`, had the device added no noise, ``(n,)``."""
+        if bundle.presets[name].spec.levels is not None:
+            return deployed.noise_free_logits(bundle, name, self.embeddings[name])
+        found, rest = [], list(self.embeddings[name])
+        for fold, split in self.parts:
+            own, rest = rest[: len(split.photos)], rest[len(split.photos) :]
+            found.append(on_scale(fold, bundle, name, deployed.noise_free_logits(fold, name, own)))
+        return np.concatenate(found)
+
+    def logits(self, bundle: Bundle, name: str) -> NDArray[np.float32]:
+        """The same with the preset's own noise.
+
+        Raises:
+            DataError: the preset adds noise to more than one integer.
+        """
+        spec = bundle.presets[name].spec
+        if not spec.sigma_per_clip:
+            return self.noise_free(bundle, name)
+        if spec.levels is None:
+            raise DataError(f"answers of preset {name} cannot be brought onto another bundle's scale")
+        return deployed.preset_logits(bundle, spec, self.split, self.embeddings[name], SECRET)
+
+
+def _assigned(folds: Sequence[Bundle], photos: Sequence[Photo]) -> list[list[Photo]]:
+    """By fold, the photos of which it is the first that held them out."""
+    chosen: list[list[Photo]] = [[] for _ in folds]
+    held = [set(fold.manifest.provenance.get("held_out", ())) for fold in folds]
+    for photo in photos:
+        number = next((n for n, sources in enumerate(held) if photo.source in sources), None)
+        if number is None:
+            raise DataError(
+                f"photos of {photo.source} were learned by every fold",
+                hint="a bundle of training.bundle.default says in its provenance what it held out",
+            )
+        chosen[number].append(photo)
+    if not any(chosen):
+        raise DataError("there is no photo that a fold held out")
+    return chosen
+
+
+def _joined(splits: Sequence[Split]) -> Split:
+    return Split(tuple(photo for each in splits for photo in each.photos), np.concatenate([s.pixels for s in splits]))
+
+
+def on_scale(fold: Bundle, bundle: Bundle, name: str, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The logits to which `bundle` gives the probabilities that `fold` gives to `logits`."""
+    theirs, ours = (each.presets[name].calibration for each in (fold, bundle))
+    return ((theirs.scale * logits + theirs.offset - ours.offset) / ours.scale).astype(np.float32)
