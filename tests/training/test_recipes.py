@@ -16,6 +16,7 @@ pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train
 import keras
 
 from securesplit.model import backbones
+from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.litert import Head, Tail
 from securesplit.privacy.release import to_grid
 from training.bundle import default
@@ -23,7 +24,7 @@ from training.network.config import named
 from training.network.model import build_model
 from training.release import encoders, presets, quantizer
 from training.release.cache import Cached, split_network
-from training.release.preset import CutNetwork
+from training.release.preset import CutNetwork, Trained
 from training.release.presets.certified import CertifiedRecipe
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
@@ -66,6 +67,22 @@ def test_a_new_preset_is_one_module(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         Tail(exported[1], {"whisper": trained["whisper"].spec}, 1)("whisper", np.zeros((1, 1), np.int16))
     ).all()
     del sys.modules["training.release.presets.whisper"]
+
+
+def test_a_preset_keeps_the_name_that_the_bundle_before_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ledgers go on under it (ADR 101)."""
+    assert default.stored_names(DEFAULT_FOLDER) == {"certified": "private"}
+    assert default.stored_names(tmp_path) == {}
+    head, tail = small_network()
+    spec = encoders.certified_spec(6, 0.1)
+    at, release = keras.Input(tail.input_shape[1:]), keras.Input(spec.shape)
+    encoder = keras.Model(at, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(at)))
+    decoder = keras.Model(release, keras.layers.Dense(1)(release))
+    trained = {"certified": Trained(spec, encoder, decoder, 0.5).stored_as("private")}
+    monkeypatch.setattr(default, "SIDE", 48)
+    halves = default.build_halves(head, tail, trained)
+    assert set(Head(halves[0], threads=1)(np.zeros((48, 48, 3), np.uint8))) == {"none", "private"}
+    assert Tail(halves[1], {"certified": trained["certified"].spec}, 1)("certified", np.zeros((1, 1), np.int16)).size
 
 
 def small_network() -> tuple[keras.Model, keras.Model]:

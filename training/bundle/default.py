@@ -23,7 +23,7 @@ from typing import Any
 import keras
 
 from securesplit.atomic import atomic_folder_replacement, refuse_others
-from securesplit.model import Calibration, Manifest, Preset, backbones
+from securesplit.model import Bundle, Calibration, Manifest, Preset, backbones
 from securesplit.model.bundle import DEFAULT_FOLDER, FILES
 from securesplit.privacy.release import ReleaseSpec
 from training import command
@@ -55,11 +55,21 @@ COLLECTION_LICENCE = LICENCE.replace(
 
 
 def build_halves(head: keras.Model, tail: keras.Model, trained: dict[str, Trained]) -> tuple[bytes, bytes]:
-    """``head.tflite`` and ``tail.tflite`` of all presets; ``none`` is the cut itself."""
-    decoders = {"none": tail, **{name: t.decoder for name, t in trained.items()}}
-    shapes = {"none": tuple(tail.input_shape[1:]), **{name: t.spec.shape for name, t in trained.items()}}
-    encoders_ = {name: t.encoder for name, t in trained.items()}
+    """``head.tflite`` and ``tail.tflite`` of all presets by stored name; ``none`` is the cut itself."""
+    decoders = {"none": tail, **{t.spec.stored_name: t.decoder for t in trained.values()}}
+    shapes = {"none": tuple(tail.input_shape[1:]), **{t.spec.stored_name: t.spec.shape for t in trained.values()}}
+    encoders_ = {t.spec.stored_name: t.encoder for t in trained.values()}
     return export.export_head(head, encoders_, SIDE), export.export_tail(decoders, shapes)
+
+
+def stored_names(folder: Path) -> dict[str, str]:
+    """By current name, the other name of presets in the bundle in `folder`, which the one that replaces it keeps.
+
+    Ledgers go on under it (ADR 101). Empty where there is no bundle.
+    """
+    if not (folder / "manifest.json").is_file():
+        return {}
+    return {name: p.spec.stored_as for name, p in Bundle.load(folder).presets.items() if p.spec.stored_as}
 
 
 def first_manifest(
@@ -124,7 +134,8 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
     network.load_weights(str(run_record.best_weights(run)))
     head, tail = split_network(network, args.backbone)
     cut = CutNetwork(tail, train, val, secrets_of(data.photos["train"]), run)
-    trained = {preset.NAME: preset.train(cut, args) for preset in presets.modules()}
+    names = stored_names(args.out)
+    trained = {preset.NAME: preset.train(cut, args).stored_as(names.get(preset.NAME)) for preset in presets.modules()}
     print({name: f"val AUC {t.val_auc:.4f}" for name, t in trained.items()}, flush=True)
     specs = {"none": encoders.none_spec(cut.shape), **{name: t.spec for name, t in trained.items()}}
     about = provenance(run, data, trained) | (json.loads(args.provenance.read_text()) if args.provenance else {})

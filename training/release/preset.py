@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,6 +56,10 @@ class Trained:
     decoder: keras.Model
     val_auc: float
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def stored_as(self, name: str | None) -> Trained:
+        """The same, called `name` in the bundle."""
+        return replace(self, spec=replace(self.spec, stored_as=name))
 
 
 class PresetModule(Protocol):
