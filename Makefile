@@ -82,10 +82,11 @@ bench: $(VENV)/.dev  ## the tables of figures, printed and saved under build/ben
 # FOLDS: bundles that held phone photos out, by whose answers those to phone photos are calibrated.
 COLLECTION ?= $(DATA)
 
-bundle: $(VENV)/.train  ## train the default bundle, gate and attack decoder: make bundle DATA=... WEIGHTS=... COLLECTION=...
+bundle: $(VENV)/.train  ## train the default bundle, gate, attack decoder and encrypted preset: make bundle DATA=... WEIGHTS=... COLLECTION=...
 	$(BIN)/python -m training.bundle.default --data $(DATA) --weights $(WEIGHTS)
 	$(BIN)/python -m training.gate.fit --data $(COLLECTION) $(GATE)
 	$(BIN)/python -m training.bundle.attack_decoder --data $(DATA)
+	$(BIN)/python -m training.bundle.encrypted --data $(DATA)
 	$(if $(FOLDS),$(BIN)/python -m training.bundle.kinds --data $(COLLECTION) $(FOLDS:%=--fold %))
 
 inception: $(VENV)/.train  ## train InceptionResNetV2, taught by the default bundle: make inception DATA=...

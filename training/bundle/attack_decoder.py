@@ -233,8 +233,9 @@ def make(bundle: Bundle, root: Path) -> AttackInfo:
     known = {
         name: AttackerKnowledge(auxiliary, seen.auxiliary, seen.auxiliary_malignant)
         for name, seen in observations.items()
+        if not seen.preset.spec.encrypted
     }
-    ways = {name: way for name in observations if (way := strongest(known[name], observations[name]))}
+    ways = {name: way for name in known if (way := strongest(known[name], observations[name]))}
     if not ways:
         raise DataError(f"no preset of {bundle.folder} has a release that so small a decoder could take")
     specs = {name: preset.spec for name, preset in bundle.presets.items()}
