@@ -12,6 +12,8 @@ from securesplit.device.encryption_key import EncryptionKey
 from securesplit.encrypted.device import DeviceKey
 from securesplit.encrypted.layout import Layout
 from securesplit.encrypted.tail import EvaluationKeys, QuadraticTail
+from securesplit.model import Bundle
+from securesplit.model.encrypted_preset import PRESET
 from securesplit.user_folders import make_state_folder
 
 LAYOUT = Layout()
@@ -37,6 +39,12 @@ def device_key() -> DeviceKey:
 def evaluation_keys() -> EvaluationKeys:
     """What it gave away, as a worker holds it."""
     return EvaluationKeys(*device_key().evaluation_keys, LAYOUT)
+
+
+def encrypted_bundle() -> Bundle | None:
+    """The default bundle, where it has the preset ``encrypted``."""
+    bundle = Bundle.load()
+    return bundle if PRESET in bundle.presets else None
 
 
 def give_key(folder: Path) -> EncryptionKey:

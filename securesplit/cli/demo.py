@@ -95,7 +95,7 @@ def _show(diagnosis: Diagnosis, title: str, trace: Trace, releaser: Releaser, ou
     malignant = diagnosis.malignant >= diagnosis.threshold
     rebuilt = decoder.rebuild(spec, trace.release, malignant=malignant) if decoder else None
     try:
-        journey_picture(trace.pixels, trace.release, spec, trace.wire, rebuilt).save(out)
+        journey_picture(trace.pixels, trace.sent, spec, trace.wire, rebuilt).save(out)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"cannot write the picture {out} ({error})", hint="choose another --out, such as demo.png"

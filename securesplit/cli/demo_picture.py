@@ -51,7 +51,7 @@ def journey_picture(
 
     Args:
         pixels: the photo as the head saw it, ``(h, w, 3) uint8``.
-        release: the integers that left, any shape.
+        release: the integers that left, any shape; of a preset that is encrypted the bytes of the ciphertext.
         spec: of the preset that was used.
         wire: the request as the wire carried it.
         rebuilt: by the bundle's attack decoder; None where it has none, then there is one row.
@@ -84,6 +84,9 @@ def _release(release: NDArray[Any], spec: ReleaseSpec) -> Panel:
     """Few numbers are written out, a single one on the scale of its levels; a map is a sheet of its channels."""
     title = f"What left: {release.size:,} {'integer' if release.size == 1 else 'integers'}"
     size = f"preset {spec.preset}: {release.nbytes:,} {'byte' if release.nbytes == 1 else 'bytes'}, then sealed"
+    if spec.encrypted:
+        words = f"preset {spec.preset}: {spec.size} numbers in a ciphertext\nthat this device alone can decrypt"
+        return Panel(_grey(_square(release)), f"What left: {release.size:,} bytes", words)
     if release.size == 1:
         return Panel(_scale(int(release.item()), spec), title, size)
     if release.size <= MAX_WRITTEN:

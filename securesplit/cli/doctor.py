@@ -91,11 +91,13 @@ def _examine(
     yield from installation.check_settings(settings_of(ctx))
     from securesplit.cli.checks import bundle, certificates, connection, machine
 
-    yield from bundle.check_bundle(model, _privacy_of_diagnose(ctx))
+    privacy = _privacy_of_diagnose(ctx)
+    yield from bundle.check_bundle(model, privacy)
     proofs = {"this copy of securesplit": machine.installed_at(), "a certificate": certificates.newest_date(certs)}
     yield from machine.check_clock(now, proofs)
     yield from certificates.CertsCheck(certs, client, now).run()
     yield from machine.check_state(state)
+    yield machine.check_encryption(state, wanted=bundle.is_encrypted(model, privacy))
     yield machine.check_confinement()
     if connect and client is not None:
         try:

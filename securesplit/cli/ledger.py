@@ -131,6 +131,8 @@ def _cells(total: Total) -> list[str]:
 def _budget(budget: float, total: Total) -> str:
     left = _releases_left(total, budget)
     if left is None:
+        if total.releases > total.unbounded:
+            return _("budget {budget}: nothing was spent yet", budget=f"{budget:g}")
         return _("budget {budget}: no release yet", budget=f"{budget:g}")
     return ngettext(
         "budget {budget}: about {n} release like these is left",
@@ -162,8 +164,10 @@ def _keys(keys: list[float]) -> Iterator[str]:
 
 def _releases_left(total: Total, budget: float) -> int | None:
     """How many more releases of the average noise so far the budget holds; None where there is none to go by."""
+    from securesplit.privacy.accounting import NO_LOSS
+
     promised = total.releases - total.unbounded
-    if not promised:
+    if not promised or total.loss == NO_LOSS:
         return None
     left, step = 0, 1 << 30
     while step:

@@ -49,7 +49,7 @@ privacy_option = click.option(
     "--privacy",
     type=param_types.PRIVACY,
     metavar="PRESET",
-    help="Preset of the bundle (certified, compact, ...), or an epsilon for certified.  [default: the bundle's]",
+    help="Preset of the bundle (encrypted, certified, ...), or an epsilon for certified.  [default: the bundle's]",
 )
 model_option = click.option(
     "--model",
@@ -58,7 +58,7 @@ model_option = click.option(
     help="Bundle folder.  [default: the one in the package]",
 )
 state_option = click.option(
-    "--state", type=param_types.Location(), help="Folder of noise secret and ledger.  [default: the user's]"
+    "--state", type=param_types.Location(), help="Folder of this device's secrets and ledger.  [default: the user's]"
 )
 budget_option = click.option("--budget", type=param_types.BUDGET, help="Largest epsilon that this device may spend.")
 otel_option = click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from securesplit.device.release_step import Releaser
     from securesplit.imaging import Listing
+    from securesplit.privacy.release import ReleaseSpec
 
 
 @command()
@@ -57,7 +59,9 @@ def release(
     """Write the release of each PHOTO to FILE.npz; nothing is sent. A PHOTO is named as for diagnose.
 
     The file holds `release`, an array (n, ...) of the integers as they would travel, and `photo`, the names; with
-    --rebuilt also `rebuilt`, what the bundle's attack decoder makes of them, (n, h, w, 3). Photos that cannot be read
+    --rebuilt also `rebuilt`, what the bundle's attack decoder makes of them, (n, h, w, 3). Under the preset encrypted
+    `release` is the ciphertext of each photo, (n, bytes), another one each time; the integers in it are those of
+    --without-noise. Photos that cannot be read
     are left out and make the exit code 3; so are those that would be refused, of which nothing would leave, and make
     it 4.
     """
@@ -71,19 +75,57 @@ def release(
     native_stderr.quiet_litert()
     releaser = Releaser(Bundle.load(model), load_secret(state), privacy=privacy)
     rebuild = _rebuilding(releaser) if rebuilt else None
-    releases, names, code = _collect(releaser, Listing(photos), with_noise=not without_noise, anyway=anyway)
     spec = releaser.preset.spec
-    array = np.stack(releases) if releases else np.empty((0, *spec.shape), spec.dtype)
+    leaving = _encrypting(spec, state) if spec.encrypted and not without_noise else _Leaving.in_the_open(spec)
+    releases, names, code = _collect(releaser, Listing(photos), with_noise=not without_noise, anyway=anyway)
+    leave = [leaving.of(each) for each in releases]
+    array = np.stack(leave) if leave else np.empty((0, *leaving.shape), leaving.dtype)
     arrays = {"release": array, "photo": np.array(names, np.str_)}
     if rebuild is not None:
         arrays["rebuilt"] = rebuild(array)
     _write(out, arrays)
     counted = ngettext("{n} release", "{n} releases", len(names))
-    what = f"{spec.dtype} {spec.shape}"
+    what = f"{leaving.dtype} {leaving.shape}"
     terminal.answer(
         _("{file}: {releases}, {what}, preset {preset}", file=out, releases=counted, what=what, preset=spec.preset)
     )
     return code
+
+
+@dataclass(frozen=True)
+class _Leaving:
+    """What leaves the device for a release.
+
+    Attributes:
+        shape: of it.
+        dtype: of it.
+        of: makes it of the release's integers.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    of: Callable[[NDArray[Any]], NDArray[Any]]
+
+    @classmethod
+    def in_the_open(cls, spec: ReleaseSpec) -> _Leaving:
+        """The integers themselves, which the channel seals."""
+        return cls(spec.shape, spec.dtype, lambda release: release)
+
+
+def _encrypting(spec: ReleaseSpec, state: Path | None) -> _Leaving:
+    """A ciphertext under the device's key, each photo alone in one."""
+    import numpy as np
+
+    from securesplit.device.encryption_key import EncryptionKey
+    from securesplit.encrypted.messages import CIPHERTEXT_BYTES
+    from securesplit.privacy.release import from_grid
+
+    key = EncryptionKey(state)
+
+    def encrypted(release: NDArray[Any]) -> NDArray[np.uint8]:
+        return np.frombuffer(key.encrypt(from_grid(release, spec)[None]), np.uint8)
+
+    return _Leaving((CIPHERTEXT_BYTES,), "uint8", encrypted)
 
 
 def _collect(
@@ -133,6 +175,10 @@ def _rebuilding(releaser: Releaser) -> Callable[[NDArray[Any]], NDArray[np.uint8
     import numpy as np
 
     spec, bundle = releaser.preset.spec, releaser.bundle
+    if spec.encrypted:
+        raise ConfigError(
+            f"nothing can be rebuilt from preset {spec.preset}: what leaves is a ciphertext", hint="leave --rebuilt out"
+        )
     decoder, info = bundle.open_attack_decoder(), bundle.manifest.attack_decoder
     if decoder is None or info is None or spec.preset not in info.presets:
         raise ConfigError(

@@ -13,7 +13,7 @@ from typing import Self
 
 from securesplit.device.credentials import ReloadingCredentials
 from securesplit.device.options import ClientOptions, takes
-from securesplit.device.pipeline import DiagnosisPipeline, PreparedRelease, Trace
+from securesplit.device.pipeline import DiagnosisPipeline, EncryptedGroup, PreparedRelease, Trace
 from securesplit.device.release_step import Releaser
 from securesplit.errors import UnreachableError
 from securesplit.forking import MadeHere
@@ -66,7 +66,7 @@ class AsyncClient:
     ) -> tuple[Diagnosis, Trace] | tuple[Refusal, None]:
         """`diagnose`, with what the photo became on its way; raises the same errors."""
         self._check_open()
-        prepared = await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare, photo, anyway)
+        prepared, group = await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare, photo, anyway)
         if isinstance(prepared, Refusal):
             return prepared, None
         if renewed := self._credentials.renewed():
@@ -76,8 +76,11 @@ class AsyncClient:
             await asyncio.get_running_loop().run_in_executor(self._ledger_thread, prepared.charge)
 
         with prepared.span.within():
-            answer = await self._connection.request(prepared.ready.release, before_sending=charge)
-            return self._pipeline.conclude(prepared, answer)
+            if group is None:
+                answer = await self._connection.request(prepared.ready.release, before_sending=charge)
+            else:
+                (answer,) = await self._connection.request_encrypted(group.release, before_sending=charge)
+            return self._pipeline.conclude(prepared, answer, group)
 
     async def close(self) -> None:
         """End the session; diagnoses that still wait raise UnreachableError. In a fork, the parent's continues."""
@@ -87,9 +90,18 @@ class AsyncClient:
         await self._connection.close()
         await asyncio.get_running_loop().run_in_executor(None, self._shut)
 
-    def _prepare(self, photo: PhotoSource, anyway: bool | None) -> PreparedRelease | Refusal:  # noqa: FBT001  (an executor's)
+    def _prepare(
+        self,
+        photo: PhotoSource,
+        anyway: bool | None,  # noqa: FBT001  (an executor's)
+    ) -> tuple[PreparedRelease | Refusal, EncryptedGroup | None]:
+        """What is to be asked, and for a preset that is encrypted its ciphertext."""
         self._check_open()
-        return self._pipeline.prepare(photo, anyway=anyway)
+        prepared = self._pipeline.prepare(photo, anyway=anyway)
+        if isinstance(prepared, Refusal) or not self._pipeline.is_encrypted:
+            return prepared, None
+        with prepared.span.within():
+            return prepared, self._pipeline.encrypt([prepared])
 
     def _check_open(self) -> None:
         self._made.check()

@@ -7,19 +7,25 @@ with Client("tcp://host:5555", certs="certs") as client:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Self
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Self, TypeVar
 
 from securesplit.device import lookahead
 from securesplit.device.credentials import ReloadingCredentials
 from securesplit.device.options import ClientOptions, takes
-from securesplit.device.pipeline import DiagnosisPipeline, PreparedRelease, Trace
+from securesplit.device.pipeline import DiagnosisPipeline, EncryptedGroup, PreparedRelease, Trace
 from securesplit.device.release_step import Releaser
+from securesplit.encrypted.messages import MAX_PHOTOS
 from securesplit.errors import SecureSplitError
 from securesplit.imaging import PhotoSource
 from securesplit.results import Diagnosis, Refusal
+from securesplit.transport.answer import Answer
 from securesplit.transport.connection import Connection
 
+_T = TypeVar("_T")
 Outcome = Diagnosis | Refusal | SecureSplitError
 """What came of one photo of many."""
 
@@ -66,19 +72,37 @@ class Client:
         Photos that follow are read and go through the head while a worker answers, at most `lookahead.AHEAD` of them,
         so any number takes no more memory than a few. Nothing of them is sent or counted before their turn.
 
+        Under the preset ``encrypted`` the first photo is asked about alone, and all that follow share a ciphertext with
+        up to 15 others, which the worker computes for little more than one; their results come together, each with its
+        share of the bytes.
+
         Args:
             photos: each as `diagnose` takes it; the next one is asked for in the thread that iterates.
 
         Yields:
             Each photo, in order, with what `diagnose` returns or raises for it.
         """
-        for photo, prepared in lookahead.ahead(self._pipeline.prepare, photos):
-            outcome: Outcome
-            try:
-                outcome = self._answer(prepared())[0]
-            except SecureSplitError as error:
-                outcome = error
-            yield photo, outcome
+        feed, size = lookahead.ahead(self._pipeline.prepare, photos), 1
+        while turn := list(itertools.islice(feed, size)):
+            yield from zip(
+                (photo for photo, _ in turn), self._outcomes([prepared for _, prepared in turn]), strict=True
+            )
+            size = MAX_PHOTOS if self._pipeline.is_encrypted else 1
+
+    def _outcomes(self, turn: Sequence[Callable[[], PreparedRelease | Refusal]]) -> list[Outcome]:
+        """Of photos whose turn it is: those that can be asked about are asked about together."""
+        found = [_outcome(prepared) for prepared in turn]
+        asked = [each for each in found if isinstance(each, PreparedRelease)]
+        answers = iter(self._answers(asked) if asked else ())
+        return [next(answers) if isinstance(each, PreparedRelease) else each for each in found]
+
+    def _answers(self, asked: Sequence[PreparedRelease]) -> list[Outcome]:
+        try:
+            answers, group = self._ask(asked)
+        except SecureSplitError as error:
+            return [error] * len(asked)
+        concluded = (functools.partial(self._conclude, *each, group) for each in zip(asked, answers, strict=True))
+        return [_outcome(each) for each in concluded]
 
     def trace(
         self, photo: PhotoSource, *, anyway: bool | None = None
@@ -90,11 +114,26 @@ class Client:
         """Ask a worker about a photo that is ready."""
         if isinstance(prepared, Refusal):
             return prepared, None
+        (answer,), group = self._ask([prepared])
+        with prepared.span.within():
+            return self._pipeline.conclude(prepared, answer, group)
+
+    def _ask(self, asked: Sequence[PreparedRelease]) -> tuple[list[Answer], EncryptedGroup | None]:
+        """Ask a worker about a photo that is ready, or about several that share a ciphertext."""
         if renewed := self._credentials.renewed():
             self._connection.renew(renewed)
-        with prepared.span.within():
-            answer = self._connection.request(prepared.ready.release, before_sending=prepared.charge)
-            return self._pipeline.conclude(prepared, answer)
+        with contextlib.ExitStack() as spans:
+            for each in asked:
+                spans.enter_context(each.span.within())
+            if not self._pipeline.is_encrypted:
+                (one,) = asked
+                return [self._connection.request(one.ready.release, before_sending=one.charge)], None
+            group = self._pipeline.encrypt(asked)
+            return self._connection.request_encrypted(group.release, before_sending=group.charge), group
+
+    def _conclude(self, asked: PreparedRelease, answer: Answer, group: EncryptedGroup | None) -> Diagnosis:
+        with asked.span.within():
+            return self._pipeline.conclude(asked, answer, group)[0]
 
     def close(self) -> None:
         """End the session."""
@@ -106,3 +145,11 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _outcome(work: Callable[[], _T]) -> _T | SecureSplitError:
+    """What comes of it, an error too."""
+    try:
+        return work()
+    except SecureSplitError as error:
+        return error

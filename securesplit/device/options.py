@@ -28,7 +28,7 @@ class ClientOptions:
         privacy: a preset of the bundle or an ε; None: the bundle's default preset. One that does not protect the photo
             is warned of, once, on the logger ``securesplit.privacy``, and has the claim "none" in every result.
         budget: largest ε (at δ = 1e-5) of all that this device ever releases; None: no limit.
-        state: folder of the device's noise secret and ledger; None: the user's own.
+        state: folder of the device's secrets and ledger; None: the user's own.
         model: folder of the bundle; None: the one that comes with the package.
         timeout_s: seconds from a request's start until its answer is given up, 0.1 to 86,400.
         credentials: already loaded, instead of `certs`.

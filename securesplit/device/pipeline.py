@@ -8,7 +8,7 @@ is not thread-safe. One is read while the head is busy with another.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from securesplit import tracing
 from securesplit.config import check_budget, check_path
+from securesplit.device.encryption_key import EncryptionKey
 from securesplit.device.ledger import Ledger
 from securesplit.device.noise_key import load_secret
 from securesplit.device.options import ClientOptions
@@ -26,8 +27,10 @@ from securesplit.errors import BundleError
 from securesplit.forking import own_lock
 from securesplit.imaging import PhotoSource, photo_name
 from securesplit.model import Bundle, Preset
+from securesplit.privacy.release import from_grid
 from securesplit.results import Accuracy, Diagnosis, Interval, ModelInfo, PrivacyInfo, Refusal, Timing, Unlearned
 from securesplit.transport.answer import Answer
+from securesplit.transport.inquiry import EncryptedRelease
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,15 @@ class Trace:
 
     Attributes:
         pixels: as the head saw them, ``(side, side, 3) uint8``.
-        release: the integers that left the device.
+        release: the integers of the preset's grid.
         wire: the request's frame as the wire carried it.
+        sent: what left the device: the release, or the bytes of the ciphertext that holds it.
     """
 
     pixels: NDArray[np.uint8]
     release: NDArray[Any]
     wire: bytes
+    sent: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,26 @@ class PreparedRelease:
     started_s: float
     charge: Charge
     span: tracing.PhotoSpan
+
+
+@dataclass(frozen=True)
+class EncryptedGroup:
+    """Photos whose releases share a ciphertext.
+
+    Attributes:
+        photos: in their order.
+        release: what leaves the device for them.
+        ms: encrypting took.
+    """
+
+    photos: Sequence[PreparedRelease]
+    release: EncryptedRelease
+    ms: float
+
+    def charge(self) -> None:
+        """Write each of them down; raises as `Charge`."""
+        for photo in self.photos:
+            photo.charge()
 
 
 class Charge:
@@ -89,15 +114,19 @@ class Charge:
 
 
 class DiagnosisPipeline:
-    """A device's head, noise and ledger.
+    """A device's head, noise and ledger, and for the preset ``encrypted`` its key.
 
     Args:
         options: of the client.
 
+    Attributes:
+        is_encrypted: releases leave the device by `encrypt`.
+
     Raises:
         BundleError: the bundle cannot be read or has no such preset.
-        ConfigError: an argument makes no sense.
+        ConfigError: an argument makes no sense, or the extra of the preset is not installed.
         BudgetError: the ledger cannot be used.
+        CredentialError: a secret of this device cannot be used.
     """
 
     def __init__(self, options: ClientOptions) -> None:
@@ -107,6 +136,8 @@ class DiagnosisPipeline:
         opened = Bundle.load(None if options.model is None else check_path(options.model, "model"))
         self.identity = opened.identity
         self.releaser = Releaser(opened, load_secret(state), privacy=options.privacy)
+        self.is_encrypted = self.releaser.preset.spec.encrypted
+        self._key = EncryptionKey(state) if self.is_encrypted else None
         self._ledger = None if options.local else Ledger(state)
         if self._ledger is not None:
             self.releaser.check_secret(self._ledger)
@@ -142,8 +173,29 @@ class DiagnosisPipeline:
             return describe(self.releaser.preset.spec, None)
         return self.releaser.spend(ready, self._ledger, self._budget)
 
-    def conclude(self, prepared: PreparedRelease, answer: Answer) -> tuple[Diagnosis, Trace]:
+    def encrypt(self, photos: Sequence[PreparedRelease]) -> EncryptedGroup:
+        """Encrypt releases together, up to `messages.MAX_PHOTOS`; a second time gives another ciphertext.
+
+        Raises:
+            CredentialError: the evaluation keys, which are drawn at first use, cannot be written.
+        """
+        assert self._key is not None  # noqa: S101 - for presets that are encrypted only
+        started_s, spec = time.perf_counter(), self.releaser.preset.spec
+        with tracing.stage("encrypt"):
+            _ = self._key.evaluation.digest  # drawn here, in a thread that may take its time
+            ciphertext = self._key.encrypt(np.stack([from_grid(photo.ready.release, spec) for photo in photos]))
+        release = EncryptedRelease(self._key, len(photos), ciphertext)
+        return EncryptedGroup(photos, release, 1e3 * (time.perf_counter() - started_s))
+
+    def conclude(
+        self, prepared: PreparedRelease, answer: Answer, group: EncryptedGroup | None = None
+    ) -> tuple[Diagnosis, Trace]:
         """The diagnosis that an answer means.
+
+        Args:
+            prepared: what was asked.
+            answer: to it.
+            group: that it was encrypted in.
 
         Raises:
             BundleError: the bundle's calibration gives no probability for it.
@@ -168,14 +220,15 @@ class DiagnosisPipeline:
             timing_ms=Timing(
                 load=ready.load_ms,
                 head=ready.head_ms,
-                privacy=ready.privacy_ms + charge.ms,
+                privacy=ready.privacy_ms + charge.ms + (0.0 if group is None else group.ms),
                 round_trip=answer.round_trip_ms,
                 tail=answer.tail_ms,
                 total=1e3 * (time.perf_counter() - prepared.started_s),
             ),
         )
         prepared.span.end("answered", preset.spec.preset)
-        return diagnosis, Trace(ready.pixels, ready.release, answer.frame)
+        sent = ready.release if group is None else np.frombuffer(group.release.ciphertext, np.uint8)
+        return diagnosis, Trace(ready.pixels, ready.release, answer.frame, sent)
 
     def _read(self, ready: Release) -> tuple[Preset, Unlearned | None, Accuracy | None]:
         """How answers like this one are read, whether such photos were learned, and what the answers are worth.

@@ -15,6 +15,7 @@ from PIL import Image
 from securesplit.privacy.release import ReleaseSpec
 
 KEPT_SIDE = 96  # pixels, of the small picture in a history
+SHOWN_SIDE = 128  # bytes, of the part of a ciphertext that is drawn
 MOST_CELLS = 12  # values that are drawn beside the one that was sent
 
 
@@ -76,6 +77,12 @@ def cells(release: NDArray[Any], spec: ReleaseSpec) -> list[Cell]:
     if len(shown) > MOST_CELLS:
         return []
     return [Cell(each, each == value, lowest <= each <= highest) for each in shown]
+
+
+def grey(content: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The first bytes of a ciphertext as a square of greys, ``(SHOWN_SIDE, SHOWN_SIDE, 3) uint8``."""
+    square = content[: SHOWN_SIDE**2].reshape(SHOWN_SIDE, SHOWN_SIDE)
+    return np.repeat(square[..., None], 3, axis=2)
 
 
 def tiles(release: NDArray[Any]) -> NDArray[np.uint8]:

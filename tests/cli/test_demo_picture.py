@@ -13,6 +13,7 @@ from securesplit.cli.main import run
 from securesplit.device.release_step import Releaser
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
+from securesplit.model.encrypted_preset import release_spec
 from training.gate import textures
 
 PRESETS = ("certified", "8", "compact", "none")
@@ -91,3 +92,13 @@ def test_a_photo_that_would_be_refused_starts_no_worker(
     assert "refused" in said
     assert "--anyway" not in said, "demo has no such flag"
     assert not out.exists()
+
+
+def test_of_an_encrypted_release_the_ciphertext_is_drawn_and_no_number_in_it() -> None:
+    ciphertext = np.frombuffer(np.random.default_rng(1).bytes(177_216), np.uint8)
+    panel = demo_picture._release(ciphertext, release_spec())
+    assert panel.title == "What left: 177,216 bytes"
+    assert panel.caption == "preset encrypted: 256 numbers in a ciphertext\nthat this device alone can decrypt"
+    lines = panel.caption.splitlines()
+    assert all(ImageFont.load_default(demo_picture.SMALL).getlength(line) <= demo_picture.PANEL for line in lines)
+    assert np.asarray(panel.image.convert("L")).std() > 40

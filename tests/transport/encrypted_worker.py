@@ -20,6 +20,7 @@ from securesplit.encrypted.messages import CHUNK_BYTES, Answer, ChunkAnswer, Chu
 from securesplit.encrypted.tail import EncryptedTail
 from securesplit.transport.inquiry import EncryptedRelease
 from securesplit_testing.encryption import device_key, evaluation_keys, give_key, random_tail
+from securesplit_testing.serving import IDENTITY
 from tests.transport.test_senseless import posing
 
 PIECES = 6
@@ -74,9 +75,13 @@ class EncryptedWorker:
         requests: that came.
         on_chunk: called with each chunk's number; may raise `Silence`, pause, or give an answer of its own.
         on_request: likewise.
+
+    Args:
+        compute: ciphertext and number of photos -> answer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, compute: Callable[[bytes, int], bytes] | None = None) -> None:
+        self._compute = compute or _known_answer
         self.keys: dict[bytes, bytes] = {}
         self.partial: dict[bytes, bytes] = {}
         self.chunks: list[KeyChunk] = []
@@ -113,12 +118,16 @@ class EncryptedWorker:
             return own
         if request.digest not in self.keys:
             return Answer(Status.KEY_NEEDED)
-        assert request.ciphertext == ciphertext(request.photos)
-        return Answer(Status.ANSWERED, 1.5, answer(request.photos))
+        return Answer(Status.ANSWERED, 1.5, self._compute(request.ciphertext, request.photos))
+
+
+def _known_answer(asked: bytes, photos: int) -> bytes:
+    assert asked == ciphertext(photos)
+    return answer(photos)
 
 
 @contextlib.contextmanager
-def serving(worker: EncryptedWorker) -> Iterator[str]:
+def serving(worker: EncryptedWorker, identity: bytes = IDENTITY) -> Iterator[str]:
     """Its endpoint, for clients with the credentials of `tests.transport.test_forged`."""
 
     def reply(asked: Request) -> tuple[int, bytes]:
@@ -127,7 +136,7 @@ def serving(worker: EncryptedWorker) -> Iterator[str]:
         except Silence:
             return asked.ref + (1 << 40), b""  # an answer that nobody waits for
 
-    with posing(reply) as found:
+    with posing(reply, identity) as found:
         yield found.endpoint
 
 

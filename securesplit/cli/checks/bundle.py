@@ -48,6 +48,17 @@ def check_bundle(folder: Path | None, privacy: str | None = None) -> Iterator[Fi
         yield failure("bundle", error)
 
 
+def is_encrypted(folder: Path | None, privacy: str | None) -> bool:
+    """Whether that choice, or the bundle's default, is a preset that is encrypted; arguments as `check_bundle`."""
+    from securesplit.device.release_step import choose_preset
+    from securesplit.model import Bundle
+
+    try:
+        return choose_preset(Bundle.load(folder), privacy).spec.encrypted
+    except SecureSplitError:
+        return False
+
+
 def _head(bundle: Bundle) -> Finding:
     from securesplit.imaging.synthetic import draw_lesion
 
@@ -83,13 +94,15 @@ def _attack_decoder(bundle: Bundle) -> Finding:
 def synthetic_release(bundle: Bundle) -> NDArray[Any]:
     """The release of a synthetic lesion under the default preset, with noise under a secret made for it alone.
 
-    It concerns nobody, so it needs no place in the ledger and leaves the device's own secret alone.
+    It concerns nobody, so it needs no place in the ledger and leaves the device's own secret alone. In the place of a
+    preset that is encrypted stands the first that is not: a key made for it would cost the worker 37 MB.
     """
     from securesplit.imaging.synthetic import draw_lesion
     from securesplit.privacy.noise import NoiseSource
     from securesplit.privacy.release import release
 
-    spec, pixels = bundle.preset().spec, draw_lesion(SEED, bundle.manifest.side)
+    specs = [preset.spec for preset in (bundle.preset(), *bundle.presets.values())]
+    spec, pixels = next(spec for spec in specs if not spec.encrypted), draw_lesion(SEED, bundle.manifest.side)
     source = NoiseSource(secrets.token_bytes(32))
     embedding = bundle.open_head()(pixels)[spec.preset]
     return release(embedding, spec, source.sampler(pixels, bundle.identity, spec))

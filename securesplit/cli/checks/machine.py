@@ -1,4 +1,4 @@
-"""This machine: its clock, and the state folder of a device with its noise secret and ledger."""
+"""This machine: its clock, and the state folder of a device with its secrets and ledger."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib import metadata, util
 from pathlib import Path
 
 from securesplit.cli.checks import Finding, failure, ok, warning
+from securesplit.encrypted import seal
 from securesplit.errors import CredentialError, SecureSplitError
 from securesplit.text import counted
 
@@ -67,6 +69,31 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
         yield failure("noise secret", error)
     if (folder / LEDGER_FILE).exists():
         yield _ledger(folder)
+
+
+def check_encryption(folder: Path | None, *, wanted: bool) -> Finding:
+    """Whether the preset encrypted can be used here, and the device's key where there is one; none is drawn.
+
+    Args:
+        folder: the state folder; None for the user's own.
+        wanted: a diagnosis would use it.
+    """
+    from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE, EncryptionKey
+    from securesplit.user_folders import state_folder
+
+    if not wanted and util.find_spec("tenseal") is None:
+        return ok("encryption", "the preset encrypted needs pip install 'securesplit[encrypted]'")
+    try:
+        seal.library()
+        found, folder = f"TenSEAL {metadata.version('tenseal')}", folder or state_folder()
+        if not (folder / KEY_FILE).exists():
+            return ok("encryption", f"{found}; no key yet, the first encrypted diagnosis draws one")
+        EncryptionKey(folder)
+    except SecureSplitError as error:
+        return failure("encryption", error)
+    evaluation = folder / EVALUATION_FILE
+    size = f"{evaluation.stat().st_size / 1e6:.0f} MB of" if evaluation.exists() else "no"
+    return ok("encryption", f"{found}; a key for its owner alone, and {size} evaluation keys for workers")
 
 
 def check_confinement() -> Finding:

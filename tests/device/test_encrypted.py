@@ -1,0 +1,239 @@
+"""Photos under the preset ``encrypted`` through both clients and the commands, from pixels to what people read."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from securesplit import AsyncClient, Client, Diagnosis, PhotoError, Refusal
+from securesplit.cli import main
+from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE
+from securesplit.device.ledger import Ledger
+from securesplit.encrypted.messages import CIPHERTEXT_BYTES
+from securesplit.encrypted.tail import EncryptedTail
+from securesplit.errors import ConfigError, CredentialError, UnreachableError, WorkerError
+from securesplit.imaging.synthetic import draw_lesion
+from securesplit.model import Bundle
+from securesplit.wording import Words
+from securesplit_testing.encryption import encrypted_bundle, evaluation_keys
+from tests.transport.encrypted_worker import PIECES, EncryptedWorker, Silence, serving, small_key
+from tests.transport.test_forged import KEYS
+
+pytest.importorskip("tenseal", reason="TenSEAL is not installed")
+pytestmark = pytest.mark.skipif(encrypted_bundle() is None, reason="the default bundle has no preset encrypted")
+PHOTOS = 19
+
+
+@functools.cache
+def tail() -> EncryptedTail:
+    found = Bundle.load().open_encrypted_tail()
+    assert found is not None
+    return EncryptedTail(found)
+
+
+@pytest.fixture
+def worker() -> EncryptedWorker:
+    return EncryptedWorker(lambda ciphertext, photos: tail().answer(ciphertext, photos, evaluation_keys()))
+
+
+@pytest.fixture
+def endpoint(worker: EncryptedWorker) -> Iterator[str]:
+    with serving(worker, Bundle.load().identity) as found:
+        yield found
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    small_key(tmp_path / "state")
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def options(endpoint: str, state: Path) -> dict[str, Any]:
+    return {"connect": endpoint, "credentials": KEYS[1], "privacy": "encrypted", "state": state, "anyway": True}
+
+
+@functools.cache
+def pixels(seed: int) -> np.ndarray:
+    return draw_lesion(seed, 300)
+
+
+def expected(client: Any, photo: np.ndarray) -> float:
+    """What the bundle's tail makes of the release in the open."""
+    logit = client.releaser.bundle.open_measured_tail()("encrypted", client.releaser.release(photo).release[None])
+    return float(client.releaser.preset.calibration.probability(float(logit[0])))
+
+
+def test_one_photo(options: dict[str, Any], worker: EncryptedWorker, state: Path) -> None:
+    with Client(**options) as client:
+        found, trace = client.trace(pixels(1))
+        assert isinstance(found, Diagnosis)
+        assert found.malignant == pytest.approx(expected(client, pixels(1)), abs=1e-3)
+        assert client.trace(pixels(1))[1].sent.tolist() != trace.sent.tolist()  # type: ignore[union-attr]
+    assert trace is not None
+    assert (trace.sent.dtype, trace.sent.shape) == (np.uint8, (CIPHERTEXT_BYTES,))
+    assert trace.sent.tobytes() == worker.requests[-2].ciphertext
+    answer = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert answer["privacy"]["claim"] == "cryptographic"
+    assert answer["privacy"]["epsilon"] is None
+    assert answer["privacy"]["device"]["without_promise"] == 0
+    assert CIPHERTEXT_BYTES < answer["payload_bytes"] == len(trace.wire) < CIPHERTEXT_BYTES + 1000
+    assert 0 < answer["timing_ms"]["tail"] < answer["timing_ms"]["round_trip"] < answer["timing_ms"]["total"]
+    assert "The server learned nothing of this photo" in " ".join(Words.of(found).explanation)
+
+
+def test_an_encrypted_photo_spends_nothing_and_takes_nothing_back(options: dict[str, Any], state: Path) -> None:
+    with Client(**options, budget=1e-6) as client:
+        found = client.diagnose(pixels(1))
+    with Ledger(state) as ledger:
+        total = ledger.totals()[-1]
+    assert isinstance(found, Diagnosis)
+    assert (total.unbounded, total.loss.epsilon()) == (0, 0.0)
+
+
+def test_many_share_ciphertexts_and_errors_stay_their_own(
+    options: dict[str, Any], worker: EncryptedWorker, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no photo")
+    photos: list[Any] = [pixels(seed) for seed in range(PHOTOS)]
+    photos[3], photos[5] = tmp_path / "broken.png", np.zeros((300, 300, 3), np.uint8)
+    options["anyway"] = False
+    with Client(**options) as client:
+        found = list(client.diagnose_many(photos))
+        alone = {n: client.diagnose(photos[n]) for n in (0, 1, 17)}
+        sizes = [request.photos for request in worker.requests if request.digest in worker.keys][1:]
+    assert [photo is asked for (photo, _), asked in zip(found, photos, strict=True)] == PHOTOS * [True]
+    outcomes = [outcome for _, outcome in found]
+    assert isinstance(outcomes[3], PhotoError)
+    assert isinstance(outcomes[5], Refusal)
+    answered = [outcome for outcome in outcomes if isinstance(outcome, Diagnosis)]
+    refused = PHOTOS - len(answered)
+    assert sum(sizes[:3]) == len(answered) > 10
+    assert sizes[0] == 1
+    assert max(sizes) >= 16 - refused
+    for n, diagnosis in alone.items():
+        if isinstance(diagnosis, Diagnosis):
+            assert outcomes[n].malignant == pytest.approx(diagnosis.malignant, abs=1e-3)  # type: ignore[union-attr]
+    group = [outcome.payload_bytes for outcome in outcomes[1:17] if isinstance(outcome, Diagnosis)]
+    assert sum(group) == answered[0].payload_bytes
+    assert len(worker.chunks) == PIECES
+
+
+def test_a_worker_that_fails_a_group_fails_its_photos(options: dict[str, Any], worker: EncryptedWorker) -> None:
+    worker.on_request = lambda number: b"" if number == 3 else None
+    with Client(**options) as client:
+        outcomes = [outcome for _, outcome in client.diagnose_many([pixels(seed) for seed in range(4)])]
+    assert [type(outcome) for outcome in outcomes] == [Diagnosis, *3 * [WorkerError]]
+
+
+def test_async_photos_at_once(options: dict[str, Any], worker: EncryptedWorker) -> None:
+    async def scenario() -> None:
+        async with AsyncClient(**options) as client:
+            asked = [asyncio.create_task(client.diagnose(pixels(seed))) for seed in range(5)]
+            asked.pop().cancel()
+            for seed, found in enumerate(await asyncio.gather(*asked)):
+                assert isinstance(found, Diagnosis)
+                assert found.malignant == pytest.approx(expected(client, pixels(seed)), abs=1e-3)
+
+    asyncio.run(scenario())
+    assert len(worker.chunks) == PIECES
+
+
+def test_threads_at_once(options: dict[str, Any], worker: EncryptedWorker) -> None:
+    found: list[Any] = []
+    with Client(**options) as client:
+        threads = [threading.Thread(target=lambda: found.append(client.diagnose(pixels(1)))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [one.malignant for one in found] == pytest.approx(4 * [expected(client, pixels(1))], abs=1e-3)
+    assert len(worker.chunks) == PIECES
+
+
+def test_nothing_is_read_where_the_key_cannot_be_used(
+    options: dict[str, Any], state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (state / KEY_FILE).chmod(0o640)
+    with pytest.raises(CredentialError, match="read by others"):
+        Client(**options)
+    monkeypatch.setitem(__import__("sys").modules, "tenseal", None)
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ConfigError, match="TenSEAL"):
+            kind(**options | {"state": state.parent / "other"})
+
+
+def test_no_worker_that_answers_is_no_answer(options: dict[str, Any], worker: EncryptedWorker) -> None:
+    def silent(_number: int) -> None:
+        raise Silence
+
+    worker.on_request = silent
+    with Client(**options, timeout_s=0.5) as client, pytest.raises(UnreachableError):
+        client.diagnose(pixels(1))
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(state: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    def command(*arguments: object) -> tuple[int, str, str]:
+        code = main.run([*map(str, arguments), "--state", str(state)])
+        return code, *capsys.readouterr()
+
+    return command
+
+
+def test_release_writes_the_ciphertext_and_only_that(run: Run, draw_photo: Any, tmp_path: Path, state: Path) -> None:
+    photo, out = draw_photo(1), tmp_path / "out.npz"
+    asked = ("release", photo, "--out", out, "--privacy", "encrypted", "--anyway")
+    code, said, _ = run(*asked)
+    assert (code, "uint8 (177216,), preset encrypted" in said) == (0, True)
+    with np.load(out) as first:
+        assert sorted(first.files) == ["photo", "release"]
+        assert (first["release"].dtype, first["release"].shape) == (np.uint8, (1, CIPHERTEXT_BYTES))
+        ciphertext = first["release"]
+    run(*asked)
+    with np.load(out) as again:
+        assert (again["release"] != ciphertext).mean() > 0.99
+    assert run(*asked, "--without-noise")[0] == 0
+    with np.load(out) as inside:
+        assert (inside["release"].dtype, inside["release"].shape) == (np.int16, (1, 256))
+    code, _, said = run(*asked, "--rebuilt")
+    assert (code, "what leaves is a ciphertext" in said) == (2, True)
+    (state / EVALUATION_FILE).unlink()
+    run(*asked)
+    assert not (state / EVALUATION_FILE).exists(), "they are for workers, and none was asked"
+
+
+def test_doctor_says_what_there_is(run: Run, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def line() -> str:
+        return next(line for line in run("doctor")[1].splitlines() if " encryption: " in line)
+
+    assert "a key for its owner alone" in line()
+    (state / KEY_FILE).write_bytes(b"damaged")
+    assert line().startswith("error")
+    (state / KEY_FILE).unlink()
+    assert "no key yet" in line()
+    assert not (state / KEY_FILE).exists(), "it changes nothing"
+    monkeypatch.setitem(__import__("sys").modules, "tenseal", None)
+    monkeypatch.setenv("SECURESPLIT_PRIVACY", "encrypted")
+    assert "needs TenSEAL" in line()
+
+
+def test_the_ledger_s_command_counts_it_as_nothing_spent(options: dict[str, Any], run: Run) -> None:
+    with Client(**options) as client:
+        client.diagnose(pixels(1))
+    found = json.loads(run("ledger", "--format", "json", "--budget", "1")[1])
+    assert found["total"]["without_promise"] == 0
+    assert found["total"]["epsilon"] in (None, 0.0)
+    assert found["releases_left"] is None
+    assert "nothing was spent yet" in run("ledger", "--budget", "1")[1]
