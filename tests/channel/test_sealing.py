@@ -87,7 +87,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> set[tuple[bytes, int]]:
 ACTIONS = ("seal", "retry", "fail", "restart", "lost", "reply", "rekey", "reload", "idle")
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=80))
 def test_a_nonce_never_repeats_over_retries_failures_and_restarts(
     used: set[tuple[bytes, int]], actions: list[str]

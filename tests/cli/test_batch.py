@@ -20,16 +20,13 @@ from typing import Any
 import pytest
 
 from securesplit import i18n, text
-from securesplit.atomic import create_once
 from securesplit.cli import json_csv
 from securesplit.cli.answers_file import AnswersFile, Query
 from securesplit.cli.main import run
 from securesplit.cli.progress import Tally
 from securesplit.device.ledger import Ledger
-from securesplit.device.noise_key import SECRET_FILE
 from securesplit.errors import ConfigError, PhotoError
 from securesplit.model import Bundle
-from securesplit.privacy.noise import SECRET_BYTES
 from securesplit.results import Refusal, error_to_json
 from tests.test_wording import ANSWER
 
@@ -191,7 +188,7 @@ def test_a_killed_batch_goes_on_where_it_was(draw_photo: Draw, tmp_path: Path) -
     photos = tmp_path / "photos"
     photos.mkdir()
     drawn = draw_photo(1)
-    for number in range(24):
+    for number in range(40):
         shutil.copy(drawn, photos / f"{number:02}.png")
     out = tmp_path / "answers.jsonl"
     command = [
@@ -206,17 +203,17 @@ def test_a_killed_batch_goes_on_where_it_was(draw_photo: Draw, tmp_path: Path) -
         str(photos),
     ]
     said = interrupted_after(3, command, out, signal.SIGINT, 130)
-    assert re.search(r"^24 photos: \d+ answered", said, re.MULTILINE)
+    assert re.search(r"^40 photos: \d+ answered", said, re.MULTILINE)
     assert said.endswith("hint: the same command with --resume continues from here\nerror: interrupted\n")
     interrupted_after(8, command, out, signal.SIGKILL, -signal.SIGKILL)
     before = out.read_bytes().count(b"\n")
-    assert 8 <= before < 24
+    assert 8 <= before < 40
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     names = [json.loads(line)["photo"] for line in out.read_text().splitlines()]
-    assert names == [str(photos / f"{number:02}.png") for number in range(24)], "each once, in order"
-    assert f"{24 - before} answered" in done.stderr
+    assert names == [str(photos / f"{number:02}.png") for number in range(40)], "each once, in order"
+    assert f"{40 - before} answered" in done.stderr
     assert f"{before} answered before" in done.stderr
     drawn.touch()
     shutil.copystat(drawn, photos / "07.png")
@@ -243,14 +240,6 @@ def on_a_terminal(arguments: list[str], **environment: str) -> str:
     os.close(ours)
     assert process.wait() == 0
     return shown.decode()
-
-
-@pytest.fixture
-def known_noise() -> None:
-    """A noise secret under which the photos of seeds 1 to 3 keep their levels; by chance a few have another risk."""
-    state = Path(os.environ["SECURESPLIT_STATE"])
-    state.mkdir(mode=0o700)
-    create_once(state / SECRET_FILE, bytes(SECRET_BYTES))
 
 
 @pytest.mark.usefixtures("known_noise")

@@ -61,6 +61,7 @@ def test_json_is_the_contract(worker: Worker, securesplit: Command, draw_photo: 
     assert ("warning: preset" in done.stderr) == (not noisy)
 
 
+@pytest.mark.usefixtures("known_noise")
 def test_epsilon_explains_itself_and_hides_a_chance_label(
     worker: Worker, securesplit: Command, draw_photo: DrawPhoto
 ) -> None:
