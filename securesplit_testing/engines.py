@@ -16,10 +16,11 @@ DEADLY, HANGING, RAISING, NAN, BABBLING = -1, -2, -3, -4, -5
 
 
 class Sum:
-    """Adds up each release, after a pause."""
+    """Adds up each release, after a pause; loading it takes `load_s`."""
 
-    def __init__(self, pause_s: float = 0.0) -> None:
+    def __init__(self, pause_s: float = 0.0, load_s: float = 0.0) -> None:
         self._pause_s = pause_s
+        time.sleep(load_s)
 
     def warm_up(self) -> None:
         """Nothing to warm up."""

@@ -29,7 +29,6 @@ def test_continuous_integration_runs_the_make_commands() -> None:
     assert all(command.strip() in steps for command in MAKE)
 
 
-@pytest.mark.timeout(180)
 def test_every_other_command_runs_as_printed(
     tmp_path: Path, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ class Worker:
     ready_line: str
 
 
-def run_command(*arguments: object, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: object, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
     """Run ``securesplit`` in a process of its own."""
     command = [sys.executable, "-m", "securesplit", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)

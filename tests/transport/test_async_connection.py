@@ -19,6 +19,7 @@ from securesplit.transport.async_connection import AsyncConnection
 from securesplit.transport.connection import Timeouts
 from securesplit_testing.engines import RAISING
 from securesplit_testing.serving import IDENTITY, Running, now, release, running, serve_engine
+from securesplit_testing.timing import took_less_than
 
 KEYS = keystore.ephemeral(now())
 CLIENT = KEYS[1]
@@ -62,16 +63,16 @@ def test_many_requests_share_a_session_and_keep_their_answers() -> None:
 
 
 def test_requests_are_really_side_by_side() -> None:
-    """Eight requests of 0.2 s each on four tails: one after the other would take 1.6 s."""
+    """Eight requests of 0.5 s each on four tails: one after the other would take 4 s."""
 
     async def scenario(worker: Running) -> None:
         async with connect(worker) as connection:
             await ask(connection, 1)
             start = time.monotonic()
             await asyncio.gather(*(ask(connection, n) for n in range(8)))
-            assert time.monotonic() - start < 1.2
+            took_less_than(3.0, start)
 
-    with running(serve_engine("Sum", pause_s=0.2), keys=KEYS, workers=4, max_batch=1) as worker:
+    with running(serve_engine("Sum", pause_s=0.5), keys=KEYS, workers=4, max_batch=1) as worker:
         run(scenario(worker))
 
 
@@ -204,7 +205,9 @@ def test_the_next_endpoint_is_asked_where_one_does_not_answer(free_port: Callabl
         async with AsyncConnection(endpoints, CLIENT, IDENTITY) as connection:
             assert await asyncio.gather(*(ask(connection, n) for n in range(10))) == list(range(10))
             assert connection._selector.current == 1
-            assert (await connection.request(release(4))).round_trip_ms < 1_000, "it stays with the one that works"
+            start = time.monotonic()
+            assert await ask(connection, 4) == 4
+            took_less_than(1.0, start, "it stays with the one that works")
 
     with running(keys=KEYS) as worker:
         run(scenario(worker))
@@ -225,7 +228,7 @@ def test_nothing_listening_is_noticed_within_seconds(free_port: Callable[[], int
         async with AsyncConnection([f"tcp://127.0.0.1:{free_port()}"], CLIENT, IDENTITY) as connection:
             start = time.monotonic()
             errors = await asyncio.gather(*(ask(connection, n) for n in range(5)), return_exceptions=True)
-            assert time.monotonic() - start < 6.0
+            took_less_than(6.0, start)
             assert all(isinstance(error, UnreachableError) for error in errors), errors
             assert "nothing listens there" in str(errors[0])
 
@@ -241,7 +244,7 @@ def test_a_silent_peer_costs_the_deadline_and_no_more() -> None:
                 start = time.monotonic()
                 with pytest.raises(UnreachableError, match="no answer came"):
                     await ask(connection, 1)
-                assert time.monotonic() - start < 3.0
+                took_less_than(3.0, start)
 
     run(scenario())
 
@@ -266,7 +269,7 @@ def test_refused_identities_are_final_for_all_who_wait() -> None:
                 start = time.monotonic()
                 errors = await asyncio.gather(*(ask(connection, n) for n in range(5)), return_exceptions=True)
                 assert all(isinstance(error, TrustError) and word in error.message for error in errors), errors
-                assert time.monotonic() - start < 3.0
+                took_less_than(3.0, start)
 
     with running(keys=KEYS) as worker:
         run(scenario(worker))

@@ -19,6 +19,7 @@ from securesplit.pki import keystore
 from securesplit.transport.connection import Connection, Timeouts
 from securesplit_testing.engines import RAISING
 from securesplit_testing.serving import IDENTITY, now, release, running, serve_engine
+from securesplit_testing.timing import took_less_than
 
 KEYS = keystore.ephemeral(now())
 CLIENT = KEYS[1]
@@ -73,7 +74,7 @@ def test_nothing_listening_is_noticed_within_seconds(free_port: Callable[[], int
     with Connection([endpoint], CLIENT, IDENTITY) as connection:
         with pytest.raises(UnreachableError, match="nothing listens there") as caught:
             connection.request(release(1))
-    assert time.monotonic() - start < 4.0
+    took_less_than(4.0, start)
     assert f"tail-worker --bind {endpoint}" in caught.value.hint
 
 
@@ -96,7 +97,7 @@ def test_a_silent_peer_costs_the_deadline_and_no_more() -> None:
             start = time.monotonic()
             with pytest.raises(UnreachableError, match="no answer came"):
                 connection.request(release(1))
-        assert time.monotonic() - start < 3.0
+        took_less_than(3.0, start)
 
 
 def test_a_worker_that_is_started_a_little_late_is_found(free_port: Callable[[], int]) -> None:
@@ -113,7 +114,9 @@ def test_the_next_endpoint_is_asked_where_one_does_not_answer(free_port: Callabl
         endpoints = [f"tcp://127.0.0.1:{free_port()}", worker.front.endpoint]
         with Connection(endpoints, CLIENT, IDENTITY) as connection:
             assert connection.request(release(3)).logit == 3
-            assert connection.request(release(4)).round_trip_ms < 500, "it stays with the one that works"
+            start = time.monotonic()
+            assert connection.request(release(4)).logit == 4
+            took_less_than(0.5, start, "it stays with the one that works")
 
 
 def test_a_name_with_several_addresses_is_tried_at_each() -> None:
@@ -142,11 +145,11 @@ def test_a_worker_that_dies_is_retried_until_the_deadline() -> None:
             worker.stop()
             with pytest.raises(UnreachableError, match=r"within [23] s"):
                 asked.result(20)
-            assert time.monotonic() - start < 5.0
+            took_less_than(5.0, start)
             start = time.monotonic()
             with pytest.raises(UnreachableError):
                 connection.request(release(2))
-            assert time.monotonic() - start < 2.0, "the next photo does not wait as long"
+            took_less_than(2.0, start, "the next photo does not wait as long")
 
 
 def test_a_failed_computation_leaves_the_next_request_fine() -> None:
@@ -178,7 +181,7 @@ def test_refused_identities_are_final() -> None:
                 with pytest.raises(TrustError, match=word) as caught:
                     connection.request(release(1))
             assert caught.value.hint
-            assert time.monotonic() - start < 2.0
+            took_less_than(2.0, start)
 
 
 def test_a_server_certificate_that_has_expired_is_final() -> None:
@@ -203,7 +206,7 @@ def test_rekeying_between_requests_loses_none(monkeypatch: pytest.MonkeyPatch, l
     with running() as worker, worker.connect() as connection:
         start, n = time.monotonic(), 0
         while n < 100 or worker.front._channel.session_count < 4:
-            assert time.monotonic() - start < 20, "handshakes take as long as they take, and then there are four"
+            took_less_than(20, start, "handshakes take as long as they take, and then there are four")
             assert connection.request(release(n % 100)).logit == n % 100
             n += 1
 

@@ -20,6 +20,7 @@ from securesplit.transport.async_connection import AsyncConnection
 from securesplit.transport.connection import Connection, Timeouts
 from securesplit.transport.endpoint import Endpoint
 from securesplit_testing.serving import IDENTITY, Running, release, running, serve_engine
+from securesplit_testing.timing import took_less_than
 from tests.transport.middleman import err, middleman
 from tests.transport.test_forged import CLIENT, CLIENTS, FORGERIES, KEYS, TIMEOUTS
 
@@ -62,7 +63,7 @@ def test_a_signal_within_a_request_leaves_the_connection_whole(worker: Running, 
             timer.join()
             start = time.monotonic()
             assert connection.request(release(7)).logit == 7
-            assert time.monotonic() - start < 3.0
+            took_less_than(3.0, start)
         connection.close()
     finally:
         signal.signal(signal.SIGUSR1, before)
@@ -115,10 +116,10 @@ def test_a_socket_left_by_a_signal_does_not_delay_exit(worker: Running) -> None:
     context._rm_socket(left)
     start = time.monotonic()
     connection.close()
-    assert time.monotonic() - start < 5.0
+    took_less_than(5.0, start)
     left.close()
     while not context.closed:
-        assert time.monotonic() - start < 20.0, "its threads end with the socket"
+        took_less_than(20.0, start, "its threads end with the socket")
         time.sleep(0.01)
 
 
@@ -130,7 +131,7 @@ def test_threads_wait_no_longer_than_their_own_timeout() -> None:
             start = time.monotonic()
             asked = [threads.submit(connection.request, release(n)) for n in range(6)]
             assert all(isinstance(one.exception(), UnreachableError) for one in asked)
-            assert time.monotonic() - start < 3.0
+            took_less_than(3.0, start)
 
 
 @pytest.mark.parametrize("ask", CLIENTS)
@@ -180,7 +181,7 @@ def test_new_credentials_within_a_handshake_block_nobody(worker: Running) -> Non
                 await asyncio.sleep(0.0005 * turn)
                 connection.renew(CLIENT)
                 waiting += [asyncio.create_task(connection.request(release(n))) for n in range(4, 8)]
-                async with asyncio.timeout(5.0):
+                async with asyncio.timeout(20.0):
                     assert [found.logit for found in await asyncio.gather(*waiting)] == list(range(8))
 
     asyncio.run(scenario())
@@ -208,7 +209,7 @@ def test_one_absent_address_is_one_failure_however_many_wait(
             start = time.monotonic()
             answers = await asyncio.gather(*(connection.request(release(n)) for n in range(8)))
             assert [one.logit for one in answers] == list(range(8))
-            assert time.monotonic() - start < 1.0
+            took_less_than(1.0, start)
 
     asyncio.run(scenario())
 

@@ -19,6 +19,7 @@ from securesplit.worker.cores import usable_cores
 from securesplit.worker.settings import parse_workers
 from securesplit_testing.health import metrics
 from securesplit_testing.serving import IDENTITY, Process, now, process, release, wait_until
+from securesplit_testing.timing import took_less_than
 
 
 @contextlib.contextmanager
@@ -39,7 +40,7 @@ def test_a_signal_finishes_what_was_accepted_and_ends_it_cleanly(certs: Path, nu
         tails = worker.tails()
         worker.signal(number)
         assert asked.result(10).logit == 6
-        assert worker.wait(10) == 0
+        assert worker.wait() == 0
         assert tails
         assert not any(Path(f"/proc/{pid}").exists() for pid in tails)
         assert not [line for line in worker.log if "Traceback" in line]
@@ -49,8 +50,8 @@ def test_an_idle_worker_ends_at_once(certs: Path) -> None:
     with process(certs, workers=2) as worker:
         start = time.monotonic()
         worker.signal(signal.SIGTERM)
-        assert worker.wait(5) == 0
-        assert time.monotonic() - start < 5.0, "a quarter of what a drain may take"
+        assert worker.wait() == 0
+        took_less_than(5.0, start, "a quarter of what a drain may take")
 
 
 def test_a_second_signal_does_not_wait(certs: Path) -> None:
@@ -63,8 +64,8 @@ def test_a_second_signal_does_not_wait(certs: Path) -> None:
             time.sleep(0.3)
             start = time.monotonic()
             worker.signal(signal.SIGTERM)
-            assert worker.wait(5) == 0
-            assert time.monotonic() - start < 2.0
+            assert worker.wait() == 0
+            took_less_than(2.0, start)
             with pytest.raises(UnreachableError):
                 asked.result(10)
 
@@ -75,7 +76,7 @@ def test_even_stopped_tails_do_not_outlive_a_killed_front(certs: Path) -> None:
         assert len(tails) == 2
         os.kill(tails[0], signal.SIGSTOP)
         worker.signal(signal.SIGKILL)
-        wait_until(lambda: not any(_alive(pid) for pid in tails), 5.0)
+        wait_until(lambda: not any(_alive(pid) for pid in tails))
 
 
 def test_signals_for_the_whole_group_are_for_the_front(certs: Path) -> None:
@@ -102,8 +103,8 @@ def test_sighup_revokes_an_open_session_within_a_second(certs: Path) -> None:
     with one_of_two_revoked(certs) as (worker, device, other):
         start = time.monotonic()
         worker.signal(signal.SIGHUP)
-        wait_until(lambda: any("certificates reloaded" in line for line in worker.log), 5.0)
-        assert time.monotonic() - start < 1.0
+        wait_until(lambda: any("certificates reloaded" in line for line in worker.log))
+        took_less_than(1.0, start)
         with pytest.raises(TrustError, match="revoked"):
             device.request(release(3))
         assert other.request(release(4)).logit == 4
@@ -112,10 +113,10 @@ def test_sighup_revokes_an_open_session_within_a_second(certs: Path) -> None:
 def test_a_revocation_takes_effect_within_a_second(certs: Path) -> None:
     with one_of_two_revoked(certs) as (worker, device, other):
         start = time.monotonic()
-        wait_until(lambda: _is_refused(device, "revoked"), 5.0)
-        assert time.monotonic() - start < 1.0
+        wait_until(lambda: _is_refused(device, "revoked"))
+        took_less_than(1.0, start)
         assert other.request(release(4)).logit == 4
-        wait_until(lambda: any("certificates reloaded" in line for line in worker.log), 5.0)
+        wait_until(lambda: any("certificates reloaded" in line for line in worker.log))
         assert sum("certificates reloaded" in line for line in worker.log) == 1
 
 
@@ -124,7 +125,7 @@ def test_a_new_device_and_a_renewed_certificate_need_no_signal(certs: Path) -> N
         assert device.request(release(1)).logit == 1
         issuing.create(certs, clients=["third"], days=1, now=now())
         issuing.renew(certs, days=1, now=now())
-        wait_until(lambda: any("certificates reloaded" in line for line in worker.log), 5.0)
+        wait_until(lambda: any("certificates reloaded" in line for line in worker.log))
         with connect(worker, certs, "third") as third:
             assert third.request(release(2)).logit == 2
         assert device.request(release(3)).logit == 3, "the session with the certificate before goes on"
@@ -139,25 +140,25 @@ def test_half_written_files_leave_the_old_ones_in_force(certs: Path) -> None:
         whole = (certs / "crl.pem").read_bytes()
         (certs / "crl.pem").write_bytes(whole[: len(whole) // 2])
         (certs / "allowed-clients.txt").rename(certs / "elsewhere")
-        wait_until(lambda: any("not reloaded, the old ones stay" in line for line in worker.log), 5.0)
+        wait_until(lambda: any("not reloaded, the old ones stay" in line for line in worker.log))
         with Connection([worker.endpoint], newcomer, IDENTITY) as connection:
             assert connection.request(release(2)).logit == 2
         (certs / "crl.pem").write_bytes(whole)
         (certs / "elsewhere").rename(certs / "allowed-clients.txt")
-        wait_until(lambda: any("certificates reloaded" in line for line in worker.log), 5.0)
+        wait_until(lambda: any("certificates reloaded" in line for line in worker.log))
         assert device.request(release(3)).logit == 3
         assert sum("not reloaded" in line for line in worker.log) == 1
 
 
 def test_a_worker_whose_tails_cannot_start_says_so_and_ends(certs: Path) -> None:
     with process(certs, "broken") as worker:
-        assert worker.wait(10) == 9
+        assert worker.wait() == 9
         assert worker.log[-2:] == ["error: tail.tflite was altered", "hint: fetch the bundle again"]
 
 
 def test_a_worker_without_certificates_says_so_and_ends(tmp_path: Path) -> None:
     with process(tmp_path / "nothing") as worker:
-        assert worker.wait(10) == 5
+        assert worker.wait() == 5
         assert any(line.startswith("hint: ") and "keygen" in line for line in worker.log)
 
 

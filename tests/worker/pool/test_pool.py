@@ -21,6 +21,7 @@ from securesplit.worker.pool import Pool
 from securesplit.worker.settings import PoolSettings
 from securesplit_testing.engines import BABBLING, DEADLY, HANGING, NAN, RAISING
 from securesplit_testing.serving import release, serve_engine, wait_until
+from securesplit_testing.timing import took_less_than
 
 
 class Driver:
@@ -84,7 +85,7 @@ def test_batches_form_from_what_waits(drive: Callable[..., Driver], tmp_path: Pa
     start = time.monotonic()
     jobs = [driver.submit(n) for n in range(16)]
     driver.statuses(*jobs)
-    assert time.monotonic() - start < 16 * 0.2 / 2, "two batches of eight, not sixteen of one"
+    took_less_than(16 * 0.2 / 2, start, "two batches of eight, not sixteen of one")
 
 
 def test_a_dead_tail_is_replaced_and_its_jobs_done_by_others(drive: Callable[..., Driver]) -> None:
@@ -221,7 +222,7 @@ def test_a_batch_for_a_stopped_tail_blocks_no_other(drive: Callable[..., Driver]
     os.kill(driver.pool.pids[0], signal.SIGSTOP)
     start = time.monotonic()
     driver.until(lambda: driver.pool.waiting == 0)
-    assert time.monotonic() - start < 5
+    took_less_than(5, start)
     os.kill(driver.pool.pids[0], signal.SIGCONT)
     assert set(driver.statuses(*jobs)) == {JobStatus.DONE}
     assert driver.pool.deaths == 0
