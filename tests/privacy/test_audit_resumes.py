@@ -26,13 +26,13 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory):
-    """``command(out)``: a quick audit of `certified` on a user's own folder of 100 small photos."""
+    """``command(out)``: a tiny audit of `certified` on a user's own folder of 100 small photos."""
     folder = tmp_path_factory.mktemp("photos")
     for i in range(100):
         where = folder / ("malignant" if i % 4 == 0 else "benign")
         where.mkdir(exist_ok=True)
         Image.fromarray(draw_lesion(i, 60)).save(where / f"{i:03}.png")
-    base = [sys.executable, "-m", "securesplit", "audit", "--data", str(folder), "--privacy", "certified"]
+    base = [sys.executable, "-m", "tests.privacy.tiny_audit", "audit", "--data", str(folder), "--privacy", "certified"]
     return lambda out: [*base, "--minutes", "60", "--format", "json", "--out", str(out)]
 
 
