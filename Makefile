@@ -40,7 +40,7 @@ docs: $(VENV)/.docs  ## the documents as a site with an API reference, under bui
 	$(BIN)/python docs/check_site.py build/site
 
 test: $(VENV)/.dev  ## the test suite; real photos are used where SECURESPLIT_DATA or ../shared/data is there
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests
 
 # What takes long, kills processes or drives a browser is left out; TESTS may name any part of the suite instead.
 TESTS ?= tests -m "not slow and not faults and not browser" --ignore tests/training --ignore tests/interop

@@ -1,0 +1,98 @@
+"""``make test`` runs every test, on one core or on several, and tells whether one of them failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import __main__ as suite
+
+pytest.importorskip("xdist")
+pytest.importorskip("pytest_rerunfailures")
+ALONE, SHARED = suite.ALONE[0], "quick"
+FOLDERS = [*suite.ALONE, *suite.FIRST, SHARED]
+SLOW_ONCE = "if len(log.read_text().splitlines()) == 1:\n        raise TooSlowError('a stall')"
+TEST = """
+import os, pathlib
+from securesplit_testing.timing import TooSlowError
+
+def test_it():
+    log = pathlib.Path({log!r})
+    with log.open("a") as stream:
+        print(os.environ.get("PYTEST_XDIST_WORKER", "alone"), os.environ["TEST_MINUTES"], file=stream)
+    {body}
+"""
+
+
+class Suite:
+    """A suite of one test a folder, each of which notes where it ran and how many minutes were left."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        for name in FOLDERS:
+            (folder / name).mkdir()
+            self.write(name, "pass")
+
+    def write(self, name: str, body: str) -> None:
+        """Let the test of a folder do this."""
+        text = TEST.format(log=str(self._folder / f"{name}.log"), body=body)
+        (self._folder / name / f"test_{name}.py").write_text(text)
+
+    def runs(self, name: str) -> list[tuple[str, float]]:
+        """For each run of a folder's test the process, and the minutes left."""
+        log = self._folder / f"{name}.log"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [(line.split()[0], float(line.split()[1])) for line in lines]
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    monkeypatch.setattr(suite, "TESTS", tmp_path)
+    monkeypatch.setattr(suite, "usable_cores", lambda: 2)
+    monkeypatch.setenv("TEST_MINUTES", "5")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # of the process that runs this one
+    return Suite(tmp_path)
+
+
+def test_every_folder_is_in_one_part() -> None:
+    found = sorted({path.relative_to(suite.TESTS).parts[0] for path in suite.TESTS.rglob("test_*.py")})
+    assert found == sorted([*suite.ALONE, *suite.FIRST, *suite._others()])
+
+
+def test_on_two_cores_two_processes_share_what_need_not_run_alone(small: Suite) -> None:
+    small.write(ALONE, SLOW_ONCE)
+    assert suite.main(["-q"]) == 0
+    ran = {name: [process for process, _ in small.runs(name)] for name in FOLDERS}
+    assert ran.pop(ALONE) == ["alone", "alone"], "a second try, since a limit of time ended the first"
+    assert [ran.pop(name) for name in suite.ALONE[1:]] == [["alone"]] * (len(suite.ALONE) - 1)
+    assert {process for (process,) in ran.values()} == {"gw0", "gw1"}
+    assert small.runs(SHARED)[0][1] < small.runs(ALONE)[0][1] <= 5, "the minutes count for both parts"
+
+
+@pytest.mark.parametrize(
+    ("codes", "options", "expected"),
+    [
+        ([0, 0], [], 0),
+        ([1, 0], [], 1),
+        ([0, 1], [], 1),
+        ([1, 4], [], 1),
+        ([1], ["-x"], 1),
+        ([0, 2], ["-x"], 2),
+        ([2], [], 2),
+    ],
+)
+def test_a_failure_in_either_part_counts(
+    monkeypatch: pytest.MonkeyPatch, codes: list[int], options: list[str], expected: int
+) -> None:
+    parts = iter(codes)
+    monkeypatch.setattr(suite, "usable_cores", lambda: 2)
+    monkeypatch.setattr(suite, "_pytest", lambda *_: next(parts))
+    assert suite.main(options) == expected
+    assert not list(parts), "it ends early only where it was asked to, or was interrupted"
+
+
+def test_on_one_core_one_process_runs_all(small: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "usable_cores", lambda: 1)
+    assert suite.main(["-q"]) == 0
+    assert [process for name in FOLDERS for process, _ in small.runs(name)] == ["alone"] * len(FOLDERS)
