@@ -54,6 +54,10 @@ class Counters:
         tail_starts: processes.
         tail_deaths: processes, by what they did: ``died``, ``hung``.
         reloads: of the certificates: ``done``, ``failed``.
+        encrypted: requests of the preset ``encrypted``: ``answered``, ``key-needed``, ``refused``.
+        key_uploads: of evaluation keys: ``done``, ``refused``, ``abandoned``.
+        key_bytes: of evaluation keys that were received and kept.
+        key_evictions: evaluation keys that made room for others.
         connection_drops: times that all connections were dropped to save descriptors or memory.
         busy_s: seconds that the front's loop worked, all else it waited.
         turned_at: when the loop last came round, by the front's clock.
@@ -73,6 +77,10 @@ class Counters:
         self.tail_starts = 0
         self.tail_deaths: Counter[str] = Counter(died=0, hung=0)
         self.reloads: Counter[str] = Counter(done=0, failed=0)
+        self.encrypted: Counter[str] = Counter({"answered": 0, "key-needed": 0, "refused": 0})
+        self.key_uploads: Counter[str] = Counter(done=0, refused=0, abandoned=0)
+        self.key_bytes = 0
+        self.key_evictions = 0
         self.connection_drops = 0
         self.busy_s = 0.0
         self.turned_at = 0.0
