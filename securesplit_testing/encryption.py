@@ -1,32 +1,18 @@
-"""One device's keys for the preset ``encrypted``, drawn once a process, and a tail of random weights."""
+"""One device's keys for the preset ``encrypted``, drawn once a process."""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
 
-import numpy as np
-
 from securesplit.device import encryption_key
 from securesplit.device.encryption_key import EncryptionKey
 from securesplit.encrypted.device import DeviceKey
-from securesplit.encrypted.layout import Layout
-from securesplit.encrypted.tail import EvaluationKeys, QuadraticTail
+from securesplit.encrypted.tail import EvaluationKeys
 from securesplit.model import Bundle
 from securesplit.model.encrypted_preset import PRESET
 from securesplit.user_folders import make_state_folder
-
-LAYOUT = Layout()
-
-
-def random_tail(seed: int = 0) -> QuadraticTail:
-    """A tail of the shipped layout, whose logits are about 1."""
-    rng = np.random.default_rng(seed)
-    first = rng.normal(size=(LAYOUT.hidden, LAYOUT.features)) / np.sqrt(LAYOUT.features)
-    _vectors, reached = LAYOUT.first_alone(first)
-    second = rng.normal(size=(LAYOUT.hidden, LAYOUT.hidden)) / np.sqrt(LAYOUT.hidden)
-    biases = [rng.normal(size=LAYOUT.hidden) * 0.1 for _ in range(2)]
-    return QuadraticTail(first * reached, biases[0], second, biases[1], rng.normal(size=LAYOUT.hidden) / 8, 0.3)
+from securesplit_testing.ciphertexts import LAYOUT
 
 
 @functools.cache

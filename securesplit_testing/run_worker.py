@@ -1,6 +1,7 @@
 """tail-worker with a small engine: ``python -m securesplit_testing.run_worker CERTS ENGINE BIND WORKERS [NAME=VALUE]``.
 
-The engine ``bundle`` is the real one: the default bundle's tail.
+The engine ``bundle`` is the real one: the default bundle's tail. With ``encrypted=yes`` the small ones take
+ciphertexts.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from securesplit.errors import SecureSplitError
 from securesplit.worker.served_model import ServedModel
 from securesplit.worker.service import Ready, serve_tail
 from securesplit.worker.settings import PoolSettings, WorkerSettings
+from securesplit_testing.ciphertexts import serve_encrypted
 from securesplit_testing.serving import serve_engine
 
 
@@ -29,6 +31,7 @@ def main(certs: str, engine: str, bind: str, workers: str, *options: str) -> int
         pin=bool(named.pop("pin", "")),
         confine=bool(named.pop("confine", "yes")),
     )
+    serve = serve_encrypted if named.pop("encrypted", "") else serve_engine
     form = named.pop("log_format", "text")
     shown = {
         "metrics": named.pop("metrics", None),
@@ -37,7 +40,7 @@ def main(certs: str, engine: str, bind: str, workers: str, *options: str) -> int
     chosen = {name: float(value) if name.endswith("_s") else value for name, value in named.items()}
     settings = WorkerSettings(bind, certs=Path(certs), workers=int(workers), pool=pool, **shown)
     try:
-        served = ServedModel.from_bundle(None) if engine == "bundle" else serve_engine(engine, **chosen)
+        served = ServedModel.from_bundle(None) if engine == "bundle" else serve(engine, **chosen)
         with logging_to_stderr("info", form):
             return serve_tail(served, settings, on_ready=announce)
     except SecureSplitError as error:

@@ -64,12 +64,14 @@ class Request:
         ref: the client's id of the request, the same on a retry.
         plaintext: the request.
         client: NAME of the client's certificate.
+        fingerprint: SHA-256 of that certificate, hex.
     """
 
     session: bytes
     ref: int
     plaintext: bytes = field(repr=False)
     client: str
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ class Reason(enum.IntEnum):
     NONE = 0
     ALERT = 1
     BUNDLE = 2
+    PRESET = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,7 @@ class ServerChannel:
         entry.move(ServerStep.FIN)
         session.state = entry.state
         self._sessions.add(session)
-        return Request(session.id, frame.ref, plaintext, session.client)
+        return Request(session.id, frame.ref, plaintext, session.client, session.fingerprint)
 
     def _session_of(self, entry: HalfOpen, now_s: float) -> Session:
         """The session of a handshake.
@@ -224,7 +224,7 @@ class ServerChannel:
             return Send(self.error(Code.BAD, frame.ref, frame.session), "bad-tag")
         session.move(ServerStep.REQ)
         self._sessions.touch(session, now_s)
-        return Request(session.id, frame.ref, plaintext, session.client)
+        return Request(session.id, frame.ref, plaintext, session.client, session.fingerprint)
 
     def _refusal(self, session: bytes, reason: Reason, detail: bytes) -> bytes:
         return self.error(Code.TLS, session=session, reason=reason, detail=detail)

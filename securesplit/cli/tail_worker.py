@@ -42,6 +42,14 @@ _log = logging.getLogger(__name__)
 @model_option
 @click.option("--pin", is_flag=True, help="A core of its own for each tail; for a machine that does nothing else.")
 @click.option(
+    "--evaluation-key-memory",
+    type=click.IntRange(64, 1 << 20),
+    default=1024,
+    show_default=True,
+    metavar="MIB",
+    help="Memory for the evaluation keys of devices with the preset encrypted, 37 MiB each.",
+)
+@click.option(
     "--metrics",
     type=param_types.HEALTH,
     metavar="HOST:PORT",
@@ -101,6 +109,7 @@ def _settings(
     metrics_hosts: tuple[str, ...],
     session_log: Path | None,
     pin: bool,
+    evaluation_key_memory: int,
     show_tail_errors: bool,
 ) -> WorkerSettings:
     from securesplit.worker.settings import PoolSettings, WorkerSettings, parse_workers
@@ -114,7 +123,7 @@ def _settings(
         metrics_anywhere=metrics_anywhere,
         metrics_hosts=metrics_hosts,
         session_log=session_log,
-        pool=PoolSettings(show_tail_errors=show_tail_errors, pin=pin),
+        pool=PoolSettings(show_tail_errors=show_tail_errors, pin=pin, evaluation_key_bytes=evaluation_key_memory << 20),
     )
 
 

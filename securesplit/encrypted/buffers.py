@@ -50,7 +50,7 @@ def ciphertext(
         WireError: a residue is not below its prime.
     """
     name = struct.pack("<4Q", *seal.levels(parameters)[level])
-    data = wire.to_seal(name, polynomials, scale, seed, minor=seal.minor_version())
+    data = wire.to_seal(name, polynomials, scale, seed, minor=_minor(parameters))
     sizes = _field(_SIZES, _varint(parameters.slots))
     scaled = _tag(_SCALE, _DOUBLE) + struct.pack("<d", scale)
     try:
@@ -68,10 +68,9 @@ def residues(ciphertext: Any) -> NDArray[np.uint64]:
 
 
 def prepare(parameters: Parameters) -> None:
-    """Do all that needs a file or a temporary one, once, before this process may open nothing more."""
-    _base(parameters)
+    """Load TenSEAL and do what does not depend on a request, before this process may open nothing more."""
+    _minor(parameters)
     seal.levels(parameters)
-    seal.minor_version()
 
 
 @cache
@@ -87,6 +86,14 @@ def _base(parameters: Parameters) -> tuple[Any, bytes]:
         1,
     )
     return made, made.serialize(False, False, False, False)  # noqa: FBT003  (TenSEAL's signature: with no key)
+
+
+@cache
+def _minor(parameters: Parameters) -> int:
+    """The minor version of SEAL, by the first field of a context: parameters as SEAL saves them."""
+    data = _base(parameters)[1]
+    after_length = next(at for at in range(1, len(data)) if not data[at] & 0x80) + 1
+    return wire.minor_version(data[after_length:])
 
 
 def _tenseal() -> Any:

@@ -29,6 +29,7 @@ from securesplit.encrypted.parameters import SHIPPED
 Message: TypeAlias = NDArray[np.uint8]
 """``(size,)``, one of the four sizes below."""
 
+PRESET = "encrypted"
 DIGEST_BYTES = 32
 CHUNK_BYTES = 256 << 10
 MAX_KEY_BYTES = 64 << 20  # bytes; the shipped layout's keys take 37 MB

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import struct
 import tempfile
@@ -19,6 +20,11 @@ from securesplit.encrypted.parameters import Parameters
 from securesplit.errors import ConfigError
 
 T = TypeVar("T")
+
+
+def is_installed() -> bool:
+    """Whether TenSEAL is there; it is not loaded."""
+    return importlib.util.find_spec("tenseal") is not None
 
 
 def library() -> Any:
@@ -49,8 +55,7 @@ def context(parameters: Parameters) -> Any:
 
 
 @cache
-def minor_version() -> int:
-    """Of SEAL, as it writes it into what it saves."""
+def _minor() -> int:
     return wire.minor_version(saved(library().Plaintext()))
 
 
@@ -132,8 +137,6 @@ def ciphertext(
     """
     name = struct.pack("<4Q", *levels(parameters)[level])
     try:
-        return loaded(
-            library().Ciphertext(), parameters, wire.to_seal(name, polynomials, scale, seed, minor=minor_version())
-        )
+        return loaded(library().Ciphertext(), parameters, wire.to_seal(name, polynomials, scale, seed, minor=_minor()))
     except ValueError as error:
         raise wire.WireError(str(error)) from None

@@ -6,6 +6,9 @@ Invariants:
 - What waits is bounded, in all, by client and by session (`PoolSettings`). What is over a bound is refused with BUSY
   and the time after which to come back; a full queue takes from the client that has most.
 - No log line holds a key, a release or an answer.
+
+Chunks of evaluation keys are handled here, without a tail. So are ciphertexts whose keys are not held: that answer is
+not remembered, since the client uploads them and asks again.
 """
 
 from __future__ import annotations
@@ -13,26 +16,37 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from math import inf
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
 
 from securesplit import tracing
-from securesplit.channel import payload
+from securesplit.channel import payload, tensor
 from securesplit.channel.events import Request
-from securesplit.channel.frames import Code
+from securesplit.channel.frames import Code, Reason
+from securesplit.channel.payload import ParsedRequest
 from securesplit.channel.server import ServerChannel
 from securesplit.channel.tensor import TensorError
+from securesplit.encrypted import messages
+from securesplit.encrypted.messages import ChunkStatus, KeyChunk, MessageError, Status
 from securesplit.worker.inflight import Answers, InFlight
 from securesplit.worker.jobs import Job, JobKey, JobResult, JobStatus
+from securesplit.worker.key_store import KeyStore
 from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.pacing import Pacer
 from securesplit.worker.pool import Pool
-from securesplit.worker.served_model import ServedModel
+from securesplit.worker.served_model import KEY_CHUNK, ServedModel
 from securesplit.worker.settings import PoolSettings
 
 _log = logging.getLogger(__name__)
 _MAX_BUDGET_S = 300.0
 _LEARN = 0.1
 _WARN_EVERY_S = 1.0
+_STATUSES = {
+    JobStatus.DONE: Status.ANSWERED,
+    JobStatus.KEY_NEEDED: Status.KEY_NEEDED,
+    JobStatus.REFUSED: Status.REFUSED,
+}
 
 Route: TypeAlias = tuple[bytes, ...]
 """The envelope that an answer goes out in."""
@@ -49,6 +63,7 @@ class Dispatcher:
         counters: where everything is counted.
         send: puts a frame on its way.
         pacer: does so with refusals, when it is their turn.
+        keys: evaluation keys, where `served` takes ciphertexts.
         clock: seconds, rising.
     """
 
@@ -63,10 +78,11 @@ class Dispatcher:
         send: Callable[[Route, bytes], None],
         pacer: Pacer,
         clock: Callable[[], float],
+        keys: KeyStore | None = None,
     ) -> None:
         self._channel, self._pool, self._served, self._settings = channel, pool, served, settings
         self._counters, self._send, self._pacer, self._clock = counters, send, pacer, clock
-        self._in_flight, self._answers = InFlight(), Answers()
+        self._keys, self._in_flight, self._answers = keys, InFlight(), Answers()
         self._tail_s, self._warned_at = 0.0, -inf
 
     def __len__(self) -> int:
@@ -116,14 +132,27 @@ class Dispatcher:
 
     def _answer(self, result: JobResult) -> None:
         job = result.job
-        plaintext = b""
+        plaintext = self._plaintext(result)
         if result.status is JobStatus.DONE:
-            plaintext = payload.encode_answer(result.logit, result.tail_ms)
             self._tail_s += _LEARN * (result.tail_ms / 1_000 - self._tail_s)
-        self._answers.add(job.key, plaintext, self._clock())
+        if result.status is not JobStatus.KEY_NEEDED:
+            self._answers.add(job.key, plaintext, self._clock())
         self._reply(job.key, job.route, plaintext)
         if result.status is JobStatus.DONE:
             self._counters.computed(job.taken - job.since, result.tail_ms / 1_000, self._clock() - job.since)
+
+    def _plaintext(self, result: JobResult) -> bytes:
+        """What is sealed; empty where it cannot be computed."""
+        if result.status is JobStatus.POISON:
+            return b""
+        if not isinstance(result.job.release, messages.Request):
+            return payload.encode_answer(result.logit, result.tail_ms)
+        status = _STATUSES[result.status]
+        return self._encrypted_answer(messages.Answer(status, result.tail_ms, result.ciphertext))
+
+    def _encrypted_answer(self, answer: messages.Answer) -> bytes:
+        self._counters.encrypted[answer.status.name.lower()] += 1
+        return tensor.encode(answer.encode())
 
     def _trace(self, result: JobResult, ended: float) -> None:
         """Make a span of a job that ended at `ended` and was answered by now."""
@@ -137,19 +166,48 @@ class Dispatcher:
 
     def _queue(self, event: Request, route: Route, received: float) -> None:
         try:
-            wanted = payload.parse_request(event.plaintext, self._served.presets)
-        except TensorError as error:
+            wanted = payload.parse_request(event.plaintext, self._served.specs)
+            if wanted.spec in self._served.presets:
+                self._submit(event, route, received, wanted, wanted.release, self._served.presets[wanted.spec])
+            elif self._keys is None:
+                self._refuse_preset(event, route)
+            elif wanted.spec == KEY_CHUNK:
+                self._store(self._keys, event, route, KeyChunk.decode(wanted.release))
+            elif self._keys.holds(event.fingerprint, (request := messages.Request.decode(wanted.release)).digest):
+                self._submit(event, route, received, wanted, request, messages.PRESET)
+            else:
+                key_needed = messages.Answer(Status.KEY_NEEDED)
+                self._reply((event.session, event.ref), route, self._encrypted_answer(key_needed))
+        except (TensorError, MessageError) as error:
             self._warn(event.client, error)
             self._refuse("bad-release", Code.WORKER, event, route)
-            return
+
+    def _store(self, keys: KeyStore, event: Request, route: Route, chunk: KeyChunk) -> None:
+        """Keep a chunk; a refusal is remembered, and every other answer may be another one the next time."""
+        key, answer = (event.session, event.ref), keys.add(event.fingerprint, chunk)
+        plaintext = tensor.encode(answer.encode())
+        if answer.status is ChunkStatus.REFUSED:
+            self._answers.add(key, plaintext, self._clock())
+        self._reply(key, route, plaintext)
+
+    def _submit(
+        self,
+        event: Request,
+        route: Route,
+        received: float,
+        wanted: ParsedRequest,
+        release: NDArray[Any] | messages.Request,
+        preset: str,
+    ) -> None:
         now = self._clock()
         job = Job(
             key=(event.session, event.ref),
             client=event.client,
-            preset=self._served.presets[wanted.spec],
-            release=wanted.release,
+            preset=preset,
+            release=release,
             expires_at=now + min(wanted.budget_s, _MAX_BUDGET_S),
             route=route,
+            owner=event.fingerprint,
             received=received,
             since=now,
         )
@@ -158,13 +216,15 @@ class Dispatcher:
             self._in_flight.add(job)
         if lost is not None:
             self._give_up(lost)
+        while (lost := self._pool.shed()) is not None:
+            self._give_up(lost)
 
-    def _warn(self, client: str, error: TensorError) -> None:
+    def _warn(self, client: str, error: Exception) -> None:
         """Log a bad request; one a second at most, since its sender decides how many there are."""
         if self._clock() - self._warned_at < _WARN_EVERY_S:
             return
         self._warned_at = self._clock()
-        what = {"client": client, "why": error.message}
+        what = {"client": client, "why": str(error)}
         _log.warning("refused a request of client %(client)s: %(why)s", what, extra={"event": "request-refused"})
 
     def _give_up(self, job: Job) -> None:
@@ -180,6 +240,12 @@ class Dispatcher:
         session, ref = key
         sealed = self._channel.seal_reply(session, ref, plaintext) if plaintext else None
         self._send(route, sealed or self._channel.error(Code.WORKER, ref, session))
+
+    def _refuse_preset(self, event: Request, route: Route) -> None:
+        """A ciphertext, where this machine cannot compute on ciphertexts."""
+        self._counters.turned_away["preset"] += 1
+        error = self._channel.error(Code.WORKER, event.ref, event.session, reason=Reason.PRESET)
+        self._pacer.refuse(event.client, route, error)
 
     def _refuse(self, why: str, code: Code, event: Request, route: Route, retry_after_ms: int = 0) -> None:
         self._counters.turned_away[why] += 1

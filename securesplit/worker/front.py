@@ -21,12 +21,15 @@ from securesplit.channel.events import Request, Send
 from securesplit.channel.frames import Code, FrameError, decode, ref_of, session_of
 from securesplit.channel.limits import Limits
 from securesplit.channel.server import ServerChannel
-from securesplit.errors import SecureSplitError
+from securesplit.encrypted.messages import MAX_KEY_BYTES
+from securesplit.errors import ConfigError, SecureSplitError
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.poll import Poller, Wakeup
 from securesplit.transport.server import FrontSocket, Incoming
 from securesplit.worker.admission import AdmissionController, is_hello
 from securesplit.worker.dispatcher import Dispatcher
+from securesplit.worker.key_store import KeyStore
+from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.monitoring.observer import FrontObserver, Status
 from securesplit.worker.pacing import Pacer
 from securesplit.worker.pool import Pool
@@ -88,7 +91,8 @@ class Front:
         self._stop_by: float | None = None
         self._new_credentials: Callable[[], Credentials] | None = None
         self._ticked_at = self._guarded_at = clock()
-        self.pool = Pool(served.engine, settings, self._poller, clock, self.counters)
+        self._keys = _key_store(served, settings, clock, self.counters)
+        self.pool = Pool(served.engine, settings, self._poller, clock, self.counters, self._keys)
         self._pacer = Pacer(self._socket.send, clock)
         self._dispatcher = Dispatcher(
             self._channel,
@@ -99,6 +103,7 @@ class Front:
             send=self._socket.send,
             pacer=self._pacer,
             clock=clock,
+            keys=self._keys,
         )
 
     def run(self, on_ready: Callable[[], None] | None = None) -> None:
@@ -123,6 +128,8 @@ class Front:
             self._observer.draining()
             self._channel.close()
             self.pool.close()
+            if self._keys is not None:
+                self._keys.close()
             self._socket.close(flush_s=_FLUSH_S)
             self.wakeup.close()
 
@@ -151,6 +158,7 @@ class Front:
             silent_s=self._clock() - self.counters.turned_at,
             expires_at=self._expires_at,
             confinement=self.pool.confinement,
+            keys=None if self._keys is None else self._keys.status,
         )
 
     def _is_over(self) -> bool:
@@ -180,6 +188,8 @@ class Front:
             self._ticked_at = self._clock()
             self._channel.tick()
             self._socket.tick()
+            if self._keys is not None:
+                self._keys.expire()
             self._refusals.update(self._socket.dropped)
             self._socket.dropped.clear()
             self._log_refusals()
@@ -297,3 +307,23 @@ class Front:
         error = self._channel.error(code, frame.ref, frame.session, retry_after_ms=retry_after_ms)
         self._socket.send(message.route, error)
         return True
+
+
+def _key_store(
+    served: ServedModel, settings: PoolSettings, clock: Callable[[], float], counters: Counters
+) -> KeyStore | None:
+    """Where evaluation keys are kept; None where no ciphertext is taken.
+
+    Raises:
+        ConfigError: the system has no room for it, or the bound is too small for any keys.
+    """
+    if served.engine.encrypted is None:
+        return None
+    if settings.evaluation_key_bytes < MAX_KEY_BYTES:
+        message = f"{settings.evaluation_key_bytes} bytes are too few for evaluation keys"
+        raise ConfigError(message, hint=f"allow {MAX_KEY_BYTES >> 20} MiB or more")
+    try:
+        return KeyStore(settings.evaluation_key_bytes, clock, counters)
+    except OSError as error:
+        hint = "allow more open files and memory (ulimit -a)"
+        raise ConfigError(f"no memory for evaluation keys ({error.strerror})", hint=hint) from None

@@ -1,7 +1,7 @@
 """Requests that are being computed, and the last answers: a retry is answered without computing twice.
 
 Both tables live in memory only, and are keyed by session and request id, so no client can reach another's answer. The
-answers are small (about 50 bytes) and bounded in number and in age.
+answers are small (about 50 bytes; 78 kB where they are ciphertexts) and bounded in number, in size and in age.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from securesplit.worker.jobs import Job, JobKey
 
 _Key = TypeVar("_Key", bytes, str)
 _ANSWERS = 4_096
+_ANSWERS_BYTES = 32 << 20
 _ANSWER_AGE_S = 60.0
 
 
@@ -63,6 +64,12 @@ class Answers:
 
     def __init__(self) -> None:
         self._answers: OrderedDict[JobKey, tuple[float, bytes]] = OrderedDict()
+        self._bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """What the answers take."""
+        return self._bytes
 
     def find(self, key: JobKey) -> bytes | None:
         """The plaintext of the answer (empty: it cannot be computed), if it was given lately."""
@@ -71,9 +78,16 @@ class Answers:
 
     def add(self, key: JobKey, plaintext: bytes, now: float) -> None:
         """Remember an answer, and forget the old ones."""
+        self._forget(key)
         self._answers[key] = (now, plaintext)
+        self._bytes += len(plaintext)
         while self._answers:
             oldest = next(iter(self._answers))
-            if len(self._answers) <= _ANSWERS and now - self._answers[oldest][0] <= _ANSWER_AGE_S:
+            is_within = len(self._answers) <= _ANSWERS and self._bytes <= _ANSWERS_BYTES
+            if is_within and now - self._answers[oldest][0] <= _ANSWER_AGE_S:
                 return
-            del self._answers[oldest]
+            self._forget(oldest)
+
+    def _forget(self, key: JobKey) -> None:
+        if (found := self._answers.pop(key, None)) is not None:
+            self._bytes -= len(found[1])

@@ -23,6 +23,7 @@ from typing import Any
 from securesplit.encrypted.messages import MAX_KEY_BYTES, ChunkAnswer, ChunkStatus, KeyChunk
 from securesplit.worker.key_arena import KeyArena
 from securesplit.worker.monitoring.counters import Counters
+from securesplit.worker.monitoring.observer import KeyStatus
 
 ABANDONED_S = 30.0
 _USUAL_BYTES = 32 << 20
@@ -97,19 +98,11 @@ class KeyStore:
         self._keys: OrderedDict[tuple[str, bytes], StoredKey] = OrderedDict()
         self._charged = 0
 
-    def __len__(self) -> int:
-        """Keys that can be computed with."""
-        return sum(key.is_whole for key in self._keys.values())
-
     @property
-    def charged_bytes(self) -> int:
-        """What keys and uploads take, or will take."""
-        return self._charged
-
-    @property
-    def limit_bytes(self) -> int:
-        """What they may take."""
-        return self._limit_bytes
+    def status(self) -> KeyStatus:
+        """How full it is; from any thread."""
+        held = sum(key.is_whole for key in list(self._keys.values()))
+        return KeyStatus(held, self._charged, self._limit_bytes)
 
     def holds(self, owner: str, digest: bytes) -> bool:
         """Whether a client's keys can be computed with; counts as a use of them."""

@@ -8,13 +8,14 @@ Invariants of the queue, in which clients are the owners and sessions the lanes:
 
 - At most `limit` jobs wait. A full queue takes from the client that has most, and of it from the session that has most:
   the latest job loses its place. So who has less than others always finds one, whatever the others do.
+- They take at most `limit_bytes`. Over that, the client whose jobs take most loses its latest (`shed`).
 - A job that was given back by a dead tail goes first and is never refused.
 - A batch holds jobs of one preset and at most one that has already cost a tail, alone.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -123,10 +124,12 @@ class FairQueue:
 
     Args:
         limit: jobs that may wait.
+        limit_bytes: of their releases.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, limit_bytes: int = 64 << 20) -> None:
+        self._limit, self._limit_bytes = limit, limit_bytes
+        self._held: Counter[str] = Counter()
         self._turns: FairScheduler[Job] = FairScheduler()
         self._returned: deque[Job] = deque()
 
@@ -139,9 +142,16 @@ class FairQueue:
         if len(self) >= self._limit:
             if not len(self._turns) or self._turns.of(job.client) >= self._turns.of(most := self._turns.most()):
                 return job
-            lost = self._turns.take_latest(most)
+            lost = self._taken(self._turns.take_latest(most))
         self._turns.put(job.client, job.key[0], job)
+        self._held[job.client] += job.nbytes
         return lost
+
+    def shed(self) -> Job | None:
+        """Remove and return a job where those that wait take too much memory; None where they do not."""
+        if self._held.total() <= self._limit_bytes:
+            return None
+        return self._taken(self._turns.take_latest(max(self._held, key=self._held.__getitem__)))
 
     def give_back(self, job: Job) -> None:
         """Let a job wait whose tail died; it goes first."""
@@ -157,7 +167,7 @@ class FairQueue:
                 most = min(most, affordable(job.preset))
             if batch and job.preset != batch[0].preset:
                 break
-            batch.append(self._turns.take())
+            batch.append(self._taken(self._turns.take()))
         return batch
 
     def take_all(self) -> list[Job]:
@@ -171,4 +181,11 @@ class FairQueue:
     def _remove_where(self, is_over: Callable[[Job], bool]) -> list[Job]:
         removed = [job for job in self._returned if is_over(job)]
         self._returned = deque(job for job in self._returned if not is_over(job))
-        return removed + self._turns.remove_where(is_over)
+        return removed + [self._taken(job) for job in self._turns.remove_where(is_over)]
+
+    def _taken(self, job: Job) -> Job:
+        """A job that waits no more."""
+        self._held[job.client] -= job.nbytes
+        if not self._held[job.client]:
+            del self._held[job.client]
+        return job

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from securesplit.channel.tensor import TensorSpec
+from securesplit.encrypted import messages
 from securesplit.worker.settings import EngineSpec
+
+ENCRYPTED_REQUEST = TensorSpec((messages.REQUEST_BYTES,), "uint8")
+KEY_CHUNK = TensorSpec((messages.CHUNK_MESSAGE_BYTES,), "uint8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +21,23 @@ class ServedModel:
     Attributes:
         identity: 32 bytes that a client must share.
         id: the same for people, ``sha256:<hex>``.
-        presets: by the release's shape and dtype, the name of the preset.
+        presets: by the release's shape and dtype, the name of the preset; not ``encrypted``, whose releases never come
+            in the open.
         engine: what the tail processes run.
+        lacks_tenseal: it has the preset ``encrypted``, which this machine cannot compute.
     """
 
     identity: bytes
     id: str
     presets: Mapping[TensorSpec, str]
     engine: EngineSpec
+    lacks_tenseal: bool = False
+
+    @property
+    def specs(self) -> list[TensorSpec]:
+        """Every tensor that a client may send; those that are refused with a reason of their own too."""
+        is_encrypted = self.engine.encrypted is not None or self.lacks_tenseal
+        return [*self.presets, *((ENCRYPTED_REQUEST, KEY_CHUNK) if is_encrypted else ())]
 
     @classmethod
     def from_bundle(cls, folder: Path | None) -> ServedModel:
@@ -33,6 +46,8 @@ class ServedModel:
         Raises:
             BundleError: there is none, or its manifest is damaged.
         """
+        from securesplit.encrypted import seal
+        from securesplit.model import encrypted_preset
         from securesplit.model.bundle import Bundle
 
         bundle = Bundle.load(folder)
@@ -40,9 +55,15 @@ class ServedModel:
             TensorSpec(p.spec.shape, p.spec.dtype): name for name, p in bundle.presets.items() if not p.spec.encrypted
         }
         options: dict[str, str | int | float | None] = {"bundle": str(bundle.folder.resolve()), "threads": 1}
-        readable = tuple(str((bundle.folder / name).resolve()) for name in ("manifest.json", "tail.tflite"))
-        engine = EngineSpec("securesplit.worker.engine:LiteRTEngine", options, readable)
-        return cls(bundle.identity, bundle.id, presets, engine)
+        files, encrypted, lacks_tenseal = ["manifest.json", "tail.tflite"], None, False
+        if bundle.manifest.encrypted is not None:
+            lacks_tenseal = not seal.is_installed()
+            files.append(encrypted_preset.TAIL)
+            if not lacks_tenseal:
+                encrypted = EngineSpec("securesplit.worker.encrypted_engine:of_bundle", {"bundle": options["bundle"]})
+        readable = tuple(str((bundle.folder / name).resolve()) for name in files)
+        engine = EngineSpec("securesplit.worker.engine:LiteRTEngine", options, readable, encrypted)
+        return cls(bundle.identity, bundle.id, presets, engine, lacks_tenseal)
 
 
 Served = ServedModel

@@ -77,6 +77,9 @@ def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int
 def serve_tail(served: ServedModel, settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int:
     """The same for anything that can be served, not only a bundle."""
     paths = [] if settings.certs is None else keystore.server_files(settings.certs)
+    if served.lacks_tenseal:
+        text = "the bundle's preset encrypted is not served: securesplit[encrypted] is not installed"
+        _log.warning(text, extra={"event": "preset-not-served"})
     files = FileWatch(paths, settle_s=_SETTLE_S, clock=time.monotonic)
     credentials = _load(settings)
     workers = settings.workers or usable_cores()

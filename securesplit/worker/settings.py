@@ -21,11 +21,14 @@ class EngineSpec:
         factory: ``module:function``; called with `options`, it returns a `securesplit.worker.engine.Engine`.
         options: keyword arguments of JSON types.
         readable: files and folders that it reads besides code; a confined tail can read no others.
+        encrypted: likewise what evaluates the preset ``encrypted``, an `encrypted_engine.EncryptedEngine`; None where
+            no ciphertext is taken. Its `readable` is not used.
     """
 
     factory: str
     options: Mapping[str, str | int | float | None] = field(default_factory=dict)
     readable: tuple[str, ...] = ()
+    encrypted: EngineSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class PoolSettings:
         backoff_cap_s: the longest such pause.
         show_tail_errors: let the tails write to our stderr.
         pin: give each tail a core of its own, where there are as many.
+        evaluation_key_bytes: memory for the evaluation keys of the preset ``encrypted``, all clients together; at
+            least 64 MiB, the largest that keys may be.
         confine: let tails do nothing but compute, as far as this machine can (``sandbox/``); without it an engine
             may write files, and a subverted one may read whatever the worker's user can.
     """
@@ -65,6 +70,7 @@ class PoolSettings:
     show_tail_errors: bool = False
     pin: bool = False
     confine: bool = True
+    evaluation_key_bytes: int = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)

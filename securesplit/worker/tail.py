@@ -2,7 +2,8 @@
 
 Invariants:
 
-- It holds no key and imports nothing that could use one; it sees releases and computes logits.
+- It holds no secret key and imports nothing that could use one; it sees releases and computes logits. Of the preset
+  ``encrypted`` it sees ciphertexts and evaluation keys, which read nothing.
 - It is confined before it reads the bundle, and more tightly before it is given a release (``sandbox/``); code is
   loaded before that. Whatever of it this machine cannot do is part of the report that it is ready.
 - It dies with its front. Standard input is a socket to the front: settings and batches come in on it, reports go out,
@@ -26,9 +27,22 @@ from typing import Any
 import numpy as np
 
 from securesplit.errors import SecureSplitError
+from securesplit.worker.encrypted_engine import EncryptedEngine, EncryptedRefusal
 from securesplit.worker.engine import Engine
-from securesplit.worker.ipc.messages import BROKEN, DONE, FAILED, READY, Batch, Report
+from securesplit.worker.ipc.messages import (
+    ANSWERED,
+    BROKEN,
+    DONE,
+    FAILED,
+    READY,
+    REFUSED,
+    Batch,
+    EncryptedBatch,
+    Report,
+    decode_batch,
+)
 from securesplit.worker.ipc.pipe import PipeError, TailPipe
+from securesplit.worker.key_arena import map_for_reading
 from securesplit.worker.sandbox import confinement
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -53,26 +67,65 @@ def _serve(pipe: TailPipe, settings: dict[str, Any]) -> None:
         os.sched_setaffinity(0, {settings["core"]})  # before any thread is started: they inherit it
     try:
         factory, held = load_factory(settings["factory"]), []
+        encrypted = _Encrypted(**settings["encrypted"]) if settings["encrypted"] else None
         if settings["confine"]:
             held += confinement.for_loading(settings["factory"].partition(":")[0], settings["readable"])
         threading.Thread(target=_exit_with_front, args=(pipe,), daemon=True).start()
         engine = factory(**settings["options"])
         engine.warm_up()
+        if encrypted is not None:
+            encrypted.build()
         if settings["confine"]:
-            held += confinement.for_computing()
+            held += confinement.for_computing(on_ciphertexts=encrypted is not None)
     except Exception as error:  # noqa: BLE001  (whatever it is, the front has to hear of it)
         pipe.send(_startup_failure(error).encode())
         return
     pipe.send(Report(READY, reason=" ".join(held)).encode())
     while True:
-        pipe.send(compute(engine, Batch.decode(pipe.receive())).encode())
+        batch = decode_batch(pipe.receive())
+        if isinstance(batch, Batch):
+            report = compute(engine, batch)
+        else:
+            assert encrypted is not None  # noqa: S101  (a front sends what it said that it would)
+            report = encrypted.compute(batch)
+        pipe.send(report.encode())
 
 
-def load_factory(name: str) -> Callable[..., Engine]:
-    """Import ``module:function``, which builds the engine."""
+def load_factory(name: str) -> Callable[..., Any]:
+    """Import ``module:function``, which builds an engine."""
     module, _, function = name.partition(":")
-    factory: Callable[..., Engine] = getattr(importlib.import_module(module), function)
+    factory: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return factory
+
+
+class _Encrypted:
+    """The part of a tail that computes on ciphertexts.
+
+    Args:
+        factory: of the engine.
+        options: of the factory.
+        descriptor: of the arena, inherited.
+        size: of the arena, in bytes.
+    """
+
+    def __init__(self, factory: str, options: dict[str, Any], descriptor: int, size: int) -> None:
+        self._factory, self._options = load_factory(factory), options
+        self._arena = map_for_reading(descriptor, size)
+
+    def build(self) -> None:
+        self._engine: EncryptedEngine = self._factory(**self._options)
+        self._engine.warm_up()
+
+    def compute(self, batch: EncryptedBatch) -> Report:
+        """Answer a ciphertext, or say that it is none."""
+        start = time.perf_counter()
+        try:
+            answer = self._engine(batch, self._arena)
+        except EncryptedRefusal as refusal:
+            return Report(REFUSED, batch.number, reason=str(refusal))
+        except Exception as error:  # noqa: BLE001  (one bad input must not end the process)
+            return Report(FAILED, batch.number, reason=type(error).__name__)
+        return Report(ANSWERED, batch.number, milliseconds=(time.perf_counter() - start) * 1_000, ciphertext=answer)
 
 
 def compute(engine: Engine, batch: Batch) -> Report:

@@ -17,7 +17,8 @@ from securesplit.encrypted.tail import EncryptedTail
 from securesplit.encrypted.wire import WireError
 from securesplit.errors import ConfigError, CredentialError
 from securesplit.forking import ClosedAtFork
-from securesplit_testing.encryption import device_key, evaluation_keys, give_key, random_tail
+from securesplit_testing.ciphertexts import random_tail
+from securesplit_testing.encryption import device_key, evaluation_keys, give_key
 
 pytest.importorskip("tenseal", reason="TenSEAL is not installed")
 FEATURES = np.random.default_rng(5).uniform(-1, 1, (3, 256))

@@ -6,7 +6,8 @@ import pytest
 
 from securesplit.encrypted.device import DeviceKey
 from securesplit.encrypted.tail import EncryptedTail, EvaluationKeys
-from securesplit_testing.encryption import device_key, evaluation_keys, random_tail
+from securesplit_testing.ciphertexts import random_tail
+from securesplit_testing.encryption import device_key, evaluation_keys
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from securesplit.encrypted.device import DeviceKey
 from securesplit.encrypted.layout import Layout
 from securesplit.encrypted.parameters import SHIPPED, Parameters
 from securesplit.encrypted.tail import EncryptedTail, EvaluationKeys, QuadraticTail, answer_scale
-from securesplit_testing.encryption import random_tail
+from securesplit_testing.ciphertexts import random_tail
 
 PRECISION = 2e-3
 """Of a logit; a probability moves by at most a quarter of it."""

@@ -19,7 +19,8 @@ from securesplit.encrypted import messages
 from securesplit.encrypted.messages import CHUNK_BYTES, Answer, ChunkAnswer, ChunkStatus, KeyChunk, Status
 from securesplit.encrypted.tail import EncryptedTail
 from securesplit.transport.inquiry import EncryptedRelease
-from securesplit_testing.encryption import device_key, evaluation_keys, give_key, random_tail
+from securesplit_testing.ciphertexts import random_tail
+from securesplit_testing.encryption import device_key, evaluation_keys, give_key
 from securesplit_testing.serving import IDENTITY
 from tests.transport.test_senseless import posing
 

@@ -116,7 +116,7 @@ def test_a_digest_that_lies_is_refused_and_forgotten() -> None:
     assert s.store.add("a", chunk_of(data, lie, 0)).status is GO_ON
     assert s.store.add("a", chunk_of(data, lie, CHUNK_BYTES)) == ChunkAnswer(REFUSED, 0)
     assert not s.store.holds("a", lie)
-    assert s.store.charged_bytes == 0
+    assert s.store.status.charged_bytes == 0
     assert s.counters.key_uploads["refused"] == 1
     assert s.upload("a", data).status is GO_ON
 
@@ -125,7 +125,7 @@ def test_a_digest_that_lies_is_refused_and_forgotten() -> None:
 def test_huge_totals_are_refused_before_anything_is_kept(total: int) -> None:
     s = Stored(keys=2_000)
     assert s.store.add("a", KeyChunk(bytes(32), 0, total, bytes(CHUNK_BYTES))) == ChunkAnswer(REFUSED, 0)
-    assert (s.store.charged_bytes, s.memory_bytes()) == (0, 0)
+    assert (s.store.status.charged_bytes, s.memory_bytes()) == (0, 0)
 
 
 def test_a_key_larger_than_the_bound_is_refused() -> None:
@@ -230,8 +230,8 @@ def test_eviction_gives_the_memory_back() -> None:
     s = Stored(keys=2)
     for seed in range(12):
         s.upload(f"c{seed}", blob(seed))
-    assert len(s.store) == 2
-    assert 0 < s.memory_bytes() <= s.store.limit_bytes
+    assert s.store.status.held == 2
+    assert 0 < s.memory_bytes() <= s.store.status.limit_bytes
 
 
 def test_the_sum_of_the_keys_is_never_over_the_bound_whatever_clients_do() -> None:
@@ -252,12 +252,12 @@ def test_the_sum_of_the_keys_is_never_over_the_bound_whatever_clients_do() -> No
             case _:
                 offset = rng.randrange(-(-len(data) // CHUNK_BYTES)) * CHUNK_BYTES
                 s.store.add(owner, chunk_of(data, digest(data), offset))
-        assert s.store.charged_bytes <= s.store.limit_bytes
+        assert s.store.status.charged_bytes <= s.store.status.limit_bytes
         for key, data in pinned:
             assert s.view[key.offset : key.offset + 64] == data[:64]
     assert s.counters.key_uploads["done"] > 10
     assert s.counters.key_evictions > 5
-    assert s.memory_bytes() <= s.store.limit_bytes or sys.platform != "linux"
+    assert s.memory_bytes() <= s.store.status.limit_bytes or sys.platform != "linux"
 
 
 @settings(max_examples=25, deadline=None)

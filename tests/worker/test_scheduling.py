@@ -194,3 +194,28 @@ def test_a_batch_holds_no_more_than_is_affordable_of_its_preset() -> None:
         queue.put(job("a", 0, ref))
     assert len(queue.take(8, lambda preset: 2)) == 2
     assert len(queue.take(8, lambda preset: 100)) == 4
+
+
+def large(client: str, ref: int, size: int) -> Job:
+    """A ciphertext is 177 kB, and a queue of them would fill the front's memory."""
+    return Job((client.encode(), ref), client, "p", np.zeros(size, np.uint8), 1e9)
+
+
+def test_jobs_that_wait_take_a_bounded_memory() -> None:
+    queue, shed = FairQueue(1_000, limit_bytes=100), list[Job]()
+    for ref in range(9):
+        assert queue.put(large("greedy", ref, 20)) is None
+        while (lost := queue.shed()) is not None:
+            shed.append(lost)
+    assert [lost.key[1] for lost in shed] == [5, 6, 7, 8], "its latest"
+    queue.put(large("modest", 0, 60))
+    while (lost := queue.shed()) is not None:
+        shed.append(lost)
+    assert [lost.client for lost in shed[4:]] == ["greedy"] * 3
+    assert queue.shed() is None
+    assert {job.client for job in queue.take(9)} == {"greedy", "modest"}
+    for client in "abcdef":
+        queue.put(large(client, 0, 20))
+    queue.take_all()
+    queue.put(large("a", 1, 100))
+    assert queue.shed() is None, "what was taken or removed weighs nothing any more"

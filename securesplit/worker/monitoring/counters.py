@@ -45,7 +45,8 @@ class Counters:
     Attributes:
         stages: seconds of computed requests: waiting for a tail, in the tail (its share of the batch), in the worker.
         batch: requests in a batch.
-        requests: ends of accepted requests: ``done``, ``poison``, ``expired``.
+        requests: ends of accepted requests: ``done``, ``poison``, ``expired``; of ciphertexts also ``key_needed``,
+            ``refused``.
         repeated: retries that were answered from memory or joined to the request that is computed.
         turned_away: requests of open sessions that were not accepted, by reason.
         refused: frames that were refused, by the channel's reason.
@@ -54,7 +55,7 @@ class Counters:
         tail_starts: processes.
         tail_deaths: processes, by what they did: ``died``, ``hung``.
         reloads: of the certificates: ``done``, ``failed``.
-        encrypted: requests of the preset ``encrypted``: ``answered``, ``key-needed``, ``refused``.
+        encrypted: requests of the preset ``encrypted``: ``answered``, ``key_needed``, ``refused``.
         key_uploads: of evaluation keys: ``done``, ``refused``, ``abandoned``.
         key_bytes: of evaluation keys that were received and kept.
         key_evictions: evaluation keys that made room for others.
@@ -66,10 +67,12 @@ class Counters:
     def __init__(self) -> None:
         self.stages = {stage: Histogram(SECONDS) for stage in STAGES}
         self.batch = Histogram(BATCHES)
-        self.requests: Counter[str] = Counter(done=0, poison=0, expired=0)
+        self.requests: Counter[str] = Counter(done=0, poison=0, expired=0, key_needed=0, refused=0)
         self.repeated = 0
         self.turned_away: Counter[str] = Counter(
-            dict.fromkeys(("session-limit", "client-limit", "ignored", "queue-full", "draining", "bad-release"), 0)
+            dict.fromkeys(
+                ("session-limit", "client-limit", "ignored", "queue-full", "draining", "bad-release", "preset"), 0
+            )
         )
         self.refused: Counter[str] = Counter()
         self.opened = 0
@@ -77,7 +80,7 @@ class Counters:
         self.tail_starts = 0
         self.tail_deaths: Counter[str] = Counter(died=0, hung=0)
         self.reloads: Counter[str] = Counter(done=0, failed=0)
-        self.encrypted: Counter[str] = Counter({"answered": 0, "key-needed": 0, "refused": 0})
+        self.encrypted: Counter[str] = Counter(answered=0, key_needed=0, refused=0)
         self.key_uploads: Counter[str] = Counter(done=0, refused=0, abandoned=0)
         self.key_bytes = 0
         self.key_evictions = 0

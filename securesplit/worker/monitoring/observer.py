@@ -16,6 +16,21 @@ from securesplit.worker.monitoring.counters import Counters
 
 
 @dataclass(frozen=True, slots=True)
+class KeyStatus:
+    """A store of evaluation keys at one moment.
+
+    Attributes:
+        held: keys that can be computed with.
+        charged_bytes: what keys and uploads take, or will take.
+        limit_bytes: what they may take.
+    """
+
+    held: int
+    charged_bytes: int
+    limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """A front at one moment.
 
@@ -31,6 +46,7 @@ class Status:
         silent_s: seconds since the loop last came round.
         expires_at: when the server's certificate ends.
         confinement: layers that hold for the tails (``sandbox/``); None before one was ready.
+        keys: evaluation keys; None where no ciphertext is taken.
     """
 
     sessions: int
@@ -44,6 +60,7 @@ class Status:
     silent_s: float
     expires_at: datetime
     confinement: tuple[str, ...] | None = None
+    keys: KeyStatus | None = None
 
     @property
     def ready_tails(self) -> int:

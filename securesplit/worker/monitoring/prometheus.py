@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from securesplit.version import own_version
 from securesplit.worker.monitoring.counters import Counters, Histogram
-from securesplit.worker.monitoring.observer import Status
+from securesplit.worker.monitoring.observer import KeyStatus, Status
 from securesplit.worker.resources import resident_bytes
 from securesplit.worker.sandbox.confinement import LAYERS
 from securesplit.worker.settings import PoolSettings
@@ -95,6 +95,10 @@ class WorkerCollector(Collector):
         yield _counter("tail_starts_total", "Tail processes that were started.", m.tail_starts)
         yield _counters("tail_deaths_total", "Tail processes that were lost.", "how", m.tail_deaths)
         yield _counters("reloads_total", "Reloads of the certificates.", "result", m.reloads)
+        yield _counters("encrypted_answers_total", "Answers to ciphertexts.", "status", m.encrypted)
+        yield _counters("evaluation_key_uploads_total", "Uploads of evaluation keys.", "result", m.key_uploads)
+        yield _counter("evaluation_key_received_bytes_total", "Of evaluation keys, received and kept.", m.key_bytes)
+        yield _counter("evaluation_key_evictions_total", "Evaluation keys that made room for others.", m.key_evictions)
         yield _counter("connection_drops_total", "Times all connections were dropped.", m.connection_drops)
         yield _counter("front_busy_seconds_total", "Time that the front's loop worked; 1/s is a full core.", m.busy_s)
 
@@ -110,6 +114,10 @@ class WorkerCollector(Collector):
         if status.confinement is not None:
             held = {layer: layer in status.confinement for layer in LAYERS}
             yield _gauges("tail_confinement", "1 for each layer that confines the tails.", "layer", held)
+        keys = status.keys or KeyStatus(0, 0, 0)
+        yield _gauge("evaluation_keys", "Evaluation keys that can be computed with.", keys.held)
+        yield _gauge("evaluation_key_bytes", "What they and their uploads take.", keys.charged_bytes)
+        yield _gauge("evaluation_key_limit_bytes", "What they may take.", keys.limit_bytes)
         yield _gauge("draining", "1 while the worker finishes what it has, and takes nothing new.", status.is_draining)
         yield _gauge("front_silent_seconds", "Since the front's loop last came round.", status.silent_s)
 

@@ -8,6 +8,8 @@ Invariants:
   it, or that failed alone, is poison.
 - While no tail can start at all, `failure` says why and what waits is given up. Deaths without a report count only
   before the first tail was ready; later they may pass, and what waits keeps waiting until its client's deadline.
+- A ciphertext is a batch of its own. Its keys are pinned while a tail computes with them; where they are not held any
+  more, its client is told so. It goes to a free tail that has its keys loaded, if there is one.
 - Nothing here blocks: the owner waits with its `Poller` and calls `step`.
 """
 
@@ -23,13 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit import errors
+from securesplit.encrypted.messages import PRESET, Request
 from securesplit.errors import SecureSplitError, WorkerError
 from securesplit.transport.poll import Poller, Source
 from securesplit.worker.cores import places
 from securesplit.worker.ipc import messages
-from securesplit.worker.ipc.messages import Batch, Report
+from securesplit.worker.ipc.messages import Batch, EncryptedBatch, Report
 from securesplit.worker.ipc.pipe import PipeError
 from securesplit.worker.jobs import Job, JobResult, JobStatus
+from securesplit.worker.key_store import KeyStore
 from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.pool.process import TailProcess
 from securesplit.worker.pool.slot import Slot, SlotState
@@ -40,6 +44,8 @@ _log = logging.getLogger(__name__)
 _SWEEP_S = 0.1
 _SILENT_DEATHS = 2
 _LEARN = 0.2
+_LOAD_KEY_S = 20.0
+"""What a tail may take to load evaluation keys besides; half a second of a free core's time."""
 
 
 class Pool:
@@ -51,6 +57,7 @@ class Pool:
         poller: where the pool's socket and processes are watched.
         clock: seconds, rising.
         counters: where batches, starts and deaths are counted.
+        keys: evaluation keys, where the engine takes ciphertexts.
 
     Attributes:
         failure: why no tail can start; None while one may.
@@ -65,9 +72,10 @@ class Pool:
         poller: Poller,
         clock: Callable[[], float],
         counters: Counters | None = None,
+        keys: KeyStore | None = None,
     ) -> None:
         self._engine, self._settings, self._poller, self._clock = engine, settings, poller, clock
-        self._counters = counters or Counters()
+        self._counters, self._keys = counters or Counters(), keys
         self._queue = FairQueue(settings.queue_limit)
         self._numbers = itertools.count()
         self._pace_s: dict[str, float] = {}
@@ -113,6 +121,10 @@ class Pool:
         """Take on a job; returns the one that has no place where too many wait, this or another one."""
         return self._queue.put(job)
 
+    def shed(self) -> Job | None:
+        """A job that has to make room, where those that wait take too much memory."""
+        return self._queue.shed()
+
     def step(self, ready: Collection[Source] = ()) -> list[JobResult]:
         """Do all that can be done now.
 
@@ -151,8 +163,9 @@ class Pool:
     def _start(self, slot: Slot) -> None:
         name = f"tail-{next(self._numbers)}"
         shown, confine = self._settings.show_tail_errors, self._settings.confine
+        arena = None if self._keys is None else self._keys.arena
         try:
-            process = TailProcess(name, self._engine, show_errors=shown, core=slot.core, confine=confine)
+            process = TailProcess(name, self._engine, show_errors=shown, core=slot.core, confine=confine, arena=arena)
         except OSError as error:
             self._back_off(slot, error)
         else:
@@ -202,7 +215,10 @@ class Pool:
                 slot.start_error = _start_error(report)
             case SlotState.BUSY, messages.DONE if report.batch == slot.number and len(report.logits) == len(slot.batch):
                 self._complete(slot.finished(), report)
+            case SlotState.BUSY, messages.ANSWERED | messages.REFUSED if report.batch == slot.number and slot.key:
+                self._complete_encrypted(slot, report)
             case SlotState.BUSY, messages.FAILED if report.batch == slot.number:
+                self._unpin(slot)
                 self._give_up(slot.finished(), report.reason)
             case _:
                 raise PipeError("a tail reports something that it was not asked")
@@ -214,6 +230,23 @@ class Pool:
         self._results += [
             JobResult(j, JobStatus.DONE, float(x), share) for j, x in zip(jobs, report.logits, strict=True)
         ]
+
+    def _complete_encrypted(self, slot: Slot, report: Report) -> None:
+        self._unpin(slot)
+        (job,) = slot.finished()
+        if report.event == messages.REFUSED:
+            fields = {"client": job.client, "why": report.reason}
+            text = "refused a ciphertext or the keys of client %(client)s: %(why)s"
+            _log.warning(text, fields, extra={"event": "ciphertext-refused"})
+            self._results.append(JobResult(job, JobStatus.REFUSED))
+            return
+        self._results.append(JobResult(job, JobStatus.DONE, tail_ms=report.milliseconds, ciphertext=report.ciphertext))
+
+    def _unpin(self, slot: Slot) -> None:
+        """The tail has finished with the keys that it used, or is gone."""
+        if self._keys is not None and slot.key is not None:
+            self._keys.unpin(slot.key)
+        slot.key = None
 
     def _give_up(self, jobs: list[Job], reason: str) -> None:
         """What failed in company is tried alone; what failed alone is poison."""
@@ -237,6 +270,7 @@ class Pool:
         if state is SlotState.STARTING:
             self.failure = self._failure_of(slot, how)
         self._discard(process)
+        self._unpin(slot)
         for job in slot.batch:
             job.deaths += 1
             if job.deaths >= self._settings.max_deaths:
@@ -260,28 +294,44 @@ class Pool:
         free = [slot for slot in self._slots if slot.state is SlotState.IDLE]
         while free and len(self._queue):
             share = min(self._settings.max_batch, ceil(len(self._queue) / len(free)))
-            slot, jobs = free.pop(), []
+            jobs = []
             for job in self._queue.take(share, self._affordable):
                 if job.expires_at <= now:
                     self._results.append(JobResult(job, JobStatus.EXPIRED))
                 else:
                     jobs.append(job)
-            if jobs:
-                self._send(slot, jobs, now)
-            else:
-                free.append(slot)
+            if jobs and isinstance(jobs[0].release, Request):
+                self._send_encrypted(free, jobs[0], jobs[0].release, now)
+            elif jobs:
+                slot = free.pop()
+                self._send(slot, jobs, Batch(next(self._numbers), jobs[0].preset, _stack(jobs)), now)
+
+    def _send_encrypted(self, free: list[Slot], job: Job, request: Request, now: float) -> None:
+        """Hand a ciphertext to one of the free tails, if its keys are still held."""
+        key = None if self._keys is None else self._keys.pin(job.owner, request.digest)
+        if key is None:
+            self._results.append(JobResult(job, JobStatus.KEY_NEEDED))
+            return
+        slot = next((slot for slot in free if request.digest in slot.loaded), free[-1])
+        free.remove(slot)
+        load_s = 0.0 if request.digest in slot.loaded else _LOAD_KEY_S
+        slot.uses(key)
+        place = (key.offset, key.total, key.digest)
+        batch = EncryptedBatch(next(self._numbers), request.photos, *place, request.ciphertext)
+        self._send(slot, [job], batch, now + load_s)
 
     def _affordable(self, preset: str) -> int:
         """How many jobs of a preset a batch may hold so that its tail is free again soon."""
+        if preset == PRESET:
+            return 1
         return max(1, int(self._settings.batch_s / max(1e-6, self._pace_s.get(preset, 0.0))))
 
-    def _send(self, slot: Slot, jobs: list[Job], now: float) -> None:
+    def _send(self, slot: Slot, jobs: list[Job], batch: Batch | EncryptedBatch, until: float) -> None:
         self._counters.batch.observe(len(jobs))
         for job in jobs:
-            job.taken = now
-        batch = Batch(next(self._numbers), jobs[0].preset, _stack(jobs))
+            job.taken = self._clock()
         assert slot.process is not None  # noqa: S101  (an idle slot has one)
-        slot.busy(jobs, batch.number, until=now + self._settings.job_timeout_s)
+        slot.busy(jobs, batch.number, until=until + self._settings.job_timeout_s)
         slot.process.send(batch)
         if slot.process.must_write:
             self._poller.watch(slot.process, writes=True)
@@ -289,7 +339,8 @@ class Pool:
 
 def _stack(jobs: list[Job]) -> NDArray[Any]:
     """The releases of a batch; a lone one, the usual case, is not copied."""
-    return jobs[0].release[np.newaxis] if len(jobs) == 1 else np.stack([job.release for job in jobs])
+    releases = [job.release for job in jobs if not isinstance(job.release, Request)]
+    return releases[0][np.newaxis] if len(releases) == 1 else np.stack(releases)
 
 
 def _start_error(report: Report) -> SecureSplitError:

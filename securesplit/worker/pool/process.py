@@ -12,8 +12,9 @@ import subprocess
 import sys
 
 from securesplit.child_env import child_environment
-from securesplit.worker.ipc.messages import Batch, Report
+from securesplit.worker.ipc.messages import Batch, EncryptedBatch, Report
 from securesplit.worker.ipc.pipe import FrontPipe
+from securesplit.worker.key_arena import KeyArena
 from securesplit.worker.settings import EngineSpec
 
 
@@ -26,18 +27,27 @@ class TailProcess:
         show_errors: let it write to our stderr.
         core: the only one that it may run on; None: as this process.
         confine: let it do nothing but compute (``sandbox/``).
+        arena: of evaluation keys, which it reads; needed where the engine takes ciphertexts.
 
     Raises:
         OSError: it cannot be started now: no descriptor, process or memory is left.
     """
 
     def __init__(
-        self, name: str, engine: EngineSpec, *, show_errors: bool, core: int | None = None, confine: bool = True
+        self,
+        name: str,
+        engine: EngineSpec,
+        *,
+        show_errors: bool,
+        core: int | None = None,
+        confine: bool = True,
+        arena: KeyArena | None = None,
     ) -> None:
         self.name = name
         self._pipe = FrontPipe()
+        inherited = () if arena is None else (arena.descriptor,)
         try:
-            self._process = _start(self._pipe.theirs.fileno(), show_errors=show_errors)
+            self._process = _start(self._pipe.theirs.fileno(), inherited, show_errors=show_errors)
         except OSError:
             self._pipe.close()
             raise
@@ -46,6 +56,7 @@ class TailProcess:
             "factory": engine.factory,
             "options": dict(engine.options),
             "readable": list(engine.readable),
+            "encrypted": _encrypted(engine.encrypted, arena),
             "core": core,
             "confine": confine,
         }
@@ -66,7 +77,7 @@ class TailProcess:
         """Whether the process has not taken all of what was sent."""
         return self._pipe.must_write
 
-    def send(self, batch: Batch) -> None:
+    def send(self, batch: Batch | EncryptedBatch) -> None:
         """Hand over a batch, without waiting; where the process is dead `receive` raises."""
         self._pipe.send(batch.encode())
 
@@ -96,10 +107,19 @@ class TailProcess:
         self._process.wait()
 
 
-def _start(theirs: int, *, show_errors: bool) -> subprocess.Popen[bytes]:
+def _encrypted(engine: EngineSpec | None, arena: KeyArena | None) -> dict[str, object] | None:
+    """How the tail builds what takes ciphertexts, and where it finds their keys."""
+    if engine is None or arena is None:
+        return None
+    options = dict(engine.options)
+    return {"factory": engine.factory, "options": options, "descriptor": arena.descriptor, "size": arena.size}
+
+
+def _start(theirs: int, inherited: tuple[int, ...], *, show_errors: bool) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "securesplit.worker.tail"],
         stdin=theirs,
+        pass_fds=inherited,
         stdout=subprocess.DEVNULL,
         stderr=None if show_errors else subprocess.DEVNULL,
         env=child_environment(),

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 
 from securesplit.errors import SecureSplitError
 from securesplit.transport.retry import doubled_s
+from securesplit.worker.encrypted_engine import LOADED_KEYS
 from securesplit.worker.jobs import Job
+from securesplit.worker.key_store import StoredKey
 from securesplit.worker.pool.process import TailProcess
 
 
@@ -41,6 +43,8 @@ class Slot:
         number: of that batch.
         failed_starts: tails in a row that died without an answer.
         start_error: why the latest tail cannot start, if it could tell.
+        key: evaluation keys that the tail computes with.
+        loaded: digests of the keys that the tail has loaded, the last used last.
     """
 
     core: int | None = None
@@ -51,11 +55,14 @@ class Slot:
     number: int = -1
     failed_starts: int = 0
     start_error: SecureSplitError | None = None
+    key: StoredKey | None = None
+    loaded: list[bytes] = field(default_factory=list)
 
     def started(self, process: TailProcess, until: float) -> None:
         """A tail was started; it must be ready by `until`."""
         self.state, self.process, self.until = SlotState.STARTING, process, until
         self.start_error = None
+        self.loaded = []
 
     def ready(self) -> None:
         """The tail can compute."""
@@ -64,6 +71,11 @@ class Slot:
     def busy(self, batch: list[Job], number: int, until: float) -> None:
         """The tail has got a batch; it must answer by `until`."""
         self.state, self.batch, self.number, self.until = SlotState.BUSY, batch, number, until
+
+    def uses(self, key: StoredKey) -> None:
+        """The tail computes with these keys, which are pinned meanwhile."""
+        self.key = key
+        self.loaded = [*(digest for digest in self.loaded if digest != key.digest), key.digest][-LOADED_KEYS:]
 
     def finished(self) -> list[Job]:
         """The tail has answered; returns its batch."""

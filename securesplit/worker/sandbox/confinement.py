@@ -4,7 +4,8 @@ A tail is confined twice. Before it reads the bundle (`for_loading`): no privile
 read its memory; where the kernel has Landlock, it reads only libraries and the bundle, and reaches no network and no
 other process; where libseccomp is there, it makes only the system calls of loading. Once it is warm (`for_computing`):
 no new descriptor, so nothing can be opened or connected any more, whatever the kernel; no new process; and only the
-system calls of computing.
+system calls of computing. A tail that takes ciphertexts may start threads besides: TenSEAL starts one for each key that
+it loads. By the filter they are threads and no processes; without libseccomp such a tail could fork.
 
 A process that holds keys calls `shield`. Each layer stands alone, and those that this machine does not have are said
 (`missing`): ADR 063 has which layer stops what. None of it applies to what the tail is given: releases, of all clients
@@ -26,6 +27,8 @@ LANDLOCK, FILTER, DESCRIPTORS, MEMORY, PRIVILEGES = "landlock", "syscall-filter"
 LAYERS = (LANDLOCK, FILTER, DESCRIPTORS, MEMORY, PRIVILEGES)
 """What a tail is held by, by the names of the metric and the log; docs/operations.md says what each does."""
 
+MEMORY_BYTES = 2 << 30
+"""Private memory of a tail that takes ciphertexts. Four loaded keys take 300 MB, loading one 250 MB for a moment."""
 _SET_DUMPABLE, _SET_NO_NEW_PRIVILEGES, _DROP_BOUNDING, _AMBIENT, _CLEAR_ALL = 4, 38, 24, 47, 4  # linux/prctl.h
 _CAPABILITY_VERSION = 0x20080522  # linux/capability.h
 _CAPABILITIES = 64
@@ -70,20 +73,27 @@ def for_loading(module: str, readable: Iterable[str]) -> list[str]:
     return held
 
 
-def for_computing() -> list[str]:
+def for_computing(*, on_ciphertexts: bool = False) -> list[str]:
     """Confine this process once it has all that it needs.
+
+    Args:
+        on_ciphertexts: it loads evaluation keys still: it may start threads, and takes no more than `MEMORY_BYTES`,
+            whatever the keys that somebody sent unpack to.
 
     Returns:
         the further layers that hold from now on.
     """
     held = []
     seccomp = syscalls.library()
-    _limit("RLIMIT_NPROC")
+    if on_ciphertexts:
+        _limit("RLIMIT_DATA", MEMORY_BYTES)
+    else:
+        _limit("RLIMIT_NPROC")
     if _limit("RLIMIT_NOFILE"):
         held.append(DESCRIPTORS)
     if seccomp is not None:
         with contextlib.suppress(OSError):
-            syscalls.compute_only(seccomp)
+            syscalls.compute_only(seccomp, starts_threads=on_ciphertexts)
             held.append(FILTER)
     return held
 
@@ -146,12 +156,12 @@ def _require_one_thread() -> None:
         raise OSError("another thread runs already")
 
 
-def _limit(name: str) -> bool:
-    """Set a resource limit to nothing; without a capability it cannot be raised again."""
+def _limit(name: str, most: int = 0) -> bool:
+    """Lower a resource limit; without a capability it cannot be raised again."""
     try:
         import resource  # not on Windows
 
-        resource.setrlimit(getattr(resource, name), (0, 0))
+        resource.setrlimit(getattr(resource, name), (most, most))
     except (ImportError, AttributeError, OSError, ValueError):
         return False
     return True

@@ -38,7 +38,8 @@ LIMITS = ("prlimit64",)
 _LIBRARY = "libseccomp.so.2"
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000  # seccomp.h
 _ALL_THREADS = 4  # SCMP_FLTATR_CTL_TSYNC
-_EQUALS = 4  # SCMP_CMP_EQ
+_EQUALS, _MASKED_EQUALS = 4, 7  # SCMP_CMP_EQ, SCMP_CMP_MASKED_EQ
+_CLONE_THREAD = 0x10000  # linux/sched.h
 
 
 class _Comparison(ctypes.Structure):
@@ -71,16 +72,26 @@ def load_only(seccomp: ctypes.CDLL) -> None:
     _filter(seccomp, (*COMPUTING, *LOADING), {os.getpid(): TO_ITSELF, 0: LIMITS})
 
 
-def compute_only(seccomp: ctypes.CDLL) -> None:
+def compute_only(seccomp: ctypes.CDLL, *, starts_threads: bool = False) -> None:
     """Let all threads of this process make the calls of computing from now on, and no others.
+
+    Args:
+        seccomp: the library.
+        starts_threads: threads of this process may be started too.
 
     Raises:
         OSError: the kernel, or a filter around this process, does not let us.
     """
-    _filter(seccomp, COMPUTING, {os.getpid(): TO_ITSELF})
+    _filter(seccomp, COMPUTING, {os.getpid(): TO_ITSELF}, starts_threads=starts_threads)
 
 
-def _filter(seccomp: ctypes.CDLL, names: Iterable[str], on_process: Mapping[int, Iterable[str]]) -> None:
+def _filter(
+    seccomp: ctypes.CDLL,
+    names: Iterable[str],
+    on_process: Mapping[int, Iterable[str]],
+    *,
+    starts_threads: bool = False,
+) -> None:
     """Load a filter that lets calls pass by name, and some only where their first argument is a process's number."""
     context = ctypes.c_void_p(seccomp.seccomp_init(ctypes.c_uint32(_ERRNO | errno.EPERM)))
     try:
@@ -90,9 +101,22 @@ def _filter(seccomp: ctypes.CDLL, names: Iterable[str], on_process: Mapping[int,
         for process, limited in on_process.items():
             for name in limited:
                 _allow(seccomp, context, name, _Comparison(0, _EQUALS, process, 0))
+        if starts_threads:
+            _allow_threads(seccomp, context)
         _must(seccomp.seccomp_load(context))
     finally:
         seccomp.seccomp_release(context)
+
+
+def _allow_threads(seccomp: ctypes.CDLL, context: ctypes.c_void_p) -> None:
+    """Let ``clone`` make threads; of ``clone3``, whose flags no filter can see, say that there is none (ENOSYS).
+
+    The C library then uses ``clone``.
+    """
+    _allow(seccomp, context, "clone", _Comparison(0, _MASKED_EQUALS, _CLONE_THREAD, _CLONE_THREAD))
+    number = seccomp.seccomp_syscall_resolve_name(b"clone3")
+    if number >= 0:
+        _must(seccomp.seccomp_rule_add_array(context, ctypes.c_uint32(_ERRNO | errno.ENOSYS), number, 0, None))
 
 
 def _allow(seccomp: ctypes.CDLL, context: ctypes.c_void_p, name: str, *where: _Comparison) -> None:

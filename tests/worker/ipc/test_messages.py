@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numbers
 
-from securesplit.worker.ipc.messages import BROKEN, DONE, FAILED, READY, Batch, Report
+from securesplit.encrypted.messages import ANSWER_CIPHERTEXT_BYTES
+from securesplit.worker.ipc.messages import (
+    ANSWERED,
+    BROKEN,
+    DONE,
+    FAILED,
+    READY,
+    REFUSED,
+    Batch,
+    EncryptedBatch,
+    Report,
+    decode_batch,
+)
 from securesplit.worker.ipc.pipe import Message, PipeError
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -41,11 +53,28 @@ def test_causes_come_back(error: str, reason: str, hint: str) -> None:
     for report in (
         Report(READY),
         Report(FAILED, 5, reason=reason),
+        Report(REFUSED, 6, reason=reason),
         Report(BROKEN, error=error, reason=reason, hint=hint),
     ):
         back = Report.decode(report.encode())
         told = back.event, back.batch, back.error, back.reason, back.hint
         assert told == (report.event, report.batch, report.error, report.reason, report.hint)
+
+
+@given(st.integers(0, 2**40), st.integers(1, 16), st.integers(0, 2**40), st.integers(1, 2**26), st.binary(max_size=99))
+def test_a_ciphertext_comes_back(number: int, photos: int, offset: int, length: int, ciphertext: bytes) -> None:
+    batch = EncryptedBatch(number, photos, offset, length, bytes(range(32)), ciphertext)
+    assert decode_batch(batch.encode()) == batch
+    assert isinstance(decode_batch(Batch(1, "encrypted", np.zeros((1, 2), np.int8)).encode()), Batch)
+
+
+def test_an_encrypted_answer_comes_back_and_no_other_size() -> None:
+    report = Report(ANSWERED, 4, milliseconds=91.5, ciphertext=b"\x07" * ANSWER_CIPHERTEXT_BYTES)
+    back = Report.decode(report.encode())
+    assert (back.event, back.batch, back.milliseconds, back.ciphertext) == (ANSWERED, 4, 91.5, report.ciphertext)
+    for head, body in ((b"answered 4 91.5", report.ciphertext[1:]), (b"answered 4 1e10", report.ciphertext)):
+        with pytest.raises(PipeError):
+            Report.decode((head, body))
 
 
 @given(

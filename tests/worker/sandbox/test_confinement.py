@@ -57,8 +57,11 @@ def successes(worker: Process, certs: Path) -> set[str]:
 
 @needs_landlock
 @needs_seccomp
-def test_a_subverted_tail_reaches_nothing(certs: Path, targets: dict[str, str]) -> None:
-    with process(certs, "Intruder", **targets) as worker:
+@pytest.mark.parametrize("encrypted", ["", "yes"], ids=["plain", "encrypted"])
+def test_a_subverted_tail_reaches_nothing(encrypted: str, certs: Path, targets: dict[str, str]) -> None:
+    if encrypted:
+        pytest.importorskip("tenseal", reason="TenSEAL is not installed")
+    with process(certs, "Intruder", encrypted=encrypted, **targets) as worker:
         assert successes(worker, certs) == set()
         wait_until(lambda: any("tails are confined by" in line for line in worker.log))
         assert not any("but not by" in line for line in worker.log)

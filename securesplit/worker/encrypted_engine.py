@@ -1,0 +1,94 @@
+"""What a tail process runs for the preset ``encrypted``: a ciphertext and its keys in, a ciphertext out.
+
+Keys are read from the arena that the front writes (``key_arena.py``), and the last few that were used stay loaded:
+loading takes half a second, and loaded keys 70 MB. Nothing is opened, so that a tail is confined as for every other
+preset, but for one thing: TenSEAL starts a thread for each key that it loads.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from securesplit.encrypted.messages import KeyBlob
+from securesplit.errors import BundleError
+from securesplit.worker.ipc.messages import EncryptedBatch
+from securesplit.worker.key_arena import forget_pages
+
+if TYPE_CHECKING:
+    from securesplit.encrypted.tail import EvaluationKeys, QuadraticTail
+
+LOADED_KEYS = 4
+"""Keys that a tail has loaded at most."""
+
+
+class EncryptedRefusal(Exception):  # noqa: N818  (an answer to whoever sent the bytes, no fault here)
+    """The ciphertext or the keys are not of the shipped parameters."""
+
+
+class EncryptedEngine:
+    """A quadratic tail that is evaluated on ciphertexts; built once a process, used from one thread.
+
+    Args:
+        tail: its weights.
+
+    Raises:
+        ConfigError: TenSEAL is not installed.
+    """
+
+    def __init__(self, tail: QuadraticTail) -> None:
+        from securesplit.encrypted.tail import EncryptedTail
+
+        self._tail = EncryptedTail(tail)
+        self._loaded: OrderedDict[bytes, EvaluationKeys] = OrderedDict()
+
+    def warm_up(self) -> None:
+        """Do all that needs a file, and all that does not depend on a request."""
+        self._tail.prepare()
+
+    def __call__(self, batch: EncryptedBatch, arena: mmap.mmap) -> bytes:
+        """The encrypted logits of a ciphertext.
+
+        Raises:
+            EncryptedRefusal: the ciphertext, or its keys, are not of these parameters.
+        """
+        try:
+            return self._tail.answer(batch.ciphertext, batch.photos, self._keys(batch, arena))
+        except (ValueError, RuntimeError, IndexError, MemoryError) as error:  # what SEAL's exceptions become
+            raise EncryptedRefusal(type(error).__name__) from error
+
+    def _keys(self, batch: EncryptedBatch, arena: mmap.mmap) -> EvaluationKeys:
+        keys = self._loaded.get(batch.digest)
+        if keys is None:
+            while len(self._loaded) >= LOADED_KEYS:
+                self._loaded.popitem(last=False)
+            keys = self._loaded[batch.digest] = self._load(batch, arena)
+        self._loaded.move_to_end(batch.digest)
+        return keys
+
+    def _load(self, batch: EncryptedBatch, arena: mmap.mmap) -> EvaluationKeys:
+        from securesplit.encrypted.tail import EvaluationKeys
+
+        blob = KeyBlob.decode(memoryview(arena)[batch.offset : batch.offset + batch.length])
+        forget_pages(arena, batch.offset, batch.length)
+        return EvaluationKeys(blob.galois, blob.relinearization, self._tail.layout)
+
+
+def of_bundle(bundle: str) -> EncryptedEngine:
+    """The engine of a bundle that has the preset.
+
+    Args:
+        bundle: its folder.
+
+    Raises:
+        BundleError: it has no such tail, or was altered.
+        ConfigError: TenSEAL is not installed.
+    """
+    from securesplit.model.bundle import Bundle
+
+    tail = Bundle.load(Path(bundle)).open_encrypted_tail()
+    if tail is None:
+        raise BundleError(f"{bundle} has no preset encrypted", hint="use a bundle that has it")
+    return EncryptedEngine(tail)

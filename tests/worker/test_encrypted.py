@@ -1,0 +1,328 @@
+"""The preset ``encrypted`` through a real front with real tails and real keys; loopback, one device's keys a module."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import signal
+import struct
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+
+from securesplit.channel import tensor
+from securesplit.channel.events import Refused, Reply
+from securesplit.channel.frames import Code
+from securesplit.encrypted.messages import (
+    CHUNK_BYTES,
+    CIPHERTEXT_BYTES,
+    Answer,
+    ChunkAnswer,
+    ChunkStatus,
+    KeyBlob,
+    KeyChunk,
+    Request,
+    Status,
+    chunk_of,
+    digest_of,
+)
+from securesplit.encrypted.parameters import SHIPPED
+from securesplit.encrypted.tail import answer_scale
+from securesplit.model.bundle import Bundle
+from securesplit.pki import keystore
+from securesplit.pki.credentials import Credentials
+from securesplit.worker.monitoring.prometheus import WorkerCollector
+from securesplit.worker.sandbox import confinement
+from securesplit.worker.served_model import ServedModel
+from securesplit.worker.settings import PoolSettings
+from securesplit_testing.ciphertexts import random_tail, serve_encrypted
+from securesplit_testing.encryption import device_key
+from securesplit_testing.serving import Running, now, running, serve_engine, wait_until
+from tests.worker.test_front import Raw
+
+pytest.importorskip("tenseal", reason="TenSEAL is not installed")
+
+REFS = itertools.count(1)
+FEATURES = np.random.default_rng(1).uniform(-1, 1, (3, 256))
+MIB = 1 << 20
+
+
+class Device(Raw):
+    """A device's session: its keys, and what it sends."""
+
+    def ask_tensor(self, array: np.ndarray, budget_ms: int = 60_000) -> Any:
+        self.send(self.channel.request(next(REFS), struct.pack(">II", budget_ms, 0) + tensor.encode(array)))
+        return self.receive(60.0)
+
+    def plaintext(self, array: np.ndarray) -> np.ndarray:
+        event = self.ask_tensor(array)
+        assert isinstance(event, Reply), event
+        return np.frombuffer(event.plaintext, np.uint8, offset=32)
+
+    def chunk(self, chunk: KeyChunk) -> ChunkAnswer:
+        return ChunkAnswer.decode(self.plaintext(chunk.encode()))
+
+    def upload(self, blob: bytes, digest: bytes | None = None) -> ChunkAnswer:
+        answer, digest = ChunkAnswer(ChunkStatus.GO_ON), digest or digest_of(blob)
+        while answer.status is ChunkStatus.GO_ON and answer.received < len(blob):
+            answer = self.chunk(chunk_of(blob, digest, answer.received))
+        return answer
+
+    def ask_encrypted(self, digest: bytes, ciphertext: bytes, photos: int = 1) -> Answer:
+        return Answer.decode(self.plaintext(Request(digest, photos, ciphertext).encode()))
+
+
+class Keys:
+    """One device's keys, as it would keep and upload them."""
+
+    def __init__(self) -> None:
+        self.device = device_key()
+        self.parts = self.device.evaluation_keys
+        self.blob = KeyBlob(*self.parts).encode()
+        self.digest = digest_of(self.blob)
+
+    def check(self, answer: Answer, photos: int = 1) -> None:
+        assert answer.status is Status.ANSWERED
+        logits = self.device.decrypt(answer.ciphertext, photos, answer_scale(SHIPPED))
+        np.testing.assert_allclose(logits, random_tail().plain(FEATURES[:photos]), atol=2e-3)
+
+    def ask(self, session: Device, photos: int = 1) -> Answer:
+        return session.ask_encrypted(self.digest, self.device.encrypt(FEATURES[:photos]), photos)
+
+
+@pytest.fixture(scope="module")
+def keys() -> Keys:
+    return Keys()
+
+
+@pytest.fixture(scope="module")
+def credentials() -> tuple[Credentials, Credentials]:
+    return keystore.ephemeral(now())
+
+
+@pytest.fixture(scope="module")
+def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    yield context
+    context.destroy(linger=0)
+
+
+@pytest.fixture(scope="module")
+def worker(credentials: tuple[Credentials, Credentials]) -> Iterator[Running]:
+    """One worker with one tail, for all tests that leave it as it was."""
+    with running(serve_encrypted(), keys=credentials, evaluation_key_bytes=192 * MIB) as worker:
+        yield worker
+
+
+@pytest.fixture(scope="module")
+def session(worker: Running, context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[Device]:
+    device = Device(worker, context)
+    yield device
+    device.close()
+
+
+def test_an_unknown_key_is_asked_for_uploaded_once_and_used(keys: Keys, worker: Running, session: Device) -> None:
+    before = worker.front.counters.encrypted.copy()
+    assert keys.ask(session) == Answer(Status.KEY_NEEDED)
+    assert session.upload(keys.blob) == ChunkAnswer(ChunkStatus.GO_ON, len(keys.blob))
+    for photos in (1, 3, 1):
+        answer = keys.ask(session, photos)
+        keys.check(answer, photos)
+        assert answer.tail_ms > 5
+    counted = worker.front.counters.encrypted - before
+    assert counted == {"key_needed": 1, "answered": 3}
+    assert worker.front.counters.key_bytes == len(keys.blob)
+
+
+def test_keys_outlive_the_session_that_uploaded_them(
+    keys: Keys, worker: Running, session: Device, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    session.upload(keys.blob)
+    later = Device(worker, context)
+    keys.check(keys.ask(later))
+    later.close()
+
+
+def test_the_integers_in_the_open_are_refused(session: Device) -> None:
+    for array in (np.zeros(256, np.int16), np.zeros(CIPHERTEXT_BYTES, np.uint8)):
+        refused = session.ask_tensor(array)
+        assert isinstance(refused, Refused)
+        assert refused.code is Code.WORKER
+
+
+def test_messages_that_are_none_are_refused(keys: Keys, session: Device) -> None:
+    good = Request(keys.digest, 1, bytes(CIPHERTEXT_BYTES)).encode()
+    for at, value in ((32, 0), (32, 17), (39, 1)):
+        bad = good.copy()
+        bad[at] = value
+        refused = session.ask_tensor(bad)
+        assert isinstance(refused, Refused)
+        assert refused.code is Code.WORKER
+
+
+def test_hostile_ciphertexts_are_refused_by_a_tail_that_lives(keys: Keys, worker: Running, session: Device) -> None:
+    session.upload(keys.blob)
+    pids = worker.front.pool.pids
+    for ciphertext in (b"\xff" * CIPHERTEXT_BYTES, np.random.default_rng(2).bytes(CIPHERTEXT_BYTES)):
+        assert session.ask_encrypted(keys.digest, ciphertext).status is Status.REFUSED
+    session.ask_encrypted(keys.digest, bytes(CIPHERTEXT_BYTES))  # in range, and no encryption of anything
+    keys.check(keys.ask(session))
+    assert worker.front.pool.pids == pids
+
+
+@pytest.mark.parametrize("kind", ["noise", "too short", "halves exchanged"])
+def test_hostile_keys_are_refused_by_a_tail_that_lives(kind: str, keys: Keys, worker: Running, session: Device) -> None:
+    relinearization = keys.parts[1]
+    blob = {
+        "noise": np.random.default_rng(3).bytes(CHUNK_BYTES + 7),
+        "too short": struct.pack("<Q", 1 << 40) + bytes(100),
+        "halves exchanged": KeyBlob(relinearization, relinearization).encode(),
+    }[kind]
+    pids = worker.front.pool.pids
+    assert session.upload(blob).status is ChunkStatus.GO_ON
+    assert session.ask_encrypted(digest_of(blob), keys.device.encrypt(FEATURES[:1])).status is Status.REFUSED
+    session.upload(keys.blob)
+    keys.check(keys.ask(session))
+    assert worker.front.pool.pids == pids
+
+
+def test_lies_about_digest_and_size_are_refused(keys: Keys, worker: Running, session: Device) -> None:
+    held = worker.front.status().keys
+    lie = bytes(32)
+    assert session.upload(b"some keys", lie) == ChunkAnswer(ChunkStatus.REFUSED, 0)
+    huge = KeyChunk(lie, 0, (1 << 64) - 1, bytes(CHUNK_BYTES))
+    assert session.chunk(huge) == ChunkAnswer(ChunkStatus.REFUSED, 0)
+    assert session.chunk(KeyChunk(lie, CHUNK_BYTES, CHUNK_BYTES + 1, b"x")) == ChunkAnswer(ChunkStatus.RESTART, 0)
+    assert session.ask_encrypted(lie, bytes(CIPHERTEXT_BYTES)).status is Status.KEY_NEEDED
+    assert worker.front.status().keys == held
+
+
+def test_a_refused_chunk_is_refused_again_on_a_retry(session: Device) -> None:
+    frame = KeyChunk(bytes(32), 0, 9, b"some keys").encode()
+    ref = next(REFS)
+    for _ in range(2):
+        session.send(session.channel.request(ref, struct.pack(">II", 9_000, 0) + tensor.encode(frame)))
+        event = session.receive()
+        assert isinstance(event, Reply)
+        answer = ChunkAnswer.decode(np.frombuffer(event.plaintext, np.uint8, offset=32))
+        assert answer.status is ChunkStatus.REFUSED
+
+
+def test_other_presets_are_served_meanwhile(keys: Keys, worker: Running, session: Device) -> None:
+    session.upload(keys.blob)
+    with worker.connect() as connection:
+        assert connection.request(np.array([5, 0, 0, 0, 0, 0, 0, 0], np.int8)).logit == 5
+    keys.check(keys.ask(session))
+
+
+def test_nothing_of_a_key_or_a_ciphertext_is_logged(
+    keys: Keys, session: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        session.upload(keys.blob)
+        session.ask_encrypted(keys.digest, b"\xff" * CIPHERTEXT_BYTES)
+        keys.ask(session)
+    text = " ".join(record.getMessage() for record in caplog.records)
+    assert "refused a ciphertext or the keys of client" in text
+    assert keys.digest.hex() not in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the layers are Linux's")
+def test_the_tail_is_confined_as_every_other(worker: Running, session: Device) -> None:
+    session.ask_encrypted(bytes(32), bytes(CIPHERTEXT_BYTES))
+    assert list(worker.front.pool.confinement or ()) == [
+        layer for layer in confinement.LAYERS if layer in confinement.available()
+    ] or set(worker.front.pool.confinement or ()) == set(confinement.available())
+
+
+def test_the_metrics_show_keys_and_answers(worker: Running, keys: Keys, session: Device) -> None:
+    session.upload(keys.blob)
+    collector = WorkerCollector(worker.front.counters, bundle_id="b", pool=PoolSettings(), ends=dict)
+    page = collector.page(worker.front.status()).decode()
+    status = worker.front.status().keys
+    assert status is not None
+    assert f"securesplit_evaluation_keys {float(status.held)}" in page
+    assert "securesplit_evaluation_key_limit_bytes 2.01326592e+08" in page
+    assert 'securesplit_evaluation_key_uploads_total{result="done"}' in page
+    assert 'securesplit_encrypted_answers_total{status="key_needed"}' in page
+
+
+def test_a_killed_tail_costs_no_request(
+    keys: Keys, credentials: tuple[Credentials, Credentials], context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    """It is killed while it loads the keys; the next one finds them where they were."""
+    with running(serve_encrypted(), keys=credentials, evaluation_key_bytes=64 * MIB) as worker:
+        session = Device(worker, context)
+        session.upload(keys.blob)
+        wait_until(lambda: worker.front.pool.ready == 1)
+        victim = worker.front.pool.pids[0]
+
+        def kill() -> None:
+            wait_until(lambda: worker.front.pool.tails["busy"] == 1)
+            os.kill(victim, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        keys.check(keys.ask(session))
+        killer.join()
+        assert worker.front.counters.tail_deaths["died"] == 1
+        assert worker.front.counters.requests == {"done": 1, "poison": 0, "expired": 0, "key_needed": 0, "refused": 0}
+        session.close()
+
+
+def test_two_clients_and_one_bound(keys: Keys, certs: Path, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    """The second client's keys displace the first's; each is told, and nobody uses another's keys."""
+    server = keystore.load_server(certs, now=now())
+    clients = [keystore.load_client(certs, name, now=now()) for name in ("device", "other")]
+    with running(serve_encrypted(), keys=(server, clients[0]), evaluation_key_bytes=64 * MIB) as worker:
+        first = Device(worker, context, clients[0])
+        first.upload(keys.blob)
+        second = Device(worker, context, clients[1])
+        assert keys.ask(second).status is Status.KEY_NEEDED
+        keys.check(keys.ask(first))
+        second.upload(keys.blob)
+        keys.check(keys.ask(second))
+        assert keys.ask(first).status is Status.KEY_NEEDED
+        assert worker.front.counters.key_evictions == 1
+        first.close()
+        second.close()
+
+
+def test_a_worker_without_tenseal_says_so(
+    credentials: tuple[Credentials, Credentials], context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    plain = serve_engine()
+    served = ServedModel(plain.identity, plain.id, plain.presets, plain.engine, lacks_tenseal=True)
+    with running(served, keys=credentials) as worker:
+        session = Device(worker, context)
+        for array in (Request(bytes(32), 1, bytes(CIPHERTEXT_BYTES)), KeyChunk(bytes(32), 0, 1, b"x")):
+            refused = session.ask_tensor(array.encode())
+            assert isinstance(refused, Refused)
+            assert refused.code is Code.WORKER
+            assert "securesplit[encrypted] is not installed" in refused.detail
+        assert worker.front.counters.turned_away["preset"] == 2
+        session.close()
+
+
+def test_a_worker_of_other_presets_takes_no_ciphertext(
+    credentials: tuple[Credentials, Credentials], context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    with running(keys=credentials) as worker:
+        session = Device(worker, context)
+        refused = session.ask_tensor(Request(bytes(32), 1, bytes(CIPHERTEXT_BYTES)).encode())
+        assert isinstance(refused, Refused)
+        assert "not installed" not in refused.detail
+        assert worker.front.status().keys is None
+        session.close()
+
+
+def test_the_shipped_bundle_s_plain_presets_hold_no_encrypted_one() -> None:
+    specs = {name for name, preset in Bundle.load().presets.items() if not preset.spec.encrypted}
+    assert set(ServedModel.from_bundle(None).presets.values()) == specs
