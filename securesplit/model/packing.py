@@ -93,6 +93,22 @@ def pack_head(network: Any, layer: str, photos: NDArray[np.uint8], *, precision:
     return content
 
 
+def pack_whole(network: Any, *, precision: str, pixels: str = "0..255") -> bytes:
+    """The unsplit network in LiteRT: ``photo (1, side, side, 3) float32`` in 0..255 -> its answer.
+
+    Args:
+        network: functional, unfolded, one output.
+        precision: ``float32`` or ``float16``.
+        pixels: what `network` expects, a key of `securesplit.model.splitting.PIXELS`.
+
+    Raises:
+        BundleError: LiteRT cannot express a layer.
+    """
+    whole = _from_bytes(_named_for_tensorflow(network), pixels)
+    endpoint = Endpoint(lambda photo: {"answer": whole(photo, training=False)}, {"photo": (1, *whole.input_shape[1:])})
+    return _converted({"whole": endpoint}, whole, precision)
+
+
 def _named_for_tensorflow(network: Any) -> Any:
     """The same network, or, where TensorFlow does not take a name for a scope (spaces, umlauts), a copy with others."""
     if all(SCOPE.fullmatch(operation.name) for operation in network.operations):

@@ -6,18 +6,23 @@ operations.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from securesplit.errors import BundleError, ConfigError
 from securesplit.model import backbones
 from securesplit.model.cuts import Cut, find_cut, valid_cuts
 from securesplit.model.formats import EXPORTED, ONNX, check_network_file
-from securesplit.model.keras_graph import first_line, graph_of, history, load_keras, replay, unfold
+from securesplit.model.keras_graph import LAYOUT, first_line, graph_of, history, load_keras, replay, unfold
 
 PIXELS = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}
 """What a network may expect, by name: scale and offset from pixels in 0..255."""
+ANSWER = ""
+"""Stands among layers for what the network answers with."""
 
 
 def load_network(model: str, side: int, weights: Path | None = None) -> Any:
@@ -129,3 +134,37 @@ def split_at(network: Any, layer: str) -> tuple[Any, Any, Cut]:
     replay(graph.steps[place + 1 :], computed)
     answer = keras.tree.pack_sequence_as(network.output, [computed[id(t)] for t in network.outputs])
     return keras.Model(network.input, tensor, name="head"), keras.Model(start, answer, name="tail"), cut
+
+
+def maps_at(
+    network: Any, layers: Sequence[str], pixels: str = "0..255"
+) -> Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]:
+    """What computes ``(n, side, side, 3) uint8`` -> by layer ``(n, *shape)``, channels last.
+
+    Args:
+        network: functional, one output.
+        layers: whose tensors are wanted; `ANSWER` is what the network answers with.
+        pixels: what `network` expects, a key of `PIXELS`.
+    """
+    graph, (scale, offset) = graph_of(network), PIXELS[pixels]
+    keras = load_keras()
+    tensors = {ANSWER: network.outputs[0], **graph.tensors}
+    several = keras.Model(network.inputs, [tensors[layer] for layer in layers])
+    channels_first = LAYOUT in graph.tensors
+
+    def maps(photos: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
+        size = network.input_shape[0] or len(photos)
+        inputs = photos.astype(np.float32) * np.float32(scale) + np.float32(offset)
+        parts = [
+            keras.tree.flatten(several([inputs[i : i + size]], training=False)) for i in range(0, len(photos), size)
+        ]
+        found = [
+            np.concatenate([np.asarray(each, np.float32) for each in of_layer]) for of_layer in zip(*parts, strict=True)
+        ]
+        return dict(zip(layers, [_channels_last(each, channels_first) for each in found], strict=True))
+
+    return maps
+
+
+def _channels_last(maps: NDArray[np.float32], channels_first: bool) -> NDArray[np.float32]:  # noqa: FBT001
+    return np.moveaxis(maps, 1, -1) if channels_first and maps.ndim == 4 else maps

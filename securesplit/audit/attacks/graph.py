@@ -7,12 +7,13 @@ must invert. A head with one convolution has its stem behind it; one without has
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from securesplit.model.litert_halves import open_preserving
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
@@ -106,17 +107,7 @@ def _constants(schema: Any, model: Any, graph: Any) -> dict[int, NDArray[Any]]:
 
 def stem_maps(head: bytes, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What the undefended stem makes of ``(n, side, side, 3) uint8``, ``(n, h, w, c)``, run by LiteRT itself."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns that keeping every tensor costs memory: that is the purpose
-        interpreter = Interpreter(
-            model_content=head,
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            num_threads=2,
-        )
-    interpreter.allocate_tensors()
+    interpreter = open_preserving(head)
     graph = read(head)
     maps = []
     for photo in photos:
