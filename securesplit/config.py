@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import reprlib
 import stat
 import tomllib
@@ -32,6 +33,10 @@ MOST_BUDGET: Final = 1e9
 LEAST_EPSILON: Final = 0.01
 MOST_EPSILON: Final = 1000.0
 MOST_FILE_BYTES: Final = 1 << 16
+LEAST_BANDWIDTH: Final = 1e3
+MOST_BANDWIDTH: Final = 1e12
+_BANDWIDTH: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*([kMG]?)(bit|B)/s", re.ASCII)
+_PREFIXES: Final = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 
 
 def check_number(value: object, name: str, *, least: float, most: float, hint: str = "") -> float:
@@ -110,6 +115,25 @@ def check_privacy(value: object) -> float | None:
         return None
     hint = f"give a number between {LEAST_EPSILON:g} and {MOST_EPSILON:g}, or a preset"
     return check_number(number, "epsilon", least=LEAST_EPSILON, most=MOST_EPSILON, hint=hint)
+
+
+def parse_bandwidth(text: str, name: str) -> float:
+    """Bits a second, from 1 kbit/s to 1 Tbit/s.
+
+    >>> parse_bandwidth("10Mbit/s", "--bandwidth"), parse_bandwidth("1.25 MB/s", "--bandwidth")
+    (10000000.0, 10000000.0)
+
+    Raises:
+        ConfigError: the text is no number with such a unit, or out of the range.
+    """
+    hint = "write a number with its unit: kbit/s, Mbit/s, Gbit/s, kB/s or MB/s, such as 10Mbit/s"
+    found = _BANDWIDTH.fullmatch(text.strip())
+    if found is None:
+        raise ConfigError(f"{name} {reprlib.repr(text)} is not a bandwidth", hint=hint)
+    bits = float(found[1]) * _PREFIXES[found[2]] * (8 if found[3] == "B" else 1)
+    if not LEAST_BANDWIDTH <= bits <= MOST_BANDWIDTH:
+        raise ConfigError(f"{name} {text.strip()} is out of range", hint="give 1kbit/s to 1000Gbit/s")
+    return bits
 
 
 def check_path(value: object, name: str) -> Path:

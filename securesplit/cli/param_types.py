@@ -43,6 +43,17 @@ class Number(click.ParamType):  # type: ignore[type-arg]  # generic in newer cli
         return self._check(number, name_of(param, ctx))
 
 
+class Bandwidth(click.ParamType):  # type: ignore[type-arg]  # likewise
+    """Bits a second, written with their unit."""
+
+    name = "bandwidth"
+    toml: tuple[type, ...] = (str,)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Such as ``10Mbit/s`` or ``1.25 MB/s``; a number stays as it is."""
+        return value if isinstance(value, float) else config.parse_bandwidth(str(value), name_of(param, ctx))
+
+
 class Location(click.Path):
     """A file or folder; never the empty text, which would mean the working folder."""
 
@@ -151,6 +162,11 @@ TIMEOUT = Number("seconds", config.check_timeout_s)
 BUDGET = Number("epsilon", config.check_budget)
 MINUTES = Number("minutes", lambda value, flag: config.check_number(value, flag, least=0.1, most=10_080))
 DAYS = Number("days", lambda value, flag: config.check_count(value, flag, least=1, most=MOST_DAYS), toml=(int,))
+SECONDS = Number("seconds", lambda value, flag: config.check_number(value, flag, least=1, most=86_400))
+SPEED = Number("factor", lambda value, flag: config.check_number(value, flag, least=0.001, most=1000))
+ROUND_TRIP = Number("milliseconds", lambda value, flag: config.check_number(value, flag, least=0, most=60_000))
+SKILL = Number("skill", lambda value, flag: config.check_number(value, flag, least=0, most=1))
+BANDWIDTH = Bandwidth()
 ENDPOINT = Text("endpoint", _endpoint)
 BIND = Text("endpoint", _listening)
 HEALTH = Text("address", _health)

@@ -10,7 +10,7 @@ import click
 
 from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.settings import command
-from securesplit.cli.split_options import network_argument, network_options
+from securesplit.cli.split_options import network_argument, network_options, pixels_option
 from securesplit.errors import ConfigError, PhotoError
 
 if TYPE_CHECKING:
@@ -31,13 +31,7 @@ DRAWN_PHOTOS = 16
     "--head-only", type=param_types.Location(), metavar="FILE.tflite", help="Write the head alone, for a phone."
 )
 @network_options
-@click.option(
-    "--pixels",
-    type=click.Choice(["0..255", "0..1", "-1..1"]),
-    default="0..255",
-    show_default=True,
-    help="What the network expects of a photo; the head does the scaling.",
-)
+@pixels_option
 @click.option(
     "--precision",
     type=click.Choice(["float32", "float16", "int8"]),

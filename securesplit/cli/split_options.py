@@ -1,4 +1,4 @@
-"""The argument and the options of the commands that take a Keras network."""
+"""The argument and the options of the commands that take a network."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from securesplit.cli import param_types
 
 DEFAULT_SIDE = 150  # pixels
 
+pixels_option = click.option(
+    "--pixels",
+    type=click.Choice(["0..255", "0..1", "-1..1"]),
+    default="0..255",
+    show_default=True,
+    help="What the network expects of a photo; the head does the scaling.",
+)
 network_argument = click.argument("model", metavar="NETWORK")
 
 
