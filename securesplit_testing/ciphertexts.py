@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,3 +40,21 @@ def serve_encrypted(name: str = "Sum", **options: Any) -> ServedModel:
     served = serve_engine(name, **options)
     encrypted = EngineSpec("securesplit_testing.ciphertexts:engine")
     return replace(served, engine=replace(served.engine, encrypted=encrypted))
+
+
+def write_encrypted_bundle(folder: Path) -> None:
+    """The default bundle with `random_tail` as its preset ``encrypted``, for a worker: the device's encoder is none."""
+    from securesplit.model import Bundle, Calibration, Preset, encrypted_preset
+    from securesplit.model.encrypted_preset import ENCODER, PRESET, TAIL, EncryptedInfo
+
+    source = Bundle.load()
+    shutil.copytree(source.folder, folder)
+    contents = {ENCODER: b"no encoder", TAIL: encrypted_preset.tail_to_bytes(random_tail())}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    manifest = replace(
+        source.manifest,
+        presets={**source.presets, PRESET: Preset(encrypted_preset.release_spec(), Calibration(1.0, 0.0), 0.5, {})},
+        encrypted=EncryptedInfo(*(hashlib.sha256(content).hexdigest() for content in contents.values())),
+    )
+    (folder / "manifest.json").write_text(manifest.to_text(), encoding="utf-8")

@@ -21,7 +21,6 @@ from securesplit.channel.events import Request, Send
 from securesplit.channel.frames import Code, FrameError, decode, ref_of, session_of
 from securesplit.channel.limits import Limits
 from securesplit.channel.server import ServerChannel
-from securesplit.encrypted.messages import MAX_KEY_BYTES
 from securesplit.errors import ConfigError, SecureSplitError
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.poll import Poller, Wakeup
@@ -315,13 +314,10 @@ def _key_store(
     """Where evaluation keys are kept; None where no ciphertext is taken.
 
     Raises:
-        ConfigError: the system has no room for it, or the bound is too small for any keys.
+        ConfigError: the system has no room for it.
     """
     if served.engine.encrypted is None:
         return None
-    if settings.evaluation_key_bytes < MAX_KEY_BYTES:
-        message = f"{settings.evaluation_key_bytes} bytes are too few for evaluation keys"
-        raise ConfigError(message, hint=f"allow {MAX_KEY_BYTES >> 20} MiB or more")
     try:
         return KeyStore(settings.evaluation_key_bytes, clock, counters)
     except OSError as error:

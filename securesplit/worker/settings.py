@@ -8,6 +8,7 @@ from pathlib import Path
 
 from securesplit.channel.limits import REQUESTS_IN_FLIGHT
 from securesplit.config import renamed
+from securesplit.encrypted.messages import MAX_KEY_BYTES
 from securesplit.errors import ConfigError
 from securesplit.pki.credentials import Credentials
 from securesplit.worker.cores import usable_cores
@@ -54,6 +55,9 @@ class PoolSettings:
             least 64 MiB, the largest that keys may be.
         confine: let tails do nothing but compute, as far as this machine can (``sandbox/``); without it an engine
             may write files, and a subverted one may read whatever the worker's user can.
+
+    Raises:
+        ConfigError: no evaluation keys would fit in.
     """
 
     workers: int = 1
@@ -71,6 +75,11 @@ class PoolSettings:
     pin: bool = False
     confine: bool = True
     evaluation_key_bytes: int = 1 << 30
+
+    def __post_init__(self) -> None:
+        if self.evaluation_key_bytes < MAX_KEY_BYTES:
+            message = f"{self.evaluation_key_bytes} bytes are too few for evaluation keys"
+            raise ConfigError(message, hint=f"allow {MAX_KEY_BYTES >> 20} MiB or more")
 
 
 @dataclass(frozen=True, slots=True)

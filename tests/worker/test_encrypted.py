@@ -20,6 +20,8 @@ import zmq
 from securesplit.channel import tensor
 from securesplit.channel.events import Refused, Reply
 from securesplit.channel.frames import Code
+from securesplit.channel.tensor import TensorSpec
+from securesplit.encrypted import seal
 from securesplit.encrypted.messages import (
     CHUNK_BYTES,
     CIPHERTEXT_BYTES,
@@ -35,15 +37,20 @@ from securesplit.encrypted.messages import (
 )
 from securesplit.encrypted.parameters import SHIPPED
 from securesplit.encrypted.tail import answer_scale
-from securesplit.model.bundle import Bundle
+from securesplit.errors import ConfigError
 from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
+from securesplit.transport.connection import Connection, Timeouts
+from securesplit.transport.inquiry import EncryptedRelease
+from securesplit.worker.embedded import EmbeddedWorker
 from securesplit.worker.monitoring.prometheus import WorkerCollector
+from securesplit.worker.resources import resident_bytes
 from securesplit.worker.sandbox import confinement
 from securesplit.worker.served_model import ServedModel
-from securesplit.worker.settings import PoolSettings
-from securesplit_testing.ciphertexts import random_tail, serve_encrypted
-from securesplit_testing.encryption import device_key
+from securesplit.worker.service import serve_tail
+from securesplit.worker.settings import PoolSettings, WorkerSettings
+from securesplit_testing.ciphertexts import random_tail, serve_encrypted, write_encrypted_bundle
+from securesplit_testing.encryption import device_key, give_key
 from securesplit_testing.serving import Running, now, running, serve_engine, wait_until
 from tests.worker.test_front import Raw
 
@@ -323,6 +330,96 @@ def test_a_worker_of_other_presets_takes_no_ciphertext(
         session.close()
 
 
-def test_the_shipped_bundle_s_plain_presets_hold_no_encrypted_one() -> None:
-    specs = {name for name, preset in Bundle.load().presets.items() if not preset.spec.encrypted}
-    assert set(ServedModel.from_bundle(None).presets.values()) == specs
+def release(keys: Keys, folder: Path, photos: int = 1) -> EncryptedRelease:
+    return EncryptedRelease(give_key(folder), photos, keys.device.encrypt(FEATURES[:photos]))
+
+
+def logits(answers: list[Any]) -> list[float]:
+    return [answer.logit for answer in answers]
+
+
+def test_a_restarted_worker_gets_the_keys_again_and_no_request_is_lost(
+    keys: Keys, credentials: tuple[Credentials, Credentials], tmp_path: Path
+) -> None:
+    expected = random_tail().plain(FEATURES[:1])
+    with running(serve_encrypted(), keys=credentials, evaluation_key_bytes=64 * MIB) as worker:
+        bind = worker.front.endpoint
+        with worker.connect(timeouts=Timeouts(total_s=60.0)) as connection:
+            assert logits(connection.request_encrypted(release(keys, tmp_path))) == pytest.approx(expected, abs=2e-3)
+            worker.stop()
+            with running(serve_encrypted(), keys=credentials, bind=bind, evaluation_key_bytes=64 * MIB) as after:
+                found = connection.request_encrypted(release(keys, tmp_path))
+                assert logits(found) == pytest.approx(expected, abs=2e-3)
+                assert after.front.counters.encrypted == {"answered": 1, "key_needed": 1, "refused": 0}
+
+
+def test_a_bundle_with_the_preset_is_served(keys: Keys, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    write_encrypted_bundle(folder)
+    served = ServedModel.from_bundle(folder)
+    assert "encrypted" not in served.presets.values()
+    assert TensorSpec((256,), "int16") not in served.specs
+    with EmbeddedWorker(folder) as worker:
+        connection = Connection([worker.endpoint], worker.client_credentials, served.identity)
+        with connection:
+            answers = connection.request_encrypted(release(keys, tmp_path, photos=3))
+            np.testing.assert_allclose(logits(answers), random_tail().plain(FEATURES), atol=5e-3)
+            spec = next(iter(served.presets))
+            assert np.isfinite(connection.request(np.zeros(spec.shape, spec.dtype)).logit)
+        if sys.platform == "linux":
+            assert set(worker.front.pool.confinement or ()) == set(confinement.available())
+
+
+def test_a_bundle_with_the_preset_is_served_in_part_without_tenseal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "bundle"
+    write_encrypted_bundle(folder)
+    monkeypatch.setattr(seal, "is_installed", lambda: False)
+    served = ServedModel.from_bundle(folder)
+    assert served.lacks_tenseal
+    assert served.engine.encrypted is None
+    with pytest.raises(ConfigError, match="certificates"):  # it gets as far as these
+        serve_tail(served, WorkerSettings("tcp://127.0.0.1:0"), on_ready=lambda _ready: None)
+    lines = [record.getMessage() for record in caplog.records if "encrypted" in record.getMessage()]
+    assert lines == ["the bundle's preset encrypted is not served: securesplit[encrypted] is not installed"]
+
+
+def test_a_bound_that_no_keys_fit_in_is_refused() -> None:
+    with pytest.raises(ConfigError, match="too few for evaluation keys"):
+        PoolSettings(evaluation_key_bytes=64 * MIB - 1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="private memory is bounded on Linux")
+def test_keys_that_unpack_to_more_than_a_machine_has_are_refused(keys: Keys, worker: Running, session: Device) -> None:
+    """SEAL's compressed form of 6 GB of zeros, which is 200 kB; a tail may take 2 GiB."""
+    import zstandard
+
+    packer = zstandard.ZstdCompressor(level=1).compressobj()
+    packed = b"".join(packer.compress(bytes(64 * MIB)) for _ in range(96)) + packer.flush()
+    header = keys.parts[0][:8] + struct.pack("<Q", 16 + len(packed))
+    bomb = KeyBlob(header + packed, keys.parts[1]).encode()
+    assert len(bomb) < 10 * MIB
+    session.upload(keys.blob)
+    keys.check(keys.ask(session))
+    pids = worker.front.pool.pids
+    session.upload(bomb)
+    largest = 0
+
+    def watch() -> None:
+        nonlocal largest
+        while not over.wait(0.01):
+            largest = max(largest, resident_bytes(pids[0]))
+
+    over = threading.Event()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    answer = session.ask_encrypted(digest_of(bomb), keys.device.encrypt(FEATURES[:1]))
+    over.set()
+    watcher.join()
+    assert answer.status is Status.REFUSED
+    assert largest < confinement.MEMORY_BYTES + 256 * MIB
+    session.upload(keys.blob)
+    keys.check(keys.ask(session))
+    assert worker.front.pool.pids == pids

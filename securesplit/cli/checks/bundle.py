@@ -41,8 +41,6 @@ def check_bundle(folder: Path | None, privacy: str | None = None) -> Iterator[Fi
             yield ok("bundle", "the tail has its hash and loads")
         else:
             yield ok("bundle", "no tail here, a device needs none")
-        if bundle.manifest.encrypted is not None:
-            yield _encrypted()
         yield _gate(bundle)
         yield _attack_decoder(bundle)
         choose_preset(bundle, privacy)
@@ -75,15 +73,6 @@ def _head(bundle: Bundle) -> Finding:
     if taken > SLOW_MS:
         return warning("bundle", message, "this machine is busy or slow; a smaller bundle may suit it")
     return ok("bundle", message)
-
-
-def _encrypted() -> Finding:
-    from securesplit.encrypted import seal
-
-    if not seal.is_installed():
-        hint = "pip install 'securesplit[encrypted]'"
-        return warning("bundle", "the preset encrypted needs TenSEAL, on a device and on a worker", hint)
-    return ok("bundle", "TenSEAL is installed, for the preset encrypted")
 
 
 def _gate(bundle: Bundle) -> Finding:

@@ -6,7 +6,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 
 from securesplit.cli.checks import Finding, failure, ok, warning
@@ -81,7 +81,7 @@ def check_encryption(folder: Path | None, *, wanted: bool) -> Finding:
     from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE, EncryptionKey
     from securesplit.user_folders import state_folder
 
-    if not wanted and util.find_spec("tenseal") is None:
+    if not wanted and not seal.is_installed():
         return ok("encryption", "the preset encrypted needs pip install 'securesplit[encrypted]'")
     try:
         seal.library()
