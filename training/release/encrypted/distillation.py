@@ -70,7 +70,8 @@ class Distillation:
 
     def folder(self, run: Path) -> Path:
         """Where in `run` the weights of these settings lie."""
-        return run / hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
+        settings = json.dumps(self.settings, sort_keys=True, allow_nan=False)
+        return run / hashlib.sha256(settings.encode()).hexdigest()[:16]
 
     def _train(self, train: Maps, val: Maps, file: Path) -> dict[str, float]:
         model, epochs = self.model, self.settings["epochs"]
