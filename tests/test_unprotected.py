@@ -23,6 +23,7 @@ from securesplit.device.ledger import Ledger
 from securesplit.device.release_step import PRIVACY_LOGGER
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
+from securesplit.results import PrivacyInfo
 from securesplit.worker import EmbeddedWorker
 from securesplit_testing.serving import now
 
@@ -158,3 +159,30 @@ def test_an_audit_says_it_of_the_presets_that_it_attacks(tmp_path: Path) -> None
             suite.prepare(Bundle.load(), tmp_path, tmp_path / "out", QUICK, presets, lines.append)
     warnings = [line for line in lines if line.startswith("warning: ")]
     assert [line.split()[2] for line in warnings] == ["compact", "none"]
+
+
+def test_an_encrypted_release_spends_nothing_and_says_what_else_did(tmp_path: Path, draw_photo: DrawPhoto) -> None:
+    """Whether before or after, and by the exact account of what has one."""
+    bundle, photo = Bundle.load(), draw_photo(1)
+    by_name = {name: Releaser(bundle, bytes(32), privacy=name) for name in ("encrypted", "certified", "none")}
+    released = {name: releaser.release(photo) for name, releaser in by_name.items()}
+
+    def spend(name: str, ledger: Ledger, budget: float | None = None) -> PrivacyInfo:
+        return by_name[name].spend(released[name], ledger, budget)
+
+    with Ledger(tmp_path / "one") as ledger:
+        own = spend("encrypted", ledger, budget=1e-6)
+        assert (own.claim, own.epsilon, own.identification_bound_n1000, own.encrypted) == (
+            *("cryptographic", None, None),
+            True,
+        )
+        assert own.device is not None
+        assert (own.device.photos, own.device.without_promise, own.device.epsilon) == (1, 0, None)
+        assert ledger.totals()[-1].epsilon == 0
+    with Ledger(tmp_path / "two") as ledger:
+        alone = spend("certified", ledger)
+        both = spend("encrypted", ledger, budget=1e-6)
+        assert (both.claim, both.epsilon, both.releases) == ("proven", alone.epsilon, 2)
+        assert spend("certified", ledger).device == replace(alone.device, releases=2)  # type: ignore[type-var]
+        spend("none", ledger)
+        assert (spend("encrypted", ledger).claim, spend("encrypted", ledger).epsilon) == ("none", None)

@@ -170,7 +170,7 @@ def test_no_log_line_or_metric_holds_private_data(
     pages: list[str] = []
     bundle, draw = Bundle.load(), np.random.default_rng(5)
     with worker.connect() as connection:
-        for preset in bundle.presets.values():
+        for preset in (each for each in bundle.presets.values() if not each.spec.encrypted):
             release = draw.integers(40, 120, preset.spec.shape).astype(preset.spec.dtype)
             forbidden += shown_of(release, connection.request(release))
         with pytest.raises(SecureSplitError):

@@ -9,14 +9,13 @@ from securesplit.errors import BundleError
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, Calibration
 from securesplit.model.bundle import DEFAULT_FOLDER, FILES
-from securesplit.model.encrypted_preset import ENCODER, TAIL
 from securesplit.privacy.release import saturate, to_grid
 
 MAX_BUNDLE_BYTES = 20_000_000
 
 
 def test_the_default_bundle_is_whole_and_small() -> None:
-    assert {p.name for p in DEFAULT_FOLDER.iterdir()} == set(FILES) - {ENCODER, TAIL}
+    assert {p.name for p in DEFAULT_FOLDER.iterdir()} == set(FILES)
     assert sum(p.stat().st_size for p in DEFAULT_FOLDER.iterdir()) < MAX_BUNDLE_BYTES
 
 

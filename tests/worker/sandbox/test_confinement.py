@@ -152,7 +152,7 @@ def test_an_embedded_tail_is_confined_for_every_preset() -> None:
     bundle = Bundle.load()
     with EmbeddedWorker() as worker:
         with Connection([worker.endpoint], worker.client_credentials, bundle.identity) as connection:
-            for preset in bundle.presets.values():
+            for preset in (each for each in bundle.presets.values() if not each.spec.encrypted):
                 assert np.isfinite(connection.request(np.zeros(preset.spec.shape, preset.spec.dtype)).logit)
         assert confinement.missing(worker.front.pool.confinement or ()) == []
 
