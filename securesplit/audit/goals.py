@@ -28,6 +28,8 @@ MAX_LESIONS = 2.0  # times the label-only baseline
 MAX_ATTRIBUTE_GAIN = 0.05  # of AUC beyond the label-only probe
 MAX_AUC_LOSS = 0.010
 MAX_REQUEST_BYTES = 1000
+MAX_ENCRYPTED_BYTES = 200_000
+"""Of a request with a ciphertext."""
 MAX_DEFENCE_MS = 10.0
 PASSED, FAILED, NOT_RUN, NOT_PROMISED = STATES = (
     gettext_noop("passed"),

@@ -23,8 +23,11 @@ from securesplit.audit.metrics import Estimate, Tally
 from securesplit.audit.observations import Answers, Observations, defence_ms, distinct_releases
 from securesplit.audit.results import SUMMARY, Column, NotRun, Result
 from securesplit.channel.payload import REQUEST_OVERHEAD_BYTES
+from securesplit.encrypted.messages import REQUEST_BYTES
 from securesplit.i18n import gettext_noop
+from securesplit.model.encrypted_preset import PRESET
 from securesplit.privacy import accounting
+from securesplit.privacy.release import ReleaseSpec
 from securesplit.text import rounded_up
 
 
@@ -76,13 +79,13 @@ class SummaryResult(Result):
 def summary(context: AuditContext, preset: str) -> SummaryResult:
     """Of one preset."""
     observations, photos = context.observations[preset], context.collection.targets.pixels
-    spec, loss = observations.preset.spec, observations.preset.spec.loss
+    spec, loss = observations.preset.spec, observations.loss
     bounded = math.isfinite(loss.rho)
     return SummaryResult(
         preset=preset,
         shape=spec.shape,
         dtype=spec.dtype,
-        request_bytes=spec.size * np.dtype(spec.dtype).itemsize + REQUEST_OVERHEAD_BYTES,
+        request_bytes=payload_bytes(spec) + REQUEST_OVERHEAD_BYTES,
         sigma_per_clip=spec.sigma_per_clip,
         epsilon=rounded_up(loss.epsilon(), 4) if bounded else None,
         delta=accounting.DELTA if bounded else None,
@@ -91,6 +94,13 @@ def summary(context: AuditContext, preset: str) -> SummaryResult:
         defence_ms=round(defence_ms(context.bundle, observations, photos), 3),
         distinct_releases_of_64=distinct_releases(context.bundle, observations, photos[0]),
     )
+
+
+def payload_bytes(spec: ReleaseSpec) -> int:
+    """Of one photo's release, as it travels."""
+    if spec.encrypted:
+        return REQUEST_BYTES
+    return spec.size * np.dtype(spec.dtype).itemsize
 
 
 def auc(context: AuditContext, observations: Observations) -> Estimate | None:
@@ -126,7 +136,8 @@ def judge_accuracy(preset: str, results: Sequence[SummaryResult], _missing: Sequ
 def judge_costs(preset: str, results: Sequence[SummaryResult], _missing: Sequence[NotRun]) -> Iterator[Goal]:
     """What a device promises whatever the preset is, and the size of a request for all but the undefended map."""
     for r in results:
-        size = at_most(preset, "request in bytes", float(r.request_bytes), goals.MAX_REQUEST_BYTES)
+        most = goals.MAX_ENCRYPTED_BYTES if preset == PRESET else goals.MAX_REQUEST_BYTES
+        size = at_most(preset, "request in bytes", float(r.request_bytes), most)
         yield replace(size, promised=preset != goals.UNDEFENDED)
         yield at_most(preset, "defence in ms", r.defence_ms, goals.MAX_DEFENCE_MS)
         distinct = float(r.distinct_releases_of_64)
@@ -183,12 +194,12 @@ def frontier(context: AuditContext, preset: str, epsilon: float | None) -> Front
     return FrontierResult(
         preset=preset,
         shipped=epsilon is None,
-        epsilon=rounded_up(spec.loss.epsilon(), 4) if math.isfinite(spec.loss.rho) else None,
+        epsilon=rounded_up(observations.loss.epsilon(), 4) if math.isfinite(observations.loss.rho) else None,
         sigma_per_clip=spec.sigma_per_clip,
         auc=auc(context, observations),
         candidates=candidates,
         identified=_identified(context, observations, candidates),
-        certified_bound=rounded_up(spec.loss.identification_bound(candidates), 6),
+        certified_bound=rounded_up(observations.loss.identification_bound(candidates), 6),
         ridge_skill=_ridge_skill(context, observations),
     )
 

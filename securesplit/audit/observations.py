@@ -6,7 +6,7 @@ Computed once through the deployed halves, and kept on disk, so that a resumed a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.atomic import atomic_write
+from securesplit.audit import ciphertexts
 from securesplit.audit.metrics import Photos
 from securesplit.audit.photos import Collection, Side
 from securesplit.audit.setting import AttackerKnowledge, Releases, Surface
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, Preset
+from securesplit.privacy.accounting import Loss
 from securesplit.privacy.noise import BitStream, NoiseSource
 from securesplit.privacy.release import ReleaseSpec, from_grid, release_by_mechanism, saturate, to_grid
 
@@ -98,6 +100,20 @@ class Observations:
     scatter: float = 0.0
 
     @property
+    def of_client(self) -> Observations:
+        """What a client knows of its own photos: the releases."""
+        return self
+
+    @property
+    def loss(self) -> Loss:
+        """What one release reveals at most, certified."""
+        return self.preset.spec.loss
+
+    def repeated(self, releases: int) -> Loss:
+        """The same of that many independent releases of one photo."""
+        return self.preset.spec.repeated(releases)
+
+    @property
     def surface(self) -> Surface:
         """For the attacks."""
         return Surface(self.preset.spec.stored_name, self.preset.spec, self.scatter)
@@ -155,7 +171,7 @@ def observe(bundle: Bundle, collection: Collection, cache: Path, progress: Progr
         progress: gets a line now and then.
     """
     grids = {
-        name: _stored(cache / f"releases-{name}.npz", partial(_embed, bundle, side, name, progress))
+        name: stored(cache / f"releases-{name}.npz", partial(_embed, bundle, side, name, progress))
         for name, side in (("auxiliary", collection.auxiliary), ("targets", collection.targets))
     }
     tail = bundle.open_measured_tail()
@@ -167,7 +183,7 @@ def observe(bundle: Bundle, collection: Collection, cache: Path, progress: Progr
         progress(f"tail: {name}")
         return {preset: _answers(tail, preset, grid) for preset, grid in grids[name].items()}
 
-    logits = {name: _stored(cache / f"answers-{name}.npz", partial(answers, name)) for name in grids}
+    logits = {name: stored(cache / f"answers-{name}.npz", partial(answers, name)) for name in grids}
     observations = {}
     for name, preset in bundle.presets.items():
         auxiliary, targets = (from_grid(grids[side][name], preset.spec) for side in ("auxiliary", "targets"))
@@ -183,8 +199,13 @@ def _answers(tail: AnyTail, preset: str, grid: NDArray[Any]) -> Answers:
     return np.asarray(tail(preset, distinct)[back.reshape(-1)], np.float32)
 
 
-def affordable(bundle: Bundle, seconds: float) -> int:
+def affordable(bundle: Bundle, seconds: float, encrypts: Sequence[str] = ()) -> int:
     """How many photos can be run through both halves, every preset of them, in that time and in `MAX_BYTES`.
+
+    Args:
+        bundle: with both halves.
+        seconds: the time.
+        encrypts: presets whose releases are also encrypted.
 
     Raises:
         BundleError: a half is missing, does not fit the manifest, or fails on a photo.
@@ -195,19 +216,22 @@ def affordable(bundle: Bundle, seconds: float) -> int:
     for _ in range(TRIALS):
         started = time.monotonic()
         for name, embedding in ((n, e) for n, e in head(photo).items() if n in specs):
-            tail(name, saturate(to_grid(embedding, specs[name].spec), specs[name].spec)[None])
+            grid = saturate(to_grid(embedding, specs[name].spec), specs[name].spec)[None]
+            tail(name, grid)
+            if name in encrypts:
+                ciphertexts.encrypted(grid, specs[name].spec)
         taken.append(time.monotonic() - started)
     bytes_ = sum(BYTES_PER_NUMBER * preset.spec.size for preset in specs.values())
     return int(min(seconds / max(min(taken), 1e-6), MAX_BYTES / bytes_))
 
 
-def _stored(file: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+def stored(file: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     """The arrays in `file`; made and written, whole or not at all, where it is not there."""
     if not file.is_file():
         with atomic_write(file) as partial_file:
             np.savez(partial_file, allow_pickle=False, **make())
-    with np.load(file) as stored:
-        return {name: stored[name] for name in stored.files}
+    with np.load(file) as kept:
+        return {name: kept[name] for name in kept.files}
 
 
 def _embed(bundle: Bundle, side: Side, name: str, progress: Progress) -> Mapping[str, NDArray[np.integer]]:
@@ -233,10 +257,10 @@ def embed(bundle: Bundle, pixels: Iterable[NDArray[np.uint8]]) -> dict[str, NDAr
 
 def defence_ms(bundle: Bundle, observations: Observations, pixels: NDArray[np.uint8], *, times: int = 100) -> float:
     """Median milliseconds that clip, grid, key and exact noise take on this machine."""
-    source, spec = NoiseSource(bytes(32)), observations.preset.spec
+    source, spec, known = NoiseSource(bytes(32)), observations.preset.spec, observations.of_client.targets
     taken = []
     for number in range(times):
-        photo, embedding = pixels[number % len(pixels)], observations.targets[number % len(pixels)]
+        photo, embedding = pixels[number % len(pixels)], known[number % len(pixels)]
         started = time.perf_counter()
         source.release(embedding, photo, bundle.identity, spec)
         taken.append(time.perf_counter() - started)
@@ -245,5 +269,5 @@ def defence_ms(bundle: Bundle, observations: Observations, pixels: NDArray[np.ui
 
 def distinct_releases(bundle: Bundle, observations: Observations, photo: NDArray[np.uint8], *, times: int = 64) -> int:
     """How many different releases `times` diagnoses of one photo yield: 1 by the same-noise rule."""
-    spec, source, embedding = observations.preset.spec, NoiseSource(bytes(range(32))), observations.targets[0]
+    spec, source, embedding = observations.preset.spec, NoiseSource(bytes(range(32))), observations.of_client.targets[0]
     return len({source.release(embedding, photo, bundle.identity, spec).tobytes() for _ in range(times)})

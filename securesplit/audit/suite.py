@@ -18,6 +18,7 @@ from securesplit.audit.attack import AnytimeStep, Step
 from securesplit.audit.attacks import graph
 from securesplit.audit.claim import Claim
 from securesplit.audit.context import AuditContext, OwnAttack
+from securesplit.audit.encrypted import observe_ciphertexts
 from securesplit.audit.observations import affordable, observe
 from securesplit.audit.profile import AuditProfile
 from securesplit.audit.results import CONTROL, Audit, NotRun, PhotosUsed, Result
@@ -27,6 +28,7 @@ from securesplit.audit.time_budget import READING, RUNNING, TimeBudget, for_step
 from securesplit.config import check_privacy
 from securesplit.device.promise import claim_of, unprotected
 from securesplit.device.release_step import choose_preset
+from securesplit.encrypted import seal
 from securesplit.errors import BundleError, ConfigError, SecureSplitError
 from securesplit.model import Bundle, Preset
 
@@ -63,13 +65,14 @@ def prepare(
     """
     started = time.monotonic()
     own_attacks = tuple(map(OwnAttack.named, dict.fromkeys(attacks)))
-    attacked = _attacked(bundle, presets or tuple(bundle.presets))
+    attacked = _attacked(bundle, presets or _presets(bundle, progress))
+    encrypts = [name for name, preset in attacked.items() if preset.spec.encrypted]
     chosen = tuple(sorted(attacked, key=lambda name: attacked[name].spec.size))  # what promises most comes first
     for name in chosen:
         if warning := unprotected(attacked[name].spec):
             progress(f"warning: {warning}")
     _check_head(bundle)
-    most = _counts(affordable(bundle, 60 * profile.minutes * RUNNING), profile)
+    most = _counts(affordable(bundle, 60 * profile.minutes * RUNNING, encrypts), profile)
     work = out / "work"
     (work / "pictures").mkdir(parents=True, exist_ok=True)
     claim = Claim.of(work / "audit.json", bundle, profile, [preset.spec.mechanism for preset in attacked.values()])
@@ -77,10 +80,23 @@ def prepare(
     collection = _photos(bundle, data, claim, most, ends_s=[started + 60 * profile.minutes * part for part in READING])
     claim.stake(collection)
     observations = observe(bundle, collection, work, progress)
+    observations |= {name: observe_ciphertexts(observations[name], work, progress) for name in encrypts}
     mechanisms = {name: preset for name, preset in attacked.items() if preset.spec.mechanism is not None}
     observations |= {name: extensions.observe_mechanism(observations, each) for name, each in mechanisms.items()}
     seconds = time.monotonic() - started
     return AuditContext(bundle, collection, observations, chosen, profile, work / "pictures", seconds, own_attacks)
+
+
+def _presets(bundle: Bundle, progress: Progress) -> tuple[str, ...]:
+    """All of the bundle, without the encrypted one where nothing can be encrypted here."""
+    encrypted = [name for name, preset in bundle.presets.items() if preset.spec.encrypted]
+    try:
+        if encrypted:
+            seal.library()
+    except ConfigError as error:
+        progress(f"note: left out: {error.message}; {error.hint}")
+        return tuple(name for name in bundle.presets if name not in encrypted)
+    return tuple(bundle.presets)
 
 
 def _attacked(bundle: Bundle, names: Sequence[str]) -> dict[str, Preset]:

@@ -39,6 +39,8 @@ def run(context: AuditContext, preset: str, releases: int, budget: TimeBudget | 
 
 def _steps(context: AuditContext, preset: str) -> Steps:
     averaged = context.profile.averaged[1:] if context.sigma(preset) else ()
+    if context.observations[preset].preset.spec.encrypted:
+        averaged = context.profile.averaged[1:2]
     return {str(n): AnytimeStep(decoder.WEIGHT, partial(run, context, preset, n)) for n in averaged}
 
 

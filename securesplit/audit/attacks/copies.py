@@ -148,7 +148,7 @@ def run(context: AuditContext, preset: str, alteration: str) -> CopyResult:
         top5=metrics.bootstrap(named["top5"]),
         label_only=metrics.bootstrap(named["label_only"]),
         paired_difference=metrics.bootstrap(named["top1"] - named["label_only"]),
-        certified_bound=rounded_up(observations.preset.spec.loss.identification_bound(candidates), 6),
+        certified_bound=rounded_up(observations.loss.identification_bound(candidates), 6),
         control=context.keep(("copies control", alteration), lambda: _control(context, copies)),
     )
 

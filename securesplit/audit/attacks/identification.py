@@ -141,7 +141,7 @@ def run(context: AuditContext, preset: str, candidates: int, releases: int) -> I
             tally.add("assigned", members, assign(distances, seed))
             tally.add("label_only", members, label_only(noise_free_answers[members], answers[members], truth))
     strongest = max(("top1", "assigned"), key=lambda name: tally.rate(name).mean)
-    bound = observations.preset.spec.repeated(releases).identification_bound(candidates)
+    bound = observations.repeated(releases).identification_bound(candidates)
     return IdentificationResult(
         preset=preset,
         attack="A6",

@@ -146,7 +146,8 @@ class MembershipResult(Result):
 def run(context: AuditContext, preset: str) -> MembershipResult | NotRun:
     """Members are the attacker's photos of the training split, the others the targets."""
     auxiliary, targets = context.collection.auxiliary, context.collection.targets
-    if reason := cannot_know(auxiliary, targets):
+    encrypted = context.observations[preset].preset.spec.encrypted
+    if reason := "a worker learns no answer" if encrypted else cannot_know(auxiliary, targets):
         return NotRun(preset=preset, attack="A12", reason=reason, left_out=True)
     draws = [_measured(*_photos(context, preset, seed), seed=seed) for seed in context.noise_seeds(preset)]
     rates = {name: metrics.averaged([rate[name] for rate, _ in draws]) for name in draws[0][0]}

@@ -164,7 +164,7 @@ def run(context: AuditContext, preset: str, photos: int, *, known: bool = False)
     draws = [_named(observations, persons, seed) for seed in context.noise_seeds(preset)]
     rates = {name: np.mean([draw[name] for draw in draws], axis=0) for name in draws[0]}
     unordered, baseline = rates["unordered"], rates["unordered_label_only"][: len(rates["unordered"])]
-    bound = observations.preset.spec.loss.times(photos).identification_bound(len(persons))
+    bound = observations.loss.times(photos).identification_bound(len(persons))
     return PersonResult(
         preset=preset,
         attack="A10",

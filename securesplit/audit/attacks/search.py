@@ -90,6 +90,8 @@ def _left_out(context: AuditContext, preset: str) -> str:
     """Why A2 and A4 are no part of the audit of that preset; empty where they are."""
     if not context.profile.search_photos:
         return f"not part of the {context.profile.name} audit"
+    if context.observations[preset].preset.spec.encrypted:
+        return "a ciphertext has no gradients by the photo"
     return "an own release mechanism has no gradients" if context.observations[preset].grids is not None else ""
 
 

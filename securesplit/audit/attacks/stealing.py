@@ -155,7 +155,7 @@ class StealingResult(Result):
 
 def run(context: AuditContext, preset: str) -> StealingResult:
     """More and more queries, until a copy agrees."""
-    observations = context.observations[preset]
+    observations = context.observations[preset].of_client
     seed = context.noise_seeds(preset)[0]
     seen, answers = observations.observe(seed=seed)
     right = observations.says_malignant(answers)
