@@ -1,4 +1,4 @@
-"""Head and tail against the same network unsplit, and what a warm request costs besides the network.
+"""Head and tail against the same network unsplit, what a warm request costs besides the network, and encryption.
 
     python -m benchmarks.latency
 
@@ -8,19 +8,24 @@ extra); its weights are random, which changes nothing about its time. All are ru
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.table import median_ms, show
 from securesplit.device.client import Client
+from securesplit.encrypted.messages import MAX_PHOTOS
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.model import Bundle
+from securesplit.model import Bundle, Preset
+from securesplit.model.encrypted_preset import PRESET as ENCRYPTED
 from securesplit.privacy.release import saturate, to_grid
+from securesplit.results import Diagnosis
 from securesplit.worker import EmbeddedWorker
 
 THREADS = 1
@@ -50,7 +55,7 @@ def split_against_unsplit(bundle: Bundle) -> None:
     embeddings = head(photo)
     pixels = photo[None].astype(np.float32)
     rows = []
-    for name, preset in ((n, p) for n, p in bundle.presets.items() if not p.spec.encrypted):
+    for name, preset in _in_the_open(bundle).items():
         sent = saturate(to_grid(embeddings[name], preset.spec), preset.spec)[None]
         one, front, back = median_ms(
             REPEATS, lambda: whole(release=pixels), lambda: head(photo), lambda n=name, s=sent: tail(n, s)
@@ -66,7 +71,7 @@ def warm_overhead(bundle: Bundle) -> None:
         photos = [Path(folder) / f"mole-{seed}.png" for seed in range(REPEATS)]
         for seed, photo in enumerate(photos):
             Image.fromarray(draw_lesion(seed, 300)).save(photo)
-        for name in bundle.presets:
+        for name in _in_the_open(bundle):
             with Client(
                 worker.endpoint, credentials=worker.client_credentials, privacy=name, model=bundle.folder
             ) as client:
@@ -91,10 +96,58 @@ def warm_overhead(bundle: Bundle) -> None:
     show("warm-request-ms", [*columns, "wanted", "request bytes", "wanted"], rows)
 
 
+def encrypted_against_certified(bundle: Bundle) -> None:
+    """Whole diagnoses through a real worker, under a new key: the first, warm ones, and many that share ciphertexts."""
+    rows: list[list[object]] = []
+    with TemporaryDirectory() as folder, EmbeddedWorker(bundle.folder) as worker:
+        for name in ("certified", ENCRYPTED):
+            with Client(
+                worker.endpoint,
+                credentials=worker.client_credentials,
+                privacy=name,
+                model=bundle.folder,
+                state=Path(folder) / name,
+            ) as client:
+                first_ms, (first, *_) = _timed(client, [draw_lesion(0, 300)])
+                alone = [_timed(client, [draw_lesion(seed, 300)]) for seed in range(1, REPEATS)]
+                many_ms, many = _timed(client, [draw_lesion(seed, 300) for seed in range(1 + 4 * MAX_PHOTOS)])
+            warm = sorted(ms for ms, _ in alone)
+            answers = [found for _, (found, *_) in alone]
+            rows.append(
+                [
+                    name,
+                    first_ms,
+                    median(warm),
+                    warm[int(0.95 * len(warm))],
+                    "<= 250",
+                    median(found.timing_ms.tail for found in answers),
+                    many_ms / len(many),
+                    first.payload_bytes,
+                    many[-1].payload_bytes,
+                    "<= 200000",
+                ]
+            )
+    times = ["first", "warm p50", "p95", "wanted", "tail", "of many, each"]
+    show("encrypted-ms", ["preset", *times, "request bytes", "of many, each", "wanted"], rows)
+
+
+def _timed(client: Client, photos: list[NDArray[np.uint8]]) -> tuple[float, list[Diagnosis]]:
+    start_s = time.perf_counter()
+    found = [outcome for _, outcome in client.diagnose_many(photos)]
+    return 1e3 * (time.perf_counter() - start_s), [each for each in found if isinstance(each, Diagnosis)]
+
+
+def _in_the_open(bundle: Bundle) -> dict[str, Preset]:
+    """Presets whose release the tail gets as it is."""
+    return {name: preset for name, preset in bundle.presets.items() if not preset.spec.encrypted}
+
+
 def main() -> None:
     """Measure and print."""
     bundle = Bundle.load()
     warm_overhead(bundle)
+    if ENCRYPTED in bundle.presets:
+        encrypted_against_certified(bundle)
     split_against_unsplit(bundle)
 
 

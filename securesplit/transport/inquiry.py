@@ -239,5 +239,5 @@ class KeyUpload:
 
 def forgetful() -> Retry:
     """What ends the tries at an endpoint that was given the keys and asks for them every time."""
-    hint = "give the worker more memory for keys (--key-store), or ask another worker"
+    hint = "give the worker more --evaluation-key-memory, or ask another one"
     return proven(WorkerError(f"the worker lost this device's evaluation keys {MAX_UPLOADS} times", hint=hint))
