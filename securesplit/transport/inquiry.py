@@ -33,7 +33,7 @@ MAX_UPLOADS: Final = 3
 """Uploads of the same keys to one endpoint for one request; behind a balancer each may have gone to another worker."""
 MOST_LOGIT: Final = 2.0 ** (SHIPPED.prime_bits[0] - 1 - SHIPPED.scale_bits)
 """The last prime has no room for a larger one."""
-_NO_ROOM_S = 1.0
+_NO_ROOM_S = 0.5
 _SPARE_CHUNKS = 16  # beyond twice what the keys have, for workers that restart in the middle
 _ANSWER = TensorSpec((messages.ANSWER_BYTES,), "uint8")
 _CHUNK_ANSWER = TensorSpec((messages.CHUNK_ANSWER_BYTES,), "uint8")

@@ -22,8 +22,11 @@ from securesplit.encrypted.tail import EncryptedTail
 from securesplit.errors import ConfigError, CredentialError, UnreachableError, WorkerError
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
+from securesplit.pki import keystore
 from securesplit.wording import Words
-from securesplit_testing.encryption import encrypted_bundle, evaluation_keys
+from securesplit.worker.served_model import ServedModel
+from securesplit_testing.encryption import encrypted_bundle, evaluation_keys, give_key
+from securesplit_testing.serving import now, running
 from tests.transport.encrypted_worker import PIECES, EncryptedWorker, Silence, serving, small_key
 from tests.transport.test_forged import KEYS
 
@@ -227,6 +230,44 @@ def test_doctor_says_what_there_is(run: Run, state: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(__import__("sys").modules, "tenseal", None)
     monkeypatch.setenv("SECURESPLIT_PRIVACY", "encrypted")
     assert "needs TenSEAL" in line()
+
+
+@pytest.mark.slow
+def test_a_real_worker_that_restarts_costs_an_upload_and_no_photo(tmp_path: Path) -> None:
+    give_key(tmp_path)
+    keys, served = keystore.ephemeral(now()), ServedModel.from_bundle(None)
+    options: dict[str, Any] = {"credentials": keys[1], "privacy": "encrypted", "state": tmp_path, "anyway": True}
+    with running(served, keys=keys) as first:
+        endpoint = first.front.endpoint
+        client = Client(endpoint, **options)
+        before = client.diagnose(pixels(1))
+    with running(served, keys=keys, bind=endpoint), client:
+        after = [outcome for _, outcome in client.diagnose_many([pixels(1), pixels(1), pixels(2)])]
+        assert isinstance(before, Diagnosis)
+        for found, photo in zip((before, *after), (pixels(1), pixels(1), pixels(1), pixels(2)), strict=True):
+            assert isinstance(found, Diagnosis)
+            assert found.malignant == pytest.approx(expected(client, photo), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_folder_by_the_command_is_continued_where_it_was_interrupted(
+    run: Run, tmp_path: Path, state: Path, draw_photo: Any
+) -> None:
+    give_key(state)
+    photos = sorted(draw_photo(seed) for seed in range(5))
+    out = tmp_path / "answers.jsonl"
+    asked = ("diagnose", *photos, "--embedded", "--privacy", "encrypted", "--anyway", "--output", out)
+    assert run(*asked)[0] == 0
+    lines = out.read_text().splitlines(keepends=True)
+    assert [json.loads(line)["photo"] for line in lines] == [str(photo) for photo in photos]
+    assert {json.loads(line)["privacy"]["claim"] for line in lines} == {"cryptographic"}
+    out.write_text("".join(lines[:3]) + lines[3][:50])
+    assert run(*asked, "--resume")[0] == 0
+    again = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["photo"] for line in again] == [str(photo) for photo in photos]
+    for one, other in zip(lines, again, strict=True):
+        first, second = json.loads(one)["probabilities"], other["probabilities"]
+        assert first["malignant"] == pytest.approx(second["malignant"], abs=1e-3)
 
 
 def test_the_ledger_s_command_counts_it_as_nothing_spent(options: dict[str, Any], run: Run) -> None:
