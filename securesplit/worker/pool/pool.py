@@ -213,9 +213,9 @@ class Pool:
                 slot.ready()
             case SlotState.STARTING, messages.BROKEN:
                 slot.start_error = _start_error(report)
-            case SlotState.BUSY, messages.DONE if report.batch == slot.number and len(report.logits) == len(slot.batch):
+            case SlotState.BUSY, messages.DONE if slot.is_answered_by(report):
                 self._complete(slot.finished(), report)
-            case SlotState.BUSY, messages.ANSWERED | messages.REFUSED if report.batch == slot.number and slot.key:
+            case SlotState.BUSY, messages.ANSWERED | messages.REFUSED if slot.is_answered_by(report):
                 self._complete_encrypted(slot, report)
             case SlotState.BUSY, messages.FAILED if report.batch == slot.number:
                 self._unpin(slot)

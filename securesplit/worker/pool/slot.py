@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from securesplit.errors import SecureSplitError
 from securesplit.transport.retry import doubled_s
 from securesplit.worker.encrypted_engine import LOADED_KEYS
+from securesplit.worker.ipc import messages
+from securesplit.worker.ipc.messages import Report
 from securesplit.worker.jobs import Job
 from securesplit.worker.key_store import StoredKey
 from securesplit.worker.pool.process import TailProcess
@@ -76,6 +78,14 @@ class Slot:
         """The tail computes with these keys, which are pinned meanwhile."""
         self.key = key
         self.loaded = [*(digest for digest in self.loaded if digest != key.digest), key.digest][-LOADED_KEYS:]
+
+    def is_answered_by(self, report: Report) -> bool:
+        """Whether a report is an answer to this batch: numbers to releases, a ciphertext to a ciphertext."""
+        if report.batch != self.number:
+            return False
+        if report.event == messages.DONE:
+            return self.key is None and len(report.logits) == len(self.batch)
+        return self.key is not None
 
     def finished(self) -> list[Job]:
         """The tail has answered; returns its batch."""

@@ -8,16 +8,22 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from securesplit.encrypted.messages import ANSWER_CIPHERTEXT_BYTES
 from securesplit.errors import BundleError, WorkerError
 from securesplit.transport.poll import Poller
+from securesplit.worker.ipc.messages import ANSWERED, DONE, REFUSED, Report
+from securesplit.worker.ipc.pipe import PipeError
 from securesplit.worker.jobs import Job, JobResult, JobStatus
+from securesplit.worker.key_store import StoredKey
 from securesplit.worker.pool import Pool
+from securesplit.worker.pool.slot import Slot, SlotState
 from securesplit.worker.settings import PoolSettings
 from securesplit_testing.engines import BABBLING, DEADLY, HANGING, NAN, RAISING
 from securesplit_testing.serving import release, serve_engine, wait_until
@@ -230,3 +236,20 @@ def test_a_batch_for_a_stopped_tail_blocks_no_other(drive: Callable[..., Driver]
 
 def _is_zombie(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_tail_that_answers_another_kind_of_question_is_given_up(encrypted: bool) -> None:
+    """A subverted one might: numbers to a ciphertext would end the front."""
+    job = Job((b"s", 1), "a", "p", release(1), 1e9)
+    key = StoredKey("a", bytes(32), 1, 0) if encrypted else None
+    slot = Slot(state=SlotState.BUSY, batch=[job], number=7, key=key)
+    numbers = Report(DONE, 7, np.ones(1, np.float32))
+    others = [Report(ANSWERED, 7, ciphertext=bytes(ANSWER_CIPHERTEXT_BYTES)), Report(REFUSED, 7, reason="no")]
+    assert slot.is_answered_by(numbers) is not encrypted
+    assert [slot.is_answered_by(other) for other in others] == [encrypted] * 2
+    for report in (numbers, *others):
+        assert not slot.is_answered_by(replace(report, batch=6))
+        if not slot.is_answered_by(report):
+            with pytest.raises(PipeError):
+                Pool._note(object.__new__(Pool), slot, report)
