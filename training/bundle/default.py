@@ -138,6 +138,7 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
     trained = {preset.NAME: preset.train(cut, args).stored_as(names.get(preset.NAME)) for preset in presets.modules()}
     print({name: f"val AUC {t.val_auc:.4f}" for name, t in trained.items()}, flush=True)
     specs = {"none": encoders.none_spec(cut.shape), **{name: t.spec for name, t in trained.items()}}
+    specs = dict(sorted(specs.items(), key=lambda named: -named[1].size))
     about = provenance(run, data, trained) | (json.loads(args.provenance.read_text()) if args.provenance else {})
     with atomic_folder_replacement(args.out) as own:
         export.write_halves(own, *build_halves(head, tail, trained))

@@ -9,7 +9,8 @@ its scale).
 
 Calibration, threshold and spread are fitted on all these answers. Figures that hang on them (ECE, sensitivity,
 specificity) are of calibrations and thresholds that were fitted without the photo's own fold of patients. Premalignant
-lesions are left out. The manifest gets the answers, as those of a kind that was learned; the identity stays.
+lesions are left out, and photos that every fold learned. The manifest gets the answers, as those of a kind that was
+learned; the identity stays.
 """
 
 from __future__ import annotations
@@ -42,13 +43,15 @@ SPLIT = "validation"
 
 def answers(bundle: Bundle, name: str, found: OutOfFold) -> tuple[NoiseCalibration, ...]:
     """How answers of a preset to these photos are read: with its own noise, and after that with more."""
-    spec, split, embeddings = bundle.presets[name].spec, found.split, found.embeddings[name]
+    spec, split = bundle.presets[name].spec, found.split
     lesions = [p.lesion for p in split.photos]
     noise_free = NoiseFree.measure(found.noise_free(bundle, name), split.malignant, lesions)
     logits = found.logits(bundle, name)
     own = read_answers(spec, {SPLIT: logits}, {SPLIT: split}, noise_free)
     own = replace(own, quality={SPLIT: {**own.quality[SPLIT], **cross_fitted(spec, logits, split)}})
-    return own, *noise_calibrations(bundle, name, {SPLIT: split}, {SPLIT: embeddings}, noise_free)
+    if not spec.sigma_per_clip:
+        return (own,)
+    return own, *noise_calibrations(bundle, name, {SPLIT: split}, {SPLIT: found.embeddings[name]}, noise_free)
 
 
 def cross_fitted(spec: ReleaseSpec, logits: NDArray[np.float32], split: Split) -> dict[str, float]:
@@ -73,14 +76,14 @@ def cross_fitted(spec: ReleaseSpec, logits: NDArray[np.float32], split: Split) -
 
 
 def learned_phone(bundle: Bundle, folds: Sequence[Bundle], data: Dataset) -> KindOfPhoto:
-    """Phone photos as a kind that was learned, with the answers of all presets that the folds have too.
+    """Phone photos as a kind that was learned.
 
     Raises:
-        DataError: a phone photo was learned by every fold.
+        DataError: every phone photo was learned by every fold, or the folds lack a preset of the bundle.
     """
     shown = [p for p in data.photos["train"] if p.kind == "phone" and not p.is_premalignant]
     found = OutOfFold.of(folds, shown, data)
-    read = {name: answers(bundle, name, found) for name in bundle.presets if name in found.embeddings}
+    read = {name: answers(bundle, name, found) for name in bundle.presets}
     return KindOfPhoto(learned=True, photos=len(found.split.photos), answers=read)
 
 

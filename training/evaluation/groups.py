@@ -74,9 +74,7 @@ def answered(bundle: Bundle, name: str, folds: Sequence[Bundle], data: Dataset) 
         raise DataError(f"{data.root} is not a collection of data sets")
     parts = [_by_itself(bundle, name, data)]
     if folds:
-        held = {source for fold in folds for source in fold.manifest.provenance.get("held_out", ())}
-        chosen = [p for p in data.photos["train"] if p.source in held and not p.is_premalignant]
-        found = OutOfFold.of(folds, chosen, data)
+        found = OutOfFold.of(folds, [p for p in data.photos["train"] if not p.is_premalignant], data)
         parts.append((found.split.photos, found.split.pixels, found.logits(bundle, name)))
     photos = tuple(p for own, _, _ in parts for p in own)
     logits = np.concatenate([logits for *_, logits in parts])

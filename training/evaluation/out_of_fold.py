@@ -6,6 +6,8 @@ photo is answered by a fold that did not learn it. Two things bring that answer 
 - A release of one integer is answered by the tail of the bundle: its levels mean the same whichever head chose them.
 - Any other is answered by the fold, and its logit is the one to which the bundle gives the same probability. Both were
   calibrated on the same validation photos, taken through a dermatoscope.
+
+Folds need no encrypted preset: it is distilled from `none`, whose answers stand for its own.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.model import Bundle
+from securesplit.model import Bundle, Calibration
 from training.data.dataset import Dataset, Split
 from training.data.photo import DataError, Photo
 from training.evaluation import deployed
@@ -39,10 +41,10 @@ class OutOfFold:
 
     @classmethod
     def of(cls, folds: Sequence[Bundle], photos: Sequence[Photo], data: Dataset) -> OutOfFold:
-        """Run the folds' heads.
+        """Run the folds' heads; photos that every fold learned are left out.
 
         Raises:
-            DataError: a photo was learned by every fold, or there is none.
+            DataError: no photo is left.
         """
         parts = [
             (fold, data.decoded(own, fold.manifest.side))
@@ -55,13 +57,26 @@ class OutOfFold:
 
     def noise_free(self, bundle: Bundle, name: str) -> NDArray[np.float32]:
         """Logits of a preset on the scale of `bundle`, had the device added no noise, ``(n,)``."""
-        if bundle.presets[name].spec.levels is not None:
-            return deployed.noise_free_logits(bundle, name, self.embeddings[name])
-        found, rest = [], list(self.embeddings[name])
+        preset, asked = bundle.presets[name], self.asked(bundle, name)
+        if preset.spec.levels is not None:
+            return deployed.noise_free_logits(bundle, name, self.embeddings[asked])
+        found, rest = [], list(self.embeddings[asked])
         for fold, split in self.parts:
             own, rest = rest[: len(split.photos)], rest[len(split.photos) :]
-            found.append(on_scale(fold, bundle, name, deployed.noise_free_logits(fold, name, own)))
+            logits = deployed.noise_free_logits(fold, asked, own)
+            found.append(on_scale(logits, fold.presets[asked].calibration, preset.calibration))
         return np.concatenate(found)
+
+    def asked(self, bundle: Bundle, name: str) -> str:
+        """The preset of the folds that stands for `name`: ``none`` for an encrypted one, where they have no such.
+
+        Raises:
+            DataError: the folds have none that could.
+        """
+        asked = "none" if name not in self.embeddings and bundle.presets[name].spec.encrypted else name
+        if asked not in self.embeddings:
+            raise DataError(f"the folds have no preset {name}")
+        return asked
 
     def logits(self, bundle: Bundle, name: str) -> NDArray[np.float32]:
         """The same with the preset's own noise.
@@ -83,14 +98,13 @@ def _assigned(folds: Sequence[Bundle], photos: Sequence[Photo]) -> list[list[Pho
     held = [set(fold.manifest.provenance.get("held_out", ())) for fold in folds]
     for photo in photos:
         number = next((n for n, sources in enumerate(held) if photo.source in sources), None)
-        if number is None:
-            raise DataError(
-                f"photos of {photo.source} were learned by every fold",
-                hint="a bundle of training.bundle.default says in its provenance what it held out",
-            )
-        chosen[number].append(photo)
+        if number is not None:
+            chosen[number].append(photo)
     if not any(chosen):
-        raise DataError("there is no photo that a fold held out")
+        raise DataError(
+            "there is no photo that a fold held out",
+            hint="a bundle of training.bundle.default says in its provenance what it held out",
+        )
     return chosen
 
 
@@ -98,7 +112,6 @@ def _joined(splits: Sequence[Split]) -> Split:
     return Split(tuple(photo for each in splits for photo in each.photos), np.concatenate([s.pixels for s in splits]))
 
 
-def on_scale(fold: Bundle, bundle: Bundle, name: str, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The logits to which `bundle` gives the probabilities that `fold` gives to `logits`."""
-    theirs, ours = (each.presets[name].calibration for each in (fold, bundle))
+def on_scale(logits: NDArray[np.float32], theirs: Calibration, ours: Calibration) -> NDArray[np.float32]:
+    """The logits to which `ours` gives the probabilities that `theirs` gives to `logits`."""
     return ((theirs.scale * logits + theirs.offset - ours.offset) / ours.scale).astype(np.float32)

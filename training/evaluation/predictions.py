@@ -5,7 +5,7 @@ Both take minutes on two cores, so they are kept in a cache folder under the bun
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,17 @@ def predict(bundle: Bundle, data: Dataset, cache: Path) -> Predictions:
     logits = {split: _cached(cache / f"{key}-{split}.npz", _logits(bundle, data, split)) for split in SPLITS}
     scores = _cached(
         cache / f"floors-{data.digest[:16]}.npz",
-        lambda: dict(zip(SPLITS, baseline.colour_baselines(photos["train"], [photos[s] for s in SPLITS]), strict=True)),
+        lambda: dict(
+            zip(SPLITS, baseline.colour_baselines(_of_test(photos), [photos[s] for s in SPLITS]), strict=True)
+        ),
     )
     return Predictions({s: tuple(photos[s]) for s in SPLITS}, logits, scores)
+
+
+def _of_test(photos: Mapping[str, Sequence[Photo]]) -> list[Photo]:
+    """The training photos of the sources that are tested: others would only make the baseline weaker."""
+    tested = {photo.source for photo in photos["test"]}
+    return [photo for photo in photos["train"] if photo.source in tested]
 
 
 def _logits(bundle: Bundle, data: Dataset, split: str) -> Callable[[], dict[str, Any]]:

@@ -13,7 +13,7 @@ pytest.importorskip("sklearn")
 from PIL import Image
 
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.model import Bundle, Calibration
+from securesplit.model import Bundle, Calibration, encrypted_preset
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.privacy.release import ReleaseSpec
 from tests.training.data.test_collection import HAM, PHONE, write
@@ -70,8 +70,10 @@ def test_every_photo_is_answered_by_a_fold_that_did_not_learn_it(folds: list[Bun
     assert len(found.split.photos) == PATIENTS
     for fold, split in found.parts:
         assert {p.source for p in split.photos} <= set(fold.manifest.provenance["held_out"])
-    with pytest.raises(DataError, match="learned by every fold"):
-        OutOfFold.of(folds[:1], phone_photos(data), data)
+    first = OutOfFold.of(folds[:1], phone_photos(data), data)
+    assert 0 < len(first.split.photos) < PATIENTS, "what every fold learned is left out"
+    with pytest.raises(DataError, match="no photo that a fold held out"):
+        OutOfFold.of([Bundle.load()], phone_photos(data), data)
 
 
 def test_answers_of_the_folds_are_on_the_scale_of_the_bundle(folds: list[Bundle], data: Dataset) -> None:
@@ -83,6 +85,22 @@ def test_answers_of_the_folds_are_on_the_scale_of_the_bundle(folds: list[Bundle]
     assert by_second.any()
     assert found.noise_free(bundle, "none") == pytest.approx(own["none"] + by_second / scale, abs=1e-4)
     assert (found.noise_free(bundle, "certified") == own["certified"]).all(), "levels mean the same in every fold"
+
+
+def test_an_encrypted_preset_is_read_by_the_answers_of_none(folds: list[Bundle], data: Dataset) -> None:
+    shipped = Bundle.load()
+    preset = replace(shipped.presets["none"], spec=encrypted_preset.release_spec(), calibration=Calibration(2.0, 1.0))
+    presets = {"none": shipped.presets["none"], "encrypted": preset}
+    bundle = Bundle(shipped.folder, replace(shipped.manifest, presets=presets))
+    without = OutOfFold.of(folds, phone_photos(data), data)
+    found = replace(without, embeddings={n: e for n, e in without.embeddings.items() if n != "encrypted"})
+    assert found.asked(bundle, "encrypted") == "none"
+    of_none = found.noise_free(bundle, "none")
+    theirs = bundle.presets["none"].calibration
+    wanted = (theirs.scale * of_none + theirs.offset - 1.0) / 2.0
+    assert found.noise_free(bundle, "encrypted") == pytest.approx(wanted, abs=1e-4)
+    with pytest.raises(DataError, match="no preset compact"):
+        replace(found, embeddings={"none": found.embeddings["none"]}).asked(shipped, "compact")
 
 
 def test_the_manifest_gets_answers_of_every_preset_and_noise(
