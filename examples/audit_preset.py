@@ -20,6 +20,7 @@ FIRST_LOOK = dataclasses.replace(
     draws=(1,),
     decoder_photos=(40,),
     decoder_updates=20,
+    generated_photos=0,  # A9 trains a generator of photos, which takes TensorFlow and time
     averaged=(1, 4),
     candidates=(10,),
     decisions=10,

@@ -14,10 +14,12 @@ TINY = replace(
     rebuilt=6,
     decoder_photos=(40,),
     decoder_updates=10,
+    generated_photos=0,
     averaged=(1, 4),
     candidates=(10,),
     draws=(1,),
     decisions=10,
     epsilons=(8.0,),
 )
-"""Every attack of the quick audit, each on as few photos and steps as it can be run with."""
+"""Every attack of the quick audit but A9, which trains a generator, each on as few photos and steps as it can be run
+with."""

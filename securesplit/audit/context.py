@@ -21,6 +21,8 @@ from securesplit.audit.setting import AttackerKnowledge, Reconstruction
 from securesplit.model import Bundle
 
 T = TypeVar("T")
+ORIGINALS = 300
+"""Photos among which a reconstruction should find its own, where there are so many."""
 
 
 def as_photos(pixels: NDArray[np.uint8], side: int) -> Photos:
@@ -86,6 +88,11 @@ class AuditContext:
     def rebuilt_photos(self) -> Photos:
         """The targets that are rebuilt."""
         return as_photos(self.collection.targets.pixels[: self.profile.rebuilt], self.profile.side)
+
+    @cached_property
+    def originals(self) -> Photos:
+        """The targets among which a reconstruction should find its own, those that are rebuilt first."""
+        return as_photos(self.collection.targets.pixels[: max(ORIGINALS, self.profile.rebuilt)], self.profile.side)
 
     @cached_property
     def head(self) -> bytes:

@@ -1,9 +1,9 @@
 """Own attacks and own release mechanisms in an audit (`securesplit.plugins`).
 
-An own attack is run beside A1 to A4 on every preset and judged with them: what it rebuilds counts against a promise. An
-own mechanism is attacked as a preset is. Its attackers know it: what they take for the release of a photo without
-randomness is the mean of `MECHANISM_DRAWS` of its releases, and for the noise what these scatter by. A2 and A4 search
-through gradients, which a mechanism has none of, so they are left out.
+An own attack is run beside A1 to A4 and A9 on every preset and judged with them: what it rebuilds counts against a
+promise. An own mechanism is attacked as a preset is. Its attackers know it: what they take for the release of a photo
+without randomness is the mean of `MECHANISM_DRAWS` of its releases, and for the noise what these scatter by. A2 and A4
+search through gradients, which a mechanism has none of, so they are left out; A9 searches a population.
 """
 
 from __future__ import annotations

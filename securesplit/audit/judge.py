@@ -60,7 +60,7 @@ def judged(audit: Audit) -> JudgedAudit:
 def judge(audit: Audit) -> list[Goal]:
     """The positive controls' goals and every preset's."""
     goals = [
-        at_least(CONTROL, f"positive control: SSIM at the undefended stem ({r.attack})", r.ssim.mean, 0.9)
+        at_least(CONTROL, f"positive control: SSIM at the undefended stem ({r.attack})", r.ssim.mean, r.needed)
         for r in audit.of(ControlResult)
     ]
     goals += (goal for _, goal in _not_run(audit, CONTROL))
@@ -106,7 +106,7 @@ def state_of(goals: Iterable[Goal]) -> str:
 def void(audit: Audit) -> str:
     """Why the figures of an audit mean nothing; empty where every positive control that was wanted did its work."""
     controls = audit.of(ControlResult)
-    if audit.of(NotRun, CONTROL) or not controls:
+    if _missing(audit, CONTROL) or not controls:
         return "the positive control did not run"
     if any(not r.ssim.mean >= r.needed for r in controls):
         return "the attacks did not recover the photos even from the undefended stem"

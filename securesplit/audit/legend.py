@@ -5,21 +5,11 @@ from __future__ import annotations
 from securesplit.audit import registry
 from securesplit.audit.results import Audit, NotRun, Result
 from securesplit.i18n import gettext as _
-from securesplit.i18n import gettext_noop
-
-UNTRIED: dict[str, tuple[str, str]] = {
-    "A9": (
-        gettext_noop("Generated photos"),
-        gettext_noop("Searches among photos that a generative model can draw for one that makes the same release."),
-    ),
-}
-"""Attacks that the audit does not have."""
 
 
 def attacks() -> dict[str, tuple[str, str]]:
     """By id, in the order of their numbers: what it is called, and what it does."""
-    own = {spec.id: (spec.name, spec.description) for spec in registry.shown() if spec.name}
-    return dict(sorted((UNTRIED | own).items(), key=lambda attack: int(attack[0][1:])))
+    return {spec.id: (spec.name, spec.description) for spec in registry.shown() if spec.name}
 
 
 def part_in(attack: str, audit: Audit) -> str:

@@ -1,6 +1,8 @@
 """The positive control: the same code must rebuild photos from the undefended stem, or the audit is void.
 
-By A1 at the stem's own resolution and, where searches are part of the audit, by the very search of A2 and A4 at theirs.
+By A1 at the stem's own resolution and, where searches are part of the audit, by the very search of A2 and A4 and by
+that of A9 at theirs. A9 shows only what its generator can draw, so that less is asked of it; but it begins at the mean
+of its prior, so that neither an untrained generator nor a search that finds nothing passes.
 """
 
 from __future__ import annotations
@@ -14,17 +16,19 @@ import numpy as np
 
 from securesplit.audit import baselines, metrics, patches
 from securesplit.audit.attack import Step
-from securesplit.audit.attacks import graph, ridge, search
+from securesplit.audit.attacks import generative, graph, ridge, search
 from securesplit.audit.attacks.optimise import Search, Searcher
 from securesplit.audit.context import AuditContext, as_photos
 from securesplit.audit.metrics import Estimate, Photos
-from securesplit.audit.results import CONTROL, OMITTED, Column, Result
+from securesplit.audit.results import CONTROL, OMITTED, Column, NotRun, Result
 from securesplit.audit.setting import AttackerKnowledge, Releases, Surface
 from securesplit.i18n import gettext_noop
 
 AUXILIARY, TARGETS = 48, 16
 """Photos of the positive control."""
 NEEDED_SSIM = 0.9
+NEEDED_SSIM_GENERATED = 0.6
+"""Of A9; the mean photo has less, and so has what an untrained generator draws."""
 NAME = "positive control"
 
 
@@ -85,7 +89,13 @@ class Stem:
         self.truth = as_photos(targets, side)
 
     def scored(
-        self, attack: str, rebuilt: Photos, context: AuditContext, *, search_steps: int | None = None
+        self,
+        attack: str,
+        rebuilt: Photos,
+        context: AuditContext,
+        *,
+        needed: float = NEEDED_SSIM,
+        search_steps: int | None = None,
     ) -> ControlResult:
         """What the attack got, and the pictures on disk."""
         picture = f"control-{attack}.npz"
@@ -99,7 +109,7 @@ class Stem:
             ssim=metrics.bootstrap(metrics.ssim(self.truth, rebuilt)),
             baseline_ssim=round(float(metrics.ssim(self.truth, baseline).mean()), 5),
             mse=round(float(metrics.mse(self.truth, rebuilt).mean()), 6),
-            needed=NEEDED_SSIM,
+            needed=needed,
             picture=picture,
             search_steps=search_steps,
         )
@@ -119,9 +129,22 @@ def by_search(context: AuditContext) -> ControlResult:
     return stem.scored("A2", found.photos, context, search_steps=found.steps)
 
 
+def by_generator(context: AuditContext) -> ControlResult | NotRun:
+    """A9 on the same, from the mean of its prior."""
+    if reason := generative.missing(context):
+        return NotRun(preset=CONTROL, attack="A9", reason=reason, left_out=True)
+    stem = Stem(context, context.profile.side)
+    searcher = generative.searcher(context, Surface("stem"), stem.known)
+    found = searcher.find(stem.seen)
+    needed = NEEDED_SSIM_GENERATED
+    return stem.scored("A9", found.photos, context, needed=needed, search_steps=found.steps)
+
+
 def steps(context: AuditContext) -> Mapping[str, Step]:
     """By name."""
     found: dict[str, Step] = {f"{NAME} A1": partial(by_ridge, context)}
     if context.profile.search_photos and not search.without_gradients(context):
         found[f"{NAME} A2"] = partial(by_search, context)
+    if context.profile.generated_photos and not search.without_gradients(context):
+        found[f"{NAME} A9"] = partial(by_generator, context)
     return found

@@ -23,6 +23,10 @@ class AuditProfile:
         search_photos: how many photos A2 and A4 search for where a release is a map; 0: not in this profile.
         search_photos_few: the same where it is a few numbers, which are found in few steps.
         search_steps: steps of Adam of A2 and A4.
+        generated_photos: how many photos A9 searches for where a release is a map; 0: A9 is not in this profile.
+        generator_updates: steps of Adam of A9's generator.
+        latent_steps: steps of Adam of A9's search.
+        population: photos that A9 draws where a release has no gradients.
         averaged: numbers of releases for A5.
         candidates: numbers of candidates for A6.
         decisions: how many photos are picked at least for each number of candidates, in random galleries.
@@ -42,6 +46,10 @@ class AuditProfile:
     search_photos: int
     search_photos_few: int
     search_steps: int
+    generated_photos: int
+    generator_updates: int
+    latent_steps: int
+    population: int
     averaged: tuple[int, ...] = (1, 4, 16, 64)
     candidates: tuple[int, ...] = (10, 100, 1000)
     decisions: int = 2000
@@ -62,6 +70,10 @@ QUICK = AuditProfile(
     search_photos=0,
     search_photos_few=0,
     search_steps=0,
+    generated_photos=8,
+    generator_updates=300,
+    latent_steps=100,
+    population=300,
 )
 FULL = AuditProfile(
     name="full",
@@ -77,4 +89,8 @@ FULL = AuditProfile(
     search_photos=16,
     search_photos_few=18,
     search_steps=300,
+    generated_photos=18,
+    generator_updates=2000,
+    latent_steps=300,
+    population=2000,
 )

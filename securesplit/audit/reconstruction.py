@@ -1,8 +1,9 @@
 """How rebuilt photos are scored and judged, whatever attack rebuilt them.
 
 Every seed's reconstruction stands beside the class mean of the same answers: skill is over its error, SSIM over its
-SSIM. A5 shows a device without the same-noise rule; with the rule its k releases are one, so A1 to A4 are judged, and
-own attacks.
+SSIM. A reconstruction is also held against the photos themselves: is the nearest of some hundred the one that it was
+made from? A5 shows a device without the same-noise rule; with the rule its k releases are one, so A1 to A4 and A9 are
+judged, and own attacks.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.audit import baselines, metrics
+from securesplit.audit.baselines import squared_distances
 from securesplit.audit.context import AuditContext
 from securesplit.audit.goals import MAX_SKILL, MAX_SSIM_GAIN, NOT_RUN, Goal, GoalRule, at_most
 from securesplit.audit.metrics import Estimate, Photos
@@ -48,13 +50,17 @@ class ReconstructionResult(Result):
         ssim: structural similarity.
         ssim_gain: above the class mean's, photo by photo.
         picture: file of the first reconstructions.
+        own_original: how often the nearest of `originals` photos is the one that was rebuilt; a guess is right once in
+            so many.
+        originals: of the targets, those that were rebuilt among them.
     """
 
     kind: ClassVar[str] = "reconstruction"
-    title: ClassVar[str] = gettext_noop("Reconstruction (A0 to A5)")
+    title: ClassVar[str] = gettext_noop("Reconstruction (A0 to A5, A9)")
     explanation: ClassVar[str] = gettext_noop(
         "How close to the photo a picture comes that was made from its release. Skill 0 is a guess from the answer "
-        "alone, 1 is the photo itself, below 0 is worse than that guess; p95 is the photo that fares worst of 20."
+        "alone, 1 is the photo itself, below 0 is worse than that guess; p95 is the photo that fares worst of 20. "
+        "Found among originals says how often the nearest of so many photos is the one that was rebuilt."
     )
     columns: ClassVar[tuple[Column, ...]] = (
         ("preset", "preset"),
@@ -66,6 +72,8 @@ class ReconstructionResult(Result):
         ("p95", "skill.p95"),
         ("SSIM", "ssim"),
         ("above class mean", "ssim_gain"),
+        ("found", "own_original"),
+        ("among originals", "originals"),
     )
 
     baseline: str = field(default="", metadata={"json": "floor"} | OMITTED)
@@ -81,6 +89,8 @@ class ReconstructionResult(Result):
     ssim: Estimate
     ssim_gain: Estimate
     picture: str
+    own_original: Estimate | None = None
+    originals: int = 0
 
     @property
     def about(self) -> str:
@@ -132,6 +142,7 @@ def score(
     first = np.unique(row, return_index=True)[1][:GALLERY]
     np.savez(context.pictures / picture, rebuilt=rebuilt[first].astype(np.float16))
     truth = context.rebuilt_photos[row]
+    distances = squared_distances(context.originals, rebuilt)
     similarity, of_means = (_by_photo(metrics.ssim(truth, p), row) for p in (rebuilt, means))
     return ReconstructionResult(
         preset=preset,
@@ -144,6 +155,8 @@ def score(
         ssim=metrics.bootstrap(similarity),
         ssim_gain=metrics.bootstrap(similarity - of_means),
         picture=picture,
+        own_original=metrics.bootstrap(_by_photo(metrics.top_k(-distances, row, 1), row)),
+        originals=distances.shape[1],
         cut_short=f"after {budget.seconds:.0f} s" if budget.cut_short else "",
     )
 

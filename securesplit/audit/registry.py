@@ -9,7 +9,7 @@
    arguments, or an `AnytimeStep` where more time would always help. What cannot be run returns `NotRun` and the reason.
 4. Say how it is judged: ``goals=(RECONSTRUCTION,)`` beside the other reconstructions, or a `GoalRule` of its own, or
    none where it only measures.
-5. Put all of it into ``SPEC = AttackSpec(id="A9", name=..., description=..., ...)``, the last two marked with
+5. Put all of it into ``SPEC = AttackSpec(id="A14", name=..., description=..., ...)``, the last two marked with
    `gettext_noop` for the legend, and list it in `ATTACKS`. ``make messages`` adds the new texts to the catalogues.
 
 Goals, steps on disk, ``audit.json``, both reports and the legend follow. ``tests/privacy/test_new_attack.py`` adds an
@@ -24,6 +24,7 @@ from securesplit.audit.attacks import (
     averaging,
     copies,
     decoder,
+    generative,
     guesses,
     identification,
     lesion,
@@ -54,6 +55,7 @@ ATTACKS: tuple[AttackSpec, ...] = (
     decoder.SPEC,
     search.A2,
     search.A4,
+    generative.SPEC,
     averaging.SPEC,
 )
 """In the order in which they run."""

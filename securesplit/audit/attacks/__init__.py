@@ -1,4 +1,4 @@
-"""Attacks A0 to A8 and A10 to A13 on what leaves the device; each module names the paper it comes from.
+"""Attacks A0 to A13 on what leaves the device; each module names the paper it comes from.
 
 The attacker is the tail worker: it knows the head and the defence, holds photos of its own, keeps what it is sent. What
 all attacks share is in `securesplit.audit.setting`; scikit-learn, SciPy and TensorFlow they import when they run.

@@ -137,7 +137,7 @@ class Searcher:
         target = self._tf.Variable(np.zeros(shape, np.float32), trainable=False)
 
         def loss(photos: Any) -> Any:
-            residual = _released(self._tf, self._box, self._surface, photos) - target
+            residual = released(self._tf, self._box, self._surface, photos) - target
             return self._tf.reduce_sum(self._tf.square(residual)) * self._weight
 
         return target, loss
@@ -209,7 +209,7 @@ class _Descent:
         return steps, float(loss)
 
 
-def _released(tf: Any, box: WhiteBox, surface: Surface, photos: Any) -> Any:
+def released(tf: Any, box: WhiteBox, surface: Surface, photos: Any) -> Any:
     """Photos at the search's resolution -> releases, with the clip and without grid and noise."""
     embedding = box(tf.image.resize(photos, (box.side, box.side)) * 255.0)[surface.name]
     if surface.spec is None or surface.spec.clip_norm is None:
@@ -221,7 +221,7 @@ def _released(tf: Any, box: WhiteBox, surface: Surface, photos: Any) -> Any:
 def _data_weight(tf: Any, box: WhiteBox, surface: Surface, known: AttackerKnowledge) -> float:
     """1 / (2 (σ² + τ²))."""
     few = known.first(MEASURED_PHOTOS)
-    coarse = _released(tf, box, surface, tf.constant(few.photos)).numpy()
+    coarse = released(tf, box, surface, tf.constant(few.photos)).numpy()
     return 1 / (2 * (surface.sigma**2 + float(np.square(coarse - few.noise_free).mean()) + 1e-9))
 
 

@@ -56,7 +56,7 @@ def _search(
     searcher, steps = _searcher(context, preset), []
 
     def rebuild(seed: int, seen: Releases, _: NDArray[np.bool_], should_continue: ShouldContinue) -> metrics.Photos:
-        start = _start(context, preset, seed, seen, should_continue) if attack == "A4" else None
+        start = start_of(context, preset, seed, seen, should_continue) if attack == "A4" else None
         found = searcher.find(seen, start=start, should_continue=should_continue)
         steps.append(found.steps)
         return found.photos
@@ -67,7 +67,7 @@ def _search(
     return replace(result, search_steps=max(steps))
 
 
-def _start(context: AuditContext, preset: str, seed: int, seen: Releases, should_continue: ShouldContinue) -> Start:
+def start_of(context: AuditContext, preset: str, seed: int, seen: Releases, should_continue: ShouldContinue) -> Start:
     """A3's answer, and its error on photos that it was not fitted to."""
     known, surface = context.known(preset), context.observations[preset].surface
     decode = decoder.of(context, preset, len(known.photos), seed, should_continue)
