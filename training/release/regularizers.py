@@ -25,12 +25,13 @@ NAMES = ("distance correlation", "age correlation", "adversary", "class spread",
 def distance_correlation(score: Any, secret: Any, malignant: Any) -> Any:
     """Mean over the two classes of the squared distance correlation of ``(n, 1)`` and ``(n, q)``, in 0..1."""
     found = [
-        _distance_correlation(*(tf.boolean_mask(x, malignant[:, 0] == c) for x in (score, secret))) for c in (0, 1)
+        distance_correlation_of(*(tf.boolean_mask(x, malignant[:, 0] == c) for x in (score, secret))) for c in (0, 1)
     ]
     return tf.add_n(found) / len(found)
 
 
-def _distance_correlation(x: Any, y: Any) -> Any:
+def distance_correlation_of(x: Any, y: Any) -> Any:
+    """Squared distance correlation of ``(n, p)`` and ``(n, q)``, in 0..1; 0 of two rows or fewer."""
     a, b = (_centred(_distances(v)) for v in (x, y))
     shared, own = tf.reduce_mean(a * b), tf.reduce_mean(a * a) * tf.reduce_mean(b * b)
     enough = tf.shape(x)[0] > 2

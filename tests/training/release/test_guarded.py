@@ -129,6 +129,7 @@ def test_lesions_are_linked_only_where_the_release_shows_them():
     told = {"lesions": lesions, "diagnoses": lesions % 3, "seed": 0}
     assert attack.linked(own, lesions, own, **told) > 0.95
     assert attack.linked(noise, lesions, noise, **told) == pytest.approx(0.5, abs=0.12)
+    assert attack.linked(np.zeros((200, 8)), lesions, np.zeros((200, 8)), **told) == 0.5
 
 
 def test_an_attribute_counts_only_beyond_the_label():

@@ -56,6 +56,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--learn", type=int, default=400, help="steps with noise alone")
     parser.add_argument("--margin", type=float, default=0.02, help="nats of the task that privacy may cost")
     parser.add_argument("--most", type=float, default=2.0, help="greatest strength of all terms but the task")
+    parser.add_argument("--rise", type=int, default=400, help="steps to that strength where the task does not suffer")
     parser.add_argument("--press-steps", type=int, default=1500)
     parser.add_argument("--tail-steps", type=int, default=400)
     parser.add_argument("--attack-epochs", type=int, default=6)

@@ -151,7 +151,7 @@ def linked(own: Array, own_lesions: Array, victims: Array, lesions: Array, diagn
     first, second, same = _pairs(lesions, diagnoses, np.random.default_rng(seed))
     near = -np.square(victims[first] - victims[second]).sum(1)
     white = (victims - own.mean(0)) @ _whitening(own, own_lesions)
-    white /= np.linalg.norm(white, axis=1, keepdims=True)
+    white /= np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-12)  # a release may have collapsed
     alike = (white[first] * white[second]).sum(1)
     return max(float(roc_auc_score(same, score)) for score in (near, alike))
 

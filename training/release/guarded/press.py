@@ -91,36 +91,25 @@ def divergence(logits: Any, targets: Any) -> Any:
     return tf.reduce_mean(costs - entropy)
 
 
-class Press:
-    """Encoder and probe against rebuilders, a linker and a profiler.
+class EncoderStage:
+    """Encoder and probe under noise, with whatever a subclass adds to the task so that a release says less.
+
+    As it is, nothing is added. A subclass has `make_adversaries`, `ratios` and `penalty`, and can have an encoder of
+    its own.
 
     Args:
         cut_shape: of a map.
         size: height and width of a release.
         channels: of a release.
         sigma: of the noise, where releases lie in -1..1.
-        terms: weights.
-        rebuilders: names out of `training.release.guarded.parts.adversaries`.
         steps: of the whole stage; the encoder's rate falls as a cosine.
     """
 
-    def __init__(
-        self,
-        cut_shape: tuple[int, int, int],
-        size: int,
-        channels: int,
-        *,
-        sigma: float,
-        terms: Terms,
-        rebuilders: tuple[str, ...],
-        steps: int,
-    ) -> None:
-        self.sigma, self.terms = sigma, terms
-        self.encoder = parts.encoder(cut_shape, size, channels)
+    def __init__(self, cut_shape: tuple[int, int, int], size: int, channels: int, *, sigma: float, steps: int) -> None:
+        self.sigma = sigma
+        self.encoder = self.make_encoder(cut_shape, size, channels)
         self.probe = parts.probe(size, channels)
-        all_rebuilders = parts.adversaries(size, channels)
-        self.rebuilders = {name: all_rebuilders[name] for name in rebuilders}
-        self.linker, self.profiler = parts.reidentifier(size, channels), parts.profiler(size, channels)
+        self.adversaries = self.make_adversaries(size, channels)
         rate = keras.optimizers.schedules.CosineDecay(1e-3, steps, alpha=0.05)
         self.optimizer = keras.optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY, clipnorm=1.0)
         self.adversary_optimizer = keras.optimizers.Adam(1e-3)
@@ -129,10 +118,24 @@ class Press:
         self.optimizer.build(self.defending)
         self.adversary_optimizer.build(self.attacking)
 
-    @property
-    def adversaries(self) -> dict[str, keras.Model]:
-        """All of them by name."""
-        return {**self.rebuilders, "linker": self.linker, "profiler": self.profiler}
+    def make_encoder(self, cut_shape: tuple[int, int, int], size: int, channels: int) -> keras.Model:
+        """Map -> release without noise, in -1..1."""
+        return parts.encoder(cut_shape, size, channels)
+
+    def make_adversaries(self, _size: int, _channels: int) -> dict[str, keras.Model]:
+        """Networks that train against the encoder, by name."""
+        return {}
+
+    def before_step(self, step: int, batches: Batches) -> None:
+        """What is fitted anew now and then, outside of the gradient."""
+
+    def ratios(self, _batch: dict[str, Any], _sent: Any) -> dict[str, Any]:
+        """By name, what the release gives away: what the adversaries minimise, and `penalty` reads."""
+        return {}
+
+    def penalty(self, _batch: dict[str, Any], _sent: Any, _ratios: dict[str, Any]) -> Any:
+        """What the encoder minimises beside the task, at full strength."""
+        return tf.constant(0.0)
 
     @property
     def variables(self) -> list[Any]:
@@ -150,13 +153,13 @@ class Press:
             strength: of the terms beside the task.
         """
         releases = self.encoder(batch["maps"], training=False)
-        for _ in range(2):
+        for _ in range(2 if self.attacking else 0):
             self._attack(batch, releases)
         with tf.GradientTape() as tape:
             sent = noised(self.encoder(batch["maps"], training=True), self.sigma)
             task = divergence(self.probe(sent, training=True)[:, 0], batch["targets"])
             ratios = self.ratios(batch, sent)
-            loss = task + strength * self._penalty(ratios)
+            loss = task + strength * self.penalty(batch, sent, ratios)
         gradients = tape.gradient(loss, self.defending)
         self.optimizer.apply_gradients(zip(gradients, self.defending, strict=True))
         spread = tf.reduce_mean(tf.math.reduce_std(sent, axis=0))
@@ -169,19 +172,57 @@ class Press:
         gradients = tape.gradient(loss, self.attacking)
         self.adversary_optimizer.apply_gradients(zip(gradients, self.attacking, strict=True))
 
+    def rebuilding_ratio(self, name: str, batch: dict[str, Any], sent: Any) -> Any:
+        """Error of one of the adversaries that rebuild the picture over that of the class mean."""
+        told = [sent, tf.cast(batch["labels"], tf.float32)[:, None]]
+        return losses.rebuilding_ratio(name, self.adversaries[name](told), batch["thumbs"], batch["class_means"])
+
+
+class Press(EncoderStage):
+    """`guarded`: encoder and probe against rebuilders, a linker and a profiler.
+
+    Args:
+        cut_shape: of a map.
+        size: height and width of a release.
+        channels: of a release.
+        sigma: of the noise, where releases lie in -1..1.
+        terms: weights.
+        rebuilders: names out of `training.release.guarded.parts.adversaries`.
+        steps: of the whole stage.
+    """
+
+    def __init__(
+        self,
+        cut_shape: tuple[int, int, int],
+        size: int,
+        channels: int,
+        *,
+        sigma: float,
+        terms: Terms,
+        rebuilders: tuple[str, ...],
+        steps: int,
+    ) -> None:
+        self.terms, self.rebuilders = terms, rebuilders
+        super().__init__(cut_shape, size, channels, sigma=sigma, steps=steps)
+
+    def make_adversaries(self, size: int, channels: int) -> dict[str, keras.Model]:
+        """Rebuilders, linker and profiler."""
+        rebuilders = parts.adversaries(size, channels)
+        others = {"linker": parts.reidentifier(size, channels), "profiler": parts.profiler(size, channels)}
+        return {name: rebuilders[name] for name in self.rebuilders} | others
+
     def ratios(self, batch: dict[str, Any], sent: Any) -> dict[str, Any]:
         """By adversary: its error over that of the class alone (`training.release.guarded.losses`)."""
-        told = [sent, tf.cast(batch["labels"], tf.float32)[:, None]]
-        found = {
-            name: losses.rebuilding_ratio(name, model(told), batch["thumbs"], batch["class_means"])
-            for name, model in self.rebuilders.items()
-        }
-        linked, half = self.linker(sent), len(batch["labels"]) // 2
+        found = {name: self.rebuilding_ratio(name, batch, sent) for name in self.rebuilders}
+        linked, half = self.adversaries["linker"](sent), len(batch["labels"]) // 2
         found["linker"] = losses.linking_ratio(linked[:half], linked[half:], batch["labels"][:half])
-        found["profiler"] = losses.secrets_ratio(self.profiler(told), batch["secrets"], batch["secret_means"])
+        told = [sent, tf.cast(batch["labels"], tf.float32)[:, None]]
+        answer = self.adversaries["profiler"](told)
+        found["profiler"] = losses.secrets_ratio(answer, batch["secrets"], batch["secret_means"])
         return found
 
-    def _penalty(self, ratios: dict[str, Any]) -> Any:
+    def penalty(self, _batch: dict[str, Any], _sent: Any, ratios: dict[str, Any]) -> Any:
+        """What all of them win."""
         gains = {name: losses.gain(ratio, self.terms.allowed) for name, ratio in ratios.items()}
         rebuilt = tf.add_n([gains[name] for name in self.rebuilders]) / max(1, len(self.rebuilders))
         terms = self.terms

@@ -23,7 +23,7 @@ from training.release.guarded import attack, exposure
 from training.release.guarded.attack import Holdings
 from training.release.guarded.checkpoint import Checkpoint
 from training.release.guarded.controller import Controller
-from training.release.guarded.press import Array, Batches, CutViews, Press, Terms
+from training.release.guarded.press import Array, Batches, CutViews, EncoderStage, Press, Terms
 from training.release.guarded.tail import TailStage
 
 DRAWS = 3
@@ -59,17 +59,37 @@ def views_of(network: keras.Model, split: Split, args: argparse.Namespace, views
 
 def stages(network: keras.Model, args: argparse.Namespace) -> tuple[Press, TailStage]:
     """Both, not trained yet."""
-    settings = {"size": args.size, "channels": args.channels, "sigma": args.sigma}
-    terms = Terms(args.rebuilding, args.linking, args.profiling, args.allowed)
-    shape = tuple(network.get_layer(args.cut).output.shape[1:])
-    first = Press(shape, **settings, terms=terms, rebuilders=tuple(args.rebuilders), steps=args.press_steps)
-    return first, TailStage(network, args.cut, **settings, steps=args.tail_steps)
+    return press_of(cut_shape(network, args.cut), args), tail_of(network, args)
 
 
-def press(stage: Press, train: CutViews, val: CutViews, args: argparse.Namespace) -> list[dict[str, float]]:
+def cut_shape(network: keras.Model, cut: str) -> tuple[int, int, int]:
+    """``(h, w, c)`` of a layer's output."""
+    height, width, channels = network.get_layer(cut).output.shape[1:]
+    return height, width, channels
+
+
+def press_of(shape: tuple[int, int, int], args: argparse.Namespace) -> Press:
+    """The first stage for maps of that shape."""
+    return Press(
+        shape,
+        args.size,
+        args.channels,
+        sigma=args.sigma,
+        terms=Terms(args.rebuilding, args.linking, args.profiling, args.allowed),
+        rebuilders=tuple(args.rebuilders),
+        steps=args.press_steps,
+    )
+
+
+def tail_of(network: keras.Model, args: argparse.Namespace) -> TailStage:
+    """The second stage."""
+    return TailStage(network, args.cut, args.size, args.channels, sigma=args.sigma, steps=max(1, args.tail_steps))
+
+
+def press(stage: EncoderStage, train: CutViews, val: CutViews, args: argparse.Namespace) -> list[dict[str, float]]:
     """Train the encoder; what was printed, by line."""
     batches = Batches(train, args.batch, TEACHER_SHARE, args.seed)
-    controller = Controller(args.learn, args.margin, args.most)
+    controller = Controller(args.learn, args.margin, args.most, args.rise)
     checkpoint = Checkpoint(args.run / "press.npz", stage.variables)
     state = checkpoint.load()
     for name in ("average", "baseline", "strength"):
@@ -78,6 +98,7 @@ def press(stage: Press, train: CutViews, val: CutViews, args: argparse.Namespace
     lines: list[dict[str, float]] = []
     sums: dict[str, float] = {}
     for step in range(controller.steps, args.press_steps):
+        stage.before_step(step, batches)
         batch = {name: tf.constant(values) for name, values in batches.draw(step).items()}
         figures = stage.step(batch, tf.constant(controller.strength, tf.float32))
         controller.update(float(figures["task"]))
@@ -128,8 +149,17 @@ def holdings(encoder: keras.Model, views: CutViews) -> Holdings:
 
 def answered(answer: Callable[[Array], Array], held: Holdings, sigma: float) -> float:
     """AUC with noise, the mean of `DRAWS`."""
-    draws = [answer(attack.grid_noise(held.releases, sigma, seed)) for seed in range(DRAWS)]
-    return float(np.mean([auc(held.labels, scores) for scores in draws]))
+    return float(np.mean([auc(held.labels, scores) for scores in answers_of(answer, held, sigma)]))
+
+
+def answers_of(answer: Callable[[Array], Array], held: Holdings, sigma: float) -> list[Array]:
+    """``(n,)`` logits for each of `DRAWS`."""
+    return [answer(attack.grid_noise(held.releases, sigma, seed)) for seed in range(DRAWS)]
+
+
+def probed(stage: EncoderStage) -> Callable[[Array], Array]:
+    """What the probe answers to noised releases, ``(n,)``."""
+    return lambda sent: np.asarray(stage.probe.predict(sent, batch_size=250, verbose=0)[:, 0])
 
 
 def trained(
@@ -149,7 +179,7 @@ def trained(
     report["tail"] = read(second, own, Batches(train, args.batch, TEACHER_SHARE, args.seed).targets, victims, args)
     report["auc"] = {
         "undefended": auc(val.labels, val.logits),
-        "probe": answered(lambda sent: first.probe.predict(sent, batch_size=250, verbose=0)[:, 0], victims, args.sigma),
+        "probe": answered(probed(first), victims, args.sigma),
         "answer": answered(second.answers, victims, args.sigma),
     }
     write_weights(first, second, args.run / "guarded.npz")
@@ -161,7 +191,7 @@ def _rows(held: CutViews | Holdings, rows: slice) -> list[Array]:
     return [values[rows] for values in vars(held).values()]
 
 
-def multiply_adds(network: keras.Model, stages: tuple[Press, TailStage], cut: str) -> dict[str, float]:
+def multiply_adds(network: keras.Model, stages: tuple[EncoderStage, TailStage], cut: str) -> dict[str, float]:
     """For one photo: of the device, of the worker, and the device's share."""
     from securesplit.model.keras_graph import graph_of
 

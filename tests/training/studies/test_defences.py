@@ -1,0 +1,120 @@
+"""The study of published defences: each term presses what its paper says, and a run goes on where it stopped."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
+
+import tensorflow as tf
+
+from securesplit.errors import ConfigError
+from training.studies.defences import __main__ as study
+from training.studies.defences import cem
+from training.studies.defences.adversarial import DECODER, AgainstDecoder
+from training.studies.defences.disco import PruneChannels
+from training.studies.defences.nopeek import TERM, NoPeek
+from training.studies.defences.registry import DEFENCES
+
+RNG = np.random.default_rng(0)
+SIZES = ((10, 10, 4), 5, 2)
+"""Cut, size and channels of a release."""
+
+
+def _batch(thumbs):
+    count = len(thumbs)
+    labels = np.arange(count) % 2
+    means = np.stack([thumbs[labels == c].mean(0) for c in (0, 1)])
+    maps = RNG.normal(0, 1, (count, *SIZES[0])).astype(np.float32)
+    return {"maps": maps, "thumbs": thumbs, "labels": labels.astype(np.int32), "class_means": means[labels]}
+
+
+def test_nopeek_presses_what_the_release_has_in_common_with_the_picture():
+    stage = NoPeek(*SIZES, sigma=0.3, steps=1)
+    light = RNG.random((64, 1, 1, 1)).astype(np.float32)
+    sent, pictures = np.tile(light, (1, 5, 5, 2)), np.tile(light, (1, 32, 32, 3))
+    same, other = (stage.ratios(_batch(shown), sent) for shown in (pictures, RNG.permutation(pictures)))
+    assert float(same[TERM]) == pytest.approx(1, abs=1e-3)
+    assert float(other[TERM]) < 0.5
+    assert float(stage.penalty({}, sent, same)) == float(same[TERM])
+
+
+def test_the_adversarial_term_is_the_similarity_of_what_the_decoder_draws():
+    stage = AgainstDecoder(*SIZES, sigma=0.3, steps=1)
+    batch = _batch(RNG.random((8, 32, 32, 3)).astype(np.float32))
+    sent = tf.zeros((8, 5, 5, 2))
+    ratios = stage.ratios(batch, sent)
+    last = stage.adversaries[DECODER].layers[-1]
+    last.set_weights([np.zeros_like(weight) for weight in last.get_weights()])
+    of_means = stage.penalty(batch, sent, ratios)
+    assert float(stage.ratios(batch, sent)[DECODER]) == pytest.approx(1, abs=1e-3)
+    told = {**batch, "class_means": batch["thumbs"]}
+    assert float(stage.penalty(told, sent, ratios)) == pytest.approx(1, abs=1e-3)
+    assert float(of_means) < 0.9
+
+
+def test_cem_presses_spread_within_a_cluster_down_to_the_noise():
+    stage = cem.ConditionalEntropy(*SIZES, sigma=0.3, steps=1)
+    centres = RNG.uniform(-1, 1, (2, cem.CLUSTERS, 50)).astype(np.float32)
+    stage.centroids.assign(centres)
+    stage.shares.assign(np.full((2, cem.CLUSTERS), 1 / cem.CLUSTERS, np.float32))
+    stage.counts.assign(np.full((2, cem.CLUSTERS), 4, np.float32))
+    rows = np.repeat(centres.reshape(-1, 50), 4, axis=0)
+    labels = np.repeat([0, 1], 4 * cem.CLUSTERS).astype(np.int32)
+
+    def term(spread):
+        stage.encoder = lambda maps, training: tf.constant(rows + spread * RNG.normal(0, 1, rows.shape), tf.float32)
+        found = stage.ratios({"maps": rows, "labels": labels}, np.zeros((len(rows), 5, 5, 2), np.float32))
+        return float(found["entropy"])
+
+    assert term(0.05) == 0
+    assert 0 < term(0.2) < term(0.4)
+
+
+def test_clusters_are_those_of_the_releases():
+    centres = RNG.uniform(-1, 1, (cem.CLUSTERS, 50))
+    releases = np.repeat(centres, [10, 20, 30, 40, 50], axis=0) + RNG.normal(0, 0.01, (150, 50))
+    centroids, variances, shares, counts = cem.clusters_of(releases, centres.astype(np.float32), 1)
+    distances = np.square(centroids[:, None] - centres[None]).mean(2)
+    assert distances.min(1).max() < 1e-4
+    assert sorted(counts) == [10, 20, 30, 40, 50]
+    assert shares == pytest.approx(counts / 150)
+    assert variances == pytest.approx(np.full(cem.CLUSTERS, 1e-4), rel=0.2)
+    few = cem.clusters_of(releases[:2], None, 1)
+    assert few[2].tolist() == [0.5, 0.5, 0, 0, 0]
+
+
+def test_pruning_sends_the_best_channels_and_lets_gradients_through():
+    release, scores = tf.ones((2, 5, 5, 4)), tf.Variable([[3.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0]])
+    with tf.GradientTape() as tape:
+        kept = PruneChannels(2)(release, scores)
+        total = tf.reduce_sum(kept)
+    assert kept.numpy()[:, 0, 0] == pytest.approx(np.array([[1, 1, 0, 0], [0, 0, 1, 1]]))
+    assert (tape.gradient(total, scores).numpy() > 0).all()
+
+
+@pytest.mark.slow
+def test_a_study_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def args(*names: str, **changed: object):
+        found = study.arguments().parse_args(["--run", str(tmp_path), "--quick", "--defences", *names])
+        vars(found).update(study.QUICK | {"cache": tmp_path} | changed)
+        return found
+
+    setting = study.drawn_setting(args("noise"))
+    first = study.study(setting, args("disco"))
+    done = first["runs"]["disco"]["1"]
+    assert done["request_bytes"] > 200
+    assert 0 < done["device_share"] < 1
+    assert set(done["probe_auc"]["lost"]) == {"mean", "low", "high"}
+    table = (tmp_path / "defences.md").read_text(encoding="utf-8")
+    assert [line.split(" |")[0] for line in table.splitlines()[4:]] == [
+        f"| {d.title} ({d.source})" for d in DEFENCES if d.name == "disco"
+    ]
+    monkeypatch.setattr(study, "measured", lambda defence, *_: {**done, "sigma": defence.name})
+    again = study.study(setting, args("disco", "guarded"))
+    assert again["runs"]["disco"]["1"] == json.loads(json.dumps(done))
+    assert again["runs"]["guarded"]["1"]["sigma"] == "guarded"
+    with pytest.raises(ConfigError):
+        study.study(setting, args("disco", sigma=0.1))

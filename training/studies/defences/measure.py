@@ -1,0 +1,75 @@
+"""What one defence costs and what fresh attacks get from it."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.audit import metrics
+from securesplit.channel.payload import REQUEST_OVERHEAD_BYTES
+from training.data.dataset import Split
+from training.release.guarded import exposure, stages
+from training.release.guarded.attack import Holdings
+from training.release.guarded.press import Batches, CutViews
+from training.studies.defences.defence import Defence
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all defences share.
+
+    Attributes:
+        network: undefended.
+        train: views of the training photos, their centre squares first.
+        val: centre squares of the validation photos, the victims'.
+        splits: ``train`` and ``val``, the photos themselves.
+    """
+
+    network: keras.Model
+    train: CutViews
+    val: CutViews
+    splits: dict[str, Split]
+
+    @property
+    def undefended_auc(self) -> float:
+        """Of the whole network on the victims."""
+        return stages.auc(self.val.labels, self.val.logits)
+
+
+def measured(defence: Defence, setting: Setting, args: argparse.Namespace) -> dict[str, Any]:
+    """Train a defence by the command line `args`, in the folder ``args.run``, and attack it."""
+    args = defence.settings(args)
+    stage = defence.stage(stages.cut_shape(setting.network, args.cut), args)
+    pressed = stages.press(stage, setting.train, setting.val, args)
+    own, victims = (stages.holdings(stage.encoder, views) for views in (setting.train, setting.val))
+    answers = {"probe": stages.answers_of(stages.probed(stage), victims, args.sigma)}
+    tail = stages.tail_of(setting.network, args)
+    if args.tail_steps:
+        targets = Batches(setting.train, args.batch, stages.TEACHER_SHARE, args.seed).targets
+        stages.read(tail, own, targets, victims, args)
+        answers["answer"] = stages.answers_of(tail.answers, victims, args.sigma)
+    known = min(args.attack_photos, len(setting.splits["train"].photos))
+    few = slice(known)
+    attackers = CutViews(*(rows[few] for rows in vars(setting.train).values()))
+    held = Holdings(*(rows[few] for rows in vars(own).values()))
+    train = setting.splits["train"]
+    splits = {"train": Split(train.photos[:known], train.pixels[:known]), "val": setting.splits["val"]}
+    return {
+        "sigma": args.sigma,
+        **{f"{name}_auc": lost_of(setting.val, drawn) for name, drawn in answers.items()},
+        "device_share": stages.multiply_adds(setting.network, (stage, tail), args.cut)["device_share"],
+        "request_bytes": args.size**2 * args.channels + REQUEST_OVERHEAD_BYTES,
+        **exposure.attacked((attackers, held), (setting.val, victims), splits, args),
+        "pressed": pressed[-1:],
+    }
+
+
+def lost_of(val: CutViews, drawn: list[NDArray[Any]]) -> dict[str, Any]:
+    """AUC of answers to several draws of the noise, and how much less that is than the undefended network's."""
+    lost = metrics.auc_lost(val.labels, val.logits, drawn)
+    return {"mean": float(np.mean([stages.auc(val.labels, scores) for scores in drawn])), "lost": lost.to_json()}
