@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -21,6 +22,9 @@ REPO = Path(__file__).resolve().parents[1]
 BEGAN_S = time.monotonic()
 MOST_S = 60 * float(os.environ.get("TEST_MINUTES", "inf"))
 """After so long no further slow proof begins; CI must end in time on a busy machine, too."""
+
+with contextlib.suppress(ImportError):  # before TensorFlow: after it, TenSEAL's protocol buffers end the process
+    import tenseal  # noqa: F401
 
 # The same examples in every run, however slow the machine: chance decides nothing about a change.
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
