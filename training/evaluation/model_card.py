@@ -102,11 +102,12 @@ def _phone(gate: GateInfo) -> str:
         f"`{name}` AUC {f['auc']:.3f} ({f['auc_low']:.3f} to {f['auc_high']:.3f}), ECE {f['ece']:.3f}"
         for name, f in ((name, own.quality["validation"]) for name, (own, *_) in known.answers.items())
     )
+    trained = "Trained on" if known.learned else "None was trained on, and answers to what looks like one say so"
     return (
-        f"Trained on, and read by a calibration and threshold of their own, which come from cross-validation over the "
-        f"patients of {known.photos} photos (`python -m training.bundle.kinds`, ADR 106): {shown}. All are of one "
-        "collection (PAD-UFES-20), whose share of malignant lesions is that of a clinic which photographs what it will "
-        "cut out; elsewhere the probabilities are too high."
+        f"{trained}. They are read by a calibration and a threshold of their own, which come from cross-validation "
+        f"over the patients of {known.photos} photos (`python -m training.bundle.kinds`, ADR 106): {shown}. "
+        "All are of one collection (PAD-UFES-20), whose share of malignant lesions is that of a clinic which "
+        "photographs what it will cut out; elsewhere the probabilities are too high."
     )
 
 
