@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo ui docs test coverage pythons check hooks mutation mutants messages bench bundle inception build clean
+.PHONY: help demo ui docs test coverage pythons check hooks mutation mutants messages bench tables bundle inception build clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -75,7 +75,14 @@ mutants: $(VENV)/.dev  ## the mutants that once lived or would be worst, by name
 messages: $(VENV)/.dev  ## bring the catalogues under securesplit/locale up to date with the texts in the code
 	$(BIN)/python -m tests.catalogues
 
-bench: $(VENV)/.dev  ## the tables of figures, printed and saved under build/bench
+# ROUNDS=3 is shorter, PEERS='--only "LitServe"' measures some; publishing needs all.
+ROUNDS ?= 5
+PEERS ?= --publish
+
+bench: $(VENV)/.train  ## ours beside its peers: docs/performance.md, and a failure where a ratio got worse than before
+	$(BIN)/python -m benchmarks.performance --rounds $(ROUNDS) $(PEERS)
+
+tables: $(VENV)/.dev  ## the other tables of figures, printed and saved under build/bench
 	$(BIN)/python -m benchmarks.all
 
 # The gate learns from a collection with phone photos; GATE may hold its --others, --others-licence and --phone-learned.

@@ -14,10 +14,8 @@ import argparse
 import contextlib
 import json
 import os
-import socket
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +25,7 @@ from pathlib import Path
 
 from benchmarks.capacity_model import Demand, Inputs, PresetCost, plan
 from benchmarks.processes import certificates
+from benchmarks.relay import Relay
 from benchmarks.table import FOLDER, show
 from securesplit.model import Bundle
 from securesplit.pki import keystore
@@ -67,38 +66,6 @@ def children(pid: int) -> list[int]:
     """Processes that a process has started."""
     text = "".join(file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children"))
     return [int(child) for child in text.split()]
-
-
-class Relay:
-    """Passes one connection on and counts its bytes.
-
-    Args:
-        port: where they go.
-
-    Attributes:
-        endpoint: where it listens.
-        there: bytes towards `port` so far.
-        back: bytes from there.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.endpoint = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.there = self.back = 0
-        threading.Thread(target=self._run, args=[port], daemon=True).start()
-
-    def _run(self, port: int) -> None:
-        ours, _ = self._listener.accept()
-        theirs = socket.create_connection(("127.0.0.1", port))
-        threading.Thread(target=self._pump, args=[theirs, ours, "back"], daemon=True).start()
-        self._pump(ours, theirs, "there")
-
-    def _pump(self, source: socket.socket, target: socket.socket, count: str) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65_536):
-                setattr(self, count, getattr(self, count) + len(data))
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
 
 
 class Meter:

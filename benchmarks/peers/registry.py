@@ -1,0 +1,188 @@
+"""Every peer: what it is, where it is installed, and how it is run. A new peer is a small file and an entry here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Requirements = tuple[str, ...]
+_LITERT: Requirements = ("ai-edge-litert==2.3.0", "numpy==2.4.6")
+_PHOTOS: Requirements = ("pillow==13.0.0",)
+TENSORFLOW: Requirements = ("tensorflow==2.21.0", "keras==3.15.1", "tf2onnx==1.17.0", *_PHOTOS)
+MUTUAL_HTTPS, MUTUAL_GRPC = "HTTPS, mutual TLS", "gRPC, mutual TLS"
+MUTUAL = (MUTUAL_HTTPS, MUTUAL_GRPC)
+"""Protection whose servers turn clients without a certificate away, which is tried."""
+SAME_NETWORK = 0.5  # of a logit; a photo is decoded by several libraries
+SAME_SUMS = 0.25  # CKKS computes with noise; TenSEAL's own vectors were seen 0.06 off
+OURS: Requirements = (".",)
+"""The checkout itself, installed as a user would."""
+_ENCRYPTED: Requirements = (".[encrypted]",)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A module of `benchmarks.peers`, run as a program with a word, the inputs' folder and, if it has one, a port."""
+
+    module: str
+    word: str
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One row of a table.
+
+    Attributes:
+        name: of the row.
+        task: ``photo``, from a photo's file to its answer; ``tail``, a served tail; ``encrypted``, a tail that is
+            evaluated on ciphertexts.
+        client: asks, as lines of its standard input say: `burst.run` for a tail, else `peer.answer_numbers`.
+        server: answers; None: the client does all the work.
+        protection: of what travels.
+        environment: folder of the virtual environment; peers with the same one share it.
+        requirements: what is installed there.
+        is_ours: its ratios must not get worse.
+        preset: that ours uses; the row is left out where the bundle lacks it.
+        is_quick: runs in seconds, without an environment of its own.
+        tolerance: of a logit, beyond which it is another network that answers; None: noise or an encoder change it.
+        own_client: the client runs in the peer's environment, not in ours.
+    """
+
+    name: str
+    task: Literal["photo", "tail", "encrypted"]
+    client: Program
+    server: Program | None
+    protection: str
+    environment: str
+    requirements: Requirements
+    is_ours: bool = False
+    preset: str = ""
+    is_quick: bool = False
+    tolerance: float | None = None
+    own_client: bool = True
+
+
+def _ours(preset: str, *, tolerance: float | None = None, extra: str = "") -> Peer:
+    return Peer(
+        f"securesplit, {preset}",
+        "photo",
+        Program("securesplit_photo", preset),
+        Program("securesplit_tail", "serve"),
+        "mutual TLS 1.3, sealed",
+        f"securesplit{extra}",
+        tuple(requirement + extra for requirement in OURS),
+        is_ours=True,
+        preset=preset,
+        is_quick=preset == "certified",
+        tolerance=tolerance,
+    )
+
+
+def _whole(name: str, module: str, environment: str, requirements: Requirements) -> Peer:
+    return Peer(
+        name,
+        "photo",
+        Program(module, "ask"),
+        None,
+        "nothing travels",
+        environment,
+        requirements,
+        tolerance=SAME_NETWORK,
+    )
+
+
+def _served(
+    name: str, module: str, body: str, environment: str, requirements: Requirements, protection: str = MUTUAL_HTTPS
+) -> Peer:
+    client, server = Program("https_clients", body), Program(module, "serve")
+    return Peer(name, "tail", client, server, protection, environment, requirements, own_client=False)
+
+
+def _encrypted(name: str, module: str, environment: str, requirements: Requirements) -> Peer:
+    is_ours = requirements == _ENCRYPTED
+    client = Program(module, "ask")
+    return Peer(
+        name, "encrypted", client, None, "CKKS", environment, requirements, is_ours=is_ours, tolerance=SAME_SUMS
+    )
+
+
+PHOTO_REFERENCE = "LiteRT, whole network"
+TAIL_REFERENCE = "asyncio and ssl, no queue"
+ENCRYPTED_REFERENCE = "TenSEAL, CKKSVector.mm"
+REFERENCES = {
+    "photo": PHOTO_REFERENCE,
+    "tail none": TAIL_REFERENCE,
+    "tail certified": TAIL_REFERENCE,
+    "encrypted": ENCRYPTED_REFERENCE,
+}
+"""By task, the row whose figures ratios are taken of: what every machine can install that can run ours."""
+
+PEERS = (
+    Peer(
+        "Keras predict, pickle, TCP",
+        "photo",
+        Program("keras_tcp", "ask"),
+        Program("keras_tcp", "serve"),
+        "none",
+        "tensorflow",
+        TENSORFLOW,
+        tolerance=SAME_NETWORK,
+    ),
+    Peer(
+        "TensorFlow function, whole network",
+        "photo",
+        Program("tensorflow_function", "ask"),
+        None,
+        "nothing travels",
+        "tensorflow",
+        TENSORFLOW,
+        tolerance=SAME_NETWORK,
+    ),
+    _whole("ONNX Runtime, whole network", "onnx_runtime", "onnx", ("onnxruntime==1.32.0", *_PHOTOS)),
+    _whole(PHOTO_REFERENCE, "litert", "litert", (*_LITERT, *_PHOTOS)),
+    _ours("none", tolerance=SAME_NETWORK),
+    _ours("compact"),
+    _ours("certified"),
+    _ours("encrypted", extra="[encrypted]"),
+    _encrypted(ENCRYPTED_REFERENCE, "tenseal_tail", "tenseal", ("tenseal==0.3.18", "numpy==2.4.6")),
+    _encrypted("securesplit, SEAL by way of TenSEAL", "encrypted_tail", "securesplit[encrypted]", _ENCRYPTED),
+    _served("Ray Serve", "ray_serve", "octets", "ray", ("ray[serve]==2.60.0", *_LITERT), "HTTPS, clients unknown"),
+    _served("BentoML", "bentoml_tail", "json", "bentoml", ("bentoml==1.4.40", *_LITERT)),
+    _served("LitServe", "litserve_tail", "json", "litserve", ("litserve==0.2.19", *_LITERT)),
+    Peer(
+        "Triton, Python backend",
+        "tail",
+        Program("triton_tail", "ask"),
+        Program("triton_tail", "serve"),
+        MUTUAL_GRPC,
+        "triton",
+        ("nvidia-pytriton==0.7.0", "ai-edge-litert==2.3.0", "numpy==1.26.4"),
+    ),
+    Peer(
+        TAIL_REFERENCE,
+        "tail",
+        Program("https_clients", "octets"),
+        Program("bare_https", "serve"),
+        MUTUAL_HTTPS,
+        "litert",
+        (*_LITERT, *_PHOTOS),
+        is_quick=True,
+        own_client=False,
+    ),
+    Peer(
+        "securesplit",
+        "tail",
+        Program("securesplit_tail", "ask"),
+        Program("securesplit_tail", "serve"),
+        "mutual TLS 1.3, sealed",
+        "securesplit",
+        OURS,
+        is_ours=True,
+        is_quick=True,
+    ),
+)
+
+ABSENT = {
+    "Concrete ML": "concrete-ml 1.9.0 brings PyTorch with CUDA; its installation did not end within 30 minutes where "
+    "this page was last written",
+}
+"""What was tried and has no entry above, with the reason."""

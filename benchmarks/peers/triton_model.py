@@ -1,0 +1,35 @@
+"""What Triton's Python backend runs: the tail, photo by photo. Triton imports it in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import triton_python_backend_utils as triton
+
+sys.path[:0] = os.environ["PEER_PATH"].split(os.pathsep)  # the backend's Python pays no heed to PYTHONPATH
+
+import numpy as np  # noqa: E402
+
+from benchmarks.peers.peer import Inputs, Tail  # noqa: E402
+
+
+class TritonPythonModel:
+    """The name that the backend looks for."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Once, with the model's configuration."""
+        parameters = json.loads(args["model_config"])["parameters"]
+        self._tail = Tail(Inputs(Path(parameters["inputs"]["string_value"])))
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """``release`` -> ``logit`` of each request."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        release = triton.get_input_tensor_by_name(request, "release").as_numpy()
+        logit = np.array([self._tail(release.tobytes())], np.float32)
+        return triton.InferenceResponse([triton.Tensor("logit", logit)])

@@ -1,0 +1,1 @@
+"""The harness of `make bench`: inputs, environments, rounds, comparison, page and plot."""

@@ -1,0 +1,147 @@
+"""What all peers get: the same photos, networks of the same weights, releases with their right answers, certificates.
+
+Everything lies in one folder, which `benchmarks.peers.peer.Inputs` reads; networks are made once and kept, since that
+takes a minute, and are made again when the bundle is another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.peers.peer import LOOPBACK, Inputs
+from benchmarks.peers.registry import TENSORFLOW
+from benchmarks.performance.environments import Environment, NotInstalledError
+from securesplit.imaging.photo import load_photo
+from securesplit.imaging.synthetic import draw_lesion
+from securesplit.model import Bundle
+from securesplit.pki import issuing
+from securesplit.privacy.release import saturate, to_grid
+from securesplit_testing.ciphertexts import random_tail
+
+THREADS = 1
+"""Of every runtime: one core's work is compared, and a machine has others to do."""
+SERVED_PRESETS = ("none", "certified")
+"""Whose tails are served: the longest and the shortest."""
+PHOTOS, QUICK_PHOTOS = 32, 3
+_PHOTO_SIZE = (600, 450)  # of HAM10000
+
+
+def prepare(folder: Path, bundle: Bundle, source: Path | None, *, photos: int, networks: bool) -> Inputs:
+    """Write the folder.
+
+    Args:
+        folder: what is there already and still right stays.
+        bundle: whose weights all peers have.
+        source: a folder of JPEG files to take the first of; None: synthetic lesions.
+        photos: how many.
+        networks: the unsplit network in all its forms, too; this needs the ``train`` extra.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_certificates(folder / "certs")
+    _write_photos(folder / "photos", source, photos)
+    shutil.copyfile(bundle.folder / "tail.tflite", folder / "tail.tflite")
+    specs = {name: bundle.preset(name).spec for name in SERVED_PRESETS}
+    presets = {
+        name: {"shape": spec.shape, "dtype": spec.dtype, "step": spec.step, "stored": spec.stored_name}
+        for name, spec in specs.items()
+    }
+    facts = {"side": bundle.manifest.side, "threads": THREADS, "presets": presets}
+    (folder / "inputs.json").write_text(json.dumps(facts, indent=1) + "\n")
+    inputs = Inputs(folder)
+    _write_answers(inputs, bundle)
+    _write_encrypted(inputs, bundle)
+    if networks and importlib.util.find_spec("tensorflow"):
+        _write_networks(folder, bundle)
+    return inputs
+
+
+def answers(inputs: Inputs) -> Mapping[str, list[float]]:
+    """The right logits: under ``photo`` of each photo, under a preset's name of each of its releases."""
+    return dict(json.loads((inputs.folder / "answers.json").read_text()))
+
+
+def releases(inputs: Inputs, preset: str) -> list[np.ndarray[Any, Any]]:
+    """Of the photos, in their order, without noise."""
+    return list(np.load(inputs.folder / f"releases-{preset}.npy", allow_pickle=False))
+
+
+def _write_certificates(folder: Path) -> None:
+    if not folder.exists():
+        issuing.create(folder, server_names=[LOOPBACK], clients=["device"], days=30, now=datetime.now(UTC))
+
+
+def _write_photos(folder: Path, source: Path | None, many: int) -> None:
+    """Synthetic ones stay where they are there already, since drawing them takes a while."""
+    width, height = _PHOTO_SIZE
+    names = [f"mole-{seed:02}.jpg" for seed in range(many)]
+    if source is None and folder.exists() and sorted(photo.name for photo in folder.iterdir()) == names:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    if source is not None:
+        for photo in sorted(source.rglob("*.jpg"))[:many]:
+            shutil.copy(photo, folder)
+        return
+    above = (width - height) // 2
+    for seed, name in enumerate(names):
+        Image.fromarray(draw_lesion(seed, width)[above : above + height]).save(folder / name, quality=92)
+
+
+def _write_answers(inputs: Inputs, bundle: Bundle) -> None:
+    head, tail = bundle.open_head(THREADS), bundle.open_tail(THREADS)
+    embeddings = [head(load_photo(photo, bundle.manifest.side)) for photo in inputs.photos]
+    found: dict[str, list[float]] = {}
+    for preset in SERVED_PRESETS:
+        spec = bundle.preset(preset).spec
+        grids = np.stack([saturate(to_grid(embedding[preset], spec), spec) for embedding in embeddings])
+        np.save(inputs.folder / f"releases-{preset}.npy", grids)
+        found[preset] = [float(logit) for logit in tail(preset, grids)]
+    (inputs.folder / "answers.json").write_text(json.dumps({"photo": found["none"], **found}) + "\n")
+
+
+def _write_encrypted(inputs: Inputs, bundle: Bundle) -> None:
+    """Vectors and a quadratic tail: the bundle's, or a random one; what a ciphertext holds changes no time."""
+    tail = bundle.open_encrypted_tail() or random_tail()
+    features = np.random.default_rng(1).uniform(-1, 1, (len(inputs.photos), tail.first.shape[1]))
+    np.savez(inputs.folder / "encrypted.npz", features=features, **vars(tail))
+    logits = json.loads((inputs.folder / "answers.json").read_text()) | {"encrypted": tail.plain(features).tolist()}
+    (inputs.folder / "answers.json").write_text(json.dumps(logits) + "\n")
+
+
+def _write_networks(folder: Path, bundle: Bundle) -> None:
+    """``whole.keras``, ``whole.tflite``, ``whole.onnx``, ``head.keras`` and ``tail.keras``."""
+    _write_keras_networks(folder, bundle)
+    converter = Environment("tensorflow", TENSORFLOW)
+    if not (folder / "whole.onnx").exists():
+        with contextlib.suppress(NotInstalledError):  # then peers that need it say so
+            converter.install()
+            converter.run("tf2onnx.convert", "--tflite", folder / "whole.tflite", "--output", folder / "whole.onnx")
+
+
+def _write_keras_networks(folder: Path, bundle: Bundle) -> None:
+    mark = folder / "networks.txt"
+    if mark.exists() and mark.read_text() == bundle.id:
+        return
+    from benchmarks.performance import whole_network
+    from securesplit.model.convert import Endpoint, convert
+    from securesplit.model.splitting import split_at
+
+    whole, side = whole_network.build(bundle), bundle.manifest.side
+    whole.save(folder / "whole.keras")
+    endpoint = Endpoint(lambda photo: {"logit": whole(photo, training=False)}, {"photo": (1, side, side, 3)})
+    (folder / "whole.tflite").write_bytes(convert({"whole": endpoint}, [whole], "float16"))
+    head, tail, _ = split_at(whole, bundle.manifest.cut)
+    head.save(folder / "head.keras")
+    tail.save(folder / "tail.keras")
+    (folder / "whole.onnx").unlink(missing_ok=True)
+    mark.write_text(bundle.id)

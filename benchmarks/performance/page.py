@@ -1,0 +1,151 @@
+"""The tables of a run as Markdown: ``docs/performance.md`` and what is printed."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from benchmarks.peers.registry import ABSENT
+from benchmarks.performance.comparing import ratio
+from benchmarks.performance.results import Row, Run
+from benchmarks.performance.rounds import CLIENTS
+
+_HEAD = """\
+# Performance
+
+<!-- Written by `make bench` (python -m benchmarks.performance --publish); do not edit. -->
+
+Ours beside what one would pick instead: the same photos and weights, one run, one thread for every runtime, each peer
+in an environment of its own. `make bench` repeats it and compares: what counts is the ratio to the reference peer of
+the same run, which is marked with an asterisk, since times change with the machine. [ADR
+107](adr/107-benchmark-of-peers.md) says how ratios are judged. Other tables: `make tables`.
+
+![Milliseconds and requests per core](performance.png)
+"""
+_TITLES = {
+    "photo": "From a photo's file to its answer",
+    "tail none": "The tail of `none`, served",
+    "tail certified": "The tail of `certified`, served",
+    "encrypted": "A tail evaluated on ciphertexts",
+}
+_ABOUT = {
+    "photo": """\
+One photo after the other, warm, over loopback; percentiles over all rounds. CPU is of device and worker together. The
+unsplit networks run on the device alone, so nothing travels and the photo stays there: they are the measure of what
+splitting costs. A `certified` release needs next to no tail, since the device computes nearly all of the network. Bytes
+are what TCP carries of a warm request and of its answer. Cold start is of the client's process, its worker being up.
+""",
+    "tail none": """\
+The longest tail (4,800 int16 a request), the same LiteRT file behind each server, one process or replica that computes.
+Requests a second and core are requests over processor time of the server with all its processes, clients not counted;
+latencies are of 8 clients that share the machine with the server. Cold start is from the server's start to its first
+answer. Batches are off everywhere: the tail computes photo by photo, so they would only add waiting.
+""",
+    "tail certified": """\
+The shortest tail (one number a request), which takes 0.04 ms: all else is what the server and its encryption cost.
+""",
+    "encrypted": """\
+256 numbers encrypted, a quadratic tail (256, 64, 64, 1) evaluated on them, the answer decrypted, in one process without
+a network; CKKS with the same parameters of 128 bits for both. Random numbers: ciphertexts take their time whatever they
+hold.
+""",
+}
+_LOADED = """\
+The harness itself adds about one. Where it was more than {cores}, other programs had part of the cores: milliseconds \
+are then longer than on a quiet machine, processor time less so.\
+"""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        title: of the column.
+        figure: of the row.
+        form: how a number is written.
+    """
+
+    title: str
+    figure: str
+    form: str = ".3g"
+
+
+_MS = tuple(Column(f"{name}, ms", f"{name}_ms") for name in ("p50", "p95", "p99"))
+_BYTES = Column("bytes, request", "request_bytes", ",.0f"), Column("answer", "answer_bytes", ",.0f")
+_STANDING = Column("install, MB", "install_mb", ",.0f"), Column("cold start, s", "cold_start_s", ".1f")
+_DEVICE = Column("device CPU, ms", "client_cpu_ms"), Column("device MB", "client_memory_mb", ".0f")
+_WORKER = Column("worker MB", "worker_memory_mb", ",.0f")
+_ASKED = (*_MS, Column("CPU, ms", "cpu_ms"), *_DEVICE, _WORKER, *_BYTES, *_STANDING)
+_SERVED = (
+    *_MS,
+    *(Column(f"requests/s a core, {n}", f"per_core_{n}", ",.0f") for n in CLIENTS),
+    Column("client CPU, ms", "client_cpu_ms"),
+    Column("client MB", "client_memory_mb", ".0f"),
+    _WORKER,
+    *_BYTES,
+    *_STANDING,
+)
+
+
+def document(run: Run) -> str:
+    """The whole page."""
+    parts = [_HEAD, _measured(run)]
+    for task in _tasks(run):
+        parts += [f"## {_TITLES[task]}\n", _ABOUT[task], _table(run, task)]
+    return "\n".join(parts)
+
+
+def tables(run: Run) -> str:
+    """The tables alone."""
+    return "\n".join(f"{_TITLES[task]}\n{_table(run, task)}" for task in _tasks(run))
+
+
+def _tasks(run: Run) -> list[str]:
+    return [task for task in _TITLES if any(row.task == task for row in run.rows)]
+
+
+def _measured(run: Run) -> str:
+    machine, cores = run.machine, run.machine["cores"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    when, loads = run.when[:16].replace("T", " "), ", ".join(f"{load:.1f}" for load in run.load)
+    where = f"{machine['processor']}, {cores} cores, {machine['memory_gb']} GB, {machine['system']}"
+    paragraphs = [
+        f"Measured {when} UTC on {where}, Python {machine['python']}; {versions}.",
+        f"Load average before each round: {loads}. {_LOADED.format(cores=cores)}",
+    ]
+    return "\n\n".join(_wrapped(paragraph) for paragraph in paragraphs) + "\n"
+
+
+def _wrapped(text: str, width: int = 120, indent: str = "") -> str:
+    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _table(run: Run, task: str) -> str:
+    columns = _SERVED if task.startswith("tail") else _ASKED
+    rows = [row for row in run.rows if row.task == task]
+    columns = tuple(c for c in columns if any(row.figure(c.figure) is not None for row in rows))
+    titles = ["", "protection", *(column.title for column in columns), "times reference, p50"]
+    lines = [_line(titles), _line(["---"] * len(titles))]
+    lines += [_line(_cells(run, row, columns)) for row in rows if row.rounds]
+    missing = [f"- {row.name}: {row.missing}" for row in rows if row.missing]
+    missing += [f"- {name}: {reason}" for name, reason in ABSENT.items()] if task == "encrypted" else []
+    missing = [_wrapped(line, indent="  ") for line in missing]
+    return "\n".join([*lines, *(["", "Not measured:", "", *missing] if missing else []), ""])
+
+
+def _cells(run: Run, row: Row, columns: Sequence[Column]) -> Iterator[str]:
+    reference = run.reference(row.task)
+    mark = " *" if reference is row else ""
+    yield f"**{row.name}**" if row.is_ours else row.name + mark
+    yield row.protection
+    for column in columns:
+        value = row.figure(column.figure)
+        yield "" if value is None else format(value, column.form)
+    found = ratio(row, reference, "p50_ms") if reference else None
+    yield f"{found.times:.2f}" if found else ""
+
+
+def _line(cells: Sequence[str] | Iterator[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,118 @@
+"""`make bench`: how ratios are judged, what a page says, and a run of a few peers in seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.performance import page, process_tree
+from benchmarks.performance.__main__ import PUBLISHED, judge, main
+from benchmarks.performance.comparing import changes
+from benchmarks.performance.results import Row, Run, load, save
+
+REPO = Path(__file__).resolve().parents[1]
+MACHINE = {"processor": "x", "cores": 2, "memory_gb": 1, "system": "Linux", "python": "3", "packages": {}}
+
+
+def run_of(*ratios: float, rate: float = 100.0, request_bytes: float = 102.0) -> Run:
+    """A run whose rounds have these ratios of ours to the reference, on a machine that gets slower by the round."""
+    slower = [10.0 * (1 + n) for n in range(len(ratios))]
+    theirs = [{"p50_ms": ms, "per_core_8": 100.0} for ms in slower]
+    ours = [
+        {"p50_ms": r * ms, "per_core_8": rate, "request_bytes": request_bytes}
+        for r, ms in zip(ratios, slower, strict=True)
+    ]
+    rows = [
+        Row("bare", "tail none", "", rounds=theirs, latency={"p50_ms": 10.0}),
+        Row("ours", "tail none", "", is_ours=True, rounds=ours, latency={"p50_ms": 10.0}),
+    ]
+    return Run(MACHINE, "2026-11-26T08:00:00+00:00", [1.0] * len(ratios), rows, {"tail none": "bare"})
+
+
+BEFORE = run_of(1.0, 1.01, 0.99)
+
+
+@pytest.mark.parametrize(
+    ("now", "figures"),
+    [
+        (run_of(1.0, 1.02, 1.01), []),
+        (run_of(1.08, 1.09, 1.08), []),  # sure, but allowed
+        (run_of(1.2, 1.21, 1.19), ["p50_ms"]),
+        (run_of(0.7, 1.9, 1.0), []),  # 18 % worse on the mean, and rounds that say nothing
+        (run_of(1.2), []),  # one round: no noise is known
+        (run_of(0.5, 0.51, 0.5), []),
+        (run_of(1.0, 1.0, 1.0, rate=80.0), ["per_core_8"]),  # a rate gets worse by falling
+        (run_of(1.0, 1.0, 1.0, rate=130.0), []),
+        (run_of(1.0, 1.0, 1.0, request_bytes=120.0), ["request_bytes"]),
+    ],
+)
+def test_a_regression_is_beyond_what_is_allowed_and_beyond_noise(now: Run, figures: list[str]):
+    assert [change.figure for change in changes(BEFORE, now) if change.is_regression] == figures
+    assert len(judge(BEFORE, now)) == len(figures)
+
+
+def test_ratios_of_another_processor_are_not_compared():
+    now = replace(run_of(2.0, 2.0, 2.0), machine=MACHINE | {"processor": "y"})
+    assert judge(BEFORE, now) == []
+    assert judge(None, run_of(2.0, 2.0, 2.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("is_ours", "reason", "fails"),
+    [
+        (True, "it ended: no", True),
+        (True, "the bundle has no preset encrypted", False),
+        (False, "not installed: no network", False),
+    ],
+)
+def test_only_a_row_of_ours_that_is_missing_fails(is_ours: bool, reason: str, fails: bool):
+    now = replace(BEFORE, rows=[*BEFORE.rows, Row("other", "photo", "", is_ours=is_ours, missing=reason)])
+    assert bool(judge(BEFORE, now)) == fails
+    assert f"- other: {reason}" in page.document(now)
+
+
+def test_a_run_is_read_as_it_was_kept(tmp_path: Path):
+    save(BEFORE, tmp_path / "run.json")
+    kept = load(tmp_path / "run.json")
+    assert kept is not None
+    assert page.document(kept) == page.document(BEFORE)
+    assert load(tmp_path / "none.json") is None
+
+
+def test_the_document_is_that_of_the_published_run():
+    published = load(REPO / PUBLISHED)
+    assert published is not None
+    assert (REPO / "docs/performance.md").read_text() == page.document(published)
+
+
+def test_a_tree_has_processes_that_a_process_started():
+    command = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'sum(range(10**7)); input()'])"
+    with subprocess.Popen([sys.executable, "-c", command], stdin=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        while process_tree.cpu_s(process.pid) < 0.1 or len(process_tree.tree(process.pid)) < 2:
+            assert process.poll() is None
+        assert process_tree.memory_mb(process.pid) > 5
+        process.stdin.write("\n")
+
+
+def test_a_quick_run_measures_real_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    """A real worker and a real HTTPS server, asked by real clients whose answers are checked."""
+    monkeypatch.setenv("PYTHONPATH", str(REPO))
+    monkeypatch.chdir(tmp_path)
+    assert main(["--quick"]) == 0
+    run = load(tmp_path / "build/bench/performance.json")
+    assert run is not None
+    assert {row.task for row in run.rows} == {"photo", "tail none", "tail certified"}
+    for row in run.rows:
+        assert not row.missing
+        (figures,) = row.rounds
+        assert figures["p50_ms"] > 0
+        assert figures["request_bytes"] > 90
+        assert figures["worker_memory_mb"] > 10
+    printed = capsys.readouterr().out
+    assert "**securesplit, certified**" in printed
+    assert "Not measured" not in printed
