@@ -219,7 +219,7 @@ def affordable(bundle: Bundle, seconds: float, encrypts: Sequence[str] = ()) -> 
             grid = saturate(to_grid(embedding, specs[name].spec), specs[name].spec)[None]
             tail(name, grid)
             if name in encrypts:
-                ciphertexts.encrypted(grid, specs[name].spec)
+                ciphertexts.encrypted(np.concatenate([grid, grid]), specs[name].spec)  # of targets there are two
         taken.append(time.monotonic() - started)
     bytes_ = sum(BYTES_PER_NUMBER * preset.spec.size for preset in specs.values())
     return int(min(seconds / max(min(taken), 1e-6), MAX_BYTES / bytes_))
