@@ -87,3 +87,11 @@ def test_a_generator_without_time_is_not_run_and_voids_nothing(context):
     missed = generative.run(hurried, "none")
     assert isinstance(missed, NotRun)
     assert not missed.left_out
+
+
+def test_without_tensorflow_the_quick_audit_does_without_it_and_the_full_one_waits(context, monkeypatch):
+    monkeypatch.setattr(generative.whitebox, "available", lambda: False)
+    full = replace(context, profile=replace(context.profile, search_photos=16))
+    quick, missed = (generative.run(each, "certified") for each in (context, full))
+    assert "TensorFlow" in quick.reason == missed.reason
+    assert (quick.left_out, missed.left_out) == (True, False)

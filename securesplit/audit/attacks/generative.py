@@ -51,8 +51,9 @@ MEASURED_PHOTOS = 16
 POPULATION_SEED = 9
 WIDTHS = (0.0, 0.1, 0.3, 1.0)
 """Of the likelihood, tried beside the noise: shares of a release's spread."""
-WEIGHT = 2.0
-"""Of the search, of the audit's time (`securesplit.audit.attacks.decoder.WEIGHT`)."""
+PHOTO_STEPS = 2700
+"""Photos times steps of a search that take about as long as one decoder's training, whose weight is 1."""
+POPULATION_WEIGHT = 0.2
 
 
 @dataclass(frozen=True)
@@ -255,19 +256,19 @@ def missing(context: AuditContext) -> str:
     return "" if prior_of(context) is not None else "there was no time to train its generator"
 
 
-def has_gradients(context: AuditContext, preset: str) -> bool:
+def is_smooth(context: AuditContext, preset: str) -> bool:
     """Whether a release follows the photo smoothly: no table of few values, no ciphertext and no own mechanism."""
     observations = context.observations[preset]
     spec = observations.preset.spec
-    few = spec.levels is not None or spec.encrypted or observations.grids is not None
-    return not few and not search.without_gradients(context)
+    return spec.levels is None and not spec.encrypted and observations.grids is None
 
 
 def run(context: AuditContext, preset: str, budget: TimeBudget | None = None) -> ReconstructionResult | NotRun:
     """The search that suits what the preset releases."""
     if reason := missing(context):
-        return NotRun(preset=preset, attack="A9", reason=reason)
-    if has_gradients(context, preset):
+        optional = not context.profile.search_photos and not whitebox.available()  # as A2 and A4 in the quick audit
+        return NotRun(preset=preset, attack="A9", reason=reason, left_out=optional)
+    if is_smooth(context, preset) and not search.without_gradients(context):
         return _by_gradient(context, preset, budget)
     find = by_population(context, preset)
     return score(context, preset, "A9", lambda _seed, seen, *_: find(seen), by="population")
@@ -298,10 +299,13 @@ def _by_gradient(context: AuditContext, preset: str, budget: TimeBudget | None) 
 
 
 def _steps(context: AuditContext, preset: str) -> Steps:
-    if not context.profile.generated_photos:
-        reason = f"not part of the {context.profile.name} audit"
+    profile = context.profile
+    if not profile.generated_photos:
+        reason = f"not part of the {profile.name} audit"
         return {"": partial(NotRun, preset=preset, attack="A9", reason=reason, left_out=True)}
-    return {"": AnytimeStep(WEIGHT, partial(run, context, preset))}
+    by_gradients = profile.generated_photos * profile.latent_steps / PHOTO_STEPS
+    weight = by_gradients if is_smooth(context, preset) else POPULATION_WEIGHT
+    return {"": AnytimeStep(weight, partial(run, context, preset))}
 
 
 SPEC = AttackSpec(
