@@ -103,7 +103,7 @@ def _none_allowed(options: Iterable[Option], max_leakage: float | None) -> str:
     if least.skill is None:
         return "leakage was not measured at any cut"
     return (
-        f"no cut leaks at most {max_leakage:g}: the least is {least.skill:.2f}, at {least.layer}; "
+        f"no cut that was attacked leaks at most {max_leakage:g}: the least is {least.skill:.2f}, at {least.layer}; "
         "a preset with an encoder of its own, or certified, leaks less"
     )
 

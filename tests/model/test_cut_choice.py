@@ -51,7 +51,7 @@ def test_a_bound_on_leakage_comes_before_latency() -> None:
 def test_no_cut_that_leaks_little_enough() -> None:
     found = recommend(options(FAST), max_leakage=0.1)
     assert found.layer is None
-    assert "the least is 0.20, at late" in found.reason
+    assert "no cut that was attacked leaks at most 0.1: the least is 0.20, at late" in found.reason
 
 
 @pytest.mark.parametrize("bound", [None, 1.0])
