@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import triton_python_backend_utils as triton
-
 sys.path[:0] = os.environ["PEER_PATH"].split(os.pathsep)  # the backend's Python pays no heed to PYTHONPATH
 
-import numpy as np  # noqa: E402
+import numpy as np  # noqa: E402  (the environment's own; the stub was built for NumPy 1)
+import triton_python_backend_utils as triton  # noqa: E402
 
 from benchmarks.peers.peer import Inputs, Tail  # noqa: E402
 
