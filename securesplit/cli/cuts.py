@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from securesplit.cli import cuts_measured, cuts_plot, native_stderr, param_types, terminal
+from securesplit.cli import cuts_plot, native_stderr, param_types, terminal
 from securesplit.cli.json_csv import csv_row
 from securesplit.cli.options import format_option
 from securesplit.cli.settings import command, source_of
 from securesplit.cli.split_options import network_argument, network_options, pixels_option
 from securesplit.errors import ConfigError
-from securesplit.model.cut_choice import Link
 from securesplit.text import figures_json
 
 if TYPE_CHECKING:
@@ -122,9 +121,11 @@ def cuts(
     _check_measuring(ctx)
     if plot is not None:
         cuts_plot.check(plot)
-    link = None if bandwidth is None else Link(bandwidth, round_trip_ms, worker_speed)
+    from securesplit.cli import cuts_measured
     from securesplit.model import splitting
+    from securesplit.model.cut_choice import Link
 
+    link = None if bandwidth is None else Link(bandwidth, round_trip_ms, worker_speed)
     network = splitting.load_network(model, side, weights)
     if output is not None or measure:
         network = splitting.choose_output(network, output)
@@ -163,6 +164,8 @@ def _show(network: Any, found: list[Cut], style: str) -> None:
 
 
 def _show_measured(network: Any, measured: MeasuredCuts, style: str) -> None:
+    from securesplit.cli import cuts_measured
+
     if style == "json":
         listing = _listing(network, [row.cut for row in measured.cuts])
         terminal.write_answer(figures_json(cuts_measured.in_json(listing, measured)) + "\n")
