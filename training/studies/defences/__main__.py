@@ -51,7 +51,8 @@ def main() -> None:
     args.run.mkdir(parents=True, exist_ok=True)
     args.cache = args.cache or args.run
     keras.utils.set_random_seed(1)
-    content = study(drawn_setting(args) if args.quick else real_setting(args), args)
+    setting = drawn_setting(args) if args.quick else real_setting(args, Dataset.read(args.data, args.cache))
+    content = study(setting, args)
     print(markdown(content, DEFENCES))
 
 
@@ -91,15 +92,14 @@ def started(setting: Setting, args: argparse.Namespace) -> dict[str, Any]:
     if not file.is_file():
         return content
     stored: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if {**stored, "runs": {}} != json.loads(json.dumps(content)):
+    if {**stored, "runs": {}} != json.loads(json.dumps(content, allow_nan=False)):
         raise ConfigError(f"{args.run} holds a study of other settings", hint="give another --run")
     return stored
 
 
-def real_setting(args: argparse.Namespace) -> Setting:
+def real_setting(args: argparse.Namespace, data: Dataset) -> Setting:
     """The photos of ``--data`` and the network of ``--network``."""
     network = network_of(args)
-    data = Dataset.read(args.data, args.cache)
     data.check_disjoint()
     splits = {name: data.split(name, int(network.inputs[0].shape[1])) for name in ("train", "val")}
     train, val = (views_of(network, splits[name], args, views) for name, views in (("train", args.n_views), ("val", 0)))
