@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,7 @@ def test_three_commands_with_both_fingerprints_compared(machines: tuple[Machine,
     )
     assert "warning" not in done.stderr
     assert "trusted from now on" in done.stdout
-    assert keystore.load_client(device.folder / "certs", "clinic-1", now=NOW)
+    assert keystore.load_client(device.folder / "certs", "clinic-1", now=datetime.now(UTC))
 
 
 def test_another_fingerprint_is_not_signed(machines: tuple[Machine, Machine]) -> None:
