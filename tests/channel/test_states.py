@@ -173,5 +173,6 @@ def test_a_request_event_names_the_client_of_the_certificate() -> None:
     client = world.client()
     world.say_hello(client)
     request = world.ask(client, b"pixels stay home", ref=77)
-    assert request == Request(request.session, 77, b"pixels stay home", "device")
+    fingerprint = world.client_credentials.fingerprint
+    assert request == Request(request.session, 77, b"pixels stay home", "device", fingerprint)
     assert "pixels" not in repr(request)

@@ -58,7 +58,7 @@ AUDITED = {
     "lost": {"lines"},
     "stopped": {"pid"},
 }
-LABELS = {"le", "stage", "outcome", "reason", "how", "result", "of", "state", "layer", "bundle", "version"}
+LABELS = {"le", "stage", "outcome", "reason", "how", "result", "of", "state", "layer", "bundle", "version", "status"}
 
 
 class Operated:

@@ -96,13 +96,13 @@ def test_pinned_tails_and_their_replacements_have_a_core_each(certs: Path) -> No
 
 
 def test_a_tail_computes_on_one_thread_whatever_the_machine_has(certs: Path) -> None:
-    """Its main thread and the one that watches the front, which sleeps; no pool of a runtime's own."""
+    """Others sleep: the one that watches the front, and TenSEAL's of a context; no pool of a runtime's own."""
     with process(certs, "bundle") as worker:
         load = Load([worker.endpoint], certs, 1, questions=of_bundle("none", 5))
         load.answers(20, 60)
         (tail,) = worker.tails()
         threads = [stat.read_text().rpartition(")")[2].split() for stat in Path(f"/proc/{tail}/task").glob("*/stat")]
         load.check()
-    assert len(threads) == 2
+    assert len(threads) <= 3
     busy = sorted(int(fields[11]) for fields in threads)  # user time, in ticks
     assert busy[-1] >= 3 * sum(busy[:-1])
