@@ -20,7 +20,7 @@ from securesplit.pki import keystore
 from securesplit.transport.connection import Timeouts
 from securesplit.worker.served_model import ServedModel
 from securesplit_testing.serving import Running, now, running
-from securesplit_testing.timing import took_less_than
+from securesplit_testing.timing import TooSlowError, took_less_than
 from tests.integration.conftest import Command, run_command
 from tests.transport.middleman import err, middleman
 
@@ -120,7 +120,8 @@ def test_nothing_is_counted_where_nobody_proves_to_be_a_worker(
 
     with middleman(None, None, forge) as forger:
         errors = ask(forger.endpoint, [draw_photo(1)], {"state": tmp_path, "timeout_s": 0.5})
-        assert forger.forged >= 1
+        if not forger.forged:
+            raise TooSlowError("the request ended before the forger's turn")
     assert all(errors)
     assert counted(tmp_path) == 0
 
