@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ import pytest
 from securesplit.cli import main
 from securesplit.pki import keystore
 from securesplit_testing.channels import NOW
+from securesplit_testing.serving import now
 
 FINGERPRINT = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{8}){7})")
 
@@ -116,7 +116,7 @@ def test_three_commands_with_both_fingerprints_compared(machines: tuple[Machine,
     )
     assert "warning" not in done.stderr
     assert "trusted from now on" in done.stdout
-    assert keystore.load_client(device.folder / "certs", "clinic-1", now=datetime.now(UTC))
+    assert keystore.load_client(device.folder / "certs", "clinic-1", now=now())
 
 
 def test_another_fingerprint_is_not_signed(machines: tuple[Machine, Machine]) -> None:
