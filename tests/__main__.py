@@ -21,7 +21,7 @@ ALONE = ("browser", "faults", "transport", "worker")
 FIRST = ("channel", "integration", "training", "privacy")
 """What forks comes before TensorFlow has threads; then files that take minutes, so that none is left for the end."""
 MOST_PROCESSES = 8  # each has a TensorFlow of its own
-RETRIES = ["--reruns", "2", "--only-rerun", "TooSlowError", "-raR"]
+RETRIES = ["--reruns", "2", "--only-rerun", "TooSlowError", "--only-rerun", r"UnreachableError: .* within \d", "-raR"]
 PASSED, INTERRUPTED = 0, 2
 STOPPING = {"-x", "--exitfirst"}
 

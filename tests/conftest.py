@@ -20,9 +20,11 @@ from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from securesplit.privacy.noise import SECRET_BYTES
 from securesplit_testing import ports
+from securesplit_testing.threads import end_within
 
 REPO = Path(__file__).resolve().parents[1]
 BEGAN_S = time.monotonic()
+LEFT_BEHIND_S = 60.0
 MOST_S = 60 * float(os.environ.get("TEST_MINUTES", "inf"))
 """After so long no further slow proof begins; CI must end in time on a busy machine, too."""
 
@@ -46,6 +48,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     slow = {"slow", "browser", "faults"} & {mark.name for mark in item.iter_markers()}
     if slow and time.monotonic() - BEGAN_S > MOST_S:
         pytest.skip("the time for slow proofs is over (TEST_MINUTES)")
+
+
+def pytest_unconfigure() -> None:
+    """A thread that a test left behind must not keep the process from ending."""
+    end_within(LEFT_BEHIND_S)
 
 
 @pytest.fixture(autouse=True)

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from securesplit_testing.threads import beside
 from tests import __main__ as suite
+from tests.conftest import REPO
 
 pytest.importorskip("xdist")
 pytest.importorskip("pytest_rerunfailures")
 ALONE, SHARED = suite.ALONE[0], "quick"
 FOLDERS = [*suite.ALONE, *suite.FIRST, SHARED]
-SLOW_ONCE = "if len(log.read_text().splitlines()) == 1:\n        raise TooSlowError('a stall')"
+ONCE = "if len(log.read_text().splitlines()) == 1:\n        raise "
+SLOW, UNANSWERED = "TooSlowError('a stall')", "UnreachableError('no worker answered at tcp://127.0.0.1:1 within 20 s')"
+STUCK = """
+import threading
+
+def never_ends():
+    threading.Event().wait()
+
+def test_it():
+    threading.Thread(target=never_ends).start()
+"""
+RUN = """
+import sys
+import pytest
+from tests import conftest
+
+conftest.LEFT_BEHIND_S = 0.5
+sys.exit(pytest.main(["-q", "--rootdir", sys.argv[1], "-p", "tests.conftest", sys.argv[1]]))
+"""
 TEST = """
 import os, pathlib
+from securesplit.errors import UnreachableError
 from securesplit_testing.timing import TooSlowError
 
 def test_it():
@@ -60,8 +84,9 @@ def test_every_folder_is_in_one_part() -> None:
     assert found == sorted([*suite.ALONE, *suite.FIRST, *suite._others()])
 
 
-def test_on_two_cores_two_processes_share_what_need_not_run_alone(small: Suite) -> None:
-    small.write(ALONE, SLOW_ONCE)
+@pytest.mark.parametrize("over", [SLOW, UNANSWERED], ids=["measured", "request"])
+def test_on_two_cores_two_processes_share_what_need_not_run_alone(small: Suite, over: str) -> None:
+    small.write(ALONE, ONCE + over)
     assert suite.main(["-q"]) == 0
     ran = {name: [process for process, _ in small.runs(name)] for name in FOLDERS}
     assert ran.pop(ALONE) == ["alone", "alone"], "a second try, since a limit of time ended the first"
@@ -96,3 +121,24 @@ def test_on_one_core_one_process_runs_all(small: Suite, monkeypatch: pytest.Monk
     monkeypatch.setattr(suite, "usable_cores", lambda: 1)
     assert suite.main(["-q"]) == 0
     assert [process for name in FOLDERS for process, _ in small.runs(name)] == ["alone"] * len(FOLDERS)
+
+
+def test_a_thread_that_never_ends_does_not_keep_the_suite_from_ending(tmp_path: Path) -> None:
+    (tmp_path / "test_stuck.py").write_text(STUCK)
+    ended = subprocess.run(
+        [sys.executable, "-c", RUN, str(tmp_path)], cwd=REPO, timeout=60, check=False, capture_output=True, text=True
+    )
+    assert "1 passed" in ended.stdout
+    assert ended.returncode == 1
+    assert "never_ends" in ended.stderr, "it says what ran"
+
+
+def test_what_runs_beside_a_test_ends_with_it() -> None:
+    ended = []
+
+    def run(over: threading.Event) -> None:
+        ended.append(over.wait(20))
+
+    with pytest.raises(ZeroDivisionError), beside(run, run):
+        _ = 1 / 0
+    assert ended == [True, True]

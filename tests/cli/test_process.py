@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from securesplit.model import Bundle
+from securesplit_testing.threads import beside
 
 RUN = [sys.executable, "-m", "securesplit"]
 STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
@@ -215,23 +216,19 @@ def test_threads_that_open_heads_leave_descriptor_2_alone() -> None:
     bundle = Bundle.load(None)
     before = os.fstat(2)
     seen = set()
-    ended = threading.Event()
 
-    def look() -> None:
+    def look(ended: threading.Event) -> None:
         while not ended.is_set():
             with contextlib.suppress(OSError):
                 seen.add((os.fstat(2).st_dev, os.fstat(2).st_ino))
 
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    for _ in range(5):
-        threads = [threading.Thread(target=bundle.open_head, args=(1,)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    ended.set()
-    watcher.join()
+    with beside(look):
+        for _ in range(5):
+            threads = [threading.Thread(target=bundle.open_head, args=(1,)) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
     assert seen == {(before.st_dev, before.st_ino)}
 
 

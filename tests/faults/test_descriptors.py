@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from securesplit_testing.garbage import GREETING, READY
 from securesplit_testing.load import Load
 from securesplit_testing.serving import Process, process, wait_until
+from securesplit_testing.threads import beside
 
 pytestmark = pytest.mark.faults
 LIMIT, PEERS = 160, 400
@@ -47,14 +49,10 @@ def hold(host: str, port: int, stop: threading.Event) -> None:
 @pytest.fixture
 def starved(certs: Path) -> Iterator[Process]:
     """A worker that may open few files, and a peer that takes as many of them as it gets."""
-    stop = threading.Event()
     with process(certs, inside=few(LIMIT)) as worker:
         host, port = worker.endpoint.removeprefix("tcp://").split(":")
-        attacker = threading.Thread(target=hold, args=(host, int(port), stop))
-        attacker.start()
-        yield worker
-        stop.set()
-        attacker.join()
+        with beside(partial(hold, host, int(port))):
+            yield worker
 
 
 def test_peers_that_exhaust_descriptors_are_dropped(starved: Process, load: Callable[..., Load]) -> None:

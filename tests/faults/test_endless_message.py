@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from securesplit.worker.resources import resident_bytes
 from securesplit_testing.load import Load
 from securesplit_testing.serving import process
+from securesplit_testing.threads import beside
 from tests.transport.raw import connect
 
 pytestmark = pytest.mark.faults
@@ -36,25 +38,16 @@ def resident_mib(pid: int) -> float:
 
 
 def test_it_costs_no_memory_and_honest_clients_lose_nothing(certs: Path, load: Callable[..., Load]) -> None:
-    stop = threading.Event()
     with process(certs) as worker:
         clients = load(worker.endpoint, clients=2)
         clients.answers(50)
         before = peak = resident_mib(worker.pid)
-        attackers = [
-            threading.Thread(target=send_endlessly, args=(worker.endpoint, frames, stop))
-            for frames in (LONG_FRAME, EMPTY_FRAMES)
-        ]
-        for attacker in attackers:
-            attacker.start()
-        end = time.monotonic() + 4.0
-        while time.monotonic() < end:
-            peak = max(peak, resident_mib(worker.pid))
-            time.sleep(0.01)
-        clients.answers(50)
-        stop.set()
-        for attacker in attackers:
-            attacker.join()
+        with beside(*(partial(send_endlessly, worker.endpoint, frames) for frames in (LONG_FRAME, EMPTY_FRAMES))):
+            end = time.monotonic() + 4.0
+            while time.monotonic() < end:
+                peak = max(peak, resident_mib(worker.pid))
+                time.sleep(0.01)
+            clients.answers(50)
         clients.check()
         assert any("peer-protocol" in line for line in worker.log), "the attack was felt"
         assert peak < before + 20

@@ -17,6 +17,7 @@ from securesplit_testing import garbage
 from securesplit_testing.garbage import GREETING, KINDS, READY, draw, message
 from securesplit_testing.load import Load
 from securesplit_testing.serving import Process, process, wait_until
+from securesplit_testing.threads import beside
 from securesplit_testing.timing import took_less_than
 from tests.transport.raw import ends
 
@@ -98,10 +99,10 @@ def test_greetings_that_do_not_end_are_cut_off(worker: Process) -> None:
 
 
 def test_a_request_that_comes_byte_by_byte_holds_up_nobody(worker: Process, load: Callable[..., Load]) -> None:
-    clients, stop = load(worker.endpoint, clients=2), threading.Event()
+    clients = load(worker.endpoint, clients=2)
     clients.answers(20)
 
-    def dribble() -> None:
+    def dribble(stop: threading.Event) -> None:
         with connect(worker) as peer:
             peer.sendall(GREETING + READY)
             for byte in message(b"", bytes(250)) * 8:
@@ -109,13 +110,8 @@ def test_a_request_that_comes_byte_by_byte_holds_up_nobody(worker: Process, load
                     return
                 peer.sendall(bytes([byte]))
 
-    threads = [threading.Thread(target=dribble) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    clients.answers(100)
-    stop.set()
-    for thread in threads:
-        thread.join()
+    with beside(*20 * [dribble]):
+        clients.answers(100)
     clients.check()
 
 

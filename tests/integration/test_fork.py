@@ -19,6 +19,7 @@ import pytest
 from securesplit import AsyncClient, Bundle, Client, ConfigError, Releaser
 from securesplit.device.ledger import Ledger
 from securesplit.worker import EmbeddedWorker
+from securesplit_testing.threads import beside
 from tests.integration.conftest import Worker
 
 pytestmark = [
@@ -38,7 +39,7 @@ stop = threading.Event()
 def busy():
     while not stop.is_set():
         client.diagnose(other)
-threads = [threading.Thread(target=busy) for _ in range(3)]
+threads = [threading.Thread(target=busy, daemon=True) for _ in range(3)]
 for thread in threads: thread.start()
 for turn in range(8):
     time.sleep(0.037)
@@ -96,18 +97,15 @@ def test_a_ledger_counts_every_release_of_forks_and_threads(tmp_path: Path) -> N
             key = name.encode().ljust(16)
             return ledger.spend(key, key, spec.loss, preset="certified", bundle_id="sha256:0").first
 
-        written, stop = [], threading.Event()
+        written: list[bool] = []
 
-        def busy() -> None:
+        def busy(stop: threading.Event) -> None:
             while not stop.is_set():
                 written.append(spend(f"parent {len(written)}"))
                 stop.wait(0.002)  # SQLite's lock is not fair between processes
 
-        thread = threading.Thread(target=busy)
-        thread.start()
-        codes = [in_fork(lambda turn=turn: spend(f"child {turn}")) for turn in range(15)]  # type: ignore[misc]
-        stop.set()
-        thread.join()
+        with beside(busy):
+            codes = [in_fork(lambda turn=turn: spend(f"child {turn}")) for turn in range(15)]  # type: ignore[misc]
         assert codes == [0] * 15
         assert ledger.totals()[-1].releases == len(written) + 15
         ledger.close()

@@ -30,6 +30,7 @@ from securesplit.transport.worker_session import ReqConnection
 from securesplit.transport.zmtp import GREETING, encode
 from securesplit.worker.resources import resident_bytes
 from securesplit_testing.serving import IDENTITY, Process, process, release, running, wait_until
+from securesplit_testing.threads import beside
 from securesplit_testing.timing import took_less_than
 from tests.transport.raw import REQ, ROUTER, UNKNOWN, Probe, command, connect, listener, pour
 
@@ -66,19 +67,14 @@ def resident_mb(pid: int) -> float:
 @contextlib.contextmanager
 def costs_less_than(most_mb: float, pid: int) -> Iterator[None]:
     """Check that a process takes at no moment so much more than it took at first."""
-    over, before, seen = threading.Event(), resident_mb(pid), [0.0]
+    before, seen = resident_mb(pid), [0.0]
 
-    def look() -> None:
+    def look(over: threading.Event) -> None:
         while not over.wait(0.005):
             seen.append(resident_mb(pid))
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
+    with beside(look):
         yield
-    finally:
-        over.set()
-        thread.join()
     assert max(seen) - before < most_mb
 
 
@@ -322,25 +318,21 @@ def test_a_client_talks_with_a_stock_socket(kind: int, ask: Callable[[str], None
 
 def test_a_connection_closed_while_idle_is_noticed_in_time() -> None:
     """Nobody answers the worker's PINGs while a device has nothing to ask."""
-    front, stop = FrontSocket("tcp://127.0.0.1:0", SocketLimits(heartbeat_s=0.1)), threading.Event()
+    front = FrontSocket("tcp://127.0.0.1:0", SocketLimits(heartbeat_s=0.1))
 
-    def serve() -> None:
+    def serve(stop: threading.Event) -> None:
         while not stop.wait(0.01):
             for message in front.receive():
                 front.send(message.route, message.body)
             front.tick()
 
-    thread = threading.Thread(target=serve)
-    thread.start()
-    with zmq.Context() as context:
+    with beside(serve), zmq.Context() as context:
         link = ReqConnection(context, Endpoint.parse(front.endpoint), connect_timeout_s=5.0, limits=SocketLimits())
         assert link.exchange(b"hello", 5.0, lambda data: data) == b"hello"
         assert link.is_alive()
         wait_until(lambda: front.dropped["peer-silent"] == 1)
         wait_until(lambda: not link.is_alive())
         link.close()
-    stop.set()
-    thread.join()
     front.close()
 
 

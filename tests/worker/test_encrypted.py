@@ -52,6 +52,7 @@ from securesplit.worker.settings import PoolSettings, WorkerSettings
 from securesplit_testing.ciphertexts import random_tail, serve_encrypted, write_encrypted_bundle
 from securesplit_testing.encryption import device_key, give_key
 from securesplit_testing.serving import Running, now, running, serve_engine, wait_until
+from securesplit_testing.threads import beside
 from tests.worker.test_front import Raw
 
 pytest.importorskip("tenseal", reason="TenSEAL is not installed")
@@ -407,17 +408,13 @@ def test_keys_that_unpack_to_more_than_a_machine_has_are_refused(keys: Keys, wor
     session.upload(bomb)
     largest = 0
 
-    def watch() -> None:
+    def watch(over: threading.Event) -> None:
         nonlocal largest
         while not over.wait(0.01):
             largest = max(largest, resident_bytes(pids[0]))
 
-    over = threading.Event()
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    answer = session.ask_encrypted(digest_of(bomb), keys.device.encrypt(FEATURES[:1]))
-    over.set()
-    watcher.join()
+    with beside(watch):
+        answer = session.ask_encrypted(digest_of(bomb), keys.device.encrypt(FEATURES[:1]))
     assert answer.status is Status.REFUSED
     assert largest < confinement.MEMORY_BYTES + 256 * MIB
     session.upload(keys.blob)

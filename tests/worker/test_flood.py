@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import zmq
@@ -13,6 +14,7 @@ from securesplit.channel import frames
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.frames import Code, ErrorBody, Frame, FrameType
 from securesplit_testing.serving import IDENTITY, Running, release, running
+from securesplit_testing.threads import beside
 
 RATE, SECONDS = 500, 4.0
 
@@ -57,18 +59,14 @@ def test_newcomers_and_open_sessions_are_answered_in_a_flood(worker: Running, so
     with zmq.Context() as context, worker.connect() as settled:
         assert settled.request(release(1)).logit == 1
         sockets = [connect(context, worker, source) for _ in range(50)]
-        over = threading.Event()
-        thread = threading.Thread(target=flood, args=(sockets, hello_of(worker), over))
-        thread.start()
         try:
-            time.sleep(0.5)
-            for n in range(10):
-                with worker.connect() as newcomer:
-                    assert newcomer.request(release(n)).logit == n
-                assert settled.request(release(n)).logit == n
+            with beside(partial(flood, sockets, hello_of(worker))):
+                time.sleep(0.5)
+                for n in range(10):
+                    with worker.connect() as newcomer:
+                        assert newcomer.request(release(n)).logit == n
+                    assert settled.request(release(n)).logit == n
         finally:
-            over.set()
-            thread.join()
             for socket in sockets:
                 socket.close()
         assert worker.front._channel.half_open_count <= 256

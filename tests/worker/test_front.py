@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from securesplit.pki.credentials import Credentials
 from securesplit.transport.connection import Connection
 from securesplit.worker import admission, pacing
 from securesplit_testing.serving import IDENTITY, Running, now, release, running, serve_engine, wait_until
+from securesplit_testing.threads import beside
 
 
 class Raw:
@@ -158,19 +160,16 @@ def test_greedy_clients_take_no_place_of_others(
 ) -> None:
     """Three clients with 36 sessions want 288 places of 64, and more as soon as they have one."""
     with running(serve_engine("Sum", pause_s=0.01), keys=crowd["modest"], max_batch=1, queue_limit=64) as worker:
-        modest, stop, counters = raw(worker), threading.Event(), worker.front.counters
+        modest, counters = raw(worker), worker.front.counters
         greedy = [raw(worker, crowd[name][1]) for name in GREEDY for _ in range(12)]
-        thread = threading.Thread(target=keep_full, args=(greedy, stop))
-        thread.start()
-        wait_until(lambda: counters.turned_away["queue-full"] > 100)
         before_its_own = []
-        for _ in range(25):
-            done = counters.requests["done"]
-            assert is_answered(modest), "never refused"
-            before_its_own.append(counters.requests["done"] - done - 1)
-        assert worker.front.pool.waiting > 48, "the queue is full all the time"
-        stop.set()
-        thread.join()
+        with beside(partial(keep_full, greedy)):
+            wait_until(lambda: counters.turned_away["queue-full"] > 100)
+            for _ in range(25):
+                done = counters.requests["done"]
+                assert is_answered(modest), "never refused"
+                before_its_own.append(counters.requests["done"] - done - 1)
+            assert worker.front.pool.waiting > 48, "the queue is full all the time"
     assert np.median(before_its_own) <= 4, "what runs already, and what is done until it is read and sent"
 
 
@@ -196,7 +195,7 @@ def test_ignored_refusals_are_answered_at_the_stated_pace(
     with running(serve_engine("Sum", pause_s=0.05), keys=crowd["modest"], client_limit=1) as worker:
         modest, greedy = raw(worker), [raw(worker, crowd[GREEDY[0]][1]) for _ in range(4)]
         assert all(is_answered(client) for client in [modest, *greedy])
-        stop, start = threading.Event(), time.monotonic()
+        start, refusals = time.monotonic(), 0
         frames = [client.channel.request(1_000, b"no request") for client in greedy]
 
         def ask_again(client: Raw, frame: bytes) -> None:
@@ -205,24 +204,20 @@ def test_ignored_refusals_are_answered_at_the_stated_pace(
             else:
                 client.send(frame if refused == "replayed" else client.channel.request(next(REFS), b"no request"))
 
-        def keep_asking() -> int:
+        def keep_asking(stop: threading.Event) -> None:
+            nonlocal refusals
             for _ in range(8):
                 for client, frame in zip(greedy, frames, strict=True):
                     ask_again(client, frame)
-            heard = 0
             while not stop.is_set():
                 for client, frame in zip(greedy, frames, strict=True):
                     while (event := client.receive(0.0)) is not None:
-                        heard += isinstance(event, Refused)
+                        refusals += isinstance(event, Refused)
                         ask_again(client, frame)
-            return heard
 
-        with ThreadPoolExecutor(1) as thread:
-            asking = thread.submit(keep_asking)
+        with beside(keep_asking):
             while time.monotonic() - start < 1.5:
                 assert is_answered(modest)
-            stop.set()
-            refusals = asking.result()
         most = pacing.BURST + pacing.PER_S * (time.monotonic() - start) + 1
     assert pacing.BURST < refusals <= most
     assert sum("refused a request" in line for line in caplog.messages) <= (3 if refused == "senseless" else 1)
