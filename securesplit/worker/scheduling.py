@@ -10,7 +10,9 @@ Invariants of the queue, in which clients are the owners and sessions the lanes:
   the latest job loses its place. So who has less than others always finds one, whatever the others do.
 - They take at most `limit_bytes`. Over that, the client whose jobs take most loses its latest (`shed`).
 - A job that was given back by a dead tail goes first and is never refused.
-- A batch holds jobs of one preset and at most one that has already cost a tail, alone.
+- A batch holds jobs of one preset and at most one that has already cost a tail, alone. The answers of a batch leave
+  together; so while clients take turns it holds one job of each, and none of a client of whom more jobs wait than of
+  the first one. A client that nobody shared the last turns with fills batches alone.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from securesplit.worker.jobs import Job
 
 Item = TypeVar("Item")
 _REMEMBERED = 1_024  # owners that do not wait
+_SHARED_TURNS = 128
 
 
 class FairScheduler(Generic[Item]):
@@ -33,6 +36,7 @@ class FairScheduler(Generic[Item]):
         self._last_turn: dict[str, int] = {}
         self._waiting: dict[str, int] = {}
         self._total = self._turn = 0
+        self._latest, self._changed = "", -_SHARED_TURNS  # who had the latest turn, and the first after another's
 
     def __len__(self) -> int:
         return self._total
@@ -40,6 +44,11 @@ class FairScheduler(Generic[Item]):
     def of(self, owner: str) -> int:
         """How many items of an owner wait."""
         return self._waiting.get(owner, 0)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the last `_SHARED_TURNS` turns were not all of one owner."""
+        return self._turn - self._changed < _SHARED_TURNS
 
     def put(self, owner: str, lane: bytes, item: Item) -> None:
         """Let an item wait, last in its lane."""
@@ -108,6 +117,8 @@ class FairScheduler(Generic[Item]):
 
     def _had_turn(self, owner: str) -> None:
         self._turn += 1
+        if owner != self._latest:
+            self._changed, self._latest = self._turn if self._latest else self._changed, owner
         self._last_turn[owner] = self._turn
         if len(self._last_turn) > _REMEMBERED + len(self._owners):
             self._last_turn = {name: turn for name, turn in self._last_turn.items() if name in self._owners}
@@ -165,10 +176,19 @@ class FairQueue:
         while len(batch) < most and (job := self._turns.peek()) is not None:
             if not batch and affordable is not None:
                 most = min(most, affordable(job.preset))
-            if batch and job.preset != batch[0].preset:
+            if batch and not self._fits(job, batch):
                 break
             batch.append(self._taken(self._turns.take()))
         return batch
+
+    def _fits(self, job: Job, batch: list[Job]) -> bool:
+        """Whether the job whose turn it is may join those that have had theirs."""
+        if job.preset != batch[0].preset:
+            return False
+        if not self._turns.is_shared:
+            return True
+        is_new = all(job.client != other.client for other in batch)
+        return is_new and self._turns.of(job.client) <= self._turns.of(batch[0].client) + 1  # the one that was taken
 
     def take_all(self) -> list[Job]:
         """Remove and return every job."""

@@ -39,8 +39,8 @@ class PoolSettings:
     Attributes:
         workers: tail processes.
         max_batch: jobs that one tail gets at once.
-        batch_s: a batch holds no more jobs than take so long at their present pace, but at least one, since all of its
-            answers leave at its end. For engines that compute a batch at once, choose more.
+        batch_s: a batch holds no more jobs than take so long at their best pace of late, but at least one, since all of
+            its answers leave at its end.
         queue_limit: jobs that may wait; for one more the client that has most loses one.
         client_limit: jobs of one client that may wait or run, over all its sessions; one more is refused.
         session_limit: jobs of one session that may wait or run; one more is refused.
@@ -62,7 +62,7 @@ class PoolSettings:
 
     workers: int = 1
     max_batch: int = 8
-    batch_s: float = 0.002
+    batch_s: float = 0.006
     queue_limit: int = 1_024
     client_limit: int = 256
     session_limit: int = REQUESTS_IN_FLIGHT

@@ -91,12 +91,41 @@ def test_clients_take_turns_and_their_sessions_share_one() -> None:
     for ref in range(6):
         assert queue.put(job("greedy", session=ref % 2, ref=ref)) is None
     assert queue.put(job("modest", session=9, ref=0)) is None
-    assert names(queue.take(4)) == [
-        ("greedy", b"\0", 0),
-        ("modest", b"\x09", 0),
-        ("greedy", b"\1", 1),
-        ("greedy", b"\0", 2),
-    ]
+    assert names(queue.take(4)) == [("greedy", b"\0", 0), ("modest", b"\x09", 0)]
+    assert names(queue.take(4)) == [("greedy", b"\1", 1)], "somebody is there besides: one at a time"
+    assert names(queue.take(4)) == [("greedy", b"\0", 2)]
+
+
+def test_a_batch_makes_nobody_wait_for_a_client_of_whom_more_waits() -> None:
+    queue = FairQueue(100)
+    for ref in range(6):
+        queue.put(job("greedy", ref=ref))
+    queue.put(job("modest", ref=0))
+    queue.take(8)
+    queue.put(job("modest", ref=1))
+    queue.put(job("other", ref=0))
+    assert [j.client for j in queue.take(8)] == ["other"], "greedy's turn comes after it, not beside it"
+    assert [j.client for j in queue.take(8)] == ["greedy", "modest"]
+
+
+def test_clients_that_all_have_work_share_batches() -> None:
+    queue = FairQueue(100)
+    for ref in range(3):
+        for client in "abcd":
+            queue.put(job(client, ref=ref))
+    for _ in range(3):
+        assert sorted(j.client for j in queue.take(8)) == ["a", "b", "c", "d"]
+
+
+def test_a_client_that_is_alone_fills_batches_until_somebody_comes() -> None:
+    queue = FairQueue(1_000)
+    for ref in range(300):
+        queue.put(job("alone", ref=ref))
+    assert len(queue.take(8)) == 8
+    queue.put(job("guest"))
+    assert [j.client for j in queue.take(8)] == ["guest"]
+    assert [len(queue.take(8)) for _ in range(128)] == [1] * 128
+    assert len(queue.take(8)) == 8, "nobody has shared the last 128 turns"
 
 
 def test_a_full_queue_accepts_only_jobs_of_a_dead_tail() -> None:

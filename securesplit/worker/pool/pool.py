@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Collection
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ from securesplit.worker.settings import EngineSpec, PoolSettings
 _log = logging.getLogger(__name__)
 _SWEEP_S = 0.1
 _SILENT_DEATHS = 2
-_LEARN = 0.2
+_FORGET = 1.02  # a job's best pace grows by so much a batch, unless it is seen again
 _LOAD_KEY_S = 20.0
 """What a tail may take to load evaluation keys besides; half a second of a free core's time."""
 
@@ -224,9 +224,8 @@ class Pool:
                 raise PipeError("a tail reports something that it was not asked")
 
     def _complete(self, jobs: list[Job], report: Report) -> None:
-        share = report.milliseconds / len(jobs)
-        pace_s = self._pace_s.setdefault(jobs[0].preset, share / 1_000)
-        self._pace_s[jobs[0].preset] = pace_s + _LEARN * (share / 1_000 - pace_s)
+        share, preset = report.milliseconds / len(jobs), jobs[0].preset
+        self._pace_s[preset] = min(share / 1_000, _FORGET * self._pace_s.get(preset, inf))
         self._results += [
             JobResult(j, JobStatus.DONE, float(x), share) for j, x in zip(jobs, report.logits, strict=True)
         ]
@@ -321,7 +320,10 @@ class Pool:
         self._send(slot, [job], batch, now + load_s)
 
     def _affordable(self, preset: str) -> int:
-        """How many jobs of a preset a batch may hold so that its tail is free again soon."""
+        """How many jobs of a preset a batch may hold so that its tail is free again soon.
+
+        By the best pace of late: on cores that others use a job takes longer, and small batches would make that worse.
+        """
         if preset == PRESET:
             return 1
         return max(1, int(self._settings.batch_s / max(1e-6, self._pace_s.get(preset, 0.0))))

@@ -94,6 +94,19 @@ def test_batches_form_from_what_waits(drive: Callable[..., Driver], tmp_path: Pa
     took_less_than(16 * 0.2 / 2, start, "two batches of eight, not sixteen of one")
 
 
+def test_a_busy_machine_does_not_make_batches_smaller(drive: Callable[..., Driver]) -> None:
+    """A photo of the default network takes 1.4 ms in a batch, and twice that where others use the core."""
+    driver, job = drive(workers=1), Job((b"s", 1), "a", "compact", release(1), 1e9)
+    driver.pool._complete([job] * 2, Report(DONE, 0, np.ones(2, np.float32), 2 * 1.4))
+    assert driver.pool._affordable("compact") == 4
+    for _ in range(12):
+        driver.pool._complete([job], Report(DONE, 0, np.ones(1, np.float32), 2.8))
+    assert driver.pool._affordable("compact") == 3
+    for _ in range(60):
+        driver.pool._complete([job], Report(DONE, 0, np.ones(1, np.float32), 2.8))
+    assert driver.pool._affordable("compact") == 2, "it is slower for good"
+
+
 def test_a_dead_tail_is_replaced_and_its_jobs_done_by_others(drive: Callable[..., Driver]) -> None:
     driver = drive("Sum", {"pause_s": 0.3}, workers=1)
     driver.ready()
