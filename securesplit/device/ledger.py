@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final, Literal, Self
 
 from securesplit.config import check_budget
+from securesplit.device import ledger_totals
 from securesplit.errors import BudgetError
 from securesplit.forking import ClosedAtFork
 from securesplit.privacy.accounting import DELTA, NO_LOSS, UNBOUNDED, Loss, compose
@@ -171,7 +172,7 @@ class Ledger:
             try:
                 with self._connection.lock:
                     self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
-                    self._add_columns()
+                    self._complete()
             except sqlite3.Error:
                 self._connection.end()
                 raise
@@ -190,12 +191,14 @@ class Ledger:
     def _db(self) -> sqlite3.Connection:
         return self._connection.value
 
-    def _add_columns(self) -> None:
+    def _complete(self) -> None:
+        """Add what ledgers that were begun by earlier versions lack."""
         with self._immediate():
             present = {row[1] for row in self._db.execute("PRAGMA table_info(releases)")}
             for name, declaration in _ADDED.items():
                 if name not in present:
                     self._db.execute(f"ALTER TABLE releases ADD COLUMN {name} {declaration}")
+            ledger_totals.keep(self._db)
 
     def recognise(self, fingerprint: bytes) -> bool:
         """Whether releases so far were made under this noise secret; another one is written down from now on.
@@ -258,7 +261,7 @@ class Ledger:
                 if budget is not None and loss != NO_LOSS:
                     self._check(loss, budget, delta, preset)
                 self._insert(release_id, photo_id, preset, bundle_id, loss)
-            photo, device = self._total("photo", "photo = ?", photo_id), self._total("total")
+            photo, device = self._total("photo", "photo = ?", photo_id), self._device()
         photo_loss = UNBOUNDED if photo.unbounded else photo.loss
         return Receipt(first=not known, photo_releases=photo.releases, photo_loss=photo_loss, device=device)
 
@@ -276,7 +279,7 @@ class Ledger:
                 f"preset {current_name(preset)} makes no promise, so no budget can hold it",
                 hint="use --privacy certified, or no --budget",
             )
-        spent = self._total("total")
+        spent = self._device()
         if not compose([spent.loss, loss]).within(budget, delta):
             raise BudgetError(
                 f"this release would overspend the privacy budget of {budget:g} of this device "
@@ -284,7 +287,12 @@ class Ledger:
                 hint="raise --budget, or ask for more noise with a smaller --privacy EPSILON",
             )
 
-    def _total(self, name: str, where: str = "TRUE", *values: object) -> Total:
+    def _device(self) -> Total:
+        """All releases, without a look at each of them."""
+        found = ledger_totals.read(self._db)
+        return Total("total", found.releases, found.unbounded, found.loss, found.photos)
+
+    def _total(self, name: str, where: str, *values: object) -> Total:
         """The releases for which the condition `where`, a text of this module, holds."""
         count = f"SELECT COUNT(*), COUNT(DISTINCT photo) FROM releases WHERE {where}"  # noqa: S608  (our own text)
         releases, photos = self._db.execute(count, values).fetchone()
@@ -317,7 +325,7 @@ class Ledger:
         with self._connection.lock, self._explained():
             names = self._db.execute(f"SELECT DISTINCT {period} FROM releases ORDER BY 1").fetchall()  # noqa: S608
             rows = [self._total(name, f"{period} = ?", name) for (name,) in names]
-            return [*rows, self._total("total")]
+            return [*rows, self._device()]
 
     def most_released_photo(self) -> Total:
         """The photo whose releases reveal most together, of those that make a promise; no releases where there is none.

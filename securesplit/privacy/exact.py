@@ -26,6 +26,9 @@ _REACH: Final = 10.0  # standard deviations; what lies beyond has a mass below 1
 _TAIL: Final = 1e-22
 _LEFT_OUT: Final = 1e-20
 """More than the mass of all the tails that are cut off, for every release."""
+_FEW: Final = 32
+"""Samples whose sum is added to that of all the others, so that one release more costs little: theirs is short, and
+that of the others is the same for as many releases."""
 _FLOAT: Final = 1 + 1e-9
 """More than all floating-point errors of a sum together."""
 
@@ -104,8 +107,10 @@ def _sum_of_samples(variance: float, count: int) -> tuple[float, ...] | None:
         return _sample(variance)
     if 2 * _REACH * math.sqrt(variance * count) > MAX_POINTS:
         return None
-    half, rest = _sum_of_samples(variance, count // 2), _sum_of_samples(variance, count - count // 2)
-    return None if half is None or rest is None else _without_tails(_convolved(half, rest))
+    few = count % _FEW if count > _FEW else 0
+    many = count - few if few else count // 2
+    one, rest = _sum_of_samples(variance, many), _sum_of_samples(variance, count - many)
+    return None if one is None or rest is None else _without_tails(_convolved(one, rest))
 
 
 def _sample(variance: float) -> tuple[float, ...]:
