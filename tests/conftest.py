@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -28,6 +29,8 @@ LEFT_BEHIND_S = 60.0
 MOST_S = 60 * float(os.environ.get("TEST_MINUTES", "inf"))
 """After so long no further slow proof begins; CI must end in time on a busy machine, too."""
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell began the suite in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in the foreground, also for what tests start
 with contextlib.suppress(ImportError):  # before TensorFlow: after it, TenSEAL's protocol buffers end the process
     import tenseal  # noqa: F401
 
