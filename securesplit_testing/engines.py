@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit.worker.engine import LiteRTEngine
+
 DEADLY, HANGING, RAISING, NAN, BABBLING = -1, -2, -3, -4, -5
 """What a release's first number makes `Moody` do."""
 
@@ -28,6 +30,18 @@ class Sum:
     def __call__(self, preset: str, releases: NDArray[Any]) -> NDArray[np.float32]:
         time.sleep(self._pause_s)
         return releases.sum(axis=1, dtype=np.float32)
+
+
+class Resting(LiteRTEngine):
+    """A bundle's tail that rests `rest_s` after each release."""
+
+    def __init__(self, bundle: str, threads: int = 1, rest_s: float = 0.0) -> None:
+        super().__init__(bundle, threads)
+        self._rest_s = rest_s
+
+    def __call__(self, preset: str, releases: NDArray[Any]) -> NDArray[np.float32]:
+        time.sleep(self._rest_s * len(releases))
+        return super().__call__(preset, releases)
 
 
 class Moody(Sum):

@@ -1,6 +1,7 @@
 """tail-worker with a small engine: ``python -m securesplit_testing.run_worker CERTS ENGINE BIND WORKERS [NAME=VALUE]``.
 
-The engine ``bundle`` is the real one: the default bundle's tail. With ``encrypted=yes`` the small ones take
+The engine ``bundle`` is the real one: the default bundle's tail; with ``rest_s=`` it rests so long before each release,
+in place of a larger network. With ``encrypted=yes`` the small ones take
 ciphertexts.
 """
 
@@ -12,11 +13,10 @@ from pathlib import Path
 
 from securesplit.cli.logs import logging_to_stderr
 from securesplit.errors import SecureSplitError
-from securesplit.worker.served_model import ServedModel
 from securesplit.worker.service import Ready, serve_tail
 from securesplit.worker.settings import PoolSettings, WorkerSettings
 from securesplit_testing.ciphertexts import serve_encrypted
-from securesplit_testing.serving import serve_engine
+from securesplit_testing.serving import serve_bundle, serve_engine
 
 
 def announce(ready: Ready) -> None:
@@ -40,7 +40,7 @@ def main(certs: str, engine: str, bind: str, workers: str, *options: str) -> int
     chosen = {name: float(value) if name.endswith("_s") else value for name, value in named.items()}
     settings = WorkerSettings(bind, certs=Path(certs), workers=int(workers), pool=pool, **shown)
     try:
-        served = ServedModel.from_bundle(None) if engine == "bundle" else serve(engine, **chosen)
+        served = serve_bundle(**chosen) if engine == "bundle" else serve(engine, **chosen)
         with logging_to_stderr("info", form):
             return serve_tail(served, settings, on_ready=announce)
     except SecureSplitError as error:

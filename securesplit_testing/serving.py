@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,17 @@ def serve_engine(name: str = "Sum", **options: Any) -> ServedModel:
     presets = {TensorSpec((8,), "int8"): "compact", TensorSpec((8,), "int16"): "certified"}
     engine = EngineSpec(f"securesplit_testing.{module}:{name}", options)
     return ServedModel(IDENTITY, f"sha256:{IDENTITY.hex()}", presets, engine)
+
+
+def serve_bundle(rest_s: float = 0.0) -> ServedModel:
+    """The default bundle, whose tails rest so long after each release."""
+    served = ServedModel.from_bundle(None)
+    if not rest_s:
+        return served
+    options = {**served.engine.options, "rest_s": rest_s}
+    return replace(
+        served, engine=replace(served.engine, factory="securesplit_testing.engines:Resting", options=options)
+    )
 
 
 def release(first: int, dtype: str = "int8") -> np.ndarray[Any, Any]:

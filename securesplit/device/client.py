@@ -10,8 +10,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Self, TypeVar
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from securesplit.device import lookahead
 from securesplit.device.credentials import ReloadingCredentials
@@ -25,9 +28,32 @@ from securesplit.results import Diagnosis, Refusal
 from securesplit.transport.answer import Answer
 from securesplit.transport.connection import Connection
 
+if TYPE_CHECKING:
+    from securesplit.device.several_workers import SeveralWorkers
+
 _T = TypeVar("_T")
 Outcome = Diagnosis | Refusal | SecureSplitError
 """What came of one photo of many."""
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    """A photo of many whose result has not been given yet.
+
+    Attributes:
+        photo: as the caller gave it.
+        outcome: waits for its result.
+        answer: of a worker that is being asked; None: none is.
+    """
+
+    photo: PhotoSource
+    outcome: Callable[[], Outcome]
+    answer: Future[Answer] | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing has to be waited for."""
+        return self.answer is None or self.answer.done()
 
 
 class Client:
@@ -40,6 +66,7 @@ class Client:
 
     @takes(ClientOptions)
     def __init__(self, options: ClientOptions) -> None:
+        self._options = options
         self._credentials, self._pipeline = ReloadingCredentials(options), DiagnosisPipeline(options)
         workers = options.endpoints, self._credentials.current, self._pipeline.identity
         self._connection = Connection(*workers, timeout_s=options.timeout_s)
@@ -72,6 +99,10 @@ class Client:
         Photos that follow are read and go through the head while a worker answers, at most `lookahead.AHEAD` of them,
         so any number takes no more memory than a few. Nothing of them is sent or counted before their turn.
 
+        Where the client knows several workers, up to `several_workers.AT_A_WORKER` photos for each are asked about at
+        once; results keep the order of the photos. Not so with a budget: which photos are within it does not depend on
+        who is first.
+
         Under the preset ``encrypted`` the first photo is asked about alone, and all that follow share a ciphertext with
         up to 15 others, which the worker computes for little more than one; their results come together, each with its
         share of the bytes.
@@ -82,12 +113,46 @@ class Client:
         Yields:
             Each photo, in order, with what `diagnose` returns or raises for it.
         """
+        first = list(itertools.islice(feed := iter(photos), 2))
+        photos, is_one_by_one = (
+            itertools.chain(first, feed),
+            self._pipeline.is_encrypted or self._options.budget is not None,
+        )
+        if len(first) < 2 or len(self._options.endpoints) < 2 or is_one_by_one:
+            yield from self._in_turns(photos)
+        else:
+            yield from self._at_several_workers(photos)
+
+    def _in_turns(self, photos: Iterable[PhotoSource]) -> Iterator[tuple[PhotoSource, Outcome]]:
         feed, size = lookahead.ahead(self._pipeline.prepare, photos), 1
         while turn := list(itertools.islice(feed, size)):
             yield from zip(
                 (photo for photo, _ in turn), self._outcomes([prepared for _, prepared in turn]), strict=True
             )
             size = MAX_PHOTOS if self._pipeline.is_encrypted else 1
+
+    def _at_several_workers(self, photos: Iterable[PhotoSource]) -> Iterator[tuple[PhotoSource, Outcome]]:
+        from securesplit.device.several_workers import SeveralWorkers  # asyncio, which no single photo needs
+
+        waiting: deque[_UnderWay] = deque()
+        with SeveralWorkers(self._options, self._credentials.current, self._pipeline.identity) as workers:
+            for photo, prepared in lookahead.ahead(self._pipeline.prepare, photos):
+                waiting.append(self._begin(workers, photo, _outcome(prepared)))
+                while waiting and (waiting[0].is_done or len(waiting) == workers.most):
+                    yield waiting[0].photo, waiting.popleft().outcome()
+            while waiting:
+                yield waiting[0].photo, waiting.popleft().outcome()
+
+    def _begin(
+        self, workers: SeveralWorkers, photo: PhotoSource, found: PreparedRelease | Refusal | SecureSplitError
+    ) -> _UnderWay:
+        """Have a worker asked about a photo that can be asked about."""
+        if not isinstance(found, PreparedRelease):
+            return _UnderWay(photo, lambda: found)
+        if renewed := self._credentials.renewed():
+            workers.renew(renewed)
+        answer = workers.ask(found)
+        return _UnderWay(photo, lambda: _outcome(lambda: self._conclude(found, answer.result(), None)), answer)
 
     def _outcomes(self, turn: Sequence[Callable[[], PreparedRelease | Refusal]]) -> list[Outcome]:
         """Of photos whose turn it is: those that can be asked about are asked about together."""

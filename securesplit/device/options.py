@@ -22,7 +22,8 @@ class ClientOptions:
     """What `Client` and `AsyncClient` are called with.
 
     Args:
-        connect: endpoints ``tcp://host:port`` of workers; the next one is tried where one does not answer.
+        connect: endpoints ``tcp://host:port`` of workers; the next one is tried where one does not answer, and many
+            photos are shared out among all of them.
         certs: the folder that ``securesplit keygen`` wrote.
         client: whose certificate under ``certs/clients`` to use.
         privacy: a preset of the bundle or an ε; None: the bundle's default preset. One that does not protect the photo

@@ -1,0 +1,203 @@
+"""An archive of photos at two workers: ``securesplit diagnose FOLDER``, killed and resumed until all have an answer.
+
+    python -m benchmarks.archive [--photos 10000] [--kills 2] [--seconds 300] [--rest-ms 0] [--preset none]
+
+The command runs as a process of its own, its workers as two others with one tail each. Every photo is another one:
+lesions that are drawn, cut out at other places. The command is killed with SIGKILL as often as `--kills` says, evenly
+over the archive, and started again with ``--resume``. Afterwards its file of answers, the ledger and the workers'
+counters are compared: photos without an answer, with several, and asked about again because a kill came between
+question and answer.
+
+Beside the command's rate stand what bounds it: what the tails compute when they are asked without end, and one head
+on pixels that were read already. ``--rest-ms`` has tails rest so long in place of a larger network; then they are the
+bound, whatever cores this machine has. After `--seconds` the command is stopped, and what was done until then counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.processes import certificates
+from benchmarks.table import show
+from securesplit.imaging import load_square
+from securesplit.model import Bundle
+from securesplit.worker.resources import resident_bytes
+from securesplit_testing.load import Load, random_questions
+from securesplit_testing.photo_files import lesion
+from securesplit_testing.serving import Process, process
+
+KINDS, SHIFTS, SIDE = 50, 15, 300  # drawings; places along each edge; pixels
+RAW_S, HEADS = 5.0, 100
+CLIENTS = 8
+_LOOK_S = 0.1
+
+
+def draw(folder: Path, number: int) -> None:
+    """Photos in ten folders, no two alike."""
+    drawn = [lesion(SIDE + SHIFTS, seed) for seed in range(KINDS)]
+    for at in range(number):
+        shift = at // KINDS
+        x, y = shift % SHIFTS, shift // SHIFTS
+        path = folder / f"{at % 10}" / f"{at:06}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        drawn[at % KINDS].crop((x, y, x + SIDE, y + SIDE * 3 // 4)).save(path, quality=92)
+
+
+@dataclass
+class Seen:
+    """What was seen of the command, all of its runs together.
+
+    Attributes:
+        runs: how often it was started.
+        seconds: that it gave answers, from the first to the last of each run.
+        answers: in that time.
+        memory_mb: its resident set, by answers so far.
+    """
+
+    runs: int = 0
+    seconds: float = 0.0
+    answers: int = 0
+    memory_mb: dict[int, float] = field(default_factory=dict)
+
+
+def lines(file: Path) -> int:
+    """How many whole lines a file has."""
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def run_until(command: Sequence[str], answers: Path, until: int, end_s: float, seen: Seen, state: Path) -> bool:
+    """Run the command until it has so many answers, and kill it; whether it ended by itself."""
+    seen.runs += 1
+    environment = os.environ | {"SECURESPLIT_STATE": str(state)}
+    before, marks = lines(answers), list[tuple[float, int]]()
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as started:
+        while started.poll() is None and lines(answers) < until and time.monotonic() < end_s:
+            time.sleep(_LOOK_S)
+            if (found := lines(answers)) > (marks[-1][1] if marks else before):
+                marks.append((time.monotonic(), found))
+            with contextlib.suppress(OSError):  # it has just ended
+                seen.memory_mb[found] = resident_bytes(started.pid) / 1e6
+        ended = started.poll() is not None
+        started.send_signal(signal.SIGKILL)
+    if marks:
+        seen.seconds += marks[-1][0] - marks[0][0]
+        seen.answers += marks[-1][1] - marks[0][1]
+    return ended
+
+
+def computed(workers: Sequence[Process]) -> list[int]:
+    """Requests that each worker has computed."""
+    found = []
+    for worker in workers:
+        with urllib.request.urlopen(f"http://{worker.metrics}/metrics") as page:
+            text = page.read().decode()
+        name = 'securesplit_requests_total{outcome="done"}'
+        found.append(sum(int(float(line.split()[-1])) for line in text.splitlines() if line.startswith(name)))
+    return found
+
+
+@contextlib.contextmanager
+def two_workers(certs: Path, rest_s: float) -> Iterator[list[Process]]:
+    """Workers of the default bundle, with one tail each."""
+    options = {"metrics": "127.0.0.1:0", **({"rest_s": rest_s} if rest_s else {})}
+    with process(certs, "bundle", **options) as one, process(certs, "bundle", **options) as other:
+        yield [one, other]
+
+
+def raw_rate(workers: Sequence[Process], certs: Path, preset: str) -> float:
+    """Releases a second that both tails compute when they are asked without end."""
+    load = Load([workers[0].endpoint], certs, CLIENTS, questions=random_questions(preset))
+    other = Load([workers[1].endpoint], certs, CLIENTS, questions=random_questions(preset))
+    before = sum(computed(workers))
+    start_s = time.monotonic()
+    time.sleep(RAW_S)
+    rate = (sum(computed(workers)) - before) / (time.monotonic() - start_s)
+    load.check()
+    other.check()
+    return rate
+
+
+def head_rate(photos: Sequence[Path]) -> float:
+    """Photos a second that one head takes whose pixels are there."""
+    bundle = Bundle.load()
+    head, squares = bundle.open_head(), [load_square(photo, bundle.manifest.side).pixels for photo in photos]
+    head(squares[0])
+    start_s = time.monotonic()
+    for pixels in squares:
+        head(pixels)
+    return len(squares) / (time.monotonic() - start_s)
+
+
+def main() -> None:
+    """Measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=int, default=10_000)
+    parser.add_argument("--kills", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--rest-ms", type=float, default=0.0)
+    parser.add_argument("--preset", default="none")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch, certificates("device") as certs:
+        folder, answers, state = Path(scratch, "photos"), Path(scratch, "answers.json"), Path(scratch, "state")
+        folder.mkdir()
+        draw(folder, chosen.photos)
+        with two_workers(certs, chosen.rest_ms / 1e3) as workers:
+            raw = raw_rate(workers, certs, chosen.preset)
+            head = head_rate(sorted(folder.rglob("*.jpg"))[:HEADS])
+            before, seen = computed(workers), Seen()
+            connect = [word for worker in workers for word in ("--connect", worker.endpoint)]
+            command = [sys.executable, "-m", "securesplit", "diagnose", str(folder), *connect, "--certs", str(certs)]
+            command += ["--privacy", chosen.preset, "--anyway", "--output", str(answers), "--resume"]
+            end_s = time.monotonic() + chosen.seconds
+            for kill in range(1, chosen.kills + 1):
+                run_until(command, answers, chosen.photos * kill // (chosen.kills + 1), end_s, seen, state)
+            is_whole = run_until(command, answers, chosen.photos, end_s, seen, state) or lines(answers) == chosen.photos
+            by_worker = [now - then for now, then in zip(computed(workers), before, strict=True)]
+        report(answers, state, seen, by_worker, (raw, head), is_whole=is_whole)
+        shutil.copyfile(answers, Path("build/bench/archive-answers.json"))
+
+
+def report(
+    answers: Path, state: Path, seen: Seen, by_worker: list[int], rates: tuple[float, float], *, is_whole: bool
+) -> None:
+    """The three tables."""
+    given = Counter(json.loads(line)["photo"] for line in answers.read_text().split("\n")[:-1])
+    with contextlib.closing(sqlite3.connect(state / "ledger.sqlite3")) as book:
+        ((counted,),) = book.execute("SELECT COUNT(*) FROM releases").fetchall()
+    again = sum(by_worker) - len(given)
+    columns = ["photos answered", "twice", "asked about again", "in the ledger", "starts", "whole archive", "by worker"]
+    row = [len(given), len(given) and sum(n > 1 for n in given.values()), again, counted, seen.runs, is_whole]
+    show("archive", columns, [[*row, " + ".join(map(str, by_worker))]])
+    rate, (raw, head) = seen.answers / seen.seconds, rates
+    shares = [f"{rate / raw:.0%}", f"{rate / head:.0%}"]
+    show(
+        "archive_rate",
+        ["photos/s", "tails alone", "head alone", "of the tails'", "of the head's"],
+        [[rate, raw, head, *shares]],
+    )
+    many = sorted(seen.memory_mb)
+    middle = [seen.memory_mb[many[len(many) * part // 4]] for part in (1, 2, 3)]
+    show(
+        "archive_memory",
+        ["MB after a quarter", "after half", "after three quarters", "most"],
+        [[*middle, max(seen.memory_mb.values())]],
+    )
+
+
+if __name__ == "__main__":
+    main()
