@@ -27,13 +27,14 @@ def ahead(work: Callable[[_Item], _Done], items: Iterable[_Item]) -> Iterator[tu
         items: asked for one by one, in the caller's thread, at most `AHEAD` before their turn.
 
     Yields:
-        Each item, in order, with what returns its result or raises its error.
+        Each item, in order, with what returns its result or raises its error, also after the last one was yielded.
     """
     first = list(itertools.islice(feed := iter(items), 2))
     if len(first) < 2:
         yield from ((item, partial(work, item)) for item in first)
         return
     waiting: deque[tuple[_Item, Callable[[], _Done]]] = deque()
+    is_over = False
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="securesplit-ahead")
     try:
         for item in itertools.chain(first, feed):
@@ -42,5 +43,6 @@ def ahead(work: Callable[[_Item], _Done], items: Iterable[_Item]) -> Iterator[tu
                 yield waiting.popleft()
         while waiting:
             yield waiting.popleft()
+        is_over = True
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=not is_over)
