@@ -220,7 +220,8 @@ def test_a_mismatch_says_what_the_document_says(what: str, tmp_path: Path, draw_
 def test_a_bundle_of_a_later_form_says_so(tmp_path: Path, draw_photo: Callable[..., Path]) -> None:
     folder = another_bundle(tmp_path / "bundle-2").folder
     manifest = (folder / "manifest.json").read_text()
-    (folder / "manifest.json").write_text(manifest.replace("securesplit.bundle/1", "securesplit.bundle/2"))
+    later = re.sub(r"securesplit\.bundle/\d", "securesplit.bundle/9", manifest)
+    (folder / "manifest.json").write_text(later)
     for command in (["diagnose", "--embedded", draw_photo(7)], ["tail-worker", "--bind", "tcp://127.0.0.1:0"]):
         done = run_command(*command, "--model", folder)
         assert done.returncode == 9
