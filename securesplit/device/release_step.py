@@ -208,10 +208,11 @@ def assess(bundle: Bundle, photo: PhotoSource) -> Assessment:
 
 def _assess(gate: Gate | None, square: Square, outputs: Mapping[str, NDArray[np.float32]]) -> Assessment:
     """By the pixels, and where the bundle has a gate, by the map that the head has computed."""
-    reason = quality.check(square.pixels, square.edge)
+    seen = quality.look(square.pixels)
+    reason = quality.check(square.pixels, square.edge, seen)
     if gate is None:
         return Assessment(reason, None)
-    verdict = gate.judge(outputs[gate.output], quality.measure(square.pixels))
+    verdict = gate.judge(outputs[gate.output], quality.measure(square.pixels, seen))
     return Assessment(reason or verdict.reason, verdict.kind)
 
 

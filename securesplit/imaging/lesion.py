@@ -88,8 +88,9 @@ def find_lesion(image: Image.Image) -> Box | None:
     small = image.convert("L").resize((_GRID, _GRID), Image.Resampling.BILINEAR).filter(ImageFilter.GaussianBlur(1.5))
     grey = np.asarray(small, np.float64)
     inner = grey[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
-    level = (np.quantile(inner, 0.03) + np.median(inner)) / 2
-    if np.median(inner) - level < _CONTRAST:
+    middle = np.median(inner)
+    level = (np.quantile(inner, 0.03) + middle) / 2
+    if middle - level < _CONTRAST:
         return None
     rows, columns = np.nonzero(inner < level)
     left, right = np.quantile(columns, [0.05, 0.95]) + _MARGIN

@@ -7,6 +7,8 @@ bundle (`securesplit.model.gate`), which gets the same measures beside the featu
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -25,16 +27,41 @@ GREY = 3.0  # mean of the difference between a pixel's largest and smallest chan
 BLURRED = 1.2  # mean of the absolute Laplacian of brightness
 
 
-def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class Look:
+    """What `measure` and `check` both need of a photo.
+
+    Attributes:
+        grey: brightness, ``(h, w)``.
+        chroma: mean difference between a pixel's largest and smallest channel.
+        detail: absolute value of the four-neighbour Laplacian of `grey`, ``(h - 2, w - 2)``.
+    """
+
+    grey: NDArray[np.float32]
+    chroma: np.float32
+    detail: NDArray[np.float32]
+
+
+def look(pixels: NDArray[np.uint8]) -> Look:
+    """Compute it of ``(side, side, 3) uint8``."""
+    grey, chroma = _grey_and_chroma(pixels)
+    return Look(grey, chroma, _laplacian(grey))
+
+
+def measure(pixels: NDArray[np.uint8], seen: Look | None = None) -> NDArray[np.float32]:
     """Light, contrast, colour and detail of a photo, ``(side, side, 3) uint8`` -> ``(10,) float32``, each about 0..5.
 
     Brightness and its spread, colour, gradient, Laplacian (mean and its 99th percentile), shares of white and of black,
     Laplacian at half the size, and the ratio of both Laplacians, which falls where a picture was blurred or enlarged.
+
+    Args:
+        pixels: of the photo.
+        seen: of the same pixels, where that was computed before.
     """
-    grey, chroma = _grey_and_chroma(pixels)
-    detail = _laplacian(grey)
+    seen = seen or look(pixels)
+    grey, chroma, detail = seen.grey, seen.chroma, seen.detail
     coarse = _laplacian(_halved(grey)).mean()
-    white, black = (pixels > 250).mean(), (pixels < 20).mean()
+    white, black = (np.count_nonzero(some) / some.size for some in (pixels > 250, pixels < 20))
     gradient = np.abs(np.diff(grey, axis=1)).mean()
     return np.array(
         [
@@ -53,23 +80,24 @@ def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     )
 
 
-def check(pixels: NDArray[np.uint8], edge: int) -> RefusalReason | None:
+def check(pixels: NDArray[np.uint8], edge: int, seen: Look | None = None) -> RefusalReason | None:
     """Why a photo cannot be judged by any network; None where pixels alone do not tell.
 
     Args:
         pixels: as the head sees them, ``(side, side, 3) uint8``.
         edge: of the photo's centre square as it came, in pixels.
+        seen: of the same pixels, where that was computed before.
     """
     if edge < LEAST_SHARE_OF_SIDE * len(pixels):
         return "low-resolution"
-    grey, chroma = _grey_and_chroma(_at_most(pixels, SIDE))
-    if not DARK <= grey.mean() <= BRIGHT:
+    judged = seen if seen and len(pixels) <= SIDE else look(_at_most(pixels, SIDE))
+    if not DARK <= judged.grey.mean() <= BRIGHT:
         return "lighting"
-    if grey.std() < PLAIN:
+    if judged.grey.std() < PLAIN:
         return "no-lesion"
-    if chroma < GREY:
+    if judged.chroma < GREY:
         return "grey"
-    return "blur" if _laplacian(grey).mean() < BLURRED else None
+    return "blur" if judged.detail.mean() < BLURRED else None
 
 
 def _grey_and_chroma(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], np.float32]:

@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, get_args
 
 from securesplit.errors import BundleError
@@ -99,7 +100,7 @@ class Manifest:
         """By which a reader knows whether it can read the manifest."""
         return SCHEMA if self.encrypted is None else ENCRYPTED_SCHEMA
 
-    @property
+    @cached_property
     def identity(self) -> bytes:
         """What client and worker must share, 32 bytes."""
         specs = [preset.spec for preset in self.presets.values()]
