@@ -1,6 +1,6 @@
 """The tail behind LitServe, one worker; uvicorn ends mutual TLS. LitServe takes no bare bytes, so releases are base64.
 
-Batches stay off: the tail computes photo by photo, so they only add waiting.
+It computes request by request, as it does unless it is told to wait for batches.
 """
 
 import base64

@@ -1,7 +1,7 @@
 """The tail behind NVIDIA's Triton server and its Python backend, from PyTriton's package; gRPC with mutual TLS.
 
 Triton's HTTP side has no TLS, so gRPC is what is measured. A model has one fixed kind of input, so each preset is a
-model of its own. Batches stay off: the tail computes photo by photo.
+model of its own. It computes request by request, as it does unless it is told to wait for batches.
 """
 
 from __future__ import annotations

@@ -16,10 +16,11 @@ _HEAD = """\
 
 <!-- Written by `make bench` (python -m benchmarks.performance --publish); do not edit. -->
 
-Ours beside what one would pick instead: the same photos and weights, one run, one thread for every runtime, each peer
-in an environment of its own. `make bench` repeats it and compares: what counts is the ratio to the reference peer of
-the same run, which is marked with an asterisk, since times change with the machine. [ADR
-107](adr/107-benchmark-of-peers.md) says how ratios are judged. Other tables: `make tables`.
+Ours beside what one would pick instead: the same photos and weights, one run, one thread for every runtime but our
+heads, which have two as they do by default, each peer in an environment of its own. `make bench` repeats it and
+compares: what counts is the ratio to the reference peer of the same run, which is marked with an asterisk, since times
+change with the machine. [ADR 107](adr/107-benchmark-of-peers.md) says how ratios are judged. Other tables: `make
+tables`.
 
 ![Milliseconds and requests per core](performance.png)
 """
@@ -35,12 +36,16 @@ One photo after the other, warm, over loopback; percentiles over all rounds. CPU
 unsplit networks run on the device alone, so nothing travels and the photo stays there: they are the measure of what
 splitting costs. A `certified` release needs next to no tail, since the device computes nearly all of the network. Bytes
 are what TCP carries of a warm request and of its answer. Cold start is of the client's process, its worker being up.
+All begin with the photo's file. Ours also checks whether the JPEG is whole, whether it shows a lesion, and writes its
+release down on the disk; the others read, scale and compute.
 """,
     "tail none": """\
 The longest tail (4,800 int16 a request), the same LiteRT file behind each server, one process or replica that computes.
 Requests a second and core are requests over processor time of the server with all its processes, clients not counted;
 latencies are of 8 clients that share the machine with the server. Cold start is from the server's start to its first
-answer. Batches are off everywhere: the tail computes photo by photo, so they would only add waiting.
+answer. No server waits for a batch to fill. The others compute one request after the other, as they do by default; ours
+computes together what waits, up to 6 ms ([ADR 117](adr/117-batches-of-several-clients.md); in runs before 2026-11-26
+11:00 UTC it did not).
 """,
     "tail certified": """\
 The shortest tail (one number a request), which takes 0.04 ms: all else is what the server and its encryption cost.
