@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import stat
@@ -72,7 +73,7 @@ class AnswersFile:
 
     def __init__(self, path: Path, style: Style, query: Query, *, resume: bool) -> None:
         self._style = style
-        self._answered: set[tuple[str, str, str]] = set()
+        self._answered: set[bytes] = set()
         self._stream = _open(path)
         try:
             self._read(path, query, resume=resume)
@@ -88,7 +89,7 @@ class AnswersFile:
         for record, end in _records(self._stream, self._style, path):
             whole = end
             if query.answers(record):
-                self._answered.add((record["photo"], record["bytes"], record["modified"]))
+                self._answered.add(_digest(record["photo"], record["bytes"], record["modified"]))
         self._stream.truncate(whole)
         self._stream.seek(whole)
         if self._style == "csv" and not whole:
@@ -97,7 +98,7 @@ class AnswersFile:
     def has(self, photo: str, stamp: Stamp | None) -> bool:
         """Whether the photo of that name, size and time of change was answered."""
         name = json_csv.cell(photo) if self._style == "csv" else well_formed(photo)
-        return stamp is not None and (name, str(stamp["bytes"]), str(stamp["modified"])) in self._answered
+        return stamp is not None and _digest(name, str(stamp["bytes"]), str(stamp["modified"])) in self._answered
 
     def write(self, line: str) -> None:
         """Append whole lines.
@@ -119,6 +120,11 @@ class AnswersFile:
     ) -> None:
         with contextlib.suppress(OSError):  # what was not taken has been reported
             self._stream.close()
+
+
+def _digest(*facts: str) -> bytes:
+    """Of a photo's name, size and time of change: 100 bytes of memory a photo instead of 330."""
+    return hashlib.blake2b("\0".join(facts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _open(path: Path) -> BinaryIO:
