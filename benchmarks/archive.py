@@ -19,7 +19,6 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -63,16 +62,17 @@ class Seen:
     """What was seen of the command, all of its runs together.
 
     Attributes:
-        runs: how often it was started.
-        seconds: that it gave answers, from the first to the last of each run.
-        answers: in that time.
+        runs: of each start, the seconds from its first answer to its last one, and the answers in that time.
         memory_mb: its resident set, by answers so far.
     """
 
-    runs: int = 0
-    seconds: float = 0.0
-    answers: int = 0
+    runs: list[tuple[float, int]] = field(default_factory=list)
     memory_mb: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """Answers a second, over all runs."""
+        return sum(answers for _, answers in self.runs) / sum(seconds for seconds, _ in self.runs)
 
 
 def lines(file: Path) -> int:
@@ -82,7 +82,6 @@ def lines(file: Path) -> int:
 
 def run_until(command: Sequence[str], answers: Path, until: int, end_s: float, seen: Seen, state: Path) -> bool:
     """Run the command until it has so many answers, and kill it; whether it ended by itself."""
-    seen.runs += 1
     environment = os.environ | {"SECURESPLIT_STATE": str(state)}
     before, marks = lines(answers), list[tuple[float, int]]()
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as started:
@@ -94,9 +93,8 @@ def run_until(command: Sequence[str], answers: Path, until: int, end_s: float, s
                 seen.memory_mb[found] = resident_bytes(started.pid) / 1e6
         ended = started.poll() is not None
         started.send_signal(signal.SIGKILL)
-    if marks:
-        seen.seconds += marks[-1][0] - marks[0][0]
-        seen.answers += marks[-1][1] - marks[0][1]
+    if len(marks) > 1:
+        seen.runs.append((marks[-1][0] - marks[0][0], marks[-1][1] - marks[0][1]))
     return ended
 
 
@@ -169,7 +167,6 @@ def main() -> None:
             is_whole = run_until(command, answers, chosen.photos, end_s, seen, state) or lines(answers) == chosen.photos
             by_worker = [now - then for now, then in zip(computed(workers), before, strict=True)]
         report(answers, state, seen, by_worker, (raw, head), is_whole=is_whole)
-        shutil.copyfile(answers, Path("build/bench/archive-answers.json"))
 
 
 def report(
@@ -181,22 +178,18 @@ def report(
         ((counted,),) = book.execute("SELECT COUNT(*) FROM releases").fetchall()
     again = sum(by_worker) - len(given)
     columns = ["photos answered", "twice", "asked about again", "in the ledger", "starts", "whole archive", "by worker"]
-    row = [len(given), len(given) and sum(n > 1 for n in given.values()), again, counted, seen.runs, is_whole]
+    row = [len(given), sum(n > 1 for n in given.values()), again, counted, len(seen.runs), is_whole]
     show("archive", columns, [[*row, " + ".join(map(str, by_worker))]])
-    rate, (raw, head) = seen.answers / seen.seconds, rates
-    shares = [f"{rate / raw:.0%}", f"{rate / head:.0%}"]
-    show(
-        "archive_rate",
-        ["photos/s", "tails alone", "head alone", "of the tails'", "of the head's"],
-        [[rate, raw, head, *shares]],
-    )
+    raw, head = rates
+    shares = [f"{seen.rate / raw:.0%}", f"{seen.rate / head:.0%}"]
+    by_run = ", ".join(f"{answers / seconds:.0f}" for seconds, answers in seen.runs)
+    columns = ["photos/s", "by start", "tails alone", "head alone", "of the tails'", "of the head's"]
+    show("archive_rate", columns, [[seen.rate, by_run, raw, head, *shares]])
     many = sorted(seen.memory_mb)
     middle = [seen.memory_mb[many[len(many) * part // 4]] for part in (1, 2, 3)]
-    show(
-        "archive_memory",
-        ["MB after a quarter", "after half", "after three quarters", "most"],
-        [[*middle, max(seen.memory_mb.values())]],
-    )
+    columns = ["MB after a quarter", "after half", "after three quarters", "most", "ledger, bytes a photo"]
+    size = sum(file.stat().st_size for file in state.glob("ledger.sqlite3*")) / counted
+    show("archive_memory", columns, [[*middle, max(seen.memory_mb.values()), size]])
 
 
 if __name__ == "__main__":

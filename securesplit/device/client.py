@@ -114,14 +114,11 @@ class Client:
             Each photo, in order, with what `diagnose` returns or raises for it.
         """
         first = list(itertools.islice(feed := iter(photos), 2))
-        photos, is_one_by_one = (
-            itertools.chain(first, feed),
-            self._pipeline.is_encrypted or self._options.budget is not None,
-        )
-        if len(first) < 2 or len(self._options.endpoints) < 2 or is_one_by_one:
-            yield from self._in_turns(photos)
+        is_in_turns = self._pipeline.is_encrypted or self._options.budget is not None
+        if is_in_turns or len(first) < 2 or len(self._options.endpoints) < 2:
+            yield from self._in_turns(itertools.chain(first, feed))
         else:
-            yield from self._at_several_workers(photos)
+            yield from self._at_several_workers(itertools.chain(first, feed))
 
     def _in_turns(self, photos: Iterable[PhotoSource]) -> Iterator[tuple[PhotoSource, Outcome]]:
         feed, size = lookahead.ahead(self._pipeline.prepare, photos), 1
@@ -149,8 +146,8 @@ class Client:
         """Have a worker asked about a photo that can be asked about."""
         if not isinstance(found, PreparedRelease):
             return _UnderWay(photo, lambda: found)
-        if renewed := self._credentials.renewed():
-            workers.renew(renewed)
+        self._renew()
+        workers.use(self._credentials.current)
         answer = workers.ask(found)
         return _UnderWay(photo, lambda: _outcome(lambda: self._conclude(found, answer.result(), None)), answer)
 
@@ -185,8 +182,7 @@ class Client:
 
     def _ask(self, asked: Sequence[PreparedRelease]) -> tuple[list[Answer], EncryptedGroup | None]:
         """Ask a worker about a photo that is ready, or about several that share a ciphertext."""
-        if renewed := self._credentials.renewed():
-            self._connection.renew(renewed)
+        self._renew()
         with contextlib.ExitStack() as spans:
             for each in asked:
                 spans.enter_context(each.span.within())
@@ -195,6 +191,11 @@ class Client:
                 return [self._connection.request(one.ready.release, before_sending=one.charge)], None
             group = self._pipeline.encrypt(asked)
             return self._connection.request_encrypted(group.release, before_sending=group.charge), group
+
+    def _renew(self) -> None:
+        """Follow new files in `certs`."""
+        if renewed := self._credentials.renewed():
+            self._connection.renew(renewed)
 
     def _conclude(self, asked: PreparedRelease, answer: Answer, group: EncryptedGroup | None) -> Diagnosis:
         with asked.span.within():

@@ -1,7 +1,8 @@
 """Photos asked about at several workers at once, for a program that is not asyncio's own.
 
 An event loop in a thread of its own has one connection for each worker, which begins with that worker and goes to the
-next one where it fails. Requests go to the connection that has fewest under way, of several to the one that had fewest.
+next one where it fails. A request goes to the connection that has fewest under way, of several such to the one that
+was asked least.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Self, TypeVar
 
@@ -42,7 +43,12 @@ class SeveralWorkers:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="securesplit-workers", daemon=True)
         self._thread.start()
-        self._connections = self._run(self._connect(options, credentials, identity))
+        self._credentials, self._connections = credentials, list[AsyncConnection]()
+        try:
+            self._run(self._connect(options, identity))
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def most(self) -> int:
@@ -58,8 +64,11 @@ class SeveralWorkers:
         self._made.check()
         return asyncio.run_coroutine_threadsafe(self._ask(photo), self._loop)
 
-    def renew(self, credentials: Credentials) -> None:
-        """Use other credentials from the next request on."""
+    def use(self, credentials: Credentials) -> None:
+        """Use these credentials from the next request on."""
+        if credentials is self._credentials:
+            return
+        self._credentials = credentials
         for connection in self._connections:
             self._loop.call_soon_threadsafe(connection.renew, credentials)
 
@@ -82,12 +91,12 @@ class SeveralWorkers:
         """Have the loop's thread do something, and wait for it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _connect(
-        self, options: ClientOptions, credentials: Credentials, identity: bytes
-    ) -> Sequence[AsyncConnection]:
+    async def _connect(self, options: ClientOptions, identity: bytes) -> None:
         known = options.endpoints
-        orders = [[*known[first:], *known[:first]] for first in range(len(known))]
-        return [AsyncConnection(each, credentials, identity, timeout_s=options.timeout_s) for each in orders]
+        for first in range(len(known)):
+            order = [*known[first:], *known[:first]]
+            connection = AsyncConnection(order, self._credentials, identity, timeout_s=options.timeout_s)
+            self._connections.append(connection)
 
     async def _ask(self, photo: PreparedRelease) -> Answer:
         chosen = min(range(len(self._connections)), key=lambda n: (self._under_way[n], self._asked[n]))
