@@ -11,12 +11,14 @@ pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train
 import tensorflow as tf
 
 from securesplit.errors import ConfigError
+from tests.conftest import REPO
 from training.studies.defences import __main__ as study
 from training.studies.defences import cem
 from training.studies.defences.adversarial import DECODER, AgainstDecoder
 from training.studies.defences.disco import PruneChannels
 from training.studies.defences.nopeek import TERM, NoPeek
 from training.studies.defences.registry import DEFENCES
+from training.studies.defences.table import markdown
 
 RNG = np.random.default_rng(0)
 SIZES = ((10, 10, 4), 5, 2)
@@ -29,6 +31,25 @@ def _batch(thumbs):
     means = np.stack([thumbs[labels == c].mean(0) for c in (0, 1)])
     maps = RNG.normal(0, 1, (count, *SIZES[0])).astype(np.float32)
     return {"maps": maps, "thumbs": thumbs, "labels": labels.astype(np.int32), "class_means": means[labels]}
+
+
+def test_the_published_table_is_that_of_its_figures():
+    figures = json.loads((REPO / "docs" / "defences.json").read_text(encoding="utf-8"))
+    assert [d.name for d in DEFENCES] == list(figures["runs"])
+    assert markdown(figures, DEFENCES) in (REPO / "docs" / "defences.md").read_text(encoding="utf-8")
+
+
+def test_what_the_answer_alone_tells_stands_above_the_table():
+    def told(best: float):
+        return {"tone": {"beyond": 0.1, "low": 0.0, "high": 0.2}, "size": {"beyond": best, "low": 0.0, "high": 1.0}}
+
+    figures = json.loads((REPO / "docs" / "defences.json").read_text(encoding="utf-8"))
+    run = figures["runs"]["noise"]["1"]
+    for best, name in ((0.05, "tone +0.100 (+0.000 to +0.200)"), (0.5, "size +0.500 (+0.000 to +1.000)")):
+        runs = {"noise": {"1": {**run, "undefended_answer_beyond_label": told(best)}}}
+        head = markdown({**figures, "runs": runs}, DEFENCES).split("\n\n")[0]
+        assert f"answer alone tells {name} beyond the label." in " ".join(head.split("\n"))
+        assert max(map(len, head.split("\n"))) <= 120
 
 
 def test_nopeek_presses_what_the_release_has_in_common_with_the_picture():
@@ -109,7 +130,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
     assert 0 < done["device_share"] < 1
     assert set(done["probe_auc"]["lost"]) == {"mean", "low", "high"}
     table = (tmp_path / "defences.md").read_text(encoding="utf-8")
-    assert [line.split(" |")[0] for line in table.splitlines()[4:]] == [
+    assert [line.split(" |")[0] for line in table.splitlines() if line.startswith("| ")][2:] == [
         f"| {d.title} ({d.source})" for d in DEFENCES if d.name == "disco"
     ]
     monkeypatch.setattr(study, "measured", lambda defence, *_: {**done, "sigma": defence.name})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,8 @@ COLUMNS = (
     "seeds",
 )
 
+WIDTH = 120
+"""Characters of a line above the table."""
 Runs = Mapping[str, Mapping[str, Any]]
 """By seed, the figures of `training.studies.defences.measure.measured`."""
 
@@ -37,10 +40,18 @@ def markdown(content: Mapping[str, Any], defences: tuple[Defence, ...]) -> str:
         f"Cut `{settings['cut']}`, {settings['size']}×{settings['size']}×{settings['channels']} numbers, noise "
         f"σ = {settings['sigma']} in all but the first row; {settings['press_steps']} steps, {settings['learn']} of "
         f"them with noise alone; attackers hold {content['photos']['attackers']} photos, victims are "
-        f"{content['photos']['victims']} of other lesions. Undefended network: AUC {content['undefended_auc']:.4f}.\n\n"
+        f"{content['photos']['victims']} of other lesions. Undefended network: AUC {content['undefended_auc']:.4f}; "
+        f"its answer alone tells {_answer_alone(content['runs'])} beyond the label."
     )
     rows = [_row(d, content["runs"][d.name]) for d in defences if content["runs"].get(d.name)]
-    return head + markdown_table(COLUMNS, rows) + "\n"
+    return f"{textwrap.fill(head, WIDTH)}\n\n{markdown_table(COLUMNS, rows)}\n"
+
+
+def _answer_alone(runs: Mapping[str, Runs]) -> str:
+    """The attribute that the undefended network's answer tells best, of any run: that answer is of no defence."""
+    told = next(iter(next(iter(runs.values())).values()))["undefended_answer_beyond_label"]
+    best = max(told, key=lambda name: float(told[name]["beyond"]))
+    return f"{best} {_interval([told[best]], 'beyond')}"
 
 
 def _row(defence: Defence, runs: Runs) -> list[str]:
