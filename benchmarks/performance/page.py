@@ -44,8 +44,9 @@ The longest tail (4,800 int16 a request), the same LiteRT file behind each serve
 Requests a second and core are requests over processor time of the server with all its processes, clients not counted;
 latencies are of 8 clients that share the machine with the server. Cold start is from the server's start to its first
 answer. No server waits for a batch to fill. The others compute one request after the other, as they do by default; ours
-computes together what waits, up to 6 ms ([ADR 117](adr/117-batches-of-several-clients.md); in runs before 2026-11-26
-11:00 UTC it did not).
+computes together what waits, up to 6 ms. In runs before 2026-11-26 12:05 UTC it did not, and the handshakes of 8 and 64
+clients were counted among their requests; [ADR 117](adr/117-batches-of-several-clients.md) has ours, LitServe and the
+bare server without that.
 """,
     "tail certified": """\
 The shortest tail (one number a request), which takes 0.04 ms: all else is what the server and its encryption cost.
