@@ -126,10 +126,11 @@ def _version(image: Image.Image, version: str, rng: np.random.Generator) -> NDAr
 
 def gate_ms(bundle: Bundle) -> float:
     """Median milliseconds of CPU time of measures, bounds and gate for one photo."""
-    gate, side = bundle.open_gate(), bundle.manifest.side
+    head, side = bundle.open_head(), bundle.manifest.side
+    gate = bundle.open_gate(head)
     assert gate is not None
     pixels, times = textures.draw_texture(1, side), []
-    feature_map = bundle.open_head()(pixels)[gate.output]
+    feature_map = head(pixels)[gate.output]
     for _ in range(50):
         started = time.thread_time()
         quality.check(pixels, side)

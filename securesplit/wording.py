@@ -158,6 +158,8 @@ def caveats(diagnosis: Diagnosis) -> Iterator[str]:
         yield unlearned(diagnosis.unlearned)
     if diagnosis.risk is not None and diagnosis.interval is None:
         yield _("How far off the probability may be was not measured, so nothing is called low.")
+    elif diagnosis.risk is not None and diagnosis.is_kept_from_low and diagnosis.unlearned is None:
+        yield _("Photos of this kind are never called low: too many that would have been were malignant.")
 
 
 def unlearned(found: Unlearned) -> str:

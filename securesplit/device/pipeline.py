@@ -89,6 +89,23 @@ class EncryptedGroup:
             photo.charge()
 
 
+@dataclass(frozen=True)
+class AnswersRead:
+    """How answers to photos of one kind are read.
+
+    Attributes:
+        preset: with calibration, threshold and spread of that kind.
+        accuracy: what the answers are worth; None where nothing was measured.
+        unlearned: that the network was not trained on such photos.
+        never_low: no answer is called low.
+    """
+
+    preset: Preset
+    accuracy: Accuracy | None
+    unlearned: Unlearned | None = None
+    never_low: bool = False
+
+
 class Charge:
     """One release's entry in the ledger: written by the first call, found by all others.
 
@@ -202,16 +219,19 @@ class DiagnosisPipeline:
         """
         ready, charge = prepared.ready, prepared.charge
         assert charge.privacy is not None  # noqa: S101 - nothing is answered that was not sent
-        preset, unlearned, accuracy = self._read(ready)
-        malignant = _probability(preset, answer.logit)
+        read = self._read(ready)
+        malignant = _probability(read.preset, answer.logit)
         diagnosis = Diagnosis(
             photo=prepared.photo,
             malignant=malignant,
-            interval=_interval(preset, answer.logit, malignant, None if ready.assessment.reason else accuracy),
-            threshold=preset.threshold,
-            accuracy=accuracy,
+            interval=_interval(
+                read.preset, answer.logit, malignant, None if ready.assessment.reason else read.accuracy
+            ),
+            threshold=read.preset.threshold,
+            accuracy=read.accuracy,
             kind=ready.assessment.kind,
-            unlearned=unlearned,
+            unlearned=read.unlearned,
+            never_low=read.never_low,
             overridden=ready.assessment.reason,
             crop=ready.crop,
             model=self._model,
@@ -226,29 +246,32 @@ class DiagnosisPipeline:
                 total=1e3 * (time.perf_counter() - prepared.started_s),
             ),
         )
-        prepared.span.end("answered", preset.spec.preset)
+        prepared.span.end("answered", read.preset.spec.preset)
         sent = ready.release if group is None else np.frombuffer(group.release.ciphertext, np.uint8)
         return diagnosis, Trace(ready.pixels, ready.release, answer.frame, sent)
 
-    def _read(self, ready: Release) -> tuple[Preset, Unlearned | None, Accuracy | None]:
-        """How answers like this one are read, whether such photos were learned, and what the answers are worth.
+    def _read(self, ready: Release) -> AnswersRead:
+        """How answers to such photos are read.
 
         By the photo's own kind where the bundle has answers of it, or did not learn it. Bare figures of a kind hold for
         the preset's own noise; with other noise there are none.
         """
         preset, kind, gate = self.releaser.preset, ready.assessment.kind, self.releaser.bundle.manifest.gate
         if gate is None or kind is None:
-            return preset, None, preset.accuracy
+            return AnswersRead(preset, preset.accuracy)
         known = gate.kinds[kind]
-        unlearned = None if known.learned else Unlearned(kind, known.photos)
+        read = AnswersRead(preset, preset.accuracy, never_low=not known.may_be_low(preset.spec))
+        if not known.learned:
+            read = replace(read, unlearned=Unlearned(kind, known.photos))
         if known.reads(preset.spec):
             preset = known.read(preset)
-            return preset, unlearned, preset.accuracy and replace(preset.accuracy, measured_on=kind)
+            accuracy = preset.accuracy and replace(preset.accuracy, measured_on=kind)
+            return replace(read, preset=preset, accuracy=accuracy)
         if known.learned:
-            return preset, None, preset.accuracy
+            return read
         own = self.releaser.bundle.presets.get(preset.spec.preset)
         is_own_noise = own is not None and preset.spec.sigma_per_clip == own.spec.sigma_per_clip
-        return preset, unlearned, known.accuracy(preset.spec.preset, kind) if is_own_noise else None
+        return replace(read, accuracy=known.accuracy(preset.spec.preset, kind) if is_own_noise else None)
 
     def close(self) -> None:
         """Close the ledger; what was spent is on the disk already."""

@@ -114,7 +114,7 @@ class Releaser:
             _log.warning("with so much noise the answers are chance: no label is given; a larger epsilon gives one")
         self._source = NoiseSource(secret)
         self._head = bundle.open_head(threads)
-        self._gate = bundle.open_gate()
+        self._gate = bundle.open_gate(self._head)
 
     def release(self, photo: PhotoSource, *, with_noise: bool = True) -> Release:
         """Read one photo and compute what leaves the device for it.
@@ -202,8 +202,8 @@ def assess(bundle: Bundle, photo: PhotoSource) -> Assessment:
         BundleError: head or gate cannot be opened.
         PhotoError: this is not a photo that can be read safely.
     """
-    square = load_square(photo, bundle.manifest.side)
-    return _assess(bundle.open_gate(), square, bundle.open_head()(square.pixels))
+    square, head = load_square(photo, bundle.manifest.side), bundle.open_head()
+    return _assess(bundle.open_gate(head), square, head(square.pixels))
 
 
 def _assess(gate: Gate | None, square: Square, outputs: Mapping[str, NDArray[np.float32]]) -> Assessment:

@@ -113,7 +113,8 @@ class Bundle:
 
         specs, encoder = self._specs_in_halves(), self.open_encoder(threads)
         encoders = {} if encoder is None else {encrypted_preset.PRESET: (encrypted_preset.CUT_PRESET, encoder)}
-        head = Head(self.read_head(), threads, {spec.stored_name: name for name, spec in specs.items()}, encoders)
+        outputs = {spec.stored_name: name for name, spec in specs.items()} | {gates.MAP: gates.MAP}
+        head = Head(self.read_head(), threads, outputs, encoders)
         head.check(self.manifest.side, {spec.stored_name: spec.shape for spec in specs.values()})
         return head
 
@@ -184,8 +185,11 @@ class Bundle:
         """Of the presets that head and tail have."""
         return {name: preset.spec for name, preset in self.presets.items() if not preset.spec.encrypted}
 
-    def open_gate(self) -> Gate | None:
+    def open_gate(self, head: Head) -> Gate | None:
         """Load what tells whether a photo may be asked about; None where the bundle has no gate.
+
+        Args:
+            head: of this bundle, whose map the gate reads.
 
         Raises:
             BundleError: missing, altered, damaged, or made for another head.
@@ -193,8 +197,7 @@ class Bundle:
         if self.manifest.gate is None:
             return None
         gate = gates.parse(self._read(gates.FILE, self.manifest.gate.sha256, gates.MAX_BYTES))
-        preset = self.presets.get(gate.output)
-        if preset is None or preset.spec.shape != gate.shape:
+        if head.shapes.get(gate.output) != gate.shape:
             raise BundleError(f"{gates.FILE} was made for another head", hint="fetch or build the bundle again")
         return gate
 

@@ -1,7 +1,9 @@
 """The gate of a bundle: may the network be asked about this photo at all, and was it taken through a dermatoscope?
 
-It reads the feature map that the head has computed anyway, beside a few measures of the pixels, and runs in NumPy. Two
-questions, both answered with bounds that were set on validation photos (`training.gate.fit`):
+It reads a feature map that the head has computed anyway, beside a few measures of the pixels, and runs in NumPy. The
+map is that of a preset, or one of an earlier layer, which the head then gives as its output `MAP`: earlier layers still
+know what a network that learned only skin has forgotten (ADR 113). Two questions, both answered with bounds that were
+set on photos that the gate did not learn from (`training.gate.fit`):
 
 1. Is the map like those of skin? Mean and deviation over its positions are projected on the principal components of
    dermoscopy and of phone photos; what neither explains is not skin.
@@ -32,6 +34,8 @@ from securesplit.results import Kind, RefusalReason
 
 SCHEMA = "securesplit.gate/1"
 FILE = "gate.json"
+MAP = "gate_map"
+"""The output of a head that is for its gate alone, and never released."""
 MAX_BYTES = 2 << 20
 MEASURES = 10
 """Numbers of `securesplit.imaging.quality.measure`."""
@@ -79,7 +83,7 @@ class Gate:
     """A fitted gate.
 
     Attributes:
-        output: of the head, whose map it reads.
+        output: of the head, whose map it reads: a preset, or `MAP`.
         shape: of that map, ``(h, w, c)``.
         centre, scale: of the features, ``(5c + 10,)``, by which they are standardised.
         kinds: the principal components of each kind.

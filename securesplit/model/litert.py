@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,17 +82,18 @@ def signatures(interpreter: Any, specs: Mapping[str, ReleaseSpec]) -> dict[str, 
     return {name: signature(interpreter, spec.stored_name) for name, spec in specs.items()}
 
 
+Value = TypeVar("Value")
 Encode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """One embedding -> another."""
 
 
 class Head:
-    """The device's half: one photo -> the embedding of every preset.
+    """The device's half: one photo -> the embedding of every preset, and the map of the gate where it has one.
 
     Args:
         model: bytes of ``head.tflite``, with one output a preset.
         threads: CPU threads of the runtime.
-        presets: by output, the name of its preset; others are left out. None: outputs are called like their presets.
+        names: by output, what it is called here; others are left out. None: outputs keep their names.
         encoders: by further preset, whose embedding another network computes, the preset that it takes, and the
             network.
     """
@@ -101,10 +102,10 @@ class Head:
         self,
         model: bytes,
         threads: int,
-        presets: Mapping[str, str] | None = None,
+        names: Mapping[str, str] | None = None,
         encoders: Mapping[str, tuple[str, Encode]] | None = None,
     ) -> None:
-        self._presets, self._encoders = presets, encoders or {}
+        self._names, self._encoders = names, encoders or {}
         self._runner = PerProcess(lambda: signature(open_interpreter(model, threads), "head"))
 
     def check(self, side: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -122,12 +123,22 @@ class Head:
             "head", self._runner.value.get_output_details(), {name: (1, *shape) for name, shape in shapes.items()}
         )
 
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Of what a call gives, by name, but of what further encoders make."""
+        details = self._runner.value.get_output_details()
+        return self._named({output: tuple(int(n) for n in tensor["shape"][1:]) for output, tensor in details.items()})
+
     def __call__(self, photo: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
-        """``(side, side, 3) uint8`` -> preset name -> embedding ``float32`` of the preset's shape."""
+        """``(side, side, 3) uint8`` -> name -> embedding ``float32`` of the preset's shape, or map of the gate."""
         outputs = self._runner.value(photo=photo[None].astype(np.float32))
-        names = {name: name for name in outputs} if self._presets is None else self._presets
-        found = {names[output]: value[0] for output, value in outputs.items() if output in names}
+        found = self._named({output: value[0] for output, value in outputs.items()})
         return found | {name: encode(found[taken]) for name, (taken, encode) in self._encoders.items()}
+
+    def _named(self, outputs: Mapping[str, Value]) -> dict[str, Value]:
+        if self._names is None:
+            return dict(outputs)
+        return {self._names[output]: value for output, value in outputs.items() if output in self._names}
 
 
 class Tail:

@@ -135,7 +135,7 @@ class WholeNetwork:
         part.version, part.description = self._model.version, b""
         part.operatorCodes, part.buffers, part.subgraphs = self._model.operatorCodes, buffers, [graph]
         part.signatureDefs = [self._signature(number[start], number[end])]
-        return _packed(part)
+        return packed(part)
 
     def _tensor(self, tensor: Any, buffers: list[Any]) -> Any:
         """A copy of a tensor, with its constants at the end of `buffers`; the first of those is empty."""
@@ -175,7 +175,8 @@ def _numbers(tensors: Iterable[Any], number: Mapping[int, int]) -> list[int]:
     return [number.get(int(t), _ABSENT) for t in tensors]
 
 
-def _packed(model: Any) -> bytes:
+def packed(model: Any) -> bytes:
+    """A model of the schema's classes as the content of a LiteRT file."""
     import flatbuffers
 
     builder = flatbuffers.Builder(1 << 20)

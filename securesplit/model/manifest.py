@@ -45,12 +45,18 @@ class KindOfPhoto:
         figures: by preset, measured on them with the preset's own noise, where it has no `answers` of its own.
         answers: by preset, how answers to such photos are read, and what they are worth: with the preset's own noise,
             and after that with more. Presets that are missing here are read as for any photo.
+        never_low: presets of which no answer to such photos is called low, as too many malignant ones would be.
     """
 
     learned: bool
     photos: int = 0
     figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     answers: Mapping[str, tuple[NoiseCalibration, ...]] = field(default_factory=dict)
+    never_low: tuple[str, ...] = ()
+
+    def may_be_low(self, spec: ReleaseSpec) -> bool:
+        """Whether answers to such photos may be called low; never those to a kind that was not learned."""
+        return self.learned and spec.base not in self.never_low
 
     def accuracy(self, preset: str, kind: Kind) -> Accuracy | None:
         """What answers to such photos are worth; None where nothing was measured."""
@@ -217,7 +223,16 @@ def _kind(raw: Mapping[str, Any], presets: Mapping[str, Preset]) -> KindOfPhoto:
         fields.whole(raw.get("photos"), "photos", 0, 1 << 31),
         by_current_name({preset: _figures(fields.section(figures, preset)) for preset in figures}),
         _answers(fields.section(raw, "answers"), presets) if "answers" in raw else {},
+        _never_low(raw, presets) if "never_low" in raw else (),
     )
+
+
+def _never_low(raw: Mapping[str, Any], presets: Mapping[str, Preset]) -> tuple[str, ...]:
+    named = fields.items(raw, "never_low", most=MAX_PRESETS)
+    found = tuple(current_name(name) for name in named if isinstance(name, str))
+    if len(set(found)) != len(named) or not set(found) <= set(presets):
+        raise ValueError("never_low of a kind of photo is not a list of presets that are there")
+    return found
 
 
 def _answers(raw: Mapping[str, Any], presets: Mapping[str, Preset]) -> Mapping[str, tuple[NoiseCalibration, ...]]:
@@ -242,6 +257,7 @@ def _gate_to_json(gate: GateInfo, stored: Callable[[str], str]) -> dict[str, Any
                 "photos": k.photos,
                 "figures": {stored(name): dict(figures) for name, figures in k.figures.items()},
                 **({} if not k.answers else {"answers": _answers_to_json(k.answers, stored)}),
+                **({} if not k.never_low else {"never_low": [stored(name) for name in k.never_low]}),
             }
             for kind, k in gate.kinds.items()
         },

@@ -39,6 +39,7 @@ class Diagnosis:
     overridden: RefusalReason | None = None
     interval: parts.Interval | None = None
     crop: parts.Crop | None = None
+    never_low: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no label can be made of; NaN compares false with everything, which would read as benign.
@@ -68,14 +69,22 @@ class Diagnosis:
 
     @property
     def risk(self) -> Risk | None:
-        """Where the interval lies; None where there is no label either. Nothing is low whose interval is not known."""
+        """Where the interval lies; None where there is no label either.
+
+        Nothing is low whose interval is not known, nor where `never_low`.
+        """
         if self.label_withheld:
             return None
         if self.interval is None:
             return "raised" if self.malignant >= self.threshold else "borderline"
         if self.interval.high < self.threshold:
-            return "low"
+            return "borderline" if self.never_low else "low"
         return "raised" if self.interval.low >= self.threshold else "borderline"
+
+    @property
+    def is_kept_from_low(self) -> bool:
+        """Whether only `never_low` stands between the answer and low risk."""
+        return self.never_low and self.interval is not None and self.interval.high < self.threshold
 
     def to_json(self) -> dict[str, Any]:
         """The object of the JSON contract."""

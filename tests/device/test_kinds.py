@@ -131,6 +131,40 @@ def test_a_preset_that_the_kind_has_no_answers_of_is_read_as_for_any_photo(ask: 
     assert (found.threshold, found.accuracy) == (preset.threshold, preset.accuracy)
 
 
+def test_no_answer_is_low_where_the_kind_has_none(ask: Ask) -> None:
+    sure = (replace(OWN["none"][0], threshold=0.9),)
+    low = KindOfPhoto(learned=True, photos=537, answers={"none": sure})
+    found, kept = ask(low), ask(replace(low, never_low=("none",)))
+    assert (found.risk, kept.risk) == ("low", "borderline")
+    assert kept.interval == found.interval is not None
+    assert not wording.Words.of(found).caveats
+    assert any("never called low" in said for said in wording.Words.of(kept).caveats)
+    other = replace(low, never_low=("compact",))
+    assert ask(other).risk == "low", "it is another preset that is kept from it"
+    assert ask(replace(low, never_low=("none",)), kind="dermoscopy").never_low is False
+
+
+def test_no_answer_is_low_for_a_kind_that_was_not_learned(ask: Ask) -> None:
+    """Not even where the calibration fits, as one that was fitted to such photos does."""
+    unlearned = KindOfPhoto(learned=False, photos=537, answers={"none": (replace(OWN["none"][0], threshold=0.9),)})
+    found = ask(unlearned)
+    assert found.interval is not None
+    assert found.interval.high < found.threshold
+    assert found.risk == "borderline"
+
+
+@pytest.mark.parametrize("never_low", [3, ["nothing"], [["none"]], ["none", "none"], {"none": True}])
+def test_presets_that_are_never_low_are_presets(never_low: Any, tmp_path: Path) -> None:
+    from securesplit.errors import BundleError
+
+    folder = written(tmp_path, LEARNED)
+    raw = json.loads((folder / "manifest.json").read_text())
+    raw["gate"]["kinds"]["phone"]["never_low"] = never_low
+    (folder / "manifest.json").write_text(json.dumps(raw))
+    with pytest.raises(BundleError, match="manifest is damaged"):
+        Bundle.load(folder)
+
+
 def damaged(**changes: Any) -> dict[str, Any]:
     whole = {"calibration": {"scale": 2.0, "offset": -1.5}, "threshold": 0.4, "quality": {}}
     return {"none": {**whole, **changes}}

@@ -19,10 +19,17 @@ from securesplit.imaging import quality
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, gate
 from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.model.litert import Head
 from training.gate import textures
 
 GOOD: dict[str, Any] = json.loads((DEFAULT_FOLDER / gate.FILE).read_text())
+HEIGHT, WIDTH, CHANNELS = GOOD["shape"]
 MOST_MS = 10.0
+
+
+@pytest.fixture(scope="module")
+def head() -> Head:
+    return Bundle.load().open_head()
 
 
 def put(folder: Path, content: bytes) -> None:
@@ -40,9 +47,10 @@ def test_what_is_written_is_read_back() -> None:
 def test_it_is_small_and_quick() -> None:
     assert (DEFAULT_FOLDER / gate.FILE).stat().st_size <= gate.MAX_BYTES
     bundle = Bundle.load()
-    judge, pixels = bundle.open_gate(), draw_lesion(1, bundle.manifest.side)
+    head, pixels = bundle.open_head(), draw_lesion(1, bundle.manifest.side)
+    judge = bundle.open_gate(head)
     assert judge is not None
-    feature_map, times = bundle.open_head()(pixels)[judge.output], []
+    feature_map, times = head(pixels)[judge.output], []
     for _ in range(15):
         started = time.thread_time()
         quality.check(pixels, 300)
@@ -66,7 +74,7 @@ def test_a_bundle_without_a_gate_uses_pixels_only(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / gate.FILE).unlink()
     bundle = Bundle.load(folder)
-    assert bundle.open_gate() is None
+    assert bundle.open_gate(bundle.open_head()) is None
     assert bundle.id == Bundle.load().id, "the gate is no part of what both sides share"
     releaser = Releaser(bundle, bytes(32))
     assert releaser.release(draw_lesion(1, 300)).assessment.reason is None
@@ -74,14 +82,14 @@ def test_a_bundle_without_a_gate_uses_pixels_only(folder: Path) -> None:
     assert releaser.release(draw_lesion(1, 300)).assessment.kind is None
 
 
-def test_an_altered_or_missing_gate_is_an_error(folder: Path) -> None:
+def test_an_altered_or_missing_gate_is_an_error(folder: Path, head: Head) -> None:
     content = (folder / gate.FILE).read_bytes()
     (folder / gate.FILE).write_bytes(content + b" ")
     with pytest.raises(BundleError, match=r"gate\.json was altered"):
-        Bundle.load(folder).open_gate()
+        Bundle.load(folder).open_gate(head)
     (folder / gate.FILE).unlink()
     with pytest.raises(BundleError, match=r"has no gate\.json"):
-        Bundle.load(folder).open_gate()
+        Bundle.load(folder).open_gate(head)
 
 
 def changed(**fields: Any) -> bytes:
@@ -104,16 +112,16 @@ BAD: dict[str, bytes] = {
     "larger than allowed": changed(output="x" * gate.MAX_BYTES),
     "a map of another head": changed(output="compact"),
     "an output that is not there": changed(output="nothing"),
-    "a shape of two numbers": changed(shape=[5, 192]),
-    "a huge shape": changed(shape=[5, 5, 1 << 40]),
-    "a negative shape": changed(shape=[5, 5, -192]),
-    "no map of 5 times 5": changed(shape=[4, 5, 192]),
+    "a shape of two numbers": changed(shape=[HEIGHT, CHANNELS]),
+    "a huge shape": changed(shape=[HEIGHT, WIDTH, 1 << 40]),
+    "a negative shape": changed(shape=[HEIGHT, WIDTH, -CHANNELS]),
+    "a map of another height": changed(shape=[HEIGHT - 1, WIDTH, CHANNELS]),
     "too many units": changed(hidden_units=1 << 20),
     "weights that are too short": changed(hidden_weights=GOOD["hidden_weights"][:-8]),
     "weights that are not text": changed(hidden_weights=[1.0]),
     "weights that are not base64": changed(hidden_biases="é" * 10),
     "weights that are no numbers": changed(hidden_biases=gate.base64.b64encode(b"\0\0\xc0\x7f" * 64).decode()),
-    "a scale of zero": changed(scale=gate.base64.b64encode(bytes(4 * 970)).decode()),
+    "a scale of zero": changed(scale=gate.base64.b64encode(bytes(4 * (5 * CHANNELS + gate.MEASURES))).decode()),
     "an unknown class": changed(classes=["ok", "nonsense"]),
     "classes without ok": changed(classes=["blur", "ok"]),
     "classes that are not text": changed(classes=[{}, []]),
@@ -125,10 +133,10 @@ BAD: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_hostile_gate_is_an_error_with_a_hint(name: str, folder: Path) -> None:
+def test_a_hostile_gate_is_an_error_with_a_hint(name: str, folder: Path, head: Head) -> None:
     put(folder, BAD[name])
     with pytest.raises(BundleError) as caught:
-        Bundle.load(folder).open_gate()
+        Bundle.load(folder).open_gate(head)
     assert caught.value.hint
 
 

@@ -8,16 +8,17 @@ in scikit-learn's ``CalibratedClassifierCV(ensemble=False)`` (`training.evaluati
 its scale).
 
 Calibration, threshold and spread are fitted on all these answers. Figures that hang on them (ECE, sensitivity,
-specificity) are of calibrations and thresholds that were fitted without the photo's own fold of patients. Premalignant
-lesions are left out, and photos that every fold learned. The manifest gets the answers, as those of a kind that was
-learned; the identity stays.
+specificity, what is called low) are of calibrations, thresholds and spreads that were fitted without the photo's own
+fold of patients. Where more than `MOST_MALIGNANT` of the photos that a preset calls low are malignant, or none is
+called low, no phone photo is called low under it. Premalignant lesions are left out, and photos that every fold
+learned. The manifest gets the answers, as those of a kind that was learned; the identity stays.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.atomic import write_text_atomic
-from securesplit.model import Bundle, Calibration, NoiseCalibration
+from securesplit.model import Bundle, Calibration, NoiseCalibration, Preset
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.manifest import KindOfPhoto
-from securesplit.privacy.release import ReleaseSpec
 from training import command
 from training.bundle.calibrate import apart, noise_calibrations, read_answers
 from training.data.dataset import Dataset, Split
@@ -37,54 +37,99 @@ from training.evaluation import metrics
 from training.evaluation.calibration import SENSITIVITY, NoiseFree, platt, threshold_for_sensitivity
 from training.evaluation.out_of_fold import OutOfFold
 
+MOST_MALIGNANT = 0.03
+"""Share of malignant photos among those that are called low."""
 SPLIT = "validation"
 """The name of these photos in `training.bundle.calibrate`, and of their figures in the manifest."""
 
 
-def answers(bundle: Bundle, name: str, found: OutOfFold) -> tuple[NoiseCalibration, ...]:
-    """How answers of a preset to these photos are read: with its own noise, and after that with more."""
+@dataclass(frozen=True)
+class Read:
+    """A preset's answers to these photos.
+
+    Attributes:
+        answers: how they are read: with the preset's own noise, and after that with more.
+        low: which of the photos would be called low by what was fitted without their own folds, ``(n,)``.
+        malignant: labels of the photos, ``(n,)``.
+    """
+
+    answers: tuple[NoiseCalibration, ...]
+    low: NDArray[np.bool_]
+    malignant: NDArray[np.bool_]
+
+    @property
+    def low_figures(self) -> dict[str, float]:
+        """The share of photos that would be called low, and of malignant ones among them."""
+        malignant = float(self.malignant[self.low].mean()) if self.low.any() else 0.0
+        return {"low": round(float(self.low.mean()), 4), "malignant_of_low": round(malignant, 4)}
+
+    @property
+    def may_be_low(self) -> bool:
+        """Whether few enough of the low ones are malignant; not where there is none to tell by."""
+        return bool(self.low.any() and self.malignant[self.low].mean() <= MOST_MALIGNANT)
+
+
+def read(bundle: Bundle, name: str, found: OutOfFold) -> Read:
+    """How a preset's answers to these photos are read, and what may be said of them."""
     spec, split = bundle.presets[name].spec, found.split
-    lesions = [p.lesion for p in split.photos]
-    noise_free = NoiseFree.measure(found.noise_free(bundle, name), split.malignant, lesions)
-    logits = found.logits(bundle, name)
+    logits, clean = found.logits(bundle, name), found.noise_free(bundle, name)
+    noise_free = NoiseFree.measure(clean, split.malignant, [p.lesion for p in split.photos])
     own = read_answers(spec, {SPLIT: logits}, {SPLIT: split}, noise_free)
-    own = replace(own, quality={SPLIT: {**own.quality[SPLIT], **cross_fitted(spec, logits, split)}})
-    if not spec.sigma_per_clip:
-        return (own,)
-    return own, *noise_calibrations(bundle, name, {SPLIT: split}, {SPLIT: found.embeddings[name]}, noise_free)
+    figures, low = cross_fitted(bundle.presets[name], logits, clean, split)
+    own = replace(own, quality={SPLIT: {**own.quality[SPLIT], **figures}})
+    more: tuple[NoiseCalibration, ...] = ()
+    if spec.sigma_per_clip:
+        more = noise_calibrations(bundle, name, {SPLIT: split}, {SPLIT: found.embeddings[name]}, noise_free)
+    return Read((own, *more), low, split.malignant.astype(bool))
 
 
-def cross_fitted(spec: ReleaseSpec, logits: NDArray[np.float32], split: Split) -> dict[str, float]:
-    """Decisions and ECE by calibrations and thresholds that are fitted without the photo's own fold of patients.
+def cross_fitted(
+    preset: Preset, logits: NDArray[np.float32], clean: NDArray[np.float32], split: Split
+) -> tuple[dict[str, float], NDArray[np.bool_]]:
+    """Decisions and ECE by what is fitted without the photo's own fold of patients, and which photos are called low.
 
     Args:
-        spec: the release.
+        preset: that answers.
         logits: ``(n,)``.
+        clean: the same without noise, ``(n,)``.
         split: the photos.
     """
-    malignant = split.malignant.astype(bool)
-    probability, called = np.zeros(len(logits)), np.zeros(len(logits), bool)
+    malignant, lesions = split.malignant.astype(bool), np.array([p.lesion for p in split.photos])
+    probability, called, high = np.zeros(len(logits)), np.zeros(len(logits), bool), np.zeros(len(logits))
+    threshold = np.zeros(len(logits))
     for fold in np.unique(split.source):
         own = split.source == fold
         calibration = Calibration(*platt(logits[~own], malignant[~own]))
-        distance = {} if spec.levels is None else apart(calibration, {SPLIT: logits})
+        distance = {} if preset.spec.levels is None else apart(calibration, {SPLIT: logits})
         cutoff = threshold_for_sensitivity(logits[~own], malignant[~own], SENSITIVITY, **distance)
+        spread = NoiseFree.measure(clean[~own], malignant[~own], lesions[~own].tolist()).spread(logits[~own])
         probability[own] = [calibration.probability(float(logit)) for logit in logits[own]]
-        called[own] = logits[own] >= cutoff
+        high[own] = [spread.at(float(logit))[1] for logit in logits[own]]
+        called[own], threshold[own] = logits[own] >= cutoff, calibration.probability(cutoff)
     ece = metrics.expected_calibration_error(probability, malignant)
-    return {name: round(v, 4) for name, v in {**metrics.at_threshold(malignant, called), "ece": ece}.items()}
+    figures = {**metrics.at_threshold(malignant, called), "ece": ece}
+    low = np.maximum(high, probability) + ece < threshold  # as securesplit.device.pipeline has it
+    return {name: round(v, 4) for name, v in figures.items()}, low
 
 
-def learned_phone(bundle: Bundle, folds: Sequence[Bundle], data: Dataset) -> KindOfPhoto:
-    """Phone photos as a kind that was learned.
+def learned_phone(
+    bundle: Bundle, folds: Sequence[Bundle], data: Dataset
+) -> tuple[KindOfPhoto, dict[str, dict[str, float]]]:
+    """Phone photos as a kind that was learned, and by preset what share would be called low and is malignant then.
 
     Raises:
         DataError: every phone photo was learned by every fold, or the folds lack a preset of the bundle.
     """
     shown = [p for p in data.photos["train"] if p.kind == "phone" and not p.is_premalignant]
     found = OutOfFold.of(folds, shown, data)
-    read = {name: answers(bundle, name, found) for name in bundle.presets}
-    return KindOfPhoto(learned=True, photos=len(found.split.photos), answers=read)
+    known = {name: read(bundle, name, found) for name in bundle.presets}
+    kind = KindOfPhoto(
+        learned=True,
+        photos=len(found.split.photos),
+        answers={name: each.answers for name, each in known.items()},
+        never_low=tuple(name for name, each in known.items() if not each.may_be_low),
+    )
+    return kind, {name: each.low_figures for name, each in known.items()}
 
 
 def write(bundle: Bundle, phone: KindOfPhoto, made_by: Mapping[str, Any]) -> None:
@@ -113,13 +158,15 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/pixels"), help="decoded photos")
     args = parser.parse_args()
     bundle, folds = Bundle.load(args.bundle), [Bundle.load(fold) for fold in args.fold]
-    phone = learned_phone(bundle, folds, Dataset.read(args.data, args.cache))
+    phone, low = learned_phone(bundle, folds, Dataset.read(args.data, args.cache))
     made_by = {
         "command": "python -m training.bundle.kinds",
+        "would_be_low": low,
         "cross_validated": [{"bundle": f.id, "held_out": f.manifest.provenance["held_out"]} for f in folds],
     }
     write(bundle, phone, made_by)
-    print(metrics.summary({name: own.quality[SPLIT] for name, (own, *_) in phone.answers.items()}))
+    print(metrics.summary({name: {**own.quality[SPLIT], **low[name]} for name, (own, *_) in phone.answers.items()}))
+    print(f"never called low under: {', '.join(phone.never_low) or 'no preset'}")
 
 
 if __name__ == "__main__":

@@ -15,24 +15,25 @@ from training.evaluation.measured import Measured, Stratum
 from training.output import markdown_table
 
 _INTENDED = """\
-Research on split inference and its privacy, and teaching. The input is one {photo} of one skin lesion,
-centred; the answer is a probability that it is malignant (melanoma, basal cell carcinoma, actinic keratosis) rather
-than benign (nevus, benign keratosis, dermatofibroma, vascular lesion).
+Research on split inference and its privacy, and teaching. The input is one {photo} of one
+skin lesion, centred; the answer is a probability that it is malignant (melanoma, basal cell carcinoma, actinic
+keratosis) rather than benign (nevus, benign keratosis, dermatofibroma, vascular lesion).
 
 **Not intended**: any decision about a person. It is not a medical device, was not tested in a clinic, and a low
 probability is not a reason to skip seeing a doctor. Also outside: {outside}mucosa, nails, children, and lesions that
 are none of the seven diagnoses above."""
 
 _LIMITS = """\
-- **Where the photos come from.** The test photos are of two hospitals (Vienna, Queensland), mostly light skin. Nothing
-  is known about dark skin.
+- **Where the photos come from.** The test photos are of two hospitals (Vienna, Queensland), mostly light skin.
+  Hardly anything is known about dark skin.
 - **A shortcut in the data.** Benign lesions of this collection come largely from one site and are confirmed by
   follow-up only, while every malignant one is confirmed by histopathology. The colour-only row shows how far one gets
   without looking at the lesion; the column for histopathology-confirmed photos is the fairer comparison. A figure
   counts for what it adds to that row.
 - **Phone photos.** {phone}
 - **Refusals.** A gate on the device refuses photos that are blurred, badly lit, grey, cut off, or show no skin or no
-  mole; `python -m benchmarks.refusals` and ADR 080 have what it lets through. It was fitted to mostly light skin.
+  mole; `python -m benchmarks.refusals`, ADR 080 and ADR 113 have what it lets through. It was fitted to mostly light
+  skin.
 - **Labels.** Nevi are partly labelled by follow-up or consensus.
 - **Threshold.** Chosen on validation photos for about 90 % sensitivity; with another share of malignant lesions the
   predictive values differ, and the calibration no longer holds.
@@ -88,7 +89,23 @@ def _intended(manifest: Manifest) -> str:
 
 
 def _limits(manifest: Manifest) -> str:
-    return _LIMITS.format(phone="Nothing is known of them." if manifest.gate is None else _phone(manifest.gate))
+    phone = "Nothing is known of them." if manifest.gate is None else _phone(manifest.gate)
+    return _LIMITS.format(phone=f"{phone}{_never_low(manifest)}")
+
+
+def _never_low(manifest: Manifest) -> str:
+    """Of which phone photos nothing is called low, and why."""
+    if manifest.gate is None or not manifest.gate.kinds["phone"].never_low:
+        return ""
+    names = manifest.gate.kinds["phone"].never_low
+    found = manifest.provenance.get("phone", {}).get("would_be_low", {})
+    shares = "; ".join(
+        f"`{name}` {found[name]['low']:.0%} of the photos, {found[name]['malignant_of_low']:.0%} of these malignant"
+        for name in names
+        if name in found
+    )
+    would = f": too many that would be are malignant ({shares}; at most 3 % are accepted, ADR 114)" if shares else ""
+    return f" No phone photo is called `low` under {', '.join(f'`{n}`' for n in names)}{would}."
 
 
 def _phone(gate: GateInfo) -> str:

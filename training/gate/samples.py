@@ -1,8 +1,8 @@
-"""What a gate is fitted on: feature maps and measures of photos as they are, of the same made worse, and of textures.
+"""What a gate is fitted on: features of photos as they are, of the same made worse, and of pictures without skin.
 
 Sides are by lesion: those of HAM10000 as they come; of every other source, one fold over lesions (patients, of phone
-photos) for validation, one for testing and the rest for fitting. A folder of other pictures, which show no skin, may be
-added; squares are cut from them at random.
+photos) for validation, one for testing and the rest for fitting. Textures and pages are drawn; a folder of other
+pictures and of cut-out things, which show no skin, may be added (`training.gate.without_skin`).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from PIL import Image
 
 from securesplit.imaging import quality
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.model import Bundle
+from securesplit.model import Bundle, gate
 from training.data.collection import fold_of
 from training.data.dataset import Dataset
 from training.data.photo import Photo
-from training.gate import degraded, textures
+from training.gate import degraded, textures, without_skin
 
 VALIDATION_FOLD, TEST_FOLD = 3, 4
 FITTED = {"ham10000": 600, "isic": 300, "phone": 600}
 """At most so many photos a group are fitted on in all their versions; `PLAIN` more as they are."""
 PLAIN = {"ham10000": 1000, "isic": 600, "phone": 0}
-DRAWN_LESIONS, DRAWN_TEXTURES, CROPS = 240, 1800, 22
+DRAWN_LESIONS, DRAWN_TEXTURES = 240, 1800
 SEED = 80
 
 
@@ -37,18 +37,20 @@ class Examples:
     """Pictures as a gate sees them.
 
     Attributes:
-        maps: of the head, ``(n, h, w, c) float16``.
-        measures: ``(n, 10) float32``, of `securesplit.imaging.quality`.
+        features: ``(n, 5c + 10) float32``, of `securesplit.model.gate.features`.
+        shape: of the map that they are of, ``(3,)``: height, width and ``c``.
         what: ``(n,)``: ``ok``, a key of `training.gate.degraded.HARMS`, or ``texture``, ``other``.
         group: ``(n,)``: ``ham10000``, ``isic``, ``phone``, ``drawn``.
         side: ``(n,)``: ``train``, ``val``.
+        fold: ``(n,)``: of phone photos, by patient; else -1.
     """
 
-    maps: NDArray[np.float16]
-    measures: NDArray[np.float32]
+    features: NDArray[np.float32]
+    shape: NDArray[np.int64]
     what: NDArray[np.str_]
     group: NDArray[np.str_]
     side: NDArray[np.str_]
+    fold: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Picture:
     what: str
     group: str
     side: str
+    fold: int = -1
 
 
 def group_of(photo: Photo) -> str:
@@ -94,18 +97,21 @@ def pictures(data: Dataset, side: int, others: Path | None) -> Iterator[Picture]
     for group, most in FITTED.items():
         chosen = sides["train"].get(group, [])
         for photo in chosen[:most]:
-            image = _opened(photo.path)
-            yield Picture(np.asarray(degraded.square(image, side)), "ok", group, "train")
+            image, fold = _opened(photo.path), _fold(photo)
+            yield Picture(np.asarray(degraded.square(image, side)), "ok", group, "train", fold)
             for harm in degraded.HARMS:
-                yield Picture(degraded.harmed(image, harm, rng, side), harm, group, "train")
+                yield Picture(degraded.harmed(image, harm, rng, side), harm, group, "train", fold)
         for photo in chosen[most : most + PLAIN[group]]:
             yield Picture(np.asarray(degraded.square(_opened(photo.path), side)), "ok", group, "train")
     for group, found in sides["val"].items():
         for photo in found[:400]:
-            yield Picture(np.asarray(degraded.square(_opened(photo.path), side)), "ok", group, "val")
+            yield Picture(np.asarray(degraded.square(_opened(photo.path), side)), "ok", group, "val", _fold(photo))
     yield from _drawn(side)
-    if others is not None:
-        yield from _other_pictures(others, side)
+    yield from _without_skin(others, side)
+
+
+def _fold(photo: Photo) -> int:
+    return fold_of(photo.lesion) if photo.kind == "phone" else -1
 
 
 def _drawn(side: int) -> Iterator[Picture]:
@@ -117,21 +123,15 @@ def _drawn(side: int) -> Iterator[Picture]:
             yield Picture(textures.draw_texture(seed, side), "texture", "drawn", "train")
 
 
-def _other_pictures(folder: Path, side: int) -> Iterator[Picture]:
-    """Squares of every size from every picture under `folder`."""
+def _without_skin(folder: Path | None, side: int) -> Iterator[Picture]:
     rng = np.random.default_rng(SEED)
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in {".jpg", ".jpeg", ".png", ".webp"}:
-            continue
-        image = Image.open(path).convert("RGB")
-        image.thumbnail((2400, 2400))
-        if min(image.size) < 2 * side:
-            continue
-        for _ in range(CROPS):
-            size = float(np.exp(rng.uniform(np.log(side), np.log(min(image.size)))))
-            left, top = rng.uniform(0, image.width - size), rng.uniform(0, image.height - size)
-            box = (left, top, left + size, top + size)
-            yield Picture(np.asarray(degraded.square(image, side, box)), "other", "drawn", "train")
+    found, things = ([], []) if folder is None else without_skin.opened(folder, 2 * side)
+    for pixels in (
+        *without_skin.squares(found, rng, side),
+        *without_skin.on_grounds(things, found, rng, side),
+        *without_skin.pages(rng, side),
+    ):
+        yield Picture(pixels, "other", "drawn", "train")
 
 
 def _opened(path: Path) -> Image.Image:
@@ -142,12 +142,12 @@ def _opened(path: Path) -> Image.Image:
 def extract(bundle: Bundle, output: str, found: Iterator[Picture]) -> Examples:
     """Run the head over pictures; `output` names the feature map among what it computes."""
     head = bundle.open_head(1)
-    maps, measures, labels = [], [], []
+    features, labels = [], []
     for picture in found:
-        maps.append(head(picture.pixels)[output].astype(np.float16))
-        measures.append(quality.measure(picture.pixels))
-        labels.append((picture.what, picture.group, picture.side))
+        features.append(gate.features(head(picture.pixels)[output], quality.measure(picture.pixels)))
+        labels.append((picture.what, picture.group, picture.side, picture.fold))
         if len(labels) % 1000 == 0:
             print(f"{len(labels)} pictures", flush=True)
-    what, group, side = np.array(labels).T
-    return Examples(np.stack(maps), np.stack(measures), what, group, side)
+    what, group, side, fold = zip(*labels, strict=True)
+    shape = np.array(head.shapes[output])
+    return Examples(np.stack(features), shape, np.array(what), np.array(group), np.array(side), np.array(fold))

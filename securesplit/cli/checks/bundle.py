@@ -76,7 +76,7 @@ def _head(bundle: Bundle) -> Finding:
 
 
 def _gate(bundle: Bundle) -> Finding:
-    gate = bundle.open_gate()
+    gate = bundle.open_gate(bundle.open_head())
     if gate is None:
         return ok("bundle", "no gate: photos are refused by their pixels only")
     reasons = ", ".join(gate.classes[1:])

@@ -15,7 +15,6 @@ from PIL import Image
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, Calibration, encrypted_preset
 from securesplit.model.bundle import DEFAULT_FOLDER
-from securesplit.privacy.release import ReleaseSpec
 from tests.training.data.test_collection import HAM, PHONE, write
 from training.bundle import calibrate, kinds
 from training.data.collection import FOLDS
@@ -110,12 +109,16 @@ def test_the_manifest_gets_answers_of_every_preset_and_noise(
     monkeypatch.setattr(calibrate, "DRAWS", 2)
     monkeypatch.setattr(calibration, "REFITS", 20)
     bundle = Bundle.load(Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle")))
-    kinds.write(bundle, kinds.learned_phone(bundle, folds, data), {"command": "a test"})
+    learned, low = kinds.learned_phone(bundle, folds, data)
+    kinds.write(bundle, learned, {"command": "a test"})
     after = Bundle.load(bundle.folder)
     assert after.manifest.gate is not None
     phone = after.manifest.gate.kinds["phone"]
     assert after.identity == bundle.identity
     assert (phone.learned, phone.photos) == (True, PATIENTS)
+    assert set(low) == set(phone.answers)
+    assert phone.never_low == learned.never_low
+    assert set(phone.never_low) >= {name for name, found in low.items() if found["low"] == 0}
     assert {"none", "compact", "certified"} <= set(phone.answers)
     assert [len(phone.answers[name]) for name in ("none", "certified")] == [1, 3]
     for own, *_ in phone.answers.values():
@@ -135,11 +138,35 @@ def test_calibration_error_is_of_folds_that_it_was_not_fitted_on() -> None:
             for n, chance in enumerate(chances)
         )
         logits = rng.normal(size=len(photos)).astype(np.float32)
-        spec = ReleaseSpec("none", (1,), "int16", 1.0, None)
-        return kinds.cross_fitted(spec, logits, Split(photos, np.zeros((len(photos), 1, 1, 3), np.uint8)))["ece"]
+        split = Split(photos, np.zeros((len(photos), 1, 1, 3), np.uint8))
+        return kinds.cross_fitted(Bundle.load().presets["none"], logits, logits, split)[0]["ece"]
 
     assert ece(0.1) < 0.06
     assert ece(0.9) > 0.3
+
+
+def test_nothing_is_low_where_too_many_of_the_low_ones_are_malignant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the half that looks benign, some share is malignant."""
+    monkeypatch.setattr(calibration, "REFITS", 20)
+
+    def low(share: float) -> kinds.Read:
+        rng = np.random.default_rng(2)
+        shown = [pair for _ in range(200) for pair in ((-3.0, rng.random() < share), (3.0, True))]
+        photos = tuple(
+            Photo(Path(str(n)), malignant=bool(is_malignant), lesion=str(n), source=f"phone/{n % 5}")
+            for n, (_, is_malignant) in enumerate(shown)
+        )
+        logits = np.array([logit for logit, _ in shown], np.float32)
+        split = Split(photos, np.zeros((len(photos), 1, 1, 3), np.uint8))
+        _, found = kinds.cross_fitted(Bundle.load().presets["none"], logits, logits, split)
+        return kinds.Read((), found, split.malignant.astype(bool))
+
+    right, wrong = low(0.0), low(0.08)
+    assert right.may_be_low
+    assert right.low_figures["low"] > 0.3
+    assert wrong.low_figures["malignant_of_low"] > kinds.MOST_MALIGNANT
+    assert not wrong.may_be_low
+    assert not kinds.Read((), np.zeros(3, bool), np.zeros(3, bool)).may_be_low, "none is low, so nothing tells"
 
 
 def test_a_bundle_without_a_gate_has_no_kinds(tmp_path: Path) -> None:

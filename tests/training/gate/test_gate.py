@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
+from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, gate
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.manifest import KindOfPhoto
 from training.data.collection import fold_of
-from training.data.photo import Photo
+from training.data.photo import DataError, Photo
 from training.gate import fit as fitting
-from training.gate import samples, textures
+from training.gate import samples, textures, without_skin
+from training.gate.head_map import give_map
 
-SIDE, CHANNELS = 120, 16
+SIDE, CHANNELS, PATIENTS = 120, 16, 4
+Maps = NDArray[np.float32]
 
 
-def examples() -> samples.Examples:
-    """Maps that differ by what they are: a shift of channels for each kind and each harm."""
+def examples() -> tuple[samples.Examples, Maps, NDArray[np.float32]]:
+    """Maps that differ by what they are, a shift of channels for each kind and each harm, with their measures."""
     rng = np.random.default_rng(0)
-    maps, what, group, side = [], [], [], []
+    maps, what, group, side, fold = [], [], [], [], []
     for name, of in (
         ("ok", "ham10000"),
         ("ok", "phone"),
@@ -40,24 +47,26 @@ def examples() -> samples.Examples:
             what.append(name)
             group.append(of)
             side.append("val" if name == "ok" and number % 2 else "train")
-    measures = rng.normal(size=(len(maps), gate.MEASURES)).astype(np.float32)
-    return samples.Examples(np.array(maps, np.float16), measures, np.array(what), np.array(group), np.array(side))
+            fold.append(number % PATIENTS if of == "phone" else -1)
+    found, measures = np.array(maps, np.float32), rng.normal(size=(len(maps), gate.MEASURES)).astype(np.float32)
+    features = np.stack([gate.features(m, q) for m, q in zip(found, measures, strict=True)])
+    labels = (np.array(what), np.array(group), np.array(side), np.array(fold))
+    return samples.Examples(features, np.array(found.shape[1:]), *labels), found, measures
 
 
 @pytest.fixture(scope="module")
 def fitted() -> tuple[gate.Gate, samples.Examples]:
-    found = examples()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting, "COMPONENTS", 4)
-        return fitting.fit(found), found
+        return fitting.fit(examples()[0]), examples()[0]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_whole_photos_pass_and_others_are_refused_by_reason(
     fitted: tuple[gate.Gate, samples.Examples],
 ) -> None:
-    judge, found = fitted
-    verdicts = [judge.judge(m.astype(np.float32), q) for m, q in zip(found.maps, found.measures, strict=True)]
+    judge, (found, maps, measures) = fitted[0], examples()
+    verdicts = [judge.judge(m, q) for m, q in zip(maps, measures, strict=True)]
     reasons = np.array([str(v.reason) for v in verdicts])
     assert (reasons[found.what == "ok"] == "None").mean() > 0.9
     assert (reasons[found.what != "ok"] != "None").mean() > 0.95
@@ -66,6 +75,59 @@ def test_whole_photos_pass_and_others_are_refused_by_reason(
     kinds = np.array([v.kind for v in verdicts])
     whole = found.what == "ok"
     assert (kinds[whole] == [fitting.kind_of(g) for g in found.group[whole]]).mean() > 0.85
+
+
+def test_limits_of_phone_photos_come_from_gates_that_did_not_learn_them(
+    fitted: tuple[gate.Gate, samples.Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, found = fitted
+    learned: list[NDArray[np.bool_]] = []
+
+    def noted(examples: samples.Examples, used: NDArray[np.bool_]) -> gate.Gate:
+        learned.append(used)
+        return replace(judge, limits={})
+
+    monkeypatch.setattr(fitting, "fitted", noted)
+    fitting.fit(found)
+    left_out = [set(found.fold[~used & (found.group == "phone")]) for used in learned]
+    assert left_out == [*({fold} for fold in range(PATIENTS)), set()]
+    val = (found.side == "val") & (found.group == "ham10000")
+    assert not any((used & val).any() for used in learned)
+
+
+def test_a_head_gives_the_map_of_a_layer_and_all_else_as_before(tmp_path: Path) -> None:
+    shipped, pixels = Bundle.load(), draw_lesion(1, 150)
+    before = Bundle.load(Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle")))
+    after = give_map(before, "block3b_add")
+    assert after.id != before.id
+    head, gave = after.open_head(), shipped.open_head()(pixels)
+    assert head.shapes[gate.MAP] == head(pixels)[gate.MAP].shape == (19, 19, 48)
+    assert all((head(pixels)[name] == gave[name]).all() for name in before.presets)
+    assert give_map(after, "block3b_add").id == after.id
+    with pytest.raises(DataError, match="no layer 'block9_add'"):
+        give_map(after, "block9_add")
+
+
+def test_pictures_without_skin_are_squares_things_and_pages(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (90, 80, 3), np.uint8)).save(tmp_path / "ground.png")
+    Image.fromarray(rng.integers(0, 256, (30, 80, 3), np.uint8)).save(tmp_path / "too-small.png")
+    thing = np.zeros((60, 60, 4), np.uint8)
+    thing[20:40, 20:40] = (0, 0, 255, 255)
+    Image.fromarray(thing).save(tmp_path / "thing.png")
+    pictures, things = without_skin.opened(tmp_path, 64)
+    assert [p.size for p in pictures] == [(80, 90)]
+    assert [(t.size, t.mode) for t in things] == [((60, 60), "RGBA")]
+    squares = list(without_skin.squares(pictures, rng, 32))
+    grounded = list(without_skin.on_grounds(things, [], rng, 32))
+    pages = list(islice(without_skin.pages(rng, 32), 5))
+    assert (len(squares), len(grounded)) == (without_skin.SQUARES, without_skin.GROUNDS)
+    assert {(p.shape, p.dtype) for p in (*squares, *grounded, *pages)} == {((32, 32, 3), np.dtype(np.uint8))}
+    blue = [((g[..., 2] > 200) & (g[..., 0] < 60)).mean() for g in grounded[:-1]]
+    assert all(share > 0 for share in blue), "the thing is there"
+    tinted = np.stack([without_skin.tinted(squares[0], np.random.default_rng(n)) for n in range(20)])
+    means = tinted.mean((0, 1, 2))
+    assert means[0] > means[1] > means[2], "redder than green, greener than blue"
 
 
 def test_writing_it_leaves_the_rest_of_the_bundle_unchanged(
