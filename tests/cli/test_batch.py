@@ -251,7 +251,7 @@ def test_a_terminal_shows_one_line_of_progress_and_colour(draw_photo: Draw) -> N
         assert f"\r\x1b[K사진 {number}/3" in shown
     lines = re.sub(r"[^\n]*\r\x1b\[K", "", shown.replace("\r\n", "\n")).splitlines()
     assert not any(line.startswith("사진 1/3") for line in lines), "it was written over"
-    assert lines[-1] == "사진 3장: 답 3장(위험 낮음 3)"
+    assert lines[-1] == "사진 3장: 답 3장(경계선 1, 위험 낮음 2)"
     plain = on_a_terminal(arguments[:-2], NO_COLOR="1")
     assert "위험 낮음" in plain
     assert "\x1b[3" not in plain

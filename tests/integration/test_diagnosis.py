@@ -68,11 +68,11 @@ def test_epsilon_explains_itself_and_hides_a_chance_label(
     ask = ["diagnose", draw_photo(1), "--connect", worker.endpoint, "--certs", worker.certs, "--privacy"]
     some = json.loads(securesplit(*ask, "4", "--format", "json").stdout)
     assert some["label"] in {"benign", "malignant"}
-    assert some["accuracy"]["auc"] == pytest.approx(0.64, abs=0.01)
+    assert some["accuracy"]["auc"] == pytest.approx(0.63, abs=0.01)
     assert some["accuracy"]["measured_on"] == "test"
     text = securesplit(*ask, "4")
     assert (
-        "Answers like this one have an AUC of 0.64, 95% interval 0.62 to 0.65 (measured on test photos)" in text.stdout
+        "Answers like this one have an AUC of 0.63, 95% interval 0.62 to 0.64 (measured on test photos)" in text.stdout
     )
     assert some["interval"]["low"] < some["threshold"] < some["interval"]["high"]
     assert some["risk"] == "borderline", "the noise leaves nearly everything open"
@@ -243,7 +243,7 @@ def test_demo_shows_the_journey(securesplit: Command, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("A synthetic lesion: ")
     assert "bytes of ciphertext" in done.stdout
-    assert "gets 1% of the way from a guess to an unseen photo" in done.stdout
+    assert "gets 0% of the way from a guess to an unseen photo" in done.stdout
     with Image.open(tmp_path / "demo.png") as picture:
         assert picture.width > 900
         assert picture.height > 700, "the attack has a row of its own"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from securesplit import AsyncClient, Client, Refusal
-from securesplit.device.release_step import Releaser
+from securesplit.device.release_step import Releaser, choose_preset
 from securesplit.errors import REFUSED, UnreachableError
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
@@ -92,11 +93,12 @@ def test_one_photo_may_be_asked_about_anyway(worker: EmbeddedWorker, texture: Pa
 def test_a_phone_photo_is_answered_with_its_own_figures(
     worker: EmbeddedWorker, draw_photo: DrawPhoto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = Bundle.load().manifest.gate
+    bundle = Bundle.load()
+    gate = bundle.manifest.gate
     assert gate is not None
-    assert (gate.kinds["dermoscopy"].learned, gate.kinds["phone"].learned) == (True, False)
-    figures = gate.kinds["phone"].figures
-    assert figures["none"]["auc"] == pytest.approx(0.86, abs=0.02)
+    assert all(kind.learned for kind in gate.kinds.values())
+    phone = gate.kinds["phone"]
+    assert set(phone.answers) == set(bundle.presets)
     ready = Releaser.release_loaded
 
     def by_phone(self: Releaser, *given: object, **named: object) -> object:
@@ -105,12 +107,24 @@ def test_a_phone_photo_is_answered_with_its_own_figures(
         return released
 
     monkeypatch.setattr(Releaser, "release_loaded", by_phone)
-    for privacy, auc in (("none", figures["none"]["auc"]), ("certified", figures["certified"]["auc"]), ("8", None)):
+    for privacy in ("none", "certified", "16"):
         with Client(worker.endpoint, credentials=worker.client_credentials, privacy=privacy) as client:
             answer = client.diagnose(draw_photo(1)).to_json()
-        assert answer["kind"] == "phone"
-        assert answer["unlearned"] == {"kind": "phone", "photos": gate.kinds["phone"].photos}
-        assert (answer["accuracy"] and answer["accuracy"]["auc"]) == auc
+        read = phone.read(choose_preset(bundle, privacy))
+        assert read.accuracy is not None
+        assert (answer["kind"], answer["unlearned"]) == ("phone", None)
+        assert answer["accuracy"] == {**asdict(read.accuracy), "measured_on": "phone"}
+        assert answer["threshold"] == read.threshold != bundle.preset(read.spec.preset).threshold
+
+
+def test_what_phone_photos_are_worth_is_held() -> None:
+    """By cross-validation over patients; the goals were an AUC of 0.92 and an ECE of 0.05, see docs/training.md."""
+    gate = Bundle.load().manifest.gate
+    assert gate is not None
+    for name in ("none", "compact", "certified"):
+        figures = gate.kinds["phone"].answers[name][0].quality["validation"]
+        assert figures["auc"] > 0.9
+        assert figures["ece"] <= (0.07 if name == "certified" else 0.05), "six levels of certified miss 0.05"
 
 
 def test_the_command_line_refuses_with_advice_and_exit_code_4(

@@ -99,6 +99,9 @@ def drop_section(raw: dict[str, Any]) -> None:
 
 def drop_preset(raw: dict[str, Any]) -> None:
     del raw["presets"]["encrypted"]
+    phone = raw["gate"]["kinds"]["phone"]
+    del phone["answers"]["encrypted"]
+    phone["never_low"].remove("encrypted")
 
 
 def drop_cut(raw: dict[str, Any]) -> None:

@@ -79,7 +79,7 @@ def test_a_bundle_that_measured_no_interval_is_judged_by_its_auc() -> None:
     assert replace(OWN, quality={"parity": {}}).accuracy is None
 
 
-@pytest.mark.parametrize(("epsilon", "auc"), [(4, 0.639), (8, 0.727), (16, 0.819)])
+@pytest.mark.parametrize(("epsilon", "auc"), [(4, 0.629), (8, 0.714), (16, 0.803)])
 def test_what_an_epsilon_of_the_default_bundle_is_worth(epsilon: float, auc: float) -> None:
     """Held-out AUC with each photo's noise drawn many times."""
     preset = choose_preset(Bundle.load(), epsilon)
@@ -123,7 +123,8 @@ def test_at_epsilon_1_no_default_answer_is_certain() -> None:
 
 
 def test_more_noise_makes_default_answers_less_certain() -> None:
-    noise_calibrations = Bundle.load().preset("certified").noise_calibrations
-    scales = [r.calibration.scale for r in noise_calibrations]
+    preset = Bundle.load().preset("certified")
+    read = [(preset.read_by(r).accuracy, r.calibration.scale) for r in preset.noise_calibrations]
+    scales = [scale for accuracy, scale in read if accuracy and not accuracy.is_chance]  # the slope of chance is chance
     assert len(scales) >= 5
     assert scales == sorted(scales, reverse=True)

@@ -76,7 +76,7 @@ def fit(examples: Examples) -> Gate:
 
 def learned_from(examples: Examples) -> NDArray[np.bool_]:
     """The training side, and of phone photos both sides, ``(n,)``."""
-    return (examples.side == "train") | (examples.fold >= 0)
+    return np.asarray((examples.side == "train") | (examples.fold >= 0), np.bool_)
 
 
 def fitted(examples: Examples, used: NDArray[np.bool_]) -> Gate:
