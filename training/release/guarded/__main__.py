@@ -31,7 +31,7 @@ def main() -> None:
     data = Dataset.read(args.data, args.cache)
     data.check_disjoint()
     splits = {name: data.split(name, int(network.inputs[0].shape[1])) for name in ("train", "val")}
-    train, val = (views_of(network, splits[name], args, views) for name, views in (("train", 1), ("val", 0)))
+    train, val = (views_of(network, splits[name], args, views) for name, views in (("train", args.n_views), ("val", 0)))
     report = trained(network, train, val, splits, args)
     say({"auc": report["auc"], "attacked": report["attacked"]})
 
@@ -62,6 +62,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--attack-epochs", type=int, default=6)
     parser.add_argument("--batch", type=int, default=64, help="views a step")
     parser.add_argument("--views", default="dermoscopy", help="a recipe of training.network.augmentation")
+    parser.add_argument("--n-views", type=int, default=1, help="random views of each training photo")
     parser.add_argument("--seed", type=int, default=1)
     return parser
 
