@@ -17,6 +17,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from securesplit.errors import ConfigError
@@ -31,6 +32,7 @@ _CLOSE_S: Final = 2.0
 _WARN_EVERY_S: Final = 60.0
 _OFF: Final = contextlib.nullcontext()
 _tracer: Tracer | None = None
+_is_whole: ContextVar[bool] = ContextVar("is_whole", default=False)
 
 
 def enable(provider: TracerProvider) -> None:
@@ -54,7 +56,18 @@ def is_on() -> bool:
 
 def stage(name: str) -> contextlib.AbstractContextManager[object]:
     """A span around a stage of the photo that this thread or task works on."""
-    return _OFF if _tracer is None else _stage(_tracer, name)
+    return _OFF if _tracer is None or _is_whole.get() else _stage(_tracer, name)
+
+
+@contextlib.contextmanager
+def whole_stage(name: str) -> Iterator[None]:
+    """A stage whose own stages, being many and alike, make no spans."""
+    with stage(name):
+        token = _is_whole.set(True)
+        try:
+            yield
+        finally:
+            _is_whole.reset(token)
 
 
 @contextlib.contextmanager

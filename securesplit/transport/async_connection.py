@@ -16,6 +16,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 import zmq.asyncio
 from numpy.typing import NDArray
 
+from securesplit import tracing
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.limits import REQUESTS_IN_FLIGHT
 from securesplit.errors import TrustError, UnreachableError
@@ -145,7 +146,8 @@ class AsyncConnection(BaseConnection):
             tried = self._selector.choose(retries)
             try:
                 if lacking is not None:
-                    await self._upload(lacking, tried, retries)
+                    with tracing.whole_stage("upload"):
+                        await self._upload(lacking, tried, retries)
                 request, try_s = inquiry.outgoing(), self._selector.try_s(retries)
                 exchange = await self._sessions[tried].ask(
                     ref, request.plaintext(retries.budget_ms), try_s, before_sending

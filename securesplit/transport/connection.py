@@ -17,6 +17,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 import zmq
 from numpy.typing import NDArray
 
+from securesplit import tracing
 from securesplit.channel.payload import OutgoingRequest
 from securesplit.errors import UnreachableError
 from securesplit.forking import PerProcess
@@ -199,7 +200,8 @@ class Connection(BaseConnection):
             tried = self._selector.choose(retries)
             try:
                 if lacking is not None:
-                    self._upload(opened, lacking, tried, retries)
+                    with tracing.whole_stage("upload"):
+                        self._upload(opened, lacking, tried, retries)
                 request = inquiry.outgoing()
                 exchange = self._ask(opened, tried, ref, request, retries, before_sending)
                 found = inquiry.conclude(exchange, request.frame_bytes, retries.deadline.elapsed_s)
