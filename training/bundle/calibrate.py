@@ -92,6 +92,8 @@ def read_answers(
     splits: Mapping[str, Split],
     noise_free: NoiseFree,
     draws: int = 1,
+    *,
+    sensitivity: float = SENSITIVITY,
 ) -> NoiseCalibration:
     """How answers under that noise are read, fitted on validation photos, and how good they are.
 
@@ -101,6 +103,7 @@ def read_answers(
         splits: ``validation``, and ``test`` where that is to be measured.
         noise_free: answers to the validation photos without that noise.
         draws: of the noise of each photo.
+        sensitivity: that the threshold has on the validation photos.
 
     Raises:
         BundleError: a probability that can be answered lies at the threshold.
@@ -108,7 +111,7 @@ def read_answers(
     fitted = np.tile(splits["validation"].malignant, draws)
     calibration = Calibration(*platt(logits["validation"], fitted))
     cutoff = threshold_for_sensitivity(
-        logits["validation"], fitted, SENSITIVITY, **({} if spec.levels is None else apart(calibration, logits))
+        logits["validation"], fitted, sensitivity, **({} if spec.levels is None else apart(calibration, logits))
     )
     threshold = calibration.probability(cutoff)
     quality = {}
@@ -156,6 +159,8 @@ def noise_calibrations(
     splits: Mapping[str, Split],
     embeddings: Mapping[str, Sequence[NDArray[np.float32]]],
     noise_free: NoiseFree,
+    *,
+    sensitivity: float = SENSITIVITY,
 ) -> tuple[NoiseCalibration, ...]:
     """How answers are read under more noise than the preset's own, and what they are worth then."""
     spec = bundle.presets[name].spec
@@ -174,6 +179,7 @@ def noise_calibrations(
             splits,
             noise_free,
             DRAWS,
+            sensitivity=sensitivity,
         )
         for sigma in sigmas
     )
