@@ -47,10 +47,10 @@ HALVES = {
 }
 """Of the bundle that shipped when the preset was renamed, without an encrypted one."""
 KEYS = {
-    None: "5234f4c6aef998fdca5a6abe47e9cc308628187c19aac5bd150f77bb571ffa27",
+    "certified": "5234f4c6aef998fdca5a6abe47e9cc308628187c19aac5bd150f77bb571ffa27",
     "8": "6fbed55202273781c6a490d61587f937a68ff4f7c8b1b629b31624d1a6489271",
 }
-RELEASE_IDS = {None: "d6259a36d998dc998ebe9da1984be263", "8": "92e0ce2fa8a10aec13c387ce290e9e03"}
+RELEASE_IDS = {"certified": "d6259a36d998dc998ebe9da1984be263", "8": "92e0ce2fa8a10aec13c387ce290e9e03"}
 AT_EPSILON_8 = [-2, 9, 0, 0, 1, -3, 1, 0, 1, -5, 2, -4]
 DrawPhoto = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
@@ -80,13 +80,13 @@ def now_named() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("privacy", [None, "8"])
+@pytest.mark.parametrize("privacy", ["certified", "8"])
 def test_a_photo_that_was_released_before_gets_the_same_noise(privacy: str | None) -> None:
     source, spec = NoiseSource(SECRET), choose_preset(Bundle.load(), privacy).spec
     assert spec.preset == "certified"
     assert source._key(b"noise", PIXELS, BEFORE, spec).hex() == KEYS[privacy]
     assert source.release_id(PIXELS, BEFORE, spec).hex() == RELEASE_IDS[privacy]
-    if privacy:
+    if privacy == "8":
         sampler = source.sampler(PIXELS, BEFORE, spec)
         assert sampler is not None
         assert sampler.samples(12) == AT_EPSILON_8
@@ -104,7 +104,8 @@ def test_a_bundle_that_says_private_is_read_as_certified() -> None:
     bundle = Bundle.load()
     assert "private" in json.loads((DEFAULT_FOLDER / "manifest.json").read_text())["presets"]
     assert list(bundle.presets) == ["none", "compact", "certified", "encrypted"]
-    assert bundle.preset().spec.preset == bundle.manifest.default_preset == "certified"
+    assert bundle.preset().spec.preset == bundle.manifest.default_preset == "encrypted"
+    assert bundle.preset("private").spec.preset == "certified"
     assert set(bundle.open_head()(draw_lesion(1, bundle.manifest.side))) == {*bundle.presets, gate.MAP}
     assert bundle.open_tail()("certified", np.zeros((1, 1), np.int16)).shape == (1,)
     assert bundle.manifest.gate is not None
@@ -131,7 +132,7 @@ def test_a_bundle_with_both_names_is_refused(tmp_path: Path) -> None:
 
 def test_releases_of_before_and_after_are_one_preset_s(tmp_path: Path, draw_photo: DrawPhoto) -> None:
     """Released under two names the same level would count twice, and the bound of its photo would be passed."""
-    releasers = [Releaser(Bundle.load(), SECRET, privacy=privacy) for privacy in (None, "8", "4")]
+    releasers = [Releaser(Bundle.load(), SECRET, privacy=privacy) for privacy in ("certified", "8", "4")]
     released = releasers[0].release(draw_photo(1))
     with Ledger(tmp_path) as ledger:
         info = [releaser.spend(released, ledger) for releaser in (*releasers, releasers[0])]

@@ -33,9 +33,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 DEVICE = "ann-s-phone"
 STAGES = ["read", "head", "release", "seal", "send"]
+ENCRYPTED = [*STAGES[:3], "encrypt", *STAGES[3:]]
+LACKS_KEYS = [*ENCRYPTED, "upload", *STAGES[3:]]
 OF_THE_WORKER = ["receive", "queue", "tail", "seal"]
 WORDS = {
-    "securesplit.preset": {"none", "compact", "certified"},
+    "securesplit.preset": {"none", "compact", "certified", "encrypted"},
     "securesplit.outcome": {"answered", "refused", "done", "poison", "expired"},
     "error.type": {"PhotoError", "UnreachableError", "TrustError", "WorkerError", "BudgetError", "CancelledError"},
 }
@@ -109,7 +111,7 @@ def test_a_photo_s_stages_are_spans_that_hold_words_only(
 ) -> None:
     photo, damaged = draw_photo(7).rename(tmp_path / "Ann-Example-left-arm.png"), tmp_path / "Bob-Example.jpg"
     damaged.write_bytes(b"no photo")
-    with Client(endpoint, certs=certs, client=DEVICE) as client:
+    with Client(endpoint, certs=certs, client=DEVICE, privacy="certified") as client:
         answer = client.diagnose(photo)
         refused = client.diagnose(draw_photo(3, side=40))
         with pytest.raises(PhotoError):
@@ -140,16 +142,41 @@ def test_photos_side_by_side_have_traces_of_their_own(
     spans: Callable[[], list[ReadableSpan]], certs: Path, endpoint: str, draw_photo: Callable[..., Path]
 ) -> None:
     async def ask() -> None:
-        async with AsyncClient(endpoint, certs=certs, client=DEVICE) as client:
+        async with AsyncClient(endpoint, certs=certs, client=DEVICE, privacy="certified") as client:
             await asyncio.gather(*(client.diagnose(draw_photo(seed)) for seed in range(3)))
 
     asyncio.run(ask())
-    with Client(endpoint, certs=certs, client=DEVICE) as client:
+    with Client(endpoint, certs=certs, client=DEVICE, privacy="certified") as client:
         list(client.diagnose_many([draw_photo(seed) for seed in range(3)]))
     found = spans()
     photos = of("diagnose", found)
     assert len(photos) == len({span.context.trace_id for span in photos}) == 6
     assert all([stage for stage in children(span, found) if stage != "handshake"] == STAGES for span in photos)
+    check_words(found)
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["blocking", "asyncio"])
+def test_an_upload_of_keys_is_one_stage(
+    spans: Callable[[], list[ReadableSpan]],
+    certs: Path,
+    endpoint: str,
+    draw_photo: Callable[..., Path],
+    is_async: bool,
+) -> None:
+    async def ask() -> None:
+        async with AsyncClient(endpoint, certs=certs, client=DEVICE, privacy="encrypted") as client:
+            for seed in range(2):
+                await client.diagnose(draw_photo(seed))
+
+    if is_async:
+        asyncio.run(ask())
+    else:
+        with Client(endpoint, certs=certs, client=DEVICE, privacy="encrypted") as client:
+            for seed in range(2):
+                client.diagnose(draw_photo(seed))
+    found = spans()
+    first, second = ([stage for stage in children(s, found) if stage != "handshake"] for s in of("diagnose", found))
+    assert (first, second) == (LACKS_KEYS, ENCRYPTED)
     check_words(found)
 
 
@@ -231,7 +258,7 @@ def test_device_and_worker_send_to_a_collector(
             names.setdefault(about["service.name"], set()).update(found)
             keys = {each.key for scope in resource.scope_spans for span in scope.spans for each in span.attributes}
             assert keys <= set(tracing.ATTRIBUTES)
-    assert names["securesplit-device"] == {"diagnose", "handshake", *STAGES}
+    assert names["securesplit-device"] == {"diagnose", "handshake", *LACKS_KEYS}
     assert names["securesplit-worker"] == {"request", *OF_THE_WORKER}
     answer = json.loads(done.stdout)
     exported = "".join(map(str, collector))

@@ -96,7 +96,7 @@ def test_noise_that_hides_nothing_warns_too() -> None:
 def test_an_answer_claims_what_its_photo_s_releases_rest_on(tmp_path: Path, draw_photo: DrawPhoto) -> None:
     """Proven is what something is certified of; a map with little noise has an epsilon too, and rests on attacks."""
     bundle = Bundle.load()
-    releaser = Releaser(bundle, bytes(32))
+    releaser = Releaser(bundle, bytes(32), privacy="certified")
     released = releaser.release(draw_photo(1))
     own = releaser.preset.spec
     loud = replace(own, preset="map", levels=None, shape=(16,), step=0.001, sigma_per_clip=0.01)
@@ -127,7 +127,7 @@ def test_a_client_says_it_once_and_in_every_answer(draw_photo: DrawPhoto, caplog
             answers = [client.diagnose(draw_photo(seed)) for seed in (1, 2)]
         assert [record.name for record in caplog.records] == [PRIVACY_LOGGER]
         assert caplog.records[0].levelno == logging.WARNING
-        with Client(worker.endpoint, **own) as client:
+        with Client(worker.endpoint, privacy="certified", **own) as client:
             promised = client.diagnose(draw_photo(3))
             after = client.diagnose(draw_photo(1))
     assert [answer.to_json()["privacy"]["claim"] for answer in answers] == ["none", "none"]

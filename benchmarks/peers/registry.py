@@ -16,7 +16,6 @@ SAME_NETWORK = 0.5  # of a logit; a photo is decoded by several libraries
 SAME_SUMS = 0.25  # CKKS computes with noise; TenSEAL's own vectors were seen 0.06 off
 OURS: Requirements = (".",)
 """The checkout itself, installed as a user would."""
-_ENCRYPTED: Requirements = (".[encrypted]",)
 
 
 @dataclass(frozen=True)
@@ -61,15 +60,15 @@ class Peer:
     own_client: bool = True
 
 
-def _ours(preset: str, *, tolerance: float | None = None, extra: str = "") -> Peer:
+def _ours(preset: str, *, tolerance: float | None = None) -> Peer:
     return Peer(
         f"securesplit, {preset}",
         "photo",
         Program("securesplit_photo", preset),
         Program("securesplit_tail", "serve"),
         "mutual TLS 1.3, sealed",
-        f"securesplit{extra}",
-        tuple(requirement + extra for requirement in OURS),
+        "securesplit",
+        OURS,
         is_ours=True,
         preset=preset,
         is_quick=preset == "certified",
@@ -98,7 +97,7 @@ def _served(
 
 
 def _encrypted(name: str, module: str, environment: str, requirements: Requirements) -> Peer:
-    is_ours = requirements == _ENCRYPTED
+    is_ours = requirements == OURS
     client = Program(module, "ask")
     return Peer(
         name, "encrypted", client, None, "CKKS", environment, requirements, is_ours=is_ours, tolerance=SAME_SUMS
@@ -142,9 +141,9 @@ PEERS = (
     _ours("none", tolerance=SAME_NETWORK),
     _ours("compact"),
     _ours("certified"),
-    _ours("encrypted", extra="[encrypted]"),
+    _ours("encrypted"),
     _encrypted(ENCRYPTED_REFERENCE, "tenseal_tail", "tenseal", ("tenseal==0.3.18", "numpy==2.4.6")),
-    _encrypted("securesplit, SEAL by way of TenSEAL", "encrypted_tail", "securesplit[encrypted]", _ENCRYPTED),
+    _encrypted("securesplit, SEAL by way of TenSEAL", "encrypted_tail", "securesplit", OURS),
     _served("Ray Serve", "ray_serve", "octets", "ray", ("ray[serve]==2.60.0", *_LITERT), "HTTPS, clients unknown"),
     _served("BentoML", "bentoml_tail", "json", "bentoml", ("bentoml==1.4.40", *_LITERT)),
     _served("LitServe", "litserve_tail", "json", "litserve", ("litserve==0.2.19", *_LITERT)),

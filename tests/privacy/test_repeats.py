@@ -80,7 +80,7 @@ def test_a_stronger_promise_draws_its_own_noise(bundle, edited):
 
 def test_the_shipped_noise_is_the_accounted_one(bundle):
     """From pixels to the release, as a device does it: every level, thousands of photos."""
-    releaser, spec = Releaser(bundle, bytes(range(32))), bundle.preset("certified").spec
+    releaser, spec = Releaser(bundle, bytes(range(32)), privacy="certified"), bundle.preset("certified").spec
     lowest, highest = spec.levels
     rng, offsets = np.random.default_rng(2), []
     for number in range(3000):

@@ -93,11 +93,14 @@ def test_through_the_whole_client_there_is_no_label(
     for name in ("logit nan", "logit inf", "nan ms"):
         with (
             posing(SENSELESS[name], identity) as evil,
-            Client(evil.endpoint, credentials=KEYS[1], state=tmp_path) as client,
+            Client(evil.endpoint, credentials=KEYS[1], state=tmp_path, privacy="certified") as client,
             pytest.raises(WorkerError, match="makes no sense"),
         ):
             client.diagnose(draw_photo(1))
-    with posing(says(5.0, 0.0), identity) as good, Client(good.endpoint, credentials=KEYS[1], state=tmp_path) as client:
+    with (
+        posing(says(5.0, 0.0), identity) as good,
+        Client(good.endpoint, credentials=KEYS[1], state=tmp_path, privacy="certified") as client,
+    ):
         json.loads(json.dumps(client.diagnose(draw_photo(1)).to_json(), allow_nan=False))
 
 

@@ -65,7 +65,8 @@ def test_a_photo_that_is_cropped_says_what_the_network_saw(page: Page) -> None:
     assert right - left == pytest.approx(2 / 3, abs=0.01)
 
 
-def test_the_released_integer_is_shown_in_its_range(page: Page) -> None:
+def test_the_released_integer_is_shown_in_its_range(serving: Serving) -> None:
+    page = serving(privacy="certified")
     cells = re.findall(r'class="cell( sent)?(?: beyond)?">(-?\d+)<', page.ask(MOLE).text)
     assert len(cells) >= 6
     assert sum(bool(sent) for sent, _ in cells) == 1
@@ -151,7 +152,7 @@ def test_a_worker_that_is_down_is_explained(serving: Serving) -> None:
 
 
 def test_a_budget_that_is_spent_is_explained(serving: Serving) -> None:
-    answer = serving(budget=1).ask(MOLE)
+    answer = serving(budget=1, privacy="certified").ask(MOLE)
     assert answer.status_code == 409
     assert "budget" in _heading(answer.text)
 
@@ -243,4 +244,4 @@ def test_nothing_is_written_down(serving: Serving, tmp_path: Path) -> None:
     page.ask(DARK)
     page.api("GET", "history")
     kept = {file.name.removesuffix("-wal").removesuffix("-shm") for file in (tmp_path / "state").rglob("*")}
-    assert kept == {"noise.key", "ledger.sqlite3"}
+    assert kept == {"noise.key", "ledger.sqlite3", "encryption.key", "evaluation.keys"}

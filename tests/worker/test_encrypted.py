@@ -314,7 +314,7 @@ def test_a_worker_without_tenseal_says_so(
             refused = session.ask_tensor(array.encode())
             assert isinstance(refused, Refused)
             assert refused.code is Code.WORKER
-            assert "securesplit[encrypted] is not installed" in refused.detail
+            assert "TenSEAL is not installed" in refused.detail
         assert worker.front.counters.turned_away["preset"] == 2
         session.close()
 
@@ -383,7 +383,7 @@ def test_a_bundle_with_the_preset_is_served_in_part_without_tenseal(
     with pytest.raises(ConfigError, match="certificates"):  # it gets as far as these
         serve_tail(served, WorkerSettings("tcp://127.0.0.1:0"), on_ready=lambda _ready: None)
     lines = [record.getMessage() for record in caplog.records if "encrypted" in record.getMessage()]
-    assert lines == ["the bundle's preset encrypted is not served: securesplit[encrypted] is not installed"]
+    assert lines == ["the bundle's preset encrypted is not served: TenSEAL is not installed"]
 
 
 def test_a_bound_that_no_keys_fit_in_is_refused() -> None:

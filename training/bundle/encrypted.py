@@ -6,8 +6,8 @@ Works on any bundle whose preset ``none`` releases a map, and leaves its halves 
 photos, and random views of them, into cut maps; encoder and tail learn from the deployed answers of ``none`` and the
 labels, and the epoch with the best AUC on validation photos counts. ``encrypted_encoder.tflite`` and
 ``encrypted_tail.npz`` go into the bundle, whose manifest gets the preset, calibrated and measured through the deployed
-files; an earlier encrypted preset is replaced. The identity changes, so devices and workers need the new bundle
-together. Gate and attack decoder stay, and may be made before or after.
+files, as its default; an earlier encrypted preset is replaced. The identity changes, so devices and workers need the
+new bundle together. Gate and attack decoder stay, and may be made before or after.
 
 Needs the extra ``train`` and 3 GB of memory. With 7,000 photos and 4 views it takes some 12 minutes of one core, nine
 of them for the cut maps, which take as many more as there are more photos or views. Views and weights are kept under
@@ -96,6 +96,7 @@ def write(bundle: Bundle, data: Dataset, trained: Distillation, about: dict[str,
     preset = Preset(encrypted_preset.release_spec(), Calibration(1.0, 0.0), 0.5, {})
     manifest = replace(
         manifest,
+        default_preset=PRESET,
         presets={**manifest.presets, PRESET: preset},
         encrypted=EncryptedInfo(*(hashlib.sha256(content).hexdigest() for content in contents.values())),
         provenance={**manifest.provenance, PRESET: about},

@@ -82,7 +82,7 @@ def check_encryption(folder: Path | None, *, wanted: bool) -> Finding:
     from securesplit.user_folders import state_folder
 
     if not wanted and not seal.is_installed():
-        return ok("encryption", "the preset encrypted needs pip install 'securesplit[encrypted]'")
+        return ok("encryption", "the preset encrypted needs TenSEAL, which is not installed")
     try:
         seal.library()
         found, folder = f"TenSEAL {metadata.version('tenseal')}", folder or state_folder()
