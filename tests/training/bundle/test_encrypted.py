@@ -75,6 +75,7 @@ def test_the_bundle_has_a_measured_preset(made: tuple[Bundle, Bundle, Path]) -> 
     before, after, _ = made
     assert after.id != before.id
     assert after.manifest.schema == "securesplit.bundle/2"
+    assert (before.manifest.default_preset, after.manifest.default_preset) == ("none", "encrypted")
     assert (after.manifest.head_sha256, after.presets["none"]) == (before.manifest.head_sha256, before.presets["none"])
     preset = after.preset("encrypted")
     assert {"auc", "sensitivity", "ece"} <= set(preset.quality["test"])
