@@ -79,7 +79,7 @@ def test_a_run_ends_in_time_and_measures_what_it_held_out(tmp_path: Path, packed
     after = build_model(Config("tiny", side=SIDE, outputs="auxiliary", batch_norm="frozen"))
     load_weights_npz(after, tmp_path / "run" / "network.npz")
     squares = PackedPhotos.load(packed, "val").joined(held).squares()
-    assert logits == pytest.approx(after.predict(squares, verbose=0)["malignant"][:, 0], rel=1e-2)
+    assert logits == pytest.approx(after.predict(squares, verbose=0)["malignant"][:, 0], abs=0.05), "float16 on disk"
     assert any((a != b).any() for a, b in zip(before.get_weights(), after.get_weights(), strict=True))
 
 
