@@ -153,16 +153,21 @@ def test_no_answer_is_low_for_a_kind_that_was_not_learned(ask: Ask) -> None:
     assert found.risk == "borderline"
 
 
-@pytest.mark.parametrize("never_low", [3, ["nothing"], [["none"]], ["none", "none"], {"none": True}])
-def test_presets_that_are_never_low_are_presets(never_low: Any, tmp_path: Path) -> None:
+def check_damaged(tmp_path: Path, field: str, value: Any) -> None:
+    """A bundle whose phone photos have this in their field is refused."""
     from securesplit.errors import BundleError
 
     folder = written(tmp_path, LEARNED)
     raw = json.loads((folder / "manifest.json").read_text())
-    raw["gate"]["kinds"]["phone"]["never_low"] = never_low
+    raw["gate"]["kinds"]["phone"][field] = value
     (folder / "manifest.json").write_text(json.dumps(raw))
     with pytest.raises(BundleError, match="manifest is damaged"):
         Bundle.load(folder)
+
+
+@pytest.mark.parametrize("never_low", [3, ["nothing"], [["none"]], ["none", "none"], {"none": True}])
+def test_presets_that_are_never_low_are_presets(never_low: Any, tmp_path: Path) -> None:
+    check_damaged(tmp_path, "never_low", never_low)
 
 
 def damaged(**changes: Any) -> dict[str, Any]:
@@ -183,14 +188,7 @@ def damaged(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_damaged_answers_of_a_kind_are_an_error(answers: Any, tmp_path: Path) -> None:
-    from securesplit.errors import BundleError
-
-    folder = written(tmp_path, LEARNED)
-    raw = json.loads((folder / "manifest.json").read_text())
-    raw["gate"]["kinds"]["phone"]["answers"] = answers
-    (folder / "manifest.json").write_text(json.dumps(raw))
-    with pytest.raises(BundleError, match="manifest is damaged"):
-        Bundle.load(folder)
+    check_damaged(tmp_path, "answers", answers)
 
 
 def test_reading_a_kind_changes_nothing_that_is_released(tmp_path: Path) -> None:
