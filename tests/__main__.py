@@ -17,8 +17,8 @@ from pathlib import Path
 from securesplit.worker.cores import usable_cores
 
 TESTS = Path(__file__).parent
-ALONE = ("browser", "faults", "transport", "worker")
-FIRST = ("channel", "integration", "training", "privacy")
+ALONE = ("faults", "transport", "worker")
+FIRST = ("channel", "integration", "browser", "training", "privacy")
 """What forks comes before TensorFlow has threads; then files that take minutes, so that none is left for the end."""
 MOST_PROCESSES = 8  # each has a TensorFlow of its own
 RETRIES = ["--reruns", "2", "--only-rerun", "TooSlowError", "--only-rerun", r"UnreachableError: .* within \d", "-raR"]
