@@ -1,13 +1,14 @@
 """What a frozen head makes of photos, computed once and kept on disk: for training without an accelerator.
 
 The first view of a photo is its centre square, as a device would show it to the head; the others are drawn from a
-recipe of `training.network.augmentation`. A file is named after everything that its contents depend on.
+recipe of `training.network.augmentation`. Each view has a file, named after everything that its contents depend on, so
+that whoever is interrupted goes on with the view that was not finished, and more views cost only those.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -51,36 +52,42 @@ def cut_maps(
         cache: folder for the files.
         recipe: of `training.network.augmentation.Views`.
         views: random ones, beside the centre square.
-        seed: of the random views.
+        seed: of the first random view, less one.
     """
-    file = cache / f"{_digest(network, pixels, f'{cut} {recipe} {views} {seed}')}-maps.npz"
-    if not file.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        found = _computed(network, cut, pixels, recipe, views, seed)
-        with atomic_write(file) as own, own.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **vars(found))
-    with np.load(file, allow_pickle=False) as arrays:
-        return CutMaps(**{name: arrays[name] for name in arrays.files})
+    content = _digest(network, pixels)
+    parts = []
+    for view in range(views + 1):
+        drawn = f"{recipe} {view} {seed}" if view else "centre"
+        named = hashlib.sha256(f"{content} {cut} {drawn}".encode()).hexdigest()[:16]
+        file = cache / f"{named}-maps.npz"
+        if not file.is_file():
+            cache.mkdir(parents=True, exist_ok=True)
+            found = _computed(network, cut, pixels, recipe if view else None, seed + view)
+            with atomic_write(file) as own, own.open("wb") as stream:
+                np.savez(stream, allow_pickle=False, **vars(found))
+        with np.load(file, allow_pickle=False) as arrays:
+            parts.append([arrays[field.name] for field in fields(CutMaps)])
+    return CutMaps(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _digest(network: keras.Model, pixels: NDArray[np.uint8], settings: str) -> str:
-    digest = hashlib.sha256(f"{settings} {pixels.shape}".encode())
+def _digest(network: keras.Model, pixels: NDArray[np.uint8]) -> str:
+    digest = hashlib.sha256(f"{pixels.shape}".encode())
     for weight in network.get_weights():
         digest.update(np.ascontiguousarray(weight).tobytes())
     digest.update(np.ascontiguousarray(pixels).tobytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
-def _computed(network: keras.Model, cut: str, pixels: NDArray[np.uint8], recipe: str, views: int, seed: int) -> CutMaps:
+def _computed(network: keras.Model, cut: str, pixels: NDArray[np.uint8], recipe: str | None, seed: int) -> CutMaps:
+    """One view of each photo: drawn by `recipe` and `seed`, or the centre square."""
     both = keras.Model(network.inputs[0], [network.get_layer(cut).output, network.output["malignant"]])
     side = int(network.inputs[0].shape[1])
-    drawn = Views(recipe, 1.0, pixels.shape[1:3], side, seed)
+    drawn = Views(recipe or "none", 1.0, pixels.shape[1:3], side, seed)
     batches = []
-    for view in range(views + 1):
-        for first in range(0, len(pixels), BATCH):
-            frames = pixels[first : first + BATCH]
-            squares = drawn.fit(drawn.square(frames.astype(np.float32))) if view else centre_square(frames)
-            batches.append(_batch(both, np.asarray(squares, np.float32)))
+    for first in range(0, len(pixels), BATCH):
+        frames = pixels[first : first + BATCH]
+        squares = drawn.fit(drawn.square(frames.astype(np.float32))) if recipe else centre_square(frames)
+        batches.append(_batch(both, np.asarray(squares, np.float32)))
     return CutMaps(*(np.concatenate(part) for part in zip(*batches, strict=True)))
 
 

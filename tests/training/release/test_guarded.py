@@ -17,10 +17,11 @@ from securesplit.errors import ConfigError
 from training.data import dataset
 from training.data.photo import Photo
 from training.release import cut_maps
-from training.release.guarded import attack, losses, press, stages
+from training.release.guarded import attack, losses, parts, press, stages
 from training.release.guarded.__main__ import arguments
 from training.release.guarded.attack import GALLERY, Holdings, retrieval, ridge_skill, skill
 from training.release.guarded.controller import Controller
+from training.release.guarded.views import CutViews
 
 RNG = np.random.default_rng(0)
 
@@ -77,17 +78,16 @@ def test_what_is_sent_lies_on_the_grid_and_lets_gradients_through():
     releases = tf.Variable(RNG.uniform(-1, 1, (4, 5, 5, 8)).astype(np.float32))
     with tf.GradientTape() as tape:
         sent = press.noised(releases, 0.3)
-    assert sent.numpy() * press.GRID == pytest.approx(np.rint(sent.numpy() * press.GRID), abs=1e-4)
+    assert sent.numpy() * losses.GRID == pytest.approx(np.rint(sent.numpy() * losses.GRID), abs=1e-4)
     assert (sent.numpy() - releases.numpy()).std() == pytest.approx(0.3, abs=0.02)
     assert tape.gradient(sent, releases).numpy() == pytest.approx(1)
-    assert attack.GRID == press.GRID
 
 
 def test_an_answer_costs_nothing_where_it_is_the_target():
     targets = np.array([0.0, 0.3, 1.0], np.float32)
     logits = np.array([-30, np.log(0.3 / 0.7), 30], np.float32)
-    assert float(press.divergence(logits, targets)) == pytest.approx(0, abs=1e-6)
-    assert float(press.divergence(np.zeros(3, np.float32), targets)) > 0.4
+    assert float(losses.divergence(logits, targets)) == pytest.approx(0, abs=1e-6)
+    assert float(losses.divergence(np.zeros(3, np.float32), targets)) > 0.4
 
 
 def test_the_terms_rise_only_while_the_answer_does_not_suffer():
@@ -103,9 +103,36 @@ def test_the_terms_rise_only_while_the_answer_does_not_suffer():
     assert controller.update(10.0) == 0.0  # the answer is lost: nothing but the task counts
 
 
+def test_a_deeper_encoder_only_adds_to_the_plain_one():
+    plain, deep = (parts.encoder((10, 10, 96), 5, 8, blocks) for blocks in (0, 3))
+    assert plain.output_shape == deep.output_shape == (None, 5, 5, 8)
+    shapes = [[weight.shape for weight in model.weights] for model in (plain, deep)]
+    assert deep.count_params() > 2 * plain.count_params()
+    assert all(shape in shapes[1] for shape in shapes[0])
+
+
+def test_another_view_costs_no_earlier_one(network: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pixels = _split(4).pixels
+    seeds, computed = [], cut_maps._computed
+
+    def counted(*told):
+        seeds.append(told[-1])
+        return computed(*told)
+
+    monkeypatch.setattr(cut_maps, "_computed", counted)
+    one, more = (
+        cut_maps.cut_maps(network, "middle", pixels, tmp_path, recipe="dermoscopy", views=views, seed=7)
+        for views in (1, 2)
+    )
+    assert seeds == [7, 8, 9]
+    assert (more.maps[:8] == one.maps).all()
+    assert [len(values) for values in vars(more).values()] == [12] * 3
+    assert (more.maps[4:8] != more.maps[8:]).any()
+
+
 def test_two_views_of_a_lesion_are_partners():
     lesions = np.array(["a", "b", "a", "c", "a", "b"])
-    views = press.CutViews(*[np.zeros(6)] * 4, lesions)
+    views = CutViews(*[np.zeros(6)] * 4, lesions)
     partners = views.partners(np.random.default_rng(1))
     assert (lesions[partners] == lesions).all()
     assert (partners != np.arange(6)).tolist() == [True, True, True, False, True, True]
@@ -181,7 +208,7 @@ def test_a_run_resumes_and_writes_weights_and_figures(
     splits = {"train": _split(48), "val": _split(24)}
     train, val = (stages.views_of(network, splits[name], args, views) for name, views in (("train", 1), ("val", 0)))
     assert train.maps.shape == (96, 10, 10, 8)
-    assert len(list(tmp_path.glob("*-maps.npz"))) == 2
+    assert len(list(tmp_path.glob("*-maps.npz"))) == 3  # one for each view
     monkeypatch.setattr(cut_maps, "_computed", None)  # what is cached is not computed again
     assert (stages.views_of(network, splits["val"], args, 0).maps == val.maps).all()
 

@@ -20,10 +20,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from training.release.guarded import losses, parts
+from training.release.guarded.losses import GRID
 
 Array = NDArray[Any]
-GRID = 8
-"""Steps of the integer grid from 0 to 1 (`training.release.guarded.press`)."""
 GALLERY = 300
 """Originals among which a reconstruction should find its own."""
 PROPERTIES = ("tone", "contrast", "redness", "size")
@@ -51,7 +50,7 @@ def class_means_of(held: Holdings) -> Array:
 
 
 def grid_noise(releases: Array, sigma: float, seed: int) -> Array:
-    """What is sent for `releases`: the same as `training.release.guarded.press.noised`."""
+    """What is sent for `releases`: the same as `training.release.guarded.losses.on_grid`."""
     noise = np.rint(np.random.default_rng(seed).normal(0, sigma * GRID, releases.shape))
     sent: Array = ((np.rint(releases * GRID) + noise) / GRID).astype(np.float32)
     return sent

@@ -10,7 +10,7 @@ import numpy as np
 from training.data.dataset import Split
 from training.release.guarded import attack
 from training.release.guarded.attack import Holdings
-from training.release.guarded.press import Array, CutViews
+from training.release.guarded.views import Array, CutViews
 
 Held = tuple[CutViews, Holdings]
 """Photos, and what an attacker holds of them."""

@@ -23,13 +23,13 @@ from training.release.guarded import attack, exposure
 from training.release.guarded.attack import Holdings
 from training.release.guarded.checkpoint import Checkpoint
 from training.release.guarded.controller import Controller
-from training.release.guarded.press import Array, Batches, CutViews, EncoderStage, Press, Terms
+from training.release.guarded.press import EncoderStage, Press
 from training.release.guarded.tail import TailStage
+from training.release.guarded.views import Array, Batches, CutViews
+from training.release.guarded.winnings import Terms
 
 DRAWS = 3
 """Of the noise, in every evaluation."""
-TEACHER_SHARE = 0.7
-"""Of the target that is the undefended network's probability; the rest is the label."""
 EVERY = 50
 """Steps between two lines and two checkpoints."""
 VIEW_SEED = 7
@@ -78,6 +78,7 @@ def press_of(shape: tuple[int, int, int], args: argparse.Namespace) -> Press:
         terms=Terms(args.rebuilding, args.linking, args.profiling, args.allowed),
         rebuilders=tuple(args.rebuilders),
         steps=args.press_steps,
+        blocks=args.blocks,
     )
 
 
@@ -88,7 +89,7 @@ def tail_of(network: keras.Model, args: argparse.Namespace) -> TailStage:
 
 def press(stage: EncoderStage, train: CutViews, val: CutViews, args: argparse.Namespace) -> list[dict[str, float]]:
     """Train the encoder; what was printed, by line."""
-    batches = Batches(train, args.batch, TEACHER_SHARE, args.seed)
+    batches = Batches(train, args.batch, args.teacher_share, args.seed)
     controller = Controller(args.learn, args.margin, args.most, args.rise)
     checkpoint = Checkpoint(args.run / "press.npz", stage.variables)
     state = checkpoint.load()
@@ -176,7 +177,7 @@ def trained(
     report["attacked"] = exposure.attacked(known, (val, victims), splits, args)
     _write(report, args.run)
     say(report["attacked"])
-    report["tail"] = read(second, own, Batches(train, args.batch, TEACHER_SHARE, args.seed).targets, victims, args)
+    report["tail"] = read(second, own, Batches(train, args.batch, args.teacher_share, args.seed).targets, victims, args)
     report["auc"] = {
         "undefended": auc(val.labels, val.logits),
         "probe": answered(probed(first), victims, args.sigma),

@@ -9,7 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from training.release.guarded import parts
-from training.release.guarded.press import WEIGHT_DECAY, Array, divergence, noised
+from training.release.guarded.losses import divergence
+from training.release.guarded.press import WEIGHT_DECAY, noised
+from training.release.guarded.views import Array
 
 CHUNK = 250
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from training.release.guarded.press import Array, Batches, EncoderStage
+from training.release.guarded.press import EncoderStage
+from training.release.guarded.views import Array, Batches
 from training.studies.defences.defence import Defence, Shape, plain
 
 CLUSTERS = 5
@@ -35,8 +36,10 @@ WEIGHT = 8.0
 class ConditionalEntropy(EncoderStage):
     """Encoder and probe, and CEM's term."""
 
-    def __init__(self, cut_shape: Shape, size: int, channels: int, *, sigma: float, steps: int) -> None:
-        super().__init__(cut_shape, size, channels, sigma=sigma, steps=steps)
+    def __init__(
+        self, cut_shape: Shape, size: int, channels: int, *, sigma: float, steps: int, blocks: int = 0
+    ) -> None:
+        super().__init__(cut_shape, size, channels, sigma=sigma, steps=steps, blocks=blocks)
         numbers = size * size * channels
         self.centroids = tf.Variable(np.zeros((2, CLUSTERS, numbers), np.float32), trainable=False)
         self.variances, self.shares, self.counts = (

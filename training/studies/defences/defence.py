@@ -42,4 +42,6 @@ class Defence:
 
 def plain(stage: type[EncoderStage]) -> Callable[[Shape, argparse.Namespace], EncoderStage]:
     """The factory of a stage that needs nothing but sizes, noise and steps."""
-    return lambda shape, args: stage(shape, args.size, args.channels, sigma=args.sigma, steps=args.press_steps)
+    return lambda shape, args: stage(
+        shape, args.size, args.channels, sigma=args.sigma, steps=args.press_steps, blocks=args.blocks
+    )

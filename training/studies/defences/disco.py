@@ -46,7 +46,7 @@ class Disco(AgainstDecoder):
 
     def make_encoder(self, cut_shape: Shape, size: int, channels: int) -> keras.Model:
         """With the filter."""
-        encoder = parts.encoder(cut_shape, size, channels)
+        encoder = parts.encoder(cut_shape, size, channels, self.blocks)
         pooled = layers.GlobalAveragePooling2D()(encoder.input)
         scores = layers.Dense(channels)(layers.Dense(64, activation="silu")(pooled))
         kept = max(1, round(channels * (1 - PRUNED)))

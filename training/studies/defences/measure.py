@@ -15,7 +15,7 @@ from securesplit.channel.payload import REQUEST_OVERHEAD_BYTES
 from training.data.dataset import Split
 from training.release.guarded import exposure, stages
 from training.release.guarded.attack import Holdings
-from training.release.guarded.press import Batches, CutViews
+from training.release.guarded.views import Batches, CutViews
 from training.studies.defences.defence import Defence
 
 
@@ -50,7 +50,7 @@ def measured(defence: Defence, setting: Setting, args: argparse.Namespace) -> di
     answers = {"probe": stages.answers_of(stages.probed(stage), victims, args.sigma)}
     tail = stages.tail_of(setting.network, args)
     if args.tail_steps:
-        targets = Batches(setting.train, args.batch, stages.TEACHER_SHARE, args.seed).targets
+        targets = Batches(setting.train, args.batch, args.teacher_share, args.seed).targets
         stages.read(tail, own, targets, victims, args)
         answers["answer"] = stages.answers_of(tail.answers, victims, args.sigma)
     known = min(args.attack_photos, len(setting.splits["train"].photos))
