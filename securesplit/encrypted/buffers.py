@@ -10,6 +10,7 @@ Fields: ``tenseal/proto/tensealcontext.proto`` and ``ckksvector.proto`` of TenSE
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.encrypted import seal, wire
+from securesplit.encrypted.key_form import KeyForm
 from securesplit.encrypted.parameters import Parameters
 
 _REFUSALS = (RuntimeError, ValueError, IndexError, MemoryError)
@@ -26,19 +28,39 @@ _SIZES, _CIPHERTEXTS, _SCALE = 1, 2, 3
 _BYTES, _DOUBLE = 2, 1  # wire types
 
 
-def evaluation_keys(parameters: Parameters, galois: bytes, relinearization: bytes) -> tuple[Any, Any]:
+def evaluation_keys(
+    parameters: Parameters, galois: bytes, relinearization: bytes, elements: Sequence[int]
+) -> tuple[Any, Any]:
     """Galois keys and the relinearization key from bytes that may come from anybody.
+
+    Args:
+        parameters: of the scheme.
+        galois: Galois keys, as SEAL serializes them.
+        relinearization: likewise the relinearization key.
+        elements: as `seal.galois_elements` gives them, for which there must be a key, and for no others.
 
     Raises:
         ValueError: they are no such keys, or of other parameters.
     """
-    keys = _field(_RELINEARIZATION, relinearization) + _field(_GALOIS, galois)
-    whole = _base(parameters)[1] + _field(_PUBLIC, keys)  # a message that is repeated is merged
+    form = _key_form(parameters)
+    places = sorted((element - 1) // 2 for element in elements)
+    whole = _context_with(
+        parameters,
+        _field(_RELINEARIZATION, *form.unpacked(relinearization, (0,), held=1)),
+        _field(_GALOIS, *form.unpacked(galois, places, held=parameters.degree)),
+    )
     try:
         context = _tenseal().TenSEALContext.deserialize(whole, 1)
         return context.galois_keys(), context.relin_keys()
     except _REFUSALS as error:
         raise ValueError(f"SEAL refuses the bytes: {error}") from None
+
+
+def _context_with(parameters: Parameters, *keys: list[bytes]) -> bytes:
+    """A context that holds these fields of keys."""
+    fields = [part for each in keys for part in each]
+    public = [_tag(_PUBLIC, _BYTES), _varint(sum(map(len, fields)))]  # a message that is repeated is merged
+    return b"".join((_base(parameters)[1], *public, *fields))
 
 
 def ciphertext(
@@ -51,10 +73,10 @@ def ciphertext(
     """
     name = struct.pack("<4Q", *seal.levels(parameters)[level])
     data = wire.to_seal(name, polynomials, scale, seed, minor=_minor(parameters))
-    sizes = _field(_SIZES, _varint(parameters.slots))
-    scaled = _tag(_SCALE, _DOUBLE) + struct.pack("<d", scale)
+    fields = [*_field(_SIZES, _varint(parameters.slots)), *_field(_CIPHERTEXTS, data)]
+    fields.append(_tag(_SCALE, _DOUBLE) + struct.pack("<d", scale))
     try:
-        vector = _tenseal().CKKSVector(_base(parameters)[0], sizes + _field(_CIPHERTEXTS, data) + scaled)
+        vector = _tenseal().CKKSVector(_base(parameters)[0], b"".join(fields))
         return vector.ciphertext()[0]
     except _REFUSALS as error:
         raise wire.WireError(f"SEAL refuses the bytes: {error}") from None
@@ -69,8 +91,16 @@ def residues(ciphertext: Any) -> NDArray[np.uint64]:
 
 def prepare(parameters: Parameters) -> None:
     """Load TenSEAL and do what does not depend on a request, before this process may open nothing more."""
-    _minor(parameters)
+    import zstandard  # noqa: F401  (keys are unpacked by it)
+
+    _key_form(parameters)
     seal.levels(parameters)
+
+
+@cache
+def _key_form(parameters: Parameters) -> KeyForm:
+    level = struct.pack("<4Q", *seal.context(parameters).key_parms_id())
+    return KeyForm(level, parameters.degree, len(parameters.prime_bits), _minor(parameters))
 
 
 @cache
@@ -121,5 +151,6 @@ def _tag(number: int, kind: int) -> bytes:
     return bytes([number << 3 | kind])
 
 
-def _field(number: int, value: bytes) -> bytes:
-    return _tag(number, _BYTES) + _varint(len(value)) + value
+def _field(number: int, *value: bytes) -> list[bytes]:
+    """A field whose value is these pieces, in pieces: evaluation keys are large, and a copy of them is, too."""
+    return [_tag(number, _BYTES), _varint(sum(map(len, value))), *value]

@@ -52,20 +52,16 @@ class EvaluationKeys:
     Args:
         galois: Galois keys, as `DeviceKey.evaluation_keys` gives them.
         relinearization: likewise the relinearization key.
-        layout: whose rotations must be among them.
+        layout: whose rotations they must be for, and for no others.
         parameters: of the scheme.
 
     Raises:
-        ValueError: they are no such keys, or of other parameters, or a rotation is missing.
+        ValueError: they are no such keys, of other parameters, or not for these rotations.
     """
 
     def __init__(self, galois: bytes, relinearization: bytes, layout: Layout, parameters: Parameters = SHIPPED) -> None:
-        self.galois, self.relinearization = buffers.evaluation_keys(parameters, galois, relinearization)
         elements = seal.galois_elements(layout.rotations, parameters.degree)
-        if not all(self.galois.has_key(element) for element in elements):
-            raise ValueError("a rotation that the tail needs has no key")
-        if not self.relinearization.has_key(2):
-            raise ValueError("there is no key to relinearize a square")
+        self.galois, self.relinearization = buffers.evaluation_keys(parameters, galois, relinearization, elements)
 
 
 def answer_scale(parameters: Parameters) -> float:

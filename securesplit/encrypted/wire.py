@@ -20,6 +20,9 @@ _FACTS = struct.Struct("<BQQQdQ")
 """Of a ciphertext: in NTT form, polynomials, degree, primes, scale, and a factor that only another scheme uses."""
 _ID_BYTES = 32
 SEED_BYTES = 64
+SEED_HEADER_BYTES = HEADER_BYTES + 1
+FRESH_NUMBERS_AT = HEADER_BYTES + _ID_BYTES + _FACTS.size + HEADER_BYTES + 8
+"""Where the residues of a ciphertext begin that is not compressed."""
 _BLAKE2 = 1
 """SEAL's number of the generator that a seed is for: Blake2xb."""
 
@@ -71,8 +74,13 @@ def minor_version(data: bytes) -> int:
     return int(_HEADER.unpack_from(data)[3])
 
 
+def header(size: int, minor: int) -> bytes:
+    """What SEAL writes before so many bytes that are not compressed."""
+    return _HEADER.pack(MAGIC, HEADER_BYTES, MAJOR, minor, _PLAIN, 0, HEADER_BYTES + size)
+
+
 def _stream(content: bytes, minor: int) -> bytes:
-    return _HEADER.pack(MAGIC, HEADER_BYTES, MAJOR, minor, _PLAIN, 0, HEADER_BYTES + len(content)) + content
+    return header(len(content), minor) + content
 
 
 def to_seal(
@@ -111,16 +119,46 @@ def from_seal(data: bytes) -> tuple[NDArray[np.uint64], bytes | None]:
     rest = content[first + 8 * numbers :]
     if len(held) == count:
         return held, None
-    if len(held) != 1 or len(rest) != HEADER_BYTES + 1 + SEED_BYTES or rest[HEADER_BYTES] != _BLAKE2:
+    if len(held) != 1 or len(rest) != SEED_HEADER_BYTES + SEED_BYTES or rest[HEADER_BYTES] != _BLAKE2:
         raise WireError("this SEAL writes seeded ciphertexts in another form")
     return held, rest[-SEED_BYTES:]
 
 
 def _content(data: bytes) -> bytes:
+    """What SEAL saved in this process, whatever its size."""
     import zstandard
 
-    magic, header, major, minor, mode, _reserved, size = _HEADER.unpack_from(data)
-    if (magic, header, size, major) != (MAGIC, HEADER_BYTES, len(data), MAJOR) or mode not in (_PLAIN, _ZSTD):
-        raise WireError(f"SEAL {major}.{minor} writes ciphertexts in another form")
-    body = data[HEADER_BYTES:]
-    return body if mode == _PLAIN else zstandard.ZstdDecompressor().decompressobj().decompress(body)
+    body, is_compressed = _body(data)
+    return zstandard.ZstdDecompressor().decompressobj().decompress(body) if is_compressed else body
+
+
+def content(data: bytes, size: int) -> bytes:
+    """What SEAL saved, `size` bytes; takes no more memory than that, whatever the bytes unpack to.
+
+    Args:
+        data: from anybody.
+        size: that it must have, uncompressed.
+
+    Raises:
+        WireError: it is nothing of SEAL's, or of another size.
+    """
+    import zstandard
+
+    body, is_compressed = _body(data)
+    try:
+        found = zstandard.ZstdDecompressor().stream_reader(body).read(size + 1) if is_compressed else body
+    except zstandard.ZstdError:
+        raise WireError("it is not compressed as SEAL does") from None
+    if len(found) != size:
+        raise WireError(f"it does not hold {size} bytes")
+    return found
+
+
+def _body(data: bytes) -> tuple[bytes, bool]:
+    """What follows the header, and whether it is compressed."""
+    if len(data) < HEADER_BYTES:
+        raise WireError("it is too short")
+    magic, own, major, minor, mode, _reserved, size = _HEADER.unpack_from(data)
+    if (magic, own, size, major) != (MAGIC, HEADER_BYTES, len(data), MAJOR) or mode not in (_PLAIN, _ZSTD):
+        raise WireError(f"it is of SEAL {major}.{minor}, or not of SEAL")
+    return data[HEADER_BYTES:], mode == _ZSTD

@@ -45,13 +45,22 @@ def test_a_prepared_tail_opens_nothing(
 def test_bytes_that_are_no_keys_are_refused(broken: bytes, device: DeviceKey) -> None:
     galois, relinearization = device.evaluation_keys
     for pair in ((broken, relinearization), (galois, broken)):
-        with pytest.raises(ValueError, match=r"SEAL refuses|no key"):
+        with pytest.raises(ValueError, match=r"too short|not of SEAL"):
             EvaluationKeys(*pair, device.layout)
 
 
 def test_keys_of_other_primes_are_refused(device: DeviceKey) -> None:
+    other = Parameters(8192, (38, 27, 45), 27)
+    with pytest.raises(ValueError, match="does not hold"):
+        EvaluationKeys(*device.evaluation_keys, device.layout, other)
+
+
+def test_keys_of_numbers_that_seal_refuses_are_refused(device: DeviceKey) -> None:
+    galois, relinearization = device.evaluation_keys
+    content = bytearray(wire.content(relinearization, 8 + 32 + 8 + 6 * 458_946))
+    content[-200:-100] = b"\xff" * 100
     with pytest.raises(ValueError, match="SEAL refuses"):
-        buffers.evaluation_keys(Parameters(8192, (38, 27, 45), 27), *device.evaluation_keys)
+        EvaluationKeys(galois, wire.header(len(content), relinearization[3]) + content, device.layout)
 
 
 @pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 1 << 20, (1 << 35) + 5])

@@ -62,12 +62,12 @@ def test_the_same_photo_never_makes_the_same_request(device: DeviceKey) -> None:
 def test_keys_of_other_rotations_or_parameters_are_refused(device: DeviceKey) -> None:
     galois, relinearization = device.evaluation_keys
     other = Parameters(8192, (38, 27, 45), 27)
-    with pytest.raises(ValueError, match="no key"):
+    with pytest.raises(ValueError, match="does not hold"):
         EvaluationKeys(galois, relinearization, Layout(128, 64, 4096))
-    with pytest.raises(ValueError, match="SEAL refuses"):
+    with pytest.raises(ValueError, match="does not hold"):
         EvaluationKeys(galois, relinearization, device.layout, other)
     for broken in (galois[:-1], galois[:1000], b"", relinearization):
-        with pytest.raises(ValueError, match=r"SEAL refuses|no key"):
+        with pytest.raises(ValueError, match=r"not of SEAL|too short|does not hold"):
             EvaluationKeys(broken, relinearization, device.layout)
 
 
