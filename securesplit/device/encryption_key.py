@@ -3,6 +3,10 @@
 ``encryption.key`` is the secret key, of mode 0600 and never overwritten. Nothing depends on it but the answers that are
 under way, so one that is lost is simply drawn again.
 
+One under which an answer made no sense is removed, and another is drawn for the next request. Whether an answer made
+sense depends on the key, and shows: another worker is asked, or nobody. A worker that could try again and again under
+one key would learn it bit by bit; so it learns at which try it failed first, and no more (ADR 129).
+
 ``evaluation.keys`` is what a worker computes with, 37 MB: no secret, yet drawn once and kept. Two draws from one secret
 key differ, and a worker knows keys by their digest: drawn again they would cost another upload to every worker. (SEAL
 can draw from a seed, and then takes the same numbers for each of the keys, whose differences would give the secret key
@@ -24,6 +28,7 @@ from securesplit.atomic import atomic_write, create
 from securesplit.device import secret_file
 from securesplit.encrypted.device import DeviceKey
 from securesplit.encrypted.messages import CHUNK_BYTES, DIGEST_BYTES, KeyBlob, KeyChunk, digest_of
+from securesplit.encrypted.parameters import SHIPPED
 from securesplit.encrypted.tail import answer_scale
 from securesplit.encrypted.wire import WireError
 from securesplit.errors import CredentialError
@@ -35,6 +40,8 @@ EVALUATION_FILE: Final = "evaluation.keys"
 COPIES_AGREE: Final = 0.01
 """An answer stands in its ciphertext many times, and no two copies differ by more, as a logit; encryption's own errors
 are below 1e-3."""
+MOST_LOGIT: Final = 2.0 ** (SHIPPED.prime_bits[0] - 1 - SHIPPED.scale_bits)
+"""The last prime has no room for a larger one."""
 
 _T = TypeVar("_T")
 _MAGIC: Final = b"securesplit-ek-1"
@@ -55,15 +62,25 @@ class EncryptionKey:
 
     def __init__(self, folder: Path | None = None) -> None:
         folder = make_state_folder(state_folder() if folder is None else folder)
-        secret = secret_file.load(folder / KEY_FILE, "encryption key", lambda: DeviceKey().secret)
+        self._file, self._is_over = folder / KEY_FILE, False
+        secret = self._secret = secret_file.load(self._file, "encryption key", lambda: DeviceKey().secret)
+        self._loaded = self._stamp()
         try:
             self._device = ClosedAtFork(lambda: DeviceKey(secret), lambda _: None)
         except ValueError:
             raise CredentialError(
-                f"the encryption key {folder / KEY_FILE} is damaged, or of another version of SEAL",
+                f"the encryption key {self._file} is damaged, or of another version of SEAL",
                 hint="remove the file: another one is drawn, and no earlier answer needs this one",
             ) from None
-        self.evaluation = EvaluationKeyFile(folder / EVALUATION_FILE, secret)
+        self.evaluation = EvaluationKeyFile(folder / EVALUATION_FILE, secret, self._check)
+
+    def current(self) -> EncryptionKey:
+        """The key for the next request: this one, or the one that took its place in the folder.
+
+        Raises:
+            CredentialError: as for a new one.
+        """
+        return EncryptionKey(self._file.parent) if self._is_over or self._stamp() != self._loaded else self
 
     def encrypt(self, features: NDArray[np.floating]) -> bytes:
         """``(photos, features)`` in ±1 -> `messages.CIPHERTEXT_BYTES`, other ones each time."""
@@ -74,15 +91,47 @@ class EncryptionKey:
         """`messages.ANSWER_CIPHERTEXT_BYTES` -> ``(photos,)`` logits.
 
         Raises:
-            WireError: it is no answer, or one that was not computed from a request of this key.
+            WireError: it is no answer, or one that was not computed from a request of this key, which is then over.
+            CredentialError: a key that is over cannot be removed.
         """
         with self._device.lock:
             device = self._device.value
             copies = device.copies(answer, photos, answer_scale(device.parameters))
-        if not (np.isfinite(copies).all() and (np.ptp(copies, axis=1) <= COPIES_AGREE).all()):
-            raise WireError("its copies of an answer differ")
+        if not (np.abs(copies) <= MOST_LOGIT).all() or (np.ptp(copies, axis=1) > COPIES_AGREE).any():
+            self._end()
+            raise WireError("its copies of an answer differ, or are beyond any logit; another key is drawn")
         logits: NDArray[np.float64] = copies[:, 0]
         return logits
+
+    def _end(self) -> None:
+        """Have another key drawn for the next request, by every process that uses this one."""
+        self._is_over = True
+        try:
+            if self._file.read_bytes() == self._secret:
+                self._file.unlink()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise CredentialError(
+                f"cannot remove the encryption key {self._file}: {error.strerror}",
+                hint="a worker's answer made no sense under it: remove it, and another one is drawn",
+            ) from error
+
+    def _check(self) -> None:
+        """Raise CredentialError where another key is in the folder: its evaluation keys must stay."""
+        if self._stamp() != self._loaded:
+            hint = "ask again: the next request is encrypted under the key that is there"
+            raise CredentialError(
+                f"the encryption key {self._file} was replaced while a photo was under way", hint=hint
+            )
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """Which file is there; None: none that can be read."""
+        try:
+            found = self._file.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
 
 def file_content(secret: bytes, evaluation_keys: tuple[bytes, bytes]) -> bytes:
@@ -97,10 +146,11 @@ class EvaluationKeyFile:
     Args:
         file: that holds them, or will.
         secret: the key that they belong to.
+        check: called before they are drawn; raises where they should not be any more.
     """
 
-    def __init__(self, file: Path, secret: bytes) -> None:
-        self._file, self._secret = file, secret
+    def __init__(self, file: Path, secret: bytes, check: Callable[[], None]) -> None:
+        self._file, self._secret, self._check = file, secret, check
         self._owner = hashlib.sha256(secret).digest()
         self._drawing = own_lock()
 
@@ -109,7 +159,7 @@ class EvaluationKeyFile:
         """By which a request names them; keys that are not there are drawn first, which takes about a second.
 
         Raises:
-            CredentialError: they cannot be written or read.
+            CredentialError: they cannot be written or read, or must be drawn for a key that was replaced.
         """
         return self._header()[0]
 
@@ -152,6 +202,7 @@ class EvaluationKeyFile:
         return (digest, total) if is_ours else None
 
     def _draw(self) -> tuple[bytes, int]:
+        self._check()
         content = file_content(self._secret, DeviceKey(self._secret).evaluation_keys)
         with atomic_write(self._file) as draft:
             create(draft, content)

@@ -159,7 +159,7 @@ class DiagnosisPipeline:
         if self._ledger is not None:
             self.releaser.check_secret(self._ledger)
         self._model = ModelInfo(opened.manifest.name, opened.id)
-        self._reading, self._head = own_lock(), own_lock()
+        self._reading, self._head, self._choosing_key = own_lock(), own_lock(), own_lock()
 
     def prepare(self, photo: PhotoSource, *, anyway: bool | None = None) -> PreparedRelease | Refusal:
         """Everything up to the moment when a worker is asked, or why none is.
@@ -194,15 +194,21 @@ class DiagnosisPipeline:
         """Encrypt releases together, up to `messages.MAX_PHOTOS`; a second time gives another ciphertext.
 
         Raises:
-            CredentialError: the evaluation keys, which are drawn at first use, cannot be written.
+            CredentialError: the keys, which are drawn at first use, cannot be written or read.
         """
-        assert self._key is not None  # noqa: S101 - for presets that are encrypted only
         started_s, spec = time.perf_counter(), self.releaser.preset.spec
         with tracing.stage("encrypt"):
-            _ = self._key.evaluation.digest  # drawn here, in a thread that may take its time
-            ciphertext = self._key.encrypt(np.stack([from_grid(photo.ready.release, spec) for photo in photos]))
-        release = EncryptedRelease(self._key, len(photos), ciphertext)
+            key = self._current_key()
+            _ = key.evaluation.digest  # drawn here, in a thread that may take its time
+            ciphertext = key.encrypt(np.stack([from_grid(photo.ready.release, spec) for photo in photos]))
+        release = EncryptedRelease(key, len(photos), ciphertext)
         return EncryptedGroup(photos, release, 1e3 * (time.perf_counter() - started_s))
+
+    def _current_key(self) -> EncryptionKey:
+        assert self._key is not None  # noqa: S101 - for presets that are encrypted only
+        with self._choosing_key.value:
+            self._key = self._key.current()
+            return self._key
 
     def conclude(
         self, prepared: PreparedRelease, answer: Answer, group: EncryptedGroup | None = None

@@ -19,7 +19,6 @@ from securesplit.channel.payload import OutgoingRequest
 from securesplit.channel.tensor import TensorError, TensorSpec
 from securesplit.encrypted import messages
 from securesplit.encrypted.messages import ChunkStatus, MessageError, Status
-from securesplit.encrypted.parameters import SHIPPED
 from securesplit.encrypted.wire import WireError
 from securesplit.errors import WorkerError
 from securesplit.transport import answer
@@ -31,8 +30,6 @@ T_co = TypeVar("T_co", covariant=True)
 
 MAX_UPLOADS: Final = 3
 """Uploads of the same keys to one endpoint for one request; behind a balancer each may have gone to another worker."""
-MOST_LOGIT: Final = 2.0 ** (SHIPPED.prime_bits[0] - 1 - SHIPPED.scale_bits)
-"""The last prime has no room for a larger one."""
 _NO_ROOM_S = 0.5
 _SPARE_CHUNKS = 16  # beyond twice what the keys have, for workers that restart in the middle
 _ANSWER = TensorSpec((messages.ANSWER_BYTES,), "uint8")
@@ -66,6 +63,7 @@ class Key(Protocol):
 
         Raises:
             WireError: it makes no sense.
+            CredentialError: this device's files are not as they should be.
         """
 
 
@@ -169,7 +167,7 @@ class EncryptedInquiry:
                 raise KeyNeeded(self._release.key.evaluation)
             if said.status is Status.REFUSED:
                 raise WorkerError("the worker refuses this device's key or ciphertext", hint=_VERSIONS)
-            logits = self._decrypted(said.ciphertext)
+            logits = self._release.key.decrypt(said.ciphertext, self._release.photos).tolist()
             answer.check_tail_ms(said.tail_ms, took_s)
         except (TensorError, MessageError, WireError) as error:
             raise proven(payload.senseless(str(error))) from None
@@ -180,12 +178,6 @@ class EncryptedInquiry:
             Answer(logit, said.tail_ms, took_s * 1_000, each + (n < rest), exchange.frame)
             for n, logit in enumerate(logits)
         ]
-
-    def _decrypted(self, ciphertext: bytes) -> list[float]:
-        logits = self._release.key.decrypt(ciphertext, self._release.photos)
-        if not (np.abs(logits) <= MOST_LOGIT).all():
-            raise payload.senseless("it is beyond any logit")
-        return [float(logit) for logit in logits]
 
 
 class KeyUpload:

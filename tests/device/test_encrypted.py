@@ -17,7 +17,8 @@ from securesplit import AsyncClient, Client, Diagnosis, PhotoError, Refusal
 from securesplit.cli import main
 from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE
 from securesplit.device.ledger import Ledger
-from securesplit.encrypted.messages import CIPHERTEXT_BYTES
+from securesplit.encrypted.layout import Layout
+from securesplit.encrypted.messages import ANSWER_CIPHERTEXT_BYTES, CIPHERTEXT_BYTES, Answer, Status
 from securesplit.encrypted.tail import EncryptedTail
 from securesplit.errors import ConfigError, CredentialError, UnreachableError, WorkerError
 from securesplit.imaging.synthetic import draw_lesion
@@ -278,3 +279,92 @@ def test_the_ledger_s_command_counts_it_as_nothing_spent(options: dict[str, Any]
     assert found["total"]["epsilon"] in (None, 0.0)
     assert found["releases_left"] is None
     assert "nothing was spent yet" in run("ledger", "--budget", "1")[1]
+
+
+GARBLED = Answer(Status.ANSWERED, 1.0, bytes(ANSWER_CIPHERTEXT_BYTES // 2) + b"\1" * (ANSWER_CIPHERTEXT_BYTES // 2))
+"""A ciphertext of the worker's own: what it decrypts to, and so whether it makes sense, depends on the device's key."""
+REFUSED = Answer(Status.REFUSED)
+
+
+def ask_blocking(photos: int, options: dict[str, Any]) -> list[type]:
+    with Client(**options) as client:
+        return [type(outcome) for _, outcome in client.diagnose_many([pixels(1)] * photos)]
+
+
+def ask_async(photos: int, options: dict[str, Any]) -> list[type]:
+    async def scenario() -> list[type]:
+        async with AsyncClient(**options) as client:
+            asked = [await asyncio.gather(client.diagnose(pixels(1)), return_exceptions=True) for _ in range(photos)]
+        return [type(outcome) for (outcome,) in asked]
+
+    return asyncio.run(scenario())
+
+
+@pytest.fixture
+def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluation keys of one rotation, since others are drawn."""
+    monkeypatch.setattr(Layout, "rotations", (1,))
+
+
+@pytest.mark.parametrize("ask", [ask_blocking, ask_async])
+def test_a_key_is_over_once_an_answer_made_no_sense_under_it(
+    ask: Callable[..., list[type]], options: dict[str, Any], worker: EncryptedWorker, state: Path, quick_keys: None
+) -> None:
+    worker.on_request = lambda _: GARBLED
+    first = (state / KEY_FILE).read_bytes()
+    assert ask(2, options) == 2 * [WorkerError]
+    assert not (state / KEY_FILE).exists()
+    worker.on_request = lambda _: REFUSED
+    assert ask(2, options) == 2 * [WorkerError]
+    digests = [request.digest for request in worker.requests]
+    assert len({*digests[:3]}) == 3, "a worker has one try a key"
+    assert digests[2] == digests[3], "and what it says itself costs none"
+    assert (state / KEY_FILE).read_bytes() != first
+
+
+def test_bytes_that_are_no_ciphertext_cost_no_key(
+    options: dict[str, Any], worker: EncryptedWorker, state: Path
+) -> None:
+    before = (state / KEY_FILE).read_bytes()
+    for said in (b"", Answer(Status.ANSWERED, 1.0, b"\xff" * ANSWER_CIPHERTEXT_BYTES)):
+        worker.on_request = lambda _, said=said: said  # type: ignore[misc]
+        assert ask_blocking(1, options) == [WorkerError]
+    assert (state / KEY_FILE).read_bytes() == before
+
+
+def test_the_next_worker_is_asked_with_the_ciphertext_that_there_is(
+    options: dict[str, Any], worker: EncryptedWorker, state: Path
+) -> None:
+    other = EncryptedWorker()
+    other.on_request = lambda _: GARBLED
+    with serving(other, Bundle.load().identity) as garbling:
+        assert ask_blocking(1, options | {"connect": [garbling, options["connect"]]}) == [Diagnosis]
+    assert other.requests[0].ciphertext == worker.requests[0].ciphertext
+
+
+def test_every_program_follows_a_key_that_was_replaced(
+    options: dict[str, Any], worker: EncryptedWorker, state: Path, quick_keys: None
+) -> None:
+    worker.on_request = lambda _: REFUSED
+    with Client(**options) as one, Client(**options) as other:
+        for client in (one, other):
+            list(client.diagnose_many([pixels(1)]))
+        (state / KEY_FILE).unlink()
+        for client in (one, other, one, other):
+            list(client.diagnose_many([pixels(1)]))
+    digests = [request.digest for request in worker.requests]
+    assert digests[0] == digests[1] != digests[2]
+    assert len({*digests[2:]}) == 1, "the programs do not draw evaluation keys in turns"
+
+
+def test_a_key_that_cannot_be_removed_answers_nothing_more(
+    options: dict[str, Any], worker: EncryptedWorker, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    worker.on_request = lambda _: GARBLED
+    with Client(**options) as client:
+        monkeypatch.setattr(Path, "unlink", refused)
+        with pytest.raises(CredentialError, match="cannot remove the encryption key"):
+            client.diagnose(pixels(1))
