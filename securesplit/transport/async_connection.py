@@ -28,7 +28,6 @@ from securesplit.transport.base_connection import BaseConnection
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.failover import RetryState, Timeouts, too_crowded
 from securesplit.transport.inquiry import (
-    MAX_UPLOADS,
     EncryptedInquiry,
     EncryptedRelease,
     EvaluationKeys,
@@ -36,7 +35,7 @@ from securesplit.transport.inquiry import (
     KeyNeeded,
     KeyUpload,
     PlainInquiry,
-    forgetful,
+    check_uploads,
 )
 from securesplit.transport.multiplexed_connection import MultiplexedConnection
 from securesplit.transport.retry_policy import Retry, proven
@@ -168,10 +167,13 @@ class AsyncConnection(BaseConnection):
         Raises:
             Retry: it did not work this time.
         """
-        if retries.uploads[tried] == MAX_UPLOADS:
-            raise forgetful()
+        check_uploads(retries.uploads[tried], retries.pieces[tried])
         session = self._sessions[tried]
-        await session.upload(lambda: self._send_keys(session, keys))
+        before = session.pieces
+        try:
+            await session.upload(lambda: self._send_keys(session, keys))
+        finally:
+            retries.pieces[tried] += session.pieces - before
         retries.uploads[tried] += 1
 
     async def _send_keys(self, session: _AsyncWorkerSession, keys: EvaluationKeys) -> None:
@@ -180,6 +182,7 @@ class AsyncConnection(BaseConnection):
         while (chunk := upload.next_chunk()) is not None:
             start_s, try_s = time.perf_counter(), min(self._timeouts.try_s, deadline.left_s)
             plaintext = chunk.plaintext(int(deadline.left_s * 1_000))
+            session.pieces += 1
             upload.take((await session.ask(next(self._refs), plaintext, try_s, _nothing)).plaintext)
             self._uploading.add(time.perf_counter() - start_s)
 
@@ -211,6 +214,9 @@ class _AsyncWorkerSession:
         endpoint: of the worker.
         new_channel: makes a channel for a session.
         timeouts: how long opening a connection and a session may take.
+
+    Attributes:
+        pieces: of evaluation keys that were sent.
     """
 
     def __init__(
@@ -225,6 +231,7 @@ class _AsyncWorkerSession:
         self._connection: MultiplexedConnection | None = None
         self._opening: asyncio.Task[MultiplexedConnection] | None = None
         self._upload: _SharedUpload | None = None
+        self.pieces = 0
 
     async def ask(self, ref: int, plaintext: bytes, timeout_s: float, before_sending: BeforeSending) -> Exchange:
         """One try.

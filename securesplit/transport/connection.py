@@ -27,7 +27,6 @@ from securesplit.transport.base_connection import BaseConnection
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.failover import RetryState, Timeouts, too_crowded
 from securesplit.transport.inquiry import (
-    MAX_UPLOADS,
     EncryptedInquiry,
     EncryptedRelease,
     EvaluationKeys,
@@ -35,7 +34,7 @@ from securesplit.transport.inquiry import (
     KeyNeeded,
     KeyUpload,
     PlainInquiry,
-    forgetful,
+    check_uploads,
 )
 from securesplit.transport.retry_policy import Retry
 from securesplit.transport.sockets import SocketLimits, end_context, new_context
@@ -221,12 +220,12 @@ class Connection(BaseConnection):
             Retry: it did not work this time.
             UnreachableError: the connection was closed meanwhile.
         """
-        if retries.uploads[tried] == MAX_UPLOADS:
-            raise forgetful()
+        check_uploads(retries.uploads[tried], retries.pieces[tried])
         upload = KeyUpload(keys)
         while (chunk := upload.next_chunk()) is not None:
             if opened.is_over:
                 raise _unusable(opened)
+            retries.pieces[tried] += 1
             start_s = time.perf_counter()
             upload.take(self._ask(opened, tried, next(self._refs), chunk, retries, _nothing).plaintext)
             self._uploading.add(time.perf_counter() - start_s)

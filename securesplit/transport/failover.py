@@ -70,6 +70,7 @@ class RetryState:
         given_up: endpoints that this request is not sent to again.
         rest_until_s: when an endpoint wants to be asked again, in seconds since the request's start.
         uploads: of evaluation keys that were completed, by endpoint.
+        pieces: of evaluation keys that were sent, by endpoint.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class RetryState:
         self.given_up: set[int] = set()
         self.rest_until_s: dict[int, float] = {}
         self.uploads: Counter[int] = Counter()
+        self.pieces: Counter[int] = Counter()
 
     @property
     def budget_ms(self) -> int:

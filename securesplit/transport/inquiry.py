@@ -30,6 +30,9 @@ T_co = TypeVar("T_co", covariant=True)
 
 MAX_UPLOADS: Final = 3
 """Uploads of the same keys to one endpoint for one request; behind a balancer each may have gone to another worker."""
+MOST_PIECES: Final = MAX_UPLOADS * messages.MAX_KEY_BYTES // messages.CHUNK_BYTES
+"""Pieces of keys that one request sends to one endpoint before that is given up, whatever it says of them: 0.2 GB, and
+at most one upload more."""
 _NO_ROOM_S = 0.5
 _SPARE_CHUNKS = 16  # beyond twice what the keys have, for workers that restart in the middle
 _ANSWER = TensorSpec((messages.ANSWER_BYTES,), "uint8")
@@ -229,7 +232,18 @@ class KeyUpload:
         self._received = said.received
 
 
-def forgetful() -> Retry:
-    """What ends the tries at an endpoint that was given the keys and asks for them every time."""
+def check_uploads(uploads: int, pieces: int) -> None:
+    """End the tries at an endpoint that asks for the keys every time.
+
+    Args:
+        uploads: of one request that it took to the end.
+        pieces: that it was sent for that request, of these and others.
+
+    Raises:
+        Retry: it has had enough.
+    """
     hint = "give the worker more --evaluation-key-memory, or ask another one"
-    return proven(WorkerError(f"the worker lost this device's evaluation keys {MAX_UPLOADS} times", hint=hint))
+    if uploads == MAX_UPLOADS:
+        raise proven(WorkerError(f"the worker lost this device's evaluation keys {MAX_UPLOADS} times", hint=hint))
+    if pieces >= MOST_PIECES:
+        raise proven(WorkerError("the worker takes this device's evaluation keys and never keeps them", hint=hint))

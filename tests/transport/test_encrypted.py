@@ -19,6 +19,7 @@ from securesplit.device.encryption_key import EVALUATION_FILE, EncryptionKey
 from securesplit.encrypted import messages
 from securesplit.encrypted.messages import CHUNK_BYTES, Answer, ChunkAnswer, ChunkStatus, Status
 from securesplit.errors import UnreachableError, WorkerError
+from securesplit.transport import inquiry
 from securesplit.transport.async_connection import AsyncConnection
 from securesplit.transport.connection import Connection, Timeouts
 from securesplit.transport.inquiry import MAX_UPLOADS, EncryptedRelease
@@ -125,6 +126,19 @@ def test_one_that_forgets_them_every_time_is_given_up(key: EncryptionKey, ask: A
         assert len(worker.chunks) == MAX_UPLOADS * PIECES
         assert ask([endpoint, second], QUICK, release(key)) == [pytest.approx(logits(1), abs=2e-3)]
     assert len(other.chunks) == PIECES
+
+
+@both
+def test_one_that_takes_pieces_without_end_is_given_up(
+    key: EncryptionKey, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = EncryptedWorker()
+    again, full = ChunkAnswer(ChunkStatus.RESTART, 0), ChunkAnswer(ChunkStatus.NO_ROOM)
+    worker.on_chunk = lambda number: again if number % 25 else full
+    monkeypatch.setattr(inquiry, "MOST_PIECES", 40)
+    with serving(worker) as endpoint, pytest.raises(WorkerError, match="never keeps them"):
+        ask([endpoint], QUICK, release(key))
+    assert len(worker.chunks) == 50
 
 
 @both
