@@ -1,4 +1,8 @@
-"""The tail behind BentoML, one worker; its uvicorn ends mutual TLS. Bare bytes would go by way of a file: so base64."""
+"""The tail behind BentoML, one worker; its uvicorn ends mutual TLS. Bare bytes would go by way of a file: so base64.
+
+One path computes request by request, the other what waits; BentoML takes such requests as lists and chooses the size of
+a batch by what latencies it has seen.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from pathlib import Path
 
 import bentoml
 
-from benchmarks.peers.peer import LOOPBACK, Inputs, Tail
+from benchmarks.peers.peer import BATCH, LOOPBACK, Inputs, Tail
 
 _FOLDER = "PEER_INPUTS"
 
@@ -18,7 +22,7 @@ _FOLDER = "PEER_INPUTS"
     workers=1, metrics={"enabled": False}, tracing={"sample_rate": 0.0}, logging={"access": {"enabled": False}}
 )
 class TailService:
-    """JSON ``{"release": base64}`` -> JSON number."""
+    """JSON ``{"release": base64}`` -> JSON number, or ``{"releases": [base64]}`` -> JSON list of a number."""
 
     def __init__(self) -> None:
         self._tail = Tail(Inputs(Path(os.environ[_FOLDER])))
@@ -27,6 +31,11 @@ class TailService:
     def predict(self, release: str) -> float:
         """Release -> logit."""
         return self._tail(base64.b64decode(release))
+
+    @bentoml.api(route="/batches", batchable=True, max_batch_size=BATCH)
+    def predict_batch(self, releases: list[str]) -> list[float]:
+        """Releases -> logits."""
+        return self._tail.batch([base64.b64decode(release) for release in releases])
 
 
 def main(_word: str, folder: str, port: str) -> None:

@@ -13,11 +13,12 @@ from pathlib import Path
 from benchmarks.peers import burst
 from benchmarks.peers.peer import LOOPBACK, Inputs
 
-BODIES = {
-    "octets": ("application/octet-stream", lambda release: release),
-    "json": ("application/json", lambda release: b'{"release": "%b"}' % base64.b64encode(release)),
+FORMS = {
+    "octets": ("/", "application/octet-stream", lambda release: release),
+    "json": ("/", "application/json", lambda release: b'{"release": "%b"}' % base64.b64encode(release)),
+    "list": ("/batches", "application/json", lambda release: b'{"releases": ["%b"]}' % base64.b64encode(release)),
 }
-"""By name, content type and body of a request."""
+"""By name, path, content type and body of a request."""
 
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -28,15 +29,15 @@ class HttpsClient:
 
     Args:
         connect: makes it.
-        body: of `BODIES`.
+        form: of `FORMS`.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Streams]], body: str) -> None:
-        self._connect, self._body = connect, body
+    def __init__(self, connect: Callable[[], Awaitable[Streams]], form: str) -> None:
+        self._connect, self._form = connect, form
         self._streams: Streams | None = None
 
     async def ask(self, release: bytes) -> float:
-        """POST a release to ``/``; the answer is a number as text or JSON."""
+        """POST a release; the answer is a number as text or JSON, or a list of one."""
         try:
             return await self._ask(release)
         except (asyncio.IncompleteReadError, ConnectionResetError):
@@ -47,14 +48,17 @@ class HttpsClient:
         if self._streams is None:
             self._streams = await self._connect()
         reader, writer = self._streams
-        kind, form = BODIES[self._body]
+        path, kind, form = FORMS[self._form]
         body = form(release)
-        head = f"POST / HTTP/1.1\r\nHost: {LOOPBACK}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
         writer.write(head.encode() + body)
         status, answer = await _answer(reader)
         if status != "200":
             raise ValueError(f"HTTP {status}: {answer[:200]!r}")
-        return float(json.loads(answer))
+        logit = json.loads(answer)
+        return float(logit[0] if isinstance(logit, list) else logit)
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[str, bytes]:
@@ -79,13 +83,13 @@ def context(inputs: Inputs) -> ssl.SSLContext:
     return found
 
 
-def main(body: str, folder: str, port: str) -> None:
+def main(form: str, folder: str, port: str) -> None:
     """Ask until standard input ends."""
     inputs = Inputs(Path(folder))
     tls = context(inputs)
 
     async def connect() -> HttpsClient:
-        return HttpsClient(lambda: asyncio.open_connection(LOOPBACK, int(port), ssl=tls), body)
+        return HttpsClient(lambda: asyncio.open_connection(LOOPBACK, int(port), ssl=tls), form)
 
     asyncio.run(burst.run(inputs, connect))
 

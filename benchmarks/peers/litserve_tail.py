@@ -1,25 +1,28 @@
 """The tail behind LitServe, one worker; uvicorn ends mutual TLS. LitServe takes no bare bytes, so releases are base64.
 
-It computes request by request, as it does unless it is told to wait for batches.
+``serve`` computes request by request, as LitServe does unless it is told otherwise, ``batches`` what has come together.
 """
 
 import base64
 import ssl
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import litserve
 from fastapi import Request
 
-from benchmarks.peers.peer import LOOPBACK, Inputs, Tail
+from benchmarks.peers.peer import BATCH, LOOPBACK, Inputs, Tail
+
+_TIMEOUT_S = 0.001  # with none, a worker that makes batches keeps a core busy while it has nothing to do
 
 
 class TailAPI(litserve.LitAPI):
     """JSON ``{"release": base64}`` -> JSON number."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(api_path="/")
+    def __init__(self, folder: Path, **options: Any) -> None:
+        super().__init__(api_path="/", **options)
         self._folder = folder
 
     def setup(self, device: str) -> None:  # noqa: ARG002  (LitServe's own signature)
@@ -31,7 +34,7 @@ class TailAPI(litserve.LitAPI):
         body: Any = request
         return base64.b64decode(body["release"])
 
-    def predict(self, release: bytes) -> float:
+    def predict(self, release: Any) -> Any:
         """Release -> logit."""
         return self._tail(release)
 
@@ -40,11 +43,31 @@ class TailAPI(litserve.LitAPI):
         return output
 
 
-def main(_word: str, folder: str, port: str) -> None:
+class BatchedTailAPI(TailAPI):
+    """The same, of several requests at once."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, max_batch_size=BATCH, batch_timeout=_TIMEOUT_S)
+
+    def batch(self, inputs: Sequence[bytes]) -> Sequence[bytes]:
+        """Releases stay apart until the tail stacks them."""
+        return inputs
+
+    def predict(self, release: Any) -> Any:
+        """Releases -> logits."""
+        return self._tail.batch(release)
+
+    def unbatch(self, output: list[float]) -> list[float]:
+        """Logits, each for its request."""
+        return output
+
+
+def main(word: str, folder: str, port: str) -> None:
     """Serve until the process ends."""
     inputs = Inputs(Path(folder))
     tls = inputs.server_tls
-    server = litserve.LitServer(TailAPI(inputs.folder), accelerator="cpu", workers_per_device=1)
+    tail = BatchedTailAPI(inputs.folder) if word == "batches" else TailAPI(inputs.folder)
+    server = litserve.LitServer(tail, accelerator="cpu", workers_per_device=1)
     server.run(
         host=LOOPBACK,
         port=int(port),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 LOOPBACK = "127.0.0.1"
+BATCH = 8
+"""The most requests that a server which makes batches may put into one. None waits for a batch to fill."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,16 @@ class Tail:
 
     def __call__(self, release: bytes) -> float:
         """Bytes of one release -> logit."""
-        step = np.float32(self._inputs.presets[len(release)]["step"])
-        embedding = self._inputs.grid(release)[None].astype(np.float32) * step
-        return float(self._runners[len(release)](release=embedding)["logit"].item())
+        return self.batch([release])[0]
+
+    def batch(self, releases: Sequence[bytes]) -> list[float]:
+        """Bytes of releases -> logits, computed together where they are of one preset."""
+        (size, *others) = {len(release) for release in releases}
+        if others:
+            return [self(release) for release in releases]
+        embeddings = np.stack([self._inputs.grid(release) for release in releases]).astype(np.float32)
+        embeddings *= np.float32(self._inputs.presets[size]["step"])
+        return [float(logit) for logit in self._runners[size](release=embeddings)["logit"].ravel()]
 
 
 def _size(preset: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""What Triton's Python backend runs: the tail, photo by photo. Triton imports it in a process of its own."""
+"""What Triton's Python backend runs: the tail. Triton imports it in a process of its own."""
 
 from __future__ import annotations
 
@@ -25,10 +25,8 @@ class TritonPythonModel:
         self._tail = Tail(Inputs(Path(parameters["inputs"]["string_value"])))
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """``release`` -> ``logit`` of each request."""
-        return [self._answer(request) for request in requests]
-
-    def _answer(self, request: Any) -> Any:
-        release = triton.get_input_tensor_by_name(request, "release").as_numpy()
-        logit = np.array([self._tail(release.tobytes())], np.float32)
-        return triton.InferenceResponse([triton.Tensor("logit", logit)])
+        """``release`` -> ``logit`` of each request; there is one unless Triton makes batches."""
+        releases = [triton.get_input_tensor_by_name(request, "release").as_numpy() for request in requests]
+        logits = self._tail.batch([release.tobytes() for release in releases])
+        answers = [triton.Tensor("logit", np.array([[logit]], np.float32)) for logit in logits]
+        return [triton.InferenceResponse([answer]) for answer in answers]

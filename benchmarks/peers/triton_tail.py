@@ -1,7 +1,7 @@
 """The tail behind NVIDIA's Triton server and its Python backend, from PyTriton's package; gRPC with mutual TLS.
 
 Triton's HTTP side has no TLS, so gRPC is what is measured. A model has one fixed kind of input, so each preset is a
-model of its own. It computes request by request, as it does unless it is told to wait for batches.
+model of its own. ``serve`` computes request by request, ``batches`` what waits, by Triton's own dynamic batching.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import burst
-from benchmarks.peers.peer import LOOPBACK, Inputs
+from benchmarks.peers.peer import BATCH, LOOPBACK, Inputs
 
 _TYPES = {"int8": "INT8", "int16": "INT16"}
 _CONFIG = """
 name: "{name}"
 backend: "python"
+max_batch_size: {batch}
+{batching}
 input [{{ name: "release" data_type: TYPE_{type} dims: {shape} }}]
 output [{{ name: "logit" data_type: TYPE_FP32 dims: [1] }}]
 instance_group [{{ kind: KIND_CPU count: 1 }}]
@@ -30,15 +32,20 @@ parameters {{ key: "inputs" value: {{ string_value: "{folder}" }} }}
 """
 
 
-def serve(inputs: Inputs, port: int) -> None:
-    """Become ``tritonserver``."""
+def batches(inputs: Inputs, port: int) -> None:
+    """As `serve`, with batches."""
+    serve(inputs, port, "dynamic_batching {}")
+
+
+def serve(inputs: Inputs, port: int, batching: str = "") -> None:
+    """Become ``tritonserver``; `batching` is of the models' configuration."""
     import pytriton
 
     package = Path(pytriton.__file__).parent
     home, libraries = package / "tritonserver", package.parent / "nvidia_pytriton.libs"
     models = Path(tempfile.mkdtemp(prefix="triton-"))
     for name, preset in inputs.facts["presets"].items():
-        _write_model(models / name, inputs, preset)
+        _write_model(models / name, inputs, preset, batching)
     tls = inputs.server_tls
     options = {
         "model-repository": models,
@@ -58,11 +65,11 @@ def serve(inputs: Inputs, port: int) -> None:
     os.execv(home / "bin/tritonserver", command)  # noqa: S606  (a list of arguments needs no shell)
 
 
-def _write_model(folder: Path, inputs: Inputs, preset: dict[str, Any]) -> None:
+def _write_model(folder: Path, inputs: Inputs, preset: dict[str, Any], batching: str) -> None:
     (folder / "1").mkdir(parents=True)
     shutil.copy(Path(__file__).with_name("triton_model.py"), folder / "1/model.py")
     words = {"name": folder.name, "type": _TYPES[preset["dtype"]], "shape": preset["shape"], "folder": inputs.folder}
-    (folder / "config.pbtxt").write_text(_CONFIG.format(**words))
+    (folder / "config.pbtxt").write_text(_CONFIG.format(**words, batch=BATCH, batching=batching))
 
 
 def _backends(home: Path, folder: Path) -> Path:
@@ -84,7 +91,7 @@ class TritonClient:
         """Release -> logit."""
         from tritonclient import grpc
 
-        grid = self.inputs.grid(release)
+        grid = self.inputs.grid(release)[None]
         tensor = grpc.InferInput("release", grid.shape, _TYPES[grid.dtype.name])
         tensor.set_data_from_numpy(grid)
         name = next(n for n, p in self.inputs.facts["presets"].items() if p == self.inputs.presets[len(release)])
@@ -111,4 +118,4 @@ def ask(inputs: Inputs, port: int) -> None:
 
 
 if __name__ == "__main__":
-    {"serve": serve, "ask": ask}[sys.argv[1]](Inputs(Path(sys.argv[2])), int(sys.argv[3]))
+    {"serve": serve, "batches": batches, "ask": ask}[sys.argv[1]](Inputs(Path(sys.argv[2])), int(sys.argv[3]))
