@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.performance import page, process_tree
+from benchmarks.performance import figures, page, process_tree
 from benchmarks.performance.__main__ import PUBLISHED, judge, main
 from benchmarks.performance.comparing import changes
 from benchmarks.performance.results import Row, Run, load, save
@@ -59,6 +59,64 @@ def test_ratios_of_another_processor_are_not_compared():
     now = replace(run_of(2.0, 2.0, 2.0), machine=MACHINE | {"processor": "y"})
     assert judge(BEFORE, now) == []
     assert judge(None, run_of(2.0, 2.0, 2.0)) == []
+
+
+def test_rows_that_do_not_mean_the_same_are_not_compared():
+    now = run_of(2.0, 2.0, 2.0)
+    changed = replace(now, rows=[replace(row, meaning="handshakes not counted") for row in now.rows])
+    assert judge(BEFORE, changed) == []
+    assert judge(changed, changed) == []
+    assert judge(changed, replace(changed, rows=list(run_of(5.0, 5.0, 5.0).rows))) == []
+    assert len(judge(BEFORE, now)) == 1
+
+
+def served(name: str, rate: float, p99_ms: float, *, is_ours: bool = False) -> Row:
+    """A row of the short tail."""
+    rounds = [{"per_core_8": rate, "per_core_64": 2 * rate}]
+    return Row(name, "tail certified", "", is_ours, rounds, {"p50_ms": 1.0, "p99_ms": p99_ms})
+
+
+def test_figures_are_taken_against_the_best_that_one_would_deploy():
+    """The bare server is faster than all and does not count; who is best in one figure need not be in another."""
+    rows = [
+        served("asyncio and ssl, no queue", 9_000.0, 1.0),
+        served("LitServe", 1_000.0, 30.0),
+        served("LitServe, batches", 800.0, 20.0),
+        Row("Triton", "tail certified", "", missing="not installed"),
+        served("securesplit", 2_500.0, 15.0, is_ours=True),
+    ]
+    found = list(figures.figures(replace(BEFORE, rows=rows)))
+    assert [(one.wanted, one.had, one.is_reached) for one in found] == [
+        ("≥ 2 ×", "2.50 ×", True),
+        ("≥ 2 ×", "2.50 ×", True),
+        ("≤ 0.50 ×", "0.75 ×", False),
+        ("≥ 3,000", "5,000", True),
+    ]
+    assert "against LitServe, batches" in found[2].what
+    assert "| **no** |" in page.document(replace(BEFORE, rows=rows))
+
+
+def test_a_photo_is_compared_with_the_function_and_the_fastest_unsplit_network():
+    def row(name: str, *ms: float, request_bytes: float = 0.0) -> Row:
+        rounds = [{"p50_ms": each, "request_bytes": request_bytes} for each in ms]
+        return Row(name, "photo", "", rounds=rounds, latency={"p50_ms": ms[0]})
+
+    rows = [
+        row("Keras predict, pickle, TCP", 100.0, request_bytes=19_300.0),
+        row("TensorFlow function, whole network", 20.0, 40.0),
+        row("LiteRT, whole network", 8.0, 16.0),
+        row("ONNX Runtime, whole network", 9.0, 9.0),
+        row("securesplit, none", 9.0, 18.0),
+        row("securesplit, certified", 10.0, 20.0, request_bytes=100.0),
+    ]
+    found = [(one.wanted, one.had, one.is_reached) for one in figures.figures(replace(BEFORE, rows=rows))]
+    assert found == [
+        ("≤ 0.50 ×", "0.45 ×", True),
+        ("≤ 9.4 ms", "9 ms", True),
+        ("≤ 0.50 ×", "0.50 ×", True),
+        ("≤ 9.4 ms", "10 ms", False),
+        ("≤ 1/150", "1/193", True),
+    ]
 
 
 @pytest.mark.parametrize(

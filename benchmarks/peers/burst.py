@@ -36,15 +36,15 @@ class Question:
     logit: float
 
 
-def questions(inputs: Inputs, preset: str) -> list[Question]:
+def questions(inputs: Inputs, served: str) -> list[Question]:
     """Releases of the photos, with what the tail answers them."""
-    releases = np.load(inputs.folder / f"releases-{preset}.npy", allow_pickle=False)
-    logits = json.loads((inputs.folder / "answers.json").read_text())[preset]
+    releases = np.load(inputs.folder / f"releases-{served}.npy", allow_pickle=False)
+    logits = json.loads((inputs.folder / "answers.json").read_text())[served]
     return [Question(release.tobytes(), logit) for release, logit in zip(releases, logits, strict=True)]
 
 
 async def run(inputs: Inputs, connect: Connect) -> None:
-    """For each line ``{"preset", "clients", "seconds"}`` let so many clients ask for so long.
+    """For each line ``{"served", "clients", "seconds"}`` let so many clients ask for so long.
 
     The answer is one line of JSON: ``ms`` of each request, ``seconds`` that all took, ``wrong`` answers. Connections
     are made before the time begins and stay for the next line.
@@ -53,7 +53,7 @@ async def run(inputs: Inputs, connect: Connect) -> None:
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         wanted = json.loads(line)
-        asked = questions(inputs, wanted["preset"])
+        asked = questions(inputs, wanted["served"])
         while len(clients) < wanted["clients"]:
             clients.append(await _connected(connect, asked[0].release))
         print(json.dumps(await _burst(clients[: wanted["clients"]], asked, wanted["seconds"])), flush=True)

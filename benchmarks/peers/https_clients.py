@@ -50,10 +50,8 @@ class HttpsClient:
         reader, writer = self._streams
         path, kind, form = FORMS[self._form]
         body = form(release)
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        writer.write(head.encode() + body)
+        lines = f"POST {path} HTTP/1.1", f"Host: {LOOPBACK}", f"Content-Type: {kind}", f"Content-Length: {len(body)}"
+        writer.write("\r\n".join((*lines, "\r\n")).encode() + body)
         status, answer = await _answer(reader)
         if status != "200":
             raise ValueError(f"HTTP {status}: {answer[:200]!r}")

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 LOOPBACK = "127.0.0.1"
+FEATURES = 256
+"""Numbers that a device encrypts of one photo."""
 BATCH = 8
 """The most requests that a server which makes batches may put into one. None waits for a batch to fill."""
 
@@ -44,6 +46,12 @@ class Inputs:
         """``features (n, 256)`` and the weights of a quadratic tail, as `securesplit.encrypted.tail` names them."""
         with np.load(self.folder / "encrypted.npz", allow_pickle=False) as arrays:
             return dict(arrays)
+
+    @property
+    def bundle(self) -> Path | None:
+        """Folder of the bundle that ours has; None: the one in the package."""
+        folder = self.folder / "bundle"
+        return folder if folder.exists() else None
 
     @property
     def server_tls(self) -> dict[str, str]:

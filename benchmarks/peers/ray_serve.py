@@ -1,6 +1,7 @@
 """The tail behind Ray Serve, one replica; its proxy's uvicorn ends TLS, but Ray has no option to ask for certificates.
 
-``serve`` computes request by request, ``batches`` what waits, by Ray's own decorator. Ray takes ``ssl_ca_certs`` and not uvicorn's ``ssl_cert_reqs``, without which no client has to have one (Ray 2.60).
+``serve`` computes request by request, ``batches`` what waits, by Ray's own decorator. Ray takes ``ssl_ca_certs`` and
+not uvicorn's ``ssl_cert_reqs``, without which no client has to have a certificate (Ray 2.60).
 """
 
 from __future__ import annotations

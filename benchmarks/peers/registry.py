@@ -10,6 +10,7 @@ _LITERT: Requirements = ("ai-edge-litert==2.3.0", "numpy==2.4.6")
 _PHOTOS: Requirements = ("pillow==13.0.0",)
 TENSORFLOW: Requirements = ("tensorflow==2.21.0", "keras==3.15.1", "tf2onnx==1.17.0", *_PHOTOS)
 MUTUAL_HTTPS, MUTUAL_GRPC = "HTTPS, mutual TLS", "gRPC, mutual TLS"
+SEALED = "mutual TLS 1.3, sealed"
 MUTUAL = (MUTUAL_HTTPS, MUTUAL_GRPC)
 """Protection whose servers turn clients without a certificate away, which is tried."""
 SAME_NETWORK = 0.5  # of a logit; a photo is decoded by several libraries
@@ -17,6 +18,8 @@ SAME_SUMS = 0.005  # CKKS computes with noise; 0.0001 was seen
 _RAY: Requirements = ("ray[serve]==2.60.0", *_LITERT)
 _BENTOML: Requirements = ("bentoml==1.4.40", *_LITERT)
 _LITSERVE: Requirements = ("litserve==0.2.19", *_LITERT)
+SERVED = ("none", "certified")
+"""Presets whose tails others serve, too: the longest and the shortest."""
 OURS: Requirements = (".",)
 """The checkout itself, installed as a user would."""
 
@@ -35,8 +38,8 @@ class Peer:
 
     Attributes:
         name: of the row.
-        task: ``photo``, from a photo's file to its answer; ``tail``, a served tail; ``encrypted``, a tail that is
-            evaluated on ciphertexts.
+        task: ``photo``, from a photo's file to its answer; ``inception``, the same with another network; ``tail``, a
+            served tail; ``encrypted``, a tail that is evaluated on ciphertexts.
         client: asks, as lines of its standard input say: `burst.run` for a tail, else `peer.answer_numbers`.
         server: answers; None: the client does all the work.
         protection: of what travels.
@@ -47,10 +50,14 @@ class Peer:
         is_quick: runs in seconds, without an environment of its own.
         tolerance: of a logit, beyond which it is another network that answers; None: noise or an encoder change it.
         own_client: the client runs in the peer's environment, not in ours.
+        questions: at most so many are asked in a round.
+        served: of a served tail, which releases clients send: files of `benchmarks.performance.inputs`.
+        clients: at most so many of them ask at once.
+        photos: that one of these releases stands for.
     """
 
     name: str
-    task: Literal["photo", "tail", "encrypted"]
+    task: Literal["photo", "inception", "tail", "encrypted"]
     client: Program
     server: Program | None
     protection: str
@@ -61,15 +68,19 @@ class Peer:
     is_quick: bool = False
     tolerance: float | None = None
     own_client: bool = True
+    questions: int = 30
+    served: tuple[str, ...] = SERVED
+    clients: int = 64
+    photos: int = 1
 
 
-def _ours(preset: str, *, tolerance: float | None = None) -> Peer:
+def _ours(preset: str, *, tolerance: float | None = None, task: Literal["photo", "inception"] = "photo") -> Peer:
     return Peer(
         f"securesplit, {preset}",
-        "photo",
+        task,
         Program("securesplit_photo", preset),
         Program("securesplit_tail", "serve"),
-        "mutual TLS 1.3, sealed",
+        SEALED,
         "securesplit",
         OURS,
         is_ours=True,
@@ -79,10 +90,12 @@ def _ours(preset: str, *, tolerance: float | None = None) -> Peer:
     )
 
 
-def _whole(name: str, module: str, environment: str, requirements: Requirements) -> Peer:
+def _whole(
+    name: str, module: str, environment: str, requirements: Requirements, task: Literal["photo", "inception"] = "photo"
+) -> Peer:
     return Peer(
         name,
-        "photo",
+        task,
         Program(module, "ask"),
         None,
         "nothing travels",
@@ -110,19 +123,48 @@ def _triton(name: str, word: str) -> Peer:
     return Peer(name, "tail", Program("triton_tail", "ask"), program, MUTUAL_GRPC, "triton", requirements)
 
 
-def _encrypted(name: str, module: str, environment: str, requirements: Requirements) -> Peer:
+def _ours_encrypted(name: str, served: str, photos: int) -> Peer:
+    client, server = Program("securesplit_tail", "ask"), Program("securesplit_tail", "serve")
+    return Peer(
+        name,
+        "tail",
+        client,
+        server,
+        SEALED,
+        "securesplit",
+        OURS,
+        is_ours=True,
+        preset="encrypted",
+        served=(served,),
+        clients=8,
+        photos=photos,
+    )
+
+
+def _encrypted(name: str, module: str, environment: str, requirements: Requirements, questions: int) -> Peer:
     is_ours = requirements == OURS
     client = Program(module, "ask")
     return Peer(
-        name, "encrypted", client, None, "CKKS", environment, requirements, is_ours=is_ours, tolerance=SAME_SUMS
+        name,
+        "encrypted",
+        client,
+        None,
+        "CKKS",
+        environment,
+        requirements,
+        is_ours=is_ours,
+        tolerance=SAME_SUMS,
+        questions=questions,
     )
 
 
 PHOTO_REFERENCE = "LiteRT, whole network"
+STUDENT, TENSORFLOW_FUNCTION = "Keras predict, pickle, TCP", "TensorFlow function, whole network"
 TAIL_REFERENCE = "asyncio and ssl, no queue"
 ENCRYPTED_REFERENCE = "TenSEAL, CKKSVector.mm"
 REFERENCES = {
     "photo": PHOTO_REFERENCE,
+    "inception": PHOTO_REFERENCE,
     "tail none": TAIL_REFERENCE,
     "tail certified": TAIL_REFERENCE,
     "encrypted": ENCRYPTED_REFERENCE,
@@ -131,7 +173,7 @@ REFERENCES = {
 
 PEERS = (
     Peer(
-        "Keras predict, pickle, TCP",
+        STUDENT,
         "photo",
         Program("keras_tcp", "ask"),
         Program("keras_tcp", "serve"),
@@ -140,24 +182,18 @@ PEERS = (
         TENSORFLOW,
         tolerance=SAME_NETWORK,
     ),
-    Peer(
-        "TensorFlow function, whole network",
-        "photo",
-        Program("tensorflow_function", "ask"),
-        None,
-        "nothing travels",
-        "tensorflow",
-        TENSORFLOW,
-        tolerance=SAME_NETWORK,
-    ),
+    _whole(TENSORFLOW_FUNCTION, "tensorflow_function", "tensorflow", TENSORFLOW),
     _whole("ONNX Runtime, whole network", "onnx_runtime", "onnx", ("onnxruntime==1.32.0", *_PHOTOS)),
     _whole(PHOTO_REFERENCE, "litert", "litert", (*_LITERT, *_PHOTOS)),
     _ours("none", tolerance=SAME_NETWORK),
     _ours("compact"),
     _ours("certified"),
     _ours("encrypted"),
-    _encrypted(ENCRYPTED_REFERENCE, "tenseal_tail", "tenseal", ("tenseal==0.3.18", "numpy==2.4.6")),
-    _encrypted("securesplit, SEAL by way of TenSEAL", "encrypted_tail", "securesplit", OURS),
+    _whole(TENSORFLOW_FUNCTION, "tensorflow_function", "tensorflow", TENSORFLOW, "inception"),
+    _whole(PHOTO_REFERENCE, "litert", "litert", (*_LITERT, *_PHOTOS), "inception"),
+    _ours("none", tolerance=SAME_NETWORK, task="inception"),
+    _encrypted(ENCRYPTED_REFERENCE, "tenseal_tail", "tenseal", ("tenseal==0.3.18", "numpy==2.4.6"), 2),
+    _encrypted("securesplit, SEAL by way of TenSEAL", "encrypted_tail", "securesplit", OURS, 6),
     _served("Ray Serve", Program("ray_serve", "serve"), "octets", "ray", _RAY, "HTTPS, clients unknown"),
     _served("Ray Serve, batches", Program("ray_serve", "batches"), "octets", "ray", _RAY, "HTTPS, clients unknown"),
     _served("BentoML", Program("bentoml_tail", "serve"), "json", "bentoml", _BENTOML),
@@ -182,12 +218,14 @@ PEERS = (
         "tail",
         Program("securesplit_tail", "ask"),
         Program("securesplit_tail", "serve"),
-        "mutual TLS 1.3, sealed",
+        SEALED,
         "securesplit",
         OURS,
         is_ours=True,
         is_quick=True,
     ),
+    _ours_encrypted("securesplit, one photo a request", "encrypted", 1),
+    _ours_encrypted("securesplit, sixteen photos a request", "encrypted together", 16),
 )
 
 ABSENT = {

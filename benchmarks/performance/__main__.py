@@ -15,7 +15,9 @@ import argparse
 import os
 import shutil
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,7 +35,9 @@ PUBLISHED = Path("benchmarks/performance.json")
 """The last run that the documents show."""
 DOCUMENT, PICTURE = Path("docs/performance.md"), Path("docs/performance.png")
 NO_PRESET = "the bundle has no preset"
-FULL, QUICK = Effort(questions=30, seconds=1.5), Effort(questions=2, seconds=0.1, clients=(8,))
+FULL, QUICK = Effort(questions=30, seconds=1.0), Effort(questions=2, seconds=0.1, clients=(8,))
+MEANINGS = {"photo": "", "inception": "", "encrypted": "", "tail": "handshakes not counted"}
+"""By task, `Row.meaning`."""
 
 
 class Collected:
@@ -77,12 +81,13 @@ class Collected:
         return [self._row(task, facts) for task in tasks(self.peer)]
 
     def _row(self, task: str, facts: dict[str, object]) -> Row:
-        name, protection, is_ours = self.peer.name, self.peer.protection, self.peer.is_ours
+        peer = self.peer
+        row = Row(peer.name, task, peer.protection, peer.is_ours, missing=self.missing, meaning=MEANINGS[peer.task])
         if self.missing:
-            return Row(name, task, protection, is_ours=is_ours, missing=self.missing)
+            return row
         rounds = [found[task] for found in self._rounds]
         latency = percentiles([ms for measured in rounds for ms in measured.milliseconds])
-        return Row(name, task, protection, is_ours, [m.figures for m in rounds], latency, facts)
+        return replace(row, rounds=[measured.figures for measured in rounds], latency=latency, facts=facts)
 
 
 def run(peers: Sequence[Peer], given: Inputs, rounds: int, effort: Effort, *, is_quick: bool) -> Run:
@@ -94,19 +99,21 @@ def run(peers: Sequence[Peer], given: Inputs, rounds: int, effort: Effort, *, is
         collected.append(Collected(peer, given, is_quick=is_quick, missing=missing))
         collected[-1].install()
     loads: list[float] = []
+    start_s = time.monotonic()
     for number in range(rounds):
         loads.append(os.getloadavg()[0])
         for one in collected:
-            print(f"round {number + 1} of {rounds}: {one.peer.name} {one.missing and f'({one.missing})'}", flush=True)
             one.round(effort)
-        save(_run_so_far(collected, loads), FOLDER / "performance.json")
-    return _run_so_far(collected, loads)
+            took_s = time.monotonic() - start_s
+            print(f"{took_s:5.0f} s, round {number + 1} of {rounds}: {one.peer.name} {one.missing}", flush=True)
+        save(_run_so_far(collected, loads, took_s), FOLDER / "performance.json")
+    return _run_so_far(collected, loads, time.monotonic() - start_s)
 
 
-def _run_so_far(collected: Sequence[Collected], loads: Sequence[float]) -> Run:
+def _run_so_far(collected: Sequence[Collected], loads: Sequence[float], took_s: float) -> Run:
     rows = [row for one in collected for row in one.rows()]
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    return Run(machine.describe(), when, list(loads), rows, REFERENCES)
+    return Run(machine.describe(), when, list(loads), rows, REFERENCES, round(took_s, 1))
 
 
 def judge(before: Run | None, now: Run) -> list[str]:

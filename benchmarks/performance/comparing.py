@@ -3,7 +3,7 @@
 Both sides of a ratio are measured in one round, so what the machine does besides falls on both. Each round gives one
 ratio; their spread is the noise. A figure has regressed where its ratio got worse by more than `ALLOWED` and by more
 than `SURE` standard errors of the difference. One round says nothing of noise, so nothing is judged by it. Bytes depend
-on no machine and are compared as they are.
+on no machine and are compared as they are. Rows whose `Row.meaning` is not what it was in the last run are left out.
 """
 
 from __future__ import annotations
@@ -90,10 +90,10 @@ def ratio(row: Row, reference: Row, figure: str) -> Ratio | None:
 
 
 def changes(before: Run, now: Run) -> Iterator[Change]:
-    """Every judged figure that both runs have."""
+    """Every judged figure that both runs have, of rows that mean the same in both."""
     for row in now.rows:
         earlier = before.row(row.task, row.name)
-        if not (row.is_ours and earlier):
+        if not (row.is_ours and earlier and earlier.meaning == row.meaning):
             continue
         for figure in JUDGED:
             found, known = _ratio_in(now, row, figure), _ratio_in(before, earlier, figure)

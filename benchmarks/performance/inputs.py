@@ -16,22 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.peers.peer import LOOPBACK, Inputs
-from benchmarks.peers.registry import TENSORFLOW
+from benchmarks.peers.peer import FEATURES, LOOPBACK, Inputs
+from benchmarks.peers.registry import SERVED, TENSORFLOW
+from benchmarks.performance import random_network
 from benchmarks.performance.environments import Environment, NotInstalledError
+from securesplit.encrypted.messages import MAX_PHOTOS
 from securesplit.imaging.photo import load_photo
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
+from securesplit.model.litert import open_interpreter, signature
 from securesplit.pki import issuing
 from securesplit.privacy.release import saturate, to_grid
 from securesplit_testing.ciphertexts import random_tail
 
 THREADS = 1
 """Of every runtime: one core's work is compared, and a machine has others to do."""
-SERVED_PRESETS = ("none", "certified")
-"""Whose tails are served: the longest and the shortest."""
 PHOTOS, QUICK_PHOTOS = 32, 3
 _PHOTO_SIZE = (600, 450)  # of HAM10000
 
@@ -50,19 +52,25 @@ def prepare(folder: Path, bundle: Bundle, source: Path | None, *, photos: int, n
     _write_certificates(folder / "certs")
     _write_photos(folder / "photos", source, photos)
     shutil.copyfile(bundle.folder / "tail.tflite", folder / "tail.tflite")
-    specs = {name: bundle.preset(name).spec for name in SERVED_PRESETS}
+    specs = {name: bundle.preset(name).spec for name in SERVED}
     presets = {
         name: {"shape": spec.shape, "dtype": spec.dtype, "step": spec.step, "stored": spec.stored_name}
         for name, spec in specs.items()
     }
     facts = {"side": bundle.manifest.side, "threads": THREADS, "presets": presets}
-    (folder / "inputs.json").write_text(json.dumps(facts, indent=1) + "\n")
+    _write_json(folder / "inputs.json", facts)
     inputs = Inputs(folder)
     _write_answers(inputs, bundle)
     _write_encrypted(inputs, bundle)
     if networks and importlib.util.find_spec("tensorflow"):
         _write_networks(folder, bundle)
+        _write_inception(inputs)
     return inputs
+
+
+def inception(inputs: Inputs) -> Path:
+    """The folder that is alike for InceptionResNetV2, with the same photos and certificates."""
+    return inputs.folder / "inception"
 
 
 def answers(inputs: Inputs) -> Mapping[str, list[float]]:
@@ -101,21 +109,29 @@ def _write_answers(inputs: Inputs, bundle: Bundle) -> None:
     head, tail = bundle.open_head(THREADS), bundle.open_tail(THREADS)
     embeddings = [head(load_photo(photo, bundle.manifest.side)) for photo in inputs.photos]
     found: dict[str, list[float]] = {}
-    for preset in SERVED_PRESETS:
+    for preset in SERVED:
         spec = bundle.preset(preset).spec
         grids = np.stack([saturate(to_grid(embedding[preset], spec), spec) for embedding in embeddings])
         np.save(inputs.folder / f"releases-{preset}.npy", grids)
         found[preset] = [float(logit) for logit in tail(preset, grids)]
-    (inputs.folder / "answers.json").write_text(json.dumps({"photo": found["none"], **found}) + "\n")
+    _write_json(inputs.folder / "answers.json", {"photo": found["none"], **found})
 
 
 def _write_encrypted(inputs: Inputs, bundle: Bundle) -> None:
     """Vectors and a quadratic tail: the bundle's, or a random one; what a ciphertext holds changes no time."""
     tail = bundle.open_encrypted_tail() or random_tail()
-    features = np.random.default_rng(1).uniform(-1, 1, (len(inputs.photos), tail.first.shape[1]))
+    features = np.random.default_rng(1).uniform(-1, 1, (len(inputs.photos), FEATURES)).astype(np.float32)
+    together = np.stack([np.roll(features, -n, axis=0)[np.arange(MAX_PHOTOS) % len(features)] for n in (0, 1)])
     np.savez(inputs.folder / "encrypted.npz", features=features, **vars(tail))
-    logits = json.loads((inputs.folder / "answers.json").read_text()) | {"encrypted": tail.plain(features).tolist()}
-    (inputs.folder / "answers.json").write_text(json.dumps(logits) + "\n")
+    np.save(inputs.folder / "releases-encrypted.npy", features)
+    np.save(inputs.folder / "releases-encrypted together.npy", together)
+    means = [float(tail.plain(sixteen).mean()) for sixteen in together]
+    logits = {"encrypted": tail.plain(features).tolist(), "encrypted together": means}
+    _write_json(inputs.folder / "answers.json", dict(answers(inputs)) | logits)
+
+
+def _write_json(file: Path, content: Mapping[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _write_networks(folder: Path, bundle: Bundle) -> None:
@@ -133,15 +149,49 @@ def _write_keras_networks(folder: Path, bundle: Bundle) -> None:
     if mark.exists() and mark.read_text() == bundle.id:
         return
     from benchmarks.performance import whole_network
-    from securesplit.model.convert import Endpoint, convert
     from securesplit.model.splitting import split_at
 
-    whole, side = whole_network.build(bundle), bundle.manifest.side
+    whole = whole_network.build(bundle)
     whole.save(folder / "whole.keras")
-    endpoint = Endpoint(lambda photo: {"logit": whole(photo, training=False)}, {"photo": (1, side, side, 3)})
-    (folder / "whole.tflite").write_bytes(convert({"whole": endpoint}, [whole], "float16"))
+    _write_litert(folder, whole)
     head, tail, _ = split_at(whole, bundle.manifest.cut)
     head.save(folder / "head.keras")
     tail.save(folder / "tail.keras")
     (folder / "whole.onnx").unlink(missing_ok=True)
     mark.write_text(bundle.id)
+
+
+def _write_litert(folder: Path, whole: Any) -> None:
+    from securesplit.model.convert import Endpoint, convert
+
+    endpoint = Endpoint(lambda photo: {"logit": whole(photo, training=False)}, {"photo": (1, *whole.input_shape[1:])})
+    (folder / "whole.tflite").write_bytes(convert({"whole": endpoint}, [whole], "float16"))
+
+
+def _write_inception(inputs: Inputs) -> None:
+    """InceptionResNetV2 of random weights, whole and split at its default cut: what weights it has changes no time."""
+    folder, side = inception(inputs), random_network.SIDE
+    pixels = np.stack([load_photo(photo, side) for photo in inputs.photos])
+    if not (folder / "inputs.json").exists():
+        _write_inception_networks(inputs, pixels)
+        _write_json(folder / "inputs.json", {"side": side, "threads": THREADS, "presets": {}})
+    whole = signature(open_interpreter((folder / "whole.tflite").read_bytes(), THREADS), "whole")
+    logits = [float(whole(photo=photo[None].astype(np.float32))["logit"].item()) for photo in pixels]
+    _write_json(folder / "answers.json", {"inception": logits})
+
+
+def _write_inception_networks(inputs: Inputs, pixels: NDArray[np.uint8]) -> None:
+    from securesplit.model import packing
+
+    folder, name, cut = inception(inputs), random_network.NAME, random_network.CUT
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for shared in ("photos", "certs"):
+        (folder / shared).symlink_to(inputs.folder.resolve() / shared)
+    network = random_network.build(pixels)
+    network.save(folder / "whole.keras")
+    _write_litert(folder, network)
+    packed = packing.pack(network, cut, pixels, precision="float16")
+    described = {"name": "untrained", "backbone": name, "cut": cut, "side": random_network.SIDE}
+    about = {"licence": "none: random weights", "provenance": {}}
+    packing.write_bundle(folder / "bundle", packed, **described, about=about)

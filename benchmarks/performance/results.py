@@ -25,13 +25,14 @@ class Row:
 
     Attributes:
         name: of the peer.
-        task: ``photo``, ``tail none``, ``tail certified`` or ``encrypted``.
+        task: ``photo``, ``inception``, ``encrypted``, or ``tail`` and a preset.
         protection: of what travels.
         is_ours: its ratios are judged.
         rounds: figures of each round, by name; names end in their unit.
         latency: percentiles over the requests of all rounds, ``p50_ms`` to ``p99_ms``; of a tail, with 8 clients.
         facts: what was measured once: install size, versions.
         missing: why there are no figures; empty where there are.
+        meaning: what was changed in how its figures are taken; rows that do not mean the same are not compared.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Row:
     latency: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     missing: str = ""
+    meaning: str = ""
 
     def figure(self, name: str) -> float | None:
         """Over all rounds: a percentile, what was measured once, or else the median; None where there is none."""
@@ -62,6 +64,7 @@ class Run:
         load: 1-minute load average at the beginning of each round, other programs and this one.
         rows: of the tables.
         references: by task, the row whose figures ratios are taken of.
+        took_s: seconds that all rounds took; environments and inputs were there before.
     """
 
     machine: Mapping[str, Any]
@@ -69,6 +72,7 @@ class Run:
     load: Sequence[float]
     rows: Sequence[Row]
     references: Mapping[str, str]
+    took_s: float = 0.0
 
     def row(self, task: str, name: str) -> Row | None:
         """One row."""
@@ -76,7 +80,11 @@ class Run:
 
     def reference(self, task: str) -> Row | None:
         """The row whose figures ratios of a task are taken of; None where it was not measured."""
-        row = self.row(task, self.references[task]) if task in self.references else None
+        return self.measured(task, self.references[task]) if task in self.references else None
+
+    def measured(self, task: str, name: str) -> Row | None:
+        """As `row`; None where it was not measured."""
+        row = self.row(task, name)
         return row if row is not None and row.rounds else None
 
 

@@ -23,7 +23,7 @@ CLIENTS = (1, 8, 64)
 LATENCY_CLIENTS = 8
 """At how many clients the percentiles of a served tail are taken."""
 _WARM = 3
-"""Questions after the first that are not counted."""
+"""Questions after the first that are not counted, at most; half as many as are."""
 _COUNTED = 5
 
 
@@ -57,7 +57,11 @@ class Measured:
 
 def tasks(peer: Peer) -> list[str]:
     """What a peer has rows for: a photo, numbers under encryption, or each preset whose tail is served."""
-    return [f"tail {name}" for name in given.SERVED_PRESETS] if peer.task == "tail" else [peer.task]
+    return [_task(served) for served in peer.served] if peer.task == "tail" else [peer.task]
+
+
+def _task(served: str) -> str:
+    return f"tail {served.split(maxsplit=1)[0]}"
 
 
 def measure(peer: Peer, python: Path | None, inputs: Inputs, effort: Effort) -> dict[str, Measured]:
@@ -74,12 +78,14 @@ def measure(peer: Peer, python: Path | None, inputs: Inputs, effort: Effort) -> 
     """
     if peer.task == "tail":
         return _tail(peer, python, inputs, effort)
-    return {peer.task: _questions(peer, python, inputs, effort)}
+    folder = inputs if peer.task != "inception" else Inputs(given.inception(inputs))
+    return {peer.task: _questions(peer, python, folder, effort)}
 
 
 def _questions(peer: Peer, python: Path | None, inputs: Inputs, effort: Effort) -> Measured:
-    """One question after the other; fewer where a tail is evaluated on ciphertexts, which takes long."""
-    questions = effort.questions if peer.task == "photo" else max(2, effort.questions // 5)
+    """One question after the other."""
+    questions = min(effort.questions, peer.questions)
+    warm = min(_WARM, questions // 2)
     with contextlib.ExitStack() as stack:
         port, server = 0, None
         if peer.server:
@@ -89,13 +95,13 @@ def _questions(peer: Peer, python: Path | None, inputs: Inputs, effort: Effort) 
         with running(python, peer.client, inputs.folder, port) as client:
             client.answer()
             figures = {"cold_start_s": time.monotonic() - client.started_s}
-            client.ask(str(_WARM))
+            client.ask(str(warm))
             before = _cpu_s(client, server)
             found = client.ask(str(questions))
             used_s = [late - early for late, early in zip(_cpu_s(client, server), before, strict=True)]
             figures["client_memory_mb"] = process_tree.memory_mb(client.pid)
         if peer.tolerance is not None:
-            _check(found["logits"], given.answers(inputs)[peer.task], peer.tolerance)
+            _check(found["logits"], given.answers(inputs)[peer.task], peer.tolerance, 1 + warm)
         figures |= percentiles(found["ms"]) | _costs(*used_s, questions) | _sizes(*found["bytes"])
         if server is not None:
             figures["worker_memory_mb"] = process_tree.memory_mb(server.pid)
@@ -115,21 +121,22 @@ def _cpu_s(*programs: Running | None) -> list[float]:
     return [process_tree.cpu_s(program.pid) if program else 0.0 for program in programs]
 
 
-def _check(logits: Sequence[float], right: Sequence[float], tolerance: float) -> None:
-    for number, logit in enumerate(logits, 1 + _WARM):
+def _check(logits: Sequence[float], right: Sequence[float], tolerance: float, first: int) -> None:
+    for number, logit in enumerate(logits, first):
         wanted = right[number % len(right)]
         if abs(logit - wanted) > tolerance:
             raise PeerError(f"it answers {logit:.3f} where the network says {wanted:.3f}")
 
 
 def _bytes_by_relay(peer: Peer, python: Path | None, inputs: Inputs, port: int) -> dict[str, float]:
-    """Of a warm request, by a client of its own that goes through a relay."""
+    """Of a warm request, and of all before it, by a client of its own that goes through a relay."""
     relay = Relay(port)
     with running(python, peer.client, inputs.folder, relay.port) as client:
         client.answer()
         there, back = relay.there, relay.back
         client.ask(str(_COUNTED))
-        return _sizes((relay.there - there) / _COUNTED, (relay.back - back) / _COUNTED)
+        warm = _sizes((relay.there - there) / _COUNTED, (relay.back - back) / _COUNTED)
+        return warm | {"first_bytes": float(there)}
 
 
 def _tail(peer: Peer, python: Path | None, inputs: Inputs, effort: Effort) -> dict[str, Measured]:
@@ -138,9 +145,9 @@ def _tail(peer: Peer, python: Path | None, inputs: Inputs, effort: Effort) -> di
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(running(own, peer.client, inputs.folder, port))
         server = stack.enter_context(running(python, peer.server, inputs.folder, port))
-        _burst(client, server, given.SERVED_PRESETS[0], 1, 0.0)
+        _burst(client, server, peer.served[0], 1, 0.0)
         started = {"cold_start_s": time.monotonic() - server.started_s}
-        found = {f"tail {name}": _bursts(client, server, name, effort) for name in given.SERVED_PRESETS}
+        found = {_task(served): _bursts(peer, client, server, served, effort) for served in peer.served}
         started["client_memory_mb"] = process_tree.memory_mb(client.pid)
         started["worker_memory_mb"] = process_tree.memory_mb(server.pid)
         traffic = _bytes_of_tail(peer, own, server, inputs, port)
@@ -149,27 +156,27 @@ def _tail(peer: Peer, python: Path | None, inputs: Inputs, effort: Effort) -> di
     return {task: Measured(m.figures | started | traffic[task], m.milliseconds) for task, m in found.items()}
 
 
-def _bursts(client: Running, server: Running, preset: str, effort: Effort) -> Measured:
+def _bursts(peer: Peer, client: Running, server: Running, served: str, effort: Effort) -> Measured:
     figures: dict[str, float] = {}
     milliseconds: list[float] = []
-    for clients in effort.clients:
-        _burst(client, server, preset, clients, 0.0)  # handshakes are not what is measured
+    for clients in (many for many in effort.clients if many <= peer.clients):
+        _burst(client, server, served, clients, 0.0)  # handshakes are not what is measured
         before = _cpu_s(client, server)
-        found = _burst(client, server, preset, clients, effort.seconds)
+        found = _burst(client, server, served, clients, effort.seconds)
         client_s, server_s = (late - early for late, early in zip(_cpu_s(client, server), before, strict=True))
-        ms = found["ms"]
-        figures[f"per_second_{clients}"] = len(ms) / found["seconds"]
+        ms, photos = found["ms"], len(found["ms"]) * peer.photos
+        figures[f"per_second_{clients}"] = photos / found["seconds"]
         if server_s:
-            figures[f"per_core_{clients}"] = len(ms) / server_s
+            figures[f"per_core_{clients}"] = photos / server_s
         figures |= {f"{name}_at_{clients}": value for name, value in percentiles(ms).items()}
         if clients == LATENCY_CLIENTS or len(effort.clients) == 1:
             milliseconds = ms
-            figures |= percentiles(ms) | {"client_cpu_ms": 1e3 * client_s / len(ms), "cpu_ms": 1e3 * server_s / len(ms)}
+            figures |= percentiles(ms) | {"client_cpu_ms": 1e3 * client_s / photos, "cpu_ms": 1e3 * server_s / photos}
     return Measured(figures, milliseconds)
 
 
-def _burst(client: Running, server: Running, preset: str, clients: int, seconds: float) -> Mapping[str, list[float]]:
-    found = client.ask(json.dumps({"preset": preset, "clients": clients, "seconds": seconds}), of=server)
+def _burst(client: Running, server: Running, served: str, clients: int, seconds: float) -> Mapping[str, list[float]]:
+    found = client.ask(json.dumps({"served": served, "clients": clients, "seconds": seconds}), of=server)
     if found["wrong"]:
         raise PeerError(f"{found['wrong']} of {len(found['ms'])} answers are wrong")
     if seconds and not found["ms"]:
@@ -182,11 +189,11 @@ def _bytes_of_tail(
 ) -> dict[str, dict[str, float]]:
     relay, found = Relay(port), {}
     with running(python, peer.client, inputs.folder, relay.port) as client:
-        for preset in given.SERVED_PRESETS:
-            _burst(client, server, preset, 1, 0.0)
+        for served in peer.served:
+            _burst(client, server, served, 1, 0.0)
             there, back = relay.there, relay.back
-            many = len(_burst(client, server, preset, 1, 0.2)["ms"])
-            found[f"tail {preset}"] = _sizes((relay.there - there) / many, (relay.back - back) / many)
+            many = len(_burst(client, server, served, 1, 0.2)["ms"]) * peer.photos
+            found[_task(served)] = _sizes((relay.there - there) / many, (relay.back - back) / many)
     return found
 
 
