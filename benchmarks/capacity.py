@@ -1,18 +1,19 @@
 """The capacity model of docs/scaling.md: measure what one photo costs here, and say what many need.
 
-    python -m benchmarks.capacity [--price 0.04] [--photos-a-session 1] [--connected-s 2] [--requests 2000]
+    python -m benchmarks.capacity [--price 0.04] [--photos-a-session 1] [--connected-s 2] [--requests 2000] [--publish]
 
 Processor time is taken from the kernel's own accounts of front, tail and HAProxy (``/proc/PID/task/*/schedstat``), so
 that a busy machine changes it little. Then 1, 2 and 4 workers whose tails rest for 20 ms instead of computing, since
 cores are lacking, show how near to a straight line the rate stays, and how well the model foretells the fronts' load.
-Linux only; HAProxy is measured where it is installed.
+Linux only; HAProxy is measured where it is installed. ``--publish`` keeps the run as `capacity_document.RUN` and writes
+the tables of docs/scaling.md from it.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
+import functools
 import os
 import sys
 import tempfile
@@ -23,7 +24,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks import capacity_document, encrypted_worker
+from benchmarks.capacity_document import Capacity, Check
 from benchmarks.capacity_model import Demand, Inputs, PresetCost, plan
+from benchmarks.performance import machine
 from benchmarks.processes import certificates
 from benchmarks.relay import Relay
 from benchmarks.table import FOLDER, show
@@ -37,7 +41,6 @@ from securesplit_testing.load import SUMS, Load, Questions, random_questions
 from securesplit_testing.ports import free_port
 from securesplit_testing.serving import Process, process
 
-Row = list[object]
 CLIENTS = 8
 REST_S = 0.02  # of a tail that computes nothing
 CHECK_S = 8.0
@@ -109,7 +112,7 @@ def open_presets() -> list[str]:
     return [name for name, preset in Bundle.load().presets.items() if not preset.spec.encrypted]
 
 
-def preset_cost(worker: Process, certs: Path, name: str, requests: int) -> tuple[PresetCost, Row]:
+def preset_cost(worker: Process, certs: Path, name: str, requests: int) -> tuple[PresetCost, Check]:
     """Of a preset of the default bundle, and the rate that was seen beside the one that an idle machine would have."""
     questions = random_questions(name)
     with asking(worker.endpoint, certs, questions) as load:
@@ -120,8 +123,8 @@ def preset_cost(worker: Process, certs: Path, name: str, requests: int) -> tuple
     others = max(0.0, busy - rate * sum(costs_us) / 1e6)
     _, there, back = traffic_bytes(worker, certs, questions)
     foretold = most_per_s(costs_us, usable_cores())
-    row = [f"1 tail, {CLIENTS} clients, {name}", foretold, rate, f"{rate / foretold:.0%}", costs_us[0], others]
-    return PresetCost(costs_us[0], costs_us[1], there, back), row
+    check = Check(f"1 tail, {CLIENTS} clients, `{name}`", foretold, rate, costs_us[0], others)
+    return PresetCost(costs_us[0], costs_us[1], there, back), check
 
 
 def traffic_bytes(worker: Process, certs: Path, questions: Questions) -> tuple[float, float, float]:
@@ -175,7 +178,23 @@ def farm(certs: Path, count: int, pause_s: float) -> Iterator[tuple[str, list[Pr
         yield ahead.endpoint, workers, [ahead.pid, *children(ahead.pid)]
 
 
-def measure(requests: int) -> tuple[Inputs, list[Row]]:
+def encrypted_costs(certs: Path) -> dict[str, PresetCost]:
+    """Of the preset ``encrypted``: of a photo alone, and of one of those that share a ciphertext."""
+    with process(certs, encrypted="yes") as worker, tempfile.TemporaryDirectory() as state:
+        relay = Relay(int(worker.endpoint.rpartition(":")[2]))
+        front, tail = (functools.partial(cpu_us, pid) for pid in (worker.pid, worker.tails()[0]))
+        found = encrypted_worker.each(certs, Path(state), relay, front, tail)
+        return {capacity_document.ENCRYPTED[photos]: PresetCost(*costs) for photos, costs in found.items()}
+
+
+def measure(requests: int) -> Capacity:
+    """Everything that the model needs, and its checks."""
+    load, when = os.getloadavg()[0], datetime.now(UTC).isoformat(timespec="minutes")
+    inputs, checks = measure_inputs(requests)
+    return Capacity(machine.describe(), when, load, inputs, checks + scale_out())
+
+
+def measure_inputs(requests: int) -> tuple[Inputs, list[Check]]:
     """Everything that the model needs, and its check for one worker."""
     with certificates("device") as certs:
         with process(certs, "bundle") as worker:
@@ -190,15 +209,16 @@ def measure(requests: int) -> tuple[Inputs, list[Row]]:
         if is_installed():
             with farm(certs, 1, 0.0) as (endpoint, _, pids), asking(endpoint, certs) as load:
                 _, (balancer_us,) = Meter(load, pids).count(requests)
-    costs = {name: cost for name, (cost, _) in presets.items()}
+        encrypted = encrypted_costs(certs)
+    costs = {name: cost for name, (cost, _) in presets.items()} | encrypted
     of_handshakes = (handshake_us, handshake_bytes, handshakes_per_s)
     inputs = Inputs(costs, *of_handshakes, balancer_us, front_mb, tail_mb, connection_kb)
-    return inputs, [row for _, row in presets.values()]
+    return inputs, [check for _, check in presets.values()]
 
 
-def scale_out() -> list[Row]:
+def scale_out() -> list[Check]:
     """Several workers behind HAProxy. Cores are lacking here, so their tails rest instead of computing."""
-    rows: list[Row] = []
+    checks: list[Check] = []
     for count in (1, 2, 4) if is_installed() else ():
         with contextlib.ExitStack() as stack:
             certs = stack.enter_context(certificates("device"))
@@ -207,10 +227,9 @@ def scale_out() -> list[Row]:
             meter = Meter(load, [worker.pid for worker in workers])
             time.sleep(CHECK_S)
             rate, (front_us,) = meter.read()
-        foretold = count / REST_S
         what = f"{count} behind HAProxy, tails rest {1e3 * REST_S:.0f} ms"
-        rows.append([what, foretold, rate, f"{rate / foretold:.0%}", front_us, ""])
-    return rows
+        checks.append(Check(what, count / REST_S, rate, front_us, None))
+    return checks
 
 
 def main() -> int:
@@ -222,13 +241,15 @@ def main() -> int:
     parser.add_argument("--utilisation", type=float, default=0.6, help="share of a core that is planned to be used")
     parser.add_argument("--requests", type=int, default=2_000, help="measured for each figure")
     parser.add_argument("--inputs", type=Path, help="the file of an earlier run, instead of measuring")
+    parser.add_argument("--publish", action="store_true", help="write the tables of docs/scaling.md")
     chosen = parser.parse_args()
-    inputs, checks = (read(chosen.inputs), []) if chosen.inputs else measure(chosen.requests)
+    found = capacity_document.read(chosen.inputs) if chosen.inputs else measure(chosen.requests)
+    inputs = found.inputs
     show_inputs(inputs)
-    save(inputs, FOLDER / "capacity-inputs.json")
-    if checks:
-        columns = ["what", "foretold photos/s", "measured", "of that", "front us a photo", "cores that others used"]
-        show("capacity-check", columns, checks + scale_out())
+    capacity_document.save(found, FOLDER / "capacity-inputs.json")
+    show_checks(found.checks)
+    if chosen.publish:
+        capacity_document.publish(found)
 
     def demand(rate: float) -> Demand:
         return Demand(rate, chosen.photos_a_session, chosen.connected_s, chosen.utilisation)
@@ -237,16 +258,14 @@ def main() -> int:
     return 0
 
 
-def save(inputs: Inputs, file: Path) -> None:
-    """Keep them for another run with `--inputs`."""
-    file.write_text(json.dumps(asdict(inputs), indent=1) + "\n")
-
-
-def read(file: Path) -> Inputs:
-    """Inputs that `save` kept."""
-    saved = json.loads(file.read_text())
-    presets = {name: PresetCost(**cost) for name, cost in saved.pop("presets").items()}
-    return Inputs(presets, **saved)
+def show_checks(checks: Sequence[Check]) -> None:
+    """What the model foretold beside what was measured."""
+    columns = ["what", "foretold photos/s", "measured", "of that", "front us a photo", "cores that others used"]
+    show(
+        "capacity-check",
+        columns,
+        [[c.what, c.foretold, c.measured, f"{c.share:.0%}", c.front_us, c.others] for c in checks],
+    )
 
 
 def show_inputs(inputs: Inputs) -> None:

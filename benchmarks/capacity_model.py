@@ -6,7 +6,7 @@ out first: the front's core, its connections, or its handshakes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from securesplit.transport.sockets import SocketLimits
@@ -76,6 +76,10 @@ class Demand:
     photos_a_session: float = 1.0
     connected_s: float = 2.0
     utilisation: float = 0.6
+
+    def at(self, photos_per_s: float) -> Demand:
+        """The same at another rate."""
+        return replace(self, photos_per_s=photos_per_s)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.processes import certificates
+from benchmarks.relay import Relay
 from benchmarks.table import show
 from securesplit.encrypted.messages import MAX_PHOTOS
 from securesplit.encrypted.tail import EncryptedTail
@@ -69,6 +70,32 @@ def _through_a_worker(certs: Path, state: Path, endpoint: str, front: int, tail:
             rows.append([what, float(np.median(taken)), (_cpu_ms(tail) - before) / TIMES, ""])
             rows.append([f"{photos} photos, the front", "", (_cpu_ms(front) - front_ms) / TIMES, ""])
     return rows
+
+
+def each(
+    certs: Path, state: Path, relay: Relay, front_us: Callable[[], float], tail_us: Callable[[], float]
+) -> dict[int, tuple[float, float, float, float]]:
+    """What a photo costs by how many share its ciphertext: microseconds of front and tail, bytes there and back.
+
+    Args:
+        certs: of the worker and a device.
+        state: folder of the device.
+        relay: to the worker.
+        front_us: processor time of the worker's front so far.
+        tail_us: of its only tail.
+    """
+    key, found = give_key(state), {}
+    with Connection([relay.endpoint], keystore.load_client(certs, now=datetime.now(UTC)), IDENTITY) as connection:
+        connection.request_encrypted(_release(key, 1))  # which uploads the keys
+        for photos in (1, MAX_PHOTOS):
+            releases = [_release(key, photos) for _ in range(TIMES)]
+            before = front_us(), tail_us(), relay.there, relay.back
+            for release in releases:
+                connection.request_encrypted(release)
+            after = front_us(), tail_us(), relay.there, relay.back
+            costs = [(late - early) / TIMES / photos for early, late in zip(before, after, strict=True)]
+            found[photos] = (costs[0], costs[1], costs[2], costs[3])
+    return found
 
 
 def _release(key: Key, photos: int) -> EncryptedRelease:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.capacity import read, save
+from benchmarks.capacity_document import Capacity, Check, read, save
 from benchmarks.capacity_model import (
     HANDSHAKE_SEGMENTS,
     REQUEST_SEGMENTS,
@@ -59,6 +59,8 @@ def test_a_million_photos_cost_the_same_at_every_rate():
         assert needs(rate).cost_a_million(rate, price_a_core_hour=0.036) == pytest.approx(0.0404)
 
 
-def test_saved_inputs_are_read_again(tmp_path):
-    save(INPUTS, tmp_path / "inputs.json")
-    assert read(tmp_path / "inputs.json") == INPUTS
+def test_a_run_is_read_as_it_was_kept(tmp_path):
+    run = Capacity({"cores": 2}, "2026-11-26T15:00+00:00", 0.5, INPUTS, [Check("a", 100.0, 90.0, 200.0)])
+    save(run, tmp_path / "run.json")
+    assert read(tmp_path / "run.json") == run
+    assert run.checks[0].share == pytest.approx(0.9)

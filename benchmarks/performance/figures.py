@@ -42,7 +42,7 @@ class Figure:
 def figures(run: Run) -> Iterator[Figure]:
     """All that the rows of a run say something of."""
     for task, network in (("photo", "default network"), ("inception", "InceptionResNetV2")):
-        for preset in ("none", "guarded", "compact", "certified"):
+        for preset in ("none", "guarded", "compact"):
             if (ours := run.measured(task, f"{OURS}, {preset}")) is not None:
                 yield from _whole(run, ours, f"{network}, `{preset}`")
     for task, times in _SERVED.items():
@@ -95,7 +95,7 @@ def _best(rows: list[Row], figure: str, choose: Callable[..., tuple[float, str]]
 def _bytes(run: Run) -> Iterator[Figure]:
     student = run.measured("photo", STUDENT)
     theirs = student.figure("request_bytes") if student is not None else None
-    for preset in ("guarded", "compact", "certified"):
+    for preset in ("guarded", "certified"):
         ours = run.measured("photo", f"{OURS}, {preset}")
         sent = ours.figure("request_bytes") if ours is not None else None
         if theirs and sent:

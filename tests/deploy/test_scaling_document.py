@@ -6,14 +6,14 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from cryptography import x509
 
-from benchmarks.capacity import read
-from benchmarks.capacity_model import Demand, plan
+from benchmarks import capacity_document
 from securesplit.pki import keystore
 from securesplit_testing.balancer import CONFIG
 from securesplit_testing.channels import NOW
@@ -22,7 +22,7 @@ from tests.deploy.manifests import flags_of_tail_worker, kubectl, render
 
 TEXT = (REPO / "docs" / "scaling.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh([ \w-]*)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
-INPUTS = read(REPO / "benchmarks" / "capacity_inputs.json")
+RUN = capacity_document.read(REPO / capacity_document.RUN)
 
 
 def commands(machine: str) -> list[list[str]]:
@@ -90,20 +90,13 @@ def test_what_it_says_of_workers_and_haproxy_is_there() -> None:
     assert [setting for setting in settings if setting not in configuration] == []
 
 
-@pytest.mark.parametrize(("photos_a_session", "connected_s"), [(100, 60), (1, 2)])
-def test_tables_are_the_models(photos_a_session: int, connected_s: int) -> None:
-    flags = f"`--photos-a-session {photos_a_session} --connected-s {connected_s}`"
-    after = TEXT[TEXT.index(flags) :]
-    rows = after[after.index("|---") :].partition("\n\n")[0].splitlines()[1:]
-    assert len(rows) > 4
-    preset = ""
-    for row in rows:
-        name, rate, fronts, tails, cores, memory, network, cost = (cell.strip(" `") for cell in row.split("|")[1:-1])
-        preset, photos_per_s = name or preset, float(rate.replace(",", ""))
-        need = plan(INPUTS, preset, Demand(photos_per_s, photos_a_session, connected_s))
-        assert fronts == f"{need.fronts:,}, {need.bound}"
-        assert tails == f"{need.tails:,}"
-        exact = [need.cores, need.memory_gb, need.mbit_per_s, need.cost_a_million(photos_per_s, 0.04)]
-        for cell, figure in zip((cores, memory.removesuffix(" GB"), network, cost), exact, strict=True):
-            last = 10.0 ** -len(cell.partition(".")[2])
-            assert float(cell.replace(",", "")) == pytest.approx(figure, abs=0.51 * last, rel=1e-3), (row, figure)
+def test_tables_are_the_models() -> None:
+    assert capacity_document.filled(TEXT, RUN) == TEXT
+    slower = {name: replace(cost, tail_us=2 * cost.tail_us) for name, cost in RUN.inputs.presets.items()}
+    changed = capacity_document.filled(TEXT, replace(RUN, inputs=replace(RUN.inputs, presets=slower)))
+    assert len(set(changed.splitlines()) - set(TEXT.splitlines())) > 2 * len(slower)
+
+
+def test_each_table_has_a_place() -> None:
+    with pytest.raises(ValueError, match="capacity: costs"):
+        capacity_document.filled(TEXT.replace("<!-- capacity: costs -->", ""), RUN)
