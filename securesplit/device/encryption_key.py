@@ -24,7 +24,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.atomic import atomic_write, create
+from securesplit.atomic import create_once
 from securesplit.device import secret_file
 from securesplit.encrypted.device import DeviceKey
 from securesplit.encrypted.messages import CHUNK_BYTES, DIGEST_BYTES, KeyBlob, KeyChunk, digest_of
@@ -141,7 +141,7 @@ def file_content(secret: bytes, evaluation_keys: tuple[bytes, bytes]) -> bytes:
 
 
 class EvaluationKeyFile:
-    """The evaluation keys of one secret key; of several processes that draw them at once, the last one's stay.
+    """The evaluation keys of one secret key; of several processes that draw them at once, the first one's stay.
 
     Args:
         file: that holds them, or will.
@@ -190,8 +190,10 @@ class EvaluationKeyFile:
         if (found := self._explained(self._read_header)) is not None:
             return found
         with self._drawing.value:
-            found = self._explained(self._read_header)
-            return self._explained(self._draw) if found is None else found
+            if (found := self._explained(self._read_header)) is not None:
+                return found
+            self._explained(self._draw)
+        return self._header()
 
     def _read_header(self) -> tuple[bytes, int] | None:
         try:
@@ -201,13 +203,13 @@ class EvaluationKeyFile:
         is_ours = magic == _MAGIC and owner == self._owner and self._file.stat().st_size == _HEADER.size + total
         return (digest, total) if is_ours else None
 
-    def _draw(self) -> tuple[bytes, int]:
+    def _draw(self) -> None:
+        """Draw them, unless another process is done first: under its digest they may be on their way to a worker."""
         self._check()
         content = file_content(self._secret, DeviceKey(self._secret).evaluation_keys)
-        with atomic_write(self._file) as draft:
-            create(draft, content)
-        _magic, _owner, digest, total = _HEADER.unpack_from(content)
-        return digest, total
+        if self._read_header() is None:
+            self._file.unlink(missing_ok=True)  # damaged, or of another key
+            create_once(self._file, content)
 
     def _is_whole(self) -> bool:
         with self._file.open("rb") as stream:

@@ -25,7 +25,9 @@ from securesplit.worker.key_arena import KeyArena
 from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.monitoring.observer import KeyStatus
 
-ABANDONED_S = 30.0
+ABANDONED_S = 15.0
+"""Longer than a device needs to try a piece again over a new connection, and half of the time that its next upload, of
+other keys, waits for room by default."""
 _USUAL_BYTES = 32 << 20
 """There are as many places as keys of this size would fill; the shipped parameters' take 37 MB."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -100,6 +101,22 @@ def test_evaluation_keys_are_the_same_in_every_process(tmp_path: Path, few_keys:
     first = EncryptionKey(tmp_path).evaluation.digest
     assert EncryptionKey(tmp_path).evaluation.check() == first
     assert (tmp_path / EVALUATION_FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_programs_at_first_use_at_once_have_the_same(
+    tmp_path: Path, few_keys: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = [EncryptionKey(tmp_path) for _ in range(3)]
+    drawn, both = DeviceKey.evaluation_keys, Barrier(3)
+
+    def at_once(key: DeviceKey) -> tuple[bytes, bytes]:
+        both.wait(20.0)
+        return drawn.__get__(key)
+
+    monkeypatch.setattr(DeviceKey, "evaluation_keys", property(at_once))
+    with ThreadPoolExecutor(3) as threads:
+        digests = set(threads.map(lambda each: each.evaluation.digest, programs))
+    assert digests == {programs[0].evaluation.check()}
 
 
 @pytest.mark.parametrize("damage", ["absent", "short", "altered", "another key's", "no header"])

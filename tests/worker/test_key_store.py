@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securesplit.encrypted.messages import CHUNK_BYTES, MAX_KEY_BYTES, ChunkAnswer, ChunkStatus, KeyChunk, chunk_of
+from securesplit.transport.failover import Timeouts
 from securesplit.worker import key_store
 from securesplit.worker.key_arena import KeyArena, map_for_reading
 from securesplit.worker.key_store import ABANDONED_S, KeyStore
@@ -306,3 +307,8 @@ def test_a_full_machine_loses_the_upload_alone(monkeypatch: pytest.MonkeyPatch) 
         assert s.upload("a", data) == ChunkAnswer(NO_ROOM, 0)
     assert s.seen("a", kept) == kept
     assert s.upload("a", data).status is GO_ON
+
+
+def test_an_upload_that_was_given_up_does_not_outlast_the_next_request() -> None:
+    device = Timeouts()
+    assert device.try_s + device.connect_s < ABANDONED_S <= device.total_s / 2
