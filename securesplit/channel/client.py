@@ -27,6 +27,7 @@ from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
 from securesplit.channel.states import CLIENT, ClientState, ClientStep, ProtocolError, advance
 from securesplit.pki.credentials import Credentials
 
+_OTHER_PRESET = "choose --privacy certified, or ask another worker"
 _DETAILS = {
     Code.BAD: "it could not read the request",
     Code.UNKNOWN_SESSION: "it does not know this session",
@@ -201,7 +202,8 @@ class ClientChannel:
             raise FrameError("the hint belongs to another session")
         if frame.code is Code.TLS and body.reason is Reason.ALERT and self._state is ClientState.FIN_SENT:
             self._on_alert(body.detail)
-        return Refused(frame.ref, frame.code, self._claim(frame.code, body), body.retry_after_ms / 1000)
+        advice = _OTHER_PRESET if (frame.code, body.reason) == (Code.WORKER, Reason.PRESET) else ""
+        return Refused(frame.ref, frame.code, self._claim(frame.code, body), body.retry_after_ms / 1000, advice)
 
     def _on_alert(self, protected: bytes) -> None:
         """Raise TrustError where TLS accepts an alert of the server, which has proved itself by now; else return."""

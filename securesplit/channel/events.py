@@ -34,12 +34,14 @@ class Refused:
         code: why.
         detail: the same in words.
         retry_after_s: seconds to wait; 0.0 for no advice.
+        advice: what to do if that is true; empty where the code alone says it.
     """
 
     ref: int
     code: Code
     detail: str
     retry_after_s: float
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,5 +97,7 @@ def refused(refusal: Refused, *, known: bool) -> Retry:
     if refusal.code in _LATER:
         return Retry(why, after_s=min(refusal.retry_after_s, MAX_WAIT_S), elsewhere=True)
     if refusal.code in _CLAIMS:
-        return Retry(why, elsewhere=True, limit=MAX_REFUSALS, claim=_CLAIMS[refusal.code])
+        kind, hint = _CLAIMS[refusal.code]
+        hint = f"if it is true, {refusal.advice}; {_HINT}" if refusal.advice else hint
+        return Retry(why, elsewhere=True, limit=MAX_REFUSALS, claim=(kind, hint))
     return Retry(why, elsewhere=not known, at_once=known, limit=MAX_STALE)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securesplit.encrypted.messages import KeyBlob
-from securesplit.errors import BundleError
+from securesplit.errors import BundleError, ConfigError
 from securesplit.worker.ipc.messages import EncryptedBatch
 from securesplit.worker.key_arena import forget_pages
 
@@ -86,8 +86,14 @@ def of_bundle(bundle: str) -> EncryptedEngine:
         BundleError: it has no such tail, or was altered.
         ConfigError: TenSEAL is not installed.
     """
+    from securesplit.encrypted import seal
     from securesplit.model.bundle import Bundle
 
+    try:
+        seal.library()
+    except ConfigError as error:
+        hint = "install tenseal again, or remove it: the worker then serves the other presets"
+        raise ConfigError(error.message, hint=hint) from None
     tail = Bundle.load(Path(bundle)).open_encrypted_tail()
     if tail is None:
         raise BundleError(f"{bundle} has no preset encrypted", hint="use a bundle that has it")

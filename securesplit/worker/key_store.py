@@ -6,7 +6,8 @@ Invariants:
   session.
 - All keys and uploads together take at most `limit_bytes`; an upload is charged with its whole size when it begins, so
   what has begun can be finished. Keys are kept only if their digest is the one that was promised.
-- A client has one upload in progress. It is forgotten `ABANDONED_S` after its last chunk.
+- A client has one upload in progress. Another one takes its place `RESTING_S` after its last chunk, and without any it
+  is forgotten `ABANDONED_S` after that.
 - Where room is needed, a client's own keys go first, then those of the client that has most; the least recently used
   of them. Keys that a tail computes with (`pin`) stay until it has finished.
 """
@@ -25,9 +26,11 @@ from securesplit.worker.key_arena import KeyArena
 from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.monitoring.observer import KeyStatus
 
-ABANDONED_S = 15.0
-"""Longer than a device needs to try a piece again over a new connection, and half of the time that its next upload, of
-other keys, waits for room by default."""
+RESTING_S = 12.0
+"""Longer than a device needs to try a piece again over a new connection; other keys of it, which wait for room, have
+waited less than half of a request's time then."""
+ABANDONED_S = 60.0
+"""So long has a user to begin again where a slow line took too long."""
 _USUAL_BYTES = 32 << 20
 """There are as many places as keys of this size would fill; the shipped parameters' take 37 MB."""
 
@@ -141,10 +144,8 @@ class KeyStore:
 
     def expire(self) -> None:
         """Forget uploads that were abandoned."""
-        now = self._clock()
-        for key in [key for key in self._keys.values() if not key.is_whole and now - key.touched > ABANDONED_S]:
-            self._drop(key)
-            self._counters.key_uploads["abandoned"] += 1
+        for key in [key for key in self._keys.values() if self._rests(key, ABANDONED_S)]:
+            self._abandon(key)
 
     def close(self) -> None:
         """Forget everything."""
@@ -156,13 +157,25 @@ class KeyStore:
             return ChunkAnswer(ChunkStatus.REFUSED)
         if chunk.offset:
             return ChunkAnswer(ChunkStatus.RESTART)
-        is_uploading = any(key.owner == owner and not key.is_whole for key in self._keys.values())
-        if is_uploading or not self._make_room(owner, _whole_pages(chunk.total)):
+        if self._is_uploading(owner) or not self._make_room(owner, _whole_pages(chunk.total)):
             return ChunkAnswer(ChunkStatus.NO_ROOM)
         key = StoredKey(owner, chunk.digest, chunk.total, self._free.pop())
         self._keys[owner, key.digest] = key
         self._charged += key.charged
         return self._append(key, chunk)
+
+    def _is_uploading(self, owner: str) -> bool:
+        """Whether a client has an upload in progress; one that rests is forgotten."""
+        for key in [key for key in self._keys.values() if key.owner == owner and self._rests(key, RESTING_S)]:
+            self._abandon(key)
+        return any(key.owner == owner and not key.is_whole for key in self._keys.values())
+
+    def _rests(self, key: StoredKey, seconds: float) -> bool:
+        return not key.is_whole and self._clock() - key.touched > seconds
+
+    def _abandon(self, key: StoredKey) -> None:
+        self._drop(key)
+        self._counters.key_uploads["abandoned"] += 1
 
     def _append(self, key: StoredKey, chunk: KeyChunk) -> ChunkAnswer:
         try:

@@ -40,7 +40,9 @@ from securesplit.encrypted.tail import answer_scale
 from securesplit.errors import ConfigError
 from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
+from securesplit.transport import retry_policy
 from securesplit.transport.connection import Connection, Timeouts
+from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.inquiry import EncryptedRelease
 from securesplit.worker.embedded import EmbeddedWorker
 from securesplit.worker.monitoring.prometheus import WorkerCollector
@@ -315,6 +317,8 @@ def test_a_worker_without_tenseal_says_so(
             assert isinstance(refused, Refused)
             assert refused.code is Code.WORKER
             assert "TenSEAL is not installed" in refused.detail
+            told = retry_policy.refused(refused, known=False).error(Endpoint.parse(worker.front.endpoint))
+            assert "if it is true, choose --privacy certified" in told.hint
         assert worker.front.counters.turned_away["preset"] == 2
         session.close()
 

@@ -18,7 +18,7 @@ from securesplit.encrypted.messages import CHUNK_BYTES, MAX_KEY_BYTES, ChunkAnsw
 from securesplit.transport.failover import Timeouts
 from securesplit.worker import key_store
 from securesplit.worker.key_arena import KeyArena, map_for_reading
-from securesplit.worker.key_store import ABANDONED_S, KeyStore
+from securesplit.worker.key_store import ABANDONED_S, RESTING_S, KeyStore
 from securesplit.worker.monitoring.counters import Counters
 
 GO_ON, RESTART, REFUSED, NO_ROOM = ChunkStatus
@@ -147,14 +147,23 @@ def test_a_client_has_one_upload_in_progress_until_it_is_abandoned() -> None:
     s.store.add("a", chunk_of(first, digest(first), 0))
     assert s.upload("a", second) == ChunkAnswer(NO_ROOM, 0)
     assert s.upload("b", second).status is GO_ON
-    s.now = ABANDONED_S
-    s.store.expire()
+    s.now = RESTING_S
     assert s.upload("a", second).status is NO_ROOM
     s.now += 0.1
-    s.store.expire()
     assert s.upload("a", second).status is GO_ON
     assert s.store.add("a", chunk_of(first, digest(first), CHUNK_BYTES)) == ChunkAnswer(RESTART, 0)
     assert s.counters.key_uploads == {"done": 2, "refused": 0, "abandoned": 1}
+
+
+def test_an_upload_waits_for_its_device_until_it_is_abandoned() -> None:
+    s, data = Stored(size=3 * CHUNK_BYTES), blob(1, 3 * CHUNK_BYTES)
+    s.store.add("a", chunk_of(data, digest(data), 0))
+    s.now = ABANDONED_S
+    s.store.expire()
+    assert s.store.add("a", chunk_of(data, digest(data), 2 * CHUNK_BYTES)) == ChunkAnswer(RESTART, CHUNK_BYTES)
+    s.now += 0.1
+    s.store.expire()
+    assert s.store.add("a", chunk_of(data, digest(data), CHUNK_BYTES)) == ChunkAnswer(RESTART, 0)
 
 
 def test_a_client_s_own_keys_go_first() -> None:
@@ -311,4 +320,4 @@ def test_a_full_machine_loses_the_upload_alone(monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_upload_that_was_given_up_does_not_outlast_the_next_request() -> None:
     device = Timeouts()
-    assert device.try_s + device.connect_s < ABANDONED_S <= device.total_s / 2
+    assert device.try_s + device.connect_s < RESTING_S < device.total_s / 2
