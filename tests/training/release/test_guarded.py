@@ -17,7 +17,7 @@ from securesplit.errors import ConfigError
 from training.data import dataset
 from training.data.photo import Photo
 from training.release import cut_maps
-from training.release.guarded import attack, losses, parts, press, stages
+from training.release.guarded import attack, joint, losses, parts, press, stages
 from training.release.guarded.__main__ import arguments
 from training.release.guarded.attack import GALLERY, Holdings, retrieval, ridge_skill, skill
 from training.release.guarded.controller import Controller
@@ -195,7 +195,8 @@ def _split(count: int) -> dataset.Split:
 
 
 def _args(run: Path, *more: str) -> argparse.Namespace:
-    settings = "--cut middle --press-steps 6 --learn 2 --tail-steps 2 --attack-epochs 1 --batch 8 --rebuilders linear"
+    steps = "--press-steps 6 --learn 2 --tail-steps 2 --joint-steps 4 --attack-epochs 1"
+    settings = f"--cut middle {steps} --batch 8 --rebuilders linear"
     return arguments().parse_args(["--run", str(run), "--cache", str(run), *settings.split(), *more])
 
 
@@ -214,6 +215,8 @@ def test_a_run_resumes_and_writes_weights_and_figures(
 
     report = stages.trained(network, train, val, splits, args)
     assert [line["step"] for line in report["press"]] == [2, 4, 6]
+    assert [line["step"] for line in report["joint"]] == [2, 4]
+    assert {"task", "read", "linear", "auc", "probe", "ridge"} <= set(report["joint"][0])
     assert set(report["auc"]) == {"undefended", "probe", "answer"}
     assert 0 < report["multiply_adds"]["device_share"] < 1
     assert json.loads((tmp_path / "guarded.json").read_text(encoding="utf-8"))["auc"] == report["auc"]
@@ -221,10 +224,13 @@ def test_a_run_resumes_and_writes_weights_and_figures(
         assert {name.split(".")[0] for name in weights.files} == {"encoder", "decoder", "tail"}
         assert weights["encoder.0"].shape == (1, 1, 8, 128)
 
-    again = stages.stages(network, args)[0]
+    again, tail = stages.stages(network, args)
     assert stages.press(again, train, val, args) == []  # nothing is left to do
+    pressed = again.encoder.get_weights()[0]
+    assert stages.join(joint.JointStage(again, tail, steps=args.joint_steps), train, val, args) == []
     with np.load(tmp_path / "guarded.npz") as weights:
         assert weights["encoder.0"] == pytest.approx(again.encoder.get_weights()[0], abs=1e-3)
+        assert (again.encoder.get_weights()[0] != pressed).any()
     other = _args(tmp_path, "--channels", "4")
     with pytest.raises(ConfigError):
         stages.press(stages.stages(network, other)[0], train, val, other)

@@ -5,8 +5,9 @@
 Two CPU cores are enough. The head's maps are computed once (`training.release.cut_maps`); then an encoder learns to
 keep the diagnosis against adversaries (`training.release.guarded.press`) under a controller
 (`training.release.guarded.controller`), then decoder and the worker's network learn to read its release
-(`training.release.guarded.tail`). A run that was interrupted resumes where it last wrote a checkpoint. Into RUN go
-``guarded.npz``, the float16 weights as ``PART.NUMBER``, and ``guarded.json`` with every figure.
+(`training.release.guarded.tail`), then with ``--joint-steps`` all of them together (`training.release.guarded.joint`).
+A run that was interrupted resumes where it last wrote a checkpoint. Into RUN go ``guarded.npz``, the float16 weights as
+``PART.NUMBER``, and ``guarded.json`` with every figure.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rise", type=int, default=400, help="steps to that strength where the task does not suffer")
     parser.add_argument("--press-steps", type=int, default=1500)
     parser.add_argument("--tail-steps", type=int, default=400)
+    parser.add_argument("--joint-steps", type=int, default=0, help="of all of them together, at the end")
     parser.add_argument("--attack-epochs", type=int, default=6)
     parser.add_argument("--batch", type=int, default=64, help="views a step")
     parser.add_argument("--views", default="dermoscopy", help="a recipe of training.network.augmentation")

@@ -18,6 +18,8 @@ from training.release.guarded.views import Batches
 from training.release.guarded.winnings import Terms
 
 WEIGHT_DECAY = 1e-4
+ATTACKS = 2
+"""Steps of the adversaries for one of the defender."""
 
 
 def noised(releases: Any, sigma: float) -> Any:
@@ -89,9 +91,7 @@ class EncoderStage:
             batch: of `Batches`.
             strength: of the terms beside the task.
         """
-        releases = self.encoder(batch["maps"], training=False)
-        for _ in range(2 if self.attacking else 0):
-            self._attack(batch, releases)
+        self.attack(batch)
         with tf.GradientTape() as tape:
             sent = noised(self.encoder(batch["maps"], training=True), self.sigma)
             task = divergence(self.probe(sent, training=True)[:, 0], batch["targets"])
@@ -102,6 +102,13 @@ class EncoderStage:
         spread = tf.reduce_mean(tf.math.reduce_std(sent, axis=0))
         return {"task": task, "spread": spread, **{name: tf.reduce_mean(ratio) for name, ratio in ratios.items()}}
 
+    def attack(self, batch: dict[str, Any]) -> None:
+        """`ATTACKS` steps of the adversaries, where there are any."""
+        releases = self.encoder(batch["maps"], training=False)
+        for _ in range(ATTACKS if self.attacking else 0):
+            self._attack(batch, releases)
+
+    @tf.function  # type: ignore[untyped-decorator]  # traced once for all its calls in a step
     def _attack(self, batch: dict[str, Any], releases: Any) -> None:
         with tf.GradientTape() as tape:
             ratios = self.ratios(batch, noised(releases, self.sigma))

@@ -1,4 +1,4 @@
-"""The two stages of `guarded`, one after the other, and the report of what came of them."""
+"""The stages of `guarded`, one after the other, and the report of what came of them."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from training.release.guarded import attack, exposure
 from training.release.guarded.attack import Holdings
 from training.release.guarded.checkpoint import Checkpoint
 from training.release.guarded.controller import Controller
+from training.release.guarded.joint import JointStage
 from training.release.guarded.press import EncoderStage, Press
 from training.release.guarded.tail import TailStage
 from training.release.guarded.views import Array, Batches, CutViews
@@ -32,6 +33,8 @@ DRAWS = 3
 """Of the noise, in every evaluation."""
 EVERY = 50
 """Steps between two lines and two checkpoints."""
+CHECKED = 5000
+"""Training views of which the attacker of an early check holds the releases."""
 VIEW_SEED = 7
 """Of the random views, which all runs share."""
 
@@ -137,6 +140,40 @@ def read(stage: TailStage, train: Holdings, targets: Array, val: Holdings, args:
     return lines
 
 
+def join(stage: JointStage, train: CutViews, val: CutViews, args: argparse.Namespace) -> list[dict[str, float]]:
+    """Train both earlier stages as one; what was printed, by line.
+
+    The strength of the terms rises to its greatest within ``args.rise`` steps; what holds them back is
+    ``args.allowed``.
+    """
+    batches = Batches(train, args.batch, args.teacher_share, args.seed)
+    checkpoint = Checkpoint(args.run / "joint.npz", stage.variables)
+    lines: list[dict[str, float]] = []
+    sums: dict[str, float] = {}
+    for step in range(int(checkpoint.load()["step"]), args.joint_steps):
+        batch = {name: tf.constant(values) for name, values in batches.draw(args.press_steps + step).items()}
+        figures = stage.step(batch, tf.constant(args.most * min(1, step / args.rise), tf.float32))
+        sums = {name: sums.get(name, 0.0) + float(value) / EVERY for name, value in figures.items()}
+        if (step + 1) % EVERY == 0:
+            lines.append({"step": step + 1, **sums, **_checked(stage, train, val, args)})
+            say(lines[-1])
+            sums = {}
+            checkpoint.save(step + 1)
+    return lines
+
+
+def _checked(stage: JointStage, train: CutViews, val: CutViews, args: argparse.Namespace) -> dict[str, float]:
+    """What a run is stopped by early: AUC of the answer and of the probe, and what a ridge inverse rebuilds."""
+    few = CutViews(*_rows(train, slice(CHECKED)))
+    own, victims = (holdings(stage.first.encoder, views) for views in (few, val))
+    sent = attack.grid_noise(victims.releases, args.sigma, 0)
+    return {
+        "auc": auc(val.labels, stage.second.answers(sent)),
+        "probe": auc(val.labels, probed(stage.first)(sent)),
+        "ridge": attack.ridge_skill(own, victims, args.sigma, args.seed),
+    }
+
+
 def auc(labels: Array, scores: Array) -> float:
     """Area under the ROC curve; NaN where only one class is present."""
     return float(roc_auc_score(labels, scores)) if len(np.unique(labels)) > 1 else float("nan")
@@ -166,24 +203,28 @@ def probed(stage: EncoderStage) -> Callable[[Array], Array]:
 def trained(
     network: keras.Model, train: CutViews, val: CutViews, splits: dict[str, Split], args: argparse.Namespace
 ) -> dict[str, Any]:
-    """Run both stages and the attacks, and write weights and report."""
+    """Run all stages and the attacks, and write weights and report."""
     first, second = stages(network, args)
     report: dict[str, Any] = {"settings": {name: str(value) for name, value in vars(args).items()}}
     report["multiply_adds"] = multiply_adds(network, (first, second), args.cut)
     report["press"] = press(first, train, val, args)
     own, victims = holdings(first.encoder, train), holdings(first.encoder, val)
-    centres = slice(len(splits["train"].photos))
-    known = CutViews(*_rows(train, centres)), Holdings(*_rows(own, centres))
-    report["attacked"] = exposure.attacked(known, (val, victims), splits, args)
-    _write(report, args.run)
-    say(report["attacked"])
-    report["tail"] = read(second, own, Batches(train, args.batch, args.teacher_share, args.seed).targets, victims, args)
+    targets = Batches(train, args.batch, args.teacher_share, args.seed).targets
+    report["tail"] = read(second, own, targets, victims, args)
+    if args.joint_steps:
+        report["joint"] = join(JointStage(first, second, steps=args.joint_steps), train, val, args)
+        own, victims = holdings(first.encoder, train), holdings(first.encoder, val)
     report["auc"] = {
         "undefended": auc(val.labels, val.logits),
         "probe": answered(probed(first), victims, args.sigma),
         "answer": answered(second.answers, victims, args.sigma),
     }
     write_weights(first, second, args.run / "guarded.npz")
+    _write(report, args.run)
+    centres = slice(len(splits["train"].photos))
+    known = CutViews(*_rows(train, centres)), Holdings(*_rows(own, centres))
+    report["attacked"] = exposure.attacked(known, (val, victims), splits, args)
+    say(report["attacked"])
     _write(report, args.run)
     return report
 

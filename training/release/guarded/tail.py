@@ -53,16 +53,17 @@ class TailStage:
     def step(self, releases: Any, targets: Any) -> Any:
         """One step on releases without noise ``(n, size, size, channels)``; the divergence before it."""
         with tf.GradientTape() as tape:
-            task = divergence(self._logits(noised(releases, self.sigma)), targets)
+            task = divergence(self.logits(noised(releases, self.sigma)), targets)
         gradients = tape.gradient(task, self.trained)
         for optimizer, own, weights in zip(self.optimizers, gradients, self.trained, strict=True):
             optimizer.apply_gradients(zip(own, weights, strict=True))
         return task
 
-    def _logits(self, sent: Any) -> Any:
+    def logits(self, sent: Any) -> Any:
+        """``(n,)``, differentiable."""
         return self.tail(self.decoder(sent, training=False), training=False)[:, 0]
 
     def answers(self, sent: Array) -> Array:
         """``(n,)`` logits to noised releases."""
         parts_of_it = [sent[first : first + CHUNK] for first in range(0, len(sent), CHUNK)]
-        return np.concatenate([np.asarray(self._logits(tf.constant(part))) for part in parts_of_it])
+        return np.concatenate([np.asarray(self.logits(tf.constant(part))) for part in parts_of_it])

@@ -1,0 +1,74 @@
+"""The third stage of `guarded`: encoder, decoder and the worker's network learn together, against the adversaries.
+
+The first stage keeps what a probe can read, so that the worker's network has little to add to it. Here the encoder
+keeps what that network can use; the probe learns from the same releases, without a say in them, to show how much of
+the answer is the worker's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from training.release.guarded.losses import divergence
+from training.release.guarded.press import WEIGHT_DECAY, EncoderStage, noised
+from training.release.guarded.tail import TailStage
+
+RATES = {"encoder": 4e-4, "decoder": 1e-3, "tail": 1e-4, "probe": 1e-3}
+"""At first; they fall as a cosine."""
+
+
+class JointStage:
+    """Both earlier stages, trained on as one.
+
+    Args:
+        first: with encoder, probe and adversaries.
+        second: with decoder and tail.
+        steps: of the whole stage.
+    """
+
+    def __init__(self, first: EncoderStage, second: TailStage, *, steps: int) -> None:
+        self.first, self.second = first, second
+        self._models = {
+            "encoder": first.encoder,
+            "decoder": second.decoder,
+            "tail": second.tail,
+            "probe": first.probe,
+        }
+        self._trained = [model.trainable_variables for model in self._models.values()]
+        self._optimizers = [
+            keras.optimizers.AdamW(
+                keras.optimizers.schedules.CosineDecay(RATES[name], steps, alpha=0.05), WEIGHT_DECAY, clipnorm=1.0
+            )
+            for name in self._models
+        ]
+        for optimizer, weights in zip(self._optimizers, self._trained, strict=True):
+            optimizer.build(weights)
+
+    @property
+    def variables(self) -> list[Any]:
+        """Everything that a checkpoint must hold."""
+        slots = [slot for optimizer in self._optimizers for slot in optimizer.variables]
+        return [*self.first.variables, *self.second.decoder.variables, *self.second.tail.variables, *slots]
+
+    @tf.function  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+    def step(self, batch: dict[str, Any], strength: Any) -> dict[str, Any]:
+        """Two steps of the adversaries and one of everything else; the figures of the latter, before it.
+
+        Args:
+            batch: of `training.release.guarded.views.Batches`.
+            strength: of the terms beside the task.
+        """
+        self.first.attack(batch)
+        with tf.GradientTape() as tape:
+            sent = noised(self.first.encoder(batch["maps"], training=True), self.first.sigma)
+            task = divergence(self.second.logits(sent), batch["targets"])
+            read = divergence(self.first.probe(tf.stop_gradient(sent), training=True)[:, 0], batch["targets"])
+            ratios = self.first.ratios(batch, sent)
+            loss = task + read + strength * self.first.penalty(batch, sent, ratios)
+        gradients = tape.gradient(loss, self._trained)
+        for optimizer, own, weights in zip(self._optimizers, gradients, self._trained, strict=True):
+            optimizer.apply_gradients(zip(own, weights, strict=True))
+        return {"task": task, "read": read, **{name: tf.reduce_mean(ratio) for name, ratio in ratios.items()}}
