@@ -221,7 +221,7 @@ def test_a_run_resumes_and_writes_weights_and_figures(
     assert 0 < report["multiply_adds"]["device_share"] < 1
     assert json.loads((tmp_path / "guarded.json").read_text(encoding="utf-8"))["auc"] == report["auc"]
     with np.load(tmp_path / "guarded.npz") as weights:
-        assert {name.split(".")[0] for name in weights.files} == {"encoder", "decoder", "tail"}
+        assert {name.split(".")[0] for name in weights.files} == {"encoder", "decoder", "tail", "probe"}
         assert weights["encoder.0"].shape == (1, 1, 8, 128)
 
     again, tail = stages.stages(network, args)

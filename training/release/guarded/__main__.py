@@ -19,6 +19,7 @@ import keras
 
 from training import command
 from training.data.dataset import Dataset
+from training.release.guarded.options import add_sizes
 from training.release.guarded.stages import network_of, say, trained, views_of
 
 
@@ -44,23 +45,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--network", type=Path, help="archive of the undefended weights (default: the bundle's)")
     parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints, weights and figures")
     parser.add_argument("--cache", type=Path, help="folder for photos and maps (default: that of the run)")
-    parser.add_argument("--backbone", default="efficientnetv2b0")
-    parser.add_argument("--cut", default="block4c_add", help="last layer on the device")
-    parser.add_argument("--size", type=int, default=5, help="height and width of the release")
-    parser.add_argument("--channels", type=int, default=8, help="of the release")
-    parser.add_argument("--blocks", type=int, default=0, help="residual ones in the encoder")
-    parser.add_argument("--sigma", type=float, default=0.3, help="of the noise; values lie in -1..1")
-    parser.add_argument("--rebuilding", type=float, default=1.0, help="weight of what rebuilders win")
-    parser.add_argument("--linking", type=float, default=0.5, help="weight of what linking two views wins")
-    parser.add_argument("--profiling", type=float, default=0.5, help="weight of what the profiler wins")
-    parser.add_argument("--allowed", type=float, default=0.03, help="share of its baseline that each may win unpressed")
-    parser.add_argument("--rebuilders", nargs="+", default=["linear", "dense", "convolutional"])
-    parser.add_argument(
-        "--teacher-share",
-        type=float,
-        default=0.7,
-        help="share of the target that is the undefended answer",
-    )
+    parser.add_argument("--start", type=Path, help="guarded.npz of an earlier run, to go on from")
+    add_sizes(parser)
     parser.add_argument("--learn", type=int, default=400, help="steps with noise alone")
     parser.add_argument("--margin", type=float, default=0.02, help="nats of the task that privacy may cost")
     parser.add_argument("--most", type=float, default=2.0, help="greatest strength of all terms but the task")
@@ -70,9 +56,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--joint-steps", type=int, default=0, help="of all of them together, at the end")
     parser.add_argument("--attack-epochs", type=int, default=6)
     parser.add_argument("--batch", type=int, default=64, help="views a step")
-    parser.add_argument("--views", default="dermoscopy", help="a recipe of training.network.augmentation")
     parser.add_argument("--n-views", type=int, default=1, help="random views of each training photo")
-    parser.add_argument("--seed", type=int, default=1)
     return parser
 
 

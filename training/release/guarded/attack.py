@@ -12,7 +12,6 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
@@ -110,6 +109,7 @@ def _with_label(sent: Array, labels: Array) -> Array:
 
 def structure_above(rebuilt: Array, victims: Holdings, class_means: Array, most: int = 400) -> float:
     """Mean SSIM of reconstructions less that of the class means, over the first `most` victims."""
+    from skimage.metrics import structural_similarity  # an accelerator's machine may lack it, and needs no SSIM
 
     def mean(images: Array) -> float:
         pairs = zip(images[:most], victims.thumbs[:most], strict=True)

@@ -13,13 +13,12 @@ import numpy as np
 import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
-from securesplit.atomic import atomic_write
 from training.data.dataset import Split
 from training.network.model import shipped_network
 from training.network.weights_npz import load_weights_npz
 from training.output import write_json
 from training.release.cut_maps import cut_maps
-from training.release.guarded import attack, exposure
+from training.release.guarded import attack, exposure, weights
 from training.release.guarded.attack import Holdings
 from training.release.guarded.checkpoint import Checkpoint
 from training.release.guarded.controller import Controller
@@ -65,6 +64,11 @@ def stages(network: keras.Model, args: argparse.Namespace) -> tuple[Press, TailS
     return press_of(cut_shape(network, args.cut), args), tail_of(network, args)
 
 
+def models_of(first: EncoderStage, second: TailStage) -> dict[str, keras.Model]:
+    """By the name that they have in an archive of `training.release.guarded.weights`."""
+    return {"encoder": first.encoder, "decoder": second.decoder, "tail": second.tail, "probe": first.probe}
+
+
 def cut_shape(network: keras.Model, cut: str) -> tuple[int, int, int]:
     """``(h, w, c)`` of a layer's output."""
     height, width, channels = network.get_layer(cut).output.shape[1:]
@@ -80,7 +84,7 @@ def press_of(shape: tuple[int, int, int], args: argparse.Namespace) -> Press:
         sigma=args.sigma,
         terms=Terms(args.rebuilding, args.linking, args.profiling, args.allowed),
         rebuilders=tuple(args.rebuilders),
-        steps=args.press_steps,
+        steps=max(1, args.press_steps),
         blocks=args.blocks,
     )
 
@@ -205,6 +209,8 @@ def trained(
 ) -> dict[str, Any]:
     """Run all stages and the attacks, and write weights and report."""
     first, second = stages(network, args)
+    if args.start:
+        weights.load(models_of(first, second), args.start)
     report: dict[str, Any] = {"settings": {name: str(value) for name, value in vars(args).items()}}
     report["multiply_adds"] = multiply_adds(network, (first, second), args.cut)
     report["press"] = press(first, train, val, args)
@@ -219,7 +225,7 @@ def trained(
         "probe": answered(probed(first), victims, args.sigma),
         "answer": answered(second.answers, victims, args.sigma),
     }
-    write_weights(first, second, args.run / "guarded.npz")
+    weights.save(models_of(first, second), args.run / "guarded.npz")
     _write(report, args.run)
     centres = slice(len(splits["train"].photos))
     known = CutViews(*_rows(train, centres)), Holdings(*_rows(own, centres))
@@ -244,18 +250,6 @@ def multiply_adds(network: keras.Model, stages: tuple[EncoderStage, TailStage], 
         for models in ((head, first.encoder), (second.decoder, second.tail))
     )
     return {"device": device, "worker": worker, "device_share": device / (device + worker)}
-
-
-def write_weights(first: Press, second: TailStage, file: Path) -> None:
-    """Encoder, decoder and tail as float16, called by part and number: ``encoder.0`` and so on."""
-    models = {"encoder": first.encoder, "decoder": second.decoder, "tail": second.tail}
-    arrays = {
-        f"{name}.{place}": np.asarray(weight, np.float16)
-        for name, model in models.items()
-        for place, weight in enumerate(model.get_weights())
-    }
-    with atomic_write(file) as own, own.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 
 def _write(report: dict[str, Any], run: Path) -> None:
