@@ -1,22 +1,25 @@
-"""An archive of photos at two workers: ``securesplit diagnose FOLDER``, killed and resumed until all have an answer.
+"""An archive of photos at workers: ``securesplit diagnose FOLDER``, killed and resumed until all have an answer.
 
     python -m benchmarks.archive [--photos 10000] [--kills 2] [--seconds 300] [--rest-ms 0] [--preset none]
+                                 [--workers 2] [--tails 1]
 
-The command runs as a process of its own, its workers as two others with one tail each. Every photo is another one:
+The command runs as a process of its own, and so does each worker. Every photo is another one:
 lesions that are drawn, cut out at other places. The command is killed with SIGKILL as often as `--kills` says, evenly
 over the archive, and started again with ``--resume``. Afterwards its file of answers, the ledger and the workers'
 counters are compared: photos without an answer, with several, and asked about again because a kill came between
 question and answer.
 
-Beside the command's rate stand what bounds it: what the tails compute when they are asked without end, and one head
-on pixels that were read already. ``--rest-ms`` has tails rest so long in place of a larger network; then they are the
-bound, whatever cores this machine has. After `--seconds` the command is stopped, and what was done until then counts.
+Beside the command's rate stand what bounds it: what the tails compute when they are asked without end (under
+``encrypted`` about sixteen photos in a ciphertext), and one head on pixels that were read already. ``--rest-ms`` has
+tails rest so long in place of a larger network; then they are the bound, whatever cores this machine has. After
+`--seconds` the command is stopped, and what was done until then counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -29,13 +32,21 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.processes import certificates
+import numpy as np
+
+from benchmarks.processes import Threads, certificates
 from benchmarks.table import show
+from securesplit.encrypted.messages import MAX_PHOTOS
 from securesplit.imaging import load_square
 from securesplit.model import Bundle
+from securesplit.pki import keystore
+from securesplit.transport.connection import Connection
+from securesplit.transport.inquiry import EncryptedRelease
 from securesplit.worker.resources import resident_bytes
+from securesplit_testing.encryption import give_key
 from securesplit_testing.load import Load, random_questions
 from securesplit_testing.photo_files import lesion
 from securesplit_testing.serving import Process, process
@@ -72,7 +83,12 @@ class Seen:
     @property
     def rate(self) -> float:
         """Answers a second, over all runs."""
-        return sum(answers for _, answers in self.runs) / sum(seconds for seconds, _ in self.runs)
+        return sum(answers for _, answers in self.runs) / self.seconds
+
+    @property
+    def seconds(self) -> float:
+        """From first to last answers, all runs together."""
+        return sum(seconds for seconds, _ in self.runs)
 
 
 def lines(file: Path) -> int:
@@ -100,34 +116,69 @@ def run_until(command: Sequence[str], answers: Path, until: int, end_s: float, s
 
 def computed(workers: Sequence[Process]) -> list[int]:
     """Requests that each worker has computed."""
-    found = []
-    for worker in workers:
-        with urllib.request.urlopen(f"http://{worker.metrics}/metrics") as page:
-            text = page.read().decode()
-        name = 'securesplit_requests_total{outcome="done"}'
-        found.append(sum(int(float(line.split()[-1])) for line in text.splitlines() if line.startswith(name)))
-    return found
+    return [int(_metric(worker, 'requests_total{outcome="done"}')) for worker in workers]
+
+
+def busy_s(workers: Sequence[Process]) -> float:
+    """Seconds that their tails have spent on requests so far."""
+    return sum(_metric(worker, 'stage_seconds_sum{stage="tail"}') for worker in workers)
+
+
+def _metric(worker: Process, name: str) -> float:
+    with urllib.request.urlopen(f"http://{worker.metrics}/metrics") as page:
+        text = page.read().decode()
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"securesplit_{name}"))
 
 
 @contextlib.contextmanager
-def two_workers(certs: Path, rest_s: float) -> Iterator[list[Process]]:
-    """Workers of the default bundle, with one tail each."""
+def serving(certs: Path, number: int, tails: int, rest_s: float) -> Iterator[list[Process]]:
+    """Workers of the default bundle."""
     options = {"metrics": "127.0.0.1:0", **({"rest_s": rest_s} if rest_s else {})}
-    with process(certs, "bundle", **options) as one, process(certs, "bundle", **options) as other:
-        yield [one, other]
+    with contextlib.ExitStack() as started:
+        yield [started.enter_context(process(certs, "bundle", workers=tails, **options)) for _ in range(number)]
 
 
 def raw_rate(workers: Sequence[Process], certs: Path, preset: str) -> float:
-    """Releases a second that both tails compute when they are asked without end."""
-    load = Load([workers[0].endpoint], certs, CLIENTS, questions=random_questions(preset))
-    other = Load([workers[1].endpoint], certs, CLIENTS, questions=random_questions(preset))
-    before = sum(computed(workers))
-    start_s = time.monotonic()
-    time.sleep(RAW_S)
-    rate = (sum(computed(workers)) - before) / (time.monotonic() - start_s)
-    load.check()
-    other.check()
+    """Releases a second that all tails compute when they are asked without end."""
+    if preset == "encrypted":
+        return MAX_PHOTOS * _encrypted_rate(workers, certs)
+    questions = random_questions(preset)
+    loads = [Load([worker.endpoint], certs, CLIENTS, questions=questions) for worker in workers]
+    rate = _rate(workers)
+    for load in loads:
+        load.check()
     return rate
+
+
+def _rate(workers: Sequence[Process]) -> float:
+    """Requests that they compute in a second, as it is now."""
+    before, start_s = sum(computed(workers)), time.monotonic()
+    time.sleep(RAW_S)
+    return (sum(computed(workers)) - before) / (time.monotonic() - start_s)
+
+
+def _encrypted_rate(workers: Sequence[Process], certs: Path) -> float:
+    """Full ciphertexts a second."""
+    credentials, identity = keystore.load_client(certs, now=datetime.now(UTC)), Bundle.load().identity
+    with contextlib.ExitStack() as opened:
+        key = give_key(Path(opened.enter_context(tempfile.TemporaryDirectory())))
+        release = EncryptedRelease(key, MAX_PHOTOS, key.encrypt(np.zeros((MAX_PHOTOS, 256))))
+
+        def ask(connection: Connection) -> None:
+            while not asking.over.is_set():
+                connection.request_encrypted(release)
+
+        endpoints = [worker.endpoint for worker in workers for _ in range(CLIENTS // 2)]
+        connections = [
+            opened.enter_context(Connection([endpoint], credentials, identity, timeout_s=60)) for endpoint in endpoints
+        ]
+        for connection in connections:
+            connection.request_encrypted(release)
+        asking = Threads(*(functools.partial(ask, connection) for connection in connections))
+        asking.start()
+        rate = _rate(workers)
+        asking.stop()
+        return rate
 
 
 def head_rate(photos: Sequence[Path]) -> float:
@@ -149,15 +200,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--rest-ms", type=float, default=0.0)
     parser.add_argument("--preset", default="none")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--tails", type=int, default=1)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, certificates("device") as certs:
         folder, answers, state = Path(scratch, "photos"), Path(scratch, "answers.json"), Path(scratch, "state")
         folder.mkdir()
         draw(folder, chosen.photos)
-        with two_workers(certs, chosen.rest_ms / 1e3) as workers:
+        with serving(certs, chosen.workers, chosen.tails, chosen.rest_ms / 1e3) as workers:
             raw = raw_rate(workers, certs, chosen.preset)
             head = head_rate(sorted(folder.rglob("*.jpg"))[:HEADS])
-            before, seen = computed(workers), Seen()
+            before, busy_before_s, seen = computed(workers), busy_s(workers), Seen()
             connect = [word for worker in workers for word in ("--connect", worker.endpoint)]
             command = [sys.executable, "-m", "securesplit", "diagnose", str(folder), *connect, "--certs", str(certs)]
             command += ["--privacy", chosen.preset, "--anyway", "--output", str(answers), "--resume"]
@@ -165,25 +218,27 @@ def main() -> None:
             for kill in range(1, chosen.kills + 1):
                 run_until(command, answers, chosen.photos * kill // (chosen.kills + 1), end_s, seen, state)
             is_whole = run_until(command, answers, chosen.photos, end_s, seen, state) or lines(answers) == chosen.photos
+            busy = (busy_s(workers) - busy_before_s) / chosen.workers / chosen.tails / seen.seconds
             by_worker = [now - then for now, then in zip(computed(workers), before, strict=True)]
-        report(answers, state, seen, by_worker, (raw, head), is_whole=is_whole)
+        by_worker = [] if chosen.preset == "encrypted" else by_worker  # requests there are ciphertexts and keys
+        report(answers, state, seen, by_worker, (raw, head, busy), is_whole=is_whole)
 
 
 def report(
-    answers: Path, state: Path, seen: Seen, by_worker: list[int], rates: tuple[float, float], *, is_whole: bool
+    answers: Path, state: Path, seen: Seen, by_worker: list[int], rates: tuple[float, float, float], *, is_whole: bool
 ) -> None:
     """The three tables."""
     given = Counter(json.loads(line)["photo"] for line in answers.read_text().split("\n")[:-1])
     with contextlib.closing(sqlite3.connect(state / "ledger.sqlite3")) as book:
         ((counted,),) = book.execute("SELECT COUNT(*) FROM releases").fetchall()
-    again = sum(by_worker) - len(given)
+    again = sum(by_worker) - len(given) if by_worker else ""
     columns = ["photos answered", "twice", "asked about again", "in the ledger", "starts", "whole archive", "by worker"]
     row = [len(given), sum(n > 1 for n in given.values()), again, counted, len(seen.runs), is_whole]
     show("archive", columns, [[*row, " + ".join(map(str, by_worker))]])
-    raw, head = rates
-    shares = [f"{seen.rate / raw:.0%}", f"{seen.rate / head:.0%}"]
+    raw, head, busy = rates
+    shares = [f"{seen.rate / raw:.0%}", f"{seen.rate / head:.0%}", f"{busy:.0%}"]
     by_run = ", ".join(f"{answers / seconds:.0f}" for seconds, answers in seen.runs)
-    columns = ["photos/s", "by start", "tails alone", "head alone", "of the tails'", "of the head's"]
+    columns = ["photos/s", "by start", "tails alone", "head alone", "of the tails'", "of the head's", "tails busy"]
     show("archive_rate", columns, [[seen.rate, by_run, raw, head, *shares]])
     many = sorted(seen.memory_mb)
     middle = [seen.memory_mb[many[len(many) * part // 4]] for part in (1, 2, 3)]

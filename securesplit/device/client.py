@@ -7,12 +7,11 @@ with Client("tcp://host:5555", certs="certs") as client:
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -29,31 +28,32 @@ from securesplit.transport.answer import Answer
 from securesplit.transport.connection import Connection
 
 if TYPE_CHECKING:
-    from securesplit.device.several_workers import SeveralWorkers
+    from securesplit.device.concurrent_requests import Asked, ConcurrentRequests
 
 _T = TypeVar("_T")
 Outcome = Diagnosis | Refusal | SecureSplitError
 """What came of one photo of many."""
 
 
+_Found = tuple[PhotoSource, PreparedRelease | Refusal | SecureSplitError]
+
+
 @dataclass(frozen=True)
 class _UnderWay:
-    """A photo of many whose result has not been given yet.
+    """Photos of many that are asked about together and whose results have not been given yet.
 
     Attributes:
-        photo: as the caller gave it.
-        outcome: waits for its result.
-        answer: of a worker that is being asked; None: none is.
+        turn: each with what came of reading it.
+        asked: those that can be asked about; None: there is none. An error where they could not be.
     """
 
-    photo: PhotoSource
-    outcome: Callable[[], Outcome]
-    answer: Future[Answer] | None = None
+    turn: list[_Found]
+    asked: Asked | SecureSplitError | None
 
     @property
     def is_done(self) -> bool:
         """Nothing has to be waited for."""
-        return self.answer is None or self.answer.done()
+        return self.asked is None or isinstance(self.asked, SecureSplitError) or self.asked.is_done
 
 
 class Client:
@@ -70,6 +70,7 @@ class Client:
         self._credentials, self._pipeline = ReloadingCredentials(options), DiagnosisPipeline(options)
         workers = options.endpoints, self._credentials.current, self._pipeline.identity
         self._connection = Connection(*workers, timeout_s=options.timeout_s)
+        self._requests: weakref.WeakSet[ConcurrentRequests] = weakref.WeakSet()
 
     @property
     def releaser(self) -> Releaser:
@@ -96,16 +97,16 @@ class Client:
     def diagnose_many(self, photos: Iterable[PhotoSource]) -> Iterator[tuple[PhotoSource, Outcome]]:
         """Diagnose photo after photo; an error of one of them is its result, and the others continue.
 
-        Photos that follow are read and go through the head while a worker answers, at most `lookahead.AHEAD` of them,
-        so any number takes no more memory than a few. Nothing of them is sent or counted before their turn.
+        Photos that follow are read and go through the head while workers answer, at most `lookahead.AHEAD` of them
+        before they are asked about, so any number takes no more memory than a few.
 
-        Where the client knows several workers, up to `several_workers.AT_A_WORKER` photos for each are asked about at
-        once; results keep the order of the photos. Not so with a budget: which photos are within it does not depend on
-        who is first.
+        Once the first one is answered, up to `concurrent_requests.AT_A_WORKER` requests for each worker are under way
+        at once, fewer where a worker is so slow that they would run out of time; results keep the order of the photos,
+        and so does the ledger. With a budget photos are asked about one by one: which of them are within it must not
+        depend on who is first.
 
-        Under the preset ``encrypted`` the first photo is asked about alone, and all that follow share a ciphertext with
-        up to 15 others, which the worker computes for little more than one; their results come together, each with its
-        share of the bytes.
+        Under the preset ``encrypted`` all photos after the first share a ciphertext with up to 15 others, which the
+        worker computes for little more than one; their results come together, each with its share of the bytes.
 
         Args:
             photos: each as `diagnose` takes it; the next one is asked for in the thread that iterates.
@@ -114,57 +115,65 @@ class Client:
             Each photo, in order, with what `diagnose` returns or raises for it.
         """
         first = list(itertools.islice(feed := iter(photos), 2))
-        is_in_turns = self._pipeline.is_encrypted or self._options.budget is not None
-        if is_in_turns or len(first) < 2 or len(self._options.endpoints) < 2:
+        spends_a_budget = self._options.budget is not None and not self._pipeline.is_encrypted
+        if spends_a_budget or len(first) < 2:
             yield from self._in_turns(itertools.chain(first, feed))
         else:
-            yield from self._at_several_workers(itertools.chain(first, feed))
+            yield from self._at_once(itertools.chain(first, feed))
 
     def _in_turns(self, photos: Iterable[PhotoSource]) -> Iterator[tuple[PhotoSource, Outcome]]:
-        feed, size = lookahead.ahead(self._pipeline.prepare, photos), 1
-        while turn := list(itertools.islice(feed, size)):
-            yield from zip(
-                (photo for photo, _ in turn), self._outcomes([prepared for _, prepared in turn]), strict=True
-            )
-            size = MAX_PHOTOS if self._pipeline.is_encrypted else 1
+        def ask(prepared: Callable[[], PreparedRelease | Refusal]) -> Diagnosis | Refusal:
+            return self._answer(prepared())[0]
 
-    def _at_several_workers(self, photos: Iterable[PhotoSource]) -> Iterator[tuple[PhotoSource, Outcome]]:
-        from securesplit.device.several_workers import SeveralWorkers  # asyncio, which no single photo needs
+        for photo, prepared in lookahead.ahead(self._pipeline.prepare, photos):
+            yield photo, _outcome(functools.partial(ask, prepared))
+
+    def _at_once(self, photos: Iterable[PhotoSource]) -> Iterator[tuple[PhotoSource, Outcome]]:
+        from securesplit.device.concurrent_requests import ConcurrentRequests  # asyncio, which no single photo needs
 
         waiting: deque[_UnderWay] = deque()
-        with SeveralWorkers(self._options, self._credentials.current, self._pipeline.identity) as workers:
-            for photo, prepared in lookahead.ahead(self._pipeline.prepare, photos):
-                waiting.append(self._begin(workers, photo, _outcome(prepared)))
-                while waiting and (waiting[0].is_done or len(waiting) == workers.most):
-                    yield waiting[0].photo, waiting.popleft().outcome()
+        with ConcurrentRequests(self._options, self._credentials.current, self._pipeline.identity) as requests:
+            self._requests.add(requests)
+            for turn in self._turns(photos):
+                waiting.append(self._begin(requests, turn))
+                while waiting and (waiting[0].is_done or len(waiting) >= requests.most):
+                    yield from self._results(waiting.popleft())
             while waiting:
-                yield waiting[0].photo, waiting.popleft().outcome()
+                yield from self._results(waiting.popleft())
 
-    def _begin(
-        self, workers: SeveralWorkers, photo: PhotoSource, found: PreparedRelease | Refusal | SecureSplitError
-    ) -> _UnderWay:
-        """Have a worker asked about a photo that can be asked about."""
-        if not isinstance(found, PreparedRelease):
-            return _UnderWay(photo, lambda: found)
-        self._renew()
-        workers.use(self._credentials.current)
-        answer = workers.ask(found)
-        return _UnderWay(photo, lambda: _outcome(lambda: self._conclude(found, answer.result(), None)), answer)
+    def _turns(self, photos: Iterable[PhotoSource]) -> Iterator[list[_Found]]:
+        """Photos that are asked about together, once they are ready."""
+        feed, size = lookahead.ahead(self._pipeline.prepare, photos), 1
+        while turn := list(itertools.islice(feed, size)):
+            yield [(photo, _outcome(prepared)) for photo, prepared in turn]
+            size = MAX_PHOTOS if self._pipeline.is_encrypted else 1
 
-    def _outcomes(self, turn: Sequence[Callable[[], PreparedRelease | Refusal]]) -> list[Outcome]:
-        """Of photos whose turn it is: those that can be asked about are asked about together."""
-        found = [_outcome(prepared) for prepared in turn]
-        asked = [each for each in found if isinstance(each, PreparedRelease)]
-        answers = iter(self._answers(asked) if asked else ())
-        return [next(answers) if isinstance(each, PreparedRelease) else each for each in found]
+    def _begin(self, requests: ConcurrentRequests, turn: list[_Found]) -> _UnderWay:
+        """Have a worker asked about those photos that can be asked about."""
+        photos = [found for _, found in turn if isinstance(found, PreparedRelease)]
 
-    def _answers(self, asked: Sequence[PreparedRelease]) -> list[Outcome]:
-        try:
-            answers, group = self._ask(asked)
-        except SecureSplitError as error:
-            return [error] * len(asked)
-        concluded = (functools.partial(self._conclude, *each, group) for each in zip(asked, answers, strict=True))
-        return [_outcome(each) for each in concluded]
+        def ask() -> Asked:
+            self._renew()
+            requests.use(self._credentials.current)
+            return requests.ask(photos, self._pipeline.encrypt(photos) if self._pipeline.is_encrypted else None)
+
+        return _UnderWay(turn, _outcome(ask) if photos else None)
+
+    def _results(self, under_way: _UnderWay) -> Iterator[tuple[PhotoSource, Outcome]]:
+        """What came of each photo, once those that were asked about have their answers."""
+        answers = iter(()) if under_way.asked is None else self._answers(under_way.asked)
+        for photo, found in under_way.turn:
+            yield photo, next(answers) if isinstance(found, PreparedRelease) else found
+
+    def _answers(self, asked: Asked | SecureSplitError) -> Iterator[Outcome]:
+        """What came of each photo that was asked about; an error is that of all."""
+        if isinstance(asked, SecureSplitError):
+            return itertools.repeat(asked)
+        answers = _outcome(asked.answers)
+        if isinstance(answers, SecureSplitError):
+            return itertools.repeat(answers)
+        pairs = zip(asked.photos, answers, strict=True)
+        return (_outcome(functools.partial(self._conclude, *pair, asked.group)) for pair in pairs)
 
     def trace(
         self, photo: PhotoSource, *, anyway: bool | None = None
@@ -176,21 +185,16 @@ class Client:
         """Ask a worker about a photo that is ready."""
         if isinstance(prepared, Refusal):
             return prepared, None
-        (answer,), group = self._ask([prepared])
-        with prepared.span.within():
-            return self._pipeline.conclude(prepared, answer, group)
-
-    def _ask(self, asked: Sequence[PreparedRelease]) -> tuple[list[Answer], EncryptedGroup | None]:
-        """Ask a worker about a photo that is ready, or about several that share a ciphertext."""
         self._renew()
-        with contextlib.ExitStack() as spans:
-            for each in asked:
-                spans.enter_context(each.span.within())
-            if not self._pipeline.is_encrypted:
-                (one,) = asked
-                return [self._connection.request(one.ready.release, before_sending=one.charge)], None
-            group = self._pipeline.encrypt(asked)
-            return self._connection.request_encrypted(group.release, before_sending=group.charge), group
+        with prepared.span.within():
+            return self._pipeline.conclude(prepared, *self._ask(prepared))
+
+    def _ask(self, prepared: PreparedRelease) -> tuple[Answer, EncryptedGroup | None]:
+        if not self._pipeline.is_encrypted:
+            return self._connection.request(prepared.ready.release, before_sending=prepared.charge), None
+        group = self._pipeline.encrypt([prepared])
+        (answer,) = self._connection.request_encrypted(group.release, before_sending=group.charge)
+        return answer, group
 
     def _renew(self) -> None:
         """Follow new files in `certs`."""
@@ -202,7 +206,9 @@ class Client:
             return self._pipeline.conclude(asked, answer, group)[0]
 
     def close(self) -> None:
-        """End the session."""
+        """End the sessions; photos that wait for an answer have an error."""
+        for requests in list(self._requests):
+            requests.close()
         self._connection.close()
         self._pipeline.close()
 

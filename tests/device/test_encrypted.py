@@ -6,6 +6,7 @@ import asyncio
 import functools
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,13 @@ from securesplit.cli import main
 from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE
 from securesplit.device.ledger import Ledger
 from securesplit.encrypted.layout import Layout
-from securesplit.encrypted.messages import ANSWER_CIPHERTEXT_BYTES, CIPHERTEXT_BYTES, Answer, Status
+from securesplit.encrypted.messages import (
+    ANSWER_CIPHERTEXT_BYTES,
+    CIPHERTEXT_BYTES,
+    MAX_PHOTOS,
+    Answer,
+    Status,
+)
 from securesplit.encrypted.tail import EncryptedTail
 from securesplit.errors import ConfigError, CredentialError, UnreachableError, WorkerError
 from securesplit.imaging.synthetic import draw_lesion
@@ -129,6 +136,23 @@ def test_many_share_ciphertexts_and_errors_stay_their_own(
     group = [outcome.payload_bytes for outcome in outcomes[1:17] if isinstance(outcome, Diagnosis)]
     assert sum(group) == answered[0].payload_bytes
     assert len(worker.chunks) == PIECES
+
+
+def test_the_next_ciphertext_is_there_while_a_worker_computes(options: dict[str, Any], worker: EncryptedWorker) -> None:
+    client, came_s = Client(**options, timeout_s=30.0), []
+
+    def silent_after_the_first(number: int) -> None:
+        came_s.append(time.monotonic())
+        if number == 4:
+            threading.Thread(target=client.close).start()
+        if number > 2:  # keys needed, the first photo
+            raise Silence
+
+    worker.on_request = silent_after_the_first
+    kinds = [type(outcome) for _, outcome in client.diagnose_many([pixels(1)] * (1 + 2 * MAX_PHOTOS))]
+    assert kinds == [Diagnosis, *2 * MAX_PHOTOS * [UnreachableError]]
+    assert {request.photos for request in worker.requests[2:]} == {MAX_PHOTOS}
+    assert came_s[3] - came_s[2] < 7.0, "it does not wait for the first one's end"
 
 
 def test_a_worker_that_fails_a_group_fails_its_photos(options: dict[str, Any], worker: EncryptedWorker) -> None:

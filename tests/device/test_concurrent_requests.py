@@ -1,0 +1,132 @@
+"""A batch at one or several workers: all compute, results come in order, and an end in between ends everything."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from securesplit import Client, Diagnosis, PhotoError
+from securesplit.channel import tensor
+from securesplit.channel.events import Request
+from securesplit.device.client import Outcome
+from securesplit.device.concurrent_requests import AT_A_WORKER
+from securesplit.errors import UnreachableError
+from securesplit.imaging.synthetic import draw_lesion
+from securesplit.model import Bundle
+from securesplit.worker.served_model import ServedModel
+from securesplit_testing.serving import Running, running, serve_bundle
+from tests.transport.test_forged import KEYS
+from tests.transport.test_senseless import posing
+
+PHOTOS = [draw_lesion(seed, 160) for seed in range(24)]
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[list[Running]]:
+    served = ServedModel.from_bundle(None)
+    with running(served, keys=KEYS) as one, running(served, keys=KEYS) as other:
+        yield [one, other]
+
+
+def client(endpoints: list[str], state: Path, **options: Any) -> Client:
+    return Client(endpoints, credentials=KEYS[1], state=state, privacy="certified", anyway=True, **options)
+
+
+def malignant(outcomes: list[Outcome]) -> list[float]:
+    assert {type(outcome) for outcome in outcomes} == {Diagnosis}
+    return [outcome.malignant for outcome in outcomes if isinstance(outcome, Diagnosis)]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_all_workers_compute_and_results_are_those_of_one_photo(
+    workers: list[Running], tmp_path: Path, number: int
+) -> None:
+    asked = workers[:number]
+    with client([asked[0].front.endpoint], tmp_path) as alone:
+        expected = malignant([alone.diagnose(photo) for photo in PHOTOS])
+    before = [worker.front.counters.requests["done"] for worker in asked]
+    with client([worker.front.endpoint for worker in asked], tmp_path) as many:
+        found = list(many.diagnose_many(PHOTOS))
+    assert all(given is photo for (given, _), photo in zip(found, PHOTOS, strict=True))
+    assert malignant([outcome for _, outcome in found]) == expected
+    done = [worker.front.counters.requests["done"] - n for worker, n in zip(asked, before, strict=True)]
+    assert sum(done) == len(PHOTOS)
+    assert min(done) >= len(PHOTOS) // (2 * number)
+
+
+def test_one_worker_has_several_requests_under_way_each_with_its_own_time(tmp_path: Path) -> None:
+    asked: dict[int, bytes] = {}
+
+    def answer_the_first(request: Request) -> tuple[int, bytes]:
+        asked[request.ref] = request.plaintext
+        nobody = request.ref if len(asked) == 1 else request.ref + (1 << 40)
+        return nobody, tensor.encode(np.array([0.0, 1.0], np.float32))
+
+    with posing(answer_the_first, Bundle.load().identity) as worker:
+        with client([worker.endpoint], tmp_path, timeout_s=1.5) as one:
+            start_s = time.monotonic()
+            kinds = [type(outcome) for _, outcome in one.diagnose_many(PHOTOS[: 1 + AT_A_WORKER])]
+    assert kinds == [Diagnosis, *AT_A_WORKER * [UnreachableError]]
+    assert len(asked) == 1 + AT_A_WORKER
+    assert time.monotonic() - start_s < 1.5 * AT_A_WORKER / 2
+
+
+def test_a_slow_worker_is_not_asked_more_than_it_answers_in_time(tmp_path: Path) -> None:
+    with running(serve_bundle(rest_s=0.3), keys=KEYS) as slow:
+        with client([slow.front.endpoint], tmp_path, timeout_s=1.8) as patient:
+            malignant([outcome for _, outcome in patient.diagnose_many(PHOTOS[: 1 + AT_A_WORKER])])
+
+
+def test_photos_are_counted_in_their_order(workers: list[Running], tmp_path: Path) -> None:
+    with client([workers[0].front.endpoint], tmp_path) as one:
+        counted = [outcome.privacy.device for _, outcome in one.diagnose_many(PHOTOS)]
+    assert [device.photos for device in counted] == list(range(1, 1 + len(PHOTOS)))
+
+
+@pytest.mark.parametrize("budget", [None, 1e9])
+def test_photos_of_a_client_that_was_closed_are_errors(
+    workers: list[Running], tmp_path: Path, budget: float | None
+) -> None:
+    with client([workers[0].front.endpoint], tmp_path, budget=budget) as one:
+        results = one.diagnose_many(PHOTOS)
+        next(results)
+        one.close()
+        rest = [outcome for _, outcome in results]
+    assert len(rest) == len(PHOTOS) - 1
+    assert {type(outcome) for outcome in rest} == {UnreachableError}
+    assert {outcome.message for outcome in rest if isinstance(outcome, UnreachableError)} == {"the client was closed"}
+
+
+def test_an_absent_worker_and_a_bad_photo_cost_the_others_nothing(
+    workers: list[Running], tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    endpoints = [f"tcp://127.0.0.1:{free_port()}", workers[1].front.endpoint]
+    photos = [*PHOTOS[:4], np.zeros((2, 2), np.uint8), *PHOTOS[4:8]]
+    with client(endpoints, tmp_path) as some:
+        kinds = [type(outcome) for _, outcome in some.diagnose_many(photos)]
+    assert kinds == [Diagnosis] * 4 + [PhotoError] + [Diagnosis] * 4
+
+
+def test_who_stops_early_leaves_nothing_under_way(workers: list[Running], tmp_path: Path) -> None:
+    threads = threading.active_count()
+    with client([worker.front.endpoint for worker in workers], tmp_path) as some:
+        results = some.diagnose_many(PHOTOS)
+        next(results)
+        results.close()
+        assert threading.active_count() == threads
+        last = some.diagnose(PHOTOS[-1])
+    assert isinstance(last, Diagnosis)
+    assert last.privacy.device is not None
+    assert last.privacy.device.photos <= 2 * AT_A_WORKER + 2
+
+
+def test_with_a_budget_photos_are_asked_about_one_by_one(workers: list[Running], tmp_path: Path) -> None:
+    with client([worker.front.endpoint for worker in workers], tmp_path, budget=1e9) as some:
+        counted = [outcome.privacy.device for _, outcome in some.diagnose_many(PHOTOS[:6])]
+    assert [device.photos for device in counted] == [1, 2, 3, 4, 5, 6]
