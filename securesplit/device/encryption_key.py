@@ -107,10 +107,8 @@ class EncryptionKey:
         """Have another key drawn for the next request, by every process that uses this one."""
         self._is_over = True
         try:
-            if self._file.read_bytes() == self._secret:
-                self._file.unlink()
-        except FileNotFoundError:
-            pass
+            if self._is_there():
+                self._file.unlink(missing_ok=True)
         except OSError as error:
             raise CredentialError(
                 f"cannot remove the encryption key {self._file}: {error.strerror}",
@@ -119,11 +117,18 @@ class EncryptionKey:
 
     def _check(self) -> None:
         """Raise CredentialError where another key is in the folder: its evaluation keys must stay."""
-        if self._stamp() != self._loaded:
+        if not self._is_there():
             hint = "ask again: the next request is encrypted under the key that is there"
             raise CredentialError(
                 f"the encryption key {self._file} was replaced while a photo was under way", hint=hint
             )
+
+    def _is_there(self) -> bool:
+        """Whether the folder holds this very key."""
+        try:
+            return self._file.read_bytes() == self._secret
+        except FileNotFoundError:
+            return False
 
     def _stamp(self) -> tuple[int, int] | None:
         """Which file is there; None: none that can be read."""

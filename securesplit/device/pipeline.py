@@ -141,7 +141,7 @@ class DiagnosisPipeline:
 
     Raises:
         BundleError: the bundle cannot be read or has no such preset.
-        ConfigError: an argument makes no sense, or the extra of the preset is not installed.
+        ConfigError: an argument makes no sense, or TenSEAL, which the preset needs, cannot be loaded.
         BudgetError: the ledger cannot be used.
         CredentialError: a secret of this device cannot be used.
     """

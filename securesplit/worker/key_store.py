@@ -9,7 +9,7 @@ Invariants:
 - A client has one upload in progress. Another one takes its place `RESTING_S` after its last chunk, and without any it
   is forgotten `ABANDONED_S` after that.
 - Where room is needed, a client's own keys go first, then those of the client that has most; the least recently used
-  of them. Keys that a tail computes with (`pin`) stay until it has finished.
+  of them, uploads that rest included. Keys that a tail computes with (`pin`) stay until it has finished.
 """
 
 from __future__ import annotations
@@ -173,6 +173,9 @@ class KeyStore:
     def _rests(self, key: StoredKey, seconds: float) -> bool:
         return not key.is_whole and self._clock() - key.touched > seconds
 
+    def _can_go(self, key: StoredKey) -> bool:
+        return not key.pins and (key.is_whole or self._rests(key, RESTING_S))
+
     def _abandon(self, key: StoredKey) -> None:
         self._drop(key)
         self._counters.key_uploads["abandoned"] += 1
@@ -196,7 +199,7 @@ class KeyStore:
 
     def _make_room(self, owner: str, size: int) -> bool:
         """Evict as much as an upload needs; nothing where that would not be enough."""
-        staying = [key for key in self._keys.values() if not _can_go(key)]
+        staying = [key for key in self._keys.values() if not self._can_go(key)]
         if sum(key.charged for key in staying) + size > self._limit_bytes or len(staying) == len(self._keys) + len(
             self._free
         ):
@@ -208,7 +211,7 @@ class KeyStore:
 
     def _next_to_go(self, owner: str) -> StoredKey:
         """The least recently used key of `owner`, else of the client that has most; some key must be able to go."""
-        able = [key for key in self._keys.values() if _can_go(key)]
+        able = [key for key in self._keys.values() if self._can_go(key)]
         own = [key for key in able if key.owner == owner]
         if own:
             return own[0]
@@ -223,10 +226,6 @@ class KeyStore:
         self._charged -= key.charged
         self._free.append(key.place)
         self.arena.clear(key.place)
-
-
-def _can_go(key: StoredKey) -> bool:
-    return key.is_whole and not key.pins
 
 
 def _whole_pages(size: int) -> int:

@@ -155,6 +155,17 @@ def test_a_client_has_one_upload_in_progress_until_it_is_abandoned() -> None:
     assert s.counters.key_uploads == {"done": 2, "refused": 0, "abandoned": 1}
 
 
+def test_uploads_that_rest_give_way_to_other_clients() -> None:
+    s, data = Stored(keys=2), blob(1)
+    for owner in ("a", "b"):
+        s.store.add(owner, chunk_of(data, digest(data), 0))
+    assert s.upload("c", data).status is NO_ROOM
+    s.now = RESTING_S + 0.1
+    s.store.add("b", chunk_of(data, digest(data), CHUNK_BYTES))
+    assert s.upload("c", data).status is GO_ON
+    assert s.seen("b", data) == data
+
+
 def test_an_upload_waits_for_its_device_until_it_is_abandoned() -> None:
     s, data = Stored(size=3 * CHUNK_BYTES), blob(1, 3 * CHUNK_BYTES)
     s.store.add("a", chunk_of(data, digest(data), 0))
