@@ -11,7 +11,7 @@ from typing import Any
 from securesplit.model import fields
 from securesplit.model import spread as spreads
 from securesplit.model.presets import SHARES, Calibration, NoiseCalibration, Preset
-from securesplit.model.spread import Spread
+from securesplit.model.spread import MAX_KNOTS, Spread
 from securesplit.privacy.preset_names import current_name
 from securesplit.privacy.release import ReleaseSpec
 
@@ -127,7 +127,24 @@ def _calibration(raw: Mapping[str, Any]) -> Calibration:
     return Calibration(
         fields.number(inner, "scale", -MAX_CALIBRATION, MAX_CALIBRATION),
         fields.number(inner, "offset", -MAX_CALIBRATION, MAX_CALIBRATION),
+        _knots(fields.section(inner, "knots")) if "knots" in inner else (),
     )
+
+
+def _knots(raw: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
+    """A larger logit never means a smaller probability."""
+    logits, log_odds = (
+        [
+            fields.number({key: value}, key, -MAX_CALIBRATION, MAX_CALIBRATION)
+            for value in fields.items(raw, key, most=MAX_KNOTS)
+        ]
+        for key in ("logits", "log_odds")
+    )
+    if not logits or len(logits) != len(log_odds):
+        raise ValueError("the knots of a calibration have not one log_odds for each logit")
+    if any(b <= a for a, b in itertools.pairwise(logits)) or any(b < a for a, b in itertools.pairwise(log_odds)):
+        raise ValueError("the knots of a calibration do not rise")
+    return tuple(zip(logits, log_odds, strict=True))
 
 
 def _threshold(raw: Mapping[str, Any]) -> float:
@@ -174,9 +191,17 @@ def answers_to_json(own: Preset | NoiseCalibration, more: Sequence[NoiseCalibrat
 
 
 def _answers_to_json(read: Preset | NoiseCalibration) -> dict[str, Any]:
-    calibration = {"scale": read.calibration.scale, "offset": read.calibration.offset}
     spread = {} if read.spread is None else {"spread": read.spread.to_json()}
-    return {"calibration": calibration, "threshold": read.threshold, **spread}
+    return {"calibration": _calibration_to_json(read.calibration), "threshold": read.threshold, **spread}
+
+
+def _calibration_to_json(calibration: Calibration) -> dict[str, Any]:
+    """The object that `_calibration` reads back; an earlier version reads the line alone."""
+    line: dict[str, Any] = {"scale": calibration.scale, "offset": calibration.offset}
+    if not calibration.knots:
+        return line
+    logits, log_odds = zip(*calibration.knots, strict=True)
+    return line | {"knots": {"logits": list(logits), "log_odds": list(log_odds)}}
 
 
 def spec_to_json(spec: ReleaseSpec, *, noise: bool) -> dict[str, Any]:

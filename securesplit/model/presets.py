@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from securesplit.model.spread import Spread
 from securesplit.privacy.release import ReleaseSpec
 from securesplit.results import Accuracy
@@ -20,15 +22,40 @@ SPLITS = ("test", "validation")
 
 @dataclass(frozen=True)
 class Calibration:
-    """Platt scaling of the tail's logit: ``p = 1 / (1 + exp(-(scale · logit + offset)))`` (Platt 1999)."""
+    """From the tail's logit to a probability of malignant, ``p = 1 / (1 + exp(-x))``.
+
+    Attributes:
+        scale: ``x = scale · logit + offset`` is Platt scaling (Platt 1999).
+        offset: likewise.
+        knots: instead of that line, pairs (logit, x), both rising, of answers that are few and were counted one by one;
+            linear between them, parallel to the line beyond. Empty: the line holds.
+    """
 
     scale: float
     offset: float
+    knots: tuple[tuple[float, float], ...] = ()
+
+    def log_odds(self, logits: Any) -> Any:
+        """``x`` of a raw logit, or of an array of them."""
+        if not self.knots:
+            return self.scale * logits + self.offset
+        at, log_odds = np.array(self.knots).T
+        return np.interp(logits, at, log_odds) + self.scale * (logits - np.clip(logits, at[0], at[-1]))
 
     def probability(self, logit: float) -> float:
         """Calibrated probability of malignant for a raw logit."""
-        x = self.scale * logit + self.offset
+        x = float(self.log_odds(logit))
         return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
+
+    def mixed(self, other: Calibration, part: float) -> Calibration:
+        """So much of the way from this one to another."""
+
+        def mix(a: float, b: float) -> float:
+            return a + part * (b - a)
+
+        at = sorted({logit for each in (self, other) for logit, _ in each.knots})
+        knots = tuple((logit, mix(float(self.log_odds(logit)), float(other.log_odds(logit)))) for logit in at)
+        return Calibration(mix(self.scale, other.scale), mix(self.offset, other.offset), knots)
 
 
 @dataclass(frozen=True)
@@ -132,9 +159,7 @@ def _between(less: NoiseCalibration, more: NoiseCalibration, sigma_per_clip: flo
     def mix(a: float, b: float) -> float:
         return a + part * (b - a)
 
-    calibration = Calibration(
-        mix(less.calibration.scale, more.calibration.scale), mix(less.calibration.offset, more.calibration.offset)
-    )
+    calibration = less.calibration.mixed(more.calibration, part)
     figures = {}
     for split in SPLITS:
         one, other = (read.quality.get(split) for read in (less, more))

@@ -159,8 +159,8 @@ def identity_of(raw: dict[str, Any]) -> str:
 
 FREE = {"quality", "provenance", "crop", "colour", "licence"}
 """Under these, values of several types are taken; they are shown, never computed with."""
-SIGNED = {"logits", "offset", "scale", "levels", "skill", "skill_low", "skill_high", "ssim_gain"}
-OPTIONAL = {"spread", "more_noise", "levels", "gate", "attack_decoder", "answers", "never_low"}
+SIGNED = {"logits", "log_odds", "offset", "scale", "levels", "skill", "skill_low", "skill_high", "ssim_gain"}
+OPTIONAL = {"spread", "more_noise", "levels", "gate", "attack_decoder", "answers", "never_low", "knots"}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "1", True, [1], {"a": 1}, None, 1e30, -1e30])
@@ -218,6 +218,7 @@ def test_nothing_that_is_needed_may_be_missing() -> None:
 
 
 PRIVATE = ("presets", "private")
+KNOTS = (*PRIVATE, "calibration", "knots")
 
 
 @pytest.mark.parametrize(
@@ -255,6 +256,11 @@ PRIVATE = ("presets", "private")
         ((*PRIVATE, "release", "levels"), [-3, 2, 4]),
         ((*PRIVATE, "release", "levels"), [-3, 100]),
         ((*PRIVATE, "calibration", "scale"), 1e300),
+        (KNOTS, {"logits": [], "log_odds": []}),
+        (KNOTS, {"logits": [0.0, 1.0], "log_odds": [0.0]}),
+        (KNOTS, {"logits": [1.0, 1.0], "log_odds": [0.0, 0.5]}),
+        (KNOTS, {"logits": [0.0, 1.0], "log_odds": [0.5, 0.0]}),
+        (KNOTS, {"logits": list(range(1000)), "log_odds": list(range(1000))}),
         ((*PRIVATE, "more_noise"), list(reversed(GOOD["presets"]["private"]["more_noise"]))),
         ((*PRIVATE, "more_noise"), GOOD["presets"]["private"]["more_noise"][:1] * 2),
     ],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from securesplit.device.release_step import DELTA, choose_preset
-from securesplit.model import Bundle, Calibration, NoiseCalibration, Preset
+from securesplit.model import Bundle, Calibration, NoiseCalibration, Preset, preset_json
 from securesplit.privacy.release import ReleaseSpec
 from securesplit.results import Accuracy
 
@@ -47,6 +47,27 @@ def test_between_two_measured_noises_the_reading_lies_between() -> None:
     assert read.calibration.offset == pytest.approx(-1.25, abs=1e-3)
     assert read.threshold == pytest.approx(0.25, abs=1e-3)
     assert read.accuracy == Accuracy(0.6, 0.58, 0.62, 0.6, 0.4, "test")
+
+
+def test_answers_that_were_counted_are_read_by_their_own_shares() -> None:
+    """Linear between them, parallel to the line beyond, which is also what an earlier version reads."""
+    found = Calibration(1.0, 0.0, ((-2.0, -1.0), (0.0, -0.5), (1.0, 3.0)))
+    assert found.log_odds(np.array([-9.0, -2.0, -1.0, 0.0, 0.5, 1.0, 9.0])) == pytest.approx(
+        [-8, -1, -0.75, -0.5, 1.25, 3, 11]
+    )
+    assert found.probability(0.0) == pytest.approx(1 / (1 + np.exp(0.5)))
+    written = preset_json.to_json(replace(OWN, calibration=found))
+    assert written["calibration"]["scale"] == 1.0
+    assert preset_json.parse("certified", written).calibration == found
+
+
+def test_between_counted_answers_and_a_line_the_reading_lies_between() -> None:
+    counted = Calibration(1.0, 0.0, ((-2.0, -1.0), (1.0, 3.0)))
+    read = replace(OWN, calibration=counted).with_epsilon(epsilon_of(10**-0.5), DELTA)
+    line = OWN.noise_calibrations[0].calibration
+    for logit in (-2.0, 0.0, 1.0):
+        half = (counted.log_odds(logit) + line.log_odds(logit)) / 2
+        assert read.calibration.log_odds(logit) == pytest.approx(half, abs=1e-3)
 
 
 def test_beyond_the_largest_the_largest_counts() -> None:

@@ -164,12 +164,9 @@ def test_accuracy_is_what_the_manifest_says(context):
 
 
 def test_accuracy_holds():
-    """`certified` loses at most one point of AUC against the undefended network; a bundle that misses it says so."""
+    """`certified` loses at most one point of AUC against the undefended network, over draws of its noise."""
     quality = {name: preset.quality["test"]["auc"] for name, preset in Bundle.load().presets.items()}
-    loss = quality["none"] - quality["certified"]
-    assert loss <= 2.5 * goals.MAX_AUC_LOSS, "certified is of no use"
-    if loss > goals.MAX_AUC_LOSS:
-        pytest.xfail(f"goal missed: by its own manifest the default bundle's preset certified loses {loss:.4f} of AUC")
+    assert quality["none"] - quality["certified"] <= goals.MAX_AUC_LOSS
 
 
 def test_the_white_box_is_the_deployed_head(context):

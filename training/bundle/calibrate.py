@@ -10,6 +10,7 @@ more; nothing is fitted on the test photos.
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,15 +28,14 @@ from training.data.dataset import Dataset, Split
 from training.evaluation import deployed, metrics
 from training.evaluation.calibration import (
     SENSITIVITY,
+    Fit,
     NoiseFree,
-    platt,
+    line,
     threshold_for_sensitivity,
 )
-from training.evaluation.deployed import SECRET
 from training.evaluation.metrics import expected_calibration_error
 
 MORE_NOISE = tuple(round(0.25 * 2 ** (n / 2), 4) for n in range(-1, 13))  # σ/C; an ε from about 80 down to 0.4
-DRAWS = 16  # of the noise of each photo
 MARGIN = 1e-7  # least distance of a threshold from every probability that can be answered, as a share of either
 
 
@@ -64,17 +64,15 @@ def measure(bundle: Bundle, data: Dataset, names: Sequence[str]) -> Manifest:
     val = data.split("val", manifest.side)
     splits = {"validation": val, "test": data.split("test", manifest.side)}
     embeddings = {split: deployed.embed(bundle, photos) for split, photos in splits.items()}
-    logits = {
-        split: deployed.deployed_logits(bundle, splits[split], SECRET, {name: e[name] for name in names})
-        for split, e in embeddings.items()
-    }
     presets = dict(manifest.presets)
     for name, preset in ((name, manifest.presets[name]) for name in names):
-        own = {split: found[name] for split, found in logits.items()}
-        clean = deployed.noise_free_logits(bundle, name, embeddings["validation"][name])
+        own = {split: e[name] for split, e in embeddings.items()}
+        secrets = deployed.draws_of(preset.spec)
+        logits = {s: deployed.drawn_logits(bundle, preset.spec, splits[s], e, secrets) for s, e in own.items()}
+        clean = deployed.noise_free_logits(bundle, name, own["validation"])
         noise_free = NoiseFree.measure(clean, val.malignant, [p.lesion for p in val.photos])
-        read = read_answers(preset.spec, own, splits, noise_free)
-        noisier = noise_calibrations(bundle, name, splits, {s: e[name] for s, e in embeddings.items()}, noise_free)
+        read = read_answers(preset.spec, logits, splits, noise_free, len(secrets))
+        noisier = noise_calibrations(bundle, name, splits, own, noise_free)
         presets[name] = replace(
             preset,
             calibration=read.calibration,
@@ -94,6 +92,7 @@ def read_answers(
     draws: int = 1,
     *,
     sensitivity: float = SENSITIVITY,
+    fit: Fit = line,
 ) -> NoiseCalibration:
     """How answers under that noise are read, fitted on validation photos, and how good they are.
 
@@ -104,12 +103,13 @@ def read_answers(
         noise_free: answers to the validation photos without that noise.
         draws: of the noise of each photo.
         sensitivity: that the threshold has on the validation photos.
+        fit: what calibrates them.
 
     Raises:
         BundleError: a probability that can be answered lies at the threshold.
     """
     fitted = np.tile(splits["validation"].malignant, draws)
-    calibration = Calibration(*platt(logits["validation"], fitted))
+    calibration = fit(logits["validation"], fitted)
     cutoff = threshold_for_sensitivity(
         logits["validation"], fitted, sensitivity, **({} if spec.levels is None else apart(calibration, logits))
     )
@@ -134,9 +134,10 @@ def apart(calibration: Calibration, logits: Mapping[str, NDArray[np.float32]]) -
 def least_gap(calibration: Calibration) -> float:
     """Logits this far apart have probabilities between which a threshold keeps `MARGIN` from both.
 
-    The slope of p over the logit is scale · p · (1 - p), and the threshold lies halfway.
+    The slope of p over the logit is that of the log-odds times p · (1 - p), and the threshold lies halfway.
     """
-    return 4 * MARGIN / calibration.scale
+    rises = [(b - a) / (y - x) for (x, a), (y, b) in itertools.pairwise(calibration.knots)]
+    return 4 * MARGIN / min([calibration.scale, *rises])
 
 
 def check_threshold(threshold: float, probabilities: NDArray[np.float64]) -> None:
@@ -167,22 +168,16 @@ def noise_calibrations(
     if not spec.sigma_per_clip:
         return ()
     sigmas = [sigma for sigma in MORE_NOISE if sigma > spec.sigma_per_clip]
-    secrets = [bytes([draw]) + SECRET[1:] for draw in range(DRAWS)]
-    found = {
-        split: deployed.noisier_logits(bundle, name, photos, embeddings[split], sigmas, secrets)
-        for split, photos in splits.items()
-    }
-    return tuple(
-        read_answers(
-            replace(spec, sigma_per_clip=sigma),
-            {split: logits[sigma] for split, logits in found.items()},
-            splits,
-            noise_free,
-            DRAWS,
-            sensitivity=sensitivity,
-        )
-        for sigma in sigmas
-    )
+    secrets = deployed.draws_of(spec)
+
+    def read(noisier: ReleaseSpec) -> NoiseCalibration:
+        logits = {
+            split: deployed.drawn_logits(bundle, noisier, photos, embeddings[split], secrets)
+            for split, photos in splits.items()
+        }
+        return read_answers(noisier, logits, splits, noise_free, len(secrets), sensitivity=sensitivity)
+
+    return tuple(read(replace(spec, sigma_per_clip=sigma)) for sigma in sigmas)
 
 
 def quality_table(manifest: Manifest) -> str:

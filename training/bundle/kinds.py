@@ -7,11 +7,12 @@ answered by a fold that did not learn it, and these answers stand for those of B
 in scikit-learn's ``CalibratedClassifierCV(ensemble=False)`` (`training.evaluation.out_of_fold` says how they get onto
 its scale).
 
-Calibration, threshold and spread are fitted on all these answers. Figures that hang on them (ECE, sensitivity,
-specificity, what is called low) are of calibrations, thresholds and spreads that were fitted without the photo's own
-fold of patients. Where more than `MOST_MALIGNANT` of the photos that a preset calls low are malignant, or none is
-called low, no phone photo is called low under it. Premalignant lesions are left out, and photos that every fold
-learned. The manifest gets the answers, as those of a kind that was learned; the identity stays.
+Calibration, threshold and spread are fitted on all these answers, with several draws of the noise where there is any;
+of a release of a few levels each answer is calibrated by itself (`training.evaluation.calibration.by_answer`). Figures
+that hang on them (ECE, sensitivity, specificity, what is called low) are of calibrations, thresholds and spreads that
+were fitted without the photo's own fold of patients. Where more than `MOST_MALIGNANT` of the photos that a preset calls
+low are malignant, or none is called low, no phone photo is called low under it. Premalignant lesions are left out, and
+photos that every fold learned. The manifest gets the answers, as those of a kind that was learned; the identity stays.
 """
 
 from __future__ import annotations
@@ -26,15 +27,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.atomic import write_text_atomic
-from securesplit.model import Bundle, Calibration, NoiseCalibration, Preset
+from securesplit.model import Bundle, NoiseCalibration
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.manifest import KindOfPhoto
+from securesplit.privacy.release import ReleaseSpec
 from training import command
 from training.bundle.calibrate import apart, noise_calibrations, read_answers
 from training.data.dataset import Dataset, Split
 from training.data.photo import DataError
-from training.evaluation import metrics
-from training.evaluation.calibration import NoiseFree, platt, threshold_for_sensitivity
+from training.evaluation import deployed, metrics
+from training.evaluation.calibration import Fit, NoiseFree, by_answer, line, threshold_for_sensitivity
 from training.evaluation.out_of_fold import OutOfFold
 
 SENSITIVITY = 0.90
@@ -51,8 +53,8 @@ class Read:
 
     Attributes:
         answers: how they are read: with the preset's own noise, and after that with more.
-        low: which of the photos would be called low by what was fitted without their own folds, ``(n,)``.
-        malignant: labels of the photos, ``(n,)``.
+        low: which of the photos would be called low by what was fitted without their own folds, ``(draws * n,)``.
+        malignant: labels of the photos, likewise.
     """
 
     answers: tuple[NoiseCalibration, ...]
@@ -74,38 +76,49 @@ class Read:
 def read(bundle: Bundle, name: str, found: OutOfFold) -> Read:
     """How a preset's answers to these photos are read, and what may be said of them."""
     spec, split = bundle.presets[name].spec, found.split
-    logits, clean = found.logits(bundle, name), found.noise_free(bundle, name)
-    noise_free = NoiseFree.measure(clean, split.malignant, [p.lesion for p in split.photos])
-    own = read_answers(spec, {SPLIT: logits}, {SPLIT: split}, noise_free, sensitivity=SENSITIVITY)
-    figures, low = cross_fitted(bundle.presets[name], logits, clean, split)
+    secrets, fit = deployed.draws_of(spec), fit_of(spec)
+    logits, clean = found.logits(bundle, name, secrets), found.noise_free(bundle, name)
+    noise_free = NoiseFree.measure(clean, split.malignant, [p.lesion for p in split.photos], fit=fit)
+    answered, splits = {SPLIT: logits}, {SPLIT: split}
+    own = read_answers(spec, answered, splits, noise_free, len(secrets), sensitivity=SENSITIVITY, fit=fit)
+    figures, low = cross_fitted(spec, logits, clean, split)
     own = replace(own, quality={SPLIT: {**own.quality[SPLIT], **figures}})
     more: tuple[NoiseCalibration, ...] = ()
     if spec.sigma_per_clip:
         embeddings = {SPLIT: found.embeddings[name]}
-        more = noise_calibrations(bundle, name, {SPLIT: split}, embeddings, noise_free, sensitivity=SENSITIVITY)
-    return Read((own, *more), low, split.malignant.astype(bool))
+        more = noise_calibrations(bundle, name, splits, embeddings, noise_free, sensitivity=SENSITIVITY)
+    return Read((own, *more), low, np.tile(split.malignant.astype(bool), len(secrets)))
+
+
+def fit_of(spec: ReleaseSpec) -> Fit:
+    """What calibrates answers to such releases."""
+    return line if spec.levels is None else by_answer
 
 
 def cross_fitted(
-    preset: Preset, logits: NDArray[np.float32], clean: NDArray[np.float32], split: Split
+    spec: ReleaseSpec, logits: NDArray[np.float32], clean: NDArray[np.float32], split: Split
 ) -> tuple[dict[str, float], NDArray[np.bool_]]:
     """Decisions and ECE by what is fitted without the photo's own fold of patients, and which photos are called low.
 
     Args:
-        preset: that answers.
-        logits: ``(n,)``.
+        spec: of the release.
+        logits: ``(draws * n,)``.
         clean: the same without noise, ``(n,)``.
         split: the photos.
     """
-    malignant, lesions = split.malignant.astype(bool), np.array([p.lesion for p in split.photos])
+    fit, draws = fit_of(spec), len(logits) // len(clean)
+    labels, lesions = split.malignant.astype(bool), np.array([p.lesion for p in split.photos])
+    malignant = np.tile(labels, draws)
     probability, called, high = np.zeros(len(logits)), np.zeros(len(logits), bool), np.zeros(len(logits))
     threshold = np.zeros(len(logits))
     for fold in np.unique(split.source):
-        own = split.source == fold
-        calibration = Calibration(*platt(logits[~own], malignant[~own]))
-        distance = {} if preset.spec.levels is None else apart(calibration, {SPLIT: logits})
+        out = split.source == fold
+        own = np.tile(out, draws)
+        calibration = fit(logits[~own], malignant[~own])
+        distance = {} if spec.levels is None else apart(calibration, {SPLIT: logits})
         cutoff = threshold_for_sensitivity(logits[~own], malignant[~own], SENSITIVITY, **distance)
-        spread = NoiseFree.measure(clean[~own], malignant[~own], lesions[~own].tolist()).spread(logits[~own])
+        noise_free = NoiseFree.measure(clean[~out], labels[~out], lesions[~out].tolist(), fit=fit)
+        spread = noise_free.spread(logits[~own])
         probability[own] = [calibration.probability(float(logit)) for logit in logits[own]]
         high[own] = [spread.at(float(logit))[1] for logit in logits[own]]
         called[own], threshold[own] = logits[own] >= cutoff, calibration.probability(cutoff)

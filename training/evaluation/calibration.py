@@ -9,7 +9,7 @@ device adds it (`securesplit.device.pipeline`), since it depends on the kind of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from sklearn.isotonic import isotonic_regression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_curve
 
+from securesplit.model import Calibration
 from securesplit.model.spread import Spread
 from training.evaluation.metrics import both_classes, lesion_samples
 
@@ -28,6 +30,10 @@ SENSITIVITY = 0.95
 LEAST_SCALE = 1e-3
 """A larger logit never means a smaller probability, also where noise has left hardly a slope to fit."""
 LEAST_TEMPERATURE, LARGEST_TEMPERATURE = 0.05, 20.0
+PRIOR_PHOTOS = 20.0
+"""As many photos as Platt's probability counts for in `by_answer`."""
+LEAST_RISE = 0.02
+"""Of log-odds a unit of the logit, in `by_answer`: a threshold must fit between any two answers."""
 KNOTS = 16
 REFITS = 200
 FEWEST = 20
@@ -72,6 +78,29 @@ def platt(logits: NDArray[np.float32], malignant: NDArray[Any]) -> tuple[float, 
     return max(LEAST_SCALE, float(fitted.coef_[0, 0])), float(fitted.intercept_[0])
 
 
+def line(logits: NDArray[np.float32], malignant: NDArray[Any]) -> Calibration:
+    """Platt scaling."""
+    return Calibration(*platt(logits, malignant))
+
+
+def by_answer(logits: NDArray[np.float32], malignant: NDArray[Any]) -> Calibration:
+    """For releases of a few levels: the share of each answer's own photos that is malignant, made to rise.
+
+    A line cannot follow six levels whose shares it was not fitted for, and the share of few photos is luck. So each
+    share is drawn towards Platt's probability, as if that were `PRIOR_PHOTOS` more (the mean of a beta-binomial), and
+    neighbours out of order are pooled (isotonic regression).
+    """
+    scale, offset = platt(logits, malignant)
+    answers, which = np.unique(logits.astype(np.float64), return_inverse=True)
+    photos = np.bincount(which) + PRIOR_PHOTOS
+    expected = PRIOR_PHOTOS / (1 + np.exp(-(scale * answers + offset)))
+    share = (np.bincount(which, np.asarray(malignant, np.float64)) + expected) / photos
+    pooled = np.clip(isotonic_regression(share, sample_weight=photos), 1e-6, 1 - 1e-6)
+    odds = np.log(pooled / (1 - pooled)) - LEAST_RISE * answers
+    rising = np.maximum.accumulate(odds) + LEAST_RISE * answers
+    return Calibration(scale, offset, tuple(zip(answers.tolist(), rising.tolist(), strict=True)))
+
+
 def temperature(logits: NDArray[Any], malignant: NDArray[Any]) -> float:
     """The T of ``p = σ(logit / T)`` that makes the labels likeliest (Guo et al. 2017)."""
     signed = np.where(malignant, -logits, logits)
@@ -83,6 +112,10 @@ def temperature(logits: NDArray[Any], malignant: NDArray[Any]) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9}).x))
 
 
+Fit = Callable[[NDArray[np.float32], NDArray[Any]], Calibration]
+"""Logits and labels -> a calibration: `line` or `by_answer`."""
+
+
 @dataclass(frozen=True)
 class NoiseFree:
     """Answers of one preset to validation photos without noise, and calibrations that could have been fitted to them.
@@ -90,16 +123,16 @@ class NoiseFree:
     Attributes:
         logits: ``(n,)``.
         knots: the logits at which the spread is measured, ``(k,)``, rising.
-        fits: scale and offset, ``(REFITS, 2)``.
+        fits: `REFITS` of them.
     """
 
     logits: NDArray[np.float64]
     knots: NDArray[np.float64]
-    fits: NDArray[np.float64]
+    fits: Sequence[Calibration]
 
     @classmethod
     def measure(
-        cls, logits: NDArray[Any], malignant: NDArray[Any], lesions: Sequence[str], *, seed: int = 1
+        cls, logits: NDArray[Any], malignant: NDArray[Any], lesions: Sequence[str], *, fit: Fit = line, seed: int = 1
     ) -> NoiseFree:
         """Refit on bootstrap samples; the photos of one lesion are drawn together.
 
@@ -107,11 +140,12 @@ class NoiseFree:
             logits: ``(n,)``.
             malignant: ``(n,)`` labels.
             lesions: ``(n,)`` which lesion each photo shows.
+            fit: what is fitted.
             seed: of the bootstrap.
         """
         samples = islice(both_classes(lesion_samples(np.asarray(lesions), seed=seed), malignant), REFITS)
-        fits = [platt(logits[rows].astype(np.float32), malignant[rows]) for rows in samples]
-        return cls(np.asarray(logits, np.float64), _knots(logits), np.array(fits))
+        fits = [fit(logits[rows].astype(np.float32), malignant[rows]) for rows in samples]
+        return cls(np.asarray(logits, np.float64), _knots(logits), fits)
 
     def spread(self, logits: NDArray[Any]) -> Spread:
         """The interval of answers with noise.
@@ -131,7 +165,7 @@ class NoiseFree:
         return Spread(*(tuple(round(float(x), 6) for x in column) for column in (self.knots, low, high)))
 
     def _interval(self, clean: NDArray[Any]) -> NDArray[Any]:
-        x = np.outer(clean, self.fits[:, 0]) + self.fits[:, 1]
+        x = np.stack([fit.log_odds(clean) for fit in self.fits])
         return np.asarray(np.quantile(1.0 / (1.0 + np.exp(-x)), ENDS))
 
 

@@ -7,7 +7,6 @@ encrypted preset is evaluated in the open, on the integers that a device would e
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +18,16 @@ from training.data.dataset import Split, centre_square
 
 SECRET = b"securesplit evaluation secret 01"
 """32 bytes that key the noise of a measurement: one that is repeated shows the same draw."""
+DRAWS = 16
+"""Of the noise of each photo: one alone moves an AUC by tenths of a point (ADR 127)."""
 
 Embeddings = Mapping[str, Sequence[NDArray[np.float32]]]
 """By preset, the embedding of every photo."""
+
+
+def draws_of(spec: ReleaseSpec) -> list[bytes]:
+    """The secrets whose noise a release is measured with: `DRAWS` of them, or one where it has no noise."""
+    return [bytes([draw]) + SECRET[1:] for draw in range(DRAWS if spec.sigma_per_clip else 1)]
 
 
 def embed(bundle: Bundle, split: Split) -> Embeddings:
@@ -53,34 +59,27 @@ def preset_logits(
     bundle: Bundle, spec: ReleaseSpec, split: Split, embeddings: Sequence[NDArray[np.float32]], secret: bytes
 ) -> NDArray[np.float32]:
     """The same of one preset, whose embeddings are known, ``(n,) float32``."""
-    return np.array(ReleaseAnswers(bundle, split)(spec, embeddings, NoiseSource(secret)), np.float32)
+    return drawn_logits(bundle, spec, split, embeddings, [secret])
 
 
-def noisier_logits(
+def drawn_logits(
     bundle: Bundle,
-    name: str,
+    spec: ReleaseSpec,
     split: Split,
     embeddings: Sequence[NDArray[np.float32]],
-    sigmas_per_clip: Sequence[float],
     secrets: Sequence[bytes],
-) -> dict[float, NDArray[np.float32]]:
-    """Logits of one preset under other noises, by σ/C: ``(draws * n,) float32``, all photos of a draw together.
+) -> NDArray[np.float32]:
+    """The same under several draws of the noise, ``(draws * n,) float32``, all photos of a draw together.
 
     Args:
         bundle: with both halves.
-        name: a preset with a clip norm.
+        spec: of the preset, with whatever noise.
         split: photos wider than high are cut to their centre square.
         embeddings: of that preset, see `embed`.
-        sigmas_per_clip: the noises.
         secrets: 32 bytes each; every one is a draw.
     """
-    answer, spec = ReleaseAnswers(bundle, split), bundle.presets[name].spec
-    return {
-        sigma: np.concatenate(
-            [answer(replace(spec, sigma_per_clip=sigma), embeddings, NoiseSource(s)) for s in secrets]
-        ).astype(np.float32)
-        for sigma in sigmas_per_clip
-    }
+    answer = ReleaseAnswers(bundle, split)
+    return np.concatenate([answer(spec, embeddings, NoiseSource(secret)) for secret in secrets]).astype(np.float32)
 
 
 def noise_free_logits(bundle: Bundle, name: str, embeddings: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

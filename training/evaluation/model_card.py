@@ -10,7 +10,7 @@ from securesplit.model import Manifest
 from securesplit.model.manifest import GateInfo
 from securesplit.results import DISCLAIMER
 from securesplit.text import rounded_up
-from training.evaluation import groups
+from training.evaluation import deployed, groups
 from training.evaluation.measured import Measured, Stratum
 from training.output import markdown_table
 
@@ -165,8 +165,9 @@ def _presets(measured: Measured) -> str:
     rows = [[f"`{name}`", *(p["test"].get(figure, "–") for figure in names)] for name, p in measured["presets"].items()]
     rows.append(["colour only, no network", *(measured["floor"].get(figure, "–") for figure in names)])
     return (
-        "Through the deployed halves, integer releases and exact noise. In brackets: 95 % interval, bootstrap over "
-        f"lesions. The pAUC is at most 0.2; chance is 0.02.\n\n{markdown_table(columns, rows)}"
+        f"Through the deployed halves, integer releases and exact noise, {deployed.DRAWS} draws of it. In brackets: "
+        "95 % interval, bootstrap over lesions. The pAUC is at most 0.2; chance is 0.02.\n\n"
+        f"{markdown_table(columns, rows)}"
     )
 
 

@@ -78,8 +78,13 @@ class OutOfFold:
             raise DataError(f"the folds have no preset {name}")
         return asked
 
-    def logits(self, bundle: Bundle, name: str) -> NDArray[np.float32]:
-        """The same with the preset's own noise.
+    def logits(self, bundle: Bundle, name: str, secrets: Sequence[bytes] = (SECRET,)) -> NDArray[np.float32]:
+        """The same with the preset's own noise, ``(draws * n,)``, all photos of a draw together.
+
+        Args:
+            bundle: on whose scale.
+            name: of the preset.
+            secrets: 32 bytes each; every one is a draw, of which a preset without noise has one.
 
         Raises:
             DataError: the preset adds noise to more than one integer.
@@ -89,7 +94,7 @@ class OutOfFold:
             return self.noise_free(bundle, name)
         if spec.levels is None:
             raise DataError(f"answers of preset {name} cannot be brought onto another bundle's scale")
-        return deployed.preset_logits(bundle, spec, self.split, self.embeddings[name], SECRET)
+        return deployed.drawn_logits(bundle, spec, self.split, self.embeddings[name], secrets)
 
 
 def _assigned(folds: Sequence[Bundle], photos: Sequence[Photo]) -> list[list[Photo]]:

@@ -15,7 +15,7 @@ from training.evaluation.metrics import reliability
 
 
 def roc(scores: Mapping[str, NDArray[Any]], malignant: NDArray[Any], histology: NDArray[Any], file: Path) -> None:
-    """One curve a name, on all photos and on histopathology-confirmed ones."""
+    """One curve a name, on all photos and on histopathology-confirmed ones; scores are ``(draws * n,)``."""
     made, places = figure(10, 5, 2)
     proven = histology if 0 < malignant[histology].sum() < histology.sum() else np.ones_like(histology)
     for axes, rows, title in zip(
@@ -25,9 +25,11 @@ def roc(scores: Mapping[str, NDArray[Any]], malignant: NDArray[Any], histology: 
         strict=True,
     ):
         for name, score in scores.items():
-            alarms, found, _ = roc_curve(malignant[rows], score[rows])
+            draws = score.reshape(-1, len(rows))[:, rows]
+            labels = np.tile(malignant[rows], len(draws))
+            alarms, found, _ = roc_curve(labels, draws.ravel())
             style = {"color": "grey", "linestyle": ":"} if name == "colour only" else {}
-            axes.plot(alarms, found, label=f"{name}  {roc_auc_score(malignant[rows], score[rows]):.3f}", **style)
+            axes.plot(alarms, found, label=f"{name}  {roc_auc_score(labels, draws.ravel()):.3f}", **style)
         axes.plot([0, 1], [0, 1], color="lightgrey", linewidth=0.8)
         axes.set(title=f"{title} ({int(rows.sum())})", xlabel="1 − specificity", ylabel="sensitivity")
         axes.legend(title="AUC", loc="lower right")
@@ -35,11 +37,11 @@ def roc(scores: Mapping[str, NDArray[Any]], malignant: NDArray[Any], histology: 
 
 
 def calibration(raw: NDArray[Any], calibrated: Mapping[str, NDArray[Any]], malignant: NDArray[Any], file: Path) -> None:
-    """Reliability of the raw answer and of each calibrated preset, over equally filled bins."""
+    """Reliability of the raw answer and of each calibrated preset, over equally filled bins and all draws of noise."""
     made, (axes,) = figure(5.5, 5.5)
     axes.plot([0, 1], [0, 1], color="lightgrey", linewidth=0.8)
     for name, probability in {"before calibration": raw, **calibrated}.items():
-        bins = reliability(probability, malignant)
+        bins = reliability(probability, np.tile(malignant, len(probability) // len(malignant)))
         style = ":o" if name == "before calibration" else "-o"
         axes.plot([b[0] for b in bins], [b[1] for b in bins], style, markersize=4, label=name)
     axes.set(xlabel="mean probability of malignant", ylabel="share that is malignant")

@@ -24,7 +24,10 @@ SPLITS = ("val", "test")
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits by split and preset, and the baseline's scores by split; rows follow `photos`."""
+    """Logits by split and preset, and the baseline's scores by split; rows follow `photos`.
+
+    Logits of a preset with noise are of several draws, ``(draws * n,)``, all photos of a draw together.
+    """
 
     photos: dict[str, tuple[Photo, ...]]
     logits: dict[str, dict[str, NDArray[np.float32]]]
@@ -50,7 +53,7 @@ def predict(bundle: Bundle, data: Dataset, cache: Path) -> Predictions:
         DataError: a split is empty.
         BundleError: the bundle cannot be opened.
     """
-    photos, key = data.photos, f"{bundle.identity.hex()[:16]}-{data.digest[:16]}"
+    photos, key = data.photos, f"{bundle.identity.hex()[:16]}-{data.digest[:16]}-{deployed.DRAWS}-draws"
     logits = {split: _cached(cache / f"{key}-{split}.npz", _logits(bundle, data, split)) for split in SPLITS}
     scores = _cached(
         cache / f"floors-{data.digest[:16]}.npz",
@@ -67,8 +70,15 @@ def _of_test(photos: Mapping[str, Sequence[Photo]]) -> list[Photo]:
     return [photo for photo in photos["train"] if photo.source in tested]
 
 
-def _logits(bundle: Bundle, data: Dataset, split: str) -> Callable[[], dict[str, Any]]:
-    return lambda: deployed.deployed_logits(bundle, data.split(split, bundle.manifest.side), deployed.SECRET)
+def _logits(bundle: Bundle, data: Dataset, name: str) -> Callable[[], dict[str, Any]]:
+    def compute() -> dict[str, Any]:
+        split, specs = data.split(name, bundle.manifest.side), {n: p.spec for n, p in bundle.presets.items()}
+        return {
+            preset: deployed.drawn_logits(bundle, specs[preset], split, found, deployed.draws_of(specs[preset]))
+            for preset, found in deployed.embed(bundle, split).items()
+        }
+
+    return compute
 
 
 def _cached(file: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:

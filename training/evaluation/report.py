@@ -39,7 +39,7 @@ def measure(bundle: Bundle, predictions: Predictions, draws: int = DRAWS) -> Mea
     malignant, photos = predictions.malignant("test"), predictions.photos["test"]
     presets = {name: _preset(predictions, preset, draws) for name, preset in bundle.presets.items()}
     default = bundle.preset()
-    probability = _probability(predictions, default)["test"]
+    probability = _probability(predictions, default)["test"][: len(malignant)]  # of one draw
     return {
         "bundle": bundle.id,
         "name": bundle.manifest.name,
@@ -70,14 +70,26 @@ def _counts(predictions: Predictions, split: str) -> Counts:
 def _baseline(predictions: Predictions, draws: int) -> dict[str, Figure]:
     """The colour-only model as a preset is measured: its threshold too is fixed on validation photos."""
     threshold = threshold_for_sensitivity(predictions.baseline["val"], predictions.malignant("val"), SENSITIVITY)
+    return _of_answers(predictions, predictions.baseline["test"], threshold, draws)
+
+
+def _of_answers(
+    predictions: Predictions, probability: NDArray[np.float64], threshold: float, draws: int
+) -> dict[str, Figure]:
+    """Figures of answers to the test photos, of as many draws of the noise as there are."""
     return metrics.of_answers(
-        predictions.baseline["test"],
-        predictions.malignant("test"),
-        predictions.histology("test"),
-        predictions.lesions("test"),
+        probability,
+        _like(probability, predictions.malignant("test")),
+        _like(probability, predictions.histology("test")),
+        _like(probability, predictions.lesions("test")),
         threshold=threshold,
         draws=draws,
     )
+
+
+def _like(answers: NDArray[Any], each: NDArray[Any]) -> NDArray[Any]:
+    """What is known of each photo ``(n,)``, for every answer ``(draws * n,)``."""
+    return np.tile(each, len(answers) // len(each))
 
 
 def _probability(predictions: Predictions, preset: Preset) -> dict[str, NDArray[np.float64]]:
@@ -89,26 +101,17 @@ def _probability(predictions: Predictions, preset: Preset) -> dict[str, NDArray[
 
 
 def _preset(predictions: Predictions, preset: Preset, draws: int) -> PresetFigures:
-    name, malignant = preset.spec.preset, predictions.malignant("test")
-    raw = predictions.logits["test"][name].astype(np.float64)
-    fitted = temperature(predictions.logits["val"][name].astype(np.float64), predictions.malignant("val"))
-    test = metrics.of_answers(
-        _probability(predictions, preset)["test"],
-        malignant,
-        predictions.histology("test"),
-        predictions.lesions("test"),
-        threshold=preset.threshold,
-        draws=draws,
-    )
+    raw, known = (predictions.logits[split][preset.spec.preset].astype(np.float64) for split in ("test", "val"))
+    malignant = _like(raw, predictions.malignant("test"))
+    labels, proven = (_like(known, each) for each in (predictions.malignant("val"), predictions.histology("val")))
+    fitted = temperature(known, labels)
     return {
-        "test": test,
+        "test": _of_answers(predictions, _probability(predictions, preset)["test"], preset.threshold, draws),
         "threshold": preset.threshold,
         "ece_before": expected_calibration_error(_sigmoid(raw), malignant),
         "ece_temperature": expected_calibration_error(_sigmoid(raw / fitted), malignant),
         "temperature": fitted,
-        "validation_auc": metrics.ranking(
-            predictions.logits["val"][name], predictions.malignant("val"), predictions.histology("val")
-        )["auc"],
+        "validation_auc": metrics.ranking(known, labels, proven)["auc"],
         "release_bytes": preset.spec.size * np.dtype(preset.spec.dtype).itemsize,
         "epsilon": rounded_up(preset.spec.loss.epsilon(), 3) if preset.spec.sigma_per_clip else None,
         "identification_bound_n1000": rounded_up(preset.spec.loss.identification_bound(1000), 4)

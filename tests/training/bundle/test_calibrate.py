@@ -1,13 +1,21 @@
 """Thresholds lie between answers, and calibration never turns them around."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from securesplit.errors import BundleError
 
 pytest.importorskip("sklearn")
+from securesplit.imaging.synthetic import draw_lesion
+from securesplit.model import Bundle
 from training.bundle import calibrate
-from training.evaluation.calibration import LEAST_SCALE, platt, threshold_for_sensitivity
+from training.data.dataset import Split
+from training.data.photo import Photo
+from training.evaluation import deployed
+from training.evaluation.calibration import LEAST_SCALE, by_answer, line, platt, threshold_for_sensitivity
+from training.evaluation.metrics import expected_calibration_error
 
 
 def test_a_threshold_lies_halfway_between_two_levels():
@@ -44,8 +52,9 @@ def test_where_levels_lie_close_no_answer_lies_at_the_threshold(slope):
     calibrate.check_threshold(calibration.probability(cutoff), np.array([calibration.probability(x) for x in levels]))
 
 
+@pytest.mark.parametrize("fit", [line, by_answer])
 @pytest.mark.parametrize("seed", range(20))
-def test_no_answer_equals_the_threshold_of_the_sensitivity(seed):
+def test_no_answer_equals_the_threshold_of_the_sensitivity(seed, fit):
     rng = np.random.default_rng(seed)
     levels = np.sort(rng.normal(size=6)).astype(np.float32)
     malignant = rng.integers(0, 2, 300).astype(bool)
@@ -53,7 +62,8 @@ def test_no_answer_equals_the_threshold_of_the_sensitivity(seed):
     cutoff = threshold_for_sensitivity(logits, malignant, 0.9)
     assert (logits[malignant] >= cutoff).mean() >= 0.9
     assert cutoff not in levels
-    calibration = calibrate.Calibration(*platt(logits, malignant))
+    calibration = fit(logits, malignant)
+    cutoff = threshold_for_sensitivity(logits, malignant, 0.9, least_gap=calibrate.least_gap(calibration))
     calibrate.check_threshold(calibration.probability(cutoff), np.array([calibration.probability(x) for x in levels]))
 
 
@@ -72,3 +82,48 @@ def test_a_slope_that_noise_has_turned_is_not_followed():
     """Fitted to nothing but noise the slope may be negative; a larger logit never means a smaller probability."""
     scale, _ = platt(np.array([0.0, 1.0, 2.0, 3.0], np.float32), np.array([1, 1, 0, 0]))
     assert scale == LEAST_SCALE
+
+
+LEVELS = np.array([-5.0, -3.4, -2.0, -0.9, 0.3, 2.1], np.float32)
+SHARES = np.array([0.1, 0.1, 0.12, 0.3, 0.6, 0.96])
+"""Of malignant photos at each level, which no line through the logits comes near."""
+
+
+def levelled(photos, seed):
+    """So many photos at each level."""
+    which = np.repeat(np.arange(len(LEVELS)), photos)
+    return LEVELS[which], np.random.default_rng(seed).random(len(which)) < SHARES[which]
+
+
+def test_levels_are_calibrated_each_by_its_own_share():
+    (logits, malignant), (others, labels) = levelled(200, 1), levelled(2000, 2)
+    errors = []
+    for fit in (line, by_answer):
+        calibration = fit(logits, malignant)
+        probability = np.array([calibration.probability(x) for x in others])
+        errors.append(expected_calibration_error(probability, labels))
+        assert (np.diff(calibration.log_odds(LEVELS)) > 0).all()
+    assert errors[1] < 0.03 < 0.05 < errors[0]
+
+
+def test_the_share_of_few_photos_is_drawn_towards_the_line():
+    """Three malignant photos at the level that looks most benign say little."""
+    logits, malignant = levelled(200, 3)
+    logits, malignant = np.append(logits, [-9.0] * 3).astype(np.float32), np.append(malignant, [True] * 3)
+    found = by_answer(logits, malignant)
+    assert found.probability(-9.0) < 0.2
+    assert found.probability(-9.0) > line(logits, malignant).probability(-9.0)
+
+
+def test_figures_are_of_several_draws_of_the_noise():
+    """And of one where there is none: it would be the same sixteen times."""
+    bundle, photos = Bundle.load(), np.stack([draw_lesion(n, 150) for n in range(3)])
+    split = Split(tuple(Photo(n, malignant=False, lesion=str(n)) for n in range(3)), photos)
+    embeddings = deployed.embed(bundle, split)
+    assert [len(deployed.draws_of(bundle.presets[name].spec)) for name in ("certified", "none")] == [deployed.DRAWS, 1]
+    spec, found = replace(bundle.presets["certified"].spec, sigma_per_clip=1.0), embeddings["certified"]
+    secrets = deployed.draws_of(spec)
+    logits = deployed.drawn_logits(bundle, spec, split, found, secrets).reshape(deployed.DRAWS, 3)
+    for secret, draw in zip(secrets[:3], logits, strict=False):
+        assert (deployed.preset_logits(bundle, spec, split, found, secret) == draw).all()
+    assert (logits != logits[0]).any()

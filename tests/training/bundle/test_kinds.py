@@ -106,7 +106,7 @@ def test_the_manifest_gets_answers_of_every_preset_and_noise(
     folds: list[Bundle], data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calibrate, "MORE_NOISE", (0.25, 1.0))
-    monkeypatch.setattr(calibrate, "DRAWS", 2)
+    monkeypatch.setattr(deployed, "DRAWS", 2)
     monkeypatch.setattr(calibration, "REFITS", 20)
     bundle = Bundle.load(Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle")))
     learned, low = kinds.learned_phone(bundle, folds, data)
@@ -121,6 +121,8 @@ def test_the_manifest_gets_answers_of_every_preset_and_noise(
     assert set(phone.never_low) >= {name for name, found in low.items() if found["low"] == 0}
     assert {"none", "compact", "certified"} <= set(phone.answers)
     assert [len(phone.answers[name]) for name in ("none", "certified")] == [1, 3]
+    counted = {name: bool(own.calibration.knots) for name, (own, *_) in phone.answers.items()}
+    assert counted == {"none": False, "compact": False, "certified": True, "encrypted": False}
     for own, *_ in phone.answers.values():
         assert {"auc", "sensitivity", "specificity", "ece"} <= set(own.quality[kinds.SPLIT])
         assert own.spread is not None
@@ -139,7 +141,7 @@ def test_calibration_error_is_of_folds_that_it_was_not_fitted_on() -> None:
         )
         logits = rng.normal(size=len(photos)).astype(np.float32)
         split = Split(photos, np.zeros((len(photos), 1, 1, 3), np.uint8))
-        return kinds.cross_fitted(Bundle.load().presets["none"], logits, logits, split)[0]["ece"]
+        return kinds.cross_fitted(Bundle.load().presets["none"].spec, logits, logits, split)[0]["ece"]
 
     assert ece(0.1) < 0.06
     assert ece(0.9) > 0.3
@@ -158,7 +160,7 @@ def test_nothing_is_low_where_too_many_of_the_low_ones_are_malignant(monkeypatch
         )
         logits = np.array([logit for logit, _ in shown], np.float32)
         split = Split(photos, np.zeros((len(photos), 1, 1, 3), np.uint8))
-        _, found = kinds.cross_fitted(Bundle.load().presets["none"], logits, logits, split)
+        _, found = kinds.cross_fitted(Bundle.load().presets["none"].spec, logits, logits, split)
         return kinds.Read((), found, split.malignant.astype(bool))
 
     right, wrong = low(0.0), low(0.08)
