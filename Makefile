@@ -75,8 +75,9 @@ mutants: $(VENV)/.dev  ## the mutants that once lived or would be worst, by name
 messages: $(VENV)/.dev  ## bring the catalogues under securesplit/locale up to date with the texts in the code
 	$(BIN)/python -m tests.catalogues
 
-# ROUNDS=3 is shorter, PEERS='--only "LitServe"' measures some; publishing needs all.
-ROUNDS ?= 5
+# A round takes about five minutes, environments and networks of the first run come on top. PEERS='--only "LitServe"'
+# measures some; publishing needs all.
+ROUNDS ?= 3
 PEERS ?= --publish
 
 bench: $(VENV)/.train  ## ours beside its peers: docs/performance.md, and a failure where a ratio got worse than before

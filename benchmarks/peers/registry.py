@@ -54,6 +54,7 @@ class Peer:
         served: of a served tail, which releases clients send: files of `benchmarks.performance.inputs`.
         clients: at most so many of them ask at once.
         photos: that one of these releases stands for.
+        rounds: at most so many; what takes long to start has one.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Peer:
     served: tuple[str, ...] = SERVED
     clients: int = 64
     photos: int = 1
+    rounds: int = 1_000
 
 
 def _ours(preset: str, *, tolerance: float | None = None, task: Literal["photo", "inception"] = "photo") -> Peer:
@@ -193,6 +195,18 @@ PEERS = (
     _whole(PHOTO_REFERENCE, "litert", "litert", (*_LITERT, *_PHOTOS), "inception"),
     _ours("none", tolerance=SAME_NETWORK, task="inception"),
     _encrypted(ENCRYPTED_REFERENCE, "tenseal_tail", "tenseal", ("tenseal==0.3.18", "numpy==2.4.6"), 2),
+    Peer(
+        "Concrete ML, 4 bits",
+        "encrypted",
+        Program("concrete_tail", "ask"),
+        None,
+        "TFHE",
+        "concrete",
+        ("concrete-ml==1.9.0",),
+        tolerance=SAME_NETWORK,
+        questions=1,
+        rounds=1,
+    ),
     _encrypted("securesplit, SEAL by way of TenSEAL", "encrypted_tail", "securesplit", OURS, 6),
     _served("Ray Serve", Program("ray_serve", "serve"), "octets", "ray", _RAY, "HTTPS, clients unknown"),
     _served("Ray Serve, batches", Program("ray_serve", "batches"), "octets", "ray", _RAY, "HTTPS, clients unknown"),
@@ -227,9 +241,3 @@ PEERS = (
     _ours_encrypted("securesplit, one photo a request", "encrypted", 1),
     _ours_encrypted("securesplit, sixteen photos a request", "encrypted together", 16),
 )
-
-ABSENT = {
-    "Concrete ML": "concrete-ml 1.9.0 brings PyTorch with CUDA; its installation did not end within 30 minutes where "
-    "this page was last written",
-}
-"""What was tried and has no entry above, with the reason."""

@@ -1,6 +1,6 @@
 """Ours beside what a user would pick instead, in one run: photo to answer, served tails, encrypted tails.
 
-    python -m benchmarks.performance [--rounds 5] [--quick] [--only NAME]... [--data FOLDER] [--publish]
+    python -m benchmarks.performance [--rounds 3] [--quick] [--only NAME]... [--data FOLDER] [--publish]
 
 All peers get the same photos and weights, each in an environment of its own under ``build/bench/env``, which is made
 where it is not there. Each round starts, asks and ends one peer after the other, so that what the machine does besides
@@ -67,7 +67,7 @@ class Collected:
 
     def round(self, effort: Effort) -> None:
         """Measure once more; a peer that fails is left out from then on."""
-        if self.missing:
+        if self.missing or len(self._rounds) == self.peer.rounds:
             return
         python = None if self._is_quick else self._environment.python
         try:
@@ -138,7 +138,7 @@ def publish(now: Run) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print, compare; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="few peers without environments of their own, in seconds")
     parser.add_argument("--only", action="append", help="a peer's name; once for each, none stands for all")
     parser.add_argument("--data", type=Path, help="a folder of JPEG photos instead of synthetic lesions")
@@ -149,13 +149,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     photos = inputs.QUICK_PHOTOS if chosen.quick else inputs.PHOTOS
     folder = FOLDER / ("inputs-quick" if chosen.quick else "inputs")
     given = inputs.prepare(folder, Bundle.load(), chosen.data, photos=photos, networks=not chosen.quick)
-    effort = QUICK if chosen.quick else FULL
+    effort, published = QUICK if chosen.quick else FULL, load(PUBLISHED)
+    if published and published.took_s and not chosen.only:
+        each_s = published.took_s / len(published.load)
+        print(f"{chosen.rounds} rounds, {chosen.rounds * each_s / 60:.0f} minutes by the last run", flush=True)
     now = run(peers, given, 1 if chosen.quick else chosen.rounds, effort, is_quick=chosen.quick)
     (FOLDER / "performance.md").write_text(page.document(now))
     if not chosen.quick:
         plot.draw(now, FOLDER / "performance.png")
     print(page.tables(now))
-    problems = judge(load(PUBLISHED), now)
+    problems = judge(published, now)
     print("\n".join(problems) or "nothing of ours got worse")
     if chosen.publish and not problems:
         publish(now)

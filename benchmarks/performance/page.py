@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks.peers.registry import ABSENT
 from benchmarks.performance import figures
 from benchmarks.performance.comparing import ratio
 from benchmarks.performance.results import Row, Run
@@ -63,8 +62,9 @@ bytes are of a photo, latencies are of a request; a client's part is to encrypt 
 """,
     "encrypted": """\
 256 numbers encrypted, a quadratic tail (256, 64, 64, 1) evaluated on them, the answer decrypted, in one process without
-a network; CKKS with the same parameters of 128 bits for both, and the weights of the bundle. TenSEAL's vectors rotate
-once for each number that goes into a matrix, by keys for powers of two.
+a network; CKKS with the same parameters of 128 bits for ours and for TenSEAL's vectors, which rotate once for each
+number that goes into a matrix, by keys for powers of two. Concrete ML quantizes to four bits, and its answers correlate
+with the network's by 0.60; six bits give 0.99 and take far longer. It is asked in one round only.
 """,
 }
 _BATCHES = """\
@@ -171,7 +171,6 @@ def _table(run: Run, task: str) -> str:
     lines = [_line(titles), _line(["---"] * len(titles))]
     lines += [_line(_cells(run, row, columns)) for row in rows if row.rounds]
     missing = [f"- {row.name}: {row.missing}" for row in rows if row.missing]
-    missing += [f"- {name}: {reason}" for name, reason in ABSENT.items()] if task == "encrypted" else []
     missing = [_wrapped(line, indent="  ") for line in missing]
     return "\n".join([*lines, *(["", "Not measured:", "", *missing] if missing else []), ""])
 
