@@ -1,4 +1,4 @@
-"""A load in the device's namespace, driven from here."""
+"""A load in another network namespace, driven from here."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from securesplit_testing.namespaces import Wire
 from securesplit_testing.serving import REPO, wait_until
 
 
 @dataclass
 class RemoteLoad:
-    """Clients at the other end of the wire.
+    """Clients elsewhere.
 
     Attributes:
         answered: how many answers there were so far.
@@ -47,10 +46,18 @@ class RemoteLoad:
 
 @contextlib.contextmanager
 def remote_load(
-    wire: Wire, endpoint: str, certs: Path, clients: int = 2, timeout_s: float = 60.0
+    inside: Sequence[str], endpoint: str, certs: Path, clients: int = 2, timeout_s: float = 60.0
 ) -> Iterator[RemoteLoad]:
-    """Clients that ask until the end of the with statement, when `RemoteLoad.result` is filled."""
-    command = [*wire.at_device, sys.executable, "-m", "securesplit_testing.run_load"]
+    """Clients that ask until the end of the with statement, when `RemoteLoad.result` is filled.
+
+    Args:
+        inside: what runs a command in the namespace.
+        endpoint: of the worker.
+        certs: folder with the client ``device``.
+        clients: how many.
+        timeout_s: of one request.
+    """
+    command = [*inside, sys.executable, "-m", "securesplit_testing.run_load"]
     process = subprocess.Popen(
         [*command, endpoint, str(certs), str(clients), str(timeout_s)],
         stdin=subprocess.PIPE,

@@ -2,7 +2,7 @@
 
 The engine ``bundle`` is the real one: the default bundle's tail; with ``rest_s=`` it rests so long before each release,
 in place of a larger network. With ``encrypted=yes`` the small ones take
-ciphertexts.
+ciphertexts. With ``ray=HOST:PORT`` tails are actors of that cluster.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from securesplit.cli.logs import logging_to_stderr
 from securesplit.errors import SecureSplitError
 from securesplit.worker.service import Ready, serve_tail
-from securesplit.worker.settings import PoolSettings, WorkerSettings
+from securesplit.worker.settings import PoolSettings, RaySettings, WorkerSettings
 from securesplit_testing.ciphertexts import serve_encrypted
 from securesplit_testing.serving import serve_bundle, serve_engine
 
@@ -27,7 +27,11 @@ def main(certs: str, engine: str, bind: str, workers: str, *options: str) -> int
     os.environ.pop("LD_PRELOAD", None)  # what a test puts into a front is not for its tails
     named = dict(option.split("=", 1) for option in options)
     pool = PoolSettings(
+        workers=int(workers),
         job_timeout_s=float(named.pop("job_timeout_s", "5")),
+        most_workers=int(named.pop("most_workers", "0")),
+        quiet_s=float(named.pop("quiet_s", "60")),
+        ray=RaySettings(named.pop("ray")) if "ray" in named else None,
         pin=bool(named.pop("pin", "")),
         confine=bool(named.pop("confine", "yes")),
     )

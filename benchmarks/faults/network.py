@@ -33,7 +33,7 @@ def loss(certs: Path, bound: Bound, _engine: str) -> list[object]:
 
 
 def _ask(line: Wire, certs: Path, count: int) -> RemoteLoad:
-    with remote_load(line, f"tcp://{WORKER}:5555", certs, clients=8) as clients:
+    with remote_load(line.at_device, f"tcp://{WORKER}:5555", certs, clients=8) as clients:
         clients.answers(count, 600)
     return clients
 

@@ -147,6 +147,12 @@ def _workers(text: str) -> object:
     return parse_workers(text)
 
 
+def _ray_address(text: str) -> object:
+    from securesplit.worker.settings import check_ray_address
+
+    return check_ray_address(text)
+
+
 def _privacy(text: str) -> object:
     if not text.strip():
         raise ConfigError("it is empty", hint="name a preset of the bundle, or give an epsilon")
@@ -174,5 +180,6 @@ CLIENT_NAME = Text("name", _client)
 SERVER_NAME = Text("name", _server)
 FINGERPRINT = Text("fingerprint", _fingerprint)
 WORKERS = Text("number", _workers, toml=(str, int))
+RAY_ADDRESS = Text("address", _ray_address)
 LANGUAGE = Text("language", _language)
 PRIVACY = Text("preset", _privacy, toml=(str, int, float))

@@ -12,7 +12,7 @@ from securesplit import tracing
 from securesplit.cli import param_types, terminal
 from securesplit.cli.options import certs_option, model_option, otel_option
 from securesplit.cli.settings import command
-from securesplit.errors import SecureSplitError
+from securesplit.errors import ConfigError, SecureSplitError
 
 if TYPE_CHECKING:
     from securesplit.cli.logs import Form
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from securesplit.worker.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
+_START_S, _NODE_S = 60.0, 900.0
+"""What a tail may take to start: here, and on Ray, whose autoscaler may have to start a machine first."""
 
 
 @command()
@@ -36,7 +38,27 @@ _log = logging.getLogger(__name__)
     default="auto",
     show_default=True,
     metavar="N",
-    help="Tail processes; auto: one a core.",
+    help="Tails; auto: one a core, or with --engine ray one.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["processes", "ray"]),
+    default="processes",
+    show_default=True,
+    help="Where tails run: on this machine, or as actors of a Ray cluster.",
+)
+@click.option(
+    "--ray-address",
+    type=param_types.RAY_ADDRESS,
+    metavar="HOST:PORT",
+    help="The Ray cluster, of which this machine is a node; with --engine ray.",
+)
+@click.option("--ray-anywhere", is_flag=True, help="Accept nodes with public addresses, on which Ray listens too.")
+@click.option(
+    "--max-workers",
+    type=click.IntRange(1, 1_024),
+    metavar="N",
+    help="Tails that there may be while requests wait.  [default: as --workers]",
 )
 @certs_option
 @model_option
@@ -82,6 +104,7 @@ def tail_worker(log_level: str, log_format: Form, otel: bool, **options: Any) ->
     \b
     Example:
       securesplit tail-worker --bind tcp://0.0.0.0:5555 --workers 4 --metrics 127.0.0.1:9464
+      securesplit tail-worker --bind tcp://0.0.0.0:5555 --engine ray --ray-address 10.0.0.11:6379 --max-workers 16
     """
     from securesplit.cli.logs import logging_to_stderr
     from securesplit.worker.service import serve
@@ -111,19 +134,38 @@ def _settings(
     pin: bool,
     evaluation_key_memory: int,
     show_tail_errors: bool,
+    engine: str,
+    ray_address: str | None,
+    ray_anywhere: bool,
+    max_workers: int | None,
 ) -> WorkerSettings:
-    from securesplit.worker.settings import PoolSettings, WorkerSettings, parse_workers
+    from securesplit.worker.settings import PoolSettings, RaySettings, WorkerSettings, parse_workers
 
+    ray = None
+    if engine == "ray":
+        if ray_address is None or pin:
+            wrong = "--pin is of this machine's cores" if pin else "--engine ray needs --ray-address"
+            raise ConfigError(wrong, hint="name the cluster with --ray-address HOST:PORT, and leave --pin out")
+        ray = RaySettings(ray_address, anywhere=ray_anywhere)
+    count = 1 if ray is not None and workers == "auto" else parse_workers(workers)
     return WorkerSettings(
         bind,
         certs=certs,
         bundle=model,
-        workers=parse_workers(workers),
+        workers=count,
         metrics=metrics,
         metrics_anywhere=metrics_anywhere,
         metrics_hosts=metrics_hosts,
         session_log=session_log,
-        pool=PoolSettings(show_tail_errors=show_tail_errors, pin=pin, evaluation_key_bytes=evaluation_key_memory << 20),
+        pool=PoolSettings(
+            workers=count,
+            most_workers=max_workers or 0,
+            start_timeout_s=_START_S if ray is None else _NODE_S,
+            show_tail_errors=show_tail_errors,
+            pin=pin,
+            evaluation_key_bytes=evaluation_key_memory << 20,
+            ray=ray,
+        ),
     )
 
 

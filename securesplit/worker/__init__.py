@@ -4,8 +4,9 @@
 ``front.py``. A request passes ``admission.py`` (in which order messages are handled), ``dispatcher.py`` (from memory,
 from a job that runs already, or a new one), ``scheduling.py`` (the queue) and ``pool/`` (batches, and the tail
 processes that compute them). A tail is ``tail.py``: it runs an ``engine.py``, confined by ``sandbox/``, and talks to
-the front by ``ipc/``. Refusals leave through ``pacing.py``. ``monitoring/`` shows an operator what happens, and
-``resources.py`` guards descriptors and memory. At-least-once computation, one accepted answer, nothing durable.
+the front by ``ipc/``. On a Ray cluster ``ray_host.py`` starts it on a node, and ``ray_bridge.py`` is between. Refusals
+leave through ``pacing.py``. ``monitoring/`` shows an operator what happens, and ``resources.py`` guards descriptors and
+memory. At-least-once computation, one accepted answer, nothing durable.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Front:
         clock: seconds, rising.
 
     Raises:
-        ConfigError: the address cannot be bound.
+        ConfigError: the address cannot be bound, or the tails' engine cannot be used here.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class Front:
         for result in self.pool.step(ready):
             self._dispatcher.conclude(result)
         self._pacer.step()
-        self._was_ready = self._was_ready or self.pool.ready == self._settings.workers
+        self._was_ready = self._was_ready or self.pool.ready >= self._settings.workers
         if self._clock() - self._guarded_at >= _GUARD_S:
             self._guarded_at = self._clock()
             self._guard_resources()

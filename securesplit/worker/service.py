@@ -66,8 +66,8 @@ def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int
 
     Raises:
         BundleError: the bundle is broken.
-        ConfigError: an address cannot be bound, the session log cannot be opened, no credentials were given, or too few
-            files may be open.
+        ConfigError: an address cannot be bound, the session log cannot be opened, no credentials were given, too few
+            files may be open, or the tails' engine cannot be used here.
         CredentialError: the certificates are missing, broken or expired.
         WorkerError: the tails cannot start.
     """
@@ -86,7 +86,7 @@ def serve_tail(served: ServedModel, settings: WorkerSettings, *, on_ready: Calla
     raise_limit()
     confinement.shield()
     pool = replace(settings.pool, workers=workers)
-    descriptors = DescriptorGuard(workers)
+    descriptors = DescriptorGuard(max(workers, pool.most_workers))
     observer = Operations(replace(settings, pool=pool), credentials, served.id)
     try:
         guards = (descriptors, MemoryGuard())

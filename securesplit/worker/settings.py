@@ -33,11 +33,26 @@ class EngineSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RaySettings:
+    """Tails as actors of a Ray cluster, of which this machine is a node.
+
+    Attributes:
+        address: ``HOST:PORT`` of the cluster's control store (GCS).
+        anywhere: start also where a node has public addresses, on which Ray then listens too.
+    """
+
+    address: str
+    anywhere: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSettings:
     """Bounds and patience of the pool.
 
     Attributes:
-        workers: tail processes.
+        workers: tails; where there may be more, those that there always are.
+        most_workers: tails that there may be while requests wait; 0: never more than `workers`.
+        quiet_s: tails that nobody needed for so long are ended, down to `workers`.
         max_batch: jobs that one tail gets at once.
         batch_s: a batch holds no more jobs than take so long at their best pace of late, but at least one, since all of
             its answers leave at its end.
@@ -55,12 +70,15 @@ class PoolSettings:
             least 64 MiB, the largest that keys may be.
         confine: let tails do nothing but compute, as far as this machine can (``sandbox/``); without it an engine
             may write files, and a subverted one may read whatever the worker's user can.
+        ray: where tails run as actors of a Ray cluster; None: as processes of this machine.
 
     Raises:
-        ConfigError: no evaluation keys would fit in.
+        ConfigError: no evaluation keys would fit in, or there may be fewer tails than there always are.
     """
 
     workers: int = 1
+    most_workers: int = 0
+    quiet_s: float = 60.0
     max_batch: int = 8
     batch_s: float = 0.006
     queue_limit: int = 1_024
@@ -75,8 +93,12 @@ class PoolSettings:
     pin: bool = False
     confine: bool = True
     evaluation_key_bytes: int = 1 << 30
+    ray: RaySettings | None = None
 
     def __post_init__(self) -> None:
+        if 0 < self.most_workers < self.workers:
+            message = f"at most {self.most_workers} tails are fewer than the {self.workers} that there always are"
+            raise ConfigError(message, hint="raise --max-workers, or lower --workers")
         if self.evaluation_key_bytes < MAX_KEY_BYTES:
             message = f"{self.evaluation_key_bytes} bytes are too few for evaluation keys"
             raise ConfigError(message, hint=f"allow {MAX_KEY_BYTES >> 20} MiB or more")
@@ -116,6 +138,18 @@ class WorkerSettings:
 
     def __post_init__(self, audit_log: Path | None) -> None:
         object.__setattr__(self, "session_log", renamed(self.session_log, "session_log", audit_log, "audit_log"))
+
+
+def check_ray_address(text: str) -> str:
+    """The address of a Ray cluster.
+
+    Raises:
+        ConfigError: it is not ``HOST:PORT``.
+    """
+    host, _, port = text.rpartition(":")
+    if not host or "/" in host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        raise ConfigError(f"{text!r} is not HOST:PORT", hint="write the cluster's address, such as 10.0.0.11:6379")
+    return text
 
 
 def parse_workers(text: str) -> int:

@@ -39,7 +39,7 @@ def check(clients: RemoteLoad) -> None:
 
 def test_ten_percent_loss_and_100_ms_of_delay(line: Wire, worker: tuple[Process, Path]) -> None:
     line.set(loss=0.1, delay_s=0.1)
-    with remote_load(line, f"tcp://{WORKER}:5555", worker[1]) as clients:
+    with remote_load(line.at_device, f"tcp://{WORKER}:5555", worker[1]) as clients:
         clients.answers(REQUESTS, 90)
     check(clients)
     assert line.lost > REQUESTS / 5, "the loss was felt"
@@ -50,7 +50,7 @@ def test_ten_percent_loss_and_100_ms_of_delay(line: Wire, worker: tuple[Process,
 def test_a_partition_in_one_direction_is_survived(
     line: Wire, worker: tuple[Process, Path], worker_is_deaf: bool
 ) -> None:
-    with remote_load(line, f"tcp://{WORKER}:5555", worker[1]) as clients:
+    with remote_load(line.at_device, f"tcp://{WORKER}:5555", worker[1]) as clients:
         clients.answers(5)
         line.cut(worker=worker_is_deaf, device=not worker_is_deaf)
         time.sleep(3.0)
@@ -67,7 +67,7 @@ def test_a_worker_forgets_peers_that_are_gone_without_a_word(line: Wire, worker:
     """Half-open connections: the device is cut off for good, and its connections end after 60 s without a heartbeat."""
     fds = Path(f"/proc/{worker[0].pid}/fd")
     alone = len(list(fds.iterdir()))
-    with remote_load(line, f"tcp://{WORKER}:5555", worker[1], clients=4, timeout_s=2.0) as clients:
+    with remote_load(line.at_device, f"tcp://{WORKER}:5555", worker[1], clients=4, timeout_s=2.0) as clients:
         clients.answers(8)
         assert len(list(fds.iterdir())) >= alone + 4
         line.cut()

@@ -17,7 +17,8 @@ Message: TypeAlias = tuple[bytes, bytes]
 """Head and body."""
 
 MAX_BYTES = 1 << 20
-_LENGTHS = struct.Struct("<II")
+LENGTHS = struct.Struct("<II")
+"""What a message begins with: the lengths of its head and body."""
 _CHUNK = 1 << 16
 
 
@@ -25,9 +26,10 @@ class PipeError(Exception):
     """The other end is gone, or writes something that is not a message."""
 
 
-def _frame(message: Message) -> bytes:
+def frame(message: Message) -> bytes:
+    """A message as it travels."""
     head, body = message
-    return b"".join((_LENGTHS.pack(len(head), len(body)), head, body))
+    return b"".join((LENGTHS.pack(len(head), len(body)), head, body))
 
 
 class FrontPipe:
@@ -61,7 +63,7 @@ class FrontPipe:
 
     def send(self, message: Message) -> None:
         """Write a message, now or by `flush`; to an end that is gone it is lost, and `receive` raises."""
-        self._outbox += _frame(message)
+        self._outbox += frame(message)
         self.flush()
 
     def flush(self) -> None:
@@ -104,12 +106,12 @@ class FrontPipe:
         return False
 
     def _take(self) -> Message | None:
-        if len(self._inbox) < _LENGTHS.size:
+        if len(self._inbox) < LENGTHS.size:
             return None
-        head, body = _LENGTHS.unpack_from(self._inbox)
+        head, body = LENGTHS.unpack_from(self._inbox)
         if head + body > MAX_BYTES:
             raise PipeError("the other end writes no messages")
-        start = _LENGTHS.size
+        start = LENGTHS.size
         end = start + head + body
         if len(self._inbox) < end:
             return None
@@ -139,7 +141,7 @@ class TailPipe:
             PipeError: the front is gone.
         """
         try:
-            self._socket.sendall(_frame(message))
+            self._socket.sendall(frame(message))
         except ConnectionError as error:
             raise PipeError("the front is gone") from error
 
@@ -149,7 +151,7 @@ class TailPipe:
         Raises:
             PipeError: the front is gone.
         """
-        head, body = _LENGTHS.unpack(self._exactly(_LENGTHS.size))
+        head, body = LENGTHS.unpack(self._exactly(LENGTHS.size))
         return bytes(self._exactly(head)), bytes(self._exactly(body))
 
     def wait_for_end(self) -> None:

@@ -1,4 +1,4 @@
-"""The pool of tail processes: jobs in, results out, whatever happens to the processes.
+"""The pool of tails: jobs in, results out, whatever happens to the tails.
 
 Invariants:
 
@@ -35,8 +35,11 @@ from securesplit.worker.ipc.pipe import PipeError
 from securesplit.worker.jobs import Job, JobResult, JobStatus
 from securesplit.worker.key_store import KeyStore
 from securesplit.worker.monitoring.counters import Counters
-from securesplit.worker.pool.process import TailProcess
+from securesplit.worker.pool.process import LocalTails
+from securesplit.worker.pool.ray_tails import RayTails
+from securesplit.worker.pool.scaling import Scaling
 from securesplit.worker.pool.slot import Slot, SlotState
+from securesplit.worker.pool.tails import Tail, Tails
 from securesplit.worker.scheduling import FairQueue
 from securesplit.worker.settings import EngineSpec, PoolSettings
 
@@ -63,6 +66,9 @@ class Pool:
         failure: why no tail can start; None while one may.
         deaths: tails that were lost.
         confinement: layers that hold for the latest tail that became ready (``sandbox/``); None before the first.
+
+    Raises:
+        ConfigError: the tails' engine cannot be used here.
     """
 
     def __init__(
@@ -74,18 +80,20 @@ class Pool:
         counters: Counters | None = None,
         keys: KeyStore | None = None,
     ) -> None:
-        self._engine, self._settings, self._poller, self._clock = engine, settings, poller, clock
+        self._settings, self._poller, self._clock = settings, poller, clock
         self._counters, self._keys = counters or Counters(), keys
         self._queue = FairQueue(settings.queue_limit)
         self._numbers = itertools.count()
         self._pace_s: dict[str, float] = {}
-        self._killed: list[TailProcess] = []
+        self._killed: list[Tail] = []
         self._results: list[JobResult] = []
         self._swept_at = clock()
         self.failure: SecureSplitError | None = None
         self.deaths = 0
         self.confinement: tuple[str, ...] | None = None
         self._has_served = False
+        self._tails = _tails(engine, settings, keys)
+        self._scaling = Scaling(settings.workers, settings.most_workers, settings.quiet_s, settings.max_batch)
         cores = places(settings.workers) if settings.pin else [None] * settings.workers
         self._slots = [Slot(core) for core in cores]
         for slot in self._slots:
@@ -99,7 +107,7 @@ class Pool:
     @property
     def tails(self) -> dict[str, int]:
         """How many tails are in each state, zeros included, by its value; safe from any thread."""
-        states = [slot.state for slot in self._slots]
+        states = [slot.state for slot in list(self._slots)]
         return {state.value: states.count(state) for state in SlotState}
 
     @property
@@ -114,8 +122,8 @@ class Pool:
 
     @property
     def pids(self) -> list[int]:
-        """The processes of the pool."""
-        return [process.pid for slot in self._slots if (process := slot.process) is not None]
+        """The processes of the pool, each once."""
+        return list(dict.fromkeys(tail.pid for slot in list(self._slots) if (tail := slot.tail) is not None))
 
     def submit(self, job: Job) -> Job | None:
         """Take on a job; returns the one that has no place where too many wait, this or another one."""
@@ -136,8 +144,8 @@ class Pool:
         """
         now = self._clock()
         for slot in self._slots:
-            if slot.process is not None and slot.process in ready:
-                self._read_reports(slot, slot.process)
+            if slot.tail is not None and slot.tail in ready:
+                self._read_reports(slot, slot.tail)
             if slot.state in (SlotState.STARTING, SlotState.BUSY) and now >= slot.until:
                 self._handle_exit(slot, "hung")
             elif slot.state is SlotState.BACKOFF and now >= slot.until:
@@ -145,7 +153,8 @@ class Pool:
         if now - self._swept_at >= _SWEEP_S:
             self._swept_at = now
             self._results += [JobResult(job, JobStatus.EXPIRED) for job in self._queue.drop_expired(now)]
-            self._killed = [process for process in self._killed if not process.is_gone()]
+            self._killed = [tail for tail in self._killed if not tail.is_gone()]
+            self._scale(now)
         self._dispatch(now)
         if self.failure is not None:
             self._results += [JobResult(job, JobStatus.POISON) for job in self._queue.take_all()]
@@ -155,23 +164,41 @@ class Pool:
     def close(self) -> None:
         """End all tails, finished or not."""
         for slot in self._slots:
-            if slot.process is not None:
-                self._discard(slot.process)
-        for process in self._killed:
-            process.wait()
+            if slot.tail is not None:
+                self._discard(slot.tail)
+        for tail in self._killed:
+            tail.wait()
+        self._tails.close()
+
+    def _scale(self, now: float) -> None:
+        """Have as many tails as are needed now; idle ones go, the last one first."""
+        states = [slot.state for slot in self._slots]
+        busy = states.count(SlotState.BUSY)
+        starting = len(states) - busy - states.count(SlotState.IDLE)
+        wanted = self._scaling.wanted(now, tails=len(states), starting=starting, busy=busy, waiting=len(self._queue))
+        for slot in [slot for slot in reversed(self._slots) if slot.state is SlotState.IDLE][
+            : max(0, len(states) - wanted)
+        ]:
+            self._slots.remove(slot)
+            if slot.tail is not None:
+                self._discard(slot.tail)
+        for _ in range(wanted - len(states)):
+            self._slots.append(Slot())
+            self._start(self._slots[-1])
+        if wanted != len(states):
+            fields = {"before": len(states), "now": len(self._slots), "waiting": len(self._queue)}
+            _log.info("%(now)d tails instead of %(before)d", fields, extra={"event": "tails-scaled"})
 
     def _start(self, slot: Slot) -> None:
         name = f"tail-{next(self._numbers)}"
-        shown, confine = self._settings.show_tail_errors, self._settings.confine
-        arena = None if self._keys is None else self._keys.arena
         try:
-            process = TailProcess(name, self._engine, show_errors=shown, core=slot.core, confine=confine, arena=arena)
+            tail = self._tails.start(name, slot.core)
         except OSError as error:
             self._back_off(slot, error)
         else:
-            self._poller.add(process)
+            self._poller.add(tail)
             self._counters.tail_starts += 1
-            slot.started(process, until=self._clock() + self._settings.start_timeout_s)
+            slot.started(tail, until=self._clock() + self._settings.start_timeout_s)
 
     def _back_off(self, slot: Slot, error: OSError) -> None:
         """The system has no room for a tail now; try again after a pause."""
@@ -182,22 +209,22 @@ class Pool:
             hint = "allow more processes, memory and open files (ulimit -a)"
             self.failure = WorkerError(f"a tail cannot be started ({error.strerror})", hint=hint)
 
-    def _discard(self, process: TailProcess) -> None:
-        self._poller.remove(process)
-        process.kill()
-        self._killed.append(process)
+    def _discard(self, tail: Tail) -> None:
+        self._poller.remove(tail)
+        tail.kill()
+        self._killed.append(tail)
 
-    def _read_reports(self, slot: Slot, process: TailProcess) -> None:
+    def _read_reports(self, slot: Slot, tail: Tail) -> None:
         """Take the reports of a tail, and notice that it is dead."""
         try:
-            for report in process.receive():
+            for report in tail.receive():
                 self._note(slot, report)
         except PipeError:
             self._handle_exit(slot, "died")
             return
-        if process.must_write:
-            process.flush()
-            self._poller.watch(process, writes=process.must_write)
+        if tail.must_write:
+            tail.flush()
+            self._poller.watch(tail, writes=tail.must_write)
 
     def _note(self, slot: Slot, report: Report) -> None:
         """Accept a report that fits what its tail was sent.
@@ -257,18 +284,18 @@ class Pool:
         self._results.append(JobResult(jobs[0], JobStatus.POISON))
 
     def _handle_exit(self, slot: Slot, how: str) -> None:
-        process, state = slot.process, slot.state
-        assert process is not None  # noqa: S101  (states with a process only)
+        tail, state = slot.tail, slot.state
+        assert tail is not None  # noqa: S101  (states with a process only)
         self.deaths += 1
         self._counters.tail_deaths[how] += 1
         _log.warning(
             "%(tail)s (process %(pid)d) %(how)s while %(state)s",
-            {"tail": process.name, "pid": process.pid, "how": how, "state": state.value},
+            {"tail": tail.name, "pid": tail.pid, "how": how, "state": state.value},
             extra={"event": "tail-lost"},
         )
         if state is SlotState.STARTING:
             self.failure = self._failure_of(slot, how)
-        self._discard(process)
+        self._discard(tail)
         self._unpin(slot)
         for job in slot.batch:
             job.deaths += 1
@@ -283,7 +310,7 @@ class Pool:
 
     def _failure_of(self, slot: Slot, how: str) -> SecureSplitError | None:
         """Why no tail can start, as far as is known: a tail's own report, or that several died without one."""
-        if self.ready or slot.process is None:
+        if self.ready or slot.tail is None:
             return None
         if slot.start_error is None and slot.failed_starts >= _SILENT_DEATHS and not self._has_served:
             return WorkerError(f"the tails {how} while they were starting", hint="see why with --log-level debug")
@@ -332,11 +359,16 @@ class Pool:
         self._counters.batch.observe(len(jobs))
         for job in jobs:
             job.taken = self._clock()
-        assert slot.process is not None  # noqa: S101  (an idle slot has one)
+        assert slot.tail is not None  # noqa: S101  (an idle slot has one)
         slot.busy(jobs, batch.number, until=until + self._settings.job_timeout_s)
-        slot.process.send(batch)
-        if slot.process.must_write:
-            self._poller.watch(slot.process, writes=True)
+        slot.tail.send(batch)
+        if slot.tail.must_write:
+            self._poller.watch(slot.tail, writes=True)
+
+
+def _tails(engine: EngineSpec, settings: PoolSettings, keys: KeyStore | None) -> Tails:
+    arena = None if keys is None else keys.arena
+    return LocalTails(engine, settings, arena) if settings.ray is None else RayTails(engine, settings, arena)
 
 
 def _stack(jobs: list[Job]) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""The front's handle on one tail process.
+"""Tails as processes of this machine, and the front's handle on one.
 
 The process is started fresh (no fork), from this interpreter and with this process's import path, and shares one thing
 with us: a socket that is its standard input. Its settings, batches and reports travel on it. While we hold our end it
@@ -15,11 +15,78 @@ from securesplit.child_env import child_environment
 from securesplit.worker.ipc.messages import Batch, EncryptedBatch, Report
 from securesplit.worker.ipc.pipe import FrontPipe
 from securesplit.worker.key_arena import KeyArena
-from securesplit.worker.settings import EngineSpec
+from securesplit.worker.pool.tails import Tail, Tails
+from securesplit.worker.settings import EngineSpec, PoolSettings
 
 
-class TailProcess:
-    """A started tail.
+class LocalTails(Tails):
+    """Starts tail processes on this machine.
+
+    Args:
+        engine: what they run.
+        settings: of the pool.
+        arena: of evaluation keys, which they read; needed where the engine takes ciphertexts.
+    """
+
+    def __init__(self, engine: EngineSpec, settings: PoolSettings, arena: KeyArena | None) -> None:
+        self._engine, self._settings, self._arena = engine, settings, arena
+
+    def start(self, name: str, core: int | None) -> TailProcess:
+        """Start one.
+
+        Raises:
+            OSError: no descriptor, process or memory is left.
+        """
+        shown, confine = self._settings.show_tail_errors, self._settings.confine
+        return TailProcess(name, self._engine, show_errors=shown, core=core, confine=confine, arena=self._arena)
+
+    def close(self) -> None:
+        """Nothing serves them but themselves."""
+
+
+class PipedTail(Tail):
+    """A tail behind a pair of sockets.
+
+    Args:
+        name: for people.
+
+    Raises:
+        OSError: no descriptor is left.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._pipe = FrontPipe()
+
+    @property
+    def readable(self) -> int:
+        """A descriptor that becomes readable with a report, and when the tail is gone (for a `Poller`)."""
+        return self._pipe.readable
+
+    @property
+    def must_write(self) -> bool:
+        """Whether the tail has not taken all of what was sent."""
+        return self._pipe.must_write
+
+    def send(self, batch: Batch | EncryptedBatch) -> None:
+        """Hand over a batch, without waiting; where the tail is gone `receive` raises."""
+        self._pipe.send(batch.encode())
+
+    def flush(self) -> None:
+        """Hand over more of what was sent."""
+        self._pipe.flush()
+
+    def receive(self) -> list[Report]:
+        """What it has reported since the last call.
+
+        Raises:
+            PipeError: it is gone, or sends something that is not a report.
+        """
+        return [Report.decode(message) for message in self._pipe.receive()]
+
+
+class TailProcess(PipedTail):
+    """A started process.
 
     Args:
         name: for people; unique in its pool.
@@ -43,8 +110,7 @@ class TailProcess:
         confine: bool = True,
         arena: KeyArena | None = None,
     ) -> None:
-        self.name = name
-        self._pipe = FrontPipe()
+        super().__init__(name)
         inherited = () if arena is None else (arena.descriptor,)
         try:
             self._process = _start(self._pipe.theirs.fileno(), inherited, show_errors=show_errors)
@@ -66,32 +132,6 @@ class TailProcess:
     def pid(self) -> int:
         """The process's id."""
         return self._process.pid
-
-    @property
-    def readable(self) -> int:
-        """A descriptor that becomes readable with a report, and when the process has died (for a `Poller`)."""
-        return self._pipe.readable
-
-    @property
-    def must_write(self) -> bool:
-        """Whether the process has not taken all of what was sent."""
-        return self._pipe.must_write
-
-    def send(self, batch: Batch | EncryptedBatch) -> None:
-        """Hand over a batch, without waiting; where the process is dead `receive` raises."""
-        self._pipe.send(batch.encode())
-
-    def flush(self) -> None:
-        """Hand over more of what was sent."""
-        self._pipe.flush()
-
-    def receive(self) -> list[Report]:
-        """What it has reported since the last call.
-
-        Raises:
-            PipeError: it is dead, or sends something that is not a report.
-        """
-        return [Report.decode(message) for message in self._pipe.receive()]
 
     def kill(self) -> None:
         """End the process now, hung or stopped or not; `is_gone` tells when the system has done so."""

@@ -20,7 +20,7 @@ from securesplit.worker.ipc import messages
 from securesplit.worker.ipc.messages import Report
 from securesplit.worker.jobs import Job
 from securesplit.worker.key_store import StoredKey
-from securesplit.worker.pool.process import TailProcess
+from securesplit.worker.pool.tails import Tail
 
 
 class SlotState(enum.Enum):
@@ -39,7 +39,7 @@ class Slot:
     Attributes:
         core: where its tails run; None: anywhere.
         state: what its tail does.
-        process: the tail; None while it backs off.
+        tail: the tail; None while it backs off.
         until: when the state must have ended (starting, busy) or ends (back-off), on the pool's clock.
         batch: the jobs that the tail computes.
         number: of that batch.
@@ -51,7 +51,7 @@ class Slot:
 
     core: int | None = None
     state: SlotState = SlotState.BACKOFF
-    process: TailProcess | None = None
+    tail: Tail | None = None
     until: float = 0.0
     batch: list[Job] = field(default_factory=list)
     number: int = -1
@@ -60,9 +60,9 @@ class Slot:
     key: StoredKey | None = None
     loaded: list[bytes] = field(default_factory=list)
 
-    def started(self, process: TailProcess, until: float) -> None:
+    def started(self, tail: Tail, until: float) -> None:
         """A tail was started; it must be ready by `until`."""
-        self.state, self.process, self.until = SlotState.STARTING, process, until
+        self.state, self.tail, self.until = SlotState.STARTING, tail, until
         self.start_error = None
         self.loaded = []
 
@@ -96,6 +96,6 @@ class Slot:
     def died(self, first_pause_s: float, cap_s: float) -> float:
         """The tail is gone; returns how long to back off before the next one, in seconds."""
         pause_s = doubled_s(first_pause_s, cap_s, self.failed_starts - 1) if self.failed_starts else 0.0
-        self.state, self.process, self.batch = SlotState.BACKOFF, None, []
+        self.state, self.tail, self.batch = SlotState.BACKOFF, None, []
         self.failed_starts += 1
         return pause_s
