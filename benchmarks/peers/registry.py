@@ -188,6 +188,7 @@ PEERS = (
     _whole("ONNX Runtime, whole network", "onnx_runtime", "onnx", ("onnxruntime==1.32.0", *_PHOTOS)),
     _whole(PHOTO_REFERENCE, "litert", "litert", (*_LITERT, *_PHOTOS)),
     _ours("none", tolerance=SAME_NETWORK),
+    _ours("guarded"),
     _ours("compact"),
     _ours("certified"),
     _ours("encrypted"),

@@ -1,12 +1,13 @@
 """Ours beside what a user would pick instead, in one run: photo to answer, served tails, encrypted tails.
 
-    python -m benchmarks.performance [--rounds 3] [--quick] [--only NAME]... [--data FOLDER] [--publish]
+    python -m benchmarks.performance [--prepare] [--rounds 3] [--quick] [--only NAME]... [--data FOLDER] [--publish]
 
 All peers get the same photos and weights, each in an environment of its own under ``build/bench/env``, which is made
-where it is not there. Each round starts, asks and ends one peer after the other, so that what the machine does besides
-falls on all alike. Results are ``build/bench/performance.json``, ``.png`` and ``.md``. Ratios to the reference peers
-are compared with those of the last published run; one that got worse makes the exit code 1, and so does a row of ours
-that could not be measured. ``--publish`` writes the page of the documents where nothing got worse.
+where it is not there (``--prepare`` does that and no more). Each round starts, asks and ends one peer after the other,
+so that what the machine does besides falls on all alike. Results are ``build/bench/performance.json``, ``.png`` and
+``.md``. Ratios to the reference peers are compared with those of the last published run; one that got worse makes the
+exit code 1, and so does a row of ours that could not be measured. ``--publish`` writes the page of the documents where
+nothing got worse.
 """
 
 from __future__ import annotations
@@ -90,14 +91,19 @@ class Collected:
         return replace(row, rounds=[measured.figures for measured in rounds], latency=latency, facts=facts)
 
 
-def run(peers: Sequence[Peer], given: Inputs, rounds: int, effort: Effort, *, is_quick: bool) -> Run:
-    """Measure them in turn, round by round."""
-    presets = Bundle.load().presets
-    collected = []
+def collect(peers: Sequence[Peer], given: Inputs, *, is_quick: bool) -> list[Collected]:
+    """Their rows before the first round, and their environments."""
+    presets, collected = Bundle.load().presets, []
     for peer in peers:
         missing = f"{NO_PRESET} {peer.preset}" if peer.preset and peer.preset not in presets else ""
         collected.append(Collected(peer, given, is_quick=is_quick, missing=missing))
         collected[-1].install()
+    return collected
+
+
+def run(peers: Sequence[Peer], given: Inputs, rounds: int, effort: Effort, *, is_quick: bool) -> Run:
+    """Measure them in turn, round by round."""
+    collected = collect(peers, given, is_quick=is_quick)
     loads: list[float] = []
     start_s = time.monotonic()
     for number in range(rounds):
@@ -139,6 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print, compare; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--prepare", action="store_true", help="make inputs and environments, and measure nothing")
     parser.add_argument("--quick", action="store_true", help="few peers without environments of their own, in seconds")
     parser.add_argument("--only", action="append", help="a peer's name; once for each, none stands for all")
     parser.add_argument("--data", type=Path, help="a folder of JPEG photos instead of synthetic lesions")
@@ -149,6 +156,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     photos = inputs.QUICK_PHOTOS if chosen.quick else inputs.PHOTOS
     folder = FOLDER / ("inputs-quick" if chosen.quick else "inputs")
     given = inputs.prepare(folder, Bundle.load(), chosen.data, photos=photos, networks=not chosen.quick)
+    if chosen.prepare:
+        print("\n".join(f"{one.peer.name}: {one.missing or 'ready'}" for one in collect(peers, given, is_quick=False)))
+        return 0
     effort, published = QUICK if chosen.quick else FULL, load(PUBLISHED)
     if published and published.took_s and not chosen.only:
         each_s = published.took_s / len(published.load)
