@@ -228,7 +228,7 @@ def scale_out() -> list[Check]:
             time.sleep(CHECK_S)
             rate, (front_us,) = meter.read()
         what = f"{count} behind HAProxy, tails rest {1e3 * REST_S:.0f} ms"
-        checks.append(Check(what, count / REST_S, rate, front_us, None))
+        checks.append(Check(what, count / REST_S, rate, front_us, workers=count))
     return checks
 
 

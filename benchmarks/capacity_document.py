@@ -35,6 +35,7 @@ class Check:
         measured: likewise.
         front_us: processor time of the fronts for a photo.
         others: cores that other programs used; None: not measured.
+        workers: behind HAProxy; 0: one that is asked directly.
     """
 
     what: str
@@ -42,6 +43,7 @@ class Check:
     measured: float
     front_us: float
     others: float | None = None
+    workers: int = 0
 
     @property
     def share(self) -> float:
@@ -105,12 +107,9 @@ def filled(text: str, run: Capacity) -> str:
 
 def _measured(run: Capacity) -> str:
     machine = run.machine
-    return textwrap.fill(
+    return _wrapped(
         f"Measured {run.when[:16].replace('T', ' ')} UTC on {machine['processor']}, {machine['cores']} cores, "
-        f"{machine['system']}, Python {machine['python']}; load average {run.load:.1f} before it.",
-        120,
-        break_long_words=False,
-        break_on_hyphens=False,
+        f"{machine['system']}, Python {machine['python']}; load average {run.load:.1f} before it."
     )
 
 
@@ -170,17 +169,21 @@ def _kept(run: Capacity) -> str:
 
     shares = [(name, cores(name, STAYING) / cores(name, GOING)) for name in _sent_by(run.inputs, GOING)]
     listed = ", ".join(f"{share:.0%} with `{name}`" for name, share in shares)
-    return textwrap.fill(
-        f"Cores that a device needs which keeps its connection, of those of one that sends a photo and goes: {listed}.",
-        120,
-        break_long_words=False,
-        break_on_hyphens=False,
+    return _wrapped(
+        f"Cores that a device needs which keeps its connection, of those of one that sends a photo and goes: {listed}."
     )
 
 
 def _checks(run: Capacity) -> str:
     rows = [[one.what, f"{one.foretold:,.0f}", f"{one.measured:,.0f}", f"{one.share:.0%}"] for one in run.checks]
-    return _table(["what", "the model says, photos/s", "measured", "of that"], rows)
+    table = _table(["what", "the model says, photos/s", "measured", "of that"], rows)
+    scaled = [one for one in run.checks if one.workers]
+    one, several = next((each for each in scaled if each.workers == 1), None), [c for c in scaled if c.workers > 1]
+    if one is None or not several:
+        return table
+    shares = [f"{c.workers} workers gave {c.measured / c.workers / one.measured:.0%}" for c in several]
+    told = _wrapped(f"Of as many times what one gave in the same run, {' and '.join(shares)}.")
+    return f"{table}\n\n{told}"
 
 
 _TABLES: Mapping[str, Callable[[Capacity], str]] = {
@@ -192,6 +195,10 @@ _TABLES: Mapping[str, Callable[[Capacity], str]] = {
     "capacity: kept": _kept,
     "capacity: checks": _checks,
 }
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
