@@ -97,6 +97,13 @@ def test_tables_are_the_models() -> None:
     assert len(set(changed.splitlines()) - set(TEXT.splitlines())) > 2 * len(slower)
 
 
+def test_it_says_what_several_workers_give_of_the_rate_of_one() -> None:
+    rates = {check.workers: check.measured for check in RUN.checks if check.workers}
+    assert set(rates) == {1, 2, 4}
+    said = re.findall(r"(\d) workers gave (\d+)%", " ".join(TEXT.split()))
+    assert said == [(str(n), f"{100 * rates[n] / n / rates[1]:.0f}") for n in (2, 4)]
+
+
 def test_each_table_has_a_place() -> None:
     with pytest.raises(ValueError, match="capacity: costs"):
         capacity_document.filled(TEXT.replace("<!-- capacity: costs -->", ""), RUN)
