@@ -68,7 +68,8 @@ def test_the_secrets_that_it_makes_are_those_that_the_pods_mount(tmp_path: Path)
         assert done.returncode == 0, done.stderr
         secret = yaml.safe_load(done.stdout)
         made[secret["metadata"]["name"]] = (secret["metadata"]["namespace"], set(secret["data"]))
-    manifests = render(REPO / commands("")[-1][-1])
+    (apply,) = [command for command in commands("") if command[:2] == ["kubectl", "apply"]]
+    manifests = render(REPO / apply[-1])
     (deployment,) = [manifest for manifest in manifests if manifest["kind"] == "Deployment"]
     volumes = [v["projected"] for v in deployment["spec"]["template"]["spec"]["volumes"] if "projected" in v]
     namespace = deployment["metadata"]["namespace"]
@@ -81,8 +82,9 @@ def test_the_secrets_that_it_makes_are_those_that_the_pods_mount(tmp_path: Path)
 
 
 def test_what_it_says_of_workers_and_haproxy_is_there() -> None:
-    (worker,) = [command for command in commands("") if "tail-worker" in command]
-    assert {word for word in worker if word.startswith("--")} <= flags_of_tail_worker()
+    workers = [command for command in commands("") if "tail-worker" in command]
+    assert workers
+    assert {word for worker in workers for word in worker if word.startswith("--")} <= flags_of_tail_worker()
     table = TEXT[TEXT.index("| setting | why |") : TEXT.index("**What changes for a worker.**")]
     settings = re.findall(r"`([^`]+)`", "".join(row.split("|")[1] for row in table.splitlines()[2:] if row))
     assert len(settings) > 6
