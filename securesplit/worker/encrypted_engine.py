@@ -1,7 +1,7 @@
 """What a tail process runs for the preset ``encrypted``: a ciphertext and its keys in, a ciphertext out.
 
 Keys are read from the arena that the front writes (``key_arena.py``), and the last few that were used stay loaded:
-loading takes half a second, and loaded keys 70 MB. Nothing is opened, so that a tail is confined as for every other
+loading takes half a second, and loaded keys 130 MB. Nothing is opened, so that a tail is confined as for every other
 preset, but for one thing: TenSEAL starts a thread for each key that it loads.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from securesplit.encrypted.tail import EvaluationKeys, QuadraticTail
 
 LOADED_KEYS = 4
-"""Keys that a tail has loaded at most."""
+"""Keys that a tail has loaded at most; the limits on memory under ``deploy/`` count with it."""
 
 
 class EncryptedRefusal(Exception):  # noqa: N818  (an answer to whoever sent the bytes, no fault here)
