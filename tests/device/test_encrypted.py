@@ -312,7 +312,7 @@ REFUSED = Answer(Status.REFUSED)
 
 def ask_blocking(photos: int, options: dict[str, Any]) -> list[type]:
     with Client(**options) as client:
-        return [type(outcome) for _, outcome in client.diagnose_many([pixels(1)] * photos)]
+        return [type(outcome) for _ in range(photos) for _, outcome in client.diagnose_many([pixels(1)])]
 
 
 def ask_async(photos: int, options: dict[str, Any]) -> list[type]:
