@@ -1,4 +1,4 @@
-"""What the shipped files give a worker is what its processes take when every tail has loaded all the keys that it may."""
+"""What the shipped files give a worker is what its processes take when every tail has loaded all keys that it may."""
 
 from __future__ import annotations
 
