@@ -88,7 +88,7 @@ class Node:
         self._process = subprocess.Popen(
             [*inside, *command, *options],
             cwd=REPO,
-            env={**os.environ, **environment, "PYTHONPATH": str(REPO), _MARK: self._mark},
+            env={**os.environ, "PYTHONPATH": str(REPO), **environment, _MARK: self._mark},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

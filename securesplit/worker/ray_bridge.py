@@ -24,6 +24,7 @@ import socket
 import subprocess
 import sys
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from securesplit.worker.ipc.pipe import LENGTHS, Message, PipeError, frame
 from securesplit.worker.key_arena import forget_pages, map_for_reading
 from securesplit.worker.pool.ray_tails import CONNECTED
 from securesplit.worker.ray_host import Host, exposed, public_addresses
+from securesplit.worker.sandbox import confinement
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _REACH_S = 3.0
@@ -52,12 +54,14 @@ import sys
 from ray._raylet import GcsClient
 from ray.exceptions import AuthenticationError
 try:
-    GcsClient(address=sys.argv[1])
+    nodes = GcsClient(address=sys.argv[1]).get_all_node_info().values()
 except AuthenticationError:
-    sys.stdout.write("refused")
+    print("refused")
 else:
-    sys.stdout.write("accepted")
+    print("accepted", *(node.raylet_socket_name for node in nodes), sep="\\n")
 """
+"""Prints whether Ray lets a program in, and where each node has its socket."""
+_RAY_FILES = ("RAY_AUTH_TOKEN_PATH", "RAY_TLS_CA_CERT", "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY")
 _WRONG_TOKEN = "0" * 64
 _PROBE_S = 15.0
 
@@ -70,8 +74,7 @@ def main() -> int:
     settings = json.loads(sys.argv[1])
     control = socket.socket(fileno=os.dup(0))
     try:
-        _connect(settings["address"], anywhere=settings["anywhere"])
-        bridge = Bridge(settings)
+        bridge = Bridge(settings, is_confined=_connect(settings))
     except SecureSplitError as error:
         _explain(control, error if settings["explain"] else None)
         return 1
@@ -85,12 +88,13 @@ class Bridge:
 
     Args:
         settings: as the front writes them.
+        is_confined: whether this process is.
 
     Raises:
         WorkerError: the object store has no room, or a file of the bundle is gone.
     """
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], *, is_confined: bool) -> None:
         engine = settings["engine"]
         self._start = {
             "version": own_version(), "engine": engine, "confine": settings["confine"], "anywhere": settings["anywhere"]
@@ -99,7 +103,7 @@ class Bridge:
             self._files = ray.put({Path(path).name: Path(path).read_bytes() for path in engine["readable"]})
         except (OSError, RayError) as error:
             raise WorkerError(f"the bundle cannot be given to the cluster ({error})") from error
-        self._explains = bool(settings["explain"])
+        self._explains, self._is_confined = bool(settings["explain"]), is_confined
         self._keys = Keys(*settings["arena"]) if settings["arena"] else None
         self._actors = ray.remote(
             num_cpus=1,
@@ -165,6 +169,8 @@ class Bridge:
                 raise
             hint = "install the same version of securesplit on every node"
             report = _broken(WorkerError(f"a node cannot start a tail ({_first_line(error)})", hint=hint))
+        if report.event == READY and not self._is_confined:
+            report = replace(report, reason=" ".join(set(report.reason.split()) - {confinement.LANDLOCK}))
         await pipe.send(report.encode())
         if report.event != READY:
             raise PipeError(report.reason)
@@ -264,23 +270,28 @@ async def _pulse(actor: Any) -> None:
         await actor.pulse.options(concurrency_group=_WATCH).remote()
 
 
-def _connect(address: str, *, anywhere: bool) -> None:
+def _connect(settings: dict[str, Any]) -> bool:
     """Join the cluster as its driver, if it is one that only those with the token may join.
+
+    Returns:
+        whether this process is confined.
 
     Raises:
         ConfigError: it asks for no token, ours is wrong, this machine has a public address, or several nodes speak
             without TLS.
         WorkerError: it does not answer.
     """
+    address = settings["address"]
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _REACH_S).close()
     except OSError as error:
         hint = "ray start --head there, ray start --address here; docs/scaling.md has both"
         raise WorkerError(f"no Ray cluster answers at {address} ({error.strerror or error})", hint=hint) from error
-    if not anywhere and (public := public_addresses()):
+    if not settings["anywhere"] and (public := public_addresses()):
         raise exposed(public)
-    _require_token(address)
+    sockets = _require_token(address)
+    is_confined = settings["confine"] and _confine(settings["engine"]["readable"], sockets)
     try:
         ray.init(address=address, namespace="securesplit", log_to_driver=False, configure_logging=False)
     except (RayError, OSError, RuntimeError, ValueError) as error:
@@ -290,6 +301,15 @@ def _connect(address: str, *, anywhere: bool) -> None:
     if not _is_encrypted() and sum(node["Alive"] for node in ray.nodes()) > 1:
         message = "without TLS releases and the cluster's token cross the network in the open"
         raise ConfigError(message, hint="set RAY_USE_TLS=1 and RAY_TLS_* here and on every node, or use one node")
+    return is_confined
+
+
+def _confine(readable: list[str], sockets: list[str]) -> bool:
+    """Let this process read its own files and Ray's, so that what it unpickles reads no key of the worker."""
+    files = (os.environ.get(name, "") for name in _RAY_FILES)
+    token = Path.home() / ".ray" / "auth_token"
+    sessions = [str(Path(path).parents[1]) for path in sockets]
+    return confinement.for_a_cluster([*readable, *filter(None, files), str(token)], [*sessions, "/dev/shm"])  # noqa: S108
 
 
 def _is_encrypted() -> bool:
@@ -303,8 +323,11 @@ def _placement() -> Any:
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
-def _require_token(address: str) -> None:
+def _require_token(address: str) -> list[str]:
     """A cluster without authentication takes any token, so ask it with a wrong one; and with ours, whether it is right.
+
+    Returns:
+        where each of its nodes has its socket.
 
     Raises:
         ConfigError: the wrong one was let in, or ours was not.
@@ -312,15 +335,16 @@ def _require_token(address: str) -> None:
     """
     askers = [_asker(address, token) for token in ({"RAY_AUTH_TOKEN": _WRONG_TOKEN}, {})]
     to_wrong, to_ours = map(_answer, askers)
-    if to_wrong == b"accepted":
+    if to_wrong[:1] == ["accepted"]:
         hint = "set RAY_AUTH_MODE=token on every node, and start the cluster again"
         raise ConfigError(f"the Ray cluster at {address} lets in everybody", hint=hint)
-    if to_ours == b"refused":
+    if to_ours == ["refused"]:
         hint = "RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN must hold the cluster's token"
         raise ConfigError(f"the Ray cluster at {address} refuses our token", hint=hint)
-    if (to_wrong, to_ours) != (b"refused", b"accepted"):
+    if to_wrong != ["refused"] or to_ours[:1] != ["accepted"]:
         hint = "RAY_USE_TLS and RAY_TLS_* must be the same on every node"
         raise WorkerError(f"what answers at {address} is not a Ray cluster with these settings", hint=hint)
+    return to_ours[1:]
 
 
 def _asker(address: str, token: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -329,12 +353,13 @@ def _asker(address: str, token: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=os.environ | token, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
-def _answer(asker: subprocess.Popen[bytes]) -> bytes:
+def _answer(asker: subprocess.Popen[bytes]) -> list[str]:
     try:
-        return asker.communicate(timeout=_PROBE_S)[0]
+        return asker.communicate(timeout=_PROBE_S)[0].decode().splitlines()
     except subprocess.TimeoutExpired:
         asker.kill()
-        return asker.communicate()[0]
+        asker.communicate()
+        return []
 
 
 def _explain(control: socket.socket, error: SecureSplitError | None) -> None:

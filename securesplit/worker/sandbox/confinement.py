@@ -37,6 +37,8 @@ _SYSTEM = (
     "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu", "/dev/null", "/dev/urandom",
 )  # fmt: skip
 
+_NETWORK = ("/etc/hosts", "/etc/host.conf", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/proc", "/sys")
+
 
 def shield() -> bool:
     """Close the memory of this process, and its core file, to others of its user; whether that could be done (Linux).
@@ -71,6 +73,28 @@ def for_loading(module: str, readable: Iterable[str]) -> list[str]:
         with contextlib.suppress(OSError):
             syscalls.load_only(seccomp)
     return held
+
+
+def for_a_cluster(readable: Iterable[str], writable: Iterable[str]) -> bool:
+    """Confine what speaks to a cluster: it reaches networks, and of files what these are; only while single-threaded.
+
+    Args:
+        readable: files that it reads besides code.
+        writable: folders of the cluster's own.
+
+    Returns:
+        whether it is confined.
+    """
+    if sys.platform != "linux":
+        return False
+    _limit("RLIMIT_CORE")
+    with contextlib.suppress(OSError):
+        may_gain_none = _drop_privileges()
+        _require_one_thread()
+        paths = [*map(Path, (*readable, *_NETWORK)), *library_paths("securesplit")]
+        landlock.restrict(paths, writable=map(Path, writable), networks=True)
+        return may_gain_none
+    return False
 
 
 def for_computing(*, on_ciphertexts: bool = False) -> list[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same numbers on every architecture
 _ASK_VERSION = 1
 _PATH_BENEATH = 1
-_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+_EXECUTE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 2, 1 << 3
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 5: 16}
 """By ABI: how many rights on files it knows; they are numbered from 0."""
 _TCP_ABI, _SCOPE_ABI = 4, 6
@@ -46,7 +46,7 @@ def abi() -> int:
         return 0
 
 
-def restrict(readable: Iterable[Path]) -> None:
+def restrict(readable: Iterable[Path], *, writable: Iterable[Path] = (), networks: bool = False) -> None:
     """Let the calling thread, and what it starts, read these files and folders and nothing else.
 
     Nothing can be written, executed, connected to or listened on, and no signal reaches a process outside, as far as
@@ -54,32 +54,36 @@ def restrict(readable: Iterable[Path]) -> None:
 
     Args:
         readable: files, and folders with all that is in them; what does not exist is left out.
+        writable: folders in which everything but executing is allowed; what does not exist is left out.
+        networks: let it connect and listen.
 
     Raises:
         OSError: this kernel has no Landlock, or privileges can still be gained (``PR_SET_NO_NEW_PRIVS``).
     """
     version = abi()
     files = (1 << max((bits for since, bits in _FILE_RIGHTS.items() if since <= version), default=0)) - 1
-    network = _BIND_AND_CONNECT if version >= _TCP_ABI else 0
+    network = _BIND_AND_CONNECT if version >= _TCP_ABI and not networks else 0
     scoped = _ABSTRACT_SOCKETS_AND_SIGNALS if version >= _SCOPE_ABI else 0
     wanted = _Ruleset(files, network, scoped)
     ruleset = _call(_CREATE_RULESET, ctypes.byref(wanted), ctypes.sizeof(wanted), 0)
     try:
         for path in readable:
-            _allow(ruleset, path)
+            _allow(ruleset, path, _READ_FILE | _READ_DIR)
+        for path in writable:
+            _allow(ruleset, path, files & ~_EXECUTE)
         _call(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
 
 
-def _allow(ruleset: int, path: Path) -> None:
+def _allow(ruleset: int, path: Path, rights: int) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return
     try:
         is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        rule = _Beneath(_READ_FILE | _READ_DIR if is_folder else _READ_FILE, descriptor)
+        rule = _Beneath(rights if is_folder else _READ_FILE, descriptor)
         _call(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), 0)
     finally:
         os.close(descriptor)

@@ -25,11 +25,13 @@ from securesplit_testing import ray_cluster
 from securesplit_testing.ciphertexts import serve_encrypted
 from securesplit_testing.engines import DEADLY, HANGING
 from securesplit_testing.ports import free_port
-from securesplit_testing.serving import running, wait_until
+from securesplit_testing.serving import REPO, running, wait_until
 from tests.worker.pool.test_pool import Driver, drive
 
 __all__ = ["drive"]
 
+INTRUDER = REPO / "securesplit_testing" / "ray_intruder"
+INTRUDING = -100  # as in its `sitecustomize`
 needs_ray = pytest.mark.skipif(bool(reason := ray_cluster.missing()), reason=reason)
 long_one = pytest.mark.skipif("SECURESPLIT_LONG" not in os.environ, reason="takes long (SECURESPLIT_LONG=1)")
 Drive = Callable[..., Driver]
@@ -42,6 +44,9 @@ def cluster() -> Iterator[ray_cluster.Node]:
         environment = ray_cluster.environment(folder)
         for name, value in environment.items():
             patch.setenv(name, value)
+        secret = folder / "server.key"
+        secret.write_text("secret")
+        environment |= {"PYTHONPATH": f"{INTRUDER}{os.pathsep}{REPO}", "SECURESPLIT_TEST_SECRET": str(secret)}
         node = ray_cluster.Node(folder / "node", environment, "127.0.0.1", port=free_port(), cpus=3)
         try:
             node.wait()
@@ -141,6 +146,24 @@ def test_ciphertexts_are_computed_with_keys_from_the_object_store(cluster: ray_c
         keys.check(keys.ask(session))
         session.close()
     context.term()
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.skipif(confinement.LANDLOCK not in confinement.available(), reason="no Landlock here")
+def test_a_subverted_node_reads_no_key_through_the_bridge(
+    driver: Driver, drive: Drive, cluster: ray_cluster.Node
+) -> None:
+    def intrude(into: Driver) -> float:
+        job = into.submit(INTRUDING)
+        assert into.statuses(job) == [JobStatus.DONE]
+        return next(outcome.logit for outcome in into.results if outcome.job is job)
+
+    driver.ready()
+    assert intrude(driver) == 0.0, "a pickle that the bridge loads runs there, and opens nothing"
+    loose = drive(workers=1, ray=on(cluster), confine=False)
+    loose.ready()
+    assert intrude(loose) == 1.0, "without confinement it would"
 
 
 @needs_ray
