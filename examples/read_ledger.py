@@ -22,7 +22,7 @@ def main() -> None:
                 releaser.spend(releaser.release(draw_lesion(seed)), ledger, budget=20)
         except BudgetError as error:
             print(f"lesion {seed}: {error.message}")
-        total = ledger.totals()[-1]
+        total = ledger.total()
         print(f"{total.releases} distinct releases of {total.photos} photos, ε {total.loss.epsilon():.2f}")
 
 

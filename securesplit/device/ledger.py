@@ -18,7 +18,7 @@ import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -37,7 +37,6 @@ LEDGER_FILE: Final = "ledger.sqlite3"
 LOCK_WAIT_S: Final = 10.0
 _LOOK_AGAIN_S: Final = 0.01
 Period = Literal["day", "month", "year"]
-_PERIOD_FORMAT: Final = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS releases (
@@ -289,8 +288,7 @@ class Ledger:
 
     def _device(self) -> Total:
         """All releases, without a look at each of them."""
-        found = ledger_totals.read(self._db)
-        return Total("total", found.releases, found.unbounded, found.loss, found.photos)
+        return _named("total", ledger_totals.read(self._db))
 
     def _total(self, name: str, where: str, *values: object) -> Total:
         """The releases for which the condition `where`, a text of this module, holds."""
@@ -315,17 +313,24 @@ class Ledger:
         rows = self._db.execute(noises, values).fetchall()
         return None if any(variance is None for variance, *_ in rows) else tuple(IntegerReleases(*row) for row in rows)
 
+    def total(self) -> Total:
+        """All releases together.
+
+        Raises:
+            BudgetError: the ledger cannot be read.
+        """
+        with self._connection.lock, self._explained():
+            return self._device()
+
     def totals(self, by: Period = "month") -> list[Total]:
         """One row a period that has releases, oldest first, and ``total`` at the end.
 
         Raises:
             BudgetError: the ledger cannot be read.
         """
-        period = f"strftime('{_PERIOD_FORMAT[by]}', at, 'unixepoch')"
-        with self._connection.lock, self._explained():
-            names = self._db.execute(f"SELECT DISTINCT {period} FROM releases ORDER BY 1").fetchall()  # noqa: S608
-            rows = [self._total(name, f"{period} = ?", name) for (name,) in names]
-            return [*rows, self._device()]
+        with self._connection.lock, self._explained(), self._snapshot():
+            periods = ledger_totals.read_periods(self._db, by)
+            return [*(_named(name, found) for name, found in periods.items()), self._device()]
 
     def most_released_photo(self) -> Total:
         """The photo whose releases reveal most together, of those that make a promise; no releases where there is none.
@@ -333,13 +338,8 @@ class Ledger:
         Raises:
             BudgetError: the ledger cannot be read.
         """
-        most = (
-            f"SELECT photo FROM releases WHERE {_PROMISED} "  # noqa: S608  (our own text)
-            "GROUP BY photo ORDER BY SUM(rho) DESC LIMIT 1"
-        )
-        with self._connection.lock, self._explained():
-            found = self._db.execute(most).fetchone() or (b"",)
-            return self._total("photo", "photo = ?", *found)
+        with self._connection.lock, self._explained(), self._snapshot():
+            return self._total("photo", "photo = ?", ledger_totals.read_most_released(self._db) or b"")
 
     def close(self) -> None:
         """Close the file; what was spent is on the disk already. In a fork, the parent's stays open."""
@@ -351,12 +351,20 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _snapshot(self) -> AbstractContextManager[None]:
+        """A transaction that only reads: what it reads is of one moment, and it waits for nobody."""
+        return self._transaction("BEGIN")
+
+    def _immediate(self) -> AbstractContextManager[None]:
+        """A transaction that writes."""
+        return self._transaction("BEGIN IMMEDIATE")
+
     @contextmanager
-    def _immediate(self) -> Iterator[None]:
+    def _transaction(self, begin: str) -> Iterator[None]:
         """A transaction; one that a signal cut off before it could be rolled back ends first, for the lock is ours."""
         try:
             self._roll_back()
-            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(begin)
             yield
         except BaseException:
             self._roll_back()
@@ -376,3 +384,7 @@ class Ledger:
                 f"the privacy ledger {self._file} cannot be used: {error}",
                 hint="nothing was released; check the file, its folder and the free space",
             ) from error
+
+
+def _named(name: str, found: ledger_totals.Sum) -> Total:
+    return Total(name, found.releases, found.unbounded, found.loss, found.photos)

@@ -1,16 +1,20 @@
-"""What all releases of a ledger reveal together, kept beside them: a release costs no look at all the others.
+"""What the releases of a ledger reveal together, kept beside them: nothing costs a look at all rows.
 
-A trigger of the database counts each row in the transaction that writes it, so the counts are right after a kill, with
+Triggers of the database count each row in the transaction that writes it, so the counts are right after a kill, with
 several processes, and where a program of an earlier version writes. Releases are counted by what they reveal, which few
 numbers say however many there are; so nothing is added up twice, and no rounding grows with the number of releases.
+
+There are counts of all releases, of those of each day, month and year, and the photo whose releases reveal most. Those
+of all have tables of their own, which the version that began them reads, too.
 """
 
 from __future__ import annotations
 
 import math
 import sqlite3
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from securesplit.privacy.accounting import NO_LOSS, Loss
 from securesplit.privacy.exact import IntegerReleases
@@ -62,9 +66,108 @@ END
 """  # noqa: S608  (our own text)
 
 
+_FORMATS: Final = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
+_PERIODS: Final = "(VALUES " + ", ".join(f"('{name}', '{form}')" for name, form in _FORMATS.items()) + ")"
+"""A table of each kind of period, ``column1``, with its form, ``column2``."""
+_PERIOD_TABLES: Final = (
+    """CREATE TABLE releases_of_period (
+        kind TEXT, period TEXT,
+        rho REAL, mu_squared REAL, eta REAL, variance REAL, shift INTEGER,  -- as in releases_alike
+        many INTEGER NOT NULL,
+        PRIMARY KEY (kind, period, rho, mu_squared, eta, variance, shift)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE groups_of_period (  -- as groups_alike, of the releases in that period
+        kind TEXT, period TEXT,
+        leakage REAL, support REAL,
+        many INTEGER NOT NULL,
+        PRIMARY KEY (kind, period, leakage, support)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE photos_of_period (
+        kind TEXT, period TEXT,
+        many INTEGER NOT NULL,
+        PRIMARY KEY (kind, period)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE most_released (  -- of the photos whose releases make a promise; one row, or none
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        photo BLOB NOT NULL,
+        rho REAL NOT NULL
+    )""",
+)
+
+
+def _period(form: str, at: str) -> str:
+    """The name of the period that holds a time; a time that is none has one of its own."""
+    return f"IFNULL(strftime({form}, {at}, 'unixepoch'), '?')"
+
+
+_NEW_PERIOD: Final = _period("column2", "NEW.at")
+_OWN_OF_PERIOD: Final = f"""
+SELECT column1 AS kind, {_NEW_PERIOD} AS period,
+       MIN(SUM(leakage), MAX(support)) AS leakage, MAX(support) AS support
+FROM releases, {_PERIODS}
+WHERE rho < 9e999 AND photo = NEW.photo AND bundle = NEW.bundle AND preset = NEW.preset
+      AND {_period("column2", "at")} = {_NEW_PERIOD}
+"""  # noqa: S608  (our own text)
+_PERIOD_TRIGGER: Final = "count_release_of_period"
+_COUNT_PERIODS: Final = f"""
+CREATE TRIGGER {_PERIOD_TRIGGER} AFTER INSERT ON releases BEGIN
+    INSERT INTO releases_of_period
+        SELECT column1, {_NEW_PERIOD}, NEW.rho, NEW.mu_squared, NEW.eta,
+               IFNULL(NEW.variance, -1), IFNULL(NEW.shift, -1), 1
+        FROM {_PERIODS} WHERE TRUE
+        ON CONFLICT DO UPDATE SET many = many + 1;
+    UPDATE groups_of_period SET many = many - 1
+        WHERE NEW.rho < 9e999 AND (kind, period, leakage, support) IN (
+            {_OWN_OF_PERIOD} AND release <> NEW.release GROUP BY 1
+        );
+    INSERT INTO groups_of_period
+        SELECT kind, period, leakage, support, 1 FROM ({_OWN_OF_PERIOD} GROUP BY 1) WHERE NEW.rho < 9e999
+        ON CONFLICT DO UPDATE SET many = many + 1;
+    INSERT INTO photos_of_period
+        SELECT column1, {_NEW_PERIOD}, 1 FROM {_PERIODS} WHERE NOT EXISTS (
+            SELECT 1 FROM releases WHERE photo = NEW.photo AND release <> NEW.release
+                AND {_period("column2", "at")} = {_NEW_PERIOD}
+        )
+        ON CONFLICT DO UPDATE SET many = many + 1;
+    INSERT INTO most_released
+        SELECT 1, NEW.photo, SUM(rho) FROM releases WHERE photo = NEW.photo AND rho < 9e999 AND NEW.rho < 9e999
+        GROUP BY photo
+        ON CONFLICT DO UPDATE SET photo = excluded.photo, rho = excluded.rho WHERE excluded.rho > rho;
+END
+"""  # noqa: S608  (our own text)
+
+
+def _fill_of(kind: str) -> tuple[str, ...]:
+    """Count once what was written before."""
+    period = _period(f"'{_FORMATS[kind]}'", "at")
+    return (
+        f"""INSERT INTO releases_of_period
+        SELECT '{kind}', {period}, rho, mu_squared, eta, IFNULL(variance, -1), IFNULL(shift, -1), COUNT(*)
+        FROM releases GROUP BY 2, 3, 4, 5, 6, 7""",  # noqa: S608  (our own text)
+        f"""INSERT INTO groups_of_period
+        SELECT '{kind}', period, leakage, support, COUNT(*) FROM (
+            SELECT {period} AS period, MIN(SUM(leakage), MAX(support)) AS leakage, MAX(support) AS support
+            FROM releases WHERE rho < 9e999 GROUP BY photo, bundle, preset, 1
+        ) GROUP BY 2, 3, 4""",  # noqa: S608  (our own text)
+        f"""INSERT INTO photos_of_period
+        SELECT '{kind}', {period}, COUNT(DISTINCT photo) FROM releases GROUP BY 2""",  # noqa: S608  (our own text)
+    )
+
+
+_FILL_PERIODS: Final = (
+    *(statement for kind in _FORMATS for statement in _fill_of(kind)),
+    """INSERT INTO most_released SELECT 1, photo, SUM(rho) AS rho FROM releases WHERE rho < 9e999
+    GROUP BY photo ORDER BY 3 DESC LIMIT 1""",
+)
+
+_Kind = tuple[float, float, float, float, int, int]
+"""What some releases reveal, each of them, and how many there are: a row of ``releases_alike``."""
+_REVEALS: Final = "rho, mu_squared, eta, variance, shift, many"
+
+
 @dataclass(frozen=True)
-class Everything:
-    """All releases of a ledger.
+class Sum:
+    """All releases of a ledger, or those of a period.
 
     Args:
         releases: how many.
@@ -85,22 +188,55 @@ def keep(db: sqlite3.Connection) -> None:
     Args:
         db: with the table ``releases``, complete.
     """
-    if not db.execute("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = ?", (_TRIGGER,)).fetchone():
-        for statement in (*_TABLES, *_FILL, _COUNT):
+    _begin(db, _TRIGGER, (*_TABLES, *_FILL, _COUNT))
+    _begin(db, _PERIOD_TRIGGER, (*_PERIOD_TABLES, *_FILL_PERIODS, _COUNT_PERIODS))
+
+
+def _begin(db: sqlite3.Connection, trigger: str, statements: Iterable[str]) -> None:
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = ?", (trigger,)).fetchone():
+        for statement in statements:
             db.execute(statement)
 
 
-def read(db: sqlite3.Connection) -> Everything:
-    """The counts of all releases."""
-    rows = db.execute("SELECT rho, mu_squared, eta, variance, shift, many FROM releases_alike").fetchall()
-    ((photos,),) = db.execute("SELECT many FROM photos_counted").fetchall()
-    promised = [row for row in rows if row[0] < math.inf]
-    releases, kept = (sum(row[-1] for row in some) for some in (rows, promised))
-    return Everything(releases, releases - kept, _loss(db, promised) if kept else NO_LOSS, photos)
-
-
-def _loss(db: sqlite3.Connection, promised: list[tuple[float, float, float, float, int, int]]) -> Loss:
+def read(db: sqlite3.Connection) -> Sum:
+    """All releases."""
+    kinds = db.execute(f"SELECT {_REVEALS} FROM releases_alike").fetchall()  # noqa: S608  (our own text)
     groups = db.execute("SELECT leakage, support, many FROM groups_alike WHERE many > 0").fetchall()
+    ((photos,),) = db.execute("SELECT many FROM photos_counted").fetchall()
+    return _sum(kinds, groups, photos)
+
+
+def read_periods(db: sqlite3.Connection, kind: str) -> dict[str, Sum]:
+    """The releases of each period of a kind (``day``, ``month``, ``year``) that has any, by its name, oldest first."""
+    kinds = _by_period(db, f"SELECT period, {_REVEALS} FROM releases_of_period WHERE kind = ? ORDER BY 1", kind)  # noqa: S608  (our own text)
+    groups = _by_period(
+        db, "SELECT period, leakage, support, many FROM groups_of_period WHERE kind = ? AND many > 0", kind
+    )
+    photos = dict(db.execute("SELECT period, many FROM photos_of_period WHERE kind = ?", (kind,)).fetchall())
+    return {period: _sum(alike, groups.get(period, []), photos[period]) for period, alike in kinds.items()}
+
+
+def read_most_released(db: sqlite3.Connection) -> bytes | None:
+    """The photo whose releases reveal most together, of those that make a promise; None where there is none."""
+    found = db.execute("SELECT photo FROM most_released").fetchone()
+    return None if found is None else bytes(found[0])
+
+
+def _by_period(db: sqlite3.Connection, select: str, kind: str) -> dict[str, list[Any]]:
+    rows: dict[str, list[Any]] = {}
+    for period, *row in db.execute(select, (kind,)):
+        rows.setdefault(period, []).append(row)
+    return rows
+
+
+def _sum(kinds: Sequence[_Kind], groups: Sequence[tuple[float, float, int]], photos: int) -> Sum:
+    """Of releases by what they reveal, groups of those that make a promise, and the number of photos."""
+    promised = [row for row in kinds if row[0] < math.inf]
+    releases, kept = (sum(row[-1] for row in some) for some in (kinds, promised))
+    return Sum(releases, releases - kept, _loss(groups, promised) if kept else NO_LOSS, photos)
+
+
+def _loss(groups: Sequence[tuple[float, float, int]], promised: Sequence[_Kind]) -> Loss:
     return Loss(
         rho=math.fsum(row[0] * row[-1] for row in promised),
         mu=math.sqrt(math.fsum(row[1] * row[-1] for row in promised)),
@@ -111,9 +247,7 @@ def _loss(db: sqlite3.Connection, promised: list[tuple[float, float, float, floa
     )
 
 
-def _integers(
-    promised: list[tuple[float, float, float, float, int, int]],
-) -> tuple[IntegerReleases, ...] | None:
+def _integers(promised: Sequence[_Kind]) -> tuple[IntegerReleases, ...] | None:
     """Those that reveal anything, one entry a noise; None where one of them is not a single integer."""
     counts: dict[tuple[float, int], int] = {}
     for _, mu_squared, _, variance, shift, many in promised:

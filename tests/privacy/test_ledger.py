@@ -280,8 +280,16 @@ def test_command_on_a_broken_ledger(tmp_path, capsys):
 ADDED = ("leakage", "support", "variance", "shift")
 
 
+def forget_periods(db):
+    """As a ledger was before the totals of its periods were kept."""
+    db.execute("DROP TRIGGER count_release_of_period")
+    for table in ("releases_of_period", "groups_of_period", "photos_of_period", "most_released"):
+        db.execute(f"DROP TABLE {table}")
+
+
 def forget_totals(db):
     """As a ledger was before its totals were kept."""
+    forget_periods(db)
     db.execute("DROP TRIGGER count_release")
     for table in ("releases_alike", "groups_alike", "photos_counted"):
         db.execute(f"DROP TABLE {table}")
@@ -409,39 +417,99 @@ def test_a_signal_at_the_start_of_a_transaction_is_harmless(tmp_path, monkeypatc
 LOSSES = [LOSS, UNBOUNDED, NO_LOSS, SIX, QUIET, replace(SIX, integers=None), replace(LOSS, leakage=math.inf)]
 
 
+TIMES = [NOVEMBER, NOVEMBER + 86_399, NOVEMBER + 86_400, DECEMBER, DECEMBER + 40 * 86_400, -1.0, 1e300]
+FORMATS = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
+
+
 def insert(book, rows):
-    """Rows of (number of the photo, preset, loss), each a release of its own, at once."""
+    """Rows of (number of the photo, preset, loss, time), each a release of its own, at once."""
     with book._immediate():
-        for photo, preset, loss in rows:
+        for photo, preset, loss, at in rows:
+            book._clock = lambda at=at: at
             book._insert(os.urandom(16), photo.to_bytes(16), preset, "sha256:0", loss)
 
 
-ROWS = st.lists(st.tuples(st.integers(0, 3), st.sampled_from("ab"), st.sampled_from(LOSSES)), max_size=15)
+ROWS = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from("ab"), st.sampled_from(LOSSES), st.sampled_from(TIMES)), max_size=15
+)
+
+
+def assert_same(kept, counted):
+    assert replace(kept, loss=NO_LOSS) == replace(counted, loss=NO_LOSS)
+    assert kept.loss.integers == counted.loss.integers
+    for figure in ("rho", "mu", "eta", "leakage", "support"):
+        assert getattr(kept.loss, figure) == pytest.approx(getattr(counted.loss, figure), rel=1e-12)
 
 
 @settings(max_examples=40, deadline=None)
-@given(ROWS, ROWS)
-def test_kept_totals_are_those_of_all_rows(before, after):
-    """Also where the ledger was begun by a version that kept none."""
+@given(ROWS, ROWS, st.sampled_from([forget_totals, forget_periods]))
+def test_kept_totals_are_those_of_all_rows(before, after, forget):
+    """Of all, of each period, and of the photo with most; also where the ledger was begun by a version without them.
+
+    That version's program goes on writing meanwhile.
+    """
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder)) as book:
-        forget_totals(book._db)
+        forget(book._db)
         insert(book, before)
-        with Ledger(Path(folder)):
+        with Ledger(Path(folder)) as later:
             insert(book, after)
-        kept, counted = book._device(), book._total("total", "TRUE")
-        assert replace(kept, loss=NO_LOSS) == replace(counted, loss=NO_LOSS)
-        assert kept.loss.integers == counted.loss.integers
-        for figure in ("rho", "mu", "eta", "leakage", "support"):
-            assert getattr(kept.loss, figure) == pytest.approx(getattr(counted.loss, figure), rel=1e-12)
+            assert_same(later.total(), book._total("total", "TRUE"))
+            for by, form in FORMATS.items():
+                *found, _ = later.totals(by)
+                period = f"IFNULL(strftime('{form}', at, 'unixepoch'), '?')"
+                assert [total.period for total in found] == periods_of(book._db, period)
+                for total in found:
+                    assert_same(total, book._total(total.period, f"{period} = ?", total.period))
+            assert later.most_released_photo().loss.rho == pytest.approx(most_rho(book._db), rel=1e-12)
 
 
-def test_a_release_costs_no_look_at_all_the_others(tmp_path):
-    """An archive is millions of photos; a full look at 3,000 rows takes a hundred times the steps of one at 30."""
+def periods_of(db, period):
+    return [name for (name,) in db.execute(f"SELECT DISTINCT {period} FROM releases ORDER BY 1")]  # noqa: S608
+
+
+def most_rho(db):
+    of_photos = "SELECT SUM(rho) AS rho FROM releases WHERE rho < 9e999 GROUP BY photo"
+    return max((rho for (rho,) in db.execute(of_photos)), default=0.0)
+
+
+def test_several_processes_bring_a_ledger_up_to_date_and_count_once(tmp_path):
     with Ledger(tmp_path) as book:
+        insert(book, [(n % 500, "a", SIX, NOVEMBER) for n in range(3_000)])
+        forget_totals(book._db)
+    racers = [start(tmp_path, who, 1e9) for who in (1, 2, 3)]
+    for racer in racers:
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    for racer in racers:
+        assert racer.stdout.readline() == "ready\n"
+        assert len(racer.stdout.readline().strip()) == 32
+    for racer in racers:
+        racer.kill()
+        racer.communicate(timeout=30)
+    with Ledger(tmp_path) as book:
+        assert_same(book.total(), book._total("total", "TRUE"))
+        november, *_ = book.totals()
+        assert_same(november, book._total("2026-11", "strftime('%Y-%m', at, 'unixepoch') = '2026-11'"))
+        assert book.most_released_photo().releases == 6
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda book: spend(book, 251, loss=SIX),
+        lambda book: book.total(),
+        lambda book: book.totals("day"),
+        lambda book: book.most_released_photo(),
+    ],
+    ids=["spend", "total", "totals", "most"],
+)
+def test_nothing_costs_a_look_at_all_releases(tmp_path, use):
+    """An archive is millions of photos; a full look at 3,000 rows takes a hundred times the steps of one at 30."""
+    with Ledger(tmp_path, clock=lambda: NOVEMBER) as book:
         steps = []
         for many in (30, 3_000):
-            insert(book, [(photo, "certified", SIX) for photo in range(many)])
+            insert(book, [(photo, "certified", SIX, NOVEMBER) for photo in range(many)])
             book._db.set_progress_handler(lambda many=many: steps.append(many), 10)
-            spend(book, many % 251, loss=SIX)
+            use(book)
             book._db.set_progress_handler(None, 0)
-    assert steps.count(3_000) < 2 * steps.count(30)
+    assert steps.count(3_000) < 2 * steps.count(30) + 10

@@ -132,7 +132,7 @@ def _ledger(folder: Path) -> Finding:
 
     try:
         with Ledger(folder) as book:
-            total, keys = book.totals()[-1], book.noise_keys()
+            total, keys = book.total(), book.noise_keys()
         is_other = keys and (folder / SECRET_FILE).exists() and NoiseSource(load_secret(folder)).fingerprint not in keys
     except SecureSplitError as error:
         return failure("ledger", error)
