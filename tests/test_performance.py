@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.performance import figures, page, process_tree
+from benchmarks.performance import figures, inputs, page, plot, process_tree
 from benchmarks.performance.__main__ import PUBLISHED, judge, main
 from benchmarks.performance.comparing import changes
 from benchmarks.performance.results import Row, Run, load, save
@@ -59,6 +59,24 @@ def test_ratios_of_another_processor_are_not_compared():
     now = replace(run_of(2.0, 2.0, 2.0), machine=MACHINE | {"processor": "y"})
     assert judge(BEFORE, now) == []
     assert judge(None, run_of(2.0, 2.0, 2.0)) == []
+
+
+def test_what_got_worse_is_published_with_its_reason_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("build/bench", "benchmarks", "docs"):
+        (tmp_path / folder).mkdir(parents=True)
+    save(BEFORE, PUBLISHED)
+    before = PUBLISHED.read_text()
+    save(run_of(1.2, 1.21, 1.19), Path("build/bench/performance.json"))
+    arguments = ["--kept", "--publish", "--only", "nobody"]
+    monkeypatch.setattr(inputs, "prepare", lambda *_, **__: None)
+    monkeypatch.setattr(plot, "draw", lambda _, file: file.touch())
+    assert main(arguments) == 1
+    assert PUBLISHED.read_text() == before
+    assert main([*arguments, "--accept", "the gate reads more."]) == 0
+    said = (tmp_path / "docs/performance.md").read_text()
+    assert "Worse than in the run before: the gate reads more." in said
+    assert "- ours (tail none): p50_ms +20%" in said
 
 
 def test_rows_that_do_not_mean_the_same_are_not_compared():

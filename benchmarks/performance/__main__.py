@@ -7,7 +7,7 @@ where it is not there (``--prepare`` does that and no more). Each round starts, 
 so that what the machine does besides falls on all alike. Results are ``build/bench/performance.json``, ``.png`` and
 ``.md``. Ratios to the reference peers are compared with those of the last published run; one that got worse makes the
 exit code 1, and so does a row of ours that could not be measured. ``--publish`` writes the page of the documents where
-nothing got worse.
+nothing got worse; ``--kept --publish --accept "why"`` publishes the last run all the same, and says what got worse.
 """
 
 from __future__ import annotations
@@ -124,14 +124,23 @@ def _run_so_far(collected: Sequence[Collected], loads: Sequence[float], took_s: 
 
 def judge(before: Run | None, now: Run) -> list[str]:
     """What is wrong with a run, a line each; empty where it may be published."""
-    problems = [
+    return lacking(now) + regressions(before, now)
+
+
+def lacking(now: Run) -> list[str]:
+    """Rows of ours that could not be measured."""
+    return [
         f"{row.name} ({row.task}): {row.missing}"
         for row in now.rows
         if row.is_ours and row.missing and not row.missing.startswith(NO_PRESET)
     ]
+
+
+def regressions(before: Run | None, now: Run) -> list[str]:
+    """Figures that got worse."""
     if before is None or not machine.is_same(dict(before.machine), dict(now.machine)):
-        return problems
-    return problems + [str(change) for change in comparing.changes(before, now) if change.is_regression]
+        return []
+    return [str(change) for change in comparing.changes(before, now) if change.is_regression]
 
 
 def publish(now: Run) -> None:
@@ -141,16 +150,22 @@ def publish(now: Run) -> None:
     DOCUMENT.write_text(page.document(now))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, print, compare; the exit code."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prepare", action="store_true", help="make inputs and environments, and measure nothing")
     parser.add_argument("--quick", action="store_true", help="few peers without environments of their own, in seconds")
     parser.add_argument("--only", action="append", help="a peer's name; once for each, none stands for all")
     parser.add_argument("--data", type=Path, help="a folder of JPEG photos instead of synthetic lesions")
+    parser.add_argument("--kept", action="store_true", help="the last run as it was kept, instead of another")
+    parser.add_argument("--accept", metavar="WHY", help="publish what got worse, with the reason")
     parser.add_argument("--publish", action="store_true", help="write docs/performance.md where nothing got worse")
-    chosen = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, print, compare; the exit code."""
+    chosen = _parser().parse_args(arguments)
     peers = [peer for peer in PEERS if peer.is_quick or not chosen.quick]
     peers = [peer for peer in peers if not chosen.only or peer.name in chosen.only]
     photos = inputs.QUICK_PHOTOS if chosen.quick else inputs.PHOTOS
@@ -163,12 +178,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if published and published.took_s and not chosen.only:
         each_s = published.took_s / len(published.load)
         print(f"{chosen.rounds} rounds, {chosen.rounds * each_s / 60:.0f} minutes by the last run", flush=True)
-    now = run(peers, given, 1 if chosen.quick else chosen.rounds, effort, is_quick=chosen.quick)
+    kept = load(FOLDER / "performance.json") if chosen.kept else None
+    now = kept or run(peers, given, 1 if chosen.quick else chosen.rounds, effort, is_quick=chosen.quick)
+    if chosen.accept:
+        now = replace(now, accepted=regressions(published, now), because=chosen.accept)
     (FOLDER / "performance.md").write_text(page.document(now))
     if not chosen.quick:
         plot.draw(now, FOLDER / "performance.png")
     print(page.tables(now))
-    problems = judge(published, now)
+    problems = lacking(now) if chosen.accept else judge(published, now)
     print("\n".join(problems) or "nothing of ours got worse")
     if chosen.publish and not problems:
         publish(now)

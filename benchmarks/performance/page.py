@@ -117,10 +117,18 @@ _SERVED = (
 
 def document(run: Run) -> str:
     """The whole page."""
-    parts = [_HEAD, _measured(run), _figures(run)]
+    parts = [_HEAD, _measured(run), *_accepted(run), _figures(run)]
     for task in _tasks(run):
         parts += [f"## {_TITLES[task]}\n", _ABOUT[task], *_more(run, task), _table(run, task)]
     return "\n".join(parts)
+
+
+def _accepted(run: Run) -> list[str]:
+    """What got worse since the run before."""
+    if not run.accepted:
+        return []
+    lines = [_wrapped(f"- {line}", indent="  ") for line in run.accepted]
+    return [_wrapped(f"Worse than in the run before: {run.because}") + "\n", "\n".join([*lines, ""])]
 
 
 def _more(run: Run, task: str) -> list[str]:

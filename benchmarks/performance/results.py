@@ -65,6 +65,8 @@ class Run:
         rows: of the tables.
         references: by task, the row whose figures ratios are taken of.
         took_s: seconds that all rounds took; environments and inputs were there before.
+        accepted: figures that got worse since the run before, and were published all the same.
+        because: why they were.
     """
 
     machine: Mapping[str, Any]
@@ -73,6 +75,8 @@ class Run:
     rows: Sequence[Row]
     references: Mapping[str, str]
     took_s: float = 0.0
+    accepted: Sequence[str] = ()
+    because: str = ""
 
     def row(self, task: str, name: str) -> Row | None:
         """One row."""
