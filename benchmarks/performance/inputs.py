@@ -74,7 +74,11 @@ def inception(inputs: Inputs) -> Path:
 
 
 def answers(inputs: Inputs) -> Mapping[str, list[float]]:
-    """The right logits: under ``photo`` of each photo, under a preset's name of each of its releases."""
+    """The right logits, in the order of the photos.
+
+    Under ``photo`` of the network, under ``photo PRESET`` of ours with that preset, under a preset's name alone of each
+    release that is served.
+    """
     return dict(json.loads((inputs.folder / "answers.json").read_text()))
 
 
@@ -106,14 +110,16 @@ def _write_photos(folder: Path, source: Path | None, many: int) -> None:
 
 
 def _write_answers(inputs: Inputs, bundle: Bundle) -> None:
-    head, tail = bundle.open_head(THREADS), bundle.open_tail(THREADS)
+    head, tail = bundle.open_head(THREADS), bundle.open_measured_tail(THREADS)
     embeddings = [head(load_photo(photo, bundle.manifest.side)) for photo in inputs.photos]
     found: dict[str, list[float]] = {}
-    for preset in SERVED:
+    for preset in bundle.presets:
         spec = bundle.preset(preset).spec
         grids = np.stack([saturate(to_grid(embedding[preset], spec), spec) for embedding in embeddings])
-        np.save(inputs.folder / f"releases-{preset}.npy", grids)
-        found[preset] = [float(logit) for logit in tail(preset, grids)]
+        found[f"photo {preset}"] = [float(logit) for logit in tail(preset, grids)]
+        if preset in SERVED:
+            np.save(inputs.folder / f"releases-{preset}.npy", grids)
+            found[preset] = found[f"photo {preset}"]
     _write_json(inputs.folder / "answers.json", {"photo": found["none"], **found})
 
 
