@@ -38,6 +38,7 @@ _SPARE_CHUNKS = 16  # beyond twice what the keys have, for workers that restart 
 _ANSWER = TensorSpec((messages.ANSWER_BYTES,), "uint8")
 _CHUNK_ANSWER = TensorSpec((messages.CHUNK_ANSWER_BYTES,), "uint8")
 _VERSIONS = "compare the versions of both sides, or ask another worker"
+_MEMORY = "give the worker more --evaluation-key-memory, or ask another one"
 
 
 class EvaluationKeys(Protocol):
@@ -242,8 +243,7 @@ def check_uploads(uploads: int, pieces: int) -> None:
     Raises:
         Retry: it has had enough.
     """
-    hint = "give the worker more --evaluation-key-memory, or ask another one"
     if uploads == MAX_UPLOADS:
-        raise proven(WorkerError(f"the worker lost this device's evaluation keys {MAX_UPLOADS} times", hint=hint))
+        raise proven(WorkerError(f"the worker lost this device's evaluation keys {MAX_UPLOADS} times", hint=_MEMORY))
     if pieces >= MOST_PIECES:
-        raise proven(WorkerError("the worker takes this device's evaluation keys and never keeps them", hint=hint))
+        raise proven(WorkerError("the worker takes this device's evaluation keys and never keeps them", hint=_MEMORY))
