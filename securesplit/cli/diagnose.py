@@ -15,6 +15,7 @@ from securesplit.cli.batch import Batch
 from securesplit.cli.client_flags import ClientFlags, client_flags
 from securesplit.cli.options import anyway_option, format_option, otel_option, photos_argument
 from securesplit.cli.output import Output, Records, Text
+from securesplit.cli.progress import uploads_shown
 from securesplit.cli.settings import command, source_of
 from securesplit.errors import REFUSED, ConfigError, SecureSplitError, TrustError, UnreachableError, WorkerError
 from securesplit.i18n import gettext as _
@@ -64,11 +65,13 @@ def diagnose(
     """
     from securesplit.device.client import Client
     from securesplit.imaging import Listing
+    from securesplit.transport.inquiry import UPLOAD_LOGGER
 
     native_stderr.quiet_litert()
     style = _style(click.get_current_context(), style, output, resume=resume)
     with (
         tracing.exporting("securesplit-device", wanted=otel),
+        uploads_shown(UPLOAD_LOGGER),
         asked.clients(Client, anyway=anyway) as (new_client, _workers),
         new_client() as client,
         _answers_file(client, output, style, anyway=anyway, resume=resume) as file,

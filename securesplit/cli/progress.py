@@ -1,10 +1,12 @@
-"""Progress of a batch on one line that is overwritten, and its summary on the last line; both on stderr."""
+"""Progress of a batch, or of an upload of keys, on one line that is overwritten; a batch's summary; all on stderr."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from securesplit.cli import terminal
 from securesplit.errors import SecureSplitError
@@ -14,6 +16,8 @@ from securesplit.results import Diagnosis, Refusal
 
 LEAST_KNOWN = 3
 """Photos after which the time that is left is estimated."""
+EVERY_S = 5.0
+"""So often an upload says how far it is; a shorter one says nothing."""
 
 
 class Tally:
@@ -92,7 +96,61 @@ class Tally:
     def _left(self, number: int) -> list[str]:
         if self._done < LEAST_KNOWN:
             return []
-        seconds = (self._clock() - self._started) / self._done * (self._total - number + 1)
-        if seconds < 60:
-            return [_("about {n} s left", n=round(seconds))]
-        return [_("about {n} min left", n=round(seconds / 60))]
+        return [_time_left((self._clock() - self._started) / self._done * (self._total - number + 1))]
+
+
+class UploadProgress(logging.Handler):
+    """Shows how far the evaluation keys are on their way to a worker, which a slow line makes a matter of minutes.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._began: tuple[float, int] | None = None
+        self._said = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it, now and then."""
+        now, facts = self._clock(), record.args
+        assert isinstance(facts, dict)  # noqa: S101 - `KeyUpload` is the only one that writes there
+        received, total = int(str(facts["received"])), int(str(facts["total"]))
+        if self._began is None or received < self._began[1]:
+            self._began, self._said = (now, received), now
+        if received == total:
+            self._began = None
+            terminal.progress("")
+        elif now - self._said >= EVERY_S and received > self._began[1]:
+            self._said = now
+            since, first = self._began
+            left = _time_left((now - since) / (received - first) * (total - received))
+            done = _(
+                "{done} of {total} MB of keys sent, once for this worker", done=received // 10**6, total=total // 10**6
+            )
+            terminal.progress(f"{done}, {left}")
+
+
+@contextlib.contextmanager
+def uploads_shown(logger: str) -> Iterator[None]:
+    """Show uploads that are begun within the block.
+
+    Args:
+        logger: where they say how far they are.
+    """
+    handler, log = UploadProgress(), logging.getLogger(logger)
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(handler)
+
+
+def _time_left(seconds: float) -> str:
+    if seconds < 60:
+        return _("about {n} s left", n=round(seconds))
+    return _("about {n} min left", n=round(seconds / 60))

@@ -7,6 +7,7 @@ as requests of their own, and the release is then asked about again, under anoth
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Final, Protocol, TypeVar
@@ -28,6 +29,8 @@ from securesplit.transport.worker_session import Exchange
 
 T_co = TypeVar("T_co", covariant=True)
 
+UPLOAD_LOGGER: Final = "securesplit.upload"
+"""Where an upload says, at level DEBUG, how many bytes of how many the worker has: it may take minutes."""
 MAX_UPLOADS: Final = 3
 """Uploads of the same keys to one endpoint for one request; behind a balancer each may have gone to another worker."""
 MOST_PIECES: Final = MAX_UPLOADS * messages.MAX_KEY_BYTES // messages.CHUNK_BYTES
@@ -37,6 +40,7 @@ _NO_ROOM_S = 0.5
 _SPARE_CHUNKS = 16  # beyond twice what the keys have, for workers that restart in the middle
 _ANSWER = TensorSpec((messages.ANSWER_BYTES,), "uint8")
 _CHUNK_ANSWER = TensorSpec((messages.CHUNK_ANSWER_BYTES,), "uint8")
+_upload_log = logging.getLogger(UPLOAD_LOGGER)
 _VERSIONS = "compare the versions of both sides, or ask another worker"
 _MEMORY = "give the worker more --evaluation-key-memory, or ask another one"
 
@@ -231,6 +235,8 @@ class KeyUpload:
         if said.received != self._total and (said.received > self._total or said.received % messages.CHUNK_BYTES):
             raise proven(payload.senseless(f"it has {said.received} bytes of {self._total}"))
         self._received = said.received
+        what = {"received": said.received, "total": self._total}
+        _upload_log.debug("the worker has %(received)d of %(total)d bytes of evaluation keys", what)
 
 
 def check_uploads(uploads: int, pieces: int) -> None:

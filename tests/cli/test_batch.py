@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import pty
 import re
@@ -23,7 +24,7 @@ from securesplit import i18n, text
 from securesplit.cli import json_csv
 from securesplit.cli.answers_file import AnswersFile, Query
 from securesplit.cli.main import run
-from securesplit.cli.progress import Tally
+from securesplit.cli.progress import Tally, UploadProgress
 from securesplit.device.ledger import Ledger
 from securesplit.errors import ConfigError, PhotoError
 from securesplit.model import Bundle
@@ -312,3 +313,35 @@ def test_columns_of_the_ledger_stand_under_their_names(
     assert {text.columns(line) for line in lines[:3]} == {78}
     assert all("0.1%" in line for line in lines[3:] if "1,000" in line), "no promise without its scale"
     assert {"en": "about 1 release like these is left", "ko": "약 1건 남았습니다"}[language] in lines[-1]
+
+
+def test_an_upload_that_takes_long_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    now, log = [0.0], logging.getLogger("securesplit.upload")
+    handler = UploadProgress(lambda: now[0])
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        for second in (0, 1, 6, 7, 12, 40):
+            now[0] = float(second)
+            log.debug("%(received)d of %(total)d", {"received": second * 10**6, "total": 40 * 10**6})
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(logging.NOTSET)
+    assert capsys.readouterr().err.splitlines() == [
+        "6 of 40 MB of keys sent, once for this worker, about 34 s left",
+        "12 of 40 MB of keys sent, once for this worker, about 28 s left",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["blocking", "async"])
+def test_an_upload_reports_each_piece(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("tenseal", reason="TenSEAL is not installed")
+    from tests.transport import encrypted_worker, test_encrypted
+
+    ask = test_encrypted.ask_blocking if kind == "blocking" else test_encrypted.ask_async
+    with (
+        caplog.at_level("DEBUG", "securesplit.upload"),
+        encrypted_worker.serving(encrypted_worker.EncryptedWorker()) as endpoint,
+    ):
+        ask([endpoint], test_encrypted.QUICK, encrypted_worker.release(encrypted_worker.small_key(tmp_path)))
+    assert len([each for each in caplog.records if each.name == "securesplit.upload"]) == encrypted_worker.PIECES
