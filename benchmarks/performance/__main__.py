@@ -78,7 +78,7 @@ class Collected:
 
     def rows(self) -> list[Row]:
         """One for each task; without figures where something is missing."""
-        facts = {} if self._is_quick or self.missing else self._environment.facts()
+        facts = {} if self._is_quick or self.missing else self._environment.facts
         return [self._row(task, facts) for task in tasks(self.peer)]
 
     def _row(self, task: str, facts: dict[str, object]) -> Row:

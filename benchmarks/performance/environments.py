@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -60,6 +61,7 @@ class Environment:
         """
         _run([str(self.python), "-m", module, *map(str, arguments)])
 
+    @cached_property
     def facts(self) -> dict[str, object]:
         """Its size in 10⁶ bytes, pip itself left out, and the versions of what was asked for."""
         files = [f for f in self.folder.rglob("*") if f.is_file() and not f.is_symlink()]

@@ -96,6 +96,10 @@ class Column:
     figure: str
     form: str = ".3g"
 
+    def text(self, value: float) -> str:
+        """A number of it, without exponents."""
+        return format(value, ",.0f" if value >= 1_000 else self.form)
+
 
 _MS = tuple(Column(f"{name}, ms", f"{name}_ms") for name in ("p50", "p95", "p99"))
 _BYTES = Column("bytes, request", "request_bytes", ",.0f"), Column("answer", "answer_bytes", ",.0f")
@@ -176,6 +180,8 @@ def _table(run: Run, task: str) -> str:
     rows = [row for row in run.rows if row.task == task]
     columns = tuple(c for c in columns if any(row.figure(c.figure) is not None for row in rows))
     titles = ["", "protection", *(column.title for column in columns), "times reference, p50"]
+    if task == "tail encrypted":
+        titles = [title.replace("requests/s", "photos/s") for title in titles]
     lines = [_line(titles), _line(["---"] * len(titles))]
     lines += [_line(_cells(run, row, columns)) for row in rows if row.rounds]
     missing = [f"- {row.name}: {row.missing}" for row in rows if row.missing]
@@ -190,7 +196,7 @@ def _cells(run: Run, row: Row, columns: Sequence[Column]) -> Iterator[str]:
     yield row.protection
     for column in columns:
         value = row.figure(column.figure)
-        yield "" if value is None else format(value, column.form)
+        yield "" if value is None else column.text(value)
     found = ratio(row, reference, "p50_ms") if reference else None
     yield f"{found.times:.2f}" if found else ""
 
