@@ -96,9 +96,10 @@ class RetryState:
         return int(self.deadline.left_s * 1_000)
 
     def note(self, endpoint: int, retry: Retry) -> None:
-        """A try at an endpoint failed."""
+        """A try at an endpoint failed; one that the deadline cut short does not hide why those before it did."""
         self.refusals[endpoint] += retry.limit is not None
-        self.last[endpoint] = retry
+        if self.deadline.left_s or retry.limit is not None or endpoint not in self.last:
+            self.last[endpoint] = retry
         self.rest_until_s[endpoint] = self.deadline.elapsed_s + retry.after_s
         if retry.limit is not None and self.refusals[endpoint] >= retry.limit:
             self.given_up.add(endpoint)

@@ -87,3 +87,11 @@ def test_time_is_left_for_the_endpoints_that_were_not_tried_yet() -> None:
         selector.failed(silent, selector.choose(state), state)
         shares.append(selector.try_s(state))
     assert shares == pytest.approx([3.0, 3.0, 3.0])
+
+
+def test_a_try_that_the_deadline_cut_does_not_hide_what_a_worker_said() -> None:
+    selector, state, clock = start(1)
+    fail(selector, state, clock, Retry("the worker has no room for evaluation keys now", after_s=0.5, elsewhere=True))
+    clock.now_s = TIMEOUTS.total_s
+    with pytest.raises(UnreachableError, match="no room for evaluation keys now"):
+        fail(selector, state, clock, Retry("no answer came", elsewhere=True))
