@@ -11,7 +11,6 @@ import os
 import shutil
 import sys
 import sysconfig
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,13 +42,15 @@ def serve(inputs: Inputs, port: int, batching: str = "") -> None:
 
     package = Path(pytriton.__file__).parent
     home, libraries = package / "tritonserver", package.parent / "nvidia_pytriton.libs"
-    models = Path(tempfile.mkdtemp(prefix="triton-"))
+    own = inputs.folder / "triton"
+    shutil.rmtree(own, ignore_errors=True)
+    models = own / "models"
     for name, preset in inputs.facts["presets"].items():
         _write_model(models / name, inputs, preset, batching)
     tls = inputs.server_tls
     options = {
         "model-repository": models,
-        "backend-directory": _backends(home, models.with_suffix(".backends")),
+        "backend-directory": _backends(home, own / "backends"),
         "allow-http": "false",
         "allow-metrics": "false",
         "grpc-address": LOOPBACK,
