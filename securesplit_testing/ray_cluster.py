@@ -67,6 +67,7 @@ class Node:
         port: of the head.
         cpus: tails that it has room for.
         inside: a command that runs the rest of its line, such as in a namespace.
+        options: further ones of ``ray start``.
     """
 
     def __init__(
@@ -79,14 +80,15 @@ class Node:
         port: int = 6379,
         cpus: int = 2,
         inside: Sequence[str] = (),
+        options: Sequence[str] = (),
     ) -> None:
         self.address = head or f"{address}:{port}"
         role = [f"--address={head}"] if head else ["--head", f"--port={port}", "--include-dashboard=false"]
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *role, f"--node-ip-address={address}"]
-        options = [f"--num-cpus={cpus}", f"--object-store-memory={_STORE_BYTES}", f"--temp-dir={folder}", "--block"]
+        sizes = [f"--num-cpus={cpus}", f"--object-store-memory={_STORE_BYTES}", f"--temp-dir={folder}", "--block"]
         self._environment, self._inside, self._mark = environment, inside, secrets.token_hex(8)
         self._process = subprocess.Popen(
-            [*inside, *command, *options],
+            [*inside, *command, *sizes, *options],
             cwd=REPO,
             env={**os.environ, "PYTHONPATH": str(REPO), **environment, _MARK: self._mark},
             stdout=subprocess.DEVNULL,

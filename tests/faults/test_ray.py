@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,13 +16,16 @@ from securesplit.pki import issuing
 from securesplit_testing import ray_cluster
 from securesplit_testing.ray_cluster import FIRST, SECOND, Node
 from securesplit_testing.remote_load import remote_load
-from securesplit_testing.serving import now, process
+from securesplit_testing.serving import now, process, wait_until
 
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.skipif(bool(no := ray_cluster.missing()), reason=no),
     pytest.mark.skipif(bool(why := ray_cluster.no_namespaces()), reason=why),
 ]
+
+
+FAKE_HEAD = 51 * "f" + "00000"  # as Ray's own tests of its autoscaler call the head
 
 
 @dataclass
@@ -54,7 +59,8 @@ def cluster() -> Iterator[Cluster]:
 
 def ask_ray(cluster: Cluster, **variables: str) -> str:
     """What Ray says to a program beside the front that asks for the cluster's nodes."""
-    program = "import sys; from ray._raylet import GcsClient; print(len(GcsClient(sys.argv[1]).get_all_node_info()))"
+    nodes = "GcsClient(sys.argv[1]).get_all_node_info().values()"
+    program = f"import sys; from ray._raylet import GcsClient; print(sum(node.state == 0 for node in {nodes}))"
     command = [*cluster.first, sys.executable, "-c", program, cluster.front.address]
     environment = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", **cluster.environment, **variables}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
@@ -114,3 +120,59 @@ def test_the_front_has_no_ray_and_a_node_lost_under_load_loses_nothing(cluster: 
         worker.signal(15)
         assert worker.wait() == 0
     assert cluster.front.tails == []
+
+
+def node_count(cluster: Cluster) -> int:
+    return int(ask_ray(cluster).splitlines()[0])
+
+
+@pytest.fixture
+def growing(tmp_path: Path) -> Iterator[Cluster]:
+    """A head with room for one tail, and Ray's own autoscaler, whose machines are processes of the same namespace."""
+    kinds = {"more": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}}
+    head = {"ray.head.default": {"resources": {"CPU": 1}, "node_config": {}, "max_workers": 0}}
+    provider = {
+        "type": "fake_multinode", "head_node_id": FAKE_HEAD, "launch_multiple": True, "use_node_id_as_ip": True,
+        "disable_node_updaters": True, "disable_launch_config_check": True,
+    }  # fmt: skip
+    config = {
+        "cluster_name": "fake", "max_workers": 2, "idle_timeout_minutes": 0.1, "provider": provider,
+        "available_node_types": kinds | head, "head_node_type": "ray.head.default", "upscaling_speed": 1.0,
+        "auth": {}, "docker": {}, "file_mounts": {}, "cluster_synced_files": [],
+    }  # fmt: skip
+    commands = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+    config |= {f"{name}_commands": [] for name in commands}
+    file = tmp_path / "autoscaling.json"
+    file.write_text(json.dumps(config))
+    with ray_cluster.scratch() as folder, ray_cluster.namespaces() as (first, second):
+        certs = folder / "certs"
+        issuing.create(certs, server_names=[FIRST], clients=["device"], days=1, now=now())
+        environment = ray_cluster.environment(folder, tls_for=[FIRST, SECOND])
+        fake = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_enable_autoscaler_v2": "0",
+                "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD}  # fmt: skip
+        # The provider finds the address of its machine by a route to the internet.
+        subprocess.run([*first, "ip", "route", "add", "default", "dev", "wire"], check=True)
+        head_node = Node(
+            folder / "first", environment | fake, FIRST, cpus=1, inside=first,
+            options=[f"--autoscaling-config={file}"],
+        )  # fmt: skip
+        try:
+            head_node.wait()
+            yield Cluster(head_node, head_node, first, second, environment, certs)
+        finally:
+            head_node.kill()
+
+
+@pytest.mark.skipif("SECURESPLIT_LONG" not in os.environ, reason="takes half a minute (SECURESPLIT_LONG=1)")
+def test_ray_s_autoscaler_adds_nodes_for_a_queue_and_takes_them_away(growing: Cluster) -> None:
+    with process(
+        growing.certs, workers=1, bind=f"tcp://{FIRST}:5555", inside=growing.first, env=growing.environment,
+        ray=growing.front.address, pause_s=0.1, most_workers=3, quiet_s=3,
+    ) as worker:  # fmt: skip
+        assert node_count(growing) == 1
+        with remote_load(growing.first, worker.endpoint, growing.certs, clients=24) as clients:
+            wait_until(lambda: len(growing.front.tails) == 3, 50.0)
+            clients.answers(50)
+        assert clients.result["lost"] == []
+        wait_until(lambda: node_count(growing) == 1, 60.0)
+        assert len(growing.front.tails) == 1
