@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from training.output import write_json
 from training.release.cut_maps import thumbs_of
 from training.release.guarded import attack, weights
 from training.release.guarded.attack import Holdings
-from training.release.guarded.compiled import Game, Players
+from training.release.guarded.compiled import Game, Players, Undefended
 from training.release.guarded.options import add_sizes
 
 REPORT_S = 20.0
@@ -58,35 +59,53 @@ def train(photos: dict[str, PackedPhotos], args: argparse.Namespace, start_s: fl
     Raises:
         ConfigError: the photos have another size than the network takes, or weights are those of another network.
     """
+    game = begun(photos["train"], args)
+    clock = TrainingClock(start_s, args.seconds).left()
+    steps, said_s, figures = 0, time.monotonic(), {}
+    for rows in drawn(photos["train"].malignant, args):
+        strength = args.most * min(1.0, max(0.0, (clock.share() - args.learn) / args.rise))
+        figures = {"strength": strength, **game.run(rows, clock.rate(args.learning_rate), strength)}
+        steps += STEPS
+        if clock.share() == 1:
+            break
+        if time.monotonic() - said_s > REPORT_S:
+            line = {"share": clock.share(), "step": steps, **figures, **measured(game, photos, args)}
+            print(*(f"{name} {value:.4g}" for name, value in line.items()), flush=True)
+            said_s = time.monotonic()
+    result = {"steps": steps, **figures, **measured(game, photos, args)}
+    weights.save(game.players.defending, args.run / "guarded.npz")
+    settings = {name: str(value) for name, value in vars(args).items()}
+    write_json(args.run / "accelerated.json", {"settings": settings, **result})
+    return result
+
+
+def begun(photos: PackedPhotos, args: argparse.Namespace) -> Game:
+    """A game of which no step is done, compiled.
+
+    Raises:
+        ConfigError: see `train`.
+    """
+    if photos.pixels.shape[1] != args.side:
+        raise ConfigError(
+            f"the photos are {photos.pixels.shape[1]} pixels high, not {args.side}", hint="pack them again"
+        )
     keras.utils.set_random_seed(args.seed)
     keras.mixed_precision.set_dtype_policy(args.precision)
     with drawn_by_numpy(args.seed):
         network = shipped_network(args.backbone, args.side)
         players = Players.of(network, args)
     load_weights_npz(network, args.network)
-    if photos["train"].pixels.shape[1] != args.side:
-        raise ConfigError(f"the photos are not {args.side} pixels high", hint="pack them again")
+    undefended = Undefended(network, args.cut)
     if args.start:
         weights.load(players.defending, args.start)
-    game = Game(network, players, photos["train"], args)
-    clock = TrainingClock(start_s, args.seconds).left()
-    rows, steps, said_s = np.random.default_rng(args.seed), 0, time.monotonic()
-    pool = np.concatenate([np.arange(len(photos["train"].malignant)), np.flatnonzero(photos["train"].malignant)])
-    while not steps or clock.share() < 1:
-        share = clock.share()
-        strength = args.most * min(1.0, max(0.0, (share - args.learn) / args.rise))
-        drawn = np.stack([rows.choice(pool, args.batch // 2, replace=False) for _ in range(STEPS)])
-        figures = game.run(drawn, clock.rate(args.learning_rate), strength)
-        steps += STEPS
-        if time.monotonic() - said_s > REPORT_S:
-            line = {"share": share, "step": steps, "strength": strength, **figures, **measured(game, photos, args)}
-            print(*(f"{name} {value:.4g}" for name, value in line.items()), flush=True)
-            said_s = time.monotonic()
-    result = {"steps": steps, "strength": strength, **figures, **measured(game, photos, args)}
-    weights.save(players.defending, args.run / "guarded.npz")
-    settings = {name: str(value) for name, value in vars(args).items()}
-    write_json(args.run / "accelerated.json", {"settings": settings, **result})
-    return result
+    return Game(undefended, players, photos, args)
+
+
+def drawn(malignant: NDArray[np.float32], args: argparse.Namespace) -> Iterator[NDArray[np.int64]]:
+    """``(STEPS, batch / 2)`` photo numbers without end, malignant ones twice as often."""
+    rng, pool = np.random.default_rng(args.seed), np.r_[np.arange(len(malignant)), np.flatnonzero(malignant)]
+    while True:
+        yield np.stack([rng.choice(pool, args.batch // 2, replace=False) for _ in range(STEPS)])
 
 
 def measured(game: Game, photos: dict[str, PackedPhotos], args: argparse.Namespace) -> dict[str, float]:

@@ -34,6 +34,19 @@ CHUNK = 250
 Values = list[Any]
 
 
+class Undefended:
+    """Photo -> map at the cut and logit, by the weights that the network has now: what learns may share its variables.
+
+    Args:
+        network: undefended.
+        cut: name of the last layer on the device.
+    """
+
+    def __init__(self, network: keras.Model, cut: str) -> None:
+        self.model = keras.Model(network.inputs[0], [network.get_layer(cut).output, network.output["malignant"]])
+        self.values = copied(self.model.variables)
+
+
 @dataclass(frozen=True)
 class Players:
     """All networks of the game; `parts` says what each maps to what."""
@@ -102,19 +115,19 @@ class Game:
     """The state of a run on the accelerator, and its compiled steps.
 
     Args:
-        network: undefended; the head and the targets are its.
+        undefended: gives maps and targets.
         players: of the same network.
         photos: to learn from; they are copied to the accelerator once.
         args: of `training.release.guarded.accelerated.arguments`.
     """
 
-    def __init__(self, network: keras.Model, players: Players, photos: PackedPhotos, args: argparse.Namespace) -> None:
-        self._args, self._players = args, players
-        self._undefended = keras.Model(
-            network.inputs[0], [network.get_layer(args.cut).output, network.output["malignant"]]
-        )
+    def __init__(
+        self, undefended: Undefended, players: Players, photos: PackedPhotos, args: argparse.Namespace
+    ) -> None:
+        self._args, self.players = args, players
+        self._undefended = undefended.model
         self._terms = Terms(args.rebuilding, args.linking, args.profiling, args.allowed)
-        side = int(network.inputs[0].shape[1])
+        side = int(undefended.model.inputs[0].shape[1])
         self._views = Views(args.views, 1.0, photos.pixels.shape[1:3], side, args.seed)
         self._seeds = [variable for layer in self._views.layers for variable in layer.variables]
         self._shrinking = area_matrix(side)
@@ -125,7 +138,7 @@ class Game:
             "tail": Group(_defending_optimizer(), players.tail.trainable_variables),
             "adversaries": Group(keras.optimizers.Adam(ATTACK_RATE), attacking),
         }
-        self._data = jax.device_put(self._known(photos))
+        self._data = jax.device_put({**_known(photos), "undefended": undefended.values})
         groups = {name: group.state() for name, group in self._groups.items()}
         mean = {name: [jnp.array(v, copy=True) for v in groups[name][0]] for name in ("new", "tail")}
         key = jax.random.key(args.seed)
@@ -135,20 +148,6 @@ class Game:
         self._run = run.lower(self._state, self._data, rows, np.float32(0), np.float32(0)).compile()
         self._released = jax.jit(self._releases_of_squares)
         self._answered = jax.jit(self._answers_to)
-
-    def _known(self, photos: PackedPhotos) -> dict[str, Any]:
-        """What no step changes."""
-        squares = photos.squares()
-        chunks = [thumbs_of(squares[i : i + CHUNK].astype(np.float32)) for i in range(0, len(squares), CHUNK)]
-        thumbs, malignant = np.concatenate(chunks), photos.malignant.astype(np.int32)
-        secrets = _in_chunks(jax.jit(losses.secrets_of), thumbs)
-        return {
-            "pixels": photos.pixels,
-            "labels": malignant,
-            "class_means": np.stack([thumbs[malignant == label].mean(0) for label in (0, 1)]),
-            "secret_means": np.stack([secrets[malignant == label].mean(0) for label in (0, 1)]),
-            "undefended": copied(self._undefended.variables),
-        }
 
     def run(self, rows: NDArray[np.int64], rate: float, strength: float) -> dict[str, float]:
         """`STEPS` steps; their mean figures.
@@ -232,20 +231,20 @@ class Game:
         }, seeds
 
     def _sent(self, maps: Any, key: Any) -> Any:
-        releases = self._players.encoder(maps, training=False)
+        releases = self.players.encoder(maps, training=False)
         return on_grid(releases, self._args.sigma * GRID * jax.random.normal(key, releases.shape))
 
     def _attackers_cost(self, attacking: Values, defending: dict[str, Values], batch: Any, key: Any) -> Any:
         with self._scope({**defending, "adversaries": attacking}):
-            ratios = winnings.ratios(self._players.adversaries, batch, self._sent(batch["maps"], key))
+            ratios = winnings.ratios(self.players.adversaries, batch, self._sent(batch["maps"], key))
         return sum(ops.mean(ratio) for ratio in ratios.values())
 
     def _cost(self, defending: dict[str, Values], attacking: Values, batch: Any, key: Any, strength: Any) -> Any:
         """Loss of the defender, and the figures of a step."""
         with self._scope({**defending, "adversaries": attacking}):
             sent = self._sent(batch["maps"], key)
-            answer, probed = self._players.answers(sent)
-            ratios = winnings.ratios(self._players.adversaries, batch, sent)
+            answer, probed = self.players.answers(sent)
+            ratios = winnings.ratios(self.players.adversaries, batch, sent)
         task, read = (divergence(logits, batch["targets"]) for logits in (answer, probed))
         loss = task + read + strength * winnings.penalty(ratios, self._terms)
         return loss, {"task": task, "read": read, **{name: ops.mean(ratio) for name, ratio in ratios.items()}}
@@ -259,11 +258,25 @@ class Game:
         with keras.StatelessScope(state_mapping=list(zip(self._undefended.variables, undefended, strict=True))):
             maps = self._undefended(squares, training=False)[0]
         with self._scope(mean):
-            return self._players.encoder(maps, training=False)
+            return self.players.encoder(maps, training=False)
 
     def _answers_to(self, mean: dict[str, Values], sent: Any) -> Any:
         with self._scope(mean):
-            return jnp.stack(self._players.answers(sent), axis=1)
+            return jnp.stack(self.players.answers(sent), axis=1)
+
+
+def _known(photos: PackedPhotos) -> dict[str, Any]:
+    """What no step changes."""
+    squares = photos.squares()
+    chunks = [thumbs_of(squares[i : i + CHUNK].astype(np.float32)) for i in range(0, len(squares), CHUNK)]
+    thumbs, malignant = np.concatenate(chunks), photos.malignant.astype(np.int32)
+    secrets = _in_chunks(jax.jit(losses.secrets_of), thumbs)
+    return {
+        "pixels": photos.pixels,
+        "labels": malignant,
+        "class_means": np.stack([thumbs[malignant == label].mean(0) for label in (0, 1)]),
+        "secret_means": np.stack([secrets[malignant == label].mean(0) for label in (0, 1)]),
+    }
 
 
 def _defending_optimizer() -> keras.optimizers.Optimizer:
