@@ -170,8 +170,8 @@ def _give_up(photos: list[str], output: Output) -> None:
     error = UnreachableError(f"not tried, since {GIVE_UP_AFTER} photos in a row met no worker", hint="try again later")
     output.untried(photos, error)
     said = ngettext(
-        "{n} photo was {error}; it was neither sent nor counted",
-        "{n} photos were {error}; they were neither sent nor counted",
+        "{n} photo was {error}; unless it was under way already, it was neither sent nor counted",
+        "{n} photos were {error}; but for those under way already, they were neither sent nor counted",
         len(photos),
         error=translated(error.message),
     )

@@ -3,7 +3,8 @@
 An event loop in a thread of its own has one connection for each worker, which begins with that worker and goes to the
 next one where it fails. A request goes to the worker that has most room, of several such to the one that was asked
 least. How many may be under way at a worker follows how long it takes, so that none runs out of time because it waits
-for others of this program: one until the first answer, then as many as would be answered within `PART_OF_TIME`.
+for others of this program: one until the first answer, then as many as would be answered within `PART_OF_TIME`; one
+again where an answer does not come.
 
 Releases are written down in the order in which they were asked about, by one thread.
 """
@@ -133,11 +134,12 @@ class ConcurrentRequests:
 
     def use(self, credentials: Credentials) -> None:
         """Use these credentials from the next request on."""
-        if credentials is self._credentials or self._is_closed:
-            return
-        self._credentials = credentials
-        for worker in self._workers:
-            self._loop.call_soon_threadsafe(worker.connection.renew, credentials)
+        with self._closing:
+            if credentials is self._credentials or self._is_closed:
+                return
+            self._credentials = credentials
+            for worker in self._workers:
+                self._loop.call_soon_threadsafe(worker.connection.renew, credentials)
 
     def close(self) -> None:
         """Give up what is under way."""
@@ -186,6 +188,9 @@ class ConcurrentRequests:
                     answers = [await worker.connection.request(photos[0].ready.release, before_sending=charge)]
                 else:
                     answers = await worker.connection.request_encrypted(group.release, before_sending=charge)
+        except UnreachableError:
+            worker.window = 1  # what it does not answer need not be counted
+            raise
         finally:
             worker.under_way -= 1
         worker.answered(self._loop.time() - last_try_s, among, self._timeout_s)
