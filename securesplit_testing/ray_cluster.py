@@ -128,11 +128,10 @@ class Node:
 
     def kill(self) -> None:
         """End all of it at once, as a machine that loses its power does."""
-        while pids := [pid for pid in self.pids if pid != self._process.pid]:
+        while pids := self.pids:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        self._process.kill()
         self._process.wait()
 
 
