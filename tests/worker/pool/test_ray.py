@@ -88,6 +88,7 @@ def test_jobs_are_computed_once_and_actors_come_and_go_with_the_queue(
 
 
 @needs_ray
+@long_one
 @pytest.mark.slow
 def test_poison_takes_nobody_with_it_and_a_hung_tail_is_replaced(driver: Driver, cluster: ray_cluster.Node) -> None:
     before, (hung,) = driver.pool.deaths, cluster.tails
