@@ -38,7 +38,7 @@ def _milliseconds(axes: Any, rows: list[Row]) -> None:
     _scale(axes)
     axes.margins(x=0.15)
     axes.set_yticks(range(len(rows)), [row.name for row in reversed(rows)], fontsize=8)
-    axes.set_title("Photo to answer: ms, median (bar) and p99 (line)", fontsize=10)
+    axes.set_title("Photo to answer: ms, median (bar) and p99 (line)", fontsize=9)
 
 
 def _scale(axes: Any) -> None:
@@ -66,4 +66,4 @@ def _rates(axes: Any, task: str, rows: list[Row]) -> None:
     _scale(axes)
     axes.margins(x=0.2)
     axes.set_yticks(range(len(rows)), [row.name for row in reversed(rows)], fontsize=8)
-    axes.set_title(f"{task}: requests/s a core, {'/'.join(map(str, CLIENTS))} clients", fontsize=10)
+    axes.set_title(f"{task}, {'/'.join(map(str, CLIENTS))} clients: requests/s a core", fontsize=9)
