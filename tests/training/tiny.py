@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import subprocess
 import sys
 from typing import Any
 
 import keras
 
 from securesplit.model import backbones
+from tests.conftest import REPO
 from training import command
 from training.network import train
 
@@ -27,6 +29,20 @@ def build(*, include_top: bool, weights: None, input_tensor: Any) -> keras.Model
     x = keras.layers.Conv2D(16, 3, strides=2, activation="relu", name="middle")(x)
     x = keras.layers.Conv2D(16, 1, activation="relu", name="end")(x)
     return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+
+def run_on_jax(module: str, *arguments: object) -> None:
+    """Run a command of the training on JAX in a process of its own, where this backbone is known; it must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.training.tiny", module, *map(str, arguments)],
+        cwd=REPO,
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 keras.applications.Tiny = build

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,7 +11,6 @@ import numpy as np
 import pytest
 
 from securesplit.errors import ConfigError
-from tests.conftest import REPO
 from tests.training.data.test_collection import draw_collection
 from training.data import dataset, pack
 from training.data.pack import PackedPhotos
@@ -54,20 +51,11 @@ def test_a_run_ends_in_time_and_measures_what_it_held_out(tmp_path: Path, packed
     start = tmp_path / "start.npz"
     save_weights_npz(before, start)
     settings = ("backbone=tiny", f"side={SIDE}", "batch=4", "learning_rate=0.003", "hold_out=komour", "teacher_share=1")
-    command = [sys.executable, "-m", tiny.__name__, "training.network.accelerated", "--photos", packed]
+    command = ["--photos", packed]
     command += [part for setting in settings for part in ("--set", setting)]
     command += ["--start", start, "--start", start, "--teacher", f"tiny:{start}", "--precision", "float32"]
     began = time.monotonic()
-    done = subprocess.run(
-        [*map(str, command), "--seconds", "1", "--out", str(tmp_path / "run")],
-        cwd=REPO,
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    tiny.run_on_jax("training.network.accelerated", *command, "--seconds", 1, "--out", tmp_path / "run")
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["steps"] == 8, "whatever compiling took, it trained"
     assert record["setup_s"] < time.monotonic() - began

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +13,6 @@ pytest.importorskip("jax", reason="JAX is not installed")
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
 
 from securesplit.errors import ConfigError
-from tests.conftest import REPO
 from tests.training.data.test_collection import draw_collection
 from training.data import pack
 from training.network.model import shipped_network
@@ -46,19 +43,10 @@ def test_a_run_ends_in_time_and_its_weights_can_be_attacked(tmp_path: Path, monk
     begin["tail"].set_weights([*begin["tail"].get_weights()[:-1], np.array([-5.0])])
     weights.save(begin, tmp_path / "begin.npz")
     weights.load(begin, tmp_path / "begin.npz")
-    command = [sys.executable, "-m", tiny.__name__, "training.release.guarded.accelerated", "--photos", photos]
-    command += ["--network", network, "--start", tmp_path / "begin.npz", "--side", SIDE, "--run", run]
+    command = ["--photos", photos, "--network", network, "--start", tmp_path / "begin.npz"]
+    command += ["--side", SIDE, "--run", run]
     command += ["--learn", 0, "--learning-rate", 0.001, "--blocks", 0, "--precision", "float32", *OPTIONS]
-    done = subprocess.run(
-        [*map(str, command), "--seconds", "1", "--batch", "8"],
-        cwd=REPO,
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    tiny.run_on_jax("training.release.guarded.accelerated", *command, "--seconds", 1, "--batch", 8)
     record = json.loads((run / "accelerated.json").read_text(encoding="utf-8"))
     assert record["steps"] % 8 == 0 < record["steps"]
     assert {"task", "read", "linear", "linker", "profiler", "auc", "probe", "ridge"} <= set(record)
