@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from securesplit.worker.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
-_START_S, _NODE_S = 60.0, 900.0
-"""What a tail may take to start: here, and on Ray, whose autoscaler may have to start a machine first."""
+_NODE_S = 900.0
+"""What a tail may take to start on Ray, whose autoscaler may have to start a machine first."""
 
 
 @command()
@@ -141,13 +141,13 @@ def _settings(
 ) -> WorkerSettings:
     from securesplit.worker.settings import PoolSettings, RaySettings, WorkerSettings, parse_workers
 
-    ray = None
+    on_ray: dict[str, Any] = {}
     if engine == "ray":
         if ray_address is None or pin:
             wrong = "--pin is of this machine's cores" if pin else "--engine ray needs --ray-address"
             raise ConfigError(wrong, hint="name the cluster with --ray-address HOST:PORT, and leave --pin out")
-        ray = RaySettings(ray_address, anywhere=ray_anywhere)
-    count = 1 if ray is not None and workers == "auto" else parse_workers(workers)
+        on_ray = {"ray": RaySettings(ray_address, anywhere=ray_anywhere), "start_timeout_s": _NODE_S}
+    count = 1 if on_ray and workers == "auto" else parse_workers(workers)
     return WorkerSettings(
         bind,
         certs=certs,
@@ -160,11 +160,10 @@ def _settings(
         pool=PoolSettings(
             workers=count,
             most_workers=max_workers or 0,
-            start_timeout_s=_START_S if ray is None else _NODE_S,
             show_tail_errors=show_tail_errors,
             pin=pin,
             evaluation_key_bytes=evaluation_key_memory << 20,
-            ray=ray,
+            **on_ray,
         ),
     )
 
