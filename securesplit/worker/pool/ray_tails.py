@@ -15,6 +15,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import asdict
 
 from securesplit.child_env import child_environment
 from securesplit.errors import ConfigError
@@ -71,7 +72,7 @@ class RayTails(Tails):
             "address": self._ray.address,
             "anywhere": self._ray.anywhere,
             "explain": not self._has_connected,
-            "engine": _as_json(self._engine),
+            "engine": asdict(self._engine),
             "confine": self._settings.confine,
             "arena": None if arena is None else [arena.descriptor, arena.size, self._settings.evaluation_key_bytes],
         }
@@ -193,14 +194,3 @@ def _ray_environment() -> dict[str, str]:
     """What Ray is told by variables, its token among them; nothing phones home."""
     passed_on = {name: value for name, value in os.environ.items() if name.startswith("RAY_") or name == "HOME"}
     return passed_on | {"RAY_USAGE_STATS_ENABLED": "0"}
-
-
-def _as_json(engine: EngineSpec) -> dict[str, object]:
-    """An engine with the files that it reads, which the bridge takes to every node."""
-    encrypted = None if engine.encrypted is None else _as_json(engine.encrypted)
-    return {
-        "factory": engine.factory,
-        "options": dict(engine.options),
-        "readable": list(engine.readable),
-        "encrypted": encrypted,
-    }
