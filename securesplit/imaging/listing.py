@@ -184,6 +184,8 @@ def is_photo(path: str) -> bool:
 def _entries(folder: str, depth: int) -> tuple[list[str], list[str]]:
     """Names of the files and of the folders in a folder, sorted; links to folders are neither.
 
+    A link that cannot be followed (to itself, or into a folder that may not be searched) is a file.
+
     Raises:
         OSError: it cannot be read, or lies deeper than `MAX_DEPTH`.
     """
@@ -194,7 +196,7 @@ def _entries(folder: str, depth: int) -> tuple[list[str], list[str]]:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.name)
-            elif not entry.is_dir():
+            elif not os.path.isdir(entry.path):  # noqa: PTH112 - unlike entry.is_dir, no error where a link leads nowhere
                 files.append(entry.name)
     return sorted(files), sorted(folders)
 

@@ -85,6 +85,23 @@ def test_links_to_folders_are_not_followed_and_those_to_files_are(tmp_path: Path
     assert names("p/s") == ["p/s/broken.png", "p/s/c.png", "p/s/link.png", "p/s/t/d.tif"]
 
 
+@pytest.mark.parametrize("argument", ["p/s", "p/s/**"])
+def test_a_link_that_leads_nowhere_costs_no_other_photo(argument: str) -> None:
+    try:
+        Path("p/s/itself.png").symlink_to("itself.png")
+        Path("p/s/there").symlink_to("back")
+        Path("p/s/back").symlink_to("there")
+        Path("p/s/long.png").symlink_to("n" * 300)
+        Path("p/s/through.png").symlink_to("c.png/x")
+    except OSError:
+        pytest.skip("this user may make no links")
+    assert names(argument) == [f"p/s/{name}.png" for name in ("c", "itself", "long", "through")] + ["p/s/t/d.tif"]
+    for name in ("itself", "long", "through"):
+        with pytest.raises(PhotoError) as caught:
+            load_photo(f"p/s/{name}.png", 64)
+        assert caught.value.hint
+
+
 def test_a_folder_that_is_too_deep_is_told_of() -> None:
     os.makedirs("deep/" + "/".join(["d"] * (MAX_DEPTH + 2)))  # noqa: PTH103
     (only,) = Listing(["deep"])
