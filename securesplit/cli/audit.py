@@ -105,7 +105,7 @@ def audit(
         found = report.finish(suite.run(context, terminal.note))
         files = report.write(found, context, out)
     except OSError as error:
-        raise ConfigError(f"cannot write the report: {error}", hint="give --out another folder") from error
+        raise _explained(error, data) from error
     if style == "json":
         terminal.answer_json(found.to_json())
     else:
@@ -113,6 +113,13 @@ def audit(
             terminal.answer(line)
     terminal.note(f"wrote {', '.join(f.name for f in files)} to {out}")
     _raise_for(found)
+
+
+def _explained(error: OSError, data: Path | None) -> ConfigError:
+    """Whether the photos could not be read, or the report not be written."""
+    if data is not None and error.filename and Path(str(error.filename)).is_relative_to(data):
+        return ConfigError(f"cannot read {error.filename}: {error.strerror}", hint="check --data and its permissions")
+    return ConfigError(f"cannot write the report: {error}", hint="give --out another folder")
 
 
 def _raise_for(found: JudgedAudit) -> None:

@@ -82,7 +82,7 @@ def doctor(
 def _examine(
     connect: tuple[str, ...], certs: Path, client: str | None, model: Path | None, state: Path | None, timeout_s: float
 ) -> Iterator[Finding]:
-    from securesplit.cli.checks import failure, installation
+    from securesplit.cli.checks import explained, failure, installation
 
     ctx, now = click.get_current_context(), datetime.now(UTC)
     yield from installation.check_libraries()
@@ -95,9 +95,10 @@ def _examine(
     yield from bundle.check_bundle(model, privacy)
     proofs = {"this copy of securesplit": machine.installed_at(), "a certificate": certificates.newest_date(certs)}
     yield from machine.check_clock(now, proofs)
-    yield from certificates.CertsCheck(certs, client, now).run()
-    yield from machine.check_state(state)
-    yield machine.check_encryption(state, wanted=bundle.is_encrypted(model, privacy))
+    yield from explained("certificates", certificates.CertsCheck(certs, client, now).run)
+    yield from explained("state", lambda: machine.check_state(state))
+    wanted = bundle.is_encrypted(model, privacy)
+    yield from explained("encryption", lambda: [machine.check_encryption(state, wanted=wanted)])
     yield machine.check_confinement()
     if connect and client is not None:
         try:

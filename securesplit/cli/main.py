@@ -109,7 +109,7 @@ def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None
 @click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
+    type=param_types.AnyPath(),
     envvar="SECURESPLIT_CONFIG",
     help="Settings file (TOML).  [default: securesplit/config.toml in the user's configuration folder]",
 )

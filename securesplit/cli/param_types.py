@@ -54,11 +54,15 @@ class Bandwidth(click.ParamType):  # type: ignore[type-arg]  # likewise
         return value if isinstance(value, float) else config.parse_bandwidth(str(value), name_of(param, ctx))
 
 
-class Location(click.Path):
-    """A file or folder; never the empty text, which would mean the working folder."""
+class AnyPath(click.Path):
+    """A file or folder that whoever opens it tells of: what cannot be read is not a wrong command line."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(path_type=Path, **options)
+        super().__init__(path_type=Path, readable=False, **options)
+
+
+class Location(AnyPath):
+    """A file or folder; never the empty text, which would mean the working folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """A path, as it was written."""

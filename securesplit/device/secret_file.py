@@ -23,6 +23,10 @@ def load(file: Path, what: str, draw: Callable[[], bytes]) -> bytes:
     try:
         if not file.exists():
             create_once(file, draw())
+    except OSError as error:
+        hint = "check the folder's owner and the free space"
+        raise CredentialError(f"cannot write the {what} {file}: {error.strerror}", hint=hint) from error
+    try:
         mode = file.stat().st_mode & 0o777
         secret = file.read_bytes()
     except OSError as error:

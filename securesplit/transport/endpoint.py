@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import re
@@ -15,6 +16,11 @@ LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 _FORM = re.compile(r"tcp://(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[\w.*-]+)):(?P<port>\d{1,5})")
 _MAX_PORT = 65535
 _UNRESOLVED = "check the name's spelling, and this machine's network and DNS"
+_CANNOT_LISTEN = {
+    errno.EADDRINUSE: "another program listens there; choose another port, or 0 for a free one",
+    errno.EADDRNOTAVAIL: "name an address of this machine: 127.0.0.1 is for this machine alone, 0.0.0.0 for all",
+    errno.EACCES: "this user may not take that port; choose one from 1024 on, or 0 for a free one",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +74,15 @@ class Endpoint:
             raise UnreachableError(f"the name {self.host!r} has no address ({why})", hint=_UNRESOLVED) from None
         return list(dict.fromkeys(Endpoint(str(address[0]), self.port) for *_, address in found))
 
-    def listen(self, backlog: int) -> socket.socket:
+    def listen(self, backlog: int, option: str) -> socket.socket:
         """A TCP socket that listens at this address, for HTTP servers on this machine.
 
+        Args:
+            backlog: connections that may wait to be accepted.
+            option: that named it, for an error.
+
         Raises:
-            OSError: it is not an address of this machine, or another program listens there.
+            ConfigError: it is not an address of this machine, another program listens there, or this user may not.
         """
         made = socket.socket(socket.AF_INET6 if self.is_ipv6 else socket.AF_INET)
         try:
@@ -80,10 +90,21 @@ class Endpoint:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             made.bind((self.host, self.port))
             made.listen(backlog)
-        except OSError:
+        except OSError as error:
             made.close()
-            raise
+            raise cannot_listen(f"{str(self).removeprefix('tcp://')} ({option})", error.errno) from None
         return made
+
+
+def cannot_listen(where: str, number: int | None) -> ConfigError:
+    """The error of a program that cannot listen.
+
+    Args:
+        where: it should have.
+        number: the system's, of why.
+    """
+    hint = _CANNOT_LISTEN.get(number or 0, "choose another address or port")
+    return ConfigError(f"cannot listen on {where}: {os.strerror(number or 0)}", hint=hint)
 
 
 def is_loopback(host: str) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import zmq
 
 from securesplit.errors import ConfigError, UnreachableError
-from securesplit.transport.endpoint import Endpoint
+from securesplit.transport.endpoint import Endpoint, cannot_listen
 from securesplit.transport.peers import Incoming, PeerTable, RemotePeer
 from securesplit.transport.sockets import SocketLimits, front_socket, new_context
 from securesplit.transport.zmtp import ZmtpError, encode
@@ -57,8 +57,7 @@ class FrontSocket:
             self._socket.bind(str(address))
         except zmq.ZMQError as error:
             self.close()
-            hint = "another program may listen there; choose another port, or 0 for a free one"
-            raise ConfigError(f"cannot listen on {address} ({error.strerror})", hint=hint) from None
+            raise cannot_listen(str(address), error.errno) from None
 
     def reopen(self) -> None:
         """Drop all connections and what came in over them, and listen again at the same address."""

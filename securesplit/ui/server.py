@@ -18,7 +18,6 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from securesplit.device.async_client import AsyncClient
-from securesplit.errors import ConfigError
 from securesplit.transport.endpoint import LOOPBACK, Endpoint
 from securesplit.ui import app
 from securesplit.ui.access import Access
@@ -50,7 +49,7 @@ def serve(
     Raises:
         ConfigError: the port cannot be had.
     """
-    with _listen(port) as listener:
+    with Endpoint(LOOPBACK, port).listen(_BACKLOG, "--port") as listener:
         port = listener.getsockname()[1]
         access = Access(lambda key: on_address(_address(port, key, lang)))
         page = app.build(new_client(), app.Settings(port, workers, state), access)
@@ -122,11 +121,3 @@ def _ended_by_signals(server: _Server) -> Iterator[None]:
 
 def _address(port: int, key: str, lang: str | None) -> str:
     return f"http://{LOOPBACK}:{port}/?key={key}" + (f"&lang={lang}" if lang else "")
-
-
-def _listen(port: int) -> socket.socket:
-    try:
-        return Endpoint(LOOPBACK, port).listen(_BACKLOG)
-    except OSError as error:
-        hint = "another program may listen there; choose another --port, or 0 for a free one"
-        raise ConfigError(f"cannot listen on {LOOPBACK}:{port} ({error.strerror})", hint=hint) from None

@@ -101,8 +101,9 @@ def test_a_ledger_that_cannot_be_made_is_a_clear_error(disk: Disk) -> None:
 
 def test_the_noise_secret_is_written_whole_or_not_at_all(disk: Disk) -> None:
     disk.fill()
-    with pytest.raises(CredentialError, match="noise secret"):
+    with pytest.raises(CredentialError, match="cannot write the noise secret") as caught:
         load_secret(disk.folder)
+    assert "free space" in caught.value.hint
     assert [file.name for file in disk.folder.iterdir()] == ["filler"]
     disk.empty()
     assert len(load_secret(disk.folder)) == 32

@@ -52,5 +52,5 @@ def test_loopback_addresses_are_told_from_all_others(host: str) -> None:
 
 
 def test_an_address_that_is_taken_cannot_be_listened_on_twice() -> None:
-    with Endpoint(LOOPBACK, 0).listen(1) as first, pytest.raises(OSError, match="in use"):
-        Endpoint(*first.getsockname()).listen(1)
+    with Endpoint(LOOPBACK, 0).listen(1, "--port") as first, pytest.raises(ConfigError, match=r"--port.*in use"):
+        Endpoint(*first.getsockname()).listen(1, "--port")

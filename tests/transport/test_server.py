@@ -88,13 +88,14 @@ def test_a_peer_that_never_reads_holds_nobody_up(worker: Running, attacker: zmq.
 def test_an_address_in_use_is_a_clear_error(worker: Running) -> None:
     with pytest.raises(ConfigError, match="cannot listen") as caught:
         FrontSocket(worker.front.endpoint)
-    assert "port" in caught.value.hint
+    assert "another port" in caught.value.hint
 
 
 @pytest.mark.parametrize("bind", ["tcp://192.0.2.1:0", "tcp://no-such-host.invalid:0"])
 def test_an_address_of_another_machine_is_a_clear_error(bind: str) -> None:
-    with pytest.raises(ConfigError, match="cannot listen"):
+    with pytest.raises(ConfigError, match="cannot listen") as caught:
         FrontSocket(bind)
+    assert "an address of this machine" in caught.value.hint
 
 
 @pytest.mark.parametrize("bind", ["tcp://*:0", "tcp://localhost:0", "tcp://0.0.0.0:0"])

@@ -6,11 +6,12 @@ changes nothing: it makes no folder, no key and no ledger.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from securesplit.errors import SecureSplitError
+from securesplit.errors import CredentialError, SecureSplitError
 from securesplit.pki.credentials import SOON_DAYS
 from securesplit.text import counted
 
@@ -49,6 +50,15 @@ def warning(check: str, message: str, hint: str) -> Finding:
 def failure(check: str, error: SecureSplitError) -> Finding:
     """An error as its exception says it."""
     return Finding(check, "error", error.message, error.hint, error.exit_code)
+
+
+def explained(check: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """The findings of a check of the certs or the state folder, of which the system may keep a part from this user."""
+    try:
+        yield from look()
+    except OSError as error:
+        hint = "check its owner and permissions"
+        yield failure(check, CredentialError(f"cannot look at {error.filename}: {error.strerror}", hint=hint))
 
 
 def until(check: str, what: str, end: datetime, now: datetime, hint: str, *, soon_days: int = SOON_DAYS) -> Finding:

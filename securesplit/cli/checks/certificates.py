@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -149,12 +150,11 @@ class CertsCheck:
 
 def newest_date(folder: Path) -> datetime | None:
     """The newest date in the past that a file of the folder proves: the clock cannot be before it."""
-    dates = []
-    for path in [*folder.glob("*.crt"), *(folder / files.CLIENTS).glob("*.crt")]:
-        try:
-            dates += [certificate.not_valid_before_utc for certificate in _load(path)]
-        except SecureSplitError:
-            continue  # reported by the check of the certificates
+    dates: list[datetime] = []
+    with contextlib.suppress(OSError):  # reported by the check of the certificates, as is what cannot be parsed
+        for path in [*folder.glob("*.crt"), *(folder / files.CLIENTS).glob("*.crt")]:
+            with contextlib.suppress(SecureSplitError):
+                dates += [certificate.not_valid_before_utc for certificate in _load(path)]
     return max(dates, default=None)
 
 

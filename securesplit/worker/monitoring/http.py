@@ -174,8 +174,4 @@ def _listen(address: str, *, anywhere: bool) -> socket.socket:
             f"--metrics {address} can be reached from other machines ({reachable[0]})",
             hint="use 127.0.0.1, or add --metrics-anywhere and close the port in the firewall to all but your monitor",
         )
-    try:
-        return found[0].listen(_BACKLOG)
-    except OSError as error:
-        hint = "another program may listen there; choose another port, or 0 for a free one"
-        raise ConfigError(f"cannot listen on {address} for --metrics ({error.strerror})", hint=hint) from None
+    return found[0].listen(_BACKLOG, "--metrics")

@@ -72,6 +72,12 @@ def test_a_taken_port_is_a_clear_error() -> None:
         HealthServer(server.address, {})
 
 
+def test_an_address_of_another_machine_is_a_clear_error() -> None:
+    with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1:0") as caught:
+        HealthServer("192.0.2.1:0", {}, anywhere=True)
+    assert "an address of this machine" in caught.value.hint
+
+
 def test_only_get_and_only_what_is_there() -> None:
     with serving() as server:
         assert get(server.address, "/nothing") == (404, "/livez\n")
