@@ -194,11 +194,7 @@ def explanation(diagnosis: Diagnosis) -> Iterator[str]:
             yield _("Had it been sent, the server would have learned {what}. {promise}", **_of_the_photo(privacy))
         yield from _of_the_work(privacy)
     else:
-        yield ngettext(
-            "An eavesdropper learned that this device asked and when, and saw {n} byte of ciphertext.",
-            "An eavesdropper learned that this device asked and when, and saw {n} bytes of ciphertext.",
-            diagnosis.payload_bytes,
-        )
+        yield _eavesdropped(diagnosis.payload_bytes, encrypted=privacy.encrypted)
         if privacy.encrypted:
             yield _("The server learned nothing of this photo, nor its answer. {basis}", basis=_encrypted())
             yield from _of_earlier_releases(privacy)
@@ -208,6 +204,22 @@ def explanation(diagnosis: Diagnosis) -> Iterator[str]:
         yield from _of_the_device(privacy.device)
         yield _("Nobody else learned anything; the photo stays on this device.")
     yield _times(diagnosis.timing_ms)
+
+
+def _eavesdropped(payload_bytes: int, *, encrypted: bool) -> str:
+    """What the network saw of a photo."""
+    if encrypted:
+        return _(
+            "An eavesdropper learned that this device asked and when, and saw {n} bytes of ciphertext: this photo's "
+            "share of a request, which has one size for one photo or sixteen. Before a worker's first answer it also "
+            "saw this device's evaluation keys, which say nothing of photos.",
+            n=payload_bytes,
+        )
+    return ngettext(
+        "An eavesdropper learned that this device asked and when, and saw {n} byte of ciphertext.",
+        "An eavesdropper learned that this device asked and when, and saw {n} bytes of ciphertext.",
+        payload_bytes,
+    )
 
 
 def _seen(crop: Crop) -> str:

@@ -80,6 +80,15 @@ def test_placeholders_are_those_of_the_english_text(path: Path) -> None:
             assert i18n.placeholders(form) == wanted, form
 
 
+def test_one_korean_word_stands_for_one_term() -> None:
+    """A passphrase and a ciphertext once had the same one, on a page that shows both."""
+    terms = {"ciphertext": "암호문", "passphrase": "비밀 문구", "borderline": "경계선", "frontier": "절충 곡선"}
+    for entry in _entries(i18n.FOLDER / "ko.po"):
+        english, korean = entry["msgid"].lower(), " ".join(_forms(entry))
+        said = {word for term, word in terms.items() if term in english}
+        assert not said or said == {word for word in terms.values() if word in korean}, entry["msgid"]
+
+
 @pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
 def test_most_causes_of_errors_have_a_translation(path: Path) -> None:
     """One without is shown in English; `make messages` has none of them."""
