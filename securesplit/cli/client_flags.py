@@ -22,6 +22,8 @@ from securesplit.cli.options import (
     state_option,
     timeout_option,
 )
+from securesplit.cli.settings import source_of
+from securesplit.errors import ConfigError
 
 Made = TypeVar("Made")
 
@@ -49,11 +51,13 @@ class ClientFlags:
             more: of its arguments.
 
         Raises:
-            ConfigError: nobody has said which keys are to be used.
+            ConfigError: nobody has said which keys are to be used, or a worker was named that would not be asked.
         """
+        ctx = click.get_current_context()
         names = ("privacy", "model", "state", "timeout_s", "budget")
         shared: dict[str, Any] = {name: getattr(self, name) for name in names} | more
         if self.embedded:
+            _check_unnamed(ctx)
             from securesplit.worker import EmbeddedWorker
 
             with EmbeddedWorker(self.model) as worker:
@@ -62,9 +66,16 @@ class ClientFlags:
             return
         from securesplit.device.options import DEFAULT_ENDPOINT
 
-        check_certs(click.get_current_context())
+        check_certs(ctx)
         workers = self.connect or (DEFAULT_ENDPOINT,)
         yield functools.partial(kind, workers, certs=self.certs, client=self.client_name, **shared), workers
+
+
+def _check_unnamed(ctx: click.Context) -> None:
+    """Refuse a worker that was named beside an embedded one; one in the settings is for other times."""
+    if (connect := source_of(ctx, "connect")).kind == "flag":
+        message = f"{source_of(ctx, 'embedded')} asks a worker of its own, so {connect} would be ignored"
+        raise ConfigError(message, hint="leave one of them out; SECURESPLIT_EMBEDDED=0 overrides the settings")
 
 
 _OPTIONS = (

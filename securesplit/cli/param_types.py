@@ -62,12 +62,14 @@ class AnyPath(click.Path):
 
 
 class Location(AnyPath):
-    """A file or folder; never the empty text, which would mean the working folder."""
+    """A file or folder; never the empty text, which would mean the working folder, nor ``-`` for no stream."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """A path, as it was written."""
         if not str(value) or "\0" in str(value):
             raise ConfigError(f"{name_of(param, ctx)} is not a path", hint="name a file or folder")
+        if str(value) == "-" and not self.allow_dash:
+            raise ConfigError(f"{name_of(param, ctx)} takes no - for a stream", hint="name a file; ./- is called so")
         return super().convert(value, param, ctx)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +143,10 @@ def _settings(
     from securesplit.worker.settings import PoolSettings, RaySettings, WorkerSettings, parse_workers
 
     on_ray: dict[str, Any] = {}
+    if engine != "ray":
+        _check_ignored("--engine ray", {"--ray-address": ray_address, "--ray-anywhere": ray_anywhere})
+    if metrics is None:
+        _check_ignored("--metrics HOST:PORT", {"--metrics-anywhere": metrics_anywhere, "--metrics-host": metrics_hosts})
     if engine == "ray":
         if ray_address is None or pin:
             wrong = "--pin is of this machine's cores" if pin else "--engine ray needs --ray-address"
@@ -166,6 +171,13 @@ def _settings(
             **on_ray,
         ),
     )
+
+
+def _check_ignored(main: str, others: Mapping[str, object]) -> None:
+    """Raise ConfigError where one of `others` is set, which means nothing without `main`."""
+    for flag, value in others.items():
+        if value:
+            raise ConfigError(f"{flag} does nothing without {main}", hint=f"give {main} too, or leave {flag} out")
 
 
 def _announce(ready: Ready) -> None:

@@ -132,7 +132,7 @@ def read_foreign(path: Path, most_bytes: int) -> bytes:
                 raise CredentialError(f"{path} is not a file", hint="name the file itself")
             return file.read(most_bytes + 1)
     except OSError as error:
-        hint = "check the name and the road that the file came"
+        hint = "check the name, and that the file was brought here whole"
         raise CredentialError(f"{path} cannot be read: {error.strerror}", hint=hint) from None
 
 

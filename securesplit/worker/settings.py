@@ -97,7 +97,7 @@ class PoolSettings:
 
     def __post_init__(self) -> None:
         if 0 < self.most_workers < self.workers:
-            message = f"at most {self.most_workers} tails are fewer than the {self.workers} that there always are"
+            message = f"{self.most_workers} at most is fewer than the {self.workers} tails that there always are"
             raise ConfigError(message, hint="raise --max-workers, or lower --workers")
         if self.evaluation_key_bytes < MAX_KEY_BYTES:
             message = f"{self.evaluation_key_bytes} bytes are too few for evaluation keys"

@@ -353,3 +353,45 @@ def test_the_check_of_all_settings_loads_no_library(tmp_path: Path) -> None:
         "assert not heavy, heavy"
     )
     run_fresh(code)
+
+
+@pytest.mark.parametrize(
+    ("flags", "main"),
+    [
+        (["--ray-address", "10.0.0.1:6379"], "--engine ray"),
+        (["--ray-anywhere"], "--engine ray"),
+        (["--metrics-anywhere"], "--metrics HOST:PORT"),
+        (["--metrics-host", "worker"], "--metrics HOST:PORT"),
+    ],
+)
+def test_a_worker_ignores_no_flag(flags: list[str], main: str, capsys: Capture, tmp_path: Path) -> None:
+    assert run(["tail-worker", "--bind", "tcp://127.0.0.1:0", "--certs", str(tmp_path), *flags]) == 2
+    assert f"hint: give {main} too, or leave {flags[0]} out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["diagnose", "--embedded", "--output", "-", "x.png"],
+        ["release", "--out", "-", "x.png"],
+        ["demo", "--out", "-"],
+        ["tail-worker", "--bind", "tcp://127.0.0.1:0", "--session-log", "-"],
+    ],
+)
+def test_no_file_is_called_by_the_dash_of_a_stream(
+    line: list[str], capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(line) == 2
+    assert "hint: name a file; ./- is called so" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["diagnose", "ui"])
+def test_a_worker_that_is_named_is_asked_or_refused(command: str, capsys: Capture, tmp_path: Path) -> None:
+    """A flag is stronger than a setting, and must not be ignored for one."""
+    (tmp_path / "s.toml").write_text(f"[{command}]\nembedded = true\n")
+    asked = [command, "--connect", "tcp://127.0.0.1:9", *(["x.png"] if command == "diagnose" else [])]
+    for line in ([*asked, "--embedded"], ["--config", str(tmp_path / "s.toml"), *asked]):
+        assert run(line) == 2
+        assert "asks a worker of its own, so --connect would be ignored" in capsys.readouterr().err
