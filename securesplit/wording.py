@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from securesplit.i18n import gettext as _
 from securesplit.i18n import ngettext
 from securesplit.results import (
+    NOT_REBUILT,
     REFUSALS,
     VOID_BOUND,
     Accuracy,
@@ -192,6 +193,7 @@ def explanation(diagnosis: Diagnosis) -> Iterator[str]:
             yield _("Had it been sent, the server would have learned nothing of it. {basis}", basis=_encrypted())
         else:
             yield _("Had it been sent, the server would have learned {what}. {promise}", **_of_the_photo(privacy))
+            yield from _of_attacks(privacy)
         yield from _of_the_work(privacy)
     else:
         yield _eavesdropped(diagnosis.payload_bytes, encrypted=privacy.encrypted)
@@ -200,6 +202,7 @@ def explanation(diagnosis: Diagnosis) -> Iterator[str]:
             yield from _of_earlier_releases(privacy)
         else:
             yield _("The server learned of this photo: {what}, and its answer. {promise}", **_of_the_photo(privacy))
+            yield from _of_attacks(privacy)
         yield from _of_the_work(privacy)
         yield from _of_the_device(privacy.device)
         yield _("Nobody else learned anything; the photo stays on this device.")
@@ -267,6 +270,12 @@ def _of_the_photo(privacy: PrivacyInfo) -> dict[str, str]:
     else:
         promise = _("Nothing is promised: much of the photo can be reconstructed from that.")
     return {"what": what, "promise": promise}
+
+
+def _of_attacks(privacy: PrivacyInfo) -> Iterator[str]:
+    """What was measured of a release of which nothing that counts is certified."""
+    if privacy.preset in NOT_REBUILT and privacy.claim == "measured":
+        yield _("Attacks did not rebuild the picture from such a release; this was measured, and is not proven.")
 
 
 def _of_the_work(privacy: PrivacyInfo) -> Iterator[str]:

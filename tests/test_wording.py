@@ -156,6 +156,24 @@ def test_of_a_photo_that_also_left_in_the_open_nothing_more_is_promised_than_hol
     assert "1 release came without noise" in said[3]
 
 
+GUARDED = replace(
+    PRIVACY, preset="guarded", claim="measured", integers=200, levels=None, identification_bound_n1000=1.0
+)
+
+
+@pytest.mark.parametrize("device", [DEVICE, None])
+def test_of_what_was_measured_alone_it_is_said_what_is_proven(device: DevicePrivacy | None) -> None:
+    said = Words.of(replace(ANSWER, privacy=replace(GUARDED, device=device))).explanation
+    measured = "Attacks did not rebuild the picture from such a release; this was measured, and is not proven."
+    before = said[said.index(measured) - 1]
+    assert "200 integers with noise (preset guarded)" in before
+    assert "Nothing is certified about how often it picks this photo" in before
+    assert "epsilon 142.771" in before
+    open_too = replace(GUARDED, device=device, claim="none", epsilon=None)
+    assert measured not in Words.of(replace(ANSWER, privacy=open_too)).explanation
+    assert measured not in Words.of(replace(ANSWER, privacy=replace(PRIVACY, claim="measured"))).explanation
+
+
 def test_unlearned_and_refused_are_said_before_the_number() -> None:
     answer = replace(ANSWER, unlearned=PHOTOS, overridden="blur", interval=None)
     caveats = Words.of(answer).caveats
@@ -173,6 +191,9 @@ def test_in_korean_nothing_of_english_is_left() -> None:
     text = " ".join([words.headline, words.advice, *words.caveats, words.number, *words.meaning, *words.explanation])
     assert words.headline == "위험 낮음"
     assert set(re.findall(r"[A-Za-z]{2,}", text)) == {"AUC", "certified", "epsilon", "delta", "ms", "head"}
+    with i18n.using("ko"):
+        text = " ".join(Words.of(replace(ANSWER, privacy=GUARDED)).explanation)
+    assert set(re.findall(r"[A-Za-z]{2,}", text)) == {"guarded", "epsilon", "delta", "ms", "head"}
     with i18n.using("ko"):
         text = " ".join(Words.of(replace(ANSWER, privacy=ENCRYPTED)).explanation)
     assert set(re.findall(r"[A-Za-z]{2,}", text)) == {"CKKS", "encrypted", "ring", "LWE", "ms", "head"}

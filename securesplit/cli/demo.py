@@ -50,7 +50,7 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
         folder = Path(scratch)
         title = _("A synthetic lesion") if photo is None else str(photo)
         photo = photo or _drawn(folder)
-        if refusal := _refusal(photo, model):
+        if refusal := _refusal(photo, model, privacy):
             show_refusal(refusal, has_anyway=False)
             return REFUSED
         certs = folder / "certs"
@@ -64,14 +64,14 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
     return 0
 
 
-def _refusal(photo: Path, model: Path | None) -> Refusal | None:
+def _refusal(photo: Path, model: Path | None, privacy: str | None) -> Refusal | None:
     """Why no answer would mean anything; None where the photo may be asked about."""
     from securesplit.device.release_step import assess
     from securesplit.imaging import photo_name
     from securesplit.model import Bundle
 
     bundle = Bundle.load(model)
-    found = assess(bundle, photo)
+    found = assess(bundle, photo, privacy)
     if found.reason is None:
         return None
     return Refusal(photo_name(photo), found.reason, ModelInfo(bundle.manifest.name, bundle.id), found.kind)

@@ -262,7 +262,8 @@ class DiagnosisPipeline:
         By the photo's own kind where the bundle has answers of it, or did not learn it. Bare figures of a kind hold for
         the preset's own noise; with other noise there are none.
         """
-        preset, kind, gate = self.releaser.preset, ready.assessment.kind, self.releaser.bundle.manifest.gate
+        preset, kind = self.releaser.preset, ready.assessment.kind
+        gate = self.releaser.bundle.manifest.gate_of(preset.spec.base)
         if gate is None or kind is None:
             return AnswersRead(preset, preset.accuracy)
         known = gate.kinds[kind]

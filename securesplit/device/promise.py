@@ -9,7 +9,7 @@ from securesplit.device.ledger import Receipt, Total
 from securesplit.privacy import accounting
 from securesplit.privacy.accounting import DELTA, Loss
 from securesplit.privacy.release import ReleaseSpec
-from securesplit.results import VOID_BOUND, Claim, DevicePrivacy, PrivacyInfo
+from securesplit.results import NOT_REBUILT, VOID_BOUND, Claim, DevicePrivacy, PrivacyInfo
 from securesplit.text import rounded_up
 
 IDENTIFICATION_CANDIDATES = 1000
@@ -21,9 +21,9 @@ def unprotected(spec: ReleaseSpec) -> str | None:
     """What the worker gets in the open without noise, or with so little that it hides nothing; None for other presets.
 
     The second is noise that lets the photo be named among `IDENTIFICATION_CANDIDATES` for certain, for all that can be
-    certified: then its ε is proven, and worth nothing.
+    certified: then its ε is proven, and worth nothing, unless attacks showed what the noise does (`NOT_REBUILT`).
     """
-    if spec.encrypted:
+    if spec.encrypted or (spec.sigma_per_clip and spec.preset in NOT_REBUILT):
         return None
     if spec.sigma_per_clip and spec.loss.identification_bound(IDENTIFICATION_CANDIDATES) < VOID_BOUND:
         return None
@@ -51,7 +51,7 @@ def claim_of(spec: ReleaseSpec) -> Claim:
     if spec.encrypted:
         return "cryptographic"
     if unprotected(spec) is None:
-        return "proven"
+        return "measured" if spec.preset in NOT_REBUILT else "proven"
     return "none" if spec.preset in CLAIMLESS else "measured"
 
 

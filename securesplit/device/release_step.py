@@ -113,8 +113,8 @@ class Releaser:
         if self.preset.accuracy is not None and self.preset.accuracy.is_chance:
             _log.warning("with so much noise the answers are chance: no label is given; a larger epsilon gives one")
         self._source = NoiseSource(secret)
-        self._head = bundle.open_head(threads)
-        self._gate = bundle.open_gate(self._head)
+        self._head = bundle.open_head(threads, self.preset.spec.base)
+        self._gate = bundle.open_gate(self._head, self.preset.spec.base)
 
     def release(self, photo: PhotoSource, *, with_noise: bool = True) -> Release:
         """Read one photo and compute what leaves the device for it.
@@ -195,15 +195,22 @@ class Releaser:
         return describe(spec, receipt)
 
 
-def assess(bundle: Bundle, photo: PhotoSource) -> Assessment:
-    """Whether a photo may be asked about, which no preset changes; for one photo, as head and gate are opened for it.
+def assess(bundle: Bundle, photo: PhotoSource, privacy: str | float | None = None) -> Assessment:
+    """Whether a photo may be asked about; for one photo, as head and gate are opened for it.
+
+    Args:
+        bundle: needs its head only.
+        photo: as `Releaser.release` takes it.
+        privacy: as `Releaser` takes it: a preset may have a head and a gate of its own.
 
     Raises:
-        BundleError: head or gate cannot be opened.
+        BundleError: the bundle has no such preset, or its head or gate cannot be opened.
+        ConfigError: `privacy` is neither a preset nor a positive number.
         PhotoError: this is not a photo that can be read safely.
     """
-    square, head = load_square(photo, bundle.manifest.side), bundle.open_head()
-    return _assess(bundle.open_gate(head), square, head(square.pixels))
+    preset = choose_preset(bundle, privacy).spec.base
+    square, head = load_square(photo, bundle.manifest.side), bundle.open_head(preset=preset)
+    return _assess(bundle.open_gate(head, preset), square, head(square.pixels))
 
 
 def _assess(gate: Gate | None, square: Square, outputs: Mapping[str, NDArray[np.float32]]) -> Assessment:

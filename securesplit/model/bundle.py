@@ -1,9 +1,10 @@
 """A bundle on disk: ``manifest.json``, ``head.tflite``, on a worker ``tail.tflite``, on a device ``gate.json``.
 
 ``attack.tflite`` is optional, and shows what a release gives away. With the preset ``encrypted`` a device also has
-``encrypted_encoder.tflite`` and a worker ``encrypted_tail.npz``. Each half is hashed when it is opened
-and runs from the very bytes that were hashed, so what answers is what the manifest names. A client may hold a bundle
-without the tail. A bundle may have no gate and no attack decoder; what its manifest names is checked like a half.
+``encrypted_encoder.tflite`` and a worker ``encrypted_tail.npz``. The preset ``guarded`` has a head, a tail and a gate
+of its own. Each half is hashed when it is opened and runs from the very bytes that were hashed, so what answers is what
+the manifest names. A client may hold a bundle without the tails. A bundle may have no gate and no attack decoder; what
+its manifest names is checked like a half.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from securesplit.errors import BundleError
-from securesplit.model import attack_decoder, encrypted_preset
+from securesplit.model import attack_decoder, encrypted_preset, guarded_preset
 from securesplit.model import gate as gates
 from securesplit.model import manifest as manifests
 from securesplit.model.files import MAX_HALF_BYTES, MAX_MANIFEST_BYTES, read_file
-from securesplit.model.manifest import Manifest
+from securesplit.model.manifest import GuardedInfo, Manifest
 from securesplit.model.presets import Preset
 from securesplit.privacy.preset_names import asked_name
 from securesplit.privacy.release import ReleaseSpec, from_grid
@@ -39,6 +40,7 @@ DEFAULT_FOLDER = Path(__file__).parent / "default"
 FILES = (
     *("manifest.json", "head.tflite", "tail.tflite", gates.FILE, attack_decoder.FILE),
     *(encrypted_preset.ENCODER, encrypted_preset.TAIL),
+    *(guarded_preset.HEAD, guarded_preset.TAIL, guarded_preset.GATE),
 )
 """All that a bundle may hold."""
 AnyTail = Callable[[str, "NDArray[Any]"], "NDArray[np.float32]"]
@@ -103,38 +105,55 @@ class Bundle:
                 return name
         raise BundleError(f"no preset releases {dtype} numbers of shape {tuple(shape)}")
 
-    def open_head(self, threads: int = 2) -> Head:
+    def open_head(self, threads: int = 2, preset: str | None = None) -> Head:
         """Load the device's half, with the encoder of the preset ``encrypted`` where the bundle has one.
+
+        Args:
+            threads: CPU threads of the runtime.
+            preset: whose releases are wanted, so that no head runs for other presets; None: those of all presets.
 
         Raises:
             BundleError: missing, altered, not loadable, or of other shapes than the manifest says.
         """
         from securesplit.model.litert import Head
 
-        specs, encoder = self._specs_in_halves(), self.open_encoder(threads)
-        encoders = {} if encoder is None else {encrypted_preset.PRESET: (encrypted_preset.CUT_PRESET, encoder)}
+        specs = self._specs_in_halves(preset)
         outputs = {spec.stored_name: name for name, spec in specs.items()} | {gates.MAP: gates.MAP}
-        head = Head(self.read_head(), threads, outputs, encoders)
+        if self._own_halves(preset) is not None:
+            head = Head(self.read_head(preset), threads, outputs)
+        else:
+            encoder = self.open_encoder(threads)
+            encoders = {} if encoder is None else {encrypted_preset.PRESET: (encrypted_preset.CUT_PRESET, encoder)}
+            others = {}
+            if preset is None and self.manifest.guarded is not None:
+                others = {guarded_preset.PRESET: self.open_head(threads, guarded_preset.PRESET)}
+            head = Head(self.read_head(), threads, outputs, encoders, others)
         head.check(self.manifest.side, {spec.stored_name: spec.shape for spec in specs.values()})
         return head
 
-    def read_head(self) -> bytes:
-        """The content of ``head.tflite``.
+    def read_head(self, preset: str | None = None) -> bytes:
+        """The content of ``head.tflite``, or of the head of its own that a preset has.
 
         Raises:
             BundleError: missing or altered.
         """
+        if (own := self._own_halves(preset)) is not None:
+            return self._read(guarded_preset.HEAD, own.head_sha256)
         return self._read("head.tflite", self.manifest.head_sha256)
 
     def open_tail(self, threads: int = 1) -> Tail:
-        """Load the server's half, which answers all presets but the encrypted one.
+        """Load the server's half, and the tail of its own that a preset has: answers to all presets but the encrypted.
 
         Raises:
             BundleError: missing, altered, not loadable, or of other shapes than the manifest says.
         """
         from securesplit.model.litert import Tail
 
-        return Tail(self._read("tail.tflite", self.manifest.tail_sha256), self._specs_in_halves(), threads)
+        others = {}
+        if (own := self.manifest.guarded) is not None:
+            specs = self._specs_in_halves(guarded_preset.PRESET)
+            others = {guarded_preset.PRESET: Tail(self._read(guarded_preset.TAIL, own.tail_sha256), specs, threads)}
+        return Tail(self._read("tail.tflite", self.manifest.tail_sha256), self._specs_in_halves(), threads, others)
 
     def open_encoder(self, threads: int = 2) -> Encoder | None:
         """Load the device's part of the preset ``encrypted``; None where the bundle has none.
@@ -181,24 +200,33 @@ class Bundle:
 
         return answer
 
-    def _specs_in_halves(self) -> dict[str, ReleaseSpec]:
-        """Of the presets that head and tail have."""
-        return {name: preset.spec for name, preset in self.presets.items() if not preset.spec.encrypted}
+    def _own_halves(self, preset: str | None) -> GuardedInfo | None:
+        """The halves that a preset does not share with others; None where it has none."""
+        return self.manifest.guarded if preset == guarded_preset.PRESET else None
 
-    def open_gate(self, head: Head) -> Gate | None:
+    def _specs_in_halves(self, preset: str | None = None) -> dict[str, ReleaseSpec]:
+        """Of the presets that the halves of `preset`, or the common ones, hold."""
+        specs = {name: each.spec for name, each in self.presets.items() if not each.spec.encrypted}
+        own = self._own_halves(preset) is not None
+        return {name: spec for name, spec in specs.items() if (name == guarded_preset.PRESET) == own}
+
+    def open_gate(self, head: Head, preset: str | None = None) -> Gate | None:
         """Load what tells whether a photo may be asked about; None where the bundle has no gate.
 
         Args:
             head: of this bundle, whose map the gate reads.
+            preset: that the head was opened for.
 
         Raises:
             BundleError: missing, altered, damaged, or made for another head.
         """
-        if self.manifest.gate is None:
+        info = self.manifest.gate_of(preset)
+        if info is None:
             return None
-        gate = gates.parse(self._read(gates.FILE, self.manifest.gate.sha256, gates.MAX_BYTES))
+        file = gates.FILE if self._own_halves(preset) is None else guarded_preset.GATE
+        gate = gates.parse(self._read(file, info.sha256, gates.MAX_BYTES), file)
         if head.shapes.get(gate.output) != gate.shape:
-            raise BundleError(f"{gates.FILE} was made for another head", hint="fetch or build the bundle again")
+            raise BundleError(f"{file} was made for another head", hint="fetch or build the bundle again")
         return gate
 
     def open_attack_decoder(self) -> AttackDecoder | None:

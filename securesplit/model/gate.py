@@ -140,8 +140,12 @@ def features(feature_map: NDArray[Any], measures: Array) -> Array:
     return np.concatenate([m.mean((0, 1)), m.std((0, 1)), middle - border, sides, ends, measures]).astype(np.float32)
 
 
-def parse(content: bytes) -> Gate:
+def parse(content: bytes, file: str = FILE) -> Gate:
     """Read the content of ``gate.json``.
+
+    Args:
+        content: of it.
+        file: its name, for the message.
 
     Raises:
         BundleError: it is no JSON, of another schema, lacks a field, or holds one of another type, shape or range.
@@ -152,7 +156,7 @@ def parse(content: bytes) -> Gate:
             raise ValueError(f"its schema is not {SCHEMA!r}")
         return _gate(raw)
     except ValueError as error:
-        raise BundleError(f"{FILE} of the bundle is damaged: {error}", hint="fetch or build the bundle again") from None
+        raise BundleError(f"{file} of the bundle is damaged: {error}", hint="fetch or build the bundle again") from None
 
 
 def _gate(raw: Mapping[str, Any]) -> Gate:

@@ -96,6 +96,7 @@ class Head:
         names: by output, what it is called here; others are left out. None: outputs keep their names.
         encoders: by further preset, whose embedding another network computes, the preset that it takes, and the
             network.
+        others: by further preset, the head of its own that computes its embedding from the photo.
     """
 
     def __init__(
@@ -104,8 +105,9 @@ class Head:
         threads: int,
         names: Mapping[str, str] | None = None,
         encoders: Mapping[str, tuple[str, Encode]] | None = None,
+        others: Mapping[str, Head] | None = None,
     ) -> None:
-        self._names, self._encoders = names, encoders or {}
+        self._names, self._encoders, self._others = names, encoders or {}, others or {}
         self._runner = PerProcess(lambda: signature(open_interpreter(model, threads), "head"))
 
     def check(self, side: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -125,7 +127,7 @@ class Head:
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Of what a call gives, by name, but of what further encoders make."""
+        """Of what a call gives, by name, but of what further encoders and heads make."""
         details = self._runner.value.get_output_details()
         return self._named({output: tuple(int(n) for n in tensor["shape"][1:]) for output, tensor in details.items()})
 
@@ -133,7 +135,8 @@ class Head:
         """``(side, side, 3) uint8`` -> name -> embedding ``float32`` of the preset's shape, or map of the gate."""
         outputs = self._runner.value(photo=photo[None].astype(np.float32))
         found = self._named({output: value[0] for output, value in outputs.items()})
-        return found | {name: encode(found[taken]) for name, (taken, encode) in self._encoders.items()}
+        found |= {name: encode(found[taken]) for name, (taken, encode) in self._encoders.items()}
+        return found | {name: head(photo)[name] for name, head in self._others.items()}
 
     def _named(self, outputs: Mapping[str, Value]) -> dict[str, Value]:
         if self._names is None:
@@ -148,13 +151,20 @@ class Tail:
         model: bytes of ``tail.tflite``, with one signature a preset.
         specs: by preset, how its integers are read.
         threads: CPU threads of the runtime.
+        others: by further preset, the tail of its own that answers its releases.
 
     Raises:
         BundleError: LiteRT cannot load the file, or it takes other shapes than `specs` say.
     """
 
-    def __init__(self, model: bytes, specs: Mapping[str, ReleaseSpec], threads: int) -> None:
-        self._specs = specs
+    def __init__(
+        self,
+        model: bytes,
+        specs: Mapping[str, ReleaseSpec],
+        threads: int,
+        others: Mapping[str, Tail] | None = None,
+    ) -> None:
+        self._specs, self._others = specs, others or {}
         self._runners = PerProcess(lambda: signatures(open_interpreter(model, threads), specs))
         for preset, spec in specs.items():
             runner = self._runners.value[preset]
@@ -168,6 +178,8 @@ class Tail:
         Raises:
             KeyError: the tail has no such preset.
         """
+        if preset in self._others:
+            return self._others[preset](preset, releases)
         run, spec = self._runners.value[preset], self._specs[preset]
         embeddings = from_grid(releases, spec)
         if len(embeddings) > 1 and preset in self._batched.value:

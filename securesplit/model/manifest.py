@@ -19,7 +19,8 @@ from functools import cached_property
 from typing import Any, get_args
 
 from securesplit.errors import BundleError
-from securesplit.model import attack_decoder, encrypted_preset, fields, preset_json
+from securesplit.model import attack_decoder, encrypted_preset, fields, guarded_preset, preset_json
+from securesplit.model import gate as gates
 from securesplit.model.attack_decoder import AttackInfo
 from securesplit.model.encrypted_preset import EncryptedInfo
 from securesplit.model.presets import SHARES, NoiseCalibration, Preset, accuracy_of, at_noise
@@ -27,8 +28,9 @@ from securesplit.privacy.preset_names import by_current_name, current_name
 from securesplit.privacy.release import ReleaseSpec
 from securesplit.results import Accuracy, Kind
 
-SCHEMA, ENCRYPTED_SCHEMA = "securesplit.bundle/1", "securesplit.bundle/2"
-"""Without and with an encrypted preset, which a version that reads the first alone would send in the open."""
+SCHEMA, ENCRYPTED_SCHEMA, GUARDED_SCHEMA = SCHEMAS = tuple(f"securesplit.bundle/{number}" for number in (1, 2, 3))
+"""Without and with an encrypted preset, which a version that reads the first alone would send in the open; and with a
+preset that has halves of its own, which an earlier version would look for in the common ones."""
 SIDES = (8, 2048)
 """Of a photo, in pixels."""
 MAX_PRESETS = 16
@@ -84,8 +86,17 @@ class GateInfo:
 
 
 @dataclass(frozen=True)
+class GuardedInfo:
+    """The halves of the preset ``guarded`` by their hashes, and the gate of its head where there is one."""
+
+    head_sha256: str
+    tail_sha256: str
+    gate: GateInfo | None = None
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """A parsed ``manifest.json``; `gate`, `attack_decoder` and `encrypted` are None where the bundle has none."""
+    """A parsed ``manifest.json``; what may be None is so where the bundle has none."""
 
     name: str
     head_sha256: str
@@ -100,11 +111,20 @@ class Manifest:
     gate: GateInfo | None = None
     attack_decoder: AttackInfo | None = None
     encrypted: EncryptedInfo | None = None
+    guarded: GuardedInfo | None = None
 
     @property
     def schema(self) -> str:
         """By which a reader knows whether it can read the manifest."""
+        if self.guarded is not None:
+            return GUARDED_SCHEMA
         return SCHEMA if self.encrypted is None else ENCRYPTED_SCHEMA
+
+    def gate_of(self, preset: str | None) -> GateInfo | None:
+        """The gate of the head that makes the releases of a preset; None: of the common head."""
+        if preset == guarded_preset.PRESET and self.guarded is not None:
+            return self.guarded.gate
+        return self.gate
 
     @cached_property
     def identity(self) -> bytes:
@@ -113,6 +133,7 @@ class Manifest:
         contract = {spec.stored_name: preset_json.spec_to_json(spec, noise=False) for spec in specs}
         read_by = json.dumps(contract, sort_keys=True, allow_nan=False)
         more = [] if self.encrypted is None else [self.encrypted.encoder_sha256, self.encrypted.tail_sha256]
+        more += [] if self.guarded is None else [self.guarded.head_sha256, self.guarded.tail_sha256]
         fields = [self.schema, self.head_sha256, self.tail_sha256, read_by, *more]
         return hashlib.sha256("\n".join(fields).encode()).digest()
 
@@ -128,9 +149,10 @@ class Manifest:
             "cut": self.cut,
             "default_preset": self._stored(self.default_preset),
             "presets": {self._stored(name): preset_json.to_json(preset) for name, preset in self.presets.items()},
-            **({} if self.gate is None else {"gate": _gate_to_json(self.gate, self._stored)}),
+            **({} if self.gate is None else {"gate": _gate_to_json(self.gate, gates.FILE, self._stored)}),
             **({} if self.attack_decoder is None else {attack_decoder.KEY: self.attack_decoder.to_json(self._stored)}),
             **({} if self.encrypted is None else {encrypted_preset.PRESET: self.encrypted.to_json()}),
+            **({} if self.guarded is None else {guarded_preset.PRESET: _guarded_to_json(self.guarded, self._stored)}),
             "licence": self.licence,
             "provenance": dict(self.provenance),
         }
@@ -170,9 +192,8 @@ def parse(content: bytes) -> Manifest:
 
 
 def _check_schema(raw: Mapping[str, Any]) -> None:
-    if raw.get("schema") not in (SCHEMA, ENCRYPTED_SCHEMA):
-        told = str(raw.get("schema"))[:60]
-        read = f"{SCHEMA!r} and {ENCRYPTED_SCHEMA!r}"
+    if raw.get("schema") not in SCHEMAS:
+        told, read = str(raw.get("schema"))[:60], f"{', '.join(map(repr, SCHEMAS[:-1]))} and {SCHEMAS[-1]!r}"
         raise BundleError(f"the bundle's schema is {told!r}, this version reads {read}", hint=_HINT)
 
 
@@ -192,9 +213,10 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
         default_preset=current_name(fields.name(raw, "default_preset")),
         licence=fields.paragraph(raw, "licence"),
         provenance=fields.section(raw, "provenance"),
-        gate=_gate(fields.section(raw, "gate"), presets) if "gate" in raw else None,
+        gate=_gate(fields.section(raw, "gate"), gates.FILE, presets) if "gate" in raw else None,
         attack_decoder=_attack_decoder(raw, presets),
         encrypted=encrypted_preset.parse_info(raw, {name: preset.spec for name, preset in presets.items()}),
+        guarded=_guarded(raw, presets),
     )
 
 
@@ -204,12 +226,23 @@ def _attack_decoder(raw: Mapping[str, Any], presets: Mapping[str, Any]) -> Attac
     return attack_decoder.parse_info(fields.section(raw, attack_decoder.KEY), presets)
 
 
-def _gate(raw: Mapping[str, Any], presets: Mapping[str, Preset]) -> GateInfo:
+def _guarded(raw: Mapping[str, Any], presets: Mapping[str, Preset]) -> GuardedInfo | None:
+    specs = {name: preset.spec for name, preset in presets.items()}
+    guarded_preset.check(specs, has_section=guarded_preset.PRESET in raw)
+    if guarded_preset.PRESET not in raw:
+        return None
+    section = fields.section(raw, guarded_preset.PRESET)
+    gate = _gate(fields.section(section, "gate"), guarded_preset.GATE, presets) if "gate" in section else None
+    head, tail = (fields.sha256(section, half) for half in (guarded_preset.HEAD, guarded_preset.TAIL))
+    return GuardedInfo(head, tail, gate)
+
+
+def _gate(raw: Mapping[str, Any], file: str, presets: Mapping[str, Preset]) -> GateInfo:
     kinds = fields.section(raw, "kinds")
     if set(kinds) != set(get_args(Kind)):
         raise ValueError(f"kinds of photos are not {' and '.join(get_args(Kind))}")
     known = {k: _kind(fields.section(kinds, k), presets) for k in get_args(Kind)}
-    return GateInfo(fields.sha256(raw, "gate.json"), known)
+    return GateInfo(fields.sha256(raw, file), known)
 
 
 def _kind(raw: Mapping[str, Any], presets: Mapping[str, Preset]) -> KindOfPhoto:
@@ -248,9 +281,14 @@ def _figures(raw: Mapping[str, Any]) -> Mapping[str, float]:
     return {name: fields.number(raw, name, 0.0, 1.0) for name in raw}
 
 
-def _gate_to_json(gate: GateInfo, stored: Callable[[str], str]) -> dict[str, Any]:
+def _guarded_to_json(guarded: GuardedInfo, stored: Callable[[str], str]) -> dict[str, Any]:
+    gate = {} if guarded.gate is None else {"gate": _gate_to_json(guarded.gate, guarded_preset.GATE, stored)}
+    return {guarded_preset.HEAD: guarded.head_sha256, guarded_preset.TAIL: guarded.tail_sha256, **gate}
+
+
+def _gate_to_json(gate: GateInfo, file: str, stored: Callable[[str], str]) -> dict[str, Any]:
     return {
-        "gate.json": gate.sha256,
+        file: gate.sha256,
         "kinds": {
             kind: {
                 "learned": k.learned,

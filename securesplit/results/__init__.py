@@ -4,6 +4,7 @@ from securesplit.results.diagnosis import Diagnosis, error_to_json
 from securesplit.results.parts import (
     CHANCE_AUC,
     DISCLAIMER,
+    NOT_REBUILT,
     SCHEMA,
     VOID_BOUND,
     Accuracy,
@@ -25,6 +26,7 @@ from securesplit.results.refusal import REFUSALS, Refusal, refusal_to_json
 __all__ = [
     "CHANCE_AUC",
     "DISCLAIMER",
+    "NOT_REBUILT",
     "REFUSALS",
     "SCHEMA",
     "VOID_BOUND",

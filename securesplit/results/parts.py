@@ -87,6 +87,9 @@ class PrivacyInfo:
     encrypted: bool = False
 
 
+NOT_REBUILT = frozenset({"guarded"})
+"""Presets from whose releases attacks do not rebuild the picture, as was measured; what their noise proves is void."""
+
 VOID_BOUND = 0.99
 """A certified bound from here on says nothing that anyone would call a bound."""
 

@@ -47,7 +47,7 @@ class ServedModel:
             BundleError: there is none, or its manifest is damaged.
         """
         from securesplit.encrypted import seal
-        from securesplit.model import encrypted_preset
+        from securesplit.model import encrypted_preset, guarded_preset
         from securesplit.model.bundle import Bundle
 
         bundle = Bundle.load(folder)
@@ -56,6 +56,8 @@ class ServedModel:
         }
         options: dict[str, str | int | float | None] = {"bundle": str(bundle.folder.resolve()), "threads": 1}
         files, encrypted, lacks_tenseal = ["manifest.json", "tail.tflite"], None, False
+        if bundle.manifest.guarded is not None:
+            files.append(guarded_preset.TAIL)
         if bundle.manifest.encrypted is not None:
             lacks_tenseal = not seal.is_installed()
             files.append(encrypted_preset.TAIL)

@@ -120,7 +120,7 @@ def of_release(**fields: Any) -> Callable[[dict[str, Any]], object]:
     ("spoil", "message"),
     [
         (lambda raw: raw.update(schema="securesplit.bundle/1"), "its schema is securesplit.bundle/1"),
-        (lambda raw: raw.update(schema="securesplit.bundle/3"), "this version reads"),
+        (lambda raw: raw.update(schema="securesplit.bundle/4"), "this version reads"),
         (drop_section, "needs a section"),
         (drop_preset, "such a section the preset"),
         (drop_cut, "needs the preset none"),

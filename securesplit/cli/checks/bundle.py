@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 REPEATS = 5
 SLOW_MS = 500.0  # ten times what the default head takes on one old core
 SEED = 7  # of the lesion that is drawn
+UNDEFENDED = "none"  # one of the presets that share a head
 
 
 def check_bundle(folder: Path | None, privacy: str | None = None) -> Iterator[Finding]:
@@ -35,13 +36,14 @@ def check_bundle(folder: Path | None, privacy: str | None = None) -> Iterator[Fi
     try:
         bundle = Bundle.load(folder)
         yield ok("bundle", f"{bundle.manifest.name}, {bundle.id}, presets {', '.join(bundle.presets)}")
-        yield _head(bundle)
+        heads = _heads(bundle)
+        yield from (_head(bundle, *each) for each in heads)
         if (bundle.folder / "tail.tflite").exists():
             bundle.open_tail()
             yield ok("bundle", "the tail has its hash and loads")
         else:
             yield ok("bundle", "no tail here, a device needs none")
-        yield _gate(bundle)
+        yield from (_gate(bundle, *each) for each in heads)
         yield _attack_decoder(bundle)
         choose_preset(bundle, privacy)
     except SecureSplitError as error:
@@ -59,28 +61,36 @@ def is_encrypted(folder: Path | None, privacy: str | None) -> bool:
         return False
 
 
-def _head(bundle: Bundle) -> Finding:
+def _heads(bundle: Bundle) -> list[tuple[str, str]]:
+    """What a head and its gate are called beyond that, and a preset that they are opened for."""
+    from securesplit.model.guarded_preset import PRESET
+
+    own = [] if bundle.manifest.guarded is None else [(f" of preset {PRESET}", PRESET)]
+    return [("", UNDEFENDED), *own]
+
+
+def _head(bundle: Bundle, of: str, preset: str) -> Finding:
     from securesplit.imaging.synthetic import draw_lesion
 
-    head, pixels = bundle.open_head(), draw_lesion(SEED, bundle.manifest.side)
+    head, pixels = bundle.open_head(preset=preset), draw_lesion(SEED, bundle.manifest.side)
     times = []
     for _ in range(REPEATS + 1):  # the first one warms the runtime up
         started = time.perf_counter()
         head(pixels)
         times.append(1e3 * (time.perf_counter() - started))
     taken = median(times[1:])
-    message = f"the head has its hash and takes {taken:.1f} ms (median of {REPEATS})"
+    message = f"the head{of} has its hash and takes {taken:.1f} ms (median of {REPEATS})"
     if taken > SLOW_MS:
         return warning("bundle", message, "this machine is busy or slow; a smaller bundle may suit it")
     return ok("bundle", message)
 
 
-def _gate(bundle: Bundle) -> Finding:
-    gate = bundle.open_gate(bundle.open_head())
+def _gate(bundle: Bundle, of: str, preset: str) -> Finding:
+    gate = bundle.open_gate(bundle.open_head(preset=preset), preset)
     if gate is None:
-        return ok("bundle", "no gate: photos are refused by their pixels only")
+        return ok("bundle", f"no gate{of}: photos are refused by their pixels only")
     reasons = ", ".join(gate.classes[1:])
-    return ok("bundle", f"the gate has its hash and refuses photos for {reasons}")
+    return ok("bundle", f"the gate{of} has its hash and refuses photos for {reasons}")
 
 
 def _attack_decoder(bundle: Bundle) -> Finding:
@@ -104,5 +114,5 @@ def synthetic_release(bundle: Bundle) -> NDArray[Any]:
     specs = [preset.spec for preset in (bundle.preset(), *bundle.presets.values())]
     spec, pixels = next(spec for spec in specs if not spec.encrypted), draw_lesion(SEED, bundle.manifest.side)
     source = NoiseSource(secrets.token_bytes(32))
-    embedding = bundle.open_head()(pixels)[spec.preset]
+    embedding = bundle.open_head(preset=spec.preset)(pixels)[spec.preset]
     return release(embedding, spec, source.sampler(pixels, bundle.identity, spec))
