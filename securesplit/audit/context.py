@@ -103,6 +103,10 @@ class AuditContext:
         """
         return self.bundle.read_head()
 
+    def head_of(self, preset: str | None) -> bytes:
+        """Likewise the head that makes the releases of a preset; None: `head`."""
+        return self.head if preset is None else self.bundle.read_head(preset)
+
     def known(self, preset: str) -> AttackerKnowledge:
         """What the attacker holds against one preset."""
         return self.observations[preset].known(self.auxiliary_photos)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from securesplit.audit import registry
-from securesplit.audit.goals import FAILED, NOT_RUN, PASSED, STATES, Goal, at_least
+from securesplit.audit.goals import FAILED, MAY_BE_NAMED, NOT_RUN, PASSED, STATES, Goal, GoalRule, at_least
 from securesplit.audit.positive_control import ControlResult
 from securesplit.audit.reconstruction import RECONSTRUCTION, ReconstructionResult
 from securesplit.audit.results import CONTROL, Audit, NotRun, Result
@@ -74,11 +74,19 @@ def _of_preset(audit: Audit, preset: str, *, promised: bool) -> Iterator[Goal]:
     for rule in dict.fromkeys(rule for spec in registry.shown() for rule in spec.goals):
         missing = [r for r in _missing(audit, preset) if rule in registry.rules_of(r)]
         goals = rule.judge(preset, [r for r in ran if rule in registry.rules_of(r)], missing)
-        about_photo = (replace(goal, promised=promised and goal.promised) for goal in goals)
+        made = promised and _is_promised(preset, rule)
+        about_photo = (replace(goal, promised=made and goal.promised) for goal in goals)
         yield from about_photo if rule.about_photo else goals
     for missed, goal in _not_run(audit, preset):
-        of_every_device = any(not rule.about_photo for rule in registry.rules_of(missed))
-        yield replace(goal, promised=promised or of_every_device)
+        rules = registry.rules_of(missed)
+        of_every_device = any(not rule.about_photo for rule in rules)
+        made = promised and (not rules or any(_is_promised(preset, rule) for rule in rules))
+        yield replace(goal, promised=made or of_every_device)
+
+
+def _is_promised(preset: str, rule: GoalRule) -> bool:
+    """Whether a preset that makes a claim makes this one."""
+    return not (rule.about_name and preset in MAY_BE_NAMED)
 
 
 def _missing(audit: Audit, preset: str) -> list[NotRun]:

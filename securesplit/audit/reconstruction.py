@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from securesplit.audit import baselines, metrics
 from securesplit.audit.baselines import squared_distances
 from securesplit.audit.context import AuditContext
-from securesplit.audit.goals import MAX_SKILL, MAX_SSIM_GAIN, NOT_RUN, Goal, GoalRule, at_most
+from securesplit.audit.goals import MAX_REBUILT, MAX_SKILL, MAX_SSIM_GAIN, NOT_RUN, Goal, GoalRule, at_most
 from securesplit.audit.metrics import Estimate, Photos
 from securesplit.audit.results import OMITTED, Column, NotRun, Result
 from securesplit.audit.setting import Releases, ShouldContinue
@@ -190,9 +190,10 @@ def _by_photo(values: NDArray[np.float64], row: NDArray[np.intp]) -> NDArray[np.
 def judge(preset: str, results: Sequence[ReconstructionResult], missing: Sequence[NotRun]) -> Iterator[Goal]:
     """What may have failed may also have been cut short; what passed may not, and every attack must have run."""
     unfinished = _unfinished(results, missing)
+    most_skill, most_ssim_gain = MAX_REBUILT.get(preset, (MAX_SKILL, MAX_SSIM_GAIN))
     for measure, limit, claim in (
-        ("skill", MAX_SKILL, "best MSE skill over the class mean"),
-        ("ssim_gain", MAX_SSIM_GAIN, "best SSIM above the class mean's"),
+        ("skill", most_skill, "best MSE skill over the class mean"),
+        ("ssim_gain", most_ssim_gain, "best SSIM above the class mean's"),
     ):
         best = max(results, key=lambda r: getattr(r, measure).mean, default=None)
         by = "; ".join([*([best.attack] if best else []), *unfinished])

@@ -71,7 +71,7 @@ def prepare(
     for name in chosen:
         if warning := unprotected(attacked[name].spec):
             progress(f"warning: {warning}")
-    _check_head(bundle)
+    _check_heads(bundle, [preset.spec.base for preset in attacked.values()])
     most = _counts(affordable(bundle, 60 * profile.minutes * RUNNING, encrypts), profile)
     work = out / "work"
     (work / "pictures").mkdir(parents=True, exist_ok=True)
@@ -121,10 +121,11 @@ def _photos(
     return photos.load(data, side, auxiliary=auxiliary, targets=targets, should_continue=should_continue)
 
 
-def _check_head(bundle: Bundle) -> None:
+def _check_heads(bundle: Bundle, presets: Sequence[str]) -> None:
     """Raise BundleError for a head that the attacks cannot open, before any photo is read."""
     try:
-        graph.read(bundle.read_head())
+        for head in {bundle.read_head(preset) for preset in (None, *presets)}:
+            graph.read(head)
     except ValueError as error:
         raise BundleError(f"the head cannot be audited: {error}", hint="build the bundle again") from None
 

@@ -268,24 +268,33 @@ def run(context: AuditContext, preset: str, budget: TimeBudget | None = None) ->
     if reason := missing(context):
         optional = not context.profile.search_photos and not whitebox.available()  # as A2 and A4 in the quick audit
         return NotRun(preset=preset, attack="A9", reason=reason, left_out=optional)
-    if is_smooth(context, preset) and not search.without_gradients(context):
+    if is_smooth(context, preset) and not search.without_gradients(context, preset):
         return _by_gradient(context, preset, budget)
     find = by_population(context, preset)
     return score(context, preset, "A9", lambda _seed, seen, *_: find(seen), by="population")
 
 
-def searcher(context: AuditContext, surface: Surface, known: AttackerKnowledge) -> LatentSearcher:
-    """The search of an audit whose generator is there, for releases of a surface of which `known` is known."""
+def searcher(
+    context: AuditContext, surface: Surface, known: AttackerKnowledge, preset: str | None = None
+) -> LatentSearcher:
+    """The search of an audit whose generator is there, for releases of a surface of which `known` is known.
+
+    Args:
+        context: the audit.
+        surface: an output of the head.
+        known: of its releases.
+        preset: whose head it is; None: the common one.
+    """
     prior = trained_prior(context)
     _, held_out = ridge.split(known)
-    profile, box = context.profile, search.white_box(context)
+    profile, box = context.profile, search.white_box(context, preset)
     batch = -(-profile.generated_photos // len(profile.seeds))  # as many as meet one of the seeds
     return LatentSearcher(box, surface, held_out, prior, steps=profile.latent_steps, batch=batch)
 
 
 def _by_gradient(context: AuditContext, preset: str, budget: TimeBudget | None) -> ReconstructionResult:
     known, steps = context.known(preset), []
-    latents = searcher(context, context.observations[preset].surface, known)
+    latents = searcher(context, context.observations[preset].surface, known, preset)
 
     def rebuild(seed: int, seen: Releases, _: NDArray[np.bool_], should_continue: ShouldContinue) -> Photos:
         start = search.start_of(context, preset, seed, seen, should_continue)

@@ -214,7 +214,8 @@ def released(tf: Any, box: WhiteBox, surface: Surface, photos: Any) -> Any:
     embedding = box(tf.image.resize(photos, (box.side, box.side)) * 255.0)[surface.name]
     if surface.spec is None or surface.spec.clip_norm is None:
         return embedding
-    norm = tf.sqrt(tf.reduce_sum(tf.square(embedding), axis=-1, keepdims=True) + 1e-12)
+    numbers = tuple(range(1, len(embedding.shape)))
+    norm = tf.sqrt(tf.reduce_sum(tf.square(embedding), axis=numbers, keepdims=True) + 1e-12)
     return embedding * tf.minimum(1.0, surface.spec.clip_norm / norm)
 
 

@@ -28,14 +28,16 @@ WEIGHT = 3.0
 """Of one search: what it was measured to take beside a decoder's training, roughly."""
 
 
-def white_box(context: AuditContext) -> WhiteBox:
-    """The deployed head with gradients; needs TensorFlow."""
-    return context.keep("white box", lambda: WhiteBox(context.head))
+def white_box(context: AuditContext, preset: str | None = None) -> WhiteBox:
+    """The deployed head of a preset, or the common one, with gradients; needs TensorFlow."""
+    head = context.head_of(preset)
+    return context.keep(("white box", head), lambda: WhiteBox(head))
 
 
-def without_gradients(context: AuditContext) -> str:
+def without_gradients(context: AuditContext, preset: str | None = None) -> str:
     """Why A2 and A4 cannot run against this head; empty where they can."""
-    return context.keep("without gradients", lambda: whitebox.missing(context.head))
+    head = context.head_of(preset)
+    return context.keep(("without gradients", head), lambda: whitebox.missing(head))
 
 
 def a2(context: AuditContext, preset: str, budget: TimeBudget | None = None) -> ReconstructionResult | NotRun:
@@ -51,7 +53,7 @@ def a4(context: AuditContext, preset: str, budget: TimeBudget | None = None) -> 
 def _search(
     context: AuditContext, preset: str, attack: str, budget: TimeBudget | None
 ) -> ReconstructionResult | NotRun:
-    if reason := without_gradients(context):
+    if reason := without_gradients(context, preset):
         return NotRun(preset=preset, attack=attack, reason=reason)
     searcher, steps = _searcher(context, preset), []
 
@@ -81,7 +83,7 @@ def _searcher(context: AuditContext, preset: str) -> Searcher:
 
     def make() -> Searcher:
         search = Search(steps=context.profile.search_steps)
-        return Searcher(white_box(context), context.observations[preset].surface, context.known(preset), search)
+        return Searcher(white_box(context, preset), context.observations[preset].surface, context.known(preset), search)
 
     return context.keep(("searcher", preset), make)
 

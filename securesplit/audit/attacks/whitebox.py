@@ -120,6 +120,7 @@ def _rules(tf: Any) -> dict[str, Rule]:
         "RSQRT": plain(tf.math.rsqrt),
         "RELU": plain(tf.nn.relu),
         "RELU6": plain(tf.nn.relu6),
+        "ROUND": plain(lambda x: x + tf.stop_gradient(tf.round(x) - x)),  # straight through, as it was trained
         "HARD_SWISH": plain(lambda x: x * tf.nn.relu6(x + 3) / 6),
         "PAD": plain(tf.pad),
         "RESHAPE": lambda _op, x, shape, *_: tf.reshape(x, [-1, *(int(n) for n in shape[1:])]),
