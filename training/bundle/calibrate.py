@@ -3,8 +3,8 @@ r"""Calibration, threshold and figures of a bundle, through its deployed halves.
     python -m training.bundle.calibrate --model BUNDLE --data DIR
 
 measures a bundle again on other photos, a clinic's own say: its identity stays (ADR 002). Platt scaling and the
-threshold come from the validation photos, with the noise of each preset and, for those who ask for a smaller ε, with
-more; nothing is fitted on the test photos.
+threshold come from the validation photos, with the noise of each preset and, for those who ask ``certified`` for a
+smaller ε, with more; nothing is fitted on the test photos.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.atomic import write_text_atomic
+from securesplit.device.release_step import OF_EPSILON
 from securesplit.errors import BundleError
 from securesplit.model import Bundle, Calibration, Manifest, NoiseCalibration
 from securesplit.privacy.release import ReleaseSpec
@@ -163,9 +164,9 @@ def noise_calibrations(
     *,
     sensitivity: float = SENSITIVITY,
 ) -> tuple[NoiseCalibration, ...]:
-    """How answers are read under more noise than the preset's own, and what they are worth then."""
+    """How answers are read under more noise than the preset's own, where a device can ask for it, and their worth."""
     spec = bundle.presets[name].spec
-    if not spec.sigma_per_clip:
+    if not spec.sigma_per_clip or name != OF_EPSILON:
         return ()
     sigmas = [sigma for sigma in MORE_NOISE if sigma > spec.sigma_per_clip]
     secrets = deployed.draws_of(spec)

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.atomic import write_text_atomic
-from securesplit.model import Bundle, NoiseCalibration
+from securesplit.model import Bundle, NoiseCalibration, guarded_preset
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.manifest import KindOfPhoto
 from securesplit.privacy.release import ReleaseSpec
@@ -133,12 +133,14 @@ def learned_phone(
 ) -> tuple[KindOfPhoto, dict[str, dict[str, float]]]:
     """Phone photos as a kind that was learned, and by preset what share would be called low and is malignant then.
 
+    Of the presets whose photos the common gate judges: a gate of its own says what was learned for its preset.
+
     Raises:
         DataError: every phone photo was learned by every fold, or the folds lack a preset of the bundle.
     """
     shown = [p for p in data.photos["train"] if p.kind == "phone" and not p.is_premalignant]
     found = OutOfFold.of(folds, shown, data)
-    known = {name: read(bundle, name, found) for name in bundle.presets}
+    known = {name: read(bundle, name, found) for name in bundle.presets if name != guarded_preset.PRESET}
     kind = KindOfPhoto(
         learned=True,
         photos=len(found.split.photos),

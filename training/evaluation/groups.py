@@ -97,7 +97,7 @@ def _by_itself(bundle: Bundle, name: str, data: Dataset) -> tuple[tuple[Photo, .
 
 def _of_kind(bundle: Bundle, preset: Preset, kind: str) -> Preset:
     """The preset as the device reads its answers to such photos."""
-    gate = bundle.manifest.gate
+    gate = bundle.manifest.gate_of(preset.spec.base)
     known = None if gate is None else gate.kinds[kind]  # type: ignore[index]  # a photo's kind is one of `Kind`
     return known.read(preset) if known is not None and known.reads(preset.spec) else preset
 

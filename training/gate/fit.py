@@ -6,6 +6,9 @@ Gives the head one more output, the map of ``--layer``, for the gate to read, an
 writes ``gate.json`` and the hashes of both, with what the network is worth on phone photos where it was not trained on
 any. The head runs over some 20,000 pictures, which takes ten minutes and is kept in ``--cache``. What the gate does on
 photos that it was not fitted on is printed by ``python -m benchmarks.refusals``.
+
+``--preset guarded`` fits the gate of that preset's own head (`training.bundle.guarded`), which gives its map already;
+the bundle's identity stays.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -24,7 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 
-from securesplit.model import Bundle
+from securesplit.model import Bundle, guarded_preset
 from securesplit.model import gate as gates
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.gate import OK, Gate, Limits, Subspace
@@ -140,14 +143,15 @@ def limits(kind: Kind, found: list[Scores]) -> Limits:
     return Limits(float(residual), float(np.quantile([chances[0] for *_, chances in found], by_network)))
 
 
-def examples_of(bundle: Bundle, data: Dataset, others: Path | None, cache: Path) -> Examples:
-    """The features of all pictures, from `cache` where they were computed before."""
-    made_of = f"{bundle.manifest.head_sha256} {data.root.resolve()} {others} {samples.SEED} {samples.FITTED}"
+def examples_of(bundle: Bundle, data: Dataset, others: Path | None, cache: Path, preset: str | None) -> Examples:
+    """The features of all pictures by the head of a preset, from `cache` where they were computed before."""
+    head = hashlib.sha256(bundle.read_head(preset)).hexdigest()
+    made_of = f"{head} {data.root.resolve()} {others} {samples.SEED} {samples.FITTED}"
     file = cache / f"{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.npz"
     if file.exists():
         with np.load(file, allow_pickle=False) as kept:
             return Examples(**{name: kept[name] for name in kept.files})
-    found = samples.extract(bundle, gates.MAP, samples.pictures(data, bundle.manifest.side, others))
+    found = samples.extract(bundle, gates.MAP, samples.pictures(data, bundle.manifest.side, others), preset)
     cache.mkdir(parents=True, exist_ok=True)
     with file.open("wb") as stream:
         np.savez(stream, **asdict(found))
@@ -159,14 +163,15 @@ def _phone_photos(data: Dataset) -> list[Photo]:
     return [p for split in data.photos.values() for p in split if p.kind == "phone" and p.source != "smartphone"]
 
 
-def unlearned_phone(bundle: Bundle, data: Dataset) -> KindOfPhoto:
+def unlearned_phone(bundle: Bundle, data: Dataset, names: Sequence[str]) -> KindOfPhoto:
     """What answers to phone photos are worth, by preset, where the network was trained on none of them."""
     chosen = [p for p in _phone_photos(data) if not p.is_premalignant]
     split = data.decoded(chosen, bundle.manifest.side)
     malignant = np.array([p.malignant for p in chosen])
     patients = np.array([p.lesion for p in chosen])
-    figures = {}
-    for name, logits in deployed.deployed_logits(bundle, split, _NOISE_SECRET).items():
+    embeddings, figures = deployed.embed(bundle, split), {}
+    asked = {name: embeddings[name] for name in names}
+    for name, logits in deployed.deployed_logits(bundle, split, _NOISE_SECRET, asked).items():
         _, low, high = auc_interval(logits, malignant, patients)
         preset = bundle.preset(name)
         probability = np.array([preset.calibration.probability(float(v)) for v in logits])
@@ -182,14 +187,28 @@ def unlearned_phone(bundle: Bundle, data: Dataset) -> KindOfPhoto:
     return KindOfPhoto(learned=False, photos=len(chosen), figures=figures)
 
 
-def write(bundle: Bundle, gate: Gate, kinds: dict[Kind, KindOfPhoto], made_by: dict[str, Any]) -> None:
-    """Put the gate into the bundle's folder, then its hash into the manifest."""
+def write(
+    bundle: Bundle, gate: Gate, kinds: dict[Kind, KindOfPhoto], made_by: dict[str, Any], *, is_guarded: bool = False
+) -> None:
+    """Put the gate into the bundle's folder, then its hash into the manifest.
+
+    Args:
+        bundle: with a preset ``guarded``, if it is for that.
+        gate: a fitted one.
+        kinds: what was learned of each kind of photo.
+        made_by: for the provenance.
+        is_guarded: it is for the head of the preset ``guarded``.
+    """
     content = (json.dumps(gates.to_json(gate), indent=1, allow_nan=False) + "\n").encode()
     gates.parse(content)
     info = GateInfo(hashlib.sha256(content).hexdigest(), kinds)
-    provenance = {**bundle.manifest.provenance, "gate": made_by}
-    (bundle.folder / gates.FILE).write_bytes(content)
-    manifest = replace(bundle.manifest, gate=info, provenance=provenance)
+    manifest, own = bundle.manifest, bundle.manifest.guarded
+    if is_guarded and own is not None:
+        manifest, file, key = replace(manifest, guarded=replace(own, gate=info)), guarded_preset.GATE, "guarded_gate"
+    else:
+        manifest, file, key = replace(manifest, gate=info), gates.FILE, "gate"
+    (bundle.folder / file).write_bytes(content)
+    manifest = replace(manifest, provenance={**manifest.provenance, key: made_by})
     (bundle.folder / "manifest.json").write_text(manifest.to_text())
 
 
@@ -199,19 +218,25 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="a collection, see training.data.collection")
     parser.add_argument("--model", "--bundle", dest="bundle", type=Path, default=DEFAULT_FOLDER)
     parser.add_argument("--layer", default=LAYER, help="of the network before the cut, whose map the gate reads")
+    parser.add_argument("--preset", choices=[guarded_preset.PRESET], help="whose own head it is for; without --layer")
     parser.add_argument("--others", type=Path, help="folder of pictures that show no skin, to learn from")
     parser.add_argument("--others-licence", default="not stated", help="of these pictures, for the provenance")
     parser.add_argument("--cache", type=Path, default=Path("build/gate"))
     parser.add_argument("--phone-learned", action="store_true", help="the network was trained on phone photos")
     args = parser.parse_args()
-    bundle = Bundle.load(args.bundle)
+    bundle, is_guarded = Bundle.load(args.bundle), args.preset is not None
+    if is_guarded and bundle.manifest.guarded is None:
+        raise DataError(
+            f"{bundle.folder} has no preset {args.preset}", hint="make it: python -m training.bundle.guarded"
+        )
     data = Dataset.read(args.data, args.cache)
     if not _phone_photos(data):
         raise DataError(f"{args.data} holds no phone photos")
-    bundle = give_map(bundle, args.layer)
-    examples = examples_of(bundle, data, args.others, args.cache)
+    bundle = bundle if is_guarded else give_map(bundle, args.layer)
+    examples = examples_of(bundle, data, args.others, args.cache, args.preset)
     gate = fit(examples)
-    phone = KindOfPhoto(learned=True) if args.phone_learned else unlearned_phone(bundle, data)
+    names = [name for name in bundle.presets if (name == guarded_preset.PRESET) == is_guarded]
+    phone = KindOfPhoto(learned=True) if args.phone_learned else unlearned_phone(bundle, data, names)
     made_by = {
         "command": "python -m training.gate.fit",
         "fitted_on": {
@@ -219,10 +244,11 @@ def main() -> None:
             for group in sorted(set(examples.group))
         },
         "seed": samples.SEED,
-        "layer": args.layer,
+        "layer": bundle.manifest.provenance[args.preset]["cut"] if is_guarded else args.layer,
         **({} if args.others is None else {"others_licence": args.others_licence}),
     }
-    write(bundle, gate, {"dermoscopy": KindOfPhoto(learned=True), "phone": phone}, made_by)
+    kinds: dict[Kind, KindOfPhoto] = {"dermoscopy": KindOfPhoto(learned=True), "phone": phone}
+    write(bundle, gate, kinds, made_by, is_guarded=is_guarded)
     print(json.dumps({kind: asdict(limits) for kind, limits in gate.limits.items()}, indent=1, allow_nan=False))
     print(json.dumps(asdict(phone), indent=1, allow_nan=False))
 

@@ -139,9 +139,9 @@ def _opened(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def extract(bundle: Bundle, output: str, found: Iterator[Picture]) -> Examples:
-    """Run the head over pictures; `output` names the feature map among what it computes."""
-    head = bundle.open_head(1)
+def extract(bundle: Bundle, output: str, found: Iterator[Picture], preset: str | None = None) -> Examples:
+    """Run the head, or that of a preset, over pictures; `output` names the feature map among what it computes."""
+    head = bundle.open_head(1, preset)
     features, labels = [], []
     for picture in found:
         features.append(gate.features(head(picture.pixels)[output], quality.measure(picture.pixels)))

@@ -47,7 +47,7 @@ class _Member:
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self.id, self.side = bundle.id, bundle.manifest.side
         self._spec = bundle.preset("none").spec
-        self._head, self._tail = bundle.open_head(threads), bundle.open_tail(threads)
+        self._head, self._tail = bundle.open_head(threads, "none"), bundle.open_tail(threads)
 
     def logit(self, photo: NDArray[np.uint8]) -> float:
         if len(photo) != self.side:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
 pytest.importorskip("sklearn")
@@ -29,21 +28,6 @@ from .test_attack_decoder import SIDE, bundle_in
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 SETTINGS: dict[str, Any] = {"epochs": 2, "views": 1, "seed": 1}
 SEEN = (("train", 1), ("val", 0))
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Malignant ones are darker, but for a few."""
-    root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(1)
-    for split, count in (("train", 24), ("val", 16), ("test", 16)):
-        for number in range(count):
-            malignant = number % 2
-            shade = 150 - 60 * (malignant if number % 8 else 1 - malignant)
-            pixels = rng.normal(shade, 25, (SIDE, SIDE, 3)).clip(0, 255).astype(np.uint8)
-            folder = root / split / ("benign", "malignant")[malignant]
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(folder / f"{split}{number}.png")
-    return root
 
 
 @pytest.fixture(scope="module")

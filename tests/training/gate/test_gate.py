@@ -16,7 +16,9 @@ from PIL import Image
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, gate
 from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.model.guarded_preset import GATE
 from securesplit.model.manifest import KindOfPhoto
+from securesplit_testing.guarded import write_guarded_bundle
 from training.data.collection import fold_of
 from training.data.photo import DataError, Photo
 from training.gate import fit as fitting
@@ -144,6 +146,26 @@ def test_writing_it_leaves_the_rest_of_the_bundle_unchanged(
     assert after.manifest.provenance["gate"] == {"command": "a test"}
     written = json.loads((folder / gate.FILE).read_text())
     assert gate.to_json(gate.parse((folder / gate.FILE).read_bytes())) == written
+
+
+def test_the_gate_of_a_preset_is_written_beside_the_common_one(
+    fitted: tuple[gate.Gate, samples.Examples], tmp_path: Path
+) -> None:
+    before = write_guarded_bundle(tmp_path / "bundle")
+    kinds = {"dermoscopy": KindOfPhoto(learned=True), "phone": KindOfPhoto(learned=False, photos=3)}
+    fitting.write(before, fitted[0], kinds, {"command": "a test"}, is_guarded=True)
+    after = Bundle.load(before.folder)
+    assert (after.id, after.manifest.gate) == (before.id, before.manifest.gate)
+    assert after.manifest.gate_of("guarded").kinds == kinds  # type: ignore[union-attr]
+    assert after.manifest.provenance["guarded_gate"] == {"command": "a test"}
+    assert gate.parse((before.folder / GATE).read_bytes()).classes == fitted[0].classes
+
+
+def test_a_gate_of_a_preset_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    arguments = ["fit", "--data", str(tmp_path), "--model", str(DEFAULT_FOLDER), "--preset", "guarded"]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(DataError, match="has no preset guarded"):
+        fitting.main()
 
 
 def test_no_lesion_is_on_two_sides() -> None:

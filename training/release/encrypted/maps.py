@@ -87,7 +87,7 @@ def view_file(bundle: Bundle, split: Split, cache: Path, view: int, seed: int) -
 
 
 def _computed(bundle: Bundle, split: Split, view: int, seed: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-    head, tail, spec = bundle.open_head(1), bundle.open_tail(1), bundle.presets[CUT_PRESET].spec
+    head, tail, spec = bundle.open_head(1, CUT_PRESET), bundle.open_tail(1), bundle.presets[CUT_PRESET].spec
     drawn = Views(RECIPE, 1.0, split.pixels.shape[1:3], bundle.manifest.side, seed + view)
     maps, logits = [], []
     for first in range(0, len(split.pixels), BATCH):
