@@ -184,7 +184,8 @@ def _encrypted_rate(workers: Sequence[Process], certs: Path) -> float:
 def head_rate(photos: Sequence[Path]) -> float:
     """Photos a second that one head takes whose pixels are there."""
     bundle = Bundle.load()
-    head, squares = bundle.open_head(), [load_square(photo, bundle.manifest.side).pixels for photo in photos]
+    head = bundle.open_head(preset=bundle.manifest.default_preset)
+    squares = [load_square(photo, bundle.manifest.side).pixels for photo in photos]
     head(squares[0])
     start_s = time.monotonic()
     for pixels in squares:

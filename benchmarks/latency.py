@@ -49,16 +49,16 @@ def split_against_unsplit(bundle: Bundle) -> None:
     """Median ms of head, tail and the unsplit network, by preset."""
     side = bundle.manifest.side
     photo = draw_lesion(7, side)
-    head, tail = bundle.open_head(THREADS), bundle.open_tail(THREADS)
+    tail = bundle.open_tail(THREADS)
     interpreter = Interpreter(model_content=unsplit(bundle.manifest.backbone, side), num_threads=THREADS)
     whole = interpreter.get_signature_runner("whole")
-    embeddings = head(photo)
     pixels = photo[None].astype(np.float32)
     rows = []
     for name, preset in _in_the_open(bundle).items():
-        sent = saturate(to_grid(embeddings[name], preset.spec), preset.spec)[None]
+        head = bundle.open_head(THREADS, name)
+        sent = saturate(to_grid(head(photo)[name], preset.spec), preset.spec)[None]
         one, front, back = median_ms(
-            REPEATS, lambda: whole(release=pixels), lambda: head(photo), lambda n=name, s=sent: tail(n, s)
+            REPEATS, lambda: whole(release=pixels), lambda h=head: h(photo), lambda n=name, s=sent: tail(n, s)
         )
         rows.append([name, one, front, back, (front + back) / one, "<= 1.1"])
     show("split", ["preset", "unsplit ms", "head ms", "tail ms", "(head + tail) / unsplit", "wanted"], rows)

@@ -69,7 +69,8 @@ def resident_mb() -> float:
 def measure(client: Client, folder: Path) -> tuple[dict[str, Clock], list[float]]:
     """The three loops, in turns, and the memory after each part."""
     clocks = {"diagnosed": Clock(), "read, and through the head": Clock(), "through the head": Clock()}
-    releaser, head, memory = client.releaser, client.releaser.bundle.open_head(), []
+    releaser, memory = client.releaser, []
+    head = releaser.bundle.open_head(preset=releaser.preset.spec.base)
     photos = iter(Listing([folder]))
     while part := list(itertools.islice(photos, PART)):
         with clocks["diagnosed"].part(len(part)):

@@ -124,10 +124,10 @@ def _version(image: Image.Image, version: str, rng: np.random.Generator) -> NDAr
     return VERSIONS[version](image, rng, quality.SIDE)
 
 
-def gate_ms(bundle: Bundle) -> float:
+def gate_ms(bundle: Bundle, preset: str) -> float:
     """Median milliseconds of CPU time of measures, bounds and gate for one photo."""
-    head, side = bundle.open_head(), bundle.manifest.side
-    gate = bundle.open_gate(head)
+    head, side = bundle.open_head(preset=preset), bundle.manifest.side
+    gate = bundle.open_gate(head, preset)
     assert gate is not None
     pixels, times = textures.draw_texture(1, side), []
     feature_map = head(pixels)[gate.output]
@@ -165,7 +165,7 @@ def main() -> None:
             rows.append([what, n, refused, f"{alike:.1%}", ">= 95 %" if version in ASKED else "", reasons])
     columns = ["version", "n", "refused", f"refused or within {POINTS:.0%}", "wanted", "reasons"]
     show("refusals_of_versions", columns, rows)
-    show("gate", ["ms of CPU time a photo", "wanted"], [[gate_ms(bundle), "<= 10"]])
+    show("gate", ["ms of CPU time a photo", "wanted"], [[gate_ms(bundle, args.preset), "<= 10"]])
 
 
 if __name__ == "__main__":
