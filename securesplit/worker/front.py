@@ -257,6 +257,8 @@ class Front:
         try:
             credentials = load()
             ended = self._channel.reload(credentials)
+            if self._keys is not None:
+                self._keys.keep(credentials.allowed_clients)
         except SecureSplitError as error:
             _log.error(
                 "certificates not reloaded, the old ones stay: %(why)s",

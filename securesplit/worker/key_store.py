@@ -8,21 +8,29 @@ Invariants:
   what has begun can be finished. Keys are kept only if their digest is the one that was promised.
 - A client has one upload in progress. Another one takes its place `RESTING_S` after its last chunk, and without any it
   is forgotten `ABANDONED_S` after that.
-- Where room is needed, a client's own keys go first, then those of the client that has most; the least recently used
-  of them, uploads that rest included. Keys that a tail computes with (`pin`) stay until it has finished.
+- Where room is needed, a client's own keys go first, then those of the client that has most; which of them, says
+  ``key_turns.py``. Uploads that rest may go too. Keys that a tail computes with (`pin`) stay until it has finished, and
+  so does the last upload of each client until it was computed with, or was not asked for within `RESTING_S`: what was
+  uploaded serves one request at least.
+- Uploads take at most half of the places of others' keys at a time, and those who wait begin in the order in which they
+  came.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import mmap
+import random
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from securesplit.encrypted.messages import MAX_KEY_BYTES, ChunkAnswer, ChunkStatus, KeyChunk
 from securesplit.worker.key_arena import KeyArena
+from securesplit.worker.key_turns import EvictedKeys, UploadQueue
 from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.monitoring.observer import KeyStatus
 
@@ -33,6 +41,8 @@ ABANDONED_S = 60.0
 """So long has a user to begin again where a slow line took too long."""
 _USUAL_BYTES = 32 << 20
 """There are as many places as keys of this size would fill; the shipped parameters' take 37 MB."""
+_WARN_EVERY_S = 60.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -45,17 +55,23 @@ class StoredKey:
         total: bytes of the whole.
         place: in the arena.
         received: bytes that have come.
-        touched: when the last chunk came, on the store's clock.
+        began: when the first chunk came, on the store's clock.
+        touched: when the last chunk came, or the last request.
         pins: batches that are computed with them.
+        is_guest: the first to go (``key_turns.py``).
+        is_owed: its upload, its owner's last, has served no request yet.
     """
 
     owner: str
     digest: bytes
     total: int
     place: int
+    began: float
     received: int = 0
     touched: float = 0.0
     pins: int = 0
+    is_guest: bool = False
+    is_owed: bool = True
     _hash: Any = field(default_factory=hashlib.sha256, repr=False)
 
     @property
@@ -87,6 +103,7 @@ class KeyStore:
         limit_bytes: of all keys together; at least `messages.MAX_KEY_BYTES`.
         clock: seconds, rising.
         counters: where uploads and evictions are counted.
+        random_fraction: gives numbers evenly from [0, 1).
 
     Attributes:
         arena: where the keys lie.
@@ -95,19 +112,28 @@ class KeyStore:
         OSError: the system has no room for the arena.
     """
 
-    def __init__(self, limit_bytes: int, clock: Callable[[], float], counters: Counters) -> None:
+    def __init__(
+        self,
+        limit_bytes: int,
+        clock: Callable[[], float],
+        counters: Counters,
+        random_fraction: Callable[[], float] = random.random,
+    ) -> None:
         self._limit_bytes, self._clock, self._counters = limit_bytes, clock, counters
         places = max(1, limit_bytes // _USUAL_BYTES)
         self.arena = KeyArena(places)
         self._free = list(range(places))
         self._keys: OrderedDict[tuple[str, bytes], StoredKey] = OrderedDict()
         self._charged = 0
+        self._evicted, self._queue = EvictedKeys(clock, random_fraction), UploadQueue(clock)
+        self._warned_at, self._warned_of = -inf, 0
 
     @property
     def status(self) -> KeyStatus:
         """How full it is; from any thread."""
         held = sum(key.is_whole for key in list(self._keys.values()))
-        return KeyStatus(held, self._charged, self._limit_bytes)
+        wanted = self._charged + self._evicted.recent_bytes
+        return KeyStatus(held, self._charged, self._limit_bytes, wanted, len(self._queue))
 
     def holds(self, owner: str, digest: bytes) -> bool:
         """Whether a client's keys can be computed with; counts as a use of them."""
@@ -115,6 +141,7 @@ class KeyStore:
         if key is None or not key.is_whole:
             return False
         self._keys.move_to_end((owner, digest))
+        key.touched = self._clock()
         return True
 
     def pin(self, owner: str, digest: bytes) -> StoredKey | None:
@@ -128,6 +155,7 @@ class KeyStore:
     def unpin(self, key: StoredKey) -> None:
         """A batch has finished with these keys."""
         key.pins -= 1
+        key.is_owed = False
 
     def add(self, owner: str, chunk: KeyChunk) -> ChunkAnswer:
         """Take a chunk of a client's keys."""
@@ -143,9 +171,15 @@ class KeyStore:
         return self._append(key, chunk)
 
     def expire(self) -> None:
-        """Forget uploads that were abandoned."""
+        """Forget uploads that were abandoned, and warn where devices push each other's keys out; once a second."""
         for key in [key for key in self._keys.values() if self._rests(key, ABANDONED_S)]:
             self._abandon(key)
+        self._warn()
+
+    def keep(self, owners: Collection[str]) -> None:
+        """Forget the keys of all certificates but these, unless a tail computes with them."""
+        for key in [key for key in self._keys.values() if key.owner not in owners and not key.pins]:
+            self._drop(key)
 
     def close(self) -> None:
         """Forget everything."""
@@ -157,9 +191,15 @@ class KeyStore:
             return ChunkAnswer(ChunkStatus.REFUSED)
         if chunk.offset:
             return ChunkAnswer(ChunkStatus.RESTART)
-        if self._is_uploading(owner) or not self._make_room(owner, _whole_pages(chunk.total)):
-            return ChunkAnswer(ChunkStatus.NO_ROOM)
-        key = StoredKey(owner, chunk.digest, chunk.total, self._free.pop())
+        size = _whole_pages(chunk.total)
+        if self._is_uploading(owner) or not self._queue.is_next(owner, self._room(owner, size)):
+            self._counters.key_waits += 1
+            return ChunkAnswer(ChunkStatus.NO_ROOM, self._queue.wait_ms(owner, self._most_uploads(size)))
+        is_guest = self._make_room(owner, chunk.digest, size)
+        self._counters.key_returns += self._evicted.returned((owner, chunk.digest))
+        for earlier in self._keys.values():
+            earlier.is_owed = earlier.is_owed and earlier.owner != owner
+        key = StoredKey(owner, chunk.digest, chunk.total, self._free.pop(), self._clock(), is_guest=is_guest)
         self._keys[owner, key.digest] = key
         self._charged += key.charged
         return self._append(key, chunk)
@@ -173,8 +213,13 @@ class KeyStore:
     def _rests(self, key: StoredKey, seconds: float) -> bool:
         return not key.is_whole and self._clock() - key.touched > seconds
 
-    def _can_go(self, key: StoredKey) -> bool:
-        return not key.pins and (key.is_whole or self._rests(key, RESTING_S))
+    def _can_go(self, key: StoredKey, owner: str) -> bool:
+        """Whether a key may make room for one of `owner`."""
+        if key.pins:
+            return False
+        if not key.is_whole:
+            return self._rests(key, RESTING_S)
+        return key.owner == owner or not key.is_owed or self._clock() - key.touched > RESTING_S
 
     def _abandon(self, key: StoredKey) -> None:
         self._drop(key)
@@ -193,33 +238,73 @@ class KeyStore:
             self._counters.key_uploads["refused"] += 1
             return ChunkAnswer(ChunkStatus.REFUSED)
         if key.is_whole:
+            self._queue.ended(key.touched - key.began)
             self._counters.key_uploads["done"] += 1
             self._keys.move_to_end((key.owner, key.digest))
         return ChunkAnswer(ChunkStatus.GO_ON, key.received)
 
-    def _make_room(self, owner: str, size: int) -> bool:
-        """Evict as much as an upload needs; nothing where that would not be enough."""
-        staying = [key for key in self._keys.values() if not self._can_go(key)]
-        if sum(key.charged for key in staying) + size > self._limit_bytes or len(staying) == len(self._keys) + len(
-            self._free
-        ):
-            return False
-        while self._charged + size > self._limit_bytes or not self._free:
-            self._drop(self._next_to_go(owner))
-            self._counters.key_evictions += 1
-        return True
+    def _most_uploads(self, size: int) -> int:
+        """So many clients may upload at once into places of others' keys."""
+        return max(1, self._limit_bytes // size // 2)
 
-    def _next_to_go(self, owner: str) -> StoredKey:
-        """The least recently used key of `owner`, else of the client that has most; some key must be able to go."""
-        able = [key for key in self._keys.values() if self._can_go(key)]
+    def _room(self, owner: str, size: int) -> int:
+        """How many uploads of this size could begin now."""
+        staying = [key for key in self._keys.values() if not self._can_go(key, owner)]
+        uploading = sum(not key.is_whole for key in staying)
+        left = self._limit_bytes - sum(key.charged for key in staying)
+        most = min(left // size, len(self._keys) + len(self._free) - len(staying))
+        return min(most, max(self._unused(size), self._most_uploads(size) - uploading))
+
+    def _unused(self, size: int) -> int:
+        """How many keys of this size would fit in beside those that are here."""
+        return min((self._limit_bytes - self._charged) // size, len(self._free))
+
+    def _make_room(self, owner: str, digest: bytes, size: int) -> bool:
+        """Evict as much as an upload needs, which must be there; whether its keys are a guest."""
+        is_guest = False
+        while not self._unused(size):
+            able = self._next_to_go(owner)
+            guests, residents = ([key for key in able if key.is_guest is guest] for guest in (True, False))
+            if able[0].owner == owner:
+                gone, is_guest = able[0], able[0].is_guest
+            elif residents and self._evicted.is_resident((owner, digest), self._clock() - residents[0].touched):
+                gone = residents[0]
+            else:
+                gone, is_guest = (guests or residents)[0], True
+            self._evict(gone)
+        return is_guest
+
+    def _next_to_go(self, owner: str) -> list[StoredKey]:
+        """The keys of `owner` that can go, else those of the clients that have most; the least recently used first."""
+        able = [key for key in self._keys.values() if self._can_go(key, owner)]
         own = [key for key in able if key.owner == owner]
         if own:
-            return own[0]
+            return own
         held: Counter[str] = Counter()
         for key in able:
             held[key.owner] += key.charged
         most = max(held.values())
-        return next(key for key in able if held[key.owner] == most)
+        return [key for key in able if held[key.owner] == most]
+
+    def _evict(self, key: StoredKey) -> None:
+        if key.is_whole:
+            self._evicted.add((key.owner, key.digest), key.touched, key.charged)
+        self._drop(key)
+        self._counters.key_evictions += 1
+
+    def _warn(self) -> None:
+        """Say so where keys came back that had made room, at most once a minute."""
+        if self._counters.key_returns == self._warned_of or self._clock() - self._warned_at < _WARN_EVERY_S:
+            return
+        times, status = self._counters.key_returns - self._warned_of, self.status
+        self._warned_at, self._warned_of = self._clock(), self._counters.key_returns
+        what = {"times": times, "held": status.held, "mib": -(-status.wanted_bytes >> 20)}
+        _log.warning(
+            "%(times)d uploads brought keys again that had made room for others'; there is room for the evaluation keys"
+            " of %(held)d devices, and --evaluation-key-memory %(mib)d would hold all of the last hour",
+            what,
+            extra={"event": "evaluation-keys-crowded"},
+        )
 
     def _drop(self, key: StoredKey) -> None:
         del self._keys[key.owner, key.digest]

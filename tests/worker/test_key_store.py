@@ -19,6 +19,7 @@ from securesplit.transport.failover import Timeouts
 from securesplit.worker import key_store
 from securesplit.worker.key_arena import KeyArena, map_for_reading
 from securesplit.worker.key_store import ABANDONED_S, RESTING_S, KeyStore
+from securesplit.worker.key_turns import GONE_S
 from securesplit.worker.monitoring.counters import Counters
 
 GO_ON, RESTART, REFUSED, NO_ROOM = ChunkStatus
@@ -42,7 +43,8 @@ class Stored:
     def __init__(self, keys: float = 4.0, size: int = CHUNK_BYTES + 5) -> None:
         self.now, self.counters = 0.0, Counters()
         pages = -(-size // PAGE) * PAGE
-        self.store = KeyStore(int(keys * pages), lambda: self.now, self.counters)
+        self.luck = 0.99  # of guests that become residents: the lowest eighth does
+        self.store = KeyStore(int(keys * pages), lambda: self.now, self.counters, lambda: self.luck)
         self.view = map_for_reading(os.dup(self.store.arena.descriptor), self.store.arena.size)
         _opened.append(self)
 
@@ -51,6 +53,14 @@ class Stored:
         while answer.status is GO_ON and answer.received < len(data):
             answer = self.store.add(owner, chunk_of(data, digest(data), answer.received))
         return answer
+
+    def ask(self, owner: str, data: bytes) -> bool:
+        """A request, as a device makes it: the keys are uploaded if they are not held; whether they were."""
+        held = self.store.holds(owner, digest(data))
+        if not held:
+            assert self.upload(owner, data).status is GO_ON
+        assert self.seen(owner, data) == data
+        return held
 
     def seen(self, owner: str, data: bytes) -> bytes | None:
         """What a tail sees of a key; None where it is not held."""
@@ -72,6 +82,12 @@ def small_keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         stored = _opened.pop()
         stored.view.close()
         stored.store.close()
+
+
+@pytest.fixture
+def page_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Places for keys of a page."""
+    monkeypatch.setattr(key_store, "_USUAL_BYTES", PAGE)
 
 
 def test_a_key_is_seen_by_tails_once_it_is_whole() -> None:
@@ -145,7 +161,7 @@ def test_another_total_under_one_digest_is_refused() -> None:
 def test_a_client_has_one_upload_in_progress_until_it_is_abandoned() -> None:
     s, first, second = Stored(), blob(1), blob(2)
     s.store.add("a", chunk_of(first, digest(first), 0))
-    assert s.upload("a", second) == ChunkAnswer(NO_ROOM, 0)
+    assert s.upload("a", second).status is NO_ROOM
     assert s.upload("b", second).status is GO_ON
     s.now = RESTING_S
     assert s.upload("a", second).status is NO_ROOM
@@ -194,7 +210,7 @@ def test_a_newcomer_takes_from_the_client_that_has_most() -> None:
     single, *many = (blob(seed) for seed in range(5))
     s.upload("single", single)
     for key in many[:3]:
-        s.upload("many", key)
+        s.ask("many", key)
     assert s.upload("new", many[3]).status is GO_ON
     assert s.store.holds("single", digest(single))
     assert [s.store.holds("many", digest(key)) for key in many[:3]] == [False, True, True]
@@ -204,9 +220,8 @@ def test_a_newcomer_takes_from_the_client_that_has_most() -> None:
 def test_of_equals_the_least_recently_used_goes() -> None:
     s = Stored(keys=3)
     keys = {owner: blob(ord(owner)) for owner in "abcd"}
-    for owner in "abc":
-        s.upload(owner, keys[owner])
-    s.store.holds("a", digest(keys["a"]))
+    for owner in "abca":
+        s.ask(owner, keys[owner])
     s.upload("d", keys["d"])
     assert [s.store.holds(owner, digest(keys[owner])) for owner in "abcd"] == [True, False, True, True]
 
@@ -217,9 +232,10 @@ def test_a_key_in_use_is_not_evicted_nor_written_over() -> None:
     pinned = s.store.pin("a", digest(used))
     assert pinned is not None
     for owner in ("a", "b"):
-        assert s.upload(owner, other) == ChunkAnswer(NO_ROOM, 0)
+        assert s.upload(owner, other).status is NO_ROOM
     assert s.view[pinned.offset : pinned.offset + pinned.total] == used
     s.store.unpin(pinned)
+    s.now += GONE_S + 0.1  # "a" has asked first
     assert s.upload("b", other).status is GO_ON
     assert s.seen("a", used) is None
     assert s.seen("b", other) == other
@@ -243,14 +259,17 @@ def test_uploads_of_many_clients_share_the_bound() -> None:
     assert began == [GO_ON] * 4 + [NO_ROOM]
     ends = [s.store.add(f"c{i}", chunk_of(key, digest(key), CHUNK_BYTES)).status for i, key in enumerate(keys[:4])]
     assert ends == [GO_ON] * 4
+    assert s.upload("c4", keys[4]).status is NO_ROOM, "none of them has had its answer"
+    assert s.seen("c1", keys[1]) == keys[1]
     assert s.upload("c4", keys[4]).status is GO_ON
+    assert s.seen("c1", keys[1]) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="holes are punched on Linux")
 def test_eviction_gives_the_memory_back() -> None:
     s = Stored(keys=2)
     for seed in range(12):
-        s.upload(f"c{seed}", blob(seed))
+        s.ask(f"c{seed}", blob(seed))
     assert s.store.status.held == 2
     assert 0 < s.memory_bytes() <= s.store.status.limit_bytes
 
@@ -279,6 +298,137 @@ def test_the_sum_of_the_keys_is_never_over_the_bound_whatever_clients_do() -> No
     assert s.counters.key_uploads["done"] > 10
     assert s.counters.key_evictions > 5
     assert s.memory_bytes() <= s.store.status.limit_bytes or sys.platform != "linux"
+
+
+def turns(s: Stored, devices: int, rounds: int, pause_s: float = 1.0) -> list[list[bool]]:
+    """Devices that ask one after the other: by round and device, whether its keys were held."""
+    found = []
+    for _ in range(rounds):
+        found.append([s.ask(f"d{n}", blob(n, 64)) for n in range(devices)])
+        s.now += pause_s
+    return found
+
+
+@pytest.mark.usefixtures("page_keys")
+@pytest.mark.parametrize("devices", [5, 6, 8, 12])
+def test_of_more_devices_than_places_in_turns_most_places_serve(devices: int) -> None:
+    """By the least recently used none would find its keys."""
+    s = Stored(keys=4, size=64)
+    first, *later = turns(s, devices, 30)
+    assert not any(first)
+    assert [sum(held) for held in later] == [3] * 29
+    assert s.counters.key_returns == 29 * (devices - 3)
+
+
+@pytest.mark.usefixtures("page_keys")
+def test_no_device_is_a_guest_for_ever_nor_a_resident() -> None:
+    s = Stored(keys=4, size=64)
+    rng = random.Random(3)
+    s.store._evicted._random = rng.random
+    found = np.array(turns(s, 6, 400))
+    assert found.sum(1).mean() > 2.5
+    assert (found.mean(0) > 0.2).all()
+    assert (found.mean(0) < 0.8).all()
+
+
+@pytest.mark.usefixtures("page_keys")
+def test_residents_that_ask_for_nothing_any_more_give_way() -> None:
+    s = Stored(keys=4, size=64)
+    turns(s, 4, 3)
+    s.now += 4_000.0
+    evening = [[s.ask(f"e{n}", blob(20 + n, 64)) for n in range(4)] for _ in range(3)]
+    assert evening[1:] == [[True] * 4] * 2
+
+
+@pytest.mark.usefixtures("page_keys")
+def test_a_guest_that_comes_back_sooner_than_a_resident_takes_its_place() -> None:
+    s = Stored(keys=2, size=64)
+    turns(s, 2, 1, pause_s=600.0)
+    for n in (2, 3, 2, 3, 2, 3):
+        s.now += 1.0
+        s.ask(f"d{n}", blob(n, 64))
+    assert s.counters.key_returns <= 2
+    assert all(s.store.holds(f"d{n}", digest(blob(n, 64))) for n in (2, 3))
+
+
+def test_an_upload_serves_one_request_whatever_others_do() -> None:
+    """Without that a device that asks among many uploads again and again, and is given up after the third time."""
+    s = Stored(keys=1)
+    mine, other = blob(1), blob(2)
+    assert s.upload("a", mine).status is GO_ON
+    assert s.upload("b", other).status is NO_ROOM
+    s.now += RESTING_S
+    assert s.store.holds("a", digest(mine))
+    s.now += RESTING_S
+    assert s.upload("b", other).status is NO_ROOM, "a request has come and waits for a tail"
+    assert s.seen("a", mine) == mine
+    assert s.upload("b", other).status is GO_ON
+
+
+def test_keys_that_nobody_asks_about_do_not_hold_their_place() -> None:
+    s = Stored(keys=1)
+    s.upload("a", blob(1))
+    s.now += RESTING_S + 0.1
+    assert s.upload("b", blob(2)).status is GO_ON
+
+
+def test_uploads_do_not_push_out_more_than_half_of_the_others() -> None:
+    s = Stored(keys=4)
+    for n in range(4):
+        s.ask(f"d{n}", blob(n))
+    news = [blob(10 + n) for n in range(4)]
+    began = [s.store.add(f"n{n}", chunk_of(key, digest(key), 0)).status for n, key in enumerate(news)]
+    assert began == [GO_ON, GO_ON, NO_ROOM, NO_ROOM]
+    assert sum(s.store.holds(f"d{n}", digest(blob(n))) for n in range(4)) == 2
+
+
+def test_who_waits_for_room_is_next_in_the_order_of_asking() -> None:
+    s = Stored(keys=1)
+    s.ask("a", blob(1))
+    busy, keys = blob(2), {owner: blob(ord(owner)) for owner in "xyz"}
+    s.store.add("b", chunk_of(busy, digest(busy), 0))
+    waits = [s.upload(owner, keys[owner]) for owner in "xyz"]
+    assert {answer.status for answer in waits} == {NO_ROOM}
+    assert [answer.received for answer in waits] == sorted(answer.received for answer in waits)
+    assert 0 < waits[0].received < waits[2].received <= 5_000
+    assert s.store.status.waiting == 3
+    s.upload("b", busy)
+    assert s.seen("b", busy) == busy
+    for owner in "zyx":
+        assert s.upload(owner, keys[owner]).status is (GO_ON if owner == "x" else NO_ROOM)
+    s.seen("x", keys["x"])
+    s.now += GONE_S + 0.1
+    assert s.upload("z", keys["z"]).status is GO_ON, "who has stopped asking is not waited for"
+
+
+def test_keys_of_certificates_that_are_no_longer_allowed_are_forgotten() -> None:
+    s = Stored(keys=4)
+    for owner in ("old", "new", "used"):
+        s.ask(owner, blob(1))
+    pinned = s.store.pin("used", digest(blob(1)))
+    assert pinned is not None
+    s.store.keep({"new"})
+    assert [s.store.holds(owner, digest(blob(1))) for owner in ("old", "new", "used")] == [False, True, True]
+    assert s.counters.key_evictions == 0
+    s.store.unpin(pinned)
+    s.store.keep({"new"})
+    assert s.store.status.held == 1
+
+
+@pytest.mark.usefixtures("page_keys")
+def test_a_crowded_store_says_which_size_would_do(caplog: pytest.LogCaptureFixture) -> None:
+    s = Stored(keys=4, size=64)
+    turns(s, 4, 3)
+    s.store.expire()
+    assert not caplog.records
+    turns(s, 6, 3)
+    for _ in range(3):
+        s.store.expire()
+        turns(s, 6, 1)
+    (record,) = caplog.records
+    assert (record.event, record.levelname) == ("evaluation-keys-crowded", "WARNING")  # type: ignore[attr-defined]
+    assert "room for the evaluation keys of 4 devices" in record.getMessage()
+    assert s.store.status.wanted_bytes == 6 * PAGE
 
 
 @settings(max_examples=25, deadline=None)

@@ -59,6 +59,8 @@ class Counters:
         key_uploads: of evaluation keys: ``done``, ``refused``, ``abandoned``.
         key_bytes: of evaluation keys that were received and kept.
         key_evictions: evaluation keys that made room for others.
+        key_returns: uploads of evaluation keys that had made room before.
+        key_waits: times that a client was told to come back, since there was no room for its evaluation keys.
         connection_drops: times that all connections were dropped to save descriptors or memory.
         busy_s: seconds that the front's loop worked, all else it waited.
         turned_at: when the loop last came round, by the front's clock.
@@ -84,6 +86,8 @@ class Counters:
         self.key_uploads: Counter[str] = Counter(done=0, refused=0, abandoned=0)
         self.key_bytes = 0
         self.key_evictions = 0
+        self.key_returns = 0
+        self.key_waits = 0
         self.connection_drops = 0
         self.busy_s = 0.0
         self.turned_at = 0.0

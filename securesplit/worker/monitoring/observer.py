@@ -23,11 +23,15 @@ class KeyStatus:
         held: keys that can be computed with.
         charged_bytes: what keys and uploads take, or will take.
         limit_bytes: what they may take.
+        wanted_bytes: what they would take with those that made room within the last hour.
+        waiting: clients that wait until they may upload.
     """
 
     held: int
     charged_bytes: int
     limit_bytes: int
+    wanted_bytes: int = 0
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,8 @@ class WorkerCollector(Collector):
         yield _counters("evaluation_key_uploads_total", "Uploads of evaluation keys.", "result", m.key_uploads)
         yield _counter("evaluation_key_received_bytes_total", "Of evaluation keys, received and kept.", m.key_bytes)
         yield _counter("evaluation_key_evictions_total", "Evaluation keys that made room for others.", m.key_evictions)
+        yield _counter("evaluation_key_returns_total", "Uploads of keys that had made room before.", m.key_returns)
+        yield _counter("evaluation_key_waits_total", "Times that there was no room for keys at once.", m.key_waits)
         yield _counter("connection_drops_total", "Times all connections were dropped.", m.connection_drops)
         yield _counter("front_busy_seconds_total", "Time that the front's loop worked; 1/s is a full core.", m.busy_s)
 
@@ -118,6 +120,9 @@ class WorkerCollector(Collector):
         yield _gauge("evaluation_keys", "Evaluation keys that can be computed with.", keys.held)
         yield _gauge("evaluation_key_bytes", "What they and their uploads take.", keys.charged_bytes)
         yield _gauge("evaluation_key_limit_bytes", "What they may take.", keys.limit_bytes)
+        wanted = "What they and those that made room within the last hour would take."
+        yield _gauge("evaluation_key_wanted_bytes", wanted, keys.wanted_bytes)
+        yield _gauge("evaluation_key_waiting_clients", "Clients that wait for room for their keys.", keys.waiting)
         yield _gauge("draining", "1 while the worker finishes what it has, and takes nothing new.", status.is_draining)
         yield _gauge("front_silent_seconds", "Since the front's loop last came round.", status.silent_s)
 

@@ -1,0 +1,114 @@
+"""Whose evaluation keys stay where more devices ask than there is room for, and who may upload next.
+
+To evict the least recently used fails where devices take turns: with one device more than there are places, each finds
+its keys gone, and every request uploads 37 MB. Here keys that come into a full store are *guests*, the first to go, so
+that the others, the *residents*, stay and are found. A guest is a resident from the start if the resident that would
+have to go was idle for longer than the guest was away (a device that is new counts as away for `NEW_S`), and one in
+`ROTATION` is in any case, so that no device is a guest for ever.
+
+After bimodal insertion (Qureshi et al., "Adaptive insertion policies for high performance caching", ISCA 2007) and
+LIRS, which compares how long pages stay unused (Jiang, Zhang, SIGMETRICS 2002). ``python -m benchmarks.key_turns``
+compares it with the least recently used and with what is possible.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeAlias
+
+NEW_S = 3_600.0
+"""A device whose keys were never here takes the place of one that asked for nothing for so long."""
+ROTATION = 8
+GONE_S = 10.0
+"""A device that waits asks again within `retry_policy.MAX_WAIT_S`, and sends a piece each time; else it has gone."""
+LEAST_WAIT_S, MOST_WAIT_S = 0.25, 5.0
+_LEARN = 0.2
+_FIRST_TURN_S = 2.0
+_REMEMBERED = 4_096
+_RECENTLY_S = 3_600.0
+
+KeyName: TypeAlias = tuple[str, bytes]
+"""Fingerprint of the owner's certificate, and digest."""
+
+
+class EvictedKeys:
+    """When the keys that had to go were last used.
+
+    Args:
+        clock: seconds, rising.
+        random_fraction: gives numbers evenly from [0, 1).
+    """
+
+    def __init__(self, clock: Callable[[], float], random_fraction: Callable[[], float]) -> None:
+        self._clock, self._random = clock, random_fraction
+        self._used: OrderedDict[KeyName, tuple[float, int]] = OrderedDict()
+
+    def add(self, name: KeyName, used: float, size: int) -> None:
+        """Keys of `size` bytes, last used at `used`, make room."""
+        self._used[name] = used, size
+        if len(self._used) > _REMEMBERED:
+            self._used.popitem(last=False)
+
+    def is_resident(self, name: KeyName, idle_s: float) -> bool:
+        """Whether these keys, which come now, should stay rather than a resident that was idle for so long."""
+        used = self._used.get(name)
+        away_s = NEW_S if used is None else self._clock() - used[0]
+        return idle_s > away_s or self._random() * ROTATION < 1.0
+
+    def returned(self, name: KeyName) -> bool:
+        """Whether these keys, which are here again, had to make room before; they are forgotten here."""
+        return self._used.pop(name, None) is not None
+
+    @property
+    def recent_bytes(self) -> int:
+        """What those take that were used within the last hour; from any thread."""
+        since = self._clock() - _RECENTLY_S
+        return sum(size for used, size in list(self._used.values()) if used >= since)
+
+
+class UploadQueue:
+    """Clients that wait for room, in the order in which they came.
+
+    Args:
+        clock: seconds, rising.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._turn_s = clock, _FIRST_TURN_S
+        self._asked: OrderedDict[str, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def is_next(self, owner: str, room: int) -> bool:
+        """Whether a client that asks now has its turn; else it waits behind those who asked before.
+
+        Args:
+            owner: of the keys.
+            room: uploads that could begin now.
+        """
+        now = self._clock()
+        for gone in [other for other, asked in self._asked.items() if now - asked > GONE_S]:
+            del self._asked[gone]
+        if self._ahead(owner) < room:
+            self._asked.pop(owner, None)
+            return True
+        self._asked[owner] = now
+        return False
+
+    def wait_ms(self, owner: str, at_once: int) -> int:
+        """After how long it is likely to be a client's turn, where so many upload at once; a quarter to five seconds."""
+        wait_s = self._turn_s * (1 + self._ahead(owner)) / at_once
+        return round(1e3 * min(MOST_WAIT_S, max(LEAST_WAIT_S, wait_s)))
+
+    def ended(self, took_s: float) -> None:
+        """Learn how long uploads take."""
+        self._turn_s += _LEARN * (took_s - self._turn_s)
+
+    def _ahead(self, owner: str) -> int:
+        """How many were there before."""
+        for place, other in enumerate(self._asked):
+            if other == owner:
+                return place
+        return len(self._asked)
