@@ -1,4 +1,4 @@
-"""Whose evaluation keys a worker holds, where more devices ask than it has room for: ``python -m benchmarks.key_turns``.
+"""Whose evaluation keys a full worker holds: ``python -m benchmarks.key_turns``.
 
 The store of a front with places for 27 devices, as many as its default bound has, and keys of one page; only time is
 simulated. Devices ask in turns, at random, some of them oftener, in bursts, or a second shift takes over from the

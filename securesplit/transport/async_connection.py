@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -178,13 +178,25 @@ class AsyncConnection(BaseConnection):
 
     async def _send_keys(self, session: _AsyncWorkerSession, keys: EvaluationKeys) -> None:
         deadline = self._new_retries().deadline
-        upload = await _in_thread(lambda: KeyUpload(keys))
-        while (chunk := upload.next_chunk()) is not None:
+        upload = await _in_thread(lambda: KeyUpload(keys, self._timeouts.try_s))
+        while chunks := upload.next_chunks():
             start_s, try_s = time.perf_counter(), min(self._timeouts.try_s, deadline.left_s)
-            plaintext = chunk.plaintext(int(deadline.left_s * 1_000))
-            session.pieces += 1
-            upload.take((await session.ask(next(self._refs), plaintext, try_s, _nothing)).plaintext)
-            self._uploading.add(time.perf_counter() - start_s)
+            session.pieces += len(chunks)
+            plaintexts = [chunk.plaintext(int(deadline.left_s * 1_000)) for chunk in chunks]
+            exchanges = await _all(session.ask(next(self._refs), each, try_s, _nothing) for each in plaintexts)
+            took_s = time.perf_counter() - start_s
+            upload.take([exchange.plaintext for exchange in exchanges], took_s)
+            self._uploading.add(took_s)
+
+
+async def _all(tries: Iterable[Coroutine[Any, Any, Exchange]]) -> list[Exchange]:
+    """What comes of tries that are begun together, in this order; none goes on where one fails."""
+    tasks = [asyncio.ensure_future(each) for each in tries]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def _concluded(inquiry: Inquiry[T], exchange: Exchange, payload_bytes: int, took_s: float) -> T:

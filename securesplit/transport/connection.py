@@ -202,7 +202,7 @@ class Connection(BaseConnection):
                     with tracing.whole_stage("upload"):
                         self._upload(opened, lacking, tried, retries)
                 request = inquiry.outgoing()
-                exchange = self._ask(opened, tried, ref, request, retries, before_sending)
+                (exchange,) = self._ask(opened, tried, {ref: request}, retries, before_sending)
                 found = inquiry.conclude(exchange, request.frame_bytes, retries.deadline.elapsed_s)
             except KeyNeeded as needed:
                 ref, lacking = next(self._refs), needed.keys
@@ -221,28 +221,30 @@ class Connection(BaseConnection):
             UnreachableError: the connection was closed meanwhile.
         """
         check_uploads(retries.uploads[tried], retries.pieces[tried])
-        upload = KeyUpload(keys)
-        while (chunk := upload.next_chunk()) is not None:
+        upload = KeyUpload(keys, self._timeouts.try_s)
+        while chunks := upload.next_chunks():
             if opened.is_over:
                 raise _unusable(opened)
-            retries.pieces[tried] += 1
+            retries.pieces[tried] += len(chunks)
             start_s = time.perf_counter()
-            upload.take(self._ask(opened, tried, next(self._refs), chunk, retries, _nothing).plaintext)
-            self._uploading.add(time.perf_counter() - start_s)
+            exchanges = self._ask(opened, tried, {next(self._refs): one for one in chunks}, retries, _nothing)
+            took_s = time.perf_counter() - start_s
+            upload.take([exchange.plaintext for exchange in exchanges], took_s)
+            self._uploading.add(took_s)
         retries.uploads[tried] += 1
 
     def _ask(
         self,
         opened: _Opened,
         tried: int,
-        ref: int,
-        request: OutgoingRequest,
+        requests: dict[int, OutgoingRequest],
         retries: RetryState,
         before_sending: BeforeSending,
-    ) -> Exchange:
-        """One try at one endpoint; raises as `WorkerSession.ask`."""
-        plaintext, try_s = request.plaintext(retries.budget_ms), self._selector.try_s(retries)
-        return opened.sessions[tried].ask(opened.context, ref, plaintext, try_s, before_sending=before_sending)
+    ) -> list[Exchange]:
+        """One try of requests, by their ids, at one endpoint; raises as `WorkerSession.ask`."""
+        plaintexts = {ref: request.plaintext(retries.budget_ms) for ref, request in requests.items()}
+        try_s = self._selector.try_s(retries)
+        return opened.sessions[tried].ask(opened.context, plaintexts, try_s, before_sending=before_sending)
 
 
 def _nothing() -> None:

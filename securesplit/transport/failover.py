@@ -25,15 +25,17 @@ class Timeouts:
         absent_s: until an address where nothing listens is given up, unless a worker was met there before.
         try_s: for one answer, before the same request is sent again over a new connection.
         connect_s: for opening a connection.
-        upload_s: for evaluation keys, of one request beside `total_s`, as long as piece after piece arrives: at 0.5
-            Mbit/s they take so long.
+        upload_s: for evaluation keys, of one request beside `total_s`, as long as piece after piece arrives: 141 of
+            them, each of which may take `try_s`.
+        room_s: likewise for waiting until a worker has room for them; at most twice `total_s`.
     """
 
     total_s: float = 30.0
     absent_s: float = 2.0
     try_s: float = _TRY_S
     connect_s: float = 3.0
-    upload_s: float = 600.0
+    upload_s: float = 1_200.0
+    room_s: float = 60.0
 
 
 class UploadTime:
@@ -80,8 +82,9 @@ class RetryState:
         random_fraction: Callable[[], float] = random.random,
         uploading: UploadTime | None = None,
     ) -> None:
-        granted_s = (uploading or UploadTime()).since_now(timeouts.upload_s)
-        self.deadline = Deadline(timeouts.total_s, clock, granted_s)
+        uploaded_s = (uploading or UploadTime()).since_now(timeouts.upload_s)
+        self._queued_s, self._room_s = 0.0, min(timeouts.room_s, 2 * timeouts.total_s)
+        self.deadline = Deadline(timeouts.total_s, clock, lambda: uploaded_s() + self._queued_s)
         self.backoff = Backoff(random_fraction)
         self.refusals: Counter[int] = Counter()
         self.last: dict[int, Retry] = {}
@@ -103,6 +106,10 @@ class RetryState:
         self.rest_until_s[endpoint] = self.deadline.elapsed_s + retry.after_s
         if retry.limit is not None and self.refusals[endpoint] >= retry.limit:
             self.given_up.add(endpoint)
+
+    def wait_for_room(self, seconds: float) -> None:
+        """Put the deadline off by the time that a worker without room takes, up to `Timeouts.room_s` in all."""
+        self._queued_s = min(self._room_s, self._queued_s + seconds)
 
     def rest_s(self, endpoint: int) -> float:
         """How long an endpoint still wants to be left alone, in seconds."""
@@ -165,6 +172,8 @@ class EndpointSelector:
         if (retry.elsewhere or tried in retries.given_up) and self.current == tried:
             self.current = min([e for e in open_ if e != tried] or open_, key=retries.rest_s)
         pause_s = self._pause_s(retry, retries)
+        if retry.queued_s:
+            retries.wait_for_room(retry.queued_s + pause_s)
         deadline = retries.deadline
         if pause_s >= deadline.left_s or self._is_absent(open_, retries, deadline.elapsed_s + pause_s):
             self._met.clear()

@@ -8,6 +8,7 @@ as requests of their own, and the release is then asked about again, under anoth
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Final, Protocol, TypeVar
@@ -24,7 +25,7 @@ from securesplit.encrypted.wire import WireError
 from securesplit.errors import WorkerError
 from securesplit.transport import answer
 from securesplit.transport.answer import Answer
-from securesplit.transport.retry_policy import Retry, proven
+from securesplit.transport.retry_policy import MAX_WAIT_S, Retry, proven
 from securesplit.transport.worker_session import Exchange
 
 T_co = TypeVar("T_co", covariant=True)
@@ -36,7 +37,10 @@ MAX_UPLOADS: Final = 3
 MOST_PIECES: Final = MAX_UPLOADS * messages.MAX_KEY_BYTES // messages.CHUNK_BYTES
 """Pieces of keys that one request sends to one endpoint before that is given up, whatever it says of them: 0.2 GB, and
 at most one upload more."""
-_NO_ROOM_S = 0.5
+MOST_AT_ONCE: Final = 8
+"""Pieces that are under way together, where a line is quick and long: two megabytes."""
+_SHARE = 0.25  # of a try's time that they may take together, by the pace of those before
+_NO_ROOM_S = 0.5  # for a worker that does not say how long
 _SPARE_CHUNKS = 16  # beyond twice what the keys have, for workers that restart in the middle
 _ANSWER = TensorSpec((messages.ANSWER_BYTES,), "uint8")
 _CHUNK_ANSWER = TensorSpec((messages.CHUNK_ANSWER_BYTES,), "uint8")
@@ -191,26 +195,33 @@ class EncryptedInquiry:
 class KeyUpload:
     """The way of a device's evaluation keys to one worker, which says how much of them it has.
 
+    Piece by piece a line of 10 Mbit/s and 0.6 s of delay takes two minutes, three times as long as it must; so several
+    are under way together, as many as that pays for.
+
     Args:
         keys: to upload; they are checked, which takes a while.
+        try_s: how long the worker may take for an answer.
     """
 
-    def __init__(self, keys: EvaluationKeys) -> None:
-        self._keys = keys
+    def __init__(self, keys: EvaluationKeys, try_s: float) -> None:
+        self._keys, self._try_s = keys, try_s
         self._digest = keys.check()
         self._total = keys.chunk(0).total
         self._received = 0
+        self._at_once = 1
         self._left = 2 * ceil(self._total / messages.CHUNK_BYTES) + _SPARE_CHUNKS
 
-    def next_chunk(self) -> OutgoingRequest | None:
-        """What to send next; None once the worker has all.
+    def next_chunks(self) -> list[OutgoingRequest]:
+        """What to send next, together; nothing once the worker has all.
 
         Raises:
             Retry: the keys have changed, or the worker takes piece after piece and never has them.
         """
-        if self._received == self._total:
-            return None
-        chunk = self._keys.chunk(self._received)
+        end = min(self._total, self._received + self._at_once * messages.CHUNK_BYTES)
+        return [self._outgoing(offset) for offset in range(self._received, end, messages.CHUNK_BYTES)]
+
+    def _outgoing(self, offset: int) -> OutgoingRequest:
+        chunk = self._keys.chunk(offset)
         if chunk.digest != self._digest:
             raise Retry("the evaluation keys were drawn again meanwhile", at_once=True)
         if not self._left:
@@ -218,25 +229,34 @@ class KeyUpload:
         self._left -= 1
         return OutgoingRequest(chunk.encode())
 
-    def take(self, plaintext: bytes) -> None:
-        """Take the answer to a chunk.
+    def take(self, plaintexts: Sequence[bytes], took_s: float) -> None:
+        """Take the answers to `next_chunks`, which came within this time.
 
         Raises:
             Retry: the worker refuses the keys, has no room for them now, or makes no sense.
         """
+        for plaintext in plaintexts:
+            self._received = self._read(plaintext, took_s)
+        pays = int(_SHARE * self._try_s * len(plaintexts) / max(took_s, 1e-3))
+        self._at_once = max(1, min(2 * self._at_once, MOST_AT_ONCE, pays))
+        what = {"received": self._received, "total": self._total}
+        _upload_log.debug("the worker has %(received)d of %(total)d bytes of evaluation keys", what)
+
+    def _read(self, plaintext: bytes, took_s: float) -> int:
+        """How much the worker has by one answer."""
         try:
             said = messages.ChunkAnswer.decode(tensor.decode(plaintext, [_CHUNK_ANSWER]))
         except (TensorError, MessageError) as error:
             raise proven(payload.senseless(str(error))) from None
         if said.status is ChunkStatus.NO_ROOM:
-            raise Retry("the worker has no room for evaluation keys now", after_s=_NO_ROOM_S, elsewhere=True)
+            wait_s = min(said.received / 1e3, MAX_WAIT_S) or _NO_ROOM_S
+            why = "the worker has no room for evaluation keys now"
+            raise Retry(why, after_s=wait_s, elsewhere=True, queued_s=took_s)
         if said.status is ChunkStatus.REFUSED:
             raise proven(WorkerError("the worker refuses this device's evaluation keys", hint=_VERSIONS))
         if said.received != self._total and (said.received > self._total or said.received % messages.CHUNK_BYTES):
             raise proven(payload.senseless(f"it has {said.received} bytes of {self._total}"))
-        self._received = said.received
-        what = {"received": said.received, "total": self._total}
-        _upload_log.debug("the worker has %(received)d of %(total)d bytes of evaluation keys", what)
+        return said.received
 
 
 def check_uploads(uploads: int, pieces: int) -> None:

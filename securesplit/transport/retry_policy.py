@@ -43,6 +43,8 @@ class Retry(Exception):  # noqa: N818  (an instruction, no error)
             while there is time.
         verdict: the error of a worker that proved who it is; None where nothing is proven.
         claim: the kind of error that clear text claims, and its hint.
+        queued_s: how long the try took of a worker that proved who it is and has no room yet, so that waiting for it is
+            no silence; 0: this is another reason.
         nowhere: the error where the endpoint's name has no address; None where something could be asked.
     """
 
@@ -57,11 +59,13 @@ class Retry(Exception):  # noqa: N818  (an instruction, no error)
         limit: int | None = None,
         verdict: SecureSplitError | None = None,
         claim: tuple[type[SecureSplitError], str] = (UnreachableError, _HINT),
+        queued_s: float = 0.0,
         nowhere: UnreachableError | None = None,
     ) -> None:
         super().__init__(why)
         self.why, self.after_s, self.elsewhere, self.absent, self.at_once = why, after_s, elsewhere, absent, at_once
         self.limit, self.verdict, self.claim, self.nowhere = limit, verdict, claim, nowhere
+        self.queued_s = queued_s
 
     def error(self, endpoint: Endpoint) -> SecureSplitError:
         """What the user is told where this ended the tries at an endpoint."""

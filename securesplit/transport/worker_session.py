@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import TypeVar
@@ -110,18 +110,20 @@ class ReqConnection:
             if is_down:
                 raise TransportError(self._wire.lost())
 
-    def exchange(self, message: bytes, timeout_s: float, read: Callable[[bytes], _AnswerT | None]) -> _AnswerT:
-        """Send a message and wait for its answer.
+    def exchange(
+        self, messages: Sequence[bytes], timeout_s: float, read: Callable[[bytes], _AnswerT | None]
+    ) -> _AnswerT:
+        """Send messages and wait for what they lead to.
 
         Args:
-            message: to send.
-            timeout_s: how long the answer may take.
-            read: what a message means; None where it is not an answer to this one, which is waited for on.
+            messages: to send, one after the other.
+            timeout_s: how long that may take.
+            read: what a message that comes means; None where more is waited for.
 
         Raises:
             TransportError: refused, lost, silent for `timeout_s`, or no worker; the connection must be closed.
         """
-        self._unsent = self._wire.announce(len(message)) + message
+        self._unsent = b"".join(self._wire.announce(len(message)) + message for message in messages)
         self._flush()
         end = time.monotonic() + timeout_s
         while True:
@@ -206,20 +208,18 @@ class WorkerSession:
     def ask(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
-        ref: int,
-        plaintext: bytes,
+        requests: Mapping[int, bytes],
         timeout_s: float,
         *,
         before_sending: Callable[[], None],
-    ) -> Exchange:
-        """One try: connect and shake hands where needed, send the request, return the answer.
+    ) -> list[Exchange]:
+        """One try: connect and shake hands where needed, send the requests, return their answers in the same order.
 
         Args:
             context: makes the sockets.
-            ref: the request's id.
-            plaintext: the request.
-            timeout_s: how long each answer may take.
-            before_sending: called when the worker has proved who it is and the request is about to leave; what it
+            requests: plaintexts by their ids, which are sent together.
+            timeout_s: how long the handshake may take, and the answers.
+            before_sending: called when the worker has proved who it is and the requests are about to leave; what it
                 raises ends the try.
 
         Raises:
@@ -228,13 +228,13 @@ class WorkerSession:
         """
         try:
             connection = self._opened(context)
-            self._shake_hands(connection, ref, timeout_s)
+            self._shake_hands(connection, requests, timeout_s)
             connection.establish(timeout_s)  # a session outlives its connection, and a new one may lead to nobody
             before_sending()
             with tracing.stage("seal"):
-                frame = self._channel.request(ref, plaintext)
+                frames = {ref: self._channel.request(ref, plaintext) for ref, plaintext in requests.items()}
             with tracing.stage("send"):
-                event = connection.exchange(frame, timeout_s, lambda data: self._read(Reply, data, ref))
+                plaintexts = connection.exchange(list(frames.values()), timeout_s, self._collector(frames))
         except TransportError as error:
             self.disconnect()
             raise self._addresses.failed(error.fault) from None
@@ -243,7 +243,18 @@ class WorkerSession:
         except BaseException:  # a signal's handler may raise anything anywhere; half an exchange cannot be used again
             self.disconnect()
             raise
-        return Exchange(event.plaintext, frame)
+        return [Exchange(plaintexts[ref], frame) for ref, frame in frames.items()]
+
+    def _collector(self, refs: Collection[int]) -> Callable[[bytes], dict[int, bytes] | None]:
+        """What reads answers until there is one to each of these requests."""
+        found: dict[int, bytes] = {}
+
+        def read(data: bytes) -> dict[int, bytes] | None:
+            if (event := self._read(Reply, data, refs)) is not None:
+                found[event.ref] = event.plaintext
+            return found if len(found) == len(refs) else None
+
+        return read
 
     def disconnect(self) -> None:
         """Close the connection and keep the session."""
@@ -266,7 +277,7 @@ class WorkerSession:
         self._connection = ReqConnection(context, where, connect_timeout_s=timeout_s, limits=self._limits)
         return self._connection
 
-    def _shake_hands(self, connection: ReqConnection, ref: int, timeout_s: float) -> None:
+    def _shake_hands(self, connection: ReqConnection, refs: Collection[int], timeout_s: float) -> None:
         """Make a session, where there is none that can still be used."""
         if not (
             self._is_forgotten or self._channel.needs_new_handshake or self._channel.state is ClientState.FINISHING
@@ -274,14 +285,14 @@ class WorkerSession:
             return
         self._is_forgotten = True
         with tracing.stage("handshake"):
-            connection.exchange(self._channel.hello(), timeout_s, lambda data: self._read(HandshakeReady, data, ref))
+            connection.exchange([self._channel.hello()], timeout_s, lambda data: self._read(HandshakeReady, data, refs))
         self._is_forgotten = False
 
-    def _read(self, kind: type[_EventT], data: bytes, ref: int) -> _EventT | None:
+    def _read(self, kind: type[_EventT], data: bytes, refs: Collection[int]) -> _EventT | None:
         """The event that is waited for; None for what verifies as nothing, or concerns another request.
 
         Raises:
-            Retry: this request, or the handshake, was refused.
+            Retry: one of these requests, or the handshake, was refused.
         """
         try:
             event = self._channel.receive(data)
@@ -291,10 +302,10 @@ class WorkerSession:
             self.disconnect()
             raise proven(error, more_addresses=self._addresses.move_on()) from None
         if isinstance(event, Refused):
-            if kind is Reply and event.ref != ref:
+            if kind is Reply and event.ref not in refs:
                 return None
             raise self._refused(event)
-        if isinstance(event, Reply) and event.ref != ref:
+        if isinstance(event, Reply) and event.ref not in refs:
             return None
         return event if isinstance(event, kind) else None
 

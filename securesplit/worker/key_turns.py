@@ -98,7 +98,7 @@ class UploadQueue:
         return False
 
     def wait_ms(self, owner: str, at_once: int) -> int:
-        """After how long it is likely to be a client's turn, where so many upload at once; a quarter to five seconds."""
+        """After how long a client's turn is likely to come, where so many upload at once; a quarter to five seconds."""
         wait_s = self._turn_s * (1 + self._ahead(owner)) / at_once
         return round(1e3 * min(MOST_WAIT_S, max(LEAST_WAIT_S, wait_s)))
 

@@ -22,8 +22,9 @@ from securesplit.errors import UnreachableError, WorkerError
 from securesplit.transport import inquiry
 from securesplit.transport.async_connection import AsyncConnection
 from securesplit.transport.connection import Connection, Timeouts
-from securesplit.transport.inquiry import MAX_UPLOADS, EncryptedRelease
+from securesplit.transport.inquiry import MAX_UPLOADS, EncryptedRelease, KeyUpload
 from securesplit_testing.serving import IDENTITY
+from securesplit_testing.slow_line import slow_line
 from securesplit_testing.timing import took_less_than
 from tests.transport.encrypted_worker import (
     PIECES,
@@ -112,7 +113,7 @@ def test_a_worker_that_restarted_gets_them_again(key: EncryptionKey, ask: Ask) -
         first = ask([endpoint], QUICK, release(key))
         worker.keys.clear()
         assert ask([endpoint], QUICK, release(key)) == first
-    assert len(worker.chunks) == 4 + PIECES + PIECES
+    assert len(worker.chunks) == 3 * PIECES, "the fourth went together with the last two, which are lost with it"
 
 
 @both
@@ -151,6 +152,37 @@ def test_no_room_is_waited_for_and_no_longer_than_the_deadline(key: EncryptionKe
         worker.on_chunk = lambda _: ChunkAnswer(ChunkStatus.NO_ROOM)
         with pytest.raises(UnreachableError, match="no room for evaluation keys"):
             ask([endpoint], replace(QUICK, total_s=0.7), release(key))
+
+
+@both
+def test_a_worker_without_room_is_waited_for_longer_than_a_silent_one(key: EncryptionKey, ask: Ask) -> None:
+    """It says how long, and its answer is sealed; so the wait does not count as time of the request."""
+    worker, began = EncryptedWorker(), time.monotonic()
+    full = ChunkAnswer(ChunkStatus.NO_ROOM, 300)
+    worker.on_chunk = lambda _: full if time.monotonic() < began + 1.2 else None
+    with serving(worker) as endpoint:
+        assert ask([endpoint], replace(QUICK, total_s=0.8), release(key)) == [pytest.approx(logits(1), abs=2e-3)]
+    assert len(worker.chunks) <= PIECES + 5, "it is not asked sooner than it said"
+
+
+@both
+def test_over_a_long_line_several_pieces_are_under_way_together(key: EncryptionKey, ask: Ask) -> None:
+    worker, came, delay_s = EncryptedWorker(), [], 0.1
+    worker.on_chunk = lambda _: came.append(time.monotonic())
+    with serving(worker) as endpoint, slow_line(endpoint, delay_s=delay_s) as line:
+        assert ask([line], replace(QUICK, try_s=8.0), release(key)) == [pytest.approx(logits(1), abs=2e-3)]
+    assert len(came) == PIECES
+    assert came[-1] - came[0] < (PIECES - 1) * 2 * delay_s * 0.7
+
+
+def test_over_a_thin_line_pieces_go_one_by_one(key: EncryptionKey) -> None:
+    """Two of them would take longer than one may."""
+    upload, together, received = KeyUpload(key.evaluation, 8.0), [], 0
+    for took_s in (4.2, 2.0, 0.01):
+        together.append(len(upload.next_chunks()))
+        received += together[-1] * CHUNK_BYTES
+        upload.take([tensor.encode(ChunkAnswer(ChunkStatus.GO_ON, received).encode())], took_s)
+    assert [*together, len(upload.next_chunks())] == [1, 1, 1, 2]
 
 
 def foreign_answer(_number: int) -> Answer:

@@ -95,3 +95,13 @@ def test_a_try_that_the_deadline_cut_does_not_hide_what_a_worker_said() -> None:
     clock.now_s = TIMEOUTS.total_s
     with pytest.raises(UnreachableError, match="no room for evaluation keys now"):
         fail(selector, state, clock, Retry("no answer came", elsewhere=True))
+
+
+def test_waiting_for_room_puts_the_deadline_off_up_to_a_bound() -> None:
+    timeouts = Timeouts(total_s=10.0, room_s=60.0)
+    clock = Clock()
+    selector, state = EndpointSelector(ENDPOINTS[:1], timeouts), RetryState(timeouts, clock, lambda: 0.5)
+    full = Retry("no room", after_s=4.0, elsewhere=True, queued_s=1.0)
+    with pytest.raises(UnreachableError, match="no room"):
+        fail(selector, state, clock, *[full] * 100)
+    assert 20.0 < clock.now_s <= 30.0, "its own ten seconds, and twice as many"

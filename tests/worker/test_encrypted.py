@@ -10,6 +10,7 @@ import struct
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ from securesplit.worker.service import serve_tail
 from securesplit.worker.settings import PoolSettings, WorkerSettings
 from securesplit_testing.ciphertexts import random_tail, serve_encrypted, write_encrypted_bundle
 from securesplit_testing.encryption import device_key, give_key
-from securesplit_testing.serving import Running, now, running, serve_engine, wait_until
+from securesplit_testing.serving import IDENTITY, Running, now, running, serve_engine, wait_until
 from securesplit_testing.threads import beside
 from tests.worker.test_front import Raw
 
@@ -303,6 +304,25 @@ def test_two_clients_and_one_bound(keys: Keys, certs: Path, context: zmq.Context
         assert worker.front.counters.key_evictions == 1
         first.close()
         second.close()
+
+
+def test_clients_that_push_each_other_out_are_all_answered(keys: Keys, certs: Path, tmp_path: Path) -> None:
+    """Room for one, and all at once: each upload serves a request before it makes room."""
+    server = keystore.load_server(certs, now=now())
+    clients = [keystore.load_client(certs, name, now=now()) for name in ("device", "other")]
+    key = give_key(tmp_path)
+    with running(serve_encrypted(), keys=(server, clients[0]), evaluation_key_bytes=64 * MIB) as worker:
+
+        def ask(credentials: Credentials) -> list[float]:
+            with Connection([worker.front.endpoint], credentials, IDENTITY) as connection:
+                sent = EncryptedRelease(key, 1, keys.device.encrypt(FEATURES[:1]))
+                return [connection.request_encrypted(sent)[0].logit]
+
+        with ThreadPoolExecutor(2) as threads:
+            found = [logit for answers in threads.map(ask, clients) for logit in answers]
+        np.testing.assert_allclose(found, [float(random_tail().plain(FEATURES[:1])[0])] * 2, atol=2e-3)
+        assert worker.front.counters.key_uploads["done"] == 2
+        assert worker.front.counters.encrypted["answered"] == 2
 
 
 def test_a_worker_without_tenseal_says_so(
