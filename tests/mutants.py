@@ -156,6 +156,27 @@ MUTANTS = (
         (LEDGER,),
     ),
     Mutant(
+        "a row that another program relies on can be taken back",
+        f"{DEVICE}/ledger.py",
+        "SET hold = NULL",
+        "SET hold = hold",
+        (LEDGER,),
+    ),
+    Mutant(
+        "sending does not wait for an early row",
+        f"{DEVICE}/charging.py",
+        "all(entry.found is not None for entry in self.entries)",
+        "any(entry.is_early for entry in self.entries)",
+        ("tests/integration/test_early_charge.py",),
+    ),
+    Mutant(
+        "what has left is taken back",
+        f"{DEVICE}/charging.py",
+        "if entry.is_early and not entry.is_due:",
+        "if entry.is_early:",
+        ("tests/integration/test_charging.py::test_it_is_on_the_disk_before_a_byte_of_it_leaves",),
+    ),
+    Mutant(
         "A8 against the upper end of the baseline's interval",
         f"{AUDIT}/attacks/attributes.py",
         "met = True if gain.high <= MAX_ATTRIBUTE_GAIN",

@@ -8,9 +8,11 @@ async with AsyncClient("tcp://host:5555", certs="certs") as client:
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Self
 
+from securesplit.device.charging import taken_back_on_error, written_down
 from securesplit.device.credentials import ReloadingCredentials
 from securesplit.device.options import ClientOptions, takes
 from securesplit.device.pipeline import DiagnosisPipeline, EncryptedGroup, PreparedRelease, Trace
@@ -26,8 +28,8 @@ class AsyncClient:
     """As `Client`, for one event loop: its photos wait for workers side by side, eight at a time over one session.
 
     Reading photos and the head run in a thread of the client's own, one photo after the other, so that the loop is not
-    blocked; the ledger has another. A diagnosis that is cancelled is given up at once and costs the others nothing;
-    the ledger counts it if its release was about to leave or had left.
+    blocked; the ledger has another. A diagnosis that is cancelled is given up at once and costs the others nothing; the
+    ledger counts it if its release was about to leave or had left.
 
     Its arguments are those of `ClientOptions`, by name; so are the errors that they raise.
     """
@@ -40,7 +42,6 @@ class AsyncClient:
         self._is_closed = False
         self._made = MadeHere("AsyncClient")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="securesplit-head")
-        self._ledger_thread = ThreadPoolExecutor(1, thread_name_prefix="securesplit-ledger")
 
     @property
     def releaser(self) -> Releaser:
@@ -66,20 +67,23 @@ class AsyncClient:
     ) -> tuple[Diagnosis, Trace] | tuple[Refusal, None]:
         """`diagnose`, with what the photo became on its way; raises the same errors."""
         self._check_open()
-        prepared, group = await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare, photo, anyway)
+        preparing = self._thread.submit(self._prepare, photo, anyway)
+        try:
+            prepared, group = await asyncio.wrap_future(preparing)
+        except asyncio.CancelledError:
+            preparing.add_done_callback(_take_back)
+            raise
         if isinstance(prepared, Refusal):
             return prepared, None
-        if renewed := self._credentials.renewed():
-            self._connection.renew(renewed)
-
-        async def charge() -> None:
-            await asyncio.get_running_loop().run_in_executor(self._ledger_thread, prepared.charge)
-
-        with prepared.span.within():
+        with taken_back_on_error(prepared.charge), prepared.span.within():
+            if renewed := self._credentials.renewed():
+                self._connection.renew(renewed)
             if group is None:
-                answer = await self._connection.request(prepared.ready.release, before_sending=charge)
+                write_down = partial(written_down, prepared.charge)
+                answer = await self._connection.request(prepared.ready.release, before_sending=write_down)
             else:
-                (answer,) = await self._connection.request_encrypted(group.release, before_sending=charge)
+                write_down = partial(written_down, group.charge)
+                (answer,) = await self._connection.request_encrypted(group.release, before_sending=write_down)
             return self._pipeline.conclude(prepared, answer, group)
 
     async def close(self) -> None:
@@ -97,10 +101,10 @@ class AsyncClient:
     ) -> tuple[PreparedRelease | Refusal, EncryptedGroup | None]:
         """What is to be asked, and for a preset that is encrypted its ciphertext."""
         self._check_open()
-        prepared = self._pipeline.prepare(photo, anyway=anyway)
+        prepared = self._pipeline.prepare(photo, anyway=anyway, early=self._connection.stands)
         if isinstance(prepared, Refusal) or not self._pipeline.is_encrypted:
             return prepared, None
-        with prepared.span.within():
+        with taken_back_on_error(prepared.charge), prepared.span.within():
             return prepared, self._pipeline.encrypt([prepared])
 
     def _check_open(self) -> None:
@@ -111,7 +115,6 @@ class AsyncClient:
     def _shut(self) -> None:
         """Wait for the photo that is at the head and for what is being written down, and close the ledger."""
         self._thread.shutdown()
-        self._ledger_thread.shutdown()
         self._pipeline.close()
 
     async def __aenter__(self) -> Self:
@@ -119,3 +122,12 @@ class AsyncClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+def _take_back(prepared: Future[tuple[PreparedRelease | Refusal, EncryptedGroup | None]]) -> None:
+    """What became of a photo whose diagnosis was cancelled meanwhile is not asked about."""
+    if prepared.cancelled() or prepared.exception() is not None:
+        return
+    found, _ = prepared.result()
+    if isinstance(found, PreparedRelease):
+        found.charge.take_back()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from securesplit.device import lookahead
+from securesplit.device.charging import taken_back_on_error
 from securesplit.device.credentials import ReloadingCredentials
 from securesplit.device.options import ClientOptions, takes
 from securesplit.device.pipeline import DiagnosisPipeline, EncryptedGroup, PreparedRelease, Trace
@@ -179,14 +180,14 @@ class Client:
         self, photo: PhotoSource, *, anyway: bool | None = None
     ) -> tuple[Diagnosis, Trace] | tuple[Refusal, None]:
         """`diagnose`, with what the photo became on its way; raises the same errors."""
-        return self._answer(self._pipeline.prepare(photo, anyway=anyway))
+        return self._answer(self._pipeline.prepare(photo, anyway=anyway, early=self._connection.stands))
 
     def _answer(self, prepared: PreparedRelease | Refusal) -> tuple[Diagnosis, Trace] | tuple[Refusal, None]:
         """Ask a worker about a photo that is ready."""
         if isinstance(prepared, Refusal):
             return prepared, None
-        self._renew()
-        with prepared.span.within():
+        with taken_back_on_error(prepared.charge), prepared.span.within():
+            self._renew()
             return self._pipeline.conclude(prepared, *self._ask(prepared))
 
     def _ask(self, prepared: PreparedRelease) -> tuple[Answer, EncryptedGroup | None]:

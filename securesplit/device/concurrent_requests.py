@@ -1,12 +1,12 @@
 """Requests of one program under way at once, at all workers that it knows, for a program that is not asyncio's own.
 
 An event loop in a thread of its own has one connection for each worker, which begins with that worker and goes to the
-next one where it fails. A request goes to the worker that has most room, of several such to the one that was asked
-least. How many may be under way at a worker follows how long it takes, so that none runs out of time because it waits
-for others of this program: one until the first answer, then as many as would be answered within `PART_OF_TIME`; one
-again where an answer does not come.
+next one where it fails. A request goes to a worker that was not asked yet, else to the one that has most room, of
+several such to the one that was asked least. How many may be under way at a worker follows how long it takes, so that
+none runs out of time because it waits for others of this program: one until the first answer, then as many as would be
+answered within `PART_OF_TIME`; one again where an answer does not come.
 
-Releases are written down in the order in which they were asked about, by one thread.
+Releases are written down in the order in which they were asked about, when they are about to leave.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Coroutine, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from securesplit.channel.limits import REQUESTS_IN_FLIGHT
+from securesplit.device.charging import written_down
 from securesplit.device.options import ClientOptions
 from securesplit.device.pipeline import EncryptedGroup, PreparedRelease
 from securesplit.errors import UnreachableError
@@ -50,6 +51,11 @@ class _Worker:
     under_way: int = 0
     asked: int = 0
     window: int = 1
+
+    def preference(self) -> tuple[bool, int, int]:
+        """The largest is asked next: a worker whose time is not known yet, else the one with most room."""
+        room = self.window - self.under_way
+        return room > 0 and not self.asked, room, -self.asked
 
     def begin(self) -> int:
         """Another request; how many are under way with it."""
@@ -104,7 +110,6 @@ class ConcurrentRequests:
     def __init__(self, options: ClientOptions, credentials: Credentials, identity: bytes) -> None:
         self._made, self._closing, self._is_closed = MadeHere("batch"), threading.RLock(), False
         self._loop = asyncio.SelectorEventLoop()  # Windows has another by default, which ZeroMQ cannot use
-        self._ledger = ThreadPoolExecutor(1, thread_name_prefix="securesplit-ledger")
         self._thread = threading.Thread(target=self._loop.run_forever, name="securesplit-requests", daemon=True)
         self._thread.start()
         self._credentials, self._timeout_s, self._workers = credentials, options.timeout_s, list[_Worker]()
@@ -152,7 +157,6 @@ class ConcurrentRequests:
         self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._ledger.shutdown()
         self._loop.close()
 
     def __enter__(self) -> Self:
@@ -172,13 +176,13 @@ class ConcurrentRequests:
             self._workers.append(_Worker(connection))
 
     async def _ask(self, photos: Sequence[PreparedRelease], group: EncryptedGroup | None) -> list[Answer]:
-        worker = max(self._workers, key=lambda each: (each.window - each.under_way, -each.asked))
+        worker = max(self._workers, key=_Worker.preference)
         among, last_try_s = worker.begin(), self._loop.time()
 
         async def charge() -> None:
             nonlocal last_try_s
             last_try_s = self._loop.time()  # handshake and upload of keys are over
-            await self._loop.run_in_executor(self._ledger, photos[0].charge if group is None else group.charge)
+            await written_down(photos[0].charge if group is None else group.charge)
 
         try:
             with contextlib.ExitStack() as spans:

@@ -2,6 +2,7 @@
 
 A SQLite file in the state folder, one row a *distinct* release. A row is written, and is on the disk, before its
 release leaves the device: a crash can only count too much, and the retry of a photo finds its row and costs nothing.
+Whoever wrote a row may take it back as long as its release has not left and nobody else has found the row there.
 Budget check and row are one ``BEGIN IMMEDIATE`` transaction, so two processes at once cannot both spend what is left.
 
 The names in it are keyed hashes (`NoiseSource.release_id`): without the device's secret the ledger says how many
@@ -15,9 +16,10 @@ one of them does.
 from __future__ import annotations
 
 import math
+import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,7 @@ from securesplit.user_folders import make_state_folder, state_folder
 LEDGER_FILE: Final = "ledger.sqlite3"
 LOCK_WAIT_S: Final = 10.0
 _LOOK_AGAIN_S: Final = 0.01
+_HOLD_BITS: Final = 62  # of a random number that fits SQLite's integers
 Period = Literal["day", "month", "year"]
 
 _SCHEMA: Final = """
@@ -51,7 +54,8 @@ CREATE TABLE IF NOT EXISTS releases (
     leakage REAL NOT NULL DEFAULT 9e999,  -- maximal leakage in nats; infinite where it was not kept
     support REAL NOT NULL DEFAULT 9e999,  -- leakage that no number of releases of the photo exceeds; likewise
     variance REAL,             -- of a release of one integer: its noise, squared grid steps
-    shift INTEGER              -- and its sensitivity, grid steps
+    shift INTEGER,             -- and its sensitivity, grid steps
+    hold INTEGER               -- by which whoever wrote the row may take it back; NULL: nobody may
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS releases_by_photo ON releases (photo);
 CREATE TABLE IF NOT EXISTS noise_keys (
@@ -64,6 +68,7 @@ _ADDED: Final = {
     "support": "REAL NOT NULL DEFAULT 9e999",
     "variance": "REAL",
     "shift": "INTEGER",
+    "hold": "INTEGER",
 }
 """Columns that ledgers which were begun by earlier versions lack."""
 _PROMISED: Final = "rho < 9e999"
@@ -109,12 +114,14 @@ class Receipt:
         photo_releases: distinct releases of this photo, this one included.
         photo_loss: what those reveal together.
         device: all releases of this device, this one included.
+        hold: by which `Ledger.take_back` knows the row; None: it stays.
     """
 
     first: bool
     photo_releases: int
     photo_loss: Loss
     device: Total
+    hold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -253,22 +260,77 @@ class Ledger:
                 may be sent.
             ConfigError: `budget` is not a positive, finite number.
         """
-        budget = check_budget(budget)
-        with self._connection.lock, self._explained(), self._immediate():
-            known = self._db.execute("SELECT 1 FROM releases WHERE release = ?", (release_id,)).fetchone()
-            if not known:
-                if budget is not None and loss != NO_LOSS:
-                    self._check(loss, budget, delta, preset)
-                self._insert(release_id, photo_id, preset, bundle_id, loss)
-            photo, device = self._total("photo", "photo = ?", photo_id), self._device()
-        photo_loss = UNBOUNDED if photo.unbounded else photo.loss
-        return Receipt(first=not known, photo_releases=photo.releases, photo_loss=photo_loss, device=device)
+        names = [(release_id, photo_id)]
+        (receipt,) = self.spend_together(names, loss, preset=preset, bundle_id=bundle_id, budget=budget, delta=delta)
+        return receipt
 
-    def _insert(self, release_id: bytes, photo_id: bytes, preset: str, bundle_id: str, loss: Loss) -> None:
+    def spend_together(
+        self,
+        names: Sequence[tuple[bytes, bytes]],
+        loss: Loss,
+        *,
+        preset: str,
+        bundle_id: str,
+        budget: float | None = None,
+        delta: float = DELTA,
+        may_be_taken_back: bool = False,
+    ) -> list[Receipt]:
+        """`spend`, for all releases that leave together: in one transaction, so all of them or none.
+
+        Args:
+            names: ``(release_id, photo_id)`` of each.
+            loss: of each; this and all others as `spend`.
+            preset: likewise.
+            bundle_id: likewise.
+            budget: likewise.
+            delta: likewise.
+            may_be_taken_back: `take_back` may follow, where a release does not leave.
+
+        Raises:
+            BudgetError, ConfigError: as `spend`.
+        """
+        budget = check_budget(budget)
+        rows = []
+        with self._connection.lock, self._explained(), self._immediate():
+            for release_id, photo_id in names:
+                known, hold = self._keep(release_id), secrets.randbits(_HOLD_BITS) if may_be_taken_back else None
+                if not known:
+                    if budget is not None and loss != NO_LOSS:
+                        self._check(loss, budget, delta, preset)
+                    self._insert(release_id, photo_id, preset, bundle_id, loss, hold)
+                rows.append((known, self._total("photo", "photo = ?", photo_id), self._device(), hold))
+        return [_receipt(*row) for row in rows]
+
+    def take_back(self, release_id: bytes, hold: int) -> bool:
+        """Remove a release that did not leave, unless another caller has found it there since and relies on it.
+
+        Args:
+            release_id: as it was spent.
+            hold: `Receipt.hold`.
+
+        Returns:
+            Whether it was removed.
+
+        Raises:
+            BudgetError: the ledger cannot be written; the release stays counted.
+        """
+        with self._connection.lock, self._explained(), self._immediate():
+            return ledger_totals.take_back(self._db, release_id, hold)
+
+    def _keep(self, release_id: bytes) -> bool:
+        """Whether a release is there; then it stays, for now there are two who may let it leave."""
+        row = self._db.execute("SELECT hold FROM releases WHERE release = ?", (release_id,)).fetchone()
+        if row and row[0] is not None:
+            self._db.execute("UPDATE releases SET hold = NULL WHERE release = ?", (release_id,))
+        return row is not None
+
+    def _insert(
+        self, release_id: bytes, photo_id: bytes, preset: str, bundle_id: str, loss: Loss, hold: int | None
+    ) -> None:
         variance, shift = next(((part.variance, part.shift) for part in loss.integers or ()), (None, None))
         row = {"release": release_id, "photo": photo_id, "at": self._clock(), "preset": preset, "bundle": bundle_id}
         row |= {"rho": loss.rho, "mu_squared": loss.mu**2, "eta": loss.eta, "leakage": loss.leakage}
-        row |= {"support": loss.support, "variance": variance, "shift": shift}
+        row |= {"support": loss.support, "variance": variance, "shift": shift, "hold": hold}
         columns, places = ", ".join(row), ", ".join(f":{name}" for name in row)
         self._db.execute(f"INSERT INTO releases ({columns}) VALUES ({places})", row)  # noqa: S608  (our own text)
 
@@ -384,6 +446,11 @@ class Ledger:
                 f"the privacy ledger {self._file} cannot be used: {error}",
                 hint="nothing was released; check the file, its folder and the free space",
             ) from error
+
+
+def _receipt(known: bool, photo: Total, device: Total, hold: int | None) -> Receipt:  # noqa: FBT001  (a row)
+    photo_loss = UNBOUNDED if photo.unbounded else photo.loss
+    return Receipt(not known, photo.releases, photo_loss, device, None if known else hold)
 
 
 def _named(name: str, found: ledger_totals.Sum) -> Total:

@@ -4,6 +4,8 @@ Triggers of the database count each row in the transaction that writes it, so th
 several processes, and where a program of an earlier version writes. Releases are counted by what they reveal, which few
 numbers say however many there are; so nothing is added up twice, and no rounding grows with the number of releases.
 
+What is taken back is uncounted in the transaction that removes its row; a row that is deleted otherwise stays counted.
+
 There are counts of all releases, of those of each day, month and year, and the photo whose releases reveal most. Those
 of all have tables of their own, which the version that began them reads, too.
 """
@@ -154,11 +156,49 @@ def _fill_of(kind: str) -> tuple[str, ...]:
     )
 
 
+_FILL_MOST_RELEASED: Final = """
+INSERT INTO most_released SELECT 1, photo, SUM(rho) AS rho FROM releases WHERE rho < 9e999
+GROUP BY photo ORDER BY 3 DESC LIMIT 1
+"""
 _FILL_PERIODS: Final = (
     *(statement for kind in _FORMATS for statement in _fill_of(kind)),
-    """INSERT INTO most_released SELECT 1, photo, SUM(rho) AS rho FROM releases WHERE rho < 9e999
-    GROUP BY photo ORDER BY 3 DESC LIMIT 1""",
+    _FILL_MOST_RELEASED,
 )
+
+_SAME_KIND: Final = """
+(rho, mu_squared, eta, variance, shift) = (:rho, :mu_squared, :eta, IFNULL(:variance, -1), IFNULL(:shift, -1))
+"""
+_GIVEN_PERIOD: Final = _NEW_PERIOD.replace("NEW.", ":")
+_GIVEN: Final = f"({_OWN})".replace("NEW.", ":")
+_GIVEN_OTHERS: Final = f"({_OWN} AND release <> NEW.release)".replace("NEW.", ":")
+_GIVEN_OF_PERIOD: Final = f"({_OWN_OF_PERIOD} GROUP BY 1)".replace("NEW.", ":")
+_GIVEN_OTHERS_OF_PERIOD: Final = f"({_OWN_OF_PERIOD} AND release <> NEW.release GROUP BY 1)".replace("NEW.", ":")
+_UNCOUNT: Final = (
+    f"UPDATE releases_alike SET many = many - 1 WHERE {_SAME_KIND}",  # noqa: S608  (our own text, like all of these)
+    "DELETE FROM releases_alike WHERE many = 0",
+    f"""UPDATE groups_alike SET many = many - 1
+    WHERE :rho < 9e999 AND (leakage, support) = (SELECT leakage, support FROM {_GIVEN})""",  # noqa: S608
+    f"""INSERT INTO groups_alike
+    SELECT leakage, support, 1 FROM {_GIVEN_OTHERS} WHERE releases > 0 AND :rho < 9e999
+    ON CONFLICT DO UPDATE SET many = many + 1""",  # noqa: S608
+    """UPDATE photos_counted SET many = many - 1
+    WHERE NOT EXISTS (SELECT 1 FROM releases WHERE photo = :photo AND release <> :release)""",
+    f"""UPDATE releases_of_period SET many = many - 1
+    WHERE (kind, period) IN (SELECT column1, {_GIVEN_PERIOD} FROM {_PERIODS}) AND {_SAME_KIND}""",  # noqa: S608
+    "DELETE FROM releases_of_period WHERE many = 0",
+    f"""UPDATE groups_of_period SET many = many - 1
+    WHERE :rho < 9e999 AND (kind, period, leakage, support) IN {_GIVEN_OF_PERIOD}""",  # noqa: S608
+    f"""INSERT INTO groups_of_period
+    SELECT kind, period, leakage, support, 1 FROM {_GIVEN_OTHERS_OF_PERIOD} WHERE :rho < 9e999
+    ON CONFLICT DO UPDATE SET many = many + 1""",  # noqa: S608
+    f"""UPDATE photos_of_period SET many = many - 1
+    WHERE (kind, period) IN (SELECT column1, {_GIVEN_PERIOD} FROM {_PERIODS} WHERE NOT EXISTS (
+        SELECT 1 FROM releases WHERE photo = :photo AND release <> :release
+            AND {_period("column2", "at")} = {_GIVEN_PERIOD}
+    ))""",  # noqa: S608
+)
+"""What the triggers do for a row, undone while it is still there."""
+_COLUMNS: Final = ("release", "photo", "at", "preset", "bundle", "rho", "mu_squared", "eta", "variance", "shift")
 
 _Kind = tuple[float, float, float, float, int, int]
 """What some releases reveal, each of them, and how many there are: a row of ``releases_alike``."""
@@ -190,6 +230,27 @@ def keep(db: sqlite3.Connection) -> None:
     """
     _begin(db, _TRIGGER, (*_TABLES, *_FILL, _COUNT))
     _begin(db, _PERIOD_TRIGGER, (*_PERIOD_TABLES, *_FILL_PERIODS, _COUNT_PERIODS))
+
+
+def take_back(db: sqlite3.Connection, release_id: bytes, hold: int) -> bool:
+    """Remove a row and what it counted, if it can still be taken back by `hold`; within a transaction of the caller's.
+
+    Returns:
+        Whether it was there.
+    """
+    found = db.execute(
+        f"SELECT {', '.join(_COLUMNS)} FROM releases WHERE release = ? AND hold = ?",  # noqa: S608  (our own text)
+        (release_id, hold),
+    ).fetchone()
+    if found is None:
+        return False
+    row = dict(zip(_COLUMNS, found, strict=True))
+    for statement in _UNCOUNT:
+        db.execute(statement, row)
+    db.execute("DELETE FROM releases WHERE release = ?", (release_id,))
+    if row["rho"] < math.inf and db.execute("DELETE FROM most_released WHERE photo = ?", (row["photo"],)).rowcount:
+        db.execute(_FILL_MOST_RELEASED)
+    return True
 
 
 def _begin(db: sqlite3.Connection, trigger: str, statements: Iterable[str]) -> None:

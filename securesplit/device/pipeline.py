@@ -8,7 +8,7 @@ is not thread-safe. One is read while the head is busy with another.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 
 from securesplit import tracing
 from securesplit.config import check_budget, check_path
+from securesplit.device.charging import Account, Charge, taken_back_on_error
 from securesplit.device.encryption_key import EncryptionKey
 from securesplit.device.ledger import Ledger
 from securesplit.device.noise_key import load_secret
 from securesplit.device.options import ClientOptions
-from securesplit.device.promise import describe
 from securesplit.device.release_step import Release, Releaser
 from securesplit.errors import BundleError
 from securesplit.forking import own_lock
 from securesplit.imaging import PhotoSource, photo_name
 from securesplit.model import Bundle, Preset
 from securesplit.privacy.release import from_grid
-from securesplit.results import Accuracy, Diagnosis, Interval, ModelInfo, PrivacyInfo, Refusal, Timing, Unlearned
+from securesplit.results import Accuracy, Diagnosis, Interval, ModelInfo, Refusal, Timing, Unlearned
 from securesplit.transport.answer import Answer
 from securesplit.transport.inquiry import EncryptedRelease
 
@@ -58,7 +58,7 @@ class PreparedRelease:
         photo: its path as the caller gave it, the name of an open file, or the kind of object in angle brackets.
         ready: the release and how it came about.
         started_s: when the work on it began, by ``time.perf_counter``.
-        charge: writes the release down, at the last moment before it leaves the device.
+        charge: writes the release down, before it leaves the device.
         span: of its trace.
     """
 
@@ -76,17 +76,14 @@ class EncryptedGroup:
     Attributes:
         photos: in their order.
         release: what leaves the device for them.
+        charge: writes them down together.
         ms: encrypting took.
     """
 
     photos: Sequence[PreparedRelease]
     release: EncryptedRelease
+    charge: Charge
     ms: float
-
-    def charge(self) -> None:
-        """Write each of them down; raises as `Charge`."""
-        for photo in self.photos:
-            photo.charge()
 
 
 @dataclass(frozen=True)
@@ -104,30 +101,6 @@ class AnswersRead:
     accuracy: Accuracy | None
     unlearned: Unlearned | None = None
     never_low: bool = False
-
-
-class Charge:
-    """One release's entry in the ledger: written by the first call, found by all others.
-
-    Args:
-        spend: writes it.
-    """
-
-    def __init__(self, spend: Callable[[], PrivacyInfo]) -> None:
-        self._spend = spend
-        self.privacy: PrivacyInfo | None = None
-        self.ms = 0.0
-
-    def __call__(self) -> None:
-        """Write the release down, unless that was done.
-
-        Raises:
-            BudgetError: it would overspend the budget, or the ledger cannot be used; the release must not leave.
-        """
-        if self.privacy is None:
-            started_s = time.perf_counter()
-            self.privacy = self._spend()
-            self.ms = 1e3 * (time.perf_counter() - started_s)
 
 
 class DiagnosisPipeline:
@@ -148,47 +121,50 @@ class DiagnosisPipeline:
 
     def __init__(self, options: ClientOptions) -> None:
         self._anyway = options.anyway
-        self._budget = check_budget(options.budget)
+        budget = check_budget(options.budget)
         state = None if options.state is None else check_path(options.state, "state")
         opened = Bundle.load(None if options.model is None else check_path(options.model, "model"))
         self.identity = opened.identity
         self.releaser = Releaser(opened, load_secret(state), privacy=options.privacy)
         self.is_encrypted = self.releaser.preset.spec.encrypted
         self._key = EncryptionKey(state) if self.is_encrypted else None
-        self._ledger = None if options.local else Ledger(state)
-        if self._ledger is not None:
-            self.releaser.check_secret(self._ledger)
+        ledger = None if options.local else Ledger(state)
+        if ledger is not None:
+            self.releaser.check_secret(ledger)
+        self._is_local, self._account = ledger is None, Account(self.releaser, ledger, budget)
         self._model = ModelInfo(opened.manifest.name, opened.id)
         self._reading, self._head, self._choosing_key = own_lock(), own_lock(), own_lock()
 
-    def prepare(self, photo: PhotoSource, *, anyway: bool | None = None) -> PreparedRelease | Refusal:
+    def prepare(
+        self, photo: PhotoSource, *, anyway: bool | None = None, early: bool = False
+    ) -> PreparedRelease | Refusal:
         """Everything up to the moment when a worker is asked, or why none is.
 
         Args:
             photo: as `Releaser.release` takes it.
             anyway: of this photo; None: as for all.
+            early: write its release down while the head computes it, for a worker is there; who asks it takes the
+                charge back where the release does not leave.
 
         Raises:
             PhotoError: this is not a photo that can be read safely.
         """
-        span = tracing.PhotoSpan()
+        span, anyway = tracing.PhotoSpan(), self._anyway if anyway is None else anyway
         with span.within():
             with self._reading.value:  # one decoder at a time, whose memory is bounded
                 started_s = time.perf_counter()
                 loaded = self.releaser.load(photo)
-            with self._head.value:
+            charge = self._account.charge(loaded.square.pixels)
+            with taken_back_on_error(charge), self._head.value:
+                if early and (anyway or loaded.reason is None):
+                    charge.write_early()
                 ready = self.releaser.release_loaded(loaded)
         reason, kind = ready.assessment.reason, ready.assessment.kind
-        if reason is not None and not (self._anyway if anyway is None else anyway):
+        if reason is not None and not anyway:
+            charge.take_back()
             span.end("refused", self.releaser.preset.spec.preset)
             return Refusal(photo_name(photo), reason, self._model, kind, crop=ready.crop)
-        return PreparedRelease(photo_name(photo), ready, started_s, Charge(lambda: self._account(ready)), span)
-
-    def _account(self, ready: Release) -> PrivacyInfo:
-        """What the release promises, once it is written down where it is to leave the device."""
-        if self._ledger is None:
-            return describe(self.releaser.preset.spec, None)
-        return self.releaser.spend(ready, self._ledger, self._budget)
+        return PreparedRelease(photo_name(photo), ready, started_s, charge, span)
 
     def encrypt(self, photos: Sequence[PreparedRelease]) -> EncryptedGroup:
         """Encrypt releases together, up to `messages.MAX_PHOTOS`; a second time gives another ciphertext.
@@ -202,7 +178,8 @@ class DiagnosisPipeline:
             _ = key.evaluation.digest  # drawn here, in a thread that may take its time
             ciphertext = key.encrypt(np.stack([from_grid(photo.ready.release, spec) for photo in photos]))
         release = EncryptedRelease(key, len(photos), ciphertext)
-        return EncryptedGroup(photos, release, 1e3 * (time.perf_counter() - started_s))
+        charge = Charge(self._account, [entry for photo in photos for entry in photo.charge.entries])
+        return EncryptedGroup(photos, release, charge, 1e3 * (time.perf_counter() - started_s))
 
     def _current_key(self) -> EncryptionKey:
         assert self._key is not None  # noqa: S101 - for presets that are encrypted only
@@ -223,8 +200,8 @@ class DiagnosisPipeline:
         Raises:
             BundleError: the bundle's calibration gives no probability for it.
         """
-        ready, charge = prepared.ready, prepared.charge
-        assert charge.privacy is not None  # noqa: S101 - nothing is answered that was not sent
+        ready, (entry,) = prepared.ready, prepared.charge.entries
+        assert entry.found is not None  # noqa: S101 - nothing is answered that was not sent
         read = self._read(ready)
         malignant = _probability(read.preset, answer.logit)
         diagnosis = Diagnosis(
@@ -241,12 +218,12 @@ class DiagnosisPipeline:
             overridden=ready.assessment.reason,
             crop=ready.crop,
             model=self._model,
-            privacy=charge.privacy,
-            payload_bytes=0 if self._ledger is None else answer.payload_bytes,
+            privacy=entry.found,
+            payload_bytes=0 if self._is_local else answer.payload_bytes,
             timing_ms=Timing(
                 load=ready.load_ms,
                 head=ready.head_ms,
-                privacy=ready.privacy_ms + charge.ms + (0.0 if group is None else group.ms),
+                privacy=ready.privacy_ms + entry.ms + (0.0 if group is None else group.ms),
                 round_trip=answer.round_trip_ms,
                 tail=answer.tail_ms,
                 total=1e3 * (time.perf_counter() - prepared.started_s),
@@ -281,9 +258,8 @@ class DiagnosisPipeline:
         return replace(read, accuracy=known.accuracy(preset.spec.preset, kind) if is_own_noise else None)
 
     def close(self) -> None:
-        """Close the ledger; what was spent is on the disk already."""
-        if self._ledger is not None:
-            self._ledger.close()
+        """Close the ledger, once what was not sent is taken back; what was is on the disk already."""
+        self._account.close()
 
 
 def _probability(preset: Preset, logit: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from securesplit import plugins, tracing
 from securesplit.config import check_privacy
-from securesplit.device.ledger import Ledger
+from securesplit.device.ledger import Ledger, Receipt
 from securesplit.device.promise import describe, unprotected
 from securesplit.errors import ConfigError
 from securesplit.imaging import PhotoSource, Square, load_square, quality
@@ -57,9 +57,18 @@ class Assessment:
 
 @dataclass(frozen=True)
 class LoadedPhoto:
-    """A photo that was read and not yet looked at, and how many milliseconds reading took."""
+    """A photo that was read and has not been through the head.
+
+    Attributes:
+        square: what the head is to see.
+        seen: what its pixels show.
+        reason: why no network could judge it, by its pixels alone; None where they do not tell.
+        load_ms: reading, scaling and looking at it.
+    """
 
     square: Square
+    seen: quality.Look
+    reason: RefusalReason | None
     load_ms: float
 
 
@@ -70,7 +79,7 @@ class Release:
     Attributes:
         pixels: what the head saw, ``(side, side, 3) uint8``; stays on the device.
         release: the integers that travel, of the preset's shape and dtype.
-        load_ms: reading and scaling the photo.
+        load_ms: reading, scaling and looking at the photo.
         head_ms: running head and gate.
         privacy_ms: clip, grid and noise.
         assessment: whether the photo may be asked about at all; it leaves the release as it is.
@@ -135,15 +144,15 @@ class Releaser:
         """Read a photo, the first half of `release`; raises the same error. Any thread may call it."""
         started = time.perf_counter()
         with tracing.stage("read"):
-            square = load_square(photo, self.bundle.manifest.side)
-        return LoadedPhoto(square, 1e3 * (time.perf_counter() - started))
+            square, seen, reason = _look(photo, self.bundle)
+        return LoadedPhoto(square, seen, reason, 1e3 * (time.perf_counter() - started))
 
     def release_loaded(self, photo: LoadedPhoto, *, with_noise: bool = True) -> Release:
         """The second half of `release`: head, gate, grid and noise."""
         square, pixels, loaded = photo.square, photo.square.pixels, time.perf_counter()
         with tracing.stage("head"):
             outputs = self._head(pixels)
-            embedding, assessment = outputs[self.preset.spec.base], _assess(self._gate, square, outputs)
+            embedding, assessment = outputs[self.preset.spec.base], _assess(self._gate, photo, outputs)
         embedded = time.perf_counter()
         with tracing.stage("release"):
             sent = self._noisy(pixels, embedding) if with_noise else self._clean(embedding)
@@ -183,16 +192,44 @@ class Releaser:
         Raises:
             BudgetError: the budget would be overspent, or the ledger cannot be used. Nothing was written.
         """
-        spec, identity = self.preset.spec, self.bundle.identity
-        receipt = ledger.spend(
-            self._source.release_id(released.pixels, identity, spec),
-            self._source.photo_id(released.pixels),
+        (receipt,) = self.spend_together([released.pixels], ledger, budget)
+        return describe(self.preset.spec, receipt)
+
+    def spend_together(
+        self,
+        photos: Sequence[NDArray[np.uint8]],
+        ledger: Ledger,
+        budget: float | None = None,
+        *,
+        may_be_taken_back: bool = False,
+    ) -> list[Receipt]:
+        """Write the releases of photos down, all of them or none.
+
+        Args:
+            photos: ``(side, side, 3) uint8`` each, as the head sees them; it need not have seen them yet.
+            ledger: the device's.
+            budget: as `spend`.
+            may_be_taken_back: `take_back` may follow, where a release does not leave.
+
+        Raises:
+            BudgetError: as `spend`.
+        """
+        spec = self.preset.spec
+        return ledger.spend_together(
+            [(self._release_id(pixels), self._source.photo_id(pixels)) for pixels in photos],
             spec.loss,
             preset=spec.stored_name,
             bundle_id=self.bundle.id,
             budget=budget,
+            may_be_taken_back=may_be_taken_back,
         )
-        return describe(spec, receipt)
+
+    def take_back(self, pixels: NDArray[np.uint8], ledger: Ledger, hold: int) -> bool:
+        """As `Ledger.take_back`, of the release of a photo."""
+        return ledger.take_back(self._release_id(pixels), hold)
+
+    def _release_id(self, pixels: NDArray[np.uint8]) -> bytes:
+        return self._source.release_id(pixels, self.bundle.identity, self.preset.spec)
 
 
 def assess(bundle: Bundle, photo: PhotoSource, privacy: str | float | None = None) -> Assessment:
@@ -208,19 +245,24 @@ def assess(bundle: Bundle, photo: PhotoSource, privacy: str | float | None = Non
         ConfigError: `privacy` is neither a preset nor a positive number.
         PhotoError: this is not a photo that can be read safely.
     """
-    preset = choose_preset(bundle, privacy).spec.base
-    square, head = load_square(photo, bundle.manifest.side), bundle.open_head(preset=preset)
-    return _assess(bundle.open_gate(head, preset), square, head(square.pixels))
+    preset, loaded = choose_preset(bundle, privacy).spec.base, LoadedPhoto(*_look(photo, bundle), 0.0)
+    head = bundle.open_head(preset=preset)
+    return _assess(bundle.open_gate(head, preset), loaded, head(loaded.square.pixels))
 
 
-def _assess(gate: Gate | None, square: Square, outputs: Mapping[str, NDArray[np.float32]]) -> Assessment:
-    """By the pixels, and where the bundle has a gate, by the map that the head has computed."""
+def _look(photo: PhotoSource, bundle: Bundle) -> tuple[Square, quality.Look, RefusalReason | None]:
+    """Read a photo, and judge it by its pixels."""
+    square = load_square(photo, bundle.manifest.side)
     seen = quality.look(square.pixels)
-    reason = quality.check(square.pixels, square.edge, seen)
+    return square, seen, quality.check(square.pixels, square.edge, seen)
+
+
+def _assess(gate: Gate | None, photo: LoadedPhoto, outputs: Mapping[str, NDArray[np.float32]]) -> Assessment:
+    """By the pixels, and where the bundle has a gate, by the map that the head has computed."""
     if gate is None:
-        return Assessment(reason, None)
-    verdict = gate.judge(outputs[gate.output], quality.measure(square.pixels, seen))
-    return Assessment(reason or verdict.reason, verdict.kind)
+        return Assessment(photo.reason, None)
+    verdict = gate.judge(outputs[gate.output], quality.measure(photo.square.pixels, photo.seen))
+    return Assessment(photo.reason or verdict.reason, verdict.kind)
 
 
 def choose_preset(bundle: Bundle, privacy: str | float | None) -> Preset:

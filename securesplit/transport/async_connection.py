@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Self, TypeAlias, TypeVar
 
 import zmq.asyncio
@@ -126,6 +127,11 @@ class AsyncConnection(BaseConnection):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    @property
+    def stands(self) -> bool:
+        """Whether a worker has answered, and may be asked again without a handshake, as far as is known."""
+        return any(session.stands for session in self._sessions)
 
     def _new_sessions(self) -> list[_AsyncWorkerSession]:
         return [self._session(endpoint) for endpoint in self._selector.endpoints]
@@ -281,6 +287,11 @@ class _AsyncWorkerSession:
             if upload.task.done() or not upload.waiting:
                 upload.task.cancel()
                 self._upload = None if self._upload is upload else self._upload
+
+    @property
+    def stands(self) -> bool:
+        """Whether it has answered, over a connection that may be used again."""
+        return self._connection is not None and self._connection.is_usable and self._connection.heard_s > -inf
 
     def retire(self) -> None:
         """Take no more requests; those that wait are answered."""

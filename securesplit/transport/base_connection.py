@@ -47,6 +47,11 @@ class BaseConnection(abc.ABC):
     def _start(self) -> None:
         """Make what only this kind of connection has."""
 
+    @property
+    @abc.abstractmethod
+    def stands(self) -> bool:
+        """Whether a worker has answered, and may be asked again without a handshake, as far as is known."""
+
     def _new_retries(self) -> RetryState:
         """Of a request that begins now."""
         return RetryState(self._timeouts, uploading=self._uploading)

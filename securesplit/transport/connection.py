@@ -153,6 +153,11 @@ class Connection(BaseConnection):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def stands(self) -> bool:
+        """Whether a worker has answered, and may be asked again without a handshake, as far as is known."""
+        return any(session.stands for session in self._opened.value.sessions)
+
     def _open(self) -> _Opened:
         return _Opened(threading.RLock(), new_context(), self._new_sessions())
 

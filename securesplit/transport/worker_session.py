@@ -256,6 +256,11 @@ class WorkerSession:
 
         return read
 
+    @property
+    def stands(self) -> bool:
+        """Whether it has answered, over a connection that is not known to have ended."""
+        return self._connection is not None and self._channel.state is ClientState.OPEN and not self._is_forgotten
+
     def disconnect(self) -> None:
         """Close the connection and keep the session."""
         if self._connection is not None:

@@ -115,6 +115,43 @@ def test_threads_share_one_ledger(tmp_path):
         assert book.totals()[-1].releases == 50
 
 
+def provisional(book, *names, **kwargs):
+    pairs = [(bytes([name]) * 16,) * 2 for name in names]
+    kwargs = {"preset": "certified", "bundle_id": "sha256:0", "may_be_taken_back": True, **kwargs}
+    return book.spend_together(pairs, LOSS, **kwargs)
+
+
+def test_what_did_not_leave_is_taken_back_by_its_writer_alone(tmp_path):
+    with Ledger(tmp_path) as book, Ledger(tmp_path) as other:
+        (receipt,) = provisional(book, 1)
+        assert receipt.first
+        assert not other.take_back(bytes([1]) * 16, receipt.hold + 1)
+        assert book.take_back(bytes([1]) * 16, receipt.hold)
+        assert not book.take_back(bytes([1]) * 16, receipt.hold), "once"
+        assert book.total().releases == 0
+        assert spend(book, 1).hold is None
+
+
+@pytest.mark.parametrize("again", [spend, provisional])
+def test_what_another_program_has_found_there_stays(tmp_path, again):
+    """It counts on the row, and may have sent the release."""
+    with Ledger(tmp_path) as book, Ledger(tmp_path) as other:
+        (receipt,) = provisional(book, 1)
+        again(other, 1)
+        assert not book.take_back(bytes([1]) * 16, receipt.hold)
+        assert book.total().releases == 1
+
+
+def test_releases_that_leave_together_are_written_all_or_none(tmp_path):
+    with Ledger(tmp_path) as book:
+        with pytest.raises(BudgetError, match="overspend"):
+            provisional(book, 1, 2, 3, budget=LOSS.times(2).epsilon() * 1.000001)
+        assert book.total().releases == 0
+        receipts = provisional(book, 1, 2, 2, 3)
+        assert [receipt.first for receipt in receipts] == [True, True, False, True]
+        assert [receipt.device.releases for receipt in receipts] == [1, 2, 2, 3]
+
+
 SPENDER = """
 import sys
 from pathlib import Path
@@ -426,7 +463,7 @@ def insert(book, rows):
     with book._immediate():
         for photo, preset, loss, at in rows:
             book._clock = lambda at=at: at
-            book._insert(os.urandom(16), photo.to_bytes(16), preset, "sha256:0", loss)
+            book._insert(os.urandom(16), photo.to_bytes(16), preset, "sha256:0", loss, hold=1)
 
 
 ROWS = st.lists(
@@ -442,17 +479,19 @@ def assert_same(kept, counted):
 
 
 @settings(max_examples=40, deadline=None)
-@given(ROWS, ROWS, st.sampled_from([forget_totals, forget_periods]))
-def test_kept_totals_are_those_of_all_rows(before, after, forget):
+@given(ROWS, ROWS, st.sampled_from([forget_totals, forget_periods]), st.integers(1, 4))
+def test_kept_totals_are_those_of_all_rows(before, after, forget, every):
     """Of all, of each period, and of the photo with most; also where the ledger was begun by a version without them.
 
-    That version's program goes on writing meanwhile.
+    That version's program goes on writing meanwhile; and some releases are taken back.
     """
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder)) as book:
         forget(book._db)
         insert(book, before)
         with Ledger(Path(folder)) as later:
             insert(book, after)
+            for (release,) in book._db.execute("SELECT release FROM releases ORDER BY 1").fetchall()[::every]:
+                assert book.take_back(release, 1)
             assert_same(later.total(), book._total("total", "TRUE"))
             for by, form in FORMATS.items():
                 *found, _ = later.totals(by)

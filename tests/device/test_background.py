@@ -1,0 +1,65 @@
+"""A thread for work in order: nothing is lost when it is closed, nor done twice."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+
+import pytest
+
+from securesplit.device.background import Background
+
+
+def test_work_is_done_in_order_and_before_it_is_closed() -> None:
+    done: list[int] = []
+    background = Background("order")
+    slow = background.submit(lambda: time.sleep(0.05))
+    for number in range(5):
+        background.submit(lambda number=number: done.append(number))  # type: ignore[misc]
+    background.close()
+    assert slow.done()
+    assert done == list(range(5))
+
+
+def test_an_error_is_that_of_its_work_alone() -> None:
+    background = Background("error")
+    failing = background.submit(lambda: 1 // 0)
+    assert background.submit(threading.get_ident).result(5) != threading.get_ident()
+    with pytest.raises(ZeroDivisionError):
+        failing.result(5)
+    background.close()
+
+
+def test_what_comes_after_the_end_is_done_here() -> None:
+    background = Background("late")
+    background.close()
+    assert background.submit(threading.get_ident).result(5) == threading.get_ident()
+
+
+def test_it_may_be_closed_by_a_handler_in_the_midst_of_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal's handler runs between any two steps of the thread that asks."""
+    background = Background("handler")
+    background.submit(int).result(5)
+    put = background._queue
+
+    class Interrupted:
+        @staticmethod
+        def put(action: object) -> None:
+            background._queue = put
+            background.close()
+            put.put(action)  # type: ignore[arg-type]
+
+    background._queue = Interrupted  # type: ignore[assignment]
+    assert background.submit(threading.get_ident).result(5) == threading.get_ident()
+
+
+def test_one_that_nobody_has_any_more_ends() -> None:
+    background = Background("forgotten")
+    background.submit(int).result(5)
+    thread = background._thread
+    assert thread is not None
+    del background
+    gc.collect()
+    thread.join(5)
+    assert not thread.is_alive()
