@@ -48,9 +48,9 @@ class MadeHere(ForkAware):
     """
 
     def __init__(self, what: str) -> None:
-        super().__init__()
         self._what = what
         self.is_inherited = False
+        super().__init__()
 
     def check(self) -> None:
         """Raise ConfigError where this process is a fork of the one that made it."""
@@ -73,10 +73,10 @@ class PerProcess(MadeHere, Generic[_T]):
     """
 
     def __init__(self, make: Callable[[], _T]) -> None:
-        super().__init__(type(self).__name__)
         self._make = make
         self._lock = threading.Lock()
         self._value = make()
+        super().__init__(type(self).__name__)
 
     @property
     def value(self) -> _T:
@@ -109,11 +109,11 @@ class ClosedAtFork(ForkAware, Generic[_T]):
     """
 
     def __init__(self, open_: Callable[[], _T], close: Callable[[_T], None]) -> None:
-        super().__init__()
         self._open, self._close = open_, close
         self.lock = threading.RLock()
         self._value: _T | None = open_()
         self._is_over = False
+        super().__init__()  # last, for a fork while it is being opened, or after it could not be, must not find it
 
     @property
     def value(self) -> _T:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securesplit import AsyncClient, Bundle, Client, ConfigError, Releaser
+from securesplit import AsyncClient, Bundle, Client, ConfigError, Releaser, forking
 from securesplit.device.ledger import Ledger
 from securesplit.worker import EmbeddedWorker
 from securesplit_testing.threads import beside
@@ -111,6 +111,14 @@ def test_a_ledger_counts_every_release_of_forks_and_threads(tmp_path: Path) -> N
         ledger.close()
         with pytest.raises(ConfigError, match="closed"):
             ledger.totals()
+
+
+def test_what_could_not_be_opened_hears_of_no_fork() -> None:
+    """It is not whole, and whoever caught the error may keep it alive."""
+    with pytest.raises(ZeroDivisionError) as caught:
+        forking.ClosedAtFork(lambda: 1 // 0, lambda _: None)
+    assert caught.value.__traceback__ is not None
+    assert all(hasattr(each, "_value") for each in forking._live if isinstance(each, forking.ClosedAtFork))
 
 
 def test_a_releaser_gives_the_same_release_in_a_fork(draw_photo: Callable[..., Path]) -> None:
