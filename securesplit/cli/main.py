@@ -207,7 +207,8 @@ def _run(arguments: list[str], signals: process.Signals | None) -> int:
         if signals is not None:
             signals.watch()
         settings.speak(i18n.wanted(os.environ, locale_folder()))
-        code = cli.main(args=arguments or ["--help"], prog_name="securesplit", standalone_mode=False)
+        words, width = arguments or ["--help"], terminal.help_width()
+        code = cli.main(args=words, prog_name="securesplit", standalone_mode=False, terminal_width=width)
         _flush_answers()
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)

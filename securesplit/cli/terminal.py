@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 from typing import Any, TextIO
 
@@ -19,6 +18,8 @@ from securesplit.errors import OutputError
 from securesplit.i18n import gettext as _
 from securesplit.i18n import translated
 from securesplit.text import json_line, printable, shortened
+
+_USUAL_COLUMNS = 80
 
 
 def answer(line: object = "") -> None:
@@ -110,13 +111,30 @@ class _ProgressLine:
     is_shown = False
 
     def show(self, line: str) -> None:
-        columns = shutil.get_terminal_size().columns - 1  # a full line would make some terminals begin another
-        sys.stderr.write("\r\x1b[K" + _encodable(shortened(printable(line), columns), sys.stderr.encoding))
+        most = _columns(sys.stderr) - 1  # a full line would make some terminals begin another
+        sys.stderr.write("\r\x1b[K" + _encodable(shortened(printable(line), most), sys.stderr.encoding))
         sys.stderr.flush()
         self.is_shown = bool(line)
 
 
 _line = _ProgressLine()
+
+
+def help_width() -> int:
+    """Columns for the text of ``--help``, as click chooses them."""
+    return max(min(_columns(sys.stdout), _USUAL_COLUMNS) - 2, 50)
+
+
+def _columns(stream: Any) -> int:
+    """The width of the terminal behind a stream.
+
+    `shutil` would ask the stdout that the process began with, which `process.prepare` has replaced.
+    """
+    if (said := os.environ.get("COLUMNS", "")).isdecimal() and int(said):
+        return int(said)
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # no stream, no terminal, closed
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
+    return _USUAL_COLUMNS
 
 
 def show_error(message: str, hint: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import logging
@@ -11,8 +12,10 @@ import pty
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -223,12 +226,15 @@ def test_a_killed_batch_goes_on_where_it_was(draw_photo: Draw, tmp_path: Path) -
     assert json.loads(out.read_text().splitlines()[-1])["photo"].endswith("07.png"), "it has changed"
 
 
-def on_a_terminal(arguments: list[str], **environment: str) -> str:
-    """What a terminal of 60 columns is shown, stdout and stderr together."""
+def on_a_terminal(
+    arguments: list[str], columns: int = 60, stdout: int | None = None, code: int = 0, **environment: str
+) -> str:
+    """What a terminal is shown, stdout and stderr together, or stderr alone where `stdout` goes elsewhere."""
     ours, theirs = pty.openpty()
-    env = {"TERM": "xterm", **os.environ, "COLUMNS": "60", **environment}
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    env = {"TERM": "xterm", **{name: value for name, value in os.environ.items() if name != "COLUMNS"}, **environment}
     command = [sys.executable, "-m", "securesplit", *arguments]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env)
+    process = subprocess.Popen(command, stdin=theirs, stdout=stdout or theirs, stderr=theirs, env=env)
     os.close(theirs)
     shown = b""
     while True:
@@ -240,7 +246,7 @@ def on_a_terminal(arguments: list[str], **environment: str) -> str:
             break
         shown += got
     os.close(ours)
-    assert process.wait() == 0
+    assert process.wait() == code
     return shown.decode()
 
 
@@ -257,6 +263,21 @@ def test_a_terminal_shows_one_line_of_progress_and_colour(draw_photo: Draw) -> N
     plain = on_a_terminal(arguments[:-2], NO_COLOR="1")
     assert "위험 낮음" in plain
     assert "\x1b[3" not in plain
+
+
+@pytest.mark.parametrize("stdout", [None, subprocess.DEVNULL])
+def test_progress_fits_a_narrow_terminal_wherever_answers_go(stdout: int | None, tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"{number:02}.png").touch()
+    arguments = ["diagnose", "--embedded", "--privacy", "certified", "--lang", "en", str(tmp_path)]
+    shown = on_a_terminal(arguments, columns=22, stdout=stdout, code=3)
+    lines = re.findall(r"\r\x1b\[K(photo [^\r\n\x1b]*)", shown)
+    assert max(map(len, lines)) == 21
+    assert any(line.endswith("…") for line in lines)
+
+
+def test_help_fits_a_narrow_terminal() -> None:
+    assert max(map(len, on_a_terminal(["ledger", "--help"], columns=60).splitlines())) < 60
 
 
 def test_progress_counts_outcomes_and_estimates_the_rest() -> None:
