@@ -98,7 +98,7 @@ class BundleError(SecureSplitError):
 
 
 class BudgetError(SecureSplitError):
-    """The release would spend more privacy than the budget allows."""
+    """The release would spend more privacy than the budget allows, or the ledger cannot be used."""
 
     exit_code = 10
 

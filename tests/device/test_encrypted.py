@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -252,6 +254,12 @@ def test_doctor_says_what_there_is(run: Run, state: Path, monkeypatch: pytest.Mo
     (state / KEY_FILE).unlink()
     assert "no key yet" in line()
     assert not (state / KEY_FILE).exists(), "it changes nothing"
+    (state / EVALUATION_FILE).unlink()
+    assert line().startswith("ok")
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=30_000_000))
+        assert "only 30 MB are free" in line()
+        assert line().startswith("warning")
     monkeypatch.setitem(__import__("sys").modules, "tenseal", None)
     monkeypatch.setenv("SECURESPLIT_PRIVACY", "encrypted")
     assert "needs TenSEAL" in line()

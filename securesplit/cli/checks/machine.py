@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from securesplit.cli.checks import Finding, failure, ok, warning
 from securesplit.encrypted import seal
 from securesplit.errors import CredentialError, SecureSplitError
 from securesplit.text import counted
+
+_KEYS_ROOM_BYTES = 40_000_000
+"""Of evaluation keys and what is written beside them."""
 
 
 def check_clock(now: datetime, proofs: dict[str, datetime | None]) -> Iterator[Finding]:
@@ -86,12 +90,17 @@ def check_encryption(folder: Path | None, *, wanted: bool) -> Finding:
     try:
         seal.library()
         found, folder = f"TenSEAL {metadata.version('tenseal')}", folder or state_folder()
-        if not (folder / KEY_FILE).exists():
-            return ok("encryption", f"{found}; no key yet, the first encrypted diagnosis draws one")
-        EncryptionKey(folder)
+        if has_key := (folder / KEY_FILE).exists():
+            EncryptionKey(folder)
     except SecureSplitError as error:
         return failure("encryption", error)
     evaluation = folder / EVALUATION_FILE
+    free = shutil.disk_usage(_existing(folder)).free
+    if wanted and not evaluation.exists() and free < _KEYS_ROOM_BYTES:
+        message = f"evaluation keys take 37 MB, and only {free / 1e6:.0f} MB are free for {folder}"
+        return warning("encryption", message, "free some space, or set SECURESPLIT_STATE to a folder on another disk")
+    if not has_key:
+        return ok("encryption", f"{found}; no key yet, the first encrypted diagnosis draws one")
     size = f"{evaluation.stat().st_size / 1e6:.0f} MB of" if evaluation.exists() else "no"
     return ok("encryption", f"{found}; a key for its owner alone, and {size} evaluation keys for workers")
 
@@ -116,13 +125,18 @@ def _try_to_write(folder: Path) -> None:
     Raises:
         CredentialError: that fails, so a diagnosis would.
     """
-    place = next(each for each in (folder, *folder.parents) if each.exists())
+    place = _existing(folder)
     try:
         with tempfile.TemporaryFile(dir=place) as probe:
             probe.write(b"securesplit doctor")
     except OSError as error:
         message = f"the state folder {folder} cannot be written: {place}: {error.strerror}"
         raise CredentialError(message, hint="set SECURESPLIT_STATE to a folder of yours") from None
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the one above it in which it would be made."""
+    return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
 
 
 def _ledger(folder: Path) -> Finding:
