@@ -1,21 +1,36 @@
 """Atomic writes: a file or folder is there whole or not at all, whatever is killed or writes it at the same time.
 
-`create` is the one place that writes bytes to a new file; the others put what it or somebody else wrote in place.
+`create` and `draft` are the places that write bytes to a new file; the others put what these or somebody else wrote in
+place.
+
+What a killed process leaves behind goes at the next use. A draft is locked (``flock``) as long as its process lives, so
+one that can be locked is nobody's; `sweep` removes those of a folder, `scratch_folder` temporary folders. Where others
+write a draft by its path, it is nobody's after a day (`STALE_S`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
+import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Final
 
 from securesplit.errors import ConfigError
 
+if sys.platform != "win32":
+    import fcntl
+
 PRIVATE, SHARED = 0o600, 0o666
 """Modes of a new file, before the process's umask: for its owner alone, or for those whom the umask lets read it."""
+STALE_S: Final = 86_400.0
+_DRAFT: Final = re.compile(r"\..+\.[0-9a-f]{16}\.new")
 
 
 def create(file: Path, data: bytes, *, mode: int = PRIVATE) -> None:
@@ -27,13 +42,12 @@ def create(file: Path, data: bytes, *, mode: int = PRIVATE) -> None:
     """
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), mode)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        _write(descriptor, data)
     except BaseException:
         file.unlink()
         raise
+    finally:
+        os.close(descriptor)
 
 
 def create_once(file: Path, data: bytes) -> None:
@@ -42,18 +56,56 @@ def create_once(file: Path, data: bytes) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    own = hidden_draft(file)
-    create(own, data)
-    try:
-        with contextlib.suppress(FileExistsError):
-            file.hardlink_to(own)
-    finally:
-        own.unlink()
+    with draft(file, data) as own, contextlib.suppress(FileExistsError):
+        file.hardlink_to(own)
 
 
-def hidden_draft(file: Path) -> Path:
-    """A path beside `file` that nobody else has and that no listing by its ending finds."""
-    return file.with_name(f".{file.name}.{secrets.token_hex(8)}.new")
+@contextlib.contextmanager
+def draft(file: Path, data: bytes) -> Iterator[Path]:
+    """Bytes for `file`, whole and down to the disk, under a name beside it that no listing by its ending finds.
+
+    It is for its owner alone, and gone after the block, unless it was renamed. No other process removes it meanwhile.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    own, descriptor = _new_draft(file)
+    with contextlib.ExitStack() as after:
+        after.callback(own.unlink, missing_ok=True)
+        holding = after.enter_context(contextlib.ExitStack())
+        holding.callback(os.close, descriptor)
+        _write(descriptor, data)
+        if sys.platform == "win32":  # where a file that is open cannot be renamed
+            holding.close()
+        yield own
+
+
+def sweep(folder: Path) -> None:
+    """Remove what `draft` left in a folder when its process was killed; what is being written stays."""
+    for path in _drafts(folder):
+        with _abandoned(path) as is_nobodys, contextlib.suppress(OSError):
+            if is_nobodys:
+                path.unlink()
+
+
+def abandoned_drafts(folder: Path) -> list[Path]:
+    """What `sweep` would remove."""
+    found = []
+    for path in _drafts(folder):
+        with _abandoned(path) as is_nobodys:
+            found += [path] * is_nobodys
+    return found
+
+
+@contextlib.contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """A temporary folder whose name begins with `prefix`; those that killed processes of this user left are removed."""
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with _abandoned(left) as is_nobodys:
+            if is_nobodys and left.is_dir() and _is_own(left):
+                shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix) as name, _in_use(Path(name)):
+        yield Path(name)
 
 
 @contextlib.contextmanager
@@ -63,6 +115,8 @@ def atomic_write(file: Path) -> Iterator[Path]:
     No two processes have the same draft, so several machines that share a folder may make one file at once: the last
     one's stays. The draft's name ends as `file`'s does, which tells readers its format.
     """
+    for left in _stale(file.parent, rf"partial-[0-9a-f]{{16}}-{re.escape(file.name)}"):
+        left.unlink(missing_ok=True)
     own = file.with_name(f"partial-{secrets.token_hex(8)}-{file.name}")
     try:
         yield own
@@ -81,7 +135,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     try:
         refuse_taken(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = tempfile.TemporaryDirectory(prefix="partial-", dir=folder.parent)
+        aside = _folder_beside(folder)
     except OSError as error:
         raise cannot_write(folder, error) from None
     with aside as name:
@@ -106,7 +160,7 @@ def atomic_folder_replacement(folder: Path) -> Iterator[Path]:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = tempfile.TemporaryDirectory(prefix="partial-", dir=folder.parent)
+        aside = _folder_beside(folder)
     except OSError as error:
         raise cannot_write(folder, error) from None
     with aside as name:
@@ -146,3 +200,108 @@ def write_text_atomic(file: Path, text: str) -> None:
     """Write `text` to `file`, or leave it as it was."""
     with atomic_write(file) as own:
         create(own, text.encode(), mode=SHARED)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    with open(descriptor, "wb", closefd=False) as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(descriptor)
+
+
+def _new_draft(file: Path) -> tuple[Path, int]:
+    """A draft of `file`, and its descriptor, which is locked."""
+    while True:
+        own = file.with_name(f".{file.name}.{secrets.token_hex(8)}.new")
+        descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
+        _lock(descriptor)
+        if os.fstat(descriptor).st_nlink:
+            return own, descriptor
+        os.close(descriptor)  # before it was locked another process took it for one that nobody writes
+
+
+def _lock(descriptor: int) -> None:
+    """Lock what is open until it is closed, where there are locks; waits for whoever has it."""
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+@contextlib.contextmanager
+def _in_use(folder: Path) -> Iterator[None]:
+    """A folder that other processes leave alone."""
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _abandoned(path: Path) -> Iterator[bool]:
+    """Whether no process has a draft or scratch folder; none gets it within the block. Without locks, a day says so."""
+    if sys.platform == "win32":
+        yield _age_s(path) > STALE_S
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        yield False
+        return
+    try:
+        yield _is_free(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_own(path: Path) -> bool:
+    """Whether it belongs to this user; temporary folders are each user's own on Windows."""
+    return sys.platform == "win32" or path.lstat().st_uid == os.geteuid()
+
+
+def _is_free(descriptor: int) -> bool:
+    """Whether what is open could be locked."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _drafts(folder: Path) -> list[Path]:
+    """Drafts in a folder, of whatever process; none where it cannot be read."""
+    try:
+        return [Path(entry.path) for entry in os.scandir(folder) if _DRAFT.fullmatch(entry.name)]
+    except OSError:
+        return []
+
+
+def _age_s(path: Path) -> float:
+    """Since something was last written there; as good as for ever where nothing is there any more."""
+    try:
+        return time.time() - path.lstat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _stale(folder: Path, names: str) -> list[Path]:
+    """What matches by name in a folder, and was not written to for a day."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return [path for path in found if re.fullmatch(names, path.name) and _age_s(path) > STALE_S]
+
+
+def _folder_beside(folder: Path) -> tempfile.TemporaryDirectory[str]:
+    """An empty folder beside `folder`.
+
+    What killed processes left beside it goes, but for the old `folder`, if one had taken it away: it comes back.
+    """
+    prefix = f"partial-{folder.name}-"
+    for left in _stale(folder.parent, rf"{re.escape(prefix)}[a-z0-9_]{{8}}"):
+        if (left / "old").is_dir() and not folder.exists():
+            (left / "old").replace(folder)
+        shutil.rmtree(left, ignore_errors=True)
+    return tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent)

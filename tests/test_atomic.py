@@ -1,17 +1,27 @@
 import errno
 import os
+import signal
+import subprocess
+import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from securesplit import atomic
 from securesplit.atomic import (
+    STALE_S,
+    abandoned_drafts,
     atomic_folder,
     atomic_folder_replacement,
     atomic_write,
     create,
     create_once,
+    draft,
     refuse_others,
+    scratch_folder,
+    sweep,
     write_text_atomic,
 )
 from securesplit.errors import ConfigError
@@ -152,3 +162,112 @@ def test_a_full_disk_leaves_no_new_file(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(OSError, match="No space left"):
         write_text_atomic(tmp_path / "run.json", "{}")
     assert not any(tmp_path.iterdir())
+
+
+def killed(code: str, *arguments: object) -> None:
+    """Run a program that kills itself without a chance to tidy up."""
+    program = f"import os, signal, sys\nfrom pathlib import Path\nfrom securesplit import atomic\n{code}"
+    done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], check=False, timeout=30)
+    assert done.returncode == -signal.SIGKILL
+
+
+DIE = "os.kill(os.getpid(), signal.SIGKILL)"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
+def test_a_draft_of_a_killed_process_is_removed_and_one_in_use_is_not(tmp_path: Path) -> None:
+    killed(f"with atomic.draft(Path(sys.argv[1]), b'secret'):\n    {DIE}", tmp_path / "noise.key")
+    (left,) = tmp_path.iterdir()
+    (tmp_path / ".mine.new").touch()
+    with draft(tmp_path / "evaluation.keys", b"keys") as own:
+        assert abandoned_drafts(tmp_path) == [left]
+        sweep(tmp_path)
+        assert own.read_bytes() == b"keys"
+        assert own.stat().st_mode & 0o777 == 0o600
+        assert not left.exists()
+    assert [file.name for file in tmp_path.iterdir()] == [".mine.new"]
+    sweep(tmp_path / "absent")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
+def test_a_draft_that_is_taken_for_abandoned_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, times = atomic._lock, []
+
+    def late(descriptor: int) -> None:
+        times.append(descriptor)
+        if len(times) == 1:
+            sweep(tmp_path)
+        lock(descriptor)
+
+    monkeypatch.setattr(atomic, "_lock", late)
+    create_once(tmp_path / "noise.key", b"secret")
+    assert len(times) == 2
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("noise.key", b"secret")]
+
+
+def test_many_that_draw_and_sweep_at_once_have_one_file(tmp_path: Path) -> None:
+    def draw(number: int) -> None:
+        for _ in range(20):
+            sweep(tmp_path)
+            create_once(tmp_path / "noise.key", bytes([number]) * 1000)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(draw, range(4)))
+    (file,) = tmp_path.iterdir()
+    assert len(set(file.read_bytes())) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
+def test_a_scratch_folder_of_a_killed_process_goes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    killed(f"with atomic.scratch_folder('securesplit-demo-') as own:\n    (own / 'ca.key').touch()\n    {DIE}")
+    (left,) = tmp_path.iterdir()
+    with scratch_folder("securesplit-demo-") as first, scratch_folder("securesplit-demo-") as second:
+        assert sorted(tmp_path.iterdir()) == sorted((first, second))
+    assert not left.exists()
+
+
+def age(path: Path, seconds: float) -> None:
+    os.utime(path, (path.stat().st_atime, path.stat().st_mtime - seconds))
+
+
+def test_drafts_that_others_write_go_after_a_day(tmp_path: Path) -> None:
+    file = tmp_path / "maps.npy"
+    killed(f"with atomic.atomic_write(Path(sys.argv[1])) as own:\n    own.touch()\n    {DIE}", file)
+    (left,) = tmp_path.iterdir()
+    write_text_atomic(file, "")
+    assert left.exists(), "somebody may still write it"
+    age(left, STALE_S + 1)
+    write_text_atomic(tmp_path / "other.npy", "")
+    assert left.exists()
+    write_text_atomic(file, "")
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("moment", ["before", "between the two renames"])
+def test_a_folder_whose_replacement_was_killed_is_whole_again(tmp_path: Path, moment: str) -> None:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "head").write_text("old")
+    early = f"with atomic.atomic_folder_replacement(Path(sys.argv[1])):\n    {DIE}"
+    late = f"""
+move = Path.replace
+def replace(source, target):
+    move(source, target)
+    {DIE}
+Path.replace = replace
+with atomic.atomic_folder_replacement(Path(sys.argv[1])):
+    pass"""
+    killed(early if moment == "before" else late, folder)
+    (left,) = tmp_path.glob("partial-*")
+    assert folder.exists() is (moment == "before")
+    age(left, STALE_S + 1)
+    with pytest.raises(ZeroDivisionError), atomic_folder_replacement(folder):
+        1 / 0  # noqa: B018
+    assert list(tmp_path.iterdir()) == [folder]
+    assert (folder / "head").read_text() == "old"

@@ -8,13 +8,13 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from securesplit.atomic import scratch_folder
 from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.options import model_option, privacy_option
 from securesplit.cli.output import show, show_refusal
@@ -46,8 +46,7 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
     without it. A photo that would be refused ends it before anything is set up.
     """
     native_stderr.quiet_litert()
-    with tempfile.TemporaryDirectory(prefix="securesplit-demo-") as scratch:
-        folder = Path(scratch)
+    with scratch_folder("securesplit-demo-") as folder:
         title = _("A synthetic lesion") if photo is None else str(photo)
         photo = photo or _drawn(folder)
         if refusal := _refusal(photo, model, privacy):

@@ -42,6 +42,11 @@ SCHEMA = "securesplit.doctor/1"
 @model_option
 @state_option
 @timeout_option(10.0, "a worker")
+@click.option(
+    "--worker-metrics",
+    metavar="HOST:PORT",
+    help="Also ask the worker that serves its --metrics there how full its store of evaluation keys is.",
+)
 @format_option("Form of the report.")
 def doctor(
     connect: tuple[str, ...],
@@ -50,6 +55,7 @@ def doctor(
     model: Path | None,
     state: Path | None,
     timeout_s: float,
+    worker_metrics: str | None,
     style: str,
 ) -> int:
     """Check libraries, settings, bundle, certificates, clock, and this device's state; nothing is changed.
@@ -63,11 +69,12 @@ def doctor(
     Examples:
       securesplit doctor
       securesplit doctor --connect tcp://tail.example.org:5555 --client clinic-1
+      securesplit doctor --worker-metrics 127.0.0.1:9464
     """
     native_stderr.quiet_litert()
     name = client_name or ("device" if connect else None)
     findings = []
-    for finding in _examine(connect, certs, name, model, state, timeout_s):
+    for finding in _examine(connect, certs, name, model, state, timeout_s, worker_metrics):
         findings.append(finding)
         if style == "text":
             _show(finding)
@@ -80,7 +87,13 @@ def doctor(
 
 
 def _examine(
-    connect: tuple[str, ...], certs: Path, client: str | None, model: Path | None, state: Path | None, timeout_s: float
+    connect: tuple[str, ...],
+    certs: Path,
+    client: str | None,
+    model: Path | None,
+    state: Path | None,
+    timeout_s: float,
+    worker: str | None,
 ) -> Iterator[Finding]:
     from securesplit.cli.checks import explained, failure, installation
 
@@ -89,7 +102,7 @@ def _examine(
     yield from installation.check_plugins()
     yield from installation.check_formats()
     yield from installation.check_settings(settings_of(ctx))
-    from securesplit.cli.checks import bundle, certificates, connection, machine
+    from securesplit.cli.checks import bundle, certificates, connection, encryption, machine
 
     privacy = _privacy_of_diagnose(ctx)
     yield from bundle.check_bundle(model, privacy)
@@ -98,8 +111,10 @@ def _examine(
     yield from explained("certificates", certificates.CertsCheck(certs, client, now).run)
     yield from explained("state", lambda: machine.check_state(state))
     wanted = bundle.is_encrypted(model, privacy)
-    yield from explained("encryption", lambda: [machine.check_encryption(state, wanted=wanted)])
+    yield from explained("encryption", lambda: encryption.check_encryption(state, wanted=wanted))
     yield machine.check_confinement()
+    if worker is not None:
+        yield encryption.check_worker(worker)
     if connect and client is not None:
         try:
             check_certs(ctx)

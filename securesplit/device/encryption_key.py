@@ -15,6 +15,7 @@ away.) They are written at the first request and never held in memory; an upload
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import struct
 from collections.abc import Callable
@@ -27,9 +28,10 @@ from numpy.typing import NDArray
 from securesplit.atomic import create_once
 from securesplit.device import secret_file
 from securesplit.encrypted.device import DeviceKey
+from securesplit.encrypted.layout import Layout
 from securesplit.encrypted.messages import CHUNK_BYTES, DIGEST_BYTES, KeyBlob, KeyChunk, digest_of
 from securesplit.encrypted.parameters import SHIPPED
-from securesplit.encrypted.tail import answer_scale
+from securesplit.encrypted.tail import EvaluationKeys, answer_scale
 from securesplit.encrypted.wire import WireError
 from securesplit.errors import CredentialError
 from securesplit.forking import ClosedAtFork, own_lock
@@ -44,6 +46,7 @@ MOST_LOGIT: Final = 2.0 ** (SHIPPED.prime_bits[0] - 1 - SHIPPED.scale_bits)
 """The last prime has no room for a larger one."""
 
 _T = TypeVar("_T")
+_WHAT: Final = "encryption key"
 _MAGIC: Final = b"securesplit-ek-1"
 _HEADER: Final = struct.Struct(f"<16s32s{DIGEST_BYTES}sQ")
 """Of the evaluation keys' file: magic, SHA-256 of the secret key that they belong to, digest and size of the blob."""
@@ -63,15 +66,12 @@ class EncryptionKey:
     def __init__(self, folder: Path | None = None) -> None:
         folder = make_state_folder(state_folder() if folder is None else folder)
         self._file, self._is_over = folder / KEY_FILE, False
-        secret = self._secret = secret_file.load(self._file, "encryption key", lambda: DeviceKey().secret)
+        secret = self._secret = secret_file.load(self._file, _WHAT, lambda: DeviceKey().secret)
         self._loaded = self._stamp()
         try:
             self._device = ClosedAtFork(lambda: DeviceKey(secret), lambda _: None)
         except ValueError:
-            raise CredentialError(
-                f"the encryption key {self._file} is damaged, or of another version of SEAL",
-                hint="remove the file: another one is drawn, and no earlier answer needs this one",
-            ) from None
+            raise _damaged(self._file) from None
         self.evaluation = EvaluationKeyFile(folder / EVALUATION_FILE, secret, self._check)
 
     def current(self) -> EncryptionKey:
@@ -137,6 +137,77 @@ class EncryptionKey:
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns
+
+
+def read_secret(folder: Path) -> bytes:
+    """The secret key that is in `folder`; none is drawn, nothing removed.
+
+    Raises:
+        ConfigError, CredentialError: as `EncryptionKey`.
+    """
+    secret = secret_file.read(folder / KEY_FILE, _WHAT)
+    try:
+        DeviceKey(secret)
+    except ValueError:
+        raise _damaged(folder / KEY_FILE) from None
+    return secret
+
+
+def _damaged(file: Path) -> CredentialError:
+    return CredentialError(
+        f"the encryption key {file} is damaged, or of another version of SEAL",
+        hint="remove the file: another one is drawn, and no earlier answer needs this one",
+    )
+
+
+class Condition(enum.Enum):
+    """What is to be said of a file of evaluation keys."""
+
+    ABSENT = enum.auto()
+    WHOLE = enum.auto()
+    DAMAGED = enum.auto()
+    FOREIGN = enum.auto()
+    """They belong to another secret key."""
+    REFUSED = enum.auto()
+    """Whole, and no worker would take them: they are of other parameters."""
+
+
+def condition(folder: Path, secret: bytes) -> Condition:
+    """What the evaluation keys in `folder` are good for; takes a second, and nothing is drawn.
+
+    Args:
+        folder: the state folder.
+        secret: the key that they should belong to.
+
+    Raises:
+        CredentialError: they cannot be read.
+    """
+    file = folder / EVALUATION_FILE
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return Condition.ABSENT
+    except OSError as error:
+        raise _unkept(file, error) from error
+    if len(content) < _HEADER.size or not content.startswith(_MAGIC):
+        return Condition.DAMAGED
+    _magic, owner, digest, total = _HEADER.unpack_from(content)
+    blob = content[_HEADER.size :]
+    if len(blob) != total or digest_of(blob) != digest:
+        return Condition.DAMAGED
+    if owner != hashlib.sha256(secret).digest():
+        return Condition.FOREIGN
+    try:
+        parts = KeyBlob.decode(blob)
+        EvaluationKeys(parts.galois, parts.relinearization, Layout(slots=SHIPPED.slots))
+    except ValueError:  # which WireError and MessageError are
+        return Condition.REFUSED
+    return Condition.WHOLE
+
+
+def _unkept(file: Path, error: OSError) -> CredentialError:
+    hint = "they take 37 MB; check the folder's owner and the free space"
+    return CredentialError(f"cannot keep the evaluation keys {file}: {error.strerror}", hint=hint)
 
 
 def file_content(secret: bytes, evaluation_keys: tuple[bytes, bytes]) -> bytes:
@@ -230,7 +301,4 @@ class EvaluationKeyFile:
         try:
             return action()
         except OSError as error:
-            raise CredentialError(
-                f"cannot keep the evaluation keys {self._file}: {error.strerror}",
-                hint="they take 37 MB; check the folder's owner and the free space",
-            ) from error
+            raise _unkept(self._file, error) from error

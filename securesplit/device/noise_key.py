@@ -16,6 +16,7 @@ from securesplit.privacy.noise import SECRET_BYTES
 from securesplit.user_folders import make_state_folder, state_folder
 
 SECRET_FILE: Final = "noise.key"  # noqa: S105 - a file name; the secret itself is drawn from the operating system
+_WHAT = "noise secret"
 
 
 def load_secret(folder: Path | None = None) -> bytes:
@@ -31,7 +32,15 @@ def load_secret(folder: Path | None = None) -> bytes:
         CredentialError: it cannot be created or read, is not 32 bytes, or others can read it.
     """
     file = make_state_folder(state_folder() if folder is None else folder) / SECRET_FILE
-    secret = secret_file.load(file, "noise secret", lambda: secrets.token_bytes(SECRET_BYTES))
+    return _checked(file, secret_file.load(file, _WHAT, lambda: secrets.token_bytes(SECRET_BYTES)))
+
+
+def read_secret(folder: Path) -> bytes:
+    """The secret that is in `folder`; none is created, nothing removed. Returns and raises as `load_secret`."""
+    return _checked(folder / SECRET_FILE, secret_file.read(folder / SECRET_FILE, _WHAT))
+
+
+def _checked(file: Path, secret: bytes) -> bytes:
     if len(secret) != SECRET_BYTES:
         raise CredentialError(
             f"the noise secret {file} holds {len(secret)} bytes, not {SECRET_BYTES}",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from securesplit.atomic import create_once
+from securesplit.atomic import create_once, sweep
 from securesplit.errors import CredentialError
 
 
 def load(file: Path, what: str, draw: Callable[[], bytes]) -> bytes:
     """The content of `file`, which is created on first use; of several processes at once, the first one's stays.
+
+    What killed processes left of drafts in its folder is removed.
 
     Args:
         file: in a folder that exists; mode 0600.
@@ -20,19 +22,26 @@ def load(file: Path, what: str, draw: Callable[[], bytes]) -> bytes:
     Raises:
         CredentialError: it cannot be created or read, or others can read it.
     """
+    sweep(file.parent)
     try:
         if not file.exists():
             create_once(file, draw())
     except OSError as error:
-        hint = "check the folder's owner and the free space"
-        raise CredentialError(f"cannot write the {what} {file}: {error.strerror}", hint=hint) from error
+        raise _unreadable(file, what, error) from error
+    return read(file, what)
+
+
+def read(file: Path, what: str) -> bytes:
+    """The content of `file`, which is there; arguments and errors as `load`."""
     try:
         mode = file.stat().st_mode & 0o777
         secret = file.read_bytes()
     except OSError as error:
-        raise CredentialError(
-            f"cannot read the {what} {file}: {error.strerror}", hint="check who owns the file"
-        ) from error
+        raise _unreadable(file, what, error) from error
     if mode & 0o077:
         raise CredentialError(f"the {what} {file} can be read by others", hint=f"chmod 600 {file}")
     return secret
+
+
+def _unreadable(file: Path, what: str, error: OSError) -> CredentialError:
+    return CredentialError(f"cannot read the {what} {file}: {error.strerror}", hint="check who owns the file")

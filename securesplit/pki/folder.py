@@ -76,13 +76,8 @@ def locked(folder: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
         os.close(descriptor)
 
 
-def create(path: Path, data: bytes, *, shown: Path | None = None) -> None:
+def create(path: Path, data: bytes) -> None:
     """Write a file that does not exist yet, whole or not at all.
-
-    Args:
-        path: of the file.
-        data: its bytes.
-        shown: the path that an error names; ``path`` where it is None.
 
     Raises:
         CredentialError: it exists, or cannot be written.
@@ -92,8 +87,11 @@ def create(path: Path, data: bytes, *, shown: Path | None = None) -> None:
     except FileExistsError:
         raise taken(path) from None
     except OSError as error:
-        hint = "check the disk and rights"
-        raise CredentialError(f"{shown or path} cannot be written: {error.strerror}", hint=hint) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> CredentialError:
+    return CredentialError(f"{path} cannot be written: {error.strerror}", hint="check the disk and rights")
 
 
 def taken(path: Path) -> CredentialError:
@@ -158,16 +156,23 @@ def staged(contents: Mapping[Path, bytes]) -> Iterator[None]:
     Raises:
         CredentialError: they cannot be written; the old files are as they were.
     """
-    drafts = {path: atomic.hidden_draft(path) for path in contents}
-    try:
-        for path, draft in drafts.items():
-            create(draft, contents[path], shown=path)
+    for folder in {path.parent for path in contents}:
+        atomic.sweep(folder)
+    with contextlib.ExitStack() as stack:
+        drafts = {path: stack.enter_context(_draft(path, data)) for path, data in contents.items()}
         yield
         for path, draft in drafts.items():
             draft.replace(path)
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _draft(path: Path, data: bytes) -> Iterator[Path]:
+    with contextlib.ExitStack() as stack:
+        try:
+            own = stack.enter_context(atomic.draft(path, data))
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        yield own
 
 
 def read(path: Path, *, secret: bool = False) -> bytes:

@@ -29,7 +29,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from securesplit.atomic import create_once
+from securesplit.atomic import create_once, sweep
 from securesplit.errors import CredentialError
 from securesplit.i18n import gettext_noop as _
 from securesplit.user_folders import make_state_folder, state_folder
@@ -98,6 +98,7 @@ class History:
             folder.mkdir(mode=0o700, exist_ok=True)
             if not (folder / KEY_FILE).exists():
                 _begin(folder, secret)
+            sweep(folder)
             return cls(folder, _unlocked(folder / KEY_FILE, secret))
         except OSError as error:
             raise _unusable(folder, error) from None

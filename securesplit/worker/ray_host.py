@@ -7,15 +7,16 @@ of securesplit. A job that kills its tail ends the actor, and the pool asks for 
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import select
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from securesplit.atomic import scratch_folder
 from securesplit.errors import ConfigError
 from securesplit.version import own_version
 from securesplit.worker.ipc.messages import BROKEN, EncryptedBatch, Report, decode_batch
@@ -32,7 +33,7 @@ class Host:
 
     def __init__(self) -> None:
         self._arena: KeyArena | None = None
-        self._held = b""
+        self._held, self._scratch = b"", contextlib.ExitStack()
 
     def start(self, settings: dict[str, Any], files: Mapping[str, bytes]) -> Message:
         """Start the tail.
@@ -46,8 +47,8 @@ class Host:
         """
         if (fault := _fault(settings)) is not None:
             return fault.encode()
-        self._folder = tempfile.TemporaryDirectory(prefix="securesplit-tail-")
-        engine = _engine_here(settings["engine"], Path(self._folder.name), files)
+        folder = self._scratch.enter_context(scratch_folder("securesplit-tail-"))
+        engine = _engine_here(settings["engine"], folder, files)
         self._arena = None if engine.encrypted is None else KeyArena(1)
         self._tail = TailProcess("tail", engine, show_errors=False, confine=settings["confine"], arena=self._arena)
         report = self._report(_START_S)

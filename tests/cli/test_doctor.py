@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
+import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +20,10 @@ import pytest
 import securesplit
 from securesplit.cli.checks import installation
 from securesplit.cli.checks.certificates import CertsCheck
+from securesplit.cli.checks.encryption import check_encryption, check_worker
 from securesplit.cli.checks.machine import check_clock, check_state, installed_at
 from securesplit.cli.main import run
+from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE, file_content
 from securesplit.device.ledger import Ledger
 from securesplit.device.noise_key import load_secret
 from securesplit.errors import PhotoError
@@ -25,6 +32,11 @@ from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
 from securesplit.user_folders import state_folder
 from securesplit.version import UNKNOWN_VERSION
+from securesplit.worker.monitoring.counters import Counters
+from securesplit.worker.monitoring.observer import KeyStatus, Status
+from securesplit.worker.monitoring.prometheus import WorkerCollector
+from securesplit.worker.settings import PoolSettings
+from securesplit_testing.encryption import device_key, give_key
 from tests.integration.conftest import Worker, start_worker, stop_worker
 
 NOW = datetime.now(UTC)
@@ -232,6 +244,128 @@ def test_the_state_of_a_device(spoil: Callable[[Path], object], code: int, messa
     problems = [finding for finding in check_state(None) if finding.level != "ok"]
     assert [message in problem.message for problem in problems] == ([True] if message else [])
     assert all(problem.exit_code == code and problem.hint for problem in problems)
+
+
+def test_drafts_of_killed_programs_are_found_and_left_where_they_are() -> None:
+    folder = state_folder()
+    load_secret(folder)
+    left = folder / ".evaluation.keys.0123456789abcdef.new"
+    left.write_bytes(bytes(2_000_000))
+    (problem,) = [finding for finding in check_state(None) if finding.level != "ok"]
+    assert "1 draft of a program that was killed, 2.0 MB" in problem.message
+    assert left.exists()
+    load_secret(folder)
+    assert not left.exists()
+
+
+def altered(file: Path) -> None:
+    with file.open("r+b") as stream:
+        stream.seek(1_000)
+        stream.write(b"altered")
+
+
+def of_others(folder: Path) -> None:
+    (folder / EVALUATION_FILE).write_bytes(file_content(b"another secret", (b"galois", b"relinearization")))
+
+
+def of_other_parameters(folder: Path) -> None:
+    (folder / EVALUATION_FILE).write_bytes(file_content(device_key().secret, (b"galois", b"relinearization")))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "message"),
+    [
+        (lambda folder: None, 0, ""),
+        (lambda folder: (folder / EVALUATION_FILE).unlink(), 0, ""),
+        (lambda folder: altered(folder / EVALUATION_FILE), 0, "evaluation.keys is damaged"),
+        (lambda folder: (folder / EVALUATION_FILE).write_bytes(b"short"), 0, "evaluation.keys is damaged"),
+        (of_others, 0, "belongs to another encryption key"),
+        (of_other_parameters, 0, "is of other parameters, and workers refuse it"),
+        (lambda folder: (folder / EVALUATION_FILE).chmod(0o646), 0, "is open to others (mode 646)"),
+        (lambda folder: (folder / KEY_FILE).chmod(0o640), 5, "can be read by others"),
+        (lambda folder: (folder / KEY_FILE).write_bytes(bytes(100)), 5, "is damaged, or of another version of SEAL"),
+    ],
+    ids=["good", "none yet", "altered", "short", "foreign", "other parameters", "open", "exposed", "no key"],
+)
+def test_the_keys_of_a_device_for_encrypted(
+    spoil: Callable[[Path], object], code: int, message: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("tenseal", reason="TenSEAL is not installed")
+    give_key(tmp_path)
+    spoil(tmp_path)
+    before = {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    problems = [finding for finding in check_encryption(tmp_path, wanted=True) if finding.level != "ok"]
+    assert [message in problem.message for problem in problems] == ([True] if message else [])
+    assert all(problem.exit_code == code and problem.hint for problem in problems)
+    assert {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == before, "nothing was drawn or removed"
+
+
+def test_a_disk_without_room_for_keys_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tenseal", reason="TenSEAL is not installed")
+    give_key(tmp_path)
+    (tmp_path / EVALUATION_FILE).unlink()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5_000_000))
+    (problem,) = [finding for finding in check_encryption(tmp_path, wanted=True) if finding.level != "ok"]
+    assert "only 5 MB are free" in problem.message
+
+
+def metrics_page(keys: KeyStatus | None, returns: int = 0) -> bytes:
+    counters = Counters()
+    counters.key_returns = returns
+    collector = WorkerCollector(counters, bundle_id="", pool=PoolSettings(), ends=dict)
+    none = Status(1, 0, 0, 0, {}, (), was_ready=True, is_draining=False, silent_s=0.0, expires_at=NOW, keys=keys)
+    return collector.page(none)
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("page", "level", "message"),
+    [
+        (metrics_page(None), "ok", "takes no ciphertexts"),
+        (metrics_page(KeyStatus(5, 180 * MIB, 1024 * MIB, 180 * MIB), 2), "ok", "5 devices, 180 of 1024 MiB"),
+        (metrics_page(KeyStatus(5, 180 * MIB, 192 * MIB, 400 * MIB), 9), "warning", "400 MiB were asked for"),
+        (metrics_page(KeyStatus(1, 60 * MIB, 64 * MIB, 60 * MIB, 3)), "warning", "3 wait for room"),
+        (b"<html>", "error", "no worker of this version"),
+    ],
+    ids=["another preset", "room", "crowded", "queue", "another server"],
+)
+def test_the_store_of_a_worker(page: bytes, level: str, message: str) -> None:
+    with serve_page(page) as address:
+        found = check_worker(address)
+    assert (found.level, message in found.message) == (level, True), found.message
+    assert found.exit_code == (2 if level == "error" else 0)
+    if level == "warning":
+        assert re.search(r"--evaluation-key-memory (400|10\d)\b", found.hint)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "nowhere", "127.0.0.1:x", "[::1"])
+def test_a_worker_without_metrics_is_an_error_with_a_hint(address: str) -> None:
+    found = check_worker(address)
+    assert (found.level, found.exit_code) == ("error", 2)
+    assert "--metrics" in found.hint
+
+
+@contextlib.contextmanager
+def serve_page(page: bytes) -> Iterator[str]:
+    """``HOST:PORT`` of a server that has one page."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 def test_an_altered_bundle_is_an_error_one_without_tail_is_not(doctor: Doctor, certs: Path, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -10,6 +13,7 @@ from threading import Barrier
 import numpy as np
 import pytest
 
+from securesplit.atomic import abandoned_drafts
 from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE, EncryptionKey
 from securesplit.encrypted.device import DeviceKey
 from securesplit.encrypted.layout import Layout
@@ -164,3 +168,28 @@ def test_the_last_piece_is_short(key: EncryptionKey) -> None:
     total = key.evaluation.chunk(0).total
     assert len(key.evaluation.chunk(total // CHUNK_BYTES * CHUNK_BYTES).data) == total % CHUNK_BYTES
     assert device_key().secret
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
+def test_what_was_left_by_a_device_that_was_killed_while_it_drew_goes_at_the_next_use(tmp_path: Path) -> None:
+    """A draft of 37 MB, and one of a secret."""
+    give_key(tmp_path)
+    program = """
+import os, signal, sys
+from pathlib import Path
+from securesplit import atomic
+from securesplit.device import encryption_key
+folder, real = Path(sys.argv[1]), atomic._write
+def write(descriptor, data):
+    real(descriptor, data)
+    os.kill(os.getpid(), signal.SIGKILL)
+(folder / encryption_key.EVALUATION_FILE).unlink()
+key = encryption_key.EncryptionKey(folder)
+atomic._write = write
+key.evaluation._draw()
+"""
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert len(abandoned_drafts(tmp_path)) == 1
+    EncryptionKey(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [KEY_FILE]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +17,7 @@ from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID, NameOID
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from securesplit import atomic
 from securesplit.errors import ConfigError, CredentialError, SecureSplitError, TrustError
 from securesplit.pki import cert_inventory, csr, enrolling, keystore, lists, profile, signing
 from securesplit.pki import folder as files
@@ -521,18 +524,26 @@ def test_a_replaced_ca_is_taken_once_it_was_brought(clinic: Clinic, tmp_path: Pa
 def test_a_full_disk_leaves_all_files_as_they_were(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
     clinic.enroll()
     answer = clinic.sign(clinic.ask(renew=True, now=LATER), now=LATER)
-    real = files.create
-    written: list[Path] = []
+    real = atomic._write
+    written: list[bytes] = []
 
-    def create(path: Path, data: bytes, **options: object) -> None:
+    def write(descriptor: int, data: bytes) -> None:
         if len(written) == 1:
-            raise CredentialError(f"{path} cannot be written: No space left on device", hint="free the disk")
-        written.append(path)
-        real(path, data)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(data)
+        real(descriptor, data)
 
-    monkeypatch.setattr(files, "create", create)
+    monkeypatch.setattr(atomic, "_write", write)
     refused(clinic, answer, "No space left", now=LATER)
     assert written
+
+
+def test_private_keys_of_a_killed_renewal_do_not_stay(clinic: Clinic) -> None:
+    clinic.enroll()
+    left = clinic.device / "clients" / ".clinic-1.key.0123456789abcdef.new"
+    left.write_bytes(b"-----BEGIN PRIVATE KEY-----")
+    clinic.install(clinic.sign(clinic.ask(renew=True, now=LATER), now=LATER), now=LATER)
+    assert not left.exists()
 
 
 def test_a_reader_never_meets_a_pair_that_does_not_fit(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
+from securesplit.atomic import abandoned_drafts
 from securesplit.cli.checks import Finding, failure, ok, warning
-from securesplit.encrypted import seal
 from securesplit.errors import CredentialError, SecureSplitError
 from securesplit.text import counted
 
-_KEYS_ROOM_BYTES = 40_000_000
 """Of evaluation keys and what is written beside them."""
 
 
@@ -46,7 +43,7 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
         folder: None for the user's own.
     """
     from securesplit.device.ledger import LEDGER_FILE
-    from securesplit.device.noise_key import SECRET_FILE, load_secret
+    from securesplit.device.noise_key import SECRET_FILE, read_secret
     from securesplit.user_folders import state_folder
 
     try:
@@ -63,9 +60,12 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
         yield warning("state", f"{folder} is open to others (mode {mode:o})", f"chmod 700 {folder}")
     else:
         yield ok("state", f"{folder} is for its owner alone")
+    if left := abandoned_drafts(folder):
+        what = f"{counted(len(left), 'draft')} of a program that was killed, {_megabytes(*left)}"
+        yield warning("state", f"{folder} holds {what}", "nothing: the next diagnosis removes it")
     try:
         if (folder / SECRET_FILE).exists():
-            load_secret(folder)
+            read_secret(folder)
             yield ok("noise secret", "32 bytes, for its owner alone")
         elif (folder / LEDGER_FILE).exists():
             yield warning("noise secret", "there is a ledger but no noise secret", "restore noise.key from a backup")
@@ -73,36 +73,6 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
         yield failure("noise secret", error)
     if (folder / LEDGER_FILE).exists():
         yield _ledger(folder)
-
-
-def check_encryption(folder: Path | None, *, wanted: bool) -> Finding:
-    """Whether the preset encrypted can be used here, and the device's key where there is one; none is drawn.
-
-    Args:
-        folder: the state folder; None for the user's own.
-        wanted: a diagnosis would use it.
-    """
-    from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE, EncryptionKey
-    from securesplit.user_folders import state_folder
-
-    if not wanted and not seal.is_installed():
-        return ok("encryption", "the preset encrypted needs TenSEAL, which is not installed")
-    try:
-        seal.library()
-        found, folder = f"TenSEAL {metadata.version('tenseal')}", folder or state_folder()
-        if has_key := (folder / KEY_FILE).exists():
-            EncryptionKey(folder)
-    except SecureSplitError as error:
-        return failure("encryption", error)
-    evaluation = folder / EVALUATION_FILE
-    free = shutil.disk_usage(_existing(folder)).free
-    if wanted and not evaluation.exists() and free < _KEYS_ROOM_BYTES:
-        message = f"evaluation keys take 37 MB, and only {free / 1e6:.0f} MB are free for {folder}"
-        return warning("encryption", message, "free some space, or set SECURESPLIT_STATE to a folder on another disk")
-    if not has_key:
-        return ok("encryption", f"{found}; no key yet, the first encrypted diagnosis draws one")
-    size = f"{evaluation.stat().st_size / 1e6:.0f} MB of" if evaluation.exists() else "no"
-    return ok("encryption", f"{found}; a key for its owner alone, and {size} evaluation keys for workers")
 
 
 def check_confinement() -> Finding:
@@ -119,13 +89,17 @@ def check_confinement() -> Finding:
     return ok("confinement", message)
 
 
+def _megabytes(*files: Path) -> str:
+    return f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
+
+
 def _try_to_write(folder: Path) -> None:
     """Write a file without a name into the folder, or into the one above that it would be made in.
 
     Raises:
         CredentialError: that fails, so a diagnosis would.
     """
-    place = _existing(folder)
+    place = existing(folder)
     try:
         with tempfile.TemporaryFile(dir=place) as probe:
             probe.write(b"securesplit doctor")
@@ -134,20 +108,20 @@ def _try_to_write(folder: Path) -> None:
         raise CredentialError(message, hint="set SECURESPLIT_STATE to a folder of yours") from None
 
 
-def _existing(folder: Path) -> Path:
+def existing(folder: Path) -> Path:
     """The folder, or the one above it in which it would be made."""
     return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
 
 
 def _ledger(folder: Path) -> Finding:
     from securesplit.device.ledger import Ledger
-    from securesplit.device.noise_key import SECRET_FILE, load_secret
+    from securesplit.device.noise_key import SECRET_FILE, read_secret
     from securesplit.privacy.noise import NoiseSource
 
     try:
         with Ledger(folder) as book:
             total, keys = book.total(), book.noise_keys()
-        is_other = keys and (folder / SECRET_FILE).exists() and NoiseSource(load_secret(folder)).fingerprint not in keys
+        is_other = keys and (folder / SECRET_FILE).exists() and NoiseSource(read_secret(folder)).fingerprint not in keys
     except SecureSplitError as error:
         return failure("ledger", error)
     if is_other and total.releases:

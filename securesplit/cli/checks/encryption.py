@@ -1,0 +1,134 @@
+"""The preset ``encrypted``: this device's two files, and what a worker on this machine holds of devices' keys."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from securesplit.cli.checks import Finding, failure, ok, warning
+from securesplit.cli.checks.machine import existing
+from securesplit.encrypted import seal
+from securesplit.errors import ConfigError, SecureSplitError
+from securesplit.text import counted
+
+if TYPE_CHECKING:
+    from securesplit.device.encryption_key import Condition
+
+SUBJECT, KEYS, WORKER = "encryption", "evaluation keys", "worker's keys"
+_KEY_BYTES = 40e6
+_TIMEOUT_S = 5.0
+_MOST_BYTES = 1_000_000
+_METRIC = re.compile(r"securesplit_(evaluation_\w+) ([0-9.e+]+)")
+
+
+def check_encryption(folder: Path | None, *, wanted: bool) -> Iterator[Finding]:
+    """Whether the preset encrypted can be used here, and the device's keys where there are some; none are drawn.
+
+    Args:
+        folder: the state folder; None for the user's own.
+        wanted: a diagnosis would use it.
+    """
+    from securesplit.device.encryption_key import KEY_FILE, condition, read_secret
+    from securesplit.user_folders import state_folder
+
+    if not wanted and not seal.is_installed():
+        yield ok(SUBJECT, "the preset encrypted needs TenSEAL, which is not installed")
+        return
+    try:
+        seal.library()
+        found, folder = f"TenSEAL {metadata.version('tenseal')}", folder or state_folder()
+        if not (folder / KEY_FILE).exists():
+            if wanted:
+                yield from _room(folder)
+            yield ok(SUBJECT, f"{found}; no key yet, the first encrypted diagnosis draws one")
+            return
+        secret = read_secret(folder)
+        yield ok(SUBJECT, f"{found}; a key for its owner alone, drawn on {_day(folder / KEY_FILE)}")
+        yield from _evaluation(folder, condition(folder, secret))
+    except SecureSplitError as error:
+        yield failure(SUBJECT, error)
+
+
+def _evaluation(folder: Path, found: Condition) -> Iterator[Finding]:
+    """The file of evaluation keys; without good ones the next diagnosis draws others, if there is room for them."""
+    from securesplit.device.encryption_key import EVALUATION_FILE, Condition
+
+    file = folder / EVALUATION_FILE
+    if found is not Condition.ABSENT and (mode := file.stat().st_mode & 0o777) & 0o077:
+        yield warning(KEYS, f"{file} is open to others (mode {mode:o})", f"chmod 600 {file}")
+    if found is Condition.WHOLE:
+        size = f"{file.stat().st_size / 1e6:.0f} MB"
+        yield ok(KEYS, f"{size}, drawn on {_day(file)}, of this encryption key and these parameters")
+        return
+    what = {
+        Condition.ABSENT: "there are none yet",
+        Condition.DAMAGED: f"{file} is damaged",
+        Condition.FOREIGN: f"{file} belongs to another encryption key",
+        Condition.REFUSED: f"{file} is of other parameters, and workers refuse it",
+    }[found]
+    if found is Condition.ABSENT:
+        yield ok(KEYS, f"{what}; the next encrypted diagnosis draws them, 37 MB")
+    else:
+        yield warning(KEYS, what, f"rm {file}: the next encrypted diagnosis draws others and uploads them")
+    yield from _room(folder)
+
+
+def _room(folder: Path) -> Iterator[Finding]:
+    """That keys which are drawn next have room; nothing is said where they have."""
+    if (free := shutil.disk_usage(existing(folder)).free) < _KEY_BYTES:
+        hint = "free some space, or set SECURESPLIT_STATE to a folder on another disk"
+        yield warning(SUBJECT, f"evaluation keys take 37 MB, and only {free / 1e6:.0f} MB are free for {folder}", hint)
+
+
+def check_worker(address: str) -> Finding:
+    """How a worker on this machine does with the evaluation keys of its devices.
+
+    Args:
+        address: ``HOST:PORT`` of its ``--metrics``.
+    """
+    try:
+        seen = _metrics(address)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        hint = "start the worker with --metrics, and name that address here"
+        return failure(WORKER, ConfigError(f"no worker's metrics at {address} ({error})", hint=hint))
+    limit = seen["evaluation_key_limit_bytes"]
+    if not limit:
+        return ok(WORKER, f"the worker at {address} takes no ciphertexts, and holds no evaluation keys")
+    held = counted(int(seen["evaluation_keys"]), "device")
+    message = f"it holds those of {held}, {_mib(seen['evaluation_key_bytes'])} of {_mib(limit)} MiB"
+    returns, waiting = int(seen["evaluation_key_returns_total"]), int(seen["evaluation_key_waiting_clients"])
+    wanted = seen["evaluation_key_wanted_bytes"]
+    if wanted <= limit and not waiting:
+        return ok(WORKER, f"{message}; since it started {counted(returns, 'upload')} of keys that had made room")
+    message = f"{message}; {_mib(wanted)} MiB were asked for within the last hour, and {waiting} wait for room"
+    hint = f"start it with --evaluation-key-memory {_mib(max(wanted, limit + _KEY_BYTES))}, if it has the memory"
+    return warning(WORKER, message, hint)
+
+
+def _metrics(address: str) -> Mapping[str, float]:
+    """The numbers of evaluation keys; raises where nothing there has them."""
+    connection = http.client.HTTPConnection(address, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", "/metrics")
+        page = connection.getresponse().read(_MOST_BYTES).decode("ascii", "replace")
+    finally:
+        connection.close()
+    found = {name: float(value) for name, value in _METRIC.findall(page)}
+    if "evaluation_key_wanted_bytes" not in found:
+        raise ValueError("it is no worker of this version")
+    return found
+
+
+def _mib(size: float) -> int:
+    return ceil(size / (1 << 20))
+
+
+def _day(file: Path) -> str:
+    return f"{datetime.fromtimestamp(file.stat().st_mtime, UTC):%Y-%m-%d}"
