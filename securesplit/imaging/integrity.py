@@ -1,7 +1,8 @@
 """Damage that a decoder passes over in silence: what it has no data for becomes grey or black, and looks like a photo.
 
-Nothing here guesses from how a picture looks. A JPEG's decoder is asked whether it wanted more data than there is, and
-whether there is more data than it wanted; an uncompressed file that ends in zeros is one whose copy was not finished.
+Nothing here guesses from how a picture looks. A JPEG's decoder is watched, or asked, whether it wanted more data than
+there is, and whether there is more data than it wanted; an uncompressed file that ends in zeros is one whose copy was
+not finished.
 """
 
 from __future__ import annotations
@@ -28,7 +29,34 @@ _GREY = 128  # what a block without data becomes
 _MIN_BLANK = 0.05  # of the rows
 _MIN_HOLE_BYTES = 512  # a sector
 _MIN_ARITHMETIC_HOLE_BYTES = 64  # of a JPEG, whose coder leaves out the zeros at the end
+_AHEAD_BYTES = 7  # that libjpeg reads ahead of the bits that it needs, to fill a register of 64
+_LONG_CODES = b"\xfe" * 2 * _AHEAD_BYTES  # the most bits for the fewest coefficients; FF would be a marker
 _AGAIN = "copy the photo again from its source, or take it again"
+
+
+class WatchedJpeg(io.BytesIO):
+    """A JPEG of one run of data, for a decoder that takes it piece by piece and asks for more when it needs more.
+
+    Its end is not there, but other data, so a decoder that lacks some asks for that instead of making up grey blocks.
+    The last byte, and each of the other data, is a piece of its own; so afterwards it is known how far it came.
+
+    Args:
+        photo: `Jpeg.is_one_run`.
+    """
+
+    def __init__(self, photo: Jpeg) -> None:
+        _, self._end = photo.scans[0].data
+        super().__init__(photo.stream[: self._end] + _LONG_CODES)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next piece, at most `size` bytes."""
+        left = max(1, self._end - 1 - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+    @property
+    def fits(self) -> bool:
+        """Whether the picture took all of its data, and no more, as far as reading ahead lets that be known."""
+        return self._end <= self.tell() <= self._end + _AHEAD_BYTES
 
 
 def check_jpeg_structure(photo: Jpeg) -> None:

@@ -39,6 +39,7 @@ class _Parts:
     interval: int = 0
     exif: bytes = b""
     xmp: bytes = b""
+    is_ended: bool = False
     profile: dict[int, bytes] = field(default_factory=dict)
 
     def keep(self, part: bytes) -> None:
@@ -61,7 +62,8 @@ def read(content: bytes) -> tuple[Container, Jpeg]:
             "the JPEG has too many scans for its size", hint="save it as a baseline (not progressive) JPEG"
         )
     orientation = find_orientation(parts.exif, parts.xmp)
-    jpeg = Jpeg(b"".join([*parts.kept, END]), parts.frame, tuple(parts.scans), _profile(parts.profile), orientation)
+    stream, profile = b"".join([*parts.kept, END]), _profile(parts.profile)
+    jpeg = Jpeg(stream, parts.frame, tuple(parts.scans), profile, orientation, parts.is_ended)
     container = Container(
         "JPEG",
         jpeg.stream,
@@ -81,6 +83,7 @@ def _walk(content: bytes) -> _Parts:
             break
         marker, at = match[1][0], match.end()
         if marker == _EOI:
+            parts.is_ended = True
             break
         if marker == 1:  # TEM stands alone
             continue

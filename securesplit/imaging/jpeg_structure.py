@@ -90,6 +90,7 @@ class Jpeg:
         scans: in order, with offsets into `stream`.
         profile: its ICC profile; empty for none.
         orientation: 1 to 8, as EXIF numbers them.
+        is_ended: its file has the marker of its end.
     """
 
     stream: bytes
@@ -97,6 +98,7 @@ class Jpeg:
     scans: tuple[Scan, ...]
     profile: bytes
     orientation: int
+    is_ended: bool
 
     @property
     def is_progressive(self) -> bool:
@@ -118,6 +120,12 @@ class Jpeg:
     def is_arithmetic(self) -> bool:
         """Its entropy coding is arithmetic, which leaves out the zeros at the end of data."""
         return self.frame.marker in _ARITHMETIC
+
+    @property
+    def is_one_run(self) -> bool:
+        """All data is one run of Huffman codes, in the order of the picture, up to the marker of the end."""
+        is_sequential = self.is_dct and not self.is_progressive and not self.is_arithmetic
+        return is_sequential and self.is_ended and len(self.scans) == 1 and not self.scans[0].interval
 
     @property
     def data(self) -> Iterator[bytes]:

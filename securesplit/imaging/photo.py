@@ -13,6 +13,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,21 +153,34 @@ def _check_data(image: Image.Image, container: Container, side: int) -> None:
 def _decode_jpeg(container: Container, taken_apart: Jpeg, side: int) -> Image.Image:
     if taken_apart.is_dct:
         integrity.check_jpeg_structure(taken_apart)
+    image, fits = _decode_watched(container, taken_apart, side)
     try:
-        image = _decode(container, side)
+        image = image or _decode(container, side)
     except (OSError, SyntaxError):  # it depends on Pillow's build
         if not taken_apart.coding:
             raise
         raise PhotoError(
             f"a JPEG of {taken_apart.coding} coding cannot be read", hint="save it as an ordinary JPEG, or as a PNG"
         ) from None
-    if taken_apart.is_dct:
+    if taken_apart.is_dct and not fits:
         integrity.check_jpeg_data(taken_apart, image, _wanted(side))
     return image
 
 
-def _decode(container: Container, side: int) -> Image.Image:
-    image = _open(container)
+def _decode_watched(container: Container, taken_apart: Jpeg, side: int) -> tuple[Image.Image | None, bool]:
+    """A JPEG, and whether its data was seen to fit its picture; None where it ended too early, or cannot be watched."""
+    if not taken_apart.is_one_run:
+        return None, False
+    watched = integrity.WatchedJpeg(taken_apart)
+    try:
+        return _decode(container, side, watched), watched.fits
+    except OSError:
+        return None, False
+
+
+def _decode(container: Container, side: int, stream: BinaryIO | None = None) -> Image.Image:
+    """Decode a container, or a stream in the place of its own."""
+    image = _open(container, io.BytesIO(container.stream) if stream is None else stream)
     check_size(image.size)
     image.draft("RGB", _wanted(side))
     check_memory(image.size, image.mode, container)
@@ -189,9 +203,9 @@ def _decode_alone(container: Container) -> tuple[Image.Image, Container]:
     return decoded.image, replace(container, orientation=decoded.orientation)
 
 
-def _open(container: Container) -> Image.Image:
+def _open(container: Container, stream: BinaryIO) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(container.stream), formats=[container.format])
+        return Image.open(stream, formats=[container.format])
     except UnidentifiedImageError:
         raise _unreadable(container) from None
 

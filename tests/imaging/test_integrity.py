@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from securesplit.errors import PhotoError
-from securesplit.imaging import load_photo, png
+from securesplit.imaging import integrity, load_photo, png
 from securesplit_testing.photo_files import chunk, lesion, saved
 from tests.imaging.cjpeg import ARITHMETIC, TWO_OF_THREE
 
@@ -67,6 +67,48 @@ def test_a_whole_jpeg(name: str) -> None:
     plain = read(whole)
     for harmless in (whole[: -len(END)], whole + b"trailing" * 100, whole + whole, whole + bytes(4096)):
         assert (read(harmless) == plain).all()
+
+
+@pytest.fixture
+def probes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Streams that are decoded beside the photo's own."""
+    streams: list[bytes] = []
+    decode = integrity._decode
+
+    def counted(stream: bytes, wanted: tuple[int, int]) -> Image.Image:
+        streams.append(stream)
+        return decode(stream, wanted)
+
+    monkeypatch.setattr(integrity, "_decode", counted)
+    return streams
+
+
+def test_an_ordinary_jpeg_is_decoded_once(probes: list[bytes]) -> None:
+    """However many bits of its last byte are used; and the pixels are those of a decoder that sees the end."""
+    for side in range(60, 100):
+        picture = lesion(300).resize((side, side + side % 7))
+        whole = saved(picture, "JPEG", quality=60 + side % 37, subsampling=side % 3, optimize=bool(side % 2))
+        found = load_photo(io.BytesIO(whole), 150)
+        with Image.open(io.BytesIO(whole)) as plain:
+            assert (found == load_photo(plain.convert("RGB"), 150)).all()
+    assert not probes
+
+
+@pytest.mark.parametrize("name", ["progressive", "restarts"])
+def test_other_jpegs_are_probed(name: str, probes: list[bytes]) -> None:
+    read(JPEGS[name])
+    read(JPEGS["baseline"][: -len(END)])
+    assert len(probes) == 4
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+def test_few_bytes_that_are_lost_before_the_end(truncated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a decoder reads ahead; also where a program lets Pillow pass over what is missing."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", truncated)
+    whole = JPEGS["large"][: -len(END)]
+    found = [refused(whole[:-lost] + END) for lost in range(8, 72)]
+    assert sum(found) >= len(found) - 2
+    assert not refused(whole + END)
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
