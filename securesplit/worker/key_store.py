@@ -296,12 +296,12 @@ class KeyStore:
         """Say so where keys came back that had made room, at most once a minute."""
         if self._counters.key_returns == self._warned_of or self._clock() - self._warned_at < _WARN_EVERY_S:
             return
-        times, status = self._counters.key_returns - self._warned_of, self.status
+        times, wanted = self._counters.key_returns - self._warned_of, self.status.wanted_bytes
         self._warned_at, self._warned_of = self._clock(), self._counters.key_returns
-        what = {"times": times, "held": status.held, "mib": -(-status.wanted_bytes >> 20)}
+        what = {"times": times, "held": len(self._keys), "mib": -(-wanted >> 20)}
         _log.warning(
-            "%(times)d uploads brought keys again that had made room for others'; there is room for the evaluation keys"
-            " of %(held)d devices, and --evaluation-key-memory %(mib)d would hold all of the last hour",
+            "%(times)d uploads brought evaluation keys again that had made room for others; there is room for those of"
+            " %(held)d devices, and --evaluation-key-memory %(mib)d would hold all of the last hour",
             what,
             extra={"event": "evaluation-keys-crowded"},
         )

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +324,26 @@ def test_clients_that_push_each_other_out_are_all_answered(keys: Keys, certs: Pa
         np.testing.assert_allclose(found, [float(random_tail().plain(FEATURES[:1])[0])] * 2, atol=2e-3)
         assert worker.front.counters.key_uploads["done"] == 2
         assert worker.front.counters.encrypted["answered"] == 2
+
+
+def test_keys_of_a_certificate_that_is_revoked_go_with_the_reload(
+    certs: Path, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    server = keystore.load_server(certs, now=now())
+    clients = [keystore.load_client(certs, name, now=now()) for name in ("device", "other")]
+    with running(serve_encrypted(), keys=(server, clients[0]), evaluation_key_bytes=192 * MIB) as worker:
+        sessions = [Device(worker, context, client) for client in clients]
+        for session in sessions:
+            session.upload(b"keys that nobody computes with")
+            session.close()
+
+        def held() -> int:
+            keys = worker.front.status().keys
+            return 0 if keys is None else keys.held
+
+        assert held() == 2
+        worker.front.reload(lambda: replace(server, allowed_clients=frozenset({clients[0].fingerprint})))
+        wait_until(lambda: held() == 1)
 
 
 def test_a_worker_without_tenseal_says_so(

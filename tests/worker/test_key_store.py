@@ -427,7 +427,7 @@ def test_a_crowded_store_says_which_size_would_do(caplog: pytest.LogCaptureFixtu
         turns(s, 6, 1)
     (record,) = caplog.records
     assert (record.event, record.levelname) == ("evaluation-keys-crowded", "WARNING")  # type: ignore[attr-defined]
-    assert "room for the evaluation keys of 4 devices" in record.getMessage()
+    assert "room for those of 4 devices" in record.getMessage()
     assert s.store.status.wanted_bytes == 6 * PAGE
 
 
