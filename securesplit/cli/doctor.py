@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from securesplit import version
 from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.options import (
     certs_option,
@@ -106,7 +107,7 @@ def _examine(
 
     privacy = _privacy_of_diagnose(ctx)
     yield from bundle.check_bundle(model, privacy)
-    proofs = {"this copy of securesplit": machine.installed_at(), "a certificate": certificates.newest_date(certs)}
+    proofs = {"this copy of securesplit": version.installed_at(), "a certificate": certificates.newest_date(certs)}
     yield from machine.check_clock(now, proofs)
     yield from explained("certificates", certificates.CertsCheck(certs, client, now).run)
     yield from explained("state", lambda: machine.check_state(state))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from securesplit import version
 from securesplit.cli import exchange, param_types, terminal
 from securesplit.cli.exchange import PIPE, format_fingerprint
 from securesplit.cli.options import format_option
 from securesplit.cli.settings import command, source_of
-from securesplit.errors import ConfigError
+from securesplit.errors import ConfigError, CredentialError
 
 if TYPE_CHECKING:
     from securesplit.pki.cert_inventory import Certificate, Inventory
@@ -130,7 +131,7 @@ def _make(out: Path, revoked: tuple[str, ...], issued: dict[str, Any], *, renew:
     """Revoke, or issue to whom `issued` names for as many days as it says."""
     from securesplit.pki import keystore
 
-    now = datetime.now(UTC)
+    now = _now()
     if revoked:
         reports = [keystore.revoke(out, name, now=now, days=issued["days"]) for name in dict.fromkeys(revoked)]
     else:
@@ -143,7 +144,7 @@ def _make(out: Path, revoked: tuple[str, ...], issued: dict[str, Any], *, renew:
 def _sign(out: Path, path: Path, answer: Path | None, *, days: int, fingerprint: str | None, new_key: bool) -> None:
     from securesplit.pki import csr, signing
 
-    where, now = exchange.display_name(path), datetime.now(UTC)
+    where, now = exchange.display_name(path), _now()
     request = csr.parse(exchange.read_input(path, csr.MAX_BYTES), where=where)
     csr.check_age(request, where=where, now=now)
     target = answer or (path if path == PIPE else path.with_suffix(".answer.pem"))
@@ -158,6 +159,22 @@ def _sign(out: Path, path: Path, answer: Path | None, *, days: int, fingerprint:
     if is_piped:
         terminal.write_answer(signed.answer.decode("ascii"))
     exchange.report(_signed(signed, request, target, is_renewal=standing.is_renewal), aside=is_piped)
+
+
+def _now() -> datetime:
+    """This machine's time.
+
+    Raises:
+        CredentialError: it lies more than a day before this copy of securesplit was made, as on a machine whose clock
+            starts from 1970; what is signed then is over as soon as the clock is right.
+    """
+    now, installed = datetime.now(UTC), version.installed_at()
+    if now < installed - timedelta(days=1):
+        message = (
+            f"the clock says {now:%Y-%m-%d %H:%M} UTC, but this copy of securesplit was made on {installed:%Y-%m-%d}"
+        )
+        raise CredentialError(message, hint="set this machine's clock: certificates begin and end by it")
+    return now
 
 
 def _asks(request: CertificateRequest, where: str) -> list[str]:
@@ -192,14 +209,16 @@ def _signed(signed: Signed, request: CertificateRequest, target: Path, *, is_ren
 def _list(out: Path, style: str) -> None:
     from securesplit.pki import cert_inventory
 
-    found = cert_inventory.take(out, now=datetime.now(UTC))
+    now = datetime.now(UTC)
+    found = cert_inventory.take(out, now=now)
     if style == "json":
         terminal.answer_json(_as_json(found))
         return
     for line in _table(found.certificates):
         terminal.answer(line)
     if found.crl_until is not None:
-        terminal.answer(f"revocation list: fresh until {found.crl_until:%Y-%m-%d %H:%M} UTC")
+        state = "fresh until" if found.crl_until > now else "renew it with keygen --renew, it ended on"
+        terminal.answer(f"revocation list: {state} {found.crl_until:%Y-%m-%d %H:%M} UTC")
 
 
 def _table(certificates: Sequence[Certificate]) -> list[str]:

@@ -21,7 +21,7 @@ import securesplit
 from securesplit.cli.checks import installation
 from securesplit.cli.checks.certificates import CertsCheck
 from securesplit.cli.checks.encryption import check_encryption, check_worker
-from securesplit.cli.checks.machine import check_clock, check_state, installed_at
+from securesplit.cli.checks.machine import check_clock, check_state
 from securesplit.cli.main import run
 from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE, file_content
 from securesplit.device.ledger import Ledger
@@ -31,7 +31,7 @@ from securesplit.imaging import isolated
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
 from securesplit.user_folders import state_folder
-from securesplit.version import UNKNOWN_VERSION
+from securesplit.version import UNKNOWN_VERSION, installed_at
 from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.monitoring.observer import KeyStatus, Status
 from securesplit.worker.monitoring.prometheus import WorkerCollector

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from securesplit import version
 from securesplit.cli.keygen import keygen
-from securesplit.errors import SecureSplitError
+from securesplit.errors import CredentialError, SecureSplitError
+from securesplit.pki import keystore
+from securesplit_testing.serving import now
 
 
 @pytest.fixture
@@ -48,6 +53,21 @@ def test_renew_and_revoke_say_what_they_did(out: Path) -> None:
     said = run(out, "--revoke", "localhost")
     assert "server localhost: revoked" in said.stdout
     assert "copy crl.pem to every device" in said.stdout
+
+
+def test_nothing_is_signed_by_a_clock_that_cannot_be_right(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for days, is_signed in ((2, False), (0.5, True)):  # a copy from a machine whose clock is ahead is none of its fault
+        monkeypatch.setattr(version, "installed_at", lambda days=days: now() + timedelta(days=days))
+        with contextlib.nullcontext() if is_signed else pytest.raises(CredentialError, match="the clock says"):
+            run(out)
+        assert (out / "ca.key").exists() == is_signed
+
+
+def test_a_revocation_list_that_ended_is_not_called_fresh(out: Path) -> None:
+    keystore.create(out, days=1, now=now() - timedelta(days=30))
+    assert "revocation list: renew it with keygen --renew, it ended on" in run(out, "--list").stdout
+    run(out, "--renew")
+    assert "revocation list: fresh until" in run(out, "--list").stdout
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from securesplit.atomic import abandoned_drafts
@@ -29,11 +29,6 @@ def check_clock(now: datetime, proofs: dict[str, datetime | None]) -> Iterator[F
             yield failure("clock", CredentialError(message, hint="set this machine's clock"))
             return
     yield ok("clock", f"{now:%Y-%m-%d %H:%M} UTC, later than all that was made")
-
-
-def installed_at() -> datetime:
-    """When this copy of securesplit was written to the disk."""
-    return datetime.fromtimestamp(Path(__file__).stat().st_mtime, UTC)
 
 
 def check_state(folder: Path | None) -> Iterator[Finding]:
