@@ -70,7 +70,7 @@ def measure(pixels: NDArray[np.uint8], seen: Look | None = None) -> NDArray[np.f
             np.log(chroma + 1),
             np.log(gradient + 0.1),
             np.log(detail.mean() + 0.1),
-            np.log(np.quantile(detail, 0.99) + 1),
+            np.log(_quantile(detail, 0.99) + 1),
             white * 5,
             black * 5,
             np.log(coarse + 0.1),
@@ -118,10 +118,27 @@ def _laplacian(grey: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _halved(grey: NDArray[np.float32]) -> NDArray[np.float32]:
-    """At half the size, by means of 2×2 pixels."""
-    h, w = (n // 2 for n in grey.shape)
-    means: NDArray[np.float32] = grey[: 2 * h, : 2 * w].reshape(h, 2, w, 2).mean((1, 3))
+    """At half the size, by means of 2×2 pixels; a reduction over two axes takes NumPy ten times as long."""
+    h, w = (n // 2 * 2 for n in grey.shape)
+    upper, lower = (grey[row:h:2, :w:2] + grey[row:h:2, 1:w:2] for row in (0, 1))
+    means: NDArray[np.float32] = np.divide(upper + lower, np.float32(4))
     return means
+
+
+def _quantile(values: NDArray[np.float32], share: float) -> np.float32:
+    """As `np.quantile`, which sorts more than one quantile needs.
+
+    Args:
+        values: of any shape, at least two.
+        share: below 1.
+    """
+    place = share * (values.size - 1)
+    below = int(place)
+    parted = np.partition(values, below, axis=None)
+    low, high = parted[below], parted[below + 1 :].min()
+    if place - below < 0.5:
+        return np.float32(low + (high - low) * np.float32(place - below))
+    return np.float32(high - (high - low) * np.float32(1 - (place - below)))
 
 
 def _at_most(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -79,3 +79,13 @@ def test_brightness_and_colour_are_those_of_all_three_channels() -> None:
     grey, chroma = quality._grey_and_chroma(pixels)
     assert (grey == plain.mean(-1)).all()
     assert chroma == (plain.max(-1) - plain.min(-1)).mean()
+
+
+@pytest.mark.parametrize("side", [2, 31, 150])
+def test_quantile_and_halves_are_those_of_numpy(side: int) -> None:
+    rng = np.random.default_rng(side)
+    grey = (rng.integers(0, 766, (side, side)) / 3).astype(np.float32)
+    h = side // 2
+    assert (quality._halved(grey) == grey[: 2 * h, : 2 * h].reshape(h, 2, h, 2).mean((1, 3))).all()
+    for share in (0.0, 0.2, 0.5, 0.99):
+        assert quality._quantile(grey, share) == pytest.approx(np.quantile(grey, share), rel=1e-6)
