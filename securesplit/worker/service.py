@@ -125,7 +125,11 @@ def _load(settings: WorkerSettings) -> Credentials:
 
 
 def _read(folder: Path) -> Credentials:
-    return keystore.load_server(folder, now=datetime.now(UTC))
+    credentials = keystore.load_server(folder, now=datetime.now(UTC))
+    if not credentials.allowed_clients:
+        text = "no device can connect: allowed-clients.txt is missing or empty"
+        _log.warning(text, extra={"event": "nobody-allowed"})
+    return credentials
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ FIELDS = {
     "ready": {"endpoint", "tails", "bundle", "expires", "metrics"},
     "confined": {"held", "missing"},
     "confined-in-part": {"held", "missing"},
+    "nobody-allowed": set(),
     "expires-soon": {"what", "days", "until"},
     "refused": {"what", "counts"},
     "request-refused": {"client", "why"},

@@ -133,6 +133,17 @@ def test_a_new_device_and_a_renewed_certificate_need_no_signal(certs: Path) -> N
         assert str(shown.date()) in next(line for line in worker.log if "certificates reloaded" in line)
 
 
+def test_a_worker_that_lets_nobody_in_says_so(certs: Path) -> None:
+    (certs / "allowed-clients.txt").rename(certs / "elsewhere")
+    with process(certs) as worker:
+        wait_until(lambda: any("no device can connect" in line for line in worker.log))
+        (certs / "elsewhere").rename(certs / "allowed-clients.txt")
+        wait_until(lambda: any("certificates reloaded" in line for line in worker.log))
+        with connect(worker, certs) as device:
+            assert device.request(release(1)).logit == 1
+        assert sum("no device can connect" in line for line in worker.log) == 1
+
+
 def test_half_written_files_leave_the_old_ones_in_force(certs: Path) -> None:
     newcomer = keystore.load_client(certs, "other", now=now())
     with process(certs) as worker, connect(worker, certs) as device:
