@@ -1,14 +1,13 @@
 """What a tail process runs for the preset ``encrypted``: a ciphertext and its keys in, a ciphertext out.
 
-Keys are read from the arena that the front writes (``key_arena.py``), and the last few that were used stay loaded:
-loading takes half a second, and loaded keys 130 MB. Nothing is opened, so that a tail is confined as for every other
+Keys are read from the arena that the front writes (``key_arena.py``), and a few stay loaded (``key_turns.py``): loading
+takes half a second, and loaded keys 130 MB. Nothing is opened, so that a tail is confined as for every other
 preset, but for one thing: TenSEAL starts a thread for each key that it loads.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from securesplit.encrypted.messages import KeyBlob
 from securesplit.errors import BundleError, ConfigError
 from securesplit.worker.ipc.messages import EncryptedBatch
 from securesplit.worker.key_arena import forget_pages
+from securesplit.worker.key_turns import LoadedKeys
 
 if TYPE_CHECKING:
     from securesplit.encrypted.tail import EvaluationKeys, QuadraticTail
@@ -42,7 +42,8 @@ class EncryptedEngine:
         from securesplit.encrypted.tail import EncryptedTail
 
         self._tail = EncryptedTail(tail)
-        self._loaded: OrderedDict[bytes, EvaluationKeys] = OrderedDict()
+        self._turns = LoadedKeys(LOADED_KEYS)
+        self._loaded: dict[bytes, EvaluationKeys] = {}
 
     def warm_up(self) -> None:
         """Do all that needs a file, and all that does not depend on a request."""
@@ -60,13 +61,11 @@ class EncryptedEngine:
             raise EncryptedRefusal(type(error).__name__) from error
 
     def _keys(self, batch: EncryptedBatch, arena: mmap.mmap) -> EvaluationKeys:
-        keys = self._loaded.get(batch.digest)
-        if keys is None:
-            while len(self._loaded) >= LOADED_KEYS:
-                self._loaded.popitem(last=False)
-            keys = self._loaded[batch.digest] = self._load(batch, arena)
-        self._loaded.move_to_end(batch.digest)
-        return keys
+        if (gone := self._turns.use(batch.digest)) is not None:
+            self._loaded.pop(gone, None)  # its keys were refused, if it is not there
+        if batch.digest not in self._loaded:
+            self._loaded[batch.digest] = self._load(batch, arena)
+        return self._loaded[batch.digest]
 
     def _load(self, batch: EncryptedBatch, arena: mmap.mmap) -> EvaluationKeys:
         from securesplit.encrypted.tail import EvaluationKeys

@@ -66,7 +66,7 @@ class StoredKey:
     digest: bytes
     total: int
     place: int
-    began: float
+    began: float = 0.0
     received: int = 0
     touched: float = 0.0
     pins: int = 0

@@ -13,6 +13,7 @@ compares it with the least recently used and with what is possible.
 
 from __future__ import annotations
 
+import random
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeAlias
@@ -112,3 +113,40 @@ class UploadQueue:
             if other == owner:
                 return place
         return len(self._asked)
+
+
+class LoadedKeys:
+    """Which keys a tail has loaded, by the same rule, with requests in place of seconds.
+
+    The front and the tail count alike, each by itself, since both see the same requests in the same order.
+
+    Args:
+        places: how many may be loaded.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places, self._uses = places, 0
+        self._used: OrderedDict[bytes, int] = OrderedDict()
+        self._guest: bytes | None = None
+        self._evicted = EvictedKeys(lambda: float(self._uses), random.Random(places).random)  # noqa: S311 - no secret
+
+    def __contains__(self, digest: object) -> bool:
+        return digest in self._used
+
+    def use(self, digest: bytes) -> bytes | None:
+        """A request is computed with these keys; returns those that make room for them, if any must."""
+        self._uses += 1
+        gone = None
+        if digest not in self._used and len(self._used) == self._places:
+            gone = self._make_room(digest)
+        self._used[digest] = self._uses
+        self._used.move_to_end(digest)
+        return gone
+
+    def _make_room(self, digest: bytes) -> bytes:
+        gone = next(key for key in self._used if key != self._guest)
+        if not self._evicted.is_resident(("", digest), self._uses - self._used[gone]):
+            gone, self._guest = self._guest or gone, digest
+        self._evicted.returned(("", digest))
+        self._evicted.add(("", gone), self._used.pop(gone), 0)
+        return gone

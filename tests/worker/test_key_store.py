@@ -19,7 +19,7 @@ from securesplit.transport.failover import Timeouts
 from securesplit.worker import key_store
 from securesplit.worker.key_arena import KeyArena, map_for_reading
 from securesplit.worker.key_store import ABANDONED_S, RESTING_S, KeyStore
-from securesplit.worker.key_turns import GONE_S
+from securesplit.worker.key_turns import GONE_S, LoadedKeys
 from securesplit.worker.monitoring.counters import Counters
 
 GO_ON, RESTART, REFUSED, NO_ROOM = ChunkStatus
@@ -482,3 +482,27 @@ def test_a_full_machine_loses_the_upload_alone(monkeypatch: pytest.MonkeyPatch) 
 def test_an_upload_that_was_given_up_does_not_outlast_the_next_request() -> None:
     device = Timeouts()
     assert device.try_s + device.connect_s < RESTING_S < device.total_s / 2
+
+
+def loads(asked: list[int], places: int = 4) -> list[bool]:
+    """For each request, whether a tail had to load its keys; at most `places` are loaded."""
+    turns, loaded, found = LoadedKeys(places), set(), []
+    for device in asked:
+        digest = device.to_bytes(32)
+        assert all((each.to_bytes(32) in turns) == (each.to_bytes(32) in loaded) for each in set(asked))
+        found.append(digest not in loaded)
+        loaded.discard(turns.use(digest))
+        loaded.add(digest)
+        assert len(loaded) <= places
+    return found
+
+
+@pytest.mark.parametrize(("devices", "most"), [(4, 0.05), (5, 0.5), (8, 0.7), (12, 0.85)])
+def test_a_tail_keeps_keys_loaded_where_more_devices_take_turns(devices: int, most: float) -> None:
+    """By the least recently used it would load them for each request, which takes five times as long as computing."""
+    assert np.mean(loads([n % devices for n in range(600)])) <= most
+
+
+def test_a_tail_follows_devices_that_change() -> None:
+    morning, evening = [n % 4 for n in range(200)], [10 + n % 4 for n in range(200)]
+    assert sum(loads(morning + evening)[220:]) == 0

@@ -20,6 +20,7 @@ from securesplit.worker.ipc import messages
 from securesplit.worker.ipc.messages import Report
 from securesplit.worker.jobs import Job
 from securesplit.worker.key_store import StoredKey
+from securesplit.worker.key_turns import LoadedKeys
 from securesplit.worker.pool.tails import Tail
 
 
@@ -46,7 +47,7 @@ class Slot:
         failed_starts: tails in a row that died without an answer.
         start_error: why the latest tail cannot start, if it could tell.
         key: evaluation keys that the tail computes with.
-        loaded: digests of the keys that the tail has loaded, the last used last.
+        loaded: which keys the tail has loaded.
     """
 
     core: int | None = None
@@ -58,13 +59,13 @@ class Slot:
     failed_starts: int = 0
     start_error: SecureSplitError | None = None
     key: StoredKey | None = None
-    loaded: list[bytes] = field(default_factory=list)
+    loaded: LoadedKeys = field(default_factory=lambda: LoadedKeys(LOADED_KEYS))
 
     def started(self, tail: Tail, until: float) -> None:
         """A tail was started; it must be ready by `until`."""
         self.state, self.tail, self.until = SlotState.STARTING, tail, until
         self.start_error = None
-        self.loaded = []
+        self.loaded = LoadedKeys(LOADED_KEYS)
 
     def ready(self) -> None:
         """The tail can compute."""
@@ -77,7 +78,7 @@ class Slot:
     def uses(self, key: StoredKey) -> None:
         """The tail computes with these keys, which are pinned meanwhile."""
         self.key = key
-        self.loaded = [*(digest for digest in self.loaded if digest != key.digest), key.digest][-LOADED_KEYS:]
+        self.loaded.use(key.digest)
 
     def is_answered_by(self, report: Report) -> bool:
         """Whether a report is an answer to this batch: numbers to releases, a ciphertext to a ciphertext."""
