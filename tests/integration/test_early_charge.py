@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from securesplit import AsyncClient, Client, Diagnosis, Refusal
+from securesplit import AsyncClient, Bundle, Client, Diagnosis, Refusal
 from securesplit.channel.frames import Frame, FrameType
 from securesplit.device import ledger
+from securesplit.device.charging import Account, Charge
 from securesplit.device.ledger import Ledger
 from securesplit.device.release_step import Releaser
 from securesplit.errors import BudgetError, SecureSplitError
@@ -235,6 +236,18 @@ def test_nothing_leaves_before_a_slow_disk_has_its_row(
     assert on_the_wire == [2, 3], "the first left with the handshake"
 
 
+def test_photos_that_leave_together_wait_for_the_disk_once(tmp_path: Path) -> None:
+    with closing(Account(Releaser(Bundle.load(), bytes(32), privacy="certified"), Ledger(tmp_path), None)) as account:
+        assert account._ledger is not None
+        statements: list[str] = []
+        account._ledger._db.set_trace_callback(statements.append)
+        entries = [entry for photo in PHOTOS for entry in account.charge(photo).entries]
+        Charge(account, entries)()
+    assert statements.count("COMMIT") == 1
+    assert [entry.found and entry.found.releases for entry in entries] == [1, 1, 1]
+    assert counted(tmp_path) == 3
+
+
 ENDLESS = """
 import sys
 from securesplit import Client
@@ -250,7 +263,8 @@ def stopped(self, loaded):
 Releaser.release_loaded = stopped
 with Client(endpoint, certs=certs, state=state, privacy="certified", anyway=True) as client:
     for number in range(10_000):
-        photo[0, 0] = *divmod(number, 256), 0
+        for bit in range(14):
+            photo[:8, 8 * bit : 8 * bit + 8] = 255 * (number >> bit & 1)
         client.diagnose(photo)
 """
 
