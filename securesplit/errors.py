@@ -16,7 +16,7 @@ code  meaning
 7     one side refused the other's identity
 8     the worker could not compute an answer
 9     the bundle is broken or does not fit
-10    the privacy budget would be overspent
+10    the privacy budget would be overspent, or the ledger cannot be used
 11    an answer could not be written to stdout
 12    an audit found a promise of a preset broken
 13    an audit did not judge a promise, so it has not been kept either

@@ -13,8 +13,6 @@ from securesplit.cli.checks import Finding, failure, ok, warning
 from securesplit.errors import CredentialError, SecureSplitError
 from securesplit.text import counted
 
-"""Of evaluation keys and what is written beside them."""
-
 
 def check_clock(now: datetime, proofs: dict[str, datetime | None]) -> Iterator[Finding]:
     """That the clock is not behind what was already made; whether it is ahead, only a peer can tell.
