@@ -278,12 +278,12 @@ def test_silence_does_not(key: EncryptionKey, ask: Ask) -> None:
 
 
 def test_threads_that_wait_for_an_upload_wait_on(key: EncryptionKey) -> None:
-    worker = EncryptedWorker()
+    worker, asked = EncryptedWorker(), release(key)
     worker.on_chunk = paused(0.22)
     with serving(worker) as endpoint:
         timeouts = replace(QUICK, total_s=1.1)
         with Connection([endpoint], KEYS[1], IDENTITY, timeouts=timeouts) as connection, ThreadPoolExecutor(3) as pool:
-            found = list(pool.map(lambda _: connection.request_encrypted(release(key))[0].logit, range(3)))
+            found = list(pool.map(lambda _: connection.request_encrypted(asked)[0].logit, range(3)))
     assert found == pytest.approx(3 * logits(1), abs=2e-3)
     assert len(worker.chunks) == PIECES
 
