@@ -279,6 +279,7 @@ def test_silence_does_not(key: EncryptionKey, ask: Ask) -> None:
 
 def test_threads_that_wait_for_an_upload_wait_on(key: EncryptionKey) -> None:
     worker, asked = EncryptedWorker(), release(key)
+    answer(1)  # which takes a second the first time
     worker.on_chunk = paused(0.22)
     with serving(worker) as endpoint:
         timeouts = replace(QUICK, total_s=1.1)
