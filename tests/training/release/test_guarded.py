@@ -111,6 +111,37 @@ def test_a_deeper_encoder_only_adds_to_the_plain_one():
     assert all(shape in shapes[1] for shape in shapes[0])
 
 
+@pytest.mark.parametrize("cut_shape", [(10, 10, 96), (19, 19, 48), (38, 38, 32)])
+def test_a_map_of_each_cut_shrinks_to_the_release_and_grows_back(cut_shape: tuple[int, int, int]):
+    assert parts.encoder(cut_shape, 5, 8).output_shape == (None, 5, 5, 8)
+    assert parts.decoder(cut_shape, 5, 8).output_shape == (None, *cut_shape)
+
+
+@pytest.mark.parametrize("cut_shape", [(11, 11, 8), (10, 9, 8), (3, 3, 8)])
+def test_a_map_that_no_whole_stride_shrinks_is_refused(cut_shape: tuple[int, int, int]):
+    for part in (parts.encoder, parts.decoder):
+        with pytest.raises(ValueError, match="by whole strides"):
+            part(cut_shape, 5, 8)
+
+
+def test_a_blend_lies_between_two_maps_and_has_the_undefended_answer(network: keras.Model, tmp_path: Path):
+    _, second = stages.stages(network, _args(tmp_path))
+    undefended = stages.copied(second.tail)
+    for weight in second.tail.trainable_variables:  # trained on since
+        weight.assign(weight + 1)
+    maps = RNG.random((6, 10, 10, 8)).astype(np.float32)
+    blends, targets = (np.asarray(each) for each in joint.blended(tf.constant(maps), undefended))
+    others = np.roll(maps, 1, axis=0)
+    shares = (blends - others) / (maps - others)
+    assert shares == pytest.approx(np.broadcast_to(np.median(shares, (1, 2, 3), keepdims=True), maps.shape), abs=0.05)
+    assert (np.median(shares, (1, 2, 3)) > 0).all()
+    assert (np.median(shares, (1, 2, 3)) < 1).all()
+    middle = network.get_layer("middle").output
+    answers = keras.Model(middle, network.output["malignant"], name="now")
+    assert (np.abs(targets - np.asarray(tf.sigmoid(answers(blends)[:, 0]))) > 1e-3).all()
+    assert targets == pytest.approx(np.asarray(tf.sigmoid(undefended(blends)[:, 0])), abs=1e-6)
+
+
 def test_another_view_costs_no_earlier_one(network: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pixels = _split(4).pixels
     seeds, computed = [], cut_maps._computed
@@ -196,7 +227,7 @@ def _split(count: int) -> dataset.Split:
 
 def _args(run: Path, *more: str) -> argparse.Namespace:
     steps = "--press-steps 6 --learn 2 --tail-steps 2 --joint-steps 4 --attack-epochs 1"
-    settings = f"--cut middle {steps} --batch 8 --rebuilders linear"
+    settings = f"--cut middle {steps} --batch 8 --rebuilders linear --blends"
     return arguments().parse_args(["--run", str(run), "--cache", str(run), *settings.split(), *more])
 
 

@@ -54,6 +54,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--press-steps", type=int, default=1500)
     parser.add_argument("--tail-steps", type=int, default=400)
     parser.add_argument("--joint-steps", type=int, default=0, help="of all of them together, at the end")
+    parser.add_argument("--blends", action="store_true", help="in the last stage, learn from blended maps too")
     parser.add_argument("--attack-epochs", type=int, default=6)
     parser.add_argument("--batch", type=int, default=64, help="views a step")
     parser.add_argument("--n-views", type=int, default=1, help="random views of each training photo")

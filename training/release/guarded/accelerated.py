@@ -51,6 +51,8 @@ KNOWN = 3000
 def train(photos: dict[str, PackedPhotos], args: argparse.Namespace, start_s: float) -> dict[str, Any]:
     """Train until the time has run out; write ``guarded.npz`` and ``accelerated.json`` into the run's folder.
 
+    The weights are written with every line of figures, so that a run that is cut short leaves something.
+
     Args:
         photos: ``train`` and ``val``.
         args: of `arguments`.
@@ -71,6 +73,7 @@ def train(photos: dict[str, PackedPhotos], args: argparse.Namespace, start_s: fl
         if time.monotonic() - said_s > REPORT_S:
             line = {"share": clock.share(), "step": steps, **figures, **measured(game, photos, args)}
             print(*(f"{name} {value:.4g}" for name, value in line.items()), flush=True)
+            weights.save(game.players.defending, args.run / "guarded.npz")
             said_s = time.monotonic()
     result = {"steps": steps, **figures, **measured(game, photos, args)}
     weights.save(game.players.defending, args.run / "guarded.npz")

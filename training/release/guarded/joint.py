@@ -27,10 +27,14 @@ class JointStage:
         first: with encoder, probe and adversaries.
         second: with decoder and tail.
         steps: of the whole stage.
+        undefended: maps -> logit; where it is given, each batch also has blends of its maps, and what this network
+            answers to them is learned as much as its answers to the maps themselves.
     """
 
-    def __init__(self, first: EncoderStage, second: TailStage, *, steps: int) -> None:
-        self.first, self.second = first, second
+    def __init__(
+        self, first: EncoderStage, second: TailStage, *, steps: int, undefended: keras.Model | None = None
+    ) -> None:
+        self.first, self.second, self.undefended = first, second, undefended
         self._models = {
             "encoder": first.encoder,
             "decoder": second.decoder,
@@ -63,12 +67,27 @@ class JointStage:
         """
         self.first.attack(batch)
         with tf.GradientTape() as tape:
-            sent = noised(self.first.encoder(batch["maps"], training=True), self.first.sigma)
-            task = divergence(self.second.logits(sent), batch["targets"])
-            read = divergence(self.first.probe(tf.stop_gradient(sent), training=True)[:, 0], batch["targets"])
+            sent, task, read = self._read(batch["maps"], batch["targets"])
+            loss = task + read
+            if self.undefended is not None:
+                _, *costs = self._read(*blended(batch["maps"], self.undefended))
+                loss += sum(costs)
             ratios = self.first.ratios(batch, sent)
-            loss = task + read + strength * self.first.penalty(batch, sent, ratios)
+            loss += strength * self.first.penalty(batch, sent, ratios)
         gradients = tape.gradient(loss, self._trained)
         for optimizer, own, weights in zip(self._optimizers, gradients, self._trained, strict=True):
             optimizer.apply_gradients(zip(own, weights, strict=True))
         return {"task": task, "read": read, **{name: tf.reduce_mean(ratio) for name, ratio in ratios.items()}}
+
+    def _read(self, maps: Any, targets: Any) -> tuple[Any, Any, Any]:
+        """What is sent for `maps`, and how far answer and probe are from `targets`."""
+        sent = noised(self.first.encoder(maps, training=True), self.first.sigma)
+        probed = self.first.probe(tf.stop_gradient(sent), training=True)[:, 0]
+        return sent, divergence(self.second.logits(sent), targets), divergence(probed, targets)
+
+
+def blended(maps: Any, undefended: keras.Model) -> tuple[Any, Any]:
+    """Each map with another one, by a share drawn from 0..1, and the undefended answer to that, ``(n,)`` in 0..1."""
+    share = tf.random.uniform((tf.shape(maps)[0], 1, 1, 1))
+    blends = share * maps + (1 - share) * tf.roll(maps, 1, axis=0)
+    return blends, tf.sigmoid(undefended(blends, training=False)[:, 0])

@@ -37,7 +37,7 @@ def encoder(cut_shape: tuple[int, int, int], size: int, channels: int, blocks: i
     stride = _stride(cut_shape, size)
     maps = keras.Input(cut_shape)
     hidden = layers.Conv2D(128, 1, activation="silu")(maps)
-    hidden = layers.DepthwiseConv2D(5, strides=stride, **_SAME)(hidden)
+    hidden = layers.DepthwiseConv2D(2 * stride + 1, strides=stride, **_SAME)(hidden)
     hidden = layers.Conv2D(128, 1, activation="silu")(hidden)
     for _ in range(blocks):
         hidden = _inverted(hidden, 256)
@@ -52,12 +52,14 @@ def decoder(cut_shape: tuple[int, int, int], size: int, channels: int) -> keras.
     hidden = layers.Conv2D(192, 1, activation="silu")(release)
     hidden = layers.Conv2D(192, 3, **_SAME)(hidden)
     hidden = layers.Conv2DTranspose(cut_shape[2], 2 * stride, strides=stride, padding="same")(hidden)
+    if over := size * stride - cut_shape[0]:
+        hidden = layers.Cropping2D([(over // 2, over - over // 2)] * 2)(hidden)
     return keras.Model(release, hidden, name="decoder")
 
 
 def _stride(cut_shape: tuple[int, int, int], size: int) -> int:
-    stride, rest = divmod(cut_shape[0], size)
-    if rest or not stride or cut_shape[0] != cut_shape[1]:
+    stride = -(-cut_shape[0] // size)
+    if -(-cut_shape[0] // stride) != size or cut_shape[0] != cut_shape[1]:
         raise ValueError(f"a map of {cut_shape[0]}×{cut_shape[1]} does not shrink to {size}×{size} by whole strides")
     return stride
 

@@ -64,6 +64,13 @@ def stages(network: keras.Model, args: argparse.Namespace) -> tuple[Press, TailS
     return press_of(cut_shape(network, args.cut), args), tail_of(network, args)
 
 
+def copied(model: keras.Model) -> keras.Model:
+    """A model of its own with the weights that `model` has now."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def models_of(first: EncoderStage, second: TailStage) -> dict[str, keras.Model]:
     """By the name that they have in an archive of `training.release.guarded.weights`."""
     return {"encoder": first.encoder, "decoder": second.decoder, "tail": second.tail, "probe": first.probe}
@@ -209,6 +216,7 @@ def trained(
 ) -> dict[str, Any]:
     """Run all stages and the attacks, and write weights and report."""
     first, second = stages(network, args)
+    undefended = copied(second.tail) if args.blends else None
     if args.start:
         weights.load(models_of(first, second), args.start)
     report: dict[str, Any] = {"settings": {name: str(value) for name, value in vars(args).items()}}
@@ -218,7 +226,9 @@ def trained(
     targets = Batches(train, args.batch, args.teacher_share, args.seed).targets
     report["tail"] = read(second, own, targets, victims, args)
     if args.joint_steps:
-        report["joint"] = join(JointStage(first, second, steps=args.joint_steps), train, val, args)
+        report["joint"] = join(
+            JointStage(first, second, steps=args.joint_steps, undefended=undefended), train, val, args
+        )
         own, victims = holdings(first.encoder, train), holdings(first.encoder, val)
     report["auc"] = {
         "undefended": auc(val.labels, val.logits),
