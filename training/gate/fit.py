@@ -8,7 +8,8 @@ any. The head runs over some 20,000 pictures, which takes ten minutes and is kep
 photos that it was not fitted on is printed by ``python -m benchmarks.refusals``.
 
 ``--preset guarded`` fits the gate of that preset's own head (`training.bundle.guarded`), which gives its map already;
-the bundle's identity stays.
+the bundle's identity stays. The layers of that head may have learned from phone photos with the network that it is made
+of, so what this preset is worth on them is measured on photos that are for testing only.
 """
 
 from __future__ import annotations
@@ -158,14 +159,15 @@ def examples_of(bundle: Bundle, data: Dataset, others: Path | None, cache: Path,
     return found
 
 
-def _phone_photos(data: Dataset) -> list[Photo]:
-    """Of all splits, but those that are for testing only."""
-    return [p for split in data.photos.values() for p in split if p.kind == "phone" and p.source != "smartphone"]
+def _phone_photos(data: Dataset, *, for_testing: bool = False) -> list[Photo]:
+    """Of all splits, those that are for testing only or all others."""
+    photos = [p for split in data.photos.values() for p in split if p.kind == "phone"]
+    return [p for p in photos if (p.source == "smartphone") == for_testing]
 
 
-def unlearned_phone(bundle: Bundle, data: Dataset, names: Sequence[str]) -> KindOfPhoto:
-    """What answers to phone photos are worth, by preset, where the network was trained on none of them."""
-    chosen = [p for p in _phone_photos(data) if not p.is_premalignant]
+def unlearned_phone(bundle: Bundle, data: Dataset, names: Sequence[str], photos: Sequence[Photo]) -> KindOfPhoto:
+    """What answers to phone photos are worth, by preset, where the network was trained on none of `photos`."""
+    chosen = [p for p in photos if not p.is_premalignant]
     split = data.decoded(chosen, bundle.manifest.side)
     malignant = np.array([p.malignant for p in chosen])
     patients = np.array([p.lesion for p in chosen])
@@ -230,13 +232,13 @@ def main() -> None:
             f"{bundle.folder} has no preset {args.preset}", hint="make it: python -m training.bundle.guarded"
         )
     data = Dataset.read(args.data, args.cache)
-    if not _phone_photos(data):
-        raise DataError(f"{args.data} holds no phone photos")
+    if not (unlearned := _phone_photos(data, for_testing=is_guarded)):
+        raise DataError(f"{args.data} holds no phone photos{' for testing' if is_guarded else ''}")
     bundle = bundle if is_guarded else give_map(bundle, args.layer)
     examples = examples_of(bundle, data, args.others, args.cache, args.preset)
     gate = fit(examples)
     names = [name for name in bundle.presets if (name == guarded_preset.PRESET) == is_guarded]
-    phone = KindOfPhoto(learned=True) if args.phone_learned else unlearned_phone(bundle, data, names)
+    phone = KindOfPhoto(learned=True) if args.phone_learned else unlearned_phone(bundle, data, names, unlearned)
     made_by = {
         "command": "python -m training.gate.fit",
         "fitted_on": {

@@ -7,6 +7,8 @@ import shutil
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -18,8 +20,10 @@ from securesplit.model import Bundle, gate
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.guarded_preset import GATE
 from securesplit.model.manifest import KindOfPhoto
+from securesplit.results import Kind
 from securesplit_testing.guarded import write_guarded_bundle
 from training.data.collection import fold_of
+from training.data.dataset import Dataset
 from training.data.photo import DataError, Photo
 from training.gate import fit as fitting
 from training.gate import samples, textures, without_skin
@@ -162,16 +166,31 @@ def test_the_gate_of_a_preset_is_written_beside_the_common_one(
 
 
 def test_a_gate_of_a_preset_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    arguments = ["fit", "--data", str(tmp_path), "--model", str(DEFAULT_FOLDER), "--preset", "guarded"]
+    folder = Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle"))
+    manifest = Bundle.load().manifest
+    presets = {name: preset for name, preset in manifest.presets.items() if name != "guarded"}
+    (folder / "manifest.json").write_text(replace(manifest, presets=presets, guarded=None).to_text())
+    arguments = ["fit", "--data", str(tmp_path), "--model", str(folder), "--preset", "guarded"]
     monkeypatch.setattr("sys.argv", arguments)
     with pytest.raises(DataError, match="has no preset guarded"):
         fitting.main()
 
 
-def test_no_lesion_is_on_two_sides() -> None:
-    def photo(source: str, lesion: str, kind: str = "dermoscopy") -> Photo:
-        return Photo(Path(f"{source}-{lesion}.jpg"), malignant=False, lesion=lesion, source=source, kind=kind)
+def photo(source: str, lesion: str, kind: Kind = "dermoscopy") -> Photo:
+    return Photo(Path(f"{source}-{lesion}.jpg"), malignant=False, lesion=lesion, source=source, kind=kind)
 
+
+def test_phone_photos_for_testing_are_apart_from_those_that_a_network_may_have_learned() -> None:
+    found = {
+        "train": [photo("phone/0", "P1", "phone"), photo("ham10000", "L1")],
+        "test": [photo("smartphone", "P2", "phone"), photo("ham10000", "L2")],
+    }
+    data = cast("Dataset", SimpleNamespace(photos=found))
+    assert [p.lesion for p in fitting._phone_photos(data)] == ["P1"]
+    assert [p.lesion for p in fitting._phone_photos(data, for_testing=True)] == ["P2"]
+
+
+def test_no_lesion_is_on_two_sides() -> None:
     patients = [photo(f"phone/{fold_of(f'P{n}')}", f"P{n}", "phone") for n in range(50)]
     archive = [photo("komour", f"I{n}") for n in range(50)]
     sides = samples.split_by_group(
