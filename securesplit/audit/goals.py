@@ -6,7 +6,7 @@ paired difference and its interval, so that fewer photos never make the goal eas
 end, or on too few photos, has neither passed nor failed: such a goal is *not run*, and so is the audit, unless another
 goal failed (`securesplit.audit.judge`).
 
-`guarded` promises that the picture is not rebuilt, and not that its photo cannot be named; its limits are its own.
+`guarded` promises that the picture is not rebuilt, and nothing else about the photo; its limits are its own.
 
 A preset that makes no claim (`securesplit.device.promise.claim_of`) is attacked and measured like the others, but
 what it never promised is *not promised*: it neither fails nor passes, and the audit does not wait for it. What every
@@ -28,8 +28,9 @@ MAX_SKILL = 0.05
 MAX_SSIM_GAIN = 0.02
 MAX_REBUILT = {guarded_preset.PRESET: (0.10, 0.03)}
 """The same two limits of presets that have their own."""
-MAY_BE_NAMED = frozenset({guarded_preset.PRESET})
-"""Presets of which it is measured, and not promised, how often photo, lesion or person are named."""
+PICTURE_ALONE = frozenset({guarded_preset.PRESET})
+"""Presets that promise that the picture is not rebuilt: how often photo, lesion or person are named, and what the
+answer tells of them, is measured and not promised."""
 MAX_IDENTIFIED = 3.0  # times the label-only baseline
 MAX_LESIONS = 2.0  # times the label-only baseline
 MAX_ATTRIBUTE_GAIN = 0.05  # of AUC beyond the label-only probe
@@ -112,13 +113,13 @@ class GoalRule:
     Args:
         judge: the goals of a preset, from its results and from the attacks that were wanted and did not run.
         about_photo: it is about the photo or the answer, which a preset without a claim does not promise.
-        about_name: it is about naming photo, lesion or person, which `MAY_BE_NAMED` do not promise.
+        beyond_picture: it is about naming or describing photo, lesion or person, which `PICTURE_ALONE` do not promise.
         names_missing: its goals say themselves which attacks did not run.
     """
 
     judge: Callable[[str, Sequence[Any], Sequence[NotRun]], Iterable[Goal]]
     about_photo: bool = True
-    about_name: bool = False
+    beyond_picture: bool = False
     names_missing: bool = False
 
 

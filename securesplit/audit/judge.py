@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from securesplit.audit import registry
-from securesplit.audit.goals import FAILED, MAY_BE_NAMED, NOT_RUN, PASSED, STATES, Goal, GoalRule, at_least
+from securesplit.audit.goals import FAILED, NOT_RUN, PASSED, PICTURE_ALONE, STATES, Goal, GoalRule, at_least
 from securesplit.audit.positive_control import ControlResult
 from securesplit.audit.reconstruction import RECONSTRUCTION, ReconstructionResult
 from securesplit.audit.results import CONTROL, Audit, NotRun, Result
@@ -86,7 +86,7 @@ def _of_preset(audit: Audit, preset: str, *, promised: bool) -> Iterator[Goal]:
 
 def _is_promised(preset: str, rule: GoalRule) -> bool:
     """Whether a preset that makes a claim makes this one."""
-    return not (rule.about_name and preset in MAY_BE_NAMED)
+    return not (rule.beyond_picture and preset in PICTURE_ALONE)
 
 
 def _missing(audit: Audit, preset: str) -> list[NotRun]:

@@ -49,15 +49,15 @@ def test_what_every_device_does_is_promised_by_every_preset():
     assert finished({"compact": "none"}, missing).state == "not run"
 
 
-def test_guarded_promises_the_picture_and_not_the_name():
-    """Its limits are its own, and attacks that name its photos are measured and fail nothing."""
+def test_guarded_promises_the_picture_and_nothing_else():
+    """Its limits are its own, and attacks that name or describe its photos are measured and fail nothing."""
     results = results_of("guarded", skill=0.029)
     named = {goal.claim: goal for goal in finished({"guarded": "measured"}, *results).goals if goal.preset == "guarded"}
     assert named["best MSE skill over the class mean (A3)"].limit == 0.10
     assert named["best SSIM above the class mean's (A3)"].state == "passed"
     assert named["A6 top-1 of 1000, 3 × label-only"].state == "not promised"
     assert named["A7: 0 lesions have two photos, 20 are needed"].state == "not promised"
-    assert named["A8 AUC of age beyond label-only, paired"].state == "passed"
+    assert named["A8 AUC of age beyond label-only, paired"].state == "not promised"
     certified = [{**r, "preset": "certified"} for r in results]
     held = {goal.claim: goal.state for goal in finished({"certified": "measured"}, *certified).goals}
     assert held["best SSIM above the class mean's (A3)"] == "failed"

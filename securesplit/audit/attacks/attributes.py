@@ -30,8 +30,6 @@ from securesplit.audit.setting import Releases
 from securesplit.i18n import gettext_noop
 
 ATTRIBUTES = ("age", "sex", "site")
-PROMISE_PROPERTIES = frozenset({"guarded"})
-"""Presets that promise to hide properties of the picture; of the others it is measured."""
 OLD_AGE = 50.0
 """Years; the split that the age attack must guess."""
 Labels = NDArray[np.int64]
@@ -242,7 +240,7 @@ def judge(preset: str, results: Sequence[AttributeResult], _missing: Sequence[No
         gain = r.paired_difference
         met = True if gain.high <= MAX_ATTRIBUTE_GAIN else False if gain.low > MAX_ATTRIBUTE_GAIN else None
         claim = f"A8 AUC of {r.attribute} beyond label-only, paired"
-        promised = r.attribute in ATTRIBUTES or preset in PROMISE_PROPERTIES
+        promised = r.attribute in ATTRIBUTES
         goal = at_most(preset, claim, gain.mean, MAX_ATTRIBUTE_GAIN, paired_difference=gain)
         yield replace(goal, met=met, promised=promised)
 
@@ -260,5 +258,5 @@ SPEC = AttackSpec(
     ),
     result_type=AttributeResult,
     steps=_steps,
-    goals=(GoalRule(judge),),
+    goals=(GoalRule(judge, beyond_picture=True),),
 )

@@ -209,5 +209,5 @@ SPEC = AttackSpec(
     description=gettext_noop("Picks out the photo where the attacker holds a cropped, turned or brighter copy of it."),
     result_type=CopyResult,
     steps=_steps,
-    goals=(GoalRule(judge, about_name=True),),
+    goals=(GoalRule(judge, beyond_picture=True),),
 )

@@ -182,5 +182,5 @@ SPEC = AttackSpec(
     description=gettext_noop("Which of 10, 100 or 1,000 photos that the attacker holds does the release belong to?"),
     result_type=IdentificationResult,
     steps=_steps,
-    goals=(GoalRule(judge, about_name=True),),
+    goals=(GoalRule(judge, beyond_picture=True),),
 )

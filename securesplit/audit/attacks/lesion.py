@@ -174,5 +174,5 @@ SPEC = AttackSpec(
     description=gettext_noop("The attacker holds another photo of the same mole, among photos of other moles."),
     result_type=LesionResult,
     steps=_steps,
-    goals=(GoalRule(judge, about_name=True),),
+    goals=(GoalRule(judge, beyond_picture=True),),
 )

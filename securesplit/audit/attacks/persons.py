@@ -248,5 +248,5 @@ SPEC = AttackSpec(
     description=gettext_noop("Puts the releases of one device together to tell whose they are."),
     result_type=PersonResult,
     steps=_steps,
-    goals=(GoalRule(judge, about_name=True),),
+    goals=(GoalRule(judge, beyond_picture=True),),
 )
