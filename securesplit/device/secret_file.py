@@ -27,7 +27,8 @@ def load(file: Path, what: str, draw: Callable[[], bytes]) -> bytes:
         if not file.exists():
             create_once(file, draw())
     except OSError as error:
-        raise _unreadable(file, what, error) from error
+        hint = "check the folder's owner and the free space"
+        raise CredentialError(f"cannot write the {what} {file}: {error.strerror}", hint=hint) from error
     return read(file, what)
 
 
@@ -37,11 +38,9 @@ def read(file: Path, what: str) -> bytes:
         mode = file.stat().st_mode & 0o777
         secret = file.read_bytes()
     except OSError as error:
-        raise _unreadable(file, what, error) from error
+        raise CredentialError(
+            f"cannot read the {what} {file}: {error.strerror}", hint="check who owns the file"
+        ) from error
     if mode & 0o077:
         raise CredentialError(f"the {what} {file} can be read by others", hint=f"chmod 600 {file}")
     return secret
-
-
-def _unreadable(file: Path, what: str, error: OSError) -> CredentialError:
-    return CredentialError(f"cannot read the {what} {file}: {error.strerror}", hint="check who owns the file")
