@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Requirements = tuple[str, ...]
@@ -48,6 +49,7 @@ class Peer:
         requirements: what is installed there.
         is_ours: its ratios must not get worse.
         preset: that ours uses; the row is left out where the bundle lacks it.
+        bundle: folder of the bundle that ours has; None: the one in the package.
         is_quick: runs in seconds, without an environment of its own.
         tolerance: of a logit, beyond which it is another network that answers; None: noise or an encoder change it.
         own_client: the client runs in the peer's environment, not in ours.
@@ -67,6 +69,7 @@ class Peer:
     requirements: Requirements
     is_ours: bool = False
     preset: str = ""
+    bundle: Path | None = None
     is_quick: bool = False
     tolerance: float | None = None
     own_client: bool = True
@@ -77,7 +80,13 @@ class Peer:
     rounds: int = 1_000
 
 
-def _ours(preset: str, *, tolerance: float | None = None, task: Literal["photo", "inception"] = "photo") -> Peer:
+def _ours(
+    preset: str,
+    *,
+    tolerance: float | None = None,
+    task: Literal["photo", "inception"] = "photo",
+    bundle: Path | None = None,
+) -> Peer:
     return Peer(
         f"securesplit, {preset}",
         task,
@@ -88,6 +97,7 @@ def _ours(preset: str, *, tolerance: float | None = None, task: Literal["photo",
         OURS,
         is_ours=True,
         preset=preset,
+        bundle=bundle,
         is_quick=preset == "certified",
         tolerance=tolerance,
     )
@@ -189,7 +199,7 @@ PEERS = (
     _whole("ONNX Runtime, whole network", "onnx_runtime", "onnx", ("onnxruntime==1.32.0", *_PHOTOS)),
     _whole(PHOTO_REFERENCE, "litert", "litert", (*_LITERT, *_PHOTOS)),
     _ours("none", tolerance=SAME_NETWORK),
-    _ours("guarded"),
+    _ours("guarded", bundle=Path(__file__).parents[2] / "bundles" / "guarded"),
     _ours("compact", tolerance=SAME_RELEASE),
     _ours("certified"),
     _ours("encrypted", tolerance=SAME_RELEASE),

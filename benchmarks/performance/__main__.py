@@ -93,9 +93,10 @@ class Collected:
 
 def collect(peers: Sequence[Peer], given: Inputs, *, is_quick: bool) -> list[Collected]:
     """Their rows before the first round, and their environments."""
-    presets, collected = Bundle.load().presets, []
+    collected = []
     for peer in peers:
-        missing = f"{NO_PRESET} {peer.preset}" if peer.preset and peer.preset not in presets else ""
+        is_there = not peer.preset or peer.preset in Bundle.load(peer.bundle).presets
+        missing = "" if is_there else f"{NO_PRESET} {peer.preset}"
         collected.append(Collected(peer, given, is_quick=is_quick, missing=missing))
         collected[-1].install()
     return collected

@@ -87,6 +87,17 @@ def releases(inputs: Inputs, preset: str) -> list[np.ndarray[Any, Any]]:
     return list(np.load(inputs.folder / f"releases-{preset}.npy", allow_pickle=False))
 
 
+def with_bundle(inputs: Inputs, bundle: Path) -> Inputs:
+    """The same photos and certificates for ours with another bundle."""
+    folder = inputs.folder / bundle.name
+    folder.mkdir(exist_ok=True)
+    shared = {name: inputs.folder / name for name in ("photos", "certs", "inputs.json")}
+    for name, target in {**shared, "bundle": bundle}.items():
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(target.resolve())
+    return Inputs(folder)
+
+
 def _write_certificates(folder: Path) -> None:
     if not folder.exists():
         issuing.create(folder, server_names=[LOOPBACK], clients=["device"], days=30, now=datetime.now(UTC))

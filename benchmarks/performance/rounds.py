@@ -78,8 +78,11 @@ def measure(peer: Peer, python: Path | None, inputs: Inputs, effort: Effort) -> 
     """
     if peer.task == "tail":
         return _tail(peer, python, inputs, effort)
-    folder = inputs if peer.task != "inception" else Inputs(given.inception(inputs))
-    return {peer.task: _questions(peer, python, folder, effort)}
+    if peer.task == "inception":
+        inputs = Inputs(given.inception(inputs))
+    elif peer.bundle is not None:
+        inputs = given.with_bundle(inputs, peer.bundle)
+    return {peer.task: _questions(peer, python, inputs, effort)}
 
 
 def _questions(peer: Peer, python: Path | None, inputs: Inputs, effort: Effort) -> Measured:
