@@ -34,21 +34,25 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture(scope="session", params=["drawn", "real"])
 def context(request, tmp_path_factory):
     """An audit of the default bundle, prepared; on real photos only where they are at hand."""
-    return prepared(Bundle.load(), request.param, OPEN, tmp_path_factory.mktemp("audit"))
+    data = photos_of(request.param)
+    profile = SMALL if data is None else replace(SMALL, auxiliary=600, targets=600)
+    return suite.prepare(Bundle.load(), data, tmp_path_factory.mktemp("audit"), profile, OPEN, lambda _: None)
 
 
 @pytest.fixture(scope="module", params=["drawn", "real"])
 def guarded_context(request, tmp_path_factory):
-    """The same of the bundle that has the preset ``guarded``."""
-    return prepared(Bundle.load(GUARDED_BUNDLE), request.param, ("guarded",), tmp_path_factory.mktemp("audit"))
+    """The same of the bundle that has the preset ``guarded``, of fewer photos."""
+    bundle, folder = Bundle.load(GUARDED_BUNDLE), tmp_path_factory.mktemp("audit")
+    return suite.prepare(bundle, photos_of(request.param), folder, SMALL, ("guarded",), lambda _: None)
 
 
-def prepared(bundle, photos_are, presets, folder):
-    data = real_data_folder() if photos_are == "real" else None
-    if photos_are == "real" and data is None:
+def photos_of(collection):
+    """The folder of the real photos, or None for drawn ones."""
+    if collection == "drawn":
+        return None
+    if (data := real_data_folder()) is None:
         pytest.skip("real photos are not at hand (SECURESPLIT_DATA)")
-    profile = SMALL if data is None else replace(SMALL, auxiliary=600, targets=600)
-    return suite.prepare(bundle, data, folder, profile, presets, lambda _: None)
+    return data
 
 
 @pytest.fixture(scope="session")
