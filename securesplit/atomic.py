@@ -281,7 +281,7 @@ def _drafts(folder: Path) -> list[Path]:
 
 
 def _age_s(path: Path) -> float:
-    """Since something was last written there; as good as for ever where nothing is there any more."""
+    """Since something was last written there; 0 where nothing is there any more, which nobody need remove."""
     try:
         return time.time() - path.lstat().st_mtime
     except OSError:

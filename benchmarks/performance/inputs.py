@@ -91,11 +91,20 @@ def with_bundle(inputs: Inputs, bundle: Path) -> Inputs:
     """The same photos and certificates for ours with another bundle."""
     folder = inputs.folder / bundle.name
     folder.mkdir(exist_ok=True)
-    shared = {name: inputs.folder / name for name in ("photos", "certs", "inputs.json")}
-    for name, target in {**shared, "bundle": bundle}.items():
+    _link(folder, {**_shared(inputs), "inputs.json": inputs.folder / "inputs.json", "bundle": bundle})
+    return Inputs(folder)
+
+
+def _shared(inputs: Inputs) -> dict[str, Path]:
+    """What ours needs with any network or bundle."""
+    return {name: inputs.folder / name for name in ("photos", "certs")}
+
+
+def _link(folder: Path, targets: Mapping[str, Path]) -> None:
+    """Links by their names in a folder, in the place of those that are there."""
+    for name, target in targets.items():
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(target.resolve())
-    return Inputs(folder)
 
 
 def _write_certificates(folder: Path) -> None:
@@ -203,8 +212,7 @@ def _write_inception_networks(inputs: Inputs, pixels: NDArray[np.uint8]) -> None
     folder, name, cut = inception(inputs), random_network.NAME, random_network.CUT
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    for shared in ("photos", "certs"):
-        (folder / shared).symlink_to(inputs.folder.resolve() / shared)
+    _link(folder, _shared(inputs))
     network = random_network.build(pixels)
     network.save(folder / "whole.keras")
     _write_litert(folder, network)
