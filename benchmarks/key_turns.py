@@ -52,12 +52,12 @@ def _workloads(rng: np.random.Generator) -> Iterator[tuple[str, list[int]]]:
 def _store(asked: list[int]) -> list[bool]:
     """For each request, whether the store did not hold its keys."""
     now, misses = [0.0], []
-    with patch.object(key_store, "_USUAL_BYTES", mmap.PAGESIZE):
+    with patch.object(key_store, "LEAST_KEY_BYTES", mmap.PAGESIZE):
         limit = PLACES * mmap.PAGESIZE
         store = key_store.KeyStore(limit, lambda: now[0], Counters(), np.random.default_rng(2).random)
         for device in asked:
             now[0] += EVERY_S
-            data = device.to_bytes(2)
+            data = device.to_bytes(mmap.PAGESIZE)
             owner, digest = str(device), hashlib.sha256(data).digest()
             misses.append(not store.holds(owner, digest))
             if misses[-1]:

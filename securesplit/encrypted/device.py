@@ -23,6 +23,16 @@ def answer_bytes(parameters: Parameters) -> int:
     return 2 * wire.packed_bytes(parameters.degree, parameters.prime_bits[:1])
 
 
+def least_key_bytes(parameters: Parameters, layout: Layout) -> int:
+    """What evaluation keys take at least, however they are compressed: their numbers are as good as random.
+
+    A residue has more than b - 1 bits below a prime of b bits, and each key a polynomial for every prime but the last.
+    """
+    polynomial_bits = parameters.degree * sum(bits - 1 for bits in parameters.prime_bits)
+    keys = len(layout.rotations) + 1
+    return keys * (len(parameters.prime_bits) - 1) * polynomial_bits // 8
+
+
 class DeviceKey:
     """A device's secret key, and what it gives away so that a worker can compute on its ciphertexts.
 

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.encrypted.device import answer_bytes, request_bytes
+from securesplit.encrypted.device import answer_bytes, least_key_bytes, request_bytes
 from securesplit.encrypted.layout import Layout
 from securesplit.encrypted.parameters import SHIPPED
 
@@ -34,7 +34,10 @@ DIGEST_BYTES = 32
 CHUNK_BYTES = 256 << 10
 MAX_KEY_BYTES = 64 << 20  # bytes; the shipped layout's keys take 37 MB
 MAX_TAIL_MS = 1e9
-MAX_PHOTOS = Layout(slots=SHIPPED.slots).batch
+_LAYOUT = Layout(slots=SHIPPED.slots)
+MAX_PHOTOS = _LAYOUT.batch
+LEAST_KEY_BYTES = least_key_bytes(SHIPPED, _LAYOUT)
+"""29 MB; less is no device's keys, and would have a worker unpack and load them for next to nothing."""
 
 _REQUEST = struct.Struct(f"<{DIGEST_BYTES}sB7s")
 _CHUNK = struct.Struct(f"<{DIGEST_BYTES}sQQ")
@@ -70,7 +73,7 @@ class ChunkStatus(enum.IntEnum):
     RESTART = 1
     """Go on from `ChunkAnswer.received`, which is not where this chunk would have gone."""
     REFUSED = 2
-    """The keys are larger than any that are taken, or their digest is another one."""
+    """The keys are larger than any that are taken, or smaller than any can be, or their digest is another one."""
     NO_ROOM = 3
 
 

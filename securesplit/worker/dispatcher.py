@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from math import inf
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
@@ -33,6 +32,7 @@ from securesplit.worker.inflight import Answers, InFlight
 from securesplit.worker.jobs import Job, JobKey, JobResult, JobStatus
 from securesplit.worker.key_store import KeyStore
 from securesplit.worker.monitoring.counters import Counters
+from securesplit.worker.monitoring.seldom import Seldom
 from securesplit.worker.pacing import Pacer
 from securesplit.worker.pool import Pool
 from securesplit.worker.served_model import KEY_CHUNK, ServedModel
@@ -41,7 +41,6 @@ from securesplit.worker.settings import PoolSettings
 _log = logging.getLogger(__name__)
 _MAX_BUDGET_S = 300.0
 _LEARN = 0.1
-_WARN_EVERY_S = 1.0
 _STATUSES = {
     JobStatus.DONE: Status.ANSWERED,
     JobStatus.KEY_NEEDED: Status.KEY_NEEDED,
@@ -83,7 +82,7 @@ class Dispatcher:
         self._channel, self._pool, self._served, self._settings = channel, pool, served, settings
         self._counters, self._send, self._pacer, self._clock = counters, send, pacer, clock
         self._keys, self._in_flight, self._answers = keys, InFlight(), Answers()
-        self._tail_s, self._warned_at = 0.0, -inf
+        self._tail_s, self._bad_requests = 0.0, Seldom(clock)
 
     def __len__(self) -> int:
         """Requests that were accepted and not answered yet."""
@@ -220,10 +219,9 @@ class Dispatcher:
             self._give_up(lost)
 
     def _warn(self, client: str, error: Exception) -> None:
-        """Log a bad request; one a second at most, since its sender decides how many there are."""
-        if self._clock() - self._warned_at < _WARN_EVERY_S:
+        """Log a bad request, now and then."""
+        if not self._bad_requests.is_due():
             return
-        self._warned_at = self._clock()
         what = {"client": client, "why": str(error)}
         _log.warning("refused a request of client %(client)s: %(why)s", what, extra={"event": "request-refused"})
 

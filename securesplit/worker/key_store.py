@@ -5,7 +5,8 @@ Invariants:
 - Keys belong to the certificate that uploaded them, not to a session: nobody else can name them, and they outlive the
   session.
 - All keys and uploads together take at most `limit_bytes`; an upload is charged with its whole size when it begins, so
-  what has begun can be finished. Keys are kept only if their digest is the one that was promised.
+  what has begun can be finished. Keys are kept only if their digest is the one that was promised, and their size one
+  that keys can have: so nobody takes many places, or a tail's time to load them, for a few bytes.
 - A client has one upload in progress. Another one takes its place `RESTING_S` after its last chunk, and without any it
   is forgotten `ABANDONED_S` after that.
 - Where room is needed, a client's own keys go first, then those of the client that has most; which of them, says
@@ -28,7 +29,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from securesplit.encrypted.messages import MAX_KEY_BYTES, ChunkAnswer, ChunkStatus, KeyChunk
+from securesplit.encrypted.messages import LEAST_KEY_BYTES, MAX_KEY_BYTES, ChunkAnswer, ChunkStatus, KeyChunk
 from securesplit.worker.key_arena import KeyArena
 from securesplit.worker.key_turns import EvictedKeys, UploadQueue
 from securesplit.worker.monitoring.counters import Counters
@@ -39,8 +40,6 @@ RESTING_S = 12.0
 waited less than half of a request's time then."""
 ABANDONED_S = 60.0
 """So long has a user to begin again where a slow line took too long."""
-_USUAL_BYTES = 32 << 20
-"""There are as many places as keys of this size would fill; the shipped parameters' take 37 MB."""
 _WARN_EVERY_S = 60.0
 _log = logging.getLogger(__name__)
 
@@ -120,7 +119,7 @@ class KeyStore:
         random_fraction: Callable[[], float] = random.random,
     ) -> None:
         self._limit_bytes, self._clock, self._counters = limit_bytes, clock, counters
-        places = max(1, limit_bytes // _USUAL_BYTES)
+        places = max(1, limit_bytes // LEAST_KEY_BYTES)
         self.arena = KeyArena(places)
         self._free = list(range(places))
         self._keys: OrderedDict[tuple[str, bytes], StoredKey] = OrderedDict()
@@ -186,12 +185,12 @@ class KeyStore:
         self.arena.close()
 
     def _begin(self, owner: str, chunk: KeyChunk) -> ChunkAnswer:
-        if chunk.total > MAX_KEY_BYTES or _whole_pages(chunk.total) > self._limit_bytes:
+        size = _whole_pages(chunk.total)
+        if not LEAST_KEY_BYTES <= chunk.total <= MAX_KEY_BYTES or size > self._limit_bytes:
             self._counters.key_uploads["refused"] += 1
             return ChunkAnswer(ChunkStatus.REFUSED)
         if chunk.offset:
             return ChunkAnswer(ChunkStatus.RESTART)
-        size = _whole_pages(chunk.total)
         if self._is_uploading(owner) or not self._queue.is_next(owner, self._room(owner, size)):
             self._counters.key_waits += 1
             return ChunkAnswer(ChunkStatus.NO_ROOM, self._queue.wait_ms(owner, self._most_uploads(size)))

@@ -76,7 +76,7 @@ class Stored:
 
 @pytest.fixture(autouse=True)
 def small_keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(key_store, "_USUAL_BYTES", CHUNK_BYTES // 2)
+    monkeypatch.setattr(key_store, "LEAST_KEY_BYTES", CHUNK_BYTES // 2)
     yield
     while _opened:
         stored = _opened.pop()
@@ -87,7 +87,7 @@ def small_keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def page_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Places for keys of a page."""
-    monkeypatch.setattr(key_store, "_USUAL_BYTES", PAGE)
+    monkeypatch.setattr(key_store, "LEAST_KEY_BYTES", PAGE)
 
 
 def test_a_key_is_seen_by_tails_once_it_is_whole() -> None:
@@ -148,6 +148,15 @@ def test_huge_totals_are_refused_before_anything_is_kept(total: int) -> None:
 def test_a_key_larger_than_the_bound_is_refused() -> None:
     s = Stored(keys=1)
     assert s.upload("a", blob(1, 3 * CHUNK_BYTES)).status is REFUSED
+
+
+def test_what_is_too_small_for_keys_takes_no_place_of_others() -> None:
+    """A client with many of a byte has few bytes, and would never be the one whose keys make room."""
+    s = Stored(keys=4)
+    for n in range(20):
+        assert s.upload("many", n.to_bytes(CHUNK_BYTES // 2 - 1)).status is REFUSED
+    assert [[s.ask(owner, blob(ord(owner))) for owner in "abcd"] for _ in range(2)] == [[False] * 4, [True] * 4]
+    assert s.counters.key_uploads == {"done": 4, "refused": 20, "abandoned": 0}
 
 
 def test_another_total_under_one_digest_is_refused() -> None:
@@ -304,7 +313,7 @@ def turns(s: Stored, devices: int, rounds: int, pause_s: float = 1.0) -> list[li
     """Devices that ask one after the other: by round and device, whether its keys were held."""
     found = []
     for _ in range(rounds):
-        found.append([s.ask(f"d{n}", blob(n, 64)) for n in range(devices)])
+        found.append([s.ask(f"d{n}", blob(n, PAGE)) for n in range(devices)])
         s.now += pause_s
     return found
 
@@ -313,7 +322,7 @@ def turns(s: Stored, devices: int, rounds: int, pause_s: float = 1.0) -> list[li
 @pytest.mark.parametrize("devices", [5, 6, 8, 12])
 def test_of_more_devices_than_places_in_turns_most_places_serve(devices: int) -> None:
     """By the least recently used none would find its keys."""
-    s = Stored(keys=4, size=64)
+    s = Stored(keys=4, size=PAGE)
     first, *later = turns(s, devices, 30)
     assert not any(first)
     assert [sum(held) for held in later] == [3] * 29
@@ -322,7 +331,7 @@ def test_of_more_devices_than_places_in_turns_most_places_serve(devices: int) ->
 
 @pytest.mark.usefixtures("page_keys")
 def test_no_device_is_a_guest_for_ever_nor_a_resident() -> None:
-    s = Stored(keys=4, size=64)
+    s = Stored(keys=4, size=PAGE)
     rng = random.Random(3)
     s.store._evicted._random = rng.random
     found = np.array(turns(s, 6, 400))
@@ -333,22 +342,22 @@ def test_no_device_is_a_guest_for_ever_nor_a_resident() -> None:
 
 @pytest.mark.usefixtures("page_keys")
 def test_residents_that_ask_for_nothing_any_more_give_way() -> None:
-    s = Stored(keys=4, size=64)
+    s = Stored(keys=4, size=PAGE)
     turns(s, 4, 3)
     s.now += 4_000.0
-    evening = [[s.ask(f"e{n}", blob(20 + n, 64)) for n in range(4)] for _ in range(3)]
+    evening = [[s.ask(f"e{n}", blob(20 + n, PAGE)) for n in range(4)] for _ in range(3)]
     assert evening[1:] == [[True] * 4] * 2
 
 
 @pytest.mark.usefixtures("page_keys")
 def test_a_guest_that_comes_back_sooner_than_a_resident_takes_its_place() -> None:
-    s = Stored(keys=2, size=64)
+    s = Stored(keys=2, size=PAGE)
     turns(s, 2, 1, pause_s=600.0)
     for n in (2, 3, 2, 3, 2, 3):
         s.now += 1.0
-        s.ask(f"d{n}", blob(n, 64))
+        s.ask(f"d{n}", blob(n, PAGE))
     assert s.counters.key_returns <= 2
-    assert all(s.store.holds(f"d{n}", digest(blob(n, 64))) for n in (2, 3))
+    assert all(s.store.holds(f"d{n}", digest(blob(n, PAGE))) for n in (2, 3))
 
 
 def test_an_upload_serves_one_request_whatever_others_do() -> None:
@@ -417,7 +426,7 @@ def test_keys_of_certificates_that_are_no_longer_allowed_are_forgotten() -> None
 
 @pytest.mark.usefixtures("page_keys")
 def test_a_crowded_store_says_which_size_would_do(caplog: pytest.LogCaptureFixture) -> None:
-    s = Stored(keys=4, size=64)
+    s = Stored(keys=4, size=PAGE)
     turns(s, 4, 3)
     s.store.expire()
     assert not caplog.records

@@ -35,6 +35,7 @@ from securesplit.worker.ipc.pipe import PipeError
 from securesplit.worker.jobs import Job, JobResult, JobStatus
 from securesplit.worker.key_store import KeyStore
 from securesplit.worker.monitoring.counters import Counters
+from securesplit.worker.monitoring.seldom import Seldom
 from securesplit.worker.pool.process import LocalTails
 from securesplit.worker.pool.ray_tails import RayTails
 from securesplit.worker.pool.scaling import Scaling
@@ -88,6 +89,7 @@ class Pool:
         self._killed: list[Tail] = []
         self._results: list[JobResult] = []
         self._swept_at = clock()
+        self._refused, self._failed = Seldom(clock), Seldom(clock)
         self.failure: SecureSplitError | None = None
         self.deaths = 0
         self.confinement: tuple[str, ...] | None = None
@@ -261,9 +263,10 @@ class Pool:
         self._unpin(slot)
         (job,) = slot.finished()
         if report.event == messages.REFUSED:
-            fields = {"client": job.client, "why": report.reason}
-            text = "refused a ciphertext or the keys of client %(client)s: %(why)s"
-            _log.warning(text, fields, extra={"event": "ciphertext-refused"})
+            if self._refused.is_due():
+                fields = {"client": job.client, "why": report.reason}
+                text = "refused a ciphertext or the keys of client %(client)s: %(why)s"
+                _log.warning(text, fields, extra={"event": "ciphertext-refused"})
             self._results.append(JobResult(job, JobStatus.REFUSED))
             return
         self._results.append(JobResult(job, JobStatus.DONE, tail_ms=report.milliseconds, ciphertext=report.ciphertext))
@@ -280,7 +283,9 @@ class Pool:
             for job in jobs:
                 self._queue.give_back(job)
             return
-        _log.warning("a request cannot be computed: %(reason)s", {"reason": reason}, extra={"event": "request-failed"})
+        if self._failed.is_due():
+            fields = {"reason": reason}
+            _log.warning("a request cannot be computed: %(reason)s", fields, extra={"event": "request-failed"})
         self._results.append(JobResult(jobs[0], JobStatus.POISON))
 
     def _handle_exit(self, slot: Slot, how: str) -> None:
