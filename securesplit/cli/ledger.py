@@ -36,9 +36,9 @@ def ledger(by: str, budget: float | None, style: str, state: Path | None) -> Non
     worker knows which device asks, so the figures are those of its owner, over all photos together. Epsilons are
     composed, not added; all are at delta 1e-5.
     """
-    from securesplit.device.ledger import Ledger
+    from securesplit.device.ledger import reading
 
-    with Ledger(state) as book:
+    with reading(state) as book:
         account = Account(
             book.totals(cast("Period", by)), book.most_released_photo(), list(book.noise_keys().values()), budget
         )

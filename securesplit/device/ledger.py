@@ -15,16 +15,19 @@ one of them does.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Self
 
+from securesplit.atomic import scratch_folder
 from securesplit.config import check_budget
 from securesplit.device import ledger_totals
 from securesplit.errors import BudgetError
@@ -38,6 +41,7 @@ from securesplit.user_folders import make_state_folder, state_folder
 LEDGER_FILE: Final = "ledger.sqlite3"
 LOCK_WAIT_S: Final = 10.0
 _LOOK_AGAIN_S: Final = 0.01
+_COPIES: Final = 20
 _HOLD_BITS: Final = 62  # of a random number that fits SQLite's integers
 Period = Literal["day", "month", "year"]
 
@@ -446,6 +450,52 @@ class Ledger:
                 f"the privacy ledger {self._file} cannot be used: {error}",
                 hint="nothing was released; check the file, its folder and the free space",
             ) from error
+
+
+@contextmanager
+def reading(folder: Path | None = None) -> Iterator[Ledger]:
+    """The ledger to look at; of one that cannot be written, as on a read-only or full disk, a copy that goes again.
+
+    Args:
+        folder: the state folder; None: `state_folder`.
+
+    Raises:
+        BudgetError: it cannot be read either, or was written all the time while it was copied.
+        CredentialError: the folder cannot be created.
+    """
+    folder = state_folder() if folder is None else folder
+    with ExitStack() as opened:
+        try:
+            book = opened.enter_context(Ledger(folder))
+        except BudgetError as error:
+            try:
+                own = opened.enter_context(scratch_folder("securesplit-ledger-"))
+                _copy(folder, own)
+                book = opened.enter_context(Ledger(own))
+            except (BudgetError, OSError):
+                raise error from None
+        yield book
+
+
+def _copy(folder: Path, to: Path) -> None:
+    """A ledger and what its log holds besides, of one moment.
+
+    Raises:
+        OSError: it cannot be read, or does not rest.
+    """
+    for _ in range(_COPIES):
+        before = _stamps(folder)
+        for name in before:
+            (to / name).write_bytes((folder / name).read_bytes())
+        if _stamps(folder) == before:
+            return
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of the ledger's file and of its log, if there is one."""
+    files = [folder / LEDGER_FILE, *folder.glob(f"{LEDGER_FILE}-wal")]
+    return {file.name: (found.st_size, found.st_mtime_ns) for file in files for found in [file.stat()]}
 
 
 def _receipt(known: bool, photo: Total, device: Total, hold: int | None) -> Receipt:  # noqa: FBT001  (a row)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.device.ledger import Ledger
+from securesplit.device.ledger import LEDGER_FILE, Ledger, reading
 from securesplit.device.noise_key import load_secret
 from securesplit.errors import BudgetError, CredentialError
 from securesplit.privacy.accounting import Loss
@@ -44,6 +45,10 @@ class Disk:
                         filler.write(bytes(size))
                 except OSError:
                     continue
+
+    def remount(self, mode: str) -> None:
+        """Let it be read only (``ro``), or written again (``rw``)."""
+        subprocess.run(["mount", "-o", f"remount,{mode}", str(self.folder)], check=True)
 
     def empty(self) -> None:
         """Give the room back."""
@@ -97,6 +102,46 @@ def test_a_ledger_that_cannot_be_made_is_a_clear_error(disk: Disk) -> None:
     disk.empty()
     with Ledger(disk.folder) as ledger:
         spend(ledger, 1)
+
+
+def test_a_ledger_on_a_full_disk_can_be_looked_at(disk: Disk) -> None:
+    with Ledger(disk.folder) as ledger:
+        spend(ledger, 1)
+    disk.fill()
+    with pytest.raises(BudgetError):
+        Ledger(disk.folder)
+    with reading(disk.folder) as ledger:
+        assert ledger.totals()[-1].releases == 1
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from securesplit.device.ledger import Ledger
+from securesplit.privacy.accounting import Loss
+
+ledger = Ledger(Path(sys.argv[1]))
+ledger.spend(bytes(16), bytes(16), Loss(0.1, 0.2, 0.0), preset="p", bundle_id="b")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_ledger_on_a_read_only_disk_can_be_looked_at(disk: Disk) -> None:
+    """Also what a device that was killed left in the log, which nobody can put into the file any more."""
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(disk.folder)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (disk.folder / f"{LEDGER_FILE}-wal").stat().st_size
+    disk.remount("ro")
+    with pytest.raises(BudgetError, match="Read-only file system"):
+        Ledger(disk.folder)
+    with reading(disk.folder) as ledger:
+        assert ledger.totals()[-1].releases == 1
+
+
+def test_where_no_ledger_is_none_can_be_looked_at(disk: Disk) -> None:
+    disk.remount("ro")
+    with pytest.raises(BudgetError, match="Read-only file system"), reading(disk.folder):
+        pass
 
 
 def test_the_noise_secret_is_written_whole_or_not_at_all(disk: Disk) -> None:
