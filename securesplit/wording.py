@@ -55,10 +55,10 @@ class Words:
         d = diagnosis
         return cls(
             headline(d.risk),
-            advice(d.risk),
+            advice(d.risk, is_close=d.is_close),
             tuple(caveats(d)),
             number(d.malignant, d.interval, d.threshold if d.risk else None),
-            tuple(meaning(d.accuracy)),
+            tuple(meaning(None if d.overridden else d.accuracy)),
             tuple(explanation(d)),
         )
 
@@ -75,11 +75,13 @@ def headline(risk: Risk | None) -> str:
     return _("No answer, it would be chance")
 
 
-def advice(risk: Risk | None) -> str:
-    """What to do, whatever the number."""
+def advice(risk: Risk | None, *, is_close: bool = True) -> str:
+    """What to do, whatever the number; `is_close`: the threshold lies within the interval."""
     match risk:
-        case "borderline":
+        case "borderline" if is_close:
             return _("Too close to call: have a doctor look at it, soon if it changes, bleeds or worries you.")
+        case "borderline":
+            return _("This is no all-clear: have a doctor look at it, soon if it changes, bleeds or worries you.")
         case "raised":
             return _("Have a doctor look at it soon, all the sooner if it changes, bleeds or worries you.")
     return _("See a doctor if it changes, bleeds or worries you.")

@@ -65,11 +65,29 @@ def test_where_the_label_would_be_chance_there_is_no_risk() -> None:
     assert "See a doctor" in words.advice
 
 
+@pytest.mark.parametrize(
+    ("interval", "never_low", "is_close"),
+    [((0.03, 0.07), False, True), ((0.03, 0.07), True, True), ((0.0, 0.02), True, False), (None, False, False)],
+)
+def test_too_close_to_call_only_where_the_threshold_lies_within_the_interval(
+    interval: tuple[float, float] | None, never_low: bool, is_close: bool
+) -> None:
+    answer = replace(ANSWER, interval=interval and Interval(*interval), never_low=never_low)
+    assert answer.risk == "borderline"
+    assert Words.of(answer).advice.startswith("Too close to call" if is_close else "This is no all-clear")
+
+
+def test_what_was_measured_is_not_said_of_a_photo_that_would_have_been_refused() -> None:
+    words = Words.of(replace(ANSWER, overridden="not-skin", interval=None))
+    assert words.meaning == ("How good answers like this one are was not measured.",)
+
+
 @pytest.mark.parametrize("language", ["en", "ko"])
-def test_words_come_before_numbers(language: str) -> None:
+@pytest.mark.parametrize("is_close", [True, False])
+def test_words_come_before_numbers(language: str, is_close: bool) -> None:
     for risk in ("low", "borderline", "raised", None):
         with i18n.using(language):
-            said = wording.headline(risk) + wording.advice(risk)  # type: ignore[arg-type]
+            said = wording.headline(risk) + wording.advice(risk, is_close=is_close)  # type: ignore[arg-type]
         assert not re.search(r"\d", said)
         assert {"en": "bleeds", "ko": "피가 나거나"}[language] in said
 
@@ -187,8 +205,9 @@ def test_unlearned_and_refused_are_said_before_the_number() -> None:
 def test_in_korean_nothing_of_english_is_left() -> None:
     answer = replace(ANSWER, unlearned=PHOTOS, overridden="blur")
     with i18n.using("ko"):
-        words = Words.of(answer)
-    text = " ".join([words.headline, words.advice, *words.caveats, words.number, *words.meaning, *words.explanation])
+        words, measured = Words.of(answer), Words.of(ANSWER).meaning
+    said = [words.headline, words.advice, *words.caveats, words.number, *words.meaning, *measured, *words.explanation]
+    text = " ".join(said)
     assert words.headline == "위험 낮음"
     assert set(re.findall(r"[A-Za-z]{2,}", text)) == {"AUC", "certified", "epsilon", "delta", "ms", "head"}
     with i18n.using("ko"):

@@ -86,6 +86,11 @@ class Diagnosis:
         """Whether only `never_low` stands between the answer and low risk."""
         return self.never_low and self.interval is not None and self.interval.high < self.threshold
 
+    @property
+    def is_close(self) -> bool:
+        """Whether the threshold lies within the interval; not where no interval is known."""
+        return self.interval is not None and self.interval.low < self.threshold <= self.interval.high
+
     def to_json(self) -> dict[str, Any]:
         """The object of the JSON contract."""
         return {

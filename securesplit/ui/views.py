@@ -62,6 +62,7 @@ def answer(diagnosis: Diagnosis, trace: Trace, releaser: Releaser, attack: Attac
     return {
         "threshold": diagnosis.threshold,
         "words": Words.of(diagnosis),
+        "answered_at": _now(),
         "value": int(trace.release.flat[0]),
         "is_embedded": diagnosis.privacy.device is None,
         "risk": diagnosis.risk,
@@ -84,7 +85,11 @@ def to_keep(diagnosis: Diagnosis, trace: Trace) -> dict[str, Any]:
     kept = diagnosis.to_json()
     del kept["photo"]
     picture = base64.b64encode(pictures.png(pictures.small(trace.pixels))).decode()
-    return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "picture": picture} | kept
+    return {"at": _now(), "picture": picture} | kept
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def entry(kept: Entry) -> dict[str, Any]:

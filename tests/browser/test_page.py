@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -158,6 +159,55 @@ def test_a_hostile_name_is_text_and_stays_in_the_browser(tab: Tab) -> None:
 def test_what_is_no_photo_is_explained(tab: Tab) -> None:
     tab.expected = ("status of 422",)
     assert tab.ask(b"no photo", "mole.png") == "This photo cannot be read"
+
+
+def test_a_file_that_cannot_be_sent_is_not_taken_for_the_one_before(tab: Tab, tmp_path: Path) -> None:
+    """It is explained by its name, and nothing is offered that would ask about another photo."""
+    tab.expected = ("ERR_FILE_NOT_FOUND",)
+    tab.ask(MOLE, "first.png")
+    shown = tab.page.locator("#result [data-name]")
+    assert shown.inner_text() == "first.png"
+    too_large = "take([new File([new Uint8Array(mostBytes + 1)], 'large.jpg')])"
+    removed = tmp_path / "removed.png"
+    removed.write_bytes(MOLE)
+    keep = (
+        "document.querySelector('#file').addEventListener('change', (e) => { window.kept = e.target.files[0]; }, true)"
+    )
+    tab.page.evaluate(keep)
+    tab.page.set_input_files("#file", removed)
+    tab.page.get_by_text("removed.png").last.wait_for()
+    tab.page.locator("#result .number").wait_for()
+    removed.unlink()
+    for take, name, why in ((too_large, "large.jpg", "too large"), ("take([window.kept])", "removed.png", "removed")):
+        tab.page.evaluate(f"() => {{ {take}; }}")
+        tab.page.locator("#result .problem").wait_for()
+        assert shown.inner_text() == name
+        assert why in tab.page.locator("#result .todo").inner_text()
+        assert tab.page.locator("[data-action=retry]").count() == 0
+        tab.again()
+
+
+def test_a_photo_that_changes_after_it_was_chosen_is_the_one_that_was_chosen(tab: Tab, tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen.png"
+    chosen.write_bytes(REFUSED["lighting"])
+    tab.page.set_input_files("#file", chosen)
+    assert "too dark" in tab.heading()
+    chosen.write_bytes(MOLE)
+    tab.page.get_by_role("button", name="Answer anyway").click()
+    tab.page.locator(".number").wait_for()
+    assert "may mean nothing" in tab.page.locator("#result .warning").first.inner_text()
+
+
+def test_an_answer_is_printed_on_one_page_with_its_photo_and_time(tab: Tab) -> None:
+    tab.ask(MOLE, "left arm.png")
+    said = tab.page.locator("#result .of").inner_text()
+    assert re.fullmatch(r"left arm\.png\s*.+20\d\d.+", said), said
+    assert len(re.findall(rb"/Type\s*/Page\b", tab.page.pdf())) == 1
+    tab.page.emulate_media(media="print")
+    for hidden in ("nav", ".more", "#result .button", "form"):
+        assert not tab.page.locator(hidden).first.is_visible(), hidden
+    for shown in ("#result h1", ".number", ".journey canvas", "footer strong"):
+        assert tab.page.locator(shown).first.is_visible(), shown
 
 
 def test_a_worker_that_is_down_is_explained(new_tab: Callable[..., Tab], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ const texts = $("#texts").dataset;
 const mostBytes = Number($("#main").dataset.mostBytes);
 const token = sessionStorage.getItem("securesplit-token") ?? "";
 
-let photo = null; // the one that is shown or asked about
+let photo = null; // the one that is shown or asked about, read into memory
 let isAnyway = false; // whether it is asked about although it was refused
 let asking = null; // ends the request that is under way
 
@@ -46,9 +46,10 @@ function close() {
   $("main h1").focus();
 }
 
-function problem(text) {
+function problem(text, { mayRetry = true } = {}) {
   const content = $("#problem").content.cloneNode(true);
   content.querySelector("[data-text]").textContent = text;
+  if (!mayRetry) content.querySelector("[data-action=retry]").remove();
   return content;
 }
 
@@ -56,6 +57,7 @@ function show(place, content) {
   place.replaceChildren(content);
   place.querySelectorAll("canvas[data-rgb]").forEach(paint);
   place.querySelectorAll("time").forEach(localise);
+  place.querySelectorAll("[data-name]").forEach((name) => (name.textContent = photo?.name ?? ""));
   place.querySelectorAll("[data-crop]").forEach((figure) => frame(figure, photo));
 }
 
@@ -84,7 +86,6 @@ function decoded(file) {
 /** The middle of the photo, until the program has its own view. */
 async function preview(file) {
   const canvas = $("#preview");
-  canvas.hidden = true;
   const image = await decoded(file);
   if (!image || photo !== file) return;
   const side = Math.min(image.width, image.height);
@@ -123,17 +124,22 @@ async function frame(figure, file) {
 // ---- a photo's way
 
 async function ask(file, { anyway = false } = {}) {
-  if (file.size > mostBytes) {
-    finish(problem(texts.tooLarge));
-    return;
-  }
   asking?.abort();
   const mine = new AbortController();
   [photo, asking, isAnyway] = [file, mine, anyway];
   begin(file);
   try {
+    const isSmall = file.size <= mostBytes;
+    const content = isSmall ? await file.arrayBuffer().catch(() => null) : null;
+    if (asking !== mine) return;
+    if (content === null) {
+      finish(problem(isSmall ? texts.unreadable : texts.tooLarge, { mayRetry: false }));
+      return;
+    }
+    photo = new File([content], file.name, { type: file.type }); // the file may change or go
+    preview(photo);
     const path = anyway ? "/api/photos?anyway=1" : "/api/photos";
-    const answer = await piece(path, { method: "POST", body: file, signal: mine.signal });
+    const answer = await piece(path, { method: "POST", body: photo, signal: mine.signal });
     if (asking === mine) finish(answer.content);
   } catch {
     // cancelled: another photo was taken, or none
@@ -144,9 +150,9 @@ function begin(file) {
   $(".ask").hidden = true;
   $("#result").replaceChildren();
   $("#name").textContent = file.name;
+  $("#preview").hidden = true;
   $("#work").hidden = false;
   say(texts.busy);
-  preview(file);
 }
 
 function finish(content) {
