@@ -78,8 +78,10 @@ class EncryptionKey:
         """The key for the next request: this one, or the one that took its place in the folder.
 
         Raises:
-            CredentialError: as for a new one.
+            CredentialError: as for a new one, or this one is over and still cannot be removed.
         """
+        if self._is_over:
+            self._end()
         return EncryptionKey(self._file.parent) if self._is_over or self._stamp() != self._loaded else self
 
     def encrypt(self, features: NDArray[np.floating]) -> bytes:

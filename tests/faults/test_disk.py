@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from securesplit.device.encryption_key import KEY_FILE, EncryptionKey
 from securesplit.device.ledger import LEDGER_FILE, Ledger, reading
 from securesplit.device.noise_key import load_secret
+from securesplit.encrypted.messages import ANSWER_CIPHERTEXT_BYTES
 from securesplit.errors import BudgetError, CredentialError
 from securesplit.privacy.accounting import Loss
 from securesplit_testing.load import Load
@@ -142,6 +144,23 @@ def test_where_no_ledger_is_none_can_be_looked_at(disk: Disk) -> None:
     disk.remount("ro")
     with pytest.raises(BudgetError, match="Read-only file system"), reading(disk.folder):
         pass
+
+
+def test_a_key_that_is_over_and_cannot_be_removed_encrypts_nothing_more(disk: Disk) -> None:
+    """Or a worker would have another try at it with every photo."""
+    pytest.importorskip("tenseal", reason="TenSEAL is not installed")
+    key = EncryptionKey(disk.folder)
+    first = (disk.folder / KEY_FILE).read_bytes()
+    senseless = bytes(ANSWER_CIPHERTEXT_BYTES // 2) + b"\1" * (ANSWER_CIPHERTEXT_BYTES // 2)
+    disk.remount("ro")
+    with pytest.raises(CredentialError, match="cannot remove the encryption key"):
+        key.decrypt(senseless, 1)
+    for _ in range(2):
+        with pytest.raises(CredentialError, match="cannot remove the encryption key"):
+            key.current()
+    disk.remount("rw")
+    assert key.current() is not key
+    assert (disk.folder / KEY_FILE).read_bytes() != first
 
 
 def test_the_noise_secret_is_written_whole_or_not_at_all(disk: Disk) -> None:
