@@ -102,6 +102,8 @@ class Tally:
 class UploadProgress(logging.Handler):
     """Shows how far the evaluation keys are on their way to a worker, which a slow line makes a matter of minutes.
 
+    Or that the worker has no room for them yet.
+
     Args:
         clock: seconds.
     """
@@ -110,12 +112,19 @@ class UploadProgress(logging.Handler):
         super().__init__()
         self._clock = clock
         self._began: tuple[float, int] | None = None
+        self._waits_since: float | None = None
         self._said = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say it, now and then."""
         now, facts = self._clock(), record.args
         assert isinstance(facts, dict)  # noqa: S101 - `KeyUpload` is the only one that writes there
+        if "wait_s" in facts:
+            self._wait(now)
+            return
+        if self._waits_since is not None:
+            self._waits_since = None
+            terminal.progress("")
         received, total = int(str(facts["received"])), int(str(facts["total"]))
         if self._began is None or received < self._began[1]:
             self._began, self._said = (now, received), now
@@ -130,6 +139,14 @@ class UploadProgress(logging.Handler):
                 "{done} of {total} MB of keys sent, once for this worker", done=received // 10**6, total=total // 10**6
             )
             terminal.progress(f"{done}, {left}")
+
+    def _wait(self, now: float) -> None:
+        if self._waits_since is None:
+            self._waits_since = self._said = now
+        if now - self._said >= EVERY_S:
+            self._said = now
+            waited = round(now - self._waits_since)
+            terminal.progress(_("waiting for room for this device's keys at the worker, {n} s so far", n=waited))
 
 
 @contextlib.contextmanager

@@ -31,7 +31,8 @@ from securesplit.transport.worker_session import Exchange
 T_co = TypeVar("T_co", covariant=True)
 
 UPLOAD_LOGGER: Final = "securesplit.upload"
-"""Where an upload says, at level DEBUG, how many bytes of how many the worker has: it may take minutes."""
+"""Where an upload says, at level DEBUG, how many bytes of how many the worker has, or that it waits for room, with
+`wait_s` among its arguments: it may take minutes."""
 MAX_UPLOADS: Final = 3
 """Uploads of the same keys to one endpoint for one request; behind a balancer each may have gone to another worker."""
 MOST_PIECES: Final = MAX_UPLOADS * messages.MAX_KEY_BYTES // messages.CHUNK_BYTES
@@ -251,6 +252,7 @@ class KeyUpload:
         if said.status is ChunkStatus.NO_ROOM:
             wait_s = min(said.received / 1e3, MAX_WAIT_S) or _NO_ROOM_S
             why = "the worker has no room for evaluation keys now"
+            _upload_log.debug("%(why)s, and is asked again in %(wait_s)g s", {"why": why, "wait_s": wait_s})
             raise Retry(why, after_s=wait_s, elsewhere=True, queued_s=took_s)
         if said.status is ChunkStatus.REFUSED:
             raise proven(WorkerError("the worker refuses this device's evaluation keys", hint=_VERSIONS))

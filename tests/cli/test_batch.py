@@ -29,6 +29,7 @@ from securesplit.cli.answers_file import AnswersFile, Query
 from securesplit.cli.main import run
 from securesplit.cli.progress import Tally, UploadProgress
 from securesplit.device.ledger import Ledger
+from securesplit.encrypted.messages import ChunkAnswer, ChunkStatus
 from securesplit.errors import ConfigError, PhotoError
 from securesplit.model import Bundle
 from securesplit.results import Refusal, error_to_json
@@ -354,18 +355,46 @@ def test_an_upload_that_takes_long_says_how_far_it_is(capsys: pytest.CaptureFixt
     ]
 
 
+def test_an_upload_that_waits_for_room_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    now, log = [0.0], logging.getLogger("securesplit.upload")
+    handler = UploadProgress(lambda: now[0])
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        for second in (0, 3, 6, 9, 12):
+            now[0] = float(second)
+            log.debug("wait %(wait_s)g", {"wait_s": 3.0})
+        for second in (15, 16, 21):
+            now[0] = float(second)
+            log.debug("%(received)d of %(total)d", {"received": (second - 15) * 10**6, "total": 37 * 10**6})
+        now[0] = 40.0
+        log.debug("wait %(wait_s)g", {"wait_s": 3.0})
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(logging.NOTSET)
+    assert capsys.readouterr().err.splitlines() == [
+        "waiting for room for this device's keys at the worker, 6 s so far",
+        "waiting for room for this device's keys at the worker, 12 s so far",
+        "6 of 37 MB of keys sent, once for this worker, about 31 s left",
+    ]
+
+
 @pytest.mark.parametrize("kind", ["blocking", "async"])
 def test_an_upload_reports_how_far_it_is(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("tenseal", reason="TenSEAL is not installed")
     from tests.transport import encrypted_worker, test_encrypted
 
     ask = test_encrypted.ask_blocking if kind == "blocking" else test_encrypted.ask_async
+    worker = encrypted_worker.EncryptedWorker()
+    worker.on_chunk = lambda number: ChunkAnswer(ChunkStatus.NO_ROOM, 250) if number == 1 else None
     with (
         caplog.at_level("DEBUG", "securesplit.upload"),
-        encrypted_worker.serving(encrypted_worker.EncryptedWorker()) as endpoint,
+        encrypted_worker.serving(worker) as endpoint,
     ):
         ask([endpoint], test_encrypted.QUICK, encrypted_worker.release(encrypted_worker.small_key(tmp_path)))
-    said = [each.args for each in caplog.records if each.name == "securesplit.upload"]
+    waits, *said = [each.args for each in caplog.records if each.name == "securesplit.upload"]
+    assert isinstance(waits, dict)
+    assert waits["wait_s"] == 0.25
     reached = [each["received"] for each in said if isinstance(each, dict)]
     assert 2 <= len(reached) <= encrypted_worker.PIECES  # several pieces are under way together
     assert reached == sorted(set(reached))
