@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import capacity, channel, footprint, many_photos, operations, photos, transport
+from benchmarks.arguments import take_none
 
 
 def main() -> None:
@@ -12,4 +13,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    take_none(__doc__)
     main()

@@ -6,6 +6,15 @@ import argparse
 from pathlib import Path
 
 
+def take_none(description: str | None) -> None:
+    """Print a benchmark's docstring for ``--help``, and end at any other argument: one begins for minutes.
+
+    Args:
+        description: its docstring.
+    """
+    argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+
+
 def parser_of(description: str | None, data: str) -> argparse.ArgumentParser:
     """A parser of ``--data`` and ``--model``.
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from benchmarks.arguments import take_none
 from benchmarks.table import show
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.events import Request, Send
@@ -103,4 +104,5 @@ def _ms(action: Callable[[], object]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
+    take_none(__doc__)
     main()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.arguments import take_none
 from benchmarks.processes import certificates
 from benchmarks.relay import Relay
 from benchmarks.table import show
@@ -119,4 +120,5 @@ def _cpu_ms_here(action: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
+    take_none(__doc__)
     main()

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import zmq
 
+from benchmarks.arguments import take_none
 from benchmarks.processes import Threads, certificates, line, process, serve_default
 from benchmarks.table import show
 from securesplit.channel import payload
@@ -188,4 +189,5 @@ if __name__ == "__main__":
             os.nice(19)
             _ignore(endpoint, Path(certs), preset, float(seconds))
         case _:
+            take_none(__doc__)
             main()

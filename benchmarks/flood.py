@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import zmq
 
+from benchmarks.arguments import take_none
 from benchmarks.processes import Threads, certificates, line, process, serve_default
 from benchmarks.table import show
 from securesplit.channel import frames
@@ -191,4 +192,5 @@ if __name__ == "__main__":
         case ["flood", endpoint, first, addresses, connections, seconds]:
             _flood(endpoint, first, int(addresses), int(connections), float(seconds))
         case _:
+            take_none(__doc__)
             main()

@@ -15,6 +15,7 @@ import venv
 from pathlib import Path
 from statistics import median
 
+from benchmarks.arguments import take_none
 from benchmarks.table import show
 
 REPEATS = 7
@@ -105,4 +106,5 @@ def size_mb(folder: Path) -> float:
 
 
 if __name__ == "__main__":
+    take_none(__doc__)
     main()

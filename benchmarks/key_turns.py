@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from benchmarks.arguments import take_none
 from benchmarks.table import show
 from securesplit.encrypted.messages import KeyChunk
 from securesplit.worker import key_store
@@ -98,4 +99,5 @@ def _best(asked: list[int]) -> list[bool]:
 
 
 if __name__ == "__main__":
+    take_none(__doc__)
     main()

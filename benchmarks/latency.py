@@ -18,6 +18,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.arguments import take_none
 from benchmarks.table import median_ms, show
 from securesplit.device.client import Client
 from securesplit.encrypted.messages import MAX_PHOTOS
@@ -152,4 +153,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    take_none(__doc__)
     main()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.arguments import take_none
 from benchmarks.processes import certificates
 from benchmarks.table import show
 from benchmarks.transport import NOTHING, SHAPE
@@ -148,6 +149,9 @@ def _serve(certs: Path, *, watched: bool) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        sys.exit(_serve(Path(sys.argv[1]), watched=sys.argv[2] == "1"))
-    main()
+    match sys.argv[1:]:
+        case [certs, "0" | "1" as watched]:
+            sys.exit(_serve(Path(certs), watched=watched == "1"))
+        case _:
+            take_none(__doc__)
+            main()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from benchmarks.arguments import take_none
 from benchmarks.table import show
 from securesplit_testing.large_photos import MAX_GROWTH_MB, WRITERS, cost, flat_png
 from securesplit_testing.photo_files import lesion, saved
@@ -38,4 +39,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    take_none(__doc__)
     main()

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import securesplit
+from benchmarks.arguments import take_none
 from benchmarks.table import show
 from securesplit import Client
 from securesplit.device.pipeline import Trace
@@ -81,4 +82,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    take_none(__doc__)
     main()

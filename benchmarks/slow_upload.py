@@ -6,7 +6,7 @@ uploads 37 MB; what it takes beside is below a second.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -31,7 +31,9 @@ LINES = ("100:0.02", "10:0.1", "10:0.6", "2:0.6")
 def main() -> None:
     """Print and save the table."""
     rows = []
-    for line in sys.argv[1:] or LINES:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("lines", nargs="*", default=LINES, metavar="MBIT:SECONDS", help="bandwidth and round trip")
+    for line in parser.parse_args().lines:
         megabits, round_trip_s = map(float, line.split(":"))
         at_least_s = 141 * CHUNK_BYTES * 8 / megabits / 1e6
         rows.append([megabits, round_trip_s, at_least_s, at_least_s + 141 * round_trip_s, *_taken(line)])

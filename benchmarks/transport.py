@@ -21,6 +21,7 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
+from benchmarks.arguments import take_none
 from benchmarks.processes import certificates, line, process, serve_default
 from benchmarks.table import show
 from securesplit.channel.tensor import TensorSpec
@@ -179,4 +180,5 @@ if __name__ == "__main__":
         case ["bundle", certs]:
             sys.exit(serve_default(Path(certs)))
         case _:
+            take_none(__doc__)
             main()

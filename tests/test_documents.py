@@ -2,6 +2,8 @@
 
 import re
 import runpy
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
@@ -17,6 +19,8 @@ MODULE = re.compile(r"python3? -m ((?:securesplit|training|benchmarks|tests)[\w.
 FILE = re.compile(
     r"`(?!\S*NAME)((?:securesplit|training|benchmarks|tests|docs|deploy|examples)/[\w./-]+\.(?:py|md|json|po))\b"
 )
+LONG = ("benchmarks.", "training.")
+ASKS = re.compile(r"\bparse_args\(|\btake_none\(|@click\.command|\bparser_of\(")
 DECISION = re.compile(r"\bADR (\d{3})\b|docs/adr/(?!000)(\d{3})")
 INDEX = runpy.run_path(str(REPO / "docs" / "adr_index.py"))
 PACKAGES = ("securesplit", "training", "tests", "benchmarks", "securesplit_testing")
@@ -65,6 +69,20 @@ def test_what_is_named_exists(name):
     assert [module for module in MODULE.findall(read(name)) if not exists(module)] == []
     files = [] if name.startswith("docs/adr/") else FILE.findall(read(name))
     assert [file for file in files if not (REPO / file).exists()] == []
+
+
+def test_what_is_asked_for_help_does_not_begin():
+    """Studies and benchmarks that documents name take minutes to hours; each reads its arguments first."""
+    named = {module for name in documents() for module in MODULE.findall(read(name)) if module.startswith(LONG)}
+    files = {module: REPO / module.rstrip(".").replace(".", "/") for module in named}
+    sources = {
+        module: file / "__main__.py" if file.is_dir() else file.with_suffix(".py") for module, file in files.items()
+    }
+    begin = [module for module, source in sources.items() if not ASKS.search(source.read_text(encoding="utf-8"))]
+    assert len(named) > 20
+    assert begin == []
+    helped = subprocess.run([sys.executable, "-m", "benchmarks.transport", "--help"], capture_output=True, check=True)
+    assert b"usage" in helped.stdout
 
 
 @pytest.mark.parametrize("name", documents())
