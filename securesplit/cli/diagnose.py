@@ -65,7 +65,7 @@ def diagnose(
     """
     from securesplit.device.client import Client
     from securesplit.imaging import Listing
-    from securesplit.transport.inquiry import UPLOAD_LOGGER
+    from securesplit.transport.key_upload import UPLOAD_LOGGER
 
     native_stderr.quiet_litert()
     style = _style(click.get_current_context(), style, output, resume=resume)

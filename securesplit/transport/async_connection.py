@@ -28,16 +28,8 @@ from securesplit.transport.answer import Answer
 from securesplit.transport.base_connection import BaseConnection
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.failover import RetryState, Timeouts, too_crowded
-from securesplit.transport.inquiry import (
-    EncryptedInquiry,
-    EncryptedRelease,
-    EvaluationKeys,
-    Inquiry,
-    KeyNeeded,
-    KeyUpload,
-    PlainInquiry,
-    check_uploads,
-)
+from securesplit.transport.inquiry import EncryptedInquiry, EncryptedRelease, Inquiry, KeyNeeded, PlainInquiry
+from securesplit.transport.key_upload import EvaluationKeys, KeyUpload, check_uploads
 from securesplit.transport.multiplexed_connection import MultiplexedConnection
 from securesplit.transport.retry_policy import Retry, proven
 from securesplit.transport.sockets import SocketLimits, end_context, require_descriptors

@@ -14,7 +14,7 @@ Invariants:
   so does the last upload of each client until it was computed with, or was not asked for within `RESTING_S`: what was
   uploaded serves one request at least.
 - Uploads take at most half of the places of others' keys at a time, and those who wait begin in the order in which they
-  came.
+  came (``upload_queue.py``).
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from typing import Any
 
 from securesplit.encrypted.messages import LEAST_KEY_BYTES, MAX_KEY_BYTES, ChunkAnswer, ChunkStatus, KeyChunk
 from securesplit.worker.key_arena import KeyArena
-from securesplit.worker.key_turns import EvictedKeys, UploadQueue
+from securesplit.worker.key_turns import EvictedKeys
 from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.monitoring.observer import KeyStatus
+from securesplit.worker.upload_queue import UploadQueue
 
 RESTING_S = 12.0
 """Longer than a device needs to try a piece again over a new connection; other keys of it, which wait for room, have

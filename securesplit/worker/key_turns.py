@@ -1,4 +1,4 @@
-"""Whose evaluation keys stay where more devices ask than there is room for, and who may upload next.
+"""Whose evaluation keys stay where more devices ask than there is room for.
 
 To evict the least recently used fails where devices take turns: with one device more than there are places, each finds
 its keys gone, and every request uploads 37 MB. Here keys that come into a full store are *guests*, the first to go, so
@@ -21,12 +21,7 @@ from typing import TypeAlias
 NEW_S = 3_600.0
 """A device whose keys were never here takes the place of one that asked for nothing for so long."""
 ROTATION = 8
-GONE_S = 10.0
-"""A device that waits asks again within `retry_policy.MAX_WAIT_S`, and sends a piece each time; else it has gone."""
-LEAST_WAIT_S, MOST_WAIT_S = 0.25, 5.0
-_LEARN = 0.2
-_FIRST_TURN_S = 2.0
-_REMEMBERED = 4_096
+_REMEMBERED = 4_096  # keys
 _RECENTLY_S = 3_600.0
 
 KeyName: TypeAlias = tuple[str, bytes]
@@ -66,53 +61,6 @@ class EvictedKeys:
         """What those take that were used within the last hour; from any thread."""
         since = self._clock() - _RECENTLY_S
         return sum(size for used, size in list(self._used.values()) if used >= since)
-
-
-class UploadQueue:
-    """Clients that wait for room, in the order in which they came.
-
-    Args:
-        clock: seconds, rising.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock, self._turn_s = clock, _FIRST_TURN_S
-        self._asked: OrderedDict[str, float] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._asked)
-
-    def is_next(self, owner: str, room: int) -> bool:
-        """Whether a client that asks now has its turn; else it waits behind those who asked before.
-
-        Args:
-            owner: of the keys.
-            room: uploads that could begin now.
-        """
-        now = self._clock()
-        for gone in [other for other, asked in self._asked.items() if now - asked > GONE_S]:
-            del self._asked[gone]
-        if self._ahead(owner) < room:
-            self._asked.pop(owner, None)
-            return True
-        self._asked[owner] = now
-        return False
-
-    def wait_ms(self, owner: str, at_once: int) -> int:
-        """After how long a client's turn is likely to come, where so many upload at once; a quarter to five seconds."""
-        wait_s = self._turn_s * (1 + self._ahead(owner)) / at_once
-        return round(1e3 * min(MOST_WAIT_S, max(LEAST_WAIT_S, wait_s)))
-
-    def ended(self, took_s: float) -> None:
-        """Learn how long uploads take."""
-        self._turn_s += _LEARN * (took_s - self._turn_s)
-
-    def _ahead(self, owner: str) -> int:
-        """How many were there before."""
-        for place, other in enumerate(self._asked):
-            if other == owner:
-                return place
-        return len(self._asked)
 
 
 class LoadedKeys:

@@ -19,10 +19,11 @@ from securesplit.device.encryption_key import EVALUATION_FILE, EncryptionKey
 from securesplit.encrypted import messages
 from securesplit.encrypted.messages import CHUNK_BYTES, Answer, ChunkAnswer, ChunkStatus, Status
 from securesplit.errors import UnreachableError, WorkerError
-from securesplit.transport import inquiry
+from securesplit.transport import key_upload
 from securesplit.transport.async_connection import AsyncConnection
 from securesplit.transport.connection import Connection, Timeouts
-from securesplit.transport.inquiry import MAX_UPLOADS, EncryptedRelease, KeyUpload
+from securesplit.transport.inquiry import EncryptedRelease
+from securesplit.transport.key_upload import MAX_UPLOADS, KeyUpload
 from securesplit_testing.serving import IDENTITY
 from securesplit_testing.slow_line import slow_line
 from securesplit_testing.timing import took_less_than
@@ -136,7 +137,7 @@ def test_one_that_takes_pieces_without_end_is_given_up(
     worker = EncryptedWorker()
     again, full = ChunkAnswer(ChunkStatus.RESTART, 0), ChunkAnswer(ChunkStatus.NO_ROOM)
     worker.on_chunk = lambda number: again if number % 25 else full
-    monkeypatch.setattr(inquiry, "MOST_PIECES", 40)
+    monkeypatch.setattr(key_upload, "MOST_PIECES", 40)
     with serving(worker) as endpoint, pytest.raises(WorkerError, match="never keeps them"):
         ask([endpoint], QUICK, release(key))
     assert len(worker.chunks) == 50

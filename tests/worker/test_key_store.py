@@ -19,8 +19,9 @@ from securesplit.transport.failover import Timeouts
 from securesplit.worker import key_store
 from securesplit.worker.key_arena import KeyArena, map_for_reading
 from securesplit.worker.key_store import ABANDONED_S, RESTING_S, KeyStore
-from securesplit.worker.key_turns import GONE_S, LoadedKeys
+from securesplit.worker.key_turns import LoadedKeys
 from securesplit.worker.monitoring.counters import Counters
+from securesplit.worker.upload_queue import GONE_S
 
 GO_ON, RESTART, REFUSED, NO_ROOM = ChunkStatus
 PAGE = mmap.PAGESIZE
