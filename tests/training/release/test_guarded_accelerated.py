@@ -17,7 +17,7 @@ from tests.training.data.test_collection import draw_collection
 from training.data import pack
 from training.network.model import shipped_network
 from training.network.weights_npz import load_weights_npz, save_weights_npz
-from training.release.guarded import stages, weights
+from training.release.guarded import joint, stages, weights
 from training.release.guarded.__main__ import arguments
 
 SIDE = 48
@@ -39,7 +39,7 @@ def test_a_run_ends_in_time_and_its_weights_can_be_attacked(tmp_path: Path, monk
     save_weights_npz(undefended, network)
     load_weights_npz(undefended, network)
     attack_alone = ["--run", str(run), "--press-steps", "0", "--tail-steps", "0", *OPTIONS]
-    begin = stages.models_of(*stages.stages(undefended, arguments().parse_args(attack_alone)))
+    begin = joint.models_of(*stages.stages(undefended, arguments().parse_args(attack_alone)))
     begin["tail"].set_weights([*begin["tail"].get_weights()[:-1], np.array([-5.0])])
     weights.save(begin, tmp_path / "begin.npz")
     weights.load(begin, tmp_path / "begin.npz")
@@ -58,4 +58,4 @@ def test_a_run_ends_in_time_and_its_weights_can_be_attacked(tmp_path: Path, monk
         assert 0 < max(moved) < 0.1, f"{name}: trained, from where it began"
     other = arguments().parse_args([*attack_alone, "--channels", "3"])
     with pytest.raises(ConfigError, match="holds no encoder of these sizes"):
-        weights.load(stages.models_of(*stages.stages(undefended, other)), run / "guarded.npz")
+        weights.load(joint.models_of(*stages.stages(undefended, other)), run / "guarded.npz")

@@ -20,6 +20,11 @@ RATES = {"encoder": 4e-4, "decoder": 1e-3, "tail": 1e-4, "probe": 1e-3}
 """At first; they fall as a cosine."""
 
 
+def models_of(first: EncoderStage, second: TailStage) -> dict[str, keras.Model]:
+    """By the name that they have in an archive of `training.release.guarded.weights`."""
+    return {"encoder": first.encoder, "decoder": second.decoder, "tail": second.tail, "probe": first.probe}
+
+
 class JointStage:
     """Both earlier stages, trained on as one.
 
@@ -35,18 +40,13 @@ class JointStage:
         self, first: EncoderStage, second: TailStage, *, steps: int, undefended: keras.Model | None = None
     ) -> None:
         self.first, self.second, self.undefended = first, second, undefended
-        self._models = {
-            "encoder": first.encoder,
-            "decoder": second.decoder,
-            "tail": second.tail,
-            "probe": first.probe,
-        }
-        self._trained = [model.trainable_variables for model in self._models.values()]
+        models = models_of(first, second)
+        self._trained = [model.trainable_variables for model in models.values()]
         self._optimizers = [
             keras.optimizers.AdamW(
                 keras.optimizers.schedules.CosineDecay(RATES[name], steps, alpha=0.05), WEIGHT_DECAY, clipnorm=1.0
             )
-            for name in self._models
+            for name in models
         ]
         for optimizer, weights in zip(self._optimizers, self._trained, strict=True):
             optimizer.build(weights)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from training.release.guarded import attack, exposure, weights
 from training.release.guarded.attack import Holdings
 from training.release.guarded.checkpoint import Checkpoint
 from training.release.guarded.controller import Controller
-from training.release.guarded.joint import JointStage
+from training.release.guarded.joint import JointStage, models_of
 from training.release.guarded.press import EncoderStage, Press
 from training.release.guarded.tail import TailStage
 from training.release.guarded.views import Array, Batches, CutViews
@@ -34,6 +34,8 @@ EVERY = 50
 """Steps between two lines and two checkpoints."""
 CHECKED = 5000
 """Training views of which the attacker of an early check holds the releases."""
+KEPT = {"average", "baseline", "strength"}
+"""Of a `Controller`, what a checkpoint holds beside the step."""
 VIEW_SEED = 7
 """Of the random views, which all runs share."""
 
@@ -71,11 +73,6 @@ def copied(model: keras.Model) -> keras.Model:
     return copy
 
 
-def models_of(first: EncoderStage, second: TailStage) -> dict[str, keras.Model]:
-    """By the name that they have in an archive of `training.release.guarded.weights`."""
-    return {"encoder": first.encoder, "decoder": second.decoder, "tail": second.tail, "probe": first.probe}
-
-
 def cut_shape(network: keras.Model, cut: str) -> tuple[int, int, int]:
     """``(h, w, c)`` of a layer's output."""
     height, width, channels = network.get_layer(cut).output.shape[1:]
@@ -107,48 +104,39 @@ def press(stage: EncoderStage, train: CutViews, val: CutViews, args: argparse.Na
     controller = Controller(args.learn, args.margin, args.most, args.rise)
     checkpoint = Checkpoint(args.run / "press.npz", stage.variables)
     state = checkpoint.load()
-    for name in ("average", "baseline", "strength"):
-        setattr(controller, name, state.get(name, getattr(controller, name)))
+    for name in KEPT & state.keys():
+        setattr(controller, name, state[name])
     controller.steps = int(state["step"])
-    lines: list[dict[str, float]] = []
-    sums: dict[str, float] = {}
-    for step in range(controller.steps, args.press_steps):
+
+    def advance(step: int) -> dict[str, Any]:
         stage.before_step(step, batches)
-        batch = {name: tf.constant(values) for name, values in batches.draw(step).items()}
-        figures = stage.step(batch, tf.constant(controller.strength, tf.float32))
+        figures: dict[str, Any] = stage.step(_tensors(batches.draw(step)), tf.constant(controller.strength, tf.float32))
         controller.update(float(figures["task"]))
-        sums = {name: sums.get(name, 0.0) + float(value) / EVERY for name, value in figures.items()}
-        if (step + 1) % EVERY == 0:
-            scores = stage.probe.predict(_sent(stage.encoder, val, args.sigma), batch_size=250, verbose=0)
-            line = {"step": step + 1, "strength": controller.strength, **sums, "auc": auc(val.labels, scores[:, 0])}
-            say(line)
-            lines.append(line)
-            sums = {}
-            kept = {name: getattr(controller, name) for name in ("average", "baseline", "strength")}
-            checkpoint.save(step + 1, **kept)
-    return lines
+        return figures
 
+    def check() -> dict[str, float]:
+        sent = attack.grid_noise(holdings(stage.encoder, val).releases, args.sigma, 0)
+        return {"strength": controller.strength, "auc": auc(val.labels, probed(stage)(sent))}
 
-def _sent(encoder: keras.Model, views: CutViews, sigma: float, seed: int = 0) -> Array:
-    releases = encoder.predict(views.maps.astype(np.float32), batch_size=250, verbose=0)
-    return attack.grid_noise(releases, sigma, seed)
+    def save(step: int) -> None:
+        checkpoint.save(step, **{name: getattr(controller, name) for name in KEPT})
+
+    return _lines(range(controller.steps, args.press_steps), advance, check, save)
 
 
 def read(stage: TailStage, train: Holdings, targets: Array, val: Holdings, args: argparse.Namespace) -> list[Any]:
     """Train decoder and tail on releases; what was printed, by line."""
     checkpoint = Checkpoint(args.run / "tail.npz", stage.variables)
     pool = np.concatenate([np.arange(len(train.labels)), np.flatnonzero(train.labels)])
-    lines, total = [], 0.0
-    for step in range(int(checkpoint.load()["step"]), args.tail_steps):
+
+    def advance(step: int) -> dict[str, Any]:
         rows = np.random.default_rng([args.seed, step]).choice(pool, args.batch, replace=False)
-        total += float(stage.step(tf.constant(train.releases[rows]), tf.constant(targets[rows]))) / EVERY
-        if (step + 1) % EVERY == 0:
-            answers = stage.answers(attack.grid_noise(val.releases, args.sigma, 0))
-            lines.append({"step": step + 1, "task": total, "auc": auc(val.labels, answers)})
-            say(lines[-1])
-            total = 0.0
-            checkpoint.save(step + 1)
-    return lines
+        return {"task": stage.step(tf.constant(train.releases[rows]), tf.constant(targets[rows]))}
+
+    def check() -> dict[str, float]:
+        return {"auc": auc(val.labels, stage.answers(attack.grid_noise(val.releases, args.sigma, 0)))}
+
+    return _lines(range(int(checkpoint.load()["step"]), args.tail_steps), advance, check, checkpoint.save)
 
 
 def join(stage: JointStage, train: CutViews, val: CutViews, args: argparse.Namespace) -> list[dict[str, float]]:
@@ -159,18 +147,50 @@ def join(stage: JointStage, train: CutViews, val: CutViews, args: argparse.Names
     """
     batches = Batches(train, args.batch, args.teacher_share, args.seed)
     checkpoint = Checkpoint(args.run / "joint.npz", stage.variables)
+
+    def advance(step: int) -> dict[str, Any]:
+        batch = _tensors(batches.draw(args.press_steps + step))
+        figures: dict[str, Any] = stage.step(batch, tf.constant(args.most * min(1, step / args.rise), tf.float32))
+        return figures
+
+    def check() -> dict[str, float]:
+        return _checked(stage, train, val, args)
+
+    return _lines(range(int(checkpoint.load()["step"]), args.joint_steps), advance, check, checkpoint.save)
+
+
+def _lines(
+    steps: range,
+    advance: Callable[[int], Mapping[str, Any]],
+    check: Callable[[], Mapping[str, float]],
+    save: Callable[[int], None],
+) -> list[dict[str, float]]:
+    """Train; every `EVERY` steps print a line and write a checkpoint.
+
+    Args:
+        steps: those that are left.
+        advance: takes one step; its figures, of which a line has the means.
+        check: measures what else a line has.
+        save: writes the checkpoint, given how many steps are done.
+
+    Returns:
+        what was printed.
+    """
     lines: list[dict[str, float]] = []
     sums: dict[str, float] = {}
-    for step in range(int(checkpoint.load()["step"]), args.joint_steps):
-        batch = {name: tf.constant(values) for name, values in batches.draw(args.press_steps + step).items()}
-        figures = stage.step(batch, tf.constant(args.most * min(1, step / args.rise), tf.float32))
-        sums = {name: sums.get(name, 0.0) + float(value) / EVERY for name, value in figures.items()}
+    for step in steps:
+        for name, value in advance(step).items():
+            sums[name] = sums.get(name, 0.0) + float(value) / EVERY
         if (step + 1) % EVERY == 0:
-            lines.append({"step": step + 1, **sums, **_checked(stage, train, val, args)})
+            lines.append({"step": step + 1, **sums, **check()})
             say(lines[-1])
             sums = {}
-            checkpoint.save(step + 1)
+            save(step + 1)
     return lines
+
+
+def _tensors(batch: Mapping[str, Array]) -> dict[str, Any]:
+    return {name: tf.constant(values) for name, values in batch.items()}
 
 
 def _checked(stage: JointStage, train: CutViews, val: CutViews, args: argparse.Namespace) -> dict[str, float]:
