@@ -158,8 +158,16 @@ def _keys(keys: list[float]) -> Iterator[str]:
     if len(keys) > 1:
         yield _(
             "the noise secret was replaced, last on {day}: photos from before that were diagnosed again count twice",
-            day=datetime.fromtimestamp(keys[-1], UTC).date(),
+            day=_day(keys[-1]),
         )
+
+
+def _day(seconds: float) -> str:
+    """The date of a Unix time, as `Ledger.totals` names periods: ``?`` where a clock was beyond any calendar."""
+    try:
+        return str(datetime.fromtimestamp(seconds, UTC).date())
+    except (ValueError, OverflowError, OSError):
+        return "?"
 
 
 def _releases_left(total: Total, budget: float) -> int | None:

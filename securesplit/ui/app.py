@@ -22,7 +22,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from securesplit.device.async_client import AsyncClient
-from securesplit.device.ledger import Ledger, Total
+from securesplit.device.ledger import Total, reading
 from securesplit.imaging import MAX_FILE_BYTES
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.results import Refusal
@@ -159,5 +159,5 @@ class Page:
         return HTMLResponse(render("ledger.html", rows=[views.row(total) for total in totals]))
 
     def _totals(self) -> list[Total]:
-        with Ledger(self._settings.state) as ledger:
+        with reading(self._settings.state) as ledger:
             return ledger.totals()

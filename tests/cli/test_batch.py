@@ -337,6 +337,21 @@ def test_columns_of_the_ledger_stand_under_their_names(
     assert {"en": "about 1 release like these is left", "ko": "약 1건 남았습니다"}[language] in lines[-1]
 
 
+@pytest.mark.parametrize("seconds", [-1e12, 253_402_300_800.0, 1e18])
+def test_a_ledger_of_a_clock_beyond_the_calendar_can_be_read(
+    seconds: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loss = Bundle.load().preset("certified").spec.loss
+    with Ledger(tmp_path, clock=lambda: seconds) as ledger:
+        for secret in (bytes(16), bytes(15) + b"1"):
+            ledger.recognise(secret)
+        ledger.spend(bytes(16), bytes(16), loss, preset="certified", bundle_id="sha256:0")
+    assert run(["ledger", "--state", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("?")
+    assert "replaced, last on ?" in lines[-1]
+
+
 def test_an_upload_that_takes_long_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     now, log = [0.0], logging.getLogger("securesplit.upload")
     handler = UploadProgress(lambda: now[0])

@@ -347,6 +347,17 @@ def test_a_worker_without_metrics_is_an_error_with_a_hint(address: str) -> None:
     assert "--metrics" in found.hint
 
 
+@pytest.mark.parametrize("limit", ["1e999", "", "1.2.3", "e", None])
+def test_a_page_that_is_no_worker_s_is_an_error_with_a_hint(limit: str | None) -> None:
+    """Whatever serves something there: numbers that are none, or some of them alone."""
+    lines = ["securesplit_evaluation_key_wanted_bytes 1"]
+    lines += [] if limit is None else [f"securesplit_evaluation_key_limit_bytes {limit}"]
+    with serve_page("\n".join(lines).encode()) as address:
+        found = check_worker(address)
+    assert (found.level, found.exit_code) == ("error", 2)
+    assert "--metrics" in found.hint
+
+
 @contextlib.contextmanager
 def serve_page(page: bytes) -> Iterator[str]:
     """``HOST:PORT`` of a server that has one page."""

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
-from math import ceil
+from math import ceil, isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,8 @@ _KEY_BYTES = 40e6
 _TIMEOUT_S = 5.0
 _MOST_BYTES = 1_000_000
 _METRIC = re.compile(r"securesplit_(evaluation_\w+) ([0-9.e+]+)")
+_NAMES = tuple(f"evaluation_key{end}" for end in ("s", "_bytes", "_limit_bytes", "_wanted_bytes"))
+_NAMES += ("evaluation_key_returns_total", "evaluation_key_waiting_clients")
 
 
 def check_encryption(folder: Path | None, *, wanted: bool) -> Iterator[Finding]:
@@ -121,7 +123,7 @@ def _metrics(address: str) -> Mapping[str, float]:
     finally:
         connection.close()
     found = {name: float(value) for name, value in _METRIC.findall(page)}
-    if "evaluation_key_wanted_bytes" not in found:
+    if not all(isfinite(found.get(name, nan)) for name in _NAMES):
         raise ValueError("it is no worker of this version")
     return found
 
