@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from securesplit import atomic
+from securesplit.cli.targets import check_writable
 from securesplit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,12 +23,13 @@ def check(file: Path) -> None:
     """Refuse before minutes of work what `draw` could not write.
 
     Raises:
-        ConfigError: another kind of file, or matplotlib is missing.
+        ConfigError: another kind of file, one that cannot be written, or matplotlib is missing.
     """
     if file.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"--plot cannot write {file}", hint=f"give it one of the endings {', '.join(SUFFIXES)}")
     if importlib.util.find_spec("matplotlib") is None:
         raise ConfigError("--plot needs matplotlib, which is not installed", hint="pip install 'securesplit[audit]'")
+    check_writable(file, "--plot")
 
 
 def draw(found: MeasuredCuts, file: Path) -> None:

@@ -19,6 +19,7 @@ from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.options import model_option, privacy_option
 from securesplit.cli.output import show, show_refusal
 from securesplit.cli.settings import command
+from securesplit.cli.targets import check_writable
 from securesplit.errors import REFUSED, ConfigError, UnreachableError
 from securesplit.i18n import gettext as _
 from securesplit.results import Diagnosis, ModelInfo, Refusal
@@ -45,6 +46,7 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
     and, where the bundle has an attack decoder, what the worker could make of the release, beside what it would guess
     without it. A photo that would be refused ends it before anything is set up.
     """
+    _check_picture(out)
     native_stderr.quiet_litert()
     with scratch_folder("securesplit-demo-") as folder:
         title = _("A synthetic lesion") if photo is None else str(photo)
@@ -61,6 +63,22 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
             settings = {"certs": certs, "privacy": privacy, "model": model, "state": folder / "state"}
             _journey(photo, title, endpoint, out, settings)
     return 0
+
+
+def _check_picture(out: Path) -> None:
+    """Refuse before the journey what could not be written after it.
+
+    Raises:
+        ConfigError: another kind of file, or one that cannot be written.
+    """
+    from PIL import Image
+
+    check_writable(out, "--out")
+    if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
+        raise ConfigError(
+            f"cannot write the picture {out} (unknown file extension: {out.suffix or 'none'})",
+            hint="choose another --out, such as demo.png",
+        )
 
 
 def _refusal(photo: Path, model: Path | None, privacy: str | None) -> Refusal | None:

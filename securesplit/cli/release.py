@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from securesplit import atomic
 from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.options import anyway_option, model_option, photos_argument, privacy_option, state_option
 from securesplit.cli.settings import command
+from securesplit.cli.targets import check_writable
 from securesplit.errors import REFUSED, ConfigError, PhotoError
 from securesplit.i18n import gettext as _
 from securesplit.i18n import ngettext, translated
@@ -65,6 +68,7 @@ def release(
     are left out and make the exit code 3; so are those that would be refused, of which nothing would leave, and make
     it 4.
     """
+    check_writable(out, "--out")
     import numpy as np
 
     from securesplit.device.noise_key import load_secret
@@ -161,7 +165,11 @@ def _write(out: Path, arrays: dict[str, NDArray[Any]]) -> None:
     content = io.BytesIO()  # a device such as /dev/null takes bytes and no seeking
     np.savez(content, allow_pickle=False, **arrays)
     try:
-        out.write_bytes(content.getvalue())
+        if out.exists() and not out.is_file():
+            out.write_bytes(content.getvalue())
+        else:
+            with atomic.atomic_write(Path(os.path.realpath(out))) as draft:
+                atomic.create(draft, content.getvalue(), mode=atomic.SHARED)
     except OSError as error:
         raise ConfigError(f"cannot write {out} ({error.strerror})", hint="choose another --out") from None
 

@@ -11,6 +11,7 @@ import click
 from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.settings import command
 from securesplit.cli.split_options import network_argument, network_options, pixels_option
+from securesplit.cli.targets import check_writable
 from securesplit.errors import ConfigError, PhotoError
 
 if TYPE_CHECKING:
@@ -106,6 +107,10 @@ def _check_targets(out: Path | None, head_only: Path | None) -> None:
         raise ConfigError(f"{out} is there already", hint="choose another --out")
     if head_only is not None and head_only.exists():
         raise ConfigError(f"{head_only} is there already", hint="choose another --head-only")
+    if out is not None and not out.is_dir():
+        check_writable(out, "--out", makes_parents=True)
+    if head_only is not None:
+        check_writable(head_only, "--head-only", makes_parents=True)
 
 
 def _pairs(texts: tuple[str, ...]) -> dict[str, str]:

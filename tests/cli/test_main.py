@@ -76,7 +76,7 @@ def test_flag_wins_over_environment_over_file_over_default(
 def test_debug_shows_a_traceback_and_nothing_else_does(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ["release", "missing.jpg", "--out", "/nonexistent/r.npz", "--model", "/nonexistent"]
+    arguments = ["release", "missing.jpg", "--out", "r.npz", "--model", "/nonexistent"]
     assert run(arguments) == run(["--debug", *arguments]) == 9
     plain, _, debugged = capsys.readouterr().err.partition("Traceback")
     assert "no bundle in /nonexistent" in plain

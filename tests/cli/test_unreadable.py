@@ -65,3 +65,11 @@ def test_doctor_tells_of_it_and_looks_at_the_rest(locked: Path) -> None:
 def test_an_audit_tells_which_photos_it_cannot_read(locked: Path, tmp_path: Path) -> None:
     done = said("audit", "--data", locked, "--out", tmp_path / "audit")
     assert (done.returncode, "check --data" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("command", [("release", "missing.jpg"), ("demo", "missing.jpg")])
+def test_a_folder_that_may_not_be_written_is_told_of_before_any_work(locked: Path, command: tuple[str, ...]) -> None:
+    locked.chmod(0o500)
+    done = said(*command, "--out", locked / "made.png")
+    assert done.returncode == 2
+    assert "Permission denied" in done.stderr
