@@ -15,8 +15,9 @@ from securesplit.cli.batch import Batch
 from securesplit.cli.client_flags import ClientFlags, client_flags
 from securesplit.cli.options import anyway_option, format_option, otel_option, photos_argument
 from securesplit.cli.output import Output, Records, Text
-from securesplit.cli.progress import uploads_shown
+from securesplit.cli.progress import ShownUpload
 from securesplit.cli.settings import command, source_of
+from securesplit.device.upload_progress import heard_by
 from securesplit.errors import REFUSED, ConfigError, SecureSplitError, TrustError, UnreachableError, WorkerError
 from securesplit.i18n import gettext as _
 from securesplit.i18n import ngettext, translated
@@ -71,7 +72,7 @@ def diagnose(
     style = _style(click.get_current_context(), style, output, resume=resume)
     with (
         tracing.exporting("securesplit-device", wanted=otel),
-        uploads_shown(UPLOAD_LOGGER),
+        heard_by(ShownUpload(), UPLOAD_LOGGER),
         asked.clients(Client, anyway=anyway) as (new_client, _workers),
         new_client() as client,
         _answers_file(client, output, style, anyway=anyway, resume=resume) as file,

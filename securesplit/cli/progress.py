@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from securesplit.cli import terminal
+from securesplit.device.upload_progress import UploadProgress, time_left
 from securesplit.errors import SecureSplitError
 from securesplit.i18n import gettext as _
 from securesplit.i18n import ngettext
@@ -96,78 +96,28 @@ class Tally:
     def _left(self, number: int) -> list[str]:
         if self._done < LEAST_KNOWN:
             return []
-        return [_time_left((self._clock() - self._started) / self._done * (self._total - number + 1))]
+        return [time_left((self._clock() - self._started) / self._done * (self._total - number + 1))]
 
 
-class UploadProgress(logging.Handler):
-    """Shows how far the evaluation keys are on their way to a worker, which a slow line makes a matter of minutes.
-
-    Or that the worker has no room for them yet.
+class ShownUpload(UploadProgress):
+    """Writes now and then how far the upload is.
 
     Args:
         clock: seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._clock = clock
-        self._began: tuple[float, int] | None = None
-        self._waits_since: float | None = None
+        super().__init__(clock)
         self._said = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say it, now and then."""
-        now, facts = self._clock(), record.args
-        assert isinstance(facts, dict)  # noqa: S101 - `KeyUpload` is the only one that writes there
-        if "wait_s" in facts:
-            self._wait(now)
-            return
-        if self._waits_since is not None:
-            self._waits_since = None
-            terminal.progress("")
-        received, total = int(str(facts["received"])), int(str(facts["total"]))
-        if self._began is None or received < self._began[1]:
-            self._began, self._said = (now, received), now
-        if received == total:
-            self._began = None
-            terminal.progress("")
-        elif now - self._said >= EVERY_S and received > self._began[1]:
+        """Take what is said, and say it, unless that was lately."""
+        before = self.since
+        super().emit(record)
+        now = self._clock()
+        if self.is_over or self.since != before:
             self._said = now
-            since, first = self._began
-            left = _time_left((now - since) / (received - first) * (total - received))
-            done = _(
-                "{done} of {total} MB of keys sent, once for this worker", done=received // 10**6, total=total // 10**6
-            )
-            terminal.progress(f"{done}, {left}")
-
-    def _wait(self, now: float) -> None:
-        if self._waits_since is None:
-            self._waits_since = self._said = now
-        if now - self._said >= EVERY_S:
+            terminal.progress("")
+        elif now - self._said >= EVERY_S and (line := self.line()):
             self._said = now
-            waited = round(now - self._waits_since)
-            terminal.progress(_("waiting for room for this device's keys at the worker, {n} s so far", n=waited))
-
-
-@contextlib.contextmanager
-def uploads_shown(logger: str) -> Iterator[None]:
-    """Show uploads that are begun within the block.
-
-    Args:
-        logger: where they say how far they are.
-    """
-    handler, log = UploadProgress(), logging.getLogger(logger)
-    before = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
-        log.removeHandler(handler)
-
-
-def _time_left(seconds: float) -> str:
-    if seconds < 60:
-        return _("about {n} s left", n=round(seconds))
-    return _("about {n} min left", n=round(seconds / 60))
+            terminal.progress(line)

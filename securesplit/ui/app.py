@@ -1,7 +1,8 @@
 """The page's requests: which there are, and what each does.
 
-Everything under ``/api/`` answers with a piece of HTML that the script puts into the page; texts are chosen and escaped
-here, in the language of the request. The name of a photo's file never gets here: it stays in the browser.
+What is under ``/api/`` answers with a piece of HTML that the script puts into the page, but for a picture and for how
+far an upload is; texts are chosen and escaped here, in the language of the request. The name of a photo's file never
+gets here: it stays in the browser.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from starlette.types import ASGIApp
 
 from securesplit.device.async_client import AsyncClient
 from securesplit.device.ledger import Total, reading
+from securesplit.device.upload_progress import UploadProgress, heard_by
 from securesplit.imaging import MAX_FILE_BYTES
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.results import Refusal
+from securesplit.transport.key_upload import UPLOAD_LOGGER
 from securesplit.ui import pictures, views
 from securesplit.ui.access import Access
 from securesplit.ui.guard import SESSION, Guard, cookie_name
@@ -71,10 +74,12 @@ def build(client: AsyncClient, settings: Settings, access: Access) -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Any) -> AsyncIterator[None]:
-        yield
-        await client.close()
+        with heard_by(upload, UPLOAD_LOGGER):
+            yield
+            await client.close()
 
-    page, keeping = Page(client, settings, access), HistoryRoutes(access, settings.state)
+    upload = UploadProgress()
+    page, keeping = Page(client, settings, access, upload), HistoryRoutes(access, settings.state)
     return Guard(Router([*page.routes(), *keeping.routes()], lifespan=lifespan), access, settings.port)
 
 
@@ -85,10 +90,11 @@ class Page:
         client: asks the worker.
         settings: of the page.
         access: the sessions.
+        upload: of evaluation keys.
     """
 
-    def __init__(self, client: AsyncClient, settings: Settings, access: Access) -> None:
-        self._client, self._settings, self._access = client, settings, access
+    def __init__(self, client: AsyncClient, settings: Settings, access: Access, upload: UploadProgress) -> None:
+        self._client, self._settings, self._access, self._upload = client, settings, access, upload
         self._attack = client.releaser.bundle.open_attack_decoder()
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
@@ -100,6 +106,7 @@ class Page:
             Route("/api/photos", self.ask, methods=["POST"]),
             Route("/api/sample", self.sample, methods=["GET"]),
             Route("/api/ledger", self.ledger, methods=["GET"]),
+            Route("/api/upload", self.upload, methods=["GET"]),
         ]
 
     @endpoint
@@ -157,6 +164,11 @@ class Page:
             return HTMLResponse(render("ledger.html", rows=None))
         totals = await run_in_threadpool(self._totals)
         return HTMLResponse(render("ledger.html", rows=[views.row(total) for total in totals]))
+
+    @endpoint
+    async def upload(self, _request: Request) -> Response:
+        """How far the evaluation keys are on their way, where they are and it takes long; plain text."""
+        return Response(self._upload.line(), media_type="text/plain")
 
     def _totals(self) -> list[Total]:
         with reading(self._settings.state) as ledger:

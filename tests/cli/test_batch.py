@@ -27,7 +27,7 @@ from securesplit import i18n, text
 from securesplit.cli import json_csv
 from securesplit.cli.answers_file import AnswersFile, Query
 from securesplit.cli.main import run
-from securesplit.cli.progress import Tally, UploadProgress
+from securesplit.cli.progress import ShownUpload, Tally
 from securesplit.device.ledger import Ledger
 from securesplit.encrypted.messages import ChunkAnswer, ChunkStatus
 from securesplit.errors import ConfigError, PhotoError
@@ -354,7 +354,7 @@ def test_a_ledger_of_a_clock_beyond_the_calendar_can_be_read(
 
 def test_an_upload_that_takes_long_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     now, log = [0.0], logging.getLogger("securesplit.upload")
-    handler = UploadProgress(lambda: now[0])
+    handler = ShownUpload(lambda: now[0])
     log.addHandler(handler)
     log.setLevel(logging.DEBUG)
     try:
@@ -372,7 +372,7 @@ def test_an_upload_that_takes_long_says_how_far_it_is(capsys: pytest.CaptureFixt
 
 def test_an_upload_that_waits_for_room_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     now, log = [0.0], logging.getLogger("securesplit.upload")
-    handler = UploadProgress(lambda: now[0])
+    handler = ShownUpload(lambda: now[0])
     log.addHandler(handler)
     log.setLevel(logging.DEBUG)
     try:

@@ -5,6 +5,7 @@
 const $ = (selector) => document.querySelector(selector);
 const texts = $("#texts").dataset;
 const mostBytes = Number($("#main").dataset.mostBytes);
+const tellEveryMs = 3000;
 const token = sessionStorage.getItem("securesplit-token") ?? "";
 
 let photo = null; // the one that is shown or asked about, read into memory
@@ -126,6 +127,7 @@ async function frame(figure, file) {
 async function ask(file, { anyway = false } = {}) {
   asking?.abort();
   const mine = new AbortController();
+  const telling = setInterval(() => tell(mine), tellEveryMs);
   [photo, asking, isAnyway] = [file, mine, anyway];
   begin(file);
   try {
@@ -143,7 +145,16 @@ async function ask(file, { anyway = false } = {}) {
     if (asking === mine) finish(answer.content);
   } catch {
     // cancelled: another photo was taken, or none
+  } finally {
+    clearInterval(telling);
   }
+}
+
+/** How far the device's keys are on their way, which takes minutes on a slow line. */
+async function tell(mine) {
+  const response = await call("/api/upload", { signal: mine.signal }).catch(() => null);
+  const text = response?.ok ? await response.text().catch(() => "") : "";
+  if (asking === mine && $("#work")) $("#progress-text").textContent = text || texts.busy;
 }
 
 function begin(file) {
@@ -152,6 +163,7 @@ function begin(file) {
   $("#name").textContent = file.name;
   $("#preview").hidden = true;
   $("#work").hidden = false;
+  $("#progress-text").textContent = texts.busy;
   say(texts.busy);
 }
 
