@@ -71,7 +71,12 @@ NEEDS = {
 @click.option("--max-leakage", type=param_types.SKILL, help="Largest skill of A1 that a recommended cut may have.")
 @click.option("--data", type=param_types.Location(), help="Folder of photos to attack.  [default: synthetic lesions]")
 @click.option(
-    "--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="CPU threads of head and tail."
+    "--threads",
+    type=param_types.WholeNumber(1, 256),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="CPU threads of head and tail.",
 )
 @click.option(
     "--seconds",

@@ -39,8 +39,14 @@ class Number(click.ParamType):  # type: ignore[type-arg]  # generic in newer cli
         try:
             number = float(value) if isinstance(value, str) else value
         except ValueError:
-            self.fail(f"{value!r} is not a valid float.", param, ctx)
+            self.fail(f"{value!r} is not a valid number.", param, ctx)
         return self._check(number, name_of(param, ctx))
+
+
+class WholeNumber(click.IntRange):
+    """A whole number in a range, called so in messages."""
+
+    name = "whole number"
 
 
 class Bandwidth(click.ParamType):  # type: ignore[type-arg]  # likewise

@@ -26,7 +26,8 @@ def network_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option(
             "--side",
-            type=click.IntRange(min=32, max=2048),
+            type=param_types.WholeNumber(min=32, max=2048),
+            metavar="PIXELS",
             default=DEFAULT_SIDE,
             show_default=True,
             help="Pixels of a photo, where the network leaves them open.",

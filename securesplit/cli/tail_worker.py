@@ -57,7 +57,7 @@ _NODE_S = 900.0
 @click.option("--ray-anywhere", is_flag=True, help="Accept nodes with public addresses, on which Ray listens too.")
 @click.option(
     "--max-workers",
-    type=click.IntRange(1, 1_024),
+    type=param_types.WholeNumber(1, 1_024),
     metavar="N",
     help="Tails that there may be while requests wait.  [default: as --workers]",
 )
@@ -66,7 +66,7 @@ _NODE_S = 900.0
 @click.option("--pin", is_flag=True, help="A core of its own for each tail; for a machine that does nothing else.")
 @click.option(
     "--evaluation-key-memory",
-    type=click.IntRange(64, 1 << 20),
+    type=param_types.WholeNumber(64, 1 << 20),
     default=1024,
     show_default=True,
     metavar="MIB",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import click
 
 from securesplit import i18n
-from securesplit.cli import native_stderr, terminal
+from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.client_flags import ClientFlags, client_flags
 from securesplit.cli.settings import command, source_of
 from securesplit.errors import ConfigError, OutputError
@@ -23,7 +23,8 @@ PACKAGES = ("starlette", "uvicorn", "jinja2")
 @client_flags
 @click.option(
     "--port",
-    type=click.IntRange(0, 65_535),
+    type=param_types.WholeNumber(0, 65_535),
+    metavar="PORT",
     default=0,
     show_default="any that is free",
     help="Port on 127.0.0.1; no other machine can reach it.",

@@ -161,5 +161,5 @@ def parse_workers(text: str) -> int:
     if text == "auto":
         return usable_cores()
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_024:
-        raise ConfigError(f"--workers {text!r} is not a number of tails", hint="give a number from 1 to 1024, or auto")
+        raise ConfigError(f"{text!r} is not a number of tails", hint="give a number from 1 to 1024, or auto")
     return int(text)

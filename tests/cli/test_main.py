@@ -39,6 +39,7 @@ def test_every_command_has_help_and_environment_variables(name: str, capsys: pyt
             flag = max(option.opts, key=len)
             names = [option.envvar] if isinstance(option.envvar, str) else option.envvar
             assert names[0] == f"SECURESPLIT_{flag.strip('-').replace('-', '_').upper()}"
+            assert not re.search("float|integer|range", option.type.name), "words for programmers, shown in errors"
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def test_doctor_shows_every_problem_of_the_file(tmp_path: Path, capsys: Capture)
         ("CONFG", "x", "unknown variable SECURESPLIT_CONFG", "SECURESPLIT_CONFIG?"),
         ("STAT", "x", "unknown variable SECURESPLIT_STAT", "SECURESPLIT_STATE?"),
         ("BUDGET", "nan", "SECURESPLIT_BUDGET: --budget nan is out of range", "positive"),
-        ("BUDGET", "much", "SECURESPLIT_BUDGET: 'much' is not a valid float", ""),
+        ("BUDGET", "much", "SECURESPLIT_BUDGET: 'much' is not a valid number", ""),
         ("CONNECT", "tcp://a:1 b", "SECURESPLIT_CONNECT: ", "tcp://HOST:PORT"),
         ("WORKERS", "many", "SECURESPLIT_WORKERS: --workers: ", "auto"),
         ("EMBEDDED", "perhaps", "SECURESPLIT_EMBEDDED: ", ""),

@@ -69,7 +69,7 @@ def test_release_has_the_same_errors(securesplit: Command, tmp_path: Path, name:
         (["--embedded", "--privacy", "-3"], 2, "out of range"),
         (["--embedded", "--model", "nowhere"], 9, "no bundle in nowhere"),
         (["--format", "xml"], 2, "--help"),
-        (["--embedded", "--timeout", "soon"], 2, "not a valid float"),
+        (["--embedded", "--timeout", "soon"], 2, "not a valid number"),
     ],
 )
 def test_bad_settings(
