@@ -6,6 +6,7 @@ with the rate of an attacker who sees only the predicted label.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 
 Photos = NDArray[np.float32]
 """``(n, side, side, 3)`` in [0, 1]."""
+ByDraw = Callable[[NDArray[np.intp]], NDArray[np.float64]]
+"""Indices of the photos of each draw ``(draws, n)`` -> a figure of each draw ``(draws,)``."""
+_INDICES_AT_ONCE = 1 << 18  # 2 MB of them
 
 
 @dataclass(frozen=True)
@@ -36,27 +40,32 @@ class Estimate:
         return Estimate(*(round(value - amount, 5) for value in (self.mean, self.low, self.high)))
 
 
-def interval(
-    statistic: Callable[[NDArray[np.intp]], float], count: int, *, resamples: int, seed: int = 0
-) -> tuple[float, float]:
+def interval(statistic: ByDraw, count: int, *, resamples: int, seed: int = 0) -> tuple[float, float]:
     """95 % percentile-bootstrap interval (Efron 1979) of a statistic of `count` photos.
 
     Args:
-        statistic: gets the indices of the photos that were drawn, ``(count,)``; NaN where it has no value for them.
+        statistic: of the photos of each draw; NaN where it has no value for them.
         count: of the photos.
         resamples: how often they are drawn, with replacement.
         seed: of the draws.
     """
     rng = np.random.default_rng(seed)
-    values = [statistic(rng.integers(0, count, count)) for _ in range(resamples)]
+    at_once = max(1, _INDICES_AT_ONCE // max(1, count))
+    sizes = [min(at_once, resamples - done) for done in range(0, resamples, at_once)]
+    values = np.concatenate([statistic(rng.integers(0, count, (size, count))) for size in sizes])
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)
+
+
+def of_all(statistic: ByDraw, count: int) -> float:
+    """A statistic of all `count` photos, each once."""
+    return float(statistic(np.arange(count)[None])[0])
 
 
 def bootstrap(values: NDArray[Any], *, resamples: int = 2000, seed: int = 0) -> Estimate:
     """Mean of ``(n,)`` values, its interval, and their 95th percentile."""
     values = np.asarray(values, np.float64)
-    low, high = interval(lambda drawn: float(values[drawn].mean()), len(values), resamples=resamples, seed=seed)
+    low, high = interval(lambda drawn: values[drawn].mean(1), len(values), resamples=resamples, seed=seed)
     return Estimate(float(values.mean()), low, high, float(np.percentile(values, 95)))
 
 
@@ -78,11 +87,12 @@ def skill(photos: Photos, rebuilt: Photos, class_mean: Photos) -> Estimate:
     """
     ours, baseline = mse(photos, rebuilt), mse(photos, class_mean)
 
-    def ratio(drawn: Any) -> float:
-        return float(1 - ours[drawn].mean() / baseline[drawn].mean())
+    def ratio(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
+        return np.asarray(1 - ours[drawn].mean(1) / baseline[drawn].mean(1))
 
     single = 1 - ours / np.maximum(baseline, 1e-12)
-    return Estimate(ratio(slice(None)), *interval(ratio, len(ours), resamples=2000), float(np.percentile(single, 95)))
+    ends, count = interval(ratio, len(ours), resamples=2000), len(ours)
+    return Estimate(of_all(ratio, count), *ends, float(np.percentile(single, 95)))
 
 
 def ssim(photos: Photos, rebuilt: Photos) -> NDArray[np.float64]:
@@ -109,40 +119,64 @@ def top_k(scores: NDArray[Any], truth: NDArray[np.integer], k: int) -> NDArray[n
 
 def auc(labels: NDArray[Any], scores: NDArray[Any]) -> float:
     """Area under the ROC curve by ranks (Mann and Whitney 1947); NaN where one class is missing."""
+    return of_all(auc_by_draw(labels, scores), len(labels))
+
+
+def auc_by_draw(labels: NDArray[Any], scores: NDArray[Any]) -> ByDraw:
+    """`auc` of each draw; scores are sorted once for all of them."""
     positive = np.asarray(labels, bool)
-    count = int(positive.sum())
-    if count in (0, len(positive)):
-        return float("nan")
-    _, inverse, counts = np.unique(np.asarray(scores), return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # mid-ranks, from 1
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(positive) - count)))
+    levels, place = np.unique(np.asarray(scores), return_inverse=True)
+
+    def statistic(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
+        shape, cell = (len(drawn), len(levels)), place[drawn] + len(levels) * np.arange(len(drawn))[:, None]
+        chosen = positive[drawn]
+        hits, others = (
+            np.bincount(cell[those], minlength=math.prod(shape)).reshape(shape) for those in (chosen, ~chosen)
+        )
+        wins = (hits * (others.cumsum(1) - others / 2)).sum(1)  # a tie is half a win
+        pairs = hits.sum(1) * others.sum(1)
+        return _divided(wins, pairs)
+
+    return statistic
 
 
 def auc_lost(
     labels: NDArray[Any], before: NDArray[Any], after: Sequence[NDArray[Any]], *, resamples: int = 1000
 ) -> Estimate:
     """AUC of `before` minus the mean AUC of every one of `after`; photos are resampled in pairs."""
-    labels = np.asarray(labels, bool)
+    of_before, of_after = auc_by_draw(labels, before), [auc_by_draw(labels, scores) for scores in after]
 
-    def lost(drawn: Any) -> float:
-        kept = float(np.mean([auc(labels[drawn], scores[drawn]) for scores in after]))
-        return auc(labels[drawn], before[drawn]) - kept
+    def lost(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
+        return np.asarray(of_before(drawn) - np.mean([of_one(drawn) for of_one in of_after], axis=0))
 
-    return Estimate(lost(slice(None)), *interval(lost, len(labels), resamples=resamples))
+    return Estimate(of_all(lost, len(labels)), *interval(lost, len(labels), resamples=resamples))
 
 
 def auc_interval(labels: NDArray[Any], scores: NDArray[Any], *, resamples: int = 1000) -> Estimate:
     """AUC and its interval over photos."""
-    labels, scores = np.asarray(labels, bool), np.asarray(scores)
-    return Estimate(
-        auc(labels, scores), *interval(lambda i: auc(labels[i], scores[i]), len(labels), resamples=resamples)
-    )
+    found = auc_by_draw(labels, scores)
+    return Estimate(of_all(found, len(labels)), *interval(found, len(labels), resamples=resamples))
 
 
 def macro_auc(labels: NDArray[Any], scores: NDArray[np.float64]) -> float:
     """Mean one-against-rest AUC over the classes that occur; for two classes the usual AUC."""
-    values = [auc(labels == c, scores[:, c]) for c in range(scores.shape[1]) if 0 < (labels == c).sum() < len(labels)]
-    return float(np.mean(values)) if values else float("nan")
+    return of_all(macro_auc_by_draw(labels, scores), len(labels))
+
+
+def macro_auc_by_draw(labels: NDArray[Any], scores: NDArray[np.float64]) -> ByDraw:
+    """`macro_auc` of each draw; NaN where only one class occurs."""
+    classes = [auc_by_draw(labels == c, scores[:, c]) for c in range(scores.shape[1])]
+
+    def statistic(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
+        values = np.array([of_class(drawn) for of_class in classes])
+        return _divided(np.nansum(values, 0), (~np.isnan(values)).sum(0))
+
+    return statistic
+
+
+def _divided(sums: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float64]:
+    """Their ratio; NaN where there was nothing to count."""
+    return np.asarray(np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0))
 
 
 class Tally:

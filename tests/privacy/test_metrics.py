@@ -65,3 +65,19 @@ def test_bootstrap_interval():
     assert found.low < 3.0 < found.high
     assert found.high - found.low == pytest.approx(2 * 1.96 / 20, rel=0.2)
     assert found.p95 == pytest.approx(3.0 + 1.645, abs=0.4)
+
+
+def test_draws_together_are_those_one_by_one():
+    """Intervals resample many draws at once, and say what a loop over single ones says."""
+    labels, scores = RNG.integers(0, 3, 700), RNG.random((700, 3)).round(1)  # more than one chunk of draws, and ties
+    for count in (700, 9):
+        values = scores[:count, 0]
+        rng = np.random.default_rng(3)
+        draws = [rng.integers(0, count, count) for _ in range(500)]
+        means = [values[drawn].mean() for drawn in draws]
+        found = metrics.bootstrap(values, resamples=500, seed=3)
+        assert (found.low, found.high) == tuple(np.percentile(means, [2.5, 97.5]))
+        areas = [metrics.macro_auc(labels[drawn], scores[drawn]) for drawn in draws]
+        together = metrics.macro_auc_by_draw(labels[:count], scores[:count])
+        expected = np.nanpercentile(areas, [2.5, 97.5])
+        assert metrics.interval(together, count, resamples=500, seed=3) == pytest.approx(expected, abs=1e-12)

@@ -21,7 +21,7 @@ from securesplit.audit.attack import AttackSpec, Steps
 from securesplit.audit.baselines import nearest_index
 from securesplit.audit.context import AuditContext
 from securesplit.audit.goals import MAX_ATTRIBUTE_GAIN, Goal, GoalRule, at_most
-from securesplit.audit.metrics import Estimate, macro_auc
+from securesplit.audit.metrics import ByDraw, Estimate, macro_auc_by_draw
 from securesplit.audit.observations import AUXILIARY_SEED, Answers, Observations
 from securesplit.audit.photos import Side
 from securesplit.audit.properties import PROPERTIES
@@ -166,20 +166,17 @@ def _probed(observations: Observations, own: Labels, labels: Labels, seed: int) 
 
 def auc_of(labels: NDArray[Any], scores: NDArray[np.float64]) -> Estimate:
     """Macro AUC and its interval over photos."""
-
-    def found(drawn: Any) -> float:
-        return macro_auc(labels[drawn], scores[drawn])
-
-    return Estimate(found(slice(None)), *metrics.interval(found, len(labels), resamples=RESAMPLES))
+    return _estimate(macro_auc_by_draw(labels, scores), len(labels))
 
 
 def auc_gained(labels: NDArray[Any], scores: NDArray[np.float64], baseline: NDArray[np.float64]) -> Estimate:
     """Macro AUC of `scores` minus that of `baseline`; photos are resampled in pairs."""
+    ours, theirs = macro_auc_by_draw(labels, scores), macro_auc_by_draw(labels, baseline)
+    return _estimate(lambda drawn: ours(drawn) - theirs(drawn), len(labels))
 
-    def gained(drawn: Any) -> float:
-        return macro_auc(labels[drawn], scores[drawn]) - macro_auc(labels[drawn], baseline[drawn])
 
-    return Estimate(gained(slice(None)), *metrics.interval(gained, len(labels), resamples=RESAMPLES))
+def _estimate(statistic: ByDraw, count: int) -> Estimate:
+    return Estimate(metrics.of_all(statistic, count), *metrics.interval(statistic, count, resamples=RESAMPLES))
 
 
 def _views(observations: Observations, releases: Releases, logits: Answers) -> dict[str, NDArray[Any]]:
