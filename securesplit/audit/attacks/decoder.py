@@ -31,7 +31,6 @@ from securesplit.i18n import gettext_noop
 COMPONENTS = 128
 HIDDEN = (256, 256)
 BATCH = 64
-UPDATES = 3000
 COPIES = 8
 """Noisy copies of each known release for the linear answer."""
 LOOKS = 20
@@ -45,17 +44,12 @@ Encode = Callable[[Releases], NDArray[np.float32]]
 Decode = Callable[[NDArray[np.float32]], Photos]
 
 
-def reconstruct(known: AttackerKnowledge, observed: Releases, sigma: float, seed: int) -> Photos:
-    """Rebuild photos from releases; see `securesplit.audit.setting.Reconstruction`."""
-    return fit(known, sigma, seed)(observed)
-
-
 def fit(
     known: AttackerKnowledge,
     sigma: float,
     seed: int,
     *,
-    updates: int = UPDATES,
+    updates: int,
     should_continue: ShouldContinue = always,
 ) -> ridge.Predictor:
     """Train every kind of decoder that the release's shape allows; return the best on the held-out tenth.
