@@ -29,7 +29,7 @@ from securesplit.transport.base_connection import BaseConnection
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.failover import RetryState, Timeouts, too_crowded
 from securesplit.transport.inquiry import EncryptedInquiry, EncryptedRelease, Inquiry, KeyNeeded, PlainInquiry
-from securesplit.transport.key_upload import EvaluationKeys, KeyUpload, check_uploads
+from securesplit.transport.key_upload import EvaluationKeys, FruitlessUploads, KeyUpload, check_uploads
 from securesplit.transport.multiplexed_connection import MultiplexedConnection
 from securesplit.transport.retry_policy import Retry, proven
 from securesplit.transport.sockets import SocketLimits, end_context, require_descriptors
@@ -157,6 +157,7 @@ class AsyncConnection(BaseConnection):
                 await asyncio.sleep(self._selector.failed(retry, tried, retries))
             else:
                 self._selector.succeeded(tried)
+                self._fruitless[tried].answered()
                 return found
 
     async def _upload(self, keys: EvaluationKeys, tried: int, retries: RetryState) -> None:
@@ -166,15 +167,16 @@ class AsyncConnection(BaseConnection):
             Retry: it did not work this time.
         """
         check_uploads(retries.uploads[tried], retries.pieces[tried])
+        self._fruitless[tried].check()
         session = self._sessions[tried]
         before = session.pieces
         try:
-            await session.upload(lambda: self._send_keys(session, keys))
+            await session.upload(lambda: self._send_keys(session, keys, self._fruitless[tried]))
         finally:
             retries.pieces[tried] += session.pieces - before
         retries.uploads[tried] += 1
 
-    async def _send_keys(self, session: _AsyncWorkerSession, keys: EvaluationKeys) -> None:
+    async def _send_keys(self, session: _AsyncWorkerSession, keys: EvaluationKeys, fruitless: FruitlessUploads) -> None:
         deadline = self._new_retries().deadline
         upload = await _in_thread(lambda: KeyUpload(keys, self._timeouts.try_s))
         while chunks := upload.next_chunks():
@@ -185,6 +187,8 @@ class AsyncConnection(BaseConnection):
             took_s = time.perf_counter() - start_s
             upload.take([exchange.plaintext for exchange in exchanges], took_s)
             self._uploading.add(took_s)
+            fruitless.took(len(chunks))
+        fruitless.ended()
 
 
 async def _all(tries: Iterable[Coroutine[Any, Any, Exchange]]) -> list[Exchange]:

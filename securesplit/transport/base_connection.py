@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import abc
 import itertools
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from securesplit.config import check_timeout_s
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.failover import EndpointSelector, RetryState, Timeouts, UploadTime
+from securesplit.transport.key_upload import FruitlessUploads
 
 
 class BaseConnection(abc.ABC):
@@ -21,6 +23,7 @@ class BaseConnection(abc.ABC):
         timeout_s: seconds from a request's start until it is given up, 0.1 to 86,400.
         server_name: the name that the worker's certificate must hold; None: the host of each endpoint.
         timeouts: all waiting times, where `timeout_s` is not enough.
+        clock: seconds, rising, by which endpoints that forget evaluation keys are left alone.
 
     Raises:
         ConfigError: there is no endpoint, or one has another form; or `timeout_s` is out of range.
@@ -35,12 +38,14 @@ class BaseConnection(abc.ABC):
         timeout_s: float = 30.0,
         server_name: str | None = None,
         timeouts: Timeouts | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeouts = timeouts or Timeouts(total_s=check_timeout_s(timeout_s))
         self._selector = EndpointSelector(endpoints, self._timeouts)
         self._credentials, self._identity, self._server_name = credentials, bundle_identity, server_name
         self._refs = itertools.count(1)
         self._uploading = UploadTime()
+        self._fruitless = [FruitlessUploads(clock) for _ in self._selector.endpoints]
         self._start()
 
     @abc.abstractmethod

@@ -208,6 +208,7 @@ class Connection(BaseConnection):
                 time.sleep(self._selector.failed(retry, tried, retries))
             else:
                 self._selector.succeeded(tried)
+                self._fruitless[tried].answered()
                 return found
 
     def _upload(self, opened: _Opened, keys: EvaluationKeys, tried: int, retries: RetryState) -> None:
@@ -218,6 +219,7 @@ class Connection(BaseConnection):
             UnreachableError: the connection was closed meanwhile.
         """
         check_uploads(retries.uploads[tried], retries.pieces[tried])
+        self._fruitless[tried].check()
         upload = KeyUpload(keys, self._timeouts.try_s)
         while chunks := upload.next_chunks():
             if opened.is_over:
@@ -228,7 +230,9 @@ class Connection(BaseConnection):
             took_s = time.perf_counter() - start_s
             upload.take([exchange.plaintext for exchange in exchanges], took_s)
             self._uploading.add(took_s)
+            self._fruitless[tried].took(len(chunks))
         retries.uploads[tried] += 1
+        self._fruitless[tried].ended()
 
     def _ask(
         self,

@@ -7,8 +7,8 @@ No I/O: both connections send what `KeyUpload.next_chunks` gives, together, and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from math import ceil
+from collections.abc import Callable, Sequence
+from math import ceil, inf
 from typing import Final, Protocol
 
 from securesplit.channel import payload, tensor
@@ -27,6 +27,9 @@ MAX_UPLOADS: Final = 3
 MOST_PIECES: Final = MAX_UPLOADS * messages.MAX_KEY_BYTES // messages.CHUNK_BYTES
 """Pieces of keys that one request sends to one endpoint before that is given up, whatever it says of them: 0.2 GB, and
 at most one upload more."""
+FORGETFUL_S: Final = 600.0
+"""So long an endpoint gets no keys that had them `MAX_UPLOADS` times, or `MOST_PIECES`, and answered no request since;
+then once more."""
 MOST_AT_ONCE: Final = 8
 """Pieces that are under way together, where a line is quick and long: two megabytes."""
 _SHARE = 0.25  # of a try's time that they may take together, by the pace of those before
@@ -135,3 +138,40 @@ def check_uploads(uploads: int, pieces: int) -> None:
         raise proven(WorkerError(f"the worker lost this device's evaluation keys {MAX_UPLOADS} times", hint=_MEMORY))
     if pieces >= MOST_PIECES:
         raise proven(WorkerError("the worker takes this device's evaluation keys and never keeps them", hint=_MEMORY))
+
+
+class FruitlessUploads:
+    """What one endpoint took of evaluation keys, over all requests of a connection, since it last answered one.
+
+    A worker that asks for them with every photo of an archive would else be sent 0.1 GB for each.
+
+    Args:
+        clock: seconds, rising.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._uploads, self._pieces, self._last_s = clock, 0, 0, -inf
+
+    def check(self) -> None:
+        """Raise Retry, which gives the endpoint up, where it had too much lately."""
+        had_enough = self._uploads >= MAX_UPLOADS or self._pieces >= MOST_PIECES
+        if had_enough and self._clock() - self._last_s < FORGETFUL_S:
+            raise proven(
+                WorkerError(
+                    "the worker asked for this device's evaluation keys again and again, and gets none for ten minutes",
+                    hint=_MEMORY,
+                )
+            )
+
+    def took(self, pieces: int) -> None:
+        """It took so many pieces; that it has no room for them is no offence."""
+        self._pieces += pieces
+        self._last_s = self._clock()
+
+    def ended(self) -> None:
+        """It says that it has all of them."""
+        self._uploads += 1
+
+    def answered(self) -> None:
+        """It has answered a request."""
+        self._uploads = self._pieces = 0

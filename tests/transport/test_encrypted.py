@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from securesplit.transport import key_upload
 from securesplit.transport.async_connection import AsyncConnection
 from securesplit.transport.connection import Connection, Timeouts
 from securesplit.transport.inquiry import EncryptedRelease
-from securesplit.transport.key_upload import MAX_UPLOADS, KeyUpload
+from securesplit.transport.key_upload import FORGETFUL_S, MAX_UPLOADS, KeyUpload
 from securesplit_testing.serving import IDENTITY
 from securesplit_testing.slow_line import slow_line
 from securesplit_testing.timing import took_less_than
@@ -128,6 +129,55 @@ def test_one_that_forgets_them_every_time_is_given_up(key: EncryptionKey, ask: A
         assert len(worker.chunks) == MAX_UPLOADS * PIECES
         assert ask([endpoint, second], QUICK, release(key)) == [pytest.approx(logits(1), abs=2e-3)]
     assert len(other.chunks) == PIECES
+
+
+@pytest.mark.parametrize("kind", ["blocking", "async"])
+def test_one_that_forgets_them_gets_none_for_later_requests(key: EncryptionKey, kind: str) -> None:
+    """Or it would be sent 0.1 GB for each photo of an archive; after a while it may have them once more."""
+    worker, now = EncryptedWorker(), [0.0]
+    worker.on_request = lambda _: Answer(Status.KEY_NEEDED)
+    worker.on_chunk = lambda _: worker.keys.clear()
+    with serving(worker) as endpoint, blocking_or_async(kind, endpoint, lambda: now[0]) as fail:
+        for _ in range(4):
+            assert fail(release(key)) is WorkerError
+        assert len(worker.chunks) == MAX_UPLOADS * PIECES
+        now[0] += FORGETFUL_S + 1.0
+        assert [fail(release(key)) for _ in range(2)] == [WorkerError] * 2
+        assert len(worker.chunks) == (MAX_UPLOADS + 1) * PIECES
+        worker.on_request = worker.on_chunk = lambda _: None
+        now[0] += FORGETFUL_S + 1.0
+        assert fail(release(key)) is None
+        worker.keys.clear()
+        assert fail(release(key)) is None, "an answer came of it"
+
+
+@contextlib.contextmanager
+def blocking_or_async(
+    kind: str, endpoint: str, clock: Callable[[], float]
+) -> Iterator[Callable[[EncryptedRelease], type | None]]:
+    """Asks over one connection, and returns the kind of error that came of it."""
+    with contextlib.ExitStack() as opened:
+        if kind == "blocking":
+            connection = opened.enter_context(Connection([endpoint], KEYS[1], IDENTITY, timeouts=QUICK, clock=clock))
+            ask: Callable[[EncryptedRelease], Any] = connection.request_encrypted
+        else:
+            runner = opened.enter_context(asyncio.Runner())
+
+            async def made() -> AsyncConnection:
+                return AsyncConnection([endpoint], KEYS[1], IDENTITY, timeouts=QUICK, clock=clock)
+
+            several = runner.run(made())
+            opened.callback(lambda: runner.run(several.close()))
+            ask = lambda asked: runner.run(several.request_encrypted(asked))  # noqa: E731
+
+        def outcome(asked: EncryptedRelease) -> type | None:
+            try:
+                ask(asked)
+            except WorkerError as error:
+                return type(error)
+            return None
+
+        yield outcome
 
 
 @both
