@@ -32,7 +32,7 @@ from securesplit.transport.inquiry import EncryptedInquiry, EncryptedRelease, In
 from securesplit.transport.key_upload import EvaluationKeys, FruitlessUploads, KeyUpload, check_uploads
 from securesplit.transport.multiplexed_connection import MultiplexedConnection
 from securesplit.transport.retry_policy import Retry, proven
-from securesplit.transport.sockets import SocketLimits, end_context, require_descriptors
+from securesplit.transport.sockets import NeverWaiting, SocketLimits, end_context, require_descriptors
 from securesplit.transport.wire import Fault, TransportError
 from securesplit.transport.worker_session import Exchange
 
@@ -42,6 +42,10 @@ T = TypeVar("T")
 
 async def _nothing() -> None:
     """Nothing is to be done before a request leaves."""
+
+
+class _Context(NeverWaiting, zmq.asyncio.Context):
+    """A context of asyncio's sockets."""
 
 
 class AsyncConnection(BaseConnection):
@@ -54,7 +58,7 @@ class AsyncConnection(BaseConnection):
         self._turns = asyncio.Semaphore(REQUESTS_IN_FLIGHT)
         self._made = MadeHere("connection")
         require_descriptors()
-        self._context = zmq.asyncio.Context()
+        self._context = _Context()
         self._sessions = self._new_sessions()
 
     async def request(self, release: NDArray[Any], *, before_sending: BeforeSending = _nothing) -> Answer:

@@ -7,9 +7,12 @@ number of frames in a message (ADR 019). Where libzmq can open no file it ends t
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
+import sys
 import threading
+import warnings
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -71,6 +74,31 @@ class SocketLimits:
     backlog: int = 1_024
 
 
+class NeverWaiting:
+    """Part of a context that may be collected as garbage without being closed: whoever collects it does not wait.
+
+    pyzmq's own `__del__` waits until all sockets are closed. Where they are collected with their context it no longer
+    knows of them, they are closed only after it, and it waits for ever: the program stops within any allocation.
+    """
+
+    closed: bool
+
+    def term(self) -> None:
+        """pyzmq's: end the context's threads once its sockets are closed."""
+        super().term()  # type: ignore[misc]  # of the context
+
+    def __del__(self) -> None:
+        if self.closed or sys.is_finalizing():
+            return
+        warnings.warn("a client or worker was not closed; use it in a with block", ResourceWarning, 2, self)
+        with contextlib.suppress(RuntimeError):  # since Python 3.12 a program that is ending starts no threads
+            _thread.start_new_thread(self.term, ())  # `threading` takes locks, which the interrupted code may hold
+
+
+class _Context(NeverWaiting, zmq.Context[zmq.Socket[bytes]]):
+    """A context of blocking sockets."""
+
+
 def require_descriptors(many: int = 24) -> None:
     """Make sure that this process may open so many more files; sockets of one connection take up to 12.
 
@@ -93,7 +121,7 @@ def new_context(io_threads: int = 1) -> zmq.Context[zmq.Socket[bytes]]:
         ConfigError: this process may open no more files.
     """
     require_descriptors()
-    return zmq.Context(io_threads)
+    return _Context(io_threads)
 
 
 def end_context(context: zmq.Context[Any]) -> None:
