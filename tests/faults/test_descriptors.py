@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from securesplit_testing.threads import beside
 
 pytestmark = pytest.mark.faults
 LIMIT, PEERS = 160, 400
+LIMITS = (6, 8, 10, 12, 14, 20, 30)
+"""Files that a device may open."""
 CODES = {2, 3, 5, 6, 9, 10}
 """Exit codes that say what is wrong; 1 is an error of our own, and a negative one a crash."""
 
@@ -75,20 +78,23 @@ def test_a_worker_that_may_open_too_few_files_says_so(certs: Path) -> None:
         assert any(line.startswith("hint: ulimit -n 160") for line in worker.log)
 
 
-@pytest.mark.parametrize("limit", [6, 8, 10, 12, 14, 20, 30])
-def test_a_device_that_may_open_few_files_gives_a_clear_error(
-    certs: Path, draw_photo: Callable[..., Path], limit: int
-) -> None:
-    with process(certs, "bundle") as worker:
-        command = [*few(limit), sys.executable, "-m", "securesplit", "diagnose", str(draw_photo(1))]
-        done = subprocess.run(
-            [*command, "--connect", worker.endpoint, "--certs", str(certs)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-    assert done.returncode in CODES, done.stderr
-    assert "error: " in done.stderr
-    assert "hint: " in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_device_that_may_open_few_files_gives_a_clear_error(certs: Path, draw_photo: Callable[..., Path]) -> None:
+    photo = str(draw_photo(1))
+    with process(certs, "bundle") as worker, ThreadPoolExecutor(3) as threads:
+
+        def ask(limit: int) -> subprocess.CompletedProcess[str]:
+            command = [*few(limit), sys.executable, "-m", "securesplit", "diagnose", photo]
+            return subprocess.run(
+                [*command, "--connect", worker.endpoint, "--certs", str(certs)],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+
+        ended = dict(zip(LIMITS, threads.map(ask, LIMITS), strict=True))
+    for limit, done in ended.items():
+        assert done.returncode in CODES, (limit, done.stderr)
+        assert "error: " in done.stderr, limit
+        assert "hint: " in done.stderr, limit
+        assert "Traceback" not in done.stderr, limit
