@@ -1,7 +1,8 @@
 """The suite on all cores of this machine: ``python -m tests [OPTIONS OF PYTEST]``, which ``make test`` runs (ADR 109).
 
 Folders whose tests measure time or take the machine for themselves come first, one test after the other. Then the
-rest in one process a core, each file's tests in one of them. ``TEST_MINUTES`` counts for both together.
+rest in one process a core, each file's tests in one of them, computing on that core. ``TEST_MINUTES`` counts for both
+together.
 On one core everything is one run of pytest. A test that a limit of time ended may try again, and the summary says so.
 """
 
@@ -28,14 +29,15 @@ STOPPING = {"-x", "--exitfirst"}
 
 def main(options: list[str]) -> int:
     """Exit code of the first part that failed."""
-    began_s, processes = time.monotonic(), min(usable_cores(), MOST_PROCESSES)
+    began_s, cores = time.monotonic(), usable_cores()
+    processes = min(cores, MOST_PROCESSES)
     if processes == 1:
         return _pytest([*options, str(TESTS)], began_s)
     first = _pytest([*options, *_paths(ALONE)], began_s)
     if first == INTERRUPTED or (first != PASSED and STOPPING & set(options)):
         return first
     spread = ["-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder"]
-    second = _pytest([*options, *spread, *_paths([*FIRST, *_others()])], began_s)
+    second = _pytest([*options, *spread, *_paths([*FIRST, *_others()])], began_s, str(cores // processes))
     if first != PASSED:
         print(f"failed, see above: tests of {', '.join(ALONE)}")
     return first or second
@@ -51,8 +53,9 @@ def _paths(names: Iterable[str]) -> list[str]:
     return [str(TESTS / name) for name in names]
 
 
-def _pytest(arguments: list[str], began_s: float) -> int:
-    environment = dict(os.environ)
+def _pytest(arguments: list[str], began_s: float, threads: str | None = None) -> int:
+    """Its exit code; with `threads`, what OpenMP and BLAS may use: more of them than cores wait for each other."""
+    environment = dict(os.environ) if threads is None else {"OMP_NUM_THREADS": threads, **os.environ}
     if "TEST_MINUTES" in environment:
         environment["TEST_MINUTES"] = str(float(environment["TEST_MINUTES"]) - (time.monotonic() - began_s) / 60)
     command = [sys.executable, "-m", "pytest", *RETRIES, *arguments]

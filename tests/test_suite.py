@@ -44,7 +44,8 @@ from securesplit_testing.timing import TooSlowError
 def test_it():
     log = pathlib.Path({log!r})
     with log.open("a") as stream:
-        print(os.environ.get("PYTEST_XDIST_WORKER", "alone"), os.environ["TEST_MINUTES"], file=stream)
+        process, threads = os.environ.get("PYTEST_XDIST_WORKER", "alone"), os.environ.get("OMP_NUM_THREADS", "all")
+        print(process, os.environ["TEST_MINUTES"], threads, file=stream)
     {body}
 """
 
@@ -65,9 +66,15 @@ class Suite:
 
     def runs(self, name: str) -> list[tuple[str, float]]:
         """For each run of a folder's test the process, and the minutes left."""
+        return [(process, float(minutes)) for process, minutes, _ in self._noted(name)]
+
+    def threads(self, name: str) -> list[str]:
+        """For each run of a folder's test the threads that it may compute with."""
+        return [threads for *_, threads in self._noted(name)]
+
+    def _noted(self, name: str) -> list[list[str]]:
         log = self._folder / f"{name}.log"
-        lines = log.read_text().splitlines() if log.exists() else []
-        return [(line.split()[0], float(line.split()[1])) for line in lines]
+        return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
 
 
 @pytest.fixture
@@ -75,7 +82,8 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
     monkeypatch.setattr(suite, "TESTS", tmp_path)
     monkeypatch.setattr(suite, "usable_cores", lambda: 2)
     monkeypatch.setenv("TEST_MINUTES", "5")
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # of the process that runs this one
+    for name in ("PYTEST_XDIST_WORKER", "OMP_NUM_THREADS"):  # of the process that runs this one
+        monkeypatch.delenv(name, raising=False)
     return Suite(tmp_path)
 
 
@@ -93,6 +101,7 @@ def test_on_two_cores_two_processes_share_what_need_not_run_alone(small: Suite, 
     assert [ran.pop(name) for name in suite.ALONE[1:]] == [["alone"]] * (len(suite.ALONE) - 1)
     assert {process for (process,) in ran.values()} == {"gw0", "gw1"}
     assert small.runs(SHARED)[0][1] < small.runs(ALONE)[0][1] <= 5, "the minutes count for both parts"
+    assert (small.threads(SHARED), small.threads(ALONE)) == (["1"], ["all", "all"])
 
 
 @pytest.mark.parametrize(
