@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +23,7 @@ from securesplit.device.options import ClientOptions, takes
 from securesplit.device.pipeline import DiagnosisPipeline, EncryptedGroup, PreparedRelease, Trace
 from securesplit.device.release_step import Releaser
 from securesplit.encrypted.messages import MAX_PHOTOS
-from securesplit.errors import SecureSplitError
+from securesplit.errors import PhotoError, SecureSplitError
 from securesplit.imaging import PhotoSource
 from securesplit.results import Diagnosis, Refusal
 from securesplit.transport.answer import Answer
@@ -114,7 +115,12 @@ class Client:
 
         Yields:
             Each photo, in order, with what `diagnose` returns or raises for it.
+
+        Raises:
+            PhotoError: `photos` is a path.
         """
+        if isinstance(photos, (str, os.PathLike)):  # whose letters would be photos
+            raise PhotoError("this is one path, not many photos", hint="give a list, or Listing(path) for a folder")
         first = list(itertools.islice(feed := iter(photos), 2))
         spends_a_budget = self._options.budget is not None and not self._pipeline.is_encrypted
         if spends_a_budget or len(first) < 2:

@@ -70,15 +70,16 @@ class Listing:
     """The photos that arguments stand for; may be walked several times.
 
     Args:
-        arguments: files, folders, patterns (``*``, ``?``, ``[...]``, and ``**`` for folders of any depth), or
-            ``-``. A file whose name looks like a pattern is that file.
+        arguments: one or several files, folders, patterns (``*``, ``?``, ``[...]``, and ``**`` for folders of any
+            depth), or ``-``. A file whose name looks like a pattern is that file.
 
     Attributes:
         passed_over: files in folders, or matched by patterns, that are hidden or no photos; known after a walk.
     """
 
-    def __init__(self, arguments: Iterable[str | os.PathLike[str]]) -> None:
-        self._arguments = [os.fspath(argument) for argument in arguments]
+    def __init__(self, arguments: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> None:
+        several = [arguments] if isinstance(arguments, (str, os.PathLike)) else arguments
+        self._arguments = [os.fspath(argument) for argument in several]
         self._is_input_read = False
         self.passed_over = 0
 

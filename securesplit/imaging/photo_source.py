@@ -101,18 +101,36 @@ def _check_status(status: os.stat_result) -> None:
 
 
 def _read_open_file(stream: BinaryIO) -> bytes:
+    content = bytearray()
+    while len(content) <= MAX_FILE_BYTES and (piece := _read_piece(stream, MAX_FILE_BYTES + 1 - len(content))):
+        content += piece
+    if not content and _is_past_its_start(stream):
+        raise PhotoError("the file object is at its end", hint="go back to its start first: seek(0)")
+    return bytes(content)
+
+
+def _read_piece(stream: BinaryIO, most: int) -> bytes:
+    """What one call gives; an unbuffered file, a pipe or a socket gives less than is asked for."""
     try:
-        content = stream.read(MAX_FILE_BYTES + 1)
+        piece = stream.read(most)
     except PhotoError:  # of a listing, which has found no photo there
         raise
     except Exception as error:  # noqa: BLE001  (an object of the caller's: closed, write-only, a socket that failed)
         reason = f"{type(error).__name__}: {error}"
-        raise PhotoError(f"the file object cannot be read ({reason})", hint="open it with 'rb'") from None
-    if not isinstance(content, (bytes, bytearray)):
+        hint = "keep it open until the answer" if getattr(stream, "closed", False) else "open it with 'rb'"
+        raise PhotoError(f"the file object cannot be read ({reason})", hint=hint) from None
+    if not isinstance(piece, (bytes, bytearray)):
         raise PhotoError(
-            f"the file object gives {type(content).__name__}, not bytes", hint="open the photo with 'rb', not as text"
+            f"the file object gives {type(piece).__name__}, not bytes", hint="open the photo with 'rb', not as text"
         )
-    return bytes(content)
+    return piece
+
+
+def _is_past_its_start(stream: BinaryIO) -> bool:
+    try:
+        return stream.tell() > 0
+    except Exception:  # noqa: BLE001  (an object of the caller's, which has no position)
+        return False
 
 
 def _unreachable(error: OSError, path: str) -> PhotoError:

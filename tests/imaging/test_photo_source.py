@@ -16,7 +16,7 @@ from PIL import Image
 
 import securesplit
 from securesplit import AsyncClient, Bundle, Client, PhotoError, Releaser
-from securesplit.imaging import load_photo, photo_name
+from securesplit.imaging import MAX_FILE_BYTES, Listing, load_photo, photo_name
 from securesplit.worker import EmbeddedWorker
 from securesplit_testing.photo_files import exif, jpeg_with, lesion, saved, segment, short
 from tests.imaging.profiles import DISPLAY_P3, in_space, matrix_profile
@@ -59,6 +59,46 @@ def test_the_same_pixels_give_the_same_release(mole: Path) -> None:
         releases = {name: releaser.release(photo).release for name, photo in photos.items()}
     for name, release in releases.items():
         assert (release == releases["Path"]).all(), name
+
+
+class _Piecewise(io.RawIOBase):
+    """As an unbuffered file or a socket gives it: fewer bytes than are asked for."""
+
+    def __init__(self, content: bytes, piece_bytes: int) -> None:
+        self._content, self._piece_bytes = io.BytesIO(content), piece_bytes
+
+    def read(self, most: int = -1, /) -> bytes:
+        return self._content.read(min(most, self._piece_bytes))
+
+
+def test_a_file_object_is_read_to_its_end(mole: Path) -> None:
+    assert (load_photo(_Piecewise(mole.read_bytes(), 1000), 150) == load_photo(mole, 150)).all()
+    with pytest.raises(PhotoError, match="MiB"):
+        load_photo(_Piecewise(bytes(MAX_FILE_BYTES + 1), 1 << 20), 150)
+
+
+def test_a_file_object_that_was_read_or_closed_is_told_so(mole: Path) -> None:
+    read = io.BytesIO(mole.read_bytes())
+    read.read()
+    with pytest.raises(PhotoError, match="at its end") as caught:
+        load_photo(read, 150)
+    assert "seek(0)" in caught.value.hint
+    read.close()
+    with pytest.raises(PhotoError, match="closed file") as caught:
+        load_photo(read, 150)
+    assert "open" in caught.value.hint
+    assert "'rb'" not in caught.value.hint
+    with pytest.raises(PhotoError, match="is empty"):
+        load_photo(io.BytesIO(), 150)
+
+
+def test_one_path_is_not_many_photos(mole: Path) -> None:
+    assert list(Listing(mole)) == list(Listing(str(mole))) == [mole]
+    assert list(Listing(str(mole.parent))) == [mole]
+    with EmbeddedWorker(None) as worker, Client(worker.endpoint, credentials=worker.client_credentials) as client:
+        for photos in (mole, str(mole)):
+            with pytest.raises(PhotoError, match="not many photos"):
+                next(client.diagnose_many(photos))  # type: ignore[arg-type]
 
 
 def test_every_form_works_in_both_clients(mole: Path) -> None:
