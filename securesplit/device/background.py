@@ -1,4 +1,4 @@
-"""A thread that does one thing after the other, in the order in which it was asked.
+"""A thread that runs one function after the other, in the order in which they were handed to it.
 
 A signal's handler may close it whatever it interrupts: nothing here waits for a lock that the handler's thread holds.
 """
@@ -17,7 +17,7 @@ _Queue = SimpleQueue[Callable[[], None] | None]
 
 
 class Background:
-    """The thread begins with the first work, and ends with `close` or with this object.
+    """The thread starts with the first `submit`, and ends with `close` or with this object.
 
     Args:
         name: of the thread.
@@ -31,7 +31,7 @@ class Background:
         weakref.finalize(self, self._queue.put, None).atexit = False
 
     def submit(self, work: Callable[[], _T]) -> Future[_T]:
-        """Have something done; once closed, at once in this thread."""
+        """Have `work` run by the thread, or after `close` at once by the caller; its error is the future's."""
         future: Future[_T] = Future()
         self._queue.put(lambda: _do(work, future))
         if self._is_over:  # else the thread takes it before it ends
@@ -41,7 +41,7 @@ class Background:
         return future
 
     def close(self) -> None:
-        """Wait until all is done."""
+        """Wait until everything that was handed over has run."""
         self._is_over = True
         self._queue.put(None)
         if self._thread is not None:

@@ -37,9 +37,9 @@ class Entry:
         pixels: ``(side, side, 3) uint8``, of its photo.
         found: what it promises, once it is on the disk or need not be.
         hold: by which its row may be taken back; None: it is there to stay.
-        is_early: it was written, or is being written, before it was known whether it leaves.
-        is_due: it leaves, or has left.
-        ms: its photo waited for the ledger.
+        is_early: whether it was written, or is being written, before it was known that it leaves.
+        is_due: whether it leaves, or has left.
+        waited_ms: how long its photo waited for the ledger.
     """
 
     pixels: NDArray[np.uint8]
@@ -47,7 +47,7 @@ class Entry:
     hold: int | None = None
     is_early: bool = False
     is_due: bool = False
-    ms: float = 0.0
+    waited_ms: float = 0.0
 
 
 class Account:
@@ -153,7 +153,7 @@ class Charge:
         waited_ms = 1e3 * (time.perf_counter() - started_s)
         for entry in self.entries:
             if not entry.is_due:
-                entry.is_due, entry.ms = True, waited_ms
+                entry.is_due, entry.waited_ms = True, waited_ms
 
     def take_back(self) -> None:
         """Take back what was written early and has not left."""
@@ -173,7 +173,11 @@ def taken_back_on_error(charge: Charge) -> Iterator[None]:
 
 
 async def written_down(charge: Charge) -> None:
-    """As a call of it, without blocking the event loop; raises the same."""
+    """Call a charge without blocking the event loop.
+
+    Raises:
+        BudgetError: as the call.
+    """
     from asyncio import wrap_future  # which a blocking client does not need
 
     started_s = time.perf_counter()

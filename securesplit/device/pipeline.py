@@ -223,7 +223,7 @@ class DiagnosisPipeline:
             timing_ms=Timing(
                 load=ready.load_ms,
                 head=ready.head_ms,
-                privacy=ready.privacy_ms + entry.ms + (0.0 if group is None else group.ms),
+                privacy=ready.privacy_ms + entry.waited_ms + (0.0 if group is None else group.ms),
                 round_trip=answer.round_trip_ms,
                 tail=answer.tail_ms,
                 total=1e3 * (time.perf_counter() - prepared.started_s),

@@ -181,7 +181,7 @@ class EndpointSelector:
         return pause_s
 
     def _pause_s(self, retry: Retry, retries: RetryState) -> float:
-        """None where nothing is gained by waiting; else longer with each failure, or what the next endpoint wants."""
+        """What the next endpoint wants, and more with each failure, unless nothing is gained by waiting."""
         rest_s = retries.rest_s(self.choose(retries))
         return rest_s if retry.at_once else retries.backoff.next_s(rest_s)
 

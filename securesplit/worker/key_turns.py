@@ -29,7 +29,7 @@ KeyName: TypeAlias = tuple[str, bytes]
 
 
 class EvictedKeys:
-    """When the keys that had to go were last used.
+    """Keys that had to make room: when they were last used, and how large they were.
 
     Args:
         clock: seconds, rising.

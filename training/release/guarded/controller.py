@@ -27,6 +27,10 @@ class Controller:
         most: greatest strength.
         rise: steps from nothing to `most` where the task does not suffer at all.
         horizon: steps over which the task is averaged.
+        steps: that were taken.
+        average: of the task, nats.
+        baseline: that average when learning with noise alone ended.
+        strength: of the terms in the next step.
     """
 
     learn: int

@@ -17,6 +17,9 @@ class Terms:
     """Weights of what the adversaries win, at full strength: over the class mean, chance, and the class.
 
     Attributes:
+        rebuilding: weight of the mean gain of those that rebuild the picture.
+        linking: of the one that tells views of one lesion from others.
+        profiling: of the one that predicts properties of the picture.
         allowed: what each of them may win without being pressed, a share of its baseline.
     """
 
