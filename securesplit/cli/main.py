@@ -7,6 +7,7 @@ nothing else does. Errors print ``error:`` and ``hint:`` and end with the code t
 from __future__ import annotations
 
 import contextlib
+import glob
 import importlib
 import logging
 import os
@@ -252,7 +253,10 @@ def _interrupted(signals: process.Signals | None) -> int:
 
 def _usage_hint(error: click.ClickException) -> str:
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"{'securesplit' if context is None else context.command_path} --help"
+    hint = f"{'securesplit' if context is None else context.command_path} --help"
+    if isinstance(error, click.NoSuchOption) and any(Path().glob(f"{glob.escape(error.option_name)}*")):
+        return f"{hint}; a file whose name begins with - is given as ./-"  # as the shell puts one in place of a *
+    return hint
 
 
 def _show_traceback(*, wanted: bool) -> None:

@@ -86,3 +86,15 @@ def test_debug_shows_a_traceback_and_nothing_else_does(
         monkeypatch.setenv("SECURESPLIT_DEBUG", value)
         assert run(arguments) == 9
         assert ("Traceback" in capsys.readouterr().err) == shown
+
+
+def test_a_file_that_looks_like_an_option_is_told_how_to_be_given(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("-x.jpg", "--mole[1].jpg"):
+        (tmp_path / name).touch()
+        assert run(["diagnose", name]) == 2
+        assert "is given as ./-" in capsys.readouterr().err
+    assert run(["diagnose", "--absent"]) == 2
+    assert "./-" not in capsys.readouterr().err
