@@ -1,0 +1,159 @@
+r"""At which size should a lesion come to the network? AUC of every preset that is given the middle of a photo alone.
+
+    python -m training.studies.apparent_size --data ../shared/data/ham10000 --out build/apparent-size [--model BUNDLE]
+
+A network that learned from random views that only ever enlarge a photo has seen lesions larger than they come to it in
+use, and may answer better to photos that are enlarged as far as its views were on average (Touvron et al., *Fixing the
+train-test resolution discrepancy*, NeurIPS 2019). So each photo is decoded at 1 / share of the network's side, and the
+square of that side in its middle goes through the deployed halves, with the noise of each preset. The last column is
+what a share brings against the whole photo, with a 95 % interval over lesions that are drawn for both at once (over
+patients for phone photos). Chosen and measured on validation photos; ``--split test`` is for what was chosen, and
+``--unseen SOURCE`` takes the training photos of a source that the bundle did not learn from.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from securesplit.model import Bundle
+from securesplit.model.bundle import DEFAULT_FOLDER
+from training import command
+from training.data.dataset import Dataset, Split, centre_square
+from training.data.photo import DataError, Photo, without_fold
+from training.evaluation import deployed
+from training.evaluation.measured import Figure
+from training.evaluation.metrics import bootstrap
+from training.output import markdown_table, write_json
+
+WHOLE = 1.0
+SHARES = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
+COLUMNS = ("preset", "share of the photo's edge", "AUC", "histopathology-confirmed", "more than of the whole photo")
+Logits = Mapping[str, NDArray[np.float32]]
+
+
+def middle(data: Dataset, photos: Sequence[Photo], side: int, share: float) -> Split:
+    """The middle of each photo, enlarged so that it fills what the network takes.
+
+    Args:
+        data: whose cache keeps what was decoded.
+        photos: of that data.
+        side: of the network's input, in pixels.
+        share: of the centre square's edge that is kept, above 0, at most 1.
+
+    Returns:
+        photos with pixels ``(n, side, side, 3) uint8``.
+    """
+    split = data.decoded(photos, round(side / share))
+    squares = centre_square(split.pixels)
+    start = (squares.shape[1] - side) // 2
+    return Split(split.photos, squares[:, start : start + side, start : start + side])
+
+
+def photos_of(data: Dataset, split: str, unseen: str | None) -> list[Photo]:
+    """The counted photos of a split, or the training photos of a source.
+
+    Raises:
+        DataError: no training photo is of that source.
+    """
+    found = data.photos[split] if unseen is None else data.photos["train"]
+    chosen = [p for p in found if not p.is_premalignant and unseen in (None, without_fold(p.source))]
+    if not chosen:
+        raise DataError(f"no training photo is of {unseen}", hint="the training data's summary names its sources")
+    return chosen
+
+
+def logits_of(bundle: Bundle, split: Split, presets: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Logits by preset, ``(draws * n,)``, all photos of a draw of the noise together."""
+    embedded, specs = deployed.embed(bundle, split), {name: bundle.presets[name].spec for name in presets}
+    return {
+        name: deployed.drawn_logits(bundle, spec, split, embedded[name], deployed.draws_of(spec))
+        for name, spec in specs.items()
+    }
+
+
+def compared(split: Split, found: Logits, whole: Logits, draws: int) -> dict[str, dict[str, Figure]]:
+    """By preset: ``auc``, ``auc_histology``, and ``gain``, the AUC of `found` less that of `whole`.
+
+    Args:
+        split: ``n`` photos of both classes, also among the histopathology-confirmed ones.
+        found: by preset, ``(draws * n,)``.
+        whole: the same of whole photos.
+        draws: bootstrap samples.
+    """
+    malignant, histology = split.malignant.astype(bool), split.histology
+    lesions = np.array([photo.lesion for photo in split.photos])
+
+    def auc(logits: NDArray[np.float32], rows: NDArray[Any]) -> float:
+        noised = logits.reshape(-1, len(malignant))[:, rows]
+        return float(np.mean([roc_auc_score(malignant[rows], drawn) for drawn in noised]))
+
+    def of_preset(name: str) -> dict[str, Figure]:
+        def measure(rows: NDArray[Any]) -> dict[str, float]:
+            own, confirmed = auc(found[name], rows), rows[histology[rows]]
+            both = 0 < malignant[confirmed].sum() < len(confirmed)
+            return {
+                "auc": own,
+                "auc_histology": auc(found[name], confirmed) if both else float("nan"),
+                "gain": own - auc(whole[name], rows),
+            }
+
+        return bootstrap(measure, lesions, malignant, draws=draws)
+
+    return {name: of_preset(name) for name in found}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", "--bundle", dest="bundle", type=Path, default=DEFAULT_FOLDER)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
+    parser.add_argument("--out", type=Path, required=True, help="folder for photos and apparent-size.json")
+    photos = parser.add_mutually_exclusive_group()
+    photos.add_argument("--split", choices=("val", "test"), default="val")
+    photos.add_argument("--unseen", metavar="SOURCE", help="source of training photos that the bundle never saw")
+    parser.add_argument("--privacy", nargs="+", metavar="PRESET", help="presets (default: all of the bundle)")
+    parser.add_argument("--shares", nargs="+", type=_share, default=SHARES, help="of the photo's edge that are tried")
+    parser.add_argument("--draws", type=int, default=200, help="bootstrap samples")
+    args = parser.parse_args()
+    bundle, data = Bundle.load(args.bundle), Dataset.read(args.data, args.out)
+    presets, side = [bundle.preset(name).spec.preset for name in args.privacy or bundle.presets], bundle.manifest.side
+    whole: Logits = {}
+    report: dict[float, dict[str, dict[str, Figure]]] = {}
+    for share in (WHOLE, *args.shares):
+        split = middle(data, photos_of(data, args.split, args.unseen), side, share)
+        found = logits_of(bundle, split, presets)
+        whole = whole or found
+        report[share] = compared(split, found, whole, args.draws)
+        write_json(
+            args.out / "apparent-size.json",
+            {"bundle": bundle.id, "photos": args.unseen or args.split, "shares": report},
+        )
+    rows = [
+        (
+            name,
+            f"{share:.2f}",
+            *(figure.value.__format__(".4f") for figure in (f["auc"], f["auc_histology"])),
+            f["gain"],
+        )
+        for name in presets
+        for share, f in ((share, report[share][name]) for share in report)
+    ]
+    print(markdown_table(COLUMNS, rows))
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 < share <= WHOLE:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return share
+
+
+if __name__ == "__main__":
+    command.run(main)
