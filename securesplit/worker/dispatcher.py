@@ -32,7 +32,7 @@ from securesplit.worker.inflight import Answers, InFlight
 from securesplit.worker.jobs import Job, JobKey, JobResult, JobStatus
 from securesplit.worker.key_store import KeyStore
 from securesplit.worker.monitoring.counters import Counters
-from securesplit.worker.monitoring.seldom import Seldom
+from securesplit.worker.monitoring.log_throttle import LogThrottle
 from securesplit.worker.pacing import Pacer
 from securesplit.worker.pool import Pool
 from securesplit.worker.served_model import KEY_CHUNK, ServedModel
@@ -82,7 +82,7 @@ class Dispatcher:
         self._channel, self._pool, self._served, self._settings = channel, pool, served, settings
         self._counters, self._send, self._pacer, self._clock = counters, send, pacer, clock
         self._keys, self._in_flight, self._answers = keys, InFlight(), Answers()
-        self._tail_s, self._bad_requests = 0.0, Seldom(clock)
+        self._tail_s, self._bad_requests = 0.0, LogThrottle(clock)
 
     def __len__(self) -> int:
         """Requests that were accepted and not answered yet."""

@@ -190,7 +190,7 @@ def test_one_that_takes_pieces_without_end_is_given_up(
     monkeypatch.setattr(key_upload, "MOST_PIECES", 40)
     with serving(worker) as endpoint, pytest.raises(WorkerError, match="never keeps them"):
         ask([endpoint], QUICK, release(key))
-    assert len(worker.chunks) == 50
+    assert 40 <= len(worker.chunks) < 40 + 25 + key_upload.MOST_AT_ONCE, "that many, and at most one upload more"
 
 
 @both

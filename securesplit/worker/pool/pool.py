@@ -35,7 +35,7 @@ from securesplit.worker.ipc.pipe import PipeError
 from securesplit.worker.jobs import Job, JobResult, JobStatus
 from securesplit.worker.key_store import KeyStore
 from securesplit.worker.monitoring.counters import Counters
-from securesplit.worker.monitoring.seldom import Seldom
+from securesplit.worker.monitoring.log_throttle import LogThrottle
 from securesplit.worker.pool.process import LocalTails
 from securesplit.worker.pool.ray_tails import RayTails
 from securesplit.worker.pool.scaling import Scaling
@@ -89,7 +89,7 @@ class Pool:
         self._killed: list[Tail] = []
         self._results: list[JobResult] = []
         self._swept_at = clock()
-        self._refused, self._failed = Seldom(clock), Seldom(clock)
+        self._refused, self._failed = LogThrottle(clock), LogThrottle(clock)
         self.failure: SecureSplitError | None = None
         self.deaths = 0
         self.confinement: tuple[str, ...] | None = None

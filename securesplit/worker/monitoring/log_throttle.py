@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import inf
 
 
-class Seldom:
+class LogThrottle:
     """When a kind of line may be logged again.
 
     Args:
