@@ -137,8 +137,8 @@ class Page:
 
     @endpoint
     async def ask(self, request: Request) -> Response:
-        """Diagnose the photo that is the request's body."""
-        anyway = request.query_params.get("anyway") == "1"
+        """Diagnose the photo that is the request's body; ``kept``: it is in the history already."""
+        anyway, is_there = (request.query_params.get(wish) == "1" for wish in ("anyway", "kept"))
         async with self._uploads:
             photo = await body(request, MAX_FILE_BYTES, UPLOAD_S)
             result, trace = await self._client.trace(io.BytesIO(photo), anyway=anyway)
@@ -148,7 +148,7 @@ class Page:
         assert trace is not None  # noqa: S101  (an answer has one)
         view = views.answer(result, trace, self._client.releaser, self._attack)
         history = request.scope[SESSION].history
-        if history is not None:
+        if history is not None and not is_there:
             await run_in_threadpool(history.add, views.to_keep(result, trace))
         return HTMLResponse(render("answer.html", **view, is_kept=history is not None))
 

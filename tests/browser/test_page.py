@@ -313,6 +313,36 @@ FIRST_PAINT_MS = """() => new Promise(done => new PerformanceObserver(list => {
 }).observe({type: 'paint', buffered: true}))"""
 
 
+def test_an_answer_is_shown_in_another_language_and_kept_once(new_tab: Callable[..., Tab], tmp_path: Path) -> None:
+    with serving("--embedded", "--state", tmp_path / "state") as page:
+        tab = new_tab(page.address())
+        tab.page.locator("#passphrase").fill(SECRET)
+        tab.page.keyboard.press("Enter")
+        tab.page.locator("[data-history=close]").wait_for()
+        said = tab.ask(MOLE, "left arm.png")
+        for language, tag, text in (("한국어", "ko", "사진"), ("English", "en", "photo")):
+            tab.page.get_by_role("link", name=language).click()
+            tab.page.locator(f"html[lang={tag}] #ask-title").wait_for(state="attached")
+            tab.page.locator("#result .number").wait_for()
+            tab.page.locator("#history .entries").wait_for()
+            assert tab.page.locator("#result [data-name]").inner_text() == "left arm.png"
+            assert text in tab.page.locator("#ask-title + .lead").text_content()
+            assert (tab.heading() == said) == (language == "English")
+            assert tab.page.locator("#history .entries li").count() == 1
+            assert tab.page.locator("#result .kept").count() == 1
+        tab.again()
+        tab.ask(REFUSED["blur"])
+        tab.page.get_by_role("link", name="한국어").click()
+        tab.page.get_by_text("흐립니다").first.wait_for()
+        tab.page.get_by_role("link", name="English").click()
+        tab.page.get_by_role("button", name="Answer anyway").click()
+        tab.page.locator("#result .number").wait_for()
+        tab.page.reload()
+        tab.page.locator("#history .entries").wait_for()
+        assert tab.page.locator("html").get_attribute("lang") == "en"
+        assert tab.page.locator("#history .entries li").count() == 2
+
+
 def test_the_first_paint_takes_less_than_a_second(tab: Tab) -> None:
     times = []
     for _ in range(5):

@@ -3,11 +3,11 @@
 "use strict";
 
 const $ = (selector) => document.querySelector(selector);
-const texts = $("#texts").dataset;
 const mostBytes = Number($("#main").dataset.mostBytes);
 const tellEveryMs = 3000;
 const token = sessionStorage.getItem("securesplit-token") ?? "";
 
+let texts = $("#texts").dataset;
 let photo = null; // the one that is shown or asked about, read into memory
 let isAnyway = false; // whether it is asked about although it was refused
 let asking = null; // ends the request that is under way
@@ -124,7 +124,7 @@ async function frame(figure, file) {
 
 // ---- a photo's way
 
-async function ask(file, { anyway = false } = {}) {
+async function ask(file, { anyway = false, isKept = false } = {}) {
   asking?.abort();
   const mine = new AbortController();
   const telling = setInterval(() => tell(mine), tellEveryMs);
@@ -140,8 +140,8 @@ async function ask(file, { anyway = false } = {}) {
     }
     photo = new File([content], file.name, { type: file.type }); // the file may change or go
     preview(photo);
-    const path = anyway ? "/api/photos?anyway=1" : "/api/photos";
-    const answer = await piece(path, { method: "POST", body: photo, signal: mine.signal });
+    const wishes = new URLSearchParams([...(anyway ? [["anyway", "1"]] : []), ...(isKept ? [["kept", "1"]] : [])]);
+    const answer = await piece(`/api/photos?${wishes}`, { method: "POST", body: photo, signal: mine.signal });
     if (asking === mine) finish(answer.content);
   } catch {
     // cancelled: another photo was taken, or none
@@ -232,12 +232,11 @@ async function changeHistory(path, options) {
 
 // ---- what people do
 
-for (const input of [$("#file"), $("#camera")]) {
-  input.addEventListener("change", () => {
-    if (input.files.length) take(input.files);
-    input.value = "";
-  });
-}
+document.addEventListener("change", ({ target }) => {
+  if (target.type !== "file") return;
+  if (target.files.length) take(target.files);
+  target.value = "";
+});
 
 document.addEventListener("paste", (event) => {
   if (event.target.closest?.("input")) return;
@@ -260,16 +259,40 @@ document.addEventListener("drop", (event) => {
   take(event.dataTransfer.files);
 });
 
-$("#cancel").addEventListener("click", restart);
-$("#sample").addEventListener("click", async () => {
+async function trySample() {
   const response = await call("/api/sample").catch(() => null);
   if (response?.status === 403) close();
   else if (!response?.ok) finish(problem(texts.gone));
   else ask(new File([await response.blob()], texts.sample, { type: "image/png" }));
-});
+}
+
+/** The page in another language, with the same photo: its answer is asked for again, which gives nothing more away. */
+async function speak(address) {
+  const isKept = $("#result .kept") !== null;
+  const response = await call(address).catch(() => null);
+  if (!response?.ok) {
+    location.assign(address);
+    return;
+  }
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  document.documentElement.lang = page.documentElement.lang;
+  document.title = page.title;
+  document.body.replaceChildren(...page.body.childNodes);
+  texts = $("#texts").dataset;
+  window.history.replaceState(null, "", address);
+  refresh("ledger");
+  refresh("history");
+  if (photo) ask(photo, { anyway: isAnyway, isKept });
+}
 
 document.addEventListener("click", (event) => {
   const { action, history, remove } = event.target.dataset;
+  if (event.target.id === "cancel") restart();
+  if (event.target.id === "sample") trySample();
+  if (event.target.hreflang && photo && !(event.ctrlKey || event.metaKey || event.shiftKey)) {
+    event.preventDefault();
+    speak(event.target.href);
+  }
   if (action === "again") restart();
   if (action === "anyway" && photo) ask(photo, { anyway: true });
   if (action === "retry") photo ? ask(photo, { anyway: isAnyway }) : restart();
