@@ -117,8 +117,10 @@ def _read_piece(stream: BinaryIO, most: int) -> bytes:
         raise
     except Exception as error:  # noqa: BLE001  (an object of the caller's: closed, write-only, a socket that failed)
         reason = f"{type(error).__name__}: {error}"
-        hint = "keep it open until the answer" if getattr(stream, "closed", False) else "open it with 'rb'"
-        raise PhotoError(f"the file object cannot be read ({reason})", hint=hint) from None
+        if getattr(stream, "closed", False):
+            message = f"the file object cannot be read ({reason})"
+            raise PhotoError(message, hint="keep it open until the answer") from None
+        raise PhotoError(f"the file object cannot be read ({reason})", hint="open it with 'rb'") from None
     if not isinstance(piece, (bytes, bytearray)):
         raise PhotoError(
             f"the file object gives {type(piece).__name__}, not bytes", hint="open the photo with 'rb', not as text"
