@@ -91,7 +91,10 @@ class Bundle:
         """
         name = asked_name(name) if name else self.manifest.default_preset
         if name not in self.presets:
-            raise BundleError(f"the bundle has no preset {name!r}", hint=f"it has: {', '.join(self.presets)}")
+            hint = f"it has: {', '.join(self.presets)}"
+            if name == guarded_preset.PRESET:
+                hint += "; guarded is in a bundle of its own, such as --model bundles/guarded of the repository"
+            raise BundleError(f"the bundle has no preset {name!r}", hint=hint)
         return self.presets[name]
 
     def preset_of(self, shape: tuple[int, ...], dtype: str) -> str:

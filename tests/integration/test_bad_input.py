@@ -66,6 +66,7 @@ def test_release_has_the_same_errors(securesplit: Command, tmp_path: Path, name:
     [
         (["--certs", "nowhere"], 5, "keygen"),
         (["--embedded", "--privacy", "secret"], 9, "it has: "),
+        (["--embedded", "--privacy", "guarded"], 9, "--model bundles/guarded"),
         (["--embedded", "--privacy", "-3"], 2, "out of range"),
         (["--embedded", "--model", "nowhere"], 9, "no bundle in nowhere"),
         (["--format", "xml"], 2, "--help"),
