@@ -21,13 +21,16 @@ from securesplit.audit.setting import AttackerKnowledge, Reconstruction
 from securesplit.model import Bundle
 
 T = TypeVar("T")
+RESIZED_AT_ONCE = 64
+"""Photos: in float64, as many as an attacker has would take gigabytes."""
 ORIGINALS = 300
 """Photos among which a reconstruction should find its own, where there are so many."""
 
 
 def as_photos(pixels: NDArray[np.uint8], side: int) -> Photos:
     """``(n, s, s, 3) uint8`` -> ``(n, side, side, 3)`` in [0, 1]."""
-    return patches.resize((pixels / 255).astype(np.float32), side)
+    parts = (pixels[at : at + RESIZED_AT_ONCE] for at in range(0, len(pixels), RESIZED_AT_ONCE))
+    return np.concatenate([patches.resize((part / 255).astype(np.float32), side) for part in parts])
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,9 @@ class Collection:
     @property
     def digest(self) -> str:
         """SHA-256 over all pixels: what a resumed audit checks."""
-        return hashlib.sha256(self.auxiliary.pixels.tobytes() + self.targets.pixels.tobytes()).hexdigest()
+        found = hashlib.sha256(np.ascontiguousarray(self.auxiliary.pixels).data)
+        found.update(np.ascontiguousarray(self.targets.pixels).data)
+        return found.hexdigest()
 
 
 def load(

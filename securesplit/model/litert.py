@@ -21,6 +21,8 @@ from securesplit.forking import PerProcess
 from securesplit.privacy.release import ReleaseSpec, from_grid
 
 _HINT = "fetch or build the bundle again"
+MOST_AT_ONCE = 32
+"""Releases that a tail computes at once: an interpreter keeps what a batch took, up to 1 MB a release, for its life."""
 
 
 def open_interpreter(model: bytes, threads: int) -> Any:
@@ -180,11 +182,10 @@ class Tail:
         """
         if preset in self._others:
             return self._others[preset](preset, releases)
+        at_once = MOST_AT_ONCE if len(releases) > 1 and preset in self._batched.value else 1
+        parts = (releases[at : at + at_once] for at in range(0, len(releases), at_once))
         run, spec = self._runners.value[preset], self._specs[preset]
-        embeddings = from_grid(releases, spec)
-        if len(embeddings) > 1 and preset in self._batched.value:
-            return np.asarray(run(release=embeddings)["logit"][:, 0], np.float32)
-        return np.array([run(release=embedding[None])["logit"].item() for embedding in embeddings], np.float32)
+        return np.array([x for part in parts for x in run(release=from_grid(part, spec))["logit"].ravel()], np.float32)
 
     def _takes_batches(self, preset: str) -> bool:
         """Whether two releases at once get the answers that each gets alone; not where a network fixes its batch."""
