@@ -20,8 +20,11 @@ def resize(photos: Photos, side: int) -> Photos:
     """``(n, s, s, 3)`` -> ``(n, side, side, 3)``, antialiased, channel by channel in float32."""
     if photos.shape[1] == side:
         return photos
-    planes = [[_resize_plane(photo[..., c], side) for c in range(photo.shape[-1])] for photo in photos]
-    return np.clip(np.moveaxis(np.array(planes, np.float32), 1, -1), 0.0, 1.0)
+    resized = np.empty((len(photos), side, side, photos.shape[-1]), np.float32)
+    for photo, small in zip(photos, resized, strict=True):
+        for c in range(photo.shape[-1]):
+            small[..., c] = _resize_plane(photo[..., c], side)
+    return np.clip(resized, 0.0, 1.0, out=resized)
 
 
 def _resize_plane(plane: NDArray[np.float32], side: int) -> NDArray[np.float32]:
@@ -42,7 +45,7 @@ def cell_features(maps: Releases) -> NDArray[np.float32]:
     mean = np.broadcast_to(maps.mean((1, 2), keepdims=True), maps.shape)
     y, x = np.meshgrid(np.linspace(-1, 1, h), np.linspace(-1, 1, w), indexing="ij")
     place = np.broadcast_to(np.stack([x, y, x * x, y * y, x * y], -1), (n, h, w, 5))
-    return np.concatenate([*around, mean, place], -1).astype(np.float32)
+    return np.concatenate([*around, mean, place], -1, dtype=np.float32)
 
 
 def to_patches(photos: Photos, cells: int) -> NDArray[np.float32]:

@@ -84,7 +84,7 @@ class _Training:
 
     def __call__(self, encode: Encode, decode: Decode, noise_free: Releases, targets: NDArray[Any]) -> ridge.Predictor:
         """A linear answer and a network for what it leaves over, from encoded releases to targets ``(n, outputs)``."""
-        _, held_out = ridge.split(self.known)
+        held_out = ridge.split(self.known)[1]
         rng = np.random.default_rng(self.seed)
 
         def noisy(releases: Releases) -> NDArray[np.float32]:
@@ -191,7 +191,7 @@ _MAX_SPACES = 4
 
 def _photo_space(flat: NDArray[np.float32]) -> Any:
     """Principal components of ``(n, pixels)``; kept, since many decoders are trained on the same photos."""
-    key = hashlib.blake2b(np.ascontiguousarray(flat).tobytes(), digest_size=16).digest()
+    key = hashlib.blake2b(np.ascontiguousarray(flat).data, digest_size=16).digest()
     if key not in _SPACES:
         while len(_SPACES) >= _MAX_SPACES:
             del _SPACES[next(iter(_SPACES))]

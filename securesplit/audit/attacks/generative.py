@@ -211,7 +211,7 @@ def by_population(context: AuditContext, preset: str) -> Callable[[Releases], Ph
     observations, sigma = context.observations[preset], context.sigma(preset)
     population = context.keep("population", partial(drawn, context, trained_prior(context)))
     releases = observations.noise_free(population.grids[observations.preset.spec.base])
-    _, held_out = ridge.split(context.known(preset))
+    held_out = ridge.split(context.known(preset))[1]
     seen = observations.surface.observe(held_out.noise_free, seed=AUXILIARY_SEED)
     spread = float(releases.std(0).mean())
 
@@ -286,7 +286,7 @@ def searcher(
         preset: whose head it is; None: the common one.
     """
     prior = trained_prior(context)
-    _, held_out = ridge.split(known)
+    held_out = ridge.split(known)[1]
     profile, box = context.profile, search.white_box(context, preset)
     batch = -(-profile.generated_photos // len(profile.seeds))  # as many as meet one of the seeds
     return LatentSearcher(box, surface, held_out, prior, steps=profile.latent_steps, batch=batch)

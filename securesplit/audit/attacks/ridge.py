@@ -26,6 +26,8 @@ from securesplit.i18n import gettext_noop
 PENALTIES = (1e-4, 1e-2, 1.0)
 """Shares of the features' mean variance."""
 CELLS_TO_FIT = 30_000
+AT_ONCE = 1024
+"""Columns that are turned to float64 together."""
 
 Predictor = Callable[[Releases], Photos]
 Linear = Callable[[NDArray[Any]], NDArray[np.float64]]
@@ -38,7 +40,7 @@ def reconstruct(known: AttackerKnowledge, observed: Releases, sigma: float, seed
 
 def candidates(known: AttackerKnowledge, sigma: float, seed: int) -> Iterable[Predictor]:
     """Every way to invert, fitted on nine tenths of what is known."""
-    fit, _ = split(known)
+    fit = split(known)[0]
     yield from _whole(fit, sigma)
     if known.noise_free.ndim == 4:
         yield from _by_cell(fit, sigma, seed)
@@ -53,7 +55,7 @@ def split(known: AttackerKnowledge) -> tuple[AttackerKnowledge, AttackerKnowledg
 
 def best(ways: Iterable[Predictor], known: AttackerKnowledge, sigma: float, seed: int) -> Predictor:
     """The predictor of the smallest error on the tenth that was held out, seen through the noise."""
-    _, held_out = split(known)
+    held_out = split(known)[1]
     noise = np.random.default_rng(seed).normal(0, 1, held_out.noise_free.shape) * sigma
     seen = (held_out.noise_free + noise).astype(np.float32)
     return min(ways, key=lambda way: float(mse(held_out.photos, way(seen)).mean()))
@@ -98,7 +100,8 @@ def cells_to_fit(known: AttackerKnowledge, seed: int) -> tuple[NDArray[np.float3
 def solve(x: NDArray[np.float32], y: NDArray[np.float32], sigma: float) -> Iterable[Linear]:
     """Ridge regression of ``(n, q)`` on ``(n, p)``, one for each penalty; dual where features outnumber photos."""
     mean_x, mean_y = x.mean(0, dtype=np.float64), y.mean(0, dtype=np.float64)
-    centred, right = x - mean_x, (y - mean_y).astype(np.float32)  # Gram matrices need float64: penalties are small
+    centred = x - mean_x  # Gram matrices need float64: penalties are small
+    right = np.subtract(y, mean_y, out=np.empty(y.shape, np.float32), dtype=np.float64, casting="same_kind")
     n, p = centred.shape
     weights = _weights(centred, sigma)
     if p <= n:
@@ -108,8 +111,15 @@ def solve(x: NDArray[np.float32], y: NDArray[np.float32], sigma: float) -> Itera
 
 def _weights(centred: NDArray[np.float64], sigma: float) -> list[float]:
     """What each penalty adds to the diagonal of the Gram matrix."""
-    variance = float(np.square(centred).mean())
+    variance = float(np.vdot(centred, centred)) / centred.size
     return [len(centred) * (sigma**2 + penalty * variance + 1e-12) for penalty in PENALTIES]
+
+
+def _penalised(gram: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
+    """A copy with the weight on its diagonal."""
+    found = gram.copy()
+    found.flat[:: len(gram) + 1] += weight
+    return found
 
 
 def coefficients(
@@ -121,7 +131,7 @@ def coefficients(
     dual = centred.shape[1] > len(centred)
     gram = centred @ centred.T if dual else centred.T @ centred
     for weight in _weights(centred, sigma):
-        solved = np.linalg.solve(gram + weight * np.eye(len(gram)), right if dual else centred.T @ right)
+        solved = np.linalg.solve(_penalised(gram, weight), right if dual else centred.T @ right)
         found = centred.T @ solved if dual else solved
         yield found, mean_y - mean_x @ found
 
@@ -129,9 +139,10 @@ def coefficients(
 def _primal(
     x: NDArray[np.float64], y: NDArray[np.float32], mean_x: Any, mean_y: Any, weights: list[float]
 ) -> Iterable[Linear]:
-    gram, right = x.T @ x, x.T @ y
+    gram = x.T @ x
+    right = np.concatenate([x.T @ y[:, at : at + AT_ONCE] for at in range(0, y.shape[1], AT_ONCE)], 1)
     for weight in weights:
-        solved = np.linalg.solve(gram + weight * np.eye(len(gram)), right)
+        solved = np.linalg.solve(_penalised(gram, weight), right)
         yield functools.partial(lambda solved, seen: (seen - mean_x) @ solved + mean_y, solved)
 
 
@@ -143,7 +154,7 @@ def _dual(
 
     gram = x @ x.T
     for weight in weights:
-        factor = cho_factor(gram + weight * np.eye(len(gram)), overwrite_a=True, check_finite=False)
+        factor = cho_factor(_penalised(gram, weight), overwrite_a=True, check_finite=False)
 
         def predict(seen: NDArray[Any], factor: Any = factor) -> NDArray[np.float64]:
             shares = cho_solve(factor, x @ (seen - mean_x).T, check_finite=False).T

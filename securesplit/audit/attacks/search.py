@@ -73,7 +73,7 @@ def start_of(context: AuditContext, preset: str, seed: int, seen: Releases, shou
     """A3's answer, and its error on photos that it was not fitted to."""
     known, surface = context.known(preset), context.observations[preset].surface
     decode = decoder.of(context, preset, len(known.photos), seed, should_continue)
-    _, held_out = ridge.split(known)
+    held_out = ridge.split(known)[1]
     again = decode(surface.observe(held_out.noise_free, seed=AUXILIARY_SEED))
     return Start(decode(seen), float(metrics.mse(held_out.photos, again).mean()))
 
