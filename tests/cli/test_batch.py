@@ -29,6 +29,7 @@ from securesplit.cli.answers_file import AnswersFile, Query
 from securesplit.cli.main import run
 from securesplit.cli.progress import ShownUpload, Tally
 from securesplit.device.ledger import Ledger
+from securesplit.device.upload_progress import heard_by
 from securesplit.encrypted.messages import ChunkAnswer, ChunkStatus
 from securesplit.errors import ConfigError, PhotoError
 from securesplit.model import Bundle
@@ -354,16 +355,10 @@ def test_a_ledger_of_a_clock_beyond_the_calendar_can_be_read(
 
 def test_an_upload_that_takes_long_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     now, log = [0.0], logging.getLogger("securesplit.upload")
-    handler = ShownUpload(lambda: now[0])
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG)
-    try:
+    with heard_by(ShownUpload(lambda: now[0]), log.name):
         for second in (0, 1, 6, 7, 12, 40):
             now[0] = float(second)
             log.debug("%(received)d of %(total)d", {"received": second * 10**6, "total": 40 * 10**6})
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(logging.NOTSET)
     assert capsys.readouterr().err.splitlines() == [
         "6 of 40 MB of keys sent, once for this worker, about 34 s left",
         "12 of 40 MB of keys sent, once for this worker, about 28 s left",
@@ -372,10 +367,7 @@ def test_an_upload_that_takes_long_says_how_far_it_is(capsys: pytest.CaptureFixt
 
 def test_an_upload_that_waits_for_room_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     now, log = [0.0], logging.getLogger("securesplit.upload")
-    handler = ShownUpload(lambda: now[0])
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG)
-    try:
+    with heard_by(ShownUpload(lambda: now[0]), log.name):
         for second in (0, 3, 6, 9, 12):
             now[0] = float(second)
             log.debug("wait %(wait_s)g", {"wait_s": 3.0})
@@ -384,9 +376,6 @@ def test_an_upload_that_waits_for_room_says_so(capsys: pytest.CaptureFixture[str
             log.debug("%(received)d of %(total)d", {"received": (second - 15) * 10**6, "total": 37 * 10**6})
         now[0] = 40.0
         log.debug("wait %(wait_s)g", {"wait_s": 3.0})
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(logging.NOTSET)
     assert capsys.readouterr().err.splitlines() == [
         "waiting for room for this device's keys at the worker, 6 s so far",
         "waiting for room for this device's keys at the worker, 12 s so far",
