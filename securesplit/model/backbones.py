@@ -34,6 +34,7 @@ BACKBONES = {
     "mobilenet_v2": Backbone("MobileNetV2", cut="block_13_expand_relu", scale=1 / 127.5, offset=-1.0),
     "inception_v3": Backbone("InceptionV3", cut="mixed7", scale=1 / 127.5, offset=-1.0),
     "inception_resnet_v2": Backbone("InceptionResNetV2", cut="block17_10_ac", scale=1 / 127.5, offset=-1.0),
+    "xception": Backbone("Xception", cut="block14_sepconv1_act", scale=1 / 127.5, offset=-1.0),
 }
 
 

@@ -118,7 +118,7 @@ def test_gradients_pass_the_grid_and_noise_is_there_at_inference() -> None:
     assert (model.get_weights()[0] != before).any()
 
 
-@pytest.mark.parametrize("backbone", ["efficientnetv2b0", "mobilenet_v2"])
+@pytest.mark.parametrize("backbone", ["efficientnetv2b0", "mobilenet_v2", "xception"])
 def test_head_and_tail_are_the_whole_network(backbone: str) -> None:
     network = shipped_network(backbone, SIDE)
     head, tail = split_network(network, backbone)
