@@ -63,7 +63,7 @@ def run(context: AuditContext, preset: str, attack: OwnAttack) -> Reconstruction
     shape = known.photos.shape[1:]
 
     def rebuild(seed: int, seen: Releases, *_: object) -> Photos:
-        found = np.asarray(attack.reconstruct(known, seen, sigma, seed))
+        found = np.asarray(attack.reconstruct(known, seen.copy(), sigma, seed))
         if found.shape != (len(seen), *shape) or not np.issubdtype(found.dtype, np.floating):
             raise ValueError(f"it gave {found.dtype} {found.shape}, not floats of shape {(len(seen), *shape)}")
         if not np.isfinite(found).all():

@@ -43,6 +43,11 @@ MECHANISM_DRAWS = 16
 """Releases of each photo by which an attacker learns what a mechanism does."""
 AUXILIARY_SEED = 1000
 """Of the noise on the attacker's own photos; the targets' seeds lie below."""
+KEPT_BYTES = 1 << 27
+"""Of a preset's draws of the noise, which many attacks look at; those beyond are drawn again."""
+
+Seen = tuple[Releases, Answers]
+"""What the server has of photos, and what it answers."""
 
 
 @dataclass(frozen=True)
@@ -132,28 +137,44 @@ class Observations:
             return self.grids.observed(grids.astype(np.int64), seed=AUXILIARY_SEED, releases=MECHANISM_DRAWS)
         return from_grid(grids, self.preset.spec)
 
-    def observe_auxiliary(self, *, seed: int) -> Releases:
-        """What the attacker sees of its own photos, by a draw of the noise."""
-        if self.grids is not None:
-            return self.grids.observed(self.grids.auxiliary, seed=seed, releases=1)
-        return self.surface.observe(self.auxiliary, seed=seed)
+    def observe_auxiliary(self, *, seed: int) -> Seen:
+        """What the attacker sees of its own photos by a draw of the noise, and what it answers."""
+        if not self.surface.sigma:
+            return self.auxiliary, self.auxiliary_answers
+        return self._drawn("auxiliary", seed)
 
-    def observe(self, *, seed: int, releases: int = 1) -> tuple[Releases, Answers]:
+    def observe(self, *, seed: int, releases: int = 1) -> Seen:
         """What the server has of every victim, and what it answers (`Surface.observe`)."""
         if not self.surface.sigma:
             return self.targets, self.target_answers
+        return self._drawn("targets", seed) if releases == 1 else self._draw("targets", seed, releases)
+
+    def _drawn(self, side: str, seed: int) -> Seen:
+        """One release of each photo and its answer; drawn once where there is room, and not to be written to."""
+        if (side, seed) in self._kept:
+            return self._kept[side, seed]
+        drawn = self._draw(side, seed, 1)
+        for array in drawn:
+            array.setflags(write=False)
+        if sum(releases.nbytes for releases, _ in (*self._kept.values(), drawn)) <= KEPT_BYTES:
+            self._kept[side, seed] = drawn
+        return drawn
+
+    def _draw(self, side: str, seed: int, releases: int) -> Seen:
         if self.grids is not None:
-            observed = self.grids.observed(self.grids.targets, seed=seed, releases=releases)
+            observed = self.grids.observed(getattr(self.grids, side), seed=seed, releases=releases)
         else:
-            observed = self.surface.observe(self.targets, seed=seed, releases=releases)
+            observed = self.surface.observe(getattr(self, side), seed=seed, releases=releases)
         return observed, self.answer(observed)
+
+    @cached_property
+    def _kept(self) -> dict[tuple[str, int], Seen]:
+        return {}
 
     @cached_property
     def auxiliary_malignant(self) -> NDArray[np.bool_]:
         """The label of each of the attacker's own photos, seen through the noise as a victim's is."""
-        if not self.surface.sigma:
-            return self.says_malignant(self.auxiliary_answers)
-        return self.says_malignant(self.answer(self.observe_auxiliary(seed=AUXILIARY_SEED)))
+        return self.says_malignant(self.observe_auxiliary(seed=AUXILIARY_SEED)[1])
 
     def says_malignant(self, logits: Answers) -> NDArray[np.bool_]:
         """The label that a user would see."""

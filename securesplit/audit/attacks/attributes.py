@@ -153,8 +153,7 @@ def run(context: AuditContext, preset: str, attribute: str) -> AttributeResult |
 
 def _probed(observations: Observations, own: Labels, labels: Labels, seed: int) -> dict[str, Estimate]:
     """Every view under one draw of the noise; photos whose label is -1 are left out."""
-    mine = observations.observe_auxiliary(seed=AUXILIARY_SEED + seed)
-    mine_answers = observations.answer(mine) if observations.surface.sigma else observations.auxiliary_answers
+    mine, mine_answers = observations.observe_auxiliary(seed=AUXILIARY_SEED + seed)
     seen, seen_answers = observations.observe(seed=seed)
     train = _views(observations, mine[own >= 0], mine_answers[own >= 0])
     test = _views(observations, seen[labels >= 0], seen_answers[labels >= 0])

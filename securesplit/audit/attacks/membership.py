@@ -192,9 +192,8 @@ def _photos(context: AuditContext, preset: str, seed: int) -> tuple[Photos, NDAr
     observations, collection = context.observations[preset], context.collection
     count = _count(collection.auxiliary, collection.targets)
     mine = observations.observe_auxiliary(seed=AUXILIARY_SEED + seed)
-    answers = observations.answer(mine) if observations.surface.sigma else observations.auxiliary_answers
     sides = (
-        _part(collection.auxiliary, mine, answers, _members(collection.auxiliary)[:count]),
+        _part(collection.auxiliary, *mine, _members(collection.auxiliary)[:count]),
         _part(collection.targets, *observations.observe(seed=seed), range(count)),
     )
     return joined(*sides), np.arange(2 * count) < count
