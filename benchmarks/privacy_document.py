@@ -1,27 +1,38 @@
-"""Put an audit's figures into docs/privacy.md: ``python -m benchmarks.privacy_document AUDIT_FOLDER``."""
+"""Put an audit's figures between the two marks of a document: ``python -m benchmarks.privacy_document AUDIT_FOLDER``.
+
+They go into ``docs/privacy.md``, or into another one by ``--document docs/guarded.md``.
+"""
 
 from __future__ import annotations
 
 import argparse
 import re
+import textwrap
 from pathlib import Path
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "privacy.md"
+WIDTH = 120
 BEGIN, END = "<!-- audit: begin -->", "<!-- audit: end -->"
 
 
-def put(audit: Path) -> None:
-    """Replace what stands between the marks by ``report.md`` of the audit."""
-    tables = (audit / "report.md").read_text(encoding="utf-8")
-    text = DOCUMENT.read_text(encoding="utf-8")
+def put(audit: Path, document: Path) -> None:
+    """Replace what stands between the marks of `document` by ``report.md`` of the audit."""
+    lines = (audit / "report.md").read_text(encoding="utf-8").splitlines()
+    tables = "".join((line if line.startswith("|") else textwrap.fill(line, WIDTH)) + "\n" for line in lines)
+    text = document.read_text(encoding="utf-8")
     new = re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{tables}{END}", text, flags=re.DOTALL)
-    DOCUMENT.write_text(new, encoding="utf-8")
+    document.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("audit", type=Path, help="folder that `securesplit audit` wrote")
-    chosen = parser.parse_args().audit
-    if not (chosen / "report.md").is_file():
-        parser.error(f"{chosen} holds no report.md")
-    put(chosen)
+    parser.add_argument(
+        "--document", type=Path, default=DOCUMENT, help="with the two marks; by default docs/privacy.md"
+    )
+    args = parser.parse_args()
+    if not (args.audit / "report.md").is_file():
+        parser.error(f"{args.audit} holds no report.md")
+    if not args.document.is_file() or BEGIN not in args.document.read_text(encoding="utf-8"):
+        parser.error(f"{args.document} has no {BEGIN}")
+    put(args.audit, args.document)
