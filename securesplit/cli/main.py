@@ -23,7 +23,7 @@ import click
 from securesplit import i18n
 from securesplit.cli import param_types, process, settings, settings_check, terminal
 from securesplit.config import locale_folder
-from securesplit.errors import SecureSplitError
+from securesplit.errors import ConfigError, SecureSplitError
 
 COMMANDS = {
     "keygen": ("keygen", "Create keys and certificates for a worker and its clients."),
@@ -82,6 +82,18 @@ class LazyGroup(click.Group):
             option.envvar = names if len(names) > 1 else names[0]
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first argument names.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise ConfigError(f"No such command '{args[0]}'.", hint=_meant_command(args[0]))
+        return super().resolve_command(ctx, args)
+
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Read the arguments."""
         with _kept_from_click():
@@ -96,6 +108,16 @@ class LazyGroup(click.Group):
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _meant_command(word: str) -> str:
+    """What to write in the place of a word that is no command."""
+    import difflib
+
+    if os.path.lexists(word):
+        return "to ask about a photo: securesplit diagnose PHOTO"
+    close = difflib.get_close_matches(word.lower(), COMMANDS, 1)
+    return f"securesplit {close[0]}, or securesplit --help for all commands" if close else "securesplit --help"
 
 
 def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:

@@ -5,6 +5,8 @@ Each raises `ConfigError`, with the hint of the rule. `toml` names the TOML type
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,10 +63,21 @@ class Bandwidth(click.ParamType):  # type: ignore[type-arg]  # likewise
 
 
 class AnyPath(click.Path):
-    """A file or folder that whoever opens it tells of: what cannot be read is not a wrong command line."""
+    """A file or folder that whoever opens it tells of: what cannot be read is not a wrong command line.
+
+    A ``~`` that no shell has replaced (within quotes, after ``--out=``, in a variable) is the user's folder.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(path_type=Path, readable=False, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A path, but for ``~`` as it was written."""
+        found = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if str(value).startswith("~") and not os.path.lexists(found):
+            with contextlib.suppress(RuntimeError):  # no user of that name
+                return found.expanduser()
+        return found
 
 
 class Location(AnyPath):

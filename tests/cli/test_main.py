@@ -61,6 +61,25 @@ def test_wrong_usage_is_an_error_a_hint_and_code_2(
     assert "hint: " in said.err
 
 
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("diagnos", "securesplit diagnose, or securesplit --help"),
+        ("Keygen", "securesplit keygen, or"),
+        ("serve", "securesplit --help"),
+        ("mole.jpg", "to ask about a photo: securesplit diagnose PHOTO"),
+        ("", "securesplit --help"),
+    ],
+)
+def test_what_is_no_command_is_told_what_was_meant(
+    word: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mole.jpg").touch()
+    assert run([word, "--format", "json"]) == 2
+    assert capsys.readouterr().err.split("hint: ")[1].startswith(hint)
+
+
 def test_flag_wins_over_environment_over_file_over_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

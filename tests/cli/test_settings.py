@@ -395,3 +395,24 @@ def test_a_worker_that_is_named_is_asked_or_refused(command: str, capsys: Captur
     for line in ([*asked, "--embedded"], ["--config", str(tmp_path / "s.toml"), *asked]):
         assert run(line) == 2
         assert "asks a worker of its own, so --connect would be ignored" in capsys.readouterr().err
+
+
+def test_a_tilde_that_no_shell_replaced_is_the_users_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """After ``--out=``, within quotes, in a variable; a file of that name stays what it is."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SECURESPLIT_STATE", "~/state")
+    assert run(["keygen", "--out=~/keys"]) == 0
+    assert (tmp_path / "keys" / "ca.crt").exists()
+    capsys.readouterr()
+    assert shown(capsys, "ledger")["ledger", "state"]["value"] == str(tmp_path / "state")
+    assert list(Path.cwd().iterdir()) == []
+    as_path = param_types.AnyPath()
+    for written in ("~nobody-of-this-name/x", "a~", "./~"):
+        assert str(as_path.convert(written, None, None)) == str(Path(written))
+    Path("~").mkdir()
+    assert str(as_path.convert("~", None, None)) == "~"
+    assert as_path.convert("~/photos/*.jpg", None, None) == tmp_path / "photos" / "*.jpg"
