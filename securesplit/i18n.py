@@ -84,8 +84,8 @@ def gettext_noop(message: str) -> str:
 def translated(text: str) -> str:
     """A text that was put together elsewhere, such as the cause of an error, in the current language.
 
-    It is looked up as it is, else by the entry whose numbered placeholders (``a {0} cannot be read``) fit it; where
-    none does, it stays as it is.
+    It is looked up as it is, else by the entry whose numbered placeholders (``a {0} cannot be read``) fit it, values
+    that have a translation translated, too; where none does, it stays as it is.
     """
     catalogue = _current.get()
     if not text:  # which would be the catalogue's head
@@ -94,7 +94,7 @@ def translated(text: str) -> str:
         return found
     for pattern, translation in catalogue.patterns:
         if match := pattern.fullmatch(text):
-            return translation.format(*match.groups())
+            return translation.format(*map(catalogue.texts.gettext, match.groups()))
     return text
 
 

@@ -22,6 +22,7 @@ from securesplit.results import (
     Interval,
     PrivacyInfo,
     Refusal,
+    RefusalReason,
     Risk,
     Timing,
     Unlearned,
@@ -155,14 +156,19 @@ def _auc(accuracy: Accuracy) -> str:
 def caveats(diagnosis: Diagnosis) -> Iterator[str]:
     """What else to know: that the photo would have been refused, or is of a kind that was not learned."""
     if diagnosis.overridden is not None:
-        detail, _advice = REFUSALS[diagnosis.overridden]
-        yield _("It would have been refused: {detail}. The answer may mean nothing.", detail=_(detail))
+        yield overridden(diagnosis.overridden)
     if diagnosis.unlearned is not None:
         yield unlearned(diagnosis.unlearned)
     if diagnosis.risk is not None and diagnosis.interval is None:
         yield _("How far off the probability may be was not measured, so nothing is called low.")
     elif diagnosis.risk is not None and diagnosis.is_kept_from_low and diagnosis.unlearned is None:
         yield _("Photos of this kind are never called low: too many that would have been were malignant.")
+
+
+def overridden(reason: RefusalReason) -> str:
+    """That the photo would have been refused."""
+    detail, _advice = REFUSALS[reason]
+    return _("It would have been refused: {detail}. The answer may mean nothing.", detail=_(detail))
 
 
 def unlearned(found: Unlearned) -> str:

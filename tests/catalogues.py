@@ -57,19 +57,34 @@ def errors() -> set[str]:
 
 
 def _errors_of(tree: ast.Module) -> set[str]:
-    named = {
-        target.id: node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
-        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-        if isinstance(target, ast.Name)
-    }
+    named: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                for name, value in _named(target, node.value):
+                    named.setdefault(name, []).append(value)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     calls = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in ERRORS]
     given = [text for call in calls for text in (*call.args[:1], *(k.value for k in call.keywords if k.arg == "hint"))]
-    given += [text for table in TABLES & set(named) for text in _cells(named[table])]
-    texts = [_template(named.get(text.id, text) if isinstance(text, ast.Name) else text) for text in given]
+    given += [text for table in TABLES & set(named) for value in named[table] for text in _cells(value)]
+    texts = {_template(found) for text in given for found in _meant(text, named)}
     return {text for text in texts if re.search(r"[a-z]{3,} [a-z]", text)}
+
+
+def _named(target: ast.expr, value: ast.expr) -> list[tuple[str, ast.expr]]:
+    """Names and what is assigned to each; of a tuple, one after the other."""
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        return [pair for each in zip(target.elts, value.elts, strict=False) for pair in _named(*each)]
+    return [(target.id, value)] if isinstance(target, ast.Name) else []
+
+
+def _meant(text: ast.expr, named: dict[str, list[ast.expr]]) -> list[ast.expr]:
+    """What a text may be: both sides of a condition, and whatever a name is anywhere in the module."""
+    if isinstance(text, ast.IfExp):
+        return [found for side in (text.body, text.orelse) for found in _meant(side, named)]
+    if isinstance(text, ast.Name):
+        return [side for value in named.get(text.id, []) for side in _meant(value, {})]
+    return [text]
 
 
 def _cells(table: ast.expr) -> list[ast.expr]:

@@ -83,10 +83,16 @@ def test_placeholders_are_those_of_the_english_text(path: Path) -> None:
 def test_one_korean_word_stands_for_one_term() -> None:
     """A passphrase and a ciphertext once had the same one, on a page that shows both."""
     terms = {"ciphertext": "암호문", "passphrase": "비밀 문구", "borderline": "경계선", "frontier": "절충 곡선"}
+    others = (
+        "픽셀",
+        "네트워크",
+        "그냥 찍",
+    )  # pixels are 화소, neural networks 신경망; 찍다 is to guess, and to take a photo
     for entry in _entries(i18n.FOLDER / "ko.po"):
         english, korean = entry["msgid"].lower(), " ".join(_forms(entry))
         said = {word for term, word in terms.items() if term in english}
         assert not said or said == {word for word in terms.values() if word in korean}, entry["msgid"]
+        assert "DNS" in english.upper() or not any(word in korean for word in others), entry["msgid"]
 
 
 @pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
@@ -95,6 +101,18 @@ def test_most_causes_of_errors_have_a_translation(path: Path) -> None:
     wanted, known = catalogues.errors(), {entry["msgid"] for entry in _entries(path)}
     assert len(wanted) > 100
     assert len(wanted & known) >= 0.9 * len(wanted), sorted(wanted - known)
+
+
+def test_causes_are_found_behind_names_and_conditions() -> None:
+    """In the function, in a tuple, on both sides of a condition."""
+    source = """
+def fail(many, it):
+    hint = "try this first" if many else f"first try {it}"
+    cause, more = "a cause of it", 1
+    raise PhotoError(cause if it else "no cause at all", hint=hint)
+"""
+    found = catalogues._errors_of(ast.parse(source))
+    assert found == {"try this first", "first try {0}", "a cause of it", "no cause at all"}
 
 
 @pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)

@@ -1,8 +1,10 @@
 """Who may use the page: the browser that opened the address that the terminal printed.
 
-An address holds a key that opens one session and is then replaced by another. A session has two secrets: a cookie,
-which scripts cannot read, and a token, which only our own script has. A cookie alone opens nothing: browsers send the
-cookies of 127.0.0.1 to every port of it, so a server of another user of this machine might be shown it.
+An address holds a key that opens one session, in one tab, and is then replaced by another. A session has two secrets:
+a cookie, which scripts cannot read, and a token, which only our own script in that tab has. The tabs of a browser share
+their cookie, since a second one of the same name would take the first one's place and end its tab. A cookie alone opens
+nothing: browsers send the cookies of 127.0.0.1 to every port of it, so a server of another user of this machine might
+be shown it.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ class Session:
     """One opened address.
 
     Attributes:
-        cookie: secret of the browser.
-        token: secret of our script in it.
+        cookie: secret of the browser; its other tabs have the same.
+        token: secret of our script in this tab.
         history: the user's history, while it is open in this session.
     """
 
@@ -46,14 +48,19 @@ class Access:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self.key = secrets.token_urlsafe(KEY_BYTES)
 
-    def open(self, key: str) -> Session | None:
-        """A new session for the key of the address; None for any other one. The key is replaced."""
+    def open(self, key: str, cookie: str = "") -> Session | None:
+        """A new session for the key of the address; None for any other one. The key is replaced.
+
+        Args:
+            key: of the address.
+            cookie: that the browser has from an earlier address; the new session has the same.
+        """
         if not same(key, self.key):
             return None
         self.key = secrets.token_urlsafe(KEY_BYTES)
         self._on_new_key(self.key)
-        session = Session()
-        self._sessions[session.cookie] = session
+        session = Session(cookie) if self.knows(cookie) else Session()
+        self._sessions[session.token] = session
         if len(self._sessions) > MOST_SESSIONS:
             self._sessions.popitem(last=False)
         return session
@@ -63,9 +70,14 @@ class Access:
         for session in self._sessions.values():
             session.history = None
 
-    def session(self, cookie: str) -> Session | None:
-        """The session of a cookie; None where there is none."""
-        return next((each for each in self._sessions.values() if same(cookie, each.cookie)), None)
+    def knows(self, cookie: str) -> bool:
+        """Whether a browser has a session, in whichever of its tabs."""
+        return any(same(cookie, each.cookie) for each in self._sessions.values())
+
+    def session(self, cookie: str, token: str) -> Session | None:
+        """The session of a tab; None where there is none."""
+        found = (each for each in self._sessions.values() if same(cookie, each.cookie) and same(token, each.token))
+        return next(found, None)
 
 
 def same(given: str, secret: str) -> bool:

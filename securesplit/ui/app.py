@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 from securesplit.device.async_client import AsyncClient
 from securesplit.device.ledger import Total, reading
 from securesplit.device.upload_progress import UploadProgress, heard_by
+from securesplit.errors import CredentialError
 from securesplit.imaging import MAX_FILE_BYTES
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.results import Refusal
@@ -32,9 +33,10 @@ from securesplit.transport.key_upload import UPLOAD_LOGGER
 from securesplit.ui import pictures, views
 from securesplit.ui.access import Access
 from securesplit.ui.guard import SESSION, Guard, cookie_name
+from securesplit.ui.history import History
 from securesplit.ui.history_routes import HistoryRoutes
 from securesplit.ui.rendering import render
-from securesplit.ui.requests import body, endpoint
+from securesplit.ui.requests import Explained, body, endpoint
 
 UPLOADS_AT_ONCE = 3
 """Photos that are held in memory; more wait, unread."""
@@ -112,15 +114,15 @@ class Page:
     @endpoint
     async def page(self, request: Request) -> Response:
         """The page for whoever has a session; what opens one for whoever has the key of the address."""
-        key = request.query_params.get("key")
+        key, cookie = request.query_params.get("key"), request.cookies.get(cookie_name(self._settings.port), "")
         if key is not None and request.method == "GET":  # whoever only looks (HEAD) uses no key
-            return self._opened(key)
-        if request.scope[SESSION] is None:
+            return self._opened(key, cookie)
+        if not self._access.knows(cookie):
             return HTMLResponse(render("closed.html"), 403)
         return HTMLResponse(render("page.html", **views.page(self._client.releaser, self._settings.workers)))
 
-    def _opened(self, key: str) -> Response:
-        session = self._access.open(key)
+    def _opened(self, key: str, cookie: str) -> Response:
+        session = self._access.open(key, cookie)
         if session is None:
             return HTMLResponse(render("closed.html"), 403)
         response = HTMLResponse(render("opened.html", token=session.token))
@@ -147,10 +149,12 @@ class Page:
                 return HTMLResponse(render("refused.html", **views.refusal(result, loaded.square.pixels)))
         assert trace is not None  # noqa: S101  (an answer has one)
         view = views.answer(result, trace, self._client.releaser, self._attack)
-        history = request.scope[SESSION].history
+        history, problem = request.scope[SESSION].history, None
         if history is not None and not is_there:
-            await run_in_threadpool(history.add, views.to_keep(result, trace))
-        return HTMLResponse(render("answer.html", **view, is_kept=history is not None))
+            if await request.is_disconnected():  # who cancelled wants nothing kept
+                return Response(status_code=400)
+            problem = await _kept(history, views.to_keep(result, trace))
+        return HTMLResponse(render("answer.html", **view, is_kept=history is not None and not problem, problem=problem))
 
     async def sample(self, _request: Request) -> Response:
         """A drawn mole, for who has no photo at hand."""
@@ -173,3 +177,12 @@ class Page:
     def _totals(self) -> list[Total]:
         with reading(self._settings.state) as ledger:
             return ledger.totals()
+
+
+async def _kept(history: History, content: dict[str, Any]) -> Explained | None:
+    """Keep an answer; returns why it could not be kept, which takes no answer away from who asked."""
+    try:
+        await run_in_threadpool(history.add, content)
+    except CredentialError as error:
+        return Explained.of(error)
+    return None

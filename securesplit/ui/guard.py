@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from securesplit.transport.endpoint import LOOPBACK
-from securesplit.ui.access import Access, same
+from securesplit.ui.access import Access
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -38,7 +38,7 @@ TOKEN_HEADER = "X-Securesplit-Token"  # noqa: S105  (its name)
 MOST_AT_ONCE = 32
 """Requests that are worked on; more are refused at once."""
 SESSION = "securesplit.session"
-"""Where the endpoints find the session of a request, in its scope."""
+"""Where the endpoints under ``/api/`` find the session of a request, in its scope."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,13 +84,13 @@ class Guard:
         if not all(self._is_own_origin(origin) for origin in headers.getlist("origin")):
             return _refuse(403, "asked by another page")
         connection = HTTPConnection(scope)
-        session = self._access.session(connection.cookies.get(self._cookie, ""))
-        scope[SESSION] = session
         if not connection.url.path.startswith("/api/"):
             return None
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return _refuse(403, "asked by another page")
-        if session is None or not same(headers.get(TOKEN_HEADER, ""), session.token):
+        cookie = connection.cookies.get(self._cookie, "")
+        scope[SESSION] = self._access.session(cookie, headers.get(TOKEN_HEADER, ""))
+        if scope[SESSION] is None:
             return _refuse(403, "no session; open the address that the terminal shows")
         return None
 

@@ -248,4 +248,5 @@ def _text(content: bytes) -> str:
 
 
 def _unusable(folder: Path, error: OSError) -> CredentialError:
-    return CredentialError(f"the history in {folder} cannot be used ({error.strerror})", hint="check the folder")
+    message = _("the history in {0} cannot be used ({1})").format(folder, error.strerror)
+    return CredentialError(message, hint=_("check the folder"))

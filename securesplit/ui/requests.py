@@ -58,21 +58,38 @@ def problem(error: SecureSplitError) -> Response:
     """What went wrong, and what to do now."""
     status, title = _KINDS.get(type(error), _OTHER)
     may_retry = isinstance(error, errors.UnreachableError | errors.WorkerError)
-    cause, hint = _Text.of(error.message), _Text.of(error.hint)
-    return HTMLResponse(
-        render("problem.html", title=gettext(title), cause=cause, hint=hint, may_retry=may_retry), status
-    )
+    said = Explained.of(error)
+    return HTMLResponse(render("problem.html", title=gettext(title), problem=said, may_retry=may_retry), status)
 
 
 @dataclass(frozen=True)
-class _Text:
+class Explained:
+    """An error in words.
+
+    Attributes:
+        cause: what went wrong.
+        hint: what to do now; empty where there is nothing to do.
+    """
+
+    cause: Text
+    hint: Text
+
+    @classmethod
+    def of(cls, error: SecureSplitError) -> Explained:
+        """In the language of this context."""
+        return cls(Text.of(error.message), Text.of(error.hint))
+
+
+@dataclass(frozen=True)
+class Text:
     """Words of an error, and the language that they are in: what has no translation stays English."""
 
     words: str
     language: str
 
     @classmethod
-    def of(cls, message: str) -> _Text:
+    def of(cls, message: str) -> Text:
+        """Translated where it can be."""
         words = translated(message)
         return cls(words, i18n.ENGLISH if words == message else i18n.language())
 

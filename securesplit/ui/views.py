@@ -97,7 +97,7 @@ def entry(kept: Entry) -> dict[str, Any]:
     if kept.content is None:
         return {"id": kept.id, "is_damaged": True}
     content = kept.content
-    risk, interval = content.get("risk"), content.get("interval")
+    risk, interval, refused = (content.get(key) for key in ("risk", "interval", "refusal_overridden"))
     return {
         "id": kept.id,
         "is_damaged": False,
@@ -109,6 +109,7 @@ def entry(kept: Entry) -> dict[str, Any]:
             None if interval is None else Interval(**interval),
             content["threshold"] if risk else None,
         ),
+        "caveat": refused and wording.overridden(refused["reason"]),
         "picture": pictures.canvas(pictures.from_png(base64.b64decode(content["picture"]))),
     }
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -229,11 +230,77 @@ def test_a_worker_that_is_down_is_explained(new_tab: Callable[..., Tab], tmp_pat
         tab.page.locator("#result").get_by_text("Start it again").wait_for()
 
 
-def test_a_second_tab_needs_an_address_of_its_own(tab: Tab) -> None:
+def test_a_second_tab_needs_an_address_of_its_own(tab: Tab, served: Served) -> None:
     second = tab.page.context.new_page()
     second.goto(tab.page.url)
     second.get_by_text("Open the address that the terminal shows last").wait_for()
+    second.goto(served.address())
+    second.locator("#ask-title").wait_for()
+    assert tab.ask(MOLE), "the first tab goes on"
+    tab.page.locator("#ledger p").first.wait_for()
+    assert tab.page.locator("#result .number").is_visible()
     second.close()
+
+
+def test_back_leads_from_an_answer_to_the_beginning(tab: Tab) -> None:
+    for photo in (MOLE, REFUSED["blur"]):
+        tab.ask(photo)
+        tab.page.locator(".skip").focus()
+        tab.page.keyboard.press("Enter")
+        assert tab.page.locator("#result h1").is_visible(), "the link to the content takes no answer away"
+        tab.page.go_back()
+        assert tab.page.locator("#result h1").is_visible()
+        tab.page.go_back()
+        tab.page.locator("#file + label").wait_for()
+        assert tab.page.locator("#result").inner_text() == ""
+    tab.page.route("**/api/photos*", lambda route: None)
+    tab.give(MOLE)
+    tab.page.locator("#work").wait_for()
+    tab.page.go_back()
+    tab.page.locator("#work").wait_for(state="hidden")
+    assert tab.page.locator(".ask").is_visible()
+
+
+def test_a_note_stands_beside_what_it_is_about_only(tab: Tab) -> None:
+    tab.page.evaluate("take([])")
+    tab.page.get_by_text("There is no photo").wait_for()
+    tab.page.locator("#sample").click()
+    assert tab.heading()
+    assert tab.page.locator("#note").inner_text() == ""
+    tab.again()
+    take = f"take([1, 2].map(() => new File([new Uint8Array({list(MOLE)})], 'one.png')))"
+    tab.page.evaluate(f"() => {{ {take}; }}")
+    assert tab.heading()
+    assert "One photo at a time" in tab.page.locator("#note").inner_text()
+
+
+def test_a_browser_that_blocks_what_the_page_needs_is_told_so(browser: Any, served: Served) -> None:
+    blocked = (
+        "Object.defineProperty(window, 'sessionStorage', { get() { throw new DOMException('', 'SecurityError'); } })",
+        "Object.defineProperty(navigator, 'cookieEnabled', { get: () => false })",
+    )
+    for script in blocked:
+        context = browser.new_context(locale="en-GB")
+        context.add_init_script(script)
+        page = context.new_page()
+        page.goto(served.address())
+        page.get_by_text("Allow them for 127.0.0.1").wait_for()
+        context.close()
+
+
+def test_a_failure_of_the_program_is_not_called_its_end(tab: Tab) -> None:
+    tab.expected = ("status of 500", "status of 503")
+    for status in (500, 503):
+        answer = {"status": status, "body": "no\n", "content_type": "text/plain"}
+        tab.page.route("**/api/photos*", lambda route, _request, answer=answer: route.fulfill(**answer))
+        assert tab.ask(MOLE) == "This did not work"
+        said = tab.page.locator("#result .todo").inner_text()
+        assert "failed at this" in said
+        assert "Was it ended" not in said
+        tab.page.unroute("**/api/photos*")
+        tab.page.get_by_role("button", name="Try again").click()
+        tab.page.locator("#result .number").wait_for()
+        tab.again()
 
 
 def test_another_page_reaches_nothing(tab: Tab, served: Served) -> None:
@@ -268,6 +335,11 @@ def test_a_history_is_begun_filled_closed_and_erased(new_tab: Callable[..., Tab]
         tab.expected = ("status of 409",)
         box = tab.page.locator("#history")
         box.get_by_label("New passphrase").fill(SECRET)
+        box.get_by_label("once more").fill(SECRET + "x")
+        box.get_by_role("button", name="Begin a history").click()
+        box.get_by_text("differ").wait_for()
+        assert not (tmp_path / "history").exists()
+        box.get_by_label("once more").fill(SECRET)
         box.get_by_role("button", name="Begin a history").click()
         box.get_by_text("No entries yet").wait_for()
         tab.ask(MOLE)
@@ -276,10 +348,24 @@ def test_a_history_is_begun_filled_closed_and_erased(new_tab: Callable[..., Tab]
         box.get_by_label("Passphrase").fill("not this one")
         box.get_by_role("button", name="Open").click()
         box.get_by_text("the passphrase is wrong").wait_for()
+        assert box.locator("#history-problem").inner_text().startswith("the passphrase is wrong. What to do: try again")
         box.get_by_label("Passphrase").fill(SECRET)
         tab.page.keyboard.press("Enter")
         assert box.locator(".entries li").count() == 1 or box.locator(".entries li").wait_for() is None
         assert _violations(tab) == []
+        remove = box.get_by_role("button", name="Remove")
+        assert remove.get_attribute("aria-describedby") == box.locator(".entries time").get_attribute("id")
+        tab.page.once("dialog", lambda dialog: dialog.dismiss())
+        remove.click()
+        (tmp_path / "history").rename(tmp_path / "away")
+        (tmp_path / "history").write_text("no folder")
+        tab.page.once("dialog", lambda dialog: dialog.accept())
+        remove.click()
+        box.get_by_text("cannot be used").wait_for()
+        assert box.locator(".entries li").count() == 1, "the card stays as it is"
+        assert tab.page.locator("h1:visible").count() == 1
+        (tmp_path / "history").unlink()
+        (tmp_path / "away").rename(tmp_path / "history")
         tab.page.once("dialog", lambda dialog: dialog.accept())
         box.get_by_role("button", name="Erase the history").click()
         box.get_by_label("New passphrase").wait_for()
@@ -316,7 +402,8 @@ FIRST_PAINT_MS = """() => new Promise(done => new PerformanceObserver(list => {
 def test_an_answer_is_shown_in_another_language_and_kept_once(new_tab: Callable[..., Tab], tmp_path: Path) -> None:
     with serving("--embedded", "--state", tmp_path / "state") as page:
         tab = new_tab(page.address())
-        tab.page.locator("#passphrase").fill(SECRET)
+        for box in ("#passphrase", "#again"):
+            tab.page.locator(box).fill(SECRET)
         tab.page.keyboard.press("Enter")
         tab.page.locator("[data-history=close]").wait_for()
         said = tab.ask(MOLE, "left arm.png")

@@ -91,11 +91,28 @@ def test_cookie_and_token_are_wanted_both(page: Page, method: str, path: str) ->
     assert page.api(method, path).status_code == 403
 
 
-def test_a_token_of_another_session_is_refused(page: Page) -> None:
+def test_a_second_tab_leaves_the_first_one_open(page: Page) -> None:
+    """They share the browser's cookie, and each has a token of its own."""
+    tokens = [page.token]
+    page.open()
+    tokens.append(page.token)
+    assert tokens[0] != tokens[1]
+    assert [page.api("GET", "ledger", headers={TOKEN_HEADER: token}).status_code for token in tokens] == [200, 200]
+
+
+def test_a_token_of_another_browser_is_refused(page: Page) -> None:
     first = page.token
+    page.browser.cookies.clear()
     page.open()
     assert page.api("GET", "ledger").status_code == 200
     assert page.api("GET", "ledger", headers={TOKEN_HEADER: first}).status_code == 403
+
+
+def test_a_cookie_of_nobodys_is_not_taken_over(page: Page) -> None:
+    page.browser.cookies.clear()
+    page.browser.cookies.set(f"securesplit-{PORT}", "planted", domain="127.0.0.1")
+    landed = page.browser.get("/", params={"key": page.access.key})
+    assert "planted" not in landed.headers["set-cookie"]
 
 
 def test_an_address_opens_the_page_once(page: Page) -> None:
@@ -129,9 +146,10 @@ def test_each_used_address_is_followed_by_another() -> None:
     assert keys == []
     assert access.open(first) is not None
     assert keys == [access.key] != [first]
-    cookies = [access.open(access.key).cookie for _ in range(MOST_SESSIONS + 1)]
-    assert access.session(cookies[0]) is None
-    assert access.session(cookies[-1]) is not None
+    sessions = [access.open(access.key) for _ in range(MOST_SESSIONS + 1)]
+    assert access.session(sessions[0].cookie, sessions[0].token) is None
+    assert access.session(sessions[-1].cookie, sessions[-1].token) is sessions[-1]
+    assert access.session(sessions[-1].cookie, sessions[-2].token) is None
 
 
 def test_nothing_that_is_served_names_another_place(page: Page) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 
 from securesplit.errors import CredentialError
 from securesplit.ui import history
+from securesplit.ui.guard import TOKEN_HEADER
 from securesplit.ui.history import History
-from tests.ui.conftest import MOLE, Page
+from tests.ui.conftest import ADDRESS, DARK, MOLE, Page
 
 SECRET = "correct horse battery"  # noqa: S105
 
@@ -153,6 +155,62 @@ def test_the_page_keeps_answers_while_the_history_is_open(serving: Callable[...,
     assert "Passphrase" in page.api("POST", "history/close").text
     assert "Kept" not in page.ask(MOLE).text
     assert _open(page).text.count("data-remove") == 1
+
+
+def test_an_answer_that_cannot_be_kept_is_given_all_the_same(
+    serving: Callable[..., Page], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = serving()
+    _open(page)
+    monkeypatch.setattr(history, "MOST_ENTRIES", 0)
+    full = page.ask(MOLE)
+    assert full.status_code == 200
+    assert "Probability of malignant" in full.text
+    assert "not kept in your history" in full.text
+    assert "the history is full" in full.text
+    assert "Kept in your history" not in full.text
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "state" / "history")
+    korean = page.ask(MOLE, headers={"Accept-Language": "ko"})
+    assert korean.status_code == 200
+    assert "history의 기록을 사용할 수 없습니다" in korean.text
+
+
+def test_a_cancelled_question_is_not_kept(serving: Callable[..., Page]) -> None:
+    """The browser is gone while the answer is computed."""
+    page = serving()
+    _open(page)
+    messages = iter([{"type": "http.request", "body": MOLE, "more_body": False}])
+    sent = []
+
+    async def receive() -> dict[str, Any]:
+        return next(messages, {"type": "http.disconnect"})
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    cookie = "; ".join(f"{name}={value}" for name, value in page.browser.cookies.items())
+    headers = {"host": ADDRESS.removeprefix("http://"), "cookie": cookie, TOKEN_HEADER.lower(): page.token}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/photos",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    page.browser.portal.call(page.browser.app, scope, receive, send)
+    assert sent[0]["status"] == 400
+    assert "No entries yet" in page.api("GET", "history").text
+
+
+def test_an_entry_says_that_its_photo_would_have_been_refused(serving: Callable[..., Page]) -> None:
+    page = serving()
+    _open(page)
+    page.ask(DARK, params={"anyway": "1"})
+    page.ask(MOLE)
+    shown = page.api("GET", "history").text
+    assert shown.count("data-remove") == 2
+    assert shown.count("would have been refused: the photo is too dark or too bright") == 1
 
 
 def test_the_history_is_open_in_one_session_only(serving: Callable[..., Page]) -> None:

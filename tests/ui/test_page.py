@@ -30,7 +30,8 @@ def _heading(text: str) -> str:
 
 def test_the_page_is_one_document_with_what_it_needs(page: Page) -> None:
     text = page.browser.get("/").text
-    for needed in ('lang="en"', 'capture="environment"', 'aria-live="polite"', "a doctor must look at any mole"):
+    words = ("a doctor must look at any mole", "Not meant for children", "hardly tested on dark skin")
+    for needed in ('lang="en"', 'capture="environment"', 'aria-live="polite"', *words):
         assert needed in text
     assert re.sub("<template.*?</template>", "", text, flags=re.DOTALL).count("<h1") == 1
 
@@ -123,10 +124,32 @@ def test_what_is_no_photo_is_explained(page: Page, content: bytes, status: int) 
     assert "<script" not in answer.text
 
 
-def test_english_words_on_a_korean_page_are_marked(page: Page) -> None:
-    answer = page.ask(b"no photo", headers={"Accept-Language": "ko"}).text
-    assert re.search(r'<p class="todo" data-text lang="en">not an image', answer)
+def test_english_words_on_a_korean_page_are_marked(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    from securesplit.errors import PhotoError
+
+    async def fail(*_: object, **__: object) -> None:
+        raise PhotoError("what nobody has translated")
+
+    monkeypatch.setattr("securesplit.device.async_client.AsyncClient.trace", fail)
+    answer = page.ask(MOLE, headers={"Accept-Language": "ko"}).text
+    assert '<p class="todo" data-text lang="en">what nobody' in answer
     assert "다른 사진" in answer
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"GIF89a" + bytes(99), "이 파일은 GIF입니다"),
+        (b"%PDF-1.7", "이 파일은 PDF입니다"),
+        (b"<!doctype html><p>404", "이 파일은 웹 페이지입니다"),
+        (b"no photo", "이 파일은 텍스트입니다"),
+        (bytes(range(256)), "알려진 사진 형식이 아닙니다"),
+    ],
+)
+def test_what_a_file_is_instead_is_said_in_korean(page: Page, content: bytes, said: str) -> None:
+    answer = page.ask(content, headers={"Accept-Language": "ko"}).text
+    assert said in answer
+    assert 'lang="en"' not in answer
 
 
 def test_what_an_error_says_is_text(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:

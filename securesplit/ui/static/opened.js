@@ -2,6 +2,20 @@
 "use strict";
 
 const token = document.querySelector('meta[name="securesplit-token"]').content;
-sessionStorage.setItem("securesplit-token", token);
 const lang = new URLSearchParams(location.search).get("lang");
-location.replace(lang ? `/?lang=${encodeURIComponent(lang)}` : "/");
+
+/** Whether the browser keeps what the page needs; where it blocks site data, even to look for it throws. */
+function isKept() {
+  try {
+    sessionStorage.setItem("securesplit-token", token);
+    return navigator.cookieEnabled;
+  } catch {
+    return false;
+  }
+}
+
+if (isKept()) {
+  location.replace(lang ? `/?lang=${encodeURIComponent(lang)}` : "/");
+} else {
+  document.querySelector("#blocked").hidden = false;
+}

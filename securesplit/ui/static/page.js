@@ -33,7 +33,7 @@ async function piece(path, options) {
   }
   if (!response.headers.get("Content-Type")?.startsWith("text/html")) {
     if (response.status === 403) close();
-    return { ok: false, content: problem(texts.gone) };
+    return { ok: false, content: problem(texts.failed) };
   }
   const page = new DOMParser().parseFromString(text, "text/html");
   const content = document.createDocumentFragment();
@@ -52,6 +52,12 @@ function problem(text, { mayRetry = true } = {}) {
   content.querySelector("[data-text]").textContent = text;
   if (!mayRetry) content.querySelector("[data-action=retry]").remove();
   return content;
+}
+
+/** What a problem says, as one text. */
+function words(content) {
+  const lines = [...content.querySelectorAll("[data-text], [data-hint]")].map((line) => line.textContent.trim());
+  return lines.map((line) => (/[.?!]$/.test(line) ? line : `${line}.`)).join(" ");
 }
 
 function show(place, content) {
@@ -158,6 +164,8 @@ async function tell(mine) {
 }
 
 function begin(file) {
+  if (!window.history.state) window.history.pushState({ isAsked: true }, ""); // so that Back comes to the beginning
+  note("");
   $(".ask").hidden = true;
   $("#result").replaceChildren();
   $("#name").textContent = file.name;
@@ -213,21 +221,26 @@ async function refresh(name) {
   const place = $(`#${name}`);
   if (!place) return; // closed meanwhile
   if (ok) show(place, content);
-  else place.textContent = content.querySelector("[data-text]").textContent;
+  else place.textContent = words(content);
 }
 
 async function changeHistory(path, options) {
   const answer = await piece(path, options);
   if (!$("#history")) return; // closed meanwhile
-  const complaint = $("#history-problem");
-  if (answer.ok || !complaint) {
+  if (answer.ok) {
     show($("#history"), answer.content);
     $("#history-title").focus();
-    return;
+  } else {
+    complain(words(answer.content));
   }
-  const lines = answer.content.querySelectorAll("p:not(.buttons)");
-  complaint.textContent = [...lines].map((line) => line.textContent.trim()).join(". ");
-  $("#passphrase").select();
+}
+
+/** In the history's card, which stays as it is. */
+function complain(text) {
+  const place = $("#history-problem");
+  if (place) place.textContent = text;
+  else $("#history").textContent = text;
+  $("#passphrase")?.select();
 }
 
 // ---- what people do
@@ -262,7 +275,7 @@ document.addEventListener("drop", (event) => {
 async function trySample() {
   const response = await call("/api/sample").catch(() => null);
   if (response?.status === 403) close();
-  else if (!response?.ok) finish(problem(texts.gone));
+  else if (!response?.ok) finish(problem(response ? texts.failed : texts.gone));
   else ask(new File([await response.blob()], texts.sample, { type: "image/png" }));
 }
 
@@ -279,7 +292,7 @@ async function speak(address) {
   document.title = page.title;
   document.body.replaceChildren(...page.body.childNodes);
   texts = $("#texts").dataset;
-  window.history.replaceState(null, "", address);
+  window.history.replaceState(window.history.state, "", address);
   refresh("ledger");
   refresh("history");
   if (photo) ask(photo, { anyway: isAnyway, isKept });
@@ -298,12 +311,21 @@ document.addEventListener("click", (event) => {
   if (action === "retry") photo ? ask(photo, { anyway: isAnyway }) : restart();
   if (history === "close") changeHistory("/api/history/close", { method: "POST" });
   if (history === "erase" && confirm(texts.erase)) changeHistory("/api/history", { method: "DELETE" });
-  if (remove) changeHistory(`/api/history/${remove}`, { method: "DELETE" });
+  if (remove && confirm(texts.remove)) changeHistory(`/api/history/${remove}`, { method: "DELETE" });
+});
+
+/** Back to the beginning, from an answer or while one is waited for; the link to the content comes here, too. */
+window.addEventListener("popstate", ({ state }) => {
+  if (state || location.hash) return;
+  window.history.replaceState(null, "", `/?lang=${document.documentElement.lang}`); // the address may be of another one
+  if ($(".ask")?.hidden) restart();
 });
 
 document.addEventListener("submit", (event) => {
   event.preventDefault();
-  changeHistory("/api/history/open", { method: "POST", body: $("#passphrase").value });
+  const passphrase = $("#passphrase").value;
+  if ($("#again") && $("#again").value !== passphrase) complain(texts.differ);
+  else changeHistory("/api/history/open", { method: "POST", body: passphrase });
 });
 
 if (token) {
