@@ -33,7 +33,7 @@ SEED = 7  # of the lesion that is drawn where no photo is given
 
 
 @command()
-@click.argument("photo", required=False, type=param_types.AnyPath())
+@click.argument("photo", required=False, type=param_types.Photo())
 @click.option(
     "--out", type=param_types.Location(), default=Path("demo.png"), show_default=True, help="Picture to write."
 )

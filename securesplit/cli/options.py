@@ -21,7 +21,7 @@ def _absolute(_ctx: click.Context, _option: click.Parameter, folder: Path) -> Pa
     return folder.absolute()
 
 
-photos_argument = click.argument("photos", nargs=-1, required=True, type=param_types.AnyPath(), metavar="PHOTO...")
+photos_argument = click.argument("photos", nargs=-1, required=True, type=param_types.Photo(), metavar="PHOTO...")
 connect_option = click.option(
     "--connect",
     multiple=True,

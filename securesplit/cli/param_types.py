@@ -80,6 +80,16 @@ class AnyPath(click.Path):
         return found
 
 
+class Photo(AnyPath):
+    """What stands for photos; never the empty text of an unset variable, which would mean the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A path, but for ``~`` as it was written."""
+        if not str(value):
+            raise ConfigError("a PHOTO is the empty text", hint="name a file or folder; . is the working folder")
+        return super().convert(value, param, ctx)
+
+
 class Location(AnyPath):
     """A file or folder; never the empty text, which would mean the working folder, nor ``-`` for no stream."""
 

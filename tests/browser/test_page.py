@@ -99,6 +99,9 @@ def test_a_phone_takes_the_photo_with_its_camera(new_tab: Callable[..., Tab], se
     chooser.value.set_files({"name": "image.jpg", "mimeType": "image/jpeg", "buffer": MOLE})
     assert phone.heading()
     assert phone.page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing falls off the screen"
+    phone.page.set_viewport_size({"width": 320, "height": 256})  # 1280 × 1024 at 400 %
+    edges = "[...document.querySelectorAll('nav a, #result *')].map((e) => e.getBoundingClientRect().right)"
+    assert max(phone.page.evaluate(edges)) <= 320 - 16, "the padding is kept"
 
 
 def test_the_keyboard_is_enough(tab: Tab) -> None:

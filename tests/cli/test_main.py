@@ -47,6 +47,8 @@ def test_every_command_has_help_and_environment_variables(name: str, capsys: pyt
     [
         (["diagnos"], "No such command 'diagnos'"),
         (["diagnose"], "Missing argument 'PHOTO...'"),
+        (["diagnose", "--embedded", "mole.jpg", ""], "a PHOTO is the empty text"),
+        (["release", "", "--out", "r.npz"], "a PHOTO is the empty text"),
         (["--config", "missing.toml", "keygen"], "no settings file at /"),
         (["tail-worker"], "Missing option '--bind'"),
     ],
