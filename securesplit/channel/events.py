@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from securesplit.channel.frames import Code
+from securesplit.channel.trust import ShownCertificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +67,14 @@ class Request:
         ref: the client's id of the request, the same on a retry.
         plaintext: the request.
         client: NAME of the client's certificate.
-        fingerprint: SHA-256 of that certificate, hex.
+        shown: that certificate.
     """
 
     session: bytes
     ref: int
     plaintext: bytes = field(repr=False)
     client: str
-    fingerprint: str = ""
+    shown: ShownCertificate
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from securesplit.channel.limits import Limits
 from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
 from securesplit.channel.sessions import Ended, HalfOpen, HalfOpenTable, Session, SessionObserver, SessionTable
 from securesplit.channel.states import ProtocolError, ServerState, ServerStep
-from securesplit.channel.trust import Chain, Trust
-from securesplit.pki import naming, profile
+from securesplit.channel.trust import ShownCertificate, Trust
+from securesplit.pki import naming
 from securesplit.pki.credentials import Credentials
 
 
@@ -124,7 +124,11 @@ class ServerChannel:
     def reload(self, credentials: Credentials) -> int:
         """Use new credentials from now on, end the sessions that they no longer allow, and return how many ended."""
         self._use(credentials)
-        return self._sessions.end_where(lambda session: None if self._is_allowed(session) else Ended.NOT_ALLOWED)
+        return self._sessions.end_where(lambda session: None if self.allows(session.shown) else Ended.NOT_ALLOWED)
+
+    def allows(self, shown: ShownCertificate) -> bool:
+        """Whether the credentials in use still allow a certificate that a session was opened with."""
+        return self._trust.allows(shown)
 
     def close(self) -> None:
         """End all sessions and forget their keys."""
@@ -141,9 +145,6 @@ class ServerChannel:
         self._own_fingerprint = bytes.fromhex(credentials.fingerprint)
         self._trust = Trust(credentials)
         self._client_names = credentials.client_names
-
-    def _is_allowed(self, session: Session) -> bool:
-        return self._trust.allows(session.fingerprint, session.chain)
 
     def _on_hello(self, peer: bytes, frame: Frame, address: str) -> ServerEvent:
         now_s = self._clock()
@@ -183,13 +184,13 @@ class ServerChannel:
         except (FrameError, ProtocolError):
             entry.move(ServerStep.REFUSE)
             return Send(self.error(Code.BAD, frame.ref, frame.session), "bad-tag")
-        if not self._is_allowed(session):  # a reload came between the two flights
+        if not self.allows(session.shown):  # a reload came between the two flights
             entry.move(ServerStep.REFUSE)
             return Send(self.error(Code.UNKNOWN_SESSION, frame.ref, frame.session), "not-allowed")
         entry.move(ServerStep.FIN)
         session.state = entry.state
         self._sessions.add(session)
-        return Request(session.id, frame.ref, plaintext, session.client, session.fingerprint)
+        return Request(session.id, frame.ref, plaintext, session.client, session.shown)
 
     def _session_of(self, entry: HalfOpen, now_s: float) -> Session:
         """The session of a handshake.
@@ -201,12 +202,11 @@ class ServerChannel:
         keys = sealing.derive(
             entry.handshake.export, self._identity, tls.certificate_fingerprint(peer), entry.own_fingerprint
         )
-        fingerprint = profile.fingerprint(peer)
+        shown = ShownCertificate.of(entry.handshake.peer_chain)
         return Session(
             id=keys.session,
-            client=naming.called(peer, self._client_names.get(fingerprint)) or "",
-            fingerprint=fingerprint,
-            chain=Chain.of(entry.handshake.peer_chain),
+            client=naming.called(peer, self._client_names.get(shown.fingerprint)) or "",
+            shown=shown,
             sealer=Sealer(*keys.server),
             opener=Opener(*keys.client),
             since_s=now_s,
@@ -224,7 +224,7 @@ class ServerChannel:
             return Send(self.error(Code.BAD, frame.ref, frame.session), "bad-tag")
         session.move(ServerStep.REQ)
         self._sessions.touch(session, now_s)
-        return Request(session.id, frame.ref, plaintext, session.client, session.fingerprint)
+        return Request(session.id, frame.ref, plaintext, session.client, session.shown)
 
     def _refusal(self, session: bytes, reason: Reason, detail: bytes) -> bytes:
         return self.error(Code.TLS, session=session, reason=reason, detail=detail)

@@ -16,7 +16,7 @@ from securesplit.channel.limits import Limits
 from securesplit.channel.sealing import Opener, Sealer
 from securesplit.channel.states import SERVER, ServerState, ServerStep, advance
 from securesplit.channel.tls import Handshake
-from securesplit.channel.trust import Chain
+from securesplit.channel.trust import ShownCertificate
 
 HandshakeKey = tuple[bytes, bytes]  # the peer's routing id, the handshake's id
 
@@ -60,8 +60,7 @@ class Session(_Machine):
     Attributes:
         id: 16 bytes.
         client: NAME of the certificate.
-        fingerprint: of the certificate, hex; the session is bound to it.
-        chain: what the certificate's chain depends on, for revocation.
+        shown: the certificate; the session is bound to it.
         sealer: replies.
         opener: requests.
         since_s: when FIN came, by the server's clock.
@@ -71,13 +70,17 @@ class Session(_Machine):
 
     id: bytes
     client: str
-    fingerprint: str
-    chain: Chain
+    shown: ShownCertificate
     sealer: Sealer
     opener: Opener
     since_s: float
     used_s: float
     requests: int = 1
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the certificate, hex."""
+        return self.shown.fingerprint
 
     def end(self) -> None:
         """Forget the keys."""

@@ -7,11 +7,13 @@ certificate, under which serial number, and which CA it ends in.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from securesplit.pki import profile
 from securesplit.pki.credentials import Credentials
@@ -36,6 +38,27 @@ class Chain:
         return cls(issued, profile.fingerprint(certificates[-1]))
 
 
+@dataclass(frozen=True, slots=True)
+class ShownCertificate:
+    """What a handshake has verified of a client.
+
+    Attributes:
+        fingerprint: SHA-256 of the certificate, hex.
+        key: SHA-256 of its public key (DER SubjectPublicKeyInfo), hex; a renewal that keeps the key keeps it.
+        chain: what it depends on.
+    """
+
+    fingerprint: str
+    key: str
+    chain: Chain
+
+    @classmethod
+    def of(cls, certificates: Sequence[x509.Certificate]) -> Self:
+        """From the verified chain, the client's own certificate first."""
+        public = certificates[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return cls(profile.fingerprint(certificates[0]), hashlib.sha256(public).hexdigest(), Chain.of(certificates))
+
+
 class Trust:
     """Which peers some credentials trust.
 
@@ -50,10 +73,11 @@ class Trust:
         self._listed = {crl.issuer.public_bytes() for crl in lists}
         self._revoked = {(crl.issuer.public_bytes(), entry.serial_number) for crl in lists for entry in crl}
 
-    def allows(self, fingerprint: str, chain: Chain) -> bool:
+    def allows(self, shown: ShownCertificate) -> bool:
         """Whether a client is on the allow-list, its CA still trusted, and nothing in its chain revoked or unlisted."""
+        chain = shown.chain
         return (
-            fingerprint in self._allowed
+            shown.fingerprint in self._allowed
             and chain.anchor in self._anchors
             and all(issuer in self._listed for issuer, _ in chain.issued)
             and self._revoked.isdisjoint(chain.issued)

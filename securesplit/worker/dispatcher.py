@@ -170,20 +170,32 @@ class Dispatcher:
                 self._submit(event, route, received, wanted, wanted.release, self._served.presets[wanted.spec])
             elif self._keys is None:
                 self._refuse_preset(event, route)
-            elif wanted.spec == KEY_CHUNK:
-                self._store(self._keys, event, route, KeyChunk.decode(wanted.release))
-            elif self._keys.holds(event.fingerprint, (request := messages.Request.decode(wanted.release)).digest):
-                self._submit(event, route, received, wanted, request, messages.PRESET)
             else:
-                key_needed = messages.Answer(Status.KEY_NEEDED)
-                self._reply((event.session, event.ref), route, self._encrypted_answer(key_needed))
+                self._keys.shown(event.shown)
+                self._queue_encrypted(self._keys, event, route, received, wanted)
         except (TensorError, MessageError) as error:
             self._warn(event.client, error)
             self._refuse("bad-release", Code.WORKER, event, route)
 
+    def _queue_encrypted(
+        self, keys: KeyStore, event: Request, route: Route, received: float, wanted: ParsedRequest
+    ) -> None:
+        """A chunk of evaluation keys, or a ciphertext.
+
+        Raises:
+            MessageError: it is neither.
+        """
+        if wanted.spec == KEY_CHUNK:
+            self._store(keys, event, route, KeyChunk.decode(wanted.release))
+        elif keys.holds(event.shown.key, (request := messages.Request.decode(wanted.release)).digest):
+            self._submit(event, route, received, wanted, request, messages.PRESET)
+        else:
+            key_needed = messages.Answer(Status.KEY_NEEDED)
+            self._reply((event.session, event.ref), route, self._encrypted_answer(key_needed))
+
     def _store(self, keys: KeyStore, event: Request, route: Route, chunk: KeyChunk) -> None:
         """Keep a chunk; a refusal is remembered, and every other answer may be another one the next time."""
-        key, answer = (event.session, event.ref), keys.add(event.fingerprint, chunk)
+        key, answer = (event.session, event.ref), keys.add(event.shown.key, chunk)
         plaintext = tensor.encode(answer.encode())
         if answer.status is ChunkStatus.REFUSED:
             self._answers.add(key, plaintext, self._clock())
@@ -206,7 +218,7 @@ class Dispatcher:
             release=release,
             expires_at=now + min(wanted.budget_s, _MAX_BUDGET_S),
             route=route,
-            owner=event.fingerprint,
+            owner=event.shown.key,
             received=received,
             since=now,
         )

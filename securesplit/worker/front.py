@@ -258,7 +258,7 @@ class Front:
             credentials = load()
             ended = self._channel.reload(credentials)
             if self._keys is not None:
-                self._keys.keep(credentials.allowed_clients)
+                self._keys.keep(self._channel.allows)
         except SecureSplitError as error:
             _log.error(
                 "certificates not reloaded, the old ones stay: %(why)s",

@@ -25,7 +25,7 @@ class Job:
         release: the preset's shape, integers; of the preset ``encrypted`` a ciphertext, with its keys' name.
         expires_at: on the front's clock; nobody waits for the answer any more.
         route: the envelope of the client's latest message.
-        owner: fingerprint of the client's certificate, whose keys a ciphertext is computed with.
+        owner: SHA-256 of the device's public key, by which the keys that a ciphertext is computed with are kept.
         deaths: tails that died or hung while they had this job.
         received: when its message had its turn, on the front's clock.
         since: when it was accepted, on the same clock.

@@ -1,9 +1,11 @@
-"""Evaluation keys of the preset ``encrypted``: uploaded in chunks, kept by client and digest, evicted by use.
+"""Evaluation keys of the preset ``encrypted``: uploaded in chunks, kept by device and digest, evicted by use.
 
 Invariants:
 
-- Keys belong to the certificate that uploaded them, not to a session: nobody else can name them, and they outlive the
-  session.
+- Keys belong to the public key of the certificate that they came under, not to a session: who cannot prove to have its
+  private key cannot name them, and they outlive session and certificate.
+- Keys whose owner's last certificate is no longer allowed go when the front learns it, or as soon as no tail computes
+  with them.
 - All keys and uploads together take at most `limit_bytes`; an upload is charged with its whole size when it begins, so
   what has begun can be finished. Keys are kept only if their digest is the one that was promised, and their size one
   that keys can have: so nobody takes many places, or a tail's time to load them, for a few bytes.
@@ -24,11 +26,12 @@ import logging
 import mmap
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+from securesplit.channel.trust import ShownCertificate
 from securesplit.encrypted.messages import LEAST_KEY_BYTES, MAX_KEY_BYTES, ChunkAnswer, ChunkStatus, KeyChunk
 from securesplit.worker.key_arena import KeyArena
 from securesplit.worker.key_turns import EvictedKeys
@@ -50,7 +53,7 @@ class StoredKey:
     """Evaluation keys of one device, whole or on their way.
 
     Attributes:
-        owner: fingerprint of the certificate that they came under.
+        owner: SHA-256 of the device's public key (`ShownCertificate.key`).
         digest: SHA-256 of the whole.
         total: bytes of the whole.
         place: in the arena.
@@ -60,6 +63,7 @@ class StoredKey:
         pins: batches that are computed with them.
         is_guest: the first to go (``key_turns.py``).
         is_owed: its upload, its owner's last, has served no request yet.
+        is_revoked: its owner's certificate is no longer allowed; it goes once no tail computes with it.
     """
 
     owner: str
@@ -72,6 +76,7 @@ class StoredKey:
     pins: int = 0
     is_guest: bool = False
     is_owed: bool = True
+    is_revoked: bool = False
     _hash: Any = field(default_factory=hashlib.sha256, repr=False)
 
     @property
@@ -124,6 +129,7 @@ class KeyStore:
         self.arena = KeyArena(places)
         self._free = list(range(places))
         self._keys: OrderedDict[tuple[str, bytes], StoredKey] = OrderedDict()
+        self._certificates: dict[str, ShownCertificate] = {}
         self._charged = 0
         self._evicted, self._queue = EvictedKeys(clock, random_fraction), UploadQueue(clock)
         self._warned_at, self._warned_of = -inf, 0
@@ -135,10 +141,14 @@ class KeyStore:
         wanted = self._charged + self._evicted.recent_bytes
         return KeyStatus(held, self._charged, self._limit_bytes, wanted, len(self._queue))
 
+    def shown(self, certificate: ShownCertificate) -> None:
+        """A client came under this certificate; `keep` judges its keys by the last one."""
+        self._certificates[certificate.key] = certificate
+
     def holds(self, owner: str, digest: bytes) -> bool:
         """Whether a client's keys can be computed with; counts as a use of them."""
         key = self._keys.get((owner, digest))
-        if key is None or not key.is_whole:
+        if key is None or not key.is_whole or key.is_revoked:
             return False
         self._keys.move_to_end((owner, digest))
         key.touched = self._clock()
@@ -156,6 +166,8 @@ class KeyStore:
         """A batch has finished with these keys."""
         key.pins -= 1
         key.is_owed = False
+        if key.is_revoked and not key.pins:
+            self._drop(key)
 
     def add(self, owner: str, chunk: KeyChunk) -> ChunkAnswer:
         """Take a chunk of a client's keys."""
@@ -176,10 +188,15 @@ class KeyStore:
             self._abandon(key)
         self._warn()
 
-    def keep(self, owners: Collection[str]) -> None:
-        """Forget the keys of all certificates but these, unless a tail computes with them."""
-        for key in [key for key in self._keys.values() if key.owner not in owners and not key.pins]:
-            self._drop(key)
+    def keep(self, is_allowed: Callable[[ShownCertificate], bool]) -> None:
+        """Forget the keys of devices whose last certificate is not allowed; those in use, when they no longer are."""
+        for key in list(self._keys.values()):
+            shown = self._certificates.get(key.owner)
+            key.is_revoked = shown is None or not is_allowed(shown)
+            if key.is_revoked and not key.pins:
+                self._drop(key)
+        owners = {key.owner for key in self._keys.values()}
+        self._certificates = {owner: shown for owner, shown in self._certificates.items() if owner in owners}
 
     def close(self) -> None:
         """Forget everything."""

@@ -25,7 +25,7 @@ _REMEMBERED = 4_096  # keys
 _RECENTLY_S = 3_600.0
 
 KeyName: TypeAlias = tuple[str, bytes]
-"""Fingerprint of the owner's certificate, and digest."""
+"""The owner's public key (its SHA-256, hex), and digest."""
 
 
 class EvictedKeys:

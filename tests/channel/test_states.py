@@ -21,6 +21,7 @@ from securesplit.channel.states import (
     ServerStep,
     advance,
 )
+from securesplit.pki import profile
 from securesplit_testing.channels import PEER, World, parse
 
 
@@ -173,6 +174,7 @@ def test_a_request_event_names_the_client_of_the_certificate() -> None:
     client = world.client()
     world.say_hello(client)
     request = world.ask(client, b"pixels stay home", ref=77)
-    fingerprint = world.client_credentials.fingerprint
-    assert request == Request(request.session, 77, b"pixels stay home", "device", fingerprint)
+    assert request == Request(request.session, 77, b"pixels stay home", "device", request.shown)
+    assert request.shown.fingerprint == world.client_credentials.fingerprint
+    assert request.shown.key == profile.key_fingerprint(world.client_identity.key.public_key())
     assert "pixels" not in repr(request)

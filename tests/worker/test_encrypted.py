@@ -42,8 +42,9 @@ from securesplit.encrypted.messages import (
 from securesplit.encrypted.parameters import SHIPPED
 from securesplit.encrypted.tail import answer_scale
 from securesplit.errors import ConfigError
-from securesplit.pki import keystore
-from securesplit.pki.credentials import Credentials
+from securesplit.pki import keystore, profile
+from securesplit.pki.credentials import Credentials, check
+from securesplit.pki.profile import Identity
 from securesplit.transport import retry_policy
 from securesplit.transport.connection import Connection, Timeouts
 from securesplit.transport.endpoint import Endpoint
@@ -351,24 +352,62 @@ def test_clients_that_push_each_other_out_are_all_answered(keys: Keys, certs: Pa
         assert worker.front.counters.encrypted["answered"] == 2
 
 
+def held(worker: Running) -> int:
+    keys = worker.front.status().keys
+    return 0 if keys is None else keys.held
+
+
+@pytest.mark.parametrize("means", ["allow-list", "revocation list"])
 def test_keys_of_a_certificate_that_is_revoked_go_with_the_reload(
-    certs: Path, context: zmq.Context[zmq.Socket[bytes]]
+    tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]], means: str
 ) -> None:
+    certs = tmp_path / "certs"
+    keystore.create(certs, clients=["device", "other"], days=1, now=now())
     server = keystore.load_server(certs, now=now())
     clients = [keystore.load_client(certs, name, now=now()) for name in ("device", "other")]
     with running(serve_encrypted(), keys=(server, clients[0]), evaluation_key_bytes=192 * MIB) as worker:
-        sessions = [Device(worker, context, client) for client in clients]
-        for session in sessions:
+        for client in clients:
+            session = Device(worker, context, client)
             session.upload(bytes(LEAST_KEY_BYTES))  # nobody computes with them
             session.close()
+        assert held(worker) == 2
+        keystore.revoke(certs, "other", now=now())
+        revoked = keystore.load_server(certs, now=now())
+        if means == "allow-list":
+            worker.front.reload(lambda: replace(server, allowed_clients=revoked.allowed_clients))
+        else:
+            worker.front.reload(lambda: replace(server, crl=revoked.crl))
+        wait_until(lambda: held(worker) == 1)
 
-        def held() -> int:
-            keys = worker.front.status().keys
-            return 0 if keys is None else keys.held
 
-        assert held() == 2
-        worker.front.reload(lambda: replace(server, allowed_clients=frozenset({clients[0].fingerprint})))
-        wait_until(lambda: held() == 1)
+def test_a_renewed_certificate_of_the_same_key_finds_its_evaluation_keys(
+    context: zmq.Context[zmq.Socket[bytes]],
+) -> None:
+    """As `enroll --renew` renews it; under another key of its own a device uploads again."""
+    uploaded, time = bytes(LEAST_KEY_BYTES), now()
+    ca = profile.new_ca(now=time)
+    key, other = profile.new_key(), profile.new_key()
+    leaves = [profile.issue_client(ca, each.public_key(), "device", days=1, now=time) for each in (key, key, other)]
+    server = profile.new_server(ca, ["127.0.0.1"], days=1, now=time)
+    crl = profile.new_crl(ca, (), number=1, days=1, now=time)
+
+    def loaded(own: Identity, side: str) -> Credentials:
+        allowed = frozenset(map(profile.fingerprint, leaves)) if side == "server" else frozenset()
+        parts = {"certificate": own.certificate_pem, "private_key": own.key_pem, "ca": ca.certificate_pem, "crl": crl}
+        return check(**parts, allowed_clients=allowed, side=side, now=now())
+
+    owners = [Identity(*pair) for pair in zip(leaves, (key, key, other), strict=True)]
+    first, *others = (loaded(own, "client") for own in owners)
+    with running(serve_encrypted(), keys=(loaded(server, "server"), first), evaluation_key_bytes=192 * MIB) as worker:
+        session = Device(worker, context, first)
+        assert session.upload(uploaded) == ChunkAnswer(ChunkStatus.GO_ON, len(uploaded))
+        session.close()
+        found = []
+        for credentials in others:
+            session = Device(worker, context, credentials)
+            found.append(session.ask_encrypted(digest_of(uploaded), bytes(CIPHERTEXT_BYTES)).status)
+            session.close()
+        assert found == [Status.REFUSED, Status.KEY_NEEDED], "zeros are refused, but only where they are held"
 
 
 def test_a_worker_without_tenseal_says_so(

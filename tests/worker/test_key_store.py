@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from securesplit.channel.trust import Chain, ShownCertificate
 from securesplit.encrypted.messages import CHUNK_BYTES, MAX_KEY_BYTES, ChunkAnswer, ChunkStatus, KeyChunk, chunk_of
 from securesplit.transport.failover import Timeouts
 from securesplit.worker import key_store
@@ -411,18 +412,39 @@ def test_who_waits_for_room_is_next_in_the_order_of_asking() -> None:
     assert s.upload("z", keys["z"]).status is GO_ON, "who has stopped asking is not waited for"
 
 
+def shown(owner: str, fingerprint: str) -> ShownCertificate:
+    return ShownCertificate(fingerprint, owner, Chain((), ""))
+
+
 def test_keys_of_certificates_that_are_no_longer_allowed_are_forgotten() -> None:
+    """By the last certificate of their device: a renewal keeps them, and what a tail computes with goes after that."""
     s = Stored(keys=4)
-    for owner in ("old", "new", "used"):
+    for owner in ("gone", "renewed", "used"):
+        s.store.shown(shown(owner, f"{owner} 1"))
         s.ask(owner, blob(1))
+    s.store.shown(shown("renewed", "renewed 2"))
     pinned = s.store.pin("used", digest(blob(1)))
     assert pinned is not None
-    s.store.keep({"new"})
-    assert [s.store.holds(owner, digest(blob(1))) for owner in ("old", "new", "used")] == [False, True, True]
-    assert s.counters.key_evictions == 0
+    taken = s.store.status.charged_bytes
+    s.store.keep(lambda certificate: certificate.fingerprint == "renewed 2")
+    assert [s.store.holds(owner, digest(blob(1))) for owner in ("gone", "renewed", "used")] == [False, True, False]
+    assert s.store.pin("used", digest(blob(1))) is None
+    assert s.view[pinned.offset : pinned.offset + pinned.total] == blob(1), "a tail computes with it"
     s.store.unpin(pinned)
-    s.store.keep({"new"})
-    assert s.store.status.held == 1
+    assert s.store.status.charged_bytes == taken // 3
+    assert s.counters.key_evictions == 0
+
+
+def test_a_device_that_is_allowed_again_finds_its_keys_while_a_tail_has_them() -> None:
+    s = Stored()
+    s.store.shown(shown("a", "a 1"))
+    s.ask("a", blob(1))
+    pinned = s.store.pin("a", digest(blob(1)))
+    assert pinned is not None
+    s.store.keep(lambda _certificate: False)
+    s.store.keep(lambda _certificate: True)
+    s.store.unpin(pinned)
+    assert s.store.holds("a", digest(blob(1)))
 
 
 @pytest.mark.usefixtures("page_keys")
