@@ -35,8 +35,8 @@ class Sum:
 class Resting(LiteRTEngine):
     """A bundle's tail that rests `rest_s` after each release."""
 
-    def __init__(self, bundle: str, threads: int = 1, rest_s: float = 0.0) -> None:
-        super().__init__(bundle, threads)
+    def __init__(self, bundle: str, identity: str, threads: int = 1, rest_s: float = 0.0) -> None:
+        super().__init__(bundle, threads, identity)
         self._rest_s = rest_s
 
     def __call__(self, preset: str, releases: NDArray[Any]) -> NDArray[np.float32]:

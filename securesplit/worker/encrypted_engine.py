@@ -8,11 +8,11 @@ preset, but for one thing: TenSEAL starts a thread for each key that it loads.
 from __future__ import annotations
 
 import mmap
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securesplit.encrypted.messages import KeyBlob
 from securesplit.errors import BundleError, ConfigError
+from securesplit.worker.engine import served_bundle
 from securesplit.worker.ipc.messages import EncryptedBatch
 from securesplit.worker.key_arena import forget_pages
 from securesplit.worker.key_turns import LoadedKeys
@@ -75,25 +75,25 @@ class EncryptedEngine:
         return EvaluationKeys(blob.galois, blob.relinearization, self._tail.layout)
 
 
-def of_bundle(bundle: str) -> EncryptedEngine:
+def of_bundle(bundle: str, identity: str | None = None) -> EncryptedEngine:
     """The engine of a bundle that has the preset.
 
     Args:
         bundle: its folder.
+        identity: as `served_bundle` has it.
 
     Raises:
-        BundleError: it has no such tail, or was altered.
+        BundleError: it has no such tail, was altered, or is another one than the front serves.
         ConfigError: TenSEAL is not installed.
     """
     from securesplit.encrypted import seal
-    from securesplit.model.bundle import Bundle
 
     try:
         seal.library()
     except ConfigError as error:
         hint = "install tenseal again, or remove it: the worker then serves the other presets"
         raise ConfigError(error.message, hint=hint) from None
-    tail = Bundle.load(Path(bundle)).open_encrypted_tail()
+    tail = served_bundle(bundle, identity).open_encrypted_tail()
     if tail is None:
         raise BundleError(f"{bundle} has no preset encrypted", hint="use a bundle that has it")
     return EncryptedEngine(tail)

@@ -50,7 +50,8 @@ class Host:
         folder = self._scratch.enter_context(scratch_folder("securesplit-tail-"))
         engine = _engine_here(settings["engine"], folder, files)
         self._arena = None if engine.encrypted is None else KeyArena(1)
-        self._tail = TailProcess("tail", engine, show_errors=False, confine=settings["confine"], arena=self._arena)
+        shown = {"show_errors": False, "confine": settings["confine"]}
+        self._tail = TailProcess("tail", engine, version=settings["version"], arena=self._arena, **shown)
         report = self._report(_START_S)
         if report is None:
             raise TimeoutError("a tail was not ready in time")

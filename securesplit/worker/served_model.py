@@ -54,7 +54,7 @@ class ServedModel:
         presets = {
             TensorSpec(p.spec.shape, p.spec.dtype): name for name, p in bundle.presets.items() if not p.spec.encrypted
         }
-        options: dict[str, str | int | float | None] = {"bundle": str(bundle.folder.resolve()), "threads": 1}
+        options: dict[str, str | int | float | None] = {"bundle": str(bundle.folder.resolve()), "identity": bundle.id}
         files, encrypted, lacks_tenseal = ["manifest.json", "tail.tflite"], None, False
         if bundle.manifest.guarded is not None:
             files.append(guarded_preset.TAIL)
@@ -62,9 +62,9 @@ class ServedModel:
             lacks_tenseal = not seal.is_installed()
             files.append(encrypted_preset.TAIL)
             if not lacks_tenseal:
-                encrypted = EngineSpec("securesplit.worker.encrypted_engine:of_bundle", {"bundle": options["bundle"]})
+                encrypted = EngineSpec("securesplit.worker.encrypted_engine:of_bundle", options)
         readable = tuple(str((bundle.folder / name).resolve()) for name in files)
-        engine = EngineSpec("securesplit.worker.engine:LiteRTEngine", options, readable, encrypted)
+        engine = EngineSpec("securesplit.worker.engine:LiteRTEngine", {**options, "threads": 1}, readable, encrypted)
         return cls(bundle.identity, bundle.id, presets, engine, lacks_tenseal)
 
 

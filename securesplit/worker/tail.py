@@ -26,7 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from securesplit.errors import SecureSplitError
+from securesplit.errors import SecureSplitError, WorkerError
+from securesplit.version import own_version
 from securesplit.worker.encrypted_engine import EncryptedEngine, EncryptedRefusal
 from securesplit.worker.engine import Engine
 from securesplit.worker.ipc.messages import (
@@ -63,9 +64,10 @@ def main() -> int:
 
 def _serve(pipe: TailPipe, settings: dict[str, Any]) -> None:
     """Until the front is gone; returns where the engine cannot be built."""
-    if settings["core"] is not None:
-        os.sched_setaffinity(0, {settings["core"]})  # before any thread is started: they inherit it
     try:
+        _check_version(settings.get("version"))
+        if settings["core"] is not None:
+            os.sched_setaffinity(0, {settings["core"]})  # before any thread is started: they inherit it
         factory, held = load_factory(settings["factory"]), []
         encrypted = _Encrypted(**settings["encrypted"]) if settings["encrypted"] else None
         if settings["confine"]:
@@ -89,6 +91,17 @@ def _serve(pipe: TailPipe, settings: dict[str, Any]) -> None:
             assert encrypted is not None  # noqa: S101  (a front sends what it said that it would)
             report = encrypted.compute(batch)
         pipe.send(report.encode())
+
+
+def _check_version(front: str | None) -> None:
+    """That the program was not upgraded beneath a front that runs on: the two would not understand each other.
+
+    Raises:
+        WorkerError: it was.
+    """
+    if front != own_version():
+        message = f"securesplit was replaced: it is {own_version()}, and this worker runs {front or 'an earlier one'}"
+        raise WorkerError(message, hint="restart the worker; stop it before the next upgrade (docs/operations.md)")
 
 
 def load_factory(name: str) -> Callable[..., Any]:

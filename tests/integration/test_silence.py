@@ -43,7 +43,7 @@ FIELDS = {
     "refused": {"what", "counts"},
     "request-refused": {"client", "why"},
     "request-failed": {"reason"},
-    "tail-lost": {"tail", "pid", "how", "state"},
+    "tail-lost": {"tail", "pid", "how", "state"},  # of one that could not start also why, and a hint
     "reloaded": {"until", "ended"},
     "reload-failed": {"why"},
     "connections-dropped": set(),

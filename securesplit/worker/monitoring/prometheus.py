@@ -49,6 +49,7 @@ class WorkerCollector(Collector):
     ) -> None:
         self._counters = counters
         self._bundle_id, self._pool, self._ends, self._session_log = bundle_id, pool, ends, session_log
+        self._version = own_version()  # of the program that runs, whatever is installed by now
         self._status: Status | None = None
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -69,7 +70,7 @@ class WorkerCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Every family, with its numbers of now."""
-        yield _info("build_info", "What runs here.", {"version": own_version(), "bundle": self._bundle_id})
+        yield _info("build_info", "What runs here.", {"version": self._version, "bundle": self._bundle_id})
         yield from self._work()
         if self._status is not None:
             yield from self._now(self._status)

@@ -293,11 +293,7 @@ class Pool:
         assert tail is not None  # noqa: S101  (states with a process only)
         self.deaths += 1
         self._counters.tail_deaths[how] += 1
-        _log.warning(
-            "%(tail)s (process %(pid)d) %(how)s while %(state)s",
-            {"tail": tail.name, "pid": tail.pid, "how": how, "state": state.value},
-            extra={"event": "tail-lost"},
-        )
+        _log_loss(slot, tail, how)
         if state is SlotState.STARTING:
             self.failure = self._failure_of(slot, how)
         self._discard(tail)
@@ -380,6 +376,16 @@ def _stack(jobs: list[Job]) -> NDArray[Any]:
     """The releases of a batch; a lone one, the usual case, is not copied."""
     releases = [job.release for job in jobs if not isinstance(job.release, Request)]
     return releases[0][np.newaxis] if len(releases) == 1 else np.stack(releases)
+
+
+def _log_loss(slot: Slot, tail: Tail, how: str) -> None:
+    """Say that a tail is gone, and why it could not start, if it could tell."""
+    text = "%(tail)s (process %(pid)d) %(how)s while %(state)s"
+    fields: dict[str, str | int] = {"tail": tail.name, "pid": tail.pid, "how": how, "state": slot.state.value}
+    if slot.state is SlotState.STARTING and (error := slot.start_error) is not None:
+        text += ": %(why)s (hint: %(hint)s)"
+        fields |= {"why": error.message, "hint": error.hint}
+    _log.warning(text, fields, extra={"event": "tail-lost"})
 
 
 def _start_error(report: Report) -> SecureSplitError:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 from securesplit.child_env import child_environment
+from securesplit.version import own_version
 from securesplit.worker.ipc.messages import Batch, EncryptedBatch, Report
 from securesplit.worker.ipc.pipe import FrontPipe
 from securesplit.worker.key_arena import KeyArena
@@ -30,6 +31,7 @@ class LocalTails(Tails):
 
     def __init__(self, engine: EngineSpec, settings: PoolSettings, arena: KeyArena | None) -> None:
         self._engine, self._settings, self._arena = engine, settings, arena
+        self._version = own_version()  # of the program that runs, whatever is installed later
 
     def start(self, name: str, core: int | None) -> TailProcess:
         """Start one.
@@ -38,7 +40,15 @@ class LocalTails(Tails):
             OSError: no descriptor, process or memory is left.
         """
         shown, confine = self._settings.show_tail_errors, self._settings.confine
-        return TailProcess(name, self._engine, show_errors=shown, core=core, confine=confine, arena=self._arena)
+        return TailProcess(
+            name,
+            self._engine,
+            version=self._version,
+            show_errors=shown,
+            core=core,
+            confine=confine,
+            arena=self._arena,
+        )
 
     def close(self) -> None:
         """Nothing serves them but themselves."""
@@ -91,6 +101,7 @@ class TailProcess(PipedTail):
     Args:
         name: for people; unique in its pool.
         engine: what it runs.
+        version: of this program, which the tail's must be.
         show_errors: let it write to our stderr.
         core: the only one that it may run on; None: as this process.
         confine: let it do nothing but compute (``sandbox/``).
@@ -105,6 +116,7 @@ class TailProcess(PipedTail):
         name: str,
         engine: EngineSpec,
         *,
+        version: str,
         show_errors: bool,
         core: int | None = None,
         confine: bool = True,
@@ -119,6 +131,7 @@ class TailProcess(PipedTail):
             raise
         self._pipe.hand_over()
         settings = {
+            "version": version,
             "factory": engine.factory,
             "options": dict(engine.options),
             "readable": list(engine.readable),

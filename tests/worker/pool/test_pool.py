@@ -18,11 +18,12 @@ import pytest
 from securesplit.encrypted.messages import ANSWER_CIPHERTEXT_BYTES
 from securesplit.errors import BundleError, WorkerError
 from securesplit.transport.poll import Poller
+from securesplit.version import own_version
 from securesplit.worker.ipc.messages import ANSWERED, DONE, REFUSED, Report
 from securesplit.worker.ipc.pipe import PipeError
 from securesplit.worker.jobs import Job, JobResult, JobStatus
 from securesplit.worker.key_store import StoredKey
-from securesplit.worker.pool import Pool
+from securesplit.worker.pool import Pool, process
 from securesplit.worker.pool.slot import Slot, SlotState
 from securesplit.worker.settings import PoolSettings
 from securesplit_testing.engines import BABBLING, DEADLY, HANGING, NAN, RAISING
@@ -83,6 +84,19 @@ def test_jobs_of_all_presets_are_computed(drive: Callable[..., Driver]) -> None:
     assert all(outcome.logit == outcome.job.release[0] for outcome in driver.results)
     assert len(driver.results) == len(jobs)
     assert driver.pool.is_idle
+
+
+def test_a_tail_of_another_version_says_so_instead_of_starting(
+    drive: Callable[..., Driver], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after an upgrade of the package beneath a front that runs."""
+    monkeypatch.setattr(process, "own_version", lambda: "0.0.1")
+    driver = drive(workers=1)
+    driver.until(lambda: driver.pool.failure is not None)
+    assert driver.pool.failure is not None
+    assert f"it is {own_version()}, and this worker runs 0.0.1" in driver.pool.failure.message
+    assert "restart the worker" in driver.pool.failure.hint
+    assert f"while starting: {driver.pool.failure.message} (hint: {driver.pool.failure.hint})" in caplog.text
 
 
 def test_batches_form_from_what_waits(drive: Callable[..., Driver], tmp_path: Path) -> None:
