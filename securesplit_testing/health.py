@@ -1,10 +1,16 @@
-"""Ask a worker's health port, and read its metrics with Prometheus's own parser."""
+"""Ask a worker's health port, and read its metrics with Prometheus's own parser; and a server that is none."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import socket
+import threading
+from collections.abc import Iterator
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from securesplit_testing.threads import beside
 
 
 def get(address: str, path: str, method: str = "GET", timeout_s: float = 10.0) -> tuple[int, str]:
@@ -29,3 +35,18 @@ def metrics(address: str) -> dict[str, float]:
             name = sample.name.removeprefix("securesplit_")
             found[f"{name}{{{labels}}}" if labels else name] = sample.value
     return found
+
+
+@contextlib.contextmanager
+def dripping(head: bytes) -> Iterator[str]:
+    """``HOST:PORT`` of a server that answers with `head`, and then with a byte every 50 ms, for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip(over: threading.Event) -> None:
+            with listener.accept()[0] as peer, contextlib.suppress(OSError):
+                peer.sendall(head)
+                while not over.wait(0.05):
+                    peer.sendall(b"x")
+
+        with beside(drip):
+            yield f"127.0.0.1:{listener.getsockname()[1]}"

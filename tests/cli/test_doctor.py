@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 import securesplit
-from securesplit.cli.checks import installation
+from securesplit.cli.checks import encryption, installation
 from securesplit.cli.checks.certificates import CertsCheck
 from securesplit.cli.checks.encryption import check_encryption, check_worker
 from securesplit.cli.checks.machine import check_clock, check_state
@@ -37,6 +38,8 @@ from securesplit.worker.monitoring.observer import KeyStatus, Status
 from securesplit.worker.monitoring.prometheus import WorkerCollector
 from securesplit.worker.settings import PoolSettings
 from securesplit_testing.encryption import device_key, give_key
+from securesplit_testing.health import dripping
+from securesplit_testing.timing import took_less_than
 from tests.integration.conftest import Worker, start_worker, stop_worker
 
 NOW = datetime.now(UTC)
@@ -356,6 +359,15 @@ def test_a_page_that_is_no_worker_s_is_an_error_with_a_hint(limit: str | None) -
         found = check_worker(address)
     assert (found.level, found.exit_code) == ("error", 2)
     assert "--metrics" in found.hint
+
+
+def test_a_page_that_drips_holds_doctor_up_for_its_timeout_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encryption, "_TIMEOUT_S", 0.3)
+    with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n") as address:
+        start = time.monotonic()
+        found = check_worker(address)
+        took_less_than(3.0, start)
+    assert (found.level, found.message) == ("error", f"no worker's metrics at {address} (timed out)")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from securesplit.cli.checks.machine import existing
 from securesplit.encrypted import seal
 from securesplit.errors import ConfigError, SecureSplitError
 from securesplit.text import counted
+from securesplit.worker.healthcheck import FAULTS, fetch
 
 if TYPE_CHECKING:
     from securesplit.device.encryption_key import Condition
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 SUBJECT, KEYS, WORKER = "encryption", "evaluation keys", "worker's keys"
 _KEY_BYTES = 40e6
 _TIMEOUT_S = 5.0
-_MOST_BYTES = 1_000_000
 _METRIC = re.compile(r"securesplit_(evaluation_\w+) ([0-9.e+]+)")
 _NAMES = tuple(f"evaluation_key{end}" for end in ("s", "_bytes", "_limit_bytes", "_wanted_bytes"))
 _NAMES += ("evaluation_key_returns_total", "evaluation_key_waiting_clients")
@@ -97,7 +96,7 @@ def check_worker(address: str) -> Finding:
     """
     try:
         seen = _metrics(address)
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except FAULTS as error:
         hint = "start the worker with --metrics, and name that address here"
         return failure(WORKER, ConfigError(f"no worker's metrics at {address} ({error})", hint=hint))
     limit = seen["evaluation_key_limit_bytes"]
@@ -116,12 +115,7 @@ def check_worker(address: str) -> Finding:
 
 def _metrics(address: str) -> Mapping[str, float]:
     """The numbers of evaluation keys; raises where nothing there has them."""
-    connection = http.client.HTTPConnection(address, timeout=_TIMEOUT_S)
-    try:
-        connection.request("GET", "/metrics")
-        page = connection.getresponse().read(_MOST_BYTES).decode("ascii", "replace")
-    finally:
-        connection.close()
+    _, page = fetch(address, "/metrics", within_s=_TIMEOUT_S)
     found = {name: float(value) for name, value in _METRIC.findall(page)}
     if not all(isfinite(found.get(name, nan)) for name in _NAMES):
         raise ValueError("it is no worker of this version")

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from securesplit.errors import ConfigError
+from securesplit.worker import healthcheck
 from securesplit.worker.monitoring.http import HealthServer, Page
-from securesplit_testing.health import get
+from securesplit_testing.health import dripping, get
 from securesplit_testing.timing import took_less_than
 
 
@@ -175,6 +176,19 @@ def test_the_health_check_s_exit_code_survives_a_closed_pipe(tmp_path: Path) -> 
         assert [ask(server.address, "/livez", out=out) for out in (full.fileno(), -1, lines.fileno())] == [0, 0, 0]
         assert [ask(server.address, out=lines.fileno()), ask("", out=full.fileno()), ask("x:\n", out=-1)] == [1, 1, 1]
         assert (tmp_path / "lines").read_text().splitlines() == ["ok", "/livez"], "the page, and which there are"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"", b"HTTP/1.1 200 OK\r\nX-", b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"],
+    ids=["status", "head", "body", "endless"],
+)
+def test_a_server_that_drips_has_so_long_for_all_of_its_answer(head: bytes) -> None:
+    with dripping(head) as address:
+        start = time.monotonic()
+        with pytest.raises(TimeoutError, match="timed out"):
+            healthcheck.fetch(address, "/metrics", within_s=0.3)
+        took_less_than(3.0, start, "a byte every 50 ms came in time, each of them")
 
 
 def test_the_health_check_shows_nothing_that_moves_a_terminal(tmp_path: Path) -> None:
