@@ -88,6 +88,15 @@ def counted(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
+def log_counted(field: str, n: int, one: str, many: str = "") -> str:
+    """`counted` as a part of a log line, which formats its number from a field.
+
+    >>> log_counted("tails", 1, "tail") % {"tails": 1}, log_counted("tails", 2, "tail") % {"tails": 2}
+    ('1 tail', '2 tails')
+    """
+    return f"%({field})d {one if n == 1 else many or one + 's'}"
+
+
 def renamed_hint(earlier: str, now: str) -> str:
     """What somebody who used an earlier name is told; in English, since logs carry it too.
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
-from securesplit.text import json_line, printable
+from securesplit.text import counted, json_line, log_counted, printable
 from securesplit.worker.monitoring.lossy_writer import LossyWriter, Written
 
 Form = Literal["text", "json"]
@@ -78,7 +78,8 @@ class Quota(logging.Filter):
             self._left_out[kind] += 1
             return False
         if left_out := self._left_out.pop(kind, 0):
-            record.msg = f"{record.msg} ({left_out} such lines were left out)"
+            such = counted(left_out, "such line")
+            record.msg = f"{record.msg} ({such} {'was' if left_out == 1 else 'were'} left out)"
         return True
 
 
@@ -122,7 +123,8 @@ class LossyHandler(logging.handlers.QueueHandler):
 
 
 def _lost_record(lines: int) -> logging.LogRecord:
-    fields = {"msg": "%(lines)d log lines were lost", "args": {"lines": lines}, "event": "log-lost"}
+    text = f"{log_counted('lines', lines, 'log line')} {'was' if lines == 1 else 'were'} lost"
+    fields = {"msg": text, "args": {"lines": lines}, "event": "log-lost"}
     level = {"levelno": logging.WARNING, "levelname": "WARNING"}
     return logging.makeLogRecord({"name": __name__, **level, **fields})
 

@@ -14,6 +14,7 @@ from securesplit.cli import param_types, terminal
 from securesplit.cli.options import certs_option, model_option, otel_option
 from securesplit.cli.settings import command
 from securesplit.errors import ConfigError, SecureSplitError
+from securesplit.text import counted, log_counted
 
 if TYPE_CHECKING:
     from securesplit.cli.logs import Form
@@ -181,9 +182,9 @@ def _check_ignored(main: str, others: Mapping[str, object]) -> None:
 
 
 def _announce(ready: Ready) -> None:
-    tails = f"{ready.workers} tail{'s' if ready.workers > 1 else ''}"
     expiry = f"{ready.expires_at:%Y-%m-%d %H:%M} UTC"
     health = f", health and metrics at http://{ready.metrics}" if ready.metrics else ""
+    tails = counted(ready.workers, "tail")
     line = f"ready at {ready.endpoint} with {tails}, bundle {ready.bundle_id}, certificate until {expiry}{health}"
     terminal.note(line)
 
@@ -196,4 +197,5 @@ def _log_ready(ready: Ready) -> None:
         "expires": ready.expires_at.isoformat(),
         "metrics": ready.metrics,
     }
-    _log.info("ready at %(endpoint)s with %(tails)d tails", fields, extra={"event": "ready"})
+    text = f"ready at %(endpoint)s with {log_counted('tails', ready.workers, 'tail')}"
+    _log.info(text, fields, extra={"event": "ready"})

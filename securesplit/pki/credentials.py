@@ -21,6 +21,8 @@ from securesplit.pki.parsing import REMAKE
 from securesplit.pki.profile import Identity
 from securesplit.text import counted
 
+FOR_EVER = datetime.max.replace(tzinfo=UTC)
+_NEVER = datetime.min.replace(tzinfo=UTC)
 SOON_DAYS = 30  # certificates and lists that end within this time are warned of
 CA_SOON_DAYS = 120  # leaves of 90 days that are issued later than this would outlive their CA
 _RENEW = "securesplit enroll --renew; or securesplit keygen --renew on the CA machine, then copy the new files"
@@ -165,6 +167,18 @@ def ends(credentials: Credentials) -> dict[str, datetime]:
         "ca": min(authority.not_valid_after_utc for authority in authorities),
         "revocation-list": min((end for end in lists if end is not None), default=credentials.expires_at),
     }
+
+
+def trusts_until(credentials: Credentials) -> datetime:
+    """When the last CA that is trusted ends, or its own list does: from then on every peer is refused; aware.
+
+    A CA without a list of its own trusts nobody. Lists of intermediate CAs may refuse their peers earlier.
+    """
+    lists: dict[x509.Name, datetime] = {}
+    for crl in profile.load_crls(credentials.crl):
+        lists[crl.issuer] = max(lists.get(crl.issuer, _NEVER), crl.next_update_utc or FOR_EVER)
+    authorities = x509.load_pem_x509_certificates(credentials.ca)
+    return max((min(one.not_valid_after_utc, lists.get(one.subject, _NEVER)) for one in authorities), default=_NEVER)
 
 
 def _check_dates(leaf: x509.Certificate, lists: list[x509.CertificateRevocationList], side: str, now: datetime) -> None:

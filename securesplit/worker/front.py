@@ -22,7 +22,8 @@ from securesplit.channel.frames import Code, FrameError, decode, ref_of, session
 from securesplit.channel.limits import Limits
 from securesplit.channel.server import ServerChannel
 from securesplit.errors import ConfigError, SecureSplitError
-from securesplit.pki.credentials import Credentials
+from securesplit.pki.credentials import Credentials, trusts_until
+from securesplit.text import log_counted
 from securesplit.transport.poll import Poller, Wakeup
 from securesplit.transport.server import FrontSocket, Incoming
 from securesplit.worker.admission import AdmissionController, is_hello
@@ -77,7 +78,8 @@ class Front:
         self._observer = observer or FrontObserver()
         self.counters = self._observer.counters
         self.counters.turned_at = clock()
-        self._expires_at, self._was_ready = credentials.expires_at, False
+        self._expires_at, self._trusts_until = credentials.expires_at, trusts_until(credentials)
+        self._was_ready = False
         self._channel = ServerChannel(credentials, served.identity, clock=clock, limits=limits, observer=self._observer)
         self._socket = FrontSocket(bind, clock=clock)
         self.endpoint = self._socket.endpoint
@@ -156,6 +158,7 @@ class Front:
             is_draining=self._stop_by is not None,
             silent_s=self._clock() - self.counters.turned_at,
             expires_at=self._expires_at,
+            trusts_until=self._trusts_until,
             confinement=self.pool.confinement,
             keys=None if self._keys is None else self._keys.status,
         )
@@ -268,11 +271,11 @@ class Front:
             self._observer.reloaded(None)
         else:
             _log.info(
-                "certificates reloaded, valid until %(until)s; %(ended)d sessions ended",
+                f"certificates reloaded, valid until %(until)s; {log_counted('ended', ended, 'session')} ended",
                 {"until": str(credentials.expires_at.date()), "ended": ended},
                 extra={"event": "reloaded"},
             )
-            self._expires_at = credentials.expires_at
+            self._expires_at, self._trusts_until = credentials.expires_at, trusts_until(credentials)
             self._observer.reloaded(credentials)
 
     def _handle(self, message: Incoming, client: str = "") -> None:

@@ -33,6 +33,7 @@ from typing import Any
 
 from securesplit.channel.trust import ShownCertificate
 from securesplit.encrypted.messages import LEAST_KEY_BYTES, MAX_KEY_BYTES, ChunkAnswer, ChunkStatus, KeyChunk
+from securesplit.text import log_counted
 from securesplit.worker.key_arena import KeyArena
 from securesplit.worker.key_turns import EvictedKeys
 from securesplit.worker.monitoring.counters import Counters
@@ -316,12 +317,12 @@ class KeyStore:
         times, wanted = self._counters.key_returns - self._warned_of, self.status.wanted_bytes
         self._warned_at, self._warned_of = self._clock(), self._counters.key_returns
         what = {"times": times, "held": len(self._keys), "mib": -(-wanted >> 20)}
-        _log.warning(
-            "%(times)d uploads brought evaluation keys again that had made room for others; there is room for those of"
-            " %(held)d devices, and --evaluation-key-memory %(mib)d would hold all of the last hour",
-            what,
-            extra={"event": "evaluation-keys-crowded"},
+        uploads, devices = log_counted("times", times, "upload"), log_counted("held", len(self._keys), "device")
+        text = (
+            f"{uploads} brought evaluation keys again that had made room for others; there is room for those of"
+            f" {devices}, and --evaluation-key-memory %(mib)d would hold all of the last hour"
         )
+        _log.warning(text, what, extra={"event": "evaluation-keys-crowded"})
 
     def _drop(self, key: StoredKey) -> None:
         del self._keys[key.owner, key.digest]

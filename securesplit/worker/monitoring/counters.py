@@ -55,6 +55,7 @@ class Counters:
         tail_starts: processes.
         tail_deaths: processes, by what they did: ``died``, ``hung``.
         reloads: of the certificates: ``done``, ``failed``.
+        last_reload_failed: the files of the last one cannot be used, and those before it stay.
         encrypted: requests of the preset ``encrypted``: ``answered``, ``key_needed``, ``refused``.
         key_uploads: of evaluation keys: ``done``, ``refused``, ``abandoned``.
         key_bytes: of evaluation keys that were received and kept.
@@ -82,6 +83,7 @@ class Counters:
         self.tail_starts = 0
         self.tail_deaths: Counter[str] = Counter(died=0, hung=0)
         self.reloads: Counter[str] = Counter(done=0, failed=0)
+        self.last_reload_failed = False
         self.encrypted: Counter[str] = Counter(answered=0, key_needed=0, refused=0)
         self.key_uploads: Counter[str] = Counter(done=0, refused=0, abandoned=0)
         self.key_bytes = 0

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from securesplit.pki.credentials import CA_SOON_DAYS, SOON_DAYS, Credentials, ends
+from securesplit.text import log_counted
 
 _log = logging.getLogger(__name__)
 _AGAIN = timedelta(days=1)
@@ -47,7 +48,13 @@ class ExpiryWatch:
             days = (end - now).days
             if days < _SOON_DAYS[what]:
                 _log.warning(
-                    "%(what)s ends in %(days)d days, on %(until)s; renew it (docs/operations.md)",
+                    f"%(what)s {_when(days)}, on %(until)s; renew it (docs/operations.md)",
                     {"what": what, "days": days, "until": str(end.date())},
                     extra={"event": "expires-soon"},
                 )
+
+
+def _when(days: int) -> str:
+    if days < 0:
+        return "has ended"
+    return f"ends in {log_counted('days', days, 'day')}" if days else "ends within a day"

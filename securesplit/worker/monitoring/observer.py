@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from securesplit.channel.sessions import Ended, Session
-from securesplit.pki.credentials import Credentials
+from securesplit.pki.credentials import FOR_EVER, Credentials
 from securesplit.worker.monitoring.counters import Counters
 
 
@@ -51,6 +51,7 @@ class Status:
         expires_at: when the server's certificate ends.
         confinement: layers that hold for the tails (``sandbox/``); None before one was ready.
         keys: evaluation keys; None where no ciphertext is taken.
+        trusts_until: when the last trusted CA or its revocation list ends (`credentials.trusts_until`).
     """
 
     sessions: int
@@ -65,6 +66,7 @@ class Status:
     expires_at: datetime
     confinement: tuple[str, ...] | None = None
     keys: KeyStatus | None = None
+    trusts_until: datetime = FOR_EVER
 
     @property
     def ready_tails(self) -> int:
@@ -99,6 +101,7 @@ class FrontObserver:
     def reloaded(self, credentials: Credentials | None) -> None:
         """New credentials are in use; None: the old ones stay."""
         self.counters.reloads["failed" if credentials is None else "done"] += 1
+        self.counters.last_reload_failed = credentials is None
 
     def draining(self) -> None:
         """Nothing new is accepted from now on; may be called more than once."""

@@ -1,8 +1,9 @@
 """What a worker answers to those who ask whether it lives and whether to send it requests.
 
 Alive: the front's loop came round lately; where it has not, nothing but a new process helps. Ready: every tail could
-compute once since the start, at least one can now, nothing drains, and the certificate is still good. A tail that dies
-does not make the worker unready, since one bad request must not take every worker out of a balancer (ADR 051).
+compute once since the start, at least one can now, nothing drains, and the certificate, a CA and its revocation list
+are still good. A tail that dies does not make the worker unready, since one bad request must not take every worker out
+of a balancer (ADR 051).
 """
 
 from __future__ import annotations
@@ -34,4 +35,6 @@ def why_not_ready(status: Status, now: datetime) -> str:
         return "no tail can compute"
     if now >= status.expires_at:
         return "the certificate has expired"
+    if now >= status.trusts_until:
+        return "no CA with a fresh revocation list is trusted"
     return why_not_alive(status)

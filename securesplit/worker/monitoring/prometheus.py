@@ -96,6 +96,7 @@ class WorkerCollector(Collector):
         yield _counter("tail_starts_total", "Tails that were started.", m.tail_starts)
         yield _counters("tail_deaths_total", "Tails that were lost.", "how", m.tail_deaths)
         yield _counters("reloads_total", "Reloads of the certificates.", "result", m.reloads)
+        yield _gauge("last_reload_successful", "0: the files of before are in use.", not m.last_reload_failed)
         yield _counters("encrypted_answers_total", "Answers to ciphertexts.", "status", m.encrypted)
         yield _counters("evaluation_key_uploads_total", "Uploads of evaluation keys.", "result", m.key_uploads)
         yield _counter("evaluation_key_received_bytes_total", "Of evaluation keys, received and kept.", m.key_bytes)

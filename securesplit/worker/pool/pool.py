@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from securesplit import errors
 from securesplit.encrypted.messages import PRESET, Request
 from securesplit.errors import SecureSplitError, WorkerError
+from securesplit.text import log_counted
 from securesplit.transport.poll import Poller, Source
 from securesplit.worker.cores import places
 from securesplit.worker.ipc import messages
@@ -189,7 +190,8 @@ class Pool:
             self._start(self._slots[-1])
         if wanted != len(states):
             fields = {"before": len(states), "now": len(self._slots), "waiting": len(self._queue)}
-            _log.info("%(now)d tails instead of %(before)d", fields, extra={"event": "tails-scaled"})
+            text = f"{log_counted('now', len(self._slots), 'tail')} instead of %(before)d"
+            _log.info(text, fields, extra={"event": "tails-scaled"})
 
     def _start(self, slot: Slot) -> None:
         name = f"tail-{next(self._numbers)}"

@@ -61,6 +61,18 @@ def test_expiry_warns_daily_from_30_days_and_for_a_ca_from_120(
     assert warned(caplog) == ["server", "ca", "revocation-list"]
 
 
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [(49, "ends in 2 days"), (25, "ends in 1 day,"), (1, "ends within a day,"), (-1, "has ended, on")],
+)
+def test_a_warning_counts_the_days_and_says_when_it_is_too_late(
+    certs: Path, caplog: pytest.LogCaptureFixture, hours: int, said: str
+) -> None:
+    credentials = keystore.load_server(certs, now=now())
+    ExpiryWatch(credentials, Clock(credentials.expires_at - timedelta(hours=hours))).look()
+    assert any(f"server {said}" in record.getMessage() for record in caplog.records)
+
+
 def test_new_credentials_end_the_warnings(certs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     watch = ExpiryWatch(keystore.load_server(certs, now=now()))
@@ -76,7 +88,7 @@ def test_a_worker_warns_when_it_starts_and_shows_when_it_ends(certs: Path) -> No
     with process(certs, metrics="127.0.0.1:0") as worker:
         end = keystore.load_server(certs, now=now()).expires_at
         assert metrics(worker.metrics)["expiry_timestamp_seconds{of=server}"] == end.timestamp()
-        wait_until(lambda: any("server ends in 0 days" in line for line in worker.log))
+        wait_until(lambda: any("server ends within a day, on" in line for line in worker.log))
         time.sleep(1.2)  # it looks once a second
         assert sum("server ends in" in line for line in worker.log) == 1, "once a day"
 

@@ -74,6 +74,17 @@ def test_metrics_count_refusals_busy_and_revoked_by_reason(certs: Path) -> None:
     assert seen["reloads_total{result=failed}"] == 0
 
 
+def test_a_reload_that_failed_is_shown_until_one_is_done(certs: Path) -> None:
+    """However long ago it was: a device that was revoked with the new files is still let in."""
+    with process(certs, metrics=LOOPBACK) as worker:
+        good = (certs / "crl.pem").read_bytes()
+        assert metrics(worker.metrics)["last_reload_successful"] == 1
+        for content, state in ((b"nothing", 0), (good, 1)):
+            (certs / "crl.pem").write_bytes(content)
+            worker.signal(signal.SIGHUP)
+            wait_until(lambda state=state: metrics(worker.metrics)["last_reload_successful"] == state)
+
+
 def test_busy_answers_are_counted_by_their_cause() -> None:
     with running(serve_engine("Sum", pause_s=0.05), queue_limit=2, max_batch=1) as worker:
         connections = [worker.connect() for _ in range(6)]
