@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar
 
 from securesplit.errors import ConfigError
 from securesplit.text import renamed_hint
-from securesplit.user_folders import config_folder
+from securesplit.user_folders import config_folder, from_home
 
 LEAST_TIMEOUT_S: Final = 0.1
 MOST_TIMEOUT_S: Final = 86_400.0
@@ -140,11 +140,12 @@ def check_path(value: object, name: str) -> Path:
     """A file or folder, made absolute: a program that changes its working folder later keeps using the same one.
 
     Raises:
-        ConfigError: it is empty, holds a zero byte, or is neither text nor a path.
+        ConfigError: it is empty, holds a zero byte, is neither text nor a path, or begins with ``~`` where the user has
+            no home folder.
     """
     if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise ConfigError(f"{name} cannot be {reprlib.repr(value)}", hint="name a file or folder")
-    return Path(value).absolute()
+    return from_home(value).absolute()
 
 
 T = TypeVar("T")

@@ -31,11 +31,28 @@ def state_folder() -> Path:
     """The device's state: ``$SECURESPLIT_STATE``, else ``securesplit`` in ``$XDG_STATE_HOME`` or ``~/.local/state``.
 
     Raises:
-        ConfigError: the user has no home folder.
+        ConfigError: the user has no home folder, or the variable's folder would be another one in each working folder.
     """
     if chosen := os.environ.get(STATE_VARIABLE):
-        return Path(chosen)
+        folder = from_home(chosen)
+        if not folder.is_absolute():
+            message = f"{STATE_VARIABLE} is {chosen!r}, which is another folder wherever a command runs"
+            raise ConfigError(message, hint="write it in full: a device has one noise.key and one ledger")
+        return folder
     return _user_folder("state", "XDG_STATE_HOME", ".local/state")
+
+
+def from_home(path: str | Path) -> Path:
+    """A path that begins with ``~/`` in the user's home folder; any other, such as ``./~``, as it is.
+
+    Shells do so at the beginning of a word, and leave ``--state=~/x`` and quoted variables alone; systemd does not.
+
+    Raises:
+        ConfigError: the user has no home folder.
+    """
+    if str(path) != "~" and not str(path).startswith("~/"):
+        return Path(path)
+    return _home("write the path in full").joinpath(*Path(path).parts[1:])
 
 
 def make_state_folder(folder: Path) -> Path:
@@ -57,7 +74,7 @@ def _user_folder(kind: str, variable: str, below_home: str) -> Path:
     chosen = Path(os.environ.get(variable, ""))
     if chosen.is_absolute():
         return chosen / APP
-    folder = _home(variable) / below_home / APP
+    folder = _home(f"set HOME or {variable} to an absolute path") / below_home / APP
     if sys.platform not in ("darwin", "win32") or folder.is_dir():
         return folder
     from platformdirs import PlatformDirs  # 15 ms
@@ -66,11 +83,11 @@ def _user_folder(kind: str, variable: str, below_home: str) -> Path:
     return of_platform.user_config_path if kind == "config" else of_platform.user_state_path
 
 
-def _home(variable: str) -> Path:
+def _home(hint: str) -> Path:
     try:
         home = Path.home()
     except RuntimeError:
         home = Path()
     if not home.is_absolute():
-        raise ConfigError("this user has no home folder", hint=f"set HOME or {variable} to an absolute path")
+        raise ConfigError("this user has no home folder", hint=hint)
     return home

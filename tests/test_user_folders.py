@@ -1,10 +1,13 @@
 """Where the user's own folders lie, on each platform."""
 
+from pathlib import Path
+
 import platformdirs
 import pytest
 from platformdirs.macos import MacOS
 
-from securesplit.user_folders import config_folder, state_folder
+from securesplit.errors import ConfigError
+from securesplit.user_folders import config_folder, from_home, state_folder
 
 
 @pytest.fixture
@@ -49,3 +52,23 @@ def test_on_macos_folders_of_earlier_versions_are_found(mac, monkeypatch):
     assert state_folder() == mac / ".local" / "state" / "securesplit"
     monkeypatch.setenv("XDG_CONFIG_HOME", str(mac / "mine"))
     assert config_folder() == mac / "mine" / "securesplit"
+
+
+def test_the_state_is_one_folder_wherever_a_command_runs(home, monkeypatch, tmp_path):
+    monkeypatch.setenv("SECURESPLIT_STATE", "~/clinic")
+    assert state_folder() == home / "clinic", "as systemd and quotes leave it"
+    monkeypatch.setenv("SECURESPLIT_STATE", "clinic")
+    with pytest.raises(ConfigError, match="another folder wherever a command runs"):
+        state_folder()
+
+
+@pytest.mark.parametrize("name", ["~backup", "a/~/b", "./~", "~"])
+def test_only_a_path_that_begins_at_home_is_changed(home, name):
+    assert from_home(name) == (home if name == "~" else Path(name))
+
+
+def test_a_path_from_home_needs_a_home(home, monkeypatch):
+    monkeypatch.setenv("HOME", "nowhere")
+    with pytest.raises(ConfigError, match="no home folder") as error:
+        from_home("~/x")
+    assert error.value.hint == "write the path in full"

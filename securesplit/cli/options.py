@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from securesplit.cli import param_types
 from securesplit.cli.settings import source_of
 from securesplit.errors import ConfigError
+from securesplit.user_folders import state_folder
 
 DEFAULT_CERTS = Path("certs")
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
@@ -19,6 +21,12 @@ Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
 def _absolute(_ctx: click.Context, _option: click.Parameter, folder: Path) -> Path:
     return folder.absolute()
+
+
+def _state(ctx: click.Context, option: click.Parameter, folder: Path | None) -> Path | None:
+    """What the flag or the settings file names; the variable has a rule of its own, which the Python API shares."""
+    is_variable = ctx.get_parameter_source(str(option.name)) is ParameterSource.ENVIRONMENT
+    return state_folder() if is_variable else folder
 
 
 photos_argument = click.argument("photos", nargs=-1, required=True, type=param_types.Photo(), metavar="PHOTO...")
@@ -58,7 +66,10 @@ model_option = click.option(
     help="Bundle folder.  [default: the one in the package]",
 )
 state_option = click.option(
-    "--state", type=param_types.Location(), help="Folder of this device's secrets and ledger.  [default: the user's]"
+    "--state",
+    type=param_types.Location(),
+    callback=_state,
+    help="Folder of this device's secrets and ledger.  [default: the user's]",
 )
 budget_option = click.option("--budget", type=param_types.BUDGET, help="Largest epsilon that this device may spend.")
 otel_option = click.option(

@@ -227,6 +227,22 @@ def test_every_command_and_doctor_refuse_a_bad_environment(
         assert hint in said
 
 
+def test_a_state_folder_of_each_working_folder_is_refused(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each would have a noise.key and a ledger of its own; a flag is meant as it stands."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SECURESPLIT_STATE", "clinic")
+    for command in ("ledger", "doctor"):
+        assert run([command]) == 2
+        assert "error: SECURESPLIT_STATE is 'clinic', which is another folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("SECURESPLIT_STATE", "~/variable")
+    assert run(["ledger"]) == run(["ledger", "--state", "flag"]) == run(["ledger", "--state=~/home"]) == 0
+    assert {file.name for file in tmp_path.iterdir()} == {"variable", "flag", "home"}
+
+
 def test_what_others_put_into_the_environment_does_not_matter(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
