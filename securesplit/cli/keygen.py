@@ -44,7 +44,13 @@ SCHEMA = "securesplit.certificates/1"
     metavar="NAME",
     help="A client to issue a certificate to; may be repeated.  [default: device]",
 )
-@click.option("--days", type=param_types.DAYS, default=90, show_default=True, help="Lifetime of the certificates.")
+@click.option(
+    "--days",
+    type=param_types.DAYS,
+    default=90,
+    show_default=True,
+    help="Lifetime of the certificates; with --revoke, of the list.",
+)
 @click.option("--renew", is_flag=True, help="Issue server and clients again in place of the old files.")
 @click.option(
     "--revoke", "revoked", multiple=True, metavar="NAME", help="Take a client's or a server's certificates back."
@@ -100,7 +106,9 @@ def keygen(
     elif sign is not None:
         _sign(out, sign, answer, days=days, fingerprint=fingerprint, new_key=new_key)
     else:
-        _make(out, revoked, {"server_names": server_names, "clients": clients, "days": days}, renew=renew)
+        exactly = days if source_of(ctx, "days").kind == "flag" else None
+        issued = {"server_names": server_names, "clients": clients, "days": days}
+        _make(out, revoked, issued, renew=renew, exactly=exactly)
 
 
 _COMPANIONS = {
@@ -127,13 +135,13 @@ def _check_flags(ctx: click.Context) -> None:
             raise ConfigError(f"{flags[name]} goes with --{task.removesuffix('ed')}", hint="securesplit keygen --help")
 
 
-def _make(out: Path, revoked: tuple[str, ...], issued: dict[str, Any], *, renew: bool) -> None:
-    """Revoke, or issue to whom `issued` names for as many days as it says."""
+def _make(out: Path, revoked: tuple[str, ...], issued: dict[str, Any], *, renew: bool, exactly: int | None) -> None:
+    """Revoke, by a list that is good for `exactly` so many days, or issue to whom `issued` names for those it says."""
     from securesplit.pki import keystore
 
     now = _now()
     if revoked:
-        reports = [keystore.revoke(out, name, now=now, days=issued["days"]) for name in dict.fromkeys(revoked)]
+        reports = [keystore.revoke(out, name, now=now, days=exactly) for name in dict.fromkeys(revoked)]
     else:
         reports = [(keystore.renew if renew else keystore.create)(out, now=now, **issued)]
     for report in reports:

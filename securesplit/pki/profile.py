@@ -3,6 +3,7 @@
 Invariants:
 
 - Keys are P-256. A leaf has exactly one extended key usage and names nothing but what it is for (``naming.py``).
+- A leaf ends with its CA at the latest, and a CA that has ended issues none.
 - notBefore lies 5 minutes back, so that a peer with a slow clock accepts a fresh certificate.
 - The CA can sign leaves and revocation lists, and no further CA (path length 0).
 - Every certificate and list passes OpenSSL's ``X509_V_FLAG_X509_STRICT``.
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from securesplit.errors import ConfigError
+from securesplit.errors import ConfigError, CredentialError
 from securesplit.pki import parsing
 from securesplit.pki.naming import client_title, server_title
 
@@ -150,6 +151,7 @@ def issue_server(
 
     Raises:
         ConfigError: a name is neither, there is none, or ``days`` is out of range.
+        CredentialError: the CA has ended.
     """
     title, alternatives = server_title(names)
     return _leaf(ca, key, title, alternatives, ExtendedKeyUsageOID.SERVER_AUTH, days=days, now=now)
@@ -162,6 +164,7 @@ def issue_client(
 
     Raises:
         ConfigError: the name is not allowed, or ``days`` is out of range.
+        CredentialError: the CA has ended.
     """
     title, alternatives = client_title(name)
     return _leaf(ca, key, title, alternatives, ExtendedKeyUsageOID.CLIENT_AUTH, days=days, now=now)
@@ -226,13 +229,26 @@ def _leaf(
     days: int,
     now: datetime,
 ) -> x509.Certificate:
-    lifetime = timedelta(days=check_days(days))
+    lifetime = min(timedelta(days=check_days(days)), _left(ca, now))
     builder = _builder(common_name(title), ca.certificate.subject, key, ca.key.public_key(), now, lifetime)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_key_usage(ca=False), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
     builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
     return builder.sign(ca.key, hashes.SHA256())
+
+
+def _left(ca: Identity, now: datetime) -> timedelta:
+    """How long the CA lives, which nothing that it issues outlives.
+
+    Raises:
+        CredentialError: it has ended.
+    """
+    left = ca.certificate.not_valid_after_utc - now
+    if left <= timedelta():
+        message = f"the CA ended on {ca.certificate.not_valid_after_utc:%Y-%m-%d}: nobody would take what it issues"
+        raise CredentialError(message, hint="replace the CA (docs/operations.md)")
+    return left
 
 
 def _builder(

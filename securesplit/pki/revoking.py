@@ -22,21 +22,22 @@ from securesplit.pki.pairs import KeygenEntry, KeygenReport, authority_of, certi
 _CLIENT, _SERVER = "client:", lists.SERVER_PREFIX
 
 
-def revoke(folder: Path, name: str, *, now: datetime, days: int = DEFAULT_DAYS) -> KeygenReport:
+def revoke(folder: Path, name: str, *, now: datetime, days: int | None = None) -> KeygenReport:
     """Revoke every certificate of a client, or of the server that has this DNS name or address.
 
     Args:
         folder: the certs folder; it needs the CA's key.
         name: of the client or the server; with ``client:`` or ``server:`` before it where it could be either.
         now: an aware datetime.
-        days: how long the new revocation list is good.
+        days: exactly so long, and 7 more, is the new revocation list good; None: 90, or as long as the one before it,
+            which outlives the certificates that were issued with that.
 
     Raises:
         CredentialError: no certificate of this name was issued here, or the CA's key is not there.
         ConfigError: the name can be of nobody or is both a client's and a server's, or the number of days is out of
             range.
     """
-    profile.check_days(days)
+    lasts = profile.check_days(DEFAULT_DAYS if days is None else days)
     bare = name.removeprefix(_CLIENT).removeprefix(_SERVER)
     server_name = _checked(name, bare)
     with files.locked(folder):
@@ -49,7 +50,8 @@ def revoke(folder: Path, name: str, *, now: datetime, days: int = DEFAULT_DAYS) 
         issued = of_client or of_server
         if not issued:
             raise CredentialError(f"no certificate was issued to {name!r} here", hint="check --revoke and --out")
-        lists.sign_crl(folder, authority, [one.serial for one in issued], days=days, now=now, may_shorten=True)
+        serials, is_exact = [one.serial for one in issued], days is not None
+        lists.sign_crl(folder, authority, serials, days=lasts, now=now, may_shorten=is_exact)
         return _take_client(folder, bare, issued, now) if of_client else _take_server(folder, bare, issued, now)
 
 

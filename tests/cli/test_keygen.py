@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,19 @@ def test_renew_and_revoke_say_what_they_did(out: Path) -> None:
     said = run(out, "--revoke", "localhost")
     assert "server localhost: revoked" in said.stdout
     assert "copy crl.pem to every device" in said.stdout
+
+
+def test_a_revocation_leaves_the_list_as_long_as_the_certificates(out: Path) -> None:
+    def days() -> int:
+        until = json.loads(run(out, "--list", "--format", "json").stdout)["revocation_list_until"]
+        return (datetime.fromisoformat(until) - now()).days
+
+    run(out, "--client", "a", "--client", "b", "--days", "365")
+    assert days() == 371
+    run(out, "--revoke", "a")
+    assert days() == 371
+    run(out, "--revoke", "b", "--days", "5")
+    assert days() == 11
 
 
 def test_nothing_is_signed_by_a_clock_that_cannot_be_right(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

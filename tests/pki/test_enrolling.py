@@ -369,7 +369,10 @@ def test_a_short_certificate_does_not_shorten_the_list(clinic: Clinic) -> None:
     assert lists.fresh_until(clinic.ca) == until
     keystore.create(clinic.ca, clients=["clinic-3"], days=90, now=NOW + DAY)
     assert lists.fresh_until(clinic.ca) == NOW + 98 * DAY
-    keystore.revoke(clinic.ca, "clinic-2", days=5, now=NOW + DAY)  # who revokes says how long the list is good
+    keystore.create(clinic.ca, clients=["clinic-4"], days=365, now=NOW + DAY)
+    keystore.revoke(clinic.ca, "clinic-3", now=NOW + DAY)
+    assert lists.fresh_until(clinic.ca) == NOW + 373 * DAY, "without it every device would be refused after 97 days"
+    keystore.revoke(clinic.ca, "clinic-2", days=5, now=NOW + DAY)  # who revokes may say how long the list is good
     assert lists.fresh_until(clinic.ca) == NOW + 13 * DAY
 
 

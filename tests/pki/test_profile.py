@@ -43,6 +43,18 @@ def test_a_leaf_lives_90_days_from_five_minutes_ago(identity: profile.Identity) 
     assert identity.certificate.not_valid_after_utc == NOW + timedelta(days=90)
 
 
+def test_a_leaf_ends_with_its_ca_and_a_ca_that_has_ended_issues_none() -> None:
+    """Nobody takes a leaf after that, whatever date stands in it."""
+    end = CA.certificate.not_valid_after_utc
+    for days, until in ((29, end - timedelta(days=1)), (30, end), (90, end)):
+        late = AUTHORITY.client("late", now=end - timedelta(days=30), days=days)
+        assert late.certificate.not_valid_after_utc == until
+    for issue in (AUTHORITY.server, AUTHORITY.client):
+        with pytest.raises(CredentialError, match="nobody would take what it issues") as caught:
+            issue("late", now=end)
+        assert "replace the CA" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("identity", "usage"),
     [(SERVER, ExtendedKeyUsageOID.SERVER_AUTH), (CLIENT, ExtendedKeyUsageOID.CLIENT_AUTH)],
