@@ -49,7 +49,7 @@ SCHEMA = "securesplit.certificates/1"
     type=param_types.DAYS,
     default=90,
     show_default=True,
-    help="Lifetime of the certificates; with --revoke, of the list.",
+    help="Lifetime of the certificates; with --revoke, of the list, which else stays as long.",
 )
 @click.option("--renew", is_flag=True, help="Issue server and clients again in place of the old files.")
 @click.option(
