@@ -90,7 +90,7 @@ def test_a_worker_warns_when_it_starts_and_shows_when_it_ends(certs: Path) -> No
         assert metrics(worker.metrics)["expiry_timestamp_seconds{of=server}"] == end.timestamp()
         wait_until(lambda: any("server ends within a day, on" in line for line in worker.log))
         time.sleep(1.2)  # it looks once a second
-        assert sum("server ends in" in line for line in worker.log) == 1, "once a day"
+        assert sum("server ends within" in line for line in worker.log) == 1, "once a day"
 
 
 def test_while_two_cas_are_trusted_the_first_that_ends_counts(certs: Path, tmp_path: Path) -> None:
