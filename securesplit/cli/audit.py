@@ -72,6 +72,7 @@ class AuditCommand(SettingsCommand):
 )
 @click.option("--out", type=param_types.Location(), default=Path("audit"), help="Folder for the report.")
 @format_option("Form of the answer.")
+@native_stderr.held_back()
 def audit(
     model: Path | None,
     data: Path | None,
@@ -90,7 +91,6 @@ def audit(
     void. What a preset never promised, as `none` and `compact`, is measured and breaks nothing.
     """
     _check_extra()
-    native_stderr.quiet_litert()
     from securesplit.audit import profile, report, suite
     from securesplit.model import Bundle
 

@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 from dataclasses import replace
 
@@ -175,3 +176,17 @@ def test_command_names_a_missing_extra(capsys, monkeypatch):
 def test_command_has_help(capsys):
     assert cli.run(["audit", "--help"]) == 0
     assert "Attack a bundle" in capsys.readouterr().out
+
+
+def test_notes_of_libraries_are_no_part_of_its_progress(tmp_path, monkeypatch, capfd):
+    """TensorFlow reports devices that it has not found as errors; ours are about the audit."""
+
+    def noisy(*_args, **_options):
+        os.write(2, b"E0000 failed call to a library\n")
+        raise ConfigError("too few photos", hint="add some")
+
+    monkeypatch.setattr(suite, "prepare", noisy)
+    assert cli.run(["audit", "--out", str(tmp_path / "out")]) == ConfigError.exit_code
+    shown = capfd.readouterr().err
+    assert "too few photos" in shown
+    assert "library" not in shown

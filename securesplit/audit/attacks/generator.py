@@ -7,6 +7,7 @@ are standard normal under the prior. TensorFlow is imported where it runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +47,17 @@ class Generator:
 
     def encode(self, photos: Photos) -> Latents:
         """The means of the latent numbers of photos."""
-        return np.asarray(self.encoder.predict(photos, batch_size=CHUNK, verbose=0)[0], np.float32)
+        return _in_chunks(lambda some: self.encoder(some, training=False)[0], photos)
 
     def draw(self, latents: Latents) -> Photos:
         """The photos of latent numbers."""
-        maps = self.first.predict(latents, batch_size=CHUNK, verbose=0)
-        return np.asarray(self.rest.predict(maps, batch_size=CHUNK, verbose=0), np.float32)
+        return _in_chunks(lambda some: self.rest(self.first(some, training=False), training=False), latents)
+
+
+def _in_chunks(network: Callable[[NDArray[np.float32]], Any], inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What it makes of them; Keras's own ``predict`` would compile a function, and warn of it, for every generator."""
+    chunks = (inputs[at : at + CHUNK] for at in range(0, len(inputs), CHUNK))
+    return np.concatenate([np.asarray(network(chunk), np.float32) for chunk in chunks])
 
 
 def untrained(side: int) -> Generator:
