@@ -79,13 +79,13 @@ def json_line(value: Any) -> str:
     return json.dumps(well_formed(value), allow_nan=False, default=lambda other: well_formed(str(other)))
 
 
-def counted(n: int, one: str, many: str = "") -> str:
+def counted(n: int, one: str) -> str:
     """A number with its noun, in texts that are English in every language, such as the causes of errors.
 
-    >>> counted(1, "release"), counted(1200, "release"), counted(0, "body", "bodies")
-    ('1 release', '1,200 releases', '0 bodies')
+    >>> counted(1, "release"), counted(1200, "release")
+    ('1 release', '1,200 releases')
     """
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
+    return f"{n:,} {one if n == 1 else one + 's'}"
 
 
 def log_counted(field: str, n: int, one: str, many: str = "") -> str:

@@ -47,11 +47,11 @@ class Authority:
         entries = [profile.revocation(serial, now=self.now) for serial in self.revoked]
         return profile.new_crl(self.identity, entries, number=1, days=days, now=now or self.now)
 
-    def server(self, *names: str, now: datetime | None = None, days: int = 90) -> Identity:
-        return profile.new_server(self.identity, names or ("localhost", "127.0.0.1"), days=days, now=now or self.now)
+    def server(self, *names: str, now: datetime | None = None) -> Identity:
+        return profile.new_server(self.identity, names or ("localhost", "127.0.0.1"), days=90, now=now or self.now)
 
-    def client(self, name: str = "device", now: datetime | None = None, days: int = 90) -> Identity:
-        return profile.new_client(self.identity, name, days=days, now=now or self.now)
+    def client(self, name: str = "device", now: datetime | None = None) -> Identity:
+        return profile.new_client(self.identity, name, days=90, now=now or self.now)
 
     def credentials(self, own: Identity, *allowed: Identity) -> Credentials:
         """Credentials without a check, so that bad ones can be made."""
@@ -69,9 +69,9 @@ class Authority:
 class World:
     """A server and a way to make clients of it."""
 
-    def __init__(self, limits: Limits | None = None, client: Identity | None = None) -> None:
+    def __init__(self, limits: Limits | None = None) -> None:
         self.authority = Authority()
-        self.client_identity = client or self.authority.client()
+        self.client_identity = self.authority.client()
         self.server_identity = self.authority.server()
         self.server_credentials = self.authority.credentials(self.server_identity, self.client_identity)
         self.client_credentials = self.authority.credentials(self.client_identity)

@@ -13,9 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from securesplit_testing.threads import beside
 
 
-def get(address: str, path: str, method: str = "GET", timeout_s: float = 10.0) -> tuple[int, str]:
+def get(address: str, path: str, method: str = "GET") -> tuple[int, str]:
     """Status and body of a page."""
-    connection = http.client.HTTPConnection(address, timeout=timeout_s)
+    connection = http.client.HTTPConnection(address, timeout=10.0)
     try:
         connection.request(method, path)
         answer = connection.getresponse()

@@ -68,11 +68,11 @@ class Wire:
         lost: packets that did not.
     """
 
-    def __init__(self, seed: int = 1) -> None:
+    def __init__(self) -> None:
         self.to_worker, self.to_device = Weather(), Weather()
         self.carried = self.lost = 0
         self._names = (f"worker-{os.getpid()}", f"device-{os.getpid()}")
-        self._random = random.Random(seed)
+        self._random = random.Random(1)
         self._devices: list[int] = []
         self._ready, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._carry)
@@ -154,9 +154,9 @@ def _tun(namespace: str) -> int:
 
 
 @contextlib.contextmanager
-def wire(seed: int = 1) -> Iterator[Wire]:
+def wire() -> Iterator[Wire]:
     """Two namespaces and a good wire between them, until the end of the with statement."""
-    made = Wire(seed)
+    made = Wire()
     try:
         yield made
     finally:

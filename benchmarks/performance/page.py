@@ -164,8 +164,8 @@ def _measured(run: Run) -> str:
     return "\n\n".join(_wrapped(paragraph) for paragraph in paragraphs) + "\n"
 
 
-def _wrapped(text: str, width: int = 120, indent: str = "") -> str:
-    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+def _wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _figures(run: Run) -> str:

@@ -19,6 +19,8 @@ Photos = NDArray[np.float32]
 """``(n, side, side, 3)`` in [0, 1]."""
 ByDraw = Callable[[NDArray[np.intp]], NDArray[np.float64]]
 """Indices of the photos of each draw ``(draws, n)`` -> a figure of each draw ``(draws,)``."""
+AUC_RESAMPLES = 1000
+"""Of the photos, for the interval of an AUC."""
 _INDICES_AT_ONCE = 1 << 18  # 2 MB of them
 
 
@@ -140,22 +142,20 @@ def auc_by_draw(labels: NDArray[Any], scores: NDArray[Any]) -> ByDraw:
     return statistic
 
 
-def auc_lost(
-    labels: NDArray[Any], before: NDArray[Any], after: Sequence[NDArray[Any]], *, resamples: int = 1000
-) -> Estimate:
+def auc_lost(labels: NDArray[Any], before: NDArray[Any], after: Sequence[NDArray[Any]]) -> Estimate:
     """AUC of `before` minus the mean AUC of every one of `after`; photos are resampled in pairs."""
     of_before, of_after = auc_by_draw(labels, before), [auc_by_draw(labels, scores) for scores in after]
 
     def lost(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
         return np.asarray(of_before(drawn) - np.mean([of_one(drawn) for of_one in of_after], axis=0))
 
-    return Estimate(of_all(lost, len(labels)), *interval(lost, len(labels), resamples=resamples))
+    return Estimate(of_all(lost, len(labels)), *interval(lost, len(labels), resamples=AUC_RESAMPLES))
 
 
-def auc_interval(labels: NDArray[Any], scores: NDArray[Any], *, resamples: int = 1000) -> Estimate:
+def auc_interval(labels: NDArray[Any], scores: NDArray[Any]) -> Estimate:
     """AUC and its interval over photos."""
     found = auc_by_draw(labels, scores)
-    return Estimate(of_all(found, len(labels)), *interval(found, len(labels), resamples=resamples))
+    return Estimate(of_all(found, len(labels)), *interval(found, len(labels), resamples=AUC_RESAMPLES))
 
 
 def macro_auc(labels: NDArray[Any], scores: NDArray[np.float64]) -> float:

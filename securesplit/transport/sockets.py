@@ -33,7 +33,7 @@ WORKER = b"worker"
 _CHUNKS_IN = 8  # of one of many connections, 8 KiB each, before libzmq reads no more of it; fewer cost it more signals
 _CHUNKS_OF_WORKER = 64
 _CHUNKS_OUT = 256  # beyond twice what a peer may leave unread, so that it can always be disconnected
-
+_SPARE_FILES = 24  # sockets of one connection take up to 12
 
 _END_S = 1.0  # it takes some milliseconds
 _ending: weakref.WeakSet[zmq.Context[Any]] = weakref.WeakSet()
@@ -99,15 +99,15 @@ class _Context(NeverWaiting, zmq.Context[zmq.Socket[bytes]]):
     """A context of blocking sockets."""
 
 
-def require_descriptors(many: int = 24) -> None:
-    """Make sure that this process may open so many more files; sockets of one connection take up to 12.
+def require_descriptors() -> None:
+    """Make sure that this process may open `_SPARE_FILES` more files.
 
     Raises:
         ConfigError: it may not.
     """
     with contextlib.ExitStack() as spare:
         try:
-            for _ in range(many):
+            for _ in range(_SPARE_FILES):
                 spare.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as error:
             limit = f"this process has too many files open for a connection ({error.strerror})"

@@ -63,13 +63,7 @@ def _orientations(grey: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
             yield np.rot90(mirrored, turns, axes=(1, 2))
 
 
-def near_duplicates(
-    grey: NDArray[np.float32],
-    others: NDArray[np.float32],
-    *,
-    max_bits: int = MAX_BITS,
-    min_correlation: float = MIN_CORRELATION,
-) -> list[tuple[int, int, int, float]]:
+def near_duplicates(grey: NDArray[np.float32], others: NDArray[np.float32]) -> list[tuple[int, int, int, float]]:
     """Pairs (row of `grey`, row of `others`, differing bits, correlation) that look the same in some orientation."""
     best: dict[tuple[int, int], tuple[int, float]] = {}
     bits = hash_bits(grey)
@@ -77,10 +71,10 @@ def near_duplicates(
         other_bits = hash_bits(turned)
         for start in range(0, len(grey), BLOCK):
             differing = (HASH_SIDE**2 - bits[start : start + BLOCK] @ other_bits.T) / 2
-            for row, j in zip(*np.nonzero(differing <= max_bits), strict=True):
+            for row, j in zip(*np.nonzero(differing <= MAX_BITS), strict=True):
                 pair = start + int(row), int(j)
                 correlation = float((grey[pair[0]] * turned[pair[1]]).sum())
-                if correlation >= min_correlation and correlation > best.get(pair, (0, 0.0))[1]:
+                if correlation >= MIN_CORRELATION and correlation > best.get(pair, (0, 0.0))[1]:
                     best[pair] = int(differing[row, j]), correlation
     return [(i, j, *found) for (i, j), found in sorted(best.items())]
 

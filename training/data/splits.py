@@ -1,8 +1,8 @@
 """Photos that come in two folders, ``benign/`` and ``malignant/``, split into train, val and test.
 
 Whatever looks like the same picture stays on one side (`training.data.duplicates.groups`), and each side gets its share
-of both classes. The split depends on the photos and the seed alone, and is written to ``splits.csv`` beside the
-folders, so that the test photos stay the same ones for whoever reads them next.
+of both classes. The split depends on the photos alone, and is written to ``splits.csv`` beside the folders, so that the
+test photos stay the same ones for whoever reads them next.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 RECORD = "splits.csv"
 EARLIER_RECORD = "division.csv"
 """What the record was called before; it is read where it is there."""
+_SEED = 1  # of the order in which groups are placed
 
 
 def allocate(members: Mapping[str, Sequence[bool]], seed: int) -> dict[str, str]:
@@ -44,13 +45,12 @@ def allocate(members: Mapping[str, Sequence[bool]], seed: int) -> dict[str, str]
     return side
 
 
-def split_by_picture(root: Path, photos: Sequence[Path], seed: int = 1) -> dict[str, tuple[str, str]]:
+def split_by_picture(root: Path, photos: Sequence[Path]) -> dict[str, tuple[str, str]]:
     """Split and group of each photo, by its path under `root`; read back from ``splits.csv`` where it is there.
 
     Args:
         root: the folder with ``benign/`` and ``malignant/``.
         photos: all of them, under `root`.
-        seed: of the split.
 
     Raises:
         ValueError: ``splits.csv`` does not name exactly these photos.
@@ -66,7 +66,7 @@ def split_by_picture(root: Path, photos: Sequence[Path], seed: int = 1) -> dict[
     members: dict[str, list[bool]] = {}
     for name, group in zip(names, linked, strict=True):
         members.setdefault(group, []).append(name.startswith("malignant"))
-    side = allocate(members, seed)
+    side = allocate(members, _SEED)
     placed = {name: (side[group], group) for name, group in zip(names, linked, strict=True)}
     if os.access(root, os.W_OK):
         _write(record, placed)

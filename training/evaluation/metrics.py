@@ -21,6 +21,7 @@ from training.output import text_table
 
 Array = NDArray[Any]
 MIN_CASES = 10  # malignant and benign photos that a stratum needs for an AUC
+BINS = 10  # of the calibration error
 
 
 def lesion_samples(lesions: Array, *, seed: int = 1) -> Iterator[NDArray[np.int64]]:
@@ -43,7 +44,7 @@ def both_classes(samples: Iterator[NDArray[np.int64]], malignant: Array) -> Iter
 
 
 def bootstrap(
-    measure: Callable[[Array], Mapping[str, float]], lesions: Array, malignant: Array, *, draws: int, seed: int = 1
+    measure: Callable[[Array], Mapping[str, float]], lesions: Array, malignant: Array, *, draws: int
 ) -> dict[str, Figure]:
     """Every figure of `measure` with its interval.
 
@@ -52,10 +53,9 @@ def bootstrap(
         lesions: which lesion each photo shows.
         malignant: bool; draws without both classes are left out.
         draws: bootstrap samples.
-        seed: of the samples.
     """
     sampled: dict[str, list[float]] = {}
-    for rows in both_classes(islice(lesion_samples(lesions, seed=seed), draws), malignant):
+    for rows in both_classes(islice(lesion_samples(lesions), draws), malignant):
         for name, value in measure(rows).items():
             sampled.setdefault(name, []).append(value)
     found = measure(np.arange(len(malignant)))
@@ -69,7 +69,7 @@ def _figure(value: float, sampled: list[float]) -> Figure:
 
 
 def auc_interval(
-    scores: NDArray[Any], malignant: NDArray[Any], lesions: NDArray[Any], *, draws: int = 500, seed: int = 1
+    scores: NDArray[Any], malignant: NDArray[Any], lesions: NDArray[Any], *, draws: int = 500
 ) -> tuple[float, float, float]:
     """AUC with its 95 % interval, by bootstrap over lesions (photos of one lesion are drawn together).
 
@@ -78,13 +78,11 @@ def auc_interval(
         malignant: ``(n,)`` labels.
         lesions: ``(n,)`` which lesion each photo shows.
         draws: bootstrap samples.
-        seed: of the bootstrap.
     """
     sampled = bootstrap(
         lambda rows: {"auc": float(roc_auc_score(malignant[rows], scores[rows]))},
         *(lesions, malignant),
         draws=draws,
-        seed=seed,
     )["auc"]
     return sampled.value, sampled.low, sampled.high
 
@@ -112,17 +110,15 @@ def at_threshold(malignant: Array, called: Array) -> dict[str, float]:
     }
 
 
-def expected_calibration_error(probability: NDArray[Any], malignant: NDArray[Any], bins: int = 10) -> float:
-    """ECE over equally filled bins (Naeini et al. 2015), in 0..1; fewer bins where there are fewer photos."""
-    order = np.argsort(probability)
-    groups = [group for group in np.array_split(order, bins) if len(group)]
-    gaps = [len(g) * abs(float(probability[g].mean()) - float(malignant[g].mean())) for g in groups]
-    return sum(gaps) / len(order)
+def expected_calibration_error(probability: NDArray[Any], malignant: NDArray[Any]) -> float:
+    """ECE over the bins of `reliability` (Naeini et al. 2015), in 0..1."""
+    gaps = [photos * abs(mean - share) for mean, share, photos in reliability(probability, malignant)]
+    return sum(gaps) / len(probability)
 
 
-def reliability(probability: NDArray[Any], malignant: NDArray[Any], bins: int = 10) -> list[tuple[float, float, int]]:
-    """(mean probability, share that is malignant, photos) of equally filled bins, as the ECE uses them."""
-    groups = np.array_split(np.argsort(probability), bins)
+def reliability(probability: NDArray[Any], malignant: NDArray[Any]) -> list[tuple[float, float, int]]:
+    """(mean probability, share that is malignant, photos) of `BINS` equally filled bins, fewer of fewer photos."""
+    groups = np.array_split(np.argsort(probability), BINS)
     return [(float(probability[g].mean()), float(malignant[g].mean()), len(g)) for g in groups if len(g)]
 
 

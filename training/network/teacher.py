@@ -23,14 +23,13 @@ class Teacher:
 
     Args:
         folders: of the bundles; none: the one that comes with the package.
-        threads: CPU threads of either half of each.
 
     Raises:
         BundleError: a bundle cannot be opened, or has no preset ``none``.
     """
 
-    def __init__(self, folders: Sequence[Path] = (), threads: int = 2) -> None:
-        self._members = [_Member(Bundle.load(folder), threads) for folder in folders or (None,)]
+    def __init__(self, folders: Sequence[Path] = ()) -> None:
+        self._members = [_Member(Bundle.load(folder)) for folder in folders or (None,)]
         self.id = " and ".join(member.id for member in self._members)
         self.side = max(member.side for member in self._members)
 
@@ -44,10 +43,10 @@ class Teacher:
 class _Member:
     """One bundle that teaches."""
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
+    def __init__(self, bundle: Bundle) -> None:
         self.id, self.side = bundle.id, bundle.manifest.side
         self._spec = bundle.preset("none").spec
-        self._head, self._tail = bundle.open_head(threads, "none"), bundle.open_tail(threads)
+        self._head, self._tail = bundle.open_head(preset="none"), bundle.open_tail()
 
     def logit(self, photo: NDArray[np.uint8]) -> float:
         if len(photo) != self.side:

@@ -22,10 +22,10 @@ CERTIFIED_SIGMA = 0.1167
 """Its σ/C."""
 
 
-def compact_spec(cut_shape: tuple[int, ...], channels: int = 16) -> ReleaseSpec:
-    """The ``compact`` release for a cut map ``(h, w, c)``: half its height and width, `channels` deep, int8."""
+def compact_spec(cut_shape: tuple[int, ...]) -> ReleaseSpec:
+    """The ``compact`` release for a cut map ``(h, w, c)``: half its height and width, 16 deep, int8."""
     height, width = (cut_shape[0] + 1) // 2, (cut_shape[1] + 1) // 2
-    return ReleaseSpec("compact", (height, width, channels), "int8", step=1 / 16, clip_norm=None, sigma_per_clip=0.0)
+    return ReleaseSpec("compact", (height, width, 16), "int8", step=1 / 16, clip_norm=None, sigma_per_clip=0.0)
 
 
 def certified_spec(levels: int, sigma_per_clip: float) -> ReleaseSpec:

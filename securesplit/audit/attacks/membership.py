@@ -96,9 +96,9 @@ def scores(photos: Photos, members: NDArray[np.bool_], *, seed: int) -> dict[str
     return found | {RATIO: ratio}
 
 
-def found_at(members: NDArray[np.bool_], score: NDArray[np.float64], false_alarms: float = FEW_FALSE) -> float:
-    """Share of the members found where so few others are taken for one."""
-    threshold = np.quantile(score[~members], 1 - false_alarms, method="higher")
+def found_at(members: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
+    """Share of the members found where `FEW_FALSE` of the others are taken for one."""
+    threshold = np.quantile(score[~members], 1 - FEW_FALSE, method="higher")
     return float(np.mean(score[members] > threshold))
 
 

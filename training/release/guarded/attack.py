@@ -24,6 +24,10 @@ from training.release.guarded.losses import GRID
 Array = NDArray[Any]
 GALLERY = 300
 """Originals among which a reconstruction should find its own."""
+CANDIDATES = 1000
+"""Photos among which a release should be matched to its own."""
+SSIM_PHOTOS = 400
+"""Of so many SSIM is taken, which is slow."""
 PROPERTIES = ("tone", "contrast", "redness", "size")
 """Of the picture, in the order of `training.release.guarded.losses.secrets_of`; each is cut at its median."""
 
@@ -56,7 +60,7 @@ def grid_noise(releases: Array, sigma: float, seed: int) -> Array:
 
 
 def rebuilt_by_decoder(
-    own: Holdings, victims: Holdings, sigma: float, *, epochs: int, seed: int, width: int = 64
+    own: Holdings, victims: Holdings, sigma: float, *, epochs: int, seed: int
 ) -> tuple[Array, list[float]]:
     """The best reconstructions ``(n, 32, 32, 3)`` of `victims` by a residual decoder, and its skill by epoch.
 
@@ -66,10 +70,9 @@ def rebuilt_by_decoder(
         sigma: of the noise.
         epochs: the last third at a fifth of the rate.
         seed: of the noise.
-        width: of the decoder.
     """
     means = class_means_of(own)
-    model = parts.residual_decoder(own.releases.shape[1:], width)
+    model = parts.residual_decoder(own.releases.shape[1:], width=64)
     model.compile(keras.optimizers.Adam(1e-3), "mse")
     told = [grid_noise(victims.releases, sigma, seed), victims.labels[:, None].astype(np.float32)]
     labels, rest = own.labels[:, None].astype(np.float32), own.thumbs - means[own.labels]
@@ -107,12 +110,12 @@ def _with_label(sent: Array, labels: Array) -> Array:
     return np.concatenate([sent.reshape(len(sent), -1), labels[:, None].astype(np.float32), ones], axis=1)
 
 
-def structure_above(rebuilt: Array, victims: Holdings, class_means: Array, most: int = 400) -> float:
-    """Mean SSIM of reconstructions less that of the class means, over the first `most` victims."""
+def structure_above(rebuilt: Array, victims: Holdings, class_means: Array) -> float:
+    """Mean SSIM of reconstructions less that of the class means, over the first `SSIM_PHOTOS` victims."""
     from skimage.metrics import structural_similarity  # an accelerator's machine may lack it, and needs no SSIM
 
     def mean(images: Array) -> float:
-        pairs = zip(images[:most], victims.thumbs[:most], strict=True)
+        pairs = zip(images[:SSIM_PHOTOS], victims.thumbs[:SSIM_PHOTOS], strict=True)
         return float(np.mean([structural_similarity(a, b, channel_axis=2, data_range=1.0) for a, b in pairs]))
 
     return mean(rebuilt) - mean(class_means[victims.labels])
@@ -120,17 +123,20 @@ def structure_above(rebuilt: Array, victims: Holdings, class_means: Array, most:
 
 def retrieval(rebuilt: Array, victims: Holdings) -> float:
     """Share of the first `GALLERY` reconstructions that lie nearest to their own original among these."""
-    found, originals = (images[:GALLERY].reshape(len(images[:GALLERY]), -1) for images in (rebuilt, victims.thumbs))
+    return _nearest_to_own(rebuilt[:GALLERY], victims.thumbs[:GALLERY])
+
+
+def identified(victims: Holdings, sigma: float, seed: int) -> float:
+    """Share of photos that a matched filter on the releases picks among the first `CANDIDATES` (attack A6)."""
+    clean = victims.releases[:CANDIDATES]
+    return _nearest_to_own(grid_noise(clean, sigma, seed), clean)
+
+
+def _nearest_to_own(found: Array, originals: Array) -> float:
+    """Share of ``(n, ...)`` that lie nearest to the original of their own row, of `originals` of the same shape."""
+    found, originals = found.reshape(len(found), -1), originals.reshape(len(originals), -1)
     distances = (originals**2).sum(1)[None] - 2 * found @ originals.T
     return float((distances.argmin(1) == np.arange(len(found))).mean())
-
-
-def identified(victims: Holdings, sigma: float, seed: int, gallery: int = 1000) -> float:
-    """Share of photos that a matched filter on the releases picks among the first `gallery` (attack A6)."""
-    clean = victims.releases[:gallery].reshape(len(victims.releases[:gallery]), -1)
-    sent = grid_noise(clean, sigma, seed)
-    distances = (clean**2).sum(1)[None] - 2 * sent @ clean.T
-    return float((distances.argmin(1) == np.arange(len(clean))).mean())
 
 
 def linked(own: Array, own_lesions: Array, victims: Array, lesions: Array, diagnoses: Array, *, seed: int) -> float:
