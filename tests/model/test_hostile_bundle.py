@@ -121,12 +121,12 @@ def test_a_text_that_is_no_manifest(folder: Path, text: str) -> None:
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Paths of everything in a JSON value, containers too."""
+    """Paths of everything in a JSON value, containers too; of a list, whose items are alike, its first and last."""
     if path:
         yield path
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in inner:
-        yield from leaves(item, (*path, key))
+    keys = value if isinstance(value, dict) else {0, len(value) - 1} if isinstance(value, list) and value else ()
+    for key in keys:
+        yield from leaves(value[key], (*path, key))
 
 
 def put(path: tuple[Any, ...], change: Callable[[Any, Any], None]) -> dict[str, Any]:
