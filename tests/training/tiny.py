@@ -1,7 +1,7 @@
 """A backbone that costs next to nothing, for tests of everything in the training but the networks themselves.
 
 ``python -m tests.training.tiny training.train --set backbone=tiny ...`` is that command, and knows this
-backbone; with ``TINY_DEVICES=2`` it finds two devices.
+backbone; with ``TINY_DEVICES=2`` it finds two devices, with ``TINY_KILLED_AFTER=6`` it is killed after six steps.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -49,12 +50,25 @@ keras.applications.Tiny = build
 backbones.BACKBONES["tiny"] = backbones.Backbone("Tiny", cut="middle")
 
 trained: list[keras.Model] = []
-compile_model = train.compile_model
+compile_model, callbacks = train.compile_model, train._callbacks
 
 
 def remember(model: keras.Model, *rest: Any) -> None:
     trained.append(model)
     compile_model(model, *rest)
+
+
+class KilledAfter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
+    """Kills this process after so many steps, of all epochs together."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._left = steps
+
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        self._left -= 1
+        if not self._left:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main() -> None:
@@ -65,6 +79,8 @@ def main() -> None:
         parts = [tf.config.LogicalDeviceConfiguration()] * int(os.environ["TINY_DEVICES"])
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
     train.compile_model = remember
+    if steps := int(os.environ.get("TINY_KILLED_AFTER", "0")):
+        train._callbacks = lambda *given: [*callbacks(*given), KilledAfter(steps)]
     module = importlib.import_module(sys.argv.pop(1))
     command.run(module.main)
     for model in trained[-1:]:

@@ -12,8 +12,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from securesplit.model import Bundle
 from tests.conftest import REPO
 from tests.training.data.test_dataset import draw_isic
 from tests.training.data.test_splits import draw_folders
-from tests.training.forked import Forks
+from tests.training.forked import LINE, PATIENCE_S, Forks
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,13 +31,11 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed"),
 ]
 
-PATIENCE_S = 600  # for a process on a busy machine; most of it is the import of TensorFlow
-
 
 def command(folder: Path, run: str, *settings: str, config: str = "dermoscopy") -> list[str]:
     values = [part for setting in ("backbone=tiny", "side=48", "batch=4", *settings) for part in ("--set", setting)]
     places = ["--data", str(folder / "data"), "--run", str(folder / run)]
-    return [sys.executable, "-m", "tests.training.tiny", "training.train", "--config", config, *values, *places]
+    return [*LINE, "training.train", "--config", config, *values, *places]
 
 
 def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
@@ -50,7 +46,7 @@ def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[s
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=PATIENCE_S,  # most of it is the import of TensorFlow
         check=False,
     )
 
@@ -69,32 +65,25 @@ def record(run: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_run_killed_within_an_epoch_ends_like_any_other(tmp_path: Path) -> None:
+def test_a_run_killed_within_an_epoch_ends_like_any_other(forks: Forks, tmp_path: Path) -> None:
     draw_isic(tmp_path / "data")
-    settings = ("epochs=3", "outputs=final", "balance=equal", "per_class=1200")  # 600 steps an epoch: seconds
-    whole = run(command(tmp_path, "whole", *settings))
-    assert whole.returncode == 0, whole.stderr[-3000:]
-    slow = command(tmp_path, "killed", *settings)
-    first = subprocess.Popen(slow, cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + PATIENCE_S
-    while not (tmp_path / "killed" / "history.csv").is_file() or epochs_of(tmp_path / "killed") == []:
-        assert first.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(0.2)  # into the second epoch
-    os.kill(first.pid, signal.SIGKILL)
-    assert first.wait() == -signal.SIGKILL
-    assert record(tmp_path / "killed")["status"] == "running"
-    assert epochs_of(tmp_path / "killed") == [0]
-    with (tmp_path / "killed" / "history.csv").open("a") as log:  # as if killed between the second epoch and its backup
-        log.write((tmp_path / "whole" / "history.csv").read_text().splitlines()[2] + "\n")
-    second = run(slow)
-    assert second.returncode == 0, second.stderr[-3000:]
-    assert epochs_of(tmp_path / "killed") == epochs_of(tmp_path / "whole") == [0, 1, 2]
-    resumed = record(tmp_path / "killed")
+    arguments = command(
+        tmp_path, "run", "epochs=3", "outputs=final", "balance=equal", "per_class=8"
+    )  # 4 steps an epoch
+    killed = forks.run(arguments, {"TINY_KILLED_AFTER": "6"})
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
+    begun, history_file = record(tmp_path / "run"), tmp_path / "run" / "history.csv"
+    assert begun["status"] == "running"
+    assert epochs_of(tmp_path / "run") == [0]
+    with history_file.open("a") as log:  # as if killed between the second epoch and its backup
+        log.write("1" + history_file.read_text().splitlines()[1].removeprefix("0") + "\n")
+    done = forks.run(arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert epochs_of(tmp_path / "run") == [0, 1, 2]
+    resumed = record(tmp_path / "run")
     assert [session["first_epoch"] for session in resumed["sessions"]] == [1, 2]
     assert resumed["status"] == "finished"
-    assert resumed["made_from"] == record(tmp_path / "whole")["made_from"]
+    assert resumed["made_from"] == begun["made_from"]
 
 
 def test_one_command_from_raw_folders_to_a_student_bundle(forks: Forks, tmp_path: Path) -> None:

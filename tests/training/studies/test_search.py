@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import REPO
 from tests.training.data.test_dataset import draw_isic
-from tests.training.forked import Forks
+from tests.training.forked import LINE, Forks
 
 NEEDED = ("tensorflow", "optuna")
 pytestmark = [
@@ -26,8 +20,6 @@ pytestmark = [
     pytest.mark.timeout(1800),
     pytest.mark.skipif(not all(map(importlib.util.find_spec, NEEDED)), reason="the train extra is not installed"),
 ]
-
-PATIENCE_S = 600  # for a process on a busy machine
 
 
 def states(file: Path) -> list[str]:
@@ -58,21 +50,13 @@ def test_the_first_epoch_stops_no_trial_and_the_second_may(tmp_path: Path) -> No
 def test_a_killed_search_goes_on_and_reports(forks: Forks, tmp_path: Path) -> None:
     draw_isic(tmp_path / "data")
     out = tmp_path / "search"
-    settings = ("backbone=tiny", "side=48", "outputs=final", "balance=equal", "per_class=400", "epochs=2")
+    settings = ("backbone=tiny", "side=48", "outputs=final", "balance=equal", "per_class=40", "epochs=2")
     command = [
-        *(sys.executable, "-m", "tests.training.tiny", "training.studies.search", "--data", str(tmp_path / "data")),
+        *(*LINE, "training.studies.search", "--data", str(tmp_path / "data")),
         *("--out", str(out), "--trials", "3"),
         *(part for setting in settings for part in ("--set", setting)),
     ]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    first = subprocess.Popen(command, cwd=REPO, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + PATIENCE_S
-    while states(out / "search.db")[1:] != ["RUNNING"]:
-        assert first.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(first.pid, signal.SIGKILL)
-    assert first.wait() == -signal.SIGKILL
+    forks.kill(command, once=lambda: states(out / "search.db")[1:] == ["RUNNING"])
     done = forks.run(command)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "trial 1 was interrupted and is tried again" in done.stdout
