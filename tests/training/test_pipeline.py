@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from securesplit.model import Bundle, backbones
 from securesplit.privacy.release import ReleaseSpec, from_grid, saturate, to_grid
-from tests.training.data.test_dataset import draw_isic
+from tests.training.drawn_photos import draw_isic
 from tests.training.forked import LINE, Forks
 from training.bundle import export
 from training.network import run_record

@@ -15,7 +15,7 @@ from PIL import Image
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, Calibration, encrypted_preset
 from securesplit.model.bundle import DEFAULT_FOLDER
-from tests.training.data.test_collection import HAM, PHONE, write
+from tests.training.drawn_photos import HAM, PHONE, write_source
 from training.bundle import calibrate, kinds
 from training.data.collection import FOLDS
 from training.data.dataset import Dataset, Split
@@ -29,12 +29,14 @@ PATIENTS = 24
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     root = tmp_path_factory.mktemp("collection")
-    write(root, "ham10000", HAM, ["H,train,x,nv,L,G,histo,50,female,back"])
+    write_source(root, "ham10000", HAM, ["H,train,x,nv,L,G,histo,50,female,back"])
     shown = [("benign", "NEV"), ("malignant", "BCC")]
     rows = [
         f"P{n}.jpg,{shown[n % 2][0]},{shown[n % 2][1]},PAT_{n},{n},True,,61,MALE,ARM,l,r,p" for n in range(PATIENTS)
     ]
-    write(root, "phone", PHONE, [*rows, f"P{PATIENTS}.jpg,actinic_keratosis,ACK,PAT_1,1,True,,61,MALE,ARM,l,r,p"])
+    write_source(
+        root, "phone", PHONE, [*rows, f"P{PATIENTS}.jpg,actinic_keratosis,ACK,PAT_1,1,True,,61,MALE,ARM,l,r,p"]
+    )
     for n in range(PATIENTS + 1):
         Image.fromarray(draw_lesion(n, 150)).save(root / "phone" / "images" / f"P{n}.jpg")
     return Dataset.read(root, root / "pixels")

@@ -9,46 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from securesplit.imaging.synthetic import draw_lesion
+from tests.training.drawn_photos import draw_collection
 from training.data.collection import FOLDS
 from training.data.dataset import Dataset, Split, list_photos, load_split
 from training.data.photo import DataError, Photo
 from training.network.config import CONFIGS
 from training.network.targets import LARGEST_FACTOR, source_factors, targets_and_weights
 from training.network.validation import figures
-
-HAM = "image_id,split,label,dx,lesion_id,group,dx_type,age,sex,localization"
-ARCHIVE = "image_id,label,dx,source,geometry,dx_type,license,lesion_id,repo,commit,path"
-PHONE = "file,label,dx,patient_id,lesion_id,biopsied,fitzpatrick,age,sex,region,license,repo,path"
-SMARTPHONE = "file,label,diagnostic,biopsed,patient_id,lesion_id,age,gender,fitzpatrick,region"
-
-
-def write(root: Path, name: str, heading: str, rows: list[str]) -> None:
-    folder = root / name
-    (folder / "images").mkdir(parents=True)
-    (folder / "metadata.csv").write_text("\n".join([heading, *rows]) + "\n")
-    for seed, row in enumerate(rows):
-        file = row.split(",")[0]
-        path = folder / "images" / (file if file.endswith(".jpg") else f"{file}.jpg")
-        Image.fromarray(draw_lesion(seed, 40)).save(path)
-
-
-def draw_collection(root: Path) -> None:
-    """Data sets of a few photos each."""
-    ham = [
-        f"H{split}{dx},{split},x,{dx},L{split}{dx},G{split}{dx},histo,50,female,back"
-        for split in ("train", "val", "test")
-        for dx in ("nv", "mel")
-    ]
-    write(root, "ham10000", HAM, ham)
-    archive = ["A1,benign,nevus,komour,,,,,r,c,p", "A2,malignant,melanoma,komour,,histopathology,,,r,c,p"]
-    archive += ["B1,malignant,melanoma,isic9,,,,,r,c,p"]
-    write(root, "isic_archive", ARCHIVE, archive)
-    shown = [("benign", "NEV"), ("malignant", "BCC"), ("actinic_keratosis", "ACK")]
-    shown += [("malignant", "SCC"), ("benign", "SEK"), ("malignant", "MEL")]
-    phone = [f"P{i}.jpg,{label},{dx},PAT_{i // 2},{i},True,,61,MALE,ARM,l,r,p" for i, (label, dx) in enumerate(shown)]
-    write(root, "phone", PHONE, phone)
-    write(root, "smartphone", SMARTPHONE, ["S1.jpg,benign,NEV,False,PAT_900,1,40,FEMALE,,ARM"])
 
 
 @pytest.fixture

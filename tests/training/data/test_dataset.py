@@ -8,32 +8,9 @@ import pytest
 from PIL import Image
 
 import training
-from securesplit.imaging.synthetic import draw_lesion
+from tests.training.drawn_photos import draw_isic, draw_tree
 from training.data.dataset import Dataset, list_photos, load_split
 from training.data.photo import DX_CLASSES, DataError, Photo
-
-
-def draw_tree(root: Path) -> None:
-    """Two photos a class and split."""
-    seed = 0
-    for split in ("train", "val", "test"):
-        for label in ("benign", "malignant"):
-            (root / split / label).mkdir(parents=True)
-            for _ in range(2):
-                seed += 1
-                Image.fromarray(draw_lesion(seed, 90)).save(root / split / label / f"m{seed}.png")
-
-
-def draw_isic(root: Path) -> None:
-    """The HAM10000 layout with one photo a diagnosis and split."""
-    (root / "images").mkdir(parents=True)
-    rows = ["image_id,split,label,dx,lesion_id,group,dx_type,age,sex,localization"]
-    for number, split in enumerate(("train", "val", "test")):
-        for place, dx in enumerate(DX_CLASSES):
-            name = f"I{number}{dx}"
-            rows.append(f"{name},{split},x,{dx},L{name},G{name},histo,50,female,back")
-            Image.fromarray(draw_lesion(10 * number + place, 60)).save(root / "images" / f"{name}.jpg")
-    (root / "metadata.csv").write_text("\n".join(rows) + "\n")
 
 
 @pytest.mark.parametrize(("draw", "per_split", "malignant"), [(draw_tree, 4, 2), (draw_isic, 7, 3)])

@@ -6,17 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from securesplit.imaging.synthetic import draw_lesion
+from tests.training.drawn_photos import draw_folders
 from training.data.dataset import Dataset, list_photos
 from training.data.photo import SPLITS, DataError
 from training.data.splits import EARLIER_RECORD, RECORD, SHARES, allocate
-
-
-def draw_folders(root: Path, benign: int = 20, malignant: int = 14) -> None:
-    for label, first, count in (("benign", 0, benign), ("malignant", 100, malignant)):
-        (root / label).mkdir(parents=True)
-        for seed in range(first, first + count):
-            Image.fromarray(draw_lesion(seed, 64)).save(root / label / f"m{seed}.png")
 
 
 def test_two_folders_are_split_by_picture_and_by_class(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.data.test_dataset import draw_tree
+from tests.training.drawn_photos import draw_tree
 from training.data import summary
 
 

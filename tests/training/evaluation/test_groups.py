@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("sklearn")
 pytest.importorskip("skimage")
 
-from tests.training.data.test_collection import draw_collection
+from tests.training.drawn_photos import draw_collection
 from training.data.photo import Photo
 from training.evaluation import groups
 from training.evaluation.groups import Answered

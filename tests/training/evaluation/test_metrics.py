@@ -8,7 +8,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from tests.training.data.test_dataset import draw_tree
+from tests.training.drawn_photos import draw_tree
 from training.data.dataset import list_photos
 from training.data.photo import Photo
 from training.evaluation import metrics

@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 from PIL import Image
 
 from securesplit.model import Bundle
-from tests.training.data.test_dataset import draw_isic
+from tests.training.drawn_photos import draw_isic
 from training.data.dataset import Dataset
 from training.evaluation import report
 from training.evaluation.predictions import predict

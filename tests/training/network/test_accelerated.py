@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from securesplit.errors import ConfigError
-from tests.training.data.test_collection import draw_collection
+from tests.training.drawn_photos import draw_collection
 from training.data import dataset, pack
 from training.data.pack import PackedPhotos
 from training.network.config import Config, named

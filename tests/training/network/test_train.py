@@ -21,8 +21,7 @@ import pytest
 
 from securesplit.model import Bundle
 from tests.conftest import REPO
-from tests.training.data.test_dataset import draw_isic
-from tests.training.data.test_splits import draw_folders
+from tests.training.drawn_photos import draw_folders, draw_isic
 from tests.training.forked import LINE, PATIENCE_S, Forks
 
 pytestmark = [

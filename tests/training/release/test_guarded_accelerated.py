@@ -13,7 +13,7 @@ pytest.importorskip("jax", reason="JAX is not installed")
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
 
 from securesplit.errors import ConfigError
-from tests.training.data.test_collection import draw_collection
+from tests.training.drawn_photos import draw_collection
 from training.data import pack
 from training.network.model import shipped_network
 from training.network.weights_npz import load_weights_npz, save_weights_npz

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.data.test_dataset import draw_isic
+from tests.training.drawn_photos import draw_isic
 from tests.training.forked import LINE, Forks
 
 pytestmark = [

@@ -12,7 +12,7 @@ from PIL import Image
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from tests.training.data.test_collection import draw_collection
+from tests.training.drawn_photos import draw_collection
 from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import DataError, Photo
 from training.studies import apparent_size

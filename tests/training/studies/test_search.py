@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.data.test_dataset import draw_isic
+from tests.training.drawn_photos import draw_isic
 from tests.training.forked import LINE, Forks
 
 NEEDED = ("tensorflow", "optuna")
