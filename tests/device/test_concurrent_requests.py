@@ -22,8 +22,8 @@ from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from securesplit.worker.served_model import ServedModel
 from securesplit_testing.serving import Running, running, serve_bundle
-from tests.transport.test_forged import KEYS
-from tests.transport.test_senseless import posing
+from tests.transport.clients import KEYS
+from tests.transport.posing import posing
 
 PHOTOS = [draw_lesion(seed, 160) for seed in range(24)]
 

@@ -37,8 +37,8 @@ from securesplit.wording import Words
 from securesplit.worker.served_model import ServedModel
 from securesplit_testing.encryption import encrypted_bundle, evaluation_keys, give_key
 from securesplit_testing.serving import now, running
+from tests.transport.clients import KEYS
 from tests.transport.encrypted_worker import PIECES, EncryptedWorker, Silence, serving, small_key
-from tests.transport.test_forged import KEYS
 
 pytest.importorskip("tenseal", reason="TenSEAL is not installed")
 pytestmark = pytest.mark.skipif(encrypted_bundle() is None, reason="the default bundle has no preset encrypted")

@@ -22,7 +22,7 @@ from securesplit.transport.inquiry import EncryptedRelease
 from securesplit_testing.ciphertexts import random_tail
 from securesplit_testing.encryption import device_key, evaluation_keys, give_key
 from securesplit_testing.serving import IDENTITY
-from tests.transport.test_senseless import posing
+from tests.transport.posing import posing
 
 PIECES = 6
 FEATURES = np.random.default_rng(8).uniform(-1, 1, (3, 256))

@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,16 +20,11 @@ from securesplit.transport.connection import Connection, Timeouts
 from securesplit.transport.endpoint import Endpoint
 from securesplit_testing.serving import IDENTITY, Running, release, running, serve_engine
 from securesplit_testing.timing import took_less_than
+from tests.transport.clients import CLIENT, CLIENTS, KEYS, TIMEOUTS
+from tests.transport.forgeries import FORGERIES
 from tests.transport.middleman import err, middleman
-from tests.transport.test_forged import CLIENT, CLIENTS, FORGERIES, KEYS, TIMEOUTS
 
 ROUNDS = 30
-
-
-@pytest.fixture(scope="module")
-def worker() -> Iterator[Running]:
-    with running(keys=KEYS) as started:
-        yield started
 
 
 class Stopped(Exception):  # noqa: N818  (what somebody's signal handler raises, such as a time limit)

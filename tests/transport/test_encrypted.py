@@ -28,6 +28,7 @@ from securesplit.transport.key_upload import FORGETFUL_S, MAX_UPLOADS, KeyUpload
 from securesplit_testing.serving import IDENTITY
 from securesplit_testing.slow_line import slow_line
 from securesplit_testing.timing import took_less_than
+from tests.transport.clients import KEYS
 from tests.transport.encrypted_worker import (
     PIECES,
     EncryptedWorker,
@@ -40,7 +41,6 @@ from tests.transport.encrypted_worker import (
     serving,
     small_key,
 )
-from tests.transport.test_forged import KEYS
 
 pytest.importorskip("tenseal", reason="TenSEAL is not installed")
 QUICK = Timeouts(total_s=15.0, try_s=0.6, absent_s=0.5)

@@ -8,93 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
-from securesplit.channel import frames
-from securesplit.channel.frames import NO_SESSION, Code, Frame, FrameType, Reason
+from securesplit.channel.frames import NO_SESSION, Code, Frame, FrameType
 from securesplit.errors import SecureSplitError, TrustError, UnreachableError, WorkerError
 from securesplit.pki import keystore
 from securesplit.transport.async_connection import AsyncConnection
-from securesplit.transport.connection import Connection, Timeouts
+from securesplit.transport.connection import Timeouts
 from securesplit_testing.serving import IDENTITY, Running, now, release, running
 from securesplit_testing.timing import TooSlowError, took_less_than
 from tests.channel.test_refusals import CERTIFICATE_WORDS
-from tests.transport.middleman import Forge, err, middleman
+from tests.transport.clients import CLIENT, CLIENTS, KEYS, TIMEOUTS
+from tests.transport.forgeries import FORGERIES
+from tests.transport.middleman import err, middleman
 
-KEYS = keystore.ephemeral(now())
-CLIENT = KEYS[1]
-NEVER_MS = 0xFFFFFFFF  # 49 days
-TIMEOUTS = Timeouts(total_s=15.0, try_s=0.4, absent_s=0.5)
-
-
-def alert(number: int) -> bytes:
-    return bytes([21, 3, 3, 0, 2, 2, number])
-
-
-def sealed(frame: Frame, kind: FrameType) -> list[bytes]:
-    return [frames.encode(Frame(kind, seq=1, ref=frame.ref, session=frame.session, body=bytes(56)))]
-
-
-FORGERIES: dict[str, Forge] = {
-    "bad": lambda f: err(Code.BAD, f),
-    "unknown-session": lambda f: err(Code.UNKNOWN_SESSION, f),
-    "busy": lambda f: err(Code.BUSY, f),
-    "busy-49-days": lambda f: err(Code.BUSY, f, retry_after_ms=NEVER_MS),
-    "drain-49-days": lambda f: err(Code.DRAIN, f, retry_after_ms=NEVER_MS),
-    "too-big": lambda f: err(Code.TOO_BIG, f),
-    "worker": lambda f: err(Code.WORKER, f),
-    "tls": lambda f: err(Code.TLS, f),
-    "other-bundle": lambda f: err(Code.TLS, f, reason=Reason.BUNDLE, detail=b"\xab" * 32),
-    "other-bundle-short": lambda f: err(Code.TLS, f, reason=Reason.BUNDLE, detail=b"\x1b[2J"),
-    **{
-        f"alert-{n}": lambda f, n=n: err(Code.TLS, f, reason=Reason.ALERT, detail=alert(n))  # type: ignore[misc]
-        for n in (44, 45, 80)
-    },
-    "alert-noise": lambda f: err(Code.TLS, f, reason=Reason.ALERT, detail=bytes(200)),
-    "any-session": lambda f: err(Code.WORKER, f, session=NO_SESSION),
-    "other-session": lambda f: err(Code.UNKNOWN_SESSION, f, session=b"x" * 16),
-    "other-ref": lambda f: err(Code.WORKER, f, ref=f.ref + 7),
-    "flight": lambda f: sealed(f, FrameType.HREPLY),
-    "flight-alert": lambda f: [frames.encode(Frame(FrameType.HREPLY, session=f.session, body=alert(44)))],
-    "first-reply": lambda f: sealed(f, FrameType.FREPLY),
-    "reply": lambda f: sealed(f, FrameType.REP),
-    "echo": lambda f: [frames.encode(f)],
-    "short": lambda _: [b"SSP1"],
-    "empty": lambda _: [b""],
-    "silence": lambda _: [],
-}
 ONCE = [
     *("bad", "unknown-session", "busy", "too-big", "worker", "other-bundle", "alert-44", "alert-noise"),
     *("other-ref", "flight-alert", "reply", "silence"),
 ]
 STAGES = {"hello": FrameType.HELLO, "fin": FrameType.FIN, "req": FrameType.REQ}
-
-
-@pytest.fixture(scope="module")
-def worker() -> Iterator[Running]:
-    with running(keys=KEYS) as started:
-        yield started
-
-
-def ask_blocking(endpoints: list[str], timeouts: Timeouts, numbers: list[int]) -> list[float]:
-    with Connection(endpoints, CLIENT, IDENTITY, timeouts=timeouts) as connection:
-        return [connection.request(release(n)).logit for n in numbers]
-
-
-def ask_asyncio(endpoints: list[str], timeouts: Timeouts, numbers: list[int]) -> list[float]:
-    async def scenario() -> list[float]:
-        async with AsyncConnection(endpoints, CLIENT, IDENTITY, timeouts=timeouts) as connection:
-            return [(await connection.request(release(n))).logit for n in numbers]
-
-    return asyncio.run(scenario())
-
-
-CLIENTS = [ask_blocking, ask_asyncio]
 
 
 def side_by_side(names: Iterable[str], scenario: Callable[[str], None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,15 @@ import numpy as np
 import pytest
 
 from securesplit import Client
-from securesplit.channel import frames, payload, tensor
-from securesplit.channel.events import Request, Send
-from securesplit.channel.frames import Frame
-from securesplit.channel.server import ServerChannel
+from securesplit.channel import payload, tensor
 from securesplit.device.pipeline import _probability
 from securesplit.errors import BundleError, WorkerError
 from securesplit.model import Bundle
 from securesplit.model.presets import Calibration
 from securesplit.results import Diagnosis
-from securesplit_testing.serving import IDENTITY, Running, running
-from tests.transport.middleman import middleman
-from tests.transport.test_forged import CLIENTS, KEYS, TIMEOUTS
-
-Reply = Callable[[Request], tuple[int, bytes]]
+from securesplit_testing.serving import Running
+from tests.transport.clients import CLIENTS, KEYS, TIMEOUTS
+from tests.transport.posing import Reply, posing
 
 
 def says(*numbers: float, dtype: str = "float32") -> Reply:
@@ -43,26 +38,6 @@ SENSELESS: dict[str, Reply] = {
     "bytes": lambda request: (request.ref, bytes(40)),
     "another request's": lambda request: (request.ref + 1, tensor.encode(np.array([5.0, 1.0], np.float32))),
 }
-
-
-def posing(reply: Reply, identity: bytes = IDENTITY) -> Any:
-    """A worker that proves who it is and seals whatever `reply` makes."""
-    channel = ServerChannel(KEYS[0], identity)
-
-    def answer_to(frame: Frame) -> list[bytes]:
-        event = channel.receive(b"peer", frames.encode(frame))
-        if isinstance(event, Request):
-            ref, plaintext = reply(event)
-            return [channel.seal_reply(event.session, ref, plaintext)]
-        return [event.frame] if isinstance(event, Send) else []
-
-    return middleman(None, None, answer_to)
-
-
-@pytest.fixture(scope="module")
-def worker() -> Iterator[Running]:
-    with running(keys=KEYS) as started:
-        yield started
 
 
 @pytest.mark.parametrize("ask", CLIENTS)

@@ -19,8 +19,8 @@ from securesplit.encrypted.tail import EncryptedTail
 from securesplit.model import Bundle
 from securesplit_testing.encryption import encrypted_bundle, evaluation_keys
 from securesplit_testing.serving import wait_until
+from tests.transport.clients import KEYS
 from tests.transport.encrypted_worker import EncryptedWorker, serving, small_key
-from tests.transport.test_forged import KEYS
 from tests.ui.conftest import MOLE, Page, served
 
 pytest.importorskip("tenseal", reason="TenSEAL is not installed")
