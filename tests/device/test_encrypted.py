@@ -20,7 +20,6 @@ from securesplit import AsyncClient, Client, Diagnosis, PhotoError, Refusal
 from securesplit.cli import main
 from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE
 from securesplit.device.ledger import Ledger
-from securesplit.encrypted.layout import Layout
 from securesplit.encrypted.messages import (
     ANSWER_CIPHERTEXT_BYTES,
     CIPHERTEXT_BYTES,
@@ -332,15 +331,9 @@ def ask_async(photos: int, options: dict[str, Any]) -> list[type]:
     return asyncio.run(scenario())
 
 
-@pytest.fixture
-def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evaluation keys of one rotation, since others are drawn."""
-    monkeypatch.setattr(Layout, "rotations", (1,))
-
-
 @pytest.mark.parametrize("ask", [ask_blocking, ask_async])
 def test_a_key_is_over_once_an_answer_made_no_sense_under_it(
-    ask: Callable[..., list[type]], options: dict[str, Any], worker: EncryptedWorker, state: Path, quick_keys: None
+    ask: Callable[..., list[type]], options: dict[str, Any], worker: EncryptedWorker, state: Path, few_keys: None
 ) -> None:
     worker.on_request = lambda _: GARBLED
     first = (state / KEY_FILE).read_bytes()
@@ -375,7 +368,7 @@ def test_the_next_worker_is_asked_with_the_ciphertext_that_there_is(
 
 
 def test_every_program_follows_a_key_that_was_replaced(
-    options: dict[str, Any], worker: EncryptedWorker, state: Path, quick_keys: None
+    options: dict[str, Any], worker: EncryptedWorker, state: Path, few_keys: None
 ) -> None:
     worker.on_request = lambda _: REFUSED
     with Client(**options) as one, Client(**options) as other:

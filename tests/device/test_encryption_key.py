@@ -16,7 +16,6 @@ import pytest
 from securesplit.atomic import abandoned_drafts
 from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE, EncryptionKey
 from securesplit.encrypted.device import DeviceKey
-from securesplit.encrypted.layout import Layout
 from securesplit.encrypted.messages import CHUNK_BYTES, KeyBlob, digest_of
 from securesplit.encrypted.tail import EncryptedTail
 from securesplit.encrypted.wire import WireError
@@ -32,12 +31,6 @@ FEATURES = np.random.default_rng(5).uniform(-1, 1, (3, 256))
 @pytest.fixture
 def key(tmp_path: Path) -> EncryptionKey:
     return give_key(tmp_path)
-
-
-@pytest.fixture
-def few_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evaluation keys of one rotation in place of 28, which take a second."""
-    monkeypatch.setattr(Layout, "rotations", (1,))
 
 
 def test_it_is_drawn_once_for_its_owner_and_stays(tmp_path: Path) -> None:

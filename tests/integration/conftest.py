@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -36,6 +37,12 @@ def securesplit() -> Command:
     return run_command
 
 
+def counted(state: Path) -> int:
+    """Rows of a device's ledger that are on the disk, as another process sees them."""
+    with sqlite3.connect(state / "ledger.sqlite3") as book:
+        return int(book.execute("SELECT COUNT(*) FROM releases").fetchone()[0])
+
+
 def start_worker(certs: Path, bind: str = "tcp://127.0.0.1:0") -> Worker:
     """Start a real worker of one tail and wait for its ready line."""
     command = [sys.executable, "-m", "securesplit", "tail-worker", "--bind", bind, "--workers", "1"]
@@ -57,11 +64,17 @@ def stop_worker(worker: Worker) -> int:
 
 
 @pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    """One worker for all tests of a module that leave it as it is."""
-    certs = tmp_path_factory.mktemp("keys") / "certs"
-    done = run_command("keygen", "--out", certs)
+def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that ``securesplit keygen`` makes."""
+    folder = tmp_path_factory.mktemp("keys") / "certs"
+    done = run_command("keygen", "--out", folder)
     assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def worker(certs: Path) -> Iterator[Worker]:
+    """One worker for all tests of a module that leave it as it is."""
     started = start_worker(certs)
     yield started
     assert stop_worker(started) == 0

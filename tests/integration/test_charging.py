@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from securesplit.transport.connection import Timeouts
 from securesplit.worker.served_model import ServedModel
 from securesplit_testing.serving import Running, now, running
 from securesplit_testing.timing import TooSlowError, took_less_than
-from tests.integration.conftest import Command, run_command
+from tests.integration.conftest import Command, counted
 from tests.transport.middleman import err, middleman
 
 DrawPhoto = Callable[..., Path]
@@ -33,19 +32,6 @@ PHOTOS = 5
 def worker() -> Iterator[Running]:
     with running(ServedModel.from_bundle(None), keys=KEYS) as started:
         yield started
-
-
-@pytest.fixture(scope="module")
-def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("keys") / "certs"
-    assert run_command("keygen", "--out", folder).returncode == 0
-    return folder
-
-
-def counted(state: Path) -> int:
-    """Rows that are on the disk, as another process sees them."""
-    with sqlite3.connect(state / "ledger.sqlite3") as book:
-        return int(book.execute("SELECT COUNT(*) FROM releases").fetchone()[0])
 
 
 def ask(endpoint: str, photos: list[Path], options: dict[str, Any]) -> list[BaseException | None]:

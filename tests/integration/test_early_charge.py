@@ -28,21 +28,13 @@ from securesplit.imaging.synthetic import draw_lesion
 from securesplit.pki import keystore
 from securesplit.worker.served_model import ServedModel
 from securesplit_testing.serving import Running, now, running, wait_until
-from tests.integration.conftest import run_command
-from tests.integration.test_charging import counted
+from tests.integration.conftest import counted
 from tests.transport.middleman import middleman
 
 PHOTOS = [draw_lesion(seed, 160) for seed in (1, 2, 3)]
 Outcome = Diagnosis | Refusal | SecureSplitError
 Happens = dict[int, Callable[[], None]]
 """While the head is at the photo of that number."""
-
-
-@pytest.fixture(scope="module")
-def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("keys") / "certs"
-    assert run_command("keygen", "--out", folder).returncode == 0
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pytest
 from securesplit.errors import CredentialError, TrustError
 from securesplit.pki import csr, enrolling, keystore, naming, profile, signing
 from securesplit.pki.enrolment_answer import parse_answer
-from tests.pki.test_keystore import talk
+from tests.pki.folders import talk
 from tests.test_docs import BLOCKS
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl command is not on this machine")

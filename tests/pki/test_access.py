@@ -17,13 +17,6 @@ FILES = ["ca.crt", "crl.pem", "allowed-clients.txt", "server.crt", "server.key"]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
 
-@pytest.fixture
-def certs(tmp_path: Path) -> Path:
-    folder = tmp_path / "certs"
-    keystore.create(folder, days=90, now=NOW)
-    return folder
-
-
 def refusal(certs: Path) -> CredentialError:
     with pytest.raises(CredentialError) as caught:
         keystore.load_server(certs, now=NOW)

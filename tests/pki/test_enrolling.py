@@ -23,7 +23,7 @@ from securesplit.pki import cert_inventory, csr, enrolling, keystore, lists, pro
 from securesplit.pki import folder as files
 from securesplit.pki.enrolment_answer import MAX_ANSWER_BYTES, parse_answer
 from securesplit_testing.channels import NOW
-from tests.pki.test_keystore import contents, talk
+from tests.pki.folders import contents, talk
 
 SHA256 = hashes.SHA256()
 DAY = timedelta(days=1)

@@ -12,14 +12,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from securesplit.channel.client import ClientChannel
-from securesplit.channel.events import Request
-from securesplit.channel.server import ServerChannel
 from securesplit.errors import ConfigError, CredentialError, TrustError
 from securesplit.pki import folder as files
 from securesplit.pki import keystore, naming, profile
-from securesplit.pki.credentials import Credentials
-from securesplit_testing.channels import BUNDLE, NOW, PEER, Authority, sent
+from securesplit_testing.channels import NOW, Authority
+from tests.pki.folders import contents, talk
 
 DAY = timedelta(days=1)
 LATER = NOW + 30 * DAY
@@ -30,21 +27,6 @@ def certs(tmp_path: Path) -> Path:
     folder = tmp_path / "deep" / "certs"
     keystore.create(folder, clients=["device", "clinic"], days=90, now=NOW)
     return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def talk(server: Credentials, client: Credentials) -> str:
-    """Run a handshake and one request; the client's name as the server knows it."""
-    front, device = ServerChannel(server, BUNDLE), ClientChannel(client, BUNDLE, "localhost")
-    device.receive(sent(front.receive(PEER, device.hello())))
-    event = front.receive(PEER, device.request(1, b"ask"))
-    if not isinstance(event, Request):
-        device.receive(sent(event))
-    assert isinstance(event, Request)
-    return event.client
 
 
 def test_a_new_folder_has_the_documented_files_and_modes(certs: Path) -> None:

@@ -30,17 +30,10 @@ from securesplit.pki.profile import Identity
 from securesplit_testing.channels import NOW, Authority
 from tests.channel.test_refusals import reissue
 from tests.pki.chains import Clinic
-from tests.pki.test_keystore import talk
+from tests.pki.folders import talk
 
 SECRET = BestAvailableEncryption(b"secret")
 CERTIFICATE_FILES = ("ca.crt", "server.crt")
-
-
-@pytest.fixture
-def certs(tmp_path: Path) -> Path:
-    folder = tmp_path / "certs"
-    keystore.create(folder, days=90, now=NOW)
-    return folder
 
 
 def put(path: Path, data: bytes) -> None:
