@@ -1,4 +1,4 @@
-"""A small world to test in: one CA, a server, clients, and a clock that stands still until it is moved."""
+"""A small world to test in: one CA, a server, clients, and a `Clock`."""
 
 from __future__ import annotations
 
@@ -15,20 +15,11 @@ from securesplit.channel.server import ServerChannel
 from securesplit.pki import profile
 from securesplit.pki.credentials import Credentials
 from securesplit.pki.profile import Identity
+from securesplit_testing.clock import Clock
 
 BUNDLE = bytes(range(32))
 PEER = b"peer-1"
 NOW = datetime.now(UTC).replace(microsecond=0)
-
-
-@dataclass
-class Clock:
-    """A clock that a test moves."""
-
-    now_s: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @dataclass

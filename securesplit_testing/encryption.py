@@ -8,6 +8,7 @@ from pathlib import Path
 from securesplit.device import encryption_key
 from securesplit.device.encryption_key import EncryptionKey
 from securesplit.encrypted.device import DeviceKey
+from securesplit.encrypted.messages import CHUNK_BYTES, KeyChunk
 from securesplit.encrypted.tail import EvaluationKeys
 from securesplit.model import Bundle
 from securesplit.model.encrypted_preset import PRESET
@@ -40,6 +41,15 @@ def give_key(folder: Path) -> EncryptionKey:
         file.write_bytes(content)
         file.chmod(0o600)
     return EncryptionKey(folder)
+
+
+def chunk_of(blob: bytes, digest: bytes, offset: int) -> KeyChunk:
+    """The chunk of a blob of keys that begins at `offset`.
+
+    Raises:
+        MessageError: none begins there.
+    """
+    return KeyChunk(digest, offset, len(blob), blob[offset : offset + CHUNK_BYTES])
 
 
 @functools.cache

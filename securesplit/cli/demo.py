@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from securesplit.device.pipeline import Trace
     from securesplit.device.release_step import Releaser
 
-START_TIMEOUT_S = 60.0  # a busy two-core machine took 3 s
 SEED = 7  # of the lesion that is drawn where no photo is given
 
 

@@ -279,15 +279,6 @@ def digest_of(blob: bytes) -> bytes:
     return hashlib.sha256(blob).digest()
 
 
-def chunk_of(blob: bytes, digest: bytes, offset: int) -> KeyChunk:
-    """The chunk of a blob that begins at `offset`.
-
-    Raises:
-        MessageError: none begins there.
-    """
-    return KeyChunk(digest, offset, len(blob), blob[offset : offset + CHUNK_BYTES])
-
-
 def _require(holds: bool, otherwise: str) -> None:  # noqa: FBT001  (reads as a sentence)
     if not holds:
         raise MessageError(otherwise)

@@ -30,10 +30,10 @@ from securesplit.encrypted.messages import (
     MessageError,
     Request,
     Status,
-    chunk_of,
     digest_of,
 )
 from securesplit.encrypted.parameters import SHIPPED
+from securesplit_testing.encryption import chunk_of
 
 DIGESTS = st.binary(min_size=32, max_size=32)
 NOISE = np.random.default_rng(5).bytes(CHUNK_BYTES)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from securesplit.pki.watch import FileWatch
-from securesplit_testing.channels import Clock
+from securesplit_testing.clock import Clock
 
 
 @pytest.fixture

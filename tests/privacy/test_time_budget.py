@@ -13,32 +13,23 @@ from securesplit.audit.reconstruction import ReconstructionResult
 from securesplit.audit.setting import AttackerKnowledge
 from securesplit.audit.store import Store
 from securesplit.audit.time_budget import TimeBudget, share
+from securesplit_testing.clock import Clock
 from tests.privacy import reports
 from tests.privacy.reports import estimate, typed
-
-
-class Clock:
-    """Seconds that pass only when told."""
-
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        return self.now
 
 
 def test_parts_share_the_time_that_is_left():
     clock = Clock()
     budget = TimeBudget(30.0, clock)
     first = budget.part(3)
-    clock.now += 9
+    clock.now_s += 9
     assert first()
-    clock.now += 2  # the first part took 11 s and asks in vain
+    clock.now_s += 2  # the first part took 11 s and asks in vain
     assert not first()
     second = budget.part(2)
-    clock.now += 9.4
+    clock.now_s += 9.4
     assert second()
-    clock.now += 0.2
+    clock.now_s += 0.2
     assert not second()
     assert budget.cut_short
 
@@ -48,7 +39,7 @@ def test_who_needs_less_is_not_cut_short():
     budget = TimeBudget(30.0, clock)
     for number in range(3):
         more = budget.part(3 - number)
-        clock.now += 5
+        clock.now_s += 5
         assert more()
     assert not budget.cut_short
     assert TimeBudget().part(1)()

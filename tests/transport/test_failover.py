@@ -7,6 +7,7 @@ import pytest
 from securesplit.errors import TrustError, UnreachableError, WorkerError
 from securesplit.transport.failover import EndpointSelector, RetryState, Timeouts
 from securesplit.transport.retry_policy import MAX_REFUSALS, MAX_STALE, MAX_WAIT_S, Retry, proven
+from securesplit_testing.clock import Clock
 
 ENDPOINTS = [f"tcp://127.0.0.1:{port}" for port in (1, 2, 3)]
 TIMEOUTS = Timeouts(total_s=100.0)
@@ -15,15 +16,8 @@ STALE = Retry("something answered that it does not know this session", elsewhere
 CLAIMED = Retry("something answered no", elsewhere=True, limit=MAX_REFUSALS, claim=(WorkerError, "look"))
 
 
-class Clock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 def start(many: int) -> tuple[EndpointSelector, RetryState, Clock]:
-    clock = Clock()
+    clock = Clock(0.0)
     return EndpointSelector(ENDPOINTS[:many], TIMEOUTS), RetryState(TIMEOUTS, clock, lambda: 0.5), clock
 
 
@@ -78,7 +72,7 @@ def test_a_long_rest_of_one_endpoint_is_spent_at_the_others() -> None:
 
 def test_time_is_left_for_the_endpoints_that_were_not_tried_yet() -> None:
     selector = EndpointSelector(ENDPOINTS, TIMEOUTS)
-    clock = Clock()
+    clock = Clock(0.0)
     state = RetryState(Timeouts(total_s=9.0), clock, lambda: 0.5)
     silent = Retry("no answer came", elsewhere=True)
     shares = [selector.try_s(state)]
@@ -99,7 +93,7 @@ def test_a_try_that_the_deadline_cut_does_not_hide_what_a_worker_said() -> None:
 
 def test_waiting_for_room_puts_the_deadline_off_up_to_a_bound() -> None:
     timeouts = Timeouts(total_s=10.0, room_s=60.0)
-    clock = Clock()
+    clock = Clock(0.0)
     selector, state = EndpointSelector(ENDPOINTS[:1], timeouts), RetryState(timeouts, clock, lambda: 0.5)
     full = Retry("no room", after_s=4.0, elsewhere=True, queued_s=1.0)
     with pytest.raises(UnreachableError, match="no room"):

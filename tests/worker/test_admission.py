@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,16 +9,9 @@ from securesplit.channel.frames import Frame, FrameType, encode
 from securesplit.channel.limits import Limits
 from securesplit.transport.server import Incoming
 from securesplit.worker.admission import HELLO_SHARE, MESSAGES_A_CLIENT, AdmissionController, HandshakeQueue, is_hello
+from securesplit_testing.clock import Clock
 
 FREE = Limits(handshakes_per_s=1e9, handshake_burst=1e9)
-
-
-@dataclass
-class Clock:
-    now_s: float = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def message(kind: FrameType, ref: int = 0, peer: bytes = b"peer", address: str = "127.0.0.1") -> Incoming:

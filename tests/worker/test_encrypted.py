@@ -36,7 +36,6 @@ from securesplit.encrypted.messages import (
     KeyChunk,
     Request,
     Status,
-    chunk_of,
     digest_of,
 )
 from securesplit.encrypted.parameters import SHIPPED
@@ -58,7 +57,7 @@ from securesplit.worker.served_model import ServedModel
 from securesplit.worker.service import serve_tail
 from securesplit.worker.settings import PoolSettings, WorkerSettings
 from securesplit_testing.ciphertexts import random_tail, serve_encrypted, write_encrypted_bundle
-from securesplit_testing.encryption import device_key, give_key
+from securesplit_testing.encryption import chunk_of, device_key, give_key
 from securesplit_testing.serving import IDENTITY, Running, now, running, serve_engine, wait_until
 from securesplit_testing.threads import beside
 from tests.worker.test_front import Raw

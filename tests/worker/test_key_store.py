@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securesplit.channel.trust import Chain, ShownCertificate
-from securesplit.encrypted.messages import CHUNK_BYTES, MAX_KEY_BYTES, ChunkAnswer, ChunkStatus, KeyChunk, chunk_of
+from securesplit.encrypted.messages import CHUNK_BYTES, MAX_KEY_BYTES, ChunkAnswer, ChunkStatus, KeyChunk
 from securesplit.transport.failover import Timeouts
 from securesplit.worker import key_store
 from securesplit.worker.key_arena import KeyArena, map_for_reading
@@ -23,6 +23,7 @@ from securesplit.worker.key_store import ABANDONED_S, RESTING_S, KeyStore
 from securesplit.worker.key_turns import LoadedKeys
 from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.upload_queue import GONE_S
+from securesplit_testing.encryption import chunk_of
 
 GO_ON, RESTART, REFUSED, NO_ROOM = ChunkStatus
 PAGE = mmap.PAGESIZE

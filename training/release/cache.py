@@ -116,9 +116,7 @@ def load_cached(run: Path, data: Dataset, backbone: str, *, views: int) -> tuple
         if stored is None:
             stored = cache_split(network, backbone, data.split(name, SIDE), count, seed=2)
             with atomic_write(file) as own:
-                np.savez(
-                    own, made_from=np.array(made_from), **{f.name: getattr(stored, f.name) for f in fields(stored)}
-                )
+                np.savez(own, allow_pickle=False, made_from=np.array(made_from), **arrays_of(stored))
         caches.append(stored)
     return caches[0], caches[1]
 

@@ -14,7 +14,7 @@ from tests.worker.pool.test_pool import Driver, drive
 __all__ = ["drive"]
 
 
-class Clock:
+class SimulatedPool:
     """A pool that does what it is told, seen ten times a second."""
 
     def __init__(self, least: int = 1, most: int = 8) -> None:
@@ -29,30 +29,30 @@ class Clock:
 
 
 def test_a_burst_adds_none_and_a_backlog_doubles_them_up_to_the_most() -> None:
-    clock = Clock()
-    assert clock.after(0.4, busy=1, waiting=100) == 1
-    assert clock.after(0.2) == 1, "the burst is over"
-    assert clock.after(0.6, busy=1, waiting=100) == 2
-    assert clock.after(5.0, busy=1, waiting=100, starting=1) == 2, "the new one cannot compute yet"
-    assert clock.after(0.1, busy=2, waiting=100) == 4
-    assert clock.after(0.1, busy=4, waiting=3) == 5, "no more than the backlog is worth"
-    assert clock.after(1.0, busy=5, waiting=1_000) == 8
+    pool = SimulatedPool()
+    assert pool.after(0.4, busy=1, waiting=100) == 1
+    assert pool.after(0.2) == 1, "the burst is over"
+    assert pool.after(0.6, busy=1, waiting=100) == 2
+    assert pool.after(5.0, busy=1, waiting=100, starting=1) == 2, "the new one cannot compute yet"
+    assert pool.after(0.1, busy=2, waiting=100) == 4
+    assert pool.after(0.1, busy=4, waiting=3) == 5, "no more than the backlog is worth"
+    assert pool.after(1.0, busy=5, waiting=1_000) == 8
 
 
 def test_a_quiet_time_takes_away_what_nobody_needed() -> None:
-    clock = Clock()
-    clock.after(2.0, busy=8, waiting=1_000)
-    assert clock.tails == 8
-    assert clock.after(9.8, busy=3) == 8
-    assert clock.after(0.5, busy=3) == 3
-    assert clock.after(20.0, busy=3) == 3, "all of them are needed"
-    assert clock.after(25.0) == 1, "never fewer than there always are"
+    pool = SimulatedPool()
+    pool.after(2.0, busy=8, waiting=1_000)
+    assert pool.tails == 8
+    assert pool.after(9.8, busy=3) == 8
+    assert pool.after(0.5, busy=3) == 3
+    assert pool.after(20.0, busy=3) == 3, "all of them are needed"
+    assert pool.after(25.0) == 1, "never fewer than there always are"
 
 
 def test_without_a_most_their_number_never_changes() -> None:
-    clock = Clock(least=2, most=0)
-    assert clock.after(30.0, busy=2, waiting=1_000) == 2
-    assert clock.after(30.0) == 2
+    pool = SimulatedPool(least=2, most=0)
+    assert pool.after(30.0, busy=2, waiting=1_000) == 2
+    assert pool.after(30.0) == 2
 
 
 def test_a_most_below_the_least_is_refused() -> None:
