@@ -33,7 +33,7 @@ COLUMNS = ["surface", "search", "photos", "steps", "loss", "skill", "SSIM", "CPU
 
 
 def attacked(context: AuditContext, name: str, photos: int) -> tuple[Surface, AttackerKnowledge, Releases]:
-    """A surface, what the attacker holds, and what it sees of the first victims."""
+    """A surface, what the attacker holds, and what it sees of the first targets."""
     if name != "stem":
         observations = context.observations[name]
         return observations.surface, context.known(name), observations.observe(seed=1)[0][:photos]

@@ -18,7 +18,7 @@ def mean_image(known: AttackerKnowledge, count: int) -> Photos:
 
 
 def class_mean(known: AttackerKnowledge, malignant: NDArray[np.bool_]) -> Photos:
-    """For each victim the mean of the known photos that get the same answer, ``(m, side, side, 3)``."""
+    """For each target the mean of the known photos that get the same answer, ``(m, side, side, 3)``."""
     means = {bool(a): _mean_of(known, known.malignant == a) for a in (False, True)}
     return np.stack([means[bool(a)] for a in malignant])
 
@@ -30,7 +30,7 @@ def _mean_of(known: AttackerKnowledge, members: NDArray[np.bool_]) -> Photos:
 
 
 def random_of_class(known: AttackerKnowledge, malignant: NDArray[np.bool_], seed: int) -> Photos:
-    """For each victim a random known photo that gets the same answer."""
+    """For each target a random known photo that gets the same answer."""
     rng = np.random.default_rng(seed)
     pools = {bool(a): np.flatnonzero(known.malignant == a) for a in (False, True)}
     everyone = np.arange(len(known.photos))
@@ -38,7 +38,7 @@ def random_of_class(known: AttackerKnowledge, malignant: NDArray[np.bool_], seed
 
 
 def nearest(known: AttackerKnowledge, observed: Releases) -> Photos:
-    """For each victim the known photo whose release is the nearest."""
+    """For each target the known photo whose release is the nearest."""
     return known.photos[nearest_index(known.noise_free, observed)]
 
 

@@ -20,7 +20,7 @@ BYTE_MEAN, BYTE_DEVIATION = 127.5, np.sqrt((256**2 - 1) / 12)
 
 @cache
 def device_key() -> DeviceKey:
-    """The victims' key, made for this audit.
+    """The key under which targets and auxiliary photos are encrypted, made for this audit.
 
     Raises:
         ConfigError: TenSEAL is not installed.

@@ -1,6 +1,6 @@
 """An encrypted preset in an audit: a worker has ciphertexts of it, so what is attacked is their bytes.
 
-The attackers are given more than a worker has: ciphertexts of their own photos under the very key of the victims, as in
+The attackers are given more than a worker has: ciphertexts of their own photos under the same key as the targets, as in
 the definition of IND-CPA, and the answers, which a worker cannot decrypt. Each photo of a gallery is encrypted again,
 since nobody sends one ciphertext twice. Attacks that need what no worker has are left out, and say so: a gradient
 through the encryption (A2, A4) and the answer (A12). A13 is a *client's*, which knows its own integers.
@@ -31,7 +31,7 @@ class CiphertextObservations(Observations):
     """An encrypted preset on all photos; `auxiliary` and `targets` are features of ciphertexts.
 
     Args:
-        seen: other ciphertexts of the targets, those that the victims sent.
+        seen: other ciphertexts of the targets, those that were sent.
         client: the same of the integers, which a device has and a worker never sees.
     """
 
@@ -53,7 +53,7 @@ class CiphertextObservations(Observations):
         return encrypted(grids, self.preset.spec)
 
     def observe(self, *, seed: int, releases: int = 1) -> tuple[Releases, NDArray[np.float32]]:  # noqa: ARG002
-        """What the worker has of every victim; the mean of fresh ciphertexts where it has several of a photo."""
+        """What the worker has of every target; the mean of fresh ciphertexts where it has several of a photo."""
         return (self.seen if releases == 1 else self._averaged), self.target_answers
 
     def repeated(self, releases: int) -> Loss:  # noqa: ARG002  (the same for any number)

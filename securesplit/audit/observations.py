@@ -144,7 +144,7 @@ class Observations:
         return self._drawn("auxiliary", seed)
 
     def observe(self, *, seed: int, releases: int = 1) -> Seen:
-        """What the server has of every victim, and what it answers (`Surface.observe`)."""
+        """What the server has of every target, and what it answers (`Surface.observe`)."""
         if not self.surface.sigma:
             return self.targets, self.target_answers
         return self._drawn("targets", seed) if releases == 1 else self._draw("targets", seed, releases)
@@ -173,7 +173,7 @@ class Observations:
 
     @cached_property
     def auxiliary_malignant(self) -> NDArray[np.bool_]:
-        """The label of each of the attacker's own photos, seen through the noise as a victim's is."""
+        """The label of each of the attacker's own photos, seen through the noise as a target's is."""
         return self.says_malignant(self.observe_auxiliary(seed=AUXILIARY_SEED)[1])
 
     def says_malignant(self, logits: Answers) -> NDArray[np.bool_]:

@@ -141,7 +141,7 @@ def _listed(folder: Path) -> tuple[list[Entry], list[Entry]]:
             f"a split of {folder / 'metadata.csv'} is {min(map(str, others))!r}", hint="name each val, train or test"
         )
     val, train, test = ([entry for split, entry in found if split == name] for name in SPLITS)
-    # the network was not fitted to `val`: its releases look most like a victim's
+    # the network was not fitted to `val`: its releases look most like a target's
     return _shuffled(val) + _shuffled(train), _shuffled(test)
 
 

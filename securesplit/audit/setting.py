@@ -33,12 +33,12 @@ def always() -> bool:
 
 @dataclass(frozen=True)
 class AttackerKnowledge:
-    """The attacker's own photos, of other lesions than the victims'.
+    """The attacker's own photos, of other lesions than the targets'.
 
     Args:
         photos: ``(n, side, side, 3) float32`` in [0, 1], at the resolution of the attack.
         noise_free: ``(n, *shape)``, their releases without noise; the attacker knows the head.
-        malignant: ``(n,) bool``, what the tail answers to each, seen through the noise as a victim's is.
+        malignant: ``(n,) bool``, what the tail answers to each, seen through the noise as a target's is.
     """
 
     photos: Photos

@@ -131,7 +131,7 @@ def _check_heads(bundle: Bundle, presets: Sequence[str]) -> None:
 
 
 def _counts(affordable: int, profile: AuditProfile) -> tuple[int, int]:
-    """How many of the attacker's and of the victims' photos there is time and memory for, at most the profile's.
+    """How many auxiliary photos and how many targets there is time and memory for, at most the profile's.
 
     Raises:
         ConfigError: too few for an audit.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from securesplit.audit.setting import ShouldContinue
 
 READING, RUNNING, REPORT = (0.2, 0.4), 0.3, 0.05
-"""Shares of an audit's time: until when its own photos and the victims' are read, for running them through the halves,
+"""Shares of an audit's time: until when auxiliary photos and targets are read, for running them through the halves,
 and for the report at the end."""
 MAX_REPORT_S = 15.0
 

@@ -191,7 +191,7 @@ def drawn(context: AuditContext, prior: Generator) -> Population:
 
 
 def weighted(population: Photos, releases: Releases, observed: Releases, variance: float) -> Photos:
-    """The posterior mean of each victim's photo: the population's, weighted by likelihood.
+    """The posterior mean of each target: the population's, weighted by likelihood.
 
     Args:
         population: ``(p, side, side, 3)``.

@@ -4,7 +4,7 @@ Model extraction (Tramèr et al., "Stealing machine learning models via predicti
 client sends releases of photos of its own, keeps the answers, and fits a copy to them: the nearest release that it
 asked about, kernel ridge with a linear, a quadratic and a Gaussian kernel (Saunders et al., ICML 1998), and a small
 network. A client may send whatever it likes: where a release is one of few values it asks about each of them. The copy
-is right where it gives the same label as the worker on releases of the victims' photos; the best copy counts.
+is right where it gives the same label as the worker on releases of the targets; the best copy counts.
 """
 
 from __future__ import annotations
