@@ -82,6 +82,21 @@ def drawn_logits(
     return np.concatenate([answer(spec, embeddings, NoiseSource(secret)) for secret in secrets]).astype(np.float32)
 
 
+def measured_logits(
+    bundle: Bundle, split: Split, presets: Sequence[str] | None = None
+) -> dict[str, NDArray[np.float32]]:
+    """Logits by preset as figures are measured, ``(draws * n,) float32``: under each of `draws_of`, a draw together.
+
+    Args:
+        bundle: with both halves.
+        split: photos wider than high are cut to their centre square.
+        presets: of the bundle; None: all.
+    """
+    embeddings = embed(bundle, split)
+    specs = {name: bundle.presets[name].spec for name in (bundle.presets if presets is None else presets)}
+    return {name: drawn_logits(bundle, spec, split, embeddings[name], draws_of(spec)) for name, spec in specs.items()}
+
+
 def noise_free_logits(bundle: Bundle, name: str, embeddings: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Logits of one preset, ``(n,) float32``, had the device added no noise; all else as it is deployed."""
     tail, spec = bundle.open_measured_tail(threads=2), bundle.presets[name].spec

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def predict(bundle: Bundle, data: Dataset, cache: Path) -> Predictions:
         BundleError: the bundle cannot be opened.
     """
     photos, key = data.photos, f"{bundle.identity.hex()[:16]}-{data.digest[:16]}-{deployed.DRAWS}-draws"
-    logits = {split: _cached(cache / f"{key}-{split}.npz", _logits(bundle, data, split)) for split in SPLITS}
+    logits = {split: _cached(cache / f"{key}-{split}.npz", partial(_logits, bundle, data, split)) for split in SPLITS}
     scores = _cached(
         cache / f"floors-{data.digest[:16]}.npz",
         lambda: dict(
@@ -70,15 +71,8 @@ def _of_test(photos: Mapping[str, Sequence[Photo]]) -> list[Photo]:
     return [photo for photo in photos["train"] if photo.source in tested]
 
 
-def _logits(bundle: Bundle, data: Dataset, name: str) -> Callable[[], dict[str, Any]]:
-    def compute() -> dict[str, Any]:
-        split, specs = data.split(name, bundle.manifest.side), {n: p.spec for n, p in bundle.presets.items()}
-        return {
-            preset: deployed.drawn_logits(bundle, specs[preset], split, found, deployed.draws_of(specs[preset]))
-            for preset, found in deployed.embed(bundle, split).items()
-        }
-
-    return compute
+def _logits(bundle: Bundle, data: Dataset, split: str) -> dict[str, Any]:
+    return deployed.measured_logits(bundle, data.split(split, bundle.manifest.side))
 
 
 def _cached(file: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -69,15 +69,6 @@ def photos_of(data: Dataset, split: str, unseen: str | None) -> list[Photo]:
     return chosen
 
 
-def logits_of(bundle: Bundle, split: Split, presets: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Logits by preset, ``(draws * n,)``, all photos of a draw of the noise together."""
-    embedded, specs = deployed.embed(bundle, split), {name: bundle.presets[name].spec for name in presets}
-    return {
-        name: deployed.drawn_logits(bundle, spec, split, embedded[name], deployed.draws_of(spec))
-        for name, spec in specs.items()
-    }
-
-
 def compared(split: Split, found: Logits, whole: Logits, draws: int) -> dict[str, dict[str, Figure]]:
     """By preset: ``auc``, ``auc_histology``, and ``gain``, the AUC of `found` less that of `whole`.
 
@@ -128,24 +119,19 @@ def main() -> None:
     report: dict[float, dict[str, dict[str, Figure]]] = {}
     for share in (WHOLE, *args.shares):
         split = middle(data, photos_of(data, args.split, args.unseen), side, share)
-        found = logits_of(bundle, split, presets)
+        found = deployed.measured_logits(bundle, split, presets)
         whole = whole or found
         report[share] = compared(split, found, whole, args.draws)
         write_json(
             args.out / "apparent-size.json",
             {"bundle": bundle.id, "photos": args.unseen or args.split, "shares": report},
         )
-    rows = [
-        (
-            name,
-            f"{share:.2f}",
-            *(figure.value.__format__(".4f") for figure in (f["auc"], f["auc_histology"])),
-            f["gain"],
-        )
-        for name in presets
-        for share, f in ((share, report[share][name]) for share in report)
-    ]
-    print(markdown_table(COLUMNS, rows))
+    print(markdown_table(COLUMNS, [_row(name, share, report[share][name]) for name in presets for share in report]))
+
+
+def _row(preset: str, share: float, found: Mapping[str, Figure]) -> tuple[object, ...]:
+    aucs = (f"{found[name].value:.4f}" for name in ("auc", "auc_histology"))
+    return (preset, f"{share:.2f}", *aucs, found["gain"])
 
 
 def _share(text: str) -> float:
