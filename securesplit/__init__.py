@@ -1,4 +1,4 @@
-"""Privacy-hardened split inference: the photo stays on the device, a small certified release travels.
+"""Privacy-hardened split inference: the photo stays on the device, a small release of it travels, encrypted by default.
 
 The names below load on first use, so that importing the package costs nothing.
 """
