@@ -19,7 +19,7 @@ from securesplit.text import counted, log_counted
 if TYPE_CHECKING:
     from securesplit.cli.logs import Form
     from securesplit.worker.service import Ready
-    from securesplit.worker.settings import WorkerSettings
+    from securesplit.worker.settings import RaySettings, WorkerSettings
 
 _log = logging.getLogger(__name__)
 _NODE_S = 900.0
@@ -141,19 +141,14 @@ def _settings(
     ray_anywhere: bool,
     max_workers: int | None,
 ) -> WorkerSettings:
-    from securesplit.worker.settings import PoolSettings, RaySettings, WorkerSettings, parse_workers
+    from securesplit.worker.settings import START_TIMEOUT_S, PoolSettings, WorkerSettings, parse_workers
 
-    on_ray: dict[str, Any] = {}
-    if engine != "ray":
-        _check_ignored("--engine ray", {"--ray-address": ray_address, "--ray-anywhere": ray_anywhere})
     if metrics is None:
         _check_ignored("--metrics HOST:PORT", {"--metrics-anywhere": metrics_anywhere, "--metrics-host": metrics_hosts})
-    if engine == "ray":
-        if ray_address is None or pin:
-            wrong = "--pin is of this machine's cores" if pin else "--engine ray needs --ray-address"
-            raise ConfigError(wrong, hint="name the cluster with --ray-address HOST:PORT, and leave --pin out")
-        on_ray = {"ray": RaySettings(ray_address, anywhere=ray_anywhere), "start_timeout_s": _NODE_S}
-    count = 1 if on_ray and workers == "auto" else parse_workers(workers)
+    ray = _ray_settings(ray_address, anywhere=ray_anywhere, pin=pin) if engine == "ray" else None
+    if ray is None:
+        _check_ignored("--engine ray", {"--ray-address": ray_address, "--ray-anywhere": ray_anywhere})
+    count = 1 if ray is not None and workers == "auto" else parse_workers(workers)
     return WorkerSettings(
         bind,
         certs=certs,
@@ -169,9 +164,19 @@ def _settings(
             show_tail_errors=show_tail_errors,
             pin=pin,
             evaluation_key_bytes=evaluation_key_memory << 20,
-            **on_ray,
+            start_timeout_s=START_TIMEOUT_S if ray is None else _NODE_S,
+            ray=ray,
         ),
     )
+
+
+def _ray_settings(address: str | None, *, anywhere: bool, pin: bool) -> RaySettings:
+    from securesplit.worker.settings import RaySettings
+
+    if address is None or pin:
+        wrong = "--pin is of this machine's cores" if pin else "--engine ray needs --ray-address"
+        raise ConfigError(wrong, hint="name the cluster with --ray-address HOST:PORT, and leave --pin out")
+    return RaySettings(address, anywhere=anywhere)
 
 
 def _check_ignored(main: str, others: Mapping[str, object]) -> None:

@@ -14,7 +14,6 @@ from typing import Self
 from securesplit.errors import SecureSplitError
 from securesplit.forking import MadeHere
 from securesplit.pki import keystore
-from securesplit.pki.credentials import Credentials
 from securesplit.transport.endpoint import LOOPBACK
 from securesplit.worker.front import Front
 from securesplit.worker.sandbox import confinement
@@ -37,7 +36,7 @@ class EmbeddedWorker:
     def __init__(self, bundle: Path | None = None, *, workers: int = 1, served: ServedModel | None = None) -> None:
         self._bundle, self._served = bundle, served
         self._settings = PoolSettings(workers=workers)
-        self._server_credentials, self.client_credentials = _fresh_credentials()
+        self._server_credentials, self.client_credentials = keystore.ephemeral(datetime.now(UTC))
         self._started = threading.Event()
         self._made = MadeHere("EmbeddedWorker")
         self._front: Front | None = None
@@ -89,7 +88,3 @@ class EmbeddedWorker:
         finally:
             self._started.set()
         self._front.run()
-
-
-def _fresh_credentials() -> tuple[Credentials, Credentials]:
-    return keystore.ephemeral(datetime.now(UTC))

@@ -13,6 +13,9 @@ from securesplit.errors import ConfigError
 from securesplit.pki.credentials import Credentials
 from securesplit.worker.cores import usable_cores
 
+START_TIMEOUT_S = 60.0
+"""For a tail on this machine."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
@@ -85,7 +88,7 @@ class PoolSettings:
     client_limit: int = 256
     session_limit: int = REQUESTS_IN_FLIGHT
     job_timeout_s: float = 5.0
-    start_timeout_s: float = 60.0
+    start_timeout_s: float = START_TIMEOUT_S
     max_deaths: int = 3
     backoff_s: float = 0.1
     backoff_cap_s: float = 5.0

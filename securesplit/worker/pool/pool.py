@@ -179,9 +179,8 @@ class Pool:
         busy = states.count(SlotState.BUSY)
         starting = len(states) - busy - states.count(SlotState.IDLE)
         wanted = self._scaling.wanted(now, tails=len(states), starting=starting, busy=busy, waiting=len(self._queue))
-        for slot in [slot for slot in reversed(self._slots) if slot.state is SlotState.IDLE][
-            : max(0, len(states) - wanted)
-        ]:
+        idle = [slot for slot in reversed(self._slots) if slot.state is SlotState.IDLE]
+        for slot in idle[: max(0, len(states) - wanted)]:
             self._slots.remove(slot)
             if slot.tail is not None:
                 self._discard(slot.tail)
