@@ -93,9 +93,9 @@ def _read_path(path: str | bytes) -> bytes:
 
 def _check_status(status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise PhotoError("this is a directory, not a photo", hint="name the photos in it, for example with a * pattern")
+        raise _directory()
     if not stat.S_ISREG(status.st_mode):
-        raise PhotoError("not a regular file", hint="save the photo to a file first")
+        raise _irregular()
     if status.st_size > MAX_FILE_BYTES:
         raise _too_long()
 
@@ -141,16 +141,22 @@ def _unreachable(error: OSError, path: str) -> PhotoError:
     if isinstance(error, PermissionError) and not os.path.isdir(path):  # noqa: PTH112  (Windows opens no directory)
         return PhotoError("no permission to read the file", hint="check the file's permissions")
     if isinstance(error, (IsADirectoryError, PermissionError)):
-        return PhotoError(
-            "this is a directory, not a photo", hint="name the photos in it, for example with a * pattern"
-        )
+        return _directory()
     reason = errno.errorcode.get(error.errno or 0, "OSError")
     if error.errno == errno.ENXIO:  # a socket, or a FIFO that nobody writes to
-        return PhotoError("not a regular file", hint="save the photo to a file first")
+        return _irregular()
     hint = (
         "close other files, or ulimit -n 1024" if error.errno == errno.EMFILE else "check the path and its permissions"
     )
     return PhotoError(f"the file cannot be reached ({reason})", hint=hint)
+
+
+def _directory() -> PhotoError:
+    return PhotoError("this is a directory, not a photo", hint="name the photos in it, for example with a * pattern")
+
+
+def _irregular() -> PhotoError:
+    return PhotoError("not a regular file", hint="save the photo to a file first")
 
 
 def _too_long() -> PhotoError:
