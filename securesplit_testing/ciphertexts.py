@@ -44,7 +44,7 @@ def serve_encrypted(name: str = "Sum", **options: Any) -> ServedModel:
 
 def write_encrypted_bundle(folder: Path) -> None:
     """The default bundle with `random_tail` as its preset ``encrypted``, for a worker: the device's encoder is none."""
-    from securesplit.model import Bundle, Calibration, Preset, encrypted_preset
+    from securesplit.model import Bundle, Preset, encrypted_preset
     from securesplit.model.encrypted_preset import ENCODER, PRESET, TAIL, EncryptedInfo
 
     source = Bundle.load()
@@ -54,7 +54,7 @@ def write_encrypted_bundle(folder: Path) -> None:
         (folder / name).write_bytes(content)
     manifest = replace(
         source.manifest,
-        presets={**source.presets, PRESET: Preset(encrypted_preset.release_spec(), Calibration(1.0, 0.0), 0.5, {})},
+        presets={**source.presets, PRESET: Preset.uncalibrated(encrypted_preset.release_spec())},
         encrypted=EncryptedInfo(*(hashlib.sha256(content).hexdigest() for content in contents.values())),
     )
     (folder / "manifest.json").write_text(manifest.to_text(), encoding="utf-8")

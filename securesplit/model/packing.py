@@ -28,7 +28,7 @@ from securesplit.model.litert import Head
 from securesplit.model.logits import logit_network
 from securesplit.model.manifest import Manifest, parse
 from securesplit.model.parity import Parity
-from securesplit.model.presets import Calibration, Preset
+from securesplit.model.presets import Preset
 from securesplit.model.splitting import PIXELS, split_at
 from securesplit.privacy.release import ReleaseSpec
 
@@ -211,7 +211,7 @@ def _manifest(spec: ReleaseSpec, quality: Mapping[str, Any], *, about: Mapping[s
         ConfigError: they would refuse it.
     """
     manifest = Manifest(
-        presets={"none": Preset(spec, Calibration(1.0, 0.0), 0.5, quality)},
+        presets={"none": Preset.uncalibrated(spec, quality)},
         default_preset="none",
         licence=str(about["licence"]),
         provenance=dict(about["provenance"]),

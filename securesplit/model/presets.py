@@ -97,6 +97,11 @@ class Preset:
     noise_calibrations: tuple[NoiseCalibration, ...] = ()
     spread: Spread | None = None
 
+    @classmethod
+    def uncalibrated(cls, spec: ReleaseSpec, quality: Mapping[str, Any] | None = None) -> Preset:
+        """A preset before its calibration: a logit is read as log-odds, and the threshold is 0.5."""
+        return cls(spec, Calibration(1.0, 0.0), 0.5, {} if quality is None else quality)
+
     def with_epsilon(self, epsilon: float, delta: float) -> Preset:
         """This preset with the noise of (ε, δ) instead of its own, and answers read and judged as that noise asks.
 

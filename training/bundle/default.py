@@ -23,7 +23,7 @@ from typing import Any
 import keras
 
 from securesplit.atomic import atomic_folder_replacement, refuse_others
-from securesplit.model import Bundle, Calibration, Manifest, Preset, backbones
+from securesplit.model import Bundle, Manifest, Preset, backbones
 from securesplit.model.bundle import DEFAULT_FOLDER, FILES
 from securesplit.privacy.release import ReleaseSpec
 from training import command
@@ -85,7 +85,7 @@ def first_manifest(
         side=SIDE,
         backbone=backbone,
         cut=backbones.BACKBONES[backbone].cut,
-        presets={name: Preset(spec, Calibration(1.0, 0.0), 0.5, {}) for name, spec in specs.items()},
+        presets={name: Preset.uncalibrated(spec) for name, spec in specs.items()},
         default_preset="certified",
         licence=COLLECTION_LICENCE if of_collection else LICENCE,
         provenance=provenance,

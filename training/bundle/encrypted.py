@@ -27,7 +27,7 @@ import keras
 from sklearn.metrics import roc_auc_score
 
 from securesplit.atomic import atomic_folder_replacement, write_text_atomic
-from securesplit.model import Bundle, Calibration, Manifest, Preset, encrypted_preset
+from securesplit.model import Bundle, Manifest, Preset, encrypted_preset
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.encrypted_preset import CUT_PRESET, ENCODER, PRESET, TAIL, EncryptedInfo
 from training import command
@@ -93,7 +93,7 @@ def write(bundle: Bundle, data: Dataset, trained: Distillation, about: dict[str,
         TAIL: encrypted_preset.tail_to_bytes(networks.quadratic(trained.tail)),
     }
     manifest = bundle.manifest
-    preset = Preset(encrypted_preset.release_spec(), Calibration(1.0, 0.0), 0.5, {})
+    preset = Preset.uncalibrated(encrypted_preset.release_spec())
     manifest = replace(
         manifest,
         default_preset=PRESET,

@@ -29,7 +29,7 @@ import keras
 from keras import ops
 
 from securesplit.atomic import atomic_folder, write_text_atomic
-from securesplit.model import Bundle, Calibration, Manifest, Preset, convert, guarded_preset
+from securesplit.model import Bundle, Manifest, Preset, convert, guarded_preset
 from securesplit.model import gate as gates
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.guarded_preset import HEAD, PRESET, TAIL
@@ -124,7 +124,7 @@ def make(bundle: Bundle, trained: Trained, data: Dataset, out: Path) -> Manifest
     }
     manifest = replace(
         bundle.manifest,
-        presets={**bundle.presets, PRESET: Preset(spec, Calibration(1.0, 0.0), 0.5, {})},
+        presets={**bundle.presets, PRESET: Preset.uncalibrated(spec)},
         guarded=GuardedInfo(hashlib.sha256(head).hexdigest(), hashlib.sha256(tail).hexdigest()),
         provenance={**bundle.manifest.provenance, PRESET: about},
     )
