@@ -19,6 +19,7 @@ from securesplit.audit import baselines, metrics
 from securesplit.audit.attacks import ridge
 from securesplit.audit.context import as_photos
 from securesplit.audit.metrics import Estimate, Photos
+from securesplit.audit.patches import area_weights
 from securesplit.audit.photos import Collection
 from securesplit.audit.setting import AttackerKnowledge
 from securesplit.model.splitting import ANSWER
@@ -82,16 +83,8 @@ class Reduction:
         if maps.ndim != 4:
             return maps.reshape(len(maps), -1)
         cells = min(MOST_CELLS, max(maps.shape[1:3]))
-        rows, columns = (_averaging(edge, cells) for edge in maps.shape[1:3])
+        rows, columns = (area_weights(edge, cells) for edge in maps.shape[1:3])
         return np.asarray(np.einsum("rh,cw,nhwk->nrck", rows, columns, maps, optimize=True), np.float32)
-
-
-def _averaging(edge: int, cells: int) -> NDArray[np.float32]:
-    """``(cells, edge)``: each cell the mean of the places that it covers, in part or whole."""
-    starts = np.arange(cells)[:, None] * edge / cells
-    places = np.arange(edge)[None]
-    covered = np.clip(np.minimum(places + 1, starts + edge / cells) - np.maximum(places, starts), 0, None)
-    return np.asarray(covered / covered.sum(1, keepdims=True), np.float32)
 
 
 def measure(

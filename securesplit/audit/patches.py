@@ -32,6 +32,14 @@ def _resize_plane(plane: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC), np.float32)
 
 
+def area_weights(edge: int, cells: int) -> NDArray[np.float32]:
+    """``(cells, edge)``: each cell the mean of the places that it covers, in part or whole."""
+    starts = np.arange(cells)[:, None] * edge / cells
+    places = np.arange(edge)[None]
+    covered = np.clip(np.minimum(places + 1, starts + edge / cells) - np.maximum(places, starts), 0, None)
+    return np.asarray(covered / covered.sum(1, keepdims=True), np.float32)
+
+
 def patch_side(cells: int, side: int) -> int:
     """Pixels along the edge of the patch under one cell."""
     return max(1, math.ceil(side / cells))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 
-from securesplit.audit import cut_leakage, photos
+from securesplit.audit import cut_leakage, patches, photos
 from securesplit.audit.cut_leakage import MOST_CELLS, MOST_CHANNELS, Leakage, Reduction
 from securesplit.model.splitting import ANSWER
 
@@ -50,8 +50,11 @@ def test_maps_are_reduced_to_a_bounded_size() -> None:
 
 
 def test_cells_are_means_of_what_they_cover() -> None:
-    assert cut_leakage._averaging(4, 2) == pytest.approx(np.array([[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]]))
-    assert cut_leakage._averaging(3, 2) == pytest.approx(np.array([[2 / 3, 1 / 3, 0], [0, 1 / 3, 2 / 3]]))
+    assert patches.area_weights(4, 2) == pytest.approx(np.array([[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]]))
+    assert patches.area_weights(3, 2) == pytest.approx(np.array([[2 / 3, 1 / 3, 0], [0, 1 / 3, 2 / 3]]))
+    weights = patches.area_weights(150, 32)
+    assert weights.sum(1) == pytest.approx(np.ones(32))
+    assert weights.sum(0) == pytest.approx(np.full(150, 32 / 150))
 
 
 def test_cuts_are_attacked_in_groups_that_fit() -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.atomic import atomic_write
+from securesplit.audit.patches import area_weights
 from training.data.dataset import centre_square
 from training.network.augmentation import Views
 
@@ -96,17 +97,8 @@ def _batch(both: keras.Model, squares: NDArray[np.float32]) -> tuple[Any, Any, A
     return np.asarray(maps, np.float16), np.asarray(logits, np.float32)[:, 0], thumbs_of(squares).astype(np.float16)
 
 
-def area_matrix(side: int, small: int = THUMB) -> NDArray[np.float32]:
-    """``(small, side)``: shrinks `side` pixels to `small` by the share of each that a large pixel covers."""
-    edges = np.linspace(0, side, small + 1)
-    pixels = np.arange(side)
-    covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    share: NDArray[np.float64] = np.clip(covered, 0, 1) * small / side
-    return share.astype(np.float32)
-
-
 def thumbs_of(squares: NDArray[np.float32]) -> NDArray[np.float32]:
     """``(n, side, side, 3)`` in 0..255 -> ``(n, 32, 32, 3)`` in 0..1, by area."""
-    matrix = area_matrix(squares.shape[1])
-    thumbs: NDArray[np.float32] = np.einsum("ih,nhwc,jw->nijc", matrix, squares, matrix, optimize=True) / 255.0
+    weights = area_weights(squares.shape[1], THUMB)
+    thumbs: NDArray[np.float32] = np.einsum("ih,nhwc,jw->nijc", weights, squares, weights, optimize=True) / 255.0
     return thumbs

@@ -26,13 +26,6 @@ from training.release.guarded.views import CutViews
 RNG = np.random.default_rng(0)
 
 
-def test_pixels_are_shrunk_by_the_area_that_they_cover():
-    matrix = cut_maps.area_matrix(150, 32)
-    assert matrix.sum(1) == pytest.approx(np.ones(32))
-    assert matrix.sum(0) == pytest.approx(np.full(150, 32 / 150))
-    assert cut_maps.area_matrix(64, 32)[3, 6:8] == pytest.approx(0.5)
-
-
 def test_similarity_is_that_of_scikit_image():
     first, second = RNG.random((2, 32, 32)).astype(np.float32)
     wanted = structural_similarity(first, second, data_range=1.0)

@@ -14,10 +14,11 @@ from jax import numpy as jnp
 from keras import ops
 from numpy.typing import NDArray
 
+from securesplit.audit.patches import area_weights
 from training.data.pack import PackedPhotos
 from training.network.augmentation import Views
 from training.network.compiled import STEPS
-from training.release.cut_maps import area_matrix, thumbs_of
+from training.release.cut_maps import THUMB, thumbs_of
 from training.release.guarded import losses, parts, winnings
 from training.release.guarded.losses import GRID, divergence, on_grid
 from training.release.guarded.winnings import Terms
@@ -130,7 +131,7 @@ class Game:
         side = int(undefended.model.inputs[0].shape[1])
         self._views = Views(args.views, 1.0, photos.pixels.shape[1:3], side, args.seed)
         self._seeds = [variable for layer in self._views.layers for variable in layer.variables]
-        self._shrinking = area_matrix(side)
+        self._shrinking = area_weights(side, THUMB)
         new = [players.encoder, players.decoder, players.probe]
         attacking = [v for model in players.adversaries.values() for v in model.trainable_variables]
         self._groups = {
