@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from securesplit.cli import main
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -35,6 +37,19 @@ def run_command(*arguments: object, timeout_s: float = 120.0) -> subprocess.Comp
 def securesplit() -> Command:
     """``securesplit("diagnose", ...)`` runs the command line; its result has returncode, stdout and stderr."""
     return run_command
+
+
+@pytest.fixture
+def securesplit_here(capfd: pytest.CaptureFixture[str]) -> Command:
+    """The same within this process, which takes a second less."""
+
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = list(map(str, arguments))
+        code = main.run(command)
+        said = capfd.readouterr()
+        return subprocess.CompletedProcess(command, code, said.out, said.err)
+
+    return call
 
 
 def counted(state: Path) -> int:

@@ -53,9 +53,9 @@ def test_bad_photos_are_errors_and_good_ones_are_diagnosed(
 
 
 @pytest.mark.parametrize("name", ["text.jpg", "truncated.jpg", "empty.jpg", "bomb.png", "folder", "missing.jpg"])
-def test_release_has_the_same_errors(securesplit: Command, tmp_path: Path, name: str) -> None:
+def test_release_has_the_same_errors(securesplit_here: Command, tmp_path: Path, name: str) -> None:
     spoiled_photos(tmp_path)
-    done = securesplit("release", tmp_path / name, "--out", tmp_path / "r.npz")
+    done = securesplit_here("release", tmp_path / name, "--out", tmp_path / "r.npz")
     assert done.returncode == 3
     assert "error: " in done.stderr
     assert "hint: " in done.stderr
@@ -74,9 +74,9 @@ def test_release_has_the_same_errors(securesplit: Command, tmp_path: Path, name:
     ],
 )
 def test_bad_settings(
-    securesplit: Command, draw_photo: DrawPhoto, arguments: list[str], code: int, message: str
+    securesplit_here: Command, draw_photo: DrawPhoto, arguments: list[str], code: int, message: str
 ) -> None:
-    done = securesplit("diagnose", draw_photo(1), *arguments)
+    done = securesplit_here("diagnose", draw_photo(1), *arguments)
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert done.stderr.startswith("error: ")

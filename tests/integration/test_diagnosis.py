@@ -35,9 +35,9 @@ def test_the_ready_line_says_where_what_and_until_when(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("preset", ["compact", "certified", "none", "8"])
-def test_json_is_the_contract(worker: Worker, securesplit: Command, draw_photo: DrawPhoto, preset: str) -> None:
+def test_json_is_the_contract(worker: Worker, securesplit_here: Command, draw_photo: DrawPhoto, preset: str) -> None:
     where = ["--connect", worker.endpoint, "--certs", worker.certs]
-    done = securesplit("diagnose", draw_photo(1), *where, "--privacy", preset, "--format", "json")
+    done = securesplit_here("diagnose", draw_photo(1), *where, "--privacy", preset, "--format", "json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert set(answer) == CONTRACT
