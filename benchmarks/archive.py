@@ -28,7 +28,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +46,7 @@ from securesplit.transport.connection import Connection
 from securesplit.transport.inquiry import EncryptedRelease
 from securesplit.worker.resources import resident_bytes
 from securesplit_testing.encryption import give_key
+from securesplit_testing.health import metrics
 from securesplit_testing.load import Load, random_questions
 from securesplit_testing.photo_files import lesion
 from securesplit_testing.serving import Process, process
@@ -116,18 +116,12 @@ def run_until(command: Sequence[str], answers: Path, until: int, end_s: float, s
 
 def computed(workers: Sequence[Process]) -> list[int]:
     """Requests that each worker has computed."""
-    return [int(_metric(worker, 'requests_total{outcome="done"}')) for worker in workers]
+    return [int(metrics(worker.metrics).get("requests_total{outcome=done}", 0)) for worker in workers]
 
 
 def busy_s(workers: Sequence[Process]) -> float:
     """Seconds that their tails have spent on requests so far."""
-    return sum(_metric(worker, 'stage_seconds_sum{stage="tail"}') for worker in workers)
-
-
-def _metric(worker: Process, name: str) -> float:
-    with urllib.request.urlopen(f"http://{worker.metrics}/metrics") as page:
-        text = page.read().decode()
-    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"securesplit_{name}"))
+    return sum(metrics(worker.metrics)["stage_seconds_sum{stage=tail}"] for worker in workers)
 
 
 @contextlib.contextmanager
