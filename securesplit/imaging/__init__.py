@@ -2,7 +2,7 @@
 
 from securesplit.imaging.listing import Listing
 from securesplit.imaging.memory import MAX_DECODED_BYTES, MAX_PIXELS
-from securesplit.imaging.photo import Square, load_photo, load_square, to_square
+from securesplit.imaging.photo import Square, load_photo, load_square, load_whole, to_square
 from securesplit.imaging.photo_source import MAX_FILE_BYTES, PhotoSource, photo_name
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Square",
     "load_photo",
     "load_square",
+    "load_whole",
     "photo_name",
     "to_square",
 ]

@@ -1,7 +1,7 @@
 """Which way up a photo is: the one tag that is read from its metadata.
 
-EXIF decides, and XMP where EXIF has no such tag, as in browsers and Pillow. EXIF is read here, tag by tag and within
-bounds, so that nothing else in it, however odd, can end the reading of a photo.
+EXIF decides, and XMP where EXIF has no such tag, as in Pillow; browsers know no XMP, and Chromium no EXIF of WebP. EXIF
+is read here, tag by tag and within bounds, so that nothing else in it, however odd, can end the reading of a photo.
 """
 
 from __future__ import annotations

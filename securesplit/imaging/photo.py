@@ -78,6 +78,24 @@ def load_square(photo: PhotoSource, side: int) -> Square:
         return Square(_scaled(image, place, side, is_reduced=is_reduced), place.edge, place.within(image))
 
 
+def load_whole(photo: PhotoSource, side: int, longest: int) -> NDArray[np.uint8]:
+    """The whole photo, upright and in sRGB, for people to see.
+
+    Args:
+        photo: the same sources as of `load_square`, which raises the same errors.
+        side: as of `load_square`, so that it is read at the same scale.
+        longest: pixels, of its longer edge at most.
+
+    Returns:
+        ``(h, w, 3) uint8``.
+    """
+    with _refusing():
+        image, _is_reduced = _load(photo, side)
+        scale = min(1.0, longest / max(image.size))
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        return np.asarray(image.resize(size, Image.Resampling.BICUBIC), np.uint8)
+
+
 def to_square(image: Image.Image, side: int) -> NDArray[np.uint8]:
     """The centre square of an RGB image, scaled with an antialiasing filter, ``(side, side, 3) uint8``."""
     return _scaled(image, centre_square(image), side, is_reduced=False)

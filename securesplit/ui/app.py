@@ -144,11 +144,13 @@ class Page:
         async with self._uploads:
             photo = await body(request, MAX_FILE_BYTES, UPLOAD_S)
             result, trace = await self._client.trace(io.BytesIO(photo), anyway=anyway)
+            side = self._client.releaser.bundle.manifest.side
+            whole = await run_in_threadpool(pictures.whole, photo, result.crop, side)
             if isinstance(result, Refusal):
                 loaded = await run_in_threadpool(self._client.releaser.load, io.BytesIO(photo))
-                return HTMLResponse(render("refused.html", **views.refusal(result, loaded.square.pixels)))
+                return HTMLResponse(render("refused.html", **views.refusal(result, loaded.square.pixels, whole)))
         assert trace is not None  # noqa: S101  (an answer has one)
-        view = views.answer(result, trace, self._client.releaser, self._attack)
+        view = views.answer(result, trace, self._client.releaser, self._attack, whole)
         history, problem = request.scope[SESSION].history, None
         if history is not None and not is_there:
             if await request.is_disconnected():  # who cancelled wants nothing kept

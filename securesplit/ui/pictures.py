@@ -12,9 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from securesplit.imaging import load_whole
 from securesplit.privacy.release import ReleaseSpec
+from securesplit.results import Crop
 
 KEPT_SIDE = 96  # pixels, of the small picture in a history
+WHOLE_EDGE = 480  # pixels, of the longer edge of a photo that is shown as a whole
+WHOLE_SHARE = 0.98  # of a photo: a square that has more of it is not shown in it
 SHOWN_SIDE = 128  # bytes, of the part of a ciphertext that is drawn
 MOST_CELLS = 12  # values that are drawn beside the one that was sent
 
@@ -37,6 +41,16 @@ class Canvas:
 def canvas(pixels: NDArray[np.uint8]) -> Canvas:
     """Of a picture ``(h, w, 3) uint8``."""
     return Canvas(pixels.shape[1], pixels.shape[0], base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode())
+
+
+def whole(photo: bytes, crop: Crop | None, side: int) -> Canvas | None:
+    """A photo's file as a picture, upright as the network saw it; None where the network saw nearly all of it.
+
+    Browsers turn some formats another way, and cannot read others, so they are not asked to.
+    """
+    if crop is None or (crop.right - crop.left) * (crop.bottom - crop.top) >= WHOLE_SHARE:
+        return None
+    return canvas(load_whole(io.BytesIO(photo), side, WHOLE_EDGE))
 
 
 def small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

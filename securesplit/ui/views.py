@@ -23,6 +23,7 @@ from securesplit.text import rounded_up
 from securesplit.ui import pictures
 from securesplit.ui.gauge import Gauge
 from securesplit.ui.history import Entry
+from securesplit.ui.pictures import Canvas
 from securesplit.wording import Words
 
 NAMES = {"en": "English", "ko": "한국어"}
@@ -44,18 +45,21 @@ def page(releaser: Releaser, workers: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def refusal(refused: Refusal, pixels: NDArray[np.uint8]) -> dict[str, Any]:
+def refusal(refused: Refusal, pixels: NDArray[np.uint8], whole: Canvas | None) -> dict[str, Any]:
     """A photo that was not asked about, with what the network would have seen of it, ``(side, side, 3) uint8``."""
     detail, advice = wording.refused(refused)
     return {
         "detail": detail,
         "advice": advice,
         "crop": pictures.canvas(pixels),
+        "whole": whole,
         "square": refused.crop,
     }
 
 
-def answer(diagnosis: Diagnosis, trace: Trace, releaser: Releaser, attack: AttackDecoder | None) -> dict[str, Any]:
+def answer(
+    diagnosis: Diagnosis, trace: Trace, releaser: Releaser, attack: AttackDecoder | None, whole: Canvas | None
+) -> dict[str, Any]:
     """A photo that was answered, and what the bundle's attack makes of its release."""
     spec, malignant = releaser.preset.spec, diagnosis.malignant >= diagnosis.threshold
     rebuilt = None if attack is None else attack.rebuild(spec, trace.release, malignant=malignant)
@@ -68,6 +72,7 @@ def answer(diagnosis: Diagnosis, trace: Trace, releaser: Releaser, attack: Attac
         "risk": diagnosis.risk,
         "gauge": Gauge.of(diagnosis.malignant, diagnosis.threshold, diagnosis.interval),
         "crop": pictures.canvas(trace.pixels),
+        "whole": whole,
         "square": diagnosis.crop,
         "cells": pictures.cells(trace.release, spec),
         "tiles": pictures.canvas(pictures.grey(trace.sent) if spec.encrypted else pictures.tiles(trace.release)),

@@ -55,9 +55,9 @@ def test_the_square_is_drawn_on_the_photo(tab: Tab) -> None:
     photo = tab.page.locator(".whole canvas")
     photo.wait_for()
     size = photo.evaluate("(canvas) => [canvas.width, canvas.height]")
-    assert size == [640, 320]
+    assert size == [480, 240]
     left, inside = (
-        photo.evaluate(f"(canvas) => canvas.getContext('2d').getImageData({x}, 20, 1, 1).data[0]") for x in (20, 560)
+        photo.evaluate(f"(canvas) => canvas.getContext('2d').getImageData({x}, 20, 1, 1).data[0]") for x in (20, 460)
     )
     assert {left, inside} & {102, 103, 104}, "what lies outside of the square is dimmed"
     tab.again()

@@ -6,13 +6,16 @@ import asyncio
 import base64
 import concurrent.futures
 import html
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.results import REFUSALS, Refusal
@@ -66,6 +69,39 @@ def test_a_photo_that_is_cropped_says_what_the_network_saw(page: Page) -> None:
     assert right - left == pytest.approx(2 / 3, abs=0.01)
 
 
+def _turned(form: str, image: Image.Image) -> bytes:
+    """A file of an image that lies on its side in it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stream = io.BytesIO()
+    lying = image.transpose(Image.Transpose.ROTATE_90)
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"/>'
+    options: dict[str, dict[str, Any]] = {
+        "WEBP": {"exif": exif, "quality": 95},
+        "TIFF": {"tiffinfo": {0x0112: 6}},
+        "JPEG": {"xmp": xmp, "quality": 95},
+    }
+    lying.save(stream, form, **options[form])
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("form", ["WEBP", "TIFF", "JPEG"])
+@pytest.mark.parametrize("anyway", ["0", "1"])
+def test_the_square_is_on_the_photo_as_the_network_saw_it(page: Page, form: str, anyway: str) -> None:
+    """Chromium does not turn such WebP and JPEG files, and reads no TIFF."""
+    wide = np.full((300, 600, 3), (205, 160, 140), np.uint8)
+    wide[:, :300] = draw_lesion(3, 300) if anyway == "1" else 30
+    answer = page.ask(_turned(form, Image.fromarray(wide)), params={"anyway": anyway}).text
+    assert ("Probability" in answer) == (anyway == "1")
+    figure = answer[answer.index('class="whole"') :]
+    canvas = re.search(r'width="(\d+)" height="(\d+)" data-rgb="([^"]+)"', figure)
+    assert canvas is not None
+    assert canvas.groups()[:2] == ("480", "240")
+    shown = np.frombuffer(base64.b64decode(canvas[3]), np.uint8).reshape(240, 480, 3)
+    wanted = np.asarray(Image.fromarray(wide).resize((480, 240)), int)
+    assert np.abs(shown - wanted).mean() < 4
+
+
 def test_the_released_integer_is_shown_in_its_range(serving: Serving) -> None:
     page = serving(privacy="certified")
     cells = re.findall(r'class="cell( sent)?(?: beyond)?">(-?\d+)<', page.ask(MOLE).text)
@@ -108,7 +144,7 @@ def test_every_reason_has_its_page(reason: str) -> None:
 
     crop = Crop("lesion", 0.0, 0.0, 0.5, 1.0)
     refusal = Refusal("mole.jpg", reason, ModelInfo("m", "id"), crop=crop)  # type: ignore[arg-type]
-    shown = render("refused.html", **views.refusal(refusal, draw_lesion(3, 32)))
+    shown = render("refused.html", **views.refusal(refusal, draw_lesion(3, 32), None))
     assert all(html.escape(words, quote=False) in shown for words in REFUSALS[reason])
     assert "mole.jpg" not in shown
 

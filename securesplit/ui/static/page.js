@@ -65,7 +65,7 @@ function show(place, content) {
   place.querySelectorAll("canvas[data-rgb]").forEach(paint);
   place.querySelectorAll("time").forEach(localise);
   place.querySelectorAll("[data-name]").forEach((name) => (name.textContent = photo?.name ?? ""));
-  place.querySelectorAll("[data-crop]").forEach((figure) => frame(figure, photo));
+  place.querySelectorAll("[data-crop]").forEach(frame);
 }
 
 function localise(time) {
@@ -85,15 +85,10 @@ function paint(canvas) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-/** The photo as the browser reads it, upright; null for formats that it cannot read. */
-function decoded(file) {
-  return createImageBitmap(file).catch(() => null);
-}
-
-/** The middle of the photo, until the program has its own view. */
+/** The middle of the photo as the browser reads it, if it can, until the program has its own view. */
 async function preview(file) {
   const canvas = $("#preview");
-  const image = await decoded(file);
+  const image = await createImageBitmap(file).catch(() => null);
   if (!image || photo !== file) return;
   const side = Math.min(image.width, image.height);
   canvas.width = canvas.height = 300;
@@ -104,28 +99,21 @@ async function preview(file) {
   canvas.hidden = false;
 }
 
-/** The whole photo, with the square that the network saw. */
-async function frame(figure, file) {
-  const image = await decoded(file);
-  if (!image) return;
+/** The square that the network saw, in the whole photo. */
+function frame(figure) {
   const canvas = figure.querySelector("canvas");
-  const scale = 640 / Math.max(image.width, image.height);
-  const [width, height] = [image.width, image.height].map((length) => Math.max(1, Math.round(length * scale)));
-  [canvas.width, canvas.height] = [width, height];
+  const { width, height } = canvas;
   const [left, top, right, bottom] = figure.dataset.crop.split(" ").map(Number);
   const square = [left * width, top * height, (right - left) * width, (bottom - top) * height];
   const context = canvas.getContext("2d");
-  context.drawImage(image, 0, 0, width, height);
-  image.close();
   context.fillStyle = "rgb(0 0 0 / 50%)";
   context.beginPath();
   context.rect(0, 0, width, height);
   context.rect(...square);
   context.fill("evenodd");
   context.strokeStyle = "white";
-  context.lineWidth = 4;
+  context.lineWidth = 3;
   context.strokeRect(...square);
-  figure.hidden = false;
 }
 
 // ---- a photo's way
