@@ -221,6 +221,9 @@ def sign_crl(
 ) -> None:
     """Sign the revocation list again; lists of other CAs in the file stay.
 
+    Its number rises with the time, not by one: a CA folder that was restored from a backup has forgotten numbers, and a
+    list whose number is lower than that of the list in place is not installed.
+
     Args:
         folder: the certs folder.
         authority: the CA.
@@ -240,7 +243,8 @@ def sign_crl(
     numbers = [crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number for crl in own]
     ends = [] if may_shorten else [crl.next_update_utc for crl in own if crl.next_update_utc is not None]
     lasts = max([float(days), *((end - profile.CRL_MARGIN - now) / timedelta(days=1) for end in ends)])
-    signed = profile.new_crl(authority, known.values(), number=1 + max(numbers, default=0), days=lasts, now=now)
+    number = max(1 + max(numbers, default=0), int(now.timestamp()))
+    signed = profile.new_crl(authority, known.values(), number=number, days=lasts, now=now)
     files.replace(path, signed + b"".join(profile.crl_pem(crl) for crl in lists if crl.issuer != subject))
 
 

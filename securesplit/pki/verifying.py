@@ -15,6 +15,7 @@ from securesplit.pki.credentials import Credentials
 STRICT = crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL | crypto.X509StoreFlags.X509_STRICT
 """Every certificate of a chain is checked for revocation, CAs too, and a list of its issuer must be there to do so."""
 
+_REVOKED = 23  # X509_V_ERR_CERT_REVOKED
 _USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
 
 
@@ -39,6 +40,8 @@ def verified(credentials: Credentials, side: str, *, whose: str, hint: str, now:
         chain = [crypto.X509.from_cryptography(certificate) for certificate in between]
         crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf), chain).verify_certificate()
     except crypto.X509StoreContextError as error:
+        if error.errors[0] == _REVOKED:
+            hint = "where it is to come back: move its .key away, securesplit enroll, and keygen --sign with --new-key"
         raise CredentialError(f"a peer will refuse the {whose} certificate: {error}", hint=hint) from None
     except crypto.Error as error:
         raise CredentialError(f"OpenSSL cannot read the {whose} certificate or its CA: {error}", hint=hint) from None

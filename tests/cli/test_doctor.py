@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 import securesplit
-from securesplit.cli.checks import encryption, installation
+from securesplit.cli.checks import encryption, installation, machine
 from securesplit.cli.checks.certificates import CertsCheck
 from securesplit.cli.checks.encryption import check_encryption, check_worker
-from securesplit.cli.checks.machine import check_clock, check_state
+from securesplit.cli.checks.machine import check_clock, check_state, network_share
 from securesplit.cli.main import run
 from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE, file_content
 from securesplit.device.ledger import Ledger
@@ -185,6 +185,42 @@ def test_what_a_peer_would_refuse_is_an_error(certs: Path, spoil: Callable[[Path
     found = [finding for finding in CertsCheck(certs, None, NOW).run() if finding.level == "error"]
     assert any(message in finding.message for finding in found), found
     assert all(finding.exit_code == 5 and finding.hint for finding in found)
+
+
+def test_a_revoked_device_is_not_told_to_copy_files(certs: Path) -> None:
+    revoke_but_keep(certs)
+    (found,) = [one for one in CertsCheck(certs, None, NOW).run() if "certificate revoked" in one.message]
+    assert "keygen --sign with --new-key" in found.hint
+
+
+MOUNTS = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+31 22 0:5 / /home rw - nfs4 server:/home rw
+32 31 8:2 / /home/local\\040disk rw shared:2 master:1 - xfs /dev/sdb1 rw
+33 22 0:6 / /mnt/q rw - cifs //server/share rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/var/lib/state", None),
+        ("/home/clinic", "nfs4"),
+        ("/home/local disk/state", None),
+        ("/homes/x", None),
+        ("/mnt/q", "cifs"),
+    ],
+)
+def test_a_state_folder_on_a_network_share_is_found(tmp_path: Path, folder: str, kind: str | None) -> None:
+    (tmp_path / "mountinfo").write_text(MOUNTS)
+    assert network_share(Path(folder), tmp_path / "mountinfo") == kind
+    assert network_share(Path(folder), tmp_path / "none") is None, "not Linux"
+
+
+def test_a_state_folder_on_a_network_share_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "network_share", lambda _folder: "nfs4")
+    (found,) = [one for one in check_state(tmp_path) if "nfs4" in one.message]
+    assert (found.level, "for one machine alone" in found.hint) == ("warning", True)
 
 
 def findings(folder: Path, now: datetime) -> dict[str, list[str]]:

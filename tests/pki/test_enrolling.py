@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -496,6 +497,19 @@ def test_lists_are_signed_and_never_get_older(clinic: Clinic, tmp_path: Path) ->
     keystore.revoke(clinic.ca, "clinic-1", now=NOW)
     (clinic.device / files.CRL).write_bytes((clinic.ca / files.CRL).read_bytes())
     refused(clinic, answer, "certificate revoked")  # although the list in it does not say so
+
+
+def test_a_ca_that_was_restored_from_a_backup_signs_newer_lists(clinic: Clinic, tmp_path: Path) -> None:
+    """It has forgotten how many it signed; a list that counts as older would stay out until the one in place ends."""
+    clinic.enroll()
+    backup = shutil.copytree(clinic.ca, tmp_path / "backup")
+    keystore.create(clinic.ca, clients=["a", "b"], days=90, now=NOW)
+    keystore.revoke(clinic.ca, "a", now=NOW)
+    clinic.enroll(renew=True, now=NOW + DAY)
+    shutil.rmtree(clinic.ca)
+    shutil.copytree(backup, clinic.ca)
+    clinic.enroll(renew=True, now=NOW + 60 * DAY)
+    assert lists.fresh_until(clinic.device) == lists.fresh_until(clinic.ca) == NOW + 157 * DAY
 
 
 def test_an_older_answer_does_not_undo_a_renewal(clinic: Clinic) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from securesplit.atomic import abandoned_drafts
 from securesplit.cli.checks import Finding, failure, ok, warning
 from securesplit.errors import CredentialError, SecureSplitError
 from securesplit.text import counted
+
+_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "fuse.sshfs", "fuse.glusterfs"}
+"""Kinds of file systems that several machines may have mounted at once."""
 
 
 def check_clock(now: datetime, proofs: dict[str, datetime | None]) -> Iterator[Finding]:
@@ -53,6 +57,9 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
         yield warning("state", f"{folder} is open to others (mode {mode:o})", f"chmod 700 {folder}")
     else:
         yield ok("state", f"{folder} is for its owner alone")
+    if (kind := network_share(folder)) is not None:
+        hint = "keep it on a disk of this machine, for one machine alone: SQLite cannot keep two apart there"
+        yield warning("state", f"{folder} is on a network share ({kind}), where the ledger can be damaged", hint)
     if left := abandoned_drafts(folder):
         what = f"{counted(len(left), 'draft')} of a program that was killed, {_megabytes(*left)}"
         yield warning("state", f"{folder} holds {what}", "nothing: the next diagnosis removes it")
@@ -104,6 +111,27 @@ def _try_to_write(folder: Path) -> None:
 def existing(folder: Path) -> Path:
     """The folder, or the one above it in which it would be made."""
     return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+
+
+def network_share(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
+    """The kind of network file system that a folder is on; None where it is on none, or not on Linux.
+
+    Args:
+        folder: absolute.
+        mounts: as proc(5) describes it.
+    """
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    kinds = {}
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        place = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), before.split()[4])
+        kinds[Path(place)] = after.split()[0]
+    real = folder.resolve()
+    kind = next((kinds[each] for each in (real, *real.parents) if each in kinds), "")
+    return kind if kind in _NETWORK else None
 
 
 def _ledger(folder: Path) -> Finding:
