@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
-from securesplit.text import counted, json_line, log_counted, printable
+from securesplit.text import counted, json_line, printable
 from securesplit.worker.monitoring.lossy_writer import LossyWriter, Written
 
 Form = Literal["text", "json"]
@@ -123,7 +123,7 @@ class LossyHandler(logging.handlers.QueueHandler):
 
 
 def _lost_record(lines: int) -> logging.LogRecord:
-    text = f"{log_counted('lines', lines, 'log line')} {'was' if lines == 1 else 'were'} lost"
+    text = "%(lines)d log line was lost" if lines == 1 else "%(lines)d log lines were lost"
     fields = {"msg": text, "args": {"lines": lines}, "event": "log-lost"}
     level = {"levelno": logging.WARNING, "levelname": "WARNING"}
     return logging.makeLogRecord({"name": __name__, **level, **fields})
