@@ -256,7 +256,8 @@ class Ledger:
             loss: `ReleaseSpec.loss`.
             preset: `ReleaseSpec.stored_name`, so that releases before and after a renaming count as one preset's.
             bundle_id: ``sha256:...``.
-            budget: ε at `delta` that all releases of this device may spend together; None: no limit.
+            budget: ε at `delta` that all releases of this device with a promise may spend together, this one among
+                them; what left without one before has no ε to be counted. None: no limit.
             delta: the δ of `budget`.
 
         Raises:

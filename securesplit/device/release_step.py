@@ -184,7 +184,7 @@ class Releaser:
         Args:
             released: of this releaser.
             ledger: the device's.
-            budget: largest ε at δ = 1e-5 of all releases of this device together; None: no limit.
+            budget: as `Ledger.spend`, at δ = 1e-5.
 
         Returns:
             What the distinct releases of this photo, and of this device, promise together.
