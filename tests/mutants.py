@@ -184,6 +184,13 @@ MUTANTS = (
         (f"{GOALS}n_attribute_is_judged_by_the_paired_difference",),
     ),
     Mutant(
+        "intervals that take photos of one lesion for as many lesions",
+        f"{AUDIT}/metrics.py",
+        "np.arange(count) if clusters is None else clusters",
+        "np.arange(count)",
+        ("tests/privacy/test_metrics.py::test_three_photos_of_each_lesion_say_no_more_than_one",),
+    ),
+    Mutant(
         "3 × label-only where arithmetic meets it",
         f"{AUDIT}/attacks/identification.py",
         "if r.certified_bound > limit:",

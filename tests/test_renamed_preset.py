@@ -209,10 +209,15 @@ def test_an_audit_that_an_earlier_version_began_says_so(tmp_path: Path) -> None:
     bundle = Bundle.load()
     mine = Claim.of(file, bundle, QUICK, []).mine
     specs = {name.replace("certified", "private"): text for name, text in mine["presets"].items()}
-    file.write_text(json.dumps(mine | {"presets": specs}))
-    with pytest.raises(ConfigError, match="an earlier version began") as caught:
+    for other in ({"presets": specs}, {"methods": mine["methods"] - 1}):
+        file.write_text(json.dumps(mine | other))
+        with pytest.raises(ConfigError, match="an earlier version began") as caught:
+            Claim.of(file, bundle, QUICK, [])
+        assert "--out" in caught.value.hint
+    del mine["methods"]  # as before they were written down
+    file.write_text(json.dumps(mine))
+    with pytest.raises(ConfigError, match="an earlier version began"):
         Claim.of(file, bundle, QUICK, [])
-    assert "--out" in caught.value.hint
 
 
 def test_an_audit_by_both_names_attacks_one_preset(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from securesplit.atomic import write_text_atomic
 from securesplit.audit.photos import Collection
@@ -16,6 +16,9 @@ from securesplit.errors import ConfigError
 from securesplit.model import Bundle
 from securesplit.privacy.preset_names import RENAMED
 from securesplit.privacy.release import OwnMechanism
+
+METHODS: Final = 2
+"""Raised with every change of an attack or an interval, so that no audit holds figures of two kinds."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,13 @@ class Claim:
         """
         specs = {name: repr(preset.spec) for name, preset in bundle.presets.items()}
         lasting = repr(replace(profile, minutes=0.0))  # an audit that was cut short may be given more time
-        mine: dict[str, Any] = {"schema": SCHEMA, "bundle": bundle.id, "presets": specs, "effort": lasting}
+        mine: dict[str, Any] = {
+            "schema": SCHEMA,
+            "bundle": bundle.id,
+            "presets": specs,
+            "effort": lasting,
+            "methods": METHODS,
+        }
         if own := {each.name: each.version for each in mechanisms if each is not None}:
             mine["mechanisms"] = own
         found = _read_json(file) if file.exists() else None
@@ -52,9 +61,12 @@ class Claim:
 
     @property
     def is_of_earlier_version(self) -> bool:
-        """Whether an earlier version began the audit, when presets had other names."""
-        presets = None if self.found is None else self.found.get("presets")
-        return isinstance(presets, Mapping) and not RENAMED.keys().isdisjoint(presets)
+        """Whether an earlier version began the audit, when presets had other names, or attacks found other things."""
+        if self.found is None:
+            return False
+        presets = self.found.get("presets")
+        renamed = isinstance(presets, Mapping) and not RENAMED.keys().isdisjoint(presets)
+        return renamed or self.found.get("methods") != METHODS
 
     @property
     def counts(self) -> tuple[int, int] | None:
@@ -76,13 +88,14 @@ class Claim:
 
     def refusal(self) -> ConfigError:
         """Of a folder that is another audit's."""
+        folder = self.file.parent.parent
         if self.is_of_earlier_version:
             return ConfigError(
-                f"{self.file.parent.parent} holds an audit that an earlier version began, with presets of other names",
+                f"{folder} holds an audit that an earlier version began, whose presets or attacks were others",
                 hint="give --out another folder, or finish it with that version",
             )
         return ConfigError(
-            f"{self.file.parent.parent} holds an audit of another bundle, other photos or another effort",
+            f"{folder} holds an audit of another bundle, other photos or another effort",
             hint="give --out another folder, or remove that one",
         )
 

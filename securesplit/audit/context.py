@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit import plugins
-from securesplit.audit import patches
+from securesplit.audit import metrics, patches
 from securesplit.audit.metrics import Photos
 from securesplit.audit.observations import Observations
 from securesplit.audit.photos import Collection
@@ -96,6 +96,10 @@ class AuditContext:
     def originals(self) -> Photos:
         """The targets among which a reconstruction should find its own, those that are rebuilt first."""
         return as_photos(self.collection.targets.pixels[: max(ORIGINALS, self.profile.rebuilt)], self.profile.side)
+
+    def target_clusters(self, first: int) -> NDArray[np.intp]:
+        """Which of the first so many targets are of one lesion (`securesplit.audit.photos.Side.clusters`)."""
+        return metrics.among(self.collection.targets.clusters, np.arange(first))
 
     @cached_property
     def head(self) -> bytes:

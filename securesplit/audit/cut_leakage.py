@@ -103,7 +103,8 @@ def measure(
     """
     known, targets = collection.auxiliary.pixels, collection.targets.pixels
     pictures, truth = as_photos(known, SIDE), as_photos(targets, SIDE)
-    answer = _skill(pictures, truth, *_reduced(maps([ANSWER]), known, targets)[ANSWER])
+    clusters = collection.targets.clusters
+    answer = _skill(pictures, truth, *_reduced(maps([ANSWER]), known, targets)[ANSWER], clusters)
     skill: dict[str, Estimate] = {}
     for group in _groups(shapes, len(known) + len(targets)):
         if skill and not is_time():
@@ -112,7 +113,7 @@ def measure(
         for layer in group:
             if skill and not is_time():
                 break
-            skill[layer] = _skill(pictures, truth, *kept.pop(layer))
+            skill[layer] = _skill(pictures, truth, *kept.pop(layer), clusters)
     return Leakage(
         photos=len(known),
         targets=len(targets),
@@ -123,10 +124,16 @@ def measure(
     )
 
 
-def _skill(pictures: Photos, truth: Photos, known: NDArray[np.float32], seen: NDArray[np.float32]) -> Estimate:
+def _skill(
+    pictures: Photos,
+    truth: Photos,
+    known: NDArray[np.float32],
+    seen: NDArray[np.float32],
+    clusters: NDArray[np.intp],
+) -> Estimate:
     attacker = AttackerKnowledge(pictures, known, np.zeros(len(known), bool))
     rebuilt = ridge.reconstruct(attacker, seen, 0.0, SEED)
-    return metrics.skill(truth, rebuilt, _mean(pictures, len(truth)))
+    return metrics.skill(truth, rebuilt, _mean(pictures, len(truth)), clusters)
 
 
 def _mean(pictures: Photos, count: int) -> Photos:

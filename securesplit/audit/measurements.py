@@ -108,7 +108,10 @@ def auc(context: AuditContext, observations: Observations) -> Estimate | None:
     labels = context.collection.targets.malignant
     if labels is None or len(np.unique(labels)) == 1:
         return None
-    return metrics.averaged([metrics.auc_interval(labels, logits) for logits in _answers(context, observations)])
+    clusters = context.collection.targets.clusters
+    return metrics.averaged(
+        [metrics.auc_interval(labels, logits, clusters) for logits in _answers(context, observations)]
+    )
 
 
 def auc_lost(context: AuditContext, observations: Observations) -> Estimate | None:
@@ -116,7 +119,8 @@ def auc_lost(context: AuditContext, observations: Observations) -> Estimate | No
     labels, undefended = context.collection.targets.malignant, context.observations.get(goals.UNDEFENDED)
     if labels is None or undefended is None or len(np.unique(labels)) == 1:
         return None
-    lost = metrics.auc_lost(labels, undefended.target_answers, _answers(context, observations))
+    clusters = context.collection.targets.clusters
+    lost = metrics.auc_lost(labels, undefended.target_answers, _answers(context, observations), clusters)
     return metrics.averaged([lost])
 
 
@@ -206,7 +210,7 @@ def frontier(context: AuditContext, preset: str, epsilon: float | None) -> Front
 
 def _identified(context: AuditContext, observations: Observations, candidates: int) -> Estimate:
     """A6 from one release."""
-    tally = Tally(len(observations.targets))
+    tally = Tally(context.collection.targets.clusters)
     for seed in observations.seeds(context.profile.draws):
         observed, _ = observations.observe(seed=seed)
         for members in identification.draw_galleries(len(observed), candidates, context.profile.decisions, seed):
@@ -222,7 +226,7 @@ def _ridge_skill(context: AuditContext, observations: Observations) -> Estimate:
     known = observations.known(context.auxiliary_photos)
     rebuilt = ridge.reconstruct(known, observed[:most], observations.surface.sigma, seed)
     means = baselines.class_mean(known, observations.says_malignant(logits[:most]))
-    return metrics.skill(context.rebuilt_photos, rebuilt, means)
+    return metrics.skill(context.rebuilt_photos, rebuilt, means, context.target_clusters(len(rebuilt)))
 
 
 def _frontier_steps(context: AuditContext, preset: str) -> Steps:

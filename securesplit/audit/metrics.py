@@ -2,26 +2,30 @@
 
 Every figure stands beside its baseline: MSE as *skill* over the class mean, SSIM with the class mean's own SSIM, a rate
 with the rate of an attacker who sees only the predicted label.
+
+Photos of one lesion resemble each other, so they say less than as many photos of different lesions: intervals draw
+lesions, each with all its photos, wherever it is known which photos are of one (`Side.clusters`).
 """
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Photos = NDArray[np.float32]
 """``(n, side, side, 3)`` in [0, 1]."""
-ByDraw = Callable[[NDArray[np.intp]], NDArray[np.float64]]
-"""Indices of the photos of each draw ``(draws, n)`` -> a figure of each draw ``(draws,)``."""
+ByDraw = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+"""How often each photo is in each draw ``(draws, n)`` -> a figure of each draw ``(draws,)``."""
+Clusters: TypeAlias = NDArray[np.intp] | None
+"""Of each photo ``(n,)`` the number of its cluster, from 0 without a gap; None: every photo is one of its own."""
 AUC_RESAMPLES = 1000
 """Of the photos, for the interval of an AUC."""
-_INDICES_AT_ONCE = 1 << 18  # 2 MB of them
+_COUNTS_AT_ONCE = 1 << 18  # 2 MB of them
 
 
 @dataclass(frozen=True)
@@ -42,32 +46,47 @@ class Estimate:
         return Estimate(*(round(value - amount, 5) for value in (self.mean, self.low, self.high)))
 
 
-def interval(statistic: ByDraw, count: int, *, resamples: int, seed: int = 0) -> tuple[float, float]:
+def interval(
+    statistic: ByDraw, count: int, clusters: Clusters = None, *, resamples: int, seed: int = 0
+) -> tuple[float, float]:
     """95 % percentile-bootstrap interval (Efron 1979) of a statistic of `count` photos.
 
     Args:
         statistic: of the photos of each draw; NaN where it has no value for them.
         count: of the photos.
-        resamples: how often they are drawn, with replacement.
+        clusters: which of them are drawn together (Davison and Hinkley 1997, section 3.8).
+        resamples: how often clusters are drawn, with replacement, as many as there are.
         seed: of the draws.
     """
     rng = np.random.default_rng(seed)
-    at_once = max(1, _INDICES_AT_ONCE // max(1, count))
+    drawn_of = np.arange(count) if clusters is None else clusters
+    units = int(drawn_of.max(initial=-1)) + 1
+    at_once = max(1, _COUNTS_AT_ONCE // max(1, count))
+
+    def counts(draws: int) -> NDArray[np.int64]:
+        cell = rng.integers(0, units, (draws, units)) + units * np.arange(draws)[:, None]
+        return np.asarray(np.bincount(cell.ravel(), minlength=draws * units).reshape(draws, units)[:, drawn_of])
+
     sizes = [min(at_once, resamples - done) for done in range(0, resamples, at_once)]
-    values = np.concatenate([statistic(rng.integers(0, count, (size, count))) for size in sizes])
+    values = np.concatenate([statistic(counts(size)) for size in sizes])
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 
 def of_all(statistic: ByDraw, count: int) -> float:
     """A statistic of all `count` photos, each once."""
-    return float(statistic(np.arange(count)[None])[0])
+    return float(statistic(np.ones((1, count), np.int64))[0])
 
 
-def bootstrap(values: NDArray[Any], *, resamples: int = 2000, seed: int = 0) -> Estimate:
+def mean_by_draw(values: NDArray[np.float64]) -> ByDraw:
+    """The mean of ``(n,)`` values in each draw."""
+    return lambda counts: np.asarray(counts @ values / counts.sum(1))
+
+
+def bootstrap(values: NDArray[Any], clusters: Clusters = None, *, resamples: int = 2000, seed: int = 0) -> Estimate:
     """Mean of ``(n,)`` values, its interval, and their 95th percentile."""
     values = np.asarray(values, np.float64)
-    low, high = interval(lambda drawn: values[drawn].mean(1), len(values), resamples=resamples, seed=seed)
+    low, high = interval(mean_by_draw(values), len(values), clusters, resamples=resamples, seed=seed)
     return Estimate(float(values.mean()), low, high, float(np.percentile(values, 95)))
 
 
@@ -82,18 +101,18 @@ def mse(photos: Photos, rebuilt: Photos) -> NDArray[np.float64]:
     return np.asarray(np.square(photos.astype(np.float64) - rebuilt).mean((1, 2, 3)))
 
 
-def skill(photos: Photos, rebuilt: Photos, class_mean: Photos) -> Estimate:
+def skill(photos: Photos, rebuilt: Photos, class_mean: Photos, clusters: Clusters = None) -> Estimate:
     """MSE skill over the class mean: 1 − MSE / MSE(class mean); 0 learns nothing, 1 is the photo itself.
 
-    The ratio is of means over all photos; its interval resamples photos, its p95 is of single photos' skills.
+    The ratio is of means over all photos; its interval resamples them, its p95 is of single photos' skills.
     """
     ours, baseline = mse(photos, rebuilt), mse(photos, class_mean)
 
-    def ratio(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
-        return np.asarray(1 - ours[drawn].mean(1) / baseline[drawn].mean(1))
+    def ratio(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.asarray(1 - (counts @ ours) / (counts @ baseline))
 
     single = 1 - ours / np.maximum(baseline, 1e-12)
-    ends, count = interval(ratio, len(ours), resamples=2000), len(ours)
+    ends, count = interval(ratio, len(ours), clusters, resamples=2000), len(ours)
     return Estimate(of_all(ratio, count), *ends, float(np.percentile(single, 95)))
 
 
@@ -126,14 +145,16 @@ def auc(labels: NDArray[Any], scores: NDArray[Any]) -> float:
 
 def auc_by_draw(labels: NDArray[Any], scores: NDArray[Any]) -> ByDraw:
     """`auc` of each draw; scores are sorted once for all of them."""
-    positive = np.asarray(labels, bool)
-    levels, place = np.unique(np.asarray(scores), return_inverse=True)
+    scores = np.asarray(scores)
+    order = np.argsort(scores, kind="stable")
+    positive = np.asarray(labels, bool)[order]
+    first_of_level = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
 
-    def statistic(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
-        shape, cell = (len(drawn), len(levels)), place[drawn] + len(levels) * np.arange(len(drawn))[:, None]
-        chosen = positive[drawn]
+    def statistic(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        sorted_counts = counts[:, order]
         hits, others = (
-            np.bincount(cell[those], minlength=math.prod(shape)).reshape(shape) for those in (chosen, ~chosen)
+            np.add.reduceat(np.where(those, sorted_counts, 0), first_of_level, axis=1)
+            for those in (positive, ~positive)
         )
         wins = (hits * (others.cumsum(1) - others / 2)).sum(1)  # a tie is half a win
         pairs = hits.sum(1) * others.sum(1)
@@ -142,20 +163,22 @@ def auc_by_draw(labels: NDArray[Any], scores: NDArray[Any]) -> ByDraw:
     return statistic
 
 
-def auc_lost(labels: NDArray[Any], before: NDArray[Any], after: Sequence[NDArray[Any]]) -> Estimate:
+def auc_lost(
+    labels: NDArray[Any], before: NDArray[Any], after: Sequence[NDArray[Any]], clusters: Clusters = None
+) -> Estimate:
     """AUC of `before` minus the mean AUC of every one of `after`; photos are resampled in pairs."""
     of_before, of_after = auc_by_draw(labels, before), [auc_by_draw(labels, scores) for scores in after]
 
-    def lost(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
-        return np.asarray(of_before(drawn) - np.mean([of_one(drawn) for of_one in of_after], axis=0))
+    def lost(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.asarray(of_before(counts) - np.mean([of_one(counts) for of_one in of_after], axis=0))
 
-    return Estimate(of_all(lost, len(labels)), *interval(lost, len(labels), resamples=AUC_RESAMPLES))
+    return Estimate(of_all(lost, len(labels)), *interval(lost, len(labels), clusters, resamples=AUC_RESAMPLES))
 
 
-def auc_interval(labels: NDArray[Any], scores: NDArray[Any]) -> Estimate:
-    """AUC and its interval over photos."""
+def auc_interval(labels: NDArray[Any], scores: NDArray[Any], clusters: Clusters = None) -> Estimate:
+    """AUC and its interval."""
     found = auc_by_draw(labels, scores)
-    return Estimate(of_all(found, len(labels)), *interval(found, len(labels), resamples=AUC_RESAMPLES))
+    return Estimate(of_all(found, len(labels)), *interval(found, len(labels), clusters, resamples=AUC_RESAMPLES))
 
 
 def macro_auc(labels: NDArray[Any], scores: NDArray[np.float64]) -> float:
@@ -167,8 +190,8 @@ def macro_auc_by_draw(labels: NDArray[Any], scores: NDArray[np.float64]) -> ByDr
     """`macro_auc` of each draw; NaN where only one class occurs."""
     classes = [auc_by_draw(labels == c, scores[:, c]) for c in range(scores.shape[1])]
 
-    def statistic(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
-        values = np.array([of_class(drawn) for of_class in classes])
+    def statistic(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        values = np.array([of_class(counts) for of_class in classes])
         return _divided(np.nansum(values, 0), (~np.isnan(values)).sum(0))
 
     return statistic
@@ -179,10 +202,29 @@ def _divided(sums: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0))
 
 
-class Tally:
-    """Rates by photo over several galleries and draws, so that the bootstrap resamples photos."""
+def numbered(names: Sequence[str] | NDArray[Any]) -> NDArray[np.intp]:
+    """Clusters by their names.
 
-    def __init__(self, photos: int) -> None:
+    >>> numbered(["b", "a", "b"]).tolist()
+    [1, 0, 1]
+    """
+    return np.asarray(np.unique(np.asarray(names), return_inverse=True)[1].reshape(-1), np.intp)
+
+
+def among(clusters: NDArray[np.intp], chosen: NDArray[Any]) -> NDArray[np.intp]:
+    """The clusters of some of the photos, by index or mask, numbered without a gap again."""
+    return np.asarray(np.unique(clusters[chosen], return_inverse=True)[1].reshape(-1), np.intp)
+
+
+class Tally:
+    """Rates by photo over several galleries and draws, so that the bootstrap resamples photos.
+
+    Args:
+        clusters: of all photos, which are drawn together.
+    """
+
+    def __init__(self, clusters: NDArray[np.intp]) -> None:
+        self._clusters, photos = clusters, len(clusters)
         self._hits: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(photos))
         self._tries: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(photos))
 
@@ -194,9 +236,13 @@ class Tally:
     def rate(self, name: str) -> Estimate:
         """Over all photos that were in a gallery."""
         tried = self._tries[name] > 0
-        return bootstrap(self._hits[name][tried] / self._tries[name][tried])
+        return bootstrap(self._hits[name][tried] / self._tries[name][tried], self._of(tried))
 
     def paired_difference(self, name: str, baseline: str, times: float) -> Estimate:
         """The rate minus so many times the baseline's, photo by photo; both were tried in the same galleries."""
         tried = self._tries[name] > 0
-        return bootstrap((self._hits[name] - times * self._hits[baseline])[tried] / self._tries[name][tried])
+        difference = self._hits[name] - times * self._hits[baseline]
+        return bootstrap(difference[tried] / self._tries[name][tried], self._of(tried))
+
+    def _of(self, tried: NDArray[np.bool_]) -> NDArray[np.intp]:
+        return among(self._clusters, tried)

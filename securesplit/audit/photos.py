@@ -12,11 +12,13 @@ import csv
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit.audit import metrics
 from securesplit.audit.setting import ShouldContinue, always
 from securesplit.errors import ConfigError, PhotoError
 from securesplit.imaging import load_photo
@@ -62,6 +64,11 @@ class Side:
     def lesions(self) -> list[str]:
         """Which lesion each photo shows."""
         return [e.lesion for e in self.entries]
+
+    @cached_property
+    def clusters(self) -> NDArray[np.intp]:
+        """``(n,)`` which photos resemble each other: of one person, or of one lesion where persons are not known."""
+        return metrics.numbered([f"person {e.person}" if e.person else f"lesion {e.lesion}" for e in self.entries])
 
     @property
     def malignant(self) -> NDArray[np.bool_] | None:

@@ -106,7 +106,7 @@ class Stem:
             attack=attack,
             surface=f"stem {tuple(self.seen.shape[1:])}",
             photos=len(self.truth),
-            ssim=metrics.bootstrap(metrics.ssim(self.truth, rebuilt)),
+            ssim=metrics.bootstrap(metrics.ssim(self.truth, rebuilt), context.target_clusters(len(self.truth))),
             baseline_ssim=round(float(metrics.ssim(self.truth, baseline).mean()), 5),
             mse=round(float(metrics.mse(self.truth, rebuilt).mean()), 6),
             needed=needed,

@@ -141,7 +141,7 @@ def score(
     picture = "-".join([preset, attack, *(str(value) for value in about.values())]) + ".npz"
     first = np.unique(row, return_index=True)[1][:GALLERY]
     np.savez(context.pictures / picture, rebuilt=rebuilt[first].astype(np.float16))
-    truth = context.rebuilt_photos[row]
+    truth, clusters = context.rebuilt_photos[row], context.target_clusters(count)
     distances = squared_distances(context.originals, rebuilt)
     similarity, of_means = (_by_photo(metrics.ssim(truth, p), row) for p in (rebuilt, means))
     return ReconstructionResult(
@@ -151,11 +151,11 @@ def score(
         photos=len(similarity),
         seeds=len(seeds),
         mse=round(float(metrics.mse(truth, rebuilt).mean()), 6),
-        skill=metrics.skill(truth, rebuilt, means),
-        ssim=metrics.bootstrap(similarity),
-        ssim_gain=metrics.bootstrap(similarity - of_means),
+        skill=metrics.skill(truth, rebuilt, means, clusters[row]),
+        ssim=metrics.bootstrap(similarity, clusters),
+        ssim_gain=metrics.bootstrap(similarity - of_means, clusters),
         picture=picture,
-        own_original=metrics.bootstrap(_by_photo(metrics.top_k(-distances, row, 1), row)),
+        own_original=metrics.bootstrap(_by_photo(metrics.top_k(-distances, row, 1), row), clusters),
         originals=distances.shape[1],
         cut_short=f"after {budget.seconds:.0f} s" if budget.cut_short else "",
     )

@@ -262,10 +262,38 @@ def test_a_learned_distance_identifies_more_lesions():
         return [(base + rng.normal(size=base.shape) * wild).astype(np.float32) for _ in range(2)]
 
     own, (first, second) = tuple(make(400)), make(100)
-    plain, learned = lesion.scores(second, first, 0.05, own)
     truth = np.arange(100)
-    assert metrics.top_k(plain, truth, 1).mean() < 0.2
-    assert metrics.top_k(learned, truth, 1).mean() > 0.8
+    plain, apart, expected = (metrics.top_k(way, truth, 1).mean() for way in lesion.scores(second, first, 0.05, own))
+    assert plain < 0.2
+    assert min(apart, expected) > 0.8
+
+
+def test_few_pairs_teach_a_distance_of_many_numbers():
+    """Fewer pairs than numbers, as of a map of 200 numbers in a quick audit or among altered copies."""
+    rng = np.random.default_rng(3)
+
+    def make(count):
+        base = rng.normal(size=(count, 200))
+        return [(base + rng.normal(size=base.shape) * np.r_[[20.0] * 20, [1.5] * 180]).astype(np.float32) for _ in "ab"]
+
+    own, (first, second) = tuple(make(80)), make(60)
+    plain, *learned = (metrics.top_k(way, np.arange(60), 1).mean() for way in lesion.scores(second, first, 0.05, own))
+    assert max(learned) > plain + 0.3
+
+
+def test_what_differs_within_lesions_alone_is_not_compared():
+    """Thirty of forty numbers say nothing of the lesion; ten do. A copy that is brighter differs by a constant, too."""
+    rng = np.random.default_rng(4)
+
+    def make(count, shift):
+        base = rng.normal(size=(count, 40)) * np.r_[np.ones(10), np.zeros(30)]
+        return [(base + rng.normal(0, 0.6, base.shape) + each).astype(np.float32) for each in (shift, 0.0)]
+
+    for shift in (0.0, 2.0):
+        own, (gallery, released) = tuple(make(400, shift)), make(100, shift)
+        ways = lesion.scores(gallery, released, 0.1, own)
+        plain, apart, expected = (metrics.top_k(way, np.arange(100), 1).mean() for way in ways)
+        assert expected > 1.4 * max(plain, apart)
 
 
 def test_attribute_probe():
@@ -280,6 +308,18 @@ def test_attribute_probe():
     assert found.low < 0.5 + 0.1
     assert found.high > 0.5 - 0.1
     assert attributes.auc_gained(labels[400:], scores, scores) == metrics.Estimate(0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("told_by", ["trees", "answer"])
+def test_a_long_release_is_probed_by_trees_and_beside_its_answer(told_by):
+    """What no line through the components tells, and what stands in the answer alone."""
+    rng = np.random.default_rng(5)
+    release, answer = rng.normal(0, 1, (900, 120)), rng.normal(0, 0.05, 900)
+    release[:, :2] *= 4
+    labels = (release[:, 0] * release[:, 1] > 0 if told_by == "trees" else answer > 0).astype(np.int64)
+    features = np.c_[release, answer]
+    scores = attributes.probe(features[:600], labels[:600], features[600:], seed=1, beside=1)
+    assert metrics.macro_auc(labels[600:], scores) > 0.8
 
 
 def test_observation_of_several_releases_is_their_mean():

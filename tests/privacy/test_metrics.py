@@ -76,8 +76,43 @@ def test_draws_together_are_those_one_by_one():
         draws = [rng.integers(0, count, count) for _ in range(500)]
         means = [values[drawn].mean() for drawn in draws]
         found = metrics.bootstrap(values, resamples=500, seed=3)
-        assert (found.low, found.high) == tuple(np.percentile(means, [2.5, 97.5]))
+        assert (found.low, found.high) == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])), abs=1e-12)
         areas = [metrics.macro_auc(labels[drawn], scores[drawn]) for drawn in draws]
         together = metrics.macro_auc_by_draw(labels[:count], scores[:count])
         expected = np.nanpercentile(areas, [2.5, 97.5])
         assert metrics.interval(together, count, resamples=500, seed=3) == pytest.approx(expected, abs=1e-12)
+
+
+LESIONS = np.arange(60)
+OF_LESION = np.repeat(LESIONS, 3)
+ONE_PHOTO = RNG.random((60, 8, 8, 3)).astype(np.float32)
+MALIGNANT, SCORE, OTHER = RNG.random(60) < 0.4, RNG.random(60).round(1), RNG.random(60)
+FIGURES = {
+    "mean": lambda at, clusters: metrics.bootstrap(SCORE[at], clusters),
+    "skill": lambda at, clusters: metrics.skill(ONE_PHOTO[at], ONE_PHOTO[at] * 0.8, ONE_PHOTO[at] * 0 + 0.5, clusters),
+    "auc": lambda at, clusters: metrics.auc_interval(MALIGNANT[at], SCORE[at], clusters),
+    "auc lost": lambda at, clusters: metrics.auc_lost(MALIGNANT[at], SCORE[at], [OTHER[at]], clusters),
+}
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_three_photos_of_each_lesion_say_no_more_than_one(figure):
+    """Were they the same picture, three of each would tell nothing new, and the interval must not shrink."""
+    one, three = FIGURES[figure](LESIONS, None), FIGURES[figure](OF_LESION, OF_LESION)
+    assert (three.mean, three.low, three.high) == pytest.approx((one.mean, one.low, one.high), abs=1e-9)
+    apart = FIGURES[figure](OF_LESION, None)
+    assert apart.high - apart.low < 0.75 * (one.high - one.low)
+
+
+def test_a_tally_draws_lesions_together():
+    hits = SCORE[OF_LESION]
+    rates = {}
+    for name, clusters in (("together", OF_LESION), ("apart", np.arange(180))):
+        tally = metrics.Tally(clusters)
+        tally.add("hit", np.arange(30, 180), hits[30:])  # the first ten lesions were in no gallery
+        tally.add("floor", np.arange(30, 180), hits[30:] / 2)
+        rates[name] = tally.rate("hit"), tally.paired_difference("hit", "floor", 1.0)
+    expected = metrics.bootstrap(SCORE[10:])
+    assert (rates["together"][0].low, rates["together"][0].high) == pytest.approx((expected.low, expected.high))
+    for together, apart in zip(rates["together"], rates["apart"], strict=True):
+        assert apart.high - apart.low < 0.75 * (together.high - together.low)

@@ -183,7 +183,12 @@ def to_litert(
 
 
 def measure(
-    decoder: AttackDecoder, attack: str, observations: Observations, known: AttackerKnowledge, targets: Photos
+    decoder: AttackDecoder,
+    attack: str,
+    observations: Observations,
+    known: AttackerKnowledge,
+    targets: Photos,
+    clusters: NDArray[np.intp],
 ) -> AttackFigures:
     """What the deployed decoder gets on the targets.
 
@@ -193,6 +198,7 @@ def measure(
         observations: the preset.
         known: the attacker's photos.
         targets: ``(n, SIDE, SIDE, 3)``.
+        clusters: which of them are of one lesion (`securesplit.audit.photos.Side.clusters`).
     """
     spec = observations.preset.spec
     seen, logits = observations.observe(seed=TARGETS_SEED)
@@ -201,7 +207,7 @@ def measure(
     found = [decoder.rebuild(spec, r, malignant=bool(a)) for r, a in zip(releases, answers, strict=True)]
     pictures = np.array([rebuilt.picture for rebuilt in found if rebuilt], np.float32) / np.float32(255)
     means = baselines.class_mean(known, answers)
-    skill = metrics.skill(targets, pictures, means)
+    skill = metrics.skill(targets, pictures, means, clusters)
     gain = metrics.ssim(targets, pictures) - metrics.ssim(targets, means)
     return AttackFigures(
         attack=attack,
@@ -228,6 +234,7 @@ def make(bundle: Bundle, root: Path) -> AttackInfo:
     keras.utils.clear_session()  # names of layers go into the file
     collection = photos.load(root, bundle.manifest.side, auxiliary=AUXILIARY, targets=TARGETS)
     auxiliary, targets = (as_photos(side.pixels, SIDE) for side in (collection.auxiliary, collection.targets))
+    clusters = collection.targets.clusters
     with tempfile.TemporaryDirectory() as folder:
         observations = observe(bundle, collection, Path(folder), lambda line: print(line, flush=True))
     known = {
@@ -241,7 +248,7 @@ def make(bundle: Bundle, root: Path) -> AttackInfo:
     specs = {name: preset.spec for name, preset in bundle.presets.items()}
     content = to_litert(ways, known, specs)
     decoder = AttackDecoder(content, SIDE, {name: specs[name] for name in ways}, {})
-    figures = {n: measure(decoder, way.attack, observations[n], known[n], targets) for n, way in ways.items()}
+    figures = {n: measure(decoder, way.attack, observations[n], known[n], targets, clusters) for n, way in ways.items()}
     info = AttackInfo(hashlib.sha256(content).hexdigest(), SIDE, figures)
     _write(bundle, content, info, collection)
     return info

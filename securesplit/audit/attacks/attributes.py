@@ -21,7 +21,7 @@ from securesplit.audit.attack import AttackSpec, Steps
 from securesplit.audit.baselines import nearest_index
 from securesplit.audit.context import AuditContext
 from securesplit.audit.goals import MAX_ATTRIBUTE_GAIN, Goal, GoalRule, at_most
-from securesplit.audit.metrics import ByDraw, Estimate, macro_auc_by_draw
+from securesplit.audit.metrics import ByDraw, Clusters, Estimate, macro_auc_by_draw
 from securesplit.audit.observations import AUXILIARY_SEED, Answers, Observations
 from securesplit.audit.photos import Side
 from securesplit.audit.properties import PROPERTIES
@@ -38,32 +38,57 @@ MIN_PHOTOS = 20
 """With a known value, on either side."""
 RESAMPLES = 300
 
-MAX_FEATURES_WITH_ANSWER = 64
-"""Up to so many numbers the probe of a release also sees the answer that the tail computes from it."""
+MAX_NUMBERS = 64
+"""A release of more numbers is read as so many principal components."""
 
 MAX_VALUES = 64
 """Up to so many distinct releases are counted one by one."""
 PSEUDO_COUNTS = 5.0
 
 
-def probe(train: NDArray[Any], train_labels: NDArray[Any], test: NDArray[Any], *, seed: int) -> NDArray[np.float64]:
+def probe(
+    train: NDArray[Any], train_labels: NDArray[Any], test: NDArray[Any], *, seed: int, beside: int = 0
+) -> NDArray[np.float64]:
     """Scores ``(m, classes)`` of the better of a logistic and a boosted-tree probe, chosen on a fifth of `train`.
 
-    Where the releases have few values the probe counts: no other can rank better what it has seen of each value.
+    Where the releases have few values the probe counts: no other can rank better what it has seen of each value. Of
+    releases of many numbers the probes read the principal components.
 
     Args:
         train: ``(n, features)``.
         train_labels: ``(n,)`` integers from 0.
         test: ``(m, features)``.
         seed: of the probes.
+        beside: how many of the last features stand beside the release, as its answer does, and are read as they are.
     """
-    values = np.unique(train, axis=0) if train.shape[1] <= MAX_FEATURES_WITH_ANSWER else train
+    values = np.unique(train, axis=0) if train.shape[1] - beside <= MAX_NUMBERS else train
     if len(values) <= MAX_VALUES:
         return _counted(values, train, train_labels, test)
     fit = np.arange(len(train)) % 5 != 4
-    fitted = [way.fit(train[fit], train_labels[fit]) for way in _probes(seed, train.shape[1])]
-    chosen = max(fitted, key=lambda way: float(way.score(train[~fit], train_labels[~fit])))
-    return _all_classes(chosen, test, int(train_labels.max()) + 1)
+    squeezed, theirs = _squeezed(train, test, beside, seed)
+    classes, ways = int(train_labels.max()) + 1, _probes(seed)
+
+    def error(way: Any) -> float:
+        told = _all_classes(way.fit(squeezed[fit], train_labels[fit]), squeezed[~fit], classes)
+        return -metrics.macro_auc(train_labels[~fit], told)
+
+    chosen = min(ways, key=error) if len(np.unique(train_labels[~fit])) > 1 else ways[0]
+    return _all_classes(chosen.fit(squeezed, train_labels), theirs, classes)
+
+
+def _squeezed(
+    train: NDArray[Any], test: NDArray[Any], beside: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The principal components of long releases, and what stands beside them."""
+    numbers = train.shape[1] - beside
+    if numbers <= MAX_NUMBERS:
+        return train, test
+    from sklearn.decomposition import PCA
+
+    count = min(MAX_NUMBERS, len(train))
+    space = PCA(count, svd_solver="randomized", random_state=seed).fit(train[:, :numbers])
+    mine, theirs = (np.c_[space.transform(each[:, :numbers]), each[:, numbers:]] for each in (train, test))
+    return mine, theirs
 
 
 def _counted(
@@ -77,16 +102,13 @@ def _counted(
     return np.asarray(told[nearest_index(values, test)])
 
 
-def _probes(seed: int, features: int) -> list[Any]:
-    from sklearn.decomposition import PCA
+def _probes(seed: int) -> list[Any]:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
-    if features > MAX_FEATURES_WITH_ANSWER + 1:
-        return [make_pipeline(PCA(MAX_FEATURES_WITH_ANSWER, svd_solver="randomized", random_state=seed), linear)]
     return [linear, HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=8, random_state=seed)]
 
 
@@ -137,7 +159,8 @@ def run(context: AuditContext, preset: str, attribute: str) -> AttributeResult |
     if len(classes) < 2 or min(np.sum(own >= 0), np.sum(labels >= 0)) < MIN_PHOTOS:
         reason = f"all photos have the same {attribute}" if of_picture else f"the photos come without {attribute}"
         return NotRun(preset=preset, attack="A8", reason=reason, left_out=of_picture)
-    draws = [_probed(context.observations[preset], own, labels, seed) for seed in context.noise_seeds(preset)]
+    clusters, seeds = context.collection.targets.clusters, context.noise_seeds(preset)
+    draws = [_probed(context.observations[preset], own, labels, clusters, seed) for seed in seeds]
     rates = {name: metrics.averaged([draw[name] for draw in draws]) for name in draws[0]}
     return AttributeResult(
         preset=preset,
@@ -151,37 +174,47 @@ def run(context: AuditContext, preset: str, attribute: str) -> AttributeResult |
     )
 
 
-def _probed(observations: Observations, own: Labels, labels: Labels, seed: int) -> dict[str, Estimate]:
+def _probed(
+    observations: Observations, own: Labels, labels: Labels, clusters: NDArray[np.intp], seed: int
+) -> dict[str, Estimate]:
     """Every view under one draw of the noise; photos whose label is -1 are left out."""
     mine, mine_answers = observations.observe_auxiliary(seed=AUXILIARY_SEED + seed)
     seen, seen_answers = observations.observe(seed=seed)
     train = _views(observations, mine[own >= 0], mine_answers[own >= 0])
     test = _views(observations, seen[labels >= 0], seen_answers[labels >= 0])
-    labels = labels[labels >= 0]
-    scores = {name: probe(view, own[own >= 0], test[name], seed=seed) for name, view in train.items()}
-    rates = {name: auc_of(labels, found) for name, found in scores.items()}
-    return rates | {"paired_difference": auc_gained(labels, scores["release"], scores["label_only"])}
+    beside = {"release": train["release"].shape[1] - mine[0].size}
+    labels, clusters = labels[labels >= 0], metrics.among(clusters, labels >= 0)
+    scores = {
+        name: probe(view, own[own >= 0], test[name], seed=seed, beside=beside.get(name, 0))
+        for name, view in train.items()
+    }
+    rates = {name: auc_of(labels, found, clusters) for name, found in scores.items()}
+    return rates | {"paired_difference": auc_gained(labels, scores["release"], scores["label_only"], clusters)}
 
 
-def auc_of(labels: NDArray[Any], scores: NDArray[np.float64]) -> Estimate:
-    """Macro AUC and its interval over photos."""
-    return _estimate(macro_auc_by_draw(labels, scores), len(labels))
+def auc_of(labels: NDArray[Any], scores: NDArray[np.float64], clusters: Clusters = None) -> Estimate:
+    """Macro AUC and its interval."""
+    return _estimate(macro_auc_by_draw(labels, scores), len(labels), clusters)
 
 
-def auc_gained(labels: NDArray[Any], scores: NDArray[np.float64], baseline: NDArray[np.float64]) -> Estimate:
+def auc_gained(
+    labels: NDArray[Any], scores: NDArray[np.float64], baseline: NDArray[np.float64], clusters: Clusters = None
+) -> Estimate:
     """Macro AUC of `scores` minus that of `baseline`; photos are resampled in pairs."""
     ours, theirs = macro_auc_by_draw(labels, scores), macro_auc_by_draw(labels, baseline)
-    return _estimate(lambda drawn: ours(drawn) - theirs(drawn), len(labels))
+    return _estimate(lambda counts: ours(counts) - theirs(counts), len(labels), clusters)
 
 
-def _estimate(statistic: ByDraw, count: int) -> Estimate:
-    return Estimate(metrics.of_all(statistic, count), *metrics.interval(statistic, count, resamples=RESAMPLES))
+def _estimate(statistic: ByDraw, count: int, clusters: Clusters) -> Estimate:
+    ends = metrics.interval(statistic, count, clusters, resamples=RESAMPLES)
+    return Estimate(metrics.of_all(statistic, count), *ends)
 
 
 def _views(observations: Observations, releases: Releases, logits: Answers) -> dict[str, NDArray[Any]]:
+    """What a probe may see; the answer stands beside a release wherever the worker computes it in the open."""
     flat = releases.reshape(len(releases), -1)
     return {
-        "release": flat if flat.shape[1] > MAX_FEATURES_WITH_ANSWER else np.c_[flat, logits],
+        "release": flat if observations.preset.spec.encrypted else np.c_[flat, logits],
         "label_only": observations.says_malignant(logits)[:, None].astype(np.float32),
         "answer_only": logits[:, None],
     }

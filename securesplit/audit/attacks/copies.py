@@ -1,9 +1,9 @@
 """A11: the gallery holds an altered copy of each photo: re-encoded, cropped, turned or brightened.
 
 People keep and send copies, not pixels. The attacker computes the releases of its copies without noise and, as in A7
-(`securesplit.audit.attacks.lesion.scores`), learns from photos of its own how far a copy lies from its original: KISSME
-(Köstinger et al., CVPR 2012), counts where a release is one of few values, or the plain distance, whichever is best. A
-second photo of the same lesion is A7.
+(`securesplit.audit.attacks.lesion.scores`), learns from photos of its own how far a copy lies from its original, by
+covariances, counts where a release is one of few values, or compares by plain distance, whichever is best. A second
+photo of the same lesion is A7.
 """
 
 from __future__ import annotations
@@ -139,15 +139,16 @@ def run(context: AuditContext, preset: str, alteration: str) -> CopyResult:
     copies = _copies(context, alteration)
     named = _named(observations, copies, context.noise_seeds(preset))
     candidates = len(named["top1"])
+    rate = partial(metrics.bootstrap, clusters=context.target_clusters(candidates))
     return CopyResult(
         preset=preset,
         attack="A11",
         alteration=alteration,
         candidates=candidates,
-        top1=metrics.bootstrap(named["top1"]),
-        top5=metrics.bootstrap(named["top5"]),
-        label_only=metrics.bootstrap(named["label_only"]),
-        paired_difference=metrics.bootstrap(named["top1"] - named["label_only"]),
+        top1=rate(named["top1"]),
+        top5=rate(named["top5"]),
+        label_only=rate(named["label_only"]),
+        paired_difference=rate(named["top1"] - named["label_only"]),
         certified_bound=rounded_up(observations.loss.identification_bound(candidates), 6),
         control=context.keep(("copies control", alteration), lambda: _control(context, copies)),
     )
@@ -158,7 +159,8 @@ def _control(context: AuditContext, copies: Copies) -> Estimate | None:
     undefended = context.observations.get(goals.UNDEFENDED)
     if undefended is None:
         return None
-    return metrics.bootstrap(_named(undefended, copies, context.profile.draws[:1])["top1"])
+    found = _named(undefended, copies, context.profile.draws[:1])["top1"]
+    return metrics.bootstrap(found, context.target_clusters(len(found)))
 
 
 def _copies(context: AuditContext, alteration: str) -> Copies:

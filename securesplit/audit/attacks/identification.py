@@ -128,7 +128,7 @@ def run(context: AuditContext, preset: str, candidates: int, releases: int) -> I
     if len(targets) < candidates:
         reason = f"{counted(len(targets), 'photo')} cannot make a gallery of {candidates}"
         return NotRun(preset=preset, attack="A6", reason=reason)
-    tally = Tally(len(targets))
+    tally = Tally(context.collection.targets.clusters)
     noise_free_answers = observations.says_malignant(observations.target_answers)
     truth = np.arange(candidates)
     for seed in context.noise_seeds(preset):

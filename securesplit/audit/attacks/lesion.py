@@ -1,10 +1,12 @@
 """A7: the gallery holds a different photo of the same lesion.
 
 Person re-identification's setting. The attacker learns from pairs of its own how far two photos of one lesion lie apart
-and adds the noise, both as covariances: the Mahalanobis distance is then the likelihood-ratio score of Gaussian
-models (KISSME, Köstinger et al., CVPR 2012). A release of one number of few values is also compared by the likelihood
-itself: how often, among the attacker's own pairs, that value was seen beside that one. The plain distance is tried too
-and the best way counts.
+and adds the noise, both as covariances: by Mahalanobis distance (KISSME without its second term, Köstinger et al., CVPR
+2012), and by the likelihood of Gaussian models, where the other photo says less of what differs within a lesion than of
+what differs between lesions (two covariances, Brümmer and de Villiers, Odyssey 2010). Covariances of few pairs are
+shrunk (Ledoit and Wolf 2004), so that pairs may be fewer than numbers. A release of one number of few values is also
+compared by the likelihood itself: how often, among the attacker's own pairs, that value was seen beside that one. The
+plain distance is tried too and the best way counts.
 """
 
 from __future__ import annotations
@@ -54,13 +56,13 @@ def scores(
         gallery: ``(n, *shape)`` noise-free releases of the candidates' other photos.
         observed: ``(m, *shape)`` noisy releases.
         sigma: of the noise, embedding units.
-        own_pairs: noise-free releases of the attacker's own pairs, first and second photos; None: it has none.
+        own_pairs: noise-free releases of the attacker's own pairs, photos as in the gallery and photos as they are
+            released; None: it has none.
     """
     ways = [-squared_distances(gallery, observed)]
     numbers = int(np.prod(gallery.shape[1:]))
-    if own_pairs is not None and len(own_pairs[0]) > numbers and numbers <= MAX_NUMBERS:
-        whiten = _whitening(*own_pairs, sigma)
-        ways.append(-squared_distances(_flat(gallery) @ whiten, _flat(observed) @ whiten))
+    if own_pairs is not None and len(own_pairs[0]) >= MIN_PAIRS and numbers <= MAX_NUMBERS:
+        ways += _learned(_flat(gallery), _flat(observed), sigma, (_flat(own_pairs[0]), _flat(own_pairs[1])))
         values = np.unique(np.concatenate([np.ravel(releases) for releases in (*own_pairs, gallery)]))
         if numbers == 1 and len(values) <= MAX_VALUES:
             ways.append(_counted(values, gallery, observed, sigma, own_pairs))
@@ -82,13 +84,53 @@ def _counted(
     return np.asarray(np.log(likelihood + 1e-300))
 
 
-def _whitening(first: Releases, second: Releases, sigma: float) -> NDArray[np.float32]:
-    """The linear map after which two photos of one lesion, one of them noisy, differ by a unit covariance."""
-    differences = _flat(first) - _flat(second)
-    numbers = differences.shape[1]
-    within = differences.T @ differences / len(differences) + sigma**2 * np.eye(numbers)
-    values, vectors = np.linalg.eigh(within + 1e-9 * np.trace(within) / numbers * np.eye(numbers))
-    return np.asarray(vectors / np.sqrt(values), np.float32)
+def _learned(
+    gallery: Releases, observed: Releases, sigma: float, own_pairs: tuple[Releases, Releases]
+) -> list[NDArray[np.float64]]:
+    """Scores by what the attacker's own pairs differ by, and by what else they say of each other; releases are flat."""
+    first, second = (each.astype(np.float64) for each in own_pairs)
+    means = first.mean(0), second.mean(0)
+    apart, everything = _covariance(first - second), _covariance(np.r_[first - means[0], second - means[1]])
+    noise = sigma**2 * np.eye(len(apart))
+    expecting, rest = _other_photo(apart / 2, everything)
+    return [
+        _mahalanobis(gallery, observed, apart + noise),
+        _mahalanobis(means[1] + (gallery - means[0]) @ expecting.T, observed, rest + noise),
+    ]
+
+
+def _other_photo(within: NDArray[np.float64], everything: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """How a lesion's other photo follows from one: the linear map about the mean, and the covariance of what is left.
+
+    Args:
+        within: covariance of a photo's release about the mean of its lesion, ``(numbers, numbers)``.
+        everything: of all releases; what lies between lesions is the difference.
+    """
+    from scipy.linalg import eigh
+
+    shares, directions = eigh(within, everything)
+    directions = everything @ directions
+    within = (directions * shares.clip(0, 1)) @ directions.T  # no lesion varies more than all of them
+    expecting = np.eye(len(within)) - np.linalg.solve(everything, within).T
+    return expecting, everything - expecting @ everything @ expecting.T
+
+
+def _covariance(centred: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of ``(n, numbers)`` about zero, its correlations shrunk towards none, and regular."""
+    from sklearn.covariance import ledoit_wolf
+
+    sizes = np.sqrt(np.square(centred).mean(0) + 1e-12)
+    alike = ledoit_wolf(centred / sizes, assume_centered=True)[0] if centred.shape[1] > 1 else np.eye(1)
+    return np.asarray(sizes[:, None] * (alike + 1e-9 * np.eye(len(sizes))) * sizes)
+
+
+def _mahalanobis(
+    gallery: NDArray[np.floating], observed: NDArray[np.floating], covariance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """``(m, n)``, the nearer the higher, where what was observed differs by that covariance."""
+    values, vectors = np.linalg.eigh(covariance)
+    whiten = vectors / np.sqrt(values.clip(1e-12))
+    return -squared_distances(gallery @ whiten, observed @ whiten)
 
 
 def _flat(releases: Releases) -> Releases:

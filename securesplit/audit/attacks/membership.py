@@ -41,6 +41,8 @@ FEW_FALSE = 0.01
 FOLDS = 2
 THRESHOLDS = ("loss", "confidence")
 RATIO = "likelihood ratio"
+BESIDE = 3
+"""Answer, diagnosis and loss stand beside the release for the probe."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Photos:
 
     @property
     def features(self) -> NDArray[np.float64]:
-        """``(n, d)`` of the probe."""
+        """``(n, d + BESIDE)`` of the probe."""
         flat = self.releases.reshape(len(self.releases), -1)
         return np.asarray(np.c_[flat, self.logits, self.malignant, self.loss], np.float64)
 
@@ -91,7 +93,7 @@ def scores(photos: Photos, members: NDArray[np.bool_], *, seed: int) -> dict[str
     ratio, features = np.zeros(len(members)), photos.features
     for each in range(FOLDS):
         train, test = fold != each, fold == each
-        told = probe(features[train], members[train].astype(np.int64), features[test], seed=seed)[:, 1]
+        told = probe(features[train], members[train].astype(np.int64), features[test], seed=seed, beside=BESIDE)[:, 1]
         ratio[test] = np.log((told + 1e-9) / (1 - told + 1e-9))
     return found | {RATIO: ratio}
 
@@ -211,9 +213,10 @@ def _measured(
     """AUC by way of attack, each beyond label-only in pairs, and the members found at few false alarms."""
     found = scores(photos, members, seed=seed)
     baseline = (photos.loss < np.log(2)).astype(np.float64)
-    rates = {name: metrics.auc_interval(members, score) for name, score in found.items()}
-    rates |= {f"{name} beyond": metrics.auc_lost(members, score, [baseline]) for name, score in found.items()}
-    rates["label_only"] = metrics.auc_interval(members, baseline)
+    clusters = metrics.numbered(photos.lesions)
+    rates = {name: metrics.auc_interval(members, score, clusters) for name, score in found.items()}
+    rates |= {f"{name} beyond": metrics.auc_lost(members, score, [baseline], clusters) for name, score in found.items()}
+    rates["label_only"] = metrics.auc_interval(members, baseline, clusters)
     return rates, {name: found_at(members, score) for name, score in found.items()}
 
 

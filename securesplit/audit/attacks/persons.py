@@ -6,7 +6,8 @@ photo (by their dates), it adds up the squared distances: the maximum-likelihood
 likely persons. Where it does not, a person's distance is that of the best assignment of releases to photos (Kuhn 1955).
 
 Persons are drawn: k photos each, taken at random from the targets. Where the list of photos knows patients or several
-photos of a lesion, those are attacked too; such photos resemble each other.
+photos of a lesion, those are attacked too; such photos resemble each other. Intervals resample persons. Drawn ones
+share photos where there are fewer than k a person, and theirs are somewhat too narrow then.
 """
 
 from __future__ import annotations

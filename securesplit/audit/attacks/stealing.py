@@ -167,7 +167,7 @@ def run(context: AuditContext, preset: str) -> StealingResult:
         if copies[best].mean() >= AGREEMENT:
             break
     asked_last, (student, same) = max(tried.items())
-    common = right == (right.mean() > 0.5)
+    common, clusters = right == (right.mean() > 0.5), context.collection.targets.clusters
     return StealingResult(
         preset=preset,
         attack="A13",
@@ -175,9 +175,9 @@ def run(context: AuditContext, preset: str) -> StealingResult:
         asked=asked_last,
         student=student,
         photos=len(seen),
-        agreement=metrics.bootstrap(same),
-        majority=metrics.bootstrap(common),
-        paired_difference=metrics.bootstrap(same.astype(float) - common),
+        agreement=metrics.bootstrap(same, clusters),
+        majority=metrics.bootstrap(common, clusters),
+        paired_difference=metrics.bootstrap(same.astype(float) - common, clusters),
         tried=tuple(tried),
         agreements=tuple(round(float(copy.mean()), 5) for _, copy in tried.values()),
     )

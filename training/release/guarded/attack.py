@@ -18,6 +18,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from securesplit.audit import metrics
 from training.release.guarded import losses, parts
 from training.release.guarded.losses import GRID
 
@@ -190,15 +191,19 @@ def properties_of(thumbs: Array, medians: Array | None = None) -> tuple[dict[str
 
 
 def profiled(
-    own: tuple[Array, Array, Array], victims: tuple[Array, Array, Array], *, seed: int, draws: int = 200
+    own: tuple[Array, Array, Array],
+    victims: tuple[Array, Array, Array],
+    lesions: Array,
+    *,
+    seed: int,
 ) -> dict[str, float]:
     """AUC for an attribute beyond that of the label alone, with a paired bootstrap interval (attack A8).
 
     Args:
         own: noised releases ``(n, d)``, labels ``(n,)`` and the attribute ``(n,)``, 0 or 1 or -1 for unknown.
-        victims: the same.
-        seed: of the probe and the bootstrap.
-        draws: of the bootstrap.
+        victims: the same, of m photos.
+        lesions: ``(m,)`` of the victims; photos of one lesion are drawn together.
+        seed: of the probe.
 
     Returns:
         ``beyond``, the greater of what a logistic regression and a network with one hidden layer gain, and the ends
@@ -210,15 +215,7 @@ def profiled(
     network = MLPClassifier(64, early_stopping=True, max_iter=40, random_state=seed)
     probes = [LogisticRegression(C=0.1, max_iter=500), network]
     scores = [make_pipeline(StandardScaler(), p).fit(both, y).predict_proba(both_val)[:, 1] for p in probes]
-    best = max((_wins(y_val, score) for score in scores), key=np.mean)
-    gains, rng = best - _wins(y_val, baseline), np.random.default_rng(seed)
-    drawn = [rng.multinomial(count, np.full(count, 1 / count), draws) / count for count in gains.shape]
-    low, high = np.quantile(((drawn[0] @ gains) * drawn[1]).sum(1), (0.025, 0.975))
-    return {"beyond": float(gains.mean()), "low": float(low), "high": float(high)}
-
-
-def _wins(truth: Array, scores: Array) -> Array:
-    """``(positives, negatives)``: 1 where the positive scores higher, 1/2 at a tie; the mean is the AUC."""
-    difference = scores[truth == 1][:, None] - scores[truth == 0][None]
-    wins: Array = 0.5 + 0.5 * np.sign(difference)
-    return wins
+    best = max(scores, key=lambda score: metrics.auc(y_val, score))
+    clusters = metrics.numbered(lesions[victims[2] >= 0])
+    gain = metrics.auc_lost(y_val, best, [baseline], clusters)
+    return {"beyond": gain.mean, "low": gain.low, "high": gain.high}

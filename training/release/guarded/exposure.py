@@ -56,7 +56,10 @@ def linked_and_profiled(known: Held, hidden: Held, splits: dict[str, Split], sig
     def beyond_label(from_own: Array, from_victims: Array) -> dict[str, Any]:
         return {
             name: attack.profiled(
-                (from_own, own.labels, attributes[name]), (from_victims, victims.labels, truth[name]), seed=seed
+                (from_own, own.labels, attributes[name]),
+                (from_victims, victims.labels, truth[name]),
+                val.lesions,
+                seed=seed,
             )
             for name in attributes
         }

@@ -71,5 +71,5 @@ def measured(defence: Defence, setting: Setting, args: argparse.Namespace) -> di
 
 def lost_of(val: CutViews, drawn: list[NDArray[Any]]) -> dict[str, Any]:
     """AUC of answers to several draws of the noise, and how much less that is than the undefended network's."""
-    lost = metrics.auc_lost(val.labels, val.logits, drawn)
+    lost = metrics.auc_lost(val.labels, val.logits, drawn, metrics.numbered(val.lesions))
     return {"mean": float(np.mean([stages.auc(val.labels, scores) for scores in drawn])), "lost": lost.to_json()}

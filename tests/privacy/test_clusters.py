@@ -1,0 +1,78 @@
+"""An audit's intervals draw lesions, not photos: photos of one lesion resemble each other, under any noise and seed."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from securesplit.audit import measurements, reconstruction
+from securesplit.audit.attacks import attributes, copies, identification, membership, stealing
+from securesplit.audit.metrics import Estimate
+from securesplit.audit.photos import Entry, Side
+
+for module in ("sklearn", "scipy", "skimage"):
+    pytest.importorskip(module)
+
+STEPS = {
+    "A1": lambda context: reconstruction.score(context, "compact", "A1", by_mean, seeded=True),
+    "A6": lambda context: identification.run(context, "certified", 10, 1),
+    "A8": lambda context: attributes.run(context, "compact", "contrast"),
+    "A11": lambda context: copies.run(context, "certified", "brighter"),
+    "A12": lambda context: membership.run(context, "certified"),
+    "A13": lambda context: stealing.run(context, "certified"),
+    "summary": lambda context: measurements.summary(context, "certified"),
+    "frontier": lambda context: measurements.frontier(context, "certified", None),
+}
+
+
+def by_mean(_seed, seen, *_):
+    """Every photo rebuilt alike: no figure of it has anything to do with the seed."""
+    return np.full((len(seen), 64, 64, 3), 0.5, np.float32)
+
+
+def of_lesions(context, lesion_of):
+    """The audit with all that its attacks want to know, each photo of the lesion that a number gives."""
+
+    def side(old, split):
+        entries = (
+            replace(entry, lesion=lesion_of(number), malignant=number % 3 == 0, split=split)
+            for number, entry in enumerate(old.entries)
+        )
+        return Side(tuple(entries), old.pixels)
+
+    collection = context.collection
+    sides = {"auxiliary": side(collection.auxiliary, "train"), "targets": side(collection.targets, "test")}
+    return replace(context, collection=replace(collection, **sides))
+
+
+def widths(result):
+    """Of every interval in it, by field."""
+    found = {field.name: getattr(result, field.name) for field in fields(result)}
+    return {name: value.high - value.low for name, value in found.items() if isinstance(value, Estimate)}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_photos_of_one_lesion_alone_have_no_interval(small_audit, step, monkeypatch):
+    """Whatever is drawn is that lesion with all its photos, and the figure is the same."""
+    monkeypatch.setattr(copies, "MOST_PHOTOS", 25)
+    one, many = (widths(STEPS[step](of_lesions(small_audit, each))) for each in (lambda _: "one", str))
+    assert one == pytest.approx(dict.fromkeys(one, 0.0), abs=1e-9)
+    assert any(width > 0 for width in many.values()), "photos of different lesions do have one"
+
+
+def test_more_seeds_are_no_more_photos(small_audit):
+    """A photo that is rebuilt under three seeds is one photo still."""
+    seeds = [replace(small_audit, profile=replace(small_audit.profile, seeds=s)) for s in ((1,), (1, 2, 3))]
+    one, three = (STEPS["A1"](context) for context in seeds)
+    assert three.seeds == 3
+    assert (three.skill.low, three.skill.high) == pytest.approx((one.skill.low, one.skill.high), abs=1e-9)
+
+
+def test_a_person_s_lesions_belong_together():
+    entries = [Entry(0, "a", person="p"), Entry(1, "b", person="p"), Entry(2, "c"), Entry(3, "c"), Entry(4, "p")]
+    found = Side(tuple(entries), np.zeros((5, 1, 1, 3), np.uint8)).clusters.tolist()
+    assert found[0] == found[1]
+    assert found[2] == found[3]
+    assert len({*found}) == 3
