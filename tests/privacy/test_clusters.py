@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from securesplit.audit import measurements, reconstruction
-from securesplit.audit.attacks import attributes, copies, identification, membership, stealing
+from securesplit.audit.attacks import attributes, copies, identification, stealing
 from securesplit.audit.metrics import Estimate
 from securesplit.audit.photos import Entry, Side
 
@@ -20,7 +20,6 @@ STEPS = {
     "A6": lambda context: identification.run(context, "certified", 10, 1),
     "A8": lambda context: attributes.run(context, "compact", "contrast"),
     "A11": lambda context: copies.run(context, "certified", "brighter"),
-    "A12": lambda context: membership.run(context, "certified"),
     "A13": lambda context: stealing.run(context, "certified"),
     "summary": lambda context: measurements.summary(context, "certified"),
     "frontier": lambda context: measurements.frontier(context, "certified", None),

@@ -64,16 +64,19 @@ def probe(
     values = np.unique(train, axis=0) if train.shape[1] - beside <= MAX_NUMBERS else train
     if len(values) <= MAX_VALUES:
         return _counted(values, train, train_labels, test)
+    from threadpoolctl import threadpool_limits
+
     fit = np.arange(len(train)) % 5 != 4
     squeezed, theirs = _squeezed(train, test, beside, seed)
     classes, ways = int(train_labels.max()) + 1, _probes(seed)
 
-    def error(way: Any) -> float:
-        told = _all_classes(way.fit(squeezed[fit], train_labels[fit]), squeezed[~fit], classes)
-        return -metrics.macro_auc(train_labels[~fit], told)
+    def auc(way: Any) -> float:
+        fitted = way.fit(squeezed[fit], train_labels[fit])
+        return metrics.macro_auc(train_labels[~fit], _all_classes(fitted, squeezed[~fit], classes))
 
-    chosen = min(ways, key=error) if len(np.unique(train_labels[~fit])) > 1 else ways[0]
-    return _all_classes(chosen.fit(squeezed, train_labels), theirs, classes)
+    with threadpool_limits(1):  # the sums are small: more threads only wait for each other
+        chosen = max(ways, key=auc) if len(np.unique(train_labels[~fit])) > 1 else ways[0]
+        return _all_classes(chosen.fit(squeezed, train_labels), theirs, classes)
 
 
 def _squeezed(
