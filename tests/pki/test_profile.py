@@ -47,11 +47,11 @@ def test_a_leaf_ends_with_its_ca_and_a_ca_that_has_ended_issues_none() -> None:
     """Nobody takes a leaf after that, whatever date stands in it."""
     end = CA.certificate.not_valid_after_utc
     for days, until in ((29, end - timedelta(days=1)), (30, end), (90, end)):
-        late = AUTHORITY.client("late", now=end - timedelta(days=30), days=days)
+        late = profile.new_client(CA, "late", now=end - timedelta(days=30), days=days)
         assert late.certificate.not_valid_after_utc == until
-    for issue in (AUTHORITY.server, AUTHORITY.client):
+    for issue in (profile.new_client, lambda ca, name, **when: profile.new_server(ca, [name], **when)):
         with pytest.raises(CredentialError, match="nobody would take what it issues") as caught:
-            issue("late", now=end)
+            issue(CA, "late", days=1, now=end)
         assert "replace the CA" in caught.value.hint
 
 
