@@ -1,4 +1,4 @@
-"""``securesplit audit``, killed in the middle, resumes and ends with the figures of one that was left alone."""
+"""A real ``securesplit audit``, killed in the middle, resumes and ends with the figures of one that was left alone."""
 
 import json
 import os
@@ -10,10 +10,7 @@ import time
 import pytest
 from PIL import Image
 
-from securesplit.audit import profile
-from securesplit.cli import main as cli
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit_testing.audits import TINY
 
 pytest.importorskip("sklearn")
 pytest.importorskip("scipy")
@@ -28,38 +25,23 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def arguments(tmp_path_factory):
-    """``arguments(out)``: of a tiny audit of `certified` on a user's own folder of 100 small photos."""
+def command(tmp_path_factory):
+    """``command(out)``: a tiny audit of `certified` on a user's own folder of 100 small photos."""
     folder = tmp_path_factory.mktemp("photos")
     for i in range(100):
         where = folder / ("malignant" if i % 4 == 0 else "benign")
         where.mkdir(exist_ok=True)
         Image.fromarray(draw_lesion(i, 60)).save(where / f"{i:03}.png")
-    base = ["audit", "--data", str(folder), "--privacy", "certified", "--minutes", "60", "--format", "json"]
-    return lambda out: [*base, "--out", str(out)]
-
-
-@pytest.fixture
-def audit(arguments, monkeypatch, capfd):
-    """``audit(out)`` runs it here, without the seconds that a process needs to import what it uses."""
-    monkeypatch.setattr(profile, "QUICK", TINY)
-
-    def run(out):
-        code = cli.run(arguments(out))
-        said = capfd.readouterr()
-        assert code in JUDGED, said.err
-        return code, json.loads(said.out), said.err
-
-    return run
+    base = [sys.executable, "-m", "tests.privacy.tiny_audit", "audit", "--data", str(folder), "--privacy", "certified"]
+    return lambda out: [*base, "--minutes", "60", "--format", "json", "--out", str(out)]
 
 
 def finished_steps(out):
     return {f.name: (f.stat().st_mtime_ns, f.read_bytes()) for f in sorted((out / "work").glob("step-*.json"))}
 
 
-def killed_in_the_middle(arguments, out):
+def killed_in_the_middle(command, out):
     """Steps that were finished when it was killed."""
-    command = [sys.executable, "-m", "tests.privacy.tiny_audit", *arguments]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while len(finished_steps(out)) < STEPS_BEFORE_THE_KILL and time.monotonic() < deadline:
@@ -78,16 +60,17 @@ def figures(value):
     return [figures(v) for v in value] if isinstance(value, list) else value
 
 
-def test_a_killed_audit_goes_on_and_ends_with_the_same_figures(arguments, audit, tmp_path):
-    before = killed_in_the_middle(arguments(tmp_path / "killed"), tmp_path / "killed")
-    code, resumed, resumed_log = audit(tmp_path / "killed")
-    code_left_alone, left_alone, log_left_alone = audit(tmp_path / "whole")
-    assert code == code_left_alone
+def test_a_killed_audit_goes_on_and_ends_with_the_same_figures(command, tmp_path):
+    left_alone = subprocess.run(command(tmp_path / "whole"), capture_output=True, text=True, check=False, timeout=500)
+    assert left_alone.returncode in JUDGED, left_alone.stderr
+    before = killed_in_the_middle(command(tmp_path / "killed"), tmp_path / "killed")
+    resumed = subprocess.run(command(tmp_path / "killed"), capture_output=True, text=True, check=False, timeout=500)
+    assert resumed.returncode == left_alone.returncode, resumed.stderr
     after = finished_steps(tmp_path / "killed")
     assert STEPS_BEFORE_THE_KILL <= len(before) < len(after)
     assert {name: after[name] for name in before} == before  # nothing that was finished was done again
-    assert resumed_log.count("\nstep ") == len(after) - len(before)
-    assert log_left_alone.count("\nstep ") == len(after)
-    assert figures(resumed) == figures(left_alone)
+    assert resumed.stderr.count("\nstep ") == len(after) - len(before)
+    assert left_alone.stderr.count("\nstep ") == len(after)
+    assert figures(json.loads(resumed.stdout)) == figures(json.loads(left_alone.stdout))
     written = json.loads((tmp_path / "killed" / "audit.json").read_text())
-    assert figures(written) == figures(resumed)
+    assert figures(written) == figures(json.loads(resumed.stdout))
