@@ -80,8 +80,8 @@ def test_one_worker_has_several_requests_under_way_each_with_its_own_time(tmp_pa
 
 
 def test_a_slow_worker_is_not_asked_more_than_it_answers_in_time(tmp_path: Path) -> None:
-    with running(serve_bundle(rest_s=0.3), keys=KEYS) as slow:
-        with client([slow.front.endpoint], tmp_path, timeout_s=1.8) as patient:
+    with running(serve_bundle(rest_s=0.6), keys=KEYS) as slow:
+        with client([slow.front.endpoint], tmp_path, timeout_s=3.6) as patient:
             malignant([outcome for _, outcome in patient.diagnose_many(PHOTOS[: 1 + AT_A_WORKER])])
 
 
