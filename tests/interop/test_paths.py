@@ -303,7 +303,8 @@ def test_a_ca_that_is_constrained_to_other_names_is_held_to_it() -> None:
 
 def test_an_expired_ca_is_refused_although_its_leaves_are_fresh() -> None:
     expired = Authority(identity=issue(None, (), ExtendedKeyUsageOID.SERVER_AUTH, replace(CA, days=(-400, -1))))
-    server, client = expired.server(), expired.client()
+    server = issue(expired.identity, SERVER_NAMES, ExtendedKeyUsageOID.SERVER_AUTH, Plan())
+    client = issue(expired.identity, CLIENT_NAMES, ExtendedKeyUsageOID.CLIENT_AUTH, Plan())
     assert "expired" in refused(expired.credentials(server, client), expired.credentials(client))
 
 
