@@ -213,7 +213,7 @@ def numbered(names: Sequence[str] | NDArray[Any]) -> NDArray[np.intp]:
 
 def among(clusters: NDArray[np.intp], chosen: NDArray[Any]) -> NDArray[np.intp]:
     """The clusters of some of the photos, by index or mask, numbered without a gap again."""
-    return np.asarray(np.unique(clusters[chosen], return_inverse=True)[1].reshape(-1), np.intp)
+    return numbered(clusters[chosen])
 
 
 class Tally:
