@@ -36,7 +36,7 @@ class Authority:
 
     def crl(self, now: datetime | None = None, days: int = 90) -> bytes:
         entries = [profile.revocation(serial, now=self.now) for serial in self.revoked]
-        return profile.new_crl(self.identity, entries, number=1, days=days, now=now or self.now)
+        return profile.new_crl(self.identity, entries, number=1 + len(self.revoked), days=days, now=now or self.now)
 
     def server(self, *names: str, now: datetime | None = None) -> Identity:
         return profile.new_server(self.identity, names or ("localhost", "127.0.0.1"), days=90, now=now or self.now)

@@ -23,6 +23,7 @@ from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
 from securesplit.channel.sessions import Ended, HalfOpen, HalfOpenTable, Session, SessionObserver, SessionTable
 from securesplit.channel.states import ProtocolError, ServerState, ServerStep
 from securesplit.channel.trust import ShownCertificate, Trust
+from securesplit.errors import CredentialError
 from securesplit.pki import naming
 from securesplit.pki.credentials import Credentials
 
@@ -52,7 +53,7 @@ class ServerChannel:
         self._limits = limits = limits or Limits()
         self._half_open = HalfOpenTable(limits)
         self._sessions = SessionTable(limits, observer)
-        self._use(credentials)
+        self._use(credentials, Trust(credentials))
 
     @property
     def session_count(self) -> int:
@@ -122,8 +123,18 @@ class ServerChannel:
         return frames.encode(Frame(FrameType.ERR, code, ref=ref, session=session, body=body))
 
     def reload(self, credentials: Credentials) -> int:
-        """Use new credentials from now on, end the sessions that they no longer allow, and return how many ended."""
-        self._use(credentials)
+        """Use new credentials from now on, end the sessions that they no longer allow, and return how many ended.
+
+        Raises:
+            CredentialError: they hold an older revocation list than those in use, which would let revoked clients in.
+        """
+        trust = Trust(credentials)
+        if trust.forgets(self._trust):
+            raise CredentialError(
+                "the revocation list is older than the one in use",
+                hint="bring crl.pem from the CA machine; keygen --renew signs it again there",
+            )
+        self._use(credentials, trust)
         return self._sessions.end_where(lambda session: None if self.allows(session.shown) else Ended.NOT_ALLOWED)
 
     def allows(self, shown: ShownCertificate) -> bool:
@@ -140,10 +151,10 @@ class ServerChannel:
         self._half_open.expire(now_s)
         self._sessions.expire(now_s)
 
-    def _use(self, credentials: Credentials) -> None:
+    def _use(self, credentials: Credentials, trust: Trust) -> None:
         self._context = context.server_context(credentials)
         self._own_fingerprint = bytes.fromhex(credentials.fingerprint)
-        self._trust = Trust(credentials)
+        self._trust = trust
         self._client_names = credentials.client_names
 
     def _on_hello(self, peer: bytes, frame: Frame, address: str) -> ServerEvent:

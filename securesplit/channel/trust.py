@@ -71,6 +71,8 @@ class Trust:
         self._allowed = credentials.allowed_clients
         self._anchors = {profile.fingerprint(one) for one in x509.load_pem_x509_certificates(credentials.ca)}
         self._listed = {crl.issuer.public_bytes() for crl in lists}
+        rising = sorted(lists, key=profile.crl_number)
+        self._numbers = {(crl.issuer.public_bytes(), _key_of(crl)): profile.crl_number(crl) for crl in rising}
         self._revoked = {(crl.issuer.public_bytes(), entry.serial_number) for crl in lists for entry in crl}
 
     def allows(self, shown: ShownCertificate) -> bool:
@@ -82,3 +84,15 @@ class Trust:
             and all(issuer in self._listed for issuer, _ in chain.issued)
             and self._revoked.isdisjoint(chain.issued)
         )
+
+    def forgets(self, before: Trust) -> bool:
+        """Whether a revocation list here is older than that of the same CA in `before`, by its number."""
+        return any(number < before._numbers.get(ca, number) for ca, number in self._numbers.items())
+
+
+def _key_of(crl: x509.CertificateRevocationList) -> bytes | None:
+    """What tells the key that signed a list from that of an earlier CA of the same name."""
+    try:
+        return crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    except x509.ExtensionNotFound:
+        return None

@@ -238,7 +238,7 @@ def _newest(folder: Path, answer: EnrolmentAnswer) -> list[x509.CertificateRevoc
     for crl in answer.revocations:
         if not _is_signed(crl, authorities):
             raise CredentialError("the answer holds a revocation list that its CA did not sign", hint=BRING)
-        if crl.issuer not in newest or _number(crl) >= _number(newest[crl.issuer]):
+        if crl.issuer not in newest or profile.crl_number(crl) >= profile.crl_number(newest[crl.issuer]):
             newest[crl.issuer] = crl
     return list(newest.values())
 
@@ -249,7 +249,7 @@ def _lists_here(path: Path) -> dict[x509.Name, x509.CertificateRevocationList]:
         return {}
     here = parsing.revocation_lists(files.read(path), what="the revocation list", where=str(path))
     try:
-        return {crl.issuer: crl for crl in sorted(here, key=_number)}
+        return {crl.issuer: crl for crl in sorted(here, key=profile.crl_number)}
     except ValueError:
         raise CredentialError(f"{path} is damaged", hint="bring crl.pem from the CA machine") from None
 
@@ -260,13 +260,6 @@ def _is_signed(crl: x509.CertificateRevocationList, authorities: Mapping[x509.Na
         return isinstance(key, ec.EllipticCurvePublicKey) and crl.is_signature_valid(key)
     except (ValueError, TypeError, UnsupportedAlgorithm):  # what is damaged shows only here
         return False
-
-
-def _number(crl: x509.CertificateRevocationList) -> int:
-    try:
-        return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
-    except x509.ExtensionNotFound:
-        return 0
 
 
 def _pem(certificates: Sequence[x509.Certificate]) -> bytes:

@@ -240,7 +240,7 @@ def sign_crl(
     known = {entry.serial_number: entry for crl in own for entry in crl}
     for serial in serials:
         known.setdefault(serial, profile.revocation(serial, now=now))
-    numbers = [crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number for crl in own]
+    numbers = map(profile.crl_number, own)
     ends = [] if may_shorten else [crl.next_update_utc for crl in own if crl.next_update_utc is not None]
     lasts = max([float(days), *((end - profile.CRL_MARGIN - now) / timedelta(days=1) for end in ends)])
     number = max(1 + max(numbers, default=0), int(now.timestamp()))

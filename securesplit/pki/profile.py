@@ -214,6 +214,14 @@ def load_crls(pem: bytes) -> list[x509.CertificateRevocationList]:
         raise ValueError(str(error)) from error
 
 
+def crl_number(crl: x509.CertificateRevocationList) -> int:
+    """The number of a list, which rises with each one that its CA signs (RFC 5280, 5.2.3); 0 for one without."""
+    try:
+        return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    except x509.ExtensionNotFound:
+        return 0
+
+
 def crl_pem(crl: x509.CertificateRevocationList) -> bytes:
     """A revocation list as PEM."""
     return crl.public_bytes(Encoding.PEM)

@@ -14,6 +14,7 @@ from securesplit.channel.frames import Code, ErrorBody, Frame, FrameType, Reason
 from securesplit.channel.limits import Limits, TokenBuckets
 from securesplit.channel.sealing import MAX_SEQUENCE
 from securesplit.channel.states import ProtocolError
+from securesplit.errors import CredentialError
 from securesplit.transport.failover import Timeouts
 from securesplit_testing.channels import BUNDLE, NOW, PEER, Authority, World, parse, sent
 
@@ -205,6 +206,21 @@ def test_a_reload_ends_the_sessions_of_revoked_clients_at_once() -> None:
     still_listed = world.authority.credentials(world.server_identity, world.client_identity)
     assert world.server.reload(still_listed) == 1
     assert parse(world.server.receive(PEER, client.request(2, b"ask"))).code is Code.UNKNOWN_SESSION
+
+
+def test_a_reload_with_an_older_revocation_list_is_refused() -> None:
+    world = World()
+    before = world.authority.credentials(world.server_identity, world.client_identity)
+    revoked(world)
+    world.server.reload(world.authority.credentials(world.server_identity, world.client_identity))
+    with pytest.raises(CredentialError, match="older than the one in use") as error:
+        world.server.reload(before)
+    assert "keygen --renew" in error.value.hint
+    client = world.client()
+    world.say_hello(client)
+    refusal = world.server.receive(PEER, client.request(1, b"ask"))
+    assert isinstance(refusal, Send)
+    assert refusal.reason == "revoked"
 
 
 def test_a_reload_ends_sessions_of_delisted_clients_only() -> None:
