@@ -43,16 +43,23 @@ def state_folder() -> Path:
 
 
 def from_home(path: str | Path) -> Path:
-    """A path that begins with ``~/`` in the user's home folder; any other, such as ``./~``, as it is.
+    """A path that begins with ``~`` or ``~NAME`` in that user's home folder; any other, such as ``./~``, as it is.
 
-    Shells do so at the beginning of a word, and leave ``--state=~/x`` and quoted variables alone; systemd does not.
+    Shells do so at the beginning of a word, and leave ``--state=~/x`` and quoted variables alone; systemd does not. As
+    in a shell, a NAME that no user has stays as it is.
 
     Raises:
-        ConfigError: the user has no home folder.
+        ConfigError: this user has no home folder.
     """
-    if str(path) != "~" and not str(path).startswith("~/"):
+    if not str(path).startswith("~"):  # Path("./~") is "~"
         return Path(path)
-    return _home("write the path in full").joinpath(*Path(path).parts[1:])
+    first, *rest = Path(path).parts
+    if first == "~":
+        return _home("write the path in full").joinpath(*rest)
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no user of that name
+        return Path(path)
 
 
 def make_state_folder(folder: Path) -> Path:

@@ -1,5 +1,7 @@
 """Where the user's own folders lie, on each platform."""
 
+import os
+import pwd
 from pathlib import Path
 
 import platformdirs
@@ -62,9 +64,14 @@ def test_the_state_is_one_folder_wherever_a_command_runs(home, monkeypatch, tmp_
         state_folder()
 
 
-@pytest.mark.parametrize("name", ["~backup", "a/~/b", "./~", "~"])
+@pytest.mark.parametrize("name", ["~nobody-of-this-name", "a/~/b", "./~", "~"])
 def test_only_a_path_that_begins_at_home_is_changed(home, name):
     assert from_home(name) == (home if name == "~" else Path(name))
+
+
+def test_a_path_from_the_home_of_another_user(home):
+    user = pwd.getpwuid(os.getuid())
+    assert from_home(f"~{user.pw_name}/clinic") == Path(user.pw_dir, "clinic")
 
 
 def test_a_path_from_home_needs_a_home(home, monkeypatch):

@@ -5,7 +5,6 @@ Each raises `ConfigError`, with the hint of the rule. `toml` names the TOML type
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from click.core import ParameterSource
 
 from securesplit import config, i18n
 from securesplit.errors import ConfigError
+from securesplit.user_folders import from_home
 
 MOST_DAYS = 825  # `securesplit.pki.profile.MAX_DAYS`, without loading cryptography
 
@@ -74,10 +74,7 @@ class AnyPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """A path, but for ``~`` as it was written."""
         found = Path(os.fsdecode(super().convert(value, param, ctx)))
-        if str(value).startswith("~") and not os.path.lexists(found):
-            with contextlib.suppress(RuntimeError):  # no user of that name
-                return found.expanduser()
-        return found
+        return found if os.path.lexists(found) else from_home(os.fsdecode(value))
 
 
 class Photo(AnyPath):

@@ -22,6 +22,7 @@ from securesplit.cli import settings_check as check
 from securesplit.config import SettingsFile, find_config, locale_folder, read_config
 from securesplit.errors import ConfigError
 from securesplit.text import renamed_hint
+from securesplit.user_folders import from_home
 
 IGNORED_FILE: Final = "securesplit.toml"
 """In the working folder; earlier versions read it."""
@@ -236,4 +237,4 @@ def _accepted(option: click.Option, value: Any, folder: Path) -> Any:
         return value
     if isinstance(value, list):
         return [_accepted(option, each, folder) for each in value]
-    return folder / Path(value).expanduser()
+    return folder / from_home(value)
