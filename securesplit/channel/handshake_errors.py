@@ -50,7 +50,7 @@ CLIENT_REFUSED = {
     42: (
         "certificate-not-accepted",
         "the worker does not accept this device's certificate (not valid yet on its clock, or malformed)",
-        "check the clocks of both machines, then securesplit keygen --renew",
+        "check the clocks of both machines, then renew this device's certificate",
     ),
     43: (
         "client-wrong-usage",
@@ -65,7 +65,7 @@ CLIENT_REFUSED = {
     45: (
         "client-expired",
         "this device's certificate has expired (or the worker's revocation list has)",
-        "run securesplit keygen --renew and copy the new files to both machines",
+        "run securesplit enroll --renew; or keygen --renew on the CA machine, then copy the new files to both machines",
     ),
     48: (
         "client-unknown-ca",
