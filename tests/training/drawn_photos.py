@@ -1,4 +1,4 @@
-"""Photos on disk in every layout that the training reads, drawn."""
+"""Photos on disk in every layout that the training reads, drawn, and a list of photos that are nowhere."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ from pathlib import Path
 from PIL import Image
 
 from securesplit.imaging.synthetic import draw_lesion
-from training.data.photo import DX_CLASSES
+from training.data.dataset import Dataset
+from training.data.photo import DX_CLASSES, SPLITS, Photo
 
 HAM = "image_id,split,label,dx,lesion_id,group,dx_type,age,sex,localization"
 ARCHIVE = "image_id,label,dx,source,geometry,dx_type,license,lesion_id,repo,commit,path"
 PHONE = "file,label,dx,patient_id,lesion_id,biopsied,fitzpatrick,age,sex,region,license,repo,path"
 SMARTPHONE = "file,label,diagnostic,biopsed,patient_id,lesion_id,age,gender,fitzpatrick,region"
 """Headings of ``metadata.csv`` of four sources."""
+
+
+def listed(name: str) -> Dataset:
+    """One photo of each split, of a lesion of that name."""
+    photos = {split: [Photo(Path(f"{split}.jpg"), malignant=False, lesion=f"{split} {name}")] for split in SPLITS}
+    return Dataset(Path(), photos, Path())
 
 
 def draw_tree(root: Path) -> None:

@@ -202,7 +202,7 @@ def _list_isic(root: Path) -> dict[str, list[Photo]]:
             Photo(
                 path=root / "images" / f"{row['image_id']}.jpg",
                 malignant=is_malignant(row["dx"]),
-                lesion=row["group"] or row["lesion_id"],
+                lesion=row["group"] or row["lesion_id"] or row["image_id"],
                 dx=row["dx"],
                 dx_type=row["dx_type"],
                 age=row["age"],

@@ -56,17 +56,20 @@ def compare(
         options: for `training.network.train.train`.
 
     Raises:
-        ConfigError: a variant is no configuration, or `out` holds a comparison around another one.
+        ConfigError: a variant is no configuration, or `out` holds a comparison around another one or of other photos.
     """
     wanted = {BASE: config, **{variant: changed(config, variant.split(",")) for variant in variants}}
-    around = {**config.to_json(), **starts_from(options)}
+    photos = {"data_sha256": data.digest}
+    around = {**config.to_json(), **starts_from(options), **photos}
     file = out / FILE
     content: Comparison = {"schema": SCHEMA, "around": around, "runs": {}}
     if file.is_file():
         content = json.loads(file.read_text(encoding="utf-8"))
-        content["around"] = current_names(content["around"])
+        content["around"] = photos | current_names(content["around"])  # earlier ones do not name their photos
         if content["around"] != around:
-            raise ConfigError(f"{out} holds a comparison around another configuration", hint="give another --out")
+            raise ConfigError(
+                f"{out} holds a comparison around another configuration, or of other photos", hint="give another --out"
+            )
     out.mkdir(parents=True, exist_ok=True)
     for seed in range(1, seeds + 1):
         for name, variant in wanted.items():

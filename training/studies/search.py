@@ -100,13 +100,18 @@ def search(config: Config, data: Dataset, out: Path, *, trials: int, keep_runs: 
         options: for `training.network.train.train`.
 
     Raises:
-        ConfigError: `out` holds a search around another configuration.
+        ConfigError: `out` holds a search around another configuration, or of other photos.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(out, "search", config.seed)
-    around = {**config.to_json(), **starts_from(options)}
-    if current_names(study.user_attrs.get("around", around)) != around:
-        raise ConfigError(f"{out} holds a search around another configuration", hint="give another --out")
+    photos = {"data_sha256": data.digest}
+    around = {**config.to_json(), **starts_from(options), **photos}
+    if (
+        photos | current_names(study.user_attrs.get("around", around)) != around
+    ):  # earlier ones do not name their photos
+        raise ConfigError(
+            f"{out} holds a search around another configuration, or of other photos", hint="give another --out"
+        )
     study.set_user_attr("around", around)
     for number in take_up(study):
         print(f"trial {number} was interrupted and is tried again", flush=True)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import training
-from tests.training.drawn_photos import draw_isic, draw_tree
+from tests.training.drawn_photos import HAM, draw_isic, draw_tree
 from training.data.dataset import Dataset, list_photos, load_split
 from training.data.photo import DX_CLASSES, DataError, Photo
 
@@ -34,6 +34,14 @@ def test_the_diagnosis_is_an_index_or_unknown(tmp_path: Path) -> None:
     assert tree.dx.tolist() == [-1] * 4
     assert isic.histology.all()
     assert not tree.histology.any()
+
+
+def test_a_photo_of_no_known_lesion_is_a_lesion_of_its_own(tmp_path: Path) -> None:
+    rows = [f"I{n},{split},x,nv,,,histo,50,female,back" for n, split in enumerate(("train", "train", "val", "test"))]
+    (tmp_path / "metadata.csv").write_text("\n".join([HAM, *rows]) + "\n")
+    data = Dataset.read(tmp_path, tmp_path / "pixels")
+    data.check_disjoint()
+    assert [photo.lesion for split in data.photos.values() for photo in split] == ["I0", "I1", "I2", "I3"]
 
 
 def test_a_lesion_on_two_sides_is_refused() -> None:

@@ -17,10 +17,11 @@ from securesplit.errors import ConfigError
 from training.data import dataset
 from training.data.photo import Photo
 from training.release import cut_maps
-from training.release.guarded import attack, joint, losses, parts, press, stages
+from training.release.guarded import attack, exposure, joint, losses, parts, press, stages
 from training.release.guarded.__main__ import arguments
 from training.release.guarded.attack import GALLERY, Holdings, retrieval, ridge_skill, skill
 from training.release.guarded.controller import Controller
+from training.release.guarded.tail import copied
 from training.release.guarded.views import CutViews
 
 RNG = np.random.default_rng(0)
@@ -119,7 +120,7 @@ def test_a_map_that_no_whole_stride_shrinks_is_refused(cut_shape: tuple[int, int
 
 def test_a_blend_lies_between_two_maps_and_has_the_undefended_answer(network: keras.Model, tmp_path: Path):
     _, second = stages.stages(network, _args(tmp_path))
-    undefended = stages.copied(second.tail)
+    undefended = copied(second.tail)
     for weight in second.tail.trainable_variables:  # trained on since
         weight.assign(weight + 1)
     maps = RNG.random((6, 10, 10, 8)).astype(np.float32)
@@ -130,9 +131,31 @@ def test_a_blend_lies_between_two_maps_and_has_the_undefended_answer(network: ke
     assert (np.median(shares, (1, 2, 3)) > 0).all()
     assert (np.median(shares, (1, 2, 3)) < 1).all()
     middle = network.get_layer("middle").output
-    answers = keras.Model(middle, network.output["malignant"], name="now")
-    assert (np.abs(targets - np.asarray(tf.sigmoid(answers(blends)[:, 0]))) > 1e-3).all()
+    whole = keras.Model(middle, network.output["malignant"], name="whole")
+    assert (np.abs(targets - np.asarray(tf.sigmoid(second.tail(blends)[:, 0]))) > 1e-3).all()
     assert targets == pytest.approx(np.asarray(tf.sigmoid(undefended(blends)[:, 0])), abs=1e-6)
+    assert targets == pytest.approx(np.asarray(tf.sigmoid(whole(blends)[:, 0])), abs=1e-6)  # not trained on
+
+
+def test_the_next_run_begins_with_the_network_as_it_was(network: keras.Model, tmp_path: Path):
+    """The study of defences gives one network to all of them."""
+    before = network.get_weights()
+    _, first = stages.stages(network, _args(tmp_path))
+    held = Holdings(RNG.uniform(-1, 1, (8, 5, 5, 8)).astype(np.float32), np.zeros(8), np.arange(8) % 2)
+    started = first.tail.get_weights()
+    first.step(tf.constant(held.releases), tf.constant(held.labels, tf.float32))
+    assert any((now != then).any() for now, then in zip(first.tail.get_weights(), started, strict=True))
+    assert all((now == then).all() for now, then in zip(network.get_weights(), before, strict=True))
+    _, second = stages.stages(network, _args(tmp_path))
+    assert all((now == then).all() for now, then in zip(second.tail.get_weights(), started, strict=True))
+
+
+def test_an_attribute_that_is_not_known_is_guessed_at_by_nobody():
+    known = {"age": "60.0", "sex": "male", "site": "back"}
+    rows = [known, {"sex": "unknown", "site": "unknown"}, {}]
+    photos = tuple(Photo(Path(f"{n}.jpg"), malignant=False, lesion=str(n), **row) for n, row in enumerate(rows))
+    found = exposure.of_persons(dataset.Split(photos, np.zeros((3, 1, 1, 3), np.uint8)))
+    assert {name: values.tolist() for name, values in found.items()} == {name: [1, -1, -1] for name in known}
 
 
 def test_another_view_costs_no_earlier_one(network: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

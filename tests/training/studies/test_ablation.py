@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.drawn_photos import draw_isic
+from securesplit.errors import ConfigError
+from tests.training.drawn_photos import draw_isic, listed
 from tests.training.forked import LINE, Forks
+from training.network.config import named
 
 pytestmark = [
     pytest.mark.slow,
@@ -39,6 +41,18 @@ def test_the_table_holds_differences_of_the_same_seed_best_first() -> None:
         "| `focal=2` | +0.020 | 1 |",
         "| `mixup=0.2` | -0.005 (-0.010 to +0.000) | 2 |",
     ]
+
+
+def test_a_comparison_of_other_photos_is_another_one(tmp_path: Path) -> None:
+    compare = pytest.importorskip("training.studies.ablation")
+    config, (mine, others) = named("dermoscopy"), (listed(name) for name in "ab")
+    done = {compare.BASE: {"1": {"val_auc": 0.5}}}
+    for about in ({}, {"data_sha256": mine.digest}):  # earlier ones do not name their photos
+        content = {"schema": compare.SCHEMA, "around": {**config.to_json(), **about}, "runs": done}
+        (tmp_path / compare.FILE).write_text(json.dumps(content))
+        assert compare.compare(config, [], mine, tmp_path, seeds=1)["runs"] == done
+    with pytest.raises(ConfigError, match="of other photos"):
+        compare.compare(config, [], others, tmp_path, seeds=1)
 
 
 def test_a_killed_comparison_goes_on(forks: Forks, tmp_path: Path) -> None:

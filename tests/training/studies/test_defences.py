@@ -1,6 +1,7 @@
 """The study of published defences: each term presses what its paper says, and a run goes on where it stopped."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,14 @@ import tensorflow as tf
 
 from securesplit.errors import ConfigError
 from tests.conftest import REPO
+from training.data.dataset import Split
+from training.data.photo import Photo
+from training.release.guarded.views import CutViews
 from training.studies.defences import __main__ as study
 from training.studies.defences import cem
 from training.studies.defences.adversarial import DECODER, AgainstDecoder
 from training.studies.defences.disco import PruneChannels
+from training.studies.defences.measure import Setting
 from training.studies.defences.nopeek import TERM, NoPeek
 from training.studies.defences.registry import DEFENCES
 from training.studies.defences.table import markdown
@@ -114,6 +119,26 @@ def test_pruning_sends_the_best_channels_and_lets_gradients_through():
         total = tf.reduce_sum(kept)
     assert kept.numpy()[:, 0, 0] == pytest.approx(np.array([[1, 1, 0, 0], [0, 0, 1, 1]]))
     assert (tape.gradient(total, scores).numpy() > 0).all()
+
+
+def test_a_study_of_other_photos_is_another_one(tmp_path: Path):
+    photos = tuple(Photo(Path(f"{i}.jpg"), bool(i % 2), f"lesion {i}", "nv", site="back") for i in range(4))
+    split = Split(photos, np.zeros((4, 8, 10, 3), np.uint8))
+    views = CutViews(np.zeros((4, 1, 1, 1)), np.zeros((4, 32, 32, 3)), np.arange(4) % 2, np.arange(4.0), np.arange(4))
+    setting = Setting(None, views, views, {"train": split, "val": split})
+    args = study.arguments().parse_args(["--run", str(tmp_path)])
+    file = tmp_path / study.FILE
+    file.write_text(json.dumps(begun := study.started(setting, args)))
+    moved = Split(tuple(replace(photo, path=Path("elsewhere") / photo.path) for photo in photos), split.pixels)
+    assert study.started(replace(setting, splits={"train": moved, "val": split}), args) == begun
+    listed = Split((replace(photos[0], site="hand"), *photos[1:]), split.pixels)
+    seen = Split(photos, split.pixels + np.uint8(1))
+    for train in (listed, seen):
+        with pytest.raises(ConfigError, match="other settings"):
+            study.started(replace(setting, splits={"train": train, "val": split}), args)
+    del begun["photos"]["sha256"]  # of before digests were compared
+    file.write_text(json.dumps(begun))
+    assert study.started(setting, args)["photos"]["sha256"] == setting.digest
 
 
 @pytest.mark.slow

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.drawn_photos import draw_isic
+from securesplit.errors import ConfigError
+from tests.training.drawn_photos import draw_isic, listed
 from tests.training.forked import LINE, Forks
+from training.network.config import named
 
 NEEDED = ("tensorflow", "optuna")
 pytestmark = [
@@ -45,6 +47,18 @@ def test_the_first_epoch_stops_no_trial_and_the_second_may(tmp_path: Path) -> No
     assert not trial.should_prune()
     trial.report(0.3, 2)
     assert trial.should_prune()
+
+
+def test_a_search_of_other_photos_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = pytest.importorskip("training.studies.search")
+    monkeypatch.setattr(search.search_report, "write", lambda *_: None)  # there is no trial to report
+    config, (mine, others) = named("dermoscopy"), (listed(name) for name in "ab")
+    search.open_study(tmp_path, "search", config.seed).set_user_attr("around", config.to_json())
+    for _ in range(2):  # at first as earlier ones are, which do not name their photos
+        found = search.search(config, mine, tmp_path, trials=0)
+        assert found.user_attrs["around"]["data_sha256"] == mine.digest
+    with pytest.raises(ConfigError, match="of other photos"):
+        search.search(config, others, tmp_path, trials=0)
 
 
 def test_a_killed_search_goes_on_and_reports(forks: Forks, tmp_path: Path) -> None:

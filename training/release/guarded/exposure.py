@@ -78,5 +78,5 @@ def of_persons(split: Split) -> dict[str, Array]:
     return {
         "age": np.array([int(float(photo.age) > 50) if photo.age else -1 for photo in photos]),
         "sex": np.array([{"male": 1, "female": 0}.get(photo.sex, -1) for photo in photos]),
-        "site": np.array([int(photo.site in sites) if photo.site else -1 for photo in photos]),
+        "site": np.array([-1 if photo.site in ("", "unknown") else int(photo.site in sites) for photo in photos]),
     }

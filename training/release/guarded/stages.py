@@ -24,7 +24,7 @@ from training.release.guarded.checkpoint import Checkpoint
 from training.release.guarded.controller import Controller
 from training.release.guarded.joint import JointStage, models_of
 from training.release.guarded.press import EncoderStage, Press
-from training.release.guarded.tail import TailStage
+from training.release.guarded.tail import TailStage, copied
 from training.release.guarded.views import Array, Batches, CutViews
 from training.release.guarded.winnings import Terms
 
@@ -64,13 +64,6 @@ def views_of(network: keras.Model, split: Split, args: argparse.Namespace, views
 def stages(network: keras.Model, args: argparse.Namespace) -> tuple[Press, TailStage]:
     """Both, not trained yet."""
     return press_of(cut_shape(network, args.cut), args), tail_of(network, args)
-
-
-def copied(model: keras.Model) -> keras.Model:
-    """A model of its own with the weights that `model` has now."""
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return copy
 
 
 def cut_shape(network: keras.Model, cut: str) -> tuple[int, int, int]:

@@ -16,11 +16,18 @@ from training.release.guarded.views import Array
 CHUNK = 250
 
 
+def copied(model: keras.Model) -> keras.Model:
+    """A model of its own with the weights that `model` has now."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 class TailStage:
     """Decoder and the rest of the undefended network, from a noised release to the logit.
 
     Args:
-        network: undefended; its weights after `cut` are trained on, those of batch norm held.
+        network: undefended, and left as it is; a copy of what it has after `cut` is trained on, batch norm held.
         cut: name of the last layer on the device.
         size: height and width of a release.
         channels: of a release.
@@ -32,7 +39,7 @@ class TailStage:
         middle = network.get_layer(cut).output
         self.sigma = sigma
         self.decoder = parts.decoder(tuple(middle.shape[1:]), size, channels)
-        self.tail = keras.Model(middle, network.output["malignant"], name="tail")
+        self.tail = copied(keras.Model(middle, network.output["malignant"], name="tail"))
         self.optimizers = [
             keras.optimizers.AdamW(
                 keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.02), WEIGHT_DECAY, clipnorm=1.0

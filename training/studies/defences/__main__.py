@@ -40,7 +40,7 @@ QUICK = {
     "n_views": 0, "tail_steps": 0,
 }  # fmt: skip
 ELSEWHERE = ("run", "cache", "data", "network", "defences", "seeds", "seed")
-"""Options that a continued run may change, or whose content is compared by its digest."""
+"""Options that a continued run may change, or whose content is compared: photos by digest, the network by its AUC."""
 
 
 def main() -> None:
@@ -81,10 +81,11 @@ def study(setting: Setting, args: argparse.Namespace) -> dict[str, Any]:
 def started(setting: Setting, args: argparse.Namespace) -> dict[str, Any]:
     """What an earlier call left, or the beginning."""
     known = min(args.attack_photos, len(setting.splits["train"].photos))
+    photos = {"attackers": known, "victims": len(setting.val.labels), "sha256": setting.digest}
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "settings": {name: value for name, value in vars(args).items() if name not in ELSEWHERE},
-        "photos": {"attackers": known, "victims": len(setting.val.labels)},
+        "photos": photos,
         "undefended_auc": round(setting.undefended_auc, 5),
         "runs": {},
     }
@@ -92,6 +93,7 @@ def started(setting: Setting, args: argparse.Namespace) -> dict[str, Any]:
     if not file.is_file():
         return content
     stored: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    stored["photos"] = photos | stored["photos"]  # a study that was begun before digests were compared has none
     if {**stored, "runs": {}} != json.loads(json.dumps(content, allow_nan=False)):
         raise ConfigError(f"{args.run} holds a study of other settings", hint="give another --run")
     return stored

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -34,6 +36,15 @@ class Setting:
     train: CutViews
     val: CutViews
     splits: dict[str, Split]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all photos and what is known of them, wherever they lie."""
+        found = hashlib.sha256()
+        for split in self.splits.values():
+            found.update(repr([replace(photo, path=Path(photo.path.name)) for photo in split.photos]).encode())
+            found.update(np.ascontiguousarray(split.pixels).data)
+        return found.hexdigest()
 
     @property
     def undefended_auc(self) -> float:
