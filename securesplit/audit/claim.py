@@ -19,6 +19,8 @@ from securesplit.privacy.release import OwnMechanism
 
 METHODS: Final = 2
 """Raised with every change of an attack or an interval, so that no audit holds figures of two kinds."""
+SINCE: Final = frozenset({"answers", "list"})
+"""What a claim has that was not in the first ones of these `METHODS`: where it is missing it is not compared."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ class Claim:
             ConfigError: it is another audit's.
         """
         specs = {name: repr(preset.spec) for name, preset in bundle.presets.items()}
+        answers = {name: repr((preset.calibration, preset.threshold)) for name, preset in bundle.presets.items()}
         lasting = repr(replace(profile, minutes=0.0))  # an audit that was cut short may be given more time
         mine: dict[str, Any] = {
             "schema": SCHEMA,
             "bundle": bundle.id,
             "presets": specs,
+            "answers": answers,  # no part of the identity, but of what an attacker sees who sees the label alone
             "effort": lasting,
             "methods": METHODS,
         }
@@ -55,9 +59,14 @@ class Claim:
             mine["mechanisms"] = own
         found = _read_json(file) if file.exists() else None
         claim = cls(file, mine, found)
-        if found is not None and {key: found.get(key) for key in mine} != mine:
+        if found is not None and {key: found[key] for key in mine if key in found} != claim._compared(mine):
             raise claim.refusal()
         return claim
+
+    def _compared(self, content: dict[str, Any]) -> dict[str, Any]:
+        """What must be found of that content."""
+        missing = SINCE - (self.found or {}).keys()
+        return {key: value for key, value in content.items() if key not in missing}
 
     @property
     def is_of_earlier_version(self) -> bool:
@@ -80,10 +89,10 @@ class Claim:
             ConfigError: they are others.
         """
         sizes = {"own": len(collection.auxiliary.entries), "victims": len(collection.targets.entries)}
-        whole = self.mine | sizes | {"photos": collection.digest}
+        whole = self.mine | sizes | {"photos": collection.digest, "list": collection.digest_of_list}
         if self.found is None:
             write_text_atomic(self.file, json.dumps(whole, allow_nan=False))
-        elif self.found != whole:
+        elif self.found != self._compared(whole):
             raise self.refusal()
 
     def refusal(self) -> ConfigError:
@@ -95,7 +104,8 @@ class Claim:
                 hint="give --out another folder, or finish it with that version",
             )
         return ConfigError(
-            f"{folder} holds an audit of another bundle, other photos or another effort",
+            f"{folder} holds an audit of another bundle, other photos or another effort, or the list of the photos or "
+            "the bundle's calibration has changed since",
             hint="give --out another folder, or remove that one",
         )
 

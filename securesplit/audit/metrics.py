@@ -202,7 +202,7 @@ def _divided(sums: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0))
 
 
-def numbered(names: Sequence[str] | NDArray[Any]) -> NDArray[np.intp]:
+def numbered(names: Sequence[str] | Sequence[int] | NDArray[Any]) -> NDArray[np.intp]:
     """Clusters by their names.
 
     >>> numbered(["b", "a", "b"]).tolist()

@@ -2,16 +2,16 @@
 
 Three sources: a folder with ``metadata.csv`` in the layout of HAM10000 (its ``val`` and ``train`` splits are the
 attacker's, its ``test`` split the targets'; without the column ``split`` the lesions are halved); any other folder,
-whose photos are halved; or, without a folder, lesions that are drawn. A lesion of the targets' is never the attacker's:
-where a list says otherwise, the attacker does without its photos.
+whose photos are halved; or, without a folder, lesions that are drawn. A lesion of the targets' is never the attacker's,
+nor a person where the list knows persons: where it says otherwise, the attacker does without their photos.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -53,6 +53,16 @@ class Entry:
     split: str = ""
 
 
+def subjects(entries: Sequence[Entry]) -> list[str]:
+    """Whose each photo is: a person's where the list knows who has the lesion, else the lesion's own.
+
+    >>> subjects([Entry(0, "a", person="p"), Entry(1, "a"), Entry(2, "b", person="p"), Entry(3, "p")])
+    ['person p', 'person p', 'person p', 'lesion p']
+    """
+    persons = {entry.lesion: entry.person for entry in entries if entry.person}
+    return [f"person {persons[e.lesion]}" if e.lesion in persons else f"lesion {e.lesion}" for e in entries]
+
+
 @dataclass(frozen=True)
 class Side:
     """The attacker's photos or the targets': ``entries[i]`` belongs to ``pixels[i]``, ``(n, side, side, 3) uint8``."""
@@ -66,9 +76,14 @@ class Side:
         return [e.lesion for e in self.entries]
 
     @cached_property
+    def subjects(self) -> list[str]:
+        """Whose each photo is: equal names for photos of one person, or of one lesion where persons are not known."""
+        return subjects(self.entries)
+
+    @cached_property
     def clusters(self) -> NDArray[np.intp]:
-        """``(n,)`` which photos resemble each other: of one person, or of one lesion where persons are not known."""
-        return metrics.numbered([f"person {e.person}" if e.person else f"lesion {e.lesion}" for e in self.entries])
+        """``(n,)`` the number of each photo's subject: photos of one resemble each other."""
+        return metrics.numbered(self.subjects)
 
     @property
     def malignant(self) -> NDArray[np.bool_] | None:
@@ -97,6 +112,12 @@ class Collection:
         found = hashlib.sha256(np.ascontiguousarray(self.auxiliary.pixels).data)
         found.update(np.ascontiguousarray(self.targets.pixels).data)
         return found.hexdigest()
+
+    @property
+    def digest_of_list(self) -> str:
+        """SHA-256 over what is known of each photo, wherever it lies: the same pixels may be listed anew."""
+        entries = (*self.auxiliary.entries, *self.targets.entries)
+        return hashlib.sha256(repr([replace(entry, source=0) for entry in entries]).encode()).hexdigest()
 
 
 def load(
@@ -127,8 +148,9 @@ def load(
         name, mine, theirs = folder.name, *_listed(folder)
     else:
         name, mine, theirs = folder.name, *_halved(_files(folder))
-    theirs_alone = {entry.lesion for entry in theirs}
-    mine = [entry for entry in mine if entry.lesion not in theirs_alone]
+    found = subjects([*mine, *theirs])
+    theirs_alone = {*found[len(mine) :]}
+    mine = [entry for entry, subject in zip(mine, found, strict=False) if subject not in theirs_alone]
     return Collection(
         name, _read(mine, side, auxiliary, should_continue[0]), _read(theirs, side, targets, should_continue[1])
     )
@@ -180,7 +202,7 @@ def _rows(file: Path) -> list[dict[str, str]]:
 def _entry(folder: Path, row: dict[str, str]) -> Entry:
     return Entry(
         source=folder / "images" / f"{row['image_id']}.jpg",
-        lesion=row.get("group") or row["lesion_id"],
+        lesion=row.get("group") or row["lesion_id"] or row["image_id"],
         malignant=row["dx"] in MALIGNANT_DX,
         age=row["age"],
         sex=row["sex"],
@@ -197,11 +219,14 @@ def _files(folder: Path) -> list[Entry]:
 
 
 def _halved(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """Half of the lesions, with all their photos, for either side."""
-    lesions = list(dict.fromkeys(entry.lesion for entry in entries))
-    order = np.random.default_rng(0).permutation(len(lesions))
-    own = {lesions[i] for i in order[: len(order) // 2]}
-    mine, theirs = ([entry for entry in entries if (entry.lesion in own) == side] for side in (True, False))
+    """Half of the subjects, with all their photos, for either side."""
+    found = subjects(entries)
+    distinct = list(dict.fromkeys(found))
+    order = np.random.default_rng(0).permutation(len(distinct))
+    own = {distinct[i] for i in order[: len(order) // 2]}
+    mine, theirs = (
+        [e for e, whose in zip(entries, found, strict=True) if (whose in own) == side] for side in (True, False)
+    )
     return _shuffled(mine), _shuffled(theirs)
 
 

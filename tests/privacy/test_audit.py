@@ -11,11 +11,13 @@ import pytest
 from PIL import Image
 
 from securesplit.audit import photos, profile, report, suite
+from securesplit.audit.claim import Claim
+from securesplit.audit.photos import Collection, Entry, Side
 from securesplit.audit.profile import FULL, QUICK
 from securesplit.cli import main as cli
 from securesplit.errors import BundleError, ConfigError
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.model import Bundle
+from securesplit.model import Bundle, Calibration
 from securesplit_testing.audits import TINY
 
 pytest.importorskip("sklearn")
@@ -106,6 +108,76 @@ def test_a_second_run_goes_on_where_the_first_ended(audited):
 def test_another_audit_is_not_mixed_in(audited):
     with pytest.raises(ConfigError, match="another bundle, other photos or another effort"):
         suite.prepare(Bundle.load(), None, audited[3], replace(SOME, rebuilt=9), (), lambda _: None)
+
+
+def claimed(folder, bundle, collection):
+    """What a second command with that bundle and those photos does first."""
+    claim = Claim.of(folder / "audit.json", bundle, SOME, [])
+    claim.stake(collection)
+    return claim
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """An audit that has only begun: its folder, bundle and photos."""
+    bundle = Bundle.load()
+    pixels = np.zeros((2, 8, 8, 3), np.uint8)
+    sides = (Side((Entry(n, f"l{n}", malignant=False), Entry(n + 1, "m")), pixels) for n in (0, 2))
+    collection = Collection("listed", *sides)
+    claimed(tmp_path, bundle, collection)
+    return tmp_path, bundle, collection
+
+
+CHANGES = {
+    "lesion": "other",
+    "malignant": True,
+    "age": "50",
+    "sex": "male",
+    "site": "back",
+    "person": "p",
+    "split": "train",
+}
+"""What may be known of a photo, and is none of its pixels."""
+
+
+@pytest.mark.parametrize("known", CHANGES)
+@pytest.mark.parametrize("side", ["auxiliary", "targets"])
+def test_photos_that_are_listed_anew_are_another_audit(begun, known, side):
+    folder, bundle, collection = begun
+    first, *others = getattr(collection, side).entries
+    listed = Side((replace(first, **{known: CHANGES[known]}), *others), getattr(collection, side).pixels)
+    with pytest.raises(ConfigError, match="the list of the photos"):
+        claimed(folder, bundle, replace(collection, **{side: listed}))
+
+
+def test_photos_may_lie_elsewhere(begun):
+    folder, bundle, collection = begun
+    moved = Side(tuple(replace(e, source=9) for e in collection.targets.entries), collection.targets.pixels)
+    claimed(folder, bundle, replace(collection, targets=moved))
+
+
+def test_a_bundle_that_is_calibrated_anew_is_another_audit(begun):
+    """Its identity stays; but the labels of its answers, the baseline of every attack, may be others."""
+    folder, bundle, _ = begun
+    preset = bundle.presets["compact"]
+    for changed in (replace(preset, threshold=0.9), replace(preset, calibration=Calibration(2.0, 0.0))):
+        manifest = replace(bundle.manifest, presets={**bundle.presets, "compact": changed})
+        again = Bundle(bundle.folder, manifest)
+        assert again.id == bundle.id
+        with pytest.raises(ConfigError, match="calibration"):
+            Claim.of(folder / "audit.json", again, SOME, [])
+
+
+def test_an_audit_that_began_before_lists_were_compared_goes_on(begun):
+    folder, bundle, collection = begun
+    file = folder / "audit.json"
+    written = json.loads(file.read_text())
+    file.write_text(json.dumps({key: value for key, value in written.items() if key not in {"answers", "list"}}))
+    assert claimed(folder, bundle, collection).counts == (2, 2)
+    for missing in ("methods", "photos"):
+        file.write_text(json.dumps({key: value for key, value in written.items() if key != missing}))
+        with pytest.raises(ConfigError):
+            claimed(folder, bundle, collection)
 
 
 def test_an_unknown_preset_is_refused(tmp_path):

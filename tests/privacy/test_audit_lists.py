@@ -67,6 +67,31 @@ def test_the_attacker_does_without_lesions_of_the_victims(folder):
     assert {"L0", "L1"} <= set(found.targets.lesions)
 
 
+def test_the_attacker_does_without_other_lesions_of_the_victims(folder):
+    """A list that puts two lesions of a person on the two sides would let A8 tell her age and sex by heart."""
+    heading = f"{COLUMNS},split,patient_id"
+    found = loaded(folder, "\n".join([heading, *(f"{line},P{max(i, 3)}" for i, line in enumerate(SPLIT))]))
+    assert len(found.targets.entries) == COUNT // 2
+    assert len(found.auxiliary.entries) == COUNT // 2 - 2  # 0 and 2, where 1 and 3 are targets
+    assert not {*found.auxiliary.subjects} & {*found.targets.subjects}
+
+
+def test_the_photos_of_a_person_stay_together(folder):
+    """Without splits: 45 persons of two lesions each."""
+    rows = [f"{i},L{i},nv,50,male,back,P{i // 2}" for i in range(COUNT)]
+    found = loaded(folder, "\n".join([f"{COLUMNS},patient_id", *rows]))
+    mine, theirs = ({*each.subjects} for each in (found.auxiliary, found.targets))
+    assert (len(mine), len(theirs)) == (22, 23)
+    assert not mine & theirs
+
+
+def test_photos_of_no_known_lesion_are_lesions_of_their_own(folder):
+    """As lists of the ISIC archive have them; together they would be one lesion, and all on one side."""
+    found = loaded(folder, "\n".join([COLUMNS, *(f"{i},,nv,50,male,back" for i in range(COUNT))]))
+    assert (len(found.auxiliary.entries), len(found.targets.entries)) == (COUNT // 2, COUNT // 2)
+    assert len({*found.targets.clusters}) == COUNT // 2
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

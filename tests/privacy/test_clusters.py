@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from securesplit.audit import measurements, reconstruction
-from securesplit.audit.attacks import attributes, copies, identification, stealing
+from securesplit.audit.attacks import attributes, copies, identification, lesion, membership, stealing
 from securesplit.audit.metrics import Estimate
 from securesplit.audit.photos import Entry, Side
 
@@ -31,12 +31,12 @@ def by_mean(_seed, seen, *_):
     return np.full((len(seen), 64, 64, 3), 0.5, np.float32)
 
 
-def of_lesions(context, lesion_of):
+def of_lesions(context, lesion_of, person=""):
     """The audit with all that its attacks want to know, each photo of the lesion that a number gives."""
 
     def side(old, split):
         entries = (
-            replace(entry, lesion=lesion_of(number), malignant=number % 3 == 0, split=split)
+            replace(entry, lesion=lesion_of(number), malignant=number % 3 == 0, split=split, person=person and split)
             for number, entry in enumerate(old.entries)
         )
         return Side(tuple(entries), old.pixels)
@@ -61,6 +61,24 @@ def test_photos_of_one_lesion_alone_have_no_interval(small_audit, step, monkeypa
     assert any(width > 0 for width in many.values()), "photos of different lesions do have one"
 
 
+def test_lesions_of_one_person_alone_have_no_interval(small_audit):
+    """A7 draws lesions with two photos each: where they are one person's, that person."""
+    one, many = (
+        widths(lesion.run(of_lesions(small_audit, lambda number: str(number // 2), person), "compact"))
+        for person in ("known", "")
+    )
+    assert one == pytest.approx(dict.fromkeys(one, 0.0), abs=1e-9)
+    assert any(width > 0 for width in many.values())
+
+
+def test_members_are_told_apart_by_person(small_audit):
+    """A12's folds and intervals keep together what A12 knows to be of one person."""
+    listed = of_lesions(small_audit, str, "known")
+    seen, members = membership._photos(listed, "compact", 1)
+    assert {*seen.subjects[members]} == {"person train"}
+    assert {*seen.subjects[~members]} == {"person test"}
+
+
 def test_more_seeds_are_no_more_photos(small_audit):
     """A photo that is rebuilt under three seeds is one photo still."""
     seeds = [replace(small_audit, profile=replace(small_audit.profile, seeds=s)) for s in ((1,), (1, 2, 3))]
@@ -75,3 +93,10 @@ def test_a_person_s_lesions_belong_together():
     assert found[0] == found[1]
     assert found[2] == found[3]
     assert len({*found}) == 3
+
+
+def test_a_lesion_is_its_person_s_where_only_some_rows_say_so():
+    entries = [Entry(0, "a", person="p"), Entry(1, "a"), Entry(2, "b"), Entry(3, "b", person="p"), Entry(4, "c")]
+    found = Side(tuple(entries), np.zeros((5, 1, 1, 3), np.uint8))
+    assert found.subjects == ["person p"] * 4 + ["lesion c"]
+    assert len({*found.clusters[:4]}) == 1

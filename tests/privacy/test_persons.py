@@ -40,6 +40,13 @@ def test_known_persons_are_patients_or_lesions():
     side = Side(tuple(entries), np.zeros((6, 1, 1, 3), np.uint8))
     assert persons.known_persons(side, 2).tolist() == [[0, 1], [4, 5]]
     assert persons.known_persons(side, 3).tolist() == [[0, 1, 2]]
+    assert persons.known_persons(side, 4).tolist() == [[0, 1, 2, 3]]  # the second photo of her second lesion
+
+
+def test_a_lesion_that_is_called_as_a_person_is_nobody_else_s():
+    entries = [Entry(0, "a", person="7"), Entry(1, "b", person="7"), Entry(2, "7"), Entry(3, "7")]
+    side = Side(tuple(entries), np.zeros((4, 1, 1, 3), np.uint8))
+    assert persons.known_persons(side, 2).tolist() == [[0, 1], [2, 3]]
 
 
 @pytest.mark.parametrize("numbers", [1, 5])

@@ -188,14 +188,16 @@ def run(context: AuditContext, preset: str) -> LesionResult | NotRun:
         answers = observations.says_malignant(logits[released])
         hits["label_only"].append(label_only(noise_free_answers, answers, truth))
     by_lesion = {name: np.stack(values).mean(0) for name, values in hits.items()}
+    subjects = [collection.targets.subjects[photo] for photo in released]
+    rate = partial(metrics.bootstrap, clusters=metrics.numbered([subjects.index(each) for each in subjects]))
     return LesionResult(
         preset=preset,
         attack="A7",
         lesions=len(found),
-        top1=metrics.bootstrap(by_lesion["top1"]),
-        top5=metrics.bootstrap(by_lesion["top5"]),
-        label_only=metrics.bootstrap(by_lesion["label_only"]),
-        paired_difference=metrics.bootstrap(by_lesion["top1"] - MAX_LESIONS * by_lesion["label_only"]),
+        top1=rate(by_lesion["top1"]),
+        top5=rate(by_lesion["top5"]),
+        label_only=rate(by_lesion["label_only"]),
+        paired_difference=rate(by_lesion["top1"] - MAX_LESIONS * by_lesion["label_only"]),
     )
 
 

@@ -7,7 +7,8 @@ al., S&P 2019; without shadow networks, which a likelihood-ratio attack by photo
 baseline is the attacker who sees whether the label is right, and no more.
 
 It needs photos of which it is known that the network was fitted to them (``train`` in the column ``split``) and their
-diagnoses. Members and others share no lesion, and neither do the photos that the probe learns from and is tried on.
+diagnoses. Members and others share no lesion (no person, where the list knows persons), and neither do the photos that
+the probe learns from and is tried on.
 """
 
 from __future__ import annotations
@@ -53,13 +54,13 @@ class Photos:
         releases: ``(n, *shape)``.
         logits: ``(n,)`` the tail's answers.
         malignant: ``(n,)`` the diagnoses.
-        lesions: ``(n,)`` which lesion each shows.
+        subjects: ``(n,)`` whose each is (`securesplit.audit.photos.Side.subjects`).
     """
 
     releases: Releases
     logits: Answers
     malignant: NDArray[np.bool_]
-    lesions: NDArray[np.str_]
+    subjects: NDArray[np.str_]
 
     @property
     def loss(self) -> NDArray[np.float64]:
@@ -88,8 +89,8 @@ def scores(photos: Photos, members: NDArray[np.bool_], *, seed: int) -> dict[str
         seed: of the probe and of the halves that it learns from and is tried on.
     """
     found = {"loss": -photos.loss, "confidence": np.abs(photos.logits).astype(np.float64)}
-    lesions, which = np.unique(photos.lesions, return_inverse=True)
-    fold = np.random.default_rng(seed).integers(0, FOLDS, len(lesions))[which]
+    subjects, which = np.unique(photos.subjects, return_inverse=True)
+    fold = np.random.default_rng(seed).integers(0, FOLDS, len(subjects))[which]
     ratio, features = np.zeros(len(members)), photos.features
     for each in range(FOLDS):
         train, test = fold != each, fold == each
@@ -204,7 +205,7 @@ def _photos(context: AuditContext, preset: str, seed: int) -> tuple[Photos, NDAr
 def _part(side: Side, releases: Releases, logits: Answers, indices: Sequence[int]) -> Photos:
     chosen = list(indices)
     labels = np.array([bool(side.entries[i].malignant) for i in chosen])
-    return Photos(releases[chosen], logits[chosen], labels, np.array([side.entries[i].lesion for i in chosen]))
+    return Photos(releases[chosen], logits[chosen], labels, np.array([side.subjects[i] for i in chosen]))
 
 
 def _measured(
@@ -213,7 +214,7 @@ def _measured(
     """AUC by way of attack, each beyond label-only in pairs, and the members found at few false alarms."""
     found = scores(photos, members, seed=seed)
     baseline = (photos.loss < np.log(2)).astype(np.float64)
-    clusters = metrics.numbered(photos.lesions)
+    clusters = metrics.numbered(photos.subjects)
     rates = {name: metrics.auc_interval(members, score, clusters) for name, score in found.items()}
     rates |= {f"{name} beyond": metrics.auc_lost(members, score, [baseline], clusters) for name, score in found.items()}
     rates["label_only"] = metrics.auc_interval(members, baseline, clusters)

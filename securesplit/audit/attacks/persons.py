@@ -58,8 +58,8 @@ def drawn_persons(photos: int, persons: int, each: int, seed: int) -> Persons:
 def known_persons(side: Side, each: int) -> Persons:
     """The first `each` photos of every patient, or of every lesion where patients are not known, that has so many."""
     members: dict[str, list[int]] = defaultdict(list)
-    for index, entry in enumerate(side.entries):
-        members[entry.person or entry.lesion].append(index)
+    for index, subject in enumerate(side.subjects):
+        members[subject].append(index)
     return np.array([found[:each] for found in members.values() if len(found) >= each], np.intp).reshape(-1, each)
 
 
