@@ -1,6 +1,7 @@
 """Every claim of threat_model.md names tests, and the tests that it names exist."""
 
 import ast
+import json
 import re
 from functools import cache
 
@@ -10,6 +11,8 @@ from tests.conftest import REPO
 
 TEXT = (REPO / "threat_model.md").read_text(encoding="utf-8")
 PRIVACY = (REPO / "docs" / "privacy.md").read_text(encoding="utf-8")
+GUARDED = (REPO / "docs" / "guarded.md").read_text(encoding="utf-8")
+README = (REPO / "README.md").read_text(encoding="utf-8")
 IDS = sorted(set(re.findall(r"`(tests/[\w/]+\.py::\w+)`", TEXT)))
 CLAIMS = [line for line in TEXT.splitlines() if line.startswith("|") and "tests/" in line]
 
@@ -50,3 +53,46 @@ def test_persons_are_named_as_often_as_the_audit_says():
     (four, other_four), (six, other_six) = rates[4], rates[6]
     said = f"A10 gets {four} % from four and {six} % from six, and {other_four} % and {other_six} % where it does not"
     assert said in " ".join(TEXT.split())
+
+
+def of_guarded(table):
+    """The rows of one table of docs/guarded.md, by column."""
+    section = GUARDED.split(f"\n### {table}")[1].split("\n### ")[0]
+    heading, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")
+    ]
+    assert rows
+    return [dict(zip(heading, row, strict=True)) for row in rows]
+
+
+def figures(cell):
+    """A figure, and the ends of its interval."""
+    return [float(number) for number in re.findall(r"-?\d+\.\d+", cell)]
+
+
+def test_no_attack_on_the_picture_gets_more_of_guarded_than_the_readme_says():
+    """Neither those of its audit nor those of its training, which know the true label."""
+    said = re.search(r"at most (\d+) % of what the class leaves open, and at most (\d+) % of their pictures", README)
+    trained = json.loads((REPO / "bundles" / "guarded" / "manifest.json").read_text(encoding="utf-8"))["provenance"]
+    attacked, audited = trained["guarded"]["attacked"], of_guarded("Reconstruction")
+    skills = [attacked["ridge_skill"], *attacked["decoder_skill_by_epoch"]]
+    skills += [figures(row["skill"])[0] for row in audited]
+    found = [attacked["own_original_among_300"], *(figures(row["found"])[0] for row in audited)]
+    assert round(100 * max(skills)) <= int(said[1])
+    assert 100 * max(found) <= int(said[2])
+    assert {row["among originals"] for row in audited} == {"300"}
+
+
+def test_what_guarded_gives_away_is_what_its_audit_found():
+    """Photo, person and lesion are named, and of the lesion more is told than by the answer."""
+    (photo,) = (row for row in of_guarded("Identification") if (row["N"], row["k"]) == ("1000", "1"))
+    (person,) = (
+        row for row in of_guarded("A person") if (row["N"], row["k"], row["persons"]) == ("1000", "2", "drawn")
+    )
+    (lesion,) = of_guarded("Lesion")
+    (size,) = (row for row in of_guarded("Attributes") if row["attribute"] == "lesion size")
+    assert figures(photo["top-1"])[1] > 0.5
+    assert figures(person["order known"])[1] > 0.9
+    assert figures(lesion["top-1"])[1] > figures(lesion["label-only"])[2]
+    assert figures(lesion["top-1"])[2] < 0.5  # "at times"
+    assert figures(size["release"])[0] > figures(size["answer-only"])[0]
