@@ -59,6 +59,13 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _own_random_numbers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module's RNG begins anew for each test: what one draws does not hang on which ran before it in its process."""
+    if isinstance(getattr(request.module, "RNG", None), np.random.Generator):
+        monkeypatch.setattr(request.module, "RNG", np.random.default_rng(0))
+
+
+@pytest.fixture(autouse=True)
 def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own state, settings or environment."""
     for name in [n for n in os.environ if n.startswith("SECURESPLIT_") and n != "SECURESPLIT_DATA"]:
