@@ -34,10 +34,11 @@ class Background:
         """Have `work` run by the thread, or after `close` at once by the caller; its error is the future's."""
         future: Future[_T] = Future()
         self._queue.put(lambda: _do(work, future))
-        if self._is_over:  # else the thread takes it before it ends
-            _drain(self._queue)
-        else:
+        if not self._is_over:  # the thread takes it before it ends
             self._start()
+        elif self._thread is None or not self._thread.is_alive():
+            _drain(self._queue)
+        # else `close`, which waits for the thread, does this after it
         return future
 
     def close(self) -> None:
@@ -46,6 +47,7 @@ class Background:
         self._queue.put(None)
         if self._thread is not None:
             self._thread.join()
+        _drain(self._queue)
 
     def _start(self) -> None:
         with self._starting:
@@ -61,13 +63,15 @@ def _work(queue: _Queue) -> None:
 
 
 def _drain(queue: _Queue) -> None:
+    """Run what is left, and leave the sign of the end for a thread that is still to come to it."""
     while True:
         try:
             action = queue.get_nowait()
         except Empty:
-            return
+            break
         if action is not None:
             action()
+    queue.put(None)
 
 
 def _do(work: Callable[[], _T], future: Future[_T]) -> None:

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from securesplit.device.background import Background
+from securesplit_testing.serving import wait_until
 
 
 def test_work_is_done_in_order_and_before_it_is_closed() -> None:
@@ -35,6 +36,30 @@ def test_what_comes_after_the_end_is_done_here() -> None:
     background = Background("late")
     background.close()
     assert background.submit(threading.get_ident).result(5) == threading.get_ident()
+
+
+def test_what_comes_while_it_is_closed_keeps_its_turn() -> None:
+    """A row that is being written when a client is closed can be taken back only after that."""
+    done: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def write() -> None:
+        begun.set()
+        go_on.wait(10)
+        done.append("written")
+
+    background = Background("closing")
+    background.submit(write)
+    assert begun.wait(5)
+    closing = threading.Thread(target=background.close, daemon=True)
+    closing.start()
+    wait_until(lambda: background._is_over and not background._queue.empty())
+    taken_back = background.submit(lambda: done.append("taken back"))
+    go_on.set()
+    closing.join(5)
+    assert not closing.is_alive()
+    assert taken_back.done()
+    assert done == ["written", "taken back"]
 
 
 def test_it_may_be_closed_by_a_handler_in_the_midst_of_anything(monkeypatch: pytest.MonkeyPatch) -> None:
