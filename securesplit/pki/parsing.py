@@ -26,7 +26,7 @@ from securesplit.errors import CredentialError
 
 REMAKE = "check the files, or make a new folder with securesplit keygen --out DIR"
 _T = TypeVar("_T")
-_FAULTS = (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm)
+_FAULTS = (ValueError, TypeError, x509.InvalidVersion, x509.DuplicateExtension, UnsupportedAlgorithm)
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 CERTIFICATE, REVOCATIONS, KEY = "a certificate", "a revocation list", "a private key"
@@ -105,11 +105,11 @@ def revocation_lists(data: bytes, *, what: str, where: str) -> list[x509.Certifi
         if not text.strip():
             return []
         if not _is_pem(text):
-            return [x509.load_der_x509_crl(data)]
+            return [_whole(x509.load_der_x509_crl(data))]
         blocks = [block.group(0) for block in _BLOCK.finditer(text)]
         if len(blocks) != text.count(b"-----BEGIN "):
             raise ValueError("a block without its end")
-        return [x509.load_pem_x509_crl(block) for block in blocks]
+        return [_whole(x509.load_pem_x509_crl(block)) for block in blocks]
 
     return _parsed(parse, data, REVOCATIONS, what, where)
 
@@ -190,6 +190,12 @@ def _parsed(parse: Callable[[bytes], _T], data: bytes, wanted: str, what: str, w
         return parse(text)
     except _FAULTS:
         raise _misfit(what, where, _kind(text, data), wanted) from None
+
+
+def _whole(crl: x509.CertificateRevocationList) -> x509.CertificateRevocationList:
+    """The list itself, after all that cryptography reads only where it is asked for: damage shows here or never."""
+    _ = (crl.issuer, crl.next_update_utc, [*crl.extensions], [entry.serial_number for entry in crl])
+    return crl
 
 
 def _misfit(what: str, where: str, kind: str, wanted: str) -> CredentialError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from securesplit.channel.trust import Trust
 from securesplit.cli.checks.certificates import CertsCheck
 from securesplit.errors import CredentialError, TrustError
 from securesplit.pki import folder as files
-from securesplit.pki import keystore, lists, naming, profile
+from securesplit.pki import keystore, lists, naming, parsing, profile
 from securesplit.pki.profile import Identity
 from securesplit_testing.channels import NOW, Authority
 from tests.channel.test_refusals import reissue
@@ -165,6 +167,26 @@ def test_half_a_file_and_a_damaged_one_are_told_as_such(certs: Path) -> None:
         put(certs / "server.crt", data)
         with pytest.raises(CredentialError, match=message):
             keystore.load_server(certs, now=NOW)
+
+
+def test_a_list_with_any_byte_damaged_is_refused_or_can_be_used() -> None:
+    """cryptography reads issuer and extensions where they are asked for, which may be in the midst of a reload."""
+    authority = Authority()
+    authority.revoked.append(5)
+    own = authority.credentials(authority.server(), authority.client())
+    der = x509.load_pem_x509_crl(authority.crl()).public_bytes(Encoding.DER)
+    refused = 0
+    for place in range(len(der)):
+        for flipped in (0x01, 0x80):
+            damaged = bytearray(der)
+            damaged[place] ^= flipped
+            try:
+                found = parsing.revocation_lists(bytes(damaged), what="the list", where="crl.pem")
+            except CredentialError:
+                refused += 1
+            else:
+                Trust(replace(own, crl=b"".join(map(profile.crl_pem, found))))
+    assert refused > 100
 
 
 def test_a_key_of_another_kind_is_told_as_such(certs: Path) -> None:
