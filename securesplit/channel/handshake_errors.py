@@ -26,7 +26,11 @@ SERVER_REFUSED = {
         "the worker's certificate is not valid yet",
         "check the clock of this device and of the worker",
     ),
-    10: ("expired", "the worker's certificate has expired", "run securesplit keygen --renew for the worker"),
+    10: (
+        "expired",
+        "the worker's certificate has expired",
+        "renew it: securesplit enroll --renew on the worker, or keygen --renew on the CA machine",
+    ),
     11: ("crl-not-yet-valid", "the revocation list on this device is not valid yet", "check the clock of this device"),
     12: ("crl-expired", "the revocation list on this device has expired", _FILES),
     23: ("revoked", "the worker's certificate was revoked", "do not use this worker; ask its operator for a new one"),
@@ -38,7 +42,7 @@ SERVER_REFUSED = {
     62: (
         "wrong-name",
         "the worker's certificate is not for the name {name}",
-        "connect by a name in the certificate, or issue it with securesplit keygen --renew --server-name {name}",
+        "connect by a name in the certificate, or have it renewed with --server-name {name}, by enroll or keygen",
     ),
 }
 _WORKER, _ITS_CA = "the worker's certificate", "a CA that the worker's certificate comes from"
