@@ -248,10 +248,7 @@ def _lists_here(path: Path) -> dict[x509.Name, x509.CertificateRevocationList]:
     if not path.exists():
         return {}
     here = parsing.revocation_lists(files.read(path), what="the revocation list", where=str(path))
-    try:
-        return {crl.issuer: crl for crl in sorted(here, key=profile.crl_number)}
-    except ValueError:
-        raise CredentialError(f"{path} is damaged", hint="bring crl.pem from the CA machine") from None
+    return {crl.issuer: crl for crl in sorted(here, key=profile.crl_number)}
 
 
 def _is_signed(crl: x509.CertificateRevocationList, authorities: Mapping[x509.Name, object]) -> bool:

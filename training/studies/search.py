@@ -106,9 +106,8 @@ def search(config: Config, data: Dataset, out: Path, *, trials: int, keep_runs: 
     study = open_study(out, "search", config.seed)
     photos = {"data_sha256": data.digest}
     around = {**config.to_json(), **starts_from(options), **photos}
-    if (
-        photos | current_names(study.user_attrs.get("around", around)) != around
-    ):  # earlier ones do not name their photos
+    stored = photos | current_names(study.user_attrs.get("around", around))  # earlier ones do not name their photos
+    if stored != around:
         raise ConfigError(
             f"{out} holds a search around another configuration, or of other photos", hint="give another --out"
         )
