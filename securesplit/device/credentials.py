@@ -35,7 +35,7 @@ class ReloadingCredentials:
         given = options.credentials
         paths = keystore.client_files(self._folder, self._name) if given is None else []
         self._watch = FileWatch(paths, settle_s=0.0, clock=time.monotonic)
-        self._lock = own_lock()
+        self._lock, self._is_unread = own_lock(), False
         self.current = given or self._load()
 
     def renewed(self) -> Credentials | None:
@@ -44,12 +44,14 @@ class ReloadingCredentials:
         Those with an older revocation list are not: with it a revoked worker would be trusted again. A warning says so.
         """
         with self._lock.value:
-            if not self._watch.has_changed():
+            self._is_unread = self._watch.has_changed() or self._is_unread
+            if not self._is_unread:
                 return None
             try:
                 found = self._load()
             except CredentialError:
-                return None  # half a copy: the old ones serve until the rest of it is there
+                return None  # half a copy, or the clock is wrong: the old ones serve until they are good
+            self._is_unread = False
             try:
                 Trust(found).check_follows(Trust(self.current))
             except CredentialError as error:

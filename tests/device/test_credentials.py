@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from securesplit.device import credentials
 from securesplit.device.credentials import ReloadingCredentials
 from securesplit.device.options import ClientOptions
 from securesplit.pki import keystore
+from securesplit_testing.clock import WallClock
 from securesplit_testing.serving import now
 
 
@@ -36,3 +39,22 @@ def test_an_older_revocation_list_is_not_taken(tmp_path: Path, caplog: pytest.Lo
     assert renewed is not None
     assert renewed.fingerprint != revoked.fingerprint
     assert reloading.current == renewed
+
+
+def test_files_that_cannot_be_used_yet_are_used_once_they_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that was a day behind and is set right; nobody touches the files again."""
+    keystore.create(tmp_path, clients=["device"], days=2, now=now() - timedelta(days=1))
+    wall = WallClock(behind=timedelta(days=1))
+    monkeypatch.setattr(credentials, "datetime", wall)
+    reloading = ReloadingCredentials(ClientOptions(certs=tmp_path))
+    before = reloading.current
+    keystore.renew(tmp_path, clients=["device"], days=1, now=now())
+    assert reloading.renewed() is None
+    assert reloading.renewed() is None
+    assert reloading.current is before
+    wall.behind = timedelta()
+    assert reloading.renewed() is reloading.current
+    assert reloading.current.fingerprint != before.fingerprint
+    assert reloading.renewed() is None
