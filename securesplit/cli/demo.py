@@ -8,17 +8,19 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from securesplit.atomic import scratch_folder
+from securesplit.atomic import create, scratch_folder
 from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.options import model_option, privacy_option
 from securesplit.cli.output import show, show_refusal
 from securesplit.cli.settings import command
+from securesplit.cli.settings_check import PREFIX
 from securesplit.cli.targets import check_writable
 from securesplit.errors import REFUSED, ConfigError, UnreachableError
 from securesplit.i18n import gettext as _
@@ -29,6 +31,49 @@ if TYPE_CHECKING:
     from securesplit.device.release_step import Releaser
 
 SEED = 7  # of the lesion that is drawn where no photo is given
+
+
+@dataclass(frozen=True)
+class OwnProgram:
+    """This very program, as processes of their own.
+
+    What a machine's settings say of its worker or its CA (an address for metrics, a form of log lines, names of
+    clients) is not for them.
+
+    Attributes:
+        settings: a file of settings that holds none.
+        environment: variables.
+    """
+
+    settings: Path
+    environment: Mapping[str, str]
+
+    @classmethod
+    def without_settings(cls, file: Path) -> OwnProgram:
+        """With a file that is made, this process's import path and no other, and no variable that is a setting.
+
+        Without that path, and without -P, Python imports from the working folder.
+        """
+        create(file, b"")
+        others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        return cls(file, {**others, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line."""
+        return [sys.executable, "-P", "-m", "securesplit", "--config", str(self.settings), *arguments]
+
+    def run(self, *arguments: str) -> None:
+        """Run a command to its end.
+
+        Raises:
+            ConfigError: it failed.
+        """
+        done = subprocess.run(
+            self.command(*arguments), env=self.environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            said = " / ".join(done.stderr.splitlines())
+            raise ConfigError(f"{arguments[0]} failed: {said}", hint="check the temporary folder")
 
 
 @command()
@@ -53,11 +98,11 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
         if refusal := _refusal(photo, model, privacy):
             show_refusal(refusal, has_anyway=False)
             return REFUSED
-        certs = folder / "certs"
+        certs, own = folder / "certs", OwnProgram.without_settings(folder / "no-settings.toml")
         terminal.note(_("1. keys: a private CA, one server, one client"))
-        _run_self("keygen", "--out", str(certs))
+        own.run("keygen", "--out", str(certs))
         terminal.note(_("2. a tail worker on a loopback port"))
-        with _worker(certs, model) as endpoint:
+        with _worker(own, certs, model) as endpoint:
             terminal.note(_("3. the photo's journey to {endpoint}", endpoint=endpoint))
             settings = {"certs": certs, "privacy": privacy, "model": model, "state": folder / "state"}
             _journey(photo, title, endpoint, out, settings)
@@ -137,12 +182,16 @@ def _drawn(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _worker(certs: Path, model: Path | None) -> Iterator[str]:
+def _worker(own: OwnProgram, certs: Path, model: Path | None) -> Iterator[str]:
     """A real ``tail-worker`` process; gives its endpoint and ends it by SIGTERM."""
     extra = [] if model is None else ["--model", str(model)]
     command = ["tail-worker", "--bind", "tcp://127.0.0.1:0", "--workers", "1", "--certs", str(certs), *extra]
     with subprocess.Popen(
-        _self(*command), env=_environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        own.command(*command),
+        env=own.environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
     ) as process:
         try:
             yield _endpoint(process)
@@ -161,20 +210,3 @@ def _endpoint(process: subprocess.Popen[str]) -> str:
             return found.group()
         said.append(line.strip())
     raise UnreachableError("the worker did not start", hint=" / ".join(said[-2:]))
-
-
-def _run_self(*arguments: str) -> None:
-    done = subprocess.run(_self(*arguments), env=_environment(), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ConfigError(
-            f"{arguments[0]} failed: {' / '.join(done.stderr.splitlines())}", hint="check the temporary folder"
-        )
-
-
-def _self(*arguments: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "securesplit", *arguments]
-
-
-def _environment() -> dict[str, str]:
-    """This process's import path and no other: without it, and without -P, Python imports from the working folder."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

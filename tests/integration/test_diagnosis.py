@@ -239,7 +239,15 @@ def test_release_without_noise_is_the_clean_grid(securesplit: Command, draw_phot
 
 
 @pytest.mark.parametrize("privacy", ["encrypted", "certified"])
-def test_demo_shows_the_journey(securesplit: Command, tmp_path: Path, privacy: str) -> None:
+def test_demo_shows_the_journey(
+    securesplit: Command, tmp_path: Path, privacy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a machine whose settings are for a worker and a CA of its own."""
+    settings = tmp_path / "settings.toml"
+    settings.write_text('[keygen]\nclient = ["clinic-1"]\n[tail-worker]\nlog-format = "json"\nlog-level = "warning"\n')
+    settings.chmod(0o600)
+    monkeypatch.setenv("SECURESPLIT_CONFIG", str(settings))
+    monkeypatch.setenv("SECURESPLIT_METRICS", "192.0.2.1:9464")
     chosen = [] if privacy == Bundle.load().preset().spec.preset else ["--privacy", privacy]
     done = securesplit("demo", *chosen, "--out", tmp_path / "demo.png")
     assert done.returncode == 0, done.stderr
