@@ -62,12 +62,27 @@ def from_home(path: str | Path) -> Path:
         return Path(path)
 
 
-def make_state_folder(folder: Path) -> Path:
-    """Create `folder` for its owner alone; an existing one is left as it is.
+def absolute(path: Path) -> Path:
+    """The same path from the root on.
+
+    Raises:
+        ConfigError: it begins in the working folder, which somebody has removed.
+    """
+    try:
+        return path.absolute()
+    except OSError:
+        hint = "change to a folder that is there, or write the path in full"
+        raise ConfigError(f"the working folder, in which {path} would be, is gone", hint=hint) from None
+
+
+def make_state_folder(folder: str | Path) -> Path:
+    """Create `folder` for its owner alone, and return its path; an existing one is left as it is.
 
     Raises:
         CredentialError: it cannot be created.
+        ConfigError: it begins with ``~``, and this user has no home folder.
     """
+    folder = from_home(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

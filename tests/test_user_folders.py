@@ -8,6 +8,8 @@ import platformdirs
 import pytest
 from platformdirs.macos import MacOS
 
+from securesplit.device.ledger import Ledger
+from securesplit.device.noise_key import load_secret
 from securesplit.errors import ConfigError
 from securesplit.user_folders import config_folder, from_home, state_folder
 
@@ -36,6 +38,13 @@ def test_where_the_state_lies(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert state_folder() == tmp_path / ".local" / "state" / "securesplit"
+
+
+def test_a_state_folder_is_named_by_text_too(home):
+    secret = load_secret("~/state")
+    assert (home / "state" / "noise.key").read_bytes() == secret == load_secret(str(home / "state"))
+    with Ledger(str(home / "state")) as ledger:
+        assert ledger.total().releases == 0
 
 
 def test_on_linux_folders_follow_xdg(home):

@@ -57,7 +57,7 @@ class AsyncClient:
 
         Raises:
             UnreachableError: no worker answered in time, or the client was closed.
-            ConfigError: this process is a fork of the one that made the client.
+            ConfigError: this process is a fork of the one that made the client, or it was used in another event loop.
             PhotoError, BudgetError, TrustError, WorkerError: as `Client.diagnose`.
         """
         return (await self.trace(photo, anyway=anyway))[0]

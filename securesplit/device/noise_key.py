@@ -19,7 +19,7 @@ SECRET_FILE: Final = "noise.key"  # noqa: S105 - a file name; the secret itself 
 _WHAT = "noise secret"
 
 
-def load_secret(folder: Path | None = None) -> bytes:
+def load_secret(folder: str | Path | None = None) -> bytes:
     """The device's secret, created on first use.
 
     Args:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import reprlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 from securesplit.config import check_path, check_timeout_s, renamed
+from securesplit.errors import ConfigError
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.endpoint import LOOPBACK
 
@@ -61,10 +63,15 @@ class ClientOptions:
     name: str | None = None
 
     def __post_init__(self) -> None:
+        self._set("connect", _checked_endpoints(self.connect))
         self._set("timeout_s", check_timeout_s(self.timeout_s))
         self._set("model", renamed(self.model, "model", self.bundle, "bundle"))
         self._set("certs", check_path(self.certs, "certs"))
         self._set("client", renamed(self.client, "client", self.name, "name"))
+        if not isinstance(self.client, str):
+            raise _senseless("client", self.client, "give the name that keygen gave the device, such as device")
+        if not isinstance(self.credentials, Credentials | None):
+            raise _senseless("credentials", self.credentials, "give those of securesplit.pki, or their folder as certs")
 
     def _set(self, field: str, value: object) -> None:
         object.__setattr__(self, field, value)  # frozen for all others
@@ -73,6 +80,20 @@ class ClientOptions:
     def endpoints(self) -> list[str]:
         """The endpoints, also where there is only one."""
         return [self.connect] if isinstance(self.connect, str) else list(self.connect)
+
+
+def _checked_endpoints(connect: object) -> str | tuple[str, ...]:
+    """One endpoint, or several; their form is for whoever uses them."""
+    if isinstance(connect, str):
+        return connect
+    several = tuple(connect) if isinstance(connect, Iterable) else (connect,)
+    if all(isinstance(each, str) for each in several):
+        return several
+    raise _senseless("connect", connect, f"give an endpoint, such as {DEFAULT_ENDPOINT}, or a list of them")
+
+
+def _senseless(name: str, value: object, hint: str) -> ConfigError:
+    return ConfigError(f"{name} cannot be {reprlib.repr(value)}", hint=hint)
 
 
 def takes(

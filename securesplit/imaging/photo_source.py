@@ -38,7 +38,7 @@ def photo_name(photo: PhotoSource) -> str:
     if isinstance(photo, (str, os.PathLike)):
         return os.fspath(photo)
     name = getattr(photo, "name", None) or getattr(photo, "filename", None)
-    return name if isinstance(name, str) else f"<{type(photo).__name__}>"
+    return name if isinstance(name, str) and name else f"<{type(photo).__name__}>"
 
 
 def read_source(photo: str | os.PathLike[str] | BinaryIO) -> bytes:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from securesplit.config import check_path
 from securesplit.errors import BundleError
 from securesplit.model import attack_decoder, encrypted_preset, guarded_preset
 from securesplit.model import gate as gates
@@ -55,13 +56,14 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def load(cls, folder: Path | None = None) -> Bundle:
+    def load(cls, folder: str | Path | None = None) -> Bundle:
         """Read the bundle in `folder`, by default the one that comes with the package.
 
         Raises:
             BundleError: there is none, or its manifest is damaged, too large, or no regular file of that folder.
+            ConfigError: `folder` is no path.
         """
-        folder = DEFAULT_FOLDER if folder is None else folder
+        folder = DEFAULT_FOLDER if folder is None else check_path(folder, "the bundle")
         try:
             content = read_file(folder, "manifest.json", MAX_MANIFEST_BYTES)
         except FileNotFoundError:

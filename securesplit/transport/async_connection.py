@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from securesplit import tracing
 from securesplit.channel.client import ClientChannel
 from securesplit.channel.limits import REQUESTS_IN_FLIGHT
-from securesplit.errors import TrustError, UnreachableError
+from securesplit.errors import ConfigError, TrustError, UnreachableError
 from securesplit.forking import MadeHere
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.addresses import Addresses
@@ -57,6 +57,7 @@ class AsyncConnection(BaseConnection):
     def _start(self) -> None:
         self._turns = asyncio.Semaphore(REQUESTS_IN_FLIGHT)
         self._made = MadeHere("connection")
+        self._loop: asyncio.AbstractEventLoop | None = None
         require_descriptors()
         self._context = _Context()
         self._sessions = self._new_sessions()
@@ -73,7 +74,7 @@ class AsyncConnection(BaseConnection):
             UnreachableError: no worker answered in time, nothing listens at any endpoint, or the connection was closed.
             TrustError: one side refused the other, at every endpoint.
             WorkerError: no worker can compute this request.
-            ConfigError: this process is a fork of the one that made the connection.
+            ConfigError: this process is a fork of the one that made the connection, or another event loop used it.
         """
         return await self._request(PlainInquiry(release), before_sending)
 
@@ -88,12 +89,21 @@ class AsyncConnection(BaseConnection):
 
     async def _request(self, inquiry: Inquiry[T], before_sending: BeforeSending) -> T:
         self._made.check()
+        self._check_loop()
         retries = self._new_retries()
         await self._take_turn(retries)
         try:
             return await self._persist(inquiry, retries, before_sending)
         finally:
             self._turns.release()
+
+    def _check_loop(self) -> None:
+        """What waits for a socket in one loop is never woken in another one."""
+        running = asyncio.get_running_loop()
+        self._loop = self._loop or running
+        if self._loop is not running:
+            hint = "make an AsyncClient within each asyncio.run, and close it there"
+            raise ConfigError("this client was used in another event loop before", hint=hint)
 
     async def _take_turn(self, retries: RetryState) -> None:
         while left_s := retries.deadline.left_s:

@@ -11,14 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from securesplit.errors import SecureSplitError
+from securesplit.config import check_count
 from securesplit.forking import MadeHere
 from securesplit.pki import keystore
 from securesplit.transport.endpoint import LOOPBACK
 from securesplit.worker.front import Front
 from securesplit.worker.sandbox import confinement
 from securesplit.worker.served_model import ServedModel
-from securesplit.worker.settings import PoolSettings
+from securesplit.worker.settings import MOST_WORKERS, PoolSettings
 
 
 class EmbeddedWorker:
@@ -29,18 +29,23 @@ class EmbeddedWorker:
 
     Args:
         bundle: folder of the bundle; None for the one in the package.
-        workers: tail processes.
+        workers: tail processes, 1 to 1,024.
         served: something else to serve, instead of a bundle.
+
+    Raises:
+        ConfigError: it is another number.
     """
 
-    def __init__(self, bundle: Path | None = None, *, workers: int = 1, served: ServedModel | None = None) -> None:
+    def __init__(
+        self, bundle: str | Path | None = None, *, workers: int = 1, served: ServedModel | None = None
+    ) -> None:
         self._bundle, self._served = bundle, served
-        self._settings = PoolSettings(workers=workers)
+        self._settings = PoolSettings(workers=check_count(workers, "workers", least=1, most=MOST_WORKERS))
         self._server_credentials, self.client_credentials = keystore.ephemeral(datetime.now(UTC))
         self._started = threading.Event()
         self._made = MadeHere("EmbeddedWorker")
         self._front: Front | None = None
-        self._failure: SecureSplitError | None = None
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="securesplit-front", daemon=True)
 
     @property
@@ -60,6 +65,7 @@ class EmbeddedWorker:
 
         Raises:
             BundleError: the bundle is broken.
+            ConfigError: this machine does not let it listen.
         """
         confinement.shield()
         self._thread.start()
@@ -82,7 +88,7 @@ class EmbeddedWorker:
         try:
             served = self._served or ServedModel.from_bundle(self._bundle)
             self._front = Front(f"tcp://{LOOPBACK}:0", served, self._server_credentials, self._settings)
-        except SecureSplitError as failure:
+        except Exception as failure:  # noqa: BLE001  (raised in the thread that waits)
             self._failure = failure
             return
         finally:

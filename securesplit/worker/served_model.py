@@ -40,7 +40,7 @@ class ServedModel:
         return [*self.presets, *((ENCRYPTED_REQUEST, KEY_CHUNK) if is_encrypted else ())]
 
     @classmethod
-    def from_bundle(cls, folder: Path | None) -> ServedModel:
+    def from_bundle(cls, folder: str | Path | None) -> ServedModel:
         """Serve the bundle in `folder`, by default the one in the package.
 
         Raises:

@@ -13,6 +13,7 @@ from securesplit.errors import ConfigError
 from securesplit.pki.credentials import Credentials
 from securesplit.worker.cores import usable_cores
 
+MOST_WORKERS = 1_024
 START_TIMEOUT_S = 60.0
 """For a tail on this machine."""
 
@@ -163,6 +164,6 @@ def parse_workers(text: str) -> int:
     """
     if text == "auto":
         return usable_cores()
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_024:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_WORKERS:
         raise ConfigError(f"{text!r} is not a number of tails", hint="give a number from 1 to 1024, or auto")
     return int(text)

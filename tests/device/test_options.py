@@ -9,6 +9,8 @@ import pytest
 from securesplit import AsyncClient, Client
 from securesplit.device.options import ClientOptions
 from securesplit.errors import ConfigError
+from securesplit.pki import keystore
+from securesplit_testing.serving import now
 
 ARGUMENTS = {
     "connect": "tcp://127.0.0.1:5555",
@@ -56,3 +58,34 @@ def test_earlier_names_are_read_and_forms_checked() -> None:
     assert ClientOptions("tcp://a:1").endpoints == ["tcp://a:1"]
     with pytest.raises(ConfigError):
         ClientOptions(timeout_s=0.0)
+
+
+@pytest.fixture(scope="module")
+def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("device") / "certs"
+    keystore.create(folder, days=1, now=now())
+    return folder
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("connect", value) for value in (None, 5555, b"tcp://a:1", ["tcp://a:1", None], [b"tcp://a:1"], [])),
+        *(("client", value) for value in (None, 1, b"device", "../device")),
+        *(("certs", value) for value in (None, "", b"certs")),
+        *(("credentials", value) for value in ("certs", Path("certs"))),
+        *(("state", value) for value in ("", 5, b"state")),
+        *(("model", value) for value in ("", 5)),
+        *(("privacy", value) for value in ("", True, b"none", ["none"])),
+        *(("budget", value) for value in ("8", -1, True)),
+        *(("timeout_s", value) for value in ("30", None, True, 0)),
+    ],
+)
+def test_what_makes_no_sense_is_a_config_error_with_a_hint(
+    kind: Any, name: str, value: object, certs: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        kind(**{"certs": certs, "state": tmp_path, name: value})
+    assert name in caught.value.message or name == "connect"
+    assert caught.value.hint

@@ -131,6 +131,9 @@ def test_names() -> None:
     assert photo_name("a/b.png") == photo_name(Path("a/b.png")) == "a/b.png"
     assert photo_name(Named()) == "mole.png"
     assert photo_name(io.BytesIO()) == "<BytesIO>"
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(stream, "PNG")
+    assert photo_name(Image.open(stream)) == "<PngImageFile>", "of an image that came from no file"
 
 
 def closed_file() -> io.BytesIO:

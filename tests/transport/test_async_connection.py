@@ -339,3 +339,16 @@ def test_there_must_be_an_endpoint() -> None:
     for endpoints in ([], ["nonsense"]):
         with pytest.raises(ConfigError):
             AsyncConnection(endpoints, CLIENT, IDENTITY)
+
+
+def test_another_loop_is_refused_at_once_and_may_close() -> None:
+    """A socket's answer never wakes a loop that has ended: each request would wait for two tries, 16 s."""
+    with running(keys=KEYS) as worker:
+        connection = connect(worker)
+        assert asyncio.run(ask(connection, 1)) == 1
+        start = time.monotonic()
+        with pytest.raises(ConfigError, match="another event loop") as caught:
+            asyncio.run(ask(connection, 2))
+        took_less_than(3.0, start)
+        assert caught.value.hint
+        asyncio.run(connection.close())

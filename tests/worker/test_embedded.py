@@ -6,10 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from securesplit.errors import BundleError
+from securesplit.errors import BundleError, ConfigError
 from securesplit.transport.connection import Connection
 from securesplit.worker import EmbeddedWorker
 from securesplit_testing.serving import IDENTITY, release, serve_engine, wait_until
@@ -34,8 +35,9 @@ def test_it_does_not_wait_for_its_tail() -> None:
 
 
 def test_a_broken_bundle_is_told_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(BundleError), EmbeddedWorker(tmp_path):
-        pass
+    for folder in (tmp_path, str(tmp_path)):
+        with pytest.raises(BundleError), EmbeddedWorker(folder):
+            pass
 
 
 def test_two_of_them_do_not_trust_each_other() -> None:
@@ -56,3 +58,16 @@ def test_a_tail_process_loads_no_keys_and_no_user_interface() -> None:
     look = "import sys, securesplit.worker.tail; print(*sorted(m.partition('.')[0] for m in sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout.split()
     assert not {"cryptography", "OpenSSL", "click", "PIL", "tensorflow", "asyncio"} & set(loaded)
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, "2", None, True, 1_025])
+def test_a_number_of_tails_that_makes_no_sense_is_refused(workers: Any) -> None:
+    with pytest.raises(ConfigError, match="workers") as caught:
+        EmbeddedWorker(served=serve_engine(), workers=workers)
+    assert caught.value.hint
+
+
+def test_whatever_keeps_it_from_starting_is_raised_where_it_is_started() -> None:
+    """And not in its thread, whose error nobody could catch."""
+    with pytest.raises(AttributeError), EmbeddedWorker(served="engines:mine"):  # type: ignore[arg-type]
+        pass
