@@ -60,7 +60,7 @@ class Entry:
 
     Attributes:
         id: 24 hexadecimal digits; later entries have larger ones.
-        content: what was kept, as JSON has it; None where the file was damaged or swapped.
+        content: what was kept, as JSON has it; None where the file was damaged or swapped, or cannot be read.
     """
 
     id: str
@@ -123,15 +123,8 @@ class History:
         return entry_id
 
     def latest(self, most: int) -> list[Entry]:
-        """The newest entries, newest first.
-
-        Raises:
-            CredentialError: the folder cannot be read.
-        """
-        try:
-            return [self._read(entry_id) for entry_id in self._ids()[:most]]
-        except OSError as error:
-            raise _unusable(self._folder, error) from None
+        """The newest entries, newest first."""
+        return [self._read(entry_id) for entry_id in self._ids()[:most]]
 
     def __len__(self) -> int:
         """How many entries there are."""
@@ -156,11 +149,11 @@ class History:
         return sorted(filter(_ID.fullmatch, names), reverse=True)
 
     def _read(self, entry_id: str) -> Entry:
-        with (self._folder / f"{entry_id}.entry").open("rb") as stream:
-            sealed = stream.read(MOST_ENTRY_BYTES + 1)
         try:
+            with (self._folder / f"{entry_id}.entry").open("rb") as stream:
+                sealed = stream.read(MOST_ENTRY_BYTES + 1)
             content = json.loads(self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _bound(entry_id)))
-        except (InvalidTag, ValueError):
+        except (InvalidTag, ValueError, OSError):
             return Entry(entry_id, None)
         return Entry(entry_id, content if isinstance(content, dict) else None)
 

@@ -86,8 +86,10 @@ def test_a_changed_or_swapped_entry_is_none(tmp_path: Path) -> None:
     (folder / f"{first}.entry").write_bytes(content)
     (folder / f"{'f' * 24}.entry").write_bytes((folder / f"{second}.entry").read_bytes())
     (folder / f"{'e' * 24}.entry").write_bytes(b"")
+    (folder / f"{'d' * 24}.entry").symlink_to("nowhere")
+    (folder / f"{'c' * 24}.entry").mkdir()
     found = {entry.id: entry.content for entry in opened.latest(10)}
-    assert found == {first: None, second: {"n": 2}, "f" * 24: None, "e" * 24: None}
+    assert found == {first: None, second: {"n": 2}} | {letter * 24: None for letter in "fedc"}
 
 
 @pytest.mark.parametrize(
