@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from securesplit.errors import ConfigError
-from securesplit.text import renamed_hint
-from securesplit.user_folders import config_folder, from_home
+from securesplit.text import in_shell, renamed_hint
+from securesplit.user_folders import absolute, config_folder, from_home
 
 LEAST_TIMEOUT_S: Final = 0.1
 MOST_TIMEOUT_S: Final = 86_400.0
@@ -141,11 +141,11 @@ def check_path(value: object, name: str) -> Path:
 
     Raises:
         ConfigError: it is empty, holds a zero byte, is neither text nor a path, or begins with ``~`` where the user has
-            no home folder.
+            no home folder, or in a working folder that is gone.
     """
     if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise ConfigError(f"{name} cannot be {reprlib.repr(value)}", hint="name a file or folder")
-    return from_home(value).absolute()
+    return absolute(from_home(value))
 
 
 T = TypeVar("T")
@@ -192,12 +192,13 @@ def find_config(explicit: Path | None) -> Path | None:
     """The settings file to read, absolute, or None where there is none.
 
     Raises:
-        ConfigError: `explicit` does not exist.
+        ConfigError: `explicit` does not exist, or begins in a working folder that is gone.
     """
     if explicit is not None:
-        if not explicit.is_file():
-            raise ConfigError(f"no settings file at {explicit.absolute()}", hint="check --config or SECURESPLIT_CONFIG")
-        return explicit.absolute()
+        found = absolute(explicit)
+        if not found.is_file():
+            raise ConfigError(f"no settings file at {found}", hint="check --config or SECURESPLIT_CONFIG")
+        return found
     try:
         own = config_folder() / "config.toml"
     except ConfigError:
@@ -237,7 +238,7 @@ def read_config(path: Path) -> SettingsFile:
 
 def _check_owner(path: Path, status: os.stat_result) -> None:
     if (mode := stat.S_IMODE(status.st_mode)) & 0o022:
-        raise ConfigError(f"{path} can be changed by others (mode {mode:o})", hint=f"chmod go-w {path}")
+        raise ConfigError(f"{path} can be changed by others (mode {mode:o})", hint=f"chmod go-w {in_shell(path)}")
     if status.st_uid not in (os.geteuid(), 0):
         raise ConfigError(f"{path} belongs to another user", hint=f"read it, then make a copy of your own of {path}")
 

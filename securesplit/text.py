@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -28,6 +30,15 @@ _UNSHOWN = {
 def printable(text: object) -> str:
     """One line that can move no cursor, start no line and hide nothing; what could is written as its escape."""
     return "".join(_escaped(c) if unicodedata.category(c) in _UNSHOWN else c for c in str(text))
+
+
+def in_shell(path: object) -> str:
+    """A path as it stands in a command that somebody copies from a hint.
+
+    >>> in_shell("certs/ca.key"), in_shell("/Users/Anna Kim/certs")
+    ('certs/ca.key', "'/Users/Anna Kim/certs'")
+    """
+    return shlex.quote(str(path))
 
 
 def columns(text: str) -> int:
@@ -114,6 +125,18 @@ def rounded_up(value: float, digits: int) -> float:
     """
     scale: int = 10**digits
     return math.ceil(value * scale - 1e-6) / scale
+
+
+def day_of(seconds: float) -> str:
+    """The date of a Unix time in UTC; ``?`` where the clock that gave it was beyond any calendar.
+
+    >>> day_of(2**31), day_of(1e15)
+    ('2038-01-19', '?')
+    """
+    try:
+        return str(datetime.fromtimestamp(seconds, UTC).date())
+    except (ValueError, OverflowError, OSError):
+        return "?"
 
 
 def figures_json(value: Any, *, indent: int | None = None) -> str:

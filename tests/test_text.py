@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import json
 import os
+import re
 import unicodedata
 
 import pytest
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from securesplit.errors import PhotoError
 from securesplit.results import error_to_json
 from securesplit.text import json_line, printable, rounded_up, well_formed
+from tests.conftest import REPO
 
 ANY_TEXT = st.text(st.characters(codec=None))  # type: ignore[arg-type]  (lone surrogates too)
 
@@ -68,3 +72,16 @@ def test_a_promise_is_never_rounded_down(value: float, digits: int) -> None:
     """But for the last digit of a float: one in a million of a unit of the last decimal."""
     shown = rounded_up(value, digits)
     assert -1e-6 <= (shown - value) * 10**digits <= 1 + 1e-6
+
+
+def test_commands_to_copy_take_any_path() -> None:
+    """A folder such as ``/Users/Anna Kim`` must not become two paths, least of all of an rm."""
+    command = re.compile(r"(?:^| )(?:chmod \S+|chown|rm|mv|--sign) $")
+    seen = 0
+    for file in (REPO / "securesplit").rglob("*.py"):
+        for text in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            for before, value in itertools.pairwise(text.values if isinstance(text, ast.JoinedStr) else ()):
+                if isinstance(value, ast.FormattedValue) and command.search(str(getattr(before, "value", ""))):
+                    seen += 1
+                    assert ast.unparse(value.value).startswith(("in_shell(", "os.geteuid(")), (file.name, value.lineno)
+    assert seen >= 10

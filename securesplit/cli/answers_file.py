@@ -140,13 +140,13 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _lock(stream: BinaryIO, path: Path) -> None:
-    """Until the stream is closed, however the process ends; Windows has no such lock."""
-    with contextlib.suppress(ImportError):
+    """Until the stream is closed, however the process ends; Windows and some network shares have no such lock."""
+    with contextlib.suppress(ImportError, OSError):
         import fcntl
 
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             hint = "wait for it, or choose another --output"
             raise ConfigError(f"another command is writing to {path}", hint=hint) from None
 

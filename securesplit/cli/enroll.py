@@ -12,6 +12,7 @@ from securesplit.cli import exchange, param_types, terminal
 from securesplit.cli.options import certs_option
 from securesplit.cli.settings import command, source_of
 from securesplit.errors import ConfigError
+from securesplit.text import in_shell
 
 if TYPE_CHECKING:
     from securesplit.pki.enrolling import Asked, Installed
@@ -102,9 +103,10 @@ def _asked(asked: Asked, path: Path) -> list[str]:
     ]
     if is_piped:
         return lines
+    sign = f"securesplit keygen --sign {in_shell(path.name)}"
     return [
         *lines,
-        f"note: next, on the CA machine: securesplit keygen --sign {path.name}, which must show the same fingerprint",
+        f"note: next, on the CA machine: {sign}, which must show the same fingerprint",
         "note: then bring its answer here, for securesplit enroll --install",
     ]
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from securesplit.cli import param_types, terminal
-from securesplit.errors import TrustError
+from securesplit.errors import CredentialError, TrustError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -46,10 +46,21 @@ def format_fingerprint(fingerprint: str) -> str:
 
 
 def read_input(path: Path, most_bytes: int) -> bytes:
-    """A file that came from another machine, up to one byte more than it may have; raises as `folder.read_foreign`."""
+    """A file that came from another machine, or standard input, up to one byte more than it may have.
+
+    Raises:
+        CredentialError: it is missing, unreadable, closed, or not a file.
+    """
     from securesplit.pki import folder
 
-    return sys.stdin.buffer.read(most_bytes + 1) if path == PIPE else folder.read_foreign(path, most_bytes)
+    if path != PIPE:
+        return folder.read_foreign(path, most_bytes)
+    try:
+        return sys.stdin.buffer.read(most_bytes + 1)
+    except (AttributeError, OSError, ValueError) as error:  # never there (None), for writing alone, closed
+        why = getattr(error, "strerror", None) or "it is closed"
+        hint = "pipe the file into the command, or name it in the place of -"
+        raise CredentialError(f"standard input cannot be read: {why}", hint=hint) from None
 
 
 def display_name(path: Path) -> str:

@@ -140,13 +140,10 @@ def _make(out: Path, revoked: tuple[str, ...], issued: dict[str, Any], *, renew:
     from securesplit.pki import keystore
 
     now = _now()
-    if revoked:
-        reports = [keystore.revoke(out, name, now=now, days=exactly) for name in dict.fromkeys(revoked)]
-    else:
-        reports = [(keystore.renew if renew else keystore.create)(out, now=now, **issued)]
-    for report in reports:
-        for line in describe(report):
-            terminal.answer(line)
+    for name in dict.fromkeys(revoked):  # told of one by one: an error of a later one takes none of them back
+        exchange.report(describe(keystore.revoke(out, name, now=now, days=exactly)), aside=False)
+    if not revoked:
+        exchange.report(describe((keystore.renew if renew else keystore.create)(out, now=now, **issued)), aside=False)
 
 
 def _sign(out: Path, path: Path, answer: Path | None, *, days: int, fingerprint: str | None, new_key: bool) -> None:

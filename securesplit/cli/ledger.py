@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,7 +15,7 @@ from securesplit.cli.options import format_option, state_option
 from securesplit.cli.settings import command
 from securesplit.i18n import gettext as _
 from securesplit.i18n import ngettext
-from securesplit.text import columns, padded, rounded_up
+from securesplit.text import columns, day_of, padded, rounded_up
 
 if TYPE_CHECKING:
     from securesplit.device.ledger import Period, Total
@@ -158,16 +157,8 @@ def _keys(keys: list[float]) -> Iterator[str]:
     if len(keys) > 1:
         yield _(
             "the noise secret was replaced, last on {day}: photos from before that were diagnosed again count twice",
-            day=_day(keys[-1]),
+            day=day_of(keys[-1]),
         )
-
-
-def _day(seconds: float) -> str:
-    """The date of a Unix time, as `Ledger.totals` names periods: ``?`` where a clock was beyond any calendar."""
-    try:
-        return str(datetime.fromtimestamp(seconds, UTC).date())
-    except (ValueError, OverflowError, OSError):
-        return "?"
 
 
 def _releases_left(total: Total, budget: float) -> int | None:

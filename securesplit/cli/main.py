@@ -7,6 +7,7 @@ nothing else does. Errors print ``error:`` and ``hint:`` and end with the code t
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import importlib
 import logging
@@ -47,6 +48,19 @@ _EPILOG = (
     "7 not trusted, 8 worker failed, 9 bundle, 10 privacy budget, 11 answer not written, "
     "12 audit found a broken promise, 13 audit left a promise unjudged, 130 interrupted."
 )
+
+
+_OF_THE_MACHINE = {
+    errno.EMFILE: "allow more open files: ulimit -n 4096",
+    errno.ENFILE: "close other programs, or have the system allow more open files",
+    errno.ENOMEM: "close other programs, or use a machine with more memory",
+    errno.EAGAIN: "allow more processes: ulimit -u",
+    errno.ENOSPC: "free some space on the disk",
+    errno.EDQUOT: "free some space on the disk",
+    errno.EFBIG: "allow larger files: ulimit -f unlimited",
+    errno.ENOENT: "set TMPDIR to a folder that this user can write, and work in a folder that is there",
+}
+"""What to do where the system refuses something that has no name, by its error number."""
 
 
 class _InterruptedError(Exception):
@@ -260,6 +274,8 @@ def _failed(error: Exception) -> int:
         return _fail(" ".join(error.format_message().split()), _usage_hint(error), 2)
     if isinstance(error, OSError) and error.filename is not None:  # too long a name, a loop of links, no permission
         return _fail(f"cannot use {error.filename!s:.200} ({error.strerror})", "check the path and its permissions", 2)
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        return _fail(f"this machine does not allow it ({error.strerror})", _OF_THE_MACHINE[error.errno], 2)
     return _fail(f"internal error: {type(error).__name__}: {error}", "run again with --debug and report it", 1)
 
 

@@ -13,14 +13,14 @@ from click.core import ParameterSource
 from securesplit.cli import param_types
 from securesplit.cli.settings import source_of
 from securesplit.errors import ConfigError
-from securesplit.user_folders import state_folder
+from securesplit.user_folders import absolute, state_folder
 
 DEFAULT_CERTS = Path("certs")
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
 
 def _absolute(_ctx: click.Context, _option: click.Parameter, folder: Path) -> Path:
-    return folder.absolute()
+    return absolute(folder)
 
 
 def _state(ctx: click.Context, option: click.Parameter, folder: Path | None) -> Path | None:

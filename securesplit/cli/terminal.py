@@ -79,7 +79,10 @@ def ask(question: str) -> bool | None:
         return None
     sys.stderr.write(_encodable(printable(question), sys.stderr.encoding) + " [y/N] ")
     sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    try:
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    except (OSError, ValueError):  # the terminal is gone, or what was typed is no text
+        return False
 
 
 def note(line: object) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from securesplit.atomic import create_once, sweep
 from securesplit.errors import CredentialError
+from securesplit.text import in_shell
 
 
 def load(file: Path, what: str, draw: Callable[[], bytes]) -> bytes:
@@ -42,5 +43,5 @@ def read(file: Path, what: str) -> bytes:
             f"cannot read the {what} {file}: {error.strerror}", hint="check who owns the file"
         ) from error
     if mode & 0o077:
-        raise CredentialError(f"the {what} {file} can be read by others", hint=f"chmod 600 {file}")
+        raise CredentialError(f"the {what} {file} can be read by others", hint=f"chmod 600 {in_shell(file)}")
     return secret

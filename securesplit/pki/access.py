@@ -16,6 +16,7 @@ import stat
 from pathlib import Path
 
 from securesplit.errors import CredentialError
+from securesplit.text import in_shell
 
 _GROUP_READS, _OTHERS_READ = stat.S_IRGRP, stat.S_IROTH
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -53,7 +54,7 @@ def check_folder(folder: Path) -> None:
     _check_owner(folder, status)
     if _has_modes() and status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX:
         message = f"others can change the folder {folder} (mode {stat.S_IMODE(status.st_mode):o})"
-        raise CredentialError(message, hint=f"chmod go-w {folder}")
+        raise CredentialError(message, hint=f"chmod go-w {in_shell(folder)}")
 
 
 def _check_file(path: Path, status: os.stat_result, *, secret: bool) -> None:
@@ -66,22 +67,22 @@ def _check_file(path: Path, status: os.stat_result, *, secret: bool) -> None:
         _check_secret(path, status)
     if status.st_mode & _OTHERS_WRITE:
         message = f"others can change {path} (mode {stat.S_IMODE(status.st_mode):o})"
-        raise CredentialError(message, hint=f"compare it with the CA machine's, then chmod go-w {path}")
+        raise CredentialError(message, hint=f"compare it with the CA machine's, then chmod go-w {in_shell(path)}")
 
 
 def _check_secret(path: Path, status: os.stat_result) -> None:
     if status.st_mode & _OTHERS_READ:
-        raise CredentialError(f"{path} can be read by everybody on this machine", hint=f"chmod 600 {path}")
+        raise CredentialError(f"{path} can be read by everybody on this machine", hint=f"chmod 600 {in_shell(path)}")
     is_lent = status.st_uid == 0 and os.geteuid() != 0
     if status.st_mode & _GROUP_READS and not is_lent:
         message = f"{path} can be read by its group (mode {stat.S_IMODE(status.st_mode):o})"
-        raise CredentialError(message, hint=f"chmod 600 {path}")
+        raise CredentialError(message, hint=f"chmod 600 {in_shell(path)}")
 
 
 def _check_owner(path: Path, status: os.stat_result) -> None:
     if _has_modes() and status.st_uid not in (0, os.geteuid()):
         message = f"{path} belongs to another user (number {status.st_uid})"
-        hint = f"run securesplit as that user, or chown {os.geteuid()} {path}"
+        hint = f"run securesplit as that user, or chown {os.geteuid()} {in_shell(path)}"
         raise CredentialError(message, hint=hint)
 
 

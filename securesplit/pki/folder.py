@@ -2,8 +2,8 @@
 
 Invariants: a folder that is made is 0700, one that was there keeps its mode, and files are 0600 from the moment they
 exist; a new file is created with O_EXCL and never follows a link; a file that changes is replaced in one step
-(``rename``), after its new bytes are on the disk; and what was written outlasts a loss of power. Whoever writes several
-files that belong together holds the folder's lock; readers need none.
+(``rename``), after its new bytes are on the disk. Whoever writes several files that belong together holds the folder's
+lock; readers need none.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def locked(folder: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
     """Be the only writer of a folder; the lock is on the folder itself, leaves no file, and ends with the process.
 
     Raises:
-        CredentialError: another process has held it for ``wait_s``, or the folder cannot be opened.
+        CredentialError: another process has held it for ``wait_s``, or the folder cannot be opened or locked.
     """
     import fcntl  # only the machine that makes keys needs it
 
@@ -71,6 +71,9 @@ def locked(folder: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
                     hint = "wait until the other securesplit keygen has ended"
                     raise CredentialError(f"another process is writing to {folder}", hint=hint) from None
                 time.sleep(0.02)
+            except OSError as error:
+                hint = "keep it on a disk of this machine, not on a network share"
+                raise CredentialError(f"the folder {folder} cannot be locked: {error.strerror}", hint=hint) from None
         yield
     finally:
         os.close(descriptor)
@@ -163,8 +166,6 @@ def staged(contents: Mapping[Path, bytes]) -> Iterator[None]:
         yield
         for path, draft in drafts.items():
             draft.replace(path)
-    for folder in {path.parent for path in contents}:
-        atomic.sync_folder(folder)
 
 
 @contextlib.contextmanager

@@ -23,8 +23,11 @@ FAULTS = OSError, ValueError, http.client.HTTPException
 """What `fetch` raises; ValueError where no address or path has such a form."""
 
 
-def main(path: str = "/readyz") -> int:
+def main(path: str = "/readyz", *others: str) -> int:
     """Ask, and pass the answer on."""
+    if others or not path.startswith("/"):
+        _show("usage: python -m securesplit.worker.healthcheck [/readyz | /livez | /metrics]")
+        return 1
     try:
         status, page = fetch(os.environ.get("SECURESPLIT_METRICS", "127.0.0.1:9464"), path, within_s=_TIMEOUT_S)
     except FAULTS as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
 import io
 import json
@@ -31,8 +32,9 @@ from securesplit.cli.progress import ShownUpload, Tally
 from securesplit.device.ledger import Ledger
 from securesplit.device.upload_progress import heard_by
 from securesplit.encrypted.messages import ChunkAnswer, ChunkStatus
-from securesplit.errors import ConfigError, PhotoError
+from securesplit.errors import ConfigError, CredentialError, PhotoError
 from securesplit.model import Bundle
+from securesplit.pki import folder as files
 from securesplit.results import Refusal, error_to_json
 from tests.test_wording import ANSWER
 
@@ -177,6 +179,19 @@ def test_what_makes_no_sense_is_refused(
 ) -> None:
     assert run(["diagnose", "--embedded", *arguments, str(draw_photo(1))]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_where_there_are_no_locks_nobody_is_said_to_hold_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on some network shares."""
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with AnswersFile(tmp_path / "a.json", "json", ASKING, resume=False) as file:
+        file.write("{}\n")
+    with pytest.raises(CredentialError, match="cannot be locked"), files.locked(tmp_path):
+        pass
 
 
 def interrupted_after(lines: int, command: list[str], out: Path, number: signal.Signals, code: int) -> str:

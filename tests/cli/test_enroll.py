@@ -60,7 +60,7 @@ class Machine:
         command = [sys.executable, "-m", "securesplit", *arguments]
         with subprocess.Popen(command, cwd=self.folder, stdin=theirs, stdout=theirs, stderr=theirs) as process:
             os.close(theirs)
-            said = _typed_into(ours, answer.encode() + b"\n")
+            said = _typed_into(ours, os.fsencode(answer) + b"\n")
             ended = process.wait(30)
         os.close(ours)
         return ended, said
@@ -80,7 +80,7 @@ def _typed_into(terminal: int, answer: bytes) -> str:
             said += part
         if b"[y/N]" in said and answers:
             os.write(terminal, answers.pop())
-    return said.decode()
+    return said.decode(errors="replace")
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_another_fingerprint_is_not_signed(machines: tuple[Machine, Machine]) ->
     assert "is not a fingerprint" in ca.run("keygen", "--sign", "device.csr", "--fingerprint", "abc", code=2).stderr
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("", 7), ("n", 7)])
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("", 7), ("n", 7), ("\udcff", 7)])
 def test_at_a_terminal_somebody_is_asked(machines: tuple[Machine, Machine], answer: str, code: int) -> None:
     device, ca = machines
     shown = FINGERPRINT.findall(device.run("enroll").stdout)[0]
@@ -199,6 +199,18 @@ def test_errors_say_what_to_do(
 def test_a_pipe_without_an_end_and_a_terminal_device_are_not_read(machines: tuple[Machine, Machine]) -> None:
     os.mkfifo(machines[1].folder / "x.csr")
     assert "is not a file" in machines[1].run("keygen", "--sign", "x.csr", code=5).stderr
+
+
+@pytest.mark.parametrize("stdin", ["<&-", "0>written"])
+@pytest.mark.parametrize("command", ["keygen --sign -", "enroll --install -"])
+def test_a_standard_input_that_cannot_be_read_is_said(
+    machines: tuple[Machine, Machine], command: str, stdin: str
+) -> None:
+    line = ["sh", "-c", f"exec {sys.executable} -m securesplit {command} {stdin}"]
+    done = subprocess.run(line, cwd=machines[1].folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert done.stderr.startswith("error: standard input cannot be read: ")
+    assert "\nhint: pipe the file into the command" in done.stderr
 
 
 def test_a_half_enrolled_device_says_what_is_missing(machines: tuple[Machine, Machine]) -> None:

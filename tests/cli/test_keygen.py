@@ -56,6 +56,15 @@ def test_renew_and_revoke_say_what_they_did(out: Path) -> None:
     assert "copy crl.pem to every device" in said.stdout
 
 
+def test_what_was_revoked_before_an_error_is_told(out: Path) -> None:
+    run(out, "--client", "a", "--client", "b")
+    flags = [flag for name in ("a", "nobody", "b") for flag in ("--revoke", name)]
+    said = CliRunner().invoke(keygen, ["--out", str(out), *flags])
+    assert isinstance(said.exception, CredentialError)
+    assert said.stdout.count("client a: revoked") == 1
+    assert "client b" not in said.stdout
+
+
 def test_a_revocation_leaves_the_list_as_long_as_the_certificates(out: Path) -> None:
     def days() -> int:
         until = json.loads(run(out, "--list", "--format", "json").stdout)["revocation_list_until"]

@@ -271,3 +271,35 @@ def test_paths_that_no_system_opens_are_no_internal_error(
     path = "x" * 5000 if kind == "long" else "loop"
     assert run([path if part == "PATH" else part for part in line]) in {0, 2, 3, 5, 10}
     assert "internal error" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["--config", "x.toml", "ledger"],
+        ["ledger", "--state", "state"],
+        ["keygen"],
+        ["keygen", "--list"],
+        ["keygen", "--sign", "x.csr"],
+        ["enroll"],
+        ["diagnose", "--embedded", "x.png"],
+        ["release", "x.png", "--out", "r.npz"],
+        ["demo"],
+        ["ui", "--embedded", "--no-browser"],
+        ["tail-worker", "--bind", "tcp://127.0.0.1:0"],
+        ["doctor"],
+    ],
+)
+def test_a_working_folder_that_is_gone_is_no_internal_error(
+    line: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from securesplit.cli.main import run
+
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code = run(line)
+    said = capfd.readouterr().err
+    assert code in {2, 5}, said
+    assert "internal error" not in said
+    assert "\nhint: " in said

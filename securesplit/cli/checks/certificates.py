@@ -18,6 +18,7 @@ from securesplit.errors import CredentialError, SecureSplitError
 from securesplit.pki import access, keystore, lists, naming, parsing, verifying
 from securesplit.pki import folder as files
 from securesplit.pki.credentials import CA_SOON_DAYS, Credentials
+from securesplit.text import in_shell
 
 SUBJECT = "certificates"
 _RENEW = "securesplit enroll --renew here, or keygen --renew on the CA machine, then copy the new files"
@@ -59,7 +60,7 @@ class CertsCheck:
         findings = []
         if _mode(self.folder) & 0o077:
             message = f"{self.folder} is open to others (mode {_mode(self.folder):o})"
-            findings.append(warning("modes", message, f"chmod 700 {self.folder}"))
+            findings.append(warning("modes", message, f"chmod 700 {in_shell(self.folder)}"))
         for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
             try:
                 os.close(access.open_checked(path, secret=path.suffix == ".key"))

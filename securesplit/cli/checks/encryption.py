@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from importlib import metadata
 from math import ceil, isfinite, nan
 from pathlib import Path
@@ -15,7 +14,7 @@ from securesplit.cli.checks import Finding, failure, ok, warning
 from securesplit.cli.checks.machine import existing
 from securesplit.encrypted import seal
 from securesplit.errors import ConfigError, SecureSplitError
-from securesplit.text import counted
+from securesplit.text import counted, day_of, in_shell
 from securesplit.worker.healthcheck import FAULTS, fetch
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def check_encryption(folder: Path | None, *, wanted: bool) -> Iterator[Finding]:
             yield ok(SUBJECT, f"{found}; no key yet, the first encrypted diagnosis draws one")
             return
         secret = read_secret(folder)
-        yield ok(SUBJECT, f"{found}; a key for its owner alone, drawn on {_day(folder / KEY_FILE)}")
+        yield ok(SUBJECT, f"{found}; a key for its owner alone, drawn on {_drawn_on(folder / KEY_FILE)}")
         yield from _evaluation(folder, condition(folder, secret))
     except SecureSplitError as error:
         yield failure(SUBJECT, error)
@@ -63,10 +62,10 @@ def _evaluation(folder: Path, found: Condition) -> Iterator[Finding]:
 
     file = folder / EVALUATION_FILE
     if found is not Condition.ABSENT and (mode := file.stat().st_mode & 0o777) & 0o077:
-        yield warning(KEYS, f"{file} is open to others (mode {mode:o})", f"chmod 600 {file}")
+        yield warning(KEYS, f"{file} is open to others (mode {mode:o})", f"chmod 600 {in_shell(file)}")
     if found is Condition.WHOLE:
         size = f"{file.stat().st_size / 1e6:.0f} MB"
-        yield ok(KEYS, f"{size}, drawn on {_day(file)}, of this encryption key and these parameters")
+        yield ok(KEYS, f"{size}, drawn on {_drawn_on(file)}, of this encryption key and these parameters")
         return
     what = {
         Condition.ABSENT: "there are none yet",
@@ -77,7 +76,7 @@ def _evaluation(folder: Path, found: Condition) -> Iterator[Finding]:
     if found is Condition.ABSENT:
         yield ok(KEYS, f"{what}; the next encrypted diagnosis draws them, 37 MB")
     else:
-        yield warning(KEYS, what, f"rm {file}: the next encrypted diagnosis draws others and uploads them")
+        yield warning(KEYS, what, f"rm {in_shell(file)}: the next encrypted diagnosis draws others and uploads them")
     yield from _room(folder)
 
 
@@ -126,5 +125,5 @@ def _mib(size: float) -> int:
     return ceil(size / (1 << 20))
 
 
-def _day(file: Path) -> str:
-    return f"{datetime.fromtimestamp(file.stat().st_mtime, UTC):%Y-%m-%d}"
+def _drawn_on(file: Path) -> str:
+    return day_of(file.stat().st_mtime)

@@ -12,7 +12,8 @@ from pathlib import Path
 from securesplit.atomic import abandoned_drafts
 from securesplit.cli.checks import Finding, failure, ok, warning
 from securesplit.errors import CredentialError, SecureSplitError
-from securesplit.text import counted
+from securesplit.text import counted, in_shell
+from securesplit.user_folders import absolute, state_folder
 
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "fuse.sshfs", "fuse.glusterfs"}
 """Kinds of file systems that several machines may have mounted at once."""
@@ -41,10 +42,9 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
     """
     from securesplit.device.ledger import LEDGER_FILE
     from securesplit.device.noise_key import SECRET_FILE, read_secret
-    from securesplit.user_folders import state_folder
 
     try:
-        folder = (folder or state_folder()).absolute()
+        folder = absolute(folder or state_folder())
         _try_to_write(folder)
     except SecureSplitError as error:
         yield failure("state", error)
@@ -54,7 +54,7 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
         return
     mode = stat.S_IMODE(folder.stat().st_mode)
     if mode & 0o077:
-        yield warning("state", f"{folder} is open to others (mode {mode:o})", f"chmod 700 {folder}")
+        yield warning("state", f"{folder} is open to others (mode {mode:o})", f"chmod 700 {in_shell(folder)}")
     else:
         yield ok("state", f"{folder} is for its owner alone")
     if (kind := network_share(folder)) is not None:
@@ -110,7 +110,8 @@ def _try_to_write(folder: Path) -> None:
 
 def existing(folder: Path) -> Path:
     """The folder, or the one above it in which it would be made."""
-    return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    whole = absolute(folder)
+    return next(each for each in (whole, *whole.parents) if each.exists())
 
 
 def network_share(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
@@ -135,12 +136,12 @@ def network_share(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> 
 
 
 def _ledger(folder: Path) -> Finding:
-    from securesplit.device.ledger import copied
+    from securesplit.device.ledger import Ledger
     from securesplit.device.noise_key import SECRET_FILE, read_secret
     from securesplit.privacy.noise import NoiseSource
 
     try:
-        with copied(folder) as book:
+        with Ledger(folder) as book:
             total, keys = book.total(), book.noise_keys()
         is_other = keys and (folder / SECRET_FILE).exists() and NoiseSource(read_secret(folder)).fingerprint not in keys
     except SecureSplitError as error:

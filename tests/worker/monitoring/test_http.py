@@ -175,7 +175,10 @@ def test_the_health_check_s_exit_code_survives_a_closed_pipe(tmp_path: Path) -> 
     with serving() as server, Path("/dev/full").open("wb") as full, (tmp_path / "lines").open("w+b") as lines:
         assert [ask(server.address, "/livez", out=out) for out in (full.fileno(), -1, lines.fileno())] == [0, 0, 0]
         assert [ask(server.address, out=lines.fileno()), ask("", out=full.fileno()), ask("x:\n", out=-1)] == [1, 1, 1]
-        assert (tmp_path / "lines").read_text().splitlines() == ["ok", "/livez"], "the page, and which there are"
+        assert [ask(server.address, *wrong, out=lines.fileno()) for wrong in (("/livez", "x"), ("--help",))] == [1, 1]
+        said = (tmp_path / "lines").read_text().splitlines()
+        assert said[:2] == ["ok", "/livez"], "the page, and which there are"
+        assert [line.partition(":")[0] for line in said[2:]] == ["usage", "usage"]
 
 
 @pytest.mark.parametrize(
