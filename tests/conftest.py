@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import io
 import os
 import signal
 import time
@@ -17,10 +19,12 @@ from PIL import Image
 from securesplit.atomic import create_once
 from securesplit.device.noise_key import SECRET_FILE
 from securesplit.device.release_step import Releaser
+from securesplit.encrypted import seal
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from securesplit.privacy.noise import SECRET_BYTES
-from securesplit_testing import ports
+from securesplit.user_folders import make_state_folder, state_folder
+from securesplit_testing import encryption, ports
 from securesplit_testing.threads import end_within
 
 REPO = Path(__file__).resolve().parents[1]
@@ -83,9 +87,28 @@ def known_noise(_own_state: None, draw_photo: Callable[..., Path]) -> None:
     photos, bundle = [draw_photo(seed) for seed in (1, 2, 3)], Bundle.load()
     secrets = (bytes([number]) * SECRET_BYTES for number in range(256))
     kept = next(secret for secret in secrets if keeps_levels(Releaser(bundle, secret), photos))
-    state = Path(os.environ["SECURESPLIT_STATE"])
-    state.mkdir(mode=0o700)
-    create_once(state / SECRET_FILE, kept)
+    create_once(make_state_folder(state_folder()) / SECRET_FILE, kept)
+
+
+@pytest.fixture(scope="session")
+def _drawn_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a device's keys for the preset ``encrypted``, drawn once a process."""
+    folder = tmp_path_factory.mktemp("device")
+    if seal.is_installed():
+        encryption.give_key(folder)
+    return folder
+
+
+@pytest.fixture
+def known_keys(_own_state: None, _drawn_keys: Path) -> Path:
+    """The state folder of a device that has its keys already, as a worker has that another test asked with them.
+
+    Else every test draws 37 MB of them, and its worker is given and opens them: two seconds.
+    """
+    state = make_state_folder(state_folder())
+    for file in _drawn_keys.iterdir():
+        (state / file.name).hardlink_to(file)  # nothing writes into them: damaged ones are removed
+    return state
 
 
 def keeps_levels(releaser: Releaser, photos: Iterable[Path]) -> bool:
@@ -102,10 +125,18 @@ def draw_photo(tmp_path: Path) -> Callable[..., Path]:
 
     def draw(seed: int, suffix: str = ".png", side: int = 300) -> Path:
         path = tmp_path / f"mole-{seed}{suffix}"
-        Image.fromarray(draw_lesion(seed, side)).save(path)
+        path.write_bytes(_drawn(seed, suffix, side))
         return path
 
     return draw
+
+
+@functools.cache
+def _drawn(seed: int, suffix: str, side: int) -> bytes:
+    """A synthetic lesion as the content of a file."""
+    stream = io.BytesIO()
+    Image.fromarray(draw_lesion(seed, side)).save(stream, Image.registered_extensions()[suffix])
+    return stream.getvalue()
 
 
 @pytest.fixture

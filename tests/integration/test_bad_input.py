@@ -17,6 +17,7 @@ from tests.imaging.test_photo import bomb_png, write_text, write_truncated
 from tests.integration.conftest import Command, Worker, start_worker, stop_worker
 
 DrawPhoto = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("known_keys")
 
 
 def spoiled_photos(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from securesplit.worker.served_model import ServedModel
 from securesplit_testing.serving import running
 from tests.pki.chains import Clinic
 
+pytestmark = pytest.mark.usefixtures("known_keys")
 REVOKED = "a CA that the worker's certificate comes from was revoked"
 
 

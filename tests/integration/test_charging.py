@@ -60,32 +60,32 @@ CLIENTS = [ask, ask_at_once]
 
 @pytest.mark.parametrize("ask", CLIENTS)
 def test_nothing_is_counted_where_nothing_listens(
-    ask: Any, draw_photo: DrawPhoto, tmp_path: Path, free_port: Callable[[], int]
+    ask: Any, draw_photo: DrawPhoto, known_keys: Path, free_port: Callable[[], int]
 ) -> None:
     photos, start = [draw_photo(seed) for seed in range(PHOTOS)], time.monotonic()
-    errors = ask(f"tcp://127.0.0.1:{free_port()}", photos, {"state": tmp_path, "timeout_s": 0.2})
+    errors = ask(f"tcp://127.0.0.1:{free_port()}", photos, {"state": known_keys, "timeout_s": 0.2})
     assert all(isinstance(error, UnreachableError) for error in errors), errors
-    assert counted(tmp_path) == 0
+    assert counted(known_keys) == 0
     took_less_than(0.2 * PHOTOS + 4.0, start)
 
 
-def test_nothing_is_charged_when_the_worker_has_gone(draw_photo: DrawPhoto, tmp_path: Path) -> None:
+def test_nothing_is_charged_when_the_worker_has_gone(draw_photo: DrawPhoto, known_keys: Path) -> None:
     """The session outlives its connection, but what is sealed under it leaves only over another one."""
     with running(ServedModel.from_bundle(None), keys=KEYS) as worker:
-        client = Client(worker.front.endpoint, credentials=KEYS[1], state=tmp_path, timeout_s=10.0)
+        client = Client(worker.front.endpoint, credentials=KEYS[1], state=known_keys, timeout_s=10.0)
         client.diagnose(draw_photo(1))
     client._connection._timeouts = Timeouts(total_s=0.5)
     with client:
         for seed in (2, 3):
             with pytest.raises(UnreachableError):
                 client.diagnose(draw_photo(seed))
-    assert counted(tmp_path) == 1
+    assert counted(known_keys) == 1
 
 
-def test_the_same_for_asyncio(draw_photo: DrawPhoto, tmp_path: Path) -> None:
+def test_the_same_for_asyncio(draw_photo: DrawPhoto, known_keys: Path) -> None:
     async def scenario() -> None:
         with running(ServedModel.from_bundle(None), keys=KEYS) as worker:
-            client = AsyncClient(worker.front.endpoint, credentials=KEYS[1], state=tmp_path, timeout_s=10.0)
+            client = AsyncClient(worker.front.endpoint, credentials=KEYS[1], state=known_keys, timeout_s=10.0)
             await client.diagnose(draw_photo(1))
         client._connection._timeouts = Timeouts(total_s=0.5)
         async with client:
@@ -93,52 +93,52 @@ def test_the_same_for_asyncio(draw_photo: DrawPhoto, tmp_path: Path) -> None:
         assert all(isinstance(end, UnreachableError) for end in ends), ends
 
     asyncio.run(scenario())
-    assert counted(tmp_path) == 1
+    assert counted(known_keys) == 1
 
 
 @pytest.mark.parametrize("ask", CLIENTS)
 @pytest.mark.parametrize("code", [Code.WORKER, Code.BUSY, Code.TLS, Code.UNKNOWN_SESSION, None])
 def test_nothing_is_counted_where_nobody_proves_to_be_a_worker(
-    code: Code | None, ask: Any, draw_photo: DrawPhoto, tmp_path: Path
+    code: Code | None, ask: Any, draw_photo: DrawPhoto, known_keys: Path
 ) -> None:
     def forge(frame: Frame) -> list[bytes]:
         return [] if code is None else err(code, frame)
 
     with middleman(None, None, forge) as forger:
-        errors = ask(forger.endpoint, [draw_photo(1)], {"state": tmp_path, "timeout_s": 0.5})
+        errors = ask(forger.endpoint, [draw_photo(1)], {"state": known_keys, "timeout_s": 0.5})
         if not forger.forged:
             raise TooSlowError("the request ended before the forger's turn")
     assert all(errors)
-    assert counted(tmp_path) == 0
+    assert counted(known_keys) == 0
 
 
 @pytest.mark.parametrize("ask", CLIENTS)
 @pytest.mark.parametrize("stage", [FrameType.FIN, FrameType.REQ])
 def test_it_is_on_the_disk_before_a_byte_of_it_leaves(
-    worker: Running, stage: FrameType, ask: Any, draw_photo: DrawPhoto, tmp_path: Path
+    worker: Running, stage: FrameType, ask: Any, draw_photo: DrawPhoto, known_keys: Path
 ) -> None:
     """Wherever the device is killed, it has counted what the wire carried; and a request that fails then is counted."""
     on_the_wire: list[int] = []
 
     def forge(frame: Frame) -> list[bytes]:
-        on_the_wire.append(counted(tmp_path))
+        on_the_wire.append(counted(known_keys))
         return err(Code.WORKER, frame)
 
     with middleman(worker.front.endpoint, stage, forge) as forger:
-        errors = ask(forger.endpoint, [draw_photo(1), draw_photo(2)], {"state": tmp_path})
+        errors = ask(forger.endpoint, [draw_photo(1), draw_photo(2)], {"state": known_keys})
     assert on_the_wire[0] >= 1
     assert all(rows >= first for rows, first in zip(on_the_wire[1:], on_the_wire, strict=False))
     assert any(isinstance(error, WorkerError) for error in errors)
-    assert counted(tmp_path) == 2
+    assert counted(known_keys) == 2
 
 
 @pytest.mark.parametrize("ask", CLIENTS)
-def test_what_a_budget_refuses_never_leaves(worker: Running, ask: Any, draw_photo: DrawPhoto, tmp_path: Path) -> None:
+def test_what_a_budget_refuses_never_leaves(worker: Running, ask: Any, draw_photo: DrawPhoto, known_keys: Path) -> None:
     with middleman(worker.front.endpoint, FrameType.FIN, lambda _: []) as between:
-        errors = ask(between.endpoint, [draw_photo(1)], {"state": tmp_path, "privacy": "8", "budget": 2.0})
+        errors = ask(between.endpoint, [draw_photo(1)], {"state": known_keys, "privacy": "8", "budget": 2.0})
         assert between.forged == 0, "no FIN, which carries the first request"
     assert isinstance(errors[0], BudgetError)
-    assert counted(tmp_path) == 0
+    assert counted(known_keys) == 0
 
 
 @pytest.mark.parametrize("style", ["json", "text"])

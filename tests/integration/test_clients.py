@@ -22,6 +22,7 @@ from tests.integration.conftest import Worker
 
 DrawPhoto = Callable[..., Path]
 PHOTOS, TURNS = 6, 4
+pytestmark = pytest.mark.usefixtures("known_keys")
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from securesplit_testing.fresh import run_fresh
 from tests.integration.conftest import Command, Worker, start_worker, stop_worker
 
 DrawPhoto = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("known_keys")
 CONTRACT = {
     "schema", "photo", "status", "probabilities", "label", "threshold", "refusal", "model", "privacy", "payload_bytes",
     "timing_ms", "disclaimer", "label_withheld", "accuracy", "kind", "unlearned", "refusal_overridden", "risk",
@@ -111,7 +112,10 @@ def test_text_is_for_people(worker: Worker, securesplit: Command, draw_photo: Dr
     assert str(photo) not in done.stderr
 
 
-def test_embedded_needs_nothing(securesplit: Command, draw_photo: DrawPhoto) -> None:
+def test_embedded_needs_nothing(
+    securesplit: Command, draw_photo: DrawPhoto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECURESPLIT_STATE", str(tmp_path / "not there yet"))
     done = securesplit("diagnose", "--embedded", draw_photo(4), "--format", "json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["status"] == "ok"
@@ -179,12 +183,11 @@ def test_what_the_ledger_prints_is_no_smaller_than_what_holds(
 
 
 def test_a_lost_noise_secret_is_told(
-    worker: Worker, securesplit: Command, draw_photo: DrawPhoto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, securesplit: Command, draw_photo: DrawPhoto, known_keys: Path
 ) -> None:
-    monkeypatch.setenv("SECURESPLIT_STATE", str(tmp_path / "state"))
     ask = ["diagnose", draw_photo(1), "--connect", worker.endpoint, "--certs", worker.certs]
     assert "noise secret" not in securesplit(*ask).stderr
-    (tmp_path / "state" / "noise.key").unlink()
+    (known_keys / "noise.key").unlink()
     assert "the noise secret of this device is not the one" in securesplit(*ask).stderr
     assert "the noise secret was replaced" in securesplit("ledger").stdout
 

@@ -23,6 +23,7 @@ from securesplit_testing.threads import beside
 from tests.integration.conftest import Worker
 
 pytestmark = [
+    pytest.mark.usefixtures("known_keys"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
     # that other threads run meanwhile is what is tested
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),

@@ -24,6 +24,7 @@ from training.gate import degraded, textures
 
 NOBODY = "tcp://127.0.0.1:9"
 DrawPhoto = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("known_keys")
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +42,9 @@ def texture(tmp_path: Path) -> Path:
 
 
 def test_nothing_is_sent_and_nothing_counted_for_a_refused_photo(
-    worker: EmbeddedWorker, texture: Path, draw_photo: DrawPhoto, tmp_path: Path
+    worker: EmbeddedWorker, texture: Path, draw_photo: DrawPhoto
 ) -> None:
-    state = tmp_path / "state"
-    with Client(NOBODY, credentials=worker.client_credentials, state=state, timeout_s=0.3) as client:
+    with Client(NOBODY, credentials=worker.client_credentials, timeout_s=0.3) as client:
         refusal = client.diagnose(texture)
         assert isinstance(refusal, Refusal)
         assert (refusal.status, refusal.photo) == ("refused", str(texture))
@@ -52,7 +52,7 @@ def test_nothing_is_sent_and_nothing_counted_for_a_refused_photo(
         assert client.trace(texture) == (refusal, None)
         with pytest.raises(UnreachableError):
             client.diagnose(draw_photo(1))  # a photo that is not refused is sent, to nobody
-    with Client(worker.endpoint, credentials=worker.client_credentials, state=state) as client:
+    with Client(worker.endpoint, credentials=worker.client_credentials) as client:
         client.diagnose(texture)
         answer = client.diagnose(draw_photo(2))
     assert answer.privacy.device.photos == 1
