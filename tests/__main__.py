@@ -1,8 +1,8 @@
-"""The suite on all cores of this machine: ``python -m tests [OPTIONS OF PYTEST]``, which ``make test`` runs (ADR 109).
+"""The suite on all cores of this machine: ``python -m tests [OPTIONS OF PYTEST]``, which ``make test`` runs (ADR 150).
 
-Folders whose tests measure time or take the machine for themselves come first, one test after the other. Then the
-rest in one process a core, each file's tests in one of them, computing on that core. ``TEST_MINUTES`` counts for both
-together.
+What takes the machine for itself comes first, one test after the other. Then folders whose tests measure time and wait
+for most of it, in two processes a core, and then the rest, in one process a core that computes on that core; each
+file's tests in one of them. ``TEST_MINUTES`` counts for all together.
 On one core everything is one run of pytest. A test that a limit of time ended may try again, and the summary says so.
 """
 
@@ -18,7 +18,15 @@ from pathlib import Path
 from securesplit.worker.cores import usable_cores
 
 TESTS = Path(__file__).parent
-ALONE = ("faults", "transport", "worker")
+ALONE = (
+    *(f"faults/test_{name}.py" for name in ("balancer", "endless_message", "kills", "network", "ray")),
+    "transport/test_bounds.py",
+    "transport/test_forged.py",
+    "worker/test_cores.py",
+    "worker/test_flood.py",
+)
+TIMED = ("worker", "faults", "transport")
+"""But for what of them is in `ALONE`. The rest would keep the cores busy beside them."""
 FIRST = ("channel", "integration", "browser", "training", "privacy")
 """What forks comes before TensorFlow has threads; then files that take minutes, so that none is left for the end."""
 MOST_PROCESSES = 8  # each has a TensorFlow of its own
@@ -33,20 +41,27 @@ def main(options: list[str]) -> int:
     processes = min(cores, MOST_PROCESSES)
     if processes == 1:
         return _pytest([*options, str(TESTS)], began_s)
-    first = _pytest([*options, *_paths(ALONE)], began_s)
-    if first == INTERRUPTED or (first != PASSED and STOPPING & set(options)):
-        return first
-    spread = ["-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder"]
-    second = _pytest([*options, *spread, *_paths([*FIRST, *_others()])], began_s, str(cores // processes))
-    if first != PASSED:
-        print(f"failed, see above: tests of {', '.join(ALONE)}")
-    return first or second
+    spread = [*options, "--dist", "loadfile", "--no-loadscope-reorder", "-n"]
+    share, but = str(cores // processes), [f"--ignore={path}" for path in _paths(ALONE)]
+    codes: dict[str, int] = {}
+    for name, arguments, threads in (
+        ("alone", [*options, *_paths(ALONE)], None),
+        ("timed", [*spread, str(2 * processes), *but, *_paths(TIMED)], share),
+        ("rest", [*spread, str(processes), *_paths([*FIRST, *_others()])], share),
+    ):
+        codes[name] = _pytest(arguments, began_s, threads)
+        if codes[name] == INTERRUPTED or (codes[name] != PASSED and STOPPING & set(options)):
+            break
+    failed = [name for name, code in codes.items() if code != PASSED]
+    if failed:
+        print(f"failed, see above: tests of the part {', '.join(failed)}")
+    return codes[failed[0]] if failed else PASSED
 
 
 def _others() -> list[str]:
-    """Folders and files with tests that are in neither list."""
+    """Folders and files with tests that are in neither list of folders."""
     found = {path.relative_to(TESTS).parts[0] for path in TESTS.rglob("test_*.py")}
-    return sorted(found - {*ALONE, *FIRST})
+    return sorted(found - {*TIMED, *FIRST})
 
 
 def _paths(names: Iterable[str]) -> list[str]:

@@ -15,8 +15,10 @@ from tests.conftest import REPO
 
 pytest.importorskip("xdist")
 pytest.importorskip("pytest_rerunfailures")
-ALONE, SHARED = suite.ALONE[0], "quick"
-FOLDERS = [*suite.ALONE, *suite.FIRST, SHARED]
+TIMED, FIRST, SHARED = "worker", "channel", "quick"
+ALONE = f"{TIMED}/test_load.py"
+FOLDERS = [TIMED, FIRST, SHARED]
+FILES = [*FOLDERS, ALONE]
 ONCE = "if len(log.read_text().splitlines()) == 1:\n        raise "
 SLOW, UNANSWERED = "TooSlowError('a stall')", "UnreachableError('no worker answered at tcp://127.0.0.1:1 within 20 s')"
 STUCK = """
@@ -51,18 +53,19 @@ def test_it():
 
 
 class Suite:
-    """A suite of one test a folder, each of which notes where it ran and how many minutes were left."""
+    """A suite of a test a folder and another file, each of which notes where it ran and how many minutes were left."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         for name in FOLDERS:
             (folder / name).mkdir()
+        for name in FILES:
             self.write(name, "pass")
 
     def write(self, name: str, body: str) -> None:
-        """Let the test of a folder do this."""
-        text = TEST.format(log=str(self._folder / f"{name}.log"), body=body)
-        (self._folder / name / f"test_{name}.py").write_text(text)
+        """Let the test of a folder, or that file, do this."""
+        file = name if name.endswith(".py") else f"{name}/test_{name}.py"
+        (self._folder / file).write_text(TEST.format(log=str(self._log(name)), body=body))
 
     def runs(self, name: str) -> list[tuple[str, float]]:
         """For each run of a folder's test the process, and the minutes left."""
@@ -73,15 +76,22 @@ class Suite:
         return [threads for *_, threads in self._noted(name)]
 
     def _noted(self, name: str) -> list[list[str]]:
-        log = self._folder / f"{name}.log"
+        log = self._log(name)
         return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+
+    def _log(self, name: str) -> Path:
+        return self._folder / f"{name.replace('/', '-')}.log"
 
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
     monkeypatch.setattr(suite, "TESTS", tmp_path)
+    for part, name in (("ALONE", ALONE), ("TIMED", TIMED), ("FIRST", FIRST)):
+        monkeypatch.setattr(suite, part, (name,))
     monkeypatch.setattr(suite, "usable_cores", lambda: 2)
     monkeypatch.setenv("TEST_MINUTES", "5")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # many processes start, and need no other plugins
+    monkeypatch.setenv("PYTEST_PLUGINS", "xdist.plugin,pytest_rerunfailures")
     for name in ("PYTEST_XDIST_WORKER", "OMP_NUM_THREADS"):  # of the process that runs this one
         monkeypatch.delenv(name, raising=False)
     return Suite(tmp_path)
@@ -89,34 +99,43 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
 
 def test_every_folder_is_in_one_part() -> None:
     found = sorted({path.relative_to(suite.TESTS).parts[0] for path in suite.TESTS.rglob("test_*.py")})
-    assert found == sorted([*suite.ALONE, *suite.FIRST, *suite._others()])
+    assert found == sorted([*suite.TIMED, *suite.FIRST, *suite._others()])
 
 
-@pytest.mark.parametrize("over", [SLOW, UNANSWERED], ids=["measured", "request"])
-def test_on_two_cores_two_processes_share_what_need_not_run_alone(small: Suite, over: str) -> None:
-    small.write(ALONE, ONCE + over)
+def test_what_runs_alone_is_kept_out_of_the_folders_that_are_timed() -> None:
+    assert all((suite.TESTS / name).is_file() and name.split("/")[0] in suite.TIMED for name in suite.ALONE)
+
+
+def test_on_two_cores_two_processes_share_what_need_not_run_alone(small: Suite) -> None:
+    small.write(ALONE, ONCE + SLOW)
+    small.write(SHARED, ONCE + UNANSWERED)
     assert suite.main(["-q"]) == 0
-    ran = {name: [process for process, _ in small.runs(name)] for name in FOLDERS}
+    ran = {name: [process for process, _ in small.runs(name)] for name in FILES}
     assert ran.pop(ALONE) == ["alone", "alone"], "a second try, since a limit of time ended the first"
-    assert [ran.pop(name) for name in suite.ALONE[1:]] == [["alone"]] * (len(suite.ALONE) - 1)
-    assert {process for (process,) in ran.values()} == {"gw0", "gw1"}
-    assert small.runs(SHARED)[0][1] < small.runs(ALONE)[0][1] <= 5, "the minutes count for both parts"
-    assert (small.threads(SHARED), small.threads(ALONE)) == (["1"], ["all", "all"])
+    assert ran.pop(TIMED)[0].startswith("gw")
+    assert (set(ran.pop(SHARED)), *map(set, ran.values())) in (({"gw0"}, {"gw1"}), ({"gw1"}, {"gw0"}))
+    assert len(small.runs(SHARED)) == 2, "nobody answered the first"
+    left = [small.runs(name)[0][1] for name in (SHARED, TIMED, ALONE)]
+    assert left[0] < left[1] < left[2] <= 5, "the minutes count for all parts"
+    assert [set(small.threads(name)) for name in (SHARED, TIMED, ALONE)] == [{"1"}, {"1"}, {"all"}]
 
 
 @pytest.mark.parametrize(
     ("codes", "options", "expected"),
     [
-        ([0, 0], [], 0),
-        ([1, 0], [], 1),
-        ([0, 1], [], 1),
-        ([1, 4], [], 1),
+        ([0, 0, 0], [], 0),
+        ([1, 0, 0], [], 1),
+        ([0, 0, 1], [], 1),
+        ([0, 1, 4], [], 1),
+        ([1, 0, 4], [], 1),
         ([1], ["-x"], 1),
-        ([0, 2], ["-x"], 2),
+        ([0, 1], ["-x"], 1),
+        ([0, 0, 2], ["-x"], 2),
         ([2], [], 2),
+        ([0, 2], [], 2),
     ],
 )
-def test_a_failure_in_either_part_counts(
+def test_a_failure_in_any_part_counts(
     monkeypatch: pytest.MonkeyPatch, codes: list[int], options: list[str], expected: int
 ) -> None:
     parts = iter(codes)
@@ -129,7 +148,7 @@ def test_a_failure_in_either_part_counts(
 def test_on_one_core_one_process_runs_all(small: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite, "usable_cores", lambda: 1)
     assert suite.main(["-q"]) == 0
-    assert [process for name in FOLDERS for process, _ in small.runs(name)] == ["alone"] * len(FOLDERS)
+    assert [process for name in FILES for process, _ in small.runs(name)] == ["alone"] * len(FILES)
 
 
 def test_a_thread_that_never_ends_does_not_keep_the_suite_from_ending(tmp_path: Path) -> None:
