@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+INSTALL ?= $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo ui docs test coverage pythons check hooks mutation mutants messages bench tables bundle inception build clean
 
@@ -10,29 +11,29 @@ help:  ## list the targets
 
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(INSTALL) --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]'
 	@touch $@
 
 $(VENV)/.train: $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train,jax,onnx,deploy]'
+	$(INSTALL) --editable '.[train,jax,onnx,deploy]'
 	@touch $@
 
 demo: $(VENV)/.base  ## keys, a worker, a photo, its diagnosis, and a picture of what left the device
 	$(BIN)/securesplit demo --out demo.png
 
 $(VENV)/.ui: $(VENV)/.base
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[ui]'
+	$(INSTALL) --editable '.[ui]'
 	@touch $@
 
 ui: $(VENV)/.ui  ## a page in the browser that asks about photos, with a worker of its own
 	$(BIN)/securesplit ui --embedded
 
 $(VENV)/.docs: $(VENV)/.base
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(INSTALL) --editable '.[docs]'
 	@touch $@
 
 docs: $(VENV)/.docs  ## the documents as a site with an API reference, under build/site
@@ -63,7 +64,7 @@ check: $(VENV)/.dev  ## linters, types, import directions
 	$(BIN)/lint-imports
 
 $(VENV)/.mutation: $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutation]'
+	$(INSTALL) --editable '.[mutation]'
 	@touch $@
 
 mutation: $(VENV)/.mutation  ## does a test notice every change of accounting, noise, ledger and sealing?
