@@ -1,7 +1,8 @@
 """Atomic writes: a file or folder is there whole or not at all, whatever is killed or writes it at the same time.
 
 `create` and `draft` are the places that write bytes to a new file; the others put what these or somebody else wrote in
-place.
+place. What `create` and `create_once` have made is there after a loss of power, too; so is what was renamed, after
+`sync_folder`.
 
 What a killed process leaves behind goes at the next use. A draft is locked (``flock``) as long as its process lives, so
 one that can be locked is nobody's; `sweep` removes those of a folder, `scratch_folder` temporary folders. Where others
@@ -48,6 +49,7 @@ def create(file: Path, data: bytes, *, mode: int = PRIVATE) -> None:
         raise
     finally:
         os.close(descriptor)
+    sync_folder(file.parent)
 
 
 def create_once(file: Path, data: bytes) -> None:
@@ -58,6 +60,23 @@ def create_once(file: Path, data: bytes) -> None:
     """
     with draft(file, data) as own, contextlib.suppress(FileExistsError):
         file.hardlink_to(own)
+    sync_folder(file.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names of a folder, as they are now, outlast a loss of power, where the system can do that.
+
+    A file's own ``fsync`` promises nothing of its name: a list that was just replaced may be the one before, and a
+    secret that was just drawn be gone.
+    """
+    if sys.platform == "win32":  # where no folder can be opened
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,11 @@
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from securesplit.atomic import (
     write_text_atomic,
 )
 from securesplit.errors import ConfigError
+from securesplit.pki import folder as files
 
 
 def test_two_that_make_one_file_at_once_both_succeed(tmp_path: Path) -> None:
@@ -149,6 +152,32 @@ def test_a_new_file_is_its_owners_and_never_overwritten(tmp_path: Path) -> None:
     create_once(file, b"second")
     assert file.read_bytes() == b"first"
     assert sorted(found.name for found in tmp_path.iterdir()) == ["link", "server.key"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda file: create(file, b"new"),
+        lambda file: create_once(file, b"new"),
+        lambda file: files.replace(file, b"new"),
+    ],
+    ids=["create", "create_once", "replace"],
+)
+def test_a_file_s_name_is_on_the_disk_after_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None]
+) -> None:
+    """What a loss of power leaves cannot be tried here; so it is watched what the system is asked to keep, and when."""
+    file, fsync, kept = tmp_path / "crl.pem", os.fsync, list[tuple[bool, bool]]()
+
+    def watched(descriptor: int) -> None:
+        kept.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), file.exists() and file.read_bytes() == b"new"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    write(file)
+    (is_folder, _), last = kept
+    assert not is_folder
+    assert last == (True, True)
 
 
 def test_a_full_disk_leaves_no_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

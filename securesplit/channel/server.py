@@ -23,7 +23,6 @@ from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
 from securesplit.channel.sessions import Ended, HalfOpen, HalfOpenTable, Session, SessionObserver, SessionTable
 from securesplit.channel.states import ProtocolError, ServerState, ServerStep
 from securesplit.channel.trust import ShownCertificate, Trust
-from securesplit.errors import CredentialError
 from securesplit.pki import naming
 from securesplit.pki.credentials import Credentials
 
@@ -129,11 +128,7 @@ class ServerChannel:
             CredentialError: they hold an older revocation list than those in use, which would let revoked clients in.
         """
         trust = Trust(credentials)
-        if trust.forgets(self._trust):
-            raise CredentialError(
-                "the revocation list is older than the one in use",
-                hint="bring crl.pem from the CA machine; keygen --renew signs it again there",
-            )
+        trust.check_follows(self._trust)
         self._use(credentials, trust)
         return self._sessions.end_where(lambda session: None if self.allows(session.shown) else Ended.NOT_ALLOWED)
 

@@ -15,6 +15,7 @@ from typing import Self
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from securesplit.errors import CredentialError
 from securesplit.pki import profile
 from securesplit.pki.credentials import Credentials
 
@@ -85,9 +86,17 @@ class Trust:
             and self._revoked.isdisjoint(chain.issued)
         )
 
-    def forgets(self, before: Trust) -> bool:
-        """Whether a revocation list here is older than that of the same CA in `before`, by its number."""
-        return any(number < before._numbers.get(ca, number) for ca, number in self._numbers.items())
+    def check_follows(self, before: Trust) -> None:
+        """That no revocation list here is older than that of the same CA in `before`, by its number.
+
+        Raises:
+            CredentialError: one is, which would let revoked peers in again.
+        """
+        if any(number < before._numbers.get(ca, number) for ca, number in self._numbers.items()):
+            raise CredentialError(
+                "the revocation list is older than the one in use",
+                hint="bring crl.pem from the CA machine; keygen --renew signs it again there",
+            )
 
 
 def _key_of(crl: x509.CertificateRevocationList) -> bytes | None:

@@ -1,6 +1,11 @@
 """A thread that runs one function after the other, in the order in which they were handed to it.
 
-A signal's handler may close it whatever it interrupts: nothing here waits for a lock that the handler's thread holds.
+Invariants:
+
+- Whoever has the turn runs what waits, and nobody else: the thread, and after `close` whoever closes or hands over.
+- A signal's handler may close it, or raise, between any two steps: nothing here waits for a lock that the handler's
+  thread holds, and no two steps leave work behind that nobody does. A thread that is started twice, because a handler
+  came before the first start was noted, finds the turn taken and ends.
 """
 
 from __future__ import annotations
@@ -9,11 +14,56 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 _T = TypeVar("_T")
-_Queue = SimpleQueue[Callable[[], None] | None]
+
+
+@dataclass(slots=True)
+class _Work:
+    """What the thread has of its `Background`, which it must not keep alive.
+
+    Attributes:
+        waiting: what is to be run; None only wakes the thread.
+        turn: whoever runs it has this.
+        is_over: whether the thread is to end.
+    """
+
+    waiting: SimpleQueue[Callable[[], None] | None] = field(default_factory=SimpleQueue)
+    turn: threading.RLock = field(default_factory=threading.RLock)
+    is_over: bool = False
+
+    def serve(self) -> None:
+        """Run what comes, in the thread, until it is over."""
+        if not self.turn.acquire(blocking=False):
+            return
+        try:
+            while not self.is_over and (action := self.waiting.get()) is not None:
+                action()
+                del action
+        finally:
+            self.turn.release()
+        self.finish()
+
+    def finish(self) -> None:
+        """Run what is left, unless somebody else has the turn, who looks again after it."""
+        while self.is_over and not self.waiting.empty() and self.turn.acquire(blocking=False):
+            try:
+                self.drain()
+            finally:
+                self.turn.release()
+
+    def drain(self) -> None:
+        """Run what waits; for who has the turn."""
+        while True:
+            try:
+                action = self.waiting.get_nowait()
+            except Empty:
+                return
+            if action is not None:
+                action()
 
 
 class Background:
@@ -25,53 +75,28 @@ class Background:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._queue: _Queue = SimpleQueue()
-        self._starting, self._is_over = threading.Lock(), False
-        self._thread: threading.Thread | None = None
-        weakref.finalize(self, self._queue.put, None).atexit = False
+        self._work = _Work()
+        self._is_started = False
+        weakref.finalize(self, self._work.waiting.put, None).atexit = False
 
     def submit(self, work: Callable[[], _T]) -> Future[_T]:
         """Have `work` run by the thread, or after `close` at once by the caller; its error is the future's."""
         future: Future[_T] = Future()
-        self._queue.put(lambda: _do(work, future))
-        if not self._is_over:  # the thread takes it before it ends
-            self._start()
-        elif self._thread is None or not self._thread.is_alive():
-            _drain(self._queue)
-        # else `close`, which waits for the thread, does this after it
+        self._work.waiting.put(lambda: _do(work, future))
+        if self._work.is_over:
+            self._work.finish()
+        elif not self._is_started:
+            threading.Thread(target=self._work.serve, name=self._name, daemon=True).start()
+            self._is_started = True
         return future
 
     def close(self) -> None:
         """Wait until everything that was handed over has run."""
-        self._is_over = True
-        self._queue.put(None)
-        if self._thread is not None:
-            self._thread.join()
-        _drain(self._queue)
-
-    def _start(self) -> None:
-        with self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(target=_work, args=(self._queue,), name=self._name, daemon=True)
-                self._thread.start()
-
-
-def _work(queue: _Queue) -> None:
-    while (action := queue.get()) is not None:
-        action()
-        del action
-
-
-def _drain(queue: _Queue) -> None:
-    """Run what is left, and leave the sign of the end for a thread that is still to come to it."""
-    while True:
-        try:
-            action = queue.get_nowait()
-        except Empty:
-            break
-        if action is not None:
-            action()
-    queue.put(None)
+        self._work.is_over = True
+        self._work.waiting.put(None)
+        with self._work.turn:
+            self._work.drain()
+        self._work.finish()
 
 
 def _do(work: Callable[[], _T], future: Future[_T]) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from securesplit.channel.trust import Trust
 from securesplit.device.options import ClientOptions
+from securesplit.device.release_step import PRIVACY_LOGGER
 from securesplit.errors import CredentialError
 from securesplit.forking import own_lock
 from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.pki.watch import FileWatch
+
+_log = logging.getLogger(PRIVACY_LOGGER)
 
 
 class ReloadingCredentials:
@@ -30,19 +35,30 @@ class ReloadingCredentials:
         given = options.credentials
         paths = keystore.client_files(self._folder, self._name) if given is None else []
         self._watch = FileWatch(paths, settle_s=0.0, clock=time.monotonic)
-        self._lock = own_lock()
+        self._lock, self._is_unread = own_lock(), False
         self.current = given or self._load()
 
     def renewed(self) -> Credentials | None:
-        """The new credentials where the files have changed since the last call, and are good; else None."""
+        """The new credentials where the files have changed since the last call, and are good; else None.
+
+        Those with an older revocation list are not: with it a revoked worker would be trusted again. A warning says so.
+        """
         with self._lock.value:
-            if not self._watch.has_changed():
+            self._is_unread = self._watch.has_changed() or self._is_unread
+            if not self._is_unread:
                 return None
             try:
-                self.current = self._load()
+                found = self._load()
             except CredentialError:
-                return None  # half a copy: the old ones serve until the rest of it is there
-            return self.current
+                return None  # half a copy, or the clock is wrong: the old ones serve until they are good
+            self._is_unread = False
+            try:
+                Trust(found).check_follows(Trust(self.current))
+            except CredentialError as error:
+                _log.warning("the new files in %s are not used: %s; %s", self._folder, error.message, error.hint)
+                return None
+            self.current = found
+            return found
 
     def _load(self) -> Credentials:
         return keystore.load_client(self._folder, self._name, now=datetime.now(UTC))

@@ -25,7 +25,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.atomic import create_once
+from securesplit.atomic import create_once, sync_folder
 from securesplit.device import secret_file
 from securesplit.encrypted.device import DeviceKey
 from securesplit.encrypted.layout import Layout
@@ -111,6 +111,7 @@ class EncryptionKey:
         try:
             if self._is_there():
                 self._file.unlink(missing_ok=True)
+                sync_folder(self._file.parent)
         except OSError as error:
             raise CredentialError(
                 f"cannot remove the encryption key {self._file}: {error.strerror}",

@@ -447,10 +447,7 @@ class Ledger:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise BudgetError(
-                f"the privacy ledger {self._file} cannot be used: {error}",
-                hint="nothing was released; check the file, its folder and the free space",
-            ) from error
+            raise _unusable(self._file, error) from error
 
 
 @contextmanager
@@ -470,12 +467,40 @@ def reading(folder: Path | None = None) -> Iterator[Ledger]:
             book = opened.enter_context(Ledger(folder))
         except BudgetError as error:
             try:
-                own = opened.enter_context(scratch_folder("securesplit-ledger-"))
-                _copy(folder, own)
-                book = opened.enter_context(Ledger(own))
-            except (BudgetError, OSError):
+                book = opened.enter_context(copied(folder))
+            except BudgetError:
                 raise error from None
         yield book
+
+
+@contextmanager
+def copied(folder: Path) -> Iterator[Ledger]:
+    """A copy of the ledger that goes again, to look at it and leave it as it is: opened, it is written to.
+
+    SQLite puts files of its own beside it, brings what a killed process left in the log into it, and what an earlier
+    version did not keep is completed.
+
+    Args:
+        folder: the state folder, with a ledger.
+
+    Raises:
+        BudgetError: it cannot be read or copied, or was written all the time meanwhile.
+    """
+    with ExitStack() as opened:
+        try:
+            own = opened.enter_context(scratch_folder("securesplit-ledger-"))
+            _copy(folder, own)
+        except OSError as error:
+            raise _unusable(folder / LEDGER_FILE, error) from error
+        try:
+            yield opened.enter_context(Ledger(own))
+        except BudgetError as error:  # it names the copy
+            raise _unusable(folder / LEDGER_FILE, error.__cause__ or error) from error
+
+
+def _unusable(file: Path, error: BaseException) -> BudgetError:
+    hint = "nothing was released; check the file, its folder and the free space"
+    return BudgetError(f"the privacy ledger {file} cannot be used: {error}", hint=hint)
 
 
 def _copy(folder: Path, to: Path) -> None:

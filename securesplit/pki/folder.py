@@ -2,8 +2,8 @@
 
 Invariants: a folder that is made is 0700, one that was there keeps its mode, and files are 0600 from the moment they
 exist; a new file is created with O_EXCL and never follows a link; a file that changes is replaced in one step
-(``rename``), after its new bytes are on the disk. Whoever writes several files that belong together holds the folder's
-lock; readers need none.
+(``rename``), after its new bytes are on the disk; and what was written outlasts a loss of power. Whoever writes several
+files that belong together holds the folder's lock; readers need none.
 """
 
 from __future__ import annotations
@@ -166,6 +166,8 @@ def staged(contents: Mapping[Path, bytes]) -> Iterator[None]:
         yield
         for path, draft in drafts.items():
             draft.replace(path)
+    for folder in {path.parent for path in contents}:
+        atomic.sync_folder(folder)
 
 
 @contextlib.contextmanager

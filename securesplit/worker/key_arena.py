@@ -42,12 +42,15 @@ class KeyArena:
         self._mapped = mmap.mmap(self._writable, self.size)
 
     def write(self, place: int, offset: int, data: bytes) -> None:
-        """Write a piece of a key.
+        """Write a piece of a key, all of it.
 
         Raises:
             OSError: the system has no memory for it.
         """
-        os.pwrite(self._writable, data, place * MAX_KEY_BYTES + offset)
+        left, at = memoryview(data), place * MAX_KEY_BYTES + offset
+        while left:  # what has room for a part takes that part, and fails with the next
+            done = os.pwrite(self._writable, left, at)
+            left, at = left[done:], at + done
 
     def clear(self, place: int) -> None:
         """Give the memory of a place back; where the system cannot do that (not Linux) it is only written again."""

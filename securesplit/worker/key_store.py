@@ -58,12 +58,13 @@ class StoredKey:
         digest: SHA-256 of the whole.
         total: bytes of the whole.
         place: in the arena.
+        upload: which upload of the store's it is; later ones have larger numbers.
         received: bytes that have come.
         began: when the first chunk came, on the store's clock.
         touched: when the last chunk came, or the last request.
         pins: batches that are computed with them.
         is_guest: the first to go (``key_turns.py``).
-        is_owed: its upload, its owner's last, has served no request yet.
+        has_served: a request was computed with them.
         is_revoked: its owner's certificate is no longer allowed; it goes once no tail computes with it.
     """
 
@@ -71,12 +72,13 @@ class StoredKey:
     digest: bytes
     total: int
     place: int
+    upload: int = 0
     began: float = 0.0
     received: int = 0
     touched: float = 0.0
     pins: int = 0
     is_guest: bool = False
-    is_owed: bool = True
+    has_served: bool = False
     is_revoked: bool = False
     _hash: Any = field(default_factory=hashlib.sha256, repr=False)
 
@@ -131,7 +133,7 @@ class KeyStore:
         self._free = list(range(places))
         self._keys: OrderedDict[tuple[str, bytes], StoredKey] = OrderedDict()
         self._certificates: dict[str, ShownCertificate] = {}
-        self._charged = 0
+        self._charged = self._uploads = 0
         self._evicted, self._queue = EvictedKeys(clock, random_fraction), UploadQueue(clock)
         self._warned_at, self._warned_of = -inf, 0
 
@@ -163,10 +165,15 @@ class KeyStore:
         key.pins += 1
         return key
 
-    def unpin(self, key: StoredKey) -> None:
-        """A batch has finished with these keys."""
+    def unpin(self, key: StoredKey, *, has_served: bool = True) -> None:
+        """A batch no longer needs these keys.
+
+        Args:
+            key: as `pin` gave it.
+            has_served: False where its tail died, so that it is computed again.
+        """
         key.pins -= 1
-        key.is_owed = False
+        key.has_served |= has_served
         if key.is_revoked and not key.pins:
             self._drop(key)
 
@@ -215,9 +222,9 @@ class KeyStore:
             return ChunkAnswer(ChunkStatus.NO_ROOM, self._queue.wait_ms(owner, self._most_uploads(size)))
         is_guest = self._make_room(owner, chunk.digest, size)
         self._counters.key_returns += self._evicted.returned((owner, chunk.digest))
-        for earlier in self._keys.values():
-            earlier.is_owed = earlier.is_owed and earlier.owner != owner
-        key = StoredKey(owner, chunk.digest, chunk.total, self._free.pop(), self._clock(), is_guest=is_guest)
+        self._uploads += 1
+        place, now = self._free.pop(), self._clock()
+        key = StoredKey(owner, chunk.digest, chunk.total, place, self._uploads, now, is_guest=is_guest)
         self._keys[owner, key.digest] = key
         self._charged += key.charged
         return self._append(key, chunk)
@@ -237,7 +244,12 @@ class KeyStore:
             return False
         if not key.is_whole:
             return self._rests(key, RESTING_S)
-        return key.owner == owner or not key.is_owed or self._clock() - key.touched > RESTING_S
+        is_free = key.owner == owner or key.has_served or self._clock() - key.touched > RESTING_S
+        return is_free or not self._is_last(key)
+
+    def _is_last(self, key: StoredKey) -> bool:
+        """Whether a key is its owner's last upload; one that came to nothing, as on a full machine, does not count."""
+        return all(other.upload <= key.upload for other in self._keys.values() if other.owner == key.owner)
 
     def _abandon(self, key: StoredKey) -> None:
         self._drop(key)

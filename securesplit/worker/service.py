@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from securesplit.errors import ConfigError
+from securesplit.errors import ConfigError, CredentialError
 from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.pki.watch import FileWatch
@@ -32,6 +32,7 @@ from securesplit.worker.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 0.1
+_RETRY_S = 60.0
 _SETTLE_S = 0.3  # longer than a copy of a few small files pauses; a revocation must be in force within a second
 
 
@@ -132,22 +133,48 @@ def _read(folder: Path) -> Credentials:
     return credentials
 
 
+def _can_be_read(folder: Path) -> bool:
+    try:
+        keystore.load_server(folder, now=datetime.now(UTC))
+    except CredentialError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def _reloads(front: Front, folder: Path | None, files: FileWatch) -> Iterator[Callable[[], None]]:
-    """Reload whenever the watched files of `folder` change; yields what reloads at once."""
+    """Reload whenever the watched files of `folder` change; yields what reloads at once.
+
+    Files that could not be loaded are tried again now and then, for what passes without a change of them: a clock that
+    was wrong, a disk that failed for a moment.
+    """
     if folder is None:
         yield lambda: None
         return
-    over = threading.Event()
+    over, is_unread = threading.Event(), False
 
     def read() -> Credentials:
+        nonlocal is_unread
         files.mark()
-        return _read(folder)
+        is_unread = False
+        try:
+            return _read(folder)
+        except CredentialError:
+            is_unread = True
+            raise
 
     def look() -> None:
+        nonlocal is_unread
+        looked_at = time.monotonic()
         while not over.wait(_LOOK_S):
             if files.has_changed():
+                is_unread = False
                 front.reload(read)
+            elif is_unread and time.monotonic() - looked_at >= _RETRY_S:
+                looked_at = time.monotonic()
+                if _can_be_read(folder):
+                    is_unread = False
+                    front.reload(read)
 
     thread = threading.Thread(target=look, name="securesplit-watch", daemon=True)
     thread.start()

@@ -7,6 +7,7 @@ import http.server
 import json
 import re
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,12 +26,13 @@ from securesplit.cli.checks.encryption import check_encryption, check_worker
 from securesplit.cli.checks.machine import check_clock, check_state, network_share
 from securesplit.cli.main import run
 from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE, file_content
-from securesplit.device.ledger import Ledger
+from securesplit.device.ledger import LEDGER_FILE, Ledger
 from securesplit.device.noise_key import load_secret
 from securesplit.errors import PhotoError
 from securesplit.imaging import isolated
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
+from securesplit.privacy.accounting import Loss
 from securesplit.user_folders import state_folder
 from securesplit.version import UNKNOWN_VERSION, installed_at
 from securesplit.worker.monitoring.counters import Counters
@@ -283,6 +285,45 @@ def test_the_state_of_a_device(spoil: Callable[[Path], object], code: int, messa
     problems = [finding for finding in check_state(None) if finding.level != "ok"]
     assert [message in problem.message for problem in problems] == ([True] if message else [])
     assert all(problem.exit_code == code and problem.hint for problem in problems)
+
+
+def earlier(db: sqlite3.Connection) -> None:
+    """A ledger as it was before its totals, losses and holds were kept."""
+    for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        db.execute(f"DROP TRIGGER {name}")
+    for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name != 'releases'").fetchall():
+        db.execute(f"DROP TABLE {name}")
+    for name in ("leakage", "support", "variance", "shift", "hold"):
+        db.execute(f"ALTER TABLE releases DROP COLUMN {name}")
+
+
+@pytest.mark.parametrize("is_earlier", [True, False], ids=["earlier", "killed"])
+def test_a_ledger_is_read_and_left_as_it_was(tmp_path: Path, *, is_earlier: bool) -> None:
+    """One of an earlier version, and one with what a killed device left in the log."""
+    state, used = tmp_path / "state", tmp_path / "used"
+    with Ledger(used) as ledger:
+        ledger.spend(bytes(16), bytes(16), Loss(0.1, 0.2, 0.0), preset="p", bundle_id="b")
+        if is_earlier:
+            with contextlib.closing(sqlite3.connect(used / LEDGER_FILE)) as db, db:
+                earlier(db)
+        shutil.copytree(used, state)
+    if is_earlier:
+        with contextlib.closing(sqlite3.connect(state / LEDGER_FILE)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    (state / f"{LEDGER_FILE}-shm").unlink(missing_ok=True)
+    before = {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in state.iterdir()}
+    assert (f"{LEDGER_FILE}-wal" in before) == (not is_earlier)
+    found = [finding.message for finding in check_state(state) if finding.check == "ledger"]
+    assert found == ["1 distinct release of 1 photo"]
+    assert {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in state.iterdir()} == before
+
+
+def test_a_damaged_ledger_is_called_by_its_own_name() -> None:
+    folder = state_folder()
+    load_secret(folder)
+    (folder / LEDGER_FILE).write_bytes(b"no database" * 100)
+    (problem,) = [finding for finding in check_state(None) if finding.level == "error"]
+    assert f"the privacy ledger {folder / LEDGER_FILE} cannot be used" in problem.message
 
 
 def test_drafts_of_killed_programs_are_found_and_left_where_they_are() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 import time
@@ -53,7 +54,7 @@ def test_what_comes_while_it_is_closed_keeps_its_turn() -> None:
     assert begun.wait(5)
     closing = threading.Thread(target=background.close, daemon=True)
     closing.start()
-    wait_until(lambda: background._is_over and not background._queue.empty())
+    wait_until(lambda: background._work.is_over and not background._work.waiting.empty())
     taken_back = background.submit(lambda: done.append("taken back"))
     go_on.set()
     closing.join(5)
@@ -66,24 +67,53 @@ def test_it_may_be_closed_by_a_handler_in_the_midst_of_anything(monkeypatch: pyt
     """A signal's handler runs between any two steps of the thread that asks."""
     background = Background("handler")
     background.submit(int).result(5)
-    put = background._queue
+    put = background._work.waiting
 
     class Interrupted:
         @staticmethod
         def put(action: object) -> None:
-            background._queue = put
+            background._work.waiting = put
             background.close()
             put.put(action)  # type: ignore[arg-type]
 
-    background._queue = Interrupted  # type: ignore[assignment]
+    background._work.waiting = Interrupted  # type: ignore[assignment]
     assert background.submit(threading.get_ident).result(5) == threading.get_ident()
+
+
+@pytest.mark.parametrize("raises", [False, True], ids=["closes", "raises"])
+@pytest.mark.parametrize("is_started", [False, True], ids=["before", "after"])
+def test_a_handler_may_come_where_its_thread_is_started(
+    monkeypatch: pytest.MonkeyPatch, *, is_started: bool, raises: bool
+) -> None:
+    """Before the thread runs and after that, while nobody has noted yet that it does."""
+    background, done, start = Background("start"), list[int](), threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        monkeypatch.undo()
+        if is_started:
+            start(thread)
+        if raises:
+            raise KeyboardInterrupt
+        background.close()
+        if not is_started:
+            start(thread)
+
+    def slow() -> None:
+        time.sleep(0.05)
+        done.append(1)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with contextlib.suppress(KeyboardInterrupt):
+        background.submit(slow)
+    assert done == ([] if raises else [1])
+    background.submit(lambda: done.append(2)).result(5)
+    background.close()
+    assert done == [1, 2]
 
 
 def test_one_that_nobody_has_any_more_ends() -> None:
     background = Background("forgotten")
-    background.submit(int).result(5)
-    thread = background._thread
-    assert thread is not None
+    thread = background.submit(threading.current_thread).result(5)
     del background
     gc.collect()
     thread.join(5)

@@ -1,13 +1,16 @@
 """A full disk: a clear error, nothing released, nothing lost of what was there; and it works again with some room.
 
 The disk is a tmpfs of a few pages that the test mounts and fills (that needs root; the test says so where it cannot).
+What a loss of power leaves is seen on an ext4 of a few megabytes.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,11 +24,13 @@ from securesplit.device.ledger import LEDGER_FILE, Ledger, reading
 from securesplit.device.noise_key import load_secret
 from securesplit.encrypted.messages import ANSWER_CIPHERTEXT_BYTES
 from securesplit.errors import BudgetError, CredentialError
+from securesplit.pki import keystore, lists
 from securesplit.privacy.accounting import Loss
 from securesplit_testing.load import Load
-from securesplit_testing.serving import process
+from securesplit_testing.serving import now, process
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+_EXT4_SHUTDOWN, _WITHOUT_ITS_LOG = 0x8004587D, 2  # EXT4_IOC_SHUTDOWN, EXT4_GOING_FLAGS_NOLOGFLUSH
 
 
 @dataclass
@@ -67,6 +72,68 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         pytest.skip(f"a small disk cannot be mounted here ({mounted.stderr.strip()})")
     yield Disk(folder)
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@dataclass
+class Machine:
+    """A file system of its own, which can lose its power.
+
+    Attributes:
+        image: what is on the disk.
+        folder: where it is mounted.
+    """
+
+    image: Path
+    folder: Path
+
+    def start(self) -> None:
+        """Mount what the disk holds.
+
+        Raises:
+            CalledProcessError: this user may not.
+        """
+        subprocess.run(["mount", "-o", "loop", str(self.image), str(self.folder)], check=True, capture_output=True)
+
+    def lose_power(self) -> None:
+        """Forget what was not asked to be on the disk, and start again."""
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        fcntl.ioctl(descriptor, _EXT4_SHUTDOWN, struct.pack("I", _WITHOUT_ITS_LOG))
+        os.close(descriptor)
+        self.stop()
+        self.start()
+
+    def stop(self) -> None:
+        """Unmount it."""
+        subprocess.run(["umount", str(self.folder)], check=True)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    machine = Machine(tmp_path / "image", tmp_path / "machine")
+    machine.folder.mkdir()
+    with machine.image.open("wb") as image:
+        image.truncate(16 << 20)
+    try:
+        subprocess.run(["mkfs.ext4", "-q", "-F", str(machine.image)], check=True, capture_output=True)
+        machine.start()
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a file system that can lose its power cannot be mounted here ({error})")
+    yield machine
+    machine.stop()
+
+
+def test_what_was_written_outlasts_a_loss_of_power(machine: Machine) -> None:
+    """A revocation that is undone lets a stolen device in; under another noise secret photos are released again."""
+    certs = machine.folder / "certs"
+    keystore.create(certs, clients=["stolen"], days=1, now=now())
+    os.sync()
+    keystore.revoke(certs, "stolen", now=now())
+    machine.lose_power()
+    assert lists.revoked(certs)
+    assert lists.allowed(certs) == []
+    secret = load_secret(machine.folder / "state")
+    machine.lose_power()
+    assert load_secret(machine.folder / "state") == secret
 
 
 def spend(ledger: Ledger, number: int) -> None:

@@ -158,6 +158,7 @@ def test_a_client_with_the_list_refuses_a_revoked_worker(
     worker, ca, device = stolen
     with Client(worker.front.endpoint, certs=device) as client:
         client.diagnose(photos[0])
+        old = (ca / "crl.pem").read_bytes()
         keystore.revoke(ca, "127.0.0.1", now=datetime.now(UTC))
         new = (ca / "crl.pem").read_bytes()
         (device / "crl.pem").write_bytes(new[: len(new) // 2])
@@ -166,6 +167,9 @@ def test_a_client_with_the_list_refuses_a_revoked_worker(
         with pytest.raises(TrustError, match="the worker's certificate was revoked") as caught:
             client.diagnose(photos[2])
         assert "do not use this worker" in caught.value.hint
+        (device / "crl.pem").write_bytes(old)
+        with pytest.raises(TrustError, match="the worker's certificate was revoked"):
+            client.diagnose(photos[2])
 
 
 def test_an_asyncio_client_does_too(stolen: tuple[Running, Path, Path], photos: list[Path]) -> None:
@@ -175,9 +179,11 @@ def test_an_asyncio_client_does_too(stolen: tuple[Running, Path, Path], photos: 
         async with AsyncClient(worker.front.endpoint, certs=device) as client:
             await client.diagnose(photos[0])
             keystore.revoke(ca, "127.0.0.1", now=datetime.now(UTC))
-            (device / "crl.pem").write_bytes((ca / "crl.pem").read_bytes())
-            with pytest.raises(TrustError, match="the worker's certificate was revoked"):
-                await client.diagnose(photos[1])
+            old = (device / "crl.pem").read_bytes()
+            for crl in ((ca / "crl.pem").read_bytes(), old):
+                (device / "crl.pem").write_bytes(crl)
+                with pytest.raises(TrustError, match="the worker's certificate was revoked"):
+                    await client.diagnose(photos[1])
 
     run(scenario())
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
 import random
+import resource
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -510,6 +513,54 @@ def test_a_full_machine_loses_the_upload_alone(monkeypatch: pytest.MonkeyPatch) 
         assert s.upload("a", data) == ChunkAnswer(NO_ROOM, 0)
     assert s.seen("a", kept) == kept
     assert s.upload("a", data).status is GO_ON
+
+
+def test_what_a_full_machine_takes_in_part_is_not_taken_for_a_key() -> None:
+    """A limit on the size of files stands in for the memory: the same call takes a part, and then fails."""
+    s, data = Stored(), blob(1)
+    place = s.store._free[-1] * MAX_KEY_BYTES
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (place + CHUNK_BYTES + 2, before[1]))
+    try:
+        answer = s.upload("a", data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert answer == ChunkAnswer(NO_ROOM, 0)
+    assert s.seen("a", data) is None
+    assert s.upload("a", data).status is GO_ON
+    assert s.seen("a", data) == data
+
+
+@pytest.mark.parametrize("piece", [0, 1])
+def test_a_full_machine_leaves_what_is_owed_to_a_device(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    """Its keys of before serve one request all the same, although it was about to upload others."""
+    s = Stored(keys=3)
+    mine, other = blob(1), blob(2)
+    s.ask("b", blob(3))
+    s.upload("a", mine)
+    writes, pwrite = iter(range(9)), os.pwrite
+
+    def fills(*args: Any) -> int:
+        if next(writes) == piece:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return pwrite(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", fills)
+        assert s.upload("a", other) == ChunkAnswer(NO_ROOM, 0)
+    news = [s.upload(f"n{n}", blob(10 + n)).status for n in range(3)]
+    assert GO_ON in news
+    assert s.seen("a", mine) == mine
+
+
+def test_keys_that_were_uploaded_after_others_are_what_is_owed() -> None:
+    s = Stored(keys=2)
+    first, second = blob(1), blob(2)
+    s.upload("a", first)
+    s.upload("a", second)
+    assert s.upload("b", blob(3)).status is GO_ON
+    assert not s.store.holds("a", digest(first))
+    assert s.seen("a", second) == second
 
 
 def test_an_upload_that_was_given_up_does_not_outlast_the_next_request() -> None:

@@ -9,17 +9,21 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from securesplit.errors import ConfigError, TrustError, UnreachableError
 from securesplit.pki import issuing, keystore
+from securesplit.pki.watch import FileWatch
 from securesplit.transport.connection import Connection
+from securesplit.worker import service
 from securesplit.worker.cores import usable_cores
 from securesplit.worker.settings import parse_workers
+from securesplit_testing.clock import WallClock
 from securesplit_testing.health import metrics
-from securesplit_testing.serving import IDENTITY, Process, now, process, release, wait_until
+from securesplit_testing.serving import IDENTITY, Process, now, process, release, running, wait_until
 from securesplit_testing.timing import took_less_than
 
 
@@ -160,6 +164,27 @@ def test_half_written_files_leave_the_old_ones_in_force(certs: Path) -> None:
         wait_until(lambda: any("certificates reloaded" in line for line in worker.log))
         assert device.request(release(3)).logit == 3
         assert sum("not reloaded" in line for line in worker.log) == 1
+
+
+def test_files_that_cannot_be_used_yet_are_used_once_they_can_be(
+    certs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a clock that was a day behind and is set right; nobody touches the files again."""
+    wall = WallClock(behind=timedelta(days=1))
+    monkeypatch.setattr(service, "datetime", wall)
+    monkeypatch.setattr(service, "_RETRY_S", 0.05)
+    keys = keystore.load_server(certs, now=now()), keystore.load_client(certs, now=now())
+    files = FileWatch(keystore.server_files(certs), settle_s=0.0, clock=time.monotonic)
+    with running(keys=keys) as worker, service._reloads(worker.front, certs, files) as reload:
+        reload()
+        wait_until(lambda: "the server certificate is valid only from" in caplog.text)
+        time.sleep(0.3)  # a few looks
+        reloads = worker.front.counters.reloads
+        assert reloads == {"done": 0, "failed": 1}, "what still fails is told once"
+        wall.behind = timedelta()
+        wait_until(lambda: reloads["done"] > 0)
+        time.sleep(0.3)
+        assert reloads == {"done": 1, "failed": 1}
 
 
 def test_a_worker_whose_tails_cannot_start_says_so_and_ends(certs: Path) -> None:

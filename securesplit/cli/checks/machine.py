@@ -136,12 +136,12 @@ def network_share(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> 
 
 
 def _ledger(folder: Path) -> Finding:
-    from securesplit.device.ledger import Ledger
+    from securesplit.device.ledger import copied
     from securesplit.device.noise_key import SECRET_FILE, read_secret
     from securesplit.privacy.noise import NoiseSource
 
     try:
-        with Ledger(folder) as book:
+        with copied(folder) as book:
             total, keys = book.total(), book.noise_keys()
         is_other = keys and (folder / SECRET_FILE).exists() and NoiseSource(read_secret(folder)).fingerprint not in keys
     except SecureSplitError as error:

@@ -36,14 +36,17 @@ class ExpiryWatch:
     def use(self, credentials: Credentials) -> None:
         """Watch other credentials from now on, and warn of them at the next look."""
         self.ends = ends(credentials)
-        self._look_at = self._now()
+        self._warned_at: datetime | None = None
 
     def look(self) -> None:
-        """Warn where it is time; cheap, to be called as often as one likes."""
+        """Warn where it is time; cheap, to be called as often as one likes.
+
+        A clock that was set back is a reason to judge again: what it said before may have been years ahead.
+        """
         now = self._now()
-        if now < self._look_at:
+        if self._warned_at is not None and self._warned_at <= now < self._warned_at + _AGAIN:
             return
-        self._look_at = now + _AGAIN
+        self._warned_at = now
         for what, end in self.ends.items():
             days = (end - now).days
             if days < _SOON_DAYS[what]:

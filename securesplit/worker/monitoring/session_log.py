@@ -3,6 +3,8 @@
 Invariants:
 
 - The file is 0600 and only ever appended to; what is not a regular file of ours is refused.
+- Where another file has taken its place, lines go there: a rotation while the worker starts, which no signal tells it
+  of (systemd reloads only what runs), must not have it write into an archive.
 - A line names a certificate (NAME and fingerprint) and counts; it holds no address, no release, no answer and no key.
 - Recording never waits for the disk: a thread writes, and what it cannot write is counted, warned of once a
   minute, and told in a line ``lost`` as soon as the disk takes lines again. Serving continues.
@@ -79,6 +81,14 @@ class SessionLog:
     def _close_file(self) -> None:
         os.close(self._file)
 
+    def _is_replaced(self) -> bool:
+        """Whether another file is in the place of the open one; where there is none, whoever rotates makes it."""
+        try:
+            there = self._path.lstat()
+        except OSError:
+            return False
+        return not os.path.samestat(there, os.fstat(self._file))
+
     def _open_again(self) -> None:
         try:
             fresh = _open(self._path)
@@ -90,7 +100,7 @@ class SessionLog:
 
     def _append(self, lines: list[Line], lost: int) -> Written:
         """Write lines, after one that says how many were lost where some were (for `LossyWriter`)."""
-        if self._reopen.is_set():
+        if self._reopen.is_set() or self._is_replaced():
             self._reopen.clear()
             self._open_again()
         gap: list[Line] = [{"time": _now(), "event": "lost", "lines": lost}] if lost else []

@@ -272,10 +272,10 @@ class Pool:
             return
         self._results.append(JobResult(job, JobStatus.DONE, tail_ms=report.milliseconds, ciphertext=report.ciphertext))
 
-    def _unpin(self, slot: Slot) -> None:
-        """The tail has finished with the keys that it used, or is gone."""
+    def _unpin(self, slot: Slot, *, has_served: bool = True) -> None:
+        """The tail has finished with the keys that it used, or is gone and they have not served."""
         if self._keys is not None and slot.key is not None:
-            self._keys.unpin(slot.key)
+            self._keys.unpin(slot.key, has_served=has_served)
         slot.key = None
 
     def _give_up(self, jobs: list[Job], reason: str) -> None:
@@ -298,7 +298,7 @@ class Pool:
         if state is SlotState.STARTING:
             self.failure = self._failure_of(slot, how)
         self._discard(tail)
-        self._unpin(slot)
+        self._unpin(slot, has_served=False)
         for job in slot.batch:
             job.deaths += 1
             if job.deaths >= self._settings.max_deaths:

@@ -61,6 +61,22 @@ def test_expiry_warns_daily_from_30_days_and_for_a_ca_from_120(
     assert warned(caplog) == ["server", "ca", "revocation-list"]
 
 
+def test_a_clock_that_is_set_back_is_judged_anew(certs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A machine that woke with a clock of years ahead, which is set right a moment later."""
+    caplog.set_level(logging.WARNING)
+    credentials = keystore.load_server(certs, now=now())
+    clock = Clock(now() + timedelta(days=4000))
+    watch = ExpiryWatch(credentials, clock)
+    watch.look()
+    assert warned(caplog) == ["server", "ca", "revocation-list"]
+    clock.at = credentials.expires_at - timedelta(hours=3)
+    watch.look()
+    assert warned(caplog) == ["server", "revocation-list"]
+    clock.at += timedelta(hours=1)
+    watch.look()
+    assert warned(caplog) == [], "once a day by the clock that is right"
+
+
 @pytest.mark.parametrize(
     ("hours", "said"),
     [(49, "ends in 2 days"), (25, "ends in 1 day,"), (1, "ends within a day,"), (-1, "has ended, on")],

@@ -116,6 +116,28 @@ def log(tmp_path: Path) -> Iterator[SessionLog]:
     made.close()
 
 
+def test_lines_go_to_the_file_that_took_its_place_without_a_signal(log: SessionLog, tmp_path: Path) -> None:
+    """As where it is rotated while the worker starts: systemd reloads only what runs."""
+    path, old = tmp_path / "sessions.jsonl", tmp_path / "sessions.jsonl.1"
+    names = iter(("first", "moved away", "replaced", "again"))
+
+    def record() -> None:
+        known = log.written
+        log.record(next(names))
+        wait_until(lambda: log.written == known + 1)
+
+    record()
+    path.rename(old)
+    record()
+    assert [line["event"] for line in lines(old)] == ["first", "moved away"], "whoever rotates makes the new file"
+    path.touch(mode=0o640)
+    record()
+    record()
+    assert [line["event"] for line in lines(old)] == ["first", "moved away"]
+    assert [line["event"] for line in lines(path)] == ["replaced", "again"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 def test_recording_never_waits_and_what_is_over_is_counted(log: SessionLog, tmp_path: Path) -> None:
     start = time.perf_counter()
     for n in range(30_000):

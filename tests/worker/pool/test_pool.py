@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import mmap
 import os
 import resource
 import signal
@@ -15,17 +17,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from securesplit.encrypted.messages import ANSWER_CIPHERTEXT_BYTES
+from securesplit.encrypted.messages import ANSWER_CIPHERTEXT_BYTES, ChunkStatus
 from securesplit.errors import BundleError, WorkerError
 from securesplit.transport.poll import Poller
 from securesplit.version import own_version
+from securesplit.worker import key_store
 from securesplit.worker.ipc.messages import ANSWERED, DONE, REFUSED, Report
 from securesplit.worker.ipc.pipe import PipeError
 from securesplit.worker.jobs import Job, JobResult, JobStatus
-from securesplit.worker.key_store import StoredKey
+from securesplit.worker.key_store import KeyStore, StoredKey
+from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.pool import Pool, process
 from securesplit.worker.pool.slot import Slot, SlotState
 from securesplit.worker.settings import PoolSettings
+from securesplit_testing.encryption import chunk_of
 from securesplit_testing.engines import BABBLING, DEADLY, HANGING, NAN, RAISING
 from securesplit_testing.serving import release, serve_engine, wait_until
 from securesplit_testing.timing import took_less_than
@@ -224,6 +229,28 @@ def test_a_tail_without_a_free_descriptor_is_started_later(drive: Callable[..., 
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert driver.statuses(job) == [JobStatus.DONE]
+
+
+def test_keys_with_which_a_tail_died_keep_their_place(
+    drive: Callable[..., Driver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its request is computed again; else its device would upload 37 MB again."""
+    monkeypatch.setattr(key_store, "LEAST_KEY_BYTES", 1_000)
+    mine, other = bytes(2_000), bytes([1]) * 2_000
+    name, digest = ("a", hashlib.sha256(mine).digest()), hashlib.sha256(other).digest()
+    keys = KeyStore(mmap.PAGESIZE, time.monotonic, Counters())
+    keys.add("a", chunk_of(mine, name[1], 0))
+    driver = drive(workers=1)
+    driver.ready()
+    driver.pool._keys, driver.pool._slots[0].key = keys, keys.pin(*name)
+    os.kill(driver.pool.pids[0], signal.SIGKILL)
+    driver.until(lambda: driver.pool.deaths == 1)
+    assert keys.add("b", chunk_of(other, digest, 0)).status is ChunkStatus.NO_ROOM
+    pinned = keys.pin(*name)
+    assert pinned is not None
+    keys.unpin(pinned)
+    assert keys.add("b", chunk_of(other, digest, 0)).status is ChunkStatus.GO_ON
+    keys.close()
 
 
 def test_a_tail_that_hangs_while_it_starts_is_replaced(drive: Callable[..., Driver]) -> None:
