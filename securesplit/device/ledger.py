@@ -15,14 +15,12 @@ one of them does.
 
 from __future__ import annotations
 
-import errno
 import math
-import os
 import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -41,7 +39,7 @@ from securesplit.user_folders import make_state_folder, state_folder
 LEDGER_FILE: Final = "ledger.sqlite3"
 LOCK_WAIT_S: Final = 10.0
 _LOOK_AGAIN_S: Final = 0.01
-_COPIES: Final = 20
+_COPIES: Final = 3
 _HOLD_BITS: Final = 62  # of a random number that fits SQLite's integers
 Period = Literal["day", "month", "year"]
 
@@ -484,13 +482,13 @@ def copied(folder: Path) -> Iterator[Ledger]:
         folder: the state folder, with a ledger.
 
     Raises:
-        BudgetError: it cannot be read or copied, or was written all the time meanwhile.
+        BudgetError: it cannot be read or copied.
     """
     with ExitStack() as opened:
         try:
             own = opened.enter_context(scratch_folder("securesplit-ledger-"))
             _copy(folder, own)
-        except OSError as error:
+        except (sqlite3.Error, OSError) as error:
             raise _unusable(folder / LEDGER_FILE, error) from error
         try:
             yield opened.enter_context(Ledger(own))
@@ -506,16 +504,27 @@ def _unusable(file: Path, error: BaseException) -> BudgetError:
 def _copy(folder: Path, to: Path) -> None:
     """A ledger and what its log holds besides, of one moment.
 
+    Where it never rests it is in use, so SQLite has its files beside it already and can read it without a change.
+
+    Args:
+        folder: where it is.
+        to: an empty folder.
+
     Raises:
-        OSError: it cannot be read, or does not rest.
+        OSError, sqlite3.Error: it cannot be read, or the copy not be written.
     """
     for _ in range(_COPIES):
-        before = _stamps(folder)
-        for name in before:
-            (to / name).write_bytes((folder / name).read_bytes())
-        if _stamps(folder) == before:
-            return
-    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        with suppress(FileNotFoundError):  # the log went away meanwhile
+            before = _stamps(folder)
+            for name in before:
+                (to / name).write_bytes((folder / name).read_bytes())
+            if _stamps(folder) == before:
+                return
+        for left in to.iterdir():
+            left.unlink()
+    used = sqlite3.connect(f"{(folder / LEDGER_FILE).absolute().as_uri()}?mode=ro", timeout=LOCK_WAIT_S, uri=True)
+    with closing(used), closing(sqlite3.connect(to / LEDGER_FILE)) as own:
+        used.backup(own)
 
 
 def _stamps(folder: Path) -> dict[str, tuple[int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import itertools
 import json
 import re
 import shutil
@@ -25,6 +26,7 @@ from securesplit.cli.checks.certificates import CertsCheck
 from securesplit.cli.checks.encryption import check_encryption, check_worker
 from securesplit.cli.checks.machine import check_clock, check_state, network_share
 from securesplit.cli.main import run
+from securesplit.device import ledger
 from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE, file_content
 from securesplit.device.ledger import LEDGER_FILE, Ledger
 from securesplit.device.noise_key import load_secret
@@ -301,8 +303,8 @@ def earlier(db: sqlite3.Connection) -> None:
 def test_a_ledger_is_read_and_left_as_it_was(tmp_path: Path, *, is_earlier: bool) -> None:
     """One of an earlier version, and one with what a killed device left in the log."""
     state, used = tmp_path / "state", tmp_path / "used"
-    with Ledger(used) as ledger:
-        ledger.spend(bytes(16), bytes(16), Loss(0.1, 0.2, 0.0), preset="p", bundle_id="b")
+    with Ledger(used) as book:
+        book.spend(bytes(16), bytes(16), Loss(0.1, 0.2, 0.0), preset="p", bundle_id="b")
         if is_earlier:
             with contextlib.closing(sqlite3.connect(used / LEDGER_FILE)) as db, db:
                 earlier(db)
@@ -316,6 +318,25 @@ def test_a_ledger_is_read_and_left_as_it_was(tmp_path: Path, *, is_earlier: bool
     found = [finding.message for finding in check_state(state) if finding.check == "ledger"]
     assert found == ["1 distinct release of 1 photo"]
     assert {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in state.iterdir()} == before
+
+
+def test_a_ledger_that_never_rests_is_read_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that goes through an archive writes to it more often than a large one can be copied."""
+    numbers, stamps = itertools.count(), ledger._stamps
+    with Ledger(tmp_path) as book:
+
+        def written_meanwhile(folder: Path) -> dict[str, tuple[int, int]]:
+            name = bytes([next(numbers)]) * 16
+            book.spend(name, name, Loss(0.1, 0.2, 0.0), preset="p", bundle_id="b")
+            return stamps(folder)
+
+        monkeypatch.setattr(ledger, "_stamps", written_meanwhile)
+        before = sorted(file.name for file in tmp_path.iterdir())
+        found = [finding.message for finding in check_state(tmp_path) if finding.check == "ledger"]
+        many = next(numbers)
+        assert many > 2
+        assert found == [f"{many} distinct releases of {many} photos"]
+        assert sorted(file.name for file in tmp_path.iterdir()) == before
 
 
 def test_a_damaged_ledger_is_called_by_its_own_name() -> None:
