@@ -157,7 +157,7 @@ def score(
         picture=picture,
         own_original=metrics.bootstrap(_by_photo(metrics.top_k(-distances, row, 1), row), clusters),
         originals=distances.shape[1],
-        cut_short=f"after {budget.seconds:.0f} s" if budget.cut_short else "",
+        cut_short=budget.shortage,
     )
 
 

@@ -33,7 +33,8 @@ class Result:
     Args:
         preset: that was attacked; `CONTROL` for the positive control.
         attack: ``A0`` to ``A13``, the name of an own attack, or empty where nothing was attacked.
-        cut_short: after how long, where the step had no time to end.
+        cut_short: after how long, where the step had no time to end, or with which attack, where it goes on from one
+            that had none.
         step: its name.
         minutes: that the audit could take; None: the result is not on the disk.
         seconds: that the step took.

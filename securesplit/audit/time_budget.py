@@ -1,7 +1,8 @@
 """The time of an audit: what its preparation may take, and shares for the attacks without a natural end.
 
 A search or a training that was stopped early has not failed to recover a photo; it has not been tried. So its result
-says that it was cut short, and `securesplit.audit.goals` calls nothing met on its word.
+says that it was cut short, and `securesplit.audit.goals` calls nothing met on its word. The same is true of whoever
+goes on from what it left, however much time there is for that.
 """
 
 from __future__ import annotations
@@ -30,6 +31,23 @@ def until(end_s: float, clock: Callable[[], float] = time.monotonic) -> ShouldCo
 
 
 @dataclass
+class Noted:
+    """`ShouldContinue` that notes whether it ever said no.
+
+    Args:
+        asked: what answers.
+    """
+
+    asked: ShouldContinue
+    refused: bool = field(default=False, init=False)
+
+    def __call__(self) -> bool:
+        """Whether there is time for more."""
+        self.refused = self.refused or not self.asked()
+        return not self.refused
+
+
+@dataclass
 class TimeBudget:
     """The seconds that one step may take.
 
@@ -42,9 +60,18 @@ class TimeBudget:
     clock: Callable[[], float] = time.monotonic
     cut_short: bool = field(default=False, init=False)
     """Whether anybody asked for more time than there was."""
+    began_with: str = field(default="", init=False)
+    """An attack that ran out of time and whose result this one goes on from; empty where there is none."""
 
     def __post_init__(self) -> None:
         self._end = self.clock() + self.seconds
+
+    @property
+    def shortage(self) -> str:
+        """After how long the step was cut short, or with which attack; empty where neither was."""
+        if self.cut_short:
+            return f"after {self.seconds:.0f} s"
+        return f"with {self.began_with}" if self.began_with else ""
 
     def part(self, parts: int) -> ShouldContinue:
         """The first of `parts` equal parts of the time that is left."""

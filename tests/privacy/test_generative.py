@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +12,9 @@ pytest.importorskip("sklearn")
 pytest.importorskip("tensorflow", reason="A9 needs securesplit[train]")
 
 from securesplit.audit import positive_control
-from securesplit.audit.attacks import generative, generator
+from securesplit.audit.attacks import decoder, generative, generator, search
 from securesplit.audit.results import NotRun
+from securesplit.audit.time_budget import TimeBudget
 
 SIDE, STEPS = 32, 40
 
@@ -66,6 +68,20 @@ def test_a_table_of_few_values_is_searched_in_a_population(context):
     found = generative.run(context, "certified")
     assert (found.by, found.photos) == ("population", 4)
     assert found.skill.mean < 0.3
+
+
+@pytest.mark.parametrize("seconds", [0.0, math.inf])
+def test_who_goes_on_from_a_decoder_is_cut_short_where_that_was(context, seconds):
+    """A4 and A9 have all the time that they want, and begin at what A3 had when its time was over."""
+    few = {"search_photos": 1, "search_steps": 2, "generated_photos": 1, "latent_steps": 2}
+    fresh = replace(context, profile=replace(context.profile, **few))  # nothing kept
+    fresh.keep("generator", lambda: generator.untrained(SIDE))
+    trained = decoder.run(fresh, "compact", len(fresh.auxiliary_photos), TimeBudget(seconds))
+    assert trained.cut_short == ("" if seconds else "after 0 s")
+    for attack in (search.a4, generative.run):
+        found = attack(fresh, "compact", TimeBudget())
+        assert found.search_steps == 2
+        assert found.cut_short == ("" if seconds else "with A3")
 
 
 def test_a_population_is_weighted_by_likelihood():

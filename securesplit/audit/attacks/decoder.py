@@ -25,7 +25,7 @@ from securesplit.audit.context import AuditContext
 from securesplit.audit.metrics import Photos, mse
 from securesplit.audit.reconstruction import RECONSTRUCTION, ReconstructionResult, score
 from securesplit.audit.setting import AttackerKnowledge, Releases, ShouldContinue, always
-from securesplit.audit.time_budget import TimeBudget
+from securesplit.audit.time_budget import Noted, TimeBudget
 from securesplit.i18n import gettext_noop
 
 COMPONENTS = 128
@@ -219,19 +219,37 @@ def _release_space(noise_free: Releases, sigma: float, seed: int) -> Encode:
     return lambda seen: np.asarray(space.transform(seen.reshape(len(seen), -1)) / size, np.float32)
 
 
-def of(context: AuditContext, preset: str, photos: int, seed: int, should_continue: ShouldContinue) -> ridge.Predictor:
-    """The decoder of a preset with so many of the attacker's photos, trained once for A3 and A4."""
+def of(
+    context: AuditContext, preset: str, photos: int, seed: int, budget: TimeBudget, should_continue: ShouldContinue
+) -> ridge.Predictor:
+    """The decoder of a preset with so many of the attacker's photos, trained once for A3, A4 and A9.
+
+    Args:
+        context: the audit.
+        preset: what is attacked.
+        photos: how many of the attacker's it learns from.
+        seed: of its training.
+        budget: of the attack that asks for it; it learns where that goes on from a decoder that had no time to end.
+        should_continue: asked while it is trained.
+    """
     known, sigma, updates = context.known(preset).first(photos), context.sigma(preset), context.profile.decoder_updates
-    train = partial(fit, known, sigma, seed, updates=updates, should_continue=should_continue)
-    return context.keep(("decoder", preset, photos, seed), train)
+
+    def train() -> tuple[ridge.Predictor, Noted]:
+        noted = Noted(should_continue)
+        return fit(known, sigma, seed, updates=updates, should_continue=noted), noted
+
+    decode, noted = context.keep(("decoder", preset, photos, seed), train)
+    if noted.refused:
+        budget.began_with = SPEC.id
+    return decode
 
 
 def run(context: AuditContext, preset: str, photos: int, budget: TimeBudget | None = None) -> ReconstructionResult:
     """The trained decoder with that many of the attacker's photos."""
-    photos = min(photos, len(context.auxiliary_photos))
+    photos, budget = min(photos, len(context.auxiliary_photos)), budget or TimeBudget()
 
     def rebuild(seed: int, seen: Releases, _: NDArray[np.bool_], should_continue: ShouldContinue) -> Photos:
-        return of(context, preset, photos, seed, should_continue)(seen)
+        return of(context, preset, photos, seed, budget, should_continue)(seen)
 
     return score(context, preset, "A3", rebuild, seeded=True, budget=budget, auxiliary_photos=photos)
 

@@ -293,11 +293,11 @@ def searcher(
 
 
 def _by_gradient(context: AuditContext, preset: str, budget: TimeBudget | None) -> ReconstructionResult:
-    known, steps = context.known(preset), []
+    known, steps, budget = context.known(preset), [], budget or TimeBudget()
     latents = searcher(context, context.observations[preset].surface, known, preset)
 
     def rebuild(seed: int, seen: Releases, _: NDArray[np.bool_], should_continue: ShouldContinue) -> Photos:
-        start = search.start_of(context, preset, seed, seen, should_continue)
+        start = search.start_of(context, preset, seed, seen, budget, should_continue)
         found = latents.find(seen, start=start, should_continue=should_continue)
         steps.append(found.steps)
         return found.photos

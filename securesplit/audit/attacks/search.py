@@ -55,10 +55,10 @@ def _search(
 ) -> ReconstructionResult | NotRun:
     if reason := without_gradients(context, preset):
         return NotRun(preset=preset, attack=attack, reason=reason)
-    searcher, steps = _searcher(context, preset), []
+    searcher, steps, budget = _searcher(context, preset), [], budget or TimeBudget()
 
     def rebuild(seed: int, seen: Releases, _: NDArray[np.bool_], should_continue: ShouldContinue) -> metrics.Photos:
-        start = start_of(context, preset, seed, seen, should_continue) if attack == "A4" else None
+        start = start_of(context, preset, seed, seen, budget, should_continue) if attack == "A4" else None
         found = searcher.find(seen, start=start, should_continue=should_continue)
         steps.append(found.steps)
         return found.photos
@@ -69,10 +69,17 @@ def _search(
     return replace(result, search_steps=max(steps))
 
 
-def start_of(context: AuditContext, preset: str, seed: int, seen: Releases, should_continue: ShouldContinue) -> Start:
-    """A3's answer, and its error on photos that it was not fitted to."""
+def start_of(
+    context: AuditContext,
+    preset: str,
+    seed: int,
+    seen: Releases,
+    budget: TimeBudget,
+    should_continue: ShouldContinue,
+) -> Start:
+    """A3's answer, and its error on photos that it was not fitted to; for the arguments see `decoder.of`."""
     known, surface = context.known(preset), context.observations[preset].surface
-    decode = decoder.of(context, preset, len(known.photos), seed, should_continue)
+    decode = decoder.of(context, preset, len(known.photos), seed, budget, should_continue)
     held_out = ridge.split(known)[1]
     again = decode(surface.observe(held_out.noise_free, seed=AUXILIARY_SEED))
     return Start(decode(seen), float(metrics.mse(held_out.photos, again).mean()))
