@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,12 @@ pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train
 pytest.importorskip("sklearn")
 
 import keras
+from PIL import Image
 
 from securesplit.atomic import atomic_folder_replacement
+from securesplit.imaging.synthetic import draw_lesion
+from tests.training.drawn_photos import draw_isic
+from training.data.dataset import Dataset
 from training.network import run_record
 from training.release import cache, encoders
 from training.release.cache import Cached
@@ -108,6 +113,26 @@ def test_caches_are_made_again_for_other_photos_or_weights(tmp_path: Path) -> No
     assert cache.stored_cache(file, "weights others") is None
     np.savez(file, **cache.arrays_of(made))  # as earlier versions wrote it
     assert cache.stored_cache(file, "weights photos") is None
+
+
+def test_caches_are_made_again_for_photos_that_were_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_isic(tmp_path / "data")
+    (tmp_path / "best.weights.h5").write_bytes(b"weights")
+    monkeypatch.setattr(cache.run_record, "best_weights", lambda run: run / "best.weights.h5")
+    monkeypatch.setattr(cache, "shipped_network", lambda _: SimpleNamespace(load_weights=lambda _: None))
+    made: list[int] = []
+    monkeypatch.setattr(cache, "cache_split", lambda *_, **__: made.append(1) or cached(len(made)))
+
+    def loaded() -> list[str]:
+        data = Dataset.read(tmp_path / "data", tmp_path / "pixels")
+        return [each.digest for each in cache.load_cached(tmp_path, data, "small", views=1)]
+
+    first = loaded()
+    assert loaded() == first
+    photo = next((tmp_path / "data" / "images").glob("*.jpg"))
+    Image.fromarray(draw_lesion(99, 61)).save(photo)
+    assert not {*loaded()} & {*first}
+    assert len(made) == 4
 
 
 def test_a_folder_in_use_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -124,6 +124,15 @@ class Dataset:
                 digest.update(f"{split}|{p.path.name}|{int(p.malignant)}|{p.lesion}\n".encode())
         return digest.hexdigest()
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over `digest`, the source and kind of every photo, and what its file is: what caches go by."""
+        digest = hashlib.sha256(self.digest.encode())
+        for split in SPLITS:
+            for p in self.photos[split]:
+                digest.update(f"{p.source}|{p.kind}|{stamp(p.path)}\n".encode())
+        return digest.hexdigest()
+
     def check_disjoint(self) -> None:
         """Refuse a split in which one lesion stands on two sides.
 
@@ -254,7 +263,7 @@ def load_split(photos: Sequence[Photo], *, height: int, width: int, cache: Path)
     """
     if not photos:
         raise DataError("a split without photos")
-    key = hashlib.sha256("\n".join(str(p.path) for p in photos).encode()).hexdigest()[:16]
+    key = hashlib.sha256("\n".join(f"{p.path} {stamp(p.path)}" for p in photos).encode()).hexdigest()[:16]
     file = cache / f"{key}-{height}x{width}-mirrored.npy"
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
@@ -262,6 +271,15 @@ def load_split(photos: Sequence[Photo], *, height: int, width: int, cache: Path)
         with atomic_write(file) as own:
             np.save(own, pixels)
     return Split(tuple(photos), np.load(file))
+
+
+def stamp(path: Path) -> str:
+    """Size and time of change of a file, which are others where it was replaced; empty where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def _frame(path: Path, height: int, width: int) -> NDArray[np.uint8]:
@@ -275,6 +293,17 @@ def _frame(path: Path, height: int, width: int) -> NDArray[np.uint8]:
     cropped = np.asarray(image.crop((left, top, left + min(width, image.width), top + height)), np.uint8)
     missing = width - cropped.shape[1]
     return np.pad(cropped, ((0, 0), (missing // 2, missing - missing // 2), (0, 0)), mode="symmetric")
+
+
+def at_random(count: int, most: int) -> NDArray[np.intp]:
+    """Which of `count` photos are taken where `most` are enough: drawn, always the same ones, in their order.
+
+    The first ones of a list are no sample of it: lists go by collection, clinic or date.
+
+    >>> at_random(4, 9).tolist()
+    [0, 1, 2, 3]
+    """
+    return np.sort(np.random.default_rng(0).permutation(count)[:most])
 
 
 def centre_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

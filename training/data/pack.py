@@ -59,7 +59,7 @@ class PackedPhotos:
         """Named as `load` reads them."""
         return {f"{split}_{name}": getattr(self, name) for name in self.__dataclass_fields__}
 
-    def only(self, chosen: NDArray[np.bool_]) -> PackedPhotos:
+    def only(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> PackedPhotos:
         """The chosen ones."""
         return PackedPhotos(**{name: getattr(self, name)[chosen] for name in self.__dataclass_fields__})
 

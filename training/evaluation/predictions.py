@@ -1,6 +1,7 @@
 """What a report needs from the photos: logits of every preset as it is deployed, and the colour-only baseline.
 
-Both take minutes on two cores, so they are kept in a cache folder under the bundle's identity and the data's hash.
+Both take minutes on two cores, so they are kept in a cache folder under the bundle's identity and the fingerprint of
+the data.
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ def predict(bundle: Bundle, data: Dataset, cache: Path) -> Predictions:
         DataError: a split is empty.
         BundleError: the bundle cannot be opened.
     """
-    photos, key = data.photos, f"{bundle.identity.hex()[:16]}-{data.digest[:16]}-{deployed.DRAWS}-draws"
+    photos, key = data.photos, f"{bundle.identity.hex()[:16]}-{data.fingerprint[:16]}-{deployed.DRAWS}-draws"
     logits = {split: _cached(cache / f"{key}-{split}.npz", partial(_logits, bundle, data, split)) for split in SPLITS}
     scores = _cached(
-        cache / f"floors-{data.digest[:16]}.npz",
+        cache / f"floors-{data.fingerprint[:16]}.npz",
         lambda: dict(
             zip(SPLITS, baseline.colour_baselines(_of_test(photos), [photos[s] for s in SPLITS]), strict=True)
         ),

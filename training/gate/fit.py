@@ -28,6 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 
+from securesplit.atomic import atomic_write
 from securesplit.model import Bundle, guarded_preset
 from securesplit.model import gate as gates
 from securesplit.model.bundle import DEFAULT_FOLDER
@@ -147,14 +148,14 @@ def limits(kind: Kind, found: list[Scores]) -> Limits:
 def examples_of(bundle: Bundle, data: Dataset, others: Path | None, cache: Path, preset: str | None) -> Examples:
     """The features of all pictures by the head of a preset, from `cache` where they were computed before."""
     head = hashlib.sha256(bundle.read_head(preset)).hexdigest()
-    made_of = f"{head} {data.root.resolve()} {others} {samples.SEED} {samples.FITTED}"
+    made_of = f"{head} {samples.made_of(data, others)}"
     file = cache / f"{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.npz"
     if file.exists():
         with np.load(file, allow_pickle=False) as kept:
             return Examples(**{name: kept[name] for name in kept.files})
     found = samples.extract(bundle, gates.MAP, samples.pictures(data, bundle.manifest.side, others), preset)
     cache.mkdir(parents=True, exist_ok=True)
-    with file.open("wb") as stream:
+    with atomic_write(file) as own, own.open("wb") as stream:
         np.savez(stream, **asdict(found))
     return found
 

@@ -20,7 +20,7 @@ from securesplit.imaging import quality
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, gate
 from training.data.collection import fold_of
-from training.data.dataset import Dataset
+from training.data.dataset import Dataset, stamp
 from training.data.photo import Photo
 from training.gate import degraded, textures, without_skin
 
@@ -108,6 +108,12 @@ def pictures(data: Dataset, side: int, others: Path | None) -> Iterator[Picture]
             yield Picture(np.asarray(degraded.square(_opened(photo.path), side)), "ok", group, "val", _fold(photo))
     yield from _drawn(side)
     yield from _without_skin(others, side)
+
+
+def made_of(data: Dataset, others: Path | None) -> str:
+    """All that `pictures` depends on, but for the code, in one line."""
+    beside = [] if others is None else [f"{p.relative_to(others)} {stamp(p)}" for p in without_skin.files(others)]
+    return f"{data.fingerprint} {beside} {SEED} {FITTED} {PLAIN} {DRAWN_LESIONS} {DRAWN_TEXTURES}"
 
 
 def _fold(photo: Photo) -> int:

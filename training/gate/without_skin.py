@@ -29,7 +29,7 @@ def opened(folder: Path, least: int) -> tuple[list[Image.Image], list[Image.Imag
     A thing is a picture whose corners are all transparent.
     """
     pictures, things = [], []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+    for path in files(folder):
         with Image.open(path) as image:
             if _is_cut_out(image):
                 things.append(image.convert("RGBA"))
@@ -39,6 +39,11 @@ def opened(folder: Path, least: int) -> tuple[list[Image.Image], list[Image.Imag
         if min(picture.size) >= least:
             pictures.append(picture)
     return pictures, things
+
+
+def files(folder: Path) -> list[Path]:
+    """The pictures under `folder`, in the order in which they are opened."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
 
 
 def _is_cut_out(image: Image.Image) -> bool:

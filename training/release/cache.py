@@ -108,7 +108,7 @@ def load_cached(run: Path, data: Dataset, backbone: str, *, views: int) -> tuple
     weights = run_record.best_weights(run)
     network = shipped_network(backbone)
     network.load_weights(str(weights))
-    made_from = f"{hashlib.sha256(weights.read_bytes()).hexdigest()} {data.digest} {backbone}"
+    made_from = f"{hashlib.sha256(weights.read_bytes()).hexdigest()} {data.fingerprint} {backbone}"
     caches = []
     for name, count in (("train", views), ("val", 0)):
         file = run / f"views-{name}-{count}.npz"

@@ -1,5 +1,6 @@
 import ast
-import hashlib
+import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 import training
 from tests.training.drawn_photos import HAM, draw_isic, draw_tree
 from training.data.dataset import Dataset, list_photos, load_split
-from training.data.photo import DX_CLASSES, DataError, Photo
+from training.data.photo import DataError, Photo
 
 
 @pytest.mark.parametrize(("draw", "per_split", "malignant"), [(draw_tree, 4, 2), (draw_isic, 7, 3)])
@@ -76,15 +77,61 @@ def test_the_digest_follows_labels_and_splits() -> None:
     assert len({one.digest, other.digest, moved.digest}) == 3
 
 
-def test_digests_and_caches_of_earlier_releases_stay_valid(tmp_path: Path) -> None:
+def test_digests_of_earlier_releases_stay_valid(tmp_path: Path) -> None:
     draw_isic(tmp_path / "isic")
     data = Dataset.read(tmp_path / "isic", tmp_path / "cache")
     assert data.digest == "b5941f2c4b83602d185b9b5173dc5e35d125e3831b956027f6628ef4ed6b93e0"
-    pixels = data.split("val", 30).pixels
-    names = "\n".join(str(tmp_path / "isic" / "images" / f"I1{dx}.jpg") for dx in DX_CLASSES)
-    (file,) = (tmp_path / "cache").iterdir()
-    assert file.name == f"{hashlib.sha256(names.encode()).hexdigest()[:16]}-30x40-mirrored.npy"
-    assert (np.load(file) == pixels).all()
+
+
+def replaced_at_the_same_time(file: Path) -> None:
+    """By a longer file."""
+    before = file.stat()
+    file.write_bytes(drawn_bmp(200) + b"more")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replaced_by_as_many_bytes(file: Path) -> None:
+    """A second later."""
+    before = file.stat()
+    file.write_bytes(drawn_bmp(200))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 10**9))
+
+
+def drawn_bmp(level: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (20, 20), (level,) * 3).save(stream, "BMP")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("replace", [replaced_at_the_same_time, replaced_by_as_many_bytes])
+def test_a_photo_that_was_replaced_is_decoded_again(tmp_path: Path, replace: Callable[[Path], None]) -> None:
+    photo = Photo(tmp_path / "a.png", malignant=False, lesion="a")
+    photo.path.write_bytes(drawn_bmp(10))
+
+    def levels() -> set[int]:
+        return {*load_split([photo], height=8, width=10, cache=tmp_path / "cache").pixels.ravel().tolist()}
+
+    assert levels() == levels() == {10}
+    assert len([*(tmp_path / "cache").iterdir()]) == 1
+    replace(photo.path)
+    assert levels() == {200}
+
+
+def test_the_fingerprint_follows_the_files_and_all_that_is_known(tmp_path: Path) -> None:
+    def fingerprint(root: Path, **known: str) -> str:
+        photo = Photo(root / "a.png", malignant=False, lesion="a", **known)
+        return Dataset(root, {"train": [photo], "val": [], "test": []}, root).fingerprint
+
+    file = tmp_path / "one" / "a.png"
+    file.parent.mkdir()
+    file.write_bytes(drawn_bmp(10))
+    found = [fingerprint(file.parent), fingerprint(file.parent, source="s"), fingerprint(file.parent, kind="phone")]
+    file.parent.rename(tmp_path / "moved")
+    assert fingerprint(tmp_path / "moved") == found[0]
+    for change in (replaced_at_the_same_time, replaced_by_as_many_bytes, Path.unlink):
+        change(tmp_path / "moved" / "a.png")
+        found.append(fingerprint(tmp_path / "moved"))
+    assert len({*found}) == 6
 
 
 def test_only_commands_read_a_data_folder() -> None:

@@ -14,11 +14,12 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
 from PIL import Image
 
+from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from tests.training.drawn_photos import draw_isic
 from training.data.dataset import Dataset
-from training.evaluation import report
-from training.evaluation.predictions import predict
+from training.evaluation import predictions, report
+from training.evaluation.predictions import Predictions, predict
 
 
 def test_the_card_is_written_and_the_second_run_reads_the_cache(
@@ -39,7 +40,16 @@ def test_the_card_is_written_and_the_second_run_reads_the_cache(
     assert figures["presets"]["compact"]["test"]["auc"]["low"] <= figures["presets"]["compact"]["test"]["auc"]["high"]
     for plot in ("roc.png", "reliability.png"):
         assert np.asarray(Image.open(tmp_path / "card" / plot)).std() > 10
-    for photo in (tmp_path / "data" / "images").glob("*.jpg"):
-        photo.unlink()
-    again = predict(Bundle.load(), Dataset.read(tmp_path / "data", tmp_path / "r" / "pixels"), tmp_path / "r" / "c")
-    assert again.logits["test"]["compact"].shape == (7,)
+
+    def again() -> Predictions:
+        data = Dataset.read(tmp_path / "data", tmp_path / "r" / "pixels")
+        return predict(Bundle.load(), data, tmp_path / "r" / "c")
+
+    computed: list[str] = []
+    monkeypatch.setattr(predictions, "_logits", lambda *told: computed.append(told[-1]) or {"compact": np.zeros(7)})
+    monkeypatch.setattr(predictions.baseline, "colour_baselines", lambda *_: computed.append("colours") or [[], []])
+    assert again().logits["test"]["compact"].any()
+    assert computed == []
+    Image.fromarray(draw_lesion(99, 61)).save(next((tmp_path / "data" / "images").glob("*.jpg")))
+    assert not again().logits["test"]["compact"].any()
+    assert computed == ["val", "test", "colours"]

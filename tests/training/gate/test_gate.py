@@ -22,6 +22,7 @@ from securesplit.model.guarded_preset import GATE
 from securesplit.model.manifest import KindOfPhoto
 from securesplit.results import Kind
 from securesplit_testing.guarded import write_guarded_bundle
+from tests.training.drawn_photos import draw_isic
 from training.data.collection import fold_of
 from training.data.dataset import Dataset
 from training.data.photo import DataError, Photo
@@ -134,6 +135,25 @@ def test_pictures_without_skin_are_squares_things_and_pages(tmp_path: Path) -> N
     tinted = np.stack([without_skin.tinted(squares[0], np.random.default_rng(n)) for n in range(20)])
     means = tinted.mean((0, 1, 2))
     assert means[0] > means[1] > means[2], "redder than green, greener than blue"
+
+
+def test_examples_are_made_again_where_a_picture_was_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_isic(tmp_path / "data")
+    (tmp_path / "others").mkdir()
+    made: list[int] = []
+    monkeypatch.setattr(samples, "extract", lambda *_: made.append(1) or examples()[0])
+
+    def told(others: Path | None) -> int:
+        data = Dataset.read(tmp_path / "data", tmp_path / "pixels")
+        fitting.examples_of(Bundle.load(), data, others, tmp_path / "cache", None)
+        return len(made)
+
+    others = tmp_path / "others"
+    assert [told(None), told(None), told(others), told(others)] == [1, 1, 1, 1]  # there is nothing in it yet
+    for number, folder in enumerate((others, others, tmp_path / "data" / "images"), 2):
+        file = next(folder.glob("*.jpg"), folder / "wall.jpg")
+        Image.fromarray(draw_lesion(number, 60 + number)).save(file)
+        assert [told(others), told(others)] == [number, number]
 
 
 def test_writing_it_leaves_the_rest_of_the_bundle_unchanged(
