@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from securesplit.errors import ConfigError
-from training.data.dataset import Dataset, Split, centre_square
+from training.data.dataset import Dataset, Split, at_random, centre_square
 from training.data.photo import Photo
 from training.network import checkpoint, devices, run_record, validation
 from training.network.batches import BatchSource, batches
@@ -54,7 +54,7 @@ def _limited(photos: Sequence[Photo], count: int) -> Sequence[Photo]:
     """`count` of them at random, in their order; 0: all."""
     if not count:
         return photos
-    return [photos[i] for i in sorted(np.random.default_rng(0).permutation(len(photos))[:count])]
+    return [photos[i] for i in at_random(len(photos), count)]
 
 
 def train(

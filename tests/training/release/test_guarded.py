@@ -19,7 +19,7 @@ from training.data.photo import Photo
 from training.release import cut_maps
 from training.release.guarded import attack, exposure, joint, losses, parts, press, stages
 from training.release.guarded.__main__ import arguments
-from training.release.guarded.attack import GALLERY, Holdings, retrieval, ridge_skill, skill
+from training.release.guarded.attack import CANDIDATES, GALLERY, Holdings, retrieval, ridge_skill, skill
 from training.release.guarded.controller import Controller
 from training.release.guarded.tail import copied
 from training.release.guarded.views import CutViews
@@ -195,6 +195,21 @@ def test_attacks_find_only_what_the_release_shows():
     assert skill(val.thumbs, val, np.zeros((2, 4, 4, 3))) == 1
     assert retrieval(val.thumbs, val) == 1
     assert retrieval(np.zeros_like(val.thumbs), val) == pytest.approx(1 / GALLERY)
+
+
+def test_victims_are_a_sample_of_the_photos_and_not_the_first_ones():
+    """Half of a list, as of another collection, that nobody can rebuild, tell apart or see any structure in."""
+    count = 2 * CANDIDATES
+    thumbs = RNG.random((count, 8, 8, 3)).astype(np.float32)
+    thumbs[: count // 2] = 0.5
+    releases = thumbs.reshape(count, 1, 1, -1)
+    held = Holdings(releases, thumbs, np.zeros(count, int))
+    told = {
+        "retrieval": retrieval(thumbs, held),
+        "identified": attack.identified(held, 0.0, 0),
+        "structure": 1 - attack.structure_above(thumbs, held, np.full((2, 8, 8, 3), 0.5, np.float32)),
+    }
+    assert told == {name: pytest.approx(0.5, abs=0.1) for name in told}
 
 
 def test_lesions_are_linked_only_where_the_release_shows_them():

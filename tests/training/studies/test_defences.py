@@ -15,12 +15,13 @@ from securesplit.errors import ConfigError
 from tests.conftest import REPO
 from training.data.dataset import Split
 from training.data.photo import Photo
+from training.release.guarded.attack import Holdings
 from training.release.guarded.views import CutViews
 from training.studies.defences import __main__ as study
 from training.studies.defences import cem
 from training.studies.defences.adversarial import DECODER, AgainstDecoder
 from training.studies.defences.disco import PruneChannels
-from training.studies.defences.measure import Setting
+from training.studies.defences.measure import Setting, attackers
 from training.studies.defences.nopeek import TERM, NoPeek
 from training.studies.defences.registry import DEFENCES
 from training.studies.defences.table import markdown
@@ -121,11 +122,30 @@ def test_pruning_sends_the_best_channels_and_lets_gradients_through():
     assert (tape.gradient(total, scores).numpy() > 0).all()
 
 
-def test_a_study_of_other_photos_is_another_one(tmp_path: Path):
-    photos = tuple(Photo(Path(f"{i}.jpg"), bool(i % 2), f"lesion {i}", "nv", site="back") for i in range(4))
-    split = Split(photos, np.zeros((4, 8, 10, 3), np.uint8))
-    views = CutViews(np.zeros((4, 1, 1, 1)), np.zeros((4, 32, 32, 3)), np.arange(4) % 2, np.arange(4.0), np.arange(4))
-    setting = Setting(None, views, views, {"train": split, "val": split})
+def _setting(count: int) -> Setting:
+    """Photos whose number stands in all that is known of them."""
+    photos = tuple(Photo(Path(f"{i}.jpg"), bool(i % 2), f"lesion {i}", "nv", site="back") for i in range(count))
+    numbers = np.arange(count)
+    split = Split(photos, np.broadcast_to(numbers[:, None, None, None], (count, 8, 10, 3)).astype(np.uint8))
+    views = CutViews(np.zeros((count, 1, 1, 1)), np.zeros((count, 32, 32, 3)), numbers % 2, numbers + 0.0, numbers)
+    return Setting(None, views, views, {"train": split, "val": split})
+
+
+def test_attackers_hold_a_sample_of_the_photos_and_not_the_first_ones():
+    setting = _setting(200)
+    own = Holdings(setting.train.maps, setting.train.thumbs, setting.train.lesions)
+    (views, held), split = attackers(setting, own, 50)
+    chosen = views.lesions.tolist()
+    assert len({*chosen}) == 50
+    assert np.mean(chosen) == pytest.approx(99.5, abs=25)
+    assert views.logits.tolist() == held.labels.tolist() == split.pixels[:, 0, 0, 0].tolist() == chosen
+    assert [photo.lesion for photo in split.photos] == [f"lesion {number}" for number in chosen]
+    assert attackers(setting, own, 300)[0][0].lesions.tolist() == [*range(200)]
+
+
+def test_a_study_of_other_photos_or_attacks_is_another_one(tmp_path: Path):
+    setting = _setting(4)
+    split, photos = setting.splits["train"], setting.splits["train"].photos
     args = study.arguments().parse_args(["--run", str(tmp_path)])
     file = tmp_path / study.FILE
     file.write_text(json.dumps(begun := study.started(setting, args)))
@@ -136,9 +156,10 @@ def test_a_study_of_other_photos_is_another_one(tmp_path: Path):
     for train in (listed, seen):
         with pytest.raises(ConfigError, match="other settings"):
             study.started(replace(setting, splits={"train": train, "val": split}), args)
-    del begun["photos"]["sha256"]  # of before digests were compared
+    del begun["methods"]  # of before they were compared
     file.write_text(json.dumps(begun))
-    assert study.started(setting, args)["photos"]["sha256"] == setting.digest
+    with pytest.raises(ConfigError, match="photos or attacks"):
+        study.started(setting, args)
 
 
 @pytest.mark.slow

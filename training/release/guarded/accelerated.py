@@ -30,6 +30,7 @@ from sklearn.metrics import roc_auc_score
 from securesplit.errors import ConfigError
 from securesplit.text import figures_json
 from training import command
+from training.data.dataset import at_random
 from training.data.pack import PackedPhotos
 from training.network.compiled import STEPS, TrainingClock
 from training.network.model import shipped_network
@@ -114,7 +115,7 @@ def drawn(malignant: NDArray[np.float32], args: argparse.Namespace) -> Iterator[
 def measured(game: Game, photos: dict[str, PackedPhotos], args: argparse.Namespace) -> dict[str, float]:
     """On validation photos: AUC of answer and probe with noise, and what a ridge inverse rebuilds."""
     game.average()
-    own = holdings(game, photos["train"].only(np.arange(len(photos["train"].malignant)) < KNOWN))
+    own = holdings(game, photos["train"].only(at_random(len(photos["train"].malignant), KNOWN)))
     victims = holdings(game, photos["val"])
     sent = attack.grid_noise(victims.releases, args.sigma, 0)
     answer, probe = (roc_auc_score(victims.labels, scores) for scores in game.answers(sent))

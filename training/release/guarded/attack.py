@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from securesplit.audit import metrics
+from training.data.dataset import at_random
 from training.release.guarded import losses, parts
 from training.release.guarded.losses import GRID
 
@@ -112,24 +113,27 @@ def _with_label(sent: Array, labels: Array) -> Array:
 
 
 def structure_above(rebuilt: Array, victims: Holdings, class_means: Array) -> float:
-    """Mean SSIM of reconstructions less that of the class means, over the first `SSIM_PHOTOS` victims."""
+    """Mean SSIM of reconstructions less that of the class means, over `SSIM_PHOTOS` victims."""
     from skimage.metrics import structural_similarity  # an accelerator's machine may lack it, and needs no SSIM
 
+    rows = at_random(len(rebuilt), SSIM_PHOTOS)
+
     def mean(images: Array) -> float:
-        pairs = zip(images[:SSIM_PHOTOS], victims.thumbs[:SSIM_PHOTOS], strict=True)
+        pairs = zip(images[rows], victims.thumbs[rows], strict=True)
         return float(np.mean([structural_similarity(a, b, channel_axis=2, data_range=1.0) for a, b in pairs]))
 
     return mean(rebuilt) - mean(class_means[victims.labels])
 
 
 def retrieval(rebuilt: Array, victims: Holdings) -> float:
-    """Share of the first `GALLERY` reconstructions that lie nearest to their own original among these."""
-    return _nearest_to_own(rebuilt[:GALLERY], victims.thumbs[:GALLERY])
+    """Share of `GALLERY` reconstructions that lie nearest to their own original among these."""
+    rows = at_random(len(rebuilt), GALLERY)
+    return _nearest_to_own(rebuilt[rows], victims.thumbs[rows])
 
 
 def identified(victims: Holdings, sigma: float, seed: int) -> float:
-    """Share of photos that a matched filter on the releases picks among the first `CANDIDATES` (attack A6)."""
-    clean = victims.releases[:CANDIDATES]
+    """Share of photos that a matched filter on the releases picks among `CANDIDATES` (attack A6)."""
+    clean = victims.releases[at_random(len(victims.releases), CANDIDATES)]
     return _nearest_to_own(grid_noise(clean, sigma, seed), clean)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
-from training.data.dataset import Split
+from training.data.dataset import Split, at_random
 from training.network.model import shipped_network
 from training.network.weights_npz import load_weights_npz
 from training.output import write_json
@@ -188,7 +188,7 @@ def _tensors(batch: Mapping[str, Array]) -> dict[str, Any]:
 
 def _checked(stage: JointStage, train: CutViews, val: CutViews, args: argparse.Namespace) -> dict[str, float]:
     """What a run is stopped by early: AUC of the answer and of the probe, and what a ridge inverse rebuilds."""
-    few = CutViews(*_rows(train, slice(CHECKED)))
+    few = CutViews(*_rows(train, at_random(len(train.labels), CHECKED)))
     own, victims = (holdings(stage.first.encoder, views) for views in (few, val))
     sent = attack.grid_noise(victims.releases, args.sigma, 0)
     return {
@@ -258,7 +258,7 @@ def trained(
     return report
 
 
-def _rows(held: CutViews | Holdings, rows: slice) -> list[Array]:
+def _rows(held: CutViews | Holdings, rows: slice | Array) -> list[Array]:
     return [values[rows] for values in vars(held).values()]
 
 

@@ -35,6 +35,8 @@ from training.studies.defences.table import markdown
 
 SCHEMA = "securesplit.defences/1"
 FILE = "defences.json"
+METHODS = 2
+"""Raised with every change of an attack or an interval, so that no table holds figures of two kinds."""
 QUICK = {
     "cut": drawn.CUT, "press_steps": 8, "learn": 4, "rise": 4, "attack_epochs": 1, "batch": 16, "views": "none",
     "n_views": 0, "tail_steps": 0,
@@ -60,7 +62,7 @@ def study(setting: Setting, args: argparse.Namespace) -> dict[str, Any]:
     """Measure what is not measured yet; return the content of ``defences.json``.
 
     Raises:
-        ConfigError: the folder holds a study of other settings, or of other photos or another network.
+        ConfigError: the folder holds a study of other settings, photos or attacks, or of another network.
     """
     content = started(setting, args)
     for seed in range(1, args.seeds + 1):
@@ -84,6 +86,7 @@ def started(setting: Setting, args: argparse.Namespace) -> dict[str, Any]:
     photos = {"attackers": known, "victims": len(setting.val.labels), "sha256": setting.digest}
     content: dict[str, Any] = {
         "schema": SCHEMA,
+        "methods": METHODS,
         "settings": {name: value for name, value in vars(args).items() if name not in ELSEWHERE},
         "photos": photos,
         "undefended_auc": round(setting.undefended_auc, 5),
@@ -93,9 +96,8 @@ def started(setting: Setting, args: argparse.Namespace) -> dict[str, Any]:
     if not file.is_file():
         return content
     stored: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    stored["photos"] = photos | stored["photos"]  # a study that was begun before digests were compared has none
     if {**stored, "runs": {}} != json.loads(json.dumps(content, allow_nan=False)):
-        raise ConfigError(f"{args.run} holds a study of other settings", hint="give another --run")
+        raise ConfigError(f"{args.run} holds a study of other settings, photos or attacks", hint="give another --run")
     return stored
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from securesplit.audit import metrics
 from securesplit.channel.payload import REQUEST_OVERHEAD_BYTES
-from training.data.dataset import Split
+from training.data.dataset import Split, at_random
 from training.release.guarded import exposure, stages
 from training.release.guarded.attack import Holdings
 from training.release.guarded.views import Batches, CutViews
@@ -64,20 +64,24 @@ def measured(defence: Defence, setting: Setting, args: argparse.Namespace) -> di
         targets = Batches(setting.train, args.batch, args.teacher_share, args.seed).targets
         stages.read(tail, own, targets, victims, args)
         answers["answer"] = stages.answers_of(tail.answers, victims, args.sigma)
-    known = min(args.attack_photos, len(setting.splits["train"].photos))
-    few = slice(known)
-    attackers = CutViews(*(rows[few] for rows in vars(setting.train).values()))
-    held = Holdings(*(rows[few] for rows in vars(own).values()))
-    train = setting.splits["train"]
-    splits = {"train": Split(train.photos[:known], train.pixels[:known]), "val": setting.splits["val"]}
+    held, photos = attackers(setting, own, args.attack_photos)
+    splits = {"train": photos, "val": setting.splits["val"]}
     return {
         "sigma": args.sigma,
         **{f"{name}_auc": lost_of(setting.val, drawn) for name, drawn in answers.items()},
         "device_share": stages.multiply_adds(setting.network, (stage, tail), args.cut)["device_share"],
         "request_bytes": args.size**2 * args.channels + REQUEST_OVERHEAD_BYTES,
-        **exposure.attacked((attackers, held), (setting.val, victims), splits, args),
+        **exposure.attacked(held, (setting.val, victims), splits, args),
         "pressed": pressed[-1:],
     }
+
+
+def attackers(setting: Setting, own: Holdings, most: int) -> tuple[exposure.Held, Split]:
+    """What attackers hold of at most so many training photos, of their centre squares, and the photos themselves."""
+    train = setting.splits["train"]
+    rows = at_random(len(train.photos), most)
+    views, held = ([values[rows] for values in vars(each).values()] for each in (setting.train, own))
+    return (CutViews(*views), Holdings(*held)), Split(tuple(train.photos[i] for i in rows), train.pixels[rows])
 
 
 def lost_of(val: CutViews, drawn: list[NDArray[Any]]) -> dict[str, Any]:
