@@ -27,8 +27,12 @@ ALONE = (
 )
 TIMED = ("worker", "faults", "transport")
 """But for what of them is in `ALONE`. The rest would keep the cores busy beside them."""
-FIRST = ("channel", "integration", "browser", "training", "privacy")
-"""What forks comes before TensorFlow has threads; then files that take minutes, so that none is left for the end."""
+FIRST = (
+    *("channel", "integration", "browser", "training", "privacy", "model", "deploy", "device", "imaging", "interop"),
+    *(f"test_{name}.py" for name in ("upgrading", "docs", "examples", "plugins", "readme")),
+)
+"""What forks comes before TensorFlow has threads; then slow tests, before their time is over, and so that none of them
+is left for the end."""
 MOST_PROCESSES = 8  # each has a TensorFlow of its own
 RETRIES = ["--reruns", "2", "--only-rerun", "TooSlowError", "--only-rerun", r"UnreachableError: .* within \d", "-raR"]
 PASSED, INTERRUPTED = 0, 2

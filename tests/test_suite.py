@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -100,6 +101,13 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
 def test_every_folder_is_in_one_part() -> None:
     found = sorted({path.relative_to(suite.TESTS).parts[0] for path in suite.TESTS.rglob("test_*.py")})
     assert found == sorted([*suite.TIMED, *suite.FIRST, *suite._others()])
+
+
+def test_slow_tests_come_before_their_time_is_over() -> None:
+    marked = re.compile(r"pytest\.mark\.(slow|browser|faults)\b")
+    files = [path for path in suite.TESTS.rglob("test_*.py") if marked.search(path.read_text(encoding="utf-8"))]
+    assert len(files) > 40
+    assert {path.relative_to(suite.TESTS).parts[0] for path in files} <= {*suite.TIMED, *suite.FIRST}
 
 
 def test_what_runs_alone_is_kept_out_of_the_folders_that_are_timed() -> None:
