@@ -115,6 +115,14 @@ def fail(many, it):
     assert found == {"try this first", "first try {0}", "a cause of it", "no cause at all"}
 
 
+def test_what_a_damaged_file_lacks_is_a_message() -> None:
+    """It stands within the cause of an error as a value, which is translated only where it is marked."""
+    raised = re.compile(r"_damaged\((?!where: str)(.*)\)")
+    for file in (REPO / "securesplit" / "imaging").glob("*.py"):
+        for value in raised.findall(file.read_text(encoding="utf-8")):
+            assert value.startswith(("gettext_noop(", "_name(")), (file.name, value)
+
+
 @pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
 def test_entries_are_read_as_babel_reads_them(path: Path) -> None:
     with path.open("rb") as stream:

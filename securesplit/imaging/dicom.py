@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from securesplit.errors import PhotoError
+from securesplit.i18n import gettext_noop
 from securesplit.imaging.container import Colour, Samples
 
 SOP_CLASSES = {
@@ -92,10 +93,10 @@ def check_facts(facts: Mapping[str, Any]) -> None:
         raise PhotoError(f"a DICOM file of colours {_name(facts['photometric'])} cannot be read", hint=_EXPORT)
     numbers = [facts[name] for name in ("samples", "rows", "columns", "allocated", "stored", "high_bit")]
     if any(not isinstance(number, int) or number < 1 for number in numbers):
-        raise _damaged("a tag of its pixels is missing")
+        raise _damaged(gettext_noop("a tag of its pixels is missing"))
     channels = 1 if facts["photometric"] in _MONOCHROME | {_PALETTE} else 3
     if facts["samples"] != channels:
-        raise _damaged("its tags contradict each other")
+        raise _damaged(gettext_noop("its tags contradict each other"))
     if facts["allocated"] not in (8, 16) or facts["signed"] or facts["high_bit"] != facts["stored"] - 1:
         sign = "signed " if facts["signed"] else ""
         raise PhotoError(f"a DICOM file of {sign}{facts['stored']}-bit samples cannot be read", hint=_EXPORT)
@@ -177,7 +178,7 @@ def _numbers(photo: Dicom) -> NDArray[Any]:
     dtype = np.dtype(np.uint8) if photo.allocated == 8 else np.dtype(f"{order}u2")
     count = width * height * photo.samples
     if len(photo.pixels) < count * dtype.itemsize:
-        raise _damaged("a part of the pixels is missing")
+        raise _damaged(gettext_noop("a part of the pixels is missing"))
     numbers = np.frombuffer(photo.pixels, dtype, count)
     if photo.stored < photo.allocated:  # the upper bits may hold anything, such as an overlay
         numbers = numbers & (2**photo.stored - 1)
@@ -190,7 +191,7 @@ def _upsampled(photo: Dicom) -> NDArray[np.uint8]:
     """Luminance of two pixels and their common colours (PS3.3, C.7.6.3.1.2), as three channels."""
     (width, height), count = photo.size, photo.size[0] * photo.size[1] * 2
     if len(photo.pixels) < count or width % 2 or photo.allocated != 8:
-        raise _damaged("a part of the pixels is missing")
+        raise _damaged(gettext_noop("a part of the pixels is missing"))
     four = np.frombuffer(photo.pixels, np.uint8, count).reshape(height, width // 2, 4)
     colours = np.repeat(four[..., 2:], 2, axis=1)
     return np.concatenate([four[..., :2].reshape(height, width, 1), colours], axis=2)
@@ -205,7 +206,7 @@ def _ybr(pixels: NDArray[np.uint8]) -> Image.Image:
 def _looked_up(photo: Dicom, indices: NDArray[Any]) -> NDArray[np.uint8]:
     """The colours that a palette gives for the indices; beyond its ends, the ends (PS3.3, C.7.6.3.1.5)."""
     if len(photo.palette) != 3 or any(len(entry) != 3 for entry in photo.palette):
-        raise _damaged("its palette is missing")
+        raise _damaged(gettext_noop("its palette is missing"))
     return np.stack(
         [
             _table(photo, *entries)[_within(indices, entries[0])]
@@ -225,7 +226,7 @@ def _table(photo: Dicom, described: tuple[int, int, int], table: bytes) -> NDArr
     if bits == 8 and len(table) >= number and len(table) < 2 * number:
         return np.frombuffer(table, np.uint8, number)
     if bits not in (8, 16) or len(table) < 2 * number:
-        raise _damaged("its palette is missing")
+        raise _damaged(gettext_noop("its palette is missing"))
     words = np.frombuffer(table, "<u2" if photo.is_little_endian else ">u2", number)
     return (words >> 8 if bits == 16 else words).astype(np.uint8)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from securesplit.errors import PhotoError
+from securesplit.i18n import gettext_noop
 from securesplit.imaging import integrity
 from securesplit.imaging.container import Colour, Container
 
@@ -89,7 +90,7 @@ def read(content: bytes) -> Container:
         items, primary = _items(content)
         tiles = _tiles(items, primary)
     except (struct.error, IndexError, KeyError):
-        raise _damaged("in its boxes") from None
+        raise _damaged(gettext_noop("in its boxes")) from None
     kinds = {items[tile].kind for tile in tiles}
     name = next((_DECODERS[kind] for kind in kinds if kind in _DECODERS), "")
     if not name or len(kinds) > 1:
@@ -112,7 +113,7 @@ def _items(content: bytes) -> tuple[dict[int, Item], int]:
     if meta is None:
         if any(kind == b"moov" for kind, *_ in _boxes(content, 0, len(content))):
             raise PhotoError("a sequence of pictures without a still one", hint="save one frame as a JPEG")
-        raise _damaged("it has no picture")
+        raise _damaged(gettext_noop("it has no picture"))
     parts = {kind: (start, end) for kind, start, end in _boxes(content, meta[0] + 4, meta[1])}
     items: dict[int, Item] = {}
     _read_kinds(content, parts[b"iinf"], items)
@@ -123,7 +124,7 @@ def _items(content: bytes) -> tuple[dict[int, Item], int]:
     start, end = parts[b"pitm"]
     primary = _Reader(content, start + 4, end).take(4 if content[start] else 2)
     if primary not in items:
-        raise _damaged("its picture is missing")
+        raise _damaged(gettext_noop("its picture is missing"))
     return items, primary
 
 
@@ -140,7 +141,7 @@ def _boxes(content: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]
             if kind in (b"mdat", b"free", b"skip"):  # what is missing of the data is found with its item
                 yield kind, at + header, end
                 return
-            raise _damaged("in its boxes")
+            raise _damaged(gettext_noop("in its boxes"))
         yield kind, at + header, stop
         at = stop
 
@@ -155,7 +156,7 @@ def _read_kinds(content: bytes, place: tuple[int, int], items: dict[int, Item]) 
         named_at = at + 4 + wide + 2
         items[int.from_bytes(content[at + 4 : at + 4 + wide], "big")] = Item(content[named_at : named_at + 4], named_at)
         if len(items) > MAX_ITEMS:
-            raise _damaged("it has too many items")
+            raise _damaged(gettext_noop("it has too many items"))
 
 
 def _read_places(content: bytes, place: tuple[int, int], idat: tuple[int, int], items: dict[int, Item]) -> None:
@@ -176,7 +177,7 @@ def _read_places(content: bytes, place: tuple[int, int], idat: tuple[int, int], 
             item.extents.append((start, start + length if length else len(content)))
             extents += 1
             if extents > MAX_EXTENTS:
-                raise _damaged("it is in too many pieces")
+                raise _damaged(gettext_noop("it is in too many pieces"))
 
 
 def _read_properties(content: bytes, place: tuple[int, int], items: dict[int, Item]) -> None:
@@ -222,12 +223,12 @@ def _tiles(items: dict[int, Item], primary: int) -> list[int]:
             waiting += items[number].made_of
         else:
             found.append(number)
-    raise _damaged("it is put together from too many parts")
+    raise _damaged(gettext_noop("it is put together from too many parts"))
 
 
 def _check_data(content: bytes, tile: Item) -> None:
     if not tile.extents or any(not start < end <= len(content) for start, end in tile.extents):
-        raise _damaged("a part of the picture is missing")
+        raise _damaged(gettext_noop("a part of the picture is missing"))
     for start, end in tile.extents:
         integrity.check_no_hole(content[start:end])
 
@@ -236,7 +237,7 @@ def _size(item: Item) -> tuple[int, int]:
     """Width and height in pixels, as they are announced."""
     body = next((body for kind, body in item.properties if kind == b"ispe"), b"")
     if len(body) < 12:
-        raise _damaged("it announces no size")
+        raise _damaged(gettext_noop("it announces no size"))
     width, height = struct.unpack_from(">II", body, 4)
     return width, height
 

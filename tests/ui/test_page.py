@@ -180,6 +180,7 @@ def test_english_words_on_a_korean_page_are_marked(page: Page, monkeypatch: pyte
         (b"<!doctype html><p>404", "이 파일은 웹 페이지입니다"),
         (b"no photo", "이 파일은 텍스트입니다"),
         (bytes(range(256)), "알려진 사진 형식이 아닙니다"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "잘렸습니다(그림이 없음)"),
     ],
 )
 def test_what_a_file_is_instead_is_said_in_korean(page: Page, content: bytes, said: str) -> None:
