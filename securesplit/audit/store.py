@@ -39,11 +39,17 @@ class Store:
             return None
         return None if result.cut_short and (result.minutes or 0.0) < self._minutes else result
 
-    def make(self, name: str, step: Callable[[], Result]) -> Result:
-        """Run the step and keep what it returns, with its name, its seconds and the audit's minutes."""
+    def make(self, name: str, step: Callable[[], Result], before_s: float = 0.0) -> Result:
+        """Run the step and keep what it returns, with its name, its seconds and the audit's minutes.
+
+        Args:
+            name: of the step.
+            step: what is run.
+            before_s: seconds that earlier tries of it took in this audit.
+        """
         started = time.perf_counter()
         result = step()
-        seconds = round(time.perf_counter() - started, 1)
+        seconds = round(time.perf_counter() - started + before_s, 1)
         made = replace(result, step=name, minutes=self._minutes, seconds=seconds)
         text = json.dumps(made.to_json(), allow_nan=False)
         write_text_atomic(self._file(name), text)

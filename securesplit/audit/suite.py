@@ -1,15 +1,15 @@
 """Runs an audit step by step. Each result is on the disk before the next step begins, so a killed audit resumes.
 
-What takes what it takes comes first; then the attacks without a natural end share the time that is left. So that
-the whole keeps its minutes on a slow machine too, it reads only as many photos as there is time to run, and a step
-without time left, or one that fails, is *not run*, which is not a pass. Time between a kill and the next start does not
-count.
+What takes what it takes comes first; then the attacks without a natural end share the time that is left, and what some
+of them leave of it goes to those that were cut short, which are tried again. So that the whole keeps its minutes on a
+slow machine too, it reads only as many photos as there is time to run, and a step without time left, or one that fails,
+is *not run*, which is not a pass. Time between a kill and the next start does not count.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +35,8 @@ from securesplit.model import Bundle, Preset
 Progress = Callable[[str], None]
 LEAST_S = 0.5
 """A step with less time than that is not begun."""
+MORE = 1.5
+"""A step that was cut short is tried again where there is so many times the time that it had."""
 
 
 def prepare(
@@ -180,7 +182,7 @@ def _results(context: AuditContext, progress: Progress) -> list[Result]:
     for number, name in enumerate(found, 1):
         if found[name] is not None:
             continue
-        left = whole - sum(result.seconds for result in found.values() if result)
+        left = _left(whole, found)
         ahead = sum(step.weight for other, step in anytime.items() if found[other] is None)
         if name in plain:
             step, seconds = plain[name], left
@@ -192,14 +194,58 @@ def _results(context: AuditContext, progress: Progress) -> list[Result]:
             continue
         progress(f"step {number} of {len(found)}: {name}")
         found[name] = _made(store, name, step)
-    return [result for result in found.values() if result is not None]
+    results = {name: result for name, result in found.items() if result is not None}
+    had = {name: max(LEAST_S, results[name].seconds) for name in anytime}
+    while _try_again(results, had, anytime, store, whole, progress):
+        pass
+    return list(results.values())
 
 
-def _made(store: Store, name: str, step: Step) -> Result:
+def _try_again(
+    found: dict[str, Result],
+    had: dict[str, float],
+    anytime: Mapping[str, AnytimeStep],
+    store: Store,
+    whole_s: float,
+    progress: Progress,
+) -> bool:
+    """Share what the others left among the steps that were cut short, where it is more than they had; whether it was.
+
+    How much a step needs is known only once it has ended, so that the shares of the first round leave time over.
+
+    Args:
+        found: each step's result, which is put in the place of the one before.
+        had: seconds that each step was allowed last.
+        anytime: the steps.
+        store: where results are kept.
+        whole_s: what all steps of the audit may take together.
+        progress: gets a line for each.
+    """
+    short = [name for name in anytime if found[name].cut_short]
+    tried = False
+    for number, name in enumerate(short):
+        weights = sum(anytime[other].weight for other in short[number:])
+        seconds = share(_left(whole_s, found), anytime[name].weight, weights)
+        if seconds < MORE * had[name]:
+            continue
+        progress(f"again, with {seconds:.0f} s instead of {had[name]:.0f}: {name}")
+        before, had[name] = found[name], seconds
+        again = _made(store, name, partial(anytime[name].run, TimeBudget(seconds)), before.seconds)
+        found[name] = before if isinstance(again, NotRun) else again
+        tried = True
+    return tried
+
+
+def _left(whole_s: float, found: Mapping[str, Result | None]) -> float:
+    """Seconds that no step has taken yet."""
+    return whole_s - sum(result.seconds for result in found.values() if result)
+
+
+def _made(store: Store, name: str, step: Step, before_s: float = 0.0) -> Result:
     """What the step found; one that fails has not shown that nothing can be found, and is tried again next time."""
     started = time.perf_counter()
     try:
-        return store.make(name, step)
+        return store.make(name, step, before_s)
     except (SecureSplitError, OSError):
         raise
     except Exception as error:  # noqa: BLE001  (whatever an attack's libraries raise on some bundle's shapes)

@@ -1,12 +1,16 @@
 """Time for attacks that could go on for ever: who is cut short says so, and nothing is called met on its word."""
 
 import json
+import math
 from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from securesplit.audit import judge, markdown, page, registry, report
+from securesplit.audit import judge, markdown, page, registry, report, suite
+from securesplit.audit.attack import AnytimeStep
 from securesplit.audit.attacks import decoder
 from securesplit.audit.metrics import Estimate
 from securesplit.audit.reconstruction import ReconstructionResult
@@ -53,6 +57,41 @@ def test_shares_never_exceed_what_is_left_and_end_with_all_of_it():
         left -= taken
     assert left == pytest.approx(0.0)
     assert share(-5.0, 1.0, 2.0) == 0.0
+
+
+def budgets(tmp_path, monkeypatch, **needed):
+    """Seconds that each step was allowed, in order, in an audit of a minute; each takes no time, but wants some."""
+    allowed = {name: [] for name in needed}
+
+    def step(name):
+        def run(budget):
+            allowed[name].append(budget.seconds)
+            return typed(rebuilt("A3", 0.1, cut_short="after 3 s" if budget.seconds < needed[name] else ""))
+
+        return AnytimeStep(1.0, run)
+
+    monkeypatch.setattr(suite, "steps", lambda _: ({}, {name: step(name) for name in needed}))
+    (tmp_path / "pictures").mkdir()
+    context = SimpleNamespace(pictures=tmp_path / "pictures", profile=SimpleNamespace(minutes=1.0), seconds=0.0)
+    results = suite._results(context, lambda _: None)
+    assert [result.step for result in results] == list(needed)
+    assert {result.step: not result.cut_short for result in results} == {
+        name: max(allowed[name]) >= seconds for name, seconds in needed.items()
+    }
+    return allowed
+
+
+def test_time_that_is_left_goes_to_who_was_cut_short(tmp_path, monkeypatch):
+    allowed = budgets(tmp_path, monkeypatch, long=40.0, short=1.0, shorter=0.5)
+    assert allowed["long"] == pytest.approx([19.0, 57.0])
+    assert [len(allowed[name]) for name in ("short", "shorter")] == [1, 1]
+
+
+def test_who_never_ends_is_tried_again_only_with_more_time(tmp_path, monkeypatch):
+    allowed = budgets(tmp_path, monkeypatch, endless=math.inf, longer=math.inf, short=1.0)
+    for name in ("endless", "longer"):
+        assert 1 < len(allowed[name]) < 5
+        assert all(later >= suite.MORE * before for before, later in pairwise(allowed[name]))
 
 
 def test_a_decoder_without_time_is_the_linear_answer():
