@@ -130,8 +130,8 @@ class AuditContext:
     def _kept(self) -> dict[Hashable, Any]:
         return {}
 
-    def keep(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What more than one step needs and takes long to make; made once."""
-        if key not in self._kept:
+    def keep(self, key: Hashable, make: Callable[[], T], is_good: Callable[[T], bool] = lambda _: True) -> T:
+        """What more than one step needs and takes long to make; made once, or again where what is kept is not good."""
+        if key not in self._kept or not is_good(self._kept[key]):
             self._kept[key] = make()
         return cast("T", self._kept[key])

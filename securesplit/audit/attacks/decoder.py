@@ -220,7 +220,14 @@ def _release_space(noise_free: Releases, sigma: float, seed: int) -> Encode:
 
 
 def of(
-    context: AuditContext, preset: str, photos: int, seed: int, budget: TimeBudget, should_continue: ShouldContinue
+    context: AuditContext,
+    preset: str,
+    photos: int,
+    seed: int,
+    budget: TimeBudget,
+    should_continue: ShouldContinue,
+    *,
+    is_whole: bool = False,
 ) -> ridge.Predictor:
     """The decoder of a preset with so many of the attacker's photos, trained once for A3, A4 and A9.
 
@@ -231,6 +238,7 @@ def of(
         seed: of its training.
         budget: of the attack that asks for it; it learns where that goes on from a decoder that had no time to end.
         should_continue: asked while it is trained.
+        is_whole: one that had no time to end is trained again, as when A3 is given more.
     """
     known, sigma, updates = context.known(preset).first(photos), context.sigma(preset), context.profile.decoder_updates
 
@@ -238,7 +246,9 @@ def of(
         noted = Noted(should_continue)
         return fit(known, sigma, seed, updates=updates, should_continue=noted), noted
 
-    decode, noted = context.keep(("decoder", preset, photos, seed), train)
+    decode, noted = context.keep(
+        ("decoder", preset, photos, seed), train, lambda kept: not (is_whole and kept[1].refused)
+    )
     if noted.refused:
         budget.began_with = SPEC.id
     return decode
@@ -249,7 +259,7 @@ def run(context: AuditContext, preset: str, photos: int, budget: TimeBudget | No
     photos, budget = min(photos, len(context.auxiliary_photos)), budget or TimeBudget()
 
     def rebuild(seed: int, seen: Releases, _: NDArray[np.bool_], should_continue: ShouldContinue) -> Photos:
-        return of(context, preset, photos, seed, budget, should_continue)(seen)
+        return of(context, preset, photos, seed, budget, should_continue, is_whole=True)(seen)
 
     return score(context, preset, "A3", rebuild, seeded=True, budget=budget, auxiliary_photos=photos)
 
