@@ -71,7 +71,7 @@ def test_a_table_of_few_values_is_searched_in_a_population(context):
 
 
 def test_who_goes_on_from_a_decoder_is_cut_short_where_that_was(context):
-    """A4 and A9 have all the time that they want, and begin at what A3 had when its time was over, or was given more."""
+    """A4 and A9 have all the time that they want, and begin at what A3 had when its time was over, or later."""
     few = {"search_photos": 1, "search_steps": 2, "generated_photos": 1, "latent_steps": 2}
     fresh = replace(context, profile=replace(context.profile, **few))  # nothing kept
     fresh.keep("generator", lambda: generator.untrained(SIDE))
