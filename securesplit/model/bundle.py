@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from securesplit.config import check_path
 from securesplit.errors import BundleError
 from securesplit.model import attack_decoder, encrypted_preset, guarded_preset
 from securesplit.model import gate as gates
@@ -27,6 +26,7 @@ from securesplit.model.manifest import GuardedInfo, Manifest
 from securesplit.model.presets import Preset
 from securesplit.privacy.preset_names import asked_name
 from securesplit.privacy.release import ReleaseSpec, from_grid
+from securesplit.user_folders import from_home
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,9 +61,9 @@ class Bundle:
 
         Raises:
             BundleError: there is none, or its manifest is damaged, too large, or no regular file of that folder.
-            ConfigError: `folder` is no path.
+            ConfigError: `folder` begins with ``~``, and this user has no home folder.
         """
-        folder = DEFAULT_FOLDER if folder is None else check_path(folder, "the bundle")
+        folder = DEFAULT_FOLDER if folder is None else from_home(folder)
         try:
             content = read_file(folder, "manifest.json", MAX_MANIFEST_BYTES)
         except FileNotFoundError:
