@@ -83,7 +83,7 @@ def test_a_bundle_without_a_decoder_has_one_row() -> None:
 def test_a_photo_that_would_be_refused_starts_no_worker(
     privacy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "_run_self", lambda *_: pytest.fail("keys were made"))
+    monkeypatch.setattr(demo.OwnProgram, "run", lambda *_: pytest.fail("keys were made"))
     monkeypatch.setattr(demo, "_worker", lambda *_: pytest.fail("a worker was started"))
     Image.fromarray(textures.draw_texture(9_000_001, 300)).save(tmp_path / "texture.png")
     out = tmp_path / "demo.png"
