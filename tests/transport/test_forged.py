@@ -31,6 +31,8 @@ ONCE = [
     *("bad", "unknown-session", "busy", "too-big", "worker", "other-bundle", "alert-44", "alert-noise"),
     *("other-ref", "flight-alert", "reply", "silence"),
 ]
+TURNS = 5
+"""On a busy machine a try may end before the forger's turn, and has shown nothing."""
 STAGES = {"hello": FrameType.HELLO, "fin": FrameType.FIN, "req": FrameType.REQ}
 
 
@@ -50,12 +52,14 @@ def test_the_honest_second_endpoint_answers(worker: Running, stage: str, ask: An
     """The forger relays what comes before its stage, so that a session is half or wholly open when it begins."""
 
     def scenario(name: str) -> None:
-        with middleman(worker.front.endpoint, STAGES[stage], FORGERIES[name]) as forger:
-            start = time.monotonic()
-            assert ask([forger.endpoint, worker.front.endpoint], TIMEOUTS, [3, 4]) == [3, 4]
-            if not forger.forged:
-                raise TooSlowError(f"a try of {TIMEOUTS.try_s} s ended before the forger's turn")
-            took_less_than(8.0, start, "well within the request's time")
+        for _ in range(TURNS):
+            with middleman(worker.front.endpoint, STAGES[stage], FORGERIES[name]) as forger:
+                start = time.monotonic()
+                assert ask([forger.endpoint, worker.front.endpoint], TIMEOUTS, [3, 4]) == [3, 4]
+                took_less_than(8.0, start, "well within the request's time")
+            if forger.forged:
+                return
+        raise TooSlowError(f"{TURNS} tries of {TIMEOUTS.try_s} s ended before the forger's turn")
 
     side_by_side(FORGERIES, scenario)
 
