@@ -6,7 +6,7 @@ import argparse
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -28,6 +28,7 @@ from training.release.guarded.tail import TailStage, copied
 from training.release.guarded.views import Array, Batches, CutViews
 from training.release.guarded.winnings import Terms
 
+_Held = TypeVar("_Held", CutViews, Holdings)
 DRAWS = 3
 """Of the noise, in every evaluation."""
 EVERY = 50
@@ -188,7 +189,7 @@ def _tensors(batch: Mapping[str, Array]) -> dict[str, Any]:
 
 def _checked(stage: JointStage, train: CutViews, val: CutViews, args: argparse.Namespace) -> dict[str, float]:
     """What a run is stopped by early: AUC of the answer and of the probe, and what a ridge inverse rebuilds."""
-    few = CutViews(*_rows(train, at_random(len(train.labels), CHECKED)))
+    few = only(train, at_random(len(train.labels), CHECKED))
     own, victims = (holdings(stage.first.encoder, views) for views in (few, val))
     sent = attack.grid_noise(victims.releases, args.sigma, 0)
     return {
@@ -251,15 +252,16 @@ def trained(
     weights.save(models_of(first, second), args.run / "guarded.npz")
     _write(report, args.run)
     centres = slice(len(splits["train"].photos))
-    known = CutViews(*_rows(train, centres)), Holdings(*_rows(own, centres))
+    known = only(train, centres), only(own, centres)
     report["attacked"] = exposure.attacked(known, (val, victims), splits, args)
     say(report["attacked"])
     _write(report, args.run)
     return report
 
 
-def _rows(held: CutViews | Holdings, rows: slice | Array) -> list[Array]:
-    return [values[rows] for values in vars(held).values()]
+def only(held: _Held, rows: slice | Array) -> _Held:
+    """The same of some of the photos."""
+    return type(held)(*(values[rows] for values in vars(held).values()))
 
 
 def multiply_adds(network: keras.Model, stages: tuple[EncoderStage, TailStage], cut: str) -> dict[str, float]:

@@ -80,8 +80,8 @@ def attackers(setting: Setting, own: Holdings, most: int) -> tuple[exposure.Held
     """What attackers hold of at most so many training photos, of their centre squares, and the photos themselves."""
     train = setting.splits["train"]
     rows = at_random(len(train.photos), most)
-    views, held = ([values[rows] for values in vars(each).values()] for each in (setting.train, own))
-    return (CutViews(*views), Holdings(*held)), Split(tuple(train.photos[i] for i in rows), train.pixels[rows])
+    held = stages.only(setting.train, rows), stages.only(own, rows)
+    return held, Split(tuple(train.photos[i] for i in rows), train.pixels[rows])
 
 
 def lost_of(val: CutViews, drawn: list[NDArray[Any]]) -> dict[str, Any]:
