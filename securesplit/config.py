@@ -106,7 +106,7 @@ def check_privacy(value: object) -> float | None:
         ConfigError: it is empty, neither text nor a number, or a number that is not a usable ε.
     """
     if value == "" or isinstance(value, bool) or not isinstance(value, str | Real):
-        raise ConfigError(f"privacy cannot be {reprlib.repr(value)}", hint="give a preset of the bundle, or an epsilon")
+        raise cannot_be("privacy", value, hint="give a preset of the bundle, or an epsilon")
     try:
         number = float(value)
     except OverflowError:
@@ -144,8 +144,13 @@ def check_path(value: object, name: str) -> Path:
             no home folder, or in a working folder that is gone.
     """
     if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
-        raise ConfigError(f"{name} cannot be {reprlib.repr(value)}", hint="name a file or folder")
+        raise cannot_be(name, value, hint="name a file or folder")
     return absolute(from_home(value))
+
+
+def cannot_be(name: str, value: object, *, hint: str) -> ConfigError:
+    """What is raised for a value of another kind than the setting or argument `name` takes."""
+    return ConfigError(f"{name} cannot be {reprlib.repr(value)}", hint=hint)
 
 
 T = TypeVar("T")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
-from securesplit.config import check_path, check_timeout_s, renamed
-from securesplit.errors import ConfigError
+from securesplit.config import cannot_be, check_path, check_timeout_s, renamed
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.endpoint import LOOPBACK
 
@@ -69,9 +67,11 @@ class ClientOptions:
         self._set("certs", check_path(self.certs, "certs"))
         self._set("client", renamed(self.client, "client", self.name, "name"))
         if not isinstance(self.client, str):
-            raise _senseless("client", self.client, "give the name that keygen gave the device, such as device")
+            raise cannot_be("client", self.client, hint="give the name that keygen gave the device, such as device")
         if not isinstance(self.credentials, Credentials | None):
-            raise _senseless("credentials", self.credentials, "give those of securesplit.pki, or their folder as certs")
+            raise cannot_be(
+                "credentials", self.credentials, hint="give those of securesplit.pki, or their folder as certs"
+            )
 
     def _set(self, field: str, value: object) -> None:
         object.__setattr__(self, field, value)  # frozen for all others
@@ -89,11 +89,7 @@ def _checked_endpoints(connect: object) -> str | tuple[str, ...]:
     several = tuple(connect) if isinstance(connect, Iterable) else (connect,)
     if all(isinstance(each, str) for each in several):
         return several
-    raise _senseless("connect", connect, f"give an endpoint, such as {DEFAULT_ENDPOINT}, or a list of them")
-
-
-def _senseless(name: str, value: object, hint: str) -> ConfigError:
-    return ConfigError(f"{name} cannot be {reprlib.repr(value)}", hint=hint)
+    raise cannot_be("connect", connect, hint=f"give an endpoint, such as {DEFAULT_ENDPOINT}, or a list of them")
 
 
 def takes(
