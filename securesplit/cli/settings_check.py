@@ -30,6 +30,7 @@ Commands = Mapping[str, click.Command]
 
 _TOML_NAMES: Final = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 _EXAMPLE: Final = "see docs/operations.md for an example"
+_SERVICE_LINK: Final = "Kubernetes sets it for a service of that name: give the pod `enableServiceLinks: false`"
 
 
 def options_of(command: click.Command) -> dict[str, click.Option]:
@@ -71,7 +72,8 @@ def check_variables(variables: Mapping[str, str], commands: Commands, name: str)
         options = {each: keys[key] for each, command in commands.items() if key in (keys := known_keys(command))}
         holders = [options[name]] if name in options else list(options.values())
         if wrong := _wrong_for_all(_text_problem(option, text) for option in holders):
-            yield _at(variable, wrong)
+            is_link = variable.endswith("_PORT") and "://" in text
+            yield _at(variable, ConfigError(wrong.message, hint=_SERVICE_LINK) if is_link else wrong)
 
 
 def unknown_variables(variables: Collection[str], commands: Commands) -> tuple[list[ConfigError], tuple[str, ...]]:

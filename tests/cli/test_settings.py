@@ -257,6 +257,15 @@ def test_what_others_put_into_the_environment_does_not_matter(
     assert "warning  settings: no command knows the variable SECURESPLIT_TAIL_PORT" in capsys.readouterr().out
 
 
+def test_a_cluster_s_variable_in_the_place_of_ours_is_named(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service called securesplit sets SECURESPLIT_PORT to an address, which is the port of `ui` to us."""
+    monkeypatch.setenv("SECURESPLIT_PORT", "tcp://10.0.0.1:5555")
+    assert run(["ledger"]) == 2
+    said = capsys.readouterr().err
+    assert "error: SECURESPLIT_PORT: 'tcp://10.0.0.1:5555' is not a valid whole number" in said
+    assert "enableServiceLinks: false" in said
+
+
 def test_a_common_key_holds_for_the_commands_that_it_suits(tmp_path: Path, capsys: Capture) -> None:
     """`client` is one name for a device, and a list for keygen, which must not issue for it."""
     (tmp_path / "s.toml").write_text('client = "clinic-1"\n[doctor]\nclient = "clinic-2"\n[keygen]\ndays = 9\n')
