@@ -18,7 +18,7 @@ from training.data.pack import PackedPhotos
 from training.network.augmentation import Views
 from training.network.config import Config
 from training.network.mixing import Mixing
-from training.network.model import loss_weight
+from training.network.model import loss_weight, photo_losses
 from training.network.targets import targets_and_weights
 
 STEPS = 8
@@ -81,11 +81,12 @@ class Objective(keras.Model):  # type: ignore[misc]  # Keras is untyped
         squares = self._views.square(ops.cast(frames, "float32"))
         if self.teachers:
             targets = self._taught(targets, self._views.fit(squares))
+        config = self._config
         shown, targets, weights = self._mixing(self._views.fit(squares), targets, weights)
         answers = self.network(shown, training=training)
         return sum(
-            loss_weight(name, self._config)
-            * ops.mean(weights[name] * self._loss(name, targets[name], ops.cast(answers[name], "float32")))
+            loss_weight(name, config)
+            * ops.mean(weights[name] * photo_losses(name, targets[name], ops.cast(answers[name], "float32"), config))
             for name in answers
         )
 
@@ -99,12 +100,6 @@ class Objective(keras.Model):  # type: ignore[misc]  # Keras is untyped
             probability = sum(squash(ops.cast(answer[end], "float32")) for answer in answers) / len(answers)
             mixed[name] = (1 - share) * y + share * jax.lax.stop_gradient(probability)
         return mixed
-
-    def _loss(self, name: str, target: Any, logits: Any) -> Any:
-        smooth = {"from_logits": True, "label_smoothing": self._config.label_smoothing}
-        if "malignant" in name:
-            return keras.losses.binary_crossentropy(target, logits, **smooth)
-        return keras.losses.categorical_crossentropy(target, logits, **smooth)
 
 
 class Trainer:

@@ -85,17 +85,7 @@ def freeze_until(network: keras.Model, layer: str) -> None:
 
 def compile_model(model: keras.Model, config: Config, steps: int) -> None:
     """Give `model` the losses and the optimizer of `config`; `steps` is batches an epoch."""
-    rate: Any = config.learning_rate
-    if config.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(
-            rate / 20, max(1, steps * (config.epochs - 1)), alpha=0.01, warmup_target=rate, warmup_steps=steps
-        )
-    averaged = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
-    optimizer = (
-        keras.optimizers.Adam(rate, **averaged)
-        if config.optimizer == "adam"
-        else keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, clipnorm=1.0, **averaged)
-    )
+    optimizer = build_optimizer(config, steps)
     smooth = {"from_logits": True, "label_smoothing": config.label_smoothing}
     malignant = (
         keras.losses.BinaryFocalCrossentropy(gamma=config.focal, **smooth)
@@ -112,7 +102,27 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> None:
     optimizer.build(model.trainable_variables)
 
 
+def build_optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer of `config` with its schedule and moving average; `steps` is batches an epoch."""
+    rate: Any = config.learning_rate
+    if config.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate / 20, max(1, steps * (config.epochs - 1)), alpha=0.01, warmup_target=rate, warmup_steps=steps
+        )
+    averaged = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
+    if config.optimizer == "adam":
+        return keras.optimizers.Adam(rate, **averaged)
+    return keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, clipnorm=1.0, **averaged)
+
+
 def loss_weight(output: str, config: Config) -> float:
     """Of the loss of an output of the network, by its name."""
     of_label = DIAGNOSIS_WEIGHT if output.endswith("dx") else 1.0
     return of_label * (config.cut_weight if output.startswith("cut_") else 1.0)
+
+
+def photo_losses(name: str, target: Any, logits: Any, config: Config) -> Any:
+    """The loss of the output `name` for each photo, ``(b,)``; focal loss is left to `compile_model`."""
+    smooth = {"from_logits": True, "label_smoothing": config.label_smoothing}
+    of_kind = keras.losses.binary_crossentropy if "malignant" in name else keras.losses.categorical_crossentropy
+    return of_kind(target, logits, **smooth)
