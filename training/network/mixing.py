@@ -13,6 +13,12 @@ from keras import ops
 from training.network.config import Config
 
 
+def beta(shape: tuple[Any, ...], alpha: float, seeds: keras.random.SeedGenerator) -> Any:
+    """Draws of the symmetric Beta distribution of `alpha`."""
+    one, other = (keras.random.gamma(shape, alpha, seed=seeds) for _ in range(2))
+    return one / (one + other + 1e-9)
+
+
 class Mixing:
     """Mixup (Zhang et al., ICLR 2018) or CutMix (Yun et al., ICCV 2019), whichever `config` wants.
 
@@ -35,7 +41,7 @@ class Mixing:
             weights: by output, ``(b,)``.
         """
         if self._mixup:
-            share = self._beta(ops.shape(photos)[0], self._mixup)
+            share = beta((ops.shape(photos)[0],), self._mixup, self.seeds)
             share = ops.maximum(share, 1 - share)
             photos = _blend(photos, share)
         elif self._cutmix:
@@ -44,14 +50,10 @@ class Mixing:
             return photos, targets, weights
         return photos, *({name: _blend(v, share) for name, v in group.items()} for group in (targets, weights))
 
-    def _beta(self, count: Any, alpha: float) -> Any:
-        one, other = (keras.random.gamma((count,), alpha, seed=self.seeds) for _ in range(2))
-        return one / (one + other + 1e-9)
-
     def _cut(self, photos: Any) -> tuple[Any, Any]:
         """A box of each photo is the next one's; the share that is left is counted in whole pixels."""
         count, height, width = ops.shape(photos)[0], photos.shape[1], photos.shape[2]
-        half = ops.sqrt(1 - self._beta(count, self._cutmix)) / 2
+        half = ops.sqrt(1 - beta((count,), self._cutmix, self.seeds)) / 2
         inside = []
         for length in (height, width):
             middle = keras.random.uniform((count, 1), seed=self.seeds)

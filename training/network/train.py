@@ -135,7 +135,7 @@ def _made_from(
         "data_sha256": data.digest,
         "weights": weights.name if weights else None,
         "teacher": guide.id if guide else None,
-        "start": hashlib.sha256(_bytes_of(start)).hexdigest() if start else None,
+        "start": digest_of(start) if start else None,
     }
 
 
@@ -144,7 +144,7 @@ def _network(config: Config, machine: devices.Devices, weights: Path | None, sta
     with machine.scope():
         network = build_model(config, weights)
         if start is not None:
-            _load(network, start)
+            load_start(network, start)
     if config.freeze:
         freeze_until(network, config.freeze)
     return network
@@ -159,14 +159,24 @@ def _source(
     return BatchSource(split, targets, sample_weights, config, guide, machine.shard)
 
 
-def _bytes_of(start: Path) -> bytes:
+def digest_of(start: Path) -> str:
+    """SHA-256 of the weights that a run continues from.
+
+    Raises:
+        ConfigError: there are none.
+    """
     try:
-        return start.read_bytes()
+        return hashlib.sha256(start.read_bytes()).hexdigest()
     except OSError as error:
         raise ConfigError(f"no weights in {start}: {error.strerror}", hint="give best.weights.h5 of a run") from None
 
 
-def _load(network: keras.Model, start: Path) -> None:
+def load_start(network: keras.Model, start: Path) -> None:
+    """Put the weights that a run continues from into `network`.
+
+    Raises:
+        ConfigError: they are those of another network.
+    """
     try:
         network.load_weights(str(start))
     except (ValueError, OSError) as error:

@@ -77,7 +77,7 @@ def test_mixstyle_blends_the_statistics_of_two_photos_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mixing, changed = learner(MixStyle), 0
-    monkeypatch.setattr(mixing, "_beta", lambda shape: tf.fill(shape, 0.5))
+    monkeypatch.setattr(ways, "beta", lambda shape, *_: tf.fill(shape, 0.5))
     deviation, mean = np.array([1.0, 1, 1, 9], np.float32), np.array([0.0, 0, 0, 4], np.float32)
     shape = RNG.normal(0, 1, (4, 6, 6, 3))
     shape = (shape - shape.mean((1, 2), keepdims=True)) / shape.std((1, 2), keepdims=True)
@@ -138,7 +138,7 @@ def test_features_that_told_the_source_are_taught_to_leave_it_open(monkeypatch: 
     raw = np.concatenate([place, RNG.normal(0, 1, (64, 15))], 1).astype(np.float32)
     targets = batch_of(malignant.tolist(), source.tolist())
     monkeypatch.setattr(SourceAdversary, "EPOCHS", 30)
-    fought.prepare(raw, {name: np.asarray(values) for name, values in targets.items()})
+    fought.teach(raw, {name: np.asarray(values) for name, values in targets.items()})
     features = tf.Variable(raw)
     before, _ = fought.answers_of_adversaries(targets, features)
     for _ in range(40):

@@ -14,10 +14,10 @@ chance between trainings but what several ``--seeds`` say.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,9 @@ from training.network.batches import BatchSource, batches
 from training.network.config import Config, named
 from training.network.model import build_model, build_optimizer, freeze_until
 from training.network.targets import targets_and_weights
-from training.network.train import arranged
+from training.network.train import arranged, digest_of, load_start
 from training.output import markdown_table, write_json
-from training.studies.source_shortcut.ways import BASE, FEATURES, SOURCE, WAYS, Learner, SourceAdversary, Way
+from training.studies.source_shortcut.ways import BASE, SOURCE, WAYS, Way
 
 SCHEMA = "securesplit.source_shortcut/1"
 FILE = "source_shortcut.json"
@@ -87,13 +87,11 @@ def study(
         DataError: no training photo is of a source to be held out, or none of HAM10000.
     """
     content = _begun(config, data, start, out)
-    wanted = [Training(way.name, held, seed) for seed in range(1, seeds + 1) for held in hold_out for way in ways]
-    known = {way.name: way for way in ways}
-    for training in wanted:
+    for seed, held, way in product(range(1, seeds + 1), hold_out, ways):
+        training = Training(way.name, held, seed)
         if training.name in content["trainings"]:
             continue
         keras.backend.clear_session()
-        way = known[training.way]
         own = replace(config, hold_out=training.hold_out, seed=training.seed, **way.settings)
         logits, figures = trained(way, own, data, start)
         with atomic_write(out / f"{training.name}.npy") as stream:
@@ -108,11 +106,9 @@ def study(
 def _begun(config: Config, data: Dataset, start: Path, out: Path) -> dict[str, Any]:
     if config.photos or config.teacher_share:
         raise ConfigError("the study takes all photos and no teacher", hint="leave `photos` and `teacher_share` at 0")
-    if not start.is_file():
-        raise ConfigError(f"no weights in {start}", hint="give best.weights.h5 of a run of training.train")
     around = {
         "config": config.to_json(),
-        "start_sha256": hashlib.sha256(start.read_bytes()).hexdigest(),
+        "start_sha256": digest_of(start),
         "data_sha256": data.digest,
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -132,25 +128,18 @@ def trained(way: Way, config: Config, data: Dataset, start: Path) -> tuple[NDArr
     reference = _mean_colour(shown)
     shown, measured = (replace(split, pixels=way.pixels(split.pixels, reference)) for split in (shown, measured))
     network = build_model(config)
-    try:
-        network.load_weights(str(start))
-    except (ValueError, OSError) as error:
-        raise ConfigError(
-            f"{start} does not fit: {str(error).splitlines()[0][:200]}",
-            hint="give weights of a run of this backbone with auxiliary outputs",
-        ) from None
+    load_start(network, start)
     freeze_until(network, config.freeze)
     targets, weights = targets_and_weights(shown, config)
     targets[SOURCE], groups = sources(shown)
     source = BatchSource(shown, targets, weights, config)
     learner = way.learner(network, config.freeze, config, groups, source.steps * config.epochs)
-    if isinstance(learner, SourceAdversary):
-        learner.prepare(_answers(learner, shown)[FEATURES], targets)
+    learner.prepare(centre_square(shown.pixels), targets)
     learner.compile(build_optimizer(config, source.steps))
     history = learner.fit(
-        *(batches(source, 0),), epochs=config.epochs, steps_per_epoch=source.steps, shuffle=False, verbose=2
+        batches(source, 0), epochs=config.epochs, steps_per_epoch=source.steps, shuffle=False, verbose=2
     )
-    logits = _answers(learner, measured)["malignant"][:, 0]
+    logits = learner.predict(centre_square(measured.pixels), batch_size=64, verbose=0)["malignant"][:, 0]
     last = {name: float(values[-1]) for name, values in history.history.items()}
     return logits, {**last, **validation.figures(measured, logits)}
 
@@ -168,12 +157,6 @@ def sources(split: Split) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     malignant = split.malignant > 0
     counts = np.stack([np.bincount(of[malignant == label], minlength=len(names)) for label in (False, True)], 1)
     return np.eye(len(names), dtype=np.float32)[of], counts
-
-
-def _answers(learner: Learner, split: Split) -> dict[str, NDArray[np.float32]]:
-    """Of the centre squares."""
-    found: dict[str, NDArray[np.float32]] = learner.predict(centre_square(split.pixels), batch_size=64, verbose=0)
-    return found
 
 
 def table(content: Mapping[str, Any], data: Dataset, out: Path) -> dict[str, dict[str, dict[str, Figure]]]:

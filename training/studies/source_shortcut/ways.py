@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from training.data.dataset import centre_square
 from training.network.config import Config
+from training.network.mixing import beta
 from training.network.model import loss_weight, photo_losses
 
 SOURCE = "source"
@@ -69,6 +70,9 @@ class Learner(keras.Model):  # type: ignore[misc]  # Keras is untyped
         )
         return self.objective(each, y, y_pred[FEATURES])
 
+    def prepare(self, photos: Pixels, targets: Mapping[str, NDArray[np.float32]]) -> None:
+        """What is to be done before training with all its `photos` ``(n, side, side, 3)``."""
+
     def blended(self, maps: Any) -> Any:
         """Maps ``(b, h, w, c)`` as the rest of the network sees them in training."""
         return maps
@@ -94,13 +98,9 @@ class MixStyle(Learner):
         mean = ops.mean(maps, (1, 2), keepdims=True)
         deviation = ops.sqrt(ops.var(maps, (1, 2), keepdims=True) + 1e-6)
         order = keras.random.shuffle(ops.arange(count), seed=self.seeds)
-        own, coin = (self._beta((count, 1, 1, 1)), keras.random.uniform((), seed=self.seeds))
+        own, coin = beta((count, 1, 1, 1), self.ALPHA, self.seeds), keras.random.uniform((), seed=self.seeds)
         mixed_mean, mixed_deviation = (own * v + (1 - own) * ops.take(v, order, 0) for v in (mean, deviation))
         return ops.where(coin < 0.5, (maps - mean) / deviation * mixed_deviation + mixed_mean, maps)
-
-    def _beta(self, shape: Any) -> Any:
-        one, other = (keras.random.gamma(shape, self.ALPHA, seed=self.seeds) for _ in range(2))
-        return one / (one + other + 1e-9)
 
 
 class GroupRobust(Learner):
@@ -158,8 +158,12 @@ class SourceAdversary(Learner):
         self.balance = np.clip(even / np.maximum(self.groups, 1), 1 / self.RARE, self.RARE).astype(np.float32)
         self.told = keras.metrics.Mean(name="source_loss")
 
-    def prepare(self, features: NDArray[np.float32], targets: Mapping[str, NDArray[np.float32]]) -> None:
-        """Teach the adversaries on `features` ``(n, k)`` of all photos, so that they know something from the start."""
+    def prepare(self, photos: Pixels, targets: Mapping[str, NDArray[np.float32]]) -> None:
+        """Teach the adversaries, so that they know something from the start."""
+        self.teach(self.predict(photos, batch_size=64, verbose=0)[FEATURES], targets)
+
+    def teach(self, features: NDArray[np.float32], targets: Mapping[str, NDArray[np.float32]]) -> None:
+        """Teach the adversaries alone, on `features` ``(n, k)``."""
         for label, adversary in enumerate(self.adversaries):
             own = targets["malignant"][:, 0] == label
             adversary.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True))
