@@ -47,7 +47,8 @@ def run_on_jax(module: str, *arguments: object) -> None:
 
 
 keras.applications.Tiny = build
-backbones.BACKBONES["tiny"] = backbones.Backbone("Tiny", cut="middle")
+NAME = "tiny"
+backbones.BACKBONES[NAME] = backbones.Backbone("Tiny", cut="middle")
 
 trained: list[keras.Model] = []
 compile_model, callbacks = train.compile_model, train._callbacks

@@ -2,13 +2,15 @@ r"""Train a network within a number of seconds on one accelerator: the photos li
 
     python -m training.data.pack --data ../shared/data --out build/photos.npz
     KERAS_BACKEND=jax python -m training.network.accelerated --photos build/photos.npz --seconds 200 \
-        --config collection --start build/warm.npz --teacher build/one.npz --out build/run
+        --config collection --start build/warm.npz --teacher efficientnetv2b0:build/one.npz --set teacher_share=0.7 \
+        --out build/run
 
 `training.train` is the command for any machine; this one is for a short loan of a fast one. It takes the same
 configurations, but the rate of learning follows the share of the time that has passed, so that a run ends in time
 however fast the accelerator is; what it did (steps, epochs, seconds) is written beside the weights. A teacher's
 probability is asked for the very view that the student sees (Beyer et al., Knowledge distillation: A good teacher is
-patient and consistent, CVPR 2022); several starts are averaged (Wortsman et al., Model soups, ICML 2022).
+patient and consistent, CVPR 2022), and with ``--hint`` its features, too; several starts are averaged (Wortsman et al.,
+Model soups, ICML 2022).
 """
 
 from __future__ import annotations
@@ -61,6 +63,7 @@ def train(
     starts: Sequence[Path] = (),
     weights: Path | None = None,
     teachers: Sequence[tuple[str, Path]] = (),
+    hint: float = 0.0,
     precision: str = "mixed_bfloat16",
 ) -> dict[str, Any]:
     """Train until the clock has run out; write ``network.npz``, ``answers.npz`` and ``run.json`` into `out`.
@@ -73,21 +76,25 @@ def train(
         starts: weights of such networks, to continue from their mean.
         weights: ImageNet weights of the backbone, where nothing else is given.
         teachers: backbones and weights.
+        hint: see `training.network.compiled.Objective`.
         precision: a Keras dtype policy.
 
     Raises:
-        ConfigError: the photos have another size, or weights are those of another network.
+        ConfigError: the photos have another size, weights are those of another network, or there is a hint and no
+            teacher to give it.
     """
     shown = photos["train"]
     if shown.pixels.shape[1] != config.side:
         raise ConfigError(
             f"the photos are {shown.pixels.shape[1]} pixels high, not {config.side}", hint="pack them again"
         )
+    if hint and not teachers:
+        raise ConfigError("a hint needs a teacher", hint="name one with --teacher BACKBONE:NPZ")
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_dtype_policy(precision)
     network = _network(config, weights, starts)
     guides = [_teacher(backbone, path, config.side) for backbone, path in teachers]
-    trainer = Trainer(Objective(network, config, shown.pixels.shape[1:3], guides), config, shown)
+    trainer = Trainer(Objective(network, config, shown.pixels.shape[1:3], guides, hint), config, shown)
     held = np.isin(shown.source, config.hold_out.split(","))
     measured = photos["val"].joined(shown.only(held))
     squares, answers = measured.squares(), answering(network)
@@ -109,6 +116,7 @@ def train(
         "setup_s": setup_s,
         "device": str(jax.devices()[0].device_kind),
         "precision": precision,
+        "hint": hint,
         **validation.figures(measured, logits),
     }
     write_json(out / "run.json", result)
@@ -152,6 +160,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="ImageNet weights of the backbone")
     parser.add_argument("--start", type=Path, action="append", default=[], metavar="NPZ", help="several: their mean")
     parser.add_argument("--teacher", action="append", default=[], metavar="BACKBONE:NPZ")
+    parser.add_argument("--hint", type=float, default=0.0, help="weight of the distance from the teachers' features")
     parser.add_argument("--seconds", type=float, required=True, help="from the command's start, all in all")
     parser.add_argument("--precision", default="mixed_bfloat16")
     parser.add_argument("--out", type=Path, required=True)
@@ -165,6 +174,7 @@ def main() -> None:
         starts=args.start,
         weights=args.weights,
         teachers=teachers,
+        hint=args.hint,
         precision=args.precision,
     )
     print(figures_json({k: v for k, v in result.items() if k != "config"}))

@@ -30,6 +30,11 @@ WARM_UP = 0.05
 REPORT_S = 20.0
 """Between two lines of figures."""
 
+FARTHEST = 6.0
+"""Standard deviations at which a feature that is hinted at is cut off."""
+
+_FEATURES = "pooled_features"
+
 
 @dataclass(frozen=True)
 class TrainingClock:
@@ -56,15 +61,35 @@ class TrainingClock:
 
 
 class Objective(keras.Model):  # type: ignore[misc]  # Keras is untyped
-    """``(frames (b, h, w, 3) uint8, targets, weights)`` -> the loss of a batch, views and teachers included."""
+    """``(frames (b, h, w, 3) uint8, targets, weights)`` -> the loss of a batch, views and teachers included.
+
+    Args:
+        network: of `training.network.model.build_model`.
+        config: views, mixing, losses.
+        frame: height and width of a photo in memory.
+        teachers: of `build_model`, too, with an end for each of the network's but those at the cut.
+        hint: weight of the squared distance between what a linear map makes of the network's pooled features and the
+            teachers' own, standardized over the batch (Romero et al., FitNets, ICLR 2015); 0: none.
+    """
 
     def __init__(
-        self, network: keras.Model, config: Config, frame: tuple[int, int], teachers: Sequence[keras.Model]
+        self,
+        network: keras.Model,
+        config: Config,
+        frame: tuple[int, int],
+        teachers: Sequence[keras.Model],
+        hint: float = 0.0,
     ) -> None:
         super().__init__()
-        self.network, self.teachers = network, list(teachers)
+        self.ends = tuple(network.output)
+        self.network, self.teachers = _with_features(network), [_with_features(teacher) for teacher in teachers]
         for teacher in self.teachers:
             teacher.trainable = False
+        self._hint = hint
+        if hint:
+            features, *theirs = (model.output[_FEATURES].shape[-1] for model in (self.network, *self.teachers))
+            self.map = keras.layers.Dense(sum(theirs), dtype="float32")
+            self.map.build((None, features))
         seed = config.seed * 1000
         self._config = config
         self._views = Views(config.views, config.strength, frame, config.side, seed, config.hairs)
@@ -84,11 +109,21 @@ class Objective(keras.Model):  # type: ignore[misc]  # Keras is untyped
         config = self._config
         shown, targets, weights = self._mixing(self._views.fit(squares), targets, weights)
         answers = self.network(shown, training=training)
-        return sum(
+        features = answers.pop(_FEATURES)
+        loss = sum(
             loss_weight(name, config)
             * ops.mean(weights[name] * photo_losses(name, targets[name], ops.cast(answers[name], "float32"), config))
             for name in answers
         )
+        return loss + self._hint * self.distance(features, shown) if self._hint else loss
+
+    def distance(self, features: Any, shown: Any) -> Any:
+        """From what `map` makes of pooled features to the teachers' own, who are shown the mixed photos themselves."""
+        theirs = [ops.cast(teacher(shown, training=False)[_FEATURES], "float32") for teacher in self.teachers]
+        wanted = ops.concatenate(theirs, axis=-1)
+        mean, variance = ops.moments(wanted, axes=0, keepdims=True)
+        standard = ops.clip((wanted - mean) / ops.sqrt(variance + 1e-6), -FARTHEST, FARTHEST)
+        return ops.mean((self.map(ops.cast(features, "float32")) - jax.lax.stop_gradient(standard)) ** 2)
 
     def _taught(self, targets: dict[str, Any], shown: Any) -> dict[str, Any]:
         """Targets of every end, mixed with what the teachers answer."""
@@ -100,6 +135,11 @@ class Objective(keras.Model):  # type: ignore[misc]  # Keras is untyped
             probability = sum(squash(ops.cast(answer[end], "float32")) for answer in answers) / len(answers)
             mixed[name] = (1 - share) * y + share * jax.lax.stop_gradient(probability)
         return mixed
+
+
+def _with_features(network: keras.Model) -> keras.Model:
+    """`network` with its pooled features as one more output."""
+    return keras.Model(network.input, {**network.output, _FEATURES: network.get_layer("pool").output})
 
 
 class Trainer:
@@ -117,7 +157,7 @@ class Trainer:
         self._optimizer = keras.optimizers.AdamW(1e-3, weight_decay=config.weight_decay, clipnorm=1.0)
         self._optimizer.build(objective.trainable_variables)
         self._rate_at = [v.path.split("/")[-1] for v in self._optimizer.variables].index("learning_rate")
-        ends = objective.network.output
+        ends = objective.ends
         labels = [{name: group[name] for name in ends} for group in targets_and_weights(photos, config)]
         self._data = jax.device_put((photos.pixels, *labels))
         trained, others = objective.trainable_variables, objective.non_trainable_variables

@@ -53,7 +53,8 @@ def test_a_run_ends_in_time_and_measures_what_it_held_out(tmp_path: Path, packed
     settings = ("backbone=tiny", f"side={SIDE}", "batch=4", "learning_rate=0.003", "hold_out=komour", "teacher_share=1")
     command = ["--photos", packed]
     command += [part for setting in settings for part in ("--set", setting)]
-    command += ["--start", start, "--start", start, "--teacher", f"tiny:{start}", "--precision", "float32"]
+    command += ["--start", start, "--start", start, "--teacher", f"tiny:{start}", "--hint", 0.5]
+    command += ["--precision", "float32"]
     began = time.monotonic()
     tiny.run_on_jax("training.network.accelerated", *command, "--seconds", 1, "--out", tmp_path / "run")
     record = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -88,3 +89,19 @@ def test_the_rate_warms_up_and_held_out_photos_are_not_drawn(packed: Path) -> No
     assert counts[photos.is_phone].mean() == pytest.approx(3 * counts[~photos.is_phone & ~held].mean(), rel=0.1)
     with pytest.raises(ConfigError, match="48 pixels high, not 150"):
         accelerated.train(config, {"train": photos, "val": photos}, Path(), compiled.TrainingClock(now, 1))
+    small = named("collection", [f"side={SIDE}"])
+    with pytest.raises(ConfigError, match="a hint needs a teacher"):
+        accelerated.train(small, {"train": photos, "val": photos}, Path(), compiled.TrainingClock(now, 1), hint=0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_hint_draws_features_to_the_teachers(tmp_path: Path) -> None:
+    pytest.importorskip("jax", reason="JAX is not installed")
+    from tests.training import tiny
+
+    tiny.run_on_jax("tests.training.network.hinted", tmp_path / "told.json")
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert told["alike"] == pytest.approx(0, abs=1e-3), "a map that gives the teacher's own features is not far"
+    assert told["far"] > 0.5
+    assert told["with"] == pytest.approx(told["without"] + 0.5 * told["far"], rel=1e-4)
