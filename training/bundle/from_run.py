@@ -54,7 +54,7 @@ def make_bundle(
     keras.mixed_precision.set_dtype_policy("float32")
     network = build_model(config)
     network.load_weights(str(run_record.best_weights(run)))
-    layer = at or backbones.BACKBONES[config.backbone].cut
+    layer = at or own_cut(config.backbone)
     network = splitting.choose_output(network, "malignant")
     few = np.random.default_rng(config.seed).permutation(len(data.photos["val"]))[:CALIBRATION_PHOTOS]
     shown = data.decoded([data.photos["val"][i] for i in few], config.side)
@@ -93,6 +93,17 @@ def _record(run: Path, data: Dataset) -> run_record.RunFile:
     if data.digest != record["made_from"]["data_sha256"]:
         raise ConfigError(f"the run in {run} was made from other photos", hint="give the folder that it was trained on")
     return record
+
+
+def own_cut(backbone: str) -> str:
+    """Where a backbone is cut unless another layer is named.
+
+    Raises:
+        ConfigError: it has no such layer.
+    """
+    if backbone not in backbones.BACKBONES:
+        raise ConfigError(f"{backbone} has no cut of its own", hint="name a layer with --at, such as block7_add")
+    return backbones.BACKBONES[backbone].cut
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import keras
 from securesplit.errors import ConfigError
 from securesplit.model import backbones
 from training.data.photo import DX_CLASSES, SIDE
+from training.network import dinov2
 from training.network.batch_norm import freeze_batch_norm, train_batch_norm
 from training.network.config import Config
 
@@ -27,7 +28,10 @@ def build_model(config: Config, weights: Path | None = None) -> keras.Model:
     Raises:
         ConfigError: no such backbone, it takes no photos this small, or the weights are not its own.
     """
-    backbone = backbones.build(config.backbone, config.side, weights, unit_scale=config.pixels == "0..1")
+    if config.backbone == dinov2.NAME:
+        backbone = dinov2.build(config.side, weights)
+    else:
+        backbone = backbones.build(config.backbone, config.side, weights, unit_scale=config.pixels == "0..1")
     (freeze_batch_norm if config.batch_norm == "frozen" else train_batch_norm)(backbone)
     if config.outputs == "auxiliary":
         return add_outputs(backbone, config.backbone, config.dropout)
@@ -46,17 +50,17 @@ def add_outputs(backbone: keras.Model, name: str, dropout: float) -> keras.Model
     """`backbone`, called `name` in `securesplit.model.backbones`, with supervised outputs at two places.
 
     One is the usual one after the last feature map, the other stands straight at the cut, so that the map which the
-    release is made from already separates the lesions.
+    release is made from already separates the lesions. A backbone that no bundle is made from has the first alone.
 
     Returns:
         ``(n, side, side, 3)`` pixels in 0..255 -> ``{"malignant", "cut_malignant": (n, 1) logits,
         "dx", "cut_dx": (n, 7) logits}``. The layer of the cut keeps its own name.
     """
-    cut = keras.layers.GlobalAveragePooling2D(name="cut_pool")(backbone.get_layer(backbones.BACKBONES[name].cut).output)
-    outputs = {
-        **_outputs("", keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output), dropout),
-        **_outputs("cut_", keras.layers.Dense(128, "silu", name="cut_hidden")(cut), dropout),
-    }
+    outputs = _outputs("", keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output), dropout)
+    if name in backbones.BACKBONES:
+        at = backbone.get_layer(backbones.BACKBONES[name].cut).output
+        cut = keras.layers.GlobalAveragePooling2D(name="cut_pool")(at)
+        outputs |= _outputs("cut_", keras.layers.Dense(128, "silu", name="cut_hidden")(cut), dropout)
     return keras.Model(backbone.input, outputs, name=name)
 
 
