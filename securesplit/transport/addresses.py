@@ -1,4 +1,9 @@
-"""The addresses of a host that has several: which one is tried, and when the next one is."""
+"""The addresses of a host, which may have several: which one is tried, when the next one is, and when they are old.
+
+A name is looked up again once each of its addresses has had its turn in vain: a program may run for months, and a
+worker that moves takes its name along. Where the second look finds nothing, the addresses before are kept, since a
+resolver may be out for a while, too.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +23,30 @@ class Addresses:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._found: list[Endpoint] = []
-        self._turn = 0
+        self._turn, self._are_old = 0, True
 
     def resolve(self) -> None:
-        """Look the host's name up, where that was not done yet; may block for as long as the system does.
+        """Look the host's name up, where that was not done since the last round; may block as long as the system does.
 
         Raises:
-            Retry: the name has no address.
+            Retry: the name has no address, and never had one.
         """
+        if not self._are_old:
+            return
         try:
-            self._found = self._found or self._endpoint.resolve()
+            found = self._endpoint.resolve()
         except UnreachableError as error:
-            raise Retry(error.message, elsewhere=True, absent=True, nowhere=error) from None
+            if not self._found:
+                raise Retry(error.message, elsewhere=True, absent=True, nowhere=error) from None
+            found = self._found
+        if found != self._found:
+            self._found, self._turn = found, 0
+        self._are_old = False
 
     @property
     def current(self) -> Endpoint:
         """The one that worked last, or the next to be tried."""
-        return self._found[self._turn % len(self._found)]
+        return self._found[self._turn]
 
     def failed(self, fault: Fault) -> Retry:
         """What to do after a connection to `current` failed."""
@@ -45,5 +57,6 @@ class Addresses:
 
     def move_on(self) -> bool:
         """Let the next address be tried; False where each has had its turn."""
-        self._turn += 1
-        return self._turn % len(self._found) != 0
+        self._turn = (self._turn + 1) % len(self._found)
+        self._are_old = self._are_old or self._turn == 0
+        return self._turn != 0

@@ -13,7 +13,7 @@ from securesplit.errors import ConfigError, UnreachableError
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_NAMES = ("localhost", "ip6-localhost")
-_FORM = re.compile(r"tcp://(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[\w.*-]+)):(?P<port>\d{1,5})")
+_FORM = re.compile(r"tcp://(?:\[(?P<v6>[\w:.%-]+)\]|(?P<host>[\w.*-]+)):(?P<port>\d{1,5})")
 _MAX_PORT = 65535
 _UNRESOLVED = "check the name's spelling, and this machine's network and DNS"
 _CANNOT_LISTEN = {
@@ -72,7 +72,7 @@ class Endpoint:
         except (OSError, UnicodeError) as error:  # the latter for a label that is empty or has over 63 characters
             why = getattr(error, "strerror", None) or "it is not a valid name"
             raise UnreachableError(f"the name {self.host!r} has no address ({why})", hint=_UNRESOLVED) from None
-        return list(dict.fromkeys(Endpoint(str(address[0]), self.port) for *_, address in found))
+        return list(dict.fromkeys(Endpoint(_numeric(*address), self.port) for *_, address in found))
 
     def listen(self, backlog: int, option: str) -> socket.socket:
         """A TCP socket that listens at this address, for HTTP servers on this machine.
@@ -113,6 +113,16 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
         return False
+
+
+def _numeric(host: str, _port: int, _flow: int = 0, scope: int = 0) -> str:
+    """An address of `socket.getaddrinfo`, with the interface that a link-local one cannot do without (RFC 4007)."""
+    if not scope or "%" in host:
+        return host
+    try:
+        return f"{host}%{socket.if_indextoname(scope)}"
+    except OSError:  # it has just gone; its number says so as well
+        return f"{host}%{scope}"
 
 
 def _is_address(host: str) -> bool:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from securesplit.errors import ConfigError, UnreachableError
 from securesplit.transport.endpoint import LOOPBACK, Endpoint, is_loopback
+
+LINK = socket.if_nameindex()[0][1]
 
 
 @pytest.mark.parametrize(
@@ -15,6 +19,7 @@ from securesplit.transport.endpoint import LOOPBACK, Endpoint, is_loopback
         ("tcp://clinic.example:1", "clinic.example", 1),
         ("tcp://[::1]:65535", "::1", 65535),
         ("tcp://[fe80::1%eth0]:80", "fe80::1%eth0", 80),
+        ("tcp://[fe80::1%br-lan.100]:80", "fe80::1%br-lan.100", 80),
     ],
 )
 def test_an_address_is_read_and_written_alike(text: str, host: str, port: int) -> None:
@@ -43,6 +48,12 @@ def test_a_name_becomes_all_its_addresses_and_an_address_stays() -> None:
     assert Endpoint("127.0.0.1", 1) in Endpoint("localhost", 1).resolve()
     with pytest.raises(UnreachableError, match="no address"):
         Endpoint("no-such-host.invalid", 1).resolve()
+
+
+def test_a_name_of_a_link_local_address_keeps_the_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest, **named: look_up(f"fe80::1%{LINK}", *rest, **named))
+    assert Endpoint("worker.local", 5555).resolve() == [Endpoint(f"fe80::1%{LINK}", 5555)]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.8.7", "::1", "::1%lo"])
