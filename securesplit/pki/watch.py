@@ -1,4 +1,4 @@
-"""Notice that files have changed, by looking at them now and then.
+"""Notice that files have changed, by looking at them now and then, and remember it until they could be read.
 
 A look costs a ``stat`` a file (some ten microseconds for a certs folder). A file counts as changed when its inode, size
 or times did, so both a replaced file and one that was written in place are seen. Whoever copies files writes them one
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 _Stamp = tuple[tuple[int, ...] | None, ...]
 
 
@@ -20,6 +22,9 @@ class FileWatch:
         paths: the files; they need not exist.
         settle_s: seconds that all must stand still before a change is told.
         clock: a monotonic clock, in seconds.
+
+    Attributes:
+        is_unread: the files have changed, or were to be read again, and could not be read since.
     """
 
     def __init__(self, paths: Sequence[Path], *, settle_s: float, clock: Callable[[], float]) -> None:
@@ -28,10 +33,14 @@ class FileWatch:
         self._clock = clock
         self._known = self._last = self._stamp()
         self._since_s = clock()
+        self.is_unread = False
 
-    def mark(self) -> None:
-        """Call the files known as they are now; to be called before they are read."""
-        self._known = self._stamp()
+    def read(self, load: Callable[[], T]) -> T:
+        """What `load` makes of the files, which are known from now on as they are before it; raises what it raises."""
+        self._known, self.is_unread = self._stamp(), True
+        found = load()
+        self.is_unread = False
+        return found
 
     def has_changed(self) -> bool:
         """Whether the files differ from the known ones and have settled; if so they are known from now on."""
@@ -40,7 +49,7 @@ class FileWatch:
             self._last, self._since_s = stamp, self._clock()
         if stamp == self._known or self._clock() - self._since_s < self._settle_s:
             return False
-        self._known = stamp
+        self._known, self.is_unread = stamp, True
         return True
 
     def _stamp(self) -> _Stamp:

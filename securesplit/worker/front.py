@@ -141,7 +141,11 @@ class Front:
         self.wakeup.wake()
 
     def reload(self, load: Callable[[], Credentials]) -> None:
-        """Use new credentials, which `load` reads; from any thread or signal. Where it fails the old ones stay."""
+        """Use the new credentials of `load`; from any thread or signal. Where it raises, the old ones stay.
+
+        Args:
+            load: called in the front's loop, so it must not wait for a disk.
+        """
         self._new_credentials = load
         self.wakeup.wake()
 

@@ -1,9 +1,9 @@
 """Run a worker in this process until a signal ends it.
 
 SIGTERM and SIGINT drain: nothing new is accepted, what was accepted is finished; a second one ends the worker at once.
-SIGHUP reads the certificates again and reopens the session log; a change of the certificates' files does the same, and
-is noticed by a thread that does nothing else: a disk that hangs holds up no request. Only this module touches signals,
-and it puts the old handlers back.
+SIGHUP reads the certificates again and reopens the session log; a change of the certificates' files does the same. A
+thread that does nothing else looks at the files and reads them: a disk that hangs holds up no request. Only this module
+touches signals, and it puts the old handlers back.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from securesplit.errors import ConfigError, CredentialError
+from securesplit.errors import ConfigError, SecureSplitError
 from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.pki.watch import FileWatch
@@ -133,56 +133,71 @@ def _read(folder: Path) -> Credentials:
     return credentials
 
 
-def _can_be_read(folder: Path) -> bool:
-    try:
-        keystore.load_server(folder, now=datetime.now(UTC))
-    except CredentialError:
-        return False
-    return True
+class _Reloader:
+    """Reads the certs folder, in a thread of its own, when its files have changed or somebody asks, for the front.
+
+    Files that could not be loaded are tried again now and then, for what passes without a change of them: a clock that
+    was wrong, a disk that failed for a moment.
+
+    Args:
+        front: that uses the credentials.
+        folder: the certs folder.
+        files: in it.
+    """
+
+    def __init__(self, front: Front, folder: Path, files: FileWatch) -> None:
+        self._front, self._folder, self._files = front, folder, files
+        self._over, self._is_asked, self._tried_at = threading.Event(), False, time.monotonic()
+        self._thread = threading.Thread(target=self._look, name="securesplit-watch", daemon=True)
+        self._thread.start()
+
+    def ask(self) -> None:
+        """Read within `_LOOK_S`, whether or not the files have changed; a signal may interrupt it anywhere."""
+        self._is_asked = True
+
+    def close(self) -> None:
+        """End the thread; one whose disk hangs is left behind."""
+        self._over.set()
+        self._thread.join(1.0)
+
+    def _look(self) -> None:
+        while not self._over.wait(_LOOK_S):
+            if self._is_asked or self._files.has_changed():
+                self._is_asked = False
+                self._reload(is_retry=False)
+            elif self._files.is_unread and time.monotonic() - self._tried_at >= _RETRY_S:
+                self._tried_at = time.monotonic()
+                self._reload(is_retry=True)
+
+    def _reload(self, *, is_retry: bool) -> None:
+        """Leave the front what came of it; of a retry that fails like the try before nothing is told."""
+        try:
+            found = self._files.read(lambda: _read(self._folder))
+        except SecureSplitError as error:
+            if not is_retry:
+                self._front.reload(_failing(error))
+        else:
+            self._front.reload(lambda: found)
+
+
+def _failing(error: SecureSplitError) -> Callable[[], Credentials]:
+    def load() -> Credentials:
+        raise error
+
+    return load
 
 
 @contextlib.contextmanager
 def _reloads(front: Front, folder: Path | None, files: FileWatch) -> Iterator[Callable[[], None]]:
-    """Reload whenever the watched files of `folder` change; yields what reloads at once.
-
-    Files that could not be loaded are tried again now and then, for what passes without a change of them: a clock that
-    was wrong, a disk that failed for a moment.
-    """
+    """Reload whenever the watched files of `folder` change; yields what asks for it now."""
     if folder is None:
         yield lambda: None
         return
-    over, is_unread = threading.Event(), False
-
-    def read() -> Credentials:
-        nonlocal is_unread
-        files.mark()
-        is_unread = False
-        try:
-            return _read(folder)
-        except CredentialError:
-            is_unread = True
-            raise
-
-    def look() -> None:
-        nonlocal is_unread
-        looked_at = time.monotonic()
-        while not over.wait(_LOOK_S):
-            if files.has_changed():
-                is_unread = False
-                front.reload(read)
-            elif is_unread and time.monotonic() - looked_at >= _RETRY_S:
-                looked_at = time.monotonic()
-                if _can_be_read(folder):
-                    is_unread = False
-                    front.reload(read)
-
-    thread = threading.Thread(target=look, name="securesplit-watch", daemon=True)
-    thread.start()
+    reloader = _Reloader(front, folder, files)
     try:
-        yield lambda: front.reload(read)
+        yield reloader.ask
     finally:
-        over.set()
-        thread.join(1.0)
+        reloader.close()
 
 
 @contextlib.contextmanager

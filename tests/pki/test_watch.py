@@ -56,14 +56,34 @@ def test_a_copy_that_goes_on_is_waited_for(folder: Path) -> None:
     assert watch.has_changed()
 
 
-def test_what_was_marked_is_known(folder: Path) -> None:
-    clock = Clock()
-    watch = FileWatch([folder / "a"], settle_s=0.0, clock=clock)
+def test_what_was_read_is_known(folder: Path) -> None:
+    watch = FileWatch([folder / "a"], settle_s=0.0, clock=Clock())
     replace(folder / "a")
-    watch.mark()
+    assert watch.read((folder / "a").read_text) == "new"
     assert not watch.has_changed()
     replace(folder / "a")
     assert watch.has_changed()
+
+
+def test_a_change_while_the_files_are_read_is_noticed(folder: Path) -> None:
+    watch = FileWatch([folder / "a"], settle_s=0.0, clock=Clock())
+    watch.read(lambda: replace(folder / "a"))
+    assert watch.has_changed()
+
+
+def test_files_are_unread_until_they_could_be_read(folder: Path) -> None:
+    watch = FileWatch([folder / "a"], settle_s=0.0, clock=Clock())
+    assert not watch.is_unread
+    (folder / "a").unlink()
+    assert watch.has_changed()
+    assert watch.is_unread
+    with pytest.raises(FileNotFoundError):
+        watch.read((folder / "a").read_text)
+    assert watch.is_unread
+    (folder / "a").write_text("old")
+    watch.read((folder / "a").read_text)
+    assert not watch.is_unread
+    assert not watch.has_changed()
 
 
 def test_the_first_look_after_a_settled_change_reports_it(folder: Path) -> None:

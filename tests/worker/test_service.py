@@ -6,10 +6,11 @@ import contextlib
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from securesplit.pki.watch import FileWatch
 from securesplit.transport.connection import Connection
 from securesplit.worker import service
 from securesplit.worker.cores import usable_cores
+from securesplit.worker.monitoring.probes import why_not_alive
 from securesplit.worker.settings import parse_workers
 from securesplit_testing.clock import WallClock
 from securesplit_testing.health import metrics
@@ -185,6 +187,27 @@ def test_files_that_cannot_be_used_yet_are_used_once_they_can_be(
         wait_until(lambda: reloads["done"] > 0)
         time.sleep(0.3)
         assert reloads == {"done": 1, "failed": 1}
+
+
+def test_a_disk_that_hangs_holds_up_no_request(certs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = keystore.load_server(certs, now=now()), keystore.load_client(certs, now=now())
+    files = FileWatch(keystore.server_files(certs), settle_s=0.0, clock=time.monotonic)
+    is_read, goes_on, load = threading.Event(), threading.Event(), keystore.load_server
+
+    def slowly(folder: Path, *, now: datetime) -> keystore.Credentials:
+        is_read.set()
+        assert goes_on.wait(20)
+        return load(folder, now=now)
+
+    monkeypatch.setattr(keystore, "load_server", slowly)
+    with running(keys=keys) as worker, service._reloads(worker.front, certs, files) as reload:
+        with worker.connect() as device:
+            reload()
+            assert is_read.wait(20)
+            assert device.request(release(1)).logit == 1
+            assert why_not_alive(worker.front.status()) == ""
+            goes_on.set()
+            wait_until(lambda: worker.front.counters.reloads["done"] == 1)
 
 
 def test_a_worker_whose_tails_cannot_start_says_so_and_ends(certs: Path) -> None:
