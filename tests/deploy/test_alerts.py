@@ -8,6 +8,7 @@ import subprocess
 from datetime import UTC, datetime
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from securesplit.worker.monitoring.counters import Counters
@@ -51,6 +52,14 @@ def test_prometheus_accepts_them() -> None:
 def test_they_fire_when_they_should_and_not_before() -> None:
     done = promtool("test", "alerts_test.yml")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_tried_where_it_should_fire_and_where_not() -> None:
+    tests = yaml.safe_load((FOLDER / "alerts_test.yml").read_text())["tests"]
+    cases = [case for test in tests for case in test["alert_rule_test"]]
+    alerts = set(re.findall(r"alert: (\w+)", (FOLDER / "alerts.yml").read_text()))
+    for fires in (True, False):
+        assert {case["alertname"] for case in cases if bool(case.get("exp_alerts")) is fires} == alerts
 
 
 def test_rules_and_documentation_name_metrics_that_there_are() -> None:

@@ -8,7 +8,7 @@ number of series is bounded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from securesplit.version import own_version
 from securesplit.worker.monitoring.counters import Counters, Histogram
 from securesplit.worker.monitoring.observer import KeyStatus, Status
+from securesplit.worker.monitoring.probes import why_not_ready
 from securesplit.worker.resources import resident_bytes
 from securesplit.worker.sandbox.confinement import LAYERS
 from securesplit.worker.settings import PoolSettings
@@ -72,6 +73,8 @@ class WorkerCollector(Collector):
         """Every family, with its numbers of now."""
         yield _info("build_info", "What runs here.", {"version": self._version, "bundle": self._bundle_id})
         yield from self._work()
+        is_ready = self._status is not None and not why_not_ready(self._status, datetime.now(UTC))
+        yield _gauge("ready", "1 while requests should come here, as /readyz says.", is_ready)
         if self._status is not None:
             yield from self._now(self._status)
         end_times = {what: end.timestamp() for what, end in self._ends().items()}

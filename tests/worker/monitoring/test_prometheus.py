@@ -100,6 +100,7 @@ def test_it_is_ready_when_its_tails_are_and_not_while_it_drains(certs: Path) -> 
     with process(certs, pause_s=1.0, metrics=LOOPBACK) as worker, ThreadPoolExecutor(1) as threads:
         assert get(worker.metrics, "/readyz") == (200, "ok\n")
         assert get(worker.metrics, "/livez") == (200, "ok\n")
+        assert metrics(worker.metrics)["ready"] == 1
         with connect(worker, certs) as connection:
             asked = threads.submit(connection.request, release(3))
             wait_until(lambda: metrics(worker.metrics)["in_flight_jobs"] == 1)
@@ -107,7 +108,8 @@ def test_it_is_ready_when_its_tails_are_and_not_while_it_drains(certs: Path) -> 
             wait_until(lambda: get(worker.metrics, "/readyz")[0] == 503)
             assert get(worker.metrics, "/readyz") == (503, "draining\n")
             assert get(worker.metrics, "/livez") == (200, "ok\n")
-            assert metrics(worker.metrics)["draining"] == 1
+            seen = metrics(worker.metrics)
+            assert (seen["draining"], seen["ready"]) == (1, 0)
             assert asked.result(10).logit == 3
         assert worker.wait() == 0
         assert not [line for line in worker.log if "Traceback" in line]
