@@ -21,14 +21,17 @@ from typing import Generic, TypeVar
 from securesplit.errors import ConfigError
 
 _T = TypeVar("_T")
-_live: weakref.WeakSet[ForkAware] = weakref.WeakSet()
+_live: dict[int, weakref.ref[ForkAware]] = {}
+"""By their ids; a weak set cannot be read while another thread makes one, and a fork whose things have not heard of it
+would use the parent's."""
 
 
 class ForkAware:
     """Hears of forks, as long as it lives."""
 
     def __init__(self) -> None:
-        _live.add(self)
+        own_id, forget = id(self), _live.pop
+        _live[own_id] = weakref.ref(self, lambda _: forget(own_id, None))
 
     def before(self) -> None:
         """In the process that is about to fork."""
@@ -91,7 +94,7 @@ class PerProcess(MadeHere, Generic[_T]):
     def after_in_child(self) -> None:
         """Leave what the parent has, for good, and make another one when it is needed."""
         if not self.is_inherited:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._value))  # never freed here
+            _never_free(self._value)
         self._lock = threading.Lock()
         super().after_in_child()
 
@@ -145,13 +148,21 @@ class ClosedAtFork(ForkAware, Generic[_T]):
         self.lock.release()
 
     def after_in_child(self) -> None:
-        """The same."""
+        """The same; what the parent has not closed before the fork is left to it, for good."""
         self.lock = threading.RLock()
+        if self._value is not None:
+            _never_free(self._value)
+            self._value = None
 
 
 def own_lock() -> PerProcess[threading.Lock]:
     """A lock that is free in every fork."""
     return PerProcess(threading.Lock)
+
+
+def _never_free(value: object) -> None:
+    """Keep what a fork has inherited: freeing it would touch what is the parent's."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
 
 
 class _Forking(threading.local):
@@ -163,8 +174,13 @@ class _Forking(threading.local):
 _forking = _Forking()
 
 
+def _alive() -> list[ForkAware]:
+    """All that hear of forks; other threads may make some meanwhile."""
+    return [found for kept in list(_live.values()) if (found := kept()) is not None]
+
+
 def _before() -> None:
-    _forking.told = sorted(_live, key=id)  # in one order, since two threads that fork may wait for each other
+    _forking.told = sorted(_alive(), key=id)  # in one order, since two threads that fork may wait for each other
     for watched in _forking.told:
         watched.before()
 
@@ -176,7 +192,7 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    for watched in list(_live):
+    for watched in _alive():
         watched.after_in_child()
     _forking.told = ()
 

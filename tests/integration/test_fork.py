@@ -119,7 +119,52 @@ def test_what_could_not_be_opened_hears_of_no_fork() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         forking.ClosedAtFork(lambda: 1 // 0, lambda _: None)
     assert caught.value.__traceback__ is not None
-    assert all(hasattr(each, "_value") for each in forking._live if isinstance(each, forking.ClosedAtFork))
+    assert all(hasattr(each, "_value") for each in forking._alive() if isinstance(each, forking.ClosedAtFork))
+
+
+def test_all_hear_of_a_fork_while_another_thread_makes_more() -> None:
+    kept = [forking.ForkAware() for _ in range(200)]
+
+    def make(stop: threading.Event) -> None:
+        while not stop.is_set():
+            [forking.ForkAware() for _ in range(50)]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with beside(make):
+            for _ in range(1000):
+                forking._before()
+                assert {id(each) for each in kept} <= {id(each) for each in forking._forking.told}
+                forking._after_in_parent()
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_what_is_gone_hears_of_no_fork() -> None:
+    before = len(forking._live)
+    gone = [forking.ForkAware() for _ in range(3)]
+    assert len(forking._live) == before + 3
+    gone.clear()
+    assert len(forking._live) == before
+
+
+class _Untold(forking.ClosedAtFork[list[int]]):
+    """One that was opened between the moment when all were told of a fork and the fork."""
+
+    def before(self) -> None:
+        """Hear nothing."""
+
+    def after_in_parent(self) -> None:
+        """Hear nothing."""
+
+
+def test_what_was_not_closed_before_a_fork_is_opened_again_in_it() -> None:
+    closed: list[list[int]] = []
+    opened = _Untold(list, closed.append)
+    inherited = opened.value
+    assert in_fork(lambda: opened.value is not inherited and not closed) == 0
+    assert opened.value is inherited
 
 
 def test_a_releaser_gives_the_same_release_in_a_fork(draw_photo: Callable[..., Path]) -> None:
