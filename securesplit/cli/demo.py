@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from securesplit.atomic import create, scratch_folder
+from securesplit.atomic import PRIVATE, create, scratch_folder
 from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.options import model_option, privacy_option
 from securesplit.cli.output import show, show_refusal
@@ -150,13 +151,19 @@ def _journey(photo: Path, title: str, endpoint: str, out: Path, settings: dict[s
 
 
 def _show(diagnosis: Diagnosis, title: str, trace: Trace, releaser: Releaser, out: Path) -> None:
+    from PIL import Image
+
     from securesplit.cli.demo_picture import journey_picture
 
     spec, decoder = releaser.preset.spec, releaser.bundle.open_attack_decoder()
     malignant = diagnosis.malignant >= diagnosis.threshold
     rebuilt = decoder.rebuild(spec, trace.release, malignant=malignant) if decoder else None
     try:
-        journey_picture(trace.pixels, trace.sent, spec, trace.wire, rebuilt).save(out)
+        drawn = io.BytesIO()
+        picture = journey_picture(trace.pixels, trace.sent, spec, trace.wire, rebuilt)
+        picture.save(drawn, Image.registered_extensions()[out.suffix.lower()])
+        with open(out, "wb", opener=_for_its_owner) as stream:
+            stream.write(drawn.getvalue())
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"cannot write the picture {out} ({error})", hint="choose another --out, such as demo.png"
@@ -168,6 +175,11 @@ def _show(diagnosis: Diagnosis, title: str, trace: Trace, releaser: Releaser, ou
         terminal.answer(f"  {attack}")
     terminal.answer(_("picture: {path}", path=out))
     terminal.answer(_(diagnosis.disclaimer))
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    """Open a file that is made, where it is not there, for its owner alone: the photo is in it."""
+    return os.open(path, flags, PRIVATE)
 
 
 def _drawn(folder: Path) -> Path:

@@ -169,7 +169,7 @@ def _write(out: Path, arrays: dict[str, NDArray[Any]]) -> None:
             out.write_bytes(content.getvalue())
         else:
             with atomic.atomic_write(Path(os.path.realpath(out))) as draft:
-                atomic.create(draft, content.getvalue(), mode=atomic.SHARED)
+                atomic.create(draft, content.getvalue())  # for its owner alone, as the release is
     except OSError as error:
         raise ConfigError(f"cannot write {out} ({error.strerror})", hint="choose another --out") from None
 

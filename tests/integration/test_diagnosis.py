@@ -215,6 +215,7 @@ def test_release_is_what_the_client_sends(
     photos = [draw_photo(seed) for seed in (1, 2)]
     done = securesplit("release", *photos, "--out", tmp_path / "r.npz", "--privacy", "certified")
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "r.npz").stat().st_mode & 0o077 == 0, "names of photos, and what only the worker may have"
     spec = Bundle.load().preset("certified").spec
     with (
         np.load(tmp_path / "r.npz", allow_pickle=False) as stored,
@@ -258,6 +259,7 @@ def test_demo_shows_the_journey(
     assert "bytes of ciphertext" in done.stdout
     is_attacked = privacy == "certified"
     assert ("gets 0% of the way from a guess to an unseen photo" in done.stdout) == is_attacked
+    assert (tmp_path / "demo.png").stat().st_mode & 0o077 == 0, "the photo is in it"
     with Image.open(tmp_path / "demo.png") as picture:
         assert picture.width > 900
         assert picture.height > 700 or not is_attacked, "the attack has a row of its own"
