@@ -25,7 +25,7 @@ from securesplit.imaging import load_photo
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.text import counted
 
-MALIGNANT_DX = frozenset({"mel", "bcc", "akiec"})
+MALIGNANT_DX, BENIGN_DX = frozenset({"mel", "bcc", "akiec"}), frozenset({"nv", "bkl", "vasc", "df"})
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 COLLECTION = "ham10000"
 """A folder of collections is taken to mean this one."""
@@ -162,6 +162,11 @@ def _drawn(first_seed: int, count: int) -> list[Entry]:
 
 def _listed(folder: Path) -> tuple[list[Entry], list[Entry]]:
     rows = _rows(folder / "metadata.csv")
+    if unknown := {row["dx"] for row in rows} - {*MALIGNANT_DX, *BENIGN_DX, ""}:
+        raise ConfigError(
+            f"a dx of {folder / 'metadata.csv'} is {min(unknown)!r}",
+            hint=f"name each {', '.join(sorted(MALIGNANT_DX | BENIGN_DX))}, or leave it empty",
+        )
     found = [(row.get("split"), _entry(folder, row)) for row in rows]
     if not any(split for split, _ in found):
         return _halved([entry for _, entry in found])
@@ -203,7 +208,7 @@ def _entry(folder: Path, row: dict[str, str]) -> Entry:
     return Entry(
         source=folder / "images" / f"{row['image_id']}.jpg",
         lesion=row.get("group") or row["lesion_id"] or row["image_id"],
-        malignant=row["dx"] in MALIGNANT_DX,
+        malignant=row["dx"] in MALIGNANT_DX if row["dx"] else None,
         age=row["age"],
         sex=row["sex"],
         site=row["localization"],

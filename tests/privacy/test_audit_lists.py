@@ -99,6 +99,7 @@ def test_photos_of_no_known_lesion_are_lesions_of_their_own(folder):
         (listed(*SPLIT).replace(",", ";"), "no column"),
         (listed(*SPLIT).replace("dx,", "diagnosis,"), "no column dx"),
         (listed(*SPLIT).replace("test", "hold-out"), "'hold-out'"),
+        (listed(*SPLIT).replace("mel", "melanoma"), "a dx of .* is 'melanoma'"),  # which would pass for benign
         (listed(*SPLIT, "5,L5,nv"), "row 92"),
         (listed(*SPLIT, f"{SPLIT[0]},more"), "row 92"),
         (listed(*SPLIT).replace("back", "Rücken").encode("latin-1"), "cannot read"),
@@ -109,6 +110,12 @@ def test_a_list_that_is_none_is_refused(folder, content, message):
     with pytest.raises(ConfigError, match=message) as caught:
         loaded(folder, content)
     assert caught.value.hint
+
+
+def test_a_photo_without_a_diagnosis_has_no_label(folder):
+    found = loaded(folder, listed(*(line.replace("nv", "") for line in SPLIT)))
+    assert {entry.malignant for entry in found.targets.entries} == {True, None}
+    assert found.targets.malignant is None
 
 
 def test_photos_of_one_name_in_two_folders_are_two_lesions(tmp_path):

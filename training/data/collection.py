@@ -21,6 +21,9 @@ from training.data.photo import SPLITS, DataError, Photo, is_malignant, rows_of
 FOLDS = 5
 """Folds over the patients of the phone photos."""
 
+ARCHIVE_COLUMNS = ("image_id", "label", "dx", "dx_type", "lesion_id", "source")
+PHONE_COLUMNS = ("file", "label", "patient_id", "age", "region")
+
 _DIAGNOSES = {
     "nevus": "nv",
     "melanoma": "mel",
@@ -47,7 +50,7 @@ def list_isic_archive(root: Path) -> list[Photo]:
     """Dermoscopy from the ISIC Archive that is not in HAM10000; lesions are not known, so each photo is its own.
 
     Raises:
-        DataError: a diagnosis is unknown.
+        DataError: the list cannot be read, or a diagnosis is unknown.
     """
     return [
         Photo(
@@ -58,7 +61,7 @@ def list_isic_archive(root: Path) -> list[Photo]:
             dx_type="histo" if row["dx_type"] == "histopathology" else row["dx_type"],
             source=row["source"],
         )
-        for row in rows_of(root / "metadata.csv")
+        for row in rows_of(root / "metadata.csv", ARCHIVE_COLUMNS)
     ]
 
 
@@ -66,11 +69,11 @@ def list_phone(root: Path) -> list[Photo]:
     """Phone photos of PAD-UFES-20, grouped by patient. Actinic keratosis counts as malignant, as in HAM10000.
 
     Raises:
-        DataError: a diagnosis is unknown.
+        DataError: the list cannot be read, or a diagnosis is unknown.
     """
     return [
         _phone(root, row, dx=row["dx"], biopsied=row["biopsied"], source=f"phone/{fold_of(row['patient_id'])}")
-        for row in rows_of(root / "metadata.csv")
+        for row in rows_of(root / "metadata.csv", (*PHONE_COLUMNS, "dx", "biopsied"))
     ]
 
 
@@ -78,11 +81,11 @@ def list_smartphone(root: Path) -> list[Photo]:
     """Phone photos of other patients of the same data set, which are for testing only.
 
     Raises:
-        DataError: a diagnosis is unknown.
+        DataError: the list cannot be read, or a diagnosis is unknown.
     """
     return [
         _phone(root, row, dx=row["diagnostic"], biopsied=row["biopsed"], source="smartphone")
-        for row in rows_of(root / "metadata.csv")
+        for row in rows_of(root / "metadata.csv", (*PHONE_COLUMNS, "diagnostic", "biopsed"))
     ]
 
 
@@ -112,7 +115,7 @@ def merged(ham10000: dict[str, list[Photo]], root: Path) -> dict[str, list[Photo
     """The splits of HAM10000 with the other data sets under `root`: in training, ``smartphone`` in test.
 
     Raises:
-        DataError: a diagnosis is unknown.
+        DataError: the list cannot be read, or a diagnosis is unknown.
     """
     others = []
     if (root / "isic_archive").is_dir():

@@ -21,13 +21,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from securesplit.atomic import atomic_write
+from securesplit.imaging.pillow_image import facts_of
+from securesplit.imaging.pixels import to_upright_rgb
 from securesplit.results import Kind
 from training.data.collection import is_collection, merged
-from training.data.photo import DX_CLASSES, SPLITS, DataError, Photo, is_malignant, rows_of
+from training.data.photo import DX_CLASSES, SPLITS, DataError, Photo, is_malignant, one_of, readable, rows_of
 from training.data.splits import split_by_picture
 
 LABELS = ("benign", "malignant")
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+COLUMNS = frozenset({"image_id", "split", "dx", "lesion_id", "group", "dx_type", "age", "sex", "localization"})
+"""Of ``metadata.csv`` in the layout of HAM10000."""
 
 
 class Labelled(Protocol):
@@ -191,7 +195,8 @@ def list_photos(root: Path) -> dict[str, list[Photo]]:
     """The photos of each split under `root`, in any of the layouts.
 
     Raises:
-        DataError: `root` is in none of them, or holds other photos than its ``splits.csv`` names.
+        DataError: `root` is in none of them, holds other photos than its ``splits.csv`` names, or its list cannot be
+            read, or says of a photo what is not known here.
     """
     if is_collection(root):
         return merged(_list_isic(root / "ham10000"), root)
@@ -206,13 +211,15 @@ def list_photos(root: Path) -> dict[str, list[Photo]]:
 
 def _list_isic(root: Path) -> dict[str, list[Photo]]:
     found: dict[str, list[Photo]] = {name: [] for name in SPLITS}
-    for row in rows_of(root / "metadata.csv"):
-        found[row["split"]].append(
+    metadata = root / "metadata.csv"
+    for row in rows_of(metadata, COLUMNS):
+        dx = one_of(row["dx"], DX_CLASSES, f"a dx of {metadata}")
+        found[one_of(row["split"], SPLITS, f"a split of {metadata}")].append(
             Photo(
                 path=root / "images" / f"{row['image_id']}.jpg",
-                malignant=is_malignant(row["dx"]),
+                malignant=is_malignant(dx),
                 lesion=row["group"] or row["lesion_id"] or row["image_id"],
-                dx=row["dx"],
+                dx=dx,
                 dx_type=row["dx_type"],
                 age=row["age"],
                 sex=row["sex"],
@@ -249,7 +256,9 @@ def _list_folders(root: Path) -> dict[str, list[Photo]]:
 
 
 def _photos_in(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.glob("*")) if path.suffix.lower() in PHOTO_SUFFIXES]
+    """Without hidden files: macOS puts one of its own beside each photo on a foreign disk, ``._mole.jpg``."""
+    found = [path for path in sorted(folder.glob("[!.]*")) if path.suffix.lower() in PHOTO_SUFFIXES]
+    return [path for path in found if not path.is_dir()]
 
 
 def load_split(photos: Sequence[Photo], *, height: int, width: int, cache: Path) -> Split:
@@ -257,17 +266,18 @@ def load_split(photos: Sequence[Photo], *, height: int, width: int, cache: Path)
 
     A photo's short side becomes `height`; what is wider or higher than the frame is cropped at the centre, what is
     narrower is continued by its mirror image, so that the centre square is the one that a device would show the head.
+    Orientation and colour profile are followed as a device does.
 
     Raises:
-        DataError: there is no photo.
+        DataError: there is no photo, or some cannot be read.
     """
     if not photos:
         raise DataError("a split without photos")
     key = hashlib.sha256("\n".join(f"{p.path} {stamp(p.path)}" for p in photos).encode()).hexdigest()[:16]
-    file = cache / f"{key}-{height}x{width}-mirrored.npy"
+    file = cache / f"{key}-{height}x{width}-upright.npy"
     if not file.is_file():
+        pixels = np.stack(_frames(photos, height, width))
         cache.mkdir(parents=True, exist_ok=True)
-        pixels = np.stack([_frame(p.path, height, width) for p in photos])
         with atomic_write(file) as own:
             np.save(own, pixels)
     return Split(tuple(photos), np.load(file))
@@ -282,9 +292,24 @@ def stamp(path: Path) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
+def _frames(photos: Sequence[Photo], height: int, width: int) -> list[NDArray[np.uint8]]:
+    frames, unreadable = [], []
+    for photo in photos:
+        try:
+            frames.append(_frame(photo.path, height, width))
+        except DataError as error:
+            unreadable.append(error)
+    if unreadable:
+        first = unreadable[0]
+        count = f"{len(unreadable)} of {len(photos)} photos cannot be read, the first of them "
+        raise DataError(f"{count if len(unreadable) > 1 else ''}{first.message}", hint=first.hint)
+    return frames
+
+
 def _frame(path: Path, height: int, width: int) -> NDArray[np.uint8]:
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
+    with readable(path), Image.open(path) as opened:
+        opened.load()
+        image, _ = to_upright_rgb(opened, facts_of(opened), height)
     scale = height / min(image.size)
     if scale != 1.0:
         size = (max(height, round(image.width * scale)), max(height, round(image.height * scale)))

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from training.data.photo import SPLITS, Photo
+from training.data.photo import SPLITS, Photo, readable
 
 GREY_SIDE = 32  # pixels
 HASH_SIDE = 8  # lowest frequencies in each direction
@@ -36,8 +36,12 @@ class Pair:
 
 
 def grey_picture(path: Path) -> NDArray[np.float32]:
-    """The centre square in 32×32 grey values of mean 0 and norm 1."""
-    with Image.open(path) as opened:
+    """The centre square in 32×32 grey values of mean 0 and norm 1.
+
+    Raises:
+        DataError: the photo cannot be read.
+    """
+    with readable(path), Image.open(path) as opened:
         opened.draft("L", (4 * GREY_SIDE, 4 * GREY_SIDE))
         image = opened.convert("L")
     edge = min(image.size)

@@ -94,7 +94,7 @@ def arrange(folder: Path, *, seed: int = 1) -> Counter[str]:
     Raises:
         DataError: nothing usable was downloaded.
     """
-    records = rows_of(folder / "images" / "metadata.csv")
+    records = rows_of(folder / "images" / "metadata.csv", ("isic_id",))
     kept, dropped = [], []
     for record in records:
         dx, reason = diagnosis(record)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from securesplit.audit.photos import MALIGNANT_DX
-from securesplit.errors import SecureSplitError
+from securesplit.errors import PhotoError, SecureSplitError
 
 SPLITS = ("train", "val", "test")
 SIDE = 150
@@ -64,7 +66,51 @@ class Photo:
     is_premalignant: bool = False
 
 
-def rows_of(metadata: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file with a head, in UTF-8."""
-    with metadata.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+def rows_of(metadata: Path, columns: Iterable[str]) -> list[dict[str, str]]:
+    """The rows of a CSV file with a head, in UTF-8.
+
+    Args:
+        metadata: the file.
+        columns: that it must have.
+
+    Raises:
+        DataError: it is no such file, or lacks a column or a value.
+    """
+    try:
+        with metadata.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            missing = {*columns} - {*(reader.fieldnames or ())}
+            rows = [] if missing else list(reader)
+    except (ValueError, csv.Error, OSError) as error:
+        raise DataError(f"cannot read {metadata} ({error})", hint="save it as CSV in UTF-8, with commas") from None
+    if missing:
+        raise DataError(f"{metadata} has no column {', '.join(sorted(missing))}", hint="add it, with commas between")
+    for number, row in enumerate(rows, 2):
+        if None in row.values() or None in row:
+            raise DataError(
+                f"row {number} of {metadata} has another number of values than the first one", hint="correct that row"
+            )
+    return rows
+
+
+def one_of(value: str, choices: Sequence[str], what: str) -> str:
+    """`value`, a `what` of a list of photos.
+
+    Raises:
+        DataError: it is none of `choices`.
+    """
+    if value not in choices:
+        raise DataError(f"{what} is {value!r}", hint=f"name each {', '.join(choices[:-1])} or {choices[-1]}")
+    return value
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Whatever is let through while the photo in `path` is read becomes a DataError that names it."""
+    try:
+        yield
+    except PhotoError as error:
+        raise DataError(f"{path}: {error.message}", hint=error.hint) from None
+    except Exception as error:  # noqa: BLE001  (Pillow lets through whatever a damaged file makes of its readers)
+        reason = getattr(error, "strerror", None) or "not a whole photo"
+        raise DataError(f"{path}: {reason}", hint="put it in its place, or take it off the list") from None

@@ -16,7 +16,7 @@ import numpy as np
 
 from securesplit.atomic import atomic_write
 from training.data.duplicates import grey_picture, groups
-from training.data.photo import SPLITS, rows_of
+from training.data.photo import SPLITS, one_of, rows_of
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 RECORD = "splits.csv"
@@ -54,11 +54,15 @@ def split_by_picture(root: Path, photos: Sequence[Path]) -> dict[str, tuple[str,
 
     Raises:
         ValueError: ``splits.csv`` does not name exactly these photos.
+        DataError: it, or a photo, cannot be read.
     """
     names = [str(path.relative_to(root)) for path in photos]
     record = root / (EARLIER_RECORD if (root / EARLIER_RECORD).is_file() else RECORD)
     if record.is_file():
-        found = {row["photo"]: (row["split"], row["group"]) for row in rows_of(record)}
+        found = {
+            row["photo"]: (one_of(row["split"], SPLITS, f"a split of {record}"), row["group"])
+            for row in rows_of(record, ("photo", "split", "group"))
+        }
         if set(found) != set(names):
             raise ValueError(f"{record} was made for other photos; delete it to split them again")
         return found

@@ -18,7 +18,7 @@ from securesplit.imaging import load_photo
 from training import command
 from training.data.dataset import LABELS, Dataset
 from training.data.duplicates import Pair, across_splits
-from training.data.photo import SPLITS, Photo
+from training.data.photo import SPLITS, Photo, readable
 from training.output import text_table, write_json
 
 TILE = 96  # pixels
@@ -72,7 +72,8 @@ def contact_sheet(photos: Mapping[str, Sequence[Photo]]) -> Image.Image:
         top = line * (TILE + 14)
         ImageDraw.Draw(sheet).text((2, top), f"{title} ({len(members)})", fill="black")
         for column, index in enumerate(rng.permutation(len(members))[:COLUMNS]):
-            tile = Image.fromarray(load_photo(members[index].path, TILE))
+            with readable(members[index].path):
+                tile = Image.fromarray(load_photo(members[index].path, TILE))
             sheet.paste(tile, (column * TILE, top + 13))
     return sheet
 

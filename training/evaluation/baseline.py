@@ -14,7 +14,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
 from securesplit.imaging import load_photo
-from training.data.photo import Photo
+from training.data.photo import Photo, readable
 
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 
@@ -23,7 +23,8 @@ def colour_statistics(photos: Sequence[Photo]) -> NDArray[np.float64]:
     """Mean, spread and seven quantiles of each colour channel, ``(n, 27) float64``."""
     rows = []
     for photo in photos:
-        pixels = load_photo(photo.path, 64).reshape(-1, 3).astype(np.float64)
+        with readable(photo.path):
+            pixels = load_photo(photo.path, 64).reshape(-1, 3).astype(np.float64)
         rows.append(np.concatenate([pixels.mean(0), pixels.std(0), np.quantile(pixels, QUANTILES, axis=0).ravel()]))
     return np.array(rows)
 

@@ -21,7 +21,7 @@ from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, gate
 from training.data.collection import fold_of
 from training.data.dataset import Dataset, stamp
-from training.data.photo import Photo
+from training.data.photo import Photo, readable
 from training.gate import degraded, textures, without_skin
 
 VALIDATION_FOLD, TEST_FOLD = 3, 4
@@ -141,7 +141,7 @@ def _without_skin(folder: Path | None, side: int) -> Iterator[Picture]:
 
 
 def _opened(path: Path) -> Image.Image:
-    with Image.open(path) as image:
+    with readable(path), Image.open(path) as image:
         return image.convert("RGB")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from training.data.photo import readable
 from training.gate.degraded import square
 
 SQUARES, GROUNDS = 42, 4
@@ -30,7 +31,7 @@ def opened(folder: Path, least: int) -> tuple[list[Image.Image], list[Image.Imag
     """
     pictures, things = [], []
     for path in files(folder):
-        with Image.open(path) as image:
+        with readable(path), Image.open(path) as image:
             if _is_cut_out(image):
                 things.append(image.convert("RGBA"))
                 continue

@@ -1,0 +1,121 @@
+"""Lists and folders of photos as people have them: read rightly, or refused by an error that names the fault."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.training.drawn_photos import draw_collection, draw_folders, draw_isic, draw_tree
+from training.data.dataset import Dataset, list_photos, load_split
+from training.data.duplicates import across_splits
+from training.data.photo import DataError, Photo
+from training.evaluation.baseline import colour_statistics
+
+
+def edited(root: Path, edit: Callable[[bytes], bytes]) -> Path:
+    draw_isic(root)
+    file = root / "metadata.csv"
+    file.write_bytes(edit(file.read_bytes()))
+    return root
+
+
+def test_a_byte_order_mark_is_no_part_of_a_column(tmp_path: Path) -> None:
+    """Spreadsheets write one."""
+    plain, marked = edited(tmp_path / "a", bytes), edited(tmp_path / "b", lambda table: b"\xef\xbb\xbf" + table)
+    assert Dataset.read(marked, tmp_path).digest == Dataset.read(plain, tmp_path).digest
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda table: b"", "has no column age, dx, dx_type"),
+        (lambda table: table.replace(b",", b";"), "has no column"),
+        (lambda table: table.replace(b",group,", b",groups,"), "has no column group$"),
+        (lambda table: table.replace(b",val,", b",validation,"), "a split of .* is 'validation'"),
+        (lambda table: table.replace(b",mel,", b",melanoma,"), "a dx of .* is 'melanoma'"),  # would pass for benign
+        (lambda table: table.replace(b",mel,", b",,"), "a dx of .* is ''"),
+        (lambda table: table + b"I1,train\n", "row 23 of "),
+        (lambda table: table.replace(b"back", b"R\xfccken"), "cannot read .*metadata.csv"),
+    ],
+)
+def test_a_list_that_is_none_is_refused(tmp_path: Path, edit: Callable[[bytes], bytes], message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        list_photos(edited(tmp_path / "data", edit))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("source", ["isic_archive", "phone", "smartphone"])
+def test_every_list_of_a_collection_is_checked(tmp_path: Path, source: str) -> None:
+    draw_collection(tmp_path)
+    (tmp_path / source / "metadata.csv").write_text("file,label\n")
+    with pytest.raises(DataError, match=f"{source}/metadata.csv has no column"):
+        list_photos(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["photo,split\n", "photo,split,group\nbenign/m0.png,left,a\n"])
+def test_a_record_of_a_split_is_checked(tmp_path: Path, content: str) -> None:
+    draw_folders(tmp_path, benign=1, malignant=0)
+    (tmp_path / "splits.csv").write_text(content)
+    with pytest.raises(DataError, match=r"has no column group|a split of .* is 'left'"):
+        list_photos(tmp_path)
+
+
+def gone(file: Path) -> None:
+    file.unlink()
+
+
+def another_file(file: Path) -> None:
+    file.write_bytes(b"not a photo")
+
+
+def cut_off(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:300])
+
+
+@pytest.mark.parametrize("harm", [gone, another_file, cut_off])
+def test_a_photo_that_cannot_be_read_is_named(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+    """By whatever reads it first."""
+    draw_isic(tmp_path / "data")
+    harm(tmp_path / "data" / "images" / "I1mel.jpg")
+    data = Dataset.read(tmp_path / "data", tmp_path / "cache")
+    for read in (
+        lambda: data.split("val", 30),
+        lambda: across_splits(data.photos),
+        lambda: colour_statistics(data.photos["val"]),
+    ):
+        with pytest.raises(DataError, match=r"I1mel\.jpg: ") as caught:
+            read()
+        assert caught.value.hint
+    assert not (tmp_path / "cache").exists()
+
+
+def test_several_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    draw_isic(tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "images")
+    with pytest.raises(DataError, match=r"7 of 7 photos cannot be read, the first of them .*I0nv\.jpg: No such file"):
+        Dataset.read(tmp_path / "data", tmp_path / "cache").split("train", 30)
+
+
+def test_folders_and_files_of_macos_are_no_photos(tmp_path: Path) -> None:
+    draw_tree(tmp_path)
+    before = list_photos(tmp_path)
+    (tmp_path / "train" / "benign" / "._m1.png").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "train" / "benign" / "more.jpg").mkdir()
+    assert list_photos(tmp_path) == before
+
+
+def test_photos_are_trained_on_as_a_device_turns_them(tmp_path: Path) -> None:
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[:, :10] = 255
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a phone that was held upright
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=turned)
+    photo = Photo(tmp_path / "a.png", malignant=False, lesion="a")
+    shown = load_split([photo], height=40, width=52, cache=tmp_path / "cache").pixels[0, :, 26, 0]
+    upright = np.asarray(Image.fromarray(pixels).rotate(-90, expand=True))[10:50, 20, 0]
+    assert shown.tolist() == upright.tolist()
