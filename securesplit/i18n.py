@@ -132,6 +132,15 @@ def check(tag: str, folder: Path | None = None) -> str:
     return found
 
 
+def is_usable(tag: str, folder: Path | None = None) -> bool:
+    """Whether there is that language, and its file can be read: for one that nobody asked for."""
+    try:
+        with using(tag, folder):
+            return True
+    except ConfigError:
+        return False
+
+
 @contextlib.contextmanager
 def using(tag: str, folder: Path | None = None) -> Iterator[None]:
     """`use` for the body of a ``with`` statement; raises as it does."""

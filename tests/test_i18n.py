@@ -243,9 +243,17 @@ def test_a_damaged_file_of_the_user_is_told_of(
     (own / "ko.po").write_text("msgid nonsense", encoding="utf-8")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert run(["ledger"]) == 0
+    assert not capsys.readouterr().err
     monkeypatch.setenv("LANGUAGE", "ko")
-    assert run(["ledger"]) == 2
-    assert "ko.po is not a valid .po file" in capsys.readouterr().err
+    assert run(["ledger"]) == 0, "nobody asked for it"
+    said = capsys.readouterr()
+    assert said.out
+    assert said.err.count("warning: texts are in English: ") == said.err.count("ko.po is not a valid .po file") == 1
+    assert run(["ledger", "--by", "week"]) == 2
+    assert "\nerror: " in capsys.readouterr().err
+    assert run(["ledger", "--lang", "ko"]) == 2
+    assert "error: " in (asked := capsys.readouterr().err)
+    assert "ko.po is not a valid .po file" in asked
 
 
 def test_config_show_has_the_language(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -243,7 +243,7 @@ def _run(arguments: list[str], signals: process.Signals | None) -> int:
     try:
         if signals is not None:
             signals.watch()
-        settings.speak(i18n.wanted(os.environ, locale_folder()))
+        _speak_as_the_system()
         words, width = arguments or ["--help"], terminal.help_width()
         code = cli.main(args=words, prog_name="securesplit", standalone_mode=False, terminal_width=width)
         _flush_answers()
@@ -257,6 +257,15 @@ def _run(arguments: list[str], signals: process.Signals | None) -> int:
         _show_traceback(wanted=debug and not isinstance(error, click.ClickException))
         return _failed(error)
     return code if isinstance(code, int) else 0
+
+
+def _speak_as_the_system() -> None:
+    """Choose the system's language; English where its file is damaged: nobody asked for it, so no command fails."""
+    try:
+        settings.speak(i18n.wanted(os.environ, locale_folder()))
+    except ConfigError as error:
+        terminal.note(f"warning: texts are in English: {error.message}")
+        terminal.note(f"hint: {error.hint}")
 
 
 def _is_true(text: str) -> bool:

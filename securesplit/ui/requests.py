@@ -95,10 +95,11 @@ class Text:
 
 
 def language_of(request: Request) -> str:
-    """What ``?lang=`` asks for, else the first of ``Accept-Language`` that there is; else the program's own."""
+    """What ``?lang=`` asks for, else the first of ``Accept-Language`` that can be used; else the program's own."""
     asked = [request.query_params.get("lang", ""), *_accepted(request.headers.get("accept-language", ""))]
-    known = {i18n.ENGLISH, *i18n.languages(locale_folder())}
-    return next((tag for tag in asked if tag in known), i18n.language())
+    folder = locale_folder()
+    known = {i18n.ENGLISH, *i18n.languages(folder)}
+    return next((tag for tag in asked if tag in known and i18n.is_usable(tag, folder)), i18n.language())
 
 
 def _accepted(header: str) -> list[str]:

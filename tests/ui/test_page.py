@@ -291,6 +291,18 @@ def test_the_language_is_the_readers(page: Page, path: str, accepted: str, langu
     assert ("사진" in text) == (language == "ko")
 
 
+def test_a_damaged_file_of_the_readers_language_leaves_the_page_readable(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "securesplit" / "locale"
+    folder.mkdir(parents=True)
+    (folder / "ko.po").write_text("msgid nonsense", encoding="utf-8")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for path in ("/", "/?lang=ko"):
+        answer = page.browser.get(path, headers={"Accept-Language": "ko, en;q=0.5"})
+        assert (answer.status_code, '<html lang="en">' in answer.text) == (200, True)
+
+
 def test_answers_come_in_the_language_of_the_page(page: Page) -> None:
     korean = {"Accept-Language": "ko"}
     assert re.search("[가-힣]", _heading(page.ask(MOLE, headers=korean).text))
