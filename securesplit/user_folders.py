@@ -8,6 +8,7 @@ an earlier version made them; else the folders are those of the platform.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,8 @@ from securesplit.errors import ConfigError, CredentialError
 
 APP: Final = "securesplit"
 STATE_VARIABLE: Final = "SECURESPLIT_STATE"
+HAS_MODES: Final = os.name == "posix"
+"""Whether modes say who may use a file. Windows makes them up: every file is everybody's to read and write."""
 
 
 def config_folder() -> Path:
@@ -90,6 +93,15 @@ def make_state_folder(folder: str | Path) -> Path:
             f"cannot create the state folder {folder}: {error.strerror}", hint=f"set {STATE_VARIABLE} to another folder"
         ) from error
     return folder
+
+
+def mode_open_to_others(status: os.stat_result) -> int | None:
+    """The permissions of a file or folder that gives its group or others any; None where it is its owner's alone.
+
+    Permissions of Windows are not looked at.
+    """
+    mode = stat.S_IMODE(status.st_mode)
+    return mode if HAS_MODES and mode & 0o077 else None
 
 
 def _user_folder(kind: str, variable: str, below_home: str) -> Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from securesplit.atomic import create_once, sweep
 from securesplit.errors import CredentialError
 from securesplit.text import in_shell
+from securesplit.user_folders import mode_open_to_others
 
 
 def load(file: Path, what: str, draw: Callable[[], bytes]) -> bytes:
@@ -36,12 +38,12 @@ def load(file: Path, what: str, draw: Callable[[], bytes]) -> bytes:
 def read(file: Path, what: str) -> bytes:
     """The content of `file`, which is there; arguments and errors as `load`."""
     try:
-        mode = file.stat().st_mode & 0o777
-        secret = file.read_bytes()
+        with file.open("rb") as stream:
+            status, secret = os.fstat(stream.fileno()), stream.read()
     except OSError as error:
         raise CredentialError(
             f"cannot read the {what} {file}: {error.strerror}", hint="check who owns the file"
         ) from error
-    if mode & 0o077:
+    if mode_open_to_others(status) is not None:
         raise CredentialError(f"the {what} {file} can be read by others", hint=f"chmod 600 {in_shell(file)}")
     return secret

@@ -15,6 +15,7 @@ import os
 import stat
 from pathlib import Path
 
+from securesplit import user_folders
 from securesplit.errors import CredentialError
 from securesplit.text import in_shell
 
@@ -52,7 +53,7 @@ def check_folder(folder: Path) -> None:
     """
     status = folder.stat()
     _check_owner(folder, status)
-    if _has_modes() and status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX:
+    if user_folders.HAS_MODES and status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX:
         message = f"others can change the folder {folder} (mode {stat.S_IMODE(status.st_mode):o})"
         raise CredentialError(message, hint=f"chmod go-w {in_shell(folder)}")
 
@@ -60,7 +61,7 @@ def check_folder(folder: Path) -> None:
 def _check_file(path: Path, status: os.stat_result, *, secret: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise CredentialError(f"{path} is not a file", hint="put the file itself, or a link to it, there")
-    if not _has_modes():
+    if not user_folders.HAS_MODES:
         return
     _check_owner(path, status)
     if secret:
@@ -80,11 +81,7 @@ def _check_secret(path: Path, status: os.stat_result) -> None:
 
 
 def _check_owner(path: Path, status: os.stat_result) -> None:
-    if _has_modes() and status.st_uid not in (0, os.geteuid()):
+    if user_folders.HAS_MODES and status.st_uid not in (0, os.geteuid()):
         message = f"{path} belongs to another user (number {status.st_uid})"
         hint = f"run securesplit as that user, or chown {os.geteuid()} {in_shell(path)}"
         raise CredentialError(message, hint=hint)
-
-
-def _has_modes() -> bool:
-    return os.name == "posix"

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 import securesplit
+from securesplit import user_folders
 from securesplit.cli.checks import encryption, installation, machine
 from securesplit.cli.checks.certificates import CertsCheck
 from securesplit.cli.checks.encryption import check_encryption, check_worker
@@ -399,6 +400,22 @@ def test_the_keys_of_a_device_for_encrypted(
     assert [message in problem.message for problem in problems] == ([True] if message else [])
     assert all(problem.exit_code == code and problem.hint for problem in problems)
     assert {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == before, "nothing was drawn or removed"
+
+
+def test_modes_that_windows_makes_up_stop_nothing(certs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tenseal", reason="TenSEAL is not installed")
+    state = tmp_path / "state"
+    secret = load_secret(state)
+    Ledger(state).close()
+    give_key(state)
+    for path in (certs, *certs.rglob("*"), state, *state.iterdir()):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    exposed = [finding.message for finding in (*check_state(state), *check_encryption(state, wanted=True))]
+    assert any("can be read by others" in message for message in exposed)
+    monkeypatch.setattr(user_folders, "HAS_MODES", False)
+    found = [*check_state(state), *check_encryption(state, wanted=True), *CertsCheck(certs, "device", NOW).run()]
+    assert [finding for finding in found if finding.level != "ok"] == []
+    assert load_secret(state) == secret
 
 
 def test_a_disk_without_room_for_keys_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

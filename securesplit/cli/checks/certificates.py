@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +18,7 @@ from securesplit.pki import access, keystore, lists, naming, parsing, verifying
 from securesplit.pki import folder as files
 from securesplit.pki.credentials import CA_SOON_DAYS, Credentials
 from securesplit.text import in_shell
+from securesplit.user_folders import mode_open_to_others
 
 SUBJECT = "certificates"
 _RENEW = "securesplit enroll --renew here, or keygen --renew on the CA machine, then copy the new files"
@@ -58,8 +58,8 @@ class CertsCheck:
     def _modes(self) -> Iterator[Finding]:
         """Keys and folder are for their owner alone, and nothing here can be changed by others."""
         findings = []
-        if _mode(self.folder) & 0o077:
-            message = f"{self.folder} is open to others (mode {_mode(self.folder):o})"
+        if (mode := mode_open_to_others(self.folder.stat())) is not None:
+            message = f"{self.folder} is open to others (mode {mode:o})"
             findings.append(warning("modes", message, f"chmod 700 {in_shell(self.folder)}"))
         for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
             try:
@@ -167,7 +167,3 @@ def _load(path: Path) -> list[x509.Certificate]:
 def _is_signed(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
     key = authority.public_key()
     return isinstance(key, ec.EllipticCurvePublicKey) and crl.is_signature_valid(key)
-
-
-def _mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)

@@ -15,6 +15,7 @@ from securesplit.cli.checks.machine import existing
 from securesplit.encrypted import seal
 from securesplit.errors import ConfigError, SecureSplitError
 from securesplit.text import counted, day_of, in_shell
+from securesplit.user_folders import mode_open_to_others
 from securesplit.worker.healthcheck import FAULTS, fetch
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _evaluation(folder: Path, found: Condition) -> Iterator[Finding]:
     from securesplit.device.encryption_key import EVALUATION_FILE, Condition
 
     file = folder / EVALUATION_FILE
-    if found is not Condition.ABSENT and (mode := file.stat().st_mode & 0o777) & 0o077:
+    if found is not Condition.ABSENT and (mode := mode_open_to_others(file.stat())) is not None:
         yield warning(KEYS, f"{file} is open to others (mode {mode:o})", f"chmod 600 {in_shell(file)}")
     if found is Condition.WHOLE:
         size = f"{file.stat().st_size / 1e6:.0f} MB"

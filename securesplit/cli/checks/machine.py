@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import stat
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,7 +12,7 @@ from securesplit.atomic import abandoned_drafts
 from securesplit.cli.checks import Finding, failure, ok, warning
 from securesplit.errors import CredentialError, SecureSplitError
 from securesplit.text import counted, in_shell
-from securesplit.user_folders import absolute, state_folder
+from securesplit.user_folders import absolute, mode_open_to_others, state_folder
 
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "fuse.sshfs", "fuse.glusterfs"}
 """Kinds of file systems that several machines may have mounted at once."""
@@ -52,8 +51,7 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
     if not folder.is_dir():
         yield ok("state", f"no folder {folder} yet; the first diagnosis makes it")
         return
-    mode = stat.S_IMODE(folder.stat().st_mode)
-    if mode & 0o077:
+    if (mode := mode_open_to_others(folder.stat())) is not None:
         yield warning("state", f"{folder} is open to others (mode {mode:o})", f"chmod 700 {in_shell(folder)}")
     else:
         yield ok("state", f"{folder} is for its owner alone")
