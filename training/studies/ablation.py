@@ -21,13 +21,13 @@ import keras
 import numpy as np
 
 from securesplit.atomic import write_text_atomic
-from securesplit.errors import ConfigError
 from training import command
 from training.data.dataset import Dataset
 from training.network.arguments import common_arguments, starts_from
-from training.network.config import Config, changed, current_names, named
+from training.network.config import Config, changed, named
 from training.network.train import train
 from training.output import markdown_table, write_json
+from training.studies import begun
 
 SCHEMA = "securesplit.comparison/1"
 FILE = "compare.json"
@@ -59,17 +59,13 @@ def compare(
         ConfigError: a variant is no configuration, or `out` holds a comparison around another one or of other photos.
     """
     wanted = {BASE: config, **{variant: changed(config, variant.split(",")) for variant in variants}}
-    photos = {"data_sha256": data.digest}
-    around = {**config.to_json(), **starts_from(options), **photos}
+    around = begun.around(data, **config.to_json(), **starts_from(options))
     file = out / FILE
     content: Comparison = {"schema": SCHEMA, "around": around, "runs": {}}
     if file.is_file():
         content = json.loads(file.read_text(encoding="utf-8"))
-        content["around"] = photos | current_names(content["around"])  # earlier ones do not name their photos
-        if content["around"] != around:
-            raise ConfigError(
-                f"{out} holds a comparison around another configuration, or of other photos", hint="give another --out"
-            )
+        begun.check_goes_on(out, "comparison", content["around"], around)
+        content["around"] = around
     out.mkdir(parents=True, exist_ok=True)
     for seed in range(1, seeds + 1):
         for name, variant in wanted.items():

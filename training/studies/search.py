@@ -22,13 +22,12 @@ import keras
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from securesplit.errors import ConfigError
 from training import command
 from training.data.dataset import Dataset
 from training.network.arguments import common_arguments, starts_from
-from training.network.config import Config, current_names, named
+from training.network.config import Config, named
 from training.network.train import train
-from training.studies import search_report
+from training.studies import begun, search_report
 
 STARTUP_TRIALS = 4  # drawn at random, and never stopped early
 FIRST_JUDGED_EPOCH = 2  # in the first one the learning rate still rises
@@ -104,13 +103,8 @@ def search(config: Config, data: Dataset, out: Path, *, trials: int, keep_runs: 
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(out, "search", config.seed)
-    photos = {"data_sha256": data.digest}
-    around = {**config.to_json(), **starts_from(options), **photos}
-    stored = photos | current_names(study.user_attrs.get("around", around))  # earlier ones do not name their photos
-    if stored != around:
-        raise ConfigError(
-            f"{out} holds a search around another configuration, or of other photos", hint="give another --out"
-        )
+    around = begun.around(data, **config.to_json(), **starts_from(options))
+    begun.check_goes_on(out, "search", study.user_attrs.get("around", around), around)
     study.set_user_attr("around", around)
     for number in take_up(study):
         print(f"trial {number} was interrupted and is tried again", flush=True)

@@ -196,7 +196,10 @@ def test_every_way_is_trained_once_and_stands_in_the_table(tmp_path: Path, monke
     kept = json.loads((out / study.FILE).read_text())["trainings"]
     begun_now, trained = [], study.trained
     monkeypatch.setattr(study, "trained", lambda way, *given: (begun_now.append(way), trained(way, *given))[1])
+    compared, cells = study.compared, []
+    monkeypatch.setattr(study, "compared", lambda pairs: (cells.append(pairs), compared(pairs))[1])
     content = study.study(config, data, start, out, hold_out=[HELD], seeds=1, ways=WAYS)
+    assert len(cells) == 3 * len(WAYS), "a row of three sources a way, once"
     assert begun_now == list(WAYS[2:]), "what was trained is not trained again"
     assert len(content["trainings"]) == len(WAYS)
     assert len(first["trainings"]) == 2
@@ -209,7 +212,7 @@ def test_every_way_is_trained_once_and_stands_in_the_table(tmp_path: Path, monke
     assert lines[0] == "| way | ham10000 | komour | phone | trainings |"
     assert [line.split(" (")[0] for line in lines[2:]] == [f"| {way.title}" for way in WAYS]
     start.write_bytes(start.read_bytes() + b" ")
-    with pytest.raises(ConfigError, match="another configuration, start or photos"):
+    with pytest.raises(ConfigError, match="another configuration or start"):
         study.study(config, data, start, out, hold_out=[HELD], seeds=1, ways=WAYS)
 
 

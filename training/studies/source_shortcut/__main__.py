@@ -41,6 +41,7 @@ from training.network.model import build_model, build_optimizer, freeze_until
 from training.network.targets import targets_and_weights
 from training.network.train import arranged, digest_of, load_start
 from training.output import markdown_table, write_json
+from training.studies import begun
 from training.studies.source_shortcut.ways import BASE, SOURCE, WAYS, Way
 
 SCHEMA = "securesplit.source_shortcut/1"
@@ -82,11 +83,12 @@ def study(
         ways: which.
 
     Raises:
-        ConfigError: `config` wants fewer photos or a teacher, `out` holds a study of another configuration, start or
-            photos, or `start` other weights.
+        ConfigError: `config` wants fewer photos or a teacher, `out` holds a study around another configuration or
+            start, or of other photos, or `start` other weights.
         DataError: no training photo is of a source to be held out, or none of HAM10000.
     """
     content = _begun(config, data, start, out)
+    content["table"] = table(content, data, out)
     for seed, held, way in product(range(1, seeds + 1), hold_out, ways):
         training = Training(way.name, held, seed)
         if training.name in content["trainings"]:
@@ -97,7 +99,7 @@ def study(
         with atomic_write(out / f"{training.name}.npy") as stream:
             np.save(stream, logits)
         content["trainings"][training.name] = {**vars(training), **figures}
-        content["table"] = table(content, data, out)
+        content["table"] |= table(content, data, out, WAYS if way is BASE else [way])
         write_json(out / FILE, content)
         write_text_atomic(out / "source_shortcut.md", markdown(content) + "\n")
     return content
@@ -106,17 +108,12 @@ def study(
 def _begun(config: Config, data: Dataset, start: Path, out: Path) -> dict[str, Any]:
     if config.photos or config.teacher_share:
         raise ConfigError("the study takes all photos and no teacher", hint="leave `photos` and `teacher_share` at 0")
-    around = {
-        "config": config.to_json(),
-        "start_sha256": digest_of(start),
-        "data_sha256": data.digest,
-    }
+    around = begun.around(data, config=config.to_json(), start_sha256=digest_of(start))
     out.mkdir(parents=True, exist_ok=True)
     if not (out / FILE).is_file():
         return {"schema": SCHEMA, "around": around, "trainings": {}, "table": {}}
     content: dict[str, Any] = json.loads((out / FILE).read_text(encoding="utf-8"))
-    if content["around"] != around:
-        raise ConfigError(f"{out} holds a study of another configuration, start or photos", hint="give another --out")
+    begun.check_goes_on(out, "study", content["around"], around)
     return content
 
 
@@ -159,13 +156,15 @@ def sources(split: Split) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return np.eye(len(names), dtype=np.float32)[of], counts
 
 
-def table(content: Mapping[str, Any], data: Dataset, out: Path) -> dict[str, dict[str, dict[str, Figure]]]:
-    """By way and source: its AUC, and what that is more than of the first way in the same trainings."""
+def table(
+    content: Mapping[str, Any], data: Dataset, out: Path, ways: Sequence[Way] = WAYS
+) -> dict[str, dict[str, dict[str, Figure]]]:
+    """By way, of `ways`, and source: its AUC, and what that is more than of the first way in the same trainings."""
     trainings = [Training(t["way"], t["hold_out"], t["seed"]) for t in content["trainings"].values()]
     photos = {held: data.holding_out(held.split(",")).photos["val"] for held in {t.hold_out for t in trainings}}
     logits = {training: np.load(out / f"{training.name}.npy") for training in trainings}
     found: dict[str, dict[str, dict[str, Figure]]] = {}
-    for way in WAYS:
+    for way in ways:
         pairs = [
             (photos[t.hold_out], logits[t], logits[base])
             for t in trainings
