@@ -15,6 +15,7 @@ LOOPBACK = "127.0.0.1"
 LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 _FORM = re.compile(r"tcp://(?:\[(?P<v6>[\w:.%-]+)\]|(?P<host>[\w.*-]+)):(?P<port>\d{1,5})")
 _MAX_PORT = 65535
+_HOST_BITS = 64  # of an IPv6 address
 _UNRESOLVED = "check the name's spelling, and this machine's network and DNS"
 _CANNOT_LISTEN = {
     errno.EADDRINUSE: "another program listens there; choose another port, or 0 for a free one",
@@ -113,6 +114,22 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
         return False
+
+
+def network_of(address: str) -> str:
+    """What peers are counted by in the place of an address: an IPv6 one's /64, an IPv4 one itself, also where mapped.
+
+    Whoever has one IPv6 address has the 2^64 of its network (RFC 4291, section 2.5.1; RFC 8981), so bounds for each
+    address would hold nobody (ADR 155). What is not an address stays as it is.
+    """
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return address
+    mapped = found.ipv4_mapped
+    return str(mapped or ipaddress.IPv6Address(int(found) >> _HOST_BITS << _HOST_BITS))
 
 
 def _numeric(host: str, _port: int, _flow: int = 0, scope: int = 0) -> str:

@@ -32,7 +32,7 @@ class Incoming:
 
     Attributes:
         route: the envelope to answer with.
-        address: the peer's IP address.
+        address: the peer's, as `endpoint.network_of` gives it.
         body: the message itself.
     """
 
@@ -46,7 +46,7 @@ class RemotePeer:
 
     Args:
         name: the socket's id of it.
-        address: IP address.
+        address: as `endpoint.network_of` gives it.
         limits: bounds.
         now_s: when it was connected.
     """

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import zmq
 
 from securesplit.errors import ConfigError, UnreachableError
-from securesplit.transport.endpoint import Endpoint, cannot_listen
+from securesplit.transport.endpoint import Endpoint, cannot_listen, network_of
 from securesplit.transport.peers import Incoming, PeerTable, RemotePeer
 from securesplit.transport.sockets import SocketLimits, front_socket, new_context
 from securesplit.transport.zmtp import ZmtpError, encode
@@ -178,9 +178,9 @@ class FrontSocket:
 
 
 def _address(data: zmq.Frame) -> str:
-    """The peer's address; empty where it has gone already."""
+    """What the peer is counted by (`network_of`); empty where it has gone already."""
     try:
-        return str(data.get("Peer-Address"))
+        return network_of(str(data.get("Peer-Address")))
     except zmq.ZMQError:
         return ""
 

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from securesplit.errors import ConfigError, UnreachableError
-from securesplit.transport.endpoint import LOOPBACK, Endpoint, is_loopback
+from securesplit.transport.endpoint import LOOPBACK, Endpoint, is_loopback, network_of
 
 LINK = socket.if_nameindex()[0][1]
 
@@ -60,6 +60,23 @@ def test_a_name_of_a_link_local_address_keeps_the_interface(monkeypatch: pytest.
 def test_loopback_addresses_are_told_from_all_others(host: str) -> None:
     assert is_loopback(host)
     assert not any(map(is_loopback, ("localhost", "::", "192.0.2.1", "")))
+
+
+@pytest.mark.parametrize(
+    ("address", "counted_by"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2::", "2001:db8:1:2::"),
+        ("2001:db8:1:3::", "2001:db8:1:3::"),
+        ("fe80::1%lo", "fe80::"),
+        ("::1", "::"),
+        ("", ""),
+    ],
+)
+def test_peers_are_counted_by_what_one_machine_has(address: str, counted_by: str) -> None:
+    assert network_of(address) == counted_by
 
 
 def test_an_address_that_is_taken_cannot_be_listened_on_twice() -> None:

@@ -12,9 +12,10 @@ import pytest
 import zmq
 
 from securesplit.errors import ConfigError
-from securesplit.transport.server import FrontSocket
+from securesplit.transport.endpoint import Endpoint
+from securesplit.transport.server import FrontSocket, Incoming
 from securesplit.transport.sockets import SocketLimits
-from securesplit_testing.serving import Running, release, running
+from securesplit_testing.serving import Running, release, running, wait_until
 
 
 @pytest.fixture
@@ -102,4 +103,17 @@ def test_an_address_of_another_machine_is_a_clear_error(bind: str) -> None:
 def test_the_real_port_is_told(bind: str) -> None:
     front = FrontSocket(bind)
     assert int(front.endpoint.rpartition(":")[2]) > 0
+    front.close()
+
+
+@pytest.mark.parametrize(("host", "counted_by"), [("127.0.0.1", "127.0.0.1"), ("::1", "::")])
+def test_a_peer_is_told_by_its_network(attacker: zmq.Socket[bytes], host: str, counted_by: str) -> None:
+    """Also where an IPv4 one comes to a socket of both families."""
+    front = FrontSocket("tcp://[::]:0")
+    came: list[Incoming] = []
+    attacker.setsockopt(zmq.IPV6, 1)
+    attacker.connect(str(Endpoint(host, Endpoint.parse(front.endpoint).port)))
+    attacker.send_multipart([b"", b"a message"])
+    wait_until(lambda: bool(came.extend(front.receive()) or came))
+    assert [message.address for message in came] == [counted_by]
     front.close()
