@@ -13,7 +13,7 @@ Loading never writes. ``now`` is an aware datetime and always an argument. ``iss
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from securesplit.errors import CredentialError
@@ -41,6 +41,8 @@ __all__ = [
     "revoke",
     "server_files",
 ]
+
+_SLACK = timedelta(days=400)
 
 
 def load_server(folder: Path, *, now: datetime) -> Credentials:
@@ -78,11 +80,16 @@ def client_files(folder: Path, name: str = DEFAULT_CLIENT) -> list[Path]:
 
 
 def ephemeral(now: datetime) -> tuple[Credentials, Credentials]:
-    """Credentials of a server on the loopback interface and of its one client, with a CA that is forgotten at once."""
-    ca = profile.new_ca(now=now)
-    server = profile.new_server(ca, DEFAULT_SERVER_NAMES, days=1, now=now)
-    client = profile.new_client(ca, DEFAULT_CLIENT, days=1, now=now)
-    crl = profile.new_crl(ca, (), number=1, days=1, now=now)
+    """Credentials of a server on the loopback interface and of its one client, with a CA that is forgotten at once.
+
+    They end with the program that holds them, in memory alone. Their dates reach a year back and ahead, so that neither
+    a program that runs for months nor a clock that is set meets them.
+    """
+    since, days = now - _SLACK, 2 * _SLACK.days
+    ca = profile.new_ca(now=since)
+    server = profile.new_server(ca, DEFAULT_SERVER_NAMES, days=days, now=since)
+    client = profile.new_client(ca, DEFAULT_CLIENT, days=days, now=since)
+    crl = profile.new_crl(ca, (), number=1, days=days, now=since)
     allowed = frozenset([profile.fingerprint(client.certificate)])
     return (
         _credentials(server, ca, crl, allowed, "server", now),

@@ -185,7 +185,7 @@ def test_refused_identities_are_final() -> None:
 
 
 def test_a_server_certificate_that_has_expired_is_final() -> None:
-    old = keystore.ephemeral(now() - timedelta(days=400))
+    old = keystore.ephemeral(now() - timedelta(days=800))
     with running(keys=old) as worker, worker.connect() as connection, pytest.raises(TrustError, match="expired"):
         connection.request(release(1))
 

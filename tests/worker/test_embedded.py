@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 
 from securesplit.errors import BundleError, ConfigError
 from securesplit.transport.connection import Connection
-from securesplit.worker import EmbeddedWorker
+from securesplit.worker import EmbeddedWorker, embedded
+from securesplit_testing.clock import WallClock
 from securesplit_testing.serving import IDENTITY, release, serve_engine, wait_until
 from securesplit_testing.timing import took_less_than
 
@@ -24,6 +26,17 @@ def test_it_serves_loopback_only_and_leaves_nothing_behind() -> None:
         with Connection([worker.endpoint], worker.client_credentials, IDENTITY) as connection:
             assert connection.request(release(4)).logit == 4
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+@pytest.mark.parametrize(
+    "behind", [timedelta(days=100), timedelta(days=-100)], ids=["runs for months", "clock set back"]
+)
+def test_its_certificates_end_with_the_program(behind: timedelta, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each hour there is a new handshake, so its peers look at them again and again."""
+    monkeypatch.setattr(embedded, "datetime", WallClock(behind))
+    with EmbeddedWorker(served=serve_engine()) as worker:
+        with Connection([worker.endpoint], worker.client_credentials, IDENTITY) as connection:
+            assert connection.request(release(4)).logit == 4
 
 
 def test_it_does_not_wait_for_its_tail() -> None:

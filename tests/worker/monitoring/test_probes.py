@@ -40,7 +40,7 @@ def test_it_is_ready_while_tails_live_and_certificates_hold() -> None:
         wait_until(lambda: worker.front.status().was_ready)
         status = worker.front.status()
         assert why_not_ready(status, now()) == ""
-        assert why_not_ready(status, now() + timedelta(days=2)) == "the certificate has expired"
+        assert why_not_ready(status, now() + timedelta(days=402)) == "the certificate has expired"
         assert why_not_ready(replace(status, tails={"busy": 1, "resting": 1}), now()) == ""
         assert why_not_ready(replace(status, tails={"starting": 2}), now()) == "no tail can compute"
         worker.front.stop(5.0)
