@@ -57,7 +57,17 @@ def test_persons_are_named_as_often_as_the_audit_says():
 
 def of_guarded(table):
     """The rows of one table of docs/guarded.md, by column."""
-    section = GUARDED.split(f"\n### {table}")[1].split("\n### ")[0]
+    return rows_of(GUARDED, table)
+
+
+def of_encrypted(table):
+    """The rows of `encrypted` in one table of docs/privacy.md, by column."""
+    return [row for row in rows_of(PRIVACY, table) if row["preset"] == "encrypted"]
+
+
+def rows_of(document, table):
+    """The rows of one table of an audit's figures, by column."""
+    section = document.split(f"\n### {table}")[1].split("\n### ")[0]
     heading, _, *rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")
     ]
@@ -81,6 +91,25 @@ def test_no_attack_on_the_picture_gets_more_of_guarded_than_the_readme_says():
     assert round(100 * max(skills)) <= int(said[1])
     assert 100 * max(found) <= int(said[2])
     assert {row["among originals"] for row in audited} == {"300"}
+
+
+def test_attacks_on_ciphertexts_get_nothing_at_all():
+    """Not only no more than the answer, beside which the audit holds them, and which no worker sees."""
+    aucs = [figures(row["release"]) for row in of_encrypted("Attributes")]
+    assert all(low <= 0.5 <= high for _, low, high in aucs)
+    said = re.search(
+        r"A8 has an AUC of (0\.\d\d) to (0\.\d\d) with 0\.5 in each interval, A6 names (\S+) % of 1,000", PRIVACY
+    )
+    assert (f"{min(aucs)[0]:.2f}", f"{max(aucs)[0]:.2f}") == said.groups()[:2]
+    (photo,) = (row for row in of_encrypted("Identification") if row["N"] == "1000")
+    named = max(figures(photo[way])[0] for way in ("top-1", "whole batch"))
+    assert f"{100 * named:.2f}" == said[3]
+    assert named <= 1 / 1000
+    baselines, attacks = [], []
+    for row in of_encrypted("Reconstruction"):
+        (baselines if row["attack"] == "A0" else attacks).append(row)
+    (mean,) = (figures(row["skill"])[0] for row in baselines if row["what"] == "baseline mean image")
+    assert max(figures(row["skill"])[0] for row in attacks) <= mean
 
 
 def test_what_guarded_gives_away_is_what_its_audit_found():
