@@ -89,7 +89,7 @@ class MultiplexedConnection:
     @property
     def is_usable(self) -> bool:
         """Whether another request may be sent."""
-        return not self._closed and not self._retired and not self._channel.needs_new_handshake
+        return not (self._closed or self._retired or self._channel.needs_new_handshake or self._wire.is_stale)
 
     async def ask(self, ref: int, plaintext: bytes) -> Exchange:
         """Send a request and wait for its answer.

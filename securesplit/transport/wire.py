@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import struct
+import sys
 import time
 
 import zmq
@@ -21,7 +22,17 @@ DOWN = {zmq.EVENT_CLOSED, zmq.EVENT_DISCONNECTED}
 WATCHED = sum(DOWN)
 """What a socket's monitor says of a connection that failed or has ended."""
 _DELIMITER = zmtp.header(0, more=True)  # the empty part that a REQ puts before its message
+_BEATS = 3  # after so many unanswered PINGs a worker ends a connection
 _UNASKED = 64  # messages that are ignored: somebody on the wire can add some, and should gain nothing by it
+
+
+def elapsed_s() -> float:
+    """Seconds, rising; those in which the machine slept count, too, on Linux, macOS and Windows."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    if sys.platform == "darwin":
+        return time.clock_gettime(time.CLOCK_MONOTONIC)
+    return time.monotonic()
 
 
 class Fault(enum.Enum):
@@ -57,11 +68,20 @@ class Wire:
         self._zmtp = zmtp.Connection(kind, (b"REP", b"ROUTER"), limits.max_message_bytes)
         self._connected = False
         self._unanswered = 0
+        self._silence_s, self._heard_s = _BEATS * limits.heartbeat_s, elapsed_s()
 
     @property
     def is_up(self) -> bool:
         """Whether messages may be sent."""
         return self._zmtp.is_ready
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether nothing has come for so long, not even a PING, that the worker has ended the connection.
+
+        A machine that slept, or changed its network, may never hear of that end: what is sent then meets nobody.
+        """
+        return elapsed_s() - self._heard_s > self._silence_s
 
     def output(self) -> bytes:
         """Return, once, what must be sent now."""
@@ -78,6 +98,7 @@ class Wire:
         Raises:
             TransportError: it ends.
         """
+        self._heard_s = elapsed_s()
         if chunk:
             self._zmtp.receive(chunk, time.monotonic())
         elif self._connected:

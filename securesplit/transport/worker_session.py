@@ -87,6 +87,8 @@ class ReqConnection:
 
         A worker ends a connection over which nothing was said for a minute, since nobody answers its PINGs meanwhile.
         """
+        if self._wire.is_stale:
+            return False
         try:
             while self._wire.next_message() is not None or int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                 self._read()
