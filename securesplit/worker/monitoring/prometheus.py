@@ -117,7 +117,9 @@ class WorkerCollector(Collector):
         yield _gauge("queue_limit_jobs", "Requests that may wait.", self._pool.queue_limit)
         yield _gauge("in_flight_jobs", "Requests that wait or are computed.", status.in_flight)
         yield _gauges("tails", "Tails by what they do.", "state", status.tails)
-        yield _gauge("tails_resident_memory_bytes", "All tails together.", sum(map(resident_bytes, status.pids)))
+        sizes = [resident_bytes(pid) for pid in status.pids]
+        if all(sizes):  # systemd's ProtectProc hides the tails, which nobody may trace; none is better than a wrong sum
+            yield _gauge("tails_resident_memory_bytes", "All tails together.", sum(sizes))
         if status.confinement is not None:
             held = {layer: layer in status.confinement for layer in LAYERS}
             yield _gauges("tail_confinement", "1 for each layer that confines the tails.", "layer", held)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from securesplit.errors import SecureSplitError, WorkerError
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection, Timeouts
 from securesplit.worker.monitoring.counters import Counters, Histogram
+from securesplit.worker.monitoring.prometheus import WorkerCollector
+from securesplit.worker.settings import PoolSettings
 from securesplit_testing.engines import DEADLY, RAISING
 from securesplit_testing.health import get, metrics
 from securesplit_testing.serving import IDENTITY, Process, now, process, release, running, serve_engine, wait_until
@@ -131,6 +135,22 @@ def test_it_is_unready_while_it_starts_and_when_no_tail_is_left(certs: Path) -> 
 
         wait_until(gone_and_back)
         assert "no tail can compute\n" in reasons
+
+
+def test_no_sum_is_shown_of_tails_that_the_system_hides() -> None:
+    """As systemd's ProtectProc does: a tail that nobody may trace has no folder in /proc then."""
+    with running() as worker:
+        wait_until(lambda: worker.front.status().was_ready)
+        status, shown = (
+            worker.front.status(),
+            WorkerCollector(Counters(), bundle_id="", pool=PoolSettings(), ends=dict, session_log=None),
+        )
+        assert b"\nsecuresplit_tails_resident_memory_bytes " in shown.page(status)
+        with subprocess.Popen(["true"]) as ended:
+            pass
+        hidden = shown.page(replace(status, pids=(*status.pids, ended.pid)))
+        assert b"\nsecuresplit_tails_resident_memory_bytes " not in hidden
+        assert b"\nsecuresplit_queue_jobs " in hidden
 
 
 def test_the_front_hardly_notices_who_asks(certs: Path) -> None:
