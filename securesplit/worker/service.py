@@ -176,11 +176,13 @@ class _Reloader:
         except SecureSplitError as error:
             if not is_retry:
                 self._front.reload(_failing(error))
+        except Exception as error:  # noqa: BLE001  (a fault of ours ends the front; a revocation must not go unread)
+            self._front.reload(_failing(error))
         else:
             self._front.reload(lambda: found)
 
 
-def _failing(error: SecureSplitError) -> Callable[[], Credentials]:
+def _failing(error: Exception) -> Callable[[], Credentials]:
     def load() -> Credentials:
         raise error
 

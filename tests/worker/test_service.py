@@ -21,11 +21,12 @@ from securesplit.pki.watch import FileWatch
 from securesplit.transport.connection import Connection
 from securesplit.worker import service
 from securesplit.worker.cores import usable_cores
+from securesplit.worker.front import Front
 from securesplit.worker.monitoring.probes import why_not_alive
-from securesplit.worker.settings import parse_workers
+from securesplit.worker.settings import PoolSettings, parse_workers
 from securesplit_testing.clock import WallClock
 from securesplit_testing.health import metrics
-from securesplit_testing.serving import IDENTITY, Process, now, process, release, running, wait_until
+from securesplit_testing.serving import IDENTITY, Process, now, process, release, running, serve_engine, wait_until
 from securesplit_testing.timing import took_less_than
 
 
@@ -208,6 +209,17 @@ def test_a_disk_that_hangs_holds_up_no_request(certs: Path, monkeypatch: pytest.
             assert why_not_alive(worker.front.status()) == ""
             goes_on.set()
             wait_until(lambda: worker.front.counters.reloads["done"] == 1)
+
+
+def test_an_unknown_fault_of_reading_ends_the_front(certs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would serve on, and no revocation would take effect any more."""
+    front = Front("tcp://127.0.0.1:0", serve_engine(), keystore.load_server(certs, now=now()), PoolSettings(workers=1))
+    files = FileWatch(keystore.server_files(certs), settle_s=0.0, clock=time.monotonic)
+    monkeypatch.setattr(keystore, "load_server", lambda *_, **__: 1 // 0)
+    with service._reloads(front, certs, files) as reload:
+        reload()
+        with pytest.raises(ZeroDivisionError):
+            front.run()
 
 
 def test_a_worker_whose_tails_cannot_start_says_so_and_ends(certs: Path) -> None:
