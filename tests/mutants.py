@@ -212,6 +212,13 @@ MUTANTS = (
         ("tests/privacy/test_audit_promises.py",),
     ),
     Mutant(
+        "a device's promise in spite of a release without one",
+        "securesplit/device/promise.py",
+        "accounting.UNBOUNDED if total.unbounded else total.loss",
+        "total.loss",
+        ("tests/test_unprotected.py::test_one_release_without_a_promise_leaves_the_device_none",),
+    ),
+    Mutant(
         "a threshold at an answer",
         "training/evaluation/calibration.py",
         "return (least + below) / 2",

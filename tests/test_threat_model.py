@@ -112,6 +112,15 @@ def test_attacks_on_ciphertexts_get_nothing_at_all():
     assert max(figures(row["skill"])[0] for row in attacks) <= mean
 
 
+def test_whoever_names_one_assumption_of_encrypted_names_the_other():
+    """Ring learning with errors alone does not say that evaluation keys may be handed out."""
+    documents = [*REPO.glob("*.md"), *(REPO / "docs").glob("*.md")]
+    texts = {document.name: " ".join(document.read_text(encoding="utf-8").split()) for document in documents}
+    resting = {name for name, text in texts.items() if "ring learning with errors" in text.lower()}
+    assert {"README.md", "threat_model.md", "privacy.md", "glossary.md"} <= resting
+    assert [name for name in resting if not re.search("circular(ly secure| security)", texts[name])] == []
+
+
 def test_what_guarded_gives_away_is_what_its_audit_found():
     """Photo, person and lesion are named, and of the lesion more is told than by the answer."""
     (photo,) = (row for row in of_guarded("Identification") if (row["N"], row["k"]) == ("1000", "1"))

@@ -161,6 +161,19 @@ def test_an_audit_says_it_of_the_presets_that_it_attacks(tmp_path: Path) -> None
     assert [line.split()[2] for line in warnings] == ["compact", "none"]
 
 
+def test_one_release_without_a_promise_leaves_the_device_none(tmp_path: Path, draw_photo: DrawPhoto) -> None:
+    """Of its other photos each keeps its own."""
+    bundle = Bundle.load()
+    none, certified = (Releaser(bundle, bytes(32), privacy=name) for name in ("none", "certified"))
+    with Ledger(tmp_path) as ledger:
+        none.spend(none.release(draw_photo(1)), ledger)
+        found = certified.spend(certified.release(draw_photo(2)), ledger)
+    assert (found.claim, found.epsilon, found.releases) == ("proven", pytest.approx(142.8, abs=0.1), 1)
+    assert found.device is not None
+    assert (found.device.photos, found.device.without_promise) == (2, 1)
+    assert (found.device.epsilon, found.device.delta, found.device.identification_bound_n1000) == (None, None, None)
+
+
 def test_an_encrypted_release_spends_nothing_and_says_what_else_did(tmp_path: Path, draw_photo: DrawPhoto) -> None:
     """Whether before or after, and by the exact account of what has one."""
     bundle, photo = Bundle.load(), draw_photo(1)

@@ -7,6 +7,7 @@ import pytest
 from securesplit.encrypted import seal
 from securesplit.encrypted.parameters import MOST_MODULUS_BITS, SHIPPED, Parameters
 from securesplit.errors import ConfigError
+from tests.conftest import REPO
 
 
 def test_the_shipped_ones_are_at_the_standard_s_limit_and_seal_agrees() -> None:
@@ -15,6 +16,13 @@ def test_the_shipped_ones_are_at_the_standard_s_limit_and_seal_agrees() -> None:
     assert seal.context(SHIPPED).parameters_set()
     for degree, most in MOST_MODULUS_BITS.items():
         assert seal.library().CoeffModulus.MaxBitCount(degree, seal.library().SEC_LEVEL_TYPE.TC128) == most
+
+
+def test_what_the_standard_allows_against_quantum_computers_is_said() -> None:
+    util = pytest.importorskip("tenseal.sealapi.util", reason="TenSEAL is not installed")
+    allowed, ours = util.seal_he_std_parms_128_tq(SHIPPED.degree), sum(SHIPPED.prime_bits)
+    said = " ".join((REPO / "threat_model.md").read_text(encoding="utf-8").split())
+    assert f"allows a modulus of {allowed} bits at this size, where ours has {ours}: against them" in said
 
 
 @pytest.mark.parametrize(
