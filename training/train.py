@@ -18,6 +18,7 @@ from pathlib import Path
 
 from securesplit.text import figures_json
 from training import command
+from training.bundle import from_run
 from training.data.dataset import Dataset
 from training.network.arguments import common_arguments
 from training.network.config import named
@@ -48,19 +49,21 @@ def main() -> None:
     config = named(args.config, args.set)
     data = Dataset.read(args.data, args.run.parent / "pixels")
     bar = 1 if sys.stdout.isatty() else 2
+    extra = []
+    if args.bundle is not None:
+        extra.append(from_run.CheckedCut(from_run.check(config, data, args.bundle, at=args.at, licence=args.licence)))
     best = train(
         *(config, data, args.run),
         weights=args.weights,
         start=args.start,
         teachers=args.teacher,
         precision=args.precision,
+        extra=extra,
         verbose=bar,
     )
     print(f"{args.run}: best epoch {figures_json(best)}")
     if args.bundle is not None and best:
-        from training.bundle.from_run import make_bundle  # brings TensorFlow, without which any backend trains
-
-        make_bundle(args.run, data, args.bundle, at=args.at, licence=args.licence)
+        from_run.make_bundle(args.run, data, args.bundle, at=args.at, licence=args.licence)
 
 
 if __name__ == "__main__":

@@ -60,8 +60,12 @@ def measure(bundle: Bundle, data: Dataset, names: Sequence[str]) -> Manifest:
         bundle: with both halves.
         data: validation and test photos, likewise.
         names: of the presets.
+
+    Raises:
+        DataError: validation or test photos through a dermatoscope are all of one class.
     """
     manifest, data = bundle.manifest, data.of_kind("dermoscopy")
+    data.check_classes(("val", "test"))
     val = data.split("val", manifest.side)
     splits = {"validation": val, "test": data.split("test", manifest.side)}
     embeddings = {split: deployed.embed(bundle, photos) for split, photos in splits.items()}

@@ -147,9 +147,9 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
 
 def held_out(run: Path) -> list[str]:
     """The sources that the network of `run` did not learn from, so presets behind it do not either."""
-    config: Mapping[str, Any] = run_record.best_epoch(run).get("config", {})
     if (run / run_record.FILE).is_file():
-        config = run_record.config_of(run).to_json()
+        return [*run_record.config_of(run).held_out]
+    config: Mapping[str, Any] = run_record.best_epoch(run).get("config", {})
     return [source for source in config.get("hold_out", "").split(",") if source]
 
 

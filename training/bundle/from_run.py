@@ -13,14 +13,18 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from securesplit.atomic import atomic_folder
+from securesplit.atomic import atomic_folder, cannot_write, refuse_taken
 from securesplit.errors import ConfigError
 from securesplit.model import Manifest, backbones, convert, packing, splitting
+from securesplit.model.cuts import find_cut
+from securesplit.model.keras_graph import graph_of
 from training import command
 from training.bundle.calibrate import measure_and_write, quality_table
 from training.data.dataset import Dataset, centre_square
 from training.network import run_record
+from training.network.config import Config
 from training.network.model import build_model
+from training.network.train import arranged
 
 CALIBRATION_PHOTOS = 64
 
@@ -40,7 +44,8 @@ def make_bundle(
 
     Args:
         run: folder of a run of `training.train`, finished or cut short; the manifest says which.
-        data: the photos that it was trained on: validation photos calibrate, test photos are measured.
+        data: the photos that it was trained on: validation photos calibrate, without those of sources that the run
+            held out, and test photos are measured.
         out: must be empty or absent.
         at: a valid cut of the network.
         precision: of the halves: ``float32``, ``float16`` or ``int8``.
@@ -48,18 +53,22 @@ def make_bundle(
 
     Raises:
         ConfigError: the run has no finished epoch, the cut is not valid, `out` is taken, or the photos are others.
+        DataError: validation or test photos are all of one class.
     """
     record = _record(run, data)
     config = run_record.config_of(run)
+    layer = check(config, data, out, at=at, licence=licence)
+    keras.utils.clear_session()  # layers are then numbered from one, as `securesplit cuts` lists them
     keras.mixed_precision.set_dtype_policy("float32")
     network = build_model(config)
+    check_cut(network, layer)
     network.load_weights(str(run_record.best_weights(run)))
-    layer = at or own_cut(config.backbone)
     network = splitting.choose_output(network, "malignant")
     few = np.random.default_rng(config.seed).permutation(len(data.photos["val"]))[:CALIBRATION_PHOTOS]
     shown = data.decoded([data.photos["val"][i] for i in few], config.side)
     provenance = {
         **record["made_from"],
+        "held_out": [*config.held_out],
         "run_is": record["status"],
         "best_epoch": run_record.best_epoch(run),
         "command": f"python -m training.train --run {run.name} --bundle {out.name}",
@@ -70,9 +79,7 @@ def make_bundle(
         manifest = packing.write_bundle(
             own,
             packed,
-            name=f"{config.backbone}-{layer}",
-            backbone=config.backbone,
-            cut=layer,
+            **_named(config, layer),
             side=config.side,
             about={"licence": licence, "provenance": provenance},
         )
@@ -81,16 +88,61 @@ def make_bundle(
     return measured
 
 
+def check(config: Config, data: Dataset, out: Path, *, at: str | None, licence: str) -> str:
+    """Refuse before a training what `make_bundle` would refuse behind it; return the layer to split at.
+
+    Raises:
+        ConfigError: `out` is taken, the backbone has no cut of its own, or no reader would take the bundle.
+        DataError: validation or test photos are all of one class.
+    """
+    layer = at or own_cut(config.backbone)
+    try:
+        refuse_taken(out)
+    except OSError as error:
+        raise cannot_write(out, error) from None
+    data.of_kind("dermoscopy").check_classes(("val", "test"))
+    about = {"licence": licence, "provenance": {}}
+    packing.check_described(**_named(config, layer), side=config.side, about=about)
+    return layer
+
+
+def _named(config: Config, layer: str) -> dict[str, str]:
+    return {"name": f"{config.backbone}-{layer}", "backbone": config.backbone, "cut": layer}
+
+
+def check_cut(network: keras.Model, layer: str) -> None:
+    """Refuse a layer at which a network of `training.network.model` cannot be split.
+
+    Raises:
+        ConfigError: no such layer, or no valid cut on the way to the answer; the nearest ones are named.
+    """
+    graph = graph_of(keras.Model(network.input, network.output["malignant"]))
+    find_cut(graph.nodes, graph.outputs, layer)
+
+
+class CheckedCut(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
+    """Refuses a layer that the network cannot be split at before the first step is trained."""
+
+    def __init__(self, layer: str) -> None:
+        super().__init__()
+        self._layer = layer
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002  (Keras' signature)
+        """See the class."""
+        check_cut(self.model, self._layer)
+
+
 def _record(run: Path, data: Dataset) -> run_record.RunFile:
     """The record of a run that has a best epoch and was made from these photos.
 
     Raises:
         ConfigError: it is none.
+        DataError: its configuration cannot be run on these photos.
     """
-    record = run_record.read(run)
-    if not run_record.best_weights(run).is_file():
+    record, best = run_record.read(run), run_record.best_weights(run)
+    if not best.is_file() or not best.with_suffix(".json").is_file():
         raise ConfigError(f"the run in {run} has no finished epoch", hint="give the same command again, it resumes")
-    if data.digest != record["made_from"]["data_sha256"]:
+    if arranged(run_record.config_of(run), data).digest != record["made_from"]["data_sha256"]:
         raise ConfigError(f"the run in {run} was made from other photos", hint="give the folder that it was trained on")
     return record
 

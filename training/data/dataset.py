@@ -149,6 +149,23 @@ class Dataset:
                 if side.setdefault(p.lesion, split) != split:
                     raise DataError(f"lesion {p.lesion} is in both {side[p.lesion]} and {split}")
 
+    def check_classes(self, splits: Sequence[str]) -> None:
+        """Refuse a split of one class alone, from which nothing is learned and of which nothing can be measured.
+
+        Raises:
+            DataError: names the split, and what it lacks. Premalignant lesions count as neither.
+        """
+        for split in splits:
+            found = {photo.malignant for photo in self.photos[split] if not photo.is_premalignant}
+            missing = [
+                label for label, is_there in zip(LABELS, (False in found, True in found), strict=True) if not is_there
+            ]
+            if missing:
+                raise DataError(
+                    f"no {' and no '.join(missing)} photo is in {split}",
+                    hint=f"{' and '.join(splits)} need photos of both classes",
+                )
+
     def holding_out(self, sources: Sequence[str]) -> Dataset:
         """The same with every training photo of `sources` in validation.
 

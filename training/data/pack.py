@@ -83,6 +83,7 @@ def main() -> None:
     args = parser.parse_args()
     data = Dataset.read(args.data, args.out.parent / "pixels")
     data.check_disjoint()
+    data.check_classes(SPLITS)
     arrays: dict[str, NDArray[Any]] = {}
     for split in SPLITS:
         arrays |= PackedPhotos.of(data.split(split, args.side)).arrays(split)

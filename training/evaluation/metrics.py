@@ -125,9 +125,14 @@ def reliability(probability: NDArray[Any], malignant: NDArray[Any]) -> list[tupl
 def ranking(scores: Array, malignant: Array, histology: Array) -> dict[str, float]:
     """AUC, pAUC above 80 % sensitivity, and AUC on histopathology-confirmed photos where both classes have any."""
     found = {"auc": float(roc_auc_score(malignant, scores)), "pauc": partial_auc(malignant, scores)}
-    if 0 < malignant[histology].sum() < histology.sum():
-        found["auc_histology"] = float(roc_auc_score(malignant[histology], scores[histology]))
-    return found
+    return found | _confirmed(scores, malignant, histology)
+
+
+def _confirmed(scores: Array, malignant: Array, histology: Array) -> dict[str, float]:
+    """Clinics often confirm the malignant ones alone: there is no AUC of one class."""
+    if not 0 < malignant[histology].sum() < histology.sum():
+        return {}
+    return {"auc_histology": float(roc_auc_score(malignant[histology], scores[histology]))}
 
 
 def of_answers(
@@ -147,7 +152,7 @@ def of_answers(
 
 
 def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float, *, draws: int = 1) -> dict[str, float]:
-    """AUC with its interval, AUC on histopathology-confirmed photos, sensitivity and specificity at a fixed threshold.
+    """AUC with its interval, AUC on histopathology-confirmed photos where both classes have any, and decisions.
 
     Args:
         logits: ``(draws * n,)``, all photos of a draw together.
@@ -159,8 +164,7 @@ def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float, *,
     auc, low, high = auc_interval(logits, malignant, np.tile([p.lesion for p in split.photos], draws))
     decisions = at_threshold(malignant, logits >= threshold_logit)
     result = {"auc": auc, "auc_low": low, "auc_high": high, **decisions}
-    if histology.any():
-        result["auc_histology"] = float(roc_auc_score(malignant[histology], logits[histology]))
+    result |= _confirmed(logits, malignant, histology)
     return {key: round(value, 4) for key, value in result.items()}
 
 

@@ -7,7 +7,7 @@ the data.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,11 @@ def predict(bundle: Bundle, data: Dataset, cache: Path) -> Predictions:
     """Run the deployed halves on validation and test photos, or read what an earlier run found.
 
     Raises:
-        DataError: a split is empty.
+        DataError: photos of a split, or the training photos of the sources that are tested, are all of one class.
         BundleError: the bundle cannot be opened.
     """
+    data.check_classes(SPLITS)
+    replace(data, photos={"train": _of_test(data.photos)}).check_classes(("train",))  # the baseline learns from them
     photos, key = data.photos, f"{bundle.identity.hex()[:16]}-{data.fingerprint[:16]}-{deployed.DRAWS}-draws"
     logits = {split: _cached(cache / f"{key}-{split}.npz", partial(_logits, bundle, data, split)) for split in SPLITS}
     scores = _cached(

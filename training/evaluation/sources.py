@@ -140,7 +140,7 @@ def main() -> None:
         raise DataError(f"{args.data} is not a collection of data sets")
     if args.run is not None:
         config = config_of(args.run)
-        held = data.holding_out(config.hold_out.split(",")) if config.hold_out else data
+        held = data.holding_out(config.held_out) if config.held_out else data
         shown = {"val": held.photos["val"], **({"test": photos["test"]} if args.test else {})}
         score, side = scorer_of_run(args.run, config), config.side
     else:

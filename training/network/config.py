@@ -129,6 +129,11 @@ class Config:
         if self.mixup and self.cutmix:
             raise ConfigError("mixup and cutmix exclude each other", hint="set one of them to 0")
 
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """The sources that `hold_out` names."""
+        return tuple(name for name in map(str.strip, self.hold_out.split(",")) if name)
+
     def to_json(self) -> dict[str, Any]:
         """Every field, as JSON types."""
         return asdict(self)

@@ -59,6 +59,8 @@ def read(run: Path) -> RunFile:
         record: RunFile = json.loads((run / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise ConfigError(f"no run in {run}", hint="train first: python -m training.train") from None
+    if not isinstance(record, dict) or "made_from" not in record:
+        raise ConfigError(f"{run / FILE} is of no run of training.train", hint="name the folder of one")
     return record
 
 

@@ -12,6 +12,7 @@ import importlib.util
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,25 @@ def arranged(config: Config, data: Dataset) -> Dataset:
     """`data` as `config` trains on it: what is held out stands in validation.
 
     Raises:
-        DataError: a lesion stands on two sides of the split, or nothing is of a source that is held out.
+        DataError: a lesion stands on two sides of the split, nothing is of a source that is held out, or photos to
+            train or validate on are all of one class.
     """
-    data = data.holding_out(config.hold_out.split(",")) if config.hold_out else data
+    data = data.holding_out(config.held_out) if config.held_out else data
     data.check_disjoint()
+    data.check_classes(("train", "val"))
     return data
 
 
 def shown(config: Config, data: Dataset, side: int) -> tuple[Split, Split]:
-    """The train and val splits in memory, `side` pixels high; as many photos as `config` wants."""
+    """The train and val splits in memory, `side` pixels high; as many photos as `config` wants.
+
+    Raises:
+        DataError: as many are all of one class, or some cannot be read.
+    """
     limits = {"train": config.photos, "val": config.photos // 2}
-    first, second = (data.decoded(_limited(data.photos[name], count), side) for name, count in limits.items())
-    return first, second
+    few = replace(data, photos={name: _limited(data.photos[name], count) for name, count in limits.items()})
+    few.check_classes(tuple(limits))
+    return few.split("train", side), few.split("val", side)
 
 
 def _limited(photos: Sequence[Photo], count: int) -> Sequence[Photo]:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 from PIL import Image
 
+from securesplit.model import Bundle
 from tests.training.drawn_photos import draw_collection, draw_folders, draw_isic, draw_tree
+from training.bundle import calibrate
 from training.data.dataset import Dataset, list_photos, load_split
 from training.data.duplicates import across_splits
 from training.data.photo import DataError, Photo
+from training.evaluation import predictions
 from training.evaluation.baseline import colour_statistics
 
 
@@ -63,6 +69,34 @@ def test_a_record_of_a_split_is_checked(tmp_path: Path, content: str) -> None:
     (tmp_path / "splits.csv").write_text(content)
     with pytest.raises(DataError, match=r"has no column group|a split of .* is 'left'"):
         list_photos(tmp_path)
+
+
+@pytest.mark.parametrize("label", ["benign", "malignant"])
+def test_a_split_of_one_class_is_refused(tmp_path: Path, label: str) -> None:
+    draw_tree(tmp_path)
+    data = Dataset.read(tmp_path, tmp_path)
+    data.check_classes(("train", "val", "test"))
+    shutil.rmtree(tmp_path / "val" / label)
+    data = Dataset.read(tmp_path, tmp_path)
+    data.check_classes(("train", "test"))
+    with pytest.raises(DataError, match=f"^no {label} photo is in val$") as caught:
+        data.check_classes(("train", "val"))
+    assert caught.value.hint == "train and val need photos of both classes"
+    few = replace(data, photos={"val": [replace(p, malignant=True, is_premalignant=True) for p in data.photos["val"]]})
+    with pytest.raises(DataError, match=r"^no benign and no malignant photo is in val$"):
+        few.check_classes(("val",))
+
+
+def test_photos_of_one_class_are_not_measured(tmp_path: Path) -> None:
+    draw_tree(tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "val" / "malignant")
+    data, bundle = Dataset.read(tmp_path / "data", tmp_path / "cache"), Bundle.load()
+    for use in (
+        lambda: calibrate.measure(bundle, data, ["none"]),
+        lambda: predictions.predict(bundle, data, tmp_path / "cache"),
+    ):
+        with pytest.raises(DataError, match="no malignant photo is in val"):
+            use()
 
 
 def gone(file: Path) -> None:

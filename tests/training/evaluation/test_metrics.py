@@ -9,7 +9,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from tests.training.drawn_photos import draw_tree
-from training.data.dataset import list_photos
+from training.data.dataset import Split, list_photos
 from training.data.photo import Photo
 from training.evaluation import metrics
 from training.evaluation.baseline import colour_statistics
@@ -29,6 +29,18 @@ def test_partial_auc_is_the_challenge_s(decimals: int) -> None:
     least, most = 0.5 * 0.2**2, 0.2
     expected = least + (most - least) * (scaled - 0.5) / 0.5
     assert metrics.partial_auc(MALIGNANT, scores, 0.8) == pytest.approx(expected, abs=1e-9)
+
+
+def test_photos_confirmed_of_one_class_alone_have_no_auc() -> None:
+    """Clinics often have nothing but what looked malignant confirmed; NaN is no JSON."""
+    photos = [Photo(Path(f"{n}.jpg"), bool(m), str(n), dx_type="histo" * bool(m)) for n, m in enumerate(MALIGNANT)]
+    split = Split(tuple(photos), np.zeros((len(photos), 1, 1, 3), np.uint8))
+    for found in (
+        metrics.scores(LOGITS.astype(np.float32), split, 0.0),
+        metrics.ranking(LOGITS, MALIGNANT, split.histology),
+    ):
+        assert "auc_histology" not in found
+        assert np.isfinite([*found.values()]).all()
 
 
 def test_partial_auc_at_its_ends() -> None:

@@ -25,6 +25,11 @@ def test_the_student_s_recipe() -> None:
     assert (student.label_smoothing, student.teacher_share, student.batch_norm) == (0.0, 0.0, "trained")
 
 
+def test_sources_that_are_held_out_are_told_apart() -> None:
+    assert named("student").held_out == ()
+    assert named("student", ["hold_out=komour, isic9,"]).held_out == ("komour", "isic9")
+
+
 def test_every_configuration_has_sane_epochs_and_survives_json() -> None:
     for name, config in CONFIGS.items():
         assert config.epochs == {"self_distillation": 3, "collection": 6}.get(name, 20)

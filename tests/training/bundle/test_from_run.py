@@ -1,0 +1,132 @@
+"""What `training.bundle.from_run` makes of a run, and what it refuses before a training rather than behind it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
+
+import keras
+
+from securesplit.errors import ConfigError
+from securesplit.model import Bundle, backbones
+from tests.training.drawn_photos import draw_collection, draw_tree
+from training.bundle import from_run
+from training.data.dataset import Dataset
+from training.data.photo import DataError
+from training.network import run_record, train
+from training.network.config import Config
+from training.network.model import build_model
+
+pytestmark = [pytest.mark.filterwarnings("ignore")]
+
+CONFIG = Config("unnamed", side=32, batch_norm="frozen", epochs=1)
+
+
+def build(*, include_top: bool, weights: None, input_tensor: Any) -> keras.Model:
+    """A backbone whose layers Keras names, as most of those in ``keras.applications`` are."""
+    x = keras.layers.Conv2D(6, 3, strides=4, activation="relu")(input_tensor)
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(x)
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+
+@pytest.fixture(autouse=True)
+def _unnamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras.applications, "Unnamed", build, raising=False)
+    monkeypatch.setitem(backbones.BACKBONES, "unnamed", backbones.Backbone("Unnamed", cut="conv2d"))
+
+
+def run_of(folder: Path, config: Config, learned: Dataset) -> Path:
+    """A run of one epoch that taught nothing."""
+    folder.mkdir()
+    build_model(config).save_weights(str(run_record.best_weights(folder)))
+    run_record.write_best_epoch(folder, {"epoch": 1, "val_auc": 0.5})
+    made_from: Any = {"config": config.to_json(), "data_sha256": learned.digest}
+    run_record.RunRecord(folder, made_from, {}, 0).begin()
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_that_held_sources_out_becomes_a_bundle_that_says_so(tmp_path: Path) -> None:
+    """Split at a layer by the name that `securesplit cuts` gives it, whatever was built before in this process."""
+    draw_collection(tmp_path / "data")
+    data, config = Dataset.read(tmp_path / "data", tmp_path / "pixels"), replace(CONFIG, hold_out="komour, isic9")
+    run = run_of(tmp_path / "run", config, data.holding_out(["komour", "isic9"]))
+    assert build_model(CONFIG).layers[1].name != "conv2d"
+    from_run.make_bundle(run, data, tmp_path / "bundle")
+    manifest = Bundle.load(tmp_path / "bundle").manifest
+    assert manifest.cut == "conv2d"
+    assert manifest.provenance["held_out"] == ["komour", "isic9"]
+    assert manifest.provenance["run_is"] == "running"
+    assert set(manifest.presets["none"].quality) == {"parity", "validation", "test"}
+
+
+def test_a_run_of_other_photos_or_without_an_epoch_is_refused(tmp_path: Path) -> None:
+    draw_tree(tmp_path / "data")
+    data, out = Dataset.read(tmp_path / "data", tmp_path / "pixels"), tmp_path / "bundle"
+    with pytest.raises(ConfigError, match="no run in"):
+        from_run.make_bundle(tmp_path / "run", data, out)
+    run = run_of(tmp_path / "run", CONFIG, data)
+    others = replace(data, photos={**data.photos, "test": data.photos["test"][1:]})
+    with pytest.raises(ConfigError, match="was made from other photos"):
+        from_run.make_bundle(run, others, out)
+    run_record.best_weights(run).with_suffix(".json").unlink()  # as if killed between the two
+    with pytest.raises(ConfigError, match="has no finished epoch"):
+        from_run.make_bundle(run, data, out)
+    (run / run_record.FILE).write_text(json.dumps({"config": CONFIG.to_json()}))  # as of another command
+    with pytest.raises(ConfigError, match=r"run\.json is of no run of training\.train") as caught:
+        from_run.make_bundle(run, data, out)
+    assert caught.value.hint
+    assert not out.exists()
+
+
+def test_one_class_is_not_trained_on(tmp_path: Path) -> None:
+    """Also where the few photos that a configuration wants happen to be of one."""
+    draw_tree(tmp_path / "data")
+    data = Dataset.read(tmp_path / "data", tmp_path / "pixels")
+    with pytest.raises(DataError, match=r"photo is in (train|val)"):
+        train.shown(replace(CONFIG, photos=1), data, 32)
+    alone = replace(data, photos={**data.photos, "val": [p for p in data.photos["val"] if p.malignant]})
+    with pytest.raises(DataError, match="no benign photo is in val"):
+        train.arranged(CONFIG, alone)
+
+
+@pytest.mark.parametrize("lacking", [("val", "malignant"), ("test", "benign")])
+def test_splits_of_one_class_are_refused_before_the_training(tmp_path: Path, lacking: tuple[str, str]) -> None:
+    draw_tree(tmp_path / "data")
+    split, label = lacking
+    for photo in (tmp_path / "data" / split / label).iterdir():
+        photo.unlink()
+    data = Dataset.read(tmp_path / "data", tmp_path / "pixels")
+    with pytest.raises(DataError, match=f"no {label} photo is in {split}"):
+        from_run.check(CONFIG, data, tmp_path / "bundle", at=None, licence="CC0")
+
+
+def test_what_no_bundle_could_be_is_refused_before_the_training(tmp_path: Path) -> None:
+    draw_tree(tmp_path / "data")
+    data = Dataset.read(tmp_path / "data", tmp_path / "pixels")
+    with pytest.raises(ConfigError, match="is not empty"):
+        from_run.check(CONFIG, data, tmp_path / "data", at=None, licence="CC0")
+    with pytest.raises(ConfigError, match="cannot write"):
+        from_run.check(CONFIG, data, tmp_path / "data" / "train" / "benign" / "m1.png", at=None, licence="CC0")
+    with pytest.raises(ConfigError, match="such a bundle could not be read"):
+        from_run.check(CONFIG, data, tmp_path / "bundle", at=None, licence="\ud800")
+    assert from_run.check(CONFIG, data, tmp_path / "bundle", at=None, licence="CC0") == "conv2d"
+    assert from_run.check(CONFIG, data, tmp_path / "bundle", at="conv2d_1", licence="CC0") == "conv2d_1"
+
+
+def test_a_cut_is_checked_before_the_first_step() -> None:
+    keras.utils.clear_session()
+    network = build_model(replace(CONFIG, outputs="auxiliary"))
+    checked = from_run.CheckedCut("cut_hidden")
+    checked.set_model(network)
+    with pytest.raises(ConfigError, match="no layer 'cut_hidden'"):  # of another output, on no way to the answer
+        checked.on_train_begin()
+    valid = from_run.CheckedCut("conv2d_1")
+    valid.set_model(network)
+    valid.on_train_begin()
