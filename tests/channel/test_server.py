@@ -223,6 +223,37 @@ def test_a_reload_with_an_older_revocation_list_is_refused() -> None:
     assert refusal.reason == "revoked"
 
 
+def test_another_ca_of_the_same_name_begins_its_lists_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was replaced, of a company's own: the numbers of its lists say nothing of those before."""
+    monkeypatch.setattr("securesplit.pki.profile.secrets.token_hex", lambda _: "the only one")
+    world = World()
+    revoked(world)
+    world.server.reload(world.authority.credentials(world.server_identity, world.client_identity))
+    other = Authority()
+    assert other.identity.certificate.issuer == world.authority.identity.certificate.issuer
+    world.server.reload(other.credentials(other.server(), other.client()))
+
+
+def test_a_session_that_has_ended_has_no_keys_any_more() -> None:
+    world = World()
+    world.open()
+    (session,) = world.server._sessions._entries.values()
+    world.server.close()
+    assert world.server.session_count == 0
+    with pytest.raises(ProtocolError, match="wiped"):
+        session.sealer.seal(Frame(FrameType.REP), b"answer")
+    with pytest.raises(ProtocolError, match="wiped"):
+        session.opener.open(Frame(FrameType.REQ, seq=9))
+
+
+def test_a_session_that_has_sealed_its_last_answer_is_unknown() -> None:
+    """The client makes a new handshake upon that; an error would end the front."""
+    world = World()
+    _, session = world.open()
+    world.server._sessions._entries[session].sealer.sequence = MAX_SEQUENCE
+    assert frames.decode(world.server.seal_reply(session, 7, b"answer")).code is Code.UNKNOWN_SESSION
+
+
 def test_a_reload_ends_sessions_of_delisted_clients_only() -> None:
     world = World()
     other = world.authority.client("other")
