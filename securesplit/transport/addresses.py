@@ -12,6 +12,8 @@ from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.retry_policy import Retry
 from securesplit.transport.wire import Fault
 
+_DOUBLED = 4  # times; no try takes that long
+
 
 class Addresses:
     """The addresses of one endpoint's host: where one is absent the next is tried.
@@ -24,6 +26,7 @@ class Addresses:
         self._endpoint = endpoint
         self._found: list[Endpoint] = []
         self._turn, self._are_old = 0, True
+        self._unheard = 0  # connections in a row that were not up in time
 
     def resolve(self) -> None:
         """Look the host's name up, where that was not done since the last round; may block as long as the system does.
@@ -48,8 +51,16 @@ class Addresses:
         """The one that worked last, or the next to be tried."""
         return self._found[self._turn]
 
-    def failed(self, fault: Fault) -> Retry:
-        """What to do after a connection to `current` failed."""
+    def connect_s(self, first_s: float) -> float:
+        """How long opening a connection may take: `first_s`, and twice as long after each that was not up in time.
+
+        It takes two round trips, and a slow line may need more than `first_s` for them.
+        """
+        return first_s * 2.0 ** min(self._unheard, _DOUBLED)
+
+    def failed(self, fault: Fault, *, was_up: bool) -> Retry:
+        """What to do after a connection to `current` failed, before or after the other end had spoken ZMTP."""
+        self._unheard = 0 if was_up else self._unheard + (fault is Fault.SILENT)
         absent = fault in (Fault.REFUSED, Fault.STRANGER)
         left = fault is not Fault.LOST and self.move_on()
         more = absent and left

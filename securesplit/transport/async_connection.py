@@ -338,11 +338,11 @@ class _AsyncWorkerSession:
         )
         try:
             async with asyncio.timeout(self._timeouts.try_s):
-                await self._connection.open(self._timeouts.connect_s)
+                await self._connection.open(self._addresses.connect_s(self._timeouts.connect_s))
         except TimeoutError:
-            raise self._addresses.failed(Fault.SILENT) from None
+            raise self._addresses.failed(Fault.SILENT, was_up=self._connection.is_up) from None
         except TransportError as error:
-            raise self._addresses.failed(error.fault) from None
+            raise self._addresses.failed(error.fault, was_up=self._connection.is_up) from None
         except TrustError as error:
             raise proven(error, more_addresses=self._addresses.move_on()) from None
         except Retry as retry:

@@ -87,6 +87,11 @@ class MultiplexedConnection:
             raise
 
     @property
+    def is_up(self) -> bool:
+        """Whether the other end has spoken ZMTP."""
+        return self._wire.is_up
+
+    @property
     def is_usable(self) -> bool:
         """Whether another request may be sent."""
         return not (self._closed or self._retired or self._channel.needs_new_handshake or self._wire.is_stale)

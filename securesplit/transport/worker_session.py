@@ -82,6 +82,11 @@ class ReqConnection:
         self._socket.connect(str(address))
         self._flush()
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the other end has spoken ZMTP."""
+        return self._wire.is_up
+
     def is_alive(self) -> bool:
         """Whether another message may be sent; drops what came since the last answer, which is none to what comes next.
 
@@ -188,7 +193,7 @@ class WorkerSession:
         bundle_identity: 32 bytes.
         server_name: the name that the worker's certificate must hold.
         limits: bounds on what the worker may send.
-        connect_timeout_s: how long opening a connection may take.
+        connect_timeout_s: how long opening a connection may take at first (`Addresses.connect_s`).
     """
 
     def __init__(
@@ -238,8 +243,9 @@ class WorkerSession:
             with tracing.stage("send"):
                 plaintexts = connection.exchange(list(frames.values()), timeout_s, self._collector(frames))
         except TransportError as error:
+            was_up = self._connection is not None and self._connection.is_up
             self.disconnect()
-            raise self._addresses.failed(error.fault) from None
+            raise self._addresses.failed(error.fault, was_up=was_up) from None
         except (Retry, SecureSplitError):
             raise
         except BaseException:  # a signal's handler may raise anything anywhere; half an exchange cannot be used again
@@ -280,7 +286,7 @@ class WorkerSession:
             return self._connection
         self.disconnect()
         self._addresses.resolve()
-        timeout_s, where = self._connect_timeout_s, self._addresses.current
+        timeout_s, where = self._addresses.connect_s(self._connect_timeout_s), self._addresses.current
         self._connection = ReqConnection(context, where, connect_timeout_s=timeout_s, limits=self._limits)
         return self._connection
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -14,56 +11,13 @@ import pytest
 from securesplit.transport import wire
 from securesplit.transport.async_connection import AsyncConnection
 from securesplit.transport.connection import Connection
-from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.wire import elapsed_s
 from securesplit_testing.serving import IDENTITY, release, running
 from securesplit_testing.timing import took_less_than
 from tests.transport.clients import CLIENT, KEYS
+from tests.transport.nat import Nat
 
 Ask = Callable[[str, Callable[[], None]], list[float]]
-
-
-class Nat:
-    """Passes bytes on; what it has forgotten it drops, and tells nobody.
-
-    Attributes:
-        endpoint: where it listens.
-        accepted: connections so far.
-    """
-
-    def __init__(self, behind: str) -> None:
-        self._behind = Endpoint.parse(behind)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.endpoint = str(Endpoint(*self._listener.getsockname()))
-        self.accepted, self._forgotten = 0, 0
-        self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def forget(self) -> None:
-        """Pass nothing more on over the connections that there are."""
-        self._forgotten = self.accepted
-
-    def close(self) -> None:
-        for each in (self._listener, *self._open):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                device = self._listener.accept()[0]
-                worker = socket.create_connection((self._behind.host, self._behind.port))
-                self._open += [device, worker]
-                self.accepted += 1
-                for pair in ((device, worker), (worker, device)):
-                    threading.Thread(target=self._pass_on, args=(self.accepted, *pair), daemon=True).start()
-
-    def _pass_on(self, number: int, source: socket.socket, to: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                if number > self._forgotten:
-                    to.sendall(data)
 
 
 @pytest.fixture

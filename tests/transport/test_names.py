@@ -118,6 +118,6 @@ def test_a_resolver_that_is_out_takes_no_address_away(monkeypatch: pytest.Monkey
     for _ in range(6):
         addresses.resolve()
         tried.append(addresses.current)
-        addresses.failed(Fault.REFUSED)
+        addresses.failed(Fault.REFUSED, was_up=False)
     assert tried == [first, second, first, second, first, second]
     assert not answers
