@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
-from securesplit.errors import SecureSplitError
+from securesplit.errors import ConfigError, SecureSplitError
 from securesplit.text import printable
 
 INTERRUPTED = 130
@@ -19,6 +20,12 @@ def run(main: Callable[[], None]) -> None:
         hint = f"hint: {printable(error.hint)}\n" if error.hint else ""
         sys.stderr.write(f"error: {printable(error.message)}\n{hint}")
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        sys.stderr.write(f"error: {printable(place + error.strerror)}\nhint: is it there, and may it be used so?\n")
+        sys.exit(ConfigError.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\nhint: the same command resumes from the last finished epoch\n")
         sys.exit(INTERRUPTED)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from securesplit.atomic import write_text_atomic
 from securesplit.text import figures_json
+
+NO_ARCHIVE = (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile)
+"""What ``with np.load(file)`` lets through where there is no file, or one that is no archive."""
 
 
 def write_json(file: Path, content: object, *, indent: int | None = 1) -> None:

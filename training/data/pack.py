@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from training import command
 from training.data.dataset import Dataset, Split, centre_square
-from training.data.photo import SIDE
+from training.data.photo import SIDE, DataError
+from training.output import NO_ARCHIVE
 
 SPLITS = ("train", "val")
 
@@ -51,9 +52,16 @@ class PackedPhotos:
 
     @classmethod
     def load(cls, file: Path, split: str) -> Self:
-        """The photos of `split` in a file of `save`."""
-        with np.load(file) as arrays:
-            return cls(**{name: arrays[f"{split}_{name}"] for name in cls.__dataclass_fields__})
+        """The photos of `split` in a file that this command wrote.
+
+        Raises:
+            DataError: it is none, or has no such split.
+        """
+        try:
+            with file.open("rb") as stream, np.load(stream) as arrays:
+                return cls(**{name: arrays[f"{split}_{name}"] for name in cls.__dataclass_fields__})
+        except (*NO_ARCHIVE, KeyError) as error:
+            raise DataError(f"cannot read {file} ({error})", hint="python -m training.data.pack writes it") from None
 
     def arrays(self, split: str) -> dict[str, NDArray[Any]]:
         """Named as `load` reads them."""

@@ -34,6 +34,7 @@ from training.network import validation
 from training.network.batches import epoch_order
 from training.network.compiled import STEPS, Objective, Trainer, TrainingClock, answering
 from training.network.config import CONFIGS, Config, named
+from training.network.devices import PRECISIONS
 from training.network.model import build_model
 from training.network.quick_weights import drawn_by_numpy
 from training.network.weights_npz import load_weights_npz, save_weights_npz
@@ -80,8 +81,8 @@ def train(
         precision: a Keras dtype policy.
 
     Raises:
-        ConfigError: the photos have another size, weights are those of another network, or there is a hint and no
-            teacher to give it.
+        ConfigError: the photos have another size, weights are those of another network, there is a hint and no
+            teacher to give it, or no photos of both classes are left by what is held out.
     """
     shown = photos["train"]
     if shown.pixels.shape[1] != config.side:
@@ -90,12 +91,14 @@ def train(
         )
     if hint and not teachers:
         raise ConfigError("a hint needs a teacher", hint="name one with --teacher BACKBONE:NPZ")
+    if hint < 0:
+        raise ConfigError(f"the hint weighs {hint}", hint="give a positive weight, or leave it out")
+    held = _held(shown, config)
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_dtype_policy(precision)
     network = _network(config, weights, starts)
     guides = [_teacher(backbone, path, config.side) for backbone, path in teachers]
     trainer = Trainer(Objective(network, config, shown.pixels.shape[1:3], guides, hint), config, shown)
-    held = np.isin(shown.source, config.hold_out.split(","))
     measured = photos["val"].joined(shown.only(held))
     squares, answers = measured.squares(), answering(network)
     print(f"before: {_line(measured, answers(squares))}", flush=True)
@@ -121,6 +124,23 @@ def train(
     }
     write_json(out / "run.json", result)
     return result
+
+
+def _held(photos: PackedPhotos, config: Config) -> NDArray[np.bool_]:
+    """Which photos are of sources that `config` holds out, ``(n,)``.
+
+    Raises:
+        ConfigError: none is of one of them, or those that are left are all of one class.
+    """
+    if missing := {*config.held_out} - {*photos.source}:
+        raise ConfigError(
+            f"no training photo is of {', '.join(sorted(missing))}",
+            hint=f"sources: {', '.join(sorted({*photos.source}))}",
+        )
+    held = np.array([source in config.held_out for source in photos.source], bool)
+    if len(np.unique(photos.malignant[~held])) < 2:
+        raise ConfigError("what is not held out is all of one class", hint="hold less out")
+    return held
 
 
 def _network(config: Config, weights: Path | None, starts: Sequence[Path]) -> keras.Model:
@@ -150,6 +170,13 @@ def _line(photos: PackedPhotos, logits: NDArray[np.float32]) -> str:
     return " ".join(f"{k.removeprefix('val_')} {v:.4f}" for k, v in validation.figures(photos, logits).items())
 
 
+def _named_teacher(given: str) -> tuple[str, Path]:
+    backbone, _, path = given.partition(":")
+    if not backbone or not path:
+        raise ConfigError(f"--teacher {given!r} is not BACKBONE:NPZ", hint="for example efficientnetv2b0:build/one.npz")
+    return backbone, Path(path)
+
+
 def main() -> None:
     """Command line."""
     start_s = time.monotonic()
@@ -162,10 +189,10 @@ def main() -> None:
     parser.add_argument("--teacher", action="append", default=[], metavar="BACKBONE:NPZ")
     parser.add_argument("--hint", type=float, default=0.0, help="weight of the distance from the teachers' features")
     parser.add_argument("--seconds", type=float, required=True, help="from the command's start, all in all")
-    parser.add_argument("--precision", default="mixed_bfloat16")
+    parser.add_argument("--precision", choices=[p for p in PRECISIONS if p != "auto"], default="mixed_bfloat16")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    teachers = [(backbone, Path(path)) for backbone, _, path in (given.partition(":") for given in args.teacher)]
+    teachers = [_named_teacher(given) for given in args.teacher]
     result = train(
         named(args.config, args.set),
         {split: PackedPhotos.load(args.photos, split) for split in ("train", "val")},

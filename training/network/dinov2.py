@@ -20,6 +20,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from securesplit.errors import ConfigError
+from securesplit.model.formats import WEIGHTS
 from training import command
 from training.data.photo import SIDE
 
@@ -28,6 +29,9 @@ WIDTH, HEADS, BLOCKS, PATCH = 384, 6, 12, 14
 EPSILON = 1e-6
 ENLARGED = 1.5
 """A photo is enlarged so far before it is cut into patches: 150 pixels become 224, 16 patches in a row."""
+
+MASK = "embeddings.mask_token"
+"""Of pre-training alone."""
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -125,9 +129,18 @@ def load_safetensors(network: keras.Model, file: Path) -> None:
     """Give a network of `build` the weights of a published ``Dinov2Model``; its grid of positions is resampled.
 
     Raises:
-        ConfigError: the file cannot be read, or holds no such weights.
+        ConfigError: the file cannot be read, or holds no such weights: less, more, or of other shapes.
     """
     published = _Published(file)
+    try:
+        _load(network, published)
+    except ValueError as error:  # of another shape
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ConfigError(f"{file} does not fit: {reason}", hint=_WANTED) from None
+    published.check_used()
+
+
+def _load(network: keras.Model, published: _Published) -> None:
     patches = published["embeddings.patch_embeddings.projection.weight"].transpose(2, 3, 1, 0)
     network.get_layer("patches").set_weights([patches, published["embeddings.patch_embeddings.projection.bias"]])
     positions = _resampled(published["embeddings.position_embeddings"], patches_in_a_row(network.input_shape[1]))
@@ -157,6 +170,9 @@ def _resampled(positions: NDArray[np.float32], grid: int) -> NDArray[np.float32]
     return np.concatenate([positions[:, :1], np.asarray(resized).reshape(1, grid * grid, WIDTH)], axis=1)
 
 
+_WANTED = "give model.safetensors of dinov2-small"
+
+
 class _Published:
     """The weights of a safetensors file by name, beneath whatever the model was part of."""
 
@@ -166,14 +182,27 @@ class _Published:
         try:
             self._values = safetensors.numpy.load_file(file)
         except (OSError, safetensors.SafetensorError) as error:
-            raise ConfigError(f"cannot read {file}: {error}", hint="give model.safetensors of dinov2-small") from None
-        self._file = file
+            raise ConfigError(f"cannot read {file}: {error}", hint=_WANTED) from None
+        self._file, self._used = file, {MASK}
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
         found = [key for key in self._values if f".{key}".endswith(f".{name}")]
         if len(found) != 1:
-            raise ConfigError(f"{self._file} does not hold {name}", hint="give model.safetensors of dinov2-small")
+            raise ConfigError(f"{self._file} does not hold {name}", hint=_WANTED)
+        self._used.add(name)
         return np.asarray(self._values[found[0]], np.float32)
+
+    def check_used(self) -> None:
+        """Refuse another network of this family, which has more blocks, or tokens beside the patches.
+
+        Raises:
+            ConfigError: names a weight that was not asked for.
+        """
+        for key in sorted(self._values):
+            part = f".{key}"
+            of_network = ".embeddings." in part or ".encoder." in part
+            if of_network and not any(part.endswith(f".{name}") for name in self._used):
+                raise ConfigError(f"{self._file} also holds {key}, which {NAME} has not", hint=_WANTED)
 
     def pair(self, name: str) -> list[NDArray[np.float32]]:
         """Weight and bias."""
@@ -192,6 +221,10 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=SIDE, help="height of a photo in pixels, which the network takes")
     parser.add_argument("--out", type=Path, required=True, help="a file whose name ends in .weights.h5")
     args = parser.parse_args()
+    if args.side < 1:
+        raise ConfigError(f"--side is {args.side}", hint="give a positive number")
+    if not args.out.name.endswith(WEIGHTS):
+        raise ConfigError(f"{args.out} does not end in {WEIGHTS}", hint="Keras tells its files of weights by that")
     network = build(args.side)
     load_safetensors(network, args.safetensors)
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from securesplit.errors import ConfigError
+from training.output import NO_ARCHIVE
 
 
 def save_weights_npz(network: keras.Model, path: Path) -> None:
@@ -25,10 +26,13 @@ def load_weights_npz(network: keras.Model, path: Path) -> None:
     """Give `network` the weights that `save_weights_npz` wrote, as float32.
 
     Raises:
-        ConfigError: the archive holds another number of weights, or weights of other shapes.
+        ConfigError: it is no such archive, or holds another number of weights, or weights of other shapes.
     """
-    with np.load(path, allow_pickle=False) as archive:
-        stored = [archive[str(place)].astype(np.float32) for place in range(len(archive.files))]
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            stored = [archive[str(place)].astype(np.float32) for place in range(len(archive.files))]
+    except (*NO_ARCHIVE, KeyError) as error:
+        raise ConfigError(f"cannot read {path} ({error})", hint="give what save_weights_npz wrote") from None
     wanted = [tuple(weight.shape) for weight in network.weights]
     if [weight.shape for weight in stored] != wanted:
         raise ConfigError(f"{path} does not hold the weights of {network.name}", hint="write it from the same network")

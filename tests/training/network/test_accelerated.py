@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from securesplit.errors import ConfigError
 from tests.training.drawn_photos import draw_collection
 from training.data import dataset, pack
 from training.data.pack import PackedPhotos
+from training.data.photo import DataError
 from training.network.config import Config, named
 
 SIDE = 48
@@ -35,8 +37,19 @@ def test_a_pack_holds_every_photo_but_those_for_testing(tmp_path: Path, packed: 
         loaded = dataset.load_split(listed[split], height=SIDE, width=SIDE * 4 // 3, cache=tmp_path / "pixels")
         for name, values in photos.arrays(split).items():
             assert (values == getattr(loaded, name.removeprefix(f"{split}_"))).all(), name
-    with pytest.raises(KeyError):
+    with pytest.raises(DataError, match="cannot read"):
         PackedPhotos.load(packed, "test")
+
+
+def test_a_file_that_is_no_pack_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "text").write_text("photos")
+    (tmp_path / "cut").write_bytes(b"PK\3\4 and no more")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    for file in ("empty", "text", "cut", "array.npy", "none", "."):
+        with pytest.raises(DataError, match="cannot read") as caught:
+            PackedPhotos.load(tmp_path / file, "train")
+        assert "training.data.pack" in caught.value.hint
 
 
 @pytest.mark.slow
@@ -80,18 +93,35 @@ def test_the_rate_warms_up_and_held_out_photos_are_not_drawn(packed: Path) -> No
     rates = [compiled.TrainingClock(now - passed, 100.0).rate(1.0) for passed in (0, 2.5, 5, 50, 100, 200)]
     assert rates == pytest.approx([0.05, 0.5, 1.0, 0.54, 0.01, 0.01], abs=0.02)
     photos = PackedPhotos.load(packed, "train")
-    held = photos.source == "komour"
+    held, isic9 = photos.source == "komour", photos.source == "isic9"
     config = named("collection", ["batch=4", "phone_repeat=3"])
     drawn = accelerated.rows_of(photos, config, held)
     rows = np.concatenate([next(drawn).ravel() for _ in range(21)])
     assert not held[rows].any()
     counts = np.bincount(rows, minlength=len(held))
     assert counts[photos.is_phone].mean() == pytest.approx(3 * counts[~photos.is_phone & ~held].mean(), rel=0.1)
+    assert (accelerated._held(photos, named("collection", ["hold_out=komour, isic9"])) == held | isic9).all()
+    alone = replace(photos, source=np.full(len(held), ""))  # as of a folder that is no collection
+    assert not accelerated._held(alone, config).any()
+    with pytest.raises(ConfigError, match="no training photo is of kumour") as caught:
+        accelerated._held(photos, named("collection", ["hold_out=kumour"]))
+    assert "komour" in caught.value.hint
+    with pytest.raises(ConfigError, match="all of one class"):
+        accelerated._held(alone.only(alone.malignant > 0), config)
     with pytest.raises(ConfigError, match="48 pixels high, not 150"):
         accelerated.train(config, {"train": photos, "val": photos}, Path(), compiled.TrainingClock(now, 1))
     small = named("collection", [f"side={SIDE}"])
     with pytest.raises(ConfigError, match="a hint needs a teacher"):
         accelerated.train(small, {"train": photos, "val": photos}, Path(), compiled.TrainingClock(now, 1), hint=0.5)
+    with pytest.raises(ConfigError, match="the hint weighs -1"):
+        accelerated.train(
+            *(small, {"train": photos, "val": photos}, Path(), compiled.TrainingClock(now, 1)),
+            teachers=[("efficientnetv2b0", Path("none"))],
+            hint=-1,
+        )
+    for given in ("efficientnetv2b0", ":one.npz", "efficientnetv2b0:"):
+        with pytest.raises(ConfigError, match="is not BACKBONE:NPZ"):
+            accelerated._named_teacher(given)
 
 
 @pytest.mark.slow

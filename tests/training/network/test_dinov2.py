@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,46 @@ def test_a_file_without_its_weights_is_refused(tmp_path: Path, missing: str) -> 
     with pytest.raises(ConfigError, match=f"does not hold {missing}") as caught:
         dinov2.load_safetensors(dinov2.build(SIDE), file)
     assert caught.value.hint
+
+
+def wider(weights: Weights) -> Weights:
+    """As of dinov2-base."""
+    sizes = {WIDTH: 2 * WIDTH, 4 * WIDTH: 8 * WIDTH}
+    return {name: np.zeros([sizes.get(n, n) for n in values.shape], np.float32) for name, values in weights.items()}
+
+
+def deeper(weights: Weights) -> Weights:
+    """Of as wide a network with another block."""
+    return weights | {name.replace("layer.1.", "layer.2."): values for name, values in weights.items()}
+
+
+def with_registers(weights: Weights) -> Weights:
+    """As of dinov2-with-registers-small, whose other weights all fit (Darcet et al. 2024)."""
+    return weights | {"embeddings.register_tokens": np.zeros((1, 4, WIDTH), np.float32)}
+
+
+def without_a_square(weights: Weights) -> Weights:
+    """Of positions."""
+    name = "embeddings.position_embeddings"
+    return weights | {name: weights[name][:, :-1]}
+
+
+@pytest.mark.parametrize("change", [wider, deeper, with_registers, without_a_square])
+def test_another_network_of_the_family_is_refused(tmp_path: Path, change: Callable[[Weights], Weights]) -> None:
+    file, own = tmp_path / "model.safetensors", drawn_weights() | {dinov2.MASK: np.zeros((1, WIDTH), np.float32)}
+    safetensors.numpy.save_file({f"dinov2.{name}": values for name, values in own.items()}, file)
+    dinov2.load_safetensors(dinov2.build(SIDE), file)
+    safetensors.numpy.save_file({f"dinov2.{name}": values for name, values in change(own).items()}, file)
+    with pytest.raises(ConfigError, match=r"does not fit|also holds") as caught:
+        dinov2.load_safetensors(dinov2.build(SIDE), file)
+    assert "dinov2-small" in caught.value.hint
+
+
+@pytest.mark.parametrize("given", ["--side 0 --out a.weights.h5", "--side -5 --out a.weights.h5", "--out a.h5"])
+def test_what_cannot_be_written_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["dinov2", "--safetensors", "none", *given.split()])
+    with pytest.raises(ConfigError, match=r"--side is|does not end in \.weights\.h5"):
+        dinov2.main()
 
 
 def test_a_file_of_another_kind_or_side_is_refused(tmp_path: Path) -> None:

@@ -34,6 +34,17 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         load_weights_npz(network(9), tmp_path / "w.npz")
 
 
+def test_a_file_that_is_no_archive_of_weights_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cut").write_bytes(b"PK\3\4 and no more")
+    (tmp_path / "text").write_text("weights")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    np.savez(tmp_path / "named.npz", kernel=np.zeros(3))
+    for file in ("none", ".", "cut", "text", "array.npy", "named.npz"):
+        with pytest.raises(ConfigError, match="cannot read") as caught:
+            load_weights_npz(network(), tmp_path / file)
+        assert caught.value.hint
+
+
 def test_random_weights_are_glorot_wide_and_follow_the_seed() -> None:
     found = []
     for seed in (1, 1, 2):

@@ -1,0 +1,40 @@
+"""How every command of the training ends: with the exit code of its error, and no traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from training import command
+
+
+def ends_with(main: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
+    with pytest.raises(SystemExit) as caught:
+        command.run(main)
+    return caught.value.code, capsys.readouterr().err
+
+
+def test_files_that_the_system_refuses_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    for use in ((tmp_path / "none").rmdir, (tmp_path / "file" / "below").mkdir, (tmp_path / "file").rmdir):
+        code, told = ends_with(use, capsys)
+        assert code == 2
+        assert told.startswith(f"error: {tmp_path}")
+        assert "hint: " in told
+
+
+def test_a_full_disk_has_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    assert ends_with(full, capsys)[1].startswith("error: No space left on device\nhint: ")
+
+
+def test_an_error_that_no_system_told_is_a_fault_of_ours() -> None:
+    def wrong() -> None:
+        raise OSError("not of the system")
+
+    with pytest.raises(OSError, match="not of the system"):
+        command.run(wrong)
