@@ -133,13 +133,11 @@ def network_of(address: str) -> str:
 
 
 def _numeric(host: str, _port: int, _flow: int = 0, scope: int = 0) -> str:
-    """An address of `socket.getaddrinfo`, with the interface that a link-local one cannot do without (RFC 4007)."""
-    if not scope or "%" in host:
-        return host
-    try:
-        return f"{host}%{socket.if_indextoname(scope)}"
-    except OSError:  # it has just gone; its number says so as well
-        return f"{host}%{scope}"
+    """An address of `socket.getaddrinfo`, with the interface that a link-local one cannot do without (RFC 4007).
+
+    By its number, since ZeroMQ takes what begins with a digit for one, and some names do.
+    """
+    return f"{host}%{scope}" if scope and "%" not in host else host
 
 
 def _is_address(host: str) -> bool:

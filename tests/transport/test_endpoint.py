@@ -9,7 +9,7 @@ import pytest
 from securesplit.errors import ConfigError, UnreachableError
 from securesplit.transport.endpoint import LOOPBACK, Endpoint, is_loopback, network_of
 
-LINK = socket.if_nameindex()[0][1]
+LINK, NAME = socket.if_nameindex()[0]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_name_becomes_all_its_addresses_and_an_address_stays() -> None:
 
 def test_a_name_of_a_link_local_address_keeps_the_interface(monkeypatch: pytest.MonkeyPatch) -> None:
     look_up = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest, **named: look_up(f"fe80::1%{LINK}", *rest, **named))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest, **named: look_up(f"fe80::1%{NAME}", *rest, **named))
     assert Endpoint("worker.local", 5555).resolve() == [Endpoint(f"fe80::1%{LINK}", 5555)]
 
 
