@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -244,6 +245,19 @@ def test_a_session_that_has_ended_has_no_keys_any_more() -> None:
         session.sealer.seal(Frame(FrameType.REP), b"answer")
     with pytest.raises(ProtocolError, match="wiped"):
         session.opener.open(Frame(FrameType.REQ, seq=9))
+
+
+@pytest.mark.parametrize("leave", [ClientChannel.close, ClientChannel.hello])
+def test_a_client_that_leaves_a_session_has_no_keys_of_it(leave: Callable[[ClientChannel], object]) -> None:
+    client, _ = World().open()
+    sealer, opener = client._sealer, client._opener
+    assert sealer is not None
+    assert opener is not None
+    leave(client)
+    with pytest.raises(ProtocolError, match="wiped"):
+        sealer.seal(Frame(FrameType.REQ), b"request")
+    with pytest.raises(ProtocolError, match="wiped"):
+        opener.open(Frame(FrameType.REP, seq=9))
 
 
 def test_a_session_that_has_sealed_its_last_answer_is_unknown() -> None:
