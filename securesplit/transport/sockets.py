@@ -134,7 +134,7 @@ def end_context(context: zmq.Context[Any]) -> None:
     if context in _ending:
         return
     _ending.add(context)
-    for made in tuple(context._sockets):  # noqa: SLF001  (`Context.destroy` closes these, and then waits without end)
+    for made in _sockets_of(context):  # `Context.destroy` closes these, and then waits without end
         made.close(linger=0)
     ending = threading.Thread(target=context.term, name="securesplit-end-context", daemon=True)
     try:
@@ -143,6 +143,15 @@ def end_context(context: zmq.Context[Any]) -> None:
         context.term()
     else:
         ending.join(_END_S)
+
+
+def _sockets_of(context: zmq.Context[Any]) -> tuple[zmq.Socket[Any], ...]:
+    """All that are open, also where another thread opens one meanwhile, upon which reading pyzmq's weak set fails."""
+    while True:
+        try:
+            return tuple(context._sockets)  # noqa: SLF001  (there is no public name)
+        except RuntimeError:
+            continue
 
 
 def client_socket(context: zmq.Context[zmq.Socket[bytes]], *, ipv6: bool) -> zmq.Socket[bytes]:
