@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -73,6 +74,23 @@ def wrong_address(authority: Authority) -> Case:
     return replace(good(authority), name="127.0.0.2")
 
 
+def server_of(authority: Authority, title: str, *names: x509.GeneralName) -> Case:
+    """A worker whose certificate `keygen` would not issue: by a subject of its own, and for any names."""
+    key, usage = profile.new_key(), ExtendedKeyUsageOID.SERVER_AUTH
+    issued = profile._leaf(authority.identity, key.public_key(), title, names, usage, days=90, now=NOW)
+    return server_with(authority, profile.Identity(issued, key))
+
+
+def name_by_a_wildcard(authority: Authority) -> Case:
+    return replace(server_of(authority, "tail", x509.DNSName("*.example.org")), name="tail.example.org")
+
+
+def name_in_the_subject_alone(authority: Authority) -> Case:
+    """OpenSSL looks there where a certificate names no host."""
+    address = x509.IPAddress(ipaddress.ip_address("192.0.2.1"))
+    return replace(server_of(authority, "subject.example.org", address), name="subject.example.org")
+
+
 def client_certificate_on_the_server(authority: Authority) -> Case:
     return server_with(authority, authority.client("impostor"))
 
@@ -109,6 +127,8 @@ WE_REFUSE = [
     (other_ca_on_the_server, "issued by a CA that this device does not trust", "copy ca.crt"),
     (wrong_name, "not for the name localhost", "--server-name localhost"),
     (wrong_address, "not for the name 127.0.0.2", "--server-name 127.0.0.2"),
+    (name_by_a_wildcard, "not for the name tail.example.org", "--server-name tail.example.org"),
+    (name_in_the_subject_alone, "not for the name subject.example.org", "--server-name subject.example.org"),
     (client_certificate_on_the_server, "may not be used by a server", "server.crt"),
     (expired_server, "the worker's certificate has expired", "keygen --renew"),
     (future_server, "the worker's certificate is not valid yet", "clock"),
