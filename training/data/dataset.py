@@ -163,7 +163,7 @@ class Dataset:
             if missing:
                 raise DataError(
                     f"no {' and no '.join(missing)} photo is in {split}",
-                    hint=f"{' and '.join(splits)} need photos of both classes",
+                    hint=f"photos of both classes are needed in {' and '.join(splits)}",
                 )
 
     def holding_out(self, sources: Sequence[str]) -> Dataset:

@@ -21,7 +21,7 @@ import numpy as np
 
 from securesplit.errors import ConfigError
 from training.data.dataset import Dataset, Split, at_random, centre_square
-from training.data.photo import Photo
+from training.data.photo import Photo, without_fold
 from training.network import checkpoint, devices, run_record, validation
 from training.network.batches import BatchSource, batches
 from training.network.config import Config
@@ -37,13 +37,28 @@ def arranged(config: Config, data: Dataset) -> Dataset:
     """`data` as `config` trains on it: what is held out stands in validation.
 
     Raises:
+        ConfigError: its monitor is no figure of these photos.
         DataError: a lesion stands on two sides of the split, nothing is of a source that is held out, or photos to
             train or validate on are all of one class.
     """
     data = data.holding_out(config.held_out) if config.held_out else data
     data.check_disjoint()
     data.check_classes(("train", "val"))
+    if config.monitor == "mean_auc" and not _sources_with_both_classes(data.photos["val"]):
+        raise ConfigError(
+            "no source of validation photos has both classes, and monitor=mean_auc is the mean over such sources",
+            hint="monitor another figure: --set monitor=auc",
+        )
     return data
+
+
+def _sources_with_both_classes(photos: Sequence[Photo]) -> set[str]:
+    """Those of which `training.network.validation.figures` has an AUC."""
+    benign, malignant = (
+        {without_fold(p.source) for p in photos if p.malignant == label and not p.is_premalignant}
+        for label in (False, True)
+    )
+    return (benign & malignant) - {""}
 
 
 def shown(config: Config, data: Dataset, side: int) -> tuple[Split, Split]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from securesplit.atomic import write_text_atomic
+from securesplit.errors import ConfigError
 from training.data.dataset import Labelled
 from training.data.photo import without_fold
 from training.output import write_json
@@ -23,7 +24,15 @@ def figures(split: Labelled, logits: NDArray[Any]) -> dict[str, float]:
 
     Where the split holds several sources, also the AUC of each and their mean, the folds of the phone photos counting
     as one source. Premalignant lesions are left out.
+
+    Raises:
+        ConfigError: a logit is not finite.
     """
+    if not np.isfinite(logits).all():
+        raise ConfigError(
+            "the network answers numbers that are not finite, so nothing can be learned any more",
+            hint="begin a new run with a smaller learning_rate, or with --precision float32",
+        )
     counted = split.is_counted
     logits, proven, malignant = logits[counted], split.histology[counted], split.malignant[counted].astype(bool)
     found = {

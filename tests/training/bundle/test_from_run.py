@@ -96,6 +96,23 @@ def test_one_class_is_not_trained_on(tmp_path: Path) -> None:
         train.arranged(CONFIG, alone)
 
 
+def test_the_mean_over_sources_is_no_figure_where_there_are_none(tmp_path: Path) -> None:
+    draw_tree(tmp_path / "data")
+    data, config = Dataset.read(tmp_path / "data", tmp_path / "pixels"), replace(CONFIG, monitor="mean_auc")
+    with pytest.raises(ConfigError, match="monitor=mean_auc") as caught:
+        train.arranged(config, data)
+    assert "--set monitor=auc" in caught.value.hint
+    draw_collection(tmp_path / "several")
+    several = Dataset.read(tmp_path / "several", tmp_path / "pixels")
+    assert train.arranged(config, several).digest == several.digest
+    apart = [replace(photo, source=f"phone/{int(photo.malignant)}") for photo in data.photos["val"]]
+    folds = replace(data, photos={**data.photos, "val": apart})  # which count as one source
+    assert train.arranged(config, folds).digest == data.digest
+    apart = [replace(photo, source=f"clinic {photo.malignant}") for photo in data.photos["val"]]
+    with pytest.raises(ConfigError, match="has both classes"):
+        train.arranged(config, replace(data, photos={**data.photos, "val": apart}))
+
+
 @pytest.mark.parametrize("lacking", [("val", "malignant"), ("test", "benign")])
 def test_splits_of_one_class_are_refused_before_the_training(tmp_path: Path, lacking: tuple[str, str]) -> None:
     draw_tree(tmp_path / "data")

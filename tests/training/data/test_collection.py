@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from securesplit.errors import ConfigError
 from tests.training.drawn_photos import draw_collection
 from training.data.collection import FOLDS
 from training.data.dataset import Dataset, Split, list_photos, load_split
@@ -48,6 +49,15 @@ def test_photos_of_a_patient_are_in_one_fold(collection: Path) -> None:
         folds.setdefault(photo.lesion, set()).add(photo.source)
     assert all(len(found) == 1 for found in folds.values())
     assert {int(photo.source.split("/")[1]) for photo in phone} <= set(range(FOLDS))
+
+
+def test_what_is_not_finite_is_no_figure() -> None:
+    """As a learning rate that is too large makes it; scikit-learn would end with a traceback."""
+    split = photos_of(("a", 3, 3))
+    for value in (np.nan, np.inf):
+        with pytest.raises(ConfigError, match="not finite") as caught:
+            figures(split, np.full(6, value))
+        assert "learning_rate" in caught.value.hint
 
 
 def test_a_held_out_source_is_measured_and_not_trained_on(collection: Path) -> None:

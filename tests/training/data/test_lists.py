@@ -81,7 +81,7 @@ def test_a_split_of_one_class_is_refused(tmp_path: Path, label: str) -> None:
     data.check_classes(("train", "test"))
     with pytest.raises(DataError, match=f"^no {label} photo is in val$") as caught:
         data.check_classes(("train", "val"))
-    assert caught.value.hint == "train and val need photos of both classes"
+    assert caught.value.hint == "photos of both classes are needed in train and val"
     few = replace(data, photos={"val": [replace(p, malignant=True, is_premalignant=True) for p in data.photos["val"]]})
     with pytest.raises(DataError, match=r"^no benign and no malignant photo is in val$"):
         few.check_classes(("val",))
