@@ -12,12 +12,16 @@ from threading import Barrier
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from securesplit.atomic import abandoned_drafts
 from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE, EncryptionKey
+from securesplit.encrypted import seal, wire
 from securesplit.encrypted.device import DeviceKey
+from securesplit.encrypted.layout import Layout
 from securesplit.encrypted.messages import CHUNK_BYTES, KeyBlob, digest_of
-from securesplit.encrypted.tail import EncryptedTail
+from securesplit.encrypted.parameters import SHIPPED
+from securesplit.encrypted.tail import EncryptedTail, answer_scale
 from securesplit.encrypted.wire import WireError
 from securesplit.errors import ConfigError, CredentialError
 from securesplit.forking import ClosedAtFork
@@ -186,3 +190,32 @@ key.evaluation._draw()
     assert len(abandoned_drafts(tmp_path)) == 1
     EncryptionKey(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == [KEY_FILE]
+
+
+def made_up(slots: NDArray[np.float64]) -> bytes:
+    """An answer that any worker can make, whatever the key: it decrypts to these slots."""
+    bits, plain = SHIPPED.prime_bits[:1], seal.library().Plaintext()
+    encoder = seal.library().CKKSEncoder(seal.context(SHIPPED))
+    encoder.encode(slots.tolist(), seal.levels(SHIPPED)[-1], answer_scale(SHIPPED), plain)
+    numbers = np.array([[plain[at] for at in range(SHIPPED.degree)], [1] * SHIPPED.degree], np.uint64)
+    return b"".join(wire.pack(polynomial[None], bits) for polynomial in numbers)
+
+
+@pytest.mark.parametrize(
+    ("logit", "apart", "is_sense"),
+    [(1.5, 0.0, True), (1.5, 0.005, True), (1.5, 0.02, False), (1000.0, 0.0, True), (2000.0, 0.0, False)],
+)
+def test_copies_of_an_answer_agree_and_are_a_logit(
+    logit: float, apart: float, is_sense: bool, key: EncryptionKey, tmp_path: Path
+) -> None:
+    """The least that is no answer is found: what a worker can tell apart by it costs it the key."""
+    places = Layout(slots=SHIPPED.slots).all_places(1)[0]
+    slots = np.zeros(SHIPPED.slots)
+    slots[places] = logit
+    slots[places[7]] += apart
+    if is_sense:
+        assert key.decrypt(made_up(slots), 1) == pytest.approx([logit], abs=1e-3)
+    else:
+        with pytest.raises(WireError, match="copies"):
+            key.decrypt(made_up(slots), 1)
+    assert (tmp_path / KEY_FILE).exists() == is_sense
