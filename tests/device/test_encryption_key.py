@@ -192,12 +192,12 @@ key.evaluation._draw()
     assert [file.name for file in tmp_path.iterdir()] == [KEY_FILE]
 
 
-def made_up(slots: NDArray[np.float64]) -> bytes:
+def made_up(slots: NDArray[np.float64], second: int = 1) -> bytes:
     """An answer that any worker can make, whatever the key: it decrypts to these slots."""
     bits, plain = SHIPPED.prime_bits[:1], seal.library().Plaintext()
     encoder = seal.library().CKKSEncoder(seal.context(SHIPPED))
     encoder.encode(slots.tolist(), seal.levels(SHIPPED)[-1], answer_scale(SHIPPED), plain)
-    numbers = np.array([[plain[at] for at in range(SHIPPED.degree)], [1] * SHIPPED.degree], np.uint64)
+    numbers = np.array([[plain[at] for at in range(SHIPPED.degree)], [second] * SHIPPED.degree], np.uint64)
     return b"".join(wire.pack(polynomial[None], bits) for polynomial in numbers)
 
 
@@ -219,3 +219,9 @@ def test_copies_of_an_answer_agree_and_are_a_logit(
         with pytest.raises(WireError, match="copies"):
             key.decrypt(made_up(slots), 1)
     assert (tmp_path / KEY_FILE).exists() == is_sense
+
+
+def test_an_answer_in_the_open_is_none_and_costs_no_key(key: EncryptionKey, tmp_path: Path) -> None:
+    with pytest.raises(WireError, match="not encrypted"):
+        key.decrypt(made_up(np.full(SHIPPED.slots, 1.5), second=0), 1)
+    assert (tmp_path / KEY_FILE).exists()
