@@ -28,7 +28,7 @@ from securesplit.privacy import accounting
 from securesplit.privacy.mechanism import Mechanism
 from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.preset_names import current_name
-from securesplit.privacy.release import saturate, to_grid
+from securesplit.privacy.release import ReleaseSpec, saturate, to_grid
 from securesplit.results import Crop, Kind, PrivacyInfo, RefusalReason
 
 DELTA = accounting.DELTA
@@ -120,7 +120,7 @@ class Releaser:
         if warning := unprotected(self.preset.spec):
             _log.warning(warning)
         if self.preset.accuracy is not None and self.preset.accuracy.is_chance:
-            _log.warning("with so much noise the answers are chance: no label is given; a larger epsilon gives one")
+            _log.warning(_chance(self.preset.spec))
         self._source = NoiseSource(secret)
         self._head = bundle.open_head(threads, self.preset.spec.base)
         self._gate = bundle.open_gate(self._head, self.preset.spec.base)
@@ -315,3 +315,10 @@ def preset_of_mechanism(bundle: Bundle, own: Mechanism) -> Preset:
     own = replace(own, preset=preset.spec.preset)
     spec = replace(preset.spec, preset=own.name, stored_as=None, sigma_per_clip=0.0, mechanism=own)
     return replace(preset, spec=spec, quality={}, noise_calibrations=(), spread=None)
+
+
+def _chance(spec: ReleaseSpec) -> str:
+    """Why no label is given: noise is one reason, and a network that learned nothing another."""
+    if spec.sigma_per_clip:
+        return "with so much noise the answers are chance: no label is given; a larger epsilon gives one"
+    return f"the answers of this bundle under {spec.preset} were measured to be chance: no label is given"
