@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from securesplit.audit import markdown, page, report
+from securesplit.audit.attacks import copies, identification, persons
+from securesplit.audit.metrics import Estimate
 from securesplit.device.promise import claim_of
 from securesplit.model import Bundle
 from tests.privacy.reports import finished, results_of
@@ -74,3 +76,29 @@ def test_a_name_is_a_promise():
         assert claim_of(Bundle.load().preset(name).spec) == "none"
     noisy = replace(Bundle.load().preset("compact").spec, clip_norm=1.0, step=0.001, sigma_per_clip=7.46)
     assert claim_of(noisy) == "proven"
+
+
+@pytest.mark.parametrize(("low", "is_met"), [(0.1, True), (0.3, False)])
+def test_a_rate_beyond_its_certified_bound_is_a_broken_promise(low, is_met):
+    """By the lower end of its interval: A6, A10 whether the order is known or not, and A11."""
+    rate, none, about = (
+        Estimate(0.4, low, 0.5),
+        Estimate(0.0, 0.0, 0.0),
+        {"preset": "certified", "certified_bound": 0.2},
+    )
+    photo = {"label_only": Estimate(0.9, 0.9, 0.9), "paired_difference": none, "top1": rate, "top5": rate}
+    person = {"label_only": none, "unordered_label_only": none, "paired_difference": none, "unordered_difference": none}
+    about_person = {**about, **person, "persons": 20, "photos": 2, "grouping": "drawn", "control": None}
+    found = [
+        *identification.judge(
+            "certified",
+            [identification.IdentificationResult(**about, **photo, candidates=20, releases=1, assigned=rate)],
+            (),
+        ),
+        *persons.judge("certified", [persons.PersonResult(**about_person, top1=rate, unordered=none)], ()),
+        *persons.judge("certified", [persons.PersonResult(**about_person, top1=none, unordered=rate)], ()),
+        *copies.judge(
+            "certified", [copies.CopyResult(**about, **photo, alteration="turned", candidates=20, control=None)], ()
+        ),
+    ]
+    assert [goal.met for goal in found if "certified bound" in goal.claim] == [is_met] * 4
