@@ -33,7 +33,7 @@ from training.bundle.from_run import make_bundle
 from training.data.dataset import Dataset
 from training.data.photo import SIDE, without_fold
 from training.network import run_record
-from training.network.config import CONFIGS
+from training.network.config import CONFIGS, sources_in
 from training.network.model import shipped_network
 from training.network.train import train
 from training.release import encoders, presets
@@ -150,7 +150,7 @@ def held_out(run: Path) -> list[str]:
     if (run / run_record.FILE).is_file():
         return [*run_record.config_of(run).held_out]
     config: Mapping[str, Any] = run_record.best_epoch(run).get("config", {})
-    return [source for source in config.get("hold_out", "").split(",") if source]
+    return [*sources_in(config.get("hold_out", ""))]
 
 
 def provenance(run: Path, data: Dataset, trained: Mapping[str, Trained]) -> dict[str, Any]:

@@ -132,11 +132,16 @@ class Config:
     @property
     def held_out(self) -> tuple[str, ...]:
         """The sources that `hold_out` names."""
-        return tuple(name for name in map(str.strip, self.hold_out.split(",")) if name)
+        return sources_in(self.hold_out)
 
     def to_json(self) -> dict[str, Any]:
         """Every field, as JSON types."""
         return asdict(self)
+
+
+def sources_in(hold_out: str) -> tuple[str, ...]:
+    """The sources that a configuration's ``hold_out`` names."""
+    return tuple(name for name in map(str.strip, hold_out.split(",")) if name)
 
 
 _DERMOSCOPY = Config(
