@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -38,6 +39,8 @@ ARGUMENTS = [
 ]
 SECRET = "correct horse battery"  # noqa: S105
 STEP_MS = 30_000
+PHOTOS = re.compile(r"/api/photos(\?|$)")
+"""Where the page asks about a photo. A glob without the question mark at its end matches none of these requests."""
 
 
 def picture(pixels: Any) -> bytes:
@@ -110,6 +113,17 @@ class Tab:
     def give(self, content: bytes, name: str = "mole.png") -> None:
         """Choose a file."""
         self.page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": content})
+
+    def hold(self) -> list[str]:
+        """From now on, answer no question about a photo; returns the addresses of those held back, as they come."""
+        held: list[str] = []
+        self.page.route(PHOTOS, lambda _route, request: held.append(request.url))
+        return held
+
+    def give_and_wait(self, content: bytes, name: str = "mole.png") -> None:
+        """Choose a file, and wait until the page has asked about it."""
+        with self.page.expect_request(PHOTOS):
+            self.give(content, name)
 
     def heading(self) -> str:
         """Of the result, once there is one."""

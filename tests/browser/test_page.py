@@ -13,7 +13,7 @@ import pytest
 
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.results import REFUSALS
-from tests.browser.conftest import MOLE, REFUSED, SECRET, Served, Tab, picture, serving
+from tests.browser.conftest import MOLE, PHOTOS, REFUSED, SECRET, Served, Tab, picture, serving
 from tests.integration.conftest import run_command
 
 pytestmark = pytest.mark.browser
@@ -147,16 +147,16 @@ def test_a_refused_photo_is_answered_all_the_same(tab: Tab) -> None:
 def test_a_hostile_name_is_text_and_stays_in_the_browser(tab: Tab) -> None:
     sent: list[str] = []
     tab.page.on("request", lambda request: sent.append(f"{request.url} {request.headers}"))
-    tab.page.route("**/api/photos", lambda route: None)  # held, so that the name stays on the page
+    held = tab.hold()  # so that the name stays on the page
     for name in HOSTILE:
-        tab.give(MOLE, name)
+        tab.give_and_wait(MOLE, name)
         shown = tab.page.locator("#name")
         assert shown.evaluate("(element) => element.childElementCount") == 0
         assert shown.text_content().split("/")[-1] == name.split("/")[-1]
         assert shown.evaluate("(element) => element.scrollWidth <= document.documentElement.clientWidth")
         tab.page.locator("#cancel").click()
     assert "owned" not in tab.page.title()
-    assert sum("/api/photos" in each for each in sent) == len(HOSTILE)
+    assert len(held) == sum("/api/photos" in each for each in sent) == len(HOSTILE)
     assert not [each for each in sent if "passwd" in each or "owned" in each or "elom" in each]
 
 
@@ -256,11 +256,12 @@ def test_back_leads_from_an_answer_to_the_beginning(tab: Tab) -> None:
         tab.page.go_back()
         tab.page.locator("#file + label").wait_for()
         assert tab.page.locator("#result").inner_text() == ""
-    tab.page.route("**/api/photos*", lambda route: None)
-    tab.give(MOLE)
-    tab.page.locator("#work").wait_for()
+    held = tab.hold()
+    tab.give_and_wait(MOLE)
+    assert tab.page.locator("#work").is_visible()
     tab.page.go_back()
     tab.page.locator("#work").wait_for(state="hidden")
+    assert len(held) == 1
     assert tab.page.locator(".ask").is_visible()
 
 
@@ -295,12 +296,12 @@ def test_a_failure_of_the_program_is_not_called_its_end(tab: Tab) -> None:
     tab.expected = ("status of 500", "status of 503")
     for status in (500, 503):
         answer = {"status": status, "body": "no\n", "content_type": "text/plain"}
-        tab.page.route("**/api/photos*", lambda route, _request, answer=answer: route.fulfill(**answer))
+        tab.page.route(PHOTOS, lambda route, _request, answer=answer: route.fulfill(**answer))
         assert tab.ask(MOLE) == "This did not work"
         said = tab.page.locator("#result .todo").inner_text()
         assert "failed at this" in said
         assert "Was it ended" not in said
-        tab.page.unroute("**/api/photos*")
+        tab.page.unroute(PHOTOS)
         tab.page.get_by_role("button", name="Try again").click()
         tab.page.locator("#result .number").wait_for()
         tab.again()
