@@ -16,7 +16,7 @@ from cryptography import x509
 from securesplit.errors import CredentialError
 from securesplit.pki import folder as files
 from securesplit.pki import lists, naming, parsing, profile
-from securesplit.pki.credentials import CA_SOON_DAYS, SOON_DAYS
+from securesplit.pki.credentials import CA_NOTICE, NOTICE, renew_from
 from securesplit.pki.lists import Issued
 from securesplit.pki.pairs import certificate_of
 
@@ -31,8 +31,8 @@ class Certificate:
     Attributes:
         role: whose it is.
         names: a client's one name, a server's DNS names and addresses, a CA's common name.
-        state: "soon" where it ends within 30 days (a CA: 120), "replaced" where it is a client's and no longer on the
-            allow-list; a certificate that is revoked or expired is called that.
+        state: "soon" where it ends within 30 days (a CA: 120) and within the last third of its life, "replaced" where
+            it is a client's and no longer on the allow-list; a certificate that is revoked or expired is called that.
         serial: its number.
         fingerprint: SHA-256, hex.
         starts_at: when it begins; None where that was not noted.
@@ -106,7 +106,7 @@ def _authorities(folder: Path, now: datetime) -> Iterable[Certificate]:
     path = folder / files.CA_CERTIFICATE
     for one in parsing.certificates(files.read(path), what="the CA's certificate", where=str(path)):
         start, end = one.not_valid_before_utc, one.not_valid_after_utc
-        state = _by_date(end, now, CA_SOON_DAYS)
+        state = _by_date(start, end, now, CA_NOTICE)
         name = one.subject.rfc4514_string().removeprefix("CN=")
         yield Certificate(
             "ca", (name,), state, one.serial_number, profile.fingerprint(one), start, end, None, is_enrolled=False
@@ -114,7 +114,7 @@ def _authorities(folder: Path, now: datetime) -> Iterable[Certificate]:
 
 
 def _leaf(one: Issued, revoked: Mapping[int, datetime], allowed: set[str] | None, now: datetime) -> Certificate:
-    state = _by_date(one.expires_at, now, SOON_DAYS)
+    state = _by_date(one.starts_at, one.expires_at, now, NOTICE)
     if one.serial in revoked:
         state = "revoked"
     elif state != "expired" and not one.is_server and allowed is not None and one.fingerprint not in allowed:
@@ -125,7 +125,8 @@ def _leaf(one: Issued, revoked: Mapping[int, datetime], allowed: set[str] | None
     return Certificate(role, names, state, one.serial, one.fingerprint, *dates, one.request is not None)
 
 
-def _by_date(end: datetime, now: datetime, soon_days: int) -> State:
+def _by_date(start: datetime | None, end: datetime, now: datetime, notice: timedelta) -> State:
     if end <= now:
         return "expired"
-    return "soon" if end - now <= timedelta(days=soon_days) else "valid"
+    soon = end - notice if start is None else renew_from(start, end, notice=notice)
+    return "soon" if soon <= now else "valid"

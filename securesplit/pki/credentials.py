@@ -23,8 +23,8 @@ from securesplit.text import counted
 
 FOR_EVER = datetime.max.replace(tzinfo=UTC)
 _NEVER = datetime.min.replace(tzinfo=UTC)
-SOON_DAYS = 30  # certificates and lists that end within this time are warned of
-CA_SOON_DAYS = 120  # leaves of 90 days that are issued later than this would outlive their CA
+NOTICE = timedelta(days=30)  # so long before their end certificates and lists are warned of
+CA_NOTICE = timedelta(days=120)  # leaves of 90 days that are issued later than this would outlive their CA
 _RENEW = "securesplit enroll --renew; or securesplit keygen --renew on the CA machine, then copy the new files"
 
 
@@ -70,6 +70,19 @@ class Sources:
     private_key: str
     ca: str
     crl: str
+
+
+@dataclass(frozen=True)
+class Validity:
+    """How long something is good.
+
+    Attributes:
+        renew_from: from when it should be renewed, and is warned of; aware.
+        until: its end, aware.
+    """
+
+    renew_from: datetime
+    until: datetime
 
 
 _UNNAMED = Sources("the certificate", "the key", "the CA", "the list")
@@ -155,18 +168,41 @@ def _check_purpose(leaf: x509.Certificate, side: str, where: str) -> None:
         raise CredentialError(f"{this} names no device, or several", hint=hint)
 
 
-def ends(credentials: Credentials) -> dict[str, datetime]:
-    """When the ``server`` certificate, the first ``ca`` and the first ``revocation-list`` end, aware.
+def renew_from(start: datetime, end: datetime, *, notice: timedelta = NOTICE) -> datetime:
+    """From when a certificate or list is warned of: `notice` before its end, and no earlier than its last third.
+
+    With a notice alone, what lives shorter than that would be warned of all its life.
+    """
+    return end - min(notice, (end - start) / 3)
+
+
+def ends(credentials: Credentials) -> dict[str, Validity]:
+    """When the ``server`` certificate, the first ``ca`` and the first ``revocation-list`` end.
 
     While one CA replaces another, the old one's end counts until it is no longer trusted.
     """
     authorities = x509.load_pem_x509_certificates(credentials.ca)
-    lists = [crl.next_update_utc for crl in profile.load_crls(credentials.crl)]
+    own = _life(x509.load_pem_x509_certificates(credentials.certificate)[0])
+    lists = [
+        Validity(renew_from(crl.last_update_utc, crl.next_update_utc), crl.next_update_utc)
+        for crl in profile.load_crls(credentials.crl)
+        if crl.next_update_utc is not None
+    ]
     return {
-        "server": credentials.expires_at,
-        "ca": min(authority.not_valid_after_utc for authority in authorities),
-        "revocation-list": min((end for end in lists if end is not None), default=credentials.expires_at),
+        "server": own,
+        "ca": _first([_life(authority, CA_NOTICE) for authority in authorities]),
+        "revocation-list": _first(lists or [own]),
     }
+
+
+def _life(certificate: x509.Certificate, notice: timedelta = NOTICE) -> Validity:
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return Validity(renew_from(start, end, notice=notice), end)
+
+
+def _first(lives: list[Validity]) -> Validity:
+    """The first end, and the first time to renew, which may be another's."""
+    return Validity(min(one.renew_from for one in lives), min(one.until for one in lives))
 
 
 def trusts_until(credentials: Credentials) -> datetime:

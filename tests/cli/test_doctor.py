@@ -249,6 +249,20 @@ def test_expiry_is_a_warning_30_days_before_and_then_an_error(certs: Path) -> No
     assert any("has expired" in message for message in findings(certs, NOW + timedelta(days=3651))["error"])
 
 
+@pytest.mark.parametrize("days", [3, 29])
+def test_a_short_life_is_a_warning_in_its_last_third_alone(tmp_path: Path, days: int) -> None:
+    keystore.create(tmp_path / "certs", server_names=["127.0.0.1"], clients=["device"], days=days, now=NOW)
+    assert not findings(tmp_path / "certs", NOW + timedelta(days=days * 0.66))["warning"]
+    late = findings(tmp_path / "certs", NOW + timedelta(days=days * 0.67))["warning"]
+    assert [one.split(",")[0] for one in late] == [
+        "the worker's certificate is for 127.0.0.1",
+        "device device has a certificate",
+    ]
+    if days == 29:
+        late = findings(tmp_path / "certs", NOW + timedelta(days=(days + 7) * 0.67))["warning"]
+        assert late[0].startswith("0 revoked, good, until ")
+
+
 def test_two_cas_and_an_unlisted_device_are_seen(certs: Path, tmp_path: Path) -> None:
     keystore.create(tmp_path / "new", days=90, now=NOW)
     for name in ("ca.crt", "crl.pem"):

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from securesplit.pki.credentials import Validity
 from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.monitoring.observer import Status
 from securesplit.worker.monitoring.prometheus import WorkerCollector
@@ -25,8 +26,9 @@ def names_of_a_worker() -> set[str]:
     """Every name that a worker's page has, histograms by their parts."""
     end = datetime.now(UTC)
     counts = {"written": 1, "lost": 0}
+    lives = {"server": Validity(end, end)}
     collector = WorkerCollector(
-        Counters(), bundle_id="", pool=PoolSettings(), ends=lambda: {"server": end}, session_log=lambda: counts
+        Counters(), bundle_id="", pool=PoolSettings(), ends=lambda: lives, session_log=lambda: counts
     )
     status = Status(
         1, 0, 0, 0, {"idle": 1}, (), was_ready=True, is_draining=False, silent_s=0.0, expires_at=end, confinement=()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from securesplit.errors import CredentialError, SecureSplitError
-from securesplit.pki.credentials import SOON_DAYS
+from securesplit.pki.credentials import NOTICE, renew_from
 from securesplit.text import counted
 
 Level = Literal["ok", "warning", "error"]
@@ -61,8 +61,10 @@ def explained(check: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Fin
         yield failure(check, CredentialError(f"cannot look at {error.filename}: {error.strerror}", hint=hint))
 
 
-def until(check: str, what: str, end: datetime, now: datetime, hint: str, *, soon_days: int = SOON_DAYS) -> Finding:
-    """How long something is still good; a warning within `soon_days`. For what has ended, use `failure`."""
+def until(
+    check: str, what: str, start: datetime, end: datetime, now: datetime, hint: str, *, notice: timedelta = NOTICE
+) -> Finding:
+    """How long something is still good; a warning from `renew_from` on. For what has ended, use `failure`."""
     days = (end - now).days
     message = f"{what}, until {end:%Y-%m-%d} ({counted(days, 'day')})"
-    return warning(check, message, hint) if days < soon_days else ok(check, message)
+    return warning(check, message, hint) if renew_from(start, end, notice=notice) <= now else ok(check, message)

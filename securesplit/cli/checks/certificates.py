@@ -16,7 +16,7 @@ from securesplit.cli.checks import Finding, failure, ok, until, warning
 from securesplit.errors import CredentialError, SecureSplitError
 from securesplit.pki import access, keystore, lists, naming, parsing, verifying
 from securesplit.pki import folder as files
-from securesplit.pki.credentials import CA_SOON_DAYS, Credentials
+from securesplit.pki.credentials import CA_NOTICE, Credentials
 from securesplit.text import in_shell
 from securesplit.user_folders import mode_open_to_others
 
@@ -88,10 +88,10 @@ class CertsCheck:
         self, authority: x509.Certificate, revocations: list[x509.CertificateRevocationList]
     ) -> Iterator[Finding]:
         name = authority.subject.rfc4514_string()
-        end = authority.not_valid_after_utc
+        start, end = authority.not_valid_before_utc, authority.not_valid_after_utc
         if end < self.now:
             raise CredentialError(f"the CA {name} has expired", hint=_REPLACE)
-        yield until("CA", f"{name} is trusted", end, self.now, _REPLACE, soon_days=CA_SOON_DAYS)
+        yield until("CA", f"{name} is trusted", start, end, self.now, _REPLACE, notice=CA_NOTICE)
         own = [crl for crl in revocations if crl.issuer == authority.subject and _is_signed(crl, authority)]
         if not own:
             raise CredentialError(f"there is no revocation list of the CA {name}", hint="copy its crl.pem here")
@@ -99,7 +99,8 @@ class CertsCheck:
             end = crl.next_update_utc or self.now
             if end <= self.now:
                 raise CredentialError(f"the revocation list ended on {end:%Y-%m-%d}", hint=_RENEW)
-            yield until("revocation list", f"{len(list(crl))} revoked, good", end, self.now, _RENEW)
+            what = f"{len(list(crl))} revoked, good"
+            yield until("revocation list", what, crl.last_update_utc, end, self.now, _RENEW)
 
     def _sides(self) -> Iterator[Finding]:
         """The server's files and those of each client, where they are here; the named client's must be."""
@@ -124,7 +125,7 @@ class CertsCheck:
             yield failure(SUBJECT, error)
             return
         names = ", ".join(naming.server_names_of(leaf))
-        yield until(SUBJECT, f"the worker's certificate is for {names}", loaded.expires_at, self.now, _RENEW)
+        yield self._until(f"the worker's certificate is for {names}", leaf)
         if not loaded.allowed_clients:
             hint = "bring allowed-clients.txt from the CA machine, where securesplit keygen writes it"
             yield warning(SUBJECT, "the allow-list is empty, no device can connect", hint)
@@ -140,9 +141,12 @@ class CertsCheck:
         if naming.called(leaf, name) != name:
             message = f"clients/{name}.crt is the certificate of {naming.client_name_of(leaf)}"
             yield warning(SUBJECT, message, "the worker knows a device by its certificate; rename the files")
-        yield until(SUBJECT, f"device {name} has a certificate", loaded.expires_at, self.now, _RENEW)
+        yield self._until(f"device {name} has a certificate", leaf)
         if (self.folder / files.ALLOWED).exists() and loaded.fingerprint not in {line[0] for line in allowed}:
             yield warning(SUBJECT, f"device {name} is not on the allow-list", f"securesplit keygen --client {name}")
+
+    def _until(self, what: str, leaf: x509.Certificate) -> Finding:
+        return until(SUBJECT, what, leaf.not_valid_before_utc, leaf.not_valid_after_utc, self.now, _RENEW)
 
     def _verified(self, loaded: Credentials, side: str, whose: str) -> x509.Certificate:
         hint = "copy ca.crt, crl.pem and the certificate from one folder"

@@ -1,6 +1,6 @@
-"""When what a worker shows and trusts ends, and a warning from 30 days before (the CA: 120), once a day.
+"""When what a worker shows and trusts ends, and a warning from the time on when it should be renewed, once a day.
 
-`doctor` warns at the same times, of files; this looks at what is in use.
+`doctor` warns from the same times on, of files; this looks at what is in use.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from securesplit.pki.credentials import CA_SOON_DAYS, SOON_DAYS, Credentials, ends
+from securesplit.pki.credentials import Credentials, Validity, ends
 from securesplit.text import log_counted
 
 _log = logging.getLogger(__name__)
 _AGAIN = timedelta(days=1)
-_SOON_DAYS = {"server": SOON_DAYS, "revocation-list": SOON_DAYS, "ca": CA_SOON_DAYS}
 
 
 def _now() -> datetime:
@@ -36,7 +35,7 @@ class ExpiryWatch:
     def use(self, credentials: Credentials) -> None:
         """Watch other credentials from now on, and warn of them at the next look."""
         self.ends = ends(credentials)
-        self._warned_at: datetime | None = None
+        self._warned_at: dict[str, datetime] = {}
 
     def look(self) -> None:
         """Warn where it is time; cheap, to be called as often as one likes.
@@ -44,17 +43,22 @@ class ExpiryWatch:
         A clock that was set back is a reason to judge again: what it said before may have been years ahead.
         """
         now = self._now()
-        if self._warned_at is not None and self._warned_at <= now < self._warned_at + _AGAIN:
-            return
-        self._warned_at = now
-        for what, end in self.ends.items():
-            days = (end - now).days
-            if days < _SOON_DAYS[what]:
+        for what, life in self.ends.items():
+            if now < life.renew_from:
+                self._warned_at.pop(what, None)
+            elif (last := self._warned_at.get(what)) is None or not last <= now < last + _interval(life):
+                self._warned_at[what] = now
+                days = (life.until - now).days
                 _log.warning(
                     f"%(what)s {_when(days)}, on %(until)s; renew it (docs/operations.md)",
-                    {"what": what, "days": days, "until": str(end.date())},
+                    {"what": what, "days": days, "until": str(life.until.date())},
                     extra={"event": "expires-soon"},
                 )
+
+
+def _interval(life: Validity) -> timedelta:
+    """Between two warnings: a day, or less where less is left to heed them in."""
+    return min(_AGAIN, (life.until - life.renew_from) / 3)
 
 
 def _when(days: int) -> str:

@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from securesplit.pki.credentials import Validity
 from securesplit.version import own_version
 from securesplit.worker.monitoring.counters import Counters, Histogram
 from securesplit.worker.monitoring.observer import KeyStatus, Status
@@ -45,7 +46,7 @@ class WorkerCollector(Collector):
         *,
         bundle_id: str,
         pool: PoolSettings,
-        ends: Callable[[], Mapping[str, datetime]],
+        ends: Callable[[], Mapping[str, Validity]],
         session_log: Callable[[], Mapping[str, int]] | None = None,
     ) -> None:
         self._counters = counters
@@ -77,8 +78,11 @@ class WorkerCollector(Collector):
         yield _gauge("ready", "1 while requests should come here, as /readyz says.", is_ready)
         if self._status is not None:
             yield from self._now(self._status)
-        end_times = {what: end.timestamp() for what, end in self._ends().items()}
-        yield _gauges("expiry_timestamp_seconds", "When what is in use ends, Unix time.", "of", end_times)
+        lives = self._ends()
+        ends = {what: life.until.timestamp() for what, life in lives.items()}
+        yield _gauges("expiry_timestamp_seconds", "When what is in use ends, Unix time.", "of", ends)
+        renewals = {what: life.renew_from.timestamp() for what, life in lives.items()}
+        yield _gauges("renewal_timestamp_seconds", "From when it should be renewed, Unix time.", "of", renewals)
         if self._session_log is not None:
             yield _counters("audit_lines_total", "Lines of the session log.", "result", self._session_log())
 

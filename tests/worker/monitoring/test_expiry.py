@@ -1,15 +1,17 @@
-"""What ends soon is warned of in the log, from the same days on as `doctor` does, and shown as a metric."""
+"""What ends soon is warned of in the log, from the same time on as `doctor` does, and shown as a metric."""
 
 from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from securesplit.pki import issuing, keystore
+from securesplit.pki import issuing, keystore, profile
 from securesplit.pki.credentials import ends
 from securesplit.worker.monitoring.expiry import ExpiryWatch
 from securesplit_testing.health import metrics
@@ -38,7 +40,7 @@ def test_expiry_warns_daily_from_30_days_and_for_a_ca_from_120(
     caplog.set_level(logging.WARNING)
     issuing.create(tmp_path / "certs", server_names=["127.0.0.1"], clients=["device"], days=90, now=now())
     credentials = keystore.load_server(tmp_path / "certs", now=now())
-    when = ends(credentials)
+    when = {what: life.until for what, life in ends(credentials).items()}
     assert when["server"] < when["revocation-list"] < when["ca"]
     clock = Clock(now())
     watch = ExpiryWatch(credentials, clock)
@@ -71,10 +73,47 @@ def test_a_clock_that_is_set_back_is_judged_anew(certs: Path, caplog: pytest.Log
     assert warned(caplog) == ["server", "ca", "revocation-list"]
     clock.at = credentials.expires_at - timedelta(hours=3)
     watch.look()
-    assert warned(caplog) == ["server", "revocation-list"]
+    assert warned(caplog) == ["server"]
     clock.at += timedelta(hours=1)
     watch.look()
-    assert warned(caplog) == [], "once a day by the clock that is right"
+    assert warned(caplog) == [], "by the clock that is right"
+
+
+@pytest.mark.parametrize("days", [1, 2, 7, 29, 90])
+def test_a_short_life_is_warned_of_in_its_last_third_in_time_to_renew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, days: int
+) -> None:
+    """A notice of 30 days would warn of it all its life; a look once a day might miss the end."""
+    caplog.set_level(logging.WARNING)
+    issuing.create(tmp_path / "certs", server_names=["127.0.0.1"], clients=["device"], days=days, now=now())
+    credentials = keystore.load_server(tmp_path / "certs", now=now())
+    clock = Clock(now())
+    watch = ExpiryWatch(credentials, clock)
+    for what in ("server", "revocation-list"):
+        life = ends(credentials)[what]
+        assert life.renew_from - now() > (life.until - now()) * 0.66
+        clock.at = life.renew_from - timedelta(minutes=1)
+        watch.look()
+        assert what not in warned(caplog)
+        clock.at = life.renew_from + timedelta(minutes=1)
+        watch.look()
+        assert what in warned(caplog)
+        clock.at = life.until - (life.until - life.renew_from) / 2
+        watch.look()
+        assert what in warned(caplog), "again, while there is time"
+
+
+def test_the_first_time_to_renew_may_be_another_cas_than_the_first_end(
+    certs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old CA of ten years ends in 100 days, a new one of 99 days before it."""
+    old = profile.new_ca(now=now() - timedelta(days=3550)).certificate
+    monkeypatch.setattr(profile, "CA_LIFETIME", timedelta(days=99))
+    new = profile.new_ca(now=now()).certificate
+    authorities = b"".join(one.public_bytes(Encoding.PEM) for one in (old, new))
+    life = ends(replace(keystore.load_server(certs, now=now()), ca=authorities))["ca"]
+    assert life.until == new.not_valid_after_utc < old.not_valid_after_utc
+    assert life.renew_from == old.not_valid_after_utc - timedelta(days=120)
 
 
 @pytest.mark.parametrize(
@@ -82,28 +121,35 @@ def test_a_clock_that_is_set_back_is_judged_anew(certs: Path, caplog: pytest.Log
     [(49, "ends in 2 days"), (25, "ends in 1 day,"), (1, "ends within a day,"), (-1, "has ended, on")],
 )
 def test_a_warning_counts_the_days_and_says_when_it_is_too_late(
-    certs: Path, caplog: pytest.LogCaptureFixture, hours: int, said: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, hours: int, said: str
 ) -> None:
-    credentials = keystore.load_server(certs, now=now())
+    issuing.create(tmp_path / "certs", server_names=["127.0.0.1"], clients=["device"], days=90, now=now())
+    credentials = keystore.load_server(tmp_path / "certs", now=now())
     ExpiryWatch(credentials, Clock(credentials.expires_at - timedelta(hours=hours))).look()
     assert any(f"server {said}" in record.getMessage() for record in caplog.records)
 
 
 def test_new_credentials_end_the_warnings(certs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    watch = ExpiryWatch(keystore.load_server(certs, now=now()))
+    credentials = keystore.load_server(certs, now=now())
+    watch = ExpiryWatch(credentials, clock := Clock(credentials.expires_at))
     watch.look()
-    assert warned(caplog) == ["server", "revocation-list"]
+    assert "server" in warned(caplog)
+    clock.at = now()
     issuing.create(tmp_path / "new", server_names=["127.0.0.1"], clients=["device"], days=90, now=now())
     watch.use(keystore.load_server(tmp_path / "new", now=now()))
     watch.look()
     assert warned(caplog) == []
 
 
-def test_a_worker_warns_when_it_starts_and_shows_when_it_ends(certs: Path) -> None:
+def test_a_worker_warns_when_it_starts_and_shows_when_it_ends(tmp_path: Path) -> None:
+    certs = tmp_path / "certs"
+    begun = now() - timedelta(hours=20)
+    issuing.create(certs, server_names=["127.0.0.1"], clients=["device"], days=1, now=begun)
     with process(certs, metrics="127.0.0.1:0") as worker:
         end = keystore.load_server(certs, now=now()).expires_at
         assert metrics(worker.metrics)["expiry_timestamp_seconds{of=server}"] == end.timestamp()
+        assert metrics(worker.metrics)["renewal_timestamp_seconds{of=server}"] < time.time()
         wait_until(lambda: any("server ends within a day, on" in line for line in worker.log))
         time.sleep(1.2)  # it looks once a second
         assert sum("server ends within" in line for line in worker.log) == 1, "once a day"
