@@ -109,6 +109,7 @@ def train(
         ConfigError: the configuration cannot be run, `start` holds weights of another network, or `run` a run of
             another configuration.
         DataError: see `arranged`.
+        DivergedError: the network answers numbers that are not finite.
         BundleError: a teacher cannot be opened.
     """
     machine = devices.find()

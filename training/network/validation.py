@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from securesplit.atomic import write_text_atomic
@@ -19,6 +19,21 @@ from training.data.photo import without_fold
 from training.output import write_json
 
 
+class DivergedError(ConfigError):
+    """A network answers numbers that are not finite, so nothing can be learned any more."""
+
+
+def check_finite(values: ArrayLike, *, hint: str) -> None:
+    """Refuse what a network that diverged answers.
+
+    Raises:
+        DivergedError: a value is not finite.
+    """
+    if not np.isfinite(values).all():
+        message = "the network answers numbers that are not finite, so nothing can be learned any more"
+        raise DivergedError(message, hint=hint)
+
+
 def figures(split: Labelled, logits: NDArray[Any]) -> dict[str, float]:
     """By name, of ``(n,)`` logits: AUC, accuracy and balanced accuracy at probability one half, AUC by histology.
 
@@ -26,13 +41,9 @@ def figures(split: Labelled, logits: NDArray[Any]) -> dict[str, float]:
     as one source. Premalignant lesions are left out.
 
     Raises:
-        ConfigError: a logit is not finite.
+        DivergedError: a logit is not finite.
     """
-    if not np.isfinite(logits).all():
-        raise ConfigError(
-            "the network answers numbers that are not finite, so nothing can be learned any more",
-            hint="begin a new run with a smaller learning_rate, or with --precision float32",
-        )
+    check_finite(logits, hint="begin a new run with a smaller learning_rate, or with --precision float32")
     counted = split.is_counted
     logits, proven, malignant = logits[counted], split.histology[counted], split.malignant[counted].astype(bool)
     found = {

@@ -5,7 +5,8 @@ r"""What each change of a configuration brings on validation photos, side by sid
 
 Each word is one variant: ``KEY=VALUE``, several joined by commas. The configuration itself and every variant are
 trained once a seed; a variant's figure is the mean of its differences to the configuration of the same seed.
-``compare.json`` is written after every run, so a comparison that was killed resumes; ``compare.md`` is the table.
+``compare.json`` is written after every run, so a comparison that was killed resumes; ``compare.md`` is the table. A run
+that diverges is noted as that, and the comparison goes on.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ import keras
 import numpy as np
 
 from securesplit.atomic import write_text_atomic
+from securesplit.errors import ConfigError
 from training import command
 from training.data.dataset import Dataset
 from training.network.arguments import common_arguments, starts_from
 from training.network.config import Config, changed, named
 from training.network.train import train
+from training.network.validation import DivergedError
 from training.output import markdown_table, write_json
 from training.studies import begun
 
@@ -34,12 +37,16 @@ FILE = "compare.json"
 BASE = "as it is"
 
 
+Runs = dict[str, dict[str, float] | None]
+"""By seed: the figures of the best epoch; None where the network diverged."""
+
+
 class Comparison(TypedDict):
-    """``compare.json``; `runs` by variant and seed, each with the figures of its best epoch."""
+    """``compare.json``; `runs` by variant."""
 
     schema: str
     around: dict[str, Any]
-    runs: dict[str, dict[str, dict[str, float]]]
+    runs: dict[str, Runs]
 
 
 def compare(
@@ -56,7 +63,8 @@ def compare(
         options: for `training.network.train.train`.
 
     Raises:
-        ConfigError: a variant is no configuration, or `out` holds a comparison around another one or of other photos.
+        ConfigError: a variant is no configuration, `out` holds a comparison around another one or of other photos, or
+            every run of the configuration itself diverged.
     """
     wanted = {BASE: config, **{variant: changed(config, variant.split(",")) for variant in variants}}
     around = begun.around(data, **config.to_json(), **starts_from(options))
@@ -75,18 +83,30 @@ def compare(
             run = out / "run"
             shutil.rmtree(run, ignore_errors=True)
             keras.backend.clear_session()
-            done[str(seed)] = train(replace(variant, seed=seed), data, run, verbose=0, **options)
+            try:
+                done[str(seed)] = train(replace(variant, seed=seed), data, run, verbose=0, **options)
+            except DivergedError as error:
+                done[str(seed)] = None
+                print(f"{name}, seed {seed}: {error.message}", flush=True)
             shutil.rmtree(run)
             write_json(file, content)
             write_text_atomic(out / "compare.md", markdown(content))
+    if not figures_of(content["runs"][BASE]):
+        hint = "give another --out and a smaller learning_rate, or --precision float32"
+        raise ConfigError("the configuration itself diverged, so there is nothing to compare with", hint=hint)
     return content
 
 
+def figures_of(runs: Runs) -> dict[str, dict[str, float]]:
+    """By seed, of the runs that did not diverge."""
+    return {seed: figures for seed, figures in sorted(runs.items()) if figures is not None}
+
+
 def differences(content: Comparison, figure: str) -> dict[str, list[float]]:
-    """By variant: its `figure` less that of the configuration itself, seed by seed."""
-    base = content["runs"][BASE]
+    """By variant: its `figure` less that of the configuration itself, for each seed of which neither diverged."""
+    base = figures_of(content["runs"][BASE])
     return {
-        name: [runs[seed][figure] - base[seed][figure] for seed in sorted(runs)]
+        name: [own[figure] - base[seed][figure] for seed, own in figures_of(runs).items() if seed in base]
         for name, runs in content["runs"].items()
         if name != BASE and runs
     }
@@ -94,9 +114,9 @@ def differences(content: Comparison, figure: str) -> dict[str, list[float]]:
 
 def markdown(content: Comparison) -> str:
     """The table, the best variant first."""
-    around, base = content["around"], content["runs"][BASE]
+    around, base = content["around"], list(figures_of(content["runs"][BASE]).values())
     monitor = f"val_{around['monitor']}"
-    shown = [monitor, *(["val_auc_histology"] if all("val_auc_histology" in run for run in base.values()) else [])]
+    shown = [monitor, *(["val_auc_histology"] if base and all("val_auc_histology" in run for run in base) else [])]
     size = f"{around['photos']} photos" if around["photos"] else "all photos"
     head = (
         f"# Variants of `{around['backbone']}`\n\n"
@@ -104,15 +124,22 @@ def markdown(content: Comparison) -> str:
         "Differences to the configuration itself, of the same seed: their mean, and from the least to the most.\n"
         "One that is not of one sign says nothing, and a larger network or more photos may rank variants otherwise.\n\n"
     )
-    rows = [[BASE, *(_spread([run[name] for run in base.values()], "") for name in shown), len(base)]]
+    rows = [[BASE, *(_spread([run[name] for run in base], "") for name in shown), _seeds(content["runs"][BASE])]]
     by_figure = [differences(content, name) for name in shown]
-    for variant in sorted(by_figure[0], key=lambda name: -float(np.mean(by_figure[0][name]))):
+    for variant in sorted(by_figure[0], key=lambda name: -float(np.mean(by_figure[0][name] or [-np.inf]))):
         spreads = (_spread(found[variant], "+") for found in by_figure)
-        rows.append([f"`{variant}`", *spreads, len(by_figure[0][variant])])
+        rows.append([f"`{variant}`", *spreads, _seeds(content["runs"][variant])])
     return head + markdown_table(["variant", *map(_title, shown), "seeds"], rows) + "\n"
 
 
+def _seeds(runs: Runs) -> str:
+    diverged = len(runs) - len(figures_of(runs))
+    return f"{len(runs)}, {diverged} diverged" if diverged else f"{len(runs)}"
+
+
 def _spread(values: list[float], sign: str) -> str:
+    if not values:
+        return "–"
     low, high = min(values), max(values)
     return f"{np.mean(values):{sign}.3f}" + (f" ({low:{sign}.3f} to {high:{sign}.3f})" if len(values) > 1 else "")
 

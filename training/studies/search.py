@@ -4,7 +4,8 @@ r"""Search learning rate, dropout, batch size and strength of augmentation with 
         --set epochs=3 --set ema=0 --weights WEIGHTS --data DIR --out build/search --trials 20
 
 Every trial trains the configuration with other values and reports its validation figure after each epoch; one that
-falls behind the median of the others at the same epoch, the second or a later one, is stopped. Trials stand in
+falls behind the median of the others at the same epoch, the second or a later one, is stopped. One whose network
+diverges is noted as that: it counts, can never be the best, and its values are not tried again. Trials stand in
 ``search.db`` (SQLite), so a search that was killed resumes, and the trial it was killed in is tried again. A search
 that is affordable on two cores uses a small backbone, few pixels, few photos and few epochs, as above: it ranks
 settings of *that*, and the report says so.
@@ -22,11 +23,13 @@ import keras
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from securesplit.errors import ConfigError
 from training import command
 from training.data.dataset import Dataset
 from training.network.arguments import common_arguments, starts_from
 from training.network.config import Config, named
 from training.network.train import train
+from training.network.validation import DivergedError
 from training.studies import begun, search_report
 
 STARTUP_TRIALS = 4  # drawn at random, and never stopped early
@@ -83,7 +86,7 @@ def take_up(study: optuna.Study) -> list[int]:
 
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that came to an answer: complete, or stopped early."""
+    """The trials that came to an answer: complete, or stopped early, as those are that diverged."""
     return list(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
 
@@ -99,7 +102,8 @@ def search(config: Config, data: Dataset, out: Path, *, trials: int, keep_runs: 
         options: for `training.network.train.train`.
 
     Raises:
-        ConfigError: `out` holds a search around another configuration, or of other photos.
+        ConfigError: `out` holds a search around another configuration, or of other photos, or no trial came to its
+            end.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(out, "search", config.seed)
@@ -114,6 +118,9 @@ def search(config: Config, data: Dataset, out: Path, *, trials: int, keep_runs: 
         keras.backend.clear_session()
         try:
             best = train(suggest(trial, config), data, run, extra=[TrialReporter(trial, monitor)], verbose=0, **options)
+        except DivergedError:
+            trial.set_user_attr(search_report.DIVERGED, value=True)
+            raise optuna.TrialPruned from None  # the sampler learns from those; of failed ones it would not
         finally:
             if not keep_runs:
                 shutil.rmtree(run, ignore_errors=True)
@@ -124,6 +131,9 @@ def search(config: Config, data: Dataset, out: Path, *, trials: int, keep_runs: 
         print(search_report.line(study.get_trials(deepcopy=False)[-1]), flush=True)
         search_report.write(study, out)
     search_report.write(study, out)
+    if trials and not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        hint = "give another --out and a smaller network, or --precision float32"
+        raise ConfigError(f"none of {len(counted(study))} trials came to its end", hint=hint)
     return study
 
 

@@ -23,6 +23,8 @@ LABELS = {
 }
 PARAMETERS = tuple(LABELS)
 MIN_TRIALS_FOR_IMPORTANCE = 8
+DIVERGED = "diverged"
+"""The attribute of a trial whose network answered numbers that are not finite."""
 
 
 class Best(TypedDict):
@@ -34,7 +36,7 @@ class Best(TypedDict):
 
 
 class TrialFigures(TypedDict):
-    """One trial; figures by number of the epoch, seconds where it came to an end."""
+    """One trial: ``complete``, ``pruned`` or ``diverged``; figures by number of the epoch, seconds that it took."""
 
     trial: int
     state: str
@@ -56,7 +58,12 @@ class SearchFile(TypedDict):
 def line(trial: FrozenTrial) -> str:
     """One trial for people."""
     values = " ".join(f"{name} {_short(trial.params[name])}" for name in PARAMETERS if name in trial.params)
-    return f"trial {trial.number}: {values}: {trial.state.name.lower()} {_figure(trial)}"
+    return f"trial {trial.number}: {values}: {state(trial)} {_figure(trial)}"
+
+
+def state(trial: FrozenTrial) -> str:
+    """How it ended, in one word."""
+    return DIVERGED if DIVERGED in trial.user_attrs else trial.state.name.lower()
 
 
 def _short(value: Any) -> str:
@@ -88,7 +95,7 @@ def write(study: optuna.Study, out: Path) -> None:
         "trials": [
             {
                 "trial": trial.number,
-                "state": trial.state.name.lower(),
+                "state": state(trial),
                 "parameters": trial.params,
                 "figure_by_epoch": trial.intermediate_values,
                 "seconds": round(trial.duration.total_seconds(), 1) if trial.duration else None,
@@ -120,10 +127,11 @@ def markdown(content: SearchFile, trials: list[FrozenTrial]) -> str:
         "It ranks settings at this size; a larger network, more photos or more epochs may rank them otherwise.\n"
     )
     rows = []
-    for trial in sorted(trials, key=lambda t: -(best_figure(t) or 0.0)):
+    for trial in sorted(trials, key=lambda t: (state(t) == DIVERGED, -(best_figure(t) or 0.0))):
         values = (_short(trial.params[name]) for name in PARAMETERS)
-        stopped = f"stopped after epoch {max(trial.intermediate_values, default=0)}"
-        rows.append([trial.number, *values, _figure(trial), stopped if trial.state == TrialState.PRUNED else ""])
+        how = {"pruned": "stopped", DIVERGED: DIVERGED}.get(state(trial))
+        ended = f"{how} after epoch {max(trial.intermediate_values, default=0)}" if how else ""
+        rows.append([trial.number, *values, _figure(trial), ended])
     found = content["importance"]
     shares = ", ".join(f"{LABELS[name]} {share:.0%}" for name, share in found.items())
     tail = f"\nExplained variance of the figure (fANOVA, complete trials): {shares}.\n" if found else ""

@@ -6,11 +6,13 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from securesplit.errors import ConfigError
 from tests.training.drawn_photos import draw_isic, listed
 from tests.training.forked import LINE, Forks
+from training.data.dataset import Dataset
 from training.network.config import named
 
 pytestmark = [
@@ -41,6 +43,46 @@ def test_the_table_holds_differences_of_the_same_seed_best_first() -> None:
         "| `focal=2` | +0.020 | 1 |",
         "| `mixup=0.2` | -0.005 (-0.010 to +0.000) | 2 |",
     ]
+
+
+def test_runs_that_diverge_are_noted_and_stand_for_nothing() -> None:
+    compare = pytest.importorskip("training.studies.ablation")
+    around = {"monitor": "auc", "photos": 100, "backbone": "tiny", "side": 48, "epochs": 2}
+    runs = {
+        compare.BASE: {"1": {"val_auc": 0.80}, "2": None, "3": {"val_auc": 0.90}},
+        "focal=9": {"1": None, "2": {"val_auc": 0.9}, "3": None},
+        "focal=2": {"1": {"val_auc": 0.82}, "2": {"val_auc": 0.99}, "3": None},
+    }
+    content = {"around": around, "runs": runs}
+    found = compare.differences(content, "val_auc")
+    assert {name: pytest.approx(values) for name, values in found.items()} == {"focal=9": [], "focal=2": [0.02]}
+    assert compare.markdown(content).splitlines()[-3:] == [
+        "| as it is | 0.850 (0.800 to 0.900) | 3, 1 diverged |",
+        "| `focal=2` | +0.020 | 3, 1 diverged |",
+        "| `focal=9` | – | 3, 2 diverged |",
+    ]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_comparison_goes_on_after_a_run_that_diverges(tmp_path: Path) -> None:
+    """Weights that are no numbers make every run diverge in its first epoch."""
+    compare = pytest.importorskip("training.studies.ablation")
+    model = pytest.importorskip("training.network.model")
+    pytest.importorskip("tests.training.tiny")  # the backbone
+    draw_isic(tmp_path / "data")
+    data = Dataset.read(tmp_path / "data", tmp_path / "pixels")
+    settings = ("backbone=tiny", "side=48", "outputs=final", "balance=equal", "per_class=8", "epochs=1", "batch=4")
+    config = named("dermoscopy", settings)
+    network = model.build_model(config)
+    network.set_weights([np.full_like(weight, np.nan) for weight in network.get_weights()])
+    network.save_weights(str(start := tmp_path / "start.weights.h5"))
+    out = tmp_path / "compare"
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="the configuration itself diverged"):
+            compare.compare(config, ["mixup=0"], data, out, seeds=1, start=start)
+        content = json.loads((out / compare.FILE).read_text())
+        assert content["runs"] == {compare.BASE: {"1": None}, "mixup=0": {"1": None}}
+    assert "| `mixup=0` | – | 1, 1 diverged |" in (out / "compare.md").read_text()
 
 
 def test_a_comparison_of_other_photos_is_another_one(tmp_path: Path) -> None:

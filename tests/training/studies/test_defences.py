@@ -1,6 +1,7 @@
 """The study of published defences: each term presses what its paper says, and a run goes on where it stopped."""
 
 import json
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
 
+import keras
 import tensorflow as tf
 
 from securesplit.errors import ConfigError
@@ -20,6 +22,7 @@ from training.release.guarded.views import CutViews
 from training.studies.defences import __main__ as study
 from training.studies.defences import cem
 from training.studies.defences.adversarial import DECODER, AgainstDecoder
+from training.studies.defences.defence import Defence
 from training.studies.defences.disco import PruneChannels
 from training.studies.defences.measure import Setting, attackers
 from training.studies.defences.nopeek import TERM, NoPeek
@@ -160,6 +163,28 @@ def test_a_study_of_other_photos_or_attacks_is_another_one(tmp_path: Path):
     file.write_text(json.dumps(begun))
     with pytest.raises(ConfigError, match="photos or attacks"):
         study.started(setting, args)
+
+
+def test_a_defence_that_diverges_is_noted_and_the_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    args = study.arguments().parse_args(["--run", str(tmp_path), "--quick", "--defences", "noise", "disco"])
+    vars(args).update(study.QUICK | {"cache": tmp_path, "batch": 4})
+    figures = json.loads((REPO / "docs" / "defences.json").read_text(encoding="utf-8"))["runs"]["disco"]["1"]
+    setting, real = _setting(8), study.measured
+    unfit = replace(setting.train, maps=np.full((8, *SIZES[0]), np.nan, np.float32))
+    network = keras.Sequential([keras.Input(SIZES[0]), keras.layers.Identity(name=args.cut)])
+    diverging = replace(setting, network=network, train=unfit, val=unfit)
+
+    def measured(defence: Defence, _: Setting, given: Namespace):
+        return figures if defence.name == "disco" else real(defence, diverging, given)
+
+    monkeypatch.setattr(study, "measured", measured)
+    content = study.study(setting, args)
+    assert content["runs"] == {"noise": {"1": None}, "disco": {"1": figures}}
+    rows = (tmp_path / "defences.md").read_text(encoding="utf-8").splitlines()[-2:]
+    assert [row.split(" | ")[-1] for row in rows] == ["1, 1 diverged |", "1 |"]
+    assert "beyond the label" in (tmp_path / "defences.md").read_text(encoding="utf-8").split("\n\n")[0]
+    nothing = {**content, "runs": {"noise": {"1": None}}}
+    assert "its answer alone" not in markdown(nothing, DEFENCES)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 from securesplit.errors import ConfigError
 from tests.training.drawn_photos import draw_isic, listed
 from tests.training.forked import LINE, Forks
-from training.network.config import named
+from training.network.config import Config, named
 
 NEEDED = ("tensorflow", "optuna")
 pytestmark = [
@@ -59,6 +60,42 @@ def test_a_search_of_other_photos_is_another_one(tmp_path: Path, monkeypatch: py
         assert found.user_attrs["around"]["data_sha256"] == mine.digest
     with pytest.raises(ConfigError, match="of other photos"):
         search.search(config, others, tmp_path, trials=0)
+
+
+def test_a_trial_that_diverges_counts_and_the_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = pytest.importorskip("training.studies.search")
+    validation = pytest.importorskip("training.network.validation")
+    config, data = named("dermoscopy"), listed("a")
+    tried: list[float] = []
+
+    def train(tried_config: Config, *_: object, extra: list[Any], **__: object) -> dict[str, float]:
+        """Diverges after the best first epoch of all; the trial after it, and the others, come to their end."""
+        tried.append(tried_config.learning_rate)
+        if len(tried) == 2:
+            extra[0].on_epoch_end(0, {"val_auc": 0.99})
+            validation.figures(split, np.array([0.1, np.nan]))
+        return {"val_auc": 0.7 + len(tried) / 100}
+
+    split = data.photos["val"]
+    monkeypatch.setattr(search, "train", train)
+    study = search.search(config, data, tmp_path, trials=4)
+    assert len(tried) == 4
+    assert study.best_trial.number == 3
+    report = json.loads((tmp_path / "search.json").read_text())
+    assert [trial["state"] for trial in report["trials"]] == ["complete", "diverged", "complete", "complete"]
+    row = (tmp_path / "search.md").read_text().splitlines()[-1]
+    assert row.startswith("| 1 ")
+    assert row.endswith("| 0.9900 | diverged after epoch 1 |")
+    search.search(config, data, tmp_path, trials=4)
+    assert len(tried) == 4, "what diverged is not tried again"
+
+
+def test_a_search_in_which_all_diverge_ends_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = pytest.importorskip("training.studies.search")
+    validation = pytest.importorskip("training.network.validation")
+    monkeypatch.setattr(search, "train", lambda *_, **__: validation.figures([], np.array([np.inf])))
+    with pytest.raises(ConfigError, match="none of 2 trials came to its end"):
+        search.search(named("dermoscopy"), listed("a"), tmp_path, trials=2)
 
 
 def test_a_killed_search_goes_on_and_reports(forks: Forks, tmp_path: Path) -> None:

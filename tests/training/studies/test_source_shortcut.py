@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,24 @@ def test_every_way_is_trained_once_and_stands_in_the_table(tmp_path: Path, monke
     start.write_bytes(start.read_bytes() + b" ")
     with pytest.raises(ConfigError, match="another configuration or start"):
         study.study(config, data, start, out, hold_out=[HELD], seeds=1, ways=WAYS)
+
+
+def test_a_training_that_diverges_is_noted_and_the_study_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the way itself that diverges: the first one comes to its end."""
+    monkeypatch.setattr(study, "DRAWS", 5)
+    config, data, start = begun(tmp_path)
+    wild = replace(WAYS[1], settings={**WAYS[1].settings, "learning_rate": 1e30})
+    out, given = tmp_path / "out", {"hold_out": [HELD], "seeds": 1, "ways": [wild, BASE]}
+    content = study.study(config, data, start, out, **given)
+    noted = content["trainings"][study.Training(wild.name, HELD, 1).name]
+    assert noted == {"way": wild.name, "hold_out": HELD, "seed": 1, "diverged": True}
+    assert set(content["table"]) == {BASE.name}
+    rows = study.markdown(content).splitlines()[2:]
+    assert [row.split(" | ")[-1] for row in rows] == ["1 |", "1, 1 diverged |"]
+    monkeypatch.setattr(study, "trained", None)  # nothing is trained again
+    assert study.study(config, data, start, out, **given)["trainings"] == content["trainings"]
 
 
 def test_what_cannot_be_studied_is_said(tmp_path: Path) -> None:

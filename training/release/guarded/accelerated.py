@@ -35,6 +35,7 @@ from training.data.pack import PackedPhotos
 from training.network.compiled import STEPS, TrainingClock
 from training.network.model import shipped_network
 from training.network.quick_weights import drawn_by_numpy
+from training.network.validation import check_finite
 from training.network.weights_npz import load_weights_npz
 from training.output import write_json
 from training.release.cut_maps import thumbs_of
@@ -61,6 +62,7 @@ def train(photos: dict[str, PackedPhotos], args: argparse.Namespace, start_s: fl
 
     Raises:
         ConfigError: the photos have another size than the network takes, or weights are those of another network.
+        DivergedError: the networks answer numbers that are not finite.
     """
     game = begun(photos["train"], args)
     clock = TrainingClock(start_s, args.seconds).left()
@@ -118,7 +120,9 @@ def measured(game: Game, photos: dict[str, PackedPhotos], args: argparse.Namespa
     own = holdings(game, photos["train"].only(at_random(len(photos["train"].malignant), KNOWN)))
     victims = holdings(game, photos["val"])
     sent = attack.grid_noise(victims.releases, args.sigma, 0)
-    answer, probe = (roc_auc_score(victims.labels, scores) for scores in game.answers(sent))
+    answers = game.answers(sent)
+    check_finite(answers, hint="begin a new --run with a smaller --learning-rate or --most")
+    answer, probe = (roc_auc_score(victims.labels, scores) for scores in answers)
     return {"auc": answer, "probe": probe, "ridge": attack.ridge_skill(own, victims, args.sigma, args.seed)}
 
 

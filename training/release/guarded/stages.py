@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from training.data.dataset import Split, at_random
 from training.network.model import shipped_network
+from training.network.validation import check_finite
 from training.network.weights_npz import load_weights_npz
 from training.output import write_json
 from training.release.cut_maps import cut_maps
@@ -37,6 +38,7 @@ CHECKED = 5000
 """Training views of which the attacker of an early check holds the releases."""
 KEPT = {"average", "baseline", "strength"}
 """Of a `Controller`, what a checkpoint holds beside the step."""
+DIVERGED_HINT = "begin a new --run with another --seed, or a smaller --most"
 VIEW_SEED = 7
 """Of the random views, which all runs share."""
 
@@ -169,11 +171,16 @@ def _lines(
 
     Returns:
         what was printed.
+
+    Raises:
+        DivergedError: the task of a step is not finite.
     """
     lines: list[dict[str, float]] = []
     sums: dict[str, float] = {}
     for step in steps:
-        for name, value in advance(step).items():
+        figures = advance(step)
+        check_finite(figures["task"], hint=DIVERGED_HINT)
+        for name, value in figures.items():
             sums[name] = sums.get(name, 0.0) + float(value) / EVERY
         if (step + 1) % EVERY == 0:
             lines.append({"step": step + 1, **sums, **check()})
@@ -200,7 +207,12 @@ def _checked(stage: JointStage, train: CutViews, val: CutViews, args: argparse.N
 
 
 def auc(labels: Array, scores: Array) -> float:
-    """Area under the ROC curve; NaN where only one class is present."""
+    """Area under the ROC curve; NaN where only one class is present.
+
+    Raises:
+        DivergedError: a score is not finite.
+    """
+    check_finite(scores, hint=DIVERGED_HINT)
     return float(roc_auc_score(labels, scores)) if len(np.unique(labels)) > 1 else float("nan")
 
 

@@ -8,7 +8,8 @@ rises while the answer does not suffer by more than ``--margin`` (`training.rele
 may cost the same. Its answer is read by a probe, or with ``--tail-steps`` by the rest of the network. Then fresh
 attackers learn on training photos and are tried on validation photos (`training.release.guarded.exposure`).
 
-A run that was interrupted resumes where it last wrote a checkpoint; what is finished is not done again. Into RUN go
+A run that was interrupted resumes where it last wrote a checkpoint; what is finished is not done again. A defence whose
+training diverges is noted as that, and the study goes on. Into RUN go
 ``defences.json`` with every figure and ``defences.md``, the table. ``--quick`` draws lesions and takes
 seconds; it shows that the command works and nothing else.
 """
@@ -25,6 +26,7 @@ from securesplit.atomic import write_text_atomic
 from securesplit.errors import ConfigError
 from training import command
 from training.data.dataset import Dataset
+from training.network.validation import DivergedError
 from training.output import write_json
 from training.release.guarded import __main__ as guarded
 from training.release.guarded.stages import network_of, views_of
@@ -74,7 +76,11 @@ def study(setting: Setting, args: argparse.Namespace) -> dict[str, Any]:
             run = args.run / f"{defence.name}-{seed}"
             run.mkdir(exist_ok=True)
             own = argparse.Namespace(**{**vars(args), "run": run, "seed": seed})
-            runs[str(seed)] = measured(defence, setting, own)
+            try:
+                runs[str(seed)] = measured(defence, setting, own)
+            except DivergedError as error:
+                runs[str(seed)] = None
+                print(f"{defence.name}, seed {seed}: {error.message}", flush=True)
             write_json(args.run / FILE, content)
             write_text_atomic(args.run / "defences.md", markdown(content, DEFENCES))
     return content

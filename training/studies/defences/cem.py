@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from training.network.validation import check_finite
 from training.release.guarded.press import EncoderStage
+from training.release.guarded.stages import DIVERGED_HINT
 from training.release.guarded.views import Array, Batches
 from training.studies.defences.defence import Defence, Shape, plain
 
@@ -58,6 +60,7 @@ class ConditionalEntropy(EncoderStage):
         views = batches.views
         rows = np.random.default_rng([batches.seed, step]).permutation(len(views.labels))[:FITTED]
         releases = self.encoder.predict(views.maps[rows].astype(np.float32), batch_size=250, verbose=0)
+        check_finite(releases, hint=DIVERGED_HINT)
         releases = releases.reshape(len(rows), -1)
         old = self.centroids.numpy() if step else [None, None]
         found = [clusters_of(releases[views.labels[rows] == c], old[c], batches.seed) for c in (0, 1)]

@@ -29,8 +29,8 @@ COLUMNS = (
 
 WIDTH = 120
 """Characters of a line above the table."""
-Runs = Mapping[str, Mapping[str, Any]]
-"""By seed, the figures of `training.studies.defences.measure.measured`."""
+Runs = Mapping[str, Mapping[str, Any] | None]
+"""By seed, the figures of `training.studies.defences.measure.measured`; None where the training diverged."""
 
 
 def markdown(content: Mapping[str, Any], defences: tuple[Defence, ...]) -> str:
@@ -40,8 +40,8 @@ def markdown(content: Mapping[str, Any], defences: tuple[Defence, ...]) -> str:
         f"Cut `{settings['cut']}`, {settings['size']}×{settings['size']}×{settings['channels']} numbers, noise "
         f"σ = {settings['sigma']} in all but the first row; {settings['press_steps']} steps, {settings['learn']} of "
         f"them with noise alone; attackers hold {content['photos']['attackers']} photos, victims are "
-        f"{content['photos']['victims']} of other lesions. Undefended network: AUC {content['undefended_auc']:.4f}; "
-        f"its answer alone tells {_answer_alone(content['runs'])} beyond the label."
+        f"{content['photos']['victims']} of other lesions. Undefended network: AUC {content['undefended_auc']:.4f}"
+        f"{_answer_alone(content['runs'])}."
     )
     rows = [_row(d, content["runs"][d.name]) for d in defences if content["runs"].get(d.name)]
     return f"{textwrap.fill(head, WIDTH)}\n\n{markdown_table(COLUMNS, rows)}\n"
@@ -49,13 +49,20 @@ def markdown(content: Mapping[str, Any], defences: tuple[Defence, ...]) -> str:
 
 def _answer_alone(runs: Mapping[str, Runs]) -> str:
     """The attribute that the undefended network's answer tells best, of any run: that answer is of no defence."""
-    told = next(iter(next(iter(runs.values())).values()))["undefended_answer_beyond_label"]
+    measured = (run for of_defence in runs.values() for run in of_defence.values() if run is not None)
+    if (first := next(measured, None)) is None:
+        return ""
+    told = first["undefended_answer_beyond_label"]
     best = max(told, key=lambda name: float(told[name]["beyond"]))
-    return f"{best} {_interval([told[best]], 'beyond')}"
+    return f"; its answer alone tells {best} {_interval([told[best]], 'beyond')} beyond the label"
 
 
 def _row(defence: Defence, runs: Runs) -> list[str]:
-    each = list(runs.values())
+    each = [run for run in runs.values() if run is not None]
+    diverged = len(runs) - len(each)
+    seeds = f"{len(runs)}, {diverged} diverged" if diverged else f"{len(runs)}"
+    if not each:
+        return [f"{defence.title} ({defence.source})", *[""] * (len(COLUMNS) - 2), seeds]
     answers = [run.get("answer_auc", run["probe_auc"]) for run in each]
     best = max(each[0]["beyond_label"], key=lambda name: _mean([run["beyond_label"][name]["beyond"] for run in each]))
     beyond = [run["beyond_label"][best] for run in each]
@@ -72,7 +79,7 @@ def _row(defence: Defence, runs: Runs) -> list[str]:
         f"{best} {_interval(beyond, 'beyond')}",
         f"{each[0]['device_share']:.1%}",
         str(each[0]["request_bytes"]),
-        str(len(each)),
+        seeds,
     ]
 
 

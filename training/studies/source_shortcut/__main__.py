@@ -10,6 +10,7 @@ first, with a 95 % interval over lesions drawn for both at once (over patients f
 chance between trainings but what several ``--seeds`` say.
 
 ``OUT/source_shortcut.json`` is written after every training, so a study that was killed goes on; answers lie beside it.
+A training that diverges is noted as that, and the study goes on.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ SETTINGS = ("freeze=block3b_add", "source_balance=0.4", "phone_repeat=3", "ema=0
 HOME = "ham10000"
 """The source that is never held out, whose colours are the reference."""
 DRAWS = 500
+DIVERGED = "diverged"
+"""What is noted, beside what it is, of a training whose network answered numbers that are not finite."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,14 @@ def study(
             continue
         keras.backend.clear_session()
         own = replace(config, hold_out=training.hold_out, seed=training.seed, **way.settings)
-        logits, figures = trained(way, own, data, start)
-        with atomic_write(out / f"{training.name}.npy") as stream:
-            np.save(stream, logits)
+        try:
+            logits, figures = trained(way, own, data, start)
+        except validation.DivergedError as error:
+            figures = {DIVERGED: True}
+            print(f"{training.name}: {error.message}", flush=True)
+        else:
+            with atomic_write(out / f"{training.name}.npy") as stream:
+                np.save(stream, logits)
         content["trainings"][training.name] = {**vars(training), **figures}
         content["table"] |= table(content, data, out, WAYS if way is BASE else [way])
         write_json(out / FILE, content)
@@ -160,7 +168,8 @@ def table(
     content: Mapping[str, Any], data: Dataset, out: Path, ways: Sequence[Way] = WAYS
 ) -> dict[str, dict[str, dict[str, Figure]]]:
     """By way, of `ways`, and source: its AUC, and what that is more than of the first way in the same trainings."""
-    trainings = [Training(t["way"], t["hold_out"], t["seed"]) for t in content["trainings"].values()]
+    begun = content["trainings"].values()
+    trainings = [Training(t["way"], t["hold_out"], t["seed"]) for t in begun if DIVERGED not in t]
     photos = {held: data.holding_out(held.split(",")).photos["val"] for held in {t.hold_out for t in trainings}}
     logits = {training: np.load(out / f"{training.name}.npy") for training in trainings}
     found: dict[str, dict[str, dict[str, Figure]]] = {}
@@ -224,10 +233,12 @@ def markdown(content: Mapping[str, Any]) -> str:
     found = content["table"]
     columns = list(found.get(BASE.name, {}))
     rows = []
-    for way in (way for way in WAYS if way.name in found):
-        count = sum(t["way"] == way.name for t in content["trainings"].values())
-        cells = [_cell(way, found[way.name][source]) if source in found[way.name] else "" for source in columns]
-        rows.append([f"{way.title} ({way.published})", *cells, count])
+    for way in WAYS:
+        trainings = [t for t in content["trainings"].values() if t["way"] == way.name]
+        own, diverged = found.get(way.name, {}), sum(DIVERGED in t for t in trainings)
+        cells = [_cell(way, own[source]) if source in own else "" for source in columns]
+        count = f"{len(trainings)}, {diverged} diverged" if diverged else len(trainings)
+        rows += [[f"{way.title} ({way.published})", *cells, count]] if trainings else []
     return markdown_table(["way", *columns, "trainings"], rows)
 
 
