@@ -43,6 +43,8 @@ def test_a_photo_is_chosen_answered_and_followed_by_another(tab: Tab) -> None:
     assert tab.page.locator(".ask").is_hidden()
     assert _colours(tab, "#result figure canvas") > 100, "the crop was painted"
     assert "256 numbers as a ciphertext" in tab.page.locator("#result").inner_text()
+    labels = [picture.get_attribute("aria-label") for picture in tab.page.locator("#result canvas").all()]
+    assert labels == ["The part of the photo that the network saw", "The ciphertext, as shades of grey"]
     tab.again()
     assert tab.page.locator(".ask").is_visible()
     assert tab.page.locator("#result").inner_text() == ""
@@ -82,13 +84,20 @@ def test_a_photo_is_dropped_and_pasted(tab: Tab) -> None:
     tab.page.dispatch_event("main", "drop", {"dataTransfer": dropped})
     assert tab.heading()
     tab.again()
-    paste = """(data) => document.body.dispatchEvent(
+    paste = """(data) => document.activeElement.dispatchEvent(
         new ClipboardEvent("paste", { clipboardData: data, bubbles: true }))"""
+    tab.page.evaluate(paste, tab.page.evaluate_handle(make, list(MOLE)))
+    assert tab.heading()
+    tab.again()
+    assert tab.page.evaluate("document.activeElement.id") == "file", "where a photo is pasted, too"
     tab.page.evaluate(paste, tab.page.evaluate_handle(make, list(MOLE)))
     assert tab.heading()
     tab.again()
     tab.page.evaluate(paste, tab.page.evaluate_handle("() => new DataTransfer()"))
     tab.page.get_by_text("There is no photo").wait_for()
+    tab.page.locator("#passphrase").focus()
+    tab.page.evaluate(paste, tab.page.evaluate_handle(make, list(MOLE)))
+    assert tab.page.locator(".ask").is_visible(), "what is pasted there is a passphrase"
 
 
 def test_a_phone_takes_the_photo_with_its_camera(new_tab: Callable[..., Tab], served: Served) -> None:
@@ -102,6 +111,10 @@ def test_a_phone_takes_the_photo_with_its_camera(new_tab: Callable[..., Tab], se
     phone.page.set_viewport_size({"width": 320, "height": 256})  # 1280 × 1024 at 400 %
     edges = "[...document.querySelectorAll('nav a, #result *')].map((e) => e.getBoundingClientRect().right)"
     assert max(phone.page.evaluate(edges)) <= 320 - 16, "the padding is kept"
+    phone.page.evaluate("document.documentElement.style.fontSize = '200%'")  # as phones enlarge text
+    assert phone.page.evaluate("document.documentElement.scrollWidth") <= 320
+    phone.again()
+    assert phone.page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
 def test_the_keyboard_is_enough(tab: Tab) -> None:
@@ -266,6 +279,7 @@ def test_back_leads_from_an_answer_to_the_beginning(tab: Tab) -> None:
 
 
 def test_a_note_stands_beside_what_it_is_about_only(tab: Tab) -> None:
+    assert tab.page.get_by_role("status").count() == 2, "an empty one is there, else it would not be read out"
     tab.page.evaluate("take([])")
     tab.page.get_by_text("There is no photo").wait_for()
     tab.page.locator("#sample").click()

@@ -60,7 +60,7 @@ def test_the_page_shows_what_left_and_who_can_read_it(tmp_path: Path) -> None:
     assert "256 numbers as a ciphertext that only this device can read" in answer
     assert "The server learned nothing of this photo" in answer
     assert "strongest attack" not in answer
-    drawn = re.search(r'width="128" height="128" data-rgb="([^"]+)"[^>]*The ciphertext that was sent', answer)
+    drawn = re.search(r'width="128" height="128" data-rgb="([^"]+)"[^>]*The ciphertext, as shades', answer)
     assert drawn is not None
     assert base64.b64decode(drawn[1])[::3] == worker.requests[-1].ciphertext[: 128**2]
 

@@ -240,7 +240,7 @@ document.addEventListener("change", ({ target }) => {
 });
 
 document.addEventListener("paste", (event) => {
-  if (event.target.closest?.("input")) return;
+  if (event.target.closest?.("input:not(.file)")) return; // a passphrase is pasted, not a photo
   const files = [...event.clipboardData.items].filter((item) => item.kind === "file").map((item) => item.getAsFile());
   take(files.map((file) => new File([file], file.name || texts.pasted, { type: file.type })));
 });
