@@ -84,16 +84,19 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  (click's signature)
-        """Import the command; give it its line, and each of its flags its environment variable."""
+        """Import the command; give it its line, and each of its flags its environment variable.
+
+        A variable that a cluster has set for a service of that name is nobody's setting.
+        """
         if cmd_name not in COMMANDS:
             return None
         name, line = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(f"securesplit.cli.{name}"), name)
         command.short_help = line  # which completion shows
-        keys = settings_check.known_keys(command)
+        keys, links = settings_check.known_keys(command), settings_check.service_links(os.environ)
         for option in dict.fromkeys(keys.values()):
             names = [f"{settings_check.PREFIX}{key.upper()}" for key, each in keys.items() if each is option]
-            option.envvar = names if len(names) > 1 else names[0]
+            option.envvar = [name for name in names if name not in links] or None
         return command
 
     def resolve_command(

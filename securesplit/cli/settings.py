@@ -118,7 +118,8 @@ def load(
     except ConfigError as error:
         problems.append(error)
     ours = {key: text for key, text in environment.items() if key.startswith(check.PREFIX) and text}
-    variables = {key: text for key, text in ours.items() if key not in check.OTHER_VARIABLES}
+    others = check.OTHER_VARIABLES | check.service_links(environment)
+    variables = {key: text for key, text in ours.items() if key not in others}
     if file is None and not variables:
         return Settings(None, tuple(problems), (), _notes(explicit, variables))
     known = commands()

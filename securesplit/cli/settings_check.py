@@ -7,6 +7,7 @@ option takes, and a value that the option's own rule refuses are `ConfigError` w
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -21,8 +22,7 @@ PREFIX: Final = "SECURESPLIT_"
 OTHER_VARIABLES: Final = frozenset({"SECURESPLIT_CONFIG", "SECURESPLIT_DEBUG", "SECURESPLIT_STATE"})
 """Variables that are no setting of a single command."""
 LIKE_A_KNOWN_NAME: Final = 0.8
-"""Similarity (`difflib`) from which on an unknown variable counts as misspelt. Others are left alone: a cluster sets
-variables such as SECURESPLIT_TAIL_SERVICE_HOST by itself."""
+"""Similarity (`difflib`) from which on an unknown variable counts as misspelt. Others are left alone."""
 RENAMED: Final = {"audit": {"bundle": "model", "preset": "privacy"}, "tail-worker": {"audit_log": "session_log"}}
 """By command, earlier names of settings; accepted, with a hint, until version 0.2."""
 
@@ -30,7 +30,30 @@ Commands = Mapping[str, click.Command]
 
 _TOML_NAMES: Final = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 _EXAMPLE: Final = "see docs/operations.md for an example"
-_SERVICE_LINK: Final = "Kubernetes sets it for a service of that name: give the pod `enableServiceLinks: false`"
+_LINKED_PORT: Final = re.compile(r"(SECURESPLIT\w*)_PORT_(\d+)_(TCP|UDP|SCTP)")
+_OF_LINK: Final = re.compile(r"_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT(_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?)?")
+
+
+def service_links(environment: Mapping[str, str]) -> frozenset[str]:
+    """Variables by which a cluster tells a pod of its services; they are no settings, whatever their names.
+
+    Kubernetes sets them for each service of a namespace, after Docker's links. Of one called ``securesplit`` they are
+    SECURESPLIT_SERVICE_HOST, SECURESPLIT_PORT and others. A service is told by two that agree: NAME_PORT and, say,
+    NAME_PORT_5555_TCP hold addresses of that protocol, the second one with that port.
+    """
+    services = {
+        found[1]
+        for variable, text in environment.items()
+        if (found := _LINKED_PORT.fullmatch(variable))
+        and re.fullmatch(rf"{found[3].lower()}://\S+:{found[2]}", text)
+        and re.fullmatch(r"(tcp|udp|sctp)://\S+:\d+", environment.get(f"{found[1]}_PORT", ""))
+    }
+    return frozenset(
+        variable
+        for variable in environment
+        for service in services
+        if variable.startswith(service) and _OF_LINK.fullmatch(variable, len(service))
+    )
 
 
 def options_of(command: click.Command) -> dict[str, click.Option]:
@@ -72,8 +95,7 @@ def check_variables(variables: Mapping[str, str], commands: Commands, name: str)
         options = {each: keys[key] for each, command in commands.items() if key in (keys := known_keys(command))}
         holders = [options[name]] if name in options else list(options.values())
         if wrong := _wrong_for_all(_text_problem(option, text) for option in holders):
-            is_link = variable.endswith("_PORT") and "://" in text
-            yield _at(variable, ConfigError(wrong.message, hint=_SERVICE_LINK) if is_link else wrong)
+            yield _at(variable, wrong)
 
 
 def unknown_variables(variables: Collection[str], commands: Commands) -> tuple[list[ConfigError], tuple[str, ...]]:

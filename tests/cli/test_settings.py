@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from securesplit.cli import param_types
-from securesplit.cli.main import COMMANDS, run
-from securesplit.cli.settings_check import RENAMED
+from securesplit.cli.main import COMMANDS, all_commands, run
+from securesplit.cli.settings_check import RENAMED, known_keys
 from securesplit.pki import keystore, profile
 from securesplit_testing.fresh import run_fresh
 from securesplit_testing.serving import now
@@ -246,24 +246,64 @@ def test_a_state_folder_of_each_working_folder_is_refused(
 def test_what_others_put_into_the_environment_does_not_matter(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As a cluster does for a service called securesplit-tail."""
-    for name, value in {"TAIL_SERVICE_HOST": "10.0.0.1", "TAIL_PORT": "tcp://10.0.0.1:5555", "LEDGERBOOK": "x"}.items():
+    for name, value in {"TAIL_HOST": "10.0.0.1", "LEDGERBOOK": "x"}.items():
         monkeypatch.setenv(f"SECURESPLIT_{name}", value)
     monkeypatch.setenv("SECURESPLIT_BUDGET", "")
     assert run(["ledger"]) == 0
     assert capsys.readouterr().err == ""
     monkeypatch.chdir(tmp_path)
     assert run(["doctor"]) == 0
-    assert "warning  settings: no command knows the variable SECURESPLIT_TAIL_PORT" in capsys.readouterr().out
+    assert "warning  settings: no command knows the variable SECURESPLIT_TAIL_HOST" in capsys.readouterr().out
 
 
-def test_a_cluster_s_variable_in_the_place_of_ours_is_named(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service called securesplit sets SECURESPLIT_PORT to an address, which is the port of `ui` to us."""
-    monkeypatch.setenv("SECURESPLIT_PORT", "tcp://10.0.0.1:5555")
+def set_service_links(monkeypatch: pytest.MonkeyPatch, service: str, host: str = "10.0.0.1") -> set[str]:
+    """What Kubernetes tells the pods of a namespace of a service with one port called requests; the names."""
+    start, address = service.upper().replace("-", "_"), f"[{host}]" if ":" in host else host
+    port, url = f"{start}_PORT_5555_TCP", f"tcp://{address}:5555"
+    links = {f"{start}_SERVICE_HOST": host, f"{start}_SERVICE_PORT": "5555", f"{start}_SERVICE_PORT_REQUESTS": "5555"}
+    links |= {f"{start}_PORT": url, port: url, f"{port}_PROTO": "tcp", f"{port}_PORT": "5555", f"{port}_ADDR": host}
+    for name, value in links.items():
+        monkeypatch.setenv(name, value)
+    return set(links)
+
+
+def every_variable() -> set[str]:
+    """Of every option of every command."""
+    return {f"SECURESPLIT_{key.upper()}" for command in all_commands().values() for key in known_keys(command)}
+
+
+def test_variables_of_a_cluster_s_services_are_no_settings(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service for each option, whose variables would be the option's own or look like a misspelt one."""
+    variables, links = every_variable(), set[str]()
+    for variable in variables:
+        service = variable.removesuffix("_PORT").removesuffix("_SERVICE_HOST").lower().replace("_", "-")
+        links |= set_service_links(monkeypatch, service, "10.0.0.1" if len(service) % 2 else "fd00::1")
+    assert {"SECURESPLIT_PORT"} == links & variables
+    assert run(["ledger"]) == 0
+    assert capsys.readouterr().err == ""
+    rows = shown(capsys)
+    assert rows["ui", "port"]["value"] == 0
+    assert rows["ui", "port"]["source"] == "default"
+    monkeypatch.setenv("SECURESPLIT_BUDGT", "1")
+    assert run(["ledger"]) == 2, "what is misspelt is refused all the same"
+
+
+@pytest.mark.parametrize(
+    ("value", "others"),
+    [
+        ("tcp://10.0.0.1:5555", {}),
+        ("tcp://10.0.0.1:5555", {"SECURESPLIT_PORT_5555_TCP": "yes"}),
+        ("tcp://10.0.0.1:5555", {"SECURESPLIT_SERVICE_HOST": "10.0.0.1"}),
+        ("80a", {"SECURESPLIT_PORT_5555_TCP": "tcp://10.0.0.1:5555"}),
+    ],
+)
+def test_a_setting_beside_half_a_service_is_a_setting(
+    value: str, others: dict[str, str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in {"SECURESPLIT_PORT": value, **others}.items():
+        monkeypatch.setenv(name, text)
     assert run(["ledger"]) == 2
-    said = capsys.readouterr().err
-    assert "error: SECURESPLIT_PORT: 'tcp://10.0.0.1:5555' is not a valid whole number" in said
-    assert "enableServiceLinks: false" in said
+    assert f"error: SECURESPLIT_PORT: {value!r} is not a valid whole number" in capsys.readouterr().err
 
 
 def test_a_common_key_holds_for_the_commands_that_it_suits(tmp_path: Path, capsys: Capture) -> None:
