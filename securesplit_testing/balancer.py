@@ -48,9 +48,9 @@ class Place:
 
 
 def configuration(port: int, places: Sequence[Place]) -> str:
-    """The shipped file, but for where it listens and where its workers are."""
+    """The shipped file, but for the port that it listens at and where its workers are."""
     shipped = CONFIG.read_text(encoding="utf-8")
-    text, listeners = re.subn(r"bind :5555\n", f"bind 127.0.0.1:{port}\n", shipped)
+    text, listeners = re.subn(r"bind :::5555 v4v6\n", f"bind :::{port} v4v6\n", shipped)
     text, servers = _SERVER.subn("", text)
     assert listeners == 1
     assert servers > 1

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+import socketserver
+import struct
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from securesplit_testing.balancer import CONFIG, Balancer, Place, balancer, is_installed
+from securesplit_testing.balancer import CONFIG, Balancer, Place, balancer, configuration, is_installed
 from securesplit_testing.health import metrics
 from securesplit_testing.load import Load
-from securesplit_testing.serving import Process, process
+from securesplit_testing.serving import Process, process, wait_until
 
 pytestmark = [
     pytest.mark.faults,
@@ -94,6 +97,51 @@ def test_one_address_has_no_more_connections_than_its_share(farm: Farm, load: Lo
         assert sum(greets(each) for each in crowd) == A_CLIENT
         clients.answers(20)
     clients.check()
+
+
+def test_a_worker_at_one_address_of_a_name_of_both_kinds_is_found(
+    certs: Path, tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    """Names of machines often have an IPv6 address, at which a worker that binds 0.0.0.0 does not answer.
+
+    HAProxy does: the device comes by IPv6.
+    """
+    port, place, file = free_port(), Place.free(), tmp_path / "names.cfg"
+    shipped = configuration(port, [place]).replace("server tail-1 127.0.0.1:", "server tail-1 tail-1.example.org:")
+    with (
+        socketserver.UDPServer(("127.0.0.1", 0), Answers) as names,
+        process(certs, bind=place.bind, metrics=place.metrics),
+    ):
+        threading.Thread(target=names.serve_forever, daemon=True).start()
+        file.write_text(shipped.replace("parse-resolv-conf", f"nameserver here 127.0.0.1:{names.server_address[1]}"))
+        with (tmp_path / "log").open("w") as log, subprocess.Popen(["haproxy", "-f", file], stderr=log) as ahead:
+            try:
+                wait_until(lambda: is_served(port), why=(tmp_path / "log").read_text)
+            finally:
+                ahead.terminate()
+        names.shutdown()
+
+
+class Answers(socketserver.BaseRequestHandler):
+    """Of a name server by which every name has the addresses 127.0.0.1 and ::1 (RFC 1035, RFC 3596)."""
+
+    def handle(self) -> None:
+        query, sent_by = self.request
+        end = query.index(b"\0", 12) + 5
+        addresses = {b"\x00\x01": b"\x7f\x00\x00\x01", b"\x00\x1c": bytes(15) + b"\x01"}
+        found = addresses.get(query[end - 4 : end - 2])
+        header = query[:2] + struct.pack("!5H", 0x8180, 1, found is not None, 0, 0)
+        record = (
+            b"" if found is None else b"\xc0\x0c" + query[end - 4 : end] + struct.pack("!IH", 5, len(found)) + found
+        )
+        sent_by.sendto(header + query[12:end] + record, self.client_address)
+
+
+def is_served(port: int) -> bool:
+    """Whether a worker greets who connects by IPv6."""
+    with contextlib.suppress(ConnectionError), socket.create_connection(("::1", port)) as device:
+        return greets(device)
+    return False
 
 
 def greets(connection: socket.socket) -> bool:
