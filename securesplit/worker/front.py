@@ -157,7 +157,7 @@ class Front:
             waiting=self.pool.waiting,
             in_flight=len(self._dispatcher),
             tails=self.pool.tails,
-            pids=tuple(self.pool.pids),
+            tail_bytes=tuple(self.pool.resident_bytes),
             was_ready=self._was_ready,
             is_draining=self._stop_by is not None,
             silent_s=self._clock() - self.counters.turned_at,

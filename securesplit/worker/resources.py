@@ -11,8 +11,10 @@ faster than the front sees them off, it shows in the memory of the process alone
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import resource
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +23,8 @@ from securesplit.text import counted
 
 _WANTED = 65_536
 _FRONT = 64  # what a front has open without a client, 21 on Linux, and what its socket needs to be opened again
-_TAIL = 8  # one connection and one lifeline each; four more while it is being started
+_TAIL = 8  # one connection, one lifeline and the count of its memory each; four more while it is being started
+_PAUSES_S = (0.0, *[0.001] * 20)
 ALLOWANCE_BYTES = 256 << 20  # connections, sessions, and what is held of peers, at their bounds, take 200 MB
 
 
@@ -107,14 +110,50 @@ class MemoryGuard(Guard):
         return resident_bytes() - self._base > self._allowance
 
 
+class ResidentMemory:
+    """The resident memory of a process of this user, also where the system hides it once nobody may trace it.
+
+    systemd's ProtectProc does that (``hidepid`` of proc(5)); what is open by then can be read on.
+
+    Args:
+        pid: of the process, which was just started and can be traced. That nobody may trace its parent holds for it,
+            too, until the kernel has ended its exec, so it may be hidden for a moment.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._file: io.FileIO | None = None
+        for pause_s in _PAUSES_S if resident_bytes() else ():
+            time.sleep(pause_s)
+            with contextlib.suppress(OSError):
+                self._file = io.FileIO(f"/proc/{pid}/statm")
+                break
+
+    def read(self) -> int:
+        """Bytes; 0 where it has ended, or where there is no ``/proc``. From any thread."""
+        try:
+            return 0 if self._file is None else _resident(os.pread(self._file.fileno(), 256, 0))
+        except (OSError, ValueError):  # it has ended, or is closed by another thread
+            return 0
+
+    def close(self) -> None:
+        """It is wanted no more."""
+        if self._file is not None:
+            self._file.close()
+
+
 def resident_bytes(pid: int | None = None) -> int:
-    """The resident memory of a process; 0 where it has just ended, or where there is no ``/proc``.
+    """The resident memory of a process; 0 where it has just ended, is hidden, or where there is no ``/proc``.
 
     Args:
         pid: of the process; None for this one.
     """
     try:
-        pages = int(Path(f"/proc/{pid or 'self'}/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, IndexError):
+        return _resident(Path(f"/proc/{pid or 'self'}/statm").read_bytes())
+    except OSError:
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _resident(statm: bytes) -> int:
+    """The second number of ``statm``, which counts pages, in bytes; 0 where the process has ended."""
+    pages = statm.split()[1:2]
+    return int(pages[0]) * os.sysconf("SC_PAGE_SIZE") if pages else 0

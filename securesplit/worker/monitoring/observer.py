@@ -44,7 +44,7 @@ class Status:
         waiting: requests that wait for a tail.
         in_flight: requests that were accepted and not answered.
         tails: how many tails are in each state, zeros included, by the label of the metric.
-        pids: processes of the tails.
+        tail_bytes: resident memory of each process of the tails; 0 where the system does not tell.
         was_ready: all tails could compute at some time.
         is_draining: nothing new is accepted.
         silent_s: seconds since the loop last came round.
@@ -59,7 +59,7 @@ class Status:
     waiting: int
     in_flight: int
     tails: Mapping[str, int]
-    pids: tuple[int, ...]
+    tail_bytes: tuple[int, ...]
     was_ready: bool
     is_draining: bool
     silent_s: float

@@ -21,7 +21,6 @@ from securesplit.version import own_version
 from securesplit.worker.monitoring.counters import Counters, Histogram
 from securesplit.worker.monitoring.observer import KeyStatus, Status
 from securesplit.worker.monitoring.probes import why_not_ready
-from securesplit.worker.resources import resident_bytes
 from securesplit.worker.sandbox.confinement import LAYERS
 from securesplit.worker.settings import PoolSettings
 
@@ -121,9 +120,8 @@ class WorkerCollector(Collector):
         yield _gauge("queue_limit_jobs", "Requests that may wait.", self._pool.queue_limit)
         yield _gauge("in_flight_jobs", "Requests that wait or are computed.", status.in_flight)
         yield _gauges("tails", "Tails by what they do.", "state", status.tails)
-        sizes = [resident_bytes(pid) for pid in status.pids]
-        if all(sizes):  # systemd's ProtectProc hides the tails, which nobody may trace; none is better than a wrong sum
-            yield _gauge("tails_resident_memory_bytes", "All tails together.", sum(sizes))
+        if all(status.tail_bytes):  # no sum is better than a wrong one
+            yield _gauge("tails_resident_memory_bytes", "All tails together.", sum(status.tail_bytes))
         if status.confinement is not None:
             held = {layer: layer in status.confinement for layer in LAYERS}
             yield _gauges("tail_confinement", "1 for each layer that confines the tails.", "layer", held)

@@ -126,7 +126,17 @@ class Pool:
     @property
     def pids(self) -> list[int]:
         """The processes of the pool, each once."""
-        return list(dict.fromkeys(tail.pid for slot in list(self._slots) if (tail := slot.tail) is not None))
+        return list(self._processes)
+
+    @property
+    def resident_bytes(self) -> list[int]:
+        """The resident memory of each of these processes, 0 where the system does not tell; safe from any thread."""
+        return [tail.resident_bytes() for tail in self._processes.values()]
+
+    @property
+    def _processes(self) -> dict[int, Tail]:
+        """A tail of each process, by its id."""
+        return {tail.pid: tail for slot in list(self._slots) if (tail := slot.tail) is not None}
 
     def submit(self, job: Job) -> Job | None:
         """Take on a job; returns the one that has no place where too many wait, this or another one."""

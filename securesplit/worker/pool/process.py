@@ -17,6 +17,7 @@ from securesplit.worker.ipc.messages import Batch, EncryptedBatch, Report
 from securesplit.worker.ipc.pipe import FrontPipe
 from securesplit.worker.key_arena import KeyArena
 from securesplit.worker.pool.tails import Tail, Tails
+from securesplit.worker.resources import ResidentMemory
 from securesplit.worker.settings import EngineSpec, PoolSettings
 
 
@@ -129,6 +130,7 @@ class TailProcess(PipedTail):
         except OSError:
             self._pipe.close()
             raise
+        self._memory = ResidentMemory(self._process.pid)
         self._pipe.hand_over()
         settings = {
             "version": version,
@@ -146,10 +148,15 @@ class TailProcess(PipedTail):
         """The process's id."""
         return self._process.pid
 
+    def resident_bytes(self) -> int:
+        """The resident memory of the process; 0 where it has ended, or the system does not tell. From any thread."""
+        return self._memory.read()
+
     def kill(self) -> None:
         """End the process now, hung or stopped or not; `is_gone` tells when the system has done so."""
         self._process.kill()
         self._pipe.close()
+        self._memory.close()
 
     def is_gone(self) -> bool:
         """Whether the process has ended; collects its exit status, and never waits."""

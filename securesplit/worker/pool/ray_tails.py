@@ -22,6 +22,7 @@ from securesplit.errors import ConfigError
 from securesplit.worker.key_arena import KeyArena
 from securesplit.worker.pool.process import PipedTail
 from securesplit.worker.pool.tails import Tails
+from securesplit.worker.resources import resident_bytes
 from securesplit.worker.settings import EngineSpec, PoolSettings
 
 CONNECTED = b"c"
@@ -103,6 +104,10 @@ class RayTail(PipedTail):
     def pid(self) -> int:
         """The bridge's process; the actor's own is on another machine, perhaps."""
         return self._bridge.pid
+
+    def resident_bytes(self) -> int:
+        """The resident memory of the bridge; 0 where it has ended, or the system does not tell. From any thread."""
+        return resident_bytes(self.pid)
 
     def kill(self) -> None:
         """Close the pair; the bridge then ends the actor."""

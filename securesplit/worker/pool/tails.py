@@ -45,6 +45,9 @@ class Tail(Protocol):
             PipeError: it is gone, or sends something that is not a report.
         """
 
+    def resident_bytes(self) -> int:
+        """The resident memory of that process; 0 where it has ended, or the system does not tell. From any thread."""
+
     def kill(self) -> None:
         """End the tail now, hung or not; `is_gone` tells when that is done."""
 

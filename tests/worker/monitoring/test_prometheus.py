@@ -18,6 +18,7 @@ from securesplit.pki import keystore
 from securesplit.transport.connection import Connection, Timeouts
 from securesplit.worker.monitoring.counters import Counters, Histogram
 from securesplit.worker.monitoring.prometheus import WorkerCollector
+from securesplit.worker.resources import ResidentMemory, resident_bytes
 from securesplit.worker.settings import PoolSettings
 from securesplit_testing.engines import DEADLY, RAISING
 from securesplit_testing.health import get, metrics
@@ -137,20 +138,46 @@ def test_it_is_unready_while_it_starts_and_when_no_tail_is_left(certs: Path) -> 
         assert "no tail can compute\n" in reasons
 
 
-def test_no_sum_is_shown_of_tails_that_the_system_hides() -> None:
-    """As systemd's ProtectProc does: a tail that nobody may trace has no folder in /proc then."""
+def test_tails_that_the_system_hides_are_summed_up_all_the_same(certs: Path) -> None:
+    """As systemd's ProtectProc does it: a tail that nobody may trace has no folder in /proc then."""
+    if subprocess.run([*HIDDEN, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("not root, or no unshare and setpriv to be as under systemd")
+    with process(certs, metrics=LOOPBACK, inside=HIDDEN) as worker:
+        wait_until(lambda: get(worker.metrics, "/readyz")[0] == 200)
+        (tail,) = worker.tails()
+        seen = ["nsenter", f"--mount=/proc/{worker.pid}/ns/mnt", *UNPRIVILEGED, "test", "-e"]
+        assert subprocess.run([*seen, "/proc/self"], check=False).returncode == 0
+        assert subprocess.run([*seen, f"/proc/{tail}"], check=False).returncode == 1, "it is hidden"
+        shown = metrics(worker.metrics)["tails_resident_memory_bytes"]
+        assert abs(shown / resident_bytes(tail) - 1) < 0.2
+
+
+UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+_MOUNT = 'mount -t proc -o hidepid=invisible,gid=65534 proc /proc && exec "$@"'
+HIDDEN = ("unshare", "--mount", "sh", "-c", _MOUNT, "sh", *UNPRIVILEGED)
+"""A program without privileges that sees only processes which it may trace (proc(5))."""
+
+
+def test_no_sum_is_shown_where_the_memory_of_a_tail_is_not_known() -> None:
+    """Of one that has just ended, or where there is no /proc."""
     with running() as worker:
         wait_until(lambda: worker.front.status().was_ready)
-        status, shown = (
-            worker.front.status(),
-            WorkerCollector(Counters(), bundle_id="", pool=PoolSettings(), ends=dict, session_log=None),
-        )
+        shown = WorkerCollector(Counters(), bundle_id="", pool=PoolSettings(), ends=dict, session_log=None)
+        status = worker.front.status()
         assert b"\nsecuresplit_tails_resident_memory_bytes " in shown.page(status)
-        with subprocess.Popen(["true"]) as ended:
-            pass
-        hidden = shown.page(replace(status, pids=(*status.pids, ended.pid)))
-        assert b"\nsecuresplit_tails_resident_memory_bytes " not in hidden
-        assert b"\nsecuresplit_queue_jobs " in hidden
+        part = shown.page(replace(status, tail_bytes=(*status.tail_bytes, 0)))
+        assert b"\nsecuresplit_tails_resident_memory_bytes " not in part
+        assert b"\nsecuresplit_queue_jobs " in part
+
+
+def test_the_memory_of_a_process_that_has_ended_is_none() -> None:
+    with subprocess.Popen(["sleep", "60"]) as ending:
+        memory = ResidentMemory(ending.pid)
+        assert memory.read() > 0
+        ending.kill()
+    assert memory.read() == 0, "and not that of another one that has its number"
+    memory.close()
+    assert memory.read() == ResidentMemory(ending.pid).read() == 0
 
 
 def test_the_front_hardly_notices_who_asks(certs: Path) -> None:
