@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from securesplit.cli import main, terminal
 from securesplit.cli.settings import command
+from securesplit.pki.credentials import Validity
 from securesplit.worker.monitoring import counters, observer, prometheus
 from securesplit.worker.settings import PoolSettings
 from securesplit_testing.serving import now
@@ -67,7 +68,7 @@ def test_every_metric_has_its_row_and_its_number() -> None:
         counters.Counters(),
         bundle_id="sha256:0",
         pool=pool,
-        ends=lambda: {"server": now()},
+        ends=lambda: {"server": Validity(now(), now())},
         session_log=lambda: {"written": 0},
     ).page(status)
     families = [f for f in text_string_to_metric_families(shown.decode()) if f.name.startswith("securesplit_")]
