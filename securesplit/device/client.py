@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -72,7 +71,8 @@ class Client:
         self._credentials, self._pipeline = ReloadingCredentials(options), DiagnosisPipeline(options)
         workers = options.endpoints, self._credentials.current, self._pipeline.identity
         self._connection = Connection(*workers, timeout_s=options.timeout_s)
-        self._requests: weakref.WeakSet[ConcurrentRequests] = weakref.WeakSet()
+        self._requests: set[ConcurrentRequests] = set()  # a weak set cannot be read while another thread adds to it
+        self._is_closed = False
 
     @property
     def releaser(self) -> Releaser:
@@ -141,12 +141,17 @@ class Client:
         waiting: deque[_UnderWay] = deque()
         with ConcurrentRequests(self._options, self._credentials.current, self._pipeline.identity) as requests:
             self._requests.add(requests)
-            for turn in self._turns(photos):
-                waiting.append(self._begin(requests, turn))
-                while waiting and (waiting[0].is_done or len(waiting) >= requests.most):
+            try:
+                if self._is_closed:  # by another thread, which may not have found it
+                    requests.close()
+                for turn in self._turns(photos):
+                    waiting.append(self._begin(requests, turn))
+                    while waiting and (waiting[0].is_done or len(waiting) >= requests.most):
+                        yield from self._results(waiting.popleft())
+                while waiting:
                     yield from self._results(waiting.popleft())
-            while waiting:
-                yield from self._results(waiting.popleft())
+            finally:
+                self._requests.discard(requests)
 
     def _turns(self, photos: Iterable[PhotoSource]) -> Iterator[list[_Found]]:
         """Photos that are asked about together, once they are ready."""
@@ -214,7 +219,8 @@ class Client:
 
     def close(self) -> None:
         """End the sessions; photos that wait for an answer have an error."""
-        for requests in list(self._requests):
+        self._is_closed = True
+        for requests in self._requests.copy():  # at once: other threads may begin or end some
             requests.close()
         self._connection.close()
         self._pipeline.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -15,8 +17,9 @@ import pytest
 from securesplit import Client, Diagnosis, PhotoError
 from securesplit.channel import tensor
 from securesplit.channel.events import Request
+from securesplit.device import concurrent_requests
 from securesplit.device.client import Outcome
-from securesplit.device.concurrent_requests import AT_A_WORKER
+from securesplit.device.concurrent_requests import AT_A_WORKER, ConcurrentRequests
 from securesplit.errors import UnreachableError
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
@@ -103,6 +106,49 @@ def test_photos_of_a_client_that_was_closed_are_errors(
     assert len(rest) == len(PHOTOS) - 1
     assert {type(outcome) for outcome in rest} == {UnreachableError}
     assert {outcome.message for outcome in rest if isinstance(outcome, UnreachableError)} == {"the client was closed"}
+
+
+def test_a_client_is_closed_while_another_thread_begins_with_many_photos(
+    workers: list[Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is done here at the last moment at which the client does not know of them yet."""
+    threads = threading.active_count()
+
+    class Begun(ConcurrentRequests):
+        def __enter__(self) -> Self:
+            one.close()
+            return super().__enter__()
+
+    one = client([workers[0].front.endpoint], tmp_path)
+    monkeypatch.setattr(concurrent_requests, "ConcurrentRequests", Begun)
+    outcomes = [outcome for _, outcome in one.diagnose_many(PHOTOS[:3])]
+    assert [str(outcome) for outcome in outcomes] == ["the client was closed"] * 3
+    assert threading.active_count() == threads
+
+
+def test_a_client_closes_all_while_other_threads_begin(
+    workers: list[Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one is there whenever Python code of `close` runs, as other threads may then."""
+    one, closed = client([workers[0].front.endpoint], tmp_path), list[ConcurrentRequests]()
+    known, others = ([object.__new__(ConcurrentRequests) for _ in range(20)] for _ in range(2))
+    one._requests.update(known)
+
+    def close(requests: ConcurrentRequests) -> None:
+        closed.append(requests)
+
+    def meanwhile(_frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and others:
+            one._requests.add(others.pop())
+
+    monkeypatch.setattr(ConcurrentRequests, "close", close)
+    before = sys.getprofile()
+    sys.setprofile(meanwhile)
+    try:
+        one.close()
+    finally:
+        sys.setprofile(before)
+    assert {*known} <= {*closed}
 
 
 def test_an_absent_worker_and_a_bad_photo_cost_the_others_nothing(
