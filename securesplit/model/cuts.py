@@ -27,7 +27,8 @@ class LayerNode:
     Attributes:
         name: unique in the graph.
         inputs: names of the nodes that it reads; empty for an input of the network.
-        shape: of what it computes for one photo, without the batch axis; None: several tensors, so never a cut.
+        shape: of what it computes for one photo, without the batch axis; None: several tensors or no such axis, so
+            never a cut.
         weights: by weight-owning layer, how many parameters; a layer applied twice counts once on a side.
         multiply_adds: for one photo, convolutions and dense layers only.
     """
@@ -124,8 +125,10 @@ def find_cut(graph: Sequence[LayerNode], outputs: Iterable[str], layer: str) -> 
     if layer not in names:
         raise ConfigError(f"the network has no layer {layer!r}", hint=_similar(layer, [cut.layer for cut in cuts]))
     near = nearest(names, [cut.layer for cut in cuts], layer)
+    is_one = graph[names.index(layer)].shape is not None
+    reason = "not every path passes through it" if is_one else "it gives no one tensor of a fixed shape for each photo"
     raise ConfigError(
-        f"the network cannot be cut at {layer!r}: not every path passes through it",
+        f"the network cannot be cut at {layer!r}: {reason}",
         hint=f"the nearest valid cuts are {' and '.join(near)}; `securesplit cuts NETWORK` lists all",
     )
 

@@ -6,14 +6,22 @@ inside too. Nothing is trained or copied: what is made here shares its layers wi
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from securesplit.errors import BundleError, ConfigError
 from securesplit.model.cuts import LayerNode
 
+WRAPPING = re.compile(r"^Exception encountered when calling .*|\x1b\[[0-9;]*m", re.MULTILINE)
+"""The line that Keras writes before what a layer raised, and the bold type that it sets that in."""
+TOLERANCE = 1e-4
+"""Of the largest number of an answer: what the same operations in another order may differ by."""
 LAYOUT = "photo_channels_first"
 """The layer that turns a photo to the order of another format; a cut there would send the photo."""
 
@@ -37,8 +45,9 @@ def load_keras() -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """Of the reason that a library gives, bounded."""
-    return (str(error).strip() or "no reason given").splitlines()[0][:200]
+    """Of the reason that a library gives, bounded; what Keras puts before a layer's own reason is left out."""
+    lines = (line.strip() for line in WRAPPING.sub("", str(error)).splitlines())
+    return next(filter(None, lines), "no reason given")[:200]
 
 
 def unfold(network: Any, side: int) -> Any:
@@ -49,7 +58,8 @@ def unfold(network: Any, side: int) -> Any:
         side: height and width where the network leaves them open.
 
     Raises:
-        BundleError: it is not made of layers, or takes something else than one RGB photo.
+        BundleError: it is not made of layers, takes something else than one RGB photo, cannot be run, or computes
+            something that its layers, one by one, do not.
     """
     keras = load_keras()
     shapes = [tuple(x.shape) for x in getattr(network, "inputs", None) or ()]
@@ -61,11 +71,42 @@ def unfold(network: Any, side: int) -> Any:
     height, width = (side if edge is None else int(edge) for edge in shapes[0][1:3])
     photo = keras.Input((height, width, 3), name="photo")
     try:
-        return keras.Model(photo, _apply(getattr(network, "_functional", None) or network, photo), name=network.name)
+        flat = keras.Model(photo, _apply(_functional(network), photo), name=network.name)
     except ValueError as error:
         raise BundleError(
             f"the network cannot be unfolded: {first_line(error)}", hint="give every layer a name of its own"
         ) from None
+    _compare(flat, network)
+    return flat
+
+
+def _compare(flat: Any, network: Any) -> None:
+    """Raise BundleError where the unfolded network and the network itself differ on random pixels."""
+    keras = load_keras()
+    shape = (network.inputs[0].shape[0] or 1, *flat.input_shape[1:])
+    photos = np.random.default_rng(7).integers(0, 256, shape).astype(np.float32)
+    try:
+        ours = keras.tree.flatten(flat(photos, training=False))
+        theirs = keras.tree.flatten(
+            network(keras.tree.pack_sequence_as(_functional(network).input, [photos]), training=False)
+        )
+    except Exception as error:  # noqa: BLE001  (whatever a network's layers let through)
+        raise BundleError(
+            f"the network cannot be run ({type(error).__name__}: {first_line(error)})", hint="try it in Keras first"
+        ) from None
+    for mine, own in zip(ours, theirs, strict=True):
+        whole = np.asarray(own)
+        close = TOLERANCE * max(1.0, float(np.abs(whole).max(initial=0.0)))
+        if mine.shape != own.shape or not np.allclose(mine, whole, rtol=0.0, atol=close, equal_nan=True):
+            raise BundleError(
+                "the network answers something else than its layers do one by one",
+                hint="save it so that its layers alone compute the answer, without a call() of its own",
+            )
+
+
+def _functional(network: Any) -> Any:
+    """Where the graph of a network is: a Sequential holds another one."""
+    return getattr(network, "_functional", None) or network
 
 
 def _apply(network: Any, inputs: Any) -> Any:
@@ -83,14 +124,12 @@ def replay(steps: Iterable[tuple[Any, int]], computed: dict[int, Any]) -> None:
         if applied.is_input:
             continue
         args, kwargs = applied.arguments.fill_in(computed)
-        inner = getattr(operation, "_functional", None) or operation  # a Sequential holds its graph there
+        inner = _functional(operation)
         if hasattr(inner, "inputs") and hasattr(inner, "outputs"):
             answer = _apply(inner, args)  # flags such as training=False are those of inference
         else:
             answer = operation(*args, **kwargs)
-        answers = (
-            answer.values() if isinstance(answer, dict) else answer if isinstance(answer, list | tuple) else [answer]
-        )
+        answers = load_keras().tree.flatten(answer)  # a dict by its sorted keys, as Keras lists a layer's outputs
         computed.update((id(old), new) for old, new in zip(applied.output_tensors, answers, strict=True))
 
 
@@ -107,16 +146,36 @@ class Graph:
 def graph_of(network: Any) -> Graph:
     """The layer graph of a functional network, in topological order, without branches that lead nowhere."""
     names: dict[tuple[int, int], str] = {}
-    nodes, tensors = [], {}
+    nodes: list[LayerNode] = []
+    tensors: dict[str, Any] = {}
     steps = tuple(_in_order(network.outputs))
     for operation, index in steps:
         applied = operation._inbound_nodes[index]  # noqa: SLF001  (where Keras keeps its graph)
-        name = operation.name if operation.name not in tensors else f"{operation.name}:{index}"
+        name = once(operation.name, tensors, index)
         names[id(operation), index] = name
         inputs = tuple(dict.fromkeys(names[_key(t)] for t in applied.input_tensors))
         nodes.append(_node(operation, name, inputs, applied))
         tensors[name] = applied.output_tensors[0]
+    split_up = _split_up(network, tensors)
+    nodes = [replace(node, shape=None) if node.name in split_up else node for node in nodes]
     return Graph(tuple(nodes), tuple(names[_key(t)] for t in network.outputs), tensors, steps)
+
+
+def _split_up(network: Any, tensors: Mapping[str, Any]) -> set[str]:
+    """Names of the tensors whose first axis is not one entry for each photo, such as windows of it: never a cut."""
+    keras, batch = load_keras(), network.inputs[0].shape[0]
+    shapes = [tensor.shape for tensor in tensors.values()]
+    if batch is None:
+        batch, several = 1, keras.Model(network.inputs, list(tensors.values()))
+        one = [keras.KerasTensor((1, *each.shape[1:]), each.dtype) for each in network.inputs]
+        shapes = [found.shape for found in several.compute_output_spec(one)]
+    return {name for name, shape in zip(tensors, shapes, strict=True) if tuple(shape[:1]) != (batch,)}
+
+
+def once(name: str, taken: Container[str], number: int = 1) -> str:
+    """`name`, or where it is taken `name` with the first number from `number` on that is not."""
+    free = (f"{name}:{n}" for n in itertools.count(number))
+    return name if name not in taken else next(each for each in free if each not in taken)
 
 
 def history(tensor: Any) -> Any:

@@ -23,7 +23,7 @@ from securesplit import atomic
 from securesplit.errors import BundleError, ConfigError, SecureSplitError
 from securesplit.model import parity
 from securesplit.model.convert import Endpoint, convert
-from securesplit.model.keras_graph import load_keras
+from securesplit.model.keras_graph import first_line, load_keras
 from securesplit.model.litert import Head
 from securesplit.model.logits import logit_network
 from securesplit.model.manifest import Manifest, parse
@@ -132,9 +132,8 @@ def _refusing(task: str) -> Iterator[None]:
     except SecureSplitError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or "no reason given").splitlines()[0][:200]
         raise BundleError(
-            f"the network cannot be {task} ({type(error).__name__}: {reason})",
+            f"the network cannot be {task} ({type(error).__name__}: {first_line(error)})",
             hint="use layers of Keras that LiteRT knows, computing in float32",
         ) from error
 
@@ -143,12 +142,18 @@ def _predicted(half: Any, inputs: NDArray[np.float32], what: str) -> NDArray[np.
     """What Keras computes.
 
     Raises:
-        BundleError: it fails, is not finite, or is the same for every photo, so that nothing could be compared.
+        BundleError: it fails, is not one for each photo, is not finite, or is the same for every photo, so that nothing
+            could be compared.
     """
     if not len(inputs):
         raise BundleError("there is no photo to compare the halves on", hint="give --calibration a folder of photos")
     with _refusing("run"):
         found = np.asarray(half.predict(inputs, batch_size=half.input_shape[0] or 8, verbose=0), np.float32)
+    if len(found) != len(inputs):
+        raise BundleError(
+            f"the network gives {len(found)} answers for {len(inputs)} photos",
+            hint="save it so that it ends in one logit, or one pair of them, for each photo",
+        )
     if not np.isfinite(found).all():
         raise BundleError(
             f"the network's {what} holds numbers that are not finite", hint="check its weights, and what --pixels says"

@@ -6,6 +6,7 @@ operations.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from securesplit.errors import BundleError, ConfigError
 from securesplit.model import backbones
 from securesplit.model.cuts import Cut, find_cut, valid_cuts
 from securesplit.model.formats import EXPORTED, ONNX, check_network_file
-from securesplit.model.keras_graph import LAYOUT, first_line, graph_of, history, load_keras, replay, unfold
+from securesplit.model.keras_graph import LAYOUT, first_line, graph_of, history, load_keras, once, replay, unfold
 
 PIXELS = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}
 """What a network may expect, by name: scale and offset from pixels in 0..255."""
+FOREIGN = re.compile(r"Could not locate (\w+ '[^']{1,200}')")
+"""In Keras' many lines about a network with a layer of somebody's own: which one."""
 ANSWER = ""
 """Stands among layers for what the network answers with."""
 
@@ -69,8 +72,10 @@ def _from_file(file: Path) -> Any:
     try:
         return keras.models.load_model(str(file), compile=False)
     except Exception as error:  # noqa: BLE001  (Keras lets through whatever its layers raise)
+        foreign = FOREIGN.search(str(error))
+        reason = f"{foreign[1]} is not its own" if foreign else f"{type(error).__name__}: {first_line(error)}"
         raise BundleError(
-            f"Keras cannot load the network ({type(error).__name__}: {first_line(error)})",
+            f"Keras cannot load the network ({reason})",
             hint="save it again with model.save('NAME.keras'), with layers of Keras only",
         ) from None
 
@@ -100,7 +105,7 @@ def choose_output(network: Any, name: str | None) -> Any:
     """
     outputs = _named_outputs(network)
     if name is None and len(outputs) == 1:
-        return load_keras().Model(network.input, next(iter(outputs.values())), name=network.name)
+        name = next(iter(outputs))
     if name not in outputs:
         problem = "several outputs" if name is None else f"no output {name!r}"
         raise ConfigError(f"the network has {problem}", hint=f"choose one with --output: {', '.join(outputs)}")
@@ -108,9 +113,14 @@ def choose_output(network: Any, name: str | None) -> Any:
 
 
 def _named_outputs(network: Any) -> dict[str, Any]:
-    if isinstance(network.output, dict):
-        return dict(network.output)
-    return {history(tensor).operation.name: tensor for tensor in network.outputs}
+    """By name: a key of the network's own, else the operation's; where one name has several, they are numbered."""
+    flat = load_keras().tree.flatten
+    given = network.output.items() if isinstance(network.output, dict) else [("", network.output)]
+    outputs: dict[str, Any] = {}
+    for key, tensors in given:
+        for tensor in flat(tensors):
+            outputs[once(key or history(tensor).operation.name, outputs)] = tensor
+    return outputs
 
 
 def list_cuts(network: Any) -> list[Cut]:

@@ -132,6 +132,89 @@ def test_one_of_several_outputs() -> None:
         choose_output(network, "age")
 
 
+def by_name(photo: Any, difference: Any) -> Any:
+    """Two convolutions, as a layer or a network inside would answer them under names whose order is not theirs."""
+    found = difference({"z": keras.layers.Conv2D(4, 3)(photo), "a": keras.layers.Conv2D(4, 3)(photo)})
+    return keras.Model(photo, keras.layers.GlobalAveragePooling2D()(found["z"] - 3 * found["a"]))
+
+
+class Named(keras.layers.Layer):
+    """Answers in a structure."""
+
+    def call(self, tensors: dict[str, Any]) -> dict[str, Any]:
+        """As it is given, in another order than the names'."""
+        return {"z": tensors["z"] * 1.0, "m": [tensors["z"], (tensors["a"],)], "a": tensors["a"] * 1.0}
+
+
+def test_what_a_layer_or_an_inner_network_answers_keeps_its_name() -> None:
+    inside = {name: keras.Input((SIDE - 2, SIDE - 2, 4), name=name) for name in ("z", "a")}
+    doubled = {name: keras.layers.Rescaling(2.0)(tensor) for name, tensor in inside.items()}
+    for part in (keras.Model(inside, doubled), Named()):
+        network = by_name(keras.Input((SIDE, SIDE, 3)), part)
+        assert np.abs(run(unfold(network, SIDE), PHOTOS) - run(network, PHOTOS)).max() <= 1e-5
+
+
+class Doubled(keras.Model):
+    """More than its layers."""
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        """Twice what they answer."""
+        return 2.0 * super().call(inputs, training=training)
+
+
+def test_a_network_that_is_more_than_its_layers_is_refused() -> None:
+    photo = keras.Input((SIDE, SIDE, 3))
+    with pytest.raises(BundleError, match="something else than its layers"):
+        unfold(Doubled(photo, keras.layers.GlobalAveragePooling2D()(photo)), SIDE)
+
+
+def test_layers_applied_again_get_names_that_no_layer_has() -> None:
+    photo = keras.Input((SIDE, SIDE, 3))
+    conv = keras.layers.Conv2D(3, 3, padding="same", name="conv")
+    x = conv(conv(keras.layers.ReLU(name="conv:3")(conv(photo))))
+    network = unfold(keras.Model(photo, keras.layers.GlobalAveragePooling2D()(x)), SIDE)
+    names = [cut.layer for cut in list_cuts(network)]
+    assert len(set(names)) == len(names) == 4
+    for name in names:
+        head, tail, _ = split_at(network, name)
+        assert np.abs(run(tail, run(head, PHOTOS)) - run(network, PHOTOS)).max() <= 1e-5
+
+
+def test_windows_of_a_photo_are_no_cut() -> None:
+    photo = keras.Input((SIDE, SIDE, 3))
+    third = SIDE // 3
+    windows = keras.layers.ReLU(name="windows")(keras.ops.reshape(photo, (-1, third, third, 3)))
+    whole = keras.layers.ReLU(name="whole")(keras.ops.reshape(windows, (-1, SIDE, SIDE, 3)))
+    network = unfold(keras.Model(photo, keras.layers.GlobalAveragePooling2D()(whole)), SIDE)
+    assert [cut.shape for cut in list_cuts(network)] == 2 * [(SIDE, SIDE, 3)]
+    with pytest.raises(ConfigError, match=r"cut at 'windows': it gives no one tensor .* for each photo"):
+        split_at(network, "windows")
+    with pytest.raises(BundleError, match=r"cannot be run \(\w+: (?!Exception encountered)\S"):
+        unfold(keras.Model(photo, keras.ops.reshape(photo, (-1, 4, 4, 4))), SIDE)
+
+
+def test_several_outputs_of_one_layer_or_under_one_name() -> None:
+    photo = keras.Input((SIDE, SIDE, 3))
+    both = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(photo))
+    parts = keras.ops.split(both, 2, axis=-1)
+    first, second = run(keras.Model(photo, parts), PHOTOS)
+    for outputs, names in ((parts, ("split", "split:1")), ({"risk": list(parts)}, ("risk", "risk:1"))):
+        network = keras.Model(photo, outputs)
+        with pytest.raises(ConfigError, match="several outputs") as caught:
+            choose_output(network, None)
+        assert ", ".join(names) in caught.value.hint
+        for name, expected in zip(names, (first, second), strict=True):
+            assert np.abs(run(choose_output(network, name), PHOTOS) - expected).max() <= 1e-6
+
+
+def test_a_layer_of_somebody_s_own_is_named(tmp_path: Any) -> None:
+    photo = keras.Input((SIDE, SIDE, 3))
+    own = Named()(dict.fromkeys("az", photo))
+    keras.Model(photo, keras.layers.GlobalAveragePooling2D()(own["z"])).save(tmp_path / "own.keras")
+    with pytest.raises(BundleError, match=r"load the network \(class 'Named' is not its own\)"):
+        load_network(str(tmp_path / "own.keras"), SIDE)
+
+
 def test_what_is_no_network_from_a_photo(tmp_path: Any) -> None:
     numbers = keras.Input((4,))
     with pytest.raises(BundleError, match="not one RGB photo"):
