@@ -28,7 +28,8 @@ from securesplit.privacy.preset_names import by_current_name, current_name
 from securesplit.privacy.release import ReleaseSpec
 from securesplit.results import Accuracy, Kind
 
-SCHEMA, ENCRYPTED_SCHEMA, GUARDED_SCHEMA = SCHEMAS = tuple(f"securesplit.bundle/{number}" for number in (1, 2, 3))
+_SCHEMAS = "securesplit.bundle/"
+SCHEMA, ENCRYPTED_SCHEMA, GUARDED_SCHEMA = SCHEMAS = tuple(f"{_SCHEMAS}{number}" for number in (1, 2, 3))
 """Without and with an encrypted preset, which a version that reads the first alone would send in the open; and with a
 preset that has halves of its own, which an earlier version would look for in the common ones."""
 SIDES = (8, 2048)
@@ -194,7 +195,8 @@ def parse(content: bytes) -> Manifest:
 def _check_schema(raw: Mapping[str, Any]) -> None:
     if raw.get("schema") not in SCHEMAS:
         told, read = str(raw.get("schema"))[:60], f"{', '.join(map(repr, SCHEMAS[:-1]))} and {SCHEMAS[-1]!r}"
-        raise BundleError(f"the bundle's schema is {told!r}, this version reads {read}", hint=_HINT)
+        hint = "upgrade securesplit before the bundle" if told.startswith(_SCHEMAS) else _HINT
+        raise BundleError(f"the bundle's schema is {told!r}, this version reads {read}", hint=hint)
 
 
 def _manifest(raw: Mapping[str, Any]) -> Manifest:

@@ -36,7 +36,8 @@ from securesplit.user_folders import make_state_folder, state_folder
 
 FOLDER: Final = "history"
 KEY_FILE: Final = "key.json"
-SCHEMA: Final = "securesplit.history/1"
+_SCHEMAS: Final = "securesplit.history/"
+SCHEMA: Final = f"{_SCHEMAS}1"
 COST: Final = 1 << 17  # 128 MiB and 0.4 s of a core for each guess (OWASP's first choice, with r = 8 and p = 1)
 BLOCK: Final = 8
 MOST_COST: Final = 1 << 18  # 256 MiB
@@ -204,12 +205,16 @@ def _unlocked(file: Path, secret: bytes) -> bytes:
     """The key.
 
     Raises:
-        CredentialError: the passphrase is wrong, or the file is damaged.
+        CredentialError: the passphrase is wrong, or the file is damaged or of a later version.
     """
     with file.open("rb") as stream:
         content = stream.read(MOST_KEY_FILE_BYTES + 1)
     try:
         raw = json.loads(content)
+        if raw["schema"] != SCHEMA and str(raw["schema"]).startswith(_SCHEMAS):
+            raise CredentialError(
+                _("the history was begun by another version of securesplit"), hint=_("open it with that version")
+            )
         salt, check, cost = base64.b64decode(raw["salt"]), base64.b64decode(raw["check"]), int(raw["n"])
         if raw["schema"] != SCHEMA or not 2 <= cost <= MOST_COST or cost & (cost - 1):
             raise ValueError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from securesplit.device.release_step import Releaser
 from securesplit.i18n import gettext
 from securesplit.imaging import MAX_FILE_BYTES
 from securesplit.model.attack_decoder import AttackDecoder
-from securesplit.results import DISCLAIMER, VOID_BOUND, Diagnosis, Interval, Refusal
+from securesplit.results import DISCLAIMER, VOID_BOUND, Diagnosis, Interval, Refusal, Risk
 from securesplit.text import rounded_up
 from securesplit.ui import pictures
 from securesplit.ui.gauge import Gauge
@@ -98,15 +98,26 @@ def _now() -> str:
 
 
 def entry(kept: Entry) -> dict[str, Any]:
-    """One entry of a history."""
+    """One entry of a history; of one that is damaged, or was kept by a version that kept others, that it is so."""
     if kept.content is None:
-        return {"id": kept.id, "is_damaged": True}
-    content = kept.content
+        return {"id": kept.id, "problem": gettext("This entry is damaged.")}
+    try:
+        return {"id": kept.id, "problem": None} | _kept_answer(kept.content)
+    except (LookupError, TypeError, ValueError, OSError):
+        return {"id": kept.id, "problem": gettext("This entry was kept by another version of securesplit.")}
+
+
+def _kept_answer(content: dict[str, Any]) -> dict[str, Any]:
+    """What is shown of an answer.
+
+    Raises:
+        LookupError, TypeError, ValueError, OSError: it has another form.
+    """
     risk, interval, refused = (content.get(key) for key in ("risk", "interval", "refusal_overridden"))
+    if risk is not None and risk not in get_args(Risk):
+        raise ValueError
     return {
-        "id": kept.id,
-        "is_damaged": False,
-        "at": content["at"],
+        "at": datetime.fromisoformat(content["at"]).isoformat(timespec="seconds"),
         "risk": risk,
         "headline": wording.headline(risk),
         "number": wording.number(

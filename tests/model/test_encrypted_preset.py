@@ -93,6 +93,16 @@ def test_the_identity_covers_both_files(file: str) -> None:
         manifest.parse(json.dumps(raw).encode())
 
 
+@pytest.mark.parametrize(
+    ("schema", "hint"),
+    [("securesplit.bundle/4", "upgrade securesplit before the bundle"), ("x", "fetch or build the bundle again")],
+)
+def test_a_bundle_of_a_later_form_wants_a_later_program(schema: str, hint: str) -> None:
+    with pytest.raises(BundleError, match="this version reads") as caught:
+        manifest.parse(json.dumps({**GOOD, "schema": schema}).encode())
+    assert caught.value.hint == hint
+
+
 def drop_section(raw: dict[str, Any]) -> None:
     del raw["encrypted"]
 

@@ -244,3 +244,44 @@ def test_the_page_removes_and_erases(serving: Callable[..., Page], tmp_path: Pat
 @pytest.mark.parametrize(("content", "status"), [(b"", 409), (b"short", 409), (b"\xff" * 9, 409), (b"x" * 9000, 413)])
 def test_what_is_no_passphrase_is_refused(page: Page, content: bytes, status: int) -> None:
     assert page.api("POST", "history/open", content=content).status_code == status
+
+
+OF_OTHER_VERSIONS = (
+    {"risk": "slight"},
+    {"refusal_overridden": {"reason": "too-far"}},
+    {"refusal_overridden": "blur"},
+    {"interval": {"low": 0.1, "high": 0.2, "level": 0.99}},
+    {"probabilities": {"malignant": None}},
+    {"probabilities": None},
+    {"picture": "bm8gcGljdHVyZQ=="},
+    {"at": None},
+)
+
+
+def test_entries_of_another_version_hide_no_others(serving: Callable[..., Page], tmp_path: Path) -> None:
+    """After a downgrade; an answer that cannot be read is not shown as any."""
+    page = serving()
+    _open(page)
+    page.ask(MOLE)
+    kept = History.open(SECRET, tmp_path / "state")
+    (mine,) = kept.latest(2)
+    for other in OF_OTHER_VERSIONS:
+        kept.add({**(mine.content or {}), **other})
+    shown = page.api("GET", "history").text
+    assert shown.count("data-remove") == 1 + len(OF_OTHER_VERSIONS)
+    assert shown.count("This entry was kept by another version of securesplit.") == len(OF_OTHER_VERSIONS)
+    assert shown.count("Probability of malignant") == 1
+    assert "다른 버전" in page.api("GET", "history", headers={"Accept-Language": "ko"}).text
+
+
+def test_a_history_of_a_later_version_is_not_called_damaged(tmp_path: Path) -> None:
+    """Whose hint is to erase it."""
+    History.open(SECRET, tmp_path)
+    key = tmp_path / "history" / "key.json"
+    key.write_text(key.read_text().replace("securesplit.history/1", "securesplit.history/2"))
+    with pytest.raises(CredentialError, match="another version") as caught:
+        History.open(SECRET, tmp_path)
+    assert caught.value.hint == "open it with that version"
+    key.write_text(key.read_text().replace("securesplit.history/2", "x"))
+    with pytest.raises(CredentialError, match="damaged"):
+        History.open(SECRET, tmp_path)
