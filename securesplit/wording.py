@@ -90,7 +90,7 @@ def advice(risk: Risk | None, *, is_close: bool = True) -> str:
 
 def number(malignant: float, interval: Interval | None, threshold: float | None) -> str:
     """The probability, its interval, and the threshold; None where there is none, or no label to give."""
-    said = _("Probability of malignant {share}", share=percent(malignant))
+    said = _("Probability of malignant {share}", share=_uncertain(malignant))
     if interval is not None:
         low, high = percent(interval.low), percent(interval.high)
         said = _("{probability}, 95% interval {low} to {high}", probability=said, low=low, high=high)
@@ -104,6 +104,17 @@ def percent(share: float) -> str:
     return f"{share:.1%}"
 
 
+def _uncertain(probability: float) -> str:
+    """A probability with one decimal, never as a certainty."""
+    match percent(probability):
+        case "0.0%":
+            return "<0.1%"
+        case "100.0%":
+            return ">99.9%"
+        case said:
+            return said
+
+
 def meaning(accuracy: Accuracy | None) -> Iterator[str]:
     """What the threshold means and how good answers are, measured on such photos with such noise."""
     if accuracy is None:
@@ -114,22 +125,34 @@ def meaning(accuracy: Accuracy | None) -> Iterator[str]:
         missed, flagged = round(100 * (1 - accuracy.sensitivity)), round(100 * (1 - accuracy.specificity))
         yield _(
             "{missed}, {flagged} ({photos}).",
-            missed=ngettext(
-                "With this threshold about {n} of 100 malignant moles is missed",
-                "With this threshold about {n} of 100 malignant moles are missed",
-                missed,
-            ),
-            flagged=ngettext(
-                "and about {n} of 100 harmless ones is flagged",
-                "and about {n} of 100 harmless ones are flagged",
-                flagged,
-            ),
+            missed=_missed(missed),
+            flagged=_flagged(flagged),
             photos=photos,
         )
     yield _(
         "Answers like this one have an AUC of {auc} ({photos}); 1 is perfect, 0.5 is chance.",
         auc=_auc(accuracy),
         photos=photos,
+    )
+
+
+def _missed(of_100: int) -> str:
+    if not of_100:  # photos that were measured missed none, or few: that is no promise for others
+        return _("With this threshold fewer than 1 of 100 malignant moles is missed")
+    return ngettext(
+        "With this threshold about {n} of 100 malignant moles is missed",
+        "With this threshold about {n} of 100 malignant moles are missed",
+        of_100,
+    )
+
+
+def _flagged(of_100: int) -> str:
+    if not of_100:
+        return _("and fewer than 1 of 100 harmless ones is flagged")
+    return ngettext(
+        "and about {n} of 100 harmless ones is flagged",
+        "and about {n} of 100 harmless ones are flagged",
+        of_100,
     )
 
 

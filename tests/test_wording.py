@@ -116,7 +116,16 @@ def test_what_the_threshold_means_is_said_with_its_plurals() -> None:
         "(measured on test photos)."
     )
     assert "1 of 100 malignant moles is missed, and about 1 of 100 harmless ones is flagged" in meaning(0.99, 0.99)
-    assert "0 of 100 malignant moles are missed" in meaning(1.0, 0.65)
+    assert "threshold fewer than 1 of 100 malignant moles is missed, and about 35" in meaning(0.997, 0.65)
+    assert "missed, and fewer than 1 of 100 harmless ones is flagged" in meaning(0.96, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("malignant", "said"),
+    [(0.0, "<0.1%"), (0.00049, "<0.1%"), (0.0006, "0.1%"), (0.9994, "99.9%"), (0.9996, ">99.9%"), (1.0, ">99.9%")],
+)
+def test_no_probability_is_said_to_be_certain(malignant: float, said: str) -> None:
+    assert wording.number(malignant, None, 0.07) == f"Probability of malignant {said}; the threshold is 7.0%."
 
 
 def test_plurals_of_what_was_learned() -> None:

@@ -160,7 +160,7 @@ def _irregular() -> PhotoError:
 
 
 def _too_long() -> PhotoError:
-    return PhotoError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB", hint="save it as a JPEG")
+    return PhotoError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB", hint="save it as a smaller JPEG")
 
 
 def _hint_for(photo: object) -> str:

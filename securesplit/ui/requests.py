@@ -130,7 +130,7 @@ async def body(request: Request, most_bytes: int, most_s: float) -> bytes:
         TooLargeError: it is larger.
         PhotoError: it was not there in time.
     """
-    too_large = TooLargeError(gettext_noop("the file is too large"), hint=gettext_noop("save it as a JPEG"))
+    too_large = TooLargeError(gettext_noop("the file is too large"), hint=gettext_noop("save it as a smaller JPEG"))
     announced = request.headers.get("content-length", "0")
     if not announced.isdigit() or int(announced) > most_bytes:
         raise too_large

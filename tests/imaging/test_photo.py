@@ -141,6 +141,13 @@ def test_bad_input_is_refused_with_a_hint(tmp_path: Path, make: Callable[[Path],
     assert caught.value.exit_code == 3
 
 
+def test_a_file_that_is_too_large_may_be_a_jpeg_already(tmp_path: Path) -> None:
+    write_sparse(tmp_path / "mole.jpg")
+    with pytest.raises(PhotoError) as caught:
+        load_photo(tmp_path / "mole.jpg", 150)
+    assert caught.value.hint == "save it as a smaller JPEG"
+
+
 @pytest.fixture
 def as_nobody() -> Iterator[None]:
     """Root may read everything, so root becomes nobody for the length of a test."""

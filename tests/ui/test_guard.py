@@ -179,6 +179,7 @@ def test_more_than_a_photo_may_have_is_not_read(page: Page, monkeypatch: pytest.
     chunked = page.ask(iter([MOLE[:100], MOLE[100:]]))
     assert chunked.status_code == 413
     assert "too large" in chunked.text
+    assert "save it as a smaller JPEG" in chunked.text
     monkeypatch.setattr(app, "MAX_FILE_BYTES", len(MOLE))
     assert page.ask(iter([MOLE[:100], MOLE[100:]])).status_code == 200
 
