@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from securesplit.errors import BundleError, ConfigError
 from securesplit.model.cuts import LayerNode
+from securesplit.model.manifest import SIDES
 
 WRAPPING = re.compile(r"^Exception encountered when calling .*|\x1b\[[0-9;]*m", re.MULTILINE)
 """The line that Keras writes before what a layer raised, and the bold type that it sets that in."""
@@ -69,6 +70,7 @@ def unfold(network: Any, side: int) -> Any:
             hint="split functional or Sequential networks of (height, width, 3)",
         )
     height, width = (side if edge is None else int(edge) for edge in shapes[0][1:3])
+    check_edges((height, width))
     photo = keras.Input((height, width, 3), name="photo")
     try:
         flat = keras.Model(photo, _apply(_functional(network), photo), name=network.name)
@@ -102,6 +104,15 @@ def _compare(flat: Any, network: Any) -> None:
                 "the network answers something else than its layers do one by one",
                 hint="save it so that its layers alone compute the answer, without a call() of its own",
             )
+
+
+def check_edges(edges: Sequence[int]) -> None:
+    """Raise BundleError for a network on photos of a size that no device makes."""
+    if not all(0 < edge <= SIDES[1] for edge in edges):
+        raise BundleError(
+            f"the network takes photos of {edges[0]}×{edges[1]} pixels",
+            hint=f"save it for photos of at most {SIDES[1]}×{SIDES[1]}, or of any size",
+        )
 
 
 def _functional(network: Any) -> Any:
@@ -172,9 +183,9 @@ def _split_up(network: Any, tensors: Mapping[str, Any]) -> set[str]:
     return {name for name, shape in zip(tensors, shapes, strict=True) if tuple(shape[:1]) != (batch,)}
 
 
-def once(name: str, taken: Container[str], number: int = 1) -> str:
+def once(name: str, taken: Container[str], number: int = 1, mark: str = ":") -> str:
     """`name`, or where it is taken `name` with the first number from `number` on that is not."""
-    free = (f"{name}:{n}" for n in itertools.count(number))
+    free = (f"{name}{mark}{n}" for n in itertools.count(number))
     return name if name not in taken else next(each for each in free if each not in taken)
 
 

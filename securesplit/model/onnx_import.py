@@ -12,22 +12,23 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.errors import BundleError, ConfigError
-from securesplit.model.keras_graph import LAYOUT, load_keras
+from securesplit.model.keras_graph import LAYOUT, TOLERANCE, check_edges, first_line, load_keras, once
 from securesplit.model.onnx_ops import MULTIPLYING, OPERATIONS, Node
 
+_T = TypeVar("_T")
 OWN_DOMAINS = ("", "ai.onnx")
 OPSETS = (13, 26)
 """Between these the operations that are read mean what they mean here."""
-TOLERANCE = 1e-4
-"""Of the largest number that ONNX Runtime answers: what float32 leaves open over a hundred layers in another order."""
+PHOTO = "photo"
+"""The input's name; no node has it, nor `LAYOUT`."""
 FOREIGN = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -41,7 +42,8 @@ def load_onnx(file: Path, side: int) -> Any:
     Raises:
         ConfigError: the extra is not installed.
         BundleError: the file is damaged, takes something else than one photo, has operations that are not read (all are
-            named), or computes something else here than under ONNX Runtime.
+            named), answers something that is not computed of the photo, or computes something else here than under ONNX
+            Runtime, or nothing there.
     """
     onnx = _onnx()
     try:
@@ -51,8 +53,7 @@ def load_onnx(file: Path, side: int) -> Any:
     except BundleError:
         raise
     except Exception as error:  # noqa: BLE001  (protobuf and the checker raise what they like)
-        reason = (str(error).strip() or "no reason given").splitlines()[0][:200]
-        raise BundleError(f"{file} is not an ONNX network ({reason})", hint="export it again") from None
+        raise BundleError(f"{file} is not an ONNX network ({first_line(error)})", hint="export it again") from None
     _check_operations(model)
     network = _network(model, side, file.stem)
     _compare(network, model)
@@ -79,9 +80,8 @@ def load_exported(file: Path, side: int) -> Any:
             program = torch.export.load(str(file))
             torch.onnx.export(program, f=str(written), dynamo=True, external_data=False, verbose=False)
         except Exception as error:  # noqa: BLE001  (whatever PyTorch lets through)
-            reason = (str(error).strip() or "no reason given").splitlines()[0][:200]
             raise BundleError(
-                f"{file} cannot be read as a PyTorch program ({type(error).__name__}: {reason})",
+                f"{file} cannot be read as a PyTorch program ({type(error).__name__}: {first_line(error)})",
                 hint="write it with torch.export.save(torch.export.export(network.eval(), (photo,)), FILE)",
             ) from None
         return load_onnx(written, side)
@@ -131,7 +131,7 @@ def _network(model: Any, side: int, name: str) -> Any:
     known: dict[str, Any] = {tensor.name: _array(tensor) for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in known]
     photo, known[inputs[0].name] = _photo(inputs, side)
-    names: set[str] = set()
+    names = {PHOTO, LAYOUT}
     for number, raw in enumerate(graph.node):
         node = Node.of(raw)
         if node.operation == "Constant":
@@ -140,8 +140,21 @@ def _network(model: Any, side: int, name: str) -> Any:
         found = _applied(node, [known[each] if each else None for each in raw.input], _name(raw, number, names))
         answers = found if isinstance(found, list | tuple) else [found]
         known |= dict(zip(raw.output, answers, strict=False))
-    outputs = {FOREIGN.sub("_", value.name): known[value.name] for value in graph.output}
-    return keras.Model(photo, outputs if len(outputs) > 1 else next(iter(outputs.values())), name=_scope(name))
+    return keras.Model(photo, _outputs(graph, known), name=_scope(name))
+
+
+def _outputs(graph: Any, known: Mapping[str, Any]) -> Any:
+    """The answer, or by name all of them."""
+    outputs: dict[str, Any] = {}
+    for value in graph.output:
+        if not load_keras().backend.is_keras_tensor(known[value.name]):
+            raise BundleError(
+                f"the output {value.name!r} is the same for every photo", hint="export the network without it"
+            )
+        outputs[once(FOREIGN.sub("_", value.name), outputs)] = known[value.name]
+    if not outputs:
+        raise BundleError("the network has no output", hint="export it with the logit of malignant as its output")
+    return outputs if len(outputs) > 1 else next(iter(outputs.values()))
 
 
 def _array(tensor: Any) -> NDArray[Any]:
@@ -152,8 +165,7 @@ def _array(tensor: Any) -> NDArray[Any]:
 
 def _name(raw: Any, number: int, taken: set[str]) -> str:
     """The node's name as TensorFlow takes it, once."""
-    name = _scope(raw.name or f"{raw.op_type}_{number}")
-    name = name if name not in taken else f"{name}_{number}"
+    name = once(_scope(raw.name or f"{raw.op_type}_{number}"), taken, number, "_")
     taken.add(name)
     return name
 
@@ -162,7 +174,7 @@ def _scope(name: str) -> str:
     return FOREIGN.sub("_", name).strip("_-") or "network"
 
 
-def _photo(inputs: Iterable[Any], side: int) -> tuple[Any, Any]:
+def _photo(inputs: Sequence[Any], side: int) -> tuple[Any, Any]:
     """The Keras input ``(1, h, w, 3)``, and what the file's first node reads of it."""
     keras, shapes = load_keras(), [_shape(value) for value in inputs]
     shape = shapes[0] if len(shapes) == 1 and len(shapes[0]) == 4 else ()
@@ -171,10 +183,28 @@ def _photo(inputs: Iterable[Any], side: int) -> tuple[Any, Any]:
         raise BundleError(
             f"the network takes {shapes or 'no input'}, not one RGB photo", hint="export it with one input (1, 3, h, w)"
         )
-    edges = shape[2:] if channels_first else shape[1:3]
-    photo = keras.Input(batch_shape=(1, *(edge or side for edge in edges), 3), name="photo")
+    edges = [edge or side for edge in (shape[2:] if channels_first else shape[1:3])]
+    _check_input(inputs[0], shape[0], edges)
+    photo = keras.Input(batch_shape=(1, *edges, 3), name=PHOTO)
     turned = keras.layers.Permute((3, 1, 2), name=LAYOUT)
     return photo, turned(photo) if channels_first else photo
+
+
+def _check_input(value: Any, batch: int, edges: Sequence[int]) -> None:
+    """Raise BundleError for pixels, photos or edges that no photo of a device has."""
+    from onnx import TensorProto
+
+    kind = value.type.tensor_type.elem_type
+    if kind != TensorProto.FLOAT:
+        raise BundleError(
+            f"the network takes {TensorProto.DataType.Name(kind).lower()} numbers, not float32",
+            hint="export it in float32, with an input of float32",
+        )
+    if batch not in (0, 1):
+        raise BundleError(
+            f"the network takes {batch} photos at once", hint="export it for one photo, or for any number of them"
+        )
+    check_edges(edges)
 
 
 def _shape(value: Any) -> tuple[int, ...]:
@@ -187,7 +217,7 @@ def _applied(node: Node, inputs: list[Any], name: str) -> Any:
     keras = load_keras()
     tensors = [x for x in inputs if keras.backend.is_keras_tensor(x)]
     if node.operation == "Shape" and tensors:
-        return np.array(tensors[0].shape, np.int64)
+        return OPERATIONS["Shape"](node, tensors[0])
     layer = _layer(node, inputs, name) if tensors else None
     try:
         if layer is not None:
@@ -196,11 +226,21 @@ def _applied(node: Node, inputs: list[Any], name: str) -> Any:
         return [np.asarray(x) for x in found] if isinstance(found, list | tuple) else np.asarray(found)
     except Exception as error:  # noqa: BLE001  (whatever TensorFlow makes of shapes and attributes)
         cause = getattr(layer, "problem", None) or error
-        reason = (str(cause).strip() or "no reason given").splitlines()[0][:200]
+        if tensors and (kinds := {str(x.dtype) for x in inputs if _is_other_float(x)}):
+            raise BundleError(
+                f"the operation {node.operation} {name!r} computes in {', '.join(kinds)}, not in float32",
+                hint="export the network in float32",
+            ) from None
+        reason = f"{type(cause).__name__}: {first_line(cause)}"
         raise BundleError(
-            f"the operation {node.operation} {name!r} cannot be converted ({type(cause).__name__}: {reason})",
+            f"the operation {node.operation} {name!r} cannot be converted ({reason})",
             hint="cut in front of it and export only that part, or export the network another way",
         ) from None
+
+
+def _is_other_float(value: Any) -> bool:
+    """Whether it is an array in half or double precision; ml_dtypes' bfloat16 is of no kind of NumPy's."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fV" and value.dtype != np.float32
 
 
 def _layer(node: Node, inputs: list[Any], name: str) -> Any:
@@ -240,21 +280,43 @@ def _layer(node: Node, inputs: list[Any], name: str) -> Any:
 
 
 def _compare(network: Any, model: Any) -> None:
-    """Raise BundleError where Keras and ONNX Runtime differ on random pixels."""
-    import onnxruntime
-
+    """Raise BundleError where Keras and ONNX Runtime differ on random pixels, or either cannot compute."""
     height, width = network.input_shape[1:3]
     photo = np.random.default_rng(7).random((1, height, width, 3), np.float32)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    asked = session.get_inputs()[0]
-    fed = photo.transpose(0, 3, 1, 2) if asked.shape[1] == 3 else photo
-    expected = session.run(None, {asked.name: np.ascontiguousarray(fed)})
-    answers = network(photo)
-    found = list(answers.values()) if isinstance(answers, dict) else [answers]
+    expected = _run("ONNX Runtime", lambda: _answers(model, photo))
+    answers = _run("TensorFlow", lambda: network(photo))
+    found = [np.asarray(x) for x in (answers.values() if isinstance(answers, dict) else [answers])]
     for ours, theirs in zip(found, expected, strict=True):
-        difference = float(np.abs(np.asarray(ours) - theirs).max())
+        if not np.isfinite(theirs).all():
+            raise BundleError(
+                "the network answers numbers that are not finite, on random pixels from 0 to 1",
+                hint="check its weights",
+            )
+        difference = float(np.abs(ours - theirs).max()) if ours.shape == theirs.shape else np.inf
         if not difference <= TOLERANCE * max(1.0, float(np.abs(theirs).max())):  # also NaN
             raise BundleError(
                 f"the converted network answers something else than ONNX Runtime, by {difference:.2g}",
                 hint="please report the network's operations",
             )
+
+
+def _answers(model: Any, photo: NDArray[np.float32]) -> list[NDArray[Any]]:
+    """What ONNX Runtime makes of a photo ``(1, h, w, 3)``."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised, too
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    asked = session.get_inputs()[0]
+    fed = photo.transpose(0, 3, 1, 2) if asked.shape[1] == 3 else photo
+    return list(session.run(None, {asked.name: np.ascontiguousarray(fed)}))
+
+
+def _run(runtime: str, compute: Callable[[], _T]) -> _T:
+    try:
+        return compute()
+    except Exception as error:  # noqa: BLE001  (whatever a runtime makes of somebody's network)
+        raise BundleError(
+            f"{runtime} cannot run the network ({type(error).__name__}: {first_line(error)})",
+            hint="export it again, for one photo, and try it in ONNX Runtime",
+        ) from None

@@ -92,7 +92,7 @@ def conv(node: Node, x: Any, kernel: Any, bias: Any = None) -> Any:
     strides, dilations = node.get("strides", [1, 1]), node.get("dilations", [1, 1])
     padded, weights = _padded(node, _last(x), [int(n) for n in kernel.shape[2:]]), tf.transpose(kernel, (2, 3, 1, 0))
     outputs, channels = int(kernel.shape[0]), int(x.shape[1])
-    if groups == channels == outputs and strides[0] == strides[1]:
+    if groups == channels == outputs and strides[0] == strides[1] and 1 in (strides[0], max(dilations)):
         depthwise = tf.transpose(weights, (0, 1, 3, 2))
         found = tf.nn.depthwise_conv2d(padded, depthwise, [1, *strides, 1], "VALID", dilations=dilations)
     else:
@@ -168,6 +168,11 @@ def reshape(node: Node, x: Any, shape: Any) -> Any:
     literal = bool(node.get("allowzero", 0))
     wanted = [int(x.shape[i]) if n == 0 and not literal else n for i, n in enumerate(_ints(shape))]
     return _tf().reshape(x, wanted)
+
+
+def shape(node: Node, x: Any) -> Any:
+    """The edges, or those from ``start`` to ``end``."""
+    return np.array(x.shape[node.get("start", 0) : node.get("end")], np.int64)
 
 
 def flatten(node: Node, x: Any) -> Any:
@@ -307,7 +312,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "ReduceSum": _reduced("reduce_sum"),
     "Relu": _simple(lambda tf, x: tf.nn.relu(x)),
     "Reshape": reshape,
-    "Shape": _simple(lambda _tf, x: np.array(np.shape(x), np.int64)),
+    "Shape": shape,
     "Sigmoid": _simple(lambda tf, x: tf.sigmoid(x)),
     "Slice": slice_,
     "Softmax": softmax,

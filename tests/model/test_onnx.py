@@ -54,6 +54,7 @@ CASES: list[tuple[str, dict[str, object], list[np.ndarray | None]]] = [
     ("Concat", {"axis": 1}, [MATRIX, numbers(2, 5, 4)]),
     ("Conv", {"strides": [2, 2], "pads": [1, 0, 2, 1]}, [IMAGE, numbers(4, 6, 3, 3), numbers(4)]),
     ("Conv", {"group": 6, "strides": [2, 2], "pads": [1, 1, 1, 1]}, [IMAGE, numbers(6, 1, 3, 3)]),
+    ("Conv", {"group": 6, "strides": [2, 2], "dilations": [2, 2]}, [IMAGE, numbers(6, 1, 3, 3)]),
     ("Conv", {"group": 2, "dilations": [2, 2]}, [IMAGE, numbers(4, 3, 2, 2)]),
     ("Conv", {"auto_pad": "SAME_UPPER", "strides": [2, 2]}, [IMAGE, numbers(4, 6, 3, 3)]),
     ("Conv", {"auto_pad": "SAME_LOWER", "strides": [2, 2]}, [IMAGE, numbers(4, 6, 3, 3)]),
@@ -79,6 +80,7 @@ CASES: list[tuple[str, dict[str, object], list[np.ndarray | None]]] = [
     ("ReduceMean", {}, [MATRIX, ints(-1, 1)]),
     ("ReduceSum", {"keepdims": 0}, [MATRIX]),
     ("Reshape", {}, [MATRIX, ints(0, -1, 2)]),
+    *(("Shape", {"start": start, **end}, [MATRIX]) for start, end in ((0, {"end": 1}), (-2, {}), (1, {"end": -1}))),
     ("Slice", {}, [MATRIX, ints(1, 0), ints(99, 3), ints(2, 1), ints(2, 1)]),
     ("Slice", {}, [MATRIX, ints(-1), ints(-99), ints(1), ints(-1)]),
     ("Slice", {}, [MATRIX, ints(0), ints(-2), ints(2)]),
@@ -219,6 +221,112 @@ def test_what_cannot_be_converted_is_named(model, told, tmp_path):
     file.write_bytes(model.SerializeToString())
     with pytest.raises(BundleError, match=told):
         splitting.load_network(str(file), SIDE)
+
+
+def small(weights: type = np.float32) -> Writer:
+    """A convolution and the mean of what it gives."""
+    g = Writer()
+    x = g.add("Conv", "photo", g.const(numbers(4, 3, 3, 3).astype(weights)))
+    g.add("ReduceMean", x, g.const(ints(1, 2, 3)), keepdims=0)
+    return g
+
+
+def written(folder: Path, graph: Writer, **other: object) -> Path:
+    """A file of the graph. Other than usual may be: input, kind, outputs and their shape."""
+    kind = other.get("kind", TensorProto.FLOAT)
+    photo = helper.make_tensor_value_info("photo", kind, other.get("input", [1, 3, SIDE, SIDE]))
+    names = other.get("outputs", [graph.nodes[-1].output[0]])
+    answers = [helper.make_tensor_value_info(name, TensorProto.FLOAT, other.get("shape", [1])) for name in names]
+    whole = helper.make_graph(graph.nodes, "net", [photo], answers, initializer=graph.weights)
+    (folder / "net.onnx").write_bytes(helper.make_model(whole, opset_imports=OPSET, ir_version=10).SerializeToString())
+    return folder / "net.onnx"
+
+
+def halved() -> Writer:
+    """Computes in float16 between two casts."""
+    g = Writer()
+    x = g.add("Cast", "photo", to=TensorProto.FLOAT16)
+    x = g.add("Conv", x, g.const(numbers(4, 3, 3, 3).astype(np.float16)))
+    g.add("ReduceMean", g.add("Cast", x, to=TensorProto.FLOAT), g.const(ints(1, 2, 3)), keepdims=0)
+    return g
+
+
+def undefined() -> Writer:
+    g = small()
+    g.add("Sqrt", g.add("Sub", g.const(scalar(-1e6)), g.nodes[-1].output[0]))
+    return g
+
+
+def unrunnable() -> Writer:
+    """ONNX Runtime takes no two nodes of one name."""
+    g = small()
+    for node in g.nodes:
+        node.name = "same"
+    return g
+
+
+def far() -> Writer:
+    """Pads to more than any memory."""
+    g = Writer()
+    x = g.add("Pad", "photo", g.const(ints(0, 0, 10**6, 10**6, 0, 0, 10**6, 10**6)))
+    g.add("ReduceMean", x, g.const(ints(1, 2, 3)), keepdims=0)
+    return g
+
+
+@pytest.mark.parametrize(
+    ("graph", "other", "told"),
+    [
+        (small, {"kind": TensorProto.UINT8}, "takes uint8 numbers, not float32"),
+        (lambda: small(weights=np.float16), {"kind": TensorProto.FLOAT16}, "takes float16 numbers, not float32"),
+        (halved, {}, r"'block_Conv_1' computes in float16, not in float32"),
+        (small, {"input": [8, 3, SIDE, SIDE]}, "takes 8 photos at once"),
+        (small, {"input": [1, 3, 10**7, 10**7]}, "photos of 10000000×10000000 pixels"),
+        (small, {"input": [1, 3, -1, SIDE]}, r"photos of -1×\d+ pixels"),
+        (small, {"outputs": ["w0"]}, "output 'w0' is the same for every photo"),
+        (small, {"outputs": []}, "no output"),
+        (undefined, {}, "numbers that are not finite"),
+        (unrunnable, {}, "ONNX Runtime cannot run the network .*same node name"),
+        (far, {}, "ONNX Runtime cannot run the network"),
+    ],
+)
+def test_a_network_that_no_photo_of_a_device_fits_is_refused(graph, other, told, tmp_path):
+    with pytest.raises(BundleError, match=told) as caught:
+        splitting.load_network(str(written(tmp_path, graph(), **other)), SIDE)
+    assert caught.value.hint
+
+
+def test_nodes_and_outputs_have_names_of_their_own(tmp_path):
+    g = small()
+    mean = g.nodes[-1].output[0]
+    for name in ("photo", "photo_channels_first", "a/b", "a_b", "a_b_4"):
+        g.nodes.append(helper.make_node("Exp" if "/" in name else "Tanh", [mean], [f"y:{name}"], name=name))
+    g.nodes.append(helper.make_node("Identity", ["y:a/b"], ["y/a/b"], name="last"))
+    file = written(tmp_path, g, outputs=["y:a/b", "y:a_b", "y/a/b"])
+    loaded = splitting.load_network(str(file), SIDE)
+    photo = RNG.random((1, 3, SIDE, SIDE), np.float32)
+    expected = ort.InferenceSession(str(file)).run(None, {"photo": photo})
+    found = loaded(photo.transpose(0, 2, 3, 1))
+    assert list(found) == ["y_a_b", "y_a_b:1", "y_a_b:2"]
+    for name, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(found[name]), theirs, atol=1e-5)
+
+
+def test_an_answer_of_another_shape_is_noticed(tmp_path, monkeypatch):
+    g = small()
+    g.add("Unsqueeze", g.nodes[-1].output[0], g.const(ints(1)))
+    file = written(tmp_path, g, shape=[1, 1])
+    monkeypatch.setitem(OPERATIONS, "Unsqueeze", lambda _node, x, _axes: x)
+    with pytest.raises(BundleError, match="something else than ONNX Runtime"):
+        splitting.load_network(str(file), SIDE)
+
+
+def test_windows_of_a_photo_are_no_cut(tmp_path):
+    g = Writer()
+    parts = g.add("Relu", g.add("Reshape", "photo", g.const(ints(4, 3, SIDE // 2, SIDE // 2))))
+    whole = g.add("Reshape", parts, g.const(ints(1, 3, SIDE, SIDE)))
+    g.add("ReduceMean", whole, g.const(ints(1, 2, 3)), keepdims=0)
+    loaded = splitting.load_network(str(written(tmp_path, g)), SIDE)
+    assert [cut.layer for cut in splitting.list_cuts(loaded)] == ["block_Reshape_2"]
 
 
 def test_what_is_not_covered_names_its_node(tmp_path):
