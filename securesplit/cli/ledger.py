@@ -35,12 +35,16 @@ def ledger(by: str, budget: float | None, style: str, state: Path | None) -> Non
     worker knows which device asks, so the figures are those of its owner, over all photos together. Epsilons are
     composed, not added; all are at delta 1e-5.
     """
-    from securesplit.device.ledger import reading
+    from securesplit.device.ledger import is_begun, reading
+    from securesplit.user_folders import state_folder
 
     with reading(state) as book:
         account = Account(
             book.totals(cast("Period", by)), book.most_released_photo(), list(book.noise_keys().values()), budget
         )
+    if not is_begun(folder := state_folder() if state is None else state):
+        hint = _("there is no ledger in {folder} yet; the first photo begins one", folder=folder)
+        terminal.note(_("hint: {hint}", hint=hint))
     if style == "json":
         terminal.answer_json(_as_json(account))
     else:

@@ -34,7 +34,7 @@ from securesplit.privacy.accounting import DELTA, NO_LOSS, UNBOUNDED, Loss, comp
 from securesplit.privacy.exact import IntegerReleases
 from securesplit.privacy.preset_names import current_name
 from securesplit.text import counted, rounded_up
-from securesplit.user_folders import make_state_folder, state_folder
+from securesplit.user_folders import absolute, from_home, make_state_folder, state_folder
 
 LEDGER_FILE: Final = "ledger.sqlite3"
 LOCK_WAIT_S: Final = 10.0
@@ -452,15 +452,21 @@ class Ledger:
 def reading(folder: Path | None = None) -> Iterator[Ledger]:
     """The ledger to look at; of one that cannot be written, as on a read-only or full disk, a copy that goes again.
 
+    Where none was begun it is an empty one that goes again, and nothing is written into the state folder.
+
     Args:
         folder: the state folder; None: `state_folder`.
 
     Raises:
         BudgetError: it cannot be read either, or was written all the time while it was copied.
-        CredentialError: the folder cannot be created.
+        CredentialError: something else is where the folder should be.
+        ConfigError: the folder begins with ``~``, and this user has no home folder; or the working folder is gone.
     """
-    folder = state_folder() if folder is None else folder
+    folder = absolute(state_folder() if folder is None else from_home(folder))
     with ExitStack() as opened:
+        if not is_begun(folder):
+            yield opened.enter_context(_empty(folder))
+            return
         try:
             book = opened.enter_context(Ledger(folder))
         except BudgetError as error:
@@ -469,6 +475,32 @@ def reading(folder: Path | None = None) -> Iterator[Ledger]:
             except BudgetError:
                 raise error from None
         yield book
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether there is a ledger in a state folder, or something in the place of either, which is told by who opens it.
+
+    Args:
+        folder: the state folder.
+    """
+    try:
+        (folder / LEDGER_FILE).lstat()
+    except FileNotFoundError:
+        return folder.is_symlink() and not folder.exists()
+    except OSError:
+        return True
+    return True
+
+
+@contextmanager
+def _empty(folder: Path) -> Iterator[Ledger]:
+    """One without releases, elsewhere; raises BudgetError."""
+    with ExitStack() as opened:
+        try:
+            own = opened.enter_context(scratch_folder("securesplit-ledger-"))
+        except OSError as error:
+            raise _unusable(folder / LEDGER_FILE, error) from error
+        yield opened.enter_context(Ledger(own))
 
 
 @contextmanager

@@ -314,6 +314,22 @@ def earlier(db: sqlite3.Connection) -> None:
         db.execute(f"ALTER TABLE releases DROP COLUMN {name}")
 
 
+@pytest.mark.parametrize("command", [["ledger"], ["doctor"], ["config", "show"], ["keygen", "--list"]])
+def test_a_command_that_reads_leaves_nothing_where_nothing_was(
+    certs: Path, tmp_path: Path, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.delenv("SECURESPLIT_STATE", raising=False)
+    monkeypatch.chdir(certs.parent)
+    before = {path: path.stat().st_mtime_ns for path in certs.rglob("*")}
+    assert run(command) == 0
+    assert not list(home.iterdir())
+    assert {path: path.stat().st_mtime_ns for path in certs.rglob("*")} == before
+
+
 @pytest.mark.parametrize("is_earlier", [True, False], ids=["earlier", "killed"])
 def test_a_ledger_is_read_and_left_as_it_was(tmp_path: Path, *, is_earlier: bool) -> None:
     """One of an earlier version, and one with what a killed device left in the log."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from securesplit.device.ledger import Ledger
 from securesplit.model import Bundle
 from securesplit_testing.threads import beside
 
@@ -84,6 +85,7 @@ def test_help_that_is_not_taken_is_an_error(name: str) -> None:
 
 @pytest.mark.parametrize("closed", ["stdin", "stdout", "stderr", "stdin stderr", "stdin stdout stderr"])
 def test_closed_streams_lose_only_the_answer(closed: str, lines: dict[str, list[str]]) -> None:
+    Ledger().close()
     for name in ("diagnose", "--version", "ledger"):
         code, out, err = finish(start(*lines[name], *(QUICKLY if name == "diagnose" else ()), close=closed))
         if "stdout" in closed:
@@ -186,7 +188,7 @@ def test_names_can_forge_no_line_of_output(style: str, draw_photo: Callable[...,
         ["ledger", f"--{FORGED}"],
         ["ledger", "--by", FORGED],
         ["ledger", "--budget", FORGED],
-        ["ledger", "--state", f"/proc/{FORGED}"],
+        ["ledger", "--state", f"/dev/null/{FORGED}"],
         ["keygen", "--out", "/dev/null/" + FORGED],
         ["keygen", "--client", FORGED],
         ["keygen", "--server-name", FORGED],
