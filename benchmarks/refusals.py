@@ -73,9 +73,8 @@ def test_photos(root: Path, most: int) -> dict[str, list[Path]]:
 
 
 def opened(path: Path) -> Image.Image:
-    """An RGB image."""
-    with Image.open(path) as image:
-        return image.convert("RGB")
+    """An RGB image, turned as a device turns it."""
+    return dataset.upright(path, quality.SIDE)
 
 
 def row_of(what: str, outcomes: list[Outcome], wanted: str) -> list[object]:

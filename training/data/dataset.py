@@ -323,10 +323,23 @@ def _frames(photos: Sequence[Photo], height: int, width: int) -> list[NDArray[np
     return frames
 
 
-def _frame(path: Path, height: int, width: int) -> NDArray[np.uint8]:
+def upright(path: Path, side: int) -> Image.Image:
+    """The whole photo as a device sees it, RGB: turned, and in its colours.
+
+    Args:
+        path: of its file.
+        side: a large photo is reduced, to at least four times as many pixels along its shorter edge.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     with readable(path), Image.open(path) as opened:
         opened.load()
-        image, _ = to_upright_rgb(opened, facts_of(opened), height)
+        return to_upright_rgb(opened, facts_of(opened), side)[0]
+
+
+def _frame(path: Path, height: int, width: int) -> NDArray[np.uint8]:
+    image = upright(path, height)
     scale = height / min(image.size)
     if scale != 1.0:
         size = (max(height, round(image.width * scale)), max(height, round(image.height * scale)))

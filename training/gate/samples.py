@@ -20,8 +20,8 @@ from securesplit.imaging import quality
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, gate
 from training.data.collection import fold_of
-from training.data.dataset import Dataset, stamp
-from training.data.photo import Photo, readable
+from training.data.dataset import Dataset, stamp, upright
+from training.data.photo import Photo
 from training.gate import degraded, textures, without_skin
 
 VALIDATION_FOLD, TEST_FOLD = 3, 4
@@ -97,15 +97,15 @@ def pictures(data: Dataset, side: int, others: Path | None) -> Iterator[Picture]
     for group, most in FITTED.items():
         chosen = sides["train"].get(group, [])
         for photo in chosen[:most]:
-            image, fold = _opened(photo.path), _fold(photo)
+            image, fold = upright(photo.path, side), _fold(photo)
             yield Picture(np.asarray(degraded.square(image, side)), "ok", group, "train", fold)
             for harm in degraded.HARMS:
                 yield Picture(degraded.harmed(image, harm, rng, side), harm, group, "train", fold)
         for photo in chosen[most : most + PLAIN[group]]:
-            yield Picture(np.asarray(degraded.square(_opened(photo.path), side)), "ok", group, "train")
+            yield Picture(_square(photo, side), "ok", group, "train")
     for group, found in sides["val"].items():
         for photo in found[:400]:
-            yield Picture(np.asarray(degraded.square(_opened(photo.path), side)), "ok", group, "val", _fold(photo))
+            yield Picture(_square(photo, side), "ok", group, "val", _fold(photo))
     yield from _drawn(side)
     yield from _without_skin(others, side)
 
@@ -113,7 +113,11 @@ def pictures(data: Dataset, side: int, others: Path | None) -> Iterator[Picture]
 def made_of(data: Dataset, others: Path | None) -> str:
     """All that `pictures` depends on, but for the code, in one line."""
     beside = [] if others is None else [f"{p.relative_to(others)} {stamp(p)}" for p in without_skin.files(others)]
-    return f"{data.fingerprint} {beside} {SEED} {FITTED} {PLAIN} {DRAWN_LESIONS} {DRAWN_TEXTURES}"
+    return f"{data.fingerprint} upright {beside} {SEED} {FITTED} {PLAIN} {DRAWN_LESIONS} {DRAWN_TEXTURES}"
+
+
+def _square(photo: Photo, side: int) -> NDArray[np.uint8]:
+    return np.asarray(degraded.square(upright(photo.path, side), side))
 
 
 def _fold(photo: Photo) -> int:
@@ -138,11 +142,6 @@ def _without_skin(folder: Path | None, side: int) -> Iterator[Picture]:
         *without_skin.pages(rng, side),
     ):
         yield Picture(pixels, "other", "drawn", "train")
-
-
-def _opened(path: Path) -> Image.Image:
-    with readable(path), Image.open(path) as image:
-        return image.convert("RGB")
 
 
 def extract(bundle: Bundle, output: str, found: Iterator[Picture], preset: str | None = None) -> Examples:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from training.data.dataset import upright
 from training.data.photo import readable
 from training.gate.degraded import square
 
@@ -35,7 +36,7 @@ def opened(folder: Path, least: int) -> tuple[list[Image.Image], list[Image.Imag
             if _is_cut_out(image):
                 things.append(image.convert("RGBA"))
                 continue
-            picture = image.convert("RGB")
+        picture = upright(path, LARGEST // 4)
         picture.thumbnail((LARGEST, LARGEST))
         if min(picture.size) >= least:
             pictures.append(picture)

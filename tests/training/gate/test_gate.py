@@ -28,6 +28,7 @@ from training.data.dataset import Dataset
 from training.data.photo import DataError, Photo
 from training.gate import fit as fitting
 from training.gate import samples, textures, without_skin
+from training.gate.degraded import HARMS
 from training.gate.head_map import give_map
 
 SIDE, CHANNELS, PATIENTS = 120, 16, 4
@@ -135,6 +136,30 @@ def test_pictures_without_skin_are_squares_things_and_pages(tmp_path: Path) -> N
     tinted = np.stack([without_skin.tinted(squares[0], np.random.default_rng(n)) for n in range(20)])
     means = tinted.mean((0, 1, 2))
     assert means[0] > means[1] > means[2], "redder than green, greener than blue"
+
+
+def test_a_gate_learns_photos_as_a_device_turns_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In all versions, and pictures without skin, too."""
+    monkeypatch.setattr(samples, "FITTED", {"isic": 2})
+    monkeypatch.setattr(samples, "PLAIN", {"isic": 5})
+    for name in ("_drawn", "_without_skin"):
+        monkeypatch.setattr(samples, name, lambda *_: ())
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a phone that was held upright
+    found = []
+    for folder in (tmp_path / "upright", tmp_path / "turned"):
+        draw_isic(folder)
+        for path in (folder / "images").iterdir():
+            picture = Image.open(path).convert("RGB")
+            if folder.name == "upright":
+                picture.save(path, "PNG")
+            else:
+                picture.rotate(90, expand=True).save(path, "PNG", exif=turned)
+        made = list(samples.pictures(Dataset.read(folder, tmp_path / "pixels"), 32, None))
+        assert {(p.what, p.side) for p in made} >= {("ok", "train"), ("ok", "val"), *((h, "train") for h in HARMS)}
+        found.append([p.pixels for p in made] + [np.asarray(p) for p in without_skin.opened(folder, 32)[0]])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_examples_are_made_again_where_a_picture_was_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
