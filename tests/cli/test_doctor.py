@@ -297,11 +297,20 @@ def test_a_clock_that_is_behind_is_an_error() -> None:
 def test_the_state_of_a_device(spoil: Callable[[Path], object], code: int, message: str) -> None:
     folder = state_folder()
     load_secret(folder)
-    Ledger(folder).close()
+    with Ledger(folder) as book:
+        book.spend(bytes(16), bytes(16), Loss(0.1, 0.2, 0.0), preset="p", bundle_id="b")
     spoil(folder)
     problems = [finding for finding in check_state(None) if finding.level != "ok"]
     assert [message in problem.message for problem in problems] == ([True] if message else [])
     assert all(problem.exit_code == code and problem.hint for problem in problems)
+
+
+def test_a_device_that_has_released_nothing_lacks_no_secret() -> None:
+    """Earlier versions of `securesplit ledger` began an empty ledger; the first release draws the secret."""
+    Ledger(state_folder()).close()
+    found = {finding.message: finding.level for finding in check_state(None)}
+    assert found["0 distinct releases of 0 photos"] == "ok"
+    assert set(found.values()) == {"ok"}
 
 
 def earlier(db: sqlite3.Connection) -> None:

@@ -65,12 +65,10 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
         if (folder / SECRET_FILE).exists():
             read_secret(folder)
             yield ok("noise secret", "32 bytes, for its owner alone")
-        elif (folder / LEDGER_FILE).exists():
-            yield warning("noise secret", "there is a ledger but no noise secret", "restore noise.key from a backup")
     except SecureSplitError as error:
         yield failure("noise secret", error)
     if (folder / LEDGER_FILE).exists():
-        yield _ledger(folder)
+        yield from _ledger(folder)
 
 
 def check_confinement() -> Finding:
@@ -133,7 +131,7 @@ def network_share(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> 
     return kind if kind in _NETWORK else None
 
 
-def _ledger(folder: Path) -> Finding:
+def _ledger(folder: Path) -> Iterator[Finding]:
     from securesplit.device.ledger import copied
     from securesplit.device.noise_key import SECRET_FILE, read_secret
     from securesplit.privacy.noise import NoiseSource
@@ -141,9 +139,14 @@ def _ledger(folder: Path) -> Finding:
     try:
         with copied(folder) as book:
             total, keys = book.total(), book.noise_keys()
-        is_other = keys and (folder / SECRET_FILE).exists() and NoiseSource(read_secret(folder)).fingerprint not in keys
+        is_there = (folder / SECRET_FILE).exists()
+        is_other = keys and is_there and NoiseSource(read_secret(folder)).fingerprint not in keys
     except SecureSplitError as error:
-        return failure("ledger", error)
-    if is_other and total.releases:
-        return warning("ledger", "it was kept under another noise secret", "restore noise.key from a backup")
-    return ok("ledger", f"{counted(total.releases, 'distinct release')} of {counted(total.photos, 'photo')}")
+        yield failure("ledger", error)
+        return
+    if total.releases and not is_there:
+        yield warning("noise secret", "there are releases, and no noise secret", "restore noise.key from a backup")
+    if total.releases and is_other:
+        yield warning("ledger", "it was kept under another noise secret", "restore noise.key from a backup")
+    else:
+        yield ok("ledger", f"{counted(total.releases, 'distinct release')} of {counted(total.photos, 'photo')}")
