@@ -75,3 +75,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'securesplit' has no attribute {name!r}")
     return getattr(importlib.import_module(f"securesplit.{_MODULES.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    """Public names too that were not used yet, for completion in shells and notebooks."""
+    return sorted({*globals(), *__all__})

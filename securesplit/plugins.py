@@ -55,7 +55,7 @@ class Plugin:
         """
         try:
             return self._entry.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self.broken(f"cannot be loaded ({type(error).__name__}: {str(error).strip()[:200]})") from error
 
     def broken(self, what: str) -> ConfigError:

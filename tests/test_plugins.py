@@ -45,8 +45,13 @@ def _flip(grid, spec, draw):
 def _fails(grid, spec, draw):
     raise RuntimeError("no coins left")
 
-COIN, FLIP, FAILS = (Mechanism(each) for each in (_coin, _flip, _fails))
+def _ends(grid, spec, draw):
+    raise SystemExit(5)
+
+COIN, FLIP, FAILS, ENDS = (Mechanism(each) for each in (_coin, _flip, _fails, _ends))
 FLOATS = Mechanism(lambda grid, spec, draw: grid / 2)
+HIGHEST = Mechanism(lambda grid, spec, draw: np.full(grid.shape, 2**64 - 1, np.uint64))
+STRAY = Mechanism(_coin, "lost")
 '''
 ENTRIES = """[securesplit.attacks]
 brute = tiny_plugin:brute
@@ -55,10 +60,14 @@ gone = tiny_plugin:gone
 [securesplit.releases]
 absent = tiny_absent:MECHANISM
 coin = tiny_plugin:COIN
+ending = tiny_ending:MECHANISM
+ends = tiny_plugin:ENDS
 fails = tiny_plugin:FAILS
 flip = tiny_plugin:FLIP
 floats = tiny_plugin:FLOATS
 function = tiny_plugin:_coin
+highest = tiny_plugin:HIGHEST
+stray = tiny_plugin:STRAY
 """
 
 for module in ("sklearn", "scipy", "matplotlib"):
@@ -72,6 +81,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     info = site / "tiny_plugin-1.2.dist-info"
     info.mkdir(parents=True)
     (site / "tiny_plugin.py").write_text(MODULE)
+    (site / "tiny_ending.py").write_text("raise SystemExit('gone')")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-plugin\nVersion: 1.2\n")
     (info / "entry_points.txt").write_text(ENTRIES)
     monkeypatch.syspath_prepend(str(site))
@@ -94,8 +104,8 @@ def test_help_and_doctor_list_them(tiny, capsys):
     assert run(["doctor", "--format", "json"]) == 2
     rows = [r for r in json.loads(capsys.readouterr().out)["findings"] if r["check"] == "plugins"]
     levels = {row["message"].split("'")[1]: row["level"] for row in rows}
-    fine = dict.fromkeys(("brute", "darkest", "coin", "fails", "flip", "floats"), "ok")
-    assert levels == fine | dict.fromkeys(("gone", "absent", "function"), "error")
+    fine = dict.fromkeys(("brute", "darkest", "coin", "ends", "fails", "flip", "floats", "highest", "stray"), "ok")
+    assert levels == fine | dict.fromkeys(("gone", "absent", "ending", "function"), "error")
 
 
 @pytest.mark.parametrize(
@@ -103,13 +113,28 @@ def test_help_and_doctor_list_them(tiny, capsys):
     [
         ("absent", "'absent' of tiny-plugin 1.2 cannot be loaded (ModuleNotFoundError: No module named 'tiny_absent')"),
         ("function", "'function' of tiny-plugin 1.2 is function, not a securesplit.privacy.mechanism.Mechanism"),
+        ("ending", "'ending' of tiny-plugin 1.2 cannot be loaded (SystemExit: gone)"),
         ("fails", "'fails' (tiny-plugin 1.2) failed (RuntimeError: no coins left)"),
+        ("ends", "'ends' (tiny-plugin 1.2) failed (SystemExit: 5)"),
         ("floats", "'floats' (tiny-plugin 1.2) gave float64 (1,), not integers of shape (1,)"),
     ],
 )
 def test_a_broken_mechanism_is_named_and_nothing_is_released(tiny, name, told, draw_photo, capsys):
     assert run(["diagnose", "--embedded", "--anyway", "--privacy", name, str(draw_photo(7))]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_mechanism_of_a_preset_that_the_bundle_lacks_is_named(tiny, draw_photo, capsys):
+    assert run(["diagnose", "--embedded", "--anyway", "--privacy", "stray", str(draw_photo(7))]) == 9
+    told = "the release mechanism 'stray' (tiny-plugin 1.2) uses preset 'lost': the bundle has no preset 'lost'"
+    assert told in capsys.readouterr().err
+
+
+def test_an_integer_beyond_all_others_is_the_highest(tiny):
+    spec = choose_preset(Bundle.load(), "highest").spec
+    photo = np.zeros((4, 4, 3), np.uint8)
+    released = NoiseSource(bytes(range(32))).release(np.zeros(spec.shape), photo, bytes(32), spec)
+    assert released.tolist() == np.full(spec.shape, np.iinfo(spec.dtype).max).tolist()
 
 
 def test_a_broken_attack_is_named(tiny, tmp_path, capsys):

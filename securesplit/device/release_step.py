@@ -20,7 +20,7 @@ from securesplit import plugins, tracing
 from securesplit.config import check_privacy
 from securesplit.device.ledger import Ledger, Receipt
 from securesplit.device.promise import describe, unprotected
-from securesplit.errors import ConfigError
+from securesplit.errors import BundleError, ConfigError
 from securesplit.imaging import PhotoSource, Square, load_square, quality
 from securesplit.model import Bundle, Preset
 from securesplit.model.gate import Gate
@@ -309,9 +309,15 @@ def preset_of_mechanism(bundle: Bundle, own: Mechanism) -> Preset:
         BundleError: the bundle has not the preset that the mechanism uses.
         ConfigError: that preset is encrypted, which leaves nothing for a mechanism to hide.
     """
-    preset = bundle.preset(own.preset)
+    uses = f"the release mechanism {own.name!r} ({own.version}) uses preset {own.preset!r}"
+    try:
+        preset = bundle.preset(own.preset)
+    except BundleError as error:
+        raise BundleError(f"{uses}: {error.message}", hint=error.hint) from None
     if preset.spec.encrypted:
-        raise ConfigError(f"release mechanism {own.name} uses preset {own.preset}, which is encrypted already")
+        raise ConfigError(
+            f"{uses}, which leaves a mechanism nothing to hide", hint="give the mechanism another preset of the bundle"
+        )
     own = replace(own, preset=preset.spec.preset)
     spec = replace(preset.spec, preset=own.name, stored_as=None, sigma_per_clip=0.0, mechanism=own)
     return replace(preset, spec=spec, quality={}, noise_calibrations=(), spread=None)

@@ -60,11 +60,11 @@ class Mechanism:
         """
         try:
             found: Any = np.asarray(self.release(grid.copy(), spec, draw))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._broken(f"failed ({type(error).__name__}: {str(error).strip()[:200]})") from error
         if found.shape != spec.shape or not np.issubdtype(found.dtype, np.integer):
             raise self._broken(f"gave {found.dtype} {found.shape}, not integers of shape {spec.shape}")
-        grid_released: NDArray[np.int64] = found.astype(np.int64)
+        grid_released: NDArray[np.int64] = np.minimum(found, np.iinfo(np.int64).max).astype(np.int64)
         return grid_released
 
     def _broken(self, what: str) -> ConfigError:

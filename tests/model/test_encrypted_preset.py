@@ -304,7 +304,7 @@ def test_what_it_claims() -> None:
 
 def test_an_own_mechanism_does_not_change_what_is_encrypted() -> None:
     own = Mechanism(lambda grid, *_: grid, "encrypted", "mine", "mine 1.0")
-    with pytest.raises(ConfigError, match="encrypted already"):
+    with pytest.raises(ConfigError, match="uses preset 'encrypted', which leaves a mechanism nothing to hide"):
         preset_of_mechanism(Bundle.load(), own)
     with pytest.raises(BundleError, match="nor changed by a mechanism"):
         ReleaseSpec("mine", (256,), "int16", step=STEP, mechanism=own, encrypted=True)
