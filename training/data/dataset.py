@@ -10,6 +10,7 @@ once into a ``.npy`` cache, at the working height and with their aspect ratio, s
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from securesplit.atomic import atomic_write
+from securesplit.atomic import atomic_write, write_text_atomic
 from securesplit.imaging.pillow_image import facts_of
 from securesplit.imaging.pixels import to_upright_rgb
 from securesplit.results import Kind
@@ -135,6 +136,17 @@ class Dataset:
         for split in SPLITS:
             for p in self.photos[split]:
                 digest.update(f"{p.source}|{p.kind}|{stamp(p.path)}\n".encode())
+        return digest.hexdigest()
+
+    @cached_property
+    def contents(self) -> str:
+        """SHA-256 over `digest`, whatever else a training learns from, and each file's content: the same anywhere."""
+        found = sha256_of_files([photo.path for split in SPLITS for photo in self.photos[split]], self.cache)
+        digest = hashlib.sha256(self.digest.encode())
+        for split in SPLITS:
+            for p in self.photos[split]:
+                known = f"{p.dx}|{p.dx_type}|{p.source}|{p.kind}|{int(p.is_premalignant)}|{found[str(p.path)]}\n"
+                digest.update(known.encode())
         return digest.hexdigest()
 
     def check_disjoint(self) -> None:
@@ -307,6 +319,30 @@ def stamp(path: Path) -> str:
     except OSError:
         return ""
     return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def sha256_of_files(paths: Sequence[Path], cache: Path) -> dict[str, str]:
+    """By path, of the content; empty where there is no file. Read once, and noted in `cache` as long as none changes.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    stamps = {str(path): stamp(path) for path in sorted({*paths})}
+    key = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:16]
+    file = cache / f"{key}-sha256.json"
+    if file.is_file():
+        noted: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+        return noted
+    found = {path: _sha256_of(Path(path)) if when else "" for path, when in stamps.items()}
+    if any(found.values()):
+        cache.mkdir(parents=True, exist_ok=True)
+        write_text_atomic(file, json.dumps(found))
+    return found
+
+
+def _sha256_of(path: Path) -> str:
+    with readable(path), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _frames(photos: Sequence[Photo], height: int, width: int) -> list[NDArray[np.uint8]]:

@@ -1,7 +1,8 @@
 """``run.json`` of a training run: what it was made from, where, when, and its result.
 
 A run folder belongs to one configuration, one set of photos and one start: continuing with another is refused, because
-the figures would then be of no configuration at all.
+the figures would then be of no configuration at all. Photos are known by their content, but in runs that were begun by
+earlier versions, where they are known by name.
 """
 
 from __future__ import annotations
@@ -30,10 +31,14 @@ PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn", "opt
 
 
 class MadeFrom(TypedDict):
-    """What must not change in a run that resumes; hashes and names are None where there is none."""
+    """What must not change in a run that resumes; hashes and names are None where there is none.
+
+    ``data_sha256`` is `training.data.dataset.Dataset.digest`, ``photos_sha256`` is `Dataset.contents`.
+    """
 
     config: dict[str, Any]
     data_sha256: str
+    photos_sha256: NotRequired[str]
     weights: str | None
     teacher: str | None
     start: str | None
@@ -160,7 +165,8 @@ class RunRecord:
             return
         earlier = read(self.run)["made_from"]
         earlier["config"] = current_names(earlier["config"])
-        changed = [key for key, value in self.made_from.items() if dict(earlier).get(key) != value]
+        same = {"photos_sha256": self.made_from.get("photos_sha256"), **earlier}
+        changed = [key for key, value in self.made_from.items() if same.get(key) != value]
         if changed:
             raise ConfigError(
                 f"{self.run} holds a run of other {' and '.join(changed)}",

@@ -157,6 +157,7 @@ def _made_from(
     return {
         "config": config.to_json(),
         "data_sha256": data.digest,
+        "photos_sha256": data.contents,
         "weights": weights.name if weights else None,
         "teacher": guide.id if guide else None,
         "start": digest_of(start) if start else None,

@@ -10,7 +10,7 @@ from securesplit.errors import ConfigError
 from training.data.dataset import Dataset
 from training.network.config import current_names
 
-PHOTOS = "data_sha256"
+PHOTOS, CONTENTS = "data_sha256", "photos_sha256"
 
 
 def around(data: Dataset, **made_of: Any) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def around(data: Dataset, **made_of: Any) -> dict[str, Any]:
         data: its photos.
         made_of: whatever else it must go on with, as JSON has it.
     """
-    return {**made_of, PHOTOS: data.digest}
+    return {**made_of, PHOTOS: data.digest, CONTENTS: data.contents}
 
 
 def check_goes_on(out: Path, kind: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -29,12 +29,12 @@ def check_goes_on(out: Path, kind: str, before: Mapping[str, Any], now: Mapping[
     Args:
         out: the folder.
         kind: what the study is called.
-        before: the record that is in `out`; one of an earlier version does not name its photos.
+        before: the record that is in `out`; one of an earlier version does not name its photos, or by name alone.
         now: from `around`.
 
     Raises:
         ConfigError: it was begun around something else.
     """
-    if {PHOTOS: now[PHOTOS], **current_names(before)} != now:
+    if {**{name: now[name] for name in (PHOTOS, CONTENTS)}, **current_names(before)} != now:
         message = f"{out} holds a {kind} around another configuration or start, or of other photos"
         raise ConfigError(message, hint="give another --out")

@@ -3,6 +3,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 import training
 from tests.training.drawn_photos import HAM, draw_isic, draw_tree
+from training.data import dataset
 from training.data.dataset import Dataset, list_photos, load_split
 from training.data.photo import DataError, Photo
 
@@ -97,6 +99,9 @@ def replaced_by_as_many_bytes(file: Path) -> None:
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 10**9))
 
 
+LEARNED = {"dx": "mel", "dx_type": "histo", "source": "s", "kind": "phone", "is_premalignant": True}
+
+
 def drawn_bmp(level: int) -> bytes:
     stream = io.BytesIO()
     Image.new("RGB", (20, 20), (level,) * 3).save(stream, "BMP")
@@ -132,6 +137,37 @@ def test_the_fingerprint_follows_the_files_and_all_that_is_known(tmp_path: Path)
         change(tmp_path / "moved" / "a.png")
         found.append(fingerprint(tmp_path / "moved"))
     assert len({*found}) == 6
+
+
+def test_contents_are_those_of_the_files_wherever_they_lie_and_all_that_is_learned(tmp_path: Path) -> None:
+    def contents(root: Path, **known: Any) -> str:
+        photo = Photo(root / "a.png", malignant=False, lesion="a", **known)
+        return Dataset(root, {"train": [photo], "val": [], "test": []}, tmp_path / "cache").contents
+
+    file = tmp_path / "one" / "a.png"
+    file.parent.mkdir()
+    file.write_bytes(drawn_bmp(10))
+    first = contents(file.parent)
+    others = [contents(file.parent, **{name: value}) for name, value in LEARNED.items()]
+    file.parent.rename(moved := tmp_path / "moved")
+    os.utime(moved / "a.png", ns=(0, 0))
+    assert contents(moved) == first
+    replaced_by_as_many_bytes(moved / "a.png")
+    others.append(contents(moved))
+    (moved / "a.png").unlink()
+    others.append(contents(moved))
+    assert len({first, *others}) == 3 + len(LEARNED)
+
+
+def test_files_are_read_once_as_long_as_they_do_not_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(dataset, "_sha256_of", lambda path: (read.append(path), "x")[1])
+    files = [tmp_path / name for name in "ab"]
+    for file in files:
+        file.write_bytes(b"photo")
+    for _ in range(2):
+        assert dataset.sha256_of_files(files[::-1], tmp_path / "cache") == {str(file): "x" for file in files}
+    assert read == files
 
 
 def test_only_commands_read_a_data_folder() -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,16 @@ def test_earlier_names_are_taken_with_a_hint(capsys: pytest.CaptureFixture[str])
     config = named("dermoscopy")
     earlier = {key: value for key, value in config.to_json().items() if key != "outputs"} | {"ends": "cut"}
     assert current_names(earlier) == current_names(config.to_json()) == config.to_json()
+
+
+def test_a_run_of_other_contents_is_another_one_and_an_earlier_one_knows_names_alone(tmp_path: Path) -> None:
+    config = named("dermoscopy").to_json()
+    before: MadeFrom = {"config": config, "data_sha256": "d", "weights": None, "teacher": None, "start": None}
+    now: MadeFrom = {**before, "photos_sha256": "of the files"}
+    for begun, is_other in ((before, False), (now, False), ({**now, "photos_sha256": "others"}, True)):
+        (tmp_path / "run.json").write_text(json.dumps({"made_from": begun}))
+        with pytest.raises(ConfigError, match="of other photos_sha256") if is_other else nullcontext():
+            RunRecord(tmp_path, now, {}, 0).check()
 
 
 def test_a_run_under_earlier_names_is_the_same_run(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_one_command_from_raw_folders_to_a_student_bundle(forks: Forks, tmp_path
     assert done.returncode == 0, done.stderr[-3000:]
     made = record(tmp_path / "run")
     assert made["made_from"]["config"]["seed"] == 1
-    assert len(made["made_from"]["data_sha256"]) == 64
+    assert [len(made["made_from"][name]) for name in ("data_sha256", "photos_sha256")] == [64, 64]
     session = made["sessions"][0]
     assert {"tensorflow", "keras", "python"} <= set(session["versions"])
     assert session["hardware"]["cores"] == os.cpu_count()

@@ -11,15 +11,19 @@ pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train
 
 import keras
 import tensorflow as tf
+from PIL import Image
 from skimage.metrics import structural_similarity
 
 from securesplit.errors import ConfigError
+from securesplit.imaging.synthetic import draw_lesion
 from training.data import dataset
+from training.data.dataset import Dataset
 from training.data.photo import Photo
 from training.release import cut_maps
 from training.release.guarded import attack, exposure, joint, losses, parts, press, stages
-from training.release.guarded.__main__ import arguments
+from training.release.guarded.__main__ import LATER, arguments, made_from
 from training.release.guarded.attack import CANDIDATES, GALLERY, Holdings, retrieval, ridge_skill, skill
+from training.release.guarded.checkpoint import BEGUN, JOINT, PRESS, TAIL, begin
 from training.release.guarded.controller import Controller
 from training.release.guarded.tail import copied
 from training.release.guarded.views import CutViews
@@ -260,6 +264,41 @@ def _args(run: Path, *more: str) -> argparse.Namespace:
     steps = "--press-steps 6 --learn 2 --tail-steps 2 --joint-steps 4 --attack-epochs 1"
     settings = f"--cut middle {steps} --batch 8 --rebuilders linear --blends"
     return arguments().parse_args(["--run", str(run), "--cache", str(run), *settings.split(), *more])
+
+
+def test_a_run_resumes_with_the_photos_and_settings_that_it_was_begun_with(network: keras.Model, tmp_path: Path):
+    def contents(seed: int) -> Dataset:
+        """One photo, always of the same name."""
+        (tmp_path / f"{seed}").mkdir(exist_ok=True)
+        path = tmp_path / f"{seed}" / "a.jpg"
+        Image.fromarray(draw_lesion(seed, 40)).save(path)
+        photos = {"train": [Photo(path, malignant=True, lesion="a")], "val": [], "test": []}
+        return Dataset(tmp_path, photos, tmp_path / "pixels")
+
+    def resumes(*changed: str, seed: int = 1, of: keras.Model = network) -> bool:
+        try:
+            begin(run, made_from(_args(run, *changed), contents(seed), of), later=LATER)
+        except ConfigError as error:
+            assert "give another --run" in error.hint
+            return False
+        return True
+
+    run = tmp_path / "run"
+    run.mkdir()
+    assert resumes("--sigma", "0.4")
+    assert resumes(), "no checkpoint was written yet"
+    (run / PRESS).touch()
+    assert resumes("--attack-epochs", "3", "--data", "elsewhere", "--joint-steps", "9", "--tail-steps", "9")
+    assert resumes()
+    other = keras.models.clone_model(network)
+    assert [resumes("--sigma", "0.4"), resumes("--seed", "2"), resumes(seed=2), resumes(of=other)] == [False] * 4
+    (run / TAIL).touch()
+    assert [resumes("--tail-steps", "9"), resumes("--joint-steps", "9")] == [False, True]
+    assert resumes()
+    (run / JOINT).touch()
+    assert [resumes("--joint-steps", "9"), resumes()] == [False, True]
+    (run / BEGUN).unlink()  # as earlier versions left it
+    assert [resumes("--sigma", "0.4"), resumes()] == [True, False]
 
 
 @pytest.mark.slow

@@ -6,21 +6,31 @@ Two CPU cores are enough. The head's maps are computed once (`training.release.c
 keep the diagnosis against adversaries (`training.release.guarded.press`) under a controller
 (`training.release.guarded.controller`), then decoder and the worker's network learn to read its release
 (`training.release.guarded.tail`), then with ``--joint-steps`` all of them together (`training.release.guarded.joint`).
-A run that was interrupted resumes where it last wrote a checkpoint. Into RUN go ``guarded.npz``, the float16 weights as
-``PART.NUMBER``, and ``guarded.json`` with every figure.
+A run that was interrupted resumes where it last wrote a checkpoint, with the same settings and photos. Into RUN go
+``guarded.npz``, the float16 weights as ``PART.NUMBER``, and ``guarded.json`` with every figure.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 
 from training import command
 from training.data.dataset import Dataset
+from training.network.train import digest_of
+from training.release.guarded.checkpoint import JOINT, TAIL, begin
 from training.release.guarded.options import add_sizes
 from training.release.guarded.stages import network_of, say, trained, views_of
+
+ELSEWHERE = ("run", "cache", "data", "network", "start", "attack_epochs")
+"""Options that a resumed run may change, or whose content is compared."""
+LATER = {"tail_steps": TAIL, "joint_steps": JOINT, "blends": JOINT}
+"""Options of the later stages."""
 
 
 def main() -> None:
@@ -32,10 +42,29 @@ def main() -> None:
     network = network_of(args)
     data = Dataset.read(args.data, args.cache)
     data.check_disjoint()
+    begin(args.run, made_from(args, data, network), later=LATER)
     splits = {name: data.split(name, int(network.inputs[0].shape[1])) for name in ("train", "val")}
     train, val = (views_of(network, splits[name], args, views) for name, views in (("train", args.n_views), ("val", 0)))
     report = trained(network, train, val, splits, args)
     say({"auc": report["auc"], "attacked": report["attacked"]})
+
+
+def made_from(args: argparse.Namespace, data: Dataset, network: keras.Model) -> dict[str, Any]:
+    """What a run must go on with: its settings, photos, the undefended network, and the weights it starts from.
+
+    Raises:
+        ConfigError: there are no weights to start from.
+    """
+    settings = {name: value for name, value in vars(args).items() if name not in ELSEWHERE}
+    undefended = hashlib.sha256()
+    for weight in network.get_weights():
+        undefended.update(np.ascontiguousarray(weight).tobytes())
+    return {
+        **settings,
+        "photos": data.contents,
+        "network": undefended.hexdigest(),
+        "start": digest_of(args.start) if args.start else None,
+    }
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -1,7 +1,9 @@
-"""What a stage resumes from."""
+"""What a run and its stages resume from."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,36 @@ import numpy as np
 
 from securesplit.atomic import atomic_write
 from securesplit.errors import ConfigError
+from training.output import write_json
+
+BEGUN = "begun.json"
+"""What a run was made from, in its folder."""
+CHECKPOINTS = PRESS, TAIL, JOINT = "press.npz", "tail.npz", "joint.npz"
+"""Of the stages, in their order."""
+
+
+def begin(run: Path, made_from: Mapping[str, Any], *, later: Mapping[str, str]) -> None:
+    """Note what the checkpoints in a run's folder are made from; one that resumes must be of the same.
+
+    Checkpoints without a note are of an earlier version, and taken for what they should be.
+
+    Args:
+        run: the folder.
+        made_from: settings, and digests of photos and networks.
+        later: by setting, the checkpoint of the first stage that depends on it; without that it may change.
+
+    Raises:
+        ConfigError: the folder holds checkpoints that were made from something else.
+    """
+    now = json.loads(json.dumps(made_from, allow_nan=False))
+    before = now
+    if any((run / name).exists() for name in CHECKPOINTS) and (run / BEGUN).exists():
+        before = json.loads((run / BEGUN).read_text(encoding="utf-8"))
+    fixed = {name for name in {*before, *now} if name not in later or (run / later[name]).exists()}
+    changed = sorted(name for name in fixed if before.get(name) != now.get(name))
+    if changed:
+        raise ConfigError(f"{run} holds a run of other {', '.join(changed)}", hint="give another --run")
+    write_json(run / BEGUN, now)
 
 
 class Checkpoint:

@@ -21,7 +21,7 @@ from training.output import write_json
 from training.release.cut_maps import cut_maps
 from training.release.guarded import attack, exposure, weights
 from training.release.guarded.attack import Holdings
-from training.release.guarded.checkpoint import Checkpoint
+from training.release.guarded.checkpoint import JOINT, PRESS, TAIL, Checkpoint
 from training.release.guarded.controller import Controller
 from training.release.guarded.joint import JointStage, models_of
 from training.release.guarded.press import EncoderStage, Press
@@ -98,7 +98,7 @@ def press(stage: EncoderStage, train: CutViews, val: CutViews, args: argparse.Na
     """Train the encoder; what was printed, by line."""
     batches = Batches(train, args.batch, args.teacher_share, args.seed)
     controller = Controller(args.learn, args.margin, args.most, args.rise)
-    checkpoint = Checkpoint(args.run / "press.npz", stage.variables)
+    checkpoint = Checkpoint(args.run / PRESS, stage.variables)
     state = checkpoint.load()
     for name in KEPT & state.keys():
         setattr(controller, name, state[name])
@@ -122,7 +122,7 @@ def press(stage: EncoderStage, train: CutViews, val: CutViews, args: argparse.Na
 
 def read(stage: TailStage, train: Holdings, targets: Array, val: Holdings, args: argparse.Namespace) -> list[Any]:
     """Train decoder and tail on releases; what was printed, by line."""
-    checkpoint = Checkpoint(args.run / "tail.npz", stage.variables)
+    checkpoint = Checkpoint(args.run / TAIL, stage.variables)
     pool = np.concatenate([np.arange(len(train.labels)), np.flatnonzero(train.labels)])
 
     def advance(step: int) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def join(stage: JointStage, train: CutViews, val: CutViews, args: argparse.Names
     ``args.allowed``.
     """
     batches = Batches(train, args.batch, args.teacher_share, args.seed)
-    checkpoint = Checkpoint(args.run / "joint.npz", stage.variables)
+    checkpoint = Checkpoint(args.run / JOINT, stage.variables)
 
     def advance(step: int) -> dict[str, Any]:
         batch = _tensors(batches.draw(args.press_steps + step))

@@ -122,7 +122,7 @@ def _begun(config: Config, data: Dataset, start: Path, out: Path) -> dict[str, A
         return {"schema": SCHEMA, "around": around, "trainings": {}, "table": {}}
     content: dict[str, Any] = json.loads((out / FILE).read_text(encoding="utf-8"))
     begun.check_goes_on(out, "study", content["around"], around)
-    return content
+    return {**content, "around": around}
 
 
 def trained(way: Way, config: Config, data: Dataset, start: Path) -> tuple[NDArray[np.float32], dict[str, float]]:
