@@ -22,9 +22,9 @@ from securesplit.pki import lists, naming, profile
 from securesplit.pki.pairs import (
     KeygenEntry,
     KeygenReport,
-    authority_of,
     certificate_of,
     entry_of,
+    issuer_of,
     report_of,
     written_pair,
 )
@@ -72,12 +72,12 @@ def _create(
         entries.append(entry_of(folder, files.SERVER, "server", "kept"))
     elif server_names or not any(name.startswith(lists.SERVER_PREFIX) for name in enrolled):
         _issue_server(
-            folder, authority_of(folder), server_names or DEFAULT_SERVER_NAMES, fresh=True, days=days, now=now
+            folder, issuer_of(folder, now), server_names or DEFAULT_SERVER_NAMES, fresh=True, days=days, now=now
         )
         entries.append(entry_of(folder, files.SERVER, "server", "created"))
     entries.extend(_create_client(folder, name, days, now) for name in names)
     if any(entry.action == "created" for entry in entries) or not (folder / files.CRL).exists():
-        lists.sign_crl(folder, authority_of(folder), days=days, now=now)
+        lists.sign_crl(folder, issuer_of(folder, now), days=days, now=now)
     return report_of(folder, entries, _notes(folder, entries, server_names))
 
 
@@ -131,7 +131,7 @@ def renew(
 
 
 def _renew(folder: Path, server_names: Sequence[str], clients: Sequence[str], days: int, now: datetime) -> KeygenReport:
-    authority = authority_of(folder)
+    authority = issuer_of(folder, now)
     enrolled = enrolled_names(folder)
     _refuse_enrolled(clients, enrolled)
     names = list(dict.fromkeys(clients)) or _client_names(folder, enrolled)
@@ -165,7 +165,7 @@ def _create_client(folder: Path, name: str, days: int, now: datetime) -> KeygenE
     stem = f"{files.CLIENTS}/{name}"
     if (folder / f"{stem}.crt").exists():
         return entry_of(folder, stem, f"client {name}", "kept")
-    _issue_client(folder, authority_of(folder), name, fresh=True, days=days, now=now)
+    _issue_client(folder, issuer_of(folder, now), name, fresh=True, days=days, now=now)
     return entry_of(folder, stem, f"client {name}", "created")
 
 

@@ -82,6 +82,23 @@ def authority_of(folder: Path) -> Identity:
     raise CredentialError("ca.key belongs to none of the certificates in ca.crt", hint="restore the pair from a backup")
 
 
+def issuer_of(folder: Path, now: datetime) -> Identity:
+    """The CA that issues: `authority_of`, which has begun.
+
+    Where it has not, the clock is wrong, or was when the CA was made. What it issues now ends, or begins, when it
+    should not, and nobody would notice before.
+
+    Raises:
+        CredentialError: as `authority_of`, or it begins later than `now`.
+    """
+    authority = authority_of(folder)
+    begins = authority.certificate.not_valid_before_utc
+    if now < begins:
+        message = f"the CA begins on {begins:%Y-%m-%d}, and this machine's clock says {now:%Y-%m-%d %H:%M} UTC"
+        raise CredentialError(message, hint="set the clock: certificates begin and end by it")
+    return authority
+
+
 def certificate_of(folder: Path, stem: str) -> x509.Certificate:
     """The certificate ``STEM.crt``.
 

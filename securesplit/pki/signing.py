@@ -24,7 +24,7 @@ from securesplit.pki import folder as files
 from securesplit.pki import issuing, lists, parsing, profile
 from securesplit.pki.csr import CertificateRequest
 from securesplit.pki.lists import Issued
-from securesplit.pki.pairs import authority_of
+from securesplit.pki.pairs import issuer_of
 from securesplit.pki.profile import Identity
 
 ANSWER_HEADER = b"securesplit enrolment answer"
@@ -108,7 +108,7 @@ def sign(
             files.check_replaceable(answer, ANSWER_HEADER)
         if not standing.has_ca:
             issuing.create_ca(folder, now=now)
-        authority = authority_of(folder)
+        authority = issuer_of(folder, now)
         lists.sign_crl(folder, authority, days=days, now=now)
         certificate = _issue(authority, request, days=days, now=now)
         data = _answer(folder, request, certificate, authority)

@@ -226,8 +226,9 @@ def test_a_half_enrolled_device_says_what_is_missing(machines: tuple[Machine, Ma
 def test_the_list_shows_who_until_when_and_who_is_revoked(machines: tuple[Machine, Machine]) -> None:
     device, ca = machines
     certs = ca.folder / "certs"
-    keystore.create(certs, server_names=["tail.example.org"], clients=["old", "b", "short"], days=60, now=NOW)
-    keystore.renew(certs, clients=["short"], days=20, now=NOW - timedelta(days=14))
+    before, clients = NOW - timedelta(days=14), ["old", "b", "short"]
+    keystore.create(certs, server_names=["tail.example.org"], clients=clients, days=74, now=before)
+    keystore.renew(certs, clients=["short"], days=20, now=before)
     keystore.renew(certs, clients=["short"], days=20, now=NOW)
     keystore.revoke(certs, "old", now=NOW)
     device.run("enroll", "--client", "a")

@@ -74,6 +74,15 @@ def clinic(tmp_path: Path) -> Clinic:
     return Clinic(tmp_path)
 
 
+def test_a_request_is_not_signed_by_a_ca_that_has_not_begun(clinic: Clinic) -> None:
+    clinic.enroll()
+    early = NOW - DAY
+    request, before = clinic.ask(clinic.other, "clinic-2", now=early), contents(clinic.ca)
+    with pytest.raises(CredentialError, match="the CA begins on"):
+        clinic.sign(request, now=early)
+    assert contents(clinic.ca) == before
+
+
 def test_enrolled_ends_talk_and_no_private_key_was_anywhere_else(clinic: Clinic) -> None:
     clinic.serve()
     request = clinic.ask()

@@ -115,6 +115,26 @@ def test_bad_arguments_write_nothing(tmp_path: Path, arguments: dict[str, object
     assert not (tmp_path / "certs").exists()
 
 
+@pytest.mark.parametrize(
+    "issue",
+    [
+        lambda folder, now: keystore.create(folder, clients=["late"], days=90, now=now),
+        lambda folder, now: keystore.renew(folder, days=90, now=now),
+        lambda folder, now: keystore.renew(folder, clients=["device"], days=90, now=now),
+    ],
+    ids=["another", "all", "one"],
+)
+def test_a_ca_that_has_not_begun_issues_nothing(certs: Path, issue: Callable[[Path, datetime], object]) -> None:
+    """The clock was set back: with the right one, what it issues has ended, and so has the worker's certificate."""
+    before = contents(certs)
+    with pytest.raises(CredentialError, match="the CA begins on") as caught:
+        issue(certs, NOW - profile.BACKDATING - timedelta(seconds=1))
+    assert "set the clock" in caught.value.hint
+    assert contents(certs) == before
+    keystore.revoke(certs, "clinic", now=NOW - DAY)
+    assert "clinic" not in (certs / "allowed-clients.txt").read_text(), "which cannot wait for a clock"
+
+
 def test_renewal_replaces_keys_and_keeps_names(certs: Path) -> None:
     before = contents(certs)
     keystore.renew(certs, days=60, now=LATER)
