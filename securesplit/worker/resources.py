@@ -24,7 +24,7 @@ from securesplit.text import counted
 _WANTED = 65_536
 _FRONT = 64  # what a front has open without a client, 21 on Linux, and what its socket needs to be opened again
 _TAIL = 8  # one connection, one lifeline and the count of its memory each; four more while it is being started
-_PAUSES_S = (0.0, *[0.001] * 20)
+_TRIES, _PAUSE_S = 20, 0.001  # until a process that was just started is seen
 ALLOWANCE_BYTES = 256 << 20  # connections, sessions, and what is held of peers, at their bounds, take 200 MB
 
 
@@ -121,12 +121,12 @@ class ResidentMemory:
     """
 
     def __init__(self, pid: int) -> None:
-        self._file: io.FileIO | None = None
-        for pause_s in _PAUSES_S if resident_bytes() else ():
-            time.sleep(pause_s)
-            with contextlib.suppress(OSError):
-                self._file = io.FileIO(f"/proc/{pid}/statm")
+        self._file = _opened(pid)
+        for _ in range(_TRIES if resident_bytes() else 0):
+            if self._file is not None:
                 break
+            time.sleep(_PAUSE_S)
+            self._file = _opened(pid)
 
     def read(self) -> int:
         """Bytes; 0 where it has ended, or where there is no ``/proc``. From any thread."""
@@ -151,6 +151,13 @@ def resident_bytes(pid: int | None = None) -> int:
         return _resident(Path(f"/proc/{pid or 'self'}/statm").read_bytes())
     except OSError:
         return 0
+
+
+def _opened(pid: int) -> io.FileIO | None:
+    try:
+        return io.FileIO(f"/proc/{pid}/statm")
+    except OSError:
+        return None
 
 
 def _resident(statm: bytes) -> int:
