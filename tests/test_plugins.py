@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securesplit import Bundle, Client, ConfigError, Releaser, plugins
+from securesplit import Bundle, Client, ConfigError, Mechanism, Releaser, plugins
 from securesplit.audit import judge, profile, suite
 from securesplit.audit.metrics import Estimate
 from securesplit.cli.main import run
@@ -135,6 +135,16 @@ def test_an_integer_beyond_all_others_is_the_highest(tiny):
     photo = np.zeros((4, 4, 3), np.uint8)
     released = NoiseSource(bytes(range(32))).release(np.zeros(spec.shape), photo, bytes(32), spec)
     assert released.tolist() == np.full(spec.shape, np.iinfo(spec.dtype).max).tolist()
+
+
+@pytest.mark.parametrize("kind", "bhilBHILqQ")
+def test_integers_of_every_kind_are_released(kind: str):
+    spec = Bundle.load().preset("certified").spec
+    for value in (np.iinfo(kind).max, np.iinfo(kind).min):
+        own = Mechanism(lambda grid, _spec, _draw, value=value: np.full(grid.shape, value, kind))
+        found = own(np.zeros(spec.shape, np.int64), spec, lambda _count: b"")
+        assert found.dtype == np.int64
+        assert found.tolist() == [min(value, np.iinfo(np.int64).max)] * spec.shape[0]
 
 
 def test_a_broken_attack_is_named(tiny, tmp_path, capsys):

@@ -64,7 +64,9 @@ class Mechanism:
             raise self._broken(f"failed ({type(error).__name__}: {str(error).strip()[:200]})") from error
         if found.shape != spec.shape or not np.issubdtype(found.dtype, np.integer):
             raise self._broken(f"gave {found.dtype} {found.shape}, not integers of shape {spec.shape}")
-        grid_released: NDArray[np.int64] = np.minimum(found, np.iinfo(np.int64).max).astype(np.int64)
+        if not np.can_cast(found.dtype, np.int64):  # of unsigned ones, which NumPy would wrap
+            found = np.minimum(found, np.iinfo(np.int64).max)
+        grid_released: NDArray[np.int64] = found.astype(np.int64)
         return grid_released
 
     def _broken(self, what: str) -> ConfigError:
