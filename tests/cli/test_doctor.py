@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.server
 import itertools
 import json
+import os
 import re
 import shutil
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -464,6 +467,22 @@ def test_a_disk_without_room_for_keys_is_found(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5_000_000))
     (problem,) = [finding for finding in check_encryption(tmp_path, wanted=True) if finding.level != "ok"]
     assert "only 5 MB are free" in problem.message
+    assert problem.hint == "free some space, or set SECURESPLIT_STATE to another folder"
+
+
+def test_a_state_on_a_full_disk_is_moved_and_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder elsewhere would draw another noise secret, and photos of before a second release."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    (new,) = check_state(tmp_path)
+    assert new.hint.endswith("check its owner and the free space, or set SECURESPLIT_STATE to another folder")
+    load_secret(tmp_path)
+    (problem,) = check_state(tmp_path)
+    assert "cannot be written" in problem.message
+    assert "or move the whole folder and set SECURESPLIT_STATE to it" in problem.hint
 
 
 def metrics_page(keys: KeyStatus | None, returns: int = 0) -> bytes:

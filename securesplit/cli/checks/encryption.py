@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securesplit.cli.checks import Finding, failure, ok, warning
-from securesplit.cli.checks.machine import existing
+from securesplit.cli.checks.machine import elsewhere, existing
 from securesplit.encrypted import seal
 from securesplit.errors import ConfigError, SecureSplitError
 from securesplit.text import counted, day_of, in_shell
@@ -84,7 +84,7 @@ def _evaluation(folder: Path, found: Condition) -> Iterator[Finding]:
 def _room(folder: Path) -> Iterator[Finding]:
     """That keys which are drawn next have room; nothing is said where they have."""
     if (free := shutil.disk_usage(existing(folder)).free) < _KEY_BYTES:
-        hint = "free some space, or set SECURESPLIT_STATE to a folder on another disk"
+        hint = f"free some space, or {elsewhere(folder)}"
         yield warning(SUBJECT, f"evaluation keys take 37 MB, and only {free / 1e6:.0f} MB are free for {folder}", hint)
 
 

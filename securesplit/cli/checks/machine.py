@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -101,7 +102,16 @@ def _try_to_write(folder: Path) -> None:
             probe.write(b"securesplit doctor")
     except OSError as error:
         message = f"the state folder {folder} cannot be written: {place}: {error.strerror}"
-        raise CredentialError(message, hint="set SECURESPLIT_STATE to a folder of yours") from None
+        raise CredentialError(message, hint=f"check its owner and the free space, or {elsewhere(folder)}") from None
+
+
+def elsewhere(folder: Path) -> str:
+    """How to have the state in another folder: what a device has is noise secret and ledger, and goes along."""
+    from securesplit.device.noise_key import SECRET_FILE
+
+    if os.path.exists(folder / SECRET_FILE):  # noqa: PTH110  (of a folder that cannot be searched it says no)
+        return "move the whole folder and set SECURESPLIT_STATE to it (an empty one would draw other noise)"
+    return "set SECURESPLIT_STATE to another folder"
 
 
 def existing(folder: Path) -> Path:
