@@ -25,6 +25,10 @@ DARK, BRIGHT = 65.0, 240.0  # mean brightness, 0..255
 PLAIN = 2.5  # standard deviation of brightness: nothing to be seen
 GREY = 3.0  # mean of the difference between a pixel's largest and smallest channel
 BLURRED = 1.2  # mean of the absolute Laplacian of brightness
+ALONG = 0.85  # of a row or column: where it is another colour than the one beside it all along, an edge runs there
+MIDDLE = (0.2, 0.8)  # of the square, where such an edge counts; a border of the picture lies outside
+HAIR = 2  # pixels at `SIDE`: what is no wider is a line, on both sides of which the colour is the same
+SEAM = 9.0  # of 255: by how much the colour steps more there than in nine of ten places; photos of hair reach 6
 
 
 @dataclass(frozen=True)
@@ -90,14 +94,17 @@ def check(pixels: NDArray[np.uint8], edge: int, seen: Look | None = None) -> Ref
     """
     if edge < LEAST_SHARE_OF_SIDE * len(pixels):
         return "low-resolution"
-    judged = seen if seen and len(pixels) <= SIDE else look(_at_most(pixels, SIDE))
+    small = _at_most(pixels, SIDE)
+    judged = seen if seen and small is pixels else look(small)
     if not DARK <= judged.grey.mean() <= BRIGHT:
         return "lighting"
     if judged.grey.std() < PLAIN:
         return "no-lesion"
     if judged.chroma < GREY:
         return "grey"
-    return "blur" if judged.detail.mean() < BLURRED else None
+    if judged.detail.mean() < BLURRED:
+        return "blur"
+    return "collage" if len(small) == SIDE and _is_joined(small) else None
 
 
 def _grey_and_chroma(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], np.float32]:
@@ -115,6 +122,34 @@ def _laplacian(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """Absolute value of the four-neighbour Laplacian, ``(h - 2, w - 2)``."""
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     return np.abs(4 * grey[1:-1, 1:-1] - around)
+
+
+def _is_joined(pixels: NDArray[np.uint8]) -> bool:
+    """Whether two pictures meet in the middle of this one: a straight edge without width, all along (ADR 158)."""
+    channels = pixels.transpose(2, 0, 1)
+    return any(_edge(np.ascontiguousarray(each)) > SEAM for each in (channels, channels.transpose(0, 2, 1)))
+
+
+def _edge(channels: NDArray[np.uint8]) -> float:
+    """By how much the sharpest edge between two rows of ``(3, h, w)`` exceeds what nine in ten reach.
+
+    The colour must differ beyond the rows beside it, too: on both sides of a hair it is the same.
+    """
+    height, width = channels.shape[1:]
+    first, last = (int(share * height) for share in MIDDLE)
+    steps = [
+        _difference(channels[:, first - beyond : last - beyond], channels[:, first + 1 + beyond : last + 1 + beyond])
+        for beyond in (0, HAIR)
+    ]
+    least = int((1 - ALONG) * width)
+    along = np.partition(np.minimum(*steps), least, axis=1)[:, least].astype(np.float32)
+    return float(along.max() - _quantile(along, 0.9))
+
+
+def _difference(some: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The largest of the three channels, ``(3, h, w)`` twice -> ``(h, w)``."""
+    found: NDArray[np.uint8] = (np.maximum(some, others) - np.minimum(some, others)).max(0)
+    return found
 
 
 def _halved(grey: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ Risk = Literal["low", "borderline", "raised"]
 """Whether the interval of an answer lies below the threshold, holds it, or lies above it."""
 Kind = Literal["dermoscopy", "phone"]
 """How a photo was taken: through a dermatoscope, or by a camera alone."""
-RefusalReason = Literal["blur", "lighting", "framing", "low-resolution", "not-skin", "no-lesion", "grey"]
+RefusalReason = Literal["blur", "lighting", "framing", "low-resolution", "not-skin", "no-lesion", "grey", "collage"]
 Claim = Literal["none", "measured", "proven", "cryptographic"]
 """What a preset's protection rests on: nothing, attacks that were measured, a proof, or encryption."""
 

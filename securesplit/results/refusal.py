@@ -38,6 +38,10 @@ REFUSALS: dict[RefusalReason, tuple[str, str]] = {
         gettext_noop("the photo has no colour, which the network needs"),
         gettext_noop("take it again in colour, with filters and night mode off"),
     ),
+    "collage": (
+        gettext_noop("a straight edge runs through the picture, as in a collage or a screenshot"),
+        gettext_noop("use one original photo of one mole, with skin all around it"),
+    ),
 }
 """What is wrong, and what to do about it, in plain words; English, as in JSON (`securesplit.i18n` translates)."""
 

@@ -54,6 +54,9 @@ def picture(pixels: Any) -> bytes:
 def _refused() -> dict[str, bytes]:
     """A drawn photo for each reason to refuse one."""
     lesion = draw_lesion(3, 300)
+    joined = Image.new("RGB", (300, 400))
+    for seed in (3, 4):
+        joined.paste(Image.fromarray(draw_lesion(seed, 300)).resize((300, 200)), (0, 200 * (seed - 3)))
     cut = Image.fromarray(draw_lesion(4, 600)).crop((310, 310, 600, 600)).resize((300, 300))
     return {
         "blur": picture(Image.fromarray(lesion).filter(ImageFilter.GaussianBlur(12))),
@@ -62,6 +65,7 @@ def _refused() -> dict[str, bytes]:
         "low-resolution": picture(Image.fromarray(lesion).resize((70, 70))),
         "not-skin": picture(textures.draw_texture(8, 300)),
         "no-lesion": picture(Image.new("RGB", (300, 300), (200, 150, 130))),
+        "collage": picture(joined),
         "grey": picture(np.repeat(lesion.mean(-1, keepdims=True), 3, -1)),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from securesplit.imaging import load_square, quality
 from securesplit.imaging.synthetic import draw_lesion
@@ -13,6 +13,15 @@ from training.gate import degraded
 
 SIDE = 150
 LESION = Image.fromarray(draw_lesion(4, 300))
+
+
+def _joined(across: int, down: int, gap: int = 0) -> Image.Image:
+    """So many drawn lesions beside and below each other."""
+    sheet = Image.new("RGB", (across * (200 + gap) - gap, down * (200 + gap) - gap), "white")
+    for n in range(across * down):
+        lesion = Image.fromarray(draw_lesion(4 + 3 * n, 200))
+        sheet.paste(lesion, (n % across * (200 + gap), n // across * (200 + gap)))
+    return sheet
 
 
 def reason(image: Image.Image, side: int = SIDE) -> str | None:
@@ -32,12 +41,45 @@ BAD = {
     "grey": LESION.convert("L"),
     "low-resolution": LESION.resize((80, 60)),
     "no-lesion": Image.new("RGB", (300, 300), (200, 150, 130)),
+    "collage": _joined(2, 2),
 }
 
 
 @pytest.mark.parametrize("expected", BAD)
 def test_what_no_network_can_judge_is_refused_for_its_reason(expected: str) -> None:
     assert reason(BAD[expected]) == expected
+
+
+@pytest.mark.parametrize("side", [150, 299])
+@pytest.mark.parametrize(("across", "down", "gap"), [(2, 2, 0), (2, 2, 9), (2, 1, 0), (2, 1, 9), (1, 2, 0), (1, 2, 9)])
+def test_a_seam_in_the_middle_is_found_in_either_direction(across: int, down: int, gap: int, side: int) -> None:
+    sheet = _joined(across, down, gap)
+    square = ImageOps.fit(sheet, (min(sheet.size),) * 2, method=Image.Resampling.BICUBIC)
+    assert reason(square, side) == "collage"
+
+
+def _beside_a_strip(where: float, tilt: float) -> Image.Image:
+    """A drawn lesion, and from `where` of its width on a dark strip whose edge is tilted by so many degrees."""
+    strip = Image.new("L", (900, 900))
+    strip.paste(255, (int(300 + 300 * where), 0, 900, 900))
+    mask = strip.rotate(tilt, Image.Resampling.BICUBIC).crop((300, 300, 600, 600))
+    return Image.composite(Image.new("RGB", (300, 300), (40, 40, 60)), Image.fromarray(draw_lesion(4, 300)), mask)
+
+
+@pytest.mark.parametrize(
+    ("where", "tilt", "expected"), [(0.7, 0, "collage"), (0.7, 2, None), (0.7, -2, None), (0.9, 0, None)]
+)
+def test_an_edge_that_somebody_photographed_or_a_border_is_no_seam(
+    where: float, tilt: float, expected: str | None
+) -> None:
+    assert reason(_beside_a_strip(where, tilt)) == expected
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 4])
+def test_a_hair_that_runs_straight_through_is_no_seam(pixels: int) -> None:
+    image = LESION.copy()
+    image.paste((60, 40, 40), (200, 0, 200 + pixels, 300))
+    assert reason(image) is None
 
 
 def test_too_much_light_is_refused() -> None:
