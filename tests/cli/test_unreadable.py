@@ -58,6 +58,7 @@ def test_doctor_tells_of_it_and_looks_at_the_rest(locked: Path) -> None:
     report = json.loads(said("doctor", "--format", "json", "--certs", locked, "--state", locked).stdout)
     found = {finding["check"]: finding for finding in report["findings"] if finding["level"] == "error"}
     assert {"certificates", "state"} <= found.keys()
+    assert "move the whole folder" in found["state"]["hint"], "it may hold a noise secret"
     assert all(finding["hint"] for finding in found.values())
     assert (report["exit_code"], report["findings"][-1]["check"]) == (5, "confinement")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -109,9 +108,13 @@ def elsewhere(folder: Path) -> str:
     """How to have the state in another folder: what a device has is noise secret and ledger, and goes along."""
     from securesplit.device.noise_key import SECRET_FILE
 
-    if os.path.exists(folder / SECRET_FILE):  # noqa: PTH110  (of a folder that cannot be searched it says no)
-        return "move the whole folder and set SECURESPLIT_STATE to it (an empty one would draw other noise)"
-    return "set SECURESPLIT_STATE to another folder"
+    try:
+        (folder / SECRET_FILE).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "set SECURESPLIT_STATE to another folder"
+    except OSError:  # another user's folder holds what it holds
+        pass
+    return "move the whole folder and set SECURESPLIT_STATE to it (an empty one would draw other noise)"
 
 
 def existing(folder: Path) -> Path:
