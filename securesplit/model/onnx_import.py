@@ -55,7 +55,14 @@ def load_onnx(file: Path, side: int) -> Any:
     except Exception as error:  # noqa: BLE001  (protobuf and the checker raise what they like)
         raise BundleError(f"{file} is not an ONNX network ({first_line(error)})", hint="export it again") from None
     _check_operations(model)
-    network = _network(model, side, file.stem)
+    try:
+        network = _network(model, side, file.stem)
+    except BundleError:
+        raise
+    except Exception as error:  # noqa: BLE001  (of what the checker lets through, such as names that are no text)
+        raise BundleError(
+            f"{file} cannot be read as a network ({type(error).__name__}: {first_line(error)})", hint="export it again"
+        ) from None
     _compare(network, model)
     return network
 
@@ -63,9 +70,12 @@ def load_onnx(file: Path, side: int) -> Any:
 def load_exported(file: Path, side: int) -> Any:
     """The Keras network of a program that ``torch.export.save`` wrote; only of a source that you trust.
 
+    TensorFlow is not loaded before PyTorch has read the program: the other way round a process was seen to crash.
+
     Raises:
         ConfigError: the extra is not installed.
-        BundleError: the file is damaged or cannot be expressed in ONNX; else as `load_onnx`.
+        BundleError: the file is damaged, cannot be expressed in ONNX, or answers something else there, as a program in
+            training mode does; else as `load_onnx`.
     """
     try:
         import onnxscript  # noqa: F401  (what torch writes ONNX with)
@@ -84,7 +94,25 @@ def load_exported(file: Path, side: int) -> Any:
                 f"{file} cannot be read as a PyTorch program ({type(error).__name__}: {first_line(error)})",
                 hint="write it with torch.export.save(torch.export.export(network.eval(), (photo,)), FILE)",
             ) from None
-        return load_onnx(written, side)
+        network = load_onnx(written, side)
+    photo = _random_photo(network)
+    fed = torch.from_numpy(photo.transpose(0, 3, 1, 2).copy() if _is_channels_first(network) else photo)
+    with torch.no_grad():
+        theirs = _run("PyTorch", lambda: [np.asarray(x) for x in _leaves(program.module()(fed))])
+    difference = _difference(_keras_answers(network, photo), theirs)
+    if not difference <= TOLERANCE:
+        raise BundleError(
+            f"the program answers something else in PyTorch than in ONNX, by {difference:.2g} of its largest number",
+            hint="export network.eval(): in training mode a network answers otherwise",
+        )
+    return network
+
+
+def _leaves(answers: Any) -> list[Any]:
+    """The tensors of a program's answer, in the order of its outputs."""
+    if isinstance(answers, dict):
+        answers = list(answers.values())
+    return [leaf for part in answers for leaf in _leaves(part)] if isinstance(answers, list | tuple) else [answers]
 
 
 def _onnx() -> Any:
@@ -281,23 +309,41 @@ def _layer(node: Node, inputs: list[Any], name: str) -> Any:
 
 def _compare(network: Any, model: Any) -> None:
     """Raise BundleError where Keras and ONNX Runtime differ on random pixels, or either cannot compute."""
-    height, width = network.input_shape[1:3]
-    photo = np.random.default_rng(7).random((1, height, width, 3), np.float32)
+    photo = _random_photo(network)
     expected = _run("ONNX Runtime", lambda: _answers(model, photo))
+    if not all(np.isfinite(theirs).all() for theirs in expected):
+        raise BundleError(
+            "the network answers numbers that are not finite, on random pixels from 0 to 1", hint="check its weights"
+        )
+    difference = _difference(_keras_answers(network, photo), expected)
+    if not difference <= TOLERANCE:
+        raise BundleError(
+            "the converted network answers something else than ONNX Runtime, "
+            f"by {difference:.2g} of its largest number",
+            hint="please report the network's operations",
+        )
+
+
+def _random_photo(network: Any) -> NDArray[np.float32]:
+    shape: tuple[int, ...] = network.input_shape
+    return np.random.default_rng(7).random(shape, np.float32)
+
+
+def _is_channels_first(network: Any) -> bool:
+    return any(layer.name == LAYOUT for layer in network.layers)
+
+
+def _keras_answers(network: Any, photo: NDArray[np.float32]) -> list[NDArray[Any]]:
     answers = _run("TensorFlow", lambda: network(photo))
-    found = [np.asarray(x) for x in (answers.values() if isinstance(answers, dict) else [answers])]
-    for ours, theirs in zip(found, expected, strict=True):
-        if not np.isfinite(theirs).all():
-            raise BundleError(
-                "the network answers numbers that are not finite, on random pixels from 0 to 1",
-                hint="check its weights",
-            )
-        difference = float(np.abs(ours - theirs).max()) if ours.shape == theirs.shape else np.inf
-        if not difference <= TOLERANCE * max(1.0, float(np.abs(theirs).max())):  # also NaN
-            raise BundleError(
-                f"the converted network answers something else than ONNX Runtime, by {difference:.2g}",
-                hint="please report the network's operations",
-            )
+    return [np.asarray(x) for x in (answers.values() if isinstance(answers, dict) else [answers])]
+
+
+def _difference(found: Sequence[NDArray[Any]], expected: Sequence[NDArray[Any]]) -> float:
+    """The largest, of an answer's largest number where that is above one; infinite where shapes differ, or NaN."""
+    if [x.shape for x in found] != [x.shape for x in expected]:
+        return float("inf")
+    scales = (max(1.0, float(np.abs(theirs).max())) for theirs in expected)
+    return max(float(np.abs(x - y).max()) / scale for x, y, scale in zip(found, expected, scales, strict=True))
 
 
 def _answers(model: Any, photo: NDArray[np.float32]) -> list[NDArray[Any]]:

@@ -7,6 +7,7 @@ operations.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,10 @@ def _other_reader(model: str) -> Callable[[Path, int], Any] | None:
         return None
     from securesplit.model import onnx_import
 
+    if suffix == EXPORTED:
+        return onnx_import.load_exported
     load_keras()
-    return onnx_import.load_onnx if suffix == ONNX else onnx_import.load_exported
+    return onnx_import.load_onnx
 
 
 def _backbone(name: str, side: int, weights: Path | None) -> Any:
@@ -70,7 +73,9 @@ def _backbone(name: str, side: int, weights: Path | None) -> Any:
 def _from_file(file: Path) -> Any:
     keras = load_keras()
     try:
-        return keras.models.load_model(str(file), compile=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Skipping nested container")  # whose layers would have random weights
+            return keras.models.load_model(str(file), compile=False)
     except Exception as error:  # noqa: BLE001  (Keras lets through whatever its layers raise)
         foreign = FOREIGN.search(str(error))
         reason = f"{foreign[1]} is not its own" if foreign else f"{type(error).__name__}: {first_line(error)}"

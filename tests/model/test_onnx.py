@@ -345,6 +345,9 @@ def test_damaged_files_and_other_inputs_are_refused(tmp_path, capsys):
     (tmp_path / "net.onnx").write_bytes(b"\x08\x07")
     assert run(["cuts", str(tmp_path / "net.onnx")]) == 9
     assert "is not an ONNX network" in capsys.readouterr().err
+    (tmp_path / "names.onnx").write_bytes(network().SerializeToString().replace(b"/block/Conv_0", b"\xffblock/Conv_0"))
+    assert run(["cuts", str(tmp_path / "names.onnx")]) == 9
+    assert "hint: export it again" in capsys.readouterr().err
     model = network()
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1
     (tmp_path / "grey.onnx").write_bytes(model.SerializeToString())
@@ -378,6 +381,11 @@ def test_a_pytorch_program_is_the_same_network(tmp_path: Path):
         head, tail, _ = splitting.split_at(loaded, cut.layer)
         found = np.asarray(tail(head(photo.numpy().transpose(0, 2, 3, 1))))
         np.testing.assert_allclose(found, mine(photo).detach().numpy(), atol=1e-5)
+    learning = torch.nn.Sequential(*parts, torch.nn.Flatten(), torch.nn.Linear(8 * 15 * 15, 1)).train()
+    torch.export.save(torch.export.export(learning, (photo,)), str(tmp_path / "learning.pt2"))
+    with pytest.raises(BundleError, match="answers something else in PyTorch") as caught:
+        splitting.load_network(str(tmp_path / "learning.pt2"), SIDE)
+    assert "network.eval()" in caught.value.hint
     (tmp_path / "bad.pt2").write_bytes(b"PK\x03\x04")
     with pytest.raises(BundleError, match="cannot be read as a PyTorch program"):
         splitting.load_network(str(tmp_path / "bad.pt2"), SIDE)
