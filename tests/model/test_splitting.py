@@ -8,7 +8,9 @@ MobileNetV2 75, EfficientNetV2B0 64, InceptionV3 30), each with the whole networ
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from functools import cache
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
 
+import h5py
 import keras
 
 from securesplit.errors import BundleError, ConfigError
@@ -213,6 +216,42 @@ def test_a_layer_of_somebody_s_own_is_named(tmp_path: Any) -> None:
     keras.Model(photo, keras.layers.GlobalAveragePooling2D()(own["z"])).save(tmp_path / "own.keras")
     with pytest.raises(BundleError, match=r"load the network \(class 'Named' is not its own\)"):
         load_network(str(tmp_path / "own.keras"), SIDE)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Stack(keras.layers.Layer):
+    """Keeps its layers in a list of lists."""
+
+    def __init__(self, **other: Any) -> None:
+        super().__init__(**other)
+        self.rows = [[keras.layers.Conv2D(3, 1)]]
+
+    def build(self, shape: Any) -> None:
+        """Its one layer."""
+        self.rows[0][0].build(shape)
+
+    def call(self, x: Any) -> Any:
+        """What that computes."""
+        return self.rows[0][0](x)
+
+
+@pytest.mark.skipif(
+    tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15), reason="Keras kept no weights of such layers"
+)
+def test_a_layer_whose_weights_the_file_lacks_gets_no_random_ones(tmp_path: Any) -> None:
+    """Keras only warns of it."""
+    photo = keras.Input((SIDE, SIDE, 3))
+    keras.Model(photo, keras.layers.GlobalAveragePooling2D()(Stack()(photo))).save(tmp_path / "whole.keras")
+    load_network(str(tmp_path / "whole.keras"), SIDE)
+    with zipfile.ZipFile(tmp_path / "whole.keras") as whole, zipfile.ZipFile(tmp_path / "part.keras", "w") as part:
+        for name in whole.namelist():
+            content = io.BytesIO(whole.read(name))
+            if name.endswith(".h5"):
+                with h5py.File(content, "r+") as weights:
+                    del weights["layers/stack/rows"]
+            part.writestr(name, content.getvalue())
+    with pytest.raises(BundleError, match=r"cannot load the network .*Skipping nested container"):
+        load_network(str(tmp_path / "part.keras"), SIDE)
 
 
 def test_what_is_no_network_from_a_photo(tmp_path: Any) -> None:
