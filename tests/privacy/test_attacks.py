@@ -322,6 +322,45 @@ def test_a_long_release_is_probed_by_trees_and_beside_its_answer(told_by):
     assert metrics.macro_auc(labels[600:], scores) > 0.8
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_release_that_tells_nothing_does_not_hide_the_answer_beside_it(seed):
+    """A probe that reads both finds no less than the answer alone, however many numbers of noise it sees."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, 4000)
+    answer = 0.6 * labels + rng.normal(size=4000)
+    noise = rng.normal(size=(4000, attributes.MAX_NUMBERS)) * np.linspace(3, 1, attributes.MAX_NUMBERS)
+    features = np.c_[noise, answer]
+    subjects = np.arange(2000) // 2
+    scores = attributes.probe(features[:2000], labels[:2000], features[2000:], seed=1, beside=1, subjects=subjects)
+    alone = metrics.macro_auc(labels[2000:], np.c_[-answer, answer][2000:])
+    assert metrics.macro_auc(labels[2000:], scores) > alone - 0.005
+
+
+def test_what_faint_components_tell_is_found():
+    """Of a release without noise, whose largest components tell nothing."""
+    rng = np.random.default_rng(1)
+    release = rng.normal(size=(1500, 80)) * np.r_[np.full(10, 20.0), np.ones(50), np.full(20, 0.01)]
+    told = release[:, 10:60] @ rng.normal(size=50) + rng.normal(size=1500)
+    labels, features = (told > 0).astype(np.int64), np.c_[release, rng.normal(size=1500)]
+    scores = attributes.probe(features[:1000], labels[:1000], features[1000:], seed=1, beside=1)
+    assert metrics.macro_auc(labels[1000:], scores) > 0.95
+
+
+def test_a_probe_is_chosen_on_subjects_that_it_did_not_learn_from():
+    """Trees that know a subject's photos by heart are worth nothing on other people, where the answer alone tells."""
+    rng = np.random.default_rng(3)
+    subjects, labels = np.repeat(np.arange(250), 6), np.repeat(rng.integers(0, 2, 250), 6)
+    release = np.repeat(rng.normal(size=(250, 4)), 6, axis=0) + rng.normal(0, 0.01, (1500, 4))
+    mine = np.c_[release, 0.5 * labels + np.repeat(rng.normal(size=250), 6)]
+    others = rng.integers(0, 2, 2000)
+    theirs = np.c_[rng.normal(size=(2000, 4)), 0.5 * others + rng.normal(size=2000)]
+    by_subject, by_photo = (
+        metrics.macro_auc(others, attributes.probe(mine, labels, theirs, seed=1, beside=1, subjects=groups))
+        for groups in (subjects, None)
+    )
+    assert by_subject > by_photo + 0.02
+
+
 def test_observation_of_several_releases_is_their_mean():
     clean = np.zeros((400, 4), np.float32)
     surface = Surface("certified", SPEC)

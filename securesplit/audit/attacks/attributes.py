@@ -44,39 +44,75 @@ MAX_NUMBERS = 64
 MAX_VALUES = 64
 """Up to so many distinct releases are counted one by one."""
 PSEUDO_COUNTS = 5.0
+FOLDS = 3
+WEIGHTS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+"""Of the data in a logistic probe, tried one by one, beside its penalty: small ones where there is much noise."""
+FREE = 10.0
+"""How many times as large as a release's numbers those beside it are made, so that a penalty hardly holds them."""
 
 
 def probe(
-    train: NDArray[Any], train_labels: NDArray[Any], test: NDArray[Any], *, seed: int, beside: int = 0
+    train: NDArray[Any],
+    train_labels: NDArray[Any],
+    test: NDArray[Any],
+    *,
+    seed: int,
+    beside: int = 0,
+    subjects: NDArray[Any] | None = None,
 ) -> NDArray[np.float64]:
-    """Scores ``(m, classes)`` of the better of a logistic and a boosted-tree probe, chosen on a fifth of `train`.
+    """Scores ``(m, classes)`` of the best of logistic probes and a boosted-tree probe, chosen on `train` alone.
 
     Where the releases have few values the probe counts: no other can rank better what it has seen of each value. Of
-    releases of many numbers the probes read the principal components.
+    releases of many numbers the probes read the principal components. Each way is tried on every fold by what it
+    learned from the others. The stronger its penalty, the nearer a logistic probe is to what stands beside the release.
 
     Args:
         train: ``(n, features)``.
         train_labels: ``(n,)`` integers from 0.
         test: ``(m, features)``.
-        seed: of the probes.
+        seed: of the probes and the folds.
         beside: how many of the last features stand beside the release, as its answer does, and are read as they are.
+        subjects: ``(n,)`` whose each of `train` is, which are on one side of a fold; None: all are different.
     """
     values = np.unique(train, axis=0) if train.shape[1] - beside <= MAX_NUMBERS else train
     if len(values) <= MAX_VALUES:
         return _counted(values, train, train_labels, test)
     from threadpoolctl import threadpool_limits
 
-    fit = np.arange(len(train)) % 5 != 4
-    squeezed, theirs = _squeezed(train, test, beside, seed)
+    fold = _folds(np.arange(len(train)) if subjects is None else subjects, seed)
+    mine, theirs = _scaled(*_squeezed(train, test, beside, seed), beside)
     classes, ways = int(train_labels.max()) + 1, _probes(seed)
 
     def auc(way: Any) -> float:
-        fitted = way.fit(squeezed[fit], train_labels[fit])
-        return metrics.macro_auc(train_labels[~fit], _all_classes(fitted, squeezed[~fit], classes))
+        scores = np.zeros((len(mine), classes))
+        for each in range(FOLDS):
+            fitted = way.fit(mine[fold != each], train_labels[fold != each])
+            scores[fold == each] = _all_classes(fitted, mine[fold == each], classes)
+        return metrics.macro_auc(train_labels, scores)
 
+    can_choose = all(len(np.unique(train_labels[fold != each])) > 1 for each in range(FOLDS))
     with threadpool_limits(1):  # the sums are small: more threads only wait for each other
-        chosen = max(ways, key=auc) if len(np.unique(train_labels[~fit])) > 1 else ways[0]
-        return _all_classes(chosen.fit(squeezed, train_labels), theirs, classes)
+        chosen = max(ways, key=auc) if can_choose else ways[0]
+        return _all_classes(chosen.fit(mine, train_labels), theirs, classes)
+
+
+def _folds(subjects: NDArray[Any], seed: int) -> NDArray[np.intp]:
+    """Which fold each photo is in; photos of one subject are in the same one."""
+    numbers = metrics.numbered(subjects)
+    order = np.random.default_rng(seed).permutation(int(numbers.max()) + 1)
+    return np.asarray(order[numbers] % FOLDS)
+
+
+def _scaled(
+    train: NDArray[np.float64], test: NDArray[np.float64], beside: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Numbers of variance 1 in `train`, components at most so large, and what stands beside `FREE` times as large."""
+    sizes, numbers = train.std(0) + 1e-12, train.shape[1] - beside
+    if numbers == MAX_NUMBERS:
+        sizes[:numbers] = sizes[:numbers].max()  # a component of little variance says little through the noise
+    sizes[numbers:] /= FREE
+    mine, theirs = ((each - train.mean(0)) / sizes for each in (train, test))
+    return mine, theirs
 
 
 def _squeezed(
@@ -108,11 +144,9 @@ def _counted(
 def _probes(seed: int) -> list[Any]:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
-    return [linear, HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=8, random_state=seed)]
+    lines = [LogisticRegression(C=weight, max_iter=2000) for weight in WEIGHTS]
+    return [*lines, HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=8, random_state=seed)]
 
 
 def _all_classes(way: Any, test: NDArray[Any], classes: int) -> NDArray[np.float64]:
@@ -162,8 +196,8 @@ def run(context: AuditContext, preset: str, attribute: str) -> AttributeResult |
     if len(classes) < 2 or min(np.sum(own >= 0), np.sum(labels >= 0)) < MIN_PHOTOS:
         reason = f"all photos have the same {attribute}" if of_picture else f"the photos come without {attribute}"
         return NotRun(preset=preset, attack="A8", reason=reason, left_out=of_picture)
-    clusters, seeds = context.collection.targets.clusters, context.noise_seeds(preset)
-    draws = [_probed(context.observations[preset], own, labels, clusters, seed) for seed in seeds]
+    clusters = (context.collection.auxiliary.clusters, context.collection.targets.clusters)
+    draws = [_probed(context.observations[preset], own, labels, clusters, seed) for seed in context.noise_seeds(preset)]
     rates = {name: metrics.averaged([draw[name] for draw in draws]) for name in draws[0]}
     return AttributeResult(
         preset=preset,
@@ -178,17 +212,30 @@ def run(context: AuditContext, preset: str, attribute: str) -> AttributeResult |
 
 
 def _probed(
-    observations: Observations, own: Labels, labels: Labels, clusters: NDArray[np.intp], seed: int
+    observations: Observations,
+    own: Labels,
+    labels: Labels,
+    sides: tuple[NDArray[np.intp], NDArray[np.intp]],
+    seed: int,
 ) -> dict[str, Estimate]:
-    """Every view under one draw of the noise; photos whose label is -1 are left out."""
+    """Every view under one draw of the noise; photos whose label is -1 are left out.
+
+    Args:
+        observations: of the preset.
+        own: labels of the attacker's photos.
+        labels: of the targets.
+        sides: the subjects of either (`securesplit.audit.photos.Side.clusters`).
+        seed: of noise and probes.
+    """
     mine, mine_answers = observations.observe_auxiliary(seed=AUXILIARY_SEED + seed)
     seen, seen_answers = observations.observe(seed=seed)
     train = _views(observations, mine[own >= 0], mine_answers[own >= 0])
     test = _views(observations, seen[labels >= 0], seen_answers[labels >= 0])
     beside = {"release": train["release"].shape[1] - mine[0].size}
-    labels, clusters = labels[labels >= 0], metrics.among(clusters, labels >= 0)
+    subjects, clusters = sides[0][own >= 0], metrics.among(sides[1], labels >= 0)
+    labels = labels[labels >= 0]
     scores = {
-        name: probe(view, own[own >= 0], test[name], seed=seed, beside=beside.get(name, 0))
+        name: probe(view, own[own >= 0], test[name], seed=seed, beside=beside.get(name, 0), subjects=subjects)
         for name, view in train.items()
     }
     rates = {name: auc_of(labels, found, clusters) for name, found in scores.items()}

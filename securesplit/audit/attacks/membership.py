@@ -94,7 +94,14 @@ def scores(photos: Photos, members: NDArray[np.bool_], *, seed: int) -> dict[str
     ratio, features = np.zeros(len(members)), photos.features
     for each in range(FOLDS):
         train, test = fold != each, fold == each
-        told = probe(features[train], members[train].astype(np.int64), features[test], seed=seed, beside=BESIDE)[:, 1]
+        told = probe(
+            features[train],
+            members[train].astype(np.int64),
+            features[test],
+            seed=seed,
+            beside=BESIDE,
+            subjects=photos.subjects[train],
+        )[:, 1]
         ratio[test] = np.log((told + 1e-9) / (1 - told + 1e-9))
     return found | {RATIO: ratio}
 
