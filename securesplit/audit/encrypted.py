@@ -1,9 +1,10 @@
 """An encrypted preset in an audit: a worker has ciphertexts of it, so what is attacked is their bytes.
 
 The attackers are given more than a worker has: ciphertexts of their own photos under the same key as the targets, as in
-the definition of IND-CPA, and the answers, which a worker cannot decrypt. Each photo of a gallery is encrypted again,
-since nobody sends one ciphertext twice. Attacks that need what no worker has are left out, and say so: a gradient
-through the encryption (A2, A4) and the answer (A12). A13 is a *client's*, which knows its own integers.
+the definition of IND-CPA. They are not given the answers, which a worker cannot decrypt: every baseline is then a guess
+without any answer, so that bytes which tell as much as an answer does are found. Each photo of a gallery is encrypted
+again, since nobody sends one ciphertext twice. Attacks that need what no worker has are left out, and say so: a
+gradient through the encryption (A2, A4) and the answer (A12). A13 is a *client's*, which knows its own integers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.audit.ciphertexts import encrypted
-from securesplit.audit.observations import Observations, Progress, stored
+from securesplit.audit.observations import Answers, Observations, Progress, stored
 from securesplit.audit.setting import Releases
 from securesplit.privacy.accounting import UNBOUNDED, Loss
 from securesplit.privacy.release import ReleaseSpec
@@ -54,7 +55,7 @@ class CiphertextObservations(Observations):
 
     def observe(self, *, seed: int, releases: int = 1) -> tuple[Releases, NDArray[np.float32]]:  # noqa: ARG002
         """What the worker has of every target; the mean of fresh ciphertexts where it has several of a photo."""
-        return (self.seen if releases == 1 else self._averaged), self.target_answers
+        return (self.seen if releases == 1 else self._averaged), unread(self.seen)
 
     def repeated(self, releases: int) -> Loss:  # noqa: ARG002  (the same for any number)
         """Likewise."""
@@ -90,12 +91,17 @@ def observe_ciphertexts(client: Observations, cache: Path, progress: Progress) -
         preset=preset,
         auxiliary=found["auxiliary"],
         targets=found["targets"],
-        auxiliary_answers=client.auxiliary_answers,
-        target_answers=client.target_answers,
-        answer=client.answer,
+        auxiliary_answers=unread(found["auxiliary"]),
+        target_answers=unread(found["targets"]),
+        answer=unread,
         seen=found["seen"],
         client=client,
     )
+
+
+def unread(ciphertexts: Releases) -> Answers:
+    """What a worker reads of the answers that it computes: the same of all."""
+    return np.zeros(len(ciphertexts), np.float32)
 
 
 def _integers(releases: Releases, spec: ReleaseSpec) -> NDArray[np.int64]:

@@ -125,8 +125,8 @@ def auc_lost(context: AuditContext, observations: Observations) -> Estimate | No
 
 
 def _answers(context: AuditContext, observations: Observations) -> list[Answers]:
-    """To every target, for each draw of the noise."""
-    return [observations.observe(seed=seed)[1] for seed in observations.seeds(context.profile.draws)]
+    """To every target, for each draw of the noise, as its device reads them."""
+    return [observations.of_client.observe(seed=seed)[1] for seed in observations.seeds(context.profile.draws)]
 
 
 def judge_accuracy(preset: str, results: Sequence[SummaryResult], _missing: Sequence[NotRun]) -> Iterator[Goal]:

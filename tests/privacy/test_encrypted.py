@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from securesplit.audit import registry, suite
+from securesplit.audit import baselines, registry, suite
 from securesplit.audit.attack import AnytimeStep
-from securesplit.audit.attacks import averaging, identification, ridge, stealing
+from securesplit.audit.attacks import attributes, averaging, identification, ridge, stealing
 from securesplit.audit.ciphertexts import BLOCKS, encrypted
 from securesplit.audit.context import AuditContext
 from securesplit.audit.encrypted import CiphertextObservations
@@ -64,6 +64,20 @@ def test_a_photo_is_not_picked_out_by_its_ciphertext(encrypted_audit: AuditConte
     assert control.top1.mean == 1.0
     assert result.strongest.mean <= 3 * result.label_only.mean
     assert result.certified_bound == 1.0, "it rests on an assumption, not on noise"
+
+
+def test_what_a_ciphertext_tells_is_held_against_no_answer(encrypted_audit: AuditContext) -> None:
+    """A worker reads none; against an attacker that does, bytes could tell as much as the answer and pass."""
+    result = identification.run(encrypted_audit, "encrypted", 50, 1)
+    assert isinstance(result, identification.IdentificationResult)
+    assert result.label_only.mean == pytest.approx(1 / 50)
+    known = encrypted_audit.known("encrypted")
+    seen, logits = encrypted_audit.observations["encrypted"].observe(seed=1)
+    malignant = encrypted_audit.observations["encrypted"].says_malignant(logits)
+    assert baselines.class_mean(known, malignant) == pytest.approx(baselines.mean_image(known, len(seen)))
+    attribute = attributes.run(encrypted_audit, "encrypted", "lesion size")
+    assert isinstance(attribute, attributes.AttributeResult)
+    assert attribute.label_only.mean == attribute.answer_only.mean == 0.5
 
 
 def rebuilt(context: AuditContext) -> float:
