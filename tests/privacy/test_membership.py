@@ -24,7 +24,8 @@ def photos(*, by_heart, in_release=0.0, seed=0):
     margin = rng.normal(1.5, 1.0, 2 * COUNT) + by_heart * MEMBERS
     releases = rng.normal(size=(2 * COUNT, 3)) + in_release * MEMBERS[:, None]
     lesions = np.array([f"l{i // 2}" for i in range(2 * COUNT)])
-    return membership.Photos(releases, np.where(malignant, margin, -margin), malignant, lesions)
+    logits = np.where(malignant, margin, -margin)
+    return membership.Photos(releases, logits, logits > 0, malignant, lesions)
 
 
 def rates(seen):
@@ -89,6 +90,15 @@ def test_a_tail_that_learned_the_photos_by_heart_is_found_out(known):
     assert found.loss.low > 0.9
     assert found.paired_difference.low > 0.05
     assert found.found_at_one_percent > 0.5
+
+
+def test_the_label_alone_is_the_one_that_a_user_is_told(known):
+    """A photo is called malignant from a threshold far below even odds on, so a logit of -0.5 may be right."""
+    observations = known.observations["none"]
+    told = np.where(known.collection.auxiliary.malignant, -0.5, -9.0).astype(np.float32)
+    assert (observations.says_malignant(told) == known.collection.auxiliary.malignant).all()
+    learned = replace(known, observations={"none": replace(observations, auxiliary_answers=told)})
+    assert membership.run(learned, "none").label_only.low > 0.65
 
 
 @pytest.mark.parametrize(

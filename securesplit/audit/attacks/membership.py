@@ -26,7 +26,7 @@ from securesplit.audit.attack import AttackSpec, Steps
 from securesplit.audit.attacks.attributes import probe
 from securesplit.audit.context import AuditContext
 from securesplit.audit.metrics import Estimate
-from securesplit.audit.observations import AUXILIARY_SEED, Answers
+from securesplit.audit.observations import AUXILIARY_SEED, Answers, Observations
 from securesplit.audit.photos import Side
 from securesplit.audit.results import Column, NotRun, Result
 from securesplit.audit.setting import Releases
@@ -53,12 +53,14 @@ class Photos:
     Args:
         releases: ``(n, *shape)``.
         logits: ``(n,)`` the tail's answers.
+        said: ``(n,)`` whether a user is told malignant.
         malignant: ``(n,)`` the diagnoses.
         subjects: ``(n,)`` whose each is (`securesplit.audit.photos.Side.subjects`).
     """
 
     releases: Releases
     logits: Answers
+    said: NDArray[np.bool_]
     malignant: NDArray[np.bool_]
     subjects: NDArray[np.str_]
 
@@ -121,7 +123,7 @@ class MembershipResult(Result):
         loss: by the threshold on the loss.
         confidence: by the threshold on the confidence.
         ratio: by the likelihood ratio of release and answer.
-        label_only: by whether the label is right.
+        label_only: by whether the label that a user is told is right.
         best: the strongest of the three.
         paired_difference: of that and `label_only`.
         found_at_one_percent: members that it finds at one false alarm in a hundred.
@@ -203,16 +205,19 @@ def _photos(context: AuditContext, preset: str, seed: int) -> tuple[Photos, NDAr
     count = _count(collection.auxiliary, collection.targets)
     mine = observations.observe_auxiliary(seed=AUXILIARY_SEED + seed)
     sides = (
-        _part(collection.auxiliary, *mine, _members(collection.auxiliary)[:count]),
-        _part(collection.targets, *observations.observe(seed=seed), range(count)),
+        _part(observations, collection.auxiliary, *mine, _members(collection.auxiliary)[:count]),
+        _part(observations, collection.targets, *observations.observe(seed=seed), range(count)),
     )
     return joined(*sides), np.arange(2 * count) < count
 
 
-def _part(side: Side, releases: Releases, logits: Answers, indices: Sequence[int]) -> Photos:
+def _part(
+    observations: Observations, side: Side, releases: Releases, logits: Answers, indices: Sequence[int]
+) -> Photos:
     chosen = list(indices)
     labels = np.array([bool(side.entries[i].malignant) for i in chosen])
-    return Photos(releases[chosen], logits[chosen], labels, np.array([side.subjects[i] for i in chosen]))
+    subjects = np.array([side.subjects[i] for i in chosen])
+    return Photos(releases[chosen], logits[chosen], observations.says_malignant(logits[chosen]), labels, subjects)
 
 
 def _measured(
@@ -220,7 +225,7 @@ def _measured(
 ) -> tuple[Mapping[str, Estimate], Mapping[str, float]]:
     """AUC by way of attack, each beyond label-only in pairs, and the members found at few false alarms."""
     found = scores(photos, members, seed=seed)
-    baseline = (photos.loss < np.log(2)).astype(np.float64)
+    baseline = (photos.said == photos.malignant).astype(np.float64)
     clusters = metrics.numbered(photos.subjects)
     rates = {name: metrics.auc_interval(members, score, clusters) for name, score in found.items()}
     rates |= {f"{name} beyond": metrics.auc_lost(members, score, [baseline], clusters) for name, score in found.items()}
