@@ -3,6 +3,7 @@
     python -m training.bundle.from_run --run build/inception --out build/bundle
 
 It has the one preset ``none``, as whatever the splitter makes; `training.release.presets` holds presets that defend.
+The run is one of `training.train`, or of an accelerator (`training.network.warm_start --npz`).
 """
 
 from __future__ import annotations
@@ -43,9 +44,10 @@ def make_bundle(
     `out` holds a whole bundle or nothing, should this process be killed.
 
     Args:
-        run: folder of a run of `training.train`, finished or cut short; the manifest says which.
+        run: folder of a run, finished or cut short; the manifest says which.
         data: the photos that it was trained on: validation photos calibrate, without those of sources that the run
-            held out, and test photos are measured.
+            held out, and test photos are measured. Where the run was an accelerator's, which photos it had is not
+            known: give a folder whose photos are in the same splits.
         out: must be empty or absent.
         at: a valid cut of the network.
         precision: of the halves: ``float32``, ``float16`` or ``int8``.
@@ -71,7 +73,7 @@ def make_bundle(
         "held_out": [*config.held_out],
         "run_is": record["status"],
         "best_epoch": run_record.best_epoch(run),
-        "command": f"python -m training.train --run {run.name} --bundle {out.name}",
+        "command": f"python -m training.bundle.from_run --run {run.name} --out {out.name}",
     }
     with atomic_folder(out) as own:
         packed = packing.pack(network, layer, centre_square(shown.pixels), precision=precision)
@@ -142,7 +144,8 @@ def _record(run: Path, data: Dataset) -> run_record.RunFile:
     record, best = run_record.read(run), run_record.best_weights(run)
     if not best.is_file() or not best.with_suffix(".json").is_file():
         raise ConfigError(f"the run in {run} has no finished epoch", hint="give the same command again, it resumes")
-    if arranged(run_record.config_of(run), data).digest != record["made_from"]["data_sha256"]:
+    digest = record["made_from"]["data_sha256"]
+    if digest is not None and arranged(run_record.config_of(run), data).digest != digest:
         raise ConfigError(f"the run in {run} was made from other photos", hint="give the folder that it was trained on")
     return record
 

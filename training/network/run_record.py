@@ -37,7 +37,7 @@ class MadeFrom(TypedDict):
     """
 
     config: dict[str, Any]
-    data_sha256: str
+    data_sha256: str | None
     photos_sha256: NotRequired[str]
     weights: str | None
     teacher: str | None
@@ -67,6 +67,23 @@ def read(run: Path) -> RunFile:
     if not isinstance(record, dict) or "made_from" not in record:
         raise ConfigError(f"{run / FILE} is of no run of training.train", hint="name the folder of one")
     return record
+
+
+def accelerated(run: Path) -> tuple[Config, dict[str, Any]] | None:
+    """Configuration of the run of `training.network.accelerated` in `run`, and all that it noted; None: nothing.
+
+    Raises:
+        ConfigError: what is noted there is of no such run.
+    """
+    file = run / FILE
+    if not file.is_file():
+        return None
+    try:
+        noted: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return Config(**current_names(noted["config"])), noted
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        hint = "keep run.json beside network.npz as training.network.accelerated wrote it"
+        raise ConfigError(f"{file} is of no run of training.network.accelerated", hint=hint) from None
 
 
 def best_weights(run: Path) -> Path:

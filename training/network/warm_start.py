@@ -6,14 +6,14 @@ A deployed half holds no batch norm: the converter folded its scale into the con
 bias. So a batch norm comes back as that bias alone, which is the same function as long as it stays frozen
 (`training.network.batch_norm.freeze_batch_norm`). What a bundle does not hold, the ends for the diagnosis and at the
 cut, starts fresh. Weights have the precision of the bundle, float16. The ``network.npz`` of
-`training.network.accelerated` becomes a run folder in the same way, with all ends.
+`training.network.accelerated` becomes a run folder in the same way, with all ends; with the ``run.json`` that lies
+beside it the folder is a whole run, of which `training.bundle.from_run` makes a bundle.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,13 @@ from securesplit.model.bundle import DEFAULT_FOLDER
 from training import command
 from training.data.photo import DataError
 from training.network import run_record
-from training.network.model import shipped_network
+from training.network.model import build_model, shipped_network
 from training.network.weights_npz import load_weights_npz
 
 BACKBONE = "efficientnetv2b0"
-"""Of the network whose weights `training.network.accelerated` writes for the shipped bundle."""
+"""Of weights that come without their configuration."""
+MEASURED = ("steps", "epochs", "seconds", "setup_s", "device", "precision", "hint")
+"""What the record of a run says of the machine that it ran on."""
 _WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 _HALVES = (("head.tflite", b"head"), ("tail.tflite", b"none"))
 
@@ -147,10 +149,11 @@ def main() -> None:
     parser.add_argument("--npz", type=Path, help="weights of training.network.accelerated instead of a bundle")
     parser.add_argument("--run", type=Path, required=True, help="gets best.weights.h5")
     args = parser.parse_args()
-    network, record = _of_npz(args.npz) if args.npz else _of_bundle(Bundle.load(args.bundle))
-    args.run.mkdir(parents=True, exist_ok=True)
-    network.save_weights(str(run_record.best_weights(args.run)))
-    run_record.write_best_epoch(args.run, record)
+    if args.npz is None:
+        network, noted = _of_bundle(Bundle.load(args.bundle))
+        _write(args.run, network, noted)
+    else:
+        _write_run(args.run, args.npz)
 
 
 def _of_bundle(bundle: Bundle) -> tuple[keras.Model, dict[str, Any]]:
@@ -158,17 +161,40 @@ def _of_bundle(bundle: Bundle) -> tuple[keras.Model, dict[str, Any]]:
     return network_of(bundle), {"epoch": 0, "val_auc": auc, "bundle": bundle.id}
 
 
-def _of_npz(file: Path) -> tuple[keras.Model, dict[str, Any]]:
-    """With what ``run.json`` beside the weights says of them, where it is there.
+def _write_run(folder: Path, file: Path) -> None:
+    """The network of weights of `training.network.accelerated`, and the run that ``run.json`` beside them tells of.
 
     Raises:
-        ConfigError: these are the weights of another network.
+        ConfigError: these are the weights of another network, or `folder` holds another run.
     """
-    network = shipped_network(BACKBONE)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    told = run_record.accelerated(file.parent)
+    if told is None:
+        network = shipped_network(BACKBONE)
+        load_weights_npz(network, file)
+        _write(folder, network, {"epoch": 0, "weights_sha256": digest})
+        return
+    config, noted = told
+    network = build_model(config)
     load_weights_npz(network, file)
-    record: dict[str, Any] = {"epoch": 0, "weights_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-    about = file.with_name(run_record.FILE)
-    return network, record | (json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {})
+    made_from: run_record.MadeFrom = {
+        "config": config.to_json(),
+        "data_sha256": None,  # of photos that are on another machine
+        "weights": digest,
+        "teacher": None,
+        "start": None,
+    }
+    run = run_record.RunRecord(folder, made_from, {name: noted[name] for name in MEASURED if name in noted}, 0)
+    run.check()
+    run.begin()
+    _write(folder, network, {"epoch": 0, "weights_sha256": digest, **noted})
+    run.end({name: value for name, value in noted.items() if name.startswith("val_")})
+
+
+def _write(run: Path, network: keras.Model, noted: dict[str, Any]) -> None:
+    run.mkdir(parents=True, exist_ok=True)
+    network.save_weights(str(run_record.best_weights(run)))
+    run_record.write_best_epoch(run, noted)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,38 +14,108 @@ pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train
 
 import keras
 
+from securesplit.errors import ConfigError
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.model import Bundle
+from securesplit.model import Bundle, backbones
 from securesplit.privacy.release import release
+from tests.training.drawn_photos import draw_collection
+from training.bundle import from_run
 from training.bundle.default import held_out
+from training.data.dataset import Dataset
 from training.data.photo import DataError
 from training.network import run_record, warm_start
+from training.network.config import Config
+from training.network.model import build_model
 from training.network.warm_start import network_of
-from training.network.weights_npz import save_weights_npz
+from training.network.weights_npz import load_weights_npz, save_weights_npz
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 
 
-def test_weights_of_an_archive_become_a_run_with_what_is_known_of_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+CONFIG = Config("unlisted", side=32, outputs="auxiliary", batch_norm="frozen", hold_out="isic9,komour")
+
+
+def build(*, include_top: bool, weights: None, input_tensor: Any) -> keras.Model:
+    """A backbone that is not the shipped one."""
+    x = keras.layers.Conv2D(6, 3, strides=4, activation="relu", name="stem")(input_tensor)
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+
+@pytest.fixture
+def accelerated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What `training.network.accelerated` leaves in a folder, of a backbone of its own."""
+    monkeypatch.setattr(keras.applications, "Unlisted", build, raising=False)
+    monkeypatch.setitem(backbones.BACKBONES, "unlisted", backbones.Backbone("Unlisted", cut="stem"))
+    folder = tmp_path / "accelerated"
+    folder.mkdir()
+    save_weights_npz(build_model(CONFIG), folder / "network.npz")
+    noted = {"config": CONFIG.to_json(), "steps": 8, "device": "an accelerator", "val_auc": 0.9}
+    (folder / "run.json").write_text(json.dumps(noted))
+    return folder
+
+
+def start(file: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["warm_start", "--npz", str(file), "--run", str(run)])
+    warm_start.main()
+
+
+def test_what_an_accelerator_trained_becomes_a_whole_run(
+    tmp_path: Path, accelerated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Presets behind such a network do not learn from what it held out either."""
+    run = tmp_path / "run"
+    start(accelerated / "network.npz", run, monkeypatch)
+    found, kept = (build_model(CONFIG) for _ in range(2))
+    found.load_weights(str(run_record.best_weights(run)))
+    load_weights_npz(kept, accelerated / "network.npz")
+    for mine, back in zip(kept.get_weights(), found.get_weights(), strict=True):
+        np.testing.assert_array_equal(back, mine)
+    assert run_record.best_epoch(run)["val_auc"] == 0.9
+    assert held_out(run) == ["isic9", "komour"]
+    record = run_record.read(run)
+    assert record["status"] == "finished"
+    assert record["result"] == {"val_auc": 0.9}
+    assert record["sessions"][0]["device"] == "an accelerator"
+    start(accelerated / "network.npz", run, monkeypatch)
+    save_weights_npz(build_model(CONFIG), accelerated / "network.npz")
+    with pytest.raises(ConfigError, match="holds a run of other weights"):
+        start(accelerated / "network.npz", run, monkeypatch)
 
-    def small(_backbone: str = "") -> keras.Model:
+
+def test_weights_without_their_configuration_are_of_the_shipped_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def small(_backbone: str) -> keras.Model:
         return keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
 
-    written, run = small(), tmp_path / "run"
-    save_weights_npz(written, tmp_path / "network.npz")
-    (tmp_path / "run.json").write_text(json.dumps({"config": {"hold_out": "isic9,phone/4"}, "val_auc": 0.9}))
+    save_weights_npz(small(""), tmp_path / "network.npz")
     monkeypatch.setattr(warm_start, "shipped_network", small)
-    monkeypatch.setattr("sys.argv", ["warm_start", "--npz", str(tmp_path / "network.npz"), "--run", str(run)])
-    warm_start.main()
-    found = small()
-    found.load_weights(str(run_record.best_weights(run)))
-    for kept, back in zip(written.get_weights(), found.get_weights(), strict=True):
-        np.testing.assert_allclose(back, kept, rtol=1e-3)
-    assert run_record.best_epoch(run)["val_auc"] == 0.9
-    assert held_out(run) == ["isic9", "phone/4"]
+    start(tmp_path / "network.npz", tmp_path / "run", monkeypatch)
+    assert run_record.best_weights(tmp_path / "run").is_file()
+    assert not (tmp_path / "run" / run_record.FILE).exists()
+
+
+@pytest.mark.parametrize("noted", ["{", "[]", "{}", '{"config": {"side": 48}}', '{"config": 3}', '{"made_from": {}}'])
+def test_notes_of_no_such_run_are_refused(
+    tmp_path: Path, accelerated: Path, monkeypatch: pytest.MonkeyPatch, noted: str
+) -> None:
+    (accelerated / "run.json").write_text(noted)
+    with pytest.raises(ConfigError, match=r"no run of training\.network\.accelerated"):
+        start(accelerated / "network.npz", tmp_path / "run", monkeypatch)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_what_an_accelerator_trained_becomes_a_bundle(
+    tmp_path: Path, accelerated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_collection(tmp_path / "data")
+    start(accelerated / "network.npz", tmp_path / "run", monkeypatch)
+    data = Dataset.read(tmp_path / "data", tmp_path / "pixels")
+    made = from_run.make_bundle(tmp_path / "run", data, tmp_path / "bundle")
+    assert made.provenance["held_out"] == ["isic9", "komour"]
+    assert made.provenance["best_epoch"]["device"] == "an accelerator"
+    assert set(made.presets["none"].quality) == {"parity", "validation", "test"}
 
 
 @pytest.mark.slow
