@@ -144,10 +144,16 @@ def _record(run: Path, data: Dataset) -> run_record.RunFile:
     record, best = run_record.read(run), run_record.best_weights(run)
     if not best.is_file() or not best.with_suffix(".json").is_file():
         raise ConfigError(f"the run in {run} has no finished epoch", hint="give the same command again, it resumes")
-    digest = record["made_from"]["data_sha256"]
-    if digest is not None and arranged(run_record.config_of(run), data).digest != digest:
+    if not _is_of(record["made_from"], arranged(run_record.config_of(run), data)):
         raise ConfigError(f"the run in {run} was made from other photos", hint="give the folder that it was trained on")
     return record
+
+
+def _is_of(made_from: run_record.MadeFrom, data: Dataset) -> bool:
+    """Whether a run learned from these photos, by their content where it is noted; true where nothing is."""
+    if "photos_sha256" in made_from:
+        return made_from["photos_sha256"] == data.contents
+    return made_from["data_sha256"] in (None, data.digest)
 
 
 def own_cut(backbone: str) -> str:

@@ -46,7 +46,7 @@ def run_of(folder: Path, config: Config, learned: Dataset) -> Path:
     folder.mkdir()
     build_model(config).save_weights(str(run_record.best_weights(folder)))
     run_record.write_best_epoch(folder, {"epoch": 1, "val_auc": 0.5})
-    made_from: Any = {"config": config.to_json(), "data_sha256": learned.digest}
+    made_from: Any = {"config": config.to_json(), "data_sha256": learned.digest, "photos_sha256": learned.contents}
     run_record.RunRecord(folder, made_from, {}, 0).begin()
     return folder
 
@@ -75,6 +75,12 @@ def test_a_run_of_other_photos_or_without_an_epoch_is_refused(tmp_path: Path) ->
     others = replace(data, photos={**data.photos, "test": data.photos["test"][1:]})
     with pytest.raises(ConfigError, match="was made from other photos"):
         from_run.make_bundle(run, others, out)
+    file, another = (photo.path for photo in data.photos["train"][:2])
+    before = file.read_bytes()
+    file.write_bytes(another.read_bytes())
+    with pytest.raises(ConfigError, match="was made from other photos"):
+        from_run.make_bundle(run, Dataset.read(tmp_path / "data", tmp_path / "pixels"), out)
+    file.write_bytes(before)
     run_record.best_weights(run).with_suffix(".json").unlink()  # as if killed between the two
     with pytest.raises(ConfigError, match="has no finished epoch"):
         from_run.make_bundle(run, data, out)
