@@ -258,6 +258,26 @@ def cast(node: Node, x: Any) -> Any:
     return _tf().cast(x, helper.tensor_dtype_to_np_dtype(node.get("to")))
 
 
+def instance_normalization(node: Node, x: Any, scale: Any, bias: Any) -> Any:
+    """Over height and width, for each channel."""
+    tf = _tf()
+    axes, shape = list(range(2, len(x.shape))), [1, -1] + [1] * (len(x.shape) - 2)
+    mean = tf.reduce_mean(x, axes, keepdims=True)
+    variance = tf.reduce_mean(tf.square(x - mean), axes, keepdims=True)
+    found = (x - mean) / tf.sqrt(variance + node.get("epsilon", 1e-5))
+    return found * tf.reshape(scale, shape) + tf.reshape(bias, shape)
+
+
+def elu(node: Node, x: Any) -> Any:
+    """``x``, below zero ``alpha (exp(x) - 1)``."""
+    tf = _tf()
+    return tf.where(x > 0, x, node.get("alpha", 1.0) * (tf.exp(tf.minimum(x, 0)) - 1))
+
+
+def _folded(name: str) -> Operation:
+    return lambda _node, *inputs: functools.reduce(getattr(_tf(), name), inputs)
+
+
 def softmax(node: Node, x: Any) -> Any:
     """Along one axis."""
     return _tf().nn.softmax(x, axis=node.get("axis", -1))
@@ -287,6 +307,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "Conv": conv,
     "Div": _simple(lambda tf, a, b: a // b if np.issubdtype(_dtype(a), np.integer) else tf.divide(a, b)),
     "Dropout": lambda _node, x, *_: _tf().identity(x),
+    "Elu": elu,
     "Erf": _simple(lambda tf, x: tf.math.erf(x)),
     "Exp": _simple(lambda tf, x: tf.exp(x)),
     "Expand": lambda _node, x, shape: x * np.ones(_ints(shape), _dtype(x)),
@@ -299,12 +320,18 @@ OPERATIONS: Mapping[str, Operation] = {
     "HardSwish": _simple(lambda tf, x: x * tf.clip_by_value(x / 6 + 0.5, 0.0, 1.0)),
     "Equal": _simple(lambda tf, a, b: tf.equal(a, b)),
     "Identity": _simple(lambda tf, x: tf.identity(x)),
+    "InstanceNormalization": instance_normalization,
     "IsNaN": _simple(lambda tf, x: tf.math.is_nan(x)),
     "LayerNormalization": layer_normalization,
     "LeakyRelu": lambda node, x: _tf().nn.leaky_relu(x, node.get("alpha", 0.01)),
+    "LogSoftmax": lambda node, x: _tf().nn.log_softmax(x, axis=node.get("axis", -1)),
     "MatMul": _simple(lambda tf, a, b: tf.matmul(a, b)),
+    "Max": _folded("maximum"),
     "MaxPool": max_pool,
+    "Min": _folded("minimum"),
     "Mul": _simple(lambda tf, a, b: tf.multiply(a, b)),
+    "Neg": _simple(lambda tf, x: tf.negative(x)),
+    "PRelu": _simple(lambda tf, x, slope: tf.maximum(x, 0) + slope * tf.minimum(x, 0)),
     "Pad": pad,
     "Pow": _simple(lambda tf, a, b: tf.pow(a, tf.cast(b, a.dtype))),
     "ReduceMax": _reduced("reduce_max"),
