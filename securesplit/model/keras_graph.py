@@ -17,12 +17,12 @@ import numpy as np
 
 from securesplit.errors import BundleError, ConfigError
 from securesplit.model.cuts import LayerNode
-from securesplit.model.manifest import SIDES
 
 WRAPPING = re.compile(r"^Exception encountered when calling .*|\x1b\[[0-9;]*m", re.MULTILINE)
 """The line that Keras writes before what a layer raised, and the bold type that it sets that in."""
 TOLERANCE = 1e-4
 """Of the largest number of an answer: what the same operations in another order may differ by."""
+MAX_EDGE = 4096  # pixels; of a network that is listed, while a bundle's have fewer
 LAYOUT = "photo_channels_first"
 """The layer that turns a photo to the order of another format; a cut there would send the photo."""
 
@@ -108,10 +108,10 @@ def _compare(flat: Any, network: Any) -> None:
 
 def check_edges(edges: Sequence[int]) -> None:
     """Raise BundleError for a network on photos of a size that no device makes."""
-    if not all(0 < edge <= SIDES[1] for edge in edges):
+    if not all(0 < edge <= MAX_EDGE for edge in edges):
         raise BundleError(
             f"the network takes photos of {edges[0]}×{edges[1]} pixels",
-            hint=f"save it for photos of at most {SIDES[1]}×{SIDES[1]}, or of any size",
+            hint=f"save it for photos of at most {MAX_EDGE}×{MAX_EDGE}, or of any size",
         )
 
 
