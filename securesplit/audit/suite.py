@@ -248,7 +248,7 @@ def _made(store: Store, name: str, step: Step, before_s: float = 0.0) -> Result:
         return store.make(name, step, before_s)
     except (SecureSplitError, OSError):
         raise
-    except Exception as error:  # noqa: BLE001  (whatever an attack's libraries raise on some bundle's shapes)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever own attacks and libraries raise on some shapes)
         reason = f"it failed ({type(error).__name__}: {str(error).strip()[:200]})"
         return _not_run(name, reason, time.perf_counter() - started)
 

@@ -112,12 +112,16 @@ def test_an_attack_that_fails_has_not_passed(small: Bundle, tmp_path: Path, monk
     def failing(*_: Any) -> None:
         raise ValueError("no such shape")
 
+    def leaving(*_: Any) -> None:
+        raise SystemExit("no such shape")
+
     monkeypatch.setattr("securesplit.audit.attacks.ridge.reconstruct", failing)
-    monkeypatch.setattr("securesplit.audit.metrics.auc_lost", failing)
+    monkeypatch.setattr("securesplit.audit.attacks.identification.label_only", leaving)
     context = suite.prepare(small, None, tmp_path, SMALL, (), lambda _: None)
     audit = report.finish(suite.run(context, lambda _: None))
     failed = {r.attack for r in audit.of(NotRun) if "it failed (ValueError: no such shape)" in r.reason}
     assert "A1" in failed
+    assert any("it failed (SystemExit: no such shape)" in r.reason for r in audit.of(NotRun))
     assert not audit.valid  # the positive control is one of them
     assert audit.state == goals.NOT_RUN
     rebuilding = [goal for goal in audit.goals if "A1 not run" in goal.claim]
