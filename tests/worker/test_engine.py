@@ -90,7 +90,7 @@ def test_a_bundle_that_is_replaced_under_a_worker_answers_nothing(
     with running(served) as worker, Connection([worker.front.endpoint], worker.credentials, bundle.identity) as device:
         before = device.request(release).logit
         put_another_bundle(folder)
-        os.kill(worker.front.status().pids[0], signal.SIGKILL)
+        os.kill(worker.front.pool.pids[0], signal.SIGKILL)
         wait_until(lambda: "was replaced: it is sha256:" in caplog.text)
         assert "(hint: restart the worker; give a new bundle a folder of its own)" in caplog.text
         assert worker.front.status().ready_tails == 0
