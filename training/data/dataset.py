@@ -328,7 +328,7 @@ def sha256_of_files(paths: Sequence[Path], cache: Path) -> dict[str, str]:
         DataError: a file cannot be read.
     """
     stamps = {str(path): stamp(path) for path in sorted({*paths})}
-    key = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps(stamps, allow_nan=False).encode()).hexdigest()[:16]
     file = cache / f"{key}-sha256.json"
     if file.is_file():
         noted: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
@@ -336,7 +336,7 @@ def sha256_of_files(paths: Sequence[Path], cache: Path) -> dict[str, str]:
     found = {path: _sha256_of(Path(path)) if when else "" for path, when in stamps.items()}
     if any(found.values()):
         cache.mkdir(parents=True, exist_ok=True)
-        write_text_atomic(file, json.dumps(found))
+        write_text_atomic(file, json.dumps(found, allow_nan=False))
     return found
 
 
