@@ -40,7 +40,7 @@ def test_attacks_share_the_draws_and_what_the_tail_answers(
         answered.append(len(releases))
         return answer(releases)
 
-    def guess(_train: Any, _labels: Any, test: NDArray[Any], *, seed: int, beside: int) -> NDArray[np.float64]:
+    def guess(_train: Any, _labels: Any, test: NDArray[Any], *, seed: int, **_: Any) -> NDArray[np.float64]:
         return np.random.default_rng(seed).random((len(test), 2))
 
     monkeypatch.setattr(setting, "exact_noise", exact_noise)
