@@ -163,6 +163,12 @@ def test_a_worker_that_fails_a_group_fails_its_photos(options: dict[str, Any], w
     assert [type(outcome) for outcome in outcomes] == [Diagnosis, *3 * [WorkerError]]
 
 
+def assert_uploaded_once(worker: EncryptedWorker) -> None:
+    """Every piece; one whose answer is late, as beside other work, may come again, but not all of them."""
+    assert len({chunk.offset for chunk in worker.chunks}) == PIECES
+    assert len(worker.chunks) < 2 * PIECES
+
+
 def test_async_photos_at_once(options: dict[str, Any], worker: EncryptedWorker) -> None:
     async def scenario() -> None:
         async with AsyncClient(**options) as client:
@@ -173,7 +179,7 @@ def test_async_photos_at_once(options: dict[str, Any], worker: EncryptedWorker) 
                 assert found.malignant == pytest.approx(expected(client, pixels(seed)), abs=1e-3)
 
     asyncio.run(scenario())
-    assert len(worker.chunks) == PIECES
+    assert_uploaded_once(worker)
 
 
 def test_threads_at_once(options: dict[str, Any], worker: EncryptedWorker) -> None:
@@ -185,7 +191,7 @@ def test_threads_at_once(options: dict[str, Any], worker: EncryptedWorker) -> No
         for thread in threads:
             thread.join()
         assert [one.malignant for one in found] == pytest.approx(4 * [expected(client, pixels(1))], abs=1e-3)
-    assert len(worker.chunks) == PIECES
+    assert_uploaded_once(worker)
 
 
 def test_nothing_is_read_where_the_key_cannot_be_used(
