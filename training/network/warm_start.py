@@ -167,16 +167,14 @@ def _write_run(folder: Path, file: Path) -> None:
     Raises:
         ConfigError: these are the weights of another network, or `folder` holds another run.
     """
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
     told = run_record.accelerated(file.parent)
+    network = shipped_network(BACKBONE) if told is None else build_model(told[0])
+    load_weights_npz(network, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
     if told is None:
-        network = shipped_network(BACKBONE)
-        load_weights_npz(network, file)
         _write(folder, network, {"epoch": 0, "weights_sha256": digest})
         return
     config, noted = told
-    network = build_model(config)
-    load_weights_npz(network, file)
     made_from: run_record.MadeFrom = {
         "config": config.to_json(),
         "data_sha256": None,  # of photos that are on another machine
