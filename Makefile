@@ -12,6 +12,7 @@ help:  ## list the targets
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) --editable .
+	@chmod go= certs  # keygen refuses a folder that others can change, and under umask 002 a checkout has such ones
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,19 @@ def test_continuous_integration_runs_the_make_commands() -> None:
     steps = (REPO / ".ci" / "run").read_text()
     assert [code for kind, code in BLOCKS if kind == "sh" and code in MAKE] == list(MAKE)
     assert all(command.strip() in steps for command in MAKE)
+
+
+def test_keygen_writes_into_a_checkout_of_umask_002_after_make(tmp_path: Path) -> None:
+    """Such a checkout has a folder certs that its group can change, which keygen refuses."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(REPO / name, tmp_path)
+    certs = tmp_path / "certs"
+    certs.mkdir()
+    certs.chmod(0o775)
+    (tmp_path / ".venv").mkdir()
+    for command in (["make", ".venv/.base", "PYTHON=true", "INSTALL=true"], [f"{BIN}/securesplit", "keygen"]):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 
 def test_every_other_command_runs_as_printed(

@@ -277,6 +277,21 @@ def test_two_cas_and_an_unlisted_device_are_seen(certs: Path, tmp_path: Path) ->
     assert "device device is not on the allow-list" in found["warning"]
 
 
+def test_files_that_nothing_reads_from_a_certs_folder_may_have_any_mode(certs: Path) -> None:
+    """In a checkout of umask 002 its group can change README.md and .gitignore, which decide nothing."""
+    notes, key, revoked = certs / "README.md", certs / "old" / "ca.key", certs / "crl.pem"
+    key.parent.mkdir(mode=0o700)
+    for path in (notes, key):
+        path.touch()
+    for path in (notes, key, revoked):
+        path.chmod(0o664)
+    found = [finding.message for finding in CertsCheck(certs, None, NOW).run() if finding.check == "modes"]
+    assert [message.split(" (mode")[0] for message in found] == [
+        f"others can change {revoked}",
+        f"{key} can be read by everybody on this machine",
+    ]
+
+
 def test_a_clock_that_is_behind_is_an_error() -> None:
     (finding,) = check_clock(installed_at() - timedelta(days=1), {"this copy": installed_at()})
     assert (finding.level, finding.exit_code) == ("error", 5)

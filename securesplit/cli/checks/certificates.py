@@ -23,6 +23,8 @@ from securesplit.user_folders import mode_open_to_others
 SUBJECT = "certificates"
 _RENEW = "securesplit enroll --renew here, or keygen --renew on the CA machine, then copy the new files"
 _REPLACE = "replace the CA; docs/operations.md says how"
+_READ = {".crt", ".key", ".pem", ".txt"}
+"""Endings of the files that are read from a certs folder; whatever else lies there decides nothing."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,12 @@ class CertsCheck:
         return warning(SUBJECT, f"{message}, so only --embedded works here", "securesplit keygen, or --certs")
 
     def _modes(self) -> Iterator[Finding]:
-        """Keys and folder are for their owner alone, and nothing here can be changed by others."""
+        """Keys and folder are for their owner alone, and nothing that is read here can be changed by others."""
         findings = []
         if (mode := mode_open_to_others(self.folder.stat())) is not None:
             message = f"{self.folder} is open to others (mode {mode:o})"
             findings.append(warning("modes", message, f"chmod 700 {in_shell(self.folder)}"))
-        for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+        for path in sorted(path for path in self.folder.rglob("*") if path.suffix in _READ and path.is_file()):
             try:
                 os.close(access.open_checked(path, secret=path.suffix == ".key"))
             except CredentialError as error:
