@@ -22,11 +22,14 @@ from securesplit.imaging.synthetic import draw_lesion
 from tests.training.drawn_photos import draw_isic
 from training.data.dataset import Dataset
 from training.network import run_record
+from training.network.validation import DivergedError
 from training.release import cache, encoders
 from training.release.cache import Cached
+from training.release.encrypted import maps
+from training.release.encrypted.distillation import Distillation
 from training.release.presets import certified
-from training.release.presets.certified import CertifiedRecipe, train_score
-from training.release.presets.compact import train_compact
+from training.release.presets.certified import CertifiedRecipe, train_certified, train_score
+from training.release.presets.compact import mean_auc, train_compact
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore")]
 
@@ -60,6 +63,39 @@ def test_compact_is_trained_again_where_its_settings_changed(tmp_path: Path) -> 
     assert trained(tmp_path, cached(1), epochs=2, seed=5) == 2
     assert trained(tmp_path, cached(2), epochs=2, seed=5) == 2  # other photos, or other weights before the cut
     assert not list(tmp_path.glob("partial-*"))
+
+
+@pytest.mark.parametrize("preset", ["certified", "encrypted"])
+def test_a_preset_that_diverges_is_an_error_with_a_hint(tmp_path: Path, preset: str) -> None:
+    """By maps that half precision could not hold; nothing of it is kept as finished."""
+    with pytest.raises(DivergedError) as caught:
+        train_preset(preset, without_bounds(cached(1)), cached(9), tmp_path)
+    assert "--run" in caught.value.hint
+    assert not [*tmp_path.rglob("*.json")]
+
+
+def test_answers_that_are_not_finite_get_no_levels_and_no_auc() -> None:
+    member = encoders.certified_member((5, 5, 8))
+    for measure in (
+        lambda maps: certified.scores_of(encoders.certified_score([member]), maps),
+        lambda maps: mean_auc(member, maps, 1),
+    ):
+        with pytest.raises(DivergedError):
+            measure(without_bounds(cached(1)))
+
+
+def without_bounds(given: Cached) -> Cached:
+    return replace(given, maps=np.full_like(given.maps, np.inf))
+
+
+def train_preset(preset: str, train: Cached, val: Cached, run: Path) -> None:
+    """One epoch."""
+    if preset == "encrypted":
+        own, theirs = (maps.Maps(c.maps, c.teacher[:, 0], c.malignant[:, 0]) for c in (train, val))
+        Distillation(train.maps.shape[1:], {"epochs": 1, "views": 0, "seed": 1}).best(own, theirs, run)
+    else:
+        recipe, secrets = CertifiedRecipe(members=1, epochs=1), np.zeros((len(train.maps), 2), np.float32)
+        train_certified(train, val, secrets, encoders.certified_spec(6, 0.15), run, recipe)
 
 
 def test_private_is_trained_again_where_its_settings_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

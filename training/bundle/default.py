@@ -124,8 +124,10 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
 
     Raises:
         ConfigError: the folder of the bundle holds something else too.
+        DataError: validation or test photos are all of one class.
     """
     refuse_others(args.out, FILES)
+    data.of_kind("dermoscopy").check_classes(("val", "test"))
     run = args.run if args.reuse_stage_1 else stage_1(args, data)
     if held := held_out(run):
         data = data.without(held)

@@ -51,12 +51,14 @@ def make(bundle: Bundle, data: Dataset, run: Path, *, epochs: int, views: int, s
         seed: of views and weights.
 
     Raises:
-        DataError: the bundle's preset ``none`` releases no map.
+        DataError: the bundle's preset ``none`` releases no map, or photos of a split are all of one class.
         ConfigError: the bundle cannot be replaced.
     """
     keras.utils.clear_session()  # names of layers go into the file
     if CUT_PRESET not in bundle.presets or len(bundle.presets[CUT_PRESET].spec.shape) != 3:
         raise DataError(f"the head of {bundle.folder} gives no map under the preset {CUT_PRESET!r}")
+    data.check_classes(("train",))
+    data.of_kind("dermoscopy").check_classes(("val", "test"))
     train, val, test = (
         Maps.of(bundle, data.split(name, bundle.manifest.side), run / "maps", views=count, seed=seed)
         for name, count in (("train", views), ("val", 0), ("test", 0))

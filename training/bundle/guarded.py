@@ -106,9 +106,10 @@ def make(bundle: Bundle, trained: Trained, data: Dataset, out: Path) -> Manifest
         out: must be empty or absent.
 
     Raises:
-        DataError: another preset has releases of that shape.
+        DataError: another preset has releases of that shape, or validation or test photos are all of one class.
         ConfigError: the weights are of another network, or `out` is taken.
     """
+    data.of_kind("dermoscopy").check_classes(("val", "test"))
     keras.utils.clear_session()  # names of layers go into the file
     spec = trained.spec
     for name, other in bundle.presets.items():

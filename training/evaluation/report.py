@@ -1,6 +1,6 @@
 """Measure a bundle as deployed and write its model card, figures and plots.
 
-    python -m training.evaluation.report --model BUNDLE --data DIR --out docs/model_card [--fold FOLD]
+    python -m training.evaluation.report --model BUNDLE --data DIR --out OUT [--fold FOLD]
 
 Thresholds and calibration are the bundle's own, fixed on validation photos; everything here is measured on the test
 photos. ``figures.json`` holds every number of the card. With folds, `DIR` is a collection of data sets, and the card
@@ -159,7 +159,7 @@ def main() -> None:
         bundle,
         predictions,
         measured,
-        f"python -m training.evaluation.report{name} --data DIR --out {args.out}",
+        f"python -m training.evaluation.report{name} --data DIR --out OUT",
     )
     print((args.out / "MODEL_CARD.md").read_text(encoding="utf-8"))
 

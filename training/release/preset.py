@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from securesplit.privacy.release import ReleaseSpec
 from training.release.cache import Cached
 
+DIVERGED_HINT = "give another --run: a preset learns from the maps and answers of its network"
+
 
 @dataclass(frozen=True)
 class CutNetwork:

@@ -16,7 +16,7 @@ import keras
 from securesplit.errors import ConfigError
 from securesplit.model import Bundle, backbones
 from tests.training.drawn_photos import draw_collection, draw_tree
-from training.bundle import from_run
+from training.bundle import default, encrypted, from_run, guarded
 from training.data.dataset import Dataset
 from training.data.photo import DataError
 from training.network import run_record, train
@@ -128,6 +128,15 @@ def test_splits_of_one_class_are_refused_before_the_training(tmp_path: Path, lac
     data = Dataset.read(tmp_path / "data", tmp_path / "pixels")
     with pytest.raises(DataError, match=f"no {label} photo is in {split}"):
         from_run.check(CONFIG, data, tmp_path / "bundle", at=None, licence="CC0")
+    run, out = tmp_path / "run", tmp_path / "bundle"
+    for make in (
+        lambda: default.build(default.arguments().parse_args(["--run", str(run), "--out", str(out)]), data),
+        lambda: encrypted.make(Bundle.load(), data, run, epochs=1, views=1, seed=1),
+        lambda: guarded.make(Bundle.load(), guarded.Trained(run, "", 1, 1, 0, 0.3, {}), data, out),
+    ):
+        with pytest.raises(DataError, match=f"no {label} photo is in {split}"):
+            make()
+    assert not run.exists()
 
 
 def test_what_no_bundle_could_be_is_refused_before_the_training(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def test_the_card_is_written_and_the_second_run_reads_the_cache(
     report.main()
     card = (tmp_path / "card" / "MODEL_CARD.md").read_text()
     assert capsys.readouterr().out == card + "\n"
+    assert str(tmp_path) not in card
     for words in ("not a diagnosis", "colour only, no network", "## Licence", "NC", "sex: female", "`certified`"):
         assert words in card
     assert {line.count("|") for line in card.splitlines() if line.startswith("| `compact`")} == {8, 6, 5}

@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from securesplit.atomic import atomic_write
 from training.network import run_record
+from training.network.validation import check_finite
 from training.release.encrypted import networks
 from training.release.encrypted.maps import Maps
 from training.release.guarded.checkpoint import Checkpoint
@@ -31,6 +32,7 @@ EMA_MOMENTUM = 0.995
 """Of the weights' moving average, which Keras puts in their place at the end of every epoch."""
 PROBE_C = 0.05
 """Inverse of the linear probe's regularization."""
+DIVERGED_HINT = "begin a new --run with another --seed, or more --views"
 
 
 class Distillation:
@@ -59,6 +61,9 @@ class Distillation:
 
         Returns:
             That AUC, ``val_auc``, and the number of its ``epoch``.
+
+        Raises:
+            DivergedError: a validation photo is answered with a logit that is not finite.
         """
         file = self.folder(run) / "best.weights.h5"
         finished = run_record.finished(file, self.settings)
@@ -82,7 +87,9 @@ class Distillation:
         known = {"val_auc": 0.0, "epoch": 0.0} | kept.load()
         for epoch in range(int(known["step"]) + 1, epochs + 1):
             model.fit(train.maps, _targets(train), batch_size=BATCH, epochs=1, verbose=0)
-            auc = float(roc_auc_score(val.malignant, self.logits(val.maps)))
+            logits = self.logits(val.maps)
+            check_finite(logits, hint=DIVERGED_HINT)
+            auc = float(roc_auc_score(val.malignant, logits))
             print(f"encrypted, epoch {epoch} of {epochs}: val_auc {auc:.4f}", flush=True)
             if auc > known["val_auc"]:
                 known |= {"val_auc": auc, "epoch": epoch}

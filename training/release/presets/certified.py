@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from securesplit.atomic import atomic_write
 from securesplit.privacy.release import ReleaseSpec
 from training.network import run_record
+from training.network.validation import check_finite
 from training.release import encoders, quantizer, regularizers
 from training.release.cache import AGE, Cached, targets
-from training.release.preset import CutNetwork, Trained
+from training.release.preset import DIVERGED_HINT, CutNetwork, Trained
 from training.release.regularizers import Adversary
 
 NAME = "certified"
@@ -130,8 +131,14 @@ def train_certified(
 
 
 def scores_of(score: keras.Model, cached: Cached) -> NDArray[np.float64]:
-    """``(n,)``."""
-    return np.asarray(score.predict(cached.maps, batch_size=256, verbose=0)[:, 0], np.float64)
+    """``(n,)``.
+
+    Raises:
+        DivergedError: one of them is not finite.
+    """
+    found = np.asarray(score.predict(cached.maps, batch_size=256, verbose=0)[:, 0], np.float64)
+    check_finite(found, hint=DIVERGED_HINT)
+    return found
 
 
 def train_score(train: Cached, secrets: NDArray[np.float32], file: Path, recipe: CertifiedRecipe) -> keras.Model:
@@ -170,6 +177,9 @@ def trained_score(
 
     Returns:
         The ensemble's score, and each epoch's mean loss.
+
+    Raises:
+        DivergedError: the loss of an epoch is not finite.
     """
     members = _members(train, recipe)
     score = encoders.certified_score(members)
@@ -197,6 +207,7 @@ def trained_score(
     for epoch in range(recipe.epochs):
         losses = [step(*map(tf.constant, batch)) for batch in _batches(train, secrets, recipe.seed + epoch)]
         history.append(float(np.mean(losses)))
+        check_finite(history[-1], hint=DIVERGED_HINT)
         print(f"certified epoch {epoch + 1}: loss {history[-1]:.4f}", flush=True)
     adam.finalize_variable_values(variables)
     return score, history

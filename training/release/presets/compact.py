@@ -19,10 +19,11 @@ from sklearn.metrics import roc_auc_score
 from securesplit.atomic import atomic_write
 from securesplit.privacy.release import ReleaseSpec
 from training.network import run_record
+from training.network.validation import check_finite
 from training.release import encoders
 from training.release.cache import Cached, targets
 from training.release.layers import release_layers
-from training.release.preset import CutNetwork, Trained
+from training.release.preset import DIVERGED_HINT, CutNetwork, Trained
 
 NAME = "compact"
 EMA_MOMENTUM = 0.99
@@ -53,7 +54,11 @@ def distillation_loss(teacher_share: float) -> Any:
 def train_compact(
     tail: keras.Model, train: Cached, val: Cached, spec: ReleaseSpec, run: Path, *, epochs: int, seed: int = 1
 ) -> Trained:
-    """Train both ends of `compact` before the frozen `tail`; keep the epoch of the best validation AUC."""
+    """Train both ends of `compact` before the frozen `tail`; keep the epoch of the best validation AUC.
+
+    Raises:
+        DivergedError: a validation photo is answered with a logit that is not finite.
+    """
     keras.utils.set_random_seed(seed)
     tail.trainable = False
     cut = keras.Input(train.maps.shape[1:])
@@ -112,10 +117,15 @@ def _fit(
 
 
 def mean_auc(model: keras.Model, val: Cached, draws: int) -> float:
-    """Mean validation AUC over `draws` fresh noises."""
+    """Mean validation AUC over `draws` fresh noises.
+
+    Raises:
+        DivergedError: a logit is not finite.
+    """
     scores = []
     for _ in range(draws):
         answer = model.predict(val.maps, batch_size=256, verbose=0)
         logit = answer["malignant"] if isinstance(answer, dict) else answer
+        check_finite(logit, hint=DIVERGED_HINT)
         scores.append(roc_auc_score(val.malignant[:, 0], logit[:, 0]))
     return float(np.mean(scores))
