@@ -59,9 +59,14 @@ class Words:
             advice(d.risk, is_close=d.is_close),
             tuple(caveats(d)),
             number(d.malignant, d.interval, d.threshold if d.risk else None),
-            tuple(meaning(None if d.overridden else d.accuracy)),
+            tuple(meaning(_worth(d))),
             tuple(explanation(d)),
         )
+
+
+def _worth(diagnosis: Diagnosis) -> Accuracy | None:
+    """How good the answer is; nobody measured it of photos that would have been refused."""
+    return None if diagnosis.overridden else diagnosis.accuracy
 
 
 def headline(risk: Risk | None) -> str:
@@ -181,7 +186,7 @@ def caveats(diagnosis: Diagnosis) -> Iterator[str]:
     if diagnosis.overridden is not None:
         yield overridden(diagnosis.overridden)
     if diagnosis.unlearned is not None:
-        yield unlearned(diagnosis.unlearned)
+        yield unlearned(diagnosis.unlearned, has_figures=_worth(diagnosis) is not None)
     if diagnosis.risk is not None and diagnosis.interval is None:
         yield _("How far off the probability may be was not measured, so nothing is called low.")
     elif diagnosis.risk is not None and diagnosis.is_kept_from_low and diagnosis.unlearned is None:
@@ -194,13 +199,13 @@ def overridden(reason: RefusalReason) -> str:
     return _("It would have been refused: {detail}. The answer may mean nothing.", detail=_(detail))
 
 
-def unlearned(found: Unlearned) -> str:
-    """That the network was not trained on such photos."""
+def unlearned(found: Unlearned, *, has_figures: bool) -> str:
+    """That the network was not trained on such photos; `has_figures`: how good the answer is stands below."""
     if found.kind == "phone":
         said = _("This looks like a plain phone photo, and the network was not trained on such photos.")
     else:
         said = _("This looks like a photo through a dermatoscope, and the network was not trained on such photos.")
-    if not found.photos:
+    if not (found.photos and has_figures):
         return said
     measured = ngettext(
         "The figures below are from {n} such photo.", "The figures below are from {n} such photos.", found.photos

@@ -15,6 +15,7 @@ from securesplit.results import (
     Interval,
     ModelInfo,
     PrivacyInfo,
+    RefusalReason,
     Timing,
     Unlearned,
 )
@@ -205,10 +206,21 @@ def test_unlearned_and_refused_are_said_before_the_number() -> None:
     answer = replace(ANSWER, unlearned=PHOTOS, overridden="blur", interval=None)
     caveats = Words.of(answer).caveats
     assert "the photo is blurred" in caveats[0]
-    assert "537 such photos" in caveats[1]
+    assert caveats[1].endswith("not trained on such photos.")
     assert "nothing is called low" in caveats[2]
-    one = wording.unlearned(Unlearned("dermoscopy", 1))
+    one = wording.unlearned(Unlearned("dermoscopy", 1), has_figures=True)
     assert one.endswith("from 1 such photo.")
+
+
+@pytest.mark.parametrize("overridden", [None, "blur"])
+@pytest.mark.parametrize("accuracy", [None, ANSWER.accuracy])
+def test_figures_are_announced_where_they_stand_below(
+    overridden: RefusalReason | None, accuracy: Accuracy | None
+) -> None:
+    words = Words.of(replace(ANSWER, unlearned=PHOTOS, overridden=overridden, accuracy=accuracy))
+    are_announced = any("The figures below are from 537 such photos." in line for line in words.caveats)
+    are_given = any("AUC of" in line for line in words.meaning)
+    assert are_announced == are_given == (overridden is None and accuracy is not None)
 
 
 def test_in_korean_nothing_of_english_is_left() -> None:
