@@ -18,14 +18,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.channel import frames, sealing, tensor
+from securesplit.channel import frames, sealing, tensor, tls
 from securesplit.channel.tensor import TensorError, TensorSpec
-from securesplit.errors import WorkerError
+from securesplit.errors import BundleError, WorkerError
 
 _PREFIX = struct.Struct(">II")
 ANSWER = TensorSpec((2,), "float32")
 REQUEST_OVERHEAD_BYTES = frames.HEADER_BYTES + _PREFIX.size + tensor.HEADER_BYTES + sealing.TAG_BYTES
 """What a request weighs on the wire beyond its numbers."""
+MAX_RELEASE_BYTES = frames.MAX_BODY_BYTES - tls.MAX_FLIGHT_BYTES - REQUEST_OVERHEAD_BYTES
+"""The numbers of the largest release that can travel: a session's first request ends the handshake in one frame."""
+
+
+def check_travels(preset: str, spec: TensorSpec) -> None:
+    """That releases of a preset fit into a message.
+
+    Raises:
+        BundleError: they have more than `MAX_RELEASE_BYTES`.
+    """
+    if spec.nbytes > MAX_RELEASE_BYTES:
+        raise BundleError(
+            f"a release of preset {preset} has {spec.nbytes:,} bytes, and at most {MAX_RELEASE_BYTES:,} can travel",
+            hint="choose another --privacy, or split the network where the tensor is smaller (securesplit cuts)",
+        )
 
 
 @dataclass(frozen=True, slots=True)

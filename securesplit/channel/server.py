@@ -73,7 +73,7 @@ class ServerChannel:
             address: where the connection comes from; in a flood the address with the most half-open handshakes loses
                 them first.
         """
-        if len(data) > self._limits.max_body_bytes:
+        if len(data) > frames.HEADER_BYTES + self._limits.max_body_bytes:
             return Send(self.error(Code.TOO_BIG, frames.ref_of(data), frames.session_of(data)), "too-big")
         try:
             frame = frames.decode(data, max_body_bytes=self._limits.max_body_bytes)

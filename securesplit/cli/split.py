@@ -12,11 +12,13 @@ from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.settings import command
 from securesplit.cli.split_options import network_argument, network_options, pixels_option
 from securesplit.cli.targets import check_writable
-from securesplit.errors import ConfigError, PhotoError
+from securesplit.errors import BundleError, ConfigError, PhotoError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from securesplit.privacy.release import ReleaseSpec
 
 MAX_CALIBRATION_PHOTOS = 64
 DRAWN_PHOTOS = 16
@@ -94,9 +96,22 @@ def split(
         manifest = packing.write_bundle(out, packed, **described)
         terminal.answer(f"{out}: bundle sha256:{manifest.identity.hex()}, preset none, {shape} int16")
         terminal.answer(packed.parity.line())
+        _warn_of_size(packed.spec)
     if head_only is not None:
         _write_new(head_only, content)
         terminal.answer(f"{head_only}: head up to {layer}, {len(content) / 1e6:.2f} MB, answers {shape}")
+
+
+def _warn_of_size(spec: ReleaseSpec) -> None:
+    """Say so where the bundle is good for an audit and no worker would take its releases."""
+    from securesplit.channel.payload import check_travels
+    from securesplit.channel.tensor import TensorSpec
+
+    try:
+        check_travels(spec.preset, TensorSpec(spec.shape, spec.dtype))
+    except BundleError as error:
+        terminal.note(f"warning: {error.message}: the bundle can be audited, and not served")
+        terminal.note("hint: cut where the tensor is smaller (securesplit cuts), to have it served")
 
 
 def _check_targets(out: Path | None, head_only: Path | None) -> None:

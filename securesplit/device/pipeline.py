@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit import tracing
+from securesplit.channel.payload import check_travels
+from securesplit.channel.tensor import TensorSpec
 from securesplit.config import check_budget, check_path
 from securesplit.device.charging import Account, Charge, taken_back_on_error
 from securesplit.device.encryption_key import EncryptionKey
@@ -113,7 +115,7 @@ class DiagnosisPipeline:
         is_encrypted: releases leave the device by `encrypt`.
 
     Raises:
-        BundleError: the bundle cannot be read or has no such preset.
+        BundleError: the bundle cannot be read, has no such preset, or the preset's releases are too large to travel.
         ConfigError: an argument makes no sense, or TenSEAL, which the preset needs, cannot be loaded.
         BudgetError: the ledger cannot be used.
         CredentialError: a secret of this device cannot be used.
@@ -126,7 +128,10 @@ class DiagnosisPipeline:
         opened = Bundle.load(None if options.model is None else check_path(options.model, "model"))
         self.identity = opened.identity
         self.releaser = Releaser(opened, load_secret(state), privacy=options.privacy)
-        self.is_encrypted = self.releaser.preset.spec.encrypted
+        spec = self.releaser.preset.spec
+        self.is_encrypted = spec.encrypted
+        if not spec.encrypted:
+            check_travels(spec.preset, TensorSpec(spec.shape, spec.dtype))
         self._key = EncryptionKey(state) if self.is_encrypted else None
         ledger = None if options.local else Ledger(state)
         if ledger is not None:

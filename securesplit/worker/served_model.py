@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from securesplit.channel.payload import check_travels
 from securesplit.channel.tensor import TensorSpec
 from securesplit.encrypted import messages
 from securesplit.worker.settings import EngineSpec
@@ -44,7 +45,7 @@ class ServedModel:
         """Serve the bundle in `folder`, by default the one in the package.
 
         Raises:
-            BundleError: there is none, or its manifest is damaged.
+            BundleError: there is none, its manifest is damaged, or releases of none of its presets can travel.
         """
         from securesplit.encrypted import seal
         from securesplit.model import encrypted_preset, guarded_preset
@@ -54,6 +55,9 @@ class ServedModel:
         presets = {
             TensorSpec(p.spec.shape, p.spec.dtype): name for name, p in bundle.presets.items() if not p.spec.encrypted
         }
+        if presets and bundle.manifest.encrypted is None:
+            smallest = min(presets, key=lambda spec: spec.nbytes)
+            check_travels(presets[smallest], smallest)
         options: dict[str, str | int | float | None] = {"bundle": str(bundle.folder.resolve()), "identity": bundle.id}
         files, encrypted, lacks_tenseal = ["manifest.json", "tail.tflite"], None, False
         if bundle.manifest.guarded is not None:

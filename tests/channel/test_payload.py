@@ -11,7 +11,7 @@ from securesplit.channel import frames, payload, tensor
 from securesplit.channel.payload import OutgoingRequest
 from securesplit.channel.sealing import Sealer
 from securesplit.channel.tensor import TensorError, TensorSpec
-from securesplit.errors import WorkerError
+from securesplit.errors import BundleError, WorkerError
 
 RELEASE = np.array([[1, -2, 3], [-4, 5, -6]], np.int8)
 SPEC = TensorSpec((2, 3), "int8")
@@ -75,3 +75,9 @@ def test_no_bytes_crash_either_parser(data: bytes) -> None:
         except (TensorError, WorkerError):
             continue
         assert len(data) in (8 + tensor.HEADER_BYTES + SPEC.nbytes, tensor.HEADER_BYTES + 8)
+
+
+def test_a_release_that_is_too_large_to_travel_is_named() -> None:
+    payload.check_travels("none", TensorSpec((payload.MAX_RELEASE_BYTES,), "int8"))
+    with pytest.raises(BundleError, match="preset none has 1,605,632 bytes, and at most 1,032,096 can travel"):
+        payload.check_travels("none", TensorSpec((112, 112, 64), "int16"))

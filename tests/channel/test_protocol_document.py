@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from securesplit.channel import frames, states, tensor
+from securesplit.channel import frames, payload, states, tensor
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "protocol.md").read_text()
 
@@ -36,3 +36,7 @@ def test_the_document_numbers_codes_as_the_code_does(code: frames.Code) -> None:
 @pytest.mark.parametrize("name", tensor.DTYPES)
 def test_the_document_numbers_dtypes_as_the_code_does(name: str) -> None:
     assert f"{tensor.DTYPES[name]} {name}" in DOCUMENT
+
+
+def test_the_document_says_how_large_a_release_may_be() -> None:
+    assert f"{payload.MAX_RELEASE_BYTES:,} bytes of numbers" in " ".join(DOCUMENT.split())

@@ -10,7 +10,7 @@ import pytest
 
 from securesplit.channel import frames
 from securesplit.channel.client import ClientChannel
-from securesplit.channel.events import Request, Send
+from securesplit.channel.events import Drop, Request, Send
 from securesplit.channel.frames import Code, ErrorBody, Frame, FrameType, Reason
 from securesplit.channel.limits import Limits, TokenBuckets
 from securesplit.channel.sealing import MAX_SEQUENCE
@@ -313,7 +313,9 @@ def test_a_client_revoked_between_its_two_flights_gets_no_session() -> None:
 
 def test_too_big_is_said_and_not_read() -> None:
     world = World(Limits(max_body_bytes=4096))
-    refusal = parse(world.server.receive(PEER, bytes(16) + b"ref-of-8" + b"session-of-sixteen"[:16] + bytes(4096)))
+    header = bytes(16) + b"ref-of-8" + b"session-of-sixteen"[:16]
+    assert isinstance(world.server.receive(PEER, header + bytes(4096)), Drop), "as large as the document allows"
+    refusal = parse(world.server.receive(PEER, header + bytes(4097)))
     assert (refusal.code, refusal.ref, refusal.session) == (
         Code.TOO_BIG,
         int.from_bytes(b"ref-of-8", "big"),

@@ -93,6 +93,25 @@ def test_the_bundle_diagnoses(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert answer["model"]["name"] == "small-pool"
 
 
+def test_a_cut_too_large_to_travel_is_named_everywhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its releases have 1.6 MB; such a device was told for 30 s that no worker answered."""
+    photo = keras.Input((224, 224, 3))
+    x = keras.layers.Conv2D(64, 3, strides=2, padding="same", name="early")(photo)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    keras.Model(photo, keras.layers.Dense(1, name="answer")(x), name="wide").save(tmp_path / "wide.keras")
+    bundle = str(tmp_path / "bundle")
+    assert run(["split", str(tmp_path / "wide.keras"), "--at", "early", "--out", bundle]) == 0
+    assert "warning: a release of preset none has 1,605,632 bytes, and at most" in capfd.readouterr().err
+    Image.fromarray(draw_lesion(5)).save(tmp_path / "mole.png")
+    for command in (
+        ["diagnose", "--embedded", str(tmp_path / "mole.png")],
+        ["tail-worker", "--bind", "tcp://127.0.0.1:0"],
+    ):
+        assert run([*command, "--model", bundle]) == 9, command
+        assert "has 1,605,632 bytes, and at most" in capfd.readouterr().err
+    assert run(["release", str(tmp_path / "mole.png"), "--model", bundle, "--out", str(tmp_path / "r.npz")]) == 0
+
+
 def test_refusals(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     small_network(None, units=7).save(tmp_path / "seven.keras")
     seven = str(tmp_path / "seven.keras")

@@ -8,12 +8,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
 import pytest
 
+from securesplit.channel.payload import MAX_RELEASE_BYTES
 from securesplit.channel.sealing import MAX_SEQUENCE
+from securesplit.channel.tensor import TensorSpec
 from securesplit.errors import ConfigError, TrustError, UnreachableError, WorkerError
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection, Timeouts
@@ -54,6 +57,15 @@ def test_one_session_serves_many_requests() -> None:
         assert len({a.payload_bytes for a in answers}) == 1
         assert len(answers[5].frame) == answers[5].payload_bytes == 40 + 8 + 32 + 8 + 16
         assert all(0 <= a.tail_ms < a.round_trip_ms for a in answers)
+
+
+def test_the_largest_release_travels_as_the_first_request_too() -> None:
+    spec = TensorSpec((MAX_RELEASE_BYTES,), "uint8")
+    with running(replace(serve_engine(), presets={spec: "none"}), keys=KEYS) as worker, worker.connect() as connection:
+        for first in (1, 2):
+            sent = np.zeros(spec.shape, spec.dtype)
+            sent[0] = first
+            assert connection.request(sent).logit == first
 
 
 def test_any_thread_may_ask() -> None:
