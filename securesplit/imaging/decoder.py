@@ -40,7 +40,7 @@ def decode(kind: str, content: bytes, most: int) -> tuple[dict[str, object], byt
     """The head of the answer, and the pixels.
 
     Raises:
-        ValueError: the picture is larger than announced, or of another mode.
+        ValueError: the picture is larger than announced, of another mode, or its header is damaged.
     """
     orientation = 1
     if kind == "HEIF":
@@ -53,9 +53,12 @@ def decode(kind: str, content: bytes, most: int) -> tuple[dict[str, object], byt
         pixels = found.data
         mode, size = found.mode, found.size
     else:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
 
-        image = Image.open(io.BytesIO(content), formats=[kind])
+        try:
+            image = Image.open(io.BytesIO(content), formats=[kind])
+        except UnidentifiedImageError:  # whose words are an address in memory
+            raise ValueError("header") from None
         check(image.mode, image.size, most)
         orientation = image.getexif().get(0x0112, 1)
         pixels, mode, size = image.tobytes(), image.mode, image.size
@@ -153,7 +156,7 @@ def check(mode: str, size: tuple[int, int], most: int) -> None:
         ValueError: it is that.
     """
     if size[0] * size[1] > most:
-        raise ValueError("it is larger than it announces")
+        raise ValueError("size")
     if mode not in MODES:
         raise ValueError(f"mode {mode}")
 

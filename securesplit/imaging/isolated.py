@@ -22,6 +22,7 @@ from PIL import Image, features
 
 from securesplit.child_env import child_environment
 from securesplit.errors import PhotoError
+from securesplit.i18n import gettext_noop
 from securesplit.imaging import dicom
 from securesplit.imaging.dicom import Dicom
 from securesplit.imaging.memory import check_size
@@ -35,6 +36,8 @@ PARTS = 5
 
 _AGAIN = "copy the photo again from its source"
 _SMALLER = "scale the photo down first, or save it as a JPEG"
+_REASONS = {"header": gettext_noop("in a header"), "size": gettext_noop("it is larger than it announces")}
+"""What the process says in a word; else it says what the decoder said."""
 _CHANNELS = {"RGB": 3, "RGBA": 4, "RGBa": 4, "L": 1, "LA": 2}
 _MAX_HEAD_BYTES = 4096
 _STRIP_BYTES = 8 << 20
@@ -202,7 +205,7 @@ def _rows(answer: IO[bytes], head: _Head, kind: str) -> Image.Image:
 def _failed(kind: str, reason: str) -> PhotoError:
     if reason == "memory":
         return PhotoError(f"decoding this {NAMES[kind]} file would take too much memory", hint=_SMALLER)
-    plain = " ".join("".join(c if c.isprintable() else " " for c in reason).split())
+    plain = _REASONS.get(reason) or " ".join("".join(c if c.isprintable() else " " for c in reason).split())
     return PhotoError(f"the {NAMES[kind]} file is damaged or truncated ({plain[:120]})", hint=_AGAIN)
 
 

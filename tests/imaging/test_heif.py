@@ -251,6 +251,13 @@ def test_damaged_data_never_does_more_than_refuse() -> None:
             assert error.hint
 
 
+@pytest.mark.parametrize("kind", ["AVIF", "JPEG2000"])
+def test_a_header_that_a_decoder_does_not_know_is_told_of_in_words(kind: str) -> None:
+    with pytest.raises(PhotoError) as caught:
+        isolated.decode(kind, bytes(100), 10_000)
+    assert caught.value.message == f"the {isolated.NAMES[kind]} file is damaged or truncated (in a header)"
+
+
 def test_the_hint_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pillow_heif" else found(name))
