@@ -12,6 +12,7 @@ write a draft by its path, it is nobody's after a day (`STALE_S`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -31,6 +32,8 @@ if sys.platform != "win32":
 PRIVATE, SHARED = 0o600, 0o666
 """Modes of a new file, before the process's umask: for its owner alone, or for those whom the umask lets read it."""
 STALE_S: Final = 86_400.0
+_NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+"""What file systems say that have no hard links."""
 _DRAFT: Final = re.compile(r"\..+\.[0-9a-f]{16}\.new")
 
 
@@ -59,8 +62,23 @@ def create_once(file: Path, data: bytes) -> None:
         OSError: it cannot be written.
     """
     with draft(file, data) as own, contextlib.suppress(FileExistsError):
-        file.hardlink_to(own)
+        try:
+            file.hardlink_to(own)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            _move_once(own, file)
     sync_folder(file.parent)
+
+
+def _move_once(own: Path, file: Path) -> None:
+    """Rename a draft to `file`, unless that is there, where the disk has no hard links, such as FAT.
+
+    On POSIX a rename replaces what is there, so those that do this take turns, by a lock on the folder.
+    """
+    with _in_use(file.parent):
+        if not os.path.lexists(file):
+            own.rename(file)
 
 
 def sync_folder(folder: Path) -> None:

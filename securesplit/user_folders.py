@@ -7,7 +7,9 @@ an earlier version made them; else the folders are those of the platform.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -19,6 +21,8 @@ APP: Final = "securesplit"
 STATE_VARIABLE: Final = "SECURESPLIT_STATE"
 HAS_MODES: Final = os.name == "posix"
 """Whether modes say who may use a file. Windows makes them up: every file is everybody's to read and write."""
+MOUNTS: Final = Path("/proc/self/mountinfo")
+FSTAB: Final = Path("/etc/fstab")
 
 
 def config_folder() -> Path:
@@ -104,6 +108,66 @@ def mode_open_to_others(status: os.stat_result) -> int | None:
     return mode if HAS_MODES and mode & 0o077 else None
 
 
+def check_keeps_modes(folder: Path) -> None:
+    """That a file which is made for its owner alone is so; a folder in which none can be made passes.
+
+    FAT, and the disks of Windows in WSL, make modes up, and a ``chmod`` there changes nothing.
+
+    Raises:
+        CredentialError: others could read a key in the folder, or change it.
+    """
+    import tempfile  # not for commands that make no key
+
+    mode = None
+    with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder) as probe:
+        mode = mode_open_to_others(os.fstat(probe.fileno()))
+    if mode is not None:
+        message = f"the disk of {folder} keeps no permissions: a file for its owner alone has mode {mode:o} there"
+        raise CredentialError(message, hint="keys belong on a disk that does, such as the one of your home folder")
+
+
+def mounts(table: Path = MOUNTS) -> dict[Path, str]:
+    """The kind of file system at each mount point; empty where the system is not Linux.
+
+    Args:
+        table: as proc(5) describes ``mountinfo``.
+    """
+    kinds = {}
+    for line in _lines(table):
+        before, _, after = line.partition(" - ")
+        kinds[_place(before.split()[4])] = after.split()[0]
+    return kinds
+
+
+def unmounted(folder: Path, *, table: Path | None = None, fstab: Path | None = None) -> Path | None:
+    """The mount point above `folder` that `fstab` has and on which nothing is mounted; None where there is none.
+
+    Args:
+        folder: absolute; it need not be there.
+        table: as `mounts`; None: `MOUNTS`.
+        fstab: as fstab(5) describes it; None: `FSTAB`.
+    """
+    real = Path(os.path.realpath(folder))
+    above, mounted = (real, *real.parents), mounts(table or MOUNTS)
+    is_below = above[: next((i for i, each in enumerate(above) if each in mounted), 0)]
+    entries = (line.split() for line in _lines(fstab or FSTAB) if not line.lstrip().startswith("#"))
+    planned = {_place(entry[1]) for entry in entries if len(entry) > 2 and entry[2] != "tmpfs"}  # which keeps nothing
+    return next((each for each in is_below if each in planned), None)
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines of a system's table; none where it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+
+
+def _place(text: str) -> Path:
+    """A mount point in such a table, where spaces and the like are octal."""
+    return Path(re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text))
+
+
 def _user_folder(kind: str, variable: str, below_home: str) -> Path:
     chosen = Path(os.environ.get(variable, ""))
     if chosen.is_absolute():
@@ -122,6 +186,6 @@ def _home(hint: str) -> Path:
         home = Path.home()
     except RuntimeError:
         home = Path()
-    if not home.is_absolute():
+    if not home.is_absolute() or (HAS_MODES and os.environ.get("HOME") == ""):  # of which Path.home makes "/"
         raise ConfigError("this user has no home folder", hint=hint)
     return home

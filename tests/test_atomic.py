@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -246,6 +247,33 @@ def test_many_that_draw_and_sweep_at_once_have_one_file(tmp_path: Path) -> None:
         list(pool.map(draw, range(4)))
     (file,) = tmp_path.iterdir()
     assert len(set(file.read_bytes())) == 1
+
+
+@pytest.mark.parametrize("reason", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_disk_without_hard_links_holds_a_file_that_is_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    """FAT says EPERM, shares of Windows EOPNOTSUPP."""
+
+    def refused(*_args: object, **_options: object) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    def slow(*args: object) -> None:
+        time.sleep(0.02)
+        rename(*args)
+
+    def made(number: int) -> bytes:
+        create_once(file, bytes([number]) * 1000)
+        return file.read_bytes()
+
+    rename, file = os.rename, tmp_path / "noise.key"
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(os, "rename", slow)
+    with ThreadPoolExecutor(4) as pool:
+        (content,) = set(pool.map(made, range(4)))
+    assert (len(content), len(set(content))) == (1000, 1)
+    assert made(9) == content
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")

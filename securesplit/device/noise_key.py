@@ -1,11 +1,13 @@
 """The device's secret, by which `securesplit.privacy.noise` keys the noise of every photo, as a file.
 
 It is 32 bytes in a file of mode 0600 in a folder of mode 0700, created once and never overwritten: under another secret
-photos that were already released would get a second draw.
+photos that were already released would get a second draw. So none is drawn where the folder's disk is not mounted, on
+which there may be one (ADR 160).
 """
 
 from __future__ import annotations
 
+import os
 import secrets
 from pathlib import Path
 from typing import Final
@@ -13,7 +15,15 @@ from typing import Final
 from securesplit.device import secret_file
 from securesplit.errors import CredentialError
 from securesplit.privacy.noise import SECRET_BYTES
-from securesplit.user_folders import make_state_folder, state_folder
+from securesplit.text import in_shell
+from securesplit.user_folders import (
+    STATE_VARIABLE,
+    absolute,
+    from_home,
+    make_state_folder,
+    state_folder,
+    unmounted,
+)
 
 SECRET_FILE: Final = "noise.key"  # noqa: S105 - a file name; the secret itself is drawn from the operating system
 _WHAT = "noise secret"
@@ -29,15 +39,35 @@ def load_secret(folder: str | Path | None = None) -> bytes:
         32 bytes.
 
     Raises:
-        CredentialError: it cannot be created or read, is not 32 bytes, or others can read it.
+        CredentialError: it cannot be created or read, is not 32 bytes, others can read it, or it would be drawn on the
+            mount point of a disk that is not mounted.
     """
-    file = make_state_folder(state_folder() if folder is None else folder) / SECRET_FILE
+    place = from_home(state_folder() if folder is None else folder)
+    check_mounted(absolute(place))
+    file = make_state_folder(place) / SECRET_FILE
     return _checked(file, secret_file.load(file, _WHAT, lambda: secrets.token_bytes(SECRET_BYTES)))
 
 
 def read_secret(folder: Path) -> bytes:
     """The secret that is in `folder`; none is created, nothing removed. Returns and raises as `load_secret`."""
     return _checked(folder / SECRET_FILE, secret_file.read(folder / SECRET_FILE, _WHAT))
+
+
+def check_mounted(folder: Path) -> None:
+    """That no secret would be drawn on the mount point of a disk on which there may be one.
+
+    Args:
+        folder: absolute.
+
+    Raises:
+        CredentialError: there is none in `folder`, and the disk that belongs there is not mounted.
+    """
+    if not os.path.lexists(folder / SECRET_FILE) and (disk := unmounted(folder)) is not None:
+        message = f"the state folder {folder} belongs on the disk of {disk} (/etc/fstab), which is not mounted"
+        hint = (
+            f"mount {in_shell(disk)}; a device that has no state there yet can set {STATE_VARIABLE} to another folder"
+        )
+        raise CredentialError(message, hint=hint)
 
 
 def _checked(file: Path, secret: bytes) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from securesplit.atomic import create_once, sweep
 from securesplit.errors import CredentialError
 from securesplit.text import in_shell
-from securesplit.user_folders import mode_open_to_others
+from securesplit.user_folders import check_keeps_modes, mode_open_to_others
 
 
 def load(file: Path, what: str, draw: Callable[[], bytes]) -> bytes:
@@ -23,11 +23,12 @@ def load(file: Path, what: str, draw: Callable[[], bytes]) -> bytes:
         draw: makes it.
 
     Raises:
-        CredentialError: it cannot be created or read, or others can read it.
+        CredentialError: it cannot be created or read, or others can read it or could.
     """
     sweep(file.parent)
     try:
         if not file.exists():
+            check_keeps_modes(file.parent)
             create_once(file, draw())
     except OSError as error:
         hint = "check the folder's owner and the free space"

@@ -18,6 +18,7 @@ from pathlib import Path
 from securesplit import atomic
 from securesplit.errors import CredentialError
 from securesplit.pki import access
+from securesplit.user_folders import check_keeps_modes
 
 CA_CERTIFICATE = "ca.crt"
 CA_KEY = "ca.key"
@@ -36,10 +37,12 @@ def make(folder: Path) -> None:
     """Make a folder of mode 0700; one that is there stays as it is.
 
     Raises:
-        CredentialError: it cannot be made, belongs to another user, or can be changed by others.
+        CredentialError: it cannot be made, belongs to another user, can be changed by others, or its disk keeps no
+            permissions.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_keeps_modes(folder)
         access.check_folder(folder)
     except OSError as error:
         raise CredentialError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime
@@ -12,7 +12,15 @@ from securesplit.atomic import abandoned_drafts
 from securesplit.cli.checks import Finding, failure, ok, warning
 from securesplit.errors import CredentialError, SecureSplitError
 from securesplit.text import counted, in_shell
-from securesplit.user_folders import absolute, mode_open_to_others, state_folder
+from securesplit.user_folders import (
+    MOUNTS,
+    absolute,
+    check_keeps_modes,
+    mode_open_to_others,
+    mounts,
+    state_folder,
+    unmounted,
+)
 
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "fuse.sshfs", "fuse.glusterfs"}
 """Kinds of file systems that several machines may have mounted at once."""
@@ -40,11 +48,13 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
         folder: None for the user's own.
     """
     from securesplit.device.ledger import LEDGER_FILE
-    from securesplit.device.noise_key import SECRET_FILE, read_secret
+    from securesplit.device.noise_key import SECRET_FILE, check_mounted, read_secret
 
     try:
         folder = absolute(folder or state_folder())
         _try_to_write(folder)
+        check_keeps_modes(existing(folder))
+        check_mounted(folder)
     except SecureSplitError as error:
         yield failure("state", error)
         return
@@ -55,6 +65,9 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
         yield warning("state", f"{folder} is open to others (mode {mode:o})", f"chmod 700 {in_shell(folder)}")
     else:
         yield ok("state", f"{folder} is for its owner alone")
+    if (disk := unmounted(folder)) is not None:
+        message = f"{folder} is in the place of the disk of {disk} (/etc/fstab), which is not mounted"
+        yield warning("state", message, "move the state to that disk, unless another one is there")
     if (kind := network_share(folder)) is not None:
         hint = "keep it on a disk of this machine, for one machine alone: SQLite cannot keep two apart there"
         yield warning("state", f"{folder} is on a network share ({kind}), where the ledger can be damaged", hint)
@@ -123,23 +136,14 @@ def existing(folder: Path) -> Path:
     return next(each for each in (whole, *whole.parents) if each.exists())
 
 
-def network_share(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
+def network_share(folder: Path, table: Path = MOUNTS) -> str | None:
     """The kind of network file system that a folder is on; None where it is on none, or not on Linux.
 
     Args:
         folder: absolute.
-        mounts: as proc(5) describes it.
+        table: as `mounts`.
     """
-    try:
-        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        return None
-    kinds = {}
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        place = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), before.split()[4])
-        kinds[Path(place)] = after.split()[0]
-    real = folder.resolve()
+    kinds, real = mounts(table), Path(os.path.realpath(folder))
     kind = next((kinds[each] for each in (real, *real.parents) if each in kinds), "")
     return kind if kind in _NETWORK else None
 
