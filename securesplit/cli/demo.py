@@ -92,7 +92,7 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
     without it. A photo that would be refused ends it before anything is set up.
     """
     _check_picture(out)
-    native_stderr.quiet_litert()
+    native_stderr.quiet_libraries()
     with scratch_folder("securesplit-demo-") as folder:
         title = _("A synthetic lesion") if photo is None else str(photo)
         photo = photo or _drawn(folder)

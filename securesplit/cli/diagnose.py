@@ -71,7 +71,7 @@ def diagnose(
     from securesplit.imaging import Listing
     from securesplit.transport.key_upload import UPLOAD_LOGGER
 
-    native_stderr.quiet_litert()
+    native_stderr.quiet_libraries()
     style = _style(click.get_current_context(), style, output, resume=resume)
     with (
         tracing.exporting("securesplit-device", wanted=otel),

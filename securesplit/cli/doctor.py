@@ -72,7 +72,7 @@ def doctor(
       securesplit doctor --connect tcp://tail.example.org:5555 --client clinic-1
       securesplit doctor --worker-metrics 127.0.0.1:9464
     """
-    native_stderr.quiet_litert()
+    native_stderr.quiet_libraries()
     name = client_name or ("device" if connect else None)
     findings = []
     for finding in _examine(connect, certs, name, model, state, timeout_s, worker_metrics):

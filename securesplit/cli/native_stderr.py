@@ -1,4 +1,4 @@
-"""Hold back what C++ libraries write to standard error, which belongs to our own progress and errors.
+"""Hold back what C and C++ libraries write to standard error, which belongs to our own progress and errors.
 
 Only for commands, which own their process: descriptor 2 is exchanged while no other thread runs that could write to it.
 """
@@ -6,6 +6,7 @@ Only for commands, which own their process: descriptor 2 is exchanged while no o
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sys
 import tempfile
@@ -19,8 +20,31 @@ from securesplit.errors import SecureSplitError
 SHOWN_BYTES = 4000  # of what was held back, when something failed
 
 
-def quiet_litert() -> None:
-    """Have LiteRT write its one line now, to nowhere; to be called before the first thread is started.
+def quiet_libraries() -> None:
+    """Keep LiteRT and libtiff from standard error; to be called before the first thread is started.
+
+    Raises:
+        BundleError: LiteRT is not there for this platform.
+    """
+    _quiet_litert()
+    _quiet_libtiff()
+
+
+def _quiet_libtiff() -> None:
+    """Take away the handler that writes what is wrong with a TIFF, of which we tell in our own words.
+
+    Pillow's module finds libtiff among the libraries that it is linked to; on Windows it does not, and all is shown.
+    """
+    from PIL import _imaging
+
+    with contextlib.suppress(AttributeError, OSError):
+        set_handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
+        set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        set_handler(None)
+
+
+def _quiet_litert() -> None:
+    """Have LiteRT write its one line now, to nowhere.
 
     It writes the line with the first network of a process that XNNPACK can run. ``one_operation.tflite`` is such a
     network: one ABS of one number, 248 bytes.

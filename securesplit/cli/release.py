@@ -76,7 +76,7 @@ def release(
     from securesplit.imaging import Listing
     from securesplit.model import Bundle
 
-    native_stderr.quiet_litert()
+    native_stderr.quiet_libraries()
     releaser = Releaser(Bundle.load(model), load_secret(state), privacy=privacy)
     rebuild = _rebuilding(releaser) if rebuilt else None
     spec = releaser.preset.spec

@@ -50,7 +50,7 @@ def ui(
     from securesplit.device.async_client import AsyncClient
     from securesplit.ui.server import open_browser, serve
 
-    native_stderr.quiet_litert()
+    native_stderr.quiet_libraries()
     lang = _chosen_language(click.get_current_context())
     shown = _Addresses(None if no_browser else open_browser)
     with asked.clients(AsyncClient) as (new_client, workers):

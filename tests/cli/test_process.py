@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from securesplit.device.ledger import Ledger
 from securesplit.model import Bundle
@@ -248,6 +250,21 @@ def test_the_network_that_quiets_litert_is_one_abs(tmp_path: Path) -> None:
     first, then, *more = done.stderr.splitlines()
     assert first.startswith("INFO: ")
     assert (then, more) == ("then", [])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Pillow holds libtiff within itself")
+@pytest.mark.parametrize("compression", ["tiff_lzw", "lzma"])
+def test_of_a_damaged_photo_nothing_is_said_but_in_our_own_words(compression: str, tmp_path: Path) -> None:
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(file, "TIFF", compression=compression)
+    file.seek(0)
+    strip, size = (Image.open(file).tag_v2[tag][0] for tag in (273, 279))  # type: ignore[attr-defined]
+    damaged = file.getvalue()[:strip] + b"\x55" * size + file.getvalue()[strip + size :]
+    (tmp_path / "mole.tif").write_bytes(damaged)
+    photo, out = tmp_path / "mole.tif", tmp_path / "r.npz"
+    code, _, said = finish(start("release", *QUICKLY, photo, "--out", out))
+    first, *others = said.splitlines()
+    assert (code, first[:7], [line[:6] for line in others]) == (3, "error: ", ["hint: "])
 
 
 @pytest.mark.parametrize(
