@@ -53,21 +53,25 @@ def test_each_worker_has_a_key_of_its_own_and_the_name_of_the_balancer(tmp_path:
     assert len(keys) == 2
 
 
-def test_the_secrets_that_it_makes_are_those_that_the_pods_mount(tmp_path: Path) -> None:
-    keystore.create(tmp_path / "certs", days=90, now=NOW)
-    made = {}
-    for _, *words in [command for command in commands("") if "secret" in command]:
-        done = subprocess.run(
-            [kubectl(), *words, "--dry-run=client", "-o", "yaml"],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-            timeout=60,
-        )
+def secrets_of(made: list[list[str]], folder: Path) -> dict[str, tuple[str, set[str]]]:
+    """Namespace and files of each secret that the commands would make, by name."""
+    found = {}
+    for _, *words in made:
+        done = subprocess.run([kubectl(), *words], capture_output=True, text=True, check=False, cwd=folder, timeout=60)
         assert done.returncode == 0, done.stderr
         secret = yaml.safe_load(done.stdout)
-        made[secret["metadata"]["name"]] = (secret["metadata"]["namespace"], set(secret["data"]))
+        found[secret["metadata"]["name"]] = (secret["metadata"]["namespace"], set(secret["data"]))
+    return found
+
+
+def test_the_secrets_that_it_makes_and_replaces_are_those_that_the_pods_mount(tmp_path: Path) -> None:
+    keystore.create(tmp_path / "certs", days=90, now=NOW)
+    dry = ["--dry-run=client", "-o", "yaml"]
+    made = secrets_of([[*command, *dry] for command in commands("") if "secret" in command], tmp_path)
+    *replaced, restart, status = commands("kubernetes-renewal")
+    before, after = ([command[: command.index("|")], command[command.index("|") + 1 :]] for command in replaced)
+    assert secrets_of([before[0], after[0]], tmp_path) == made
+    assert before[1] == after[1] == ["kubectl", "-n", made["securesplit-certs"][0], "replace", "-f", "-"]
     (apply,) = [command for command in commands("") if command[:2] == ["kubectl", "apply"]]
     manifests = render(REPO / apply[-1])
     (deployment,) = [manifest for manifest in manifests if manifest["kind"] == "Deployment"]
@@ -79,6 +83,10 @@ def test_the_secrets_that_it_makes_are_those_that_the_pods_mount(tmp_path: Path)
         for source in volume["sources"]
     }
     assert made == wanted
+    name = f"deployment/{deployment['metadata']['name']}"
+    assert [command[1:] for command in (restart, status)] == [
+        ["-n", namespace, "rollout", verb, name] for verb in ("restart", "status")
+    ]
 
 
 def test_what_it_says_of_workers_and_haproxy_is_there() -> None:

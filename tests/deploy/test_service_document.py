@@ -118,7 +118,9 @@ def test_a_service_is_installed_started_and_reloaded_as_printed(tmp_path: Path, 
 def test_the_container_is_run_without_what_it_does_not_need() -> None:
     (code,) = commands("container")
     build, run, reload, stop = (shlex.split(line) for line in code.splitlines())
-    assert (REPO / build[build.index("-f") + 1]).is_file()
+    containerfile = (REPO / build[build.index("-f") + 1]).read_text(encoding="utf-8")
+    assert build[build.index("--format") + 1] == "docker", "images of OCI hold no HEALTHCHECK, which podman then drops"
+    assert shlex.join(build) in containerfile
     assert build[build.index("-t") + 1] == run[-1]
     assert {"--read-only", "no-new-privileges"} <= set(run)
     assert run[run.index("--cap-drop") + 1] == "all"
