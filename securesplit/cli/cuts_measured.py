@@ -156,7 +156,7 @@ def _converted(
     from securesplit.model.litert_halves import WholeNetwork
 
     photo = collection.targets.pixels[:1]
-    whole = WholeNetwork(packing.pack_whole(network, precision="float16", pixels=wanted.pixels))
+    whole = WholeNetwork(packing.pack_whole(network, precision=PRECISION, pixels=wanted.pixels))
     maps = splitting.maps_at(network, [cut.layer for cut in cuts], wanted.pixels)(photo)
     found = whole.tensors_of(photo[0].astype(np.float32), {cut.layer: maps[cut.layer][0] for cut in cuts})
     behind: dict[tuple[tuple[int, ...], int], int] = {}

@@ -14,6 +14,8 @@ from securesplit.privacy.release import ReleaseSpec, saturate, to_grid
 
 CLOSE = {"float32": 0.01, "float16": 0.05, "int8": 0.25}
 """How far halves may be from Keras: the cut as a share of its largest number, the answer of 1 + its span in logits."""
+MOST_UNLIKE = 0.5
+"""Of the variance between photos in Keras, what the difference from it may have: another network has 2, none 1."""
 
 
 @dataclass(frozen=True)
@@ -86,17 +88,28 @@ def _close(found: NDArray[Any], expected: NDArray[Any], precision: str, what: st
     """The largest difference.
 
     Raises:
-        BundleError: `found` is not finite, or further from Keras than `CLOSE` allows.
+        BundleError: `found` is not finite, further from Keras than `CLOSE` allows, or does not follow it from photo to
+            photo: where answers hardly differ, others would be close enough, too.
     """
     largest, share = float(np.abs(found - expected).max()), CLOSE[precision]
     allowed = share * (float(np.abs(expected).max()) if what == "cut" else 1.0 + span(expected))
-    if largest <= allowed:  # never so for NaN
+    if not np.isfinite(largest):
+        told = "is not finite"
+    elif largest > allowed:
+        told = f"differs by {largest:.2g}, more than {allowed:.2g}"
+    elif _variance(found - expected) > MOST_UNLIKE * _variance(expected):
+        told = "does not tell photos apart as in Keras"
+    else:
         return largest
-    told = f"differs by {largest:.2g}, more than {allowed:.2g}" if np.isfinite(largest) else "is not finite"
     raise BundleError(
         f"the {what} of the {precision} halves {told}, so they are not this network",
         hint="choose a --precision that keeps more, another layer, or --calibration photos that are like yours",
     )
+
+
+def _variance(values: NDArray[Any]) -> float:
+    """Between photos, of all numbers together."""
+    return float(np.var(np.asarray(values, np.float64), axis=0).sum())
 
 
 def span(values: NDArray[np.float32]) -> float:

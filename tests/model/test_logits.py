@@ -158,3 +158,19 @@ def test_halves_that_are_far_from_the_network_are_refused(monkeypatch: pytest.Mo
     monkeypatch.setitem(parity.CLOSE, "float16", 0.0)
     with pytest.raises(BundleError, match="differs by"):
         packing.pack(ENDS["logit"](), "pool", PHOTOS, precision="float16")
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_halves_of_a_network_of_small_logits_are_held_to_what_it_tells(precision: str) -> None:
+    """Answers in ±0.005 are all close to each other: those of other photos, or one to all, are refused as well."""
+    quiet = network(layers.Rescaling(0.005 / SURE))
+    packed = packing.pack(quiet, "stem", PHOTOS, precision=precision)
+    stem = keras.Model(quiet.input, quiet.get_layer("stem").output)
+    cut, answer = (made.predict(PHOTOS.astype(np.float32), verbose=0) for made in (stem, quiet))
+    halves = packed.head, packed.tail
+    assert parity.measure(halves, packed.spec, PHOTOS, (cut, answer), precision) == packed.parity
+    message = rf"answer of the {precision} halves does not tell photos apart"
+    with pytest.raises(BundleError, match=message):
+        parity.measure(halves, packed.spec, PHOTOS, (cut, answer[::-1]), precision)
+    with pytest.raises(BundleError, match=message):
+        parity._close(np.full_like(answer, answer.mean()), answer, precision, "answer")
