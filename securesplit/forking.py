@@ -16,7 +16,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, SupportsIndex, TypeVar
 
 from securesplit.errors import ConfigError
 
@@ -41,6 +41,18 @@ class ForkAware:
 
     def after_in_child(self) -> None:
         """In the fork, before anything else runs there."""
+
+
+class OfOneProcess:
+    """Has locks, sockets or native objects, of which there is no copy."""
+
+    def __reduce_ex__(self, _protocol: SupportsIndex, /) -> NoReturn:
+        """Say so to `pickle` and `copy`, which would name some lock deep inside."""
+        kind = type(self).__name__
+        raise ConfigError(
+            f"{kind} objects cannot be copied, pickled or sent to another process",
+            hint=f"make a {kind} in each process, by the initializer of a pool for example",
+        )
 
 
 class MadeHere(ForkAware):

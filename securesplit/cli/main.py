@@ -286,6 +286,8 @@ def _failed(error: Exception) -> int:
         return _fail(" ".join(error.format_message().split()), _usage_hint(error), 2)
     if isinstance(error, OSError) and error.filename is not None:  # too long a name, a loop of links, no permission
         return _fail(f"cannot use {error.filename!s:.200} ({error.strerror})", "check the path and its permissions", 2)
+    if isinstance(error, MemoryError):  # Python's and NumPy's own; the system's refusal has no number there
+        return _fail("this machine has too little memory for it", _OF_THE_MACHINE[errno.ENOMEM], 2)
     if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
         return _fail(f"this machine does not allow it ({error.strerror})", _OF_THE_MACHINE[error.errno], 2)
     return _fail(f"internal error: {type(error).__name__}: {error}", "run again with --debug and report it", 1)

@@ -18,13 +18,13 @@ from securesplit.device.options import ClientOptions, takes
 from securesplit.device.pipeline import DiagnosisPipeline, EncryptedGroup, PreparedRelease, Trace
 from securesplit.device.release_step import Releaser
 from securesplit.errors import UnreachableError
-from securesplit.forking import MadeHere
+from securesplit.forking import MadeHere, OfOneProcess
 from securesplit.imaging import PhotoSource
 from securesplit.results import Diagnosis, Refusal
 from securesplit.transport.async_connection import AsyncConnection
 
 
-class AsyncClient:
+class AsyncClient(OfOneProcess):
     """As `Client`, for one event loop: its photos wait for workers side by side, eight at a time over one session.
 
     Reading photos and the head run in a thread of the client's own, one photo after the other, so that the loop is not

@@ -23,6 +23,7 @@ from securesplit.device.pipeline import DiagnosisPipeline, EncryptedGroup, Prepa
 from securesplit.device.release_step import Releaser
 from securesplit.encrypted.messages import MAX_PHOTOS
 from securesplit.errors import PhotoError, SecureSplitError
+from securesplit.forking import OfOneProcess
 from securesplit.imaging import PhotoSource
 from securesplit.results import Diagnosis, Refusal
 from securesplit.transport.answer import Answer
@@ -57,7 +58,7 @@ class _UnderWay:
         return self.asked is None or isinstance(self.asked, SecureSplitError) or self.asked.is_done
 
 
-class Client:
+class Client(OfOneProcess):
     """Diagnoses photos through tail workers; many photos share one session. Any number of threads may call it.
 
     New files in `certs` (a renewed certificate, a new revocation list) are used from the next photo on.

@@ -29,7 +29,7 @@ from securesplit.atomic import scratch_folder
 from securesplit.config import check_budget
 from securesplit.device import ledger_totals
 from securesplit.errors import BudgetError
-from securesplit.forking import ClosedAtFork
+from securesplit.forking import ClosedAtFork, OfOneProcess
 from securesplit.privacy.accounting import DELTA, NO_LOSS, UNBOUNDED, Loss, compose
 from securesplit.privacy.exact import IntegerReleases
 from securesplit.privacy.preset_names import current_name
@@ -158,7 +158,7 @@ class Total:
         return rounded_up(self.loss.identification_bound(1000), 6) if self.releases and not self.unbounded else None
 
 
-class Ledger:
+class Ledger(OfOneProcess):
     """The device's ledger; safe for threads, forks, and several processes at once.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ from securesplit.transport.answer import Answer
 from securesplit.transport.inquiry import EncryptedRelease
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
     """What one photo became on its way.
 
@@ -46,10 +46,10 @@ class Trace:
         sent: what left the device: the release, or the bytes of the ciphertext that holds it.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] = field(repr=False)
     release: NDArray[Any]
-    wire: bytes
-    sent: NDArray[Any]
+    wire: bytes = field(repr=False)
+    sent: NDArray[Any] = field(repr=False)
 
 
 @dataclass(frozen=True)

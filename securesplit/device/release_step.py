@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from securesplit.config import check_privacy
 from securesplit.device.ledger import Ledger, Receipt
 from securesplit.device.promise import describe, unprotected
 from securesplit.errors import BundleError, ConfigError
+from securesplit.forking import OfOneProcess
 from securesplit.imaging import PhotoSource, Square, load_square, quality
 from securesplit.model import Bundle, Preset
 from securesplit.model.gate import Gate
@@ -55,7 +56,7 @@ class Assessment:
     kind: Kind | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedPhoto:
     """A photo that was read and has not been through the head.
 
@@ -72,9 +73,9 @@ class LoadedPhoto:
     load_ms: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Release:
-    """One photo, ready to send.
+    """One photo, ready to send; equal to itself alone, since another one of the same photo took other times.
 
     Attributes:
         pixels: what the head saw, ``(side, side, 3) uint8``; stays on the device.
@@ -86,7 +87,7 @@ class Release:
         crop: where in the photo the pixels lie.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] = field(repr=False)
     release: NDArray[Any]
     load_ms: float
     head_ms: float
@@ -95,7 +96,7 @@ class Release:
     crop: Crop
 
 
-class Releaser:
+class Releaser(OfOneProcess):
     """Turns photos into releases under one preset.
 
     A preset that makes no privacy claim (`none`, `compact`), or an empty one, is warned of on the logger

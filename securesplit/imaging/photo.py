@@ -12,7 +12,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -32,10 +32,11 @@ from securesplit.imaging.pixels import to_upright_rgb
 from securesplit.results import Crop
 
 _AGAIN = "copy the photo again from its source"
+_MORE_MEMORY = "close other programs, or scale the photo down first"
 _READERS = {"PNG": png.read, "TIFF": tiff.read, "BMP": bmp.read, "WEBP": webp.read}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Square:
     """The square of a photo that a network sees.
 
@@ -46,7 +47,7 @@ class Square:
         crop: where it lies in the photo.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] = field(repr=False)
     edge: int
     crop: Crop
 
@@ -250,7 +251,9 @@ def _refusing() -> Iterator[None]:
         raise
     except Image.DecompressionBombError:
         raise too_large() from None
-    except Exception as error:  # noqa: BLE001  (decoders raise whatever they come upon, MemoryError included)
+    except MemoryError:
+        raise PhotoError("reading this photo takes more memory than there is", hint=_MORE_MEMORY) from None
+    except Exception as error:  # noqa: BLE001  (decoders raise whatever they come upon)
         reason = " ".join("".join(c if c.isprintable() else " " for c in str(error)[:200]).split())
         raise PhotoError(
             f"the image is damaged or truncated ({reason or type(error).__name__})",

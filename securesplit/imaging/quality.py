@@ -7,7 +7,7 @@ bundle (`securesplit.model.gate`), which gets the same measures beside the featu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ HAIR = 2  # pixels at `SIDE`: what is no wider is a line, on both sides of which
 SEAM = 9.0  # of 255: by how much the colour steps more there than in nine of ten places; photos of hair reach 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Look:
     """What `measure` and `check` both need of a photo.
 
@@ -41,9 +41,9 @@ class Look:
         detail: absolute value of the four-neighbour Laplacian of `grey`, ``(h - 2, w - 2)``.
     """
 
-    grey: NDArray[np.float32]
+    grey: NDArray[np.float32] = field(repr=False)
     chroma: np.float32
-    detail: NDArray[np.float32]
+    detail: NDArray[np.float32] = field(repr=False)
 
 
 def look(pixels: NDArray[np.uint8]) -> Look:

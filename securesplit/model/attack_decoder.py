@@ -11,7 +11,7 @@ The file is no part of the bundle's identity: it changes no release and no answe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -110,7 +110,7 @@ def _figures(raw: Mapping[str, Any]) -> AttackFigures:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rebuilt:
     """What the attack makes of one release.
 
@@ -121,8 +121,8 @@ class Rebuilt:
             which nothing was measured.
     """
 
-    picture: NDArray[np.uint8]
-    class_mean: NDArray[np.uint8]
+    picture: NDArray[np.uint8] = field(repr=False)
+    class_mean: NDArray[np.uint8] = field(repr=False)
     figures: AttackFigures | None
 
 

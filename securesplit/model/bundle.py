@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ class Bundle:
     """A bundle whose manifest was read; the halves are opened on demand."""
 
     folder: Path
-    manifest: Manifest
+    manifest: Manifest = field(hash=False)
 
     @classmethod
     def load(cls, folder: str | Path | None = None) -> Bundle:

@@ -21,7 +21,7 @@ from securesplit.model.keras_graph import load_keras
 PRECISIONS = ("float32", "float16", "int8")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Endpoint:
     """One signature of a LiteRT file.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from securesplit.errors import BundleError
 
@@ -32,7 +33,7 @@ def read_file(folder: Path, name: str, most_bytes: int) -> bytes:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise BundleError(f"{name} of the bundle is not a regular file", hint=_HINT)
-            content = b"" if found.st_size > most_bytes else stream.read(most_bytes + 1)
+            content = b"" if found.st_size > most_bytes else _read(stream, found.st_size, most_bytes)
     except FileNotFoundError:
         raise
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a path that is none
@@ -43,3 +44,9 @@ def read_file(folder: Path, name: str, most_bytes: int) -> bytes:
     if found.st_size > most_bytes or len(content) > most_bytes:
         raise BundleError(f"{name} of the bundle is larger than {most_bytes >> 20} MiB", hint=_HINT)
     return content
+
+
+def _read(stream: BinaryIO, size: int, most_bytes: int) -> bytes:
+    """Up to `most_bytes` and one more of a file that is said to have `size`; Python allocates what it is asked for."""
+    content = stream.read(size + 1)
+    return content if len(content) <= size else content + stream.read(most_bytes - size)

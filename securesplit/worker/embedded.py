@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from securesplit.config import check_count
-from securesplit.forking import MadeHere
+from securesplit.forking import MadeHere, OfOneProcess
 from securesplit.pki import keystore
 from securesplit.transport.endpoint import LOOPBACK
 from securesplit.worker.front import Front
@@ -21,7 +21,7 @@ from securesplit.worker.served_model import ServedModel
 from securesplit.worker.settings import MOST_WORKERS, PoolSettings
 
 
-class EmbeddedWorker:
+class EmbeddedWorker(OfOneProcess):
     """A context manager; inside it `endpoint` and `client_credentials` are what a client needs.
 
     From then on the program's memory is closed to other processes of its user, debuggers and core files included

@@ -324,3 +324,29 @@ def test_a_working_folder_that_is_gone_is_no_internal_error(
     assert code in {2, 5}, said
     assert "internal error" not in said
     assert "\nhint: " in said
+
+
+SHORT_OF_MEMORY = """
+import resource, sys
+import securesplit.cli.release, securesplit.device.release_step
+from securesplit.cli.main import run
+from securesplit.model import Bundle
+Bundle.load().open_head()
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 20),) * 2)
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a bound on memory")
+def test_a_machine_without_memory_is_no_internal_error(tmp_path: Path) -> None:
+    """One MB is left where the head alone has six."""
+    line = ["release", "mole.png", "--out", str(tmp_path / "r.npz")]
+    done = subprocess.run([sys.executable, "-c", SHORT_OF_MEMORY, *line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.splitlines()[-2:]) == (
+        2,
+        [
+            "error: this machine has too little memory for it",
+            "hint: close other programs, or use a machine with more memory",
+        ],
+    )

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from securesplit.errors import BundleError
 from securesplit.model import Bundle, manifest
 from securesplit.model.bundle import DEFAULT_FOLDER
-from securesplit.model.files import MAX_HALF_BYTES, MAX_MANIFEST_BYTES
+from securesplit.model.files import MAX_HALF_BYTES, MAX_MANIFEST_BYTES, read_file
 from securesplit.model.manifest import Manifest
 from securesplit_testing.timing import took_less_than
 
@@ -321,3 +322,14 @@ def test_halves_of_other_shapes_than_the_manifest_says(folder: Path) -> None:
     refused(folder, "more of the head is missing")
     with pytest.raises(BundleError, match="no signature 'more'"):
         Bundle.load(folder).open_tail()
+
+
+def test_reading_a_half_takes_the_memory_of_a_half() -> None:
+    """Python allocates what a read may give, 512 MB here: more than some machines promise a program (ulimit -v)."""
+    size = (DEFAULT_FOLDER / "head.tflite").stat().st_size
+    tracemalloc.start()
+    try:
+        assert len(read_file(DEFAULT_FOLDER, "head.tflite", MAX_HALF_BYTES)) == size
+        assert tracemalloc.get_traced_memory()[1] < 2 * size
+    finally:
+        tracemalloc.stop()
