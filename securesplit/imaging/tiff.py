@@ -21,6 +21,7 @@ from securesplit.imaging.orientation import ORIENTATION_TAG, find_orientation
 
 MAX_STRIPS = 2**20
 MAX_JPEGS = 10_000  # each is decoded on its own; of 67 megapixels in tiles of 128×128 there are 4,100
+MAX_CHANNELS = 6  # Pillow's own bound, beyond which it writes a line to its log
 MAX_PAGES = 64  # looked at; the photo is the first that is not a thumbnail
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _CHANNELS = 256, 257, 258, 259, 262, 277
@@ -138,7 +139,7 @@ def _check_kind(page: Page) -> None:
     channels, bits = page.number(_CHANNELS, 1), {int(b) for b in page.numbers(_BITS)} or {1}
     sample = page.number(_FORMAT, _UNSIGNED)
     name = _FORMAT_NAMES.get(sample, "")
-    if channels > 1 and (name or not bits <= {8, 16}):
+    if channels > MAX_CHANNELS or (channels > 1 and (name or not bits <= {8, 16})):
         raise PhotoError(f"a TIFF of {channels} channels of {max(bits)}-bit {name or 'integer'} samples", hint=hint)
     if sample == _SIGNED and bits == {8}:
         raise PhotoError("a TIFF of 8-bit signed samples cannot be read", hint=hint)

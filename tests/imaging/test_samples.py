@@ -191,9 +191,13 @@ def test_big_tiff(order: str) -> None:
         ({258: 32, 339: 6}, "grey in 1 32-bit complex channel cannot"),
         ({259: 34933}, "packed by an unknown method .34933. cannot"),
         ({262: 10}, "unknown colours in 1 8-bit unsigned integer channel cannot"),
+        ({277: 7}, "a TIFF of 7 channels of 8-bit integer samples"),
+        ({277: 19789, 262: 2}, "a TIFF of 19789 channels of 8-bit integer samples"),
     ],
 )
-def test_what_cannot_be_decoded_is_named_and_no_damage(changes: dict[int, int], words: str) -> None:
+def test_what_cannot_be_decoded_is_named_and_no_damage(
+    changes: dict[int, int], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
     content = tiff(grey())
     start = struct.unpack_from("<I", content, 4)[0]
     known = {struct.unpack_from("<H", content, at)[0]: at for at in range(start + 2, len(content) - 11, 12)}
@@ -206,6 +210,7 @@ def test_what_cannot_be_decoded_is_named_and_no_damage(changes: dict[int, int], 
     with pytest.raises(PhotoError, match=words) as caught:
         read(bytes(changed))
     assert "JPEG" in str(caught.value.hint)
+    assert not caplog.records, "Pillow writes nothing of its own"
 
 
 def test_uncompressed_planes_of_16_bits_are_refused() -> None:
