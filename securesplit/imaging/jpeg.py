@@ -21,6 +21,7 @@ MAX_SEGMENTS = 10_000  # a photo has about 20, and one more for each 64 kB of me
 
 _SOS, _EOI, _APP0, _APP1, _APP2, _ADOBE, _DRI, _SOI = 0xDA, 0xD9, 0xE0, 0xE1, 0xE2, 0xEE, 0xDD, 0xD8
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_CODINGS = {0xF7: "JPEG-LS"}  # ISO/IEC 14495-1, with a frame header of its own
 _DECODING = frozenset({_APP0, _ADOBE, 0xC4, 0xCC, 0xDB, _DRI})  # with tables for Huffman, arithmetic, quantisation
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # within a scan, 00 and RST0 to RST7 are data
 _PROFILE, _EXIF, _XMP = b"ICC_PROFILE\0", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
@@ -97,6 +98,10 @@ def _walk(content: bytes) -> _Parts:
 def _take(parts: _Parts, content: bytes, marker: int, at: int, end: int) -> int:
     """Put one segment where it belongs; returns where the next one begins."""
     body, segment = content[at + 2 : end], b"\xff" + bytes([marker]) + content[at:end]
+    if marker in _CODINGS and parts.frame is None:
+        raise PhotoError(
+            f"a JPEG of {_CODINGS[marker]} coding cannot be read", hint="save it as an ordinary JPEG, or as a PNG"
+        )
     if marker in _FRAMES:
         if parts.frame is not None:
             raise PhotoError("the JPEG is damaged (it has two frames)", hint=_AGAIN)

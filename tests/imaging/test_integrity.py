@@ -210,6 +210,12 @@ def test_a_lossy_webp_with_a_hole() -> None:
     assert refused(whole[:middle] + bytes(1024) + whole[middle + 1024 :])
 
 
+def test_another_coding_is_named_and_no_damage() -> None:
+    ls = bytes.fromhex("ffd8fff7001108012c012c03011100021100031100fffe0002ffda000c0301000200030000000000") + bytes(99)
+    with pytest.raises(PhotoError, match="a JPEG of JPEG-LS coding cannot be read"):
+        load_photo(io.BytesIO(ls), 64)
+
+
 def test_scans_without_end() -> None:
     """Each costs a pass over the whole picture."""
     whole = JPEGS["progressive"]
