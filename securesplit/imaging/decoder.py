@@ -136,7 +136,8 @@ def pixel_data(dataset: Any, syntax: Any, facts: dict[str, object], most: int) -
     if facts["frames"] not in (None, 1):
         raise ValueError("several frames")
     if not syntax.is_encapsulated:
-        return bytes(dataset.PixelData)
+        are_swapped = not syntax.is_little_endian and dataset["PixelData"].VR == "OW" and dataset.BitsAllocated == 8
+        return swapped(dataset.PixelData) if are_swapped else bytes(dataset.PixelData)
     if syntax in PACKED:
         return bytes(get_frame(dataset.PixelData, 0, number_of_frames=1))
     numbers = [dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.BitsAllocated // 8]
@@ -147,6 +148,13 @@ def pixel_data(dataset: Any, syntax: Any, facts: dict[str, object], most: int) -
     found, told = decoder.as_buffer(dataset, index=0, raw=True)
     facts |= {"photometric": str(told["photometric_interpretation"]), "planar": told.get("planar_configuration")}
     return bytes(found)
+
+
+def swapped(words: bytes) -> bytes:
+    """Two samples of 8 bits in each big-endian word, the first one in its lower half (PS3.5, 8.1.1), in their order."""
+    samples = bytearray(words[: len(words) // 2 * 2])
+    samples[0::2], samples[1::2] = samples[1::2], samples[0::2]
+    return bytes(samples)
 
 
 def check(mode: str, size: tuple[int, int], most: int) -> None:

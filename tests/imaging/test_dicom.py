@@ -140,6 +140,9 @@ EXACT: dict[str, Callable[[], bytes]] = {
     "planes": lambda: dicom(PIXELS.transpose(2, 0, 1).tobytes(), PlanarConfiguration=1),
     "16 bits": lambda: dicom((PIXELS.astype("<u2") * 257).tobytes(), **deep(16)),
     "big-endian": lambda: dicom((PIXELS.astype(">u2") * 257).tobytes(), ExplicitVRBigEndian, **deep(16)),
+    "big-endian words of two": lambda: dicom(PIXELS.reshape(-1, 2)[:, ::-1].tobytes(), ExplicitVRBigEndian).replace(
+        b"\x7f\xe0\0\x10OB", b"\x7f\xe0\0\x10OW"
+    ),
     "12 bits of 16": lambda: dicom((PIXELS.astype("<u2") << 4).tobytes(), **deep(12)),
     "12 bits and an overlay": lambda: dicom((PIXELS.astype("<u2") << 4 | 0xA000).tobytes(), **deep(12)),
     "RLE": packed_as_rle,
