@@ -10,6 +10,7 @@ import json
 import math
 import re
 import shlex
+import sys
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
@@ -39,6 +40,17 @@ def in_shell(path: object) -> str:
     ('certs/ca.key', "'/Users/Anna Kim/certs'")
     """
     return shlex.quote(str(path))
+
+
+def pip_install(*packages: str) -> str:
+    """The command that installs packages, or an extra of this one, for the Python that runs, to copy from a hint.
+
+    A bare ``pip`` is often another Python's, where this package is not installed and an index would be asked for it.
+
+    Args:
+        packages: such as ``securesplit[ui]``.
+    """
+    return shlex.join([sys.executable or "python3", "-m", "pip", "install", *packages])
 
 
 def columns(text: str) -> int:

@@ -21,6 +21,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from securesplit.errors import ConfigError
+from securesplit.text import pip_install
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider as SdkProvider
@@ -194,8 +195,8 @@ def _provider(service: str) -> SdkProvider:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        hint = "python -m pip install 'securesplit[otel]'"
-        raise ConfigError("traces need OpenTelemetry, which is not installed", hint=hint) from None
+        message = "traces need OpenTelemetry, which is not installed"
+        raise ConfigError(message, hint=pip_install("securesplit[otel]")) from None
     from securesplit.version import own_version
 
     name = os.environ.get("OTEL_SERVICE_NAME") or service

@@ -7,6 +7,8 @@ import itertools
 import json
 import os
 import re
+import shlex
+import sys
 import unicodedata
 
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from securesplit.errors import PhotoError
 from securesplit.results import error_to_json
-from securesplit.text import json_line, printable, rounded_up, well_formed
+from securesplit.text import json_line, pip_install, printable, rounded_up, well_formed
 from tests.conftest import REPO
 
 ANY_TEXT = st.text(st.characters(codec=None))  # type: ignore[arg-type]  (lone surrogates too)
@@ -85,3 +87,13 @@ def test_commands_to_copy_take_any_path() -> None:
                     seen += 1
                     assert ast.unparse(value.value).startswith(("in_shell(", "os.geteuid(")), (file.name, value.lineno)
     assert seen >= 10
+
+
+def test_hints_install_packages_for_the_python_that_runs() -> None:
+    """A bare pip may be another Python's, and would ask an index for a package that is not there."""
+    assert shlex.split(pip_install("securesplit[ui]")) == [sys.executable, "-m", "pip", "install", "securesplit[ui]"]
+    sources = [
+        file for file in REPO.glob("securesplit/**/*.py") if "audit" not in file.parts
+    ]  # an audit's report travels
+    assert len(sources) > 100
+    assert [file.name for file in sources if re.search(r"pip install ['\w]", file.read_text(encoding="utf-8"))] == []

@@ -13,6 +13,7 @@ from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.options import format_option, model_option
 from securesplit.cli.settings import SettingsCommand, command
 from securesplit.errors import ConfigError, SecureSplitError
+from securesplit.text import pip_install
 
 if TYPE_CHECKING:
     from securesplit.audit.judge import JudgedAudit
@@ -147,5 +148,6 @@ def _check_extra() -> None:
     missing = [name for name in EXTRA_MODULES if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"the audit needs {', '.join(missing)}, which is not installed", hint="pip install 'securesplit[audit]'"
+            f"the audit needs packages that are not installed ({', '.join(missing)})",
+            hint=pip_install("securesplit[audit]"),
         )

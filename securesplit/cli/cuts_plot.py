@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from securesplit import atomic
 from securesplit.cli.targets import check_writable
 from securesplit.errors import ConfigError
+from securesplit.text import pip_install
 
 if TYPE_CHECKING:
     from securesplit.cli.cuts_measured import MeasuredCut, MeasuredCuts
@@ -28,7 +29,7 @@ def check(file: Path) -> None:
     if file.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"--plot cannot write {file}", hint=f"give it one of the endings {', '.join(SUFFIXES)}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError("--plot needs matplotlib, which is not installed", hint="pip install 'securesplit[audit]'")
+        raise ConfigError("--plot needs matplotlib, which is not installed", hint=pip_install("securesplit[audit]"))
     check_writable(file, "--plot")
 
 

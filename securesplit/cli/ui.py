@@ -14,6 +14,7 @@ from securesplit.cli.client_flags import ClientFlags, client_flags
 from securesplit.cli.settings import command, source_of
 from securesplit.errors import ConfigError, OutputError
 from securesplit.i18n import gettext as _
+from securesplit.text import pip_install
 
 PACKAGES = ("starlette", "uvicorn", "jinja2")
 """Of the extra ``ui``."""
@@ -64,7 +65,7 @@ def _check_packages() -> None:
     if missing:
         names = ", ".join(missing)
         raise ConfigError(
-            f"the page needs packages that are not installed ({names})", hint="pip install 'securesplit[ui]'"
+            f"the page needs packages that are not installed ({names})", hint=pip_install("securesplit[ui]")
         )
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from securesplit.errors import PhotoError
 from securesplit.i18n import gettext_noop
 from securesplit.imaging.container import Colour, Samples
+from securesplit.text import pip_install
 
 SOP_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.77.1.4": "VL Photographic Image",
@@ -109,7 +110,7 @@ def problem(facts: Mapping[str, Any]) -> PhotoError:
     if facts["problem"] == "no decoder":
         return PhotoError(
             f"a DICOM file packed as {_name(facts['syntax_name'])} needs a decoder that is not installed",
-            hint=f"pip install pylibjpeg pylibjpeg-libjpeg, or {_EXPORT}",
+            hint=f"install one with {pip_install('pylibjpeg', 'pylibjpeg-libjpeg')}, or {_EXPORT}",
         )
     return _damaged(_name(facts["problem"]))
 

@@ -26,6 +26,7 @@ from securesplit.i18n import gettext_noop
 from securesplit.imaging import dicom
 from securesplit.imaging.dicom import Dicom
 from securesplit.imaging.memory import check_size
+from securesplit.text import pip_install
 
 MAX_DECODING_S = 60.0
 NAMES = {"HEIF": "HEIC", "AVIF": "AVIF", "JPEG2000": "JPEG 2000", "DICOM": "DICOM"}
@@ -61,20 +62,20 @@ def check_available(kind: str) -> None:
     if kind == "HEIF" and importlib.util.find_spec("pillow_heif") is None:
         raise PhotoError(
             "a HEIC photo needs the library pillow-heif, which is not installed",
-            hint="pip install 'securesplit[heic]', or save the photo as a JPEG; an iPhone takes JPEGs with "
+            hint=f"{pip_install('securesplit[heic]')}, or save the photo as a JPEG; an iPhone takes JPEGs with "
             "Settings > Camera > Formats > Most Compatible",
         )
     if kind == "DICOM" and importlib.util.find_spec("pydicom") is None:
         raise PhotoError(
             "a DICOM file needs the library pydicom, which is not installed",
-            hint="pip install 'securesplit[dicom]', or export the photo as a JPEG or PNG",
+            hint=f"{pip_install('securesplit[dicom]')}, or export the photo as a JPEG or PNG",
         )
     if kind == "JPEG2000" and not features.check("jpg_2000"):
         raise PhotoError("this Pillow has no JPEG 2000", hint="export the photo as a JPEG or PNG")
     if kind == "AVIF" and not ("avif" in features.modules and features.check("avif")):  # older ones warn of the name
         raise PhotoError(
             "an AVIF picture needs a newer Pillow, with AVIF",
-            hint="pip install 'securesplit[heic]', or save it as a JPEG",
+            hint=f"{pip_install('securesplit[heic]')}, or save it as a JPEG",
         )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from securesplit.errors import BundleError, ConfigError
 from securesplit.model.cuts import LayerNode
+from securesplit.text import pip_install
 
 WRAPPING = re.compile(r"^Exception encountered when calling .*|\x1b\[[0-9;]*m", re.MULTILINE)
 """The line that Keras writes before what a layer raised, and the bold type that it sets that in."""
@@ -40,7 +41,7 @@ def load_keras() -> Any:
         tf.config.list_logical_devices()  # makes TensorFlow find its devices now
     except ImportError:
         raise ConfigError(
-            "splitting a network needs TensorFlow, which is not installed", hint="pip install 'securesplit[train]'"
+            "splitting a network needs TensorFlow, which is not installed", hint=pip_install("securesplit[train]")
         ) from None
     return keras
 

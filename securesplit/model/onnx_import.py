@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from securesplit.errors import BundleError, ConfigError
 from securesplit.model.keras_graph import LAYOUT, TOLERANCE, check_edges, first_line, load_keras, once
 from securesplit.model.onnx_ops import MULTIPLYING, OPERATIONS, Node
+from securesplit.text import pip_install
 
 _T = TypeVar("_T")
 OWN_DOMAINS = ("", "ai.onnx")
@@ -82,7 +83,7 @@ def load_exported(file: Path, side: int) -> Any:
         import torch
     except ImportError:
         raise ConfigError(
-            "reading a PyTorch program needs PyTorch, which is not installed", hint="pip install 'securesplit[torch]'"
+            "reading a PyTorch program needs PyTorch, which is not installed", hint=pip_install("securesplit[torch]")
         ) from None
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / f"{file.stem}.onnx"
@@ -122,7 +123,7 @@ def _onnx() -> Any:
     except ImportError:
         raise ConfigError(
             "reading an ONNX network needs onnx and onnxruntime, which are not installed",
-            hint="pip install 'securesplit[onnx]'",
+            hint=pip_install("securesplit[onnx]"),
         ) from None
     return onnx
 

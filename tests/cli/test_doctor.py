@@ -39,6 +39,7 @@ from securesplit.imaging import isolated
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
 from securesplit.privacy.accounting import Loss
+from securesplit.text import pip_install
 from securesplit.user_folders import state_folder
 from securesplit.version import UNKNOWN_VERSION, installed_at
 from securesplit.worker.monitoring.counters import Counters
@@ -684,8 +685,8 @@ def test_which_photos_are_read_and_what_brings_the_others(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(isolated, "check_available", lack)
     (found,) = installation.check_formats()
-    assert "WebP are read; AVIF needs pip install 'securesplit[heic]'" in found.message
-    assert "DICOM needs pip install 'securesplit[dicom]'" in found.message
+    assert f"WebP are read; AVIF needs {pip_install('securesplit[heic]')}" in found.message
+    assert f"DICOM needs {pip_install('securesplit[dicom]')}" in found.message
 
 
 def test_a_copy_that_was_never_installed_works_and_says_so(

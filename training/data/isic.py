@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from securesplit.text import pip_install
 from training import command
 from training.data.duplicates import components, grey_picture, groups
 from training.data.photo import SPLITS, DataError, is_malignant, rows_of
@@ -63,7 +64,7 @@ def download(folder: Path, *, search: str = "", collections: str = "", limit: in
     """
     program = shutil.which("isic")
     if program is None:
-        raise DataError("the ISIC Archive's client is not installed: pip install isic-cli")
+        raise DataError(f"the ISIC Archive's client is not installed: {pip_install('isic-cli')}")
     called = [program, "image", "download"]
     called += ["--search", search] if search else []
     called += ["--collections", collections] if collections else []

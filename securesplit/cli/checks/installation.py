@@ -12,6 +12,7 @@ from securesplit import plugins
 from securesplit.cli.checks import Finding, failure, ok, warning
 from securesplit.cli.settings import Settings
 from securesplit.errors import SecureSplitError
+from securesplit.text import pip_install
 from securesplit.version import own_version
 
 _LIBRARY = re.compile(r"([\w.-]+)(?:<[\d.]+,)?>=([\d.]+)(?!.*extra ==)")
@@ -49,7 +50,7 @@ def check_formats() -> Iterator[Finding]:
         try:
             isolated.check_available(kind)
         except SecureSplitError:
-            lacking.append(f"{isolated.NAMES[kind]} needs pip install 'securesplit[{extra}]'")
+            lacking.append(f"{isolated.NAMES[kind]} needs {pip_install(f'securesplit[{extra}]')}")
         else:
             here.append(isolated.NAMES[kind])
     yield ok("photos", "; ".join([f"{', '.join(here)} are read", *lacking]))

@@ -19,6 +19,7 @@ from dataclasses import asdict
 
 from securesplit.child_env import child_environment
 from securesplit.errors import ConfigError
+from securesplit.text import pip_install
 from securesplit.worker.key_arena import KeyArena
 from securesplit.worker.pool.process import PipedTail
 from securesplit.worker.pool.tails import Tails
@@ -189,7 +190,7 @@ def _require_ray() -> None:
         ConfigError: Ray is not installed, or is to be used without a token.
     """
     if importlib.util.find_spec("ray") is None:
-        raise ConfigError("tails on Ray need Ray, which is not installed", hint="pip install 'securesplit[ray]'")
+        raise ConfigError("tails on Ray need Ray, which is not installed", hint=pip_install("securesplit[ray]"))
     if os.environ.get("RAY_AUTH_MODE") != "token":
         message = "without a token everybody who reaches a node of Ray runs programs there"
         raise ConfigError(message, hint="set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here and on every node")
