@@ -40,6 +40,29 @@ Outcome = Diagnosis | Refusal | SecureSplitError
 _Found = tuple[PhotoSource, PreparedRelease | Refusal | SecureSplitError]
 
 
+class _Feed(Iterator[PhotoSource]):
+    """Photos up to the error that asking for one raised: others are under way by then, and have left the device.
+
+    Attributes:
+        error: it; None: there was none.
+    """
+
+    def __init__(self, photos: Iterable[PhotoSource]) -> None:
+        self._photos = iter(photos)
+        self.error: Exception | None = None
+
+    def __next__(self) -> PhotoSource:
+        if self.error is not None:
+            raise StopIteration
+        try:
+            return next(self._photos)
+        except StopIteration:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the caller's own code raises
+            self.error = error
+            raise StopIteration from None
+
+
 @dataclass(frozen=True)
 class _UnderWay:
     """Photos of many that are asked about together and whose results have not been given yet.
@@ -119,15 +142,18 @@ class Client(OfOneProcess):
 
         Raises:
             PhotoError: `photos` is a path.
+            Exception: asking `photos` for another one raised it; the results of all before it come first.
         """
         if isinstance(photos, (str, os.PathLike)):  # whose letters would be photos
             raise PhotoError("this is one path, not many photos", hint="give a list, or Listing(path) for a folder")
-        first = list(itertools.islice(feed := iter(photos), 2))
+        first = list(itertools.islice(feed := _Feed(photos), 2))
         spends_a_budget = self._options.budget is not None and not self._pipeline.is_encrypted
         if spends_a_budget or len(first) < 2:
             yield from self._in_turns(itertools.chain(first, feed))
         else:
             yield from self._at_once(itertools.chain(first, feed))
+        if feed.error is not None:
+            raise feed.error
 
     def _in_turns(self, photos: Iterable[PhotoSource]) -> Iterator[tuple[PhotoSource, Outcome]]:
         def ask(prepared: Callable[[], PreparedRelease | Refusal]) -> Diagnosis | Refusal:

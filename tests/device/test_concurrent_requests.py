@@ -20,6 +20,7 @@ from securesplit.channel.events import Request
 from securesplit.device import concurrent_requests
 from securesplit.device.client import Outcome
 from securesplit.device.concurrent_requests import AT_A_WORKER, ConcurrentRequests
+from securesplit.device.ledger import Ledger
 from securesplit.errors import UnreachableError
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
@@ -178,3 +179,23 @@ def test_with_a_budget_photos_are_asked_about_one_by_one(workers: list[Running],
     with client([worker.front.endpoint for worker in workers], tmp_path, budget=1e9) as some:
         counted = [outcome.privacy.device for _, outcome in some.diagnose_many(PHOTOS[:6])]
     assert [device.photos for device in counted] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("good", [0, 1, 2, 9])
+@pytest.mark.parametrize("options", [{}, {"budget": 1e9}])
+def test_what_the_photos_raise_comes_after_the_results_before_it(
+    workers: list[Running], tmp_path: Path, good: int, options: dict[str, Any]
+) -> None:
+    """Some had been asked about by then, and the ledger had them; their answers were lost."""
+
+    def photos() -> Iterator[Any]:
+        yield from PHOTOS[:good]
+        raise OSError("the camera is gone")
+
+    outcomes = []
+    with client([worker.front.endpoint for worker in workers], tmp_path, **options) as some:
+        with pytest.raises(OSError, match="the camera is gone"):
+            outcomes.extend(outcome for _, outcome in some.diagnose_many(photos()))
+        with Ledger(tmp_path) as ledger:
+            assert ledger.total().photos == good
+    assert len(malignant(outcomes)) == good if good else not outcomes
