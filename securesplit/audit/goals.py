@@ -62,7 +62,7 @@ class Goal:
         met: None: not measured, or an attack that might have missed it was cut short or did not run, or the photos are
             too few.
         paired_difference: of value and baseline with its 95 % interval, where photos are compared with themselves: at
-            most 0 where the goal is met; where 0 lies within, photos are too few to tell.
+            most 0 where the goal is met; where 0 lies within the interval, other photos may say otherwise.
         promised: whether the preset promises it at all; the figures are those of a goal that it does.
     """
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -88,6 +88,33 @@ def bootstrap(values: NDArray[Any], clusters: Clusters = None, *, resamples: int
     values = np.asarray(values, np.float64)
     low, high = interval(mean_by_draw(values), len(values), clusters, resamples=resamples, seed=seed)
     return Estimate(float(values.mean()), low, high, float(np.percentile(values, 95)))
+
+
+def most_unseen(trials: int) -> float:
+    """The upper end of the exact 95 % interval of what happened in none of so many trials (Clopper and Pearson 1934).
+
+    >>> round(most_unseen(100), 4)
+    0.0362
+    """
+    return float(1 - 0.025 ** (1 / trials))
+
+
+def rate(hits: NDArray[Any], clusters: Clusters = None, *, less: NDArray[Any] | float = 0.0) -> Estimate:
+    """How often, of ``(n,)`` hits in 0 to 1, with its interval.
+
+    Where nothing was hit, or everything, no draw of the photos differs from another; the interval is then the exact one
+    of as many trials as there are clusters (`most_unseen`).
+
+    Args:
+        hits: of each photo, a share where it was tried several times.
+        clusters: of the photos.
+        less: is taken off every hit, as a baseline's; the estimate is that of the difference.
+    """
+    hits = np.asarray(hits, np.float64)
+    found = bootstrap(hits - less, clusters)
+    units = len(hits) if clusters is None else int(clusters.max(initial=-1)) + 1
+    below, above = most_unseen(units) * (hits.min() == 1), most_unseen(units) * (hits.max() == 0)
+    return replace(found, low=found.low - below, high=found.high + above)
 
 
 def averaged(estimates: Sequence[Estimate]) -> Estimate:
@@ -235,14 +262,15 @@ class Tally:
 
     def rate(self, name: str) -> Estimate:
         """Over all photos that were in a gallery."""
-        tried = self._tries[name] > 0
-        return bootstrap(self._hits[name][tried] / self._tries[name][tried], self._of(tried))
+        tried, hits = self._shares(name)
+        return rate(hits, among(self._clusters, tried))
 
     def paired_difference(self, name: str, baseline: str, times: float) -> Estimate:
         """The rate minus so many times the baseline's, photo by photo; both were tried in the same galleries."""
-        tried = self._tries[name] > 0
-        difference = self._hits[name] - times * self._hits[baseline]
-        return bootstrap(difference[tried] / self._tries[name][tried], self._of(tried))
+        (tried, hits), (_, of_baseline) = self._shares(name), self._shares(baseline)
+        return rate(hits, among(self._clusters, tried), less=times * of_baseline)
 
-    def _of(self, tried: NDArray[np.bool_]) -> NDArray[np.intp]:
-        return among(self._clusters, tried)
+    def _shares(self, name: str) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Which photos were in a gallery, and how often each of them was picked rightly."""
+        tried = self._tries[name] > 0
+        return tried, self._hits[name][tried] / self._tries[name][tried]

@@ -155,7 +155,7 @@ def score(
         ssim=metrics.bootstrap(similarity, clusters),
         ssim_gain=metrics.bootstrap(similarity - of_means, clusters),
         picture=picture,
-        own_original=metrics.bootstrap(_by_photo(metrics.top_k(-distances, row, 1), row), clusters),
+        own_original=metrics.rate(_by_photo(metrics.top_k(-distances, row, 1), row), clusters),
         originals=distances.shape[1],
         cut_short=budget.shortage,
     )

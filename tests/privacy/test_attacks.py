@@ -252,6 +252,14 @@ def test_lesion_pairs():
     assert lesion.pairs(["a", "b"]).shape == (0, 2)
 
 
+def test_lesions_meet_with_each_of_their_photos_on_either_side():
+    lesions = ["a", "b", "a", "c", "c", "c"]
+    drawn = lesion.drawn_pairs(lesions, 40, 1)
+    assert {tuple(pair) for pair in drawn[:, 0]} == {(0, 2), (2, 0)}
+    assert {tuple(pair) for pair in drawn[:, 1]} == {(a, b) for a in (3, 4, 5) for b in (3, 4, 5) if a != b}
+    assert lesion.drawn_pairs(["a", "b"], 3, 1).shape == (3, 0, 2)
+
+
 def test_a_learned_distance_identifies_more_lesions():
     """Two photos of a lesion differ wildly in two numbers and hardly in the others."""
     rng = np.random.default_rng(3)

@@ -67,6 +67,30 @@ def test_bootstrap_interval():
     assert found.p95 == pytest.approx(3.0 + 1.645, abs=0.4)
 
 
+@pytest.mark.parametrize(("hit", "ends"), [(0, (0.0, 0.0362)), (1, (0.9638, 1.0))])
+def test_what_never_or_always_happens_has_an_interval(hit, ends):
+    """0 of 100 lesions: up to 3.62 % is possible by Clopper and Pearson's table, however many photos each has."""
+    for photos in (1, 3):
+        clusters = np.repeat(np.arange(100), photos)
+        hits = np.full(len(clusters), hit)
+        found = metrics.rate(hits, clusters)
+        assert (found.mean, found.low, found.high) == pytest.approx((hit, *ends), abs=1e-4)
+        beyond = metrics.rate(hits, clusters, less=np.full(len(clusters), 0.25))
+        assert (beyond.low, beyond.high) == pytest.approx((ends[0] - 0.25, ends[1] - 0.25), abs=1e-4)
+        tally = metrics.Tally(clusters)
+        for name in ("hit", "baseline"):
+            tally.add(name, np.arange(len(clusters)), hits)
+        assert (tally.rate("hit").low, tally.rate("hit").high) == pytest.approx(ends, abs=1e-4)
+        difference = tally.paired_difference("hit", "baseline", 1.0)
+        assert difference.high - difference.low == pytest.approx(0.0362, abs=1e-4)
+
+
+def test_a_rate_in_between_is_bootstrapped():
+    hits = RNG.random(300) < 0.3
+    assert metrics.rate(hits) == metrics.bootstrap(hits)
+    assert metrics.rate(np.full(300, 0.5)) == metrics.bootstrap(np.full(300, 0.5))
+
+
 def test_draws_together_are_those_one_by_one():
     """Intervals resample many draws at once, and say what a loop over single ones says."""
     labels, scores = RNG.integers(0, 3, 700), RNG.random((700, 3)).round(1)  # more than one chunk of draws, and ties

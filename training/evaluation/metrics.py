@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from securesplit.audit.metrics import most_unseen
 from training.data.dataset import Split
 from training.data.photo import Photo
 from training.evaluation.measured import Figure, Stratum
@@ -148,7 +149,15 @@ def of_answers(
             "ece": expected_calibration_error(p, y),
         }
 
-    return bootstrap(measure, lesions, malignant, draws=draws)
+    found = bootstrap(measure, lesions, malignant, draws=draws)
+    of_class = {"sensitivity": malignant, "specificity": ~malignant}
+    return found | {name: _exact(found[name], len(np.unique(lesions[rows]))) for name, rows in of_class.items()}
+
+
+def _exact(rate: Figure, lesions: int) -> Figure:
+    """With exact ends where no photo was called wrongly, or every one, so that no sample differs from another."""
+    low = 1 - most_unseen(lesions) if rate.value == 1 else rate.low
+    return Figure(rate.value, low, most_unseen(lesions) if rate.value == 0 else rate.high)
 
 
 def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float, *, draws: int = 1) -> dict[str, float]:

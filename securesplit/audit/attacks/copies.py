@@ -139,7 +139,7 @@ def run(context: AuditContext, preset: str, alteration: str) -> CopyResult:
     copies = _copies(context, alteration)
     named = _named(observations, copies, context.noise_seeds(preset))
     candidates = len(named["top1"])
-    rate = partial(metrics.bootstrap, clusters=context.target_clusters(candidates))
+    rate = partial(metrics.rate, clusters=context.target_clusters(candidates))
     return CopyResult(
         preset=preset,
         attack="A11",
@@ -148,7 +148,7 @@ def run(context: AuditContext, preset: str, alteration: str) -> CopyResult:
         top1=rate(named["top1"]),
         top5=rate(named["top5"]),
         label_only=rate(named["label_only"]),
-        paired_difference=rate(named["top1"] - named["label_only"]),
+        paired_difference=rate(named["top1"], less=named["label_only"]),
         certified_bound=rounded_up(observations.loss.identification_bound(candidates), 6),
         control=context.keep(("copies control", alteration), lambda: _control(context, copies)),
     )
@@ -160,7 +160,7 @@ def _control(context: AuditContext, copies: Copies) -> Estimate | None:
     if undefended is None:
         return None
     found = _named(undefended, copies, context.profile.draws[:1])["top1"]
-    return metrics.bootstrap(found, context.target_clusters(len(found)))
+    return metrics.rate(found, context.target_clusters(len(found)))
 
 
 def _copies(context: AuditContext, alteration: str) -> Copies:

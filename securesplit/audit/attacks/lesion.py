@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +41,23 @@ MIN_PAIRS = 20
 
 def pairs(lesions: Sequence[str]) -> NDArray[np.intp]:
     """Indices ``(p, 2)`` of two different photos of each lesion that has two."""
+    return np.array([photos[:2] for photos in _of_several(lesions)], np.intp).reshape(-1, 2)
+
+
+def drawn_pairs(lesions: Sequence[str], rounds: int, seed: int) -> NDArray[np.intp]:
+    """Indices ``(rounds, p, 2)``: in each round two photos of each lesion that has two, drawn in random order."""
+    rng = np.random.default_rng(seed)
+    found = _of_several(lesions)
+    drawn = [[rng.choice(photos, 2, replace=False) for photos in found] for _ in range(rounds)]
+    return np.array(drawn, np.intp).reshape(rounds, -1, 2)
+
+
+def _of_several(lesions: Sequence[str]) -> list[list[int]]:
+    """The photos of each lesion that has two or more."""
     members: dict[str, list[int]] = defaultdict(list)
     for index, lesion in enumerate(lesions):
         members[lesion].append(index)
-    return np.array([found[:2] for found in members.values() if len(found) > 1], np.intp).reshape(-1, 2)
+    return [photos for photos in members.values() if len(photos) > 1]
 
 
 def scores(
@@ -142,7 +155,7 @@ class LesionResult(Result):
     """How often the other photo of the same lesion was named.
 
     Args:
-        lesions: how many there are with two photos.
+        lesions: how many there are with two photos or more.
         top1: how often it was the first guess.
         top5: how often among the first five.
         label_only: how often by the answer alone.
@@ -168,36 +181,37 @@ class LesionResult(Result):
 
 
 def run(context: AuditContext, preset: str) -> LesionResult | NotRun:
-    """One of each lesion's two photos is in the gallery, the other is released."""
+    """Two photos of each lesion are drawn, again and again: one is in the gallery, the other is released."""
     observations, collection = context.observations[preset], context.collection
     found, learned = pairs(collection.targets.lesions), pairs(collection.auxiliary.lesions)
-    if len(found) < MIN_PAIRS:
-        reason = f"{counted(len(found), 'lesion')} with two photos, {MIN_PAIRS} are needed"
+    count, subjects = len(found), collection.targets.subjects
+    if count < MIN_PAIRS:
+        reason = f"{counted(count, 'lesion')} with two photos, {MIN_PAIRS} are needed"
         return NotRun(preset=preset, attack="A7", reason=reason)
-    released, gallery = found.T
     own_pairs = (observations.auxiliary[learned[:, 0]], observations.auxiliary[learned[:, 1]]) if len(learned) else None
-    noise_free_answers = observations.says_malignant(observations.target_answers[gallery])
-    truth = np.arange(len(found))
-    hits: dict[str, list[NDArray[Any]]] = {"top1": [], "top5": [], "label_only": []}
+    noise_free_answers = observations.says_malignant(observations.target_answers)
+    truth, rounds = np.arange(count), -(-context.profile.decisions // count)
+    top1, top5, baseline = [], [], []
     for seed in context.noise_seeds(preset):
         observed, logits = observations.observe(seed=seed)
-        ways = scores(observations.targets[gallery], observed[released], context.sigma(preset), own_pairs)
-        best = max(ways, key=lambda way: float(metrics.top_k(way, truth, 5).mean()))
-        hits["top1"].append(metrics.top_k(best, truth, 1))
-        hits["top5"].append(metrics.top_k(best, truth, 5))
-        answers = observations.says_malignant(logits[released])
-        hits["label_only"].append(label_only(noise_free_answers, answers, truth))
-    by_lesion = {name: np.stack(values).mean(0) for name, values in hits.items()}
-    subjects = [collection.targets.subjects[photo] for photo in released]
-    rate = partial(metrics.bootstrap, clusters=metrics.numbered([subjects.index(each) for each in subjects]))
+        answers = observations.says_malignant(logits)
+        for released, gallery in drawn_pairs(collection.targets.lesions, rounds, seed).transpose(0, 2, 1):
+            ways = scores(observations.targets[gallery], observed[released], context.sigma(preset), own_pairs)
+            top1.append([metrics.top_k(way, truth, 1) for way in ways])
+            top5.append([metrics.top_k(way, truth, 5) for way in ways])
+            baseline.append(label_only(noise_free_answers[gallery], answers[released], truth))
+    of_ways = {1: np.mean(top1, axis=0), 5: np.mean(top5, axis=0)}  # (ways, lesions)
+    best = int(of_ways[5].mean(1).argmax())
+    by_label = np.mean(baseline, axis=0)
+    rate = partial(metrics.rate, clusters=metrics.numbered([subjects[photo] for photo in found[:, 0]]))
     return LesionResult(
         preset=preset,
         attack="A7",
-        lesions=len(found),
-        top1=rate(by_lesion["top1"]),
-        top5=rate(by_lesion["top5"]),
-        label_only=rate(by_lesion["label_only"]),
-        paired_difference=rate(by_lesion["top1"] - MAX_LESIONS * by_lesion["label_only"]),
+        lesions=count,
+        top1=rate(of_ways[1][best]),
+        top5=rate(of_ways[5][best]),
+        label_only=rate(by_label),
+        paired_difference=rate(of_ways[1][best], less=MAX_LESIONS * by_label),
     )
 
 

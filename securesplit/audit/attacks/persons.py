@@ -172,12 +172,12 @@ def run(context: AuditContext, preset: str, photos: int, *, known: bool = False)
         persons=len(persons),
         photos=photos,
         grouping="known" if known else "drawn",
-        top1=metrics.bootstrap(rates["top1"]),
-        unordered=metrics.bootstrap(unordered),
-        label_only=metrics.bootstrap(rates["label_only"]),
-        unordered_label_only=metrics.bootstrap(baseline),
-        paired_difference=metrics.bootstrap(rates["top1"] - rates["label_only"]),
-        unordered_difference=metrics.bootstrap(unordered - baseline),
+        top1=metrics.rate(rates["top1"]),
+        unordered=metrics.rate(unordered),
+        label_only=metrics.rate(rates["label_only"]),
+        unordered_label_only=metrics.rate(baseline),
+        paired_difference=metrics.rate(rates["top1"], less=rates["label_only"]),
+        unordered_difference=metrics.rate(unordered, less=baseline),
         certified_bound=rounded_up(bound, 6),
         control=_control(context, persons),
     )
@@ -226,7 +226,7 @@ def _control(context: AuditContext, persons: Persons) -> Estimate | None:
         return None
     targets = undefended.targets
     distances = context.keep("undefended distances", lambda: squared_distances(targets, targets))
-    return metrics.bootstrap(_first(in_order(distances, persons) / undefended.preset.spec.step**2))
+    return metrics.rate(_first(in_order(distances, persons) / undefended.preset.spec.step**2))
 
 
 def judge(preset: str, results: Sequence[PersonResult], _missing: Sequence[NotRun]) -> Iterator[Goal]:

@@ -175,9 +175,9 @@ def run(context: AuditContext, preset: str) -> StealingResult:
         asked=asked_last,
         student=student,
         photos=len(seen),
-        agreement=metrics.bootstrap(same, clusters),
-        majority=metrics.bootstrap(common, clusters),
-        paired_difference=metrics.bootstrap(same.astype(float) - common, clusters),
+        agreement=metrics.rate(same, clusters),
+        majority=metrics.rate(common, clusters),
+        paired_difference=metrics.rate(same, clusters, less=common),
         tried=tuple(tried),
         agreements=tuple(round(float(copy.mean()), 5) for _, copy in tried.values()),
     )

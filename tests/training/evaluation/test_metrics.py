@@ -68,6 +68,16 @@ def test_figures_of_answers() -> None:
     assert found["balanced_accuracy"].value == pytest.approx(balanced_accuracy_score(MALIGNANT, probability >= 0.5))
 
 
+def test_a_decision_that_is_always_right_has_an_interval() -> None:
+    """40 malignant lesions of three photos each, all called so, say no more than that 8.8 % at most are missed."""
+    lesions = np.repeat(np.arange(100), 3)
+    malignant = lesions < 40
+    probability = np.where(malignant, 0.9, 0.8)
+    found = metrics.of_answers(probability, malignant, malignant, lesions, threshold=0.5, draws=20)
+    assert (found["sensitivity"].low, found["sensitivity"].high) == pytest.approx((0.912, 1.0), abs=1e-3)
+    assert (found["specificity"].low, found["specificity"].high) == pytest.approx((0.0, 0.0596), abs=1e-3)
+
+
 def test_strata_name_every_photo_once_a_kind() -> None:
     photos = tuple(
         Photo(Path("a.jpg"), malignant=bool(m), lesion=str(i), age=age, sex="female", site="back")
