@@ -104,13 +104,13 @@ class BudgetError(SecureSplitError):
 
 
 class OutputError(SecureSplitError):
-    """An answer could not be written to stdout: the disk is full, or its reader is gone."""
+    """An answer could not be written: the disk is full, or the reader of stdout is gone."""
 
     exit_code = 11
 
     @classmethod
     def of(cls, error: OSError | ValueError) -> OutputError:
-        """What the system's refusal means."""
+        """What the system's refusal of stdout means."""
         if isinstance(error, BrokenPipeError):
             return cls("the program that read the answers is gone", hint="answers after that were not written")
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "stdout is closed"

@@ -3,7 +3,7 @@
 A photo counts as answered where the file has a line for its path, its size and its time of change, by the same model
 with the same preset (by its earlier name too) and noise, or where the same model's gate refused it; an error never
 counts. A line that a kill left unfinished is cut off before the first new one is written, so a file has whole lines
-only.
+only; a file that does not begin as one of answers is left as it is.
 """
 
 from __future__ import annotations
@@ -24,10 +24,16 @@ from securesplit.cli import json_csv
 from securesplit.cli.json_csv import Stamp
 from securesplit.errors import ConfigError, OutputError
 from securesplit.privacy.preset_names import current_name
+from securesplit.results import SCHEMA
 from securesplit.text import well_formed
 
 Style = Literal["json", "csv"]
 _COLUMNS: Final = tuple(json_csv.FIELDS)
+_FIRST: Final = {
+    "json": json_csv.json_record({"schema": SCHEMA}).rstrip("}\n").encode(),
+    "csv": json_csv.csv_header().encode(),
+}
+"""How a file of answers begins."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,10 @@ class AnswersFile:
             self._stream.write(line.encode())
             self._stream.flush()
         except OSError as error:
-            raise OutputError.of(error) from None
+            raise OutputError(
+                f"the file of answers could not be written ({error.strerror})",
+                hint="once it can be, the same command with --resume continues from here",
+            ) from None
 
     def __enter__(self) -> Self:
         return self
@@ -159,14 +168,23 @@ def _records(stream: BinaryIO, style: Style, path: Path) -> Iterator[tuple[Mappi
     """
     end = 0
     for number, line in enumerate(stream, 1):
-        if not line.endswith(b"\n"):
+        is_whole = line.endswith(b"\n")
+        if not is_whole and (number > 1 or _is_begun(line, style)):
             return
         end += len(line)
         try:
+            if not is_whole:
+                raise ValueError("what is to be cut off is no answer")
             yield (_from_json if style == "json" else _from_csv)(line.decode(), number), end
         except (ValueError, TypeError, KeyError, AttributeError, csv.Error, RecursionError):
             hint = f"--resume continues a file of --format {style} only; choose another --output"
             raise ConfigError(f"line {number} of {path} is not an answer", hint=hint) from None
+
+
+def _is_begun(line: bytes, style: Style) -> bool:
+    """Whether an unfinished first line is the beginning of a file of answers, be it longer or shorter than `_FIRST`."""
+    length = min(len(line), len(_FIRST[style]))
+    return line[:length] == _FIRST[style][:length]
 
 
 def _from_json(line: str, _number: int) -> Mapping[str, str]:

@@ -11,6 +11,7 @@ import logging
 import os
 import pty
 import re
+import resource
 import shutil
 import signal
 import struct
@@ -32,7 +33,7 @@ from securesplit.cli.progress import ShownUpload, Tally
 from securesplit.device.ledger import Ledger
 from securesplit.device.upload_progress import heard_by
 from securesplit.encrypted.messages import ChunkAnswer, ChunkStatus
-from securesplit.errors import ConfigError, CredentialError, PhotoError
+from securesplit.errors import ConfigError, CredentialError, OutputError, PhotoError
 from securesplit.model import Bundle
 from securesplit.pki import folder as files
 from securesplit.results import Refusal, error_to_json
@@ -130,7 +131,8 @@ def test_an_unfinished_line_is_cut_off_wherever_it_ends(style: Any, tmp_path: Pa
             file.write(LINES[style](answered(name)))
     whole = path.read_bytes()
     last = whole.rstrip().rfind(b"\n") + 1
-    for end in {0, 1, last - 1, last, last + 1, last + 20, len(whole) - 1}:
+    first = whole.index(b"\n")
+    for end in {0, 1, 40, first - 1, first, last - 1, last, last + 1, last + 20, len(whole) - 1}:
         path.write_bytes(whole[:end])
         with AnswersFile(path, style, ASKING, resume=True) as file:
             assert file.has("one.jpg", STAMP) == (end >= last)
@@ -139,6 +141,23 @@ def test_an_unfinished_line_is_cut_off_wherever_it_ends(style: Any, tmp_path: Pa
                 if not file.has(name, STAMP):
                     file.write(LINES[style](answered(name)))
         assert path.read_bytes() == whole
+
+
+def test_a_file_that_takes_no_more_can_be_continued(tmp_path: Path) -> None:
+    path, line = tmp_path / "answers.json", json_csv.json_record(answered("one.jpg"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(line) + 10, limits[1]))
+    try:
+        with AnswersFile(path, "json", ASKING, resume=False) as file:
+            file.write(line)
+            with pytest.raises(OutputError, match=r"file of answers could not be written \(File too large\)") as caught:
+                file.write(json_csv.json_record(answered("two.jpg")))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "--resume" in caught.value.hint
+    assert path.stat().st_size == len(line) + 10
+    with AnswersFile(path, "json", ASKING, resume=True) as file:
+        assert (file.has("one.jpg", STAMP), file.has("two.jpg", STAMP)) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +170,11 @@ def test_an_unfinished_line_is_cut_off_wherever_it_ends(style: Any, tmp_path: Pa
         ("csv", json_csv.csv_header() * 2, "line 2 of .* is not an answer"),
         ("csv", json_csv.csv_record(answered("x")), "line 1 of .* is not an answer"),
         ("json", json_csv.csv_header(), "line 1 of .* is not an answer"),
+        ("json", '{"a": "line without an end"}', "line 1 of .* is not an answer"),
+        ("json", json_csv.csv_header().rstrip(), "line 1 of .* is not an answer"),
+        ("json", "\xff\xd8\xff", "line 1 of .* is not an answer"),
+        ("csv", "photo;status", "line 1 of .* is not an answer"),
+        ("csv", json_csv.json_record(answered("x")).rstrip(), "line 1 of .* is not an answer"),
     ],
 )
 def test_another_file_is_left_as_it_is(style: Any, content: str, said: str, tmp_path: Path) -> None:
