@@ -22,7 +22,7 @@ from securesplit.cli.options import model_option, privacy_option
 from securesplit.cli.output import show, show_refusal
 from securesplit.cli.settings import command
 from securesplit.cli.settings_check import PREFIX
-from securesplit.cli.targets import check_writable
+from securesplit.cli.targets import check_is_other, check_writable
 from securesplit.errors import REFUSED, ConfigError, UnreachableError
 from securesplit.i18n import gettext as _
 from securesplit.results import Diagnosis, ModelInfo, Refusal
@@ -92,6 +92,8 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
     without it. A photo that would be refused ends it before anything is set up.
     """
     _check_picture(out)
+    if photo is not None:
+        check_is_other(out, "--out", photo)
     native_stderr.quiet_libraries()
     with scratch_folder("securesplit-demo-") as folder:
         title = _("A synthetic lesion") if photo is None else str(photo)

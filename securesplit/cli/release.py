@@ -15,7 +15,7 @@ from securesplit import atomic
 from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.options import anyway_option, model_option, photos_argument, privacy_option, state_option
 from securesplit.cli.settings import command
-from securesplit.cli.targets import check_writable
+from securesplit.cli.targets import check_holds_no_photo, check_writable
 from securesplit.errors import REFUSED, ConfigError, PhotoError
 from securesplit.i18n import gettext as _
 from securesplit.i18n import ngettext, translated
@@ -69,6 +69,7 @@ def release(
     it 4.
     """
     check_writable(out, "--out")
+    check_holds_no_photo(out, "--out")
     import numpy as np
 
     from securesplit.device.noise_key import load_secret

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +53,27 @@ def test_a_picture_of_an_unknown_kind_is_refused_before_the_journey(
     for name in ("picture.txt", "picture"):
         assert run(["demo", str(tmp_path / "missing.jpg"), "--out", str(tmp_path / name)]) == 2
         assert "unknown file extension" in capfd.readouterr().err
+
+
+def test_no_photo_is_written_over(
+    tmp_path: Path, draw_photo: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    photo, other, linked, named = draw_photo(1), draw_photo(2), tmp_path / "link.png", tmp_path / "noend"
+    linked.symlink_to(photo)
+    shutil.copy(photo, named)
+    before = photo.read_bytes()
+    for line in (
+        ["release", str(photo), "--out", str(photo)],
+        ["release", "--out", str(photo), str(other)],
+        ["release", str(other), "--out", str(linked)],
+        ["release", str(other), "--out", str(named)],
+        ["demo", str(photo), "--out", str(photo)],
+        ["demo", str(photo), "--out", str(linked)],
+        ["demo", str(linked), "--out", f"{photo.parent}/./{photo.name}"],
+    ):
+        assert run([*line, "--privacy", "certified"]) == 2, line
+        assert "is a photo, and would be overwritten" in capfd.readouterr().err
+        assert photo.read_bytes() == before == named.read_bytes()
 
 
 def test_a_release_takes_the_place_of_an_earlier_one_whole(
