@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -76,6 +77,17 @@ def test_every_way_to_choose_it_warns(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"warning: preset {preset} does not protect the photo: the worker gets")
     assert shape in line
+
+
+@pytest.mark.parametrize("privacy", [*UNPROTECTED, "1"])
+def test_a_command_warns_in_its_language(
+    privacy: str, tmp_path: Path, draw_photo: DrawPhoto, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asking = ["release", str(draw_photo(1)), "--privacy", privacy, "--out", str(tmp_path / "r.npz")]
+    assert run(["--lang", "ko", *asking]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("경고: ")
+    assert set(re.findall("[a-z]{3,}", line)) <= {privacy, "int"}
 
 
 @pytest.mark.parametrize("privacy", ["certified", "8", 8, 8.0, None])

@@ -190,12 +190,13 @@ def all_commands() -> dict[str, click.Command]:
 
 
 class _WarningHandler(logging.Handler):
-    """Shows what is logged as ``warning:`` or ``hint:`` on stderr."""
+    """Shows what is logged as ``warning:``, in the language of this run, or as ``hint:`` on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one line."""
         message = record.getMessage()
-        terminal.note(message if message.startswith("hint: ") else f"warning: {message}")
+        is_hint = message.startswith("hint: ")
+        terminal.note(message if is_hint else i18n.gettext("warning: {message}", message=i18n.translated(message)))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import functools
 import math
 
 from securesplit.device.ledger import Receipt, Total
+from securesplit.i18n import gettext_noop
 from securesplit.privacy import accounting
 from securesplit.privacy.accounting import DELTA, Loss
 from securesplit.privacy.release import ReleaseSpec
@@ -28,18 +29,18 @@ def unprotected(spec: ReleaseSpec) -> str | None:
     if spec.sigma_per_clip and spec.loss.identification_bound(IDENTIFICATION_CANDIDATES) < VOID_BOUND:
         return None
     if spec.mechanism is not None:
-        return (
-            f"{spec.preset} is a release mechanism of {spec.mechanism.version}, of which nothing is proven here; "
-            f"`securesplit audit --privacy {spec.preset}` measures what its releases give away"
-        )
-    what = "the undefended feature map" if spec.preset == "none" else "a feature map without noise"
+        return gettext_noop(
+            "{0} is a release mechanism of {1}, of which nothing is proven here; `securesplit audit --privacy {2}` "
+            "measures what its releases give away"
+        ).format(spec.preset, spec.mechanism.version, spec.preset)
+    undefended, noiseless = gettext_noop("the undefended feature map"), gettext_noop("a feature map without noise")
+    what = undefended if spec.preset == "none" else noiseless
     if spec.sigma_per_clip:
-        what = "a feature map with so little noise that nothing is certified"
+        what = gettext_noop("a feature map with so little noise that nothing is certified")
     shape = "×".join(map(str, spec.shape))
-    return (
-        f"preset {spec.preset} does not protect the photo: the worker gets {what} ({shape} {spec.dtype}), from which "
-        "the photo can largely be rebuilt"
-    )
+    return gettext_noop(
+        "preset {0} does not protect the photo: the worker gets {1} ({2}), from which the photo can largely be rebuilt"
+    ).format(spec.preset, what, f"{shape} {spec.dtype}")
 
 
 def claim_of(spec: ReleaseSpec) -> Claim:

@@ -22,6 +22,7 @@ from securesplit.device.ledger import Ledger, Receipt
 from securesplit.device.promise import describe, unprotected
 from securesplit.errors import BundleError, ConfigError
 from securesplit.forking import OfOneProcess
+from securesplit.i18n import gettext_noop
 from securesplit.imaging import PhotoSource, Square, load_square, quality
 from securesplit.model import Bundle, Preset
 from securesplit.model.gate import Gate
@@ -175,8 +176,10 @@ class Releaser(OfOneProcess):
         """
         if not ledger.recognise(self._source.fingerprint):
             _log.warning(
-                "the noise secret of this device is not the one that its ledger was kept under: a photo that was "
-                "diagnosed before is released with a second draw of noise, and counts as a new photo"
+                gettext_noop(
+                    "the noise secret of this device is not the one that its ledger was kept under: a photo that was "
+                    "diagnosed before is released with a second draw of noise, and counts as a new photo"
+                )
             )
 
     def spend(self, released: Release, ledger: Ledger, budget: float | None = None) -> PrivacyInfo:
@@ -327,5 +330,6 @@ def preset_of_mechanism(bundle: Bundle, own: Mechanism) -> Preset:
 def _chance(spec: ReleaseSpec) -> str:
     """Why no label is given: noise is one reason, and a network that learned nothing another."""
     if spec.sigma_per_clip:
-        return "with so much noise the answers are chance: no label is given; a larger epsilon gives one"
-    return f"the answers of this bundle under {spec.preset} were measured to be chance: no label is given"
+        return gettext_noop("with so much noise the answers are chance: no label is given; a larger epsilon gives one")
+    said = gettext_noop("the answers of this bundle under {0} were measured to be chance: no label is given")
+    return said.format(spec.preset)
