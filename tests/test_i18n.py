@@ -15,6 +15,7 @@ from securesplit import i18n
 from securesplit.cli.main import run
 from securesplit.errors import ConfigError
 from securesplit.i18n import gettext, ngettext
+from securesplit.transport.wire import Fault
 from tests import catalogues
 from tests.conftest import REPO
 
@@ -113,6 +114,14 @@ def fail(many, it):
 """
     found = catalogues._errors_of(ast.parse(source))
     assert found == {"try this first", "first try {0}", "a cause of it", "no cause at all"}
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_why_no_worker_answered_is_in_the_language_too(fault: Fault) -> None:
+    with i18n.using("ko"):
+        said = i18n.translated(f"no worker answered at HOST within 3 s ({fault.value})")
+    assert "HOST" in said
+    assert not re.search("[a-z]{2,}", said)
 
 
 def test_what_a_damaged_file_lacks_is_a_message() -> None:

@@ -17,6 +17,7 @@ from securesplit.channel.tensor import TensorError, TensorSpec
 from securesplit.encrypted import messages
 from securesplit.encrypted.messages import ChunkStatus, MessageError
 from securesplit.errors import WorkerError
+from securesplit.i18n import gettext_noop
 from securesplit.transport.retry_policy import MAX_WAIT_S, Retry, proven
 
 UPLOAD_LOGGER: Final = "securesplit.upload"
@@ -114,7 +115,7 @@ class KeyUpload:
             raise proven(payload.senseless(str(error))) from None
         if said.status is ChunkStatus.NO_ROOM:
             wait_s = min(said.received / 1e3, MAX_WAIT_S) or _NO_ROOM_S
-            why = "the worker has no room for evaluation keys now"
+            why = gettext_noop("the worker has no room for evaluation keys now")
             _upload_log.debug("%(why)s, and is asked again in %(wait_s)g s", {"why": why, "wait_s": wait_s})
             raise Retry(why, after_s=wait_s, elsewhere=True, queued_s=took_s)
         if said.status is ChunkStatus.REFUSED:

@@ -13,6 +13,7 @@ import time
 
 import zmq
 
+from securesplit.i18n import gettext_noop
 from securesplit.transport import zmtp
 from securesplit.transport.sockets import SocketLimits
 from securesplit.transport.zmtp import ZmtpError
@@ -38,10 +39,10 @@ def elapsed_s() -> float:
 class Fault(enum.Enum):
     """Why a connection is unusable."""
 
-    REFUSED = "nothing listens there"
-    STRANGER = "what listens there is not a worker"
-    LOST = "the connection was lost"
-    SILENT = "no answer came"
+    REFUSED = gettext_noop("nothing listens there")
+    STRANGER = gettext_noop("what listens there is not a worker")
+    LOST = gettext_noop("the connection was lost")
+    SILENT = gettext_noop("no answer came")
 
 
 class TransportError(Exception):
