@@ -84,7 +84,7 @@ class AnswersFile:
         try:
             self._read(path, query, resume=resume)
         except BaseException:
-            self._stream.close()
+            self._close()
             raise
 
     def _read(self, path: Path, query: Query, *, resume: bool) -> None:
@@ -127,6 +127,9 @@ class AnswersFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         with contextlib.suppress(OSError):  # what was not taken has been reported
             self._stream.close()
 

@@ -16,14 +16,17 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from securesplit.cli.answers_file import AnswersFile, Query
+from securesplit.cli.json_csv import csv_header
 from securesplit.device.encryption_key import KEY_FILE, EncryptionKey
 from securesplit.device.ledger import LEDGER_FILE, Ledger, reading
 from securesplit.device.noise_key import load_secret
 from securesplit.encrypted.messages import ANSWER_CIPHERTEXT_BYTES
-from securesplit.errors import BudgetError, CredentialError
+from securesplit.errors import BudgetError, CredentialError, OutputError
 from securesplit.pki import keystore, lists
 from securesplit.privacy.accounting import Loss
 from securesplit_testing.load import Load
@@ -304,6 +307,20 @@ def test_a_device_whose_disk_is_full_sends_nothing(disk: Disk, certs: Path, draw
         assert json.loads(done.stdout)["status"] == "ok"
     totals = run("ledger", SECURESPLIT_STATE=str(state))
     assert totals.returncode == 0
+
+
+@pytest.mark.parametrize("style", ["csv", "json"])
+def test_a_file_of_answers_on_a_full_disk_can_be_continued(disk: Disk, style: Literal["csv", "json"]) -> None:
+    """With csv the names of its columns already are not taken."""
+    file, query = disk.folder / f"answers.{style}", Query("sha256:0", "certified", 1.0, anyway=False)
+    disk.fill()
+    with pytest.raises(OutputError) as error, AnswersFile(file, style, query, resume=False) as answers:
+        answers.write("{}\n")
+    assert error.value.message == "the file of answers could not be written (No space left on device)"
+    assert "--resume" in error.value.hint
+    disk.empty()
+    with AnswersFile(file, style, query, resume=True):  # goes on
+        assert file.read_bytes().decode() in ("", csv_header())
 
 
 def test_a_worker_needs_no_disk_once_it_has_started(disk: Disk, certs: Path) -> None:
