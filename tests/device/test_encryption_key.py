@@ -27,6 +27,7 @@ from securesplit.errors import ConfigError, CredentialError
 from securesplit.forking import ClosedAtFork
 from securesplit_testing.ciphertexts import random_tail
 from securesplit_testing.encryption import device_key, evaluation_keys, give_key
+from tests.conftest import REPO
 
 pytest.importorskip("tenseal", reason="TenSEAL is not installed")
 FEATURES = np.random.default_rng(5).uniform(-1, 1, (3, 256))
@@ -159,6 +160,15 @@ def test_a_fork_reads_what_its_parent_encrypted(key: EncryptionKey) -> None:
             os._exit(4)
     assert os.waitpid(child, 0)[1] == 0
     assert len(key.encrypt(FEATURES[:1])) == len(request)
+
+
+def test_the_documents_say_how_many_devices_find_room(key: EncryptionKey) -> None:
+    """The bound is in MiB, and keys take 37 MB, which are 35."""
+    text = " ".join((REPO / "docs" / "operations.md").read_text(encoding="utf-8").split())
+    size = key.evaluation.chunk(0).total
+    assert f"all together, 1,024 by default: {(1_024 << 20) // size} devices" in text
+    assert f"allow 768 MiB of evaluation keys, of {(768 << 20) // size} devices" in text
+    assert f"uploads its evaluation keys once: {size / 1e6:.0f} MB" in text
 
 
 def test_the_last_piece_is_short(key: EncryptionKey) -> None:
