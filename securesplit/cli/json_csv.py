@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import functools
 import io
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,8 +44,9 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """By column of csv, where its value stands in JSON."""
 
-_FORMULA: Final = ("=", "+", "-", "@")
-"""How a cell begins that spreadsheets compute, given that control characters are escaped (OWASP, CSV Injection)."""
+_FORMULA: Final = re.compile('(^|;)(?="*[=+@\uff1d\uff0b\uff0d\uff20-])')
+"""Where text begins that spreadsheets compute, in full width, too, given that control characters are escaped (OWASP,
+CSV Injection): in its cell, or behind a semicolon, at which a comma as the decimal sign has them begin another."""
 
 Stamp = Mapping[str, int | str]
 
@@ -88,11 +90,8 @@ def csv_row(values: Iterable[Any]) -> str:
 
 
 def cell(value: Any) -> Any:
-    """A value as csv has it: text that a spreadsheet would compute begins with ``'``, null is an empty cell."""
-    if not isinstance(value, str):
-        return value
-    text = printable(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """A value as csv has it: what a spreadsheet would compute of a text begins with ``'``, null is an empty cell."""
+    return _FORMULA.sub(r"\1'", printable(value)) if isinstance(value, str) else value
 
 
 def _within(value: Any, key: str) -> Any:

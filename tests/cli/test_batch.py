@@ -75,12 +75,24 @@ def test_csv_has_a_row_a_photo_with_what_json_has(draw_photo: Draw, capsys: pyte
     )
 
 
-def test_names_of_files_are_no_formulas_and_start_no_line() -> None:
-    names = ["=cmd|' /C calc'!A0", "+1", "-1.jpg", "@x", "\t=1", "a\n=b", 'say "x",y', "\udcff.jpg"]
-    content = json_csv.csv_header() + "".join(json_csv.csv_record(answered(name)) for name in names)
-    found = [row["photo"] for row in rows(content)]
-    assert found == ["'=cmd|' /C calc'!A0", "'+1", "'-1.jpg", "'@x", "\\x09=1", "a\\x0a=b", 'say "x",y', "\\xff.jpg"]
-    assert content.count("\n") == 1 + len(names)
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+        *((f"{sign}1", f"'{sign}1") for sign in "+-@\uff1d\uff0b\uff0d\uff20"),
+        *((f"x;{sign}1", f"x;'{sign}1") for sign in "=+-@\uff1d"),
+        ('x;"=1', "x;'\"=1"),
+        ("x-1;y=2.jpg", "x-1;y=2.jpg"),
+        ("\t=1", "\\x09=1"),
+        ("a\n=b", "a\\x0a=b"),
+        ('say "x",y', 'say "x",y'),
+        ("\udcff.jpg", "\\xff.jpg"),
+    ],
+)
+def test_names_of_files_are_no_formulas_and_start_no_line(name: str, shown: str) -> None:
+    content = json_csv.csv_header() + json_csv.csv_record(answered(name))
+    assert [row["photo"] for row in rows(content)] == [shown]
+    assert content.count("\n") == 2
 
 
 def test_every_column_is_documented() -> None:
