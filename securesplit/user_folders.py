@@ -19,6 +19,8 @@ from securesplit.errors import ConfigError, CredentialError
 
 APP: Final = "securesplit"
 STATE_VARIABLE: Final = "SECURESPLIT_STATE"
+STATE_FLAGS: Final = f"with --state or {STATE_VARIABLE}"
+"""How a hint asks for another state folder; the variable alone would change nothing where flag or settings name one."""
 HAS_MODES: Final = os.name == "posix"
 """Whether modes say who may use a file. Windows makes them up: every file is everybody's to read and write."""
 MOUNTS: Final = Path("/proc/self/mountinfo")
@@ -94,7 +96,7 @@ def make_state_folder(folder: str | Path) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CredentialError(
-            f"cannot create the state folder {folder}: {error.strerror}", hint=f"set {STATE_VARIABLE} to another folder"
+            f"cannot create the state folder {folder}: {error.strerror}", hint=f"name another one {STATE_FLAGS}"
         ) from error
     return folder
 

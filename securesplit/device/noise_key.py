@@ -17,7 +17,7 @@ from securesplit.errors import CredentialError
 from securesplit.privacy.noise import SECRET_BYTES
 from securesplit.text import in_shell
 from securesplit.user_folders import (
-    STATE_VARIABLE,
+    STATE_FLAGS,
     absolute,
     from_home,
     make_state_folder,
@@ -64,9 +64,7 @@ def check_mounted(folder: Path) -> None:
     """
     if not os.path.lexists(folder / SECRET_FILE) and (disk := unmounted(folder)) is not None:
         message = f"the state folder {folder} belongs on the disk of {disk} (/etc/fstab), which is not mounted"
-        hint = (
-            f"mount {in_shell(disk)}; a device that has no state there yet can set {STATE_VARIABLE} to another folder"
-        )
+        hint = f"mount {in_shell(disk)}; a device that has no state there yet can name another folder {STATE_FLAGS}"
         raise CredentialError(message, hint=hint)
 
 

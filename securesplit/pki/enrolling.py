@@ -87,8 +87,8 @@ def ask(folder: Path, *, client: str, server_names: Sequence[str], renew: bool, 
     for name in server_names:
         naming.check_server_name(name)
     _check_enrolled(folder, stem, renew=renew)
-    files.make(folder)
-    files.make((folder / stem).parent)
+    files.make(folder, "--certs")
+    files.make((folder / stem).parent, "--certs")
     with files.locked(folder):
         key, is_new_key = _key(folder / f"{stem}.key", renew=renew)
     data = csr.build(key, client=client, server_names=server_names, now=now)

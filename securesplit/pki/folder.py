@@ -33,8 +33,12 @@ LOCK_WAIT_S = 10.0  # a run takes milliseconds
 _KEYGEN = "securesplit keygen makes this folder; give it with --certs"
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, flag: str = "--out") -> None:
     """Make a folder of mode 0700; one that is there stays as it is.
+
+    Args:
+        folder: to make, with those above it.
+        flag: by which the command takes it, for a hint.
 
     Raises:
         CredentialError: it cannot be made, belongs to another user, can be changed by others, or its disk keeps no
@@ -45,9 +49,8 @@ def make(folder: Path) -> None:
         check_keeps_modes(folder)
         access.check_folder(folder)
     except OSError as error:
-        raise CredentialError(
-            f"the folder {folder} cannot be made: {error.strerror}", hint="give another one with --out"
-        ) from error
+        message = f"the folder {folder} cannot be made: {error.strerror}"
+        raise CredentialError(message, hint=f"give another one with {flag}") from error
 
 
 @contextlib.contextmanager
@@ -62,7 +65,8 @@ def locked(folder: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise CredentialError(f"the folder {folder} cannot be opened: {error.strerror}", hint=_KEYGEN) from error
+        hint = "name the folder that keygen wrote with --out"
+        raise CredentialError(f"the folder {folder} cannot be opened: {error.strerror}", hint=hint) from error
     try:
         give_up_at = time.monotonic() + wait_s
         while True:

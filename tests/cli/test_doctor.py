@@ -483,7 +483,7 @@ def test_a_disk_without_room_for_keys_is_found(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5_000_000))
     (problem,) = [finding for finding in check_encryption(tmp_path, wanted=True) if finding.level != "ok"]
     assert "only 5 MB are free" in problem.message
-    assert problem.hint == "free some space, or set SECURESPLIT_STATE to another folder"
+    assert problem.hint == "free some space, or name another folder with --state or SECURESPLIT_STATE"
 
 
 def test_a_state_on_a_full_disk_is_moved_and_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -494,11 +494,13 @@ def test_a_state_on_a_full_disk_is_moved_and_not_left_behind(tmp_path: Path, mon
 
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
     (new,) = check_state(tmp_path)
-    assert new.hint.endswith("check its owner and the free space, or set SECURESPLIT_STATE to another folder")
+    assert new.hint.endswith(
+        "check its owner and the free space, or name another folder with --state or SECURESPLIT_STATE"
+    )
     load_secret(tmp_path)
     (problem,) = check_state(tmp_path)
     assert "cannot be written" in problem.message
-    assert "or move the whole folder and set SECURESPLIT_STATE to it" in problem.hint
+    assert "or move the whole folder and name it with --state or SECURESPLIT_STATE" in problem.hint
 
 
 def metrics_page(keys: KeyStatus | None, returns: int = 0) -> bytes:

@@ -43,6 +43,46 @@ def test_every_command_has_help_and_environment_variables(name: str, capsys: pyt
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["keygen", "--out", "file/certs"],
+        ["keygen", "--out", "none", "--revoke", "clinic-1"],
+        ["keygen", "--out", "none", "--renew"],
+        ["keygen", "--out", "none", "--list"],
+        ["enroll", "--certs", "file/certs"],
+        ["enroll", "--certs", "none", "--renew"],
+        ["enroll", "--certs", "none", "--install", "none"],
+        ["tail-worker", "--bind", "tcp://127.0.0.1:0", "--certs", "none"],
+        ["diagnose", "--certs", "none", "mole.jpg"],
+        ["ledger", "--state", "file/state"],
+        ["release", "--state", "file/state", "--out", "r.npz", "mole.jpg"],
+        ["doctor", "--state", "file/state"],
+    ],
+    ids=" ".join,
+)
+def test_a_hint_names_flags_that_the_command_has(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a folder cannot be used; a variable alone would change nothing beside a flag."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert run(arguments) in (errors.CredentialError.exit_code, errors.BudgetError.exit_code)
+    said = "".join(capsys.readouterr())
+    hints = re.findall("hint: (.*)", said)
+    assert hints
+    assert isinstance(cli, LazyGroup)
+    command = cli.get_command(
+        cli.make_context("securesplit", [arguments[0], "--help"], resilient_parsing=True), arguments[0]
+    )
+    assert command is not None
+    known = {flag for option in command.params for flag in option.opts}
+    for hint in hints:
+        words = hint.replace("securesplit keygen", "")
+        assert set(re.findall("--[a-z-]+", words)) <= known, hint
+        assert "SECURESPLIT_STATE" not in words or "--state" in words
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["diagnos"], "No such command 'diagnos'"),

@@ -14,6 +14,7 @@ from securesplit.errors import CredentialError, SecureSplitError
 from securesplit.text import counted, in_shell
 from securesplit.user_folders import (
     MOUNTS,
+    STATE_FLAGS,
     absolute,
     check_keeps_modes,
     mode_open_to_others,
@@ -124,10 +125,10 @@ def elsewhere(folder: Path) -> str:
     try:
         (folder / SECRET_FILE).stat()
     except (FileNotFoundError, NotADirectoryError):
-        return "set SECURESPLIT_STATE to another folder"
+        return f"name another folder {STATE_FLAGS}"
     except OSError:  # another user's folder holds what it holds
         pass
-    return "move the whole folder and set SECURESPLIT_STATE to it (an empty one would draw other noise)"
+    return f"move the whole folder and name it {STATE_FLAGS} (an empty one would draw other noise)"
 
 
 def existing(folder: Path) -> Path:
