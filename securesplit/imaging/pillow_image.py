@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from securesplit.errors import PhotoError
+from securesplit.imaging import png
 from securesplit.imaging.container import Colour, Container, Samples
 from securesplit.imaging.orientation import UPRIGHT, find_orientation
 from securesplit.imaging.samples import DEEP, SIXTEEN_BITS
@@ -38,9 +39,11 @@ def _orientation(image: Image.Image) -> int:
     """As in a file; a TIFF was turned by Pillow already."""
     if image.format == "TIFF":
         return UPRIGHT
-    return find_orientation(
-        _bytes(image.info.get("exif")), _bytes(image.info.get("xmp") or image.info.get("XML:com.adobe.xmp"))
-    )
+    exif = _bytes(image.info.get("exif"))
+    for keyword in png.EXIF_KEYWORDS:
+        exif = exif or png.profile_in(_bytes(image.info.get(keyword.decode())))
+    xmp = _bytes(image.info.get("xmp") or image.info.get(png.XMP_KEYWORD.decode()))
+    return find_orientation(exif, xmp or png.profile_in(_bytes(image.info.get(png.RAW_XMP_KEYWORD.decode()))))
 
 
 def _colour(info: Mapping[Any, Any]) -> Colour:

@@ -23,9 +23,9 @@ _CHANNELS = {2: 3, 4: 2, 6: 4}  # by colour type; of the others, one
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """Of each pass, its first column and row, and the steps to the next ones."""
 _AGAIN = "copy the photo again from its source"
-_XMP_KEYWORD = b"XML:com.adobe.xmp"
-_RAW_XMP_KEYWORD = b"Raw profile type xmp"  # ImageMagick's
-_EXIF_KEYWORDS = (b"Raw profile type exif", b"Raw profile type APP1")  # ImageMagick's, from before eXIf
+XMP_KEYWORD = b"XML:com.adobe.xmp"
+RAW_XMP_KEYWORD = b"Raw profile type xmp"  # ImageMagick's
+EXIF_KEYWORDS = (b"Raw profile type exif", b"Raw profile type APP1")  # ImageMagick's, from before eXIf
 
 
 def read(content: bytes) -> Container:
@@ -105,15 +105,15 @@ def _key(kind: bytes, body: bytes) -> bytes:
 
 def _orientation(metadata: Mapping[bytes, bytes]) -> int:
     exif = metadata.get(b"eXIf", b"")
-    for keyword in _EXIF_KEYWORDS:
-        exif = exif or _raw_profile(metadata.get(keyword, b""))
-    xmp = _text(metadata.get(_XMP_KEYWORD, b"")) or _raw_profile(metadata.get(_RAW_XMP_KEYWORD, b""))
+    for keyword in EXIF_KEYWORDS:
+        exif = exif or profile_in(_text(metadata.get(keyword, b"")))
+    xmp = _text(metadata.get(XMP_KEYWORD, b"")) or profile_in(_text(metadata.get(RAW_XMP_KEYWORD, b"")))
     return find_orientation(exif, xmp)
 
 
-def _raw_profile(body: bytes) -> bytes:
-    """ImageMagick's form: a name and a length, a line each, then hexadecimal digits."""
-    lines = _text(body).strip().split(b"\n", 2)
+def profile_in(text: bytes) -> bytes:
+    """EXIF or XMP in ImageMagick's form: a name and a length, a line each, then hexadecimal digits; else nothing."""
+    lines = text.strip().split(b"\n", 2)
     try:
         return bytes.fromhex(lines[-1].decode("ascii"))
     except ValueError:
@@ -123,7 +123,7 @@ def _raw_profile(body: bytes) -> bytes:
 def _text(body: bytes) -> bytes:
     """The text of a tEXt, zTXt or iTXt chunk; the keyword tells which is meant, so what inflates is inflated."""
     text = body.partition(b"\0")[2]
-    if body.startswith(_XMP_KEYWORD):  # iTXt: is compressed, method, language, translated keyword
+    if body.startswith(XMP_KEYWORD):  # iTXt: is compressed, method, language, translated keyword
         is_compressed, text = text[:1] == b"\1", text[2:].split(b"\0", 2)[-1]
         return inflate(text) if is_compressed else text
     return inflate(text[1:]) if text[:1] == b"\0" else text

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from securesplit.errors import PhotoError
 from securesplit.imaging import load_photo
@@ -108,6 +109,21 @@ def xmp_jpeg(*blocks: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        *(carry(exif([short(0x112, 6)])) for carry in (in_jpeg, in_png, in_raw_profile)),
+        png_with(lesion(), chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP % b'"6"')),
+        png_with(lesion(), chunk(b"zTXt", b"Raw profile type xmp\0\0" + zlib.compress(RAW_XMP))),
+    ],
+)
+def test_a_pil_image_is_turned_as_its_file_and_once(content: bytes) -> None:
+    image = Image.open(io.BytesIO(content))
+    assert (load_photo(image, SIDE) == read(content)).all()
+    if image.getexif().get(0x112) == 6:
+        assert (load_photo(ImageOps.exif_transpose(image), SIDE) == read(content)).all()
+
+
+@pytest.mark.parametrize(
     ("content", "expected"),
     [
         (xmp_jpeg(JPEG_XMP + XMP % b'"6"'), 6),
@@ -126,8 +142,6 @@ def test_exif_comes_before_xmp(content: bytes, expected: int) -> None:
 
 
 def test_all_eight_turns_are_those_of_pillow() -> None:
-    from PIL import Image, ImageOps
-
     for orientation in range(1, 9):
         content = in_jpeg(exif([short(0x112, orientation)]))
         with Image.open(io.BytesIO(content)) as image:
