@@ -28,6 +28,7 @@ from securesplit.forking import MadeHere
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.answer import Answer
 from securesplit.transport.async_connection import AsyncConnection
+from securesplit.transport.sockets import require_descriptors
 
 _T = TypeVar("_T")
 AT_A_WORKER = REQUESTS_IN_FLIGHT
@@ -109,6 +110,7 @@ class ConcurrentRequests:
 
     def __init__(self, options: ClientOptions, credentials: Credentials, identity: bytes) -> None:
         self._made, self._closing, self._is_closed = MadeHere("batch"), threading.RLock(), False
+        require_descriptors()  # of which the loop takes three
         self._loop = asyncio.SelectorEventLoop()  # Windows has another by default, which ZeroMQ cannot use
         self._thread = threading.Thread(target=self._loop.run_forever, name="securesplit-requests", daemon=True)
         self._thread.start()

@@ -176,6 +176,7 @@ class DiagnosisPipeline:
 
         Raises:
             CredentialError: the keys, which are drawn at first use, cannot be written or read.
+            ConfigError: this process may open no more files.
         """
         started_s, spec = time.perf_counter(), self.releaser.preset.spec
         with tracing.stage("encrypt"):

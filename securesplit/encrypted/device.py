@@ -54,7 +54,8 @@ class DeviceKey:
         self._seal = seal.library()
         context = seal.context(parameters)
         if secret is None:
-            self._generator = self._seal.KeyGenerator(context)
+            with seal.drawing():
+                self._generator = self._seal.KeyGenerator(context)
             self._key = self._generator.secret_key()
         else:
             self._key = seal.loaded(self._seal.SecretKey(), parameters, secret)
@@ -72,13 +73,17 @@ class DeviceKey:
     def evaluation_keys(self) -> tuple[bytes, bytes]:
         """Galois keys and the relinearization key, seeded, as SEAL serializes them: about 37 MB."""
         elements = seal.galois_elements(self.layout.rotations, self.parameters.degree)
-        return seal.saved(self._generator.create_galois_keys(elements)), seal.saved(self._generator.create_relin_keys())
+        with seal.drawing():
+            drawn = self._generator.create_galois_keys(elements), self._generator.create_relin_keys()
+        return seal.saved(drawn[0]), seal.saved(drawn[1])
 
     def encrypt(self, features: NDArray[np.floating]) -> bytes:
         """``(photos, features)``, finite, -> a request of `request_bytes`; fresh randomness each time."""
         plain = self._seal.Plaintext()
         self._encoder.encode(self.layout.pack(features).tolist(), self.parameters.scale, plain)
-        polynomials, seed = wire.from_seal(seal.saved(self._encryptor.encrypt_symmetric(plain)))
+        with seal.drawing():
+            drawn = self._encryptor.encrypt_symmetric(plain)
+        polynomials, seed = wire.from_seal(seal.saved(drawn))
         if seed is None:
             raise wire.WireError("this SEAL wrote a fresh ciphertext without its seed")
         return seed + wire.pack(polynomials[0], self.parameters.prime_bits[:-1])

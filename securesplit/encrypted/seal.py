@@ -78,27 +78,66 @@ def primes(parameters: Parameters) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def _memory(data: bytes = b"") -> Iterator[Path]:
-    """A path to these bytes, in memory where the system can (Linux), else in a temporary file of our own."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("securesplit", os.MFD_CLOEXEC)
+    """A path to these bytes, in memory where the system can (Linux), else in a temporary file of our own.
+
+    Raises:
+        ConfigError: the system has no room for it; SEAL would call that a refusal of the bytes.
+    """
+    with contextlib.ExitStack() as stack:
         try:
-            with open(descriptor, "r+b", closefd=False) as stream:
-                stream.write(data)
-            yield Path(f"/proc/self/fd/{descriptor}")
-        finally:
-            os.close(descriptor)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "object"
-        path.write_bytes(data)
+            path = stack.enter_context(_memory_file() if hasattr(os, "memfd_create") else _temporary_file())
+            path.write_bytes(data)
+            path.open("rb").close()  # as SEAL will
+        except OSError as error:
+            raise _no_room(error.strerror) from None
         yield path
 
 
+@contextlib.contextmanager
+def _memory_file() -> Iterator[Path]:
+    descriptor = os.memfd_create("securesplit", os.MFD_CLOEXEC)
+    try:
+        yield Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _temporary_file() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "object"
+
+
+def _no_room(why: object) -> ConfigError:
+    hint = "allow more open files and memory (ulimit -a), or close some"
+    return ConfigError(f"the system has no room for a key or a ciphertext ({why})", hint=hint)
+
+
+@contextlib.contextmanager
+def drawing() -> Iterator[None]:
+    """SEAL draws random numbers inside, for which it opens the system's device.
+
+    Raises:
+        ConfigError: the system has no room for that.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise _no_room(error) from None
+
+
 def saved(value: Any) -> bytes:
-    """Any object of SEAL as SEAL serializes it."""
+    """Any object of SEAL as SEAL serializes it.
+
+    Raises:
+        ConfigError: the system has no room for it.
+    """
     with _memory() as path:
-        value.save(str(path))
-        return path.read_bytes()
+        try:
+            value.save(str(path))
+            return path.read_bytes()
+        except (OSError, RuntimeError) as error:
+            raise _no_room(error) from None
 
 
 def loaded(value: T, parameters: Parameters, data: bytes) -> T:
@@ -106,6 +145,7 @@ def loaded(value: T, parameters: Parameters, data: bytes) -> T:
 
     Raises:
         ValueError: they are no such object, or of other parameters.
+        ConfigError: the system has no room for them.
     """
     with _memory(data) as path:
         try:

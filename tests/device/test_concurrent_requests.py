@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-from securesplit import Client, Diagnosis, PhotoError
+from securesplit import Client, ConfigError, Diagnosis, PhotoError
 from securesplit.channel import tensor
 from securesplit.channel.events import Request
 from securesplit.device import concurrent_requests
@@ -25,6 +25,7 @@ from securesplit.errors import UnreachableError
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from securesplit.worker.served_model import ServedModel
+from securesplit_testing.descriptors import free_descriptors
 from securesplit_testing.serving import Running, running, serve_bundle
 from tests.transport.clients import KEYS
 from tests.transport.posing import posing
@@ -199,3 +200,15 @@ def test_what_the_photos_raise_comes_after_the_results_before_it(
         with Ledger(tmp_path) as ledger:
             assert ledger.total().photos == good
     assert len(malignant(outcomes)) == good if good else not outcomes
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+@pytest.mark.parametrize("free", [1, 3])
+def test_too_few_descriptors_for_a_batch_are_an_error_of_ours(
+    workers: list[Running], tmp_path: Path, free: int
+) -> None:
+    with client([workers[0].front.endpoint], tmp_path) as some:
+        some.diagnose(PHOTOS[0])
+        with free_descriptors(free), pytest.raises(ConfigError, match="too many files open"):
+            list(some.diagnose_many(PHOTOS[:3]))
+        assert len(malignant([outcome for _, outcome in some.diagnose_many(PHOTOS[:3])])) == 3
