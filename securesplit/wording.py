@@ -59,14 +59,9 @@ class Words:
             advice(d.risk, is_close=d.is_close),
             tuple(caveats(d)),
             number(d.malignant, d.interval, d.threshold if d.risk else None),
-            tuple(meaning(_worth(d))),
+            tuple(meaning(d.accuracy_of_such)),
             tuple(explanation(d)),
         )
-
-
-def _worth(diagnosis: Diagnosis) -> Accuracy | None:
-    """How good the answer is; nobody measured it of photos that would have been refused."""
-    return None if diagnosis.overridden else diagnosis.accuracy
 
 
 def headline(risk: Risk | None) -> str:
@@ -186,7 +181,7 @@ def caveats(diagnosis: Diagnosis) -> Iterator[str]:
     if diagnosis.overridden is not None:
         yield overridden(diagnosis.overridden)
     if diagnosis.unlearned is not None:
-        yield unlearned(diagnosis.unlearned, has_figures=_worth(diagnosis) is not None)
+        yield unlearned(diagnosis.unlearned, has_figures=diagnosis.accuracy_of_such is not None)
     if diagnosis.risk is not None and diagnosis.interval is None:
         yield _("How far off the probability may be was not measured, so nothing is called low.")
     elif diagnosis.risk is not None and diagnosis.is_kept_from_low and diagnosis.unlearned is None:

@@ -56,6 +56,11 @@ class Diagnosis:
         return "ok"
 
     @property
+    def accuracy_of_such(self) -> parts.Accuracy | None:
+        """`accuracy`; None where the photo would have been refused, since of such photos nothing was measured."""
+        return None if self.overridden else self.accuracy
+
+    @property
     def label_withheld(self) -> Literal["chance"] | None:
         """Why there is no label: with the noise that was added, it would be chance."""
         return "chance" if self.accuracy is not None and self.accuracy.is_chance else None
@@ -102,7 +107,7 @@ class Diagnosis:
             "probabilities": {"benign": round(1.0 - self.malignant, 6), "malignant": round(self.malignant, 6)},
             "label": self.label,
             "label_withheld": self.label_withheld,
-            "accuracy": None if self.accuracy is None else asdict(self.accuracy),
+            "accuracy": None if self.accuracy_of_such is None else asdict(self.accuracy_of_such),
             "threshold": self.threshold,
             "refusal": None,
             "refusal_overridden": None if self.overridden is None else refusal_to_json(self.overridden),
