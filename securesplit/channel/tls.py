@@ -218,8 +218,9 @@ def _address(name: str) -> bytes | None:
 
 
 def _dns_name(name: str) -> bytes:
+    """As certificates write it: without the dot that ends an absolute name (RFC 5280, section 4.2.1.6)."""
     try:
-        encoded = name.encode("idna")
+        encoded = name.removesuffix(".").encode("idna")
     except UnicodeError:
         encoded = b""
     if not encoded or b"\0" in encoded:

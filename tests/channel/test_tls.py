@@ -137,14 +137,14 @@ def test_a_server_without_ml_kem_is_reached_in_one_round_trip(world: World) -> N
     assert server.group.lower() == "x25519"
 
 
-@pytest.mark.parametrize("name", ["localhost", "LOCALHOST", "127.0.0.1"])
+@pytest.mark.parametrize("name", ["localhost", "LOCALHOST", "localhost.", "127.0.0.1"])
 def test_a_name_of_the_certificate_is_accepted(world: World, name: str) -> None:
     client = Handshake(client_context(world.client_credentials), name)
     finish(client, Handshake(server_context(world.server_credentials)))
     assert client.complete
 
 
-@pytest.mark.parametrize("name", ["local", "localhost.example.org", "127.0.0.2", "::1", "[::1]", "2130706433"])
+@pytest.mark.parametrize("name", ["local", "local.", "localhost.example.org", "127.0.0.2", "::1", "[::1]", "2130706433"])
 def test_another_name_is_refused(world: World, name: str) -> None:
     client = Handshake(client_context(world.client_credentials), name)
     server = Handshake(server_context(world.server_credentials))
@@ -153,7 +153,7 @@ def test_another_name_is_refused(world: World, name: str) -> None:
     assert caught.value.verify_error in (62, 64)
 
 
-@pytest.mark.parametrize("name", ["", "a" * 64, "a..b", "evil\0.localhost"])
+@pytest.mark.parametrize("name", ["", ".", "localhost..", "a" * 64, "a..b", "evil\0.localhost"])
 def test_what_cannot_be_a_name_is_an_error_of_the_configuration(world: World, name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be the name of a server"):
         Handshake(client_context(world.client_credentials), name)
