@@ -144,7 +144,9 @@ def test_a_name_of_the_certificate_is_accepted(world: World, name: str) -> None:
     assert client.complete
 
 
-@pytest.mark.parametrize("name", ["local", "local.", "localhost.example.org", "127.0.0.2", "::1", "[::1]", "2130706433"])
+@pytest.mark.parametrize(
+    "name", ["local", "local.", "localhost.example.org", "127.0.0.2", "::1", "[::1]", "2130706433"]
+)
 def test_another_name_is_refused(world: World, name: str) -> None:
     client = Handshake(client_context(world.client_credentials), name)
     server = Handshake(server_context(world.server_credentials))
