@@ -29,6 +29,8 @@ class Backbone:
     scales_inside: bool = False
 
 
+PREPROCESS = "preprocess"
+"""The layer that scales pixels."""
 BACKBONES = {
     "efficientnetv2b0": Backbone("EfficientNetV2B0", cut="block6b_add", scales_inside=True),
     "mobilenet_v2": Backbone("MobileNetV2", cut="block_13_expand_relu", scale=1 / 127.5, offset=-1.0),
@@ -58,7 +60,7 @@ def build(name: str, side: int, weights: Path | None, *, unit_scale: bool = Fals
     photo = scaled = keras.Input((side, side, 3), name="photo")
     scale, offset = (1 / 255, 0.0) if unit_scale else (spec.scale, spec.offset)
     if (scale, offset) != (1.0, 0.0):
-        scaled = keras.layers.Rescaling(scale, offset, name="preprocess")(photo)
+        scaled = keras.layers.Rescaling(scale, offset, name=PREPROCESS)(photo)
     own = {"include_preprocessing": False} if unit_scale and spec.scales_inside else {}
     try:
         model = getattr(keras.applications, spec.builder)(include_top=False, weights=None, input_tensor=scaled, **own)

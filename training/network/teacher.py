@@ -29,7 +29,7 @@ class Teacher:
     """
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:
-        self._members = [_Member(Bundle.load(folder)) for folder in folders or (None,)]
+        self._members = [Member(Bundle.load(folder)) for folder in folders or (None,)]
         self.id = " and ".join(member.id for member in self._members)
         self.side = max(member.side for member in self._members)
 
@@ -40,8 +40,12 @@ class Teacher:
         return np.asarray((1 / (1 + np.exp(-logits))).mean(axis=1, keepdims=True), np.float32)
 
 
-class _Member:
-    """One bundle that teaches."""
+class Member:
+    """One bundle that teaches.
+
+    Raises:
+        BundleError: it cannot be opened, or has no preset ``none``.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self.id, self.side = bundle.id, bundle.manifest.side
@@ -49,6 +53,7 @@ class _Member:
         self._head, self._tail = bundle.open_head(preset="none"), bundle.open_tail()
 
     def logit(self, photo: NDArray[np.uint8]) -> float:
+        """The undefended answer to ``(h, h, 3)``, which is resized where the bundle takes another size."""
         if len(photo) != self.side:
             photo = np.asarray(Image.fromarray(photo).resize((self.side, self.side), Image.Resampling.BILINEAR))
         cut = self._head(photo)["none"]

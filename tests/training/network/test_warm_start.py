@@ -13,10 +13,11 @@ import pytest
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
 
 import keras
+from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
 from securesplit.errors import ConfigError
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.model import Bundle, backbones
+from securesplit.model import Bundle, backbones, packing, splitting
 from securesplit.privacy.release import release
 from tests.training.drawn_photos import draw_collection
 from training.bundle import from_run
@@ -38,6 +39,23 @@ CONFIG = Config("unlisted", side=32, outputs="auxiliary", batch_norm="frozen", h
 def build(*, include_top: bool, weights: None, input_tensor: Any) -> keras.Model:
     """A backbone that is not the shipped one."""
     x = keras.layers.Conv2D(6, 3, strides=4, activation="relu", name="stem")(input_tensor)
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+
+def build_residual(*, include_top: bool, weights: None, input_tensor: Any) -> keras.Model:
+    """As blocks of InceptionResNetV2."""
+    x = keras.layers.Conv2D(6, 3, strides=4, activation="relu", name="stem")(input_tensor)
+    x = CustomScaleLayer(0.17)([x, keras.layers.Conv2D(6, 1, name="block")(x)])
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+
+def build_otherwise(*, include_top: bool, weights: None, input_tensor: Any) -> keras.Model:
+    x = keras.layers.Conv2D(6, 3, strides=4, activation="tanh", name="stem")(input_tensor)
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+
+def build_separable(*, include_top: bool, weights: None, input_tensor: Any) -> keras.Model:
+    x = keras.layers.SeparableConv2D(6, 3, strides=4, activation="relu", name="stem")(input_tensor)
     return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
 
 
@@ -116,6 +134,43 @@ def test_what_an_accelerator_trained_becomes_a_bundle(
     assert made.provenance["held_out"] == ["isic9", "komour"]
     assert made.provenance["best_epoch"]["device"] == "an accelerator"
     assert set(made.presets["none"].quality) == {"parity", "validation", "test"}
+
+
+@pytest.mark.usefixtures("accelerated")
+@pytest.mark.parametrize(
+    ("precision", "pixels", "builders", "refused"),
+    [
+        ("float32", "pretrained", (build, build), None),
+        ("float32", "0..1", (build_residual, build_residual), None),
+        ("float32", "pretrained", (build_otherwise, build), "answers something else than the bundle"),
+        ("float32", "pretrained", (build_separable, build_separable), "layers such as stem cannot be read back"),
+        ("int8", "pretrained", (build, build), "neither float16 nor float32"),
+    ],
+)
+def test_a_bundle_of_the_splitter_is_continued_where_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, pixels: str, builders: Any, refused: str | None
+) -> None:
+    """It was not measured, and the converter has folded scalings into the convolutions beside them."""
+    keras.utils.set_random_seed(1)
+    scaled = backbones.Backbone("Unlisted", cut="stem", scale=1 / 127.5, offset=-1.0)
+    monkeypatch.setitem(backbones.BACKBONES, "unlisted", scaled)
+    monkeypatch.setattr(keras.applications, "Unlisted", builders[0])
+    network = splitting.choose_output(build_model(replace(CONFIG, pixels=pixels)), "malignant")
+    network.get_layer("malignant").kernel.assign([[40.0], [-30.0], [20.0], [50.0], [-60.0], [10.0]])
+    photos = np.stack([draw_lesion(seed, CONFIG.side) for seed in range(4)])
+    packed = packing.pack(network, "stem", photos, precision=precision)
+    about = {"licence": "CC0", "provenance": {}}
+    packing.write_bundle(tmp_path / "b", packed, name="b", backbone="unlisted", cut="stem", side=32, about=about)
+    monkeypatch.setattr(keras.applications, "Unlisted", builders[1])
+    monkeypatch.setattr("sys.argv", ["warm_start", "--model", str(tmp_path / "b"), "--run", str(tmp_path / "run")])
+    if refused is None:
+        warm_start.main()
+        assert set(run_record.best_epoch(tmp_path / "run")) == {"epoch", "bundle"}
+        return
+    with pytest.raises(DataError, match=refused) as caught:
+        warm_start.main()
+    assert caught.value.hint
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
