@@ -9,7 +9,11 @@ INSTALL ?= $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
+# An environment of an older Python would stay: `venv` leaves the one that it finds.
+OLD := error: securesplit needs Python 3.11 or newer, and $(PYTHON) is %d.%d\nhint: make demo PYTHON=python3.12
+
 $(VENV)/.base: pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit("$(OLD)" % v if v < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) --editable .
 	@chmod go= certs  # keygen refuses a folder that others can change, and under umask 002 a checkout has such ones

@@ -43,6 +43,25 @@ def test_keygen_writes_into_a_checkout_of_umask_002_after_make(tmp_path: Path) -
         assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 
+def test_make_refuses_an_older_python_before_its_environment_is_there(tmp_path: Path) -> None:
+    """It would stay: `python3.12 -m venv` leaves the Python of an environment that it finds."""
+    shutil.copy(REPO / "Makefile", tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    old = tmp_path / "python3"
+    old.write_text(
+        f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.version_info = (3, 9, 18); exec(sys.argv[1])' \"$2\"\n"
+    )
+    old.chmod(0o755)
+    command = ["make", ".venv/.base", f"PYTHON={old}", "INSTALL=true"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert f"error: securesplit needs Python 3.11 or newer, and {old} is 3.9\nhint: make demo PYTHON=" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+    wanted = re.search(r'requires-python = ">=(3\.\d+)"', (REPO / "pyproject.toml").read_text(encoding="utf-8"))
+    assert wanted is not None
+    assert wanted[1] in done.stderr
+
+
 def test_every_other_command_runs_as_printed(
     tmp_path: Path, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
