@@ -1,12 +1,14 @@
-"""What commands write: JSON whole or not at all, and tables as Markdown or as text."""
+"""What commands write: JSON and changed bundles whole or not at all, and tables as Markdown or as text."""
 
 from __future__ import annotations
 
+import shutil
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from securesplit.atomic import write_text_atomic
+from securesplit.atomic import atomic_folder_replacement, write_text_atomic
 from securesplit.text import figures_json
 
 NO_ARCHIVE = (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile)
@@ -16,6 +18,18 @@ NO_ARCHIVE = (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.
 def write_json(file: Path, content: object, *, indent: int | None = 1) -> None:
     """Put `content` into `file`, dataclasses as objects, null for a figure that is undefined or infinite."""
     write_text_atomic(file, figures_json(content, indent=indent) + "\n")
+
+
+@contextmanager
+def changed_bundle(folder: Path) -> Iterator[Path]:
+    """A copy of a bundle's folder, which takes its place when the block ends without an error; else nothing changes.
+
+    Raises:
+        ConfigError: it cannot be put there.
+    """
+    with atomic_folder_replacement(folder) as own:
+        shutil.copytree(folder, own, dirs_exist_ok=True)
+        yield own
 
 
 def markdown_table(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from typing import Any
 import keras
 from sklearn.metrics import roc_auc_score
 
-from securesplit.atomic import atomic_folder_replacement, write_text_atomic
+from securesplit.atomic import write_text_atomic
 from securesplit.model import Bundle, Manifest, Preset, encrypted_preset
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.encrypted_preset import CUT_PRESET, ENCODER, PRESET, TAIL, EncryptedInfo
@@ -34,6 +33,7 @@ from training import command
 from training.bundle.calibrate import measure, quality_table
 from training.data.dataset import Dataset
 from training.data.photo import DataError
+from training.output import changed_bundle
 from training.release.encrypted import networks
 from training.release.encrypted.distillation import Distillation
 from training.release.encrypted.maps import Maps
@@ -103,8 +103,7 @@ def write(bundle: Bundle, data: Dataset, trained: Distillation, about: dict[str,
         encrypted=EncryptedInfo(*(hashlib.sha256(content).hexdigest() for content in contents.values())),
         provenance={**manifest.provenance, PRESET: about},
     )
-    with atomic_folder_replacement(bundle.folder) as own:
-        shutil.copytree(bundle.folder, own, dirs_exist_ok=True)
+    with changed_bundle(bundle.folder) as own:
         for name, content in contents.items():
             (own / name).write_bytes(content)
         measured = measure(Bundle(own, manifest), data, [PRESET])

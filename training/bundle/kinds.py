@@ -180,7 +180,7 @@ def main() -> None:
     made_by = {
         "command": "python -m training.bundle.kinds",
         "would_be_low": low,
-        "cross_validated": [{"bundle": f.id, "held_out": f.manifest.provenance["held_out"]} for f in folds],
+        "cross_validated": [{"bundle": f.id, "held_out": f.manifest.provenance.get("held_out", [])} for f in folds],
     }
     write(bundle, phone, made_by)
     print(metrics.summary({name: {**own.quality[SPLIT], **low[name]} for name, (own, *_) in phone.answers.items()}))

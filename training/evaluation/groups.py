@@ -162,9 +162,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/pixels"), help="decoded photos")
     parser.add_argument("--json", type=Path, help="file for all figures")
     args = parser.parse_args()
-    folds = [Bundle.load(fold) for fold in args.fold]
-    data = Dataset.read(args.data, args.cache)
-    rows = measure(answered(Bundle.load(args.bundle), args.preset, folds, data))
+    bundle, folds = Bundle.load(args.bundle), [Bundle.load(fold) for fold in args.fold]
+    name, data = bundle.preset(args.preset).spec.preset, Dataset.read(args.data, args.cache)
+    rows = measure(answered(bundle, name, folds, data))
     print(table(rows))
     if args.json:
         write_json(args.json, [asdict(row) for row in rows])

@@ -25,7 +25,7 @@ from sklearn.metrics import roc_auc_score
 from securesplit.model import Bundle
 from training import command
 from training.data.dataset import Dataset, Split, centre_square
-from training.data.photo import SIDE, DataError, Photo, without_fold
+from training.data.photo import DataError, Photo, without_fold
 from training.evaluation import deployed
 from training.evaluation.baseline import colour_baselines
 from training.evaluation.metrics import auc_interval
@@ -119,7 +119,10 @@ def scorer_of_run(run: Path, config: Config) -> Scorer:
 
 def scorer_of_bundle(bundle: Bundle, preset: str) -> Scorer:
     """A bundle as deployed, with the noise of `preset`."""
-    return lambda split: deployed.deployed_logits(bundle, split, _NOISE_SECRET)[preset]
+    spec = bundle.presets[preset].spec
+    return lambda split: deployed.preset_logits(
+        bundle, spec, split, deployed.embed(bundle, split)[preset], _NOISE_SECRET
+    )
 
 
 def main() -> None:
@@ -146,7 +149,8 @@ def main() -> None:
     else:
         others = [p for p in photos["train"] if p.source != "ham10000"]
         shown = {"val": [*photos["val"], *others], "test": photos["test"]}
-        score, side = scorer_of_bundle(Bundle.load(args.bundle), args.preset), SIDE
+        bundle = Bundle.load(args.bundle)
+        score, side = scorer_of_bundle(bundle, bundle.preset(args.preset).spec.preset), bundle.manifest.side
     for split, chosen in shown.items():
         print(f"\n{split}\n{HEADING}")
         for row in by_source(data, chosen, ham10000, score, side):

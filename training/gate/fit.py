@@ -44,6 +44,7 @@ from training.gate import samples
 from training.gate.degraded import REASONS
 from training.gate.head_map import give_map
 from training.gate.samples import Examples
+from training.output import changed_bundle
 
 LAYER = "block5e_add"
 COMPONENTS, HIDDEN, PENALTY = 96, 128, 3.0
@@ -193,7 +194,7 @@ def unlearned_phone(bundle: Bundle, data: Dataset, names: Sequence[str], photos:
 def write(
     bundle: Bundle, gate: Gate, kinds: dict[Kind, KindOfPhoto], made_by: dict[str, Any], *, is_guarded: bool = False
 ) -> None:
-    """Put the gate into the bundle's folder, then its hash into the manifest.
+    """Put the gate into the bundle's folder and its hash into the manifest, both or neither.
 
     Args:
         bundle: with a preset ``guarded``, if it is for that.
@@ -210,9 +211,10 @@ def write(
         manifest, file, key = replace(manifest, guarded=replace(own, gate=info)), guarded_preset.GATE, "guarded_gate"
     else:
         manifest, file, key = replace(manifest, gate=info), gates.FILE, "gate"
-    (bundle.folder / file).write_bytes(content)
     manifest = replace(manifest, provenance={**manifest.provenance, key: made_by})
-    (bundle.folder / "manifest.json").write_text(manifest.to_text())
+    with changed_bundle(bundle.folder) as folder:
+        (folder / file).write_bytes(content)
+        (folder / "manifest.json").write_text(manifest.to_text(), encoding="utf-8")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ Born-Again Neural Networks, ICML 2018). ``inception`` is the student's network, 
 
 from __future__ import annotations
 
+import math
 import sys
 import typing
 from collections.abc import Iterable, Mapping
@@ -119,12 +120,12 @@ class Config:
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}", hint=f"choose one of {', '.join(choices)}")
         for name in ("side", "batch", "epochs", "learning_rate", "phone_repeat"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}", hint="give a positive number")
         for name in ("dropout", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}", hint="give a number from 0 to below 1")
-        if not 0 <= self.teacher_share <= 1 or min(getattr(self, name) for name in NOT_NEGATIVE) < 0:
+        if not 0 <= self.teacher_share <= 1 or not all(0 <= getattr(self, name) < math.inf for name in NOT_NEGATIVE):
             raise ConfigError("a share, strength or count is out of its range", hint="see training/network/config.py")
         if self.mixup and self.cutmix:
             raise ConfigError("mixup and cutmix exclude each other", hint="set one of them to 0")

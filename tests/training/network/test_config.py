@@ -63,6 +63,10 @@ def test_settings_replace_values_by_their_type() -> None:
         ("dropout=1", "dropout is 1.0"),
         ("teacher_share=1.5", "out of its range"),
         ("focal=-1", "out of its range"),
+        ("mixup=nan", "out of its range"),
+        ("weight_decay=inf", "out of its range"),
+        ("learning_rate=nan", "learning_rate is nan"),
+        ("learning_rate=inf", "learning_rate is inf"),
     ],
 )
 def test_what_is_no_setting_is_refused_with_a_hint(setting: str, message: str) -> None:
