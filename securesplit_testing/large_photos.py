@@ -53,6 +53,9 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "grey PNG of 16 bits": lambda path: flat_png(path, 10_900, colour=0, bits=16),
     "progressive JPEG": lambda path: large(9000, 8000).save(path, "JPEG", progressive=True, quality=30),
     "JPEG": lambda path: large(11_900, 10_000).save(path, "JPEG", quality=30),
+    "JPEG of a million restart markers": lambda path: large(8000, 8000, "L").save(
+        path, "JPEG", quality=10, restart_marker_blocks=1
+    ),
     "WebP": lambda path: large(3650, 3600).save(path, "WEBP", quality=10, method=0),
     "TIFF of one strip": lambda path: large(6000, 5500).save(
         path, "TIFF", compression="tiff_adobe_deflate", tiffinfo={278: 5500}

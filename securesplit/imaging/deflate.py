@@ -19,16 +19,20 @@ def inflate(packed: bytes) -> bytes:
     return plain if inflater.eof else b""
 
 
-def is_whole_zlib(packed: bytes) -> bool:
-    """Whether a stream ends where it says and its checksum holds."""
-    inflater = zlib.decompressobj()
+def whole_bytes(packed: bytes, most: int) -> int | None:
+    """How many bytes a stream inflates to, without keeping them.
+
+    Returns:
+        None where it does not end where it says, its checksum fails, or there are more than `most`.
+    """
+    inflater, found = zlib.decompressobj(), 0
     try:
-        while packed and not inflater.eof:
-            inflater.decompress(packed, _STEP_BYTES)
+        while packed and not inflater.eof and found <= most:
+            found += len(inflater.decompress(packed, _STEP_BYTES))
             packed = inflater.unconsumed_tail
     except zlib.error:
-        return False
-    return inflater.eof
+        return None
+    return found if inflater.eof and found <= most else None
 
 
 def inflated_bytes(parts: Iterable[bytes], most: int) -> int:

@@ -8,6 +8,7 @@ picture itself, by irot and imir; an orientation in EXIF says nothing here, as t
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,10 +17,12 @@ from securesplit.errors import PhotoError
 from securesplit.i18n import gettext_noop
 from securesplit.imaging import integrity
 from securesplit.imaging.container import Colour, Container
+from securesplit.imaging.memory import MAX_PARTS_BYTES
 
 MAX_BOXES = 10_000  # on one level
 MAX_ITEMS = 4_000  # tiles, thumbnails, metadata; libheif itself takes 1,000
 MAX_TILES, MAX_EXTENTS = 1_000, 20_000
+MAX_LINKS = 40_000  # of items to properties, or to other items; a photo of 200 tiles has 1,000
 
 _AGAIN = "copy the photo again from its source"
 _DECODERS = {b"hvc1": "HEIF", b"hev1": "HEIF", b"av01": "AVIF"}
@@ -80,6 +83,25 @@ class _Reader:
         return int.from_bytes(self._content[start : self._at], "big")
 
 
+class _Links:
+    """Counts links while they are read."""
+
+    def __init__(self) -> None:
+        self._left = MAX_LINKS
+
+    def counted(self, number: int) -> Iterator[None]:
+        """So many turns.
+
+        Raises:
+            PhotoError: there are more of them than a photo has, with those before.
+        """
+        for _ in range(number):
+            self._left -= 1
+            if self._left < 0:
+                raise _damaged(gettext_noop("it has too many links"))
+            yield
+
+
 def read(content: bytes) -> Container:
     """Take a HEIF or AVIF apart.
 
@@ -96,7 +118,7 @@ def read(content: bytes) -> Container:
     if not name or len(kinds) > 1:
         told = " and ".join(sorted(_UNREAD.get(kind, kind.decode("ascii", "replace")) for kind in kinds))
         raise PhotoError(f"a HEIF picture coded as {told} cannot be read", hint="save it as a JPEG or PNG")
-    for tile in tiles:
+    for tile in dict.fromkeys(tiles):
         _check_data(content, items[tile])
     whole = items[primary]
     return Container(
@@ -165,7 +187,7 @@ def _read_places(content: bytes, place: tuple[int, int], idat: tuple[int, int], 
     offset_bytes, length_bytes = divmod(body.take(1), 16)
     base_bytes, index_bytes = divmod(body.take(1), 16)
     wide = 4 if version == 2 else 2
-    extents = 0
+    extents = together = 0
     for _ in range(body.take(wide)):
         item = items.get(body.take(wide), Item())
         method = body.take(2) & 15 if version else 0
@@ -174,28 +196,28 @@ def _read_places(content: bytes, place: tuple[int, int], idat: tuple[int, int], 
         for _ in range(body.take(2)):
             body.take(index_bytes if version else 0)
             start, length = begin + body.take(offset_bytes), body.take(length_bytes)
-            item.extents.append((start, start + length if length else len(content)))
-            extents += 1
+            end = start + length if length else len(content)
+            item.extents.append((start, end))
+            extents, together = extents + 1, together + max(0, min(end, len(content)) - start)
             if extents > MAX_EXTENTS:
                 raise _damaged(gettext_noop("it is in too many pieces"))
+            if together > MAX_PARTS_BYTES:
+                raise _damaged(gettext_noop("its pieces overlap"))
 
 
 def _read_properties(content: bytes, place: tuple[int, int], items: dict[int, Item]) -> None:
     parts = list(_boxes(content, *place))
-    known = [
-        (kind, content[at:end])
-        for name, *where in parts
-        if name == b"ipco"
-        for kind, at, end in _boxes(content, *where)
-    ]
+    lists = (_boxes(content, *where) for name, *where in parts if name == b"ipco")
+    known = [(kind, content[at:end]) for kind, at, end in itertools.islice(itertools.chain(*lists), MAX_BOXES)]
+    links = _Links()
     for name, start, end in parts:
         if name != b"ipma":
             continue
         body = _Reader(content, start, end)
         wide, entry = 4 if body.take(1) else 2, 2 if body.take(3) & 1 else 1
-        for _ in range(body.take(4)):
+        for _ in links.counted(body.take(4)):
             item = items.get(body.take(wide), Item())
-            for _ in range(body.take(1)):
+            for _ in links.counted(body.take(1)):
                 index = body.take(entry) & (0x7FFF if entry == 2 else 0x7F)
                 if 0 < index <= len(known):
                     item.properties.append(known[index - 1])
@@ -203,12 +225,12 @@ def _read_properties(content: bytes, place: tuple[int, int], items: dict[int, It
 
 def _read_references(content: bytes, place: tuple[int, int], items: dict[int, Item]) -> None:
     start, end = place
-    wide = 4 if content[start] else 2
+    wide, links = 4 if content[start] else 2, _Links()
     for kind, *where in _boxes(content, start + 4, end):
         if kind == b"dimg":
             body = _Reader(content, *where)
             item = items.get(body.take(wide), Item())
-            item.made_of += [body.take(wide) for _ in range(body.take(2))]
+            item.made_of += [body.take(wide) for _ in links.counted(body.take(2))]
 
 
 def _tiles(items: dict[int, Item], primary: int) -> list[int]:
@@ -220,7 +242,7 @@ def _tiles(items: dict[int, Item], primary: int) -> list[int]:
             return found
         number = waiting.pop()
         if items[number].kind in (b"grid", b"iden", b"iovl"):
-            waiting += items[number].made_of
+            waiting += items[number].made_of[: MAX_TILES + 1]
         else:
             found.append(number)
     raise _damaged(gettext_noop("it is put together from too many parts"))

@@ -19,6 +19,8 @@ from securesplit.imaging.container import Container
 from securesplit.imaging.jpeg_structure import Jpeg, missing, missing_restarts
 
 _PROBE = bytes(range(1, 255)) * 2  # changes every picture whose decoder reads it; FF would be a marker
+MAX_PROBES_BYTES = 16 * 2**20  # of all probes together, but for the least of each
+_LEAST_PROBE_BYTES = 64  # a file may have two million restart markers
 _LEFT_OUT_BYTES = 8  # zeros that an arithmetic coder leaves out at the end of data; two or three in practice
 _STRAY_MCUS = {False: 1, True: 8}
 """At the end of a picture, sequential or progressive: the bits that fill its last byte may begin another MCU, and in a
@@ -167,8 +169,14 @@ def _decode(stream: bytes, wanted: tuple[int, int]) -> Image.Image:
 def _is_complete(photo: Jpeg, decoded: Image.Image, wanted: tuple[int, int]) -> bool:
     """Whether the picture stays the same when more data follows that of each scan."""
     left_out = bytes(_LEFT_OUT_BYTES) if photo.is_arithmetic else b""
-    probed = _decode(photo.with_data_after_scans(left_out + _PROBE), wanted)
+    probed = _decode(photo.with_data_after_scans(left_out + probe(photo)), wanted)
     return ImageChops.difference(decoded, probed).getbbox() is None
+
+
+def probe(photo: Jpeg) -> bytes:
+    """What follows each scan and restart interval; of a photo of very many it is shorter."""
+    places = len(photo.scans) + sum(len(photo.restarts(scan)) for scan in photo.scans)
+    return _PROBE[: max(_LEAST_PROBE_BYTES, MAX_PROBES_BYTES // places)]
 
 
 def _is_padded(photo: Jpeg, decoded: Image.Image, wanted: tuple[int, int]) -> bool:

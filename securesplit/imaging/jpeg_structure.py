@@ -134,12 +134,16 @@ class Jpeg:
 
     def with_data_after_scans(self, data: bytes) -> bytes:
         """The stream with `data` behind the data of every scan and of every restart interval."""
-        parts, at = [], 0
+        found, at = bytearray(), 0
         for scan in self.scans:
             start, end = scan.data
-            parts += [self.stream[at:start], RESTART.sub(lambda m: data + m[0], self.stream[start:end]), data]
+            for match in RESTART.finditer(self.stream, start, end):
+                found += self.stream[at : match.start()] + data
+                at = match.start()
+            found += self.stream[at:end] + data
             at = end
-        return b"".join([*parts, self.stream[at:]])
+        found += self.stream[at:]
+        return bytes(found)
 
     def without_padding(self) -> Jpeg:
         """Without the zeros that some cameras put between the last data and the end."""

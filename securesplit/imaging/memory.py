@@ -9,6 +9,11 @@ MAX_PIXELS = 120_000_000  # pixels; the largest phone sensors have 108 to 200 me
 MAX_DECODED_BYTES = 256 * 2**20
 """Of the decoded picture and its codec together: 67 megapixels of an RGB PNG. With the file and its copies (at most
 3 × 64 MiB) and what comes after, reading any photo stays below 500 MB; a baseline JPEG decodes at a reduced scale."""
+MAX_PARTS_BYTES = 64 * 2**20
+"""Of the parts of a file (strips, tiles, extents) together, each counted as often as it is named: as much as the
+largest file has. Parts of an honest file hardly overlap, and each is looked at, or copied, by itself."""
+MAX_INFLATED_BYTES = 4 * MAX_DECODED_BYTES
+"""Of all strips together, while their checksums are looked at; a picture of 16-bit samples is larger than decoded."""
 MIN_SIDE = 32  # pixels; below this there is nothing to see
 
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # of Pillow's modes; all others have 4

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from securesplit.errors import PhotoError
 from securesplit.imaging import ifd, jpeg
 from securesplit.imaging.container import Colour, Container, Samples
-from securesplit.imaging.deflate import is_whole_zlib
+from securesplit.imaging.deflate import whole_bytes
 from securesplit.imaging.ifd import Directory, Entry, Header
+from securesplit.imaging.memory import MAX_INFLATED_BYTES, MAX_PARTS_BYTES
 from securesplit.imaging.orientation import ORIENTATION_TAG, find_orientation
 
 MAX_STRIPS = 2**20
@@ -167,6 +168,8 @@ def _jpegs(page: Page) -> tuple[bytes, ...]:
     starts, sizes = _strips(page)
     if len(starts) > MAX_JPEGS:
         raise PhotoError(f"the TIFF has more than {MAX_JPEGS} JPEGs in it", hint="save it as one JPEG")
+    if len(tables) * len(starts) > MAX_PARTS_BYTES:  # each JPEG gets a copy of them
+        raise PhotoError("the TIFF is damaged (in its JPEG tables)", hint=_AGAIN)
     return tuple(
         tables + page.content[start : start + size].removeprefix(jpeg.START)
         for start, size in zip(starts, sizes, strict=False)
@@ -180,15 +183,21 @@ def _strips(page: Page) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _check_strips(page: Page) -> None:
-    """Refuse strips or tiles that lie outside the file, are left out, or fail the checksum that Deflate has."""
+    """Refuse strips or tiles that overlap, lie outside the file, are left out, or fail the checksum of Deflate."""
     starts, sizes = _strips(page)
     if not starts or (sizes and len(sizes) != len(starts)):
         raise PhotoError("the TIFF is damaged or truncated (its strips are not listed)", hint=_AGAIN)
+    if sum(sizes) > MAX_PARTS_BYTES:
+        raise PhotoError("the TIFF is damaged (its strips overlap)", hint=_AGAIN)
+    is_deflated, left = page.number(_COMPRESSION, 1) in _DEFLATE, MAX_INFLATED_BYTES
     for start, size in zip(starts, sizes, strict=False):
         if not start or not size or start + size > len(page.content):
             raise PhotoError("the TIFF is damaged or truncated (a strip is missing)", hint=_AGAIN)
-        if page.number(_COMPRESSION, 1) in _DEFLATE and not is_whole_zlib(page.content[start : start + size]):
-            raise PhotoError("the TIFF is damaged (a strip fails its checksum)", hint=_AGAIN)
+        if is_deflated:
+            found = whole_bytes(page.content[start : start + size], left)
+            if found is None:
+                raise PhotoError("the TIFF is damaged (a strip fails its checksum)", hint=_AGAIN)
+            left -= found
 
 
 def _samples(page: Page) -> Samples:

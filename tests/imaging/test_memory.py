@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import time
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -11,9 +13,9 @@ import pytest
 from PIL import Image
 
 from securesplit.errors import PhotoError
-from securesplit.imaging import load_photo
+from securesplit.imaging import integrity, jpeg, load_photo, tiff
 from securesplit_testing.large_photos import MAX_GROWTH_MB, WRITERS, cost, flat_png
-from securesplit_testing.photo_files import chunk, directory, lesion, long, png_with, saved
+from securesplit_testing.photo_files import Entry, chunk, directory, lesion, long, png_with, saved
 
 
 @pytest.mark.slow
@@ -61,6 +63,51 @@ def test_endless_parts_cost_no_time(tmp_path: Path) -> None:
     ):
         (tmp_path / "photo").write_bytes(content)
         refused_at_once(tmp_path / "photo", "damaged|thumbnails")
+
+
+def pages_of(compression: int, strips: int, strip: bytes, size: int, *more: Entry) -> bytes:
+    """A TIFF of 64 × 64 grey pixels, all of whose strips are the same `size` bytes, which begin with `strip`."""
+    entries = [long(256, 64), long(257, 64), long(258, 8), long(259, compression), long(262, 1)]
+    entries += [long(273, *[8] * strips), long(277, 1), long(278, 1), long(279, *[size] * strips), *more]
+    content = strip.ljust(size, b"\1")
+    return b"II*\0" + (8 + len(content)).to_bytes(4, "little") + content + directory(entries, 8 + len(content))
+
+
+ROW = saved(Image.new("L", (64, 1), 99), "JPEG")
+OVERLAPPING = {
+    "deflated": lambda: pages_of(8, 20_000, zlib.compress(bytes(64)), 2_000_000),
+    "JPEG": lambda: pages_of(7, 9_000, ROW, 1_000_000),
+    "JPEG with long tables": lambda: pages_of(7, 9_000, ROW, 500, (347, 7, 10**6, bytes(10**6))),
+}
+
+
+@pytest.mark.parametrize("kind", OVERLAPPING)
+def test_strips_of_the_same_bytes_cost_neither_time_nor_memory(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "photo").write_bytes(OVERLAPPING[kind]())
+    tracemalloc.start()
+    refused_at_once(tmp_path / "photo", "overlap|JPEG tables")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 100 * 2**20, "of which reading a file takes 64"
+
+
+def test_strips_inflate_to_no_more_than_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photo").write_bytes(saved(lesion(64), "TIFF", compression="tiff_adobe_deflate"))
+    assert load_photo(tmp_path / "photo", 64).shape == (64, 64, 3)
+    monkeypatch.setattr(tiff, "MAX_INFLATED_BYTES", 64 * 64 * 3 - 1)
+    refused_at_once(tmp_path / "photo", "a strip fails")
+
+
+def test_probes_of_many_restart_intervals_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """508 bytes behind each of a million made 1.5 GB of a file of 4 MB."""
+    content = saved(Image.new("L", (512, 512), 99), "JPEG", restart_marker_blocks=1)
+    _, photo = jpeg.read(content)
+    assert len(integrity.probe(photo)) == 508
+    monkeypatch.setattr(integrity, "MAX_PROBES_BYTES", 2**20)
+    assert len(photo.with_data_after_scans(integrity.probe(photo))) <= len(content) + 2**20
+    cut = content.index(b"\xff\xd3") - 1
+    with pytest.raises(PhotoError, match="ends before"):
+        load_photo(io.BytesIO(content[:cut] + content[cut + 1 :]), 150)
 
 
 @pytest.mark.parametrize("size", [(65_000, 590), (590, 65_000)])
