@@ -35,7 +35,7 @@ TEXT = (REPO / "docs" / "operations.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)([ \w-]*)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 DEVICES = ("clinic-1", "clinic-2")
 SSH = '#!/bin/sh\ncase "$1" in localhost) to=worker;; *) to=${1%%.*};; esac\ncd "$MACHINES/$to" && exec sh -c "$2"\n'
-ELSEWHERE = re.compile("service|container|own-ca|upgrade|bundle")
+ELSEWHERE = re.compile("install|service|container|own-ca|upgrade|bundle")
 """Of tests/deploy/test_service_document.py, tests/interop/test_own_ca.py and tests/test_upgrading.py."""
 RELOAD = re.compile(r"ssh tail\.example\.org '(?:tar|securesplit enroll --install)")
 SESSION_LOG = {"lost"}  # a line of the session log

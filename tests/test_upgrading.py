@@ -1,4 +1,6 @@
-"""The section *Upgrading* of docs/operations.md: its commands run as printed on workers that answer without a pause.
+"""The sections *Installing* and *Upgrading* of docs/operations.md: their commands run as printed.
+
+An upgrade is of workers that answer without a pause.
 
 As in `test_docs`, ``ssh`` and the workers' names stand for folders and ports of this machine. The upgrade itself is
 real: pip installs a wheel of a later version, made of this very checkout, into each worker's own environment.
@@ -156,6 +158,29 @@ def versions(site: Site) -> dict[str, str]:
     """By worker's machine, what its metrics say of the version."""
     pages = {name: " ".join(metrics(addresses["127.0.0.1:9464"])) for name, addresses in site.health.items()}
     return {name: re.findall(r"build_info\{.*?version=([^}]*)\}", page)[0] for name, page in pages.items()}
+
+
+def test_a_machine_gets_the_program_from_a_wheel(tmp_path: Path) -> None:
+    """Libraries come from the environment of the tests, since tests have no network."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(build_wheel(tmp_path / "checkout"), home)
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "HOME": str(home),
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_INDEX": "1",
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+    into, found, after = block("install").partition("securesplit-*.whl\n")
+    libraries = (
+        f'echo {Path(np.__file__).parents[1]} > "$(echo ~/securesplit/lib/python3.*/site-packages)"/libraries.pth'
+    )
+    command = ["bash", "-euo", "pipefail", "-c", f"{into}{found}{libraries}\n{after}command -v securesplit python3"]
+    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    own = home / "securesplit" / "bin"
+    assert done.stdout.splitlines()[-3:] == [f"securesplit {LATER}", f"{own}/securesplit", f"{own}/python3"]
 
 
 @pytest.mark.timeout(300)
