@@ -17,7 +17,7 @@ code  meaning
 8     the worker could not compute an answer
 9     the bundle is broken or does not fit
 10    the privacy budget would be overspent, or the ledger cannot be used
-11    an answer could not be written to stdout, or to --output
+11    an answer could not be written to stdout, or to the file of answers
 12    an audit found a promise of a preset broken
 13    an audit did not judge a promise, so it has not been kept either
 130   interrupted
