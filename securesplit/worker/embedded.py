@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from securesplit.config import check_count
+from securesplit.errors import ConfigError
 from securesplit.forking import MadeHere, OfOneProcess
 from securesplit.pki import keystore
 from securesplit.transport.endpoint import LOOPBACK
@@ -65,8 +66,10 @@ class EmbeddedWorker(OfOneProcess):
 
         Raises:
             BundleError: the bundle is broken.
-            ConfigError: this machine does not let it listen.
+            ConfigError: this machine does not let it listen, or it was started before.
         """
+        if self._thread.ident is not None:
+            raise ConfigError("this embedded worker was started before", hint="make another one; each is used once")
         confinement.shield()
         self._thread.start()
         self._started.wait()

@@ -47,6 +47,17 @@ def test_it_does_not_wait_for_its_tail() -> None:
         wait_until(lambda: worker.front.pool.ready == 1)
 
 
+def test_it_is_used_once() -> None:
+    worker = EmbeddedWorker(served=serve_engine())
+    with worker:
+        with pytest.raises(ConfigError, match="was started before"), worker:
+            pass
+        with Connection([worker.endpoint], worker.client_credentials, IDENTITY) as connection:
+            assert connection.request(release(4)).logit == 4
+    with pytest.raises(ConfigError, match="was started before"), worker:
+        pass
+
+
 def test_a_broken_bundle_is_told_at_the_start(tmp_path: Path) -> None:
     for folder in (tmp_path, str(tmp_path)):
         with pytest.raises(BundleError), EmbeddedWorker(folder):
