@@ -113,6 +113,8 @@ def read(content: bytes) -> Container:
         tiles = _tiles(items, primary)
     except (struct.error, IndexError, KeyError):
         raise _damaged(gettext_noop("in its boxes")) from None
+    if not tiles:
+        raise _damaged(gettext_noop("a part of the picture is missing"))
     kinds = {items[tile].kind for tile in tiles}
     name = next((_DECODERS[kind] for kind in kinds if kind in _DECODERS), "")
     if not name or len(kinds) > 1:

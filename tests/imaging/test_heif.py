@@ -330,6 +330,11 @@ def test_the_hint_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "securesplit[heic]" in caught.value.hint
 
 
+def test_a_picture_made_of_nothing_is_damaged() -> None:
+    with pytest.raises(PhotoError, match="a part of the picture is missing"):
+        heif.read(one_item(kind=b"grid"))
+
+
 def test_a_picture_of_another_coding_is_named() -> None:
     with pytest.raises(PhotoError, match="coded as JPEG"):
         read(HEIC.replace(b"hvc1", b"jpeg", 1))
