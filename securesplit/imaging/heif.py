@@ -118,7 +118,7 @@ def read(content: bytes) -> Container:
     kinds = {items[tile].kind for tile in tiles}
     name = next((_DECODERS[kind] for kind in kinds if kind in _DECODERS), "")
     if not name or len(kinds) > 1:
-        told = " and ".join(sorted(_UNREAD.get(kind, kind.decode("ascii", "replace")) for kind in kinds))
+        told = " and ".join(sorted(map(_coding, kinds)))
         raise PhotoError(f"a HEIF picture coded as {told} cannot be read", hint="save it as a JPEG or PNG")
     for tile in dict.fromkeys(tiles):
         _check_data(content, items[tile])
@@ -129,6 +129,11 @@ def read(content: bytes) -> Container:
         colour=_colour(whole, items[tiles[0]]),
         size=_size(whole),
     )
+
+
+def _coding(kind: bytes) -> str:
+    """The name of a coding; four letters of a file may be anything, such as an escape sequence."""
+    return _UNREAD.get(kind) or (kind.decode("ascii") if kind.isalnum() else "an unknown method")
 
 
 def _items(content: bytes) -> tuple[dict[int, Item], int]:

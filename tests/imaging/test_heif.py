@@ -335,6 +335,11 @@ def test_a_picture_made_of_nothing_is_damaged() -> None:
         heif.read(one_item(kind=b"grid"))
 
 
-def test_a_picture_of_another_coding_is_named() -> None:
-    with pytest.raises(PhotoError, match="coded as JPEG"):
-        read(HEIC.replace(b"hvc1", b"jpeg", 1))
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(b"jpeg", "JPEG"), (b"avs3", "avs3"), (b"\x1b[1m", "an unknown method"), (b"a\n\0\xff", "an unknown method")],
+)
+def test_a_picture_of_another_coding_is_named(kind: bytes, name: str) -> None:
+    with pytest.raises(PhotoError) as caught:
+        read(HEIC.replace(b"hvc1", kind, 1))
+    assert caught.value.message == f"a HEIF picture coded as {name} cannot be read"
