@@ -84,9 +84,11 @@ def test_a_service_is_installed_started_and_reloaded_as_printed(tmp_path: Path, 
         "PIP_CONFIG_FILE": os.devnull,
     }
 
-    def run(code: str) -> str:
+    def run(code: str, umask: int = -1) -> str:
         command = ["bash", "-euo", "pipefail", "-c", here(code)]
-        done = subprocess.run(command, env=environment, cwd=checkout, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=environment, cwd=checkout, umask=umask, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, (code, done.stdout, done.stderr)
         return done.stdout
 
@@ -94,7 +96,10 @@ def test_a_service_is_installed_started_and_reloaded_as_printed(tmp_path: Path, 
     install, reload = commands("service")
     before, venv, after = install.partition("python3 -m venv /opt/securesplit\n")
     try:
-        run(before + venv)
+        run(before + venv, umask=0o077)
+        assert {path.stat().st_mode & 0o005 for path in (tmp_path / "opt").glob("securesplit/**/")} == {0o005}, (
+            "the service's user cannot enter what root has made"
+        )
         packages = next((tmp_path / "opt").glob("securesplit/lib/python3.*/site-packages"))
         (packages / "libraries.pth").write_text(str(Path(np.__file__).parents[1]))
         assert run(after).endswith("ok\n")
