@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from securesplit import config
-from securesplit.channel.payload import REQUEST_OVERHEAD_BYTES
+from securesplit.channel.payload import MAX_RELEASE_BYTES, REQUEST_OVERHEAD_BYTES
 from securesplit.cli import terminal
 from securesplit.errors import ConfigError
 from securesplit.model.cut_choice import Latency, Link, Option, Recommendation, latency, recommend
@@ -190,7 +190,7 @@ def _recommended(rows: Sequence[MeasuredCut], spec: ReleaseSpec | None, wanted: 
         return None
     if spec is not None and spec.levels is not None:
         return Recommendation(None, f"with {wanted.privacy} no cut matters: the device computes the whole network")
-    return recommend(options, wanted.max_leakage)
+    return recommend(options, wanted.max_leakage, most_bytes=MAX_RELEASE_BYTES + REQUEST_OVERHEAD_BYTES)
 
 
 def in_json(listing: Mapping[str, Any], found: MeasuredCuts) -> dict[str, Any]:

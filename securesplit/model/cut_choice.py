@@ -76,15 +76,21 @@ class Recommendation:
     reason: str
 
 
-def recommend(options: Sequence[Option], max_leakage: float | None = None) -> Recommendation:
+def recommend(
+    options: Sequence[Option], max_leakage: float | None = None, *, most_bytes: float = math.inf
+) -> Recommendation:
     """The cut of the lowest latency among those that leak little enough; of those alike, the one that leaks least.
 
     Args:
         options: those measured.
         max_leakage: the largest skill that is allowed; None: any. A cut whose leakage was not measured is over it.
+        most_bytes: of a request that a worker takes.
     """
     if not options:
         return Recommendation(None, "no cut was measured")
+    options = [option for option in options if option.request_bytes <= most_bytes]
+    if not options:
+        return Recommendation(None, f"every cut that was measured makes requests of over {most_bytes:,} bytes")
     allowed = [option for option in options if max_leakage is None or _leaks(option) <= max_leakage]
     if not allowed:
         return Recommendation(None, _none_allowed(options, max_leakage))

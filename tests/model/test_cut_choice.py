@@ -60,3 +60,11 @@ def test_what_was_not_attacked_is_not_below_any_bound(bound: float | None) -> No
     found = recommend(unknown, bound)
     assert found.layer == ("a" if bound is None else None)
     assert recommend([], bound).layer is None
+
+
+def test_a_cut_whose_requests_no_worker_takes_is_not_recommended() -> None:
+    fast = options(Link(bits_per_s=1e9, worker_speed=10))
+    assert recommend(fast, most_bytes=100_000).layer == "early"
+    assert recommend(fast, most_bytes=99_999).layer == "middle"
+    none = recommend(fast, most_bytes=999)
+    assert (none.layer, none.reason) == (None, "every cut that was measured makes requests of over 999 bytes")
