@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,15 @@ class Photo:
     source: str = ""
     kind: str = "dermoscopy"
     is_premalignant: bool = False
+
+    @property
+    def years(self) -> float | None:
+        """`age` as a number; None where it is not known, or is no age."""
+        try:
+            years = float(self.age)
+        except ValueError:
+            return None
+        return years if 0 <= years < math.inf else None
 
 
 def rows_of(metadata: Path, columns: Iterable[str]) -> list[dict[str, str]]:

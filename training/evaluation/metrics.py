@@ -181,16 +181,18 @@ def strata(photos: tuple[Photo, ...]) -> dict[str, Array]:
     """Rows of each group of people and places, by its name: sex, age in three bands, body site."""
     groups: dict[str, list[int]] = {}
     for row, photo in enumerate(photos):
-        for name in (f"sex: {photo.sex or 'unknown'}", f"age: {_band(photo.age)}", f"site: {photo.site or 'unknown'}"):
+        for name in (
+            f"sex: {photo.sex or 'unknown'}",
+            f"age: {_band(photo.years)}",
+            f"site: {photo.site or 'unknown'}",
+        ):
             groups.setdefault(name, []).append(row)
     order = sorted(groups, key=lambda name: (name.split(":")[0], name.endswith("unknown"), "below" not in name, name))
     return {name: np.array(groups[name]) for name in order}
 
 
-def _band(age: str) -> str:
-    try:
-        years = float(age)
-    except ValueError:
+def _band(years: float | None) -> str:
+    if years is None:
         return "unknown"
     return "below 40" if years < 40 else "40 to 59" if years < 60 else "60 and over"
 

@@ -143,7 +143,7 @@ def targets(cached: Cached) -> NDArray[np.float32]:
 
 def secrets_of(photos: Sequence[Photo]) -> NDArray[np.float32]:
     """``(n, q)``: age, sex and site of each photo, standardised; 0 where it is not known."""
-    ages = np.array([float(p.age) if p.age.replace(".", "", 1).isdigit() else np.nan for p in photos])
+    ages = np.array([np.nan if p.years is None else p.years for p in photos])
     sexes = np.array([{"male": 1.0, "female": -1.0}.get(p.sex, np.nan) for p in photos])
     sites = sorted({p.site for p in photos} - {"", "unknown"})
     columns = [ages, sexes, *(np.array([float(p.site == site) for p in photos]) for site in sites)]

@@ -142,5 +142,5 @@ def _expected_auc(labels: NDArray[np.bool_], seen: NDArray[np.float64], told: ND
 def _classes(photos: Sequence[Photo], name: str) -> NDArray[np.str_]:
     if name != "age":
         return np.array(["" if (v := getattr(p, name)) == "unknown" else v for p in photos])
-    ages = [float(p.age) if p.age.replace(".", "", 1).isdigit() else -1.0 for p in photos]
+    ages = [-1.0 if p.years is None else p.years for p in photos]
     return np.array(["" if age < 0 else "old" if age >= OLD_AGE else "young" for age in ages])

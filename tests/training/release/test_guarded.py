@@ -19,14 +19,17 @@ from securesplit.imaging.synthetic import draw_lesion
 from training.data import dataset
 from training.data.dataset import Dataset
 from training.data.photo import Photo
+from training.evaluation import metrics
 from training.release import cut_maps
-from training.release.guarded import attack, exposure, joint, losses, parts, press, stages
+from training.release.cache import secrets_of
+from training.release.guarded import attack, exposure, joint, losses, parts, press, stages, weights
 from training.release.guarded.__main__ import LATER, arguments, made_from
 from training.release.guarded.attack import CANDIDATES, GALLERY, Holdings, retrieval, ridge_skill, skill
 from training.release.guarded.checkpoint import BEGUN, JOINT, PRESS, TAIL, begin
 from training.release.guarded.controller import Controller
 from training.release.guarded.tail import copied
-from training.release.guarded.views import CutViews
+from training.release.guarded.views import Batches, CutViews
+from training.studies import leakage_tables
 
 RNG = np.random.default_rng(0)
 
@@ -160,6 +163,32 @@ def test_an_attribute_that_is_not_known_is_guessed_at_by_nobody():
     photos = tuple(Photo(Path(f"{n}.jpg"), malignant=False, lesion=str(n), **row) for n, row in enumerate(rows))
     found = exposure.of_persons(dataset.Split(photos, np.zeros((3, 1, 1, 3), np.uint8)))
     assert {name: values.tolist() for name, values in found.items()} == {name: [1, -1, -1] for name in known}
+
+
+@pytest.mark.parametrize("age", ["", "unknown", "nan", "85+", "-1"])
+def test_an_age_that_is_none_is_not_known_to_anybody(age: str):
+    photo, *others = (
+        Photo(Path("a.jpg"), malignant=False, lesion=str(n), age=a, sex="male") for n, a in enumerate((age, "40", "60"))
+    )
+    assert photo.years is None
+    assert exposure.of_persons(dataset.Split((photo,), np.zeros((1, 1, 1, 3), np.uint8)))["age"].tolist() == [-1]
+    assert secrets_of([photo, *others])[:, 0].tolist() == pytest.approx([0, -1, 1], abs=1e-4)
+    assert "age: unknown" in metrics.strata((photo,))
+    assert leakage_tables._classes([photo, *others], "age")[0] == ""
+
+
+def test_weights_that_cannot_be_read_and_too_few_views_are_refused(tmp_path: Path):
+    for content in (b"", b"PK", b"no archive"):
+        (tmp_path / "guarded.npz").write_bytes(content)
+        with pytest.raises(ConfigError, match="cannot read") as caught:
+            weights.load({}, tmp_path / "guarded.npz")
+        assert caught.value.hint
+    labels = np.array([0, 1, 0], np.int32)
+    views = CutViews(np.zeros((3, 2, 2, 1)), np.zeros((3, 32, 32, 3)), labels, np.zeros(3), np.array(["a", "b", "c"]))
+    with pytest.raises(ConfigError, match="3 views are too few for a batch of 6") as caught:
+        Batches(views, 6, 0.7, 1)
+    assert "--batch" in caught.value.hint
+    assert len(Batches(views, 4, 0.7, 1).draw(0)["labels"]) == 4
 
 
 def test_another_view_costs_no_earlier_one(network: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -76,7 +76,7 @@ def of_persons(split: Split) -> dict[str, Array]:
     sites = {"back", "trunk", "chest", "abdomen"}
     photos = split.photos
     return {
-        "age": np.array([int(float(photo.age) > 50) if photo.age else -1 for photo in photos]),
+        "age": np.array([-1 if photo.years is None else int(photo.years > 50) for photo in photos]),
         "sex": np.array([{"male": 1, "female": 0}.get(photo.sex, -1) for photo in photos]),
         "site": np.array([-1 if photo.site in ("", "unknown") else int(photo.site in sites) for photo in photos]),
     }

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from securesplit.errors import ConfigError
 from training.release.guarded import losses
 
 Array = NDArray[Any]
@@ -58,6 +59,9 @@ class Batches:
         size: views a batch, an even number.
         teacher_share: of the target that is the undefended network's probability; the rest is the label.
         seed: of the draws.
+
+    Raises:
+        ConfigError: there are fewer views than a batch takes.
     """
 
     def __init__(self, views: CutViews, size: int, teacher_share: float, seed: int) -> None:
@@ -68,6 +72,10 @@ class Batches:
         self.secrets = np.asarray(losses.secrets_of(views.thumbs.astype(np.float32)))
         self.secret_means = np.stack([self.secrets[views.labels == label].mean(0) for label in (0, 1)])
         self.pool = np.concatenate([np.arange(len(views.labels)), np.flatnonzero(views.labels)])
+        if len(self.pool) < size:
+            raise ConfigError(
+                f"{len(views.labels)} views are too few for a batch of {size}", hint="give a smaller --batch"
+            )
         self.partners = views.partners(np.random.default_rng(seed))
 
     def draw(self, step: int) -> dict[str, Array]:

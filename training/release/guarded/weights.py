@@ -10,6 +10,7 @@ import numpy as np
 
 from securesplit.atomic import atomic_write
 from securesplit.errors import ConfigError
+from training.output import NO_ARCHIVE
 
 
 def save(models: Mapping[str, keras.Model], file: Path) -> None:
@@ -27,10 +28,15 @@ def load(models: Mapping[str, keras.Model], file: Path) -> None:
     """Give `models` what `save` wrote.
 
     Raises:
-        ConfigError: the archive is of other sizes.
+        ConfigError: it is no such archive, or one of other sizes.
     """
-    with np.load(file, allow_pickle=False) as archive:
-        stored = {name: [archive[f"{name}.{place}"] for place in range(_count(archive.files, name))] for name in models}
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            held = {part: range(_count(archive.files, part)) for part in models}
+            stored = {part: [archive[f"{part}.{place}"] for place in places] for part, places in held.items()}
+    except (*NO_ARCHIVE, KeyError) as error:
+        hint = "give the guarded.npz of a run of training.release.guarded"
+        raise ConfigError(f"cannot read {file} ({error})", hint=hint) from None
     for name, model in models.items():
         if [weight.shape for weight in stored[name]] != [tuple(weight.shape) for weight in model.weights]:
             raise ConfigError(f"{file} holds no {name} of these sizes", hint="give the options that it was made with")
