@@ -329,6 +329,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "Max": _folded("maximum"),
     "MaxPool": max_pool,
     "Min": _folded("minimum"),
+    "Mish": _simple(lambda tf, x: x * tf.tanh(tf.nn.softplus(x))),
     "Mul": _simple(lambda tf, a, b: tf.multiply(a, b)),
     "Neg": _simple(lambda tf, x: tf.negative(x)),
     "PRelu": _simple(lambda tf, x, slope: tf.maximum(x, 0) + slope * tf.minimum(x, 0)),

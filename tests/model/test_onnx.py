@@ -61,7 +61,7 @@ CASES: list[tuple[str, dict[str, object], list[np.ndarray | None]]] = [
     ("Dropout", {}, [MATRIX]),
     ("Equal", {}, [ints(1, 2), ints(1, 3)]),
     *((op, {}, [MATRIX]) for op in ("Erf", "Exp", "HardSigmoid", "HardSwish", "Identity", "IsNaN", "LeakyRelu")),
-    *((op, {}, [MATRIX]) for op in ("Relu", "Sigmoid", "Softmax", "Softplus", "Tanh", "Gelu", "Shape")),
+    *((op, {}, [MATRIX]) for op in ("Relu", "Sigmoid", "Softmax", "Softplus", "Tanh", "Gelu", "Shape", "Mish")),
     ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}, [MATRIX]),
     ("Gelu", {"approximate": "tanh"}, [MATRIX]),
     ("Softmax", {"axis": 1}, [MATRIX]),
