@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import time
 import tracemalloc
 import zlib
@@ -108,6 +109,15 @@ def test_probes_of_many_restart_intervals_are_short(monkeypatch: pytest.MonkeyPa
     cut = content.index(b"\xff\xd3") - 1
     with pytest.raises(PhotoError, match="ends before"):
         load_photo(io.BytesIO(content[:cut] + content[cut + 1 :]), 150)
+
+
+@pytest.mark.parametrize("packing", [1, 2])
+def test_a_bmp_of_endless_empty_runs(packing: int, tmp_path: Path) -> None:
+    """Ends of rows without any pixel; 20 MB of them took 13 s."""
+    head = struct.pack("<2sIHHI", b"BM", 0, 0, 0, 1078) + struct.pack("<IiiHH", 40, 20_000, 3_000, 1, 8 // packing)
+    head += struct.pack("<6I", packing, 0, 0, 0, 256, 0)
+    (tmp_path / "photo").write_bytes(head.ljust(1078, b"\0") + bytes(17 * 2**20))
+    refused_at_once(tmp_path / "photo", "run lengths")
 
 
 @pytest.mark.parametrize("size", [(65_000, 590), (590, 65_000)])
