@@ -11,6 +11,7 @@ from platformdirs.macos import MacOS
 
 from securesplit import user_folders
 from securesplit.cli.checks.machine import check_state
+from securesplit.cli.main import run
 from securesplit.device.ledger import Ledger
 from securesplit.device.noise_key import load_secret
 from securesplit.errors import ConfigError, CredentialError
@@ -130,7 +131,7 @@ def test_a_disk_that_belongs_above_a_folder_and_is_not_mounted(tmp_path, folder,
 
 
 @pytest.mark.skipif(not user_folders.MOUNTS.exists(), reason="only Linux says what is mounted")
-def test_no_noise_secret_is_drawn_on_the_mount_point_of_a_disk_that_is_not_mounted(tmp_path, monkeypatch):
+def test_no_noise_secret_is_drawn_on_the_mount_point_of_a_disk_that_is_not_mounted(tmp_path, monkeypatch, capsys):
     state = tmp_path / "disk" / "securesplit"
     monkeypatch.setattr(user_folders, "FSTAB", tmp_path / "fstab")
     (tmp_path / "fstab").write_text(f"UUID=4 {state.parent} ext4 nofail 0 2\n")
@@ -138,6 +139,8 @@ def test_no_noise_secret_is_drawn_on_the_mount_point_of_a_disk_that_is_not_mount
         load_secret(state)
     assert error.value.hint.startswith(f"mount {state.parent};")
     assert not state.parent.exists()
+    assert run(["ledger", "--state", str(state)]) == CredentialError.exit_code
+    assert "is not mounted" in capsys.readouterr().err
     assert [(found.level, found.hint) for found in check_state(state)] == [("error", error.value.hint)]
     (tmp_path / "fstab").unlink()
     secret = load_secret(state)

@@ -36,13 +36,17 @@ def ledger(by: str, budget: float | None, style: str, state: Path | None) -> Non
     composed, not added; all are at delta 1e-5.
     """
     from securesplit.device.ledger import is_begun, reading
-    from securesplit.user_folders import state_folder
+    from securesplit.user_folders import absolute, state_folder
 
+    if not is_begun(folder := state_folder() if state is None else state):
+        from securesplit.device.noise_key import check_mounted  # NumPy, which a ledger alone does not need
+
+        check_mounted(absolute(folder))
     with reading(state) as book:
         account = Account(
             book.totals(cast("Period", by)), book.most_released_photo(), list(book.noise_keys().values()), budget
         )
-    if not is_begun(folder := state_folder() if state is None else state):
+    if not is_begun(folder):
         hint = _("there is no ledger in {folder} yet; the first photo begins one", folder=folder)
         terminal.note(_("hint: {hint}", hint=hint))
     if style == "json":
