@@ -141,10 +141,12 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
     print({name: f"val AUC {t.val_auc:.4f}" for name, t in trained.items()}, flush=True)
     specs = {"none": encoders.none_spec(cut.shape), **{name: t.spec for name, t in trained.items()}}
     specs = dict(sorted(specs.items(), key=lambda named: -named[1].size))
-    about = provenance(run, data, trained) | (json.loads(args.provenance.read_text()) if args.provenance else {})
+    about = provenance(run, data, trained, start_weights(args))
+    about |= json.loads(args.provenance.read_text()) if args.provenance else {}
     with atomic_folder_replacement(args.out) as own:
         export.write_halves(own, *build_halves(head, tail, trained))
-        return measure_and_write(own, first_manifest(own, args.backbone, specs, about, _sources(data)), data)
+        first = first_manifest(own, args.backbone, specs, about, _sources(data))
+        return measure_and_write(own, replace(first, licence=args.licence or first.licence), data)
 
 
 def held_out(run: Path) -> list[str]:
@@ -155,13 +157,22 @@ def held_out(run: Path) -> list[str]:
     return [*sources_in(config.get("hold_out", ""))]
 
 
-def provenance(run: Path, data: Dataset, trained: Mapping[str, Trained]) -> dict[str, Any]:
-    """What the manifest says of how a bundle came about."""
+def start_weights(args: argparse.Namespace) -> str:
+    """What the manifest says that the training began with."""
+    if args.reuse_stage_1:
+        return f"those of the run {args.run.name}"
+    if args.weights is None:
+        return "random"
+    return f"keras.applications ImageNet weights of the backbone: {args.weights.name}"
+
+
+def provenance(run: Path, data: Dataset, trained: Mapping[str, Trained], start: str) -> dict[str, Any]:
+    """What the manifest says of how a bundle came about; `start` is of `start_weights`."""
     return {
         "data": _counted(data),
         "held_out": held_out(run),
         "data_sha256": data.digest,
-        "start_weights": "keras.applications ImageNet weights of the backbone",
+        "start_weights": start,
         "keras": keras.__version__,
         "tensorflow": version("tensorflow"),
         "fine_tuning": {"run": run.name, **run_record.best_epoch(run)},
@@ -179,7 +190,7 @@ def _counted(data: Dataset) -> str:
     """Of what, and of how much of it, presets were trained."""
     sources = _sources(data)
     if set(sources) == {""}:
-        return "HAM10000, split by lesion"
+        return f"{sources['']} training photos of the folder {data.root.resolve().name}, split by lesion"
     return "training photos by source: " + ", ".join(f"{name} {count}" for name, count in sorted(sources.items()))
 
 
@@ -200,6 +211,7 @@ def arguments() -> argparse.ArgumentParser:
         "--reuse-stage-1", action="store_true", help="take the best weights in the run folder as they are"
     )
     parser.add_argument("--views", type=int, default=1, help="random views of a training photo in stage 2")
+    parser.add_argument("--licence", help="of the weights (default: that of the shipped bundle, of its data)")
     parser.add_argument("--provenance", type=Path, help="JSON object to add to the manifest's provenance")
     for preset in presets.modules():
         preset.add_arguments(parser)

@@ -119,6 +119,20 @@ def test_the_mean_over_sources_is_no_figure_where_there_are_none(tmp_path: Path)
         train.arranged(config, replace(data, photos={**data.photos, "val": apart}))
 
 
+def test_a_bundle_of_presets_says_what_it_was_made_of(tmp_path: Path) -> None:
+    draw_tree(tmp_path / "clinic")
+    data, run = Dataset.read(tmp_path / "clinic", tmp_path / "pixels"), tmp_path / "run"
+    run_record.write_best_epoch(run_of(run, CONFIG, data), {"epoch": 1})
+
+    def told(*given: str) -> Any:
+        args = default.arguments().parse_args(["--run", str(run), *given])
+        return default.provenance(run, data, {}, default.start_weights(args))
+
+    assert told()["data"] == "4 training photos of the folder clinic, split by lesion"
+    starts = [told(*given)["start_weights"] for given in ((), ("--weights", "b0.h5"), ("--reuse-stage-1",))]
+    assert starts == ["random", "keras.applications ImageNet weights of the backbone: b0.h5", "those of the run run"]
+
+
 @pytest.mark.parametrize("lacking", [("val", "malignant"), ("test", "benign")])
 def test_splits_of_one_class_are_refused_before_the_training(tmp_path: Path, lacking: tuple[str, str]) -> None:
     draw_tree(tmp_path / "data")
