@@ -27,5 +27,5 @@ def run(main: Callable[[], None]) -> None:
         sys.stderr.write(f"error: {printable(place + error.strerror)}\nhint: is it there, and may it be used so?\n")
         sys.exit(ConfigError.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted\nhint: the same command resumes from the last finished epoch\n")
+        sys.stderr.write("error: interrupted\nhint: --help says whether the same command goes on where it was\n")
         sys.exit(INTERRUPTED)

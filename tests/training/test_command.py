@@ -38,3 +38,12 @@ def test_an_error_that_no_system_told_is_a_fault_of_ours() -> None:
 
     with pytest.raises(OSError, match="not of the system"):
         command.run(wrong)
+
+
+def test_who_interrupts_is_promised_no_epoch_by_commands_that_have_none(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    code, told = ends_with(interrupted, capsys)
+    assert code == 130
+    assert told == "error: interrupted\nhint: --help says whether the same command goes on where it was\n"
