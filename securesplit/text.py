@@ -111,6 +111,15 @@ def counted(n: int, one: str) -> str:
     return f"{n:,} {one if n == 1 else one + 's'}"
 
 
+def seconds_text(seconds: float) -> str:
+    """Seconds as a number for people; of fewer than ten two digits, so that a short time is not called none.
+
+    >>> seconds_text(30.2), seconds_text(2.04), seconds_text(0.304), seconds_text(0.0004)
+    ('30', '2', '0.3', '0.01')
+    """
+    return f"{seconds:.0f}" if seconds >= 9.95 else f"{max(seconds, 0.01):.2g}"
+
+
 def log_counted(field: str, n: int, one: str, many: str = "") -> str:
     """`counted` as a part of a log line, which formats its number from a field.
 

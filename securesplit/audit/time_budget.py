@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from securesplit.audit.setting import ShouldContinue
+from securesplit.text import seconds_text
 
 READING, RUNNING, REPORT = (0.2, 0.4), 0.3, 0.05
 """Shares of an audit's time: until when auxiliary photos and targets are read, for running them through the halves,
@@ -70,7 +71,7 @@ class TimeBudget:
     def shortage(self) -> str:
         """After how long the step was cut short, or with which attack; empty where neither was."""
         if self.cut_short:
-            return f"after {self.seconds:.0f} s"
+            return f"after {seconds_text(self.seconds)} s"
         return f"with {self.began_with}" if self.began_with else ""
 
     def part(self, parts: int) -> ShouldContinue:

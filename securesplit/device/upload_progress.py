@@ -82,5 +82,5 @@ def heard_by(progress: UploadProgress, logger: str) -> Iterator[None]:
 def time_left(seconds: float) -> str:
     """An estimate, in words."""
     if seconds < 60:
-        return _("about {n} s left", n=round(seconds))
+        return _("about {n} s left", n=max(round(seconds), 1))
     return _("about {n} min left", n=round(seconds / 60))

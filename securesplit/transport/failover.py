@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from securesplit.errors import ConfigError, SecureSplitError, UnreachableError
+from securesplit.text import seconds_text
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.retry import Backoff, Deadline
 from securesplit.transport.retry_policy import Retry
@@ -215,9 +216,8 @@ class EndpointSelector:
         several = len(self.endpoints) > 1
         why = "; ".join(f"{self.endpoints[endpoint]}: {why}" if several else why for endpoint, why in whys.items())
         hint = f"start one there with securesplit tail-worker --bind {self.endpoints[0]}, or check --connect"
-        return UnreachableError(
-            f"no worker answered at {where} within {retries.deadline.elapsed_s:.0f} s ({why})", hint=hint
-        )
+        waited = seconds_text(retries.deadline.elapsed_s)
+        return UnreachableError(f"no worker answered at {where} within {waited} s ({why})", hint=hint)
 
 
 def too_crowded() -> UnreachableError:

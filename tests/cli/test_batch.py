@@ -357,6 +357,9 @@ def test_progress_counts_outcomes_and_estimates_the_rest() -> None:
     ("given", "columns", "shown"),
     [
         ("mole.jpg", 8, "mole.jpg"),
+    now[0] = 0.01
+    assert tally.line(100).endswith("about 1 s left"), "a short time is not called none"
+    now[0] = 8.0
         ("mole.jpg", 5, "mole…"),
         ("위험 낮음", 9, "위험 낮음"),
         ("위험 낮음", 8, "위험 낮…"),

@@ -99,3 +99,12 @@ def test_waiting_for_room_puts_the_deadline_off_up_to_a_bound() -> None:
     with pytest.raises(UnreachableError, match="no room"):
         fail(selector, state, clock, *[full] * 100)
     assert 20.0 < clock.now_s <= 30.0, "its own ten seconds, and twice as many"
+
+
+@pytest.mark.parametrize(("waited_s", "said"), [(0.2, "within 0.2 s"), (0.0, "within 0.01 s"), (30.0, "within 30 s")])
+def test_a_short_wait_is_not_called_none(waited_s: float, said: str) -> None:
+    timeouts, clock = Timeouts(total_s=waited_s), Clock(0.0)
+    selector, state = EndpointSelector(ENDPOINTS[:1], timeouts), RetryState(timeouts, clock, lambda: 0.5)
+    clock.now_s = waited_s
+    with pytest.raises(UnreachableError, match=said):
+        selector.failed(ABSENT, 0, state)
