@@ -39,6 +39,8 @@ _AGAIN = "copy the photo again from its source"
 _SMALLER = "scale the photo down first, or save it as a JPEG"
 _REASONS = {"header": gettext_noop("in a header"), "size": gettext_noop("it is larger than it announces")}
 """What the process says in a word; else it says what the decoder said."""
+_MODE = "mode "
+"""What it says begins so where the picture is whole, and of a mode that is not read, such as grey of 16 bits."""
 _CHANNELS = {"RGB": 3, "RGBA": 4, "RGBa": 4, "L": 1, "LA": 2}
 _MAX_HEAD_BYTES = 4096
 _STRIP_BYTES = 8 << 20
@@ -207,6 +209,9 @@ def _failed(kind: str, reason: str) -> PhotoError:
     if reason == "memory":
         return PhotoError(f"decoding this {NAMES[kind]} file would take too much memory", hint=_SMALLER)
     plain = _REASONS.get(reason) or " ".join("".join(c if c.isprintable() else " " for c in reason).split())
+    if plain.startswith(_MODE):
+        mode = plain.removeprefix(_MODE)[:120]
+        return PhotoError(f"a {NAMES[kind]} picture of mode {mode} cannot be read", hint="save it as a JPEG or PNG")
     return PhotoError(f"the {NAMES[kind]} file is damaged or truncated ({plain[:120]})", hint=_AGAIN)
 
 

@@ -111,6 +111,17 @@ def test_ten_bits_opacity_and_grey() -> None:
     assert np.abs(read(heic(MOLE.convert("L"))) - read(saved(MOLE.convert("L"), "PNG"))).max() <= 2
 
 
+def test_a_picture_of_a_mode_that_is_not_read_is_not_called_damaged() -> None:
+    grey, stream = np.arange(128 * 100, dtype=np.uint16), io.BytesIO()
+    pillow_heif.from_bytes("I;16", (128, 100), grey.tobytes()).save(stream)
+    with pytest.raises(PhotoError) as caught:
+        read(stream.getvalue())
+    assert (caught.value.message, caught.value.hint) == (
+        "a HEIC picture of mode I;16 cannot be read",
+        "save it as a JPEG or PNG",
+    )
+
+
 def test_only_the_primary_picture_counts() -> None:
     file = pillow_heif.from_pillow(lesion(90, 9))
     file.add_from_pillow(MOLE)
