@@ -42,7 +42,9 @@ def _promises(audit: JudgedAudit) -> str:
         return _(
             "No promise was broken, but {n} of {promised} could not be judged.", n=unjudged, promised=len(promises)
         )
-    return _("All {promised} promises were kept.", promised=len(promises))
+    if not promises:
+        return _("Nothing that was measured is promised.")
+    return ngettext("The one promise was kept.", "All {n} promises were kept.", len(promises))
 
 
 def _named(goal: Goal) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 
 import pytest
 from markupsafe import escape
 
 from securesplit.audit import legend, report, verdict
+from securesplit.audit.goals import Goal
 from securesplit.audit.metrics import Estimate
 from securesplit.i18n import using
 from tests.privacy.reports import CONTROL, estimate, finished, kept, page_of, results_of
@@ -43,6 +45,18 @@ def test_a_broken_promise_is_named_and_how_surely() -> None:
     assert re.match(
         r"1 of 6 promises was broken: certified, AUC lost against undefended \(by no more than these photos", first
     )
+
+
+def test_one_promise_and_none_are_counted_in_words() -> None:
+    promised = Goal("certified", "small", 1.0, 2.0, met=True)
+    other = replace(promised, promised=False)
+
+    def first(*goals: Goal) -> str:
+        return verdict.sentences(replace(kept(), goals=goals))[0]
+
+    assert first(promised, other) == "The one promise was kept."
+    assert first(promised, promised) == "All 2 promises were kept."
+    assert first(other) == "Nothing that was measured is promised."
 
 
 def test_what_is_not_judged_and_what_is_void_is_said() -> None:
