@@ -20,7 +20,7 @@ from securesplit.atomic import PRIVATE, create, scratch_folder
 from securesplit.cli import native_stderr, param_types, terminal
 from securesplit.cli.options import model_option, privacy_option
 from securesplit.cli.output import show, show_refusal
-from securesplit.cli.settings import command
+from securesplit.cli.settings import command, source_of
 from securesplit.cli.settings_check import PREFIX
 from securesplit.cli.targets import check_is_other, check_writable
 from securesplit.errors import REFUSED, ConfigError, UnreachableError
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from securesplit.device.release_step import Releaser
 
 SEED = 7  # of the lesion that is drawn where no photo is given
+OWN_MARK = {"Software": "securesplit demo"}
+"""Text in a PNG of this command, by which a later run knows that it may write over it unasked."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,12 @@ def demo(photo: Path | None, out: Path, privacy: str | None, model: Path | None)
 
     The picture shows the photo, which stays here; the integers that left the device; the bytes that the wire carried;
     and, where the bundle has an attack decoder, what the worker could make of the release, beside what it would guess
-    without it. A photo that would be refused ends it before anything is set up.
+    without it. A photo that would be refused ends it before anything is set up. Another file called demo.png stays as
+    it is, unless --out names it.
     """
     _check_picture(out)
+    if source_of(click.get_current_context(), "out").kind == "default" and not is_free(out):
+        raise ConfigError(f"{out} is there already, and was not made by this command", hint="choose another --out")
     if photo is not None:
         check_is_other(out, "--out", photo)
     native_stderr.quiet_libraries()
@@ -128,6 +133,19 @@ def _check_picture(out: Path) -> None:
         )
 
 
+def is_free(out: Path) -> bool:
+    """Whether nothing is there, or a picture of an earlier run."""
+    from PIL import Image
+
+    if not out.exists():
+        return True
+    try:
+        with Image.open(out, formats=["PNG"]) as found:
+            return OWN_MARK.items() <= found.info.items()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+
+
 def _refusal(photo: Path, model: Path | None, privacy: str | None) -> Refusal | None:
     """Why no answer would mean anything; None where the photo may be asked about."""
     from securesplit.device.release_step import assess
@@ -154,6 +172,7 @@ def _journey(photo: Path, title: str, endpoint: str, out: Path, settings: dict[s
 
 def _show(diagnosis: Diagnosis, title: str, trace: Trace, releaser: Releaser, out: Path) -> None:
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
     from securesplit.cli.demo_picture import journey_picture
 
@@ -163,7 +182,10 @@ def _show(diagnosis: Diagnosis, title: str, trace: Trace, releaser: Releaser, ou
     try:
         drawn = io.BytesIO()
         picture = journey_picture(trace.pixels, trace.sent, spec, trace.wire, rebuilt)
-        picture.save(drawn, Image.registered_extensions()[out.suffix.lower()])
+        mark = PngInfo()
+        for name, text in OWN_MARK.items():
+            mark.add_text(name, text)
+        picture.save(drawn, Image.registered_extensions()[out.suffix.lower()], pnginfo=mark)
         with open(out, "wb", opener=_for_its_owner) as stream:
             stream.write(drawn.getvalue())
     except (OSError, ValueError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from securesplit.cli.main import run
 
@@ -96,3 +97,18 @@ def test_a_release_takes_the_place_of_an_earlier_one_whole(
 
 def _no_space(_descriptor: int) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_a_demo_writes_unasked_over_its_own_picture_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = Path("demo.png")
+    Image.new("RGB", (9, 9)).save(out)
+    for content in (b"not a picture", out.read_bytes()):
+        out.write_bytes(content)
+        assert run(["demo", "missing.jpg"]) == 2
+        assert "demo.png is there already, and was not made by this command" in capfd.readouterr().err
+        assert out.read_bytes() == content
+        run(["demo", "missing.jpg", "--out", "demo.png"])
+        assert "is there already" not in capfd.readouterr().err, "it was named"

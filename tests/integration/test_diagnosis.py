@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from securesplit import Client
+from securesplit.cli.demo import is_free
 from securesplit.device.ledger import Ledger
 from securesplit.model import Bundle
 from securesplit.model.bundle import DEFAULT_FOLDER
@@ -260,6 +261,7 @@ def test_demo_shows_the_journey(
     is_attacked = privacy == "certified"
     assert ("gets 0% of the way from a guess to an unseen photo" in done.stdout) == is_attacked
     assert (tmp_path / "demo.png").stat().st_mode & 0o077 == 0, "the photo is in it"
+    assert is_free(tmp_path / "demo.png"), "a later run may write over it"
     with Image.open(tmp_path / "demo.png") as picture:
         assert picture.width > 900
         assert picture.height > 700 or not is_attacked, "the attack has a row of its own"
