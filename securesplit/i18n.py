@@ -94,7 +94,7 @@ def translated(text: str) -> str:
         return found
     for pattern, translation in catalogue.patterns:
         if match := pattern.fullmatch(text):
-            return translation.format(*map(catalogue.texts.gettext, match.groups()))
+            return translation.format(*map(translated, match.groups()))
     return text
 
 

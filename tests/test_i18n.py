@@ -124,6 +124,17 @@ def test_why_no_worker_answered_is_in_the_language_too(fault: Fault) -> None:
     assert not re.search("[a-z]{2,}", said)
 
 
+def test_warnings_are_whole_texts_when_they_are_logged() -> None:
+    """A command looks the whole of each up; one with values in it is found by its marked text with numbers."""
+    for path in sorted((REPO / "securesplit" / "device").glob("*.py")):
+        for call in (
+            each for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(each, ast.Call)
+        ):
+            if ast.unparse(call.func) == "_log.warning":
+                (text,) = call.args
+                assert not isinstance(text, ast.Constant | ast.JoinedStr), f"{path}:{call.lineno}"
+
+
 def test_what_a_damaged_file_lacks_is_a_message() -> None:
     """It stands within the cause of an error as a value, which is translated only where it is marked."""
     raised = re.compile(r"_damaged\((?!where: str)(.*)\)")
@@ -184,6 +195,9 @@ def test_the_cause_of_an_error_is_translated_with_its_values(tmp_path: Path) -> 
         "the photo is damaged (7 of its 90 rows are blank)": "사진이 손상되었습니다(90줄 가운데 7줄이 비어 있음)",
         "the worker's certificate is not for the name a.b": "워커의 인증서는 이름 a.b의 것이 아닙니다",
         "the file cannot be reached ({0})": "파일에 접근할 수 없습니다({0})",
+        "a release that did not leave stays counted: the privacy ledger L cannot be used: try again": (
+            "나가지 않은 것이 내보낸 것으로 장부에 남습니다: 프라이버시 장부 L을(를) 쓸 수 없습니다: 다시 시도하세요"
+        ),
         "what nobody has translated, 7 times": "what nobody has translated, 7 times",
     }
     with i18n.using("ko"):

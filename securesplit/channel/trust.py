@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from securesplit.errors import CredentialError
+from securesplit.i18n import gettext_noop
 from securesplit.pki import profile
 from securesplit.pki.credentials import Credentials
 
@@ -94,8 +95,8 @@ class Trust:
         """
         if any(number < before._numbers.get(ca, number) for ca, number in self._numbers.items()):
             raise CredentialError(
-                "the revocation list is older than the one in use",
-                hint="bring crl.pem from the CA machine; keygen --renew signs it again there",
+                gettext_noop("the revocation list is older than the one in use"),
+                hint=gettext_noop("bring crl.pem from the CA machine; keygen --renew signs it again there"),
             )
 
 

@@ -301,7 +301,8 @@ def _flush_answers() -> None:
 
 def _interrupted(signals: process.Signals | None) -> int:
     number = signal.SIGINT if signals is None or signals.received is None else signals.received
-    return _fail("interrupted" if number == signal.SIGINT else "ended by a signal", "", 128 + number)
+    by_user, by_system = i18n.gettext_noop("interrupted"), i18n.gettext_noop("ended by a signal")
+    return _fail(by_user if number == signal.SIGINT else by_system, "", 128 + number)
 
 
 def _usage_hint(error: click.ClickException) -> str:

@@ -24,6 +24,7 @@ from securesplit.device.promise import describe
 from securesplit.device.release_step import PRIVACY_LOGGER, Releaser
 from securesplit.errors import SecureSplitError
 from securesplit.forking import PerProcess
+from securesplit.i18n import gettext_noop
 from securesplit.results import PrivacyInfo
 
 _log = logging.getLogger(PRIVACY_LOGGER)
@@ -106,7 +107,7 @@ class Account:
         try:
             self._releaser.take_back(entry.pixels, self._ledger, hold)
         except SecureSplitError as error:
-            _log.warning("a release that did not leave stays counted: %s", error)
+            _log.warning(gettext_noop("a release that did not leave stays counted: {0}").format(error))
 
 
 class Charge:

@@ -12,6 +12,7 @@ from securesplit.device.options import ClientOptions
 from securesplit.device.release_step import PRIVACY_LOGGER
 from securesplit.errors import CredentialError
 from securesplit.forking import own_lock
+from securesplit.i18n import gettext_noop
 from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.pki.watch import FileWatch
@@ -53,7 +54,8 @@ class ReloadingCredentials:
             try:
                 Trust(found).check_follows(Trust(self.current))
             except CredentialError as error:
-                _log.warning("the new files in %s are not used: %s; %s", self._folder, error.message, error.hint)
+                said = gettext_noop("the new files in {0} are not used: {1} ({2})")
+                _log.warning(said.format(self._folder, error.message, error.hint))
                 return None
             self.current = found
             return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from securesplit import i18n
 from securesplit.device import credentials
 from securesplit.device.credentials import ReloadingCredentials
 from securesplit.device.options import ClientOptions
@@ -28,6 +30,9 @@ def test_an_older_revocation_list_is_not_taken(tmp_path: Path, caplog: pytest.Lo
     (warning,) = caplog.messages
     assert f"the new files in {tmp_path} are not used: the revocation list is older than the one in use" in warning
     assert "bring crl.pem from the CA machine" in warning
+    with i18n.using("ko"):
+        said = i18n.translated(warning)
+    assert re.findall("[a-z]{3,}", said.replace(str(tmp_path), "")) == ["crl", "pem", "keygen", "renew"]
     assert reloading.renewed() is None
     assert len(caplog.messages) == 1, "once a change"
     crl.write_bytes(before[: len(before) // 2])
