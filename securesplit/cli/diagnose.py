@@ -135,6 +135,7 @@ def _diagnose_all(client: Client, photos: Listing, output: Output, file: Answers
     try:
         code = _results(batch, client, output)
     except KeyboardInterrupt:
+        output.interrupted()
         batch.end()
         if file is not None:
             terminal.note(_("hint: {hint}", hint=_("the same command with --resume continues from here")))

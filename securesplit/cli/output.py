@@ -33,6 +33,9 @@ class Output(Protocol):
     def end(self) -> None:
         """After the last photo."""
 
+    def interrupted(self) -> None:
+        """After the photo whose answer was the last that came, if any did."""
+
 
 class Records:
     """A line a photo, for programs.
@@ -58,15 +61,20 @@ class Records:
     def end(self) -> None:
         """Nothing follows the last line."""
 
+    def interrupted(self) -> None:
+        """Nothing follows it then either."""
+
 
 class Text:
     """For people, on stdout; `explain` adds who learned what."""
 
     def __init__(self, *, explain: bool) -> None:
         self._explain = explain
+        self._has_shown = False
 
     def result(self, photo: str, result: Result, stamp: Stamp | None) -> None:  # noqa: ARG002  (of no interest here)
         """One photo's result."""
+        self._has_shown = True
         if isinstance(result, Diagnosis):
             show(result, photo, explain=self._explain)
         elif isinstance(result, Refusal):
@@ -85,6 +93,11 @@ class Text:
     def end(self) -> None:
         """The disclaimer, once."""
         terminal.answer(_(DISCLAIMER))
+
+    def interrupted(self) -> None:
+        """The disclaimer under the answers so far, on stderr: whoever reads stdout may take nothing any more."""
+        if self._has_shown:
+            terminal.note(_(DISCLAIMER))
 
 
 def show(diagnosis: Diagnosis, title: str, *, explain: bool) -> None:

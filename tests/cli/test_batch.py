@@ -36,7 +36,7 @@ from securesplit.encrypted.messages import ChunkAnswer, ChunkStatus
 from securesplit.errors import ConfigError, CredentialError, OutputError, PhotoError
 from securesplit.model import Bundle
 from securesplit.pki import folder as files
-from securesplit.results import Refusal, error_to_json
+from securesplit.results import DISCLAIMER, Refusal, error_to_json
 from tests.test_wording import ANSWER
 
 Draw = Callable[..., Path]
@@ -242,6 +242,22 @@ def interrupted_after(lines: int, command: list[str], out: Path, number: signal.
     return said
 
 
+def test_answers_before_an_interrupt_are_no_diagnosis_either(draw_photo: Draw) -> None:
+    photos = [str(draw_photo(seed)) for seed in (1, 2)] * 30
+    command = [sys.executable, "-m", "securesplit", "--lang", "ko", "diagnose", "--embedded", "--privacy", "certified"]
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8"}
+    with subprocess.Popen([*command, *photos], **piped) as process:  # type: ignore[call-overload]
+        assert process.stdout.readline().startswith(photos[0])
+        process.send_signal(signal.SIGINT)
+        out, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    with i18n.using("ko"):
+        disclaimer = i18n.gettext(DISCLAIMER)
+    assert disclaimer not in out
+    assert said.splitlines()[-3] == disclaimer
+    assert said.endswith("오류: 중단되었습니다\n")
+
+
 def test_a_killed_batch_goes_on_where_it_was(draw_photo: Draw, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -341,6 +357,9 @@ def test_progress_counts_outcomes_and_estimates_the_rest() -> None:
         tally.add(result)
     now[0] = 8.0
     assert tally.line(5) == "photo 5 of 100, 1 refused, 1 failed, about 3 min left"
+    now[0] = 0.01
+    assert tally.line(100).endswith("about 1 s left"), "a short time is not called none"
+    now[0] = 8.0
     tally.announce(101)
     assert "photo 101 of 101" in tally.line(101)
     tally = Tally(100, clock=lambda: now[0])
@@ -357,9 +376,6 @@ def test_progress_counts_outcomes_and_estimates_the_rest() -> None:
     ("given", "columns", "shown"),
     [
         ("mole.jpg", 8, "mole.jpg"),
-    now[0] = 0.01
-    assert tally.line(100).endswith("about 1 s left"), "a short time is not called none"
-    now[0] = 8.0
         ("mole.jpg", 5, "mole…"),
         ("위험 낮음", 9, "위험 낮음"),
         ("위험 낮음", 8, "위험 낮…"),
