@@ -365,7 +365,7 @@ def _at_most(bound: float | None) -> str:
 
 def _times(ms: Timing) -> str:
     return _(
-        "Time: reading the photo {load} ms, head {head} ms, privacy {privacy} ms, asking the server {round_trip} ms.",
+        "Time: reading the photo {load} ms, head {head} ms, privacy {privacy} ms, asking the worker {round_trip} ms.",
         load=f"{ms.load:.0f}",
         head=f"{ms.head:.0f}",
         privacy=f"{ms.privacy:.1f}",

@@ -28,7 +28,7 @@ class TooLargeError(PhotoError):
 _KINDS: dict[type[SecureSplitError], tuple[int, str]] = {
     TooLargeError: (413, gettext_noop("This photo cannot be read")),
     PhotoError: (422, gettext_noop("This photo cannot be read")),
-    errors.BudgetError: (409, gettext_noop("The privacy budget of this device is spent")),
+    errors.BudgetError: (409, gettext_noop("Nothing was sent")),
     errors.CredentialError: (409, gettext_noop("Keys or history cannot be used")),
     errors.UnreachableError: (503, gettext_noop("No worker answered")),
     errors.TrustError: (502, gettext_noop("This device and the worker do not trust each other")),

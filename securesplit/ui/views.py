@@ -15,9 +15,10 @@ from securesplit.device.ledger import Total
 from securesplit.device.pipeline import Trace
 from securesplit.device.promise import unprotected
 from securesplit.device.release_step import Releaser
-from securesplit.i18n import gettext
+from securesplit.i18n import gettext, translated
 from securesplit.imaging import MAX_FILE_BYTES
 from securesplit.model.attack_decoder import AttackDecoder
+from securesplit.privacy.release import ReleaseSpec
 from securesplit.results import DISCLAIMER, VOID_BOUND, Diagnosis, Interval, Refusal, Risk
 from securesplit.text import rounded_up
 from securesplit.ui import pictures
@@ -39,10 +40,22 @@ def page(releaser: Releaser, workers: tuple[str, ...]) -> dict[str, Any]:
         "workers": workers,
         "preset": releaser.preset.spec.preset,
         "is_encrypted": releaser.preset.spec.encrypted,
-        "is_unprotected": unprotected(releaser.preset.spec) is not None,
+        "warning": _warning(releaser.preset.spec),
         "model": releaser.bundle.manifest.name,
         "most_bytes": MAX_FILE_BYTES,
     }
+
+
+def _warning(spec: ReleaseSpec) -> str | None:
+    """That a preset does not protect the photo, or that nothing is known of a release mechanism of the user's own."""
+    if (told := unprotected(spec)) is None:
+        return None
+    if spec.mechanism is not None:
+        return translated(told)
+    return gettext(
+        "The preset {preset} does not protect the photo: it can largely be rebuilt from what is sent.",
+        preset=spec.preset,
+    )
 
 
 def refusal(refused: Refusal, pixels: NDArray[np.uint8], whole: Canvas | None) -> dict[str, Any]:

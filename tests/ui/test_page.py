@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import concurrent.futures
+import contextlib
 import html
 import io
 import re
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from securesplit import Bundle, Mechanism, i18n
+from securesplit.device.release_step import preset_of_mechanism
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.results import REFUSALS, Refusal
 from securesplit.ui import app, views
@@ -214,7 +218,37 @@ def test_a_worker_that_is_down_is_explained(serving: Serving) -> None:
 def test_a_budget_that_is_spent_is_explained(serving: Serving) -> None:
     answer = serving(budget=1, privacy="certified").ask(MOLE)
     assert answer.status_code == 409
-    assert "budget" in _heading(answer.text)
+    assert _heading(answer.text) == "Nothing was sent"
+    assert "would overspend the privacy budget" in answer.text
+
+
+def test_a_ledger_that_cannot_be_used_is_not_called_a_spent_budget(serving: Serving, tmp_path: Path) -> None:
+    page = serving(privacy="certified")
+    page.ask(MOLE)
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "ledger.sqlite3")) as ledger:
+        ledger.execute("ALTER TABLE releases RENAME TO others")
+    answer = page.ask(encoded(draw_lesion(2, 300)))
+    assert answer.status_code == 409
+    assert _heading(answer.text) == "Nothing was sent"
+    assert "cannot be used" in answer.text
+    assert "budget" not in answer.text
+
+
+def test_no_gauge_shows_the_label_that_is_withheld(serving: Serving) -> None:
+    withheld, given = serving(privacy="1").ask(MOLE).text, serving(privacy="certified").ask(MOLE).text
+    assert _heading(withheld) == "No answer, it would be chance"
+    assert ('class="gauge"' in withheld, 'class="gauge"' in given) == (False, True)
+
+
+def test_of_an_own_release_mechanism_the_page_says_no_more_than_is_known() -> None:
+    """None of it was attacked; that the photo can be rebuilt from it is as unknown as that it cannot."""
+    bundle = Bundle.load()
+    spec = preset_of_mechanism(bundle, Mechanism(lambda grid, _spec, _draw: grid, "certified", "own", "own 1")).spec
+    assert "nothing is proven here" in str(views._warning(spec))
+    assert "rebuilt" not in str(views._warning(spec))
+    with i18n.using("ko"):
+        assert "증명되지 않았습니다" in str(views._warning(spec))
+    assert [views._warning(bundle.preset(name).spec) for name in ("certified", "encrypted")] == [None, None]
 
 
 def test_the_ledger_counts_a_photo_once(serving: Serving) -> None:
