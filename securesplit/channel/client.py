@@ -87,13 +87,17 @@ class ClientChannel:
     @property
     def needs_new_handshake(self) -> bool:
         """Whether the session is missing, has sealed 4,096 requests, is 1 h old or was idle for 5 min."""
+        return not self.bears(1)
+
+    def bears(self, requests: int) -> bool:
+        """Whether so many requests, sent together now, would not need a new handshake."""
         if not self.can_request or self._sealer is None:
-            return True
+            return False
         now = self._clock()
         return (
-            self._sealer.sequence >= MAX_SEQUENCE
-            or now - self._ready_at >= SESSION_AGE_S
-            or now - self._used_at >= SESSION_IDLE_S
+            self._sealer.sequence + requests <= MAX_SEQUENCE
+            and now - self._ready_at < SESSION_AGE_S
+            and now - self._used_at < SESSION_IDLE_S
         )
 
     @property

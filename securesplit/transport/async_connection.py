@@ -117,7 +117,7 @@ class AsyncConnection(BaseConnection):
         """Use other credentials from the next request on; sessions under the old ones end with their last answer."""
         self._credentials = credentials
         for session in self._sessions:
-            session.retire()
+            session.leave()
         self._sessions = self._new_sessions()
 
     async def close(self) -> None:
@@ -307,6 +307,11 @@ class _AsyncWorkerSession:
         """Take no more requests; those that wait are answered."""
         if self._connection is not None:
             self._connection.retire()
+
+    def leave(self) -> None:
+        """The same, for good: an upload that is under way goes on over the session that takes this one's place."""
+        self._closed = True
+        self.retire()
 
     def close(self) -> None:
         """Close at once; requests that wait fail."""

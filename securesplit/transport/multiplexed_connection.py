@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import time
 from math import inf
+from typing import Any
 
 import zmq
 import zmq.asyncio
@@ -79,6 +80,8 @@ class MultiplexedConnection:
                     await self._next()
             except TimeoutError:
                 raise TransportError(Fault.SILENT) from None
+            if self._closed:  # the connection ended before this task was told that it was up
+                raise TransportError(Fault.LOST)
             self._moment = asyncio.get_running_loop().create_future()
             self._send(self._channel.hello())
             await self._next()
@@ -177,7 +180,8 @@ class MultiplexedConnection:
     def _push(self, data: bytes) -> None:
         """Send without waiting; what the socket does not take at once its own future sends later."""
         if data:
-            self._socket.send_multipart((WORKER, data))
+            sent = asyncio.ensure_future(self._socket.send_multipart((WORKER, data)))
+            sent.add_done_callback(_leave_to_the_reader)
 
     async def _read(self) -> None:
         """Hand what the worker says to those who wait for it, until the connection is closed."""
@@ -240,3 +244,9 @@ class MultiplexedConnection:
                 event, _ = MONITOR_EVENT.unpack((await self._monitor.recv_multipart())[0])
                 if event in DOWN:
                     self.fail(TransportError(self._wire.lost()))
+
+
+def _leave_to_the_reader(sent: asyncio.Future[Any]) -> None:
+    """That the other end has gone is told by what is read; an error that nobody fetches would be logged."""
+    if not sent.cancelled():
+        sent.exception()

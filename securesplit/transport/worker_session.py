@@ -291,10 +291,9 @@ class WorkerSession:
         return self._connection
 
     def _shake_hands(self, connection: ReqConnection, refs: Collection[int], timeout_s: float) -> None:
-        """Make a session, where there is none that can still be used."""
-        if not (
-            self._is_forgotten or self._channel.needs_new_handshake or self._channel.state is ClientState.FINISHING
-        ):
+        """Make a session, where there is none that can still be used for all of them."""
+        is_new = self._is_forgotten or self._channel.state is ClientState.FINISHING
+        if not is_new and self._channel.bears(len(refs)):
             return
         self._is_forgotten = True
         with tracing.stage("handshake"):

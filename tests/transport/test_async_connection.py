@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import numpy as np
 import pytest
+import zmq.asyncio
 
+from securesplit.channel.client import ClientChannel
 from securesplit.channel.limits import REQUESTS_IN_FLIGHT
 from securesplit.errors import ConfigError, TrustError, UnreachableError, WorkerError
 from securesplit.pki import keystore
 from securesplit.transport.async_connection import AsyncConnection
 from securesplit.transport.connection import Timeouts
+from securesplit.transport.endpoint import Endpoint
+from securesplit.transport.multiplexed_connection import MultiplexedConnection
+from securesplit.transport.sockets import SocketLimits
+from securesplit.transport.wire import Fault, TransportError
 from securesplit_testing.engines import RAISING
 from securesplit_testing.serving import IDENTITY, Running, now, release, running, serve_engine
 from securesplit_testing.timing import took_less_than
+from tests.transport.nat import Nat
+from tests.transport.raw import ROUTER
 
 KEYS = keystore.ephemeral(now())
 CLIENT = KEYS[1]
@@ -352,3 +361,45 @@ def test_another_loop_is_refused_at_once_and_may_close() -> None:
         took_less_than(3.0, start)
         assert caught.value.hint
         asyncio.run(connection.close())
+
+
+def test_a_request_to_a_worker_that_has_just_gone_leaves_no_complaint() -> None:
+    """The loop stood still while it went, so that nobody has read of that."""
+
+    async def scenario(worker: Running, other: Running) -> None:
+        nat = Nat(worker.front.endpoint)
+        async with AsyncConnection([nat.endpoint, other.front.endpoint], CLIENT, IDENTITY) as connection:
+            assert await ask(connection, 1) == 1
+            nat.close()
+            time.sleep(0.2)
+            assert await ask(connection, 2) == 2
+
+    with running(keys=KEYS) as worker, running(keys=KEYS) as other:
+        run(scenario(worker, other))
+
+
+def test_a_connection_that_ends_as_soon_as_it_is_up_is_lost() -> None:
+    """Before the task that waits for it runs again: by the worker, or by a client that is closed."""
+
+    def come() -> None:
+        peer, _ = listener.accept()
+        with peer:
+            peer.sendall(ROUTER)
+            while peer.recv(1 << 10):
+                pass
+
+    async def scenario() -> None:
+        context, channel = zmq.asyncio.Context(), ClientChannel(CLIENT, IDENTITY, "127.0.0.1")
+        address = Endpoint(*listener.getsockname())
+        connection = MultiplexedConnection(context, address, channel, limits=SocketLimits())
+        opening = asyncio.ensure_future(connection.open(3.0))
+        while not connection.is_up:
+            await asyncio.sleep(0)
+        connection.fail(TransportError(Fault.LOST))
+        with pytest.raises(TransportError, match="the connection was lost"):
+            await opening
+        context.term()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=come, daemon=True).start()
+        run(scenario())

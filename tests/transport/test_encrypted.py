@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from securesplit.channel import tensor
+from securesplit.channel.sealing import MAX_SEQUENCE
 from securesplit.device.encryption_key import EVALUATION_FILE, EncryptionKey
 from securesplit.encrypted import messages
 from securesplit.encrypted.messages import CHUNK_BYTES, Answer, ChunkAnswer, ChunkStatus, Status
@@ -86,6 +87,43 @@ def test_bytes_and_times_are_those_of_the_request(key: EncryptionKey) -> None:
     assert len(alone[0].frame) == alone[0].payload_bytes == sum(found.payload_bytes for found in three)
     assert {found.tail_ms for found in three} == {1.5}
     assert ciphertext(1) not in alone[0].frame
+
+
+def test_pieces_that_go_together_have_room_in_one_session(key: EncryptionKey) -> None:
+    """A session has one message left where two are due: both go in the next one."""
+    worker = EncryptedWorker()
+    with serving(worker) as endpoint, Connection([endpoint], KEYS[1], IDENTITY) as connection:
+        connection.request_encrypted(release(key))
+        worker.keys.clear()
+        sealer = connection._opened.value.sessions[0]._channel._sealer
+        assert sealer is not None
+        sealer.sequence = MAX_SEQUENCE - 3  # a request, a piece, and two pieces
+        (found,) = connection.request_encrypted(release(key))
+    assert found.logit == pytest.approx(logits(1)[0], abs=2e-3)
+    assert len(worker.chunks) == 2 * PIECES, "none was sent twice"
+
+
+def test_an_upload_goes_on_under_other_credentials(key: EncryptionKey) -> None:
+    worker = EncryptedWorker()
+
+    async def scenario(endpoint: str) -> None:
+        loop = asyncio.get_running_loop()
+
+        def renew(number: int) -> None:
+            if number == 3:
+                asyncio.run_coroutine_threadsafe(renewed(), loop).result(5)
+
+        async def renewed() -> None:
+            connection.renew(KEYS[1])
+
+        worker.on_chunk = renew
+        async with AsyncConnection([endpoint], KEYS[1], IDENTITY) as connection:
+            (found,) = await connection.request_encrypted(release(key))
+            assert found.logit == pytest.approx(logits(1)[0], abs=2e-3)
+            assert len(connection._context._sockets) == 2, "of one connection, its own and its monitor"
+
+    with serving(worker) as endpoint:
+        asyncio.run(scenario(endpoint))
 
 
 @both
