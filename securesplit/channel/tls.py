@@ -24,6 +24,7 @@ from securesplit.channel.context import HandshakeRecord, OtherProtocolError, bin
 from securesplit.channel.sealing import PROTOCOL
 from securesplit.channel.states import ProtocolError
 from securesplit.errors import ConfigError
+from securesplit.pki import naming
 
 _ALERT_TYPE = 21
 _ALERT_BYTES = 7  # bytes; a header of 5, the level, the number
@@ -203,8 +204,10 @@ def _expect_name(connection: SSL.Connection, name: str) -> None:
     if address := _address(name):
         done = binding.X509_VERIFY_PARAM_set1_ip(param, address, len(address))
     else:
-        encoded = _dns_name(name)
-        done = binding.X509_VERIFY_PARAM_set1_host(param, encoded, len(encoded))
+        written = naming.dns_name(name) or ""
+        if not written or "\0" in written:
+            raise _no_name(name)
+        done = binding.X509_VERIFY_PARAM_set1_host(param, written.encode(), len(written))
     if done != 1:
         drop_errors()
         raise _no_name(name)
@@ -215,17 +218,6 @@ def _address(name: str) -> bytes | None:
         return ipaddress.ip_address(name.strip("[]")).packed
     except ValueError:
         return None
-
-
-def _dns_name(name: str) -> bytes:
-    """As certificates write it: without the dot that ends an absolute name (RFC 5280, section 4.2.1.6)."""
-    try:
-        encoded = name.removesuffix(".").encode("idna")
-    except UnicodeError:
-        encoded = b""
-    if not encoded or b"\0" in encoded:
-        raise _no_name(name)
-    return encoded
 
 
 def _no_name(name: str) -> ConfigError:

@@ -201,7 +201,7 @@ def _notes(folder: Path, entries: Sequence[KeygenEntry], server_names: Iterable[
     if not (folder / f"{files.SERVER}.crt").exists():  # its worker is enrolled
         return tuple(notes)
     held = naming.server_names_of(certificate_of(folder, files.SERVER))
-    wanted = [name for name in server_names if name.lower().strip("[]") not in held]
+    wanted = [name for name in server_names if str(naming.check_server_name(name).value) not in held]
     if wanted:
         notes.append(f"the server's certificate is not for {', '.join(wanted)}; --renew --server-name issues a new one")
     return tuple(notes)

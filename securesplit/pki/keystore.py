@@ -24,6 +24,7 @@ from securesplit.pki.issuing import DEFAULT_CLIENT, DEFAULT_DAYS, DEFAULT_SERVER
 from securesplit.pki.pairs import KeygenEntry, KeygenReport
 from securesplit.pki.profile import Identity
 from securesplit.pki.revoking import revoke
+from securesplit.text import in_shell
 
 __all__ = [
     "DEFAULT_CLIENT",
@@ -112,9 +113,8 @@ def _no_client(folder: Path, name: str) -> CredentialError:
         hint = f"it has files of {', '.join(others[:5])}: give --client {others[0]}"
         return CredentialError(f"{folder} has no certificate of client {name}", hint=hint)
     if (folder / files.CA_KEY).exists():
-        return CredentialError(
-            f"{folder} has no certificate of client {name}", hint=f"securesplit keygen --out {folder} --client {name}"
-        )
+        hint = f"securesplit keygen --out {in_shell(folder)} --client {name}"
+        return CredentialError(f"{folder} has no certificate of client {name}", hint=hint)
     found = f"{folder} has no certificate of a client" if folder.is_dir() else f"there is no folder {folder}"
     hint = "make keys with securesplit keygen, name their folder with --certs, or try --embedded, which needs none"
     return CredentialError(found, hint=hint)

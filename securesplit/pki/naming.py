@@ -50,12 +50,24 @@ def check_server_name(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name.strip("[]")))
     except ValueError:
         pass
-    if not _DNS_NAME.fullmatch(name.lower()) or name.replace(".", "").isdigit():
+    written = (dns_name(name) or "").lower()
+    if not _DNS_NAME.fullmatch(written) or written.replace(".", "").isdigit():
         raise ConfigError(
             f"{name!r} is neither a host name nor an address",
             hint="--server-name takes names like tail.example.org or 10.0.0.5",
         )
-    return x509.DNSName(name.lower())
+    return x509.DNSName(written)
+
+
+def dns_name(name: str) -> str | None:
+    """A host's name as certificates hold it: in ASCII, without the dot that ends an absolute one (RFC 5280, 4.2.1.6).
+
+    None where a part of it is empty or too long; whether it is a name at all is not looked at.
+    """
+    try:
+        return name.removesuffix(".").encode("idna").decode("ascii")
+    except UnicodeError:
+        return None
 
 
 def client_title(name: str) -> tuple[str, list[x509.GeneralName]]:
@@ -76,7 +88,7 @@ def server_title(names: Sequence[str]) -> tuple[str, list[x509.GeneralName]]:
     """
     if not names:
         raise ConfigError("a server certificate needs a name", hint="give --server-name")
-    return "securesplit server", [check_server_name(name) for name in dict.fromkeys(names)]
+    return "securesplit server", list(dict.fromkeys(map(check_server_name, names)))
 
 
 def client_name_of(certificate: x509.Certificate) -> str | None:

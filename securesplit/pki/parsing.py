@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from securesplit.errors import CredentialError
+from securesplit.text import in_shell
 
 REMAKE = "check the files, or make a new folder with securesplit keygen --out DIR"
 _T = TypeVar("_T")
@@ -206,7 +207,7 @@ def _misfit(what: str, where: str, kind: str, wanted: str) -> CredentialError:
         hint = _NO_LIST
     if wanted == REQUEST:
         hint = _ASK
-    return CredentialError(f"{what} cannot be read: {where} {found}", hint=hint.format(where=where))
+    return CredentialError(f"{what} cannot be read: {where} {found}", hint=hint.format(where=in_shell(where)))
 
 
 def _clean(data: bytes) -> bytes:

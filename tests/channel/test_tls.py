@@ -12,7 +12,7 @@ from securesplit.channel.context import client_context, server_context
 from securesplit.channel.states import ProtocolError
 from securesplit.channel.tls import Handshake, HandshakeError, certificate_fingerprint
 from securesplit.errors import ConfigError
-from securesplit_testing.channels import World
+from securesplit_testing.channels import Authority, World
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +142,17 @@ def test_a_name_of_the_certificate_is_accepted(world: World, name: str) -> None:
     client = Handshake(client_context(world.client_credentials), name)
     finish(client, Handshake(server_context(world.server_credentials)))
     assert client.complete
+
+
+@pytest.mark.parametrize("name", ["tail.example.org.", "Münch.example", "모반.example."])
+def test_a_name_that_a_certificate_was_asked_for_is_accepted(name: str) -> None:
+    authority = Authority()
+    device = authority.client()
+    server = Handshake(server_context(authority.credentials(authority.server(name), device)))
+    client = Handshake(client_context(authority.credentials(device)), name)
+    finish(client, server)
+    assert client.complete
+    assert server.complete
 
 
 @pytest.mark.parametrize(

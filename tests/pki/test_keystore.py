@@ -86,6 +86,8 @@ def test_a_new_client_is_added_and_everything_else_is_kept(certs: Path) -> None:
 def test_other_server_names_on_a_second_run_are_pointed_out(certs: Path) -> None:
     report = keystore.create(certs, server_names=["tail.example.org", "LOCALHOST"], days=90, now=NOW)
     assert "not for tail.example.org; --renew --server-name" in report.notes[1]
+    same = keystore.create(certs, server_names=["localhost.", "0:0:0:0:0:0:0:1"], days=90, now=NOW)
+    assert len(same.notes) == 1
 
 
 def test_without_the_ca_key_nothing_is_issued_or_written(certs: Path) -> None:

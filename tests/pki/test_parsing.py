@@ -133,6 +133,7 @@ def test_the_hints_are_commands_that_work(certs: Path, tmp_path: Path) -> None:
 
     if shutil.which("openssl") is None:
         pytest.skip("no openssl")
+    certs = certs.rename(certs.with_name("Anna's certs"))
     things = other_things(certs)
     for kind, given in (("an encrypted private key", ["-passin", "pass:secret"]), ("a PKCS #7 bundle", [])):
         name = "server.key" if "key" in kind else "server.crt"

@@ -152,11 +152,29 @@ def test_hosts_and_addresses_are_server_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a b", "-a", "a..b", "*.example.org", "tcp://host", "host:5555", "10.0.0", "1.2.3.4.5", "a" * 64, "ä"]
+    "name",
+    [
+        *("", ".", "a b", "ä b", "-a", "a..b", "a..", "*.example.org", "tcp://host", "host:5555", "a" * 64, "ä" * 60),
+        *("10.0.0", "10.0.0.5.", "1.2.3.4.5", "１２"),
+    ],
 )
 def test_other_things_are_no_server_names(name: str) -> None:
     with pytest.raises(ConfigError, match="neither a host name nor an address"):
         profile.new_server(CA, [name], days=1, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("Tail.Example.ORG.", "tail.example.org"),
+        ("Münch.example", "xn--mnch-0ra.example"),
+        ("모반.example.", "xn--v52bi0a.example"),
+        ("[0:0:0:0:0:0:0:1]", "::1"),
+    ],
+)
+def test_a_server_is_named_as_devices_look_for_it(name: str, held: str) -> None:
+    server = profile.new_server(CA, [name, held], days=1, now=NOW)
+    assert naming.server_names_of(server.certificate) == [held]
 
 
 @pytest.mark.parametrize("days", [-1, 0, 826])
