@@ -119,6 +119,10 @@ class Dispatcher:
         else:
             self._queue(event, route, received)
 
+    def tick(self) -> None:
+        """Forget old answers; about once a second."""
+        self._answers.expire(self._clock())
+
     def conclude(self, result: JobResult) -> None:
         """Answer a job that has ended, and remember the answer."""
         job, ended = result.job, self._clock()

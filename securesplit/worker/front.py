@@ -193,6 +193,7 @@ class Front:
         if self._clock() - self._ticked_at >= 1.0:
             self._ticked_at = self._clock()
             self._channel.tick()
+            self._dispatcher.tick()
             self._socket.tick()
             if self._keys is not None:
                 self._keys.expire()
@@ -330,5 +331,5 @@ def _key_store(
     try:
         return KeyStore(settings.evaluation_key_bytes, clock, counters)
     except OSError as error:
-        hint = "allow more open files and memory (ulimit -a)"
+        hint = "give a smaller --evaluation-key-memory, or allow more open files and memory (ulimit -a)"
         raise ConfigError(f"no memory for evaluation keys ({error.strerror})", hint=hint) from None

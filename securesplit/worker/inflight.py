@@ -77,10 +77,14 @@ class Answers:
         return None if found is None else found[1]
 
     def add(self, key: JobKey, plaintext: bytes, now: float) -> None:
-        """Remember an answer, and forget the old ones."""
+        """Remember an answer, and make room for it."""
         self._forget(key)
         self._answers[key] = (now, plaintext)
         self._bytes += len(plaintext)
+        self.expire(now)
+
+    def expire(self, now: float) -> None:
+        """Forget those that are old or too many; about once a second."""
         while self._answers:
             oldest = next(iter(self._answers))
             is_within = len(self._answers) <= _ANSWERS and self._bytes <= _ANSWERS_BYTES

@@ -392,8 +392,8 @@ def _first_line(error: BaseException) -> str:
 
 
 def _ignore_signals() -> None:
-    """SIGTERM and Ctrl-C reach whole groups of processes; both are for the front, which drains first."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """SIGTERM, SIGHUP and Ctrl-C may reach all processes of a service; they are for the front, as in ``tail.py``."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -8,7 +8,8 @@ Invariants:
   loaded before that. Whatever of it this machine cannot do is part of the report that it is ready.
 - It dies with its front. Standard input is a socket to the front: settings and batches come in on it, reports go out,
   and its end is the end of this process. Linux adds a signal that reaches a stopped process too.
-- Ctrl-C and a service manager's SIGTERM reach whole groups of processes; both are for the front, which drains first.
+- Ctrl-C, and a service manager's SIGTERM and SIGHUP, may reach all processes of a service; they are for the front,
+  which drains first, or reads its files again.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def main() -> int:
     """Read the settings, build the engine, and compute until the front is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     _die_with_parent()
     pipe = TailPipe(sys.stdin.fileno())
     try:

@@ -48,8 +48,9 @@ from securesplit.transport import retry_policy
 from securesplit.transport.connection import Connection, Timeouts
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.inquiry import EncryptedRelease
-from securesplit.worker import key_store
+from securesplit.worker import front, key_store
 from securesplit.worker.embedded import EmbeddedWorker
+from securesplit.worker.monitoring.counters import Counters
 from securesplit.worker.monitoring.prometheus import WorkerCollector
 from securesplit.worker.resources import resident_bytes
 from securesplit.worker.sandbox import confinement
@@ -497,6 +498,19 @@ def test_a_bundle_with_the_preset_is_served_in_part_without_tenseal(
 def test_a_bound_that_no_keys_fit_in_is_refused() -> None:
     with pytest.raises(ConfigError, match="too few for evaluation keys"):
         PoolSettings(evaluation_key_bytes=64 * MIB - 1)
+
+
+def test_a_system_without_room_for_keys_is_told_of_with_the_flag() -> None:
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, limits[1]))
+    try:
+        with pytest.raises(ConfigError, match="no memory for evaluation keys") as caught:
+            front._key_store(serve_encrypted(), PoolSettings(), time.monotonic, Counters())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "--evaluation-key-memory" in caught.value.hint
 
 
 @pytest.mark.usefixtures("small_keys")

@@ -23,7 +23,7 @@ from securesplit.errors import TrustError
 from securesplit.pki import issuing, keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.connection import Connection
-from securesplit.worker import admission, pacing
+from securesplit.worker import admission, inflight, pacing
 from securesplit_testing.serving import IDENTITY, Running, now, release, running, serve_engine, wait_until
 from securesplit_testing.threads import beside
 
@@ -89,6 +89,16 @@ def test_a_repeated_request_is_computed_once(raw: RawClient, tmp_path: Path) -> 
         client.ask(ref=1, first=9)
         assert logit(client.receive()) == 9
         assert len(log.read_text().splitlines()) == 1
+
+
+def test_an_answer_is_forgotten_in_time_by_a_front_that_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(serve_engine()) as worker:
+        with worker.connect() as connection:
+            connection.request(release(1))
+        remembered = worker.front._dispatcher._answers
+        assert remembered.held_bytes
+        monkeypatch.setattr(inflight, "_ANSWER_AGE_S", 0.0)
+        wait_until(lambda: not remembered.held_bytes)
 
 
 def test_a_session_over_its_cap_gets_busy_with_a_delay(raw: RawClient) -> None:

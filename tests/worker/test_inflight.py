@@ -25,3 +25,12 @@ def test_small_answers_are_bounded_in_number_and_age() -> None:
     answers.add((b"s", 5), b"another", now=inflight._ANSWER_AGE_S + 1)
     assert answers.find((b"s", 5)) == b"another"
     assert answers.held_bytes == len(b"another")
+
+
+def test_an_old_answer_goes_though_no_other_comes() -> None:
+    answers = Answers()
+    answers.add((b"s", 1), b"old", now=0.0)
+    answers.add((b"s", 2), b"newer", now=10.0)
+    answers.expire(inflight._ANSWER_AGE_S + 1)
+    assert [answers.find((b"s", ref)) for ref in (1, 2)] == [None, b"newer"]
+    assert answers.held_bytes == len(b"newer")

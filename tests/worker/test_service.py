@@ -90,8 +90,8 @@ def test_even_stopped_tails_do_not_outlive_a_killed_front(certs: Path) -> None:
 def test_signals_for_the_whole_group_are_for_the_front(certs: Path) -> None:
     with process(certs) as worker, connect(worker, certs) as connection:
         for pid in worker.tails():
-            os.kill(pid, signal.SIGTERM)
-            os.kill(pid, signal.SIGINT)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                os.kill(pid, number)
         before = worker.tails()
         assert connection.request(release(1)).logit == 1
         assert worker.tails() == before
