@@ -5,6 +5,8 @@ python -m benchmarks.accuracy [--data ../shared/data/ham10000] [--privacy compac
 
 from __future__ import annotations
 
+import tempfile
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,12 +24,14 @@ from training.evaluation.metrics import auc_interval
 def through_the_wire(bundle: Bundle, preset: str, photos: list[Photo]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Probabilities and labels (called malignant) of a real client and a real worker."""
     with (
+        tempfile.TemporaryDirectory() as state,
         EmbeddedWorker(bundle.folder) as worker,
         Client(
             worker.endpoint,
             credentials=worker.client_credentials,
             privacy=preset,
             model=bundle.folder,
+            state=state,  # these photos are none of the user's own
             anyway=True,  # the figures are of the network; benchmarks.refusals has those of the gate
         ) as client,
     ):

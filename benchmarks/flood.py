@@ -34,6 +34,7 @@ from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.connection import Connection
 
+PRESET = "certified"
 RATE = 1_000  # HELLOs in a second
 ROUNDS = 3
 HALF_S = 4.0
@@ -71,7 +72,7 @@ class Clients:
     def __init__(self, endpoint: str, credentials: Credentials) -> None:
         self._endpoint, self._credentials = endpoint, credentials
         bundle = Bundle.load()
-        spec = bundle.preset(None).spec
+        spec = bundle.preset(PRESET).spec
         self._identity, self._release = bundle.identity, np.zeros(spec.shape, spec.dtype)
         self.seen = Seen()
         self._threads = Threads(*[self._ask] * CLIENTS, self._keep_coming)

@@ -7,6 +7,7 @@ Builds the wheel, installs it alone into a fresh environment, and runs it there 
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,7 @@ def main() -> None:
         worker = subprocess.Popen(
             [command, "tail-worker", "--bind", "tcp://127.0.0.1:47555", "--workers", "1"],
             cwd=folder,
+            env=environment(folder),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -86,10 +88,17 @@ def install(folder: Path) -> Path:
 
 def run(command: list[Path | str], folder: Path) -> str:
     """Run to success; return what it said on stderr."""
-    done = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, check=False)
+    words, own = [str(part) for part in command], environment(folder)
+    done = subprocess.run(words, cwd=folder, env=own, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{command[0]} failed:\n{done.stderr}")
     return done.stderr
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Of a user who has no settings and no state yet."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SECURESPLIT_")}
+    return kept | {"SECURESPLIT_STATE": str(folder / "state"), "XDG_CONFIG_HOME": str(folder / "config")}
 
 
 def timed(command: list[Path | str], folder: Path) -> float:

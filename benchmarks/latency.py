@@ -74,7 +74,11 @@ def warm_overhead(bundle: Bundle) -> None:
             Image.fromarray(draw_lesion(seed, 300)).save(photo)
         for name in _in_the_open(bundle):
             with Client(
-                worker.endpoint, credentials=worker.client_credentials, privacy=name, model=bundle.folder
+                worker.endpoint,
+                credentials=worker.client_credentials,
+                privacy=name,
+                model=bundle.folder,
+                state=Path(folder) / "state",
             ) as client:
                 answers = [client.diagnose(photo) for photo in photos][10:]
             ms = [a.timing_ms for a in answers]

@@ -22,7 +22,7 @@ from benchmarks.processes import certificates
 from benchmarks.table import show
 from benchmarks.transport import NOTHING, SHAPE
 from securesplit.pki import keystore
-from securesplit.pki.credentials import Credentials
+from securesplit.pki.credentials import Credentials, Validity
 from securesplit.transport.connection import Connection
 from securesplit.worker import PoolSettings, WorkerSettings
 from securesplit.worker.monitoring.counters import Counters
@@ -94,11 +94,10 @@ def _count_us() -> float:
 
 
 def _page_us() -> float:
-    ends = {"server": datetime.now(UTC)}
+    now = datetime.now(UTC)
+    ends = {"server": Validity(now, now)}
     collector = WorkerCollector(Counters(), bundle_id="", pool=PoolSettings(), ends=lambda: ends)
-    status = Status(
-        1, 0, 0, 0, {"idle": 1}, (), was_ready=True, is_draining=False, silent_s=0, expires_at=ends["server"]
-    )
+    status = Status(1, 0, 0, 0, {"idle": 1}, (), was_ready=True, is_draining=False, silent_s=0, expires_at=now)
     return _fastest_us(lambda: collector.page(status), 50)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -10,13 +9,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
+from securesplit.text import figures_json
+
 FOLDER = Path("build/bench")
 
 
 def show(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print `rows` under `columns` and save them under `name`."""
     cells = [[_text(v) for v in row] for row in rows]
-    widths = [max(len(c), *(len(row[i]) for row in cells)) for i, c in enumerate(columns)]
+    widths = [max(len(line[i]) for line in (columns, *cells)) for i in range(len(columns))]
     lines = [
         "  ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)).rstrip() for row in [list(columns), *cells]
     ]
@@ -27,9 +30,15 @@ def show(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> No
     record = {
         "machine": f"{platform.machine()} {platform.system()}",
         "columns": list(columns),
-        "rows": [list(r) for r in rows],
+        "rows": [[_plain(v) for v in r] for r in rows],
     }
-    (FOLDER / f"{name}.json").write_text(json.dumps(record, indent=1, default=str) + "\n")
+    (FOLDER / f"{name}.json").write_text(figures_json(record, indent=1) + "\n")
+
+
+def _plain(value: Any) -> str | float | None:
+    """As JSON has it: a number of NumPy's too, the text of anything else."""
+    found = value.item() if isinstance(value, np.generic) else value
+    return found if isinstance(found, str | int | float | None) else str(found)
 
 
 def _text(value: Any) -> str:

@@ -29,7 +29,7 @@ try:
     outcome = "read"
 except PhotoError as error:
     outcome = error.message
-print(json.dumps([outcome, (kib("VmHWM:") - before) / 1000, time.perf_counter() - started]))
+print(json.dumps([outcome, (kib("VmHWM:") - before) / 1000, time.perf_counter() - started], allow_nan=False))
 """
 
 

@@ -26,7 +26,7 @@ def main(endpoint: str, certs: str, clients: str, timeout_s: str = "30") -> int:
             sys.stdout.flush()
         time.sleep(0.02)
     load.stop()
-    json.dump({"sent": load.sent, "lost": load.lost, "milliseconds": load.milliseconds}, sys.stdout)
+    json.dump({"sent": load.sent, "lost": load.lost, "milliseconds": load.milliseconds}, sys.stdout, allow_nan=False)
     return 0
 
 

@@ -13,7 +13,8 @@ import pytest
 from securesplit.text import figures_json, json_line
 
 REPO = Path(__file__).resolve().parents[1]
-SOURCES = [path for folder in ("securesplit", "training") for path in sorted((REPO / folder).rglob("*.py"))]
+FOLDERS = ("securesplit", "training", "benchmarks", "securesplit_testing")
+SOURCES = [path for folder in FOLDERS for path in sorted((REPO / folder).rglob("*.py"))]
 
 
 def lax_writers(source: str) -> list[int]:

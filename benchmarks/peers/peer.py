@@ -147,4 +147,4 @@ def _say(answer: Callable[[int], tuple[float, int, int]], numbers: range) -> Non
         logit, *sizes = answer(number)
         ms.append(1e3 * (time.perf_counter() - start))
         logits.append(logit)
-    print(json.dumps({"ms": ms, "logits": logits, "bytes": sizes}), flush=True)
+    print(json.dumps({"ms": ms, "logits": logits, "bytes": sizes}, allow_nan=False), flush=True)

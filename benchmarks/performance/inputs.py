@@ -157,7 +157,7 @@ def _write_encrypted(inputs: Inputs, bundle: Bundle) -> None:
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=1) + "\n")
+    file.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def _write_networks(folder: Path, bundle: Bundle) -> None:

@@ -129,7 +129,7 @@ def _cpu_s(*programs: Running | None) -> list[float]:
 def _check(logits: Sequence[float], right: Sequence[float], tolerance: float, first: int) -> None:
     for number, logit in enumerate(logits, first):
         wanted = right[number % len(right)]
-        if abs(logit - wanted) > tolerance:
+        if not abs(logit - wanted) <= tolerance:  # NaN is wrong, too
             raise PeerError(f"it answers {logit:.3f} where the network says {wanted:.3f}")
 
 
@@ -181,7 +181,9 @@ def _bursts(peer: Peer, client: Running, server: Running, served: str, effort: E
 
 
 def _burst(client: Running, server: Running, served: str, clients: int, seconds: float) -> Mapping[str, list[float]]:
-    found = client.ask(json.dumps({"served": served, "clients": clients, "seconds": seconds}), of=server)
+    found = client.ask(
+        json.dumps({"served": served, "clients": clients, "seconds": seconds}, allow_nan=False), of=server
+    )
     if found["wrong"]:
         raise PeerError(f"{found['wrong']} of {len(found['ms'])} answers are wrong")
     if seconds and not found["ms"]:
