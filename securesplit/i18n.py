@@ -94,8 +94,16 @@ def translated(text: str) -> str:
         return found
     for pattern, translation in catalogue.patterns:
         if match := pattern.fullmatch(text):
-            return translation.format(*map(translated, match.groups()))
+            return translation.format(*map(_translated_value, match.groups()))
     return text
+
+
+def _translated_value(text: str) -> str:
+    """`translated`, or what each of several workers said: ``ADDRESS: cause; ADDRESS: cause``."""
+    if (found := translated(text)) != text or "; " not in text:
+        return found
+    named = (part.rpartition(": ") for part in text.split("; "))
+    return "; ".join(f"{address}{colon}{translated(cause)}" for address, colon, cause in named)
 
 
 def language() -> str:

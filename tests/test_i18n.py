@@ -120,8 +120,12 @@ def fail(many, it):
 def test_why_no_worker_answered_is_in_the_language_too(fault: Fault) -> None:
     with i18n.using("ko"):
         said = i18n.translated(f"no worker answered at HOST within 3 s ({fault.value})")
+        each = f"tcp://[::1]:1: {fault.value}; tcp://b:2: {fault.value}"
+        several = i18n.translated(f"no worker answered at HOST within 3 s ({each})")
     assert "HOST" in said
     assert not re.search("[a-z]{2,}", said)
+    assert set(re.findall("[a-z]{2,}", several)) == {"tcp"}
+    assert "tcp://[::1]:1: " in several
 
 
 def test_warnings_are_whole_texts_when_they_are_logged() -> None:
