@@ -362,6 +362,12 @@ def test_a_history_is_begun_filled_closed_and_erased(new_tab: Callable[..., Tab]
         box.get_by_text("No entries yet").wait_for()
         tab.ask(MOLE)
         box.locator(".entries li").wait_for()
+        tab.page.set_viewport_size({"width": 320, "height": 640})
+        tab.page.evaluate("document.documentElement.style.fontSize = '200%'")
+        assert box.locator(".entries li > div").bounding_box()["width"] > 200, "room for more than a letter a line"
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= 320
+        tab.page.evaluate("document.documentElement.style.fontSize = ''")
+        tab.page.set_viewport_size({"width": 1280, "height": 800})
         box.get_by_role("button", name="Close it").click()
         box.get_by_label("Passphrase").fill("not this one")
         box.get_by_role("button", name="Open").click()
