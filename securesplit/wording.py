@@ -322,7 +322,11 @@ def _of_the_device(device: DevicePrivacy) -> Iterator[str]:
     """What all releases of this device promise together."""
     photos = ngettext("{n} photo so far", "{n} photos so far, which it can link to each other", device.photos)
     if device.epsilon is None and not device.without_promise:
-        promise = _("Nothing of what they show: all were encrypted.")
+        promise = ngettext(
+            "Nothing of what it shows: it was encrypted.",
+            "Nothing of what they show: all were encrypted.",
+            device.photos,
+        )
     elif device.epsilon is None:
         promise = ngettext(
             "Nothing can be promised: {n} release came without noise.",

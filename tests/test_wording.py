@@ -165,6 +165,8 @@ def test_of_an_encrypted_release_it_is_said_that_nothing_was_learned_and_what_th
     assert "The server learned nothing of this photo, nor its answer. It computes on a ciphertext" in said[1]
     assert "128-bit security by ring learning with errors" in said[1]
     assert "4 photos so far, which it can link to each other. Nothing of what they show" in said[2]
+    one = replace(ENCRYPTED, device=replace(DEVICE, photos=1, epsilon=None, delta=None))
+    assert "1 photo so far. Nothing of what it shows: it was" in Words.of(replace(ANSWER, privacy=one)).explanation[2]
     local = " ".join(Words.of(replace(ANSWER, privacy=replace(ENCRYPTED, device=None))).explanation)
     assert "would have learned nothing of it. It computes on" in local
     assert "256 integers" not in " ".join(said) + local
