@@ -80,7 +80,10 @@ CLIENT_REFUSED = {
     80: (
         "client-not-allowed",
         "this device is not on the worker's allow-list",
-        "add it with securesplit keygen --client NAME, then reload the worker; one from elsewhere must be for clients",
+        (
+            "copy allowed-clients.txt from the CA machine to the worker; if it is not in there, "
+            "securesplit keygen --renew --client NAME; one from elsewhere must be for clients"
+        ),
     ),
     116: (
         "no-certificate",

@@ -236,10 +236,10 @@ THE_WORKER_REFUSES = [
     (expired_client, "this device's certificate has expired", "--renew", "expired"),
     (future_client, "does not accept this device's certificate (not valid yet", "clocks", "not-yet-valid"),
     (revoked_client, "this device's certificate was revoked", "ask the operator", "revoked"),
-    (unlisted_client, "not on the worker's allow-list", "keygen --client NAME", "not-allowed"),
+    (unlisted_client, "not on the worker's allow-list", "--renew --client NAME", "not-allowed"),
     (client_without_a_certificate, "wants a certificate, and this device showed none", "--certs", "no-certificate"),
-    (client_without_a_name, "not on the worker's allow-list", "keygen --client", "no-client-name"),
-    (client_with_two_usages, "not on the worker's allow-list", "keygen --client", "wrong-usage"),
+    (client_without_a_name, "not on the worker's allow-list", "must be for clients", "no-client-name"),
+    (client_with_two_usages, "not on the worker's allow-list", "must be for clients", "wrong-usage"),
     (stale_crl_on_the_worker, "(or the worker's revocation list has)", "keygen --renew", "crl-expired"),
 ]
 

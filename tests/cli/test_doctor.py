@@ -276,6 +276,12 @@ def test_two_cas_and_an_unlisted_device_are_seen(certs: Path, tmp_path: Path) ->
     assert any("2 CAs are trusted" in message for message in found["ok"])
     assert "the allow-list is empty, no device can connect" in found["warning"]
     assert "device device is not on the allow-list" in found["warning"]
+    (hint,) = (each.hint for each in CertsCheck(certs, None, NOW).run() if "not on the allow-list" in each.message)
+    assert "keygen --renew --client device" in hint
+    keystore.create(certs, clients=["device"], days=90, now=NOW)
+    assert "device device is not on the allow-list" in findings(certs, NOW)["warning"], "what is there is kept"
+    keystore.renew(certs, clients=["device"], days=90, now=NOW)
+    assert not findings(certs, NOW)["warning"]
 
 
 def test_files_that_nothing_reads_from_a_certs_folder_may_have_any_mode(certs: Path) -> None:

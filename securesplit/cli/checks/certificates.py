@@ -145,7 +145,8 @@ class CertsCheck:
             yield warning(SUBJECT, message, "the worker knows a device by its certificate; rename the files")
         yield self._until(f"device {name} has a certificate", leaf)
         if (self.folder / files.ALLOWED).exists() and loaded.fingerprint not in {line[0] for line in allowed}:
-            yield warning(SUBJECT, f"device {name} is not on the allow-list", f"securesplit keygen --client {name}")
+            hint = f"bring it from the CA machine; if it lacks the device, keygen --renew --client {name} there"
+            yield warning(SUBJECT, f"device {name} is not on the allow-list", hint)
 
     def _until(self, what: str, leaf: x509.Certificate) -> Finding:
         return until(SUBJECT, what, leaf.not_valid_before_utc, leaf.not_valid_after_utc, self.now, _RENEW)
