@@ -80,7 +80,7 @@ def test_who_goes_on_from_a_decoder_is_cut_short_where_that_was(context):
         return attack(fresh, "compact", TimeBudget()).cut_short
 
     trained = partial(decoder.run, fresh, "compact", len(fresh.auxiliary_photos))
-    assert trained(TimeBudget(0.0)).cut_short == "after 0 s"
+    assert trained(TimeBudget(0.0)).cut_short == "after 0.01 s"
     assert [shortage(attack) for attack in (search.a4, generative.run)] == ["with A3", "with A3"]
     assert trained(TimeBudget()).cut_short == ""
     assert [shortage(attack) for attack in (search.a4, generative.run)] == ["", ""]
