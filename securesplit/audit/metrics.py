@@ -99,11 +99,16 @@ def most_unseen(trials: int) -> float:
     return float(1 - 0.025 ** (1 / trials))
 
 
+def exact_room(found: float, trials: int) -> tuple[float, float]:
+    """How far the exact interval reaches below a rate of 1 and above a rate of 0 (`most_unseen`); else nowhere."""
+    return most_unseen(trials) * (found == 1), most_unseen(trials) * (found == 0)
+
+
 def rate(hits: NDArray[Any], clusters: Clusters = None, *, less: NDArray[Any] | float = 0.0) -> Estimate:
     """How often, of ``(n,)`` hits in 0 to 1, with its interval.
 
     Where nothing was hit, or everything, no draw of the photos differs from another; the interval is then the exact one
-    of as many trials as there are clusters (`most_unseen`).
+    of as many trials as there are clusters (`exact_room`).
 
     Args:
         hits: of each photo, a share where it was tried several times.
@@ -113,7 +118,7 @@ def rate(hits: NDArray[Any], clusters: Clusters = None, *, less: NDArray[Any] | 
     hits = np.asarray(hits, np.float64)
     found = bootstrap(hits - less, clusters)
     units = len(hits) if clusters is None else int(clusters.max(initial=-1)) + 1
-    below, above = most_unseen(units) * (hits.min() == 1), most_unseen(units) * (hits.max() == 0)
+    below, above = exact_room(float(hits.mean()), units)
     return replace(found, low=found.low - below, high=found.high + above)
 
 

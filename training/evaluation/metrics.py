@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from securesplit.audit.metrics import most_unseen
+from securesplit.audit.metrics import exact_room
 from training.data.dataset import Split
 from training.data.photo import Photo
 from training.evaluation.measured import Figure, Stratum
@@ -156,8 +156,8 @@ def of_answers(
 
 def _exact(rate: Figure, lesions: int) -> Figure:
     """With exact ends where no photo was called wrongly, or every one, so that no sample differs from another."""
-    low = 1 - most_unseen(lesions) if rate.value == 1 else rate.low
-    return Figure(rate.value, low, most_unseen(lesions) if rate.value == 0 else rate.high)
+    below, above = exact_room(rate.value, lesions)
+    return Figure(rate.value, rate.low - below, rate.high + above)
 
 
 def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float, *, draws: int = 1) -> dict[str, float]:
