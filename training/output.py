@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from securesplit.atomic import atomic_folder_replacement, write_text_atomic
+from securesplit.errors import ConfigError
+from securesplit.model import Bundle
 from securesplit.text import figures_json
 
 NO_ARCHIVE = (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile)
@@ -21,15 +23,33 @@ def write_json(file: Path, content: object, *, indent: int | None = 1) -> None:
 
 
 @contextmanager
-def changed_bundle(folder: Path) -> Iterator[Path]:
+def changed_bundle(bundle: Bundle) -> Iterator[Path]:
     """A copy of a bundle's folder, which takes its place when the block ends without an error; else nothing changes.
 
+    Where the folder is a link, what it leads to is changed.
+
     Raises:
-        ConfigError: it cannot be put there.
+        ConfigError: it cannot be put there, or somebody else changed the bundle since it was read, which would be lost.
     """
+    folder = bundle.folder.resolve()
     with atomic_folder_replacement(folder) as own:
-        shutil.copytree(folder, own, dirs_exist_ok=True)
+        copy_bundle(folder, own)
         yield own
+        if Bundle.load(folder).manifest != bundle.manifest:
+            raise ConfigError(f"{folder} was changed by another command meanwhile", hint="give this command again")
+
+
+def copy_bundle(folder: Path, target: Path, *, without: Sequence[str] = ()) -> None:
+    """Copy a bundle's files, but for those of some names, into an empty folder.
+
+    Raises:
+        ConfigError: one cannot be read, or written.
+    """
+    try:
+        shutil.copytree(folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*without))
+    except shutil.Error as error:  # of all files: source, target and text of each
+        file, _, reason = error.args[0][0]
+        raise ConfigError(f"cannot copy {file} ({reason})", hint="may it be read, and is the disk full?") from None
 
 
 def markdown_table(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:

@@ -32,7 +32,6 @@ from keras import layers
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from securesplit.atomic import atomic_write, write_text_atomic
 from securesplit.audit import baselines, metrics, patches, photos
 from securesplit.audit.attacks import ridge
 from securesplit.audit.context import as_photos
@@ -45,6 +44,7 @@ from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.privacy.release import ReleaseSpec
 from training import command
 from training.data.photo import DataError
+from training.output import changed_bundle
 
 AUXILIARY, TARGETS = 3000, 400
 SIDE, GRID = 64, 32
@@ -228,7 +228,7 @@ def make(bundle: Bundle, root: Path) -> AttackInfo:
         root: photos, as `securesplit audit` takes them.
 
     Raises:
-        ConfigError: too few photos.
+        ConfigError: too few photos, or the bundle cannot be replaced.
         DataError: the releases of no preset can be decoded in so few bytes.
     """
     keras.utils.clear_session()  # names of layers go into the file
@@ -255,9 +255,7 @@ def make(bundle: Bundle, root: Path) -> AttackInfo:
 
 
 def _write(bundle: Bundle, content: bytes, info: AttackInfo, collection: photos.Collection) -> None:
-    """The file first, whole or not at all; then the manifest that has its hash."""
-    with atomic_write(bundle.folder / attack_decoder.FILE) as own:
-        own.write_bytes(content)
+    """The file, and the manifest that has its hash: both or neither."""
     made_by = {
         "command": "python -m training.bundle.attack_decoder",
         "photos": collection.name,
@@ -265,7 +263,9 @@ def _write(bundle: Bundle, content: bytes, info: AttackInfo, collection: photos.
     }
     provenance = {**bundle.manifest.provenance, attack_decoder.KEY: made_by}
     manifest = replace(bundle.manifest, attack_decoder=info, provenance=provenance)
-    write_text_atomic(bundle.folder / "manifest.json", manifest.to_text())
+    with changed_bundle(bundle) as own:
+        (own / attack_decoder.FILE).write_bytes(content)
+        (own / "manifest.json").write_text(manifest.to_text(), encoding="utf-8")
 
 
 def main() -> None:

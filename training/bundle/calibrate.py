@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.atomic import write_text_atomic
 from securesplit.device.release_step import OF_EPSILON
 from securesplit.errors import BundleError
 from securesplit.model import Bundle, Calibration, Manifest, NoiseCalibration
@@ -35,6 +34,7 @@ from training.evaluation.calibration import (
     threshold_for_sensitivity,
 )
 from training.evaluation.metrics import expected_calibration_error
+from training.output import changed_bundle
 
 MORE_NOISE = tuple(round(0.25 * 2 ** (n / 2), 4) for n in range(-1, 13))  # σ/C; an ε from about 80 down to 0.4
 MARGIN = 1e-7  # least distance of a threshold from every probability that can be answered, as a share of either
@@ -44,12 +44,12 @@ def measure_and_write(folder: Path, manifest: Manifest, data: Dataset) -> Manife
     """`measure`, and write the manifest.
 
     Args:
-        folder: of the bundle; its manifest is rewritten.
+        folder: a draft of the bundle; its manifest is rewritten.
         manifest: what is known of it so far.
         data: validation and test photos; those through a dermatoscope count. `training.bundle.kinds` reads others.
     """
     written = measure(Bundle(folder, manifest), data, list(manifest.presets))
-    write_text_atomic(folder / "manifest.json", written.to_text())
+    (folder / "manifest.json").write_text(written.to_text(), encoding="utf-8")
     return written
 
 
@@ -201,7 +201,9 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("build/measure"), help="beside it pixels are cached")
     args = parser.parse_args()
     data = Dataset.read(args.data, args.run.parent / "pixels")
-    manifest = measure_and_write(args.bundle, Bundle.load(args.bundle).manifest, data)
+    bundle = Bundle.load(args.bundle)
+    with changed_bundle(bundle) as own:
+        manifest = measure_and_write(own, bundle.manifest, data)
     print(quality_table(manifest))
 
 

@@ -25,7 +25,6 @@ from typing import Any
 import keras
 from sklearn.metrics import roc_auc_score
 
-from securesplit.atomic import write_text_atomic
 from securesplit.model import Bundle, Manifest, Preset, encrypted_preset
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.encrypted_preset import CUT_PRESET, ENCODER, PRESET, TAIL, EncryptedInfo
@@ -103,11 +102,11 @@ def write(bundle: Bundle, data: Dataset, trained: Distillation, about: dict[str,
         encrypted=EncryptedInfo(*(hashlib.sha256(content).hexdigest() for content in contents.values())),
         provenance={**manifest.provenance, PRESET: about},
     )
-    with changed_bundle(bundle.folder) as own:
+    with changed_bundle(bundle) as own:
         for name, content in contents.items():
             (own / name).write_bytes(content)
         measured = measure(Bundle(own, manifest), data, [PRESET])
-        write_text_atomic(own / "manifest.json", measured.to_text())
+        (own / "manifest.json").write_text(measured.to_text(), encoding="utf-8")
     return measured
 
 

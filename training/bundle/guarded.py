@@ -19,7 +19,6 @@ import argparse
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from typing import Any, Self
 import keras
 from keras import ops
 
-from securesplit.atomic import atomic_folder, write_text_atomic
+from securesplit.atomic import atomic_folder
 from securesplit.model import Bundle, Manifest, Preset, convert, guarded_preset
 from securesplit.model import gate as gates
 from securesplit.model.bundle import DEFAULT_FOLDER
@@ -41,6 +40,7 @@ from training.bundle.calibrate import measure, quality_table
 from training.data.dataset import Dataset
 from training.data.photo import DataError
 from training.network import warm_start
+from training.output import copy_bundle
 from training.release.guarded import parts, weights
 from training.release.guarded.losses import GRID
 
@@ -130,11 +130,11 @@ def make(bundle: Bundle, trained: Trained, data: Dataset, out: Path) -> Manifest
         provenance={**bundle.manifest.provenance, PRESET: about},
     )
     with atomic_folder(out) as own:
-        shutil.copytree(bundle.folder, own, dirs_exist_ok=True, ignore=shutil.ignore_patterns(guarded_preset.GATE))
+        copy_bundle(bundle.folder, own, without=[guarded_preset.GATE])
         (own / HEAD).write_bytes(head)
         (own / TAIL).write_bytes(tail)
         measured = measure(Bundle(own, manifest), data, [PRESET])
-        write_text_atomic(own / "manifest.json", measured.to_text())
+        (own / "manifest.json").write_text(measured.to_text(), encoding="utf-8")
     return measured
 
 

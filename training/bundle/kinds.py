@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.atomic import write_text_atomic
 from securesplit.model import Bundle, NoiseCalibration, guarded_preset
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.manifest import KindOfPhoto
@@ -38,6 +37,7 @@ from training.data.photo import DataError
 from training.evaluation import deployed, metrics
 from training.evaluation.calibration import Fit, NoiseFree, by_answer, line, threshold_for_sensitivity
 from training.evaluation.out_of_fold import OutOfFold
+from training.output import changed_bundle
 
 SENSITIVITY = 0.90
 """The share of a kind's malignant photos that a threshold calls malignant. With 0.95 too many others are (ADR 114)."""
@@ -155,6 +155,7 @@ def write(bundle: Bundle, phone: KindOfPhoto, made_by: Mapping[str, Any]) -> Non
 
     Raises:
         DataError: the bundle has no gate, so nothing on the device would know the kind of a photo.
+        ConfigError: the bundle cannot be replaced.
     """
     gate = bundle.manifest.gate
     if gate is None:
@@ -164,7 +165,8 @@ def write(bundle: Bundle, phone: KindOfPhoto, made_by: Mapping[str, Any]) -> Non
         gate=replace(gate, kinds={**gate.kinds, "phone": phone}),
         provenance={**bundle.manifest.provenance, "phone": dict(made_by)},
     )
-    write_text_atomic(bundle.folder / "manifest.json", manifest.to_text())
+    with changed_bundle(bundle) as own:
+        (own / "manifest.json").write_text(manifest.to_text(), encoding="utf-8")
 
 
 def main() -> None:

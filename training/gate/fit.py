@@ -194,10 +194,10 @@ def unlearned_phone(bundle: Bundle, data: Dataset, names: Sequence[str], photos:
 def write(
     bundle: Bundle, gate: Gate, kinds: dict[Kind, KindOfPhoto], made_by: dict[str, Any], *, is_guarded: bool = False
 ) -> None:
-    """Put the gate into the bundle's folder and its hash into the manifest, both or neither.
+    """Put the gate, and the manifest with its hash, into the folder of a draft of a bundle.
 
     Args:
-        bundle: with a preset ``guarded``, if it is for that.
+        bundle: the draft, with a preset ``guarded``, if it is for that.
         gate: a fitted one.
         kinds: what was learned of each kind of photo.
         made_by: for the provenance.
@@ -212,9 +212,8 @@ def write(
     else:
         manifest, file, key = replace(manifest, gate=info), gates.FILE, "gate"
     manifest = replace(manifest, provenance={**manifest.provenance, key: made_by})
-    with changed_bundle(bundle.folder) as folder:
-        (folder / file).write_bytes(content)
-        (folder / "manifest.json").write_text(manifest.to_text(), encoding="utf-8")
+    (bundle.folder / file).write_bytes(content)
+    (bundle.folder / "manifest.json").write_text(manifest.to_text(), encoding="utf-8")
 
 
 def main() -> None:
@@ -237,23 +236,24 @@ def main() -> None:
     data = Dataset.read(args.data, args.cache)
     if not (unlearned := _phone_photos(data, for_testing=is_guarded)):
         raise DataError(f"{args.data} holds no phone photos{' for testing' if is_guarded else ''}")
-    bundle = bundle if is_guarded else give_map(bundle, args.layer)
-    examples = examples_of(bundle, data, args.others, args.cache, args.preset)
-    gate = fit(examples)
-    names = [name for name in bundle.presets if (name == guarded_preset.PRESET) == is_guarded]
-    phone = KindOfPhoto(learned=True) if args.phone_learned else unlearned_phone(bundle, data, names, unlearned)
-    made_by = {
-        "command": "python -m training.gate.fit",
-        "fitted_on": {
-            str(group): int((learned_from(examples) & (examples.group == group)).sum())
-            for group in sorted(set(examples.group))
-        },
-        "seed": samples.SEED,
-        "layer": bundle.manifest.provenance[args.preset]["cut"] if is_guarded else args.layer,
-        **({} if args.others is None else {"others_licence": args.others_licence}),
-    }
-    kinds: dict[Kind, KindOfPhoto] = {"dermoscopy": KindOfPhoto(learned=True), "phone": phone}
-    write(bundle, gate, kinds, made_by, is_guarded=is_guarded)
+    with changed_bundle(bundle) as folder:
+        own = Bundle(folder, bundle.manifest) if is_guarded else give_map(Bundle(folder, bundle.manifest), args.layer)
+        examples = examples_of(own, data, args.others, args.cache, args.preset)
+        gate = fit(examples)
+        names = [name for name in own.presets if (name == guarded_preset.PRESET) == is_guarded]
+        phone = KindOfPhoto(learned=True) if args.phone_learned else unlearned_phone(own, data, names, unlearned)
+        made_by = {
+            "command": "python -m training.gate.fit",
+            "fitted_on": {
+                str(group): int((learned_from(examples) & (examples.group == group)).sum())
+                for group in sorted(set(examples.group))
+            },
+            "seed": samples.SEED,
+            "layer": own.manifest.provenance[args.preset]["cut"] if is_guarded else args.layer,
+            **({} if args.others is None else {"others_licence": args.others_licence}),
+        }
+        kinds: dict[Kind, KindOfPhoto] = {"dermoscopy": KindOfPhoto(learned=True), "phone": phone}
+        write(own, gate, kinds, made_by, is_guarded=is_guarded)
     print(json.dumps({kind: asdict(limits) for kind, limits in gate.limits.items()}, indent=1, allow_nan=False))
     print(json.dumps(asdict(phone), indent=1, allow_nan=False))
 

@@ -11,7 +11,6 @@ from securesplit.model import Bundle
 from securesplit.model.gate import MAP
 from securesplit.model.litert_halves import packed
 from training.data.photo import DataError
-from training.output import changed_bundle
 
 _FLOAT32 = 0  # of the schema's TensorType
 
@@ -53,10 +52,8 @@ def _tensor_of(graph: Any, layer: str) -> int:
 
 
 def give_map(bundle: Bundle, layer: str) -> Bundle:
-    """The bundle with a head that gives the map; its identity is another, unless the head gave that map already."""
+    """Give the head of a draft of a bundle the map, and so the bundle another identity, unless it gave that already."""
     head = with_map(bundle.read_head(), layer)
     manifest = replace(bundle.manifest, head_sha256=hashlib.sha256(head).hexdigest())
-    with changed_bundle(bundle.folder) as own:
-        (own / "head.tflite").write_bytes(head)
-        (own / "manifest.json").write_text(manifest.to_text(), encoding="utf-8")
-    return Bundle.load(bundle.folder)
+    (bundle.folder / "head.tflite").write_bytes(head)
+    return Bundle(bundle.folder, manifest)

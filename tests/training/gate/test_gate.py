@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
@@ -196,27 +195,6 @@ def test_writing_it_leaves_the_rest_of_the_bundle_unchanged(
     assert after.manifest.provenance["gate"] == {"command": "a test"}
     written = json.loads((folder / gate.FILE).read_text())
     assert gate.to_json(gate.parse((folder / gate.FILE).read_bytes())) == written
-
-
-def test_a_bundle_is_changed_whole_or_not_at_all(
-    fitted: tuple[gate.Gate, samples.Examples], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where the manifest cannot be written, head and gate stay those that it knows."""
-    folder = Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle"))
-    before, files = Bundle.load(folder), {path.name: path.read_bytes() for path in folder.iterdir()}
-    write_text = Path.write_text
-
-    def full(path: Path, *given: Any, **options: Any) -> int:
-        if path.name == "manifest.json":
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return write_text(path, *given, **options)
-
-    monkeypatch.setattr(Path, "write_text", full)
-    kinds = {"dermoscopy": KindOfPhoto(learned=True), "phone": KindOfPhoto(learned=True)}
-    for write in (lambda: fitting.write(before, fitted[0], kinds, {}), lambda: give_map(before, "block3b_add")):
-        with pytest.raises(OSError, match="No space left"):
-            write()
-        assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
 
 
 def test_the_gate_of_a_preset_is_written_beside_the_common_one(
