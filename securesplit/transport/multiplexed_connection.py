@@ -28,7 +28,7 @@ from securesplit.channel.states import ClientState
 from securesplit.errors import TrustError
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.retry_policy import Retry, ends_session, refused
-from securesplit.transport.sockets import WORKER, SocketLimits, async_client_socket, require_descriptors
+from securesplit.transport.sockets import WORKER, SocketLimits, client_socket, require_descriptors
 from securesplit.transport.wire import DOWN, MONITOR_EVENT, WATCHED, Fault, TransportError, Wire
 from securesplit.transport.worker_session import Exchange
 
@@ -60,7 +60,7 @@ class MultiplexedConnection:
         self._up = self._retired = self._closed = False
         self.heard_s = self.doubted_s = -inf
         self._wire = Wire(b"DEALER", limits)
-        self._socket = async_client_socket(context, ipv6=address.is_ipv6)
+        self._socket = client_socket(context, ipv6=address.is_ipv6)
         self._monitor: zmq.asyncio.Socket = self._socket.get_monitor_socket(WATCHED)
         self._tasks = [asyncio.ensure_future(self._read()), asyncio.ensure_future(self._watch())]
         self._socket.connect(str(address))

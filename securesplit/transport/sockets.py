@@ -15,18 +15,14 @@ import threading
 import warnings
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import zmq
 
 from securesplit.channel.frames import HEADER_BYTES, MAX_BODY_BYTES
 from securesplit.errors import ConfigError
 
-if TYPE_CHECKING:
-    from zmq.asyncio import Context as AsyncContext  # the blocking client needs no asyncio
-    from zmq.asyncio import Socket as AsyncSocket
-
-
+_SocketT = TypeVar("_SocketT", bound=zmq.Socket[Any])
 WORKER = b"worker"
 """The id of a client's only connection."""
 
@@ -114,14 +110,14 @@ def require_descriptors() -> None:
             raise ConfigError(limit, hint="ulimit -n 1024, or close some") from None
 
 
-def new_context(io_threads: int = 1) -> zmq.Context[zmq.Socket[bytes]]:
+def new_context() -> zmq.Context[zmq.Socket[bytes]]:
     """A context of its own, so that closing it ends its threads.
 
     Raises:
         ConfigError: this process may open no more files.
     """
     require_descriptors()
-    return _Context(io_threads)
+    return _Context()
 
 
 def end_context(context: zmq.Context[Any]) -> None:
@@ -154,17 +150,13 @@ def _sockets_of(context: zmq.Context[Any]) -> tuple[zmq.Socket[Any], ...]:
             continue
 
 
-def client_socket(context: zmq.Context[zmq.Socket[bytes]], *, ipv6: bool) -> zmq.Socket[bytes]:
+def client_socket(context: zmq.Context[_SocketT], *, ipv6: bool) -> _SocketT:
     """A client's STREAM: one TCP connection, never repaired behind our back (`ReqConnection` opens a new one)."""
     made = context.socket(zmq.STREAM)
-    _bound_client(made, ipv6=ipv6)
-    return made
-
-
-def async_client_socket(context: AsyncContext, *, ipv6: bool) -> AsyncSocket:
-    """The same for asyncio."""
-    made = context.socket(zmq.STREAM)
-    _bound_client(made, ipv6=ipv6)
+    _bound(made, ipv6=ipv6)
+    made.setsockopt(zmq.RCVHWM, _CHUNKS_OF_WORKER)
+    made.setsockopt(zmq.RECONNECT_IVL, -1)
+    made.setsockopt(zmq.CONNECT_ROUTING_ID, WORKER)
     return made
 
 
@@ -175,13 +167,6 @@ def front_socket(context: zmq.Context[zmq.Socket[bytes]], limits: SocketLimits, 
     made.setsockopt(zmq.RCVHWM, _CHUNKS_IN)
     made.setsockopt(zmq.BACKLOG, limits.backlog)
     return made
-
-
-def _bound_client(made: zmq.Socket[Any], *, ipv6: bool) -> None:
-    _bound(made, ipv6=ipv6)
-    made.setsockopt(zmq.RCVHWM, _CHUNKS_OF_WORKER)
-    made.setsockopt(zmq.RECONNECT_IVL, -1)
-    made.setsockopt(zmq.CONNECT_ROUTING_ID, WORKER)
 
 
 def _bound(made: zmq.Socket[Any], *, ipv6: bool) -> None:

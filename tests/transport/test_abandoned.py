@@ -18,13 +18,13 @@ from securesplit.transport import async_connection, sockets
 warnings.simplefilter("{warn}", ResourceWarning)
 
 class Held:
-    def __init__(self, context, new_socket):
-        self.socket = new_socket(context, ipv6=False)
+    def __init__(self, context):
+        self.socket = sockets.client_socket(context, ipv6=False)
         self.socket.connect("tcp://127.0.0.1:9")
         self.context, self.itself = context, self  # a circle, as a client's objects are
 
 async def drop():
-    Held(async_connection._Context(), sockets.async_client_socket)
+    Held(async_connection._Context())
 
 for _ in range(3):
     {drop}
@@ -32,7 +32,7 @@ for _ in range(3):
 print("went on")
 """
 DROPS = {
-    "blocking": "Held(sockets.new_context(), sockets.client_socket)",
+    "blocking": "Held(sockets.new_context())",
     "asyncio": "asyncio.run(drop())",
 }
 
