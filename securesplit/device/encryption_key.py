@@ -98,7 +98,7 @@ class EncryptionKey:
         """
         with self._device.lock:
             device = self._device.value
-            copies = device.copies(answer, photos, answer_scale(device.parameters))
+            copies = device.decrypt(answer, photos, answer_scale(device.parameters))
         if not (np.abs(copies) <= MOST_LOGIT).all() or (np.ptp(copies, axis=1) > COPIES_AGREE).any():
             self._end()
             raise WireError("its copies of an answer differ, or are beyond any logit; another key is drawn")

@@ -89,7 +89,9 @@ class DeviceKey:
         return seed + wire.pack(polynomials[0], self.parameters.prime_bits[:-1])
 
     def decrypt(self, answer: bytes, photos: int, scale: float) -> NDArray[np.float64]:
-        """An answer of `answer_bytes` -> ``(photos,)`` logits.
+        """An answer of `answer_bytes` -> ``(photos, copies)`` logits: every copy that its ciphertext holds of each.
+
+        They differ by the errors of encryption alone, where the answer was computed from a request of this key.
 
         Args:
             answer: as `tail.EncryptedTail.answer` gives it.
@@ -99,16 +101,6 @@ class DeviceKey:
         Raises:
             WireError: these bytes are no answer.
         """
-        return self._slots(answer, scale)[self.layout.places(photos)]
-
-    def copies(self, answer: bytes, photos: int, scale: float) -> NDArray[np.float64]:
-        """As `decrypt`, with every copy of an answer that its ciphertext holds: ``(photos, copies)``.
-
-        They differ by the errors of encryption alone, where the answer was computed from a request of this key.
-        """
-        return self._slots(answer, scale)[self.layout.all_places(photos)]
-
-    def _slots(self, answer: bytes, scale: float) -> NDArray[np.float64]:
         bits = self.parameters.prime_bits[:1]
         half = answer_bytes(self.parameters) // 2
         halves = [wire.unpack(part, self.parameters.degree, bits) for part in (answer[:half], answer[half:])]
@@ -118,4 +110,4 @@ class DeviceKey:
         plain = self._seal.Plaintext()
         self._decryptor.decrypt(ciphertext, plain)
         slots: Any = self._encoder.decode_double(plain)
-        return np.asarray(slots, np.float64)
+        return np.asarray(slots, np.float64)[self.layout.places(photos)]

@@ -112,11 +112,7 @@ class Layout:
         return slots.reshape(-1)
 
     def places(self, photos: int) -> NDArray[np.intp]:
-        """Slots of the answers to so many photos."""
-        return np.arange(photos)
-
-    def all_places(self, photos: int) -> NDArray[np.intp]:
-        """Slots of every copy of those answers, ``(photos, copies)``, the ones of `places` first."""
+        """Slots of every copy of the answers to so many photos, ``(photos, copies)``."""
         if photos == 1:
             return np.arange(0, self.slots, self.hidden)[None]
         return np.arange(self.slots).reshape(self.features, self.batch).T[:photos]

@@ -219,7 +219,7 @@ def test_copies_of_an_answer_agree_and_are_a_logit(
     logit: float, apart: float, is_sense: bool, key: EncryptionKey, tmp_path: Path
 ) -> None:
     """The least that is no answer is found: what a worker can tell apart by it costs it the key."""
-    places = Layout(slots=SHIPPED.slots).all_places(1)[0]
+    places = Layout(slots=SHIPPED.slots).places(1)[0]
     slots = np.zeros(SHIPPED.slots)
     slots[places] = logit
     slots[places[7]] += apart
