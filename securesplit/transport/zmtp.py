@@ -52,11 +52,6 @@ def encode(parts: Sequence[bytes]) -> bytes:
     return b"".join(pieces)
 
 
-def ping() -> bytes:
-    """A PING with neither time to live nor context."""
-    return _command(b"PING", bytes(2))
-
-
 def header(size: int, *, more: bool = False) -> bytes:
     """What goes before a part of a message, of `size` bytes; `more` of them follow."""
     return _header(_MORE if more else 0, size)
@@ -120,7 +115,7 @@ class Connection:
     def ping(self) -> bytes:
         """A PING to send; the peer answers it after it has read all that was sent before."""
         self._pings += 1
-        return ping()
+        return _command(b"PING", bytes(2))  # neither time to live nor context
 
     def receive(self, data: bytes, now_s: float) -> None:
         """Take what has come; `next_message` then reads it.
