@@ -120,13 +120,13 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds:.0f}" if seconds >= 9.95 else f"{max(seconds, 0.01):.2g}"
 
 
-def log_counted(field: str, n: int, one: str, many: str = "") -> str:
+def log_counted(field: str, n: int, one: str) -> str:
     """`counted` as a part of a log line, which formats its number from a field.
 
     >>> log_counted("tails", 1, "tail") % {"tails": 1}, log_counted("tails", 2, "tail") % {"tails": 2}
     ('1 tail', '2 tails')
     """
-    return f"%({field})d {one if n == 1 else many or one + 's'}"
+    return f"%({field})d {one if n == 1 else one + 's'}"
 
 
 def renamed_hint(earlier: str, now: str) -> str:
