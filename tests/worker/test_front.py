@@ -272,7 +272,7 @@ def test_a_draining_front_finishes_and_accepts_nothing_new(raw: RawClient) -> No
     with running(serve_engine("Sum", pause_s=0.6)) as worker:
         client, late = raw(worker), raw(worker)
         client.ask(1, first=5)
-        wait_until(lambda: not worker.front.pool.is_idle)
+        wait_until(lambda: worker.front.pool.tails["busy"] == 1)
         worker.front.stop(10.0)
         client.ask(2)
         late.ask(1)
@@ -292,7 +292,7 @@ def test_a_client_goes_elsewhere_when_its_worker_drains(raw: RawClient) -> None:
             assert connection.request(release(1)).logit == 1
             blocker = raw(first)
             blocker.ask(1)
-            wait_until(lambda: not first.front.pool.is_idle)
+            wait_until(lambda: first.front.pool.tails["busy"] == 1)
             first.front.stop(5.0)
             assert connection.request(release(2)).logit == 2
             assert logit(blocker.receive()) == 1

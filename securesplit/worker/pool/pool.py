@@ -119,11 +119,6 @@ class Pool:
         return len(self._queue)
 
     @property
-    def is_idle(self) -> bool:
-        """Whether no job waits or runs."""
-        return not len(self._queue) and not any(slot.batch for slot in self._slots)
-
-    @property
     def pids(self) -> list[int]:
         """The processes of the pool, each once."""
         return list(self._processes)
