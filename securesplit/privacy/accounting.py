@@ -113,28 +113,6 @@ def gaussian_mu(epsilon: float, delta: float = DELTA) -> float:
     return 1 / _smallest(lambda inverse: inverse > 0 and gaussian_delta(epsilon, 1 / inverse) <= delta)
 
 
-def sigma_from_epsilon(epsilon: float, delta: float = DELTA, *, releases: int = 1) -> float:
-    """σ/C of the continuous Gaussian for which `releases` releases together are (ε, δ)-DP; sensitivity 2 C.
-
-    >>> [round(sigma_from_epsilon(e), 2) for e in (1, 2, 4, 8, 16)]
-    [7.46, 3.99, 2.16, 1.2, 0.69]
-    """
-    return 2 * math.sqrt(releases) / gaussian_mu(epsilon, delta)
-
-
-def epsilon_from_sigma(sigma_per_clip: float, delta: float = DELTA, *, releases: int = 1) -> float:
-    """ε of `releases` releases with a continuous Gaussian of that σ/C; the inverse of `sigma_from_epsilon`.
-
-    >>> round(epsilon_from_sigma(sigma_from_epsilon(4.0)), 6)
-    4.0
-    >>> epsilon_from_sigma(0.69, releases=4) > 2 * epsilon_from_sigma(0.69)
-    True
-    """
-    if sigma_per_clip <= 0:
-        return math.inf
-    return gaussian_epsilon(2 * math.sqrt(releases) / sigma_per_clip, delta)
-
-
 def zcdp_delta(epsilon: float, rho: float) -> float:
     """δ at ε of any ρ-zCDP mechanism: Canonne, Kamath and Steinke 2020, corollary 13.
 

@@ -14,13 +14,11 @@ from securesplit.privacy.accounting import (
     UNBOUNDED,
     Loss,
     compose,
-    epsilon_from_sigma,
     gaussian_delta,
     gaussian_epsilon,
     gaussian_mu,
     identification_bound,
     loss_of,
-    sigma_from_epsilon,
     zcdp_delta,
     zcdp_epsilon,
 )
@@ -39,14 +37,14 @@ def test_doctests():
 
 @pytest.mark.parametrize(("epsilon", "sigma"), [(1, 7.46), (2, 3.99), (4, 2.16), (8, 1.20), (16, 0.69)])
 def test_the_table_of_sigma_per_clip(epsilon, sigma):
-    assert round(sigma_from_epsilon(epsilon, 1e-5), 2) == sigma
+    assert round(2 / gaussian_mu(epsilon, 1e-5), 2) == sigma
 
 
 def test_the_textbook_formula_under_noises_at_16():
     """√(2 ln(1.25/δ))/ε holds for ε <= 1 only (Dwork and Roth 2014, theorem A.1): at 16 its δ is not 1e-5."""
     textbook = math.sqrt(2 * math.log(1.25 / 1e-5)) / 16
     assert round(textbook, 3) == 0.303
-    assert round(sigma_from_epsilon(16) / 2, 3) == 0.344
+    assert round(1 / gaussian_mu(16), 3) == 0.344
     assert gaussian_delta(16, 1 / textbook) > 5e-5
     assert gaussian_epsilon(1 / textbook) > 18.8
 
@@ -68,18 +66,15 @@ def test_monotone_in_epsilon_delta_and_clip_norm(epsilon, mu, delta):
     """More ε, more δ or a smaller clip norm need less noise; more noise spends less."""
     assert gaussian_delta(epsilon * 1.1, mu) <= gaussian_delta(epsilon, mu) * (1 + 1e-9) <= 1 + 1e-9
     assert gaussian_delta(epsilon, mu) <= gaussian_delta(epsilon, mu * 1.1) * (1 + 1e-9) + 1e-300
-    assert sigma_from_epsilon(epsilon * 1.1, delta) < sigma_from_epsilon(epsilon, delta)
-    assert sigma_from_epsilon(epsilon, delta * 1.5) < sigma_from_epsilon(epsilon, delta)
-    clip_norm = 3.0
-    assert sigma_from_epsilon(epsilon, delta) * clip_norm < sigma_from_epsilon(epsilon, delta) * (clip_norm * 1.1)
+    assert gaussian_mu(epsilon * 1.1, delta) > gaussian_mu(epsilon, delta)
+    assert gaussian_mu(epsilon, delta * 1.5) > gaussian_mu(epsilon, delta)
     assert loss_of(100.0, 2 * 5.0, 4).epsilon(delta) < loss_of(100.0, 2 * 5.5, 4).epsilon(delta)
 
 
 @given(epsilons, deltas)
 @settings(max_examples=60, deadline=None)
-def test_sigma_and_epsilon_are_inverse(epsilon, delta):
-    sigma = sigma_from_epsilon(epsilon, delta)
-    assert epsilon_from_sigma(sigma, delta) == pytest.approx(epsilon, rel=1e-6)
+def test_mu_and_epsilon_are_inverse(epsilon, delta):
+    assert gaussian_epsilon(gaussian_mu(epsilon, delta), delta) == pytest.approx(epsilon, rel=1e-6)
 
 
 @given(mus, deltas)
@@ -167,7 +162,6 @@ def test_k_releases_are_one_with_root_k_of_the_shift():
     one = loss_of(48.0**2, 80.0, 4)
     assert one.times(64).mu == pytest.approx(8 * one.mu)
     assert compose([one] * 64).epsilon() == pytest.approx(one.times(64).epsilon())
-    assert epsilon_from_sigma(2.0, releases=64) == pytest.approx(epsilon_from_sigma(0.25))
 
 
 def test_within_agrees_with_epsilon():
@@ -182,7 +176,6 @@ def test_no_noise_promises_nothing():
     assert UNBOUNDED.epsilon() == math.inf
     assert not UNBOUNDED.within(1e6)
     assert UNBOUNDED.identification_bound(1000) == 1.0
-    assert epsilon_from_sigma(0) == math.inf
 
 
 def test_no_release_reveals_nothing():
