@@ -2,7 +2,7 @@
 
 from securesplit.imaging.listing import Listing
 from securesplit.imaging.memory import MAX_DECODED_BYTES, MAX_PIXELS
-from securesplit.imaging.photo import Square, load_photo, load_square, load_whole, to_square
+from securesplit.imaging.photo import Square, load_photo, load_square, load_whole
 from securesplit.imaging.photo_source import MAX_FILE_BYTES, PhotoSource, photo_name
 
 __all__ = [
@@ -16,5 +16,4 @@ __all__ = [
     "load_square",
     "load_whole",
     "photo_name",
-    "to_square",
 ]

@@ -97,11 +97,6 @@ def load_whole(photo: PhotoSource, side: int, longest: int) -> NDArray[np.uint8]
         return np.asarray(image.resize(size, Image.Resampling.BICUBIC), np.uint8)
 
 
-def to_square(image: Image.Image, side: int) -> NDArray[np.uint8]:
-    """The centre square of an RGB image, scaled with an antialiasing filter, ``(side, side, 3) uint8``."""
-    return _scaled(image, centre_square(image), side, is_reduced=False)
-
-
 def _scaled(image: Image.Image, place: Place, side: int, *, is_reduced: bool) -> NDArray[np.uint8]:
     """A square of an image; that of a reduced one ends where it ends, as if nothing lay beside it."""
     whole, box = (image.crop(place.box), None) if is_reduced else (image, place.box)
