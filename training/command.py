@@ -1,7 +1,14 @@
-"""What the commands of the training share: errors as ``error:`` and ``hint:``, never a traceback."""
+"""What the commands of the training share: errors as ``error:`` and ``hint:``, never a traceback, and options' ranges.
+
+`whole`, `seed`, `positive`, `not_negative` and `share` are types for ``argparse``: a number that makes no sense is
+refused before anything is read.
+"""
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -10,6 +17,8 @@ from securesplit.errors import ConfigError, SecureSplitError
 from securesplit.text import printable
 
 INTERRUPTED = 130
+MOST_SEED = 2**32 - 1
+"""The largest that Keras takes."""
 
 
 def run(main: Callable[[], None]) -> None:
@@ -29,3 +38,45 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\nhint: --help says whether the same command goes on where it was\n")
         sys.exit(INTERRUPTED)
+
+
+def whole(least: int, most: float = math.inf) -> Callable[[str], int]:
+    """A whole number from `least` to `most`."""
+
+    def parsed(text: str) -> int:
+        with contextlib.suppress(ValueError):
+            if least <= (value := int(text)) <= most:
+                return value
+        until = f"to {most}" if math.isfinite(most) else "up"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} {until}")
+
+    return parsed
+
+
+seed = whole(0, MOST_SEED)
+"""What random numbers begin with."""
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    return _number(text, lambda value: value > 0, "above 0")
+
+
+def not_negative(text: str) -> float:
+    """A number of at least 0."""
+    return _number(text, lambda value: value >= 0, "of at least 0")
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    return _number(text, lambda value: 0 <= value <= 1, "from 0 to 1")
+
+
+def _number(text: str, is_in_range: Callable[[float], bool], wanted: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isinf(value) or not is_in_range(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number {wanted}")
+    return value

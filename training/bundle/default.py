@@ -202,15 +202,18 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--backbone", choices=sorted(backbones.BACKBONES), default="efficientnetv2b0")
     parser.add_argument("--run", type=Path, default=Path("build/efficientnetv2b0"), help="checkpoints and caches")
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER)
-    parser.add_argument("--epochs", type=int, default=9, help="of the first generation")
+    parser.add_argument("--epochs", type=command.whole(1), default=9, help="of the first generation")
     parser.add_argument(
-        "--generations", type=int, default=2, help="of the network, each after the first taught by those before it"
+        "--generations",
+        type=command.whole(1),
+        default=2,
+        help="of the network, each after the first taught by those before it",
     )
-    parser.add_argument("--batch", type=int, default=32, help="photos a step in stage 1")
+    parser.add_argument("--batch", type=command.whole(1), default=32, help="photos a step in stage 1")
     parser.add_argument(
         "--reuse-stage-1", action="store_true", help="take the best weights in the run folder as they are"
     )
-    parser.add_argument("--views", type=int, default=1, help="random views of a training photo in stage 2")
+    parser.add_argument("--views", type=command.whole(0), default=1, help="random views of a training photo in stage 2")
     parser.add_argument("--licence", help="of the weights (default: that of the shipped bundle, of its data)")
     parser.add_argument("--provenance", type=Path, help="JSON object to add to the manifest's provenance")
     for preset in presets.modules():

@@ -170,8 +170,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--search", default="", help="query of the ISIC Archive")
     parser.add_argument("--collections", default="", help="comma-separated collection numbers")
-    parser.add_argument("--limit", type=int, default=0, help="at most so many photos; 0: all")
-    parser.add_argument("--seed", type=int, default=1, help="of the split")
+    parser.add_argument("--limit", type=command.whole(0), default=0, help="at most so many photos; 0: all")
+    parser.add_argument("--seed", type=command.seed, default=1, help="of the split")
     parser.add_argument("--arrange-only", action="store_true", help="split what was downloaded before")
     args = parser.parse_args()
     asked = {"search": args.search, "collections": args.collections, "limit": args.limit}

@@ -86,7 +86,9 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--side", type=int, default=SIDE, help="height of a photo in pixels, which networks take")
+    parser.add_argument(
+        "--side", type=command.whole(1), default=SIDE, help="height of a photo in pixels, which networks take"
+    )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     data = Dataset.read(args.data, args.out.parent / "pixels")

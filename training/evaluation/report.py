@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--out", type=Path, default=Path("docs/model_card"))
     parser.add_argument("--cache", type=Path, default=Path("build/report"), help="logits that were computed before")
-    parser.add_argument("--draws", type=int, default=DRAWS, help="bootstrap samples")
+    parser.add_argument("--draws", type=command.whole(1), default=DRAWS, help="bootstrap samples")
     parser.add_argument("--fold", type=Path, action="append", default=[], help="see training.evaluation.groups")
     args = parser.parse_args()
     bundle, data = Bundle.load(args.model), Dataset.read(args.data, args.cache.parent / "pixels")

@@ -187,8 +187,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="ImageNet weights of the backbone")
     parser.add_argument("--start", type=Path, action="append", default=[], metavar="NPZ", help="several: their mean")
     parser.add_argument("--teacher", action="append", default=[], metavar="BACKBONE:NPZ")
-    parser.add_argument("--hint", type=float, default=0.0, help="weight of the distance from the teachers' features")
-    parser.add_argument("--seconds", type=float, required=True, help="from the command's start, all in all")
+    parser.add_argument(
+        "--hint", type=command.not_negative, default=0.0, help="weight of the distance from the teachers' features"
+    )
+    parser.add_argument("--seconds", type=command.positive, required=True, help="from the command's start, all in all")
     parser.add_argument("--precision", choices=[p for p in PRECISIONS if p != "auto"], default="mixed_bfloat16")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

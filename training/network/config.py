@@ -16,6 +16,7 @@ from typing import Any
 
 from securesplit.errors import ConfigError
 from securesplit.text import renamed_hint
+from training.command import MOST_SEED
 from training.data.photo import SIDE
 
 CHOICES = {
@@ -127,6 +128,8 @@ class Config:
                 raise ConfigError(f"{name} is {getattr(self, name)}", hint="give a number from 0 to below 1")
         if not 0 <= self.teacher_share <= 1 or not all(0 <= getattr(self, name) < math.inf for name in NOT_NEGATIVE):
             raise ConfigError("a share, strength or count is out of its range", hint="see training/network/config.py")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise ConfigError(f"seed is {self.seed}", hint=f"give a whole number from 0 to {MOST_SEED}")
         if self.mixup and self.cutmix:
             raise ConfigError("mixup and cutmix exclude each other", hint="set one of them to 0")
 

@@ -218,11 +218,11 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--safetensors", type=Path, required=True, help="model.safetensors of facebook/dinov2-small")
-    parser.add_argument("--side", type=int, default=SIDE, help="height of a photo in pixels, which the network takes")
+    parser.add_argument(
+        "--side", type=command.whole(1), default=SIDE, help="height of a photo in pixels, which the network takes"
+    )
     parser.add_argument("--out", type=Path, required=True, help="a file whose name ends in .weights.h5")
     args = parser.parse_args()
-    if args.side < 1:
-        raise ConfigError(f"--side is {args.side}", hint="give a positive number")
     if not args.out.name.endswith(WEIGHTS):
         raise ConfigError(f"{args.out} does not end in {WEIGHTS}", hint="Keras tells its files of weights by that")
     network = build(args.side)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from securesplit.atomic import atomic_write
 from securesplit.model import backbones
+from training import command
 from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import SIDE, Photo
 from training.network import run_record
@@ -99,7 +100,7 @@ def cache_arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--backbone", default="efficientnetv2b0")
-    parser.add_argument("--views", type=int, default=1)
+    parser.add_argument("--views", type=command.whole(0), default=1)
     return parser
 
 

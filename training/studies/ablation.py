@@ -155,7 +155,7 @@ def main() -> None:
     parser = common_arguments(__doc__)
     parser.add_argument("variants", nargs="+", metavar="KEY=VALUE[,KEY=VALUE]")
     parser.add_argument("--out", type=Path, default=Path("build/compare"))
-    parser.add_argument("--seeds", type=int, default=2, help="runs of each variant")
+    parser.add_argument("--seeds", type=command.whole(1), default=2, help="runs of each variant")
     args: Mapping[str, Any] = vars(parser.parse_args())
     data = Dataset.read(args["data"], args["out"] / "pixels")
     content = compare(

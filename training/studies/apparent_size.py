@@ -111,7 +111,7 @@ def main() -> None:
     photos.add_argument("--unseen", metavar="SOURCE", help="source of training photos that the bundle never saw")
     parser.add_argument("--privacy", nargs="+", metavar="PRESET", help="presets (default: all of the bundle)")
     parser.add_argument("--shares", nargs="+", type=_share, default=SHARES, help="of the photo's edge that are tried")
-    parser.add_argument("--draws", type=int, default=200, help="bootstrap samples")
+    parser.add_argument("--draws", type=command.whole(1), default=200, help="bootstrap samples")
     args = parser.parse_args()
     bundle, data = Bundle.load(args.bundle), Dataset.read(args.data, args.out)
     presets, side = [bundle.preset(name).spec.preset for name in args.privacy or bundle.presets], bundle.manifest.side

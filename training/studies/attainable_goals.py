@@ -134,7 +134,7 @@ def _of(listed: Sequence[Photo], score: keras.Model, cached: Cached) -> ScoredPh
 def _release(text: str) -> tuple[int, float]:
     try:
         quantizer, sigma = text.split(",")
-        return int(quantizer), float(sigma)
+        return command.whole(2)(quantizer), command.not_negative(sigma)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not levels,σ/C, as 6,0.1167 is") from None
 

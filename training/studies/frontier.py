@@ -94,8 +94,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Command line."""
     parser = cache_arguments(__doc__)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--members", "--towers", type=int, default=1)
+    parser.add_argument("--epochs", type=command.whole(1), default=3)
+    parser.add_argument("--members", "--towers", type=command.whole(1), default=1)
     args = parser.parse_args()
     data = Dataset.read(args.data, args.run.parent / "pixels")
     photos = data.photos

@@ -141,7 +141,7 @@ def main() -> None:
     """Command line."""
     parser = common_arguments(__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/search"))
-    parser.add_argument("--trials", type=int, default=20, help="in all, with those of earlier sessions")
+    parser.add_argument("--trials", type=command.whole(1), default=20, help="in all, with those of earlier sessions")
     parser.add_argument("--keep-runs", action="store_true", help="keep the weights of every trial")
     args: Mapping[str, Any] = vars(parser.parse_args())
     data = Dataset.read(args["data"], args["out"] / "pixels")

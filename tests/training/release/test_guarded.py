@@ -121,7 +121,7 @@ def test_a_map_of_each_cut_shrinks_to_the_release_and_grows_back(cut_shape: tupl
 @pytest.mark.parametrize("cut_shape", [(11, 11, 8), (10, 9, 8), (3, 3, 8)])
 def test_a_map_that_no_whole_stride_shrinks_is_refused(cut_shape: tuple[int, int, int]):
     for part in (parts.encoder, parts.decoder):
-        with pytest.raises(ValueError, match="by whole strides"):
+        with pytest.raises(ConfigError, match="by whole strides"):
             part(cut_shape, 5, 8)
 
 

@@ -76,17 +76,21 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--cache", type=Path, help="folder for photos and maps (default: that of the run)")
     parser.add_argument("--start", type=Path, help="guarded.npz of an earlier run, to go on from")
     add_sizes(parser)
-    parser.add_argument("--learn", type=int, default=400, help="steps with noise alone")
-    parser.add_argument("--margin", type=float, default=0.02, help="nats of the task that privacy may cost")
-    parser.add_argument("--most", type=float, default=2.0, help="greatest strength of all terms but the task")
-    parser.add_argument("--rise", type=int, default=400, help="steps to that strength where the task does not suffer")
-    parser.add_argument("--press-steps", type=int, default=1500)
-    parser.add_argument("--tail-steps", type=int, default=400)
-    parser.add_argument("--joint-steps", type=int, default=0, help="of all of them together, at the end")
+    parser.add_argument("--learn", type=command.whole(1), default=400, help="steps with noise alone")
+    parser.add_argument("--margin", type=command.positive, default=0.02, help="nats of the task that privacy may cost")
+    parser.add_argument(
+        "--most", type=command.not_negative, default=2.0, help="greatest strength of all terms but the task"
+    )
+    parser.add_argument(
+        "--rise", type=command.whole(1), default=400, help="steps to that strength where the task does not suffer"
+    )
+    parser.add_argument("--press-steps", type=command.whole(0), default=1500)
+    parser.add_argument("--tail-steps", type=command.whole(0), default=400)
+    parser.add_argument("--joint-steps", type=command.whole(0), default=0, help="of all of them together, at the end")
     parser.add_argument("--blends", action="store_true", help="in the last stage, learn from blended maps too")
-    parser.add_argument("--attack-epochs", type=int, default=6)
-    parser.add_argument("--batch", type=int, default=64, help="views a step")
-    parser.add_argument("--n-views", type=int, default=1, help="random views of each training photo")
+    parser.add_argument("--attack-epochs", type=command.whole(1), default=6)
+    parser.add_argument("--batch", type=command.whole(2), default=64, help="views a step")
+    parser.add_argument("--n-views", type=command.whole(0), default=1, help="random views of each training photo")
     return parser
 
 

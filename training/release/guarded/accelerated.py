@@ -139,14 +139,20 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--network", type=Path, required=True, help="archive of the undefended weights")
     parser.add_argument("--run", type=Path, required=True, help="folder for weights and figures")
     parser.add_argument("--start", type=Path, help="guarded.npz of an earlier run, to go on from")
-    parser.add_argument("--seconds", type=float, required=True, help="from the command's start, all in all")
+    parser.add_argument("--seconds", type=command.positive, required=True, help="from the command's start, all in all")
     add_sizes(parser)
-    parser.add_argument("--side", type=int, default=150, help="height of a photo in pixels, which the network takes")
-    parser.add_argument("--learn", type=float, default=0.4, help="share of the time with noise alone")
-    parser.add_argument("--rise", type=float, default=0.1, help="share of the time in which the terms come in")
-    parser.add_argument("--most", type=float, default=1.0, help="strength of the terms at the end")
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="its peak; a tenth of it for the tail")
-    parser.add_argument("--batch", type=int, default=128, help="views a step, two of each photo")
+    parser.add_argument(
+        "--side", type=command.whole(1), default=150, help="height of a photo in pixels, which the network takes"
+    )
+    parser.add_argument("--learn", type=command.share, default=0.4, help="share of the time with noise alone")
+    parser.add_argument(
+        "--rise", type=command.positive, default=0.1, help="share of the time in which the terms come in"
+    )
+    parser.add_argument("--most", type=command.not_negative, default=1.0, help="strength of the terms at the end")
+    parser.add_argument(
+        "--learning-rate", type=command.positive, default=1e-3, help="its peak; a tenth of it for the tail"
+    )
+    parser.add_argument("--batch", type=command.whole(2), default=128, help="views a step, two of each photo")
     parser.add_argument("--precision", default="mixed_bfloat16")
     parser.set_defaults(allowed=0.06, linking=0.1, teacher_share=1.0, blocks=3)
     return parser

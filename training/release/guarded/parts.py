@@ -12,6 +12,10 @@ from typing import Any
 import keras
 from keras import layers
 
+from securesplit.errors import ConfigError
+
+REBUILDERS = ("linear", "dense", "convolutional", "luminance", "structure")
+"""Names of `adversaries`."""
 THUMB = 32
 """Height and width in pixels of the picture that an adversary rebuilds."""
 SECRETS = 4
@@ -32,9 +36,9 @@ def encoder(cut_shape: tuple[int, int, int], size: int, channels: int, blocks: i
         blocks: residual ones at the release's size, of 1.7 million multiply-adds each at 5×5.
 
     Raises:
-        ValueError: a map of the cut's size does not shrink to `size` by whole strides.
+        ConfigError: see `stride_of`.
     """
-    stride = _stride(cut_shape, size)
+    stride = stride_of(cut_shape, size)
     maps = keras.Input(cut_shape)
     hidden = layers.Conv2D(128, 1, activation="silu")(maps)
     hidden = layers.DepthwiseConv2D(2 * stride + 1, strides=stride, **_SAME)(hidden)
@@ -47,7 +51,7 @@ def encoder(cut_shape: tuple[int, int, int], size: int, channels: int, blocks: i
 
 def decoder(cut_shape: tuple[int, int, int], size: int, channels: int) -> keras.Model:
     """Noised release ``(n, size, size, channels)`` -> ``(n, *cut_shape)``, what the rest of the network reads."""
-    stride = _stride(cut_shape, size)
+    stride = stride_of(cut_shape, size)
     release = keras.Input((size, size, channels))
     hidden = layers.Conv2D(192, 1, activation="silu")(release)
     hidden = layers.Conv2D(192, 3, **_SAME)(hidden)
@@ -57,10 +61,18 @@ def decoder(cut_shape: tuple[int, int, int], size: int, channels: int) -> keras.
     return keras.Model(release, hidden, name="decoder")
 
 
-def _stride(cut_shape: tuple[int, int, int], size: int) -> int:
+def stride_of(cut_shape: tuple[int, int, int], size: int) -> int:
+    """By how much an encoder shrinks a map.
+
+    Raises:
+        ConfigError: a map of the cut's size does not shrink to `size` by whole strides.
+    """
     stride = -(-cut_shape[0] // size)
     if -(-cut_shape[0] // stride) != size or cut_shape[0] != cut_shape[1]:
-        raise ValueError(f"a map of {cut_shape[0]}×{cut_shape[1]} does not shrink to {size}×{size} by whole strides")
+        raise ConfigError(
+            f"a map of {cut_shape[0]}×{cut_shape[1]} does not shrink to {size}×{size} by whole strides",
+            hint="give another --size or --cut",
+        )
     return stride
 
 
@@ -70,13 +82,9 @@ def adversaries(size: int, channels: int) -> dict[str, keras.Model]:
     ``luminance`` and ``structure`` answer ``(n, 32, 32, 1)``, the others ``(n, 32, 32, 3)``.
     """
     shape = (size, size, channels)
-    return {
-        "linear": _linear(shape),
-        "dense": _dense(shape, 384),
-        "convolutional": _convolutional(shape, 48, 3),
-        "luminance": _convolutional(shape, 32, 1),
-        "structure": _convolutional(shape, 32, 1),
-    }
+    small = (_linear(shape), _dense(shape, 384))
+    made = (*small, _convolutional(shape, 48, 3), _convolutional(shape, 32, 1), _convolutional(shape, 32, 1))
+    return dict(zip(REBUILDERS, made, strict=True))
 
 
 def reidentifier(size: int, channels: int) -> keras.Model:

@@ -13,13 +13,14 @@ import numpy as np
 import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
+from securesplit.errors import ConfigError
 from training.data.dataset import Split, at_random
 from training.network.model import shipped_network
 from training.network.validation import check_finite
 from training.network.weights_npz import load_weights_npz
 from training.output import write_json
 from training.release.cut_maps import cut_maps
-from training.release.guarded import attack, exposure, weights
+from training.release.guarded import attack, exposure, parts, weights
 from training.release.guarded.attack import Holdings
 from training.release.guarded.checkpoint import JOINT, PRESS, TAIL, Checkpoint
 from training.release.guarded.controller import Controller
@@ -44,15 +45,21 @@ VIEW_SEED = 7
 
 
 def network_of(args: argparse.Namespace) -> keras.Model:
-    """The undefended network: of an archive, or else of the bundle that ships."""
+    """The undefended network: of an archive, or else of the bundle that ships.
+
+    Raises:
+        ConfigError: it cannot be cut so, or the maps of that cut do not shrink to a release.
+    """
     if args.network is None:
         from securesplit.model import Bundle
         from securesplit.model.bundle import DEFAULT_FOLDER
         from training.network import warm_start
 
-        return warm_start.network_of(Bundle.load(DEFAULT_FOLDER))
-    network = shipped_network(args.backbone)
-    load_weights_npz(network, args.network)
+        network = warm_start.network_of(Bundle.load(DEFAULT_FOLDER))
+    else:
+        network = shipped_network(args.backbone)
+        load_weights_npz(network, args.network)
+    parts.stride_of(cut_shape(network, args.cut), args.size)
     return network
 
 
@@ -70,8 +77,15 @@ def stages(network: keras.Model, args: argparse.Namespace) -> tuple[Press, TailS
 
 
 def cut_shape(network: keras.Model, cut: str) -> tuple[int, int, int]:
-    """``(h, w, c)`` of a layer's output."""
-    height, width, channels = network.get_layer(cut).output.shape[1:]
+    """``(h, w, c)`` of a layer's output.
+
+    Raises:
+        ConfigError: the network has no such layer, or no map comes out of it.
+    """
+    found = [layer.output.shape[1:] for layer in network.layers if layer.name == cut]
+    if not found or len(found[0]) != 3:
+        raise ConfigError(f"the network has no layer {cut!r} with a map", hint="`securesplit cuts` lists its layers")
+    height, width, channels = found[0]
     return height, width, channels
 
 

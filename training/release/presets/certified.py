@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from securesplit.atomic import atomic_write
 from securesplit.privacy.release import ReleaseSpec
+from training import command
 from training.network import run_record
 from training.network.validation import check_finite
 from training.release import encoders, quantizer, regularizers
@@ -72,13 +73,21 @@ class CertifiedRecipe:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this preset."""
     default = CertifiedRecipe()
-    parser.add_argument(*("--certified-epochs", "--private-epochs"), type=int, default=default.epochs)
+    parser.add_argument(*("--certified-epochs", "--private-epochs"), type=command.whole(1), default=default.epochs)
     parser.add_argument(
-        "--levels", type=int, default=default.levels, help="values of a release of the preset certified before noise"
+        "--levels",
+        type=command.whole(2),
+        default=default.levels,
+        help="values of a release of the preset certified before noise",
     )
-    parser.add_argument("--sigma", type=float, default=encoders.CERTIFIED_SIGMA, help="σ/C of the preset certified")
     parser.add_argument(
-        *("--members", "--towers"), type=int, default=default.members, help="encoders of the preset certified, averaged"
+        "--sigma", type=command.positive, default=encoders.CERTIFIED_SIGMA, help="σ/C of the preset certified"
+    )
+    parser.add_argument(
+        *("--members", "--towers"),
+        type=command.whole(1),
+        default=default.members,
+        help="encoders of the preset certified, averaged",
     )
     parser.add_argument(
         "--regulariser",
@@ -93,10 +102,7 @@ def _weighted(text: str) -> tuple[str, float]:
     name, _, weight = text.partition("=")
     if name not in regularizers.NAMES:
         raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(regularizers.NAMES)}")
-    try:
-        return name, float(weight)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=WEIGHT") from None
+    return name, command.not_negative(weight)
 
 
 def train(cut: CutNetwork, args: argparse.Namespace) -> Trained:

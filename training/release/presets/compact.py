@@ -18,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from securesplit.atomic import atomic_write
 from securesplit.privacy.release import ReleaseSpec
+from training import command
 from training.network import run_record
 from training.network.validation import check_finite
 from training.release import encoders
@@ -32,7 +33,7 @@ EMA_MOMENTUM = 0.99
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this preset."""
-    parser.add_argument("--compact-epochs", type=int, default=4)
+    parser.add_argument("--compact-epochs", type=command.whole(1), default=4)
 
 
 def train(cut: CutNetwork, args: argparse.Namespace) -> Trained:

@@ -134,8 +134,10 @@ def arguments() -> argparse.ArgumentParser:
     )
     names = [defence.name for defence in DEFENCES]
     parser.add_argument("--defences", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each defence, seeded from 1")
-    parser.add_argument("--attack-photos", type=int, default=7000, help="training photos that attackers hold, at most")
+    parser.add_argument("--seeds", type=command.whole(1), default=1, help="runs of each defence, seeded from 1")
+    parser.add_argument(
+        "--attack-photos", type=command.whole(1), default=7000, help="training photos that attackers hold, at most"
+    )
     parser.add_argument("--quick", action="store_true", help="draw lesions; takes seconds and measures nothing real")
     parser.set_defaults(tail_steps=0)
     return parser

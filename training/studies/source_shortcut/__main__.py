@@ -256,7 +256,7 @@ def main() -> None:
     parser.set_defaults(config="collection", data=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("build/shortcut"))
     parser.add_argument("--hold-out", action="append", metavar="SOURCE,...", help=f"default: {' and '.join(HOLD_OUT)}")
-    parser.add_argument("--seeds", type=int, default=1, help="trainings of each way, seeded from 1")
+    parser.add_argument("--seeds", type=command.whole(1), default=1, help="trainings of each way, seeded from 1")
     parser.add_argument("--ways", nargs="+", choices=names, default=names, metavar="WAY", help=", ".join(names))
     args: Mapping[str, Any] = vars(parser.parse_args())
     if args["start"] is None:
