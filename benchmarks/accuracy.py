@@ -14,6 +14,7 @@ from benchmarks.arguments import add_presets, parser_of
 from benchmarks.table import show
 from securesplit.device.client import Client
 from securesplit.model import Bundle
+from securesplit.results import Diagnosis
 from securesplit.worker import EmbeddedWorker
 from training.data.dataset import list_photos
 from training.data.photo import Photo
@@ -36,7 +37,9 @@ def through_the_wire(bundle: Bundle, preset: str, photos: list[Photo]) -> tuple[
         ) as client,
     ):
         answers = [client.diagnose(p.path) for p in photos]
-    return np.array([a.malignant for a in answers]), np.array([a.label == "malignant" for a in answers])
+    found = [a for a in answers if isinstance(a, Diagnosis)]
+    assert len(found) == len(answers)
+    return np.array([a.malignant for a in found]), np.array([a.label == "malignant" for a in found])
 
 
 def row(

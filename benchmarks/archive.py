@@ -33,6 +33,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -127,7 +128,7 @@ def busy_s(workers: Sequence[Process]) -> float:
 @contextlib.contextmanager
 def serving(certs: Path, number: int, tails: int, rest_s: float) -> Iterator[list[Process]]:
     """Workers of the default bundle."""
-    options = {"metrics": "127.0.0.1:0", **({"rest_s": rest_s} if rest_s else {})}
+    options: dict[str, Any] = {"metrics": "127.0.0.1:0", **({"rest_s": rest_s} if rest_s else {})}
     with contextlib.ExitStack() as started:
         yield [started.enter_context(process(certs, "bundle", workers=tails, **options)) for _ in range(number)]
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -32,7 +33,7 @@ from training.gate import samples
 
 SEED, TRIES = 7, 60
 LONG = 1.1  # times as long as wide, of photos in which a square can be slid
-FORMATS = {
+FORMATS: dict[str, dict[str, Any]] = {
     "PNG": {},
     "TIFF": {"compression": "tiff_lzw"},
     "BMP": {},
@@ -97,7 +98,7 @@ def judge_windows(device: Device, photos: Iterable[Photo], most: int) -> list[Wi
 
 
 def _rows(group: str, windows: list[Window]) -> list[list[object]]:
-    rows = []
+    rows: list[list[object]] = []
     for name in ("centre", "chosen"):
         pairs = [(getattr(w, name), w) for w in windows]
         answered = [(o, w) for o, w in pairs if not o.reason]

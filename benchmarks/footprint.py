@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -52,7 +53,7 @@ def main() -> None:
         )
         assert worker.stderr is not None
         worker.stderr.readline()
-        cold = [command, "diagnose", "--connect", "tcp://127.0.0.1:47555", "mole.png"]
+        cold: list[Path | str] = [command, "diagnose", "--connect", "tcp://127.0.0.1:47555", "mole.png"]
         cold_s = [timed(cold, folder) for _ in range(REPEATS)]
         embedded_s = [timed([command, "diagnose", "--embedded", "mole.png"], folder) for _ in range(REPEATS)]
         worker.terminate()
@@ -86,7 +87,7 @@ def install(folder: Path) -> Path:
     return folder / "venv/bin/securesplit"
 
 
-def run(command: list[Path | str], folder: Path) -> str:
+def run(command: Sequence[Path | str], folder: Path) -> str:
     """Run to success; return what it said on stderr."""
     words, own = [str(part) for part in command], environment(folder)
     done = subprocess.run(words, cwd=folder, env=own, capture_output=True, text=True, check=False)
@@ -101,7 +102,7 @@ def environment(folder: Path) -> dict[str, str]:
     return kept | {"SECURESPLIT_STATE": str(folder / "state"), "XDG_CONFIG_HOME": str(folder / "config")}
 
 
-def timed(command: list[Path | str], folder: Path) -> float:
+def timed(command: Sequence[Path | str], folder: Path) -> float:
     """Seconds from process start to its end."""
     started = time.perf_counter()
     run(command, folder)

@@ -20,6 +20,7 @@ import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks.table import show
 from securesplit.worker.resources import resident_bytes
@@ -78,7 +79,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="folder for the first input of each outcome, as in tests/fuzz/corpus")
     chosen = parser.parse_args()
     names = chosen.target or targets.NAMES
-    rows, failed, total = [], False, 0
+    rows: list[list[Any]] = []
+    failed, total = False, 0
     print(f"seed {chosen.seed}")
     for name in names:
         bound = Bound(60 * chosen.minutes / len(names))

@@ -84,7 +84,8 @@ def _least_recently_used(asked: list[int]) -> list[bool]:
 
 def _best(asked: list[int]) -> list[bool]:
     """Evicting whoever asks again last; every request must find its keys at last, so they come in."""
-    following, after = [0] * len(asked), {}
+    following = [0] * len(asked)
+    after: dict[int, int] = {}
     for at in range(len(asked) - 1, -1, -1):
         following[at] = after.get(asked[at], len(asked))
         after[asked[at]] = at

@@ -9,6 +9,7 @@ extra); its weights are random, which changes nothing about its time. All are ru
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -59,7 +60,7 @@ def split_against_unsplit(bundle: Bundle) -> None:
         head = bundle.open_head(THREADS, name)
         sent = saturate(to_grid(head(photo)[name], preset.spec), preset.spec)[None]
         one, front, back = median_ms(
-            REPEATS, lambda: whole(release=pixels), lambda h=head: h(photo), lambda n=name, s=sent: tail(n, s)
+            REPEATS, partial(whole, release=pixels), partial(head, photo), partial(tail, name, sent)
         )
         rows.append([name, one, front, back, (front + back) / one, "<= 1.1"])
     show("split", ["preset", "unsplit ms", "head ms", "tail ms", "(head + tail) / unsplit", "wanted"], rows)
@@ -80,7 +81,7 @@ def warm_overhead(bundle: Bundle) -> None:
                 model=bundle.folder,
                 state=Path(folder) / "state",
             ) as client:
-                answers = [client.diagnose(photo) for photo in photos][10:]
+                answers = [_diagnosed(client, photo) for photo in photos][10:]
             ms = [a.timing_ms for a in answers]
             rest = median(t.privacy + t.round_trip - t.tail for t in ms)
             rows.append(
@@ -99,6 +100,12 @@ def warm_overhead(bundle: Bundle) -> None:
             )
     columns = ["preset", "load", "head", "release", "tail", "sealing + sockets", "release + sealing + sockets"]
     show("warm-request-ms", [*columns, "wanted", "request bytes", "wanted"], rows)
+
+
+def _diagnosed(client: Client, photo: Path) -> Diagnosis:
+    answer = client.diagnose(photo)
+    assert isinstance(answer, Diagnosis)
+    return answer
 
 
 def encrypted_against_certified(bundle: Bundle) -> None:

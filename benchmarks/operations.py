@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -142,7 +143,7 @@ def _serve(certs: Path, *, watched: bool) -> int:
     def announce(ready: Ready) -> None:
         print(ready.endpoint, ready.metrics, flush=True)
 
-    shown = {"metrics": "127.0.0.1:0", "session_log": certs / "audit.jsonl"} if watched else {}
+    shown: dict[str, Any] = {"metrics": "127.0.0.1:0", "session_log": certs / "audit.jsonl"} if watched else {}
     settings = WorkerSettings("tcp://127.0.0.1:0", certs=certs, workers=1, **shown)
     return serve_tail(NOTHING, settings, on_ready=announce)
 

@@ -8,6 +8,8 @@ Each photo is read in a process of its own; the growth is that of its resident m
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from benchmarks.arguments import take_none
@@ -24,9 +26,7 @@ def main() -> None:
     """Measure and print."""
     writers = dict(WRITERS)
     for kind, options in ORDINARY.items():
-        writers[f"{kind} of 12 megapixels"] = lambda path, kind=kind, options=options: path.write_bytes(
-            saved(lesion(ORDINARY_SIDE), kind, **options)
-        )
+        writers[f"{kind} of 12 megapixels"] = partial(_write_ordinary, kind=kind, options=options)
     writers["RGB PNG of 119 megapixels"] = lambda path: flat_png(path, TOO_LARGE_SIDE)
     rows: list[list[object]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -36,6 +36,10 @@ def main() -> None:
             outcome, growth_mb, seconds = cost(photo)
             rows.append([name, photo.stat().st_size / 1e6, growth_mb, f"<= {MAX_GROWTH_MB}", seconds, outcome])
     show("photos", ["photo", "file, MB", "growth, MB", "wanted", "s", "outcome"], rows)
+
+
+def _write_ordinary(path: Path, kind: str, options: Mapping[str, int]) -> None:
+    path.write_bytes(saved(lesion(ORDINARY_SIDE), kind, **options))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ class Sum:
 
     def __call__(self, preset: str, releases: NDArray[Any]) -> NDArray[np.float32]:
         time.sleep(self._pause_s)
-        return releases.sum(axis=1, dtype=np.float32)
+        sums: NDArray[np.float32] = releases.sum(axis=1, dtype=np.float32)
+        return sums
 
 
 class Resting(LiteRTEngine):

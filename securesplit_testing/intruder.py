@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,16 @@ class Intruder(Sum):
         return np.array([succeeds(ATTEMPTS[number], self._where) for number in releases[:, 0]], np.float32)
 
 
+def _restrict() -> None:
+    confinement._prctl(confinement._SET_NO_NEW_PRIVILEGES, 1)
+    landlock.restrict(confinement.library_paths("securesplit_testing"))
+
+
+def _filter(seccomp: ctypes.CDLL | None) -> None:
+    if seccomp is not None:
+        syscalls.compute_only(seccomp)
+
+
 def main(layers: str, *where: str) -> None:
     named = dict(word.split("=", 1) for word in where)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -162,12 +173,9 @@ def main(layers: str, *where: str) -> None:
     apply: dict[str, Callable[[], object]] = {
         "none": lambda: None,
         confinement.PRIVILEGES: confinement._drop_privileges,
-        confinement.LANDLOCK: lambda: (
-            confinement._prctl(confinement._SET_NO_NEW_PRIVILEGES, 1),
-            landlock.restrict(confinement.library_paths("securesplit_testing")),
-        ),
+        confinement.LANDLOCK: _restrict,
         confinement.DESCRIPTORS: lambda: confinement._limit("RLIMIT_NOFILE"),
-        confinement.FILTER: lambda: seccomp is not None and syscalls.compute_only(seccomp),
+        confinement.FILTER: partial(_filter, seccomp),
     }
     for layer in layers.split(","):
         apply[layer]()

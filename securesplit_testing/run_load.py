@@ -15,9 +15,14 @@ from pathlib import Path
 from securesplit_testing.load import Load
 
 
+def _wait_for_end(ended: threading.Event) -> None:
+    sys.stdin.read()
+    ended.set()
+
+
 def main(endpoint: str, certs: str, clients: str, timeout_s: str = "30") -> int:
     load, ended = Load([endpoint], Path(certs), int(clients), timeout_s=float(timeout_s)), threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    threading.Thread(target=_wait_for_end, args=[ended], daemon=True).start()
     told = 0
     while not ended.is_set():
         if (now := len(load.answered)) != told:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from securesplit.cli.logs import logging_to_stderr
 from securesplit.errors import SecureSplitError
@@ -36,13 +37,13 @@ def main(certs: str, engine: str, bind: str, workers: str, *options: str) -> int
         confine=bool(named.pop("confine", "yes")),
     )
     serve = serve_encrypted if named.pop("encrypted", "") else serve_engine
-    form = named.pop("log_format", "text")
-    shown = {
-        "metrics": named.pop("metrics", None),
-        "session_log": Path(named.pop("session_log")) if "session_log" in named else None,
-    }
-    chosen = {name: float(value) if name.endswith("_s") else value for name, value in named.items()}
-    settings = WorkerSettings(bind, certs=Path(certs), workers=int(workers), pool=pool, **shown)
+    form: Any = named.pop("log_format", "text")
+    metrics = named.pop("metrics", None)
+    session_log = Path(named.pop("session_log")) if "session_log" in named else None
+    chosen: dict[str, Any] = {name: float(value) if name.endswith("_s") else value for name, value in named.items()}
+    settings = WorkerSettings(
+        bind, certs=Path(certs), workers=int(workers), pool=pool, metrics=metrics, session_log=session_log
+    )
     try:
         served = serve_bundle(**chosen) if engine == "bundle" else serve(engine, **chosen)
         with logging_to_stderr("info", form):

@@ -18,6 +18,7 @@ from benchmarks.faults import garbage, network, processes, soak
 from benchmarks.faults.trial import COLUMNS, Bound
 from benchmarks.table import show
 from securesplit.pki import issuing
+from securesplit_testing.namespaces import WORKER
 
 Row = list[object]
 RUNS: dict[str, tuple[int, float, str, Callable[..., Row]]] = {
@@ -44,7 +45,7 @@ def main() -> int:
     engine = chosen.engine or engine
     with tempfile.TemporaryDirectory() as folder:
         certs = Path(folder) / "certs"
-        names = ["127.0.0.1", network.WORKER]
+        names = ["127.0.0.1", WORKER]
         issuing.create(certs, server_names=names, clients=["device"], days=1, now=datetime.now(UTC))
         row = run(certs, Bound(chosen.count or count, chosen.minutes or minutes), engine)
     show(f"faults-{chosen.name}-{engine}", COLUMNS, [row])

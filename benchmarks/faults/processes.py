@@ -8,6 +8,7 @@ import signal
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.faults.trial import Bound, Trial
 from securesplit.pki import issuing
@@ -99,18 +100,22 @@ def rotate(certs: Path, bound: Bound, engine: str = "bundle") -> list[object]:
                 issuing.renew(certs, days=1 + trial.faults % 5, now=now())
                 trial.faults += 1
                 worker.signal(signal.SIGHUP)
-                wait_until(lambda before=before: _reloads(worker) > before, 30)
+                _wait_for_reload(worker, before)
                 trial.load.refresh()  # the devices get their files after the worker
                 time.sleep(1.0)
         trial.weigh(worker.pid)
         return trial.row(f"certificates renewed, SIGHUP, engine {engine}")
 
 
+def _wait_for_reload(worker: Process, before: int) -> None:
+    wait_until(lambda: _reloads(worker) > before, 30)
+
+
 def _reloads(worker: Process) -> int:
     return sum("certificates reloaded" in line for line in worker.log)
 
 
-def _options(engine: str) -> dict[str, object]:
+def _options(engine: str) -> dict[str, Any]:
     return {} if engine == "bundle" else {"pause_s": 0.005}
 
 

@@ -27,12 +27,12 @@ class TailService:
     def __init__(self) -> None:
         self._tail = Tail(Inputs(Path(os.environ[_FOLDER])))
 
-    @bentoml.api(route="/")
+    @bentoml.api(route="/")  # type: ignore[untyped-decorator]  # mypy skips BentoML
     def predict(self, release: str) -> float:
         """Release -> logit."""
         return self._tail(base64.b64decode(release))
 
-    @bentoml.api(route="/batches", batchable=True, max_batch_size=BATCH)
+    @bentoml.api(route="/batches", batchable=True, max_batch_size=BATCH)  # type: ignore[untyped-decorator]
     def predict_batch(self, releases: list[str]) -> list[float]:
         """Releases -> logits."""
         return self._tail.batch([base64.b64decode(release) for release in releases])

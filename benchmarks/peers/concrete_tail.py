@@ -21,7 +21,7 @@ from benchmarks.peers.peer import Inputs, answer_numbers
 BITS = 4
 
 
-class QuadraticTail(torch.nn.Module):
+class QuadraticTail(torch.nn.Module):  # type: ignore[misc]  # mypy skips torch
     """``(n, 256)`` -> ``(n, 1)``.
 
     Args:

@@ -14,8 +14,8 @@ def main(_word: str, folder: str) -> None:
     """Answer vectors."""
     inputs, device = Inputs(Path(folder)), DeviceKey()
     arrays = inputs.encrypted
-    weights = {name: value for name, value in arrays.items() if name != "features"}
-    worker = EncryptedTail(QuadraticTail(**weights | {"last_bias": float(weights["last_bias"])}))
+    weights = {name: value for name, value in arrays.items() if name not in ("features", "last_bias")}
+    worker = EncryptedTail(QuadraticTail(**weights, last_bias=float(arrays["last_bias"])))
     keys = EvaluationKeys(*device.evaluation_keys, device.layout)
 
     def answer(number: int) -> tuple[float, int, int]:

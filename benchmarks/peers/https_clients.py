@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.peers import burst
 from benchmarks.peers.peer import LOOPBACK, Inputs
 
-FORMS = {
+FORMS: dict[str, tuple[str, str, Callable[[bytes], bytes]]] = {
     "octets": ("/", "application/octet-stream", lambda release: release),
     "json": ("/", "application/json", lambda release: b'{"release": "%b"}' % base64.b64encode(release)),
     "list": ("/batches", "application/json", lambda release: b'{"releases": ["%b"]}' % base64.b64encode(release)),

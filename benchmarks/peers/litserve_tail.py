@@ -18,7 +18,7 @@ from benchmarks.peers.peer import BATCH, LOOPBACK, Inputs, Tail
 _TIMEOUT_S = 0.001  # with none, a worker that makes batches keeps a core busy while it has nothing to do
 
 
-class TailAPI(litserve.LitAPI):
+class TailAPI(litserve.LitAPI):  # type: ignore[misc]  # mypy skips LitServe
     """JSON ``{"release": base64}`` -> JSON number."""
 
     def __init__(self, folder: Path, **options: Any) -> None:

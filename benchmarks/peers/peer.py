@@ -115,7 +115,7 @@ class Tail:
 
 
 def _size(preset: Mapping[str, Any]) -> int:
-    return int(np.prod(preset["shape"])) * np.dtype(preset["dtype"]).itemsize
+    return int(np.prod(preset["shape"])) * int(np.dtype(preset["dtype"]).itemsize)
 
 
 def answer_photos(inputs: Inputs, answer: Callable[[Path], float]) -> None:
@@ -141,7 +141,7 @@ def answer_numbers(answer: Callable[[int], tuple[float, int, int]]) -> None:
 
 
 def _say(answer: Callable[[int], tuple[float, int, int]], numbers: range) -> None:
-    ms, logits, sizes = [], [], (0, 0)
+    ms, logits, sizes = [], [], [0, 0]
     for number in numbers:
         start = time.perf_counter()
         logit, *sizes = answer(number)

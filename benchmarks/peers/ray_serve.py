@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray import serve
@@ -29,7 +30,7 @@ class TailDeployment:
         release = await request.body()
         return str(await self._together(release) if self._makes_batches else self._tail(release))
 
-    @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=0.0)
+    @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=0.0)  # type: ignore[untyped-decorator]  # mypy skips Ray
     async def _together(self, releases: list[bytes]) -> list[float]:
         return self._tail.batch(releases)
 
@@ -41,7 +42,8 @@ def main(word: str, folder: str, port: str) -> None:
     options = {"host": LOOPBACK, "port": int(port)}
     keys = {"ssl_keyfile": tls["key"], "ssl_certfile": tls["cert"], "ssl_ca_certs": tls["ca"]}
     serve.start(http_options=serve.HTTPOptions(**options, **keys))
-    serve.run(TailDeployment.bind(folder, word), route_prefix="/")
+    deployed: Any = TailDeployment
+    serve.run(deployed.bind(folder, word), route_prefix="/")
     threading.Event().wait()
 
 

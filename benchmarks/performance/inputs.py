@@ -217,6 +217,12 @@ def _write_inception_networks(inputs: Inputs, pixels: NDArray[np.uint8]) -> None
     network.save(folder / "whole.keras")
     _write_litert(folder, network)
     packed = packing.pack(network, cut, pixels, precision="float16")
-    described = {"name": "untrained", "backbone": name, "cut": cut, "side": random_network.SIDE}
     about = {"licence": "none: random weights", "provenance": {}}
-    packing.write_bundle(folder / "bundle", packed, **described, about=about)
+    packing.write_bundle(
+        *(folder / "bundle", packed),
+        name="untrained",
+        backbone=name,
+        cut=cut,
+        side=random_network.SIDE,
+        about=about,
+    )

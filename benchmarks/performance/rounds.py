@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -101,13 +102,13 @@ def _questions(peer: Peer, python: Path | None, inputs: Inputs, effort: Effort) 
             client.ask(str(warm))
             before = _cpu_s(client, server)
             found = client.ask(str(questions))
-            used_s = [late - early for late, early in zip(_cpu_s(client, server), before, strict=True)]
+            client_s, server_s = (late - early for late, early in zip(_cpu_s(client, server), before, strict=True))
             figures["client_memory_mb"] = process_tree.memory_mb(client.pid)
         if peer.tolerance is not None:
             known = given.answers(inputs)
             right = known.get(f"{peer.task} {peer.preset}", known[peer.task])
             _check(found["logits"], right, peer.tolerance, 1 + warm)
-        figures |= percentiles(found["ms"]) | _costs(*used_s, questions) | _sizes(*found["bytes"])
+        figures |= percentiles(found["ms"]) | _costs(client_s, server_s, questions) | _sizes(*found["bytes"])
         if server is not None:
             figures["worker_memory_mb"] = process_tree.memory_mb(server.pid)
             figures |= _bytes_by_relay(peer, python, inputs, port)
@@ -180,7 +181,7 @@ def _bursts(peer: Peer, client: Running, server: Running, served: str, effort: E
     return Measured(figures, milliseconds)
 
 
-def _burst(client: Running, server: Running, served: str, clients: int, seconds: float) -> Mapping[str, list[float]]:
+def _burst(client: Running, server: Running, served: str, clients: int, seconds: float) -> Mapping[str, Any]:
     found = client.ask(
         json.dumps({"served": served, "clients": clients, "seconds": seconds}, allow_nan=False), of=server
     )

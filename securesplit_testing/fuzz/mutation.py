@@ -85,7 +85,7 @@ def parse(data: bytes) -> Mutation:
     pick, how, rest = int.from_bytes(data[:2], "big"), data[2:3], data[3:]
     if how < b"\x80":
         return Mutation(pick, (Step("garbage", 0, 0, rest),))
-    found = []
+    found: list[Step] = []
     while len(rest) >= _STEP_BYTES and len(found) < _MAX_STEPS:
         kind, where, size, length = rest[0], int.from_bytes(rest[1:3], "big"), rest[3], rest[4]
         found.append(Step(KINDS[kind % len(KINDS)], where, size, rest[5 : 5 + length] or b"\0"))
