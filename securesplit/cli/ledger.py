@@ -18,7 +18,8 @@ from securesplit.i18n import ngettext
 from securesplit.text import columns, day_of, padded, rounded_up
 
 if TYPE_CHECKING:
-    from securesplit.device.ledger import Period, Total
+    from securesplit.device.ledger import Period
+    from securesplit.device.ledger_totals import Total
 
 SCHEMA = "securesplit.ledger/1"
 

@@ -28,12 +28,13 @@ from typing import Final, Literal, Self
 from securesplit.atomic import scratch_folder
 from securesplit.config import check_budget
 from securesplit.device import ledger_totals
+from securesplit.device.ledger_totals import Total
 from securesplit.errors import BudgetError
 from securesplit.forking import ClosedAtFork, OfOneProcess
 from securesplit.privacy.accounting import DELTA, NO_LOSS, UNBOUNDED, Loss, compose
 from securesplit.privacy.exact import IntegerReleases
 from securesplit.privacy.preset_names import current_name
-from securesplit.text import counted, rounded_up
+from securesplit.text import counted
 from securesplit.user_folders import absolute, from_home, make_state_folder, state_folder
 
 LEDGER_FILE: Final = "ledger.sqlite3"
@@ -124,38 +125,6 @@ class Receipt:
     photo_loss: Loss
     device: Total
     hold: int | None = None
-
-
-@dataclass(frozen=True)
-class Total:
-    """Distinct releases of one period, or of all.
-
-    Args:
-        period: ``2026-11``, or ``total``.
-        releases: how many.
-        unbounded: how many of them came without a promise (no noise); `loss` leaves them out.
-        loss: what the others reveal together of the device's owner, whose photos are linked.
-        photos: how many distinct photos.
-    """
-
-    period: str
-    releases: int
-    unbounded: int
-    loss: Loss
-    photos: int
-
-    @property
-    def epsilon(self) -> float | None:
-        """ε of the releases that made a promise, rounded up; None where none did."""
-        return rounded_up(self.loss.epsilon(), 4) if self.releases > self.unbounded else None
-
-    @property
-    def identification_bound_n1000(self) -> float | None:
-        """Certified rate of picking the person among 1,000, rounded up.
-
-        None where nothing was released, or something without noise.
-        """
-        return rounded_up(self.loss.identification_bound(1000), 6) if self.releases and not self.unbounded else None
 
 
 class Ledger(OfOneProcess):
@@ -353,7 +322,7 @@ class Ledger(OfOneProcess):
 
     def _device(self) -> Total:
         """All releases, without a look at each of them."""
-        return _named("total", ledger_totals.read(self._db))
+        return ledger_totals.read(self._db)
 
     def _total(self, name: str, where: str, *values: object) -> Total:
         """The releases for which the condition `where`, a text of this module, holds."""
@@ -394,8 +363,7 @@ class Ledger(OfOneProcess):
             BudgetError: the ledger cannot be read.
         """
         with self._connection.lock, self._explained(), self._snapshot():
-            periods = ledger_totals.read_periods(self._db, by)
-            return [*(_named(name, found) for name, found in periods.items()), self._device()]
+            return [*ledger_totals.read_periods(self._db, by), self._device()]
 
     def most_released_photo(self) -> Total:
         """The photo whose releases reveal most together, of those that make a promise; no releases where there is none.
@@ -568,7 +536,3 @@ def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
 def _receipt(known: bool, photo: Total, device: Total, hold: int | None) -> Receipt:  # noqa: FBT001  (a row)
     photo_loss = UNBOUNDED if photo.unbounded else photo.loss
     return Receipt(not known, photo.releases, photo_loss, device, None if known else hold)
-
-
-def _named(name: str, found: ledger_totals.Sum) -> Total:
-    return Total(name, found.releases, found.unbounded, found.loss, found.photos)

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from securesplit.privacy.accounting import NO_LOSS, Loss
 from securesplit.privacy.exact import IntegerReleases
+from securesplit.text import rounded_up
 
 _GROUP: Final = """
 SELECT MIN(SUM(leakage), MAX(support)) AS leakage, MAX(support) AS support, COUNT(*) AS releases
@@ -206,20 +207,35 @@ _REVEALS: Final = "rho, mu_squared, eta, variance, shift, many"
 
 
 @dataclass(frozen=True)
-class Sum:
-    """All releases of a ledger, or those of a period.
+class Total:
+    """Distinct releases of one period, or of all.
 
     Args:
+        period: ``2026-11``, or ``total``.
         releases: how many.
-        unbounded: how many of them make no promise; `loss` leaves them out.
-        loss: what the others reveal together.
+        unbounded: how many of them came without a promise (no noise); `loss` leaves them out.
+        loss: what the others reveal together of the device's owner, whose photos are linked.
         photos: how many distinct photos.
     """
 
+    period: str
     releases: int
     unbounded: int
     loss: Loss
     photos: int
+
+    @property
+    def epsilon(self) -> float | None:
+        """ε of the releases that made a promise, rounded up; None where none did."""
+        return rounded_up(self.loss.epsilon(), 4) if self.releases > self.unbounded else None
+
+    @property
+    def identification_bound_n1000(self) -> float | None:
+        """Certified rate of picking the person among 1,000, rounded up.
+
+        None where nothing was released, or something without noise.
+        """
+        return rounded_up(self.loss.identification_bound(1000), 6) if self.releases and not self.unbounded else None
 
 
 def keep(db: sqlite3.Connection) -> None:
@@ -259,22 +275,22 @@ def _begin(db: sqlite3.Connection, trigger: str, statements: Iterable[str]) -> N
             db.execute(statement)
 
 
-def read(db: sqlite3.Connection) -> Sum:
+def read(db: sqlite3.Connection) -> Total:
     """All releases."""
     kinds = db.execute(f"SELECT {_REVEALS} FROM releases_alike").fetchall()  # noqa: S608  (our own text)
     groups = db.execute("SELECT leakage, support, many FROM groups_alike WHERE many > 0").fetchall()
     ((photos,),) = db.execute("SELECT many FROM photos_counted").fetchall()
-    return _sum(kinds, groups, photos)
+    return _total("total", kinds, groups, photos)
 
 
-def read_periods(db: sqlite3.Connection, kind: str) -> dict[str, Sum]:
-    """The releases of each period of a kind (``day``, ``month``, ``year``) that has any, by its name, oldest first."""
+def read_periods(db: sqlite3.Connection, kind: str) -> list[Total]:
+    """The releases of each period of a kind (``day``, ``month``, ``year``) that has any, oldest first."""
     kinds = _by_period(db, f"SELECT period, {_REVEALS} FROM releases_of_period WHERE kind = ? ORDER BY 1", kind)  # noqa: S608  (our own text)
     groups = _by_period(
         db, "SELECT period, leakage, support, many FROM groups_of_period WHERE kind = ? AND many > 0", kind
     )
     photos = dict(db.execute("SELECT period, many FROM photos_of_period WHERE kind = ?", (kind,)).fetchall())
-    return {period: _sum(alike, groups.get(period, []), photos[period]) for period, alike in kinds.items()}
+    return [_total(period, alike, groups.get(period, []), photos[period]) for period, alike in kinds.items()]
 
 
 def read_most_released(db: sqlite3.Connection) -> bytes | None:
@@ -290,11 +306,11 @@ def _by_period(db: sqlite3.Connection, select: str, kind: str) -> dict[str, list
     return rows
 
 
-def _sum(kinds: Sequence[_Kind], groups: Sequence[tuple[float, float, int]], photos: int) -> Sum:
+def _total(period: str, kinds: Sequence[_Kind], groups: Sequence[tuple[float, float, int]], photos: int) -> Total:
     """Of releases by what they reveal, groups of those that make a promise, and the number of photos."""
     promised = [row for row in kinds if row[0] < math.inf]
     releases, kept = (sum(row[-1] for row in some) for some in (kinds, promised))
-    return Sum(releases, releases - kept, _loss(groups, promised) if kept else NO_LOSS, photos)
+    return Total(period, releases, releases - kept, _loss(groups, promised) if kept else NO_LOSS, photos)
 
 
 def _loss(groups: Sequence[tuple[float, float, int]], promised: Sequence[_Kind]) -> Loss:

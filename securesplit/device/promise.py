@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import math
 
-from securesplit.device.ledger import Receipt, Total
+from securesplit.device.ledger import Receipt
+from securesplit.device.ledger_totals import Total
 from securesplit.i18n import gettext_noop
 from securesplit.privacy import accounting
 from securesplit.privacy.accounting import DELTA, Loss

@@ -23,7 +23,8 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from securesplit.device.async_client import AsyncClient
-from securesplit.device.ledger import Total, reading
+from securesplit.device.ledger import reading
+from securesplit.device.ledger_totals import Total
 from securesplit.device.upload_progress import UploadProgress, heard_by
 from securesplit.errors import CredentialError
 from securesplit.imaging import MAX_FILE_BYTES

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from securesplit import i18n, wording
 from securesplit.config import locale_folder
-from securesplit.device.ledger import Total
+from securesplit.device.ledger_totals import Total
 from securesplit.device.pipeline import Trace
 from securesplit.device.promise import unprotected
 from securesplit.device.release_step import Releaser
