@@ -25,6 +25,7 @@ from securesplit.channel.frames import NO_SESSION, Code, ErrorBody, Frame, Frame
 from securesplit.channel.limits import SESSION_AGE_S, SESSION_IDLE_S
 from securesplit.channel.sealing import MAX_SEQUENCE, Opener, Sealer
 from securesplit.channel.states import CLIENT, ClientState, ClientStep, ProtocolError, advance
+from securesplit.pki import profile
 from securesplit.pki.credentials import Credentials
 
 _OTHER_PRESET = "choose --privacy certified, or ask another worker"
@@ -181,9 +182,8 @@ class ClientChannel:
                 return Refused(0, Code.TLS, handshake_errors.broken_off(failure.alert), 0.0)
             raise handshake_errors.on_client(failure, self._server_name) from None
         self._peer = self._handshake.peer
-        keys = sealing.derive(
-            self._handshake.export, self._identity, self._own_fingerprint, tls.certificate_fingerprint(self._peer)
-        )
+        peer_fingerprint = bytes.fromhex(profile.fingerprint(self._peer))
+        keys = sealing.derive(self._handshake.export, self._identity, self._own_fingerprint, peer_fingerprint)
         self._session = keys.session
         self._sealer, self._opener = Sealer(*keys.client), Opener(*keys.server)
         self._ready_at = self._used_at = self._clock()

@@ -204,14 +204,13 @@ class ServerChannel:
         Raises:
             ProtocolError: the handshake is not complete.
         """
-        peer = entry.handshake.peer
-        keys = sealing.derive(
-            entry.handshake.export, self._identity, tls.certificate_fingerprint(peer), entry.own_fingerprint
-        )
         shown = ShownCertificate.of(entry.handshake.peer_chain)
+        keys = sealing.derive(
+            entry.handshake.export, self._identity, bytes.fromhex(shown.fingerprint), entry.own_fingerprint
+        )
         return Session(
             id=keys.session,
-            client=naming.called(peer, self._client_names.get(shown.fingerprint)) or "",
+            client=naming.called(entry.handshake.peer, self._client_names.get(shown.fingerprint)) or "",
             shown=shown,
             sealer=Sealer(*keys.server),
             opener=Opener(*keys.client),

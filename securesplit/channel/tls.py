@@ -13,11 +13,9 @@ What is negotiated and who is trusted is for ``context.py``. pyOpenSSL has no pu
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from securesplit.channel.context import HandshakeRecord, OtherProtocolError, binding, drop_errors
@@ -185,11 +183,6 @@ class Handshake:
 def clear_alert(record: bytes) -> int | None:
     """The number of the alert in a TLS record without protection (RFC 8446, sections 5.1 and 6); None if it is none."""
     return record[_ALERT_BYTES - 1] if len(record) == _ALERT_BYTES and record[0] == _ALERT_TYPE else None
-
-
-def certificate_fingerprint(certificate: x509.Certificate) -> bytes:
-    """SHA-256 of the DER certificate, 32 bytes."""
-    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
 
 
 def _reason(error: SSL.Error) -> str:

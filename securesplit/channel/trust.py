@@ -7,13 +7,11 @@ certificate, under which serial number, and which CA it ends in.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from securesplit.errors import CredentialError
 from securesplit.i18n import gettext_noop
@@ -57,8 +55,8 @@ class ShownCertificate:
     @classmethod
     def of(cls, certificates: Sequence[x509.Certificate]) -> Self:
         """From the verified chain, the client's own certificate first."""
-        public = certificates[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return cls(profile.fingerprint(certificates[0]), hashlib.sha256(public).hexdigest(), Chain.of(certificates))
+        leaf = certificates[0]
+        return cls(profile.fingerprint(leaf), profile.key_fingerprint(leaf.public_key()), Chain.of(certificates))
 
 
 class Trust:

@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -68,7 +69,7 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def key_fingerprint(key: ec.EllipticCurvePublicKey) -> str:
+def key_fingerprint(key: CertificatePublicKeyTypes) -> str:
     """SHA-256 of a public key (DER SubjectPublicKeyInfo), 64 lower-case hex digits.
 
     As ``openssl pkey -pubin -outform der | sha256sum`` prints it; it stays the same over requests and renewals.

@@ -10,8 +10,9 @@ from OpenSSL import SSL
 from securesplit.channel import context, sealing
 from securesplit.channel.context import client_context, server_context
 from securesplit.channel.states import ProtocolError
-from securesplit.channel.tls import Handshake, HandshakeError, certificate_fingerprint
+from securesplit.channel.tls import Handshake, HandshakeError
 from securesplit.errors import ConfigError
+from securesplit.pki import profile
 from securesplit_testing.channels import Authority, World
 
 
@@ -42,9 +43,9 @@ def test_the_post_quantum_group_and_aes_256_gcm_are_negotiated(world: World) -> 
 def test_both_sides_derive_the_same_keys_and_know_each_other(world: World) -> None:
     client, server = ours(world)
     finish(client, server)
-    prints = certificate_fingerprint(server.peer), certificate_fingerprint(client.peer)
-    assert prints[0].hex() == world.client_credentials.fingerprint
-    assert prints[1].hex() == world.server_credentials.fingerprint
+    assert profile.fingerprint(server.peer) == world.client_credentials.fingerprint
+    assert profile.fingerprint(client.peer) == world.server_credentials.fingerprint
+    prints = [bytes.fromhex(profile.fingerprint(side.peer)) for side in (server, client)]
     keys = [sealing.derive(side.export, b"i" * 32, *prints) for side in (client, server)]
     assert keys[0] == keys[1]
     assert len({keys[0].session, *keys[0].client, *keys[0].server}) == 5
