@@ -6,14 +6,12 @@ rules of the check are here, so that files and in-memory keys pass the same one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from securesplit.errors import CredentialError
 from securesplit.pki import naming, parsing, profile
@@ -126,18 +124,14 @@ def check(
     _check_purpose(chain[0], side, where.certificate)
     _check_dates(chain[0], lists, side, now)
     return Credentials(
-        _pem(chain),
+        profile.pem(chain),
         Identity(chain[0], key).key_pem,
-        _pem(authorities),
+        profile.pem(authorities),
         b"".join(map(profile.crl_pem, lists)),
         allowed_clients,
         chain[0].not_valid_after_utc,
         profile.fingerprint(chain[0]),
     )
-
-
-def _pem(certificates: Iterable[x509.Certificate]) -> bytes:
-    return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
 
 
 def _check_pair(chain: list[x509.Certificate], key: ec.EllipticCurvePrivateKey, side: str, where: Sources) -> None:
@@ -153,7 +147,7 @@ def _check_pair(chain: list[x509.Certificate], key: ec.EllipticCurvePrivateKey, 
 
 def _check_purpose(leaf: x509.Certificate, side: str, where: str) -> None:
     """That a peer will take the leaf for what this side is; it would break the handshake off without saying why."""
-    wanted = ExtendedKeyUsageOID.SERVER_AUTH if side == "server" else ExtendedKeyUsageOID.CLIENT_AUTH
+    wanted = profile.USAGES[side]
     this = f"the {side} certificate is not for this use: {where}"
     name = f"{wanted._name}"  # noqa: SLF001  (cryptography has no public name of an OID)
     if not profile.has_only_usage(leaf, wanted):

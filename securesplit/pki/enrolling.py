@@ -14,18 +14,16 @@ Invariants:
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from securesplit.errors import CredentialError, TrustError
-from securesplit.pki import csr, naming, parsing, profile, verifying
+from securesplit.pki import csr, lists, naming, parsing, profile, verifying
 from securesplit.pki import folder as files
 from securesplit.pki.credentials import Credentials, check
 from securesplit.pki.enrolment_answer import BRING, EnrolmentAnswer
@@ -221,9 +219,9 @@ def _check_newer(folder: Path, stem: str, answer: EnrolmentAnswer) -> None:
 
 def _contents(folder: Path, stem: str, answer: EnrolmentAnswer, *, is_first: bool) -> dict[str, bytes]:
     """What will be in the files, by name, the certificate last."""
-    contents = {files.CA_CERTIFICATE: _pem([answer.root])} if is_first else {}
+    contents = {files.CA_CERTIFICATE: profile.pem([answer.root])} if is_first else {}
     contents[files.CRL] = b"".join(map(profile.crl_pem, _newest(folder, answer)))
-    contents[f"{stem}.crt"] = _pem(answer.chain)
+    contents[f"{stem}.crt"] = profile.pem(answer.chain)
     return contents
 
 
@@ -234,9 +232,9 @@ def _newest(folder: Path, answer: EnrolmentAnswer) -> list[x509.CertificateRevoc
         CredentialError: a list is not signed by a CA of the chain.
     """
     newest = _lists_here(folder / files.CRL)
-    authorities = {one.subject: one.public_key() for one in (*answer.chain[1:], answer.root)}
+    authorities = {one.subject: one for one in (*answer.chain[1:], answer.root)}
     for crl in answer.revocations:
-        if not _is_signed(crl, authorities):
+        if crl.issuer not in authorities or not profile.is_signed(crl, authorities[crl.issuer]):
             raise CredentialError("the answer holds a revocation list that its CA did not sign", hint=BRING)
         if crl.issuer not in newest or profile.crl_number(crl) >= profile.crl_number(newest[crl.issuer]):
             newest[crl.issuer] = crl
@@ -247,17 +245,4 @@ def _lists_here(path: Path) -> dict[x509.Name, x509.CertificateRevocationList]:
     """The newest list of each CA that is here already."""
     if not path.exists():
         return {}
-    here = parsing.revocation_lists(files.read(path), what="the revocation list", where=str(path))
-    return {crl.issuer: crl for crl in sorted(here, key=profile.crl_number)}
-
-
-def _is_signed(crl: x509.CertificateRevocationList, authorities: Mapping[x509.Name, object]) -> bool:
-    try:
-        key = authorities.get(crl.issuer)
-        return isinstance(key, ec.EllipticCurvePublicKey) and crl.is_signature_valid(key)
-    except (ValueError, TypeError, UnsupportedAlgorithm):  # what is damaged shows only here
-        return False
-
-
-def _pem(certificates: Sequence[x509.Certificate]) -> bytes:
-    return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
+    return {crl.issuer: crl for crl in sorted(lists.revocations(path), key=profile.crl_number)}

@@ -206,7 +206,7 @@ def _issued(fingerprint: str, serial: str, expiry: str, owner: str, *since: str)
 def revoked(folder: Path) -> dict[int, datetime]:
     """When each serial number on the folder's lists was revoked; none where there is no list."""
     path = folder / files.CRL
-    lists = _revocations(path) if path.exists() else []
+    lists = revocations(path) if path.exists() else []
     return {entry.serial_number: entry.revocation_date_utc for crl in lists for entry in crl}
 
 
@@ -234,7 +234,7 @@ def sign_crl(
         may_shorten: whether exactly ``days`` is meant.
     """
     path = folder / files.CRL
-    lists = _revocations(path) if path.exists() else []
+    lists = revocations(path) if path.exists() else []
     subject = authority.certificate.subject
     own = [crl for crl in lists if crl.issuer == subject]
     known = {entry.serial_number: entry for crl in own for entry in crl}
@@ -250,11 +250,16 @@ def sign_crl(
 
 def fresh_until(folder: Path) -> datetime | None:
     """When the first of the revocation lists must have been replaced."""
-    lists = _revocations(folder / files.CRL)
+    lists = revocations(folder / files.CRL)
     return min((crl.next_update_utc for crl in lists if crl.next_update_utc), default=None)
 
 
-def _revocations(path: Path) -> list[x509.CertificateRevocationList]:
+def revocations(path: Path) -> list[x509.CertificateRevocationList]:
+    """The revocation lists of a file.
+
+    Raises:
+        CredentialError: it cannot be read.
+    """
     return parsing.revocation_lists(files.read(path), what="the revocation list", where=str(path))
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
@@ -33,6 +34,7 @@ from securesplit.pki.naming import client_title, server_title
 BACKDATING = timedelta(minutes=5)
 CA_LIFETIME = timedelta(days=3650)
 CRL_MARGIN = timedelta(days=7)  # a list outlives the leaves that were issued with it
+USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
 MAX_DAYS = 825  # days; what the CA/Browser Forum once allowed, and more than a private leaf should live
 
 
@@ -62,6 +64,11 @@ class Identity:
 def fingerprint(certificate: x509.Certificate) -> str:
     """SHA-256 of the DER certificate, 64 lower-case hex digits."""
     return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def pem(certificates: Iterable[x509.Certificate]) -> bytes:
+    """Certificates as PEM, one after the other."""
+    return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -221,6 +228,15 @@ def crl_number(crl: x509.CertificateRevocationList) -> int:
         return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
     except x509.ExtensionNotFound:
         return 0
+
+
+def is_signed(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
+    """Whether a CA has signed a list."""
+    try:
+        key = authority.public_key()
+        return isinstance(key, ec.EllipticCurvePublicKey) and crl.is_signature_valid(key)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # what is damaged shows only here
+        return False
 
 
 def crl_pem(crl: x509.CertificateRevocationList) -> bytes:

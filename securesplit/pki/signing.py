@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from securesplit.errors import CredentialError
 from securesplit.pki import folder as files
-from securesplit.pki import issuing, lists, parsing, profile
+from securesplit.pki import issuing, lists, profile
 from securesplit.pki.csr import CertificateRequest
 from securesplit.pki.lists import Issued
 from securesplit.pki.pairs import issuer_of
@@ -133,8 +133,7 @@ def _note(folder: Path, request: CertificateRequest, certificate: x509.Certifica
 
 def _answer(folder: Path, request: CertificateRequest, certificate: x509.Certificate, authority: Identity) -> bytes:
     """Text for people, the certificate, the CA, and its revocation list."""
-    path = folder / files.CRL
-    every = parsing.revocation_lists(files.read(path), what="the revocation list", where=str(path))
+    every = lists.revocations(folder / files.CRL)
     own = [profile.crl_pem(crl) for crl in every if crl.issuer == authority.certificate.subject]
     head = ANSWER_HEADER + f": {request.title}, key {request.fingerprint}\n".encode()
     return head + certificate.public_bytes(Encoding.PEM) + authority.certificate_pem + b"".join(own)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
 from securesplit.errors import CredentialError
@@ -16,7 +15,6 @@ STRICT = crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL |
 """Every certificate of a chain is checked for revocation, CAs too, and a list of its issuer must be there to do so."""
 
 _REVOKED = 23  # X509_V_ERR_CERT_REVOKED
-_USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
 
 
 def verified(credentials: Credentials, side: str, *, whose: str, hint: str, now: datetime) -> x509.Certificate:
@@ -45,7 +43,7 @@ def verified(credentials: Credentials, side: str, *, whose: str, hint: str, now:
         raise CredentialError(f"a peer will refuse the {whose} certificate: {error}", hint=hint) from None
     except crypto.Error as error:
         raise CredentialError(f"OpenSSL cannot read the {whose} certificate or its CA: {error}", hint=hint) from None
-    if not profile.has_only_usage(leaf, _USAGES[side]) or not profile.may_sign_handshakes(leaf):
+    if not profile.has_only_usage(leaf, profile.USAGES[side]) or not profile.may_sign_handshakes(leaf):
         raise CredentialError(f"the {whose} certificate is not for this use", hint="copy the right file")
     return leaf
 

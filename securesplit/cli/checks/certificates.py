@@ -10,11 +10,10 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from securesplit.cli.checks import Finding, failure, ok, until, warning
 from securesplit.errors import CredentialError, SecureSplitError
-from securesplit.pki import access, keystore, lists, naming, parsing, verifying
+from securesplit.pki import access, keystore, lists, naming, parsing, profile, verifying
 from securesplit.pki import folder as files
 from securesplit.pki.credentials import CA_NOTICE, Credentials
 from securesplit.text import in_shell
@@ -75,8 +74,7 @@ class CertsCheck:
     def _authorities(self) -> Iterator[Finding]:
         try:
             trusted = _load(self.folder / files.CA_CERTIFICATE)
-            path = self.folder / files.CRL
-            revocations = parsing.revocation_lists(files.read(path), what="the revocation list", where=str(path))
+            revocations = lists.revocations(self.folder / files.CRL)
             if len(trusted) > 1:
                 yield ok("CA", f"{len(trusted)} CAs are trusted, as while one is being replaced")
             for authority in trusted:
@@ -94,7 +92,7 @@ class CertsCheck:
         if end < self.now:
             raise CredentialError(f"the CA {name} has expired", hint=_REPLACE)
         yield until("CA", f"{name} is trusted", start, end, self.now, _REPLACE, notice=CA_NOTICE)
-        own = [crl for crl in revocations if crl.issuer == authority.subject and _is_signed(crl, authority)]
+        own = [crl for crl in revocations if crl.issuer == authority.subject and profile.is_signed(crl, authority)]
         if not own:
             raise CredentialError(f"there is no revocation list of the CA {name}", hint="copy its crl.pem here")
         for crl in own:
@@ -169,8 +167,3 @@ def newest_date(folder: Path) -> datetime | None:
 def _load(path: Path) -> list[x509.Certificate]:
     what = "the CA" if path.name == files.CA_CERTIFICATE else "a certificate"
     return parsing.certificates(files.read(path), what=what, where=str(path))
-
-
-def _is_signed(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
-    key = authority.public_key()
-    return isinstance(key, ec.EllipticCurvePublicKey) and crl.is_signature_valid(key)
