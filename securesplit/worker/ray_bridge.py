@@ -35,7 +35,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from securesplit.errors import ConfigError, SecureSplitError, WorkerError
 from securesplit.version import own_version
-from securesplit.worker.ipc.messages import BROKEN, READY, EncryptedBatch, Report, decode_batch
+from securesplit.worker.ipc.messages import READY, EncryptedBatch, Report, decode_batch
 from securesplit.worker.ipc.pipe import LENGTHS, Message, PipeError, frame
 from securesplit.worker.key_arena import forget_pages, map_for_reading
 from securesplit.worker.pool.ray_tails import CONNECTED
@@ -168,7 +168,7 @@ class Bridge:
             if not self._explains:
                 raise
             hint = "install the same version of securesplit on every node"
-            report = _broken(WorkerError(f"a node cannot start a tail ({_first_line(error)})", hint=hint))
+            report = Report.broken(WorkerError(f"a node cannot start a tail ({_first_line(error)})", hint=hint))
         if report.event == READY and not self._is_confined:
             report = replace(report, reason=" ".join(set(report.reason.split()) - {confinement.LANDLOCK}))
         await pipe.send(report.encode())
@@ -370,7 +370,7 @@ def _explain(control: socket.socket, error: SecureSplitError | None) -> None:
             for descriptor in descriptors:
                 with socket.socket(fileno=descriptor) as pair, contextlib.suppress(OSError):
                     if error is not None:
-                        pair.sendall(frame(_broken(error).encode()))
+                        pair.sendall(frame(Report.broken(error).encode()))
 
 
 def _passed(control: socket.socket) -> list[int] | None:
@@ -380,10 +380,6 @@ def _passed(control: socket.socket) -> list[int] | None:
     except ConnectionError:
         return None
     return descriptors if data else None
-
-
-def _broken(error: SecureSplitError) -> Report:
-    return Report(BROKEN, reason=error.message, error=type(error).__name__, hint=error.hint)
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from securesplit.atomic import scratch_folder
 from securesplit.errors import ConfigError
 from securesplit.version import own_version
-from securesplit.worker.ipc.messages import BROKEN, EncryptedBatch, Report, decode_batch
+from securesplit.worker.ipc.messages import EncryptedBatch, Report, decode_batch
 from securesplit.worker.ipc.pipe import Message
 from securesplit.worker.key_arena import KeyArena
 from securesplit.worker.pool.process import TailProcess
@@ -46,7 +46,7 @@ class Host:
             the report that it is ready, or why it is not.
         """
         if (fault := _fault(settings)) is not None:
-            return fault.encode()
+            return Report.broken(fault).encode()
         folder = self._scratch.enter_context(scratch_folder("securesplit-tail-"))
         engine = _engine_here(settings["engine"], folder, files)
         self._arena = None if engine.encrypted is None else KeyArena(1)
@@ -136,14 +136,13 @@ def _lines(path: str) -> list[str]:
         return []
 
 
-def _fault(settings: dict[str, Any]) -> Report | None:
+def _fault(settings: dict[str, Any]) -> ConfigError | None:
     """Why no tail may start on this node."""
     if settings["version"] != own_version():
         reason = f"a node has securesplit {own_version()}, and the front {settings['version']}"
-        return Report(BROKEN, reason=reason, error="ConfigError", hint="install the same version on every node")
+        return ConfigError(reason, hint="install the same version on every node")
     if not settings["anywhere"] and (public := public_addresses()):
-        error = exposed(public)
-        return Report(BROKEN, reason=error.message, error="ConfigError", hint=error.hint)
+        return exposed(public)
     return None
 
 

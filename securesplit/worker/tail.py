@@ -27,13 +27,12 @@ from typing import Any
 
 import numpy as np
 
-from securesplit.errors import SecureSplitError, WorkerError
+from securesplit.errors import WorkerError
 from securesplit.version import own_version
 from securesplit.worker.encrypted_engine import EncryptedEngine, EncryptedRefusal
 from securesplit.worker.engine import Engine
 from securesplit.worker.ipc.messages import (
     ANSWERED,
-    BROKEN,
     DONE,
     FAILED,
     READY,
@@ -81,7 +80,7 @@ def _serve(pipe: TailPipe, settings: dict[str, Any]) -> None:
         if settings["confine"]:
             held += confinement.for_computing(on_ciphertexts=encrypted is not None)
     except Exception as error:  # noqa: BLE001  (whatever it is, the front has to hear of it)
-        pipe.send(_startup_failure(error).encode())
+        pipe.send(Report.broken(error).encode())
         return
     pipe.send(Report(READY, reason=" ".join(held)).encode())
     while True:
@@ -163,11 +162,6 @@ def _exit_with_front(pipe: TailPipe) -> None:
 def _die_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _startup_failure(error: Exception) -> Report:
-    hint = error.hint if isinstance(error, SecureSplitError) else ""
-    return Report(BROKEN, reason=str(error), error=type(error).__name__, hint=hint)
 
 
 if __name__ == "__main__":

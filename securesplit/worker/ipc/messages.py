@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.encrypted.messages import ANSWER_CIPHERTEXT_BYTES, MAX_TAIL_MS
+from securesplit.errors import SecureSplitError
 from securesplit.worker.ipc.pipe import Message, PipeError
 
 READY, DONE, FAILED, BROKEN = "ready", "done", "failed", "broken"
@@ -115,6 +116,12 @@ class Report:
     error: str = ""
     hint: str = ""
     ciphertext: bytes = field(default=b"", repr=False)
+
+    @classmethod
+    def broken(cls, error: Exception) -> Report:
+        """Why an engine cannot be built, or not here."""
+        hint = error.hint if isinstance(error, SecureSplitError) else ""
+        return cls(BROKEN, reason=str(error), error=type(error).__name__, hint=hint)
 
     def encode(self) -> Message:
         """Turn the report into a message."""
