@@ -71,11 +71,7 @@ class FairScheduler(Generic[Item]):
         item = items.popleft()
         lanes.move_to_end(lane)
         self._had_turn(owner)
-        if not items:
-            del lanes[lane]
-        if not lanes:
-            del self._owners[owner]
-        self._count(owner, -1)
+        self._removed(owner, lane, 1)
         return item
 
     def most(self) -> str:
@@ -87,30 +83,28 @@ class FairScheduler(Generic[Item]):
         lanes = self._owners[owner]
         lane = max(reversed(lanes), key=lambda name: len(lanes[name]))
         item = lanes[lane].pop()
-        if not lanes[lane]:
-            del lanes[lane]
-        if not lanes:
-            del self._owners[owner]
-        self._count(owner, -1)
+        self._removed(owner, lane, 1)
         return item
 
     def remove_where(self, is_over: Callable[[Item], bool]) -> list[Item]:
         """Remove and return the items that a condition holds for."""
         removed = []
-        for owner in list(self._owners):
-            lanes = self._owners[owner]
-            for lane in list(lanes):
-                over = [item for item in lanes[lane] if is_over(item)]
-                if not over:
-                    continue
-                removed += over
-                self._count(owner, -len(over))
-                lanes[lane] = deque(item for item in lanes[lane] if not is_over(item))
-                if not lanes[lane]:
-                    del lanes[lane]
-            if not lanes:
-                del self._owners[owner]
+        for owner, lanes in list(self._owners.items()):
+            for lane, items in list(lanes.items()):
+                if over := [item for item in items if is_over(item)]:
+                    removed += over
+                    lanes[lane] = deque(item for item in items if not is_over(item))
+                    self._removed(owner, lane, len(over))
         return removed
+
+    def _removed(self, owner: str, lane: bytes, items: int) -> None:
+        """So many items have left a lane; lanes and owners of whom nothing waits are forgotten."""
+        lanes = self._owners[owner]
+        if not lanes[lane]:
+            del lanes[lane]
+        if not lanes:
+            del self._owners[owner]
+        self._count(owner, -items)
 
     def _next(self) -> str:
         return min(self._owners, key=lambda owner: self._last_turn.get(owner, 0))
