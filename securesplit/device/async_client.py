@@ -17,11 +17,11 @@ from securesplit.device.credentials import ReloadingCredentials
 from securesplit.device.options import ClientOptions, takes
 from securesplit.device.pipeline import DiagnosisPipeline, EncryptedGroup, PreparedRelease, Trace
 from securesplit.device.release_step import Releaser
-from securesplit.errors import UnreachableError
 from securesplit.forking import MadeHere, OfOneProcess
 from securesplit.imaging import PhotoSource
 from securesplit.results import Diagnosis, Refusal
 from securesplit.transport.async_connection import AsyncConnection
+from securesplit.transport.failover import client_closed
 
 
 class AsyncClient(OfOneProcess):
@@ -110,7 +110,7 @@ class AsyncClient(OfOneProcess):
     def _check_open(self) -> None:
         self._made.check()
         if self._is_closed:
-            raise UnreachableError("the client was closed", hint="keep it open until the last answer")
+            raise client_closed()
 
     def _shut(self) -> None:
         """Wait for the photo that is at the head and for what is being written down, and close the ledger."""

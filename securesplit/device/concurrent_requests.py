@@ -28,6 +28,7 @@ from securesplit.forking import MadeHere
 from securesplit.pki.credentials import Credentials
 from securesplit.transport.answer import Answer
 from securesplit.transport.async_connection import AsyncConnection
+from securesplit.transport.failover import client_closed
 from securesplit.transport.sockets import require_descriptors
 
 _T = TypeVar("_T")
@@ -93,7 +94,7 @@ class Asked:
         try:
             return self.future.result()
         except CancelledError:
-            raise _closed() from None
+            raise client_closed() from None
 
 
 class ConcurrentRequests:
@@ -136,7 +137,7 @@ class ConcurrentRequests:
         self._made.check()
         with self._closing:
             if self._is_closed:
-                raise _closed()
+                raise client_closed()
             return Asked(photos, group, asyncio.run_coroutine_threadsafe(self._ask(photos, group), self._loop))
 
     def use(self, credentials: Credentials) -> None:
@@ -210,8 +211,3 @@ class ConcurrentRequests:
         for worker in self._workers:
             await worker.connection.close()
         await self._loop.shutdown_default_executor()
-
-
-def _closed() -> UnreachableError:
-    """The error of a request that was given up."""
-    return UnreachableError("the client was closed", hint="keep it open until the last answer")

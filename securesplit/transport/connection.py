@@ -25,7 +25,7 @@ from securesplit.pki.credentials import Credentials
 from securesplit.transport.answer import Answer
 from securesplit.transport.base_connection import BaseConnection
 from securesplit.transport.endpoint import Endpoint
-from securesplit.transport.failover import RetryState, Timeouts, too_crowded
+from securesplit.transport.failover import RetryState, Timeouts, client_closed, too_crowded
 from securesplit.transport.inquiry import EncryptedInquiry, EncryptedRelease, Inquiry, KeyNeeded, PlainInquiry
 from securesplit.transport.key_upload import EvaluationKeys, KeyUpload, check_uploads
 from securesplit.transport.retry_policy import Retry
@@ -254,5 +254,5 @@ def _nothing() -> None:
 
 def _unusable(opened: _Opened) -> UnreachableError:
     if opened.is_over:
-        return UnreachableError("the client was closed", hint="keep it open until the last answer")
+        return client_closed()
     return UnreachableError("a request of this client is under way in the same thread", hint="ask when it has ended")

@@ -220,6 +220,11 @@ class EndpointSelector:
         return UnreachableError(f"no worker answered at {where} within {waited} s ({why})", hint=hint)
 
 
+def client_closed() -> UnreachableError:
+    """The error of a request that is given up since its client was closed."""
+    return UnreachableError("the client was closed", hint="keep it open until the last answer")
+
+
 def too_crowded() -> UnreachableError:
     """The error of a request that never had its turn."""
     hint = "ask for less at once, or wait longer"
