@@ -36,12 +36,19 @@ def config_folder() -> Path:
     return _user_folder("config", "XDG_CONFIG_HOME", ".config")
 
 
-def state_folder() -> Path:
-    """The device's state: ``$SECURESPLIT_STATE``, else ``securesplit`` in ``$XDG_STATE_HOME`` or ``~/.local/state``.
+def state_folder(named: str | Path | None = None) -> Path:
+    """The device's state: `named`, else ``$SECURESPLIT_STATE``, else ``securesplit`` in XDG's folder for state.
+
+    That is ``$XDG_STATE_HOME``, or ``~/.local/state``.
+
+    Args:
+        named: by the caller, as `from_home` takes it; None: nobody named one.
 
     Raises:
         ConfigError: the user has no home folder, or the variable's folder would be another one in each working folder.
     """
+    if named is not None:
+        return from_home(named)
     if chosen := os.environ.get(STATE_VARIABLE):
         folder = from_home(chosen)
         if not folder.is_absolute():
@@ -84,14 +91,12 @@ def absolute(path: Path) -> Path:
         raise ConfigError(f"the working folder, in which {path} would be, is gone", hint=hint) from None
 
 
-def make_state_folder(folder: str | Path) -> Path:
+def make_state_folder(folder: Path) -> Path:
     """Create `folder` for its owner alone, and return its path; an existing one is left as it is.
 
     Raises:
         CredentialError: it cannot be created.
-        ConfigError: it begins with ``~``, and this user has no home folder.
     """
-    folder = from_home(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

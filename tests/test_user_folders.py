@@ -52,6 +52,13 @@ def test_a_state_folder_is_named_by_text_too(home):
         assert ledger.total().releases == 0
 
 
+def test_a_folder_called_like_home_is_no_home(home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Ledger("./~").close()
+    load_secret("./~")
+    assert {"noise.key", "ledger.sqlite3"} <= {file.name for file in (tmp_path / "~").iterdir()}
+
+
 def test_on_linux_folders_follow_xdg(home):
     assert config_folder() == home / ".config" / "securesplit"
     assert state_folder() == home / ".local" / "state" / "securesplit"

@@ -39,7 +39,7 @@ def ledger(by: str, budget: float | None, style: str, state: Path | None) -> Non
     from securesplit.device.ledger import is_begun, reading
     from securesplit.user_folders import absolute, state_folder
 
-    if not is_begun(folder := state_folder() if state is None else state):
+    if not is_begun(folder := state_folder(state)):
         from securesplit.device.noise_key import check_mounted  # NumPy, which a ledger alone does not need
 
         check_mounted(absolute(folder))

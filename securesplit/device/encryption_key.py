@@ -64,7 +64,7 @@ class EncryptionKey:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        folder = make_state_folder(state_folder() if folder is None else folder)
+        folder = make_state_folder(state_folder(folder))
         self._file, self._is_over = folder / KEY_FILE, False
         secret = self._secret = secret_file.load(self._file, _WHAT, lambda: DeviceKey().secret)
         self._loaded = self._stamp()

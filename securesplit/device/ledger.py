@@ -35,7 +35,7 @@ from securesplit.privacy.accounting import DELTA, NO_LOSS, UNBOUNDED, Loss, comp
 from securesplit.privacy.exact import IntegerReleases
 from securesplit.privacy.preset_names import current_name
 from securesplit.text import counted
-from securesplit.user_folders import absolute, from_home, make_state_folder, state_folder
+from securesplit.user_folders import absolute, make_state_folder, state_folder
 
 LEDGER_FILE: Final = "ledger.sqlite3"
 LOCK_WAIT_S: Final = 10.0
@@ -140,7 +140,7 @@ class Ledger(OfOneProcess):
     """
 
     def __init__(self, folder: str | Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
-        file = make_state_folder(state_folder() if folder is None else folder) / LEDGER_FILE
+        file = make_state_folder(state_folder(folder)) / LEDGER_FILE
         self._file = file
         self._clock = clock
         with self._explained():
@@ -430,7 +430,7 @@ def reading(folder: Path | None = None) -> Iterator[Ledger]:
         CredentialError: something else is where the folder should be.
         ConfigError: the folder begins with ``~``, and this user has no home folder; or the working folder is gone.
     """
-    folder = absolute(state_folder() if folder is None else from_home(folder))
+    folder = absolute(state_folder(folder))
     with ExitStack() as opened:
         if not is_begun(folder):
             yield opened.enter_context(_empty(folder))

@@ -16,14 +16,7 @@ from securesplit.device import secret_file
 from securesplit.errors import CredentialError
 from securesplit.privacy.noise import SECRET_BYTES
 from securesplit.text import in_shell
-from securesplit.user_folders import (
-    STATE_FLAGS,
-    absolute,
-    from_home,
-    make_state_folder,
-    state_folder,
-    unmounted,
-)
+from securesplit.user_folders import STATE_FLAGS, absolute, make_state_folder, state_folder, unmounted
 
 SECRET_FILE: Final = "noise.key"  # noqa: S105 - a file name; the secret itself is drawn from the operating system
 _WHAT = "noise secret"
@@ -42,7 +35,7 @@ def load_secret(folder: str | Path | None = None) -> bytes:
         CredentialError: it cannot be created or read, is not 32 bytes, others can read it, or it would be drawn on the
             mount point of a disk that is not mounted.
     """
-    place = from_home(state_folder() if folder is None else folder)
+    place = state_folder(folder)
     check_mounted(absolute(place))
     file = make_state_folder(place) / SECRET_FILE
     return _checked(file, secret_file.load(file, _WHAT, lambda: secrets.token_bytes(SECRET_BYTES)))

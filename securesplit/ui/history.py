@@ -179,7 +179,7 @@ def erase(state: Path | None = None) -> None:
 
 
 def _folder(state: Path | None) -> Path:
-    return (state_folder() if state is None else state) / FOLDER
+    return state_folder(state) / FOLDER
 
 
 def _checked(passphrase: str) -> bytes:

@@ -44,7 +44,7 @@ def check_encryption(folder: Path | None, *, wanted: bool) -> Iterator[Finding]:
         return
     try:
         seal.library()
-        found, folder = f"TenSEAL {metadata.version('tenseal')}", folder or state_folder()
+        found, folder = f"TenSEAL {metadata.version('tenseal')}", state_folder(folder)
         if not (folder / KEY_FILE).exists():
             if wanted:
                 yield from _room(folder)

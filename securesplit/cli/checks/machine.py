@@ -52,7 +52,7 @@ def check_state(folder: Path | None) -> Iterator[Finding]:
     from securesplit.device.noise_key import SECRET_FILE, check_mounted, read_secret
 
     try:
-        folder = absolute(folder or state_folder())
+        folder = absolute(state_folder(folder))
         _try_to_write(folder)
         check_keeps_modes(existing(folder))
         check_mounted(folder)
