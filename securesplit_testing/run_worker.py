@@ -2,7 +2,8 @@
 
 The engine ``bundle`` is the real one: the default bundle's tail; with ``rest_s=`` it rests so long before each release,
 in place of a larger network. With ``encrypted=yes`` the small ones take
-ciphertexts. With ``ray=HOST:PORT`` tails are actors of that cluster.
+ciphertexts. With ``ray=HOST:PORT`` tails are actors of that cluster. With ``own_credentials=yes`` the certificates are
+given to the worker as a program has them, and read once.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import Any
 
 from securesplit.cli.logs import logging_to_stderr
 from securesplit.errors import SecureSplitError
+from securesplit.pki import keystore
 from securesplit.worker.service import Ready, serve_tail
 from securesplit.worker.settings import PoolSettings, RaySettings, WorkerSettings
 from securesplit_testing.ciphertexts import serve_encrypted
-from securesplit_testing.serving import serve_bundle, serve_engine
+from securesplit_testing.serving import now, serve_bundle, serve_engine
 
 
 def announce(ready: Ready) -> None:
@@ -40,9 +42,16 @@ def main(certs: str, engine: str, bind: str, workers: str, *options: str) -> int
     form: Any = named.pop("log_format", "text")
     metrics = named.pop("metrics", None)
     session_log = Path(named.pop("session_log")) if "session_log" in named else None
+    is_given = bool(named.pop("own_credentials", ""))
     chosen: dict[str, Any] = {name: float(value) if name.endswith("_s") else value for name, value in named.items()}
     settings = WorkerSettings(
-        bind, certs=Path(certs), workers=int(workers), pool=pool, metrics=metrics, session_log=session_log
+        bind,
+        certs=None if is_given else Path(certs),
+        credentials=keystore.load_server(Path(certs), now=now()) if is_given else None,
+        workers=int(workers),
+        pool=pool,
+        metrics=metrics,
+        session_log=session_log,
     )
     try:
         served = serve_bundle(**chosen) if engine == "bundle" else serve(engine, **chosen)

@@ -43,6 +43,9 @@ COMMANDS = {
 }
 """By command: its module (and function) under `securesplit.cli`, and its line in ``--help``."""
 
+RELOADING = {"tail-worker"}
+"""Commands that SIGHUP does not end: they read their files again."""
+
 _EPILOG = (
     "Exit codes: 0 done, 1 internal error, 2 usage, 3 unreadable photo, 4 photo refused, 5 credentials, 6 no worker, "
     "7 not trusted, 8 worker failed, 9 bundle, 10 privacy budget, 11 answer not written, "
@@ -246,7 +249,7 @@ def _run(arguments: list[str], signals: process.Signals | None) -> int:
     debug = "--debug" in arguments[: _first_command(arguments)] or _is_true(os.environ.get("SECURESPLIT_DEBUG", ""))
     try:
         if signals is not None:
-            signals.watch()
+            signals.watch(keep_hangup_waiting=_named_command(arguments) in RELOADING)
         _speak_as_the_system()
         words, width = arguments or ["--help"], terminal.help_width()
         code = cli.main(args=words, prog_name="securesplit", standalone_mode=False, terminal_width=width)
@@ -320,6 +323,10 @@ def _show_traceback(*, wanted: bool) -> None:
 
 def _first_command(arguments: list[str]) -> int:
     return next((i for i, argument in enumerate(arguments) if argument in COMMANDS), len(arguments))
+
+
+def _named_command(arguments: list[str]) -> str | None:
+    return next(iter(arguments[_first_command(arguments) :]), None)
 
 
 def _fail(message: str, hint: str, code: int) -> int:

@@ -63,7 +63,7 @@ def _quiet_litert() -> None:
 def held_back() -> Iterator[None]:
     """Nothing that C++ writes is shown inside, unless an error of no kind of ours leaves: then the end of it is.
 
-    What Python writes to ``sys.stderr`` is shown as ever. To be entered before TensorFlow is loaded.
+    What Python prints, or writes to ``sys.stderr``, is shown there as ever. To be entered before TensorFlow is loaded.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -74,7 +74,8 @@ def held_back() -> Iterator[None]:
             return
         before, sys.stderr = sys.stderr, open(shown, "w", closefd=False, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         try:
-            yield
+            with contextlib.redirect_stdout(sys.stderr):
+                yield
         except (SecureSplitError, click.ClickException):
             raise
         except Exception:

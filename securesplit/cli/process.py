@@ -25,20 +25,16 @@ _ENDING: Final = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(si
 
 
 def prepare() -> None:
-    """Make descriptors 0 to 2 this process's own, and answers that are not taken errors."""
-    _open_missing()
-    sys.stdout = _answers(sys.stdout)
+    """Make descriptors 0 to 2 this process's own, and answers that are not taken errors.
 
-
-def _answers(stdout: object) -> _Answers:
-    """The same stream, as `_Answers`; where stdout was closed (None), one that refuses every answer.
-
-    Line ends stay as they are written: csv has its own.
+    Answers get a descriptor that nobody else knows: what a library or a child writes to 1 goes to stderr.
     """
-    if isinstance(stdout, io.TextIOWrapper):
-        encoding = stdout.encoding
-        return _Answers(stdout.detach(), encoding=encoding, errors="backslashreplace", newline="")
-    return _Answers(open(1, "wb", closefd=False), encoding="utf-8", errors="backslashreplace", newline="")
+    _open_missing()
+    encoding = "utf-8" if sys.stdout is None else sys.stdout.encoding
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    # Line ends stay as they are written: csv has its own.
+    sys.stdout = _Answers(answers, encoding=encoding, errors="backslashreplace", newline="")
 
 
 def _open_missing() -> None:
@@ -79,12 +75,18 @@ class Signals:
     def __init__(self) -> None:
         self.received: int | None = None
 
-    def watch(self) -> None:
-        """Handle what this process does not ignore already, as under nohup or in a shell's background."""
+    def watch(self, *, keep_hangup_waiting: bool) -> None:
+        """Handle what this process does not ignore already, as under nohup or in a shell's background.
+
+        Args:
+            keep_hangup_waiting: SIGHUP goes on waiting, for a command that handles it itself once it can.
+        """
         for number in _ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
         sys.unraisablehook = self._on_unraisable
+        if not keep_hangup_waiting and hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if self.received is not None:  # the second one: at once
@@ -121,11 +123,12 @@ class Signals:
 
 def give_up_unwritten() -> None:
     """What was not taken must not become Python's own exit code at its last flush, 120."""
-    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None or stream.closed:
+            continue
         try:
-            if stream is not None:
-                stream.flush()
+            stream.flush()
         except (OSError, ValueError, OutputError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, descriptor)
+            os.dup2(nowhere, stream.fileno())
             os.close(nowhere)

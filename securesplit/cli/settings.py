@@ -198,7 +198,8 @@ class SettingsCommand(click.Command):
                 name = str(option.name)
                 terminal.note(f"debug: {key} = {shown(ctx.params.get(name))} ({source_of(ctx, name)})")
         ctx.params.pop("lang")  # which is in force already
-        return super().invoke(ctx)
+        with terminal.stdout_for_answers():
+            return super().invoke(ctx)
 
 
 def _lang_option() -> click.Option:

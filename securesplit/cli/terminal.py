@@ -3,6 +3,7 @@
 - ``answer`` and ``answer_json`` write a line to stdout, ``note`` to stderr. One call is one line whatever the text
   holds: names of files, of certificates and of peers cannot start another one (`securesplit.text.printable`).
 - An answer that cannot be written is an error (`OutputError`); a note that cannot be written is dropped.
+- While a command runs, stdout is for its answers alone: what plugins and libraries print goes to stderr.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 import click
@@ -20,6 +22,25 @@ from securesplit.i18n import translated
 from securesplit.text import json_line, printable, shortened
 
 _USUAL_COLUMNS = 80
+
+
+_kept: list[TextIO | None] = []
+"""The stdout of a command that runs; None where it is closed."""
+
+
+def _stdout() -> TextIO | None:
+    return _kept[-1] if _kept else sys.stdout
+
+
+@contextlib.contextmanager
+def stdout_for_answers() -> Iterator[None]:
+    """Inside, only this module writes to stdout; what others print goes to stderr, among the notes."""
+    _kept.append(sys.stdout)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _kept.pop()
 
 
 def answer(line: object = "") -> None:
@@ -34,7 +55,7 @@ def answer(line: object = "") -> None:
 def heading(title: object, words: str, colour: str) -> None:
     """Write ``title: words`` to stdout, the words in bold and colour where the terminal has it; raises as `answer`."""
     said = printable(words)
-    if has_colour(sys.stdout):
+    if has_colour(_stdout()):
         said = click.style(said, fg=colour, bold=True)
     write_answer(f"{printable(title)}: {said}\n")
 
@@ -59,12 +80,13 @@ def answer_json(value: Any) -> None:
 def write_answer(text: str) -> None:
     """Write text that is safe already; raises as `answer` does."""
     try:
-        if sys.stdout is None:
+        stream = _stdout()
+        if stream is None:
             raise OutputError("stdout is closed")
-        if _line.is_shown and sys.stdout.isatty():
+        if _line.is_shown and stream.isatty():
             _line.show("")
-        sys.stdout.write(_encodable(text, sys.stdout.encoding))
-        sys.stdout.flush()
+        stream.write(_encodable(text, stream.encoding))
+        stream.flush()
     except (OSError, ValueError) as error:
         raise OutputError.of(error) from None
 

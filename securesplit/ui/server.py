@@ -104,10 +104,11 @@ class _Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def _ended_by_signals(server: _Server) -> Iterator[None]:
-    """The first signal ends the server, a second one does not wait for requests under way."""
+    """The first signal ends the server; a second one ends the process at once, also while the head computes."""
 
-    def end(_number: int, _frame: object) -> None:
-        server.force_exit = server.should_exit
+    def end(number: int, _frame: object) -> None:
+        if server.should_exit:
+            os._exit(128 + number)
         server.should_exit = True
 
     heeded = (n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN)

@@ -100,7 +100,12 @@ def serve_tail(served: ServedModel, settings: WorkerSettings, *, on_ready: Calla
             on_ready(ready)
             _log_confinement(front.pool.confinement or ())
 
-        with _reloads(front, settings.certs, files) as reload, _signals(front, settings, reload):
+        def rest() -> None:
+            """A reload of credentials that come from no folder: they stay, and all else is done."""
+            front.reload(lambda: credentials)
+
+        reloads = contextlib.nullcontext(rest) if settings.certs is None else _reloads(front, settings.certs, files)
+        with reloads as reload, _signals(front, settings, reload):
             front.run(announce)
     finally:
         observer.close()
@@ -190,11 +195,8 @@ def _failing(error: Exception) -> Callable[[], Credentials]:
 
 
 @contextlib.contextmanager
-def _reloads(front: Front, folder: Path | None, files: FileWatch) -> Iterator[Callable[[], None]]:
+def _reloads(front: Front, folder: Path, files: FileWatch) -> Iterator[Callable[[], None]]:
     """Reload whenever the watched files of `folder` change; yields what asks for it now."""
-    if folder is None:
-        yield lambda: None
-        return
     reloader = _Reloader(front, folder, files)
     try:
         yield reloader.ask
@@ -204,7 +206,7 @@ def _reloads(front: Front, folder: Path | None, files: FileWatch) -> Iterator[Ca
 
 @contextlib.contextmanager
 def _signals(front: Front, settings: WorkerSettings, reload: Callable[[], None]) -> Iterator[None]:
-    """Handle the three signals while the front runs."""
+    """Handle the three signals while the front runs, also a SIGHUP that waited for that (`securesplit.__main__`)."""
     times = 0
 
     def end(_signal: int, _frame: object) -> None:
@@ -218,9 +220,11 @@ def _signals(front: Front, settings: WorkerSettings, reload: Callable[[], None])
     handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: hang_up}
     old = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     old_fd = signal.set_wakeup_fd(front.wakeup.signal_fd, warn_on_full_buffer=False)
+    waiting = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
         signal.set_wakeup_fd(old_fd)
         for number, handler in old.items():
             signal.signal(number, handler)

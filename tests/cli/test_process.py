@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from PIL import Image
 
 from securesplit.device.ledger import Ledger
 from securesplit.model import Bundle
+from securesplit.pki import issuing
 from securesplit_testing.threads import beside
 
 RUN = [sys.executable, "-m", "securesplit"]
@@ -137,15 +139,101 @@ def _wait_until_watched(pid: int, number: signal.Signals) -> None:
     raise AssertionError("the command watches for no signal")
 
 
-def test_ctrl_c_while_libraries_load_needs_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow = "import os, time\nos.write(2, b'loading\\n')\ntime.sleep(60)\n"
-    (tmp_path / "click.py").write_text(slow)
+SLOW = """import os, sys
+os.write(2, b"loading\\n")
+os.read(0, 1)
+sys.path.pop(sys.path.index(os.path.dirname(__file__)))
+del sys.modules["click"]
+import click
+"""
+
+
+@contextlib.contextmanager
+def loading(*arguments: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that loads its libraries, and is done with it once something comes on its standard input."""
+    (folder / "click.py").write_text(SLOW)
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{os.environ.get('PYTHONPATH', '')}")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*RUN, *arguments], **pipes) as process:
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline() == b"loading\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
+def test_a_signal_while_libraries_load_needs_no_traceback(
+    number: signal.Signals, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "error: interrupted\n" if number == signal.SIGINT else "error: ended by a signal\n"
+    with loading("--version", folder=tmp_path, monkeypatch=monkeypatch) as process:
+        process.send_signal(number)
+        assert finish(process) == (code, "", said)
+
+
+def test_sighup_while_libraries_load_ends_a_command_once_they_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with loading("ledger", folder=tmp_path, monkeypatch=monkeypatch) as process:
+        process.send_signal(signal.SIGHUP)
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+        assert finish(process) == (-signal.SIGHUP, "", "error: ended by a signal\n")
+
+
+def test_sighup_while_libraries_load_has_a_worker_reload_once_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certs = tmp_path / "certs"
+    issuing.create(certs, days=1, now=datetime.now(UTC))
+    line = ["tail-worker", "--bind", "tcp://127.0.0.1:0", "--workers", "1", "--certs", str(certs)]
+    with loading(*line, folder=tmp_path, monkeypatch=monkeypatch) as process:
+        process.send_signal(signal.SIGHUP)
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+        assert process.stderr is not None
+        assert any(b"certificates reloaded" in text for text in process.stderr)
+        process.send_signal(signal.SIGTERM)
+        assert finish(process)[0] == 0
+
+
+LOUD = """
+import ctypes, os
+from securesplit import Mechanism
+
+def _same(grid, spec, draw):
+    print("printed")
+    os.write(1, b"written\\n")
+    os.system("echo by a child")
+    ctypes.CDLL(None).puts(b"by a library")
+    return grid
+
+SAME = Mechanism(_same)
+"""
+
+
+@pytest.mark.parametrize("style", ["text", "json", "csv"])
+def test_stdout_is_for_answers_whatever_a_plugin_prints(
+    style: str, draw_photo: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loud.py").write_text(LOUD)
+    about = tmp_path / "loud-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: loud\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[securesplit.releases]\nloud = loud:SAME\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
-    process = start("--version")
-    assert process.stderr is not None
-    assert process.stderr.readline() == b"loading\n"
-    process.send_signal(signal.SIGINT)
-    assert finish(process) == (130, "", "error: interrupted\n")
+    photo = draw_photo(1)
+    code, out, err = finish(start("diagnose", "--embedded", "--privacy", "loud", "--format", style, photo))
+    assert code == 0
+    for line in ("printed", "written", "by a child", "by a library"):
+        assert line in err.splitlines()
+        assert line not in out
+    if style == "json":
+        assert json.loads(out)["status"] == "ok"
 
 
 def test_sigterm_leaves_nothing_of_a_demo_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import http.client
+import re
 import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from securesplit.cli import ui
 from securesplit.cli.main import run
+from securesplit.ui.guard import TOKEN_HEADER
+from tests.ui.conftest import MOLE
 
 
 def _status(address: str) -> int:
@@ -23,6 +27,20 @@ def _status(address: str) -> int:
         return connection.getresponse().status
     finally:
         connection.close()
+
+
+def _ask(address: str, photo: bytes) -> None:
+    """Open the address as a browser does, and ask about a photo."""
+    host, _, path = address.removeprefix("http://").partition("/")
+    connection = http.client.HTTPConnection(host, timeout=30)
+    connection.request("GET", f"/{path}")
+    opened = connection.getresponse()
+    token = re.search(r'securesplit-token" content="([\w-]+)"', opened.read().decode())
+    assert token is not None
+    cookie = (opened.getheader("Set-Cookie") or "").partition(";")[0]
+    headers = {"Cookie": cookie, "Origin": f"http://{host}", TOKEN_HEADER: token[1]}
+    connection.request("POST", "/api/photos", photo, headers)
+    connection.getresponse().read()
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
@@ -43,6 +61,39 @@ def test_it_prints_its_address_and_ends_without_a_word(tmp_path: Path, ending: s
             assert process.wait(10) == 0
             assert process.stdout.read() == ""
             assert process.stderr.read().count("\n") == 1
+        finally:
+            process.kill()
+
+
+HELD = """import sys, time
+from securesplit.device.pipeline import DiagnosisPipeline
+def hold(self, *_, **__):
+    print("at the head", file=sys.stderr, flush=True)
+    time.sleep(60)
+DiagnosisPipeline.prepare = hold
+from securesplit.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_wait_for_a_photo_at_the_head(tmp_path: Path, ending: signal.Signals) -> None:
+    arguments = ["ui", "--embedded", "--no-browser", "--state", str(tmp_path)]
+    command = [sys.executable, "-c", HELD, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            with ThreadPoolExecutor(1) as threads:
+                asked = threads.submit(_ask, process.stdout.readline().strip(), MOLE)
+                assert any("at the head" in line for line in process.stderr)
+                process.send_signal(ending)
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(1)  # the first one waits
+                process.send_signal(ending)
+                assert process.wait(10) == 128 + ending
+                with pytest.raises((http.client.HTTPException, OSError)):
+                    asked.result()
         finally:
             process.kill()
 

@@ -60,9 +60,10 @@ def test_it_says_who_when_how_many_and_why_it_ended(certs: Path, tmp_path: Path)
     assert times == sorted(times)
 
 
-def test_sighup_starts_a_new_file_after_rotation(certs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("keys", [{}, {"own_credentials": "yes"}])
+def test_sighup_starts_a_new_file_after_rotation(keys: dict[str, str], certs: Path, tmp_path: Path) -> None:
     path, old = tmp_path / "sessions.jsonl", tmp_path / "sessions.jsonl.1"
-    with process(certs, session_log=path) as worker:
+    with process(certs, session_log=path, **keys) as worker:
         ask(worker, certs)
         wait_until(lambda: len(lines(path)) == 2)
         path.rename(old)
