@@ -108,9 +108,7 @@ def check_privacy(value: object) -> float | None:
     if value == "" or isinstance(value, bool) or not isinstance(value, str | Real):
         raise cannot_be("privacy", value, hint="give a preset of the bundle, or an epsilon")
     try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
+        number = float(value) if isinstance(value, str) else value
     except ValueError:
         return None
     hint = f"give a number between {LEAST_EPSILON:g} and {MOST_EPSILON:g}, or a preset"
