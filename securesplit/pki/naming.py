@@ -93,11 +93,7 @@ def server_title(names: Sequence[str]) -> tuple[str, list[x509.GeneralName]]:
 
 def client_name_of(certificate: x509.Certificate) -> str | None:
     """The NAME of a client certificate's one ``spiffe://securesplit/client/NAME``; None where it has none."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return None
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    uris = _uris_of(certificate)
     if len(uris) != 1 or not uris[0].startswith(CLIENT_URI):
         return None
     name = uris[0][len(CLIENT_URI) :]
@@ -114,15 +110,16 @@ def called(certificate: x509.Certificate, listed: str | None) -> str | None:
     Returns:
         None where it has no name, or names of ours that do not make one.
     """
-    return client_name_of(certificate) if _claims_name(certificate) else listed
+    claims_name = any(uri.startswith(CLIENT_URI) for uri in _uris_of(certificate))
+    return client_name_of(certificate) if claims_name else listed
 
 
-def _claims_name(certificate: x509.Certificate) -> bool:
+def _uris_of(certificate: x509.Certificate) -> list[str]:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return False
-    return any(uri.startswith(CLIENT_URI) for uri in names.get_values_for_type(x509.UniformResourceIdentifier))
+        return []
+    return names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
 def server_names_of(certificate: x509.Certificate) -> list[str]:
