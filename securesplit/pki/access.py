@@ -19,6 +19,8 @@ from securesplit import user_folders
 from securesplit.errors import CredentialError
 from securesplit.text import in_shell
 
+READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+"""Flags to open what may be no file, such as a pipe that nobody writes to, without waiting for it."""
 _GROUP_READS, _OTHERS_READ = stat.S_IRGRP, stat.S_IROTH
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -33,7 +35,7 @@ def open_checked(path: Path, *, secret: bool) -> int:
         CredentialError: others may change the file, its folder or the folder that a link leads to, or read the secret.
         OSError: it cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    descriptor = os.open(path, READING)
     try:
         _check_file(path, os.fstat(descriptor), secret=secret)
         for folder in dict.fromkeys((path.parent, path.resolve().parent)):

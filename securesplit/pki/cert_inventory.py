@@ -15,10 +15,10 @@ from cryptography import x509
 
 from securesplit.errors import CredentialError
 from securesplit.pki import folder as files
-from securesplit.pki import lists, naming, parsing, profile
+from securesplit.pki import lists, naming, profile
 from securesplit.pki.credentials import CA_NOTICE, NOTICE, renew_from
 from securesplit.pki.lists import Issued
-from securesplit.pki.pairs import certificate_of
+from securesplit.pki.pairs import certificate_of, trusted_in
 
 Role = Literal["ca", "server", "client"]
 State = Literal["valid", "soon", "expired", "revoked", "replaced"]
@@ -103,8 +103,7 @@ def _lying(folder: Path) -> Iterable[tuple[x509.Certificate, str]]:
 
 
 def _authorities(folder: Path, now: datetime) -> Iterable[Certificate]:
-    path = folder / files.CA_CERTIFICATE
-    for one in parsing.certificates(files.read(path), what="the CA's certificate", where=str(path)):
+    for one in trusted_in(folder):
         start, end = one.not_valid_before_utc, one.not_valid_after_utc
         state = _by_date(start, end, now, CA_NOTICE)
         name = one.subject.rfc4514_string().removeprefix("CN=")

@@ -27,7 +27,7 @@ from securesplit.pki import csr, lists, naming, parsing, profile, verifying
 from securesplit.pki import folder as files
 from securesplit.pki.credentials import Credentials, check
 from securesplit.pki.enrolment_answer import BRING, EnrolmentAnswer
-from securesplit.pki.pairs import certificate_of
+from securesplit.pki.pairs import certificate_of, trusted_in
 
 REQUEST_HEADER = b"securesplit enrolment request"
 
@@ -105,8 +105,7 @@ def is_first_ca(folder: Path, answer: EnrolmentAnswer) -> bool:
     path = folder / files.CA_CERTIFICATE
     if not os.path.lexists(path):
         return True
-    trusted = parsing.certificates(files.read(path), what="the CA's certificate", where=str(path))
-    if answer.root not in trusted:
+    if answer.root not in trusted_in(folder):
         message = f"the answer is of another CA than {path} (its fingerprint is {profile.fingerprint(answer.root)})"
         hint = "bring the right answer; where the CA was replaced, bring the new ca.crt first (docs/operations.md)"
         raise TrustError(message, hint=hint)

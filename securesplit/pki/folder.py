@@ -134,7 +134,7 @@ def read_foreign(path: Path, most_bytes: int) -> bytes:
         CredentialError: it is missing, unreadable, or not a file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        descriptor = os.open(path, access.READING)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise CredentialError(f"{path} is not a file", hint="name the file itself")

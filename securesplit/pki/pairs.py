@@ -62,6 +62,16 @@ class KeygenReport:
     notes: tuple[str, ...]
 
 
+def trusted_in(folder: Path) -> list[x509.Certificate]:
+    """The CAs of ``ca.crt``.
+
+    Raises:
+        CredentialError: it is missing, or cannot be read.
+    """
+    path = folder / files.CA_CERTIFICATE
+    return parsing.certificates(files.read(path), what="the CA's certificate", where=str(path))
+
+
 def authority_of(folder: Path) -> Identity:
     """The CA that signs: the first of ca.crt whose key ca.key is.
 
@@ -75,8 +85,7 @@ def authority_of(folder: Path) -> Identity:
         )
     data = files.read(folder / files.CA_KEY, secret=True)
     key = parsing.private_key(data, what="the CA's private key", where=str(folder / files.CA_KEY))
-    path = folder / files.CA_CERTIFICATE
-    for certificate in parsing.certificates(files.read(path), what="the CA's certificate", where=str(path)):
+    for certificate in trusted_in(folder):
         if certificate.public_key() == key.public_key():
             return Identity(certificate, key)
     raise CredentialError("ca.key belongs to none of the certificates in ca.crt", hint="restore the pair from a backup")
