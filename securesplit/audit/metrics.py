@@ -78,6 +78,11 @@ def of_all(statistic: ByDraw, count: int) -> float:
     return float(statistic(np.ones((1, count), np.int64))[0])
 
 
+def estimate(statistic: ByDraw, count: int, clusters: Clusters = None, *, resamples: int = AUC_RESAMPLES) -> Estimate:
+    """A statistic of all `count` photos, and its interval."""
+    return Estimate(of_all(statistic, count), *interval(statistic, count, clusters, resamples=resamples))
+
+
 def mean_by_draw(values: NDArray[np.float64]) -> ByDraw:
     """The mean of ``(n,)`` values in each draw."""
     return lambda counts: np.asarray(counts @ values / counts.sum(1))
@@ -144,8 +149,8 @@ def skill(photos: Photos, rebuilt: Photos, class_mean: Photos, clusters: Cluster
         return np.asarray(1 - (counts @ ours) / (counts @ baseline))
 
     single = 1 - ours / np.maximum(baseline, 1e-12)
-    ends, count = interval(ratio, len(ours), clusters, resamples=2000), len(ours)
-    return Estimate(of_all(ratio, count), *ends, float(np.percentile(single, 95)))
+    found = estimate(ratio, len(ours), clusters, resamples=2000)
+    return replace(found, p95=float(np.percentile(single, 95)))
 
 
 def ssim(photos: Photos, rebuilt: Photos) -> NDArray[np.float64]:
@@ -204,13 +209,12 @@ def auc_lost(
     def lost(counts: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.asarray(of_before(counts) - np.mean([of_one(counts) for of_one in of_after], axis=0))
 
-    return Estimate(of_all(lost, len(labels)), *interval(lost, len(labels), clusters, resamples=AUC_RESAMPLES))
+    return estimate(lost, len(labels), clusters)
 
 
 def auc_interval(labels: NDArray[Any], scores: NDArray[Any], clusters: Clusters = None) -> Estimate:
     """AUC and its interval."""
-    found = auc_by_draw(labels, scores)
-    return Estimate(of_all(found, len(labels)), *interval(found, len(labels), clusters, resamples=AUC_RESAMPLES))
+    return estimate(auc_by_draw(labels, scores), len(labels), clusters)
 
 
 def macro_auc(labels: NDArray[Any], scores: NDArray[np.float64]) -> float:

@@ -21,7 +21,7 @@ from securesplit.audit.attack import AttackSpec, Steps
 from securesplit.audit.baselines import nearest_index
 from securesplit.audit.context import AuditContext
 from securesplit.audit.goals import MAX_ATTRIBUTE_GAIN, Goal, GoalRule, at_most
-from securesplit.audit.metrics import ByDraw, Clusters, Estimate, macro_auc_by_draw
+from securesplit.audit.metrics import Clusters, Estimate, macro_auc_by_draw
 from securesplit.audit.observations import AUXILIARY_SEED, Answers, Observations
 from securesplit.audit.photos import Side
 from securesplit.audit.properties import PROPERTIES
@@ -244,7 +244,7 @@ def _probed(
 
 def auc_of(labels: NDArray[Any], scores: NDArray[np.float64], clusters: Clusters = None) -> Estimate:
     """Macro AUC and its interval."""
-    return _estimate(macro_auc_by_draw(labels, scores), len(labels), clusters)
+    return metrics.estimate(macro_auc_by_draw(labels, scores), len(labels), clusters, resamples=RESAMPLES)
 
 
 def auc_gained(
@@ -252,12 +252,7 @@ def auc_gained(
 ) -> Estimate:
     """Macro AUC of `scores` minus that of `baseline`; photos are resampled in pairs."""
     ours, theirs = macro_auc_by_draw(labels, scores), macro_auc_by_draw(labels, baseline)
-    return _estimate(lambda counts: ours(counts) - theirs(counts), len(labels), clusters)
-
-
-def _estimate(statistic: ByDraw, count: int, clusters: Clusters) -> Estimate:
-    ends = metrics.interval(statistic, count, clusters, resamples=RESAMPLES)
-    return Estimate(metrics.of_all(statistic, count), *ends)
+    return metrics.estimate(lambda each: ours(each) - theirs(each), len(labels), clusters, resamples=RESAMPLES)
 
 
 def _views(observations: Observations, releases: Releases, logits: Answers) -> dict[str, NDArray[Any]]:
