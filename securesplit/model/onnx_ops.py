@@ -147,12 +147,16 @@ def batch_normalization(node: Node, x: Any, scale: Any, bias: Any, mean: Any, va
 
 def layer_normalization(node: Node, x: Any, scale: Any, bias: Any = None) -> Any:
     """Over the axes from ``axis`` on."""
-    tf, axis = _tf(), node.get("axis", -1)
-    axes = list(range(axis % len(x.shape), len(x.shape)))
+    found = _standardised(node, x, node.get("axis", -1) % len(x.shape)) * scale
+    return found if bias is None else found + bias
+
+
+def _standardised(node: Node, x: Any, first: int) -> Any:
+    """Of mean 0 and variance 1 over the axes from `first` on."""
+    tf, axes = _tf(), list(range(first, len(x.shape)))
     mean = tf.reduce_mean(x, axes, keepdims=True)
     variance = tf.reduce_mean(tf.square(x - mean), axes, keepdims=True)
-    found = (x - mean) / tf.sqrt(variance + node.get("epsilon", 1e-5)) * scale
-    return found if bias is None else found + bias
+    return (x - mean) / tf.sqrt(variance + node.get("epsilon", 1e-5))
 
 
 def gemm(node: Node, a: Any, b: Any, c: Any = None) -> Any:
@@ -260,12 +264,8 @@ def cast(node: Node, x: Any) -> Any:
 
 def instance_normalization(node: Node, x: Any, scale: Any, bias: Any) -> Any:
     """Over height and width, for each channel."""
-    tf = _tf()
-    axes, shape = list(range(2, len(x.shape))), [1, -1] + [1] * (len(x.shape) - 2)
-    mean = tf.reduce_mean(x, axes, keepdims=True)
-    variance = tf.reduce_mean(tf.square(x - mean), axes, keepdims=True)
-    found = (x - mean) / tf.sqrt(variance + node.get("epsilon", 1e-5))
-    return found * tf.reshape(scale, shape) + tf.reshape(bias, shape)
+    tf, shape = _tf(), [1, -1] + [1] * (len(x.shape) - 2)
+    return _standardised(node, x, 2) * tf.reshape(scale, shape) + tf.reshape(bias, shape)
 
 
 def elu(node: Node, x: Any) -> Any:
