@@ -171,9 +171,7 @@ class ReleaseSpec:
     @property
     def loss(self) -> Loss:
         """What one release can reveal at most: nothing where it is encrypted, else unbounded without noise."""
-        if self.encrypted:
-            return NO_LOSS
-        return loss_of(self.sigma_squared, self.sensitivity, self.size)
+        return self.repeated(1)
 
     def repeated(self, releases: int) -> Loss:
         """What that many independent releases of one photo reveal at most (attack A5)."""
