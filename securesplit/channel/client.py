@@ -17,8 +17,6 @@ import secrets
 import time
 from collections.abc import Callable
 
-from cryptography import x509
-
 from securesplit.channel import context, frames, handshake_errors, sealing, tls
 from securesplit.channel.events import ClientEvent, HandshakeReady, Refused, Reply
 from securesplit.channel.frames import NO_SESSION, Code, ErrorBody, Frame, FrameError, FrameType, Reason
@@ -70,7 +68,6 @@ class ClientChannel:
         self._handshake: tls.Handshake | None = None
         self._sealer: Sealer | None = None
         self._opener: Opener | None = None
-        self._peer: x509.Certificate | None = None
         self._session = self._handshake_id = NO_SESSION
         self._flight = b""
         self._ready_at = self._used_at = 0.0
@@ -100,11 +97,6 @@ class ClientChannel:
             and now - self._ready_at < SESSION_AGE_S
             and now - self._used_at < SESSION_IDLE_S
         )
-
-    @property
-    def server_certificate(self) -> x509.Certificate | None:
-        """The server's certificate, from FINISHING on."""
-        return self._peer
 
     def hello(self) -> bytes:
         """Start a fresh handshake and return its first frame.
@@ -181,8 +173,7 @@ class ClientChannel:
             if failure.verify_error is None:  # clear text, or bytes that are no flight: anybody can send them
                 return Refused(0, Code.TLS, handshake_errors.broken_off(failure.alert), 0.0)
             raise handshake_errors.on_client(failure, self._server_name) from None
-        self._peer = self._handshake.peer
-        peer_fingerprint = bytes.fromhex(profile.fingerprint(self._peer))
+        peer_fingerprint = bytes.fromhex(profile.fingerprint(self._handshake.peer))
         keys = sealing.derive(self._handshake.export, self._identity, self._own_fingerprint, peer_fingerprint)
         self._session = keys.session
         self._sealer, self._opener = Sealer(*keys.client), Opener(*keys.server)
@@ -242,6 +233,6 @@ class ClientChannel:
         for keyed in (self._sealer, self._opener):
             if keyed is not None:
                 keyed.wipe()
-        self._handshake = self._sealer = self._opener = self._peer = None
+        self._handshake = self._sealer = self._opener = None
         self._session = self._handshake_id = NO_SESSION
         self._flight = b""

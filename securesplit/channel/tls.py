@@ -2,8 +2,8 @@
 
 Invariants:
 
-- ``Handshake.export``, ``peer``, ``group`` and ``suite`` raise until the handshake is complete: a server could export
-  before it knows the client (RFC 8446, section 7.5).
+- ``Handshake.export`` and ``peer`` raise until the handshake is complete: a server could export before it knows the
+  client (RFC 8446, section 7.5).
 - A client's handshake always has a name that the server's certificate must hold; OpenSSL checks none unless told to.
 - A handshake is complete only if both sides agreed on the ALPN protocol.
 
@@ -135,18 +135,6 @@ class Handshake:
         if not chain:
             raise ProtocolError("the peer showed no certificate")
         return list(chain)
-
-    @property
-    def group(self) -> str:
-        """The name of the key-exchange group that was agreed on."""
-        self._require_complete()
-        return str(self._connection.get_group_name())
-
-    @property
-    def suite(self) -> str:
-        """The name of the cipher suite that was agreed on."""
-        self._require_complete()
-        return str(self._connection.get_cipher_name())
 
     def export(self, label: bytes, length: int, context: bytes) -> bytes:
         """Keying material of RFC 8446, section 7.5.

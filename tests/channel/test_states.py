@@ -45,14 +45,6 @@ def client_in(world: World, state: ClientState) -> ClientChannel:
     return client
 
 
-FRAME_STEPS = {
-    FrameType.HREPLY: ClientStep.SERVER_FLIGHT,
-    FrameType.FREPLY: ClientStep.REPLY,
-    FrameType.REP: ClientStep.REPLY,
-    FrameType.ERR: ClientStep.HINT,
-}
-
-
 @pytest.mark.parametrize(("state", "kind"), list(itertools.product(ClientState, FrameType)), ids=lambda v: v.name)
 def test_a_client_ignores_illegal_and_unverified_frames(state: ClientState, kind: FrameType) -> None:
     client = client_in(World(), state)

@@ -35,7 +35,8 @@ def test_the_post_quantum_group_and_aes_256_gcm_are_negotiated(world: World) -> 
     client, server = ours(world)
     finish(client, server)
     for side in (client, server):
-        assert (side.group, side.suite) == ("X25519MLKEM768", "TLS_AES_256_GCM_SHA384")
+        assert side._connection.get_group_name() == "X25519MLKEM768"
+        assert side._connection.get_cipher_name() == "TLS_AES_256_GCM_SHA384"
         assert side._connection.get_protocol_version_name() == "TLSv1.3"
         assert side._connection.get_alpn_proto_negotiated() == b"securesplit/1"
 
@@ -58,8 +59,6 @@ def test_nothing_is_exported_before_the_handshake_is_complete(world: World) -> N
     for use in (
         lambda: server.export(b"label", 32, b""),
         lambda: server.peer,
-        lambda: server.group,
-        lambda: server.suite,
     ):
         with pytest.raises(ProtocolError, match="not complete"):
             use()
@@ -135,7 +134,7 @@ def test_a_server_without_ml_kem_is_reached_in_one_round_trip(world: World) -> N
     client, server = Handshake(client_context(world.client_credentials), "localhost"), Handshake(settings)
     finish(client, server)
     assert server.complete
-    assert server.group.lower() == "x25519"
+    assert server._connection.get_group_name().lower() == "x25519"
 
 
 @pytest.mark.parametrize("name", ["localhost", "LOCALHOST", "localhost.", "127.0.0.1"])
