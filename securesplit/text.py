@@ -33,6 +33,11 @@ def printable(text: object) -> str:
     return "".join(_escaped(c) if unicodedata.category(c) in _UNSHOWN else c for c in str(text))
 
 
+def one_line(text: object) -> str:
+    """Another program's words on one line: whatever cannot be printed is a space, and several spaces are one."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+
+
 def in_shell(path: object) -> str:
     """A path as it stands in a command that somebody copies from a hint.
 

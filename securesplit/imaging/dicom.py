@@ -18,7 +18,7 @@ from PIL import Image
 from securesplit.errors import PhotoError
 from securesplit.i18n import gettext_noop
 from securesplit.imaging.container import Colour, Samples
-from securesplit.text import pip_install
+from securesplit.text import one_line, pip_install
 
 SOP_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.77.1.4": "VL Photographic Image",
@@ -234,7 +234,7 @@ def _table(photo: Dicom, described: tuple[int, int, int], table: bytes) -> NDArr
 
 def _name(value: object) -> str:
     """Text of the file, for a message."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(value)[:80]).split())
+    return one_line(str(value)[:80])
 
 
 def _damaged(where: str) -> PhotoError:

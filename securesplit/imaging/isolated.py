@@ -26,7 +26,7 @@ from securesplit.i18n import gettext_noop
 from securesplit.imaging import dicom
 from securesplit.imaging.dicom import Dicom
 from securesplit.imaging.memory import check_size
-from securesplit.text import pip_install
+from securesplit.text import one_line, pip_install
 
 MAX_DECODING_S = 60.0
 NAMES = {"HEIF": "HEIC", "AVIF": "AVIF", "JPEG2000": "JPEG 2000", "DICOM": "DICOM"}
@@ -208,7 +208,7 @@ def _rows(answer: IO[bytes], head: _Head, kind: str) -> Image.Image:
 def _failed(kind: str, reason: str) -> PhotoError:
     if reason == "memory":
         return PhotoError(f"decoding this {NAMES[kind]} file would take too much memory", hint=_SMALLER)
-    plain = _REASONS.get(reason) or " ".join("".join(c if c.isprintable() else " " for c in reason).split())
+    plain = _REASONS.get(reason) or one_line(reason)
     if plain.startswith(_MODE):
         mode = plain.removeprefix(_MODE)[:120]
         return PhotoError(f"a {NAMES[kind]} picture of mode {mode} cannot be read", hint="save it as a JPEG or PNG")

@@ -30,6 +30,7 @@ from securesplit.imaging.photo_source import PhotoSource, check_array, read_sour
 from securesplit.imaging.pillow_image import facts_of
 from securesplit.imaging.pixels import to_upright_rgb
 from securesplit.results import Crop
+from securesplit.text import one_line
 
 _AGAIN = "copy the photo again from its source"
 _MORE_MEMORY = "close other programs, or scale the photo down first"
@@ -249,7 +250,7 @@ def _refusing() -> Iterator[None]:
     except MemoryError:
         raise PhotoError("reading this photo takes more memory than there is", hint=_MORE_MEMORY) from None
     except Exception as error:  # noqa: BLE001  (decoders raise whatever they come upon)
-        reason = " ".join("".join(c if c.isprintable() else " " for c in str(error)[:200]).split())
+        reason = one_line(str(error)[:200])
         raise PhotoError(
             f"the image is damaged or truncated ({reason or type(error).__name__})",
             hint=_AGAIN,
