@@ -21,9 +21,9 @@ from securesplit.audit.profile import QUICK
 from securesplit.cli.main import run
 from securesplit.device import promise
 from securesplit.device.ledger import Ledger
-from securesplit.device.release_step import PRIVACY_LOGGER
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.pki import keystore
+from securesplit.privacy import PRIVACY_LOGGER
 from securesplit.results import PrivacyInfo
 from securesplit.worker import EmbeddedWorker
 from securesplit_testing.serving import now

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from securesplit.device.background import Background
 from securesplit.device.ledger import Ledger
 from securesplit.device.promise import describe
-from securesplit.device.release_step import PRIVACY_LOGGER, Releaser
+from securesplit.device.release_step import Releaser
 from securesplit.errors import SecureSplitError
 from securesplit.forking import PerProcess
 from securesplit.i18n import gettext_noop
+from securesplit.privacy import PRIVACY_LOGGER
 from securesplit.results import PrivacyInfo
 
 _log = logging.getLogger(PRIVACY_LOGGER)

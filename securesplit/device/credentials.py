@@ -9,13 +9,13 @@ from pathlib import Path
 
 from securesplit.channel.trust import Trust
 from securesplit.device.options import ClientOptions
-from securesplit.device.release_step import PRIVACY_LOGGER
 from securesplit.errors import CredentialError
 from securesplit.forking import own_lock
 from securesplit.i18n import gettext_noop
 from securesplit.pki import keystore
 from securesplit.pki.credentials import Credentials
 from securesplit.pki.watch import FileWatch
+from securesplit.privacy import PRIVACY_LOGGER
 
 _log = logging.getLogger(PRIVACY_LOGGER)
 

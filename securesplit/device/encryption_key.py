@@ -5,7 +5,8 @@ under way, so one that is lost is simply drawn again.
 
 One under which an answer made no sense is removed, and another is drawn for the next request. Whether an answer made
 sense depends on the key, and shows: another worker is asked, or nobody. A worker that could try again and again under
-one key would learn it bit by bit; so it learns at which try it failed first, and no more (ADR 129).
+one key would learn it bit by bit; so it learns at which try it failed first, and no more (ADR 129). It may depend on
+the photo as well, and another key does not help against that: people are warned of such a worker (ADR 161).
 
 ``evaluation.keys`` is what a worker computes with, 37 MB: no secret, yet drawn once and kept. Two draws from one secret
 key differ, and a worker knows keys by their digest: drawn again they would cost another upload to every worker. (SEAL
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import logging
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +37,8 @@ from securesplit.encrypted.tail import EvaluationKeys, answer_scale
 from securesplit.encrypted.wire import WireError
 from securesplit.errors import CredentialError
 from securesplit.forking import ClosedAtFork, own_lock
+from securesplit.i18n import gettext_noop
+from securesplit.privacy import PRIVACY_LOGGER
 from securesplit.user_folders import make_state_folder, state_folder
 
 KEY_FILE: Final = "encryption.key"
@@ -45,6 +49,7 @@ are below 1e-3."""
 MOST_LOGIT: Final = 2.0 ** (SHIPPED.prime_bits[0] - 1 - SHIPPED.scale_bits)
 """The last prime has no room for a larger one."""
 
+_log = logging.getLogger(PRIVACY_LOGGER)
 _T = TypeVar("_T")
 _WHAT: Final = "encryption key"
 _MAGIC: Final = b"securesplit-ek-1"
@@ -100,6 +105,13 @@ class EncryptionKey:
             device = self._device.value
             copies = device.decrypt(answer, photos, answer_scale(device.parameters))
         if not (np.abs(copies) <= MOST_LOGIT).all() or (np.ptp(copies, axis=1) > COPIES_AGREE).any():
+            if not self._is_over:
+                _log.warning(
+                    gettext_noop(
+                        "a worker's answer made no sense under this device's encryption key, which is replaced; if it "
+                        "happens again, the worker is faulty, or learns something of each photo by it: ask another one"
+                    )
+                )
             self._end()
             raise WireError("its copies of an answer differ, or are beyond any logit; another key is drawn")
         logits: NDArray[np.float64] = copies[:, 0]

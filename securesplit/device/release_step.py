@@ -26,7 +26,7 @@ from securesplit.i18n import gettext_noop
 from securesplit.imaging import PhotoSource, Square, load_square, quality
 from securesplit.model import Bundle, Preset
 from securesplit.model.gate import Gate
-from securesplit.privacy import accounting
+from securesplit.privacy import PRIVACY_LOGGER, accounting
 from securesplit.privacy.mechanism import Mechanism
 from securesplit.privacy.noise import NoiseSource
 from securesplit.privacy.preset_names import current_name
@@ -37,9 +37,6 @@ DELTA = accounting.DELTA
 OF_EPSILON = "certified"
 """The preset whose noise ``--privacy EPSILON`` sets."""
 _WITH_EPSILON = re.compile(r"(.+?)[\s:=@,]+([0-9.]+)")
-PRIVACY_LOGGER = "securesplit.privacy"
-"""Where a preset without protection is warned of, once a releaser and so once a client; without any logging set up,
-Python writes such warnings to stderr."""
 
 _log = logging.getLogger(PRIVACY_LOGGER)
 

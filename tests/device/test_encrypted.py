@@ -32,6 +32,7 @@ from securesplit.errors import ConfigError, CredentialError, UnreachableError, W
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from securesplit.pki import keystore
+from securesplit.privacy import PRIVACY_LOGGER
 from securesplit.wording import Words
 from securesplit.worker.served_model import ServedModel
 from securesplit_testing.encryption import encrypted_bundle, evaluation_keys, give_key
@@ -364,13 +365,15 @@ def test_bytes_that_are_no_ciphertext_cost_no_key(
 
 
 def test_the_next_worker_is_asked_with_the_ciphertext_that_there_is(
-    options: dict[str, Any], worker: EncryptedWorker, state: Path
+    options: dict[str, Any], worker: EncryptedWorker, state: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = EncryptedWorker()
     other.on_request = lambda _: GARBLED
     with serving(other, Bundle.load().identity) as garbling:
         assert ask_blocking(1, options | {"connect": [garbling, options["connect"]]}) == [Diagnosis]
     assert other.requests[0].ciphertext == worker.requests[0].ciphertext
+    (said,) = [record.getMessage() for record in caplog.records if record.name == PRIVACY_LOGGER]
+    assert "made no sense" in said, "people hear of it although they have an answer"
 
 
 def test_every_program_follows_a_key_that_was_replaced(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from securesplit.atomic import abandoned_drafts
 from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE, EncryptionKey
-from securesplit.encrypted import seal, wire
+from securesplit.encrypted import buffers, seal, wire
 from securesplit.encrypted.device import DeviceKey
 from securesplit.encrypted.layout import Layout
 from securesplit.encrypted.messages import CHUNK_BYTES, KeyBlob, digest_of
@@ -235,3 +235,38 @@ def test_an_answer_in_the_open_is_none_and_costs_no_key(key: EncryptionKey, tmp_
     with pytest.raises(WireError, match="not encrypted"):
         key.decrypt(made_up(np.full(SHIPPED.slots, 1.5), second=0), 1)
     assert (tmp_path / KEY_FILE).exists()
+
+
+def makes_sense_below_zero(worker: EncryptedTail, request: bytes) -> bytes:
+    """An answer to one photo whose copies are its first feature, and agree where that is not positive.
+
+    A worker makes it from the ciphertext and the evaluation keys, without reading anything: a copy x, and a copy
+    x + g (x + 0.5), which for x in ±1 is further from the first than 0.01 where x is positive.
+    """
+    layout, evaluator, keys = worker.layout, worker._evaluator, evaluation_keys()
+    (scale, _, last_scale), spent = worker._scales, worker._spent
+    first, copies = np.zeros(layout.slots), np.ones(layout.slots)
+    first[0], copies[layout.hidden :: 2 * layout.hidden] = 1.0, 1.02
+    product = worker._products([worker._parse(request)], [worker._encoded(first, 0, spent[0])])
+    found = worker._rescaled(product, scale)
+    worker._summed(found, (*layout.row, *layout.rows), keys)
+    evaluator.add_plain_inplace(found, worker._encoded(np.full(layout.slots, 0.5), 1, scale))
+    worker._multiplied(found, worker._encoded(copies, 1, spent[1] * last_scale / scale), last_scale)
+    for _ in range(worker.parameters.depth - 2):
+        evaluator.mod_switch_to_next_inplace(found)
+    evaluator.add_plain_inplace(found, worker._encoded(np.full(layout.slots, -0.5), 5, last_scale))
+    return b"".join(wire.pack(one, SHIPPED.prime_bits[:1]) for one in buffers.residues(found))
+
+
+@pytest.mark.parametrize("first", [-0.7, -0.3, 0.3, 0.7])
+def test_an_active_worker_learns_a_bit_of_each_photo(first: float, key: EncryptionKey, tmp_path: Path) -> None:
+    """Whether a device takes an answer may hang on the photo: what a key that is over keeps is the key, not this."""
+    features = FEATURES[:1].copy()
+    features[0, 0] = first
+    answer = makes_sense_below_zero(EncryptedTail(random_tail()), key.encrypt(features))
+    if first < 0:
+        assert key.decrypt(answer, 1) == pytest.approx([first], abs=0.01)
+    else:
+        with pytest.raises(WireError, match="copies"):
+            key.decrypt(answer, 1)
+    assert (tmp_path / KEY_FILE).exists() == (first < 0)
