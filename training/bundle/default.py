@@ -14,7 +14,7 @@ import argparse
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ from securesplit.atomic import atomic_folder_replacement, refuse_others
 from securesplit.model import Bundle, Manifest, Preset, backbones
 from securesplit.model.bundle import DEFAULT_FOLDER, FILES
 from securesplit.privacy.release import ReleaseSpec
+from securesplit.text import printable
 from training import command
 from training.bundle import export
 from training.bundle.calibrate import measure_and_write, quality_table
@@ -40,6 +41,7 @@ from training.release import encoders, presets
 from training.release.cache import load_cached, secrets_of, split_network
 from training.release.preset import CutNetwork, Trained
 
+SHIPPED_BACKBONE = "efficientnetv2b0"
 LICENCE = (
     "CC BY-NC-SA 4.0, non-commercial: trained on HAM10000 (Tschandl, Rosendahl, Kittler, Sci. Data 5:180161, 2018), "
     "CC BY-NC(-SA) 4.0; started from the Keras ImageNet weights of EfficientNetV2B0 (Apache-2.0)"
@@ -52,6 +54,7 @@ COLLECTION_LICENCE = LICENCE.replace(
     "CC BY 4.0; started",
 )
 """Of what was trained on `training.data.collection`."""
+NOT_STATED = "not stated"
 
 
 def build_halves(head: keras.Model, tail: keras.Model, trained: dict[str, Trained]) -> tuple[bytes, bytes]:
@@ -72,14 +75,24 @@ def stored_names(folder: Path) -> dict[str, str]:
     return {name: p.spec.stored_as for name, p in Bundle.load(folder).presets.items() if p.spec.stored_as}
 
 
+def name_of(data: Dataset) -> str:
+    """What the photos are called in a bundle's name: their folder, or ``collection`` where they are of several."""
+    return "collection" if len(_sources(data)) > 1 else printable(data.root.resolve().name)
+
+
+def licence_of(data: Dataset, backbone: str) -> str:
+    """That of weights which started and learned as the shipped ones did; of others none is known."""
+    known = {"collection": COLLECTION_LICENCE, "ham10000": LICENCE} if backbone == SHIPPED_BACKBONE else {}
+    return known.get(name_of(data), NOT_STATED)
+
+
 def first_manifest(
-    folder: Path, backbone: str, specs: dict[str, ReleaseSpec], provenance: dict[str, Any], sources: Collection[str]
+    folder: Path, backbone: str, specs: dict[str, ReleaseSpec], provenance: dict[str, Any], data: Dataset
 ) -> Manifest:
     """The manifest of freshly exported halves, before anything was measured."""
-    of_collection = len(sources) > 1
     digest = {half: hashlib.sha256((folder / half).read_bytes()).hexdigest() for half in ("head.tflite", "tail.tflite")}
     return Manifest(
-        name=f"{backbone}-{'collection' if of_collection else 'ham10000'}",
+        name=f"{backbone}-{name_of(data)}",
         head_sha256=digest["head.tflite"],
         tail_sha256=digest["tail.tflite"],
         side=SIDE,
@@ -87,7 +100,7 @@ def first_manifest(
         cut=backbones.BACKBONES[backbone].cut,
         presets={name: Preset.uncalibrated(spec) for name, spec in specs.items()},
         default_preset="certified",
-        licence=COLLECTION_LICENCE if of_collection else LICENCE,
+        licence=licence_of(data, backbone),
         provenance=provenance,
     )
 
@@ -105,17 +118,17 @@ def stage_1(args: argparse.Namespace, data: Dataset) -> Path:
     train(replace(CONFIGS["dermoscopy"], epochs=args.epochs, **own), data, run, weights=args.weights)
     teachers: list[Path] = []
     for number in range(2, args.generations + 1):
-        teachers.append(_teacher(run, data))
+        teachers.append(_teacher(run, data, args.licence or licence_of(data, args.backbone)))
         start, run = run_record.best_weights(run), args.run.with_name(f"{args.run.name}-generation-{number}")
         train(replace(CONFIGS["self_distillation"], **own), data, run, start=start, teachers=teachers)
     return run
 
 
-def _teacher(run: Path, data: Dataset) -> Path:
+def _teacher(run: Path, data: Dataset, licence: str) -> Path:
     """The finished network of `run` as a bundle that teaches."""
     bundle = run / "teacher"
     if not bundle.is_dir():
-        make_bundle(run, data, bundle, licence=LICENCE)
+        make_bundle(run, data, bundle, licence=licence)
     return bundle
 
 
@@ -145,7 +158,7 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
     about |= json.loads(args.provenance.read_text()) if args.provenance else {}
     with atomic_folder_replacement(args.out) as own:
         export.write_halves(own, *build_halves(head, tail, trained))
-        first = first_manifest(own, args.backbone, specs, about, _sources(data))
+        first = first_manifest(own, args.backbone, specs, about, data)
         return measure_and_write(own, replace(first, licence=args.licence or first.licence), data)
 
 
@@ -199,7 +212,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--weights", type=Path, help="ImageNet weights, a Keras .weights.h5")
-    parser.add_argument("--backbone", choices=sorted(backbones.BACKBONES), default="efficientnetv2b0")
+    parser.add_argument("--backbone", choices=sorted(backbones.BACKBONES), default=SHIPPED_BACKBONE)
     parser.add_argument("--run", type=Path, default=Path("build/efficientnetv2b0"), help="checkpoints and caches")
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER)
     parser.add_argument("--epochs", type=command.whole(1), default=9, help="of the first generation")
@@ -214,7 +227,10 @@ def arguments() -> argparse.ArgumentParser:
         "--reuse-stage-1", action="store_true", help="take the best weights in the run folder as they are"
     )
     parser.add_argument("--views", type=command.whole(0), default=1, help="random views of a training photo in stage 2")
-    parser.add_argument("--licence", help="of the weights (default: that of the shipped bundle, of its data)")
+    parser.add_argument(
+        "--licence",
+        help=f"of the weights (default: with photos and backbone of what ships its own, else {NOT_STATED!r})",
+    )
     parser.add_argument("--provenance", type=Path, help="JSON object to add to the manifest's provenance")
     for preset in presets.modules():
         preset.add_arguments(parser)

@@ -22,15 +22,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from securesplit.atomic import atomic_write, write_text_atomic
+from securesplit.audit.photos import SUFFIXES
+from securesplit.imaging.listing import SUFFIXES as ANY_SUFFIX
 from securesplit.imaging.pillow_image import facts_of
 from securesplit.imaging.pixels import to_upright_rgb
 from securesplit.results import Kind
 from training.data.collection import is_collection, merged
-from training.data.photo import DX_CLASSES, SPLITS, DataError, Photo, is_malignant, one_of, readable, rows_of
+from training.data.photo import DX_CLASSES, SPLITS, DataError, Photo, is_malignant, one_of, read_all, readable, rows_of
 from training.data.splits import split_by_picture
 
 LABELS = ("benign", "malignant")
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 COLUMNS = frozenset({"image_id", "split", "dx", "lesion_id", "group", "dx_type", "age", "sex", "localization"})
 """Of ``metadata.csv`` in the layout of HAM10000."""
 
@@ -285,9 +286,27 @@ def _list_folders(root: Path) -> dict[str, list[Photo]]:
 
 
 def _photos_in(folder: Path) -> list[Path]:
-    """Without hidden files: macOS puts one of its own beside each photo on a foreign disk, ``._mole.jpg``."""
-    found = [path for path in sorted(folder.glob("[!.]*")) if path.suffix.lower() in PHOTO_SUFFIXES]
-    return [path for path in found if not path.is_dir()]
+    """Without hidden files: macOS puts one of its own beside each photo on a foreign disk, ``._mole.jpg``.
+
+    Raises:
+        DataError: one is a photo that would be left out, or has a name that no list can hold.
+    """
+    files = [path for path in sorted(folder.glob("[!.]*")) if path.suffix.lower() in ANY_SUFFIX and not path.is_dir()]
+    for path in files:
+        if path.suffix.lower() not in SUFFIXES:
+            raise DataError(f"{path} is in a format that is not trained on", hint="save it as PNG, or leave it out")
+        if not _is_text(path.name):
+            raise DataError(f"the name of {path} is not in UTF-8", hint="rename it")
+    return files
+
+
+def _is_text(name: str) -> bool:
+    """Whether lists can hold a file's name: not where it is in another encoding, as from an old archive."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def load_split(photos: Sequence[Photo], *, height: int, width: int, cache: Path) -> Split:
@@ -305,7 +324,7 @@ def load_split(photos: Sequence[Photo], *, height: int, width: int, cache: Path)
     key = hashlib.sha256("\n".join(f"{p.path} {stamp(p.path)}" for p in photos).encode()).hexdigest()[:16]
     file = cache / f"{key}-{height}x{width}-upright.npy"
     if not file.is_file():
-        pixels = np.stack(_frames(photos, height, width))
+        pixels = np.stack(read_all([p.path for p in photos], lambda path: _frame(path, height, width)))
         cache.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as own:
             np.save(own, pixels)
@@ -343,20 +362,6 @@ def sha256_of_files(paths: Sequence[Path], cache: Path) -> dict[str, str]:
 def _sha256_of(path: Path) -> str:
     with readable(path), path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _frames(photos: Sequence[Photo], height: int, width: int) -> list[NDArray[np.uint8]]:
-    frames, unreadable = [], []
-    for photo in photos:
-        try:
-            frames.append(_frame(photo.path, height, width))
-        except DataError as error:
-            unreadable.append(error)
-    if unreadable:
-        first = unreadable[0]
-        count = f"{len(unreadable)} of {len(photos)} photos cannot be read, the first of them "
-        raise DataError(f"{count if len(unreadable) > 1 else ''}{first.message}", hint=first.hint)
-    return frames
 
 
 def upright(path: Path, side: int) -> Image.Image:

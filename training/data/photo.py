@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import csv
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from securesplit.audit.photos import MALIGNANT_DX
 from securesplit.errors import PhotoError, SecureSplitError
 
+T = TypeVar("T")
 SPLITS = ("train", "val", "test")
 SIDE = 150
 """Height and width in pixels of a photo that a network takes, the student project's size."""
@@ -123,4 +125,23 @@ def readable(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: {error.message}", hint=error.hint) from None
     except Exception as error:  # noqa: BLE001  (Pillow lets through whatever a damaged file makes of its readers)
         reason = getattr(error, "strerror", None) or "not a whole photo"
-        raise DataError(f"{path}: {reason}", hint="put it in its place, or take it off the list") from None
+        raise DataError(f"{path}: {reason}", hint="replace it by a whole photo, or leave it out") from None
+
+
+def read_all(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
+    """What `read` makes of every photo.
+
+    Raises:
+        DataError: some cannot be read: how many, and which is the first.
+    """
+    found, unreadable = [], []
+    for path in paths:
+        try:
+            found.append(read(path))
+        except DataError as error:
+            unreadable.append(error)
+    if unreadable:
+        first = unreadable[0]
+        count = f"{len(unreadable)} of {len(paths)} photos cannot be read, the first of them "
+        raise DataError(f"{count if len(unreadable) > 1 else ''}{first.message}", hint=first.hint)
+    return found

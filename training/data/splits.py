@@ -16,7 +16,7 @@ import numpy as np
 
 from securesplit.atomic import atomic_write
 from training.data.duplicates import grey_picture, groups
-from training.data.photo import SPLITS, one_of, rows_of
+from training.data.photo import SPLITS, one_of, read_all, rows_of
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 RECORD = "splits.csv"
@@ -66,7 +66,7 @@ def split_by_picture(root: Path, photos: Sequence[Path]) -> dict[str, tuple[str,
         if set(found) != set(names):
             raise ValueError(f"{record} was made for other photos; delete it to split them again")
         return found
-    linked = [names[twin] for twin in groups(np.stack([grey_picture(path) for path in photos]))]
+    linked = [names[twin] for twin in groups(np.stack(read_all(photos, grey_picture)))]
     members: dict[str, list[bool]] = {}
     for name, group in zip(names, linked, strict=True):
         members.setdefault(group, []).append(name.startswith("malignant"))

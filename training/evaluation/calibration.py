@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.special import expit
 from sklearn.isotonic import isotonic_regression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_curve
@@ -166,7 +167,7 @@ class NoiseFree:
 
     def _interval(self, clean: NDArray[Any]) -> NDArray[Any]:
         x = np.stack([fit.log_odds(clean) for fit in self.fits])
-        return np.asarray(np.quantile(1.0 / (1.0 + np.exp(-x)), ENDS))
+        return np.asarray(np.quantile(expit(x), ENDS))
 
 
 def _knots(logits: NDArray[Any]) -> NDArray[Any]:

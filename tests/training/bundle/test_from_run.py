@@ -15,6 +15,7 @@ import keras
 
 from securesplit.errors import ConfigError
 from securesplit.model import Bundle, backbones
+from securesplit.model.manifest import parse
 from tests.training.drawn_photos import draw_collection, draw_tree
 from training.bundle import default, encrypted, from_run, guarded
 from training.data.dataset import Dataset
@@ -131,6 +132,29 @@ def test_a_bundle_of_presets_says_what_it_was_made_of(tmp_path: Path) -> None:
     assert told()["data"] == "4 training photos of the folder clinic, split by lesion"
     starts = [told(*given)["start_weights"] for given in ((), ("--weights", "b0.h5"), ("--reuse-stage-1",))]
     assert starts == ["random", "keras.applications ImageNet weights of the backbone: b0.h5", "those of the run run"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "backbone", "named", "licence"),
+    [
+        ("ham10000", "efficientnetv2b0", "efficientnetv2b0-ham10000", default.LICENCE),
+        ("ham10000", "mobilenet_v2", "mobilenet_v2-ham10000", "not stated"),
+        ("피부과 \n", "efficientnetv2b0", "efficientnetv2b0-피부과 \\x0a", "not stated"),
+    ],
+)
+def test_a_bundle_of_presets_is_named_after_its_photos(
+    folder: str, backbone: str, named: str, licence: str, tmp_path: Path
+) -> None:
+    """No licence of the shipped network is claimed for weights of other photos, or of another start."""
+    draw_tree(tmp_path / folder)
+    for half in ("head.tflite", "tail.tflite"):
+        (tmp_path / half).touch()
+    data = Dataset.read(tmp_path / folder, tmp_path / "pixels")
+    specs = {"certified": Bundle.load().presets["certified"].spec}
+    manifest = default.first_manifest(tmp_path, backbone, specs, {}, data)
+    assert (manifest.name, manifest.licence) == (named, licence)
+    parsed = parse(manifest.to_text().encode())
+    assert parsed.name == named
 
 
 @pytest.mark.parametrize("lacking", [("val", "malignant"), ("test", "benign")])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 from PIL import Image
 
+from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from tests.training.drawn_photos import draw_collection, draw_folders, draw_isic, draw_tree
 from training.bundle import calibrate
@@ -153,3 +156,56 @@ def test_photos_are_trained_on_as_a_device_turns_them(tmp_path: Path) -> None:
     shown = load_split([photo], height=40, width=52, cache=tmp_path / "cache").pixels[0, :, 26, 0]
     upright = np.asarray(Image.fromarray(pixels).rotate(-90, expand=True))[10:50, 20, 0]
     assert shown.tolist() == upright.tolist()
+
+
+def test_all_photos_of_folders_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    draw_folders(tmp_path, benign=2, malignant=2)
+    (tmp_path / "benign" / "empty.jpg").touch()
+    (tmp_path / "benign" / "lost.PNG").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "malignant" / "text.jpeg").write_text("hello")
+    with pytest.raises(DataError, match=r"3 of 7 photos cannot be read, the first of them .*empty\.jpg") as caught:
+        list_photos(tmp_path)
+    assert caught.value.hint
+    assert not (tmp_path / "splits.csv").exists()
+
+
+AWKWARD = (
+    *("mole 1 left.jpg", "점 사진.JPG", "-m.Jpeg", "[x].png", "=a,b;'c'.tif", 'q"uo\nte.webp', "tab\t.bmp"),
+    "e\u0301.jpg",
+)
+"""The last one as macOS writes it."""
+
+
+def test_photos_of_folders_may_have_any_name_and_format_that_a_list_can_hold(tmp_path: Path) -> None:
+    for label, first in (("benign", 0), ("malignant", 100)):
+        (tmp_path / label).mkdir()
+        for number, name in enumerate(AWKWARD):
+            Image.fromarray(draw_lesion(first + number, 60)).save(tmp_path / label / name)
+    before = list_photos(tmp_path)
+    assert (tmp_path / "splits.csv").exists()
+    assert list_photos(tmp_path) == before
+    assert sorted(p.path.name for photos in before.values() for p in photos if p.malignant) == sorted(AWKWARD)
+
+
+@pytest.mark.parametrize("draw", [draw_tree, draw_folders])
+def test_a_photo_that_would_be_left_out_is_told_of(draw: Callable[[Path], None], tmp_path: Path) -> None:
+    draw(tmp_path)
+    folder = next(tmp_path.rglob("benign"))
+    (folder / "notes.txt").write_text("no photo")
+    list_photos(tmp_path)
+    (folder / "m.HEIC").write_bytes(b"a photo of a phone")
+    with pytest.raises(DataError, match=r"m\.HEIC is in a format that is not trained on") as caught:
+        list_photos(tmp_path)
+    assert "PNG" in caught.value.hint
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of bytes")
+@pytest.mark.parametrize("draw", [draw_tree, draw_folders])
+def test_a_name_that_no_list_can_hold_is_told_of(draw: Callable[[Path], None], tmp_path: Path) -> None:
+    """Such as those of a Korean archive, unpacked by a program that does not know its encoding."""
+    draw(tmp_path)
+    folder = next(tmp_path.rglob("benign"))
+    (folder / os.fsdecode("점.jpg".encode("cp949"))).write_bytes(next(folder.glob("*.png")).read_bytes())
+    with pytest.raises(DataError, match="is not in UTF-8") as caught:
+        list_photos(tmp_path)
+    assert caught.value.hint == "rename it"
