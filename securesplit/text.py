@@ -51,11 +51,21 @@ def pip_install(*packages: str) -> str:
     """The command that installs packages, or an extra of this one, for the Python that runs, to copy from a hint.
 
     A bare ``pip`` is often another Python's, where this package is not installed and an index would be asked for it.
+    An environment that uv made has none at all.
 
     Args:
         packages: such as ``securesplit[ui]``.
     """
-    return shlex.join([sys.executable or "python3", "-m", "pip", "install", *packages])
+    from importlib.util import find_spec  # here, since few runs need it and all load this module
+    from shutil import which
+
+    python = sys.executable or "python3"
+    install = shlex.join([python, "-m", "pip", "install", *packages])
+    if find_spec("pip") is not None:
+        return install
+    if which("uv") is not None:
+        return shlex.join(["uv", "pip", "install", "--python", python, *packages])
+    return f"{shlex.join([python, '-m', 'ensurepip'])} && {install}"
 
 
 def columns(text: str) -> int:

@@ -8,8 +8,11 @@ import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 import unicodedata
+import venv
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -87,6 +90,26 @@ def test_commands_to_copy_take_any_path() -> None:
                     seen += 1
                     assert ast.unparse(value.value).startswith(("in_shell(", "os.geteuid(")), (file.name, value.lineno)
     assert seen >= 10
+
+
+def test_hints_install_packages_where_there_is_no_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in what `uv venv` makes: uv installs there where it is at hand, and Python brings a pip of its own."""
+    venv.create(tmp_path, with_pip=False)
+    python, code = (
+        str(tmp_path / "bin" / "python"),
+        "from securesplit.text import pip_install; print(pip_install('x[ui]'))",
+    )
+    said = []
+    (tmp_path / "uv").mkdir()
+    (tmp_path / "uv" / "uv").touch(0o700)
+    for path in (tmp_path, tmp_path / "uv"):
+        monkeypatch.setenv("PATH", str(path))
+        said.append(subprocess.run([python, "-c", code], cwd=REPO, capture_output=True, text=True, check=True).stdout)
+    with_python, with_uv = map(shlex.split, said)
+    assert with_python == [python, "-m", "ensurepip", "&&", python, "-m", "pip", "install", "x[ui]"]
+    assert with_uv == ["uv", "pip", "install", "--python", python, "x[ui]"]
+    assert subprocess.run(with_python[:3], capture_output=True, check=False).returncode == 0
+    assert subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0
 
 
 def test_hints_install_packages_for_the_python_that_runs() -> None:
