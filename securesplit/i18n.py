@@ -66,14 +66,18 @@ _current: ContextVar[Catalogue] = ContextVar("language", default=_ENGLISH)
 
 
 def gettext(message: str, /, **values: object) -> str:
-    """The message in the current language, with `values` for its placeholders."""
+    """The message in the current language, with `values` for its placeholders; whole numbers are written 1,234."""
     text = _current.get().texts.gettext(message)
-    return text.format(**values) if values else text
+    return text.format(**_written(values)) if values else text
 
 
 def ngettext(one: str, many: str, n: int, /, **values: object) -> str:
     """The message in the form that `n` asks for in the current language; ``{n}`` stands for the number itself."""
-    return _current.get().texts.ngettext(one, many, n).format(n=n, **values)
+    return _current.get().texts.ngettext(one, many, n).format(**_written({"n": n, **values}))
+
+
+def _written(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: f"{value:,}" if isinstance(value, int) else value for name, value in values.items()}
 
 
 def gettext_noop(message: str) -> str:

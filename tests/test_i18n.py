@@ -294,3 +294,14 @@ def test_config_show_has_the_language(monkeypatch: pytest.MonkeyPatch, capsys: p
 def test_json_is_never_translated(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ledger", "--format", "json", "--lang", "ko"]) == 0
     assert json.loads(capsys.readouterr().out)["schema"] == "securesplit.ledger/1"
+
+
+def test_whole_numbers_are_written_for_people(dutch: Path) -> None:
+    assert (
+        gettext("{n} of {total} bytes of {file}", n=177352, total=999, file="1234.jpg")
+        == "177,352 of 999 bytes of 1234.jpg"
+    )
+    assert ngettext("{n} photo", "{n} photos", 12345) == "12,345 photos"
+    with i18n.using(i18n.ENGLISH):
+        i18n.use("nl", dutch)
+        assert ngettext("{n} photo", "{n} photos", 12345) == "12,345 foto's"

@@ -17,8 +17,8 @@ def tables(audit: JudgedAudit) -> str:
     photos = audit.photos
     about = (
         f"Bundle `{audit.bundle_id[:23]}…`, a {audit.profile} audit on {photos.source}: "
-        f"{photos.auxiliary} photos of the attacker's, {photos.targets} to recognise, "
-        f"{photos.rebuilt} to rebuild at {photos.side} px."
+        f"{photos.auxiliary:,} photos of the attacker's, {photos.targets:,} to recognise, "
+        f"{photos.rebuilt:,} to rebuild at {photos.side} px."
     )
     kinds = [(kind, results) for kind in registry.kinds() if (results := audit.of(kind))]
     sections = (f"### {kind.title}\n\n{table(kind, results)}" for kind, results in kinds)

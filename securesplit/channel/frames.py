@@ -109,9 +109,9 @@ def decode(data: bytes, *, max_body_bytes: int = MAX_BODY_BYTES) -> Frame:
         FrameError: the bytes are short, oversized, or use an unknown or impossible field.
     """
     if len(data) < HEADER_BYTES:
-        raise FrameError(f"a frame of {len(data)} bytes is shorter than its header of {HEADER_BYTES}")
+        raise FrameError(f"a frame of {len(data):,} bytes is shorter than its header of {HEADER_BYTES}")
     if len(data) > HEADER_BYTES + max_body_bytes:
-        raise FrameError(f"a frame of {len(data)} bytes is over the limit of {HEADER_BYTES + max_body_bytes}")
+        raise FrameError(f"a frame of {len(data):,} bytes is over the limit of {HEADER_BYTES + max_body_bytes:,}")
     magic, kind, code, reserved, seq, ref, session = _HEADER.unpack_from(data)
     if magic != MAGIC or reserved:
         raise FrameError("the bytes are not a frame of this protocol")
@@ -181,7 +181,7 @@ class ErrorBody:
             FrameError: the body is short, long, or has an unknown reason.
         """
         if not _ERROR.size <= len(data) <= _ERROR.size + MAX_ERROR_DETAIL_BYTES:
-            raise FrameError(f"an ERR body of {len(data)} bytes is out of bounds")
+            raise FrameError(f"an ERR body of {len(data):,} bytes is out of bounds")
         retry_after_ms, reason, reserved = _ERROR.unpack_from(data)
         if reserved or reason not in tuple(Reason):
             raise FrameError("an ERR body has an unknown reason")

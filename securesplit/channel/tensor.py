@@ -103,6 +103,6 @@ def decode(data: bytes, allowed: Collection[TensorSpec]) -> NDArray[Any]:
     else:
         raise TensorError("the tensor has a shape or dtype that this bundle does not use")
     if len(data) != HEADER_BYTES + spec.nbytes:
-        raise TensorError(f"the tensor has {len(data) - HEADER_BYTES} bytes of numbers instead of {spec.nbytes}")
+        raise TensorError(f"the tensor has {len(data) - HEADER_BYTES:,} bytes of numbers instead of {spec.nbytes:,}")
     dtype = np.dtype(spec.dtype).newbyteorder("<")
     return np.frombuffer(data, dtype=dtype, offset=HEADER_BYTES).reshape(spec.shape)

@@ -285,7 +285,7 @@ def notes(found: MeasuredCuts) -> Iterator[str]:
     )
     yield (
         "Skill: what the audit's linear inverse (A1) rebuilds of a picture from the undefended cut; 0 is the mean "
-        f"picture, 1 the picture itself. {leakage.photos} photos of the attacker, {leakage.targets} rebuilt: "
+        f"picture, 1 the picture itself. {leakage.photos:,} photos of the attacker, {leakage.targets:,} rebuilt: "
         f"{leakage.source}. The answer alone gives {leakage.answer_skill.mean:.2f}. Stronger attacks rebuild more."
     )
     if wanted.privacy != UNDEFENDED:

@@ -128,7 +128,7 @@ def _verdict(figures: AttackFigures | None) -> Panel:
     draw.text((PANEL // 2, 130), "of the way from guess to photo", GREY, ImageFont.load_default(SMALL), "mm")
     _bar(draw, figures)
     low, high = (100 * max(value, 0.0) for value in (figures.skill_low, figures.skill_high))
-    measured = f"mean over {figures.photos} photos that it never saw"
+    measured = f"mean over {figures.photos:,} photos that it never saw"
     return Panel(
         image, "What the attack gets", f"{measured}\n(95 % interval {low:.1f} to {high:.1f} %; attack {figures.attack})"
     )

@@ -130,10 +130,10 @@ def _table(totals: list[Total]) -> Iterator[str]:
 
 def _cells(total: Total) -> list[str]:
     epsilon, identified = total.epsilon, total.identification_bound_n1000
-    spent = "-" if epsilon is None else f"{rounded_up(epsilon, 2):.2f}"
+    spent = "-" if epsilon is None else f"{rounded_up(epsilon, 2):,.2f}"
     named = "-" if identified is None else f"{rounded_up(identified, 4):.2%}"
     period = _("total") if total.period == "total" else total.period
-    return [period, str(total.releases), spent, str(total.unbounded), str(total.photos), named]
+    return [period, f"{total.releases:,}", spent, f"{total.unbounded:,}", f"{total.photos:,}", named]
 
 
 def _budget(budget: float, total: Total) -> str:
@@ -156,7 +156,7 @@ def _photo(photo: Total) -> Iterator[str]:
     if epsilon is not None and identified is not None:
         yield _(
             "one photo: epsilon at most {epsilon}, picked among 1,000 at most {share} of the time; guessing gives 0.1%",
-            epsilon=f"{rounded_up(epsilon, 2):.2f}",
+            epsilon=f"{rounded_up(epsilon, 2):,.2f}",
             share=f"{rounded_up(identified, 4):.2%}",
         )
 

@@ -64,7 +64,7 @@ def check_mounted(folder: Path) -> None:
 def _checked(file: Path, secret: bytes) -> bytes:
     if len(secret) != SECRET_BYTES:
         raise CredentialError(
-            f"the noise secret {file} holds {len(secret)} bytes, not {SECRET_BYTES}",
+            f"the noise secret {file} holds {len(secret):,} bytes, not {SECRET_BYTES}",
             hint="restore it; a new one would give photos that were already released a second draw",
         )
     return secret

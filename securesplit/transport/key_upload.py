@@ -121,7 +121,7 @@ class KeyUpload:
         if said.status is ChunkStatus.REFUSED:
             raise proven(WorkerError("the worker refuses this device's evaluation keys", hint=VERSIONS))
         if said.received != self._total and (said.received > self._total or said.received % messages.CHUNK_BYTES):
-            raise proven(payload.senseless(f"it has {said.received} bytes of {self._total}"))
+            raise proven(payload.senseless(f"it has {said.received:,} bytes of {self._total:,}"))
         return said.received
 
 

@@ -149,9 +149,9 @@ def row(total: Total) -> dict[str, Any]:
     return {
         "period": total.period,
         "is_total": total.period == "total",
-        "photos": total.photos,
-        "releases": total.releases,
+        "photos": f"{total.photos:,}",
+        "releases": f"{total.releases:,}",
         "unbounded": total.unbounded,
-        "epsilon": None if epsilon is None else f"{rounded_up(epsilon, 1):.1f}",
+        "epsilon": None if epsilon is None else f"{rounded_up(epsilon, 1):,.1f}",
         "bound": None if bound is None or bound >= VOID_BOUND else f"{rounded_up(bound, 4):.2%}",
     }

@@ -70,7 +70,7 @@ class DescriptorGuard(Guard):
         reserve = _FRONT + _TAIL * tails
         if limit < 2 * reserve:
             raise ConfigError(
-                f"this process may open {limit} files, which is too few for {counted(tails, 'tail')} and their clients",
+                f"this process may open {limit:,} files, too few for {counted(tails, 'tail')} and their clients",
                 hint=f"ulimit -n {2 * reserve} or more, or fewer --workers",
             )
         self._last = limit - reserve

@@ -104,7 +104,7 @@ class PoolSettings:
             message = f"{self.most_workers} at most is fewer than the {self.workers} tails that there always are"
             raise ConfigError(message, hint="raise --max-workers, or lower --workers")
         if self.evaluation_key_bytes < MAX_KEY_BYTES:
-            message = f"{self.evaluation_key_bytes} bytes are too few for evaluation keys"
+            message = f"{self.evaluation_key_bytes:,} bytes are too few for evaluation keys"
             raise ConfigError(message, hint=f"allow {MAX_KEY_BYTES >> 20} MiB or more")
 
 

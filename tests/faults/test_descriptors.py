@@ -74,7 +74,7 @@ def test_peers_that_exhaust_descriptors_are_dropped(starved: Process, load: Call
 def test_a_worker_that_may_open_too_few_files_says_so(certs: Path) -> None:
     with process(certs, workers=2, inside=few(100)) as worker:
         assert worker.wait(20) == 2
-        assert "error: this process may open 100 files, which is too few for 2 tails and their clients" in worker.log
+        assert "error: this process may open 100 files, too few for 2 tails and their clients" in worker.log
         assert any(line.startswith("hint: ulimit -n 160") for line in worker.log)
 
 

@@ -314,7 +314,7 @@ def test_an_answer_that_cannot_be_is_an_error_and_another_worker_is_asked(
     [
         (ChunkAnswer(ChunkStatus.REFUSED), "refuses this device's evaluation keys"),
         (ChunkAnswer(ChunkStatus.GO_ON, 7), "it has 7 bytes of"),
-        (ChunkAnswer(ChunkStatus.GO_ON, 1 << 40), "it has 1099511627776 bytes of"),
+        (ChunkAnswer(ChunkStatus.GO_ON, 1 << 40), "it has 1,099,511,627,776 bytes of"),
         (ChunkAnswer(ChunkStatus.RESTART, 0), "again and again"),
         (tensor.encode(np.full(16, 9, np.uint8)), "makes no sense"),
         (b"", "makes no sense"),

@@ -99,7 +99,7 @@ class CertsCheck:
             end = crl.next_update_utc or self.now
             if end <= self.now:
                 raise CredentialError(f"the revocation list ended on {end:%Y-%m-%d}", hint=_RENEW)
-            what = f"{len(list(crl))} revoked, good"
+            what = f"{len(list(crl)):,} revoked, good"
             yield until("revocation list", what, crl.last_update_utc, end, self.now, _RENEW)
 
     def _sides(self) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from securesplit.cli.checks import Finding, failure, ok
 from securesplit.errors import SecureSplitError
+from securesplit.text import counted
 
 
 def check_connections(
@@ -38,4 +39,5 @@ def check_connections(
             yield failure("connection", error)
             continue
         times = f"{first.round_trip_ms:.1f} ms with the handshake, {warm.round_trip_ms:.1f} ms without"
-        yield ok("connection", f"{endpoint} answered a synthetic lesion: {times}, {warm.payload_bytes} bytes sent")
+        sent = counted(warm.payload_bytes, "byte")
+        yield ok("connection", f"{endpoint} answered a synthetic lesion: {times}, {sent} sent")
