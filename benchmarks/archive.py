@@ -51,6 +51,7 @@ from securesplit_testing.health import metrics
 from securesplit_testing.load import Load, random_questions
 from securesplit_testing.photo_files import lesion
 from securesplit_testing.serving import Process, process
+from training.command import not_negative, positive, whole
 
 KINDS, SHIFTS, SIDE = 50, 15, 300  # drawings; places along each edge; pixels
 RAW_S, HEADS = 5.0, 100
@@ -191,13 +192,13 @@ def head_rate(photos: Sequence[Path]) -> float:
 def main() -> None:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=int, default=10_000)
-    parser.add_argument("--kills", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=300.0)
-    parser.add_argument("--rest-ms", type=float, default=0.0)
+    parser.add_argument("--photos", type=whole(1), default=10_000)
+    parser.add_argument("--kills", type=whole(0), default=2)
+    parser.add_argument("--seconds", type=positive, default=300.0)
+    parser.add_argument("--rest-ms", type=not_negative, default=0.0)
     parser.add_argument("--preset", default="none")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--tails", type=int, default=1)
+    parser.add_argument("--workers", type=whole(1), default=2)
+    parser.add_argument("--tails", type=whole(1), default=1)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, certificates("device") as certs:
         folder, answers, state = Path(scratch, "photos"), Path(scratch, "answers.json"), Path(scratch, "state")

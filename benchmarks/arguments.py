@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import sys
 from pathlib import Path
+
+from securesplit.text import pip_install
 
 
 def take_none(description: str | None) -> None:
@@ -26,6 +30,13 @@ def parser_of(description: str | None, data: str) -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path(data))
     parser.add_argument("--model", type=Path, default=None)
     return parser
+
+
+def need(extra: str, *modules: str) -> None:
+    """End before anything is measured where a package of an extra is missing."""
+    if missing := [module for module in modules if importlib.util.find_spec(module) is None]:
+        hint = pip_install(f"securesplit[{extra}]")
+        sys.exit(f"error: not installed: {', '.join(missing)}\nhint: {hint}")
 
 
 def add_presets(parser: argparse.ArgumentParser) -> None:

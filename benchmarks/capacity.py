@@ -40,6 +40,7 @@ from securesplit_testing.balancer import Place, balancer, is_installed
 from securesplit_testing.load import SUMS, Load, Questions, random_questions
 from securesplit_testing.ports import free_port
 from securesplit_testing.serving import Process, process
+from training import command
 
 CLIENTS = 8
 REST_S = 0.02  # of a tail that computes nothing
@@ -235,11 +236,15 @@ def scale_out() -> list[Check]:
 def main() -> int:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--price", type=float, default=0.04, help="of a core for an hour, in any currency")
-    parser.add_argument("--photos-a-session", type=float, default=1.0)
-    parser.add_argument("--connected-s", type=float, default=2.0)
-    parser.add_argument("--utilisation", type=float, default=0.6, help="share of a core that is planned to be used")
-    parser.add_argument("--requests", type=int, default=2_000, help="measured for each figure")
+    parser.add_argument(
+        "--price", type=command.not_negative, default=0.04, help="of a core for an hour, in any currency"
+    )
+    parser.add_argument("--photos-a-session", type=command.positive, default=1.0)
+    parser.add_argument("--connected-s", type=command.positive, default=2.0)
+    parser.add_argument(
+        "--utilisation", type=command.positive_share, default=0.6, help="share of a core that is planned to be used"
+    )
+    parser.add_argument("--requests", type=command.whole(1), default=2_000, help="measured for each figure")
     parser.add_argument("--inputs", type=Path, help="the file of an earlier run, instead of measuring")
     parser.add_argument("--publish", action="store_true", help="write the tables of docs/scaling.md")
     chosen = parser.parse_args()

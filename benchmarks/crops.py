@@ -27,6 +27,7 @@ from benchmarks.table import show
 from securesplit.imaging import load_square
 from securesplit.imaging.lesion import Box, centre_square, find_lesion, square_around
 from securesplit.model import Bundle
+from training import command
 from training.data import dataset
 from training.data.photo import Photo
 from training.gate import samples
@@ -160,9 +161,9 @@ def main() -> None:
     parser = parser_of(__doc__, "../shared/data")
     add_noise_free_preset(parser)
     parser.add_argument("--side", choices=["val", "test"], default="test")
-    parser.add_argument("--windows", type=int, default=200, help="at most so many a group")
-    parser.add_argument("--photos", type=int, default=1500, help="at most so many untouched ones a group")
-    parser.add_argument("--formats", type=int, default=50, help="at most so many a group in every format")
+    parser.add_argument("--windows", type=command.whole(1), default=200, help="at most so many a group")
+    parser.add_argument("--photos", type=command.whole(1), default=1500, help="at most so many untouched ones a group")
+    parser.add_argument("--formats", type=command.whole(1), default=50, help="at most so many a group in every format")
     args = parser.parse_args()
     device = Device(Bundle.load(args.model), args.preset)
     groups = samples.split_by_group(dataset.list_photos(args.data))[args.side]

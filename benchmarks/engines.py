@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.arguments import parser_of
+from benchmarks.arguments import need, parser_of
 from benchmarks.engine_runtimes import Half, Run, Runtime, half_of, runtimes
 from benchmarks.table import show
 from securesplit.audit.metrics import auc_lost
@@ -26,6 +26,7 @@ from securesplit.imaging import load_photo
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle
 from securesplit.privacy.release import ReleaseSpec, from_grid, saturate, to_grid
+from training import command
 from training.data.dataset import list_photos
 
 CALIBRATION, WARM_UP = 32, 2
@@ -102,11 +103,12 @@ def accuracy(
 def main() -> None:
     """Measure and print."""
     parser = parser_of(__doc__, "../shared/data/ham10000")
-    parser.add_argument("--photos", type=int, default=400)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16, 32])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--photos", type=command.whole(1), default=400)
+    parser.add_argument("--batches", type=command.whole(1), nargs="+", default=[1, 4, 16, 32])
+    parser.add_argument("--threads", type=command.whole(1), default=1)
+    parser.add_argument("--rounds", type=command.whole(1), default=15)
     args = parser.parse_args()
+    need("engines", "onnxruntime", "openvino", "tf2onnx")
     bundle = Bundle.load(args.model)
     spec, side = bundle.preset(PRESET).spec, bundle.manifest.side
     drawn = np.stack([draw_lesion(seed, side) for seed in range(CALIBRATION)])

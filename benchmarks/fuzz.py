@@ -26,6 +26,7 @@ from benchmarks.table import show
 from securesplit.worker.resources import resident_bytes
 from securesplit_testing.fuzz import targets
 from securesplit_testing.fuzz.mutation import Mutation, draw, spell
+from training import command
 
 FOUND = Path("build/fuzz")
 SHARES = {
@@ -72,10 +73,10 @@ class Run:
 def main() -> int:
     """Run every chosen target; the exit code is 1 where one of them found something."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=1.0)
-    parser.add_argument("--inputs", type=int)
+    parser.add_argument("--minutes", type=command.positive, default=1.0)
+    parser.add_argument("--inputs", type=command.whole(1))
     parser.add_argument("--target", choices=targets.NAMES, action="append")
-    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--seed", type=command.whole(0), default=int(time.time()))
     parser.add_argument("--keep", type=Path, help="folder for the first input of each outcome, as in tests/fuzz/corpus")
     chosen = parser.parse_args()
     names = chosen.target or targets.NAMES

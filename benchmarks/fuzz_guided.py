@@ -15,8 +15,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.arguments import need
 from benchmarks.table import show
 from securesplit_testing.fuzz import targets
+from training import command
 
 CORPUS, BUILD = Path("tests/fuzz/corpus"), Path("build/fuzz")
 COLUMNS = ("target", "inputs", "inputs/s", "slowest s", "growth MiB", "coverage", "findings")
@@ -26,9 +28,10 @@ HANG_S = 10  # an input that takes longer is a finding; the machine may be busy
 def main() -> int:
     """Run every chosen target; the exit code is 1 where one of them found something."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--minutes", type=command.positive, default=1.0)
     parser.add_argument("--target", choices=targets.NAMES, action="append")
     chosen = parser.parse_args()
+    need("fuzz", "atheris")
     names = chosen.target or targets.NAMES
     rows = [guided(name, round(60 * chosen.minutes / len(names))) for name in names]
     show("fuzz-guided", COLUMNS, rows)

@@ -26,6 +26,7 @@ from securesplit.results import Diagnosis
 from securesplit.worker import EmbeddedWorker
 from securesplit.worker.resources import resident_bytes
 from securesplit_testing.photo_files import lesion
+from training import command
 
 PART = 100  # photos
 KINDS = 50  # of photos that are drawn; the others are links to them
@@ -90,7 +91,7 @@ def measure(client: Client, folder: Path) -> tuple[dict[str, Clock], list[float]
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=int, default=1000)
+    parser.add_argument("--photos", type=command.whole(1), default=1000)
     number = parser.parse_args().photos
     with tempfile.TemporaryDirectory() as scratch, EmbeddedWorker(None) as worker:
         folder, state = Path(scratch, "photos"), Path(scratch, "state")

@@ -25,6 +25,7 @@ from securesplit.device.release_step import Releaser
 from securesplit.errors import PhotoError
 from securesplit.imaging import PhotoSource, quality
 from securesplit.model import Bundle
+from training import command
 from training.data import dataset
 from training.gate import degraded, samples, textures
 
@@ -143,8 +144,10 @@ def main() -> None:
     parser = parser_of(__doc__, "../shared/data")
     add_noise_free_preset(parser)
     parser.add_argument("--everyday", type=Path, action="append", default=[], help="more folders of everyday photos")
-    parser.add_argument("--photos", type=int, default=300, help="at most so many untouched ones a group")
-    parser.add_argument("--changed", type=int, default=100, help="at most so many of each version of a group")
+    parser.add_argument("--photos", type=command.whole(1), default=300, help="at most so many untouched ones a group")
+    parser.add_argument(
+        "--changed", type=command.whole(1), default=100, help="at most so many of each version of a group"
+    )
     args = parser.parse_args()
     bundle = Bundle.load(args.model)
     device, groups = Device(bundle, args.preset), test_photos(args.data, args.photos)

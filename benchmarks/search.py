@@ -2,8 +2,9 @@
 
     python -m benchmarks.search [--data DIR] [--photos 8] [--surface compact]...
 
-The same photos, start and weights, on the undefended stem (where the photo must come back) and on every preset. The
-long search has twice the steps, one rate more, and continues as long as ten steps gain 0.1 %.
+The same photos, start and weights, on the undefended stem (where the photo must come back) and on every preset whose
+releases are in the open. The long search has twice the steps, one rate more, and continues as long as ten steps gain
+0.1 %.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from securesplit.audit.positive_control import Stem
 from securesplit.audit.profile import FULL
 from securesplit.audit.setting import AttackerKnowledge, Releases, Surface
 from securesplit.model import Bundle
+from training import command
 
 AUXILIARY = 400
 SEARCHES = {
@@ -63,15 +65,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--model", "--bundle", dest="bundle", type=Path, default=None)
-    parser.add_argument("--photos", type=int, default=8)
+    parser.add_argument("--photos", type=command.whole(1), default=8)
     parser.add_argument("--surface", action="append")
     args = parser.parse_args()
     bundle = Bundle.load(args.bundle)
+    surfaces = ["stem", *(name for name in [*bundle.presets][::-1] if not bundle.presets[name].spec.encrypted)]
+    if unknown := {*(args.surface or ())} - {*surfaces}:
+        parser.error(f"nothing is searched on {', '.join(sorted(unknown))}; choose of {', '.join(surfaces)}")
     with tempfile.TemporaryDirectory() as folder:
         profile = replace(FULL, auxiliary=AUXILIARY, targets=max(40, args.photos), rebuilt=args.photos)
         context = suite.prepare(bundle, args.data, Path(folder), profile, (), lambda _: None)
         rows = []
-        for name in args.surface or ["stem", *context.presets[::-1]]:
+        for name in args.surface or surfaces:
             for search in SEARCHES:
                 rows.append(row(context, name, search, args.photos))
                 print(*rows[-1], flush=True)

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import flood, footprint, operations, table
+from benchmarks import flood, footprint, operations, search, table
+from benchmarks.arguments import need
 from benchmarks.peers import burst
+from benchmarks.performance import __main__ as performance
 from securesplit.worker import EmbeddedWorker
 from securesplit_testing.serving import wait_until
 from tests.conftest import REPO
@@ -77,3 +79,27 @@ def test_no_benchmark_writes_into_the_user_s_own_ledger(tmp_path: Path, monkeypa
     own = footprint.environment(tmp_path)
     assert own["SECURESPLIT_STATE"].startswith(str(tmp_path))
     assert "SECURESPLIT_CONNECT" not in own
+
+
+def test_a_package_that_a_benchmark_lacks_is_named_before_anything_is_measured() -> None:
+    need("fuzz", "json")
+    with pytest.raises(SystemExit) as caught:
+        need("fuzz", "json", "no_such_module")
+    told = str(caught.value)
+    assert told.startswith("error: not installed: no_such_module\nhint: ")
+    assert told.endswith("install 'securesplit[fuzz]'")
+
+
+def test_a_name_that_no_peer_has_is_refused_before_anything_is_measured() -> None:
+    with pytest.raises(SystemExit, match="no such peer: nobody"):
+        performance.main(["--quick", "--only", "nobody"])
+
+
+def test_a_search_is_told_of_what_it_can_search(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ciphertexts have no gradient."""
+    monkeypatch.setattr("sys.argv", ["search", "--surface", "encrypted"])
+    with pytest.raises(SystemExit):
+        search.main()
+    assert "choose of stem, " in capsys.readouterr().err

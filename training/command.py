@@ -1,7 +1,7 @@
 """What the commands of the training share: errors as ``error:`` and ``hint:``, never a traceback, and options' ranges.
 
-`whole`, `seed`, `positive`, `not_negative` and `share` are types for ``argparse``: a number that makes no sense is
-refused before anything is read.
+`whole`, `seed`, `positive`, `not_negative`, `share` and `positive_share` are types for ``argparse``: a number that
+makes no sense is refused before anything is read.
 """
 
 from __future__ import annotations
@@ -70,6 +70,11 @@ def not_negative(text: str) -> float:
 def share(text: str) -> float:
     """A number from 0 to 1."""
     return _number(text, lambda value: 0 <= value <= 1, "from 0 to 1")
+
+
+def positive_share(text: str) -> float:
+    """A number above 0, at most 1."""
+    return _number(text, lambda value: 0 < value <= 1, "above 0 and at most 1")
 
 
 def _number(text: str, is_in_range: Callable[[float], bool], wanted: str) -> float:

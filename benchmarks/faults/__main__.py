@@ -19,6 +19,7 @@ from benchmarks.faults.trial import COLUMNS, Bound
 from benchmarks.table import show
 from securesplit.pki import issuing
 from securesplit_testing.namespaces import WORKER
+from training import command
 
 Row = list[object]
 RUNS: dict[str, tuple[int, float, str, Callable[..., Row]]] = {
@@ -37,8 +38,8 @@ def main() -> int:
     """Run one; the exit code is 1 where a request was lost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=RUNS)
-    parser.add_argument("--count", type=int, help="how many faults (loss: requests)")
-    parser.add_argument("--minutes", type=float, help="end after so long, whatever the count")
+    parser.add_argument("--count", type=command.whole(1), help="how many faults (loss: requests)")
+    parser.add_argument("--minutes", type=command.positive, help="end after so long, whatever the count")
     parser.add_argument("--engine", choices=("bundle", "Sum"))
     chosen = parser.parse_args()
     count, minutes, engine, run = RUNS[chosen.name]

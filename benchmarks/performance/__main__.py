@@ -30,6 +30,7 @@ from benchmarks.performance.programs import PeerError
 from benchmarks.performance.results import Row, Run, load, save
 from benchmarks.performance.rounds import Effort, Measured, measure, percentiles, tasks
 from securesplit.model import Bundle
+from training import command
 
 FOLDER = Path("build/bench")
 PUBLISHED = Path("benchmarks/performance.json")
@@ -153,7 +154,7 @@ def publish(now: Run) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=command.whole(1), default=3)
     parser.add_argument("--prepare", action="store_true", help="make inputs and environments, and measure nothing")
     parser.add_argument("--quick", action="store_true", help="few peers without environments of their own, in seconds")
     parser.add_argument("--only", action="append", help="a peer's name; once for each, none stands for all")
@@ -168,6 +169,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print, compare; the exit code."""
     chosen = _parser().parse_args(arguments)
     peers = [peer for peer in PEERS if peer.is_quick or not chosen.quick]
+    if not chosen.kept and (unknown := {*(chosen.only or ())} - {peer.name for peer in peers}):
+        names = "\n".join(sorted({peer.name for peer in peers}))
+        sys.exit(f"error: no such peer: {'; '.join(sorted(unknown))}\nhint: choose of\n{names}")
     peers = [peer for peer in peers if not chosen.only or peer.name in chosen.only]
     photos = inputs.QUICK_PHOTOS if chosen.quick else inputs.PHOTOS
     folder = FOLDER / ("inputs-quick" if chosen.quick else "inputs")

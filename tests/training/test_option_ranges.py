@@ -1,8 +1,9 @@
-"""Every command of the training refuses numbers that make no sense before it reads anything."""
+"""Commands of the training and benchmarks refuse numbers that make no sense before they read anything."""
 
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ pytest.importorskip("optuna")
 
 import training
 from securesplit.errors import ConfigError
+from tests.conftest import REPO
 from training import command
 from training.network.config import CONFIGS, changed
 from training.release.guarded import __main__ as guarded
@@ -67,6 +69,19 @@ def test_no_number_is_taken_that_makes_no_sense(monkeypatch: pytest.MonkeyPatch)
                 wrong.append(f"{module.__name__} {action.option_strings} takes {taken}")
     assert numbers > 50
     assert not wrong
+
+
+def test_no_option_takes_any_number() -> None:
+    """Nor do those of benchmarks, most of which begin without parsing anything."""
+    taken = [
+        f"{file}:{call.lineno}"
+        for package in ("training", "benchmarks")
+        for file in sorted((REPO / package).rglob("*.py"))
+        for call in ast.walk(ast.parse(file.read_text()))
+        if isinstance(call, ast.Call)
+        and any(word.arg == "type" and ast.unparse(word.value) in ("int", "float") for word in call.keywords)
+    ]
+    assert not taken
 
 
 WRONG = {

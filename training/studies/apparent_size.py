@@ -110,7 +110,9 @@ def main() -> None:
     photos.add_argument("--split", choices=("val", "test"), default="val")
     photos.add_argument("--unseen", metavar="SOURCE", help="source of training photos that the bundle never saw")
     parser.add_argument("--privacy", nargs="+", metavar="PRESET", help="presets (default: all of the bundle)")
-    parser.add_argument("--shares", nargs="+", type=_share, default=SHARES, help="of the photo's edge that are tried")
+    parser.add_argument(
+        "--shares", nargs="+", type=command.positive_share, default=SHARES, help="of the photo's edge that are tried"
+    )
     parser.add_argument("--draws", type=command.whole(1), default=200, help="bootstrap samples")
     args = parser.parse_args()
     bundle, data = Bundle.load(args.bundle), Dataset.read(args.data, args.out)
@@ -132,13 +134,6 @@ def main() -> None:
 def _row(preset: str, share: float, found: Mapping[str, Figure]) -> tuple[object, ...]:
     aucs = (f"{found[name].value:.4f}" for name in ("auc", "auc_histology"))
     return (preset, f"{share:.2f}", *aucs, found["gain"])
-
-
-def _share(text: str) -> float:
-    share = float(text)
-    if not 0 < share <= WHOLE:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
-    return share
 
 
 if __name__ == "__main__":
