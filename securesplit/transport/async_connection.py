@@ -32,7 +32,7 @@ from securesplit.transport.inquiry import EncryptedInquiry, EncryptedRelease, In
 from securesplit.transport.key_upload import EvaluationKeys, FruitlessUploads, KeyUpload, check_uploads
 from securesplit.transport.multiplexed_connection import MultiplexedConnection
 from securesplit.transport.retry_policy import Retry, proven
-from securesplit.transport.sockets import NeverWaiting, SocketLimits, end_context, require_descriptors
+from securesplit.transport.sockets import NeverWaiting, end_context, require_descriptors
 from securesplit.transport.wire import Fault, TransportError
 from securesplit.transport.worker_session import Exchange
 
@@ -63,18 +63,12 @@ class AsyncConnection(BaseConnection):
         self._sessions = self._new_sessions()
 
     async def request(self, release: NDArray[Any], *, before_sending: BeforeSending = _nothing) -> Answer:
-        """Have one release computed.
-
-        Args:
-            release: a preset's shape and integer dtype.
-            before_sending: called once a worker has proved who it is and the release is about to leave, again before
-                each retry; nothing leaves if it raises. One that has returned says nothing of what arrived.
+        """As `Connection.request`.
 
         Raises:
-            UnreachableError: no worker answered in time, nothing listens at any endpoint, or the connection was closed.
-            TrustError: one side refused the other, at every endpoint.
-            WorkerError: no worker can compute this request.
+            UnreachableError: as there, or the connection was closed.
             ConfigError: this process is a fork of the one that made the connection, or another event loop used it.
+            TrustError, WorkerError: as there.
         """
         return await self._request(PlainInquiry(release), before_sending)
 
@@ -338,9 +332,7 @@ class _AsyncWorkerSession:
         await asyncio.get_running_loop().run_in_executor(None, self._addresses.resolve)
         if self._closed:
             raise Retry(Fault.LOST.value)
-        self._connection = MultiplexedConnection(
-            self._context, self._addresses.current, self._new_channel(), limits=SocketLimits()
-        )
+        self._connection = MultiplexedConnection(self._context, self._addresses.current, self._new_channel())
         try:
             async with asyncio.timeout(self._timeouts.try_s):
                 await self._connection.open(self._addresses.connect_s(self._timeouts.connect_s))

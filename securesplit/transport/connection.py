@@ -29,7 +29,7 @@ from securesplit.transport.failover import RetryState, Timeouts, client_closed, 
 from securesplit.transport.inquiry import EncryptedInquiry, EncryptedRelease, Inquiry, KeyNeeded, PlainInquiry
 from securesplit.transport.key_upload import EvaluationKeys, KeyUpload, check_uploads
 from securesplit.transport.retry_policy import Retry
-from securesplit.transport.sockets import SocketLimits, end_context, new_context
+from securesplit.transport.sockets import end_context, new_context
 from securesplit.transport.worker_session import Exchange, WorkerSession
 
 __all__ = ["Answer", "Connection", "Timeouts"]
@@ -162,7 +162,6 @@ class Connection(BaseConnection):
             self._credentials,
             self._identity,
             server_name=self._server_name or endpoint.host,
-            limits=SocketLimits(),
             connect_timeout_s=self._timeouts.connect_s,
         )
 

@@ -28,7 +28,7 @@ from securesplit.channel.states import ClientState
 from securesplit.errors import TrustError
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.retry_policy import Retry, ends_session, refused
-from securesplit.transport.sockets import WORKER, SocketLimits, client_socket, require_descriptors
+from securesplit.transport.sockets import WORKER, client_socket, require_descriptors
 from securesplit.transport.wire import DOWN, MONITOR_EVENT, WATCHED, Fault, TransportError, Wire
 from securesplit.transport.worker_session import Exchange
 
@@ -43,23 +43,20 @@ class MultiplexedConnection:
         context: makes the sockets.
         address: of the worker; no name, see `Endpoint.resolve`.
         channel: fresh.
-        limits: bounds on what the worker may send.
 
     Attributes:
         heard_s: when the last answer that verified came, by ``time.monotonic``; -inf before the first.
         doubted_s: when a request was last given up in silence, likewise.
     """
 
-    def __init__(
-        self, context: zmq.asyncio.Context, address: Endpoint, channel: ClientChannel, *, limits: SocketLimits
-    ) -> None:
+    def __init__(self, context: zmq.asyncio.Context, address: Endpoint, channel: ClientChannel) -> None:
         require_descriptors()
         self._channel = channel
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._moment: _Moment | None = asyncio.get_running_loop().create_future()
         self._up = self._retired = self._closed = False
         self.heard_s = self.doubted_s = -inf
-        self._wire = Wire(b"DEALER", limits)
+        self._wire = Wire(b"DEALER")
         self._socket = client_socket(context, ipv6=address.is_ipv6)
         self._monitor: zmq.asyncio.Socket = self._socket.get_monitor_socket(WATCHED)
         self._tasks = [asyncio.ensure_future(self._read()), asyncio.ensure_future(self._watch())]

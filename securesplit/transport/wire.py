@@ -62,10 +62,10 @@ class Wire:
 
     Args:
         kind: our socket type, ``REQ`` or ``DEALER``.
-        limits: bounds on what the worker may send.
     """
 
-    def __init__(self, kind: bytes, limits: SocketLimits) -> None:
+    def __init__(self, kind: bytes) -> None:
+        limits = SocketLimits()
         self._zmtp = zmtp.Connection(kind, (b"REP", b"ROUTER"), limits.max_message_bytes)
         self._connected = False
         self._unanswered = 0

@@ -28,7 +28,7 @@ from securesplit.pki.credentials import Credentials
 from securesplit.transport.addresses import Addresses
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.retry_policy import Retry, ends_session, proven, refused
-from securesplit.transport.sockets import WORKER, SocketLimits, client_socket, require_descriptors
+from securesplit.transport.sockets import WORKER, client_socket, require_descriptors
 from securesplit.transport.wire import DOWN, MONITOR_EVENT, WATCHED, Fault, TransportError, Wire
 
 _EventT = TypeVar("_EventT", HandshakeReady, Reply)
@@ -56,7 +56,6 @@ class ReqConnection:
         context: makes the sockets.
         address: of the worker; no name, see `Endpoint.resolve`.
         connect_timeout_s: how long the connection itself may take.
-        limits: bounds on what the worker may send.
 
     Raises:
         ConfigError: this process may open no more files.
@@ -68,11 +67,10 @@ class ReqConnection:
         address: Endpoint,
         *,
         connect_timeout_s: float,
-        limits: SocketLimits,
     ) -> None:
         require_descriptors()
         self._up_by = time.monotonic() + connect_timeout_s
-        self._wire = Wire(b"REQ", limits)
+        self._wire = Wire(b"REQ")
         self._unsent, self._down = b"", False
         self._socket = client_socket(context, ipv6=address.is_ipv6)
         self._monitor = self._socket.get_monitor_socket(WATCHED)
@@ -192,7 +190,6 @@ class WorkerSession:
         credentials: ours.
         bundle_identity: 32 bytes.
         server_name: the name that the worker's certificate must hold.
-        limits: bounds on what the worker may send.
         connect_timeout_s: how long opening a connection may take at first (`Addresses.connect_s`).
     """
 
@@ -203,12 +200,10 @@ class WorkerSession:
         bundle_identity: bytes,
         *,
         server_name: str,
-        limits: SocketLimits,
         connect_timeout_s: float,
     ) -> None:
         self._channel = ClientChannel(credentials, bundle_identity, server_name)
-        self._limits, self._connect_timeout_s = limits, connect_timeout_s
-        self._addresses = Addresses(endpoint)
+        self._addresses, self._connect_timeout_s = Addresses(endpoint), connect_timeout_s
         self._connection: ReqConnection | None = None
         self._is_forgotten = False
 
@@ -287,7 +282,7 @@ class WorkerSession:
         self.disconnect()
         self._addresses.resolve()
         timeout_s, where = self._addresses.connect_s(self._connect_timeout_s), self._addresses.current
-        self._connection = ReqConnection(context, where, connect_timeout_s=timeout_s, limits=self._limits)
+        self._connection = ReqConnection(context, where, connect_timeout_s=timeout_s)
         return self._connection
 
     def _shake_hands(self, connection: ReqConnection, refs: Collection[int], timeout_s: float) -> None:

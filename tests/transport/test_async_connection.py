@@ -22,7 +22,6 @@ from securesplit.transport.async_connection import AsyncConnection
 from securesplit.transport.connection import Timeouts
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.multiplexed_connection import MultiplexedConnection
-from securesplit.transport.sockets import SocketLimits
 from securesplit.transport.wire import Fault, TransportError
 from securesplit_testing.engines import RAISING
 from securesplit_testing.serving import IDENTITY, Running, now, release, running, serve_engine
@@ -391,7 +390,7 @@ def test_a_connection_that_ends_as_soon_as_it_is_up_is_lost() -> None:
     async def scenario() -> None:
         context, channel = zmq.asyncio.Context(), ClientChannel(CLIENT, IDENTITY, "127.0.0.1")
         address = Endpoint(*listener.getsockname())
-        connection = MultiplexedConnection(context, address, channel, limits=SocketLimits())
+        connection = MultiplexedConnection(context, address, channel)
         opening = asyncio.ensure_future(connection.open(3.0))
         while not connection.is_up:
             await asyncio.sleep(0)

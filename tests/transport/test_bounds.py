@@ -327,7 +327,7 @@ def test_a_connection_closed_while_idle_is_noticed_in_time() -> None:
             front.tick()
 
     with beside(serve), zmq.Context() as context:
-        link = ReqConnection(context, Endpoint.parse(front.endpoint), connect_timeout_s=5.0, limits=SocketLimits())
+        link = ReqConnection(context, Endpoint.parse(front.endpoint), connect_timeout_s=5.0)
         assert link.exchange([b"hello"], 5.0, lambda data: data) == b"hello"
         assert link.is_alive()
         wait_until(lambda: front.dropped["peer-silent"] == 1)
