@@ -28,7 +28,6 @@ import random
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf
 from typing import Any
 
 from securesplit.channel.trust import ShownCertificate
@@ -37,6 +36,7 @@ from securesplit.text import log_counted
 from securesplit.worker.key_arena import KeyArena
 from securesplit.worker.key_turns import EvictedKeys
 from securesplit.worker.monitoring.counters import Counters
+from securesplit.worker.monitoring.log_throttle import LogThrottle
 from securesplit.worker.monitoring.observer import KeyStatus
 from securesplit.worker.upload_queue import UploadQueue
 
@@ -135,7 +135,7 @@ class KeyStore:
         self._certificates: dict[str, ShownCertificate] = {}
         self._charged = self._uploads = 0
         self._evicted, self._queue = EvictedKeys(clock, random_fraction), UploadQueue(clock)
-        self._warned_at, self._warned_of = -inf, 0
+        self._warnings, self._warned_of = LogThrottle(clock, _WARN_EVERY_S), 0
 
     @property
     def status(self) -> KeyStatus:
@@ -324,10 +324,10 @@ class KeyStore:
 
     def _warn(self) -> None:
         """Say so where keys came back that had made room, at most once a minute."""
-        if self._counters.key_returns == self._warned_of or self._clock() - self._warned_at < _WARN_EVERY_S:
+        if self._counters.key_returns == self._warned_of or not self._warnings.is_due():
             return
         times, wanted = self._counters.key_returns - self._warned_of, self.status.wanted_bytes
-        self._warned_at, self._warned_of = self._clock(), self._counters.key_returns
+        self._warned_of = self._counters.key_returns
         what = {"times": times, "held": len(self._keys), "mib": -(-wanted >> 20)}
         uploads, devices = log_counted("times", times, "upload"), log_counted("held", len(self._keys), "device")
         text = (

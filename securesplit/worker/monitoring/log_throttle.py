@@ -1,13 +1,9 @@
-"""Log lines whose number somebody else decides: one a second at most, so that nobody fills the log, or hides in it."""
+"""Log lines whose number somebody else decides, not too often, so that nobody fills the log, or hides in it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Final
-
-_EVERY_S: Final = 1.0
-"""The least time between two lines of a kind."""
 
 
 class LogThrottle:
@@ -15,14 +11,15 @@ class LogThrottle:
 
     Args:
         clock: seconds, rising.
+        every_s: the least time between two lines.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock, self._last_s = clock, -inf
+    def __init__(self, clock: Callable[[], float], every_s: float = 1.0) -> None:
+        self._clock, self._every_s, self._last_s = clock, every_s, -inf
 
     def is_due(self) -> bool:
         """Whether to log one now, which then counts."""
-        if self._clock() - self._last_s < _EVERY_S:
+        if self._clock() - self._last_s < self._every_s:
             return False
         self._last_s = self._clock()
         return True

@@ -26,6 +26,7 @@ from typing import TypeAlias
 
 from securesplit.errors import ConfigError
 from securesplit.text import counted
+from securesplit.worker.monitoring.log_throttle import LogThrottle
 from securesplit.worker.monitoring.lossy_writer import LossyWriter, Written
 
 _log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class SessionLog:
         self._file = _open(path)
         self._reopen = threading.Event()
         self._torn = False
-        self._warned_at = -_WARN_EVERY_S
+        self._warnings = LogThrottle(time.monotonic, _WARN_EVERY_S)
         self.written = 0
         self._writer: LossyWriter[Line] = LossyWriter(
             "securesplit-sessions", self._append, batch=_BATCH_LINES, close_s=_CLOSE_S, end=self._close_file
@@ -131,8 +132,7 @@ class SessionLog:
         return done, None
 
     def _warn(self, why: str) -> None:
-        if time.monotonic() - self._warned_at >= _WARN_EVERY_S:
-            self._warned_at = time.monotonic()
+        if self._warnings.is_due():
             _log.error("the session log cannot be written: %(why)s", {"why": why}, extra={"event": "audit-failed"})
 
 
