@@ -18,12 +18,12 @@ import jinja2
 from markupsafe import Markup, escape
 
 from securesplit import i18n, templates
-from securesplit.audit import goals, legend, registry, verdict
+from securesplit.audit import goals, registry, verdict
 from securesplit.audit.attacks.identification import IdentificationResult
 from securesplit.audit.goals import Goal
 from securesplit.audit.judge import JudgedAudit
 from securesplit.audit.measurements import SummaryResult
-from securesplit.audit.results import CONTROL, Result, cell, number
+from securesplit.audit.results import CONTROL, NotRun, Result, cell, number
 from securesplit.i18n import gettext as _
 from securesplit.i18n import gettext_noop
 from securesplit.text import rounded_up
@@ -66,12 +66,23 @@ def render(audit: JudgedAudit, plots: Plots) -> str:
             cards=[_card(audit, preset) for preset in audit.presets],
             goals_of_presets=[_goals_of(audit, preset) for preset in (CONTROL, *audit.presets)],
             legend=[
-                {"id": attack, "name": name, "what": what, "part": legend.part_in(attack, audit)}
-                for attack, (name, what) in legend.attacks().items()
+                {"id": spec.id, "name": spec.name, "what": spec.description, "part": _part_in(spec.id, audit)}
+                for spec in registry.shown()
+                if spec.name
             ],
             tables=[(kind, table(kind, results)) for kind in registry.kinds() if (results := audit.of(kind))],
         )
     )
+
+
+def _part_in(attack: str, audit: JudgedAudit) -> str:
+    """What an attack's part in an audit is, in words."""
+    mine = [r for r in audit.of(Result) if r.attack == attack]
+    if not mine:
+        return _("not part of this audit")
+    if any(not isinstance(r, NotRun) for r in mine):
+        return _("in this report")
+    return _("not run")
 
 
 _URGENCY = (goals.FAILED, goals.NOT_RUN, goals.PASSED, goals.NOT_PROMISED)

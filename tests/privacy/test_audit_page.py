@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from markupsafe import escape
 
-from securesplit.audit import legend, report, verdict
+from securesplit.audit import registry, report, verdict
 from securesplit.audit.goals import Goal
 from securesplit.audit.metrics import Estimate
 from securesplit.i18n import using
@@ -92,11 +92,12 @@ def test_a_card_has_the_stronger_way_to_name_a_photo() -> None:
 
 
 def test_every_attack_is_explained_and_says_whether_it_was_run() -> None:
-    assert list(legend.attacks()) == [f"A{number}" for number in range(14)]
+    attacks = [spec for spec in registry.shown() if spec.name]
+    assert [spec.id for spec in attacks] == [f"A{number}" for number in range(14)]
     page = page_of(kept())
-    for attack, (name, what) in legend.attacks().items():
-        assert f"id='{attack}'>{attack} {escape(name)} <span" in page
-        assert escape(what) in page
+    for spec in attacks:
+        assert f"id='{spec.id}'>{spec.id} {escape(spec.name)} <span" in page
+        assert escape(spec.description) in page
     for attack, part in (("A3", "in this report"), ("A7", "not run"), ("A13", "not part of this audit")):
         assert re.search(rf"id='{attack}'>[^<]*<span class='dim'>\({part}\)", page)
     linked = set(re.findall("href='#(A[0-9]+)'", page))
@@ -125,8 +126,8 @@ def test_it_speaks_korean() -> None:
     assert '<html lang="ko">' in page
     assert re.search("[가-힣]", first)
     assert first in page
-    for name, what in legend.attacks().values():
-        assert escape(what) not in page, name
+    for spec in registry.shown():
+        assert not spec.description or escape(spec.description) not in page, spec.name
 
 
 @pytest.mark.parametrize("names", [["a"], ["a", "b"], ["a", "b", "c"]])
