@@ -172,8 +172,8 @@ class Dispatcher:
             wanted = payload.parse_request(event.plaintext, self._served.specs)
             if wanted.spec in self._served.presets:
                 self._submit(event, route, received, wanted, wanted.release, self._served.presets[wanted.spec])
-            elif self._keys is None:
-                self._refuse_preset(event, route)
+            elif self._keys is None:  # a ciphertext, on which this machine cannot compute
+                self._refuse("preset", Code.WORKER, event, route, reason=Reason.PRESET)
             else:
                 self._keys.shown(event.shown)
                 self._queue_encrypted(self._keys, event, route, received, wanted)
@@ -255,13 +255,9 @@ class Dispatcher:
         sealed = self._channel.seal_reply(session, ref, plaintext) if plaintext else None
         self._send(route, sealed or self._channel.error(Code.WORKER, ref, session))
 
-    def _refuse_preset(self, event: Request, route: Route) -> None:
-        """A ciphertext, where this machine cannot compute on ciphertexts."""
-        self._counters.turned_away["preset"] += 1
-        error = self._channel.error(Code.WORKER, event.ref, event.session, reason=Reason.PRESET)
-        self._pacer.refuse(event.client, route, error)
-
-    def _refuse(self, why: str, code: Code, event: Request, route: Route, retry_after_ms: int = 0) -> None:
+    def _refuse(
+        self, why: str, code: Code, event: Request, route: Route, retry_after_ms: int = 0, reason: Reason = Reason.NONE
+    ) -> None:
         self._counters.turned_away[why] += 1
-        error = self._channel.error(code, event.ref, event.session, retry_after_ms=retry_after_ms)
+        error = self._channel.error(code, event.ref, event.session, retry_after_ms=retry_after_ms, reason=reason)
         self._pacer.refuse(event.client, route, error)

@@ -304,18 +304,14 @@ class Front:
             self._refusals[event.reason] += 1
 
     def _refuse_handshake(self, message: Incoming, code: Code, retry_after_ms: int) -> None:
-        if self._reply_error(message, code, retry_after_ms):
-            self._refusals["draining" if code is Code.DRAIN else "handshake-crowd"] += 1
-
-    def _reply_error(self, message: Incoming, code: Code, retry_after_ms: int) -> bool:
-        """Answer a message that was not opened; False where it is not a frame."""
+        """Refuse a HELLO that was not opened; nothing is said to what is not a frame."""
         try:
             frame = decode(message.body)
         except FrameError:
-            return False
+            return
         error = self._channel.error(code, frame.ref, frame.session, retry_after_ms=retry_after_ms)
         self._socket.send(message.route, error)
-        return True
+        self._refusals["draining" if code is Code.DRAIN else "handshake-crowd"] += 1
 
 
 def _key_store(
