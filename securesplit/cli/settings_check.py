@@ -73,19 +73,18 @@ def check_file(file: SettingsFile, commands: Commands) -> Iterator[ConfigError]:
     keys = {name: known_keys(command) for name, command in commands.items()}
     for key, value in file.values.items():
         name = key.replace("_", "-")
+        holders = [options[key] for options in keys.values() if key in options]
+        holders.sort(key=lambda option: option.multiple is not isinstance(value, list))  # the likeliest first
         if isinstance(value, dict):
             yield from _check_table(file, name, value, commands)
         elif name in commands:
             yield ConfigError(f"{file.where(key)}: {name} must be a table", hint=f"write [{name}] on a line of its own")
-        else:
-            holders = [options[key] for options in keys.values() if key in options]
-            holders.sort(key=lambda option: option.multiple is not isinstance(value, list))  # the likeliest first
-            if not holders:
-                everything = {each for options in keys.values() for each in options}
-                hint = _meant(key, everything) or "see docs/operations.md for the settings that there are"
-                yield ConfigError(f"{file.where(key)}: no command knows the setting {key!r}", hint=hint)
-            elif wrong := _wrong_for_all(problem(option, value) for option in holders):
-                yield _at(file.where(key), wrong)
+        elif not holders:
+            everything = {each for options in keys.values() for each in options}
+            hint = _meant(key, everything) or "see docs/operations.md for the settings that there are"
+            yield ConfigError(f"{file.where(key)}: no command knows the setting {key!r}", hint=hint)
+        elif wrong := _wrong_for_all(problem(option, value) for option in holders):
+            yield _at(file.where(key), wrong)
 
 
 def check_variables(variables: Mapping[str, str], commands: Commands, name: str) -> Iterator[ConfigError]:
