@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.errors import ConfigError
-from securesplit.model.keras_graph import load_keras
+from securesplit.model.keras_graph import history, load_keras
 
 PROBES = 16
 """Random inputs that show what a function does."""
@@ -194,8 +194,8 @@ def _bounded(operation: Any, applied: Any) -> bool:
 
 def _behind(tensor: Any) -> tuple[Any, Any]:
     """The operation that computed `tensor`, and its application."""
-    history = tensor._keras_history  # noqa: SLF001  (Keras' own way back from a tensor)
-    return history.operation, history.operation._inbound_nodes[history.node_index]  # noqa: SLF001
+    made = history(tensor)
+    return made.operation, made.operation._inbound_nodes[made.node_index]  # noqa: SLF001  (where Keras keeps its graph)
 
 
 def _has_weights(operation: Any) -> bool:
