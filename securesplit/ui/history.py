@@ -123,9 +123,9 @@ class History:
             raise _unusable(self._folder, error) from None
         return entry_id
 
-    def latest(self, most: int) -> list[Entry]:
-        """The newest entries, newest first."""
-        return [self._read(entry_id) for entry_id in self._ids()[:most]]
+    def latest(self, most: int, skip: int = 0) -> list[Entry]:
+        """The newest entries but the first `skip`, newest first."""
+        return [self._read(entry_id) for entry_id in self._ids()[skip : skip + most]]
 
     def __len__(self) -> int:
         """How many entries there are."""

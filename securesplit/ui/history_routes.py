@@ -21,7 +21,7 @@ from securesplit.ui.requests import body, endpoint
 MOST_FORM_BYTES = 8_192
 FORM_S = 10.0
 SHOWN = 100
-"""Entries; older ones are counted."""
+"""Entries at once."""
 
 
 class HistoryRoutes:
@@ -47,8 +47,8 @@ class HistoryRoutes:
 
     @endpoint
     async def show(self, request: Request) -> Response:
-        """The entries, or how to open the history."""
-        return await self._shown(_session(request))
+        """The entries after the newest ``skip``, or how to open the history."""
+        return await self._shown(_session(request), _skipped(request))
 
     @endpoint
     async def open(self, request: Request) -> Response:
@@ -71,7 +71,7 @@ class HistoryRoutes:
         session = _session(request)
         if session.history is not None:
             await run_in_threadpool(session.history.remove, request.path_params["entry"])
-        return await self._shown(session)
+        return await self._shown(session, _skipped(request))
 
     @endpoint
     async def erase(self, request: Request) -> Response:
@@ -80,19 +80,28 @@ class HistoryRoutes:
         await run_in_threadpool(history.erase, self._state)
         return await self._shown(_session(request))
 
-    async def _shown(self, session: Session) -> Response:
+    async def _shown(self, session: Session, skip: int = 0) -> Response:
         opened = session.history
         if opened is None:
             begun = await run_in_threadpool(history.exists, self._state)
             return HTMLResponse(render("history_closed.html", begun=begun, least=history.LEAST_PASSPHRASE))
-        entries = await run_in_threadpool(opened.latest, SHOWN)
-        older = await run_in_threadpool(len, opened) - len(entries)
-        return HTMLResponse(render("history.html", entries=[views.entry(each) for each in entries], older=older))
+        total = await run_in_threadpool(len, opened)
+        skip = min(skip, max(total - 1, 0) // SHOWN * SHOWN)  # of a page whose last entry was removed, the one before
+        entries = await run_in_threadpool(opened.latest, SHOWN, skip)
+        older = total - skip - len(entries)
+        shown = [views.entry(each) for each in entries]
+        return HTMLResponse(render("history.html", entries=shown, skip=skip, at_once=SHOWN, older=older))
 
 
 def _session(request: Request) -> Session:
     session: Session = request.scope[SESSION]  # the guard lets nobody here without one
     return session
+
+
+def _skipped(request: Request) -> int:
+    """How many entries are newer than those that are asked for; whole pages, as the page asks."""
+    asked = request.query_params.get("skip", "")
+    return int(asked[:9]) // SHOWN * SHOWN if asked.isdecimal() else 0
 
 
 def _passphrase(content: bytes) -> str:

@@ -13,6 +13,8 @@ import pytest
 
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.results import REFUSALS
+from securesplit.ui.history import History
+from securesplit.ui.history_routes import SHOWN
 from tests.browser.conftest import MOLE, PHOTOS, REFUSED, SECRET, Served, Tab, picture, serving
 from tests.integration.conftest import run_command
 
@@ -394,6 +396,25 @@ def test_a_history_is_begun_filled_closed_and_erased(new_tab: Callable[..., Tab]
         box.get_by_role("button", name="Erase the history").click()
         box.get_by_label("New passphrase").wait_for()
         assert list((tmp_path / "history").iterdir()) == []
+        page.end()
+
+
+def test_a_long_history_is_walked_through(new_tab: Callable[..., Tab], tmp_path: Path) -> None:
+    history = History.open(SECRET, tmp_path)
+    for _ in range(SHOWN + 1):
+        history.add({})
+    with serving("--embedded", "--state", tmp_path) as page:
+        tab = new_tab(page.address())
+        box = tab.page.locator("#history")
+        box.get_by_label("Passphrase").fill(SECRET)
+        tab.page.keyboard.press("Enter")
+        for name in ("1 older entry", f"{SHOWN} newer entries", "1 older entry"):
+            box.get_by_role("button", name=name).click()
+        tab.page.once("dialog", lambda dialog: dialog.accept())
+        box.locator(f".entries[data-skip='{SHOWN}']").get_by_role("button", name="Remove").click()
+        box.locator(".entries[data-skip='0']").wait_for()
+        assert box.locator(".entries li").count() == SHOWN
+        assert _violations(tab) == []
         page.end()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import stat
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from securesplit.errors import CredentialError
-from securesplit.ui import history
+from securesplit.ui import history, history_routes
 from securesplit.ui.guard import TOKEN_HEADER
 from securesplit.ui.history import History
 from tests.ui.conftest import ADDRESS, DARK, MOLE, Page
@@ -24,6 +25,33 @@ SECRET = "correct horse battery"  # noqa: S105
 def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """The shipped cost is measured in one test; the others need no half a second a key."""
     monkeypatch.setattr(history, "COST", 1 << 10)
+
+
+def test_every_entry_can_be_reached_and_removed(
+    serving: Callable[..., Page], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page shows so many at once, and leads from them to the others; as its script does, by the buttons' data."""
+    monkeypatch.setattr(history_routes, "SHOWN", 3)
+    page, opened = serving(), History.open(SECRET, tmp_path / "state")
+    ids = sorted((opened.add({"risk": "nonsense"}) for _ in range(7)), reverse=True)
+
+    def shown(answer: Any) -> list[str]:
+        return re.findall(r'data-remove="(\w+)"', answer.text)
+
+    def leads(answer: Any) -> list[tuple[str, str]]:
+        return re.findall(r'<button[^>]*data-skip="(\d+)">([^<]*)', answer.text)
+
+    first = _open(page)
+    assert (shown(first), leads(first)) == (ids[:3], [("3", "4 older entries")])
+    second = page.api("GET", "history?skip=3")
+    assert (shown(second), leads(second)) == (ids[3:6], [("0", "3 newer entries"), ("6", "1 older entry")])
+    last = page.api("GET", "history?skip=6")
+    assert (shown(last), leads(last)) == (ids[6:], [("3", "6 newer entries")])
+    assert 'class="entries" data-skip="6"' in last.text
+    before = page.api("DELETE", f"history/{ids[6]}?skip=6")
+    assert (shown(before), leads(before)) == (ids[3:6], [("0", "3 newer entries")])
+    for odd in ("-1", "x", "9" * 40, "٣", "²", "4"):
+        assert shown(page.api("GET", "history", params={"skip": odd})) in (ids[:3], ids[3:6])
 
 
 def _open(page: Page, passphrase: str = SECRET) -> Any:

@@ -287,7 +287,7 @@ async function speak(address) {
 }
 
 document.addEventListener("click", (event) => {
-  const { action, history, remove } = event.target.dataset;
+  const { action, history, remove, skip } = event.target.dataset;
   if (event.target.id === "cancel") restart();
   if (event.target.id === "sample") trySample();
   if (event.target.hreflang && photo && !(event.ctrlKey || event.metaKey || event.shiftKey)) {
@@ -299,7 +299,10 @@ document.addEventListener("click", (event) => {
   if (action === "retry") photo ? ask(photo, { anyway: isAnyway }) : restart();
   if (history === "close") changeHistory("/api/history/close", { method: "POST" });
   if (history === "erase" && confirm(texts.erase)) changeHistory("/api/history", { method: "DELETE" });
-  if (remove && confirm(texts.remove)) changeHistory(`/api/history/${remove}`, { method: "DELETE" });
+  if (skip && event.target.matches("button")) changeHistory(`/api/history?skip=${skip}`);
+  if (remove && confirm(texts.remove)) {
+    changeHistory(`/api/history/${remove}?skip=${$("#history ul").dataset.skip}`, { method: "DELETE" });
+  }
 });
 
 /** Back to the beginning, from an answer or while one is waited for; the link to the content comes here, too. */
