@@ -149,7 +149,10 @@ def secrets_of(photos: Sequence[Photo]) -> NDArray[np.float32]:
     sites = sorted({p.site for p in photos} - {"", "unknown"})
     columns = [ages, sexes, *(np.array([float(p.site == site) for p in photos]) for site in sites)]
     values = np.stack(columns, axis=1)
+    found, some = np.zeros(values.shape, np.float32), np.isfinite(values).any(axis=0)
+    values = values[:, some]
     known = np.isfinite(values)
-    mean = np.mean(values, axis=0, where=known, keepdims=True) if known.any() else 0.0
+    mean = np.mean(values, axis=0, where=known, keepdims=True)
     spread = np.std(values, axis=0, where=known, keepdims=True) + 1e-6
-    return np.where(known, (values - mean) / spread, 0.0).astype(np.float32)
+    found[:, some] = np.where(known, (values - mean) / spread, 0.0)
+    return found

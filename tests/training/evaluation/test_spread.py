@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
+from securesplit.model import Calibration
 from training.evaluation import calibration as spreads
 from training.evaluation.calibration import NoiseFree
 
@@ -49,3 +50,12 @@ def test_few_levels_are_measured_each_and_rare_ones_pooled():
     found = NoiseFree.measure(logits, malignant, [str(i) for i in range(403)]).spread(logits)
     assert found.logits == (-3.0, 0.0, 2.0)
     assert all(low < high for low, high in zip(found.low, found.high, strict=True))
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_answers_that_few_photos_separate_wholly_have_ends_of_0_and_1():
+    """As a first training on a handful of photos gives."""
+    logits = np.array([-2000.0, -1900.0, 1900.0, 2000.0] * 3, np.float32)
+    fits = [Calibration(scale, 0.0) for scale in (0.5, 1.0)]
+    found = NoiseFree(logits, np.array([-2000.0, 2000.0]), fits).spread(logits)
+    assert (found.at(-2000.0), found.at(2000.0)) == ((0, 0), (1, 1))

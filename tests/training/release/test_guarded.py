@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,16 @@ def test_an_attribute_that_is_not_known_is_guessed_at_by_nobody():
     photos = tuple(Photo(Path(f"{n}.jpg"), malignant=False, lesion=str(n), **row) for n, row in enumerate(rows))
     found = exposure.of_persons(dataset.Split(photos, np.zeros((3, 1, 1, 3), np.uint8)))
     assert {name: values.tolist() for name, values in found.items()} == {name: [1, -1, -1] for name in known}
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_known_of_no_photo_is_no_secret():
+    """As in two plain folders, which say nothing of age, sex and site."""
+    photos = [Photo(Path("a.jpg"), malignant=False, lesion=str(n)) for n in range(3)]
+    assert secrets_of(photos).tolist() == [[0, 0]] * 3
+    aged = [replace(photo, age=age) for photo, age in zip(photos, ("20", "40", "60"), strict=True)]
+    assert secrets_of(aged)[:, 1].tolist() == [0, 0, 0]
+    assert secrets_of(aged)[:, 0].tolist() == pytest.approx([-1.2247, 0, 1.2247], abs=1e-3)
 
 
 @pytest.mark.parametrize("age", ["", "unknown", "nan", "85+", "-1"])
