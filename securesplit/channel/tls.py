@@ -121,11 +121,7 @@ class Handshake:
     @property
     def peer(self) -> x509.Certificate:
         """The peer's certificate, once the handshake is complete."""
-        self._require_complete()
-        certificate = self._connection.get_peer_certificate(as_cryptography=True)
-        if not isinstance(certificate, x509.Certificate):
-            raise ProtocolError("the peer showed no certificate")
-        return certificate
+        return self.peer_chain[0]
 
     @property
     def peer_chain(self) -> list[x509.Certificate]:
