@@ -87,20 +87,20 @@ def key_fingerprint(key: CertificatePublicKeyTypes) -> str:
 
 def has_only_usage(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> bool:
     """Whether the one extended key usage of the certificate is ``usage``."""
-    try:
-        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        return False
-    return list(usages) == [usage]
+    return _usages(certificate) == [usage]
 
 
 def usages_of(certificate: x509.Certificate) -> list[str]:
     """The extended key usages of a certificate, by their names in RFC 5280 where they have one."""
+    names = ((usage._name, usage.dotted_string) for usage in _usages(certificate))  # noqa: SLF001
+    return [dotted if name == "Unknown OID" else name for name, dotted in names]
+
+
+def _usages(certificate: x509.Certificate) -> list[x509.ObjectIdentifier]:
     try:
-        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        return list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:
         return []
-    return [usage._name if usage._name != "Unknown OID" else usage.dotted_string for usage in usages]  # noqa: SLF001
 
 
 def may_sign_handshakes(certificate: x509.Certificate) -> bool:
