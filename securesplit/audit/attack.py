@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from securesplit.audit.context import AuditContext
 from securesplit.audit.goals import GoalRule
@@ -32,6 +33,11 @@ class AnytimeStep:
 
 Steps = Mapping[str, Step | AnytimeStep]
 """By what tells them apart from the attack's other steps; empty where it has one."""
+
+
+def one_step(run: Callable[[AuditContext, str], Result]) -> Callable[[AuditContext, str], Steps]:
+    """The steps of what has one a preset."""
+    return lambda context, preset: {"": partial(run, context, preset)}
 
 
 @dataclass(frozen=True)

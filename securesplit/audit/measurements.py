@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from securesplit.audit import baselines, goals, metrics
-from securesplit.audit.attack import AttackSpec, Steps
+from securesplit.audit.attack import AttackSpec, Steps, one_step
 from securesplit.audit.attacks import identification, ridge
 from securesplit.audit.baselines import squared_distances
 from securesplit.audit.context import AuditContext
@@ -238,7 +238,7 @@ def _frontier_steps(context: AuditContext, preset: str) -> Steps:
 SUMMARY_SPEC = AttackSpec(
     id=SUMMARY,
     result_type=SummaryResult,
-    steps=lambda context, preset: {"": partial(summary, context, preset)},
+    steps=one_step(summary),
     goals=(GoalRule(judge_accuracy), GoalRule(judge_costs, about_photo=False)),
 )
 FRONTIER_SPEC = AttackSpec(id="frontier", result_type=FrontierResult, steps=_frontier_steps)

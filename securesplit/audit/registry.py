@@ -5,8 +5,9 @@
 2. Return a `Result`. An attack that rebuilds photos calls `securesplit.audit.reconstruction.score` and has its
    `ReconstructionResult`; one that measures something else defines a frozen dataclass with ``kind``, ``title``,
    ``explanation`` and ``columns``, from which its table follows. A figure with its interval is an `Estimate`.
-3. Give the module a function ``_steps(context, preset)``: the steps by what tells them apart, each a function without
-   arguments, or an `AnytimeStep` where more time would always help. What cannot be run returns `NotRun` and the reason.
+3. Give its one step, ``one_step(run)``, or a function ``_steps(context, preset)``: the steps by what tells them apart,
+   each a function without arguments, or an `AnytimeStep` where more time would always help. What cannot be run returns
+   `NotRun` and the reason.
 4. Say how it is judged: ``goals=(RECONSTRUCTION,)`` beside the other reconstructions, or a `GoalRule` of its own, or
    none where it only measures.
 5. Put all of it into ``SPEC = AttackSpec(id="A14", name=..., description=..., ...)``, the last two marked with

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
 
 from securesplit.audit import metrics
-from securesplit.audit.attack import AttackSpec, Steps
+from securesplit.audit.attack import AttackSpec, one_step
 from securesplit.audit.context import AuditContext
 from securesplit.audit.goals import Goal, GoalRule, at_most
 from securesplit.audit.metrics import Estimate
@@ -44,15 +43,11 @@ def judge(preset: str, results: Sequence[BrightnessResult], _missing: Sequence[N
         yield at_most(preset, "A14 brightness beyond the mean", r.gain.mean, MAX_GAIN)
 
 
-def _steps(context: AuditContext, preset: str) -> Steps:
-    return {"": partial(run, context, preset)}
-
-
 SPEC = AttackSpec(
     id="A14",
     name="Brightness",
     description="Guesses how bright the photo was.",
     result_type=BrightnessResult,
-    steps=_steps,
+    steps=one_step(run),
     goals=(GoalRule(judge),),
 )

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.audit import metrics
-from securesplit.audit.attack import AttackSpec, Steps
+from securesplit.audit.attack import AttackSpec, one_step
 from securesplit.audit.attacks.identification import label_only
 from securesplit.audit.baselines import squared_distances
 from securesplit.audit.context import AuditContext
@@ -222,15 +222,11 @@ def judge(preset: str, results: Sequence[LesionResult], _missing: Sequence[NotRu
         yield at_most(preset, claim, r.top1.mean, limit, paired_difference=r.paired_difference)
 
 
-def _steps(context: AuditContext, preset: str) -> Steps:
-    return {"": partial(run, context, preset)}
-
-
 SPEC = AttackSpec(
     id="A7",
     name=gettext_noop("Recognising the lesion"),
     description=gettext_noop("The attacker holds another photo of the same mole, among photos of other moles."),
     result_type=LesionResult,
-    steps=_steps,
+    steps=one_step(run),
     goals=(GoalRule(judge, beyond_picture=True),),
 )

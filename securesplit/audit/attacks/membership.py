@@ -15,14 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.audit import metrics
-from securesplit.audit.attack import AttackSpec, Steps
+from securesplit.audit.attack import AttackSpec, one_step
 from securesplit.audit.attacks.attributes import probe
 from securesplit.audit.context import AuditContext
 from securesplit.audit.metrics import Estimate
@@ -233,14 +232,10 @@ def _measured(
     return rates, {name: found_at(members, score) for name, score in found.items()}
 
 
-def _steps(context: AuditContext, preset: str) -> Steps:
-    return {"": partial(run, context, preset)}
-
-
 SPEC = AttackSpec(
     id="A12",
     name=gettext_noop("Membership"),
     description=gettext_noop("Was this photo among those that the network was trained on?"),
     result_type=MembershipResult,
-    steps=_steps,
+    steps=one_step(run),
 )

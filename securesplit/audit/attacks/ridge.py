@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.audit import patches
-from securesplit.audit.attack import AttackSpec, Steps
+from securesplit.audit.attack import AttackSpec, one_step
 from securesplit.audit.context import AuditContext
 from securesplit.audit.metrics import Photos, mse
 from securesplit.audit.reconstruction import RECONSTRUCTION, ReconstructionResult, score
@@ -169,10 +169,6 @@ def run(context: AuditContext, preset: str) -> ReconstructionResult:
     return score(context, preset, "A1", lambda seed, seen, *_: reconstruct(known, seen, sigma, seed))
 
 
-def _steps(context: AuditContext, preset: str) -> Steps:
-    return {"": functools.partial(run, context, preset)}
-
-
 SPEC = AttackSpec(
     id="A1",
     name=gettext_noop("Linear inverse"),
@@ -180,6 +176,6 @@ SPEC = AttackSpec(
         "The best weighted sum of a release's numbers for each pixel, fitted on the attacker's photos."
     ),
     result_type=ReconstructionResult,
-    steps=_steps,
+    steps=one_step(run),
     goals=(RECONSTRUCTION,),
 )

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.audit import metrics
-from securesplit.audit.attack import AttackSpec, Steps
+from securesplit.audit.attack import AttackSpec, one_step
 from securesplit.audit.baselines import nearest_index, squared_distances
 from securesplit.audit.context import AuditContext
 from securesplit.audit.metrics import Estimate
@@ -204,14 +204,10 @@ def _copies(asked: Releases, told: Answers, seen: Releases) -> Iterator[tuple[st
         yield name, np.asarray(student(asked, told, seen), np.float32)
 
 
-def _steps(context: AuditContext, preset: str) -> Steps:
-    return {"": partial(run, context, preset)}
-
-
 SPEC = AttackSpec(
     id="A13",
     name=gettext_noop("Stealing the tail"),
     description=gettext_noop("A client asks until a copy of the worker's half gives the same answers."),
     result_type=StealingResult,
-    steps=_steps,
+    steps=one_step(run),
 )
