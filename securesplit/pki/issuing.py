@@ -12,6 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -25,10 +26,12 @@ from securesplit.pki.pairs import (
     certificate_of,
     entry_of,
     issuer_of,
+    lacks_certificate,
     report_of,
     written_pair,
 )
 from securesplit.pki.profile import Identity
+from securesplit.text import in_shell
 
 DEFAULT_CLIENT = "device"
 DEFAULT_SERVER_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -85,8 +88,10 @@ def create_ca(folder: Path, *, now: datetime) -> None:
     """Make the CA of a folder that has none; the caller holds the folder's lock.
 
     Raises:
-        CredentialError: it is there, or cannot be written.
+        CredentialError: its key is there, or it cannot be written.
     """
+    if os.path.lexists(folder / files.CA_KEY):
+        raise lacks_certificate(folder)
     with written_pair(folder, "ca", profile.new_ca(now=now), fresh=True):
         pass
 
@@ -136,10 +141,11 @@ def _renew(folder: Path, server_names: Sequence[str], clients: Sequence[str], da
     _refuse_enrolled(clients, enrolled)
     names = list(dict.fromkeys(clients)) or _client_names(folder, enrolled)
     for name in names:
-        certificate_of(folder, f"{files.CLIENTS}/{name}")
+        _require(folder, f"{files.CLIENTS}/{name}", f"--client {in_shell(name)}")
     entries = [entry_of(folder, "ca", "CA", "kept")]
     has_server = (folder / f"{files.SERVER}.crt").exists() or not enrolled
     if has_server and not clients:
+        _require(folder, files.SERVER, "--server-name NAME")
         old = naming.server_names_of(certificate_of(folder, files.SERVER))
         _issue_server(folder, authority, server_names or old, fresh=False, days=days, now=now)
         entries.append(entry_of(folder, files.SERVER, "server", "renewed"))
@@ -151,6 +157,14 @@ def _renew(folder: Path, server_names: Sequence[str], clients: Sequence[str], da
     if enrolled:
         notes.append(f"renew with their own keys, by securesplit enroll --renew: {', '.join(enrolled)}")
     return report_of(folder, entries, tuple(notes))
+
+
+def _require(folder: Path, stem: str, flag: str) -> None:
+    """Raises CredentialError where there is no certificate to renew, which `flag` makes."""
+    path = folder / f"{stem}.crt"
+    if not path.exists():
+        hint = f"securesplit keygen --out {in_shell(folder)} {flag} makes another one"
+        raise CredentialError(f"{path} is missing, so it cannot be renewed", hint=hint)
 
 
 def _check_arguments(server_names: Iterable[str], clients: Iterable[str], days: int) -> None:

@@ -83,12 +83,22 @@ def authority_of(folder: Path) -> Identity:
             f"{folder / files.CA_KEY} is not here, and nothing can be issued without it",
             hint="run this where the CA was made",
         )
+    if not (folder / files.CA_CERTIFICATE).exists():
+        raise lacks_certificate(folder)
     data = files.read(folder / files.CA_KEY, secret=True)
     key = parsing.private_key(data, what="the CA's private key", where=str(folder / files.CA_KEY))
     for certificate in trusted_in(folder):
         if certificate.public_key() == key.public_key():
             return Identity(certificate, key)
     raise CredentialError("ca.key belongs to none of the certificates in ca.crt", hint="restore the pair from a backup")
+
+
+def lacks_certificate(folder: Path) -> CredentialError:
+    """Of a CA whose key is there: another one in its place would be trusted by nobody."""
+    return CredentialError(
+        f"{folder / files.CA_CERTIFICATE} is missing, and {files.CA_KEY} is there",
+        hint=f"copy it back from a worker, a device or a backup; remove {files.CA_KEY} only if it has issued nothing",
+    )
 
 
 def issuer_of(folder: Path, now: datetime) -> Identity:

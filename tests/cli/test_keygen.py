@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shlex
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -84,6 +85,31 @@ def test_nothing_is_signed_by_a_clock_that_cannot_be_right(out: Path, monkeypatc
         with contextlib.nullcontext() if is_signed else pytest.raises(CredentialError, match="the clock says"):
             run(out)
         assert (out / "ca.key").exists() == is_signed
+
+
+@pytest.mark.parametrize("arguments", [(), ("--renew",), ("--revoke", "device"), ("--client", "b")])
+def test_a_ca_whose_certificate_is_missing_is_not_replaced(out: Path, arguments: tuple[str, ...]) -> None:
+    """To move its key away, for which an existing file calls elsewhere, would end the trust in all that it issued."""
+    run(out)
+    (out / "ca.crt").unlink()
+    key = (out / "ca.key").read_bytes()
+    with pytest.raises(CredentialError, match=r"ca\.crt is missing") as found:
+        run(out, *arguments)
+    assert found.value.hint.startswith("copy it back from a worker")
+    assert (out / "ca.key").read_bytes() == key
+
+
+def test_what_is_not_there_to_be_renewed_can_be_made_as_the_hint_says(out: Path) -> None:
+    run(out)
+    for stem, arguments in (("clients/device", ("--renew", "--client", "device")), ("server", ("--renew",))):
+        for ending in ("crt", "key"):
+            (out / f"{stem}.{ending}").unlink()
+        with pytest.raises(CredentialError, match="cannot be renewed") as found:
+            run(out, *arguments)
+        words = shlex.split(found.value.hint.replace("NAME", "localhost").removesuffix(" makes another one"))
+        assert words[:4] == ["securesplit", "keygen", "--out", str(out)]
+        assert ": created" in run(out, *words[4:]).stdout
+        run(out, *arguments)
 
 
 def test_a_revocation_list_that_ended_is_not_called_fresh(out: Path) -> None:
