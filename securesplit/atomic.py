@@ -225,12 +225,12 @@ def refuse_others(folder: Path, names: Collection[str]) -> None:
 def refuse_taken(folder: Path) -> None:
     """Raise ConfigError where `folder` holds something already."""
     if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty", hint="choose another --out")
+        raise ConfigError(f"{folder} is not empty", hint="choose another folder")
 
 
 def cannot_write(folder: Path, error: OSError) -> ConfigError:
     """What to say of a folder that the system does not let us write."""
-    return ConfigError(f"cannot write {folder} ({error.strerror})", hint="choose another --out")
+    return ConfigError(f"cannot write {folder} ({error.strerror})", hint="choose another folder")
 
 
 def write_text_atomic(file: Path, text: str) -> None:

@@ -278,6 +278,21 @@ def test_an_attribute_counts_only_beyond_the_label():
     assert probed(shown[:, 1:], labels)["beyond"] == pytest.approx(0, abs=1e-6)
 
 
+def test_what_cannot_be_tried_on_these_photos_is_left_out():
+    """Two plain folders show each lesion once, and say nothing of age, sex and site."""
+    thumbs, labels, lesions = RNG.random((60, 32, 32, 3)).astype(np.float32), np.arange(60) % 2, np.arange(60)
+    held = Holdings(RNG.normal(0, 1, (60, 2, 2, 2)).astype(np.float32), thumbs, labels)
+    views = CutViews(np.zeros(60), thumbs, labels, RNG.normal(size=60).astype(np.float32), lesions)
+    photos = tuple(Photo(Path("a.jpg"), malignant=bool(label), lesion=str(n)) for n, label in enumerate(labels))
+    split = dataset.Split(photos, np.zeros((60, 1, 1, 3), np.uint8))
+    found = exposure.linked_and_profiled((views, held), (views, held), {"train": split, "val": split}, 0.3, 0)
+    assert found["linked_auc"] is None
+    assert set(found["beyond_label"]) == set(found["undefended_answer_beyond_label"]) == set(attack.PROPERTIES)
+    paired = {"own": held.releases.reshape(60, -1), "own_lesions": lesions // 2, "lesions": lesions // 2, "seed": 0}
+    assert attack.linked(victims=paired["own"], diagnoses=lesions // 2, **paired) is None, "no other of that diagnosis"
+    assert attack.linked(victims=paired["own"], diagnoses=labels, **paired) is not None
+
+
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
     photo = keras.Input((40, 40, 3))

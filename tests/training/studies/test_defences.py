@@ -61,6 +61,14 @@ def test_what_the_answer_alone_tells_stands_above_the_table():
         assert max(map(len, head.split("\n"))) <= 120
 
 
+def test_photos_of_which_none_shows_the_lesion_of_another_leave_that_figure_out():
+    figures = json.loads((REPO / "docs" / "defences.json").read_text(encoding="utf-8"))
+    whole = figures["runs"]["noise"]["1"]
+    runs = {"noise": {"1": {**whole, "linked_auc": None}}}
+    of_one = markdown({**figures, "runs": {"noise": {"1": whole}}}, DEFENCES)
+    assert markdown({**figures, "runs": runs}, DEFENCES) == of_one.replace(f"{whole['linked_auc']:.3f}", "–", 1)
+
+
 def test_nopeek_presses_what_the_release_has_in_common_with_the_picture():
     stage = NoPeek(*SIZES, sigma=0.3, steps=1)
     light = RNG.random((64, 1, 1, 1)).astype(np.float32)

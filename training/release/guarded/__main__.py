@@ -42,6 +42,7 @@ def main() -> None:
     network = network_of(args)
     data = Dataset.read(args.data, args.cache)
     data.check_disjoint()
+    data.check_classes(("train",))
     begin(args.run, made_from(args, data, network), later=LATER)
     splits = {name: data.split(name, int(network.inputs[0].shape[1])) for name in ("train", "val")}
     train, val = (views_of(network, splits[name], args, views) for name, views in (("train", args.n_views), ("val", 0)))

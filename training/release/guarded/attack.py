@@ -30,6 +30,8 @@ CANDIDATES = 1000
 """Photos among which a release should be matched to its own."""
 SSIM_PHOTOS = 400
 """Of so many SSIM is taken, which is slow."""
+FEWEST = 20
+"""Photos of which an attacker knows an attribute, for its network to learn from and to stop early by."""
 PROPERTIES = ("tone", "contrast", "redness", "size")
 """Of the picture, in the order of `training.release.guarded.losses.secrets_of`; each is cut at its median."""
 
@@ -144,7 +146,9 @@ def _nearest_to_own(found: Array, originals: Array) -> float:
     return float((distances.argmin(1) == np.arange(len(found))).mean())
 
 
-def linked(own: Array, own_lesions: Array, victims: Array, lesions: Array, diagnoses: Array, *, seed: int) -> float:
+def linked(
+    own: Array, own_lesions: Array, victims: Array, lesions: Array, diagnoses: Array, *, seed: int
+) -> float | None:
     """AUC of telling two photos of one lesion from two of different lesions with one diagnosis (attack A7).
 
     The stronger of two attackers: the distance of the releases, and their cosine after whitening by the spread
@@ -157,13 +161,24 @@ def linked(own: Array, own_lesions: Array, victims: Array, lesions: Array, diagn
         lesions: ``(n,)``; negatives are drawn by `seed`, ten for each pair.
         diagnoses: ``(n,)``.
         seed: of the pairs that are not of one lesion.
+
+    Returns:
+        the AUC; None where the attacker, or the victims, have no two photos of one lesion, or of one diagnosis.
     """
+    if not _has_pairs(own_lesions) or not _has_pairs(lesions):
+        return None
     first, second, same = _pairs(lesions, diagnoses, np.random.default_rng(seed))
+    if same.all():
+        return None
     near = -np.square(victims[first] - victims[second]).sum(1)
     white = (victims - own.mean(0)) @ _whitening(own, own_lesions)
     white /= np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-12)  # a release may have collapsed
     alike = (white[first] * white[second]).sum(1)
     return max(float(roc_auc_score(same, score)) for score in (near, alike))
+
+
+def _has_pairs(lesions: Array) -> bool:
+    return len(np.unique(lesions)) < len(lesions)
 
 
 def _pairs(lesions: Array, diagnoses: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
@@ -200,7 +215,7 @@ def profiled(
     lesions: Array,
     *,
     seed: int,
-) -> dict[str, float]:
+) -> dict[str, float] | None:
     """AUC for an attribute beyond that of the label alone, with a paired bootstrap interval (attack A8).
 
     Args:
@@ -211,9 +226,11 @@ def profiled(
 
     Returns:
         ``beyond``, the greater of what a logistic regression and a network with one hidden layer gain, and the ends
-        ``low`` and ``high`` of its interval of 95 %.
+        ``low`` and ``high`` of its interval of 95 %; None where the attribute is known of too few photos.
     """
     (x, labels, y), (x_val, labels_val, y_val) = (tuple(a[part[2] >= 0] for a in part) for part in (own, victims))
+    if len(y) < FEWEST or np.bincount(y, minlength=2).min() < 2 or len(np.unique(y_val)) < 2:
+        return None
     baseline = LogisticRegression().fit(labels[:, None], y).predict_proba(labels_val[:, None])[:, 1]
     both, both_val = np.column_stack([x, labels]), np.column_stack([x_val, labels_val])
     network = MLPClassifier(64, early_stopping=True, max_iter=40, random_state=seed)

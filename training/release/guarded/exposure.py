@@ -41,7 +41,7 @@ def linked_and_profiled(known: Held, hidden: Held, splits: dict[str, Split], sig
     """Linking of two photos of a lesion, and attributes of person and picture.
 
     Attributes are told from the release, and from the undefended network's answer alone, which any release that serves
-    for the diagnosis gives away.
+    for the diagnosis gives away. Attributes that are known of too few photos are left out.
     """
     (train, own), (val, victims) = known, hidden
     sent = {
@@ -54,7 +54,7 @@ def linked_and_profiled(known: Held, hidden: Held, splits: dict[str, Split], sig
     truth = attack.properties_of(victims.thumbs, cuts)[0] | of_persons(splits["val"])
 
     def beyond_label(from_own: Array, from_victims: Array) -> dict[str, Any]:
-        return {
+        told = {
             name: attack.profiled(
                 (from_own, own.labels, attributes[name]),
                 (from_victims, victims.labels, truth[name]),
@@ -63,6 +63,7 @@ def linked_and_profiled(known: Held, hidden: Held, splits: dict[str, Split], sig
             )
             for name in attributes
         }
+        return {name: found for name, found in told.items() if found is not None}
 
     return {
         "linked_auc": attack.linked(sent["own"], train.lesions, sent["victims"], val.lesions, diagnoses, seed=seed),

@@ -75,12 +75,18 @@ def _row(defence: Defence, runs: Runs) -> list[str]:
         f"{_mean([run['ssim_above_class_mean'] for run in each]):+.3f}",
         f"{_mean([run['own_original_among_300'] for run in each]):.1%}",
         f"{_mean([run['identified_among_1000'] for run in each]):.1%}",
-        f"{_mean([run['linked_auc'] for run in each]):.3f}",
+        _linked([run["linked_auc"] for run in each]),
         f"{best} {_interval(beyond, 'beyond')}",
         f"{each[0]['device_share']:.1%}",
         str(each[0]["request_bytes"]),
         seeds,
     ]
+
+
+def _linked(aucs: list[float | None]) -> str:
+    """Their mean; of photos of which none shows the lesion of another there is none."""
+    known = [auc for auc in aucs if auc is not None]
+    return f"{_mean(known):.3f}" if known else "–"
 
 
 def _mean(values: list[float]) -> float:
