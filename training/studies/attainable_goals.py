@@ -26,7 +26,7 @@ from training import command
 from training.data.dataset import Dataset
 from training.data.photo import Photo
 from training.release import quantizer
-from training.release.cache import Cached, cache_arguments, load_cached, secrets_of
+from training.release.cache import Cached, arrays_of, cache_arguments, load_cached, secrets_of
 from training.release.encoders import CERTIFIED_LEVELS, CERTIFIED_SIGMA, certified_spec
 from training.release.presets.certified import WEIGHTS, CertifiedRecipe, scores_of, train_score
 from training.release.quantizer import Quantizer
@@ -126,7 +126,7 @@ def read(
 
 
 def _of(listed: Sequence[Photo], score: keras.Model, cached: Cached) -> ScoredPhotos:
-    centre = replace(cached, **{name: value[: len(listed)] for name, value in vars(cached).items()})
+    centre = replace(cached, **{name: value[: len(listed)] for name, value in arrays_of(cached).items()})
     columns = (centre.malignant[:, 0] > 0, centre.thumbnail.astype(np.float32), centre.teacher[:, 0])
     return ScoredPhotos(listed, *columns, scores_of(score, centre))
 

@@ -9,7 +9,11 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="the train extra is not installed")
 
+from tests.training.drawn_photos import listed
 from training.data.photo import Photo
+from training.release.cache import Cached
+from training.release.presets.certified import WEIGHTS, CertifiedRecipe
+from training.studies import attainable_goals
 from training.studies.attainable_goals import ScoredPhotos, compare
 
 LESIONS = 700
@@ -56,3 +60,16 @@ def test_the_ideal_release_holds_only_the_diagnosis() -> None:
     assert ideal["age"]["margin"] < ours["age"]["margin"] - 0.05
     assert ideal["AUC"]["margin"] == pytest.approx(ours["AUC"]["margin"], abs=0.004)
     assert ours["all"]["met"] <= min(chance["met"] for name, chance in ours.items() if name != "all")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_photos_are_scored_by_the_members_in_the_run_s_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several views of a photo its centre square counts; the study trains the members where none are there."""
+    rng, data = np.random.default_rng(0), listed("clinic")
+    maps = rng.normal(size=(2, 5, 5, 4)).astype(np.float16)
+    views = Cached(maps, np.ones((2, 1), np.float32), np.ones((2, 1), np.float32), np.zeros(2, int), maps[..., :3])
+    monkeypatch.setattr(attainable_goals, "load_cached", lambda *_, **__: (views, views))
+    own, victims = attainable_goals.read(tmp_path, data, "tiny", 1, CertifiedRecipe(members=1, epochs=1))
+    assert (tmp_path / WEIGHTS).is_file()
+    assert (len(own.score), len(victims.score), own.malignant.tolist()) == (1, 1, [True])
+    assert own.score == victims.score
