@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from securesplit import config, i18n
 from securesplit.errors import ConfigError
-from securesplit.user_folders import from_home
+from securesplit.user_folders import absolute, from_home
 
 MOST_DAYS = 825  # `securesplit.pki.profile.MAX_DAYS`, without loading cryptography
 
@@ -91,12 +91,13 @@ class Location(AnyPath):
     """A file or folder; never the empty text, which would mean the working folder, nor ``-`` for no stream."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """A path, as it was written."""
+        """A path, as it was written, but from the root on where it begins with ``~``, which is no home any more."""
         if not str(value) or "\0" in str(value):
             raise ConfigError(f"{name_of(param, ctx)} is not a path", hint="name a file or folder")
         if str(value) == "-" and not self.allow_dash:
             raise ConfigError(f"{name_of(param, ctx)} takes no - for a stream", hint="name a file; ./- is called so")
-        return super().convert(value, param, ctx)
+        found = super().convert(value, param, ctx)
+        return absolute(found) if str(found).startswith("~") else found
 
 
 class Text(click.ParamType):  # type: ignore[type-arg]  # likewise

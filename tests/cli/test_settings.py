@@ -486,3 +486,5 @@ def test_a_tilde_that_no_shell_replaced_is_the_users_folder(
     Path("~").mkdir()
     assert str(as_path.convert("~", None, None)) == "~"
     assert as_path.convert("~/photos/*.jpg", None, None) == tmp_path / "photos" / "*.jpg"
+    assert run(["ledger", "--state=./~"]) == 0
+    assert f"no ledger in {Path.cwd() / '~'} yet" in capsys.readouterr().err
