@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit.atomic import atomic_write
 from training import command
 from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import SIDE, DataError
@@ -98,7 +99,7 @@ def main() -> None:
     for split in SPLITS:
         arrays |= PackedPhotos.of(data.split(split, args.side)).arrays(split)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    with args.out.open("wb") as stream:
+    with atomic_write(args.out) as own, own.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)
 
 

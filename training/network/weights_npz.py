@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from securesplit.atomic import atomic_write
 from securesplit.errors import ConfigError
 from training.output import NO_ARCHIVE
 
@@ -18,7 +19,7 @@ def save_weights_npz(network: keras.Model, path: Path) -> None:
     """
     largest = float(np.finfo(np.float16).max)
     weights = [np.clip(weight, -largest, largest).astype(np.float16) for weight in network.get_weights()]
-    with path.open("wb") as out:
+    with atomic_write(path) as own, own.open("wb") as out:
         np.savez_compressed(out, **{str(place): weight for place, weight in enumerate(weights)})
 
 

@@ -1,12 +1,16 @@
 """Weights as NumPy archives, and networks whose random weights NumPy draws."""
 
+import sys
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
 
 keras = pytest.importorskip("keras")
 from securesplit.errors import ConfigError  # noqa: E402
+from tests.training.drawn_photos import draw_tree  # noqa: E402
+from training.data import pack  # noqa: E402
 from training.network.quick_weights import drawn_by_numpy  # noqa: E402
 from training.network.weights_npz import load_weights_npz, save_weights_npz  # noqa: E402
 
@@ -26,6 +30,29 @@ def test_weights_return_in_half_precision_and_stay_finite(tmp_path: Path) -> Non
     for name, kept, back in zip(["kernel", "bias", "gamma", "beta", "mean"], weights, read.get_weights(), strict=False):
         assert back == pytest.approx(kept, rel=1e-3, abs=1e-6), name
     assert (read.get_weights()[5] == np.finfo(np.float16).max).all()
+
+
+def test_an_archive_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the one of photos, over which the same command goes again."""
+    draw_tree(tmp_path / "data")
+    monkeypatch.setattr(sys, "argv", ["pack", "--data", f"{tmp_path / 'data'}", "--out", f"{tmp_path / 'p.npz'}"])
+    save_weights_npz(network(), tmp_path / "w.npz")
+    pack.main()
+    before = {file: file.read_bytes() for file in tmp_path.glob("*.npz")}
+
+    def killed(stream: IO[bytes], **_: object) -> None:
+        stream.write(b"PK")
+        raise KeyboardInterrupt
+
+    for name, write in (
+        ("savez_compressed", lambda: save_weights_npz(network(), tmp_path / "w.npz")),
+        ("savez", pack.main),
+    ):
+        monkeypatch.setattr(np, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            write()
+    assert {file: file.read_bytes() for file in tmp_path.glob("*.npz")} == before
+    assert len(before) == 2
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
