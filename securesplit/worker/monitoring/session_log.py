@@ -2,7 +2,8 @@
 
 Invariants:
 
-- The file is 0600 and only ever appended to; what is not a regular file of ours is refused.
+- The file is 0600 and only ever appended to; what is not a regular file of ours, or holds something else, is refused: a
+  mistaken path must not spoil a key or a list.
 - Where another file has taken its place, lines go there: a rotation while the worker starts, which no signal tells it
   of (systemd reloads only what runs), must not have it write into an archive.
 - A line names a certificate (NAME and fingerprint) and counts; it holds no address, no release, no answer and no key.
@@ -33,6 +34,8 @@ _log = logging.getLogger(__name__)
 _WARN_EVERY_S = 60.0
 _CLOSE_S = 5.0
 _BATCH_LINES = 1_000  # of about 300 bytes
+_BEGINNINGS = (b"", b"{", b"\n", b"\0")
+"""Of a file: empty, a line, the end of one that ``copytruncate`` took, what a power cut may leave on a disk."""
 
 Line: TypeAlias = dict[str, str | int]
 
@@ -144,9 +147,9 @@ def _open(path: Path) -> int:
     """Open for appending, 0600.
 
     Raises:
-        ConfigError: it is not a regular file of ours, or cannot be opened.
+        ConfigError: it is not a regular file of ours, holds something else, or cannot be opened.
     """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         file = os.open(path, flags, 0o600)
     except OSError as error:
@@ -156,5 +159,8 @@ def _open(path: Path) -> int:
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
         os.close(file)
         raise ConfigError(f"the session log {path} is not a file of this user", hint="name a new file")
+    if os.pread(file, 1, 0) not in _BEGINNINGS:
+        os.close(file)
+        raise ConfigError(f"{path} is no session log: it holds something else", hint="name a new file")
     os.fchmod(file, 0o600)
     return file

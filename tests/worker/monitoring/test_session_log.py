@@ -182,6 +182,20 @@ def test_an_existing_file_is_appended_to_and_closed_to_others(tmp_path: Path) ->
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_a_mistaken_path_spoils_no_file(certs: Path, tmp_path: Path) -> None:
+    for file in filter(Path.is_file, [*certs.rglob("*")]):
+        before = file.read_bytes(), file.stat().st_mode
+        with pytest.raises(ConfigError, match="is no session log"):
+            SessionLog(file)
+        assert (file.read_bytes(), file.stat().st_mode) == before
+    for name, cut in (("whole", b""), ("torn", b"\n"), ("after a power cut", b"\0" * 4096)):
+        (tmp_path / name).write_bytes(cut)
+        made = SessionLog(tmp_path / name)
+        made.record("started")
+        made.close()
+        assert b'"event": "started"' in (tmp_path / name).read_bytes()
+
+
 def test_what_is_no_file_of_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     os.mkfifo(tmp_path / "pipe")
