@@ -8,6 +8,7 @@ test photos stay the same ones for whoever reads them next.
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 
 from securesplit.atomic import atomic_write
 from training.data.duplicates import grey_picture, groups
-from training.data.photo import SPLITS, one_of, read_all, rows_of
+from training.data.photo import SPLITS, DataError, one_of, read_all, readable, rows_of
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 RECORD = "splits.csv"
@@ -54,7 +55,7 @@ def split_by_picture(root: Path, photos: Sequence[Path]) -> dict[str, tuple[str,
 
     Raises:
         ValueError: ``splits.csv`` does not name exactly these photos.
-        DataError: it, or a photo, cannot be read.
+        DataError: it, or a photo, cannot be read, or one file is in both folders.
     """
     names = [str(path.relative_to(root)) for path in photos]
     record = root / (EARLIER_RECORD if (root / EARLIER_RECORD).is_file() else RECORD)
@@ -67,6 +68,7 @@ def split_by_picture(root: Path, photos: Sequence[Path]) -> dict[str, tuple[str,
             raise ValueError(f"{record} was made for other photos; delete it to split them again")
         return found
     linked = [names[twin] for twin in groups(np.stack(read_all(photos, grey_picture)))]
+    _check_labels(photos)
     members: dict[str, list[bool]] = {}
     for name, group in zip(names, linked, strict=True):
         members.setdefault(group, []).append(name.startswith("malignant"))
@@ -75,6 +77,16 @@ def split_by_picture(root: Path, photos: Sequence[Path]) -> dict[str, tuple[str,
     if os.access(root, os.W_OK):
         _write(record, placed)
     return placed
+
+
+def _check_labels(photos: Sequence[Path]) -> None:
+    found: dict[bytes, Path] = {}
+    for path in photos:
+        with readable(path), path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").digest()
+        other = found.setdefault(digest, path)
+        if other.parent != path.parent:
+            raise DataError(f"{other} and {path} are one photo with two diagnoses", hint="take the wrong one away")
 
 
 def _write(record: Path, placed: Mapping[str, tuple[str, str]]) -> None:

@@ -55,6 +55,18 @@ def test_photos_added_later_are_refused_until_split(tmp_path: Path) -> None:
     assert sum(map(len, list_photos(tmp_path).values())) == 9
 
 
+def test_one_photo_with_two_diagnoses_is_refused(tmp_path: Path) -> None:
+    draw_folders(tmp_path, benign=4, malignant=4)
+    shutil.copy(tmp_path / "benign" / "m1.png", tmp_path / "benign" / "again.png")
+    shutil.copy(tmp_path / "benign" / "m1.png", tmp_path / "malignant" / "other name.png")
+    with pytest.raises(DataError, match=r"again\.png and .*other name\.png are one photo with two diagnoses") as caught:
+        list_photos(tmp_path)
+    assert caught.value.hint
+    assert not (tmp_path / RECORD).exists()
+    (tmp_path / "malignant" / "other name.png").unlink()
+    assert sum(map(len, list_photos(tmp_path).values())) == 9
+
+
 def test_empty_folders_are_a_clear_error(tmp_path: Path) -> None:
     for label in ("benign", "malignant"):
         (tmp_path / label).mkdir()
