@@ -189,12 +189,14 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 def atomic_folder_replacement(folder: Path) -> Iterator[Path]:
     """An empty folder that takes the place of `folder` when the block ends without an error; else nothing changes.
 
-    Who opened files of the old folder keeps them. Between two renames there is none: a reader says so and comes back.
-    What else the folder held is gone with it; `refuse_others` is for that.
+    Where `folder` is a link, what it leads to is replaced. Who opened files of the old folder keeps them. Between two
+    renames there is none: a reader says so and comes back. What else the folder held is gone with it; `refuse_others`
+    is for that.
 
     Raises:
         ConfigError: it cannot be put there, as where somebody else puts one there at the same moment.
     """
+    folder = Path(os.path.realpath(folder))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = _folder_beside(folder)

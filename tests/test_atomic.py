@@ -124,6 +124,22 @@ def test_a_folder_that_comes_back_while_the_old_one_is_put_back_stays(
     assert list(tmp_path.iterdir()) == [folder]
 
 
+def test_a_link_to_a_folder_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so does the folder that a process is in, which no other name can be given."""
+    folder, link = tmp_path / "2026-11", tmp_path / "current"
+    folder.mkdir()
+    link.symlink_to(folder.name, target_is_directory=True)
+    with atomic_folder_replacement(link) as own:
+        (own / "head").write_text("new")
+    assert link.is_symlink()
+    assert (folder / "head").read_text() == "new"
+    monkeypatch.chdir(folder)
+    with atomic_folder_replacement(Path()) as own:
+        (own / "head").write_text("newer")
+    assert (folder / "head").read_text() == "newer"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2026-11", "current"]
+
+
 def test_a_folder_that_cannot_be_replaced_is_said(tmp_path: Path) -> None:
     (tmp_path / "mole.jpg").touch()
     with pytest.raises(ConfigError, match="cannot write"), atomic_folder_replacement(tmp_path / "mole.jpg" / "bundle"):

@@ -26,17 +26,16 @@ def write_json(file: Path, content: object, *, indent: int | None = 1) -> None:
 def changed_bundle(bundle: Bundle) -> Iterator[Path]:
     """A copy of a bundle's folder, which takes its place when the block ends without an error; else nothing changes.
 
-    Where the folder is a link, what it leads to is changed.
-
     Raises:
         ConfigError: it cannot be put there, or somebody else changed the bundle since it was read, which would be lost.
     """
-    folder = bundle.folder.resolve()
-    with atomic_folder_replacement(folder) as own:
-        copy_bundle(folder, own)
+    with atomic_folder_replacement(bundle.folder) as own:
+        copy_bundle(bundle.folder, own)
         yield own
-        if Bundle.load(folder).manifest != bundle.manifest:
-            raise ConfigError(f"{folder} was changed by another command meanwhile", hint="give this command again")
+        if Bundle.load(bundle.folder).manifest != bundle.manifest:
+            raise ConfigError(
+                f"{bundle.folder} was changed by another command meanwhile", hint="give this command again"
+            )
 
 
 def copy_bundle(folder: Path, target: Path, *, without: Sequence[str] = ()) -> None:
