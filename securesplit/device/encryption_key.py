@@ -6,7 +6,7 @@ under way, so one that is lost is simply drawn again.
 One under which an answer made no sense is removed, and another is drawn for the next request. Whether an answer made
 sense depends on the key, and shows: another worker is asked, or nobody. A worker that could try again and again under
 one key would learn it bit by bit; so it learns at which try it failed first, and no more (ADR 129). It may depend on
-the photo as well, and another key does not help against that: people are warned of such a worker (ADR 161).
+the photo as well, and another key does not help against that: such a worker is not asked again (ADR 161).
 
 ``evaluation.keys`` is what a worker computes with, 37 MB: no secret, yet drawn once and kept. Two draws from one secret
 key differ, and a worker knows keys by their digest: drawn again they would cost another upload to every worker. (SEAL
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from securesplit.atomic import create_once, sync_folder
 from securesplit.device import secret_file
+from securesplit.device.distrusted import DistrustedWorkers
 from securesplit.encrypted.device import DeviceKey
 from securesplit.encrypted.layout import Layout
 from securesplit.encrypted.messages import CHUNK_BYTES, DIGEST_BYTES, KeyBlob, KeyChunk, digest_of
@@ -78,6 +79,7 @@ class EncryptionKey:
         except ValueError:
             raise _damaged(self._file) from None
         self.evaluation = EvaluationKeyFile(folder / EVALUATION_FILE, secret, self._check)
+        self.distrusted = DistrustedWorkers(folder)
 
     def current(self) -> EncryptionKey:
         """The key for the next request: this one, or the one that took its place in the folder.
@@ -94,26 +96,35 @@ class EncryptionKey:
         with self._device.lock:
             return self._device.value.encrypt(features)
 
-    def decrypt(self, answer: bytes, photos: int) -> NDArray[np.float64]:
+    def decrypt(self, answer: bytes, photos: int, worker: str) -> NDArray[np.float64]:
         """`messages.ANSWER_CIPHERTEXT_BYTES` -> ``(photos,)`` logits.
 
+        Args:
+            answer: what came.
+            photos: that it is about.
+            worker: that gave it, by its address.
+
         Raises:
-            WireError: it is no answer, or one that was not computed from a request of this key, which is then over.
-            CredentialError: a key that is over cannot be removed.
+            WireError: it is no answer, or one that was not computed from a request of this key, which is then over; the
+                worker is not asked again.
+            WorkerError: it is not asked any more, whatever this answer is.
+            CredentialError: a key that is over cannot be removed, or the list of such workers not written.
         """
         with self._device.lock:
+            self.distrusted.check(worker)  # or answers that are under way would tell as much as many questions
             device = self._device.value
             copies = device.decrypt(answer, photos, answer_scale(device.parameters))
-        if not (np.abs(copies) <= MOST_LOGIT).all() or (np.ptp(copies, axis=1) > COPIES_AGREE).any():
-            if not self._is_over:
-                _log.warning(
-                    gettext_noop(
-                        "a worker's answer made no sense under this device's encryption key, which is replaced; if it "
-                        "happens again, the worker is faulty, or learns something of each photo by it: ask another one"
-                    )
+            if not (np.abs(copies) <= MOST_LOGIT).all() or (np.ptp(copies, axis=1) > COPIES_AGREE).any():
+                said = gettext_noop(
+                    "an answer of {0} made no sense under this device's encryption key, which is replaced; that worker "
+                    "is faulty, or learns something of a photo by it, and is not asked again"
                 )
-            self._end()
-            raise WireError("its copies of an answer differ, or are beyond any logit; another key is drawn")
+                _log.warning(said.format(worker))
+                try:
+                    self.distrusted.add(worker)
+                finally:
+                    self._end()
+                raise WireError("its copies of an answer differ, or are beyond any logit; another key is drawn")
         logits: NDArray[np.float64] = copies[:, 0]
         return logits
 

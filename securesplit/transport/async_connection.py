@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -149,15 +150,19 @@ class AsyncConnection(BaseConnection):
             if self._context.closed:
                 raise UnreachableError("the connection was closed", hint="keep it open until the last answer")
             tried = self._selector.choose(retries)
+            endpoint = self._selector.endpoints[tried]
             try:
                 if lacking is not None:
                     with tracing.whole_stage("upload"):
                         await self._upload(lacking, tried, retries)
-                request, try_s = inquiry.outgoing(), self._selector.try_s(retries)
+                request, try_s = inquiry.outgoing(endpoint), self._selector.try_s(retries)
                 exchange = await self._sessions[tried].ask(
                     ref, request.plaintext(retries.budget_ms), try_s, before_sending
                 )
-                found = await _concluded(inquiry, exchange, request.frame_bytes, retries.deadline.elapsed_s)
+                conclude = partial(
+                    inquiry.conclude, exchange, request.frame_bytes, retries.deadline.elapsed_s, endpoint
+                )
+                found = await _in_thread(conclude) if inquiry.is_slow else conclude()
             except KeyNeeded as needed:
                 ref, lacking = next(self._refs), needed.keys
             except Retry as retry:
@@ -207,13 +212,6 @@ async def _all(tries: Iterable[Coroutine[Any, Any, Exchange]]) -> list[Exchange]
     finally:
         for task in tasks:
             task.cancel()
-
-
-async def _concluded(inquiry: Inquiry[T], exchange: Exchange, payload_bytes: int, took_s: float) -> T:
-    """What a reply says; raises as `Inquiry.conclude`."""
-    if not inquiry.is_slow:
-        return inquiry.conclude(exchange, payload_bytes, took_s)
-    return await _in_thread(lambda: inquiry.conclude(exchange, payload_bytes, took_s))
 
 
 async def _in_thread(action: Callable[[], T]) -> T:

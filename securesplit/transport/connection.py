@@ -193,13 +193,14 @@ class Connection(BaseConnection):
         ref, lacking = next(self._refs), None
         while True:
             tried = self._selector.choose(retries)
+            endpoint = self._selector.endpoints[tried]
             try:
                 if lacking is not None:
                     with tracing.whole_stage("upload"):
                         self._upload(opened, lacking, tried, retries)
-                request = inquiry.outgoing()
+                request = inquiry.outgoing(endpoint)
                 (exchange,) = self._ask(opened, tried, {ref: request}, retries, before_sending)
-                found = inquiry.conclude(exchange, request.frame_bytes, retries.deadline.elapsed_s)
+                found = inquiry.conclude(exchange, request.frame_bytes, retries.deadline.elapsed_s, endpoint)
             except KeyNeeded as needed:
                 ref, lacking = next(self._refs), needed.keys
             except Retry as retry:

@@ -22,6 +22,7 @@ from securesplit.encrypted.wire import WireError
 from securesplit.errors import WorkerError
 from securesplit.transport import answer
 from securesplit.transport.answer import Answer
+from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.key_upload import VERSIONS, EvaluationKeys
 from securesplit.transport.retry_policy import proven
 from securesplit.transport.worker_session import Exchange
@@ -31,6 +32,13 @@ T_co = TypeVar("T_co", covariant=True)
 _ANSWER = TensorSpec((messages.ANSWER_BYTES,), "uint8")
 
 
+class Distrusted(Protocol):
+    """The device's list (`securesplit.device.distrusted.DistrustedWorkers`)."""
+
+    def check(self, worker: str) -> None:
+        """Raise WorkerError for a worker, named by its address, that is not asked any more."""
+
+
 class Key(Protocol):
     """The device's (`securesplit.device.encryption_key.EncryptionKey`)."""
 
@@ -38,11 +46,16 @@ class Key(Protocol):
     def evaluation(self) -> EvaluationKeys:
         """Its evaluation keys."""
 
-    def decrypt(self, answer: bytes, photos: int) -> NDArray[np.float64]:
-        """An answer -> ``(photos,)`` logits.
+    @property
+    def distrusted(self) -> Distrusted:
+        """Workers that are not asked."""
+
+    def decrypt(self, answer: bytes, photos: int, worker: str) -> NDArray[np.float64]:
+        """An answer of a worker, named by its address -> ``(photos,)`` logits.
 
         Raises:
             WireError: it makes no sense.
+            WorkerError: the worker is not asked any more.
             CredentialError: this device's files are not as they should be.
         """
 
@@ -83,11 +96,15 @@ class Inquiry(Protocol[T_co]):
 
     is_slow: bool
 
-    def outgoing(self) -> OutgoingRequest:
-        """What the next try sends."""
+    def outgoing(self, endpoint: Endpoint) -> OutgoingRequest:
+        """What the next try sends to that worker.
 
-    def conclude(self, exchange: Exchange, payload_bytes: int, took_s: float) -> T_co:
-        """What a worker's reply says; arguments as `answer.conclude`.
+        Raises:
+            Retry: nothing; another one must be asked.
+        """
+
+    def conclude(self, exchange: Exchange, payload_bytes: int, took_s: float, endpoint: Endpoint) -> T_co:
+        """What a worker's reply says; arguments as `answer.conclude`, and which worker it was.
 
         Raises:
             Retry: nothing that can be an answer.
@@ -107,11 +124,11 @@ class PlainInquiry:
     def __init__(self, release: NDArray[Any]) -> None:
         self._request = OutgoingRequest(release)
 
-    def outgoing(self) -> OutgoingRequest:
+    def outgoing(self, _endpoint: Endpoint) -> OutgoingRequest:
         """The same each time."""
         return self._request
 
-    def conclude(self, exchange: Exchange, payload_bytes: int, took_s: float) -> Answer:
+    def conclude(self, exchange: Exchange, payload_bytes: int, took_s: float, _endpoint: Endpoint) -> Answer:
         """The answer; raises Retry where it cannot be one."""
         return answer.conclude(exchange, payload_bytes, took_s)
 
@@ -128,13 +145,21 @@ class EncryptedInquiry:
     def __init__(self, release: EncryptedRelease) -> None:
         self._release = release
 
-    def outgoing(self) -> OutgoingRequest:
-        """The ciphertext, under the name that its evaluation keys have now."""
+    def outgoing(self, endpoint: Endpoint) -> OutgoingRequest:
+        """The ciphertext, under the name that its evaluation keys have now.
+
+        Raises:
+            Retry: an answer of that worker once made no sense.
+        """
         asked = self._release
+        try:
+            asked.key.distrusted.check(str(endpoint))
+        except WorkerError as error:
+            raise proven(error) from None
         request = messages.Request(asked.key.evaluation.digest, asked.photos, asked.ciphertext)
         return OutgoingRequest(request.encode())
 
-    def conclude(self, exchange: Exchange, payload_bytes: int, took_s: float) -> list[Answer]:
+    def conclude(self, exchange: Exchange, payload_bytes: int, took_s: float, endpoint: Endpoint) -> list[Answer]:
         """An answer for each photo, with its share of the bytes that were sent; their sum is exact.
 
         Raises:
@@ -147,7 +172,7 @@ class EncryptedInquiry:
                 raise KeyNeeded(self._release.key.evaluation)
             if said.status is Status.REFUSED:
                 raise WorkerError("the worker refuses this device's key or ciphertext", hint=VERSIONS)
-            logits = self._release.key.decrypt(said.ciphertext, self._release.photos).tolist()
+            logits = self._release.key.decrypt(said.ciphertext, self._release.photos, str(endpoint)).tolist()
             answer.check_tail_ms(said.tail_ms, took_s)
         except (TensorError, MessageError, WireError) as error:
             raise proven(payload.senseless(str(error))) from None

@@ -18,6 +18,7 @@ import pytest
 
 from securesplit import AsyncClient, Client, Diagnosis, PhotoError, Refusal
 from securesplit.cli import main
+from securesplit.device.distrusted import LIST, DistrustedWorkers
 from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE
 from securesplit.device.ledger import Ledger
 from securesplit.encrypted.messages import (
@@ -255,6 +256,10 @@ def test_doctor_says_what_there_is(run: Run, state: Path, monkeypatch: pytest.Mo
         return next(line for line in run("doctor")[1].splitlines() if " encryption: " in line)
 
     assert "a key for its owner alone" in line()
+    DistrustedWorkers(state).add("tcp://clinic:5555")
+    assert "tcp://clinic:5555 is not asked under encrypted" in run("doctor")[1]
+    (state / LIST).unlink()
+    assert "not asked" not in run("doctor")[1]
     (state / KEY_FILE).write_bytes(b"damaged")
     assert line().startswith("error")
     (state / KEY_FILE).unlink()
@@ -344,14 +349,37 @@ def test_a_key_is_over_once_an_answer_made_no_sense_under_it(
 ) -> None:
     worker.on_request = lambda _: GARBLED
     first = (state / KEY_FILE).read_bytes()
-    assert ask(2, options) == 2 * [WorkerError]
-    assert not (state / KEY_FILE).exists()
+    for _ in range(2):
+        assert ask(1, options) == [WorkerError]
+        assert not (state / KEY_FILE).exists()
+        (state / LIST).unlink()
     worker.on_request = lambda _: REFUSED
     assert ask(2, options) == 2 * [WorkerError]
     digests = [request.digest for request in worker.requests]
     assert len({*digests[:3]}) == 3, "a worker has one try a key"
     assert digests[2] == digests[3], "and what it says itself costs none"
     assert (state / KEY_FILE).read_bytes() != first
+
+
+@pytest.mark.parametrize("ask", [ask_blocking, ask_async])
+def test_a_worker_is_not_asked_again_once_its_answer_made_no_sense(
+    ask: Callable[..., list[type]], options: dict[str, Any], worker: EncryptedWorker, state: Path, few_keys: None
+) -> None:
+    worker.on_request = lambda _: GARBLED
+    assert ask(3, options) == 3 * [WorkerError]
+    assert len(worker.requests) == 1
+    with Client(**options) as client, pytest.raises(WorkerError, match="not asked any more") as caught:
+        client.diagnose(pixels(1))
+    assert str(state / LIST) in str(caught.value.hint)
+    assert len(worker.requests) == 1, "nor by another program"
+    other = EncryptedWorker()
+    other.on_request = worker.on_request = lambda _: REFUSED
+    with serving(other, Bundle.load().identity) as honest:
+        assert ask(2, options | {"connect": [options["connect"], honest]}) == 2 * [WorkerError]
+    assert (len(worker.requests), len(other.requests)) == (1, 2)
+    (state / LIST).unlink()
+    assert ask(1, options) == [WorkerError]
+    assert len(worker.requests) == 2, "its user trusts it again"
 
 
 def test_bytes_that_are_no_ciphertext_cost_no_key(

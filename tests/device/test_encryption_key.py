@@ -23,13 +23,14 @@ from securesplit.encrypted.messages import CHUNK_BYTES, KeyBlob, digest_of
 from securesplit.encrypted.parameters import SHIPPED
 from securesplit.encrypted.tail import EncryptedTail, answer_scale
 from securesplit.encrypted.wire import WireError
-from securesplit.errors import ConfigError, CredentialError
+from securesplit.errors import ConfigError, CredentialError, WorkerError
 from securesplit.forking import ClosedAtFork
 from securesplit_testing.ciphertexts import random_tail
 from securesplit_testing.encryption import device_key, evaluation_keys, give_key
 from tests.conftest import REPO
 
 pytest.importorskip("tenseal", reason="TenSEAL is not installed")
+WORKER = "tcp://worker:5555"
 FEATURES = np.random.default_rng(5).uniform(-1, 1, (3, 256))
 
 
@@ -93,10 +94,10 @@ def test_what_it_hands_out_computes_what_it_decrypts(key: EncryptionKey) -> None
 def test_only_the_same_key_decrypts_an_answer(key: EncryptionKey, photos: int) -> None:
     worker = EncryptedTail(random_tail())
     answer = worker.answer(key.encrypt(FEATURES[:photos]), photos, evaluation_keys())
-    np.testing.assert_allclose(key.decrypt(answer, photos), worker.tail.plain(FEATURES[:photos]), atol=2e-3)
+    np.testing.assert_allclose(key.decrypt(answer, photos, WORKER), worker.tail.plain(FEATURES[:photos]), atol=2e-3)
     key._device = ClosedAtFork(DeviceKey, lambda _: None)
     with pytest.raises(WireError, match="copies"):
-        key.decrypt(answer, photos)
+        key.decrypt(answer, photos, WORKER)
 
 
 def test_evaluation_keys_are_the_same_in_every_process(tmp_path: Path, few_keys: None) -> None:
@@ -224,16 +225,16 @@ def test_copies_of_an_answer_agree_and_are_a_logit(
     slots[places] = logit
     slots[places[7]] += apart
     if is_sense:
-        assert key.decrypt(made_up(slots), 1) == pytest.approx([logit], abs=1e-3)
+        assert key.decrypt(made_up(slots), 1, WORKER) == pytest.approx([logit], abs=1e-3)
     else:
         with pytest.raises(WireError, match="copies"):
-            key.decrypt(made_up(slots), 1)
+            key.decrypt(made_up(slots), 1, WORKER)
     assert (tmp_path / KEY_FILE).exists() == is_sense
 
 
 def test_an_answer_in_the_open_is_none_and_costs_no_key(key: EncryptionKey, tmp_path: Path) -> None:
     with pytest.raises(WireError, match="not encrypted"):
-        key.decrypt(made_up(np.full(SHIPPED.slots, 1.5), second=0), 1)
+        key.decrypt(made_up(np.full(SHIPPED.slots, 1.5), second=0), 1, WORKER)
     assert (tmp_path / KEY_FILE).exists()
 
 
@@ -259,14 +260,19 @@ def makes_sense_below_zero(worker: EncryptedTail, request: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("first", [-0.7, -0.3, 0.3, 0.7])
-def test_an_active_worker_learns_a_bit_of_each_photo(first: float, key: EncryptionKey, tmp_path: Path) -> None:
+def test_an_active_worker_learns_a_bit_and_is_not_asked_again(first: float, key: EncryptionKey, tmp_path: Path) -> None:
     """Whether a device takes an answer may hang on the photo: what a key that is over keeps is the key, not this."""
     features = FEATURES[:1].copy()
     features[0, 0] = first
     answer = makes_sense_below_zero(EncryptedTail(random_tail()), key.encrypt(features))
     if first < 0:
-        assert key.decrypt(answer, 1) == pytest.approx([first], abs=0.01)
+        assert key.decrypt(answer, 1, WORKER) == pytest.approx([first], abs=0.01)
     else:
         with pytest.raises(WireError, match="copies"):
-            key.decrypt(answer, 1)
+            key.decrypt(answer, 1, WORKER)
+        honest = EncryptedTail(random_tail()).answer(key.encrypt(features), 1, evaluation_keys())
+        with pytest.raises(WorkerError, match=f"{WORKER} is not asked any more"):
+            key.decrypt(honest, 1, WORKER)  # of several that are under way, all the others are dropped
+        assert key.decrypt(honest, 1, "tcp://other:5555").shape == (1,)
     assert (tmp_path / KEY_FILE).exists() == (first < 0)
+    assert [*key.distrusted.found()] == ([] if first < 0 else [WORKER])

@@ -226,7 +226,7 @@ def test_a_key_that_is_over_and_cannot_be_removed_encrypts_nothing_more(disk: Di
     senseless = bytes(ANSWER_CIPHERTEXT_BYTES // 2) + b"\1" * (ANSWER_CIPHERTEXT_BYTES // 2)
     disk.remount("ro")
     with pytest.raises(CredentialError, match="cannot remove the encryption key"):
-        key.decrypt(senseless, 1)
+        key.decrypt(senseless, 1, "tcp://worker:5555")
     for _ in range(2):
         with pytest.raises(CredentialError, match="cannot remove the encryption key"):
             key.current()

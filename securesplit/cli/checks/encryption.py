@@ -21,7 +21,7 @@ from securesplit.worker.healthcheck import FAULTS, fetch
 if TYPE_CHECKING:
     from securesplit.device.encryption_key import Condition
 
-SUBJECT, KEYS, WORKER = "encryption", "evaluation keys", "worker's keys"
+SUBJECT, KEYS, WORKER, DISTRUSTED = "encryption", "evaluation keys", "worker's keys", "workers"
 _KEY_BYTES = 40e6
 _TIMEOUT_S = 5.0
 _METRIC = re.compile(r"securesplit_(evaluation_\w+) ([0-9.e+]+)")
@@ -45,6 +45,7 @@ def check_encryption(folder: Path | None, *, wanted: bool) -> Iterator[Finding]:
     try:
         seal.library()
         found, folder = f"TenSEAL {metadata.version('tenseal')}", state_folder(folder)
+        yield from _distrusted(folder)
         if not (folder / KEY_FILE).exists():
             if wanted:
                 yield from _room(folder)
@@ -55,6 +56,16 @@ def check_encryption(folder: Path | None, *, wanted: bool) -> Iterator[Finding]:
         yield from _evaluation(folder, condition(folder, secret))
     except SecureSplitError as error:
         yield failure(SUBJECT, error)
+
+
+def _distrusted(folder: Path) -> Iterator[Finding]:
+    """Workers that are not asked; nothing is said where there are none."""
+    from securesplit.device.distrusted import LIST, DistrustedWorkers
+
+    for worker, since in DistrustedWorkers(folder).found().items():
+        message = f"{worker} is not asked under encrypted: an answer of it made no sense ({since})"
+        hint = f"have it repaired, or ask another one; to trust it again remove its line from {folder / LIST}"
+        yield warning(DISTRUSTED, message, hint)
 
 
 def _evaluation(folder: Path, found: Condition) -> Iterator[Finding]:

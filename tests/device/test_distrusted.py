@@ -1,0 +1,59 @@
+"""The list of workers that are not asked: people may read and shorten it, and a request never goes past it."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from securesplit.device.distrusted import LIST, DistrustedWorkers
+from securesplit.errors import CredentialError, WorkerError
+
+CLINIC, OTHER = "tcp://clinic:5555", "tcp://[2001:db8::1]:5555"
+
+
+def test_who_is_on_it_is_refused_and_nobody_else(tmp_path: Path) -> None:
+    workers = DistrustedWorkers(tmp_path)
+    workers.check(CLINIC)
+    workers.add(CLINIC)
+    with pytest.raises(WorkerError, match="tcp://clinic:5555 is not asked any more") as caught:
+        DistrustedWorkers(tmp_path).check(CLINIC)
+    assert str(tmp_path / LIST) in str(caught.value.hint)
+    for other in ("tcp://clinic:555", "tcp://clinic:55555", OTHER):
+        workers.check(other)
+
+
+def test_a_line_that_is_removed_lifts_it(tmp_path: Path) -> None:
+    workers = DistrustedWorkers(tmp_path)
+    for worker in (CLINIC, OTHER):
+        workers.add(worker)
+    lines = (tmp_path / LIST).read_text().splitlines(keepends=True)
+    (tmp_path / LIST).write_text(lines[1])
+    workers.check(CLINIC)
+    with pytest.raises(WorkerError):
+        workers.check(OTHER)
+
+
+@pytest.mark.parametrize("line", [f"{CLINIC}", f"  {CLINIC}\r", f"{CLINIC} \x00\xff nonsense"])
+def test_what_people_or_disks_make_of_a_line_still_holds(line: str, tmp_path: Path) -> None:
+    (tmp_path / LIST).write_bytes(f"\n{line}\n\n".encode("latin-1"))
+    with pytest.raises(WorkerError):
+        DistrustedWorkers(tmp_path).check(CLINIC)
+
+
+def test_processes_that_add_at_once_lose_nothing(tmp_path: Path) -> None:
+    names = [f"tcp://worker-{n}:5555" for n in range(40)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: DistrustedWorkers(tmp_path).add(name), names))
+    assert sorted(DistrustedWorkers(tmp_path).found()) == sorted(names)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a folder cannot be in its place")
+def test_a_list_that_cannot_be_read_or_written_asks_nobody(tmp_path: Path) -> None:
+    (tmp_path / LIST).mkdir()
+    with pytest.raises(CredentialError, match="cannot read"):
+        DistrustedWorkers(tmp_path).check(CLINIC)
+    with pytest.raises(CredentialError, match="cannot write"):
+        DistrustedWorkers(tmp_path).add(CLINIC)
