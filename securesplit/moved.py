@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 
 TYPE_CHECKING = False  # as `typing` has it, which takes 10 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import CodeType, ModuleType
     from typing import Any
 
@@ -49,6 +49,22 @@ def new_name(name: str) -> str | None:
         rest = f".{last}{rest}"
     found = MOVED[package] + rest
     return new_name(found) or found
+
+
+def forwarded(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """``__getattr__`` of a module for names that other modules have now.
+
+    Args:
+        module: that had them.
+        names: which module has each.
+    """
+
+    def found(name: str) -> Any:
+        if name in names:
+            return getattr(importlib.import_module(names[name]), name)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return found
 
 
 class _Moved:

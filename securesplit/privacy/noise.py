@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import importlib
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
+from securesplit.moved import forwarded
 from securesplit.privacy.discrete_gaussian import DiscreteGaussian
 from securesplit.privacy.release import ReleaseSpec, release, release_by_mechanism, to_grid
 
@@ -27,12 +27,7 @@ SECRET_BYTES: Final = 32
 RELEASE_ID_BYTES: Final = 16
 _CHUNK_BYTES: Final = 4096
 
-
-def __getattr__(name: str) -> Any:
-    """`load_secret`, which is in another package now, for scripts of before (`securesplit.moved`)."""
-    if name == "load_secret":
-        return importlib.import_module("securesplit.device.noise_key").load_secret
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = forwarded(__name__, {"load_secret": "securesplit.device.noise_key"})
 
 
 class BitStream:
