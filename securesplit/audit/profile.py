@@ -31,6 +31,7 @@ class AuditProfile:
         candidates: numbers of candidates for A6.
         decisions: how many photos are picked at least for each number of candidates, in random galleries.
         epsilons: points of the frontier.
+        undoes_alterations: whether A11 tries to, for which every copy goes through the head nine times.
     """
 
     name: str
@@ -54,6 +55,7 @@ class AuditProfile:
     candidates: tuple[int, ...] = (10, 100, 1000)
     decisions: int = 2000
     epsilons: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+    undoes_alterations: bool = False
 
 
 QUICK = AuditProfile(
@@ -93,4 +95,5 @@ FULL = AuditProfile(
     generator_updates=2000,
     latent_steps=300,
     population=2000,
+    undoes_alterations=True,
 )

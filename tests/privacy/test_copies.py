@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from securesplit.audit.attacks import copies
+from securesplit.audit import metrics
+from securesplit.audit.attacks import copies, lesion
+from securesplit.audit.profile import FULL, QUICK
 from securesplit.imaging.synthetic import draw_lesion
 
 pytest.importorskip("scipy")
@@ -46,3 +50,52 @@ def test_a_lot_of_noise_finds_no_copy(noisy_audit):
     found = copies.run(noisy_audit, "certified", "re-encoded")
     assert found.top1.mean < 0.03
     assert found.paired_difference.low < 0.02
+
+
+@pytest.mark.parametrize("factor", [0.95, 1.05])
+def test_scaled_is_undone_by_the_inverse_but_for_the_border(factor):
+    photo = draw_lesion(3, 96)
+    back = copies.scaled(copies.scaled(photo, factor), 1 / factor)
+    inner = slice(12, -12)
+    assert np.abs(back.astype(float) - photo)[inner, inner].mean() < 2.0
+    assert np.abs(copies.scaled(photo, factor).astype(float) - photo)[inner, inner].mean() > 2.5
+
+
+def test_a_view_that_undoes_the_alteration_finds_the_original():
+    """Of each copy the second or the third view is right, which the attacker knows of its own copies alone."""
+    rng = np.random.default_rng(6)
+
+    def make(count):
+        originals, moved = rng.normal(size=(count, 20)), rng.normal(0, 3, (2, count, 20))
+        right = rng.integers(1, 3, count)
+        views = [originals + moved[0], originals + moved[1], originals + moved[1]]
+        for view in (1, 2):
+            views[view] = np.where((right == view)[:, None], originals, views[view])
+        near = rng.normal(0, 0.3, (3, count, 20))
+        return [(view + n).astype(np.float32) for view, n in zip(views, near, strict=True)], originals.astype(
+            np.float32
+        )
+
+    own, (galleries, released) = make(200), make(100)
+    observed = (released + rng.normal(0, 0.8, released.shape)).astype(np.float32)
+    found = [metrics.top_k(way, np.arange(100), 1).mean() for way in copies.scores(galleries, observed, 0.8, own)]
+    one_view = [
+        metrics.top_k(way, np.arange(100), 1).mean()
+        for view in range(3)
+        for way in lesion.scores(galleries[view], observed, 0.8, (own[0][view], own[1]))
+    ]
+    assert found[-1] > max(one_view) + 0.2
+    assert max(found) == found[-1]
+
+
+def test_a_full_audit_undoes_and_its_first_view_is_the_copy_itself(small_audit):
+    assert (FULL.undoes_alterations, QUICK.undoes_alterations) == (True, False)
+    undoing = replace(small_audit, profile=replace(small_audit.profile, undoes_alterations=True))
+    plain, with_views = (copies._copies(context, "turned").grids for context in (small_audit, undoing))
+    views = 1 + len(copies.UNDOING)
+    for preset in ("certified", "compact"):
+        assert with_views[preset].shape[1] == views
+        assert (with_views[preset][:, :1] == plain[preset]).all()
+        back = np.abs(with_views[preset][:, 1:].astype(float) - plain[preset]).reshape(len(plain[preset]), -1)
+        assert back.any()
+    assert (with_views["none"] == plain["none"]).all(), "more numbers than are compared but by plain distance"

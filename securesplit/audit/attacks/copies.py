@@ -2,14 +2,15 @@
 
 People keep and send copies, not pixels. The attacker computes the releases of its copies without noise and, as in A7
 (`securesplit.audit.attacks.lesion.scores`), learns from photos of its own how far a copy lies from its original, by
-covariances, counts where a release is one of few values, or compares by plain distance, whichever is best. A second
-photo of the same lesion is A7.
+covariances, counts where a release is one of few values, or compares by plain distance, whichever is best. A full audit
+also undoes what may have been done to a copy: it looks at several views of each, and learns from its own photos which
+of them come near the original, and how near. A second photo of the same lesion is A7.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar, Final
@@ -27,6 +28,7 @@ from securesplit.audit.goals import Goal, GoalRule, at_most
 from securesplit.audit.metrics import Estimate
 from securesplit.audit.observations import Observations, embed
 from securesplit.audit.results import Column, NotRun, Result
+from securesplit.audit.setting import Releases
 from securesplit.i18n import gettext_noop
 from securesplit.text import rounded_up
 
@@ -56,17 +58,30 @@ def cropped(photo: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(photo).resize((side, side), Image.Resampling.BICUBIC, box=box))
 
 
-def turned(photo: Pixels) -> Pixels:
+def turned(photo: Pixels, degrees: float = DEGREES) -> Pixels:
     """About its middle; the corners show what is mirrored at the edges."""
-    side, margin = len(photo), len(photo) // 5
-    wide = Image.fromarray(np.pad(photo, ((margin, margin), (margin, margin), (0, 0)), mode="reflect"))
+    side, (wide, margin) = len(photo), _mirrored(photo)
     inner = slice(margin, margin + side)
-    return np.asarray(wide.rotate(DEGREES, Image.Resampling.BICUBIC))[inner, inner]
+    return np.asarray(wide.rotate(degrees, Image.Resampling.BICUBIC))[inner, inner]
 
 
-def brighter(photo: Pixels) -> Pixels:
-    """Every value times `BRIGHTER`, cut off at white."""
-    return np.asarray(np.clip(np.rint(photo * BRIGHTER), 0, 255), np.uint8)
+def scaled(photo: Pixels, factor: float) -> Pixels:
+    """About its middle; where it gets smaller, its edges show what is mirrored there."""
+    side, (wide, margin) = len(photo), _mirrored(photo)
+    edge = margin + side * (1 - 1 / factor) / 2
+    box = (edge, edge, wide.width - edge, wide.height - edge)
+    return np.asarray(wide.resize((side, side), Image.Resampling.BICUBIC, box=box))
+
+
+def brighter(photo: Pixels, factor: float = BRIGHTER) -> Pixels:
+    """Every value times `factor`, cut off at white."""
+    return np.asarray(np.clip(np.rint(photo * factor), 0, 255), np.uint8)
+
+
+def _mirrored(photo: Pixels) -> tuple[Image.Image, int]:
+    """The photo with a border of what is mirrored at its edges, and the border's width."""
+    margin = len(photo) // 5
+    return Image.fromarray(np.pad(photo, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")), margin
 
 
 ALTERATIONS: Final[Mapping[str, Callable[[Pixels], Pixels]]] = {
@@ -76,6 +91,12 @@ ALTERATIONS: Final[Mapping[str, Callable[[Pixels], Pixels]]] = {
     "brighter": brighter,
 }
 """``(side, side, 3) uint8`` to the same."""
+UNDOING: Final[Sequence[Callable[[Pixels], Pixels]]] = (
+    *(partial(turned, degrees=degrees) for degrees in (-DEGREES, -DEGREES / 2, DEGREES / 2, DEGREES)),
+    *(partial(scaled, factor=factor) for factor in (1 - CROPPED, 1 + CROPPED)),
+    *(partial(brighter, factor=factor) for factor in (1 / BRIGHTER, BRIGHTER)),
+)
+"""What the attacker does to each copy, likewise: which of them is right it learns from its own photos."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +146,8 @@ class Copies:
     """Noise-free releases of altered photos.
 
     Args:
-        grids: ``(n, *shape)`` integers by preset, the attacker's photos first.
+        grids: ``(n, views, *shape)`` integers by preset, the attacker's photos first; the first view is the copy as it
+            is, the others, if any, are as `UNDOING` makes them; of releases of up to `lesion.MAX_NUMBERS` numbers.
         auxiliary: how many are the attacker's.
     """
 
@@ -168,29 +190,99 @@ def _copies(context: AuditContext, alteration: str) -> Copies:
     auxiliary, targets = (
         side.pixels[:MOST_PHOTOS] for side in (context.collection.auxiliary, context.collection.targets)
     )
-    altered = map(ALTERATIONS[alteration], (*auxiliary, *targets))
-    return context.keep(("copies", alteration), lambda: Copies(embed(context.bundle, altered), len(auxiliary)))
+    undoing = UNDOING if context.profile.undoes_alterations else ()
+
+    def views() -> Iterable[Pixels]:
+        for copy in map(ALTERATIONS[alteration], (*auxiliary, *targets)):
+            yield copy
+            yield from (undo(copy) for undo in undoing)
+
+    def made() -> Copies:
+        grids = embed(context.bundle, views())
+        by_photo = {name: grid.reshape(-1, 1 + len(undoing), *grid.shape[1:]) for name, grid in grids.items()}
+        kept = {
+            name: grid if grid[0, 0].size <= lesion.MAX_NUMBERS else grid[:, :1].copy()
+            for name, grid in by_photo.items()
+        }
+        return Copies(kept, len(auxiliary))
+
+    return context.keep(("copies", alteration), made)
 
 
 def _named(observations: Observations, copies: Copies, seeds: Sequence[int]) -> dict[str, NDArray[np.float64]]:
     """How often each copy was named rightly, over the draws of the noise."""
-    releases = observations.noise_free(copies.grids[observations.preset.spec.base])
-    own, gallery = releases[: copies.auxiliary], releases[copies.auxiliary :]
-    answers = observations.says_malignant(observations.answer(gallery))
-    truth = np.arange(len(gallery))
+    grids = copies.grids[observations.preset.spec.base]
+    views = [observations.noise_free(grids[:, view]) for view in range(grids.shape[1])]
+    own, galleries = (
+        [view[part] for view in views] for part in (slice(copies.auxiliary), slice(copies.auxiliary, None))
+    )
+    answers = observations.says_malignant(observations.answer(galleries[0]))
+    truth = np.arange(len(answers))
     draws = []
     for seed in seeds:
         observed, logits = observations.observe(seed=seed)
-        ways = lesion.scores(
-            gallery,
-            observed[: len(gallery)],
+        ways = scores(
+            galleries,
+            observed[: len(truth)],
             observations.surface.sigma,
-            (own, observations.auxiliary[: len(own)]),
+            (own, observations.auxiliary[: copies.auxiliary]),
         )
         best = max(ways, key=lambda way: float(metrics.top_k(way, truth, 5).mean()))
-        seen = observations.says_malignant(logits[: len(gallery)])
+        seen = observations.says_malignant(logits[: len(truth)])
         draws.append((metrics.top_k(best, truth, 1), metrics.top_k(best, truth, 5), label_only(answers, seen, truth)))
     return dict(zip(("top1", "top5", "label_only"), np.mean(draws, axis=0), strict=True))
+
+
+def scores(
+    galleries: Sequence[Releases], observed: Releases, sigma: float, own: tuple[Sequence[Releases], Releases]
+) -> list[NDArray[np.float64]]:
+    """``(m, n)`` scores, higher is likelier the original of the copy, one matrix for each way to compare.
+
+    Args:
+        galleries: ``(n, *shape)`` noise-free releases of the candidates' copies, one for each view of them.
+        observed: ``(m, *shape)`` noisy releases.
+        sigma: of the noise, embedding units.
+        own: of the attacker's own copies, likewise by view, and of their originals.
+    """
+    views, originals = own
+    flat, flat_originals = np.stack([lesion.flat(view) for view in views]), lesion.flat(originals)
+    errors = np.square(flat - flat_originals).mean(2)  # (views, photos)
+    nearest = int(errors.mean(1).argmin())
+    ways = [
+        way
+        for view in sorted({0, nearest})
+        for way in lesion.scores(galleries[view], observed, sigma, (views[view], originals))
+    ]
+    if len(views) > 1 and len(originals) >= lesion.MIN_PAIRS:
+        ways.append(_of_any_view(galleries, observed, sigma, (flat, flat_originals), errors.argmin(0)))
+    return ways
+
+
+def _of_any_view(
+    galleries: Sequence[Releases],
+    observed: Releases,
+    sigma: float,
+    own: tuple[NDArray[np.float32], NDArray[np.float32]],
+    right: NDArray[np.intp],
+) -> NDArray[np.float64]:
+    """Ln of the likelihood over all views, weighted by how often each was the right one.
+
+    Args:
+        galleries: as of `scores`.
+        observed: likewise.
+        sigma: likewise.
+        own: the attacker's own views ``(views, photos, numbers)`` and originals ``(photos, numbers)``.
+        right: which view of each of them came nearest its original.
+    """
+    from scipy.special import logsumexp
+
+    views, originals = own
+    left = views[right, np.arange(len(right))].astype(np.float64) - originals
+    covariance = lesion.covariance(left) + sigma**2 * np.eye(left.shape[1])
+    weights = np.log((np.bincount(right, minlength=len(views)) + 1) / (len(right) + len(views)))
+    flat = lesion.flat(observed)
+    by_view = [0.5 * lesion.mahalanobis(lesion.flat(gallery), flat, covariance) for gallery in galleries]
+    return np.asarray(logsumexp(np.stack(by_view) + weights[:, None, None], axis=0))
 
 
 def judge(preset: str, results: Sequence[CopyResult], _missing: Sequence[NotRun]) -> Iterator[Goal]:

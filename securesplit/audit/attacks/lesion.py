@@ -75,7 +75,7 @@ def scores(
     ways = [-squared_distances(gallery, observed)]
     numbers = int(np.prod(gallery.shape[1:]))
     if own_pairs is not None and len(own_pairs[0]) >= MIN_PAIRS and numbers <= MAX_NUMBERS:
-        ways += _learned(_flat(gallery), _flat(observed), sigma, (_flat(own_pairs[0]), _flat(own_pairs[1])))
+        ways += _learned(flat(gallery), flat(observed), sigma, (flat(own_pairs[0]), flat(own_pairs[1])))
         values = np.unique(np.concatenate([np.ravel(releases) for releases in (*own_pairs, gallery)]))
         if numbers == 1 and len(values) <= MAX_VALUES:
             ways.append(_counted(values, gallery, observed, sigma, own_pairs))
@@ -103,12 +103,12 @@ def _learned(
     """Scores by what the attacker's own pairs differ by, and by what else they say of each other; releases are flat."""
     first, second = (each.astype(np.float64) for each in own_pairs)
     means = first.mean(0), second.mean(0)
-    apart, everything = _covariance(first - second), _covariance(np.r_[first - means[0], second - means[1]])
+    apart, everything = covariance(first - second), covariance(np.r_[first - means[0], second - means[1]])
     noise = sigma**2 * np.eye(len(apart))
     expecting, rest = _other_photo(apart / 2, everything)
     return [
-        _mahalanobis(gallery, observed, apart + noise),
-        _mahalanobis(means[1] + (gallery - means[0]) @ expecting.T, observed, rest + noise),
+        mahalanobis(gallery, observed, apart + noise),
+        mahalanobis(means[1] + (gallery - means[0]) @ expecting.T, observed, rest + noise),
     ]
 
 
@@ -128,7 +128,7 @@ def _other_photo(within: NDArray[np.float64], everything: NDArray[np.float64]) -
     return expecting, everything - expecting @ everything @ expecting.T
 
 
-def _covariance(centred: NDArray[np.float64]) -> NDArray[np.float64]:
+def covariance(centred: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of ``(n, numbers)`` about zero, its correlations shrunk towards none, and regular."""
     from sklearn.covariance import ledoit_wolf
 
@@ -137,7 +137,7 @@ def _covariance(centred: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(sizes[:, None] * (alike + 1e-9 * np.eye(len(sizes))) * sizes)
 
 
-def _mahalanobis(
+def mahalanobis(
     gallery: NDArray[np.floating], observed: NDArray[np.floating], covariance: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """``(m, n)``, the nearer the higher, where what was observed differs by that covariance."""
@@ -146,7 +146,8 @@ def _mahalanobis(
     return -squared_distances(gallery @ whiten, observed @ whiten)
 
 
-def _flat(releases: Releases) -> Releases:
+def flat(releases: Releases) -> Releases:
+    """``(n, numbers)`` of ``(n, *shape)``."""
     return releases.reshape(len(releases), -1)
 
 
