@@ -184,11 +184,13 @@ def _rebuilding(releaser: Releaser) -> Callable[[NDArray[Any]], NDArray[np.uint8
     import numpy as np
 
     spec, bundle = releaser.preset.spec, releaser.bundle
+    info = bundle.manifest.attack_decoder
     if spec.encrypted:
         raise ConfigError(
-            f"nothing can be rebuilt from preset {spec.preset}: what leaves is a ciphertext", hint="leave --rebuilt out"
+            f"nothing can be rebuilt from preset {spec.preset}: what leaves is a ciphertext",
+            hint="leave --rebuilt out" + (f", or give --privacy one of: {', '.join(info.presets)}" if info else ""),
         )
-    decoder, info = bundle.open_attack_decoder(), bundle.manifest.attack_decoder
+    decoder = bundle.open_attack_decoder()
     if decoder is None or info is None or spec.preset not in info.presets:
         raise ConfigError(
             f"the bundle has no attack decoder for preset {spec.preset}",

@@ -326,3 +326,11 @@ def test_a_bundle_without_an_attack_decoder_says_so(
     assert done.returncode == 2
     assert "no attack decoder for preset certified" in done.stderr
     assert "hint: leave --rebuilt out" in done.stderr
+
+
+def test_asking_for_what_a_ciphertext_cannot_give_is_told_of_presets_that_can(
+    securesplit: Command, draw_photo: DrawPhoto, tmp_path: Path
+) -> None:
+    done = securesplit("release", draw_photo(1), "--rebuilt", "--out", tmp_path / "r.npz")
+    assert done.returncode == 2
+    assert "hint: leave --rebuilt out, or give --privacy one of: none, compact, certified" in done.stderr
