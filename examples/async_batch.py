@@ -1,17 +1,19 @@
 """Many photos at once from an asyncio program: one connection, answers in the order of the photos."""
 
 import asyncio
+import io
 import tempfile
 
 from securesplit import AsyncClient, SecureSplitError
+from securesplit.imaging import PhotoSource
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.worker import EmbeddedWorker
 
 
-async def ask(endpoint: str, credentials: object, state: str) -> None:
+async def ask(worker: EmbeddedWorker, state: str) -> None:
     """Ask about all photos; an error of one is no error of the others."""
-    photos = [draw_lesion(seed) for seed in range(4)] + [b"not a photo"]
-    async with AsyncClient(endpoint, credentials=credentials, state=state) as client:
+    photos: list[PhotoSource] = [*(draw_lesion(seed) for seed in range(4)), io.BytesIO(b"not a photo")]
+    async with AsyncClient(worker.endpoint, credentials=worker.client_credentials, state=state) as client:
         answers = await asyncio.gather(
             *(client.diagnose(photo, anyway=True) for photo in photos), return_exceptions=True
         )
@@ -27,7 +29,7 @@ async def ask(endpoint: str, credentials: object, state: str) -> None:
 def main() -> None:
     """Start a worker with two tails, and ask it."""
     with EmbeddedWorker(workers=2) as worker, tempfile.TemporaryDirectory() as state:
-        asyncio.run(ask(worker.endpoint, worker.client_credentials, state))
+        asyncio.run(ask(worker, state))
 
 
 if __name__ == "__main__":

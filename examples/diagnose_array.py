@@ -20,7 +20,7 @@ def main() -> None:
             for photo in (pixels, Image.fromarray(pixels), file):
                 found = client.diagnose(photo, anyway=True)
                 print(f"{type(photo).__name__}: malignant {found.malignant:.3f}, threshold {found.threshold:.3f}")
-                print(f"  claim {found.privacy.claim}, {found.privacy.device.releases} distinct release so far")
+                print(f"  claim {found.privacy.claim}, {found.privacy.releases} distinct release so far")
             answer = client.diagnose(pixels // 16)
             if isinstance(answer, Refusal):
                 print(f"refused, and nothing was sent: {answer.reason}")

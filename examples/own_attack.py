@@ -21,7 +21,8 @@ def kernel_ridge(known: AttackerKnowledge, observed: Releases, sigma: float, see
     mean, kernel = known.photos.mean(0), own @ own.T
     penalty = 0.1 * np.trace(kernel) / len(own) + sigma**2 * own.shape[1]
     weights = seen @ own.T @ np.linalg.inv(kernel + penalty * np.eye(len(own)))
-    return np.clip(mean + np.tensordot(weights, known.photos - mean, 1), 0, 1).astype(np.float32)
+    rebuilt: metrics.Photos = np.clip(mean + np.tensordot(weights, known.photos - mean, 1), 0, 1).astype(np.float32)
+    return rebuilt
 
 
 def exposed(preset: str) -> tuple[Releases, metrics.Photos]:

@@ -28,7 +28,7 @@ def main() -> None:
     """Release the lowest level for many photos."""
     bundle = Bundle.load()
     preset = preset_of_mechanism(bundle, Mechanism(randomised_response, "certified", "coin", "example"))
-    lowest, _ = preset.spec.levels
+    lowest, _ = preset.spec.levels or (-1, 1)
     source, embedding = NoiseSource(bytes(range(32))), np.full(preset.spec.shape, lowest * preset.spec.step)
     photos = [np.full((4, 4, 3), number, np.uint8) for number in range(250)]
     sent = Counter(int(source.release(embedding, photo, bundle.identity, preset.spec)[0]) for photo in photos)

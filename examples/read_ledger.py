@@ -15,8 +15,8 @@ def main() -> None:
         releaser = Releaser(Bundle.load(), load_secret(Path(folder)), privacy=8)
         for seed in (1, 2, 1):
             promise = releaser.spend(releaser.release(draw_lesion(seed)), ledger, budget=20)
-            device = promise.device
-            print(f"lesion {seed}: this photo ε {promise.epsilon}, device ε {device.epsilon} of {device.photos} photos")
+            total = ledger.total()
+            print(f"lesion {seed}: ε {promise.epsilon}, device ε {total.loss.epsilon():.2f} of {total.photos} photos")
         try:
             for seed in range(3, 20):
                 releaser.spend(releaser.release(draw_lesion(seed)), ledger, budget=20)

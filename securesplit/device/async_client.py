@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Self
+from typing import Literal, Self, overload
 
 from securesplit.device.charging import taken_back_on_error, written_down
 from securesplit.device.credentials import ReloadingCredentials
@@ -48,12 +48,18 @@ class AsyncClient(OfOneProcess):
         """What turns photos into releases."""
         return self._pipeline.releaser
 
+    @overload
+    async def diagnose(self, photo: PhotoSource, *, anyway: Literal[True]) -> Diagnosis: ...
+
+    @overload
+    async def diagnose(self, photo: PhotoSource, *, anyway: bool | None = None) -> Diagnosis | Refusal: ...
+
     async def diagnose(self, photo: PhotoSource, *, anyway: bool | None = None) -> Diagnosis | Refusal:
         """As `Client.diagnose`, without blocking the event loop.
 
         Args:
             photo: as `Client.diagnose` takes it.
-            anyway: of this photo; None: as the client was made.
+            anyway: as `Client.diagnose`.
 
         Raises:
             UnreachableError: no worker answered in time, or the client was closed.

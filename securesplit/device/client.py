@@ -13,7 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, overload
 
 from securesplit.device import lookahead
 from securesplit.device.charging import taken_back_on_error
@@ -103,13 +103,19 @@ class Client(OfOneProcess):
         """What turns photos into releases."""
         return self._pipeline.releaser
 
+    @overload
+    def diagnose(self, photo: PhotoSource, *, anyway: Literal[True]) -> Diagnosis: ...
+
+    @overload
+    def diagnose(self, photo: PhotoSource, *, anyway: bool | None = None) -> Diagnosis | Refusal: ...
+
     def diagnose(self, photo: PhotoSource, *, anyway: bool | None = None) -> Diagnosis | Refusal:
         """Ask about one photo; one of which no answer would mean anything is refused, and nothing is sent.
 
         Args:
             photo: a path (str or Path), a binary file object, a PIL image, or an array ``(h, w, 3) uint8`` of upright
                 sRGB pixels.
-            anyway: of this photo; None: as the client was made.
+            anyway: of this photo; None: as the client was made. With True no photo is refused.
 
         Raises:
             PhotoError: this is not a photo that can be read safely.
