@@ -181,7 +181,7 @@ def _expect_name(connection: SSL.Connection, name: str) -> None:
     if address := _address(name):
         done = binding.X509_VERIFY_PARAM_set1_ip(param, address, len(address))
     else:
-        written = naming.dns_name(name) or ""
+        written = naming.dns_name(name)
         if not written or "\0" in written:
             raise _no_name(name)
         done = binding.X509_VERIFY_PARAM_set1_host(param, written.encode(), len(written))

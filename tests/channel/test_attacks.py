@@ -247,6 +247,41 @@ def test_no_server_flight_crashes_a_client(flight: bytes) -> None:
     assert client.state in (ClientState.IDLE, ClientState.HELLO_SENT)
 
 
+@pytest.mark.parametrize("stage", [ClientState.HELLO_SENT, ClientState.FINISHING, ClientState.FIN_SENT])
+@pytest.mark.parametrize("code", [code for code in Code if code is not Code.OK], ids=lambda code: code.name)
+def test_no_hint_crashes_a_client_nor_says_more_than_its_code(world: World, stage: ClientState, code: Code) -> None:
+    """Also one whose reason does not go with its code, or whose detail is cut, or too long, for its reason."""
+    client = world.client()
+    reply = sent(world.server.receive(PEER, client.hello()))
+    if stage is not ClientState.HELLO_SENT:
+        client.receive(reply)
+    if stage is ClientState.FIN_SENT:
+        client.request(1, b"ask")
+    alert = bytes.fromhex("15030300020228")
+    details = [b"", *(alert[:length] for length in range(1, 7)), alert + b"\0", bytes(7), b"\x15" * 256]
+    claims = {
+        reason: {
+            claim(client, Frame(FrameType.ERR, code, body=ErrorBody(0, reason, detail).encode())) for detail in details
+        }
+        for reason in Reason
+    }
+    plain = claims.pop(Reason.NONE)
+    assert len(plain) == 1
+    if code is Code.TLS:
+        assert claims.pop(Reason.ALERT) == {"it broke the handshake off"}
+        assert claims.pop(Reason.BUNDLE) != plain
+    if code is Code.WORKER:
+        assert claims.pop(Reason.PRESET) != plain
+    assert all(said == plain for said in claims.values())
+    assert client.state is stage
+
+
+def claim(client: ClientChannel, hint: Frame) -> str:
+    event = client.receive(frames.encode(hint))
+    assert isinstance(event, Refused), "clear text is never a verdict"
+    return event.detail
+
+
 @given(
     st.sampled_from(FrameType), st.binary(max_size=300), st.integers(0, 5000), st.sampled_from([b"", bytes(range(32))])
 )

@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import SSL
 
 from securesplit.channel import frames
 from securesplit.channel.client import ClientChannel
@@ -23,6 +24,7 @@ from securesplit.errors import TrustError
 from securesplit.pki import profile
 from securesplit.pki.credentials import Credentials
 from securesplit_testing.channels import BUNDLE, NOW, PEER, Authority, ask_once, parse, sent
+from tests.channel.test_tls import limit_version, only_chacha, only_p384, other_alpn
 
 DAY = timedelta(days=1)
 
@@ -114,6 +116,11 @@ def stale_crl_on_the_client(authority: Authority) -> Case:
     return replace(case, client=replace(case.client, crl=authority.crl(now=NOW - 200 * DAY)))
 
 
+def future_crl_on_the_client(authority: Authority) -> Case:
+    case = good(authority)
+    return replace(case, client=replace(case.client, crl=authority.crl(now=NOW + 2 * DAY)))
+
+
 def no_crl_on_the_client(authority: Authority) -> Case:
     case = good(authority)
     return replace(case, client=replace(case.client, crl=Authority().crl()))
@@ -134,6 +141,7 @@ WE_REFUSE = [
     (future_server, "the worker's certificate is not valid yet", "clock"),
     (revoked_server, "the worker's certificate was revoked", "do not use"),
     (stale_crl_on_the_client, "revocation list on this device has expired", "crl.pem"),
+    (future_crl_on_the_client, "revocation list on this device is not valid yet", "clock"),
     (no_crl_on_the_client, "no revocation list", "crl.pem"),
 ]
 
@@ -287,14 +295,26 @@ def claimed(client: ClientChannel, data: bytes) -> str:
     return event.detail
 
 
-def test_a_device_of_another_protocol_is_told_so() -> None:
+@pytest.mark.parametrize(
+    ("spoil", "reason", "claim"),
+    [
+        (other_alpn, "protocol", "TLS alert 120, it does not speak securesplit/1"),
+        (only_p384, "handshake", "TLS alert 40, no common suite or group"),
+        (only_chacha, "handshake", "TLS alert 40, no common suite or group"),
+        (limit_version, "handshake", "TLS alert 70, no common TLS version"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_device_that_speaks_something_else_is_told_so(
+    spoil: Callable[[SSL.Context], None], reason: str, claim: str
+) -> None:
     client, server, _ = connect(good(Authority()))
-    client._context.set_alpn_protos([b"securesplit/2", b"h2"])
+    spoil(client._context)
     refusal = server.receive(PEER, client.hello())
     assert isinstance(refusal, Send)
-    assert refusal.reason == "protocol"
+    assert refusal.reason == reason
     assert server.half_open_count == 0
-    assert "does not speak securesplit/1" in claimed(client, refusal.frame)
+    assert claim in claimed(client, refusal.frame)
 
 
 def test_another_bundle_is_a_claim_in_clear_text() -> None:

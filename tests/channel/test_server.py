@@ -339,6 +339,21 @@ def test_the_address_with_most_half_open_handshakes_loses_them() -> None:
     assert sum(world.server._half_open._per_address.values()) == world.server.half_open_count == 255
 
 
+def test_nothing_is_kept_of_clients_that_are_gone() -> None:
+    """Neither their certificates nor their addresses, which a worker that runs for months would gather."""
+    world = World()
+    client = world.client()
+    client.receive(sent(world.server.receive(PEER, client.hello(), address="10.0.0.1")))
+    world.ask(client)
+    world.server.receive(PEER, world.client().hello(), address="10.0.0.2")
+    tables = world.server._sessions, world.server._half_open
+    counts = world.server._sessions._per_client, world.server._half_open._per_address
+    assert all(map(len, (*tables, *counts)))
+    world.clock.now_s += 4_000.0
+    world.server.tick()
+    assert not any(map(len, (*tables, *counts)))
+
+
 def test_buckets_are_bounded_and_never_overfull() -> None:
     buckets = TokenBuckets(1.0, 2.0, max_addresses=3)
     for number in range(10):

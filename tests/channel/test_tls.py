@@ -90,7 +90,7 @@ def only_p384(settings: SSL.Context) -> None:
 
 
 def other_alpn(settings: SSL.Context) -> None:
-    settings.set_alpn_protos([b"h2"])
+    settings.set_alpn_protos([b"securesplit/2", b"h2"])
 
 
 @pytest.mark.parametrize("spoil", [limit_version, only_chacha, only_p384, other_alpn], ids=lambda f: f.__name__)
