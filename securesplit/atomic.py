@@ -76,7 +76,7 @@ def _move_once(own: Path, file: Path) -> None:
 
     On POSIX a rename replaces what is there, so those that do this take turns, by a lock on the folder.
     """
-    with _in_use(file.parent):
+    with in_use(file.parent):
         if not os.path.lexists(file):
             own.rename(file)
 
@@ -141,8 +141,28 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
         with _abandoned(left) as is_nobodys:
             if is_nobodys and left.is_dir() and _is_own(left):
                 shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=prefix) as name, _in_use(Path(name)):
+    with tempfile.TemporaryDirectory(prefix=prefix) as name, in_use(Path(name)):
         yield Path(name)
+
+
+@contextlib.contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """A folder of which others, threads too, wait to make use; not on Windows, nor where a disk has no locks.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a process that was forked meanwhile has it open, too
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -264,20 +284,6 @@ def _lock(descriptor: int) -> None:
     if sys.platform != "win32":
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-
-@contextlib.contextmanager
-def _in_use(folder: Path) -> Iterator[None]:
-    """A folder that other processes leave alone."""
-    if sys.platform == "win32":
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        _lock(descriptor)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -7,12 +7,14 @@ read and shorten: an address and since when.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from securesplit.atomic import sync_folder
+from securesplit.atomic import PRIVATE, in_use, sync_folder
 from securesplit.errors import CredentialError, WorkerError
 
 LIST: Final = "distrusted-workers.txt"
@@ -32,11 +34,11 @@ class DistrustedWorkers:
         """Do nothing for a worker that is not on the list.
 
         Args:
-            worker: its address, as the user named it.
+            worker: its address, in one spelling.
 
         Raises:
             WorkerError: it is.
-            CredentialError: the list cannot be read.
+            CredentialError: as `found`.
         """
         if (since := self.found().get(worker)) is not None:
             raise WorkerError(
@@ -44,6 +46,26 @@ class DistrustedWorkers:
                 hint="whoever runs it may learn something of a photo by such an answer: have it repaired, or ask "
                 f"another worker with --connect; to trust it again remove its line from {self._file}",
             )
+
+    @contextlib.contextmanager
+    def judging(self, worker: str) -> Iterator[None]:
+        """`check`, and the only answer that a program of this device judges until the block ends.
+
+        Of two that were judged at once, each would tell its bit before the other one's worker is on the list.
+
+        Args:
+            worker: as of `check`.
+
+        Raises:
+            WorkerError, CredentialError: as `check`.
+        """
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(in_use(self._file.parent))
+            except OSError as error:
+                raise self._unusable(error) from error
+            self.check(worker)
+            yield
 
     def add(self, worker: str) -> None:
         """From now on it is on the list; on the disk, too, when this returns.
@@ -56,12 +78,13 @@ class DistrustedWorkers:
         """
         line = f"{worker} {datetime.now(UTC).isoformat(timespec='seconds')}\n"
         try:
-            descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            try:
-                os.write(descriptor, line.encode())
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            with open(self._file, "a+b", opener=_private) as stream:
+                if stream.tell():
+                    stream.seek(-1, os.SEEK_END)
+                    line = line if stream.read() == b"\n" else f"\n{line}"  # editors and full disks leave half a line
+                stream.write(line.encode())
+                stream.flush()
+                os.fsync(stream.fileno())
             sync_folder(self._file.parent)
         except OSError as error:
             hint = f"an answer of {worker} made no sense: ask another worker, and check the folder's owner and space"
@@ -71,14 +94,21 @@ class DistrustedWorkers:
         """Since when, by worker.
 
         Raises:
-            CredentialError: the list cannot be read.
+            CredentialError: the list cannot be read, or not be written, so that no worker could be added to it.
         """
         try:
-            text = self._file.read_text(encoding="utf-8", errors="replace")
+            with self._file.open("r+", encoding="utf-8-sig", errors="replace") as stream:
+                lines = [line.split(maxsplit=1) for line in stream.read().splitlines() if line.strip()]
         except FileNotFoundError:
             return {}
         except OSError as error:
-            hint = "it names workers that are not asked: check its owner and mode"
-            raise CredentialError(f"cannot read {self._file}: {error.strerror}", hint=hint) from error
-        lines = (line.split(maxsplit=1) for line in text.splitlines() if line.strip())
+            raise self._unusable(error) from error
         return {worker: since[0] if since else "?" for worker, *since in lines}
+
+    def _unusable(self, error: OSError) -> CredentialError:
+        hint = "it names workers that are not asked: check its owner and mode"
+        return CredentialError(f"cannot read and write {self._file}: {error.strerror}", hint=hint)
+
+
+def _private(file: str, flags: int) -> int:
+    return os.open(file, flags, PRIVATE)

@@ -110,23 +110,28 @@ class EncryptionKey:
             WorkerError: it is not asked any more, whatever this answer is.
             CredentialError: a key that is over cannot be removed, or the list of such workers not written.
         """
-        with self._device.lock:
-            self.distrusted.check(worker)  # or answers that are under way would tell as much as many questions
+        with self._device.lock, self.distrusted.judging(worker):  # several under way tell no more than one by one
             device = self._device.value
             copies = device.decrypt(answer, photos, answer_scale(device.parameters))
             if not (np.abs(copies) <= MOST_LOGIT).all() or (np.ptp(copies, axis=1) > COPIES_AGREE).any():
-                said = gettext_noop(
-                    "an answer of {0} made no sense under this device's encryption key, which is replaced; that worker "
-                    "is faulty, or learns something of a photo by it, and is not asked again"
-                )
-                _log.warning(said.format(worker))
-                try:
-                    self.distrusted.add(worker)
-                finally:
-                    self._end()
+                self._give_up(worker)
                 raise WireError("its copies of an answer differ, or are beyond any logit; another key is drawn")
         logits: NDArray[np.float64] = copies[:, 0]
         return logits
+
+    def _give_up(self, worker: str) -> None:
+        """Ask this worker nothing more, and nobody under this key; then say so, which shows."""
+        try:
+            self.distrusted.add(worker)
+        except CredentialError:
+            self._end()  # on a full disk its room is enough
+            self.distrusted.add(worker)
+        self._end()
+        said = gettext_noop(
+            "an answer of {0} made no sense under this device's encryption key, which is replaced; that worker "
+            "is faulty, or learns something of a photo by it, and is not asked again"
+        )
+        _log.warning(said.format(worker))
 
     def _end(self) -> None:
         """Have another key drawn for the next request, by every process that uses this one."""

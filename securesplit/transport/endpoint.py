@@ -10,6 +10,7 @@ import socket
 from dataclasses import dataclass
 
 from securesplit.errors import ConfigError, UnreachableError
+from securesplit.pki.naming import dns_name
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_NAMES = ("localhost", "ip6-localhost")
@@ -57,6 +58,14 @@ class Endpoint:
     def is_ipv6(self) -> bool:
         """Whether the host is an IPv6 address."""
         return ":" in self.host
+
+    @property
+    def in_one_spelling(self) -> Endpoint:
+        """The same for every way to write it: capitals, a last dot, letters of other scripts, zeros of IPv6."""
+        try:
+            return Endpoint(str(ipaddress.ip_address(self.host)), self.port)
+        except ValueError:
+            return Endpoint((dns_name(self.host) or self.host).lower(), self.port)
 
     def resolve(self) -> list[Endpoint]:
         """Every address of the host, as endpoints, in the system's order; ``*`` stays as it is.

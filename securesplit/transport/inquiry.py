@@ -153,7 +153,7 @@ class EncryptedInquiry:
         """
         asked = self._release
         try:
-            asked.key.distrusted.check(str(endpoint))
+            asked.key.distrusted.check(str(endpoint.in_one_spelling))
         except WorkerError as error:
             raise proven(error) from None
         request = messages.Request(asked.key.evaluation.digest, asked.photos, asked.ciphertext)
@@ -172,7 +172,8 @@ class EncryptedInquiry:
                 raise KeyNeeded(self._release.key.evaluation)
             if said.status is Status.REFUSED:
                 raise WorkerError("the worker refuses this device's key or ciphertext", hint=VERSIONS)
-            logits = self._release.key.decrypt(said.ciphertext, self._release.photos, str(endpoint)).tolist()
+            worker = str(endpoint.in_one_spelling)
+            logits = self._release.key.decrypt(said.ciphertext, self._release.photos, worker).tolist()
             answer.check_tail_ms(said.tail_ms, took_s)
         except (TensorError, MessageError, WireError) as error:
             raise proven(payload.senseless(str(error))) from None

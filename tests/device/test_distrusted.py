@@ -36,11 +36,28 @@ def test_a_line_that_is_removed_lifts_it(tmp_path: Path) -> None:
         workers.check(OTHER)
 
 
-@pytest.mark.parametrize("line", [f"{CLINIC}", f"  {CLINIC}\r", f"{CLINIC} \x00\xff nonsense"])
-def test_what_people_or_disks_make_of_a_line_still_holds(line: str, tmp_path: Path) -> None:
-    (tmp_path / LIST).write_bytes(f"\n{line}\n\n".encode("latin-1"))
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"\n{CLINIC}\n\n",
+        f"  {CLINIC}\r\n",
+        f"{CLINIC} \x00\xff nonsense\n",
+        f"{OTHER}\n{CLINIC}",
+        f"\xef\xbb\xbf{CLINIC}\n",  # some editors begin so
+    ],
+)
+def test_what_people_or_disks_make_of_a_line_still_holds(content: str, tmp_path: Path) -> None:
+    (tmp_path / LIST).write_bytes(content.encode("latin-1"))
     with pytest.raises(WorkerError):
         DistrustedWorkers(tmp_path).check(CLINIC)
+
+
+@pytest.mark.parametrize("left", [OTHER, f"{OTHER} 2026-11-2", "tcp://cli"])
+def test_a_line_without_an_end_takes_no_other_with_it(left: str, tmp_path: Path) -> None:
+    """As an editor leaves it, or a disk that was full."""
+    (tmp_path / LIST).write_text(left)
+    DistrustedWorkers(tmp_path).add(CLINIC)
+    assert [*DistrustedWorkers(tmp_path).found()] == [left.split(maxsplit=1)[0], CLINIC]
 
 
 def test_processes_that_add_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -57,3 +74,16 @@ def test_a_list_that_cannot_be_read_or_written_asks_nobody(tmp_path: Path) -> No
         DistrustedWorkers(tmp_path).check(CLINIC)
     with pytest.raises(CredentialError, match="cannot write"):
         DistrustedWorkers(tmp_path).add(CLINIC)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="whoever tests may write everything")
+def test_a_list_that_can_be_read_alone_asks_nobody(tmp_path: Path) -> None:
+    """No worker could be added to it, so that each photo would tell its bit."""
+    (tmp_path / LIST).touch(0o400)
+    with pytest.raises(CredentialError, match="cannot read and write"):
+        DistrustedWorkers(tmp_path).check(CLINIC)
+
+
+def test_a_folder_that_is_gone_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(CredentialError), DistrustedWorkers(tmp_path / "gone").judging(CLINIC):
+        pass

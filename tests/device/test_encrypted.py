@@ -382,6 +382,16 @@ def test_a_worker_is_not_asked_again_once_its_answer_made_no_sense(
     assert len(worker.requests) == 2, "its user trusts it again"
 
 
+def test_nor_under_another_spelling_of_its_address(
+    options: dict[str, Any], worker: EncryptedWorker, few_keys: None
+) -> None:
+    worker.on_request = lambda _: GARBLED
+    named = options["connect"].replace("127.0.0.1", "localhost")
+    for connect in (named.replace("localhost", "LocalHost"), named, named.replace("localhost", "localhost.")):
+        assert ask_blocking(1, options | {"connect": connect}) == [WorkerError]
+    assert len(worker.requests) == 1
+
+
 def test_bytes_that_are_no_ciphertext_cost_no_key(
     options: dict[str, Any], worker: EncryptedWorker, state: Path
 ) -> None:

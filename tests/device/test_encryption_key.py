@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -276,3 +278,46 @@ def test_an_active_worker_learns_a_bit_and_is_not_asked_again(first: float, key:
         assert key.decrypt(honest, 1, "tcp://other:5555").shape == (1,)
     assert (tmp_path / KEY_FILE).exists() == (first < 0)
     assert [*key.distrusted.found()] == ([] if first < 0 else [WORKER])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
+def test_answers_to_several_programs_are_judged_one_by_one(key: EncryptionKey, tmp_path: Path) -> None:
+    """Or a worker that answers all of them at the same moment would learn a bit from each."""
+    other, features = EncryptionKey(tmp_path), FEATURES[:1]
+    answer = EncryptedTail(random_tail()).answer(key.encrypt(features), 1, evaluation_keys())
+    judging, go_on = Event(), Event()
+
+    def slowly(*_: object) -> NDArray[np.float64]:
+        judging.set()
+        assert go_on.wait(30)
+        return np.array([[0.0, 1.0]])
+
+    key._device = ClosedAtFork(lambda: SimpleNamespace(parameters=SHIPPED, decrypt=slowly), lambda _: None)
+    with ThreadPoolExecutor(2) as threads:
+        senseless = threads.submit(key.decrypt, answer, 1, WORKER)
+        assert judging.wait(30)
+        honest = threads.submit(other.decrypt, answer, 1, WORKER)
+        with pytest.raises(TimeoutError):
+            honest.result(0.5)
+        go_on.set()
+        assert isinstance(senseless.exception(30), WireError)
+        assert isinstance(honest.exception(30), WorkerError)
+
+
+def judged(key: EncryptionKey) -> None:
+    with key.distrusted.judging(WORKER):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_a_fork_while_an_answer_is_judged_holds_nobody_up(key: EncryptionKey) -> None:
+    with key.distrusted.judging(WORKER):
+        if not (child := os.fork()):
+            time.sleep(30)
+            os._exit(0)
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(judged, key).result(5)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

@@ -22,10 +22,12 @@ import pytest
 
 from securesplit.cli.answers_file import AnswersFile, Query
 from securesplit.cli.json_csv import csv_header
+from securesplit.device.distrusted import DistrustedWorkers
 from securesplit.device.encryption_key import KEY_FILE, EncryptionKey
 from securesplit.device.ledger import LEDGER_FILE, Ledger, reading
 from securesplit.device.noise_key import load_secret
 from securesplit.encrypted.messages import ANSWER_CIPHERTEXT_BYTES
+from securesplit.encrypted.wire import WireError
 from securesplit.errors import BudgetError, CredentialError, OutputError
 from securesplit.pki import keystore, lists
 from securesplit.privacy.accounting import Loss
@@ -33,6 +35,8 @@ from securesplit_testing.load import Load
 from securesplit_testing.serving import now, process
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+SENSELESS = bytes(ANSWER_CIPHERTEXT_BYTES // 2) + b"\1" * (ANSWER_CIPHERTEXT_BYTES // 2)
+"""An answer whose copies differ."""
 _EXT4_SHUTDOWN, _WITHOUT_ITS_LOG = 0x8004587D, 2  # EXT4_IOC_SHUTDOWN, EXT4_GOING_FLAGS_NOLOGFLUSH
 
 
@@ -223,16 +227,33 @@ def test_a_key_that_is_over_and_cannot_be_removed_encrypts_nothing_more(disk: Di
     pytest.importorskip("tenseal", reason="TenSEAL is not installed")
     key = EncryptionKey(disk.folder)
     first = (disk.folder / KEY_FILE).read_bytes()
-    senseless = bytes(ANSWER_CIPHERTEXT_BYTES // 2) + b"\1" * (ANSWER_CIPHERTEXT_BYTES // 2)
     disk.remount("ro")
     with pytest.raises(CredentialError, match="cannot remove the encryption key"):
-        key.decrypt(senseless, 1, "tcp://worker:5555")
+        key.decrypt(SENSELESS, 1, "tcp://worker:5555")
     for _ in range(2):
         with pytest.raises(CredentialError, match="cannot remove the encryption key"):
             key.current()
     disk.remount("rw")
     assert key.current() is not key
     assert (disk.folder / KEY_FILE).read_bytes() != first
+
+
+def test_a_worker_is_not_asked_again_also_where_the_disk_is_full(disk: Disk) -> None:
+    """The key goes and leaves room for another, so that each photo would tell a worker its bit."""
+    pytest.importorskip("tenseal", reason="TenSEAL is not installed")
+    key = EncryptionKey(disk.folder)
+    disk.fill()
+    with pytest.raises(WireError, match="copies"):
+        key.decrypt(SENSELESS, 1, "tcp://worker:5555")
+    assert [*DistrustedWorkers(disk.folder).found()] == ["tcp://worker:5555"]
+    assert not (disk.folder / KEY_FILE).exists()
+
+
+def test_nobody_is_asked_where_no_worker_can_be_added_to_the_list(disk: Disk) -> None:
+    DistrustedWorkers(disk.folder).add("tcp://worker:5555")
+    disk.remount("ro")
+    with pytest.raises(CredentialError, match="cannot read and write"):
+        DistrustedWorkers(disk.folder).check("tcp://other:5555")
 
 
 def test_the_noise_secret_is_written_whole_or_not_at_all(disk: Disk) -> None:

@@ -39,6 +39,22 @@ def test_anything_else_is_an_error_with_a_hint(text: str) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [
+        (("tcp://clinic:5555", "tcp://Clinic:5555", "tcp://CLINIC.:05555"), "tcp://clinic:5555"),
+        (("tcp://bücher.example:1", "tcp://XN--bcher-kva.example.:1"), "tcp://xn--bcher-kva.example:1"),
+        (("tcp://[fe80::1%Eth0]:1", "tcp://[FE80:0::0001%Eth0]:1"), "tcp://[fe80::1%Eth0]:1"),
+        (("tcp://127.0.0.1:1",), "tcp://127.0.0.1:1"),
+        (("tcp://a..b:1", "tcp://A..b:1"), "tcp://a..b:1"),
+        (("tcp://[fe80::1%1%2]:1",), "tcp://[fe80::1%1%2]:1"),
+    ],
+)
+def test_one_host_written_in_several_ways_is_one(texts: tuple[str, ...], found: str) -> None:
+    """A worker that is not asked under one of them would else be under another."""
+    assert {str(Endpoint.parse(text).in_one_spelling) for text in texts} == {found}
+
+
 def test_wildcards_are_for_listening() -> None:
     assert Endpoint.parse("tcp://*:0", listening=True) == Endpoint("*", 0)
 
