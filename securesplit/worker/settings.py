@@ -7,7 +7,7 @@ from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 
 from securesplit.channel.limits import REQUESTS_IN_FLIGHT
-from securesplit.config import renamed
+from securesplit.config import check_count, check_path, renamed
 from securesplit.encrypted.messages import MAX_KEY_BYTES
 from securesplit.errors import ConfigError
 from securesplit.pki.credentials import Credentials
@@ -125,6 +125,9 @@ class WorkerSettings:
         session_log: file of the sessions; None for none.
         pool: everything else about the pool; its `workers` is not used.
         audit_log: the earlier name of `session_log`, accepted until version 0.2.
+
+    Raises:
+        ConfigError: `workers` is another number than 0 to 1,024, or what should be a path is none; text is one, too.
     """
 
     bind: str
@@ -141,7 +144,10 @@ class WorkerSettings:
     audit_log: InitVar[Path | None] = None
 
     def __post_init__(self, audit_log: Path | None) -> None:
-        object.__setattr__(self, "session_log", renamed(self.session_log, "session_log", audit_log, "audit_log"))
+        check_count(self.workers, "workers", least=0, most=MOST_WORKERS)
+        session_log = renamed(self.session_log, "session_log", audit_log, "audit_log")
+        for name, path in (("certs", self.certs), ("bundle", self.bundle), ("session_log", session_log)):
+            object.__setattr__(self, name, None if path is None else check_path(path, name))
 
 
 def check_ray_address(text: str) -> str:

@@ -23,7 +23,7 @@ from securesplit.worker import service
 from securesplit.worker.cores import usable_cores
 from securesplit.worker.front import Front
 from securesplit.worker.monitoring.probes import why_not_alive
-from securesplit.worker.settings import PoolSettings, parse_workers
+from securesplit.worker.settings import PoolSettings, WorkerSettings, parse_workers
 from securesplit_testing.clock import WallClock
 from securesplit_testing.health import metrics
 from securesplit_testing.serving import IDENTITY, Process, now, process, release, running, serve_engine, wait_until
@@ -255,3 +255,11 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_settings_of_a_program_are_checked_before_anything_starts(tmp_path: Path) -> None:
+    given = WorkerSettings("tcp://127.0.0.1:0", certs=str(tmp_path), bundle=str(tmp_path / "bundle"))  # type: ignore[arg-type]
+    assert (given.certs, given.bundle, given.session_log) == (tmp_path, tmp_path / "bundle", None)
+    for wrong in ({"workers": -1}, {"workers": 1.5}, {"workers": 1025}, {"certs": 3}, {"session_log": ""}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            WorkerSettings("tcp://127.0.0.1:0", **wrong)  # type: ignore[arg-type]
