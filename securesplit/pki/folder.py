@@ -30,7 +30,7 @@ CLIENTS = "clients"
 
 LOCK_WAIT_S = 10.0  # a run takes milliseconds
 
-_KEYGEN = "securesplit keygen makes this folder; give it with --certs"
+_KEYGEN = "securesplit keygen or enroll makes this folder; give it with --certs"
 
 
 def make(folder: Path, flag: str = "--out") -> None:

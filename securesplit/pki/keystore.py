@@ -116,7 +116,8 @@ def _no_client(folder: Path, name: str) -> CredentialError:
         hint = f"securesplit keygen --out {in_shell(folder)} --client {name}"
         return CredentialError(f"{folder} has no certificate of client {name}", hint=hint)
     found = f"{folder} has no certificate of a client" if folder.is_dir() else f"there is no folder {folder}"
-    hint = "make keys with securesplit keygen, name their folder with --certs, or try --embedded, which needs none"
+    make = "make keys with securesplit keygen, or with securesplit enroll where the worker is another machine's"
+    hint = f"{make}; name their folder with --certs; or try --embedded, which needs none"
     return CredentialError(found, hint=hint)
 
 

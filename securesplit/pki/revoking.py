@@ -91,10 +91,11 @@ def _take_server(folder: Path, name: str, issued: list[Issued], now: datetime) -
     paths = folder / f"{files.SERVER}.crt", folder / f"{files.SERVER}.key"
     if paths[0].exists() and certificate_of(folder, files.SERVER).serial_number in {one.serial for one in issued}:
         _remove(folder, files.SERVER)
-    notes = (
-        "copy crl.pem to every device: until it has the new list, a device trusts the revoked certificate",
-        f"securesplit keygen --server-name {name} issues a new one",
-    )
+    another = f"securesplit keygen --server-name {name} issues a new one"
+    if any(one.request is not None for one in issued):
+        enroll, sign = f"securesplit enroll --server-name {name}", "securesplit keygen --sign REQUEST --new-key"
+        another = f"for the machine that takes its place: {enroll} there, then here {sign}"
+    notes = "copy crl.pem to every device: until it has the new list, a device trusts the revoked certificate", another
     return report_of(folder, _entries(f"server {name}", paths, issued, now), notes)
 
 

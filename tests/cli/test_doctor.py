@@ -277,7 +277,7 @@ def test_two_cas_and_an_unlisted_device_are_seen(certs: Path, tmp_path: Path) ->
     assert "the allow-list is empty, no device can connect" in found["warning"]
     assert "device device is not on the allow-list" in found["warning"]
     (hint,) = (each.hint for each in CertsCheck(certs, None, NOW).run() if "not on the allow-list" in each.message)
-    assert "keygen --renew --client device" in hint
+    assert "enroll --renew here, or keygen --renew on the CA machine" in hint
     keystore.create(certs, clients=["device"], days=90, now=NOW)
     assert "device device is not on the allow-list" in findings(certs, NOW)["warning"], "what is there is kept"
     keystore.renew(certs, clients=["device"], days=90, now=NOW)
@@ -594,6 +594,7 @@ def test_an_altered_bundle_is_an_error_one_without_tail_is_not(doctor: Doctor, c
     (bundle / "tail.tflite").unlink()
     report = doctor("--model", bundle)
     assert report["status"] == "ok"
+    assert any(f" in {bundle}, sha256:" in line for line in said(report, "ok"))
     assert "no tail here, a device needs none" in said(report, "ok")
     assert any("the gate has its hash" in line for line in said(report, "ok"))
     assert any("the attack decoder has its hash" in line for line in said(report, "ok"))

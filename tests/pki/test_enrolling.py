@@ -113,7 +113,8 @@ def test_revocation_and_allow_list_work_as_for_keys_of_keygen(clinic: Clinic) ->
     assert not lists.allowed(clinic.ca)
     with pytest.raises(TrustError, match="revoked"):
         clinic.talk()
-    keystore.revoke(clinic.ca, "localhost", now=NOW)
+    notes = keystore.revoke(clinic.ca, "localhost", now=NOW).notes
+    assert "securesplit enroll --server-name localhost there" in notes[1]  # not keygen, which makes a key here
     states = {one.role: one.state for one in cert_inventory.take(clinic.ca, now=NOW).certificates}
     assert states == {"ca": "valid", "server": "revoked", "client": "revoked"}
 

@@ -35,7 +35,8 @@ def check_bundle(folder: Path | None, privacy: str | None = None) -> Iterator[Fi
 
     try:
         bundle = Bundle.load(folder)
-        yield ok("bundle", f"{bundle.manifest.name}, {bundle.id}, presets {', '.join(bundle.presets)}")
+        presets = f"presets {', '.join(bundle.presets)}"
+        yield ok("bundle", f"{bundle.manifest.name} in {bundle.folder}, {bundle.id}, {presets}")
         heads = _heads(bundle)
         yield from (_head(bundle, *each) for each in heads)
         if (bundle.folder / "tail.tflite").exists():

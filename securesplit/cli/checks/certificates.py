@@ -52,9 +52,9 @@ class CertsCheck:
     def _absent(self) -> Finding:
         message = f"no folder {self.folder}"
         if self.client is not None:
-            hint = "securesplit keygen makes it; or name it with --certs"
+            hint = "securesplit keygen or enroll makes it; or name it with --certs"
             return failure(SUBJECT, CredentialError(message, hint=hint))
-        return warning(SUBJECT, f"{message}, so only --embedded works here", "securesplit keygen, or --certs")
+        return warning(SUBJECT, f"{message}, so only --embedded works here", "securesplit keygen or enroll, or --certs")
 
     def _modes(self) -> Iterator[Finding]:
         """Keys and folder are for their owner alone, and nothing that is read here can be changed by others."""
@@ -143,7 +143,7 @@ class CertsCheck:
             yield warning(SUBJECT, message, "the worker knows a device by its certificate; rename the files")
         yield self._until(f"device {name} has a certificate", leaf)
         if (self.folder / files.ALLOWED).exists() and loaded.fingerprint not in {line[0] for line in allowed}:
-            hint = f"bring it from the CA machine; if it lacks the device, keygen --renew --client {name} there"
+            hint = f"bring it from the CA machine; if it lacks the device: {_RENEW}"
             yield warning(SUBJECT, f"device {name} is not on the allow-list", hint)
 
     def _until(self, what: str, leaf: x509.Certificate) -> Finding:
