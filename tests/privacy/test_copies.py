@@ -99,3 +99,13 @@ def test_a_full_audit_undoes_and_its_first_view_is_the_copy_itself(small_audit):
         back = np.abs(with_views[preset][:, 1:].astype(float) - plain[preset]).reshape(len(plain[preset]), -1)
         assert back.any()
     assert (with_views["none"] == plain["none"]).all(), "more numbers than are compared but by plain distance"
+
+
+def test_an_audit_without_the_time_to_undo_keeps_its_minutes_and_says_so(small_audit):
+    """A short audit, or a slow machine: nine times as many photos through the head would take hours."""
+    hurried = replace(small_audit, profile=replace(small_audit.profile, undoes_alterations=True, minutes=0.01))
+    assert copies._copies(hurried, "turned").grids["certified"].shape[1] == 1
+    found = copies.run(hurried, "certified", "turned")
+    assert found.cut_short == "before it undid alterations"
+    assert [goal.met for goal in copies.judge("certified", [found], [])] == [None], "not tried is not passed"
+    assert not copies.run(small_audit, "certified", "turned").cut_short
