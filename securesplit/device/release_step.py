@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit import plugins, tracing
-from securesplit.config import check_privacy
+from securesplit.config import check_count, check_privacy
 from securesplit.device.ledger import Ledger, Receipt
 from securesplit.device.promise import describe, unprotected
 from securesplit.errors import BundleError, ConfigError
@@ -28,12 +28,13 @@ from securesplit.model import Bundle, Preset
 from securesplit.model.gate import Gate
 from securesplit.privacy import PRIVACY_LOGGER, accounting
 from securesplit.privacy.mechanism import Mechanism
-from securesplit.privacy.noise import NoiseSource
+from securesplit.privacy.noise import SECRET_BYTES, NoiseSource
 from securesplit.privacy.preset_names import current_name
 from securesplit.privacy.release import ReleaseSpec, saturate, to_grid
 from securesplit.results import Crop, Kind, PrivacyInfo, RefusalReason
 
 DELTA = accounting.DELTA
+MOST_THREADS = 256
 OF_EPSILON = "certified"
 """The preset whose noise ``--privacy EPSILON`` sets."""
 _WITH_EPSILON = re.compile(r"(.+?)[\s:=@,]+([0-9.]+)")
@@ -110,10 +111,15 @@ class Releaser(OfOneProcess):
 
     Raises:
         BundleError: the bundle has no such preset, or its head cannot be opened.
-        ConfigError: `privacy` is neither a preset nor a positive number.
+        ConfigError: `privacy` is neither a preset nor a positive number, `secret` is not 32 bytes or more, or `threads`
+            is not a number from 1 to 256.
     """
 
     def __init__(self, bundle: Bundle, secret: bytes, *, privacy: str | float | None = None, threads: int = 2) -> None:
+        if not isinstance(secret, bytes) or len(secret) < SECRET_BYTES:
+            message = f"the noise secret is not {SECRET_BYTES} bytes or more"
+            raise ConfigError(message, hint="give what securesplit.device.noise_key.load_secret returns")
+        threads = check_count(threads, "threads", least=1, most=MOST_THREADS)
         self.bundle = bundle
         self.preset = choose_preset(bundle, privacy)
         if warning := unprotected(self.preset.spec):

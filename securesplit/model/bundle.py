@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from securesplit.config import cannot_be
 from securesplit.errors import BundleError
 from securesplit.model import attack_decoder, encrypted_preset, guarded_preset
 from securesplit.model import gate as gates
@@ -61,8 +62,10 @@ class Bundle:
 
         Raises:
             BundleError: there is none, or its manifest is damaged, too large, or no regular file of that folder.
-            ConfigError: `folder` begins with ``~``, and this user has no home folder.
+            ConfigError: `folder` is neither text nor a path, or begins with ``~``, and this user has no home folder.
         """
+        if not isinstance(folder, str | Path | None):
+            raise cannot_be("folder", folder, hint="name the bundle's folder")
         folder = DEFAULT_FOLDER if folder is None else from_home(folder)
         try:
             content = read_file(folder, "manifest.json", MAX_MANIFEST_BYTES)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from securesplit import AsyncClient, Client
+from securesplit import AsyncClient, Bundle, Client, Releaser
 from securesplit.device.options import ClientOptions
 from securesplit.errors import ConfigError
 from securesplit.pki import keystore
@@ -89,3 +89,23 @@ def test_what_makes_no_sense_is_a_config_error_with_a_hint(
         kind(**{"certs": certs, "state": tmp_path, name: value})
     assert name in caught.value.message or name == "connect"
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"secret": b"short"}, "32 bytes"),
+        ({"secret": "x" * 32}, "32 bytes"),
+        ({"threads": 0}, "threads"),
+        ({"threads": "2"}, "threads"),
+    ],
+)
+def test_a_releaser_refuses_what_makes_no_sense_before_it_opens_the_head(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        Releaser(Bundle.load(), **{"secret": bytes(32), **given})
+    assert caught.value.hint
+
+
+def test_a_bundle_is_named_by_its_folder() -> None:
+    with pytest.raises(ConfigError, match="folder cannot be 3"):
+        Bundle.load(3)  # type: ignore[arg-type]
