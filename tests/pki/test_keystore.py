@@ -180,7 +180,7 @@ def test_revocation_covers_all_certificates_of_a_client(certs: Path) -> None:
     keystore.renew(certs, days=90, now=NOW)
     second = keystore.load_client(certs, "clinic", now=NOW)
     report = keystore.revoke(certs, "clinic", now=NOW)
-    assert {entry.fingerprint for entry in report.entries} == {first.fingerprint, second.fingerprint}
+    assert [entry.fingerprint for entry in report.entries] == [first.fingerprint, second.fingerprint]
     assert "clinic" not in (certs / "allowed-clients.txt").read_text()
     assert not list((certs / "clients").glob("clinic*"))
     server = keystore.load_server(certs, now=NOW)
@@ -236,7 +236,7 @@ def test_revocation_covers_all_certificates_of_a_server(certs: Path) -> None:
     keystore.renew(certs, days=90, now=NOW)
     second = keystore.load_server(certs, now=NOW)
     report = keystore.revoke(certs, "localhost", now=NOW)
-    assert {entry.fingerprint for entry in report.entries} == {first.fingerprint, second.fingerprint}
+    assert [entry.fingerprint for entry in report.entries] == [first.fingerprint, second.fingerprint]
     assert {entry.title for entry in report.entries} == {"server localhost"}
     assert not list(certs.glob("server.*"))
     assert len((certs / "allowed-clients.txt").read_text().splitlines()) == 4, "clients are as they were"
@@ -397,6 +397,34 @@ def test_an_existing_file_is_never_overwritten_by_create(tmp_path: Path) -> None
     with pytest.raises(CredentialError, match="not overwritten"):
         files.create(tmp_path / "key", b"new")
     assert (tmp_path / "key").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("stem", ["ca", "server", "clients/device"])
+def test_a_key_without_its_certificate_is_never_overwritten(certs: Path, stem: str) -> None:
+    (certs / f"{stem}.crt").unlink()
+    before = contents(certs)
+    with pytest.raises(CredentialError, match=r"exists already|ca\.crt is missing"):
+        keystore.create(certs, clients=["device"], days=90, now=NOW)
+    assert contents(certs) == before
+
+
+@pytest.mark.parametrize("place", ["nothing", "an earlier one", "another file", "a folder", "a link to an earlier one"])
+def test_what_goes_to_another_machine_replaces_its_like_alone(tmp_path: Path, place: str) -> None:
+    path, earlier = tmp_path / "request", tmp_path / "earlier"
+    earlier.write_bytes(b"REQUEST 1\n...")
+    if place == "an earlier one":
+        earlier.rename(path)
+    elif place == "another file":
+        path.write_bytes(b"REQUESTS")
+    elif place == "a folder":
+        path.mkdir()
+    elif place == "a link to an earlier one":
+        path.symlink_to(earlier)
+    if place in ("nothing", "an earlier one"):
+        files.check_replaceable(path, b"REQUEST 1\n")
+        return
+    with pytest.raises(CredentialError, match="not overwritten"):
+        files.check_replaceable(path, b"REQUEST 1\n")
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_with_a_hint(tmp_path: Path) -> None:

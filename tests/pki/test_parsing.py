@@ -323,6 +323,27 @@ def test_fingerprints_are_read_in_every_usual_spelling(certs: Path) -> None:
     assert talk(keystore.load_server(certs, now=NOW), keystore.load_client(certs, now=NOW)) == "device"
 
 
+def test_comments_and_empty_lines_are_nobody(certs: Path) -> None:
+    """In a list that people write, and in the other as well."""
+    known, issued = lists.allowed(certs), lists.issued(certs)
+    for name in ("allowed-clients.txt", "issued.txt"):
+        written = (certs / name).read_bytes()
+        put(certs / name, b"# the front desk\n\n  \n" + written.replace(b"\n", b"\n\n#ours\n"))
+    assert lists.allowed(certs) == known
+    assert lists.issued(certs) == issued
+
+
+@pytest.mark.parametrize("name", ["ca.crt", "server.crt"])
+def test_a_certificate_whose_key_is_damaged_is_told_as_such(certs: Path, name: str) -> None:
+    """cryptography reads the key where it is asked for."""
+    der = x509.load_pem_x509_certificate((certs / name).read_bytes()).public_bytes(Encoding.DER)
+    curve = bytes.fromhex("06082a8648ce3d030107")  # P-256
+    assert curve in der
+    put(certs / name, der.replace(curve, curve[:-1] + b"\x7f"))
+    with pytest.raises(CredentialError, match="damaged"):
+        keystore.load_server(certs, now=NOW)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
