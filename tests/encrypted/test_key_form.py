@@ -72,6 +72,12 @@ def another_index(galois: bytes, device: DeviceKey) -> bytes:
     return plain(galois[:at] + galois[at + len(key) : at + len(key) + 8] + key + galois[at + len(key) + 8 :], device)
 
 
+def another_count(galois: bytes, device: DeviceKey) -> bytes:
+    """A key that says that it has a trillion parts."""
+    at = first_part(galois) - 8
+    return plain(galois[:at] + struct.pack("<Q", 10**12) + galois[at + 8 :], device)
+
+
 def another_field(galois: bytes, device: DeviceKey) -> bytes:
     """A part that says that it has three polynomials."""
     changed = bytearray(galois)
@@ -79,7 +85,7 @@ def another_field(galois: bytes, device: DeviceKey) -> bytes:
     return plain(bytes(changed), device)
 
 
-@pytest.mark.parametrize("hostile", [more_keys, compressed_inside, another_index, another_field])
+@pytest.mark.parametrize("hostile", [more_keys, compressed_inside, another_index, another_count, another_field])
 def test_keys_of_another_form_are_refused_in_little_memory(
     hostile: Callable[[bytes, DeviceKey], bytes], galois: bytes, device: DeviceKey
 ) -> None:
