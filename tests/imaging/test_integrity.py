@@ -245,6 +245,13 @@ def test_restart_markers_in_scans_of_two_of_three_colours() -> None:
     assert refused(TWO_OF_THREE[:first] + TWO_OF_THREE[TWO_OF_THREE.index(b"\xff\xd4") :])
 
 
+def test_a_colour_whose_scan_never_came() -> None:
+    """The rest is whole, and decodes to a picture of the wrong colour."""
+    second = TWO_OF_THREE.index(b"\xff\xda", TWO_OF_THREE.index(b"\xff\xda") + 2)
+    with pytest.raises(PhotoError, match="a colour is missing"):
+        read(TWO_OF_THREE[:second] + END)
+
+
 def test_what_cameras_put_before_the_end_is_no_damage() -> None:
     """Zeros up to a round length, a restart marker after the last interval."""
     for name in ("baseline", "progressive", "full chroma", "grey", "large"):
