@@ -19,6 +19,7 @@ from securesplit.results import (
     Timing,
     Unlearned,
 )
+from securesplit.results.parts import VOID_BOUND
 from securesplit.wording import Words
 
 ACCURACY = Accuracy(0.91, 0.89, 0.93, 0.96, 0.65, "test", 0.01)
@@ -55,6 +56,19 @@ def test_risk_is_where_the_interval_lies(malignant: float, interval: tuple[float
     answer = replace(ANSWER, malignant=malignant, interval=interval and Interval(*interval))
     assert answer.risk == answer.to_json()["risk"] == risk
     assert answer.to_json()["interval"] == (interval and {"low": interval[0], "high": interval[1]})
+
+
+@pytest.mark.parametrize("malignant", [0.0, 0.004, 0.5, 1.0])
+def test_the_two_probabilities_are_one_together(malignant: float) -> None:
+    found = replace(ANSWER, malignant=malignant).to_json()["probabilities"]
+    assert found == {"benign": pytest.approx(1.0 - malignant), "malignant": malignant}
+
+
+@pytest.mark.parametrize("number", [-1e-9, 1.0 + 1e-9, float("nan")])
+@pytest.mark.parametrize("name", ["malignant", "threshold"])
+def test_what_is_no_probability_gets_no_label(name: str, number: float) -> None:
+    with pytest.raises(ValueError, match="no probability"):
+        replace(ANSWER, **{name: number})
 
 
 def test_where_the_label_would_be_chance_there_is_no_risk() -> None:
@@ -204,6 +218,15 @@ def test_of_what_was_measured_alone_it_is_said_what_is_proven(device: DevicePriv
     assert measured not in Words.of(replace(ANSWER, privacy=replace(PRIVACY, claim="measured"))).explanation
 
 
+@pytest.mark.parametrize(("bound", "is_void"), [(0.9899, False), (VOID_BOUND, True), (1.0, True)])
+def test_a_bound_of_nearly_all_is_called_none(bound: float, is_void: bool) -> None:
+    device = replace(DEVICE, identification_bound_n1000=bound)
+    privacy = replace(PRIVACY, identification_bound_n1000=bound, device=device)
+    said = [line for line in Words.of(replace(ANSWER, privacy=privacy)).explanation if "out of 1,000" in line]
+    assert len(said) == 2
+    assert all(("Nothing is certified about" in line) is is_void for line in said)
+
+
 def test_unlearned_and_refused_are_said_before_the_number() -> None:
     answer = replace(ANSWER, unlearned=PHOTOS, overridden="blur", interval=None)
     caveats = Words.of(answer).caveats
@@ -212,6 +235,16 @@ def test_unlearned_and_refused_are_said_before_the_number() -> None:
     assert "nothing is called low" in caveats[2]
     one = wording.unlearned(Unlearned("dermoscopy", 1), has_figures=True)
     assert one.endswith("from 1 such photo.")
+
+
+@pytest.mark.parametrize("unlearned", [None, PHOTOS])
+@pytest.mark.parametrize("interval", [Interval(0.001, 0.02), Interval(0.03, 0.07)])
+def test_the_kind_is_named_only_where_it_alone_keeps_an_answer_from_low(
+    interval: Interval, unlearned: Unlearned | None
+) -> None:
+    said = Words.of(replace(ANSWER, interval=interval, never_low=True, unlearned=unlearned)).caveats
+    is_kept = interval.high < ANSWER.threshold and unlearned is None
+    assert any("never called low" in line for line in said) is is_kept
 
 
 @pytest.mark.parametrize("overridden", [None, "blur"])

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securesplit.cli import main as cli
+from securesplit.device import ledger
 from securesplit.device.ledger import LEDGER_FILE, Ledger
 from securesplit.errors import BudgetError
 from securesplit.privacy.accounting import NO_LOSS, UNBOUNDED, compose, loss_of, zcdp_epsilon
@@ -87,11 +89,31 @@ def test_a_release_without_a_promise(tmp_path):
         with pytest.raises(BudgetError, match="no promise"):
             spend(book, 1, loss=UNBOUNDED, budget=100.0, preset="compact")
         spend(book, 1, loss=UNBOUNDED, preset="compact")
+        alone = book.totals()[-1]
         receipt = spend(book, 2, budget=100.0)
         total = book.totals()[-1]
     assert receipt.photo_loss.epsilon() == pytest.approx(LOSS.epsilon())
+    assert (alone.epsilon, alone.identification_bound_n1000) == (None, None)
     assert (total.releases, total.unbounded) == (2, 1)
+    assert total.epsilon == pytest.approx(LOSS.epsilon(), abs=1e-4)
+    assert total.identification_bound_n1000 is None
     assert total.loss.mu == pytest.approx(LOSS.mu)
+
+
+@pytest.mark.parametrize("why", ["readonly", "locked"])
+def test_a_log_that_cannot_be_kept_is_an_error_and_not_waited_for_for_ever(tmp_path, monkeypatch, why):
+    file = tmp_path / LEDGER_FILE
+    with closing(sqlite3.connect(file)) as holder:
+        holder.execute("CREATE TABLE one (n INTEGER)")
+        if why == "locked":
+            monkeypatch.setattr(ledger, "LOCK_WAIT_S", 0.1)
+            holder.execute("BEGIN EXCLUSIVE")
+        mode = "ro" if why == "readonly" else "rw"
+        with (
+            closing(sqlite3.connect(f"{file.as_uri()}?mode={mode}", uri=True, timeout=0.0)) as db,
+            pytest.raises(sqlite3.OperationalError, match=why),
+        ):
+            ledger._write_ahead(db)
 
 
 def test_the_file_is_private(tmp_path):
