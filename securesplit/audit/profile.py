@@ -31,7 +31,7 @@ class AuditProfile:
         candidates: numbers of candidates for A6.
         decisions: how many photos are picked at least for each number of candidates, in random galleries.
         epsilons: points of the frontier.
-        undoes_alterations: whether A11 tries to, for which every copy goes through the head nine times.
+        looks_at_views: whether A7 and A11 look at several views of the photos in the gallery, each through the head.
     """
 
     name: str
@@ -55,7 +55,7 @@ class AuditProfile:
     candidates: tuple[int, ...] = (10, 100, 1000)
     decisions: int = 2000
     epsilons: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
-    undoes_alterations: bool = False
+    looks_at_views: bool = False
 
 
 QUICK = AuditProfile(
@@ -95,5 +95,5 @@ FULL = AuditProfile(
     generator_updates=2000,
     latent_steps=300,
     population=2000,
-    undoes_alterations=True,
+    looks_at_views=True,
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from securesplit.audit import baselines, metrics, patches
-from securesplit.audit.attacks import attributes, decoder, identification, lesion, ridge
+from securesplit.audit.attacks import attributes, decoder, identification, lesion, likeness, ridge
 from securesplit.audit.setting import AttackerKnowledge, Surface, exact_noise
 from securesplit.privacy.release import ReleaseSpec, from_grid, to_grid
 
@@ -225,10 +225,53 @@ def test_counted_pairs_recognise_where_distance_does_not():
         return first[:, None].astype(np.float32), swapped[first][:, None]
 
     own, (first, second) = make(400), make(90)
-    ways = lesion.scores(second, first, 0.0, own)
+    ways = likeness.scores(second, first, 0.0, own)
     truth = np.arange(90)
     rates = [metrics.top_k(scores, truth, 1).mean() for scores in ways]
     assert rates[-1] > 1.5 * rates[0]
+
+
+def test_views_say_more_of_a_lesion_than_one_photo_of_few_values():
+    """A level is a coarse look at the lesion's score; several views of the gallery's photo come nearer to it."""
+    rng = np.random.default_rng(3)
+
+    def make(count):
+        score = rng.uniform(0, 5, count)
+        seen = np.rint(score + rng.normal(0, 0.8, (10, count))).clip(0, 5)
+        return list(seen[:, :, None].astype(np.float32)), np.rint(score)[:, None].astype(np.float32)
+
+    own, (galleries, released) = make(400), make(150)
+    counted, predicted = (
+        metrics.top_k(ways[-1], np.arange(150), 1).mean()
+        for ways in (
+            likeness.scores(galleries[0], released, 0.1, (own[0][0], own[1])),
+            likeness.scores_of_views(galleries, released, 0.1, own),
+        )
+    )
+    assert predicted > 1.3 * counted
+    assert len(likeness.scores_of_views(galleries[:1], released, 0.1, ([own[0][0]], own[1]))) == len(
+        likeness.scores(galleries[0], released, 0.1, (own[0][0], own[1]))
+    ), "one view is what there was before"
+
+
+def test_the_mean_over_views_is_compared_too():
+    rng = np.random.default_rng(3)
+
+    def make(count):
+        lesion_ = rng.normal(size=(count, 30))
+        seen = lesion_ + rng.normal(0, 2.5, (10, count, 30))
+        return list(seen.astype(np.float32)), lesion_.astype(np.float32)
+
+    own, (galleries, released) = make(400), make(150)
+    observed = (released + rng.normal(0, 0.5, released.shape)).astype(np.float32)
+    one, several = (
+        max(metrics.top_k(way, np.arange(150), 1).mean() for way in ways)
+        for ways in (
+            likeness.scores(galleries[0], observed, 0.5, (own[0][0], own[1])),
+            likeness.scores_of_views(galleries, observed, 0.5, own),
+        )
+    )
+    assert several > one + 0.2
 
 
 def test_label_only_is_a_guess_within_the_class():
@@ -271,7 +314,7 @@ def test_a_learned_distance_identifies_more_lesions():
 
     own, (first, second) = tuple(make(400)), make(100)
     truth = np.arange(100)
-    plain, apart, expected = (metrics.top_k(way, truth, 1).mean() for way in lesion.scores(second, first, 0.05, own))
+    plain, apart, expected = (metrics.top_k(way, truth, 1).mean() for way in likeness.scores(second, first, 0.05, own))
     assert plain < 0.2
     assert min(apart, expected) > 0.8
 
@@ -285,7 +328,7 @@ def test_few_pairs_teach_a_distance_of_many_numbers():
         return [(base + rng.normal(size=base.shape) * np.r_[[20.0] * 20, [1.5] * 180]).astype(np.float32) for _ in "ab"]
 
     own, (first, second) = tuple(make(80)), make(60)
-    plain, *learned = (metrics.top_k(way, np.arange(60), 1).mean() for way in lesion.scores(second, first, 0.05, own))
+    plain, *learned = (metrics.top_k(way, np.arange(60), 1).mean() for way in likeness.scores(second, first, 0.05, own))
     assert max(learned) > plain + 0.3
 
 
@@ -299,7 +342,7 @@ def test_what_differs_within_lesions_alone_is_not_compared():
 
     for shift in (0.0, 2.0):
         own, (gallery, released) = tuple(make(400, shift)), make(100, shift)
-        ways = lesion.scores(gallery, released, 0.1, own)
+        ways = likeness.scores(gallery, released, 0.1, own)
         plain, apart, expected = (metrics.top_k(way, np.arange(100), 1).mean() for way in ways)
         assert expected > 1.4 * max(plain, apart)
 

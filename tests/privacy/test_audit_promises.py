@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from securesplit.audit import markdown, page, report
-from securesplit.audit.attacks import copies, identification, persons
+from securesplit.audit.attacks import copies, identification, lesion, persons
 from securesplit.audit.metrics import Estimate
 from securesplit.device.promise import claim_of
 from securesplit.model import Bundle
@@ -80,7 +80,7 @@ def test_a_name_is_a_promise():
 
 @pytest.mark.parametrize(("low", "is_met"), [(0.1, True), (0.3, False)])
 def test_a_rate_beyond_its_certified_bound_is_a_broken_promise(low, is_met):
-    """By the lower end of its interval: A6, A10 whether the order is known or not, and A11."""
+    """By the lower end of its interval: A6, A7, A10 whether the order is known or not, and A11."""
     rate, none, about = (
         Estimate(0.4, low, 0.5),
         Estimate(0.0, 0.0, 0.0),
@@ -95,10 +95,20 @@ def test_a_rate_beyond_its_certified_bound_is_a_broken_promise(low, is_met):
             [identification.IdentificationResult(**about, **photo, candidates=20, releases=1, assigned=rate)],
             (),
         ),
+        *lesion.judge("certified", [lesion.LesionResult(**about, **photo, attack="A7", lesions=20)], ()),
         *persons.judge("certified", [persons.PersonResult(**about_person, top1=rate, unordered=none)], ()),
         *persons.judge("certified", [persons.PersonResult(**about_person, top1=none, unordered=rate)], ()),
         *copies.judge(
             "certified", [copies.CopyResult(**about, **photo, alteration="turned", candidates=20, control=None)], ()
         ),
     ]
-    assert [goal.met for goal in found if "certified bound" in goal.claim] == [is_met] * 4
+    assert [goal.met for goal in found if "certified bound" in goal.claim] == [is_met] * 5
+
+
+@pytest.mark.parametrize(("bound", "states"), [(0.3, ["passed", "not promised"]), (1.0, ["failed"])])
+def test_a_bound_is_the_promise_about_lesions_where_there_is_one(bound, states):
+    """Twice label-only is promised where nothing is proven; beside a bound it is told and promised by nobody."""
+    top1 = Estimate(0.25, 0.2, 0.3)
+    about = {"preset": "certified", "attack": "A7", "lesions": 20, "label_only": Estimate(0.1, 0.1, 0.1)}
+    found = lesion.LesionResult(**about, top1=top1, top5=top1, paired_difference=top1, certified_bound=bound)
+    assert [goal.state for goal in lesion.judge("certified", [found], ())] == states
