@@ -216,7 +216,7 @@ def made_up(slots: NDArray[np.float64], second: int = 1) -> bytes:
 
 @pytest.mark.parametrize(
     ("logit", "apart", "is_sense"),
-    [(1.5, 0.0, True), (1.5, 0.005, True), (1.5, 0.02, False), (1000.0, 0.0, True), (2000.0, 0.0, False)],
+    [(1.5, 0.0, True), (1.5, 0.04, True), (1.5, 0.06, False), (1000.0, 0.0, True), (2000.0, 0.0, False)],
 )
 def test_copies_of_an_answer_agree_and_are_a_logit(
     logit: float, apart: float, is_sense: bool, key: EncryptionKey, tmp_path: Path
@@ -244,12 +244,12 @@ def makes_sense_below_zero(worker: EncryptedTail, request: bytes) -> bytes:
     """An answer to one photo whose copies are its first feature, and agree where that is not positive.
 
     A worker makes it from the ciphertext and the evaluation keys, without reading anything: a copy x, and a copy
-    x + g (x + 0.5), which for x in ±1 is further from the first than 0.01 where x is positive.
+    x + g (x + 0.5), which for x in ±1 is further from the first than 0.05 where x is positive.
     """
     layout, evaluator, keys = worker.layout, worker._evaluator, evaluation_keys()
     (scale, _, last_scale), spent = worker._scales, worker._spent
     first, copies = np.zeros(layout.slots), np.ones(layout.slots)
-    first[0], copies[layout.hidden :: 2 * layout.hidden] = 1.0, 1.02
+    first[0], copies[layout.hidden :: 2 * layout.hidden] = 1.0, 1.1
     product = worker._products([worker._parse(request)], [worker._encoded(first, 0, spent[0])])
     found = worker._rescaled(product, scale)
     worker._summed(found, (*layout.row, *layout.rows), keys)
