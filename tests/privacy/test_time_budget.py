@@ -216,7 +216,7 @@ def test_a_step_of_another_version_is_done_again(tmp_path, damage):
 def test_a_goal_shows_the_paired_difference():
     figures = {"top1": Estimate(0.012, 0.011, 0.014), "label_only": Estimate(0.005, 0.004, 0.006)}
     figures["excess"] = Estimate(0.002, -0.001, 0.005)
-    found = {"kind": "lesion", "preset": "p", "attack": "A7", "lesions": 290, **figures}
+    found = {"kind": "lesion", "preset": "p", "attack": "A7", "lesions": 290, "certified_bound": 1.0, **figures}
     goal = next(g for g in judge.judge(audit_of(found)) if "A7" in g.claim)
     assert goal.met is False
     assert goal.difference == "+0.0020 (-0.0010 to +0.0050)"
