@@ -138,8 +138,11 @@ class _Views:
 
 
 def _views(context: AuditContext, preset: str) -> tuple[_Views, _Views, str]:
-    """Of the attacker's photos and of the targets, of lesions that have two; and why there is one view of each."""
+    """Of the attacker's photos and the targets, at least of lesions that have two; and what time was too short for."""
     collection, observations = context.collection, context.observations[preset]
+    if not context.profile.looks_at_views:
+        own, other = observations.auxiliary, observations.targets
+        return _Views(np.arange(len(own)), own[:, None]), _Views(np.arange(len(other)), other[:, None]), ""
     own_photos = np.unique(pairs(collection.auxiliary.lesions)[:, 0])
     photos = np.unique(np.concatenate(_of_several(collection.targets.lesions)))
 
