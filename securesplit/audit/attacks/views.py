@@ -86,7 +86,7 @@ class Looked:
 def look(context: AuditContext, photos: NDArray[np.uint8]) -> Looked:
     """Send views of each photo ``(n, side, side, 3)`` through the head."""
     wanted = OTHERS if context.profile.looks_at_views else ()
-    others = wanted if _is_time_for(wanted, context, photos) else ()
+    others = wanted if wanted and _is_time_for(wanted, context, photos) else ()
     views = (view for photo in photos for view in (photo, *(other(photo) for other in others)))
     by_photo = {
         name: grids.reshape(-1, 1 + len(others), *grids.shape[1:])
