@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from securesplit.errors import ConfigError
-from securesplit.text import in_shell, renamed_hint
+from securesplit.text import from_utf8, in_shell, renamed_hint
 from securesplit.user_folders import absolute, config_folder, from_home
 
 LEAST_TIMEOUT_S: Final = 0.1
@@ -233,7 +233,7 @@ def read_config(path: Path) -> SettingsFile:
     if len(content) > MOST_FILE_BYTES:
         raise ConfigError(f"{path} is larger than {MOST_FILE_BYTES >> 10} kB", hint="name a settings file")
     try:
-        text = content.decode("utf-8-sig").replace("\r\n", "\n")  # editors on Windows put a mark in front
+        text = from_utf8(content).replace("\r\n", "\n")
         return SettingsFile(path, text, _parse(text))
     except (ValueError, RecursionError) as error:  # of which TOML and UTF-8 errors are two; a number of 5,000 digits
         raise ConfigError(f"{path} is not valid TOML: {error}", hint="see docs/operations.md for an example") from None

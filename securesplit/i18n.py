@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from securesplit.errors import ConfigError
+from securesplit.text import from_utf8
 
 ENGLISH: Final = "en"
 FOLDER: Final = Path(__file__).parent / "locale"
@@ -232,11 +233,11 @@ def _load(path: Path) -> Catalogue:
             content = stream.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise ValueError(f"it is larger than {MAX_BYTES >> 20} MB")
-        entries = list(filter(_agrees, parse(content.decode("utf-8-sig"))))
+        entries = list(filter(_agrees, parse(from_utf8(content))))
         return Catalogue(path.stem, _gettext.GNUTranslations(io.BytesIO(_compiled(entries))), _patterns(entries))
     except OSError as error:
         raise ConfigError(f"cannot read {path} ({error.strerror})", hint="check its permissions") from None
-    except (ValueError, SyntaxError) as error:  # of which Unicode errors are one; the plural rule, or a quoted text
+    except (ValueError, SyntaxError) as error:  # of which `from_utf8` raises one; the plural rule, or a quoted text
         raise ConfigError(f"{path} is not a valid .po file: {error}", hint="check it with msgfmt --check") from None
 
 

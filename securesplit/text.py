@@ -28,6 +28,21 @@ _UNSHOWN = {
 }
 
 
+def from_utf8(content: bytes) -> str:
+    """What a file holds that people edit, with or without the byte order mark that some editors put in front.
+
+    Raises:
+        ValueError: it is in another encoding, such as UTF-16 of an editor on Windows, or no text.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # UTF-16 without a mark is UTF-8 with these
+        raise ValueError("it is not text in UTF-8")
+    return text
+
+
 def printable(text: object) -> str:
     """One line that can move no cursor, start no line and hide nothing; what could is written as its escape."""
     return "".join(_escaped(c) if unicodedata.category(c) in _UNSHOWN else c for c in str(text))

@@ -122,6 +122,14 @@ def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path: Path) -> None:
     assert read_config(file).values == {"certs": "c"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_settings_in_another_encoding_are_told_as_such(encoding: str, tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('certs = "café"\n', encoding=encoding)
+    with pytest.raises(ConfigError, match="it is not text in UTF-8"):
+        read_config(file)
+
+
 @pytest.mark.parametrize("value", ["", "a\0b", b"certs", None, 5, True])
 def test_what_is_no_path_is_refused(value: object) -> None:
     with pytest.raises(ConfigError, match="certs cannot be"):

@@ -16,6 +16,7 @@ from typing import Final
 
 from securesplit.atomic import PRIVATE, in_use, sync_folder
 from securesplit.errors import CredentialError, WorkerError
+from securesplit.text import from_utf8
 
 LIST: Final = "distrusted-workers.txt"
 
@@ -97,12 +98,15 @@ class DistrustedWorkers:
             CredentialError: the list cannot be read, or not be written, so that no worker could be added to it.
         """
         try:
-            with self._file.open("r+", encoding="utf-8-sig", errors="replace") as stream:
-                lines = [line.split(maxsplit=1) for line in stream.read().splitlines() if line.strip()]
+            with self._file.open("r+b") as stream:
+                lines = [line.split(maxsplit=1) for line in from_utf8(stream.read()).splitlines() if line.strip()]
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise self._unusable(error) from error
+        except ValueError as error:
+            hint = "it names workers that are not asked: save it as UTF-8 in a text editor"
+            raise CredentialError(f"cannot read {self._file}: {error}", hint=hint) from None
         return {worker: since[0] if since else "?" for worker, *since in lines}
 
     def _unusable(self, error: OSError) -> CredentialError:

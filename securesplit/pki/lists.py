@@ -30,6 +30,7 @@ from securesplit.errors import CredentialError
 from securesplit.pki import folder as files
 from securesplit.pki import naming, parsing, profile
 from securesplit.pki.profile import Identity
+from securesplit.text import from_utf8
 
 FINGERPRINT_DIGITS = 64
 _SHA1_DIGITS = 40
@@ -264,10 +265,17 @@ def revocations(path: Path) -> list[x509.CertificateRevocationList]:
 
 
 def _rows(path: Path) -> list[str]:
-    """The lines of a list that are not empty and no comment; none where there is no file."""
+    """The lines of a list that are not empty and no comment; none where there is no file.
+
+    Raises:
+        CredentialError: it cannot be read, or is no text in UTF-8.
+    """
     if not path.exists():
         return []
-    text = files.read(path).decode("utf-8-sig", "replace")
+    try:
+        text = from_utf8(files.read(path))
+    except ValueError as error:
+        raise CredentialError(f"{path} cannot be read: {error}", hint="save it as UTF-8 in a text editor") from None
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 

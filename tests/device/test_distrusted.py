@@ -41,7 +41,7 @@ def test_a_line_that_is_removed_lifts_it(tmp_path: Path) -> None:
     [
         f"\n{CLINIC}\n\n",
         f"  {CLINIC}\r\n",
-        f"{CLINIC} \x00\xff nonsense\n",
+        f"{CLINIC} nonsense\n",
         f"{OTHER}\n{CLINIC}",
         f"\xef\xbb\xbf{CLINIC}\n",  # some editors begin so
     ],
@@ -50,6 +50,17 @@ def test_what_people_or_disks_make_of_a_line_still_holds(content: str, tmp_path:
     (tmp_path / LIST).write_bytes(content.encode("latin-1"))
     with pytest.raises(WorkerError):
         DistrustedWorkers(tmp_path).check(CLINIC)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp500"])
+def test_a_list_in_another_encoding_asks_nobody(encoding: str, tmp_path: Path) -> None:
+    """As an editor on Windows may save it; it is not to read as a list without this worker."""
+    written = f"{CLINIC} 2026-11-28 \xe9\n".encode(encoding)
+    (tmp_path / LIST).write_bytes(written)
+    with pytest.raises(CredentialError, match="is not text in UTF-8") as caught:
+        DistrustedWorkers(tmp_path).check(OTHER)
+    assert "save it as UTF-8" in caught.value.hint
+    assert (tmp_path / LIST).read_bytes() == written
 
 
 @pytest.mark.parametrize("left", [OTHER, f"{OTHER} 2026-11-2", "tcp://cli"])

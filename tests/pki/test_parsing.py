@@ -333,6 +333,16 @@ def test_comments_and_empty_lines_are_nobody(certs: Path) -> None:
     assert lists.issued(certs) == issued
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+@pytest.mark.parametrize("name", ["allowed-clients.txt", "issued.txt"])
+def test_a_list_in_another_encoding_is_told_as_such(certs: Path, name: str, encoding: str) -> None:
+    """No line of it is wrong, and none need be removed."""
+    put(certs / name, (certs / name).read_text().encode(encoding))
+    with pytest.raises(CredentialError, match="is not text in UTF-8") as caught:
+        (lists.allowed if name.startswith("allowed") else lists.issued)(certs)
+    assert "save it as UTF-8" in caught.value.hint
+
+
 @pytest.mark.parametrize("name", ["ca.crt", "server.crt"])
 def test_a_certificate_whose_key_is_damaged_is_told_as_such(certs: Path, name: str) -> None:
     """cryptography reads the key where it is asked for."""
