@@ -1,7 +1,7 @@
 """What the commands of the training share: errors as ``error:`` and ``hint:``, never a traceback, and options' ranges.
 
-`whole`, `seed`, `positive`, `not_negative`, `share` and `positive_share` are types for ``argparse``: a number that
-makes no sense is refused before anything is read.
+`whole`, `seed`, `positive`, `not_negative`, `share`, `positive_share` and `json_object` are types for ``argparse``: a
+number or file that makes no sense is refused before anything else is read.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from securesplit.errors import ConfigError, SecureSplitError
-from securesplit.text import printable
+from securesplit.model import fields
+from securesplit.text import from_utf8, printable
 
 INTERRUPTED = 130
 MOST_SEED = 2**32 - 1
@@ -75,6 +78,14 @@ def share(text: str) -> float:
 def positive_share(text: str) -> float:
     """A number above 0, at most 1."""
     return _number(text, lambda value: 0 < value <= 1, "above 0 and at most 1")
+
+
+def json_object(file: str) -> dict[str, Any]:
+    """What a JSON file in UTF-8 holds."""
+    try:
+        return fields.parse_object(from_utf8(Path(file).read_bytes()))
+    except (ValueError, OSError) as error:
+        raise argparse.ArgumentTypeError(f"cannot read {file!r}: {error}") from None
 
 
 def _number(text: str, is_in_range: Callable[[float], bool], wanted: str) -> float:

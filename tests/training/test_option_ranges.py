@@ -7,6 +7,7 @@ import ast
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -19,6 +20,7 @@ import training
 from securesplit.errors import ConfigError
 from tests.conftest import REPO
 from training import command
+from training.bundle import default
 from training.network.config import CONFIGS, changed
 from training.release.guarded import __main__ as guarded
 from training.release.guarded import stages
@@ -106,6 +108,22 @@ def test_an_option_out_of_its_range_is_named(option: str, value: str, capsys: py
     told = capsys.readouterr().err
     assert f"argument {option}: " in told
     assert value in told
+
+
+@pytest.mark.parametrize("content", [b'{"made": ', b"[]", '{"made": "here"}'.encode("utf-16"), None])
+def test_a_provenance_that_cannot_be_read_is_refused_before_hours_of_training(
+    content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "about.json"
+    given = ["--data", "none", "--run", "none", "--provenance", str(file)]
+    file.write_text('{"made": "here"}')
+    assert default.arguments().parse_args(given).provenance == {"made": "here"}
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SystemExit):
+        default.arguments().parse_args(given)
+    assert "argument --provenance: cannot read " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("text", "value"), [("3", 3), ("0", 0), ("4294967295", 4294967295)])

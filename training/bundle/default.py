@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -155,7 +154,7 @@ def build(args: argparse.Namespace, data: Dataset) -> Manifest:
     specs = {"none": encoders.none_spec(cut.shape), **{name: t.spec for name, t in trained.items()}}
     specs = dict(sorted(specs.items(), key=lambda named: -named[1].size))
     about = provenance(run, data, trained, start_weights(args))
-    about |= json.loads(args.provenance.read_text()) if args.provenance else {}
+    about |= args.provenance
     with atomic_folder_replacement(args.out) as own:
         export.write_halves(own, *build_halves(head, tail, trained))
         first = first_manifest(own, args.backbone, specs, about, data)
@@ -231,7 +230,13 @@ def arguments() -> argparse.ArgumentParser:
         "--licence",
         help=f"of the weights (default: with photos and backbone of what ships its own, else {NOT_STATED!r})",
     )
-    parser.add_argument("--provenance", type=Path, help="JSON object to add to the manifest's provenance")
+    parser.add_argument(
+        "--provenance",
+        type=command.json_object,
+        default={},
+        metavar="FILE",
+        help="JSON object to add to the manifest's provenance",
+    )
     for preset in presets.modules():
         preset.add_arguments(parser)
     return parser
