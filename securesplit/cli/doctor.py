@@ -122,7 +122,7 @@ def _examine(
         except SecureSplitError as error:
             yield failure("connection", error)
             return
-        yield from connection.check_connections(connect, certs, client, model, timeout_s, now)
+        yield from connection.check_connections(connect, certs, client, model, timeout_s, now, encrypted=wanted)
 
 
 def _privacy_of_diagnose(ctx: click.Context) -> str | None:

@@ -26,7 +26,14 @@ from securesplit.transport.answer import Answer
 from securesplit.transport.base_connection import BaseConnection
 from securesplit.transport.endpoint import Endpoint
 from securesplit.transport.failover import RetryState, Timeouts, client_closed, too_crowded
-from securesplit.transport.inquiry import EncryptedInquiry, EncryptedRelease, Inquiry, KeyNeeded, PlainInquiry
+from securesplit.transport.inquiry import (
+    EncryptedInquiry,
+    EncryptedRelease,
+    EncryptionInquiry,
+    Inquiry,
+    KeyNeeded,
+    PlainInquiry,
+)
 from securesplit.transport.key_upload import EvaluationKeys, KeyUpload, check_uploads
 from securesplit.transport.retry_policy import Retry
 from securesplit.transport.sockets import end_context, new_context
@@ -104,6 +111,14 @@ class Connection(BaseConnection):
             CredentialError: the evaluation keys cannot be read.
         """
         return self._request(EncryptedInquiry(release), before_sending)
+
+    def check_encryption(self) -> None:
+        """That a worker computes on ciphertexts; no key is made or uploaded for it, and 177 kB are sent.
+
+        Raises:
+            UnreachableError, TrustError, WorkerError, ConfigError: as `request`; it does not.
+        """
+        self._request(EncryptionInquiry(), _nothing)
 
     def _request(self, inquiry: Inquiry[T], before_sending: BeforeSending) -> T:
         retries, opened = self._new_retries(), self._opened.value
@@ -249,7 +264,7 @@ class Connection(BaseConnection):
 
 
 def _nothing() -> None:
-    """Nothing is to be done before a piece of the keys leaves."""
+    """Nothing is to be done before what concerns no photo leaves."""
 
 
 def _unusable(opened: _Opened) -> UnreachableError:

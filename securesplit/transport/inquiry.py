@@ -7,6 +7,7 @@ the release is then asked about again, under another id: the first one has its a
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -131,6 +132,32 @@ class PlainInquiry:
     def conclude(self, exchange: Exchange, payload_bytes: int, took_s: float, _endpoint: Endpoint) -> Answer:
         """The answer; raises Retry where it cannot be one."""
         return answer.conclude(exchange, payload_bytes, took_s)
+
+
+class EncryptionInquiry:
+    """Whether a worker computes on ciphertexts: under no key, with zeros in the place of a photo.
+
+    It says that it lacks the evaluation keys of a name that is drawn for this, which nobody has, and none are uploaded.
+    """
+
+    is_slow = False
+
+    def __init__(self) -> None:
+        request = messages.Request(secrets.token_bytes(messages.DIGEST_BYTES), 1, bytes(messages.CIPHERTEXT_BYTES))
+        self._request = OutgoingRequest(request.encode())
+
+    def outgoing(self, _endpoint: Endpoint) -> OutgoingRequest:
+        """The same each time."""
+        return self._request
+
+    def conclude(self, exchange: Exchange, _payload_bytes: int, _took_s: float, _endpoint: Endpoint) -> None:
+        """Nothing, where it does; raises Retry for any other answer."""
+        try:
+            said = messages.Answer.decode(tensor.decode(exchange.plaintext, [_ANSWER]))
+        except (TensorError, MessageError) as error:
+            raise proven(payload.senseless(str(error))) from None
+        if said.status is not Status.KEY_NEEDED:
+            raise proven(payload.senseless("it computed under keys that nobody has"))
 
 
 class EncryptedInquiry:

@@ -669,7 +669,9 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
 def test_a_worker_is_asked_for_real_and_the_ledger_stays_empty(doctor: Doctor, worker: Worker) -> None:
     report = doctor("--connect", worker.endpoint, "--certs", worker.certs)
     assert report["exit_code"] == 0
-    assert "answered a synthetic lesion" in said(report, "ok")[-1]
+    answered, encrypted = said(report, "ok")[-2:]
+    assert "answered a synthetic lesion" in answered
+    assert encrypted == f"{worker.endpoint} computes on ciphertexts"
     assert not state_folder().exists()
     report = doctor("--connect", worker.endpoint, "--certs", worker.certs, "--client", "stranger")
     assert (report["exit_code"], said(report, "error")) == (7, ["this device is not on the worker's allow-list"])
@@ -681,7 +683,28 @@ def test_a_worker_that_is_not_there_is_an_error(
     absent = f"tcp://127.0.0.1:{free_port()}"
     report = doctor("--connect", absent, "--connect", worker.endpoint, "--certs", worker.certs, "--timeout", 5)
     assert report["exit_code"] == 6
-    assert "answered a synthetic lesion" in said(report, "ok")[-1]
+    assert "answered a synthetic lesion" in said(report, "ok")[-2]
+
+
+def test_a_worker_without_tenseal_is_an_error_where_its_preset_is_wanted(
+    doctor: Doctor, certs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "sitecustomize.py").write_text("import sys\nsys.modules['tenseal'] = None\n")
+    with monkeypatch.context() as there:
+        there.setenv("PYTHONPATH", str(tmp_path / "without"))
+        worker = start_worker(certs)
+    try:
+        asked = ("--connect", worker.endpoint, "--certs", certs)
+        report = doctor(*asked)
+        assert "answered a synthetic lesion" in said(report, "ok")[-1]
+        assert "does not compute on ciphertexts; there, TenSEAL is not installed" in said(report, "error")[-1]
+        assert "choose --privacy certified, or ask another worker" in report["findings"][-1]["hint"]
+        assert report["exit_code"] == 8
+        monkeypatch.setenv("SECURESPLIT_PRIVACY", "certified")
+        assert doctor(*asked)["exit_code"] == 0
+    finally:
+        assert stop_worker(worker) == 0
 
 
 def test_which_photos_are_read_and_what_brings_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

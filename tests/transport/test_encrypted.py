@@ -327,6 +327,18 @@ def test_so_does_what_is_said_of_a_piece(key: EncryptionKey, ask: Ask, said: Chu
         ask([endpoint], QUICK, release(key))
 
 
+def test_whether_ciphertexts_are_computed_on_costs_no_keys() -> None:
+    worker = EncryptedWorker()
+    with serving(worker) as endpoint, Connection([endpoint], KEYS[1], IDENTITY, timeouts=QUICK) as connection:
+        connection.check_encryption()
+        assert len(worker.requests) == 1
+        assert not worker.chunks
+        for said in (Answer(Status.REFUSED), Answer(Status.ANSWERED, 1.0, answer(1)), b"", tensor.encode(sized(9))):
+            worker.on_request = lambda _, said=said: said  # type: ignore[misc]
+            with pytest.raises(WorkerError, match="makes no sense"):
+                connection.check_encryption()
+
+
 @both
 def test_a_refused_request_is_a_verdict(key: EncryptionKey, ask: Ask) -> None:
     worker = EncryptedWorker()

@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from securesplit.cli.checks import Finding, failure, ok
 from securesplit.errors import SecureSplitError
 from securesplit.text import counted
 
+if TYPE_CHECKING:
+    from securesplit.transport.answer import Answer
+
 
 def check_connections(
-    endpoints: tuple[str, ...], certs: Path, client: str, model: Path | None, timeout_s: float, now: datetime
+    endpoints: tuple[str, ...],
+    certs: Path,
+    client: str,
+    model: Path | None,
+    timeout_s: float,
+    now: datetime,
+    *,
+    encrypted: bool,
 ) -> Iterator[Finding]:
-    """That each worker is met, trusted, trusts this device, and computes.
+    """That each worker is met, trusted, trusts this device, and computes; where `encrypted`, on ciphertexts too.
 
     A handshake alone would not do: in TLS 1.3 it is complete here before the worker has judged this device. So one
     release is sent, of a lesion that is drawn; it concerns nobody and is not written to the ledger.
@@ -34,10 +45,15 @@ def check_connections(
     for endpoint in endpoints:
         try:
             with Connection([endpoint], credentials, bundle.identity, timeout_s=timeout_s) as connection:
-                first, warm = connection.request(release), connection.request(release)
+                yield _answered(endpoint, connection.request(release), connection.request(release))
+                if encrypted:
+                    connection.check_encryption()
+                    yield ok("connection", f"{endpoint} computes on ciphertexts")
         except SecureSplitError as error:
             yield failure("connection", error)
-            continue
-        times = f"{first.round_trip_ms:.1f} ms with the handshake, {warm.round_trip_ms:.1f} ms without"
-        sent = counted(warm.payload_bytes, "byte")
-        yield ok("connection", f"{endpoint} answered a synthetic lesion: {times}, {sent} sent")
+
+
+def _answered(endpoint: str, first: Answer, warm: Answer) -> Finding:
+    times = f"{first.round_trip_ms:.1f} ms with the handshake, {warm.round_trip_ms:.1f} ms without"
+    sent = counted(warm.payload_bytes, "byte")
+    return ok("connection", f"{endpoint} answered a synthetic lesion: {times}, {sent} sent")
