@@ -261,6 +261,26 @@ def write_text_atomic(file: Path, text: str) -> None:
         create(own, text.encode(), mode=SHARED)
 
 
+def is_in_place(file: Path, opened: os.stat_result) -> bool:
+    """Whether a file that is open is the one that its path leads to; else nobody finds what is written to it.
+
+    Windows lets nobody move or remove an open file.
+
+    Args:
+        file: its path.
+        opened: of the open file.
+
+    Raises:
+        OSError: the path cannot be looked at.
+    """
+    if sys.platform == "win32":
+        return True
+    try:
+        return os.path.samestat(file.stat(), opened)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def _write(descriptor: int, data: bytes) -> None:
     with open(descriptor, "wb", closefd=False) as stream:
         stream.write(data)

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from securesplit.atomic import scratch_folder
+from securesplit.atomic import is_in_place, scratch_folder
 from securesplit.config import check_budget
 from securesplit.device import ledger_totals
 from securesplit.device.ledger_totals import Total
@@ -140,7 +140,7 @@ class Ledger(OfOneProcess):
     """
 
     def __init__(self, folder: str | Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
-        file = make_state_folder(state_folder(folder)) / LEDGER_FILE
+        file = make_state_folder(absolute(state_folder(folder))) / LEDGER_FILE
         self._file = file
         self._clock = clock
         with self._explained():
@@ -159,7 +159,8 @@ class Ledger(OfOneProcess):
         try:
             _write_ahead(db)
             db.execute("PRAGMA synchronous=FULL")  # the row is on the disk before the release is on the wire
-        except sqlite3.Error:
+            self._opened = self._file.stat()
+        except (sqlite3.Error, OSError):
             db.close()
             raise
         return db
@@ -388,9 +389,19 @@ class Ledger(OfOneProcess):
         """A transaction that only reads: what it reads is of one moment, and it waits for nobody."""
         return self._transaction("BEGIN")
 
-    def _immediate(self) -> AbstractContextManager[None]:
-        """A transaction that writes."""
-        return self._transaction("BEGIN IMMEDIATE")
+    @contextmanager
+    def _immediate(self) -> Iterator[None]:
+        """A transaction that writes, into the file that is in its place.
+
+        A file that was moved or removed while it is open takes rows as before, and nobody finds them again.
+        """
+        with self._transaction("BEGIN IMMEDIATE"):
+            if not is_in_place(self._file, self._opened):
+                raise BudgetError(
+                    f"the privacy ledger {self._file} was moved, removed or replaced while this program uses it",
+                    hint="nothing was released; start the program again, with the state folder where it belongs",
+                )
+            yield
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:

@@ -2,6 +2,7 @@ import functools
 import json
 import math
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -128,6 +129,38 @@ def test_a_broken_ledger_stops_the_release(tmp_path):
     (tmp_path / LEDGER_FILE).write_bytes(b"this is no database" * 100)
     with pytest.raises(BudgetError, match="cannot be used"):
         Ledger(tmp_path)
+
+
+def _replace(state):
+    shutil.copytree(state, backup := state.with_name("backup"))
+    shutil.rmtree(state)
+    backup.rename(state)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [shutil.rmtree, lambda state: state.rename(state.with_name("elsewhere")), _replace],
+    ids=["removed", "moved", "replaced"],
+)
+def test_nothing_is_spent_in_a_ledger_that_nobody_finds_again(tmp_path, change):
+    state = tmp_path / "state"
+    with Ledger(state) as book:
+        spend(book, 1)
+        change(state)
+        for _ in range(2):
+            with pytest.raises(BudgetError, match="was moved, removed or replaced while this program uses it"):
+                spend(book, 2)
+    with Ledger(state) as book:
+        assert spend(book, 2).first
+        assert book.total().releases == (2 if change is _replace else 1)
+
+
+def test_a_ledger_stays_where_it_is_when_the_working_folder_changes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Ledger("state") as book:
+        monkeypatch.chdir("/")
+        assert spend(book, 1).device.releases == 1
+    assert Ledger(tmp_path / "state").total().releases == 1
 
 
 def test_threads_share_one_ledger(tmp_path):
