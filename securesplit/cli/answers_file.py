@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Literal, Self
 
+from securesplit.atomic import is_in_place
 from securesplit.cli import json_csv
 from securesplit.cli.json_csv import Stamp
 from securesplit.errors import ConfigError, OutputError
@@ -80,7 +81,7 @@ class AnswersFile:
     def __init__(self, path: Path, style: Style, query: Query, *, resume: bool) -> None:
         self._style = style
         self._answered: set[bytes] = set()
-        self._stream = _open(path)
+        self._path, self._stream = path, _open(path)
         try:
             self._read(path, query, resume=resume)
         except BaseException:
@@ -110,9 +111,16 @@ class AnswersFile:
         """Append whole lines.
 
         Raises:
-            OutputError: the file does not take them.
+            OutputError: the file does not take them, or is no longer as it was left: an editor may have put another one
+                in its place.
         """
         try:
+            found = os.fstat(self._stream.fileno())
+            if not is_in_place(self._path, found) or found.st_size != self._stream.tell():
+                raise OutputError(
+                    "another program has moved, removed or changed the file of answers",
+                    hint="the same command with --resume continues with what is there now",
+                )
             self._stream.write(line.encode())
             self._stream.flush()
         except OSError as error:

@@ -172,6 +172,40 @@ def test_a_file_that_takes_no_more_can_be_continued(tmp_path: Path) -> None:
         assert (file.has("one.jpg", STAMP), file.has("two.jpg", STAMP)) == (True, False)
 
 
+def saved_by_rename(path: Path) -> None:
+    (path.parent / "saved").write_bytes(path.read_bytes())
+    (path.parent / "saved").replace(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Path.unlink,
+        lambda path: path.rename(path.with_name("elsewhere")),
+        saved_by_rename,
+        lambda path: path.write_text(""),
+    ],
+    ids=["removed", "moved", "replaced", "emptied"],
+)
+@pytest.mark.parametrize("style", ["json", "csv"])
+def test_no_answer_is_lost_in_a_file_that_another_program_changed(
+    style: Any, change: Callable[[Path], object], tmp_path: Path
+) -> None:
+    path, (one, two) = tmp_path / "answers", (LINES[style](answered(name)) for name in ("one.jpg", "two.jpg"))
+    with AnswersFile(path, style, ASKING, resume=False) as file:
+        file.write(one)
+        change(path)
+        with pytest.raises(OutputError, match="moved, removed or changed") as caught:
+            file.write(two)
+    assert "--resume" in caught.value.hint
+    kept = path.exists() and path.stat().st_size > 0
+    with AnswersFile(path, style, ASKING, resume=True) as file:
+        assert (file.has("one.jpg", STAMP), file.has("two.jpg", STAMP)) == (kept, False)
+        file.write(two)
+    assert path.read_bytes().endswith(two.encode())
+    assert b"\0" not in path.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("style", "content", "said"),
     [
