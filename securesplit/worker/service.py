@@ -67,8 +67,8 @@ def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int
 
     Raises:
         BundleError: the bundle is broken.
-        ConfigError: an address cannot be bound, the session log cannot be opened, no credentials were given, too few
-            files may be open, or the tails' engine cannot be used here.
+        ConfigError: this is another thread, an address cannot be bound, the session log cannot be opened, no
+            credentials were given, too few files may be open, or the tails' engine cannot be used here.
         CredentialError: the certificates are missing, broken or expired.
         WorkerError: the tails cannot start.
     """
@@ -77,6 +77,9 @@ def serve(settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int
 
 def serve_tail(served: ServedModel, settings: WorkerSettings, *, on_ready: Callable[[Ready], None]) -> int:
     """The same for anything that can be served, not only a bundle."""
+    if threading.current_thread() is not threading.main_thread():  # the only one that may handle signals
+        hint = "call it from there, or use EmbeddedWorker, which has a thread of its own and keys for this machine"
+        raise ConfigError("serve runs in a program's main thread alone", hint=hint)
     paths = [] if settings.certs is None else keystore.server_files(settings.certs)
     if served.lacks_tenseal:
         text = "the bundle's preset encrypted is not served: TenSEAL is not installed"

@@ -54,6 +54,15 @@ def test_a_signal_finishes_what_was_accepted_and_ends_it_cleanly(certs: Path, nu
         assert not [line for line in worker.log if "Traceback" in line]
 
 
+def test_another_thread_than_the_main_one_is_refused_at_once(certs: Path) -> None:
+    settings, before = WorkerSettings("tcp://127.0.0.1:0", certs=certs), threading.active_count()
+    with ThreadPoolExecutor(1) as threads:
+        with pytest.raises(ConfigError, match="main thread") as caught:
+            threads.submit(service.serve, settings, on_ready=lambda _ready: None).result(30)
+        assert threading.active_count() == before + 1
+    assert "EmbeddedWorker" in caught.value.hint
+
+
 def test_an_idle_worker_ends_at_once(certs: Path) -> None:
     with process(certs, workers=2) as worker:
         start = time.monotonic()
