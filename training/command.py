@@ -1,4 +1,4 @@
-"""What the commands of the training share: errors as ``error:`` and ``hint:``, never a traceback, and options' ranges.
+"""What the commands of the training share: a parser, errors as ``error:`` and ``hint:``, never a traceback, and ranges.
 
 `whole`, `seed`, `positive`, `not_negative`, `share`, `positive_share` and `json_object` are types for ``argparse``: a
 number or file that makes no sense is refused before anything else is read.
@@ -22,6 +22,11 @@ from securesplit.text import from_utf8, printable
 INTERRUPTED = 130
 MOST_SEED = 2**32 - 1
 """The largest that Keras takes."""
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser whose ``--help`` shows `description`, a module's docstring, as it is written."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def run(main: Callable[[], None]) -> None:

@@ -17,7 +17,6 @@ on a tenth of the attacker's own photos is taken:
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import tempfile
@@ -270,7 +269,7 @@ def _write(bundle: Bundle, content: bytes, info: AttackInfo, collection: photos.
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--model", "--bundle", dest="bundle", type=Path, default=DEFAULT_FOLDER)
     args = parser.parse_args()

@@ -9,7 +9,6 @@ smaller ε, with more; nothing is fitted on the test photos.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -195,7 +194,7 @@ def quality_table(manifest: Manifest) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--model", "--bundle", dest="bundle", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--run", type=Path, default=Path("build/measure"), help="beside it pixels are cached")

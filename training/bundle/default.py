@@ -208,7 +208,7 @@ def _counted(data: Dataset) -> str:
 
 def arguments() -> argparse.ArgumentParser:
     """The command line: what the build wants, and what each preset does."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--weights", type=Path, help="ImageNet weights, a Keras .weights.h5")
     parser.add_argument("--backbone", choices=sorted(backbones.BACKBONES), default=SHIPPED_BACKBONE)

@@ -16,7 +16,6 @@ of them for the cut maps, which take as many more as there are more photos or vi
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -112,7 +111,7 @@ def write(bundle: Bundle, data: Dataset, trained: Distillation, about: dict[str,
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--model", "--bundle", dest="bundle", type=Path, default=DEFAULT_FOLDER)
     parser.add_argument("--run", type=Path, default=Path("build/encrypted"), help="beside it pixels are cached")

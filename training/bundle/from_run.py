@@ -8,7 +8,6 @@ The run is one of `training.train`, or of an accelerator (`training.network.warm
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import keras
@@ -169,7 +168,7 @@ def own_cut(backbone: str) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle to make")

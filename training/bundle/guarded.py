@@ -15,7 +15,6 @@ noise of each (`training.evaluation.deployed`).
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import math
@@ -164,7 +163,7 @@ def _head(head: keras.Model, encoder: keras.Model, side: int) -> bytes:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--model", "--bundle", dest="bundle", type=Path, default=DEFAULT_FOLDER)
     parser.add_argument("--weights", type=Path, required=True, help="guarded.npz of a run, with its report beside it")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))

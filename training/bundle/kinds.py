@@ -17,7 +17,6 @@ photos that every fold learned. The manifest gets the answers, as those of a kin
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -171,7 +170,7 @@ def write(bundle: Bundle, phone: KindOfPhoto, made_by: Mapping[str, Any]) -> Non
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--model", "--bundle", dest="bundle", type=Path, default=DEFAULT_FOLDER)
     parser.add_argument("--fold", type=Path, action="append", required=True, help="a bundle; may be repeated")
     parser.add_argument("--data", type=Path, required=True, help="a collection, see training.data.collection")

@@ -9,7 +9,6 @@ out stands in ``dropped.csv`` with its reason, licences and attribution stay bes
 
 from __future__ import annotations
 
-import argparse
 import csv
 import shutil
 import subprocess
@@ -166,7 +165,7 @@ def _write(file: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--search", default="", help="query of the ISIC Archive")
     parser.add_argument("--collections", default="", help="comma-separated collection numbers")

@@ -7,7 +7,6 @@ Test photos stay behind: a network is never chosen by them.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -85,7 +84,7 @@ class PackedPhotos:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument(
         "--side", type=command.whole(1), default=SIDE, help="height of a photo in pixels, which networks take"

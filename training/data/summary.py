@@ -5,7 +5,6 @@ python -m training.data.summary --data DIR --out build/summary
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -98,7 +97,7 @@ def name_pairs(pairs: Sequence[Pair], photos: Mapping[str, Sequence[Photo]]) -> 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--out", type=Path, default=Path("build/summary"))
     args = parser.parse_args()

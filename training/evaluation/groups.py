@@ -11,7 +11,6 @@ and camera move too: it sorts photos rather than people. The colours' model lear
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -154,7 +153,7 @@ def table(rows: Sequence[GroupRow]) -> str:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--model", "--bundle", dest="bundle", type=Path, help="default: the one in the package")
     parser.add_argument("--fold", type=Path, action="append", default=[], help="a bundle; may be repeated")
     parser.add_argument("--data", type=Path, required=True, help="a collection, see training.data.collection")

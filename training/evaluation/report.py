@@ -9,7 +9,6 @@ has the figures of `training.evaluation.groups` too.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +138,7 @@ def write(out: Path, bundle: Bundle, predictions: Predictions, measured: Measure
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--model", type=Path, help="bundle folder (default: the one in the package)")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--out", type=Path, default=Path("docs/model_card"))

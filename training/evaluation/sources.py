@@ -11,7 +11,6 @@ HAM10000 alone.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +126,7 @@ def scorer_of_bundle(bundle: Bundle, preset: str) -> Scorer:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--run", type=Path, help="folder of a run of training.train")
     which.add_argument("--model", "--bundle", dest="bundle", type=Path, help="folder of a bundle")

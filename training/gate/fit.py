@@ -14,7 +14,6 @@ of, so what this preset is worth on them is measured on photos that are for test
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -218,7 +217,7 @@ def write(
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="a collection, see training.data.collection")
     parser.add_argument("--model", "--bundle", dest="bundle", type=Path, default=DEFAULT_FOLDER)
     parser.add_argument("--layer", default=LAYER, help="of the network before the cut, whose map the gate reads")

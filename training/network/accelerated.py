@@ -15,7 +15,6 @@ Model soups, ICML 2022).
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -180,7 +179,7 @@ def _named_teacher(given: str) -> tuple[str, Path]:
 def main() -> None:
     """Command line."""
     start_s = time.monotonic()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="what training.data.pack wrote")
     parser.add_argument("--config", default="collection", help=f"one of {', '.join(CONFIGS)}")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")

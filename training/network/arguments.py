@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from training import command
 from training.network.config import CONFIGS
 from training.network.devices import PRECISIONS
 
 
 def common_arguments(description: str | None) -> argparse.ArgumentParser:
     """Which configuration, on what, from what."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(description)
     parser.add_argument("--config", default="dermoscopy", help=f"one of {', '.join(CONFIGS)}")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="instead of the configuration's"

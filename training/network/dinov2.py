@@ -9,7 +9,6 @@ it costs sixteen times what EfficientNetV2B0 does, and has no cut that a release
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -216,7 +215,7 @@ class _Published:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--safetensors", type=Path, required=True, help="model.safetensors of facebook/dinov2-small")
     parser.add_argument(
         "--side", type=command.whole(1), default=SIDE, help="height of a photo in pixels, which the network takes"

@@ -14,7 +14,6 @@ bundle.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -213,7 +212,7 @@ def _readers(layer: Any) -> list[Any]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--model", "--bundle", dest="bundle", type=Path, default=DEFAULT_FOLDER)
     parser.add_argument("--npz", type=Path, help="weights of training.network.accelerated instead of a bundle")
     parser.add_argument("--run", type=Path, required=True, help="gets best.weights.h5")

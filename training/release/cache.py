@@ -96,7 +96,7 @@ def _thumbnails(photos: Any) -> NDArray[np.float16]:
 
 def cache_arguments(description: str | None) -> argparse.ArgumentParser:
     """The command line of what works on the caches of a run: what `load_cached` takes."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(description)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--backbone", default="efficientnetv2b0")

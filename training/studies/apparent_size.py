@@ -13,7 +13,6 @@ patients for phone photos). Chosen and measured on validation photos; ``--split 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,7 +101,7 @@ def compared(split: Split, found: Logits, whole: Logits, draws: int) -> dict[str
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--model", "--bundle", dest="bundle", type=Path, default=DEFAULT_FOLDER)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--out", type=Path, required=True, help="folder for photos and apparent-size.json")

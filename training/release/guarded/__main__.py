@@ -70,7 +70,7 @@ def made_from(args: argparse.Namespace, data: Dataset, network: keras.Model) -> 
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--network", type=Path, help="archive of the undefended weights (default: the bundle's)")
     parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints, weights and figures")

@@ -134,7 +134,7 @@ def holdings(game: Game, photos: PackedPhotos) -> Holdings:
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="what training.data.pack wrote")
     parser.add_argument("--network", type=Path, required=True, help="archive of the undefended weights")
     parser.add_argument("--run", type=Path, required=True, help="folder for weights and figures")
