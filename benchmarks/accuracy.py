@@ -18,7 +18,7 @@ from securesplit.results import Diagnosis
 from securesplit.worker import EmbeddedWorker
 from training.data.dataset import list_photos
 from training.data.photo import Photo
-from training.evaluation.baseline import colour_baseline, labels
+from training.evaluation.baseline import colour_baselines, labels
 from training.evaluation.metrics import auc_interval
 
 
@@ -62,7 +62,8 @@ def main() -> None:
     add_presets(parser)
     args = parser.parse_args()
     bundle, photos = Bundle.load(args.model), list_photos(args.data)
-    rows = [row("colour only, no network", colour_baseline(photos["train"], photos["test"]), None, photos["test"])]
+    (colours,) = colour_baselines(photos["train"], [photos["test"]])
+    rows = [row("colour only, no network", colours, None, photos["test"])]
     test = photos["test"]
     rows += [row(name, *through_the_wire(bundle, name, test), test) for name in args.presets or bundle.presets]
     show("accuracy", ["preset", "AUC", "95 % interval", "AUC histology", "sensitivity", "specificity"], rows)

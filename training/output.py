@@ -1,4 +1,4 @@
-"""What commands write: JSON and changed bundles whole or not at all, and tables as Markdown or as text."""
+"""What commands write: JSON, arrays and changed bundles whole or not at all, and tables as Markdown or as text."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from securesplit.atomic import atomic_folder_replacement, write_text_atomic
+import numpy as np
+
+from securesplit.atomic import atomic_folder_replacement, atomic_write, write_text_atomic
 from securesplit.errors import ConfigError
 from securesplit.model import Bundle
 from securesplit.text import figures_json
@@ -20,6 +23,13 @@ NO_ARCHIVE = (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.
 def write_json(file: Path, content: object, *, indent: int | None = 1) -> None:
     """Put `content` into `file`, dataclasses as objects, null for a figure that is undefined or infinite."""
     write_text_atomic(file, figures_json(content, indent=indent) + "\n")
+
+
+def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
+    """Put `arrays` by name into the archive `file`, whose folder is made where it is not there."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(file) as own, own.open("wb") as stream:
+        np.savez(stream, **arrays)
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def measure(bundle: Bundle, data: Dataset, names: Sequence[str]) -> Manifest:
         secrets = deployed.draws_of(preset.spec)
         logits = {s: deployed.drawn_logits(bundle, preset.spec, splits[s], e, secrets) for s, e in own.items()}
         clean = deployed.noise_free_logits(bundle, name, own["validation"])
-        noise_free = NoiseFree.measure(clean, val.malignant, [p.lesion for p in val.photos])
+        noise_free = NoiseFree.measure(clean, val.malignant, val.lesion)
         read = read_answers(preset.spec, logits, splits, noise_free, len(secrets))
         noisier = noise_calibrations(bundle, name, splits, own, noise_free)
         presets[name] = replace(

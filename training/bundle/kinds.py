@@ -77,7 +77,7 @@ def read(bundle: Bundle, name: str, found: OutOfFold) -> Read:
     spec, split = bundle.presets[name].spec, found.split
     secrets, fit = deployed.draws_of(spec), fit_of(spec)
     logits, clean = found.logits(bundle, name, secrets), found.noise_free(bundle, name)
-    noise_free = NoiseFree.measure(clean, split.malignant, [p.lesion for p in split.photos], fit=fit)
+    noise_free = NoiseFree.measure(clean, split.malignant, split.lesion, fit=fit)
     answered, splits = {SPLIT: logits}, {SPLIT: split}
     own = read_answers(spec, answered, splits, noise_free, len(secrets), sensitivity=SENSITIVITY, fit=fit)
     figures, low = cross_fitted(spec, logits, clean, split)
@@ -106,7 +106,7 @@ def cross_fitted(
         split: the photos.
     """
     fit, draws = fit_of(spec), len(logits) // len(clean)
-    labels, lesions = split.malignant.astype(bool), np.array([p.lesion for p in split.photos])
+    labels, lesions = split.malignant.astype(bool), split.lesion
     malignant = np.tile(labels, draws)
     probability, called, high = np.zeros(len(logits)), np.zeros(len(logits), bool), np.zeros(len(logits))
     threshold = np.zeros(len(logits))
@@ -116,7 +116,7 @@ def cross_fitted(
         calibration = fit(logits[~own], malignant[~own])
         distance = {} if spec.levels is None else apart(calibration, {SPLIT: logits})
         cutoff = threshold_for_sensitivity(logits[~own], malignant[~own], SENSITIVITY, **distance)
-        noise_free = NoiseFree.measure(clean[~out], labels[~out], lesions[~out].tolist(), fit=fit)
+        noise_free = NoiseFree.measure(clean[~out], labels[~out], lesions[~out], fit=fit)
         spread = noise_free.spread(logits[~own])
         probability[own] = [calibration.probability(float(logit)) for logit in logits[own]]
         high[own] = [spread.at(float(logit))[1] for logit in logits[own]]

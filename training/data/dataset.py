@@ -83,6 +83,11 @@ class Split:
         return np.array([p.source for p in self.photos])
 
     @property
+    def lesion(self) -> NDArray[np.str_]:
+        """``(n,)`` which lesion each photo shows, of a phone photo which patient's it is."""
+        return np.array([p.lesion for p in self.photos])
+
+    @property
     def is_phone(self) -> NDArray[np.bool_]:
         """``(n,) bool``: taken with a phone, without a dermatoscope."""
         return np.array([p.kind == "phone" for p in self.photos], bool)
@@ -170,10 +175,7 @@ class Dataset:
         """
         for split in splits:
             found = {photo.malignant for photo in self.photos[split] if not photo.is_premalignant}
-            missing = [
-                label for label, is_there in zip(LABELS, (False in found, True in found), strict=True) if not is_there
-            ]
-            if missing:
+            if missing := [label for label in LABELS if (label == "malignant") not in found]:
                 raise DataError(
                     f"no {' and no '.join(missing)} photo is in {split}",
                     hint=f"photos of both classes are needed in {' and '.join(splits)}",

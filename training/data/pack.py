@@ -14,11 +14,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.atomic import atomic_write
 from training import command
 from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import SIDE, DataError
-from training.output import NO_ARCHIVE
+from training.output import NO_ARCHIVE, write_arrays
 
 SPLITS = ("train", "val")
 
@@ -97,9 +96,7 @@ def main() -> None:
     arrays: dict[str, NDArray[Any]] = {}
     for split in SPLITS:
         arrays |= PackedPhotos.of(data.split(split, args.side)).arrays(split)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(args.out) as own, own.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
+    write_arrays(args.out, arrays)
 
 
 if __name__ == "__main__":

@@ -34,13 +34,8 @@ def labels(photos: Sequence[Photo]) -> NDArray[np.bool_]:
     return np.array([p.malignant for p in photos])
 
 
-def colour_baseline(train: Sequence[Photo], test: Sequence[Photo]) -> NDArray[np.float64]:
-    """Scores of `test`, ``(n,) float64``, by gradient-boosted trees on the colour statistics of `train`."""
-    return colour_baselines(train, [test])[0]
-
-
 def colour_baselines(train: Sequence[Photo], others: Sequence[Sequence[Photo]]) -> list[NDArray[np.float64]]:
-    """Scores of several sets of photos, each a probability ``(n,) float64``, from one fit on `train`."""
+    """Scores of sets of photos, each a probability ``(n,) float64``, by boosted trees on the colours of `train`."""
     model = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.05, random_state=1)
     with threadpool_limits(1):  # so little work that threads only wait for each other, for minutes on a busy machine
         model.fit(colour_statistics(train), labels(train))

@@ -133,7 +133,7 @@ class NoiseFree:
 
     @classmethod
     def measure(
-        cls, logits: NDArray[Any], malignant: NDArray[Any], lesions: Sequence[str], *, fit: Fit = line, seed: int = 1
+        cls, logits: NDArray[Any], malignant: NDArray[Any], lesions: NDArray[Any], *, fit: Fit = line, seed: int = 1
     ) -> NoiseFree:
         """Refit on bootstrap samples; the photos of one lesion are drawn together.
 
@@ -144,7 +144,7 @@ class NoiseFree:
             fit: what is fitted.
             seed: of the bootstrap.
         """
-        samples = islice(both_classes(lesion_samples(np.asarray(lesions), seed=seed), malignant), REFITS)
+        samples = islice(both_classes(lesion_samples(lesions, seed=seed), malignant), REFITS)
         fits = [fit(logits[rows].astype(np.float32), malignant[rows]) for rows in samples]
         return cls(np.asarray(logits, np.float64), _knots(logits), fits)
 

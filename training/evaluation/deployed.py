@@ -37,31 +37,6 @@ def embed(bundle: Bundle, split: Split) -> Embeddings:
     return {name: [found[name] for found in embedded] for name in bundle.presets}
 
 
-def deployed_logits(
-    bundle: Bundle, split: Split, secret: bytes, embeddings: Embeddings | None = None
-) -> dict[str, NDArray[np.float32]]:
-    """Logit of malignant of every photo under every preset that has embeddings, ``(n,) float32`` each.
-
-    Args:
-        bundle: with both halves.
-        split: photos wider than high are cut to their centre square.
-        secret: 32 bytes that key the noise; another secret is another draw.
-        embeddings: of `embed`, where they are known already.
-    """
-    embeddings = embed(bundle, split) if embeddings is None else embeddings
-    return {
-        name: preset_logits(bundle, bundle.presets[name].spec, split, found, secret)
-        for name, found in embeddings.items()
-    }
-
-
-def preset_logits(
-    bundle: Bundle, spec: ReleaseSpec, split: Split, embeddings: Sequence[NDArray[np.float32]], secret: bytes
-) -> NDArray[np.float32]:
-    """The same of one preset, whose embeddings are known, ``(n,) float32``."""
-    return drawn_logits(bundle, spec, split, embeddings, [secret])
-
-
 def drawn_logits(
     bundle: Bundle,
     spec: ReleaseSpec,
@@ -69,7 +44,7 @@ def drawn_logits(
     embeddings: Sequence[NDArray[np.float32]],
     secrets: Sequence[bytes],
 ) -> NDArray[np.float32]:
-    """The same under several draws of the noise, ``(draws * n,) float32``, all photos of a draw together.
+    """Logits of malignant under draws of the noise, ``(draws * n,) float32``, all photos of a draw together.
 
     Args:
         bundle: with both halves.

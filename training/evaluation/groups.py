@@ -91,7 +91,7 @@ def _by_itself(bundle: Bundle, name: str, data: Dataset) -> tuple[tuple[Photo, .
     split = data.decoded([p for p in data.photos["test"] if not p.is_premalignant], bundle.manifest.side)
     own = deployed.embed(bundle, split)[name]
     spec = bundle.presets[name].spec
-    return split.photos, split.pixels, deployed.preset_logits(bundle, spec, split, own, deployed.SECRET)
+    return split.photos, split.pixels, deployed.drawn_logits(bundle, spec, split, own, [deployed.SECRET])
 
 
 def _of_kind(bundle: Bundle, preset: Preset, kind: str) -> Preset:
@@ -138,7 +138,7 @@ def _row(found: Answered, name: str, rows: NDArray[np.bool_], draws: int) -> Gro
         len(photos),
         int(malignant.sum()),
         auc_interval(probability, malignant, lesions, draws=draws),
-        metrics.ranking(probability, malignant, proven).get("auc_histology"),
+        metrics.of_confirmed(probability, malignant, proven).get("auc_histology"),
         float(roc_auc_score(malignant, found.colours[rows])),
         decisions["sensitivity"],
         decisions["specificity"],

@@ -80,12 +80,12 @@ def auc_interval(
         lesions: ``(n,)`` which lesion each photo shows.
         draws: bootstrap samples.
     """
-    sampled = bootstrap(
-        lambda rows: {"auc": float(roc_auc_score(malignant[rows], scores[rows]))},
-        *(lesions, malignant),
-        draws=draws,
-    )["auc"]
-    return sampled.value, sampled.low, sampled.high
+
+    def measure(rows: Array) -> dict[str, float]:
+        return {"auc": float(roc_auc_score(malignant[rows], scores[rows]))}
+
+    found = bootstrap(measure, lesions, malignant, draws=draws)["auc"]
+    return found.value, found.low, found.high
 
 
 def partial_auc(malignant: Array, scores: Array, sensitivity: float = 0.8) -> float:
@@ -126,11 +126,14 @@ def reliability(probability: NDArray[Any], malignant: NDArray[Any]) -> list[tupl
 def ranking(scores: Array, malignant: Array, histology: Array) -> dict[str, float]:
     """AUC, pAUC above 80 % sensitivity, and AUC on histopathology-confirmed photos where both classes have any."""
     found = {"auc": float(roc_auc_score(malignant, scores)), "pauc": partial_auc(malignant, scores)}
-    return found | _confirmed(scores, malignant, histology)
+    return found | of_confirmed(scores, malignant, histology)
 
 
-def _confirmed(scores: Array, malignant: Array, histology: Array) -> dict[str, float]:
-    """Clinics often confirm the malignant ones alone: there is no AUC of one class."""
+def of_confirmed(scores: Array, malignant: Array, histology: Array) -> dict[str, float]:
+    """``auc_histology``, the AUC on histopathology-confirmed photos; nothing where those are of one class.
+
+    Clinics often confirm the malignant ones alone.
+    """
     if not 0 < malignant[histology].sum() < histology.sum():
         return {}
     return {"auc_histology": float(roc_auc_score(malignant[histology], scores[histology]))}
@@ -170,10 +173,10 @@ def scores(logits: NDArray[np.float32], split: Split, threshold_logit: float, *,
         draws: how often the noise of each photo was drawn.
     """
     malignant, histology = np.tile(split.malignant.astype(bool), draws), np.tile(split.histology, draws)
-    auc, low, high = auc_interval(logits, malignant, np.tile([p.lesion for p in split.photos], draws))
+    auc, low, high = auc_interval(logits, malignant, np.tile(split.lesion, draws))
     decisions = at_threshold(malignant, logits >= threshold_logit)
     result = {"auc": auc, "auc_low": low, "auc_high": high, **decisions}
-    result |= _confirmed(logits, malignant, histology)
+    result |= of_confirmed(logits, malignant, histology)
     return {key: round(value, 4) for key, value in result.items()}
 
 
@@ -210,17 +213,13 @@ def by_stratum(
         p, y = probability[members], malignant[members]
         row: Stratum = {"stratum": name, "photos": len(members), "malignant": int(y.sum())}
         if min(y.sum(), (~y).sum()) >= MIN_CASES:
-            row["auc"] = bootstrap(_auc_of(p, y), lesions[members], y, draws=draws)["auc"]
+            row["auc"] = Figure(*auc_interval(p, y, lesions[members], draws=draws))
             row["floor_auc"] = float(roc_auc_score(y, baseline[members]))
             decisions = at_threshold(y, p >= threshold)
             row["sensitivity"], row["specificity"] = decisions["sensitivity"], decisions["specificity"]
             row["balanced_accuracy"] = decisions["balanced_accuracy"]
         rows.append(row)
     return rows
-
-
-def _auc_of(probability: Array, malignant: Array) -> Callable[[Array], dict[str, float]]:
-    return lambda rows: {"auc": float(roc_auc_score(malignant[rows], probability[rows]))}
 
 
 def summary(measured: Mapping[str, Mapping[str, float]]) -> str:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.atomic import atomic_write
 from securesplit.model import Bundle
 from training.data.dataset import Dataset
 from training.data.photo import Photo
 from training.evaluation import baseline, deployed
+from training.output import write_arrays
 
 SPLITS = ("val", "test")
 
@@ -80,8 +80,6 @@ def _logits(bundle: Bundle, data: Dataset, split: str) -> dict[str, Any]:
 
 def _cached(file: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(file) as own:
-            np.savez(own, **compute())
+        write_arrays(file, compute())
     with np.load(file) as stored:
         return dict(stored)

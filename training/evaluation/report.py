@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from securesplit.model import Bundle, Preset
 from securesplit.text import rounded_up
@@ -107,8 +108,8 @@ def _preset(predictions: Predictions, preset: Preset, draws: int) -> PresetFigur
     return {
         "test": _of_answers(predictions, _probability(predictions, preset)["test"], preset.threshold, draws),
         "threshold": preset.threshold,
-        "ece_before": expected_calibration_error(_sigmoid(raw), malignant),
-        "ece_temperature": expected_calibration_error(_sigmoid(raw / fitted), malignant),
+        "ece_before": expected_calibration_error(expit(raw), malignant),
+        "ece_temperature": expected_calibration_error(expit(raw / fitted), malignant),
         "temperature": fitted,
         "validation_auc": metrics.ranking(known, labels, proven)["auc"],
         "release_bytes": preset.spec.size * np.dtype(preset.spec.dtype).itemsize,
@@ -119,10 +120,6 @@ def _preset(predictions: Predictions, preset: Preset, draws: int) -> PresetFigur
     }
 
 
-def _sigmoid(logits: Any) -> Any:
-    return 1.0 / (1.0 + np.exp(-logits))
-
-
 def write(out: Path, bundle: Bundle, predictions: Predictions, measured: Measured, command: str) -> None:
     """``figures.json``, ``roc.png``, ``reliability.png`` and ``MODEL_CARD.md`` in `out`."""
     out.mkdir(parents=True, exist_ok=True)
@@ -131,7 +128,7 @@ def write(out: Path, bundle: Bundle, predictions: Predictions, measured: Measure
     scores: dict[str, Any] = {**predictions.logits["test"], "colour only": predictions.baseline["test"]}
     plots.roc(scores, malignant, predictions.histology("test"), out / "roc.png")
     calibrated = {name: _probability(predictions, preset)["test"] for name, preset in bundle.presets.items()}
-    raw = _sigmoid(predictions.logits["test"][bundle.preset().spec.preset].astype(np.float64))
+    raw = expit(predictions.logits["test"][bundle.preset().spec.preset].astype(np.float64))
     plots.calibration(raw, calibrated, malignant, out / "reliability.png")
     (out / "MODEL_CARD.md").write_text(model_card.render(bundle.manifest, measured, command), encoding="utf-8")
 

@@ -16,21 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from securesplit.model import Bundle
 from training import command
-from training.data.dataset import Dataset, Split, centre_square
+from training.data.dataset import Dataset, Split
 from training.data.photo import DataError, Photo, without_fold
 from training.evaluation import deployed
 from training.evaluation.baseline import colour_baselines
-from training.evaluation.metrics import auc_interval
+from training.evaluation.metrics import auc_interval, of_confirmed
 from training.network.config import Config
 from training.network.model import build_model
 from training.network.run_record import best_weights, config_of
+from training.network.train import squares
 
 _NOISE_SECRET = bytes(32)
 """Any fixed key: a table that is printed twice shows the same draw of the noise."""
@@ -95,8 +95,7 @@ def _row(name: str, photos: Sequence[Photo], scores: NDArray[Any], colours: NDAr
     malignant = np.array([p.malignant for p in photos])
     lesions = np.array([p.lesion for p in photos])
     proven = np.array([p.dx_type == "histo" for p in photos])
-    both = 0 < malignant[proven].sum() < proven.sum()
-    histology = float(roc_auc_score(malignant[proven], scores[proven])) if both else None
+    histology = of_confirmed(scores, malignant, proven).get("auc_histology")
     auc = auc_interval(scores, malignant, lesions)
     colour_auc = float(roc_auc_score(malignant, colours))
     return SourceRow(name, len(photos), int(malignant.sum()), auc, histology, colour_auc)
@@ -108,10 +107,8 @@ def scorer_of_run(run: Path, config: Config) -> Scorer:
     network.load_weights(str(best_weights(run)))
 
     def score(split: Split) -> NDArray[Any]:
-        squares = centre_square(split.pixels).astype(np.float32)
-        if config.side != squares.shape[1]:
-            squares = keras.ops.convert_to_numpy(keras.layers.Resizing(config.side, config.side)(squares))
-        return np.asarray(network.predict(squares, batch_size=64, verbose=0)["malignant"])[:, 0]
+        shown = squares(split, config.side)
+        return np.asarray(network.predict(shown, batch_size=64, verbose=0)["malignant"])[:, 0]
 
     return score
 
@@ -119,8 +116,8 @@ def scorer_of_run(run: Path, config: Config) -> Scorer:
 def scorer_of_bundle(bundle: Bundle, preset: str) -> Scorer:
     """A bundle as deployed, with the noise of `preset`."""
     spec = bundle.presets[preset].spec
-    return lambda split: deployed.preset_logits(
-        bundle, spec, split, deployed.embed(bundle, split)[preset], _NOISE_SECRET
+    return lambda split: deployed.drawn_logits(
+        bundle, spec, split, deployed.embed(bundle, split)[preset], [_NOISE_SECRET]
     )
 
 

@@ -24,10 +24,8 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 
-from securesplit.atomic import atomic_write
 from securesplit.model import Bundle, guarded_preset
 from securesplit.model import gate as gates
 from securesplit.model.bundle import DEFAULT_FOLDER
@@ -38,12 +36,12 @@ from training import command
 from training.data.dataset import Dataset
 from training.data.photo import DataError, Photo
 from training.evaluation import deployed
-from training.evaluation.metrics import auc_interval, expected_calibration_error
+from training.evaluation.metrics import at_threshold, auc_interval, expected_calibration_error
 from training.gate import samples
 from training.gate.degraded import REASONS
 from training.gate.head_map import give_map
 from training.gate.samples import Examples
-from training.output import changed_bundle
+from training.output import changed_bundle, write_arrays
 
 LAYER = "block5e_add"
 COMPONENTS, HIDDEN, PENALTY = 96, 128, 3.0
@@ -154,9 +152,7 @@ def examples_of(bundle: Bundle, data: Dataset, others: Path | None, cache: Path,
         with np.load(file, allow_pickle=False) as kept:
             return Examples(**{name: kept[name] for name in kept.files})
     found = samples.extract(bundle, gates.MAP, samples.pictures(data, bundle.manifest.side, others), preset)
-    cache.mkdir(parents=True, exist_ok=True)
-    with atomic_write(file) as own, own.open("wb") as stream:
-        np.savez(stream, **asdict(found))
+    write_arrays(file, asdict(found))
     return found
 
 
@@ -168,26 +164,25 @@ def _phone_photos(data: Dataset, *, for_testing: bool = False) -> list[Photo]:
 
 def unlearned_phone(bundle: Bundle, data: Dataset, names: Sequence[str], photos: Sequence[Photo]) -> KindOfPhoto:
     """What answers to phone photos are worth, by preset, where the network was trained on none of `photos`."""
-    chosen = [p for p in photos if not p.is_premalignant]
-    split = data.decoded(chosen, bundle.manifest.side)
-    malignant = np.array([p.malignant for p in chosen])
-    patients = np.array([p.lesion for p in chosen])
+    split = data.decoded([p for p in photos if not p.is_premalignant], bundle.manifest.side)
+    malignant = split.malignant.astype(bool)
     embeddings, figures = deployed.embed(bundle, split), {}
-    asked = {name: embeddings[name] for name in names}
-    for name, logits in deployed.deployed_logits(bundle, split, _NOISE_SECRET, asked).items():
-        _, low, high = auc_interval(logits, malignant, patients)
-        preset = bundle.preset(name)
+    for name in names:
+        preset = bundle.presets[name]
+        logits = deployed.drawn_logits(bundle, preset.spec, split, embeddings[name], [_NOISE_SECRET])
+        auc, low, high = auc_interval(logits, malignant, split.lesion)
         probability = np.array([preset.calibration.probability(float(v)) for v in logits])
-        called = probability >= preset.threshold
-        figures[name] = {
-            "auc": round(float(roc_auc_score(malignant, logits)), 4),
-            "auc_low": round(low, 4),
-            "auc_high": round(high, 4),
-            "sensitivity": round(float(called[malignant].mean()), 4),
-            "specificity": round(float((~called[~malignant]).mean()), 4),
-            "ece": round(expected_calibration_error(probability, malignant), 4),
+        decisions = at_threshold(malignant, probability >= preset.threshold)
+        found = {
+            "auc": auc,
+            "auc_low": low,
+            "auc_high": high,
+            "sensitivity": decisions["sensitivity"],
+            "specificity": decisions["specificity"],
+            "ece": expected_calibration_error(probability, malignant),
         }
-    return KindOfPhoto(learned=False, photos=len(chosen), figures=figures)
+        figures[name] = {figure: round(value, 4) for figure, value in found.items()}
+    return KindOfPhoto(learned=False, photos=len(split.photos), figures=figures)
 
 
 def write(

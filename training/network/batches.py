@@ -7,7 +7,6 @@ have seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,5 +169,5 @@ class ArrayBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is unt
 
 def batches(source: BatchSource, first_epoch: int) -> Any:
     """What `keras.Model.fit` takes on this backend."""
-    makers: dict[bool, Callable[[BatchSource, int], Any]] = {True: tensorflow_batches, False: ArrayBatches}
-    return makers[keras.backend.backend() == "tensorflow"](source, first_epoch)
+    make = tensorflow_batches if keras.backend.backend() == "tensorflow" else ArrayBatches
+    return make(source, first_epoch)

@@ -18,6 +18,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from securesplit.errors import ConfigError
 from training.data.dataset import Dataset, Split, at_random, centre_square
@@ -222,7 +223,7 @@ def _about(machine: devices.Devices, policy: str) -> dict[str, Any]:
 
 def _keeper(split: Split, config: Config, machine: devices.Devices, best: Path) -> validation.KeepBest:
     """Keeps the epoch that is best on the centre squares of `split`."""
-    shown = _squares(split, config.side)
+    shown = squares(split, config.side)
 
     def measure(fitted: keras.Model) -> dict[str, float]:
         return validation.figures(split, machine.answers(fitted, shown)["malignant"][:, 0])
@@ -230,11 +231,12 @@ def _keeper(split: Split, config: Config, machine: devices.Devices, best: Path) 
     return validation.KeepBest(measure, f"val_{config.monitor}", best, together=machine.shard.count > 1)
 
 
-def _squares(split: Split, side: int) -> Any:
-    squares = centre_square(split.pixels)
-    if squares.shape[1] == side:
-        return squares
-    return np.asarray(keras.ops.convert_to_numpy(keras.layers.Resizing(side, side, dtype="float32")(squares)))
+def squares(split: Split, side: int) -> NDArray[Any]:
+    """Centre squares of the photos in 0..255, ``(n, side, side, 3)``."""
+    found = centre_square(split.pixels)
+    if found.shape[1] == side:
+        return found
+    return np.asarray(keras.ops.convert_to_numpy(keras.layers.Resizing(side, side, dtype="float32")(found)))
 
 
 def _copy_backup(run: Path, aside: Path) -> Path:

@@ -171,16 +171,14 @@ def _restore(layer: Any, kernel: NDArray[np.float32], bias: NDArray[np.float32] 
     scale = _scale_behind(layer)
     kernel, bias = kernel / scale, None if bias is None else bias / scale
     layer.kernel.assign(kernel)
-    zeros = np.zeros(kernel.shape[-1] if layer.bias is None else layer.bias.shape, np.float32)
     if layer.bias is not None:
-        layer.bias.assign(zeros if bias is None else bias)
+        layer.bias.assign(np.zeros(layer.bias.shape, np.float32) if bias is None else bias)
         bias = None
     norm = _batch_norm_behind(layer)
     if norm is not None:
         if norm.gamma is not None:
             norm.gamma.assign(np.ones(norm.gamma.shape, np.float32))
-        shift = np.zeros(norm.moving_mean.shape, np.float32) if bias is None else bias
-        norm.beta.assign(shift)
+        norm.beta.assign(np.zeros(norm.beta.shape, np.float32) if bias is None else bias)
         norm.moving_mean.assign(np.zeros(norm.moving_mean.shape, np.float32))
         norm.moving_variance.assign(np.full(norm.moving_variance.shape, 1.0 - norm.epsilon, np.float32))
 

@@ -19,7 +19,6 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from securesplit.atomic import atomic_write
 from securesplit.model import backbones
 from training import command
 from training.data.dataset import Dataset, Split, centre_square
@@ -27,6 +26,7 @@ from training.data.photo import SIDE, Photo
 from training.network import run_record
 from training.network.augmentation import Views
 from training.network.model import shipped_network
+from training.output import write_arrays
 
 THUMBNAIL = 8
 """Pixels of the picture of each view that the regularisers keep the release independent of."""
@@ -116,8 +116,7 @@ def load_cached(run: Path, data: Dataset, backbone: str, *, views: int) -> tuple
         stored = stored_cache(file, made_from)
         if stored is None:
             stored = cache_split(network, backbone, data.split(name, SIDE), count, seed=2)
-            with atomic_write(file) as own:
-                np.savez(own, allow_pickle=False, made_from=np.array(made_from), **arrays_of(stored))
+            write_arrays(file, {"made_from": np.array(made_from), **arrays_of(stored)})
         caches.append(stored)
     return caches[0], caches[1]
 

@@ -16,10 +16,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.atomic import atomic_write
 from securesplit.audit.patches import area_weights
 from training.data.dataset import centre_square
 from training.network.augmentation import Views
+from training.output import write_arrays
 
 THUMB = 32
 """Height and width in pixels of the picture beside each map."""
@@ -62,10 +62,7 @@ def cut_maps(
         named = hashlib.sha256(f"{content} {cut} {drawn}".encode()).hexdigest()[:16]
         file = cache / f"{named}-maps.npz"
         if not file.is_file():
-            cache.mkdir(parents=True, exist_ok=True)
-            found = _computed(network, cut, pixels, recipe if view else None, seed + view)
-            with atomic_write(file) as own, own.open("wb") as stream:
-                np.savez(stream, allow_pickle=False, **vars(found))
+            write_arrays(file, vars(_computed(network, cut, pixels, recipe if view else None, seed + view)))
         with np.load(file, allow_pickle=False) as arrays:
             parts.append([arrays[field.name] for field in fields(CutMaps)])
     return CutMaps(*(np.concatenate(column) for column in zip(*parts, strict=True)))

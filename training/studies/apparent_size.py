@@ -78,7 +78,6 @@ def compared(split: Split, found: Logits, whole: Logits, draws: int) -> dict[str
         draws: bootstrap samples.
     """
     malignant, histology = split.malignant.astype(bool), split.histology
-    lesions = np.array([photo.lesion for photo in split.photos])
 
     def auc(logits: NDArray[np.float32], rows: NDArray[Any]) -> float:
         noised = logits.reshape(-1, len(malignant))[:, rows]
@@ -94,7 +93,7 @@ def compared(split: Split, found: Logits, whole: Logits, draws: int) -> dict[str
                 "gain": own - auc(whole[name], rows),
             }
 
-        return bootstrap(measure, lesions, malignant, draws=draws)
+        return bootstrap(measure, split.lesion, malignant, draws=draws)
 
     return {name: of_preset(name) for name in found}
 

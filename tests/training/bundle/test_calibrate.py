@@ -125,5 +125,5 @@ def test_figures_are_of_several_draws_of_the_noise():
     secrets = deployed.draws_of(spec)
     logits = deployed.drawn_logits(bundle, spec, split, found, secrets).reshape(deployed.DRAWS, 3)
     for secret, draw in zip(secrets[:3], logits, strict=False):
-        assert (deployed.preset_logits(bundle, spec, split, found, secret) == draw).all()
+        assert (deployed.drawn_logits(bundle, spec, split, found, [secret]) == draw).all()
     assert (logits != logits[0]).any()

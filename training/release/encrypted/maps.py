@@ -14,12 +14,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from securesplit.atomic import atomic_write
 from securesplit.model import Bundle
 from securesplit.model.encrypted_preset import CUT_PRESET
 from securesplit.privacy.release import saturate, to_grid
 from training.data.dataset import Split, centre_square
 from training.network.augmentation import Views
+from training.output import write_arrays
 
 RECIPE = "dermoscopy"
 """Of the random views (`training.network.augmentation`)."""
@@ -70,10 +70,8 @@ def _view(
     file = view_file(bundle, split, cache, view, seed)
     if not file.is_file():
         print(f"head: view {view + 1} of {len(split.photos)} photos", flush=True)
-        cache.mkdir(parents=True, exist_ok=True)
         maps, logits = _computed(bundle, split, view, seed)
-        with atomic_write(file) as own, own.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, maps=maps, logits=logits)
+        write_arrays(file, {"maps": maps, "logits": logits})
     with np.load(file, allow_pickle=False) as stored:
         return stored["maps"], stored["logits"]
 

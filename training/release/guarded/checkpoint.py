@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from securesplit.atomic import atomic_write
 from securesplit.errors import ConfigError
-from training.output import write_json
+from training.output import write_arrays, write_json
 
 BEGUN = "begun.json"
 """What a run was made from, in its folder."""
@@ -57,8 +56,7 @@ class Checkpoint:
     def save(self, step: int, **values: float) -> None:
         """Write everything, whole or not at all."""
         arrays = {str(place): np.asarray(variable) for place, variable in enumerate(self.variables)}
-        with atomic_write(self.file) as own, own.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, step=step, **values, **arrays)
+        write_arrays(self.file, {"step": step, **values, **arrays})
 
     def load(self) -> dict[str, float]:
         """Give the variables what was written: step and values; step 0 where nothing was.

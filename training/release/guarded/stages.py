@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import keras
@@ -66,9 +65,8 @@ def network_of(args: argparse.Namespace) -> keras.Model:
 def views_of(network: keras.Model, split: Split, args: argparse.Namespace, views: int) -> CutViews:
     """Cached views of a split's photos, `views` of them random."""
     found = cut_maps(network, args.cut, split.pixels, args.cache, recipe=args.views, views=views, seed=VIEW_SEED)
-    lesions = np.array([photo.lesion for photo in split.photos])
-    labels = split.malignant.astype(np.int32)
-    return CutViews(found.maps, found.thumbs, np.tile(labels, views + 1), found.logits, np.tile(lesions, views + 1))
+    labels, lesions = (np.tile(each, views + 1) for each in (split.malignant.astype(np.int32), split.lesion))
+    return CutViews(found.maps, found.thumbs, labels, found.logits, lesions)
 
 
 def stages(network: keras.Model, args: argparse.Namespace) -> tuple[Press, TailStage]:
@@ -276,12 +274,12 @@ def trained(
         "answer": answered(second.answers, victims, args.sigma),
     }
     weights.save(models_of(first, second), args.run / "guarded.npz")
-    _write(report, args.run)
+    write_json(args.run / "guarded.json", report)
     centres = slice(len(splits["train"].photos))
     known = only(train, centres), only(own, centres)
     report["attacked"] = exposure.attacked(known, (val, victims), splits, args)
     say(report["attacked"])
-    _write(report, args.run)
+    write_json(args.run / "guarded.json", report)
     return report
 
 
@@ -301,10 +299,6 @@ def multiply_adds(network: keras.Model, stages: tuple[EncoderStage, TailStage], 
         for models in ((head, first.encoder), (second.decoder, second.tail))
     )
     return {"device": device, "worker": worker, "device_share": device / (device + worker)}
-
-
-def _write(report: dict[str, Any], run: Path) -> None:
-    write_json(run / "guarded.json", report)
 
 
 def say(line: dict[str, Any]) -> None:
