@@ -29,7 +29,7 @@ from training.release.encrypted import maps
 from training.release.encrypted.distillation import Distillation
 from training.release.presets import certified
 from training.release.presets.certified import CertifiedRecipe, train_certified, train_score
-from training.release.presets.compact import mean_auc, train_compact
+from training.release.presets.compact import train_compact, val_auc
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore")]
 
@@ -78,7 +78,7 @@ def test_answers_that_are_not_finite_get_no_levels_and_no_auc() -> None:
     member = encoders.certified_member((5, 5, 8))
     for measure in (
         lambda maps: certified.scores_of(encoders.certified_score([member]), maps),
-        lambda maps: mean_auc(member, maps, 1),
+        lambda maps: val_auc(keras.Model(member.input, {"malignant": member.output}), maps),
     ):
         with pytest.raises(DivergedError):
             measure(without_bounds(cached(1)))

@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from securesplit.errors import ConfigError
 from training import command
 from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import SIDE, DataError
@@ -61,6 +62,16 @@ class PackedPhotos:
                 return cls(**{name: arrays[f"{split}_{name}"] for name in cls.__dataclass_fields__})
         except (*NO_ARCHIVE, KeyError) as error:
             raise DataError(f"cannot read {file} ({error})", hint="python -m training.data.pack writes it") from None
+
+    def check_side(self, side: int) -> None:
+        """Refuse photos of another size than a network takes.
+
+        Raises:
+            ConfigError: they are not `side` pixels high.
+        """
+        height = self.pixels.shape[1]
+        if height != side:
+            raise ConfigError(f"the photos are {height} pixels high, not {side}", hint="pack them again")
 
     def arrays(self, split: str) -> dict[str, NDArray[Any]]:
         """Named as `load` reads them."""

@@ -84,10 +84,7 @@ def train(
             teacher to give it, or no photos of both classes are left by what is held out.
     """
     shown = photos["train"]
-    if shown.pixels.shape[1] != config.side:
-        raise ConfigError(
-            f"the photos are {shown.pixels.shape[1]} pixels high, not {config.side}", hint="pack them again"
-        )
+    shown.check_side(config.side)
     if hint and not teachers:
         raise ConfigError("a hint needs a teacher", hint="name one with --teacher BACKBONE:NPZ")
     if hint < 0:

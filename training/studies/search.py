@@ -61,12 +61,12 @@ class TrialReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is
             raise optuna.TrialPruned
 
 
-def open_study(out: Path, name: str, seed: int) -> optuna.Study:
+def open_study(out: Path, seed: int) -> optuna.Study:
     """The study in ``search.db`` under `out`, made where it is not there."""
     out.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         storage=f"sqlite:///{(out / 'search.db').resolve()}",
-        study_name=name,
+        study_name="search",
         direction="maximize",
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=FIRST_JUDGED_EPOCH),
@@ -106,7 +106,7 @@ def search(config: Config, data: Dataset, out: Path, *, trials: int, keep_runs: 
             end.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = open_study(out, "search", config.seed)
+    study = open_study(out, config.seed)
     around = begun.around(data, **config.to_json(), **starts_from(options))
     begun.check_goes_on(out, "search", study.user_attrs.get("around", around), around)
     study.set_user_attr("around", around)

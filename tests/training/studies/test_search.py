@@ -37,7 +37,7 @@ def states(file: Path) -> list[str]:
 
 def test_the_first_epoch_stops_no_trial_and_the_second_may(tmp_path: Path) -> None:
     search = pytest.importorskip("training.studies.search")  # it loads optuna and Keras
-    study = search.open_study(tmp_path, "search", seed=1)
+    study = search.open_study(tmp_path, seed=1)
     for _ in range(search.STARTUP_TRIALS):
         earlier = study.ask()
         for epoch in (1, 2):
@@ -54,7 +54,7 @@ def test_a_search_of_other_photos_is_another_one(tmp_path: Path, monkeypatch: py
     search = pytest.importorskip("training.studies.search")
     monkeypatch.setattr(search.search_report, "write", lambda *_: None)  # there is no trial to report
     config, (mine, others) = named("dermoscopy"), (listed(name) for name in "ab")
-    search.open_study(tmp_path, "search", config.seed).set_user_attr("around", config.to_json())
+    search.open_study(tmp_path, config.seed).set_user_attr("around", config.to_json())
     for _ in range(2):  # at first as earlier ones are, which do not name their photos
         found = search.search(config, mine, tmp_path, trials=0)
         assert found.user_attrs["around"]["data_sha256"] == mine.digest

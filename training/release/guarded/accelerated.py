@@ -27,12 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from securesplit.errors import ConfigError
 from securesplit.text import figures_json
 from training import command
 from training.data.dataset import at_random
 from training.data.pack import PackedPhotos
-from training.network.compiled import STEPS, TrainingClock
+from training.network.compiled import REPORT_S, STEPS, TrainingClock
 from training.network.model import shipped_network
 from training.network.quick_weights import drawn_by_numpy
 from training.network.validation import check_finite
@@ -44,8 +43,6 @@ from training.release.guarded.attack import Holdings
 from training.release.guarded.compiled import Game, Players, Undefended
 from training.release.guarded.options import add_sizes
 
-REPORT_S = 20.0
-"""Between two lines of figures."""
 KNOWN = 3000
 """Training photos of which the attacker of a line holds the releases."""
 
@@ -91,10 +88,7 @@ def begun(photos: PackedPhotos, args: argparse.Namespace) -> Game:
     Raises:
         ConfigError: see `train`.
     """
-    if photos.pixels.shape[1] != args.side:
-        raise ConfigError(
-            f"the photos are {photos.pixels.shape[1]} pixels high, not {args.side}", hint="pack them again"
-        )
+    photos.check_side(args.side)
     keras.utils.set_random_seed(args.seed)
     keras.mixed_precision.set_dtype_policy(args.precision)
     with drawn_by_numpy(args.seed):

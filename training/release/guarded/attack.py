@@ -22,6 +22,7 @@ from securesplit.audit import metrics
 from training.data.dataset import at_random
 from training.release.guarded import losses, parts
 from training.release.guarded.losses import GRID
+from training.release.guarded.views import means_by_class
 
 Array = NDArray[Any]
 GALLERY = 300
@@ -50,10 +51,10 @@ class Holdings:
     thumbs: Array
     labels: Array
 
-
-def class_means_of(held: Holdings) -> Array:
-    """``(2, 32, 32, 3)``."""
-    return np.stack([held.thumbs[held.labels == label].mean(0) for label in (0, 1)])
+    @property
+    def class_means(self) -> Array:
+        """Of the pictures, ``(2, 32, 32, 3)``."""
+        return means_by_class(self.thumbs, self.labels)
 
 
 def grid_noise(releases: Array, sigma: float, seed: int) -> Array:
@@ -75,7 +76,7 @@ def rebuilt_by_decoder(
         epochs: the last third at a fifth of the rate.
         seed: of the noise.
     """
-    means = class_means_of(own)
+    means = own.class_means
     model = parts.residual_decoder(own.releases.shape[1:], width=64)
     model.compile(keras.optimizers.Adam(1e-3), "mse")
     told = [grid_noise(victims.releases, sigma, seed), victims.labels[:, None].astype(np.float32)]
@@ -99,7 +100,7 @@ def skill(rebuilt: Array, victims: Holdings, class_means: Array) -> float:
 
 def ridge_skill(own: Holdings, victims: Holdings, sigma: float, seed: int, penalty: float = 100.0) -> float:
     """`skill` of the best linear map from noised release and label, in closed form."""
-    means = class_means_of(own)
+    means = own.class_means
     known = _with_label(grid_noise(own.releases, sigma, seed), own.labels)
     rest = (own.thumbs - means[own.labels]).reshape(len(known), -1)
     gram = known.T @ known + penalty * np.eye(known.shape[1], dtype=known.dtype)

@@ -21,6 +21,7 @@ from training.network.compiled import STEPS
 from training.release.cut_maps import THUMB, thumbs_of
 from training.release.guarded import losses, parts, winnings
 from training.release.guarded.losses import GRID, divergence, on_grid
+from training.release.guarded.views import means_by_class
 from training.release.guarded.winnings import Terms
 
 ATTACKS = 2
@@ -275,8 +276,8 @@ def _known(photos: PackedPhotos) -> dict[str, Any]:
     return {
         "pixels": photos.pixels,
         "labels": malignant,
-        "class_means": np.stack([thumbs[malignant == label].mean(0) for label in (0, 1)]),
-        "secret_means": np.stack([secrets[malignant == label].mean(0) for label in (0, 1)]),
+        "class_means": means_by_class(thumbs, malignant),
+        "secret_means": means_by_class(secrets, malignant),
     }
 
 

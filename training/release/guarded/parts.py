@@ -13,11 +13,10 @@ import keras
 from keras import layers
 
 from securesplit.errors import ConfigError
+from training.release.cut_maps import THUMB
 
 REBUILDERS = ("linear", "dense", "convolutional", "luminance", "structure")
 """Names of `adversaries`."""
-THUMB = 32
-"""Height and width in pixels of the picture that an adversary rebuilds."""
 SECRETS = 4
 """Properties of the picture that an adversary predicts (`training.release.guarded.losses.secrets_of`)."""
 DROPOUT = 0.1

@@ -15,6 +15,11 @@ from training.release.guarded import losses
 Array = NDArray[Any]
 
 
+def means_by_class(values: Array, labels: Array) -> Array:
+    """``(2, ...)``: means of the rows of `values` ``(n, ...)`` whose label ``(n,)`` is 0, and 1."""
+    return np.stack([values[labels == label].mean(0) for label in (0, 1)])
+
+
 @dataclass(frozen=True)
 class CutViews:
     """What training knows of cached views; every array has a row for each.
@@ -32,11 +37,6 @@ class CutViews:
     labels: Array
     logits: Array
     lesions: Array
-
-    @property
-    def class_means(self) -> Array:
-        """``(2, 32, 32, 3) float32``."""
-        return np.stack([self.thumbs[self.labels == label].astype(np.float32).mean(0) for label in (0, 1)])
 
     def partners(self, rng: np.random.Generator) -> Array:
         """``(n,)``: for each view another one of its lesion, drawn by `rng`; itself where there is none."""
@@ -68,9 +68,10 @@ class Batches:
         self.views, self.size, self.seed = views, size, seed
         taught = expit(views.logits)
         self.targets = (teacher_share * taught + (1 - teacher_share) * views.labels).astype(np.float32)
-        self.class_means = views.class_means
-        self.secrets = np.asarray(losses.secrets_of(views.thumbs.astype(np.float32)))
-        self.secret_means = np.stack([self.secrets[views.labels == label].mean(0) for label in (0, 1)])
+        thumbs = views.thumbs.astype(np.float32)
+        self.class_means = means_by_class(thumbs, views.labels)
+        self.secrets = np.asarray(losses.secrets_of(thumbs))
+        self.secret_means = means_by_class(self.secrets, views.labels)
         self.pool = np.concatenate([np.arange(len(views.labels)), np.flatnonzero(views.labels)])
         if len(self.pool) < size:
             raise ConfigError(

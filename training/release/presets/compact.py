@@ -27,6 +27,9 @@ from training.release.layers import release_layers
 from training.release.preset import DIVERGED_HINT, CutNetwork, Trained
 
 NAME = "compact"
+BATCH = 64
+TEACHER_SHARE = 0.7
+"""Of the target that is the undefended network's answer; the rest is the label."""
 EMA_MOMENTUM = 0.99
 """Of the weights' moving average, which Keras puts in their place at the end of every epoch: the AUC jumps less."""
 
@@ -42,14 +45,10 @@ def train(cut: CutNetwork, args: argparse.Namespace) -> Trained:
     return train_compact(cut.tail, cut.train, cut.val, spec, cut.run, epochs=args.compact_epochs)
 
 
-def distillation_loss(teacher_share: float) -> Any:
+def distillation_loss(y: Any, logit: Any) -> Any:
     """Cross-entropy against a mixture of the label (column 0) and the teacher's probability (column 1)."""
-
-    def loss(y: Any, logit: Any) -> Any:
-        target = (1 - teacher_share) * y[:, :1] + teacher_share * y[:, 1:]
-        return ops.mean(ops.binary_crossentropy(target, logit, from_logits=True), axis=-1)
-
-    return loss
+    target = (1 - TEACHER_SHARE) * y[:, :1] + TEACHER_SHARE * y[:, 1:]
+    return ops.mean(ops.binary_crossentropy(target, logit, from_logits=True), axis=-1)
 
 
 def train_compact(
@@ -69,35 +68,23 @@ def train_compact(
     model = keras.Model(cut, {"map": rebuilt, "malignant": tail(rebuilt)})
     scale = float(np.mean(np.square(train.maps[:500].astype(np.float32))))
     model.compile(
-        _optimizer(len(train.maps) // 64 * epochs, learning_rate=2e-3, weight_decay=1e-4),
-        loss={"map": "mean_squared_error", "malignant": distillation_loss(0.7)},
+        _optimizer(len(train.maps) // BATCH * epochs),
+        loss={"map": "mean_squared_error", "malignant": distillation_loss},
         loss_weights={"map": 0.5 / scale, "malignant": 1.0},
     )
     y = {"map": train.maps, "malignant": targets(train)}
     settings = {"spec": repr(spec), "epochs": epochs, "seed": seed, "train": train.digest, "val": val.digest}
-    best = _fit(model, train, val, y, run / "compact.weights.h5", settings, batch=64, draws=1)
+    best = _fit(model, train, val, y, run / "compact.weights.h5", settings)
     release = keras.Input(spec.shape)
     return Trained(spec, encoder, keras.Model(release, tail(widen(release))), best)
 
 
-def _optimizer(steps: int, *, learning_rate: float, weight_decay: float) -> keras.optimizers.Optimizer:
-    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, max(1, steps), alpha=0.01)
-    return keras.optimizers.AdamW(
-        schedule, weight_decay=weight_decay, clipnorm=1.0, use_ema=True, ema_momentum=EMA_MOMENTUM
-    )
+def _optimizer(steps: int) -> keras.optimizers.Optimizer:
+    schedule = keras.optimizers.schedules.CosineDecay(2e-3, max(1, steps), alpha=0.01)
+    return keras.optimizers.AdamW(schedule, weight_decay=1e-4, clipnorm=1.0, use_ema=True, ema_momentum=EMA_MOMENTUM)
 
 
-def _fit(
-    model: keras.Model,
-    train: Cached,
-    val: Cached,
-    y: Any,
-    file: Path,
-    settings: Mapping[str, Any],
-    *,
-    batch: int,
-    draws: int,
-) -> float:
+def _fit(model: keras.Model, train: Cached, val: Cached, y: Any, file: Path, settings: Mapping[str, Any]) -> float:
     """Train, keeping the best epoch in `file`; what was finished before by the same settings is read back."""
     finished = run_record.finished(file, settings)
     if finished is not None:
@@ -106,8 +93,8 @@ def _fit(
     best = -math.inf
     with atomic_write(file) as own:
         for epoch in range(settings["epochs"]):
-            model.fit(train.maps, y, batch_size=batch, epochs=1, verbose=0)
-            score = mean_auc(model, val, draws)
+            model.fit(train.maps, y, batch_size=BATCH, epochs=1, verbose=0)
+            score = val_auc(model, val)
             print(f"{file.stem} epoch {epoch + 1}: val_auc {score:.4f}", flush=True)
             if score > best:
                 best = score
@@ -117,16 +104,12 @@ def _fit(
     return best
 
 
-def mean_auc(model: keras.Model, val: Cached, draws: int) -> float:
-    """Mean validation AUC over `draws` fresh noises.
+def val_auc(model: keras.Model, val: Cached) -> float:
+    """AUC of the output ``malignant`` on validation photos.
 
     Raises:
         DivergedError: a logit is not finite.
     """
-    scores = []
-    for _ in range(draws):
-        answer = model.predict(val.maps, batch_size=256, verbose=0)
-        logit = answer["malignant"] if isinstance(answer, dict) else answer
-        check_finite(logit, hint=DIVERGED_HINT)
-        scores.append(roc_auc_score(val.malignant[:, 0], logit[:, 0]))
-    return float(np.mean(scores))
+    logit = model.predict(val.maps, batch_size=256, verbose=0)["malignant"][:, 0]
+    check_finite(logit, hint=DIVERGED_HINT)
+    return float(roc_auc_score(val.malignant[:, 0], logit))
