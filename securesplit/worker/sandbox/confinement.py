@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
 import sysconfig
 from collections.abc import Iterable
@@ -37,6 +38,7 @@ _SYSTEM = (
     "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu", "/dev/null", "/dev/urandom",
 )  # fmt: skip
 
+_FOR_CODE = ("site-packages", "dist-packages", "lib-dynload")
 _NETWORK = ("/etc/hosts", "/etc/host.conf", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/proc", "/sys")
 
 
@@ -141,9 +143,20 @@ def library_paths(module: str) -> list[Path]:
     Args:
         module: of the engine, imported.
     """
-    installed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages", "lib-dynload")]
+    installed = [path for path in sys.path if Path(path).name in _FOR_CODE]
     standard = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return [*map(Path, (*standard, *installed, *_SYSTEM)), *_homes("securesplit"), *_homes(module)]
+    others = [path for folder in sys.path if folder not in installed for path in _packages(folder)]
+    return [*map(Path, (*standard, *installed, *_SYSTEM)), *others, *_homes("securesplit"), *_homes(module)]
+
+
+def _packages(folder: str) -> list[Path]:
+    """What wheels have put into a folder that may hold anything else, as ``pip install --target`` has them do."""
+    from importlib import metadata  # 20 ms, which commands that only `shield` need not wait for
+
+    wheels = (found for found in metadata.distributions(path=[folder]) if found.read_text("RECORD") is not None)
+    files = (file for wheel in wheels for file in wheel.files or ())
+    names = {file.parts[0] for file in files if file.parts and not file.is_absolute()} - {os.pardir}
+    return [Path(folder, name) for name in sorted(names)]
 
 
 def _homes(module: str) -> list[Path]:

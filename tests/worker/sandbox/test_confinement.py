@@ -166,6 +166,23 @@ def test_keys_beside_the_code_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tm
     assert Path(securesplit.__file__).resolve().parent in readable, "it would have been found"
 
 
+def test_packages_that_lie_beside_keys_can_be_read_without_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """``pip install --target`` puts packages into any folder, and a worker that was installed so starts."""
+    for name in ("package", "package.libs", "package-1.dist-info", "program-1.egg-info", "certs", "program"):
+        (tmp_path / name).mkdir()
+    recorded = ["package/__init__.py", "package.libs/a.so", "one.py", f"../{tmp_path.name}/certs/run", "/etc/passwd"]
+    for name in (*recorded[:4], "certs/server.key"):
+        (tmp_path / name).touch()
+    (tmp_path / "package-1.dist-info" / "RECORD").write_text("".join(f"{name},,\n" for name in recorded))
+    (tmp_path / "program-1.egg-info" / "SOURCES.txt").write_text("program/__init__.py\ncerts/server.key\n")
+    before = set(confinement.library_paths("securesplit_testing"))
+    monkeypatch.syspath_prepend(tmp_path)
+    more = set(confinement.library_paths("securesplit_testing")) - before
+    assert more == {tmp_path / name for name in ("package", "package.libs", "one.py")}
+
+
 def test_a_tail_gets_no_variable_that_may_be_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_PASSWORD", "hunter2")
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/notify")
