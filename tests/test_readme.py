@@ -92,12 +92,27 @@ def test_every_other_command_runs_as_printed(
             command = [sys.executable, "-c", here] if kind == "python" else here.split()
             done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
             assert done.returncode == 0, (code, done.stderr)
+            assert done.stdout or kind != "python", code
     finally:
         if worker is not None:
             worker.terminate()
             worker.communicate(timeout=20)
             assert worker.returncode == 0
     assert (tmp_path / "release.npz").is_file()
+
+
+def test_programs_satisfy_a_strict_type_checker(tmp_path: Path) -> None:
+    """As somebody checks them who copied them, and the examples, without the settings of this checkout."""
+    pytest.importorskip("mypy")
+    programs = [code for kind, code in BLOCKS if kind == "python"]
+    assert len(programs) > 2
+    for number, code in enumerate(programs):
+        (tmp_path / f"readme_{number}.py").write_text(code)
+    for example in (REPO / "examples").glob("*.py"):
+        shutil.copy(example, tmp_path)
+    files = sorted(file.name for file in tmp_path.glob("*.py"))
+    done = run_apart([sys.executable, "-m", "mypy", "--strict", "--config-file=", *files], tmp_path)
+    assert done.returncode == 0, done.stdout
 
 
 def _open_page(command: str, folder: Path) -> None:
