@@ -5,6 +5,7 @@ python -m benchmarks.accuracy [--data ../shared/data/ham10000] [--privacy compac
 
 from __future__ import annotations
 
+import math
 import tempfile
 
 import numpy as np
@@ -19,7 +20,7 @@ from securesplit.worker import EmbeddedWorker
 from training.data.dataset import list_photos
 from training.data.photo import Photo
 from training.evaluation.baseline import colour_baselines, labels
-from training.evaluation.metrics import auc_interval
+from training.evaluation.metrics import at_threshold, auc_interval, of_confirmed
 
 
 def through_the_wire(bundle: Bundle, preset: str, photos: list[Photo]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -50,10 +51,11 @@ def row(
     histology = np.array([p.dx_type == "histo" for p in photos])
     lesions = np.array([p.lesion for p in photos])
     auc, low, high = auc_interval(probability, malignant, lesions)
-    proven, _, _ = auc_interval(probability[histology], malignant[histology], lesions[histology])
-    sensitivity = called[malignant].mean() if called is not None else float("nan")
-    specificity = (~called[~malignant]).mean() if called is not None else float("nan")
-    return [name, auc, f"{low:.3f} to {high:.3f}", proven, float(sensitivity), float(specificity)]
+    found = of_confirmed(probability, malignant, histology)
+    if called is not None:
+        found |= at_threshold(malignant, called)
+    rest = (found.get(figure, math.nan) for figure in ("auc_histology", "sensitivity", "specificity"))
+    return [name, auc, f"{low:.3f} to {high:.3f}", *rest]
 
 
 def main() -> None:

@@ -17,7 +17,6 @@ tails rest so long in place of a larger network; then they are the bound, whatev
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import json
@@ -51,7 +50,7 @@ from securesplit_testing.health import metrics
 from securesplit_testing.load import Load, random_questions
 from securesplit_testing.photo_files import lesion
 from securesplit_testing.serving import Process, process
-from training.command import not_negative, positive, whole
+from training.command import not_negative, parser, positive, whole
 
 KINDS, SHIFTS, SIDE = 50, 15, 300  # drawings; places along each edge; pixels
 RAW_S, HEADS = 5.0, 100
@@ -191,15 +190,15 @@ def head_rate(photos: Sequence[Path]) -> float:
 
 def main() -> None:
     """Measure, print and save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=whole(1), default=10_000)
-    parser.add_argument("--kills", type=whole(0), default=2)
-    parser.add_argument("--seconds", type=positive, default=300.0)
-    parser.add_argument("--rest-ms", type=not_negative, default=0.0)
-    parser.add_argument("--preset", default="none")
-    parser.add_argument("--workers", type=whole(1), default=2)
-    parser.add_argument("--tails", type=whole(1), default=1)
-    chosen = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--photos", type=whole(1), default=10_000)
+    options.add_argument("--kills", type=whole(0), default=2)
+    options.add_argument("--seconds", type=positive, default=300.0)
+    options.add_argument("--rest-ms", type=not_negative, default=0.0)
+    options.add_argument("--preset", default="none")
+    options.add_argument("--workers", type=whole(1), default=2)
+    options.add_argument("--tails", type=whole(1), default=1)
+    chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch, certificates("device") as certs:
         folder, answers, state = Path(scratch, "photos"), Path(scratch, "answers.json"), Path(scratch, "state")
         folder.mkdir()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from securesplit.text import pip_install
+from training import command
 
 
 def take_none(description: str | None) -> None:
@@ -16,7 +17,7 @@ def take_none(description: str | None) -> None:
     Args:
         description: its docstring.
     """
-    argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    command.parser(description).parse_args()
 
 
 def parser_of(description: str | None, data: str) -> argparse.ArgumentParser:
@@ -26,7 +27,7 @@ def parser_of(description: str | None, data: str) -> argparse.ArgumentParser:
         description: the benchmark's docstring.
         data: default folder of the photos.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(description)
     parser.add_argument("--data", type=Path, default=Path(data))
     parser.add_argument("--model", type=Path, default=None)
     return parser

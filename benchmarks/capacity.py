@@ -11,7 +11,6 @@ the tables of docs/scaling.md from it.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import os
@@ -235,7 +234,7 @@ def scale_out() -> list[Check]:
 
 def main() -> int:
     """Measure, print and save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument(
         "--price", type=command.not_negative, default=0.04, help="of a core for an hour, in any currency"
     )

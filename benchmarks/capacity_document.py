@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.capacity_model import Demand, Inputs, Plan, PresetCost, plan
 from securesplit.text import figures_json
+from training.output import markdown_table
 
 RUN = Path("benchmarks/capacity_inputs.json")
 DOCUMENT = Path("docs/scaling.md")
@@ -118,7 +119,7 @@ def _presets(run: Capacity) -> str:
         [f"`{name}`", _us(cost.front_us), _us(cost.tail_us), f"{cost.request_bytes:,.0f} / {cost.answer_bytes:,.0f} B"]
         for name, cost in run.inputs.presets.items()
     ]
-    return _table(["preset", "front, a photo", "tail, a photo", "request / answer on TCP, a photo"], rows)
+    return markdown_table(["preset", "front, a photo", "tail, a photo", "request / answer on TCP, a photo"], rows)
 
 
 def _costs(run: Capacity) -> str:
@@ -131,13 +132,13 @@ def _costs(run: Capacity) -> str:
         ["HAProxy, a photo of `certified`'s size", f"{found.balancer_us:.0f} µs"],
         ["resident memory of a front, of a tail, of the front for a connection with its session", memory],
     ]
-    return _table(["what", "figure"], rows)
+    return markdown_table(["what", "figure"], rows)
 
 
 def _plans(demand: Demand) -> Callable[[Capacity], str]:
     def table(run: Capacity) -> str:
         titles = ["preset", "photos/s", "fronts, bound by", "tails", "cores", "memory", "Mbit/s", "10⁶ photos"]
-        return _table(titles, list(_plan_rows(run.inputs, demand)))
+        return markdown_table(titles, _plan_rows(run.inputs, demand))
 
     return table
 
@@ -176,7 +177,7 @@ def _kept(run: Capacity) -> str:
 
 def _checks(run: Capacity) -> str:
     rows = [[one.what, f"{one.foretold:,.0f}", f"{one.measured:,.0f}", f"{one.share:.0%}"] for one in run.checks]
-    table = _table(["what", "the model says, photos/s", "measured", "of that"], rows)
+    table = markdown_table(["what", "the model says, photos/s", "measured", "of that"], rows)
     scaled = [one for one in run.checks if one.workers]
     one, several = next((each for each in scaled if each.workers == 1), None), [c for c in scaled if c.workers > 1]
     if one is None or not several:
@@ -199,10 +200,6 @@ _TABLES: Mapping[str, Callable[[Capacity], str]] = {
 
 def _wrapped(text: str) -> str:
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [titles, ["---"] * len(titles), *rows])
 
 
 def _us(value: float) -> str:

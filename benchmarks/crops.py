@@ -115,10 +115,6 @@ def _rows(group: str, windows: list[Window]) -> list[list[object]]:
     return rows
 
 
-def _is_alike(one: Outcome, other: Outcome) -> bool:
-    return abs(one.malignant - other.malignant) <= POINTS
-
-
 def _auc(labels: list[bool], scores: list[float]) -> float:
     return float(roc_auc_score(labels, scores)) if len(set(labels)) == 2 else float("nan")
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.arguments import take_none
+from benchmarks.performance.environments import size_mb
 from benchmarks.table import show
 
 REPEATS = 7
@@ -31,19 +32,8 @@ def main() -> None:
         run([command, "keygen", "--out", "certs"], folder)
         run([command.with_name("python"), "-c", DRAW], folder)
         help_s = [timed([command, "--help"], folder) for _ in range(REPEATS)]
-        imports = run(
-            [
-                command.with_name("python"),
-                "-X",
-                "importtime",
-                "-m",
-                "securesplit",
-                "diagnose",
-                "--embedded",
-                "mole.png",
-            ],
-            folder,
-        )
+        diagnose = ["-m", "securesplit", "diagnose", "--embedded", "mole.png"]
+        imports = run([command.with_name("python"), "-X", "importtime", *diagnose], folder)
         worker = subprocess.Popen(
             [command, "tail-worker", "--bind", "tcp://127.0.0.1:47555", "--workers", "1"],
             cwd=folder,
@@ -107,12 +97,6 @@ def timed(command: Sequence[Path | str], folder: Path) -> float:
     started = time.perf_counter()
     run(command, folder)
     return time.perf_counter() - started
-
-
-def size_mb(folder: Path) -> float:
-    """Size of what was installed, pip itself left out, in 10⁶ bytes."""
-    files = [f for f in folder.rglob("*") if f.is_file() and not f.is_symlink()]
-    return sum(f.stat().st_size for f in files if "site-packages/pip/" not in str(f)) / 1e6
 
 
 if __name__ == "__main__":

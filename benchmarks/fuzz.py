@@ -9,7 +9,6 @@ draw the inputs.
 
 from __future__ import annotations
 
-import argparse
 import collections
 import gc
 import math
@@ -72,7 +71,7 @@ class Run:
 
 def main() -> int:
     """Run every chosen target; the exit code is 1 where one of them found something."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--minutes", type=command.positive, default=1.0)
     parser.add_argument("--inputs", type=command.whole(1))
     parser.add_argument("--target", choices=targets.NAMES, action="append")

@@ -8,7 +8,6 @@ second, the slowest one, how much the process grew after its start, and findings
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import subprocess
@@ -27,7 +26,7 @@ HANG_S = 10  # an input that takes longer is a finding; the machine may be busy
 
 def main() -> int:
     """Run every chosen target; the exit code is 1 where one of them found something."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--minutes", type=command.positive, default=1.0)
     parser.add_argument("--target", choices=targets.NAMES, action="append")
     chosen = parser.parse_args()

@@ -10,7 +10,6 @@ cycle is a set of modules, or of rooms, that reach each other.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from benchmarks.table import show
+from training import command
 
 ROOTS = ("securesplit", "training")
 
@@ -69,7 +69,7 @@ def sizes(what: str, lines: list[int]) -> list[object]:
 
 def main() -> None:
     """Count and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("tree", nargs="?", type=Path, default=Path())
     known = modules(parser.parse_args().tree)
     files = [max((getattr(node, "end_lineno", 0) for node in ast.walk(each)), default=0) for each in known.values()]

@@ -10,7 +10,6 @@ process's processor time. Memory is the resident set of this process; the worker
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import tempfile
@@ -90,7 +89,7 @@ def measure(client: Client, folder: Path) -> tuple[dict[str, Clock], list[float]
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--photos", type=command.whole(1), default=1000)
     number = parser.parse_args().photos
     with tempfile.TemporaryDirectory() as scratch, EmbeddedWorker(None) as worker:

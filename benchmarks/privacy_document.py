@@ -5,10 +5,11 @@ They go into ``docs/privacy.md``, or into another one by ``--document docs/guard
 
 from __future__ import annotations
 
-import argparse
 import re
 import textwrap
 from pathlib import Path
+
+from training import command
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "privacy.md"
 WIDTH = 120
@@ -25,7 +26,7 @@ def put(audit: Path, document: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("audit", type=Path, help="folder that `securesplit audit` wrote")
     parser.add_argument(
         "--document", type=Path, default=DOCUMENT, help="with the two marks; by default docs/privacy.md"

@@ -9,7 +9,6 @@ releases are in the open. The long search has twice the steps, one rate more, an
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from dataclasses import replace
@@ -62,7 +61,7 @@ def row(context: AuditContext, name: str, search: str, photos: int) -> list[obje
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ham10000"))
     parser.add_argument("--model", "--bundle", dest="bundle", type=Path, default=None)
     parser.add_argument("--photos", type=command.whole(1), default=8)

@@ -6,7 +6,6 @@ uploads 37 MB; what it takes beside is below a second.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from securesplit.transport.inquiry import EncryptedRelease
 from securesplit_testing.encryption import device_key, give_key
 from securesplit_testing.serving import IDENTITY, process
 from securesplit_testing.slow_line import slow_line
+from training import command
 
 LINES = ("100:0.02", "10:0.1", "10:0.6", "2:0.6")
 
@@ -31,7 +31,7 @@ LINES = ("100:0.02", "10:0.1", "10:0.6", "2:0.6")
 def main() -> None:
     """Print and save the table."""
     rows = []
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("lines", nargs="*", default=LINES, metavar="MBIT:SECONDS", help="bandwidth and round trip")
     for line in parser.parse_args().lines:
         megabits, round_trip_s = map(float, line.split(":"))

@@ -39,7 +39,6 @@ ELSEWHERE = re.compile("install|service|container|own-ca|upgrade|bundle")
 """Of tests/deploy/test_service_document.py, tests/interop/test_own_ca.py and tests/test_upgrading.py."""
 RELOAD = re.compile(r"ssh tail\.example\.org '(?:tar|securesplit enroll --install)")
 SESSION_LOG = {"lost"}  # a line of the session log
-SHOWN = ("keygen", "tail-worker", "diagnose", "release", "ledger", "doctor")
 
 
 @dataclass

@@ -7,7 +7,6 @@ The engine ``bundle`` is the real tail; ``Sum`` adds up and takes 5 ms, so that 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Callable
@@ -36,7 +35,7 @@ RUNS: dict[str, tuple[int, float, str, Callable[..., Row]]] = {
 
 def main() -> int:
     """Run one; the exit code is 1 where a request was lost."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("name", choices=RUNS)
     parser.add_argument("--count", type=command.whole(1), help="how many faults (loss: requests)")
     parser.add_argument("--minutes", type=command.positive, help="end after so long, whatever the count")

@@ -104,7 +104,7 @@ class Trial:
             f"{self.faults:,}",
             f"{sent:,}",
             f"{answered:,}",
-            len(self.load.lost) + (sent - answered - len(self.load.lost)),
+            sent - answered,
             *quantiles,
             quantiles[3] / quantiles[2],
             f"{mib:.0f} -> {end_mib:.0f}",

@@ -155,17 +155,15 @@ def _ours_encrypted(name: str, served: str, photos: int) -> Peer:
 
 
 def _encrypted(name: str, module: str, environment: str, requirements: Requirements, questions: int) -> Peer:
-    is_ours = requirements == OURS
-    client = Program(module, "ask")
     return Peer(
         name,
         "encrypted",
-        client,
+        Program(module, "ask"),
         None,
         "CKKS",
         environment,
         requirements,
-        is_ours=is_ours,
+        is_ours=requirements == OURS,
         tolerance=SAME_SUMS,
         questions=questions,
     )

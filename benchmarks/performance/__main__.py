@@ -153,7 +153,7 @@ def publish(now: Run) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--rounds", type=command.whole(1), default=3)
     parser.add_argument("--prepare", action="store_true", help="make inputs and environments, and measure nothing")
     parser.add_argument("--quick", action="store_true", help="few peers without environments of their own, in seconds")

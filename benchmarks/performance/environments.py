@@ -63,13 +63,17 @@ class Environment:
 
     @cached_property
     def facts(self) -> dict[str, object]:
-        """Its size in 10⁶ bytes, pip itself left out, and the versions of what was asked for."""
-        files = [f for f in self.folder.rglob("*") if f.is_file() and not f.is_symlink()]
-        size = sum(f.stat().st_size for f in files if "site-packages/pip/" not in str(f))
+        """Its `size_mb`, and the versions of what was asked for."""
         asked = {_plain(requirement) for requirement in self.requirements}
         paths = [str(p) for p in self.folder.glob("lib/python*/site-packages")]
         versions = {d.name: d.version for d in distributions(path=paths) if d.name and _plain(d.name) in asked}
-        return {"install_mb": size / 1e6, "versions": versions}
+        return {"install_mb": size_mb(self.folder), "versions": versions}
+
+
+def size_mb(folder: Path) -> float:
+    """Size of what is installed in an environment, pip itself left out, in 10⁶ bytes."""
+    files = [f for f in folder.rglob("*") if f.is_file() and not f.is_symlink()]
+    return sum(f.stat().st_size for f in files if "site-packages/pip/" not in str(f)) / 1e6
 
 
 def _plain(requirement: str) -> str:

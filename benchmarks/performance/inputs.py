@@ -82,11 +82,6 @@ def answers(inputs: Inputs) -> Mapping[str, list[float]]:
     return dict(json.loads((inputs.folder / "answers.json").read_text()))
 
 
-def releases(inputs: Inputs, preset: str) -> list[np.ndarray[Any, Any]]:
-    """Of the photos, in their order, without noise."""
-    return list(np.load(inputs.folder / f"releases-{preset}.npy", allow_pickle=False))
-
-
 def with_bundle(inputs: Inputs, bundle: Path) -> Inputs:
     """The same photos and certificates for ours with another bundle."""
     folder = inputs.folder / bundle.name

@@ -10,6 +10,7 @@ from benchmarks.performance import figures
 from benchmarks.performance.comparing import ratio
 from benchmarks.performance.results import Row, Run
 from benchmarks.performance.rounds import CLIENTS
+from training.output import markdown_table
 
 _HEAD = """\
 # Performance
@@ -170,9 +171,8 @@ def _wrapped(text: str, indent: str = "") -> str:
 
 def _figures(run: Run) -> str:
     rows = [[one.what, one.wanted, one.had, "yes" if one.is_reached else "**no**"] for one in figures.figures(run)]
-    titles = ["what", "wanted", "had", "reached"]
-    lines = [_line(titles), _line(["---"] * len(titles)), *map(_line, rows)]
-    return "\n".join(["## Figures wanted, figures had\n", _GOALS, *lines, ""]) if rows else ""
+    table = markdown_table(["what", "wanted", "had", "reached"], rows)
+    return f"## Figures wanted, figures had\n\n{_GOALS}\n{table}\n" if rows else ""
 
 
 def _table(run: Run, task: str) -> str:
@@ -182,11 +182,10 @@ def _table(run: Run, task: str) -> str:
     titles = ["", "protection", *(column.title for column in columns), "times reference, p50"]
     if task == "tail encrypted":
         titles = [title.replace("requests/s", "photos/s") for title in titles]
-    lines = [_line(titles), _line(["---"] * len(titles))]
-    lines += [_line(_cells(run, row, columns)) for row in rows if row.rounds]
+    table = markdown_table(titles, (list(_cells(run, row, columns)) for row in rows if row.rounds))
     missing = [f"- {row.name}: {row.missing}" for row in rows if row.missing]
     missing = [_wrapped(line, indent="  ") for line in missing]
-    return "\n".join([*lines, *(["", "Not measured:", "", *missing] if missing else []), ""])
+    return "\n".join([table, *(["", "Not measured:", "", *missing] if missing else []), ""])
 
 
 def _cells(run: Run, row: Row, columns: Sequence[Column]) -> Iterator[str]:
@@ -199,7 +198,3 @@ def _cells(run: Run, row: Row, columns: Sequence[Column]) -> Iterator[str]:
         yield "" if value is None else column.text(value)
     found = ratio(row, reference, "p50_ms") if reference else None
     yield f"{found.times:.2f}" if found else ""
-
-
-def _line(cells: Sequence[str] | Iterator[str]) -> str:
-    return f"| {' | '.join(cells)} |"

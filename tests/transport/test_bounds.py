@@ -37,7 +37,6 @@ from tests.transport.raw import REQ, ROUTER, UNKNOWN, Probe, command, connect, l
 MB = 1_000_000
 TOTAL_S = 0.8  # of a request that no worker answers
 LONG = b"\x03" + (1 << 16).to_bytes(8, "big") + bytes(1 << 16)
-ENDLESS_READY = b"\x06" + (1 << 30).to_bytes(8, "big") + b"\x05READY"
 PING = command(b"PING", bytes(2))
 ENDLESS: dict[str, tuple[bytes, bytes]] = {
     "one finished message of a million parts": (REQ, b"\x01\x00" * 1_000_000 + b"\x00\x00"),

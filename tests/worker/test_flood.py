@@ -16,7 +16,7 @@ from securesplit.channel.frames import Code, ErrorBody, Frame, FrameType
 from securesplit_testing.serving import IDENTITY, Running, release, running
 from securesplit_testing.threads import beside
 
-RATE, SECONDS = 500, 4.0
+RATE = 500
 
 
 @pytest.fixture
