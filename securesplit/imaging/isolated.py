@@ -36,6 +36,7 @@ PARTS = 5
 """Of a DICOM file's answer: a colour profile, three tables, the pixels."""
 
 _AGAIN = "copy the photo again from its source"
+_START = "allow more processes, files and memory (ulimit), start this program again, or save the photo as a JPEG"
 _SMALLER = "scale the photo down first, or save it as a JPEG"
 _REASONS = {"header": gettext_noop("in a header"), "size": gettext_noop("it is larger than it announces")}
 """What the process says in a word; else it says what the decoder said."""
@@ -140,18 +141,11 @@ class _Head:
 @contextlib.contextmanager
 def _answer(kind: str, stream: bytes, most: int) -> Iterator[IO[bytes]]:
     """What the process writes when it is given a file."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", str(_DECODER), kind, str(most)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=child_environment(),
-        start_new_session=True,
-    )
+    process = _started(kind, most)
     late = threading.Timer(MAX_DECODING_S, process.kill)
     late.daemon = True
-    late.start()
     try:
+        late.start()
         assert process.stdin is not None  # noqa: S101 - both are pipes
         assert process.stdout is not None  # noqa: S101
         with contextlib.suppress(OSError):  # it is gone, and what it left tells
@@ -163,6 +157,21 @@ def _answer(kind: str, stream: bytes, most: int) -> Iterator[IO[bytes]]:
         process.kill()
         with contextlib.suppress(BrokenPipeError):  # the rest of a file that nobody read
             process.__exit__(None, None, None)
+
+
+def _started(kind: str, most: int) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [sys.executable or "", "-P", str(_DECODER), kind, str(most)],  # a program that embeds Python has none
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=child_environment(),
+            start_new_session=True,
+        )
+    except OSError as error:  # a limit of the machine, or an interpreter that was removed while this program runs
+        message = f"the process that decodes {NAMES[kind]} cannot be started ({error.strerror})"
+        raise PhotoError(message, hint=_START) from None
 
 
 def _object(answer: IO[bytes], kind: str) -> dict[str, Any]:

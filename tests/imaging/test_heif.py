@@ -288,6 +288,17 @@ def test_a_decoder_that_crashes_hangs_or_lies_is_a_refusal(
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("interpreter", ["/usr/bin/removed", None], ids=["removed", "none"])
+@pytest.mark.parametrize("content", [HEIC, AVIF], ids=["HEIC", "AVIF"])
+def test_a_decoder_that_cannot_be_started_damages_no_photo(
+    content: bytes, interpreter: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", interpreter)
+    with pytest.raises(PhotoError, match=r"^the process that decodes (HEIC|AVIF) cannot be started \(.+\)$") as caught:
+        read(content)
+    assert "save the photo as a JPEG" in caught.value.hint
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="bounds of Linux")
 def test_a_decoder_takes_bounded_memory_and_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tries = f"""
