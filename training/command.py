@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import math
 import os
 import sys
@@ -38,10 +39,13 @@ def run(main: Callable[[], None]) -> None:
         sys.stderr.write(f"error: {printable(error.message)}\n{hint}")
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.strerror is None:
+        if error.errno is None:
             raise
         place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        sys.stderr.write(f"error: {printable(place + error.strerror)}\nhint: is it there, and may it be used so?\n")
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "free some space on the disk" if is_full else "is it there, and may it be used so?"
+        reason = os.strerror(error.errno)  # h5py's own text is a page of addresses
+        sys.stderr.write(f"error: {printable(place + reason)}\nhint: {hint}\n")
         sys.exit(ConfigError.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\nhint: --help says whether the same command goes on where it was\n")

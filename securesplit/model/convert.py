@@ -7,6 +7,8 @@ look the same from outside in every precision.
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,7 +47,7 @@ def convert(endpoints: Mapping[str, Endpoint], networks: Sequence[Any], precisio
         precision: of `PRECISIONS`.
 
     Raises:
-        ConfigError: no such precision, or int8 without samples, or TensorFlow is missing.
+        ConfigError: no such precision, int8 without samples, TensorFlow missing, or no room for temporary files.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"no precision is called {precision!r}", hint=f"choose one of {', '.join(PRECISIONS)}")
@@ -61,7 +63,13 @@ def convert(endpoints: Mapping[str, Endpoint], networks: Sequence[Any], precisio
         signature = [tf.TensorSpec(shape, tf.float32, name=key) for key, shape in endpoint.inputs.items()]
         archive.add_endpoint(name, endpoint.function, input_signature=signature)
     with tempfile.TemporaryDirectory() as folder:
-        archive.write_out(folder, verbose=False)
+        try:
+            archive.write_out(folder, verbose=False)
+        except tf.errors.ResourceExhaustedError as error:
+            if not any(os.strerror(number) in error.message for number in (errno.ENOSPC, errno.EDQUOT)):
+                raise
+            hint = "free some space there, or set TMPDIR to a folder that has more"
+            raise ConfigError(f"{tempfile.gettempdir()} has no room for a copy of the network", hint=hint) from None
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(endpoints))
         _set_precision(converter, precision, endpoints)
         return bytes(converter.convert())

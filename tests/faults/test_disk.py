@@ -13,6 +13,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ from securesplit.device.ledger import LEDGER_FILE, Ledger, reading
 from securesplit.device.noise_key import load_secret
 from securesplit.encrypted.messages import ANSWER_CIPHERTEXT_BYTES
 from securesplit.encrypted.wire import WireError
-from securesplit.errors import BudgetError, CredentialError, OutputError
+from securesplit.errors import BudgetError, ConfigError, CredentialError, OutputError
+from securesplit.model.convert import Endpoint, convert
 from securesplit.pki import keystore, lists
 from securesplit.privacy.accounting import Loss
 from securesplit_testing.load import Load
@@ -342,6 +344,19 @@ def test_a_file_of_answers_on_a_full_disk_can_be_continued(disk: Disk, style: Li
     disk.empty()
     with AnswersFile(file, style, query, resume=True):  # goes on
         assert file.read_bytes().decode() in ("", csv_header())
+
+
+def test_a_network_whose_copy_has_no_room_is_a_clear_error(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow writes one among the temporary files, and has errors of its own."""
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed (the train extra)")
+    import keras
+
+    network = keras.Sequential([keras.Input((400,)), keras.layers.Dense(400)])
+    endpoint = Endpoint(lambda x: {"logit": network(x)}, {"x": (1, 400)})
+    monkeypatch.setattr(tempfile, "tempdir", str(disk.folder))
+    with pytest.raises(ConfigError, match=f"{disk.folder} has no room for a copy of the network") as caught:
+        convert({"head": endpoint}, [network])
+    assert "TMPDIR" in caught.value.hint
 
 
 def test_a_worker_needs_no_disk_once_it_has_started(disk: Disk, certs: Path) -> None:
