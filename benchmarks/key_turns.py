@@ -3,7 +3,7 @@
 The store of a front with places for 27 devices, two fewer than its default bound has, and keys of one page; only time
 is simulated. Devices ask in turns, at random, some of them oftener, in bursts, or a second shift takes over from the
 first. Beside it the least recently used, which the store evicted before, and the best that is possible for whoever
-knows the future (Belady 1966). A request that does not find its keys is an upload of 37 MB.
+knows the future (Belady 1966). A request that does not find its keys is an upload of 27 MB.
 """
 
 from __future__ import annotations

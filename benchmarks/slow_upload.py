@@ -1,7 +1,7 @@
 """How long the evaluation keys take over slow lines: ``python -m benchmarks.slow_upload [MBIT:RTT_S ...]``.
 
 A worker in a process of its own, and between it and the device a line of that bandwidth and delay. The first request
-uploads 37 MB; what it takes beside is below a second.
+uploads 27 MB; what it takes beside is below a second.
 """
 
 from __future__ import annotations

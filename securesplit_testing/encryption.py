@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import NamedTuple
 
 from securesplit.device import encryption_key
 from securesplit.device.encryption_key import EncryptionKey
+from securesplit.encrypted import seal
 from securesplit.encrypted.device import DeviceKey
 from securesplit.encrypted.messages import CHUNK_BYTES, KeyChunk
 from securesplit.encrypted.tail import EvaluationKeys
@@ -26,6 +28,19 @@ def device_key() -> DeviceKey:
 def evaluation_keys() -> EvaluationKeys:
     """What it gave away, as a worker holds it."""
     return EvaluationKeys(*device_key().evaluation_keys, LAYOUT)
+
+
+class _Earlier(NamedTuple):
+    """The parameters before ADR 166, which `securesplit.encrypted.parameters.Parameters` refuses by now."""
+
+    degree: int = 8192
+    prime_bits: tuple[int, ...] = (38, 27, 27, 27, 27, 27, 45)
+
+
+@functools.cache
+def earlier_secret() -> bytes:
+    """What `encryption.key` of an earlier version holds."""
+    return seal.saved(seal.library().KeyGenerator(seal.context(_Earlier())).secret_key())
 
 
 def encrypted_bundle() -> Bundle | None:

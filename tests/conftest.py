@@ -103,7 +103,7 @@ def _drawn_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def known_keys(_own_state: None, _drawn_keys: Path) -> Path:
     """The state folder of a device that has its keys already, as a worker has that another test asked with them.
 
-    Else every test draws 37 MB of them, and its worker is given and opens them: two seconds.
+    Else every test draws 27 MB of them, and its worker is given and opens them: two seconds.
     """
     state = make_state_folder(state_folder())
     for file in _drawn_keys.iterdir():

@@ -26,7 +26,7 @@ class Limits:
     Attributes:
         max_half_open: handshakes that wait for their second flight; the oldest of the address with the most is evicted.
         half_open_s: seconds that one may wait; longer than a client's try, since the second flight carries the first
-            request, whose 177 kB (preset ``encrypted``) take 5 s at 0.3 Mbit/s.
+            request, whose 150 kB (preset ``encrypted``) take 4 s at 0.3 Mbit/s.
         max_sessions: open sessions; the least recently used of the client that has most is evicted.
         max_sessions_per_client: of one certificate; its own least recently used is evicted.
         max_age_s: seconds after which a session ends.

@@ -71,7 +71,7 @@ _NODE_S = 900.0
     default=1024,
     show_default=True,
     metavar="MIB",
-    help="Memory for the evaluation keys of devices with the preset encrypted, 37 MB each.",
+    help="Memory for the evaluation keys of devices with the preset encrypted, 27 MB each.",
 )
 @click.option(
     "--metrics",

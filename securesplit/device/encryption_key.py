@@ -1,14 +1,14 @@
 """The device's key for the preset ``encrypted``, as two files in the state folder.
 
 ``encryption.key`` is the secret key, of mode 0600 and never overwritten. Nothing depends on it but the answers that are
-under way, so one that is lost is simply drawn again.
+under way, so one that is lost is simply drawn again, and one of an earlier version's parameters is replaced (ADR 166).
 
 One under which an answer made no sense is removed, and another is drawn for the next request. Whether an answer made
 sense depends on the key, and shows: another worker is asked, or nobody. A worker that could try again and again under
 one key would learn it bit by bit; so it learns at which try it failed first, and no more (ADR 129). It may depend on
 the photo as well, and another key does not help against that: such a worker is not asked again (ADR 161).
 
-``evaluation.keys`` is what a worker computes with, 37 MB: no secret, yet drawn once and kept. Two draws from one secret
+``evaluation.keys`` is what a worker computes with, 27 MB: no secret, yet drawn once and kept. Two draws from one secret
 key differ, and a worker knows keys by their digest: drawn again they would cost another upload to every worker. (SEAL
 can draw from a seed, and then takes the same numbers for each of the keys, whose differences would give the secret key
 away.) They are written at the first request and never held in memory; an upload reads them piece by piece.
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from securesplit.atomic import create_once, sync_folder
 from securesplit.device import secret_file
 from securesplit.device.distrusted import DistrustedWorkers
-from securesplit.encrypted.device import DeviceKey
+from securesplit.encrypted.device import DeviceKey, is_of_earlier_parameters
 from securesplit.encrypted.layout import Layout
 from securesplit.encrypted.messages import CHUNK_BYTES, DIGEST_BYTES, KeyBlob, KeyChunk, digest_of
 from securesplit.encrypted.parameters import SHIPPED
@@ -71,8 +71,12 @@ class EncryptionKey:
 
     def __init__(self, folder: Path | None = None) -> None:
         folder = make_state_folder(state_folder(folder))
-        self._file, self._is_over = folder / KEY_FILE, False
-        secret = self._secret = secret_file.load(self._file, _WHAT, lambda: DeviceKey().secret)
+        self._file = folder / KEY_FILE
+        secret = self._secret = self._load()
+        if is_of_earlier_parameters(secret):
+            self._end()
+            secret = self._secret = self._load()
+        self._is_over = False
         self._loaded = self._stamp()
         try:
             self._device = ClosedAtFork(lambda: DeviceKey(secret), lambda _: None)
@@ -119,6 +123,9 @@ class EncryptionKey:
         logits: NDArray[np.float64] = copies[:, 0]
         return logits
 
+    def _load(self) -> bytes:
+        return secret_file.load(self._file, _WHAT, lambda: DeviceKey().secret)
+
     def _give_up(self, worker: str) -> None:
         """Ask this worker nothing more, and nobody under this key; then say so, which shows."""
         try:
@@ -143,7 +150,7 @@ class EncryptionKey:
         except OSError as error:
             raise CredentialError(
                 f"cannot remove the encryption key {self._file}: {error.strerror}",
-                hint="a worker's answer made no sense under it: remove it, and another one is drawn",
+                hint="it cannot be used any more: remove it, and another one is drawn",
             ) from error
 
     def _check(self) -> None:
@@ -170,13 +177,15 @@ class EncryptionKey:
         return found.st_ino, found.st_mtime_ns
 
 
-def read_secret(folder: Path) -> bytes:
-    """The secret key that is in `folder`; none is drawn, nothing removed.
+def read_secret(folder: Path) -> bytes | None:
+    """The secret key that is in `folder`; none is drawn, nothing removed. None: the next request replaces it (ADR 166).
 
     Raises:
         ConfigError, CredentialError: as `EncryptionKey`.
     """
     secret = secret_file.read(folder / KEY_FILE, _WHAT)
+    if is_of_earlier_parameters(secret):
+        return None
     try:
         DeviceKey(secret)
     except ValueError:
@@ -237,7 +246,7 @@ def condition(folder: Path, secret: bytes) -> Condition:
 
 
 def _unkept(file: Path, error: OSError) -> CredentialError:
-    hint = "they take 37 MB; check the folder's owner and the free space"
+    hint = "they take 27 MB; check the folder's owner and the free space"
     return CredentialError(f"cannot keep the evaluation keys {file}: {error.strerror}", hint=hint)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from securesplit.encrypted import seal, wire
 from securesplit.encrypted.layout import Layout
-from securesplit.encrypted.parameters import SHIPPED, Parameters
+from securesplit.encrypted.parameters import EARLIER_LEVEL, EARLIER_PRIMES, SHIPPED, Parameters
 
 
 def request_bytes(parameters: Parameters) -> int:
@@ -31,6 +31,15 @@ def least_key_bytes(parameters: Parameters, layout: Layout) -> int:
     polynomial_bits = parameters.degree * sum(bits - 1 for bits in parameters.prime_bits)
     keys = len(layout.rotations) + 1
     return keys * (len(parameters.prime_bits) - 1) * polynomial_bits // 8
+
+
+def is_of_earlier_parameters(secret: bytes) -> bool:
+    """Whether `DeviceKey.secret` gave these bytes before ADR 166; no version since then can use them."""
+    try:
+        content = wire.content(secret, wire.PLAINTEXT_NUMBERS_AT + 8 * EARLIER_PRIMES * SHIPPED.degree)
+    except wire.WireError:
+        return False
+    return content.startswith(EARLIER_LEVEL)
 
 
 class DeviceKey:
@@ -71,7 +80,7 @@ class DeviceKey:
 
     @cached_property
     def evaluation_keys(self) -> tuple[bytes, bytes]:
-        """Galois keys and the relinearization key, seeded, as SEAL serializes them: about 37 MB."""
+        """Galois keys and the relinearization key, seeded, as SEAL serializes them: about 27 MB."""
         elements = seal.galois_elements(self.layout.rotations, self.parameters.degree)
         with seal.drawing():
             drawn = self._generator.create_galois_keys(elements), self._generator.create_relin_keys()

@@ -15,13 +15,14 @@ CRYPTO 2018).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Vector = NDArray[np.float64]
+Vector = NDArray[np.inexact[Any]]
 """``(slots,)``."""
-Matrix = NDArray[np.float64]
+Matrix = NDArray[np.inexact[Any]]
 
 
 def _powers(first: int, stop: int) -> tuple[int, ...]:
@@ -129,8 +130,8 @@ class Layout:
             A vector for each rotation 0 to `stride` - 1, and which weights these reach: rotations that run into the
             next copy leave out a few, which must be zero.
         """
-        vectors = []
-        reached = np.zeros(weights.shape, bool)
+        vectors: list[Vector] = []
+        reached: NDArray[np.bool_] = np.zeros(weights.shape, bool)
         for i in range(self.stride):
             vector = np.zeros(self.slots)
             for r in range(self.batch):
@@ -144,15 +145,15 @@ class Layout:
 
     def second_alone(self, weights: Matrix) -> Vector:
         """The second matrix ``(hidden, hidden)``, a unit a row; later rows have nothing to do."""
-        vector = np.zeros(self.slots)
+        vector = np.zeros(self.slots, weights.dtype)
         vector[: weights.size] = weights.reshape(-1)
         return vector
 
     def per_unit_alone(self, values: Matrix, *, first: bool) -> Vector:
         """Numbers of hidden units: of the first layer in every row, of the second at each row's first slot."""
         if first:
-            return np.tile(values, self.slots // self.hidden).astype(float)
-        vector = np.zeros(self.slots)
+            return np.tile(values, self.slots // self.hidden)
+        vector = np.zeros(self.slots, values.dtype)
         vector[: self.hidden**2 : self.hidden] = values
         return vector
 
@@ -163,9 +164,9 @@ class Layout:
         found = []
         for g in range(self.giant):
             steps = [weights[j % self.hidden, (j + g * self.baby + i) % columns] for i in range(self.baby)]
-            found.append([np.roll(np.repeat(s, self.batch), g * self.baby * self.batch).astype(float) for s in steps])
+            found.append([np.roll(np.repeat(s, self.batch), g * self.baby * self.batch) for s in steps])
         return found
 
     def per_unit_batch(self, values: Matrix) -> Vector:
         """Numbers of hidden units for a batch."""
-        return np.repeat(np.tile(values, self.features // self.hidden), self.batch).astype(float)
+        return np.repeat(np.tile(values, self.features // self.hidden), self.batch)

@@ -1,7 +1,7 @@
 """How a ciphertext is made, and how hard it is to break: pure numbers, no library.
 
-Sources: Homomorphic Encryption Security Standard (HomomorphicEncryption.org, November 2018), table 1: ternary secret,
-128 bits against classical attacks.
+Source: Homomorphic Encryption Security Standard (HomomorphicEncryption.org, November 2018), table 2: ternary secret,
+128 bits against attacks with a quantum computer, the stricter of its two.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from securesplit.errors import ConfigError
 
-MOST_MODULUS_BITS = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881}
+MOST_MODULUS_BITS = {1024: 25, 2048: 51, 4096: 101, 8192: 202, 16384: 411, 32768: 827}
 """By degree of the ring: the largest modulus, special prime included, that leaves 128 bits of security."""
 
 
@@ -41,7 +41,8 @@ class Parameters:
             raise ConfigError(f"no security is known of degree {self.degree}", hint=f"take one of {self._degrees()}")
         if sum(self.prime_bits) > most:
             raise ConfigError(
-                f"a modulus of {sum(self.prime_bits)} bits at degree {self.degree} has less than 128 bits of security",
+                f"a modulus of {sum(self.prime_bits)} bits at degree {self.degree} has less than 128 bits of security "
+                "against quantum computers",
                 hint=f"at most {most} bits, by the standard of HomomorphicEncryption.org",
             )
         if self.prime_bits[0] < self.scale_bits + 8:
@@ -67,5 +68,9 @@ class Parameters:
         return math.ldexp(1.0, self.scale_bits)
 
 
-SHIPPED = Parameters(8192, (38, 27, 27, 27, 27, 27, 45), 27)
-"""Two squares between three matrices: five multiplications."""
+SHIPPED = Parameters(8192, (38, 27, 27, 27, 27, 45), 27)
+"""Two matrices, each squared: four multiplications."""
+
+EARLIER_LEVEL = bytes.fromhex("e255fc9f772547959616bbc86bb335b415727d2a37ab1e1e51816259de5b0ff6")
+EARLIER_PRIMES = 7
+"""SEAL's name of the parameters before ADR 166, and how many primes they had at the same degree."""

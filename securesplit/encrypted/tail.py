@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,9 @@ from securesplit.encrypted.parameters import SHIPPED, Parameters
 
 Matrix = NDArray[np.float64]
 Ciphertext = Any
+
+DROWNING = 4096.0
+"""What an answer holds beside the logit lies under random numbers up to this size; the last prime has room for them."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class EncryptedTail:
     Args:
         tail: whose `first` is zero where `Layout.first_alone` does not reach.
         layout: of the ciphertexts.
-        parameters: of the scheme; `Parameters.depth` of five.
+        parameters: of the scheme; `Parameters.depth` of four.
 
     Raises:
         ConfigError: TenSEAL is not installed.
@@ -126,7 +130,7 @@ class EncryptedTail:
         return buffers.ciphertext(self.parameters, 0, residues[None], self.parameters.scale, seed)
 
     def _alone(self, x: Ciphertext, keys: EvaluationKeys) -> Ciphertext:
-        first, first_bias, second, second_bias, last, last_bias = self._plain_alone
+        first, first_bias, second, second_bias = self._plain_alone
         turned = [x, *(self._rotated(x, i, keys) for i in range(1, self.layout.stride))]
         hidden = self._rescaled(self._products(turned, first), self._scales[0])
         self._summed(hidden, (*self.layout.copies, *self.layout.folds), keys)
@@ -134,20 +138,18 @@ class EncryptedTail:
         self._multiplied(hidden, second, self._scales[1])
         self._summed(hidden, self.layout.row, keys)
         self._squared(hidden, second_bias, self._scales[2], keys)
-        self._multiplied(hidden, last, self._scales[2])
         self._summed(hidden, self.layout.rows, keys)
-        self._evaluator.add_plain_inplace(hidden, last_bias)
+        self._evaluator.add_plain_inplace(hidden, self._last_alone())
         return hidden
 
     def _batch(self, x: Ciphertext, keys: EvaluationKeys) -> Ciphertext:
-        first, first_bias, second, second_bias, last, last_bias = self._plain_batch
+        first, first_bias, second, second_bias, last_bias = self._plain_batch
         wide = self.layout.batch
         hidden = self._rescaled(self._by_diagonals(x, first, keys), self._scales[0])
         self._summed(hidden, [wide * step for step in self.layout.folds], keys)
         self._squared(hidden, first_bias, self._scales[1], keys)
         hidden = self._rescaled(self._by_diagonals(hidden, second, keys), self._scales[1])
         self._squared(hidden, second_bias, self._scales[2], keys)
-        self._multiplied(hidden, last, self._scales[2])
         self._summed(hidden, [wide * step for step in self.layout.row], keys)
         self._evaluator.add_plain_inplace(hidden, last_bias)
         return hidden
@@ -201,34 +203,47 @@ class EncryptedTail:
         self._encoder.encode(vector.tolist(), seal.levels(self.parameters)[level], scale, plain)
         return plain
 
+    def _last_alone(self) -> Any:
+        """The last bias where the answer is, and fresh random numbers everywhere else.
+
+        Elsewhere sums over parts of two rows are left, which are the tail's own: no mask is multiplied over them, so
+        they drown.
+        """
+        drawn = np.frombuffer(os.urandom(8 * self.layout.slots), np.int64) * (DROWNING / 2.0**63)
+        drawn[self.layout.places(1)] = self.tail.last_bias
+        return self._encoded(drawn, 4, self._scales[2])
+
+    @cached_property
+    def _rooted(self) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+        """Second matrix and bias, each unit times a root of its last weight, so that squares need only be added.
+
+        A slot holds a complex number; the root of a negative weight is imaginary, and its square is negative.
+        """
+        roots = np.sqrt(self.tail.last.astype(complex))
+        return roots[:, None] * self.tail.second, roots * self.tail.second_bias
+
     @cached_property
     def _plain_alone(self) -> tuple[Any, ...]:
         layout, tail, spent = self.layout, self.tail, self._spent
+        second, second_bias = self._rooted
         vectors, reached = layout.first_alone(tail.first)
         if np.any(tail.first[~reached]):
             raise ValueError("the first matrix has weights where the layout reaches none")
         return (
             [self._encoded(vector, 0, spent[0]) for vector in vectors],
             self._encoded(layout.per_unit_alone(tail.first_bias, first=True), 1, self._scales[0]),
-            self._encoded(layout.second_alone(tail.second), 2, spent[2]),
-            self._encoded(layout.per_unit_alone(tail.second_bias, first=False), 3, self._scales[1]),
-            self._encoded(layout.per_unit_alone(tail.last, first=False), 4, spent[4]),
-            self._last_bias,
+            self._encoded(layout.second_alone(second), 2, spent[2]),
+            self._encoded(layout.per_unit_alone(second_bias, first=False), 3, self._scales[1]),
         )
 
     @cached_property
     def _plain_batch(self) -> tuple[Any, ...]:
         layout, tail, spent = self.layout, self.tail, self._spent
-        first, second = (layout.diagonals(matrix) for matrix in (tail.first, tail.second))
+        second, second_bias = self._rooted
         return (
-            [[self._encoded(vector, 0, spent[0]) for vector in step] for step in first],
+            [[self._encoded(vector, 0, spent[0]) for vector in step] for step in layout.diagonals(tail.first)],
             self._encoded(layout.per_unit_batch(tail.first_bias), 1, self._scales[0]),
-            [[self._encoded(vector, 2, spent[2]) for vector in step] for step in second],
-            self._encoded(layout.per_unit_batch(tail.second_bias), 3, self._scales[1]),
-            self._encoded(layout.per_unit_batch(tail.last), 4, spent[4]),
-            self._last_bias,
+            [[self._encoded(vector, 2, spent[2]) for vector in step] for step in layout.diagonals(second)],
+            self._encoded(layout.per_unit_batch(second_bias), 3, self._scales[1]),
+            self._encoded(np.full(layout.slots, tail.last_bias), 4, self._scales[2]),
         )
-
-    @cached_property
-    def _last_bias(self) -> Any:
-        return self._encoded(np.full(self.layout.slots, self.tail.last_bias), 5, self._scales[2])

@@ -23,6 +23,8 @@ SEED_BYTES = 64
 SEED_HEADER_BYTES = HEADER_BYTES + 1
 FRESH_NUMBERS_AT = HEADER_BYTES + _ID_BYTES + _FACTS.size + HEADER_BYTES + 8
 """Where the residues of a ciphertext begin that is not compressed."""
+PLAINTEXT_NUMBERS_AT = _ID_BYTES + 2 * 8 + HEADER_BYTES + 8
+"""Where the numbers of a plaintext, such as a secret key, begin: behind its parameters, their count and a scale."""
 _BLAKE2 = 1
 """SEAL's number of the generator that a seed is for: Blake2xb."""
 

@@ -26,7 +26,7 @@ _LATER = {Code.BUSY, Code.DRAIN}
 _CLAIMS: dict[Code, tuple[type[SecureSplitError], str]] = {
     Code.TLS: (TrustError, _VERSIONS),
     Code.TOO_BIG: (WorkerError, _VERSIONS),
-    Code.WORKER: (WorkerError, f"if it is true, the request may be damaged; {_HINT}"),
+    Code.WORKER: (WorkerError, f"if it is true, the request is damaged, or of another version; {_HINT}"),
 }
 
 

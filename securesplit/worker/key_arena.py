@@ -2,7 +2,7 @@
 
 One sparse file without a name, in memory on Linux (a temporary file elsewhere), cut into places of the largest size
 that keys may have. The front writes it; each tail inherits a descriptor that only reads, maps it, and closes the
-descriptor. So a key of 37 MB reaches every tail without being sent to any. A place that is cleared gives its memory
+descriptor. So a key of 27 MB reaches every tail without being sent to any. A place that is cleared gives its memory
 back to the system.
 
 The front writes through its descriptor and never through a mapping: what is kept here is not part of its own size,

@@ -1,7 +1,7 @@
 """Whose evaluation keys stay where more devices ask than there is room for.
 
 To evict the least recently used fails where devices take turns: with one device more than there are places, each finds
-its keys gone, and every request uploads 37 MB. Here keys that come into a full store are *guests*, the first to go, so
+its keys gone, and every request uploads 27 MB. Here keys that come into a full store are *guests*, the first to go, so
 that the others, the *residents*, stay and are found. A guest is a resident from the start if the resident that would
 have to go was idle for longer than the guest was away (a device that is new counts as away for `NEW_S`), and one in
 `ROTATION` is in any case, so that no device is a guest for ever.

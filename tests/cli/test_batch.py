@@ -477,13 +477,13 @@ def test_an_upload_that_waits_for_room_says_so(capsys: pytest.CaptureFixture[str
             log.debug("wait %(wait_s)g", {"wait_s": 3.0})
         for second in (15, 16, 21):
             now[0] = float(second)
-            log.debug("%(received)d of %(total)d", {"received": (second - 15) * 10**6, "total": 37 * 10**6})
+            log.debug("%(received)d of %(total)d", {"received": (second - 15) * 10**6, "total": 27 * 10**6})
         now[0] = 40.0
         log.debug("wait %(wait_s)g", {"wait_s": 3.0})
     assert capsys.readouterr().err.splitlines() == [
         "waiting for room for this device's keys at the worker, 6 s so far",
         "waiting for room for this device's keys at the worker, 12 s so far",
-        "6 of 37 MB of keys sent, once for this worker, about 31 s left",
+        "6 of 27 MB of keys sent, once for this worker, about 21 s left",
     ]
 
 

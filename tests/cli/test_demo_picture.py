@@ -95,9 +95,9 @@ def test_a_photo_that_would_be_refused_starts_no_worker(
 
 
 def test_of_an_encrypted_release_the_ciphertext_is_drawn_and_no_number_in_it() -> None:
-    ciphertext = np.frombuffer(np.random.default_rng(1).bytes(177_216), np.uint8)
+    ciphertext = np.frombuffer(np.random.default_rng(1).bytes(149_568), np.uint8)
     panel = demo_picture._release(ciphertext, release_spec())
-    assert panel.title == "What left: 177,216 bytes"
+    assert panel.title == "What left: 149,568 bytes"
     assert panel.caption == "preset encrypted: 256 numbers in a ciphertext\nthat this device alone can decrypt"
     lines = panel.caption.splitlines()
     assert all(ImageFont.load_default(demo_picture.SMALL).getlength(line) <= demo_picture.PANEL for line in lines)

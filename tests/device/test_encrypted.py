@@ -36,7 +36,7 @@ from securesplit.pki import keystore
 from securesplit.privacy import PRIVACY_LOGGER
 from securesplit.wording import Words
 from securesplit.worker.served_model import ServedModel
-from securesplit_testing.encryption import encrypted_bundle, evaluation_keys, give_key
+from securesplit_testing.encryption import earlier_secret, encrypted_bundle, evaluation_keys, give_key
 from securesplit_testing.serving import now, running
 from tests.transport.clients import KEYS
 from tests.transport.encrypted_worker import PIECES, EncryptedWorker, Silence, serving, small_key
@@ -233,7 +233,7 @@ def test_release_writes_the_ciphertext_and_only_that(run: Run, draw_photo: Any, 
     photo, out = draw_photo(1), tmp_path / "out.npz"
     asked = ("release", photo, "--out", out, "--privacy", "encrypted", "--anyway")
     code, said, _ = run(*asked)
-    assert (code, "uint8 (177216,), preset encrypted" in said) == (0, True)
+    assert (code, "uint8 (149568,), preset encrypted" in said) == (0, True)
     with np.load(out) as first:
         assert sorted(first.files) == ["photo", "release"]
         assert (first["release"].dtype, first["release"].shape) == (np.uint8, (1, CIPHERTEXT_BYTES))
@@ -268,9 +268,13 @@ def test_doctor_says_what_there_is(run: Run, state: Path, monkeypatch: pytest.Mo
     (state / EVALUATION_FILE).unlink()
     assert line().startswith("ok")
     with monkeypatch.context() as full:
-        full.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=30_000_000))
-        assert "only 30 MB are free" in line()
+        full.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=20_000_000))
+        assert "only 20 MB are free" in line()
         assert line().startswith("warning")
+    (state / KEY_FILE).write_bytes(earlier_secret())
+    (state / KEY_FILE).chmod(0o600)
+    assert line().startswith("ok")
+    assert "of an earlier version" in line()
     monkeypatch.setitem(__import__("sys").modules, "tenseal", None)
     monkeypatch.setenv("SECURESPLIT_PRIVACY", "encrypted")
     assert "needs TenSEAL" in line()

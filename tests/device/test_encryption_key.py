@@ -17,7 +17,15 @@ import pytest
 from numpy.typing import NDArray
 
 from securesplit.atomic import abandoned_drafts
-from securesplit.device.encryption_key import EVALUATION_FILE, KEY_FILE, EncryptionKey
+from securesplit.device.encryption_key import (
+    EVALUATION_FILE,
+    KEY_FILE,
+    Condition,
+    EncryptionKey,
+    condition,
+    file_content,
+    read_secret,
+)
 from securesplit.encrypted import buffers, seal, wire
 from securesplit.encrypted.device import DeviceKey
 from securesplit.encrypted.layout import Layout
@@ -28,7 +36,7 @@ from securesplit.encrypted.wire import WireError
 from securesplit.errors import ConfigError, CredentialError, WorkerError
 from securesplit.forking import ClosedAtFork
 from securesplit_testing.ciphertexts import random_tail
-from securesplit_testing.encryption import device_key, evaluation_keys, give_key
+from securesplit_testing.encryption import device_key, earlier_secret, evaluation_keys, give_key
 from tests.conftest import REPO
 
 pytest.importorskip("tenseal", reason="TenSEAL is not installed")
@@ -68,6 +76,31 @@ def test_a_damaged_one_is_refused_with_the_way_out(tmp_path: Path, content: byte
     assert "remove the file" in caught.value.hint
     (tmp_path / KEY_FILE).unlink()
     EncryptionKey(tmp_path)
+
+
+def test_one_of_an_earlier_version_is_replaced(tmp_path: Path) -> None:
+    """Its evaluation keys belong to it; everything else in the folder stays."""
+    earlier = earlier_secret()
+    other = file_content(earlier, (b"galois", b"relinearization"))
+    for name, content in {KEY_FILE: earlier, EVALUATION_FILE: other, "ledger": b""}.items():
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).chmod(0o600)
+    assert read_secret(tmp_path) is None
+    with ThreadPoolExecutor(4) as threads:
+        keys = list(threads.map(lambda _: EncryptionKey(tmp_path), range(4)))
+    assert all(key.current() is key for key in keys)
+    secret = read_secret(tmp_path)
+    assert secret == (tmp_path / KEY_FILE).read_bytes() != earlier
+    assert condition(tmp_path, secret) is Condition.FOREIGN
+    assert (tmp_path / "ledger").exists()
+
+
+@pytest.mark.parametrize("cut", [1, 1000])
+def test_half_a_key_of_an_earlier_version_is_damaged(tmp_path: Path, cut: int) -> None:
+    (tmp_path / KEY_FILE).write_bytes(earlier_secret()[:-cut])
+    (tmp_path / KEY_FILE).chmod(0o600)
+    with pytest.raises(CredentialError, match="damaged"):
+        EncryptionKey(tmp_path)
 
 
 def test_a_state_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
@@ -166,7 +199,7 @@ def test_a_fork_reads_what_its_parent_encrypted(key: EncryptionKey) -> None:
 
 
 def test_the_documents_say_how_many_devices_find_room(key: EncryptionKey) -> None:
-    """The bound is in MiB, and keys take 37 MB, which are 35."""
+    """The bound is in MiB, and keys take 27 MB, which are 26."""
     text = " ".join((REPO / "docs" / "operations.md").read_text(encoding="utf-8").split())
     size = key.evaluation.chunk(0).total
     assert f"all together, 1,024 by default: {(1_024 << 20) // size} devices" in text
@@ -182,7 +215,7 @@ def test_the_last_piece_is_short(key: EncryptionKey) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
 def test_what_was_left_by_a_device_that_was_killed_while_it_drew_goes_at_the_next_use(tmp_path: Path) -> None:
-    """A draft of 37 MB, and one of a secret."""
+    """A draft of 27 MB, and one of a secret."""
     give_key(tmp_path)
     program = """
 import os, signal, sys
@@ -257,7 +290,7 @@ def makes_sense_below_zero(worker: EncryptedTail, request: bytes) -> bytes:
     worker._multiplied(found, worker._encoded(copies, 1, spent[1] * last_scale / scale), last_scale)
     for _ in range(worker.parameters.depth - 2):
         evaluator.mod_switch_to_next_inplace(found)
-    evaluator.add_plain_inplace(found, worker._encoded(np.full(layout.slots, -0.5), 5, last_scale))
+    evaluator.add_plain_inplace(found, worker._encoded(np.full(layout.slots, -0.5), 4, last_scale))
     return b"".join(wire.pack(one, SHIPPED.prime_bits[:1]) for one in buffers.residues(found))
 
 

@@ -70,7 +70,7 @@ def test_releases_are_compared_kept_and_shown_without_pixels(releaser: Releaser)
 
 
 def test_a_trace_is_shown_in_a_few_lines(worker: EmbeddedWorker, tmp_path: Path) -> None:
-    """Under the default its frame and its ciphertext have 177 kB each."""
+    """Under the default its frame and its ciphertext have 150 kB each."""
     keys = worker.client_credentials
     with Client(worker.endpoint, credentials=keys, state=tmp_path, privacy="certified", anyway=True) as client:
         _, trace = client.trace(draw_lesion(3))

@@ -57,7 +57,7 @@ def test_keys_of_other_primes_are_refused(device: DeviceKey) -> None:
 
 def test_keys_of_numbers_that_seal_refuses_are_refused(device: DeviceKey) -> None:
     galois, relinearization = device.evaluation_keys
-    content = bytearray(wire.content(relinearization, 8 + 32 + 8 + 6 * 458_946))
+    content = bytearray(wire.content(relinearization, 8 + 32 + 8 + 5 * 393_410))
     content[-200:-100] = b"\xff" * 100
     with pytest.raises(ValueError, match="SEAL refuses"):
         EvaluationKeys(galois, wire.header(len(content), relinearization[3]) + content, device.layout)

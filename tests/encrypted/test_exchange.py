@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from securesplit.encrypted import seal
 from securesplit.encrypted.device import DeviceKey
 from securesplit.encrypted.layout import Layout
 from securesplit.encrypted.parameters import SHIPPED, Parameters
-from securesplit.encrypted.tail import EncryptedTail, EvaluationKeys, QuadraticTail, answer_scale
+from securesplit.encrypted.tail import DROWNING, EncryptedTail, EvaluationKeys, QuadraticTail, answer_scale
 from securesplit_testing.ciphertexts import random_tail
 
 PRECISION = 2e-3
@@ -33,6 +35,39 @@ def test_the_answer_is_the_plain_tail_s(
     expected = worker.tail.plain(x)
     assert np.abs(expected).max() > 0.3
     np.testing.assert_allclose(read(device, answer, photos), expected, atol=PRECISION)
+
+
+def test_weights_of_either_sign_are_roots_of_a_square(
+    device: DeviceKey, worker: EncryptedTail, keys: EvaluationKeys
+) -> None:
+    last = worker.tail.last
+    assert (last < 0).any()
+    assert (last > 0).any()
+    for sign in (-1.0, 1.0):
+        tail = replace(worker.tail, last=sign * np.abs(last))
+        for photos in (1, 2):
+            answer = EncryptedTail(tail).answer(device.encrypt(features(photos)), photos, keys)
+            np.testing.assert_allclose(read(device, answer, photos), tail.plain(features(photos)), atol=PRECISION)
+
+
+class EverySlot(Layout):
+    """Reads all that an answer holds."""
+
+    def places(self, photos: int) -> np.ndarray:
+        return np.arange(self.slots)[None]
+
+
+def test_what_an_answer_holds_beside_the_logit_is_drowned(
+    device: DeviceKey, worker: EncryptedTail, keys: EvaluationKeys
+) -> None:
+    """Sums over parts of the tail's rows are left there; two answers to one request differ in nothing else."""
+    reader = DeviceKey(device.secret, EverySlot())
+    request, scale = device.encrypt(features(1)), answer_scale(SHIPPED)
+    slots = [reader.decrypt(worker.answer(request, 1, keys), 1, scale)[0] for _ in range(2)]
+    is_logit = np.isin(np.arange(worker.layout.slots), worker.layout.places(1))
+    np.testing.assert_allclose(slots[0][is_logit], slots[1][is_logit], atol=PRECISION)
+    for drawn in (slots[0][~is_logit], slots[1][~is_logit], (slots[0] - slots[1])[~is_logit] / np.sqrt(2)):
+        assert np.std(drawn) == pytest.approx(DROWNING / np.sqrt(3), rel=0.05)
 
 
 def test_large_features_hold_too(device: DeviceKey, worker: EncryptedTail, keys: EvaluationKeys) -> None:

@@ -30,9 +30,9 @@ def test_one_photo_alone(layout: Layout) -> None:
     second = rng.normal(size=(layout.hidden, layout.hidden))
     units = rotated_sum(hidden * layout.second_alone(second), layout.row)
     np.testing.assert_allclose(units[: layout.hidden**2 : layout.hidden], second @ expected)
-    last = rng.normal(size=layout.hidden)
-    answer = rotated_sum(units * layout.per_unit_alone(last, first=False), layout.rows)
-    assert answer[layout.places(1)[:, 0]] == pytest.approx(last @ second @ expected)
+    bias = rng.normal(size=layout.hidden)
+    answer = rotated_sum((units + layout.per_unit_alone(bias, first=False)) ** 2, layout.rows)
+    np.testing.assert_allclose(answer[layout.places(1)], np.sum((second @ expected + bias) ** 2))
 
 
 def test_the_shipped_layout_leaves_out_six_weights_of_sixteen_thousand() -> None:
@@ -60,9 +60,10 @@ def test_a_batch(layout: Layout) -> None:
     second = rng.normal(size=(layout.hidden, layout.hidden))
     units = by_diagonals(hidden, second)
     np.testing.assert_allclose(units.reshape(layout.features, wide)[: layout.hidden].T, expected @ second.T)
-    last = rng.normal(size=layout.hidden)
-    answers = rotated_sum(units * layout.per_unit_batch(last), tuple(wide * step for step in layout.row))
-    np.testing.assert_allclose(answers[layout.places(wide)[:, 0]], expected @ second.T @ last)
+    bias = rng.normal(size=layout.hidden)
+    answers = rotated_sum((units + layout.per_unit_batch(bias)) ** 2, tuple(wide * step for step in layout.row))
+    summed = np.sum((expected @ second.T + bias) ** 2, axis=1, keepdims=True)
+    np.testing.assert_allclose(answers[layout.places(wide)], np.broadcast_to(summed, (wide, layout.features)))
 
 
 @pytest.mark.parametrize("count", [0, 17])

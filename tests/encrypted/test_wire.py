@@ -25,7 +25,7 @@ def test_packing_loses_nothing(seed: int, bits: list[int]) -> None:
 
 
 def test_requests_and_answers_have_fixed_sizes(device: DeviceKey, worker: EncryptedTail, keys: EvaluationKeys) -> None:
-    assert request_bytes(SHIPPED) <= 200_000
+    assert request_bytes(SHIPPED) <= 150_000
     for photos in (1, 3, 16):
         request = device.encrypt(np.full((photos, 256), 0.5))
         assert len(request) == request_bytes(SHIPPED)

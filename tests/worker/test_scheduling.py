@@ -226,7 +226,7 @@ def test_a_batch_holds_no_more_than_is_affordable_of_its_preset() -> None:
 
 
 def large(client: str, ref: int, size: int) -> Job:
-    """A ciphertext is 177 kB, and a queue of them would fill the front's memory."""
+    """A ciphertext is 150 kB, and a queue of them would fill the front's memory."""
     return Job((client.encode(), ref), client, "p", np.zeros(size, np.uint8), 1e9)
 
 

@@ -106,7 +106,7 @@ def synthetic_release(bundle: Bundle) -> NDArray[Any]:
     """The release of a synthetic lesion under the default preset, with noise under a secret made for it alone.
 
     It concerns nobody, so it needs no place in the ledger and leaves the device's own secret alone. In the place of a
-    preset that is encrypted stands the first that is not: a key made for it would cost the worker 37 MB.
+    preset that is encrypted stands the first that is not: a key made for it would cost the worker 27 MB.
     """
     from securesplit.imaging.synthetic import draw_lesion
     from securesplit.privacy.noise import NoiseSource

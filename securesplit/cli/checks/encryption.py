@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from securesplit.device.encryption_key import Condition
 
 SUBJECT, KEYS, WORKER, DISTRUSTED = "encryption", "evaluation keys", "worker's keys", "workers"
-_KEY_BYTES = 40e6
+_KEY_BYTES = 30e6
 _TIMEOUT_S = 5.0
 _METRIC = re.compile(r"securesplit_(evaluation_\w+) ([0-9.e+]+)")
 _NAMES = tuple(f"evaluation_key{end}" for end in ("s", "_bytes", "_limit_bytes", "_wanted_bytes"))
@@ -52,6 +52,9 @@ def check_encryption(folder: Path | None, *, wanted: bool) -> Iterator[Finding]:
             yield ok(SUBJECT, f"{found}; no key yet, the first encrypted diagnosis draws one")
             return
         secret = read_secret(folder)
+        if secret is None:
+            yield ok(SUBJECT, f"{found}; its key is of an earlier version, the next diagnosis draws another")
+            return
         yield ok(SUBJECT, f"{found}; a key for its owner alone, drawn on {_drawn_on(folder / KEY_FILE)}")
         yield from _evaluation(folder, condition(folder, secret))
     except SecureSplitError as error:
@@ -86,7 +89,7 @@ def _evaluation(folder: Path, found: Condition) -> Iterator[Finding]:
         Condition.REFUSED: f"{file} is of other parameters, and workers refuse it",
     }[found]
     if found is Condition.ABSENT:
-        yield ok(KEYS, f"{what}; the next encrypted diagnosis draws them, 37 MB")
+        yield ok(KEYS, f"{what}; the next encrypted diagnosis draws them, 27 MB")
     else:
         yield warning(KEYS, what, f"rm {in_shell(file)}: the next encrypted diagnosis draws others and uploads them")
     yield from _room(folder)
@@ -96,7 +99,7 @@ def _room(folder: Path) -> Iterator[Finding]:
     """That keys which are drawn next have room; nothing is said where they have."""
     if (free := shutil.disk_usage(existing(folder)).free) < _KEY_BYTES:
         hint = f"free some space, or {elsewhere(folder)}"
-        yield warning(SUBJECT, f"evaluation keys take 37 MB, and only {free / 1e6:.0f} MB are free for {folder}", hint)
+        yield warning(SUBJECT, f"evaluation keys take 27 MB, and only {free / 1e6:.0f} MB are free for {folder}", hint)
 
 
 def check_worker(address: str) -> Finding:

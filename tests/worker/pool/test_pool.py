@@ -234,7 +234,7 @@ def test_a_tail_without_a_free_descriptor_is_started_later(drive: Callable[..., 
 def test_keys_with_which_a_tail_died_keep_their_place(
     drive: Callable[..., Driver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its request is computed again; else its device would upload 37 MB again."""
+    """Its request is computed again; else its device would upload 27 MB again."""
     monkeypatch.setattr(key_store, "LEAST_KEY_BYTES", 1_000)
     mine, other = bytes(2_000), bytes([1]) * 2_000
     name, digest = ("a", hashlib.sha256(mine).digest()), hashlib.sha256(other).digest()
