@@ -1,7 +1,7 @@
 """What a tail process runs for the preset ``encrypted``: a ciphertext and its keys in, a ciphertext out.
 
 Keys are read from the arena that the front writes (``key_arena.py``), and a few stay loaded (``key_turns.py``): loading
-takes half a second, and loaded keys 130 MB. Nothing is opened, so that a tail is confined as for every other
+takes half a second, and loaded keys 95 MB. Nothing is opened, so that a tail is confined as for every other
 preset, but for one thing: TenSEAL starts a thread for each key that it loads.
 """
 
