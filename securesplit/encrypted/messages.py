@@ -32,12 +32,12 @@ Message: TypeAlias = NDArray[np.uint8]
 PRESET = "encrypted"
 DIGEST_BYTES = 32
 CHUNK_BYTES = 256 << 10
-MAX_KEY_BYTES = 64 << 20  # bytes; the shipped layout's keys take 27 MB
+MAX_KEY_BYTES = 32 << 20  # bytes; the shipped layout's keys take 27 MB
 MAX_TAIL_MS = 1e9
 _LAYOUT = Layout(slots=SHIPPED.slots)
 MAX_PHOTOS = _LAYOUT.batch
 LEAST_KEY_BYTES = least_key_bytes(SHIPPED, _LAYOUT)
-"""29 MB; less is no device's keys, and would have a worker unpack and load them for next to nothing."""
+"""21 MB; less is no device's keys, and would have a worker unpack and load them for next to nothing."""
 
 _REQUEST = struct.Struct(f"<{DIGEST_BYTES}sB7s")
 _CHUNK = struct.Struct(f"<{DIGEST_BYTES}sQQ")

@@ -26,7 +26,7 @@ class Timeouts:
         absent_s: until an address where nothing listens is given up, unless a worker was met there before.
         try_s: for one answer, before the same request is sent again over a new connection.
         connect_s: for opening a connection; longer after one that was not open in time (`Addresses.connect_s`).
-        upload_s: for evaluation keys, of one request beside `total_s`, as long as piece after piece arrives: 141 of
+        upload_s: for evaluation keys, of one request beside `total_s`, as long as piece after piece arrives: 103 of
             them, each of which may take `try_s`.
         room_s: likewise for waiting until a worker has room for them; at most twice `total_s`.
     """

@@ -26,7 +26,7 @@ UPLOAD_LOGGER: Final = "securesplit.upload"
 MAX_UPLOADS: Final = 3
 """Uploads of the same keys to one endpoint for one request; behind a balancer each may have gone to another worker."""
 MOST_PIECES: Final = MAX_UPLOADS * messages.MAX_KEY_BYTES // messages.CHUNK_BYTES
-"""Pieces of keys that one request sends to one endpoint before that is given up, whatever it says of them: 0.2 GB, and
+"""Pieces of keys that one request sends to one endpoint before that is given up, whatever it says of them: 0.1 GB, and
 at most one upload more."""
 FORGETFUL_S: Final = 600.0
 """So long an endpoint gets no keys that had them `MAX_UPLOADS` times, or `MOST_PIECES`, and answered no request since;

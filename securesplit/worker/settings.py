@@ -71,7 +71,7 @@ class PoolSettings:
         show_tail_errors: let the tails write to our stderr.
         pin: give each tail a core of its own, where there are as many.
         evaluation_key_bytes: memory for the evaluation keys of the preset ``encrypted``, all clients together; at
-            least 64 MiB, the largest that keys may be.
+            least 32 MiB, the largest that keys may be.
         confine: let tails do nothing but compute, as far as this machine can (``sandbox/``); without it an engine
             may write files, and a subverted one may read whatever the worker's user can.
         ray: where tails run as actors of a Ray cluster; None: as processes of this machine.

@@ -30,7 +30,7 @@ _REQUEST, _CHUNK = (TensorSpec((size,), "uint8") for size in (messages.REQUEST_B
 
 
 def small_key(folder: Path, seed: int = 1) -> EncryptionKey:
-    """The shared device's key, with `PIECES` pieces of other bytes in place of its 141 of evaluation keys."""
+    """The shared device's key, with `PIECES` pieces of other bytes in place of its 103 of evaluation keys."""
     key = give_key(folder)
     filler = np.random.default_rng(seed).bytes((PIECES - 1) * CHUNK_BYTES + 1000)
     (folder / EVALUATION_FILE).write_bytes(file_content(device_key().secret, (filler, b"")))

@@ -296,7 +296,7 @@ def test_a_killed_tail_costs_no_request(
     keys: Keys, credentials: tuple[Credentials, Credentials], context: zmq.Context[zmq.Socket[bytes]]
 ) -> None:
     """It is killed while it loads the keys; the next one finds them where they were."""
-    with running(serve_encrypted(), keys=credentials, evaluation_key_bytes=64 * MIB) as worker:
+    with running(serve_encrypted(), keys=credentials, evaluation_key_bytes=32 * MIB) as worker:
         session = Device(worker, context)
         session.upload(keys.blob)
         wait_until(lambda: worker.front.pool.ready == 1)
@@ -319,7 +319,7 @@ def test_two_clients_and_one_bound(keys: Keys, certs: Path, context: zmq.Context
     """The second client's keys displace the first's; each is told, and nobody uses another's keys."""
     server = keystore.load_server(certs, now=now())
     clients = [keystore.load_client(certs, name, now=now()) for name in ("device", "other")]
-    with running(serve_encrypted(), keys=(server, clients[0]), evaluation_key_bytes=64 * MIB) as worker:
+    with running(serve_encrypted(), keys=(server, clients[0]), evaluation_key_bytes=32 * MIB) as worker:
         first = Device(worker, context, clients[0])
         first.upload(keys.blob)
         second = Device(worker, context, clients[1])
@@ -338,7 +338,7 @@ def test_clients_that_push_each_other_out_are_all_answered(keys: Keys, certs: Pa
     server = keystore.load_server(certs, now=now())
     clients = [keystore.load_client(certs, name, now=now()) for name in ("device", "other")]
     key = give_key(tmp_path)
-    with running(serve_encrypted(), keys=(server, clients[0]), evaluation_key_bytes=64 * MIB) as worker:
+    with running(serve_encrypted(), keys=(server, clients[0]), evaluation_key_bytes=32 * MIB) as worker:
 
         def ask(credentials: Credentials) -> list[float]:
             with Connection([worker.front.endpoint], credentials, IDENTITY) as connection:
@@ -452,12 +452,12 @@ def test_a_restarted_worker_gets_the_keys_again_and_no_request_is_lost(
     keys: Keys, credentials: tuple[Credentials, Credentials], tmp_path: Path
 ) -> None:
     expected = random_tail().plain(FEATURES[:1])
-    with running(serve_encrypted(), keys=credentials, evaluation_key_bytes=64 * MIB) as worker:
+    with running(serve_encrypted(), keys=credentials, evaluation_key_bytes=32 * MIB) as worker:
         bind = worker.front.endpoint
         with worker.connect(timeouts=Timeouts(total_s=60.0)) as connection:
             assert logits(connection.request_encrypted(release(keys, tmp_path))) == pytest.approx(expected, abs=2e-3)
             worker.stop()
-            with running(serve_encrypted(), keys=credentials, bind=bind, evaluation_key_bytes=64 * MIB) as after:
+            with running(serve_encrypted(), keys=credentials, bind=bind, evaluation_key_bytes=32 * MIB) as after:
                 found = connection.request_encrypted(release(keys, tmp_path))
                 assert logits(found) == pytest.approx(expected, abs=2e-3)
                 assert after.front.counters.encrypted == {"answered": 1, "key_needed": 1, "refused": 0}
@@ -497,7 +497,7 @@ def test_a_bundle_with_the_preset_is_served_in_part_without_tenseal(
 
 def test_a_bound_that_no_keys_fit_in_is_refused() -> None:
     with pytest.raises(ConfigError, match="too few for evaluation keys"):
-        PoolSettings(evaluation_key_bytes=64 * MIB - 1)
+        PoolSettings(evaluation_key_bytes=32 * MIB - 1)
 
 
 def test_a_system_without_room_for_keys_is_told_of_with_the_flag() -> None:
