@@ -537,7 +537,7 @@ def test_the_store_of_a_worker(page: bytes, level: str, message: str) -> None:
     assert (found.level, message in found.message) == (level, True), found.message
     assert found.exit_code == (2 if level == "error" else 0)
     if level == "warning":
-        assert re.search(r"--evaluation-key-memory (400|10\d)\b", found.hint)
+        assert re.search(r"--evaluation-key-memory (400|9\d)\b", found.hint)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "nowhere", "127.0.0.1:x", "[::1"])
