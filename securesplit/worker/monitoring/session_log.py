@@ -57,7 +57,6 @@ class SessionLog:
         self._path = path
         self._file = _open(path)
         self._reopen = threading.Event()
-        self._torn = False
         self._warnings = LogThrottle(time.monotonic, _WARN_EVERY_S)
         self.written = 0
         self._writer: LossyWriter[Line] = LossyWriter(
@@ -100,7 +99,7 @@ class SessionLog:
             self._warn(f"{error.message}; the file before it is used on")
             return
         os.close(self._file)
-        self._file, self._torn = fresh, False
+        self._file = fresh
 
     def _append(self, lines: list[Line], lost: int) -> Written:
         """Write lines, after one that says how many were lost where some were (for `LossyWriter`)."""
@@ -111,17 +110,24 @@ class SessionLog:
         if not gap and not lines:
             return Written(0, gap=False)
         texts = [f"{json.dumps(line, allow_nan=False)}\n" for line in [*gap, *lines]]
-        data = (("\n" if self._torn else "") + "".join(texts)).encode()
+        is_torn = self._is_torn()
+        data = (("\n" if is_torn else "") + "".join(texts)).encode()
         done, error = self._write(data)
-        whole = data[:done].count(b"\n") - (self._torn and done > 0)
-        if done:
-            self._torn = not data[:done].endswith(b"\n")
+        whole = data[:done].count(b"\n") - (is_torn and done > 0)
         kept = max(0, whole - len(gap))
         self.written += kept
         if error is not None:
             so_far = counted(self.lost + len(lines) - kept, "line")
             self._warn(f"{error.strerror}; so far {so_far} lost, serving continues")
         return Written(kept, gap=bool(gap and whole))
+
+    def _is_torn(self) -> bool:
+        """Whether the file ends within a line, which a full disk, a kill or a power cut has left."""
+        try:
+            size = os.fstat(self._file).st_size
+            return size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
+        except OSError:
+            return False
 
     def _write(self, data: bytes) -> tuple[int, OSError | None]:
         """Write what the disk takes; returns how many bytes those were."""

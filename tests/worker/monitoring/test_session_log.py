@@ -182,6 +182,21 @@ def test_an_existing_file_is_appended_to_and_closed_to_others(tmp_path: Path) ->
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("left", [b'{"event": "en', b'{"event": "before"}\n\0\0\0'], ids=["half a line", "a power cut"])
+def test_what_a_killed_worker_left_of_a_line_takes_none_with_it(left: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "sessions.jsonl"
+    path.write_bytes(left)
+    made = SessionLog(path)
+    made.record("started")
+    wait_until(lambda: made.written == 1)
+    path.write_bytes(path.read_bytes() + left)  # as another worker does, on a disk that is full now
+    made.record("opened")
+    made.close()
+    found = path.read_bytes().splitlines()
+    assert [json.loads(line)["event"] for line in found if b'"time"' in line] == ["started", "opened"]
+    assert made.written == 2
+
+
 def test_a_mistaken_path_spoils_no_file(certs: Path, tmp_path: Path) -> None:
     for file in filter(Path.is_file, [*certs.rglob("*")]):
         before = file.read_bytes(), file.stat().st_mode
