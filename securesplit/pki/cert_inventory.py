@@ -75,14 +75,14 @@ def take(folder: Path, *, now: datetime) -> Inventory:
     Raises:
         CredentialError: there is no CA in it, or something in it cannot be read.
     """
-    if not (folder / files.CA_CERTIFICATE).exists():
+    if not files.is_there(folder / files.CA_CERTIFICATE):
         raise CredentialError(f"{folder} has no CA", hint="name the folder that keygen wrote with --out")
     revoked = lists.revoked(folder)
-    allowed = {line[0] for line in lists.allowed(folder)} if (folder / files.ALLOWED).exists() else None
+    allowed = {line[0] for line in lists.allowed(folder)} if files.is_there(folder / files.ALLOWED) else None
     rows = [_leaf(one, revoked, allowed, now) for one in _known(folder)]
     order = {"server": 0, "client": 1}
     rows.sort(key=lambda row: (order[row.role], row.names, row.expires_at))
-    until = lists.fresh_until(folder) if (folder / files.CRL).exists() else None
+    until = lists.fresh_until(folder) if files.is_there(folder / files.CRL) else None
     return Inventory((*_authorities(folder, now), *rows), until)
 
 
@@ -95,7 +95,7 @@ def _known(folder: Path) -> list[Issued]:
 
 
 def _lying(folder: Path) -> Iterable[tuple[x509.Certificate, str]]:
-    if (folder / f"{files.SERVER}.crt").exists():
+    if files.is_there(folder / f"{files.SERVER}.crt"):
         server = certificate_of(folder, files.SERVER)
         yield server, lists.server_owner(naming.server_names_of(server))
     for path in sorted((folder / files.CLIENTS).glob("*.crt")):

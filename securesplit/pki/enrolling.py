@@ -242,6 +242,6 @@ def _newest(folder: Path, answer: EnrolmentAnswer) -> list[x509.CertificateRevoc
 
 def _lists_here(path: Path) -> dict[x509.Name, x509.CertificateRevocationList]:
     """The newest list of each CA that is here already."""
-    if not path.exists():
+    if not files.is_there(path):
         return {}
     return {crl.issuer: crl for crl in sorted(lists.revocations(path), key=profile.crl_number)}

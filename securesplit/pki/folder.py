@@ -104,6 +104,10 @@ def _unwritable(path: Path, error: OSError) -> CredentialError:
     return CredentialError(f"{path} cannot be written: {error.strerror}", hint="check the disk and rights")
 
 
+def _unreadable(path: Path, error: OSError) -> CredentialError:
+    return CredentialError(f"{path} cannot be read: {error.strerror}", hint="check who owns the file")
+
+
 def taken(path: Path) -> CredentialError:
     """The error of a file that would have to be overwritten."""
     return CredentialError(f"{path} exists already and is not overwritten", hint="move it away first")
@@ -187,6 +191,21 @@ def _draft(path: Path, data: bytes) -> Iterator[Path]:
         yield own
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file is there; links are followed.
+
+    Raises:
+        CredentialError: nobody can tell, as in a folder that may not be entered, or on a disk that fails.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return True
+
+
 def read(path: Path, *, secret: bool = False) -> bytes:
     """Read a file; who else may read or change it is for ``access.py``.
 
@@ -199,4 +218,4 @@ def read(path: Path, *, secret: bool = False) -> bytes:
     except FileNotFoundError:
         raise CredentialError(f"{path} is missing", hint=_KEYGEN) from None
     except OSError as error:
-        raise CredentialError(f"{path} cannot be read: {error.strerror}", hint="check who owns the file") from error
+        raise _unreadable(path, error) from error

@@ -64,14 +64,14 @@ def create(
 def _create(
     folder: Path, server_names: Sequence[str], clients: Sequence[str], days: int, now: datetime
 ) -> KeygenReport:
-    is_new = not (folder / files.CA_CERTIFICATE).exists()
+    is_new = not files.is_there(folder / files.CA_CERTIFICATE)
     enrolled = enrolled_names(folder)
     _refuse_enrolled(clients, enrolled)
     names = list(dict.fromkeys(clients)) or ([DEFAULT_CLIENT] if is_new else _client_names(folder, enrolled))
     if is_new:
         create_ca(folder, now=now)
     entries = [entry_of(folder, "ca", "CA", "created" if is_new else "kept")]
-    if (folder / "server.crt").exists():
+    if files.is_there(folder / "server.crt"):
         entries.append(entry_of(folder, files.SERVER, "server", "kept"))
     elif server_names or not any(name.startswith(lists.SERVER_PREFIX) for name in enrolled):
         _issue_server(
@@ -79,7 +79,7 @@ def _create(
         )
         entries.append(entry_of(folder, files.SERVER, "server", "created"))
     entries.extend(_create_client(folder, name, days, now) for name in names)
-    if any(entry.action == "created" for entry in entries) or not (folder / files.CRL).exists():
+    if any(entry.action == "created" for entry in entries) or not files.is_there(folder / files.CRL):
         lists.sign_crl(folder, issuer_of(folder, now), days=days, now=now)
     return report_of(folder, entries, _notes(folder, entries, server_names))
 
@@ -143,7 +143,7 @@ def _renew(folder: Path, server_names: Sequence[str], clients: Sequence[str], da
     for name in names:
         _require(folder, f"{files.CLIENTS}/{name}", f"--client {in_shell(name)}")
     entries = [entry_of(folder, "ca", "CA", "kept")]
-    has_server = (folder / f"{files.SERVER}.crt").exists() or not enrolled
+    has_server = files.is_there(folder / f"{files.SERVER}.crt") or not enrolled
     if has_server and not clients:
         _require(folder, files.SERVER, "--server-name NAME")
         old = naming.server_names_of(certificate_of(folder, files.SERVER))
@@ -162,7 +162,7 @@ def _renew(folder: Path, server_names: Sequence[str], clients: Sequence[str], da
 def _require(folder: Path, stem: str, flag: str) -> None:
     """Raises CredentialError where there is no certificate to renew, which `flag` makes."""
     path = folder / f"{stem}.crt"
-    if not path.exists():
+    if not files.is_there(path):
         hint = f"securesplit keygen --out {in_shell(folder)} {flag} makes another one"
         raise CredentialError(f"{path} is missing, so it cannot be renewed", hint=hint)
 
@@ -177,7 +177,7 @@ def _check_arguments(server_names: Iterable[str], clients: Iterable[str], days: 
 
 def _create_client(folder: Path, name: str, days: int, now: datetime) -> KeygenEntry:
     stem = f"{files.CLIENTS}/{name}"
-    if (folder / f"{stem}.crt").exists():
+    if files.is_there(folder / f"{stem}.crt"):
         return entry_of(folder, stem, f"client {name}", "kept")
     _issue_client(folder, issuer_of(folder, now), name, fresh=True, days=days, now=now)
     return entry_of(folder, stem, f"client {name}", "created")
@@ -212,7 +212,7 @@ def _notes(folder: Path, entries: Sequence[KeygenEntry], server_names: Iterable[
             "ca.key signs everything: keep it away from both",
         )
     notes = [f"kept as before, nothing was overwritten: {', '.join(kept)}"]
-    if not (folder / f"{files.SERVER}.crt").exists():  # its worker is enrolled
+    if not files.is_there(folder / f"{files.SERVER}.crt"):  # its worker is enrolled
         return tuple(notes)
     held = naming.server_names_of(certificate_of(folder, files.SERVER))
     wanted = [name for name in server_names if str(naming.check_server_name(name).value) not in held]

@@ -65,7 +65,7 @@ def load_client(folder: Path, name: str = DEFAULT_CLIENT, *, now: datetime) -> C
         CredentialError: a file is missing or exposed, the key does not fit, or something has expired.
         ConfigError: the name cannot be one of a client.
     """
-    if not (folder / files.CLIENTS / f"{naming.check_client_name(name)}.crt").exists():
+    if not files.is_there(folder / files.CLIENTS / f"{naming.check_client_name(name)}.crt"):
         raise _no_client(folder, name)
     return _load(folder, f"{files.CLIENTS}/{naming.check_client_name(name)}", "client", frozenset(), now)
 
@@ -105,14 +105,14 @@ def _files(folder: Path, stem: str) -> list[Path]:
 
 def _no_client(folder: Path, name: str) -> CredentialError:
     """Say what lies in the folder instead of the client's certificate, and what to do about it."""
-    if (folder / files.CLIENTS / f"{name}.key").exists():
+    if files.is_there(folder / files.CLIENTS / f"{name}.key"):
         hint = "securesplit enroll --install ANSWER puts it in place; securesplit enroll makes the request once more"
         return CredentialError(f"{folder} has a key of client {name}, and no certificate for it yet", hint=hint)
     others = sorted(path.stem for path in (folder / files.CLIENTS).glob("*.crt"))
     if others:
         hint = f"it has files of {', '.join(others[:5])}: give --client {others[0]}"
         return CredentialError(f"{folder} has no certificate of client {name}", hint=hint)
-    if (folder / files.CA_KEY).exists():
+    if files.is_there(folder / files.CA_KEY):
         hint = f"securesplit keygen --out {in_shell(folder)} --client {name}"
         return CredentialError(f"{folder} has no certificate of client {name}", hint=hint)
     found = f"{folder} has no certificate of a client" if folder.is_dir() else f"there is no folder {folder}"

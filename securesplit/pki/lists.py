@@ -207,7 +207,7 @@ def _issued(fingerprint: str, serial: str, expiry: str, owner: str, *since: str)
 def revoked(folder: Path) -> dict[int, datetime]:
     """When each serial number on the folder's lists was revoked; none where there is no list."""
     path = folder / files.CRL
-    lists = revocations(path) if path.exists() else []
+    lists = revocations(path) if files.is_there(path) else []
     return {entry.serial_number: entry.revocation_date_utc for crl in lists for entry in crl}
 
 
@@ -235,7 +235,7 @@ def sign_crl(
         may_shorten: whether exactly ``days`` is meant.
     """
     path = folder / files.CRL
-    lists = revocations(path) if path.exists() else []
+    lists = revocations(path) if files.is_there(path) else []
     subject = authority.certificate.subject
     own = [crl for crl in lists if crl.issuer == subject]
     known = {entry.serial_number: entry for crl in own for entry in crl}
@@ -270,7 +270,7 @@ def _rows(path: Path) -> list[str]:
     Raises:
         CredentialError: it cannot be read, or is no text in UTF-8.
     """
-    if not path.exists():
+    if not files.is_there(path):
         return []
     try:
         text = from_utf8(files.read(path))

@@ -78,12 +78,12 @@ def authority_of(folder: Path) -> Identity:
     Raises:
         CredentialError: its key is not here, or belongs to none of them.
     """
-    if not (folder / files.CA_KEY).exists():
+    if not files.is_there(folder / files.CA_KEY):
         raise CredentialError(
             f"{folder / files.CA_KEY} is not here, and nothing can be issued without it",
             hint="run this where the CA was made",
         )
-    if not (folder / files.CA_CERTIFICATE).exists():
+    if not files.is_there(folder / files.CA_CERTIFICATE):
         raise lacks_certificate(folder)
     data = files.read(folder / files.CA_KEY, secret=True)
     key = parsing.private_key(data, what="the CA's private key", where=str(folder / files.CA_KEY))

@@ -71,7 +71,7 @@ def _checked(name: str, bare: str) -> str:
 
 def _of_server(folder: Path, name: str) -> list[Issued]:
     issued = lists.issued_to_server(folder, name)
-    if (folder / f"{files.SERVER}.crt").exists():
+    if files.is_there(folder / f"{files.SERVER}.crt"):
         here = certificate_of(folder, files.SERVER)
         known = {one.serial for one in issued}
         names = naming.server_names_of(here)
@@ -89,7 +89,9 @@ def _take_client(folder: Path, name: str, issued: list[Issued], now: datetime) -
 
 def _take_server(folder: Path, name: str, issued: list[Issued], now: datetime) -> KeygenReport:
     paths = folder / f"{files.SERVER}.crt", folder / f"{files.SERVER}.key"
-    if paths[0].exists() and certificate_of(folder, files.SERVER).serial_number in {one.serial for one in issued}:
+    if files.is_there(paths[0]) and certificate_of(folder, files.SERVER).serial_number in {
+        one.serial for one in issued
+    }:
         _remove(folder, files.SERVER)
     another = f"securesplit keygen --server-name {name} issues a new one"
     if any(one.request is not None for one in issued):

@@ -80,7 +80,7 @@ def examine(folder: Path, request: CertificateRequest, *, new_key: bool) -> Stan
     if taken and not own and not new_key:
         raise _name_taken(taken[-1], request, revoked)
     is_renewal = any(set(request.names) <= one.names for one in own)
-    return Standing((folder / files.CA_CERTIFICATE).exists(), is_renewal)
+    return Standing(files.is_there(folder / files.CA_CERTIFICATE), is_renewal)
 
 
 def sign(

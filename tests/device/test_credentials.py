@@ -63,3 +63,19 @@ def test_files_that_cannot_be_used_yet_are_used_once_they_can_be(
     assert reloading.renewed() is reloading.current
     assert reloading.current.fingerprint != before.fingerprint
     assert reloading.renewed() is None
+
+
+def test_a_folder_that_cannot_be_entered_for_a_while_leaves_the_old_files_in_force(tmp_path: Path) -> None:
+    keystore.create(folder := tmp_path / "certs", days=1, now=now())
+    (link := tmp_path / "link").symlink_to(folder)
+    reloading = ReloadingCredentials(ClientOptions(certs=link))
+    before = reloading.current
+    link.unlink()
+    link.symlink_to("x" * 300)
+    assert reloading.renewed() is None
+    assert reloading.current == before
+    keystore.renew(folder, days=1, now=now())
+    link.unlink()
+    link.symlink_to(folder)
+    assert reloading.renewed() is reloading.current
+    assert reloading.current != before

@@ -14,8 +14,8 @@ import pytest
 from cryptography import x509
 
 from securesplit.errors import ConfigError, CredentialError, TrustError
+from securesplit.pki import cert_inventory, keystore, lists, naming, profile
 from securesplit.pki import folder as files
-from securesplit.pki import keystore, naming, profile
 from securesplit_testing.channels import NOW, Authority
 from tests.pki.folders import contents, talk
 
@@ -455,3 +455,20 @@ def test_keys_are_not_made_where_others_could_replace_them(tmp_path: Path) -> No
     assert caught.value.hint.startswith("chmod go-w")
     assert (tmp_path / "certs").stat().st_mode & 0o777 == 0o777
     assert list((tmp_path / "certs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda folder: keystore.load_server(folder, now=NOW),
+        lambda folder: keystore.load_client(folder, now=NOW),
+        lambda folder: cert_inventory.take(folder, now=NOW),
+        lists.allowed,
+        lists.revoked,
+    ],
+    ids=["server", "client", "inventory", "allowed", "revoked"],
+)
+def test_a_folder_that_cannot_be_entered_is_no_empty_one(tmp_path: Path, look: Callable[[Path], object]) -> None:
+    (tmp_path / "certs").symlink_to("x" * 300)  # which the system refuses for its length, also to root
+    with pytest.raises(CredentialError, match=r"cannot be read: File name too long"):
+        look(tmp_path / "certs")

@@ -272,3 +272,19 @@ def test_settings_of_a_program_are_checked_before_anything_starts(tmp_path: Path
     for wrong in ({"workers": -1}, {"workers": 1.5}, {"workers": 1025}, {"certs": 3}, {"session_log": ""}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             WorkerSettings("tcp://127.0.0.1:0", **wrong)  # type: ignore[arg-type]
+
+
+def test_a_folder_that_cannot_be_entered_for_a_while_leaves_the_old_files_in_force(certs: Path, tmp_path: Path) -> None:
+    """As one whose owner or disk is another for a moment; here the system refuses a link for its length."""
+    (link := tmp_path / "link").symlink_to(certs)
+    with process(link) as worker, connect(worker, certs) as device:
+        assert device.request(release(1)).logit == 1
+        link.unlink()
+        link.symlink_to("x" * 300)
+        wait_until(lambda: any("not reloaded, the old ones stay" in line for line in worker.log))
+        with connect(worker, certs, "other") as other:
+            assert other.request(release(2)).logit == 2
+        link.unlink()
+        link.symlink_to(certs)
+        wait_until(lambda: any("certificates reloaded" in line for line in worker.log))
+        assert device.request(release(3)).logit == 3

@@ -42,12 +42,15 @@ class CertsCheck:
 
     def run(self) -> Iterator[Finding]:
         """Everything about the folder."""
-        if not self.folder.is_dir():
-            yield self._absent()
-            return
-        yield from self._modes()
-        yield from self._authorities()
-        yield from self._sides()
+        try:
+            if not (files.is_there(self.folder) and self.folder.is_dir()):
+                yield self._absent()
+                return
+            yield from self._modes()
+            yield from self._authorities()
+            yield from self._sides()
+        except CredentialError as error:  # it may not be entered
+            yield failure(SUBJECT, error)
 
     def _absent(self) -> Finding:
         message = f"no folder {self.folder}"
@@ -81,7 +84,7 @@ class CertsCheck:
                 yield from self._authority(authority, revocations)
         except SecureSplitError as error:
             yield failure("CA", error)
-        if (self.folder / files.CA_KEY).exists():
+        if files.is_there(self.folder / files.CA_KEY):
             yield ok("CA", "ca.key is here, so this is the CA machine; no worker or device needs it")
 
     def _authority(
@@ -106,8 +109,8 @@ class CertsCheck:
         """The server's files and those of each client, where they are here; the named client's must be."""
         names = {path.stem for path in (self.folder / files.CLIENTS).glob("*.crt")}
         names |= {self.client} if self.client is not None else set()
-        server = any((self.folder / f"{files.SERVER}.{kind}").exists() for kind in ("crt", "key"))
-        if not server and not names and (self.folder / files.CA_KEY).exists():
+        server = any(files.is_there(self.folder / f"{files.SERVER}.{kind}") for kind in ("crt", "key"))
+        if not server and not names and files.is_there(self.folder / files.CA_KEY):
             yield ok(SUBJECT, "workers and devices have their own keys; securesplit keygen --list shows who they are")
         elif not server and not names:
             hint = "copy server.* to a worker, clients/NAME.* to a device"
@@ -142,7 +145,7 @@ class CertsCheck:
             message = f"clients/{name}.crt is the certificate of {naming.client_name_of(leaf)}"
             yield warning(SUBJECT, message, "the worker knows a device by its certificate; rename the files")
         yield self._until(f"device {name} has a certificate", leaf)
-        if (self.folder / files.ALLOWED).exists() and loaded.fingerprint not in {line[0] for line in allowed}:
+        if files.is_there(self.folder / files.ALLOWED) and loaded.fingerprint not in {line[0] for line in allowed}:
             hint = f"bring it from the CA machine; if it lacks the device: {_RENEW}"
             yield warning(SUBJECT, f"device {name} is not on the allow-list", hint)
 
