@@ -32,6 +32,9 @@ if sys.platform != "win32":
 PRIVATE, SHARED = 0o600, 0o666
 """Modes of a new file, before the process's umask: for its owner alone, or for those whom the umask lets read it."""
 STALE_S: Final = 86_400.0
+LOCK_WAIT_S: Final = 10.0
+"""What a lock is for takes milliseconds; whoever has it longer was stopped, and may be so for ever."""
+_LOOK_AGAIN_S: Final = 0.005
 _NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 """What file systems say that have no hard links."""
 _DRAFT: Final = re.compile(r"\..+\.[0-9a-f]{16}\.new")
@@ -150,6 +153,7 @@ def in_use(folder: Path) -> Iterator[None]:
     """A folder of which others, threads too, wait to make use; not on Windows, nor where a disk has no locks.
 
     Raises:
+        TimeoutError: somebody has made use of it for `LOCK_WAIT_S`, such as a process that was stopped meanwhile.
         OSError: it cannot be opened.
     """
     if sys.platform == "win32":
@@ -300,10 +304,25 @@ def _new_draft(file: Path) -> tuple[Path, int]:
 
 
 def _lock(descriptor: int) -> None:
-    """Lock what is open until it is closed, where there are locks; waits for whoever has it."""
-    if sys.platform != "win32":
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    """Lock what is open until it is closed, where there are locks; waits for whoever has it.
+
+    Raises:
+        TimeoutError: somebody has it for `LOCK_WAIT_S`.
+    """
+    if sys.platform == "win32":
+        return
+    end = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise TimeoutError(errno.ETIMEDOUT, f"another process has kept it for {LOCK_WAIT_S:g} s") from None
+            time.sleep(_LOOK_AGAIN_S)
+        except OSError:  # a disk without locks
+            return
+        else:
+            return
 
 
 @contextlib.contextmanager

@@ -58,11 +58,16 @@ class DistrustedWorkers:
             worker: as of `check`.
 
         Raises:
-            WorkerError, CredentialError: as `check`.
+            WorkerError: as `check`.
+            CredentialError: as `check`, or another program judges one and does not end.
         """
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(in_use(self._file.parent))
+            except TimeoutError as error:
+                hint = "one of them may be stopped, as by Ctrl-Z: let it go on, or end it"
+                message = f"programs of this device judge answers one by one, and {self._file.parent} is in use"
+                raise CredentialError(f"{message}: {error.strerror}", hint=hint) from None
             except OSError as error:
                 raise self._unusable(error) from error
             self.check(worker)

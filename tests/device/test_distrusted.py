@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from securesplit import atomic
 from securesplit.device.distrusted import LIST, DistrustedWorkers
 from securesplit.errors import CredentialError, WorkerError
 
@@ -97,4 +99,17 @@ def test_a_list_that_can_be_read_alone_asks_nobody(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_gone_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(CredentialError), DistrustedWorkers(tmp_path / "gone").judging(CLINIC):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_a_program_that_was_stopped_while_it_judged_holds_no_other_up_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atomic, "LOCK_WAIT_S", 0.1)
+    with DistrustedWorkers(tmp_path).judging(CLINIC):
+        with pytest.raises(CredentialError, match="is in use: another process has kept it") as caught:
+            DistrustedWorkers(tmp_path).judging(CLINIC).__enter__()
+        assert "Ctrl-Z" in caught.value.hint
+    with DistrustedWorkers(tmp_path).judging(CLINIC):
         pass
