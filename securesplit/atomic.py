@@ -5,8 +5,8 @@ place. What `create` and `create_once` have made is there after a loss of power,
 `sync_folder`.
 
 What a killed process leaves behind goes at the next use. A draft is locked (``flock``) as long as its process lives, so
-one that can be locked is nobody's; `sweep` removes those of a folder, `scratch_folder` temporary folders. Where others
-write a draft by its path, it is nobody's after a day (`STALE_S`).
+one that can be locked is nobody's; `sweep` removes those of a folder, `scratch_folder` temporary folders, and whoever
+writes a folder anew those beside it. Where others write a draft by its path, it is nobody's after a day (`STALE_S`).
 """
 
 from __future__ import annotations
@@ -144,8 +144,20 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
         with _abandoned(left) as is_nobodys:
             if is_nobodys and left.is_dir() and _is_own(left):
                 shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=prefix) as name, in_use(Path(name)):
-        yield Path(name)
+    with _new_folder(prefix) as own:
+        yield own
+
+
+@contextlib.contextmanager
+def _new_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """An empty folder for its owner alone, locked within the block and gone after it; None: a temporary one."""
+    while True:
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as name, contextlib.ExitStack() as held:
+            with contextlib.suppress(FileNotFoundError):
+                held.enter_context(in_use(Path(name)))
+            if Path(name).is_dir():  # else another process, before the lock, took it for one that nobody uses
+                yield Path(name)
+                return
 
 
 @contextlib.contextmanager
@@ -176,8 +188,9 @@ def atomic_write(file: Path) -> Iterator[Path]:
     No two processes have the same draft, so several machines that share a folder may make one file at once: the last
     one's stays. The draft's name ends as `file`'s does, which tells readers its format.
     """
-    for left in _stale(file.parent, rf"partial-[0-9a-f]{{16}}-{re.escape(file.name)}"):
-        left.unlink(missing_ok=True)
+    for left in _matching(file.parent, rf"partial-[0-9a-f]{{16}}-{re.escape(file.name)}"):
+        if _age_s(left) > STALE_S:
+            left.unlink(missing_ok=True)
     own = file.with_name(f"partial-{secrets.token_hex(8)}-{file.name}")
     try:
         yield own
@@ -195,12 +208,10 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """
     try:
         refuse_taken(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = _folder_beside(folder)
     except OSError as error:
         raise cannot_write(folder, error) from None
-    with aside as name:
-        own = Path(name) / folder.name
+    with _folder_beside(folder) as aside:
+        own = aside / folder.name
         own.mkdir()
         yield own
         try:
@@ -221,13 +232,8 @@ def atomic_folder_replacement(folder: Path) -> Iterator[Path]:
         ConfigError: it cannot be put there, as where somebody else puts one there at the same moment.
     """
     folder = Path(os.path.realpath(folder))
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = _folder_beside(folder)
-    except OSError as error:
-        raise cannot_write(folder, error) from None
-    with aside as name:
-        own, old = Path(name) / "new", Path(name) / "old"
+    with _folder_beside(folder) as aside:
+        own, old = aside / "new", aside / "old"
         own.mkdir()
         yield own
         try:
@@ -372,20 +378,39 @@ def _age_s(path: Path) -> float:
         return 0.0
 
 
-def _stale(folder: Path, names: str) -> list[Path]:
-    """What matches by name in a folder, and was not written to for a day."""
+def _matching(folder: Path, names: str) -> list[Path]:
+    """What matches by name in a folder; none where there is none."""
     found = folder.iterdir() if folder.is_dir() else ()
-    return [path for path in found if re.fullmatch(names, path.name) and _age_s(path) > STALE_S]
+    return [path for path in found if re.fullmatch(names, path.name)]
 
 
-def _folder_beside(folder: Path) -> tempfile.TemporaryDirectory[str]:
-    """An empty folder beside `folder`.
+@contextlib.contextmanager
+def _folder_beside(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder`, which nobody else uses within the block.
 
     What killed processes left beside it goes, but for the old `folder`, if one had taken it away: it comes back.
+
+    Raises:
+        ConfigError: nothing can be written there.
     """
     prefix = f"partial-{folder.name}-"
-    for left in _stale(folder.parent, rf"{re.escape(prefix)}[a-z0-9_]{{8}}"):
-        if (left / "old").is_dir() and not folder.exists():
-            (left / "old").replace(folder)
-        shutil.rmtree(left, ignore_errors=True)
-    return tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent)
+    with contextlib.ExitStack() as held:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            for left in _matching(folder.parent, rf"{re.escape(prefix)}[a-z0-9_]{{8}}"):
+                with contextlib.suppress(OSError):
+                    _clear(left, folder)
+            aside = held.enter_context(_new_folder(prefix, folder.parent))
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+        yield aside
+
+
+def _clear(left: Path, folder: Path) -> None:
+    """Remove what `_folder_beside` left of `folder`, if nobody uses it; where there are no locks, a day says so."""
+    with _abandoned(left) as is_nobodys:
+        is_ours = {entry.name for entry in left.iterdir()} <= {"new", "old", folder.name}
+        if is_ours and (is_nobodys or _age_s(left) > STALE_S):
+            if (left / "old").is_dir() and not folder.exists():
+                (left / "old").replace(folder)
+            shutil.rmtree(left, ignore_errors=True)
