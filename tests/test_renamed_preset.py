@@ -35,6 +35,7 @@ from securesplit.privacy.mechanism import Mechanism
 from securesplit.privacy.noise import NoiseSource
 from securesplit.worker import EmbeddedWorker
 from securesplit.worker.served_model import ServedModel
+from tests.manifests import changed_manifest
 from tests.test_wording import ANSWER
 
 HINT = "hint: preset private is now certified"
@@ -59,9 +60,8 @@ Capture = pytest.CaptureFixture[str]
 def rewritten(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """A copy of the default bundle with another manifest, whose identity fits."""
     shutil.copytree(DEFAULT_FOLDER, folder)
-    raw = json.loads((folder / "manifest.json").read_text())
-    change(raw)
-    (folder / "manifest.json").write_text(json.dumps(raw))
+    with changed_manifest(folder) as raw:
+        change(raw)
     return folder
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 import shutil
@@ -27,6 +26,7 @@ from securesplit.privacy import PRIVACY_LOGGER
 from securesplit.results import PrivacyInfo
 from securesplit.worker import EmbeddedWorker
 from securesplit_testing.serving import now
+from tests.manifests import changed_manifest
 
 UNPROTECTED = ("none", "compact")
 DrawPhoto = Callable[..., Path]
@@ -43,8 +43,8 @@ class Choice:
 
 def bundle_with_default(folder: Path, preset: str) -> Path:
     shutil.copytree(DEFAULT_FOLDER, folder)
-    manifest = json.loads((folder / "manifest.json").read_text()) | {"default_preset": preset}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with changed_manifest(folder) as raw:
+        raw["default_preset"] = preset
     return folder
 
 

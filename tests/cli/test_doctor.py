@@ -50,6 +50,7 @@ from securesplit_testing.encryption import device_key, give_key
 from securesplit_testing.health import dripping
 from securesplit_testing.timing import took_less_than
 from tests.integration.conftest import Worker, start_worker, stop_worker
+from tests.manifests import changed_manifest
 
 NOW = datetime.now(UTC)
 Doctor = Callable[..., dict[str, Any]]
@@ -589,8 +590,7 @@ def serve_page(page: bytes) -> Iterator[str]:
 
 
 def test_an_altered_bundle_is_an_error_one_without_tail_is_not(doctor: Doctor, certs: Path, tmp_path: Path) -> None:
-    bundle = tmp_path / "bundle"
-    shutil.copytree(DEFAULT_FOLDER, bundle)
+    bundle = Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle"))
     (bundle / "tail.tflite").unlink()
     report = doctor("--model", bundle)
     assert report["status"] == "ok"
@@ -617,9 +617,8 @@ def test_an_altered_gate_or_attack_decoder_is_an_error(doctor: Doctor, certs: Pa
 
 def test_a_bundle_without_gate_and_attack_decoder_is_fine(doctor: Doctor, certs: Path, tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle"))
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    del manifest["gate"], manifest["attack_decoder"]
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    with changed_manifest(bundle) as raw:
+        del raw["gate"], raw["attack_decoder"]
     report = doctor("--model", bundle)
     assert report["status"] == "ok"
     assert "no gate: photos are refused by their pixels only" in said(report, "ok")

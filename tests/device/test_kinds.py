@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from securesplit.model.manifest import KindOfPhoto
 from securesplit.model.spread import Spread
 from securesplit.results import Diagnosis, Kind
 from securesplit.transport.answer import Answer
+from tests.manifests import changed_manifest
 
 LOGIT = 0.5
 QUALITY = {"auc": 0.91, "auc_low": 0.88, "auc_high": 0.94, "sensitivity": 0.9, "specificity": 0.7, "ece": 0.04}
@@ -158,9 +158,8 @@ def check_damaged(tmp_path: Path, field: str, value: Any) -> None:
     from securesplit.errors import BundleError
 
     folder = written(tmp_path, LEARNED)
-    raw = json.loads((folder / "manifest.json").read_text())
-    raw["gate"]["kinds"]["phone"][field] = value
-    (folder / "manifest.json").write_text(json.dumps(raw))
+    with changed_manifest(folder) as raw:
+        raw["gate"]["kinds"]["phone"][field] = value
     with pytest.raises(BundleError, match="manifest is damaged"):
         Bundle.load(folder)
 

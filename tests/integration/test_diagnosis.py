@@ -20,6 +20,7 @@ from securesplit.model import Bundle
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit_testing.fresh import run_fresh
 from tests.integration.conftest import Command, Worker, start_worker, stop_worker
+from tests.manifests import changed_manifest
 
 DrawPhoto = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("known_keys")
@@ -318,9 +319,8 @@ def test_a_bundle_without_an_attack_decoder_says_so(
     securesplit: Command, draw_photo: DrawPhoto, tmp_path: Path
 ) -> None:
     bundle = Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle"))
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    del manifest["attack_decoder"]
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    with changed_manifest(bundle) as raw:
+        del raw["attack_decoder"]
     asking = ["--privacy", "certified", "--rebuilt", "--out", tmp_path / "r.npz"]
     done = securesplit("release", draw_photo(1), "--model", bundle, *asking)
     assert done.returncode == 2

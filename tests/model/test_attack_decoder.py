@@ -17,6 +17,7 @@ from securesplit.errors import BundleError
 from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, attack_decoder
 from securesplit.model.bundle import DEFAULT_FOLDER
+from tests.manifests import changed_manifest
 
 MOST_MS = 10.0
 MOST_BYTES_A_PRESET = 300_000
@@ -30,9 +31,8 @@ def put(folder: Path, content: bytes) -> None:
 
 def change(folder: Path, **fields: Any) -> None:
     """The manifest with other fields of its decoder."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest[attack_decoder.KEY] |= fields
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with changed_manifest(folder) as raw:
+        raw[attack_decoder.KEY] |= fields
 
 
 def rebuilt(preset: str, seed: int, *, malignant: bool = False) -> tuple[attack_decoder.Rebuilt, np.ndarray]:
@@ -113,9 +113,8 @@ def test_figures_hold_for_the_preset_s_own_noise_only() -> None:
 
 
 def test_a_bundle_without_one_stays_what_it_is(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    del manifest[attack_decoder.KEY]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with changed_manifest(folder) as raw:
+        del raw[attack_decoder.KEY]
     (folder / attack_decoder.FILE).unlink()
     bundle = Bundle.load(folder)
     assert bundle.open_attack_decoder() is None
@@ -178,7 +177,7 @@ MANIFESTS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_a_hostile_manifest_of_a_decoder_is_an_error(name: str, folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, attack_decoder.KEY: MANIFESTS[name]}))
+    with changed_manifest(folder) as raw:
+        raw[attack_decoder.KEY] = MANIFESTS[name]
     with pytest.raises(BundleError, match="manifest is damaged"):
         Bundle.load(folder)

@@ -11,6 +11,7 @@ from securesplit.model import Bundle, Calibration
 from securesplit.model.bundle import DEFAULT_FOLDER, FILES
 from securesplit.model.guarded_preset import GATE, HEAD, TAIL
 from securesplit.privacy.release import saturate, to_grid
+from tests.manifests import changed_manifest
 
 MAX_BUNDLE_BYTES = 20_000_000
 
@@ -85,9 +86,8 @@ def rewrite(change: Callable[[dict[str, object]], object]) -> Callable[[Path], N
     """Change the manifest's JSON."""
 
     def spoil(folder: Path) -> None:
-        raw = json.loads((folder / "manifest.json").read_text())
-        change(raw)
-        (folder / "manifest.json").write_text(json.dumps(raw))
+        with changed_manifest(folder) as raw:
+            change(raw)
 
     return spoil
 

@@ -24,7 +24,7 @@ from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.encrypted_preset import ENCODER, STEP, TAIL
 from securesplit.privacy.mechanism import Mechanism
 from securesplit.privacy.release import ReleaseSpec, from_grid
-from tests.model.test_hostile_bundle import FILES, identity_of
+from tests.model.test_hostile_bundle import KINDS, crafted, identity_of, spoil
 
 GOOD: dict[str, Any] = json.loads((DEFAULT_FOLDER / "manifest.json").read_text())
 BEFORE = b"""{
@@ -160,14 +160,9 @@ def opened(folder: Path) -> tuple[object, object]:
 
 
 @pytest.mark.parametrize("name", [ENCODER, TAIL])
-@pytest.mark.parametrize("kind", [*FILES, "altered"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_file_of_another_kind(folder: Path, name: str, kind: str) -> None:
-    content = (folder / name).read_bytes()
-    (folder / name).unlink()
-    if kind == "altered":
-        (folder / name).write_bytes(content[:-1] + bytes((content[-1] ^ 1,)))
-    else:
-        FILES[kind](folder / name)
+    spoil(folder / name, kind)
     with pytest.raises(BundleError) as caught:
         opened(folder)
     assert name in caught.value.message
@@ -185,15 +180,6 @@ def test_each_side_needs_its_own_file_alone(folder: Path) -> None:
         Bundle.load(folder).open_head()
 
 
-def crafted(folder: Path, file: str, content: bytes) -> None:
-    """The bundle with that file, under a manifest that names its hash: whoever crafts a bundle writes both."""
-    (folder / file).write_bytes(content)
-    raw = json.loads((folder / "manifest.json").read_text())
-    raw["encrypted"][file] = hashlib.sha256(content).hexdigest()
-    raw["identity"] = identity_of(raw)
-    (folder / "manifest.json").write_text(json.dumps(raw))
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -202,7 +188,7 @@ def crafted(folder: Path, file: str, content: bytes) -> None:
     ],
 )
 def test_an_encoder_that_is_none(folder: Path, content: bytes, message: str) -> None:
-    crafted(folder, ENCODER, content)
+    crafted(folder, ENCODER, content, "encrypted")
     with pytest.raises(BundleError, match=message):
         Bundle.load(folder).open_head()
 

@@ -20,6 +20,7 @@ from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import Bundle, gate
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.litert import Head
+from tests.manifests import changed_manifest
 from training.gate import textures
 
 GOOD: dict[str, Any] = json.loads((DEFAULT_FOLDER / gate.FILE).read_text())
@@ -35,9 +36,8 @@ def head() -> Head:
 def put(folder: Path, content: bytes) -> None:
     """A gate whose hash the manifest has."""
     (folder / gate.FILE).write_bytes(content)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["gate"][gate.FILE] = hashlib.sha256(content).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with changed_manifest(folder) as raw:
+        raw["gate"][gate.FILE] = hashlib.sha256(content).hexdigest()
 
 
 def test_what_is_written_is_read_back() -> None:
@@ -69,9 +69,8 @@ def test_drawn_lesions_pass_and_drawn_textures_do_not() -> None:
 
 
 def test_a_bundle_without_a_gate_uses_pixels_only(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    del manifest["gate"]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with changed_manifest(folder) as raw:
+        del raw["gate"]
     (folder / gate.FILE).unlink()
     bundle = Bundle.load(folder)
     assert bundle.open_gate(bundle.open_head()) is None
@@ -155,8 +154,8 @@ MANIFESTS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_a_hostile_manifest_of_a_gate_is_an_error(name: str, folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "gate": MANIFESTS[name]}))
+    with changed_manifest(folder) as raw:
+        raw["gate"] = MANIFESTS[name]
     with pytest.raises(BundleError, match="manifest is damaged"):
         Bundle.load(folder)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from securesplit.model.gate import MAP
 from securesplit.model.guarded_preset import GATE, HEAD, TAIL
 from securesplit.privacy.accounting import DELTA
 from securesplit_testing.guarded import COPIED, write_guarded_bundle
-from tests.model.test_hostile_bundle import FILES, identity_of
+from tests.model.test_hostile_bundle import KINDS, crafted, spoil
 
 COMMON = ("head.tflite", "tail.tflite", "gate.json")
 
@@ -104,14 +103,9 @@ def opened(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [HEAD, TAIL, GATE])
-@pytest.mark.parametrize("kind", [*FILES, "altered"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_file_of_another_kind(own: Path, name: str, kind: str) -> None:
-    content = (own / name).read_bytes()
-    (own / name).unlink()
-    if kind == "altered":
-        (own / name).write_bytes(content[:-1] + bytes((content[-1] ^ 1,)))
-    else:
-        FILES[kind](own / name)
+    spoil(own / name, kind)
     with pytest.raises(BundleError) as caught:
         opened(own)
     assert name in caught.value.message
@@ -130,11 +124,7 @@ def test_a_file_of_another_kind(own: Path, name: str, kind: str) -> None:
 )
 def test_files_that_are_none(own: Path, name: str, content: bytes, message: str) -> None:
     """Whoever crafts a bundle writes the hashes too."""
-    (own / name).write_bytes(content)
-    raw = json.loads((own / "manifest.json").read_text())
-    (raw["guarded"]["gate"] if name == GATE else raw["guarded"])[name] = hashlib.sha256(content).hexdigest()
-    raw["identity"] = identity_of(raw)
-    (own / "manifest.json").write_text(json.dumps(raw))
+    crafted(own, name, content, "guarded", *(["gate"] if name == GATE else []))
     with pytest.raises(BundleError, match=message):
         opened(own)
 

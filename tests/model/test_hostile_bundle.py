@@ -21,6 +21,7 @@ from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.files import MAX_HALF_BYTES, MAX_MANIFEST_BYTES, read_file
 from securesplit.model.manifest import Manifest
 from securesplit_testing.timing import took_less_than
+from tests.manifests import changed_manifest
 
 SECONDS = 2.0
 """For any refusal; the hash of the largest half that is taken costs less."""
@@ -76,13 +77,23 @@ FILES: dict[str, Callable[[Path], object]] = {
     "an empty file": lambda file: file.write_bytes(b""),
     "noise": lambda file: file.write_bytes(os.urandom(5000)),
 }
+KINDS = [*FILES, "altered"]
+
+
+def spoil(file: Path, kind: str) -> None:
+    """Put one of `KINDS` in the place of a file."""
+    content = file.read_bytes()
+    file.unlink()
+    if kind == "altered":
+        file.write_bytes(content[:-1] + bytes((content[-1] ^ 1,)))
+    else:
+        FILES[kind](file)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "head.tflite", "tail.tflite"])
-@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_file_of_another_kind(folder: Path, name: str, kind: str) -> None:
-    (folder / name).unlink()
-    FILES[kind](folder / name)
+    spoil(folder / name, kind)
     refused(folder)
 
 
@@ -285,13 +296,24 @@ def test_a_manifest_that_no_reader_would_take_is_not_written() -> None:
         found.to_text()
 
 
-def crafted(folder: Path, half: str, content: bytes, **changes: Any) -> None:
-    """The bundle with another half, under a manifest that names its hash: whoever crafts a bundle writes both."""
-    (folder / half).write_bytes(content)
-    raw = json.loads((folder / "manifest.json").read_text()) | changes
-    raw["halves"][half] = hashlib.sha256(content).hexdigest()
-    raw["identity"] = identity_of(raw)
-    (folder / "manifest.json").write_text(json.dumps(raw))
+def crafted(folder: Path, file: str, content: bytes, *part: str, **changes: Any) -> None:
+    """The bundle with that file, under a manifest that names its hash: whoever crafts a bundle writes both.
+
+    Args:
+        folder: of the bundle.
+        file: its name.
+        content: its new content.
+        part: keys of the part of the manifest that holds the file's hash; none: the halves.
+        changes: of other fields of the manifest.
+    """
+    (folder / file).write_bytes(content)
+    with changed_manifest(folder) as raw:
+        raw.update(changes)
+        hashes = raw
+        for key in part or ("halves",):
+            hashes = hashes[key]
+        hashes[file] = hashlib.sha256(content).hexdigest()
+        raw["identity"] = identity_of(raw)
 
 
 @pytest.mark.parametrize("half", ["head.tflite", "tail.tflite"])
