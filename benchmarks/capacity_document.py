@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.capacity_model import Demand, Inputs, Plan, PresetCost, plan
-from securesplit.text import figures_json
-from training.output import markdown_table
+from securesplit.text import figures_json, markdown_table
 
 RUN = Path("benchmarks/capacity_inputs.json")
 DOCUMENT = Path("docs/scaling.md")

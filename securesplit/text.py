@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -139,6 +139,18 @@ def counted(n: int, one: str) -> str:
     ('1 release', '1,200 releases')
     """
     return f"{n:,} {one if n == 1 else one + 's'}"
+
+
+def markdown_table(titles: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """A table of Markdown, without a line end at its end.
+
+    >>> print(markdown_table(["preset", "bytes"], [["none", 9637]]))
+    | preset | bytes |
+    | --- | --- |
+    | none | 9637 |
+    """
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def seconds_text(seconds: float) -> str:

@@ -1,10 +1,10 @@
-"""What commands write: JSON, arrays and changed bundles whole or not at all, and tables as Markdown or as text."""
+"""What commands write: JSON, arrays and changed bundles whole or not at all, and tables as text."""
 
 from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,6 @@ def copy_bundle(folder: Path, target: Path, *, without: Sequence[str] = ()) -> N
     except shutil.Error as error:  # of all files: source, target and text of each
         file, _, reason = error.args[0][0]
         raise ConfigError(f"cannot copy {file} ({reason})", hint="may it be read, and is the disk full?") from None
-
-
-def markdown_table(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table without a line end at its end."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def text_table(name: str, columns: Sequence[str], rows: Mapping[str, Sequence[object]], width: int) -> str:

@@ -10,7 +10,7 @@ from benchmarks.performance import figures
 from benchmarks.performance.comparing import ratio
 from benchmarks.performance.results import Row, Run
 from benchmarks.performance.rounds import CLIENTS
-from training.output import markdown_table
+from securesplit.text import markdown_table
 
 _HEAD = """\
 # Performance

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from securesplit.audit import goals, registry
 from securesplit.audit.goals import Goal
 from securesplit.audit.judge import JudgedAudit
 from securesplit.audit.results import Result, cell, number
+from securesplit.text import markdown_table
 
 GOAL_COLUMNS = ("preset", "claim", "measured", "limit", "beyond the baseline, paired", "")
 
@@ -28,7 +29,7 @@ def tables(audit: JudgedAudit) -> str:
 def table(kind: type[Result], results: Iterable[Result]) -> str:
     """One Markdown table, a row a result."""
     rows = [[cell(result, attribute) for _, attribute in kind.columns] for result in results]
-    return rows_of([title for title, _ in kind.columns], rows)
+    return markdown_table([title for title, _ in kind.columns], rows)
 
 
 def _goals(judged: Iterable[Goal]) -> str:
@@ -43,10 +44,4 @@ def _goals(judged: Iterable[Goal]) -> str:
         )
         for goal in judged
     ]
-    return rows_of(GOAL_COLUMNS, rows)
-
-
-def rows_of(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of Markdown from cells of text."""
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(GOAL_COLUMNS, rows)

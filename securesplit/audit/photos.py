@@ -161,7 +161,7 @@ def _drawn(first_seed: int, count: int) -> list[Entry]:
 
 
 def _listed(folder: Path) -> tuple[list[Entry], list[Entry]]:
-    rows = _rows(folder / "metadata.csv")
+    rows = rows_of(folder / "metadata.csv", COLUMNS)
     if unknown := {row["dx"] for row in rows} - {*MALIGNANT_DX, *BENIGN_DX, ""}:
         raise ConfigError(
             f"a dx of {folder / 'metadata.csv'} is {min(unknown)!r}",
@@ -179,23 +179,25 @@ def _listed(folder: Path) -> tuple[list[Entry], list[Entry]]:
     return _shuffled(val) + _shuffled(train), _shuffled(test)
 
 
-def _rows(file: Path) -> list[dict[str, str]]:
-    """The lines of a list of photos.
+def rows_of(file: Path, columns: Iterable[str]) -> list[dict[str, str]]:
+    """The rows of a CSV file with a head, in UTF-8.
+
+    Args:
+        file: of photos.
+        columns: that it must have.
 
     Raises:
-        ConfigError: it is no CSV in UTF-8, or lacks a column or a value.
+        ConfigError: it is no such file, or lacks a column or a value.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
-            missing = COLUMNS - {*(reader.fieldnames or ())}
+            missing = {*columns} - {*(reader.fieldnames or ())}
             rows = [] if missing else list(reader)
     except (ValueError, csv.Error, OSError) as error:
         raise ConfigError(f"cannot read {file} ({error})", hint="save it as CSV in UTF-8, with commas") from None
     if missing:
-        raise ConfigError(
-            f"{file} has no column {', '.join(sorted(missing))}", hint="give it the columns of HAM10000, with commas"
-        )
+        raise ConfigError(f"{file} has no column {', '.join(sorted(missing))}", hint="add it, with commas between")
     for number, row in enumerate(rows, 2):
         if None in row.values() or None in row:
             raise ConfigError(

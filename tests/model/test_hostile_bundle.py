@@ -299,12 +299,7 @@ def test_a_manifest_that_no_reader_would_take_is_not_written() -> None:
 def crafted(folder: Path, file: str, content: bytes, *part: str, **changes: Any) -> None:
     """The bundle with that file, under a manifest that names its hash: whoever crafts a bundle writes both.
 
-    Args:
-        folder: of the bundle.
-        file: its name.
-        content: its new content.
-        part: keys of the part of the manifest that holds the file's hash; none: the halves.
-        changes: of other fields of the manifest.
+    `part` leads to the hash in the manifest (none: among the halves), `changes` are of its other fields.
     """
     (folder / file).write_bytes(content)
     with changed_manifest(folder) as raw:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from securesplit.audit.photos import MALIGNANT_DX
-from securesplit.errors import PhotoError, SecureSplitError
+from securesplit.audit import photos
+from securesplit.errors import ConfigError, PhotoError, SecureSplitError
 
 T = TypeVar("T")
 SPLITS = ("train", "val", "test")
@@ -23,7 +22,7 @@ DX_CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")
 
 def is_malignant(dx: str) -> bool:
     """Whether a diagnosis of HAM10000 is malignant."""
-    return dx in MALIGNANT_DX
+    return dx in photos.MALIGNANT_DX
 
 
 def without_fold(source: str) -> str:
@@ -89,20 +88,9 @@ def rows_of(metadata: Path, columns: Iterable[str]) -> list[dict[str, str]]:
         DataError: it is no such file, or lacks a column or a value.
     """
     try:
-        with metadata.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = {*columns} - {*(reader.fieldnames or ())}
-            rows = [] if missing else list(reader)
-    except (ValueError, csv.Error, OSError) as error:
-        raise DataError(f"cannot read {metadata} ({error})", hint="save it as CSV in UTF-8, with commas") from None
-    if missing:
-        raise DataError(f"{metadata} has no column {', '.join(sorted(missing))}", hint="add it, with commas between")
-    for number, row in enumerate(rows, 2):
-        if None in row.values() or None in row:
-            raise DataError(
-                f"row {number} of {metadata} has another number of values than the first one", hint="correct that row"
-            )
-    return rows
+        return photos.rows_of(metadata, columns)
+    except ConfigError as error:
+        raise DataError(error.message, hint=error.hint) from None
 
 
 def one_of(value: str, choices: Sequence[str], what: str) -> str:

@@ -23,6 +23,7 @@ from sklearn.metrics import roc_auc_score
 from securesplit.audit.properties import skin_tone
 from securesplit.model import Bundle, Preset
 from securesplit.results import Kind
+from securesplit.text import markdown_table
 from training import command
 from training.data.dataset import Dataset, centre_square
 from training.data.photo import DataError, Photo, without_fold
@@ -31,7 +32,7 @@ from training.evaluation.baseline import colour_baselines
 from training.evaluation.measured import GroupRow
 from training.evaluation.metrics import MIN_CASES, at_threshold, auc_interval, expected_calibration_error
 from training.evaluation.out_of_fold import OutOfFold
-from training.output import markdown_table, write_json
+from training.output import write_json
 
 SKIN_TONES = {"very light": 55.0, "light": 41.0, "intermediate": 28.0, "tan": 10.0, "brown": -30.0, "dark": -180.0}
 """From which angle on, in degrees (Chardon et al. 1991; Del Bino and Bernerd 2013)."""

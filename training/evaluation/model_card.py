@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from securesplit.model import Manifest
 from securesplit.model.manifest import GateInfo
 from securesplit.results import DISCLAIMER
-from securesplit.text import rounded_up
+from securesplit.text import markdown_table, rounded_up
 from training.evaluation import deployed, groups
 from training.evaluation.measured import Measured, Stratum
-from training.output import markdown_table
 
 _INTENDED = """\
 Research on split inference and its privacy, and teaching. The input is one {photo} of one

@@ -23,13 +23,14 @@ import numpy as np
 
 from securesplit.atomic import write_text_atomic
 from securesplit.errors import ConfigError
+from securesplit.text import markdown_table
 from training import command
 from training.data.dataset import Dataset
 from training.network.arguments import common_arguments, starts_from
 from training.network.config import Config, changed, named
 from training.network.train import train
 from training.network.validation import DivergedError
-from training.output import markdown_table, write_json
+from training.output import write_json
 from training.studies import begun
 
 SCHEMA = "securesplit.comparison/1"

@@ -23,13 +23,14 @@ from sklearn.metrics import roc_auc_score
 
 from securesplit.model import Bundle
 from securesplit.model.bundle import DEFAULT_FOLDER
+from securesplit.text import markdown_table
 from training import command
 from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import DataError, Photo, without_fold
 from training.evaluation import deployed
 from training.evaluation.measured import Figure
 from training.evaluation.metrics import bootstrap
-from training.output import markdown_table, write_json
+from training.output import write_json
 
 WHOLE = 1.0
 SHARES = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7)

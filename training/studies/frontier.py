@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securesplit.audit.plots import figure, png
-from securesplit.text import figures_json, rounded_up
+from securesplit.text import figures_json, markdown_table, rounded_up
 from training import command
 from training.data.dataset import Dataset
 from training.data.photo import Photo
-from training.output import markdown_table, write_json
+from training.output import write_json
 from training.release import quantizer
 from training.release.cache import Cached, cache_arguments, load_cached, secrets_of
 from training.release.encoders import CERTIFIED_LEVELS, CERTIFIED_SIGMA, certified_spec

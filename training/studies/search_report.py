@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from optuna.trial import FrozenTrial, TrialState
 
 from securesplit.audit.plots import figure, png
-from training.output import markdown_table, write_json
+from securesplit.text import markdown_table
+from training.output import write_json
 
 COLOUR, BEST_COLOUR = "#2166ac", "#b2182b"
 BATCHES = (16, 32, 64)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from training.output import markdown_table
+from securesplit.text import markdown_table
 from training.studies.defences.defence import Defence
 
 COLUMNS = (

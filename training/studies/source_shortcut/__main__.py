@@ -29,6 +29,7 @@ from sklearn.metrics import roc_auc_score
 
 from securesplit.atomic import atomic_write, write_text_atomic
 from securesplit.errors import ConfigError
+from securesplit.text import markdown_table
 from training import command
 from training.data.dataset import Dataset, Split, centre_square
 from training.data.photo import DataError, Photo, without_fold
@@ -41,7 +42,7 @@ from training.network.config import Config, named
 from training.network.model import build_model, build_optimizer, freeze_until
 from training.network.targets import targets_and_weights
 from training.network.train import arranged, digest_of, load_start
-from training.output import markdown_table, write_json
+from training.output import write_json
 from training.studies import begun
 from training.studies.source_shortcut.ways import BASE, SOURCE, WAYS, Way
 
