@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from benchmarks.arguments import take_none
 from benchmarks.table import show
 from securesplit.channel.client import ClientChannel
-from securesplit.channel.events import Request, Send
+from securesplit.channel.events import Request
 from securesplit.channel.frames import Frame, FrameType
 from securesplit.channel.sealing import Sealer
 from securesplit.channel.server import ServerChannel
 from securesplit.pki import keystore
+from securesplit_testing.channels import sent
 
 BUNDLE = bytes(32)
 PEER = b"peer"
@@ -44,7 +45,7 @@ def _handshakes() -> list[list[object]]:
 
     def handshake() -> None:
         frames = [client.hello()]
-        frames.append(_sent(server.receive(PEER, frames[0])))
+        frames.append(sent(server.receive(PEER, frames[0])))
         client.receive(frames[1])
         frames.append(client.request(1, bytes(RELEASE_BYTES)))
         request = server.receive(PEER, frames[2])
@@ -71,7 +72,7 @@ def _request(size: int) -> list[object]:
     server_credentials, client_credentials = keystore.ephemeral(datetime.now(UTC))
     server = ServerChannel(server_credentials, BUNDLE)
     client = ClientChannel(client_credentials, BUNDLE, "localhost")
-    client.receive(_sent(server.receive(PEER, client.hello())))
+    client.receive(sent(server.receive(PEER, client.hello())))
 
     def ask() -> None:
         request = server.receive(PEER, client.request(1, bytes(size)))
@@ -79,11 +80,6 @@ def _request(size: int) -> list[object]:
         client.receive(server.seal_reply(request.session, 1, bytes(40)))
 
     return [f"request of {size:,} B and its answer, both sides", *_us(ask, 3000), "µs"]
-
-
-def _sent(event: object) -> bytes:
-    assert isinstance(event, Send)
-    return event.frame
 
 
 def _us(action: Callable[[], object], times: int) -> tuple[float, float]:

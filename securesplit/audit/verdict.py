@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from securesplit.audit import goals
+from securesplit.audit import goals, judge
 from securesplit.audit.goals import Goal
 from securesplit.audit.judge import JudgedAudit, strongest
 from securesplit.audit.results import CONTROL
@@ -85,7 +85,5 @@ def enumerated(names: Iterable[str]) -> str:
 
 def state_of(audit: JudgedAudit, preset: str) -> str:
     """Of one preset's promises: one of `goals.STATES`; *not promised* where it promises nothing about the photo."""
-    states = {goal.state for goal in audit.goals if goal.preset == preset}
-    if goals.FAILED not in states and audit.claims.get(preset) == "none":
-        return goals.NOT_PROMISED
-    return next((state for state in (goals.FAILED, goals.NOT_RUN, goals.PASSED) if state in states), goals.NOT_RUN)
+    state = judge.state_of(goal for goal in audit.goals if goal.preset == preset)
+    return goals.NOT_PROMISED if state != goals.FAILED and audit.claims.get(preset) == "none" else state

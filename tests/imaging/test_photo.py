@@ -15,6 +15,7 @@ from PIL import Image
 from securesplit.errors import PhotoError
 from securesplit.imaging import MAX_FILE_BYTES, load_photo
 from securesplit.imaging.synthetic import draw_lesion
+from securesplit_testing.photo_files import chunk
 
 
 def halves(width: int, height: int) -> Image.Image:
@@ -27,10 +28,6 @@ def halves(width: int, height: int) -> Image.Image:
 
 def bomb_png(path: Path, side: int) -> None:
     """A PNG that announces side × side pixels in a few hundred kilobytes."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     body = zlib.compress(bytes(min(side + 1, 20_001) * 64), 9)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b""))

@@ -43,7 +43,7 @@ def test_chains_with_intermediates_and_several_crls_work() -> None:
 def test_a_device_refuses_a_worker_whose_intermediate_was_revoked() -> None:
     clinic = Clinic()
     clinic.revoked.append(clinic.workers)
-    error, _ = refusal(Case(Clinic.side(clinic, "server"), clinic.side("client")))
+    error, _ = refusal(Case(clinic.side("server"), clinic.side("client")))
     assert "a CA that the worker's certificate comes from was revoked" in error.message
     assert "do not use this worker" in error.hint
 
@@ -69,7 +69,7 @@ def test_a_leaf_revoked_by_its_intermediate_is_refused() -> None:
 def test_a_device_without_the_list_of_a_ca_in_the_chain_says_so(name: str) -> None:
     clinic = Clinic()
     clinic.unlisted.append(getattr(clinic, name))
-    error, _ = refusal(Case(Clinic.side(clinic, "server"), clinic.side("client")))
+    error, _ = refusal(Case(clinic.side("server"), clinic.side("client")))
     assert "no revocation list of a CA in the worker's chain" in error.message
     assert "one list after the other" in error.hint
 

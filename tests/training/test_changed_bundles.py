@@ -22,6 +22,7 @@ from securesplit.model import Bundle, attack_decoder
 from securesplit.model.bundle import DEFAULT_FOLDER
 from securesplit.model.gate import FILE, Gate, parse
 from securesplit.model.manifest import KindOfPhoto
+from tests.pki.folders import contents
 from training.bundle import attack_decoder as decoding
 from training.bundle import calibrate, kinds
 from training.data.dataset import Dataset
@@ -33,11 +34,6 @@ from training.output import changed_bundle
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     return Bundle.load(Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundles" / "own")))
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """Everything beside and below the bundle, drafts too."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def named(bundle: Bundle, name: str) -> str:
@@ -103,14 +99,14 @@ CHANGES: dict[str, Callable[[Bundle, pytest.MonkeyPatch], None]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_every_command_changes_all_files_or_none(name: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = files(bundle.folder.parent)
+    before = contents(bundle.folder.parent)
     with monkeypatch.context() as patch:
         full_at("manifest.json", patch)
         with pytest.raises(OSError, match="No space left"):
             CHANGES[name](bundle, patch)
-    assert files(bundle.folder.parent) == before
+    assert contents(bundle.folder.parent) == before
     CHANGES[name](bundle, monkeypatch)
-    after = files(bundle.folder.parent)
+    after = contents(bundle.folder.parent)
     assert set(after) == set(before)
     assert after["own/manifest.json"] != before["own/manifest.json"]
 
@@ -130,29 +126,29 @@ def test_no_command_loses_the_change_of_another(name: str, bundle: Bundle, monke
             patch.setattr(Bundle, "load", meanwhile)
         else:
             manifest.write_text(named(bundle, "another"))
-        before = files(bundle.folder.parent) | {"own/manifest.json": named(bundle, "another").encode()}
+        before = contents(bundle.folder.parent) | {"own/manifest.json": named(bundle, "another").encode()}
         with pytest.raises(ConfigError, match="changed by another command"):
             CHANGES[name](bundle, patch)
-    assert files(bundle.folder.parent) == before
+    assert contents(bundle.folder.parent) == before
 
 
 def test_a_gate_that_cannot_be_fitted_leaves_the_head(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = files(bundle.folder.parent)
+    before = contents(bundle.folder.parent)
     with pytest.raises(KeyboardInterrupt):
         fitted(bundle, monkeypatch, KeyboardInterrupt)
-    assert files(bundle.folder.parent) == before
+    assert contents(bundle.folder.parent) == before
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process that is killed")
 def test_a_bundle_is_whole_when_the_command_was_killed(bundle: Bundle) -> None:
-    before = files(bundle.folder)
+    before = contents(bundle.folder)
     child = os.fork()
     if not child:
         with changed_bundle(bundle) as own:
             (own / attack_decoder.FILE).write_bytes(b"another")
             os.kill(os.getpid(), signal.SIGKILL)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    assert files(bundle.folder) == before
+    assert contents(bundle.folder) == before
 
 
 def test_a_link_stays_one(bundle: Bundle, tmp_path: Path) -> None:
