@@ -107,11 +107,6 @@ def asking(endpoint: str, certs: Path, questions: Questions = SUMS, clients: int
         load.check()
 
 
-def open_presets() -> list[str]:
-    """Of the default bundle, those whose integers travel as they are; `benchmarks.encrypted_worker` has the other."""
-    return [name for name, preset in Bundle.load().presets.items() if not preset.spec.encrypted]
-
-
 def preset_cost(worker: Process, certs: Path, name: str, requests: int) -> tuple[PresetCost, Check]:
     """Of a preset of the default bundle, and the rate that was seen beside the one that an idle machine would have."""
     questions = random_questions(name)
@@ -199,7 +194,8 @@ def measure_inputs(requests: int) -> tuple[Inputs, list[Check]]:
     with certificates("device") as certs:
         with process(certs, "bundle") as worker:
             front_mb, tail_mb = resident_mb(worker.pid), resident_mb(worker.tails()[0])
-            presets = {name: preset_cost(worker, certs, name, requests) for name in open_presets()}
+            in_the_open = Bundle.load().manifest.in_the_open  # `benchmarks.encrypted_worker` has the other
+            presets = {name: preset_cost(worker, certs, name, requests) for name in in_the_open}
         with process(certs) as worker:
             with asking(worker.endpoint, certs) as load:
                 _, (request_us,) = Meter(load, [worker.pid]).count(requests)

@@ -24,7 +24,7 @@ from benchmarks.table import median_ms, show
 from securesplit.device.client import Client
 from securesplit.encrypted.messages import MAX_PHOTOS
 from securesplit.imaging.synthetic import draw_lesion
-from securesplit.model import Bundle, Preset
+from securesplit.model import Bundle
 from securesplit.model.encrypted_preset import PRESET as ENCRYPTED
 from securesplit.privacy.release import saturate, to_grid
 from securesplit.results import Diagnosis
@@ -56,9 +56,9 @@ def split_against_unsplit(bundle: Bundle) -> None:
     whole = interpreter.get_signature_runner("whole")
     pixels = photo[None].astype(np.float32)
     rows = []
-    for name, preset in _in_the_open(bundle).items():
+    for name, spec in bundle.manifest.in_the_open.items():
         head = bundle.open_head(THREADS, name)
-        sent = saturate(to_grid(head(photo)[name], preset.spec), preset.spec)[None]
+        sent = saturate(to_grid(head(photo)[name], spec), spec)[None]
         one, front, back = median_ms(
             REPEATS, partial(whole, release=pixels), partial(head, photo), partial(tail, name, sent)
         )
@@ -73,7 +73,7 @@ def warm_overhead(bundle: Bundle) -> None:
         photos = [Path(folder) / f"mole-{seed}.png" for seed in range(REPEATS)]
         for seed, photo in enumerate(photos):
             Image.fromarray(draw_lesion(seed, 300)).save(photo)
-        for name in _in_the_open(bundle):
+        for name in bundle.manifest.in_the_open:
             with Client(
                 worker.endpoint,
                 credentials=worker.client_credentials,
@@ -147,11 +147,6 @@ def _timed(client: Client, photos: list[NDArray[np.uint8]]) -> tuple[float, list
     start_s = time.perf_counter()
     found = [outcome for _, outcome in client.diagnose_many(photos)]
     return 1e3 * (time.perf_counter() - start_s), [each for each in found if isinstance(each, Diagnosis)]
-
-
-def _in_the_open(bundle: Bundle) -> dict[str, Preset]:
-    """Presets whose release the tail gets as it is."""
-    return {name: preset for name, preset in bundle.presets.items() if not preset.spec.encrypted}
 
 
 def main() -> None:

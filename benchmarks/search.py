@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--surface", action="append")
     args = parser.parse_args()
     bundle = Bundle.load(args.bundle)
-    surfaces = ["stem", *(name for name in [*bundle.presets][::-1] if not bundle.presets[name].spec.encrypted)]
+    surfaces = ["stem", *reversed(bundle.manifest.in_the_open)]
     if unknown := {*(args.surface or ())} - {*surfaces}:
         parser.error(f"nothing is searched on {', '.join(sorted(unknown))}; choose of {', '.join(surfaces)}")
     with tempfile.TemporaryDirectory() as folder:

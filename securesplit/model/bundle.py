@@ -214,8 +214,7 @@ class Bundle:
 
     def _specs_in_halves(self, preset: str | None = None) -> dict[str, ReleaseSpec]:
         """Of the presets that the halves of `preset`, or the common ones, hold."""
-        specs = {name: each.spec for name, each in self.presets.items() if not each.spec.encrypted}
-        own = self._own_halves(preset) is not None
+        specs, own = self.manifest.in_the_open, self._own_halves(preset) is not None
         return {name: spec for name, spec in specs.items() if (name == guarded_preset.PRESET) == own}
 
     def open_gate(self, head: Head, preset: str | None = None) -> Gate | None:

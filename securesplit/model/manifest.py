@@ -127,6 +127,11 @@ class Manifest:
             return self.guarded.gate
         return self.gate
 
+    @property
+    def in_the_open(self) -> dict[str, ReleaseSpec]:
+        """By preset, those whose release the tail gets as it is, not as a ciphertext."""
+        return {name: preset.spec for name, preset in self.presets.items() if not preset.spec.encrypted}
+
     @cached_property
     def identity(self) -> bytes:
         """What client and worker must share, 32 bytes."""

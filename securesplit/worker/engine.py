@@ -38,7 +38,7 @@ class LiteRTEngine:
 
     def __init__(self, bundle: str, threads: int = 1, identity: str | None = None) -> None:
         loaded = served_bundle(bundle, identity)
-        self._specs = [preset.spec for preset in loaded.presets.values() if not preset.spec.encrypted]
+        self._specs = list(loaded.manifest.in_the_open.values())
         self._tail = loaded.open_tail(threads)
 
     def warm_up(self) -> None:

@@ -52,9 +52,7 @@ class ServedModel:
         from securesplit.model.bundle import Bundle
 
         bundle = Bundle.load(folder)
-        presets = {
-            TensorSpec(p.spec.shape, p.spec.dtype): name for name, p in bundle.presets.items() if not p.spec.encrypted
-        }
+        presets = {TensorSpec(spec.shape, spec.dtype): name for name, spec in bundle.manifest.in_the_open.items()}
         if presets and bundle.manifest.encrypted is None:
             smallest = min(presets, key=lambda spec: spec.nbytes)
             check_travels(presets[smallest], smallest)

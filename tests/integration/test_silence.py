@@ -171,8 +171,8 @@ def test_no_log_line_or_metric_holds_private_data(
     pages: list[str] = []
     bundle, draw = Bundle.load(), np.random.default_rng(5)
     with worker.connect() as connection:
-        for preset in (each for each in bundle.presets.values() if not each.spec.encrypted):
-            release = draw.integers(40, 120, preset.spec.shape).astype(preset.spec.dtype)
+        for spec in bundle.manifest.in_the_open.values():
+            release = draw.integers(40, 120, spec.shape).astype(spec.dtype)
             forbidden += shown_of(release, connection.request(release))
         with pytest.raises(SecureSplitError):
             connection.request(np.arange(77, dtype=np.int16))

@@ -17,7 +17,6 @@ import pytest
 
 from securesplit.errors import BundleError
 from securesplit.model import Bundle
-from securesplit.privacy.release import ReleaseSpec
 from securesplit.transport.connection import Connection
 from securesplit.worker import EmbeddedWorker, encrypted_engine
 from securesplit.worker.engine import LiteRTEngine
@@ -30,16 +29,11 @@ def bundle() -> Bundle:
     return Bundle.load()
 
 
-def in_the_open(bundle: Bundle) -> dict[str, ReleaseSpec]:
-    """Presets whose integers a worker gets as they are."""
-    return {name: preset.spec for name, preset in bundle.presets.items() if not preset.spec.encrypted}
-
-
 def test_a_batch_of_every_preset_is_what_the_tail_says(bundle: Bundle) -> None:
     engine, tail = LiteRTEngine(str(bundle.folder)), bundle.open_tail()
     engine.warm_up()
     draw = np.random.default_rng(3)
-    for name, spec in in_the_open(bundle).items():
+    for name, spec in bundle.manifest.in_the_open.items():
         releases = draw.integers(-3, 4, (3, *spec.shape)).astype(spec.dtype)
         np.testing.assert_array_equal(engine(name, releases), tail(name, releases))
 
@@ -51,7 +45,7 @@ def test_the_answer_over_the_wire_is_the_same(bundle: Bundle) -> None:
         EmbeddedWorker() as worker,
         Connection([worker.endpoint], worker.client_credentials, bundle.identity) as connection,
     ):
-        for name, spec in in_the_open(bundle).items():
+        for name, spec in bundle.manifest.in_the_open.items():
             release = draw.integers(-3, 4, spec.shape).astype(spec.dtype)
             answer = connection.request(release)
             assert answer.logit == pytest.approx(tail(name, release[None])[0], abs=1e-5)
@@ -61,7 +55,7 @@ def test_the_answer_over_the_wire_is_the_same(bundle: Bundle) -> None:
 def test_a_bundle_is_served_under_its_own_identity(bundle: Bundle) -> None:
     served = ServedModel.from_bundle(None)
     assert (served.identity, served.id) == (bundle.identity, bundle.id)
-    assert set(in_the_open(bundle)) <= set(served.presets.values()) <= set(bundle.presets)
+    assert set(bundle.manifest.in_the_open) <= set(served.presets.values()) <= set(bundle.presets)
 
 
 def put_another_bundle(folder: Path) -> None:
@@ -84,7 +78,7 @@ def test_a_bundle_that_is_replaced_under_a_worker_answers_nothing(
 ) -> None:
     """A tail that starts again must not answer for the bundle that the front has told its clients."""
     caplog.set_level(logging.WARNING)
-    spec = in_the_open(bundle)["compact"]
+    spec = bundle.manifest.in_the_open["compact"]
     release = np.ones(spec.shape, spec.dtype)
     served = ServedModel.from_bundle(folder)
     with running(served) as worker, Connection([worker.front.endpoint], worker.credentials, bundle.identity) as device:

@@ -152,8 +152,8 @@ def test_an_embedded_tail_is_confined_for_every_preset() -> None:
     bundle = Bundle.load()
     with EmbeddedWorker() as worker:
         with Connection([worker.endpoint], worker.client_credentials, bundle.identity) as connection:
-            for preset in (each for each in bundle.presets.values() if not each.spec.encrypted):
-                assert np.isfinite(connection.request(np.zeros(preset.spec.shape, preset.spec.dtype)).logit)
+            for spec in bundle.manifest.in_the_open.values():
+                assert np.isfinite(connection.request(np.zeros(spec.shape, spec.dtype)).logit)
         assert confinement.missing(worker.front.pool.confinement or ()) == []
 
 
