@@ -15,6 +15,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -90,7 +91,10 @@ class SessionLog:
             there = self._path.lstat()
         except OSError:
             return False
-        return not os.path.samestat(there, os.fstat(self._file))
+        try:
+            return not os.path.samestat(there, os.fstat(self._file))
+        except OSError:  # a network disk has forgotten the open one
+            return True
 
     def _open_again(self) -> None:
         try:
@@ -156,17 +160,23 @@ def _open(path: Path) -> int:
         ConfigError: it is not a regular file of ours, holds something else, or cannot be opened.
     """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        file = os.open(path, flags, 0o600)
-    except OSError as error:
-        hint = "name a file in a folder that this user may write"
-        raise ConfigError(f"the session log {path} cannot be opened ({error.strerror})", hint=hint) from None
+    with contextlib.ExitStack() as opened:
+        try:
+            file = os.open(path, flags, 0o600)
+            opened.callback(os.close, file)
+            _check(path, file)
+            os.fchmod(file, 0o600)
+        except OSError as error:
+            hint = "name a file in a folder that this user may write, on a disk that keeps permissions"
+            raise ConfigError(f"the session log {path} cannot be opened ({error.strerror})", hint=hint) from None
+        opened.pop_all()
+    return file
+
+
+def _check(path: Path, file: int) -> None:
+    """That an open file is a session log of ours; raises ConfigError, or OSError where it cannot be read."""
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-        os.close(file)
         raise ConfigError(f"the session log {path} is not a file of this user", hint="name a new file")
     if os.pread(file, 1, 0) not in _BEGINNINGS:
-        os.close(file)
         raise ConfigError(f"{path} is no session log: it holds something else", hint="name a new file")
-    os.fchmod(file, 0o600)
-    return file

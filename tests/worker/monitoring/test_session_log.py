@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -12,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -195,6 +196,30 @@ def test_what_a_killed_worker_left_of_a_line_takes_none_with_it(left: bytes, tmp
     found = path.read_bytes().splitlines()
     assert [json.loads(line)["event"] for line in found if b'"time"' in line] == ["started", "opened"]
     assert made.written == 2
+
+
+def test_a_disk_that_fails_while_it_is_looked_at_ends_no_log(
+    log: SessionLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a network disk does that has forgotten an open file (ESTALE)."""
+
+    def failing(*_: object) -> NoReturn:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    def record() -> None:
+        known = log.written
+        log.record("opened")
+        wait_until(lambda: log.written == known + 1)
+
+    for name in ("fstat", "pread", "fchmod"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, name, failing)
+            with pytest.raises(ConfigError, match=r"cannot be opened \(Stale file handle\)"):
+                SessionLog(tmp_path / "another.jsonl")
+            log.reopen()
+            record()
+        record()
+    assert len(lines(tmp_path / "sessions.jsonl")) == 6
 
 
 def test_a_mistaken_path_spoils_no_file(certs: Path, tmp_path: Path) -> None:
