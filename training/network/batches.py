@@ -18,6 +18,7 @@ from training.data.dataset import Split
 from training.network.augmentation import Views
 from training.network.config import Config
 from training.network.mixing import Mixing
+from training.network.targets import teacher_shares
 from training.network.teacher import Teacher
 
 
@@ -66,9 +67,14 @@ class BatchSource:
         """Seeded like `views`."""
         return Mixing(self.config, self.config.seed * 1000 + 10 * self.shard.index + 9)
 
-    def taught(self, targets: dict[str, Any], probability: Any) -> dict[str, Any]:
-        """Targets of malignant outputs, mixed with the teacher's `probability` ``(n, 1)``."""
-        share = self.config.teacher_share
+    @property
+    def shares(self) -> NDArray[np.float32]:
+        """The teacher's in the target of each photo, ``(n, 1)``."""
+        return teacher_shares(self.split, self.config)
+
+    @staticmethod
+    def taught(targets: dict[str, Any], share: Any, probability: Any) -> dict[str, Any]:
+        """Targets of malignant outputs, `share` of which becomes the teacher's `probability`, both ``(n, 1)``."""
         return {
             name: (1 - share) * y + share * probability if "malignant" in name else y for name, y in targets.items()
         }
@@ -104,6 +110,7 @@ def tensorflow_batches(source: BatchSource, first_epoch: int) -> Any:
     import tensorflow as tf
 
     views, mixing, config, pixels = source.views(), source.mixing(), source.config, source.split.pixels
+    shares = source.shares
 
     def epoch_batches(epoch: Any) -> Any:
         rows = tf.numpy_function(lambda e: source.rows(int(e)), [epoch], tf.int64)
@@ -118,17 +125,17 @@ def tensorflow_batches(source: BatchSource, first_epoch: int) -> Any:
             {name: tf.gather(values, rows) for name, values in group.items()}
             for group in (source.targets, source.weights)
         )
-        return views.square(tf.cast(frames, tf.float32)), targets, weights
+        return views.square(tf.cast(frames, tf.float32)), targets, weights, tf.gather(shares, rows)
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]  # TensorFlow is untyped
-    def ask(squares: Any, targets: Any, weights: Any) -> Any:
+    def ask(squares: Any, targets: Any, weights: Any, share: Any) -> Any:
         assert source.teacher is not None  # noqa: S101  (mapped only where there is a teacher)
         probability = tf.numpy_function(source.teacher.probability, [squares], tf.float32)
         probability.set_shape([config.batch, 1])
-        return squares, source.taught(targets, probability), weights
+        return squares, source.taught(targets, share, probability), weights, share
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]  # TensorFlow is untyped
-    def fit(squares: Any, targets: Any, weights: Any) -> Any:
+    def fit(squares: Any, targets: Any, weights: Any, _share: Any) -> Any:
         return mixing(views.fit(squares), targets, weights)
 
     data = tf.data.Dataset.range(first_epoch, config.epochs + 1).flat_map(epoch_batches)  # one epoch as a reserve
@@ -147,6 +154,7 @@ class ArrayBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is unt
     def __init__(self, source: BatchSource, first_epoch: int) -> None:
         super().__init__()
         self._source, self._epoch, self._views, self._mixing = source, first_epoch, source.views(), source.mixing()
+        self._shares = source.shares
 
     def __len__(self) -> int:
         return self._source.steps
@@ -161,7 +169,8 @@ class ArrayBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is unt
         squares = self._views.square(keras.ops.convert_to_tensor(source.split.pixels[rows].astype(np.float32)))
         targets: dict[str, Any] = {name: values[rows] for name, values in source.targets.items()}
         if source.teacher is not None:
-            targets = source.taught(targets, source.teacher.probability(keras.ops.convert_to_numpy(squares)))
+            probability = source.teacher.probability(keras.ops.convert_to_numpy(squares))
+            targets = source.taught(targets, self._shares[rows], probability)
         weights = {name: values[rows] for name, values in source.weights.items()}
         mixed = self._mixing(self._views.fit(squares), targets, weights)
         return keras.tree.map_structure(keras.ops.convert_to_numpy, mixed)

@@ -19,7 +19,7 @@ from training.network.augmentation import Views
 from training.network.config import Config
 from training.network.mixing import Mixing
 from training.network.model import loss_weight, photo_losses
-from training.network.targets import targets_and_weights
+from training.network.targets import targets_and_weights, teacher_shares
 
 STEPS = 8
 """Of one call of the accelerator."""
@@ -61,7 +61,9 @@ class TrainingClock:
 
 
 class Objective(keras.Model):  # type: ignore[misc]  # Keras is untyped
-    """``(frames (b, h, w, 3) uint8, targets, weights)`` -> the loss of a batch, views and teachers included.
+    """``(frames (b, h, w, 3) uint8, targets, weights, shares (b, 1))`` -> a batch's loss, views and teachers in it.
+
+    `shares` are the teachers' in the targets (`training.network.targets.teacher_shares`).
 
     Args:
         network: of `training.network.model.build_model`.
@@ -102,10 +104,10 @@ class Objective(keras.Model):  # type: ignore[misc]  # Keras is untyped
 
     def call(self, inputs: Any, *, training: bool) -> Any:
         """A scalar."""
-        frames, targets, weights = inputs
+        frames, targets, weights, shares = inputs
         squares = self._views.square(ops.cast(frames, "float32"))
         if self.teachers:
-            targets = self._taught(targets, self._views.fit(squares))
+            targets = self._taught(targets, shares, self._views.fit(squares))
         config = self._config
         shown, targets, weights = self._mixing(self._views.fit(squares), targets, weights)
         answers = self.network(shown, training=training)
@@ -125,9 +127,9 @@ class Objective(keras.Model):  # type: ignore[misc]  # Keras is untyped
         standard = ops.clip((wanted - mean) / ops.sqrt(variance + 1e-6), -FARTHEST, FARTHEST)
         return ops.mean((self.map(ops.cast(features, "float32")) - jax.lax.stop_gradient(standard)) ** 2)
 
-    def _taught(self, targets: dict[str, Any], shown: Any) -> dict[str, Any]:
-        """Targets of every end, mixed with what the teachers answer."""
-        share, answers = self._config.teacher_share, [teacher(shown, training=False) for teacher in self.teachers]
+    def _taught(self, targets: dict[str, Any], share: Any, shown: Any) -> dict[str, Any]:
+        """Targets of every end, `share` of which ``(b, 1)`` becomes what the teachers answer."""
+        answers = [teacher(shown, training=False) for teacher in self.teachers]
         mixed = {}
         for name, y in targets.items():
             end = name.removeprefix("cut_")
@@ -159,7 +161,7 @@ class Trainer:
         self._rate_at = [v.path.split("/")[-1] for v in self._optimizer.variables].index("learning_rate")
         ends = objective.ends
         labels = [{name: group[name] for name in ends} for group in targets_and_weights(photos, config)]
-        self._data = jax.device_put((photos.pixels, *labels))
+        self._data = jax.device_put((photos.pixels, *labels, teacher_shares(photos, config)))
         trained, others = objective.trainable_variables, objective.non_trainable_variables
         self._state = tuple(  # copies, for each call takes the state before it over
             [jax.numpy.array(v.value, copy=True) for v in variables]
@@ -206,11 +208,9 @@ class Trainer:
                 variable.assign(value)
 
     def _steps(self, state: Any, photos_and_labels: Any, rows: Any, rate: Any) -> Any:
-        photos, targets, weights = photos_and_labels
-
         def one(carry: Any, chosen: Any) -> Any:
             trained, others, optimizer, mean = carry
-            batch = jax.tree.map(lambda values: values[chosen], (photos, targets, weights))
+            batch = jax.tree.map(lambda values: values[chosen], photos_and_labels)
             (loss, others), slopes = jax.value_and_grad(self._loss, has_aux=True)(trained, others, batch)
             optimizer = [rate if i == self._rate_at else v for i, v in enumerate(optimizer)]
             trained, optimizer = self._optimizer.stateless_apply(optimizer, slopes, trained)

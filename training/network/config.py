@@ -77,6 +77,8 @@ class Config:
         freeze: the last layer that is held as it starts; empty: none is. Unfreezing in stages is a run with it and then
             one without, started from the first one's weights.
         teacher_share: of the target that is the teacher's probability rather than the label; 0: no teacher.
+        taught_sources: whose photos the teacher teaches, with commas between them; empty: all photos. What a network
+            knew of one source is kept so while it learns others (Li and Hoiem, Learning without Forgetting, ECCV 2016).
         monitor: the figure on validation photos whose best epoch is kept.
         photos: at most so many photos of the training split, for a search; 0: all.
         seed: of weights, order and views.
@@ -112,6 +114,7 @@ class Config:
     batch_norm: str = "trained"
     freeze: str = ""
     teacher_share: float = 0.0
+    taught_sources: str = ""
     monitor: str = "auc"
     photos: int = 0
     seed: int = 1
@@ -143,9 +146,9 @@ class Config:
         return asdict(self)
 
 
-def sources_in(hold_out: str) -> tuple[str, ...]:
-    """The sources that a configuration's ``hold_out`` names."""
-    return tuple(name for name in map(str.strip, hold_out.split(",")) if name)
+def sources_in(names: str) -> tuple[str, ...]:
+    """The sources that a configuration's ``hold_out`` or ``taught_sources`` names."""
+    return tuple(name for name in map(str.strip, names.split(",")) if name)
 
 
 _DERMOSCOPY = Config(

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.dataset import Labelled
-from training.data.photo import DX_CLASSES
-from training.network.config import Config
+from training.data.photo import DX_CLASSES, DataError
+from training.network.config import Config, sources_in
 
 LARGEST_FACTOR = 5.0
 """Photos of a source's rare class weigh no more than this for it: a few of them would otherwise lead the training."""
@@ -32,6 +32,18 @@ def targets_and_weights(split: Labelled, config: Config) -> tuple[Arrays, Arrays
     dx = np.eye(len(DX_CLASSES), dtype=np.float32)[np.maximum(split.dx, 0)]
     targets = {"malignant": malignant, "cut_malignant": malignant, "dx": dx, "cut_dx": dx}
     return targets, {"malignant": weight, "cut_malignant": weight, "dx": dx_weight, "cut_dx": dx_weight}
+
+
+def teacher_shares(split: Labelled, config: Config) -> NDArray[np.float32]:
+    """How much of each photo's target is the teacher's answer, ``(n, 1)``: nothing where it does not teach the source.
+
+    Raises:
+        DataError: no photo is of a source that is to be taught.
+    """
+    taught = sources_in(config.taught_sources) or tuple(np.unique(split.source))
+    if missing := set(taught) - set(split.source):
+        raise DataError(f"no photo is of {', '.join(sorted(missing))}, which a teacher is to teach")
+    return np.where(np.isin(split.source, taught), config.teacher_share, 0.0).astype(np.float32)[:, None]
 
 
 def source_factors(split: Labelled) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ def main() -> None:
     for name, hint in (("without", 0.0), ("with", 0.5)):
         objective = Objective(network, CONFIG, (SIDE, SIDE), [teacher], hint)
         objective.build()
-        told[name] = float(objective((frames, targets, weights), training=False))
+        told[name] = float(objective((frames, targets, weights, np.zeros((COUNT, 1))), training=False))
     shown = frames.astype(np.float32)
     features = np.asarray(objective.network(shown)["pooled_features"])
     told["far"] = float(objective.distance(features, shown))

@@ -16,7 +16,7 @@ from securesplit.imaging.synthetic import draw_lesion
 from securesplit.model import packing
 from securesplit.model.bundle import DEFAULT_FOLDER
 from training.data.dataset import Split, centre_square
-from training.data.photo import Photo
+from training.data.photo import DataError, Photo
 from training.network.augmentation import RECIPES, AugmentationRecipe, Camera, HairOverlay, RandomAffine, Views
 from training.network.batches import ArrayBatches, BatchSource, Shard, epoch_order, tensorflow_batches
 from training.network.config import CONFIGS, Config
@@ -181,6 +181,28 @@ def test_the_target_mixes_in_the_deployed_bundle_as_teacher() -> None:
     assert np.allclose(np.asarray(targets["malignant"])[:, 0], expected, atol=1e-6)
     _, arrays, _ = ArrayBatches(made, 0)[0]
     assert np.allclose(arrays["malignant"], targets["malignant"], atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [tensorflow_batches, ArrayBatches])
+def test_a_teacher_teaches_the_sources_that_it_should(make: type) -> None:
+    teacher = Teacher()
+    config = replace(CONFIG, batch=12, views="none", teacher_share=0.7, taught_sources="one, three")
+    made = source(config, teacher)
+    names = np.array([("one", "two", "three")[i % 3] for i in range(14)])
+    photos = [replace(photo, source=name) for photo, name in zip(made.split.photos, names, strict=True)]
+    made = replace(made, split=Split(tuple(photos), FRAMES))
+    batches = make(made, 0)
+    _, targets, weights = batches[0] if make is ArrayBatches else next(iter(batches))
+    rows = np.asarray(weights["malignant"]).astype(int)
+    share = np.where(names[rows] == "two", 0.0, 0.7)
+    assert len(set(share)) == 2
+    expected = (1 - share) * (rows < 3) + share * teacher.probability(centre_square(FRAMES)[rows])[:, 0]
+    assert np.allclose(np.asarray(targets["malignant"])[:, 0], expected, atol=1e-6)
+
+
+def test_a_source_to_be_taught_that_no_photo_is_of_is_named() -> None:
+    with pytest.raises(DataError, match="no photo is of elsewhere"):
+        _ = source(replace(CONFIG, teacher_share=0.7, taught_sources="elsewhere")).shares
 
 
 def test_several_bundles_teach_their_mean(tmp_path: Path) -> None:
