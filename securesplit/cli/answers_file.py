@@ -74,19 +74,22 @@ class AnswersFile:
         resume: continue a file that holds something.
 
     Raises:
-        ConfigError: there is such a file and `resume` is not given; it holds something else, is not a regular file, or
-            another command is writing to it.
+        ConfigError: there is such a file and `resume` is not given; it holds something else, is not a regular file,
+            cannot be read and written, or another command is writing to it.
     """
 
     def __init__(self, path: Path, style: Style, query: Query, *, resume: bool) -> None:
         self._style = style
         self._answered: set[bytes] = set()
-        self._path, self._stream = path, _open(path)
         try:
-            self._read(path, query, resume=resume)
-        except BaseException:
-            self._close()
-            raise
+            self._path, self._stream = path, _open(path)
+            try:
+                self._read(path, query, resume=resume)
+            except BaseException:
+                self._close()
+                raise
+        except OSError as error:
+            raise ConfigError(f"cannot write {path} ({error.strerror})", hint="choose another --output") from None
 
     def _read(self, path: Path, query: Query, *, resume: bool) -> None:
         _lock(self._stream, path)
@@ -149,10 +152,7 @@ def _digest(*facts: str) -> bytes:
 
 def _open(path: Path) -> BinaryIO:
     """Answers are about somebody's skin: a file that is made here is its owner's alone."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path} ({error.strerror})", hint="choose another --output") from None
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ConfigError(f"{path} is not a regular file", hint="choose another --output")

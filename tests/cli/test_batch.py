@@ -21,7 +21,7 @@ import termios
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -170,6 +170,22 @@ def test_a_file_that_takes_no_more_can_be_continued(tmp_path: Path) -> None:
     assert path.stat().st_size == len(line) + 10
     with AnswersFile(path, "json", ASKING, resume=True) as file:
         assert (file.has("one.jpg", STAMP), file.has("two.jpg", STAMP)) == (True, False)
+
+
+def test_a_disk_that_fails_while_earlier_answers_are_read_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (path := tmp_path / "answers.json").write_text(json_csv.json_record(answered("one.jpg")))
+    before = path.read_bytes()
+    for name in ("fstat", "fdopen"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, name, failing)
+            with pytest.raises(ConfigError, match=r"cannot write .* \(Input/output error\)"):
+                AnswersFile(path, "json", ASKING, resume=True)
+    assert path.read_bytes() == before
 
 
 def saved_by_rename(path: Path) -> None:
