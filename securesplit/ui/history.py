@@ -124,11 +124,15 @@ class History:
         return entry_id
 
     def latest(self, most: int, skip: int = 0) -> list[Entry]:
-        """The newest entries but the first `skip`, newest first."""
+        """The newest entries but the first `skip`, newest first.
+
+        Raises:
+            CredentialError: the folder cannot be looked at.
+        """
         return [self._read(entry_id) for entry_id in self._ids()[skip : skip + most]]
 
     def __len__(self) -> int:
-        """How many entries there are."""
+        """How many entries there are; raises as `latest`."""
         return len(self._ids())
 
     def remove(self, entry_id: str) -> None:
@@ -146,7 +150,10 @@ class History:
 
     def _ids(self) -> list[str]:
         """Newest first."""
-        names = (file.stem for file in self._folder.glob("*.entry"))
+        try:
+            names = [file.stem for file in self._folder.glob("*.entry")]
+        except OSError as error:
+            raise _unusable(self._folder, error) from None
         return sorted(filter(_ID.fullmatch, names), reverse=True)
 
     def _read(self, entry_id: str) -> Entry:
@@ -160,8 +167,19 @@ class History:
 
 
 def exists(state: Path | None = None) -> bool:
-    """Whether a history was begun."""
-    return (_folder(state) / KEY_FILE).exists()
+    """Whether a history was begun.
+
+    Raises:
+        CredentialError: the folder cannot be looked at.
+    """
+    folder = _folder(state)
+    try:
+        (folder / KEY_FILE).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unusable(folder, error) from None
+    return True
 
 
 def erase(state: Path | None = None) -> None:

@@ -153,6 +153,21 @@ def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
         History.open(SECRET, tmp_path)
 
 
+def test_a_disk_that_fails_under_an_open_history_is_said(tmp_path: Path) -> None:
+    opened, folder = History.open(SECRET, tmp_path), tmp_path / history.FOLDER
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to("x" * 300)  # which the system refuses for its length, also to root
+    for use in (
+        lambda: opened.add({}),
+        lambda: opened.latest(1),
+        lambda: len(opened),
+        lambda: history.exists(tmp_path),
+    ):
+        with pytest.raises(CredentialError, match="cannot be used") as caught:
+            use()
+        assert caught.value.hint
+
+
 def test_an_erased_history_takes_no_more_entries(tmp_path: Path) -> None:
     opened = History.open(SECRET, tmp_path)
     opened.add({})
