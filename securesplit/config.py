@@ -195,7 +195,8 @@ def find_config(explicit: Path | None) -> Path | None:
     """The settings file to read, absolute, or None where there is none.
 
     Raises:
-        ConfigError: `explicit` does not exist, or begins in a working folder that is gone.
+        ConfigError: `explicit` does not exist, or begins in a working folder that is gone; or whether the user's own is
+            there cannot be told.
     """
     if explicit is not None:
         found = absolute(explicit)
@@ -206,7 +207,13 @@ def find_config(explicit: Path | None) -> Path | None:
         own = config_folder() / "config.toml"
     except ConfigError:
         return None  # a user without a home folder, as in a container
-    return own if own.is_file() else None
+    try:
+        return own if stat.S_ISREG(own.stat().st_mode) else None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:  # such as another user's home folder; there may be a budget in it
+        hint = "check its permissions, and that HOME and XDG_CONFIG_HOME are this user's"
+        raise ConfigError(f"cannot read {own} ({error.strerror})", hint=hint) from None
 
 
 def locale_folder() -> Path | None:

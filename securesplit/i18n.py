@@ -176,8 +176,16 @@ def wanted(environment: Mapping[str, str], folder: Path | None = None) -> str:
 
 def languages(folder: Path | None = None) -> dict[str, Path]:
     """By language, the file of each catalogue; English needs none."""
-    paths = [path for each in (FOLDER, folder) if each is not None for path in sorted(each.glob("*.po"))]
+    paths = [path for each in (FOLDER, folder) if each is not None for path in _files(each)]
     return {path.stem: path for path in paths if _TAG.fullmatch(path.stem)}
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a folder; none where it cannot be looked at, such as another user's: texts are in English then."""
+    try:
+        return sorted(folder.glob("*.po"))
+    except OSError:
+        return []
 
 
 def parse(content: str) -> list[Entry]:

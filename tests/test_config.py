@@ -7,8 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securesplit import AsyncClient, Bundle, Client
-from securesplit.config import check_budget, check_count, check_path, check_timeout_s, find_config, read_config
+from securesplit import AsyncClient, Bundle, Client, i18n
+from securesplit.config import (
+    check_budget,
+    check_count,
+    check_path,
+    check_timeout_s,
+    find_config,
+    locale_folder,
+    read_config,
+)
 from securesplit.device.ledger import Ledger
 from securesplit.errors import ConfigError
 from securesplit.model.bundle import DEFAULT_FOLDER
@@ -41,6 +49,18 @@ def test_only_a_named_file_or_the_users_own_is_read(tmp_path: Path, monkeypatch:
     assert find_config(Path("securesplit.toml")) == tmp_path / "securesplit.toml"
     with pytest.raises(ConfigError, match="no settings file"):
         find_config(tmp_path / "missing.toml")
+
+
+def test_settings_of_which_nobody_can_tell_whether_they_are_there_are_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the home folder of another user, or on a disk that fails; they may set a budget."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "securesplit").symlink_to("x" * 300)  # which the system refuses for its length, also to root
+    with pytest.raises(ConfigError, match=r"cannot read .*config\.toml \(File name too long\)") as caught:
+        find_config(None)
+    assert "HOME" in caught.value.hint
+    assert set(i18n.languages(locale_folder())) == set(i18n.languages()), "texts are no reason to stop"
 
 
 @pytest.mark.parametrize("value", [".", "home", "", "../x"])
