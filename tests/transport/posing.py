@@ -13,8 +13,8 @@ from securesplit_testing.serving import IDENTITY
 from tests.transport.clients import KEYS
 from tests.transport.middleman import middleman
 
-Reply = Callable[[Request], tuple[int, bytes]]
-"""A request -> the ref and the plaintext of its answer."""
+Reply = Callable[[Request], tuple[int, bytes] | list[tuple[int, bytes]]]
+"""A request -> the ref and the plaintext of its answer; or of several, some to requests before it, or of none."""
 
 
 def posing(reply: Reply, identity: bytes = IDENTITY) -> Any:
@@ -24,8 +24,9 @@ def posing(reply: Reply, identity: bytes = IDENTITY) -> Any:
     def answer_to(frame: Frame) -> list[bytes]:
         event = channel.receive(b"peer", frames.encode(frame))
         if isinstance(event, Request):
-            ref, plaintext = reply(event)
-            return [channel.seal_reply(event.session, ref, plaintext)]
+            said = reply(event)
+            answers = said if isinstance(said, list) else [said]
+            return [channel.seal_reply(event.session, ref, plaintext) for ref, plaintext in answers]
         return [event.frame] if isinstance(event, Send) else []
 
     return middleman(None, None, answer_to)
