@@ -311,8 +311,10 @@ def _interrupted(signals: process.Signals | None) -> int:
 def _usage_hint(error: click.ClickException) -> str:
     context = error.ctx if isinstance(error, click.UsageError) else None
     hint = f"{'securesplit' if context is None else context.command_path} --help"
-    if isinstance(error, click.NoSuchOption) and any(Path().glob(f"{glob.escape(error.option_name)}*")):
-        return f"{hint}; a file whose name begins with - is given as ./-"  # as the shell puts one in place of a *
+    if isinstance(error, click.NoSuchOption):
+        pattern = f"{glob.escape(error.option_name)}*"
+        if glob.glob(pattern):  # noqa: PTH207 - which is no error where it may not look
+            return f"{hint}; a file whose name begins with - is given as ./-"  # as the shell puts one in place of a *
     return hint
 
 

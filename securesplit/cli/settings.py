@@ -8,6 +8,7 @@ them refuses all do.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,7 +225,7 @@ def shown(value: Any) -> str:
 
 def _notes(explicit: Path | None, variables: Mapping[str, str]) -> tuple[str, ...]:
     notes = []
-    if explicit is None and Path(IGNORED_FILE).is_file():
+    if explicit is None and os.path.isfile(IGNORED_FILE):  # noqa: PTH113 - which no working folder makes an error of
         notes.append(f"hint: {Path(IGNORED_FILE).absolute()} is not read; name it with --config if it is yours")
     for names in check.RENAMED.values():
         for old, new in names.items():

@@ -30,9 +30,9 @@ def locked(tmp_path: Path) -> Path:
     return folder
 
 
-def said(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def said(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [*WITHOUT_PRIVILEGES, sys.executable, "-m", "securesplit", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=cwd)
     assert "Traceback" not in done.stderr
     return done
 
@@ -74,3 +74,17 @@ def test_a_folder_that_may_not_be_written_is_told_of_before_any_work(locked: Pat
     done = said(*command, "--out", locked / "made.png")
     assert done.returncode == 2
     assert "Permission denied" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="nobody else gets into such a folder")
+@pytest.mark.parametrize(
+    ("arguments", "code", "part"),
+    [(["config", "show"], 0, ""), (["ledger", "--foo"], 2, "error: No such option"), (["x.jpg"], 2, "No such command")],
+)
+def test_a_working_folder_that_may_not_be_entered_is_in_nobodys_way(
+    arguments: list[str], code: int, part: str, locked: Path
+) -> None:
+    """As root's home folder is for the service's user, under sudo."""
+    done = said(*arguments, cwd=locked)
+    assert done.returncode == code
+    assert part in done.stderr
