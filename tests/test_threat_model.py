@@ -123,9 +123,9 @@ def test_attacks_on_ciphertexts_get_nothing_at_all():
     )
     assert (f"{min(aucs)[0]:.2f}", f"{max(aucs)[0]:.2f}") == said.groups()[:2]
     (photo,) = (row for row in of_encrypted("Identification") if row["N"] == "1000")
-    named = max(figures(photo[way])[0] for way in ("top-1", "whole batch"))
+    named, least, _most = max(figures(photo[way]) for way in ("top-1", "whole batch"))
     assert f"{100 * named:.2f}" == said[3]
-    assert named <= 1 / 1000
+    assert least <= 1 / 1000
     baselines, attacks = [], []
     for row in of_encrypted("Reconstruction"):
         (baselines if row["attack"] == "A0" else attacks).append(row)
