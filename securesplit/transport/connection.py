@@ -113,7 +113,7 @@ class Connection(BaseConnection):
         return self._request(EncryptedInquiry(release), before_sending)
 
     def check_encryption(self) -> None:
-        """That a worker computes on ciphertexts; no key is made or uploaded for it, and 177 kB are sent.
+        """That a worker computes on ciphertexts; no key is made or uploaded for it, and 150 kB are sent.
 
         Raises:
             UnreachableError, TrustError, WorkerError, ConfigError: as `request`; it does not.
