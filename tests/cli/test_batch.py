@@ -515,7 +515,7 @@ def test_an_upload_reports_how_far_it_is(kind: str, tmp_path: Path, caplog: pyte
         caplog.at_level("DEBUG", "securesplit.upload"),
         encrypted_worker.serving(worker) as endpoint,
     ):
-        ask([endpoint], test_encrypted.QUICK, encrypted_worker.release(encrypted_worker.small_key(tmp_path)))
+        ask([endpoint], test_encrypted.PATIENT, encrypted_worker.release(encrypted_worker.small_key(tmp_path)))
     waits, *said = [each.args for each in caplog.records if each.name == "securesplit.upload"]
     assert isinstance(waits, dict)
     assert waits["wait_s"] == 0.25
