@@ -150,12 +150,16 @@ def _sockets_of(context: zmq.Context[Any]) -> tuple[zmq.Socket[Any], ...]:
             continue
 
 
+_NEVER_MS = 500_000_000
+"""Six days. Told never to reconnect, libzmq drops what had come before a connection ended and was not read yet."""
+
+
 def client_socket(context: zmq.Context[_SocketT], *, ipv6: bool) -> _SocketT:
     """A client's STREAM: one TCP connection, never repaired behind our back (`ReqConnection` opens a new one)."""
     made = context.socket(zmq.STREAM)
     _bound(made, ipv6=ipv6)
     made.setsockopt(zmq.RCVHWM, _CHUNKS_OF_WORKER)
-    made.setsockopt(zmq.RECONNECT_IVL, -1)
+    made.setsockopt(zmq.RECONNECT_IVL, _NEVER_MS)
     made.setsockopt(zmq.CONNECT_ROUTING_ID, WORKER)
     return made
 

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+import zmq
 
 from securesplit.channel.payload import MAX_RELEASE_BYTES
 from securesplit.channel.sealing import MAX_SEQUENCE
@@ -20,6 +21,7 @@ from securesplit.channel.tensor import TensorSpec
 from securesplit.errors import ConfigError, TrustError, UnreachableError, WorkerError
 from securesplit.pki import keystore
 from securesplit.transport.connection import Connection, Timeouts
+from securesplit.transport.sockets import client_socket
 from securesplit_testing.engines import RAISING
 from securesplit_testing.serving import IDENTITY, now, release, running, serve_engine
 from securesplit_testing.timing import took_less_than
@@ -47,6 +49,22 @@ def stranger() -> Iterator[str]:
         yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
+
+
+def test_what_came_before_a_worker_hung_up_is_read() -> None:
+    """A draining worker sends its last answer and ends; a busy device looks at both at once."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, zmq.Context() as context:
+        client = client_socket(context, ipv6=False)
+        with client, client.get_monitor_socket(zmq.EVENT_DISCONNECTED) as ended:
+            client.connect(f"tcp://127.0.0.1:{listener.getsockname()[1]}")
+            accepted, _ = listener.accept()
+            with accepted:
+                accepted.sendall(b"answer")
+            assert ended.poll(10_000)
+            time.sleep(0.1)  # what libzmq's thread has to say of it comes behind that
+            assert client.getsockopt(zmq.EVENTS) & zmq.POLLIN
+            assert [client.recv_multipart(zmq.NOBLOCK)[1] for _ in range(2)] == [b"", b"answer"]
+            client.disable_monitor()
 
 
 def test_one_session_serves_many_requests() -> None:
