@@ -11,7 +11,7 @@ import math
 import sys
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from securesplit.errors import ConfigError
@@ -144,6 +144,10 @@ class Config:
     def to_json(self) -> dict[str, Any]:
         """Every field, as JSON types."""
         return asdict(self)
+
+
+DEFAULTS = {field.name: field.default for field in fields(Config) if field.default is not MISSING}
+"""What an earlier version's run had of the keys that it did not know."""
 
 
 def sources_in(names: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
 from securesplit.errors import ConfigError
-from training.network.config import Config, current_names
+from training.network.config import DEFAULTS, Config, current_names
 from training.output import write_json
 
 SCHEMA = "securesplit.run/1"
@@ -181,7 +181,7 @@ class RunRecord:
         if not (self.run / FILE).is_file():
             return
         earlier = read(self.run)["made_from"]
-        earlier["config"] = current_names(earlier["config"])
+        earlier["config"] = DEFAULTS | current_names(earlier["config"])
         same = {"photos_sha256": self.made_from.get("photos_sha256"), **earlier}
         changed = [key for key, value in self.made_from.items() if same.get(key) != value]
         if changed:
