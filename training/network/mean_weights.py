@@ -1,0 +1,109 @@
+r"""The mean of several networks' weights, some of the way from the network that they all began with.
+
+    python -m training.network.mean_weights --data ../shared/data --start build/warm \
+        --mean-of build/kept-1 --mean-of build/kept-2 --share 0.75 --run build/mean
+
+Networks that were trained a little further from one and the same start, by other seeds or on other photos, lie in one
+basin: their mean answers better than most of them (Wortsman et al., Model soups, ICML 2022), and a point on the way
+back to the start keeps more of what it knew (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). The
+start is a run or what `training.network.warm_start` made of a bundle. The result is a folder which
+`training.bundle.default --reuse-stage-1` goes on from; the figures printed are of validation photos and of sources that
+none of the runs has learned from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from securesplit.errors import ConfigError
+from training import command
+from training.data.dataset import Dataset, centre_square
+from training.network import run_record, validation
+from training.network.config import Config
+from training.network.model import shipped_network
+from training.network.train import arranged
+
+Weights = list[NDArray[np.float32]]
+
+
+def weights_of(network: keras.Model, run: Path) -> Weights:
+    """The best weights of `run`, which `network` then has too.
+
+    Raises:
+        ConfigError: there are none, or they are of another network.
+    """
+    try:
+        network.load_weights(str(run_record.best_weights(run)))
+    except (OSError, ValueError) as error:
+        message = f"no weights of {network.name} in {run} ({str(error).splitlines()[0]})"
+        raise ConfigError(message, hint="name folders of its runs") from None
+    found: Weights = network.get_weights()
+    return found
+
+
+def mean(weights: Sequence[Weights]) -> Weights:
+    """Of each weight, the mean over networks."""
+    return [np.mean(same, axis=0) for same in zip(*weights, strict=True)]
+
+
+def on_the_way(start: Weights, end: Weights, share: float) -> Weights:
+    """`share` of the way from `start` to `end`."""
+    return [(1 - share) * a + share * b for a, b in zip(start, end, strict=True)]
+
+
+def common_config(runs: Sequence[Path]) -> Config:
+    """The configuration of the first of `runs`, holding out what all of them have held out.
+
+    Raises:
+        ConfigError: one of them is no run.
+    """
+    configs = [run_record.config_of(run) for run in runs]
+    held = set.intersection(*({*config.held_out} for config in configs))
+    return replace(configs[0], hold_out=",".join(sorted(held)))
+
+
+def main() -> None:
+    """Command line."""
+    parser = command.parser(__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--start", type=Path, required=True, help="run folder of the network that all began with")
+    parser.add_argument("--mean-of", type=Path, action="append", required=True, help="run folder; for each run")
+    parser.add_argument("--share", type=command.share, default=0.75, help="of the way from the start to the mean")
+    parser.add_argument("--run", type=Path, required=True, help="gets best.weights.h5")
+    args = parser.parse_args()
+    config = common_config(args.mean_of)
+    network = shipped_network(config.backbone, config.side)
+    start, *ends = (weights_of(network, run) for run in (args.start, *args.mean_of))
+    network.set_weights(on_the_way(start, mean(ends), args.share))
+    photos = arranged(config, Dataset.read(args.data, args.run.parent / "pixels")).split("val", config.side)
+    logits = network.predict(centre_square(photos.pixels), batch_size=64, verbose=0)["malignant"][:, 0]
+    figures = validation.figures(photos, logits)
+    args.run.mkdir(parents=True, exist_ok=True)
+    network.save_weights(str(run_record.best_weights(args.run)))
+    told = {
+        "epoch": 0,
+        **figures,
+        "start": _told(args.start),
+        "mean_of": [_told(run) for run in args.mean_of],
+        "share": args.share,
+        "config": config.to_json(),
+        "command": "python -m training.network.mean_weights",
+    }
+    run_record.write_best_epoch(args.run, told)
+    print(" ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+
+
+def _told(run: Path) -> dict[str, str]:
+    """Name and weights of a run, for the record."""
+    return {"run": run.name, "weights_sha256": hashlib.sha256(run_record.best_weights(run).read_bytes()).hexdigest()}
+
+
+if __name__ == "__main__":
+    command.run(main)
