@@ -150,7 +150,7 @@ def another_bundle(folder: Path) -> Bundle:
     compact = default.manifest.presets["compact"]
     spec = dataclasses.replace(compact.spec, step=2 * compact.spec.step)
     presets = {**default.manifest.presets, "compact": dataclasses.replace(compact, spec=spec)}
-    (folder / "manifest.json").write_text(dataclasses.replace(default.manifest, presets=presets).to_text())
+    dataclasses.replace(default.manifest, presets=presets).write(folder)
     return Bundle.load(folder)
 
 

@@ -16,6 +16,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, get_args
 
 from securesplit.errors import BundleError
@@ -174,6 +175,15 @@ class Manifest:
             ValueError: a number is not finite, so no reader would take it.
         """
         return json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Write ``manifest.json`` into the folder of a draft, which nobody reads yet.
+
+        Raises:
+            OSError: it cannot be written.
+            ValueError: as `to_text`.
+        """
+        (folder / "manifest.json").write_text(self.to_text(), encoding="utf-8")
 
 
 def parse(content: bytes) -> Manifest:

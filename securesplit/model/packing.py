@@ -262,5 +262,5 @@ def write_bundle(
     with atomic.atomic_folder(folder) as own:
         (own / "head.tflite").write_bytes(packed.head)
         (own / "tail.tflite").write_bytes(packed.tail)
-        (own / "manifest.json").write_text(manifest.to_text(), encoding="utf-8")
+        manifest.write(own)
     return manifest

@@ -130,7 +130,7 @@ def strict(bundle: Bundle, folder: Path) -> Path:
     assert own.gate is not None
     gate = replace(own.gate, sha256=hashlib.sha256(content).hexdigest())
     changed = replace(bundle.manifest, guarded=replace(own, gate=gate))
-    (folder / "manifest.json").write_text(changed.to_text(), encoding="utf-8")
+    changed.write(folder)
     return folder
 
 

@@ -67,7 +67,7 @@ def written(folder: Path, phone: KindOfPhoto) -> Path:
     shipped = Bundle.load(target).manifest
     assert shipped.gate is not None
     kinds = {"dermoscopy": KindOfPhoto(learned=True), "phone": phone}
-    (target / "manifest.json").write_text(replace(shipped, gate=replace(shipped.gate, kinds=kinds)).to_text())
+    replace(shipped, gate=replace(shipped.gate, kinds=kinds)).write(target)
     loaded = Bundle.load(target).manifest
     assert loaded.gate is not None
     assert loaded.gate.kinds == kinds

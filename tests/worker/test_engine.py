@@ -64,7 +64,7 @@ def put_another_bundle(folder: Path) -> None:
     tail.write_bytes(tail.read_bytes() + b"\0")
     manifest = Bundle.load(folder).manifest
     changed = replace(manifest, tail_sha256=hashlib.sha256(tail.read_bytes()).hexdigest())
-    (folder / "manifest.json").write_text(changed.to_text())
+    changed.write(folder)
 
 
 @pytest.fixture

@@ -264,7 +264,7 @@ def _write(bundle: Bundle, content: bytes, info: AttackInfo, collection: photos.
     manifest = replace(bundle.manifest, attack_decoder=info, provenance=provenance)
     with changed_bundle(bundle) as own:
         (own / attack_decoder.FILE).write_bytes(content)
-        (own / "manifest.json").write_text(manifest.to_text(), encoding="utf-8")
+        manifest.write(own)
 
 
 def main() -> None:

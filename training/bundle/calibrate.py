@@ -48,7 +48,7 @@ def measure_and_write(folder: Path, manifest: Manifest, data: Dataset) -> Manife
         data: validation and test photos; those through a dermatoscope count. `training.bundle.kinds` reads others.
     """
     written = measure(Bundle(folder, manifest), data, list(manifest.presets))
-    (folder / "manifest.json").write_text(written.to_text(), encoding="utf-8")
+    written.write(folder)
     return written
 
 

@@ -105,7 +105,7 @@ def write(bundle: Bundle, data: Dataset, trained: Distillation, about: dict[str,
         for name, content in contents.items():
             (own / name).write_bytes(content)
         measured = measure(Bundle(own, manifest), data, [PRESET])
-        (own / "manifest.json").write_text(measured.to_text(), encoding="utf-8")
+        measured.write(own)
     return measured
 
 

@@ -133,7 +133,7 @@ def make(bundle: Bundle, trained: Trained, data: Dataset, out: Path) -> Manifest
         (own / HEAD).write_bytes(head)
         (own / TAIL).write_bytes(tail)
         measured = measure(Bundle(own, manifest), data, [PRESET])
-        (own / "manifest.json").write_text(measured.to_text(), encoding="utf-8")
+        measured.write(own)
     return measured
 
 

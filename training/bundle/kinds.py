@@ -165,7 +165,7 @@ def write(bundle: Bundle, phone: KindOfPhoto, made_by: Mapping[str, Any]) -> Non
         provenance={**bundle.manifest.provenance, "phone": dict(made_by)},
     )
     with changed_bundle(bundle) as own:
-        (own / "manifest.json").write_text(manifest.to_text(), encoding="utf-8")
+        manifest.write(own)
 
 
 def main() -> None:

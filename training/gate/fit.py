@@ -207,7 +207,7 @@ def write(
         manifest, file, key = replace(manifest, gate=info), gates.FILE, "gate"
     manifest = replace(manifest, provenance={**manifest.provenance, key: made_by})
     (bundle.folder / file).write_bytes(content)
-    (bundle.folder / "manifest.json").write_text(manifest.to_text(), encoding="utf-8")
+    manifest.write(bundle.folder)
 
 
 def main() -> None:

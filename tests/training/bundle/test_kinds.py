@@ -55,7 +55,7 @@ def holding_out(target: Path, sources: list[str], offset: float = 0.0) -> Bundle
         for name, preset in manifest.presets.items()
     }
     found = replace(manifest, presets=presets, provenance={**manifest.provenance, "held_out": sources})
-    (target / "manifest.json").write_text(found.to_text())
+    found.write(target)
     return Bundle.load(target)
 
 

@@ -214,7 +214,7 @@ def test_a_gate_of_a_preset_that_is_not_there(monkeypatch: pytest.MonkeyPatch, t
     folder = Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "bundle"))
     manifest = Bundle.load().manifest
     presets = {name: preset for name, preset in manifest.presets.items() if name != "guarded"}
-    (folder / "manifest.json").write_text(replace(manifest, presets=presets, guarded=None).to_text())
+    replace(manifest, presets=presets, guarded=None).write(folder)
     arguments = ["fit", "--data", str(tmp_path), "--model", str(folder), "--preset", "guarded"]
     monkeypatch.setattr("sys.argv", arguments)
     with pytest.raises(DataError, match="has no preset guarded"):
