@@ -19,6 +19,8 @@ from securesplit.text import renamed_hint
 from training.command import MOST_SEED
 from training.data.photo import SIDE
 
+LAST = "last"
+"""The monitor that is no figure."""
 CHOICES = {
     "pixels": ("pretrained", "0..1"),
     "views": ("none", "student", "dermoscopy", "cameras"),
@@ -27,7 +29,7 @@ CHOICES = {
     "optimizer": ("adam", "adamw"),
     "schedule": ("constant", "cosine"),
     "batch_norm": ("frozen", "trained"),
-    "monitor": ("auc", "accuracy", "balanced_accuracy", "mean_auc"),
+    "monitor": ("auc", "accuracy", "balanced_accuracy", "mean_auc", LAST),
 }
 
 NOT_NEGATIVE = (
@@ -79,7 +81,8 @@ class Config:
         teacher_share: of the target that is the teacher's probability rather than the label; 0: no teacher.
         taught_sources: whose photos the teacher teaches, with commas between them; empty: all photos. What a network
             knew of one source is kept so while it learns others (Li and Hoiem, Learning without Forgetting, ECCV 2016).
-        monitor: the figure on validation photos whose best epoch is kept.
+        monitor: the figure on validation photos whose best epoch is kept; ``last``: the last epoch is. Sources that are
+            held out stand among these photos, and an epoch that is best on them would flatter itself.
         photos: at most so many photos of the training split, for a search; 0: all.
         seed: of weights, order and views.
     """

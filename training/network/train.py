@@ -25,7 +25,7 @@ from training.data.dataset import Dataset, Split, at_random, centre_square
 from training.data.photo import Photo, without_fold
 from training.network import checkpoint, devices, run_record, validation
 from training.network.batches import BatchSource, batches
-from training.network.config import Config
+from training.network.config import LAST, Config
 from training.network.model import build_model, compile_model, freeze_until
 from training.network.targets import targets_and_weights
 from training.network.teacher import Teacher
@@ -222,13 +222,14 @@ def _about(machine: devices.Devices, policy: str) -> dict[str, Any]:
 
 
 def _keeper(split: Split, config: Config, machine: devices.Devices, best: Path) -> validation.KeepBest:
-    """Keeps the epoch that is best on the centre squares of `split`."""
+    """Keeps the epoch that is best on the centre squares of `split`, or the last."""
     shown = squares(split, config.side)
 
     def measure(fitted: keras.Model) -> dict[str, float]:
         return validation.figures(split, machine.answers(fitted, shown)["malignant"][:, 0])
 
-    return validation.KeepBest(measure, f"val_{config.monitor}", best, together=machine.shard.count > 1)
+    monitor = None if config.monitor == LAST else f"val_{config.monitor}"
+    return validation.KeepBest(measure, monitor, best, together=machine.shard.count > 1)
 
 
 def squares(split: Split, side: int) -> NDArray[Any]:

@@ -72,14 +72,19 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
 
     Args:
         measure: the model -> figures by name.
-        monitor: the name of the figure that decides.
+        monitor: the name of the figure that decides; None: every epoch replaces the one before.
         best: ``.weights.h5`` file; beside it, in ``.json``, stand the epoch's number and figures.
         together: save every epoch and keep the best: on several machines saving is a collective operation, and their
             figures may differ in the last digit.
     """
 
     def __init__(
-        self, measure: Callable[[keras.Model], Mapping[str, float]], monitor: str, best: Path, *, together: bool = False
+        self,
+        measure: Callable[[keras.Model], Mapping[str, float]],
+        monitor: str | None,
+        best: Path,
+        *,
+        together: bool = False,
     ) -> None:
         super().__init__()
         self._measure, self._monitor, self._best, self._together = measure, monitor, best, together
@@ -91,7 +96,7 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         if logs is not None:
             logs.update(score)
         print(f"epoch {epoch + 1}: " + " ".join(f"{k} {v:.4f}" for k, v in score.items()), flush=True)
-        better = score[self._monitor] > self.best_so_far()
+        better = self._monitor is None or score[self._monitor] > self._best_so_far(self._monitor)
         partial = self._best.with_name("partial.weights.h5")
         if better or self._together:
             self.model.save_weights(str(partial))
@@ -99,11 +104,11 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
             partial.replace(self._best)
             write_json(self._record, {"epoch": epoch + 1, **score}, indent=None)
 
-    def best_so_far(self) -> float:
+    def _best_so_far(self, monitor: str) -> float:
         """The best figure that was kept, −∞ where there is none."""
         if not self._record.is_file():
             return -np.inf
-        return float(json.loads(self._record.read_text())[self._monitor])
+        return float(json.loads(self._record.read_text())[monitor])
 
 
 class OfAveragedWeights(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped

@@ -27,7 +27,7 @@ from securesplit.errors import ConfigError
 from training import command
 from training.data.dataset import Dataset
 from training.network.arguments import common_arguments, starts_from
-from training.network.config import Config, named
+from training.network.config import LAST, Config, named
 from training.network.train import train
 from training.network.validation import DivergedError
 from training.studies import begun, search_report
@@ -102,9 +102,11 @@ def search(config: Config, data: Dataset, out: Path, *, trials: int, keep_runs: 
         options: for `training.network.train.train`.
 
     Raises:
-        ConfigError: `out` holds a search around another configuration, or of other photos, or no trial came to its
-            end.
+        ConfigError: the configuration monitors no figure, `out` holds a search around another configuration, or of
+            other photos, or no trial came to its end.
     """
+    if config.monitor == LAST:
+        raise ConfigError("a search goes by a figure, and monitor=last names none", hint="--set monitor=auc")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(out, config.seed)
     around = begun.around(data, **config.to_json(), **starts_from(options))

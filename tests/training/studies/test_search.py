@@ -98,6 +98,13 @@ def test_a_search_in_which_all_diverge_ends_and_says_so(tmp_path: Path, monkeypa
         search.search(named("dermoscopy"), listed("a"), tmp_path, trials=2)
 
 
+def test_a_search_without_a_figure_is_refused(tmp_path: Path) -> None:
+    search = pytest.importorskip("training.studies.search")
+    with pytest.raises(ConfigError, match="goes by a figure") as caught:
+        search.search(named("dermoscopy", ["monitor=last"]), listed("a"), tmp_path, trials=2)
+    assert caught.value.hint == "--set monitor=auc"
+
+
 def test_a_killed_search_goes_on_and_reports(forks: Forks, tmp_path: Path) -> None:
     draw_isic(tmp_path / "data")
     out = tmp_path / "search"
