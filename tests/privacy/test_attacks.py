@@ -361,6 +361,18 @@ def test_attribute_probe():
     assert attributes.auc_gained(labels[400:], scores, scores) == metrics.Estimate(0.0, 0.0, 0.0)
 
 
+def test_a_probe_that_did_not_converge_is_judged_by_what_it_finds(monkeypatch):
+    """Where rounding keeps L-BFGS from its last step, scikit-learn warns, and here a warning is an error."""
+    from sklearn.linear_model import LogisticRegression
+
+    monkeypatch.setattr(attributes, "_probes", lambda _seed: [LogisticRegression(max_iter=1)])
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, 600)
+    features = rng.normal(size=(600, 9)) + labels[:, None]
+    scores = attributes.probe(features[:400], labels[:400], features[400:], seed=1)
+    assert metrics.macro_auc(labels[400:], scores) > 0.9
+
+
 @pytest.mark.parametrize("told_by", ["trees", "answer"])
 def test_a_long_release_is_probed_by_trees_and_beside_its_answer(told_by):
     """What no line through the components tells, and what stands in the answer alone."""

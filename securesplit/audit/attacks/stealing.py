@@ -9,7 +9,6 @@ is right where it gives the same label as the worker on releases of the targets;
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +21,7 @@ from securesplit.audit import metrics
 from securesplit.audit.attack import AttackSpec, one_step
 from securesplit.audit.baselines import nearest_index, squared_distances
 from securesplit.audit.context import AuditContext
+from securesplit.audit.fitting import as_near_as_it_comes
 from securesplit.audit.metrics import Estimate
 from securesplit.audit.observations import Answers, Observations
 from securesplit.audit.results import Column, Result
@@ -86,7 +86,6 @@ def _kernels(kernel: str, asked: Releases, seen: Releases) -> tuple[NDArray[np.f
 def network(asked: Releases, answers: Answers, seen: Releases) -> NDArray[np.floating]:
     """A network of one hidden layer on the principal components."""
     from sklearn.decomposition import PCA
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPRegressor
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -96,8 +95,7 @@ def network(asked: Releases, answers: Answers, seen: Releases) -> NDArray[np.flo
     layers = MLPRegressor(hidden_layer_sizes=(64,), alpha=1e-2, max_iter=100, solver="lbfgs", random_state=0)
     student = make_pipeline(PCA(numbers, svd_solver="randomized", random_state=0), StandardScaler(), layers)
     spread = float(answers.std()) or 1.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # so few steps are meant: more would only fit it closer
+    with as_near_as_it_comes():  # so few steps are meant: more would only fit it closer
         fitted = student.fit(mine, (answers - answers.mean()) / spread)
     return np.asarray(fitted.predict(theirs) * spread + answers.mean())
 
